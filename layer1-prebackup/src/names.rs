@@ -1,0 +1,339 @@
+//! Names that become paths: session ids, project folders, files of a session.
+//!
+//! Every name that reaches a file system passes through a type of this module, so that a
+//! hostile id such as `../../x` is refused once, here, with a message that says why.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Longest session id, in bytes: one leading character and 127 more.
+pub const SESSION_ID_BYTES_MAX: usize = 128;
+/// Longest project folder name, in bytes. File systems allow 255; the rest is room for suffixes.
+pub const PROJECT_BYTES_MAX: usize = 120;
+/// The folder of sessions for which no project name is known.
+pub const PROJECT_UNKNOWN: &str = "unknown";
+/// Digits of a generation number in a file name.
+const GENERATION_DIGITS: usize = 4;
+
+/// A name was refused. Nothing was read or written under it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The session id breaks the rule that keeps it a plain file name.
+    #[error(
+        "use session id {0:?}: it must match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}} and contain neither \".gen-\" nor \".events\""
+    )]
+    SessionId(String),
+    /// The project folder is not a plain, visible, portable file name.
+    #[error(
+        "use project name {0:?}: it must be a plain folder name of at most {PROJECT_BYTES_MAX} bytes without separators, control characters or a leading dot"
+    )]
+    Project(String),
+    /// A path of a stored file is not of the form that the archive writes.
+    #[error(
+        "use stored path {0:?}: it must be SESSION.jsonl, SESSION/…, SESSION.gen-NNNN.jsonl or SESSION.gen-NNNN/…, without \"..\""
+    )]
+    StoredPath(String),
+    /// A transcript's path does not end in `<session id>.jsonl`.
+    #[error("use transcript path {0:?}: its last component must be SESSION_ID.jsonl")]
+    TranscriptPath(PathBuf),
+}
+
+/// A session id that is safe as a file name on every file system.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(String);
+
+impl SessionId {
+    /// Accepts `[A-Za-z0-9][A-Za-z0-9._-]{0,127}` without `.gen-` and `.events`; refuses the rest.
+    pub fn parse(text: &str) -> Result<SessionId, NameError> {
+        let bytes = text.as_bytes();
+        let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let fits = !bytes.is_empty()
+            && bytes.len() <= SESSION_ID_BYTES_MAX
+            && bytes[0].is_ascii_alphanumeric()
+            && bytes.iter().all(plain)
+            && !text.contains(".gen-")
+            && !text.contains(".events");
+        if fits { Ok(SessionId(text.to_owned())) } else { Err(NameError::SessionId(text.to_owned())) }
+    }
+
+    /// The id in `<root>/<slug>/<session id>.jsonl`.
+    pub fn of_transcript(path: &Path) -> Result<SessionId, NameError> {
+        let refuse = || NameError::TranscriptPath(path.to_owned());
+        let name = path.file_name().and_then(OsStr::to_str).ok_or_else(refuse)?;
+        let stem = name.strip_suffix(".jsonl").ok_or_else(refuse)?;
+        SessionId::parse(stem)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A project's folder name in a store: visible, portable, at most [`PROJECT_BYTES_MAX`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProjectName(String);
+
+impl ProjectName {
+    /// The folder for a working directory: its last component by `/` or `\`, made safe;
+    /// [`PROJECT_UNKNOWN`] when nothing is left.
+    pub fn from_cwd(cwd: &str) -> ProjectName {
+        let last = cwd.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or("");
+        ProjectName(made_safe(last))
+    }
+
+    /// Accepts a name that is already safe (from a job, a receipt or a user); refuses the rest.
+    pub fn parse(text: &str) -> Result<ProjectName, NameError> {
+        if made_safe(text) == text {
+            Ok(ProjectName(text.to_owned()))
+        } else {
+            Err(NameError::Project(text.to_owned()))
+        }
+    }
+
+    /// The folder `{PROJECT}~{n}` for a second session of the same id.
+    pub fn with_suffix(&self, n: u32) -> ProjectName {
+        let suffix = format!("~{n}");
+        let mut base = self.0.clone();
+        truncate_to_bytes(&mut base, PROJECT_BYTES_MAX - suffix.len());
+        ProjectName(base + &suffix)
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The file of a session that is meant: its transcript, or a side file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileName {
+    /// `{SESSION_ID}.jsonl`.
+    Transcript,
+    /// A path below `{SESSION_ID}/`: relative, of plain components, any bytes.
+    Side(PathBuf),
+}
+
+/// One stored content: a file of a session in one of its generations, 0 being the newest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoredName {
+    /// Which file of the session.
+    pub file: FileName,
+    /// 0 for the newest content, 1 for the oldest, then 2, …
+    pub generation: u32,
+}
+
+impl StoredName {
+    /// The newest content of `file`.
+    pub fn newest(file: FileName) -> StoredName {
+        StoredName { file, generation: 0 }
+    }
+
+    /// The path relative to the project's folder, as a file system path.
+    pub fn to_path(&self, id: &SessionId) -> PathBuf {
+        let stem = match self.generation {
+            0 => id.0.clone(),
+            n => format!("{id}.gen-{n:0width$}", width = GENERATION_DIGITS),
+        };
+        match &self.file {
+            FileName::Transcript => PathBuf::from(stem + ".jsonl"),
+            FileName::Side(rel) => Path::new(&stem).join(rel),
+        }
+    }
+
+    /// The path relative to the project's folder, as text for receipts, ledgers and reports:
+    /// bytes that are not UTF-8, control characters and `%` are written as `%XX`.
+    pub fn to_text(&self, id: &SessionId) -> String {
+        escaped(self.to_path(id).as_os_str())
+    }
+
+    /// Reads what [`StoredName::to_text`] wrote for the same session. Refuses anything that
+    /// is not below the session's own names.
+    pub fn parse(id: &SessionId, text: &str) -> Result<StoredName, NameError> {
+        let refuse = || NameError::StoredPath(text.to_owned());
+        let raw = unescaped(text).ok_or_else(refuse)?;
+        let rest = raw.as_bytes().strip_prefix(id.0.as_bytes()).ok_or_else(refuse)?;
+        let (generation, rest) = match rest.strip_prefix(b".gen-") {
+            None => (0, rest),
+            Some(tail) => {
+                let digits = tail.iter().take_while(|b| b.is_ascii_digit()).count();
+                let number = std::str::from_utf8(&tail[..digits]).ok().and_then(|d| d.parse::<u32>().ok());
+                let n = number.filter(|n| *n > 0 && digits >= GENERATION_DIGITS).ok_or_else(refuse)?;
+                (n, &tail[digits..])
+            }
+        };
+        let file = match rest {
+            b".jsonl" => FileName::Transcript,
+            [b'/', rel @ ..] => FileName::Side(plain_relative(OsStr::from_bytes(rel)).ok_or_else(refuse)?),
+            _ => return Err(refuse()),
+        };
+        let name = StoredName { file, generation };
+        if name.to_text(id) == text { Ok(name) } else { Err(refuse()) }
+    }
+}
+
+/// The path when it is relative and of plain components only (no `..`, no `.`, not empty).
+pub fn plain_relative(text: &OsStr) -> Option<PathBuf> {
+    let parts = text.as_bytes().split(|b| *b == b'/');
+    let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0);
+    parts.clone().all(plain).then(|| PathBuf::from(text))
+}
+
+fn made_safe(component: &str) -> String {
+    let replaced: String =
+        component.chars().map(|c| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c }).collect();
+    let mut name = replaced.trim_end_matches([' ', '.']).trim_start_matches(' ').to_owned();
+    if name.starts_with('.') {
+        name.replace_range(0..1, "_");
+    }
+    truncate_to_bytes(&mut name, PROJECT_BYTES_MAX);
+    let name = name.trim_end_matches([' ', '.']).to_owned();
+    if name.is_empty() {
+        return PROJECT_UNKNOWN.to_owned();
+    }
+    if is_reserved_on_windows(&name) { format!("{name}_") } else { name }
+}
+
+fn truncate_to_bytes(text: &mut String, bytes_max: usize) {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+}
+
+/// CON, NUL, COM1 and their like, with any extension, cannot be folder names on Windows.
+fn is_reserved_on_windows(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();
+    let numbered = |prefix: &str| {
+        stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && n.as_bytes()[0].is_ascii_digit() && n != "0")
+    };
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT")
+}
+
+fn escaped(raw: &OsStr) -> String {
+    let mut text = String::with_capacity(raw.len());
+    for chunk in raw.as_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c == '%' || c.is_control() {
+                let mut utf8 = [0; 4];
+                push_hex(&mut text, c.encode_utf8(&mut utf8).as_bytes());
+            } else {
+                text.push(c);
+            }
+        }
+        push_hex(&mut text, chunk.invalid());
+    }
+    text
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        text.push_str(&format!("%{byte:02X}"));
+    }
+}
+
+fn unescaped(text: &str) -> Option<OsString> {
+    let mut raw = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            raw.push(byte);
+            continue;
+        }
+        let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
+        let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+        raw.push((high * 16 + low) as u8);
+    }
+    Some(OsString::from_vec(raw))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_ids_are_plain_file_names() {
+        for good in ["a", "5b3d80da-3868-4fbe-b063-0aa144649138", "A.b_c-d", &"x".repeat(128)] {
+            assert!(SessionId::parse(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(129);
+        for bad in ["", ".a", "-a", "../../x", "a/b", "a\\b", "a b", "a\0", "é", "a.gen-0001", "a.events", &long] {
+            assert!(SessionId::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn project_is_the_last_component_made_safe() {
+        let check = |cwd: &str, expected: &str| assert_eq!(ProjectName::from_cwd(cwd).as_str(), expected, "{cwd:?}");
+        check("/home/dev/proj", "proj");
+        check("/home/dev/proj/", "proj");
+        check(r"C:\Users\dev\my app", "my app");
+        check(r"C:\", "C_");
+        check("/", "unknown");
+        check("", "unknown");
+        check("/x/..", "unknown");
+        check("/x/.hidden", "_hidden");
+        check("/x/a:b*c", "a_b_c");
+        check("/x/nul", "nul_");
+        check("/x/con.txt", "con.txt_");
+        check("/x/trailing. ", "trailing");
+        check("/x/sesión", "sesión");
+    }
+
+    #[test]
+    fn every_project_name_parses_again() {
+        for cwd in ["/a/b", "/", r"C:\", "/x/.h", "/x/nul", &format!("/x/{}", "é".repeat(200))] {
+            let name = ProjectName::from_cwd(cwd);
+            assert_eq!(ProjectName::parse(name.as_str()), Ok(name.clone()));
+            assert_eq!(ProjectName::parse(name.with_suffix(2).as_str()), Ok(name.with_suffix(2)));
+        }
+        for bad in ["", ".state", "..", "a/b", "a\0b"] {
+            assert!(ProjectName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn stored_names_round_trip_for_any_bytes() {
+        let id = SessionId::parse("abc").unwrap();
+        let odd = PathBuf::from(OsString::from_vec(b"sub/\xff 100%\n.txt".to_vec()));
+        for (name, expected) in [
+            (StoredName::newest(FileName::Transcript), "abc.jsonl"),
+            (StoredName { file: FileName::Transcript, generation: 12 }, "abc.gen-0012.jsonl"),
+            (StoredName { file: FileName::Transcript, generation: 12345 }, "abc.gen-12345.jsonl"),
+            (StoredName::newest(FileName::Side(odd.clone())), "abc/sub/%FF 100%25%0A.txt"),
+            (StoredName { file: FileName::Side(odd), generation: 1 }, "abc.gen-0001/sub/%FF 100%25%0A.txt"),
+        ] {
+            assert_eq!(name.to_text(&id), expected);
+            assert_eq!(StoredName::parse(&id, expected), Ok(name));
+        }
+        for bad in [
+            "abd.jsonl",
+            "abc",
+            "abc/",
+            "abc/../x",
+            "abc//x",
+            "abc.gen-1.jsonl",
+            "abc.gen-0000.jsonl",
+            "abc.gen-00001.jsonl",
+            "abc/%zz",
+            "abc.json",
+        ] {
+            assert!(StoredName::parse(&id, bad).is_err(), "{bad}");
+        }
+    }
+}
