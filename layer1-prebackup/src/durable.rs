@@ -1,58 +1,429 @@
 //! The only module of the workspace that may sync, rename, truncate or unlink.
+//!
+//! The order that everything here keeps: write to a temporary file in a place of our own, check
+//! the length, sync the file, read it back through a new descriptor and compare, rename it into
+//! place, sync the directory; only then say that it is done. A sync that failed is never tried
+//! again on the same bytes: the kernel may have dropped them and would call the next one a
+//! success. The caller starts again from its source.
+//!
+//! Directories are held open as [`Dir`] and names are looked up in them one component at a time
+//! without following symlinks, so that nobody can redirect a write by planting a link.
 #![allow(clippy::disallowed_methods)]
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use crate::syscall::uninterrupted;
+
+/// Mode of every directory that is made, whatever the umask.
+pub const DIR_MODE: u32 = 0o700;
+/// Mode of every file that is made, whatever the umask, unless the caller names another.
+pub const FILE_MODE: u32 = 0o600;
+/// Size of the buffer through which files are copied and read back.
+pub const COPY_BYTES: usize = 256 * 1024;
 
 /// A durable operation failed. Nothing that was there before is lost; the operation is to be
 /// started again from its source, never from the point of failure.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} {path}", path = path.display())]
+#[error("{operation} {path}: {source}", path = path.display())]
 pub struct DurableError {
     /// What was being done, as a verb: `write`, `sync`, `rename`, …
     pub operation: &'static str,
     /// To which file or directory.
     pub path: PathBuf,
     /// The system's word.
-    #[source]
     pub source: io::Error,
+}
+
+impl DurableError {
+    fn new(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> DurableError {
+        DurableError { operation, path: path.to_owned(), source: source.into() }
+    }
+
+    /// Whether the disk or a quota is full: the one failure a user can mend at once.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+type Result<T> = std::result::Result<T, DurableError>;
+
+/// A directory held open, and the path it was opened by (for messages).
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens a store's root or another directory that the user named; a symlink to one will do.
+    /// `None` where there is nothing.
+    pub fn open(path: &Path) -> Result<Option<Dir>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match uninterrupted(|| rustix::fs::open(path, flags, Mode::empty())) {
+            Ok(fd) => Ok(Some(Dir { fd, path: path.to_owned() })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(DurableError::new("open directory", path, error)),
+        }
+    }
+
+    /// Makes the directory and its missing parents (0700, each entry synced) and opens it.
+    pub fn create(path: &Path) -> Result<Dir> {
+        if let Some(dir) = Dir::open(path)? {
+            return Ok(dir);
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(DurableError::new("create directory", path, Errno::NOENT));
+        };
+        let parent = Dir::create(parent)?;
+        parent.make_dir(name)?;
+        Dir::open(path)?.ok_or_else(|| DurableError::new("create directory", path, Errno::NOENT))
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a directory below this one, following no symlink; `None` where there is nothing.
+    pub fn open_beneath(&self, rel: &Path) -> Result<Option<Dir>> {
+        let mut dir = self.reopen()?;
+        for name in components(rel) {
+            match dir.child(name)? {
+                Some(child) => dir = child,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(dir))
+    }
+
+    /// [`Dir::open_beneath`], making what is missing (0700, each entry synced).
+    pub fn create_beneath(&self, rel: &Path) -> Result<Dir> {
+        let mut dir = self.reopen()?;
+        for name in components(rel) {
+            dir = match dir.child(name)? {
+                Some(child) => child,
+                None => {
+                    dir.make_dir(name)?;
+                    dir.child(name)?
+                        .ok_or_else(|| DurableError::new("create directory", &dir.path.join(name), Errno::NOENT))?
+                }
+            };
+        }
+        Ok(dir)
+    }
+
+    /// Opens the regular file `name` for reading: no symlink followed, never blocking.
+    /// `None` where there is nothing; something else of that name is an error.
+    pub fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
+        self.open_regular(name, OFlags::RDONLY)
+    }
+
+    /// [`Dir::open_file`] for reading and writing.
+    pub fn open_file_for_writing(&self, name: &OsStr) -> Result<Option<File>> {
+        self.open_regular(name, OFlags::RDWR)
+    }
+
+    /// What `name` is, without following it; `None` where there is nothing.
+    pub fn stat(&self, name: &OsStr) -> Result<Option<Stat>> {
+        match uninterrupted(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(DurableError::new("look up", &self.path.join(name), error)),
+        }
+    }
+
+    /// The names in it with their types (not following symlinks), sorted; `.` and `..` left out.
+    pub fn entries(&self) -> Result<Vec<(OsString, FileType)>> {
+        uninterrupted(|| self.list()).map_err(|error| DurableError::new("list directory", &self.path, error))
+    }
+
+    /// Makes the temporary file `name` (0600), empty; what an interrupted run left there goes.
+    pub fn create_temp(&self, name: &OsStr) -> Result<File> {
+        self.create_temp_with_mode(name, FILE_MODE)
+    }
+
+    /// Renames `name` to `to_name` in `to`, where nothing may stand, and syncs both directories.
+    pub fn rename_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        let target = to.path.join(to_name);
+        let renamed =
+            uninterrupted(|| rustix::fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE));
+        match renamed {
+            Ok(()) => {}
+            // The file system cannot refuse by itself: look first. Writers hold the session's lock.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                if to.stat(to_name)?.is_some() {
+                    return Err(DurableError::new("rename to", &target, Errno::EXIST));
+                }
+                uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
+                    .map_err(|error| DurableError::new("rename to", &target, error))?;
+            }
+            Err(error) => return Err(DurableError::new("rename to", &target, error)),
+        }
+        self.sync_with(to)
+    }
+
+    /// Renames `name` to `to_name` in `to`, replacing what stands there, and syncs both directories.
+    pub fn rename_over(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
+            .map_err(|error| DurableError::new("rename to", &to.path.join(to_name), error))?;
+        self.sync_with(to)
+    }
+
+    /// Unlinks the file `name` and syncs; true if it was there.
+    pub fn remove(&self, name: &OsStr) -> Result<bool> {
+        self.unlink(name, AtFlags::empty())
+    }
+
+    /// Removes the empty directory `name` and syncs; true if it was there.
+    pub fn remove_dir(&self, name: &OsStr) -> Result<bool> {
+        self.unlink(name, AtFlags::REMOVEDIR)
+    }
+
+    /// Syncs the directory's entries.
+    pub fn sync(&self) -> Result<()> {
+        uninterrupted(|| rustix::fs::fsync(&self.fd))
+            .map_err(|error| DurableError::new("sync directory", &self.path, error))
+    }
+
+    fn reopen(&self) -> Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = uninterrupted(|| rustix::fs::openat(&self.fd, c".", flags, Mode::empty()))
+            .map_err(|error| DurableError::new("open directory", &self.path, error))?;
+        Ok(Dir { fd, path: self.path.clone() })
+    }
+
+    fn list(&self) -> rustix::io::Result<Vec<(OsString, FileType)>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, c".", flags, Mode::empty())?;
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&fd)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => match rustix::fs::statat(&self.fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(error),
+                },
+                known => known,
+            };
+            entries.push((name, kind));
+        }
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(entries)
+    }
+
+    fn child(&self, name: &OsStr) -> Result<Option<Dir>> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
+            Ok(fd) => Ok(Some(Dir { fd, path })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let what = io::Error::other("it is a file or a symlink where a directory belongs; move it away");
+                Err(DurableError::new("open directory", &path, what))
+            }
+            Err(error) => Err(DurableError::new("open directory", &path, error)),
+        }
+    }
+
+    fn make_dir(&self, name: &OsStr) -> Result<()> {
+        let fail = |error: Errno| DurableError::new("create directory", &self.path.join(name), error);
+        match uninterrupted(|| rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(DIR_MODE))) {
+            // Another process was faster; it may not have synced the entry yet, so this one does.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(fail(error)),
+        }
+        let stat = uninterrupted(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)).map_err(fail)?;
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_dir && stat.st_mode & 0o700 != 0o700 {
+            uninterrupted(|| rustix::fs::chmodat(&self.fd, name, Mode::from_raw_mode(DIR_MODE), AtFlags::empty()))
+                .map_err(fail)?;
+        }
+        self.sync()
+    }
+
+    fn open_regular(&self, name: &OsStr, access: OFlags) -> Result<Option<File>> {
+        let path = self.path.join(name);
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(DurableError::new("open", &path, not_regular("a symlink"))),
+            Err(Errno::ISDIR) => return Err(DurableError::new("open", &path, not_regular("a directory"))),
+            Err(error) => return Err(DurableError::new("open", &path, error)),
+        };
+        let stat = stat_of(&file, &path)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(DurableError::new("open", &path, not_regular("not a regular file")));
+        }
+        Ok(Some(file))
+    }
+
+    fn create_temp_with_mode(&self, name: &OsStr, mode: u32) -> Result<File> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let create = || uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode)));
+        let fd = match create() {
+            Err(Errno::EXIST) => {
+                self.remove(name)?;
+                create()
+            }
+            result => result,
+        };
+        let file = File::from(fd.map_err(|error| DurableError::new("create", &path, error))?);
+        let made = stat_of(&file, &path)?.st_mode & 0o7777;
+        if made != mode {
+            uninterrupted(|| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)))
+                .map_err(|error| DurableError::new("set the mode of", &path, error))?;
+        }
+        Ok(file)
+    }
+
+    fn unlink(&self, name: &OsStr, flags: AtFlags) -> Result<bool> {
+        match uninterrupted(|| rustix::fs::unlinkat(&self.fd, name, flags)) {
+            Ok(()) => self.sync().map(|()| true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(DurableError::new("remove", &self.path.join(name), error)),
+        }
+    }
+
+    fn sync_with(&self, to: &Dir) -> Result<()> {
+        to.sync()?;
+        if self.path == to.path { Ok(()) } else { self.sync() }
+    }
+}
+
+/// A file's status by its descriptor; `path` is for the message.
+pub fn stat_of(file: &File, path: &Path) -> Result<Stat> {
+    uninterrupted(|| rustix::fs::fstat(file)).map_err(|error| DurableError::new("look up", path, error))
+}
+
+/// Reads at `offset` until `buffer` is full or the file ends; returns how much came.
+pub fn read_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let came = uninterrupted(|| rustix::io::pread(file, &mut buffer[filled..], offset + filled as u64))
+            .map_err(|error| DurableError::new("read", path, error))?;
+        if came == 0 {
+            break;
+        }
+        filled += came;
+    }
+    Ok(filled)
+}
+
+/// Writes all of `bytes` at `offset`, however short the single writes are.
+pub fn write_at(file: &File, offset: u64, bytes: &[u8], path: &Path) -> Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        let wrote = uninterrupted(|| rustix::io::pwrite(file, &bytes[written..], offset + written as u64))
+            .map_err(|error| DurableError::new("write", path, error))?;
+        if wrote == 0 {
+            return Err(DurableError::new("write", path, io::ErrorKind::WriteZero));
+        }
+        written += wrote;
+    }
+    Ok(())
+}
+
+/// Syncs a file's bytes and length. After an error the bytes must be written again from their source.
+pub fn sync_data(file: &File, path: &Path) -> Result<()> {
+    // std's call is F_FULLFSYNC on macOS, where a plain fsync leaves the bytes in the drive's cache.
+    for _ in 0..100 {
+        match file.sync_data() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map_err(|error| DurableError::new("sync", path, error)),
+        }
+    }
+    Err(DurableError::new("sync", path, Errno::INTR))
+}
+
+/// Cuts a file to `bytes` and syncs that.
+pub fn truncate(file: &File, bytes: u64, path: &Path) -> Result<()> {
+    uninterrupted(|| rustix::fs::ftruncate(file, bytes)).map_err(|error| DurableError::new("truncate", path, error))?;
+    sync_data(file, path)
 }
 
 /// Makes `path` hold exactly `content`, mode 0600: temporary file in the same directory, write,
 /// sync, read back and compare, rename over, sync the directory. Missing directories are made
 /// (0700). When it returns an error, `path` holds what it held before.
-pub fn replace_file(path: &Path, content: &[u8]) -> Result<(), DurableError> {
-    replace_file_with_mode(path, content, 0o600)
+pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
+    replace_file_with_mode(path, content, FILE_MODE)
 }
 
 /// [`replace_file`] with another mode (settings.json keeps the user's, binaries are 0755).
-pub fn replace_file_with_mode(_path: &Path, _content: &[u8], _mode: u32) -> Result<(), DurableError> {
-    todo!()
+pub fn replace_file_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let expected = blake3::hash(content);
+    place(&mut &content[..], path, content.len() as u64, &expected, mode, Existing::Replaced)
+}
+
+/// Copies `bytes` bytes from `source` to `to`, where nothing may stand yet, mode 0600, modified
+/// now. Nothing appears at `to` unless what was written, read back, hashes to `blake3`.
+pub fn copy_file_new(source: &mut impl Read, to: &Path, bytes: u64, blake3: &blake3::Hash) -> Result<()> {
+    place(source, to, bytes, blake3, FILE_MODE, Existing::Refused)
+}
+
+/// [`copy_file_new`], replacing what stands at `to`.
+pub fn copy_file_replace(source: &mut impl Read, to: &Path, bytes: u64, blake3: &blake3::Hash) -> Result<()> {
+    place(source, to, bytes, blake3, FILE_MODE, Existing::Replaced)
 }
 
 /// Makes a directory and its missing parents, mode 0700 whatever the umask, each entry synced.
 /// A symlink to a directory is accepted as the last component or above.
-pub fn create_dir_all(_path: &Path) -> Result<(), DurableError> {
-    todo!()
+pub fn create_dir_all(path: &Path) -> Result<()> {
+    Dir::create(path).map(|_| ())
 }
 
 /// Unlinks a file and syncs its directory; true if it was there.
-pub fn remove_file(_path: &Path) -> Result<bool, DurableError> {
-    todo!()
+pub fn remove_file(path: &Path) -> Result<bool> {
+    match parent_of(path)? {
+        (Some(dir), name) => dir.remove(name),
+        (None, _) => Ok(false),
+    }
 }
 
 /// Removes an empty directory and syncs its parent; true if it was there.
-pub fn remove_dir(_path: &Path) -> Result<bool, DurableError> {
-    todo!()
+pub fn remove_dir(path: &Path) -> Result<bool> {
+    match parent_of(path)? {
+        (Some(dir), name) => dir.remove_dir(name),
+        (None, _) => Ok(false),
+    }
 }
 
 /// Renames within one file system, refusing to replace anything, and syncs both directories.
-pub fn rename_new(_from: &Path, _to: &Path) -> Result<(), DurableError> {
-    todo!()
+pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    let absent = |path: &Path| DurableError::new("rename", path, Errno::NOENT);
+    let (from_dir, from_name) = parent_of(from)?;
+    let (to_dir, to_name) = parent_of(to)?;
+    let (from_dir, to_dir) = (from_dir.ok_or_else(|| absent(from))?, to_dir.ok_or_else(|| absent(to))?);
+    from_dir.rename_new(from_name, &to_dir, to_name)
 }
 
-/// An advisory lock that dies with its holder.
+/// Renames over whatever file stands at `to`, and syncs both directories. For logs only:
+/// nothing acknowledged is ever replaced.
+pub(crate) fn rename_over(from: &Path, to: &Path) -> Result<()> {
+    let absent = |path: &Path| DurableError::new("rename", path, Errno::NOENT);
+    let (from_dir, from_name) = parent_of(from)?;
+    let (to_dir, to_name) = parent_of(to)?;
+    let (from_dir, to_dir) = (from_dir.ok_or_else(|| absent(from))?, to_dir.ok_or_else(|| absent(to))?);
+    from_dir.rename_over(from_name, &to_dir, to_name)
+}
+
+/// An advisory lock that dies with its holder. The lock file stays: removing it would let two
+/// processes hold a lock on two files of one name.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -60,12 +431,220 @@ pub struct Lock {
 
 impl Lock {
     /// Waits for the lock. The lock file is made (0600) and never removed.
-    pub fn wait(_path: &Path) -> Result<Lock, DurableError> {
-        todo!()
+    pub fn wait(path: &Path) -> Result<Lock> {
+        let file = lock_file(path)?;
+        for _ in 0..100 {
+            match file.lock() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(DurableError::new("lock", path, error)),
+                Ok(()) => return Ok(Lock { _file: file }),
+            }
+        }
+        Err(DurableError::new("lock", path, Errno::INTR))
     }
 
     /// Takes the lock if it is free.
-    pub fn try_now(_path: &Path) -> Result<Option<Lock>, DurableError> {
-        todo!()
+    pub fn try_now(path: &Path) -> Result<Option<Lock>> {
+        let file = lock_file(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(error)) => Err(DurableError::new("lock", path, error)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Refused,
+    Replaced,
+}
+
+fn place(
+    source: &mut impl Read,
+    to: &Path,
+    bytes: u64,
+    blake3: &blake3::Hash,
+    mode: u32,
+    existing: Existing,
+) -> Result<()> {
+    let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
+        return Err(DurableError::new("write", to, Errno::ISDIR));
+    };
+    let dir = Dir::create(parent)?;
+    if existing == Existing::Refused && dir.stat(name)?.is_some() {
+        return Err(DurableError::new("write", to, Errno::EXIST));
+    }
+    let mut temp = OsString::from(".");
+    temp.push(name);
+    temp.push(format!(".{}.tmp", std::process::id()));
+    let placed = write_temp(source, &dir, &temp, bytes, mode)
+        .and_then(|()| read_back(&dir, &temp, bytes, blake3))
+        .and_then(|()| match existing {
+            Existing::Refused => dir.rename_new(&temp, &dir, name),
+            Existing::Replaced => dir.rename_over(&temp, &dir, name),
+        });
+    if placed.is_err() {
+        // The error that matters is already in hand; a leftover temporary file is harmless.
+        let _ = dir.remove(&temp);
+    }
+    placed
+}
+
+fn write_temp(source: &mut impl Read, dir: &Dir, temp: &OsStr, bytes: u64, mode: u32) -> Result<()> {
+    let path = dir.path.join(temp);
+    let file = dir.create_temp_with_mode(temp, mode)?;
+    let mut buffer = vec![0; COPY_BYTES.min(bytes as usize).max(1)];
+    let mut offset = 0;
+    while offset < bytes {
+        let want = buffer.len().min((bytes - offset) as usize);
+        source
+            .read_exact(&mut buffer[..want])
+            .map_err(|error| DurableError::new("read the source of", &path, error))?;
+        write_at(&file, offset, &buffer[..want], &path)?;
+        offset += want as u64;
+    }
+    sync_data(&file, &path)
+}
+
+fn read_back(dir: &Dir, name: &OsStr, bytes: u64, expected: &blake3::Hash) -> Result<()> {
+    let path = dir.path.join(name);
+    let file = dir.open_file(name)?.ok_or_else(|| DurableError::new("read back", &path, Errno::NOENT))?;
+    let length = stat_of(&file, &path)?.st_size as u64;
+    if length != bytes || hash_of_prefix(&file, bytes, &path)? != *expected {
+        return Err(DurableError::new("read back", &path, io::Error::other("the bytes differ from what was written")));
+    }
+    Ok(())
+}
+
+/// Plain BLAKE3 of the first `bytes` bytes of a file; an error if it is shorter.
+pub fn hash_of_prefix(file: &File, bytes: u64, path: &Path) -> Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let want = buffer.len().min((bytes - offset) as usize);
+        let came = read_at(file, offset, &mut buffer[..want], path)?;
+        if came < want {
+            return Err(DurableError::new("read", path, io::ErrorKind::UnexpectedEof));
+        }
+        hasher.update(&buffer[..want]);
+        offset += want as u64;
+    }
+    Ok(hasher.finalize())
+}
+
+fn lock_file(path: &Path) -> Result<File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(parent) = path.parent() {
+                create_dir_all(parent)?;
+            }
+            options.open(path).map_err(|error| DurableError::new("open lock", path, error))
+        }
+        result => result.map_err(|error| DurableError::new("open lock", path, error)),
+    }
+}
+
+fn parent_of(path: &Path) -> Result<(Option<Dir>, &OsStr)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(DurableError::new("use", path, Errno::INVAL));
+    };
+    Ok((Dir::open(parent)?, name))
+}
+
+fn components(rel: &Path) -> impl Iterator<Item = &OsStr> {
+    rel.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    })
+}
+
+fn not_regular(what: &str) -> io::Error {
+    io::Error::other(format!("{what} where a regular file belongs; move it away"))
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn replacing_makes_directories_and_leaves_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/c.json");
+        replace_file(&path, b"one").unwrap();
+        replace_file(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(std::fs::metadata(dir.path().join("a")).unwrap().permissions().mode() & 0o7777, 0o700);
+        assert_eq!(names(&dir.path().join("a/b")), ["c.json"]);
+    }
+
+    #[test]
+    fn a_copy_with_the_wrong_hash_never_appears() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("x");
+        let wrong = blake3::hash(b"other");
+        assert!(copy_file_new(&mut &b"bytes"[..], &to, 5, &wrong).is_err());
+        assert!(copy_file_new(&mut &b"short"[..], &to, 9, &wrong).is_err());
+        assert!(names(dir.path()).is_empty());
+        copy_file_new(&mut &b"bytes"[..], &to, 5, &blake3::hash(b"bytes")).unwrap();
+        let refused = copy_file_new(&mut &b"other"[..], &to, 5, &wrong).unwrap_err();
+        assert_eq!(refused.source.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
+    }
+
+    #[test]
+    fn renaming_refuses_to_replace() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        replace_file(&a, b"a").unwrap();
+        replace_file(&b, b"b").unwrap();
+        assert!(rename_new(&a, &b).is_err());
+        assert_eq!(std::fs::read(&b).unwrap(), b"b");
+        rename_new(&a, &dir.path().join("c")).unwrap();
+        assert_eq!(names(dir.path()), ["b", "c"]);
+        assert!(remove_file(&b).unwrap());
+        assert!(!remove_file(&b).unwrap());
+    }
+
+    #[test]
+    fn no_symlink_is_followed_below_a_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("file")).unwrap();
+        let root = Dir::open(dir.path()).unwrap().unwrap();
+        assert!(root.open_beneath(Path::new("link")).is_err());
+        assert!(root.create_beneath(Path::new("link/below")).is_err());
+        assert!(root.open_file(OsStr::new("file")).is_err());
+        assert!(names(outside.path()).is_empty());
+    }
+
+    #[test]
+    fn a_lock_is_exclusive_and_dies_with_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/lock");
+        let held = Lock::wait(&path).unwrap();
+        assert!(Lock::try_now(&path).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_now(&path).unwrap().is_some());
     }
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde_json::Value;
 
+use crate::syscall::uninterrupted;
+
 /// Most bytes of an event that are kept; a hook's stdin is a few KB, the largest prompt some MB.
 pub const EVENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;
@@ -102,7 +104,7 @@ pub fn read_event(input: impl AsFd, limit: Duration) -> io::Result<Vec<u8>> {
         }
         let start = bytes.len();
         bytes.resize(start + READ_BYTES, 0);
-        let result = rustix::io::retry_on_intr(|| rustix::io::read(&input, &mut bytes[start..]));
+        let result = uninterrupted(|| rustix::io::read(&input, &mut bytes[start..]));
         bytes.truncate(start + *result.as_ref().unwrap_or(&0));
         if result? == 0 {
             break;

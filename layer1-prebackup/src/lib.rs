@@ -12,5 +12,6 @@ pub mod log;
 pub mod names;
 pub mod places;
 pub mod source;
+mod syscall;
 
 pub use blake3::Hash;

@@ -1,6 +1,11 @@
 //! The log of a layer: `<store>/.log/layerN.log`, rotated at 1 MiB, three files kept.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::durable;
 
 /// Size at which a log file is rotated.
 pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
@@ -20,14 +25,99 @@ impl Log {
         Log { path: store.join(".log").join(name) }
     }
 
-    /// Appends `text` and a newline in one write; safe with several writers.
-    pub fn line(&self, _text: &str) {
-        let _ = &self.path;
+    /// Appends `text` and a newline in one write; safe with several writers. Line breaks inside
+    /// `text` are folded, so that one call is one line.
+    pub fn line(&self, text: &str) {
+        let mut line = text.replace(['\n', '\r'], " ");
+        line.push('\n');
+        // See the type's comment for why both errors are dropped.
+        let _ = self.open().and_then(|mut file| file.write_all(line.as_bytes()));
+        let _ = self.rotate_when_full();
     }
 
     /// [`Log::line`] with an RFC 3339 time in front.
     pub fn line_with_time(&self, text: &str) {
         let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
         self.line(&format!("{now} {text}"));
+    }
+
+    /// The file that lines are appended to.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open(&self) -> std::io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(durable::FILE_MODE);
+        options.custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
+        match options.open(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if let Some(dir) = self.path.parent() {
+                    durable::create_dir_all(dir).map_err(|error| error.source)?;
+                }
+                options.open(&self.path)
+            }
+            result => result,
+        }
+    }
+
+    /// Under a lock, so that two processes never rotate twice; whoever comes second finds a short file.
+    fn rotate_when_full(&self) -> Result<(), durable::DurableError> {
+        let is_full = || std::fs::metadata(&self.path).is_ok_and(|m| m.len() >= LOG_BYTES_MAX);
+        if !is_full() {
+            return Ok(());
+        }
+        let Some(_lock) = durable::Lock::try_now(&self.path.with_extension("lock"))? else { return Ok(()) };
+        if !is_full() {
+            return Ok(());
+        }
+        for n in (1..LOG_FILES).rev() {
+            let from = if n == 1 { self.path.clone() } else { self.older(n - 1) };
+            if from.exists() {
+                durable::rename_over(&from, &self.older(n))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn older(&self, n: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{n}"));
+        name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotation_keeps_three_files_within_their_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::of_store(dir.path(), "layer1.log");
+        let text = "x".repeat(100 * 1024);
+        for _ in 0..50 {
+            log.line(&text);
+        }
+        let mut files: Vec<_> = std::fs::read_dir(dir.path().join(".log"))
+            .unwrap()
+            .map(|e| e.unwrap())
+            .map(|e| (e.file_name().into_string().unwrap(), e.metadata().unwrap().len()))
+            .collect();
+        files.sort();
+        let names: Vec<_> = files.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["layer1.lock", "layer1.log", "layer1.log.1", "layer1.log.2"]);
+        assert!(files.iter().all(|(_, bytes)| *bytes < LOG_BYTES_MAX + 200 * 1024));
+    }
+
+    #[test]
+    fn one_call_is_one_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::of_store(dir.path(), "layer1.log");
+        log.line("a\nb");
+        log.line_with_time("c");
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.starts_with("a b\n"));
     }
 }
