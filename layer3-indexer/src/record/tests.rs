@@ -1,0 +1,194 @@
+use std::ops::ControlFlow;
+
+use super::*;
+
+fn prompt(n: u32) -> String {
+    format!(
+        r#"{{"parentUuid":null,"type":"user","message":{{"role":"user","content":"prompt {n}"}},"uuid":"u{n}","sessionId":"s"}}"#
+    )
+}
+
+/// Reads `bytes` and describes every record as `offset+length class text`, then what was not readable.
+fn read(bytes: &[u8], torn: TornLine) -> (Vec<String>, ReadReport) {
+    let mut seen = Vec::new();
+    let report = read_records(bytes, 0, torn, &mut |located| {
+        let (at, length) = (located.offset as usize, located.length as usize);
+        let again = with_record(&bytes[at..at + length], |record| format!("{:?}", record));
+        assert_eq!(again, Some(format!("{:?}", located.record)), "the range holds the record alone");
+        seen.push(format!("{:?} {}", located.record.class, text_of(&located.record)));
+        ControlFlow::Continue(())
+    });
+    (seen, report.unwrap())
+}
+
+fn text_of(record: &Record<'_>) -> String {
+    let texts = record.blocks.iter().map(|block| match block {
+        Block::Text(text) | Block::Thinking(text) => text.to_string(),
+        Block::ToolUse { name, input, .. } => format!("{name}({})", input.map(tool_input_text).unwrap_or_default()),
+        Block::ToolResult { text, is_error, .. } => format!("{text}{}", if *is_error { " (error)" } else { "" }),
+        Block::Other(kind) => format!("<{kind}>"),
+    });
+    texts.collect::<Vec<_>>().join("|")
+}
+
+fn check(line: &str, expected: &str) {
+    let (seen, report) = read(line.as_bytes(), TornLine::Wait);
+    assert_eq!((seen.join("; ").as_str(), report.unparsable), (expected, 0), "{line}");
+}
+
+#[test]
+fn every_kind_of_record_has_its_class_and_text() {
+    check(&prompt(1), "Prompt prompt 1");
+    let user =
+        |content: &str| format!(r#"{{"type":"user","message":{{"role":"user","content":{content}}},"uuid":"u"}}"#);
+    check(&user(r#"[{"type":"text","text":"a"},{"type":"image","source":{"data":"iVBO"}}]"#), "Prompt a|<image>");
+    check(&user(r#"[{"type":"image","source":{}}]"#), "Prompt <image>");
+    check(
+        &user(r#"[{"tool_use_id":"t","type":"tool_result","content":"out","is_error":true}]"#),
+        "ToolResult out (error)",
+    );
+    check(
+        &user(
+            r#"[{"type":"tool_result","content":[{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"}]}]"#,
+        ),
+        "ToolResult a\nb",
+    );
+    check(&user(r#""<command-name>/exit</command-name>""#), "Command <command-name>/exit</command-name>");
+    check(
+        &user(r#""<local-command-stdout>Bye</local-command-stdout>""#),
+        "CommandOutput <local-command-stdout>Bye</local-command-stdout>",
+    );
+    check(&user(r#"[{"type":"text","text":"[Request interrupted by user]"}]"#), "Meta [Request interrupted by user]");
+    check(&user("null"), "Meta ");
+    check(&user("[17, \"x\", {\"type\":\"text\",\"text\":\"kept\"}]"), "Prompt kept");
+    check(r#"{"type":"user","isMeta":true,"message":{"content":"caveat"}}"#, "Meta caveat");
+    check(r#"{"type":"user","isCompactSummary":true,"message":{"content":"so far"}}"#, "Summary so far");
+    check(r#"{"type":"user","message":"odd"}"#, "Meta ");
+    check(
+        r#"{"message":{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"x"},{"type":"text","text":"hi"}]},"type":"assistant"}"#,
+        "Answer hm|hi",
+    );
+    check(
+        r#"{"message":{"content":[{"type":"tool_use","name":"Edit","input":{"file_path":"/a","n":1,"edits":[{"new":"b"}]}}]},"type":"assistant"}"#,
+        "Answer Edit(/a\nb)",
+    );
+    check(
+        r#"{"message":{"model":"<synthetic>","content":[{"type":"text","text":"API Error"}]},"type":"assistant"}"#,
+        "System API Error",
+    );
+    check(r#"{"type":"summary","summary":"a title","leafUuid":"l"}"#, "Summary a title");
+    check(
+        r#"{"type":"system","subtype":"local_command","content":"<command-name>/rename</command-name>"}"#,
+        "Command <command-name>/rename</command-name>",
+    );
+    check(r#"{"type":"system","subtype":"api_error","content":"overloaded"}"#, "System overloaded");
+    check(r#"{"type":"system","subtype":"compact_boundary","content":"Conversation compacted"}"#, "Bookkeeping ");
+    check(r#"{"type":"system","subtype":"turn_duration","durationMs":1}"#, "Bookkeeping ");
+    check(
+        r#"{"attachment":{"type":"queued_command","prompt":"and this","commandMode":"prompt"},"type":"attachment"}"#,
+        "Prompt and this",
+    );
+    check(
+        r#"{"attachment":{"type":"queued_command","prompt":[{"type":"text","text":"and this"}]},"type":"attachment"}"#,
+        "Prompt and this",
+    );
+    check(
+        r#"{"attachment":{"type":"queued_command","prompt":"done","commandMode":"task-notification"},"type":"attachment"}"#,
+        "Meta done",
+    );
+    check(r#"{"attachment":{"type":"skill_listing","content":"x"},"type":"attachment"}"#, "Bookkeeping ");
+    check(r#"{"type":"api-request-blob","message":{"role":"user","content":"x"}}"#, "Bookkeeping ");
+    check(r#"{"type":"custom-title","customTitle":"t","sessionId":"s"}"#, "Title ");
+    check(r#"{"type":"hologram","content":"x"}"#, "Unknown ");
+    check(r#"{"no":"type"}"#, "Unknown ");
+    check(
+        r#"{"type":["odd"],"type":"user","uuid":7,"uuid":"u","message":{"content":"last key wins"}}"#,
+        "Prompt last key wins",
+    );
+}
+
+#[test]
+fn unknown_types_are_counted_by_name() {
+    let text = "{\"type\":\"b\"}\n{\"type\":\"a\"}\n{\"type\":\"b\"}\n";
+    let (_, report) = read(text.as_bytes(), TornLine::Wait);
+    assert_eq!(report.unknown, [("a".into(), 1), ("b".into(), 2)].into());
+}
+
+#[test]
+fn damage_costs_only_what_it_hit() {
+    let check = |bytes: &[u8], expected: &[&str], unparsable: u64| {
+        let (seen, report) = read(bytes, TornLine::Final);
+        assert_eq!((seen, report.unparsable), (expected.iter().map(|e| format!("Prompt {e}")).collect(), unparsable));
+        assert_eq!(report.next_offset, bytes.len() as u64);
+    };
+    let (a, b) = (prompt(1), prompt(2));
+    check(format!("{a}\r\n\r\n\n{b}\r\n").as_bytes(), &["prompt 1", "prompt 2"], 0);
+    check(format!("{a}{b}\n").as_bytes(), &["prompt 1", "prompt 2"], 0);
+    check(format!("\0\0\0{a}\0\0\n\0\0{b}\n").as_bytes(), &["prompt 1", "prompt 2"], 0);
+    check(format!("{a}\0\0{b}\0\n").as_bytes(), &["prompt 1", "prompt 2"], 0);
+    check(format!("{}{b}\n", &a[..60]).as_bytes(), &["prompt 2"], 1);
+    check(format!("{a}\n{}", &b[..60]).as_bytes(), &["prompt 1"], 1);
+    check(format!("garbage\n17\n\"text\"\n[1]\n{a}\n").as_bytes(), &["prompt 1"], 4);
+    check(format!("{}\n", a.replace("prompt 1", "tab\there")).as_bytes(), &["tab here"], 0);
+    let mut binary = a.clone().into_bytes();
+    binary[60] = 0xff;
+    let (seen, report) = read(&binary, TornLine::Wait);
+    assert_eq!((seen.len(), report.unparsable), (1, 0));
+    check(b"", &[], 0);
+    check(b"\0\0\0\0", &[], 0);
+}
+
+#[test]
+fn objects_inside_a_torn_record_are_no_records() {
+    let torn =
+        r#"{"parentUuid":null,"message":{"content":[{"type":"text","text":"x"},{"type":"tool_use","id":"t"}],"a":"#;
+    let (seen, report) = read(format!("{torn}\n").as_bytes(), TornLine::Final);
+    assert_eq!((seen, report.unparsable), (vec![], 1));
+}
+
+#[test]
+fn a_torn_last_line_waits_unless_it_is_whole() {
+    let (a, b) = (prompt(1), prompt(2));
+    let (seen, report) = read(format!("{a}\n{}", &b[..40]).as_bytes(), TornLine::Wait);
+    assert_eq!((seen.len(), report.next_offset, report.unparsable), (1, a.len() as u64 + 1, 0));
+    let (seen, report) = read(format!("{a}\n{b}").as_bytes(), TornLine::Wait);
+    assert_eq!((seen.len(), report.next_offset), (2, (a.len() + 1 + b.len()) as u64));
+}
+
+#[test]
+fn a_break_is_resumed_behind_the_record_it_came_after() {
+    let text = format!("{}{}\n{}\n", prompt(1), prompt(2), prompt(3));
+    let (mut at, mut seen) = (0, Vec::new());
+    while (at as usize) < text.len() {
+        let report = read_records(&text.as_bytes()[at as usize..], at, TornLine::Wait, &mut |located| {
+            seen.push(text_of(&located.record));
+            ControlFlow::Break(())
+        });
+        at = report.unwrap().next_offset;
+    }
+    assert_eq!(seen, ["prompt 1", "prompt 2", "prompt 3"]);
+}
+
+#[test]
+fn a_line_that_is_too_long_is_read_past() {
+    use std::io::Read;
+    let (a, b) = (format!("{}\n", prompt(1)), format!("\n{}\n", prompt(2)));
+    let long = std::io::repeat(b'x').take(LINE_BYTES_MAX as u64 + 4096);
+    let mut seen = Vec::new();
+    let report = read_records(a.as_bytes().chain(long).chain(b.as_bytes()), 0, TornLine::Wait, &mut |located| {
+        seen.push(text_of(&located.record));
+        ControlFlow::Continue(())
+    });
+    let report = report.unwrap();
+    assert_eq!((seen.join(","), report.unparsable), ("prompt 1,prompt 2".into(), 1));
+    assert_eq!(report.next_offset, (a.len() + LINE_BYTES_MAX + 4096 + b.len()) as u64);
+}
+
+#[test]
+fn tool_arguments_give_their_strings() {
+    let text = |json: &str| tool_input_text(serde_json::from_str::<&RawValue>(json).unwrap());
+    assert_eq!(text(r#"{"a":"x","b":[1,null,true,{"c":"y\nz"}],"d":""}"#), "x\ny\nz");
+    assert_eq!(text("17"), "");
+    let deep = format!("[\"top\",{}\"deep\"{}]", "[".repeat(500), "]".repeat(500));
+    assert_eq!(text(&deep), "top");
+}
