@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use crate::syscall::uninterrupted;
@@ -148,7 +148,7 @@ impl Dir {
 
     /// Makes the temporary file `name` (0600), empty; what an interrupted run left there goes.
     pub fn create_temp(&self, name: &OsStr) -> Result<File> {
-        self.create_temp_with_mode(name, FILE_MODE)
+        self.open_temp_exclusively(name, FILE_MODE)
     }
 
     /// Renames `name` to `to_name` in `to`, where nothing may stand, and syncs both directories.
@@ -272,24 +272,32 @@ impl Dir {
         Ok(Some(file))
     }
 
-    fn create_temp_with_mode(&self, name: &OsStr, mode: u32) -> Result<File> {
+    /// The empty temporary file `name`, locked: of several writers of one name each gets its turn
+    /// with a file of its own, and what a killed one left behind is used up by the next.
+    fn open_temp_exclusively(&self, name: &OsStr, mode: u32) -> Result<File> {
         let path = self.path.join(name);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode)));
-        let fd = match create() {
-            Err(Errno::EXIST) => {
-                self.remove(name)?;
-                create()
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        for _ in 0..1000 {
+            let file = uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode)))
+                .map(File::from)
+                .map_err(|error| DurableError::new("create", &path, error))?;
+            lock_exclusively(&file, &path)?;
+            let (ours, named) = (stat_of(&file, &path)?, self.stat(name)?);
+            // The one who held the lock before may have renamed or removed the file in the meantime.
+            if !named.is_some_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)) {
+                continue;
             }
-            result => result,
-        };
-        let file = File::from(fd.map_err(|error| DurableError::new("create", &path, error))?);
-        let made = stat_of(&file, &path)?.st_mode & 0o7777;
-        if made != mode {
-            uninterrupted(|| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)))
-                .map_err(|error| DurableError::new("set the mode of", &path, error))?;
+            if ours.st_size != 0 {
+                uninterrupted(|| rustix::fs::ftruncate(&file, 0))
+                    .map_err(|error| DurableError::new("truncate", &path, error))?;
+            }
+            if ours.st_mode & 0o7777 != mode {
+                uninterrupted(|| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)))
+                    .map_err(|error| DurableError::new("set the mode of", &path, error))?;
+            }
+            return Ok(file);
         }
-        Ok(file)
+        Err(DurableError::new("create", &path, Errno::AGAIN))
     }
 
     fn unlink(&self, name: &OsStr, flags: AtFlags) -> Result<bool> {
@@ -433,14 +441,8 @@ impl Lock {
     /// Waits for the lock. The lock file is made (0600) and never removed.
     pub fn wait(path: &Path) -> Result<Lock> {
         let file = lock_file(path)?;
-        for _ in 0..100 {
-            match file.lock() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(DurableError::new("lock", path, error)),
-                Ok(()) => return Ok(Lock { _file: file }),
-            }
-        }
-        Err(DurableError::new("lock", path, Errno::INTR))
+        lock_exclusively(&file, path)?;
+        Ok(Lock { _file: file })
     }
 
     /// Takes the lock if it is free.
@@ -477,34 +479,31 @@ fn place(
     }
     let mut temp = OsString::from(".");
     temp.push(name);
-    temp.push(format!(".{}.tmp", std::process::id()));
-    let placed = write_temp(source, &dir, &temp, bytes, mode)
+    temp.push(".tmp");
+    let file = dir.open_temp_exclusively(&temp, mode)?;
+    let placed = write_temp(source, &file, &dir.path.join(&temp), bytes)
         .and_then(|()| read_back(&dir, &temp, bytes, blake3))
         .and_then(|()| match existing {
             Existing::Refused => dir.rename_new(&temp, &dir, name),
             Existing::Replaced => dir.rename_over(&temp, &dir, name),
         });
     if placed.is_err() {
-        // The error that matters is already in hand; a leftover temporary file is harmless.
+        // The error that matters is already in hand; the next writer of this name uses up a leftover.
         let _ = dir.remove(&temp);
     }
     placed
 }
 
-fn write_temp(source: &mut impl Read, dir: &Dir, temp: &OsStr, bytes: u64, mode: u32) -> Result<()> {
-    let path = dir.path.join(temp);
-    let file = dir.create_temp_with_mode(temp, mode)?;
+fn write_temp(source: &mut impl Read, file: &File, path: &Path, bytes: u64) -> Result<()> {
     let mut buffer = vec![0; COPY_BYTES.min(bytes as usize).max(1)];
     let mut offset = 0;
     while offset < bytes {
         let want = buffer.len().min((bytes - offset) as usize);
-        source
-            .read_exact(&mut buffer[..want])
-            .map_err(|error| DurableError::new("read the source of", &path, error))?;
-        write_at(&file, offset, &buffer[..want], &path)?;
+        source.read_exact(&mut buffer[..want]).map_err(|error| DurableError::new("read the source of", path, error))?;
+        write_at(file, offset, &buffer[..want], path)?;
         offset += want as u64;
     }
-    sync_data(&file, &path)
+    sync_data(file, path)
 }
 
 fn read_back(dir: &Dir, name: &OsStr, bytes: u64, expected: &blake3::Hash) -> Result<()> {
@@ -532,6 +531,11 @@ pub fn hash_of_prefix(file: &File, bytes: u64, path: &Path) -> Result<blake3::Ha
         offset += want as u64;
     }
     Ok(hasher.finalize())
+}
+
+fn lock_exclusively(file: &File, path: &Path) -> Result<()> {
+    uninterrupted(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
+        .map_err(|error| DurableError::new("lock", path, error))
 }
 
 fn lock_file(path: &Path) -> Result<File> {

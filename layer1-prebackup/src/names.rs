@@ -225,7 +225,7 @@ fn is_reserved_on_windows(name: &str) -> bool {
     matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT")
 }
 
-fn escaped(raw: &OsStr) -> String {
+pub(crate) fn escaped(raw: &OsStr) -> String {
     let mut text = String::with_capacity(raw.len());
     for chunk in raw.as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -247,7 +247,7 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-fn unescaped(text: &str) -> Option<OsString> {
+pub(crate) fn unescaped(text: &str) -> Option<OsString> {
     let mut raw = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -1,10 +1,34 @@
 //! The archive: one store of conversations, append-only, in generations. Layers 1 and 3 each
 //! keep one, through this same code.
+//!
+//! Below the store's root, `{PROJECT}/` holds the contents under names that need no program to
+//! read: `{ID}.jsonl` the newest, `{ID}.gen-0001.jsonl` the oldest, side files under `{ID}/` and
+//! `{ID}.gen-0001/`. Generations are counted for each file by itself. `.state/` holds the
+//! bookkeeping: the store's id, and for each session a lock, a ledger ([`ledger`]) and at most one
+//! temporary file. All of it can be rebuilt from the contents.
+//!
+//! A copy is only ever appended to. Whatever else stands at the path of a newest content, or no
+//! longer begins the source, is renamed to a generation first ([`content`]).
 
+mod content;
+mod ledger;
+mod save;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod verify;
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+
 use crate::Hash;
+use crate::durable::{self, Dir, DurableError, Lock};
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
 /// A session as a store knows it.
@@ -17,7 +41,8 @@ pub struct SessionKey {
 }
 
 /// What a recorded hash is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Proof {
     /// This program wrote these bytes from the source and read them back.
     Written,
@@ -104,20 +129,20 @@ pub struct SaveReport {
 pub enum ArchiveError {
     /// Layer 1's durable-write module failed.
     #[error(transparent)]
-    Durable(#[from] crate::durable::DurableError),
-    /// A file of the store or of the source could not be read.
-    #[error("read {path}", path = path.display())]
-    Read {
+    Durable(#[from] DurableError),
+    /// A source became shorter while it was read; it is looked at again.
+    #[error("read {path}: it became shorter meanwhile", path = path.display())]
+    Shrank {
         /// Which.
         path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
     },
-    /// A source is a FIFO, a device, a directory or a symlink.
-    #[error("copy {path}: it is not a regular file", path = path.display())]
-    NotRegular {
-        /// Which.
+    /// The bookkeeping was written by a newer version. Nothing was touched.
+    #[error("use {path}: its format {format} is newer than this program; update Threefold", path = path.display())]
+    NewerFormat {
+        /// Which file.
         path: PathBuf,
+        /// Its format number.
+        format: u32,
     },
     /// A stored content is not there, or its bytes do not match the recorded hash.
     #[error("use the stored copy {path}: {what}", path = path.display())]
@@ -129,22 +154,60 @@ pub enum ArchiveError {
     },
 }
 
+impl ArchiveError {
+    /// Whether the disk or a quota is full: the one failure a user can mend at once.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, ArchiveError::Durable(error) if error.is_disk_full())
+    }
+}
+
 /// A store of conversations.
 #[derive(Debug)]
 pub struct Archive {
     root: PathBuf,
+    store_id: String,
 }
 
-#[allow(clippy::todo, unused_variables, missing_docs)]
+/// `.state/store.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoreFile {
+    format: u32,
+    store_id: String,
+}
+
+const STORE_FORMAT: u32 = 1;
+const STORE_FILE: &str = ".state/store.json";
+const STORE_LOCK: &str = ".state/store.lock";
+
 impl Archive {
     /// Opens the store for writing; makes it (0700, with a random id) where there is none.
     pub fn create(root: &Path) -> Result<Archive, ArchiveError> {
-        todo!()
+        if let Some(archive) = Archive::open(root)? {
+            return Ok(archive);
+        }
+        durable::create_dir_all(&root.join(".state"))?;
+        let _lock = Lock::wait(&root.join(STORE_LOCK))?;
+        if let Some(archive) = Archive::open(root)? {
+            return Ok(archive);
+        }
+        let store = StoreFile { format: STORE_FORMAT, store_id: random_id(root)? };
+        let text = serde_json::to_string(&store).expect("two plain fields always serialise") + "\n";
+        durable::replace_file(&root.join(STORE_FILE), text.as_bytes())?;
+        Ok(Archive { root: root.to_owned(), store_id: store.store_id })
     }
 
     /// Opens an existing store for reading; `None` where there is none. Writes nothing.
     pub fn open(root: &Path) -> Result<Option<Archive>, ArchiveError> {
-        todo!()
+        let path = root.join(STORE_FILE);
+        let Some(file) = crate::source::open_regular(&path)? else { return Ok(None) };
+        let mut text = vec![0; 4096];
+        let came = durable::read_at(&file, 0, &mut text, &path)?;
+        match serde_json::from_slice::<StoreFile>(&text[..came]) {
+            Ok(store) if store.format > STORE_FORMAT => Err(ArchiveError::NewerFormat { path, format: store.format }),
+            Ok(store) => Ok(Some(Archive { root: root.to_owned(), store_id: store.store_id })),
+            // Bookkeeping, and rebuildable: a store without a readable id gets a new one.
+            Err(_) => Ok(None),
+        }
     }
 
     /// The store's directory.
@@ -154,52 +217,128 @@ impl Archive {
 
     /// The store's random id, 32 hexadecimal digits; another id means another store.
     pub fn store_id(&self) -> &str {
-        todo!()
+        &self.store_id
     }
 
     /// All sessions, by project and id.
     pub fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
-        todo!()
+        let root = self.dir()?;
+        let mut keys = BTreeSet::new();
+        for (folder, kind) in root.entries()? {
+            let project = folder.to_str().and_then(|name| ProjectName::parse(name).ok());
+            let (FileType::Directory, Some(project)) = (kind, project) else { continue };
+            let Some(dir) = root.open_beneath(Path::new(&folder))? else { continue };
+            for (entry, kind) in dir.entries()? {
+                if let Some(id) = session_of_entry(&entry, kind) {
+                    keys.insert(SessionKey { project: project.clone(), id });
+                }
+            }
+        }
+        if let Some(sessions) = root.open_beneath(Path::new(".state/sessions"))? {
+            for (entry, _) in sessions.entries()? {
+                if let Some(id) = entry.to_str().and_then(|text| SessionId::parse(text).ok()) {
+                    keys.extend(self.ledgers_of(&id)?);
+                }
+            }
+        }
+        Ok(keys.into_iter().collect())
     }
 
     /// The sessions with this id; more than one only when two sources bore it.
     pub fn find(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
-        todo!()
+        let keys = self.ledgers_of(id)?;
+        if !keys.is_empty() {
+            return Ok(keys);
+        }
+        let root = self.dir()?;
+        let mut keys = Vec::new();
+        for (folder, kind) in root.entries()? {
+            let project = folder.to_str().and_then(|name| ProjectName::parse(name).ok());
+            let (FileType::Directory, Some(project)) = (kind, project) else { continue };
+            let Some(dir) = root.open_beneath(Path::new(&folder))? else { continue };
+            let first = StoredName { file: FileName::Transcript, generation: 1 };
+            let newest = StoredName::newest(FileName::Transcript).to_path(id);
+            if dir.stat(newest.as_os_str())?.is_some() || dir.stat(first.to_path(id).as_os_str())?.is_some() {
+                keys.push(SessionKey { project, id: id.clone() });
+            }
+        }
+        Ok(keys)
     }
 
     /// The stored session whose recorded source is `transcript`, else the session of that id if it is the only one.
     pub fn session_of(&self, id: &SessionId, transcript: &Path) -> Result<Option<SessionKey>, ArchiveError> {
-        todo!()
+        save::project_of(self, id, transcript)
     }
 
     /// Everything committed of a session: newest contents and older generations, transcript first.
+    /// Where the bookkeeping is lost or damaged, what lies on the disk is hashed and given as unproven.
     pub fn files(&self, key: &SessionKey) -> Result<Vec<StoredFile>, ArchiveError> {
-        todo!()
+        let mut ledger = self.ledger(key)?;
+        if ledger.is_empty() || ledger.is_damaged {
+            session::rebuild(self, key, &mut ledger)?;
+        }
+        let stored = |(name, record): (&StoredName, &ledger::Record)| StoredFile {
+            name: name.clone(),
+            path: name.to_text(&key.id),
+            bytes: record.bytes,
+            blake3: record.blake3,
+            proof: record.proof,
+            committed_ms: record.committed_ms,
+        };
+        Ok(ledger.records().map(stored).collect())
     }
 
     /// The transcript that the session was last copied from.
     pub fn source_of(&self, key: &SessionKey) -> Result<Option<PathBuf>, ArchiveError> {
-        todo!()
+        Ok(self.ledger(key)?.source)
     }
 
     /// Where a content lies.
     pub fn path_of(&self, key: &SessionKey, name: &StoredName) -> PathBuf {
-        self.root.join(key.project.as_str()).join(name.to_path(&key.id))
+        self.root.join(session::relative_path(key, name))
     }
 
     /// Opens a stored content for reading; never through a symlink, never a FIFO.
     pub fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError> {
-        todo!()
+        let opened = match self.dir_of(key, name)? {
+            Some(dir) => dir.open_file(&session::file_name_of(key, name))?,
+            None => None,
+        };
+        opened
+            .ok_or_else(|| ArchiveError::Damaged { path: self.path_of(key, name), what: "it is not there".to_owned() })
     }
 
-    /// Whether the source (transcript or side files) has changed since its copy, by device, inode, size, mtime and ctime.
+    /// Whether the source (transcript or side files) has changed since its copy, by device, inode,
+    /// size, mtime and ctime. An absent or empty transcript that nothing is stored of has not.
     pub fn is_behind(&self, id: &SessionId, transcript: &Path) -> Result<bool, ArchiveError> {
-        todo!()
+        let opened = crate::source::open_regular(transcript)?;
+        let identity = match &opened {
+            Some(file) => Some(crate::source::Identity::of(&durable::stat_of(file, transcript)?)),
+            None => None,
+        };
+        let Some(key) = save::project_of(self, id, transcript)? else {
+            return Ok(identity.is_some_and(|identity| identity.bytes > 0));
+        };
+        let ledger = self.ledger(&key)?;
+        if ledger.is_damaged || (identity.is_some() && ledger.source.as_deref() != Some(transcript)) {
+            return Ok(true);
+        }
+        let is_saved = |file: FileName, identity: crate::source::Identity| {
+            let record = ledger.record(&StoredName::newest(file));
+            record.is_some_and(|record| record.source == Some(identity) && record.bytes == identity.bytes)
+        };
+        if identity.is_some_and(|identity| !is_saved(FileName::Transcript, identity)) {
+            return Ok(true);
+        }
+        let sides = crate::source::side_files(transcript, id)?;
+        Ok(sides.into_iter().any(|side| !is_saved(FileName::Side(side.rel), side.identity)))
     }
 
-    /// Saves transcript and side files. See the module's promises.
+    /// Saves transcript and side files; returns when all that it reports is on the disk, synced and
+    /// read back. An error means that the transcript was not saved in full; a side file that could
+    /// not be stored is one of the report's problems.
     pub fn save(&self, request: &SaveRequest<'_>) -> Result<SaveReport, ArchiveError> {
-        todo!()
+        save::save(self, request)
     }
 
     /// Takes a content over from another store, its recorded hash checked on the way, so that
@@ -212,19 +351,96 @@ impl Archive {
         content: &StoredFile,
         progress: &dyn Fn(u64),
     ) -> Result<(), ArchiveError> {
-        todo!()
+        save::take_over(self, key, from, from_key, content, progress)
     }
 
     /// Whether some stored content of `file`, in any generation, begins with exactly these bytes:
-    /// re-read from the disk unless the recorded hash is of just that length and the file was committed by this very process.
+    /// they are read from the disk and hashed.
     pub fn covers(&self, key: &SessionKey, file: &FileName, bytes: u64, blake3: &Hash) -> Result<bool, ArchiveError> {
-        todo!()
+        let ledger = self.ledger(key)?;
+        for (name, record) in ledger.records().filter(|(name, _)| name.file == *file) {
+            let may_cover = record.bytes > bytes || (record.bytes == bytes && record.blake3 == *blake3);
+            if !may_cover || self.stat(key, name)?.is_none() {
+                continue;
+            }
+            let path = self.path_of(key, name);
+            match durable::hash_of_prefix(&self.open_file(key, name)?, bytes, &path) {
+                Ok(hash) if hash == *blake3 => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
     }
 
     /// Re-reads and re-hashes everything, or one session. An empty list means all is well.
     pub fn verify(&self, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
-        todo!()
+        verify::verify(self, only)
     }
+
+    fn dir(&self) -> Result<Dir, ArchiveError> {
+        let gone = || DurableError {
+            operation: "open the store",
+            path: self.root.clone(),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        Ok(Dir::open(&self.root)?.ok_or_else(gone)?)
+    }
+
+    fn dir_of(&self, key: &SessionKey, name: &StoredName) -> Result<Option<Dir>, ArchiveError> {
+        let path = session::relative_path(key, name);
+        Ok(self.dir()?.open_beneath(path.parent().unwrap_or(Path::new("")))?)
+    }
+
+    fn stat(&self, key: &SessionKey, name: &StoredName) -> Result<Option<rustix::fs::Stat>, ArchiveError> {
+        match self.dir_of(key, name)? {
+            Some(dir) => Ok(dir.stat(&session::file_name_of(key, name))?),
+            None => Ok(None),
+        }
+    }
+
+    fn ledger(&self, key: &SessionKey) -> Result<ledger::Ledger, ArchiveError> {
+        match self.dir()?.open_beneath(&ledger::dir_of(&key.id))? {
+            Some(state) => ledger::Ledger::read(&state, key),
+            None => Ok(ledger::Ledger::default()),
+        }
+    }
+
+    fn ledgers_of(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
+        let Some(state) = self.dir()?.open_beneath(&ledger::dir_of(id))? else { return Ok(Vec::new()) };
+        let project = |name: &OsStr| ProjectName::parse(name.to_str()?.strip_suffix(".ledger")?).ok();
+        let projects = state.entries()?.into_iter().filter_map(|(name, _)| project(&name));
+        Ok(projects.map(|project| SessionKey { project, id: id.clone() }).collect())
+    }
+}
+
+/// The session that an entry of a project's folder belongs to.
+fn session_of_entry(entry: &OsStr, kind: FileType) -> Option<SessionId> {
+    let text = entry.to_str()?;
+    let stem = match kind {
+        FileType::RegularFile => text.strip_suffix(".jsonl")?,
+        FileType::Directory => text,
+        _ => return None,
+    };
+    let id = stem.split_once(".gen-").map_or(stem, |(id, _)| id);
+    SessionId::parse(id).ok()
+}
+
+fn random_id(root: &Path) -> Result<String, DurableError> {
+    let mut bytes = [0; 16];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let came = crate::syscall::uninterrupted(|| {
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+        });
+        filled += came.map_err(|error| DurableError {
+            operation: "draw a random id for",
+            path: root.to_owned(),
+            source: error.into(),
+        })?;
+    }
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Something `verify` found wrong.

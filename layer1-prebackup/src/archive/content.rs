@@ -1,0 +1,496 @@
+//! Saving one file of a session: what stands at our path, how the source relates to it, and the
+//! copy itself. Everything that can cost a user a byte is decided here.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use super::ledger::{Entry, Record, Windows};
+use super::session::{OpenSession, TEMP_NAME, feed, file_name_of, now_ms, record_of_file, windows_of};
+use super::tree::TreeHasher;
+use super::{ArchiveError, Compare, Proof};
+use crate::durable;
+use crate::names::{FileName, StoredName};
+use crate::source::Identity;
+
+/// A commit covers at most this much new content, so that a huge first copy that is cut off by a
+/// deadline has got somewhere.
+const COMMIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Time between the two looks at a source whose content changed: Claude Code truncates and
+/// rewrites within milliseconds, and a generation is not begun for a glimpse of that.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
+
+/// A file to be copied, opened anew for each look at it.
+pub(crate) struct Source<'a> {
+    /// For messages.
+    pub(crate) path: &'a Path,
+    /// Opens it; `None` if it is not there.
+    pub(crate) open: &'a dyn Fn() -> Result<Option<File>, ArchiveError>,
+    /// A second file of the same content may lie elsewhere: being shorter is then no news.
+    pub(crate) may_lag: bool,
+}
+
+/// What saving one file did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Saved {
+    /// Length of the source as at open.
+    pub(crate) source_bytes: u64,
+    /// Bytes of content added.
+    pub(crate) added: u64,
+    /// Whether a generation was begun.
+    pub(crate) rotated: bool,
+}
+
+/// What stands at the path of the newest content.
+enum Standing {
+    Nothing,
+    /// The committed bytes and nothing else.
+    Committed(Record),
+    /// The committed bytes, then some that no commit covers: an append that was cut off.
+    Trailing(Record),
+    /// Something else: to be kept as a generation before anything is written.
+    Foreign,
+}
+
+/// How the source relates to the committed bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Relation {
+    /// It begins with them.
+    Begins,
+    /// It is shorter, and is their beginning.
+    Lags,
+    /// It is something else, or shorter.
+    Differs,
+}
+
+/// Saves the file. `None` if the source is not there.
+pub(crate) fn save(
+    session: &mut OpenSession<'_>,
+    file: &FileName,
+    source: &Source<'_>,
+    compare: Compare,
+    progress: &dyn Fn(u64),
+) -> Result<Option<Saved>, ArchiveError> {
+    match save_once(session, file, source, compare, progress) {
+        // It was truncated while being read: look again, like a reader who came a little later.
+        Err(ArchiveError::Shrank { .. }) => {
+            std::thread::sleep(SECOND_LOOK);
+            save_once(session, file, source, compare, progress)
+        }
+        result => result,
+    }
+}
+
+fn save_once(
+    session: &mut OpenSession<'_>,
+    file: &FileName,
+    source: &Source<'_>,
+    compare: Compare,
+    progress: &dyn Fn(u64),
+) -> Result<Option<Saved>, ArchiveError> {
+    let Some(mut opened) = (source.open)()? else { return Ok(None) };
+    let mut identity = Identity::of(&durable::stat_of(&opened, source.path)?);
+    let name = StoredName::newest(file.clone());
+    let mut saved = Saved { source_bytes: identity.bytes, ..Saved::default() };
+    if compare == Compare::Windows && is_unchanged(session, &name, &identity)? {
+        return Ok(Some(saved));
+    }
+    let standing = standing(session, &name, compare)?;
+    if let Standing::Committed(record) | Standing::Trailing(record) = &standing {
+        let mut relation = relation(record, &opened, &identity, source, compare)?;
+        if relation == Relation::Differs {
+            std::thread::sleep(SECOND_LOOK);
+            let Some(again) = (source.open)()? else { return Ok(None) };
+            opened = again;
+            identity = Identity::of(&durable::stat_of(&opened, source.path)?);
+            saved.source_bytes = identity.bytes;
+            relation = self::relation(record, &opened, &identity, source, compare)?;
+        }
+        if relation == Relation::Lags {
+            return Ok(Some(saved));
+        }
+        if relation == Relation::Begins {
+            let record = record.clone();
+            let is_ours = match standing {
+                Standing::Trailing(_) => undo_append(session, &name, &record, &opened, source)?,
+                _ => true,
+            };
+            if !is_ours {
+                return replace(session, &name, &opened, identity, source, saved, progress);
+            }
+            return extend(session, &name, record, &opened, identity, source, saved, progress);
+        }
+    }
+    replace(session, &name, &opened, identity, source, saved, progress)
+}
+
+/// Whether neither the source nor the copy's length changed since the last commit.
+fn is_unchanged(session: &OpenSession<'_>, name: &StoredName, identity: &Identity) -> Result<bool, ArchiveError> {
+    let Some(record) = session.ledger.record(name) else { return Ok(false) };
+    let proven = matches!(record.proof, Proof::Written | Proof::Compared);
+    if !proven || record.source != Some(*identity) || record.bytes != identity.bytes {
+        return Ok(false);
+    }
+    let stat = session.archive.stat(&session.key, name)?;
+    let is_file = |stat: &rustix::fs::Stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
+    };
+    Ok(stat.is_some_and(|stat| is_file(&stat) && stat.st_size as u64 == record.bytes))
+}
+
+fn standing(session: &OpenSession<'_>, name: &StoredName, compare: Compare) -> Result<Standing, ArchiveError> {
+    let path = session.archive.path_of(&session.key, name);
+    let Some(copy) = session.open_for_writing(name)? else { return Ok(Standing::Nothing) };
+    let bytes = durable::stat_of(&copy, &path)?.st_size as u64;
+    let Some(record) = session.ledger.record(name).cloned() else {
+        // Nobody recorded it: a commit that was cut off after the rename, or another program's file.
+        // The comparison with the source decides which.
+        let record = record_of_file(session.archive, &session.key, name, Proof::Unproven)?;
+        return Ok(Standing::Committed(record));
+    };
+    if bytes < record.bytes {
+        return Ok(Standing::Foreign);
+    }
+    let intact = if compare == Compare::Whole || record.proof == Proof::Unproven {
+        durable::hash_of_prefix(&copy, record.bytes, &path)? == record.blake3
+    } else {
+        windows_of(&copy, record.bytes, &path)? == record.windows
+    };
+    Ok(match (intact, bytes == record.bytes) {
+        (false, _) => Standing::Foreign,
+        (true, true) => Standing::Committed(record),
+        (true, false) => Standing::Trailing(record),
+    })
+}
+
+fn relation(
+    record: &Record,
+    opened: &File,
+    identity: &Identity,
+    source: &Source<'_>,
+    compare: Compare,
+) -> Result<Relation, ArchiveError> {
+    if identity.bytes < record.bytes {
+        return Ok(if source.may_lag { Relation::Lags } else { Relation::Differs });
+    }
+    let same_file = record.source.is_some_and(|known| (known.dev, known.ino) == (identity.dev, identity.ino));
+    let equal = if compare == Compare::Windows && same_file && record.proof != Proof::Unproven {
+        windows_of(opened, record.bytes, source.path)? == record.windows
+    } else {
+        begins_with(opened, record, source)?
+    };
+    Ok(if equal { Relation::Begins } else { Relation::Differs })
+}
+
+/// Cuts off bytes that no commit covers, where the source has the same ones: they are written
+/// again, because the sync that did not come may have lost them. False, and nothing done, where
+/// the source has others.
+fn undo_append(
+    session: &OpenSession<'_>,
+    name: &StoredName,
+    record: &Record,
+    opened: &File,
+    source: &Source<'_>,
+) -> Result<bool, ArchiveError> {
+    let path = session.archive.path_of(&session.key, name);
+    let Some(copy) = session.open_for_writing(name)? else { return Ok(true) };
+    let mut offset = record.bytes;
+    let (mut ours, mut theirs) = (vec![0; durable::COPY_BYTES], vec![0; durable::COPY_BYTES]);
+    loop {
+        let came = durable::read_at(&copy, offset, &mut ours, &path)?;
+        if came == 0 {
+            break;
+        }
+        let read = durable::read_at(opened, offset, &mut theirs[..came], source.path)?;
+        if ours[..came] != theirs[..read] {
+            return Ok(false);
+        }
+        offset += came as u64;
+    }
+    durable::truncate(&copy, record.bytes, &path)?;
+    Ok(true)
+}
+
+/// Appends what the source has beyond `record`.
+#[allow(clippy::too_many_arguments)]
+fn extend(
+    session: &mut OpenSession<'_>,
+    name: &StoredName,
+    mut record: Record,
+    opened: &File,
+    identity: Identity,
+    source: &Source<'_>,
+    mut saved: Saved,
+    progress: &dyn Fn(u64),
+) -> Result<Option<Saved>, ArchiveError> {
+    let path = session.archive.path_of(&session.key, name);
+    if record.proof == Proof::Unproven {
+        // Equal to the source in every byte, as was just seen. Whether it was ever synced is not known.
+        let copy = session.open_for_writing(name)?.ok_or_else(|| gone(&path))?;
+        durable::sync_data(&copy, &path)?;
+        if let Some(dir) = session.dir_of(name)? {
+            dir.sync()?;
+        }
+        record.proof = Proof::Compared;
+    }
+    if record.bytes == identity.bytes {
+        if session.ledger.record(name) != Some(&record) || record.source != Some(identity) {
+            record.source = Some(identity);
+            session.commit(&[Entry::Commit(name.clone(), Box::new(record))])?;
+        }
+        return Ok(Some(saved));
+    }
+    let copy = session.open_for_writing(name)?.ok_or_else(|| gone(&path))?;
+    while record.bytes < identity.bytes {
+        let to = identity.bytes.min(record.bytes + COMMIT_BYTES_MAX);
+        let tree = resumed(&record, &copy, &path)?;
+        let step = copy_step(&tree, opened, &copy, record.bytes..to, source, &path, progress)
+            .and_then(|after| {
+                check_step(session, name, &tree, &after, record.bytes..to).map(|windows| (after, windows))
+            })
+            .and_then(|(tree, windows)| {
+                let next = Record {
+                    bytes: to,
+                    blake3: tree.root(),
+                    tree: tree.stack_as_hex(),
+                    windows,
+                    source: Some(identity),
+                    proof: record.proof,
+                    committed_ms: now_ms(),
+                };
+                session.commit(&[Entry::Commit(name.clone(), Box::new(next.clone()))]).map(|()| next)
+            });
+        match step {
+            Ok(next) => {
+                saved.added += to - record.bytes;
+                record = next;
+            }
+            Err(error) => {
+                // Back to what is committed. If that fails as well, the next run does it.
+                let _ = durable::truncate(&copy, record.bytes, &path);
+                return Err(error);
+            }
+        }
+    }
+    Ok(Some(saved))
+}
+
+/// Begins anew: the first part of the source is written aside and checked; only then does what
+/// stands at the path become a generation, and the new content takes its place.
+fn replace(
+    session: &mut OpenSession<'_>,
+    name: &StoredName,
+    opened: &File,
+    identity: Identity,
+    source: &Source<'_>,
+    mut saved: Saved,
+    progress: &dyn Fn(u64),
+) -> Result<Option<Saved>, ArchiveError> {
+    let to = identity.bytes.min(COMMIT_BYTES_MAX);
+    let temp_name = OsStr::new(TEMP_NAME);
+    let temp_path = session.state.path().join(TEMP_NAME);
+    let written = write_aside(session, opened, to, source, progress);
+    let (tree, windows) = match written {
+        Ok(written) => written,
+        Err(error) => {
+            // The error that matters is in hand; a leftover goes when the session is opened next.
+            let _ = session.state.remove(temp_name);
+            return Err(error);
+        }
+    };
+    if session.archive.stat(&session.key, name)?.is_some() {
+        keep_as_generation(session, name, opened, source)?;
+        saved.rotated = true;
+    } else {
+        remember_missing(session, name, opened, source)?;
+    }
+    let dir = session.create_dir_of(name)?;
+    session.state.rename_new(temp_name, &dir, &file_name_of(&session.key, name)).map_err(|error| {
+        // As above.
+        let _ = session.state.remove(temp_name);
+        ArchiveError::from(error)
+    })?;
+    let record = Record {
+        bytes: to,
+        blake3: tree.root(),
+        tree: tree.stack_as_hex(),
+        windows,
+        source: Some(identity),
+        proof: Proof::Written,
+        committed_ms: now_ms(),
+    };
+    debug_assert_eq!(tree.bytes(), to, "{}", temp_path.display());
+    session.commit(&[Entry::Commit(name.clone(), Box::new(record.clone()))])?;
+    saved.added += to;
+    if to < identity.bytes {
+        return extend(session, name, record, opened, identity, source, saved, progress);
+    }
+    Ok(Some(saved))
+}
+
+/// Stores the first `bytes` bytes of the source as an older generation of `file`; the newest
+/// content stays as it is.
+pub(crate) fn add_generation(
+    session: &mut OpenSession<'_>,
+    file: &FileName,
+    source: &Source<'_>,
+    bytes: u64,
+    progress: &dyn Fn(u64),
+) -> Result<(), ArchiveError> {
+    let opened = (source.open)()?.ok_or_else(|| gone(source.path))?;
+    let (tree, windows) = write_aside(session, &opened, bytes, source, progress)?;
+    let name = StoredName { file: file.clone(), generation: session.next_generation(file)? };
+    let dir = session.create_dir_of(&name)?;
+    session.state.rename_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&session.key, &name))?;
+    let record = Record {
+        bytes,
+        blake3: tree.root(),
+        tree: String::new(),
+        windows,
+        source: None,
+        proof: Proof::Written,
+        committed_ms: now_ms(),
+    };
+    session.commit(&[Entry::Commit(name, Box::new(record))])
+}
+
+/// Renames what stands at `name` to the next generation. It keeps its record if it matches it, and
+/// also if the recorded bytes are nowhere else any more: then `verify` goes on asking for them.
+/// Otherwise it is recorded as something that was found there.
+fn keep_as_generation(
+    session: &mut OpenSession<'_>,
+    name: &StoredName,
+    opened: &File,
+    source: &Source<'_>,
+) -> Result<(), ArchiveError> {
+    let found = record_of_file(session.archive, &session.key, name, Proof::Found)?;
+    let record = match session.ledger.record(name).cloned() {
+        None => found,
+        Some(known) if (known.bytes, known.blake3) == (found.bytes, found.blake3) => known,
+        Some(known) if found.bytes > known.bytes || begins_with(opened, &known, source)? => found,
+        Some(known) => known,
+    };
+    session.rotate(&name.file, record)?;
+    Ok(())
+}
+
+/// A recorded content that is gone from its path, and is not the beginning of the source either,
+/// becomes a generation that `verify` reports as missing, so that it can still be repaired.
+fn remember_missing(
+    session: &mut OpenSession<'_>,
+    name: &StoredName,
+    opened: &File,
+    source: &Source<'_>,
+) -> Result<(), ArchiveError> {
+    let Some(record) = session.ledger.record(name).cloned() else { return Ok(()) };
+    if begins_with(opened, &record, source)? {
+        return Ok(());
+    }
+    let target = StoredName { file: name.file.clone(), generation: session.next_generation(&name.file)? };
+    session.commit(&[Entry::Commit(target, Box::new(record)), Entry::Gone(name.clone())])
+}
+
+fn begins_with(opened: &File, record: &Record, source: &Source<'_>) -> Result<bool, ArchiveError> {
+    match durable::hash_of_prefix(opened, record.bytes, source.path) {
+        Ok(hash) => Ok(hash == record.blake3),
+        Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_aside(
+    session: &OpenSession<'_>,
+    opened: &File,
+    to: u64,
+    source: &Source<'_>,
+    progress: &dyn Fn(u64),
+) -> Result<(TreeHasher, Windows), ArchiveError> {
+    let name = OsStr::new(TEMP_NAME);
+    let path = session.state.path().join(TEMP_NAME);
+    let temp = session.state.create_temp(name)?;
+    let tree = copy_step(&TreeHasher::default(), opened, &temp, 0..to, source, &path, progress)?;
+    let again = session.state.open_file(name)?.ok_or_else(|| gone(&path))?;
+    check_bytes(&again, &TreeHasher::default(), &tree, 0..to, &path)?;
+    Ok((tree, windows_of(&again, to, &path)?))
+}
+
+/// Copies a range of the source to the same range of `copy`, hashing what was read, and syncs.
+fn copy_step(
+    tree: &TreeHasher,
+    opened: &File,
+    copy: &File,
+    range: Range<u64>,
+    source: &Source<'_>,
+    path: &Path,
+    progress: &dyn Fn(u64),
+) -> Result<TreeHasher, ArchiveError> {
+    let mut tree = tree.clone();
+    let mut offset = range.start;
+    let mut failed = None;
+    feed(&mut tree, opened, range.start, range.end, source.path, &mut |bytes| {
+        if failed.is_none() {
+            failed = durable::write_at(copy, offset, bytes, path).err();
+            offset += bytes.len() as u64;
+            progress(offset);
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    durable::sync_data(copy, path)?;
+    Ok(tree)
+}
+
+/// Reads the step back through a new descriptor and compares; returns the windows of the whole.
+fn check_step(
+    session: &OpenSession<'_>,
+    name: &StoredName,
+    before: &TreeHasher,
+    after: &TreeHasher,
+    range: Range<u64>,
+) -> Result<Windows, ArchiveError> {
+    let path = session.archive.path_of(&session.key, name);
+    let again = session.archive.open_file(&session.key, name)?;
+    check_bytes(&again, before, after, range.clone(), &path)?;
+    windows_of(&again, range.end, &path)
+}
+
+/// Whether `range` of the file, hashed on from the state before it, gives what was written.
+fn check_bytes(
+    again: &File,
+    before: &TreeHasher,
+    after: &TreeHasher,
+    range: Range<u64>,
+    path: &Path,
+) -> Result<(), ArchiveError> {
+    let differs = |what: String| ArchiveError::Damaged { path: path.to_owned(), what };
+    let length = durable::stat_of(again, path)?.st_size as u64;
+    if length != range.end {
+        return Err(differs(format!("{length} bytes came back of {} written", range.end)));
+    }
+    let mut tree = before.clone();
+    feed(&mut tree, again, range.start, range.end, path, &mut |_| {})?;
+    if tree.root() != after.root() {
+        return Err(differs("the bytes read back differ from those written".to_owned()));
+    }
+    Ok(())
+}
+
+/// The hash state at the end of a record: from the ledger, or by reading the copy again.
+fn resumed(record: &Record, copy: &File, path: &Path) -> Result<TreeHasher, ArchiveError> {
+    let from = TreeHasher::last_chunk_offset(record.bytes);
+    let mut last = vec![0; (record.bytes - from) as usize];
+    let came = durable::read_at(copy, from, &mut last, path)?;
+    if let Some(tree) = TreeHasher::resume(record.bytes, &record.tree, &last[..came]) {
+        return Ok(tree);
+    }
+    let mut tree = TreeHasher::default();
+    feed(&mut tree, copy, 0, record.bytes, path, &mut |_| {})?;
+    Ok(tree)
+}
+
+fn gone(path: &Path) -> ArchiveError {
+    ArchiveError::Damaged { path: path.to_owned(), what: "it is gone".to_owned() }
+}

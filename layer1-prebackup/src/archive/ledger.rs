@@ -1,0 +1,498 @@
+//! The ledger of a session: what is committed, one checksummed line of JSON a commit.
+//!
+//! It lies under `.state/sessions/{ID}/{PROJECT}.ledger`, is appended to and synced, and is
+//! rewritten when it has outgrown what it says. A line counts only when its checksum matches; a
+//! torn last line is a commit that never happened. A bad line before the last one means that the
+//! ledger itself was damaged: what the remaining lines say is then only a claim, to be compared
+//! with the bytes again.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ArchiveError, Proof, SessionKey};
+use crate::Hash;
+use crate::durable::{self, Dir};
+use crate::names::{FileName, StoredName};
+use crate::source::Identity;
+
+/// The format that this version writes. A ledger of another format is not touched.
+const FORMAT: u32 = 1;
+/// A ledger longer than this, and than [`REWRITE_FACTOR`] times what it needs, is rewritten.
+const REWRITE_BYTES_MIN: u64 = 64 * 1024;
+const REWRITE_FACTOR: u64 = 4;
+/// Hexadecimal digits of a line's checksum.
+const CHECKSUM_DIGITS: usize = 16;
+
+/// What is committed of one content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Committed length.
+    pub(crate) bytes: u64,
+    /// Plain BLAKE3 of these bytes.
+    pub(crate) blake3: Hash,
+    /// State from which the hash goes on: see [`super::tree`]. Empty where it was not kept.
+    pub(crate) tree: String,
+    /// BLAKE3 of the head and the tail window, 16 digits each.
+    pub(crate) windows: Windows,
+    /// The source as it was when this was committed, if there was one.
+    pub(crate) source: Option<Identity>,
+    /// What the hash is worth.
+    pub(crate) proof: Proof,
+    /// Milliseconds since 1970.
+    pub(crate) committed_ms: u64,
+}
+
+/// Short hashes of the first and of the last bytes of a committed content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Windows {
+    pub(crate) head: String,
+    pub(crate) tail: String,
+}
+
+/// Something that was begun, so that the next run can finish or undo it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// The newest content of a file is being renamed to generation `to`.
+    Rotate { to: u32 },
+}
+
+/// The ledger in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    records: BTreeMap<StoredName, Record>,
+    intents: BTreeMap<FileName, Intent>,
+    /// The transcript that was last copied from.
+    pub(crate) source: Option<PathBuf>,
+    /// A line before the last one was bad, or the ledger was not there although contents are.
+    pub(crate) is_damaged: bool,
+    /// The last line was torn.
+    has_torn_tail: bool,
+    bytes: u64,
+}
+
+/// One line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blake3: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tail: Option<String>,
+    /// Device, inode, bytes, mtime and ctime of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<(u64, u64, u64, i64, i64)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<Proof>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotate_to: Option<u32>,
+    /// The content is no longer there under this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gone: Option<bool>,
+}
+
+impl Line {
+    fn empty() -> Line {
+        Line {
+            format: None,
+            path: None,
+            bytes: None,
+            blake3: None,
+            tree: None,
+            head: None,
+            tail: None,
+            identity: None,
+            proof: None,
+            at: None,
+            source: None,
+            rotate_to: None,
+            gone: None,
+        }
+    }
+}
+
+/// A change of the ledger, to be written in one go with others.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    Commit(StoredName, Box<Record>),
+    Begin(FileName, Intent),
+    Gone(StoredName),
+    Source(PathBuf),
+}
+
+/// Where the ledgers of a session id lie, relative to the store's root.
+pub(crate) fn dir_of(id: &crate::names::SessionId) -> PathBuf {
+    [".state", "sessions", id.as_str()].iter().collect()
+}
+
+/// The ledger's file name in [`dir_of`].
+pub(crate) fn name_of(key: &SessionKey) -> OsString {
+    OsString::from(format!("{}.ledger", key.project))
+}
+
+impl Ledger {
+    /// Reads the ledger of `key` in `state` ([`dir_of`]); an absent one is empty.
+    pub(crate) fn read(state: &Dir, key: &SessionKey) -> Result<Ledger, ArchiveError> {
+        let name = name_of(key);
+        let Some(file) = state.open_file(&name)? else { return Ok(Ledger::default()) };
+        let path = state.path().join(&name);
+        let length = durable::stat_of(&file, &path)?.st_size as usize;
+        let mut text = vec![0; length];
+        let came = durable::read_at(&file, 0, &mut text, &path)?;
+        text.truncate(came);
+        Ledger::parse(&text, key).map_err(|format| ArchiveError::NewerFormat { path, format })
+    }
+
+    fn parse(text: &[u8], key: &SessionKey) -> Result<Ledger, u32> {
+        let mut ledger = Ledger { bytes: text.len() as u64, ..Ledger::default() };
+        let mut lines = text.split_inclusive(|byte| *byte == b'\n').peekable();
+        while let Some(raw) = lines.next() {
+            let line = raw.strip_suffix(b"\n").and_then(checked_line);
+            match line {
+                Some(line) if line.format.is_some_and(|format| format > FORMAT) => {
+                    return Err(line.format.unwrap_or(0));
+                }
+                Some(line) if ledger.take(&line, key).is_some() => {}
+                _ if lines.peek().is_none() && !raw.ends_with(b"\n") => ledger.has_torn_tail = true,
+                _ => ledger.is_damaged = true,
+            }
+        }
+        Ok(ledger)
+    }
+
+    /// What is committed under a name.
+    pub(crate) fn record(&self, name: &StoredName) -> Option<&Record> {
+        self.records.get(name)
+    }
+
+    /// Everything committed, transcript first.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (&StoredName, &Record)> {
+        self.records.iter()
+    }
+
+    /// What was begun and not finished.
+    pub(crate) fn intents(&self) -> Vec<(FileName, Intent)> {
+        self.intents.iter().map(|(file, intent)| (file.clone(), *intent)).collect()
+    }
+
+    /// The highest generation recorded of `file`.
+    pub(crate) fn generation_max(&self, file: &FileName) -> u32 {
+        self.records.keys().filter(|name| name.file == *file).map(|name| name.generation).max().unwrap_or(0)
+    }
+
+    /// Whether nothing is recorded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Takes a rebuilt record into memory. It is written with the next commit.
+    pub(crate) fn insert_unwritten(&mut self, name: StoredName, record: Record) {
+        self.records.insert(name, record);
+    }
+
+    /// After damage the remaining lines are claims: nothing says that a later one did not replace them.
+    pub(crate) fn distrust_all(&mut self) {
+        for record in self.records.values_mut() {
+            record.proof = Proof::Unproven;
+        }
+    }
+
+    /// Appends the entries, syncs, reads them back, and only then takes them over in memory. On
+    /// an error the file is cut back to what it was, so that nobody reads an unsynced commit.
+    pub(crate) fn write(&mut self, state: &Dir, key: &SessionKey, entries: &[Entry]) -> Result<(), ArchiveError> {
+        let outgrown = self.bytes > REWRITE_BYTES_MIN && self.bytes > REWRITE_FACTOR * self.needed_bytes(key);
+        if self.bytes == 0 || self.is_damaged || self.has_torn_tail || outgrown {
+            return self.rewrite(state, key, entries);
+        }
+        let text = encoded(entries, key);
+        let name = name_of(key);
+        let path = state.path().join(&name);
+        let Some(file) = state.open_file_for_writing(&name)? else { return self.rewrite(state, key, entries) };
+        let appended = append_synced(&file, self.bytes, &text, &path).and_then(|()| {
+            let again = state.open_file(&name)?.ok_or_else(|| not_read_back(&path))?;
+            let mut came = vec![0; text.len()];
+            let read = durable::read_at(&again, self.bytes, &mut came, &path)?;
+            if came[..read] == text[..] { Ok(()) } else { Err(not_read_back(&path)) }
+        });
+        if let Err(error) = appended {
+            // The first error is the one to report. If cutting back fails too, the line's bytes
+            // are either complete, and then true, or torn, and then ignored.
+            let _ = durable::truncate(&file, self.bytes, &path);
+            return Err(error);
+        }
+        self.bytes += text.len() as u64;
+        self.apply(entries);
+        Ok(())
+    }
+
+    fn rewrite(&mut self, state: &Dir, key: &SessionKey, entries: &[Entry]) -> Result<(), ArchiveError> {
+        let before = (self.records.clone(), self.intents.clone(), self.source.clone());
+        self.apply(entries);
+        let text = self.as_text(key);
+        if let Err(error) = durable::replace_file(&state.path().join(name_of(key)), &text) {
+            (self.records, self.intents, self.source) = before;
+            return Err(error.into());
+        }
+        self.bytes = text.len() as u64;
+        self.is_damaged = false;
+        self.has_torn_tail = false;
+        Ok(())
+    }
+
+    fn apply(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            match entry {
+                Entry::Commit(name, record) => {
+                    self.intents.remove(&name.file);
+                    self.records.insert(name.clone(), (**record).clone());
+                }
+                Entry::Begin(file, intent) => {
+                    self.intents.insert(file.clone(), *intent);
+                }
+                Entry::Gone(name) => {
+                    self.intents.remove(&name.file);
+                    self.records.remove(name);
+                }
+                Entry::Source(path) => self.source = Some(path.clone()),
+            }
+        }
+    }
+
+    fn take(&mut self, line: &Line, key: &SessionKey) -> Option<()> {
+        if let Some(source) = &line.source {
+            self.source = Some(path_from_text(source)?);
+        }
+        let Some(path) = &line.path else { return Some(()) };
+        let name = StoredName::parse(&key.id, path).ok()?;
+        let entry = if let Some(to) = line.rotate_to {
+            Entry::Begin(name.file, Intent::Rotate { to })
+        } else if line.gone == Some(true) {
+            Entry::Gone(name)
+        } else {
+            Entry::Commit(name, Box::new(record_of(line)?))
+        };
+        self.apply(&[entry]);
+        Some(())
+    }
+
+    fn as_text(&self, key: &SessionKey) -> Vec<u8> {
+        let mut text = with_checksum(&Line { format: Some(FORMAT), ..Line::empty() });
+        let source = self.source.clone().map(Entry::Source);
+        let records = self.records.iter().map(|(name, record)| Entry::Commit(name.clone(), Box::new(record.clone())));
+        let intents = self.intents.iter().map(|(file, intent)| Entry::Begin(file.clone(), *intent));
+        let entries: Vec<Entry> = source.into_iter().chain(records).chain(intents).collect();
+        text.extend(encoded(&entries, key));
+        text
+    }
+
+    fn needed_bytes(&self, key: &SessionKey) -> u64 {
+        self.as_text(key).len() as u64
+    }
+}
+
+fn append_synced(file: &File, offset: u64, text: &[u8], path: &std::path::Path) -> Result<(), ArchiveError> {
+    durable::write_at(file, offset, text, path)?;
+    durable::sync_data(file, path)?;
+    Ok(())
+}
+
+fn not_read_back(path: &std::path::Path) -> ArchiveError {
+    ArchiveError::Damaged { path: path.to_owned(), what: "a commit did not read back as it was written".to_owned() }
+}
+
+fn encoded(entries: &[Entry], key: &SessionKey) -> Vec<u8> {
+    entries.iter().flat_map(|entry| with_checksum(&line_of(entry, key))).collect()
+}
+
+fn line_of(entry: &Entry, key: &SessionKey) -> Line {
+    let path = |name: &StoredName| Some(name.to_text(&key.id));
+    let newest = |file: &FileName| path(&StoredName::newest(file.clone()));
+    match entry {
+        Entry::Source(source) => Line { source: Some(path_to_text(source)), ..Line::empty() },
+        Entry::Gone(name) => Line { path: path(name), gone: Some(true), ..Line::empty() },
+        Entry::Begin(file, Intent::Rotate { to }) => Line { path: newest(file), rotate_to: Some(*to), ..Line::empty() },
+        Entry::Commit(name, record) => Line {
+            path: path(name),
+            bytes: Some(record.bytes),
+            blake3: Some(record.blake3.to_hex().to_string()),
+            tree: (!record.tree.is_empty()).then(|| record.tree.clone()),
+            head: Some(record.windows.head.clone()),
+            tail: Some(record.windows.tail.clone()),
+            identity: record.source.map(|id| (id.dev, id.ino, id.bytes, id.mtime_ns as i64, id.ctime_ns as i64)),
+            proof: Some(record.proof),
+            at: Some(record.committed_ms),
+            ..Line::empty()
+        },
+    }
+}
+
+fn record_of(line: &Line) -> Option<Record> {
+    let (dev, ino, bytes, mtime_ns, ctime_ns) = line.identity.unwrap_or_default();
+    let identity = Identity { dev, ino, bytes, mtime_ns: mtime_ns.into(), ctime_ns: ctime_ns.into() };
+    Some(Record {
+        bytes: line.bytes?,
+        blake3: Hash::from_hex(line.blake3.as_deref()?).ok()?,
+        tree: line.tree.clone().unwrap_or_default(),
+        windows: Windows { head: line.head.clone()?, tail: line.tail.clone()? },
+        source: line.identity.map(|_| identity),
+        proof: line.proof?,
+        committed_ms: line.at?,
+    })
+}
+
+fn with_checksum(line: &Line) -> Vec<u8> {
+    let json = serde_json::to_vec(line).expect("a line of plain fields always serialises");
+    let mut text = checksum(&json).into_bytes();
+    text.push(b' ');
+    text.extend(json);
+    text.push(b'\n');
+    text
+}
+
+fn checked_line(raw: &[u8]) -> Option<Line> {
+    let (sum, json) = raw.split_at_checked(CHECKSUM_DIGITS)?;
+    let json = json.strip_prefix(b" ")?;
+    (checksum(json).as_bytes() == sum).then(|| serde_json::from_slice(json).ok())?
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..CHECKSUM_DIGITS].to_owned()
+}
+
+/// Paths are text in the ledger; bytes that are not UTF-8 are escaped as in receipts.
+fn path_to_text(path: &std::path::Path) -> String {
+    crate::names::escaped(path.as_os_str())
+}
+
+fn path_from_text(text: &str) -> Option<PathBuf> {
+    crate::names::unescaped(text).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{ProjectName, SessionId};
+    use std::path::Path;
+
+    fn key() -> SessionKey {
+        SessionKey { project: ProjectName::from_cwd("/p"), id: SessionId::parse("a").unwrap() }
+    }
+
+    fn record(bytes: u64) -> Record {
+        Record {
+            bytes,
+            blake3: blake3::hash(&bytes.to_le_bytes()),
+            tree: String::new(),
+            windows: Windows { head: "h".into(), tail: "t".into() },
+            source: Some(Identity { dev: 1, ino: 2, bytes: 3, mtime_ns: 4, ctime_ns: 5 }),
+            proof: Proof::Written,
+            committed_ms: 7,
+        }
+    }
+
+    fn newest() -> StoredName {
+        StoredName::newest(FileName::Transcript)
+    }
+
+    fn commit(bytes: u64) -> Entry {
+        Entry::Commit(newest(), Box::new(record(bytes)))
+    }
+
+    fn written(entries: &[Entry]) -> (tempfile::TempDir, Dir) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::create(temp.path()).unwrap();
+        let mut ledger = Ledger::default();
+        for entry in entries {
+            ledger.write(&dir, &key(), std::slice::from_ref(entry)).unwrap();
+        }
+        (temp, dir)
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let odd = FileName::Side(Path::new("x/100%\n").to_owned());
+        let entries = [
+            commit(1),
+            Entry::Source(PathBuf::from("/h/é.jsonl")),
+            Entry::Commit(StoredName { file: odd.clone(), generation: 2 }, Box::new(record(9))),
+            Entry::Begin(odd.clone(), Intent::Rotate { to: 3 }),
+            commit(5),
+        ];
+        let (_temp, dir) = written(&entries);
+        let ledger = Ledger::read(&dir, &key()).unwrap();
+        assert_eq!(ledger.record(&newest()), Some(&record(5)));
+        assert_eq!(ledger.source.as_deref(), Some(Path::new("/h/é.jsonl")));
+        assert_eq!(ledger.generation_max(&odd), 2);
+        assert_eq!(ledger.intents(), [(odd, Intent::Rotate { to: 3 })]);
+        assert!(!ledger.is_damaged);
+    }
+
+    #[test]
+    fn a_torn_last_line_never_happened_and_a_bad_line_before_it_is_damage() {
+        let (temp, dir) = written(&[commit(1), commit(2)]);
+        let path = temp.path().join("p.ledger");
+        let whole = std::fs::read(&path).unwrap();
+        let last = whole[..whole.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
+        for cut in last + 1..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let ledger = Ledger::read(&dir, &key()).unwrap();
+            assert_eq!(ledger.record(&newest()), Some(&record(1)), "{cut}");
+            assert!(!ledger.is_damaged, "{cut}");
+        }
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 4;
+            std::fs::write(&path, &flipped).unwrap();
+            let ledger = Ledger::read(&dir, &key()).unwrap();
+            assert!(ledger.is_damaged || ledger.has_torn_tail, "{at}");
+        }
+    }
+
+    #[test]
+    fn after_a_torn_line_the_next_commit_is_whole() {
+        let (temp, dir) = written(&[commit(1), commit(2)]);
+        let path = temp.path().join("p.ledger");
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        ledger.write(&dir, &key(), &[commit(3)]).unwrap();
+        let again = Ledger::read(&dir, &key()).unwrap();
+        assert_eq!(again.record(&newest()), Some(&record(3)));
+        assert!(!again.is_damaged && !again.has_torn_tail);
+    }
+
+    #[test]
+    fn it_does_not_grow_for_ever() {
+        let (temp, dir) = written(&[commit(0)]);
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        for bytes in 0..2000 {
+            ledger.write(&dir, &key(), &[commit(bytes)]).unwrap();
+        }
+        assert!(std::fs::metadata(temp.path().join("p.ledger")).unwrap().len() < 2 * REWRITE_BYTES_MIN);
+        assert_eq!(Ledger::read(&dir, &key()).unwrap().record(&newest()), Some(&record(1999)));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let (temp, dir) = written(&[commit(1)]);
+        let line = with_checksum(&Line { format: Some(FORMAT + 1), ..Line::empty() });
+        std::fs::write(temp.path().join("p.ledger"), line).unwrap();
+        assert!(matches!(Ledger::read(&dir, &key()), Err(ArchiveError::NewerFormat { .. })));
+    }
+}

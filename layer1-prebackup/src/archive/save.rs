@@ -1,0 +1,255 @@
+//! Saving a session: which folder it belongs to, then its transcript, then its side files.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::content::{self, Source};
+use super::ledger::Entry;
+use super::session::{OpenSession, SessionLock};
+use super::{Archive, ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
+use crate::durable;
+use crate::names::{FileName, ProjectName, SessionId, StoredName};
+use crate::source;
+
+/// A line longer than this is not searched for the working directory.
+const CWD_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveReport, ArchiveError> {
+    let opened = source::open_regular(request.transcript)?;
+    let sides = source::side_files(request.transcript, request.id)?;
+    let bytes = match &opened {
+        Some(file) => durable::stat_of(file, request.transcript)?.st_size as u64,
+        None => 0,
+    };
+    let transcript = match (&opened, bytes) {
+        (None, _) => TranscriptState::Absent,
+        (Some(_), 0) => TranscriptState::Empty,
+        (Some(_), _) => TranscriptState::Stored,
+    };
+    let mut report = SaveReport {
+        key: None,
+        transcript,
+        source_bytes: bytes,
+        bytes_added: 0,
+        generations_begun: 0,
+        problems: Vec::new(),
+    };
+    let known = archive.find(request.id)?;
+    if transcript != TranscriptState::Stored && known.is_empty() {
+        return Ok(report);
+    }
+    let lock = SessionLock::wait(archive, request.id)?;
+    let key = identify(archive, request, opened)?;
+    report.key = Some(key.clone());
+    let mut session = OpenSession::open(archive, key, lock)?;
+    save_transcript(&mut session, request, &mut report)?;
+    for side in sides {
+        let open = || Ok(source::open_side_file(request.transcript, request.id, &side.rel)?);
+        let path = request.transcript.with_extension("").join(&side.rel);
+        let source = Source { path: &path, open: &open, may_lag: false };
+        match content::save(&mut session, &FileName::Side(side.rel.clone()), &source, request.compare, request.progress)
+        {
+            Ok(saved) => count(&mut report, saved),
+            Err(error) => report.problems.push(error),
+        }
+    }
+    Ok(report)
+}
+
+fn save_transcript(
+    session: &mut OpenSession<'_>,
+    request: &SaveRequest<'_>,
+    report: &mut SaveReport,
+) -> Result<(), ArchiveError> {
+    let may_lag = is_second_source(session.ledger.source.as_deref(), request.transcript)?;
+    let open = || Ok(source::open_regular(request.transcript)?);
+    let source = Source { path: request.transcript, open: &open, may_lag };
+    let saved = content::save(session, &FileName::Transcript, &source, request.compare, request.progress)?;
+    match saved {
+        None => report.transcript = TranscriptState::Absent,
+        Some(saved) => {
+            report.source_bytes = saved.source_bytes;
+            let moved = session.ledger.source.as_deref() != Some(request.transcript);
+            if moved && (!may_lag || saved.added > 0) {
+                session.commit(&[Entry::Source(request.transcript.to_owned())])?;
+            }
+        }
+    }
+    count(report, saved);
+    Ok(())
+}
+
+/// Takes `content` over from another store; see [`Archive::take_over`].
+pub(super) fn take_over(
+    archive: &Archive,
+    key: &SessionKey,
+    from: &Archive,
+    from_key: &SessionKey,
+    wanted: &StoredFile,
+    progress: &dyn Fn(u64),
+) -> Result<(), ArchiveError> {
+    let lock = SessionLock::wait(archive, &key.id)?;
+    let mut session = OpenSession::open(archive, key.clone(), lock)?;
+    let file = &wanted.name.file;
+    if archive.covers(key, file, wanted.bytes, &wanted.blake3)? {
+        return Ok(());
+    }
+    let path = from.path_of(from_key, &wanted.name);
+    let opened = from.open_file(from_key, &wanted.name)?;
+    match durable::hash_of_prefix(&opened, wanted.bytes, &path) {
+        Ok(hash) if hash == wanted.blake3 => {}
+        Ok(_) => return Err(damaged(&path, "its bytes do not match its recorded hash")),
+        Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(damaged(&path, "it is shorter than recorded"));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let open = || from.open_file(from_key, &wanted.name).map(Some);
+    let source = Source { path: &path, open: &open, may_lag: false };
+    let newest = StoredName::newest(file.clone());
+    let extends_newest = match session.ledger.record(&newest) {
+        Some(record) if record.bytes <= wanted.bytes => {
+            durable::hash_of_prefix(&opened, record.bytes, &path)? == record.blake3
+        }
+        _ => false,
+    };
+    if wanted.name.generation == 0 || extends_newest {
+        content::save(&mut session, file, &source, Compare::Whole, progress)?;
+    }
+    if wanted.name.generation == 0 {
+        return Ok(());
+    }
+    if extends_newest {
+        let record = session.ledger.record(&newest).cloned().ok_or_else(|| damaged(&path, "it was not taken over"))?;
+        session.rotate(file, record)?;
+        return Ok(());
+    }
+    content::add_generation(&mut session, file, &source, wanted.bytes, progress)
+}
+
+/// Whether the session's recorded source is another file that still exists: then two files bear
+/// one content, and the shorter one is no news.
+fn is_second_source(recorded: Option<&Path>, transcript: &Path) -> Result<bool, ArchiveError> {
+    match recorded {
+        Some(recorded) if recorded != transcript => Ok(source::open_regular(recorded)?.is_some()),
+        _ => Ok(false),
+    }
+}
+
+/// Which (project, id) the source belongs to: the job's word, else the folder that was copied from
+/// it before, else the folder whose source is gone or begins alike, else a new one.
+fn identify(archive: &Archive, request: &SaveRequest<'_>, opened: Option<File>) -> Result<SessionKey, ArchiveError> {
+    let key = |project: ProjectName| SessionKey { project, id: request.id.clone() };
+    if let Some(project) = request.project {
+        return Ok(key(project.clone()));
+    }
+    // Looked up again: another writer may have made it while this one waited for the lock.
+    let known = archive.find(request.id)?;
+    let mut sources = Vec::new();
+    for candidate in &known {
+        let source = archive.source_of(candidate)?;
+        if source.as_deref() == Some(request.transcript) {
+            return Ok(candidate.clone());
+        }
+        sources.push((candidate, source));
+    }
+    let Some(opened) = opened else {
+        // Nothing to compare: side files alone go to the only folder there is.
+        return Ok(known.into_iter().next().unwrap_or_else(|| key(ProjectName::from_cwd(request.cwd.unwrap_or("")))));
+    };
+    for (candidate, source) in sources {
+        let is_free = match &source {
+            Some(path) => source::open_regular(path)?.is_none(),
+            None => true,
+        };
+        if is_free || begin_alike(archive, candidate, &opened, request.transcript)? {
+            return Ok(candidate.clone());
+        }
+    }
+    let base = match first_cwd(opened) {
+        Some(cwd) => ProjectName::from_cwd(&cwd),
+        None => ProjectName::from_cwd(request.cwd.unwrap_or("")),
+    };
+    let is_taken = |project: &ProjectName| known.iter().any(|key| key.project == *project);
+    let mut project = base.clone();
+    let mut n = 2;
+    while is_taken(&project) {
+        project = base.with_suffix(n);
+        n += 1;
+    }
+    Ok(key(project))
+}
+
+/// Whether the stored transcript is the beginning of the file, or the file of the stored transcript.
+fn begin_alike(archive: &Archive, key: &SessionKey, opened: &File, path: &Path) -> Result<bool, ArchiveError> {
+    let newest = StoredName::newest(FileName::Transcript);
+    let Some(stored) = archive.files(key)?.into_iter().find(|file| file.name == newest) else { return Ok(false) };
+    let bytes = durable::stat_of(opened, path)?.st_size as u64;
+    let common = bytes.min(stored.bytes);
+    let copy_path = archive.path_of(key, &newest);
+    let theirs = durable::hash_of_prefix(opened, common, path)?;
+    if common == stored.bytes {
+        return Ok(theirs == stored.blake3);
+    }
+    let copy = archive.open_file(key, &newest)?;
+    Ok(theirs == durable::hash_of_prefix(&copy, common, &copy_path)?)
+}
+
+/// The first `cwd` that a record of the transcript names.
+fn first_cwd(transcript: File) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Located {
+        cwd: Option<String>,
+    }
+    let mut reader = BufReader::with_capacity(durable::COPY_BYTES, transcript);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // What cannot be read here fails again, and is then reported, when it is copied.
+        let came = std::io::Read::take(&mut reader, CWD_LINE_BYTES_MAX).read_until(b'\n', &mut line).ok()?;
+        if came == 0 {
+            return None;
+        }
+        if !contains(&line, b"\"cwd\"") {
+            continue;
+        }
+        if let Ok(Located { cwd: Some(cwd) }) = serde_json::from_slice(&line)
+            && !cwd.is_empty()
+        {
+            return Some(cwd);
+        }
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+fn count(report: &mut SaveReport, saved: Option<content::Saved>) {
+    if let Some(saved) = saved {
+        report.bytes_added += saved.added;
+        report.generations_begun += u32::from(saved.rotated);
+    }
+}
+
+fn damaged(path: &Path, what: &str) -> ArchiveError {
+    ArchiveError::Damaged { path: path.to_owned(), what: what.to_owned() }
+}
+
+/// The project that a save of this transcript would use, without saving it.
+pub(super) fn project_of(
+    archive: &Archive,
+    id: &SessionId,
+    transcript: &Path,
+) -> Result<Option<SessionKey>, ArchiveError> {
+    let known = archive.find(id)?;
+    for key in &known {
+        if archive.source_of(key)?.as_deref() == Some(transcript) {
+            return Ok(Some(key.clone()));
+        }
+    }
+    Ok(if known.len() == 1 { known.into_iter().next() } else { None })
+}

@@ -1,0 +1,464 @@
+//! The archive's promises on real files: deltas, generations, identity, repair after a crash.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// A source and a store in a scratch directory.
+struct Scene {
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        Scene { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn transcript_in(&self, slug: &str) -> PathBuf {
+        let path = self.dir.path().join("projects").join(slug).join("s1.jsonl");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        path
+    }
+
+    fn transcript(&self) -> PathBuf {
+        self.transcript_in("-p")
+    }
+
+    fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    fn archive(&self) -> Archive {
+        Archive::create(&self.store()).unwrap()
+    }
+
+    fn save_from(&self, transcript: &Path, compare: Compare) -> SaveReport {
+        let id = SessionId::of_transcript(transcript).unwrap();
+        let progress = |_| {};
+        let request =
+            SaveRequest { id: &id, transcript, project: None, cwd: Some("/home/p"), compare, progress: &progress };
+        let report = self.archive().save(&request).unwrap();
+        assert!(report.problems.is_empty(), "{:?}", report.problems);
+        report
+    }
+
+    fn save(&self) -> SaveReport {
+        self.save_from(&self.transcript(), Compare::Windows)
+    }
+
+    /// Every content below the store's visible names, as (path, bytes).
+    fn tree(&self) -> Vec<(String, Vec<u8>)> {
+        let mut tree = Vec::new();
+        let mut pending = vec![self.store()];
+        while let Some(dir) = pending.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                let rel = path.strip_prefix(self.store()).unwrap().to_str().unwrap().to_owned();
+                if rel.starts_with('.') {
+                    continue;
+                }
+                if path.is_dir() {
+                    pending.push(path);
+                } else {
+                    tree.push((rel, fs::read(&path).unwrap()));
+                }
+            }
+        }
+        tree.sort();
+        tree
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tree().into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn content(&self, rel: &str) -> Vec<u8> {
+        fs::read(self.store().join(rel)).unwrap()
+    }
+
+    fn is_clean(&self) {
+        let findings = self.archive().verify(None).unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        for key in self.archive().sessions().unwrap() {
+            for file in self.archive().files(&key).unwrap() {
+                let bytes = fs::read(self.archive().path_of(&key, &file.name)).unwrap();
+                assert_eq!(blake3::hash(&bytes), file.blake3, "{}", file.path);
+            }
+            let state = self.store().join(".state/sessions").join(key.id.as_str());
+            let mut left: Vec<_> =
+                fs::read_dir(state).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            left.retain(|name| name != "lock" && !name.ends_with(".ledger"));
+            assert!(left.is_empty(), "{left:?}");
+        }
+    }
+}
+
+fn append(path: &Path, bytes: &[u8]) {
+    fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(bytes).unwrap();
+}
+
+#[test]
+fn a_copy_grows_by_its_delta_and_a_second_run_writes_nothing() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    let mut whole: Vec<u8> = Vec::new();
+    for n in 0..40 {
+        let delta = format!("{{\"n\":{n},\"pad\":\"{}\"}}\n", "x".repeat(n * 97)).into_bytes();
+        append(&path, &delta);
+        whole.extend(&delta);
+        assert_eq!(scene.save().bytes_added, delta.len() as u64);
+        assert_eq!(scene.content("p/s1.jsonl"), whole);
+    }
+    let ledger = scene.store().join(".state/sessions/s1/p.ledger");
+    let before = fs::read(&ledger).unwrap();
+    assert_eq!(scene.save().bytes_added, 0);
+    assert_eq!(scene.save_from(&path, Compare::Whole).bytes_added, 0);
+    assert_eq!(fs::read(&ledger).unwrap(), before);
+    assert_eq!(scene.names(), ["p/s1.jsonl"]);
+    let mode = |rel: &str| fs::metadata(scene.store().join(rel)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("p/s1.jsonl"), mode("p"), mode(".state/sessions/s1/p.ledger")), (0o600, 0o700, 0o600));
+    scene.is_clean();
+}
+
+#[test]
+fn a_source_that_changed_begins_a_generation() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("shrunken", |path| fs::write(path, "one\n").unwrap()),
+        ("rewritten to the same size", |path| fs::write(path, "one\ntw0\n").unwrap()),
+        ("emptied", |path| fs::write(path, "").unwrap()),
+        ("replaced by rename", |path| {
+            fs::write(path.with_extension("x"), "another and longer one\n").unwrap();
+            fs::rename(path.with_extension("x"), path).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        for compare in [Compare::Windows, Compare::Whole] {
+            let scene = Scene::new();
+            let path = scene.transcript();
+            fs::write(&path, "one\ntwo\n").unwrap();
+            scene.save();
+            change(&path);
+            assert_eq!(scene.save_from(&path, compare).generations_begun, 1, "{what}");
+            assert_eq!(scene.content("p/s1.gen-0001.jsonl"), b"one\ntwo\n", "{what}");
+            assert_eq!(scene.content("p/s1.jsonl"), fs::read(&path).unwrap(), "{what}");
+            assert_eq!(scene.save_from(&path, compare).generations_begun, 0, "{what}");
+            scene.is_clean();
+        }
+    }
+}
+
+#[test]
+fn another_file_with_the_same_beginning_begins_none() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "one\n").unwrap();
+    scene.save();
+    for content in ["one\n", "one\ntwo\n"] {
+        fs::write(path.with_extension("x"), content).unwrap();
+        fs::rename(path.with_extension("x"), &path).unwrap();
+        assert_eq!(scene.save().generations_begun, 0);
+        assert_eq!(scene.content("p/s1.jsonl"), content.as_bytes());
+    }
+    assert_eq!(scene.names(), ["p/s1.jsonl"]);
+    scene.is_clean();
+}
+
+#[test]
+fn side_files_follow_the_same_rules_each_with_its_own_generations() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "one\n").unwrap();
+    let side = path.with_extension("").join("subagents/agent-1.jsonl");
+    fs::create_dir_all(side.parent().unwrap()).unwrap();
+    fs::write(&side, "side\n").unwrap();
+    fs::write(side.with_extension("lock"), "").unwrap();
+    scene.save();
+    append(&side, b"more\n");
+    scene.save();
+    fs::write(&side, "rewritten\n").unwrap();
+    scene.save();
+    fs::remove_dir_all(path.with_extension("")).unwrap();
+    scene.save();
+    assert_eq!(scene.names(), ["p/s1.gen-0001/subagents/agent-1.jsonl", "p/s1.jsonl", "p/s1/subagents/agent-1.jsonl"]);
+    assert_eq!(scene.content("p/s1.gen-0001/subagents/agent-1.jsonl"), b"side\nmore\n");
+    assert_eq!(scene.content("p/s1/subagents/agent-1.jsonl"), b"rewritten\n");
+    scene.is_clean();
+}
+
+#[test]
+fn a_source_that_goes_takes_nothing_along() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    assert_eq!(scene.save().transcript, TranscriptState::Absent);
+    fs::write(&path, "").unwrap();
+    assert_eq!(scene.save().transcript, TranscriptState::Empty);
+    assert!(scene.names().is_empty());
+    assert!(scene.archive().sessions().unwrap().is_empty());
+    fs::write(&path, "one\n").unwrap();
+    scene.save();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(scene.save().transcript, TranscriptState::Absent);
+    assert_eq!(scene.content("p/s1.jsonl"), b"one\n");
+    scene.is_clean();
+}
+
+#[test]
+fn the_folder_is_named_by_the_first_cwd_and_stays() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    append(&path, b"{\"type\":\"mode\"}\n{\"cwd\":\"/home/first\"}\n{\"cwd\":\"/home/second\"}\n");
+    scene.save();
+    let moved = scene.transcript_in("-other");
+    fs::rename(&path, &moved).unwrap();
+    append(&moved, b"{\"cwd\":\"/home/third\"}\n");
+    scene.save_from(&moved, Compare::Windows);
+    assert_eq!(scene.names(), ["first/s1.jsonl"]);
+    scene.is_clean();
+}
+
+#[test]
+fn two_sources_of_one_id_are_two_sessions_unless_one_begins_the_other() {
+    let scene = Scene::new();
+    let (one, two, copy) = (scene.transcript(), scene.transcript_in("-q"), scene.transcript_in("-r"));
+    fs::write(&one, "{\"cwd\":\"/home/p\"}\none\n").unwrap();
+    fs::write(&two, "{\"cwd\":\"/work/p\"}\ntwo\n").unwrap();
+    fs::write(&copy, "{\"cwd\":\"/home/p\"}\n").unwrap();
+    for _ in 0..2 {
+        for path in [&one, &two, &copy] {
+            assert_eq!(scene.save_from(path, Compare::Whole).generations_begun, 0);
+        }
+    }
+    assert_eq!(scene.names(), ["p/s1.jsonl", "p~2/s1.jsonl"]);
+    assert_eq!(scene.content("p~2/s1.jsonl"), fs::read(&two).unwrap());
+    assert_eq!(scene.archive().find(&SessionId::parse("s1").unwrap()).unwrap().len(), 2);
+    scene.is_clean();
+}
+
+#[test]
+fn an_append_that_was_cut_off_is_undone() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "one\n").unwrap();
+    scene.save();
+    append(&path, b"two\n");
+    append(&scene.store().join("p/s1.jsonl"), b"tw");
+    scene.save();
+    assert_eq!(scene.tree(), [("p/s1.jsonl".to_owned(), b"one\ntwo\n".to_vec())]);
+    scene.is_clean();
+}
+
+#[test]
+fn what_somebody_else_put_at_our_path_is_kept_as_a_generation() {
+    for planted in ["one\nforeign\n", "on", "ONE\n", ""] {
+        let scene = Scene::new();
+        let path = scene.transcript();
+        fs::write(&path, "one\n").unwrap();
+        scene.save();
+        fs::write(scene.store().join("p/s1.jsonl"), planted).unwrap();
+        append(&path, b"two\n");
+        scene.save();
+        assert_eq!(scene.content("p/s1.jsonl"), b"one\ntwo\n");
+        assert_eq!(scene.content("p/s1.gen-0001.jsonl"), planted.as_bytes());
+        scene.is_clean();
+    }
+}
+
+#[test]
+fn a_rotation_that_was_cut_off_is_finished() {
+    use super::ledger::{Entry, Intent};
+    use super::session::{OpenSession, SessionLock};
+    for renamed in [false, true] {
+        let scene = Scene::new();
+        let path = scene.transcript();
+        fs::write(&path, "one\n").unwrap();
+        let key = scene.save().key.unwrap();
+        let archive = scene.archive();
+        let lock = SessionLock::wait(&archive, &key.id).unwrap();
+        let mut session = OpenSession::open(&archive, key.clone(), lock).unwrap();
+        session.commit(&[Entry::Begin(FileName::Transcript, Intent::Rotate { to: 1 })]).unwrap();
+        drop(session);
+        if renamed {
+            fs::rename(scene.store().join("p/s1.jsonl"), scene.store().join("p/s1.gen-0001.jsonl")).unwrap();
+        }
+        fs::write(scene.store().join(".state/sessions/s1/new"), "half").unwrap();
+        fs::write(&path, "new\n").unwrap();
+        scene.save();
+        assert_eq!(scene.names(), ["p/s1.gen-0001.jsonl", "p/s1.jsonl"]);
+        assert_eq!(scene.content("p/s1.gen-0001.jsonl"), b"one\n");
+        assert_eq!(scene.content("p/s1.jsonl"), b"new\n");
+        scene.is_clean();
+    }
+}
+
+#[test]
+fn lost_bookkeeping_is_rebuilt_and_proven_by_the_source() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "one\n").unwrap();
+    scene.save();
+    fs::remove_dir_all(scene.store().join(".state")).unwrap();
+    let kinds: Vec<_> = scene.archive().verify(None).unwrap().into_iter().map(|f| f.kind).collect();
+    assert_eq!(kinds, [FindingKind::BookkeepingLost]);
+    append(&path, b"two\n");
+    scene.save();
+    assert_eq!(scene.tree(), [("p/s1.jsonl".to_owned(), b"one\ntwo\n".to_vec())]);
+    scene.is_clean();
+}
+
+#[test]
+fn a_rebuilt_hash_does_not_bless_a_flipped_bit() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "one\n").unwrap();
+    scene.save();
+    fs::remove_dir_all(scene.store().join(".state")).unwrap();
+    fs::write(scene.store().join("p/s1.jsonl"), "onf\n").unwrap();
+    scene.save();
+    assert_eq!(scene.content("p/s1.jsonl"), b"one\n");
+    assert_eq!(scene.content("p/s1.gen-0001.jsonl"), b"onf\n");
+    let kinds: Vec<_> = scene.archive().verify(None).unwrap().into_iter().map(|f| (f.path, f.kind)).collect();
+    assert_eq!(kinds, [("s1.gen-0001.jsonl".to_owned(), FindingKind::Unproven)]);
+}
+
+#[test]
+fn verify_finds_a_flipped_bit_anywhere_and_a_missing_file() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "x".repeat(20_000)).unwrap();
+    scene.save();
+    fs::write(&path, "y".repeat(300)).unwrap();
+    scene.save();
+    for rel in ["p/s1.jsonl", "p/s1.gen-0001.jsonl"] {
+        let good = scene.content(rel);
+        for at in (0..good.len()).step_by(149) {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(scene.store().join(rel), bad).unwrap();
+            let findings = scene.archive().verify(None).unwrap();
+            assert_eq!(findings.len(), 1, "{rel} {at}");
+            assert_eq!(findings[0].kind, FindingKind::Damaged, "{rel} {at}");
+        }
+        fs::remove_file(scene.store().join(rel)).unwrap();
+        assert_eq!(scene.archive().verify(None).unwrap()[0].kind, FindingKind::Missing);
+        fs::write(scene.store().join(rel), good).unwrap();
+    }
+    scene.is_clean();
+}
+
+#[test]
+fn a_damaged_copy_is_replaced_from_its_source_at_the_next_whole_comparison() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "x".repeat(20_000)).unwrap();
+    scene.save();
+    let mut bad = scene.content("p/s1.jsonl");
+    bad[10_000] ^= 1;
+    fs::write(scene.store().join("p/s1.jsonl"), &bad).unwrap();
+    scene.save_from(&path, Compare::Whole);
+    assert_eq!(scene.content("p/s1.jsonl"), fs::read(&path).unwrap());
+    assert_eq!(scene.content("p/s1.gen-0001.jsonl"), bad);
+    scene.is_clean();
+}
+
+#[test]
+fn a_copy_that_is_gone_is_made_again_and_one_that_cannot_be_is_asked_for() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "one\n").unwrap();
+    scene.save();
+    fs::remove_file(scene.store().join("p/s1.jsonl")).unwrap();
+    append(&path, b"two\n");
+    scene.save();
+    scene.is_clean();
+    fs::remove_file(scene.store().join("p/s1.jsonl")).unwrap();
+    fs::write(&path, "other\n").unwrap();
+    scene.save();
+    let findings: Vec<_> = scene.archive().verify(None).unwrap().into_iter().map(|f| (f.path, f.kind)).collect();
+    assert_eq!(findings, [("s1.gen-0001.jsonl".to_owned(), FindingKind::Missing)]);
+}
+
+#[test]
+fn another_store_takes_over_every_generation_in_order() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    for content in ["one\n", "other\n", "third\n"] {
+        fs::write(&path, content).unwrap();
+        scene.save();
+    }
+    let first = scene.archive();
+    let key = first.sessions().unwrap().remove(0);
+    let other = Scene::new();
+    let second = other.archive();
+    let mut files = first.files(&key).unwrap();
+    files.rotate_left(1);
+    for _ in 0..2 {
+        for file in &files {
+            second.take_over(&key, &first, &key, file, &|_| {}).unwrap();
+            assert!(second.covers(&key, &file.name.file, file.bytes, &file.blake3).unwrap());
+        }
+    }
+    assert_eq!(other.tree(), scene.tree());
+    assert_ne!(first.store_id(), second.store_id());
+    other.is_clean();
+}
+
+#[test]
+fn taking_over_refuses_damage() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "one\n").unwrap();
+    let key = scene.save().key.unwrap();
+    let first = scene.archive();
+    let file = first.files(&key).unwrap().remove(0);
+    fs::write(scene.store().join("p/s1.jsonl"), "onf\n").unwrap();
+    let other = Scene::new();
+    let refused = other.archive().take_over(&key, &first, &key, &file, &|_| {});
+    assert!(matches!(refused, Err(ArchiveError::Damaged { .. })), "{refused:?}");
+    assert!(other.names().is_empty());
+}
+
+#[test]
+fn what_is_behind_is_told_without_reading() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    let id = SessionId::parse("s1").unwrap();
+    let is_behind = || scene.archive().is_behind(&id, &path).unwrap();
+    assert!(!is_behind());
+    fs::write(&path, "one\n").unwrap();
+    assert!(is_behind());
+    scene.save();
+    assert!(!is_behind());
+    fs::create_dir_all(path.with_extension("")).unwrap();
+    fs::write(path.with_extension("").join("custom-title.json"), "{}").unwrap();
+    assert!(is_behind());
+    scene.save();
+    assert!(!is_behind());
+}
+
+#[test]
+fn a_link_in_the_place_of_a_copy_is_not_followed() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "one\n").unwrap();
+    scene.save();
+    let outside = scene.dir.path().join("outside");
+    fs::write(&outside, "one\n").unwrap();
+    fs::remove_file(scene.store().join("p/s1.jsonl")).unwrap();
+    std::os::unix::fs::symlink(&outside, scene.store().join("p/s1.jsonl")).unwrap();
+    append(&path, b"two\n");
+    let id = SessionId::parse("s1").unwrap();
+    let request = SaveRequest {
+        id: &id,
+        transcript: &path,
+        project: None,
+        cwd: None,
+        compare: Compare::Windows,
+        progress: &|_| {},
+    };
+    assert!(scene.archive().save(&request).is_err());
+    assert_eq!(fs::read(&outside).unwrap(), b"one\n");
+}

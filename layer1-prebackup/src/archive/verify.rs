@@ -1,0 +1,101 @@
+//! `verify`: re-reads and re-hashes everything that is recorded, and looks for what is not.
+
+use super::ledger::{Ledger, Record};
+use super::session::{contents_on_disk, windows_of};
+use super::{Archive, ArchiveError, Finding, FindingKind, Proof, SessionKey};
+use crate::durable;
+use crate::names::{FileName, StoredName};
+
+pub(super) fn verify(archive: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
+    let keys = match only {
+        Some(key) => vec![key.clone()],
+        None => archive.sessions()?,
+    };
+    let mut findings = Vec::new();
+    for key in keys {
+        verify_session(archive, &key, &mut findings)?;
+    }
+    Ok(findings)
+}
+
+fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Finding>) -> Result<(), ArchiveError> {
+    let ledger = archive.ledger(key)?;
+    let mut report = |name: &StoredName, kind, detail: String| {
+        findings.push(Finding { key: key.clone(), path: name.to_text(&key.id), kind, detail });
+    };
+    if ledger.is_damaged {
+        let detail = "the ledger has a damaged line; what it says is to be proven again";
+        report(&StoredName::newest(FileName::Transcript), FindingKind::BookkeepingLost, detail.to_owned());
+    }
+    for (name, record) in ledger.records() {
+        if let Some((kind, detail)) = check(archive, key, name, record)? {
+            report(name, kind, detail);
+        }
+    }
+    for name in contents_on_disk(archive, key)? {
+        if ledger.record(&name).is_none() {
+            report(&name, FindingKind::BookkeepingLost, "no commit is recorded for it".to_owned());
+        }
+    }
+    for name in gaps(&ledger) {
+        report(&name, FindingKind::GenerationGap, "neither the file nor its record is there".to_owned());
+    }
+    Ok(())
+}
+
+fn check(
+    archive: &Archive,
+    key: &SessionKey,
+    name: &StoredName,
+    record: &Record,
+) -> Result<Option<(FindingKind, String)>, ArchiveError> {
+    if archive.stat(key, name)?.is_none() {
+        return Ok(Some((
+            FindingKind::Missing,
+            format!("{} bytes were recorded; the file is not there", record.bytes),
+        )));
+    }
+    let path = archive.path_of(key, name);
+    let damaged = |detail: String| Ok(Some((FindingKind::Damaged, detail)));
+    let file = match archive.open_file(key, name) {
+        Ok(file) => file,
+        Err(error) => return damaged(format!("failed to {error}")),
+    };
+    let bytes = durable::stat_of(&file, &path)?.st_size as u64;
+    if bytes < record.bytes {
+        return damaged(format!("{bytes} bytes are there of {} recorded", record.bytes));
+    }
+    match durable::hash_of_prefix(&file, record.bytes, &path) {
+        Ok(hash) if hash == record.blake3 => {}
+        Ok(hash) => return damaged(format!("its hash is {}, recorded was {}", hash.to_hex(), record.blake3.to_hex())),
+        Err(error) => return damaged(format!("failed to {error}")),
+    }
+    if windows_of(&file, record.bytes, &path)? != record.windows {
+        return Ok(Some((FindingKind::BookkeepingLost, "the recorded windows do not match the bytes".to_owned())));
+    }
+    if bytes > record.bytes {
+        let detail = format!("{} bytes after the recorded end are covered by no commit", bytes - record.bytes);
+        return Ok(Some((FindingKind::BookkeepingLost, detail)));
+    }
+    if record.proof == Proof::Unproven {
+        let detail = "its record was rebuilt and never compared with the source or another copy";
+        return Ok(Some((FindingKind::Unproven, detail.to_owned())));
+    }
+    Ok(None)
+}
+
+/// Generations below the highest one of a file that are nowhere.
+fn gaps(ledger: &Ledger) -> Vec<StoredName> {
+    let mut gaps = Vec::new();
+    let mut files: Vec<&FileName> = ledger.records().map(|(name, _)| &name.file).collect();
+    files.dedup();
+    for file in files {
+        for generation in 1..ledger.generation_max(file) {
+            let name = StoredName { file: file.clone(), generation };
+            if ledger.record(&name).is_none() {
+                gaps.push(name);
+            }
+        }
+    }
+    gaps
+}
