@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Layer 2: an outbox that delivers conversations to the MCP tool `session_save`.
+//!
+//! It promises that a session which entered the outbox leaves it only when a receipt of the
+//! server covers every byte that layer 1 holds of it. It never blocks its host past `--wait`,
+//! never prints in hook mode, never exits 2, and leaves no process behind. Unit tests beside
+//! the code, the fake servers in `tests/` and the workspace's end-to-end tests hold it to that.
+
+pub mod child_env;
+pub mod cli;
+pub mod client;
+pub mod deliver;
+pub mod drain;
+pub mod error;
+pub mod hook;
+pub mod interrupt;
+pub mod outbox;
+pub mod pending;
+pub mod receipt;
+pub mod report;
+pub mod retry;
+pub mod server_process;
+pub mod sessions;
+pub mod settings;

@@ -1,0 +1,90 @@
+//! The environment of child processes: an allow-list, so that no secret and none of Claude
+//! Code's own marks (a client that inherits `CLAUDE_CODE_CHILD_SESSION` writes no transcript)
+//! gets any further.
+
+use std::ffi::{OsStr, OsString};
+use std::process::Command;
+
+use layer1_prebackup::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, Places, SESSION_DB_PATH};
+
+/// What passes besides `LC_*`.
+const ALLOWED: [&str; 8] =
+    ["HOME", "PATH", "LANG", "TMPDIR", CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
+
+/// The variables of a child process; all others are cleared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChildEnv(Vec<(OsString, OsString)>);
+
+impl ChildEnv {
+    /// What may pass of `vars`. Those that name one of the places hold the resolved place, so
+    /// that a flag given here and a variable inherited there cannot contradict each other.
+    pub fn from_vars(vars: impl Iterator<Item = (OsString, OsString)>, places: &Places) -> ChildEnv {
+        let resolved = |name: &OsStr| match name.to_str() {
+            Some(CLAUDE_CONFIG_DIR) => Some(places.claude_dir.clone()),
+            Some(PRE_BACKUP_DIR) => Some(places.layer1_store.clone()),
+            Some(BACKUP_DIR) => Some(places.layer3_store.clone()),
+            Some(SESSION_DB_PATH) => Some(places.index.clone()),
+            _ => None,
+        };
+        let allowed = vars.filter(|(name, _)| is_allowed(name));
+        ChildEnv(
+            allowed
+                .map(|(name, value)| {
+                    let value = resolved(&name).map_or(value, Into::into);
+                    (name, value)
+                })
+                .collect(),
+        )
+    }
+
+    /// Clears the command's environment and sets this one.
+    pub fn apply(&self, command: &mut Command) {
+        command.env_clear().envs(self.0.iter().map(|(name, value)| (name, value)));
+    }
+}
+
+fn is_allowed(name: &OsStr) -> bool {
+    ALLOWED.iter().any(|allowed| name == *allowed) || name.as_encoded_bytes().starts_with(b"LC_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use layer1_prebackup::places::PlaceFlags;
+
+    #[test]
+    fn secrets_and_marks_of_the_host_do_not_pass() {
+        let vars = [
+            ("HOME", "/h"),
+            ("PATH", "/bin"),
+            ("LANG", "C.UTF-8"),
+            ("LC_ALL", "C"),
+            ("TMPDIR", "/tmp"),
+            ("BACKUP_DIR", "/env"),
+            ("CLAUDE_CONFIG_DIR", "/h/.claude"),
+            ("ANTHROPIC_API_KEY", "secret"),
+            ("CLAUDECODE", "1"),
+            ("CLAUDE_CODE_CHILD_SESSION", "1"),
+            ("CLAUDE_CODE_SESSION_ID", "a"),
+            ("CLAUDE_PROJECT_DIR", "/p"),
+            ("LD_PRELOAD", "/x.so"),
+            ("XLC_ALL", "C"),
+        ];
+        let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let flags = PlaceFlags { backup_dir: Some("/flag".into()), ..PlaceFlags::default() };
+        let lookup = |name: &str| vars.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+        let places = Places::resolve(&flags, &lookup).unwrap();
+        let env = ChildEnv::from_vars(vars.into_iter(), &places);
+        let text: Vec<String> =
+            env.0.iter().map(|(name, value)| format!("{}={}", name.display(), value.display())).collect();
+        insta::assert_snapshot!(text.join("\n"), @"
+        HOME=/h
+        PATH=/bin
+        LANG=C.UTF-8
+        LC_ALL=C
+        TMPDIR=/tmp
+        BACKUP_DIR=/flag
+        CLAUDE_CONFIG_DIR=/h/.claude
+        ");
+    }
+}

@@ -1,0 +1,240 @@
+//! The command line, and the only place that reads the environment.
+
+use std::ffi::{OsStr, OsString};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use layer1_prebackup::places::{PlaceFlags, Places};
+
+use crate::child_env::ChildEnv;
+use crate::deliver;
+use crate::drain;
+use crate::error::{Error, in_one_line};
+use crate::hook;
+use crate::interrupt::Interrupt;
+use crate::outbox::{Outbox, now_ms};
+use crate::pending;
+use crate::report::Report;
+use crate::settings::Settings;
+
+const SESSION_ID_VARIABLE: &str = "CLAUDE_CODE_SESSION_ID";
+
+/// Delivers Claude Code conversations to the MCP tool `session_save`, through a durable outbox.
+///
+/// Without a command it is a hook: it reads an event from stdin, writes a job, starts a
+/// deliverer in the background, prints nothing and exits 0, whatever happens.
+#[derive(Debug, Parser)]
+#[command(name = "layer2-save-client", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Verb>,
+    #[command(flatten)]
+    flags: Flags,
+    #[command(flatten)]
+    places: PlaceFlags,
+}
+
+#[derive(Debug, clap::Args)]
+struct Flags {
+    /// How long the hook waits for the delivery before it leaves it to the background
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration, global = true)]
+    wait: Duration,
+    /// How long the server may be silent: no answer and no progress
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, global = true)]
+    timeout: Duration,
+    /// The pause between two attempts
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration, global = true)]
+    delay: Duration,
+    /// How often session_save is called at most
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000), global = true)]
+    attempts: u32,
+    /// Accept a server that gives no receipts (another implementation of session_save)
+    #[arg(long, global = true)]
+    no_receipt: bool,
+    /// Deliver in this process and log to stderr (debugging, tests)
+    #[arg(long, global = true)]
+    foreground: bool,
+    /// The MCP server to start; takes all arguments that follow [default: layer3-indexer serve, beside this program]
+    #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true, global = true)]
+    server: Option<Vec<OsString>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+enum Verb {
+    /// Delivers all that is pending, and every session that layer 3 does not have yet
+    Drain {
+        /// Also try the jobs that were set aside as failed
+        #[arg(long)]
+        retry_failed: bool,
+    },
+    /// Lists what is pending, with age, attempts and the last error
+    Pending {
+        /// One JSON object: {"jobs": [...]}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delivers all that is pending, without looking for more
+    #[command(hide = true)]
+    Deliver {
+        /// Also try the jobs that were set aside as failed
+        #[arg(long)]
+        retry_failed: bool,
+    },
+}
+
+/// Runs the program and gives its exit code: 0, or 1 when a command (not the hook) was refused
+/// or failed. Never 2: that would block Claude Code. A panic in the hook or in `drain` is a 0 too.
+pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
+    let args: Vec<OsString> = args.collect();
+    let on_failure = code_on_failure(&args);
+    let run = AssertUnwindSafe(|| match Cli::try_parse_from(&args) {
+        Ok(cli) => run(cli),
+        Err(error) => {
+            // Nothing can be done about a closed stdout or stderr.
+            let _ = error.print();
+            match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(()),
+                _ => Err(()),
+            }
+        }
+    });
+    match catch_unwind(run) {
+        Ok(Ok(())) => 0,
+        Ok(Err(())) | Err(_) => on_failure,
+    }
+}
+
+/// What a failure exits with: 1 for a command that a person calls, 0 for the hook and, once its
+/// arguments are accepted, for `drain`.
+fn code_on_failure(args: &[OsString]) -> u8 {
+    let before_server = args.iter().skip(1).take_while(|arg| *arg != "--server");
+    let is = |verb: &str| before_server.clone().any(|arg| arg == OsStr::new(verb));
+    u8::from(["drain", "pending", "deliver", "help"].into_iter().any(is))
+}
+
+/// `Err` when the failure was told on stderr and the exit code should show it.
+fn run(cli: Cli) -> Result<(), ()> {
+    let is_hook_program = !matches!(cli.command, Some(Verb::Pending { .. }));
+    let told = |error: &dyn std::error::Error| {
+        eprint_line(&format!("layer2-save-client: failed to {}", in_one_line(error)));
+        Err(())
+    };
+    let places = match Places::resolve(&cli.places, &|name| std::env::var_os(name)) {
+        Ok(places) => places,
+        Err(error) => return told(&error),
+    };
+    if let Some(Verb::Pending { json }) = cli.command {
+        let shown = pending::run(&Outbox::at(places.outbox()), json, now_ms(), &mut std::io::stdout().lock());
+        return shown.or_else(|error| told(&error));
+    }
+    let report = Report::of_store(&places.layer1_store, cli.flags.foreground);
+    let settings = settings(&cli, places);
+    let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, &settings, &report)));
+    match done {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            report.warning(&format!("failed to {}", in_one_line(&error)));
+            if is_hook_program { Ok(()) } else { Err(()) }
+        }
+        // The panic hook has told where and why on stderr.
+        Err(_) => {
+            report.line_with_time("failed: this program panicked; what was in the outbox is still there");
+            if is_hook_program { Ok(()) } else { Err(()) }
+        }
+    }
+}
+
+fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error> {
+    match cli.command {
+        None => {
+            let session_id = std::env::var(SESSION_ID_VARIABLE).ok().filter(|id| !id.is_empty());
+            hook::run(std::io::stdin(), session_id.as_deref(), cli.flags.wait, settings, report)
+        }
+        Some(Verb::Drain { .. }) => drain::run(settings, report, &mut std::io::stdout().lock()),
+        Some(Verb::Deliver { .. }) => {
+            let interrupt = Interrupt::listen().map_err(Error::Signals)?;
+            deliver::run(settings, report, &interrupt).map(|_summary| ())
+        }
+        Some(Verb::Pending { .. }) => Ok(()),
+    }
+}
+
+fn settings(cli: &Cli, places: Places) -> Settings {
+    let retry_failed =
+        matches!(cli.command, Some(Verb::Drain { retry_failed: true } | Verb::Deliver { retry_failed: true }));
+    let child_env = ChildEnv::from_vars(std::env::vars_os(), &places);
+    // Without its own path the program finds neither the server nor itself; the message says so.
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("layer2-save-client"));
+    Settings {
+        places,
+        attempts: cli.flags.attempts,
+        timeout: cli.flags.timeout,
+        delay: cli.flags.delay,
+        no_receipt: cli.flags.no_receipt,
+        retry_failed,
+        foreground: cli.flags.foreground,
+        server: cli.flags.server.clone(),
+        program,
+        child_env,
+    }
+}
+
+fn eprint_line(text: &str) {
+    // Nothing can be done about a closed stderr.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Cli {
+        Cli::try_parse_from(std::iter::once("layer2-save-client").chain(line.split_whitespace())).unwrap()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn server_takes_the_rest() {
+        let cli = parse("--wait 500ms --server node x.js --wait 3s drain --help");
+        assert_eq!(cli.flags.server.unwrap(), ["node", "x.js", "--wait", "3s", "drain", "--help"]);
+        assert_eq!(cli.flags.wait, Duration::from_millis(500));
+        assert_eq!(cli.command, None);
+        let cli = parse("drain --retry-failed --timeout 2m --server /bin/sh -c true");
+        assert_eq!(cli.flags.server.unwrap(), ["/bin/sh", "-c", "true"]);
+        assert_eq!(cli.flags.timeout, Duration::from_secs(120));
+        assert_eq!(cli.command, Some(Verb::Drain { retry_failed: true }));
+    }
+
+    #[test]
+    fn flags_of_places_go_anywhere() {
+        let before = parse("--backup-dir /b pending --json");
+        let after = parse("pending --json --backup-dir /b");
+        assert_eq!(before.places.backup_dir, after.places.backup_dir);
+        assert_eq!(after.command, Some(Verb::Pending { json: true }));
+    }
+
+    #[test]
+    fn bad_arguments_never_exit_2() {
+        let code = |line: &str| {
+            let args = std::iter::once("layer2-save-client").chain(line.split_whitespace());
+            main(args.map(OsString::from))
+        };
+        for hook in ["--nonsense", "--wait soon", "--attempts 0", "nonsense", "--backup-dir relative"] {
+            assert_eq!(code(hook), 0, "{hook}");
+        }
+        for command in ["drain --nonsense", "pending --wait soon", "deliver x", "pending --backup-dir relative"] {
+            assert_eq!(code(command), 1, "{command}");
+        }
+        for shown in ["--help", "--version", "drain --help"] {
+            assert_eq!(code(shown), 0, "{shown}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The deliverer: all jobs of the outbox, one after the other, under a lock.
+//!
+//! It looks again after it has released the lock: a hook that wrote its job in between found the
+//! lock held, started nothing, and relies on that look.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use layer1_prebackup::names::SessionId;
+use serde_json::{Map, Value, json};
+
+use crate::client::{self, Connection};
+use crate::error::{CallError, Error, Verdict, in_one_line, one_line};
+use crate::interrupt::Interrupt;
+use crate::outbox::{Failed, Job, JobName, Outbox, now_ms};
+use crate::receipt::{self, Answer, FileEntry, RECEIPT_FORMAT, Receipt};
+use crate::report::{self, Report};
+use crate::retry::Attempts;
+use crate::sessions::{self, Holdings};
+use crate::settings::Settings;
+
+/// After so many jobs in a row that a server hung or died on, it is the server, not the jobs:
+/// the rest waits. Jobs with fewer attempts come first, so no job can keep the others back for good.
+const SERVER_FAULTS_MAX: u32 = 3;
+
+/// What became of a round of deliveries.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Jobs that were settled.
+    pub settled: usize,
+    /// Whether another deliverer is at work; then it does it all.
+    pub is_busy_elsewhere: bool,
+    /// Whether a signal ended it.
+    pub was_interrupted: bool,
+}
+
+/// Delivers what is in the outbox, until nothing is left that was not tried.
+pub fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -> Result<Summary, Error> {
+    let outbox = Outbox::at(settings.places.outbox());
+    let mut round = Round {
+        settings,
+        report,
+        interrupt,
+        outbox: &outbox,
+        server: None,
+        roots: Vec::new(),
+        tried: HashMap::new(),
+        faults: 0,
+        summary: Summary::default(),
+    };
+    loop {
+        let Some(lock) = outbox.deliverer_lock()? else {
+            round.summary.is_busy_elsewhere = true;
+            return Ok(round.summary);
+        };
+        outbox.remove_temporaries()?;
+        let delivered = round.deliver_all();
+        round.stop_server();
+        drop(lock);
+        delivered?;
+        if interrupt.came() {
+            round.summary.was_interrupted = true;
+            return Ok(round.summary);
+        }
+        if round.due()?.is_empty() {
+            return Ok(round.summary);
+        }
+    }
+}
+
+struct Round<'a> {
+    settings: &'a Settings,
+    report: &'a Report,
+    interrupt: &'a Interrupt,
+    outbox: &'a Outbox,
+    server: Option<Connection>,
+    /// What the running server may read besides its own places.
+    roots: Vec<PathBuf>,
+    /// Sequence numbers that this process has tried, whatever came of it.
+    tried: HashMap<JobName, u64>,
+    faults: u32,
+    summary: Summary,
+}
+
+/// What became of one job.
+enum Outcome {
+    Settled,
+    NotSettled(CallError),
+    SetAside,
+    Interrupted,
+}
+
+impl Round<'_> {
+    fn deliver_all(&mut self) -> Result<(), Error> {
+        self.look_for_a_new_server()?;
+        loop {
+            let due = self.due()?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            let count = due.len();
+            for (done, (name, job)) in due.into_iter().enumerate() {
+                if self.interrupt.came() {
+                    return Ok(());
+                }
+                self.tried.insert(name.clone(), job.seq);
+                let outcome = self.deliver(&name, &job)?;
+                if let Some(cause) = self.server_is_to_blame(outcome) {
+                    self.leave_the_rest(count - done - 1, &cause)?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Jobs that this process has not tried: fewest attempts first, then the oldest. Those set
+    /// aside only if what they failed on has changed.
+    fn due(&self) -> Result<Vec<(JobName, Job)>, Error> {
+        let server = self.server.as_ref().map(Connection::server);
+        let is_due = |(name, job): &(JobName, Job)| {
+            let may_heal = |failed: &Failed| {
+                self.settings.retry_failed
+                    || failed.content != sessions::content_of(job)
+                    || server.is_some_and(|server| server != failed.server)
+            };
+            self.tried.get(name) != Some(&job.seq) && job.failed.as_ref().is_none_or(may_heal)
+        };
+        let mut jobs: Vec<_> = self.outbox.list()?.jobs.into_iter().filter(is_due).collect();
+        jobs.sort_by_key(|(_, job)| (job.attempts, job.created_ms));
+        Ok(jobs)
+    }
+
+    /// With nothing but jobs that were set aside, a handshake tells whether the server has changed.
+    fn look_for_a_new_server(&mut self) -> Result<(), Error> {
+        let jobs = self.outbox.list()?.jobs;
+        let untried = |(name, job): &&(JobName, Job)| self.tried.get(name) != Some(&job.seq);
+        if jobs.iter().filter(untried).any(|(_, job)| job.failed.is_some()) && self.due()?.is_empty() {
+            if let Err(error) = self.connect() {
+                self.report.line_with_time(&format!("failed to {}", in_one_line(&error)));
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, name: &JobName, job: &Job) -> Result<Outcome, Error> {
+        self.report.line_with_time(&format!("delivering {} (seq {}, {})", job.session_id, job.seq, job.trigger));
+        let id = SessionId::parse(&job.session_id)?;
+        let mut attempts = Attempts::new(self.settings.attempts, self.settings.delay);
+        loop {
+            let (number, of) = (attempts.number(), attempts.of());
+            self.report.line(&report::attempt(number, of));
+            let holdings = sessions::holdings(job, &id, &self.settings.places);
+            let error = match self.attempt(name, job, &holdings) {
+                Ok(()) => return Ok(Outcome::Settled),
+                Err(error) => error,
+            };
+            if matches!(error, CallError::Interrupted) {
+                self.report.line_with_time("interrupted by a signal; the job waits");
+                return Ok(Outcome::Interrupted);
+            }
+            self.report.line(&match error {
+                CallError::Timeout { .. } => report::timeout(number, of),
+                _ => report::failure(number, of, &in_one_line(&error)),
+            });
+            match error.verdict() {
+                Verdict::Retry => {
+                    if let Some(pause) = attempts.next_pause() {
+                        self.report.line(&report::retrying(pause));
+                        if !self.interrupt.sleep(pause) {
+                            return Ok(Outcome::Interrupted);
+                        }
+                        continue;
+                    }
+                }
+                Verdict::SetAside | Verdict::GiveUp => {}
+            }
+            return self.give_up(name, job, &id, number, error);
+        }
+    }
+
+    /// One call, from the server's start if need be to the kept receipt and the removed job.
+    fn attempt(&mut self, name: &JobName, job: &Job, holdings: &Holdings) -> Result<(), CallError> {
+        let foreign_root = sessions::foreign_root(job, &self.settings.places);
+        if foreign_root.is_some_and(|root| self.settings.server.is_none() && !self.roots.contains(&root)) {
+            self.stop_server();
+        }
+        if self.server.is_none() {
+            self.connect()?;
+        }
+        let Some(server) = &mut self.server else { return Err(CallError::Interrupted) };
+        let arguments = arguments(job, holdings, self.settings);
+        let answer = match server.call(arguments, self.settings.timeout, self.interrupt) {
+            Ok(answer) => answer,
+            Err(error) if error.server_is_healthy() => return Err(error),
+            Err(error) => return Err(self.server.take().map_or(CallError::Interrupted, |s| s.abandon(error))),
+        };
+        let server = server.server().to_owned();
+        let answer = receipt::check(&answer, &job.session_id, holdings.files.as_deref(), self.settings.no_receipt)?;
+        if let Some(what) = &holdings.unreadable {
+            return Err(CallError::Layer1Unreadable { what: what.clone() });
+        }
+        self.settle(name, job, holdings, answer, server)
+    }
+
+    fn connect(&mut self) -> Result<(), CallError> {
+        let keep = |error: Error| CallError::Keep { what: in_one_line(&error) };
+        let jobs = self.outbox.list().map_err(keep)?.jobs;
+        let mut roots: Vec<PathBuf> =
+            jobs.iter().filter_map(|(_, job)| sessions::foreign_root(job, &self.settings.places)).collect();
+        roots.sort();
+        roots.dedup();
+        let command = self.settings.server_command(&roots);
+        let connection = client::connect(&command, &self.settings.child_env, self.settings.timeout, self.interrupt)?;
+        self.server = Some(connection);
+        self.roots = roots;
+        Ok(())
+    }
+
+    fn stop_server(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop();
+        }
+    }
+
+    /// The receipt is kept before the job goes: a crash in between delivers once more.
+    fn settle(
+        &mut self,
+        name: &JobName,
+        job: &Job,
+        holdings: &Holdings,
+        answer: Answer,
+        server: String,
+    ) -> Result<(), CallError> {
+        let keep = |error: Error| CallError::Keep { what: in_one_line(&error) };
+        let new = |project, store_id, files, unreceipted| Receipt {
+            format: RECEIPT_FORMAT,
+            session_id: job.session_id.clone(),
+            project,
+            store_id,
+            server,
+            received_ms: now_ms(),
+            unreceipted,
+            files,
+        };
+        let (receipt, line) = match answer {
+            Answer::Saved { project, store_id, files } => {
+                let line = report::saved(&job.session_id, transcript_bytes(&files, &job.session_id));
+                (Some(new(project, store_id, files, false)), line)
+            }
+            Answer::Unreceipted => {
+                let files = holdings.files.clone().unwrap_or_default();
+                let line = report::saved_without_receipt(&job.session_id);
+                (Some(new(job.project.clone(), String::new(), files, true)), line)
+            }
+            Answer::Skipped { reason } => (None, report::skipped(&job.session_id, &one_line(&reason))),
+        };
+        if let Some(receipt) = receipt {
+            // `drain` looks for it by what layer 1 calls the session.
+            let kept_as = holdings.key.as_ref().map_or_else(
+                || name.clone(),
+                |key| JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path),
+            );
+            self.outbox.keep_receipt(&kept_as, &receipt).map_err(keep)?;
+        }
+        if !self.outbox.remove_if_unchanged(name, job.seq).map_err(keep)? {
+            // Another event came meanwhile. Its delivery is due at once, as a job of its own merit.
+            self.outbox.update(name, forget_failures).map_err(keep)?;
+        }
+        self.report.line(&line);
+        self.summary.settled += 1;
+        Ok(())
+    }
+
+    /// After the last attempt: tells where the copy is and writes down why.
+    fn give_up(
+        &mut self,
+        name: &JobName,
+        job: &Job,
+        id: &SessionId,
+        attempts: u32,
+        error: CallError,
+    ) -> Result<Outcome, Error> {
+        self.report.line(&report::failed_after(attempts));
+        let places = &self.settings.places;
+        self.report.line(&match sessions::verified_copy(job, id, places) {
+            Ok(Some(copy)) => report::fallback(&copy, &places.home),
+            Ok(None) => report::no_copy(&job.session_id),
+            Err(error) => {
+                self.report.line_with_time(&format!("failed to {}", in_one_line(&error)));
+                report::no_copy(&job.session_id)
+            }
+        });
+        let cause = in_one_line(&error);
+        let failed = (error.verdict() == Verdict::SetAside).then(|| Failed {
+            reason: cause.clone(),
+            content: sessions::content_of(job),
+            server: self.server.as_ref().map_or_else(String::new, |server| server.server().to_owned()),
+        });
+        let is_set_aside = failed.is_some();
+        self.outbox.update(name, |now| {
+            now.attempts += u64::from(attempts);
+            now.last_error = Some(cause);
+            now.failed = failed;
+        })?;
+        Ok(if is_set_aside { Outcome::SetAside } else { Outcome::NotSettled(error) })
+    }
+
+    /// The cause, when going on with other jobs makes no sense.
+    fn server_is_to_blame(&mut self, outcome: Outcome) -> Option<String> {
+        match outcome {
+            Outcome::NotSettled(error) if error.is_before_the_call() => Some(in_one_line(&error)),
+            Outcome::NotSettled(error) if !error.server_is_healthy() => {
+                self.faults += 1;
+                (self.faults >= SERVER_FAULTS_MAX).then(|| in_one_line(&error))
+            }
+            Outcome::Interrupted => None,
+            Outcome::Settled | Outcome::SetAside | Outcome::NotSettled(_) => {
+                self.faults = 0;
+                None
+            }
+        }
+    }
+
+    fn leave_the_rest(&mut self, count: usize, cause: &str) -> Result<(), Error> {
+        if count > 0 {
+            self.report.line_with_time(&format!("not tried: {count} more jobs, because of the server: {cause}"));
+        }
+        for (name, job) in self.due()? {
+            self.tried.insert(name, job.seq);
+        }
+        Ok(())
+    }
+}
+
+fn forget_failures(job: &mut Job) {
+    job.attempts = 0;
+    job.last_error = None;
+    job.failed = None;
+}
+
+fn transcript_bytes(files: &[FileEntry], session_id: &str) -> u64 {
+    let transcript = format!("{session_id}.jsonl");
+    files.iter().find(|file| file.generation == 0 && file.path == transcript).map_or(0, |file| file.bytes)
+}
+
+fn arguments(job: &Job, holdings: &Holdings, settings: &Settings) -> Map<String, Value> {
+    let path = sessions::path_for_the_server(job, holdings.key.as_ref(), &settings.places);
+    let mut arguments = Map::new();
+    arguments.insert("session_id".to_owned(), json!(job.session_id));
+    arguments.insert("transcript_path".to_owned(), json!(path.to_string_lossy()));
+    // `drain` does not know it; the transcript does.
+    arguments.insert("cwd".to_owned(), json!(job.cwd.as_deref().unwrap_or_default()));
+    arguments.insert("trigger".to_owned(), json!(job.trigger));
+    let project = holdings.key.as_ref().map(|key| key.project.as_str()).or(job.project.as_deref());
+    if let Some(project) = project {
+        arguments.insert("project".to_owned(), json!(project));
+    }
+    if let Some(files) = &holdings.files {
+        arguments.insert("expected".to_owned(), json!(files));
+    }
+    arguments
+}

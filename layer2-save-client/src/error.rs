@@ -1,0 +1,239 @@
+//! What can go wrong, and what is to be done about it.
+
+use std::error::Error as StdError;
+use std::path::PathBuf;
+
+use layer1_prebackup::archive::ArchiveError;
+use layer1_prebackup::durable::DurableError;
+use layer1_prebackup::names::NameError;
+
+use crate::receipt::ReceiptError;
+
+/// Longest cause in a log line or a job, in characters.
+const CAUSE_CHARS_MAX: usize = 400;
+
+/// Layer 2 itself failed. No job is lost by it: what was in the outbox is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A job, a receipt or a lock could not be written.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// Layer 1's store could not be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A session id or a project name was refused.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The event could not be read from stdin.
+    #[error("read the hook event from stdin")]
+    Stdin(#[source] std::io::Error),
+    /// A file of the outbox could not be read.
+    #[error("read {path}", path = path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Somebody else has held the outbox's lock all the time.
+    #[error("lock {path}: another process has held it for {seconds} s", path = path.display())]
+    OutboxBusy {
+        /// The lock file.
+        path: PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A job that a hook wrote a moment ago, or a receipt, could not be put into JSON.
+    #[error("encode {what} as JSON")]
+    Encode {
+        /// What.
+        what: &'static str,
+        /// The encoder's word.
+        source: serde_json::Error,
+    },
+    /// The detached deliverer did not start; the job waits for the next one.
+    #[error("start the deliverer {program}", program = program.display())]
+    Deliverer {
+        /// This program.
+        program: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Signals could not be watched.
+    #[error("watch for signals")]
+    Signals(#[source] std::io::Error),
+    /// stdout is closed or full.
+    #[error("write to stdout")]
+    Stdout(#[source] std::io::Error),
+}
+
+/// One attempt at `session_save` failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The program is not there, not executable, or could not be started.
+    #[error("start the server {command}")]
+    Start {
+        /// As it was to be run.
+        command: String,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// No answer and no progress within the time.
+    #[error("get an answer from the server within {waited}", waited = humantime::format_duration(*waited))]
+    Timeout {
+        /// `--timeout`.
+        waited: std::time::Duration,
+        /// Whether it was the handshake that never ended.
+        in_handshake: bool,
+    },
+    /// The server ended, or closed its stdout, without an answer.
+    #[error("get an answer: the server ended {how}")]
+    Ended {
+        /// Exit status and its last words on stderr.
+        how: String,
+        /// Whether the handshake was not done.
+        in_handshake: bool,
+    },
+    /// The handshake came to a wrong end.
+    #[error("agree with the server on the protocol: {what}")]
+    Handshake {
+        /// What came.
+        what: String,
+    },
+    /// An answer that is none to `tools/call`, or a JSON-RPC error.
+    #[error("call session_save: {what}")]
+    Protocol {
+        /// What came.
+        what: String,
+    },
+    /// The tool said that it failed; another time it may not.
+    #[error("save on the server: {message}")]
+    Tool {
+        /// The server's word.
+        message: String,
+    },
+    /// The server said that the input is invalid. It will say so again.
+    #[error("save on the server: it refuses the input: {message}")]
+    Refused {
+        /// The server's word.
+        message: String,
+    },
+    /// The receipt is missing, wrong, or does not cover what layer 1 holds.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// Saved, but what layer 1 holds could not be read, so nothing can be compared with the receipt.
+    #[error("compare the receipt with layer 1's store: {what}")]
+    Layer1Unreadable {
+        /// The archive's word.
+        what: String,
+    },
+    /// The server was good, but the receipt could not be kept.
+    #[error("keep the receipt: {what}")]
+    Keep {
+        /// What failed.
+        what: String,
+    },
+    /// This program was told to end.
+    #[error("go on: interrupted by a signal")]
+    Interrupted,
+}
+
+/// What to do after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again after the delay, as long as attempts are left.
+    Retry,
+    /// It cannot heal by itself: set the job aside as failed.
+    SetAside,
+    /// End now; the job waits.
+    GiveUp,
+}
+
+impl CallError {
+    /// The one place that decides what may heal.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            CallError::Refused { .. } => Verdict::SetAside,
+            CallError::Interrupted | CallError::Layer1Unreadable { .. } => Verdict::GiveUp,
+            _ => Verdict::Retry,
+        }
+    }
+
+    /// Whether the server that was called may be called again. One that hung, died or broke the
+    /// protocol may not: an answer that comes late would be taken for the next one's.
+    pub fn server_is_healthy(&self) -> bool {
+        match self {
+            CallError::Tool { .. }
+            | CallError::Refused { .. }
+            | CallError::Receipt(_)
+            | CallError::Layer1Unreadable { .. }
+            | CallError::Keep { .. } => true,
+            CallError::Start { .. }
+            | CallError::Timeout { .. }
+            | CallError::Ended { .. }
+            | CallError::Handshake { .. }
+            | CallError::Protocol { .. }
+            | CallError::Interrupted => false,
+        }
+    }
+
+    /// Whether the server never got as far as to see the job, so that the next job would fare no better.
+    pub fn is_before_the_call(&self) -> bool {
+        match self {
+            CallError::Start { .. } | CallError::Handshake { .. } => true,
+            CallError::Timeout { in_handshake, .. } | CallError::Ended { in_handshake, .. } => *in_handshake,
+            _ => false,
+        }
+    }
+}
+
+/// An error with its causes in one line of bounded length, for logs and jobs.
+pub fn in_one_line(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        // Some errors already end with their cause.
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    one_line(&text)
+}
+
+/// Text from elsewhere, made fit for one line of a log.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    match line.char_indices().nth(CAUSE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_one_bounded_line() {
+        let source = std::io::Error::from_raw_os_error(2);
+        let error = CallError::Start { command: "/x/server serve".into(), source };
+        assert_eq!(in_one_line(&error), "start the server /x/server serve: No such file or directory (os error 2)");
+        assert_eq!(one_line(" a\n\tb\u{1b}[31m\r\n c "), "a b [31m c");
+        assert_eq!(one_line(&"é".repeat(1000)).chars().count(), CAUSE_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn only_a_refusal_is_set_aside() {
+        assert_eq!(CallError::Refused { message: String::new() }.verdict(), Verdict::SetAside);
+        assert_eq!(CallError::Tool { message: String::new() }.verdict(), Verdict::Retry);
+        assert_eq!(CallError::Interrupted.verdict(), Verdict::GiveUp);
+    }
+}

@@ -1,0 +1,106 @@
+//! Hook mode: from an event on stdin to a durable job and a deliverer that outlives the hook.
+
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use layer1_prebackup::archive::Archive;
+use layer1_prebackup::event::{Event, read_event};
+use layer1_prebackup::names::SessionId;
+use wait_timeout::ChildExt;
+
+use crate::deliver;
+use crate::error::{Error, in_one_line};
+use crate::interrupt::Interrupt;
+use crate::outbox::{Outbox, now_ms};
+use crate::report::Report;
+use crate::sessions::{self, Asked};
+use crate::settings::Settings;
+
+/// How long the event is waited for: layer 1 stands before us in the pipe and may take 5 s.
+pub const STDIN_WAIT: Duration = Duration::from_secs(8);
+
+/// Reads the event, writes the job, starts the deliverer and waits for it up to `wait`.
+/// `session_id` is `CLAUDE_CODE_SESSION_ID`, for a pipe that brings nothing usable.
+///
+/// An event whose transcript exists nowhere is no error and leaves no trace.
+pub fn run(
+    stdin: impl AsFd,
+    session_id: Option<&str>,
+    wait: Duration,
+    settings: &Settings,
+    report: &Report,
+) -> Result<(), Error> {
+    let Some(asked) = asked(stdin, session_id, report)? else { return Ok(()) };
+    let archive = open_layer1(settings, report);
+    let jobs = match sessions::jobs_for(&asked, &settings.places, archive.as_ref()) {
+        Ok(jobs) => jobs,
+        // Without layer 1 the source is all there is to go by.
+        Err(error) if archive.is_some() => {
+            report.warning(&format!("failed to look into layer 1's store: {}", in_one_line(&error)));
+            sessions::jobs_for(&asked, &settings.places, None)?
+        }
+        Err(error) => return Err(error),
+    };
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let outbox = Outbox::at(settings.places.outbox());
+    for job in &jobs {
+        outbox.enqueue(job, now_ms())?;
+    }
+    if settings.foreground {
+        let interrupt = Interrupt::listen().map_err(Error::Signals)?;
+        deliver::run(settings, report, &interrupt)?;
+        return Ok(());
+    }
+    let mut deliverer = start_deliverer(settings)?;
+    // Still running after `wait`, or not to be waited for: either way the job is durable, and
+    // the deliverer goes on without us.
+    let _ = deliverer.wait_timeout(wait);
+    Ok(())
+}
+
+/// Starts this program once more, in a process group of its own and with no pipe of ours: a held
+/// stdout would hold up the host.
+fn start_deliverer(settings: &Settings) -> Result<Child, Error> {
+    let mut command = Command::new(&settings.program);
+    command.args(settings.deliverer_args());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    settings.child_env.apply(&mut command);
+    command.process_group(0).spawn().map_err(|source| Error::Deliverer { program: settings.program.clone(), source })
+}
+
+fn asked(stdin: impl AsFd, session_id: Option<&str>, report: &Report) -> Result<Option<Asked>, Error> {
+    let input = read_event(stdin, STDIN_WAIT);
+    let event = input.map_err(Error::Stdin).and_then(|bytes| Ok(Event::parse(&bytes)));
+    let unusable = match event {
+        Ok(Ok(event)) => {
+            let id = SessionId::parse(&event.session_id)?;
+            let trigger = event.trigger();
+            let transcript = event.transcript_path.filter(|path| Path::is_absolute(path));
+            return Ok(Some(Asked { id, transcript, cwd: event.cwd, trigger }));
+        }
+        Ok(Err(error)) => in_one_line(&error),
+        Err(error) => in_one_line(&error),
+    };
+    let Some(session_id) = session_id else {
+        report.warning(&format!("failed to {unusable}; CLAUDE_CODE_SESSION_ID is not set either"));
+        return Ok(None);
+    };
+    let id = SessionId::parse(session_id)?;
+    Ok(Some(Asked { id, transcript: None, cwd: None, trigger: Event::default().trigger() }))
+}
+
+/// Layer 1's store, if it is there and can be read. Each layer must do its work alone.
+fn open_layer1(settings: &Settings, report: &Report) -> Option<Archive> {
+    match Archive::open(&settings.places.layer1_store) {
+        Ok(archive) => archive,
+        Err(error) => {
+            report.warning(&format!("failed to open layer 1's store: {}", in_one_line(&error)));
+            None
+        }
+    }
+}

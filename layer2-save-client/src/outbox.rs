@@ -1,0 +1,494 @@
+//! The outbox: jobs that survive everything, in `<layer 1's store>/.outbox/`.
+//!
+//! One file a job, made durable before the hook goes on. Jobs of one session coalesce; each
+//! change raises the job's sequence number, and a job is removed only while that number is the
+//! one that was delivered. What stands there and is no job is reported and never deleted.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use layer1_prebackup::durable::{self, Dir, Lock};
+use layer1_prebackup::names::SessionId;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, in_one_line};
+use crate::receipt::Receipt;
+
+/// Format of a job file. A job of another format is left alone.
+pub const JOB_FORMAT: u32 = 1;
+/// Longest readable job name, in bytes; a temporary file's name still fits a file system's 255.
+const NAME_BYTES_MAX: usize = 200;
+/// Hexadecimal digits of a hash in a job's name.
+const NAME_HASH_DIGITS: usize = 16;
+/// How long the outbox's lock is waited for; it is held for a few small writes.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_POLL: Duration = Duration::from_millis(10);
+
+/// The name of a job: `{id}@{project}`, or `{id}@.{hash}` where that is unknown or too long.
+/// Two sessions of one id under two projects have two names ('@' is in no id, and no project
+/// begins with a dot).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobName(String);
+
+impl JobName {
+    /// The name of a session's job. Without a project the transcript's path tells sessions apart.
+    pub fn of(id: &SessionId, project: Option<&str>, transcript: &str) -> JobName {
+        let hashed = |text: &str| {
+            let hash = blake3::hash(text.as_bytes()).to_hex();
+            format!("{id}@.{}", &hash[..NAME_HASH_DIGITS])
+        };
+        JobName(match project {
+            Some(project) if id.as_str().len() + project.len() < NAME_BYTES_MAX => format!("{id}@{project}"),
+            Some(project) => hashed(project),
+            None => hashed(transcript),
+        })
+    }
+
+    /// The name as text, without `.json`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn file(&self) -> String {
+        format!("{}.json", self.0)
+    }
+}
+
+/// Why a job was set aside, and what must change before it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The server's word.
+    pub reason: String,
+    /// Sequence number, size and mtime of what was refused.
+    pub content: String,
+    /// Name and version of the server that refused it.
+    pub server: String,
+}
+
+/// A session that is to be delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// [`JOB_FORMAT`].
+    pub format: u32,
+    /// Raised by every change that asks for another delivery.
+    pub seq: u64,
+    /// The session.
+    pub session_id: String,
+    /// Its folder in layer 1's store, when that knows it.
+    pub project: Option<String>,
+    /// The source.
+    pub transcript_path: String,
+    /// The configuration directory that the transcript lies in.
+    pub claude_dir: String,
+    /// Working directory of the last event.
+    pub cwd: Option<String>,
+    /// Kind of the last event, for logs and metadata.
+    pub trigger: String,
+    /// When the session came into the outbox, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// When the job last changed, in milliseconds since 1970.
+    pub updated_ms: u64,
+    /// Calls made so far without success.
+    pub attempts: u64,
+    /// Cause of the last failure.
+    pub last_error: Option<String>,
+    /// Set when the failure cannot heal by itself.
+    pub failed: Option<Failed>,
+}
+
+/// What a hook or `drain` asks to be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewJob {
+    /// The session.
+    pub id: SessionId,
+    /// Its folder in layer 1's store, when that knows it.
+    pub project: Option<String>,
+    /// The source.
+    pub transcript_path: String,
+    /// The configuration directory that the transcript lies in.
+    pub claude_dir: String,
+    /// Working directory of the event.
+    pub cwd: Option<String>,
+    /// Kind of the event.
+    pub trigger: String,
+}
+
+impl NewJob {
+    /// The name under which it coalesces.
+    pub fn name(&self) -> JobName {
+        JobName::of(&self.id, self.project.as_deref(), &self.transcript_path)
+    }
+}
+
+/// A file in the outbox that is no job of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// What stands in the outbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The jobs, by name.
+    pub jobs: Vec<(JobName, Job)>,
+    /// Everything else; left alone.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// The outbox of a layer 1 store.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    dir: PathBuf,
+}
+
+impl Outbox {
+    /// The outbox in `dir`. Nothing is made until the first job.
+    pub fn at(dir: PathBuf) -> Outbox {
+        Outbox { dir }
+    }
+
+    /// Makes the job durable, or raises the sequence number of the one that is there.
+    pub fn enqueue(&self, new: &NewJob, now_ms: u64) -> Result<(JobName, Job), Error> {
+        let name = new.name();
+        let _lock = self.lock()?;
+        let earlier = match self.read(&name) {
+            Ok(earlier) => earlier,
+            // What is wrong with it can be seen in `damaged/`; the session is asked for anew, below.
+            Err(_unreadable) => {
+                self.set_aside(&name, now_ms)?;
+                None
+            }
+        };
+        let job = coalesced(earlier, new, now_ms);
+        self.write(&name, &job)?;
+        Ok((name, job))
+    }
+
+    /// [`Outbox::enqueue`], unless the session has a job already.
+    pub fn enqueue_if_absent(&self, new: &NewJob, now_ms: u64) -> Result<bool, Error> {
+        let name = new.name();
+        let _lock = self.lock()?;
+        match self.read(&name) {
+            Ok(Some(_)) => return Ok(false),
+            Ok(None) => {}
+            Err(_unreadable) => self.set_aside(&name, now_ms)?,
+        }
+        self.write(&name, &coalesced(None, new, now_ms))?;
+        Ok(true)
+    }
+
+    /// Everything in the outbox. Writes nothing; an absent outbox is an empty one.
+    pub fn list(&self) -> Result<Listing, Error> {
+        let mut listing = Listing::default();
+        let Some(dir) = Dir::open(&self.dir)? else { return Ok(listing) };
+        for (name, kind) in dir.entries()? {
+            let text = name.to_string_lossy().into_owned();
+            // Hidden names are temporary files of a write that is under way.
+            if text.starts_with('.') || text.ends_with(".lock") || kind == rustix::fs::FileType::Directory {
+                continue;
+            }
+            let Some(stem) = text.strip_suffix(".json") else {
+                listing.unreadable.push(Unreadable { name: text, what: "not a job".to_owned() });
+                continue;
+            };
+            let job = JobName(stem.to_owned());
+            match self.read(&job) {
+                Ok(Some(found)) => listing.jobs.push((job, found)),
+                // Delivered and removed since the directory was listed.
+                Ok(None) => {}
+                Err(unreadable) => listing.unreadable.push(unreadable),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Removes the job if nobody asked for another delivery since `seq` was read; true if it is gone.
+    pub fn remove_if_unchanged(&self, name: &JobName, seq: u64) -> Result<bool, Error> {
+        let _lock = self.lock()?;
+        match self.read(name) {
+            Ok(Some(job)) if job.seq == seq => Ok(durable::remove_file(&self.path(name))?),
+            Ok(None) => Ok(true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Changes a job in place, sequence number and all else as they are by then. Gone jobs stay gone.
+    pub fn update(&self, name: &JobName, change: impl FnOnce(&mut Job)) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        if let Ok(Some(mut job)) = self.read(name) {
+            change(&mut job);
+            self.write(name, &job)?;
+        }
+        Ok(())
+    }
+
+    /// The right to deliver, if nobody else has it. It dies with its holder.
+    pub fn deliverer_lock(&self) -> Result<Option<Lock>, Error> {
+        Ok(Lock::try_now(&self.dir.join("deliver.lock"))?)
+    }
+
+    /// The last receipt of a session; `None` if there is none, or none that can be read: then
+    /// the session is delivered once more, which is always safe.
+    pub fn receipt(&self, name: &JobName) -> Option<Receipt> {
+        let bytes = read_small(&self.receipt_path(name)).ok().flatten()?;
+        serde_json::from_slice(&bytes).ok().filter(|receipt: &Receipt| receipt.format == crate::receipt::RECEIPT_FORMAT)
+    }
+
+    /// Keeps a receipt durably. Only the holder of [`Outbox::deliverer_lock`] may.
+    pub fn keep_receipt(&self, name: &JobName, receipt: &Receipt) -> Result<(), Error> {
+        let mut bytes = serde_json::to_vec(receipt).map_err(|source| Error::Encode { what: "a receipt", source })?;
+        bytes.push(b'\n');
+        Ok(durable::replace_file(&self.receipt_path(name), &bytes)?)
+    }
+
+    /// Removes what a killed hook or deliverer left half-written. Only the holder of
+    /// [`Outbox::deliverer_lock`] may.
+    pub fn remove_temporaries(&self) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        for path in [self.dir.clone(), self.dir.join("receipts")] {
+            let Some(dir) = Dir::open(&path)? else { continue };
+            for (name, _) in dir.entries()? {
+                if is_temporary(&name) {
+                    dir.remove(&name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<Lock, Error> {
+        let path = self.dir.join("outbox.lock");
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            if let Some(lock) = Lock::try_now(&path)? {
+                return Ok(lock);
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::OutboxBusy { path, seconds: LOCK_WAIT.as_secs() });
+            }
+            // A lock that waits cannot be given up, and a stopped holder must not stop a hook.
+            std::thread::sleep(LOCK_POLL);
+        }
+    }
+
+    fn read(&self, name: &JobName) -> Result<Option<Job>, Unreadable> {
+        let unreadable = |what: String| Unreadable { name: name.file(), what };
+        let Some(bytes) = read_small(&self.path(name)).map_err(|error| unreadable(in_one_line(&error)))? else {
+            return Ok(None);
+        };
+        let job: Job = serde_json::from_slice(&bytes).map_err(|error| unreadable(format!("not a job: {error}")))?;
+        if job.format != JOB_FORMAT {
+            return Err(unreadable(format!("a job of format {}, which this version does not know", job.format)));
+        }
+        SessionId::parse(&job.session_id).map_err(|error| unreadable(error.to_string()))?;
+        Ok(Some(job))
+    }
+
+    fn write(&self, name: &JobName, job: &Job) -> Result<(), Error> {
+        let mut bytes = serde_json::to_vec(job).map_err(|source| Error::Encode { what: "a job", source })?;
+        bytes.push(b'\n');
+        Ok(durable::replace_file(&self.path(name), &bytes)?)
+    }
+
+    fn set_aside(&self, name: &JobName, now_ms: u64) -> Result<(), Error> {
+        let aside = self.dir.join("damaged");
+        durable::create_dir_all(&aside)?;
+        Ok(durable::rename_new(&self.path(name), &aside.join(format!("{}.{now_ms}", name.file())))?)
+    }
+
+    fn path(&self, name: &JobName) -> PathBuf {
+        self.dir.join(name.file())
+    }
+
+    fn receipt_path(&self, name: &JobName) -> PathBuf {
+        self.dir.join("receipts").join(name.file())
+    }
+}
+
+fn coalesced(earlier: Option<Job>, new: &NewJob, now_ms: u64) -> Job {
+    let fresh = Job {
+        format: JOB_FORMAT,
+        seq: 1,
+        session_id: new.id.to_string(),
+        project: new.project.clone(),
+        transcript_path: new.transcript_path.clone(),
+        claude_dir: new.claude_dir.clone(),
+        cwd: new.cwd.clone(),
+        trigger: new.trigger.clone(),
+        created_ms: now_ms,
+        updated_ms: now_ms,
+        attempts: 0,
+        last_error: None,
+        failed: None,
+    };
+    match earlier {
+        None => fresh,
+        Some(earlier) => Job {
+            seq: earlier.seq + 1,
+            cwd: fresh.cwd.clone().or(earlier.cwd),
+            created_ms: earlier.created_ms,
+            attempts: earlier.attempts,
+            last_error: earlier.last_error,
+            failed: earlier.failed,
+            ..fresh
+        },
+    }
+}
+
+fn is_temporary(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with('.') && name.ends_with(".tmp")
+}
+
+/// A file's bytes; `None` if there is none. Never blocks on what is no regular file.
+fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let Some(mut file) = layer1_prebackup::source::open_regular(path)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut bytes)
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    Ok(Some(bytes))
+}
+
+/// Now, in milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    // A clock before 1970 gives 0: only ages are computed from it.
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receipt::RECEIPT_FORMAT;
+
+    fn outbox() -> (tempfile::TempDir, Outbox) {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::at(dir.path().join("store/.outbox"));
+        (dir, outbox)
+    }
+
+    fn new_job(id: &str, project: Option<&str>) -> NewJob {
+        NewJob {
+            id: SessionId::parse(id).unwrap(),
+            project: project.map(str::to_owned),
+            transcript_path: format!("/h/.claude/projects/-p/{id}.jsonl"),
+            claude_dir: "/h/.claude".into(),
+            cwd: Some("/p".into()),
+            trigger: "stop".into(),
+        }
+    }
+
+    #[test]
+    fn jobs_of_one_session_coalesce_and_keep_their_history() {
+        let (_dir, outbox) = outbox();
+        let (name, first) = outbox.enqueue(&new_job("a", Some("p")), 10).unwrap();
+        assert_eq!((name.as_str(), first.seq), ("a@p", 1));
+        outbox.update(&name, |job| job.attempts = 2).unwrap();
+        let again = NewJob { trigger: "session-end".into(), cwd: None, ..new_job("a", Some("p")) };
+        let (_, second) = outbox.enqueue(&again, 20).unwrap();
+        assert_eq!(second.seq, 2);
+        assert_eq!((second.created_ms, second.updated_ms, second.attempts), (10, 20, 2));
+        assert_eq!((second.trigger.as_str(), second.cwd.as_deref()), ("session-end", Some("/p")));
+        assert_eq!(outbox.list().unwrap().jobs, [(name, second)]);
+    }
+
+    #[test]
+    fn one_id_under_two_projects_is_two_jobs() {
+        let (_dir, outbox) = outbox();
+        let elsewhere = NewJob { transcript_path: "/h/.claude/projects/-q/a.jsonl".into(), ..new_job("a", None) };
+        for job in [new_job("a", Some("p")), new_job("a", Some("p~2")), new_job("a", None), elsewhere] {
+            assert_eq!(outbox.enqueue(&job, 1).unwrap().1.seq, 1);
+        }
+        assert_eq!(outbox.list().unwrap().jobs.len(), 4);
+        let long = JobName::of(&SessionId::parse(&"x".repeat(128)).unwrap(), Some(&"p".repeat(120)), "/t");
+        assert!(long.file().len() < NAME_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_job_that_changed_during_its_delivery_stays() {
+        let (_dir, outbox) = outbox();
+        let (name, read) = outbox.enqueue(&new_job("a", Some("p")), 1).unwrap();
+        outbox.enqueue(&new_job("a", Some("p")), 2).unwrap();
+        assert!(!outbox.remove_if_unchanged(&name, read.seq).unwrap());
+        assert!(outbox.remove_if_unchanged(&name, 2).unwrap());
+        assert!(outbox.list().unwrap().jobs.is_empty());
+        assert!(outbox.remove_if_unchanged(&name, 2).unwrap(), "gone is gone");
+        outbox.update(&name, |job| job.attempts = 9).unwrap();
+        assert!(outbox.list().unwrap().jobs.is_empty(), "an update does not bring it back");
+    }
+
+    #[test]
+    fn only_an_absent_job_is_made_by_drain() {
+        let (_dir, outbox) = outbox();
+        assert!(outbox.enqueue_if_absent(&new_job("a", Some("p")), 1).unwrap());
+        assert!(!outbox.enqueue_if_absent(&new_job("a", Some("p")), 2).unwrap());
+        assert_eq!(outbox.list().unwrap().jobs[0].1.seq, 1);
+    }
+
+    #[test]
+    fn garbage_is_reported_and_kept() {
+        let (dir, outbox) = outbox();
+        let (name, job) = outbox.enqueue(&new_job("a", Some("p")), 1).unwrap();
+        let root = dir.path().join("store/.outbox");
+        let newer = serde_json::to_string(&Job { format: 9, ..job }).unwrap();
+        for (file, content) in [("b@p.json", "{\"cut"), ("c@p.json", newer.as_str()), ("notes.txt", "hello")] {
+            std::fs::write(root.join(file), content).unwrap();
+        }
+        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("f@p.json"), rustix::fs::Mode::RUSR).unwrap();
+        let listing = outbox.list().unwrap();
+        assert_eq!(listing.jobs.len(), 1);
+        let names: Vec<_> = listing.unreadable.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["b@p.json", "c@p.json", "f@p.json", "notes.txt"]);
+        assert!(outbox.remove_if_unchanged(&name, 1).unwrap());
+        // A new event for a session whose job is damaged: the damaged file moves aside.
+        outbox.enqueue(&new_job("b", Some("p")), 7).unwrap();
+        assert_eq!(std::fs::read_to_string(root.join("damaged/b@p.json.7")).unwrap(), "{\"cut");
+        assert_eq!(outbox.list().unwrap().jobs[0].1.session_id, "b");
+    }
+
+    #[test]
+    fn an_absent_outbox_is_empty_and_stays_absent() {
+        let (dir, outbox) = outbox();
+        assert_eq!(outbox.list().unwrap(), Listing::default());
+        assert!(!dir.path().join("store").exists());
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_writer_go_and_receipts_stay() {
+        let (dir, outbox) = outbox();
+        let (name, _) = outbox.enqueue(&new_job("a", Some("p")), 1).unwrap();
+        let receipt = Receipt {
+            format: RECEIPT_FORMAT,
+            session_id: "a".into(),
+            project: None,
+            store_id: "s".into(),
+            server: "session-manager 1".into(),
+            received_ms: 1,
+            unreceipted: false,
+            files: Vec::new(),
+        };
+        outbox.keep_receipt(&name, &receipt).unwrap();
+        let root = dir.path().join("store/.outbox");
+        for leftover in [".a@p.json.17.tmp", "receipts/.a@p.json.17.tmp"] {
+            std::fs::write(root.join(leftover), "half").unwrap();
+        }
+        outbox.remove_temporaries().unwrap();
+        assert!(!root.join(".a@p.json.17.tmp").exists() && !root.join("receipts/.a@p.json.17.tmp").exists());
+        assert_eq!(outbox.receipt(&name), Some(receipt));
+        std::fs::write(root.join("receipts/a@p.json"), "{").unwrap();
+        assert_eq!(outbox.receipt(&name), None);
+    }
+
+    #[test]
+    fn there_is_one_deliverer() {
+        let (_dir, outbox) = outbox();
+        let held = outbox.deliverer_lock().unwrap();
+        assert!(held.is_some());
+        assert!(outbox.deliverer_lock().unwrap().is_none());
+        drop(held);
+        assert!(outbox.deliverer_lock().unwrap().is_some());
+    }
+}

@@ -1,0 +1,162 @@
+//! `pending`: what waits in the outbox, for people and for programs.
+
+use std::io::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::outbox::{Job, JobName, Listing, Outbox};
+
+/// Writes a table, or `{"jobs": […], "unreadable": […]}`. Changes nothing.
+pub fn run(outbox: &Outbox, as_json: bool, now_ms: u64, out: &mut impl Write) -> Result<(), Error> {
+    let listing = outbox.list()?;
+    let text = if as_json { format!("{}\n", in_json(&listing, now_ms)) } else { in_words(&listing, now_ms) };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // The reader has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(Error::Stdout),
+    }
+}
+
+fn in_json(listing: &Listing, now_ms: u64) -> Value {
+    let jobs: Vec<Value> = listing.jobs.iter().map(|(name, job)| job_in_json(name, job, now_ms)).collect();
+    json!({ "jobs": jobs, "unreadable": listing.unreadable })
+}
+
+fn job_in_json(name: &JobName, job: &Job, now_ms: u64) -> Value {
+    json!({
+        "name": name.as_str(),
+        "session_id": job.session_id,
+        "project": job.project,
+        "transcript_path": job.transcript_path,
+        "cwd": job.cwd,
+        "trigger": job.trigger,
+        "seq": job.seq,
+        "created_ms": job.created_ms,
+        "updated_ms": job.updated_ms,
+        "age_seconds": now_ms.saturating_sub(job.created_ms) / 1000,
+        "attempts": job.attempts,
+        "failed": job.failed.is_some(),
+        "last_error": job.last_error,
+    })
+}
+
+fn in_words(listing: &Listing, now_ms: u64) -> String {
+    let mut text = String::new();
+    if listing.jobs.is_empty() {
+        text.push_str("Nothing is pending: every session in the outbox was delivered.\n");
+    } else {
+        text.push_str(&table(listing, now_ms));
+        let failed = listing.jobs.iter().filter(|(_, job)| job.failed.is_some()).count();
+        if failed > 0 {
+            text.push_str(&format!("\n{failed} set aside as failed; `drain --retry-failed` tries again.\n"));
+        }
+    }
+    if !listing.unreadable.is_empty() {
+        text.push_str("\nNot understood and left alone:\n");
+        for file in &listing.unreadable {
+            text.push_str(&format!("  {}: {}\n", file.name, file.what));
+        }
+    }
+    text
+}
+
+fn table(listing: &Listing, now_ms: u64) -> String {
+    let head = ["SESSION", "PROJECT", "TRIGGER", "AGE", "ATTEMPTS", "STATE", "LAST ERROR"].map(str::to_owned);
+    let rows = listing.jobs.iter().map(|(_, job)| {
+        [
+            job.session_id.clone(),
+            job.project.clone().unwrap_or_else(|| "-".to_owned()),
+            job.trigger.clone(),
+            age(now_ms.saturating_sub(job.created_ms)),
+            job.attempts.to_string(),
+            if job.failed.is_some() { "failed" } else { "waiting" }.to_owned(),
+            job.last_error.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    });
+    let rows: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The age in its largest unit: `12s`, `3m`, `5h`, `2d`.
+fn age(ms: u64) -> String {
+    let seconds = Duration::from_millis(ms).as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::{Failed, NewJob};
+    use layer1_prebackup::names::SessionId;
+
+    fn output(outbox: &Outbox, as_json: bool) -> String {
+        let mut out = Vec::new();
+        run(outbox, as_json, 190_000, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_empty_outbox_is_said_plainly() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::at(dir.path().join(".outbox"));
+        insta::assert_snapshot!(output(&outbox, false), @"Nothing is pending: every session in the outbox was delivered.");
+        insta::assert_snapshot!(output(&outbox, true), @r#"{"jobs":[],"unreadable":[]}"#);
+    }
+
+    #[test]
+    fn jobs_and_strangers_are_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = Outbox::at(dir.path().join(".outbox"));
+        for (id, project) in [("aaaa", Some("proj")), ("b", None)] {
+            let job = NewJob {
+                id: SessionId::parse(id).unwrap(),
+                project: project.map(str::to_owned),
+                transcript_path: format!("/h/.claude/projects/-p/{id}.jsonl"),
+                claude_dir: "/h/.claude".into(),
+                cwd: None,
+                trigger: "session-end".into(),
+            };
+            outbox.enqueue(&job, 10_000).unwrap();
+        }
+        let (name, _) = outbox.list().unwrap().jobs.remove(0);
+        outbox
+            .update(&name, |job| {
+                job.attempts = 2;
+                job.last_error = Some("save on the server: disk full".into());
+                job.failed = Some(Failed { reason: "x".into(), content: "y".into(), server: "z".into() });
+            })
+            .unwrap();
+        std::fs::write(dir.path().join(".outbox/notes"), "").unwrap();
+        insta::assert_snapshot!(output(&outbox, false), @"
+        SESSION  PROJECT  TRIGGER      AGE  ATTEMPTS  STATE    LAST ERROR
+        aaaa     proj     session-end  3m   2         failed   save on the server: disk full
+        b        -        session-end  3m   0         waiting  -
+
+        1 set aside as failed; `drain --retry-failed` tries again.
+
+        Not understood and left alone:
+          notes: not a job
+        ");
+        let json: Value = serde_json::from_str(&output(&outbox, true)).unwrap();
+        assert_eq!(json["jobs"][0]["failed"], true);
+        assert_eq!(json["jobs"][0]["age_seconds"], 180);
+        assert_eq!(json["unreadable"][0]["name"], "notes");
+    }
+}

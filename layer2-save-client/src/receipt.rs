@@ -1,0 +1,284 @@
+//! Receipts: what the server says that it holds, compared with what layer 1 holds.
+//!
+//! A job is done only when every file that layer 1 holds of the session, older generations
+//! included, is in the receipt with the same length and hash, and marked as covered.
+
+use std::collections::{HashMap, HashSet};
+
+use layer1_prebackup::archive::StoredFile;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Format of a kept receipt.
+pub const RECEIPT_FORMAT: u32 = 1;
+
+/// One file of a session in one of its generations, as it stands in `expected` and in a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Relative to the project's folder in the store.
+    pub path: String,
+    /// 0 for the newest content.
+    pub generation: u32,
+    /// Length.
+    pub bytes: u64,
+    /// Plain BLAKE3 of the first `bytes` bytes, 64 hexadecimal digits.
+    pub blake3: String,
+}
+
+impl From<&StoredFile> for FileEntry {
+    fn from(file: &StoredFile) -> FileEntry {
+        FileEntry {
+            path: file.path.clone(),
+            generation: file.name.generation,
+            bytes: file.bytes,
+            blake3: file.blake3.to_hex().to_string(),
+        }
+    }
+}
+
+/// The last receipt of a session, as it is kept under `.outbox/receipts/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// [`RECEIPT_FORMAT`].
+    pub format: u32,
+    /// The session.
+    pub session_id: String,
+    /// Its folder in the server's store, if the server said so.
+    pub project: Option<String>,
+    /// Id of the server's store; empty when the server gives no receipts.
+    pub store_id: String,
+    /// Name and version of the server.
+    pub server: String,
+    /// When it came, in milliseconds since 1970.
+    pub received_ms: u64,
+    /// The answer had no receipt and `--no-receipt` accepted that: `files` is what was asked for.
+    pub unreceipted: bool,
+    /// What is covered.
+    pub files: Vec<FileEntry>,
+}
+
+/// What an answer of `session_save` means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// All that was expected is covered.
+    Saved {
+        /// The server's folder for the session.
+        project: Option<String>,
+        /// The server's store.
+        store_id: String,
+        /// What is covered.
+        files: Vec<FileEntry>,
+    },
+    /// There was nothing to save.
+    Skipped {
+        /// The server's word.
+        reason: String,
+    },
+    /// Another implementation of `session_save`, accepted on the user's word.
+    Unreceipted,
+}
+
+/// An answer is not the receipt that settles the job.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// The answer holds no list of files.
+    #[error("verify the save: the server gave no receipt (--no-receipt accepts such a server)")]
+    None,
+    /// The answer is for somebody else.
+    #[error("verify the receipt: it is for session {got:?}")]
+    OtherSession {
+        /// The id in it.
+        got: String,
+    },
+    /// A needed field is missing or of the wrong kind.
+    #[error("verify the receipt: its {field} is missing or wrong")]
+    Field {
+        /// Which.
+        field: &'static str,
+    },
+    /// A file that layer 1 holds is not listed.
+    #[error("verify the receipt: {path} (generation {generation}) is not in it")]
+    Missing {
+        /// Which.
+        path: String,
+        /// Which generation.
+        generation: u32,
+    },
+    /// A file is listed with another length or hash than layer 1's.
+    #[error("verify the receipt: {path} (generation {generation}) has other bytes in it than layer 1 holds")]
+    Differs {
+        /// Which.
+        path: String,
+        /// Which generation.
+        generation: u32,
+    },
+    /// A file is listed but not covered by what the server stored.
+    #[error("verify the receipt: the server's copy does not cover {path} (generation {generation})")]
+    NotCovered {
+        /// Which.
+        path: String,
+        /// Which generation.
+        generation: u32,
+    },
+    /// The server found nothing to save, but layer 1 holds something.
+    #[error("verify the receipt: the server skipped the session ({reason}) although layer 1 holds {files} files of it")]
+    SkippedThoughHeld {
+        /// The server's word.
+        reason: String,
+        /// How many.
+        files: usize,
+    },
+}
+
+#[derive(Deserialize)]
+struct AnsweredFile {
+    #[serde(flatten)]
+    entry: FileEntry,
+    covered: bool,
+}
+
+/// Whether `answer` settles the job of `session_id`. `expected` is what layer 1 holds, `None`
+/// when it holds nothing: then the answer must list the transcript itself.
+pub fn check(
+    answer: &Value,
+    session_id: &str,
+    expected: Option<&[FileEntry]>,
+    accept_unreceipted: bool,
+) -> Result<Answer, ReceiptError> {
+    if answer.get("skipped").and_then(Value::as_bool) == Some(true) {
+        return check_skip(answer, expected.unwrap_or_default());
+    }
+    let Some(files) = answer.get("files") else {
+        return if accept_unreceipted { Ok(Answer::Unreceipted) } else { Err(ReceiptError::None) };
+    };
+    let text = |field: &'static str| match answer.get(field).and_then(Value::as_str) {
+        Some(text) if !text.is_empty() => Ok(text.to_owned()),
+        _ => Err(ReceiptError::Field { field }),
+    };
+    let got = text("session_id")?;
+    if got != session_id {
+        return Err(ReceiptError::OtherSession { got });
+    }
+    let store_id = text("store_id")?;
+    let listed =
+        Vec::<AnsweredFile>::deserialize(files).map_err(|_malformed| ReceiptError::Field { field: "list of files" })?;
+    check_files(&listed, session_id, expected)?;
+    let project = answer.get("project").and_then(Value::as_str).map(str::to_owned);
+    let files = listed.into_iter().filter(|file| file.covered).map(|file| file.entry).collect();
+    Ok(Answer::Saved { project, store_id, files })
+}
+
+/// Whether everything that layer 1 holds is in a kept receipt.
+pub fn covers(receipt: &Receipt, held: &[FileEntry]) -> bool {
+    let covered: HashSet<&FileEntry> = receipt.files.iter().collect();
+    held.iter().all(|entry| covered.contains(entry))
+}
+
+fn check_skip(answer: &Value, expected: &[FileEntry]) -> Result<Answer, ReceiptError> {
+    let reason = answer.get("reason").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
+    let held = expected.iter().filter(|entry| entry.bytes > 0).count();
+    if held > 0 {
+        return Err(ReceiptError::SkippedThoughHeld { reason, files: held });
+    }
+    Ok(Answer::Skipped { reason })
+}
+
+fn check_files(listed: &[AnsweredFile], session_id: &str, expected: Option<&[FileEntry]>) -> Result<(), ReceiptError> {
+    let mut by_name: HashMap<(&str, u32), Vec<&AnsweredFile>> = HashMap::new();
+    for file in listed {
+        by_name.entry((&file.entry.path, file.entry.generation)).or_default().push(file);
+    }
+    let transcript = format!("{session_id}.jsonl");
+    let Some(expected) = expected else {
+        let found = by_name.get(&(transcript.as_str(), 0)).map(Vec::as_slice).unwrap_or_default();
+        return match found {
+            [] => Err(ReceiptError::Missing { path: transcript, generation: 0 }),
+            files if files.iter().all(|file| file.covered) => Ok(()),
+            _ => Err(ReceiptError::NotCovered { path: transcript, generation: 0 }),
+        };
+    };
+    for entry in expected {
+        let (path, generation) = (entry.path.clone(), entry.generation);
+        let found = by_name.get(&(entry.path.as_str(), generation)).map(Vec::as_slice).unwrap_or_default();
+        if found.is_empty() {
+            return Err(ReceiptError::Missing { path, generation });
+        }
+        if found.iter().any(|file| file.entry != *entry) {
+            return Err(ReceiptError::Differs { path, generation });
+        }
+        if found.iter().any(|file| !file.covered) {
+            return Err(ReceiptError::NotCovered { path, generation });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(path: &str, generation: u32, bytes: u64) -> FileEntry {
+        FileEntry { path: path.into(), generation, bytes, blake3: format!("{bytes:064x}") }
+    }
+
+    fn answer(files: &[(&FileEntry, bool)]) -> Value {
+        let files: Vec<Value> = files
+            .iter()
+            .map(|(entry, covered)| {
+                let mut file = serde_json::to_value(entry).unwrap();
+                file["covered"] = json!(covered);
+                file
+            })
+            .collect();
+        json!({"session_id": "a", "project": "p", "store_id": "s", "files": files, "messages_indexed": 1})
+    }
+
+    #[test]
+    fn all_expected_and_covered_settles_the_job() {
+        let expected = [entry("a.jsonl", 0, 10), entry("a.gen-0001.jsonl", 1, 7), entry("a/custom-title.json", 0, 3)];
+        let full = answer(&[(&expected[0], true), (&expected[1], true), (&expected[2], true)]);
+        let saved = check(&full, "a", Some(&expected), false).unwrap();
+        let project = Some("p".into());
+        assert_eq!(saved, Answer::Saved { project, store_id: "s".into(), files: expected.to_vec() });
+    }
+
+    #[test]
+    fn anything_less_does_not() {
+        let (transcript, side) = (entry("a.jsonl", 0, 10), entry("a/x", 0, 3));
+        let expected = [transcript.clone(), side.clone()];
+        let wrong = |answer: &Value| check(answer, "a", Some(&expected), false).unwrap_err().to_string();
+        insta::assert_snapshot!(wrong(&answer(&[(&transcript, true)])), @"verify the receipt: a/x (generation 0) is not in it");
+        insta::assert_snapshot!(wrong(&answer(&[(&transcript, true), (&side, false)])), @"verify the receipt: the server's copy does not cover a/x (generation 0)");
+        let longer = entry("a.jsonl", 0, 11);
+        insta::assert_snapshot!(wrong(&answer(&[(&longer, true), (&side, true)])), @"verify the receipt: a.jsonl (generation 0) has other bytes in it than layer 1 holds");
+        // The same file twice, once uncovered, is no proof.
+        insta::assert_snapshot!(wrong(&answer(&[(&transcript, true), (&side, true), (&side, false)])), @"verify the receipt: the server's copy does not cover a/x (generation 0)");
+        let mut other = answer(&[(&transcript, true), (&side, true)]);
+        other["session_id"] = json!("b");
+        insta::assert_snapshot!(wrong(&other), @r#"verify the receipt: it is for session "b""#);
+        other["session_id"] = json!("a");
+        other["store_id"] = json!("");
+        insta::assert_snapshot!(wrong(&other), @"verify the receipt: its store_id is missing or wrong");
+        insta::assert_snapshot!(wrong(&json!({"session_id":"a","store_id":"s","files":[{"path":"a.jsonl"}]})), @"verify the receipt: its list of files is missing or wrong");
+        insta::assert_snapshot!(wrong(&json!({"ok":true})), @"verify the save: the server gave no receipt (--no-receipt accepts such a server)");
+        insta::assert_snapshot!(wrong(&json!({"skipped":true,"reason":"absent"})), @"verify the receipt: the server skipped the session (absent) although layer 1 holds 2 files of it");
+    }
+
+    #[test]
+    fn a_wrong_receipt_is_refused_even_with_no_receipt() {
+        let transcript = entry("a.jsonl", 0, 10);
+        assert!(check(&answer(&[(&transcript, false)]), "a", Some(&[transcript]), true).is_err());
+        assert_eq!(check(&json!({"ok": true}), "a", None, true), Ok(Answer::Unreceipted));
+    }
+
+    #[test]
+    fn without_layer_1_the_answer_must_list_the_transcript() {
+        let transcript = entry("a.jsonl", 0, 10);
+        assert!(check(&answer(&[(&transcript, true)]), "a", None, false).is_ok());
+        assert!(check(&answer(&[(&transcript, false)]), "a", None, false).is_err());
+        assert!(check(&answer(&[]), "a", None, false).is_err());
+        let skipped = check(&json!({"skipped": true, "reason": "empty"}), "a", None, false);
+        assert_eq!(skipped, Ok(Answer::Skipped { reason: "empty".into() }));
+    }
+}

@@ -1,0 +1,298 @@
+//! The server as a process: started in a process group of its own, stopped within a bound.
+//!
+//! The ladder: its stdin is closed, it is waited for, SIGTERM goes to the whole group, it is
+//! waited for, SIGKILL goes to the whole group. On every path, panics included, the process is
+//! reaped and its group is empty afterwards, as far as a process can be killed at all.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use wait_timeout::ChildExt;
+
+use crate::child_env::ChildEnv;
+use crate::error::{CallError, one_line};
+
+/// How much of the end of the server's stderr is kept for the error message.
+const STDERR_BYTES_KEPT: usize = 4096;
+/// Lines of it that are shown.
+const STDERR_LINES_SHOWN: usize = 3;
+/// How long the last words of a dead server are waited for.
+const STDERR_WAIT: Duration = Duration::from_millis(200);
+/// How long a process is waited for that was sent SIGKILL; longer only if the kernel is stuck in its I/O.
+const KILL_WAIT: Duration = Duration::from_secs(2);
+const GROUP_POLL: Duration = Duration::from_millis(5);
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerCommand {
+    /// Found in `PATH` if it has no slash.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+impl ServerCommand {
+    /// For messages.
+    pub fn display(&self) -> String {
+        let args = self.args.iter().map(|arg| arg.to_string_lossy());
+        let words: Vec<_> = std::iter::once(self.program.to_string_lossy()).chain(args).collect();
+        one_line(&words.join(" "))
+    }
+}
+
+/// How long each rung of the ladder waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// After its stdin was closed.
+    pub after_eof: Duration,
+    /// After SIGTERM.
+    pub after_term: Duration,
+}
+
+impl Patience {
+    /// A server that did its work may finish what it has begun.
+    pub const HEALTHY: Patience = Patience { after_eof: Duration::from_secs(5), after_term: Duration::from_secs(2) };
+    /// A server that hung or broke the protocol.
+    pub const BROKEN: Patience = Patience { after_eof: Duration::from_millis(500), after_term: Duration::from_secs(1) };
+    /// This program was told to end, and will be killed itself about 1.5 s later.
+    pub const INTERRUPTED: Patience =
+        Patience { after_eof: Duration::from_millis(200), after_term: Duration::from_millis(300) };
+}
+
+/// A running server. Its stdin and stdout are with whoever started it.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    group: Option<Pid>,
+    stderr: Arc<Mutex<VecDeque<u8>>>,
+    drained: mpsc::Receiver<()>,
+    stopped: bool,
+}
+
+/// Starts the server with pipes for stdin, stdout and stderr, and the scrubbed environment.
+pub fn start(command: &ServerCommand, env: &ChildEnv) -> Result<(ServerProcess, ChildStdin, ChildStdout), CallError> {
+    let fail = |source: io::Error| CallError::Start { command: command.display(), source };
+    let mut child = {
+        let mut process = Command::new(&command.program);
+        process.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        env.apply(&mut process);
+        process.process_group(0).spawn().map_err(fail)?
+    };
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (drained_sender, drained) = mpsc::channel();
+    let mut server = ServerProcess {
+        group: Pid::from_raw(child.id() as i32),
+        child,
+        stderr: Arc::default(),
+        drained,
+        stopped: false,
+    };
+    let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+        server.stop(Patience::BROKEN);
+        return Err(fail(io::Error::other("it has no pipes")));
+    };
+    // A thread, because a server that floods stderr must not block while the deliverer is busy
+    // elsewhere. It ends with the pipe.
+    let kept = Arc::clone(&server.stderr);
+    let drain = move || {
+        drain(stderr, &kept);
+        // Nobody may be waiting any more.
+        let _ = drained_sender.send(());
+    };
+    if let Err(error) = std::thread::Builder::new().name("server stderr".to_owned()).spawn(drain) {
+        drop((stdin, stdout));
+        server.stop(Patience::BROKEN);
+        return Err(fail(error));
+    }
+    Ok((server, stdin, stdout))
+}
+
+impl ServerProcess {
+    /// Goes up the ladder as far as needed. The server's stdin must be closed by now. Gives the
+    /// exit status if the server had ended, or ended at the closed stdin, by itself.
+    pub fn stop(&mut self, patience: Patience) -> Option<ExitStatus> {
+        self.stopped = true;
+        let by_itself = self.wait(patience.after_eof);
+        if by_itself.is_none() {
+            self.signal(Signal::TERM);
+            if self.wait(patience.after_term).is_none() {
+                self.signal(Signal::KILL);
+                self.wait(KILL_WAIT);
+            }
+        }
+        self.empty_the_group(patience.after_term);
+        by_itself
+    }
+
+    /// The last lines that the server wrote to stderr, in one line; empty if it was silent.
+    pub fn last_words(&self) -> String {
+        // Disconnected or timed out: what is there is what there is.
+        let _ = self.drained.recv_timeout(STDERR_WAIT);
+        let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: Vec<u8> = kept.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let shown = &lines[lines.len().saturating_sub(STDERR_LINES_SHOWN)..];
+        one_line(&shown.join(" | "))
+    }
+
+    fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        // An error means that there is no such child (any more): nothing is left to wait for,
+        // and the rungs that follow find an empty group.
+        self.child.wait_timeout(limit).ok().flatten()
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // ESRCH: it has ended just now.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    /// Ends what the server had started and left behind. The group's number cannot be given to
+    /// another process while a member lives, and between the last look and the signal only a
+    /// wrap-around of all process numbers could do so.
+    fn empty_the_group(&self, after_term: Duration) {
+        if self.is_group_empty_within(Duration::ZERO) {
+            return;
+        }
+        self.signal(Signal::TERM);
+        if !self.is_group_empty_within(after_term) {
+            self.signal(Signal::KILL);
+            self.is_group_empty_within(KILL_WAIT);
+        }
+    }
+
+    fn is_group_empty_within(&self, limit: Duration) -> bool {
+        let Some(group) = self.group else { return true };
+        let deadline = Instant::now() + limit;
+        loop {
+            if test_kill_process_group(group).is_err() {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            // Nothing tells when a process ends that is not a child of ours.
+            std::thread::sleep(GROUP_POLL);
+        }
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        if !self.stopped {
+            self.stop(Patience::BROKEN);
+        }
+    }
+}
+
+fn drain(mut stderr: ChildStderr, kept: &Mutex<VecDeque<u8>>) {
+    let mut buffer = [0; 8192];
+    loop {
+        match stderr.read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend(&buffer[..count]);
+                let surplus = kept.len().saturating_sub(STDERR_BYTES_KEPT);
+                kept.drain(..surplus);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The words are for a message only; the server finds a closed pipe.
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> (ServerProcess, ChildStdin, ChildStdout) {
+        let command = ServerCommand { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+        start(&command, &ChildEnv::default()).unwrap()
+    }
+
+    fn is_alive(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // A zombie whose new parent has not reaped it yet is dead.
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+    }
+
+    const QUICK: Patience = Patience { after_eof: Duration::from_millis(100), after_term: Duration::from_millis(300) };
+
+    #[test]
+    fn a_server_that_ends_at_eof_is_only_waited_for() {
+        let (mut server, stdin, _stdout) = shell("while read -r line; do :; done; echo 'last words' >&2; exit 3");
+        drop(stdin);
+        let status = server.stop(Patience::HEALTHY);
+        assert_eq!(status.and_then(|status| status.code()), Some(3));
+        assert_eq!(server.last_words(), "last words");
+    }
+
+    #[test]
+    fn one_that_ignores_eof_and_sigterm_is_killed_with_its_children() {
+        let script = "trap '' TERM; sleep 1000 & echo $! $$; while :; do sleep 1000; done";
+        let (mut server, stdin, mut stdout) = shell(script);
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            let mut byte = [0];
+            stdout.read_exact(&mut byte).unwrap();
+            line.extend(byte);
+        }
+        drop(stdin);
+        let started = Instant::now();
+        assert_eq!(server.stop(QUICK), None);
+        assert!(started.elapsed() < Duration::from_secs(3));
+        for pid in String::from_utf8(line).unwrap().split_whitespace() {
+            assert!(!is_alive(pid), "{pid}");
+        }
+    }
+
+    #[test]
+    fn a_child_left_behind_by_a_server_that_ended_is_ended_too() {
+        let (mut server, stdin, mut stdout) = shell("sleep 1000 >/dev/null 2>&1 & echo $!");
+        let mut pid = String::new();
+        stdout.read_to_string(&mut pid).unwrap();
+        drop(stdin);
+        assert!(server.stop(QUICK).is_some());
+        assert!(!is_alive(pid.trim()));
+    }
+
+    #[test]
+    fn a_dropped_server_is_stopped() {
+        let (server, stdin, _stdout) = shell("exec sleep 1000");
+        let pid = server.child.id().to_string();
+        assert!(is_alive(&pid));
+        drop(stdin);
+        drop(server);
+        assert!(!is_alive(&pid));
+    }
+
+    #[test]
+    fn a_flood_on_stderr_does_not_block_and_its_end_is_kept() {
+        let (mut server, stdin, mut stdout) =
+            shell("head -c 3000000 /dev/zero >&2; echo >&2; echo the end >&2; echo done");
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "done\n");
+        drop(stdin);
+        server.stop(QUICK);
+        assert!(server.last_words().ends_with("the end"));
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let command = ServerCommand { program: "/nonexistent/server".into(), args: vec!["serve".into()] };
+        let error = start(&command, &ChildEnv::default()).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/server serve"), "{error}");
+    }
+}

@@ -1,0 +1,132 @@
+//! What was asked for, resolved: below `cli.rs` nothing reads flags or the environment.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use layer1_prebackup::places::{PlaceFlags, Places};
+
+use crate::child_env::ChildEnv;
+use crate::server_process::ServerCommand;
+
+/// How to deliver.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where everything lies.
+    pub places: Places,
+    /// Calls of `session_save` at most, for each job.
+    pub attempts: u32,
+    /// How long a server may be silent.
+    pub timeout: Duration,
+    /// Pause between two calls.
+    pub delay: Duration,
+    /// Whether an answer without a receipt will do.
+    pub no_receipt: bool,
+    /// Whether jobs that were set aside are tried again.
+    pub retry_failed: bool,
+    /// Whether to deliver in this process and log to stderr.
+    pub foreground: bool,
+    /// The server as given; `None` is `layer3-indexer serve` beside this program.
+    pub server: Option<Vec<OsString>>,
+    /// This program.
+    pub program: PathBuf,
+    /// What child processes see of the environment.
+    pub child_env: ChildEnv,
+}
+
+impl Settings {
+    /// The server to start. `allow_roots` are directories of transcripts besides the places' own;
+    /// only our own server knows that flag.
+    pub fn server_command(&self, allow_roots: &[PathBuf]) -> ServerCommand {
+        if let Some((program, args)) = self.server.as_ref().and_then(|command| command.split_first()) {
+            return ServerCommand { program: program.into(), args: args.to_vec() };
+        }
+        let mut args = vec![OsString::from("serve")];
+        args.extend(self.place_flags(WhichPlaces::NotDefault));
+        for root in allow_roots {
+            args.extend(["--allow-root".into(), root.into()]);
+        }
+        let beside = self.program.parent().unwrap_or(Path::new("/"));
+        ServerCommand { program: beside.join("layer3-indexer"), args }
+    }
+
+    /// The arguments of the detached deliverer: everything explicit, nothing left to its environment.
+    pub fn deliverer_args(&self) -> Vec<OsString> {
+        let mut args = self.place_flags(WhichPlaces::All);
+        let duration = |duration: Duration| OsString::from(humantime::format_duration(duration).to_string());
+        args.extend(["deliver".into(), "--attempts".into(), self.attempts.to_string().into()]);
+        args.extend(["--timeout".into(), duration(self.timeout), "--delay".into(), duration(self.delay)]);
+        for (flag, is_set) in [("--no-receipt", self.no_receipt), ("--retry-failed", self.retry_failed)] {
+            if is_set {
+                args.push(flag.into());
+            }
+        }
+        if let Some(server) = &self.server {
+            args.push("--server".into());
+            args.extend(server.iter().cloned());
+        }
+        args
+    }
+
+    fn place_flags(&self, which: WhichPlaces) -> Vec<OsString> {
+        let places = &self.places;
+        let home = places.home.clone().into_os_string();
+        let default = Places::resolve(&PlaceFlags::default(), &|name| (name == "HOME").then(|| home.clone()));
+        let default = default.ok().filter(|_| which == WhichPlaces::NotDefault);
+        // The index follows its store, wherever that is.
+        let default_index = default.is_some().then(|| places.layer3_store.join("sessions.db"));
+        let flags = [
+            ("--claude-dir", &places.claude_dir, default.as_ref().map(|d| &d.claude_dir)),
+            ("--pre-backup-dir", &places.layer1_store, default.as_ref().map(|d| &d.layer1_store)),
+            ("--backup-dir", &places.layer3_store, default.as_ref().map(|d| &d.layer3_store)),
+            ("--session-db", &places.index, default_index.as_ref()),
+        ];
+        let needed = flags.into_iter().filter(|(_, place, default)| Some(*place) != *default);
+        needed.flat_map(|(flag, place, _)| [flag.into(), place.clone().into_os_string()]).collect()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WhichPlaces {
+    All,
+    NotDefault,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(flags: PlaceFlags) -> Settings {
+        Settings {
+            places: Places::resolve(&flags, &|name| (name == "HOME").then(|| "/h".into())).unwrap(),
+            attempts: 2,
+            timeout: Duration::from_secs(10),
+            delay: Duration::from_millis(1500),
+            no_receipt: false,
+            retry_failed: true,
+            foreground: false,
+            server: None,
+            program: "/h/.claude/hooks/layer2-save-client".into(),
+            child_env: ChildEnv::default(),
+        }
+    }
+
+    #[test]
+    fn the_server_is_beside_and_told_only_what_is_not_default() {
+        let plain = settings(PlaceFlags::default()).server_command(&[]);
+        assert_eq!(plain.display(), "/h/.claude/hooks/layer3-indexer serve");
+        let flags = PlaceFlags { backup_dir: Some("/b".into()), ..PlaceFlags::default() };
+        let moved = settings(flags).server_command(&["/c/projects".into()]);
+        assert_eq!(moved.display(), "/h/.claude/hooks/layer3-indexer serve --backup-dir /b --allow-root /c/projects");
+        let flags = PlaceFlags { session_db: Some("/x.db".into()), ..PlaceFlags::default() };
+        assert!(settings(flags).server_command(&[]).display().ends_with("serve --session-db /x.db"));
+    }
+
+    #[test]
+    fn a_server_of_the_users_is_taken_as_it_is() {
+        let own = Settings { server: Some(vec!["node".into(), "x.js".into()]), ..settings(PlaceFlags::default()) };
+        assert_eq!(own.server_command(&["/c/projects".into()]).display(), "node x.js");
+        let args: Vec<_> = own.deliverer_args().iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        insta::assert_snapshot!(args.join(" "), @"--claude-dir /h/.claude --pre-backup-dir /h/.claude-backup-sessions --backup-dir /h/.claude-backup --session-db /h/.claude-backup/sessions.db deliver --attempts 2 --timeout 10s --delay 1s 500ms --retry-failed --server node x.js");
+    }
+}
