@@ -1,2 +1,78 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: installs, tests and checks Threefold. One verb, one file.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use xshell::Shell;
+
+mod hooks;
+mod install;
+mod interop;
+mod json_text;
+mod mcp;
+mod protection;
+mod release;
+mod settings;
+mod site;
+mod skills;
+mod test;
+#[cfg(test)]
+mod tidy;
+mod uninstall;
+
+/// Installs, tests and checks Threefold.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Verb {
+    /// Build, install the programs, hooks, MCP server and skills, and save the sessions that exist
+    Install(install::Args),
+    /// Remove what install wrote; saved sessions stay
+    Uninstall(uninstall::Args),
+    /// Build, then run the format check, lints and every test; the last line counts them
+    Test,
+    /// What CI runs: the same as test
+    Ci,
+    /// Check layer 3 against the MCP Inspector from npm (needs npm and network)
+    Interop,
+}
+
+/// A failure that the verb has told in its own words.
+#[derive(Debug)]
+struct AlreadyTold;
+
+impl std::fmt::Display for AlreadyTold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("pass")
+    }
+}
+
+fn main() -> ExitCode {
+    let verb = match Verb::try_parse() {
+        Ok(verb) => verb,
+        Err(error) => {
+            // There is nobody left to tell if the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<AlreadyTold>() => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: failed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: &Verb) -> Result<()> {
+    let sh = Shell::new()?;
+    sh.change_dir(release::workspace());
+    match verb {
+        Verb::Install(args) => install::run(&sh, args),
+        Verb::Uninstall(args) => uninstall::run(args),
+        Verb::Test | Verb::Ci => test::run(&sh),
+        Verb::Interop => interop::run(&sh),
+    }
+}

@@ -1,0 +1,128 @@
+//! The skills of Claude Code that come with Threefold.
+//!
+//! The last line of an installed skill holds the hash of the rest. So an update knows a skill
+//! of ours that nobody changed from one that the user wrote or improved, which is left alone.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use layer1_prebackup::durable;
+
+use crate::settings;
+use crate::site::{self, LAYER3, Site};
+
+/// The skills' folders.
+pub const NAMES: [&str; 3] = ["continue-dev", "search-sessions", "session-health"];
+
+/// Stands in a skill's text for layer 3's program and its flags.
+const PLACEHOLDER: &str = "{{LAYER3_INDEXER}}";
+const SEAL_START: &str = "<!-- installed by Threefold, ";
+const SEAL_END: &str = " -->\n";
+/// Skills are read by everybody who may read the rest of the folder, and hold no secrets.
+const MODE: u32 = 0o644;
+
+/// What an installation has to do with one skill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// There is none: write it.
+    Absent,
+    /// It is there, as it should be.
+    Same,
+    /// It is of ours, unchanged, from another version: replace it.
+    Ours,
+    /// The user's own: leave it.
+    Theirs,
+}
+
+/// A skill and what stands in its place.
+#[derive(Debug)]
+pub struct Skill {
+    /// Its folder's name, by which it is called.
+    pub name: &'static str,
+    /// Where it belongs.
+    pub path: PathBuf,
+    /// What it should hold.
+    text: String,
+    /// What is there.
+    pub standing: Standing,
+}
+
+/// Reads the skills in `source`, filled in for `site`, and what stands in their places.
+pub fn of_site(site: &Site, source: &Path) -> Result<Vec<Skill>> {
+    NAMES.iter().map(|name| skill(site, source, name)).collect()
+}
+
+/// Writes the skill; a user's own only with `replace`, and then not without a copy of it.
+/// Returns what was done, for people; empty if nothing was to do.
+pub fn install(skill: &Skill, replace: bool) -> Result<String> {
+    let Skill { name, path, text, standing } = skill;
+    let done = match standing {
+        Standing::Same => return Ok(String::new()),
+        Standing::Theirs if !replace => {
+            return Ok(format!("left your own skill alone: {} (--replace-old replaces it)", path.display()));
+        }
+        Standing::Theirs => {
+            let theirs = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            format!("replaced the skill /{name}, kept yours as {}", settings::keep_copy(path, &theirs, MODE)?.display())
+        }
+        Standing::Absent => format!("installed the skill /{name}"),
+        Standing::Ours => format!("updated the skill /{name}"),
+    };
+    durable::replace_file_with_mode(path, text.as_bytes(), MODE)?;
+    Ok(done)
+}
+
+/// The skills that are installed and unchanged.
+pub fn installed(site: &Site) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut ours = Vec::new();
+    for name in NAMES {
+        let path = path_of(site, name);
+        if read(&path)?.is_some_and(|text| is_sealed(&text)) {
+            ours.push((name, path));
+        }
+    }
+    Ok(ours)
+}
+
+fn skill(site: &Site, source: &Path, name: &'static str) -> Result<Skill> {
+    let source = source.join(name).join("SKILL.md");
+    let template = fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;
+    let text = sealed(&template.replace(PLACEHOLDER, &program_line(site)?));
+    let path = path_of(site, name);
+    let standing = match read(&path)? {
+        None => Standing::Absent,
+        Some(there) if there == text => Standing::Same,
+        Some(there) if is_sealed(&there) => Standing::Ours,
+        Some(_) => Standing::Theirs,
+    };
+    Ok(Skill { name, path, text, standing })
+}
+
+fn path_of(site: &Site, name: &str) -> PathBuf {
+    site.places.claude_dir.join("skills").join(name).join("SKILL.md")
+}
+
+fn program_line(site: &Site) -> Result<String> {
+    let program = site.program(LAYER3);
+    let words = std::iter::once(site::text(&program)?).chain(site.flags.iter().map(String::as_str));
+    Ok(words.map(site::quoted_if_needed).collect::<Vec<_>>().join(" "))
+}
+
+fn sealed(body: &str) -> String {
+    format!("{body}{SEAL_START}{}{SEAL_END}", blake3::hash(body.as_bytes()).to_hex())
+}
+
+fn is_sealed(text: &str) -> bool {
+    text.rfind(SEAL_START).is_some_and(|at| sealed(&text[..at]) == text)
+}
+
+fn read(path: &Path) -> Result<Option<String>> {
+    match fs::read(path) {
+        // One that is not UTF-8 is not of ours, and that is all there is to know about it.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
