@@ -476,14 +476,14 @@ mod tests {
     #[test]
     fn without_claude_the_line_is_told_and_a_foreign_server_is_refused() {
         let scene = Scene::new();
-        fs::remove_file(scene.at("path/claude")).unwrap();
+        durable::remove_file(&scene.at("path/claude")).unwrap();
         scene.write("home/.claude.json", FOREIGN);
         let replace = Args { replace_old: true, no_import: true, ..Args::default() };
         insta::assert_snapshot!(scene.install(&replace), @"
         failed to replace the MCP server session-manager without `claude` on the PATH; put it there, or run this and then install again:
           claude mcp remove --scope user session-manager
         ");
-        fs::remove_file(scene.home().join(".claude.json")).unwrap();
+        durable::remove_file(&scene.home().join(".claude.json")).unwrap();
         let told = scene.install(&replace);
         insta::assert_snapshot!(told.lines().filter(|line| line.contains("claude mcp") || line.contains("PATH")).collect::<Vec<_>>().join("\n"), @"
         `claude` is not on the PATH; to register the MCP server, run
@@ -548,7 +548,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         scene.vars.push(("CLAUDE_CONFIG_DIR", folder.clone()));
         scene.flags.backup_dir = Some(scene.at("disk"));
-        fs::remove_file(scene.at("path/claude")).unwrap();
+        durable::remove_file(&scene.at("path/claude")).unwrap();
         let told = scene.install(&Args { no_import: true, ..Args::default() });
         insta::assert_snapshot!(told.lines().filter(|line| line.contains("claude mcp")).collect::<Vec<_>>().join("\n"), @r"
           CLAUDE_CONFIG_DIR='/it'\''s claude' claude mcp add --scope user session-manager -- '/it'\''s claude/hooks/layer3-indexer' serve --claude-dir '/it'\''s claude' --backup-dir /disk

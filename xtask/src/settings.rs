@@ -345,7 +345,8 @@ mod tests {
         assert_eq!(with_hooks(&after, &wanted()).unwrap(), after, "a second installation changes something");
         let mut commands: Vec<_> = commands(&after).unwrap().into_iter().filter(|(_, c)| hooks::is_ours(c)).collect();
         let mut all: Vec<_> = wanted().into_iter().map(|h| (h.event.to_owned(), h.handler.command)).collect();
-        (commands.sort(), all.sort());
+        commands.sort();
+        all.sort();
         assert_eq!(commands, all);
         after
     }
