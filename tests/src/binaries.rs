@@ -1,0 +1,41 @@
+//! Where the product's binaries are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The variable that names the folder of the binaries to test; without it they are built.
+pub const BIN_DIR: &str = "THREEFOLD_BIN_DIR";
+/// Layer 1's program.
+pub const LAYER1: &str = "layer1-prebackup";
+/// Layer 2's program.
+pub const LAYER2: &str = "layer2-save-client";
+/// Layer 3's program.
+pub const LAYER3: &str = "layer3-indexer";
+/// All three, in the order of the layers.
+pub const ALL: [&str; 3] = [LAYER1, LAYER2, LAYER3];
+
+/// The folder with the three binaries: what [`BIN_DIR`] names, else a release build made once.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| match std::env::var_os(BIN_DIR) {
+        Some(folder) => PathBuf::from(folder),
+        None => built(),
+    })
+}
+
+/// Cargo holds a lock on its build directory, so two test processes do not build at once.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("path of the test binary");
+    // <target>/<profile>/deps/<test>
+    let target = test.ancestors().nth(3).expect("the test binary lies in a build directory");
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--release", "--quiet", "--target-dir"]).arg(target);
+    build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    for package in ALL {
+        build.args(["-p", package]);
+    }
+    let status = build.status().expect("start cargo");
+    assert!(status.success(), "building the release binaries: {status}");
+    target.join("release")
+}

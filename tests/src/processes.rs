@@ -1,0 +1,87 @@
+//! Processes as `/proc` shows them: whose home they have, who their children are.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Signal, kill_process};
+
+use crate::run::raw_pid;
+use crate::waiting;
+
+/// A process.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// `R`, `S`, `Z`, …
+    pub state: char,
+    /// Its arguments, joined by blanks.
+    pub command: String,
+}
+
+/// Every process, zombies included.
+pub fn all() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").expect("read /proc");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter_map(process).collect()
+}
+
+/// Every process whose environment holds `HOME=<home>`.
+pub fn with_home(home: &Path) -> Vec<Process> {
+    let wanted = format!("HOME={}", home.display()).into_bytes();
+    let has_home = |process: &Process| {
+        // Gone meanwhile, or another user's: not one of ours.
+        let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
+    };
+    all().into_iter().filter(has_home).collect()
+}
+
+/// The environment of a process, as `NAME=value` lines; empty when it is gone.
+pub fn environment(pid: u32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let variables = bytes.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
+    variables.map(|variable| String::from_utf8_lossy(variable).into_owned()).collect()
+}
+
+/// Ends a process and all its descendants as Claude Code does at a timeout: SIGTERM to the tree
+/// found by parent links, SIGKILL 1.5 s later to what is left of it.
+pub fn end_tree(root: u32) {
+    let tree = descendants(root);
+    for pid in &tree {
+        let _ = kill_process(raw_pid(*pid), Signal::TERM); // It may have ended meanwhile.
+    }
+    let alive = |pid: &u32| process(*pid).is_some_and(|process| process.state != 'Z');
+    if !waiting::holds_within(Duration::from_millis(1500), || !tree.iter().any(alive)) {
+        for pid in tree.iter().filter(|pid| alive(pid)) {
+            let _ = kill_process(raw_pid(*pid), Signal::KILL); // As above.
+        }
+    }
+}
+
+/// A process and all that descend from it by parent links.
+pub fn descendants(root: u32) -> Vec<u32> {
+    let processes = all();
+    let mut tree = vec![root];
+    let mut next = 0;
+    while next < tree.len() {
+        let parent = tree[next];
+        tree.extend(processes.iter().filter(|process| process.parent == parent).map(|process| process.pid));
+        next += 1;
+    }
+    tree
+}
+
+fn process(pid: u32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so count from its end.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&command).replace('\0', " ").trim_end().to_owned();
+    Some(Process { pid, parent, state, command })
+}

@@ -1,0 +1,63 @@
+//! Comparing what a store holds with the source, byte for byte.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::scratch::{PROJECT, Scratch};
+use crate::tree;
+
+/// Asserts that `<store>/<project>/` holds the transcript and every side file as they are now.
+#[track_caller]
+pub fn assert_equals_source(store: &Path, project: &str, transcript: &Path) {
+    if let Some(difference) = difference(store, project, transcript) {
+        panic!("{difference}\nstore: {:#?}", tree::visible_files(store));
+    }
+}
+
+/// [`assert_equals_source`] for both stores and the usual project.
+#[track_caller]
+pub fn assert_saved_twice(scratch: &Scratch, transcript: &Path) {
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        assert_equals_source(&store, PROJECT, transcript);
+    }
+}
+
+/// What differs between the source and its copy in `<store>/<project>/`, if anything does.
+pub fn difference(store: &Path, project: &str, transcript: &Path) -> Option<String> {
+    let name = transcript.file_name().expect("a transcript has a name");
+    let copy = store.join(project).join(name);
+    let (source, stored) = (fs::read(transcript).ok()?, fs::read(&copy));
+    match stored {
+        Err(error) => return Some(format!("{} cannot be read: {error}", copy.display())),
+        Ok(stored) if stored != source => {
+            let same = source.iter().zip(&stored).take_while(|(a, b)| a == b).count();
+            return Some(format!(
+                "{} has {} bytes, the source {}; they part at {same}",
+                copy.display(),
+                stored.len(),
+                source.len()
+            ));
+        }
+        Ok(_) => {}
+    }
+    let (source_sides, stored_sides) = (side_files(transcript), side_files(&copy));
+    (source_sides != stored_sides).then(|| {
+        format!(
+            "side files of {} differ: source {:?}, stored {:?}",
+            copy.display(),
+            source_sides.keys(),
+            stored_sides.keys()
+        )
+    })
+}
+
+/// The regular side files of a transcript with their hashes, lock files left out.
+fn side_files(transcript: &Path) -> BTreeMap<PathBuf, blake3::Hash> {
+    let entries = tree::all(&transcript.with_extension("")).into_iter();
+    let files = entries.filter_map(|(path, entry)| match entry {
+        tree::Entry::File(_, _, hash) => Some((path, hash)),
+        _ => None,
+    });
+    files.filter(|(path, _)| path.extension().is_none_or(|extension| extension != "lock")).collect()
+}

@@ -1,0 +1,109 @@
+//! Running a program of ours under `strace`: what it wrote where, and what happens when one of
+//! its system calls fails.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use crate::run::{Outcome, Run, Running};
+use crate::scratch::Scratch;
+
+const STRACE: &str = "/usr/bin/strace";
+
+/// Whether strace is there. Where it is not, says that `test` is skipped; under CI that is a failure.
+pub fn is_here(test: &str) -> bool {
+    let here = Path::new(STRACE).exists();
+    assert!(here || env::var_os("CI").is_none(), "{test} needs {STRACE}");
+    if !here {
+        println!("skipped: {test} needs {STRACE}");
+    }
+    here
+}
+
+/// A program of ours to be traced.
+pub struct Traced {
+    trace: PathBuf,
+    run: Run,
+}
+
+/// What a traced run did.
+pub struct Trace {
+    /// The program's outcome (strace passes the exit code or signal on).
+    pub outcome: Outcome,
+    /// The lines, each beginning with a process id.
+    pub lines: Vec<String>,
+}
+
+impl Traced {
+    /// `program args…` with only `calls` traced (comma separated); `options` are further ones for
+    /// strace, such as `-e inject=…` or `-P PATH`.
+    pub fn new(scratch: &Scratch, calls: &str, options: &[&str], program: &str, args: &[&str]) -> Traced {
+        let trace = scratch.tmp().join("trace");
+        let run = scratch.at_home(Run::new(STRACE)).args(["-f", "-qq", "-y", "-s", "64", "-o"]).arg(&trace);
+        let run = run.args(["-e", &format!("trace={calls}")]).args(options).arg("--");
+        Traced { run: run.arg(scratch.program(program)).args(args), trace }
+    }
+
+    /// The run, to be changed (its input, its environment).
+    pub fn with(mut self, change: impl FnOnce(Run) -> Run) -> Traced {
+        self.run = change(self.run);
+        self
+    }
+
+    /// Starts it; gives the file that the trace is being written to as well.
+    #[track_caller]
+    pub fn spawn(self) -> (Running, PathBuf) {
+        (self.run.spawn(), self.trace)
+    }
+
+    /// Runs it.
+    #[track_caller]
+    pub fn output(self) -> Trace {
+        let outcome = self.run.output();
+        let text = fs::read(&self.trace).unwrap_or_default();
+        let lines = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+        Trace { outcome, lines }
+    }
+}
+
+impl Trace {
+    /// Whether an injected fault is seen: the mark of a changed result, or death by SIGKILL.
+    pub fn fault_fired(&self) -> bool {
+        self.lines.iter().any(|line| line.contains("(INJECTED)") || line.contains("killed by SIGKILL"))
+    }
+
+    /// The line of the (first) injected fault; for a kill the last call before it.
+    pub fn faulted_line(&self) -> &str {
+        let injected = self.lines.iter().find(|line| line.contains("(INJECTED)"));
+        let last_call = || self.lines.iter().rev().find(|line| line.contains('('));
+        injected.or_else(last_call).map_or("", String::as_str)
+    }
+}
+
+/// Bytes that calls of the write family put into files below `dir`, from the lines of a trace.
+pub fn bytes_written_below(lines: &[String], dir: &Path) -> u64 {
+    let below = format!("<{}/", dir.display());
+    let goes_there =
+        |line: &str| WRITES.iter().any(|call| line.contains(&format!(" {call}("))) && line.contains(&below);
+    let written = |line: &str| -> Option<u64> { line.rsplit_once("= ")?.1.split(' ').next()?.parse().ok() };
+    // A call that another thread interrupted is printed in two pieces: the path stands in the
+    // first, the result in the second, of the same process.
+    let mut open_calls: Vec<(&str, bool)> = Vec::new();
+    let mut sum = 0;
+    for line in lines {
+        let pid = line.split(' ').next().unwrap_or("");
+        if line.contains("<unfinished ...>") {
+            open_calls.push((pid, goes_there(line)));
+        } else if line.contains(" resumed>") {
+            let place = open_calls.iter().position(|(opener, _)| *opener == pid);
+            if place.is_some_and(|place| open_calls.remove(place).1) {
+                sum += written(line).unwrap_or(0);
+            }
+        } else if goes_there(line) {
+            sum += written(line).unwrap_or(0);
+        }
+    }
+    sum
+}
+
+/// The calls that put bytes into a file.
+pub const WRITES: [&str; 7] = ["write", "pwrite64", "writev", "pwritev", "pwritev2", "copy_file_range", "sendfile"];

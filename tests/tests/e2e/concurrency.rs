@@ -1,0 +1,120 @@
+//! Many hooks at once, while the transcripts grow.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tests::scratch::Scratch;
+use tests::stores::assert_saved_twice;
+use tests::{transcripts, tree};
+
+use crate::product::{self, assert_verified, chain_delivered, drain, found_in, session_ids};
+
+const HOOKS: u32 = 20;
+
+/// Runs 20 hooks at once, chains and turns mixed, hook `n` for `transcripts[n % len]`, while all
+/// transcripts grow. Gives how many lines each has in the end.
+fn storm(scratch: &Scratch, transcripts: &[PathBuf]) -> u32 {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let writer = threads.spawn(|| {
+            let mut turn = 0;
+            while !done.load(Ordering::Relaxed) || turn < 20 {
+                for transcript in transcripts {
+                    let id = transcript.file_stem().expect("a name").to_string_lossy();
+                    transcripts::append(
+                        transcript,
+                        transcripts::prompt_line(&id, turn, &format!("zebu number n{turn}")),
+                    );
+                }
+                turn += 1;
+                std::thread::sleep(Duration::from_millis(10)); // The client's own pace, about.
+            }
+            turn
+        });
+        let hooks: Vec<_> = (0..HOOKS)
+            .map(|n| {
+                let transcript = &transcripts[n as usize % transcripts.len()];
+                let (command, event) = match n % 4 {
+                    0 => (scratch.turn_command(), transcripts::prompt_submit(transcript)),
+                    1 => (scratch.chain_command(""), transcripts::pre_compact(transcript)),
+                    _ => (scratch.chain_command(""), transcripts::session_end(transcript)),
+                };
+                scratch.hook(&command, &event).spawn()
+            })
+            .collect();
+        for hook in hooks {
+            hook.wait().ok().silent().unworried();
+        }
+        done.store(true, Ordering::Relaxed);
+        writer.join().expect("the writer does not panic")
+    })
+}
+
+#[track_caller]
+fn assert_whole(scratch: &Scratch, transcripts: &[PathBuf], lines: u32) {
+    let mut ids: Vec<_> =
+        transcripts.iter().map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect();
+    ids.sort();
+    for transcript in transcripts {
+        assert_saved_twice(scratch, transcript);
+    }
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        let files = tree::session_files(&store);
+        assert!(!files.iter().any(|path| path.contains(".gen-")), "growing begins no generation: {files:?}");
+    }
+    assert_eq!(session_ids(scratch), ids);
+    for session in product::sessions(scratch) {
+        assert_eq!(session["messages"], lines, "no row missing, none twice: {session:#}");
+    }
+    assert_eq!(found_in(scratch, &format!("n{}", lines - 1)), ids, "the last line of every session is indexed");
+    assert_eq!(found_in(scratch, "n0"), ids);
+    for layer in [1, 2, 3] {
+        let log = scratch.log(layer);
+        for bad in ["locked", "panicked", "❌"] {
+            assert!(!log.contains(bad), "layer {layer} logged {bad:?}:\n{log}");
+        }
+    }
+    assert_verified(scratch);
+}
+
+#[test]
+fn twenty_hooks_at_once_for_one_session() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 0);
+    transcripts::append(&transcript, "");
+    let transcripts = [transcript];
+    let lines = storm(&scratch, &transcripts);
+    chain_delivered(&scratch, &transcripts::session_end(&transcripts[0]));
+    assert_whole(&scratch, &transcripts, lines);
+}
+
+#[test]
+fn twenty_hooks_at_once_for_twenty_sessions() {
+    let scratch = Scratch::new();
+    let transcripts: Vec<PathBuf> = (0..HOOKS).map(|n| scratch.transcript(&transcripts::made_id(n))).collect();
+    let lines = storm(&scratch, &transcripts);
+    scratch.layer1(&["sweep", "--quiet"]).output().ok().silent();
+    drain(&scratch);
+    assert_whole(&scratch, &transcripts, lines);
+}
+
+#[test]
+fn saves_servers_and_searches_share_one_index() {
+    let scratch = Scratch::new();
+    let transcripts: Vec<PathBuf> =
+        (0..8).map(|n| transcripts::make_conversation(&scratch, &transcripts::made_id(n), 50)).collect();
+    let saves: Vec<_> = transcripts
+        .iter()
+        .map(|path| scratch.layer3(&["save"]).stdin(transcripts::session_end(path)).spawn())
+        .collect();
+    let searches: Vec<_> = (0..4).map(|_| scratch.layer3(&["search", "--all", "--json", "prompt"]).spawn()).collect();
+    for run in saves.into_iter().chain(searches) {
+        let outcome = run.wait().ok();
+        assert!(!outcome.stderr.contains("locked"), "{outcome:#?}");
+    }
+    assert_eq!(session_ids(&scratch).len(), 8);
+    for session in product::sessions(&scratch) {
+        assert_eq!(session["messages"], 100, "{session:#}");
+    }
+}

@@ -1,0 +1,171 @@
+//! Layer 1 with its system calls failing, one after the other: the event is passed on, nothing
+//! acknowledged is lost, and the next run makes the copy whole.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tests::binaries::LAYER1;
+use tests::scratch::{PROJECT, Scratch};
+use tests::stores::{assert_equals_source, difference};
+use tests::strace::{self, Trace, Traced};
+use tests::{transcripts, tree};
+
+/// The calls that are failed, each by itself: strace counts them one by one.
+const CALLS: [&str; 10] =
+    ["openat", "mkdirat", "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "ftruncate"];
+/// How they fail.
+const FAULTS: [&str; 4] = ["error=EIO", "error=ENOSPC", "signal=KILL", "signal=TERM"];
+/// What a scenario may take; what was left out by then is printed.
+const BUDGET: Duration = Duration::from_secs(100);
+
+/// A source, and what the store held before it changed.
+struct Scenario {
+    scratch: Scratch,
+    transcript: PathBuf,
+    /// A copy of the store as it was, laid back before every point; absent for a first copy.
+    before: Option<PathBuf>,
+    /// The content that must stay, as generation 1.
+    old: Option<Vec<u8>>,
+}
+
+fn first_copy() -> Scenario {
+    let scratch = Scratch::new();
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 5);
+    transcripts::append(&transcript.with_extension("").join("tool-results/one.txt"), "a large output");
+    Scenario { scratch, transcript, before: None, old: None }
+}
+
+fn changed(change: impl FnOnce(&std::path::Path, &[u8])) -> Scenario {
+    let mut scenario = first_copy();
+    let event = transcripts::session_end(&scenario.transcript);
+    scenario.scratch.layer1(&["--quiet"]).stdin(event).output().ok().silent();
+    let before = scenario.scratch.beside("before");
+    lay(&scenario.scratch.layer1_store(), &before);
+    scenario.before = Some(before);
+    let old = fs::read(&scenario.transcript).expect("read the transcript");
+    change(&scenario.transcript, &old);
+    let grown = fs::read(&scenario.transcript).expect("read the transcript").starts_with(&old);
+    scenario.old = (!grown).then_some(old);
+    scenario
+}
+
+fn lay(from: &std::path::Path, to: &std::path::Path) {
+    let _ = fs::remove_dir_all(to); // Not there the first time.
+    fs::create_dir_all(to).expect("make a directory");
+    let options = fs_extra::dir::CopyOptions::new().content_only(true);
+    fs_extra::dir::copy(from, to, &options).expect("copy a store");
+}
+
+impl Scenario {
+    fn reset(&self) {
+        let store = self.scratch.layer1_store();
+        match &self.before {
+            Some(before) => lay(before, &store),
+            None => drop(fs::remove_dir_all(store)), // Not there the first time.
+        }
+    }
+
+    fn run_with(&self, call: &str, fault: &str, n: u32) -> Trace {
+        let inject = ["-e", &format!("inject={call}:{fault}:when={n}")];
+        let event = format!("{}\n", transcripts::session_end(&self.transcript));
+        Traced::new(&self.scratch, call, &inject, LAYER1, &[]).with(|run| run.stdin(event)).output()
+    }
+
+    /// One point: the fault, what it may and may not do, and the recovery. False when none fired.
+    fn check(&self, call: &str, fault: &str, n: u32) -> bool {
+        self.reset();
+        let trace = self.run_with(call, fault, n);
+        if !trace.fault_fired() && trace.outcome.signal.is_none() {
+            return false;
+        }
+        let point = format!("{call}:{fault}:when={n} at {}", trace.faulted_line());
+        let in_loader = ["/etc/ld.so", "/lib/", "/usr/lib/"].iter().any(|path| trace.faulted_line().contains(path));
+        if fault.starts_with("error") && !in_loader {
+            self.assert_passed_on(&trace, &point);
+        }
+        self.assert_old_intact(&point, false);
+        self.assert_recovers(&point);
+        true
+    }
+
+    fn assert_passed_on(&self, trace: &Trace, point: &str) {
+        let outcome = &trace.outcome;
+        assert_eq!(outcome.code, Some(0), "{point}: {outcome:#?}");
+        let stdout_failed = trace.faulted_line().contains("write(1<");
+        let event = format!("{}\n", transcripts::session_end(&self.transcript));
+        assert!(stdout_failed || outcome.text() == event, "{point}: the event is passed on: {outcome:#?}");
+        let difference = difference(&self.scratch.layer1_store(), PROJECT, &self.transcript);
+        assert!(difference.is_none() || !outcome.stderr.is_empty(), "{point}: swallowed: {difference:?} {outcome:#?}");
+    }
+
+    /// The content that was acknowledged before is in the store, under either name.
+    fn assert_old_intact(&self, point: &str, recovered: bool) {
+        let Some(old) = &self.old else { return };
+        let store = self.scratch.layer1_store().join(PROJECT);
+        let id = transcripts::made_id(1);
+        let holds = |name: String| fs::read(store.join(name)).is_ok_and(|bytes| bytes == *old);
+        let kept = holds(format!("{id}.gen-0001.jsonl")) || !recovered && holds(format!("{id}.jsonl"));
+        assert!(kept, "{point}: the old content: {:?}", tree::session_files(&store));
+    }
+
+    fn assert_recovers(&self, point: &str) {
+        let event = transcripts::session_end(&self.transcript);
+        let outcome = self.scratch.layer1(&["--quiet"]).stdin(event).output();
+        assert!(outcome.code == Some(0) && outcome.stderr.is_empty(), "{point}: recovery: {outcome:#?}");
+        assert_equals_source(&self.scratch.layer1_store(), PROJECT, &self.transcript);
+        self.assert_old_intact(point, true);
+        let verify = self.scratch.layer1(&["verify"]).output();
+        assert_eq!(verify.code, Some(0), "{point}: {verify:#?}");
+        let entries = tree::all(&self.scratch.layer1_store());
+        let temporary = |path: &&PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains("tmp"));
+        assert_eq!(
+            entries.keys().filter(temporary).collect::<Vec<_>>(),
+            [""; 0].map(PathBuf::from).iter().collect::<Vec<_>>(),
+            "{point}"
+        );
+    }
+}
+
+/// Fails the 1st, 2nd, … call of each kind until none is left to fail.
+fn sweep(name: &str, scenario: &Scenario) {
+    if !strace::is_here(name) {
+        return;
+    }
+    let deadline = Instant::now() + BUDGET;
+    let (mut points, mut left_out) = (0, Vec::new());
+    for fault in FAULTS {
+        for call in CALLS {
+            let mut n = 1;
+            while Instant::now() < deadline && scenario.check(call, fault, n) {
+                points += 1;
+                n += 1;
+            }
+            if Instant::now() >= deadline {
+                left_out.push(format!("{call}:{fault} from {n} on"));
+            }
+        }
+    }
+    println!("layer1, {name}: {points} fault points, 0 lost, 0 swallowed; left out: {left_out:?}");
+    assert!(points > 60, "only {points} fault points: were the faults seen?");
+}
+
+#[test]
+fn faults_in_a_first_copy() {
+    sweep("faults_in_a_first_copy", &first_copy());
+}
+
+#[test]
+fn faults_in_an_append() {
+    let append = |path: &std::path::Path, _: &[u8]| {
+        transcripts::append(path, transcripts::answer_line(&transcripts::made_id(1), 90, "one more"));
+        transcripts::append(&path.with_extension("").join("tool-results/two.txt"), "another output");
+    };
+    sweep("faults_in_an_append", &changed(append));
+}
+
+#[test]
+fn faults_in_a_new_generation() {
+    let rewrite = |path: &std::path::Path, old: &[u8]| transcripts::rewrite(path, &old[..old.len() / 3]);
+    sweep("faults_in_a_new_generation", &changed(rewrite));
+}

@@ -1,0 +1,130 @@
+//! Hook input as it should not be: cut, empty, huge, doubled, never ending.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tests::scratch::{PROJECT, Scratch};
+use tests::stores::assert_equals_source;
+use tests::transcripts::{self, INTERACTIVE};
+
+use crate::product::{DELIVERY, await_delivered};
+
+/// Layer 1 gives up on stdin after 2 s, layer 2 after 8 s; the rest is room for a busy machine.
+const LAYER1_LIMIT: Duration = Duration::from_millis(4500);
+const CHAIN_LIMIT: Duration = Duration::from_secs(13);
+
+fn inputs(scratch: &Scratch) -> Vec<(&'static str, Vec<u8>)> {
+    let transcript = scratch.transcript(INTERACTIVE);
+    let event = transcripts::session_end(&transcript);
+    let mut non_utf8 = event.clone().into_bytes();
+    non_utf8.extend(b" \xff\xfe\0\n");
+    vec![
+        ("empty", Vec::new()),
+        ("a newline", b"\n".to_vec()),
+        ("cut in a string", event.as_bytes()[..event.len() / 2].to_vec()),
+        ("cut before the last brace", event.as_bytes()[..event.len() - 1].to_vec()),
+        ("without newline", event.clone().into_bytes()),
+        ("followed by a second object", format!("{event}\n{{\"session_id\":\"other\"}}\n").into_bytes()),
+        ("followed by rubbish", non_utf8),
+        (
+            "10 MB",
+            transcripts::event("SessionEnd", &transcript, json!({"prompt": "x".repeat(10_000_000)})).into_bytes(),
+        ),
+        ("not an object", b"[1, 2, 3]\n".to_vec()),
+        ("wrong types", b"{\"session_id\": 7, \"transcript_path\": [], \"cwd\": {}}\n".to_vec()),
+        (
+            "a hostile id",
+            br#"{"session_id":"../../x","transcript_path":"/etc/passwd","hook_event_name":"SessionEnd"}"#.to_vec(),
+        ),
+    ]
+}
+
+#[test]
+fn layer1_passes_on_whatever_came_when_the_input_ends() {
+    let scratch = Scratch::new();
+    transcripts::lay_out(&scratch, INTERACTIVE);
+    for (what, input) in inputs(&scratch) {
+        let outcome = scratch.layer1(&[]).stdin(input.clone()).output().ok();
+        assert!(outcome.stdout == input, "{what}: {} of {} bytes came out", outcome.stdout.len(), input.len());
+        assert!(outcome.elapsed < LAYER1_LIMIT, "{what}: {:?}", outcome.elapsed);
+    }
+    assert_equals_source(&scratch.layer1_store(), PROJECT, &scratch.transcript(INTERACTIVE));
+}
+
+#[test]
+fn layer1_passes_on_whatever_came_when_the_input_never_ends() {
+    let scratch = Scratch::new();
+    transcripts::lay_out(&scratch, INTERACTIVE);
+    for (what, input) in inputs(&scratch) {
+        let outcome = scratch.layer1(&[]).stdin_held_open(input.clone()).output().ok();
+        assert!(outcome.stdout == input, "{what}: {} of {} bytes came out", outcome.stdout.len(), input.len());
+        assert!(outcome.elapsed < LAYER1_LIMIT, "{what}: {:?}", outcome.elapsed);
+    }
+}
+
+#[test]
+fn a_whole_event_is_not_waited_on_although_the_pipe_stays_open() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let line = format!("{}\n", transcripts::session_end(&transcript));
+    let outcome = scratch.layer1(&[]).stdin_held_open(line.clone()).output().ok().unworried();
+    assert_eq!(outcome.text(), line);
+    assert!(outcome.elapsed < Duration::from_millis(1500), "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn the_quiet_hook_says_nothing_about_any_input() {
+    let scratch = Scratch::new();
+    transcripts::lay_out(&scratch, INTERACTIVE);
+    for (what, input) in inputs(&scratch) {
+        let outcome = scratch.layer1(&["--quiet"]).stdin(input).output().ok();
+        assert!(outcome.stdout.is_empty(), "{what}: {outcome:#?}");
+    }
+}
+
+#[test]
+fn the_chain_survives_any_input_that_ends() {
+    for held_open in [false, true] {
+        let scratch = Scratch::new();
+        transcripts::lay_out(&scratch, INTERACTIVE);
+        let hook = |input: Vec<u8>| {
+            let hook = scratch.hook(&scratch.chain_command(""), "");
+            if held_open { hook.stdin_held_open(input) } else { hook.stdin(input) }
+        };
+        let started = Instant::now();
+        let running: Vec<_> = inputs(&scratch).into_iter().map(|(what, input)| (what, hook(input).spawn())).collect();
+        for (what, hook) in running {
+            let outcome = hook.wait();
+            assert!(outcome.code == Some(0) && outcome.stdout.is_empty(), "{what}: {outcome:#?}");
+            assert!(!outcome.timed_out && outcome.elapsed < CHAIN_LIMIT, "{what}: {outcome:#?}");
+        }
+        assert!(started.elapsed() < DELIVERY);
+        await_delivered(&scratch);
+        assert_equals_source(&scratch.layer1_store(), PROJECT, &scratch.transcript(INTERACTIVE));
+        assert_equals_source(&scratch.layer3_store(), PROJECT, &scratch.transcript(INTERACTIVE));
+    }
+}
+
+#[test]
+fn without_usable_input_layer2_goes_by_the_session_id_of_the_environment() {
+    for input in ["", "{\"session_id\":", "garbage"] {
+        let scratch = Scratch::new();
+        let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+        let hook = scratch.hook(&scratch.chain_command(""), "");
+        hook.env("CLAUDE_CODE_SESSION_ID", INTERACTIVE).stdin(input).output().ok().silent();
+        await_delivered(&scratch);
+        assert_equals_source(&scratch.layer3_store(), PROJECT, &transcript);
+    }
+}
+
+#[test]
+fn a_fifo_or_a_hanging_source_does_not_hold_the_hook_up() {
+    let scratch = Scratch::new();
+    let transcript = scratch.transcript(INTERACTIVE);
+    std::fs::create_dir_all(scratch.slug_dir()).expect("make the slug's folder");
+    tests::run::Run::new("/usr/bin/mkfifo").arg(&transcript).output().ok();
+    let line = format!("{}\n", transcripts::session_end(&transcript));
+    let outcome = scratch.layer1(&[]).stdin(line.clone()).output().ok();
+    assert_eq!(outcome.text(), line);
+    assert!(outcome.elapsed < Duration::from_secs(6), "{:?}", outcome.elapsed);
+}

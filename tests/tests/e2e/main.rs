@@ -1,0 +1,32 @@
+//! End-to-end tests on the real binaries: one binary, one module a theme.
+#![allow(clippy::disallowed_methods)] // Tests play Claude Code, the user and the disk: they write and delete as those do.
+
+use std::path::Path;
+
+mod arguments;
+mod chain;
+mod concurrency;
+mod corruption;
+mod cost;
+mod delivery;
+mod faults;
+mod generations;
+mod hook_input;
+mod missing_layers;
+mod product;
+mod receipts;
+mod search;
+mod server;
+
+#[test]
+fn no_module_is_forgotten() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e");
+    let listed = std::fs::read_to_string(folder.join("main.rs")).expect("read main.rs");
+    for entry in std::fs::read_dir(folder).expect("read the folder of tests") {
+        let path = entry.expect("read the folder of tests").path();
+        let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+        if path.extension().is_some_and(|extension| extension == "rs") && name != "main" {
+            assert!(listed.contains(&format!("\nmod {name};\n")), "main.rs has no `mod {name};`");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Receipts: a job leaves the outbox only when layer 3 holds everything that layer 1 holds.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+use tests::scratch::{PROJECT, Scratch};
+use tests::stores::assert_saved_twice;
+use tests::transcripts::{self, INTERACTIVE, RECORDED, SUBAGENT};
+use tests::tree;
+
+use crate::product::{
+    assert_verified, await_delivered, chain, chain_delivered, drain, pending, session_ids, sessions, turn,
+};
+
+/// Makes a directory with a file in it where layer 3 would store `path` of the project.
+fn block(scratch: &Scratch, path: &str) -> PathBuf {
+    let blocked = scratch.layer3_store().join(PROJECT).join(path);
+    fs::create_dir_all(&blocked).expect("block a path");
+    fs::write(blocked.join("in the way"), "x").expect("block a path");
+    blocked
+}
+
+#[test]
+fn a_side_file_that_layer3_could_not_store_keeps_the_job() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, SUBAGENT);
+    let blocked = block(&scratch, &format!("{SUBAGENT}/subagents/agent-a3f794ef1b94d5971.jsonl"));
+    chain(&scratch, &transcripts::session_end(&transcript));
+    scratch.await_no_process(crate::product::DELIVERY);
+    let jobs = pending(&scratch);
+    assert_eq!(jobs.len(), 1, "{jobs:#?}");
+    assert!(!scratch.log(2).contains("✅ Saved"), "{}", scratch.log(2));
+    let copy = scratch.layer3_store().join(PROJECT).join(format!("{SUBAGENT}.jsonl"));
+    assert_eq!(fs::read(copy).ok(), fs::read(&transcript).ok(), "the rest of the session is stored all the same");
+
+    fs::remove_dir_all(blocked).expect("clear the way");
+    drain(&scratch);
+    assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
+}
+
+#[test]
+fn an_older_generation_that_layer3_lacks_keeps_the_job() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let old = fs::read(&transcript).expect("read the transcript");
+    turn(&scratch, &transcripts::prompt_submit(&transcript));
+    transcripts::rewrite(&transcript, transcripts::prompt_line(INTERACTIVE, 1, "all new"));
+    turn(&scratch, &transcripts::prompt_submit(&transcript));
+
+    let generation = format!("{INTERACTIVE}.gen-0001.jsonl");
+    let blocked = block(&scratch, &generation);
+    chain(&scratch, &transcripts::session_end(&transcript));
+    scratch.await_no_process(crate::product::DELIVERY);
+    let held = |content: &[u8]| {
+        let files = tree::session_files(&scratch.layer3_store());
+        files.iter().any(|path| fs::read(scratch.layer3_store().join(path)).is_ok_and(|bytes| bytes == content))
+    };
+    assert!(!pending(&scratch).is_empty() || held(&old), "no receipt without the older generation");
+
+    fs::remove_dir_all(blocked).expect("clear the way");
+    drain(&scratch);
+    assert!(held(&old), "{:?}", tree::session_files(&scratch.layer3_store()));
+    assert_saved_twice(&scratch, &transcript);
+}
+
+#[test]
+fn layer3_takes_older_generations_over_from_layer1() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let mut olds = Vec::new();
+    for round in 0..3 {
+        olds.push(fs::read(&transcript).expect("read the transcript"));
+        turn(&scratch, &transcripts::prompt_submit(&transcript));
+        transcripts::rewrite(&transcript, transcripts::prompt_line(INTERACTIVE, round, "all new"));
+    }
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        for (n, old) in olds.iter().enumerate() {
+            let path = store.join(PROJECT).join(format!("{INTERACTIVE}.gen-{:04}.jsonl", n + 1));
+            assert!(fs::read(&path).is_ok_and(|bytes| bytes == *old), "{}", path.display());
+        }
+    }
+    assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
+}
+
+#[test]
+fn a_lost_layer3_store_comes_back_whole_with_the_next_drain() {
+    let scratch = Scratch::new();
+    let laid_out = transcripts::lay_out_recorded(&scratch);
+    for transcript in &laid_out {
+        chain(&scratch, &transcripts::session_end(transcript));
+    }
+    // One with an older generation, and one whose source is gone.
+    transcripts::rewrite(&laid_out[0], transcripts::prompt_line(RECORDED[0], 1, "all new"));
+    chain_delivered(&scratch, &transcripts::session_end(&laid_out[0]));
+    let gone = fs::read(&laid_out[1]).expect("read a transcript");
+    fs::remove_file(&laid_out[1]).expect("delete a transcript");
+    let jsonl = || -> Vec<_> {
+        let entries = tree::visible(&scratch.layer3_store()).into_iter();
+        entries.filter(|(path, _)| path.extension().is_some_and(|extension| extension == "jsonl")).collect()
+    };
+    let (before, listed) = (jsonl(), session_ids(&scratch));
+    assert_eq!(before.len(), RECORDED.len() + 2, "transcripts, a generation, a subagent: {before:#?}");
+
+    fs::remove_dir_all(scratch.layer3_store()).expect("lose the store");
+    drain(&scratch);
+    assert_eq!(jsonl(), before);
+    assert_eq!(session_ids(&scratch), listed);
+    let copy = scratch.layer3_store().join(PROJECT).join(format!("{}.jsonl", RECORDED[1]));
+    assert_eq!(fs::read(copy).ok(), Some(gone));
+    assert_verified(&scratch);
+}
+
+#[test]
+fn a_file_deleted_from_layer3s_store_comes_back_with_the_next_save() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    fs::remove_file(scratch.layer3_store().join(PROJECT).join(format!("{INTERACTIVE}.jsonl"))).expect("delete a copy");
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_from_the_store() {
+    let scratch = Scratch::new();
+    let laid_out = transcripts::lay_out_recorded(&scratch);
+    scratch.layer1(&["sweep", "--quiet"]).output().ok();
+    drain(&scratch);
+    let before = sessions(&scratch);
+    for (what, content) in [("damaged", Some("this is not a database")), ("lost", None)] {
+        for suffix in ["-wal", "-shm"] {
+            // They are there only while a connection was not closed in order.
+            let _ = fs::remove_file(scratch.layer3_store().join(format!("sessions.db{suffix}")));
+        }
+        match content {
+            Some(content) => fs::write(scratch.index(), content).expect("damage the index"),
+            None => fs::remove_file(scratch.index()).expect("lose the index"),
+        }
+        let transcript = &laid_out[3];
+        chain_delivered(&scratch, &transcripts::session_end(transcript));
+        assert_eq!(sessions(&scratch).len(), before.len(), "{what}");
+        assert_eq!(crate::product::found_in(&scratch, "hello interactive"), [INTERACTIVE], "{what}");
+    }
+}
+
+#[test]
+fn an_absent_transcript_settles_its_job() {
+    let scratch = Scratch::new();
+    let absent = scratch.transcript(INTERACTIVE);
+    chain(&scratch, &transcripts::event("SessionEnd", &absent, json!({"reason": "other"}))).unworried();
+    await_delivered(&scratch);
+}

@@ -1,0 +1,286 @@
+//! Layer 3 over MCP: the six tools, both protocol eras, and what a model must not be able to do.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use insta::assert_json_snapshot;
+use serde_json::{Value, json};
+use tests::mcp::Client;
+use tests::run::Run;
+use tests::scratch::{PROJECT, Scratch};
+use tests::stores::{assert_equals_source, assert_saved_twice};
+use tests::transcripts::{self, INTERACTIVE, SUBAGENT};
+use tests::tree;
+
+use crate::product::{assert_verified, await_delivered, chain, found_in, session_ids};
+
+const TOOLS: [&str; 6] =
+    ["backup_create", "session_get_context", "session_list", "session_save", "session_search", "session_verify"];
+
+fn save_arguments(id: &str, path: impl AsRef<Path>) -> Value {
+    json!({"session_id": id, "transcript_path": path.as_ref(), "cwd": "/home/dev/proj", "trigger": "session-end"})
+}
+
+#[test]
+fn the_tool_list_is_as_recorded() {
+    let scratch = Scratch::new();
+    let (mut client, _) = Client::initialized(&scratch, &[]);
+    let answer = client.request("tools/list", json!({}));
+    let mut tools = answer["result"]["tools"].as_array().expect("a list of tools").clone();
+    tools.sort_by_key(|tool| tool["name"].to_string());
+    let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap_or("")).collect();
+    assert_eq!(names, TOOLS);
+    assert_json_snapshot!(tools);
+    assert!(client.end().success());
+}
+
+#[test]
+fn the_server_says_who_it_is_in_both_eras() {
+    let scratch = Scratch::new();
+    let (client, answer) = Client::initialized(&scratch, &[]);
+    assert_eq!(answer["result"]["serverInfo"]["name"], "session-manager");
+    assert_eq!(answer["result"]["protocolVersion"], tests::mcp::PROTOCOL);
+    assert!(client.end().success());
+
+    let mut client = Client::start(&scratch, &[]);
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "tests", "version": "0"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let answer = client.request("server/discover", json!({"_meta": meta}));
+    assert_eq!(
+        answer["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "session-manager",
+        "{answer:#}"
+    );
+    let versions = answer["result"]["supportedVersions"].to_string();
+    assert!(versions.contains("2026-07-28"), "{answer:#}");
+    let answer = client.request("tools/list", json!({"_meta": meta}));
+    assert_eq!(answer["result"]["tools"].as_array().map(Vec::len), Some(TOOLS.len()), "{answer:#}");
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let arguments = save_arguments(INTERACTIVE, &transcript);
+    let answer = client.request("tools/call", json!({"name": "session_save", "arguments": arguments, "_meta": meta}));
+    assert_eq!(answer["result"]["structuredContent"]["session_id"], INTERACTIVE, "{answer:#}");
+    assert!(client.end().success());
+    assert_equals_source(&scratch.layer3_store(), PROJECT, &transcript);
+}
+
+#[test]
+fn an_honest_save_gives_a_receipt_for_every_file() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, SUBAGENT);
+    let (mut client, _) = Client::initialized(&scratch, &[]);
+    let receipt = client.call("session_save", save_arguments(SUBAGENT, &transcript)).expect("an honest save");
+    assert_eq!(receipt["session_id"], SUBAGENT);
+    assert_eq!(receipt["project"], PROJECT);
+    assert_eq!(receipt["trigger"], "session-end");
+    assert!(receipt["messages_indexed"].as_u64().is_some_and(|messages| messages > 0), "{receipt:#}");
+    let files = receipt["files"].as_array().expect("files");
+    assert_eq!(files.len(), 3, "without `expected` everything stored is listed: {receipt:#}");
+    for file in files {
+        let stored = fs::read(scratch.layer3_store().join(PROJECT).join(file["path"].as_str().expect("a path")));
+        let stored = stored.expect("read a stored file");
+        assert_eq!(file["bytes"], stored.len(), "{file}");
+        assert_eq!(file["blake3"], blake3(&stored), "{file}");
+        assert_eq!(file["generation"], 0, "{file}");
+        assert_eq!(file["covered"], true, "{file}");
+    }
+    let bytes = fs::metadata(&transcript).expect("look at the transcript").len();
+    let line = format!("[session-save] ✅ JSONL backed up ({bytes} bytes) - trigger: session-end");
+    assert!(scratch.log(3).contains(&line), "{}", scratch.log(3));
+
+    // What layer 1 claims and layer 3 cannot confirm is not covered.
+    let claim =
+        |path: &str, bytes: u64, blake3: &str| json!({"path": path, "generation": 0, "bytes": bytes, "blake3": blake3});
+    let mut arguments = save_arguments(SUBAGENT, &transcript);
+    let zeros = "00".repeat(32);
+    let transcript_name = format!("{SUBAGENT}.jsonl");
+    let head = fs::read(&transcript).expect("read the transcript")[..100].to_vec();
+    arguments["expected"] = json!([
+        claim(&transcript_name, 100, &blake3(&head)),
+        claim(&transcript_name, 100, &zeros),
+        claim(&transcript_name, bytes + 1, &zeros),
+        claim(&format!("{SUBAGENT}/absent.txt"), 5, &zeros),
+    ]);
+    let receipt = client.call("session_save", arguments).expect("a save with claims");
+    let covered: Vec<_> =
+        receipt["files"].as_array().expect("files").iter().map(|file| file["covered"].clone()).collect();
+    assert_eq!(covered, [json!(true), json!(false), json!(false), json!(false)], "{receipt:#}");
+    assert!(client.end().success());
+}
+
+fn blake3(bytes: &[u8]) -> String {
+    ::blake3::hash(bytes).to_hex().to_string()
+}
+
+#[test]
+fn only_a_sessions_own_transcript_can_be_saved() {
+    let scratch = Scratch::new();
+    let other = transcripts::lay_out(&scratch, INTERACTIVE);
+    let slug = scratch.slug_dir();
+    let id = transcripts::made_id(1);
+    let file = |name: &str| slug.join(format!("{name}.jsonl"));
+    let (link, pipe, directory) = (transcripts::made_id(2), transcripts::made_id(3), transcripts::made_id(4));
+    symlink("/etc/passwd", file(&link)).expect("make a symlink");
+    Run::new("/usr/bin/mkfifo").arg(file(&pipe)).output().ok();
+    fs::create_dir(file(&directory)).expect("make a directory");
+    let outside = scratch.home().join("outside");
+    transcripts::append(&outside.join(format!("{id}.jsonl")), transcripts::prompt_line(&id, 1, "secret"));
+    symlink(&outside, slug.parent().expect("projects").join("-linked")).expect("make a symlink");
+    let dotted = slug.join("../../../outside").join(format!("{id}.jsonl"));
+    let deeper = slug.join("deeper").join(format!("{id}.jsonl"));
+    transcripts::append(&deeper, "{}\n");
+
+    let (mut client, _) = Client::initialized(&scratch, &[]);
+    for (what, id, path) in [
+        ("any file", &id, Path::new("/etc/passwd").to_owned()),
+        ("a symlink to it", &link, file(&link)),
+        ("a FIFO", &pipe, file(&pipe)),
+        ("a directory", &directory, file(&directory)),
+        ("another session's file", &id, other.clone()),
+        ("a file outside", &id, outside.join(format!("{id}.jsonl"))),
+        ("a file through a symlinked folder", &id, slug.with_file_name("-linked").join(format!("{id}.jsonl"))),
+        ("a file through ..", &id, dotted),
+        ("a file too deep", &id, deeper),
+        ("a relative path", &id, Path::new("proj").join(format!("{id}.jsonl"))),
+        ("an id that is a path", &"../../x".to_owned(), slug.join("../../x.jsonl")),
+        ("an id that is a generation", &"x.gen-0001".to_owned(), slug.join("x.gen-0001.jsonl")),
+        ("an empty id", &String::new(), slug.join(".jsonl")),
+    ] {
+        let refusal = client.call("session_save", save_arguments(id, &path));
+        let message = refusal.expect_err(&format!("{what} is refused"));
+        assert!(message.len() > 20, "{what}: {message}");
+        assert_eq!(tree::session_files(&scratch.layer3_store()), [""; 0], "{what}");
+    }
+    // The projects' folder must hold no name that leads out of the store either.
+    let mut arguments = save_arguments(INTERACTIVE, &other);
+    arguments["project"] = json!("../../outside");
+    client.call("session_save", arguments).expect_err("a project that is a path is refused");
+    assert_eq!(tree::session_files(&scratch.layer3_store()), [""; 0]);
+
+    client.call("session_save", save_arguments(INTERACTIVE, &other)).expect("an honest save");
+    assert!(client.end().success());
+    assert_equals_source(&scratch.layer3_store(), PROJECT, &other);
+    assert_eq!(session_ids(&scratch), [INTERACTIVE]);
+    assert_eq!(found_in(&scratch, "secret"), [""; 0]);
+}
+
+#[test]
+fn an_absent_or_empty_transcript_is_skipped() {
+    let scratch = Scratch::new();
+    let (mut client, _) = Client::initialized(&scratch, &[]);
+    let absent = scratch.transcript(INTERACTIVE);
+    for _ in 0..2 {
+        let answer = client.call("session_save", save_arguments(INTERACTIVE, &absent)).expect("no failure");
+        assert_eq!(answer["skipped"], true, "{answer:#}");
+        assert!(answer["reason"].is_string(), "{answer:#}");
+        transcripts::append(&absent, "");
+    }
+    assert!(client.end().success());
+    assert_eq!(tree::session_files(&scratch.layer3_store()), [""; 0]);
+}
+
+#[test]
+fn a_symlinked_configuration_directory_works() {
+    let scratch = Scratch::new();
+    let real = scratch.beside("dotfiles/claude");
+    fs::create_dir_all(&real).expect("make a directory");
+    symlink(&real, scratch.claude_dir()).expect("make a symlink");
+    let transcript = transcripts::lay_out(&scratch, SUBAGENT);
+    chain(&scratch, &transcripts::session_end(&transcript)).unworried();
+    await_delivered(&scratch);
+    assert_saved_twice(&scratch, &transcript);
+    // Claude Code may name it by its real path as well.
+    let by_real_path = real.join(transcript.strip_prefix(scratch.claude_dir()).expect("below it"));
+    transcripts::append(&transcript, transcripts::prompt_line(SUBAGENT, 9, "by another path"));
+    chain(&scratch, &transcripts::session_end(&by_real_path)).unworried();
+    await_delivered(&scratch);
+    assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
+}
+
+#[test]
+fn symlinked_stores_work() {
+    let scratch = Scratch::new();
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        let real = scratch.beside("disk").join(store.file_name().expect("a name"));
+        fs::create_dir_all(&real).expect("make a directory");
+        symlink(&real, &store).expect("make a symlink");
+    }
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    chain(&scratch, &transcripts::session_end(&transcript)).unworried();
+    await_delivered(&scratch);
+    assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
+}
+
+#[test]
+fn the_reading_tools_tell_what_was_saved() {
+    let scratch = Scratch::new();
+    transcripts::lay_out_recorded(&scratch);
+    let (mut client, _) = Client::initialized(&scratch, &[]);
+    client.call("backup_create", json!({})).expect("everything is saved");
+    let listed = client.call("session_list", json!({})).expect("a list");
+    assert_eq!(listed["sessions"].as_array().map(Vec::len), Some(transcripts::RECORDED.len()), "{listed:#}");
+    let hits = client.call("session_search", json!({"query": "hello interactive", "role": "user"})).expect("hits");
+    assert_eq!(hits["hits"][0]["session_id"], INTERACTIVE, "{hits:#}");
+    for field in ["snippet", "role"] {
+        assert!(hits["hits"][0][field].is_string(), "{field}: {hits:#}");
+    }
+    let context = client.call("session_get_context", json!({"session_id": INTERACTIVE, "last": 5})).expect("a context");
+    assert!(context.to_string().contains("hello interactive"), "{context:#}");
+    let few =
+        client.call("session_get_context", json!({"session_id": INTERACTIVE, "max_chars": 50})).expect("a context");
+    assert!(few.to_string().len() < 2000, "{few:#}");
+    let verified = client.call("session_verify", json!({})).expect("a verification");
+    assert_eq!(verified["findings"], json!([]), "{verified:#}");
+
+    let copy = scratch.layer3_store().join(PROJECT).join(format!("{INTERACTIVE}.jsonl"));
+    let mut bytes = fs::read(&copy).expect("read a copy");
+    bytes[20_000] ^= 0x40;
+    fs::write(&copy, bytes).expect("flip a bit");
+    let verified = client.call("session_verify", json!({"session_id": INTERACTIVE})).expect("a verification");
+    assert_eq!(verified["findings"].as_array().map(Vec::len), Some(1), "{verified:#}");
+    assert!(verified.to_string().contains("damaged"), "{verified:#}");
+    client.call("session_get_context", json!({"session_id": "nobody"})).expect_err("an unknown session");
+    assert!(client.end().success());
+    scratch.layer3(&["verify"]).output().exits(1);
+}
+
+#[test]
+fn only_json_rpc_comes_out_and_rubbish_does_not_end_the_server() {
+    let scratch = Scratch::new();
+    let input = [
+        "this is not JSON\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":\n",
+        "\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{\"protocolVersion\":\"2025-11-25\",\"capabilities\":{},\"clientInfo\":{\"name\":\"t\",\"version\":\"0\"}}}\n",
+        "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"no/such/method\"}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"tools/call\",\"params\":{\"name\":\"no_such_tool\",\"arguments\":{}}}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":4,\"method\":\"tools/list\"}\n",
+    ];
+    let outcome = scratch.layer3(&["serve"]).stdin(input.concat()).output().ok();
+    let answers: Vec<Value> =
+        outcome.text().lines().map(|line| serde_json::from_str(line).expect("a line of JSON-RPC")).collect();
+    for id in [1, 4] {
+        assert!(answers.iter().any(|answer| answer["id"] == id && answer["result"].is_object()), "{id}: {answers:#?}");
+    }
+    assert!(answers.iter().any(|answer| answer["id"] == 2 && answer["error"].is_object()), "{answers:#?}");
+}
+
+#[test]
+fn the_server_ends_at_a_signal_as_at_the_end_of_its_input() {
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let scratch = Scratch::new();
+        transcripts::lay_out_recorded(&scratch);
+        let (mut client, _) = Client::initialized(&scratch, &[]);
+        client.call("backup_create", json!({})).expect("everything is saved");
+        let server = tests::run::raw_pid(client.pid());
+        rustix::process::kill_process(server, signal).expect("the server runs");
+        let status = client.end();
+        assert!(status.success(), "{status}");
+        assert_eq!(session_ids(&scratch).len(), transcripts::RECORDED.len());
+    }
+}
