@@ -284,7 +284,7 @@ impl Dir {
             lock_exclusively(&file, &path)?;
             let (ours, named) = (stat_of(&file, &path)?, self.stat(name)?);
             // The one who held the lock before may have renamed or removed the file in the meantime.
-            if !named.is_some_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)) {
+            if named.is_none_or(|named| (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino)) {
                 continue;
             }
             if ours.st_size != 0 {

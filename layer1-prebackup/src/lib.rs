@@ -6,12 +6,18 @@
 //! fault sweep in `tests/` hold it to that.
 
 pub mod archive;
+pub mod cli;
 pub mod durable;
 pub mod event;
+pub mod hook;
+pub mod inspect;
+mod lag;
 pub mod log;
 pub mod names;
+mod notice;
 pub mod places;
 pub mod source;
+pub mod sweep;
 mod syscall;
 
 pub use blake3::Hash;

@@ -47,6 +47,8 @@ pub struct Identity {
 
 impl Identity {
     /// From a file's status.
+    // The types of these fields differ between platforms; on some of them the casts do nothing.
+    #[allow(clippy::unnecessary_cast)]
     pub fn of(stat: &rustix::fs::Stat) -> Identity {
         let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Identity {

@@ -1,5 +1,8 @@
 //! The archive's promises on real files: deltas, generations, identity, repair after a crash.
 
+// A test plays the part of Claude Code, of a user and of a failing disk.
+#![allow(clippy::disallowed_methods)]
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

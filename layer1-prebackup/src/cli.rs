@@ -1,0 +1,135 @@
+//! The command line of layer 1, and the only place of it that reads the environment.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::hook::{self, HookConfig};
+use crate::inspect::{self, InspectError};
+use crate::places::{PlaceFlags, Places};
+use crate::sweep::{self, SweepConfig, SweepReport};
+
+/// Layer 1 of Threefold: a durable copy of a Claude Code conversation, before anything else.
+///
+/// Without a command it is a hook: it reads an event from stdin, copies the conversation that the
+/// event names, passes the event on to stdout, and exits 0 whatever happens.
+#[derive(Debug, Parser)]
+#[command(name = "layer1-prebackup", version)]
+struct Args {
+    #[command(flatten)]
+    places: PlaceFlags,
+    /// Pass nothing on and print nothing, except one message to the user when a copy fails
+    #[arg(long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Copy every conversation whose file changed since its copy
+    Sweep {
+        /// Compare all contents, whether the files changed or not
+        #[arg(long)]
+        all: bool,
+    },
+    /// Say what is stored and what is not
+    Status {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read and hash everything again; exit 1 when anything is wrong
+    Verify {
+        /// Session ids or unique prefixes; all sessions if none is given
+        session: Vec<String>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the generations of a session with size, time and hash
+    History {
+        /// Session id or unique prefix
+        session: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Parses `args` (the program's name first) and runs. Exit codes: 0 done, 1 refused or failed.
+/// Never 2, which would block Claude Code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // Nobody is left to tell if the streams are gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+        }
+    };
+    let places = match Places::resolve(&args.places, &|name| std::env::var_os(name)) {
+        Ok(places) => places,
+        Err(error) => return fail(&format!("failed to {error}")),
+    };
+    let Some(command) = args.command else {
+        let config = HookConfig { store: places.layer1_store, quiet: args.quiet, temp_dir: std::env::temp_dir() };
+        // A hook's stderr holds one line a failure; the words of a panic go into that line.
+        std::panic::set_hook(Box::new(|_| {}));
+        let ran = std::panic::catch_unwind(|| hook::run(&config, io::stdin(), io::stdout(), io::stderr()));
+        if ran.is_err() {
+            fail("failed to run the hook: an internal error; please report it");
+        }
+        return ExitCode::SUCCESS;
+    };
+    let mut out = io::stdout().lock();
+    match run_command(command, &places, args.quiet, &mut out) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(InspectError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("failed to {error}")),
+    }
+}
+
+fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Write) -> Result<bool, InspectError> {
+    let store: &Path = &places.layer1_store;
+    match command {
+        Command::Sweep { all } => {
+            let config = SweepConfig { store: store.to_owned(), projects: places.projects(), all, progress: !quiet };
+            let report = sweep::run(&config)?;
+            report_sweep(&report, quiet, out)?;
+            Ok(report.failures.is_empty())
+        }
+        Command::Status { json } => inspect::status(store, &places.projects(), json, out).map(|()| true),
+        Command::Verify { session, json } => inspect::verify(store, &session, json, out),
+        Command::History { session, json } => inspect::history(store, &session, json, out).map(|()| true),
+    }
+}
+
+fn report_sweep(report: &SweepReport, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
+    for failure in &report.failures {
+        // As in `main`.
+        let _ = writeln!(io::stderr(), "layer1-prebackup: warning: {failure}");
+    }
+    if quiet {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{} transcripts, {} copied, {} new bytes, {} new generations, {} failures",
+        report.seen,
+        report.copied,
+        report.bytes_added,
+        report.generations_begun,
+        report.failures.len()
+    )
+}
+
+fn fail(text: &str) -> ExitCode {
+    // As in `main`.
+    let _ = writeln!(io::stderr(), "layer1-prebackup: {text}");
+    ExitCode::from(1)
+}

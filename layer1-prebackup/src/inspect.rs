@@ -1,0 +1,225 @@
+//! `status`, `history` and `verify`: for debugging this layer alone. They write nothing.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::archive::{Archive, ArchiveError, Finding, Proof, SessionKey};
+use crate::names::FileName;
+use crate::source;
+
+/// An answer could not be given.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// The archive failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// No session has this id or prefix.
+    #[error("find session {0:?} in {1}: no id begins so; `layer1-prebackup status` counts what is there")]
+    NoSession(String, String),
+    /// Several sessions begin with this prefix.
+    #[error("choose session {0:?}: it could be {1}")]
+    Ambiguous(String, String),
+    /// The answer could not be written.
+    #[error("write the answer: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Sessions, bytes, generations, what is behind and what lost its source.
+pub fn status(store: &Path, projects: &Path, as_json: bool, out: &mut dyn Write) -> Result<(), InspectError> {
+    let status = gather_status(store, projects)?;
+    if as_json {
+        writeln!(out, "{status}")?;
+        return Ok(());
+    }
+    let number = |name: &str| status[name].as_u64().unwrap_or(0);
+    writeln!(out, "store        {} ({})", store.display(), status["store_id"].as_str().unwrap_or("not made yet"))?;
+    writeln!(out, "sessions     {}", number("sessions"))?;
+    writeln!(out, "contents     {} files, {} older generations", number("files"), number("generations"))?;
+    writeln!(out, "bytes        {}", number("bytes"))?;
+    let last = status["last_commit_ms"].as_u64();
+    writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
+    list_paths(out, "not copied yet or changed since", &status["behind"])?;
+    list_paths(out, "source gone", &status["source_gone"])?;
+    Ok(())
+}
+
+/// Every content of a session: generation, size, time, hash.
+pub fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn Write) -> Result<(), InspectError> {
+    let (archive, keys) = find(store, session)?;
+    let mut rows = Vec::new();
+    for key in &keys {
+        for file in archive.files(key)? {
+            rows.push(json!({
+                "project": key.project.as_str(),
+                "session_id": key.id.as_str(),
+                "path": file.path,
+                "generation": file.name.generation,
+                "bytes": file.bytes,
+                "committed_ms": file.committed_ms,
+                "blake3": file.blake3.to_hex().as_str(),
+                "proof": file.proof,
+            }));
+        }
+    }
+    if as_json {
+        writeln!(out, "{}", json!({ "history": rows }))?;
+        return Ok(());
+    }
+    writeln!(out, "{:>10}  {:>12}  {:<20}  {:<16}  path", "generation", "bytes", "committed", "blake3")?;
+    for row in &rows {
+        let generation = match row["generation"].as_u64() {
+            Some(0) => "newest".to_owned(),
+            n => n.unwrap_or(0).to_string(),
+        };
+        writeln!(
+            out,
+            "{generation:>10}  {:>12}  {:<20}  {:<16}  {}/{}",
+            row["bytes"].as_u64().unwrap_or(0),
+            time_text(row["committed_ms"].as_u64().unwrap_or(0)),
+            &row["blake3"].as_str().unwrap_or("")[..16],
+            row["project"].as_str().unwrap_or(""),
+            row["path"].as_str().unwrap_or(""),
+        )?;
+    }
+    Ok(())
+}
+
+/// Re-reads and re-hashes; true if all is well.
+pub fn verify(store: &Path, sessions: &[String], as_json: bool, out: &mut dyn Write) -> Result<bool, InspectError> {
+    let mut findings = Vec::new();
+    let mut contents = 0;
+    if sessions.is_empty()
+        && let Some(archive) = Archive::open(store)?
+    {
+        findings = archive.verify(None)?;
+        contents = count_contents(&archive, &archive.sessions()?)?;
+    }
+    for session in sessions {
+        let (archive, keys) = find(store, session)?;
+        contents += count_contents(&archive, &keys)?;
+        for key in &keys {
+            findings.extend(archive.verify(Some(key))?);
+        }
+    }
+    if as_json {
+        let rows: Vec<Value> = findings.iter().map(finding_json).collect();
+        writeln!(out, "{}", json!({ "files": contents, "findings": rows }))?;
+    } else {
+        for finding in &findings {
+            let key = &finding.key;
+            writeln!(out, "{}: {}/{}: {}", finding.kind.as_str(), key.project, finding.path, finding.detail)?;
+        }
+        writeln!(out, "{contents} files read, {} findings", findings.len())?;
+    }
+    Ok(findings.is_empty())
+}
+
+/// The sessions whose id is `session`, or begins with it if no other does.
+pub fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), InspectError> {
+    let none = || InspectError::NoSession(session.to_owned(), store.display().to_string());
+    let archive = Archive::open(store)?.ok_or_else(none)?;
+    let mut keys = archive.sessions()?;
+    keys.retain(|key| key.id.as_str().starts_with(session));
+    if keys.iter().any(|key| key.id.as_str() == session) {
+        keys.retain(|key| key.id.as_str() == session);
+    }
+    let mut ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    match ids.len() {
+        0 => Err(none()),
+        1 => Ok((archive, keys)),
+        _ => Err(InspectError::Ambiguous(session.to_owned(), ids.join(", "))),
+    }
+}
+
+fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
+    let archive = Archive::open(store)?;
+    let keys = match &archive {
+        Some(archive) => archive.sessions()?,
+        None => Vec::new(),
+    };
+    let (mut files, mut generations, mut bytes, mut unproven, mut last) = (0, 0, 0, 0, None);
+    let mut source_gone = Vec::new();
+    for (archive, key) in archive.iter().flat_map(|archive| keys.iter().map(move |key| (archive, key))) {
+        for file in archive.files(key)? {
+            files += 1;
+            bytes += file.bytes;
+            last = last.max(Some(file.committed_ms));
+            unproven += u64::from(file.proof == Proof::Unproven);
+            generations += u64::from(file.name.generation > 0 && file.name.file == FileName::Transcript);
+        }
+        if let Some(source) = archive.source_of(key)?
+            && source::open_regular(&source).is_ok_and(|opened| opened.is_none())
+        {
+            source_gone.push(json!({
+                "project": key.project.as_str(),
+                "session_id": key.id.as_str(),
+                "transcript": source.display().to_string(),
+            }));
+        }
+    }
+    let mut behind = Vec::new();
+    for transcript in source::transcripts(projects).map_err(ArchiveError::from)? {
+        let is_behind = match &archive {
+            Some(archive) => archive.is_behind(&transcript.id, &transcript.path)?,
+            None => transcript.bytes > 0,
+        };
+        if is_behind {
+            behind.push(json!({
+                "session_id": transcript.id.as_str(),
+                "transcript": transcript.path.display().to_string(),
+            }));
+        }
+    }
+    Ok(json!({
+        "store": store.display().to_string(),
+        "store_id": archive.as_ref().map(Archive::store_id),
+        "sessions": keys.len(),
+        "files": files,
+        "generations": generations,
+        "bytes": bytes,
+        "unproven": unproven,
+        "last_commit_ms": last,
+        "behind": behind,
+        "source_gone": source_gone,
+    }))
+}
+
+fn count_contents(archive: &Archive, keys: &[SessionKey]) -> Result<usize, ArchiveError> {
+    keys.iter().try_fold(0, |sum, key| Ok(sum + archive.files(key)?.len()))
+}
+
+fn list_paths(out: &mut dyn Write, title: &str, rows: &Value) -> io::Result<()> {
+    let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
+    writeln!(out, "{title}: {}", if rows.is_empty() { "none".to_owned() } else { rows.len().to_string() })?;
+    for row in rows.iter().take(20) {
+        writeln!(out, "  {}", printable(row["transcript"].as_str().unwrap_or("")))?;
+    }
+    if rows.len() > 20 {
+        writeln!(out, "  … and {} more (--json lists all)", rows.len() - 20)?;
+    }
+    Ok(())
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "kind": finding.kind.as_str(),
+        "project": finding.key.project.as_str(),
+        "session_id": finding.key.id.as_str(),
+        "path": finding.path,
+        "detail": finding.detail,
+    })
+}
+
+/// A path that another program chose, without what would steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn time_text(ms: u64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}
