@@ -280,3 +280,42 @@ impl Outcome {
         serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("stdout is not JSON ({error}): {self:#?}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_and_exit_code_are_captured() {
+        let run = Run::new("/bin/sh").args(["-c", "cat; echo bad >&2; exit 3"]).stdin("good");
+        let outcome = run.output().exits(3);
+        assert_eq!((outcome.text().as_str(), outcome.stderr.as_str()), ("good", "bad\n"));
+    }
+
+    #[test]
+    fn a_run_past_its_limit_is_killed_with_its_group() {
+        let run = Run::new("/bin/sh").args(["-c", "sleep 60 & echo $!; wait"]).limit(Duration::from_millis(300));
+        let outcome = run.output();
+        assert!(outcome.timed_out && outcome.signal == Some(9), "{outcome:?}");
+        let sleeper: u32 = outcome.text().trim().parse().expect("a process id");
+        let gone = || crate::processes::all().iter().all(|process| process.pid != sleeper || process.state == 'Z');
+        crate::waiting::await_until("the end of the sleeper", Duration::from_secs(5), gone);
+    }
+
+    #[test]
+    fn an_output_that_is_held_open_counts_as_not_ended() {
+        let run = Run::new("/bin/sh").args(["-c", "sleep 60 & exit 0"]).limit(Duration::from_millis(300));
+        let running = run.spawn();
+        let group = running.pid();
+        let outcome = running.wait();
+        assert!(outcome.timed_out && outcome.code == Some(0), "{outcome:?}");
+        let _ = kill_process_group(raw_pid(group), Signal::KILL); // The sleeper.
+    }
+
+    #[test]
+    fn input_can_be_held_open() {
+        let run = Run::new("/bin/sh").args(["-c", "read line; echo \"$line\"; read more"]).stdin_held_open("one\n");
+        let outcome = run.limit(Duration::from_millis(300)).output();
+        assert!(outcome.timed_out && outcome.text() == "one\n", "{outcome:?}");
+    }
+}

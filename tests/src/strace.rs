@@ -107,3 +107,25 @@ pub fn bytes_written_below(lines: &[String], dir: &Path) -> u64 {
 
 /// The calls that put bytes into a file.
 pub const WRITES: [&str; 7] = ["write", "pwrite64", "writev", "pwritev", "pwritev2", "copy_file_range", "sendfile"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_bytes_are_summed_by_path() {
+        let lines = [
+            r#"7 write(3</s/proj/a.jsonl>, "x"..., 100) = 100"#,
+            r#"7 pwrite64(3</s/proj/a.jsonl>, "x", 50, 100) = 20"#,
+            r#"7 write(1</elsewhere/file>, "x", 1000) = 1000"#,
+            r#"7 read(3</s/proj/a.jsonl>, "x", 1000) = 1000"#,
+            r#"7 write(4</s/b>, "x", 5 <unfinished ...>"#,
+            r#"8 write(5</elsewhere/c>, "x", 300 <unfinished ...>"#,
+            r#"8 <... write resumed>) = 300"#,
+            r#"7 <... write resumed>) = 5"#,
+            r#"7 write(3</s/full>, "x", 9) = -1 ENOSPC (No space left on device)"#,
+        ];
+        let lines: Vec<String> = lines.iter().map(|line| line.to_string()).collect();
+        assert_eq!(bytes_written_below(&lines, Path::new("/s")), 125);
+    }
+}
