@@ -1,0 +1,587 @@
+//! The command line: what was typed, what it means, and what comes out. The only place of this
+//! crate that reads the environment.
+//!
+//! 0: done. 1: refused, failed, or typed wrongly. Never 2, which would block Claude Code.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use layer1_prebackup::event::{Event, read_event};
+use layer1_prebackup::names::{ProjectName, SessionId};
+use layer1_prebackup::places::{PlaceFlags, Places, claude_dir_of_transcript};
+use serde_json::json;
+
+use crate::error::{Error, chain};
+use crate::import::{self, Summary};
+use crate::list::{self, Listing};
+use crate::rebuild;
+use crate::render::{self, COLUMNS_DEFAULT, COLUMNS_MIN, Style, Terminal, one_line};
+use crate::restore::{self, Restored};
+use crate::roots::{RootKind, Roots};
+use crate::save::{self, Answer, Journal, Request};
+use crate::search::{self, Search};
+use crate::serve;
+use crate::session;
+use crate::show::{self, Window};
+use crate::snippet::Marks;
+use crate::status::{self, Status};
+use crate::time::parse_rfc3339_ms;
+use crate::verify::{self, Report};
+
+/// How long `save` waits for an event on stdin.
+const EVENT_WAIT: Duration = Duration::from_secs(8);
+/// Characters of a conversation that `show` prints unless told otherwise.
+const SHOW_CHARS_DEFAULT: usize = 1_000_000;
+/// Marks of matched words on a colour terminal: characters that no text has, painted later.
+const MARKS_COLOUR: (&str, &str) = ("\u{e000}", "\u{e001}");
+
+/// Layer 3 of Threefold: every Claude Code conversation, verified, searchable and restorable
+#[derive(Debug, Parser)]
+#[command(name = "layer3-indexer", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    places: PlaceFlags,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Be the MCP server `session-manager` on stdin and stdout
+    Serve {
+        /// Another directory whose project folders may hold transcripts to save
+        #[arg(long = "allow-root", value_name = "DIR")]
+        allow_roots: Vec<PathBuf>,
+    },
+    /// Save one session: a verified copy, its metadata, its rows in the index
+    Save(SaveArgs),
+    /// Save everything that Claude Code and layer 1 have
+    Import,
+    /// Search all that was said
+    Search(SearchArgs),
+    /// List saved sessions, newest first
+    List(ListArgs),
+    /// Print a conversation
+    Show(ShowArgs),
+    /// Put a conversation back where Claude Code finds it
+    Restore(RestoreArgs),
+    /// Re-read and re-hash every stored file
+    Verify {
+        /// Only this session: its id or a unique beginning of it
+        session: Option<String>,
+    },
+    /// Make the index again from the store
+    Rebuild,
+    /// Tell how things stand
+    Status,
+}
+
+#[derive(Debug, Args)]
+struct SaveArgs {
+    /// The transcript, ID.jsonl; without it a hook event is read from stdin
+    #[arg(long, value_name = "FILE")]
+    transcript: Option<PathBuf>,
+    /// The working directory of the session
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// What caused the save, for the log and the metadata
+    #[arg(long, value_name = "WORD")]
+    trigger: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Scope {
+    /// Only this project; by default the current directory's
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    project: Option<String>,
+    /// All projects
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, Args)]
+struct SearchArgs {
+    /// Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text
+    #[arg(required = true, allow_hyphen_values = true)]
+    query: Vec<String>,
+    #[command(flatten)]
+    scope: Scope,
+    /// Not before: a date, an RFC 3339 time, or an age such as 7d, 12h, 30m
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Not after
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
+    /// Only what this one said: user, assistant, tool, summary, system
+    #[arg(long)]
+    role: Option<String>,
+    /// Only messages on this git branch
+    #[arg(long)]
+    branch: Option<String>,
+    /// At most so many hits
+    #[arg(long, value_name = "N", default_value_t = search::LIMIT_DEFAULT)]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    scope: Scope,
+    /// Only with a message since: a date, an RFC 3339 time, or an age such as 7d
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// At most so many sessions
+    #[arg(long, value_name = "N", default_value_t = list::LIMIT_DEFAULT)]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// The session: its id or a unique beginning of it
+    session: String,
+    /// The part around this message: its uuid (or the beginning of it), or an RFC 3339 time
+    #[arg(long, value_name = "UUID|TIME")]
+    around: Option<String>,
+    /// Only the last N messages
+    #[arg(long, value_name = "N", conflicts_with = "around")]
+    last: Option<usize>,
+    /// At most about so many characters
+    #[arg(long, value_name = "N", default_value_t = SHOW_CHARS_DEFAULT)]
+    max_chars: usize,
+}
+
+#[derive(Debug, Args)]
+struct RestoreArgs {
+    /// The session: its id or a unique beginning of it
+    session: String,
+}
+
+/// Runs the program on its own arguments, environment and streams.
+pub fn main() -> ExitCode {
+    match run(std::env::args_os(), &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Printed) => ExitCode::FAILURE,
+        Err(Stop::Failed(error)) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(Stop::Failed(error)) => {
+            complain(&format!("layer3-indexer: failed to {}", chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why a run did not succeed.
+#[derive(Debug)]
+pub enum Stop {
+    /// The arguments were wrong; that was printed.
+    Printed,
+    /// Something failed.
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Stop {
+        Stop::Failed(error.into())
+    }
+}
+
+/// Runs one command; its answer goes to `out`, everything for people to stderr.
+pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Result<(), Stop> {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return print_usage(&error, out),
+    };
+    let places = Places::resolve(&cli.places, &|name| std::env::var_os(name)).map_err(Error::from)?;
+    let mut screen = Screen { out, terminal: terminal(), json: cli.json };
+    command(cli.command, places, &mut screen).map_err(Stop::Failed)
+}
+
+fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<(), Stop> {
+    if error.use_stderr() {
+        // clap writes to stderr; if that is closed there is nobody to tell.
+        let _ = error.print();
+        return Err(Stop::Printed);
+    }
+    write!(out, "{}", error.render()).and_then(|()| out.flush()).map_err(|e| Error::io("write to stdout", e))?;
+    Ok(())
+}
+
+fn command(command: Command, places: Places, screen: &mut Screen<'_>) -> Result<(), Error> {
+    match command {
+        Command::Serve { allow_roots } => {
+            let allowed = allow_roots.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+            serve::serve(places, &allowed)
+        }
+        Command::Save(args) => save_one(&places, &args, screen),
+        Command::Import => import_all(&places, screen),
+        Command::Search(args) => search_for(&places, args, screen),
+        Command::List(args) => list_sessions(&places, args, screen),
+        Command::Show(args) => show_session(&places, args, screen),
+        Command::Restore(args) => restore_session(&places, &args, screen),
+        Command::Verify { session } => verify_store(&places, session.as_deref(), screen),
+        Command::Rebuild => rebuild_index(&places, screen),
+        Command::Status => show_status(&places, screen),
+    }
+}
+
+/// Where answers go and what can be shown there.
+struct Screen<'a> {
+    out: &'a mut dyn Write,
+    terminal: Terminal,
+    json: bool,
+}
+
+impl Screen<'_> {
+    fn text(&mut self, text: &str) -> Result<(), Error> {
+        self.out
+            .write_all(text.as_bytes())
+            .and_then(|()| self.out.flush())
+            .map_err(|error| Error::io("write to stdout", error))
+    }
+
+    fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Error> {
+        let text = serde_json::to_string(value).map_err(|error| Error::io("write JSON", error.into()))?;
+        self.text(&(text + "\n"))
+    }
+}
+
+/// Colours for a terminal unless `NO_COLOR` is set; its width, or `COLUMNS`, or a default.
+fn terminal() -> Terminal {
+    let is_terminal = io::stdout().is_terminal();
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let size = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    let set = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let columns = if is_terminal { size().filter(|columns| *columns > 0).or_else(set) } else { set() };
+    Terminal {
+        columns: columns.unwrap_or(COLUMNS_DEFAULT).max(COLUMNS_MIN),
+        colour: is_terminal && !no_colour,
+        interactive: is_terminal,
+    }
+}
+
+/// A line for people. If nobody reads stderr, nothing is lost that the exit code does not say.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
+    std::path::absolute(&path).map_err(|error| Error::io(format!("resolve {}", path.display()), error))
+}
+
+/// The project that `search` and `list` look at, and how to say so.
+fn scope(scope: &Scope) -> Result<(Option<String>, String), Error> {
+    if scope.all {
+        return Ok((None, "in all projects".to_owned()));
+    }
+    let project = match &scope.project {
+        Some(project) => project.clone(),
+        None => {
+            let cwd = std::env::current_dir().map_err(|error| Error::io("find the current directory", error))?;
+            ProjectName::from_cwd(&cwd.to_string_lossy()).to_string()
+        }
+    };
+    let said = format!("in project {}", one_line(&project));
+    Ok((Some(project), said))
+}
+
+fn save_one(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let (id, transcript, root, event) = match &args.transcript {
+        Some(file) => {
+            let path = resolved(file)?;
+            (SessionId::of_transcript(&path)?, path, RootKind::Claude, Event::default())
+        }
+        None => {
+            let bytes = read_event(io::stdin(), EVENT_WAIT).map_err(|error| Error::io("read stdin", error))?;
+            let event = Event::parse(&bytes)?;
+            let id = SessionId::parse(&event.session_id)?;
+            let Some(path) = &event.transcript_path else {
+                return Err(layer1_prebackup::event::EventError::Field("transcript_path").into());
+            };
+            let allowed: Vec<PathBuf> =
+                claude_dir_of_transcript(path).map(|dir| dir.join("projects")).into_iter().collect();
+            let checked = Roots::resolve(places, &allowed).check(&id, path)?;
+            (id, checked.path, checked.root, event)
+        }
+    };
+    let of_event = (!event.kind.is_empty()).then(|| event.trigger());
+    let journal = Journal::new(places, true);
+    let trigger = args.trigger.clone().or(of_event);
+    let cwd = args.cwd.clone().or(event.cwd);
+    let request = Request {
+        id: &id,
+        transcript: &transcript,
+        root,
+        cwd: cwd.as_deref(),
+        trigger: trigger.as_deref(),
+        project: None,
+        expected: None,
+    };
+    let answer = save::save(places, &journal, &request, &|_| {})?;
+    if screen.json {
+        return screen.json(&answer);
+    }
+    match answer {
+        Answer::Skipped(skipped) => screen.text(&format!("Nothing to save: {}\n", one_line(&skipped.reason))),
+        Answer::Receipt(receipt) => {
+            let files = render::count(receipt.files.len() as u64, "file");
+            let messages = render::count(receipt.messages_indexed, "message");
+            screen.text(&format!("Saved {}/{}: {files}, {messages} indexed\n", receipt.project, receipt.session_id))
+        }
+    }
+}
+
+/// The file as typed, with the links above it resolved; a link as the last component is refused
+/// when it is opened.
+fn resolved(file: &Path) -> Result<PathBuf, Error> {
+    let path = absolute(file.to_owned())?;
+    let examine = |error| Error::io(format!("find the transcript {}", file.display()), error);
+    let meta = std::fs::symlink_metadata(&path).map_err(examine)?;
+    let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), meta.is_file()) else {
+        let why = "it must be a regular file named SESSION_ID.jsonl".to_owned();
+        return Err(Error::Argument { name: "--transcript", value: file.display().to_string(), why });
+    };
+    Ok(std::fs::canonicalize(parent).map_err(examine)?.join(name))
+}
+
+fn import_all(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let bar = progress_bar("{bar:30} {bytes}/{total_bytes} {msg} {eta}");
+    let journal = Journal::new(places, false);
+    let summary = import::import(places, &journal, &|at| {
+        bar.set_length(at.bytes_all);
+        bar.set_position(at.bytes_done);
+        bar.set_message(format!("{}/{} sessions", at.sessions_done, at.sessions_all));
+    });
+    bar.finish_and_clear();
+    report_import(&summary?, screen)
+}
+
+fn report_import(summary: &Summary, screen: &mut Screen<'_>) -> Result<(), Error> {
+    if screen.json {
+        screen.json(summary)?;
+    } else {
+        let mut line = format!(
+            "{}: {} saved, {} unchanged",
+            render::count(summary.sessions as u64, "session"),
+            summary.saved,
+            summary.unchanged
+        );
+        if summary.skipped > 0 {
+            line.push_str(&format!(", {} empty", summary.skipped));
+        }
+        if !summary.failed.is_empty() {
+            line.push_str(&format!(", {} failed", summary.failed.len()));
+        }
+        screen.text(&(line + "\n"))?;
+    }
+    for note in &summary.notes {
+        complain(&format!("layer3-indexer: note: {}", one_line(note)));
+    }
+    for failure in &summary.failed {
+        complain(&format!("layer3-indexer: {}: {}", failure.session_id, one_line(&failure.error)));
+    }
+    match summary.failed.len() {
+        0 => Ok(()),
+        failed => Err(Error::Some { doing: "save", failed, all: summary.sessions }),
+    }
+}
+
+/// A bar on stderr if somebody watches it, else nothing.
+fn progress_bar(template: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    // The templates are constants; one that does not parse shows the plain bar.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn search_for(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let (project, said) = scope(&args.scope)?;
+    let marks = if screen.terminal.colour && !screen.json {
+        Marks { start: MARKS_COLOUR.0.to_owned(), end: MARKS_COLOUR.1.to_owned() }
+    } else {
+        Marks::default()
+    };
+    let search = Search {
+        query: args.query.join(" "),
+        project,
+        since: args.since,
+        until: args.until,
+        role: args.role,
+        branch: args.branch,
+        limit: Some(args.limit),
+        marks,
+    };
+    let results = search::search(places, &search)?;
+    if screen.json {
+        return screen.json(&results);
+    }
+    let text = search::to_text(&results, &search.marks, &said, &screen.terminal);
+    let hint =
+        if results.hits.is_empty() && search.project.is_some() { "`--all` searches all projects.\n" } else { "" };
+    screen.text(&(text + hint))
+}
+
+fn list_sessions(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let (project, said) = scope(&args.scope)?;
+    let listing = Listing { project, since: args.since, limit: Some(args.limit) };
+    let (sessions, notes) = list::list(places, &listing)?;
+    if screen.json {
+        return screen.json(&json!({ "sessions": sessions, "notes": notes }));
+    }
+    let text = list::to_text(&sessions, &notes, &said, &screen.terminal);
+    let hint = if sessions.is_empty() && listing.project.is_some() { "`--all` lists all projects.\n" } else { "" };
+    screen.text(&(text + hint))
+}
+
+fn show_session(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let archive = rebuild::store(places)?;
+    let (archive, key) = session::find(&[&archive], &args.session)?;
+    let window = Window { around: args.around, last: args.last, max_chars: args.max_chars.max(1) };
+    let conversation = show::conversation(archive, &key, &window)?;
+    if screen.json {
+        return screen.json(&conversation);
+    }
+    let text = conversation.to_text(&screen.terminal);
+    screen.text(&text)
+}
+
+fn restore_session(places: &Places, args: &RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let restored = restore::plan(places, &args.session)?.carry_out()?;
+    if screen.json {
+        screen.json(&json!({ "restored": restored }))?;
+    } else {
+        screen.text(&restored_text(&restored, &screen.terminal))?;
+    }
+    for note in &restored.notes {
+        complain(&format!("layer3-indexer: note: {}", one_line(note)));
+    }
+    for problem in &restored.problems {
+        complain(&format!("layer3-indexer: {}", one_line(problem)));
+    }
+    match restored.problems.len() {
+        0 => Ok(()),
+        failed => {
+            let all = restored.files_written + restored.files_in_place + failed;
+            Err(Error::Some { doing: "restore all files of the session, left out", failed, all })
+        }
+    }
+}
+
+fn restored_text(restored: &Restored, terminal: &Terminal) -> String {
+    let path = one_line(&restored.path);
+    let what = if restored.files_written == 0 {
+        format!("Nothing to do: {path} is there already, with the same content")
+    } else {
+        let size = render::size(restored.bytes);
+        let files = render::count(restored.files_written as u64, "file");
+        format!("Restored {path} ({size}, {files} written)")
+    };
+    format!("{what}\n{}\n", terminal.paint(Style::Bold, &restored.command))
+}
+
+fn verify_store(places: &Places, session: Option<&str>, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let report = verify::verify(places, session)?;
+    if screen.json {
+        screen.json(&report)?;
+    } else {
+        screen.text(&report_text(&report, &screen.terminal))?;
+    }
+    match report.findings.len() {
+        0 => Ok(()),
+        findings => Err(Error::Findings { findings }),
+    }
+}
+
+fn report_text(report: &Report, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let kind = terminal.paint(Style::Red, &finding.kind);
+        let path = format!("{}/{}", one_line(&finding.project), one_line(&finding.path));
+        text.push_str(&format!("{kind}  {path}: {}\n", one_line(&finding.detail)));
+    }
+    let sessions = render::count(report.sessions as u64, "session");
+    if report.ok {
+        text.push_str(&terminal.paint(Style::Green, &format!("All is well: {sessions} read and compared")));
+        text.push('\n');
+    }
+    text
+}
+
+fn rebuild_index(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let bar = progress_bar("{bar:30} {pos}/{len} sessions {eta}");
+    let rebuilt = rebuild::rebuild(places, &|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let rebuilt = rebuilt?;
+    if screen.json {
+        screen.json(&rebuilt)?;
+    } else {
+        let sessions = render::count(rebuilt.sessions, "session");
+        let messages = render::count(rebuilt.messages, "message");
+        screen.text(&format!("Index made again: {sessions}, {messages}\n"))?;
+    }
+    for failure in &rebuilt.failed {
+        complain(&format!("layer3-indexer: {}", one_line(failure)));
+    }
+    match rebuilt.failed.len() {
+        0 => Ok(()),
+        failed => Err(Error::Some { doing: "index", failed, all: rebuilt.sessions as usize + failed }),
+    }
+}
+
+fn show_status(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let status = status::status(places)?;
+    if screen.json {
+        screen.json(&status)
+    } else {
+        screen.text(&status_text(&status, SystemTime::now(), &screen.terminal))
+    }
+}
+
+fn status_text(status: &Status, now: SystemTime, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        text.push_str(&format!("{}  {}\n", terminal.paint(Style::Bold, &render::left(name, 9)), one_line(&value)));
+    };
+    let id = status.store_id.as_deref().map_or("nothing was saved yet".to_owned(), |id| format!("id {id}"));
+    line("store", format!("{} ({id})", status.store.display()));
+    let sessions = render::count(status.sessions, "session");
+    line("stored", format!("{sessions}, {}, {}", render::count(status.files, "file"), render::size(status.bytes)));
+    let last = status.last_save.as_deref().and_then(parse_rfc3339_ms).and_then(|ms| u64::try_from(ms).ok());
+    let last = last.map(|ms| render::ago(now, SystemTime::UNIX_EPOCH + Duration::from_millis(ms)));
+    line("last save", last.unwrap_or("never".to_owned()));
+    let index = &status.index;
+    let messages = render::count(index.messages, "message");
+    let detail = index.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+    line(
+        "index",
+        format!("{}, {messages}, {} ({}){detail}", index.state, render::size(index.bytes), index.path.display()),
+    );
+    let behind = render::count(status.not_yet_saved.len() as u64, "transcript");
+    line(
+        "not saved",
+        if status.not_yet_saved.is_empty() {
+            "nothing".to_owned()
+        } else {
+            format!("{behind}; `layer3-indexer import` saves them")
+        },
+    );
+    for not_saved in &status.not_yet_saved {
+        line("", format!("{} ({})", not_saved.path.display(), render::size(not_saved.bytes)));
+    }
+    text
+}

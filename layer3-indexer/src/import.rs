@@ -1,0 +1,273 @@
+//! Saving many sessions: everything that exists (`import`), or what changed since (`backup_create`).
+//!
+//! One failing session does not stop the others. What did not change is not touched, so a second
+//! import changes nothing.
+
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
+use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
+use layer1_prebackup::places::Places;
+use layer1_prebackup::source::{self, FoundTranscript};
+use rmcp::schemars;
+use serde::Serialize;
+
+use crate::error::{Error, chain};
+use crate::rebuild;
+use crate::record::{self, TornLine};
+use crate::roots::RootKind;
+use crate::save::{self, Answer, Journal, Request};
+
+/// How much of a transcript is read to find its first working directory.
+const CWD_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// What saving many sessions did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct Summary {
+    /// Sessions looked at.
+    pub sessions: usize,
+    /// Sessions saved now.
+    pub saved: usize,
+    /// Sessions whose copy was up to date.
+    pub unchanged: usize,
+    /// Transcripts without content: nothing to save.
+    pub skipped: usize,
+    /// Sessions that could not be saved or only in part.
+    pub failed: Vec<Failure>,
+    /// What the user should know, in plain words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A session that could not be saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct Failure {
+    /// The session.
+    pub session_id: String,
+    /// Why.
+    pub error: String,
+}
+
+/// How far saving many sessions has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the sessions done, and of the present one.
+    pub bytes_done: u64,
+    /// Bytes of all.
+    pub bytes_all: u64,
+    /// Sessions done.
+    pub sessions_done: usize,
+    /// All of them.
+    pub sessions_all: usize,
+}
+
+/// Saves every transcript under `projects/` that is not saved yet, and everything in layer 1's
+/// store that layer 3 lacks.
+pub fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Error> {
+    let mut run = Run::new(places, journal, "import", progress)?;
+    let sources = source::transcripts(&places.projects())?;
+    let layer1 = Archive::open(&places.layer1_store)?;
+    let kept = layer1.as_ref().map_or(Ok(Vec::new()), kept_sessions)?;
+    run.expect(sources.iter().map(|found| found.bytes).chain(kept.iter().map(|kept| kept.bytes)));
+    let mut seen: Vec<SessionId> = Vec::new();
+    for found in &sources {
+        run.source(found);
+        seen.push(found.id.clone());
+    }
+    seen.sort();
+    for kept in &kept {
+        run.kept(kept, seen.binary_search(&kept.key.id).is_ok());
+    }
+    run.finish()
+}
+
+/// Saves the transcripts under `projects/` that changed since their copy; only those of a
+/// project, if one is named.
+pub fn backup(
+    places: &Places,
+    journal: &Journal,
+    project: Option<&ProjectName>,
+    progress: &dyn Fn(Progress),
+) -> Result<Summary, Error> {
+    let mut run = Run::new(places, journal, "backup-create", progress)?;
+    let mut sources = source::transcripts(&places.projects())?;
+    if let Some(project) = project {
+        sources.retain(|found| run.project_of(found).as_ref() == Some(project));
+    }
+    run.expect(sources.iter().map(|found| found.bytes));
+    for found in &sources {
+        run.source(found);
+    }
+    run.finish()
+}
+
+/// A session in layer 1's store.
+struct Kept {
+    key: SessionKey,
+    files: Vec<StoredFile>,
+    transcript: PathBuf,
+    bytes: u64,
+}
+
+fn kept_sessions(layer1: &Archive) -> Result<Vec<Kept>, ArchiveError> {
+    let kept = |key: SessionKey| {
+        let files = layer1.files(&key)?;
+        let transcript = layer1.path_of(&key, &StoredName::newest(FileName::Transcript));
+        Ok(Kept { bytes: files.iter().map(|file| file.bytes).sum(), transcript, files, key })
+    };
+    layer1.sessions()?.into_iter().map(kept).collect()
+}
+
+struct Run<'a> {
+    places: &'a Places,
+    journal: &'a Journal,
+    trigger: &'a str,
+    /// `None` until the first session is saved.
+    archive: Option<Archive>,
+    report: &'a dyn Fn(Progress),
+    at: Progress,
+    summary: Summary,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        places: &'a Places,
+        journal: &'a Journal,
+        trigger: &'a str,
+        report: &'a dyn Fn(Progress),
+    ) -> Result<Run<'a>, Error> {
+        let archive = Archive::open(&places.layer3_store)?;
+        let at = Progress { bytes_done: 0, bytes_all: 0, sessions_done: 0, sessions_all: 0 };
+        Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default() })
+    }
+
+    fn expect(&mut self, bytes: impl Iterator<Item = u64>) {
+        for bytes in bytes {
+            self.at.bytes_all += bytes;
+            self.at.sessions_all += 1;
+        }
+        (self.report)(self.at);
+    }
+
+    /// Saves one transcript of Claude Code's, if it changed.
+    fn source(&mut self, found: &FoundTranscript) {
+        self.summary.sessions += 1;
+        let behind = match &self.archive {
+            Some(archive) => archive.is_behind(&found.id, &found.path),
+            None => Ok(true),
+        };
+        match behind {
+            Ok(false) => self.summary.unchanged += 1,
+            Ok(true) => self.save(&found.id, &found.path, RootKind::Claude, found.bytes),
+            Err(error) => self.fail(&found.id, chain(&error)),
+        }
+        self.done(found.bytes);
+    }
+
+    /// Takes over from layer 1 what layer 3 lacks. `counted` if the session was met already.
+    fn kept(&mut self, kept: &Kept, counted: bool) {
+        self.summary.sessions += usize::from(!counted);
+        match self.lacks(kept) {
+            Ok(true) => self.save(&kept.key.id, &kept.transcript, RootKind::Layer1Store, kept.bytes),
+            Ok(false) => self.summary.unchanged += usize::from(!counted),
+            Err(error) => self.fail(&kept.key.id, chain(&error)),
+        }
+        self.done(kept.bytes);
+    }
+
+    /// Whether layer 3 lacks a content that layer 1 has. Records are compared first: reading
+    /// everything again at every import would be for nothing.
+    fn lacks(&self, kept: &Kept) -> Result<bool, ArchiveError> {
+        let Some(archive) = &self.archive else { return Ok(true) };
+        let mut held = Vec::new();
+        for key in archive.find(&kept.key.id)? {
+            held.push((archive.files(&key)?, key));
+        }
+        for file in &kept.files {
+            let same = |other: &StoredFile| {
+                other.name.file == file.name.file && other.bytes == file.bytes && other.blake3 == file.blake3
+            };
+            if held.iter().any(|(files, _)| files.iter().any(same)) {
+                continue;
+            }
+            let mut covered = false;
+            for (_, key) in &held {
+                covered = covered || archive.covers(key, &file.name.file, file.bytes, &file.blake3)?;
+            }
+            if !covered {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn save(&mut self, id: &SessionId, transcript: &Path, root: RootKind, bytes: u64) {
+        let request =
+            Request { id, transcript, root, cwd: None, trigger: Some(self.trigger), project: None, expected: None };
+        let at = self.at;
+        let progress = |done: u64| (self.report)(Progress { bytes_done: at.bytes_done + done.min(bytes), ..at });
+        match save::save(self.places, self.journal, &request, &progress) {
+            Ok(Answer::Receipt(receipt)) => {
+                self.summary.saved += 1;
+                if let Some(warning) = receipt.warning {
+                    self.fail(id, warning);
+                }
+            }
+            Ok(Answer::Skipped(_)) => self.summary.skipped += 1,
+            Err(error) => self.fail(id, chain(&error)),
+        }
+        if self.archive.is_none() {
+            // The first save made the store. If it cannot be opened, the next save will say so.
+            self.archive = Archive::open(&self.places.layer3_store).ok().flatten();
+        }
+    }
+
+    fn fail(&mut self, id: &SessionId, error: String) {
+        self.summary.failed.push(Failure { session_id: id.to_string(), error });
+    }
+
+    fn done(&mut self, bytes: u64) {
+        self.at.bytes_done += bytes;
+        self.at.sessions_done += 1;
+        (self.report)(self.at);
+    }
+
+    /// The project of a transcript: the stores' word, else its first working directory's.
+    fn project_of(&self, found: &FoundTranscript) -> Option<ProjectName> {
+        // A store that cannot be asked leaves the question to the transcript.
+        let known = self.archive.as_ref().and_then(|archive| archive.session_of(&found.id, &found.path).ok().flatten());
+        match known {
+            Some(key) => Some(key.project),
+            None => first_cwd(&found.path).map(|cwd| ProjectName::from_cwd(&cwd)),
+        }
+    }
+
+    /// Sessions that were stored while the index was away are indexed now. The copies are made, so
+    /// an index that fails is a note.
+    fn finish(mut self) -> Result<Summary, Error> {
+        if let Some(archive) = Archive::open(&self.places.layer3_store)? {
+            let mut notes = Vec::new();
+            if let Err(error) = rebuild::ready(self.places, &archive, &mut notes) {
+                notes.push(format!("stored but not indexed: {}", chain(&error)));
+            }
+            self.summary.notes = notes;
+        }
+        Ok(self.summary)
+    }
+}
+
+/// The first working directory in a transcript; `None` if its beginning names none or cannot be read.
+fn first_cwd(transcript: &Path) -> Option<String> {
+    let file = source::open_regular(transcript).ok().flatten()?;
+    let mut first = None;
+    record::read_records(file.take(CWD_BYTES_MAX), 0, TornLine::Final, &mut |located| {
+        first = located.record.cwd.as_deref().map(str::to_owned);
+        if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .ok()?;
+    first
+}

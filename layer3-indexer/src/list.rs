@@ -1,0 +1,137 @@
+//! Listing sessions, and the table of them.
+
+use layer1_prebackup::archive::Archive;
+use layer1_prebackup::places::Places;
+
+use crate::error::Error;
+use crate::index::{SessionFilter, SessionRow};
+use crate::rebuild;
+use crate::render::{self, Style, Terminal, fit, left, one_line, right, width};
+use crate::search::{now_ms, when};
+use crate::show::file_names;
+
+/// Sessions, unless another number is asked for.
+pub const LIMIT_DEFAULT: usize = 50;
+/// Most sessions of one answer.
+pub const LIMIT_MAX: usize = 1000;
+/// Columns of the edited files.
+const FILES_COLUMNS: usize = 28;
+/// Columns of a branch.
+const BRANCH_COLUMNS: usize = 16;
+/// Least columns of a topic; where they are not there, the edited files give way.
+const TOPIC_COLUMNS_MIN: usize = 16;
+
+/// Which sessions, as typed.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Only of this project.
+    pub project: Option<String>,
+    /// Only with a message since then: RFC 3339, a date, or an age such as `7d`.
+    pub since: Option<String>,
+    /// At most so many, newest first.
+    pub limit: Option<usize>,
+}
+
+/// Sessions, newest first by their last message, and what the user should know about the index.
+pub fn list(places: &Places, listing: &Listing) -> Result<(Vec<SessionRow>, Vec<String>), Error> {
+    let filter = SessionFilter {
+        project: listing.project.clone(),
+        since_ms: when("since", listing.since.as_deref(), now_ms())?,
+        limit: Some(listing.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)),
+        ..SessionFilter::default()
+    };
+    let mut notes = Vec::new();
+    let Some(archive) = Archive::open(&places.layer3_store)? else {
+        return Ok((Vec::new(), vec!["nothing was saved yet".to_owned()]));
+    };
+    let index = rebuild::ready(places, &archive, &mut notes)?;
+    Ok((index.sessions(&filter)?, notes))
+}
+
+/// The table: number, id, size with ⚠️ over 2 MB and 🔴 over 5 MB, period, branch, edited files,
+/// first topic; then totals. Fits the terminal's columns.
+pub fn to_text(sessions: &[SessionRow], notes: &[String], scope: &str, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for note in notes {
+        text.push_str(&terminal.paint(Style::Yellow, &format!("note: {}", one_line(note))));
+        text.push('\n');
+    }
+    if sessions.is_empty() {
+        text.push_str(&format!("No session {scope}.\n"));
+        return text;
+    }
+    let rows: Vec<Vec<String>> = sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row)).collect();
+    for line in table(&rows, terminal) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let bytes = sessions.iter().map(|row| row.metadata.bytes).sum();
+    let messages = sessions.iter().map(|row| row.metadata.messages).sum();
+    let totals = format!(
+        "{}, {}, {} {scope}",
+        render::count(sessions.len() as u64, "session"),
+        render::size(bytes),
+        render::count(messages, "message")
+    );
+    text.push_str(&terminal.paint(Style::Dim, &fit(&totals, terminal.columns)));
+    text.push('\n');
+    text
+}
+
+const HEADINGS: [&str; 7] = ["#", "SESSION", "SIZE", "PERIOD", "BRANCH", "EDITED", "TOPIC"];
+const SIZE: usize = 2;
+const EDITED: usize = 5;
+const TOPIC: usize = 6;
+
+fn cells(number: usize, row: &SessionRow) -> Vec<String> {
+    let m = &row.metadata;
+    let mark = render::size_mark(m.bytes);
+    let topic = m.title.as_deref().or(m.first_topic.as_deref()).unwrap_or("–");
+    let branch = m.git_branch.as_deref().filter(|branch| !branch.is_empty());
+    vec![
+        number.to_string(),
+        short_id(&m.session_id),
+        if mark.is_empty() { render::size(m.bytes) } else { format!("{mark} {}", render::size(m.bytes)) },
+        render::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()),
+        branch.map_or(String::new(), |branch| fit(&format!("[{}]", one_line(branch)), BRANCH_COLUMNS).into_owned()),
+        fit(&file_names(&m.edited_files, 3), FILES_COLUMNS).into_owned(),
+        one_line(topic),
+    ]
+}
+
+/// The first group of a uuid names a session well enough to type it; other ids stay whole.
+fn short_id(id: &str) -> String {
+    let is_uuid = id.len() == 36 && id.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    fit(if is_uuid { &id[..8] } else { id }, 20).into_owned()
+}
+
+fn table(rows: &[Vec<String>], terminal: &Terminal) -> Vec<String> {
+    let mut columns: Vec<usize> = (0..HEADINGS.len())
+        .map(|i| rows.iter().map(|row| width(&row[i])).max().unwrap_or(0))
+        .zip(HEADINGS)
+        .map(|(cells, heading)| if cells == 0 { 0 } else { cells.max(width(heading)) })
+        .collect();
+    let room = |columns: &[usize]| {
+        let used: usize = columns[..TOPIC].iter().filter(|columns| **columns > 0).map(|columns| columns + 2).sum();
+        terminal.columns.max(render::COLUMNS_MIN).saturating_sub(used)
+    };
+    if room(&columns) < TOPIC_COLUMNS_MIN {
+        columns[EDITED] = 0;
+    }
+    columns[TOPIC] = columns[TOPIC].min(room(&columns));
+    let headings: Vec<String> = HEADINGS.iter().map(|heading| (*heading).to_owned()).collect();
+    let mut lines = vec![terminal.paint(Style::Bold, &line(&headings, &columns))];
+    lines.extend(rows.iter().map(|row| line(row, &columns)));
+    lines
+}
+
+fn line(cells: &[String], columns: &[usize]) -> String {
+    let aligned = cells.iter().zip(columns).enumerate().filter(|(_, (_, columns))| **columns > 0);
+    let cells: Vec<String> = aligned
+        .map(|(i, (cell, columns))| {
+            let cell = fit(cell, *columns);
+            if i == 0 || i == SIZE { right(&cell, *columns) } else { left(&cell, *columns) }
+        })
+        .collect();
+    cells.join("  ").trim_end().to_owned()
+}

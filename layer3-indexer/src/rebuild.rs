@@ -1,0 +1,74 @@
+//! The index made again from the store, on command or because it is not fit for use.
+
+use layer1_prebackup::archive::Archive;
+use layer1_prebackup::places::Places;
+use serde::Serialize;
+
+use crate::error::{Error, chain};
+use crate::index::Index;
+
+/// What a rebuild did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rebuilt {
+    /// Sessions of the store.
+    pub sessions: u64,
+    /// Messages in the index.
+    pub messages: u64,
+    /// Sessions that could not be indexed, and why.
+    pub failed: Vec<String>,
+}
+
+/// Opens the store, or says how to make one.
+pub fn store(places: &Places) -> Result<Archive, Error> {
+    Archive::open(&places.layer3_store)?.ok_or_else(|| Error::NoStore { path: places.layer3_store.clone() })
+}
+
+/// Empties the index and fills it from the store; `progress` is told the sessions done and their
+/// number. The store is only read. Safe to kill: the next search or save goes on.
+pub fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebuilt, Error> {
+    let archive = store(places)?;
+    let mut index = Index::open(&places.index)?;
+    index.clear()?;
+    let failed = index.fill(&archive, progress)?;
+    let counts = index.counts()?;
+    Ok(Rebuilt {
+        sessions: counts.sessions + counts.sessions_unlisted,
+        messages: counts.messages,
+        failed: failed.iter().map(|(key, error)| format!("{}/{}: {}", key.project, key.id, chain(error))).collect(),
+    })
+}
+
+/// An index that covers the store. A missing, damaged or half-filled one is made whole first;
+/// `notes` is told what the user should know about that.
+pub fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
+    let readable = Index::open_read_only(&places.index);
+    if let Ok(Some(index)) = &readable
+        && !index.is_incomplete(archive)?
+    {
+        return Ok(readable?.expect("just matched"));
+    }
+    match fill(places, archive, notes) {
+        Ok(index) => Ok(index),
+        // A store on a read-only disk: what the index has is better than nothing.
+        Err(error) => match readable {
+            Ok(Some(index)) => {
+                notes.push(format!("the index may lack sessions, it could not be filled: {}", chain(&error)));
+                Ok(index)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+fn fill(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
+    let mut index = Index::open(&places.index)?;
+    if let Some(aside) = index.set_aside() {
+        notes.push(format!("the index could not be used; it was set aside as {} and made again", aside.display()));
+    }
+    if index.is_incomplete(archive)? {
+        for (key, error) in index.fill(archive, &|_, _| {})? {
+            notes.push(format!("{}/{} could not be indexed: {}", key.project, key.id, chain(&error)));
+        }
+    }
+    Ok(index)
+}

@@ -1,0 +1,627 @@
+//! Saving one session: the verified copy, its metadata, its rows in the index, the receipt.
+//!
+//! The copy comes first and alone decides about the receipt. What layer 1 saw and the source no
+//! longer has is taken over from layer 1's store before the source's present content is saved,
+//! so that it becomes an older generation and never the newest content.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::Hash;
+use layer1_prebackup::archive::{
+    Archive, ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState,
+};
+use layer1_prebackup::durable::{self, DurableError};
+use layer1_prebackup::log::Log;
+use layer1_prebackup::names::{FileName, NameError, ProjectName, SessionId, StoredName};
+use layer1_prebackup::places::Places;
+use layer1_prebackup::source;
+use rmcp::schemars;
+use serde::{Deserialize, Serialize};
+
+use crate::error::chain;
+use crate::index::Index;
+use crate::metadata::Metadata;
+use crate::render::one_line;
+use crate::roots::RootKind;
+
+/// The file name of this layer's log.
+pub const LOG_NAME: &str = "layer3.log";
+/// The trigger of a save that nobody named one for.
+pub const TRIGGER_UNKNOWN: &str = "manual";
+
+/// A session could not be saved. What was stored before is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The archive failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The source could not be read.
+    #[error(transparent)]
+    Source(#[from] DurableError),
+    /// The copy is shorter than the source was.
+    #[error(
+        "verify the copy of session {id}: the transcript had {source_bytes} bytes when it was opened, the copy has {stored_bytes}; save it again"
+    )]
+    Sizes {
+        /// The session.
+        id: SessionId,
+        /// As at open.
+        source_bytes: u64,
+        /// As stored.
+        stored_bytes: u64,
+    },
+    /// What was read back is not what was written.
+    #[error(
+        "verify the copy of session {id}: {path} does not hash to what was recorded ({bytes} bytes); `layer3-indexer verify {id}` tells more"
+    )]
+    Hash {
+        /// The session.
+        id: SessionId,
+        /// Relative to the project's folder.
+        path: String,
+        /// Recorded length.
+        bytes: u64,
+    },
+    /// The archive said that it stored a transcript, but lists none.
+    #[error("verify the copy of session {id}: the store has no transcript of it")]
+    NotStored {
+        /// The session.
+        id: SessionId,
+    },
+}
+
+/// A content that the caller holds and wants to see covered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Which file, which generation there.
+    pub name: StoredName,
+    /// Its length.
+    pub bytes: u64,
+    /// Plain BLAKE3 of its first `bytes` bytes.
+    pub blake3: Hash,
+}
+
+/// One entry of `expected` as it stands in the call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct ExpectedEntry {
+    /// Relative to the project's folder in the caller's store: SESSION.jsonl, SESSION/side/file, SESSION.gen-0001.jsonl.
+    pub path: String,
+    /// 0 for the newest content, 1 for the oldest, then 2, …
+    #[serde(default)]
+    pub generation: u32,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of those bytes, 64 hexadecimal digits.
+    pub blake3: String,
+}
+
+/// Why an entry of `expected` cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// The path is none of this session's.
+    #[error(transparent)]
+    Path(#[from] NameError),
+    /// Path and generation contradict each other.
+    #[error("use the expected entry {path:?}: its path is of generation {of_path}, the entry says {given}")]
+    Generation {
+        /// As given.
+        path: String,
+        /// By the path.
+        of_path: u32,
+        /// By the entry.
+        given: u32,
+    },
+    /// The hash is none.
+    #[error("use the expected entry {path:?}: its blake3 must be 64 hexadecimal digits")]
+    Hash {
+        /// As given.
+        path: String,
+    },
+}
+
+impl ExpectedEntry {
+    /// Checks that the entry is one of session `id`.
+    pub fn parse(&self, id: &SessionId) -> Result<Expected, EntryError> {
+        let name = StoredName::parse(id, &self.path)?;
+        if name.generation != self.generation {
+            let (of_path, given) = (name.generation, self.generation);
+            return Err(EntryError::Generation { path: self.path.clone(), of_path, given });
+        }
+        let blake3 = Hash::from_hex(&self.blake3).map_err(|_| EntryError::Hash { path: self.path.clone() })?;
+        Ok(Expected { name, bytes: self.bytes, blake3 })
+    }
+}
+
+/// What is to be saved. The transcript's path was checked by the caller.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The session.
+    pub id: &'a SessionId,
+    /// `<root>/<slug>/<session id>.jsonl`.
+    pub transcript: &'a Path,
+    /// What kind of root that is; layer 1's store is a place to take over from, not a source.
+    pub root: RootKind,
+    /// The event's working directory.
+    pub cwd: Option<&'a str>,
+    /// What caused the save: `pre-compact`, `session-end`, …
+    pub trigger: Option<&'a str>,
+    /// The project as the job says it.
+    pub project: Option<&'a ProjectName>,
+    /// What the caller holds; `None` for "all that is there".
+    pub expected: Option<&'a [Expected]>,
+}
+
+/// The answer to a save.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// It is stored; the receipt says what.
+    Receipt(Receipt),
+    /// There was nothing to store.
+    Skipped(Skipped),
+}
+
+/// What is stored and whether it covers what the caller holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct Receipt {
+    /// The session.
+    pub session_id: String,
+    /// Its folder in the store.
+    pub project: String,
+    /// The store's random id; another id means another store.
+    pub store_id: String,
+    /// With `expected`: the same list. Without: everything stored for the session.
+    pub files: Vec<ReceiptFile>,
+    /// Messages of the session in the search index.
+    pub messages_indexed: u64,
+    /// What caused the save.
+    pub trigger: String,
+    /// What did not work although the copy is stored, for example indexing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// One content in a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct ReceiptFile {
+    /// Relative to the project's folder in the store.
+    pub path: String,
+    /// 0 for the newest content, 1 for the oldest, then 2, …
+    pub generation: u32,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of those bytes, 64 hexadecimal digits.
+    pub blake3: String,
+    /// Whether the store holds a content that begins with exactly these bytes, read back.
+    pub covered: bool,
+}
+
+/// Nothing was stored, and that settles it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct Skipped {
+    /// Always true.
+    pub skipped: bool,
+    /// Why.
+    pub reason: String,
+}
+
+impl Answer {
+    fn skipped(reason: String) -> Answer {
+        Answer::Skipped(Skipped { skipped: true, reason })
+    }
+}
+
+/// Where the lines about saves go: the log, and stderr unless something else is drawn there.
+#[derive(Debug)]
+pub struct Journal {
+    log: Log,
+    echo: bool,
+}
+
+impl Journal {
+    /// The log of layer 3's store; `echo` to write each line to stderr too.
+    pub fn new(places: &Places, echo: bool) -> Journal {
+        Journal { log: Log::of_store(&places.layer3_store, LOG_NAME), echo }
+    }
+
+    /// Writes one line.
+    pub fn line(&self, text: &str) {
+        self.log.line(text);
+        if self.echo {
+            // The line is in the log; a stderr that nobody reads must not end a save.
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+}
+
+/// Saves the session and says what is stored. `progress` is told the bytes handled so far, at
+/// least once per 8 MiB, ever growing. Safe to kill at any instruction, and to repeat.
+pub fn save(
+    places: &Places,
+    journal: &Journal,
+    request: &Request<'_>,
+    progress: &dyn Fn(u64),
+) -> Result<Answer, SaveError> {
+    let steps = Steps { report: progress, done: Cell::new(0), base: Cell::new(0) };
+    let mut warnings = Vec::new();
+    let layer1 = open_layer1(places, request, &mut warnings)?;
+    let bytes = source_bytes(request)?;
+    if bytes.is_none_or(|bytes| bytes == 0) && layer1.is_none() && request.expected.is_none_or(<[_]>::is_empty) {
+        let what = if bytes.is_none() { "does not exist" } else { "is empty" };
+        let path = one_line(&request.transcript.display().to_string());
+        return Ok(Answer::skipped(format!("the transcript {path} {what}, and layer 1 has no copy of it")));
+    }
+    let archive = Archive::create(&places.layer3_store)?;
+    let wanted = wanted(request, layer1.as_ref());
+    let key = destination(&archive, request, layer1.as_ref())?;
+    if let (Some(key), Some(layer1)) = (&key, &layer1) {
+        let gone = |want: &Expected| want.name.generation > 0 || !source_has(request, layer1, want);
+        take_over(&archive, key, layer1, wanted.iter().filter(|want| gone(want)), &steps, &mut warnings)?;
+    }
+    let report = copy(&archive, request, key.as_ref(), &steps)?;
+    warnings
+        .extend(report.problems.iter().map(|problem| format!("not everything could be stored: {}", chain(problem))));
+    let Some(key) = stored_key(&archive, key, &report)? else {
+        return Err(SaveError::NotStored { id: request.id.clone() });
+    };
+    if let Some(layer1) = &layer1 {
+        take_over(&archive, &key, layer1, wanted.iter(), &steps, &mut warnings)?;
+    }
+    let files = archive.files(&key)?;
+    let bytes = verify_copy(&archive, &key, &report, &files)?;
+    let trigger = request.trigger.map(one_line).filter(|t| !t.is_empty()).unwrap_or(TRIGGER_UNKNOWN.to_owned());
+    let receipt = receipt(&archive, &key, request, &files)?;
+    if let Some(bytes) = bytes {
+        journal.line(&format!("[session-save] ✅ JSONL backed up ({bytes} bytes) - trigger: {trigger}"));
+    }
+    let messages_indexed = index(places, &archive, &key, &trigger, &steps, &mut warnings);
+    for warning in &warnings {
+        journal.line(&format!("[session-save] ⚠️ {}: {warning}", request.id));
+    }
+    let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
+    Ok(Answer::Receipt(Receipt { messages_indexed, trigger, warning, ..receipt }))
+}
+
+/// Layer 1's copy of the session.
+struct Layer1 {
+    archive: Archive,
+    key: SessionKey,
+    files: Vec<StoredFile>,
+}
+
+/// Reports the bytes of several steps as one ever growing number.
+struct Steps<'a> {
+    report: &'a dyn Fn(u64),
+    /// Highest number reported.
+    done: Cell<u64>,
+    /// Where the present step began.
+    base: Cell<u64>,
+}
+
+impl Steps<'_> {
+    fn run<T>(&self, step: impl FnOnce(&dyn Fn(u64)) -> T) -> T {
+        self.base.set(self.done.get());
+        step(&|bytes| {
+            self.done.set(self.done.get().max(self.base.get().saturating_add(bytes)));
+            (self.report)(self.done.get());
+        })
+    }
+}
+
+/// What layer 1 holds of the session. A layer 1 that cannot be read is a warning: the source is
+/// there to be saved without it.
+fn open_layer1(
+    places: &Places,
+    request: &Request<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Layer1>, SaveError> {
+    let open = || -> Result<Option<Layer1>, ArchiveError> {
+        let Some(archive) = Archive::open(&places.layer1_store)? else { return Ok(None) };
+        let Some(key) = key_in_layer1(&archive, request)? else { return Ok(None) };
+        let files = archive.files(&key)?;
+        Ok((!files.is_empty()).then_some(Layer1 { archive, key, files }))
+    };
+    match open() {
+        Ok(layer1) => Ok(layer1),
+        Err(error) if request.root == RootKind::Layer1Store => Err(error.into()),
+        Err(error) => {
+            warnings.push(format!("layer 1's store could not be asked: {}", chain(&error)));
+            Ok(None)
+        }
+    }
+}
+
+fn key_in_layer1(archive: &Archive, request: &Request<'_>) -> Result<Option<SessionKey>, ArchiveError> {
+    let folder = request.transcript.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    let project = match (request.root, folder) {
+        (RootKind::Layer1Store, Some(folder)) => ProjectName::parse(folder).ok(),
+        _ => request.project.cloned(),
+    };
+    let known = archive.find(request.id)?;
+    if let Some(key) = known.iter().find(|key| Some(&key.project) == project.as_ref()) {
+        return Ok(Some(key.clone()));
+    }
+    // Two projects can bear the same id. A copy of another source that still exists is not this
+    // session's, although it may be the only one of that id.
+    for key in known {
+        let source = archive.source_of(&key)?;
+        if source.as_deref() == Some(request.transcript) {
+            return Ok(Some(key));
+        }
+    }
+    let Some(key) = archive.session_of(request.id, request.transcript)? else { return Ok(None) };
+    let moved = archive.source_of(&key)?.is_none_or(|source| fs::symlink_metadata(source).is_err());
+    Ok(moved.then_some(key))
+}
+
+/// Length of the source's transcript now; `None` where there is none.
+fn source_bytes(request: &Request<'_>) -> Result<Option<u64>, SaveError> {
+    if request.root == RootKind::Layer1Store {
+        return Ok(None);
+    }
+    let Some(file) = source::open_regular(request.transcript)? else { return Ok(None) };
+    Ok(Some(durable::stat_of(&file, request.transcript)?.st_size as u64))
+}
+
+/// What the receipt is about: what the caller holds, else what layer 1 holds; older generations
+/// first, in their order.
+fn wanted(request: &Request<'_>, layer1: Option<&Layer1>) -> Vec<Expected> {
+    let mut wanted = match (request.expected, layer1) {
+        (Some(expected), _) => expected.to_vec(),
+        (None, Some(layer1)) => layer1.files.iter().map(Expected::of).collect(),
+        (None, None) => Vec::new(),
+    };
+    wanted.sort_by_key(|want| if want.name.generation == 0 { u32::MAX } else { want.name.generation });
+    wanted
+}
+
+impl Expected {
+    fn of(file: &StoredFile) -> Expected {
+        Expected { name: file.name.clone(), bytes: file.bytes, blake3: file.blake3 }
+    }
+}
+
+/// The session's folder in this store, as far as it is certain before the source is read: the
+/// store's own word for this very source, else the job's, else layer 1's.
+fn destination(
+    archive: &Archive,
+    request: &Request<'_>,
+    layer1: Option<&Layer1>,
+) -> Result<Option<SessionKey>, SaveError> {
+    let with = |project: &ProjectName| SessionKey { project: project.clone(), id: request.id.clone() };
+    let source = match layer1 {
+        Some(layer1) if request.root == RootKind::Layer1Store => layer1.archive.source_of(&layer1.key)?,
+        _ => Some(request.transcript.to_owned()),
+    };
+    if let Some(source) = source {
+        for key in archive.find(request.id)? {
+            if archive.source_of(&key)?.as_deref() == Some(&source) {
+                return Ok(Some(key));
+            }
+        }
+    }
+    Ok(request.project.map(with).or_else(|| layer1.map(|layer1| with(&layer1.key.project))))
+}
+
+/// Whether the source still begins with what layer 1 copied from it. In doubt it does not: then
+/// the content is taken over, which costs space and loses nothing.
+fn source_has(request: &Request<'_>, layer1: &Layer1, want: &Expected) -> bool {
+    if request.root == RootKind::Layer1Store {
+        return false;
+    }
+    let of_layer1 = layer1.files.iter().any(|file| Expected::of(file) == *want);
+    if of_layer1 && layer1.archive.is_behind(request.id, request.transcript).is_ok_and(|behind| !behind) {
+        return true;
+    }
+    let opened = match &want.name.file {
+        FileName::Transcript => source::open_regular(request.transcript),
+        FileName::Side(rel) => source::open_side_file(request.transcript, request.id, rel),
+    };
+    let Ok(Some(file)) = opened else { return false };
+    durable::hash_of_prefix(&file, want.bytes, request.transcript).is_ok_and(|hash| hash == want.blake3)
+}
+
+/// Takes over from layer 1 what is wanted and not yet covered. What layer 1 does not hold, or
+/// holds damaged, is a warning: the receipt will say that it is not covered.
+fn take_over<'a>(
+    archive: &Archive,
+    key: &SessionKey,
+    layer1: &Layer1,
+    wanted: impl Iterator<Item = &'a Expected>,
+    steps: &Steps<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(), SaveError> {
+    for want in wanted {
+        if is_covered(archive, key, want)? {
+            continue;
+        }
+        let Some(content) = layer1.files.iter().find(|file| has(file, want)) else { continue };
+        let taken = steps.run(|progress| archive.take_over(key, &layer1.archive, &layer1.key, content, progress));
+        if let Err(error) = taken {
+            let path = &content.path;
+            let warning = format!("{path} could not be taken over from layer 1's store: {}", chain(&error));
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the stored content is what is wanted; the caller's list may be a moment older than
+/// the store, whose content then is longer.
+fn has(file: &StoredFile, want: &Expected) -> bool {
+    file.name == want.name && file.bytes >= want.bytes
+        || file.name.file == want.name.file && file.bytes == want.bytes && file.blake3 == want.blake3
+}
+
+fn is_covered(archive: &Archive, key: &SessionKey, want: &Expected) -> Result<bool, ArchiveError> {
+    archive.covers(key, &want.name.file, want.bytes, &want.blake3)
+}
+
+fn copy(
+    archive: &Archive,
+    request: &Request<'_>,
+    key: Option<&SessionKey>,
+    steps: &Steps<'_>,
+) -> Result<SaveReport, SaveError> {
+    if request.root == RootKind::Layer1Store {
+        return Ok(SaveReport {
+            key: key.cloned(),
+            transcript: TranscriptState::Absent,
+            source_bytes: 0,
+            bytes_added: 0,
+            generations_begun: 0,
+            problems: Vec::new(),
+        });
+    }
+    let compare = match request.trigger {
+        None | Some("pre-compact" | "session-end") => Compare::Whole,
+        Some(_) => Compare::Windows,
+    };
+    let project = key.map(|key| &key.project);
+    let (id, transcript, cwd) = (request.id, request.transcript, request.cwd);
+    steps
+        .run(|progress| archive.save(&SaveRequest { id, transcript, project, cwd, compare, progress }))
+        .map_err(SaveError::from)
+}
+
+/// Under which key the session now stands in the store, if it does.
+fn stored_key(
+    archive: &Archive,
+    key: Option<SessionKey>,
+    report: &SaveReport,
+) -> Result<Option<SessionKey>, SaveError> {
+    let Some(key) = report.key.clone().or(key) else { return Ok(None) };
+    Ok((!archive.files(&key)?.is_empty()).then_some(key))
+}
+
+/// srcSize === dstSize, and the bytes read back hash to their record. The copy may be longer: a
+/// save that ran at the same time saw more. Returns the transcript's length, if one is stored.
+fn verify_copy(
+    archive: &Archive,
+    key: &SessionKey,
+    report: &SaveReport,
+    files: &[StoredFile],
+) -> Result<Option<u64>, SaveError> {
+    let newest = StoredName::newest(FileName::Transcript);
+    let Some(stored) = files.iter().find(|file| file.name == newest) else {
+        return match report.transcript {
+            TranscriptState::Stored => Err(SaveError::NotStored { id: key.id.clone() }),
+            TranscriptState::Absent | TranscriptState::Empty => Ok(None),
+        };
+    };
+    if report.transcript == TranscriptState::Stored && stored.bytes < report.source_bytes {
+        let (source_bytes, stored_bytes) = (report.source_bytes, stored.bytes);
+        return Err(SaveError::Sizes { id: key.id.clone(), source_bytes, stored_bytes });
+    }
+    if !archive.covers(key, &FileName::Transcript, stored.bytes, &stored.blake3)? {
+        return Err(SaveError::Hash { id: key.id.clone(), path: stored.path.clone(), bytes: stored.bytes });
+    }
+    Ok(Some(stored.bytes))
+}
+
+fn receipt(
+    archive: &Archive,
+    key: &SessionKey,
+    request: &Request<'_>,
+    files: &[StoredFile],
+) -> Result<Receipt, SaveError> {
+    let stored: Vec<Expected> = files.iter().map(Expected::of).collect();
+    let entries = request.expected.unwrap_or(&stored).iter().map(|entry| {
+        Ok(ReceiptFile {
+            path: entry.name.to_text(&key.id),
+            generation: entry.name.generation,
+            bytes: entry.bytes,
+            blake3: entry.blake3.to_hex().to_string(),
+            covered: is_covered(archive, key, entry)?,
+        })
+    });
+    Ok(Receipt {
+        session_id: key.id.to_string(),
+        project: key.project.to_string(),
+        store_id: archive.store_id().to_owned(),
+        files: entries.collect::<Result<_, ArchiveError>>()?,
+        messages_indexed: 0,
+        trigger: String::new(),
+        warning: None,
+    })
+}
+
+/// Indexes the session and writes its metadata. The copy is stored already, so whatever fails
+/// here is a warning, made good by the next save or by `rebuild`.
+fn index(
+    places: &Places,
+    archive: &Archive,
+    key: &SessionKey,
+    trigger: &str,
+    steps: &Steps<'_>,
+    warnings: &mut Vec<String>,
+) -> u64 {
+    let mut index = match Index::open(&places.index) {
+        Ok(index) => index,
+        Err(error) => {
+            warnings.push(format!("stored but not indexed: {}", chain(&error)));
+            return 0;
+        }
+    };
+    if let Some(aside) = index.set_aside() {
+        warnings.push(format!("the index could not be used and was set aside as {}", aside.display()));
+    }
+    let messages = match steps.run(|progress| index.update_session(archive, key, trigger, progress)) {
+        Ok(updated) => {
+            if let Err(error) = write_metadata(archive, key, &updated.metadata) {
+                warnings.push(format!("stored but its metadata could not be written: {}", chain(&error)));
+            }
+            updated.messages_indexed
+        }
+        Err(error) => {
+            warnings.push(format!("stored but not indexed: {}", chain(&error)));
+            0
+        }
+    };
+    fill_if_incomplete(&mut index, archive, steps, warnings);
+    messages
+}
+
+/// An index that is fresh, or was interrupted, lacks other sessions of the store: they are added.
+fn fill_if_incomplete(index: &mut Index, archive: &Archive, steps: &Steps<'_>, warnings: &mut Vec<String>) {
+    let filled = match index.is_incomplete(archive) {
+        Ok(false) => return,
+        Ok(true) => steps.run(|progress| index.fill(archive, &|done, _| progress(done as u64))),
+        Err(error) => Err(error),
+    };
+    match filled {
+        Ok(failed) => warnings.extend(
+            failed
+                .iter()
+                .map(|(key, error)| format!("{}/{} could not be indexed: {}", key.project, key.id, chain(error))),
+        ),
+        Err(error) => warnings.push(format!("other sessions could not be indexed: {}", chain(&error))),
+    }
+}
+
+/// The metadata file of a session.
+pub fn metadata_path(archive: &Archive, key: &SessionKey) -> PathBuf {
+    archive.root().join(key.project.as_str()).join(format!("{}.json", key.id))
+}
+
+/// Writes the metadata, unless it stands there already.
+pub fn write_metadata(archive: &Archive, key: &SessionKey, metadata: &Metadata) -> Result<(), DurableError> {
+    let path = metadata_path(archive, key);
+    // Strings, numbers and lists of them: this cannot fail.
+    let mut text = serde_json::to_string_pretty(metadata).expect("metadata serialises");
+    text.push('\n');
+    // Whatever keeps the old one from being read, it is replaced.
+    if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    durable::replace_file(&path, text.as_bytes())
+}

@@ -1,0 +1,187 @@
+//! `serve`: the MCP server on stdio, in both protocol eras. Only JSON-RPC reaches stdout.
+//!
+//! The one place of this crate with a runtime: it reads and writes messages, while each tool call
+//! runs on a thread of its own. It ends at the end of input, on SIGINT and on SIGTERM, at any
+//! moment: what a tool acknowledged is durable, and what it was doing is repeated by the next save.
+
+mod tools;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use layer1_prebackup::places::Places;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, ErrorCode, ErrorData, Implementation, ListToolsResult,
+    PaginatedRequestParams, ProgressNotificationParam, ProgressToken, ServerCapabilities, ServerConfig,
+};
+use rmcp::service::{Peer, RequestContext};
+use rmcp::{RoleServer, ServerHandler, ServiceExt};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::error::Error;
+use crate::roots::Roots;
+use crate::save::Journal;
+use tools::Tool;
+
+/// The name that clients know the server by.
+pub const SERVER_NAME: &str = "session-manager";
+/// Tool calls that run at the same time; more wait.
+const CALLS_MAX: usize = 4;
+/// Least time between two progress notifications of one call.
+const PROGRESS_MS_MIN: u64 = 250;
+/// How long calls that are still running are waited for once the client has gone.
+const END_MS_MAX: u64 = 100;
+
+const INSTRUCTIONS: &str = "Keeps every Claude Code conversation of this user, across all projects: verified copies, searchable. \
+To recall earlier work (what was decided, tried, changed, or said, in whatever session), call session_search, then \
+session_get_context with a hit's session_id and its uuid as `around`. session_list gives a project's sessions, newest first; \
+session_get_context with `last` shows where one stopped. session_save, backup_create and session_verify keep and check copies; \
+they change no project files.";
+
+/// What every tool call works with.
+#[derive(Debug)]
+pub struct Server {
+    places: Places,
+    roots: Roots,
+    journal: Journal,
+}
+
+/// Serves MCP on standard input and output until the input ends or a signal comes.
+pub fn serve(places: Places, allowed: &[PathBuf]) -> Result<(), Error> {
+    let server = Server::new(places, allowed, true);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("start the runtime", error))?;
+    let result = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Error::io("wait for SIGINT", error))?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(|error| Error::io("wait for SIGTERM", error))?;
+        tokio::select! {
+            result = serve_on(server, rmcp::transport::stdio_pipes()) => result,
+            _ = interrupt.recv() => Ok(()),
+            _ = terminate.recv() => Ok(()),
+        }
+    });
+    // A read of stdin on a blocking thread cannot be cancelled, and a save may be at work: neither
+    // may hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(END_MS_MAX));
+    result
+}
+
+/// Serves on any pair of streams until the input ends.
+async fn serve_on<R, W>(server: Server, streams: (R, W)) -> Result<(), Error>
+where
+    R: tokio::io::AsyncRead + Send + Unpin + 'static,
+    W: tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    use rmcp::service::ServerInitializeError as Start;
+    let running = match Handler::new(server).serve(streams).await {
+        Ok(running) => running,
+        // A client that goes away before it said anything is no failure.
+        Err(Start::ConnectionClosed(_) | Start::Cancelled) => return Ok(()),
+        Err(error) => return Err(Error::Serve(error.to_string())),
+    };
+    running.waiting().await.map(|_| ()).map_err(|error| Error::Serve(error.to_string()))
+}
+
+impl Server {
+    /// A server over these places; transcripts below `allowed` may be saved too. With `echo` the
+    /// lines about saves go to stderr as well as to the log.
+    pub fn new(places: Places, allowed: &[PathBuf], echo: bool) -> Server {
+        Server { roots: Roots::resolve(&places, allowed), journal: Journal::new(&places, echo), places }
+    }
+}
+
+#[derive(Clone)]
+struct Handler {
+    server: Arc<Server>,
+    calls: Arc<Semaphore>,
+}
+
+impl Handler {
+    fn new(server: Server) -> Handler {
+        Handler { server: Arc::new(server), calls: Arc::new(Semaphore::new(CALLS_MAX)) }
+    }
+
+    /// Runs the tool on a thread of its own and passes its progress on.
+    async fn run(
+        &self,
+        tool: &'static Tool,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> CallToolResponse {
+        // The semaphore is never closed; without a permit the call runs all the same.
+        let _permit = self.calls.acquire().await;
+        let server = Arc::clone(&self.server);
+        let arguments = request.arguments.unwrap_or_default();
+        let (report, mut reports) = mpsc::unbounded_channel();
+        let mut work = tokio::task::spawn_blocking(move || {
+            let last = std::cell::Cell::new(None::<Instant>);
+            let progress = |done: u64, all: Option<u64>| {
+                let now = Instant::now();
+                let due = last.get().is_none_or(|last| now - last >= Duration::from_millis(PROGRESS_MS_MIN));
+                if due {
+                    last.set(Some(now));
+                    // The receiver goes away with the client: then nobody wants to know.
+                    let _ = report.send((done, all));
+                }
+            };
+            tool.call(&server, arguments, &progress)
+        });
+        let token = context.meta.get_progress_token();
+        let result = loop {
+            tokio::select! {
+                Some((done, all)) = reports.recv() => notify(&context.peer, token.as_ref(), done, all).await,
+                result = &mut work => break result,
+            }
+        };
+        match result {
+            Ok(result) => result.into(),
+            Err(error) => tools::failure(&Error::Serve(format!("{} ended unexpectedly: {error}", tool.name))).into(),
+        }
+    }
+}
+
+async fn notify(peer: &Peer<RoleServer>, token: Option<&ProgressToken>, done: u64, all: Option<u64>) {
+    let Some(token) = token else { return };
+    let mut progress = ProgressNotificationParam::new(token.clone(), done as f64);
+    if let Some(all) = all {
+        progress = progress.with_total(all as f64);
+    }
+    // A client that went away gets no answer either; the work goes on for the next one.
+    let _ = peer.notify_progress(progress).await;
+}
+
+impl ServerHandler for Handler {
+    fn get_info(&self) -> ServerConfig {
+        let version = env!("CARGO_PKG_VERSION");
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(Implementation::new(SERVER_NAME, version).with_title("Threefold: saved conversations"))
+            .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(tools::all().iter().map(Tool::describe).collect()))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let Some(tool) = tools::all().iter().find(|tool| tool.name == request.name) else {
+            return Err(ErrorData::new(
+                ErrorCode::INVALID_PARAMS,
+                format!("there is no tool {:?}", request.name),
+                None,
+            ));
+        };
+        Ok(self.run(tool, request, context).await)
+    }
+}

@@ -1,0 +1,417 @@
+//! The six tools: names, schemas and descriptions that a model understands, and what each does.
+//!
+//! A tool that fails answers with `isError` and `{"error": {"kind", "message"}}`: the model reads
+//! it, and layer 2 tells from the kind whether trying again could help.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use layer1_prebackup::names::{ProjectName, SessionId};
+use rmcp::handler::server::common::{schema_for_input, schema_for_output};
+use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool as ToolDescription, ToolAnnotations};
+use rmcp::schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Server;
+use crate::error::{Error, chain};
+use crate::import::{self, Summary};
+use crate::list::{self, Listing};
+use crate::rebuild;
+use crate::render::Terminal;
+use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
+use crate::search::{self, Search};
+use crate::session;
+use crate::show::{self, Conversation, Window};
+use crate::snippet::Marks;
+use crate::verify::{self, Report};
+
+/// Told the work done so far and, if known, all of it; ever growing.
+type Progress<'a> = &'a dyn Fn(u64, Option<u64>);
+
+/// A tool of the server.
+#[derive(Debug)]
+pub struct Tool {
+    /// Its name.
+    pub name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    /// Whether it changes nothing that the user would notice.
+    read_only: bool,
+    input: fn() -> Arc<JsonObject>,
+    output: fn() -> JsonObject,
+    run: fn(&Server, JsonObject, Progress<'_>) -> Result<Output, Error>,
+}
+
+/// A tool's answer: the structure, and the text beside it if that is not the same.
+struct Output {
+    structure: Value,
+    text: Option<String>,
+}
+
+/// All tools, in the order of the list.
+pub fn all() -> &'static [Tool] {
+    &TOOLS
+}
+
+static TOOLS: [Tool; 6] = [
+    Tool {
+        name: "session_save",
+        title: "Save a conversation",
+        description: "Makes a verified copy of one Claude Code session (its transcript and side files), writes its metadata and \
+            indexes it for search. The hooks of Threefold call this by themselves at the end of a session and before a \
+            compaction; call it only when the user asks to save the present conversation now. transcript_path must be the \
+            session's own file <claude dir>/projects/<folder>/<session_id>.jsonl. Gives a receipt: what is stored, with sizes and \
+            BLAKE3 hashes read back from the disk; or {skipped, reason} when there is no transcript yet. Older contents are \
+            kept as generations, never overwritten.",
+        read_only: false,
+        input: input_schema::<SaveInput>,
+        output: save_output_schema,
+        run: session_save,
+    },
+    Tool {
+        name: "session_search",
+        title: "Search all conversations",
+        description: "Searches everything that was said in saved Claude Code sessions: prompts, answers, thinking, tool calls and \
+            their output, compaction summaries. Use it when the user refers to earlier work or when a decision, an error or a \
+            command may have come up before. The query takes plain words (all must occur), \"exact phrases\", OR, NOT, prefix*, \
+            NEAR(a b, 5); code fragments and parts of words are found too; accents do not matter. Any text is valid. \
+            Gives hits, best first, each with session_id, project, time, role, uuid and a snippet with the matches in [brackets]; read \
+            on with session_get_context(session_id, around: uuid).",
+        read_only: true,
+        input: input_schema::<SearchInput>,
+        output: output_schema::<SearchOutput>,
+        run: session_search,
+    },
+    Tool {
+        name: "session_list",
+        title: "List saved conversations",
+        description: "Lists saved sessions, newest first: period, branch, size, number of messages, edited and read files, commands, \
+            tools used, first and last topic. Use it to find the session to continue, or to see what was done in a project \
+            lately; to find something that was said, use session_search.",
+        read_only: true,
+        input: input_schema::<ListInput>,
+        output: output_schema::<ListOutput>,
+        run: session_list,
+    },
+    Tool {
+        name: "session_get_context",
+        title: "Read a conversation",
+        description: "Gives a saved conversation, or a window of it, as readable text: who said what and when, with tool calls folded \
+            to one line each. Without `around` it is the end of the conversation (all of it if it fits), which is what is needed \
+            to continue it. With `around` (the uuid of a search hit, or a time) it is the part around that message. Whatever is \
+            left out is said in the text; no message is cut silently.",
+        read_only: true,
+        input: input_schema::<ContextInput>,
+        output: output_schema::<Conversation>,
+        run: session_get_context,
+    },
+    Tool {
+        name: "backup_create",
+        title: "Save all that changed",
+        description: "Saves every session whose transcript changed since its last copy, of all projects or of one. Use it when the user \
+            asks for a backup of everything now; single sessions are saved by the hooks. Gives the numbers of sessions saved, \
+            unchanged and failed. Repeating it is harmless.",
+        read_only: false,
+        input: input_schema::<BackupInput>,
+        output: output_schema::<Summary>,
+        run: backup_create,
+    },
+    Tool {
+        name: "session_verify",
+        title: "Verify the copies",
+        description: "Re-reads every stored file of one session, or of all, and compares it with its recorded hash. Use it when the user \
+            asks whether the saved conversations are intact. Gives ok and a list of findings (damaged, missing, bookkeeping-lost, \
+            generation-gap, unproven); an empty list means that all is well. Changes nothing.",
+        read_only: true,
+        input: input_schema::<VerifyInput>,
+        output: output_schema::<Report>,
+        run: session_verify,
+    },
+];
+
+impl Tool {
+    /// What `tools/list` says of it.
+    pub fn describe(&self) -> ToolDescription {
+        let annotations = ToolAnnotations::with_title(self.title).read_only(self.read_only).open_world(false);
+        let annotations = if self.read_only { annotations } else { annotations.destructive(false).idempotent(true) };
+        ToolDescription::new(self.name, self.description, (self.input)())
+            .with_title(self.title)
+            .with_raw_output_schema(Arc::new((self.output)()))
+            .with_annotations(annotations)
+    }
+
+    /// Runs the tool; a failure is an answer too.
+    pub fn call(&self, server: &Server, arguments: JsonObject, progress: Progress<'_>) -> CallToolResult {
+        match (self.run)(server, arguments, progress) {
+            Ok(output) => {
+                let text = output.text.unwrap_or_else(|| output.structure.to_string());
+                let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+                result.structured_content = Some(output.structure);
+                result
+            }
+            Err(error) => {
+                server.journal.line(&format!("[{}] ❌ {}", self.name, crate::render::one_line(&chain(&error))));
+                failure(&error)
+            }
+        }
+    }
+}
+
+/// The answer of a tool that failed.
+pub fn failure(error: &Error) -> CallToolResult {
+    let kind = if error.is_invalid_input() { "invalid_input" } else { "failed" };
+    let message = format!("failed to {}", chain(error));
+    let mut result = CallToolResult::error(vec![ContentBlock::text(message.clone())]);
+    result.structured_content = Some(json!({ "error": { "kind": kind, "message": message } }));
+    result
+}
+
+fn input_schema<T: JsonSchema + 'static>() -> Arc<JsonObject> {
+    schema_for_input::<T>().expect("inputs are objects")
+}
+
+/// The schema of an answer. Clients check the structure of failures against it too, so it allows
+/// the error instead of what is otherwise required.
+fn output_schema<T: JsonSchema + 'static>() -> JsonObject {
+    let mut schema = (*schema_for_output::<T>()).clone();
+    let required = schema.remove("required").unwrap_or(json!([]));
+    allow_error(&mut schema, vec![json!({ "required": required })]);
+    schema
+}
+
+/// A receipt, or the reason why nothing was stored, or an error.
+fn save_output_schema() -> JsonObject {
+    let mut schema = (*schema_for_output::<Receipt>()).clone();
+    let mut skipped = (*schema_for_output::<save::Skipped>()).clone();
+    let required = [&mut schema, &mut skipped].map(|schema| schema.remove("required").unwrap_or(json!([])));
+    if let Some(Value::Object(more)) = skipped.remove("properties")
+        && let Some(Value::Object(properties)) = schema.get_mut("properties")
+    {
+        properties.extend(more);
+    }
+    allow_error(&mut schema, required.into_iter().map(|required| json!({ "required": required })).collect());
+    schema
+}
+
+fn allow_error(schema: &mut JsonObject, mut alternatives: Vec<Value>) {
+    let error = json!({
+        "type": "object",
+        "description": "Only in a failure. invalid_input: the same call can never succeed. failed: it may, later.",
+        "properties": {
+            "kind": { "type": "string", "enum": ["invalid_input", "failed"] },
+            "message": { "type": "string" },
+        },
+        "required": ["kind", "message"],
+    });
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.insert("error".to_owned(), error);
+    }
+    alternatives.push(json!({ "required": ["error"] }));
+    schema.insert("anyOf".to_owned(), Value::Array(alternatives));
+}
+
+fn parse<T: DeserializeOwned>(tool: &'static str, arguments: JsonObject) -> Result<T, Error> {
+    serde_json::from_value(Value::Object(arguments)).map_err(|source| Error::Arguments { tool, source })
+}
+
+fn answer(structure: &impl Serialize, text: Option<String>) -> Result<Output, Error> {
+    let structure =
+        serde_json::to_value(structure).map_err(|error| Error::io("write the answer", std::io::Error::other(error)))?;
+    Ok(Output { structure, text })
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+struct SaveInput {
+    /// The session's id, as in the hook event.
+    session_id: String,
+    /// Absolute path of its transcript: <claude dir>/projects/<folder>/<session_id>.jsonl.
+    transcript_path: String,
+    /// The working directory of the session.
+    #[serde(default)]
+    cwd: Option<String>,
+    /// What caused the save: pre-compact, session-end, … `pre-compact`, `session-end` and no trigger compare every byte.
+    #[serde(default)]
+    trigger: Option<String>,
+    /// The project's folder in the store; by default the last component of the session's first working directory.
+    #[serde(default)]
+    project: Option<String>,
+    /// What the caller holds of this session: the receipt then says of each entry whether the store covers it.
+    #[serde(default)]
+    expected: Option<Vec<ExpectedEntry>>,
+}
+
+fn session_save(server: &Server, arguments: JsonObject, progress: Progress<'_>) -> Result<Output, Error> {
+    let input: SaveInput = parse("session_save", arguments)?;
+    let id = SessionId::parse(&input.session_id)?;
+    let project = input.project.as_deref().filter(|text| !text.is_empty()).map(ProjectName::parse).transpose()?;
+    let checked = server.roots.check(&id, Path::new(&input.transcript_path))?;
+    let expected = input.expected.as_deref().map(|entries| parse_expected(&id, entries)).transpose()?;
+    let request = Request {
+        id: &id,
+        transcript: &checked.path,
+        root: checked.root,
+        cwd: input.cwd.as_deref(),
+        trigger: input.trigger.as_deref(),
+        project: project.as_ref(),
+        expected: expected.as_deref(),
+    };
+    let saved = save::save(&server.places, &server.journal, &request, &|bytes| progress(bytes, None))?;
+    answer(&saved, None)
+}
+
+fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expected>, Error> {
+    let parse = |entry: &ExpectedEntry| {
+        entry.parse(id).map_err(|error| Error::Argument {
+            name: "expected",
+            value: entry.path.clone(),
+            why: chain(&error),
+        })
+    };
+    entries.iter().map(parse).collect()
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+struct SearchInput {
+    /// Words, "phrases", OR, NOT, prefix*; or any other text.
+    query: String,
+    /// Only in this project (a folder name as session_list gives it). Without it: all projects.
+    #[serde(default)]
+    project: Option<String>,
+    /// Not before: a date (2026-11-22), an RFC 3339 time, or an age (7d, 12h, 30m).
+    #[serde(default)]
+    since: Option<String>,
+    /// Not after: likewise.
+    #[serde(default)]
+    until: Option<String>,
+    /// Only what this one said: user, assistant, tool, summary or system.
+    #[serde(default)]
+    role: Option<String>,
+    /// Only messages on this git branch.
+    #[serde(default)]
+    branch: Option<String>,
+    /// At most so many hits; 20 by default, 500 at most.
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+struct SearchOutput {
+    /// Best first. Each has session_id, project, title, time, role, branch, uuid, snippet, rank and where it is stored.
+    hits: Vec<Value>,
+    /// What to know about how it was searched; mostly empty.
+    notes: Vec<String>,
+}
+
+fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
+    let input: SearchInput = parse("session_search", arguments)?;
+    let search = Search {
+        query: input.query,
+        project: input.project.filter(|text| !text.is_empty()),
+        since: input.since,
+        until: input.until,
+        role: input.role,
+        branch: input.branch.filter(|text| !text.is_empty()),
+        limit: input.limit,
+        marks: Marks::default(),
+    };
+    let results = search::search(&server.places, &search)?;
+    let scope = search.project.as_ref().map_or("in all projects".to_owned(), |project| format!("in project {project}"));
+    let text = search::to_text(&results, &search.marks, &scope, &Terminal::PLAIN);
+    answer(&results, Some(text))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+struct ListInput {
+    /// Only of this project (a folder name, mostly the last component of its path). Without it: all projects.
+    #[serde(default)]
+    project: Option<String>,
+    /// At most so many; 50 by default, 1000 at most.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Only with a message since: a date (2026-11-22), an RFC 3339 time, or an age (7d, 12h, 30m).
+    #[serde(default)]
+    since: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+struct ListOutput {
+    /// Newest first. Each has session_id, project, cwd, timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3.
+    sessions: Vec<Value>,
+    /// What to know about the index; mostly empty.
+    notes: Vec<String>,
+}
+
+fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
+    let input: ListInput = parse("session_list", arguments)?;
+    let listing =
+        Listing { project: input.project.filter(|text| !text.is_empty()), since: input.since, limit: input.limit };
+    let (sessions, notes) = list::list(&server.places, &listing)?;
+    answer(&json!({ "sessions": sessions, "notes": notes }), None)
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+struct ContextInput {
+    /// The session's id or a unique beginning of it; PROJECT/ID where two projects have the same id.
+    session_id: String,
+    /// The uuid of a message (a search hit has it) or a unique beginning of it, or an RFC 3339 time.
+    #[serde(default)]
+    around: Option<String>,
+    /// Only the last so many messages. Without meaning beside `around`.
+    #[serde(default)]
+    last: Option<usize>,
+    /// At most about so many characters; 40000 by default, 1000000 at most.
+    #[serde(default)]
+    max_chars: Option<usize>,
+}
+
+fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
+    let input: ContextInput = parse("session_get_context", arguments)?;
+    let archive = rebuild::store(&server.places)?;
+    let (archive, key) = session::find(&[&archive], &input.session_id)?;
+    let window = Window {
+        around: input.around.filter(|text| !text.trim().is_empty()),
+        last: input.last,
+        max_chars: input.max_chars.unwrap_or(show::MAX_CHARS_DEFAULT).clamp(1, show::MAX_CHARS_LIMIT),
+    };
+    let conversation = show::conversation(archive, &key, &window)?;
+    let text = conversation.text.clone();
+    answer(&conversation, Some(text))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+struct BackupInput {
+    /// Only sessions of this project (a folder name as session_list gives it). Without it: all projects.
+    #[serde(default)]
+    project: Option<String>,
+}
+
+fn backup_create(server: &Server, arguments: JsonObject, progress: Progress<'_>) -> Result<Output, Error> {
+    let input: BackupInput = parse("backup_create", arguments)?;
+    let project = input.project.as_deref().filter(|text| !text.is_empty()).map(ProjectName::parse).transpose()?;
+    let report = |at: import::Progress| progress(at.bytes_done, Some(at.bytes_all));
+    let summary = import::backup(&server.places, &server.journal, project.as_ref(), &report)?;
+    answer(&summary, None)
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+struct VerifyInput {
+    /// The session's id or a unique beginning of it. Without it: all sessions.
+    #[serde(default)]
+    session_id: Option<String>,
+}
+
+fn session_verify(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
+    let input: VerifyInput = parse("session_verify", arguments)?;
+    let report = verify::verify(&server.places, input.session_id.as_deref().filter(|text| !text.is_empty()))?;
+    answer(&report, None)
+}

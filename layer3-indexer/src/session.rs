@@ -1,0 +1,108 @@
+//! Which session is meant: an id or the beginning of one, over everything that is stored.
+
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey};
+
+/// Most candidates that an ambiguous prefix lists.
+const CANDIDATES_MAX: usize = 20;
+
+/// A session could not be told from what was typed.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Nothing stored begins so.
+    #[error("find session {typed:?}: no stored session has this id or an id that begins so; `list --all` shows them")]
+    Unknown {
+        /// As typed.
+        typed: String,
+    },
+    /// Several do.
+    #[error("choose session {typed:?}: {count} sessions match, type more of the id (or PROJECT/ID):\n  {list}", count = candidates.len(), list = list(candidates))]
+    Ambiguous {
+        /// As typed.
+        typed: String,
+        /// All that match.
+        candidates: Vec<SessionKey>,
+    },
+    /// The store could not be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+}
+
+/// Finds the one session that `typed` names: its id, a unique beginning of it, or either after
+/// `PROJECT/` (the same id may be kept under two projects). Asks the stores, not the index,
+/// which is disposable; the first store that knows such a session decides.
+pub fn find<'a>(stores: &[&'a Archive], typed: &str) -> Result<(&'a Archive, SessionKey), SessionError> {
+    for store in stores {
+        let mut found = matches(store.sessions()?, typed);
+        match found.len() {
+            0 => {}
+            1 => return Ok((store, found.remove(0))),
+            _ => return Err(SessionError::Ambiguous { typed: typed.to_owned(), candidates: found }),
+        }
+    }
+    Err(SessionError::Unknown { typed: typed.to_owned() })
+}
+
+/// The sessions that `typed` may mean: those of exactly this id if there are any, else all whose
+/// id begins so.
+pub fn matches(sessions: Vec<SessionKey>, typed: &str) -> Vec<SessionKey> {
+    let (project, id) = match typed.split_once('/') {
+        Some((project, id)) => (Some(project), id),
+        None => (None, typed),
+    };
+    if id.is_empty() {
+        return Vec::new();
+    }
+    let in_project = |key: &SessionKey| project.is_none_or(|project| key.project.as_str() == project);
+    let found = sessions.into_iter().filter(|key| in_project(key) && key.id.as_str().starts_with(id));
+    let (exact, longer): (Vec<_>, Vec<_>) = found.partition(|key| key.id.as_str() == id);
+    if exact.is_empty() { longer } else { exact }
+}
+
+fn list(candidates: &[SessionKey]) -> String {
+    let mut lines: Vec<String> =
+        candidates.iter().take(CANDIDATES_MAX).map(|key| format!("{}/{}", key.project, key.id)).collect();
+    if candidates.len() > CANDIDATES_MAX {
+        lines.push(format!("… and {} more", candidates.len() - CANDIDATES_MAX));
+    }
+    lines.join("\n  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use layer1_prebackup::names::{ProjectName, SessionId};
+
+    fn check(typed: &str, expected: &[&str]) {
+        let sessions = ["p/abc", "p/abcd", "p/xyz", "q/abc"].iter().map(|text| {
+            let (project, id) = text.split_once('/').unwrap();
+            SessionKey { project: ProjectName::parse(project).unwrap(), id: SessionId::parse(id).unwrap() }
+        });
+        let found = matches(sessions.collect(), typed);
+        let found: Vec<String> = found.iter().map(|key| format!("{}/{}", key.project, key.id)).collect();
+        assert_eq!(found, expected, "{typed:?}");
+    }
+
+    #[test]
+    fn an_exact_id_wins_over_longer_ones_and_a_project_narrows() {
+        check("xy", &["p/xyz"]);
+        check("abcd", &["p/abcd"]);
+        check("abc", &["p/abc", "q/abc"]);
+        check("q/abc", &["q/abc"]);
+        check("ab", &["p/abc", "p/abcd", "q/abc"]);
+        check("zzz", &[]);
+        check("", &[]);
+        check("p/", &[]);
+    }
+
+    #[test]
+    fn an_ambiguous_name_lists_the_candidates() {
+        let key =
+            |id: &str| SessionKey { project: ProjectName::parse("p").unwrap(), id: SessionId::parse(id).unwrap() };
+        let error = SessionError::Ambiguous { typed: "a".to_owned(), candidates: vec![key("a1"), key("a2")] };
+        insta::assert_snapshot!(error.to_string(), @r#"
+        choose session "a": 2 sessions match, type more of the id (or PROJECT/ID):
+          p/a1
+          p/a2
+        "#);
+    }
+}
