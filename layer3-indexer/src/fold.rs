@@ -1,0 +1,163 @@
+//! Letters without case and accents, as SQLite's tokenizers see them, so that what the index
+//! found can be found again in the text: `sesion` in `Sesión`.
+
+/// Accented Latin letters by what is left of them. A test compares it with SQLite's own table.
+const ACCENTED: [(char, &str); 25] = [
+    ('a', "àáâãäåāăąǎǟǻȁȃȧḁạảấầẩẫậắằẳẵặ"),
+    ('b', "ḃḅḇ"),
+    ('c', "çćĉċčḉ"),
+    ('d', "ďḋḍḏḑḓ"),
+    ('e', "èéêëēĕėęěȅȇȩḕḗḙḛḝẹẻẽếềểễệ"),
+    ('f', "ḟ"),
+    ('g', "ĝğġģǧǵḡ"),
+    ('h', "ĥȟḣḥḧḩḫẖ"),
+    ('i', "ìíîïĩīĭįİǐȉȋḭḯỉị"),
+    ('j', "ĵǰ"),
+    ('k', "ķǩḱḳḵ"),
+    ('l', "ĺļľḷḹḻḽ"),
+    ('m', "ḿṁṃ"),
+    ('n', "ñńņňǹṅṇṉṋ"),
+    ('o', "òóôõöōŏőơǒǫǭȍȏȫȭȯȱṍṏṑṓọỏốồổỗộớờởỡợ"),
+    ('p', "ṕṗ"),
+    ('r', "ŕŗřȑȓṙṛṝṟ"),
+    ('s', "śŝşšșṡṣṥṧṩſẛ"),
+    ('t', "ţťțṫṭṯṱẗ"),
+    ('u', "ùúûüũūŭůűųưǔǖǘǚǜȕȗṳṵṷṹṻụủứừửữự"),
+    ('v', "ṽṿ"),
+    ('w', "ŵẁẃẅẇẉẘ"),
+    ('x', "ẋẍ"),
+    ('y', "ýÿŷȳẏẙỳỵỷỹ"),
+    ('z', "źżžẑẓẕ"),
+];
+
+/// Forms of Greek letters that are one letter in a search.
+const GREEK_FORMS: [(char, char); 11] = [
+    ('\u{345}', 'ι'),
+    ('µ', 'μ'),
+    ('ς', 'σ'),
+    ('ϐ', 'β'),
+    ('ϵ', 'ε'),
+    ('ϑ', 'θ'),
+    ('\u{1fbe}', 'ι'),
+    ('ϰ', 'κ'),
+    ('ϖ', 'π'),
+    ('ϱ', 'ρ'),
+    ('ϕ', 'φ'),
+];
+
+/// A text without case and accents, and where each byte of it came from.
+#[derive(Debug)]
+pub(crate) struct Folded {
+    /// The folded text.
+    pub text: String,
+    /// For each byte of it, the offset of its character in the original; one more for the end.
+    origin: Vec<u32>,
+}
+
+impl Folded {
+    /// Folds a text of less than 4 GiB.
+    pub fn of(original: &str) -> Folded {
+        let mut folded =
+            Folded { text: String::with_capacity(original.len()), origin: Vec::with_capacity(original.len() + 1) };
+        for (at, c) in original.char_indices() {
+            if let Some(c) = fold(c) {
+                folded.text.push(c);
+                folded.origin.resize(folded.text.len(), at as u32);
+            }
+        }
+        folded.origin.push(original.len() as u32);
+        folded
+    }
+
+    /// The range of the original that became this range; accents that follow it included.
+    pub fn original(&self, start: usize, end: usize) -> (usize, usize) {
+        (self.origin[start] as usize, self.origin[end] as usize)
+    }
+}
+
+/// A text without case and accents.
+pub(crate) fn folded(text: &str) -> String {
+    text.chars().filter_map(fold).collect()
+}
+
+/// A letter without case and accent; nothing for a combining accent.
+fn fold(c: char) -> Option<char> {
+    if c.is_ascii() {
+        return Some(c.to_ascii_lowercase());
+    }
+    if is_accent(c) {
+        return None;
+    }
+    let c = lower(c);
+    if !('\u{b5}'..'\u{2000}').contains(&c) {
+        return Some(c);
+    }
+    if let Some(at) = GREEK_FORMS.iter().position(|(form, _)| *form == c) {
+        return Some(GREEK_FORMS[at].1);
+    }
+    let plain = ACCENTED.iter().find(|(_, accented)| accented.contains(c)).map(|(plain, _)| *plain);
+    Some(plain.unwrap_or(c))
+}
+
+fn lower(c: char) -> char {
+    let mut lower = c.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some(one), None) => one,
+        _ => c,
+    }
+}
+
+/// The combining accents that SQLite drops.
+fn is_accent(c: char) -> bool {
+    ('\u{300}'..='\u{331}').contains(&c)
+}
+
+/// Whether SQLite's `unicode61` counts a character as part of a word.
+pub(crate) fn is_word_char(c: char) -> bool {
+    c.is_alphanumeric() || is_accent(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_lead_back_to_the_original() {
+        let original = "a SESIÓN o\u{301}x 日本";
+        let folded = Folded::of(original);
+        assert_eq!(folded.text, "a sesion ox 日本");
+        let at = folded.text.find("sesion").unwrap();
+        let (start, end) = folded.original(at, at + 6);
+        assert_eq!(&original[start..end], "SESIÓN");
+        let at = folded.text.find('x').unwrap() - 1;
+        let (start, end) = folded.original(at, at + 1);
+        assert_eq!(&original[start..end], "o\u{301}");
+        let (start, end) = folded.original(folded.text.len() - 3, folded.text.len());
+        assert_eq!(&original[start..end], "本");
+    }
+
+    #[test]
+    fn what_is_equal_for_sqlite_is_equal_here() {
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "CREATE VIRTUAL TABLE t USING fts5(x, tokenize = 'trigram remove_diacritics 1');
+             CREATE VIRTUAL TABLE v USING fts5vocab(t, 'instance'); BEGIN;",
+        )
+        .unwrap();
+        for c in ('\u{80}'..'\u{3000}').filter(|c| !is_accent(*c)) {
+            let text = format!("{c}{c}{c}");
+            db.execute("INSERT INTO t(rowid, x) VALUES (?1, ?2)", (u32::from(c), text)).unwrap();
+        }
+        let mut statement = db.prepare("SELECT doc, term FROM v").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?))).unwrap();
+        // Where one of the two is coarser it has to be this one, or a hit would not be found again.
+        let mut odd = Vec::new();
+        for (c, term) in rows.map(Result::unwrap) {
+            let c = char::from_u32(c).unwrap();
+            if folded(&format!("{c}{c}{c}")) != folded(&term) {
+                odd.push(format!("{c}≠{term}"));
+            }
+        }
+        assert_eq!(odd, Vec::<String>::new());
+    }
+}
