@@ -46,6 +46,9 @@ enum Command {
     Verify {
         /// Session ids or unique prefixes; all sessions if none is given
         session: Vec<String>,
+        /// Heal from the source or from layer 3's store where the hash proves them right
+        #[arg(long)]
+        repair: bool,
         /// One JSON object
         #[arg(long)]
         json: bool,
@@ -104,7 +107,10 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
             Ok(report.failures.is_empty())
         }
         Command::Status { json } => inspect::status(store, &places.projects(), json, out).map(|()| true),
-        Command::Verify { session, json } => inspect::verify(store, &session, json, out),
+        Command::Verify { session, repair, json } => {
+            let other = repair.then_some(places.layer3_store.as_path());
+            inspect::verify(store, other, &session, json, out)
+        }
         Command::History { session, json } => inspect::history(store, &session, json, out).map(|()| true),
     }
 }

@@ -1,4 +1,5 @@
-//! `status`, `history` and `verify`: for debugging this layer alone. They write nothing.
+//! `status`, `history` and `verify`: for debugging this layer alone. They write
+//! nothing, except for `verify --repair`.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::archive::{Archive, ArchiveError, Finding, Proof, SessionKey};
+use crate::archive::{Archive, ArchiveError, Finding, Proof, Repair, SessionKey};
 use crate::names::FileName;
 use crate::source;
 
@@ -87,40 +88,75 @@ pub fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn Write) 
     Ok(())
 }
 
-/// Re-reads and re-hashes; true if all is well.
-pub fn verify(store: &Path, sessions: &[String], as_json: bool, out: &mut dyn Write) -> Result<bool, InspectError> {
-    let mut findings = Vec::new();
-    let mut contents = 0;
+/// Re-reads and re-hashes; true if all is well. With `repair_from`, another store, what is wrong is
+/// healed first, from that store or from the source.
+pub fn verify(
+    store: &Path,
+    repair_from: Option<&Path>,
+    sessions: &[String],
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<bool, InspectError> {
+    let mut checked = Checked::default();
     if sessions.is_empty()
-        && let Some(archive) = Archive::open(store)?
+        && let Some(archive) = Archive::open_or_adopt(store)?
     {
-        findings = archive.verify(None)?;
-        contents = count_contents(&archive, &archive.sessions()?)?;
+        let keys = archive.sessions()?;
+        check(&archive, &keys, repair_from, &mut checked)?;
     }
     for session in sessions {
         let (archive, keys) = find(store, session)?;
-        contents += count_contents(&archive, &keys)?;
-        for key in &keys {
-            findings.extend(archive.verify(Some(key))?);
-        }
+        check(&archive, &keys, repair_from, &mut checked)?;
     }
     if as_json {
-        let rows: Vec<Value> = findings.iter().map(finding_json).collect();
-        writeln!(out, "{}", json!({ "files": contents, "findings": rows }))?;
-    } else {
-        for finding in &findings {
-            let key = &finding.key;
-            writeln!(out, "{}: {}/{}: {}", finding.kind.as_str(), key.project, finding.path, finding.detail)?;
-        }
-        writeln!(out, "{contents} files read, {} findings", findings.len())?;
+        let findings: Vec<Value> = checked.findings.iter().map(finding_json).collect();
+        let repairs: Vec<Value> = checked.repairs.iter().map(repair_json).collect();
+        writeln!(out, "{}", json!({ "files": checked.files, "findings": findings, "repairs": repairs }))?;
+        return Ok(checked.findings.is_empty());
     }
-    Ok(findings.is_empty())
+    for repair in &checked.repairs {
+        let word = if repair.healed { "healed" } else { "not healed" };
+        writeln!(out, "{word}: {}/{}: {}", repair.key.project, repair.path, repair.detail)?;
+    }
+    for finding in &checked.findings {
+        let key = &finding.key;
+        writeln!(out, "{}: {}/{}: {}", finding.kind.as_str(), key.project, finding.path, finding.detail)?;
+    }
+    writeln!(out, "{} files read, {} findings", checked.files, checked.findings.len())?;
+    Ok(checked.findings.is_empty())
+}
+
+#[derive(Default)]
+struct Checked {
+    files: usize,
+    repairs: Vec<Repair>,
+    findings: Vec<Finding>,
+}
+
+fn check(
+    archive: &Archive,
+    keys: &[SessionKey],
+    repair_from: Option<&Path>,
+    checked: &mut Checked,
+) -> Result<(), ArchiveError> {
+    let other = match repair_from {
+        Some(store) => Archive::open(store)?,
+        None => None,
+    };
+    for key in keys {
+        if repair_from.is_some() {
+            checked.repairs.extend(archive.repair(Some(key), other.as_ref())?);
+        }
+        checked.findings.extend(archive.verify(Some(key))?);
+        checked.files += archive.files(key)?.len();
+    }
+    Ok(())
 }
 
 /// The sessions whose id is `session`, or begins with it if no other does.
 pub fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), InspectError> {
     let none = || InspectError::NoSession(session.to_owned(), store.display().to_string());
-    let archive = Archive::open(store)?.ok_or_else(none)?;
+    let archive = Archive::open_or_adopt(store)?.ok_or_else(none)?;
     let mut keys = archive.sessions()?;
     keys.retain(|key| key.id.as_str().starts_with(session));
     if keys.iter().any(|key| key.id.as_str() == session) {
@@ -189,10 +225,6 @@ fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
     }))
 }
 
-fn count_contents(archive: &Archive, keys: &[SessionKey]) -> Result<usize, ArchiveError> {
-    keys.iter().try_fold(0, |sum, key| Ok(sum + archive.files(key)?.len()))
-}
-
 fn list_paths(out: &mut dyn Write, title: &str, rows: &Value) -> io::Result<()> {
     let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
     writeln!(out, "{title}: {}", if rows.is_empty() { "none".to_owned() } else { rows.len().to_string() })?;
@@ -212,6 +244,16 @@ fn finding_json(finding: &Finding) -> Value {
         "session_id": finding.key.id.as_str(),
         "path": finding.path,
         "detail": finding.detail,
+    })
+}
+
+fn repair_json(repair: &Repair) -> Value {
+    json!({
+        "project": repair.key.project.as_str(),
+        "session_id": repair.key.id.as_str(),
+        "path": repair.path,
+        "healed": repair.healed,
+        "detail": repair.detail,
     })
 }
 

@@ -337,23 +337,28 @@ pub(crate) fn add_generation(
     file: &FileName,
     source: &Source<'_>,
     bytes: u64,
-    progress: &dyn Fn(u64),
 ) -> Result<(), ArchiveError> {
-    let opened = (source.open)()?.ok_or_else(|| gone(source.path))?;
-    let (tree, windows) = write_aside(session, &opened, bytes, source, progress)?;
+    let record = write_from(session, source, bytes)?;
     let name = StoredName { file: file.clone(), generation: session.next_generation(file)? };
     let dir = session.create_dir_of(&name)?;
     session.state.rename_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&session.key, &name))?;
-    let record = Record {
+    session.commit(&[Entry::Commit(name, Box::new(record))])
+}
+
+/// Writes the first `bytes` bytes of the source to the session's temporary file, synced and read
+/// back, and gives the record that they deserve.
+pub(crate) fn write_from(session: &OpenSession<'_>, source: &Source<'_>, bytes: u64) -> Result<Record, ArchiveError> {
+    let opened = (source.open)()?.ok_or_else(|| gone(source.path))?;
+    let (tree, windows) = write_aside(session, &opened, bytes, source, &|_| {})?;
+    Ok(Record {
         bytes,
         blake3: tree.root(),
-        tree: String::new(),
+        tree: tree.stack_as_hex(),
         windows,
         source: None,
         proof: Proof::Written,
         committed_ms: now_ms(),
-    };
-    session.commit(&[Entry::Commit(name, Box::new(record))])
+    })
 }
 
 /// Renames what stands at `name` to the next generation. It keeps its record if it matches it, and

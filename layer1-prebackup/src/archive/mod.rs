@@ -12,12 +12,15 @@
 
 mod content;
 mod ledger;
+mod repair;
 mod save;
 mod session;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod verify;
+
+pub use repair::Repair;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -210,6 +213,16 @@ impl Archive {
         }
     }
 
+    /// [`Archive::open`]; a store that has lost its bookkeeping, or was written by a program that
+    /// kept none, gets a new id. `None` where there is no such directory.
+    pub fn open_or_adopt(root: &Path) -> Result<Option<Archive>, ArchiveError> {
+        match Archive::open(root)? {
+            Some(archive) => Ok(Some(archive)),
+            None if Dir::open(root)?.is_some() => Archive::create(root).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The store's directory.
     pub fn root(&self) -> &Path {
         &self.root
@@ -377,6 +390,13 @@ impl Archive {
     /// Re-reads and re-hashes everything, or one session. An empty list means all is well.
     pub fn verify(&self, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
         verify::verify(self, only)
+    }
+
+    /// Heals what [`Archive::verify`] finds, from the source, from `other`, or from another
+    /// generation, wherever the recorded hash is met; says what it did about each content. What it
+    /// replaces is set aside under `.state/damaged/`.
+    pub fn repair(&self, only: Option<&SessionKey>, other: Option<&Archive>) -> Result<Vec<Repair>, ArchiveError> {
+        repair::repair(self, only, other)
     }
 
     fn dir(&self) -> Result<Dir, ArchiveError> {

@@ -127,7 +127,7 @@ pub(super) fn take_over(
         session.rotate(file, record)?;
         return Ok(());
     }
-    content::add_generation(&mut session, file, &source, wanted.bytes, progress)
+    content::add_generation(&mut session, file, &source, wanted.bytes)
 }
 
 /// Whether the session's recorded source is another file that still exists: then two files bear

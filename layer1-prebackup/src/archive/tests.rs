@@ -465,3 +465,90 @@ fn a_link_in_the_place_of_a_copy_is_not_followed() {
     assert!(scene.archive().save(&request).is_err());
     assert_eq!(fs::read(&outside).unwrap(), b"one\n");
 }
+
+/// A store with two generations and a side file, and a second store that took everything over.
+fn two_stores() -> (Scene, Scene, SessionKey) {
+    let (scene, other) = (Scene::new(), Scene::new());
+    let path = scene.transcript();
+    let side = path.with_extension("").join("x/side.json");
+    fs::create_dir_all(side.parent().unwrap()).unwrap();
+    fs::write(&side, "side").unwrap();
+    for content in ["one\n", "other\n"] {
+        fs::write(&path, content).unwrap();
+        scene.save();
+    }
+    let key = scene.archive().sessions().unwrap().remove(0);
+    for file in scene.archive().files(&key).unwrap().iter().rev() {
+        other.archive().take_over(&key, &scene.archive(), &key, file, &|_| {}).unwrap();
+    }
+    (scene, other, key)
+}
+
+#[test]
+fn repair_heals_from_the_source_and_from_the_other_store_and_keeps_what_it_replaced() {
+    for rel in ["p/s1.jsonl", "p/s1.gen-0001.jsonl", "p/s1/x/side.json"] {
+        for with_source in [true, false] {
+            let (scene, other, _) = two_stores();
+            if !with_source {
+                fs::remove_dir_all(scene.dir.path().join("projects")).unwrap();
+            }
+            let good = scene.content(rel);
+            let mut bad = good.clone();
+            bad[1] ^= 8;
+            fs::write(scene.store().join(rel), &bad).unwrap();
+            let repairs = scene.archive().repair(None, Some(&other.archive())).unwrap();
+            assert_eq!(repairs.len(), 1, "{repairs:?}");
+            assert!(repairs[0].healed, "{repairs:?}");
+            assert_eq!(scene.content(rel), good);
+            assert_eq!(fs::read(scene.store().join(".state/damaged").join(rel)).unwrap(), bad);
+            fs::remove_file(scene.store().join(rel)).unwrap();
+            assert!(scene.archive().repair(None, Some(&other.archive())).unwrap()[0].healed);
+            scene.is_clean();
+            assert!(scene.archive().repair(None, Some(&other.archive())).unwrap().is_empty());
+        }
+    }
+}
+
+#[test]
+fn repair_without_any_proof_says_so_and_changes_nothing() {
+    let (scene, _, _) = two_stores();
+    let rel = "p/s1.gen-0001.jsonl";
+    fs::write(scene.store().join(rel), "onf\n").unwrap();
+    let before = scene.tree();
+    let repairs = scene.archive().repair(None, None).unwrap();
+    assert!(!repairs[0].healed);
+    assert_eq!(scene.tree(), before);
+    assert_eq!(scene.archive().verify(None).unwrap()[0].kind, FindingKind::Damaged);
+}
+
+#[test]
+fn lost_bookkeeping_is_proven_by_the_other_store() {
+    let (scene, other, _) = two_stores();
+    fs::remove_dir_all(scene.dir.path().join("projects")).unwrap();
+    let before = scene.tree();
+    fs::remove_dir_all(scene.store().join(".state")).unwrap();
+    let flipped = scene.store().join("p/s1.jsonl");
+    fs::write(&flipped, "otHer\n").unwrap();
+    let repairs = scene.archive().repair(None, Some(&other.archive())).unwrap();
+    assert_eq!(repairs.len(), 3, "{repairs:?}");
+    assert!(repairs.iter().all(|repair| repair.healed), "{repairs:?}");
+    assert_eq!(scene.tree(), before);
+    scene.is_clean();
+}
+
+#[test]
+fn a_damaged_ledger_is_found_and_proven_again() {
+    let (scene, other, _) = two_stores();
+    let path = scene.store().join(".state/sessions/s1/p.ledger");
+    let whole = fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(37) {
+        let mut bad = whole.clone();
+        bad[at] ^= 1;
+        fs::write(&path, &bad).unwrap();
+        let before = scene.tree();
+        assert!(!scene.archive().verify(None).unwrap().is_empty(), "{at}");
+        scene.archive().repair(None, Some(&other.archive())).unwrap();
+        assert_eq!(scene.tree(), before, "{at}");
+        scene.is_clean();
+    }
+}

@@ -85,7 +85,7 @@ fn check(
 }
 
 /// Generations below the highest one of a file that are nowhere.
-fn gaps(ledger: &Ledger) -> Vec<StoredName> {
+pub(super) fn gaps(ledger: &Ledger) -> Vec<StoredName> {
     let mut gaps = Vec::new();
     let mut files: Vec<&FileName> = ledger.records().map(|(name, _)| &name.file).collect();
     files.dedup();

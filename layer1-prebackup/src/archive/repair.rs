@@ -1,0 +1,325 @@
+//! `verify --repair`: a damaged, missing or unproven content is healed from the source, from the
+//! other store or from another generation, wherever the recorded hash is met. What is replaced is
+//! set aside under `.state/damaged/`, never dropped.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use super::content::{self, Source};
+use super::ledger::{Entry, Record};
+use super::session::{OpenSession, SessionLock, TEMP_NAME, contents_on_disk, file_name_of, record_of_file, windows_of};
+use super::{Archive, ArchiveError, Proof, SessionKey};
+use crate::durable;
+use crate::names::{FileName, SessionId, StoredName};
+use crate::source;
+
+/// What `repair` did about one content.
+#[derive(Debug, Clone)]
+pub struct Repair {
+    /// The session.
+    pub key: SessionKey,
+    /// The content.
+    pub path: String,
+    /// Whether it is well now.
+    pub healed: bool,
+    /// For people: what was done, or why nothing could be.
+    pub detail: String,
+}
+
+/// Bytes that may be the right ones.
+enum Candidate<'a> {
+    /// A content of a store.
+    Stored(&'a Archive, SessionKey, StoredName),
+    /// The source of the session's transcript, and the side file meant (none for the transcript).
+    Original(PathBuf, Option<PathBuf>),
+}
+
+pub(super) fn repair(
+    archive: &Archive,
+    only: Option<&SessionKey>,
+    other: Option<&Archive>,
+) -> Result<Vec<Repair>, ArchiveError> {
+    let keys = match only {
+        Some(key) => vec![key.clone()],
+        None => archive.sessions()?,
+    };
+    let mut repairs = Vec::new();
+    for key in keys {
+        let lock = SessionLock::wait(archive, &key.id)?;
+        let mut session = OpenSession::open(archive, key, lock)?;
+        repair_session(&mut session, other, &mut repairs)?;
+    }
+    Ok(repairs)
+}
+
+fn repair_session(
+    session: &mut OpenSession<'_>,
+    other: Option<&Archive>,
+    repairs: &mut Vec<Repair>,
+) -> Result<(), ArchiveError> {
+    for name in contents_on_disk(session.archive, &session.key)? {
+        if session.ledger.record(&name).is_none() {
+            let record = record_of_file(session.archive, &session.key, &name, Proof::Unproven)?;
+            session.commit(&[Entry::Commit(name, Box::new(record))])?;
+        }
+    }
+    let records: Vec<(StoredName, Record)> =
+        session.ledger.records().map(|(name, record)| (name.clone(), record.clone())).collect();
+    for (name, record) in records {
+        let state = state_of(session, &name, &record)?;
+        let outcome = match (state, record.proof) {
+            (State::Exact, Proof::Unproven) => prove(session, other, &name, record)?,
+            (State::Exact, _) => continue,
+            (State::Windows, _) => refresh_windows(session, &name, record)?,
+            (State::Trailing | State::Wrong | State::Missing, _) => restore(session, other, &name, &record)?,
+        };
+        push(session, repairs, &name, outcome);
+    }
+    for name in super::verify::gaps(&session.ledger) {
+        let outcome = fill_gap(session, other, &name)?;
+        push(session, repairs, &name, outcome);
+    }
+    Ok(())
+}
+
+/// How a content stands against its record.
+enum State {
+    Exact,
+    /// The bytes are right, the recorded windows are not.
+    Windows,
+    /// The bytes are right, and more follow.
+    Trailing,
+    Wrong,
+    Missing,
+}
+
+fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Result<State, ArchiveError> {
+    if session.archive.stat(&session.key, name)?.is_none() {
+        return Ok(State::Missing);
+    }
+    let path = session.archive.path_of(&session.key, name);
+    // Whatever keeps it from being read, it is not the recorded content.
+    let Ok(file) = session.archive.open_file(&session.key, name) else { return Ok(State::Wrong) };
+    let bytes = durable::stat_of(&file, &path)?.st_size as u64;
+    if bytes < record.bytes || !durable::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|h| h == record.blake3) {
+        return Ok(State::Wrong);
+    }
+    if bytes > record.bytes {
+        return Ok(State::Trailing);
+    }
+    let windows = windows_of(&file, record.bytes, &path)?;
+    Ok(if windows == record.windows { State::Exact } else { State::Windows })
+}
+
+/// An unproven content is proven by the same bytes elsewhere. Where the other store has a proven
+/// content of the same name and length with another hash, ours is the damaged one.
+fn prove(
+    session: &mut OpenSession<'_>,
+    other: Option<&Archive>,
+    name: &StoredName,
+    record: Record,
+) -> Result<(bool, String), ArchiveError> {
+    for candidate in candidates(session, other, name)? {
+        if candidate_begins_with(session, &candidate, &record)? {
+            let detail = format!("proven equal to {}", candidate.path(session).display());
+            let proven = Record { proof: Proof::Compared, ..record };
+            session.commit(&[Entry::Commit(name.clone(), Box::new(proven))])?;
+            return Ok((true, detail));
+        }
+    }
+    if let Some(right) = proven_elsewhere(session, other, name, record.bytes)? {
+        return restore(session, other, name, &right);
+    }
+    Ok((false, "its record was rebuilt, and no other copy is there to prove it".to_owned()))
+}
+
+fn refresh_windows(
+    session: &mut OpenSession<'_>,
+    name: &StoredName,
+    record: Record,
+) -> Result<(bool, String), ArchiveError> {
+    let file = session.archive.open_file(&session.key, name)?;
+    let windows = windows_of(&file, record.bytes, &session.archive.path_of(&session.key, name))?;
+    session.commit(&[Entry::Commit(name.clone(), Box::new(Record { windows, ..record }))])?;
+    Ok((true, "bookkeeping was made anew from the proven bytes".to_owned()))
+}
+
+/// Puts the recorded bytes back at `name`, from whatever has them.
+fn restore(
+    session: &mut OpenSession<'_>,
+    other: Option<&Archive>,
+    name: &StoredName,
+    record: &Record,
+) -> Result<(bool, String), ArchiveError> {
+    let mut found = None;
+    for candidate in candidates(session, other, name)? {
+        if candidate_begins_with(session, &candidate, record)? {
+            found = Some(candidate);
+            break;
+        }
+    }
+    let Some(candidate) = found else {
+        return Ok((false, format!("no copy with the recorded hash {} was found", record.blake3.to_hex())));
+    };
+    let from = candidate.path(session);
+    let id = session.key.id.clone();
+    let open = || candidate.open(&id);
+    let source = Source { path: &from, open: &open, may_lag: false };
+    let mut written = content::write_from(session, &source, record.bytes)?;
+    if written.blake3 != record.blake3 {
+        session.state.remove(OsStr::new(TEMP_NAME))?;
+        return Ok((false, format!("{} changed while it was read", from.display())));
+    }
+    written.proof = Proof::Compared;
+    written.source = record.source;
+    let aside = set_aside(session, name)?;
+    let dir = session.create_dir_of(name)?;
+    session.state.rename_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&session.key, name))?;
+    session.commit(&[Entry::Commit(name.clone(), Box::new(written))])?;
+    let kept = aside.map_or_else(String::new, |path| format!("; what stood there is {}", path.display()));
+    Ok((true, format!("restored from {}{kept}", from.display())))
+}
+
+/// A generation that is nowhere here is taken from the other store, if that has one that we lack.
+fn fill_gap(
+    session: &mut OpenSession<'_>,
+    other: Option<&Archive>,
+    name: &StoredName,
+) -> Result<(bool, String), ArchiveError> {
+    for (other, key) in others(session, other)? {
+        for stored in other.files(&key)?.into_iter().filter(|stored| stored.name.file == name.file) {
+            if session.archive.covers(&session.key, &name.file, stored.bytes, &stored.blake3)? {
+                continue;
+            }
+            let from = other.path_of(&key, &stored.name);
+            let open = || other.open_file(&key, &stored.name).map(Some);
+            let source = Source { path: &from, open: &open, may_lag: false };
+            let written = content::write_from(session, &source, stored.bytes)?;
+            if written.blake3 != stored.blake3 {
+                session.state.remove(OsStr::new(TEMP_NAME))?;
+                continue;
+            }
+            let dir = session.create_dir_of(name)?;
+            session.state.rename_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&session.key, name))?;
+            session.commit(&[Entry::Commit(name.clone(), Box::new(written))])?;
+            return Ok((true, format!("filled from {}", from.display())));
+        }
+    }
+    Ok((false, "neither the file nor its record is here, and no other store has a generation we lack".to_owned()))
+}
+
+/// Moves what stands at `name` to `.state/damaged/{PROJECT}/{path}`, with a number if that is taken.
+fn set_aside(session: &OpenSession<'_>, name: &StoredName) -> Result<Option<PathBuf>, ArchiveError> {
+    if session.archive.stat(&session.key, name)?.is_none() {
+        return Ok(None);
+    }
+    let rel = super::session::relative_path(&session.key, name);
+    let folder = Path::new(".state/damaged").join(rel.parent().unwrap_or(Path::new("")));
+    let damaged = session.archive.dir()?.create_beneath(&folder)?;
+    let file_name = file_name_of(&session.key, name);
+    let mut aside = file_name.clone();
+    let mut n = 2;
+    while damaged.stat(&aside)?.is_some() {
+        aside = OsString::from(format!("{}.{n}", file_name.to_string_lossy()));
+        n += 1;
+    }
+    if let Some(dir) = session.dir_of(name)? {
+        dir.rename_new(&file_name, &damaged, &aside)?;
+    }
+    Ok(Some(damaged.path().join(aside)))
+}
+
+/// Everything that may hold the bytes of `name`: the source, the other store, our own other
+/// generations, and last what stands there (its beginning may be right).
+fn candidates<'a>(
+    session: &OpenSession<'a>,
+    other: Option<&'a Archive>,
+    name: &StoredName,
+) -> Result<Vec<Candidate<'a>>, ArchiveError> {
+    let mut list = Vec::new();
+    if let Some(transcript) = session.ledger.source.clone() {
+        let side = match &name.file {
+            FileName::Transcript => None,
+            FileName::Side(rel) => Some(rel.clone()),
+        };
+        list.push(Candidate::Original(transcript, side));
+    }
+    for (other, key) in others(session, other)? {
+        let names = contents_on_disk(other, &key)?.into_iter().filter(|stored| stored.file == name.file);
+        list.extend(names.map(|stored| Candidate::Stored(other, key.clone(), stored)));
+    }
+    let (own, rest): (Vec<_>, Vec<_>) = contents_on_disk(session.archive, &session.key)?
+        .into_iter()
+        .filter(|stored| stored.file == name.file)
+        .partition(|stored| stored == name);
+    // A record that was rebuilt from the file itself is not proven by it.
+    let is_unproven = session.ledger.record(name).is_some_and(|record| record.proof == Proof::Unproven);
+    let own = own.into_iter().filter(|_| !is_unproven);
+    list.extend(
+        rest.into_iter().chain(own).map(|stored| Candidate::Stored(session.archive, session.key.clone(), stored)),
+    );
+    Ok(list)
+}
+
+/// The other store's sessions with this id.
+fn others<'a>(
+    session: &OpenSession<'_>,
+    other: Option<&'a Archive>,
+) -> Result<Vec<(&'a Archive, SessionKey)>, ArchiveError> {
+    let Some(other) = other else { return Ok(Vec::new()) };
+    let mut keys = other.find(&session.key.id)?;
+    // The folder of the same name first: two sources may bear one id.
+    keys.sort_by_key(|key| key.project != session.key.project);
+    Ok(keys.into_iter().map(|key| (other, key)).collect())
+}
+
+/// The other store's proven record of the same name and length.
+fn proven_elsewhere(
+    session: &OpenSession<'_>,
+    other: Option<&Archive>,
+    name: &StoredName,
+    bytes: u64,
+) -> Result<Option<Record>, ArchiveError> {
+    for (other, key) in others(session, other)? {
+        let ledger = other.ledger(&key)?;
+        let proven = ledger.record(name).filter(|record| record.bytes == bytes && record.proof != Proof::Unproven);
+        if let Some(record) = proven {
+            return Ok(Some(record.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn candidate_begins_with(
+    session: &OpenSession<'_>,
+    candidate: &Candidate<'_>,
+    record: &Record,
+) -> Result<bool, ArchiveError> {
+    let path = candidate.path(session);
+    // A candidate that cannot be opened or read is none; its own verify reports it.
+    let Ok(Some(file)) = candidate.open(&session.key.id) else { return Ok(false) };
+    Ok(durable::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|hash| hash == record.blake3))
+}
+
+impl Candidate<'_> {
+    fn path(&self, session: &OpenSession<'_>) -> PathBuf {
+        match self {
+            Candidate::Stored(archive, key, name) => archive.path_of(key, name),
+            Candidate::Original(transcript, None) => transcript.clone(),
+            Candidate::Original(transcript, Some(rel)) => transcript.with_file_name(session.key.id.as_str()).join(rel),
+        }
+    }
+
+    fn open(&self, id: &SessionId) -> Result<Option<std::fs::File>, ArchiveError> {
+        match self {
+            Candidate::Stored(archive, key, name) => archive.open_file(key, name).map(Some),
+            Candidate::Original(transcript, None) => Ok(source::open_regular(transcript)?),
+            Candidate::Original(transcript, Some(rel)) => Ok(source::open_side_file(transcript, id, rel)?),
+        }
+    }
+}
+
+fn push(session: &OpenSession<'_>, repairs: &mut Vec<Repair>, name: &StoredName, outcome: (bool, String)) {
+    let (healed, detail) = outcome;
+    repairs.push(Repair { key: session.key.clone(), path: name.to_text(&session.key.id), healed, detail });
+}
