@@ -95,21 +95,22 @@ impl Dir {
 
     /// Opens a directory below this one, following no symlink; `None` where there is nothing.
     pub fn open_beneath(&self, rel: &Path) -> Result<Option<Dir>> {
-        let mut dir = self.reopen()?;
+        let mut below: Option<Dir> = None;
         for name in components(rel) {
-            match dir.child(name)? {
-                Some(child) => dir = child,
+            match below.as_ref().unwrap_or(self).child(name)? {
+                Some(child) => below = Some(child),
                 None => return Ok(None),
             }
         }
-        Ok(Some(dir))
+        below.map_or_else(|| self.reopen(), Ok).map(Some)
     }
 
     /// [`Dir::open_beneath`], making what is missing (0700, each entry synced).
     pub fn create_beneath(&self, rel: &Path) -> Result<Dir> {
-        let mut dir = self.reopen()?;
+        let mut below: Option<Dir> = None;
         for name in components(rel) {
-            dir = match dir.child(name)? {
+            let dir = below.as_ref().unwrap_or(self);
+            let child = match dir.child(name)? {
                 Some(child) => child,
                 None => {
                     dir.make_dir(name)?;
@@ -117,8 +118,9 @@ impl Dir {
                         .ok_or_else(|| DurableError::new("create directory", &dir.path.join(name), Errno::NOENT))?
                 }
             };
+            below = Some(child);
         }
-        Ok(dir)
+        below.map_or_else(|| self.reopen(), Ok)
     }
 
     /// Opens the regular file `name` for reading: no symlink followed, never blocking.
@@ -202,10 +204,8 @@ impl Dir {
     }
 
     fn list(&self) -> rustix::io::Result<Vec<(OsString, FileType)>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, c".", flags, Mode::empty())?;
         let mut entries = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&fd)? {
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
             let entry = entry?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
             if name == "." || name == ".." {

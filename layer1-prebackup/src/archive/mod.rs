@@ -167,7 +167,7 @@ impl ArchiveError {
 /// A store of conversations.
 #[derive(Debug)]
 pub struct Archive {
-    root: PathBuf,
+    root: Dir,
     store_id: String,
 }
 
@@ -196,7 +196,7 @@ impl Archive {
         let store = StoreFile { format: STORE_FORMAT, store_id: random_id(root)? };
         let text = serde_json::to_string(&store).expect("two plain fields always serialise") + "\n";
         durable::replace_file(&root.join(STORE_FILE), text.as_bytes())?;
-        Ok(Archive { root: root.to_owned(), store_id: store.store_id })
+        Archive::at(root, store.store_id)?.ok_or_else(|| gone(root).into())
     }
 
     /// Opens an existing store for reading; `None` where there is none. Writes nothing.
@@ -207,7 +207,7 @@ impl Archive {
         let came = durable::read_at(&file, 0, &mut text, &path)?;
         match serde_json::from_slice::<StoreFile>(&text[..came]) {
             Ok(store) if store.format > STORE_FORMAT => Err(ArchiveError::NewerFormat { path, format: store.format }),
-            Ok(store) => Ok(Some(Archive { root: root.to_owned(), store_id: store.store_id })),
+            Ok(store) => Archive::at(root, store.store_id),
             // Bookkeeping, and rebuildable: a store without a readable id gets a new one.
             Err(_) => Ok(None),
         }
@@ -225,7 +225,7 @@ impl Archive {
 
     /// The store's directory.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.root.path()
     }
 
     /// The store's random id, 32 hexadecimal digits; another id means another store.
@@ -235,7 +235,7 @@ impl Archive {
 
     /// All sessions, by project and id.
     pub fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
-        let root = self.dir()?;
+        let root = &self.root;
         let mut keys = BTreeSet::new();
         for (folder, kind) in root.entries()? {
             let project = folder.to_str().and_then(|name| ProjectName::parse(name).ok());
@@ -263,7 +263,7 @@ impl Archive {
         if !keys.is_empty() {
             return Ok(keys);
         }
-        let root = self.dir()?;
+        let root = &self.root;
         let mut keys = Vec::new();
         for (folder, kind) in root.entries()? {
             let project = folder.to_str().and_then(|name| ProjectName::parse(name).ok());
@@ -308,7 +308,7 @@ impl Archive {
 
     /// Where a content lies.
     pub fn path_of(&self, key: &SessionKey, name: &StoredName) -> PathBuf {
-        self.root.join(session::relative_path(key, name))
+        self.root.path().join(session::relative_path(key, name))
     }
 
     /// Opens a stored content for reading; never through a symlink, never a FIFO.
@@ -399,18 +399,13 @@ impl Archive {
         repair::repair(self, only, other)
     }
 
-    fn dir(&self) -> Result<Dir, ArchiveError> {
-        let gone = || DurableError {
-            operation: "open the store",
-            path: self.root.clone(),
-            source: std::io::ErrorKind::NotFound.into(),
-        };
-        Ok(Dir::open(&self.root)?.ok_or_else(gone)?)
+    fn at(root: &Path, store_id: String) -> Result<Option<Archive>, ArchiveError> {
+        Ok(Dir::open(root)?.map(|root| Archive { root, store_id }))
     }
 
     fn dir_of(&self, key: &SessionKey, name: &StoredName) -> Result<Option<Dir>, ArchiveError> {
         let path = session::relative_path(key, name);
-        Ok(self.dir()?.open_beneath(path.parent().unwrap_or(Path::new("")))?)
+        Ok(self.root.open_beneath(path.parent().unwrap_or(Path::new("")))?)
     }
 
     fn stat(&self, key: &SessionKey, name: &StoredName) -> Result<Option<rustix::fs::Stat>, ArchiveError> {
@@ -421,18 +416,22 @@ impl Archive {
     }
 
     fn ledger(&self, key: &SessionKey) -> Result<ledger::Ledger, ArchiveError> {
-        match self.dir()?.open_beneath(&ledger::dir_of(&key.id))? {
+        match self.root.open_beneath(&ledger::dir_of(&key.id))? {
             Some(state) => ledger::Ledger::read(&state, key),
             None => Ok(ledger::Ledger::default()),
         }
     }
 
     fn ledgers_of(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
-        let Some(state) = self.dir()?.open_beneath(&ledger::dir_of(id))? else { return Ok(Vec::new()) };
+        let Some(state) = self.root.open_beneath(&ledger::dir_of(id))? else { return Ok(Vec::new()) };
         let project = |name: &OsStr| ProjectName::parse(name.to_str()?.strip_suffix(".ledger")?).ok();
         let projects = state.entries()?.into_iter().filter_map(|(name, _)| project(&name));
         Ok(projects.map(|project| SessionKey { project, id: id.clone() }).collect())
     }
+}
+
+fn gone(root: &Path) -> DurableError {
+    DurableError { operation: "open the store", path: root.to_owned(), source: std::io::ErrorKind::NotFound.into() }
 }
 
 /// The session that an entry of a project's folder belongs to.

@@ -215,7 +215,7 @@ fn set_aside(session: &OpenSession<'_>, name: &StoredName) -> Result<Option<Path
     }
     let rel = super::session::relative_path(&session.key, name);
     let folder = Path::new(".state/damaged").join(rel.parent().unwrap_or(Path::new("")));
-    let damaged = session.archive.dir()?.create_beneath(&folder)?;
+    let damaged = session.archive.root.create_beneath(&folder)?;
     let file_name = file_name_of(&session.key, name);
     let mut aside = file_name.clone();
     let mut n = 2;

@@ -47,8 +47,7 @@ impl<'a> OpenSession<'a> {
     /// Opens the session and finishes or undoes what a killed run had begun. Bookkeeping that is
     /// damaged or lost is rebuilt from the contents, marked unproven.
     pub(crate) fn open(archive: &'a Archive, key: SessionKey, lock: SessionLock) -> Result<Self, ArchiveError> {
-        let root = archive.dir()?;
-        let state = root.create_beneath(&ledger::dir_of(&key.id))?;
+        let state = archive.root.create_beneath(&ledger::dir_of(&key.id))?;
         let ledger = Ledger::read(&state, &key)?;
         let mut session = OpenSession { archive, key, state, ledger, _lock: lock };
         session.state.remove(OsStr::new(TEMP_NAME))?;
@@ -73,7 +72,7 @@ impl<'a> OpenSession<'a> {
     pub(crate) fn create_dir_of(&self, name: &StoredName) -> Result<Dir, ArchiveError> {
         let path = relative_path(&self.key, name);
         let parent = path.parent().unwrap_or(Path::new(""));
-        Ok(self.archive.dir()?.create_beneath(parent)?)
+        Ok(self.archive.root.create_beneath(parent)?)
     }
 
     /// Opens a content for reading and writing; `None` where it does not exist.
@@ -154,7 +153,7 @@ pub(crate) fn rebuild(archive: &Archive, key: &SessionKey, ledger: &mut Ledger) 
 
 /// Every content of a session that lies in the store, whether recorded or not.
 pub(crate) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Vec<StoredName>, ArchiveError> {
-    let Some(project) = archive.dir()?.open_beneath(Path::new(key.project.as_str()))? else { return Ok(Vec::new()) };
+    let Some(project) = archive.root.open_beneath(Path::new(key.project.as_str()))? else { return Ok(Vec::new()) };
     let mut names = Vec::new();
     for (entry, kind) in project.entries()? {
         let text = entry.to_string_lossy();
