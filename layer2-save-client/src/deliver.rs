@@ -53,7 +53,10 @@ pub fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -> Resul
             round.summary.is_busy_elsewhere = true;
             return Ok(round.summary);
         };
-        outbox.remove_temporaries()?;
+        if let Err(error) = outbox.remove_temporaries() {
+            // Litter is no reason to leave a conversation undelivered.
+            report.line_with_time(&format!("failed to clean up the outbox: {}", in_one_line(&error)));
+        }
         let delivered = round.deliver_all();
         round.stop_server();
         drop(lock);
@@ -92,21 +95,23 @@ enum Outcome {
 
 impl Round<'_> {
     fn deliver_all(&mut self) -> Result<(), Error> {
+        for stranger in self.outbox.list()?.unreadable {
+            self.report.line_with_time(&format!("left alone, failed to {stranger}"));
+        }
         self.look_for_a_new_server()?;
         loop {
             let due = self.due()?;
             if due.is_empty() {
                 return Ok(());
             }
-            let count = due.len();
-            for (done, (name, job)) in due.into_iter().enumerate() {
+            for (done, (name, job)) in due.iter().enumerate() {
                 if self.interrupt.came() {
                     return Ok(());
                 }
                 self.tried.insert(name.clone(), job.seq);
-                let outcome = self.deliver(&name, &job)?;
-                if let Some(cause) = self.server_is_to_blame(outcome) {
-                    self.leave_the_rest(count - done - 1, &cause)?;
+                let outcome = self.deliver(name, job)?;
+                if let Some(cause) = self.server_is_to_blame(&outcome) {
+                    self.leave(&due[done + 1..], &cause);
                     return Ok(());
                 }
             }
@@ -134,10 +139,10 @@ impl Round<'_> {
     fn look_for_a_new_server(&mut self) -> Result<(), Error> {
         let jobs = self.outbox.list()?.jobs;
         let untried = |(name, job): &&(JobName, Job)| self.tried.get(name) != Some(&job.seq);
-        if jobs.iter().filter(untried).any(|(_, job)| job.failed.is_some()) && self.due()?.is_empty() {
-            if let Err(error) = self.connect() {
-                self.report.line_with_time(&format!("failed to {}", in_one_line(&error)));
-            }
+        let are_all_set_aside =
+            jobs.iter().filter(untried).any(|(_, job)| job.failed.is_some()) && self.due()?.is_empty();
+        if are_all_set_aside && let Err(error) = self.connect() {
+            self.report.line_with_time(&format!("failed to {}", in_one_line(&error)));
         }
         Ok(())
     }
@@ -174,7 +179,7 @@ impl Round<'_> {
                 }
                 Verdict::SetAside | Verdict::GiveUp => {}
             }
-            return self.give_up(name, job, &id, number, error);
+            return Ok(self.give_up(name, job, &id, number, error));
         }
     }
 
@@ -272,14 +277,7 @@ impl Round<'_> {
     }
 
     /// After the last attempt: tells where the copy is and writes down why.
-    fn give_up(
-        &mut self,
-        name: &JobName,
-        job: &Job,
-        id: &SessionId,
-        attempts: u32,
-        error: CallError,
-    ) -> Result<Outcome, Error> {
+    fn give_up(&mut self, name: &JobName, job: &Job, id: &SessionId, attempts: u32, error: CallError) -> Outcome {
         self.report.line(&report::failed_after(attempts));
         let places = &self.settings.places;
         self.report.line(&match sessions::verified_copy(job, id, places) {
@@ -297,21 +295,25 @@ impl Round<'_> {
             server: self.server.as_ref().map_or_else(String::new, |server| server.server().to_owned()),
         });
         let is_set_aside = failed.is_some();
-        self.outbox.update(name, |now| {
+        let noted = self.outbox.update(name, |now| {
             now.attempts += u64::from(attempts);
             now.last_error = Some(cause);
             now.failed = failed;
-        })?;
-        Ok(if is_set_aside { Outcome::SetAside } else { Outcome::NotSettled(error) })
+        });
+        if let Err(error) = noted {
+            // A full disk, say. The job is there as it was, and the other jobs may fare better.
+            self.report.line_with_time(&format!("failed to note that in the outbox: {}", in_one_line(&error)));
+        }
+        if is_set_aside { Outcome::SetAside } else { Outcome::NotSettled(error) }
     }
 
     /// The cause, when going on with other jobs makes no sense.
-    fn server_is_to_blame(&mut self, outcome: Outcome) -> Option<String> {
+    fn server_is_to_blame(&mut self, outcome: &Outcome) -> Option<String> {
         match outcome {
-            Outcome::NotSettled(error) if error.is_before_the_call() => Some(in_one_line(&error)),
+            Outcome::NotSettled(error) if error.is_before_the_call() => Some(in_one_line(error)),
             Outcome::NotSettled(error) if !error.server_is_healthy() => {
                 self.faults += 1;
-                (self.faults >= SERVER_FAULTS_MAX).then(|| in_one_line(&error))
+                (self.faults >= SERVER_FAULTS_MAX).then(|| in_one_line(error))
             }
             Outcome::Interrupted => None,
             Outcome::Settled | Outcome::SetAside | Outcome::NotSettled(_) => {
@@ -321,14 +323,13 @@ impl Round<'_> {
         }
     }
 
-    fn leave_the_rest(&mut self, count: usize, cause: &str) -> Result<(), Error> {
-        if count > 0 {
+    /// Leaves what came with this batch for another time. Jobs that came in meanwhile have their try.
+    fn leave(&mut self, rest: &[(JobName, Job)], cause: &str) {
+        if !rest.is_empty() {
+            let count = rest.len();
             self.report.line_with_time(&format!("not tried: {count} more jobs, because of the server: {cause}"));
         }
-        for (name, job) in self.due()? {
-            self.tried.insert(name, job.seq);
-        }
-        Ok(())
+        self.tried.extend(rest.iter().map(|(name, job)| (name.clone(), job.seq)));
     }
 }
 

@@ -7,6 +7,7 @@ use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::durable::DurableError;
 use layer1_prebackup::names::NameError;
 
+use crate::outbox::Unreadable;
 use crate::receipt::ReceiptError;
 
 /// Longest cause in a log line or a job, in characters.
@@ -43,6 +44,9 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
+    /// A job that was there is damaged, or cannot be read; it is left alone.
+    #[error(transparent)]
+    Job(#[from] Unreadable),
     /// A job that a hook wrote a moment ago, or a receipt, could not be put into JSON.
     #[error("encode {what} as JSON")]
     Encode {

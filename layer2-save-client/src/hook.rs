@@ -75,7 +75,7 @@ fn start_deliverer(settings: &Settings) -> Result<Child, Error> {
 
 fn asked(stdin: impl AsFd, session_id: Option<&str>, report: &Report) -> Result<Option<Asked>, Error> {
     let input = read_event(stdin, STDIN_WAIT);
-    let event = input.map_err(Error::Stdin).and_then(|bytes| Ok(Event::parse(&bytes)));
+    let event = input.map_err(Error::Stdin).map(|bytes| Event::parse(&bytes));
     let unusable = match event {
         Ok(Ok(event)) => {
             let id = SessionId::parse(&event.session_id)?;

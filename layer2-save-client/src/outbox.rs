@@ -122,7 +122,8 @@ impl NewJob {
 }
 
 /// A file in the outbox that is no job of ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("understand {name} in the outbox: {what}")]
 pub struct Unreadable {
     /// Its name.
     pub name: String,
@@ -155,15 +156,18 @@ impl Outbox {
     pub fn enqueue(&self, new: &NewJob, now_ms: u64) -> Result<(JobName, Job), Error> {
         let name = new.name();
         let _lock = self.lock()?;
+        let mut first_seq = 1;
         let earlier = match self.read(&name) {
             Ok(earlier) => earlier,
             // What is wrong with it can be seen in `damaged/`; the session is asked for anew, below.
             Err(_unreadable) => {
                 self.set_aside(&name, now_ms)?;
+                // A deliverer may have read it while it was whole: never the same number twice.
+                first_seq = now_ms;
                 None
             }
         };
-        let job = coalesced(earlier, new, now_ms);
+        let job = coalesced(earlier, new, now_ms, first_seq);
         self.write(&name, &job)?;
         Ok((name, job))
     }
@@ -172,12 +176,16 @@ impl Outbox {
     pub fn enqueue_if_absent(&self, new: &NewJob, now_ms: u64) -> Result<bool, Error> {
         let name = new.name();
         let _lock = self.lock()?;
+        let mut first_seq = 1;
         match self.read(&name) {
             Ok(Some(_)) => return Ok(false),
             Ok(None) => {}
-            Err(_unreadable) => self.set_aside(&name, now_ms)?,
+            Err(_unreadable) => {
+                self.set_aside(&name, now_ms)?;
+                first_seq = now_ms;
+            }
         }
-        self.write(&name, &coalesced(None, new, now_ms))?;
+        self.write(&name, &coalesced(None, new, now_ms, first_seq))?;
         Ok(true)
     }
 
@@ -209,17 +217,17 @@ impl Outbox {
     /// Removes the job if nobody asked for another delivery since `seq` was read; true if it is gone.
     pub fn remove_if_unchanged(&self, name: &JobName, seq: u64) -> Result<bool, Error> {
         let _lock = self.lock()?;
-        match self.read(name) {
-            Ok(Some(job)) if job.seq == seq => Ok(durable::remove_file(&self.path(name))?),
-            Ok(None) => Ok(true),
-            _ => Ok(false),
+        match self.read(name)? {
+            Some(job) if job.seq == seq => Ok(durable::remove_file(&self.path(name))?),
+            Some(_) => Ok(false),
+            None => Ok(true),
         }
     }
 
     /// Changes a job in place, sequence number and all else as they are by then. Gone jobs stay gone.
     pub fn update(&self, name: &JobName, change: impl FnOnce(&mut Job)) -> Result<(), Error> {
         let _lock = self.lock()?;
-        if let Ok(Some(mut job)) = self.read(name) {
+        if let Some(mut job) = self.read(name)? {
             change(&mut job);
             self.write(name, &job)?;
         }
@@ -309,10 +317,10 @@ impl Outbox {
     }
 }
 
-fn coalesced(earlier: Option<Job>, new: &NewJob, now_ms: u64) -> Job {
+fn coalesced(earlier: Option<Job>, new: &NewJob, now_ms: u64, first_seq: u64) -> Job {
     let fresh = Job {
         format: JOB_FORMAT,
-        seq: 1,
+        seq: first_seq,
         session_id: new.id.to_string(),
         project: new.project.clone(),
         transcript_path: new.transcript_path.clone(),

@@ -27,6 +27,8 @@ const STDERR_LINES_SHOWN: usize = 3;
 const STDERR_WAIT: Duration = Duration::from_millis(200);
 /// How long a process is waited for that was sent SIGKILL; longer only if the kernel is stuck in its I/O.
 const KILL_WAIT: Duration = Duration::from_secs(2);
+/// How long the rest of a killed group is waited for; whoever adopted it has to reap it.
+const KILLED_GROUP_WAIT: Duration = Duration::from_millis(100);
 const GROUP_POLL: Duration = Duration::from_millis(5);
 
 /// What to run.
@@ -125,6 +127,8 @@ impl ServerProcess {
             if self.wait(patience.after_term).is_none() {
                 self.signal(Signal::KILL);
                 self.wait(KILL_WAIT);
+                self.is_group_empty_within(KILLED_GROUP_WAIT);
+                return None;
             }
         }
         self.empty_the_group(patience.after_term);
@@ -166,7 +170,7 @@ impl ServerProcess {
         self.signal(Signal::TERM);
         if !self.is_group_empty_within(after_term) {
             self.signal(Signal::KILL);
-            self.is_group_empty_within(KILL_WAIT);
+            self.is_group_empty_within(KILLED_GROUP_WAIT);
         }
     }
 
