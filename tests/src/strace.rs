@@ -66,16 +66,20 @@ impl Traced {
 }
 
 impl Trace {
-    /// Whether an injected fault is seen: the mark of a changed result, or death by SIGKILL.
+    /// Whether an injected fault is seen: the mark of a changed result, or death by a signal.
     pub fn fault_fired(&self) -> bool {
-        self.lines.iter().any(|line| line.contains("(INJECTED)") || line.contains("killed by SIGKILL"))
+        self.outcome.signal.is_some() || !self.faulted().is_empty()
     }
 
-    /// The line of the (first) injected fault; for a kill the last call before it.
-    pub fn faulted_line(&self) -> &str {
-        let injected = self.lines.iter().find(|line| line.contains("(INJECTED)"));
-        let last_call = || self.lines.iter().rev().find(|line| line.contains('('));
-        injected.or_else(last_call).map_or("", String::as_str)
+    /// The calls that were made to fail. strace counts in each thread by itself, so they may be
+    /// several; a call at which the program was killed is the last that its trace shows.
+    pub fn faulted(&self) -> Vec<&str> {
+        let injected: Vec<&str> =
+            self.lines.iter().map(String::as_str).filter(|line| line.contains("(INJECTED)")).collect();
+        if !injected.is_empty() || self.outcome.signal.is_none() {
+            return injected;
+        }
+        self.lines.iter().rev().map(String::as_str).find(|line| line.contains('(')).into_iter().collect()
     }
 }
 

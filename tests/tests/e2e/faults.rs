@@ -11,13 +11,14 @@ use tests::stores::{assert_equals_source, difference};
 use tests::strace::{self, Trace, Traced};
 use tests::{transcripts, tree};
 
-/// The calls that are failed, each by itself: strace counts them one by one.
+/// The calls that are failed, each by itself: strace counts them one by one. The many that only
+/// open something come last, where the budget may cut them off.
 const CALLS: [&str; 10] =
-    ["openat", "mkdirat", "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "ftruncate"];
+    ["write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "ftruncate", "mkdirat", "openat"];
 /// How they fail.
 const FAULTS: [&str; 4] = ["error=EIO", "error=ENOSPC", "signal=KILL", "signal=TERM"];
 /// What a scenario may take; what was left out by then is printed.
-const BUDGET: Duration = Duration::from_secs(100);
+const BUDGET: Duration = Duration::from_secs(75);
 
 /// A source, and what the store held before it changed.
 struct Scenario {
@@ -76,11 +77,12 @@ impl Scenario {
     fn check(&self, call: &str, fault: &str, n: u32) -> bool {
         self.reset();
         let trace = self.run_with(call, fault, n);
-        if !trace.fault_fired() && trace.outcome.signal.is_none() {
+        if !trace.fault_fired() {
             return false;
         }
-        let point = format!("{call}:{fault}:when={n} at {}", trace.faulted_line());
-        let in_loader = ["/etc/ld.so", "/lib/", "/usr/lib/"].iter().any(|path| trace.faulted_line().contains(path));
+        let point = format!("{call}:{fault}:when={n} at {:#?}", trace.faulted());
+        // Before the program's first instruction; the hook's `|| cat` and `|| :` are for that.
+        let in_loader = ["/etc/ld.so", "/lib/", "/usr/lib/"].iter().any(|path| trace.faulted()[0].contains(path));
         if fault.starts_with("error") && !in_loader {
             self.assert_passed_on(&trace, &point);
         }
@@ -92,7 +94,7 @@ impl Scenario {
     fn assert_passed_on(&self, trace: &Trace, point: &str) {
         let outcome = &trace.outcome;
         assert_eq!(outcome.code, Some(0), "{point}: {outcome:#?}");
-        let stdout_failed = trace.faulted_line().contains("write(1<");
+        let stdout_failed = trace.faulted().iter().any(|line| line.contains("write(1<"));
         let event = format!("{}\n", transcripts::session_end(&self.transcript));
         assert!(stdout_failed || outcome.text() == event, "{point}: the event is passed on: {outcome:#?}");
         let difference = difference(&self.scratch.layer1_store(), PROJECT, &self.transcript);
@@ -134,8 +136,8 @@ fn sweep(name: &str, scenario: &Scenario) {
     }
     let deadline = Instant::now() + BUDGET;
     let (mut points, mut left_out) = (0, Vec::new());
-    for fault in FAULTS {
-        for call in CALLS {
+    for call in CALLS {
+        for fault in FAULTS {
             let mut n = 1;
             while Instant::now() < deadline && scenario.check(call, fault, n) {
                 points += 1;
