@@ -10,6 +10,9 @@ const LEAD_CHARS: usize = 60;
 /// Matches of one term that are looked at: a snippet shows a few.
 const MATCHES_MAX: usize = 200;
 
+/// Text that is looked through at once.
+const PIECE_BYTES: usize = 512 * 1024;
+
 /// Strings put before and after each matched word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marks {
@@ -45,10 +48,31 @@ pub struct Snippet {
 }
 
 /// The part of `text` that shows most of the query. Where nothing of it is found, its beginning.
+/// A long text is looked through piece by piece, so that memory does not grow with it.
 pub fn snippet(text: &str, query: &Query, by: By, marks: &Marks) -> Snippet {
-    let matches = matches(text, &query.terms(), by);
-    let (start, terms_shown) = best_window(text, &matches);
-    Snippet { text: render(text, start, &matches, marks), terms_shown }
+    let terms = query.terms();
+    let mut best: Option<Snippet> = None;
+    for piece in pieces(text) {
+        let matches = matches(piece, &terms, by);
+        let (start, terms_shown) = best_window(piece, &matches);
+        if best.as_ref().is_none_or(|best| best.terms_shown < terms_shown) {
+            best = Some(Snippet { text: render(piece, start, &matches, marks), terms_shown });
+        }
+        if terms_shown == terms.len() {
+            break;
+        }
+    }
+    best.unwrap_or(Snippet { text: String::new(), terms_shown: 0 })
+}
+
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = (0..=PIECE_BYTES.min(rest.len())).rev().find(|end| rest.is_char_boundary(*end)).unwrap_or(0);
+        let (piece, tail) = rest.split_at(end);
+        rest = tail;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// A range of the text that a term matched.

@@ -1,13 +1,22 @@
 //! The index: one row a message, in SQLite FTS5. Disposable: everything in it comes from the
 //! store and can be made again from it. It holds no text; hits are re-read from the store.
 
-use std::collections::BTreeMap;
+mod read;
+mod schema;
+mod search;
+#[cfg(test)]
+mod tests;
+mod text;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
 use layer1_prebackup::durable::DurableError;
 use layer1_prebackup::names::StoredName;
+use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::metadata::Metadata;
@@ -49,7 +58,39 @@ pub enum IndexError {
     /// The store failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The store changed again and again while a session was indexed. The next update goes on.
+    #[error("index session {session}: its stored copy kept changing; the next save goes on")]
+    Changing {
+        /// The session.
+        session: String,
+    },
 }
+
+impl IndexError {
+    /// Whether the index has to be made again: see [`Index::renew`].
+    pub fn is_damage(&self) -> bool {
+        matches!(self, IndexError::Unusable { .. })
+    }
+}
+
+/// Says what was being done when SQLite failed.
+trait Sqlite<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, IndexError>;
+}
+
+impl<T> Sqlite<T> for rusqlite::Result<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, IndexError> {
+        self.map_err(|source| match schema::is_damage(&source) {
+            true => IndexError::Unusable { path: path.to_owned(), what: source.to_string() },
+            false => IndexError::Sqlite { doing, path: path.to_owned(), source },
+        })
+    }
+}
+
+/// Times that an update begins again because the store changed under it.
+const RACES_MAX: u32 = 100;
+/// Key of the id of the store that the index was filled from.
+const FILLED_FROM: &str = "filled_from";
 
 /// Where the text of messages lies. [`Archive`] is the one that counts; tests have others.
 pub trait Contents {
@@ -61,6 +102,8 @@ pub trait Contents {
     fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError>;
     /// See [`Archive::sessions`].
     fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError>;
+    /// What caused the session's last save, as its metadata file has it: a rebuilt index takes it from there.
+    fn last_trigger(&self, key: &SessionKey) -> Option<String>;
 }
 
 impl Contents for Archive {
@@ -75,6 +118,12 @@ impl Contents for Archive {
     }
     fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
         Archive::sessions(self)
+    }
+    fn last_trigger(&self, key: &SessionKey) -> Option<String> {
+        let path = self.root().join(key.project.as_str()).join(format!("{}.json", key.id));
+        // A lost metadata file costs this word alone.
+        let metadata: Metadata = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        Some(metadata.trigger)
     }
 }
 
@@ -226,21 +275,28 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Index {
     path: PathBuf,
+    connection: Connection,
+    identity: (u64, u64),
+    set_aside: Option<PathBuf>,
 }
 
-#[allow(clippy::todo, unused_variables)]
 impl Index {
     /// Opens the index for reading and writing, makes it (0600) where there is none. A damaged
     /// one, or one of another version, is set aside under a dated name beside it and a fresh
     /// one is made; see [`Index::set_aside`] and [`Index::is_incomplete`].
     pub fn open(path: &Path) -> Result<Index, IndexError> {
-        todo!()
+        Ok(Index::of(path, schema::open(path)?))
     }
 
     /// Opens an existing index for reading only; `None` where there is none. A damaged one or
-    /// one of another version is [`IndexError::Unusable`].
+    /// one of another version is [`IndexError::Unusable`]; damage can also show later.
     pub fn open_read_only(path: &Path) -> Result<Option<Index>, IndexError> {
-        todo!()
+        Ok(schema::open_read_only(path)?.map(|opened| Index::of(path, opened)))
+    }
+
+    fn of(path: &Path, opened: schema::Opened) -> Index {
+        let schema::Opened { connection, set_aside, identity } = opened;
+        Index { path: path.to_owned(), connection, identity, set_aside }
     }
 
     /// The database file.
@@ -248,15 +304,31 @@ impl Index {
         &self.path
     }
 
-    /// Where [`Index::open`] put an index that it could not use.
+    /// Where [`Index::open`] or [`Index::renew`] put an index that could not be used.
     pub fn set_aside(&self) -> Option<&Path> {
-        todo!()
+        self.set_aside.as_deref()
+    }
+
+    /// Sets the index aside, because it turned out damaged, and opens a fresh one in its place;
+    /// if another process has done so already, opens that one. Then [`Index::fill`] it.
+    pub fn renew(&mut self) -> Result<(), IndexError> {
+        let set_aside = schema::set_aside(&self.path, Some(self.identity))?;
+        let fresh = Index::open(&self.path)?;
+        *self = Index { set_aside: set_aside.or(fresh.set_aside), ..fresh };
+        Ok(())
     }
 
     /// Whether the index was never filled from this store from end to end: it is fresh, or
     /// filling it was interrupted, or the store is another one. [`Index::fill`] heals that.
     pub fn is_incomplete(&self, contents: &dyn Contents) -> Result<bool, IndexError> {
-        todo!()
+        let mut statement =
+            self.connection.prepare_cached("SELECT value FROM meta WHERE key = ?1").doing("read", &self.path)?;
+        let mut rows = statement.query([FILLED_FROM]).doing("read", &self.path)?;
+        let store: Option<String> = match rows.next().doing("read", &self.path)? {
+            Some(row) => Some(row.get(0).doing("read", &self.path)?),
+            None => None,
+        };
+        Ok(store.as_deref() != Some(contents.store_id()))
     }
 
     /// Brings every session of the store up to date and forgets sessions that the store no longer
@@ -267,17 +339,78 @@ impl Index {
         contents: &dyn Contents,
         progress: &dyn Fn(usize, usize),
     ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
-        todo!()
+        let sessions = contents.sessions()?;
+        let mut failed = Vec::new();
+        for (done, key) in sessions.iter().enumerate() {
+            progress(done, sessions.len());
+            match self.fill_session(contents, key, &|_| progress(done, sessions.len())) {
+                Ok(()) => {}
+                Err(error @ (IndexError::Read { .. } | IndexError::Archive(_) | IndexError::Changing { .. })) => {
+                    failed.push((key.clone(), error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.forget_others(&sessions)?;
+        let transaction = write::begin(&self.connection, &self.path)?;
+        transaction
+            .execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [FILLED_FROM, contents.store_id()])
+            .doing("write", &self.path)?;
+        transaction.commit().doing("commit", &self.path)?;
+        progress(sessions.len(), sessions.len());
+        Ok(failed)
+    }
+
+    fn fill_session(
+        &mut self,
+        contents: &dyn Contents,
+        key: &SessionKey,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), IndexError> {
+        if !self.is_behind(contents, key)? {
+            return Ok(());
+        }
+        let known = read::session(&self.connection, &self.path, key)?.map(|(row, _)| row.metadata.trigger);
+        let trigger = known.filter(|trigger| !trigger.is_empty()).or_else(|| contents.last_trigger(key));
+        self.update_session(contents, key, &trigger.unwrap_or_default(), progress).map(drop)
+    }
+
+    fn forget_others(&self, sessions: &[SessionKey]) -> Result<(), IndexError> {
+        let kept: BTreeSet<(&str, &str)> = sessions.iter().map(|key| (key.project.as_str(), key.id.as_str())).collect();
+        let list = || {
+            let mut statement = self.connection.prepare("SELECT id, project, session FROM tracked")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect::<rusqlite::Result<Vec<(i64, String, String)>>>()
+        };
+        for (id, project, session) in list().doing("list sessions", &self.path)? {
+            if !kept.contains(&(project.as_str(), session.as_str())) {
+                write::forget(&self.connection, &self.path, id)?;
+            }
+        }
+        Ok(())
     }
 
     /// Empties the index: [`Index::fill`] then makes it from nothing (`rebuild`).
     pub fn clear(&mut self) -> Result<(), IndexError> {
-        todo!()
+        let transaction = write::begin(&self.connection, &self.path)?;
+        transaction
+            .execute_batch(
+                "INSERT INTO words (words) VALUES ('delete-all');
+                 INSERT INTO parts (parts) VALUES ('delete-all');
+                 DELETE FROM messages; DELETE FROM contents; DELETE FROM unknown; DELETE FROM branches;
+                 DELETE FROM tracked; DELETE FROM meta;",
+            )
+            .doing("empty", &self.path)?;
+        transaction.commit().doing("commit", &self.path)
     }
 
     /// Indexes what the store holds of a session and the index does not: transcript, subagents,
     /// older generations. Costs the delta, commits in batches, and goes on where an interrupted
     /// update stopped. `trigger` goes into the metadata; `progress` is told the bytes read so far.
+    ///
+    /// An index that turns out damaged is renewed and the session indexed in the fresh one:
+    /// look at [`Index::is_incomplete`] afterwards. A stored file that cannot be read is left
+    /// for the next update and everything else is indexed before the error is returned.
     pub fn update_session(
         &mut self,
         contents: &dyn Contents,
@@ -285,31 +418,86 @@ impl Index {
         trigger: &str,
         progress: &dyn Fn(u64),
     ) -> Result<Updated, IndexError> {
-        todo!()
+        match self.try_update(contents, key, trigger, progress) {
+            Err(error) if error.is_damage() => {
+                self.renew()?;
+                self.try_update(contents, key, trigger, progress)
+            }
+            updated => updated,
+        }
+    }
+
+    fn try_update(
+        &self,
+        contents: &dyn Contents,
+        key: &SessionKey,
+        trigger: &str,
+        tell: &dyn Fn(u64),
+    ) -> Result<Updated, IndexError> {
+        let (connection, path) = (&self.connection, self.path.as_path());
+        let mut progress = write::Progress { read: 0, added: 0, tell, failed: BTreeMap::new() };
+        let mut races = 0;
+        if write::is_behind(connection, path, contents, key)? {
+            loop {
+                match write::step(connection, path, contents, key, trigger, &mut progress)? {
+                    write::Step::More => {}
+                    write::Step::Done => break,
+                    write::Step::Raced if races < RACES_MAX => races += 1,
+                    write::Step::Raced => return Err(IndexError::Changing { session: key.id.to_string() }),
+                }
+            }
+        }
+        if let Some((_, error)) = progress.failed.pop_first() {
+            return Err(error);
+        }
+        match read::session(connection, path, key)? {
+            None => Ok(Updated::nothing(key, trigger)),
+            Some((mut row, listed)) => {
+                if row.metadata.trigger != trigger {
+                    write::set_trigger(connection, path, key, trigger)?;
+                    row.metadata.trigger = trigger.to_owned();
+                }
+                let messages_indexed = row.metadata.messages;
+                Ok(Updated { messages_indexed, messages_added: progress.added, metadata: row.metadata, listed })
+            }
+        }
     }
 
     /// Whether [`Index::update_session`] would have something to do.
     pub fn is_behind(&self, contents: &dyn Contents, key: &SessionKey) -> Result<bool, IndexError> {
-        todo!()
+        write::is_behind(&self.connection, &self.path, contents, key)
     }
 
     /// Listed sessions, newest first by their last message.
     pub fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionRow>, IndexError> {
-        todo!()
+        read::sessions(&self.connection, &self.path, filter)
     }
 
     /// One session, listed or not; `None` if the index does not know it.
     pub fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, IndexError> {
-        todo!()
+        Ok(read::session(&self.connection, &self.path, key)?.map(|(row, _)| row))
     }
 
     /// Searches. No text is an error; an empty one finds nothing.
     pub fn search(&self, contents: &dyn Contents, query: &SearchQuery) -> Result<SearchResults, IndexError> {
-        todo!()
+        search::search(&self.connection, &self.path, contents, query)
     }
 
     /// Counts everything.
     pub fn counts(&self) -> Result<Counts, IndexError> {
-        todo!()
+        read::counts(&self.connection, &self.path)
+    }
+}
+
+impl Updated {
+    /// Of a session that the store holds no messages of.
+    fn nothing(key: &SessionKey, trigger: &str) -> Updated {
+        let metadata = Metadata {
+            session_id: key.id.to_string(),
+            project: key.project.to_string(),
+            trigger: trigger.to_owned(),
+            ..Metadata::default()
+        };
+        Updated { messages_indexed: 0, messages_added: 0, metadata, listed: false }
     }
 }

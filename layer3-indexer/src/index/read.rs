@@ -1,0 +1,135 @@
+//! Lists and numbers.
+
+use std::path::Path;
+
+use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::names::{FileName, StoredName};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use super::{Counts, IndexError, SessionFilter, SessionRow, Sqlite};
+use crate::metadata::{Metadata, Tally};
+
+const SESSION_COLUMNS: &str = "t.project, t.session, t.start_ms, t.end_ms, t.messages, t.save_trigger, t.tally,
+    c.seen_bytes, c.seen_blake3, t.listed";
+
+/// Listed sessions, newest first.
+pub(super) fn sessions(
+    connection: &Connection,
+    path: &Path,
+    filter: &SessionFilter,
+) -> Result<Vec<SessionRow>, IndexError> {
+    let mut conditions = Conditions::default();
+    conditions.add_project("t.project", filter.project.as_deref());
+    conditions.add("t.end_ms >= ?", filter.since_ms.map(Value::from));
+    conditions.add("t.start_ms <= ?", filter.until_ms.map(Value::from));
+    conditions.add("t.branch = ?", filter.branch.clone().map(Value::from));
+    let limit = filter.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+    let sql = format!(
+        "SELECT {SESSION_COLUMNS} FROM tracked t
+         LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = t.session || '.jsonl'
+         WHERE t.listed = 1 {}
+         ORDER BY t.end_ms DESC NULLS LAST, t.id DESC LIMIT {limit}",
+        conditions.sql
+    );
+    let list = || {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(params_from_iter(conditions.values), |row| Ok(session_row(row)?.0))?;
+        rows.collect::<rusqlite::Result<Vec<SessionRow>>>()
+    };
+    list().doing("list sessions", path)
+}
+
+/// A session and whether it is listed.
+pub(super) fn session(
+    connection: &Connection,
+    path: &Path,
+    key: &SessionKey,
+) -> Result<Option<(SessionRow, bool)>, IndexError> {
+    let transcript = StoredName::newest(FileName::Transcript).to_text(&key.id);
+    let sql = format!(
+        "SELECT {SESSION_COLUMNS} FROM tracked t
+         LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = ?3
+         WHERE t.project = ?1 AND t.session = ?2"
+    );
+    let find = || {
+        let mut statement = connection.prepare_cached(&sql)?;
+        statement.query_row([key.project.as_str(), key.id.as_str(), &transcript], session_row).optional()
+    };
+    find().doing("look up a session", path)
+}
+
+/// Everything counted.
+pub(super) fn counts(connection: &Connection, path: &Path) -> Result<Counts, IndexError> {
+    let count = || {
+        let mut counts = connection.query_row(
+            "SELECT coalesce(sum(listed), 0), coalesce(sum(NOT listed), 0), coalesce(sum(messages), 0),
+                coalesce(sum(unparsable), 0) FROM tracked",
+            [],
+            |row| {
+                Ok(Counts {
+                    sessions: number(row, 0)?,
+                    sessions_unlisted: number(row, 1)?,
+                    messages: number(row, 2)?,
+                    unparsable: number(row, 3)?,
+                    ..Counts::default()
+                })
+            },
+        )?;
+        let mut statement = connection.prepare("SELECT kind, sum(records) FROM unknown GROUP BY kind")?;
+        let kinds = statement.query_map([], |row| Ok((row.get(0)?, number(row, 1)?)))?;
+        counts.unknown = kinds.collect::<rusqlite::Result<_>>()?;
+        Ok(counts)
+    };
+    let mut counts = count().doing("count", path)?;
+    for suffix in ["", "-wal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        // A log that is not there has no bytes.
+        counts.bytes += Path::new(&name).metadata().map_or(0, |metadata| metadata.len());
+    }
+    Ok(counts)
+}
+
+/// Conditions of a query, each with the value that it compares with.
+#[derive(Default)]
+pub(super) struct Conditions {
+    pub sql: String,
+    pub values: Vec<Value>,
+}
+
+impl Conditions {
+    /// Adds ` AND` the condition if there is a value; its `?` becomes the value's number.
+    pub fn add(&mut self, condition: &str, value: Option<Value>) {
+        if let Some(value) = value {
+            self.values.push(value);
+            let numbered = condition.replace('?', &format!("?{}", self.values.len()));
+            self.sql.push_str(&format!(" AND {numbered}"));
+        }
+    }
+
+    /// A project and the folders `{PROJECT}~2`, … of sessions whose id it held already.
+    pub fn add_project(&mut self, column: &str, project: Option<&str>) {
+        let condition = format!("({column} = ? OR substr({column}, 1, length(?) + 1) = ? || '~')");
+        self.add(&condition, project.map(|project| Value::from(project.to_owned())));
+    }
+}
+
+fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionRow, bool)> {
+    let tally: Tally = serde_json::from_str(&row.get::<_, String>(6)?).unwrap_or_default();
+    let blake3: Option<[u8; 32]> = row.get(8)?;
+    let metadata = Metadata {
+        project: row.get(0)?,
+        session_id: row.get(1)?,
+        messages: number(row, 4)?,
+        trigger: row.get(5)?,
+        bytes: row.get::<_, Option<i64>>(7)?.unwrap_or(0).unsigned_abs(),
+        blake3: blake3.map(|bytes| layer1_prebackup::Hash::from_bytes(bytes).to_hex().to_string()),
+        ..tally.to_metadata()
+    };
+    Ok((SessionRow { metadata, start_ms: row.get(2)?, end_ms: row.get(3)? }, row.get(9)?))
+}
+
+fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(i64::unsigned_abs)
+}

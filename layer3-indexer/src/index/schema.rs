@@ -1,0 +1,280 @@
+//! The database file: made, opened, set aside.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use layer1_prebackup::durable;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::{IndexError, Sqlite};
+use crate::time::{format_rfc3339_ms, now_ms};
+
+/// Version of the schema and of everything that is derived from transcripts. An index of another
+/// version is set aside and made again.
+const VERSION: i32 = 1;
+/// Says that a database is this program's (`PRAGMA application_id`): "3fld".
+const APPLICATION_ID: i32 = 0x3366_6c64;
+/// How long one process waits for another. A writer holds the database for one batch at a time.
+const BUSY_MS_MAX: u64 = 30_000;
+/// Pause between attempts where SQLite itself does not wait.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+const PAGE_CACHE_KIB: i64 = 8 * 1024;
+
+/// `words` finds words in all text. `parts` finds parts of words in what people and the model
+/// wrote: without positions, so hits are checked against the text. Neither holds any text.
+const SCHEMA: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- One row for each session of the store, also for those that appear in no list.
+CREATE TABLE tracked (
+    id INTEGER PRIMARY KEY,
+    project TEXT NOT NULL,
+    session TEXT NOT NULL,
+    listed INTEGER NOT NULL DEFAULT 0,
+    start_ms INTEGER,
+    end_ms INTEGER,
+    branch TEXT,
+    title TEXT,
+    messages INTEGER NOT NULL DEFAULT 0,
+    unparsable INTEGER NOT NULL DEFAULT 0,
+    save_trigger TEXT NOT NULL DEFAULT '',
+    tally TEXT NOT NULL DEFAULT '{}',
+    UNIQUE (project, session)
+);
+CREATE VIEW sessions AS SELECT * FROM tracked WHERE listed = 1;
+
+-- One row for each stored file that holds messages, in each of its generations.
+CREATE TABLE contents (
+    id INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL,
+    path TEXT NOT NULL,          -- the newest content's, whatever the generation
+    generation INTEGER NOT NULL,
+    read_bytes INTEGER NOT NULL, -- all before is indexed
+    read_tail BLOB NOT NULL,     -- hash of the last bytes before
+    seen_bytes INTEGER NOT NULL, -- committed length at the last update …
+    seen_blake3 BLOB NOT NULL,   -- … and its hash
+    settled INTEGER NOT NULL,    -- nothing more is to be read of what was seen
+    last_ms INTEGER NOT NULL,    -- time of the last record that had one
+    UNIQUE (session, path, generation)
+);
+
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY,
+    session INTEGER NOT NULL,
+    content INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    speaker INTEGER NOT NULL,
+    branch INTEGER NOT NULL,
+    key INTEGER NOT NULL         -- hash of uuid and text
+);
+CREATE UNIQUE INDEX messages_key ON messages (session, key);
+
+CREATE TABLE branches (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE unknown (
+    session INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    records INTEGER NOT NULL,
+    PRIMARY KEY (session, kind)
+) WITHOUT ROWID;
+
+CREATE VIRTUAL TABLE words USING fts5 (
+    user, assistant, thinking, tool_input, tool_output,
+    content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
+);
+CREATE VIRTUAL TABLE parts USING fts5 (
+    text,
+    content = '', contentless_delete = 1, detail = none, tokenize = 'trigram remove_diacritics 1'
+);
+";
+
+/// A connection, and what became of an index that could not be used.
+pub(super) struct Opened {
+    pub connection: Connection,
+    pub set_aside: Option<PathBuf>,
+    /// Device and inode of the file that is open.
+    pub identity: (u64, u64),
+}
+
+/// Opens for writing; makes the file, sets an unusable one aside.
+pub(super) fn open(path: &Path) -> Result<Opened, IndexError> {
+    if let Some(parent) = path.parent() {
+        durable::create_dir_all(parent)?;
+    }
+    match open_once(path) {
+        Err(error) if error.is_damage() => {
+            let set_aside = set_aside(path, None)?;
+            Ok(Opened { set_aside, ..open_once(path)? })
+        }
+        opened => opened,
+    }
+}
+
+/// Opens an existing index for reading.
+pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>, IndexError> {
+    let Some(identity) = identity_of(path)? else { return Ok(None) };
+    // Readers of a WAL database share memory through a file beside it. Where that cannot be
+    // written, SQLite still reads if it can.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)
+        .or_else(|_| Connection::open_with_flags(path, read_only))
+        .doing("open", path)?;
+    prepare(&connection, path)?;
+    match version_of(&connection, path)? {
+        Some(VERSION) => {}
+        version => return Err(other_version(path, version)),
+    }
+    connection.pragma_update(None, "query_only", true).doing("open", path)?;
+    Ok(Some(Opened { connection, set_aside: None, identity }))
+}
+
+/// Renames the index and what belongs to it, unless another process has already replaced the
+/// file that was found unusable. The new name, or `None` where there was nothing to rename.
+pub(super) fn set_aside(path: &Path, unusable: Option<(u64, u64)>) -> Result<Option<PathBuf>, IndexError> {
+    let _lock = durable::Lock::wait(&beside(path, ".lock", "."))?;
+    let identity = identity_of(path)?;
+    let is_replaced = match unusable {
+        Some(unusable) => identity != Some(unusable),
+        None => open_once(path).is_ok(),
+    };
+    if identity.is_none() || is_replaced {
+        return Ok(None);
+    }
+    let aside = free_name(path);
+    // The log goes first: a database without its log is still recognised as unusable, a fresh
+    // one beside a foreign log would not be.
+    for suffix in ["-wal", "-shm", ""] {
+        let from = beside(path, suffix, "");
+        if from.symlink_metadata().is_ok() {
+            durable::rename_new(&from, &beside(&aside, suffix, ""))?;
+        }
+    }
+    Ok(Some(aside))
+}
+
+/// Runs what SQLite may refuse because of other processes without waiting for them itself.
+pub(super) fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let deadline = Instant::now() + Duration::from_millis(BUSY_MS_MAX);
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+            result => return result,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed))
+}
+
+/// Whether the database is no database, or none that holds together.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Device and inode.
+pub(super) fn identity_of(path: &Path) -> Result<Option<(u64, u64)>, IndexError> {
+    match path.metadata() {
+        Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(IndexError::Read { path: path.to_owned(), source }),
+    }
+}
+
+fn open_once(path: &Path) -> Result<Opened, IndexError> {
+    // SQLite makes files by the umask, and the files beside the database with the database's mode.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(source) => return Err(IndexError::Read { path: path.to_owned(), source }),
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).doing("open", path)?;
+    prepare(&connection, path)?;
+    // The switch to WAL takes a lock for which SQLite does not wait.
+    let mode: String = patiently(|| connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)))
+        .doing("open", path)?;
+    debug_assert_eq!(mode, "wal");
+    match version_of(&connection, path)? {
+        Some(VERSION) => {}
+        None => create(&mut connection, path)?,
+        version => return Err(other_version(path, version)),
+    }
+    let identity = identity_of(path)?.unwrap_or_default();
+    Ok(Opened { connection, set_aside: None, identity })
+}
+
+fn prepare(connection: &Connection, path: &Path) -> Result<(), IndexError> {
+    let prepare = || {
+        connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
+        // The index can be made again, so a power cut may cost its last transactions but not its form.
+        connection.pragma_update(None, "synchronous", "normal")?;
+        connection.pragma_update(None, "temp_store", "memory")?;
+        connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(())
+    };
+    prepare().doing("open", path)
+}
+
+/// The version; `None` for an empty database; another program's database has version -1.
+fn version_of(connection: &Connection, path: &Path) -> Result<Option<i32>, IndexError> {
+    let read = || {
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let application: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let version: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok(match (tables, application) {
+            (0, 0) => None,
+            (_, APPLICATION_ID) => Some(version),
+            _ => Some(-1),
+        })
+    };
+    patiently(read).doing("open", path)
+}
+
+fn create(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
+    let transaction = patiently(|| rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+        .doing("make the tables", path)?;
+    if version_of(&transaction, path)?.is_none() {
+        let make = || {
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", VERSION)
+        };
+        make().doing("make the tables", path)?;
+    }
+    transaction.commit().doing("make the tables", path)?;
+    match version_of(connection, path)? {
+        Some(VERSION) => Ok(()),
+        version => Err(other_version(path, version)),
+    }
+}
+
+fn other_version(path: &Path, version: Option<i32>) -> IndexError {
+    let what = match version {
+        None => "it is empty".to_owned(),
+        Some(-1) => "it was made by another program".to_owned(),
+        Some(version) => format!("it is of version {version}, this program makes version {VERSION}"),
+    };
+    IndexError::Unusable { path: path.to_owned(), what }
+}
+
+fn beside(path: &Path, suffix: &str, prefix: &str) -> PathBuf {
+    let mut name = std::ffi::OsString::from(prefix);
+    name.push(path.file_name().unwrap_or_default());
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+/// `sessions.db.set-aside-20261122T104225Z`, with a number behind it where that is taken.
+fn free_name(path: &Path) -> PathBuf {
+    let stamp: String = format_rfc3339_ms(now_ms()).chars().filter(|c| !"-:.".contains(*c)).collect();
+    let plain = beside(path, &format!(".set-aside-{stamp}"), "");
+    let numbered = (2..).map(|n| beside(path, &format!(".set-aside-{stamp}-{n}"), ""));
+    std::iter::once(plain.clone()).chain(numbered).find(|name| name.symlink_metadata().is_err()).unwrap_or(plain)
+}

@@ -1,0 +1,114 @@
+//! Which text of a record is searched, and in which column it stands.
+
+use std::borrow::Cow;
+
+use crate::record::{Block, Class, Record, Role, tool_input_text};
+
+/// Columns of the index of words, in the order of the schema, and what a match in each is worth:
+/// what people wrote before what tools printed.
+pub(super) const WEIGHTS: [f64; 5] = [8.0, 5.0, 2.0, 3.0, 1.0];
+
+/// A column of the index of words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    User = 0,
+    Assistant = 1,
+    Thinking = 2,
+    ToolInput = 3,
+    ToolOutput = 4,
+}
+
+impl Column {
+    /// Whether parts of words are found in it too.
+    pub fn has_parts(self) -> bool {
+        matches!(self, Column::User | Column::Assistant | Column::ToolInput)
+    }
+}
+
+/// Who speaks, as the database has it: the number and, from 16 on, a subagent's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Speaker(pub i64);
+
+const SIDECHAIN: i64 = 16;
+/// Numbers of speakers; tools have two: 3 for what was asked of them and 4 for what they gave back.
+const ROLES: [Role; 6] = [Role::User, Role::Assistant, Role::Summary, Role::Tool, Role::Tool, Role::System];
+
+impl Speaker {
+    pub fn of(record: &Record<'_>) -> Speaker {
+        let number = match record.role() {
+            Role::User => 0,
+            Role::Assistant => 1,
+            Role::Summary => 2,
+            Role::Tool if record.class == Class::Answer => 3,
+            Role::Tool => 4,
+            Role::System => 5,
+        };
+        Speaker(number + if record.is_sidechain { SIDECHAIN } else { 0 })
+    }
+
+    pub fn role(self) -> Role {
+        ROLES.get((self.0 % SIDECHAIN) as usize).copied().unwrap_or(Role::System)
+    }
+
+    pub fn is_sidechain(self) -> bool {
+        self.0 >= SIDECHAIN
+    }
+
+    /// SQL that holds for the speakers of a role.
+    pub fn sql_of(role: Role) -> String {
+        let numbers: Vec<String> =
+            (0..ROLES.len()).filter(|n| ROLES[*n] == role).map(|number| number.to_string()).collect();
+        format!("m.speaker % {SIDECHAIN} IN ({})", numbers.join(", "))
+    }
+
+    /// SQL that holds for the speakers whose text has parts: see [`Column::has_parts`].
+    pub fn sql_with_parts() -> String {
+        format!("m.speaker % {SIDECHAIN} <= 3")
+    }
+}
+
+/// Whether a record makes a row.
+pub(super) fn is_message(record: &Record<'_>) -> bool {
+    !matches!(record.class, Class::Title | Class::Bookkeeping | Class::Unknown)
+}
+
+/// The texts of a message, each with its column. Without NULs, which end a text for SQLite.
+pub(super) fn sections<'a>(record: &'a Record<'_>) -> Vec<(Column, Cow<'a, str>)> {
+    let sections = record.blocks.iter().filter_map(|block| section(record.class, block));
+    let sections = sections.filter(|(_, text)| !text.is_empty());
+    let clean = |text: Cow<'a, str>| if text.contains('\0') { Cow::Owned(text.replace('\0', " ")) } else { text };
+    sections.map(|(column, text)| (column, clean(text))).collect()
+}
+
+fn section<'a>(class: Class, block: &'a Block<'_>) -> Option<(Column, Cow<'a, str>)> {
+    let column = match class {
+        Class::Prompt | Class::Command => Column::User,
+        Class::Answer | Class::Summary => Column::Assistant,
+        _ => Column::ToolOutput,
+    };
+    match block {
+        Block::Text(text) => Some((column, Cow::Borrowed(text))),
+        Block::Thinking(text) => Some((Column::Thinking, Cow::Borrowed(text))),
+        Block::ToolUse { name, input, .. } => {
+            let arguments = input.map(tool_input_text).unwrap_or_default();
+            Some((Column::ToolInput, Cow::Owned(format!("{name}\n{arguments}"))))
+        }
+        Block::ToolResult { text, .. } => Some((Column::ToolOutput, Cow::Borrowed(text))),
+        Block::Other(_) => None,
+    }
+}
+
+/// Tells messages of a session apart: the same id with the same text is the same message,
+/// however often and in whatever file it comes. Without an id, its time stands in.
+pub(super) fn key_of(record: &Record<'_>, sections: &[(Column, Cow<'_, str>)]) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    match &record.uuid {
+        Some(uuid) => hasher.update(uuid.as_bytes()),
+        None => hasher.update(&record.timestamp_ms.unwrap_or(0).to_le_bytes()),
+    };
+    for (column, text) in sections {
+        hasher.update(&[0, *column as u8]).update(text.as_bytes());
+    }
+    let bytes = *hasher.finalize().as_bytes();
+    i64::from_le_bytes(bytes[..8].try_into().unwrap_or_default())
+}

@@ -1,0 +1,628 @@
+//! Bringing the index up to date with one session of the store.
+//!
+//! Every batch is one transaction: it lists what the store holds, matches that with what is
+//! indexed, reads a few megabytes on from where the last batch stopped, and commits the rows
+//! together with the new offsets. A crash costs the batch. Because the listing is made while
+//! the database is locked for writing, no batch works from an older state than its predecessor.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use layer1_prebackup::Hash;
+use layer1_prebackup::archive::{SessionKey, StoredFile};
+use layer1_prebackup::names::{FileName, StoredName};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use super::schema::patiently;
+use super::text::{Column, Speaker, is_message, key_of, sections};
+use super::{Contents, IndexError, Sqlite};
+use crate::metadata::Tally;
+use crate::record::{Located, ReadReport, Record, TornLine, read_records};
+
+/// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes before the indexed offset that are compared before reading on.
+const TAIL_BYTES: u64 = 4096;
+/// Names of unknown types of records that are counted apart, for each session.
+const UNKNOWN_KINDS_MAX: i64 = 100;
+/// Longest name of an unknown type that is kept, in characters.
+const UNKNOWN_CHARS_MAX: usize = 64;
+
+/// How a batch ended.
+pub(super) enum Step {
+    /// There is more to read.
+    More,
+    /// The store changed under it; nothing was written.
+    Raced,
+    /// Everything that can be read is indexed.
+    Done,
+}
+
+/// What one update keeps from batch to batch.
+pub(super) struct Progress<'p> {
+    /// Bytes read.
+    pub read: u64,
+    /// Messages added.
+    pub added: u64,
+    /// Told the bytes read.
+    pub tell: &'p dyn Fn(u64),
+    /// Contents that could not be read, and why.
+    pub failed: BTreeMap<i64, IndexError>,
+}
+
+/// A stored file that holds messages.
+struct Listed {
+    path: String,
+    name: StoredName,
+    bytes: u64,
+    blake3: Hash,
+}
+
+/// Such a file as the index knows it.
+struct Indexed {
+    id: i64,
+    path: String,
+    generation: u32,
+    read_bytes: u64,
+    read_tail: Vec<u8>,
+    seen_bytes: u64,
+    seen_blake3: Vec<u8>,
+    settled: bool,
+    last_ms: i64,
+}
+
+impl Indexed {
+    fn is_as_seen(&self, listed: &Listed) -> bool {
+        self.seen_bytes == listed.bytes && self.seen_blake3 == listed.blake3.as_bytes()
+    }
+}
+
+/// Whether the store holds something of the session that is not indexed.
+pub(super) fn is_behind(
+    connection: &Connection,
+    path: &Path,
+    contents: &dyn Contents,
+    key: &SessionKey,
+) -> Result<bool, IndexError> {
+    let listing = list(contents, key)?;
+    let session = session_id(connection, key).doing("look up a session", path)?;
+    let indexed = match session {
+        Some(session) => indexed_contents(connection, session).doing("look up a session", path)?,
+        None => Vec::new(),
+    };
+    let is_indexed = |listed: &Listed| {
+        let same = |row: &&Indexed| row.path == listed.path && row.generation == listed.name.generation;
+        indexed.iter().find(same).is_some_and(|row| row.settled && row.is_as_seen(listed))
+    };
+    Ok(listing.len() != indexed.len() || !listing.iter().all(is_indexed))
+}
+
+/// One batch.
+pub(super) fn step(
+    connection: &Connection,
+    path: &Path,
+    contents: &dyn Contents,
+    key: &SessionKey,
+    trigger: &str,
+    progress: &mut Progress<'_>,
+) -> Result<Step, IndexError> {
+    let transaction = begin(connection, path)?;
+    let listing = list(contents, key)?;
+    let session = track(&transaction, key).doing("add a session", path)?;
+    reconcile(&transaction, path, contents, key, session, &listing)?;
+    let indexed = indexed_contents(&transaction, session).doing("look up a session", path)?;
+    let mut batch = Batch::begin(&transaction, session).doing("look up a session", path)?;
+    let mut is_more = false;
+    for content in indexed.iter().filter(|content| !content.settled) {
+        if progress.failed.contains_key(&content.id) {
+            continue;
+        }
+        if batch.read_bytes >= BATCH_BYTES {
+            is_more = true;
+            break;
+        }
+        match read_content(&mut batch, path, contents, key, content) {
+            Ok(Reading::Settled) => {}
+            Ok(Reading::Cut) => is_more = true,
+            Ok(Reading::Changed) if has_moved(contents, key, &listing)? => return Ok(Step::Raced),
+            Ok(Reading::Changed) => {
+                // The bytes before the offset are not those that were indexed: begin again.
+                reset(&transaction, session).doing("remove a session's rows", path)?;
+                transaction.commit().doing("commit", path)?;
+                return Ok(Step::More);
+            }
+            Err(error @ (IndexError::Read { .. } | IndexError::Archive(_))) => {
+                progress.failed.insert(content.id, error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if has_moved(contents, key, &listing)? {
+        return Ok(Step::Raced);
+    }
+    let (read, added) = (batch.read_bytes, batch.added);
+    batch.end(trigger).doing("update a session", path)?;
+    transaction.commit().doing("commit", path)?;
+    progress.read += read;
+    progress.added += added;
+    (progress.tell)(progress.read);
+    Ok(if is_more { Step::More } else { Step::Done })
+}
+
+/// Sets what caused the last save.
+pub(super) fn set_trigger(
+    connection: &Connection,
+    path: &Path,
+    key: &SessionKey,
+    trigger: &str,
+) -> Result<(), IndexError> {
+    let transaction = begin(connection, path)?;
+    let sql = "UPDATE tracked SET save_trigger = ?3 WHERE project = ?1 AND session = ?2";
+    transaction
+        .execute(sql, params![key.project.as_str(), key.id.as_str(), trigger])
+        .doing("update a session", path)?;
+    transaction.commit().doing("commit", path)
+}
+
+/// Removes all that is known of a session.
+pub(super) fn forget(connection: &Connection, path: &Path, session: i64) -> Result<(), IndexError> {
+    let transaction = begin(connection, path)?;
+    let forget = || {
+        reset(&transaction, session)?;
+        transaction.execute("DELETE FROM tracked WHERE id = ?1", [session])
+    };
+    forget().doing("remove a session", path)?;
+    transaction.commit().doing("commit", path)
+}
+
+/// Starts a transaction that holds the write lock from its beginning: one that took it later
+/// could be refused at once, however long it was willing to wait.
+pub(super) fn begin<'c>(connection: &'c Connection, path: &Path) -> Result<Transaction<'c>, IndexError> {
+    patiently(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+        .doing("begin a transaction", path)
+}
+
+/// The session's row.
+pub(super) fn session_id(connection: &Connection, key: &SessionKey) -> rusqlite::Result<Option<i64>> {
+    let mut statement = connection.prepare_cached("SELECT id FROM tracked WHERE project = ?1 AND session = ?2")?;
+    statement.query_row([key.project.as_str(), key.id.as_str()], |row| row.get(0)).optional()
+}
+
+/// The stored files that hold messages, oldest generation first: the transcript, then subagents'.
+fn list(contents: &dyn Contents, key: &SessionKey) -> Result<Vec<Listed>, IndexError> {
+    let files = contents.files(key)?;
+    let mut listing: Vec<Listed> = files.into_iter().filter(holds_messages).map(|file| listed(key, file)).collect();
+    // The newest has number 0 and comes last.
+    listing.sort_by_key(|l| (l.name.file != FileName::Transcript, l.path.clone(), l.name.generation.wrapping_sub(1)));
+    Ok(listing)
+}
+
+fn holds_messages(file: &StoredFile) -> bool {
+    match &file.name.file {
+        FileName::Transcript => true,
+        FileName::Side(path) => path.starts_with("subagents") && path.extension().is_some_and(|e| e == "jsonl"),
+    }
+}
+
+fn listed(key: &SessionKey, file: StoredFile) -> Listed {
+    let path = StoredName::newest(file.name.file.clone()).to_text(&key.id);
+    Listed { path, name: file.name, bytes: file.bytes, blake3: file.blake3 }
+}
+
+/// Whether generations came or went since the listing; that a file grew does not matter.
+fn has_moved(contents: &dyn Contents, key: &SessionKey, before: &[Listed]) -> Result<bool, IndexError> {
+    let generations = |listing: &[Listed]| -> BTreeSet<(String, u32)> {
+        listing.iter().map(|listed| (listed.path.clone(), listed.name.generation)).collect()
+    };
+    let (before, now) = (generations(before), generations(&list(contents, key)?));
+    // A new side file is no move; a new generation of a known file is.
+    let known: BTreeSet<&String> = before.iter().map(|(path, _)| path).collect();
+    Ok(!now.is_superset(&before) || now.difference(&before).any(|(path, _)| known.contains(path)))
+}
+
+fn track(transaction: &Transaction<'_>, key: &SessionKey) -> rusqlite::Result<i64> {
+    if let Some(session) = session_id(transaction, key)? {
+        return Ok(session);
+    }
+    let sql = "INSERT INTO tracked (project, session) VALUES (?1, ?2)";
+    transaction.execute(sql, [key.project.as_str(), key.id.as_str()])?;
+    Ok(transaction.last_insert_rowid())
+}
+
+fn indexed_contents(connection: &Connection, session: i64) -> rusqlite::Result<Vec<Indexed>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, path, generation, read_bytes, read_tail, seen_bytes, seen_blake3, settled, last_ms
+         FROM contents WHERE session = ?1 ORDER BY id",
+    )?;
+    let rows = statement.query_map([session], |row| {
+        Ok(Indexed {
+            id: row.get(0)?,
+            path: row.get(1)?,
+            generation: row.get(2)?,
+            read_bytes: row.get::<_, i64>(3)?.unsigned_abs(),
+            read_tail: row.get(4)?,
+            seen_bytes: row.get::<_, i64>(5)?.unsigned_abs(),
+            seen_blake3: row.get(6)?,
+            settled: row.get(7)?,
+            last_ms: row.get(8)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Makes the index's contents those of the listing: what is indexed follows its bytes when they
+/// became an older generation, and what cannot be matched makes the session begin again.
+fn reconcile(
+    transaction: &Transaction<'_>,
+    path: &Path,
+    contents: &dyn Contents,
+    key: &SessionKey,
+    session: i64,
+    listing: &[Listed],
+) -> Result<(), IndexError> {
+    let indexed = indexed_contents(transaction, session).doing("look up a session", path)?;
+    let places = match places_of(contents, key, &indexed, listing)? {
+        Some(places) => places,
+        None => {
+            reset(transaction, session).doing("remove a session's rows", path)?;
+            BTreeMap::new()
+        }
+    };
+    let write = || {
+        let moved = places.iter().filter(|(row, place)| indexed[**row].generation != listing[**place].name.generation);
+        for (row, _) in moved {
+            // Out of the way first, for two may change places.
+            let id = indexed[*row].id;
+            transaction.execute("UPDATE contents SET generation = -id WHERE id = ?1", [id])?;
+        }
+        for (row, place) in &places {
+            update_seen(transaction, &indexed[*row], &listing[*place])?;
+        }
+        for (n, listed) in listing.iter().enumerate() {
+            if !places.values().any(|place| *place == n) {
+                insert_content(transaction, session, listed)?;
+            }
+        }
+        Ok(())
+    };
+    write().doing("update a session", path)
+}
+
+/// For each indexed content, which listed one it is; `None` when one is none of them.
+fn places_of(
+    contents: &dyn Contents,
+    key: &SessionKey,
+    indexed: &[Indexed],
+    listing: &[Listed],
+) -> Result<Option<BTreeMap<usize, usize>>, IndexError> {
+    let mut places = BTreeMap::new();
+    let is_same_place =
+        |row: &Indexed, listed: &Listed| row.path == listed.path && row.generation == listed.name.generation;
+    for (n, row) in indexed.iter().enumerate() {
+        let generations = |path: &String| {
+            let of_index: BTreeSet<u32> = indexed.iter().filter(|r| r.path == *path).map(|r| r.generation).collect();
+            let of_store: BTreeSet<u32> =
+                listing.iter().filter(|l| l.path == *path).map(|l| l.name.generation).collect();
+            of_index == of_store
+        };
+        let place = listing.iter().position(|listed| is_same_place(row, listed));
+        // Where no generation came or went, a longer newest content has grown by appending.
+        let has_grown =
+            |listed: &Listed| row.generation == 0 && listed.bytes > row.seen_bytes && generations(&row.path);
+        if let Some(place) = place.filter(|place| row.is_as_seen(&listing[*place]) || has_grown(&listing[*place])) {
+            places.insert(n, place);
+        }
+    }
+    for (n, row) in indexed.iter().enumerate() {
+        if places.contains_key(&n) {
+            continue;
+        }
+        let free = |place: &usize| listing[*place].path == row.path && !places.values().any(|taken| taken == place);
+        let mut candidates: Vec<usize> = (0..listing.len()).filter(free).collect();
+        // Contents that are equal by their record first, then those that must be read.
+        candidates.sort_by_key(|place| (!row.is_as_seen(&listing[*place]), listing[*place].name.generation));
+        let mut found = None;
+        for place in candidates {
+            if row.is_as_seen(&listing[place]) || begins_as_seen(contents, key, row, &listing[place])? {
+                found = Some(place);
+                break;
+            }
+        }
+        match found {
+            Some(place) => places.insert(n, place),
+            None => return Ok(None),
+        };
+    }
+    Ok(Some(places))
+}
+
+/// Whether a longer stored content begins with what was indexed.
+fn begins_as_seen(
+    contents: &dyn Contents,
+    key: &SessionKey,
+    row: &Indexed,
+    listed: &Listed,
+) -> Result<bool, IndexError> {
+    if listed.bytes < row.seen_bytes {
+        return Ok(false);
+    }
+    let file = contents.open_file(key, &listed.name)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update_reader(file.take(row.seen_bytes))
+        .map_err(|source| IndexError::Read { path: listed.path.clone().into(), source })?;
+    Ok(hasher.count() == row.seen_bytes && hasher.finalize().as_bytes() == row.seen_blake3.as_slice())
+}
+
+fn update_seen(transaction: &Transaction<'_>, row: &Indexed, listed: &Listed) -> rusqlite::Result<()> {
+    let is_moved = row.generation != listed.name.generation;
+    if !is_moved && row.is_as_seen(listed) {
+        return Ok(());
+    }
+    // A last line that waited for its end waits no longer in an older generation.
+    let settled = row.settled && row.is_as_seen(listed) && row.read_bytes == listed.bytes;
+    transaction.execute(
+        "UPDATE contents SET generation = ?2, seen_bytes = ?3, seen_blake3 = ?4, settled = ?5 WHERE id = ?1",
+        params![row.id, listed.name.generation, listed.bytes as i64, listed.blake3.as_bytes(), settled],
+    )?;
+    Ok(())
+}
+
+fn insert_content(transaction: &Transaction<'_>, session: i64, listed: &Listed) -> rusqlite::Result<()> {
+    transaction.execute(
+        "INSERT INTO contents
+         (session, path, generation, read_bytes, read_tail, seen_bytes, seen_blake3, settled, last_ms)
+         VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, 0, 0)",
+        params![
+            session,
+            listed.path,
+            listed.name.generation,
+            tail_hash(&[]),
+            listed.bytes as i64,
+            listed.blake3.as_bytes()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Removes a session's rows; the session itself stays.
+fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM words WHERE rowid IN (SELECT id FROM messages WHERE session = ?1)",
+        "DELETE FROM parts WHERE rowid IN (SELECT id FROM messages WHERE session = ?1)",
+        "DELETE FROM messages WHERE session = ?1",
+        "DELETE FROM contents WHERE session = ?1",
+        "DELETE FROM unknown WHERE session = ?1",
+        "UPDATE tracked SET messages = 0, unparsable = 0, tally = '{}' WHERE id = ?1",
+    ] {
+        transaction.execute(sql, [session])?;
+    }
+    Ok(())
+}
+
+/// How reading a content ended.
+enum Reading {
+    /// All of it is indexed, but for a last line that may still grow.
+    Settled,
+    /// The batch is full.
+    Cut,
+    /// It is not what was indexed before.
+    Changed,
+}
+
+fn read_content(
+    batch: &mut Batch<'_>,
+    path: &Path,
+    contents: &dyn Contents,
+    key: &SessionKey,
+    content: &Indexed,
+) -> Result<Reading, IndexError> {
+    let file_name = StoredName::parse(&key.id, &content.path).map(|name| name.file);
+    let Ok(file) = file_name else { return Ok(Reading::Changed) };
+    let name = StoredName { file, generation: content.generation };
+    let unreadable = |source| IndexError::Read { path: name.to_path(&key.id), source };
+    let mut file = contents.open_file(key, &name)?;
+    if tail_before(&mut file, content.read_bytes).map_err(unreadable)? != content.read_tail {
+        return Ok(Reading::Changed);
+    }
+    file.seek(SeekFrom::Start(content.read_bytes)).map_err(unreadable)?;
+    let torn = if name.generation == 0 { TornLine::Wait } else { TornLine::Final };
+    let mut last_ms = content.last_ms;
+    let start_bytes = batch.read_bytes;
+    let (mut failure, mut is_cut) = (None, false);
+    let reader = (&mut file).take(content.seen_bytes.saturating_sub(content.read_bytes));
+    let report = read_records(reader, content.read_bytes, torn, &mut |located| {
+        batch.read_bytes = start_bytes + (located.offset + located.length - content.read_bytes);
+        last_ms = located.record.timestamp_ms.unwrap_or(last_ms);
+        if let Err(error) = batch.add(content.id, &located, last_ms) {
+            failure = Some(error);
+            return ControlFlow::Break(());
+        }
+        is_cut = batch.read_bytes >= BATCH_BYTES;
+        if is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if let Some(error) = failure {
+        return Err(error).doing("add a message", path);
+    }
+    let report = report.map_err(unreadable)?;
+    let tail = tail_before(&mut file, report.next_offset).map_err(unreadable)?;
+    batch.end_content(content.id, &report, &tail, last_ms, !is_cut).doing("update a session", path)?;
+    Ok(if is_cut { Reading::Cut } else { Reading::Settled })
+}
+
+/// A hash of the bytes before `offset`.
+fn tail_before(file: &mut File, offset: u64) -> io::Result<Vec<u8>> {
+    let length = offset.min(TAIL_BYTES);
+    file.seek(SeekFrom::Start(offset - length))?;
+    let mut tail = Vec::with_capacity(length as usize);
+    file.take(length).read_to_end(&mut tail)?;
+    Ok(tail_hash(&tail))
+}
+
+fn tail_hash(tail: &[u8]) -> Vec<u8> {
+    blake3::hash(tail).as_bytes()[..16].to_vec()
+}
+
+/// The rows of one transaction.
+struct Batch<'t> {
+    transaction: &'t Transaction<'t>,
+    session: i64,
+    tally: Tally,
+    branches: HashMap<String, i64>,
+    read_bytes: u64,
+    added: u64,
+    unparsable: u64,
+}
+
+impl<'t> Batch<'t> {
+    fn begin(transaction: &'t Transaction<'t>, session: i64) -> rusqlite::Result<Batch<'t>> {
+        let tally: String =
+            transaction.query_row("SELECT tally FROM tracked WHERE id = ?1", [session], |row| row.get(0))?;
+        Ok(Batch {
+            transaction,
+            session,
+            // Only this program writes it; one that does not parse would be of another version.
+            tally: serde_json::from_str(&tally).unwrap_or_default(),
+            branches: HashMap::new(),
+            read_bytes: 0,
+            added: 0,
+            unparsable: 0,
+        })
+    }
+
+    fn add(&mut self, content: i64, located: &Located<'_>, time_ms: i64) -> rusqlite::Result<()> {
+        let record = &located.record;
+        if !is_message(record) {
+            self.tally.add(record, time_ms);
+            return Ok(());
+        }
+        let sections = sections(record);
+        let branch = self.branch(record)?;
+        let mut insert = self.transaction.prepare_cached(
+            "INSERT OR IGNORE INTO messages (session, content, offset, length, time_ms, speaker, branch, key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        let is_new = insert.execute(params![
+            self.session,
+            content,
+            located.offset as i64,
+            located.length as i64,
+            time_ms,
+            Speaker::of(record).0,
+            branch,
+            key_of(record, &sections),
+        ])? > 0;
+        if !is_new {
+            return Ok(());
+        }
+        self.added += 1;
+        self.tally.add(record, time_ms);
+        let message = self.transaction.last_insert_rowid();
+        let column = |column: Column| joined(sections.iter().filter(|s| s.0 == column).map(|s| &*s.1));
+        let mut words = self.transaction.prepare_cached(
+            "INSERT INTO words (rowid, user, assistant, thinking, tool_input, tool_output) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        words.execute(params![
+            message,
+            column(Column::User),
+            column(Column::Assistant),
+            column(Column::Thinking),
+            column(Column::ToolInput),
+            column(Column::ToolOutput),
+        ])?;
+        let parts = joined(sections.iter().filter(|s| s.0.has_parts()).map(|s| &*s.1));
+        if let Some(parts) = parts {
+            self.transaction
+                .prepare_cached("INSERT INTO parts (rowid, text) VALUES (?1, ?2)")?
+                .execute(params![message, parts])?;
+        }
+        Ok(())
+    }
+
+    fn branch(&mut self, record: &Record<'_>) -> rusqlite::Result<i64> {
+        let Some(name) = record.git_branch.as_deref() else { return Ok(0) };
+        if let Some(id) = self.branches.get(name) {
+            return Ok(*id);
+        }
+        self.transaction.execute("INSERT OR IGNORE INTO branches (name) VALUES (?1)", [name])?;
+        let id = self.transaction.query_row("SELECT id FROM branches WHERE name = ?1", [name], |row| row.get(0))?;
+        self.branches.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    fn end_content(
+        &mut self,
+        content: i64,
+        report: &ReadReport,
+        tail: &[u8],
+        last_ms: i64,
+        settled: bool,
+    ) -> rusqlite::Result<()> {
+        self.unparsable += report.unparsable;
+        for (kind, records) in &report.unknown {
+            self.count_unknown(kind, *records)?;
+        }
+        self.transaction.execute(
+            "UPDATE contents SET read_bytes = ?2, read_tail = ?3, last_ms = ?4, settled = ?5 WHERE id = ?1",
+            params![content, report.next_offset as i64, tail, last_ms, settled],
+        )?;
+        Ok(())
+    }
+
+    fn count_unknown(&self, kind: &str, records: u64) -> rusqlite::Result<()> {
+        let kind = if kind.is_empty() { "(none)" } else { kind };
+        let kind: String = kind.chars().take(UNKNOWN_CHARS_MAX).collect();
+        self.transaction.execute(
+            "INSERT INTO unknown (session, kind, records)
+             SELECT ?1, CASE WHEN count(*) < ?4 OR sum(kind = ?2) THEN ?2 ELSE '(other)' END, ?3
+             FROM unknown WHERE session = ?1
+             ON CONFLICT DO UPDATE SET records = records + excluded.records",
+            params![self.session, kind, records as i64, UNKNOWN_KINDS_MAX],
+        )?;
+        Ok(())
+    }
+
+    /// Writes the session's row. It is listed when something was said in it, and in doubt.
+    fn end(mut self, trigger: &str) -> rusqlite::Result<()> {
+        self.tally.prune();
+        let metadata = self.tally.to_metadata();
+        let tally = serde_json::to_string(&self.tally).unwrap_or_else(|_| "{}".to_owned());
+        self.transaction.execute(
+            "UPDATE tracked SET
+                start_ms = ?2, end_ms = ?3, branch = ?4, title = ?5, tally = ?6, save_trigger = ?7,
+                messages = messages + ?8, unparsable = unparsable + ?9,
+                listed = ?10 OR unparsable + ?9 > 0
+                    OR EXISTS (SELECT 1 FROM unknown WHERE session = ?1)
+                    OR EXISTS (SELECT 1 FROM contents WHERE session = ?1 AND read_bytes < seen_bytes)
+             WHERE id = ?1",
+            params![
+                self.session,
+                self.tally.start_ms,
+                self.tally.end_ms,
+                metadata.git_branch,
+                metadata.title,
+                tally,
+                trigger,
+                self.added as i64,
+                self.unparsable as i64,
+                self.tally.prompts + self.tally.answers > 0,
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// Texts one below the other; `None` when there is none.
+fn joined<'a>(mut texts: impl Iterator<Item = &'a str>) -> Option<std::borrow::Cow<'a, str>> {
+    let first = texts.next()?;
+    let mut all = std::borrow::Cow::Borrowed(first);
+    for text in texts {
+        let all = all.to_mut();
+        all.push('\n');
+        all.push_str(text);
+    }
+    Some(all)
+}
