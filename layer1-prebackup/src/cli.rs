@@ -79,7 +79,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return fail(&format!("failed to {error}")),
     };
     let Some(command) = args.command else {
-        let config = HookConfig { store: places.layer1_store, quiet: args.quiet, temp_dir: std::env::temp_dir() };
+        let config = HookConfig {
+            store: places.layer1_store,
+            quiet: args.quiet,
+            journal: is_journal_wanted(&|name| std::env::var_os(name)),
+            temp_dir: std::env::temp_dir(),
+        };
         // A hook's stderr holds one line a failure; the words of a panic go into that line.
         std::panic::set_hook(Box::new(|_| {}));
         let ran = std::panic::catch_unwind(|| hook::run(&config, io::stdin(), io::stdout(), io::stderr()));
@@ -95,6 +100,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(InspectError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&format!("failed to {error}")),
     }
+}
+
+/// Only in interactive sessions, where a missing transcript is never what the user asked for
+/// (`--no-session-persistence` works in print mode only), and not where prompt history is off.
+fn is_journal_wanted(env: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    let is_set = |name: &str| env(name).is_some_and(|value| !value.is_empty() && value != "0" && value != "false");
+    env("CLAUDE_CODE_ENTRYPOINT").is_some_and(|value| value == "cli")
+        && !is_set("CLAUDE_CODE_SKIP_PROMPT_HISTORY")
+        && !is_set("THREEFOLD_NO_JOURNAL")
 }
 
 fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Write) -> Result<bool, InspectError> {

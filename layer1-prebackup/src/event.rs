@@ -55,6 +55,8 @@ pub struct Event {
     pub detail: Option<String>,
     /// The prompt (UserPromptSubmit).
     pub prompt: Option<String>,
+    /// The summary that replaces what came before (PostCompact).
+    pub compact_summary: Option<String>,
 }
 
 impl Event {
@@ -73,6 +75,7 @@ impl Event {
             last_assistant_message: text("last_assistant_message"),
             detail: text("trigger").or_else(|| text("reason")).or_else(|| text("source")),
             prompt: text("prompt"),
+            compact_summary: text("compact_summary"),
         })
     }
 

@@ -19,7 +19,7 @@ use crate::event::{self, Event};
 use crate::log::Log;
 use crate::names::SessionId;
 use crate::syscall::uninterrupted;
-use crate::{lag, notice};
+use crate::{journal, lag, notice};
 
 /// Longest wait for a complete event on stdin.
 pub const STDIN_LIMIT: Duration = Duration::from_secs(2);
@@ -41,6 +41,8 @@ pub struct HookConfig {
     pub store: PathBuf,
     /// No passthrough; failures go to the user as a `systemMessage`.
     pub quiet: bool,
+    /// Keep what the events say of a conversation that has no transcript: see [`crate::journal`].
+    pub journal: bool,
     /// Where the hourly limit of messages is kept when the store cannot be written.
     pub temp_dir: PathBuf,
 }
@@ -100,9 +102,9 @@ pub fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut stderr:
 
 fn copy_within_limit(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure> {
     let (sender, receiver) = mpsc::channel();
-    let (store, input) = (config.store.clone(), input.to_vec());
+    let (config, input) = (config.clone(), input.to_vec());
     let spawned = std::thread::Builder::new().name("copy".to_owned()).spawn(move || {
-        let result = catch_unwind(AssertUnwindSafe(|| copy(&store, &input, deadline)));
+        let result = catch_unwind(AssertUnwindSafe(|| copy(&config, &input, deadline)));
         let failure = result.unwrap_or_else(|panic| Some(panicked(panic.as_ref())));
         // The receiver is gone only when the limit has passed, and then it has said so.
         let _ = sender.send(failure);
@@ -119,7 +121,7 @@ fn copy_within_limit(config: &HookConfig, input: &[u8], deadline: Instant) -> Op
     }
 }
 
-fn copy(store: &Path, input: &[u8], deadline: Instant) -> Option<Failure> {
+fn copy(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure> {
     let event = match Event::parse(input) {
         Ok(event) => event,
         Err(error) => return Some(Failure::new("event", format!("failed to {error}{}", cause_of(&error)))),
@@ -130,7 +132,9 @@ fn copy(store: &Path, input: &[u8], deadline: Instant) -> Option<Failure> {
         Err(error) => return Some(Failure::new("name", format!("failed to {error}"))),
     };
     lag::wait_for_last_message(&event, deadline);
-    match save(store, &event, &id, &transcript) {
+    let saved = save(&config.store, &event, &id, &transcript);
+    let journaled = if config.journal { journal::keep(&config.store, &event, &id, &transcript) } else { Ok(()) };
+    match saved.and_then(|failure| journaled.map(|()| failure)) {
         Ok(failure) => failure,
         Err(error) => Some(Failure::of(&error)),
     }
@@ -254,7 +258,12 @@ mod tests {
 
     fn scene() -> (tempfile::TempDir, HookConfig, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        let config = HookConfig { store: dir.path().join("store"), quiet: false, temp_dir: dir.path().join("tmp") };
+        let config = HookConfig {
+            store: dir.path().join("store"),
+            quiet: false,
+            journal: false,
+            temp_dir: dir.path().join("tmp"),
+        };
         let transcript = dir.path().join("projects/-p/s1.jsonl");
         (dir, config, transcript)
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::archive::{Archive, ArchiveError, Finding, Proof, Repair, SessionKey};
 use crate::names::FileName;
-use crate::source;
+use crate::{journal, source};
 
 /// An answer could not be given.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,7 @@ pub fn status(store: &Path, projects: &Path, as_json: bool, out: &mut dyn Write)
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
     list_paths(out, "not copied yet or changed since", &status["behind"])?;
     list_paths(out, "source gone", &status["source_gone"])?;
+    list_paths(out, "turns seen, no transcript", &status["without_transcript"])?;
     Ok(())
 }
 
@@ -211,6 +212,11 @@ fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
             }));
         }
     }
+    let without_transcript: Vec<Value> = journal::published(store)
+        .map_err(ArchiveError::from)?
+        .into_iter()
+        .map(|path| json!({ "transcript": path.display().to_string() }))
+        .collect();
     Ok(json!({
         "store": store.display().to_string(),
         "store_id": archive.as_ref().map(Archive::store_id),
@@ -222,6 +228,7 @@ fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
         "last_commit_ms": last,
         "behind": behind,
         "source_gone": source_gone,
+        "without_transcript": without_transcript,
     }))
 }
 

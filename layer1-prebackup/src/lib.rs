@@ -11,6 +11,7 @@ pub mod durable;
 pub mod event;
 pub mod hook;
 pub mod inspect;
+pub mod journal;
 mod lag;
 pub mod log;
 pub mod names;
