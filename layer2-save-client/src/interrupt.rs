@@ -11,17 +11,21 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// How long a call that is under way may still take after the signal. Most take far less, and
+/// Claude Code sends SIGKILL about 1.5 s after its SIGTERM.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// Tells whether this program was told to end.
 #[derive(Debug, Clone)]
 pub struct Interrupt {
     told: Arc<(Mutex<bool>, Condvar)>,
-    watch: watch::Receiver<bool>,
+    watch: watch::Receiver<Option<Instant>>,
 }
 
 impl Interrupt {
     /// Starts to watch. From now on the signals do not end the program by themselves.
     pub fn listen() -> io::Result<Interrupt> {
-        let (sender, watch) = watch::channel(false);
+        let (sender, watch) = watch::channel(None);
         let told = Arc::new((Mutex::new(false), Condvar::new()));
         let (ready_sender, ready) = mpsc::channel();
         let for_thread = Arc::clone(&told);
@@ -48,7 +52,7 @@ impl Interrupt {
                 }
                 *lock(&for_thread.0) = true;
                 for_thread.1.notify_all();
-                sender.send_replace(true);
+                sender.send_replace(Some(Instant::now()));
                 // Kept alive, so that further signals do not end the program half-way.
                 std::future::pending::<()>().await;
             });
@@ -76,12 +80,14 @@ impl Interrupt {
         false
     }
 
-    /// Ends when a signal came.
+    /// Ends when a signal came and a call that was under way had its grace.
     pub async fn wait(&self) {
         let mut watch = self.watch.clone();
-        if watch.wait_for(|told| *told).await.is_err() {
+        let told = watch.wait_for(Option::is_some).await.map(|told| *told);
+        match told {
+            Ok(Some(at)) => tokio::time::sleep_until((at + GRACE).into()).await,
             // The watching thread is gone, so no signal can be told any more.
-            std::future::pending::<()>().await;
+            _ => std::future::pending::<()>().await,
         }
     }
 }
