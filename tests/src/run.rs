@@ -1,6 +1,7 @@
 //! Running a program as a test needs it: own process group, captured output, a limit after which
 //! the whole group is killed.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -13,6 +14,8 @@ use wait_timeout::ChildExt;
 
 /// Longest run unless a test says otherwise.
 pub const LIMIT: Duration = Duration::from_secs(60);
+/// How much of an output a failed assertion shows.
+const SHOWN_CHARS_MAX: usize = 4000;
 
 enum Input {
     Nothing,
@@ -29,7 +32,6 @@ pub struct Run {
 
 /// What a run did. `elapsed` is the time until the program had exited *and* nobody held its
 /// output any more, as a host that reads the pipes to their end sees it.
-#[derive(Debug)]
 pub struct Outcome {
     /// The command line, for messages.
     pub shown: String,
@@ -45,6 +47,8 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// Until exit alone.
     pub exited_after: Duration,
+    /// Until the last byte on stdout; zero when there was none.
+    pub said_after: Duration,
     /// It did not end, or its output stayed open, within the limit.
     pub timed_out: bool,
 }
@@ -55,8 +59,8 @@ pub struct Running {
     child: Child,
     started: Instant,
     limit: Duration,
-    stdout: Receiver<Vec<u8>>,
-    stderr: Receiver<Vec<u8>>,
+    stdout: Receiver<(Instant, Vec<u8>)>,
+    stderr: Receiver<(Instant, Vec<u8>)>,
     _held_open: Option<Receiver<ChildStdin>>,
     reaped: bool,
 }
@@ -139,13 +143,13 @@ impl Run {
 }
 
 /// Reads to the end in a thread, so that no full pipe ever stops the program.
-fn drained(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+fn drained(mut output: impl Read + Send + 'static) -> Receiver<(Instant, Vec<u8>)> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 * 1024];
         // An empty message says end of file; an error on a pipe we own means the same.
         while let Ok(count) = output.read(&mut buffer) {
-            if sender.send(buffer[..count].to_vec()).is_err() || count == 0 {
+            if sender.send((Instant::now(), buffer[..count].to_vec())).is_err() || count == 0 {
                 break;
             }
         }
@@ -165,15 +169,24 @@ fn fed(mut stdin: ChildStdin, bytes: Vec<u8>) -> Receiver<ChildStdin> {
     receiver
 }
 
-/// What comes until the end of file, and whether that end came before the deadline.
-fn collected(output: &Receiver<Vec<u8>>, deadline: Instant) -> (Vec<u8>, bool) {
-    let mut all = Vec::new();
+/// What came until the end of file or the deadline.
+struct Collected {
+    bytes: Vec<u8>,
+    last: Option<Instant>,
+    has_ended: bool,
+}
+
+fn collected(output: &Receiver<(Instant, Vec<u8>)>, deadline: Instant) -> Collected {
+    let mut all = Collected { bytes: Vec::new(), last: None, has_ended: true };
     loop {
         match output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(bytes) if bytes.is_empty() => return (all, true),
-            Ok(bytes) => all.extend(bytes),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return (all, true),
-            Err(mpsc::RecvTimeoutError::Timeout) => return (all, false),
+            Ok((_, bytes)) if bytes.is_empty() => return all,
+            Ok((at, bytes)) => {
+                all.last = Some(at);
+                all.bytes.extend(bytes);
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return all,
+            Err(mpsc::RecvTimeoutError::Timeout) => return Collected { has_ended: false, ..all },
         }
     }
 }
@@ -206,17 +219,18 @@ impl Running {
         let status = status.unwrap_or_else(|| self.kill_group());
         self.reaped = true;
         let grace = Instant::now() + Duration::from_secs(1);
-        let (stdout, out_ended) = collected(&self.stdout, deadline.max(grace));
-        let (stderr, err_ended) = collected(&self.stderr, deadline.max(grace));
+        let stdout = collected(&self.stdout, deadline.max(grace));
+        let stderr = collected(&self.stderr, deadline.max(grace));
         Outcome {
             shown: std::mem::take(&mut self.shown),
             code: status.code(),
             signal: status.signal(),
-            stdout,
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            stdout: stdout.bytes,
+            stderr: String::from_utf8_lossy(&stderr.bytes).into_owned(),
             elapsed: self.started.elapsed(),
             exited_after,
-            timed_out: !(ended && out_ended && err_ended),
+            said_after: stdout.last.map_or(Duration::ZERO, |last| last - self.started),
+            timed_out: !(ended && stdout.has_ended && stderr.has_ended),
         }
     }
 
@@ -238,6 +252,17 @@ impl Drop for Running {
 /// A child's id as rustix takes it.
 pub fn raw_pid(id: u32) -> Pid {
     Pid::from_raw(id as i32).expect("a process id is positive")
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.shown)?;
+        writeln!(f, "exit code {:?}, signal {:?}, timed out: {}", self.code, self.signal, self.timed_out)?;
+        writeln!(f, "exited after {:?}, ended after {:?}", self.exited_after, self.elapsed)?;
+        let stdout: String = self.text().chars().take(SHOWN_CHARS_MAX).collect();
+        let stderr: String = self.stderr.chars().take(SHOWN_CHARS_MAX).collect();
+        write!(f, "--- stdout, {} bytes\n{stdout}\n--- stderr\n{stderr}\n---", self.stdout.len())
+    }
 }
 
 impl Outcome {

@@ -19,8 +19,8 @@ pub const SUBAGENT: &str = "ae4ed748-6a94-492d-a634-cee7bbd7e1ac";
 pub const AUTO_COMPACT: &str = "98146ed2-580c-4db4-a33a-c84bbfc99ac3";
 /// The session of the recorded fork.
 pub const FORKED: &str = "5629db17-3d0d-44e8-a879-4b5c618fdc1b";
-/// All recorded sessions.
-pub const RECORDED: [&str; 5] = [AUTO_COMPACT, COMPACTED, FORKED, INTERACTIVE, SUBAGENT];
+/// All recorded sessions, by id.
+pub const RECORDED: [&str; 5] = [FORKED, COMPACTED, AUTO_COMPACT, SUBAGENT, INTERACTIVE];
 
 /// The folder of fixtures.
 pub fn fixtures() -> PathBuf {

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tests::binaries::LAYER1;
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::assert_equals_source;
+use tests::strace::{self, Traced};
 use tests::transcripts::{self, INTERACTIVE};
 
 use crate::product::{DELIVERY, await_delivered};
@@ -127,4 +129,23 @@ fn a_fifo_or_a_hanging_source_does_not_hold_the_hook_up() {
     let outcome = scratch.layer1(&[]).stdin(line.clone()).output().ok();
     assert_eq!(outcome.text(), line);
     assert!(outcome.elapsed < Duration::from_secs(6), "{:?}", outcome.elapsed);
+}
+
+#[test]
+fn a_source_that_hangs_is_given_up_after_five_seconds() {
+    if !strace::is_here("a_source_that_hangs_is_given_up_after_five_seconds") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let line = format!("{}\n", transcripts::session_end(&transcript));
+    let hang = ["-P", transcript.to_str().expect("UTF-8"), "-e", "inject=read,pread64:delay_enter=12s"];
+    let traced = Traced::new(&scratch, "read,pread64", &hang, LAYER1, &[]);
+    let (running, _) = traced.with(|run| run.stdin(line.clone())).spawn();
+    let outcome = running.wait().ok();
+    assert_eq!(outcome.text(), line);
+    assert!(!outcome.stderr.is_empty(), "it says so: {outcome:#?}");
+    // strace itself waits for the call that it holds up.
+    assert!(outcome.elapsed > Duration::from_secs(11), "it hung: {outcome:#?}");
+    assert!(outcome.said_after < Duration::from_secs(7), "after {:?}: {outcome:#?}", outcome.said_after);
 }

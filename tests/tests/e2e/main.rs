@@ -12,6 +12,7 @@ mod delivery;
 mod faults;
 mod generations;
 mod hook_input;
+mod import;
 mod missing_layers;
 mod product;
 mod receipts;

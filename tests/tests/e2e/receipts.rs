@@ -13,11 +13,10 @@ use crate::product::{
     assert_verified, await_delivered, chain, chain_delivered, drain, pending, session_ids, sessions, turn,
 };
 
-/// Makes a directory with a file in it where layer 3 would store `path` of the project.
+/// Makes a directory where layer 3 would store `path` of the project.
 fn block(scratch: &Scratch, path: &str) -> PathBuf {
     let blocked = scratch.layer3_store().join(PROJECT).join(path);
     fs::create_dir_all(&blocked).expect("block a path");
-    fs::write(blocked.join("in the way"), "x").expect("block a path");
     blocked
 }
 
@@ -34,7 +33,7 @@ fn a_side_file_that_layer3_could_not_store_keeps_the_job() {
     let copy = scratch.layer3_store().join(PROJECT).join(format!("{SUBAGENT}.jsonl"));
     assert_eq!(fs::read(copy).ok(), fs::read(&transcript).ok(), "the rest of the session is stored all the same");
 
-    fs::remove_dir_all(blocked).expect("clear the way");
+    fs::remove_dir(blocked).expect("clear the way");
     drain(&scratch);
     assert_saved_twice(&scratch, &transcript);
     assert_verified(&scratch);
@@ -59,7 +58,7 @@ fn an_older_generation_that_layer3_lacks_keeps_the_job() {
     };
     assert!(!pending(&scratch).is_empty() || held(&old), "no receipt without the older generation");
 
-    fs::remove_dir_all(blocked).expect("clear the way");
+    fs::remove_dir(blocked).expect("clear the way");
     drain(&scratch);
     assert!(held(&old), "{:?}", tree::session_files(&scratch.layer3_store()));
     assert_saved_twice(&scratch, &transcript);
