@@ -159,7 +159,12 @@ fn best_window(text: &str, matches: &[Match]) -> (usize, usize) {
 
 /// Some words before a match, from the beginning of a word where one is near.
 fn window_start(text: &str, first: usize) -> usize {
-    let Some((at, _)) = text[..first].char_indices().rev().nth(LEAD_CHARS - 1) else { return 0 };
+    let before = |end: usize, chars: usize| text[..end].char_indices().rev().nth(chars - 1).map_or(0, |(at, _)| at);
+    // Near the end of the text there is room for more in front.
+    let at = before(first, LEAD_CHARS).min(before(text.len(), SNIPPET_CHARS));
+    if at == 0 {
+        return 0;
+    }
     let word = text[at..first].find(char::is_whitespace).map(|space| at + space);
     word.filter(|word| *word < first).unwrap_or(at)
 }
