@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -166,7 +167,10 @@ struct RestoreArgs {
 
 /// Runs the program on its own arguments, environment and streams.
 pub fn main() -> ExitCode {
-    match run(std::env::args_os(), &mut io::stdout().lock()) {
+    // Not locked: `serve` writes to standard output from another thread.
+    let mut out = io::stdout();
+    let caught = panic::catch_unwind(AssertUnwindSafe(|| run(std::env::args_os(), &mut out)));
+    match caught.unwrap_or(Err(Stop::Printed)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::Printed) => ExitCode::FAILURE,
         Err(Stop::Failed(error)) if error.is_broken_pipe() => ExitCode::SUCCESS,
@@ -180,7 +184,7 @@ pub fn main() -> ExitCode {
 /// Why a run did not succeed.
 #[derive(Debug)]
 pub enum Stop {
-    /// The arguments were wrong; that was printed.
+    /// The arguments were wrong, or this program has a bug and panicked; that was printed.
     Printed,
     /// Something failed.
     Failed(Error),

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::error::{Error, chain};
 use crate::rebuild;
 use crate::record::{self, TornLine};
-use crate::roots::RootKind;
+use crate::roots::{RootKind, resolved_projects};
 use crate::save::{self, Answer, Journal, Request};
 
 /// How much of a transcript is read to find its first working directory.
@@ -69,7 +69,7 @@ pub struct Progress {
 /// store that layer 3 lacks.
 pub fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Error> {
     let mut run = Run::new(places, journal, "import", progress)?;
-    let sources = source::transcripts(&places.projects())?;
+    let sources = source::transcripts(&resolved_projects(places))?;
     let layer1 = Archive::open(&places.layer1_store)?;
     let kept = layer1.as_ref().map_or(Ok(Vec::new()), kept_sessions)?;
     run.expect(sources.iter().map(|found| found.bytes).chain(kept.iter().map(|kept| kept.bytes)));
@@ -94,7 +94,7 @@ pub fn backup(
     progress: &dyn Fn(Progress),
 ) -> Result<Summary, Error> {
     let mut run = Run::new(places, journal, "backup-create", progress)?;
-    let mut sources = source::transcripts(&places.projects())?;
+    let mut sources = source::transcripts(&resolved_projects(places))?;
     if let Some(project) = project {
         sources.retain(|found| run.project_of(found).as_ref() == Some(project));
     }

@@ -87,13 +87,13 @@ fn cells(number: usize, row: &SessionRow) -> Vec<String> {
     let m = &row.metadata;
     let mark = render::size_mark(m.bytes);
     let topic = m.title.as_deref().or(m.first_topic.as_deref()).unwrap_or("–");
-    let branch = m.git_branch.as_deref().filter(|branch| !branch.is_empty());
+    let branch = render::branch(m.git_branch.as_deref());
     vec![
         number.to_string(),
         short_id(&m.session_id),
         if mark.is_empty() { render::size(m.bytes) } else { format!("{mark} {}", render::size(m.bytes)) },
         render::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()),
-        branch.map_or(String::new(), |branch| fit(&format!("[{}]", one_line(branch)), BRANCH_COLUMNS).into_owned()),
+        branch.map_or(String::new(), |branch| fit(&branch, BRANCH_COLUMNS).into_owned()),
         fit(&file_names(&m.edited_files, 3), FILES_COLUMNS).into_owned(),
         one_line(topic),
     ]

@@ -160,6 +160,11 @@ pub fn size_mark(bytes: u64) -> &'static str {
     }
 }
 
+/// `[main]`; nothing for no branch and for `HEAD`, which stands in transcripts for no repository too.
+pub fn branch(name: Option<&str>) -> Option<String> {
+    name.filter(|name| !name.is_empty() && *name != "HEAD").map(|name| format!("[{}]", one_line(name)))
+}
+
 /// `2026-11-22T10:17:51.992Z` as `2026-11-22 10:17`; what is no such time comes back cleaned.
 pub fn minute(timestamp: &str) -> String {
     match (timestamp.get(..10), timestamp.get(11..16)) {

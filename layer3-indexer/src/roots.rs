@@ -84,6 +84,13 @@ pub struct CheckedTranscript {
     pub root: RootKind,
 }
 
+/// Claude Code's `projects/` with the links in its path resolved, so that this layer records each
+/// source under one spelling; as it is given where it does not exist.
+pub fn resolved_projects(places: &Places) -> PathBuf {
+    let projects = places.projects();
+    fs::canonicalize(&projects).unwrap_or(projects)
+}
+
 #[derive(Debug)]
 struct Root {
     kind: RootKind,
@@ -308,6 +315,19 @@ mod tests {
         .iter()
         .map(|(id, path)| scene.check(id, path))
         .collect();
-        insta::assert_snapshot!(refused.join("\n"), @"");
+        insta::assert_snapshot!(refused.join("\n"), @r#"
+        accept transcript path "/etc/passwd": its last component must be "a.jsonl", the session's own file
+        accept transcript path "a.jsonl": it must be absolute and without ".."
+        accept transcript path "~/.claude/projects/-p/../../../elsewhere/a.jsonl": it must be absolute and without ".."
+        accept transcript path "~/.claude/projects/-p/other.jsonl": its last component must be "a.jsonl", the session's own file
+        accept transcript path "~/.claude/projects/a.jsonl": it must lie in a project folder directly below one of ~/.claude/projects, ~/.claude-backup-sessions; --allow-root DIR allows another
+        accept transcript path "~/.claude/projects/-p/sub/a.jsonl": it must lie in a project folder directly below one of ~/.claude/projects, ~/.claude-backup-sessions; --allow-root DIR allows another
+        accept transcript path "~/.claude/projects/-p/link.jsonl": it is a symlink, not a regular file
+        accept transcript path "~/.claude/projects/-p/dir.jsonl": it is a directory, not a regular file
+        accept transcript path "~/.claude/projects/-p/fifo.jsonl": it is a FIFO, a socket or a device, not a regular file
+        accept transcript path "~/.claude/projects/-slug/a.jsonl": "~/.claude/projects/-slug" must be a real directory, not a symlink or a file
+        accept transcript path "~/elsewhere/a.jsonl": it must lie in a project folder directly below one of ~/.claude/projects, ~/.claude-backup-sessions; --allow-root DIR allows another
+        accept transcript path "~/.claude-backup-sessions/.state/a.jsonl": it must lie in a project folder directly below one of ~/.claude/projects, ~/.claude-backup-sessions; --allow-root DIR allows another
+        "#);
     }
 }

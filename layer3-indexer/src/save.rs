@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::fs;
 use std::io::Write;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::Hash;
@@ -281,7 +282,7 @@ pub fn save(
     if let Some(bytes) = bytes {
         journal.line(&format!("[session-save] ✅ JSONL backed up ({bytes} bytes) - trigger: {trigger}"));
     }
-    let messages_indexed = index(places, &archive, &key, &trigger, &steps, &mut warnings);
+    let messages_indexed = index_or_warn(places, &archive, &key, &trigger, &steps, &mut warnings);
     for warning in &warnings {
         journal.line(&format!("[session-save] ⚠️ {}: {warning}", request.id));
     }
@@ -350,15 +351,21 @@ fn key_in_layer1(archive: &Archive, request: &Request<'_>) -> Result<Option<Sess
     }
     // Two projects can bear the same id. A copy of another source that still exists is not this
     // session's, although it may be the only one of that id.
+    let mut free = Vec::new();
     for key in known {
-        let source = archive.source_of(&key)?;
-        if source.as_deref() == Some(request.transcript) {
-            return Ok(Some(key));
+        match archive.source_of(&key)? {
+            Some(source) if is_same_path(&source, request.transcript) => return Ok(Some(key)),
+            Some(source) if fs::symlink_metadata(&source).is_ok() => {}
+            _ => free.push(key),
         }
     }
-    let Some(key) = archive.session_of(request.id, request.transcript)? else { return Ok(None) };
-    let moved = archive.source_of(&key)?.is_none_or(|source| fs::symlink_metadata(source).is_err());
-    Ok(moved.then_some(key))
+    Ok(if free.len() == 1 { free.pop() } else { None })
+}
+
+/// Whether both lead to one file: layer 1 records paths as the events spell them, this layer as
+/// they resolve.
+fn is_same_path(a: &Path, b: &Path) -> bool {
+    a == b || fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }
 
 /// Length of the source's transcript now; `None` where there is none.
@@ -389,25 +396,29 @@ impl Expected {
 }
 
 /// The session's folder in this store, as far as it is certain before the source is read: the
-/// store's own word for this very source, else the job's, else layer 1's.
+/// store's own word for this very source, else the job's, else layer 1's. `None` where that folder
+/// holds the copy of another source that still exists: then the archive compares and decides.
 fn destination(
     archive: &Archive,
     request: &Request<'_>,
     layer1: Option<&Layer1>,
 ) -> Result<Option<SessionKey>, SaveError> {
-    let with = |project: &ProjectName| SessionKey { project: project.clone(), id: request.id.clone() };
     let source = match layer1 {
         Some(layer1) if request.root == RootKind::Layer1Store => layer1.archive.source_of(&layer1.key)?,
         _ => Some(request.transcript.to_owned()),
     };
-    if let Some(source) = source {
-        for key in archive.find(request.id)? {
-            if archive.source_of(&key)?.as_deref() == Some(&source) {
-                return Ok(Some(key));
-            }
+    let is_source = |other: &Path| source.as_deref().is_some_and(|source| is_same_path(source, other));
+    let mut taken = Vec::new();
+    for key in archive.find(request.id)? {
+        match archive.source_of(&key)? {
+            Some(other) if is_source(&other) => return Ok(Some(key)),
+            Some(other) if fs::symlink_metadata(&other).is_ok() => taken.push(key.project),
+            _ => {}
         }
     }
-    Ok(request.project.map(with).or_else(|| layer1.map(|layer1| with(&layer1.key.project))))
+    let project = request.project.or(layer1.map(|layer1| &layer1.key.project));
+    let free = project.filter(|project| source.is_none() || !taken.contains(project));
+    Ok(free.map(|project| SessionKey { project: project.clone(), id: request.id.clone() }))
 }
 
 /// Whether the source still begins with what layer 1 copied from it. In doubt it does not: then
@@ -553,6 +564,26 @@ fn receipt(
         trigger: String::new(),
         warning: None,
     })
+}
+
+/// [`index`], with a panic as one more warning: no record, however odd, makes a stored session
+/// unacknowledged.
+fn index_or_warn(
+    places: &Places,
+    archive: &Archive,
+    key: &SessionKey,
+    trigger: &str,
+    steps: &Steps<'_>,
+    warnings: &mut Vec<String>,
+) -> u64 {
+    let run = AssertUnwindSafe(|| index(places, archive, key, trigger, steps, warnings));
+    match panic::catch_unwind(run) {
+        Ok(messages) => messages,
+        Err(_) => {
+            warnings.push("stored but not indexed: the indexer failed on this transcript".to_owned());
+            0
+        }
+    }
 }
 
 /// Indexes the session and writes its metadata. The copy is stored already, so whatever fails

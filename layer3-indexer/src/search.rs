@@ -116,8 +116,8 @@ fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
     if hit.is_sidechain {
         head.push_str(" (subagent)");
     }
-    if let Some(branch) = &hit.branch {
-        head.push_str(&format!(" · [{}]", one_line(branch)));
+    if let Some(branch) = render::branch(hit.branch.as_deref()) {
+        head.push_str(&format!(" · {branch}"));
     }
     let session = format!("{}/{}", one_line(&hit.project), one_line(&hit.session_id));
     let snippet = snippet(&one_line(&hit.snippet), marks, terminal);

@@ -356,9 +356,7 @@ impl Conversation {
     fn header(&self) -> String {
         let period = render::period(self.timestamp_start.as_deref(), self.timestamp_end.as_deref());
         let mut parts = vec![period];
-        if let Some(branch) = &self.git_branch {
-            parts.push(format!("[{}]", one_line(branch)));
-        }
+        parts.extend(render::branch(self.git_branch.as_deref()));
         parts.push(format!("{}/{}", self.project, self.session_id));
         parts.push(render::count(self.messages as u64, "message"));
         if !self.edited_files.is_empty() {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::{Error, chain};
 use crate::index::Index;
+use crate::roots::resolved_projects;
 use crate::time::format_rfc3339_ms;
 
 /// The state of this layer.
@@ -109,7 +110,7 @@ fn index_status(places: &Places, archive: Option<&Archive>) -> IndexStatus {
 
 fn not_yet_saved(places: &Places, archive: Option<&Archive>) -> Result<Vec<NotSaved>, Error> {
     let mut behind = Vec::new();
-    for found in source::transcripts(&places.projects())? {
+    for found in source::transcripts(&resolved_projects(places))? {
         let saved = match archive {
             // An empty transcript is never stored, so there is nothing to wait for.
             _ if found.bytes == 0 => true,

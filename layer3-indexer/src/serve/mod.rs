@@ -117,7 +117,7 @@ impl Handler {
         let server = Arc::clone(&self.server);
         let arguments = request.arguments.unwrap_or_default();
         let (report, mut reports) = mpsc::unbounded_channel();
-        let mut work = tokio::task::spawn_blocking(move || {
+        let work = tokio::task::spawn_blocking(move || {
             let last = std::cell::Cell::new(None::<Instant>);
             let progress = |done: u64, all: Option<u64>| {
                 let now = Instant::now();
@@ -130,13 +130,19 @@ impl Handler {
             };
             tool.call(&server, arguments, &progress)
         });
-        let token = context.meta.get_progress_token();
-        let result = loop {
-            tokio::select! {
-                Some((done, all)) = reports.recv() => notify(&context.peer, token.as_ref(), done, all).await,
-                result = &mut work => break result,
-            }
-        };
+        // Apart from the call: once the client's input has ended nobody takes notifications any
+        // more, and the answer must not wait for that.
+        let forward = context.meta.get_progress_token().map(|token| {
+            tokio::spawn(async move {
+                while let Some((done, all)) = reports.recv().await {
+                    notify(&context.peer, &token, done, all).await;
+                }
+            })
+        });
+        let result = work.await;
+        if let Some(forward) = forward {
+            forward.abort();
+        }
         match result {
             Ok(result) => result.into(),
             Err(error) => tools::failure(&Error::Serve(format!("{} ended unexpectedly: {error}", tool.name))).into(),
@@ -144,8 +150,7 @@ impl Handler {
     }
 }
 
-async fn notify(peer: &Peer<RoleServer>, token: Option<&ProgressToken>, done: u64, all: Option<u64>) {
-    let Some(token) = token else { return };
+async fn notify(peer: &Peer<RoleServer>, token: &ProgressToken, done: u64, all: Option<u64>) {
     let mut progress = ProgressNotificationParam::new(token.clone(), done as f64);
     if let Some(all) = all {
         progress = progress.with_total(all as f64);

@@ -44,10 +44,10 @@ pub struct Tool {
     run: fn(&Server, JsonObject, Progress<'_>) -> Result<Output, Error>,
 }
 
-/// A tool's answer: the structure, and the text beside it if that is not the same.
+/// A tool's answer: the structure, and the text beside it.
 struct Output {
     structure: Value,
-    text: Option<String>,
+    text: String,
 }
 
 /// All tools, in the order of the list.
@@ -146,8 +146,7 @@ impl Tool {
     pub fn call(&self, server: &Server, arguments: JsonObject, progress: Progress<'_>) -> CallToolResult {
         match (self.run)(server, arguments, progress) {
             Ok(output) => {
-                let text = output.text.unwrap_or_else(|| output.structure.to_string());
-                let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+                let mut result = CallToolResult::success(vec![ContentBlock::text(output.text)]);
                 result.structured_content = Some(output.structure);
                 result
             }
@@ -216,10 +215,13 @@ fn parse<T: DeserializeOwned>(tool: &'static str, arguments: JsonObject) -> Resu
     serde_json::from_value(Value::Object(arguments)).map_err(|source| Error::Arguments { tool, source })
 }
 
+/// The answer with its own text, or with the structure as JSON for clients that read only text.
 fn answer(structure: &impl Serialize, text: Option<String>) -> Result<Output, Error> {
-    let structure =
-        serde_json::to_value(structure).map_err(|error| Error::io("write the answer", std::io::Error::other(error)))?;
-    Ok(Output { structure, text })
+    let write = || {
+        let text = text.map_or_else(|| serde_json::to_string(structure), Ok)?;
+        Ok(Output { structure: serde_json::to_value(structure)?, text })
+    };
+    write().map_err(|error: serde_json::Error| Error::io("write the answer", error.into()))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
