@@ -66,20 +66,33 @@ fn repair_session(
     let records: Vec<(StoredName, Record)> =
         session.ledger.records().map(|(name, record)| (name.clone(), record.clone())).collect();
     for (name, record) in records {
-        let state = state_of(session, &name, &record)?;
-        let outcome = match (state, record.proof) {
-            (State::Exact, Proof::Unproven) => prove(session, other, &name, record)?,
-            (State::Exact, _) => continue,
-            (State::Windows, _) => refresh_windows(session, &name, record)?,
-            (State::Trailing | State::Wrong | State::Missing, _) => restore(session, other, &name, &record)?,
-        };
-        push(session, repairs, &name, outcome);
+        // One content that cannot be healed must not keep the others from it.
+        match heal(session, other, &name, record) {
+            Ok(None) => {}
+            Ok(Some(outcome)) => push(session, repairs, &name, outcome),
+            Err(error) => push(session, repairs, &name, (false, format!("failed to {error}"))),
+        }
     }
     for name in super::verify::gaps(&session.ledger) {
         let outcome = fill_gap(session, other, &name)?;
         push(session, repairs, &name, outcome);
     }
     Ok(())
+}
+
+fn heal(
+    session: &mut OpenSession<'_>,
+    other: Option<&Archive>,
+    name: &StoredName,
+    record: Record,
+) -> Result<Option<(bool, String)>, ArchiveError> {
+    let outcome = match (state_of(session, name, &record)?, record.proof) {
+        (State::Exact, Proof::Unproven) => prove(session, other, name, record)?,
+        (State::Exact, _) => return Ok(None),
+        (State::Windows, _) => refresh_windows(session, name, record)?,
+        (State::Trailing | State::Wrong | State::Missing, _) => restore(session, other, name, &record)?,
+    };
+    Ok(Some(outcome))
 }
 
 /// How a content stands against its record.

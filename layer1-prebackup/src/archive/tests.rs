@@ -552,3 +552,19 @@ fn a_damaged_ledger_is_found_and_proven_again() {
         scene.is_clean();
     }
 }
+
+#[test]
+fn what_cannot_be_opened_is_a_finding_and_the_rest_is_verified() {
+    let (scene, _, _) = two_stores();
+    let folder = scene.store().join("p/s1/x");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "a file in the place of a folder").unwrap();
+    fs::write(scene.store().join("p/s1.gen-0001.jsonl"), "onf\n").unwrap();
+    let findings: Vec<_> = scene.archive().verify(None).unwrap().into_iter().map(|f| (f.path, f.kind)).collect();
+    let expected = [
+        ("s1.gen-0001.jsonl".to_owned(), FindingKind::Damaged),
+        ("s1/x/side.json".to_owned(), FindingKind::Damaged),
+        ("s1/x".to_owned(), FindingKind::BookkeepingLost),
+    ];
+    assert_eq!(findings, expected);
+}

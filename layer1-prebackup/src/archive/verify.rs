@@ -28,11 +28,18 @@ fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Findin
         report(&StoredName::newest(FileName::Transcript), FindingKind::BookkeepingLost, detail.to_owned());
     }
     for (name, record) in ledger.records() {
-        if let Some((kind, detail)) = check(archive, key, name, record)? {
+        // What keeps one content from being read must not keep the others from being checked.
+        let checked = check(archive, key, name, record)
+            .unwrap_or_else(|error| Some((FindingKind::Damaged, format!("failed to {error}"))));
+        if let Some((kind, detail)) = checked {
             report(name, kind, detail);
         }
     }
-    for name in contents_on_disk(archive, key)? {
+    let on_disk = contents_on_disk(archive, key).unwrap_or_else(|error| {
+        report(&StoredName::newest(FileName::Transcript), FindingKind::Damaged, format!("failed to {error}"));
+        Vec::new()
+    });
+    for name in on_disk {
         if ledger.record(&name).is_none() {
             report(&name, FindingKind::BookkeepingLost, "no commit is recorded for it".to_owned());
         }
