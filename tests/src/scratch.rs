@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
@@ -53,6 +53,11 @@ impl Scratch {
                 .expect("copy a binary");
         }
         scratch
+    }
+
+    /// The folder that everything lies in.
+    pub fn root(&self) -> &Path {
+        self.root.path()
     }
 
     /// `HOME`.

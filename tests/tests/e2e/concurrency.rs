@@ -118,3 +118,44 @@ fn saves_servers_and_searches_share_one_index() {
         assert_eq!(session["messages"], 100, "{session:#}");
     }
 }
+
+#[test]
+fn kills_at_any_time_lose_nothing_that_was_acknowledged() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 1);
+    transcripts::append(&transcript.with_extension("").join("tool-results/one.txt"), "a large output");
+    // Held up by nothing but the machine, the chain takes some 100 ms; the kills go through all of it.
+    for n in 0..60 {
+        transcripts::append(&transcript, transcripts::prompt_line(&id, 10 + n, &format!("kill number n{n}")));
+        if n % 10 == 9 {
+            let last = std::fs::read_to_string(&transcript).expect("read the transcript");
+            transcripts::rewrite(&transcript, &last[last.len() / 2..]);
+        }
+        let hook = scratch.hook(&scratch.chain_command(""), &transcripts::session_end(&transcript)).spawn();
+        std::thread::sleep(Duration::from_millis(u64::from(n * 37 % 120)));
+        for process in tests::processes::with_home(&scratch.home()) {
+            // Each at its own instant; it may just have ended.
+            let _ = rustix::process::kill_process(tests::run::raw_pid(process.pid), rustix::process::Signal::KILL);
+        }
+        drop(hook);
+    }
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    drain(&scratch);
+    assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
+    // Whatever generation layer 1 holds, layer 3 holds.
+    let contents = |store: &std::path::Path| -> Vec<blake3::Hash> {
+        let transcripts = tree::session_files(store).into_iter().filter(|path| path.ends_with(".jsonl"));
+        transcripts.map(|path| blake3::hash(&std::fs::read(store.join(path)).expect("read a copy"))).collect()
+    };
+    let layer3 = contents(&scratch.layer3_store());
+    for content in contents(&scratch.layer1_store()) {
+        assert!(layer3.contains(&content), "layer 3 lacks a content of layer 1");
+    }
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        let leftover = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains("tmp"));
+        let left: Vec<_> = tree::all(&store).into_keys().filter(leftover).collect();
+        assert_eq!(left, [""; 0].map(PathBuf::from), "in {}", store.display());
+    }
+}

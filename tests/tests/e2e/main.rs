@@ -14,6 +14,7 @@ mod generations;
 mod hook_input;
 mod import;
 mod missing_layers;
+mod places;
 mod product;
 mod receipts;
 mod search;

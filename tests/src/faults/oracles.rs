@@ -1,0 +1,238 @@
+//! What must hold after a fault, and after the recovery from it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::plan::Planned;
+use super::point::Kind;
+use super::scene::{Manners, Scene, Step, Traced, When};
+use crate::run::Outcome;
+use crate::{processes, stores, tree, waiting};
+
+/// How long a program's children may outlive it.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What kind of promise was broken.
+    pub harm: Harm,
+    /// Which one, and how it shows.
+    pub what: String,
+}
+
+/// The kinds of promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// Content is missing or was changed: oracles (a), (b), (e), (h).
+    Lost,
+    /// A failure was not reported, or an event not passed on: oracles (c), (g).
+    Swallowed,
+    /// Something is left behind, or the store does not come to rest: oracles (d), (f).
+    LeftBehind,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let harm = match self.harm {
+            Harm::Lost => "lost",
+            Harm::Swallowed => "swallowed",
+            Harm::LeftBehind => "left behind",
+        };
+        write!(f, "{harm}: {}", self.what)
+    }
+}
+
+fn problem(harm: Harm, what: impl Into<String>) -> Problem {
+    Problem { harm, what: what.into() }
+}
+
+/// After the run with the fault.
+pub fn after_fault(scene: &Scene, planned: &Planned, traced: &Traced) -> Vec<Problem> {
+    let outcome = &traced.outcome;
+    let mut problems = Vec::new();
+    if outcome.timed_out {
+        problems.push(problem(Harm::LeftBehind, format!("d: it hangs: {outcome:?}")));
+    }
+    if outcome.stderr.contains("panicked") || outcome.stderr.contains("internal error") || outcome.code == Some(101) {
+        problems.push(problem(Harm::Swallowed, format!("c: it panics: {outcome:?}")));
+    }
+    let was_killed = planned.point.kind == Kind::Kill;
+    if !was_killed {
+        problems.extend(misbehaved(scene, planned, traced));
+        if is_silent(scene, outcome) {
+            problems.extend(differing(scene).map(|what| problem(Harm::Swallowed, format!("c: silent, but {what}"))));
+        }
+    }
+    problems.extend(missing(scene));
+    problems.extend(scene.touched_source().map(|what| problem(Harm::Lost, format!("e: {what}"))));
+    problems.extend(asked(scene, When::Faulted, !was_killed && is_silent(scene, outcome)));
+    problems
+}
+
+/// After the recovery: a run of its own for each of its steps, `verify`, and a second run that
+/// must write nothing.
+pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for outcome in outcomes {
+        if outcome.code != Some(0) || outcome.timed_out || !outcome.stderr.is_empty() && complains(scene) {
+            problems.push(problem(Harm::Lost, format!("a: the recovery reports a failure: {outcome:?}")));
+        }
+    }
+    problems.extend(differing(scene).map(|what| problem(Harm::Lost, format!("a: {what}"))));
+    problems.extend(missing(scene));
+    problems.extend(changed_generation(scene).map(|what| problem(Harm::Lost, format!("h: {what}"))));
+    problems.extend(left_files(scene).map(|what| problem(Harm::LeftBehind, format!("d: {what}"))));
+    problems.extend(left_processes(scene).map(|what| problem(Harm::LeftBehind, format!("d: {what}"))));
+    for step in &scene.verify {
+        let outcome = scene.run(step);
+        if outcome.code != Some(0) {
+            problems.push(problem(Harm::Lost, format!("h: verify finds something: {outcome:?}")));
+        }
+    }
+    problems.extend(asked(scene, When::Recovered, true));
+    let before = scene.state.iter().map(|dir| at_rest(dir)).collect::<Vec<_>>();
+    let again: Vec<&Step> = scene.recovery.iter().collect();
+    for step in again {
+        scene.run(step);
+    }
+    for (dir, before) in scene.state.iter().zip(before) {
+        let written = changes(&before, &at_rest(dir));
+        if !written.is_empty() {
+            problems.push(problem(Harm::LeftBehind, format!("f: a second clean run writes {written:?}")));
+        }
+    }
+    problems.extend(scene.touched_source().map(|what| problem(Harm::Lost, format!("e: {what}"))));
+    problems
+}
+
+/// What was acknowledged before and is nowhere in the store now.
+pub fn missing(scene: &Scene) -> Vec<Problem> {
+    let holds = |path: &Path, bytes: &[u8]| fs::read(path).is_ok_and(|now| now.starts_with(bytes));
+    let lost = scene.acknowledged.iter().filter(|acknowledged| {
+        let places = acknowledged.paths.iter().flat_map(|path| expanded(path));
+        !places.into_iter().any(|path| holds(&path, &acknowledged.bytes))
+    });
+    lost.map(|acknowledged| {
+        let bytes = acknowledged.bytes.len();
+        problem(Harm::Lost, format!("b: {bytes} acknowledged bytes are at none of {:?}", acknowledged.paths))
+    })
+    .collect()
+}
+
+/// Whether the run said nothing of a failure.
+fn is_silent(scene: &Scene, outcome: &Outcome) -> bool {
+    match scene.manners {
+        Manners::PassesOn | Manners::Silent => outcome.stderr.is_empty() && !says(outcome, "systemMessage"),
+        Manners::Command => outcome.code == Some(0),
+    }
+}
+
+fn says(outcome: &Outcome, word: &str) -> bool {
+    outcome.text().contains(word)
+}
+
+/// Hooks say on stderr what went wrong; commands talk there of other things too.
+fn complains(scene: &Scene) -> bool {
+    scene.manners != Manners::Command
+}
+
+/// A hook exits 0 and passes on what it read, unless its own standard streams fail.
+fn misbehaved(scene: &Scene, planned: &Planned, traced: &Traced) -> Option<Problem> {
+    let outcome = &traced.outcome;
+    if scene.manners == Manners::Command {
+        let is_graceful = matches!(outcome.code, Some(0 | 1));
+        return (!is_graceful).then(|| problem(Harm::Swallowed, format!("c: it ends with {outcome:?}")));
+    }
+    if outcome.code != Some(0) {
+        return Some(problem(Harm::Swallowed, format!("g: a hook must exit 0: {outcome:?}")));
+    }
+    let calls = super::trace::calls(&traced.text);
+    let on_streams = |call: &super::trace::Call| call.injected && matches!(call.descriptor(0), Some(0 | 1));
+    // A stream that is interrupted is whole all the same.
+    if calls.iter().any(on_streams) && planned.point.kind != Kind::Eintr {
+        return None;
+    }
+    let is_passed_on = scene.manners != Manners::PassesOn || outcome.stdout == scene.step.stdin;
+    (!is_passed_on).then(|| problem(Harm::Swallowed, format!("g: the event is not passed on: {outcome:?}")))
+}
+
+fn differing(scene: &Scene) -> Option<String> {
+    scene.copies.iter().find_map(|(project, transcript)| {
+        let store = project.parent().unwrap_or(project);
+        stores::difference(store, &project.file_name().unwrap_or_default().to_string_lossy(), transcript)
+    })
+}
+
+fn changed_generation(scene: &Scene) -> Option<String> {
+    let changed = scene.untouched.iter().find(|path| fs::read(path).ok() != scene.as_it_was(path));
+    changed.map(|path| format!("the older generation {} is not as it was", path.display()))
+}
+
+fn asked(scene: &Scene, when: When, silent: bool) -> Vec<Problem> {
+    let checks = scene.checks.iter().filter(|check| check.when == when);
+    checks.filter_map(|check| (check.ask)(scene, silent)).map(|what| problem(Harm::Lost, what)).collect()
+}
+
+/// Temporary files, and locks that somebody holds.
+fn left_files(scene: &Scene) -> Option<String> {
+    for dir in &scene.state {
+        for (path, entry) in tree::all(dir) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_of_a_session = path.starts_with(".state/sessions");
+            if name.ends_with(".tmp") || name == "new" && is_of_a_session {
+                return Some(format!("the temporary file {}", dir.join(path).display()));
+            }
+            let is_lock = name == "lock" || name.ends_with(".lock");
+            if is_lock && matches!(entry, tree::Entry::File(..)) && is_held(&dir.join(&path)) {
+                return Some(format!("the lock {} is held", dir.join(path).display()));
+            }
+        }
+    }
+    None
+}
+
+fn is_held(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+}
+
+fn left_processes(scene: &Scene) -> Option<String> {
+    let home = scene.scratch().home();
+    let mut left = Vec::new();
+    waiting::holds_within(ORPHAN_LIMIT, || {
+        left = processes::with_home(&home);
+        left.is_empty()
+    });
+    (!left.is_empty()).then(|| format!("processes: {left:?}"))
+}
+
+/// A store as it stands: contents, modes and times of all but the logs.
+fn at_rest(dir: &Path) -> BTreeMap<PathBuf, (tree::Entry, (i64, i64))> {
+    let entries = tree::all(dir).into_iter().filter(|(path, _)| !path.starts_with(".log"));
+    let mtime = |path: &Path| fs::symlink_metadata(dir.join(path)).map_or((0, 0), |m| (m.mtime(), m.mtime_nsec()));
+    let with_time = entries.map(|(path, entry)| {
+        let time = mtime(&path);
+        (path, (entry, time))
+    });
+    with_time.collect()
+}
+
+fn changes<T: PartialEq>(before: &BTreeMap<PathBuf, T>, after: &BTreeMap<PathBuf, T>) -> Vec<PathBuf> {
+    let names = before.keys().chain(after.keys().filter(|path| !before.contains_key(*path)));
+    names.filter(|path| before.get(*path) != after.get(*path)).cloned().collect()
+}
+
+/// The path itself, or those that exist with a number for its `*`.
+fn expanded(path: &Path) -> Vec<PathBuf> {
+    let text = path.to_string_lossy();
+    if !text.contains('*') {
+        return vec![path.to_owned()];
+    }
+    (1..20).map(|number| PathBuf::from(text.replace('*', &format!("{number:04}")))).filter(|path| path.exists()).collect()
+}

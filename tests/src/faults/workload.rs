@@ -1,0 +1,20 @@
+//! The workloads of all programs.
+
+use super::scene::Scene;
+use super::layer1;
+
+/// Something that a program does, from a starting state that can be laid out again.
+#[derive(Clone, Copy)]
+pub struct Workload {
+    /// `layer1`, `layer2` or `layer3`.
+    pub program: &'static str,
+    /// Its name in point ids.
+    pub name: &'static str,
+    /// Lays it out in a scratch home of its own.
+    pub make: fn() -> Scene,
+}
+
+/// Every workload, by program.
+pub fn all() -> Vec<Workload> {
+    layer1::WORKLOADS.to_vec()
+}
