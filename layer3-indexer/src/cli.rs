@@ -78,6 +78,9 @@ enum Command {
     Verify {
         /// Only this session: its id or a unique beginning of it
         session: Option<String>,
+        /// Heal what is wrong from the source or from layer 1's store, where the recorded hash proves them right
+        #[arg(long)]
+        repair: bool,
     },
     /// Make the index again from the store
     Rebuild,
@@ -229,7 +232,7 @@ fn command(command: Command, places: Places, screen: &mut Screen<'_>) -> Result<
         Command::List(args) => list_sessions(&places, args, screen),
         Command::Show(args) => show_session(&places, args, screen),
         Command::Restore(args) => restore_session(&places, &args, screen),
-        Command::Verify { session } => verify_store(&places, session.as_deref(), screen),
+        Command::Verify { session, repair } => verify_store(&places, session.as_deref(), repair, screen),
         Command::Rebuild => rebuild_index(&places, screen),
         Command::Status => show_status(&places, screen),
     }
@@ -495,8 +498,8 @@ fn restored_text(restored: &Restored, terminal: &Terminal) -> String {
     format!("{what}\n{}\n", terminal.paint(Style::Bold, &restored.command))
 }
 
-fn verify_store(places: &Places, session: Option<&str>, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let report = verify::verify(places, session)?;
+fn verify_store(places: &Places, session: Option<&str>, repair: bool, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let report = if repair { verify::repair(places, session)? } else { verify::verify(places, session)? };
     if screen.json {
         screen.json(&report)?;
     } else {
@@ -510,6 +513,11 @@ fn verify_store(places: &Places, session: Option<&str>, screen: &mut Screen<'_>)
 
 fn report_text(report: &Report, terminal: &Terminal) -> String {
     let mut text = String::new();
+    for repair in &report.repairs {
+        let (style, word) = if repair.healed { (Style::Green, "healed") } else { (Style::Red, "not healed") };
+        let path = format!("{}/{}", one_line(&repair.project), one_line(&repair.path));
+        text.push_str(&format!("{}  {path}: {}\n", terminal.paint(style, word), one_line(&repair.detail)));
+    }
     for finding in &report.findings {
         let kind = terminal.paint(Style::Red, &finding.kind);
         let path = format!("{}/{}", one_line(&finding.project), one_line(&finding.path));
@@ -588,4 +596,92 @@ fn status_text(status: &Status, now: SystemTime, terminal: &Terminal) -> String 
         line("", format!("{} ({})", not_saved.path.display(), render::size(not_saved.bytes)));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_tells_every_command() {
+        let help = Cli::command().term_width(100).render_help().to_string();
+        insta::assert_snapshot!(help, @r#"
+        Layer 3 of Threefold: every Claude Code conversation, verified, searchable and restorable
+
+        Usage: layer3-indexer [OPTIONS] <COMMAND>
+
+        Commands:
+          serve    Be the MCP server `session-manager` on stdin and stdout
+          save     Save one session: a verified copy, its metadata, its rows in the index
+          import   Save everything that Claude Code and layer 1 have
+          search   Search all that was said
+          list     List saved sessions, newest first
+          show     Print a conversation
+          restore  Put a conversation back where Claude Code finds it
+          verify   Re-read and re-hash every stored file
+          rebuild  Make the index again from the store
+          status   Tell how things stand
+          help     Print this message or the help of the given subcommand(s)
+
+        Options:
+              --claude-dir <DIR>      Claude Code's directory [env: CLAUDE_CONFIG_DIR] [default: ~/.claude]
+              --pre-backup-dir <DIR>  Layer 1's store [env: PRE_BACKUP_DIR] [default:
+                                      ~/.claude-backup-sessions]
+              --backup-dir <DIR>      Layer 3's store [env: BACKUP_DIR] [default: ~/.claude-backup]
+              --session-db <FILE>     The index [env: SESSION_DB_PATH] [default: sessions.db in layer 3's
+                                      store]
+              --json                  Print one JSON object instead of text
+          -h, --help                  Print help
+          -V, --version               Print version
+        "#);
+        let restore = Cli::command().find_subcommand("restore").unwrap().clone();
+        insta::assert_snapshot!(restore.term_width(100).render_help(), @r#"
+        Put a conversation back where Claude Code finds it
+
+        Usage: restore <SESSION>
+
+        Arguments:
+          <SESSION>  The session: its id or a unique beginning of it
+
+        Options:
+          -h, --help  Print help
+        "#);
+        let search = Cli::command().find_subcommand("search").unwrap().clone();
+        insta::assert_snapshot!(search.term_width(100).render_help(), @r#"
+        Search all that was said
+
+        Usage: search [OPTIONS] <QUERY>...
+
+        Arguments:
+          <QUERY>...  Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text
+
+        Options:
+              --project <NAME>   Only this project; by default the current directory's
+              --all              All projects
+              --since <WHEN>     Not before: a date, an RFC 3339 time, or an age such as 7d, 12h, 30m
+              --until <WHEN>     Not after
+              --role <ROLE>      Only what this one said: user, assistant, tool, summary, system
+              --branch <BRANCH>  Only messages on this git branch
+              --limit <N>        At most so many hits [default: 20]
+          -h, --help             Print help
+        "#);
+    }
+
+    #[test]
+    fn wrong_arguments_stop_without_exit_code_2() {
+        let mut out = Vec::new();
+        let run_on = |args: &[&str], out: &mut Vec<u8>| run(args.iter().map(OsString::from), out);
+        for args in [&["layer3-indexer", "bogus"][..], &["layer3-indexer"], &["layer3-indexer", "search"]] {
+            assert!(matches!(run_on(args, &mut out), Err(Stop::Printed)), "{args:?}");
+        }
+        assert!(run_on(&["layer3-indexer", "--help"], &mut out).is_ok());
+        assert!(run_on(&["layer3-indexer", "serve", "--help"], &mut out).is_ok());
+        assert!(String::from_utf8(out).unwrap().contains("Usage: layer3-indexer"));
+    }
 }

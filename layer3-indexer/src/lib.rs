@@ -28,5 +28,7 @@ pub mod session;
 pub mod show;
 pub mod snippet;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod verify;

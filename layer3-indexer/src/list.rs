@@ -18,8 +18,8 @@ pub const LIMIT_MAX: usize = 1000;
 const FILES_COLUMNS: usize = 28;
 /// Columns of a branch.
 const BRANCH_COLUMNS: usize = 16;
-/// Least columns of a topic; where they are not there, the edited files give way.
-const TOPIC_COLUMNS_MIN: usize = 16;
+/// Columns of a topic below which branch and edited files give way.
+const TOPIC_COLUMNS_MIN: usize = 24;
 
 /// Which sessions, as typed.
 #[derive(Debug, Clone, Default)]
@@ -60,7 +60,8 @@ pub fn to_text(sessions: &[SessionRow], notes: &[String], scope: &str, terminal:
         text.push_str(&format!("No session {scope}.\n"));
         return text;
     }
-    let rows: Vec<Vec<String>> = sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row)).collect();
+    let year = common_year(sessions);
+    let rows: Vec<Vec<String>> = sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row, year)).collect();
     for line in table(&rows, terminal) {
         text.push_str(&line);
         text.push('\n');
@@ -80,11 +81,23 @@ pub fn to_text(sessions: &[SessionRow], notes: &[String], scope: &str, terminal:
 
 const HEADINGS: [&str; 7] = ["#", "SESSION", "SIZE", "PERIOD", "BRANCH", "EDITED", "TOPIC"];
 const SIZE: usize = 2;
+const BRANCH: usize = 4;
 const EDITED: usize = 5;
 const TOPIC: usize = 6;
 
-fn cells(number: usize, row: &SessionRow) -> Vec<String> {
+/// The year and `-` that all times begin with: it need not stand in every row.
+fn common_year(sessions: &[SessionRow]) -> Option<&str> {
+    let times = || sessions.iter().flat_map(|row| [&row.metadata.timestamp_start, &row.metadata.timestamp_end]);
+    let year = times().flatten().next()?.get(..5)?;
+    times().flatten().all(|time| time.starts_with(year)).then_some(year)
+}
+
+fn cells(number: usize, row: &SessionRow, year: Option<&str>) -> Vec<String> {
     let m = &row.metadata;
+    let mut period = render::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref());
+    if let Some(year) = year {
+        period = period.replace(year, "");
+    }
     let mark = render::size_mark(m.bytes);
     let topic = m.title.as_deref().or(m.first_topic.as_deref()).unwrap_or("–");
     let branch = render::branch(m.git_branch.as_deref());
@@ -92,7 +105,7 @@ fn cells(number: usize, row: &SessionRow) -> Vec<String> {
         number.to_string(),
         short_id(&m.session_id),
         if mark.is_empty() { render::size(m.bytes) } else { format!("{mark} {}", render::size(m.bytes)) },
-        render::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()),
+        period,
         branch.map_or(String::new(), |branch| fit(&branch, BRANCH_COLUMNS).into_owned()),
         fit(&file_names(&m.edited_files, 3), FILES_COLUMNS).into_owned(),
         one_line(topic),
@@ -115,8 +128,11 @@ fn table(rows: &[Vec<String>], terminal: &Terminal) -> Vec<String> {
         let used: usize = columns[..TOPIC].iter().filter(|columns| **columns > 0).map(|columns| columns + 2).sum();
         terminal.columns.max(render::COLUMNS_MIN).saturating_sub(used)
     };
-    if room(&columns) < TOPIC_COLUMNS_MIN {
-        columns[EDITED] = 0;
+    // What gives way to the topic, one after the other.
+    for (column, columns_max) in [(BRANCH, BRANCH_COLUMNS / 2), (EDITED, FILES_COLUMNS / 2), (EDITED, 0), (BRANCH, 0)] {
+        if room(&columns) < columns[TOPIC].min(TOPIC_COLUMNS_MIN) {
+            columns[column] = columns[column].min(columns_max);
+        }
     }
     columns[TOPIC] = columns[TOPIC].min(room(&columns));
     let headings: Vec<String> = HEADINGS.iter().map(|heading| (*heading).to_owned()).collect();
@@ -134,4 +150,83 @@ fn line(cells: &[String], columns: &[usize]) -> String {
         })
         .collect();
     cells.join("  ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Metadata;
+
+    fn row(id: &str, bytes: u64, branch: &str, files: &[&str], topic: &str) -> SessionRow {
+        let metadata = Metadata {
+            session_id: id.to_owned(),
+            project: "proj".to_owned(),
+            timestamp_start: Some("2026-11-22T10:17:51.992Z".to_owned()),
+            timestamp_end: Some("2026-11-22T11:02:00.000Z".to_owned()),
+            git_branch: Some(branch.to_owned()),
+            edited_files: files.iter().map(|file| (*file).to_owned()).collect(),
+            first_topic: Some(topic.to_owned()),
+            messages: 12,
+            bytes,
+            ..Metadata::default()
+        };
+        SessionRow { metadata, start_ms: None, end_ms: None }
+    }
+
+    fn rows() -> Vec<SessionRow> {
+        vec![
+            row(
+                "aaaaaaaa-0000-4000-8000-000000000001",
+                38_775,
+                "main",
+                &["/p/src/parse.rs", "/p/src/lex.rs"],
+                "fix the parser",
+            ),
+            row(
+                "bbbbbbbb-0000-4000-8000-000000000002",
+                3 << 20,
+                "HEAD",
+                &[],
+                "日本語のプロジェクトを説明してください、できるだけ詳しく、例も添えて",
+            ),
+            row(
+                "short",
+                40 << 20,
+                "feature/very-long-branch-name",
+                &["/a", "/b", "/c", "/d", "/e"],
+                "colours \u{1b}[31mred\u{7} and\nlines",
+            ),
+        ]
+    }
+
+    #[test]
+    fn the_table_is_aligned_by_display_width() {
+        insta::assert_snapshot!(to_text(&rows(), &[], "in project proj", &Terminal::PLAIN), @r#"
+        #  SESSION        SIZE  PERIOD             BRANCH    EDITED            TOPIC
+        1  aaaaaaaa      38 KB  11-22 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
+        2  bbbbbbbb  ⚠️ 3.0 MB  11-22 10:17→11:02                              日本語のプロジェクトを説明し…
+        3  short      🔴 40 MB  11-22 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and lines
+        3 sessions, 43 MB, 36 messages in project proj
+        "#);
+    }
+
+    #[test]
+    fn the_table_fits_a_narrow_terminal() {
+        let narrow = Terminal { columns: 72, ..Terminal::PLAIN };
+        let text = to_text(&rows(), &["the index was made again".to_owned()], "in all projects", &narrow);
+        assert!(text.lines().all(|line| width(line) <= 72), "{text}");
+        insta::assert_snapshot!(text, @r#"
+        note: the index was made again
+        #  SESSION        SIZE  PERIOD             TOPIC
+        1  aaaaaaaa      38 KB  11-22 10:17→11:02  fix the parser
+        2  bbbbbbbb  ⚠️ 3.0 MB  11-22 10:17→11:02  日本語のプロジェクトを説明し…
+        3  short      🔴 40 MB  11-22 10:17→11:02  colours ·[31mred· and lines
+        3 sessions, 43 MB, 36 messages in all projects
+        "#);
+    }
+
+    #[test]
+    fn no_session_is_said_plainly() {
+        insta::assert_snapshot!(to_text(&[], &[], "in project proj", &Terminal::PLAIN), @"No session in project proj.");
+    }
 }

@@ -125,6 +125,29 @@ pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(cut)
 }
 
+/// The text in lines of at most `columns`, broken at blanks where there are any.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while width(rest) > columns {
+        let mut used = 0;
+        let fits = rest.char_indices().find(|(_, c)| {
+            used += c.width().unwrap_or(0);
+            used > columns
+        });
+        let hard = fits.map_or(rest.len(), |(at, c)| if at == 0 { c.len_utf8() } else { at });
+        // A blank just behind what fits is as good a place.
+        let soft = rest[..hard + usize::from(rest[hard..].starts_with(' '))].rfind(' ').filter(|at| *at > 0);
+        let end = soft.unwrap_or(hard);
+        lines.push(rest[..end].to_owned());
+        rest = rest[end..].trim_start();
+    }
+    if !rest.is_empty() || lines.is_empty() {
+        lines.push(rest.to_owned());
+    }
+    lines
+}
+
 /// The text filled with blanks on the right to `columns`.
 pub fn left(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
@@ -253,6 +276,14 @@ mod tests {
         for columns in 0..12 {
             assert!(width(&fit("⚠️ a🔴b日c👩‍👩‍👧d", columns)) <= columns);
         }
+    }
+
+    #[test]
+    fn long_texts_wrap_at_blanks_or_anywhere() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("日本語のテキスト", 6), ["日本語", "のテキ", "スト"]);
+        assert_eq!(wrap("", 6), [""]);
+        assert_eq!(wrap("wide日", 1), ["w", "i", "d", "e", "日"]);
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //! complete. Each file is checked against its recorded hash before and after it was written. The
 //! times are those of the restore: Claude Code sweeps transcripts away by their age.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::ops::ControlFlow;

@@ -4,6 +4,9 @@
 //! longer has is taken over from layer 1's store before the source's present content is saved,
 //! so that it becomes an older generation and never the newest content.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::Cell;
 use std::fs;
 use std::io::Write;
@@ -427,15 +430,15 @@ fn source_has(request: &Request<'_>, layer1: &Layer1, want: &Expected) -> bool {
     if request.root == RootKind::Layer1Store {
         return false;
     }
-    let of_layer1 = layer1.files.iter().any(|file| Expected::of(file) == *want);
-    if of_layer1 && layer1.archive.is_behind(request.id, request.transcript).is_ok_and(|behind| !behind) {
-        return true;
-    }
     let opened = match &want.name.file {
         FileName::Transcript => source::open_regular(request.transcript),
         FileName::Side(rel) => source::open_side_file(request.transcript, request.id, rel),
     };
     let Ok(Some(file)) = opened else { return false };
+    let of_layer1 = layer1.files.iter().any(|file| Expected::of(file) == *want);
+    if of_layer1 && layer1.archive.is_behind(request.id, request.transcript).is_ok_and(|behind| !behind) {
+        return true;
+    }
     durable::hash_of_prefix(&file, want.bytes, request.transcript).is_ok_and(|hash| hash == want.blake3)
 }
 

@@ -120,14 +120,76 @@ fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
         head.push_str(&format!(" · {branch}"));
     }
     let session = format!("{}/{}", one_line(&hit.project), one_line(&hit.session_id));
-    let snippet = snippet(&one_line(&hit.snippet), marks, terminal);
+    let snippet = one_line(&hit.snippet);
+    let lines = if terminal.interactive { render::wrap(&snippet, terminal.columns - 2) } else { vec![snippet] };
+    let snippet = painted(&lines.join("\n  "), marks, terminal);
     format!("{} · {}\n  {snippet}\n", terminal.paint(Style::Dim, &head), terminal.paint(Style::Cyan, &session))
 }
 
 /// The snippet with its marks as bold, where there are colours.
-fn snippet(snippet: &str, marks: &Marks, terminal: &Terminal) -> String {
+fn painted(snippet: &str, marks: &Marks, terminal: &Terminal) -> String {
     if !terminal.colour {
         return snippet.to_owned();
     }
     snippet.replace(marks.start.as_str(), "\x1b[1;33m").replace(marks.end.as_str(), "\x1b[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Scene, answer, prompt};
+
+    fn found(scene: &Scene, query: &str) -> SearchResults {
+        search(&scene.places, &Search { query: query.to_owned(), ..Search::default() }).unwrap()
+    }
+
+    #[test]
+    fn hits_say_who_when_and_where() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "where is the sesión parser?"), answer(2, "the parser\u{1b}[31m is in parse.rs")]);
+        scene.receipt(None);
+        let results = found(&scene, "parser");
+        insta::assert_snapshot!(to_text(&results, &Marks::default(), "in all projects", &Terminal::PLAIN), @r#"
+        1 · 2026-11-22 10:00 · user · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001
+          where is the sesión [parser]?
+        2 · 2026-11-22 10:00 · assistant · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001
+          the [parser] [31m is in parse.rs
+        2 hits in all projects
+        "#);
+        let none = found(&scene, "nowhere");
+        insta::assert_snapshot!(to_text(&none, &Marks::default(), "in all projects", &Terminal::PLAIN), @"No hit in all projects.");
+        let colour = Terminal { colour: true, ..Terminal::PLAIN };
+        let text = to_text(&results, &Marks::default(), "in all projects", &colour);
+        assert!(text.contains("\u{1b}[1;33mparser\u{1b}[0m"), "{text:?}");
+    }
+
+    #[test]
+    fn before_anything_was_saved_nothing_is_found() {
+        let results = found(&Scene::new(), "x");
+        assert!(results.hits.is_empty());
+        assert_eq!(results.notes, ["nothing was saved yet"]);
+    }
+
+    #[test]
+    fn a_lost_or_damaged_index_is_made_again_by_the_search() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "needle")]);
+        scene.receipt(None);
+        std::fs::write(&scene.places.index, "this is no database, whatever it was before").unwrap();
+        let results = found(&scene, "needle");
+        assert_eq!((results.hits.len(), results.notes.len()), (1, 1), "{results:?}");
+        assert_eq!(found(&scene, "needle").notes.len(), 0);
+    }
+
+    #[test]
+    fn filters_are_checked_by_name() {
+        let scene = Scene::new();
+        let refused = |search: Search| super::search(&scene.places, &search).unwrap_err().to_string();
+        let since = refused(Search { since: Some("yesterday-ish".to_owned()), ..Search::default() });
+        let role = refused(Search { role: Some("dog".to_owned()), ..Search::default() });
+        insta::assert_snapshot!([since, role].join("\n"), @r#"
+        use since "yesterday-ish": it must be a date (2026-11-22), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 30m)
+        use role "dog": it must be one of user, assistant, tool, summary, system
+        "#);
+    }
 }

@@ -380,3 +380,138 @@ pub fn file_names(paths: &[String], most: usize) -> String {
     let list = names.join(", ");
     if more > 0 { format!("{list} +{more}") } else { list }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ID, Scene, answer, prompt};
+
+    const TOOL_CALL: &str = r#"{"type":"assistant","uuid":"u-call","timestamp":"2026-11-22T10:00:03.000Z","message":{"role":"assistant","content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t1","name":"Bash","input":{"command":"cargo test\n--all"}}]}}
+"#;
+    const TOOL_RESULT: &str = r#"{"type":"user","uuid":"u-result","timestamp":"2026-11-22T10:00:04.000Z","message":{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"line 1\nline 2\u001b[31m\nline 3"}]}}
+"#;
+
+    fn scene(lines: &[String]) -> (Scene, Archive, SessionKey) {
+        let scene = Scene::new();
+        scene.transcribe(lines);
+        scene.receipt(None);
+        let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+        let key = archive.find(&scene.id()).unwrap().remove(0);
+        (scene, archive, key)
+    }
+
+    fn text(archive: &Archive, key: &SessionKey, window: Window) -> String {
+        conversation(archive, key, &window).unwrap().text.replace(ID, "ID")
+    }
+
+    #[test]
+    fn a_conversation_is_readable_and_tools_are_one_line() {
+        let lines =
+            [prompt(1, "run the tests"), TOOL_CALL.to_owned(), TOOL_RESULT.to_owned(), answer(5, "All pass.\n\nDone.")];
+        let (_scene, archive, key) = scene(&lines);
+        insta::assert_snapshot!(text(&archive, &key, Window { max_chars: 10_000, ..Window::default() }), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 4 messages ──
+
+        user 2026-11-22 10:00
+        run the tests
+
+        assistant 2026-11-22 10:00
+          (thinking, 2 characters)
+        → Bash: cargo test --all
+
+        tool 2026-11-22 10:00
+        ← (3 lines) line 1 line 2·[31m line 3
+
+        assistant 2026-11-22 10:00
+        All pass.
+
+        Done.
+        "#);
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let lines: Vec<String> = (1..=20).map(|n| prompt(n, &format!("message number {n}"))).collect();
+        let (_scene, archive, key) = scene(&lines);
+        let last = Window { last: Some(1), max_chars: 10_000, ..Window::default() };
+        insta::assert_snapshot!(text(&archive, &key, last), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 20 messages ──
+        [… 19 earlier messages left out]
+
+        user 2026-11-22 10:00
+        message number 20
+        "#);
+        let around = Window { around: Some("u-0010".to_owned()), max_chars: 150, ..Window::default() };
+        insta::assert_snapshot!(text(&archive, &key, around), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 20 messages ──
+        [… 8 earlier messages left out]
+
+        user 2026-11-22 10:00
+        message number 9
+
+        user 2026-11-22 10:00
+        message number 10
+
+        user 2026-11-22 10:00
+        message number 11
+
+        [… 9 later messages left out]
+        "#);
+        let time = Window { around: Some("2026-11-22T10:00:19Z".to_owned()), max_chars: 80, ..Window::default() };
+        insta::assert_snapshot!(text(&archive, &key, time), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 20 messages ──
+        [… 18 earlier messages left out]
+
+        user 2026-11-22 10:00
+        message number 19
+
+        [… 1 later message left out]
+        "#);
+        let short = Window { last: Some(1), max_chars: 7, ..Window::default() };
+        assert!(text(&archive, &key, short).contains("message\n[… 10 characters of this message left out"));
+    }
+
+    #[test]
+    fn windows_count_every_message_once() {
+        let mut lines: Vec<String> = (1..=40).map(|n| prompt(n, &"x".repeat(n as usize * 3))).collect();
+        lines.push(lines[4].clone());
+        let (_scene, archive, key) = scene(&lines);
+        for target in [None, Some("u-0001"), Some("u-0017"), Some("u-0040")] {
+            for max_chars in [1, 50, 100, 500, 2000, 100_000] {
+                let window = Window { around: target.map(str::to_owned), max_chars, last: None };
+                let found = conversation(&archive, &key, &window).unwrap();
+                let shown = found.entries.len();
+                assert_eq!(found.messages, 40);
+                assert_eq!(found.omitted_before + shown + found.omitted_after, 40, "{target:?} {max_chars}");
+                assert!(
+                    target.is_none_or(|uuid| found
+                        .text
+                        .contains(&"x".repeat(uuid[2..].parse::<usize>().unwrap() * 3)[..1]))
+                );
+                assert!(shown >= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_of_a_subagent_or_an_older_generation_is_found() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "first content")]);
+        scene.receipt(None);
+        scene.transcribe(&[prompt(2, "second")]);
+        scene.write(&scene.transcript().with_extension("").join("subagents/agent-1.jsonl"), &answer(3, "from below"));
+        scene.receipt(None);
+        let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+        let key = archive.find(&scene.id()).unwrap().remove(0);
+        let path = |uuid: &str| {
+            let window = Window { around: Some(uuid.to_owned()), max_chars: 1000, last: None };
+            conversation(&archive, &key, &window)
+                .map(|found| found.path.replace(ID, "ID"))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(path("u-0002").unwrap(), "ID.jsonl");
+        assert_eq!(path("u-0001").unwrap(), "ID.gen-0001.jsonl");
+        assert_eq!(path("u-0003").unwrap(), "ID/subagents/agent-1.jsonl");
+        assert!(path("nope").unwrap_err().contains("no message of this session"));
+    }
+}

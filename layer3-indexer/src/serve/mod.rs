@@ -4,6 +4,8 @@
 //! runs on a thread of its own. It ends at the end of input, on SIGINT and on SIGTERM, at any
 //! moment: what a tool acknowledged is durable, and what it was doing is repeated by the next save.
 
+#[cfg(test)]
+mod tests;
 mod tools;
 
 use std::path::PathBuf;

@@ -1,0 +1,141 @@
+use super::*;
+use crate::testing::{ID, Scene, answer, prompt};
+
+fn saved() -> Scene {
+    let scene = Scene::new();
+    scene.transcribe(&[prompt(1, "hello"), answer(2, "hi")]);
+    scene.write(&scene.transcript().with_extension("").join("subagents/agent-1.jsonl"), &answer(3, "sub"));
+    scene.receipt(None);
+    scene
+}
+
+/// The restore as text: what it did, or why not.
+fn restore(scene: &Scene) -> String {
+    let text = match plan(&scene.places, ID).and_then(Plan::carry_out) {
+        Ok(r) => format!(
+            "{}: {} written, {} in place\n{}\n{}",
+            r.path,
+            r.files_written,
+            r.files_in_place,
+            r.command,
+            r.notes.iter().chain(&r.problems).cloned().collect::<Vec<_>>().join("\n")
+        ),
+        Err(error) => error.to_string(),
+    };
+    scene.filtered(text.trim_end()).replace(ID, "ID")
+}
+
+#[test]
+fn what_was_deleted_comes_back_with_the_time_of_now_and_only_for_the_user() {
+    use std::os::unix::fs::PermissionsExt;
+    let scene = saved();
+    let content = fs::read(scene.transcript()).unwrap();
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 0 written, 2 in place
+        cd /home/dev/proj && claude --resume ID
+        "#);
+    scene.remove_sources();
+    let before = std::time::SystemTime::now() - std::time::Duration::from_secs(2);
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
+        cd /home/dev/proj && claude --resume ID
+        "#);
+    let meta = fs::metadata(scene.transcript()).unwrap();
+    assert_eq!(fs::read(scene.transcript()).unwrap(), content);
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    assert!(meta.modified().unwrap() >= before);
+}
+
+#[test]
+fn a_file_that_differs_is_not_touched() {
+    let scene = saved();
+    scene.transcribe(&[prompt(1, "something else")]);
+    insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-home-dev-proj/ID.jsonl (217 bytes there, 448 stored); move it away first, it is not touched");
+    scene.remove_sources();
+    fs::create_dir_all(scene.transcript()).unwrap();
+    insta::assert_snapshot!(restore(&scene), @"restore session ID: ~/.claude/projects/-home-dev-proj/ID.jsonl is there and is not a regular file");
+    scene.remove_sources();
+    scene.write(&scene.transcript().with_extension("").join("subagents/agent-1.jsonl"), "other");
+    insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-home-dev-proj/ID/subagents/agent-1.jsonl (5 bytes there, 241 stored); move it away first, it is not touched");
+    assert!(!scene.transcript().exists());
+}
+
+#[test]
+fn no_second_file_of_an_id_under_another_slug() {
+    let scene = saved();
+    let content = fs::read_to_string(scene.transcript()).unwrap();
+    scene.remove_sources();
+    let moved = scene.transcript_in("-moved", ID);
+    scene.write(&moved, &content);
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-moved/ID.jsonl: 1 written, 1 in place
+        cd /home/dev/proj && claude --resume ID
+        "#);
+    scene.write(&moved, &(content + "more\n"));
+    insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-moved/ID.jsonl (453 bytes there, 448 stored); move it away first, it is not touched");
+    assert!(!scene.transcript().exists());
+}
+
+#[test]
+fn a_live_session_is_not_restored() {
+    let scene = saved();
+    scene.remove_sources();
+    let me = std::process::id();
+    let live = scene.places.claude_dir.join(format!("sessions/{me}.json"));
+    scene.write(&live, &format!(r#"{{"pid":{me},"sessionId":"{ID}"}}"#));
+    insta::assert_snapshot!(restore(&scene).replace(&me.to_string(), "PID"), @"restore session ID: it is live in process PID; end that Claude Code first");
+    assert!(!scene.transcript().exists());
+}
+
+#[test]
+fn a_damaged_copy_is_replaced_by_layer_1s_and_a_shorter_one_too() {
+    let scene = saved();
+    scene.layer1_copies();
+    scene.remove_sources();
+    let mut bytes = fs::read(scene.copy()).unwrap();
+    bytes[20] ^= 1;
+    fs::write(scene.copy(), &bytes).unwrap();
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
+        cd /home/dev/proj && claude --resume ID
+        ID.jsonl: layer 3's copy is damaged, layer 1's is used: ~/.claude-backup-sessions/proj/ID.jsonl
+        "#);
+    bytes[20] ^= 1;
+    assert_eq!(fs::read(scene.transcript()).unwrap(), bytes);
+
+    let scene = saved();
+    scene.transcribe(&[prompt(1, "hello"), answer(2, "hi"), prompt(3, "killed before it was delivered")]);
+    scene.layer1_copies();
+    scene.remove_sources();
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
+        cd /home/dev/proj && claude --resume ID
+        ID.jsonl: layer 1 has 233 bytes more, its copy is used
+        "#);
+    assert_eq!(fs::read_to_string(scene.transcript()).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn a_transcript_that_is_damaged_everywhere_is_refused_and_a_side_file_left_out() {
+    let scene = saved();
+    scene.remove_sources();
+    let side = scene.copy().with_extension("").join("subagents/agent-1.jsonl");
+    fs::write(&side, "damaged").unwrap();
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 1 written, 0 in place
+        cd /home/dev/proj && claude --resume ID
+        ID/subagents/agent-1.jsonl is damaged or missing, and no other store has those bytes; it was left out
+        "#);
+    scene.remove_sources();
+    fs::write(scene.copy(), "damaged").unwrap();
+    insta::assert_snapshot!(restore(&scene), @"restore session ID: ID.jsonl is damaged or missing, and no other store has those bytes; `layer3-indexer verify ID` tells more");
+    assert!(!scene.transcript().exists());
+}
+
+#[test]
+fn without_a_recorded_source_the_slug_comes_from_the_working_directory() {
+    assert_eq!(slug_of_source(Path::new("/h/.claude/projects/-p/a.jsonl")).as_deref(), Some("-p"));
+    assert_eq!(slug_of_source(Path::new("/h/.claude-backup-sessions/p/a.jsonl")), None);
+    assert_eq!(slug_of_cwd("/home/dev/my_proj.rs ñ"), "-home-dev-my-proj-rs--");
+    assert_eq!(slug_of_cwd(&"x".repeat(300)).len(), SLUG_CHARS_MAX);
+}

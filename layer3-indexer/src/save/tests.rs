@@ -1,0 +1,230 @@
+use std::fs;
+use std::io::Write;
+
+use super::*;
+use crate::testing::{ID, Scene, answer, prompt};
+
+fn conversation() -> Vec<String> {
+    vec![prompt(1, "where is the parser?"), answer(2, "in parse.rs")]
+}
+
+fn covered(receipt: &Receipt) -> Vec<(String, bool)> {
+    receipt.files.iter().map(|file| (file.path.replace(ID, "ID"), file.covered)).collect()
+}
+
+#[test]
+fn a_receipt_lists_what_is_stored_and_the_log_says_so() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    scene.write(&scene.transcript().with_extension("").join("subagents/agent-1.jsonl"), &answer(3, "sub"));
+    let receipt = scene.receipt(None);
+    assert_eq!(covered(&receipt), [("ID.jsonl".to_owned(), true), ("ID/subagents/agent-1.jsonl".to_owned(), true)]);
+    assert_eq!((receipt.project.as_str(), receipt.trigger.as_str()), ("proj", "session-end"));
+    assert_eq!((receipt.messages_indexed, receipt.warning), (3, None));
+    let bytes = fs::read(scene.transcript()).unwrap();
+    assert_eq!(receipt.files[0].bytes, bytes.len() as u64);
+    assert_eq!(receipt.files[0].blake3, blake3::hash(&bytes).to_hex().as_str());
+    let log = fs::read_to_string(scene.places.layer3_store.join(".log").join(LOG_NAME)).unwrap();
+    assert_eq!(log, format!("[session-save] ✅ JSONL backed up ({} bytes) - trigger: session-end\n", bytes.len()));
+    let metadata: Metadata = serde_json::from_slice(&fs::read(scene.copy().with_extension("json")).unwrap()).unwrap();
+    assert_eq!((metadata.first_topic.as_deref(), metadata.messages), (Some("where is the parser?"), 3));
+}
+
+#[test]
+fn an_absent_or_empty_transcript_is_skipped_and_makes_nothing() {
+    let scene = Scene::new();
+    let reason = |answer| match answer {
+        Answer::Skipped(skipped) => scene.filtered(&skipped.reason).replace(ID, "ID"),
+        Answer::Receipt(receipt) => panic!("{receipt:?}"),
+    };
+    insta::assert_snapshot!(reason(scene.save(None).unwrap()), @"the transcript ~/.claude/projects/-home-dev-proj/ID.jsonl does not exist, and layer 1 has no copy of it");
+    scene.write(&scene.transcript(), "");
+    insta::assert_snapshot!(reason(scene.save(Some(&[])).unwrap()), @"the transcript ~/.claude/projects/-home-dev-proj/ID.jsonl is empty, and layer 1 has no copy of it");
+    assert!(!scene.places.layer3_store.exists());
+}
+
+#[test]
+fn what_the_source_no_longer_has_comes_from_layer_1_as_an_older_generation() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    scene.layer1_copies();
+    // Rewritten, copied by layer 1, and rewritten again before layer 3 saw anything.
+    scene.transcribe(&[prompt(1, "second content"), answer(2, "of the same file")]);
+    let held = scene.layer1_copies();
+    scene.transcribe(&[prompt(9, "third")]);
+    let expected = scene.expected(&held);
+    let receipt = scene.receipt(Some(&expected));
+    assert_eq!(covered(&receipt), [("ID.jsonl".to_owned(), true), ("ID.gen-0001.jsonl".to_owned(), true)]);
+    let stored: Vec<String> = scene.stored().iter().map(|line| line.replace(ID, "ID")).collect();
+    insta::assert_snapshot!(stored.join("\n"), @r#"
+        proj/ID.gen-0001.jsonl: 2 lines
+        proj/ID.gen-0002.jsonl: 2 lines
+        proj/ID.jsonl: 1 lines
+        "#);
+    assert_eq!(fs::read(scene.copy()).unwrap(), fs::read(scene.transcript()).unwrap());
+    let first = fs::read_to_string(scene.copy().with_file_name(format!("{ID}.gen-0001.jsonl"))).unwrap();
+    assert_eq!(first, conversation().concat());
+}
+
+#[test]
+fn everything_comes_from_layer_1_when_the_source_is_gone() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    scene.write(&scene.transcript().with_extension("").join("tool-results/1.txt"), "output");
+    let held = scene.layer1_copies();
+    scene.remove_sources();
+    let expected = scene.expected(&held);
+    assert!(scene.receipt(Some(&expected)).files.iter().all(|file| file.covered));
+    assert_eq!(fs::read_to_string(scene.copy()).unwrap(), conversation().concat());
+    // The same through layer 1's own path, as a sweep of its store names it.
+    let transcript = held.0.path_of(&held.1, &StoredName::newest(FileName::Transcript));
+    assert!(matches!(scene.save_as(&transcript, RootKind::Layer1Store, None, None).unwrap(), Answer::Receipt(_)));
+}
+
+#[test]
+fn what_is_nowhere_is_not_covered_and_does_not_fail_the_rest() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    let name = StoredName::parse(&scene.id(), &format!("{ID}/lost.txt")).unwrap();
+    let lost = Expected { name, bytes: 4, blake3: blake3::hash(b"lost") };
+    let receipt = scene.receipt(Some(&[lost]));
+    assert_eq!(covered(&receipt), [("ID/lost.txt".to_owned(), false)]);
+    assert_eq!(fs::read(scene.copy()).unwrap(), fs::read(scene.transcript()).unwrap());
+}
+
+#[test]
+fn a_copy_that_was_changed_is_not_acknowledged_as_it_is() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    let held = scene.layer1_copies();
+    scene.receipt(None);
+    let mut damaged = fs::read(scene.copy()).unwrap();
+    damaged[30] ^= 1;
+    fs::write(scene.copy(), &damaged).unwrap();
+    let receipt = scene.receipt(Some(&scene.expected(&held)));
+    assert!(receipt.files.iter().all(|file| file.covered), "saved again from the source");
+    assert_eq!(fs::read(scene.copy()).unwrap(), fs::read(scene.transcript()).unwrap());
+}
+
+#[test]
+fn a_mismatch_is_an_error_and_no_receipt() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    scene.receipt(None);
+    let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+    let key = archive.find(&scene.id()).unwrap().remove(0);
+    let files = archive.files(&key).unwrap();
+    let report = |source_bytes| SaveReport {
+        key: Some(key.clone()),
+        transcript: TranscriptState::Stored,
+        source_bytes,
+        bytes_added: 0,
+        generations_begun: 0,
+        problems: Vec::new(),
+    };
+    let short = verify_copy(&archive, &key, &report(1_000_000), &files).unwrap_err();
+    let mut bytes = fs::read(scene.copy()).unwrap();
+    bytes[10] ^= 1;
+    fs::write(scene.copy(), bytes).unwrap();
+    let flipped = verify_copy(&archive, &key, &report(10), &files).unwrap_err();
+    fs::write(scene.copy(), "").unwrap();
+    let emptied = verify_copy(&archive, &key, &report(10), &files).unwrap_err();
+    let text = [short, flipped, emptied].map(|error| error.to_string().replace(ID, "ID")).join("\n");
+    insta::assert_snapshot!(text, @r#"
+        verify the copy of session ID: the transcript had 1000000 bytes when it was opened, the copy has 472; save it again
+        verify the copy of session ID: ID.jsonl does not hash to what was recorded (472 bytes); `layer3-indexer verify ID` tells more
+        verify the copy of session ID: ID.jsonl does not hash to what was recorded (472 bytes); `layer3-indexer verify ID` tells more
+        "#);
+}
+
+#[test]
+fn an_index_that_cannot_be_opened_is_a_warning() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    fs::create_dir_all(scene.places.index.join("in-the-way")).unwrap();
+    let receipt = scene.receipt(None);
+    assert_eq!(covered(&receipt), [("ID.jsonl".to_owned(), true)]);
+    assert!(receipt.warning.unwrap().starts_with("stored but not indexed: "));
+}
+
+#[test]
+fn a_session_whose_records_are_all_unknown_is_receipted_and_found_again() {
+    let scene = Scene::new();
+    scene.write(&scene.transcript(), "{\"type\":\"brand-new\",\"x\":1}\n{\"type\":\"another\"}\n");
+    assert!(scene.receipt(None).files.iter().all(|file| file.covered));
+    let (sessions, _) = crate::list::list(&scene.places, &Default::default()).unwrap();
+    assert_eq!(sessions.len(), 1);
+}
+
+#[test]
+fn a_session_without_activity_is_receipted_and_makes_no_row() {
+    let scene = Scene::new();
+    scene.write(&scene.transcript(), "{\"type\":\"mode\",\"mode\":\"normal\"}\n{\"type\":\"permission-mode\"}\n");
+    let receipt = scene.receipt(None);
+    assert_eq!((receipt.messages_indexed, receipt.files.len()), (0, 1));
+    let (sessions, _) = crate::list::list(&scene.places, &Default::default()).unwrap();
+    assert!(sessions.is_empty());
+}
+
+#[test]
+fn the_same_id_under_two_projects_is_kept_apart() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    scene.receipt(None);
+    let other = scene.transcript_in("-home-dev-other", ID);
+    scene.write(&other, &prompt(7, "another conversation").replace("/dev/proj", "/dev/other"));
+    // Even if the caller names the folder that the first one has.
+    for project in [None, Some("proj")] {
+        assert!(matches!(scene.save_as(&other, RootKind::Claude, project, None).unwrap(), Answer::Receipt(_)));
+    }
+    scene.receipt(None);
+    let stored: Vec<String> = scene.stored().iter().map(|line| line.replace(ID, "ID")).collect();
+    insta::assert_snapshot!(stored.join("\n"), @r#"
+        other/ID.jsonl: 1 lines
+        proj/ID.jsonl: 2 lines
+        "#);
+}
+
+#[test]
+fn growth_costs_no_generation_and_unchanged_metadata_is_not_rewritten() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    scene.receipt(None);
+    let mut file = fs::OpenOptions::new().append(true).open(scene.transcript()).unwrap();
+    file.write_all(prompt(3, "more").as_bytes()).unwrap();
+    assert_eq!(scene.receipt(None).messages_indexed, 3);
+    let written = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    let metadata = scene.copy().with_extension("json");
+    let before = written(&metadata);
+    assert_eq!(covered(&scene.receipt(None)).len(), 1);
+    assert_eq!(written(&metadata), before);
+}
+
+#[test]
+fn entries_of_other_sessions_are_refused() {
+    let id = SessionId::parse("abc").unwrap();
+    let entry = |path: &str, generation, blake3: &str| ExpectedEntry {
+        path: path.to_owned(),
+        generation,
+        bytes: 1,
+        blake3: blake3.to_owned(),
+    };
+    let hash = "0".repeat(64);
+    assert!(entry("abc.jsonl", 0, &hash).parse(&id).is_ok());
+    assert!(entry("abc.gen-0001/x/y", 1, &hash).parse(&id).is_ok());
+    let refused: Vec<String> = [
+        entry("abd.jsonl", 0, &hash),
+        entry("abc/../x", 0, &hash),
+        entry("abc.jsonl", 1, &hash),
+        entry("abc.jsonl", 0, "xyz"),
+    ]
+    .iter()
+    .map(|entry| entry.parse(&id).unwrap_err().to_string())
+    .collect();
+    insta::assert_snapshot!(refused.join("\n"), @r#"
+        use stored path "abd.jsonl": it must be SESSION.jsonl, SESSION/…, SESSION.gen-NNNN.jsonl or SESSION.gen-NNNN/…, without ".."
+        use stored path "abc/../x": it must be SESSION.jsonl, SESSION/…, SESSION.gen-NNNN.jsonl or SESSION.gen-NNNN/…, without ".."
+        use the expected entry "abc.jsonl": its path is of generation 0, the entry says 1
+        use the expected entry "abc.jsonl": its blake3 must be 64 hexadecimal digits
+        "#);
+}

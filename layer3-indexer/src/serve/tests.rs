@@ -1,0 +1,183 @@
+use rmcp::model::{CallToolRequestParams, ProtocolVersion};
+use rmcp::service::RunningService;
+use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{ID, Scene, answer, prompt};
+
+#[derive(Clone, Default)]
+struct Client;
+
+impl ClientHandler for Client {}
+
+fn eras() -> [ClientLifecycleMode; 2] {
+    let modern = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
+    [ClientLifecycleMode::Initialize, modern]
+}
+
+/// A client of a server over the scene, both in this process.
+async fn connect(scene: &Scene, era: ClientLifecycleMode) -> RunningService<RoleClient, Client> {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let server = Server::new(scene.places.clone(), &[], false);
+    tokio::spawn(serve_on(server, tokio::io::split(far)));
+    Client.serve_with_lifecycle(near, era).await.unwrap()
+}
+
+async fn call(client: &RunningService<RoleClient, Client>, tool: &'static str, arguments: Value) -> Value {
+    let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+    let result = client.call_tool(CallToolRequestParams::new(tool).with_arguments(arguments)).await.unwrap();
+    assert_eq!(result.is_error, Some(result.structured_content.as_ref().unwrap().get("error").is_some()));
+    result.structured_content.unwrap()
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+}
+
+#[test]
+fn both_eras_list_the_six_tools() {
+    run(async {
+        let scene = Scene::new();
+        let mut lists = Vec::new();
+        for era in eras() {
+            let client = connect(&scene, era).await;
+            let tools = client.list_all_tools().await.unwrap();
+            lists.push(serde_json::to_value(tools).unwrap());
+            client.cancel().await.unwrap();
+        }
+        assert_eq!(lists[0], lists[1]);
+        let summary: Vec<String> = lists[0].as_array().unwrap().iter().map(in_one_line).collect();
+        insta::assert_snapshot!(summary.join("\n"), @r#"
+        session_save(cwd expected project session_id transcript_path trigger) required ["session_id","transcript_path"] -> error files messages_indexed project reason session_id skipped store_id trigger warning any of [{"required":["session_id","project","store_id","files","messages_indexed","trigger"]},{"required":["skipped","reason"]},{"required":["error"]}] hints {"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":false,"title":"Save a conversation"}
+        session_search(branch limit project query role since until) required ["query"] -> error hits notes any of [{"required":["hits","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Search all conversations"}
+        session_list(limit project since) required null -> error notes sessions any of [{"required":["sessions","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"List saved conversations"}
+        session_get_context(around last max_chars session_id) required ["session_id"] -> cwd edited_files error git_branch messages omitted_after omitted_before path project session_id text timestamp_end timestamp_start unparsable any of [{"required":["session_id","project","path","cwd","timestamp_start","timestamp_end","git_branch","edited_files","messages","omitted_before","omitted_after","unparsable","text"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Read a conversation"}
+        backup_create(project) required null -> error failed notes saved sessions skipped unchanged any of [{"required":["sessions","saved","unchanged","skipped","failed"]},{"required":["error"]}] hints {"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":false,"title":"Save all that changed"}
+        session_verify(session_id) required null -> error findings ok repairs sessions any of [{"required":["ok","sessions","findings"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Verify the copies"}
+        "#);
+    });
+}
+
+fn in_one_line(tool: &Value) -> String {
+    let keys =
+        |value: &Value| value.as_object().map(|o| o.keys().cloned().collect::<Vec<_>>().join(" ")).unwrap_or_default();
+    format!(
+        "{}({}) required {} -> {} any of {} hints {}",
+        tool["name"].as_str().unwrap(),
+        keys(&tool["inputSchema"]["properties"]),
+        tool["inputSchema"]["required"],
+        keys(&tool["outputSchema"]["properties"]),
+        tool["outputSchema"]["anyOf"],
+        tool["annotations"]
+    )
+}
+
+#[test]
+fn a_session_is_saved_found_read_and_verified_in_both_eras() {
+    run(async {
+        for era in eras() {
+            let scene = Scene::new();
+            scene.transcribe(&[prompt(1, "where is the parser?"), answer(2, "in parse.rs")]);
+            let client = connect(&scene, era).await;
+            let save = json!({"session_id": ID, "transcript_path": scene.transcript(), "cwd": "/home/dev/proj", "trigger": "stop"});
+            let receipt = call(&client, "session_save", save).await;
+            assert_eq!((&receipt["project"], &receipt["messages_indexed"]), (&json!("proj"), &json!(2)));
+            let hits = call(&client, "session_search", json!({"query": "parser"})).await;
+            assert_eq!(hits["hits"][0]["uuid"], "u-0001");
+            let context =
+                call(&client, "session_get_context", json!({"session_id": &ID[..8], "around": "u-0001"})).await;
+            assert!(context["text"].as_str().unwrap().contains("in parse.rs"));
+            let list = call(&client, "session_list", json!({"project": "proj"})).await;
+            assert_eq!(list["sessions"][0]["session_id"], ID);
+            assert_eq!(call(&client, "backup_create", json!({})).await["unchanged"], 1);
+            let verified = call(&client, "session_verify", json!({"session_id": ID})).await;
+            assert_eq!(verified, json!({"ok": true, "sessions": 1, "findings": []}));
+            client.cancel().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn failures_are_results_that_say_whether_trying_again_can_help() {
+    run(async {
+        let scene = Scene::new();
+        let client = connect(&scene, ClientLifecycleMode::Initialize).await;
+        let save =
+            |id: &str, path: &str| json!({"session_id": id, "transcript_path": path, "cwd": "/", "trigger": "stop"});
+        let mut errors = Vec::new();
+        for (tool, arguments) in [
+            ("session_save", save("../../x", "/etc/passwd")),
+            ("session_save", save("passwd", "/etc/passwd")),
+            ("session_save", json!({"session_id": ID})),
+            ("session_get_context", json!({"session_id": "x"})),
+            ("session_search", json!({"query": "x", "since": "long ago"})),
+            ("session_verify", json!({})),
+        ] {
+            let error = call(&client, tool, arguments).await["error"].take();
+            errors.push(format!("{}: {}", error["kind"].as_str().unwrap(), error["message"].as_str().unwrap()));
+        }
+        insta::assert_snapshot!(scene.filtered(&errors.join("\n")), @r#"
+        invalid_input: failed to use session id "../../x": it must match [A-Za-z0-9][A-Za-z0-9._-]{0,127} and contain neither ".gen-" nor ".events"
+        invalid_input: failed to accept transcript path "/etc/passwd": its last component must be "passwd.jsonl", the session's own file
+        invalid_input: failed to read the arguments of session_save: missing field `transcript_path`
+        failed: failed to open the store ~/.claude-backup: it does not exist yet; `layer3-indexer import` makes it
+        invalid_input: failed to use since "long ago": it must be a date (2026-11-22), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 30m)
+        failed: failed to open the store ~/.claude-backup: it does not exist yet; `layer3-indexer import` makes it
+        "#);
+        let skipped = call(&client, "session_save", save(ID, scene.transcript().to_str().unwrap())).await;
+        assert_eq!(skipped["skipped"], true);
+        assert!(client.call_tool(CallToolRequestParams::new("nope")).await.is_err());
+        client.cancel().await.unwrap();
+    });
+}
+
+#[test]
+fn a_call_is_answered_although_the_input_has_ended() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    run(async {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "hello")]);
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        let server = Server::new(scene.places.clone(), &[], false);
+        let serving = tokio::spawn(serve_on(server, tokio::io::split(far)));
+        let call = json!({"name": "session_save", "_meta": {"progressToken": "p"},
+            "arguments": {"session_id": ID, "transcript_path": scene.transcript(), "cwd": "/", "trigger": "stop"}});
+        let client =
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        for message in [
+            json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": client}),
+            json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+            json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}),
+        ] {
+            near.write_all(format!("{message}\n").as_bytes()).await.unwrap();
+        }
+        near.shutdown().await.unwrap();
+        let mut text = String::new();
+        near.read_to_string(&mut text).await.unwrap();
+        serving.await.unwrap().unwrap();
+        let answers: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let saved = answers.iter().find(|answer| answer["id"] == 1).unwrap();
+        assert_eq!(saved["result"]["structuredContent"]["session_id"], ID);
+    });
+}
+
+#[test]
+fn arguments_of_another_shape_never_end_the_server() {
+    run(async {
+        let scene = Scene::new();
+        let client = connect(&scene, ClientLifecycleMode::Initialize).await;
+        for tool in tools::all() {
+            for arguments in [
+                json!({}),
+                json!({"session_id": null, "query": 7, "limit": -1}),
+                json!({"project": "../x", "query": "\0"}),
+            ] {
+                let Value::Object(arguments) = arguments else { unreachable!() };
+                client.call_tool(CallToolRequestParams::new(tool.name).with_arguments(arguments)).await.unwrap();
+            }
+        }
+        assert_eq!(client.list_all_tools().await.unwrap().len(), 6);
+        client.cancel().await.unwrap();
+    });
+}

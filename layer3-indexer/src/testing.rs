@@ -1,0 +1,174 @@
+//! A scratch HOME for the unit tests: places, transcripts, both stores.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::archive::{Archive, Compare, SaveRequest, SessionKey};
+use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
+use layer1_prebackup::places::{PlaceFlags, Places};
+
+use serde_json::json;
+
+use crate::roots::RootKind;
+use crate::save::{self, Answer, Expected, Journal, Receipt, Request, SaveError};
+
+/// The id that most tests use.
+pub const ID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+
+/// A HOME of its own, removed at the end.
+pub struct Scene {
+    home: tempfile::TempDir,
+    pub places: Places,
+}
+
+impl Scene {
+    pub fn new() -> Scene {
+        let home = tempfile::tempdir().unwrap();
+        // Resolved, because this layer records sources so.
+        let root = fs::canonicalize(home.path()).unwrap();
+        let places =
+            Places::resolve(&PlaceFlags::default(), &|name| (name == "HOME").then(|| root.clone().into())).unwrap();
+        Scene { home, places }
+    }
+
+    pub fn id(&self) -> SessionId {
+        SessionId::parse(ID).unwrap()
+    }
+
+    pub fn transcript(&self) -> PathBuf {
+        self.transcript_in("-home-dev-proj", ID)
+    }
+
+    pub fn transcript_in(&self, slug: &str, id: &str) -> PathBuf {
+        self.places.projects().join(slug).join(format!("{id}.jsonl"))
+    }
+
+    pub fn write(&self, path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Writes the transcript of [`ID`].
+    pub fn transcribe(&self, lines: &[String]) {
+        self.write(&self.transcript(), &lines.concat());
+    }
+
+    /// Claude Code, or a user, deletes all transcripts.
+    #[allow(clippy::disallowed_methods)]
+    pub fn remove_sources(&self) {
+        fs::remove_dir_all(self.places.projects()).unwrap();
+    }
+
+    /// Layer 1 copies the session, as its hook does.
+    pub fn layer1_copies(&self) -> (Archive, SessionKey) {
+        let archive = Archive::create(&self.places.layer1_store).unwrap();
+        let (id, transcript) = (self.id(), self.transcript());
+        let progress = |_| {};
+        let request = SaveRequest {
+            id: &id,
+            transcript: &transcript,
+            project: None,
+            cwd: None,
+            compare: Compare::Whole,
+            progress: &progress,
+        };
+        let report = archive.save(&request).unwrap();
+        (archive, report.key.unwrap())
+    }
+
+    /// What layer 2 would send as `expected`.
+    pub fn expected(&self, held: &(Archive, SessionKey)) -> Vec<Expected> {
+        let files = held.0.files(&held.1).unwrap();
+        files.iter().map(|f| Expected { name: f.name.clone(), bytes: f.bytes, blake3: f.blake3 }).collect()
+    }
+
+    pub fn save(&self, expected: Option<&[Expected]>) -> Result<Answer, SaveError> {
+        self.save_as(&self.transcript(), RootKind::Claude, None, expected)
+    }
+
+    pub fn save_as(
+        &self,
+        transcript: &Path,
+        root: RootKind,
+        project: Option<&str>,
+        expected: Option<&[Expected]>,
+    ) -> Result<Answer, SaveError> {
+        let id = SessionId::of_transcript(transcript).unwrap();
+        let project = project.map(|project| ProjectName::parse(project).unwrap());
+        let request = Request {
+            id: &id,
+            transcript,
+            root,
+            cwd: Some("/home/dev/proj"),
+            trigger: Some("session-end"),
+            project: project.as_ref(),
+            expected,
+        };
+        save::save(&self.places, &Journal::new(&self.places, false), &request, &|_| {})
+    }
+
+    pub fn receipt(&self, expected: Option<&[Expected]>) -> Receipt {
+        match self.save(expected).unwrap() {
+            Answer::Receipt(receipt) => receipt,
+            Answer::Skipped(skipped) => panic!("skipped: {}", skipped.reason),
+        }
+    }
+
+    /// Layer 3's newest copy of the transcript.
+    pub fn copy(&self) -> PathBuf {
+        let archive = Archive::open(&self.places.layer3_store).unwrap().unwrap();
+        let key = archive.find(&self.id()).unwrap().remove(0);
+        archive.path_of(&key, &StoredName::newest(FileName::Transcript))
+    }
+
+    /// The contents of layer 3's project folders by path, metadata left out.
+    pub fn stored(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        walk(&self.places.layer3_store, Path::new(""), &mut found);
+        found.sort();
+        found
+    }
+
+    /// The text with the scratch HOME as `~`.
+    pub fn filtered(&self, text: &str) -> String {
+        let real = fs::canonicalize(self.home.path()).unwrap();
+        text.replace(real.to_str().unwrap(), "~")
+    }
+}
+
+fn walk(root: &Path, rel: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(root.join(rel)).unwrap() {
+        let name = entry.unwrap().file_name();
+        let below = rel.join(&name);
+        let text = below.to_str().unwrap().to_owned();
+        if rel == Path::new("") && (text.starts_with('.') || text.starts_with("sessions.db")) || text.ends_with(".json")
+        {
+            continue;
+        }
+        if root.join(&below).is_dir() {
+            walk(root, &below, found);
+        } else {
+            let content = fs::read_to_string(root.join(&below)).unwrap();
+            found.push(format!("{text}: {} lines", content.lines().count()));
+        }
+    }
+}
+
+/// A prompt of the user, as a line of a transcript.
+pub fn prompt(n: u32, text: &str) -> String {
+    line(n, "user", json!(text))
+}
+
+/// An answer of the model.
+pub fn answer(n: u32, text: &str) -> String {
+    line(n, "assistant", json!([{ "type": "text", "text": text }]))
+}
+
+fn line(n: u32, kind: &str, content: serde_json::Value) -> String {
+    format!(
+        "{{\"type\":\"{kind}\",\"uuid\":\"u-{n:04}\",\"sessionId\":\"{ID}\",\"timestamp\":\"2026-11-22T10:{:02}:{:02}.000Z\",\
+         \"cwd\":\"/home/dev/proj\",\"gitBranch\":\"main\",\"message\":{{\"role\":\"{kind}\",\"content\":{content}}}}}\n",
+        n / 60,
+        n % 60
+    )
+}
