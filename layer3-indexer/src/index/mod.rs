@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
 use layer1_prebackup::durable::DurableError;
-use layer1_prebackup::names::StoredName;
+use layer1_prebackup::names::{ProjectName, SessionId, StoredName};
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -351,7 +351,7 @@ impl Index {
                 Err(error) => return Err(error),
             }
         }
-        self.forget_others(&sessions)?;
+        self.forget_others(contents, &sessions)?;
         let transaction = write::begin(&self.connection, &self.path)?;
         transaction
             .execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [FILLED_FROM, contents.store_id()])
@@ -375,7 +375,7 @@ impl Index {
         self.update_session(contents, key, &trigger.unwrap_or_default(), progress).map(drop)
     }
 
-    fn forget_others(&self, sessions: &[SessionKey]) -> Result<(), IndexError> {
+    fn forget_others(&self, contents: &dyn Contents, sessions: &[SessionKey]) -> Result<(), IndexError> {
         let kept: BTreeSet<(&str, &str)> = sessions.iter().map(|key| (key.project.as_str(), key.id.as_str())).collect();
         let list = || {
             let mut statement = self.connection.prepare("SELECT id, project, session FROM tracked")?;
@@ -383,7 +383,17 @@ impl Index {
             rows.collect::<rusqlite::Result<Vec<(i64, String, String)>>>()
         };
         for (id, project, session) in list().doing("list sessions", &self.path)? {
-            if !kept.contains(&(project.as_str(), session.as_str())) {
+            if kept.contains(&(project.as_str(), session.as_str())) {
+                continue;
+            }
+            // Another process may have stored and indexed it since the store was listed.
+            let key = ProjectName::parse(&project)
+                .and_then(|project| Ok(SessionKey { project, id: SessionId::parse(&session)? }));
+            let is_stored = match key {
+                Ok(key) => !contents.files(&key)?.is_empty(),
+                Err(_) => false,
+            };
+            if !is_stored {
                 write::forget(&self.connection, &self.path, id)?;
             }
         }
