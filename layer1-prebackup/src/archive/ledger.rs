@@ -72,6 +72,8 @@ pub(crate) struct Ledger {
     /// The last line was torn.
     has_torn_tail: bool,
     bytes: u64,
+    /// Length at which it is looked at again whether the ledger has outgrown what it says.
+    look_at: u64,
 }
 
 /// One line.
@@ -193,7 +195,14 @@ impl Ledger {
 
     /// The highest generation recorded of `file`.
     pub(crate) fn generation_max(&self, file: &FileName) -> u32 {
-        self.records.keys().filter(|name| name.file == *file).map(|name| name.generation).max().unwrap_or(0)
+        self.records_of(file).map(|(name, _)| name.generation).max().unwrap_or(0)
+    }
+
+    /// Everything committed of `file`, the newest content first, then from the oldest on.
+    pub(crate) fn records_of(&self, file: &FileName) -> impl Iterator<Item = (&StoredName, &Record)> {
+        let from = StoredName::newest(file.clone());
+        let to = StoredName { file: file.clone(), generation: u32::MAX };
+        self.records.range(from..=to)
     }
 
     /// Whether nothing is recorded.
@@ -216,8 +225,7 @@ impl Ledger {
     /// Appends the entries, syncs, reads them back, and only then takes them over in memory. On
     /// an error the file is cut back to what it was, so that nobody reads an unsynced commit.
     pub(crate) fn write(&mut self, state: &Dir, key: &SessionKey, entries: &[Entry]) -> Result<(), ArchiveError> {
-        let outgrown = self.bytes > REWRITE_BYTES_MIN && self.bytes > REWRITE_FACTOR * self.needed_bytes(key);
-        if self.bytes == 0 || self.is_damaged || self.has_torn_tail || outgrown {
+        if self.bytes == 0 || self.is_damaged || self.has_torn_tail || self.has_outgrown(key) {
             return self.rewrite(state, key, entries);
         }
         let text = encoded(entries, key);
@@ -250,6 +258,7 @@ impl Ledger {
             return Err(error.into());
         }
         self.bytes = text.len() as u64;
+        self.look_at = 0;
         self.is_damaged = false;
         self.has_torn_tail = false;
         Ok(())
@@ -301,8 +310,13 @@ impl Ledger {
         text
     }
 
-    fn needed_bytes(&self, key: &SessionKey) -> u64 {
-        self.as_text(key).len() as u64
+    /// Looking costs as much as the ledger is long, so it is done only each time that has doubled.
+    fn has_outgrown(&mut self, key: &SessionKey) -> bool {
+        if self.bytes <= REWRITE_BYTES_MIN.max(self.look_at) {
+            return false;
+        }
+        self.look_at = 2 * self.bytes;
+        self.bytes > REWRITE_FACTOR * self.as_text(key).len() as u64
     }
 }
 

@@ -364,27 +364,45 @@ impl Archive {
         content: &StoredFile,
         progress: &dyn Fn(u64),
     ) -> Result<(), ArchiveError> {
-        save::take_over(self, key, from, from_key, content, progress)
+        let contents = std::slice::from_ref(content);
+        save::take_over(self, key, from, from_key, contents, progress)?.pop().unwrap_or(Ok(()))
+    }
+
+    /// [`Archive::take_over`] for several contents in their order, under one lock: one answer each.
+    pub fn take_over_all(
+        &self,
+        key: &SessionKey,
+        from: &Archive,
+        from_key: &SessionKey,
+        contents: &[StoredFile],
+        progress: &dyn Fn(u64),
+    ) -> Result<Vec<Result<(), ArchiveError>>, ArchiveError> {
+        save::take_over(self, key, from, from_key, contents, progress)
     }
 
     /// Whether some stored content of `file`, in any generation, begins with exactly these bytes:
     /// they are read from the disk and hashed.
     pub fn covers(&self, key: &SessionKey, file: &FileName, bytes: u64, blake3: &Hash) -> Result<bool, ArchiveError> {
+        let covered = self.covers_all(key, &[(file, bytes, *blake3)], &|_| {})?;
+        Ok(covered == [true])
+    }
+
+    /// [`Archive::covers`] for several contents: one answer each. `progress` is told the bytes read so far.
+    pub fn covers_all(
+        &self,
+        key: &SessionKey,
+        wanted: &[(&FileName, u64, Hash)],
+        progress: &dyn Fn(u64),
+    ) -> Result<Vec<bool>, ArchiveError> {
         let ledger = self.ledger(key)?;
-        for (name, record) in ledger.records().filter(|(name, _)| name.file == *file) {
-            let may_cover = record.bytes > bytes || (record.bytes == bytes && record.blake3 == *blake3);
-            if !may_cover || self.stat(key, name)?.is_none() {
-                continue;
-            }
-            let path = self.path_of(key, name);
-            match durable::hash_of_prefix(&self.open_file(key, name)?, bytes, &path) {
-                Ok(hash) if hash == *blake3 => return Ok(true),
-                Ok(_) => {}
-                Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}
-                Err(error) => return Err(error.into()),
-            }
+        let mut read = 0;
+        let mut answers = Vec::with_capacity(wanted.len());
+        for (file, bytes, blake3) in wanted {
+            answers.push(save::is_covered(self, key, &ledger, file, *bytes, blake3)?);
+            read += bytes;
+            progress(read);
         }
-        Ok(false)
+        Ok(answers)
     }
 
     /// Re-reads and re-hashes everything, or one session. An empty list means all is well.

@@ -7,9 +7,10 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::content::{self, Source};
-use super::ledger::Entry;
+use super::ledger::{Entry, Ledger};
 use super::session::{OpenSession, SessionLock};
 use super::{Archive, ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
+use crate::Hash;
 use crate::durable;
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 use crate::source;
@@ -55,6 +56,7 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
             Ok(saved) => count(&mut report, saved),
             Err(error) => report.problems.push(error),
         }
+        (request.progress)(side.identity.bytes);
     }
     Ok(report)
 }
@@ -82,19 +84,34 @@ fn save_transcript(
     Ok(())
 }
 
-/// Takes `content` over from another store; see [`Archive::take_over`].
+/// Takes contents over from another store; see [`Archive::take_over_all`].
 pub(super) fn take_over(
     archive: &Archive,
     key: &SessionKey,
     from: &Archive,
     from_key: &SessionKey,
+    contents: &[StoredFile],
+    progress: &dyn Fn(u64),
+) -> Result<Vec<Result<(), ArchiveError>>, ArchiveError> {
+    let lock = SessionLock::wait(archive, &key.id)?;
+    let mut session = OpenSession::open(archive, key.clone(), lock)?;
+    let mut answers = Vec::with_capacity(contents.len());
+    for content in contents {
+        answers.push(take_one_over(&mut session, from, from_key, content, progress));
+        progress(content.bytes);
+    }
+    Ok(answers)
+}
+
+fn take_one_over(
+    session: &mut OpenSession<'_>,
+    from: &Archive,
+    from_key: &SessionKey,
     wanted: &StoredFile,
     progress: &dyn Fn(u64),
 ) -> Result<(), ArchiveError> {
-    let lock = SessionLock::wait(archive, &key.id)?;
-    let mut session = OpenSession::open(archive, key.clone(), lock)?;
     let file = &wanted.name.file;
-    if archive.covers(key, file, wanted.bytes, &wanted.blake3)? {
+    if is_covered(session.archive, &session.key, &session.ledger, file, wanted.bytes, &wanted.blake3)? {
         return Ok(());
     }
     let path = from.path_of(from_key, &wanted.name);
@@ -117,7 +134,7 @@ pub(super) fn take_over(
         _ => false,
     };
     if wanted.name.generation == 0 || extends_newest {
-        content::save(&mut session, file, &source, Compare::Whole, progress)?;
+        content::save(session, file, &source, Compare::Whole, progress)?;
     }
     if wanted.name.generation == 0 {
         return Ok(());
@@ -127,7 +144,32 @@ pub(super) fn take_over(
         session.rotate(file, record)?;
         return Ok(());
     }
-    content::add_generation(&mut session, file, &source, wanted.bytes)
+    content::add_generation(session, file, &source, wanted.bytes)
+}
+
+/// Whether a recorded content of `file` begins with exactly these bytes, as the disk has them now.
+pub(super) fn is_covered(
+    archive: &Archive,
+    key: &SessionKey,
+    ledger: &Ledger,
+    file: &FileName,
+    bytes: u64,
+    blake3: &Hash,
+) -> Result<bool, ArchiveError> {
+    for (name, record) in ledger.records_of(file) {
+        let may_cover = record.bytes > bytes || (record.bytes == bytes && record.blake3 == *blake3);
+        if !may_cover || archive.stat(key, name)?.is_none() {
+            continue;
+        }
+        let path = archive.path_of(key, name);
+        match durable::hash_of_prefix(&archive.open_file(key, name)?, bytes, &path) {
+            Ok(hash) if hash == *blake3 => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the session's recorded source is another file that still exists: then two files bear
