@@ -1,15 +1,17 @@
-//! Layer 1 with its system calls failing, one after the other: the event is passed on, nothing
-//! acknowledged is lost, and the next run makes the copy whole.
+//! Each layer with its system calls failing, one after the other: the host is not disturbed,
+//! nothing acknowledged is lost or swallowed, and the next run makes the copy whole.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tests::binaries::LAYER1;
+use tests::binaries::{LAYER1, LAYER2, LAYER3};
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::{assert_equals_source, difference};
 use tests::strace::{self, Trace, Traced};
 use tests::{transcripts, tree};
+
+use crate::product::{fake_server, found_in, hits, pending};
 
 /// The calls that are failed, each by itself: strace counts them one by one. The many that only
 /// open something come last, where the budget may cut them off.
@@ -18,7 +20,9 @@ const CALLS: [&str; 10] =
 /// How they fail.
 const FAULTS: [&str; 4] = ["error=EIO", "error=ENOSPC", "signal=KILL", "signal=TERM"];
 /// What a scenario may take; what was left out by then is printed.
-const BUDGET: Duration = Duration::from_secs(75);
+const BUDGET: Duration = Duration::from_secs(60);
+/// The calls that are failed in layers 2 and 3: those that change something.
+const CHANGING_CALLS: [&str; 7] = ["write", "pwrite64", "fsync", "fdatasync", "renameat", "renameat2", "ftruncate"];
 
 /// A source, and what the store held before it changed.
 struct Scenario {
@@ -130,16 +134,16 @@ impl Scenario {
 }
 
 /// Fails the 1st, 2nd, … call of each kind until none is left to fail.
-fn sweep(name: &str, scenario: &Scenario) {
+fn sweep(name: &str, calls: &[&str], check: impl Fn(&str, &str, u32) -> bool) {
     if !strace::is_here(name) {
         return;
     }
     let deadline = Instant::now() + BUDGET;
     let (mut points, mut left_out) = (0, Vec::new());
-    for call in CALLS {
+    for call in calls {
         for fault in FAULTS {
             let mut n = 1;
-            while Instant::now() < deadline && scenario.check(call, fault, n) {
+            while Instant::now() < deadline && check(call, fault, n) {
                 points += 1;
                 n += 1;
             }
@@ -148,26 +152,99 @@ fn sweep(name: &str, scenario: &Scenario) {
             }
         }
     }
-    println!("layer1, {name}: {points} fault points, 0 lost, 0 swallowed; left out: {left_out:?}");
+    println!("{name}: {points} fault points, 0 lost, 0 swallowed; left out: {left_out:?}");
     assert!(points > 60, "only {points} fault points: were the faults seen?");
 }
 
 #[test]
 fn faults_in_a_first_copy() {
-    sweep("faults_in_a_first_copy", &first_copy());
+    let scenario = first_copy();
+    sweep("faults_in_a_first_copy", &CALLS, |call, fault, n| scenario.check(call, fault, n));
 }
 
 #[test]
 fn faults_in_an_append() {
-    let append = |path: &std::path::Path, _: &[u8]| {
+    let scenario = changed(|path, _| {
         transcripts::append(path, transcripts::answer_line(&transcripts::made_id(1), 90, "one more"));
         transcripts::append(&path.with_extension("").join("tool-results/two.txt"), "another output");
-    };
-    sweep("faults_in_an_append", &changed(append));
+    });
+    sweep("faults_in_an_append", &CALLS, |call, fault, n| scenario.check(call, fault, n));
 }
 
 #[test]
 fn faults_in_a_new_generation() {
-    let rewrite = |path: &std::path::Path, old: &[u8]| transcripts::rewrite(path, &old[..old.len() / 3]);
-    sweep("faults_in_a_new_generation", &changed(rewrite));
+    let scenario = changed(|path, old| transcripts::rewrite(path, &old[..old.len() / 3]));
+    sweep("faults_in_a_new_generation", &CALLS, |call, fault, n| scenario.check(call, fault, n));
+}
+
+/// A run of `program` with one call failing; `None` when no fault fired.
+fn faulted(scratch: &Scratch, point: (&str, &str, u32), program: &str, args: &[&str], input: &str) -> Option<Trace> {
+    let (call, fault, n) = point;
+    let inject = ["-e", &format!("inject={call}:{fault}:when={n}")];
+    let trace = Traced::new(scratch, call, &inject, program, args).with(|run| run.stdin(input)).output();
+    trace.fault_fired().then_some(trace)
+}
+
+/// Layer 3 saves an appended transcript: it fails aloud or has the copy, and the next save
+/// completes copy and index.
+#[test]
+fn faults_in_a_save_of_layer3() {
+    let scenario = first_copy();
+    let (scratch, transcript) = (&scenario.scratch, &scenario.transcript);
+    let event = transcripts::session_end(transcript);
+    scratch.layer3(&["save"]).stdin(event.clone()).output().ok();
+    let before = scratch.beside("before");
+    lay(&scratch.layer3_store(), &before);
+    let id = transcripts::made_id(1);
+    transcripts::append(transcript, transcripts::answer_line(&id, 90, "the bongo hides"));
+    sweep("faults_in_a_save_of_layer3", &CHANGING_CALLS, |call, fault, n| {
+        lay(&before, &scratch.layer3_store());
+        let Some(trace) = faulted(scratch, (call, fault, n), LAYER3, &["save"], &event) else { return false };
+        let point = format!("{call}:{fault}:when={n} at {:#?}: {:#?}", trace.faulted(), trace.outcome);
+        let difference = difference(&scratch.layer3_store(), PROJECT, transcript);
+        if fault.starts_with("error") {
+            assert!(matches!(trace.outcome.code, Some(0 | 1)), "{point}");
+            assert!(trace.outcome.code == Some(1) || difference.is_none(), "swallowed: {difference:?} {point}");
+        }
+        let again = scratch.layer3(&["save"]).stdin(event.clone()).output();
+        assert_eq!(again.code, Some(0), "{point}\nrecovery: {again:#?}");
+        assert_equals_source(&scratch.layer3_store(), PROJECT, transcript);
+        assert_eq!(found_in(scratch, "bongo"), [id.as_str()], "{point}");
+        assert_eq!(hits(scratch, "bongo").len(), 1, "{point}");
+        let verify = scratch.layer3(&["verify"]).output();
+        assert_eq!(verify.code, Some(0), "{point}\n{verify:#?}");
+        true
+    });
+}
+
+/// Layer 2 enqueues and delivers: the hook ends well and silently, and what it did not deliver
+/// the next drain does.
+#[test]
+fn faults_in_a_hook_of_layer2() {
+    let scenario = first_copy();
+    let (scratch, transcript) = (&scenario.scratch, &scenario.transcript);
+    let event = transcripts::session_end(transcript);
+    scratch.layer1(&["--quiet"]).stdin(event.clone()).output().ok().silent();
+    let before = scratch.beside("before");
+    lay(&scratch.layer1_store(), &before);
+    let server = fake_server().to_str().expect("UTF-8");
+    let args = ["--foreground", "--attempts", "1", "--timeout", "2s", "--server", server, "healthy"];
+    sweep("faults_in_a_hook_of_layer2", &CHANGING_CALLS, |call, fault, n| {
+        lay(&before, &scratch.layer1_store());
+        let Some(trace) = faulted(scratch, (call, fault, n), LAYER2, &args, &event) else { return false };
+        let point = format!("{call}:{fault}:when={n} at {:#?}: {:#?}", trace.faulted(), trace.outcome);
+        assert!(trace.outcome.stdout.is_empty(), "{point}");
+        if fault.starts_with("error") {
+            assert_eq!(trace.outcome.code, Some(0), "{point}");
+        }
+        scratch.await_no_process(Duration::from_secs(20));
+        // Layer 3 is another store than the fake's, so no receipt of it may hold the drain back.
+        scratch.layer2(&["drain"]).output().ok();
+        scratch.await_no_process(Duration::from_secs(20));
+        let jobs = pending(scratch);
+        assert!(jobs.is_empty(), "{point}\nstill pending: {jobs:#?}\n{}", scratch.log(2));
+        assert_equals_source(&scratch.layer3_store(), PROJECT, transcript);
+        fs::remove_dir_all(scratch.layer3_store()).expect("start anew");
+        true
+    });
 }

@@ -252,3 +252,73 @@ fn restore_refuses_a_live_session() {
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     assert!(!transcript.exists());
 }
+
+/// A small generator of its own: the same life for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+}
+
+/// One thing that can happen to a transcript.
+fn happen(dice: &mut Dice, transcript: &Path, id: &str, turn: u32) {
+    let now = fs::read(transcript).unwrap_or_default();
+    let line = transcripts::answer_line(id, turn, &"word ".repeat(dice.below(400)));
+    match dice.below(12) {
+        0 => transcripts::rewrite(transcript, &now[..dice.below(now.len() + 1)]),
+        1 => transcripts::rewrite(transcript, &now[dice.below(now.len() + 1)..]),
+        2 => transcripts::replace_by_rename(transcript, [&now, line.as_bytes()].concat()),
+        3 => transcripts::replace_by_rename(transcript, line),
+        4 if !now.is_empty() => {
+            let mut changed = now;
+            let place = dice.below(changed.len());
+            changed[place] ^= 1 << dice.below(8);
+            transcripts::rewrite(transcript, changed);
+        }
+        5 => drop(fs::remove_file(transcript)), // It may be away already.
+        6 => transcripts::append(transcript, &line.as_bytes()[..line.len() / 2]),
+        _ => transcripts::append(transcript, line),
+    }
+}
+
+#[test]
+fn a_random_life_keeps_every_content_that_was_saved() {
+    for seed in 1..=3 {
+        let scratch = Scratch::new();
+        let id = transcripts::made_id(seed);
+        let transcript = transcripts::make_conversation(&scratch, &id, 1);
+        let mut dice = Dice(u64::from(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut acknowledged: Vec<Vec<u8>> = Vec::new();
+        for turn in 0..40 {
+            happen(&mut dice, &transcript, &id, turn);
+            match dice.below(5) {
+                0 => drop(crate::product::chain(&scratch, &transcripts::pre_compact(&transcript))),
+                1 => drop(scratch.layer1(&["sweep", "--all", "--quiet"]).output().ok()),
+                _ => drop(crate::product::turn(&scratch, &transcripts::prompt_submit(&transcript))),
+            }
+            let copy = fs::read(scratch.layer1_store().join(PROJECT).join(format!("{id}.jsonl"))).unwrap_or_default();
+            if fs::read(&transcript).is_ok_and(|source| source == copy) {
+                acknowledged.push(copy);
+            }
+        }
+        transcripts::append(&transcript, transcripts::prompt_line(&id, 99, "the last"));
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+        crate::product::drain(&scratch);
+        assert!(acknowledged.len() > 20, "seed {seed}: only {} of 40 were saved at once", acknowledged.len());
+        for store in [scratch.layer1_store(), scratch.layer3_store()] {
+            let copies = tree::session_files(&store).into_iter().filter(|path| path.ends_with(".jsonl"));
+            let copies: Vec<_> = copies.map(|path| fs::read(store.join(path)).expect("read a copy")).collect();
+            for (turn, content) in acknowledged.iter().enumerate() {
+                let kept = copies.iter().any(|copy| copy.starts_with(content));
+                assert!(kept, "seed {seed}: content {turn} ({} bytes) is not in {}", content.len(), store.display());
+            }
+        }
+        assert_saved_twice(&scratch, &transcript);
+        assert_verified(&scratch);
+    }
+}
