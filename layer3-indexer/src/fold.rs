@@ -1,6 +1,8 @@
 //! Letters without case and accents, as SQLite's tokenizers see them, so that what the index
 //! found can be found again in the text: `sesion` in `Sesión`.
 
+use std::borrow::Cow;
+
 /// Accented Latin letters by what is left of them. A test compares it with SQLite's own table.
 const ACCENTED: [(char, &str); 25] = [
     ('a', "àáâãäåāăąǎǟǻȁȃȧḁạảấầẩẫậắằẳẵặ"),
@@ -117,6 +119,53 @@ pub(crate) fn is_word_char(c: char) -> bool {
     c.is_alphanumeric() || is_accent(c)
 }
 
+/// Whether a character is a word by itself in the index: Chinese, Japanese and Korean are written
+/// without spaces between words, or with endings that hide them.
+pub(crate) fn is_own_word(c: char) -> bool {
+    c >= '\u{1100}'
+        && matches!(c,
+            '\u{1100}'..='\u{11ff}' | '\u{3005}'..='\u{3007}' | '\u{3040}'..='\u{30fa}' | '\u{30fc}'..='\u{30ff}'
+            | '\u{3100}'..='\u{318f}' | '\u{31a0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}'
+            | '\u{a960}'..='\u{a97f}' | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}' | '\u{ff66}'..='\u{ff9f}'
+            | '\u{20000}'..='\u{3ffff}')
+}
+
+/// The text with spaces around such characters, as the index of words gets it. A phrase of them
+/// then finds any part of a sentence, however short.
+pub(crate) fn spaced(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.is_ascii() || !text.chars().any(is_own_word) {
+        return text;
+    }
+    let mut spaced = String::with_capacity(text.len() * 4 / 3);
+    for c in text.chars() {
+        if is_own_word(c) {
+            spaced.extend([' ', c, ' ']);
+        } else {
+            spaced.push(c);
+        }
+    }
+    Cow::Owned(spaced)
+}
+
+/// The words of a folded text as the index has them.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches(|c| !is_word_char(c));
+        let (word, tail) = rest.split_at(word_length(rest));
+        rest = tail;
+        (!word.is_empty()).then_some(word)
+    })
+}
+
+/// Length of the word that a text begins with; 0 if it begins with none.
+pub(crate) fn word_length(text: &str) -> usize {
+    match text.chars().next() {
+        Some(c) if is_own_word(c) => c.len_utf8(),
+        _ => text.find(|c| !is_word_char(c) || is_own_word(c)).unwrap_or(text.len()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,5 +208,15 @@ mod tests {
             }
         }
         assert_eq!(odd, Vec::<String>::new());
+    }
+
+    #[test]
+    fn words_are_those_of_the_index() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(words(text).collect::<Vec<_>>(), expected, "{text}");
+        check("a foo_bar, 10:00", &["a", "foo", "bar", "10", "00"]);
+        check("日本語abc한국 ヘルプ", &["日", "本", "語", "abc", "한", "국", "ヘ", "ル", "プ"]);
+        check("->", &[]);
+        assert_eq!(spaced(Cow::Borrowed("a日本b")), "a 日  本 b");
+        assert!(matches!(spaced(Cow::Borrowed("sesión")), Cow::Borrowed(_)));
     }
 }

@@ -5,7 +5,9 @@
 //! quoted words joined by operators of ours, so no text can be an SQL error or reach a column by
 //! its name.
 
-use crate::fold::{Folded, folded, is_word_char};
+use std::borrow::Cow;
+
+use crate::fold::{Folded, folded, is_word_char, spaced};
 
 /// Longest query that is looked at, in characters; the rest is dropped.
 pub const QUERY_CHARS_MAX: usize = 2000;
@@ -121,7 +123,7 @@ fn words_match(expression: &Expression) -> Option<String> {
 
 fn word_term(term: &Term) -> Option<String> {
     let has_word = term.text.chars().any(is_word_char);
-    has_word.then(|| quoted(&term.text) + if term.is_prefix { " *" } else { "" })
+    has_word.then(|| quoted(&spaced(Cow::Borrowed(&term.text))) + if term.is_prefix { " *" } else { "" })
 }
 
 fn quoted(text: &str) -> String {
@@ -403,8 +405,8 @@ mod tests {
         check("*", None, None);
         check("->", None, None);
         check("🎉", None, None);
-        check("日本", Some(r#""日本""#), None);
-        check("日本語", Some(r#""日本語""#), Some(r#""日本語""#));
+        check("日本", Some(r#"" 日  本 ""#), None);
+        check("日本語", Some(r#"" 日  本  語 ""#), Some(r#""日本語""#));
         check("one\0two", Some(r#"("one" AND "two")"#), Some(r#"("one" AND "two")"#));
     }
 
@@ -458,6 +460,10 @@ mod tests {
             thread_local!(static DB: rusqlite::Connection = database());
             DB.with(|db| run(db, &text));
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn no_near_syntax_is_an_sql_error(

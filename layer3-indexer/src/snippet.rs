@@ -1,6 +1,6 @@
 //! The few words around a hit, with the matched ones marked.
 
-use crate::fold::{Folded, folded, is_word_char};
+use crate::fold::{Folded, folded, is_own_word, is_word_char, word_length, words};
 use crate::query::{Query, Term};
 
 /// Length of a snippet, in characters, without the marks.
@@ -106,13 +106,19 @@ fn matches(text: &str, terms: &[&Term], by: By) -> Vec<Match> {
 /// Where the words of a term stand side by side, whatever is between them.
 fn word_matches(text: &str, term: &Term) -> Vec<(usize, usize)> {
     let needle = folded(&term.text);
-    let words: Vec<&str> = needle.split(|c| !is_word_char(c)).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = words(&needle).collect();
     let Some(first) = words.first() else { return Vec::new() };
     let mut found = Vec::new();
+    let mut after = 0;
     for (start, _) in text.match_indices(first) {
-        let begins = text[..start].chars().next_back().is_none_or(|c| !is_word_char(c));
-        if begins && let Some(end) = words_end(text, start, &words, term.is_prefix) {
+        let begins = text[..start].chars().next_back().is_none_or(|c| !is_word_char(c) || is_own_word(c))
+            || first.starts_with(is_own_word);
+        if start < after || !begins {
+            continue;
+        }
+        if let Some(end) = words_end(text, start, &words, term.is_prefix) {
             found.push((start, end));
+            after = end;
             if found.len() == MATCHES_MAX {
                 break;
             }
@@ -124,16 +130,14 @@ fn word_matches(text: &str, term: &Term) -> Vec<(usize, usize)> {
 fn words_end(text: &str, start: usize, words: &[&str], is_prefix: bool) -> Option<usize> {
     let mut at = start;
     for (n, word) in words.iter().enumerate() {
-        if n > 0 {
-            at += text[at..].find(is_word_char)?;
+        at += text[at..].find(is_word_char)?;
+        let length = word_length(&text[at..]);
+        let is_last = n + 1 == words.len();
+        let here = &text[at..at + length];
+        if here != *word && !(is_prefix && is_last && here.starts_with(word)) {
+            return None;
         }
-        at += text[at..].strip_prefix(word).map(|_| word.len())?;
-        let rest = text[at..].find(|c| !is_word_char(c)).unwrap_or(text.len() - at);
-        match rest {
-            0 => {}
-            _ if is_prefix && n + 1 == words.len() => at += rest,
-            _ => return None,
-        }
+        at += length;
     }
     Some(at)
 }
@@ -240,6 +244,7 @@ mod tests {
         check("configure the config", "conf*", By::Words, "[configure] the [config]");
         check("configure the config", "config", By::Words, "configure the [config]");
         check("one two NOT three", "\"one two\" NOT three", By::Words, "[one two] NOT three");
+        check("昨日は日本語abcを勉強した", "日本 abc", By::Words, "昨日は[日本]語[abc]を勉強した");
         check("nothing of it", "else", By::Words, "nothing of it");
         check("", "else", By::Words, "");
         check("a\u{1b}[31mred", "red", By::Words, "a [31mred");

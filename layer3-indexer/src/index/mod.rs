@@ -89,6 +89,8 @@ impl<T> Sqlite<T> for rusqlite::Result<T> {
 
 /// Times that an update begins again because the store changed under it.
 const RACES_MAX: u32 = 100;
+/// Times that one call makes a fresh index because the one in use was damaged or replaced.
+const RENEWALS_MAX: u32 = 3;
 /// Key of the id of the store that the index was filled from.
 const FILLED_FROM: &str = "filled_from";
 
@@ -333,12 +335,29 @@ impl Index {
 
     /// Brings every session of the store up to date and forgets sessions that the store no longer
     /// has; `progress` is told the sessions done and their number. A session that cannot be read
-    /// does not stop the others; their errors are returned.
+    /// does not stop the others; their errors are returned. A damaged index is renewed and filled.
     pub fn fill(
         &mut self,
         contents: &dyn Contents,
         progress: &dyn Fn(usize, usize),
     ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
+        for _ in 0..RENEWALS_MAX {
+            match self.try_fill(contents, progress) {
+                Err(error) if error.is_damage() => self.renew()?,
+                // Renewed by one of its updates: what was done before is not in the fresh one.
+                Ok(_) if self.is_incomplete(contents)? => {}
+                filled => return filled,
+            }
+        }
+        self.try_fill(contents, progress)
+    }
+
+    fn try_fill(
+        &mut self,
+        contents: &dyn Contents,
+        progress: &dyn Fn(usize, usize),
+    ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
+        let identity = self.identity;
         let sessions = contents.sessions()?;
         let mut failed = Vec::new();
         for (done, key) in sessions.iter().enumerate() {
@@ -351,8 +370,11 @@ impl Index {
                 Err(error) => return Err(error),
             }
         }
+        if self.identity != identity {
+            return Ok(failed);
+        }
         self.forget_others(contents, &sessions)?;
-        let transaction = write::begin(&self.connection, &self.path)?;
+        let transaction = schema::begin(&self.connection, &self.path)?;
         transaction
             .execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [FILLED_FROM, contents.store_id()])
             .doing("write", &self.path)?;
@@ -386,23 +408,23 @@ impl Index {
             if kept.contains(&(project.as_str(), session.as_str())) {
                 continue;
             }
-            // Another process may have stored and indexed it since the store was listed.
             let key = ProjectName::parse(&project)
                 .and_then(|project| Ok(SessionKey { project, id: SessionId::parse(&session)? }));
-            let is_stored = match key {
-                Ok(key) => !contents.files(&key)?.is_empty(),
-                Err(_) => false,
-            };
-            if !is_stored {
-                write::forget(&self.connection, &self.path, id)?;
-            }
+            write::forget(&self.connection, &self.path, contents, key.ok().as_ref(), id)?;
         }
         Ok(())
     }
 
-    /// Empties the index: [`Index::fill`] then makes it from nothing (`rebuild`).
+    /// Empties the index, sets a damaged one aside: [`Index::fill`] then makes it from nothing (`rebuild`).
     pub fn clear(&mut self) -> Result<(), IndexError> {
-        let transaction = write::begin(&self.connection, &self.path)?;
+        match self.try_clear() {
+            Err(error) if error.is_damage() => self.renew(),
+            cleared => cleared,
+        }
+    }
+
+    fn try_clear(&self) -> Result<(), IndexError> {
+        let transaction = schema::begin(&self.connection, &self.path)?;
         transaction
             .execute_batch(
                 "INSERT INTO words (words) VALUES ('delete-all');
@@ -428,13 +450,15 @@ impl Index {
         trigger: &str,
         progress: &dyn Fn(u64),
     ) -> Result<Updated, IndexError> {
-        match self.try_update(contents, key, trigger, progress) {
-            Err(error) if error.is_damage() => {
-                self.renew()?;
-                self.try_update(contents, key, trigger, progress)
+        for _ in 0..RENEWALS_MAX {
+            match self.try_update(contents, key, trigger, progress) {
+                Err(error) if error.is_damage() => self.renew()?,
+                // Another process found it damaged meanwhile, and these rows went aside with it.
+                Ok(_) if schema::identity_of(&self.path)? != Some(self.identity) => self.renew()?,
+                updated => return updated,
             }
-            updated => updated,
         }
+        self.try_update(contents, key, trigger, progress)
     }
 
     fn try_update(

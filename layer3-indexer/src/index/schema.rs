@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::durable;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::{IndexError, Sqlite};
 use crate::time::{format_rfc3339_ms, now_ms};
@@ -18,8 +18,9 @@ const VERSION: i32 = 1;
 const APPLICATION_ID: i32 = 0x3366_6c64;
 /// How long one process waits for another. A writer holds the database for one batch at a time.
 const BUSY_MS_MAX: u64 = 30_000;
-/// Pause between attempts where SQLite itself does not wait.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// Pause between attempts. SQLite's own pauses grow to a tenth of a second, in which a lock that
+/// is free for moments only is never met.
+const BUSY_PAUSE_MS: u64 = 2;
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
 
 /// `words` finds words in all text. `parts` finds parts of words in what people and the model
@@ -120,10 +121,10 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>, IndexError> 
     // written, SQLite still reads if it can.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)
+    let mut connection = Connection::open_with_flags(path, flags)
         .or_else(|_| Connection::open_with_flags(path, read_only))
         .doing("open", path)?;
-    prepare(&connection, path)?;
+    prepare(&mut connection, path)?;
     match version_of(&connection, path)? {
         Some(VERSION) => {}
         version => return Err(other_version(path, version)),
@@ -156,15 +157,36 @@ pub(super) fn set_aside(path: &Path, unusable: Option<(u64, u64)>) -> Result<Opt
     Ok(Some(aside))
 }
 
+/// Starts a transaction that holds the write lock from its beginning: one that took it later
+/// could be refused at once, however long it was willing to wait.
+///
+/// Whoever waits for the write lock holds the turnstile, so a process that writes batch after
+/// batch lets every other in between: SQLite alone would let it starve them.
+pub(super) fn begin<'c>(connection: &'c Connection, path: &Path) -> Result<Transaction<'c>, IndexError> {
+    let _turnstile = durable::Lock::wait(&beside(path, ".turnstile", "."))?;
+    patiently(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+        .doing("begin a transaction", path)
+}
+
 /// Runs what SQLite may refuse because of other processes without waiting for them itself.
 pub(super) fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let deadline = Instant::now() + Duration::from_millis(BUSY_MS_MAX);
     loop {
         match attempt() {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+            Err(error) if is_busy(&error) && Instant::now() < deadline => pause(),
             result => return result,
         }
     }
+}
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(BUSY_PAUSE_MS));
+}
+
+/// What SQLite calls while another connection holds a lock; false gives up.
+fn wait_for_others(attempts: i32) -> bool {
+    pause();
+    attempts.unsigned_abs() < (BUSY_MS_MAX / BUSY_PAUSE_MS) as u32
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
@@ -195,23 +217,23 @@ fn open_once(path: &Path) -> Result<Opened, IndexError> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).doing("open", path)?;
-    prepare(&connection, path)?;
+    prepare(&mut connection, path)?;
     // The switch to WAL takes a lock for which SQLite does not wait.
     let mode: String = patiently(|| connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)))
         .doing("open", path)?;
     debug_assert_eq!(mode, "wal");
     match version_of(&connection, path)? {
         Some(VERSION) => {}
-        None => create(&mut connection, path)?,
+        None => create(&connection, path)?,
         version => return Err(other_version(path, version)),
     }
     let identity = identity_of(path)?.unwrap_or_default();
     Ok(Opened { connection, set_aside: None, identity })
 }
 
-fn prepare(connection: &Connection, path: &Path) -> Result<(), IndexError> {
-    let prepare = || {
-        connection.busy_timeout(Duration::from_millis(BUSY_MS_MAX))?;
+fn prepare(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
+    let mut prepare = || {
+        connection.busy_handler(Some(wait_for_others))?;
         // The index can be made again, so a power cut may cost its last transactions but not its form.
         connection.pragma_update(None, "synchronous", "normal")?;
         connection.pragma_update(None, "temp_store", "memory")?;
@@ -237,9 +259,8 @@ fn version_of(connection: &Connection, path: &Path) -> Result<Option<i32>, Index
     patiently(read).doing("open", path)
 }
 
-fn create(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
-    let transaction = patiently(|| rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
-        .doing("make the tables", path)?;
+fn create(connection: &Connection, path: &Path) -> Result<(), IndexError> {
+    let transaction = begin(connection, path)?;
     if version_of(&transaction, path)?.is_none() {
         let make = || {
             transaction.execute_batch(SCHEMA)?;

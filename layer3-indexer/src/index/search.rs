@@ -8,7 +8,7 @@ use std::path::Path;
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::names::{ProjectName, SessionId, StoredName};
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params_from_iter};
 
 use super::read::Conditions;
 use super::text::{Column, Speaker, WEIGHTS, sections};
@@ -22,7 +22,10 @@ use crate::time::format_rfc3339_ms;
 /// Messages whose text is compared when parts of words are searched for, newest first.
 const CANDIDATES_MAX: usize = 2000;
 /// Bytes of records that are read to compare them.
-const COMPARE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Messages that are ranked, those indexed last. More hold only a word that says little by itself,
+/// and ranking costs microseconds each.
+const RANKED_MAX: i64 = 5000;
 /// How much better a message of this moment is than an old one of the same words …
 const RECENT_WEIGHT: f64 = 0.25;
 /// … and the age at which half of that is left.
@@ -94,9 +97,22 @@ struct Search<'s> {
 }
 
 impl Search<'_> {
-    fn by_words(&self) -> Result<Vec<Found>, IndexError> {
+    fn by_words(&mut self) -> Result<Vec<Found>, IndexError> {
         let Some(expression) = self.query.words_match() else { return Ok(Vec::new()) };
-        let conditions = self.conditions(Some(expression));
+        let mut conditions = self.conditions(Some(expression));
+        match self.first_ranked(&conditions) {
+            // SQLite bounds the size of an expression by rules of its own. What it does not take
+            // as words is still searched for by parts; no text of a user is an error.
+            Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => return Ok(Vec::new()),
+            Err(error) => return Err(error).doing("search", self.path),
+            Ok(None) => {}
+            Ok(Some(first)) => {
+                conditions.add("m.id > ?", Some(Value::from(first)));
+                self.note(&format!(
+                    "more than {RANKED_MAX} messages match; only those indexed last are shown, best first"
+                ));
+            }
+        }
         let weights = WEIGHTS.map(|weight| weight.to_string()).join(", ");
         let (now, limit) = (self.asked.now_ms, self.asked.limit);
         let sql = format!(
@@ -109,12 +125,18 @@ impl Search<'_> {
             conditions.sql,
             limit.saturating_add(SPARE_HITS),
         );
-        match self.rows(&sql, conditions.values) {
-            // SQLite bounds the size of an expression by rules of its own. What it does not take
-            // as words is still searched for by parts; no text of a user is an error.
-            Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => Ok(Vec::new()),
-            rows => rows.doing("search", self.path),
-        }
+        self.rows(&sql, conditions.values).doing("search", self.path)
+    }
+
+    /// The message after which ranking begins, where there are too many.
+    fn first_ranked(&self, conditions: &Conditions) -> rusqlite::Result<Option<i64>> {
+        let sql = format!(
+            "SELECT words.rowid FROM words {} WHERE words MATCH ?1 {} ORDER BY words.rowid DESC LIMIT 1 OFFSET {RANKED_MAX}",
+            if conditions.sql.is_empty() { "" } else { "JOIN messages m ON m.id = words.rowid" },
+            conditions.sql,
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        statement.query_row(params_from_iter(&conditions.values), |row| row.get(0)).optional()
     }
 
     /// Compares the text of messages that hold all trigrams of the query, or of all messages

@@ -14,11 +14,12 @@ use std::path::Path;
 use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{SessionKey, StoredFile};
 use layer1_prebackup::names::{FileName, StoredName};
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::schema::patiently;
+use super::schema::begin;
 use super::text::{Column, Speaker, is_message, key_of, sections};
 use super::{Contents, IndexError, Sqlite};
+use crate::fold::spaced;
 use crate::metadata::Tally;
 use crate::record::{Located, ReadReport, Record, TornLine, read_records};
 
@@ -167,22 +168,28 @@ pub(super) fn set_trigger(
     transaction.commit().doing("commit", path)
 }
 
-/// Removes all that is known of a session.
-pub(super) fn forget(connection: &Connection, path: &Path, session: i64) -> Result<(), IndexError> {
+/// Removes all that is known of a session that the store has nothing of. Another process may
+/// have stored and indexed it since the store was listed, so it is asked again under the write
+/// lock: what it has by then is kept, what it gets later is indexed later.
+pub(super) fn forget(
+    connection: &Connection,
+    path: &Path,
+    contents: &dyn Contents,
+    key: Option<&SessionKey>,
+    session: i64,
+) -> Result<(), IndexError> {
     let transaction = begin(connection, path)?;
+    if let Some(key) = key
+        && !contents.files(key)?.is_empty()
+    {
+        return Ok(());
+    }
     let forget = || {
         reset(&transaction, session)?;
         transaction.execute("DELETE FROM tracked WHERE id = ?1", [session])
     };
     forget().doing("remove a session", path)?;
     transaction.commit().doing("commit", path)
-}
-
-/// Starts a transaction that holds the write lock from its beginning: one that took it later
-/// could be refused at once, however long it was willing to wait.
-pub(super) fn begin<'c>(connection: &'c Connection, path: &Path) -> Result<Transaction<'c>, IndexError> {
-    patiently(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
-        .doing("begin a transaction", path)
 }
 
 /// The session's row.
@@ -521,7 +528,7 @@ impl<'t> Batch<'t> {
         self.added += 1;
         self.tally.add(record, time_ms);
         let message = self.transaction.last_insert_rowid();
-        let column = |column: Column| joined(sections.iter().filter(|s| s.0 == column).map(|s| &*s.1));
+        let column = |column: Column| joined(sections.iter().filter(|s| s.0 == column).map(|s| &*s.1)).map(spaced);
         let mut words = self.transaction.prepare_cached(
             "INSERT INTO words (rowid, user, assistant, thinking, tool_input, tool_output) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
