@@ -271,3 +271,95 @@ fn first_cwd(transcript: &Path) -> Option<String> {
     .ok()?;
     first
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ID, Scene, prompt};
+    use std::fs;
+
+    fn import(scene: &Scene) -> Summary {
+        let last = std::cell::Cell::new(None);
+        let summary = super::import(&scene.places, &Journal::new(&scene.places, false), &|at| last.set(Some(at)));
+        let last: Progress = last.get().unwrap();
+        assert_eq!((last.bytes_done, last.sessions_done), (last.bytes_all, last.sessions_all));
+        summary.unwrap()
+    }
+
+    fn counts(summary: &Summary) -> (usize, usize, usize, usize, usize) {
+        (summary.sessions, summary.saved, summary.unchanged, summary.skipped, summary.failed.len())
+    }
+
+    /// Every file of the store with its time, the log left out.
+    fn state(scene: &Scene) -> Vec<(String, std::time::SystemTime)> {
+        let store = &scene.places.layer3_store;
+        let mut files = Vec::new();
+        for folder in [store.clone(), store.join("proj")] {
+            for entry in fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                let meta = entry.metadata().unwrap();
+                if meta.is_file() && !entry.file_name().to_str().unwrap().starts_with("sessions.db-") {
+                    files.push((entry.path().display().to_string(), meta.modified().unwrap()));
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_second_import_changes_nothing() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.write(&scene.transcript_in("-home-dev-proj", "second"), &prompt(2, "two"));
+        scene.write(&scene.transcript_in("-home-dev-proj", "empty"), "");
+        assert_eq!(counts(&import(&scene)), (3, 2, 1, 0, 0));
+        let before = state(&scene);
+        assert_eq!(counts(&import(&scene)), (3, 0, 3, 0, 0));
+        assert_eq!(state(&scene), before);
+    }
+
+    #[test]
+    fn what_only_layer_1_has_comes_too_and_once() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.layer1_copies();
+        scene.transcribe(&[prompt(2, "rewritten")]);
+        scene.layer1_copies();
+        scene.remove_sources();
+        assert_eq!(counts(&import(&scene)), (1, 1, 0, 0, 0));
+        let stored: Vec<String> = scene.stored().iter().map(|line| line.replace(ID, "ID")).collect();
+        assert_eq!(stored, ["proj/ID.gen-0001.jsonl: 1 lines", "proj/ID.jsonl: 1 lines"]);
+        assert_eq!(counts(&import(&scene)), (1, 0, 1, 0, 0));
+    }
+
+    #[test]
+    fn a_failing_session_does_not_stop_the_others() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.write(&scene.transcript_in("-home-dev-proj", "second"), &prompt(2, "two"));
+        // Something that is no file stands where the copy is to go.
+        fs::create_dir_all(scene.places.layer3_store.join("proj").join(format!("{ID}.jsonl"))).unwrap();
+        let summary = import(&scene);
+        assert_eq!(counts(&summary), (2, 1, 0, 0, 1), "{summary:?}");
+        assert_eq!(summary.failed[0].session_id, ID);
+    }
+
+    #[test]
+    fn a_backup_takes_what_changed_of_the_project_that_is_named() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.write(
+            &scene.transcript_in("-home-dev-other", "second"),
+            &prompt(2, "two").replace("dev/proj", "dev/other"),
+        );
+        let backup = |project: Option<&str>| {
+            let project = project.map(|project| ProjectName::parse(project).unwrap());
+            let journal = Journal::new(&scene.places, false);
+            counts(&super::backup(&scene.places, &journal, project.as_ref(), &|_| {}).unwrap())
+        };
+        assert_eq!(backup(Some("other")), (1, 1, 0, 0, 0));
+        assert_eq!(backup(None), (2, 1, 1, 0, 0));
+        assert_eq!(backup(None), (2, 0, 2, 0, 0));
+    }
+}

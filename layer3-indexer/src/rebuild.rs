@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::error::{Error, chain};
 use crate::index::Index;
+use crate::save;
 
 /// What a rebuild did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,13 +24,16 @@ pub fn store(places: &Places) -> Result<Archive, Error> {
     Archive::open(&places.layer3_store)?.ok_or_else(|| Error::NoStore { path: places.layer3_store.clone() })
 }
 
-/// Empties the index and fills it from the store; `progress` is told the sessions done and their
-/// number. The store is only read. Safe to kill: the next search or save goes on.
+/// Empties the index and fills it from the store, and writes metadata that is missing; `progress`
+/// is told the sessions done and their number. Conversations are only read. Safe to kill: the next search or save goes on.
 pub fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebuilt, Error> {
     let archive = store(places)?;
     let mut index = Index::open(&places.index)?;
     index.clear()?;
     let failed = index.fill(&archive, progress)?;
+    for key in archive.sessions()? {
+        save::write_metadata(&index, &archive, &key)?;
+    }
     let counts = index.counts()?;
     Ok(Rebuilt {
         sessions: counts.sessions + counts.sessions_unlisted,
@@ -71,4 +75,26 @@ fn fill(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<I
         }
     }
     Ok(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Scene, prompt};
+
+    #[test]
+    fn index_and_metadata_come_back_from_the_store() {
+        let scene = Scene::new();
+        assert!(matches!(rebuild(&scene.places, &|_, _| {}), Err(Error::NoStore { .. })));
+        scene.transcribe(&[prompt(1, "hello")]);
+        scene.receipt(None);
+        let metadata = scene.copy().with_extension("json");
+        let before = std::fs::read(&metadata).unwrap();
+        std::fs::write(&metadata, "lost").unwrap();
+        let rebuilt = rebuild(&scene.places, &|_, _| {}).unwrap();
+        assert_eq!((rebuilt.sessions, rebuilt.messages, rebuilt.failed.len()), (1, 1, 0));
+        let after = String::from_utf8(std::fs::read(&metadata).unwrap()).unwrap();
+        // What caused the last save is known from the metadata alone, and that was lost.
+        assert_eq!(after.replace("\"trigger\": \"\"", "\"trigger\": \"session-end\"").as_bytes(), before);
+    }
 }

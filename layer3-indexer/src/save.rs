@@ -7,7 +7,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
@@ -17,7 +18,7 @@ use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{
     Archive, ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState,
 };
-use layer1_prebackup::durable::{self, DurableError};
+use layer1_prebackup::durable::{self, DurableError, Lock};
 use layer1_prebackup::log::Log;
 use layer1_prebackup::names::{FileName, NameError, ProjectName, SessionId, StoredName};
 use layer1_prebackup::places::Places;
@@ -26,13 +27,14 @@ use rmcp::schemars;
 use serde::{Deserialize, Serialize};
 
 use crate::error::chain;
-use crate::index::Index;
-use crate::metadata::Metadata;
+use crate::index::{Index, IndexError};
 use crate::render::one_line;
 use crate::roots::RootKind;
 
 /// The file name of this layer's log.
 pub const LOG_NAME: &str = "layer3.log";
+/// Held while a metadata file is written.
+const METADATA_LOCK: &str = ".state/metadata.lock";
 /// The trigger of a save that nobody named one for.
 pub const TRIGGER_UNKNOWN: &str = "manual";
 
@@ -253,7 +255,7 @@ pub fn save(
     request: &Request<'_>,
     progress: &dyn Fn(u64),
 ) -> Result<Answer, SaveError> {
-    let steps = Steps { report: progress, done: Cell::new(0), base: Cell::new(0) };
+    let steps = Steps::new(progress);
     let mut warnings = Vec::new();
     let layer1 = open_layer1(places, request, &mut warnings)?;
     let bytes = source_bytes(request)?;
@@ -279,9 +281,9 @@ pub fn save(
         take_over(&archive, &key, layer1, wanted.iter(), &steps, &mut warnings)?;
     }
     let files = archive.files(&key)?;
-    let bytes = verify_copy(&archive, &key, &report, &files)?;
+    let bytes = verify_copy(&archive, &key, &report, &files, &steps)?;
     let trigger = request.trigger.map(one_line).filter(|t| !t.is_empty()).unwrap_or(TRIGGER_UNKNOWN.to_owned());
-    let receipt = receipt(&archive, &key, request, &files)?;
+    let receipt = receipt(&archive, &key, request, &files, &steps)?;
     if let Some(bytes) = bytes {
         journal.line(&format!("[session-save] ✅ JSONL backed up ({bytes} bytes) - trigger: {trigger}"));
     }
@@ -300,9 +302,11 @@ struct Layer1 {
     files: Vec<StoredFile>,
 }
 
-/// Reports the bytes of several steps as one ever growing number.
+/// Reports the bytes of several steps as one ever growing number, and remembers what was found
+/// covered: what was read back once in this save is not read again.
 struct Steps<'a> {
     report: &'a dyn Fn(u64),
+    covered: RefCell<HashSet<(SessionKey, FileName, u64, Hash)>>,
     /// Highest number reported.
     done: Cell<u64>,
     /// Where the present step began.
@@ -310,6 +314,24 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
+    fn new(report: &dyn Fn(u64)) -> Steps<'_> {
+        Steps { report, covered: RefCell::default(), done: Cell::new(0), base: Cell::new(0) }
+    }
+
+    /// [`Archive::covers`]. Only a yes is remembered: nothing stored ever goes away.
+    fn is_covered(&self, archive: &Archive, key: &SessionKey, want: &Expected) -> Result<bool, ArchiveError> {
+        let content = (key.clone(), want.name.file.clone(), want.bytes, want.blake3);
+        if self.covered.borrow().contains(&content) {
+            return Ok(true);
+        }
+        let covered = archive.covers(key, &want.name.file, want.bytes, &want.blake3)?;
+        if covered {
+            self.covered.borrow_mut().insert(content);
+        }
+        (self.report)(self.done.get());
+        Ok(covered)
+    }
+
     fn run<T>(&self, step: impl FnOnce(&dyn Fn(u64)) -> T) -> T {
         self.base.set(self.done.get());
         step(&|bytes| {
@@ -453,7 +475,7 @@ fn take_over<'a>(
     warnings: &mut Vec<String>,
 ) -> Result<(), SaveError> {
     for want in wanted {
-        if is_covered(archive, key, want)? {
+        if steps.is_covered(archive, key, want)? {
             continue;
         }
         let Some(content) = layer1.files.iter().find(|file| has(file, want)) else { continue };
@@ -474,10 +496,6 @@ fn take_over<'a>(
 fn has(file: &StoredFile, want: &Expected) -> bool {
     file.name == want.name && file.bytes >= want.bytes
         || file.name.file == want.name.file && file.bytes == want.bytes && file.blake3 == want.blake3
-}
-
-fn is_covered(archive: &Archive, key: &SessionKey, want: &Expected) -> Result<bool, ArchiveError> {
-    archive.covers(key, &want.name.file, want.bytes, &want.blake3)
 }
 
 fn copy(
@@ -524,6 +542,7 @@ fn verify_copy(
     key: &SessionKey,
     report: &SaveReport,
     files: &[StoredFile],
+    steps: &Steps<'_>,
 ) -> Result<Option<u64>, SaveError> {
     let newest = StoredName::newest(FileName::Transcript);
     let Some(stored) = files.iter().find(|file| file.name == newest) else {
@@ -536,7 +555,7 @@ fn verify_copy(
         let (source_bytes, stored_bytes) = (report.source_bytes, stored.bytes);
         return Err(SaveError::Sizes { id: key.id.clone(), source_bytes, stored_bytes });
     }
-    if !archive.covers(key, &FileName::Transcript, stored.bytes, &stored.blake3)? {
+    if !steps.is_covered(archive, key, &Expected::of(stored))? {
         return Err(SaveError::Hash { id: key.id.clone(), path: stored.path.clone(), bytes: stored.bytes });
     }
     Ok(Some(stored.bytes))
@@ -547,6 +566,7 @@ fn receipt(
     key: &SessionKey,
     request: &Request<'_>,
     files: &[StoredFile],
+    steps: &Steps<'_>,
 ) -> Result<Receipt, SaveError> {
     let stored: Vec<Expected> = files.iter().map(Expected::of).collect();
     let entries = request.expected.unwrap_or(&stored).iter().map(|entry| {
@@ -555,7 +575,7 @@ fn receipt(
             generation: entry.name.generation,
             bytes: entry.bytes,
             blake3: entry.blake3.to_hex().to_string(),
-            covered: is_covered(archive, key, entry)?,
+            covered: steps.is_covered(archive, key, entry)?,
         })
     });
     Ok(Receipt {
@@ -611,7 +631,7 @@ fn index(
     }
     let messages = match steps.run(|progress| index.update_session(archive, key, trigger, progress)) {
         Ok(updated) => {
-            if let Err(error) = write_metadata(archive, key, &updated.metadata) {
+            if let Err(error) = write_metadata(&index, archive, key) {
                 warnings.push(format!("stored but its metadata could not be written: {}", chain(&error)));
             }
             updated.messages_indexed
@@ -647,15 +667,18 @@ pub fn metadata_path(archive: &Archive, key: &SessionKey) -> PathBuf {
     archive.root().join(key.project.as_str()).join(format!("{}.json", key.id))
 }
 
-/// Writes the metadata, unless it stands there already.
-pub fn write_metadata(archive: &Archive, key: &SessionKey, metadata: &Metadata) -> Result<(), DurableError> {
+/// Writes what the index knows of a session as a whole to its metadata file, unless that stands
+/// there already. Of several writers the last one writes the newest: each asks the index again.
+pub fn write_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Result<(), IndexError> {
+    let _lock = Lock::wait(&archive.root().join(METADATA_LOCK))?;
+    let Some(row) = index.session(key)? else { return Ok(()) };
     let path = metadata_path(archive, key);
     // Strings, numbers and lists of them: this cannot fail.
-    let mut text = serde_json::to_string_pretty(metadata).expect("metadata serialises");
+    let mut text = serde_json::to_string_pretty(&row.metadata).expect("metadata serialises");
     text.push('\n');
     // Whatever keeps the old one from being read, it is replaced.
     if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(());
     }
-    durable::replace_file(&path, text.as_bytes())
+    Ok(durable::replace_file(&path, text.as_bytes())?)
 }

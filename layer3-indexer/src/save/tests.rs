@@ -2,6 +2,7 @@ use std::fs;
 use std::io::Write;
 
 use super::*;
+use crate::metadata::Metadata;
 use crate::testing::{ID, Scene, answer, prompt};
 
 fn conversation() -> Vec<String> {
@@ -122,13 +123,13 @@ fn a_mismatch_is_an_error_and_no_receipt() {
         generations_begun: 0,
         problems: Vec::new(),
     };
-    let short = verify_copy(&archive, &key, &report(1_000_000), &files).unwrap_err();
+    let short = verify_copy(&archive, &key, &report(1_000_000), &files, &Steps::new(&|_| {})).unwrap_err();
     let mut bytes = fs::read(scene.copy()).unwrap();
     bytes[10] ^= 1;
     fs::write(scene.copy(), bytes).unwrap();
-    let flipped = verify_copy(&archive, &key, &report(10), &files).unwrap_err();
+    let flipped = verify_copy(&archive, &key, &report(10), &files, &Steps::new(&|_| {})).unwrap_err();
     fs::write(scene.copy(), "").unwrap();
-    let emptied = verify_copy(&archive, &key, &report(10), &files).unwrap_err();
+    let emptied = verify_copy(&archive, &key, &report(10), &files, &Steps::new(&|_| {})).unwrap_err();
     let text = [short, flipped, emptied].map(|error| error.to_string().replace(ID, "ID")).join("\n");
     insta::assert_snapshot!(text, @r#"
         verify the copy of session ID: the transcript had 1000000 bytes when it was opened, the copy has 472; save it again
