@@ -22,7 +22,7 @@ use crate::import::{self, Summary};
 use crate::list::{self, Listing};
 use crate::rebuild;
 use crate::render::{self, COLUMNS_DEFAULT, COLUMNS_MIN, Style, Terminal, one_line};
-use crate::restore::{self, Restored};
+use crate::restore::{self, Options, Restored, Which};
 use crate::roots::{RootKind, Roots};
 use crate::save::{self, Answer, Journal, Request};
 use crate::search::{self, Search};
@@ -166,6 +166,24 @@ struct ShowArgs {
 struct RestoreArgs {
     /// The session: its id or a unique beginning of it
     session: String,
+    /// An older content of the transcript, 1 being the oldest
+    #[arg(long, value_name = "N", conflicts_with = "longest")]
+    generation: Option<u32>,
+    /// The longest content of the transcript, whichever generation it is
+    #[arg(long)]
+    longest: bool,
+    /// Write to this directory instead of Claude Code's
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["cwd", "force"])]
+    to: Option<PathBuf>,
+    /// The project lies here now
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Replace a different file that stands there; it is saved first
+    #[arg(long)]
+    force: bool,
+    /// Tell what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Runs the program on its own arguments, environment and streams.
@@ -465,11 +483,20 @@ fn show_session(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Res
 }
 
 fn restore_session(places: &Places, args: &RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let restored = restore::plan(places, &args.session)?.carry_out()?;
+    let content = match (args.generation, args.longest) {
+        (Some(n), _) => Which::Generation(n),
+        (None, true) => Which::Longest,
+        (None, false) => Which::Newest,
+    };
+    let to = args.to.clone().map(absolute).transpose()?;
+    let cwd = args.cwd.clone().map(absolute).transpose()?.map(|cwd| cwd.to_string_lossy().into_owned());
+    let plan = restore::plan(places, &args.session, &Options { content, to, force: args.force, cwd })?;
+    let restored = if args.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
     if screen.json {
         screen.json(&json!({ "restored": restored }))?;
     } else {
-        screen.text(&restored_text(&restored, &screen.terminal))?;
+        let text = restored_text(&restored, args.dry_run, &screen.terminal);
+        screen.text(&text)?;
     }
     for note in &restored.notes {
         complain(&format!("layer3-indexer: note: {}", one_line(note)));
@@ -486,16 +513,21 @@ fn restore_session(places: &Places, args: &RestoreArgs, screen: &mut Screen<'_>)
     }
 }
 
-fn restored_text(restored: &Restored, terminal: &Terminal) -> String {
+fn restored_text(restored: &Restored, dry_run: bool, terminal: &Terminal) -> String {
     let path = one_line(&restored.path);
-    let what = if restored.files_written == 0 {
-        format!("Nothing to do: {path} is there already, with the same content")
+    let (done, written) = if dry_run { ("Would restore", "to write") } else { ("Restored", "written") };
+    let mut text = if restored.files_written == 0 {
+        format!("Nothing to do: {path} is there already, with the same content\n")
     } else {
         let size = render::size(restored.bytes);
         let files = render::count(restored.files_written as u64, "file");
-        format!("Restored {path} ({size}, {files} written)")
+        format!("{done} {path} ({size}, {files} {written})\n")
     };
-    format!("{what}\n{}\n", terminal.paint(Style::Bold, &restored.command))
+    if let Some(command) = &restored.command {
+        text.push_str(&terminal.paint(Style::Bold, command));
+        text.push('\n');
+    }
+    text
 }
 
 fn verify_store(places: &Places, session: Option<&str>, repair: bool, screen: &mut Screen<'_>) -> Result<(), Error> {
@@ -644,13 +676,19 @@ mod tests {
         insta::assert_snapshot!(restore.term_width(100).render_help(), @r#"
         Put a conversation back where Claude Code finds it
 
-        Usage: restore <SESSION>
+        Usage: restore [OPTIONS] <SESSION>
 
         Arguments:
           <SESSION>  The session: its id or a unique beginning of it
 
         Options:
-          -h, --help  Print help
+              --generation <N>  An older content of the transcript, 1 being the oldest
+              --longest         The longest content of the transcript, whichever generation it is
+              --to <DIR>        Write to this directory instead of Claude Code's
+              --cwd <DIR>       The project lies here now
+              --force           Replace a different file that stands there; it is saved first
+              --dry-run         Tell what would be written, and write nothing
+          -h, --help            Print help
         "#);
         let search = Cli::command().find_subcommand("search").unwrap().clone();
         insta::assert_snapshot!(search.term_width(100).render_help(), @r#"

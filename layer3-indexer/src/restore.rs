@@ -22,9 +22,12 @@ use layer1_prebackup::places::Places;
 use layer1_prebackup::source;
 use serde::Serialize;
 
+use crate::error::chain;
 use crate::live;
 use crate::record::{self, TornLine};
 use crate::render::shell_quoted;
+use crate::roots::RootKind;
+use crate::save::{self, Answer, Journal};
 use crate::session::{self, SessionError};
 
 /// Longest slug, in characters; Claude Code cuts longer ones.
@@ -56,7 +59,7 @@ pub enum RestoreError {
     },
     /// Another content stands there.
     #[error(
-        "restore session {id}: a different file stands at {path} ({standing} bytes there, {stored} stored); move it away first, it is not touched",
+        "restore session {id}: a different file stands at {path} ({standing} bytes there, {stored} stored); it is not touched: move it away, or let --force save and replace it",
         path = path.display()
     )]
     Different {
@@ -87,6 +90,32 @@ pub enum RestoreError {
         /// Relative to the project's folder.
         path: String,
     },
+    /// What stands there could not be saved, so it is not replaced.
+    #[error("restore session {id}: what stands there could not be saved first: {why}")]
+    Unsaved {
+        /// The session.
+        id: SessionId,
+        /// Why.
+        why: String,
+    },
+    /// A file of this id stands under another project folder than the one that is wanted.
+    #[error("restore session {id}: {path} is there; Claude Code would find none of two, so move it away first", path = path.display())]
+    Elsewhere {
+        /// The session.
+        id: SessionId,
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is no such generation.
+    #[error("restore session {id}: there is no generation {generation} of it; {known} are stored")]
+    NoGeneration {
+        /// The session.
+        id: SessionId,
+        /// Which was asked for.
+        generation: u32,
+        /// Which there are.
+        known: String,
+    },
     /// Only side files are stored.
     #[error("restore session {id}: no transcript of it is stored")]
     NoTranscript {
@@ -109,19 +138,54 @@ pub enum RestoreError {
     },
 }
 
+/// What to restore, and where to.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which content of the transcript; side files are always the newest.
+    pub content: Which,
+    /// A directory to write to instead of Claude Code's.
+    pub to: Option<PathBuf>,
+    /// Replace what stands there and differs; it is saved first.
+    pub force: bool,
+    /// Where the project lies now.
+    pub cwd: Option<String>,
+}
+
+/// A content of a transcript.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Which {
+    /// What it was last.
+    #[default]
+    Newest,
+    /// An older generation, 1 being the oldest.
+    Generation(u32),
+    /// The longest of all.
+    Longest,
+}
+
 /// One stored content and where it goes.
 #[derive(Debug)]
 struct Step {
     stored: Content,
-    /// Below `projects/`.
+    /// Below the root.
     rel: PathBuf,
-    /// Whether it stands there already, byte for byte.
-    in_place: bool,
+    standing: Standing,
+}
+
+/// What stands at a step's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Nothing,
+    /// The content, byte for byte.
+    Same,
+    /// Another file, to be replaced.
+    Different,
 }
 
 /// A content whose bytes were found to match their record.
 #[derive(Debug)]
 struct Content {
+    name: FileName,
     path: PathBuf,
     file: File,
     bytes: u64,
@@ -132,7 +196,10 @@ struct Content {
 #[derive(Debug)]
 pub struct Plan {
     key: SessionKey,
-    projects: PathBuf,
+    /// Claude Code's `projects/`, or the directory that was named.
+    root: PathBuf,
+    /// Whether that is Claude Code's, where a session can be resumed from.
+    is_claude: bool,
     /// Transcript last.
     steps: Vec<Step>,
     cwd: Option<String>,
@@ -157,8 +224,8 @@ pub struct Restored {
     pub files_in_place: usize,
     /// Where it was started, if the transcript says so.
     pub cwd: Option<String>,
-    /// The line to type in a shell.
-    pub command: String,
+    /// The line to type in a shell; none for a directory that Claude Code does not read.
+    pub command: Option<String>,
     /// What the user should know, in plain words.
     pub notes: Vec<String>,
     /// Side files that could not be restored.
@@ -167,67 +234,129 @@ pub struct Restored {
 
 /// Finds the session, its unharmed contents and its place; refuses where restoring would touch
 /// anything that is not ours to touch. Writes nothing.
-pub fn plan(places: &Places, typed: &str) -> Result<Plan, RestoreError> {
+pub fn plan(places: &Places, typed: &str, options: &Options) -> Result<Plan, RestoreError> {
     let stores = Stores::open(places)?;
     let (store, key) = session::find(&stores.all(), typed)?;
     let key_in = |other: &Option<Archive>| other.as_ref().map_or(Ok(None), |other| same_session(other, &key, store));
     let (key3, key1) = (key_in(&stores.layer3)?, key_in(&stores.layer1)?);
-    refuse_live(places, &key.id)?;
-
+    if options.to.is_none() {
+        refuse_live(places, &key.id)?;
+    }
     let mut notes = Vec::new();
     let mut problems = Vec::new();
     let layer3 = Held::of(stores.layer3.as_ref(), key3)?;
     let layer1 = Held::of(stores.layer1.as_ref(), key1)?;
-    let contents = contents(&key.id, &layer3, &layer1, &mut notes, &mut problems)?;
+    let contents = contents(&key.id, options.content, &layer3, &layer1, &mut notes, &mut problems)?;
     let Some((_, transcript)) = contents.iter().find(|(file, _)| *file == FileName::Transcript) else {
         return Err(RestoreError::NoTranscript { id: key.id });
     };
-
-    let projects = places.projects();
     let source = match recorded_source(&layer3)? {
         Some(source) => Some(source),
         None => recorded_source(&layer1)?,
     };
     let recorded_slug = source.as_deref().and_then(slug_of_source);
-    let cwd = cwd_of(transcript, recorded_slug.as_deref())?;
-    let slug = match standing_slug(&projects, &key.id)? {
-        Some(slug) => slug,
-        None => recorded_slug.unwrap_or_else(|| slug_of_cwd(cwd.as_deref().unwrap_or("/"))),
+    let cwd = match &options.cwd {
+        Some(cwd) => Some(cwd.clone()),
+        None => cwd_of(transcript, recorded_slug.as_deref())?,
+    };
+    let (root, folder) = match &options.to {
+        Some(to) => (to.clone(), PathBuf::new()),
+        None => (places.projects(), slug(places, &key.id, options, recorded_slug, cwd.as_deref())?.into()),
     };
     let mut steps = contents
         .into_iter()
-        .map(|(file, stored)| step(&projects, &slug, &key.id, &file, stored))
+        .map(|(file, stored)| step(&root, &folder, &key.id, &file, stored, options.force))
         .collect::<Result<Vec<Step>, RestoreError>>()?;
     steps.reverse();
-    Ok(Plan { key, projects, steps, cwd, notes, problems })
+    Ok(Plan { key, root, is_claude: options.to.is_none(), steps, cwd, notes, problems })
 }
 
 impl Plan {
     /// Writes what is not in place yet. When it fails, what was written stays: it is right, and
-    /// the transcript comes last.
-    pub fn carry_out(mut self) -> Result<Restored, RestoreError> {
-        let root = Dir::create(&self.projects)?;
+    /// the transcript comes last. What is replaced was saved to layer 3's store before.
+    pub fn carry_out(mut self, places: &Places) -> Result<Restored, RestoreError> {
+        if self.steps.iter().any(|step| step.standing == Standing::Different) {
+            self.save_what_stands(places)?;
+        }
+        let root = Dir::create(&self.root)?;
         let mut written = 0;
-        for step in self.steps.iter_mut().filter(|step| !step.in_place) {
-            // Makes the folders without following a symlink below `projects/`.
-            root.create_beneath(step.rel.parent().unwrap_or(Path::new("")))?;
-            let to = self.projects.join(&step.rel);
-            durable::copy_file_new(&mut step.stored.file, &to, step.stored.bytes, &step.stored.blake3)?;
+        for step in &mut self.steps {
+            // Makes the folders without following a symlink below the root.
+            let to = self.root.join(&step.rel);
+            let (file, bytes, blake3) = (&mut step.stored.file, step.stored.bytes, &step.stored.blake3);
+            match step.standing {
+                Standing::Same => continue,
+                Standing::Nothing => {
+                    root.create_beneath(step.rel.parent().unwrap_or(Path::new("")))?;
+                    durable::copy_file_new(file, &to, bytes, blake3)?;
+                }
+                Standing::Different => durable::copy_file_replace(file, &to, bytes, blake3)?,
+            }
             written += 1;
         }
         Ok(self.outcome(written))
     }
 
+    /// What carrying it out would do.
+    pub fn dry_run(self) -> Restored {
+        let files = self.steps.iter().filter(|step| step.standing != Standing::Same).count();
+        self.outcome(files)
+    }
+
+    /// Nothing is replaced that layer 3 does not hold: transcript and side files, read back.
+    fn save_what_stands(&self, places: &Places) -> Result<(), RestoreError> {
+        let transcript = self.root.join(&self.transcript().rel);
+        let transcript = match transcript.parent().map(fs::canonicalize) {
+            Some(Ok(folder)) => folder.join(format!("{}.jsonl", self.key.id)),
+            _ => transcript,
+        };
+        let request = save::Request {
+            id: &self.key.id,
+            transcript: &transcript,
+            root: RootKind::Claude,
+            cwd: None,
+            trigger: Some("before-restore"),
+            project: Some(&self.key.project),
+            expected: None,
+        };
+        let unsaved = |why: String| RestoreError::Unsaved { id: self.key.id.clone(), why };
+        // In its own folder, whatever other sources of this id there are.
+        let answer = save::save(places, &Journal::new(places, false), &request, &|_| {});
+        match answer.map_err(|error| unsaved(chain(&error)))? {
+            Answer::Receipt(_) => {}
+            Answer::Skipped(skipped) => return Err(unsaved(skipped.reason)),
+        }
+        let archive = Archive::open(&places.layer3_store)?.ok_or_else(|| unsaved("there is no store".to_owned()))?;
+        for step in self.steps.iter().filter(|step| step.standing == Standing::Different) {
+            let path = self.root.join(&step.rel);
+            let file = source::open_regular(&path)?.ok_or_else(|| unsaved(format!("{} is gone", path.display())))?;
+            let bytes = durable::stat_of(&file, &path)?.st_size as u64;
+            let hash = durable::hash_of_prefix(&file, bytes, &path)?;
+            let mut covered = false;
+            for key in archive.find(&self.key.id)? {
+                covered = covered || archive.covers(&key, &step.stored.name, bytes, &hash)?;
+            }
+            if !covered {
+                return Err(unsaved(format!("{} is not in the store", path.display())));
+            }
+        }
+        Ok(())
+    }
+
+    fn transcript(&self) -> &Step {
+        self.steps.last().expect("a plan ends with the transcript")
+    }
+
     fn outcome(self, files_written: usize) -> Restored {
-        let transcript = self.steps.last().expect("a plan ends with the transcript");
+        let transcript = self.transcript();
         Restored {
             session_id: self.key.id.to_string(),
             project: self.key.project.to_string(),
-            path: self.projects.join(&transcript.rel).display().to_string(),
+            path: self.root.join(&transcript.rel).display().to_string(),
             bytes: transcript.stored.bytes,
             files_written,
             files_in_place: self.steps.len() - files_written,
-            command: resume_command(self.cwd.as_deref(), &self.key.id),
+            command: self.is_claude.then(|| resume_command(self.cwd.as_deref(), &self.key.id)),
             cwd: self.cwd,
             notes: self.notes,
             problems: self.problems,
@@ -290,7 +419,8 @@ impl<'a> Held<'a> {
         let path = archive.path_of(key, &stored.name);
         let file = archive.open_file(key, &stored.name).ok()?;
         let hash = durable::hash_of_prefix(&file, bytes, &path).ok()?;
-        (hash == blake3).then_some(Content { path, file, bytes, blake3 })
+        let name = stored.name.file.clone();
+        (hash == blake3).then_some(Content { name, path, file, bytes, blake3 })
     }
 
     fn all_of(&self, stored: &StoredFile) -> Option<Content> {
@@ -319,9 +449,10 @@ fn refuse_live(places: &Places, id: &SessionId) -> Result<(), RestoreError> {
     }
 }
 
-/// The newest content of each file, from the store that has it whole and longest. Transcript first.
+/// The content of each file, from the store that has it whole and longest. Transcript first.
 fn contents(
     id: &SessionId,
+    which: Which,
     layer3: &Held<'_>,
     layer1: &Held<'_>,
     notes: &mut Vec<String>,
@@ -334,7 +465,12 @@ fn contents(
     for name in names {
         let of3 = layer3.newest().find(|file| file.name.file == *name);
         let of1 = layer1.newest().find(|file| file.name.file == *name);
-        if let Some(content) = choose(layer3, of3, layer1, of1, notes) {
+        let content = match (name, which) {
+            (FileName::Transcript, Which::Generation(n)) if n > 0 => generation(id, n, layer3, layer1, notes)?,
+            (FileName::Transcript, Which::Longest) => longest(layer3, layer1),
+            _ => choose(layer3, of3, layer1, of1, notes),
+        };
+        if let Some(content) = content {
             contents.push((name.clone(), content));
             continue;
         }
@@ -345,6 +481,32 @@ fn contents(
         problems.push(format!("{path} is damaged or missing, and no other store has those bytes; it was left out"));
     }
     Ok(contents)
+}
+
+/// An older generation, as layer 3 numbers them; as layer 1 does where layer 3 has nothing.
+fn generation(
+    id: &SessionId,
+    n: u32,
+    layer3: &Held<'_>,
+    layer1: &Held<'_>,
+    notes: &mut Vec<String>,
+) -> Result<Option<Content>, RestoreError> {
+    let held = if layer3.files.is_empty() { layer1 } else { layer3 };
+    let transcripts = || held.files.iter().filter(|file| file.name.file == FileName::Transcript);
+    let Some(stored) = transcripts().find(|file| file.name.generation == n) else {
+        let known: Vec<String> = transcripts().map(|file| file.name.generation.to_string()).collect();
+        return Err(RestoreError::NoGeneration { id: id.clone(), generation: n, known: known.join(", ") });
+    };
+    Ok(held.all_of(stored).or_else(|| from_layer1(stored, layer1, notes)))
+}
+
+/// The longest unharmed content of the transcript, of any generation in either store.
+fn longest(layer3: &Held<'_>, layer1: &Held<'_>) -> Option<Content> {
+    let all = [layer3, layer1].into_iter().flat_map(|held| held.files.iter().map(move |file| (held, file)));
+    let mut all: Vec<_> = all.filter(|(_, file)| file.name.file == FileName::Transcript).collect();
+    // Stable: of equally long ones the newest of layer 3 comes first.
+    all.sort_by_key(|(_, file)| std::cmp::Reverse(file.bytes));
+    all.into_iter().find_map(|(held, file)| held.all_of(file))
 }
 
 fn choose(
@@ -370,6 +532,11 @@ fn choose(
     if let Some(content) = layer3.all_of(stored) {
         return Some(content);
     }
+    from_layer1(stored, layer1, notes)
+}
+
+/// The bytes that layer 3 recorded, from whatever content of layer 1 begins with them.
+fn from_layer1(stored: &StoredFile, layer1: &Held<'_>, notes: &mut Vec<String>) -> Option<Content> {
     let same_file = layer1.files.iter().filter(|file| file.name.file == stored.name.file && file.bytes >= stored.bytes);
     let content = same_file.filter_map(|file| layer1.unharmed(file, stored.bytes, stored.blake3)).next()?;
     notes.push(format!("{}: layer 3's copy is damaged, layer 1's is used: {}", stored.path, content.path.display()));
@@ -387,10 +554,26 @@ fn slug_of_source(source: &Path) -> Option<String> {
     is_projects.then(|| folder.file_name()?.to_str().map(str::to_owned))?
 }
 
-/// The slug under which a file of this id stands already. It is never put under a second one.
-fn standing_slug(projects: &Path, id: &SessionId) -> Result<Option<String>, RestoreError> {
-    let standing = source::transcripts(projects)?.into_iter().find(|found| found.id == *id);
-    Ok(standing.and_then(|found| Some(found.path.parent()?.file_name()?.to_str()?.to_owned())))
+/// The folder below `projects/`: where a file of this id stands already, else where the project
+/// lies now, else the one that was recorded, else the working directory's. The id is never put
+/// under a second one.
+fn slug(
+    places: &Places,
+    id: &SessionId,
+    options: &Options,
+    recorded: Option<String>,
+    cwd: Option<&str>,
+) -> Result<String, RestoreError> {
+    let wanted = options.cwd.as_deref().map(slug_of_cwd);
+    let Some(standing) = source::transcripts(&places.projects())?.into_iter().find(|found| found.id == *id) else {
+        return Ok(wanted.or(recorded).unwrap_or_else(|| slug_of_cwd(cwd.unwrap_or("/"))));
+    };
+    let slug = standing.path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    match (slug, wanted) {
+        (Some(slug), None) => Ok(slug.to_owned()),
+        (Some(slug), Some(wanted)) if slug == wanted => Ok(wanted),
+        _ => Err(RestoreError::Elsewhere { id: id.clone(), path: standing.path }),
+    }
 }
 
 /// Where the session was started: the first working directory that its slug was made from, else
@@ -414,26 +597,31 @@ fn cwd_of(transcript: &Content, slug: Option<&str>) -> Result<Option<String>, Re
     Ok(fitting.or(first))
 }
 
-fn step(projects: &Path, slug: &str, id: &SessionId, file: &FileName, stored: Content) -> Result<Step, RestoreError> {
+fn step(
+    root: &Path,
+    folder: &Path,
+    id: &SessionId,
+    file: &FileName,
+    stored: Content,
+    force: bool,
+) -> Result<Step, RestoreError> {
     let rel = match file {
-        FileName::Transcript => Path::new(slug).join(format!("{id}.jsonl")),
-        FileName::Side(side) => Path::new(slug).join(id.as_str()).join(side),
+        FileName::Transcript => folder.join(format!("{id}.jsonl")),
+        FileName::Side(side) => folder.join(id.as_str()).join(side),
     };
-    let path = projects.join(&rel);
-    let in_place = match fs::symlink_metadata(&path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => false,
+    let path = root.join(&rel);
+    let standing = match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Standing::Nothing,
         Err(source) => return Err(RestoreError::Examine { path, source }),
         Ok(meta) if !meta.is_file() => return Err(RestoreError::NotRegular { id: id.clone(), path }),
+        Ok(meta) if meta.len() == stored.bytes && is_same(&path, &stored)? => Standing::Same,
+        Ok(_) if force => Standing::Different,
         Ok(meta) => {
-            let same = meta.len() == stored.bytes && is_same(&path, &stored)?;
-            if !same {
-                let (standing, stored) = (meta.len(), stored.bytes);
-                return Err(RestoreError::Different { id: id.clone(), path, standing, stored });
-            }
-            true
+            let (standing, stored) = (meta.len(), stored.bytes);
+            return Err(RestoreError::Different { id: id.clone(), path, standing, stored });
         }
     };
-    Ok(Step { stored, rel, in_place })
+    Ok(Step { stored, rel, standing })
 }
 
 fn is_same(path: &Path, stored: &Content) -> Result<bool, RestoreError> {

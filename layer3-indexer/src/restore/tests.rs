@@ -11,13 +11,17 @@ fn saved() -> Scene {
 
 /// The restore as text: what it did, or why not.
 fn restore(scene: &Scene) -> String {
-    let text = match plan(&scene.places, ID).and_then(Plan::carry_out) {
+    restore_with(scene, &Options::default())
+}
+
+fn restore_with(scene: &Scene, options: &Options) -> String {
+    let text = match plan(&scene.places, ID, options).and_then(|plan| plan.carry_out(&scene.places)) {
         Ok(r) => format!(
             "{}: {} written, {} in place\n{}\n{}",
             r.path,
             r.files_written,
             r.files_in_place,
-            r.command,
+            r.command.unwrap_or_default(),
             r.notes.iter().chain(&r.problems).cloned().collect::<Vec<_>>().join("\n")
         ),
         Err(error) => error.to_string(),
@@ -50,13 +54,13 @@ fn what_was_deleted_comes_back_with_the_time_of_now_and_only_for_the_user() {
 fn a_file_that_differs_is_not_touched() {
     let scene = saved();
     scene.transcribe(&[prompt(1, "something else")]);
-    insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-home-dev-proj/ID.jsonl (217 bytes there, 448 stored); move it away first, it is not touched");
+    insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-home-dev-proj/ID.jsonl (217 bytes there, 448 stored); it is not touched: move it away, or let --force save and replace it");
     scene.remove_sources();
     fs::create_dir_all(scene.transcript()).unwrap();
     insta::assert_snapshot!(restore(&scene), @"restore session ID: ~/.claude/projects/-home-dev-proj/ID.jsonl is there and is not a regular file");
     scene.remove_sources();
     scene.write(&scene.transcript().with_extension("").join("subagents/agent-1.jsonl"), "other");
-    insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-home-dev-proj/ID/subagents/agent-1.jsonl (5 bytes there, 241 stored); move it away first, it is not touched");
+    insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-home-dev-proj/ID/subagents/agent-1.jsonl (5 bytes there, 241 stored); it is not touched: move it away, or let --force save and replace it");
     assert!(!scene.transcript().exists());
 }
 
@@ -72,7 +76,7 @@ fn no_second_file_of_an_id_under_another_slug() {
         cd /home/dev/proj && claude --resume ID
         "#);
     scene.write(&moved, &(content + "more\n"));
-    insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-moved/ID.jsonl (453 bytes there, 448 stored); move it away first, it is not touched");
+    insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-moved/ID.jsonl (453 bytes there, 448 stored); it is not touched: move it away, or let --force save and replace it");
     assert!(!scene.transcript().exists());
 }
 
@@ -138,4 +142,62 @@ fn without_a_recorded_source_the_slug_comes_from_the_working_directory() {
     assert_eq!(slug_of_source(Path::new("/h/.claude-backup-sessions/p/a.jsonl")), None);
     assert_eq!(slug_of_cwd("/home/dev/my_proj.rs ñ"), "-home-dev-my-proj-rs--");
     assert_eq!(slug_of_cwd(&"x".repeat(300)).len(), SLUG_CHARS_MAX);
+}
+
+/// A session with a stub as its newest content and the whole conversation as an older one.
+fn rewritten() -> Scene {
+    let scene = saved();
+    scene.transcribe(&[prompt(9, "stub")]);
+    scene.receipt(None);
+    scene
+}
+
+#[test]
+fn an_older_or_the_longest_content_is_restored_on_demand() {
+    for content in [Which::Generation(1), Which::Longest] {
+        let scene = rewritten();
+        scene.remove_sources();
+        restore_with(&scene, &Options { content, ..Options::default() });
+        assert_eq!(fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2, "{content:?}");
+    }
+    let scene = rewritten();
+    let absent = Options { content: Which::Generation(7), ..Options::default() };
+    insta::assert_snapshot!(restore_with(&scene, &absent), @"restore session ID: there is no generation 7 of it; 0, 1 are stored");
+}
+
+#[test]
+fn force_saves_what_stands_there_before_it_is_replaced() {
+    let scene = rewritten();
+    let standing = prompt(10, "written since, and nowhere else");
+    scene.transcribe(std::slice::from_ref(&standing));
+    let options = Options { content: Which::Generation(1), force: true, ..Options::default() };
+    insta::assert_snapshot!(restore_with(&scene, &options), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 1 written, 1 in place
+        cd /home/dev/proj && claude --resume ID
+        "#);
+    assert_eq!(fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2);
+    assert_eq!(fs::read_to_string(scene.copy()).unwrap(), standing);
+}
+
+#[test]
+fn a_dry_run_and_another_directory_leave_claude_codes_alone() {
+    let scene = saved();
+    scene.remove_sources();
+    let dry = plan(&scene.places, ID, &Options::default()).unwrap().dry_run();
+    assert_eq!((dry.files_written, scene.places.projects().exists()), (2, false));
+    let to = scene.places.home.join("out");
+    insta::assert_snapshot!(restore_with(&scene, &Options { to: Some(to), ..Options::default() }), @"~/out/ID.jsonl: 2 written, 0 in place");
+    assert!(!scene.places.projects().exists());
+}
+
+#[test]
+fn a_moved_project_gets_the_session_under_its_new_folder() {
+    let scene = saved();
+    let options = Options { cwd: Some("/work/new place".to_owned()), ..Options::default() };
+    insta::assert_snapshot!(restore_with(&scene, &options), @"restore session ID: ~/.claude/projects/-home-dev-proj/ID.jsonl is there; Claude Code would find none of two, so move it away first");
+    scene.remove_sources();
+    insta::assert_snapshot!(restore_with(&scene, &options), @r#"
+        ~/.claude/projects/-work-new-place/ID.jsonl: 2 written, 0 in place
+        cd '/work/new place' && claude --resume ID
+        "#);
 }
