@@ -1,6 +1,6 @@
 //! Comparing what a store holds with the source, byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,14 +42,15 @@ pub fn difference(store: &Path, project: &str, transcript: &Path) -> Option<Stri
         Ok(_) => {}
     }
     let (source_sides, stored_sides) = (side_files(transcript), side_files(&copy));
-    (source_sides != stored_sides).then(|| {
-        format!(
-            "side files of {} differ: source {:?}, stored {:?}",
-            copy.display(),
-            source_sides.keys(),
-            stored_sides.keys()
-        )
-    })
+    let names = source_sides.keys().chain(stored_sides.keys());
+    let different: BTreeSet<_> = names.filter(|name| source_sides.get(*name) != stored_sides.get(*name)).collect();
+    let first = different.first()?;
+    let (source, stored) = (source_sides.len(), stored_sides.len());
+    Some(format!(
+        "{} of the side files of {} differ, {first:?} first; the source has {source}, the store {stored}",
+        different.len(),
+        copy.display()
+    ))
 }
 
 /// The regular side files of a transcript with their hashes, lock files left out.

@@ -20,7 +20,7 @@ const CALLS: [&str; 10] =
 /// How they fail.
 const FAULTS: [&str; 4] = ["error=EIO", "error=ENOSPC", "signal=KILL", "signal=TERM"];
 /// What a scenario may take; what was left out by then is printed.
-const BUDGET: Duration = Duration::from_secs(60);
+const BUDGET: Duration = Duration::from_secs(40);
 /// The calls that are failed in layers 2 and 3: those that change something.
 const CHANGING_CALLS: [&str; 7] = ["write", "pwrite64", "fsync", "fdatasync", "renameat", "renameat2", "ftruncate"];
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use tests::binaries::{LAYER1, LAYER2};
 use tests::scratch::{PROJECT, Scratch};
-use tests::stores::{assert_equals_source, assert_saved_twice};
+use tests::stores::{assert_equals_source, assert_saved_twice, difference};
 use tests::transcripts::{self, INTERACTIVE};
 use tests::tree;
 
@@ -131,17 +131,23 @@ fn a_line_of_thirteen_million_characters_is_saved_and_found() {
 }
 
 #[test]
-fn many_side_files_are_one_delivery() {
+fn many_side_files_are_saved_within_the_hooks_limits() {
     let scratch = Scratch::new();
     let id = transcripts::made_id(1);
     let transcript = transcripts::make_conversation(&scratch, &id, 1);
     for n in 0..400 {
         transcripts::append(
             &transcript.with_extension("").join(format!("tool-results/toolu_{n:05}.txt")),
-            format!("{n}"),
+            n.to_string(),
         );
     }
-    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    let whole = || difference(&scratch.layer1_store(), PROJECT, &transcript).is_none();
+    // On a slow disk one event is not enough: layer 1 stops after 5 s and goes on at the next.
+    let events = (1..=20).find(|_| {
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+        whole()
+    });
+    println!("{events:?} events");
     assert_saved_twice(&scratch, &transcript);
 }
 
