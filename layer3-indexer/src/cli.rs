@@ -294,7 +294,7 @@ fn terminal() -> Terminal {
 
 /// A line for people. If nobody reads stderr, nothing is lost that the exit code does not say.
 fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", render::lines(line));
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, Error> {

@@ -237,9 +237,10 @@ impl Journal {
         Journal { log: Log::of_store(&places.layer3_store, LOG_NAME), echo }
     }
 
-    /// Writes one line.
+    /// Writes one line, control characters made harmless.
     pub fn line(&self, text: &str) {
-        self.log.line(text);
+        let text = one_line(text);
+        self.log.line(&text);
         if self.echo {
             // The line is in the log; a stderr that nobody reads must not end a save.
             let _ = writeln!(std::io::stderr(), "{text}");

@@ -193,11 +193,11 @@ fn a_dry_run_and_another_directory_leave_claude_codes_alone() {
 #[test]
 fn a_moved_project_gets_the_session_under_its_new_folder() {
     let scene = saved();
-    let options = Options { cwd: Some("/work/new place".to_owned()), ..Options::default() };
+    let options = Options { cwd: Some("/srv/new place".to_owned()), ..Options::default() };
     insta::assert_snapshot!(restore_with(&scene, &options), @"restore session ID: ~/.claude/projects/-home-dev-proj/ID.jsonl is there; Claude Code would find none of two, so move it away first");
     scene.remove_sources();
     insta::assert_snapshot!(restore_with(&scene, &options), @r#"
-        ~/.claude/projects/-work-new-place/ID.jsonl: 2 written, 0 in place
-        cd '/work/new place' && claude --resume ID
+        ~/.claude/projects/-srv-new-place/ID.jsonl: 2 written, 0 in place
+        cd '/srv/new place' && claude --resume ID
         "#);
 }

@@ -151,7 +151,7 @@ impl Tool {
                 result
             }
             Err(error) => {
-                server.journal.line(&format!("[{}] ❌ {}", self.name, crate::render::one_line(&chain(&error))));
+                server.journal.line(&format!("[{}] ❌ {}", self.name.replace('_', "-"), chain(&error)));
                 failure(&error)
             }
         }
