@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::fold::{Folded, folded, is_word_char, spaced};
+use crate::fold::{Folded, folded, is_own_word, is_word_char, spaced};
 
 /// Longest query that is looked at, in characters; the rest is dropped.
 pub const QUERY_CHARS_MAX: usize = 2000;
@@ -81,6 +81,12 @@ impl Query {
     /// Whether a text holds what is searched for, anywhere in its words.
     pub(crate) fn is_in(&self, text: &Folded) -> bool {
         is_in(&self.expression, &text.text)
+    }
+
+    /// Whether the index of words finds every text that holds this: each of its characters is a
+    /// word by itself, so there are no parts of words to look for.
+    pub(crate) fn is_words_alone(&self) -> bool {
+        self.terms().iter().all(|term| term.text.chars().all(is_own_word))
     }
 
     /// What is to be marked in a hit.
@@ -408,6 +414,14 @@ mod tests {
         check("日本", Some(r#"" 日  本 ""#), None);
         check("日本語", Some(r#"" 日  本  語 ""#), Some(r#""日本語""#));
         check("one\0two", Some(r#"("one" AND "two")"#), Some(r#"("one" AND "two")"#));
+    }
+
+    #[test]
+    fn only_characters_that_are_words_leave_no_parts_to_look_for() {
+        for (text, expected) in [("日本", true), ("日本 中国", true), ("日本a", false), ("->", false), ("abc", false)]
+        {
+            assert_eq!(Query::parse(text).unwrap().is_words_alone(), expected, "{text}");
+        }
     }
 
     #[test]

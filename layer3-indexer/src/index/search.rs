@@ -25,7 +25,7 @@ const CANDIDATES_MAX: usize = 2000;
 const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Messages that are ranked, those indexed last. More hold only a word that says little by itself,
 /// and ranking costs microseconds each.
-const RANKED_MAX: i64 = 5000;
+const RANKED_MAX: i64 = 3000;
 /// How much better a message of this moment is than an old one of the same words …
 const RECENT_WEIGHT: f64 = 0.25;
 /// … and the age at which half of that is left.
@@ -59,7 +59,7 @@ pub(super) fn search(
     for found in by_words {
         search.show(&found, By::Words);
     }
-    if search.results.hits.len() < asked.limit {
+    if search.results.hits.len() < asked.limit && !search.query.is_words_alone() {
         search.by_parts(&known)?;
     }
     if search.texts.unreadable > 0 {
