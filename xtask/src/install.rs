@@ -434,6 +434,15 @@ mod tests {
     const FOREIGN: &str = r#"{"mcpServers": {"session-manager": {"command": "node", "args": ["index.js"]}}}"#;
 
     #[test]
+    fn uninstalling_from_an_empty_home_leaves_no_file_and_no_folder_of_ours() {
+        let scene = Scene::new();
+        scene.install(&Args { no_import: true, ..Args::default() });
+        scene.uninstall(false);
+        assert_eq!(scene.names(), "644 .claude.json\n");
+        assert_eq!(fs::read_dir(scene.home().join(".claude")).unwrap().count(), 0);
+    }
+
+    #[test]
     fn the_first_version_is_refused_and_replaced_only_when_told() {
         let scene = Scene::new();
         scene.write("home/.claude/settings.json", FIRST_VERSION);
@@ -508,9 +517,7 @@ mod tests {
         assert_eq!(fs::read_to_string(skill("continue-dev")).unwrap(), improved);
         assert!(fs::read_to_string(skill("session-health")).unwrap().starts_with("a newer text\n"));
         let told = scene.install(&Args { replace_old: true, ..args });
-        insta::assert_snapshot!(told.lines().filter(|line| line.contains("skill")).collect::<Vec<_>>().join("\n"), @"
-        replaced the skill /continue-dev, kept yours as /home/.claude/skills/continue-dev/SKILL.md.threefold-backup-TIME
-        ");
+        insta::assert_snapshot!(told.lines().filter(|line| line.contains("skill")).collect::<Vec<_>>().join("\n"), @"replaced the skill /continue-dev, kept yours as /home/.claude/skills/continue-dev/SKILL.md.threefold-backup-TIME");
     }
 
     #[test]
@@ -550,18 +557,15 @@ mod tests {
         scene.flags.backup_dir = Some(scene.at("disk"));
         durable::remove_file(&scene.at("path/claude")).unwrap();
         let told = scene.install(&Args { no_import: true, ..Args::default() });
-        insta::assert_snapshot!(told.lines().filter(|line| line.contains("claude mcp")).collect::<Vec<_>>().join("\n"), @r"
-          CLAUDE_CONFIG_DIR='/it'\''s claude' claude mcp add --scope user session-manager -- '/it'\''s claude/hooks/layer3-indexer' serve --claude-dir '/it'\''s claude' --backup-dir /disk
-        ");
+        let line = told.lines().find(|line| line.contains("claude mcp")).unwrap();
+        insta::assert_snapshot!(line.trim(), @r"CLAUDE_CONFIG_DIR='/it'\''s claude' claude mcp add --scope user session-manager -- '/it'\''s claude/hooks/layer3-indexer' serve --claude-dir '/it'\''s claude' --backup-dir /disk");
         let settings = fs::read_to_string(folder.join("settings.json")).unwrap();
         let commands = settings::commands(&settings).unwrap();
         let stop = commands.iter().find(|(event, _)| event == "Stop").unwrap().1.clone();
         assert!(
             std::process::Command::new("sh").args(["-c", &stop]).env("HOME", scene.home()).status().unwrap().success()
         );
-        insta::assert_snapshot!(scene.calls().lines().last().unwrap(), @"
-        layer1-prebackup --claude-dir /it's claude --backup-dir /disk --quiet
-        ");
+        insta::assert_snapshot!(scene.calls().lines().last().unwrap(), @"layer1-prebackup --claude-dir /it's claude --backup-dir /disk --quiet");
         assert!(
             fs::read_to_string(folder.join("skills/continue-dev/SKILL.md"))
                 .unwrap()
@@ -574,8 +578,6 @@ mod tests {
         let scene = Scene::new();
         scene.write_program("stage/bin/layer3-indexer", "#!/bin/sh\nexit 1\n");
         let told = scene.install(&Args::default());
-        insta::assert_snapshot!(told.lines().last().unwrap(), @"
-        failed to save all sessions: layer3-indexer import (exit status: 1); the hooks are installed, the next session's start tries again
-        ");
+        insta::assert_snapshot!(told.lines().last().unwrap(), @"failed to save all sessions: layer3-indexer import (exit status: 1); the hooks are installed, the next session's start tries again");
     }
 }

@@ -55,6 +55,11 @@ impl Site {
         self.places.claude_dir.join("hooks")
     }
 
+    /// The folder of the user's skills.
+    pub fn skills_dir(&self) -> PathBuf {
+        self.places.claude_dir.join("skills")
+    }
+
     /// An installed program.
     pub fn program(&self, name: &str) -> PathBuf {
         self.hooks_dir().join(name)

@@ -101,7 +101,7 @@ fn skill(site: &Site, source: &Path, name: &'static str) -> Result<Skill> {
 }
 
 fn path_of(site: &Site, name: &str) -> PathBuf {
-    site.places.claude_dir.join("skills").join(name).join("SKILL.md")
+    site.skills_dir().join(name).join("SKILL.md")
 }
 
 fn program_line(site: &Site) -> Result<String> {

@@ -177,7 +177,8 @@ fn occurrences(path: &str, text: &str, words: &[&str]) -> Vec<String> {
 
 /// Tests may damage what they like; this file names what it looks for.
 fn is_test(path: &str) -> bool {
-    path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs") || path == "xtask/src/tidy.rs"
+    let within = path.starts_with("tests/") || path.contains("/tests/");
+    within || path.ends_with("/tests.rs") || path.ends_with("/testing.rs") || path == "xtask/src/tidy.rs"
 }
 
 /// A source up to its unit tests, which stand at its end.

@@ -63,6 +63,9 @@ pub fn uninstall(site: &Site, dry_run: bool, out: &mut dyn Write) -> Result<()> 
         remove_with_folder(path)?;
         writeln!(out, "removed the skill /{name}")?;
     }
+    if !skills.is_empty() {
+        remove_if_empty(&site.skills_dir())?;
+    }
     for path in &programs {
         remove_with_folder(path)?;
         writeln!(out, "removed {}", path.display())?;
@@ -84,7 +87,11 @@ fn is_there(path: &Path) -> bool {
 /// Removes a file, and its folder if nothing else is in it.
 fn remove_with_folder(path: &Path) -> Result<()> {
     durable::remove_file(path)?;
-    let Some(folder) = path.parent() else { return Ok(()) };
+    path.parent().map_or(Ok(()), remove_if_empty)
+}
+
+/// Removes a folder if it is there and empty. One that is a symlink is the user's arrangement and stays.
+fn remove_if_empty(folder: &Path) -> Result<()> {
     let is_empty = match fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == ErrorKind::NotFound => false,
