@@ -518,6 +518,11 @@ fn read_back(dir: &Dir, name: &OsStr, bytes: u64, expected: &blake3::Hash) -> Re
 
 /// Plain BLAKE3 of the first `bytes` bytes of a file; an error if it is shorter.
 pub fn hash_of_prefix(file: &File, bytes: u64, path: &Path) -> Result<blake3::Hash> {
+    hash_of_prefix_with(file, bytes, path, &|_| {})
+}
+
+/// [`hash_of_prefix`]; `progress` is told the bytes read so far after each [`COPY_BYTES`].
+pub fn hash_of_prefix_with(file: &File, bytes: u64, path: &Path, progress: &dyn Fn(u64)) -> Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; COPY_BYTES];
     let mut offset = 0;
@@ -529,6 +534,7 @@ pub fn hash_of_prefix(file: &File, bytes: u64, path: &Path) -> Result<blake3::Ha
         }
         hasher.update(&buffer[..want]);
         offset += want as u64;
+        progress(offset);
     }
     Ok(hasher.finalize())
 }

@@ -94,20 +94,29 @@ impl Event {
 
 /// Reads through the newline after the first complete JSON object, to end of file, or until
 /// `limit` has passed, whichever comes first; whatever else lies ready in the pipe then is
-/// taken along. Returns exactly the bytes read; never blocks past `limit`.
+/// taken along. Returns exactly the bytes read, also where reading fails after some came; never
+/// blocks past `limit`.
 pub fn read_event(input: impl AsFd, limit: Duration) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + limit;
     let mut bytes = Vec::new();
+    match read_until(&input, deadline, &mut bytes) {
+        Err(error) if bytes.is_empty() => Err(error),
+        // Whether what came is an event, the parser says.
+        _ => Ok(bytes),
+    }
+}
+
+fn read_until(input: &impl AsFd, deadline: Instant, bytes: &mut Vec<u8>) -> io::Result<()> {
     let mut scan = ObjectScan::default();
     let mut complete = false;
     while bytes.len() < EVENT_BYTES_MAX {
         let wait = if complete { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
-        if !is_ready(&input, wait)? {
+        if !is_ready(input, wait)? {
             break;
         }
         let start = bytes.len();
         bytes.resize(start + READ_BYTES, 0);
-        let result = uninterrupted(|| rustix::io::read(&input, &mut bytes[start..]));
+        let result = uninterrupted(|| rustix::io::read(input, &mut bytes[start..]));
         bytes.truncate(start + *result.as_ref().unwrap_or(&0));
         if result? == 0 {
             break;
@@ -117,7 +126,7 @@ pub fn read_event(input: impl AsFd, limit: Duration) -> io::Result<Vec<u8>> {
             break;
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Whether a read would not block. A hang-up counts: the read then says end of file.

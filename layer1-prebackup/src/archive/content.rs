@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::ledger::{Entry, Record, Windows};
-use super::session::{OpenSession, TEMP_NAME, feed, file_name_of, now_ms, record_of_file, windows_of};
+use super::session::{OpenSession, TEMP_NAME, feed, file_name_of, now_ms, record_of_file_read_twice, windows_of};
 use super::tree::TreeHasher;
 use super::{ArchiveError, Compare, Proof};
 use crate::durable;
@@ -97,16 +97,16 @@ fn save_once(
     if compare == Compare::Windows && is_unchanged(session, &name, &identity)? {
         return Ok(Some(saved));
     }
-    let standing = standing(session, &name, compare)?;
+    let standing = standing(session, &name, compare, progress)?;
     if let Standing::Committed(record) | Standing::Trailing(record) = &standing {
-        let mut relation = relation(record, &opened, &identity, source, compare)?;
+        let mut relation = relation(record, &opened, &identity, source, compare, progress)?;
         if relation == Relation::Differs {
             std::thread::sleep(SECOND_LOOK);
             let Some(again) = (source.open)()? else { return Ok(None) };
             opened = again;
             identity = Identity::of(&durable::stat_of(&opened, source.path)?);
             saved.source_bytes = identity.bytes;
-            relation = self::relation(record, &opened, &identity, source, compare)?;
+            relation = self::relation(record, &opened, &identity, source, compare, progress)?;
         }
         if relation == Relation::Lags {
             return Ok(Some(saved));
@@ -140,24 +140,32 @@ fn is_unchanged(session: &OpenSession<'_>, name: &StoredName, identity: &Identit
     Ok(stat.is_some_and(|stat| is_file(&stat) && stat.st_size as u64 == record.bytes))
 }
 
-fn standing(session: &OpenSession<'_>, name: &StoredName, compare: Compare) -> Result<Standing, ArchiveError> {
+fn standing(
+    session: &OpenSession<'_>,
+    name: &StoredName,
+    compare: Compare,
+    progress: &dyn Fn(u64),
+) -> Result<Standing, ArchiveError> {
     let path = session.archive.path_of(&session.key, name);
     let Some(copy) = session.open_for_writing(name)? else { return Ok(Standing::Nothing) };
     let bytes = durable::stat_of(&copy, &path)?.st_size as u64;
     let Some(record) = session.ledger.record(name).cloned() else {
         // Nobody recorded it: a commit that was cut off after the rename, or another program's file.
         // The comparison with the source decides which.
-        let record = record_of_file(session.archive, &session.key, name, Proof::Unproven)?;
+        let record = record_of_file_read_twice(session.archive, &session.key, name, Proof::Unproven)?;
         return Ok(Standing::Committed(record));
     };
     if bytes < record.bytes {
         return Ok(Standing::Foreign);
     }
-    let intact = if compare == Compare::Whole || record.proof == Proof::Unproven {
-        durable::hash_of_prefix(&copy, record.bytes, &path)? == record.blake3
-    } else {
-        windows_of(&copy, record.bytes, &path)? == record.windows
+    let is_intact = || -> Result<bool, ArchiveError> {
+        if compare == Compare::Whole || record.proof == Proof::Unproven {
+            return Ok(durable::hash_of_prefix_with(&copy, record.bytes, &path, progress)? == record.blake3);
+        }
+        Ok(windows_of(&copy, record.bytes, &path)? == record.windows)
     };
+    // A copy is called damaged only if two readings say so.
+    let intact = is_intact()? || is_intact()?;
     Ok(match (intact, bytes == record.bytes) {
         (false, _) => Standing::Foreign,
         (true, true) => Standing::Committed(record),
@@ -171,6 +179,7 @@ fn relation(
     identity: &Identity,
     source: &Source<'_>,
     compare: Compare,
+    progress: &dyn Fn(u64),
 ) -> Result<Relation, ArchiveError> {
     if identity.bytes < record.bytes {
         return Ok(if source.may_lag { Relation::Lags } else { Relation::Differs });
@@ -179,7 +188,7 @@ fn relation(
     let equal = if compare == Compare::Windows && same_file && record.proof != Proof::Unproven {
         windows_of(opened, record.bytes, source.path)? == record.windows
     } else {
-        begins_with(opened, record, source)?
+        begins_with(opened, record, source, progress)?
     };
     Ok(if equal { Relation::Begins } else { Relation::Differs })
 }
@@ -248,7 +257,8 @@ fn extend(
         let tree = resumed(&record, &copy, &path)?;
         let step = copy_step(&tree, opened, &copy, record.bytes..to, source, &path, progress)
             .and_then(|after| {
-                check_step(session, name, &tree, &after, record.bytes..to).map(|windows| (after, windows))
+                check_step(session, name, opened, source, &tree, &after, record.bytes..to)
+                    .map(|windows| (after, windows))
             })
             .and_then(|(tree, windows)| {
                 let next = Record {
@@ -370,11 +380,11 @@ fn keep_as_generation(
     opened: &File,
     source: &Source<'_>,
 ) -> Result<(), ArchiveError> {
-    let found = record_of_file(session.archive, &session.key, name, Proof::Found)?;
+    let found = record_of_file_read_twice(session.archive, &session.key, name, Proof::Found)?;
     let record = match session.ledger.record(name).cloned() {
         None => found,
         Some(known) if (known.bytes, known.blake3) == (found.bytes, found.blake3) => known,
-        Some(known) if found.bytes > known.bytes || begins_with(opened, &known, source)? => found,
+        Some(known) if found.bytes > known.bytes || begins_with(opened, &known, source, &|_| {})? => found,
         Some(known) => known,
     };
     session.rotate(&name.file, record)?;
@@ -390,15 +400,20 @@ fn remember_missing(
     source: &Source<'_>,
 ) -> Result<(), ArchiveError> {
     let Some(record) = session.ledger.record(name).cloned() else { return Ok(()) };
-    if begins_with(opened, &record, source)? {
+    if begins_with(opened, &record, source, &|_| {})? {
         return Ok(());
     }
     let target = StoredName { file: name.file.clone(), generation: session.next_generation(&name.file)? };
     session.commit(&[Entry::Commit(target, Box::new(record)), Entry::Gone(name.clone())])
 }
 
-fn begins_with(opened: &File, record: &Record, source: &Source<'_>) -> Result<bool, ArchiveError> {
-    match durable::hash_of_prefix(opened, record.bytes, source.path) {
+fn begins_with(
+    opened: &File,
+    record: &Record,
+    source: &Source<'_>,
+    progress: &dyn Fn(u64),
+) -> Result<bool, ArchiveError> {
+    match durable::hash_of_prefix_with(opened, record.bytes, source.path, progress) {
         Ok(hash) => Ok(hash == record.blake3),
         Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error.into()),
@@ -418,7 +433,8 @@ fn write_aside(
     let tree = copy_step(&TreeHasher::default(), opened, &temp, 0..to, source, &path, progress)?;
     let again = session.state.open_file(name)?.ok_or_else(|| gone(&path))?;
     check_bytes(&again, &TreeHasher::default(), &tree, 0..to, &path)?;
-    Ok((tree, windows_of(&again, to, &path)?))
+    let windows = agreed_windows(&again, &path, opened, source, to)?;
+    Ok((tree, windows))
 }
 
 /// Copies a range of the source to the same range of `copy`, hashing what was read, and syncs.
@@ -449,9 +465,12 @@ fn copy_step(
 }
 
 /// Reads the step back through a new descriptor and compares; returns the windows of the whole.
+#[allow(clippy::too_many_arguments)]
 fn check_step(
     session: &OpenSession<'_>,
     name: &StoredName,
+    opened: &File,
+    source: &Source<'_>,
     before: &TreeHasher,
     after: &TreeHasher,
     range: Range<u64>,
@@ -459,7 +478,22 @@ fn check_step(
     let path = session.archive.path_of(&session.key, name);
     let again = session.archive.open_file(&session.key, name)?;
     check_bytes(&again, before, after, range.clone(), &path)?;
-    windows_of(&again, range.end, &path)
+    agreed_windows(&again, &path, opened, source, range.end)
+}
+
+/// The windows of source and copy, which are equal up to here: a misreading of either is not recorded.
+fn agreed_windows(
+    copy: &File,
+    path: &Path,
+    opened: &File,
+    source: &Source<'_>,
+    bytes: u64,
+) -> Result<Windows, ArchiveError> {
+    let ours = windows_of(copy, bytes, path)?;
+    if ours == windows_of(opened, bytes, source.path)? {
+        return Ok(ours);
+    }
+    Err(ArchiveError::Damaged { path: path.to_owned(), what: "its windows differ from the source's".to_owned() })
 }
 
 /// Whether `range` of the file, hashed on from the state before it, gives what was written.
@@ -483,17 +517,22 @@ fn check_bytes(
     Ok(())
 }
 
-/// The hash state at the end of a record: from the ledger, or by reading the copy again.
+/// The hash state at the end of a record: from the ledger, or by reading the copy again. Either
+/// way it must give the recorded hash: a misreading must not get into the next one.
 fn resumed(record: &Record, copy: &File, path: &Path) -> Result<TreeHasher, ArchiveError> {
     let from = TreeHasher::last_chunk_offset(record.bytes);
     let mut last = vec![0; (record.bytes - from) as usize];
     let came = durable::read_at(copy, from, &mut last, path)?;
-    if let Some(tree) = TreeHasher::resume(record.bytes, &record.tree, &last[..came]) {
+    let stored = TreeHasher::resume(record.bytes, &record.tree, &last[..came]);
+    if let Some(tree) = stored.filter(|tree| tree.root() == record.blake3) {
         return Ok(tree);
     }
     let mut tree = TreeHasher::default();
     feed(&mut tree, copy, 0, record.bytes, path, &mut |_| {})?;
-    Ok(tree)
+    if tree.root() == record.blake3 {
+        return Ok(tree);
+    }
+    Err(ArchiveError::Damaged { path: path.to_owned(), what: "its hash is not the recorded one".to_owned() })
 }
 
 fn gone(path: &Path) -> ArchiveError {

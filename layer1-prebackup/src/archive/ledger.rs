@@ -149,16 +149,33 @@ pub(crate) fn name_of(key: &SessionKey) -> OsString {
 }
 
 impl Ledger {
-    /// Reads the ledger of `key` in `state` ([`dir_of`]); an absent one is empty.
+    /// Reads the ledger of `key` in `state` ([`dir_of`]); an absent one is empty. One that looks
+    /// damaged is read again before that is believed.
     pub(crate) fn read(state: &Dir, key: &SessionKey) -> Result<Ledger, ArchiveError> {
+        let first = Ledger::read_once(state, key)?;
+        if first.is_damaged || first.has_torn_tail { Ledger::read_once(state, key) } else { Ok(first) }
+    }
+
+    fn read_once(state: &Dir, key: &SessionKey) -> Result<Ledger, ArchiveError> {
         let name = name_of(key);
-        let Some(file) = state.open_file(&name)? else { return Ok(Ledger::default()) };
         let path = state.path().join(&name);
-        let length = durable::stat_of(&file, &path)?.st_size as usize;
-        let mut text = vec![0; length];
-        let came = durable::read_at(&file, 0, &mut text, &path)?;
-        text.truncate(came);
+        let text = Ledger::text(state, key)?.unwrap_or_default();
         Ledger::parse(&text, key).map_err(|format| ArchiveError::NewerFormat { path, format })
+    }
+
+    /// The bytes of the ledger; `None` if there is none.
+    pub(crate) fn text(state: &Dir, key: &SessionKey) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let name = name_of(key);
+        let Some(file) = state.open_file(&name)? else { return Ok(None) };
+        let path = state.path().join(&name);
+        let mut text = vec![0; durable::stat_of(&file, &path)?.st_size as usize];
+        let came = durable::read_at(&file, 0, &mut text, &path)?;
+        // Another writer may have cut a failed commit off; then the rest of it is not there.
+        if came < text.len() && came as u64 != durable::stat_of(&file, &path)?.st_size as u64 {
+            return Err(ArchiveError::Damaged { path, what: format!("{came} bytes came of {}", text.len()) });
+        }
+        text.truncate(came);
+        Ok(Some(text))
     }
 
     fn parse(text: &[u8], key: &SessionKey) -> Result<Ledger, u32> {
@@ -236,7 +253,10 @@ impl Ledger {
             let again = state.open_file(&name)?.ok_or_else(|| not_read_back(&path))?;
             let mut came = vec![0; text.len()];
             let read = durable::read_at(&again, self.bytes, &mut came, &path)?;
-            if came[..read] == text[..] { Ok(()) } else { Err(not_read_back(&path)) }
+            // The checksums too: bytes that were changed in memory before the write compare equal.
+            let mut lines = came[..read].split_inclusive(|byte| *byte == b'\n');
+            let is_whole = lines.all(|line| line.strip_suffix(b"\n").and_then(checked_line).is_some());
+            if is_whole && came[..read] == text[..] { Ok(()) } else { Err(not_read_back(&path)) }
         });
         if let Err(error) = appended {
             // The first error is the one to report. If cutting back fails too, the line's bytes

@@ -95,7 +95,7 @@ pub struct SaveRequest<'a> {
     pub cwd: Option<&'a str>,
     /// How much to compare.
     pub compare: Compare,
-    /// Told the number of bytes handled so far, at least once per 8 MiB.
+    /// Told a number that grows with the bytes handled and the files looked at, at least once per 8 MiB.
     pub progress: &'a dyn Fn(u64),
 }
 
@@ -387,7 +387,8 @@ impl Archive {
         Ok(covered == [true])
     }
 
-    /// [`Archive::covers`] for several contents: one answer each. `progress` is told the bytes read so far.
+    /// [`Archive::covers`] for several contents: one answer each. `progress` is told a
+    /// number that grows with the bytes read and the contents looked at.
     pub fn covers_all(
         &self,
         key: &SessionKey,
@@ -395,14 +396,11 @@ impl Archive {
         progress: &dyn Fn(u64),
     ) -> Result<Vec<bool>, ArchiveError> {
         let ledger = self.ledger(key)?;
-        let mut read = 0;
-        let mut answers = Vec::with_capacity(wanted.len());
-        for (file, bytes, blake3) in wanted {
-            answers.push(save::is_covered(self, key, &ledger, file, *bytes, blake3)?);
-            read += bytes;
-            progress(read);
-        }
-        Ok(answers)
+        let steps = save::Steps::new(progress);
+        let covered = |(file, bytes, blake3): &(&FileName, u64, Hash)| {
+            steps.step(*bytes, |progress| save::is_covered(self, key, &ledger, file, *bytes, blake3, progress))
+        };
+        wanted.iter().map(covered).collect()
     }
 
     /// Re-reads and re-hashes everything, or one session. An empty list means all is well.

@@ -1,5 +1,6 @@
 //! Saving a session: which folder it belongs to, then its transcript, then its side files.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -17,6 +18,30 @@ use crate::source;
 
 /// A line longer than this is not searched for the working directory.
 const CWD_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Makes one growing number of the progress of several files.
+pub(super) struct Steps<'a> {
+    done: Cell<u64>,
+    tell: &'a dyn Fn(u64),
+}
+
+impl<'a> Steps<'a> {
+    pub(super) fn new(tell: &'a dyn Fn(u64)) -> Steps<'a> {
+        Steps { done: Cell::new(0), tell }
+    }
+
+    /// Runs one step; afterwards `bytes` and one more are done, so that the number always grows.
+    pub(super) fn step<T>(&self, bytes: u64, step: impl FnOnce(&dyn Fn(u64)) -> T) -> T {
+        let base = self.done.get();
+        let result = step(&|now| {
+            self.done.set(self.done.get().max(base + now));
+            (self.tell)(self.done.get());
+        });
+        self.done.set(self.done.get().max(base + bytes) + 1);
+        (self.tell)(self.done.get());
+        result
+    }
+}
 
 pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveReport, ArchiveError> {
     let opened = source::open_regular(request.transcript)?;
@@ -46,7 +71,8 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
     let key = identify(archive, request, opened)?;
     report.key = Some(key.clone());
     let mut session = OpenSession::open(archive, key, lock)?;
-    save_transcript(&mut session, request, &mut report)?;
+    let steps = Steps::new(request.progress);
+    save_transcript(&mut session, request, &steps, &mut report)?;
     for side in sides {
         let open = || Ok(source::open_side_file(request.transcript, request.id, &side.rel)?);
         let path = request.transcript.with_extension("").join(&side.rel);
@@ -64,12 +90,15 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
 fn save_transcript(
     session: &mut OpenSession<'_>,
     request: &SaveRequest<'_>,
+    steps: &Steps<'_>,
     report: &mut SaveReport,
 ) -> Result<(), ArchiveError> {
     let may_lag = is_second_source(session.ledger.source.as_deref(), request.transcript)?;
     let open = || Ok(source::open_regular(request.transcript)?);
     let source = Source { path: request.transcript, open: &open, may_lag };
-    let saved = content::save(session, &FileName::Transcript, &source, request.compare, request.progress)?;
+    let saved = steps.step(report.source_bytes, |progress| {
+        content::save(session, &FileName::Transcript, &source, request.compare, progress)
+    })?;
     match saved {
         None => report.transcript = TranscriptState::Absent,
         Some(saved) => {
@@ -95,10 +124,12 @@ pub(super) fn take_over(
 ) -> Result<Vec<Result<(), ArchiveError>>, ArchiveError> {
     let lock = SessionLock::wait(archive, &key.id)?;
     let mut session = OpenSession::open(archive, key.clone(), lock)?;
+    let steps = Steps::new(progress);
     let mut answers = Vec::with_capacity(contents.len());
     for content in contents {
-        answers.push(take_one_over(&mut session, from, from_key, content, progress));
-        progress(content.bytes);
+        let taken =
+            steps.step(content.bytes, |progress| take_one_over(&mut session, from, from_key, content, progress));
+        answers.push(taken);
     }
     Ok(answers)
 }
@@ -111,12 +142,12 @@ fn take_one_over(
     progress: &dyn Fn(u64),
 ) -> Result<(), ArchiveError> {
     let file = &wanted.name.file;
-    if is_covered(session.archive, &session.key, &session.ledger, file, wanted.bytes, &wanted.blake3)? {
+    if is_covered(session.archive, &session.key, &session.ledger, file, wanted.bytes, &wanted.blake3, progress)? {
         return Ok(());
     }
     let path = from.path_of(from_key, &wanted.name);
     let opened = from.open_file(from_key, &wanted.name)?;
-    match durable::hash_of_prefix(&opened, wanted.bytes, &path) {
+    match durable::hash_of_prefix_with(&opened, wanted.bytes, &path, progress) {
         Ok(hash) if hash == wanted.blake3 => {}
         Ok(_) => return Err(damaged(&path, "its bytes do not match its recorded hash")),
         Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -155,6 +186,7 @@ pub(super) fn is_covered(
     file: &FileName,
     bytes: u64,
     blake3: &Hash,
+    progress: &dyn Fn(u64),
 ) -> Result<bool, ArchiveError> {
     for (name, record) in ledger.records_of(file) {
         let may_cover = record.bytes > bytes || (record.bytes == bytes && record.blake3 == *blake3);
@@ -162,7 +194,7 @@ pub(super) fn is_covered(
             continue;
         }
         let path = archive.path_of(key, name);
-        match durable::hash_of_prefix(&archive.open_file(key, name)?, bytes, &path) {
+        match durable::hash_of_prefix_with(&archive.open_file(key, name)?, bytes, &path, progress) {
             Ok(hash) if hash == *blake3 => return Ok(true),
             Ok(_) => {}
             Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}

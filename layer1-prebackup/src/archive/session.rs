@@ -52,10 +52,23 @@ impl<'a> OpenSession<'a> {
         let mut session = OpenSession { archive, key, state, ledger, _lock: lock };
         session.state.remove(OsStr::new(TEMP_NAME))?;
         session.finish_rotations()?;
+        if session.ledger.is_damaged {
+            session.keep_damaged_ledger()?;
+        }
         if session.ledger.is_damaged || session.ledger.is_empty() {
             rebuild(archive, &session.key, &mut session.ledger)?;
         }
         Ok(session)
+    }
+
+    /// A damaged ledger is about to be replaced; what it said is kept under `.state/damaged/`.
+    fn keep_damaged_ledger(&self) -> Result<(), ArchiveError> {
+        let Some(text) = Ledger::text(&self.state, &self.key)? else { return Ok(()) };
+        let folder = Path::new(".state/damaged").join(self.key.project.as_str());
+        let damaged = self.archive.root.create_beneath(&folder)?;
+        let digest = blake3::hash(&text).to_hex();
+        let path = damaged.path().join(format!("{}.ledger.{}", self.key.id, &digest[..8]));
+        Ok(durable::replace_file(&path, &text)?)
     }
 
     /// Writes ledger entries durably.
@@ -241,12 +254,31 @@ pub(crate) fn feed(
     Ok(())
 }
 
+/// [`record_of_file`] from two readings that agree: for a record that is to overrule another one.
+pub(crate) fn record_of_file_read_twice(
+    archive: &Archive,
+    key: &SessionKey,
+    name: &StoredName,
+    proof: Proof,
+) -> Result<Record, ArchiveError> {
+    let first = record_of_file(archive, key, name, proof)?;
+    let second = record_of_file(archive, key, name, proof)?;
+    if (first.bytes, first.blake3, &first.windows) != (second.bytes, second.blake3, &second.windows) {
+        let what = "two readings of it differ; the next run tries again".to_owned();
+        return Err(ArchiveError::Damaged { path: archive.path_of(key, name), what });
+    }
+    Ok(second)
+}
+
 /// Hashes of the first and the last [`WINDOW_BYTES`] of the first `bytes` bytes of a file.
 pub(crate) fn windows_of(file: &File, bytes: u64, path: &Path) -> Result<Windows, ArchiveError> {
     let length = bytes.min(WINDOW_BYTES);
     let mut buffer = vec![0; length as usize];
     let mut window = |offset| -> Result<String, ArchiveError> {
         let came = durable::read_at(file, offset, &mut buffer, path)?;
+        if came < buffer.len() {
+            return Err(ArchiveError::Shrank { path: path.to_owned() });
+        }
         Ok(blake3::hash(&buffer[..came]).to_hex()[..16].to_owned())
     };
     let head = window(0)?;
