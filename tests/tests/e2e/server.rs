@@ -284,3 +284,28 @@ fn the_server_ends_at_a_signal_as_at_the_end_of_its_input() {
         assert_eq!(session_ids(&scratch).len(), transcripts::RECORDED.len());
     }
 }
+
+#[test]
+fn progress_grows_also_through_many_small_files() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 1);
+    for n in 0..200 {
+        transcripts::append(
+            &transcript.with_extension("").join(format!("tool-results/toolu_{n:05}.txt")),
+            n.to_string(),
+        );
+    }
+    let (mut client, _) = Client::initialized(&scratch, &[]);
+    let meta = json!({"progressToken": "save"});
+    let call = json!({"name": "session_save", "arguments": save_arguments(&id, &transcript), "_meta": meta});
+    let answer = client.request("tools/call", call);
+    assert_eq!(answer["result"]["structuredContent"]["session_id"], json!(id), "{answer:#}");
+    let is_progress = |aside: &&Value| aside["method"] == "notifications/progress";
+    let told: Vec<f64> =
+        client.asides.iter().filter(is_progress).filter_map(|aside| aside["params"]["progress"].as_f64()).collect();
+    // The client takes only progress that moves as a sign of life, and the protocol wants it to.
+    assert!(!told.is_empty(), "{:#?}", client.asides);
+    assert!(told.windows(2).all(|pair| pair[0] < pair[1]), "{told:?}");
+    assert!(client.end().success());
+}
