@@ -8,7 +8,7 @@
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
@@ -319,22 +319,27 @@ impl Steps<'_> {
         Steps { report, covered: RefCell::default(), done: Cell::new(0), base: Cell::new(0) }
     }
 
-    /// [`Archive::covers`]. Only a yes is remembered: nothing stored ever goes away.
-    fn is_covered(&self, archive: &Archive, key: &SessionKey, want: &Expected) -> Result<bool, ArchiveError> {
-        let content = (key.clone(), want.name.file.clone(), want.bytes, want.blake3);
-        if self.covered.borrow().contains(&content) {
-            return Ok(true);
-        }
-        let covered = archive.covers(key, &want.name.file, want.bytes, &want.blake3)?;
-        if covered {
-            self.covered.borrow_mut().insert(content);
-        }
-        (self.report)(self.done.get());
-        Ok(covered)
+    /// [`Archive::covers_all`]: one answer each. Only a yes is remembered: nothing stored ever goes away.
+    fn are_covered(
+        &self,
+        archive: &Archive,
+        key: &SessionKey,
+        wanted: &[&Expected],
+    ) -> Result<Vec<bool>, ArchiveError> {
+        let content = |want: &Expected| (key.clone(), want.name.file.clone(), want.bytes, want.blake3);
+        let is_known = |want: &Expected| self.covered.borrow().contains(&content(want));
+        let asked: Vec<&Expected> = wanted.iter().copied().filter(|want| !is_known(want)).collect();
+        let contents: Vec<_> = asked.iter().map(|want| (&want.name.file, want.bytes, want.blake3)).collect();
+        let answers = self.run(|progress| archive.covers_all(key, &contents, progress))?;
+        let covered = asked.iter().zip(answers).filter(|(_, covered)| *covered);
+        self.covered.borrow_mut().extend(covered.map(|(want, _)| content(want)));
+        Ok(wanted.iter().map(|want| is_known(want)).collect())
     }
 
+    /// Runs one step. Its numbers are added to what was done before, so that the sum grows with
+    /// every report: a client may take a number that stands still for a server that hangs.
     fn run<T>(&self, step: impl FnOnce(&dyn Fn(u64)) -> T) -> T {
-        self.base.set(self.done.get());
+        self.base.set(self.done.get() + 1);
         step(&|bytes| {
             self.done.set(self.done.get().max(self.base.get().saturating_add(bytes)));
             (self.report)(self.done.get());
@@ -475,18 +480,25 @@ fn take_over<'a>(
     steps: &Steps<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<(), SaveError> {
-    for want in wanted {
-        if steps.is_covered(archive, key, want)? {
-            continue;
-        }
-        let Some(content) = layer1.files.iter().find(|file| has(file, want)) else { continue };
-        let taken = steps.run(|progress| archive.take_over(key, &layer1.archive, &layer1.key, content, progress));
-        if let Err(error) = taken {
-            let path = &content.path;
-            let warning = format!("{path} could not be taken over from layer 1's store: {}", chain(&error));
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
+    let wanted: Vec<&Expected> = wanted.collect();
+    let covered = steps.are_covered(archive, key, &wanted)?;
+    let held: HashMap<&StoredName, &StoredFile> = layer1.files.iter().map(|file| (&file.name, file)).collect();
+    let content_for = |want: &Expected| {
+        let same_name = held.get(&want.name).copied().filter(|file| has(file, want));
+        same_name.or_else(|| layer1.files.iter().find(|file| has(file, want))).cloned()
+    };
+    let missing = wanted.iter().zip(covered).filter(|(_, covered)| !covered);
+    let contents: Vec<StoredFile> = missing.filter_map(|(want, _)| content_for(want)).collect();
+    if contents.is_empty() {
+        return Ok(());
+    }
+    let taken = steps.run(|progress| archive.take_over_all(key, &layer1.archive, &layer1.key, &contents, progress))?;
+    for (content, taken) in contents.iter().zip(taken) {
+        let Err(error) = taken else { continue };
+        let path = &content.path;
+        let warning = format!("{path} could not be taken over from layer 1's store: {}", chain(&error));
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
         }
     }
     Ok(())
@@ -556,7 +568,7 @@ fn verify_copy(
         let (source_bytes, stored_bytes) = (report.source_bytes, stored.bytes);
         return Err(SaveError::Sizes { id: key.id.clone(), source_bytes, stored_bytes });
     }
-    if !steps.is_covered(archive, key, &Expected::of(stored))? {
+    if steps.are_covered(archive, key, &[&Expected::of(stored)])? != [true] {
         return Err(SaveError::Hash { id: key.id.clone(), path: stored.path.clone(), bytes: stored.bytes });
     }
     Ok(Some(stored.bytes))
@@ -570,20 +582,20 @@ fn receipt(
     steps: &Steps<'_>,
 ) -> Result<Receipt, SaveError> {
     let stored: Vec<Expected> = files.iter().map(Expected::of).collect();
-    let entries = request.expected.unwrap_or(&stored).iter().map(|entry| {
-        Ok(ReceiptFile {
-            path: entry.name.to_text(&key.id),
-            generation: entry.name.generation,
-            bytes: entry.bytes,
-            blake3: entry.blake3.to_hex().to_string(),
-            covered: steps.is_covered(archive, key, entry)?,
-        })
+    let entries: Vec<&Expected> = request.expected.unwrap_or(&stored).iter().collect();
+    let covered = steps.are_covered(archive, key, &entries)?;
+    let entries = entries.iter().zip(covered).map(|(entry, covered)| ReceiptFile {
+        path: entry.name.to_text(&key.id),
+        generation: entry.name.generation,
+        bytes: entry.bytes,
+        blake3: entry.blake3.to_hex().to_string(),
+        covered,
     });
     Ok(Receipt {
         session_id: key.id.to_string(),
         project: key.project.to_string(),
         store_id: archive.store_id().to_owned(),
-        files: entries.collect::<Result<_, ArchiveError>>()?,
+        files: entries.collect(),
         messages_indexed: 0,
         trigger: String::new(),
         warning: None,

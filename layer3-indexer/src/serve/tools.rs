@@ -304,6 +304,7 @@ struct SearchInput {
 #[schemars(crate = "rmcp::schemars")]
 struct SearchOutput {
     /// Best first. Each has session_id, project, title, time, role, branch, uuid, snippet, rank and where it is stored.
+    #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
     hits: Vec<Value>,
     /// What to know about how it was searched; mostly empty.
     notes: Vec<String>,
@@ -345,6 +346,7 @@ struct ListInput {
 #[schemars(crate = "rmcp::schemars")]
 struct ListOutput {
     /// Newest first. Each has session_id, project, cwd, timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3.
+    #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
     sessions: Vec<Value>,
     /// What to know about the index; mostly empty.
     notes: Vec<String>,
