@@ -228,7 +228,7 @@ fn two_sources_of_one_id_are_two_sessions_unless_one_begins_the_other() {
     let scene = Scene::new();
     let (one, two, copy) = (scene.transcript(), scene.transcript_in("-q"), scene.transcript_in("-r"));
     fs::write(&one, "{\"cwd\":\"/home/p\"}\none\n").unwrap();
-    fs::write(&two, "{\"cwd\":\"/work/p\"}\ntwo\n").unwrap();
+    fs::write(&two, "{\"cwd\":\"/srv/p\"}\ntwo\n").unwrap();
     fs::write(&copy, "{\"cwd\":\"/home/p\"}\n").unwrap();
     for _ in 0..2 {
         for path in [&one, &two, &copy] {

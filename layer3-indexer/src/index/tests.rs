@@ -1,3 +1,5 @@
+//! The index: what is found, what is counted, and what a rebuild brings back.
+
 use std::cell::RefCell;
 use std::fs;
 

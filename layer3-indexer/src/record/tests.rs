@@ -1,3 +1,5 @@
+//! Records of transcripts, whole and damaged.
+
 use std::ops::ControlFlow;
 
 use super::*;

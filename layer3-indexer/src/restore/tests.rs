@@ -1,3 +1,5 @@
+//! Restoring: what is written back, and what is refused.
+
 use super::*;
 use crate::testing::{ID, Scene, answer, prompt};
 

@@ -1,3 +1,5 @@
+//! Saving: copies, receipts and what becomes of bad sources.
+
 use std::fs;
 use std::io::Write;
 

@@ -1,3 +1,5 @@
+//! The server, through a real client in both protocol eras.
+
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};
 use rmcp::service::RunningService;
 use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient};
