@@ -84,19 +84,25 @@ impl Client {
     /// One call; its result as JSON.
     fn call(&self, args: &[&str]) -> Result<Value> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let stdout = self.home.join("stdout.json");
-        let file = fs::File::create(&stdout).with_context(|| format!("create {}", stdout.display()))?;
+        let (stdout, stderr) = (self.home.join("stdout.json"), self.home.join("stderr.txt"));
+        let create = |path: &Path| fs::File::create(path).with_context(|| format!("create {}", path.display()));
+        let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
         let mut command = Command::new(&self.inspector);
         command.env_clear().env("PATH", path).env("HOME", &self.home);
         command.args(["--cli", "--format", "json", "--protocol-era", self.era]).args(args);
         command.arg("--").arg(&self.server).arg("serve");
-        let mut child = command.stdin(Stdio::null()).stdout(file).spawn().context("start the inspector")?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(create(&stdout)?)
+            .stderr(create(&stderr)?)
+            .spawn()
+            .context("start the inspector")?;
         let Some(status) = child.wait_timeout(CALL_TIMEOUT).context("wait for the inspector")? else {
             child.kill().and_then(|()| child.wait()).context("end the inspector")?;
             bail!("hear from the inspector within {} s", CALL_TIMEOUT.as_secs());
         };
-        let printed = fs::read_to_string(&stdout).with_context(|| format!("read {}", stdout.display()))?;
-        ensure!(status.success(), "call ({status}): {}", printed.trim());
+        ensure!(status.success(), "call ({status}):\n{}", complaints(&read(&stderr)?));
+        let printed = read(&stdout)?;
         serde_json::from_str(&printed).with_context(|| format!("read the answer {}", printed.trim()))
     }
 
@@ -108,6 +114,12 @@ impl Client {
         let structured = result.get("structuredContent").cloned();
         structured.with_context(|| format!("find structured content in {result}"))
     }
+}
+
+/// What the inspector calls an error, without its mere warnings; all of it if there is no such word.
+fn complaints(stderr: &str) -> String {
+    let errors: Vec<_> = stderr.split("\n\n").filter(|paragraph| paragraph.starts_with("Error")).collect();
+    if errors.is_empty() { stderr.trim().to_owned() } else { errors.join("\n\n") }
 }
 
 fn list(client: &Client) -> Result<String> {
