@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)] // Tests play Claude Code, the user and the disk: they write and delete as those do.
 
 pub mod binaries;
+pub mod faults;
 pub mod mcp;
 pub mod processes;
 pub mod run;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use xshell::Shell;
 
+mod faults;
 mod hooks;
 mod install;
 mod interop;
@@ -31,6 +32,9 @@ enum Verb {
     Uninstall(uninstall::Args),
     /// Build, then run the format check, lints and every test; the last line counts them
     Test,
+    /// Fail every system call of the programs, one after the other; `faults --help` tells more
+    #[command(disable_help_flag = true)]
+    Faults(faults::Args),
     /// What CI runs: the same as test
     Ci,
     /// Check layer 3 against the MCP Inspector from npm (needs npm and network)
@@ -73,6 +77,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Install(args) => install::run(&sh, args),
         Verb::Uninstall(args) => uninstall::run(args),
         Verb::Test | Verb::Ci => test::run(&sh),
+        Verb::Faults(args) => faults::run(&sh, args),
         Verb::Interop => interop::run(&sh),
     }
 }

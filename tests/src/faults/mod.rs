@@ -9,7 +9,10 @@
 
 mod engine;
 mod layer1;
+mod layer2;
+mod layer3;
 mod oracles;
+pub mod order;
 mod plan;
 mod point;
 mod scene;

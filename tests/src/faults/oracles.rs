@@ -9,14 +9,18 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::order::Model;
 use super::plan::Planned;
 use super::point::Kind;
 use super::scene::{Manners, Scene, Step, Traced, When};
+use super::trace::{self, Call};
 use crate::run::Outcome;
 use crate::{processes, stores, tree, waiting};
 
 /// How long a program's children may outlive it.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
+/// Words of every report of a failure on stderr.
+const TELLING: [&str; 6] = ["warning", "failed", "note:", "❌", "⚠️", "left alone"];
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +74,10 @@ pub fn after_fault(scene: &Scene, planned: &Planned, traced: &Traced) -> Vec<Pro
             problems.extend(differing(scene).map(|what| problem(Harm::Swallowed, format!("c: silent, but {what}"))));
         }
     }
+    if scene.has_peers {
+        // A deliverer that goes on by itself has its time.
+        left_processes(scene);
+    }
     problems.extend(missing(scene));
     problems.extend(scene.touched_source().map(|what| problem(Harm::Lost, format!("e: {what}"))));
     problems.extend(asked(scene, When::Faulted, !was_killed && is_silent(scene, outcome)));
@@ -81,7 +89,9 @@ pub fn after_fault(scene: &Scene, planned: &Planned, traced: &Traced) -> Vec<Pro
 pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for outcome in outcomes {
-        if outcome.code != Some(0) || outcome.timed_out || !outcome.stderr.is_empty() && complains(scene) {
+        // An index that was set aside is made again at once, and that is to be said.
+        let is_told = !is_silent(scene, outcome) && !outcome.stderr.contains("was set aside");
+        if outcome.code != Some(0) || outcome.timed_out || is_told {
             problems.push(problem(Harm::Lost, format!("a: the recovery reports a failure: {outcome:?}")));
         }
     }
@@ -97,6 +107,16 @@ pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
         }
     }
     problems.extend(asked(scene, When::Recovered, true));
+    for (question, answer) in &scene.answers {
+        let outcome = scene.run(question);
+        if outcome.stdout != *answer {
+            let bytes = answer.len();
+            problems.push(problem(
+                Harm::Lost,
+                format!("a: another answer than the {bytes} bytes after a clean run: {outcome:?}"),
+            ));
+        }
+    }
     let before = scene.state.iter().map(|dir| at_rest(dir)).collect::<Vec<_>>();
     let again: Vec<&Step> = scene.recovery.iter().collect();
     for step in again {
@@ -110,6 +130,14 @@ pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
     }
     problems.extend(scene.touched_source().map(|what| problem(Harm::Lost, format!("e: {what}"))));
     problems
+}
+
+/// What a run, or the recovery from it, acknowledged while something was unsynced.
+pub fn out_of_order(scene: &Scene, model: &mut Model, traced: &Traced) -> Vec<Problem> {
+    model.exit_acknowledges = is_silent(scene, &traced.outcome);
+    let violations = model.run(&traced.events());
+    let told = |violation| problem(Harm::Swallowed, format!("c: order: {violation}"));
+    violations.iter().map(told).collect()
 }
 
 /// What was acknowledged before and is nowhere in the store now.
@@ -128,19 +156,8 @@ pub fn missing(scene: &Scene) -> Vec<Problem> {
 
 /// Whether the run said nothing of a failure.
 fn is_silent(scene: &Scene, outcome: &Outcome) -> bool {
-    match scene.manners {
-        Manners::PassesOn | Manners::Silent => outcome.stderr.is_empty() && !says(outcome, "systemMessage"),
-        Manners::Command => outcome.code == Some(0),
-    }
-}
-
-fn says(outcome: &Outcome, word: &str) -> bool {
-    outcome.text().contains(word)
-}
-
-/// Hooks say on stderr what went wrong; commands talk there of other things too.
-fn complains(scene: &Scene) -> bool {
-    scene.manners != Manners::Command
+    let tells = TELLING.iter().any(|word| outcome.stderr.contains(word)) || outcome.text().contains("systemMessage");
+    !tells && (scene.manners != Manners::Command || outcome.code == Some(0))
 }
 
 /// A hook exits 0 and passes on what it read, unless its own standard streams fail.
@@ -153,8 +170,9 @@ fn misbehaved(scene: &Scene, planned: &Planned, traced: &Traced) -> Option<Probl
     if outcome.code != Some(0) {
         return Some(problem(Harm::Swallowed, format!("g: a hook must exit 0: {outcome:?}")));
     }
-    let calls = super::trace::calls(&traced.text);
-    let on_streams = |call: &super::trace::Call| call.injected && matches!(call.descriptor(0), Some(0 | 1));
+    let calls = trace::calls(&traced.text);
+    let on_streams =
+        |call: &Call| call.injected && (matches!(call.descriptor(0), Some(0 | 1)) || call.name.ends_with("poll"));
     // A stream that is interrupted is whole all the same.
     if calls.iter().any(on_streams) && planned.point.kind != Kind::Eintr {
         return None;
@@ -212,9 +230,11 @@ fn left_processes(scene: &Scene) -> Option<String> {
     (!left.is_empty()).then(|| format!("processes: {left:?}"))
 }
 
-/// A store as it stands: contents, modes and times of all but the logs.
+/// A store as it stands: contents, modes and times of all but the logs and what SQLite
+/// keeps beside an open index. The root itself is not an entry.
 fn at_rest(dir: &Path) -> BTreeMap<PathBuf, (tree::Entry, (i64, i64))> {
-    let entries = tree::all(dir).into_iter().filter(|(path, _)| !path.starts_with(".log"));
+    let is_noted = |path: &Path| !path.starts_with(".log") && !path.to_string_lossy().starts_with("sessions.db-");
+    let entries = tree::all(dir).into_iter().filter(|(path, _)| is_noted(path));
     let mtime = |path: &Path| fs::symlink_metadata(dir.join(path)).map_or((0, 0), |m| (m.mtime(), m.mtime_nsec()));
     let with_time = entries.map(|(path, entry)| {
         let time = mtime(&path);
@@ -234,5 +254,8 @@ fn expanded(path: &Path) -> Vec<PathBuf> {
     if !text.contains('*') {
         return vec![path.to_owned()];
     }
-    (1..20).map(|number| PathBuf::from(text.replace('*', &format!("{number:04}")))).filter(|path| path.exists()).collect()
+    (1..20)
+        .map(|number| PathBuf::from(text.replace('*', &format!("{number:04}"))))
+        .filter(|path| path.exists())
+        .collect()
 }

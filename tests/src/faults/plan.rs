@@ -2,9 +2,9 @@
 //! with every way in which that call can fail.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::order::Violation;
 use super::point::{INTERRUPTIONS, Kind, Point, Scope, Span};
 use super::scene::Scene;
 use super::trace::{self, Call, Event};
@@ -13,19 +13,87 @@ use crate::run::Outcome;
 /// Every call that is looked at: those on files, directories and descriptors, and on processes.
 /// A question mark lets strace pass over what this machine does not have.
 pub const CALLS: [&str; 76] = [
-    "open", "openat", "openat2", "creat", "close", "read", "readv", "pread64", "preadv", "write", "writev", "pwrite64",
-    "pwritev", "fsync", "fdatasync", "sync_file_range", "ftruncate", "truncate", "fallocate", "rename", "renameat",
-    "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "link", "linkat", "symlinkat", "stat", "lstat",
-    "fstat", "newfstatat", "statx", "statfs", "fstatfs", "getdents64", "flock", "fcntl", "chmod", "fchmod", "fchmodat",
-    "fchown", "utimensat", "lseek", "readlink", "readlinkat", "access", "faccessat", "faccessat2", "getcwd",
-    "copy_file_range", "sendfile", "getrandom", "poll", "ppoll", "select", "epoll_create1", "epoll_ctl", "epoll_wait",
-    "eventfd2", "pipe2", "socketpair", "dup", "dup2", "dup3", "clone", "clone3", "fork", "vfork", "execve", "wait4",
-    "waitid", "kill", "ioctl",
+    "open",
+    "openat",
+    "openat2",
+    "creat",
+    "close",
+    "read",
+    "readv",
+    "pread64",
+    "preadv",
+    "write",
+    "writev",
+    "pwrite64",
+    "pwritev",
+    "fsync",
+    "fdatasync",
+    "sync_file_range",
+    "ftruncate",
+    "truncate",
+    "fallocate",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "mkdir",
+    "mkdirat",
+    "link",
+    "linkat",
+    "symlinkat",
+    "stat",
+    "lstat",
+    "fstat",
+    "newfstatat",
+    "statx",
+    "statfs",
+    "fstatfs",
+    "getdents64",
+    "flock",
+    "fcntl",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "fchown",
+    "utimensat",
+    "lseek",
+    "readlink",
+    "readlinkat",
+    "access",
+    "faccessat",
+    "faccessat2",
+    "getcwd",
+    "copy_file_range",
+    "sendfile",
+    "getrandom",
+    "poll",
+    "ppoll",
+    "select",
+    "epoll_create1",
+    "epoll_ctl",
+    "epoll_wait",
+    "eventfd2",
+    "pipe2",
+    "socketpair",
+    "dup",
+    "dup2",
+    "dup3",
+    "clone",
+    "clone3",
+    "fork",
+    "vfork",
+    "execve",
+    "wait4",
+    "waitid",
+    "kill",
+    "ioctl",
 ];
 /// Longest string that a clean trace shows: whole buffers, so that a short read can be played.
 const SHOWN_BYTES: u32 = 1 << 20;
-/// A short read of more bytes than this would not fit on a command line.
-const PLAYED_BYTES_MAX: usize = 24 * 1024;
+/// strace takes no more bytes than this to be put into a buffer; a longer half is cut to it.
+const PLAYED_BYTES_MAX: usize = 1000;
 
 /// A point, and how strace is told to make it.
 #[derive(Debug, Clone)]
@@ -45,6 +113,8 @@ pub struct Plan {
     pub points: Vec<Planned>,
     /// Every path of the home that a clean run touches, relative to the scratch root.
     pub paths: Vec<PathBuf>,
+    /// What the clean run acknowledged too early.
+    pub violations: Vec<Violation>,
     /// How often each call was made in the scope that counts it (by the thread that made most).
     pub counts: BTreeMap<(String, Scope), u32>,
 }
@@ -61,7 +131,11 @@ type Counted = BTreeMap<(String, u32), Vec<Seen>>;
 
 /// Runs the workload twice in each scope and plans its points.
 pub fn plan(scene: &Scene, program: &str, workload: &str) -> Plan {
+    scene.reset();
+    let mut model = scene.model();
     let all = clean(scene, &[]);
+    let violations = model.run(&all);
+    let all_again = counted(scene, &clean(scene, &[]));
     let paths = home_paths(scene.root(), &all);
     let absolute: Vec<PathBuf> = paths.iter().map(|path| scene.root().join(path)).collect();
     let first = counted(scene, &clean(scene, &absolute));
@@ -92,15 +166,20 @@ pub fn plan(scene: &Scene, program: &str, workload: &str) -> Plan {
         add(Scope::Home, which, seen, kinds);
     }
     for (which, seen) in &everything {
-        let ours: Vec<Seen> = seen.iter().filter(|seen| !seen.in_home && !seen.is_before_main).cloned().collect();
-        // A point that would hit the loader as well says nothing about the program.
-        if ours.is_empty() || seen.iter().any(|seen| seen.is_before_main) {
+        let is_ours = |seen: &&Seen| !seen.in_home && !seen.is_before_main && !looks_at_machine(&seen.call);
+        let ours: Vec<Seen> = seen.iter().filter(is_ours).cloned().collect();
+        // A point that would hit the loader as well says nothing about the program; one that comes
+        // only now and then cannot be repeated.
+        if ours.is_empty() || seen.iter().any(|seen| seen.is_before_main) || !all_again.contains_key(which) {
             continue;
         }
-        let kinds = kinds_of(scene, &ours[0].call, None);
+        // No call returns more than it was asked for, in whichever thread it is hit.
+        let least = seen.iter().filter_map(|seen| seen.call.number(2)).min();
+        let fits = |(_, _, effect): &(Kind, Span, Effect)| effect.returns.is_none_or(|r| least.is_none_or(|l| r <= l));
+        let kinds = kinds_of(scene, &ours[0].call, None).into_iter().filter(fits).collect();
         add(Scope::All, which, &ours, kinds);
     }
-    Plan { points, paths, counts }
+    Plan { points, paths, violations, counts }
 }
 
 impl Planned {
@@ -187,15 +266,15 @@ fn kinds_of(scene: &Scene, call: &Call, again: Option<&Call>) -> Vec<(Kind, Span
 /// A short read returns the right bytes, so the call must name its offset and read the same each time.
 fn short_reads(call: &Call, again: Option<&Call>) -> Vec<(Kind, Span, Effect)> {
     let bytes = call.bytes(1).filter(|_| call.name == "pread64" && call.is_whole(1)).unwrap_or_default();
-    if bytes.len() < 2 || bytes.len() / 2 > PLAYED_BYTES_MAX || again.and_then(|again| again.bytes(1)) != Some(bytes.clone())
-    {
+    let is_alike = again.and_then(|again| again.bytes(1)).as_ref() == Some(&bytes);
+    if bytes.len() < 2 || !is_alike {
         return Vec::new();
     }
     let short = |kind, length: usize| {
         let poke = bytes[..length].iter().map(|byte| format!("{byte:02x}")).collect();
         (kind, Span::Once, Effect { returns: Some(length as u64), poke: Some(poke) })
     };
-    vec![short(Kind::ShortOne, 1), short(Kind::ShortHalf, bytes.len() / 2)]
+    vec![short(Kind::ShortOne, 1), short(Kind::ShortHalf, (bytes.len() / 2).min(PLAYED_BYTES_MAX))]
 }
 
 /// A byte that begins no text, no JSON and no page of a database.
@@ -212,6 +291,11 @@ pub fn is_read(name: &str) -> bool {
     matches!(name, "read" | "pread64")
 }
 
+/// The allocator and the runtime look at the machine now and then.
+fn looks_at_machine(call: &Call) -> bool {
+    call.paths().iter().chain(&call.returned_path).any(|path| path.starts_with("/proc") || path.starts_with("/sys"))
+}
+
 fn is_opening(call: &Call) -> bool {
     matches!(call.name.as_str(), "open" | "openat" | "openat2" | "creat" | "pipe2" | "dup" | "dup3" | "socketpair")
         || call.name == "fcntl" && call.args.get(1).is_some_and(|arg| arg.starts_with("F_DUPFD"))
@@ -220,16 +304,52 @@ fn is_opening(call: &Call) -> bool {
 fn needs_space(call: &Call) -> bool {
     let creates = call.name.starts_with("open") && call.args.iter().any(|arg| arg.contains("O_CREAT"));
     let takes = [
-        "write", "writev", "pwrite64", "pwritev", "fsync", "fdatasync", "ftruncate", "fallocate", "mkdir", "mkdirat",
-        "rename", "renameat", "renameat2", "link", "linkat", "symlinkat", "copy_file_range", "sendfile", "creat",
+        "write",
+        "writev",
+        "pwrite64",
+        "pwritev",
+        "fsync",
+        "fdatasync",
+        "ftruncate",
+        "fallocate",
+        "mkdir",
+        "mkdirat",
+        "rename",
+        "renameat",
+        "renameat2",
+        "link",
+        "linkat",
+        "symlinkat",
+        "copy_file_range",
+        "sendfile",
+        "creat",
     ];
     creates || takes.contains(&call.name.as_str())
 }
 
 fn is_interruptible(name: &str) -> bool {
     let calls = [
-        "open", "openat", "openat2", "read", "readv", "pread64", "write", "writev", "pwrite64", "fsync", "fdatasync",
-        "ftruncate", "fallocate", "flock", "poll", "ppoll", "select", "epoll_wait", "wait4", "waitid", "getrandom",
+        "open",
+        "openat",
+        "openat2",
+        "read",
+        "readv",
+        "pread64",
+        "write",
+        "writev",
+        "pwrite64",
+        "fsync",
+        "fdatasync",
+        "ftruncate",
+        "fallocate",
+        "flock",
+        "poll",
+        "ppoll",
+        "select",
+        "epoll_wait",
+        "wait4",
+        "waitid",
+        "getrandom",
     ];
     calls.contains(&name)
 }
@@ -239,10 +359,10 @@ fn clean(scene: &Scene, paths: &[PathBuf]) -> Vec<Event> {
     scene.reset();
     let mut options = vec!["-s".to_owned(), SHOWN_BYTES.to_string()];
     options.extend(paths.iter().flat_map(|path| ["-P".to_owned(), path.display().to_string()]));
-    let traced = scene.traced(&options, &CALLS.map(|call| format!("?{call}")).join(","));
+    let traced = scene.traced_step(&scene.step, &options, &CALLS.map(|call| format!("?{call}")).join(","));
     let outcome: &Outcome = &traced.outcome;
     assert!(outcome.code == Some(0) && !outcome.timed_out, "a clean run fails: {outcome:#?}");
-    trace::parse(&traced.text)
+    traced.events()
 }
 
 /// The paths below the home that the run named, and the folders they lie in.
@@ -269,15 +389,15 @@ fn counted(scene: &Scene, events: &[Event]) -> Counted {
     for event in events {
         let Event::Call(call) = event else { continue };
         let main = *first.get_or_insert(call.pid);
-        has_begun |= call.name == "poll" || call.pid != main;
         if strangers.contains(&call.pid) {
             continue;
         }
         let n = counts.entry((call.pid, call.name.clone())).or_insert(0);
         *n += 1;
         let in_home = call.paths().iter().any(|path| path.starts_with(scene.root().join("home")));
-        // The runtime's own first call in main is a poll of the three standard descriptors.
         let is_before_main = call.pid == main && !has_begun;
+        // The runtime's own first call in main is a poll of the three standard descriptors.
+        has_begun |= call.name == "poll" || call.pid != main;
         let seen = Seen { call: call.clone(), in_home, is_before_main };
         counted.entry((call.name.clone(), *n)).or_default().push(seen);
     }

@@ -6,11 +6,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::order::Model;
+use super::trace::{self, Event};
 use crate::run::{Outcome, Run};
 use crate::scratch::Scratch;
+use crate::tree;
 
-/// Longest run under faults. The longest that any of the programs gives itself is 20 s.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Longest run under faults: longer than any of the programs gives itself here.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// A program's run.
 #[derive(Debug, Clone)]
@@ -64,6 +67,10 @@ pub struct Scene {
     pub state: Vec<PathBuf>,
     /// Further things that must hold: after the fault, and after the recovery.
     pub checks: Vec<Check>,
+    /// Questions, and their answers after a clean run: the same after a recovery.
+    pub answers: Vec<(Step, Vec<u8>)>,
+    /// Whether it starts other programs, which are not to be traced.
+    pub has_peers: bool,
     sources: Vec<(PathBuf, Stamp)>,
 }
 
@@ -102,6 +109,16 @@ pub struct Traced {
     pub text: String,
 }
 
+impl Traced {
+    /// What happened, with the end of the program, of which strace says nothing when it is quiet.
+    pub fn events(&self) -> Vec<Event> {
+        let mut events = trace::parse(&self.text);
+        let main = events.iter().find_map(|event| if let Event::Call(call) = event { Some(call.pid) } else { None });
+        events.extend(main.zip(self.outcome.code).map(|(main, code)| Event::Exited(main, code)));
+        events
+    }
+}
+
 impl Scene {
     /// A scene in `scratch`, where the sources and the starting state are laid out already.
     pub fn new(scratch: Scratch, step: Step, manners: Manners, state: &[PathBuf]) -> Scene {
@@ -116,6 +133,8 @@ impl Scene {
             untouched: Vec::new(),
             state: state.to_vec(),
             checks: Vec::new(),
+            answers: Vec::new(),
+            has_peers: false,
             sources,
             scratch,
         };
@@ -145,6 +164,22 @@ impl Scene {
         path.starts_with(self.scratch.claude_dir())
     }
 
+    /// Takes down the answers to `questions` after a clean run.
+    pub fn ask(&mut self, questions: Vec<Step>) {
+        for step in &self.recovery {
+            self.run(step).ok();
+        }
+        self.answers =
+            questions.into_iter().map(|question| (question.clone(), self.run(&question).ok().stdout)).collect();
+        self.reset();
+    }
+
+    /// The model of durability with all that lies here now, at rest.
+    pub fn model(&self) -> Model {
+        let root = self.root();
+        Model::new(tree::all(root).into_keys().map(|path| root.join(path)).chain([root.to_owned()]))
+    }
+
     /// Lays the starting state back.
     pub fn reset(&self) {
         for (index, dir) in self.state.iter().enumerate() {
@@ -171,16 +206,12 @@ impl Scene {
         run.stdin(step.stdin.clone()).limit(LIMIT).output()
     }
 
-    /// Runs the step under test below strace.
-    pub fn traced(&self, options: &[String], calls: &str) -> Traced {
-        self.traced_step(&self.step, options, calls)
-    }
-
     /// Runs a step below strace. Children that become other programs are not traced.
     pub fn traced_step(&self, step: &Step, options: &[String], calls: &str) -> Traced {
         let trace = self.scratch.tmp().join("trace");
-        let run = self.scratch.at_home(Run::new("/usr/bin/strace")).args(["-f", "-qq", "-y", "-b", "execve", "-o"]);
-        let run = run.arg(&trace).args(["-e", &format!("trace={calls}"), "-e", "signal=none"]).args(options).arg("--");
+        let run = self.scratch.at_home(Run::new("/usr/bin/strace")).args(["-f", "-qq", "-y", "-o"]);
+        let run = run.arg(&trace).args(if self.has_peers { &["-b", "execve"][..] } else { &[] });
+        let run = run.args(["-e", &format!("trace={calls}"), "-e", "signal=none"]).args(options).arg("--");
         let run = run.arg(self.scratch.program(step.binary)).args(&step.args).stdin(step.stdin.clone());
         let outcome = run.limit(LIMIT).output();
         let text = String::from_utf8_lossy(&fs::read(&trace).unwrap_or_default()).into_owned();

@@ -227,7 +227,10 @@ fn push_arg(args: &mut Vec<String>, text: &str) {
 
 /// `3</path>` and `AT_FDCWD</path>`; pipes, sockets and anonymous inodes have no path.
 fn path_of_descriptor(text: &str) -> Option<PathBuf> {
-    let (_, rest) = text.split_once('<')?;
+    let (number, rest) = text.split_once('<')?;
+    if number != "AT_FDCWD" && number.parse::<i32>().is_err() {
+        return None;
+    }
     let path = rest[..rest.rfind('>')?].strip_suffix(" (deleted)").unwrap_or(&rest[..rest.rfind('>')?]);
     path.starts_with('/').then(|| path_of_bytes(unescaped(path.as_bytes())))
 }
@@ -287,7 +290,10 @@ mod tests {
             assert_eq!(found, paths, "{line}");
         };
         check(r#"7 openat(AT_FDCWD</cwd>, "a,b", O_RDONLY) = 3</cwd/a,b>"#, &["/cwd/a,b"]);
-        check(r#"7 openat(4</s/x>, "new", O_RDWR|O_CREAT, 0600) = -1 EIO (Input/output error) (INJECTED)"#, &["/s/x/new"]);
+        check(
+            r#"7 openat(4</s/x>, "new", O_RDWR|O_CREAT, 0600) = -1 EIO (Input/output error) (INJECTED)"#,
+            &["/s/x/new"],
+        );
         check(r#"7 renameat2(5</s/a>, "n", 6</s/b>, "m\303\251", RENAME_NOREPLACE) = 0"#, &["/s/a/n", "/s/b/mé"]);
         check(r#"7 open("/s/a", O_RDONLY) = 3</s/a>"#, &["/s/a"]);
         check(r#"7 pwrite64(5</s/f>, "/not/a/path", 11, 0) = 11"#, &["/s/f"]);

@@ -1,7 +1,7 @@
 //! The workloads of all programs.
 
 use super::scene::Scene;
-use super::layer1;
+use super::{layer1, layer2, layer3};
 
 /// Something that a program does, from a starting state that can be laid out again.
 #[derive(Clone, Copy)]
@@ -16,5 +16,5 @@ pub struct Workload {
 
 /// Every workload, by program.
 pub fn all() -> Vec<Workload> {
-    layer1::WORKLOADS.to_vec()
+    [&layer1::WORKLOADS[..], &layer2::WORKLOADS, &layer3::WORKLOADS].concat()
 }

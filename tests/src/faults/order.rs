@@ -1,0 +1,393 @@
+//! The order of durability, from a trace: nothing may be acknowledged while something that was
+//! written, or a new directory entry, is unsynced.
+//!
+//! The model is stricter than any file system: a file's bytes are safe only after a sync of that
+//! file, a name (by creation, `mkdir` or rename) only after a sync of its directory. It does not
+//! look at `.log/`, at lock files, nor at the index, which is made again from the store.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::trace::{Call, Event};
+
+/// Something was acknowledged too early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// What was acknowledged, and how.
+    pub acknowledged: String,
+    /// What was not synced by then.
+    pub unsynced: Vec<Unsynced>,
+}
+
+/// What a loss of power could take.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unsynced {
+    /// The bytes of this file.
+    Bytes(PathBuf),
+    /// This name in its directory.
+    Name(PathBuf),
+}
+
+impl fmt::Display for Unsynced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unsynced::Bytes(path) => write!(f, "bytes of {}", path.display()),
+            Unsynced::Name(path) => write!(f, "name of {}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} while unsynced:", self.acknowledged)?;
+        self.unsynced.iter().try_for_each(|unsynced| write!(f, " {unsynced};"))
+    }
+}
+
+/// The calls that the model follows, for strace.
+pub const CALLS: [&str; 31] = [
+    "open",
+    "openat",
+    "openat2",
+    "creat",
+    "write",
+    "writev",
+    "pwrite64",
+    "pwritev",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "truncate",
+    "fallocate",
+    "copy_file_range",
+    "sendfile",
+    "rename",
+    "renameat",
+    "renameat2",
+    "unlink",
+    "unlinkat",
+    "rmdir",
+    "mkdir",
+    "mkdirat",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "sync_file_range",
+    "sync",
+    "syncfs",
+    "close",
+];
+
+/// Words that acknowledge, on stdout, on stderr and in a log.
+const ACKNOWLEDGING: [&str; 5] = ["saved", "Saved", "copied", "receipt", "✅"];
+
+/// What was written and not synced, carried from one trace to the next: a killed program leaves
+/// its writes unsynced to the one that follows.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    unsynced: BTreeSet<Unsynced>,
+    /// A sync of these bytes failed: the kernel may have dropped them, and would call the next
+    /// sync a success. Only a new write helps.
+    dropped: BTreeSet<PathBuf>,
+    existing: BTreeSet<PathBuf>,
+    /// Whether exit code 0 says that all is well; not so for a hook that has told of a failure.
+    pub exit_acknowledges: bool,
+}
+
+/// Checks one run on stores that were at rest and had no files before.
+pub fn check(trace: &[Event]) -> Vec<Violation> {
+    Model::new([]).run(trace)
+}
+
+impl Model {
+    /// Everything is synced; these files and directories are there.
+    pub fn new(existing: impl IntoIterator<Item = PathBuf>) -> Model {
+        Model { existing: existing.into_iter().collect(), exit_acknowledges: true, ..Model::default() }
+    }
+
+    /// What is unsynced now.
+    pub fn unsynced(&self) -> Vec<Unsynced> {
+        self.unsynced.iter().cloned().collect()
+    }
+
+    /// Follows a run and gives what it acknowledged too early. What it leaves unsynced stays so.
+    pub fn run(&mut self, trace: &[Event]) -> Vec<Violation> {
+        let main = trace.iter().find_map(|event| if let Event::Call(call) = event { Some(call.pid) } else { None });
+        let mut violations = Vec::new();
+        for event in trace {
+            let acknowledged = match event {
+                Event::Exited(pid, 0) if Some(*pid) == main && self.exit_acknowledges => Some("exit 0".to_owned()),
+                Event::Call(call) => acknowledgement(call),
+                _ => None,
+            };
+            if let Some(acknowledged) = acknowledged {
+                let own = if let Event::Call(call) = event { committed_by(call) } else { None };
+                let unsynced: Vec<Unsynced> =
+                    self.unsynced.iter().filter(|u| !u.belongs_to(own.as_deref())).cloned().collect();
+                if !unsynced.is_empty() {
+                    violations.push(Violation { acknowledged, unsynced });
+                }
+            }
+            if let Event::Call(call) = event {
+                self.follow(call);
+            }
+        }
+        violations
+    }
+
+    fn follow(&mut self, call: &Call) {
+        match call.name.as_str() {
+            "fsync" | "fdatasync" if call.succeeded() => self.sync(call),
+            "fsync" | "fdatasync" if call.result.is_some() && call.error.as_deref() != Some("EINTR") => {
+                let path = call.descriptor_path(0);
+                self.dropped.extend(path.filter(|path| self.unsynced.contains(&Unsynced::Bytes(path.clone()))));
+            }
+            // What was killed on entering a call did not make it.
+            "write" | "pwrite64" | "writev" | "pwritev" if call.result.is_some_and(|wrote| wrote > 0) => {
+                self.write(call.descriptor_path(0));
+            }
+            "ftruncate" | "fallocate" | "truncate" if call.succeeded() => {
+                self.write(call.descriptor_path(0).or_else(|| call.plain_path(0)));
+            }
+            "copy_file_range" => self.write(call.descriptor_path(2)),
+            "sendfile" => self.write(call.descriptor_path(0)),
+            "open" | "openat" | "openat2" | "creat" if call.succeeded() => self.open(call),
+            "mkdir" | "mkdirat" | "link" | "linkat" | "symlink" | "symlinkat" if call.succeeded() => {
+                if let Some(path) = call.paths().pop() {
+                    self.name(path);
+                }
+            }
+            "rename" | "renameat" | "renameat2" if call.succeeded() => self.rename(call),
+            "unlink" | "unlinkat" | "rmdir" if call.succeeded() => {
+                if let Some(path) = call.paths().pop() {
+                    self.unsynced.retain(|unsynced| !unsynced.path().starts_with(&path));
+                    self.existing.remove(&path);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A sync of a file saves its bytes, of a directory its names.
+    fn sync(&mut self, call: &Call) {
+        let Some(path) = call.descriptor_path(0) else { return };
+        if !self.dropped.contains(&path) {
+            self.unsynced.remove(&Unsynced::Bytes(path.clone()));
+        }
+        self.unsynced.retain(|unsynced| !matches!(unsynced, Unsynced::Name(name) if name.parent() == Some(&path)));
+    }
+
+    fn write(&mut self, path: Option<PathBuf>) {
+        if let Some(path) = path.filter(|path| is_watched(path)) {
+            self.dropped.remove(&path);
+            self.unsynced.insert(Unsynced::Bytes(path));
+        }
+    }
+
+    fn open(&mut self, call: &Call) {
+        let flags = call.args.iter().find(|arg| arg.starts_with("O_")).map_or("", String::as_str);
+        let Some(path) = call.returned_path.clone().or_else(|| call.paths().pop()) else { return };
+        let is_new = (flags.contains("O_CREAT") || call.name == "creat") && !self.existing.contains(&path);
+        if is_new {
+            self.name(path);
+        } else {
+            self.existing.insert(path.clone());
+            if flags.contains("O_TRUNC") {
+                self.write(Some(path));
+            }
+        }
+    }
+
+    fn name(&mut self, path: PathBuf) {
+        self.existing.insert(path.clone());
+        if is_watched(&path) {
+            self.unsynced.insert(Unsynced::Name(path));
+        }
+    }
+
+    /// What was unsynced below the old name is so below the new one.
+    fn rename(&mut self, call: &Call) {
+        let [from, to] = &call.paths()[..] else { return };
+        let moved = |path: &Path| {
+            path.strip_prefix(from).ok().map(|rest| if rest == Path::new("") { to.clone() } else { to.join(rest) })
+        };
+        self.unsynced.retain(|unsynced| !unsynced.path().starts_with(to));
+        let renamed = std::mem::take(&mut self.unsynced).into_iter().filter_map(|unsynced| match unsynced {
+            // The name itself is new again, below.
+            Unsynced::Name(path) if path == *from => None,
+            Unsynced::Name(path) => Some(Unsynced::Name(moved(&path).unwrap_or(path))),
+            Unsynced::Bytes(path) => Some(Unsynced::Bytes(moved(&path).unwrap_or(path))),
+        });
+        self.unsynced = renamed.collect();
+        if self.dropped.remove(from) {
+            self.dropped.insert(to.clone());
+        }
+        self.existing.remove(from);
+        self.name(to.clone());
+    }
+}
+
+impl Unsynced {
+    fn path(&self) -> &Path {
+        match self {
+            Unsynced::Bytes(path) | Unsynced::Name(path) => path,
+        }
+    }
+
+    /// Whether it is part of the commit record that is just being written.
+    fn belongs_to(&self, record: Option<&Path>) -> bool {
+        record == Some(self.path())
+    }
+}
+
+/// How a call acknowledges something, if it does.
+fn acknowledgement(call: &Call) -> Option<String> {
+    let shown = || format!("{}({})", call.name, call.args.join(", "));
+    match call.name.as_str() {
+        "write" | "pwrite64" => {
+            let path = call.descriptor_path(0);
+            let is_said = matches!(call.descriptor(0), Some(1 | 2)) || path.as_deref().is_some_and(is_log);
+            let is_commit = path.as_deref().is_some_and(is_ledger);
+            let text = call.bytes(1).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            (is_commit || is_said && ACKNOWLEDGING.iter().any(|word| text.contains(word))).then(shown)
+        }
+        "rename" | "renameat" | "renameat2" => call.paths().pop().is_some_and(|to| is_ledger(&to)).then(shown),
+        "unlink" | "unlinkat" => call.paths().pop().is_some_and(|path| is_job(&path)).then(shown),
+        _ => None,
+    }
+}
+
+/// The ledger that a call writes: its own bytes and name may be unsynced at that moment.
+fn committed_by(call: &Call) -> Option<PathBuf> {
+    match call.name.as_str() {
+        "write" | "pwrite64" => call.descriptor_path(0).filter(|path| is_ledger(path)),
+        _ if call.name.starts_with("rename") => call.paths().into_iter().next(),
+        _ => None,
+    }
+}
+
+fn is_ledger(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new("ledger"))
+}
+
+fn is_log(path: &Path) -> bool {
+    path.iter().any(|part| part == ".log")
+}
+
+fn is_job(path: &Path) -> bool {
+    let in_outbox = path.parent().and_then(Path::file_name) == Some(OsStr::new(".outbox"));
+    in_outbox && path.extension() == Some(OsStr::new("json"))
+}
+
+fn is_watched(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_lock = name == "lock" || name.ends_with(".lock");
+    let is_index = name.starts_with("sessions.db");
+    let elsewhere = ["/dev/pts", "/dev/null", "/dev/tty", "/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
+    !is_lock && !is_index && !is_log(path) && !elsewhere && !name.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::trace;
+
+    /// A durable replacement: temporary file, bytes, sync, rename, sync of the directory.
+    const GOOD: [&str; 7] = [
+        r#"7 mkdirat(3</s>, "p", 0700) = 0"#,
+        r#"7 fsync(3</s>) = 0"#,
+        r#"7 openat(4</s/p>, ".a.tmp", O_RDWR|O_CREAT, 0600) = 5</s/p/.a.tmp>"#,
+        r#"7 pwrite64(5</s/p/.a.tmp>, "x", 1, 0) = 1"#,
+        r#"7 fdatasync(5</s/p/.a.tmp>) = 0"#,
+        r#"7 renameat(4</s/p>, ".a.tmp", 4</s/p>, "a.jsonl") = 0"#,
+        r#"7 fsync(4</s/p>) = 0"#,
+    ];
+
+    fn violations(lines: &[&str]) -> Vec<String> {
+        check(&trace::parse(&lines.join("\n"))).iter().map(Violation::to_string).collect()
+    }
+
+    #[test]
+    fn each_sync_is_needed() {
+        let end = "7 +++ exited with 0 +++";
+        let whole: Vec<&str> = GOOD.into_iter().chain([end]).collect();
+        assert!(violations(&whole).is_empty());
+        for (left_out, missing) in [(1, "name of /s/p;"), (4, "bytes of /s/p/a.jsonl;"), (6, "name of /s/p/a.jsonl;")] {
+            let mut lines = whole.clone();
+            lines.remove(left_out);
+            assert_eq!(violations(&lines), [format!("exit 0 while unsynced: {missing}")]);
+        }
+    }
+
+    #[test]
+    fn a_failed_sync_saves_nothing() {
+        let mut lines = GOOD.to_vec();
+        lines[4] = r#"7 fdatasync(5</s/p/.a.tmp>) = -1 EIO (Input/output error) (INJECTED)"#;
+        lines.push(r#"7 write(1<pipe:[1]>, "1 session saved\n", 16) = 16"#);
+        assert_eq!(violations(&lines).len(), 1);
+    }
+
+    #[test]
+    fn a_sync_that_failed_is_not_made_good_by_another_one() {
+        let failed = r#"7 fdatasync(5</s/p/.a.tmp>) = -1 EIO (Input/output error)"#;
+        let mut again = GOOD[..4].to_vec();
+        again.extend([failed, GOOD[4], GOOD[5], GOOD[6], "7 +++ exited with 0 +++"]);
+        assert_eq!(violations(&again), ["exit 0 while unsynced: bytes of /s/p/a.jsonl;"]);
+        again.insert(5, GOOD[3]);
+        assert!(violations(&again).is_empty());
+    }
+
+    #[test]
+    fn words_logs_receipts_and_commits_acknowledge() {
+        let write = r#"7 pwrite64(5</s/p/a.jsonl>, "x", 1, 0) = 1"#;
+        let check = |line: &str, count: usize| assert_eq!(violations(&[write, line]).len(), count, "{line}");
+        check(r#"7 write(6</s/.log/layer1.log>, "10:00 saved p/a", 15) = 15"#, 1);
+        check(r#"7 write(2<pipe:[1]>, "[session-save] \342\234\205 Saved", 21) = 21"#, 1);
+        check(r#"7 write(2<pipe:[1]>, "warning: disk full", 18) = 18"#, 0);
+        check(r#"7 unlinkat(4</s/.outbox>, "a@p.json", 0) = 0"#, 1);
+        check(r#"7 unlinkat(4</s/.outbox>, ".a@p.json.tmp", 0) = 0"#, 0);
+        check(r#"7 pwrite64(6</s/.state/sessions/a/p.ledger>, "y", 1, 9) = 1"#, 1);
+        check(r#"7 renameat(6</s/.state>, ".p.ledger.tmp", 6</s/.state>, "p.ledger") = 0"#, 1);
+        check(r#"7 +++ exited with 1 +++"#, 0);
+    }
+
+    #[test]
+    fn a_ledger_may_be_unsynced_while_it_is_written_but_not_afterwards() {
+        let commit = r#"7 pwrite64(6</s/p.ledger>, "y", 1, 9) = 1"#;
+        assert!(violations(&[commit, commit]).is_empty());
+        assert_eq!(violations(&[commit, "7 +++ exited with 0 +++"]), ["exit 0 while unsynced: bytes of /s/p.ledger;"]);
+    }
+
+    #[test]
+    fn locks_logs_and_the_index_are_left_out() {
+        let lines = [
+            r#"7 openat(AT_FDCWD</>, "/s/.state/store.lock", O_RDWR|O_CREAT, 0600) = 5</s/.state/store.lock>"#,
+            r#"7 openat(AT_FDCWD</>, "/s/.log/layer1.log", O_WRONLY|O_CREAT, 0600) = 6</s/.log/layer1.log>"#,
+            r#"7 pwrite64(7</s/sessions.db-wal>, "x", 1, 0) = 1"#,
+            "7 +++ exited with 0 +++",
+        ];
+        assert!(violations(&lines).is_empty());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_unsynced_is_the_next_ones_to_sync() {
+        let mut model = Model::new([PathBuf::from("/s")]);
+        let killed = [r#"7 mkdirat(3</s>, "p", 0700) = 0"#, "7 +++ killed by SIGKILL +++"].join("\n");
+        assert!(model.run(&trace::parse(&killed)).is_empty());
+        assert_eq!(model.unsynced(), [Unsynced::Name("/s/p".into())]);
+        let next = ["8 fsync(3</s/p>) = 0", "8 +++ exited with 0 +++"].join("\n");
+        assert_eq!(model.run(&trace::parse(&next)).len(), 1);
+    }
+
+    #[test]
+    fn an_existing_file_needs_no_new_name() {
+        let open = r#"7 openat(4</s/p>, "a", O_RDWR|O_CREAT, 0600) = 5</s/p/a>"#;
+        let lines = [open, "7 +++ exited with 0 +++"].join("\n");
+        assert_eq!(Model::new([]).run(&trace::parse(&lines)).len(), 1);
+        assert!(Model::new([PathBuf::from("/s/p/a")]).run(&trace::parse(&lines)).is_empty());
+    }
+}

@@ -1,0 +1,34 @@
+//! `cargo xtask faults`: builds the release binaries and the fault engine, and sweeps.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use xshell::{Shell, cmd};
+
+use crate::{AlreadyTold, release};
+
+/// Scratch homes lie in memory where that is possible: the programs sync as ever, and it is fast.
+const MEMORY: &str = "/dev/shm";
+
+/// What was typed; the engine understands it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Passed on to the fault engine; `--help` lists it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    engine: Vec<OsString>,
+}
+
+/// Runs the verb. Fails when a promise was broken or a fault was not seen.
+pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+    ensure!(Path::new("/usr/bin/strace").exists(), "find /usr/bin/strace; install strace");
+    let binaries = release::build(sh)?;
+    cmd!(sh, "cargo build --quiet --release --locked -p tests --bins").run()?;
+    let temp = std::env::temp_dir();
+    let scratch = if Path::new(MEMORY).is_dir() { Path::new(MEMORY) } else { temp.as_path() };
+    let engine = binaries.join("faults");
+    let given = &args.engine;
+    let swept = cmd!(sh, "{engine} {given...}").env("THREEFOLD_BIN_DIR", &binaries).env("TMPDIR", scratch);
+    // The engine has told what is wrong, and how to repeat it.
+    swept.quiet().run().map_err(|_| anyhow::Error::msg(AlreadyTold))
+}
