@@ -77,12 +77,14 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
         let open = || Ok(source::open_side_file(request.transcript, request.id, &side.rel)?);
         let path = request.transcript.with_extension("").join(&side.rel);
         let source = Source { path: &path, open: &open, may_lag: false };
-        match content::save(&mut session, &FileName::Side(side.rel.clone()), &source, request.compare, request.progress)
-        {
+        let name = FileName::Side(side.rel.clone());
+        let saved = steps.step(side.identity.bytes, |progress| {
+            content::save(&mut session, &name, &source, request.compare, progress)
+        });
+        match saved {
             Ok(saved) => count(&mut report, saved),
             Err(error) => report.problems.push(error),
         }
-        (request.progress)(side.identity.bytes);
     }
     Ok(report)
 }

@@ -120,12 +120,15 @@ impl Handler {
         let arguments = request.arguments.unwrap_or_default();
         let (report, mut reports) = mpsc::unbounded_channel();
         let work = tokio::task::spawn_blocking(move || {
-            let last = std::cell::Cell::new(None::<Instant>);
+            let last = std::cell::Cell::new(None::<(Instant, u64)>);
             let progress = |done: u64, all: Option<u64>| {
                 let now = Instant::now();
-                let due = last.get().is_none_or(|last| now - last >= Duration::from_millis(PROGRESS_MS_MIN));
-                if due {
-                    last.set(Some(now));
+                // The protocol wants a number that grows with every notification.
+                let is_due = last
+                    .get()
+                    .is_none_or(|(at, told)| now - at >= Duration::from_millis(PROGRESS_MS_MIN) && done > told);
+                if is_due {
+                    last.set(Some((now, done)));
                     // The receiver goes away with the client: then nobody wants to know.
                     let _ = report.send((done, all));
                 }
