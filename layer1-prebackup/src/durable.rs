@@ -30,6 +30,9 @@ pub const FILE_MODE: u32 = 0o600;
 /// Size of the buffer through which files are copied and read back.
 pub const COPY_BYTES: usize = 256 * 1024;
 
+/// How often a temporary file is opened anew because another writer had just used it up.
+const TEMP_TRIES_MAX: u32 = 1000;
+
 /// A durable operation failed. Nothing that was there before is lost; the operation is to be
 /// started again from its source, never from the point of failure.
 #[derive(Debug, thiserror::Error)]
@@ -276,28 +279,54 @@ impl Dir {
     /// with a file of its own, and what a killed one left behind is used up by the next.
     fn open_temp_exclusively(&self, name: &OsStr, mode: u32) -> Result<File> {
         let path = self.path.join(name);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        for _ in 0..1000 {
-            let file = uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode)))
-                .map(File::from)
-                .map_err(|error| DurableError::new("create", &path, error))?;
-            lock_exclusively(&file, &path)?;
-            let (ours, named) = (stat_of(&file, &path)?, self.stat(name)?);
-            // The one who held the lock before may have renamed or removed the file in the meantime.
-            if named.is_none_or(|named| (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino)) {
-                continue;
+        let fail = |error: Errno| DurableError::new("create", &path, error);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = |flags| {
+            uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode))).map(File::from)
+        };
+        for _ in 0..TEMP_TRIES_MAX {
+            let (file, is_new) = match open(flags | OFlags::CREATE | OFlags::EXCL) {
+                Ok(file) => (file, true),
+                Err(Errno::EXIST) => match open(flags) {
+                    Ok(file) => (file, false),
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(fail(error)),
+                },
+                Err(error) => return Err(fail(error)),
+            };
+            match self.take_temp(name, &file, mode) {
+                Ok(true) => return Ok(file),
+                // The one who held the lock before has renamed or removed the file in the meantime.
+                Ok(false) => {}
+                Err(error) => {
+                    if is_new {
+                        // The error that matters is in hand; a leftover is used up by the next writer.
+                        let _ = self.remove(name);
+                    }
+                    return Err(error);
+                }
             }
-            if ours.st_size != 0 {
-                uninterrupted(|| rustix::fs::ftruncate(&file, 0))
-                    .map_err(|error| DurableError::new("truncate", &path, error))?;
-            }
-            if ours.st_mode & 0o7777 != mode {
-                uninterrupted(|| rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)))
-                    .map_err(|error| DurableError::new("set the mode of", &path, error))?;
-            }
-            return Ok(file);
         }
-        Err(DurableError::new("create", &path, Errno::AGAIN))
+        Err(fail(Errno::AGAIN))
+    }
+
+    /// Locks the temporary file and empties it; false if it is not the one of that name any more.
+    fn take_temp(&self, name: &OsStr, file: &File, mode: u32) -> Result<bool> {
+        let path = self.path.join(name);
+        lock_exclusively(file, &path)?;
+        let (ours, named) = (stat_of(file, &path)?, self.stat(name)?);
+        if named.is_none_or(|named| (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino)) {
+            return Ok(false);
+        }
+        if ours.st_size != 0 {
+            uninterrupted(|| rustix::fs::ftruncate(file, 0))
+                .map_err(|error| DurableError::new("truncate", &path, error))?;
+        }
+        if ours.st_mode & 0o7777 != mode {
+            uninterrupted(|| rustix::fs::fchmod(file, Mode::from_raw_mode(mode)))
+                .map_err(|error| DurableError::new("set the mode of", &path, error))?;
+        }
+        Ok(true)
     }
 
     fn unlink(&self, name: &OsStr, flags: AtFlags) -> Result<bool> {

@@ -44,8 +44,8 @@ pub fn list(places: &Places, listing: &Listing) -> Result<(Vec<SessionRow>, Vec<
     let Some(archive) = Archive::open(&places.layer3_store)? else {
         return Ok((Vec::new(), vec!["nothing was saved yet".to_owned()]));
     };
-    let index = rebuild::ready(places, &archive, &mut notes)?;
-    Ok((index.sessions(&filter)?, notes))
+    let sessions = rebuild::ask(places, &archive, &mut notes, |index| index.sessions(&filter))?;
+    Ok((sessions, notes))
 }
 
 /// The table: number, id, size with ⚠️ over 2 MB and 🔴 over 5 MB, period, branch, edited files,

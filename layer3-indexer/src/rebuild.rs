@@ -5,7 +5,7 @@ use layer1_prebackup::places::Places;
 use serde::Serialize;
 
 use crate::error::{Error, chain};
-use crate::index::Index;
+use crate::index::{Index, IndexError};
 use crate::save;
 
 /// What a rebuild did.
@@ -42,12 +42,34 @@ pub fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebui
     })
 }
 
+/// Asks an index that covers the store. A missing, damaged or half-filled one is made whole first,
+/// also when the damage only shows in the asking; `notes` is told what the user should know about that.
+pub fn ask<T>(
+    places: &Places,
+    archive: &Archive,
+    notes: &mut Vec<String>,
+    question: impl Fn(&Index) -> Result<T, IndexError>,
+) -> Result<T, Error> {
+    let index = ready(places, archive, notes)?;
+    match question(&index) {
+        Err(error) if error.is_damage() => {
+            drop(index);
+            let mut index = Index::open(&places.index)?;
+            index.renew()?;
+            note_set_aside(&index, notes);
+            fill_noting(&mut index, archive, notes)?;
+            Ok(question(&index)?)
+        }
+        answer => Ok(answer?),
+    }
+}
+
 /// An index that covers the store. A missing, damaged or half-filled one is made whole first;
 /// `notes` is told what the user should know about that.
 pub fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
     let readable = Index::open_read_only(&places.index);
     if let Ok(Some(index)) = &readable
-        && !index.is_incomplete(archive)?
+        && matches!(index.is_incomplete(archive), Ok(false))
     {
         return Ok(readable?.expect("just matched"));
     }
@@ -66,15 +88,31 @@ pub fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Res
 
 fn fill(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
     let mut index = Index::open(&places.index)?;
+    note_set_aside(&index, notes);
+    match index.is_incomplete(archive) {
+        Ok(false) => return Ok(index),
+        Ok(true) => {}
+        Err(error) if error.is_damage() => {
+            index.renew()?;
+            note_set_aside(&index, notes);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    fill_noting(&mut index, archive, notes)?;
+    Ok(index)
+}
+
+fn fill_noting(index: &mut Index, archive: &Archive, notes: &mut Vec<String>) -> Result<(), IndexError> {
+    for (key, error) in index.fill(archive, &|_, _| {})? {
+        notes.push(format!("{}/{} could not be indexed: {}", key.project, key.id, chain(&error)));
+    }
+    Ok(())
+}
+
+fn note_set_aside(index: &Index, notes: &mut Vec<String>) {
     if let Some(aside) = index.set_aside() {
         notes.push(format!("the index could not be used; it was set aside as {} and made again", aside.display()));
     }
-    if index.is_incomplete(archive)? {
-        for (key, error) in index.fill(archive, &|_, _| {})? {
-            notes.push(format!("{}/{} could not be indexed: {}", key.project, key.id, chain(&error)));
-        }
-    }
-    Ok(index)
 }
 
 #[cfg(test)]

@@ -57,8 +57,7 @@ pub fn search(places: &Places, search: &Search) -> Result<SearchResults, Error> 
         return Ok(SearchResults { hits: Vec::new(), notes: vec!["nothing was saved yet".to_owned()] });
     };
     let mut notes = Vec::new();
-    let index = rebuild::ready(places, &archive, &mut notes)?;
-    let mut results = index.search(&archive, &query)?;
+    let mut results = rebuild::ask(places, &archive, &mut notes, |index| index.search(&archive, &query))?;
     notes.append(&mut results.notes);
     Ok(SearchResults { notes, ..results })
 }

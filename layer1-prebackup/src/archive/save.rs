@@ -8,11 +8,11 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::content::{self, Source};
-use super::ledger::{Entry, Ledger};
+use super::ledger::{Entry, Ledger, Record};
 use super::session::{OpenSession, SessionLock};
-use super::{Archive, ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
+use super::{Archive, ArchiveError, Compare, Proof, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
 use crate::Hash;
-use crate::durable;
+use crate::durable::{self, DurableError};
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 use crate::source;
 
@@ -157,6 +157,9 @@ fn take_one_over(
         }
         Err(error) => return Err(error.into()),
     }
+    if prove_by(session, file, wanted)? {
+        return Ok(());
+    }
     let open = || from.open_file(from_key, &wanted.name).map(Some);
     let source = Source { path: &path, open: &open, may_lag: false };
     let newest = StoredName::newest(file.clone());
@@ -180,7 +183,28 @@ fn take_one_over(
     content::add_generation(session, file, &source, wanted.bytes)
 }
 
-/// Whether a recorded content of `file` begins with exactly these bytes, as the disk has them now.
+/// Where a rebuilt record says the same as the other store's, whose bytes were just read, it is
+/// proven: synced, because nobody knows whether it ever was, and recorded so. False if there is none.
+fn prove_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &StoredFile) -> Result<bool, ArchiveError> {
+    let same = |record: &Record| {
+        record.proof == Proof::Unproven && record.bytes == wanted.bytes && record.blake3 == wanted.blake3
+    };
+    let found = session.ledger.records_of(file).find(|(_, record)| same(record));
+    let Some((name, record)) = found.map(|(name, record)| (name.clone(), record.clone())) else { return Ok(false) };
+    let path = session.archive.path_of(&session.key, &name);
+    let copy = session.archive.open_file(&session.key, &name)?;
+    if durable::hash_of_prefix(&copy, record.bytes, &path)? != record.blake3 {
+        return Ok(false);
+    }
+    durable::sync_data(&copy, &path)?;
+    if let Some(dir) = session.dir_of(&name)? {
+        dir.sync()?;
+    }
+    session.commit(&[Entry::Commit(name, Box::new(Record { proof: Proof::Compared, ..record }))])?;
+    Ok(true)
+}
+
+/// Whether a proven content of `file` begins with exactly these bytes, as the disk has them now.
 pub(super) fn is_covered(
     archive: &Archive,
     key: &SessionKey,
@@ -192,7 +216,7 @@ pub(super) fn is_covered(
 ) -> Result<bool, ArchiveError> {
     for (name, record) in ledger.records_of(file) {
         let may_cover = record.bytes > bytes || (record.bytes == bytes && record.blake3 == *blake3);
-        if !may_cover || archive.stat(key, name)?.is_none() {
+        if !may_cover || record.proof == Proof::Unproven || archive.stat(key, name)?.is_none() {
             continue;
         }
         let path = archive.path_of(key, name);
@@ -245,7 +269,7 @@ fn identify(archive: &Archive, request: &SaveRequest<'_>, opened: Option<File>) 
             return Ok(candidate.clone());
         }
     }
-    let base = match first_cwd(opened) {
+    let base = match first_cwd(opened, request.transcript)? {
         Some(cwd) => ProjectName::from_cwd(&cwd),
         None => ProjectName::from_cwd(request.cwd.unwrap_or("")),
     };
@@ -275,7 +299,7 @@ fn begin_alike(archive: &Archive, key: &SessionKey, opened: &File, path: &Path) 
 }
 
 /// The first `cwd` that a record of the transcript names.
-fn first_cwd(transcript: File) -> Option<String> {
+fn first_cwd(transcript: File, path: &Path) -> Result<Option<String>, ArchiveError> {
     #[derive(Deserialize)]
     struct Located {
         cwd: Option<String>,
@@ -284,10 +308,11 @@ fn first_cwd(transcript: File) -> Option<String> {
     let mut line = Vec::new();
     loop {
         line.clear();
-        // What cannot be read here fails again, and is then reported, when it is copied.
-        let came = std::io::Read::take(&mut reader, CWD_LINE_BYTES_MAX).read_until(b'\n', &mut line).ok()?;
+        let came = std::io::Read::take(&mut reader, CWD_LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        // A folder is chosen once and for all: not for want of an answer.
+        let came = came.map_err(|source| DurableError { operation: "read", path: path.to_owned(), source })?;
         if came == 0 {
-            return None;
+            return Ok(None);
         }
         if !contains(&line, b"\"cwd\"") {
             continue;
@@ -295,7 +320,7 @@ fn first_cwd(transcript: File) -> Option<String> {
         if let Ok(Located { cwd: Some(cwd) }) = serde_json::from_slice(&line)
             && !cwd.is_empty()
         {
-            return Some(cwd);
+            return Ok(Some(cwd));
         }
     }
 }

@@ -568,3 +568,16 @@ fn what_cannot_be_opened_is_a_finding_and_the_rest_is_verified() {
     ];
     assert_eq!(findings, expected);
 }
+
+#[test]
+fn a_rebuilt_record_covers_nothing_until_the_other_store_proves_it() {
+    let (scene, other, key) = two_stores();
+    fs::remove_dir_all(other.store().join(".state")).unwrap();
+    for file in scene.archive().files(&key).unwrap() {
+        let covers = || other.archive().covers(&key, &file.name.file, file.bytes, &file.blake3).unwrap();
+        assert!(!covers());
+        other.archive().take_over(&key, &scene.archive(), &key, &file, &|_| {}).unwrap();
+        assert!(covers());
+    }
+    other.is_clean();
+}

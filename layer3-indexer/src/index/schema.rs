@@ -196,7 +196,11 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 /// Whether the database is no database, or none that holds together.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    // A damaged schema or FTS5 structure shows as a plain error of SQLite; no query text of a user
+    // can cause these, because none reaches SQLite unquoted.
+    let says = |words: &str| error.to_string().contains(words);
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || ["vtable constructor failed", "malformed", "no such table", "no such column"].into_iter().any(says)
 }
 
 /// Device and inode.
