@@ -108,9 +108,18 @@ fn a_hook_with_a_bad_argument_or_place_still_exits_0() {
             scratch.hook(&command, &event).env(variable, value).output().ok().silent();
         }
     }
-    for variable in ["HOME", "PATH"] {
-        scratch.hook(&scratch.chain_command(""), &event).env(variable, "").output().ok().silent();
+    scratch.hook(&scratch.chain_command(""), &event).env("PATH", "").output().ok().silent();
+    // Without HOME the home is the one that the system's list of users names, and that is somebody's real
+    // one: every place is given, so that nothing is written there.
+    let mut hook = scratch.hook(&scratch.chain_command(""), &event).env("HOME", "");
+    for (variable, place) in [
+        ("CLAUDE_CONFIG_DIR", scratch.claude_dir()),
+        ("PRE_BACKUP_DIR", scratch.layer1_store()),
+        ("BACKUP_DIR", scratch.layer3_store()),
+    ] {
+        hook = hook.env(variable, place);
     }
+    hook.output().ok().silent();
     scratch.await_no_process(crate::product::DELIVERY);
 }
 
