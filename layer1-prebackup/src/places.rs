@@ -66,8 +66,8 @@ pub struct Places {
 impl Places {
     /// Flags, else variables (`env` looks one up; an empty one counts as unset), else defaults below `HOME`.
     pub fn resolve(flags: &PlaceFlags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Places, PlacesError> {
-        let home = env("HOME").filter(|h| !h.is_empty()).map(PathBuf::from).or_else(std::env::home_dir);
-        let home = home.filter(|h| h.is_absolute()).ok_or(PlacesError::NoHome)?;
+        // Not from the system's list of users: a HOME that was taken away was taken away on purpose.
+        let home = env("HOME").map(PathBuf::from).filter(|home| home.is_absolute()).ok_or(PlacesError::NoHome)?;
         let pick = |flag: &Option<PathBuf>, flag_name, variable, default: PathBuf| {
             let from_env = || env(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
             match (flag, from_env()) {
@@ -127,6 +127,13 @@ mod tests {
         assert_eq!(places.layer1_store, Path::new("/h/.claude-backup-sessions"));
         assert_eq!(places.index, Path::new("/h/.claude-backup/sessions.db"));
         assert_eq!(places.outbox(), Path::new("/h/.claude-backup-sessions/.outbox"));
+    }
+
+    #[test]
+    fn without_a_home_nothing_is_guessed() {
+        for vars in [&[][..], &[("HOME", "")], &[("HOME", "relative")]] {
+            assert!(matches!(resolve(&PlaceFlags::default(), vars), Err(PlacesError::NoHome)));
+        }
     }
 
     #[test]
