@@ -22,6 +22,8 @@ const CRASHED_RECOVERY_ONE_IN: u64 = 6;
 /// Calls at which a recovery is killed: those that change or open something.
 const CRASH_CALLS: [&str; 8] =
     ["pwrite64", "fsync", "fdatasync", "renameat", "renameat2", "openat", "mkdirat", "unlinkat"];
+/// So many bytes of a string as a commit has.
+const SHOWN: [&str; 2] = ["-s", "65536"];
 /// A recovery is killed at one of so many calls of a name.
 const CRASH_CALLS_MAX: u64 = 8;
 /// A fault that was not seen is tried so often before the point counts as one that did not fire.
@@ -346,7 +348,7 @@ fn check(scene: &Scene, plan: &Plan, planned: &mut Planned, seed: u64) -> Verdic
         // What a killed run left unsynced is for the recovery to sync before it acknowledges.
         outcomes.push(match &mut model {
             Some(model) => {
-                let traced = scene.traced_step(step, &[], &calls_of_order());
+                let traced = scene.traced_step(step, &SHOWN.map(str::to_owned), &calls_of_order());
                 problems.extend(oracles::out_of_order(scene, model, &traced));
                 traced.outcome
             }
@@ -381,6 +383,7 @@ fn faulted(scene: &Scene, plan: &Plan, planned: &Planned, follows_order: bool) -
     let mut calls = planned.point.call.clone();
     if follows_order {
         calls = format!("{calls},{}", calls_of_order());
+        options.extend(SHOWN.map(str::to_owned));
     }
     scene.traced_step(&scene.step, &options, &calls)
 }

@@ -151,7 +151,13 @@ fn verify() -> Step {
 
 /// A conversation with three side files.
 pub fn conversation(scratch: &Scratch, n: u32) -> PathBuf {
-    let transcript = transcripts::make_conversation(scratch, &transcripts::made_id(n), TURNS);
+    let (id, transcript) = (transcripts::made_id(n), scratch.transcript(&transcripts::made_id(n)));
+    for turn in 0..TURNS {
+        // No two conversations at one time, so that every list has one order.
+        let at = 2 * turn + 100 * n;
+        transcripts::append(&transcript, transcripts::prompt_line(&id, at, &format!("prompt {turn}")));
+        transcripts::append(&transcript, transcripts::answer_line(&id, at + 1, &format!("answer {turn}")));
+    }
     let folder = transcript.with_extension("");
     transcripts::append(&folder.join("tool-results/one.txt"), "a large output\n".repeat(30));
     transcripts::append(&folder.join("subagents/agent-a.jsonl"), "{\"type\":\"user\"}\n");

@@ -1,9 +1,12 @@
 //! Layer 3's workloads: its synchronous commands.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
+
 use super::layer1::{conversation, grow, held_in, rewritten, run_hook};
-use super::scene::{Acknowledged, Manners, Scene, Step};
+use super::scene::{Acknowledged, Check, Manners, Scene, Step, When};
 use super::workload::Workload;
 use crate::binaries::LAYER3;
 use crate::scratch::{PROJECT, Scratch};
@@ -72,6 +75,7 @@ fn scene(scratch: Scratch, step: Step, transcripts: &[PathBuf], acknowledged: Ve
     scene.verify = vec![asking(&["verify"])];
     scene.copies = transcripts.iter().map(|transcript| (store.join(PROJECT), transcript.clone())).collect();
     scene.acknowledged = acknowledged;
+    scene.checks = vec![Check { when: When::Recovered, ask: without_metadata }];
     scene.ask(vec![
         asking(&["list", "--all", "--json"]),
         asking(&["search", "--all", "--json", "prompt OR more OR anew"]),
@@ -91,4 +95,19 @@ fn save(transcript: &Path) -> Step {
 fn saved(scratch: &Scratch, transcript: &Path) -> Vec<Acknowledged> {
     scratch.layer3(&["save"]).stdin(save(transcript).stdin).output().ok();
     held_in(&scratch.layer3_store(), transcript)
+}
+
+/// Metadata must stand beside every copy and speak of its present content.
+fn without_metadata(scene: &Scene, _: bool) -> Option<String> {
+    scene.copies.iter().find_map(|(project, transcript)| {
+        let path = project.join(transcript.with_extension("json").file_name()?);
+        let bytes = fs::read(transcript).ok()?;
+        let metadata: Value = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).unwrap_or_default(),
+            Err(error) => return Some(format!("a: the metadata {} cannot be read: {error}", path.display())),
+        };
+        let hash = blake3::hash(&bytes).to_hex().to_string();
+        let is_right = metadata["bytes"] == json!(bytes.len()) && metadata["blake3"] == json!(hash);
+        (!is_right).then(|| format!("a: the metadata speaks of other bytes: {metadata}"))
+    })
 }

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::order::Model;
 use super::plan::Planned;
-use super::point::Kind;
+use super::point::{Kind, Scope};
 use super::scene::{Manners, Scene, Step, Traced, When};
 use super::trace::{self, Call};
 use crate::run::Outcome;
@@ -20,7 +20,7 @@ use crate::{processes, stores, tree, waiting};
 /// How long a program's children may outlive it.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
 /// Words of every report of a failure on stderr.
-const TELLING: [&str; 6] = ["warning", "failed", "note:", "❌", "⚠️", "left alone"];
+const TELLING: [&str; 7] = ["warning", "failed", "note:", "❌", "⚠️", "left alone", "panicked"];
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,9 @@ pub fn after_fault(scene: &Scene, planned: &Planned, traced: &Traced) -> Vec<Pro
     if outcome.timed_out {
         problems.push(problem(Harm::LeftBehind, format!("d: it hangs: {outcome:?}")));
     }
-    if outcome.stderr.contains("panicked") || outcome.stderr.contains("internal error") || outcome.code == Some(101) {
+    let panics = ["panicked", "internal error"].iter().any(|word| outcome.stderr.contains(word));
+    // Runtimes panic where the system denies them a descriptor or randomness; that is told and survived.
+    if panics && planned.point.scope == Scope::Home {
         problems.push(problem(Harm::Swallowed, format!("c: it panics: {outcome:?}")));
     }
     let was_killed = planned.point.kind == Kind::Kill;
@@ -133,11 +135,11 @@ pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
 }
 
 /// What a run, or the recovery from it, acknowledged while something was unsynced.
-pub fn out_of_order(scene: &Scene, model: &mut Model, traced: &Traced) -> Vec<Problem> {
+pub fn out_of_order(scene: &Scene, model: &mut Model, traced: &Traced) -> Option<Problem> {
     model.exit_acknowledges = is_silent(scene, &traced.outcome);
     let violations = model.run(&traced.events());
-    let told = |violation| problem(Harm::Swallowed, format!("c: order: {violation}"));
-    violations.iter().map(told).collect()
+    // The first one says it; the others follow from it.
+    violations.first().map(|violation| problem(Harm::Swallowed, format!("c: order: {violation}")))
 }
 
 /// What was acknowledged before and is nowhere in the store now.
@@ -164,7 +166,8 @@ fn is_silent(scene: &Scene, outcome: &Outcome) -> bool {
 fn misbehaved(scene: &Scene, planned: &Planned, traced: &Traced) -> Option<Problem> {
     let outcome = &traced.outcome;
     if scene.manners == Manners::Command {
-        let is_graceful = matches!(outcome.code, Some(0 | 1));
+        let is_graceful =
+            matches!(outcome.code, Some(0 | 1)) || outcome.code == Some(101) && !is_silent(scene, outcome);
         return (!is_graceful).then(|| problem(Harm::Swallowed, format!("c: it ends with {outcome:?}")));
     }
     if outcome.code != Some(0) {

@@ -5,10 +5,12 @@
 //! file, a name (by creation, `mkdir` or rename) only after a sync of its directory. It does not
 //! look at `.log/`, at lock files, nor at the index, which is made again from the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use super::trace::{Call, Event};
 
@@ -93,6 +95,8 @@ pub struct Model {
     /// sync a success. Only a new write helps.
     dropped: BTreeSet<PathBuf>,
     existing: BTreeSet<PathBuf>,
+    /// What was written to ledgers and their temporary files, to see of what a commit speaks.
+    ledgers: BTreeMap<PathBuf, Vec<u8>>,
     /// Whether exit code 0 says that all is well; not so for a hook that has told of a failure.
     pub exit_acknowledges: bool,
 }
@@ -124,9 +128,12 @@ impl Model {
                 _ => None,
             };
             if let Some(acknowledged) = acknowledged {
-                let own = if let Event::Call(call) = event { committed_by(call) } else { None };
-                let unsynced: Vec<Unsynced> =
-                    self.unsynced.iter().filter(|u| !u.belongs_to(own.as_deref())).cloned().collect();
+                let commit = if let Event::Call(call) = event { self.commit_of(call) } else { None };
+                let matters = |unsynced: &&Unsynced| match &commit {
+                    Some(commit) => commit.depends_on(unsynced),
+                    None => !unsynced.is_temporary(),
+                };
+                let unsynced: Vec<Unsynced> = self.unsynced.iter().filter(matters).cloned().collect();
                 if !unsynced.is_empty() {
                     violations.push(Violation { acknowledged, unsynced });
                 }
@@ -138,7 +145,23 @@ impl Model {
         violations
     }
 
+    /// The commit that a call makes by writing to a ledger, or by putting a new one in place.
+    fn commit_of(&self, call: &Call) -> Option<Commit> {
+        match call.name.as_str() {
+            "write" | "pwrite64" => {
+                let ledger = call.descriptor_path(0).filter(|path| is_ledger(path))?;
+                Some(Commit::of(ledger, if call.is_whole(1) { call.bytes(1) } else { None }))
+            }
+            _ if call.name.starts_with("rename") => {
+                let [from, to] = &call.paths()[..] else { return None };
+                is_ledger(to).then(|| Commit::of(to.clone(), self.ledgers.get(from).cloned()))
+            }
+            _ => None,
+        }
+    }
+
     fn follow(&mut self, call: &Call) {
+        self.note_ledger(call);
         match call.name.as_str() {
             "fsync" | "fdatasync" if call.succeeded() => self.sync(call),
             "fsync" | "fdatasync" if call.result.is_some() && call.error.as_deref() != Some("EINTR") => {
@@ -167,6 +190,18 @@ impl Model {
                     self.existing.remove(&path);
                 }
             }
+            _ => {}
+        }
+    }
+
+    fn note_ledger(&mut self, call: &Call) {
+        let is_temporary = |path: &PathBuf| path.to_string_lossy().ends_with(".ledger.tmp");
+        let Some(path) = call.descriptor_path(0).filter(is_temporary) else { return };
+        match (call.name.as_str(), call.bytes(1).filter(|_| call.is_whole(1))) {
+            ("pwrite64", Some(bytes)) => self.ledgers.entry(path).or_default().extend(bytes),
+            // What is not shown may speak of anything.
+            ("pwrite64", None) => self.ledgers.entry(path).or_default().extend(b"\n?"),
+            ("ftruncate", _) => drop(self.ledgers.remove(&path)),
             _ => {}
         }
     }
@@ -237,9 +272,49 @@ impl Unsynced {
         }
     }
 
-    /// Whether it is part of the commit record that is just being written.
-    fn belongs_to(&self, record: Option<&Path>) -> bool {
-        record == Some(self.path())
+    /// Nobody speaks of a temporary file before it bears another name.
+    fn is_temporary(&self) -> bool {
+        let name = self.path().file_name().unwrap_or_default().to_string_lossy();
+        name == "new" || name.ends_with(".tmp")
+    }
+}
+
+/// Lines of a ledger that are being written.
+struct Commit {
+    ledger: PathBuf,
+    /// The contents that they commit; `None` where that could not be read.
+    contents: Option<Vec<PathBuf>>,
+}
+
+impl Commit {
+    /// Each line is a checksum, a blank and an object; only one with a length commits a content.
+    fn of(ledger: PathBuf, text: Option<Vec<u8>>) -> Commit {
+        let project = ledger.file_stem().unwrap_or_default().to_owned();
+        let folder = ledger.ancestors().nth(4).map(|store| store.join(project)).unwrap_or_default();
+        let content = |line: &[u8]| -> Option<Option<PathBuf>> {
+            let at = line.iter().position(|byte| *byte == b' ')?;
+            let line: Value = serde_json::from_slice(&line[at..]).ok()?;
+            Some(line["path"].as_str().filter(|_| line["bytes"].is_u64()).map(|path| folder.join(path)))
+        };
+        let lines = text.as_deref().map(|text| text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()));
+        let contents = lines.and_then(|lines| lines.map(content).collect::<Option<Vec<_>>>());
+        let contents = contents.map(|contents| contents.into_iter().flatten().collect());
+        Commit { ledger, contents }
+    }
+
+    /// The commit needs the bytes of its contents, and every name on the way to them and to itself.
+    fn depends_on(&self, unsynced: &Unsynced) -> bool {
+        let path = unsynced.path();
+        if path == self.ledger || unsynced.is_temporary() {
+            return false;
+        }
+        match (&self.contents, unsynced) {
+            (None, _) => true,
+            (Some(contents), Unsynced::Bytes(path)) => contents.contains(path),
+            (Some(contents), Unsynced::Name(path)) => {
+                self.ledger.starts_with(path) || contents.iter().any(|content| content.starts_with(path))
+            }
+        }
     }
 }
 
@@ -257,15 +332,6 @@ fn acknowledgement(call: &Call) -> Option<String> {
         }
         "rename" | "renameat" | "renameat2" => call.paths().pop().is_some_and(|to| is_ledger(&to)).then(shown),
         "unlink" | "unlinkat" => call.paths().pop().is_some_and(|path| is_job(&path)).then(shown),
-        _ => None,
-    }
-}
-
-/// The ledger that a call writes: its own bytes and name may be unsynced at that moment.
-fn committed_by(call: &Call) -> Option<PathBuf> {
-    match call.name.as_str() {
-        "write" | "pwrite64" => call.descriptor_path(0).filter(|path| is_ledger(path)),
-        _ if call.name.starts_with("rename") => call.paths().into_iter().next(),
         _ => None,
     }
 }
@@ -360,6 +426,29 @@ mod tests {
         let commit = r#"7 pwrite64(6</s/p.ledger>, "y", 1, 9) = 1"#;
         assert!(violations(&[commit, commit]).is_empty());
         assert_eq!(violations(&[commit, "7 +++ exited with 0 +++"]), ["exit 0 while unsynced: bytes of /s/p.ledger;"]);
+    }
+
+    #[test]
+    fn a_temporary_file_may_wait_until_it_is_renamed() {
+        let open = r#"7 openat(4</s/p>, "new", O_RDWR|O_CREAT, 0600) = 5</s/p/new>"#;
+        let write = r#"7 pwrite64(5</s/p/new>, "x", 1, 0) = 1"#;
+        let commit = r#"7 pwrite64(6</s/p.ledger>, "y", 1, 9) = 1"#;
+        assert!(violations(&[open, write, commit]).is_empty());
+        let rename = r#"7 renameat2(4</s/p>, "new", 4</s/p>, "a", RENAME_NOREPLACE) = 0"#;
+        assert_eq!(violations(&[open, write, rename, commit]).len(), 1);
+    }
+
+    #[test]
+    fn a_commit_needs_what_it_speaks_of() {
+        let write = r#"7 pwrite64(5</s/p/a/side>, "x", 1, 0) = 1"#;
+        let commit = |path: &str| {
+            let line = format!(r#""00 {{\"path\":\"{path}\",\"bytes\":1}}\n", 40, 9"#);
+            format!("7 pwrite64(6</s/.state/sessions/a/p.ledger>, {line}) = 40")
+        };
+        assert_eq!(violations(&[write, &commit("a/side")]).len(), 1);
+        assert!(violations(&[write, &commit("a.jsonl")]).is_empty());
+        let name = r#"7 mkdirat(5</s/.state/sessions>, "a", 0700) = 0"#;
+        assert_eq!(violations(&[name, &commit("a.jsonl")]).len(), 1);
     }
 
     #[test]

@@ -227,6 +227,8 @@ fn kinds_of(scene: &Scene, call: &Call, again: Option<&Call>) -> Vec<(Kind, Span
     };
     match name {
         "clone" | "clone3" | "fork" | "vfork" => both(Kind::Eagain),
+        // Linux frees the descriptor whatever it answers; strace cannot do both.
+        "close" => {}
         _ => both(Kind::Eio),
     }
     if needs_space(call) {
@@ -251,9 +253,12 @@ fn kinds_of(scene: &Scene, call: &Call, again: Option<&Call>) -> Vec<(Kind, Span
         }
     }
     if is_read(name) && call.result.is_some_and(|came| came > 0) {
-        kinds.push(once(Kind::Eof, 0, None));
-        kinds.push((Kind::Eof, Span::On, Effect { returns: Some(0), poke: None }));
         let is_source = call.descriptor_path(0).is_some_and(|path| scene.is_source(&path));
+        // Who reads on until the end cannot know that it came too early.
+        if !is_source || name == "pread64" {
+            kinds.push(once(Kind::Eof, 0, None));
+            kinds.push((Kind::Eof, Span::On, Effect { returns: Some(0), poke: None }));
+        }
         if !is_source && call.descriptor_path(0).is_some() {
             // What is read wrongly of the source cannot be told from what stands there.
             kinds.push((Kind::Flip, Span::Once, flip()));
