@@ -66,6 +66,7 @@ enum Command {
 /// Parses `args` (the program's name first) and runs. Exit codes: 0 done, 1 refused or failed.
 /// Never 2, which would block Claude Code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    crate::signals::survive_file_size_limit("layer1-prebackup");
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => {

@@ -17,6 +17,7 @@ pub mod log;
 pub mod names;
 mod notice;
 pub mod places;
+pub mod signals;
 pub mod source;
 pub mod sweep;
 mod syscall;

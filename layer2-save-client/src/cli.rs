@@ -88,6 +88,7 @@ enum Verb {
 /// Runs the program and gives its exit code: 0, or 1 when a command (not the hook) was refused
 /// or failed. Never 2: that would block Claude Code. A panic in the hook or in `drain` is a 0 too.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
+    layer1_prebackup::signals::survive_file_size_limit("layer2-save-client");
     let args: Vec<OsString> = args.collect();
     let on_failure = code_on_failure(&args);
     let run = AssertUnwindSafe(|| match Cli::try_parse_from(&args) {

@@ -188,6 +188,7 @@ struct RestoreArgs {
 
 /// Runs the program on its own arguments, environment and streams.
 pub fn main() -> ExitCode {
+    layer1_prebackup::signals::survive_file_size_limit("layer3-indexer");
     // Not locked: `serve` writes to standard output from another thread.
     let mut out = io::stdout();
     let caught = panic::catch_unwind(AssertUnwindSafe(|| run(std::env::args_os(), &mut out)));
