@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
@@ -29,6 +30,12 @@ pub const DIR_MODE: u32 = 0o700;
 pub const FILE_MODE: u32 = 0o600;
 /// Size of the buffer through which files are copied and read back.
 pub const COPY_BYTES: usize = 256 * 1024;
+
+/// A store's deepest folders lie a few levels below it; its own entry lies in its parent.
+const ANCESTORS_MAX: usize = 6;
+/// What was written longer ago than this has long been written back (Linux: after 30 s at most,
+/// directories after 5 s), whether or not it was ever synced.
+const RECENT: Duration = Duration::from_secs(120);
 
 /// How often a temporary file is opened anew because another writer had just used it up.
 const TEMP_TRIES_MAX: u32 = 1000;
@@ -193,6 +200,26 @@ impl Dir {
         self.unlink(name, AtFlags::REMOVEDIR)
     }
 
+    /// Syncs each of the directories above this one whose entries changed lately: what a killed run
+    /// made there and did not sync would otherwise never be. Those that may not be opened are left
+    /// out, because nobody without the right to could have made an entry of ours.
+    pub fn sync_recent_ancestors(&self) -> Result<()> {
+        for path in self.path.ancestors().skip(1).take(ANCESTORS_MAX) {
+            let dir = match Dir::open(path) {
+                Ok(Some(dir)) => dir,
+                Ok(None) => return Ok(()),
+                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => continue,
+                Err(error) => return Err(error),
+            };
+            let stat = uninterrupted(|| rustix::fs::fstat(&dir.fd))
+                .map_err(|error| DurableError::new("look up", path, error))?;
+            if is_recent(&stat) {
+                dir.sync()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Syncs the directory's entries.
     pub fn sync(&self) -> Result<()> {
         uninterrupted(|| rustix::fs::fsync(&self.fd))
@@ -346,6 +373,15 @@ impl Dir {
 /// A file's status by its descriptor; `path` is for the message.
 pub fn stat_of(file: &File, path: &Path) -> Result<Stat> {
     uninterrupted(|| rustix::fs::fstat(file)).map_err(|error| DurableError::new("look up", path, error))
+}
+
+/// Whether a file was modified so lately, or by its clock in the future, that it may not be on the
+/// disk although it can be read.
+pub fn is_recent(stat: &Stat) -> bool {
+    // The type of the field differs between platforms.
+    #[allow(clippy::unnecessary_cast)]
+    let modified = UNIX_EPOCH + Duration::from_secs((stat.st_mtime as i64).max(0) as u64);
+    SystemTime::now().duration_since(modified).map_or(true, |age| age < RECENT)
 }
 
 /// Reads at `offset` until `buffer` is full or the file ends; returns how much came.
@@ -515,7 +551,8 @@ fn place(
         .and_then(|()| match existing {
             Existing::Refused => dir.rename_new(&temp, &dir, name),
             Existing::Replaced => dir.rename_over(&temp, &dir, name),
-        });
+        })
+        .and_then(|()| dir.sync_recent_ancestors());
     if placed.is_err() {
         // The error that matters is already in hand; the next writer of this name uses up a leftover.
         let _ = dir.remove(&temp);

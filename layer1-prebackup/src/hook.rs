@@ -160,8 +160,12 @@ fn save(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> Resul
     let report = archive.save(&request)?;
     if report.transcript == TranscriptState::Stored && report.bytes_added > 0 {
         let project = report.key.as_ref().map_or("", |key| key.project.as_str());
+        let but = match report.problems.len() {
+            0 => String::new(),
+            n => format!(", but {n} side files not"),
+        };
         let text = format!(
-            "saved {project}/{id}: {} bytes, {} new, {}",
+            "saved {project}/{id}: {} bytes, {} new, {}{but}",
             report.source_bytes,
             report.bytes_added,
             event.trigger()

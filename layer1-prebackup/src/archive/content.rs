@@ -239,9 +239,7 @@ fn extend(
         // Equal to the source in every byte, as was just seen. Whether it was ever synced is not known.
         let copy = session.open_for_writing(name)?.ok_or_else(|| gone(&path))?;
         durable::sync_data(&copy, &path)?;
-        if let Some(dir) = session.dir_of(name)? {
-            dir.sync()?;
-        }
+        session.create_dir_of(name)?.sync()?;
         record.proof = Proof::Compared;
     }
     if record.bytes == identity.bytes {

@@ -197,9 +197,7 @@ fn prove_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &StoredFile)
         return Ok(false);
     }
     durable::sync_data(&copy, &path)?;
-    if let Some(dir) = session.dir_of(&name)? {
-        dir.sync()?;
-    }
+    session.create_dir_of(&name)?.sync()?;
     session.commit(&[Entry::Commit(name, Box::new(Record { proof: Proof::Compared, ..record }))])?;
     Ok(true)
 }

@@ -1,5 +1,7 @@
 //! A session opened for writing: its lock, its ledger, and the repair of what a killed run left.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ pub(crate) struct OpenSession<'a> {
     pub(crate) key: SessionKey,
     pub(crate) state: Dir,
     pub(crate) ledger: Ledger,
+    /// Folders above which everything is known to be synced.
+    anchored: RefCell<HashSet<PathBuf>>,
     _lock: SessionLock,
 }
 
@@ -49,7 +53,9 @@ impl<'a> OpenSession<'a> {
     pub(crate) fn open(archive: &'a Archive, key: SessionKey, lock: SessionLock) -> Result<Self, ArchiveError> {
         let state = archive.root.create_beneath(&ledger::dir_of(&key.id))?;
         let ledger = Ledger::read(&state, &key)?;
-        let mut session = OpenSession { archive, key, state, ledger, _lock: lock };
+        let anchored = RefCell::default();
+        let mut session = OpenSession { archive, key, state, ledger, anchored, _lock: lock };
+        session.sync_recent_ledger()?;
         session.state.remove(OsStr::new(TEMP_NAME))?;
         session.finish_rotations()?;
         if session.ledger.is_damaged {
@@ -59,6 +65,18 @@ impl<'a> OpenSession<'a> {
             rebuild(archive, &session.key, &mut session.ledger)?;
         }
         Ok(session)
+    }
+
+    /// A killed run may have written a commit and not synced it. It is believed from here on, so it
+    /// is synced first.
+    fn sync_recent_ledger(&self) -> Result<(), ArchiveError> {
+        let name = ledger::name_of(&self.key);
+        let Some(file) = self.state.open_file(&name)? else { return Ok(()) };
+        let path = self.state.path().join(&name);
+        if durable::is_recent(&durable::stat_of(&file, &path)?) {
+            durable::sync_data(&file, &path)?;
+        }
+        Ok(())
     }
 
     /// A damaged ledger is about to be replaced; what it said is kept under `.state/damaged/`.
@@ -85,7 +103,12 @@ impl<'a> OpenSession<'a> {
     pub(crate) fn create_dir_of(&self, name: &StoredName) -> Result<Dir, ArchiveError> {
         let path = relative_path(&self.key, name);
         let parent = path.parent().unwrap_or(Path::new(""));
-        Ok(self.archive.root.create_beneath(parent)?)
+        let dir = self.archive.root.create_beneath(parent)?;
+        if !self.anchored.borrow().contains(dir.path()) {
+            dir.sync_recent_ancestors()?;
+            self.anchored.borrow_mut().insert(dir.path().to_owned());
+        }
+        Ok(dir)
     }
 
     /// Opens a content for reading and writing; `None` where it does not exist.
@@ -136,6 +159,13 @@ impl<'a> OpenSession<'a> {
             let happened = self.archive.stat(&self.key, &target)?.is_some();
             let entries = match (happened, record) {
                 (true, record) => {
+                    // The rename is there to be seen; whether it was synced is not.
+                    for name in [&newest, &target] {
+                        if let Some(dir) = self.dir_of(name)? {
+                            dir.sync()?;
+                            dir.sync_recent_ancestors()?;
+                        }
+                    }
                     let found = record_of_file(self.archive, &self.key, &target, Proof::Found)?;
                     let known = record.filter(|r| (r.bytes, r.blake3) == (found.bytes, found.blake3));
                     let entry = Entry::Commit(target, Box::new(known.unwrap_or(found)));
