@@ -74,6 +74,10 @@ impl Scene {
         tree
     }
 
+    fn tree_or_nothing(&self) -> Vec<(String, Vec<u8>)> {
+        if self.store().exists() { self.tree() } else { Vec::new() }
+    }
+
     fn names(&self) -> Vec<String> {
         self.tree().into_iter().map(|(name, _)| name).collect()
     }
@@ -580,4 +584,100 @@ fn a_rebuilt_record_covers_nothing_until_the_other_store_proves_it() {
         assert!(covers());
     }
     other.is_clean();
+}
+
+/// What may happen to a source, and when it is saved.
+#[derive(Debug, Clone)]
+enum Step {
+    Append(u8),
+    Truncate(u8),
+    Rewrite(u8),
+    Replace(u8),
+    Delete,
+    /// A killed run: some of the source's next bytes stand after the committed ones.
+    CutOffAppend(u8),
+    /// A killed run: the temporary file of a new content is still there.
+    LeftoverTemp,
+    LostLedger,
+    Save,
+    SaveWhole,
+}
+
+fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+    use proptest::prelude::*;
+    prop_oneof![
+        4 => any::<u8>().prop_map(Step::Append),
+        1 => any::<u8>().prop_map(Step::Truncate),
+        1 => any::<u8>().prop_map(Step::Rewrite),
+        1 => any::<u8>().prop_map(Step::Replace),
+        1 => Just(Step::Delete),
+        1 => any::<u8>().prop_map(Step::CutOffAppend),
+        1 => Just(Step::LeftoverTemp),
+        1 => Just(Step::LostLedger),
+        4 => Just(Step::Save),
+        2 => Just(Step::SaveWhole),
+    ]
+}
+
+fn take(scene: &Scene, step: &Step, acknowledged: &mut Vec<Vec<u8>>) {
+    let path = scene.transcript();
+    let text = |seed: u8| format!("{seed}:{}\n", "x".repeat(usize::from(seed) * 5)).into_bytes();
+    let copy = scene.store().join("p/s1.jsonl");
+    match step {
+        Step::Append(seed) => append(&path, &text(*seed)),
+        Step::Truncate(seed) => {
+            let bytes = fs::read(&path).unwrap_or_default();
+            fs::write(&path, &bytes[..bytes.len() * usize::from(*seed) / 255]).unwrap();
+        }
+        Step::Rewrite(seed) => fs::write(&path, text(*seed)).unwrap(),
+        Step::Replace(seed) => {
+            fs::write(path.with_extension("x"), text(*seed)).unwrap();
+            fs::rename(path.with_extension("x"), &path).unwrap();
+        }
+        Step::Delete => drop(fs::remove_file(&path)),
+        Step::CutOffAppend(seed) => {
+            let (source, stored) = (fs::read(&path).unwrap_or_default(), fs::read(&copy).unwrap_or_default());
+            if copy.exists() && source.starts_with(&stored) {
+                let rest = &source[stored.len()..];
+                append(&copy, &rest[..rest.len() * usize::from(*seed) / 255]);
+            }
+        }
+        Step::LeftoverTemp if scene.store().join(".state/sessions/s1").exists() => {
+            fs::write(scene.store().join(".state/sessions/s1/new"), "half").unwrap();
+        }
+        Step::LeftoverTemp => {}
+        Step::LostLedger => drop(fs::remove_dir_all(scene.store().join(".state/sessions"))),
+        Step::Save | Step::SaveWhole => {
+            let compare = if matches!(step, Step::Save) { Compare::Windows } else { Compare::Whole };
+            if scene.save_from(&path, compare).transcript == TranscriptState::Stored {
+                let source = fs::read(&path).unwrap();
+                assert_eq!(fs::read(&copy).unwrap(), source, "the newest copy equals the source");
+                acknowledged.push(source);
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 40, ..Default::default() })]
+    #[test]
+    fn whatever_happens_every_acknowledged_byte_stays(
+        steps in proptest::collection::vec(step(), 1..25),
+    ) {
+        let scene = Scene::new();
+        let mut acknowledged = Vec::new();
+        for step in &steps {
+            take(&scene, step, &mut acknowledged);
+            let stored: Vec<Vec<u8>> = scene.tree_or_nothing().into_iter().map(|(_, bytes)| bytes).collect();
+            for content in &acknowledged {
+                let is_kept = stored.iter().any(|bytes| bytes.starts_with(content));
+                proptest::prop_assert!(is_kept, "{} bytes were lost by {step:?}", content.len());
+            }
+        }
+        if scene.store().exists() {
+            let worse = |finding: &Finding| finding.kind == FindingKind::Damaged || finding.kind == FindingKind::Missing;
+            let findings = scene.archive().verify(None).unwrap();
+            proptest::prop_assert!(!findings.iter().any(worse), "{findings:?}");
+        }
+    }
 }
