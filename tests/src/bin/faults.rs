@@ -67,6 +67,9 @@ fn main() -> ExitCode {
         if program.unrepeatable > 0 {
             println!("{name}: {} points left out, their call does not come every time", program.unrepeatable);
         }
+        if program.crash_states > 0 {
+            println!("{name}: {} states after a loss of power", program.crash_states);
+        }
         println!("{name}: took {:.0?}", program.elapsed);
     }
     println!("{:.0?} in all, {} points failed", started.elapsed(), summary.failures.len());

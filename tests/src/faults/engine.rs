@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::crash;
 use super::oracles::{self, Harm, Problem};
 use super::order;
 use super::plan::{self, Plan, Planned};
@@ -17,6 +18,14 @@ use super::scene::{Scene, Traced};
 use super::workload::{self, Workload};
 use crate::binaries;
 
+/// Workloads small enough for every crash state.
+const LOSING_POWER: [(&str, &str); 5] = [
+    ("layer1", "first-copy"),
+    ("layer1", "delta"),
+    ("layer1", "generation"),
+    ("layer1", "sides"),
+    ("layer1", "torn-rotation"),
+];
 /// One in so many recoveries is killed once itself.
 const CRASHED_RECOVERY_ONE_IN: u64 = 6;
 /// Calls at which a recovery is killed: those that change or open something.
@@ -93,6 +102,8 @@ pub struct ProgramSummary {
     pub known: usize,
     /// Points left out because their call, on a pipe or a process, does not come every time.
     pub unrepeatable: usize,
+    /// States after a loss of power that were recovered.
+    pub crash_states: usize,
     /// Points at which content was lost or changed.
     pub lost: usize,
     /// Points at which a failure was hidden.
@@ -161,6 +172,7 @@ pub fn sweep(bounds: &Bounds) -> Summary {
         program.planned += counted.planned;
         program.fired += counted.fired;
         program.known += counted.known;
+        program.crash_states += counted.crash_states;
         program.unrepeatable += counted.unrepeatable;
         program.lost += counted.lost;
         program.swallowed += counted.swallowed;
@@ -175,7 +187,9 @@ impl ProgramSummary {
     fn in_words(&self) -> String {
         let sampled =
             if self.planned + self.unrepeatable < self.known { format!(" of {}", self.known) } else { String::new() };
-        format!("{}/{} points{sampled}", self.fired, self.planned)
+        let states =
+            if self.crash_states > 0 { format!(", {} crash states", self.crash_states) } else { String::new() };
+        format!("{}/{} points{sampled}{states}", self.fired, self.planned)
     }
 
     fn count(&mut self, problems: &[Problem]) {
@@ -240,10 +254,46 @@ fn sweep_workload(
         }
         work(&scene);
     });
+    let (mut counted, mut failures) = results.into_inner().expect("no worker panics");
     if bounds.only.is_empty() {
         probe_beyond(&scene, &plan);
     }
-    results.into_inner().expect("no worker panics")
+    if LOSING_POWER.contains(&(workload.program, workload.name)) {
+        lose_power(bounds, workload, &scene, &plan, &mut counted, &mut failures);
+    }
+    (counted, failures)
+}
+
+/// Recovers from every state that a loss of power could leave in a clean run.
+fn lose_power(
+    bounds: &Bounds,
+    workload: &Workload,
+    scene: &Scene,
+    plan: &Plan,
+    counted: &mut ProgramSummary,
+    failures: &mut Vec<Failure>,
+) {
+    scene.reset();
+    for state in crash::states(scene, &plan.events) {
+        let point = format!("{}/{}/power/{}", workload.program, workload.name, state.name());
+        if !bounds.only.is_empty() && !bounds.only.contains(&point) {
+            continue;
+        }
+        state.lay_out(scene);
+        let problems = oracles::after_loss_of_power(scene, state.had_ended);
+        counted.crash_states += 1;
+        if problems.is_empty() {
+            continue;
+        }
+        counted.lost += usize::from(problems.iter().any(|problem| problem.harm == Harm::Lost));
+        counted.left_behind += usize::from(problems.iter().any(|problem| problem.harm == Harm::LeftBehind));
+        let problems: Vec<String> = problems.iter().map(Problem::to_string).collect();
+        if bounds.verbose {
+            println!("FAILED {point}");
+            problems.iter().for_each(|problem| println!("    {}", problem.replace('\n', "\n    ")));
+        }
+        failures.push(Failure { point, problems });
+    }
 }
 
 fn settle(

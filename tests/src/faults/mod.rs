@@ -7,6 +7,7 @@
 //! the oracles are asked, the program is run again without faults (now and then killed once
 //! more in between), and the oracles are asked again.
 
+pub mod crash;
 mod engine;
 mod layer1;
 mod layer2;

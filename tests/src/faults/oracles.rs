@@ -142,6 +142,18 @@ pub fn out_of_order(scene: &Scene, model: &mut Model, traced: &Traced) -> Option
     violations.first().map(|violation| problem(Harm::Swallowed, format!("c: order: {violation}")))
 }
 
+/// In a state after a loss of power, and after the recovery from it.
+pub fn after_loss_of_power(scene: &Scene, had_ended: bool) -> Vec<Problem> {
+    let mut problems = missing(scene);
+    if had_ended {
+        // All was acknowledged: it must be there without any recovery.
+        problems.extend(differing(scene).map(|what| problem(Harm::Lost, format!("b: acknowledged, but {what}"))));
+    }
+    let outcomes: Vec<Outcome> = scene.recovery.iter().map(|step| scene.run(step)).collect();
+    problems.extend(after_recovery(scene, &outcomes));
+    problems
+}
+
 /// What was acknowledged before and is nowhere in the store now.
 pub fn missing(scene: &Scene) -> Vec<Problem> {
     let holds = |path: &Path, bytes: &[u8]| fs::read(path).is_ok_and(|now| now.starts_with(bytes));

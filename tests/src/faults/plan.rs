@@ -115,6 +115,8 @@ pub struct Plan {
     pub paths: Vec<PathBuf>,
     /// What the clean run acknowledged too early.
     pub violations: Vec<Violation>,
+    /// The clean run, whole buffers shown.
+    pub events: Vec<Event>,
     /// How often each call was made in the scope that counts it (by the thread that made most).
     pub counts: BTreeMap<(String, Scope), u32>,
 }
@@ -179,7 +181,7 @@ pub fn plan(scene: &Scene, program: &str, workload: &str) -> Plan {
         let kinds = kinds_of(scene, &ours[0].call, None).into_iter().filter(fits).collect();
         add(Scope::All, which, &ours, kinds);
     }
-    Plan { points, paths, violations, counts }
+    Plan { points, paths, violations, events: all, counts }
 }
 
 impl Planned {
