@@ -136,7 +136,7 @@ pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
 
 /// What a run, or the recovery from it, acknowledged while something was unsynced.
 pub fn out_of_order(scene: &Scene, model: &mut Model, traced: &Traced) -> Option<Problem> {
-    model.exit_acknowledges = is_silent(scene, &traced.outcome);
+    model.words_acknowledge = is_silent(scene, &traced.outcome);
     let violations = model.run(&traced.events());
     // The first one says it; the others follow from it.
     violations.first().map(|violation| problem(Harm::Swallowed, format!("c: order: {violation}")))

@@ -97,8 +97,9 @@ pub struct Model {
     existing: BTreeSet<PathBuf>,
     /// What was written to ledgers and their temporary files, to see of what a commit speaks.
     ledgers: BTreeMap<PathBuf, Vec<u8>>,
-    /// Whether exit code 0 says that all is well; not so for a hook that has told of a failure.
-    pub exit_acknowledges: bool,
+    /// Whether words and exit code 0 say that all is well. Not so for a run that has told of a
+    /// failure: what it says else is about the rest. Commits and removed jobs always count.
+    pub words_acknowledge: bool,
 }
 
 /// Checks one run on stores that were at rest and had no files before.
@@ -109,7 +110,7 @@ pub fn check(trace: &[Event]) -> Vec<Violation> {
 impl Model {
     /// Everything is synced; these files and directories are there.
     pub fn new(existing: impl IntoIterator<Item = PathBuf>) -> Model {
-        Model { existing: existing.into_iter().collect(), exit_acknowledges: true, ..Model::default() }
+        Model { existing: existing.into_iter().collect(), words_acknowledge: true, ..Model::default() }
     }
 
     /// What is unsynced now.
@@ -123,8 +124,8 @@ impl Model {
         let mut violations = Vec::new();
         for event in trace {
             let acknowledged = match event {
-                Event::Exited(pid, 0) if Some(*pid) == main && self.exit_acknowledges => Some("exit 0".to_owned()),
-                Event::Call(call) => acknowledgement(call),
+                Event::Exited(pid, 0) if Some(*pid) == main && self.words_acknowledge => Some("exit 0".to_owned()),
+                Event::Call(call) => acknowledgement(call, self.words_acknowledge),
                 _ => None,
             };
             if let Some(acknowledged) = acknowledged {
@@ -319,7 +320,7 @@ impl Commit {
 }
 
 /// How a call acknowledges something, if it does.
-fn acknowledgement(call: &Call) -> Option<String> {
+fn acknowledgement(call: &Call, words_count: bool) -> Option<String> {
     let shown = || format!("{}({})", call.name, call.args.join(", "));
     match call.name.as_str() {
         "write" | "pwrite64" => {
@@ -328,7 +329,7 @@ fn acknowledgement(call: &Call) -> Option<String> {
             let is_commit = path.as_deref().is_some_and(is_ledger);
             let text = call.bytes(1).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
-            (is_commit || is_said && ACKNOWLEDGING.iter().any(|word| text.contains(word))).then(shown)
+            (is_commit || words_count && is_said && ACKNOWLEDGING.iter().any(|word| text.contains(word))).then(shown)
         }
         "rename" | "renameat" | "renameat2" => call.paths().pop().is_some_and(|to| is_ledger(&to)).then(shown),
         "unlink" | "unlinkat" => call.paths().pop().is_some_and(|path| is_job(&path)).then(shown),
@@ -419,6 +420,20 @@ mod tests {
         check(r#"7 pwrite64(6</s/.state/sessions/a/p.ledger>, "y", 1, 9) = 1"#, 1);
         check(r#"7 renameat(6</s/.state>, ".p.ledger.tmp", 6</s/.state>, "p.ledger") = 0"#, 1);
         check(r#"7 +++ exited with 1 +++"#, 0);
+    }
+
+    #[test]
+    fn a_run_that_tells_of_a_failure_acknowledges_by_its_commits_alone() {
+        let trace = trace::parse(
+            "7 pwrite64(5</s/p/a.jsonl>, \"x\", 1, 0) = 1\n\
+             7 write(1<pipe:[1]>, \"1 session saved\\n\", 16) = 16\n\
+             7 pwrite64(6</s/.state/sessions/a/p.ledger>, \"y\", 1, 9) = 1\n\
+             7 +++ exited with 0 +++",
+        );
+        let mut model = Model::new([]);
+        model.words_acknowledge = false;
+        assert_eq!(model.run(&trace).len(), 1);
+        assert_eq!(check(&trace).len(), 3);
     }
 
     #[test]
