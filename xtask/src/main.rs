@@ -17,6 +17,7 @@ mod release;
 mod settings;
 mod site;
 mod skills;
+mod soak;
 mod test;
 #[cfg(test)]
 mod tidy;
@@ -35,6 +36,8 @@ enum Verb {
     /// Fail every system call of the programs, one after the other; `faults --help` tells more
     #[command(disable_help_flag = true)]
     Faults(faults::Args),
+    /// Kill the whole chain at random instants, or send it weeks of events; `soak --help` tells more
+    Soak(soak::Args),
     /// What CI runs: the same as test
     Ci,
     /// Check layer 3 against the MCP Inspector from npm (needs npm and network)
@@ -78,6 +81,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Uninstall(args) => uninstall::run(args),
         Verb::Test | Verb::Ci => test::run(&sh),
         Verb::Faults(args) => faults::run(&sh, args),
+        Verb::Soak(args) => soak::run(&sh, args),
         Verb::Interop => interop::run(&sh),
     }
 }

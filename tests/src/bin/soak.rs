@@ -1,0 +1,259 @@
+//! The long runs: random kills of the whole chain, and weeks of events in minutes.
+//!
+//! Both print one line that says what was done and what was lost, and exit 1 if anything was.
+#![allow(clippy::disallowed_methods)] // It plays Claude Code, which truncates and rewrites.
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use layer1_prebackup::archive::Archive;
+use layer1_prebackup::names::FileName;
+use tests::scratch::Scratch;
+use tests::{processes, run, stores, transcripts, tree};
+
+/// Long runs of the installed chain in a scratch home.
+#[derive(Debug, Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// SIGKILL everything at a random instant, while a writer appends
+    Kills {
+        /// How often
+        #[arg(long, default_value_t = 1000)]
+        count: u64,
+        /// Of the instants and of what the writer does
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Many events over many sessions, several at a time, with rewrites
+    Events {
+        /// How many
+        #[arg(long, default_value_t = 10_000)]
+        count: u64,
+        /// Over how many sessions
+        #[arg(long, default_value_t = 50)]
+        sessions: u32,
+        /// How many hooks at a time
+        #[arg(long, default_value_t = 8)]
+        parallel: usize,
+        /// Of the order and of what the writers do
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let failures = match Args::parse().command {
+        Command::Kills { count, seed } => kills(count, seed),
+        Command::Events { count, sessions, parallel, seed } => events(count, sessions, parallel, seed),
+    };
+    for failure in &failures {
+        println!("FAILED: {failure}");
+    }
+    println!("{} failures in {:.0} s", failures.len(), started.elapsed().as_secs_f64());
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A content that a ledger said was committed.
+type Acknowledged = HashSet<(FileName, u64, blake3::Hash)>;
+
+fn kills(count: u64, seed: u64) -> Vec<String> {
+    let scratch = Scratch::new();
+    let mut random = Random(seed);
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 1);
+    transcripts::append(&transcript.with_extension("").join("tool-results/one.txt"), "a large output");
+    let mut acknowledged = Acknowledged::new();
+    let (mut failures, mut killed, mut rewrites) = (Vec::new(), 0, 0);
+    for n in 0..count {
+        let line = transcripts::prompt_line(&id, 10 + n as u32, &format!("kill number n{n}"));
+        transcripts::append(&transcript, line);
+        if random.below(20) == 0 {
+            rewrites += 1;
+            transcripts::rewrite(&transcript, transcripts::prompt_line(&id, n as u32, &format!("anew after n{n}")));
+        }
+        let command = if random.below(3) == 0 { scratch.start_command() } else { scratch.chain_command("") };
+        let hook = scratch.hook(&command, &transcripts::session_end(&transcript)).spawn();
+        // The instant is what is random here; nothing is waited for.
+        std::thread::sleep(Duration::from_micros(random.below(90_000)));
+        for process in processes::with_home(&scratch.home()) {
+            // It may just have ended by itself.
+            killed += u64::from(
+                rustix::process::kill_process(run::raw_pid(process.pid), rustix::process::Signal::KILL).is_ok(),
+            );
+        }
+        drop(hook);
+        failures.extend(missing(&scratch.layer1_store(), &acknowledged, "layer 1"));
+        acknowledged.extend(committed(&scratch.layer1_store()));
+        if failures.len() > 20 {
+            break;
+        }
+    }
+    settle(&scratch, &transcript, &mut failures);
+    acknowledged.extend(committed(&scratch.layer1_store()));
+    for (store, name) in [(scratch.layer1_store(), "layer 1"), (scratch.layer3_store(), "layer 3")] {
+        failures.extend(missing(&store, &acknowledged, name));
+        failures.extend(unsound(&store, name));
+    }
+    println!(
+        "{count} kills ({killed} processes), {rewrites} rewrites: {} acknowledged contents, {} lost or damaged",
+        acknowledged.len(),
+        failures.len()
+    );
+    failures
+}
+
+fn events(count: u64, sessions: u32, parallel: usize, seed: u64) -> Vec<String> {
+    let scratch = Scratch::new();
+    let sources: Vec<Mutex<(String, PathBuf)>> = (0..sessions)
+        .map(|n| {
+            let id = transcripts::made_id(n + 1);
+            let transcript = transcripts::make_conversation(&scratch, &id, 1);
+            Mutex::new((id, transcript))
+        })
+        .collect();
+    let next = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for worker in 0..parallel {
+            let (scratch, sources, next, failures) = (&scratch, &sources, &next, &failures);
+            scope.spawn(move || {
+                let mut random = Random(seed ^ (worker as u64 + 1) << 32);
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= count {
+                        return;
+                    }
+                    let event = happens(scratch, &sources[random.below(sources.len() as u64) as usize], n, &mut random);
+                    let command =
+                        if random.below(10) == 0 { scratch.chain_command("") } else { scratch.turn_command() };
+                    let outcome = scratch.hook(&command, &event).limit(Duration::from_secs(60)).output();
+                    if outcome.code != Some(0) || !outcome.stdout.is_empty() || !outcome.stderr.is_empty() {
+                        let what = format!("event {n}: exit {:?}: {}", outcome.code, outcome.text());
+                        failures.lock().expect("no worker panics").push(what);
+                    }
+                }
+            });
+        }
+    });
+    let mut failures = failures.into_inner().expect("no worker panics");
+    let sources: Vec<PathBuf> =
+        sources.into_iter().map(|source| source.into_inner().expect("no worker panics").1).collect();
+    for transcript in &sources {
+        settle(&scratch, transcript, &mut failures);
+    }
+    for (store, name) in [(scratch.layer1_store(), "layer 1"), (scratch.layer3_store(), "layer 3")] {
+        failures.extend(unsound(&store, name));
+    }
+    let list = || scratch.layer3(&["list", "--all", "--limit", "1000", "--json"]).output().ok().json();
+    let grown = list();
+    scratch.layer3(&["rebuild"]).limit(Duration::from_secs(300)).output().ok();
+    let rebuilt = list();
+    if grown != rebuilt {
+        failures.push("the index that grew differs from the one that was rebuilt".to_owned());
+    }
+    let logs = bytes_below(&scratch.layer1_store().join(".log")) + bytes_below(&scratch.layer3_store().join(".log"));
+    let jobs = std::fs::read_dir(scratch.layer1_store().join(".outbox"))
+        .map_or(0, |entries| entries.flatten().filter(|entry| entry.path().is_file()).count());
+    if logs > 10 * 1024 * 1024 {
+        failures.push(format!("the logs have grown to {logs} bytes"));
+    }
+    println!(
+        "{count} events over {sessions} sessions, {parallel} at a time: {} failures; logs {logs} bytes, {jobs} files in the outbox",
+        failures.len()
+    );
+    failures
+}
+
+/// The writer's move, and the event that tells of it.
+fn happens(_scratch: &Scratch, source: &Mutex<(String, PathBuf)>, n: u64, random: &mut Random) -> String {
+    let source = source.lock().expect("no worker panics");
+    let (id, transcript) = (&source.0, &source.1);
+    let line = transcripts::prompt_line(id, n as u32 + 10, &format!("event number n{n}"));
+    match random.below(50) {
+        0 => transcripts::rewrite(transcript, line),
+        1 => transcripts::replace_by_rename(transcript, line),
+        _ => transcripts::append(transcript, line),
+    }
+    match random.below(2) {
+        0 => transcripts::prompt_submit(transcript),
+        _ => transcripts::session_end(transcript),
+    }
+}
+
+/// One run of everything without kills; afterwards both copies equal the source.
+fn settle(scratch: &Scratch, transcript: &Path, failures: &mut Vec<String>) {
+    scratch.await_no_process(Duration::from_secs(120));
+    scratch.hook(&scratch.chain_command("--wait 30s"), &transcripts::session_end(transcript)).output().ok();
+    scratch.layer2(&["drain"]).limit(Duration::from_secs(300)).output().ok();
+    scratch.await_no_process(Duration::from_secs(120));
+    let project = scratch.project_dir().file_name().map(|name| name.to_string_lossy().into_owned());
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        let differs = stores::difference(&store, project.as_deref().unwrap_or("unknown"), transcript);
+        failures.extend(differs.map(|what| format!("{}: {what}", store.display())));
+    }
+}
+
+/// What the ledgers of a store say is committed.
+fn committed(store: &Path) -> Acknowledged {
+    let Ok(Some(archive)) = Archive::open(store) else { return Acknowledged::new() };
+    let keys = archive.sessions().expect("list the sessions");
+    let files = keys.iter().flat_map(|key| archive.files(key).expect("read a ledger"));
+    files.map(|file| (file.name.file, file.bytes, file.blake3)).collect()
+}
+
+/// What was acknowledged and is not the beginning of any content any more.
+fn missing(store: &Path, acknowledged: &Acknowledged, name: &str) -> Vec<String> {
+    let Ok(Some(archive)) = Archive::open(store) else {
+        return if acknowledged.is_empty() { Vec::new() } else { vec![format!("{name}: the store is gone")] };
+    };
+    let keys = archive.sessions().expect("list the sessions");
+    let wanted: Vec<_> = acknowledged.iter().map(|(file, bytes, hash)| (file, *bytes, *hash)).collect();
+    let mut covered = vec![false; wanted.len()];
+    for key in &keys {
+        let answers = archive.covers_all(key, &wanted, &|_| {}).expect("read the contents");
+        covered.iter_mut().zip(answers).for_each(|(known, now)| *known = *known || now);
+    }
+    let lost = wanted.iter().zip(covered).filter(|(_, covered)| !covered);
+    lost.map(|((_, bytes, hash), _)| format!("{name}: {bytes} acknowledged bytes ({hash}) are gone")).collect()
+}
+
+fn unsound(store: &Path, name: &str) -> Vec<String> {
+    let Ok(Some(archive)) = Archive::open(store) else { return vec![format!("{name}: there is no store")] };
+    let findings = archive.verify(None).expect("verify");
+    let mut unsound: Vec<String> =
+        findings.iter().map(|finding| format!("{name}: {} {}", finding.kind.as_str(), finding.path)).collect();
+    let names: BTreeSet<PathBuf> = tree::all(store).into_keys().collect();
+    let is_temporary =
+        |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "tmp") || path.ends_with("new");
+    unsound.extend(names.iter().filter(is_temporary).map(|path| format!("{name}: left behind {}", path.display())));
+    unsound
+}
+
+fn bytes_below(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, good enough for choosing instants.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
