@@ -24,14 +24,14 @@ struct Args {
     /// At most so many points a workload, drawn by the seed
     #[arg(long, value_name = "N")]
     points: Option<usize>,
-    /// Begin no point after so many minutes; what is left out is said
-    #[arg(long, value_name = "MINUTES")]
-    minutes: Option<u64>,
+    /// Begin no point after so many minutes, 0 for no limit; what is left out is said
+    #[arg(long, value_name = "MINUTES", default_value_t = 28)]
+    minutes: u64,
     /// What sampling and crashed recoveries are drawn from
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Workers
-    #[arg(long, default_value_t = 2)]
+    /// Workers; two a core, because the programs sleep now and then
+    #[arg(long, default_value_t = 4)]
     jobs: usize,
     /// Leave out the points that passed before with these binaries and this seed
     #[arg(long)]
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         workloads: args.workload,
         only: args.only,
         points_max: args.points,
-        time_max: args.minutes.map(|minutes| Duration::from_secs(60 * minutes)),
+        time_max: (args.minutes > 0 && is_whole).then(|| Duration::from_secs(60 * args.minutes)),
         seed: args.seed,
         jobs: args.jobs,
         record: is_whole.then(record),

@@ -130,9 +130,12 @@ impl Model {
             };
             if let Some(acknowledged) = acknowledged {
                 let commit = if let Event::Call(call) = event { self.commit_of(call) } else { None };
+                let removed =
+                    if let Event::Call(call) = event { call.paths().pop().filter(|path| is_job(path)) } else { None };
                 let matters = |unsynced: &&Unsynced| match &commit {
                     Some(commit) => commit.depends_on(unsynced),
-                    None => !unsynced.is_temporary(),
+                    // A job that goes need not be safe itself.
+                    None => !unsynced.is_temporary() && Some(unsynced.path()) != removed.as_deref(),
                 };
                 let unsynced: Vec<Unsynced> = self.unsynced.iter().filter(matters).cloned().collect();
                 if !unsynced.is_empty() {
