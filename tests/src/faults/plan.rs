@@ -223,25 +223,28 @@ struct Effect {
 fn kinds_of(scene: &Scene, call: &Call, again: Option<&Call>) -> Vec<(Kind, Span, Effect)> {
     let name = call.name.as_str();
     let mut kinds = vec![(Kind::Kill, Span::Once, Effect::default())];
-    let mut both = |kind: Kind| {
+    let both = |kinds: &mut Vec<_>, kind: Kind| {
         kinds.push((kind, Span::Once, Effect::default()));
         kinds.push((kind, Span::On, Effect::default()));
     };
     match name {
-        "clone" | "clone3" | "fork" | "vfork" => both(Kind::Eagain),
-        // Linux frees the descriptor whatever it answers; strace cannot do both.
+        "clone" | "clone3" | "fork" | "vfork" => both(&mut kinds, Kind::Eagain),
+        // Linux frees the descriptor whatever it answers; strace cannot do both. Neither does an
+        // unlock fail: a program that waits for the lock it still holds says nothing about itself.
         "close" => {}
-        _ => both(Kind::Eio),
+        "fcntl" if call.args.iter().any(|arg| arg.contains("F_UNLCK")) => {}
+        "fcntl" => kinds.push((Kind::Eio, Span::Once, Effect::default())),
+        _ => both(&mut kinds, Kind::Eio),
     }
     if needs_space(call) {
-        both(Kind::Enospc);
-        both(Kind::Edquot);
+        both(&mut kinds, Kind::Enospc);
+        both(&mut kinds, Kind::Edquot);
     }
     if is_interruptible(name) {
-        both(Kind::Eintr);
+        both(&mut kinds, Kind::Eintr);
     }
     if is_opening(call) {
-        both(Kind::Emfile);
+        both(&mut kinds, Kind::Emfile);
     }
     let count = call.number(2).unwrap_or(0);
     let once = |kind, returns, poke: Option<String>| (kind, Span::Once, Effect { returns: Some(returns), poke });
