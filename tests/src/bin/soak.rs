@@ -84,8 +84,10 @@ fn kills(count: u64, seed: u64) -> Vec<String> {
         }
         let command = if random.below(3) == 0 { scratch.start_command() } else { scratch.chain_command("") };
         let hook = scratch.hook(&command, &transcripts::session_end(&transcript)).spawn();
-        // The instant is what is random here; nothing is waited for.
-        std::thread::sleep(Duration::from_micros(random.below(90_000)));
+        // The instant is what is random here; nothing is waited for. A new generation needs 200 ms for
+        // its second look, all else is done in less than 90.
+        let span_us = if random.below(2) == 0 { 90_000 } else { 450_000 };
+        std::thread::sleep(Duration::from_micros(random.below(span_us)));
         for process in processes::with_home(&scratch.home()) {
             // It may just have ended by itself.
             killed += u64::from(
