@@ -3,14 +3,17 @@
 //! The bytes are kept as they came; parsing is tolerant, because fields come and go between
 //! releases of Claude Code. Only `session_id` is ever required.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::surrogates;
 use crate::syscall::uninterrupted;
 
 /// Most bytes of an event that are kept; a hook's stdin is a few KB, the largest prompt some MB.
@@ -62,10 +65,13 @@ pub struct Event {
 impl Event {
     /// Parses the first JSON object of `input`; what follows it is ignored.
     pub fn parse(input: &[u8]) -> Result<Event, EventError> {
-        let mut values = serde_json::Deserializer::from_slice(input).into_iter::<Value>();
         let bytes = input.len();
-        let value = values.next().ok_or(EventError::Empty)?.map_err(|source| EventError::Json { bytes, source })?;
-        let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+        // What stands in the fields that are not needed must never cost a copy: bytes that are no
+        // text, half an emoji, any depth, a key that comes twice.
+        let input = surrogates::without_lone(String::from_utf8_lossy(input));
+        let mut values = serde_json::Deserializer::from_str(&input).into_iter::<Texts>();
+        let texts = values.next().ok_or(EventError::Empty)?.map_err(|source| EventError::Json { bytes, source })?;
+        let text = |name: &str| texts.0.get(name).cloned();
         Ok(Event {
             session_id: text("session_id").ok_or(EventError::Field("session_id"))?,
             transcript_path: text("transcript_path").map(PathBuf::from),
@@ -89,6 +95,89 @@ impl Event {
             word.push(c.to_ascii_lowercase());
         }
         if word.is_empty() { "unknown".to_owned() } else { word }
+    }
+}
+
+/// The fields of an event that are text and that something is made of; the rest is read past.
+struct Texts(BTreeMap<String, String>);
+
+const FIELDS: [&str; 11] = [
+    "session_id",
+    "transcript_path",
+    "cwd",
+    "hook_event_name",
+    "agent_transcript_path",
+    "last_assistant_message",
+    "trigger",
+    "reason",
+    "source",
+    "prompt",
+    "compact_summary",
+];
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Texts, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Texts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
+                let mut texts = BTreeMap::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if !FIELDS.contains(&key.as_str()) {
+                        map.next_value::<IgnoredAny>()?;
+                    } else if let MaybeText(Some(text)) = map.next_value()? {
+                        texts.insert(key, text);
+                    }
+                }
+                Ok(Texts(texts))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+/// Text where text stands; nothing where anything else stands.
+struct MaybeText(Option<String>);
+
+impl<'de> Deserialize<'de> for MaybeText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MaybeText, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = MaybeText;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<MaybeText, E> {
+                Ok(MaybeText(Some(text.to_owned())))
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<MaybeText, E> {
+                Ok(MaybeText(None))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<MaybeText, E> {
+                Ok(MaybeText(None))
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<MaybeText, E> {
+                Ok(MaybeText(None))
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<MaybeText, E> {
+                Ok(MaybeText(None))
+            }
+            fn visit_unit<E>(self) -> Result<MaybeText, E> {
+                Ok(MaybeText(None))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<MaybeText, A::Error> {
+                while elements.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(MaybeText(None))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<MaybeText, A::Error> {
+                while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(MaybeText(None))
+            }
+        }
+        deserializer.deserialize_any(TextVisitor)
     }
 }
 
@@ -195,6 +284,54 @@ mod tests {
         assert!(matches!(Event::parse(b""), Err(EventError::Empty)));
         assert!(matches!(Event::parse(b"{\"session_id\":"), Err(EventError::Json { .. })));
         assert!(matches!(Event::parse(b"{\"session_id\":3}"), Err(EventError::Field("session_id"))));
+    }
+
+    #[test]
+    fn an_event_cut_at_any_byte_is_refused_and_never_half_understood() {
+        let event = r#"{"session_id":"a\u00e9\ud83d\ude00","transcript_path":"/h/sesión.jsonl","prompt":"x","n":[1,{"y":null}]}"#;
+        let whole = Event::parse(event.as_bytes()).unwrap();
+        for cut in 0..event.len() {
+            assert!(
+                Event::parse(&event.as_bytes()[..cut]).is_err(),
+                "{cut}: {}",
+                &event[..event.floor_char_boundary(cut)]
+            );
+        }
+        for tail in ["\n", "\0", " {", "]", "\n{\"session_id\":\"b\"}"] {
+            assert_eq!(Event::parse(format!("{event}{tail}").as_bytes()).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn half_an_emoji_in_a_prompt_does_not_cost_the_copy() {
+        let event = Event::parse(br#"{"session_id":"a","prompt":"cut \ud83d","x\udc00":"\ud83d\ude00"}"#).unwrap();
+        assert_eq!((event.session_id.as_str(), event.prompt.as_deref()), ("a", Some("cut \u{fffd}")));
+    }
+
+    #[test]
+    fn what_stands_in_other_fields_does_not_cost_the_copy() {
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        for odd in [&deep, "1e999", "{\"a\":{}}", "\"\\u0000\"", "null"] {
+            let event = format!("{{\"x\":{odd},\"session_id\":\"a\",\"y\":{odd}}}");
+            assert_eq!(Event::parse(event.as_bytes()).unwrap().session_id, "a");
+        }
+        let event = Event::parse(b"{\"x\":\"\xff\xfe\",\"session_id\":\"a\"}").unwrap();
+        assert_eq!(event.session_id, "a");
+    }
+
+    #[test]
+    fn no_field_of_another_type_is_taken_for_text_and_a_repeated_one_is_read_last() {
+        for odd in ["7", "-1", "0.5", "true", "null", "[[\"s\"]]", "{\"s\":{\"t\":[]}}"] {
+            for name in FIELDS.iter().filter(|name| **name != "session_id") {
+                let event = format!("{{\"{name}\":{odd},\"session_id\":\"a\"}}");
+                let expected = Event { session_id: "a".to_owned(), ..Event::default() };
+                assert_eq!(Event::parse(event.as_bytes()).unwrap(), expected, "{event}");
+            }
+            let refused = Event::parse(format!("{{\"session_id\":{odd}}}").as_bytes());
+            assert!(matches!(refused, Err(EventError::Field("session_id"))), "{odd}");
+            let twice = format!("{{\"session_id\":\"a\",\"session_id\":\"b\",\"session_id\":{odd}}}");
+            assert_eq!(Event::parse(twice.as_bytes()).unwrap().session_id, "b");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::durable;
 use crate::event::Event;
 use crate::source;
+use crate::surrogates;
 
 /// Longest wait. Measured: the missing lines come within 100 ms.
 pub const LAG_LIMIT: Duration = Duration::from_millis(500);
@@ -57,7 +58,8 @@ fn holds(file: &File, path: &Path, bytes: u64, message: &str) -> bool {
 }
 
 fn is_record_of(line: &[u8], message: &str) -> bool {
-    let Ok(record) = serde_json::from_slice::<Value>(line) else { return false };
+    let line = surrogates::without_lone(String::from_utf8_lossy(line));
+    let Ok(record) = serde_json::from_str::<Value>(&line) else { return false };
     if record.get("type").and_then(Value::as_str) != Some("assistant") {
         return false;
     }
@@ -99,6 +101,13 @@ mod tests {
         wait_for_last_message(&event(&path), Instant::now() + Duration::from_secs(60));
         assert!(std::fs::read_to_string(&path).unwrap().contains("quoted"));
         writer.join().unwrap();
+    }
+
+    #[test]
+    fn half_an_emoji_in_the_answer_is_the_same_on_both_sides() {
+        let line = br#"{"type":"assistant","message":{"content":[{"type":"text","text":"cut \ud83d"}]}}"#;
+        let event = br#"{"session_id":"s","last_assistant_message":"cut \ud83d"}"#;
+        assert!(is_record_of(line, &Event::parse(event).unwrap().last_assistant_message.unwrap()));
     }
 
     #[test]

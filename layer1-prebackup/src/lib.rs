@@ -19,6 +19,7 @@ mod notice;
 pub mod places;
 pub mod signals;
 pub mod source;
+pub mod surrogates;
 pub mod sweep;
 mod syscall;
 
