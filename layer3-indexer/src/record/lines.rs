@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::{ControlFlow, Range};
 
+use layer1_prebackup::surrogates;
+
 use super::fields::Envelope;
 use super::{Class, Located, Record, record_of};
 
@@ -122,7 +124,9 @@ struct Line<'a> {
 /// Everything that can be read from one line. Ranges are those of the original bytes: mending
 /// puts one byte for one byte.
 fn parse_line<'a>(bytes: &'a [u8], mended: &'a mut Vec<u8>) -> Line<'a> {
-    if let Ok(text) = std::str::from_utf8(bytes) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && !surrogates::may_be_in(text)
+    {
         let line = scan(text);
         if line.unparsable == 0 {
             return line;
@@ -134,6 +138,7 @@ fn parse_line<'a>(bytes: &'a [u8], mended: &'a mut Vec<u8>) -> Line<'a> {
         mended.extend(chunk.valid().bytes().map(|b| if b < b' ' { b' ' } else { b }));
         mended.extend(chunk.invalid().iter().map(|_| b'?'));
     }
+    surrogates::replace_lone(mended);
     match std::str::from_utf8(mended) {
         Ok(text) => scan(text),
         Err(_) => Line { records: Vec::new(), unparsable: 1 },

@@ -39,6 +39,19 @@ fn check(line: &str, expected: &str) {
 }
 
 #[test]
+fn half_an_emoji_does_not_hide_a_message() {
+    let record =
+        |kind: &str, content: &str| format!(r#"{{"type":"{kind}","message":{{"content":{content}}},"uuid":"u"}}"#);
+    check(&record("user", r#""cut \ud83d""#), "Prompt cut \u{fffd}");
+    check(&record("user", r#""whole \ud83d\ude00 \\ud83d""#), "Prompt whole \u{1f600} \\ud83d");
+    check(&record("user", r#"[{"type":"tool_result","content":"cut \ud83d"}]"#), "ToolResult cut \u{fffd}");
+    check(&record("assistant", r#"[{"type":"text","text":"\udc00 late"}]"#), "Answer \u{fffd} late");
+    let call = r#"[{"type":"tool_use","name":"Bash","input":{"command":"cut \ud83d"}}]"#;
+    let (seen, _) = read(record("assistant", call).as_bytes(), TornLine::Wait);
+    assert!(seen[0].contains("cut \u{fffd}"), "{seen:?}");
+}
+
+#[test]
 fn every_kind_of_record_has_its_class_and_text() {
     check(&prompt(1), "Prompt prompt 1");
     let user =
