@@ -32,6 +32,14 @@ fn inputs(scratch: &Scratch) -> Vec<(&'static str, Vec<u8>)> {
             "10 MB",
             transcripts::event("SessionEnd", &transcript, json!({"prompt": "x".repeat(10_000_000)})).into_bytes(),
         ),
+        ("a field twice", event.replacen('{', "{\"session_id\":7,\"cwd\":[[]],", 1).into_bytes()),
+        ("half an emoji", event.replacen('{', r#"{"prompt":"cut \ud83d","#, 1).into_bytes()),
+        (
+            "deeply nested",
+            event.replacen('{', &format!("{{\"x\":{}{},", "[".repeat(50_000), "]".repeat(50_000)), 1).into_bytes(),
+        ),
+        ("bytes that are no text", [b"{\"x\":\"\xff\xfe\"," as &[u8], &event.as_bytes()[1..]].concat()),
+        ("zeroes", vec![0; 5000]),
         ("not an object", b"[1, 2, 3]\n".to_vec()),
         ("wrong types", b"{\"session_id\": 7, \"transcript_path\": [], \"cwd\": {}}\n".to_vec()),
         (
@@ -51,6 +59,34 @@ fn layer1_passes_on_whatever_came_when_the_input_ends() {
         assert!(outcome.elapsed < LAYER1_LIMIT, "{what}: {:?}", outcome.elapsed);
     }
     assert_equals_source(&scratch.layer1_store(), PROJECT, &scratch.transcript(INTERACTIVE));
+}
+
+#[test]
+fn an_odd_field_that_nobody_needs_does_not_cost_the_copy() {
+    for wanted in ["a field twice", "half an emoji", "deeply nested", "bytes that are no text"] {
+        let scratch = Scratch::new();
+        let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+        let inputs = inputs(&scratch);
+        let (_, input) = inputs.iter().find(|(what, _)| *what == wanted).expect("one of the inputs");
+        let outcome = scratch.layer1(&[]).stdin(input.clone()).output().ok().unworried();
+        assert!(outcome.stdout == *input, "{wanted}");
+        assert_equals_source(&scratch.layer1_store(), PROJECT, &transcript);
+    }
+}
+
+#[test]
+fn an_event_of_a_hundred_megabytes_is_passed_on_whole() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let extra = json!({"prompt": "lorem ipsum dolor sit amet\n".repeat(3_700_000)});
+    let event = transcripts::event("UserPromptSubmit", &transcript, extra);
+    assert!(event.len() > 100_000_000);
+    let outcome = scratch.layer1(&[]).stdin(event.clone()).output().ok();
+    assert!(outcome.stdout == event.as_bytes(), "{} of {} bytes came out", outcome.stdout.len(), event.len());
+    assert!(outcome.elapsed < Duration::from_secs(20), "{:?}", outcome.elapsed);
+    // Where the machine was too slow to read and copy within the limits, the next event does it.
+    scratch.layer1(&[]).stdin(transcripts::session_end(&transcript)).output().ok().unworried();
+    assert_equals_source(&scratch.layer1_store(), PROJECT, &transcript);
 }
 
 #[test]

@@ -117,6 +117,66 @@ fn side_files_with_any_name_are_saved_and_receipted() {
 }
 
 #[test]
+fn what_is_no_file_among_the_side_files_is_left_out_and_holds_nothing_up() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 1);
+    let sides = transcript.with_extension("");
+    transcripts::append(&sides.join("tool-results/good.txt"), "good");
+    transcripts::append(&sides.join("tool-results/other.lock"), "held");
+    transcripts::append(&scratch.beside("secret"), "not to be copied");
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, sides.join(name)).expect("make a symlink");
+    link(scratch.beside("secret").to_str().expect("UTF-8"), "outside");
+    link("/etc", "a-directory");
+    link("..", "tool-results/a-loop");
+    link("itself", "itself");
+    link("nowhere", "dangling");
+    let _socket = std::os::unix::net::UnixListener::bind(sides.join("socket")).expect("make a socket");
+    tests::run::Run::new("/usr/bin/mkfifo").arg(sides.join("fifo")).output().ok();
+    // Only root may make these; without them the test says the same of the others.
+    for (name, kind, numbers) in [("zero", "c", ["1", "5"]), ("disk", "b", ["7", "200"])] {
+        let made = tests::run::Run::new("/usr/bin/mknod").arg(sides.join(name)).arg(kind).args(numbers).output();
+        if made.code != Some(0) {
+            println!("skipped: a device among the side files: {}", made.stderr.trim());
+        }
+    }
+    let started = std::time::Instant::now();
+    chain(&scratch, &transcripts::session_end(&transcript)).unworried();
+    assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+    await_delivered(&scratch);
+    let expected = [format!("{PROJECT}/{id}/tool-results/good.txt"), format!("{PROJECT}/{id}.jsonl")];
+    assert_eq!(tree::session_files(&scratch.layer1_store()), expected);
+    let stored = tree::session_files(&scratch.layer3_store());
+    assert_eq!(
+        stored.iter().filter(|path| !path.ends_with(".json")).collect::<Vec<_>>(),
+        expected.iter().collect::<Vec<_>>()
+    );
+    assert_verified(&scratch);
+}
+
+#[test]
+fn a_byte_order_mark_and_odd_bytes_stay_in_the_copy_and_out_of_the_way() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = scratch.transcript(&id);
+    let line = |turn, text: &str| transcripts::prompt_line(&id, turn, text);
+    transcripts::append(&transcript, format!("\u{feff}{}", line(1, "saola with a mark")));
+    transcripts::append(&transcript, line(2, "saola with a return").replace('\n', "\r\n"));
+    let mut bad = line(3, "saola XX bad bytes").into_bytes();
+    let at = bad.windows(2).position(|pair| pair == b"XX").expect("there");
+    bad[at..at + 2].copy_from_slice(b"\xff\xfe");
+    transcripts::append(&transcript, bad);
+    transcripts::append(&transcript, line(4, "saola YY").replace("YY", r"half an emoji \ud83d"));
+    transcripts::append(&transcript, [0; 3]);
+    transcripts::append(&transcript, line(5, "saola after zeroes"));
+    transcripts::append(&transcript, "\r\n\n \n");
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_saved_twice(&scratch, &transcript);
+    assert_eq!(crate::product::hits(&scratch, "saola").len(), 5);
+    assert_verified(&scratch);
+}
+
+#[test]
 fn a_line_of_thirteen_million_characters_is_saved_and_found() {
     let scratch = Scratch::new();
     let id = transcripts::made_id(1);
