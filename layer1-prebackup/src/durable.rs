@@ -542,6 +542,7 @@ fn place(
     if existing == Existing::Refused && dir.stat(name)?.is_some() {
         return Err(DurableError::new("write", to, Errno::EXIST));
     }
+    dir.sync_recent_ancestors()?;
     let mut temp = OsString::from(".");
     temp.push(name);
     temp.push(".tmp");
@@ -551,8 +552,7 @@ fn place(
         .and_then(|()| match existing {
             Existing::Refused => dir.rename_new(&temp, &dir, name),
             Existing::Replaced => dir.rename_over(&temp, &dir, name),
-        })
-        .and_then(|()| dir.sync_recent_ancestors());
+        });
     if placed.is_err() {
         // The error that matters is already in hand; the next writer of this name uses up a leftover.
         let _ = dir.remove(&temp);

@@ -131,6 +131,22 @@ pub struct Unreadable {
     pub what: String,
 }
 
+/// Why a job could not be read: only what was read and is no job may be set aside.
+#[derive(Debug)]
+enum NotRead {
+    Failed(Error),
+    NoJob(Unreadable),
+}
+
+impl From<NotRead> for Error {
+    fn from(cause: NotRead) -> Error {
+        match cause {
+            NotRead::Failed(error) => error,
+            NotRead::NoJob(unreadable) => unreadable.into(),
+        }
+    }
+}
+
 /// What stands in the outbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -159,8 +175,9 @@ impl Outbox {
         let mut first_seq = 1;
         let earlier = match self.read(&name) {
             Ok(earlier) => earlier,
+            Err(NotRead::Failed(error)) => return Err(error),
             // What is wrong with it can be seen in `damaged/`; the session is asked for anew, below.
-            Err(_unreadable) => {
+            Err(NotRead::NoJob(_)) => {
                 self.set_aside(&name, now_ms)?;
                 // A deliverer may have read it while it was whole: never the same number twice.
                 first_seq = now_ms;
@@ -180,7 +197,8 @@ impl Outbox {
         match self.read(&name) {
             Ok(Some(_)) => return Ok(false),
             Ok(None) => {}
-            Err(_unreadable) => {
+            Err(NotRead::Failed(error)) => return Err(error),
+            Err(NotRead::NoJob(_)) => {
                 self.set_aside(&name, now_ms)?;
                 first_seq = now_ms;
             }
@@ -208,7 +226,11 @@ impl Outbox {
                 Ok(Some(found)) => listing.jobs.push((job, found)),
                 // Delivered and removed since the directory was listed.
                 Ok(None) => {}
-                Err(unreadable) => listing.unreadable.push(unreadable),
+                Err(NotRead::NoJob(unreadable)) => listing.unreadable.push(unreadable),
+                // It may be readable the next time; until then it is told like the others.
+                Err(NotRead::Failed(error)) => {
+                    listing.unreadable.push(Unreadable { name: text, what: in_one_line(&error) });
+                }
             }
         }
         Ok(listing)
@@ -283,11 +305,9 @@ impl Outbox {
         }
     }
 
-    fn read(&self, name: &JobName) -> Result<Option<Job>, Unreadable> {
-        let unreadable = |what: String| Unreadable { name: name.file(), what };
-        let Some(bytes) = read_small(&self.path(name)).map_err(|error| unreadable(in_one_line(&error)))? else {
-            return Ok(None);
-        };
+    fn read(&self, name: &JobName) -> Result<Option<Job>, NotRead> {
+        let unreadable = |what: String| NotRead::NoJob(Unreadable { name: name.file(), what });
+        let Some(bytes) = read_small(&self.path(name)).map_err(NotRead::Failed)? else { return Ok(None) };
         let job: Job = serde_json::from_slice(&bytes).map_err(|error| unreadable(format!("not a job: {error}")))?;
         if job.format != JOB_FORMAT {
             return Err(unreadable(format!("a job of format {}, which this version does not know", job.format)));

@@ -15,6 +15,7 @@ use rmcp::schemars;
 use serde::Serialize;
 
 use crate::error::{Error, chain};
+use crate::index::Index;
 use crate::rebuild;
 use crate::record::{self, TornLine};
 use crate::roots::{RootKind, resolved_projects};
@@ -246,18 +247,34 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Sessions that were stored while the index was away are indexed now. The copies are made, so
-    /// an index that fails is a note.
+    /// A save that was killed between the copy and the rest left the session without its rows or its
+    /// metadata, and its copy looks unchanged ever after: both are made up for here. The copies are
+    /// made, so an index that fails is a note.
     fn finish(mut self) -> Result<Summary, Error> {
         if let Some(archive) = Archive::open(&self.places.layer3_store)? {
             let mut notes = Vec::new();
-            if let Err(error) = rebuild::ready(self.places, &archive, &mut notes) {
+            if let Err(error) = make_up(self.places, &archive, &mut notes) {
                 notes.push(format!("stored but not indexed: {}", chain(&error)));
             }
             self.summary.notes = notes;
         }
         Ok(self.summary)
     }
+}
+
+fn make_up(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<(), Error> {
+    drop(rebuild::ready(places, archive, notes)?);
+    let mut index = Index::open(&places.index)?;
+    let sessions = archive.sessions()?;
+    for (key, error) in index.catch_up(archive, &sessions) {
+        notes.push(format!("{}/{} could not be indexed: {}", key.project, key.id, chain(&error)));
+    }
+    for key in &sessions {
+        if let Err(error) = save::write_metadata(&index, archive, key) {
+            notes.push(format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error)));
+        }
+    }
+    Ok(())
 }
 
 /// The first working directory in a transcript; `None` if its beginning names none or cannot be read.

@@ -269,7 +269,8 @@ pub fn save(
     let wanted = wanted(request, layer1.as_ref());
     let key = destination(&archive, request, layer1.as_ref())?;
     if let (Some(key), Some(layer1)) = (&key, &layer1) {
-        let gone = |want: &Expected| want.name.generation > 0 || !source_has(request, layer1, want);
+        let unchanged = is_unchanged_since(request, layer1);
+        let gone = |want: &Expected| want.name.generation > 0 || !source_has(request, layer1, unchanged, want);
         take_over(&archive, key, layer1, wanted.iter().filter(|want| gone(want)), &steps, &mut warnings)?;
     }
     let report = copy(&archive, request, key.as_ref(), &steps)?;
@@ -452,9 +453,16 @@ fn destination(
     Ok(free.map(|project| SessionKey { project: project.clone(), id: request.id.clone() }))
 }
 
+/// Whether the source, side files included, is as layer 1 copied it; in doubt it is not. It looks
+/// at every file of the session, so it is asked once a save.
+fn is_unchanged_since(request: &Request<'_>, layer1: &Layer1) -> bool {
+    request.root != RootKind::Layer1Store
+        && layer1.archive.is_behind(request.id, request.transcript).is_ok_and(|behind| !behind)
+}
+
 /// Whether the source still begins with what layer 1 copied from it. In doubt it does not: then
 /// the content is taken over, which costs space and loses nothing.
-fn source_has(request: &Request<'_>, layer1: &Layer1, want: &Expected) -> bool {
+fn source_has(request: &Request<'_>, layer1: &Layer1, unchanged: bool, want: &Expected) -> bool {
     if request.root == RootKind::Layer1Store {
         return false;
     }
@@ -463,8 +471,7 @@ fn source_has(request: &Request<'_>, layer1: &Layer1, want: &Expected) -> bool {
         FileName::Side(rel) => source::open_side_file(request.transcript, request.id, rel),
     };
     let Ok(Some(file)) = opened else { return false };
-    let of_layer1 = layer1.files.iter().any(|file| Expected::of(file) == *want);
-    if of_layer1 && layer1.archive.is_behind(request.id, request.transcript).is_ok_and(|behind| !behind) {
+    if unchanged && layer1.files.iter().any(|file| file.name == want.name && Expected::of(file) == *want) {
         return true;
     }
     durable::hash_of_prefix(&file, want.bytes, request.transcript).is_ok_and(|hash| hash == want.blake3)

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use super::ledger::{Entry, Record, Windows};
+use super::ledger::{Entry, Intent, Record, Windows};
 use super::session::{OpenSession, TEMP_NAME, feed, file_name_of, now_ms, record_of_file_read_twice, windows_of};
 use super::tree::TreeHasher;
 use super::{ArchiveError, Compare, Proof};
@@ -348,6 +348,7 @@ pub(crate) fn add_generation(
 ) -> Result<(), ArchiveError> {
     let record = write_from(session, source, bytes)?;
     let name = StoredName { file: file.clone(), generation: session.next_generation(file)? };
+    session.commit(&[Entry::Begin(file.clone(), Intent::Add { to: name.generation })])?;
     let dir = session.create_dir_of(&name)?;
     session.state.rename_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&session.key, &name))?;
     session.commit(&[Entry::Commit(name, Box::new(record))])

@@ -58,6 +58,8 @@ pub(crate) struct Windows {
 pub(crate) enum Intent {
     /// The newest content of a file is being renamed to generation `to`.
     Rotate { to: u32 },
+    /// An older content of a file is being put in place as generation `to`.
+    Add { to: u32 },
 }
 
 /// The ledger in memory.
@@ -104,6 +106,8 @@ struct Line {
     source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotate_to: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    add_to: Option<u32>,
     /// The content is no longer there under this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     gone: Option<bool>,
@@ -124,6 +128,7 @@ impl Line {
             at: None,
             source: None,
             rotate_to: None,
+            add_to: None,
             gone: None,
         }
     }
@@ -311,6 +316,8 @@ impl Ledger {
         let name = StoredName::parse(&key.id, path).ok()?;
         let entry = if let Some(to) = line.rotate_to {
             Entry::Begin(name.file, Intent::Rotate { to })
+        } else if let Some(to) = line.add_to {
+            Entry::Begin(name.file, Intent::Add { to })
         } else if line.gone == Some(true) {
             Entry::Gone(name)
         } else {
@@ -361,6 +368,7 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
         Entry::Source(source) => Line { source: Some(path_to_text(source)), ..Line::empty() },
         Entry::Gone(name) => Line { path: path(name), gone: Some(true), ..Line::empty() },
         Entry::Begin(file, Intent::Rotate { to }) => Line { path: newest(file), rotate_to: Some(*to), ..Line::empty() },
+        Entry::Begin(file, Intent::Add { to }) => Line { path: newest(file), add_to: Some(*to), ..Line::empty() },
         Entry::Commit(name, record) => Line {
             path: path(name),
             bytes: Some(record.bytes),

@@ -57,7 +57,7 @@ impl<'a> OpenSession<'a> {
         let mut session = OpenSession { archive, key, state, ledger, anchored, _lock: lock };
         session.sync_recent_ledger()?;
         session.state.remove(OsStr::new(TEMP_NAME))?;
-        session.finish_rotations()?;
+        session.finish_intents()?;
         if session.ledger.is_damaged {
             session.keep_damaged_ledger()?;
         }
@@ -150,29 +150,36 @@ impl<'a> OpenSession<'a> {
         Ok(())
     }
 
-    /// A rotation that was begun is finished if the rename happened, and forgotten if it did not.
-    fn finish_rotations(&mut self) -> Result<(), ArchiveError> {
-        for (file, Intent::Rotate { to }) in self.ledger.intents() {
+    /// What was begun is finished if its rename happened, and forgotten if it did not.
+    fn finish_intents(&mut self) -> Result<(), ArchiveError> {
+        for (file, intent) in self.ledger.intents() {
+            let (Intent::Rotate { to } | Intent::Add { to }) = intent;
             let newest = StoredName::newest(file.clone());
             let target = StoredName { file: file.clone(), generation: to };
             let record = self.ledger.record(&newest).cloned();
             let happened = self.archive.stat(&self.key, &target)?.is_some();
-            let entries = match (happened, record) {
-                (true, record) => {
-                    // The rename is there to be seen; whether it was synced is not.
-                    for name in [&newest, &target] {
-                        if let Some(dir) = self.dir_of(name)? {
-                            dir.sync()?;
-                            dir.sync_recent_ancestors()?;
-                        }
+            if happened {
+                // The rename is there to be seen; whether it was synced is not.
+                for name in [&newest, &target] {
+                    if let Some(dir) = self.dir_of(name)? {
+                        dir.sync()?;
+                        dir.sync_recent_ancestors()?;
                     }
+                }
+            }
+            let entries = match (happened, intent, record) {
+                (true, Intent::Rotate { .. }, record) => {
                     let found = record_of_file(self.archive, &self.key, &target, Proof::Found)?;
                     let known = record.filter(|r| (r.bytes, r.blake3) == (found.bytes, found.blake3));
-                    let entry = Entry::Commit(target, Box::new(known.unwrap_or(found)));
-                    vec![entry, Entry::Gone(newest)]
+                    vec![Entry::Commit(target, Box::new(known.unwrap_or(found))), Entry::Gone(newest)]
                 }
-                (false, Some(record)) => vec![Entry::Commit(newest, Box::new(record))],
-                (false, None) => vec![Entry::Gone(newest)],
+                // Whoever asked for it asks again, and proves it.
+                (true, Intent::Add { .. }, _) => {
+                    let found = record_of_file(self.archive, &self.key, &target, Proof::Unproven)?;
+                    vec![Entry::Commit(target, Box::new(found))]
+                }
+                (false, _, Some(record)) => vec![Entry::Commit(newest, Box::new(record))],
+                (false, _, None) => vec![Entry::Gone(newest)],
             };
             self.commit(&entries)?;
         }

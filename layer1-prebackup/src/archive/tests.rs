@@ -586,6 +586,32 @@ fn a_rebuilt_record_covers_nothing_until_the_other_store_proves_it() {
     other.is_clean();
 }
 
+#[test]
+fn a_taken_over_generation_whose_commit_was_cut_off_is_proven_by_the_next() {
+    use super::ledger::{Entry, Intent};
+    use super::session::{OpenSession, SessionLock};
+    for renamed in [false, true] {
+        let (scene, other, key) = two_stores();
+        let archive = other.archive();
+        let lock = SessionLock::wait(&archive, &key.id).unwrap();
+        let mut session = OpenSession::open(&archive, key.clone(), lock).unwrap();
+        session.commit(&[Entry::Begin(FileName::Transcript, Intent::Add { to: 2 })]).unwrap();
+        drop(session);
+        if renamed {
+            fs::write(other.store().join("p/s1.gen-0002.jsonl"), "third\n").unwrap();
+        }
+        for content in ["third\n", "other\n"] {
+            fs::write(scene.transcript(), content).unwrap();
+            scene.save();
+        }
+        for file in scene.archive().files(&key).unwrap() {
+            archive.take_over(&key, &scene.archive(), &key, &file, &|_| {}).unwrap();
+        }
+        assert_eq!(other.content("p/s1.gen-0002.jsonl"), b"third\n");
+        other.is_clean();
+    }
+}
+
 /// What may happen to a source, and when it is saved.
 #[derive(Debug, Clone)]
 enum Step {

@@ -383,6 +383,18 @@ impl Index {
         Ok(failed)
     }
 
+    /// Brings the sessions that are behind their contents up to date, and writes nothing for the
+    /// others. One that fails does not stop the rest; their errors are returned.
+    pub fn catch_up(&mut self, contents: &dyn Contents, sessions: &[SessionKey]) -> Vec<(SessionKey, IndexError)> {
+        let mut failed = Vec::new();
+        for key in sessions {
+            if let Err(error) = self.fill_session(contents, key, &|_| {}) {
+                failed.push((key.clone(), error));
+            }
+        }
+        failed
+    }
+
     fn fill_session(
         &mut self,
         contents: &dyn Contents,
