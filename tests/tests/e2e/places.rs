@@ -7,9 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde_json::json;
-use tests::binaries::{LAYER1, LAYER2};
+use tests::binaries::{LAYER1, LAYER2, LAYER3};
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::{assert_equals_source, assert_saved_twice, difference};
+use tests::strace::{self, Traced};
 use tests::transcripts::{self, INTERACTIVE};
 use tests::tree;
 
@@ -209,6 +210,29 @@ fn many_side_files_are_saved_within_the_hooks_limits() {
     });
     println!("{events:?} events");
     assert_saved_twice(&scratch, &transcript);
+}
+
+#[test]
+fn a_save_lists_the_side_files_a_few_times_and_not_once_for_each() {
+    if !strace::is_here("a_save_lists_the_side_files_a_few_times_and_not_once_for_each") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 1);
+    const FILES: usize = 60;
+    for n in 0..FILES {
+        transcripts::append(&transcript.with_extension("").join(format!("tool-results/{n}.txt")), n.to_string());
+    }
+    let event = transcripts::session_end(&transcript);
+    scratch.layer1(&["--quiet"]).stdin(event.clone()).output().ok();
+    scratch.layer3(&["save"]).stdin(event.clone()).output().ok();
+    let traced = Traced::new(&scratch, "newfstatat,openat,getdents64", &[], LAYER3, &["save"]);
+    let trace = traced.with(|run| run.stdin(event)).output();
+    trace.outcome.ok();
+    let calls = trace.lines.len();
+    println!("{calls} calls for {FILES} side files");
+    assert!(calls < 40 * FILES, "{calls} calls for {FILES} side files");
 }
 
 #[test]
