@@ -43,7 +43,7 @@ impl Mount {
         let options = format!("mode=0700,{options}");
         let outcome = Run::new(MOUNT).args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output();
         if outcome.code != Some(0) {
-            println!("skipped: {test} may not mount: {}", outcome.stderr.trim());
+            println!("skipped: {test} may not mount: {}", outcome.stderr.lines().next().unwrap_or_default());
             return None;
         }
         Some(Mount { at: at.to_owned() })
