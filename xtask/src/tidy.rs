@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::release;
 
 /// All that layer 1 may depend on: it must stay small enough to be trusted.
-const LAYER1_DEPENDENCIES: [&str; 8] =
+const LAYER1_DEPENDENCIES: [&str; 9] =
     ["blake3", "clap", "humantime", "indicatif", "rustix", "serde", "serde_json", "signal-hook", "thiserror"];
 
 /// What a member may depend on of this workspace.
