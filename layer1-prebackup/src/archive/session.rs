@@ -75,6 +75,8 @@ impl<'a> OpenSession<'a> {
         let path = self.state.path().join(&name);
         if durable::is_recent(&durable::stat_of(&file, &path)?) {
             durable::sync_data(&file, &path)?;
+            // Its name too: a killed run may have renamed it into place and no more.
+            self.state.sync()?;
         }
         Ok(())
     }
