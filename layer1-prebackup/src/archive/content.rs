@@ -59,7 +59,7 @@ enum Standing {
 enum Relation {
     /// It begins with them.
     Begins,
-    /// It is shorter, and is their beginning.
+    /// It is shorter, and may be their beginning.
     Lags,
     /// It is something else, or shorter.
     Differs,
@@ -108,7 +108,7 @@ fn save_once(
             saved.source_bytes = identity.bytes;
             relation = self::relation(record, &opened, &identity, source, compare, progress)?;
         }
-        if relation == Relation::Lags {
+        if relation == Relation::Lags && is_beginning_of_copy(session, &name, &opened, &identity, source)? {
             return Ok(Some(saved));
         }
         if relation == Relation::Begins {
@@ -138,6 +138,20 @@ fn is_unchanged(session: &OpenSession<'_>, name: &StoredName, identity: &Identit
         rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
     };
     Ok(stat.is_some_and(|stat| is_file(&stat) && stat.st_size as u64 == record.bytes))
+}
+
+/// Whether the whole of a shorter source is the beginning of the copy: only then it is no news.
+fn is_beginning_of_copy(
+    session: &OpenSession<'_>,
+    name: &StoredName,
+    opened: &File,
+    identity: &Identity,
+    source: &Source<'_>,
+) -> Result<bool, ArchiveError> {
+    let path = session.archive.path_of(&session.key, name);
+    let copy = session.archive.open_file(&session.key, name)?;
+    let theirs = durable::hash_of_prefix(opened, identity.bytes, source.path)?;
+    Ok(theirs == durable::hash_of_prefix(&copy, identity.bytes, &path)?)
 }
 
 fn standing(

@@ -229,12 +229,16 @@ pub(super) fn is_covered(
 }
 
 /// Whether the session's recorded source is another file that still exists: then two files bear
-/// one content, and the shorter one is no news.
+/// one content, and the shorter one is no news. One file under two spellings is not two.
 fn is_second_source(recorded: Option<&Path>, transcript: &Path) -> Result<bool, ArchiveError> {
-    match recorded {
-        Some(recorded) if recorded != transcript => Ok(source::open_regular(recorded)?.is_some()),
-        _ => Ok(false),
-    }
+    let Some(recorded) = recorded.filter(|recorded| *recorded != transcript) else { return Ok(false) };
+    let file_at = |path: &Path| -> Result<Option<(u64, u64)>, ArchiveError> {
+        let Some(file) = source::open_regular(path)? else { return Ok(None) };
+        let identity = source::Identity::of(&durable::stat_of(&file, path)?);
+        Ok(Some((identity.dev, identity.ino)))
+    };
+    let other = file_at(recorded)?;
+    Ok(other.is_some() && other != file_at(transcript)?)
 }
 
 /// Which (project, id) the source belongs to: the job's word, else the folder that was copied from
@@ -259,10 +263,7 @@ fn identify(archive: &Archive, request: &SaveRequest<'_>, opened: Option<File>) 
         return Ok(known.into_iter().next().unwrap_or_else(|| key(ProjectName::from_cwd(request.cwd.unwrap_or("")))));
     };
     for (candidate, source) in sources {
-        let is_free = match &source {
-            Some(path) => source::open_regular(path)?.is_none(),
-            None => true,
-        };
+        let is_free = !is_second_source(source.as_deref(), request.transcript)?;
         if is_free || begin_alike(archive, candidate, &opened, request.transcript)? {
             return Ok(candidate.clone());
         }

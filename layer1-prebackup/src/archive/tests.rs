@@ -612,6 +612,24 @@ fn a_taken_over_generation_whose_commit_was_cut_off_is_proven_by_the_next() {
     }
 }
 
+#[test]
+fn a_source_that_shrank_is_saved_under_any_spelling_of_its_path() {
+    let scene = Scene::new();
+    let path = scene.transcript();
+    let spelled = scene.dir.path().join("link/-p/s1.jsonl");
+    std::os::unix::fs::symlink(scene.dir.path().join("projects"), scene.dir.path().join("link")).unwrap();
+    fs::write(&path, "one\ntwo\n").unwrap();
+    scene.save();
+    for content in ["one\n", "o\n"] {
+        fs::write(&path, content).unwrap();
+        assert_eq!(scene.save_from(&spelled, Compare::Windows).generations_begun, 1);
+        assert_eq!(scene.content("p/s1.jsonl"), content.as_bytes());
+        fs::write(&path, "one\ntwo\n").unwrap();
+        scene.save();
+    }
+    scene.is_clean();
+}
+
 /// What may happen to a source, and when it is saved.
 #[derive(Debug, Clone)]
 enum Step {
