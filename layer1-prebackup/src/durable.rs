@@ -454,6 +454,18 @@ pub fn copy_file_replace(source: &mut impl Read, to: &Path, bytes: u64, blake3: 
     place(source, to, bytes, blake3, FILE_MODE, Existing::Replaced)
 }
 
+/// Syncs a file that was modified lately, and its directory's entries: a killed run, or one whose
+/// sync failed, may have put it there and no more. An absent file needs nothing.
+pub fn sync_if_recent(path: &Path) -> Result<()> {
+    let (Some(dir), name) = parent_of(path)? else { return Ok(()) };
+    let Some(file) = dir.open_file(name)? else { return Ok(()) };
+    if is_recent(&stat_of(&file, path)?) {
+        sync_data(&file, path)?;
+        dir.sync()?;
+    }
+    Ok(())
+}
+
 /// Makes a directory and its missing parents, mode 0700 whatever the umask, each entry synced.
 /// A symlink to a directory is accepted as the last component or above.
 pub fn create_dir_all(path: &Path) -> Result<()> {

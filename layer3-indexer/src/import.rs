@@ -266,7 +266,7 @@ fn make_up(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Resul
     drop(rebuild::ready(places, archive, notes)?);
     let mut index = Index::open(&places.index)?;
     let sessions = archive.sessions()?;
-    for (key, error) in index.catch_up(archive, &sessions) {
+    for (key, error) in index.catch_up(archive, &sessions)? {
         notes.push(format!("{}/{} could not be indexed: {}", key.project, key.id, chain(&error)));
     }
     for key in &sessions {

@@ -286,10 +286,11 @@ pub fn save(
     let bytes = verify_copy(&archive, &key, &report, &files, &steps)?;
     let trigger = request.trigger.map(one_line).filter(|t| !t.is_empty()).unwrap_or(TRIGGER_UNKNOWN.to_owned());
     let receipt = receipt(&archive, &key, request, &files, &steps)?;
+    let messages_indexed = index_or_warn(places, &archive, &key, &trigger, &steps, &mut warnings);
+    // Last, for whoever reads it may rely on the metadata beside the copy too.
     if let Some(bytes) = bytes {
         journal.line(&format!("[session-save] ✅ JSONL backed up ({bytes} bytes) - trigger: {trigger}"));
     }
-    let messages_indexed = index_or_warn(places, &archive, &key, &trigger, &steps, &mut warnings);
     for warning in &warnings {
         journal.line(&format!("[session-save] ⚠️ {}: {warning}", request.id));
     }
@@ -667,9 +668,11 @@ fn index(
 
 /// An index that is fresh, or was interrupted, lacks other sessions of the store: they are added.
 fn fill_if_incomplete(index: &mut Index, archive: &Archive, steps: &Steps<'_>, warnings: &mut Vec<String>) {
+    let fill = |index: &mut Index| steps.run(|progress| index.fill(archive, &|done, _| progress(done as u64)));
     let filled = match index.is_incomplete(archive) {
         Ok(false) => return,
-        Ok(true) => steps.run(|progress| index.fill(archive, &|done, _| progress(done as u64))),
+        Ok(true) => fill(index),
+        Err(error) if error.is_damage() => index.renew().and_then(|()| fill(index)),
         Err(error) => Err(error),
     };
     match filled {
@@ -698,7 +701,7 @@ pub fn write_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Res
     text.push('\n');
     // Whatever keeps the old one from being read, it is replaced.
     if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
-        return Ok(());
+        return Ok(durable::sync_if_recent(&path)?);
     }
     Ok(durable::replace_file(&path, text.as_bytes())?)
 }

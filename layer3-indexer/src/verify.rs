@@ -6,6 +6,7 @@ use rmcp::schemars;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::index::Index;
 use crate::rebuild;
 use crate::session::{self, SessionError};
 
@@ -28,13 +29,13 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub struct FindingEntry {
-    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap` or `unproven`.
+    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap` or `unproven`; `index-damaged` for the index.
     pub kind: String,
-    /// The session.
+    /// The session; empty for the index.
     pub session_id: String,
-    /// Its folder in the store.
+    /// Its folder in the store; empty for the index.
     pub project: String,
-    /// The content, relative to the project's folder.
+    /// The content, relative to the project's folder, or the index.
     pub path: String,
     /// What is wrong, in one line.
     pub detail: String,
@@ -80,17 +81,18 @@ impl FindingEntry {
     }
 }
 
-/// Re-reads and re-hashes every content of the store, or of the sessions that `typed` names (an
-/// id may be kept under two projects: then both). Writes nothing.
+/// Re-reads and re-hashes every content of the store and the index, or the contents of the sessions
+/// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the store.
 pub fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
     let archive = rebuild::store(places)?;
     let meant = meant(&archive, typed)?;
-    let findings = findings(&archive, &meant)?;
+    let findings = findings(places, &archive, &meant)?;
     Ok(Report { ok: findings.is_empty(), sessions: meant.keys.len(), findings, repairs: Vec::new() })
 }
 
 /// Heals what [`verify`] finds, from the source or from layer 1's store, wherever their bytes meet
-/// the recorded hash; what is replaced is set aside, never dropped. Then verifies.
+/// the recorded hash; what is replaced is set aside, never dropped. A damaged index is made again
+/// from the store. Then verifies.
 pub fn repair(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
     let archive = rebuild::store(places)?;
     let layer1 = Archive::open(&places.layer1_store)?;
@@ -99,7 +101,10 @@ pub fn repair(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
     for only in meant.passes() {
         repairs.extend(archive.repair(only, layer1.as_ref())?.iter().map(RepairEntry::of));
     }
-    let findings = findings(&archive, &meant)?;
+    if let Some(damage) = meant.all.then(|| index_damage(places)).transpose()?.flatten() {
+        repairs.push(renew_index(places, &archive, &damage)?);
+    }
+    let findings = findings(places, &archive, &meant)?;
     Ok(Report { ok: findings.is_empty(), sessions: meant.keys.len(), findings, repairs })
 }
 
@@ -129,12 +134,44 @@ fn meant(archive: &Archive, typed: Option<&str>) -> Result<Meant, Error> {
     Ok(Meant { keys, all: false })
 }
 
-fn findings(archive: &Archive, meant: &Meant) -> Result<Vec<FindingEntry>, Error> {
+fn findings(places: &Places, archive: &Archive, meant: &Meant) -> Result<Vec<FindingEntry>, Error> {
     let mut findings = Vec::new();
     for only in meant.passes() {
         findings.extend(archive.verify(only)?.iter().map(FindingEntry::of));
     }
+    if meant.all {
+        findings.extend(index_damage(places)?);
+    }
     Ok(findings)
+}
+
+/// What is wrong with the index. The conversations do not depend on it.
+fn index_damage(places: &Places) -> Result<Option<FindingEntry>, Error> {
+    let damage = Index::verify(&places.index)?;
+    Ok(damage.map(|what| FindingEntry {
+        kind: "index-damaged".to_owned(),
+        session_id: String::new(),
+        project: String::new(),
+        path: places.index.display().to_string(),
+        detail: format!("{what}; searches may answer less until `layer3-indexer rebuild`"),
+    }))
+}
+
+fn renew_index(places: &Places, archive: &Archive, damage: &FindingEntry) -> Result<RepairEntry, Error> {
+    let mut index = Index::open(&places.index)?;
+    if index.set_aside().is_none() {
+        index.renew()?;
+    }
+    let aside = index.set_aside().map(|path| path.display().to_string());
+    let failed = index.fill(archive, &|_, _| {})?;
+    let made = match (aside, failed.len()) {
+        (_, failed @ 1..) => format!("made again from the store, without {failed} sessions that could not be read"),
+        (Some(aside), 0) => format!("made again from the store; the damaged one was set aside as {aside}"),
+        (None, 0) => "made again from the store".to_owned(),
+    };
+    let FindingEntry { path, .. } = damage;
+    let (session_id, project) = (String::new(), String::new());
+    Ok(RepairEntry { healed: failed.is_empty(), session_id, project, path: path.clone(), detail: made })
 }
 
 #[cfg(test)]
@@ -157,5 +194,26 @@ mod tests {
         assert!(report.ok && report.repairs[0].healed, "{report:?}");
         assert!(verify(&scene.places, None).unwrap().ok);
         assert!(matches!(verify(&scene.places, Some("nope")), Err(Error::Session(SessionError::Unknown { .. }))));
+    }
+    #[test]
+    fn a_flipped_bit_in_any_page_of_the_index_is_found_and_healed() {
+        let scene = Scene::new();
+        let prompts: Vec<String> = (1..40).map(|n| prompt(n, &format!("needle number {n} in the hay"))).collect();
+        scene.transcribe(&prompts);
+        scene.receipt(None);
+        assert!(verify(&scene.places, None).unwrap().ok);
+        let index = &scene.places.index;
+        let whole = std::fs::read(index).unwrap();
+        for at in (0..whole.len()).step_by(1021) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            std::fs::write(index, &flipped).unwrap();
+            let report = verify(&scene.places, None).unwrap();
+            assert_eq!(report.findings.iter().map(|f| f.kind.as_str()).collect::<Vec<_>>(), ["index-damaged"], "{at}");
+        }
+        let report = repair(&scene.places, None).unwrap();
+        assert!(report.ok && report.repairs[0].healed, "{report:?}");
+        let found = crate::search::Search { query: "needle".to_owned(), ..Default::default() };
+        assert_eq!(crate::search::search(&scene.places, &found).unwrap().hits.len(), crate::search::LIMIT_DEFAULT);
     }
 }

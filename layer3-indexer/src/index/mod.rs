@@ -1,6 +1,7 @@
 //! The index: one row a message, in SQLite FTS5. Disposable: everything in it comes from the
 //! store and can be made again from it. It holds no text; hits are re-read from the store.
 
+mod proof;
 mod read;
 mod schema;
 mod search;
@@ -287,7 +288,13 @@ impl Index {
     /// one, or one of another version, is set aside under a dated name beside it and a fresh
     /// one is made; see [`Index::set_aside`] and [`Index::is_incomplete`].
     pub fn open(path: &Path) -> Result<Index, IndexError> {
-        Ok(Index::of(path, schema::open(path)?))
+        let mut index = Index::of(path, schema::open(path)?);
+        // What a killed run left in the log is proven before anything is written over it.
+        match index.settle() {
+            Err(error) if error.is_damage() => index.renew()?,
+            settled => settled?,
+        }
+        Ok(index)
     }
 
     /// Opens an existing index for reading only; `None` where there is none. A damaged one or
@@ -352,6 +359,32 @@ impl Index {
         self.try_fill(contents, progress)
     }
 
+    /// Moves what was committed from the write-ahead log into the database and proves both by
+    /// reading them back. What cannot be proven is [`IndexError::Unusable`].
+    fn settle(&mut self) -> Result<(), IndexError> {
+        proof::settle(&mut self.connection, &self.path)
+    }
+
+    /// [`Index::settle`] where much is waiting.
+    fn settle_some(&mut self) -> Result<(), IndexError> {
+        if proof::log_bytes(&self.path)? < proof::LOG_BYTES_MAX { Ok(()) } else { self.settle() }
+    }
+
+    /// Re-reads the whole database file at `path` and compares it with what was written. What is
+    /// wrong, in plain words, if anything is: then [`Index::renew`] it. One that is not there is well.
+    pub fn verify(path: &Path) -> Result<Option<String>, IndexError> {
+        let verify = || {
+            let Some(mut index) = Index::open_read_only(path)? else { return Ok(None) };
+            // Moving what waits in the log takes the write lock for a moment.
+            index.connection.pragma_update(None, "query_only", false).doing("open", path)?;
+            proof::verify(&mut index.connection, path)
+        };
+        match verify() {
+            Err(IndexError::Unusable { what, .. }) => Ok(Some(what)),
+            verified => verified,
+        }
+    }
+
     fn try_fill(
         &mut self,
         contents: &dyn Contents,
@@ -379,20 +412,32 @@ impl Index {
             .execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [FILLED_FROM, contents.store_id()])
             .doing("write", &self.path)?;
         transaction.commit().doing("commit", &self.path)?;
+        self.settle()?;
         progress(sessions.len(), sessions.len());
         Ok(failed)
     }
 
     /// Brings the sessions that are behind their contents up to date, and writes nothing for the
-    /// others. One that fails does not stop the rest; their errors are returned.
-    pub fn catch_up(&mut self, contents: &dyn Contents, sessions: &[SessionKey]) -> Vec<(SessionKey, IndexError)> {
+    /// others. One that fails does not stop the rest; their errors are returned. A damaged index is
+    /// renewed and filled.
+    pub fn catch_up(
+        &mut self,
+        contents: &dyn Contents,
+        sessions: &[SessionKey],
+    ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
         let mut failed = Vec::new();
         for key in sessions {
             if let Err(error) = self.fill_session(contents, key, &|_| {}) {
                 failed.push((key.clone(), error));
             }
         }
-        failed
+        match self.settle() {
+            Err(error) if error.is_damage() => {
+                self.renew()?;
+                self.fill(contents, &|_, _| {})
+            }
+            settled => settled.map(|()| failed),
+        }
     }
 
     fn fill_session(
@@ -406,7 +451,7 @@ impl Index {
         }
         let known = read::session(&self.connection, &self.path, key)?.map(|(row, _)| row.metadata.trigger);
         let trigger = known.filter(|trigger| !trigger.is_empty()).or_else(|| contents.last_trigger(key));
-        self.update_session(contents, key, &trigger.unwrap_or_default(), progress).map(drop)
+        self.update(contents, key, &trigger.unwrap_or_default(), progress, Index::settle_some).map(drop)
     }
 
     fn forget_others(&self, contents: &dyn Contents, sessions: &[SessionKey]) -> Result<(), IndexError> {
@@ -462,31 +507,45 @@ impl Index {
         trigger: &str,
         progress: &dyn Fn(u64),
     ) -> Result<Updated, IndexError> {
+        self.update(contents, key, trigger, progress, Index::settle)
+    }
+
+    fn update(
+        &mut self,
+        contents: &dyn Contents,
+        key: &SessionKey,
+        trigger: &str,
+        progress: &dyn Fn(u64),
+        settle: fn(&mut Index) -> Result<(), IndexError>,
+    ) -> Result<Updated, IndexError> {
+        let run = |index: &mut Index| {
+            let updated = index.try_update(contents, key, trigger, progress)?;
+            settle(index).map(|()| updated)
+        };
         for _ in 0..RENEWALS_MAX {
-            match self.try_update(contents, key, trigger, progress) {
+            match run(self) {
                 Err(error) if error.is_damage() => self.renew()?,
                 // Another process found it damaged meanwhile, and these rows went aside with it.
                 Ok(_) if schema::identity_of(&self.path)? != Some(self.identity) => self.renew()?,
                 updated => return updated,
             }
         }
-        self.try_update(contents, key, trigger, progress)
+        run(self)
     }
 
     fn try_update(
-        &self,
+        &mut self,
         contents: &dyn Contents,
         key: &SessionKey,
         trigger: &str,
         tell: &dyn Fn(u64),
     ) -> Result<Updated, IndexError> {
-        let (connection, path) = (&self.connection, self.path.as_path());
         let mut progress = write::Progress { read: 0, added: 0, tell, failed: BTreeMap::new() };
         let mut races = 0;
-        if write::is_behind(connection, path, contents, key)? {
+        if self.is_behind(contents, key)? {
             loop {
-                match write::step(connection, path, contents, key, trigger, &mut progress)? {
-                    write::Step::More => {}
+                match write::step(&self.connection, &self.path, contents, key, trigger, &mut progress)? {
+                    write::Step::More => self.settle_some()?,
                     write::Step::Done => break,
                     write::Step::Raced if races < RACES_MAX => races += 1,
                     write::Step::Raced => return Err(IndexError::Changing { session: key.id.to_string() }),
@@ -496,11 +555,11 @@ impl Index {
         if let Some((_, error)) = progress.failed.pop_first() {
             return Err(error);
         }
-        match read::session(connection, path, key)? {
+        match read::session(&self.connection, &self.path, key)? {
             None => Ok(Updated::nothing(key, trigger)),
             Some((mut row, listed)) => {
                 if row.metadata.trigger != trigger {
-                    write::set_trigger(connection, path, key, trigger)?;
+                    write::set_trigger(&self.connection, &self.path, key, trigger)?;
                     row.metadata.trigger = trigger.to_owned();
                 }
                 let messages_indexed = row.metadata.messages;

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::durable;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{IndexError, Sqlite};
+use super::{IndexError, Sqlite, proof};
 use crate::time::{format_rfc3339_ms, now_ms};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of another
 /// version is set aside and made again.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
 const APPLICATION_ID: i32 = 0x3366_6c64;
 /// How long one process waits for another. A writer holds the database for one batch at a time.
@@ -148,7 +149,7 @@ pub(super) fn set_aside(path: &Path, unusable: Option<(u64, u64)>) -> Result<Opt
     let aside = free_name(path);
     // The log goes first: a database without its log is still recognised as unusable, a fresh
     // one beside a foreign log would not be.
-    for suffix in ["-wal", "-shm", ""] {
+    for suffix in ["-wal", "-shm", proof::SUMS, ""] {
         let from = beside(path, suffix, "");
         if from.symlink_metadata().is_ok() {
             durable::rename_new(&from, &beside(&aside, suffix, ""))?;
@@ -163,9 +164,14 @@ pub(super) fn set_aside(path: &Path, unusable: Option<(u64, u64)>) -> Result<Opt
 /// Whoever waits for the write lock holds the turnstile, so a process that writes batch after
 /// batch lets every other in between: SQLite alone would let it starve them.
 pub(super) fn begin<'c>(connection: &'c Connection, path: &Path) -> Result<Transaction<'c>, IndexError> {
-    let _turnstile = durable::Lock::wait(&beside(path, ".turnstile", "."))?;
+    let _turnstile = turnstile(path)?;
     patiently(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
         .doing("begin a transaction", path)
+}
+
+/// Held by whoever waits for the write lock, and by whoever moves the log into the database.
+pub(super) fn turnstile(path: &Path) -> Result<durable::Lock, IndexError> {
+    Ok(durable::Lock::wait(&beside(path, ".turnstile", "."))?)
 }
 
 /// Runs what SQLite may refuse because of other processes without waiting for them itself.
@@ -184,7 +190,7 @@ fn pause() {
 }
 
 /// What SQLite calls while another connection holds a lock; false gives up.
-fn wait_for_others(attempts: i32) -> bool {
+pub(super) fn wait_for_others(attempts: i32) -> bool {
     pause();
     attempts.unsigned_abs() < (BUSY_MS_MAX / BUSY_PAUSE_MS) as u32
 }
@@ -240,6 +246,9 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
         connection.busy_handler(Some(wait_for_others))?;
         // The index can be made again, so a power cut may cost its last transactions but not its form.
         connection.pragma_update(None, "synchronous", "normal")?;
+        // What is in the log is moved by `proof::settle` alone, which reads it back.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         connection.pragma_update(None, "temp_store", "memory")?;
         connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
         connection.set_prepared_statement_cache_capacity(64);
@@ -289,7 +298,7 @@ fn other_version(path: &Path, version: Option<i32>) -> IndexError {
     IndexError::Unusable { path: path.to_owned(), what }
 }
 
-fn beside(path: &Path, suffix: &str, prefix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str, prefix: &str) -> PathBuf {
     let mut name = std::ffi::OsString::from(prefix);
     name.push(path.file_name().unwrap_or_default());
     name.push(suffix);

@@ -355,7 +355,7 @@ fn is_job(path: &Path) -> bool {
 
 fn is_watched(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_lock = name == "lock" || name.ends_with(".lock");
+    let is_lock = name == "lock" || name.ends_with(".lock") || name.ends_with(".turnstile");
     let is_index = name.starts_with("sessions.db");
     let elsewhere = ["/dev/pts", "/dev/null", "/dev/tty", "/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
     !is_lock && !is_index && !is_log(path) && !elsewhere && !name.is_empty()
