@@ -21,6 +21,7 @@ mod tree;
 mod verify;
 
 pub use repair::Repair;
+pub use tree::TreeHasher;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -12,7 +12,7 @@ const CHUNK_BYTES: u64 = CHUNK_LEN as u64;
 
 /// A BLAKE3 hash under way that can be stored and continued.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct TreeHasher {
+pub struct TreeHasher {
     /// Chaining values of complete subtrees, largest first; their sizes are the set bits of `chunks`.
     stack: Vec<ChainingValue>,
     /// Complete chunks that the stack stands for.
@@ -23,13 +23,13 @@ pub(crate) struct TreeHasher {
 
 impl TreeHasher {
     /// Where the last chunk of an input of `bytes` bytes begins.
-    pub(crate) fn last_chunk_offset(bytes: u64) -> u64 {
+    pub fn last_chunk_offset(bytes: u64) -> u64 {
         bytes.saturating_sub(1) / CHUNK_BYTES * CHUNK_BYTES
     }
 
     /// Continues at `bytes`, from what [`TreeHasher::stack_as_hex`] gave there and the bytes since
     /// [`TreeHasher::last_chunk_offset`]. `None` when these do not fit together.
-    pub(crate) fn resume(bytes: u64, stack_hex: &str, last: &[u8]) -> Option<TreeHasher> {
+    pub fn resume(bytes: u64, stack_hex: &str, last: &[u8]) -> Option<TreeHasher> {
         let offset = TreeHasher::last_chunk_offset(bytes);
         let chunks = offset / CHUNK_BYTES;
         let stack = stack_from_hex(stack_hex)?;
@@ -38,12 +38,12 @@ impl TreeHasher {
     }
 
     /// Bytes hashed so far.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.chunks * CHUNK_BYTES + self.last.len() as u64
     }
 
     /// Takes the next bytes.
-    pub(crate) fn update(&mut self, mut input: &[u8]) {
+    pub fn update(&mut self, mut input: &[u8]) {
         if !self.last.is_empty() {
             let room = CHUNK_LEN - self.last.len();
             let take = room.min(input.len());
@@ -64,7 +64,7 @@ impl TreeHasher {
     }
 
     /// The plain BLAKE3 hash of everything so far.
-    pub(crate) fn root(&self) -> Hash {
+    pub fn root(&self) -> Hash {
         let Some((first, rest)) = self.stack.split_first() else { return blake3::hash(&self.last) };
         let mut right = subtree_value(&self.last, self.chunks * CHUNK_BYTES);
         for left in rest.iter().rev() {
@@ -73,8 +73,9 @@ impl TreeHasher {
         merge_subtrees_root(first, &right, Mode::Hash)
     }
 
-    /// The stack for the ledger.
-    pub(crate) fn stack_as_hex(&self) -> String {
+    /// What [`TreeHasher::resume`] goes on from: 64 hexadecimal digits for each set bit of the number
+    /// of complete chunks.
+    pub fn stack_as_hex(&self) -> String {
         self.stack.iter().map(|value| Hash::from_bytes(*value).to_hex().to_string()).collect()
     }
 

@@ -540,7 +540,7 @@ impl Index {
         trigger: &str,
         tell: &dyn Fn(u64),
     ) -> Result<Updated, IndexError> {
-        let mut progress = write::Progress { read: 0, added: 0, tell, failed: BTreeMap::new() };
+        let mut progress = write::Progress::new(tell);
         let mut races = 0;
         if self.is_behind(contents, key)? {
             loop {

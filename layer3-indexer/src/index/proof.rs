@@ -98,11 +98,7 @@ fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64
 }
 
 /// Reads until something is proven, twice at most: one reading may itself be wrong.
-fn proven<T>(
-    read: impl Fn() -> Result<Option<T>, IndexError>,
-    otherwise: &str,
-    path: &Path,
-) -> Result<T, IndexError> {
+fn proven<T>(read: impl Fn() -> Result<Option<T>, IndexError>, otherwise: &str, path: &Path) -> Result<T, IndexError> {
     for _ in 0..READINGS {
         if let Some(value) = read()? {
             return Ok(value);

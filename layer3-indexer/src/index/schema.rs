@@ -55,6 +55,7 @@ CREATE TABLE contents (
     generation INTEGER NOT NULL,
     read_bytes INTEGER NOT NULL, -- all before is indexed
     read_tail BLOB NOT NULL,     -- hash of the last bytes before
+    read_tree TEXT NOT NULL,     -- state of the hash of all before
     seen_bytes INTEGER NOT NULL, -- committed length at the last update …
     seen_blake3 BLOB NOT NULL,   -- … and its hash
     settled INTEGER NOT NULL,    -- nothing more is to be read of what was seen

@@ -404,8 +404,8 @@ fn a_large_transcript_is_indexed_in_batches_and_resumed() {
     let text: String = (0..200).map(|n| user(n % 60, &format!("{n} {filler}"))).collect();
     store.transcript(&s, &text);
     let told = RefCell::new(Vec::new());
-    let mut progress =
-        write::Progress { read: 0, added: 0, tell: &|n| told.borrow_mut().push(n), failed: BTreeMap::new() };
+    let tell = |n| told.borrow_mut().push(n);
+    let mut progress = write::Progress::new(&tell);
     // As after a crash: one batch, and nothing more.
     let step = write::step(&index.connection, &index.path, &store, &s, "stop", &mut progress).unwrap();
     assert!(matches!(step, write::Step::More));
@@ -461,6 +461,40 @@ fn files_that_cannot_be_read_do_not_hide_the_rest() {
     fs::set_permissions(&lost, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(update(&mut index, &store, &s).messages_indexed, 3);
     assert_eq!(dump(&index), rebuilt(&store));
+}
+
+#[test]
+fn a_content_that_does_not_hash_to_its_record_is_not_indexed() {
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    store.transcript(&s, &user(1, "whole"));
+    update(&mut index, &store, &s);
+    // The delta alone is damaged; what was indexed before may be, for all that is known.
+    let good = format!("{}{}", user(1, "whole"), user(2, "needle"));
+    store.transcript(&s, &good);
+    let path = store.path_of(&s, &StoredName::newest(FileName::Transcript));
+    fs::write(&path, good.replace("needle", "noodle")).unwrap();
+    let other = side("subagents/agent-b.jsonl");
+    store.put(&s, other, user(3, "beside").as_bytes());
+    let error = index.update_session(&store, &s, "stop", &|_| {}).unwrap_err();
+    assert!(error.to_string().contains("s.jsonl"), "{error}");
+    let found = |index: &Index, text: &str| find(index, &store, text).len();
+    assert_eq!((found(&index, "noodle"), found(&index, "beside")), (0, 1));
+    fs::write(&path, good).unwrap();
+    update(&mut index, &store, &s);
+    assert_eq!((found(&index, "whole"), found(&index, "needle"), found(&index, "beside")), (1, 1, 1));
+    assert_eq!(dump(&index), rebuilt(&store));
+}
+
+#[test]
+fn a_content_that_is_shorter_than_its_record_is_not_indexed() {
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    store.transcript(&s, &format!("{}{}", user(1, "whole"), user(2, "needle")));
+    let path = store.path_of(&s, &StoredName::newest(FileName::Transcript));
+    fs::write(&path, user(1, "whole")).unwrap();
+    assert!(index.update_session(&store, &s, "stop", &|_| {}).is_err());
+    assert_eq!(find(&index, &store, "whole").len(), 0);
 }
 
 #[test]

@@ -5,14 +5,16 @@
 //! together with the new offsets. A crash costs the batch. Because the listing is made while
 //! the database is locked for writing, no batch works from an older state than its predecessor.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use layer1_prebackup::Hash;
-use layer1_prebackup::archive::{SessionKey, StoredFile};
+use layer1_prebackup::archive::{ArchiveError, SessionKey, StoredFile, TreeHasher};
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -21,7 +23,7 @@ use super::text::{Column, Speaker, is_message, key_of, sections};
 use super::{Contents, IndexError, Sqlite};
 use crate::fold::spaced;
 use crate::metadata::Tally;
-use crate::record::{Located, ReadReport, Record, TornLine, read_records};
+use crate::record::{Located, ReadReport, Record, TornLine, read_records_telling};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
@@ -51,7 +53,18 @@ pub(super) struct Progress<'p> {
     /// Told the bytes read.
     pub tell: &'p dyn Fn(u64),
     /// Contents that could not be read, and why.
-    pub failed: BTreeMap<i64, IndexError>,
+    pub failed: BTreeMap<Place, IndexError>,
+    /// Contents that were read once and did not hash to their record.
+    misread: BTreeSet<Place>,
+}
+
+/// Which content of a session: path and generation.
+pub(super) type Place = (String, u32);
+
+impl<'p> Progress<'p> {
+    pub fn new(tell: &'p dyn Fn(u64)) -> Progress<'p> {
+        Progress { read: 0, added: 0, tell, failed: BTreeMap::new(), misread: BTreeSet::new() }
+    }
 }
 
 /// A stored file that holds messages.
@@ -69,6 +82,7 @@ struct Indexed {
     generation: u32,
     read_bytes: u64,
     read_tail: Vec<u8>,
+    read_tree: String,
     seen_bytes: u64,
     seen_blake3: Vec<u8>,
     settled: bool,
@@ -76,6 +90,10 @@ struct Indexed {
 }
 
 impl Indexed {
+    fn place(&self) -> Place {
+        (self.path.clone(), self.generation)
+    }
+
     fn is_as_seen(&self, listed: &Listed) -> bool {
         self.seen_bytes == listed.bytes && self.seen_blake3 == listed.blake3.as_bytes()
     }
@@ -118,7 +136,7 @@ pub(super) fn step(
     let mut batch = Batch::begin(&transaction, session).doing("look up a session", path)?;
     let mut is_more = false;
     for content in indexed.iter().filter(|content| !content.settled) {
-        if progress.failed.contains_key(&content.id) {
+        if progress.failed.contains_key(&content.place()) {
             continue;
         }
         if batch.read_bytes >= BATCH_BYTES {
@@ -128,15 +146,24 @@ pub(super) fn step(
         match read_content(&mut batch, path, contents, key, content) {
             Ok(Reading::Settled) => {}
             Ok(Reading::Cut) => is_more = true,
-            Ok(Reading::Changed) if has_moved(contents, key, &listing)? => return Ok(Step::Raced),
+            Ok(Reading::Changed | Reading::Misread) if has_moved(contents, key, &listing)? => return Ok(Step::Raced),
             Ok(Reading::Changed) => {
                 // The bytes before the offset are not those that were indexed: begin again.
                 reset(&transaction, session).doing("remove a session's rows", path)?;
                 transaction.commit().doing("commit", path)?;
                 return Ok(Step::More);
             }
+            Ok(Reading::Misread) => {
+                // Batches that were committed may hold some of it. It is read once more, then left alone.
+                reset(&transaction, session).doing("remove a session's rows", path)?;
+                transaction.commit().doing("commit", path)?;
+                if !progress.misread.insert(content.place()) {
+                    progress.failed.insert(content.place(), damaged(content));
+                }
+                return Ok(Step::More);
+            }
             Err(error @ (IndexError::Read { .. } | IndexError::Archive(_))) => {
-                progress.failed.insert(content.id, error);
+                progress.failed.insert(content.place(), error);
             }
             Err(error) => return Err(error),
         }
@@ -151,6 +178,11 @@ pub(super) fn step(
     progress.added += added;
     (progress.tell)(progress.read);
     Ok(if is_more { Step::More } else { Step::Done })
+}
+
+fn damaged(content: &Indexed) -> IndexError {
+    let what = format!("its first {} bytes do not hash to their record", content.seen_bytes);
+    IndexError::Archive(ArchiveError::Damaged { path: content.path.clone().into(), what })
 }
 
 /// Sets what caused the last save.
@@ -241,7 +273,7 @@ fn track(transaction: &Transaction<'_>, key: &SessionKey) -> rusqlite::Result<i6
 
 fn indexed_contents(connection: &Connection, session: i64) -> rusqlite::Result<Vec<Indexed>> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, path, generation, read_bytes, read_tail, seen_bytes, seen_blake3, settled, last_ms
+        "SELECT id, path, generation, read_bytes, read_tail, read_tree, seen_bytes, seen_blake3, settled, last_ms
          FROM contents WHERE session = ?1 ORDER BY id",
     )?;
     let rows = statement.query_map([session], |row| {
@@ -251,10 +283,11 @@ fn indexed_contents(connection: &Connection, session: i64) -> rusqlite::Result<V
             generation: row.get(2)?,
             read_bytes: row.get::<_, i64>(3)?.unsigned_abs(),
             read_tail: row.get(4)?,
-            seen_bytes: row.get::<_, i64>(5)?.unsigned_abs(),
-            seen_blake3: row.get(6)?,
-            settled: row.get(7)?,
-            last_ms: row.get(8)?,
+            read_tree: row.get(5)?,
+            seen_bytes: row.get::<_, i64>(6)?.unsigned_abs(),
+            seen_blake3: row.get(7)?,
+            settled: row.get(8)?,
+            last_ms: row.get(9)?,
         })
     })?;
     rows.collect()
@@ -381,8 +414,8 @@ fn update_seen(transaction: &Transaction<'_>, row: &Indexed, listed: &Listed) ->
 fn insert_content(transaction: &Transaction<'_>, session: i64, listed: &Listed) -> rusqlite::Result<()> {
     transaction.execute(
         "INSERT INTO contents
-         (session, path, generation, read_bytes, read_tail, seen_bytes, seen_blake3, settled, last_ms)
-         VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, 0, 0)",
+         (session, path, generation, read_bytes, read_tail, read_tree, seen_bytes, seen_blake3, settled, last_ms)
+         VALUES (?1, ?2, ?3, 0, ?4, '', ?5, ?6, 0, 0)",
         params![
             session,
             listed.path,
@@ -418,6 +451,8 @@ enum Reading {
     Cut,
     /// It is not what was indexed before.
     Changed,
+    /// What was read does not hash to its record: it is damaged, or was read wrongly.
+    Misread,
 }
 
 fn read_content(
@@ -435,13 +470,16 @@ fn read_content(
     if tail_before(&mut file, content.read_bytes).map_err(unreadable)? != content.read_tail {
         return Ok(Reading::Changed);
     }
+    let Some(hash) = resumed(&file, content).map_err(unreadable)? else { return Ok(Reading::Changed) };
     file.seek(SeekFrom::Start(content.read_bytes)).map_err(unreadable)?;
     let torn = if name.generation == 0 { TornLine::Wait } else { TornLine::Final };
     let mut last_ms = content.last_ms;
     let start_bytes = batch.read_bytes;
     let (mut failure, mut is_cut) = (None, false);
-    let reader = (&mut file).take(content.seen_bytes.saturating_sub(content.read_bytes));
-    let report = read_records(reader, content.read_bytes, torn, &mut |located| {
+    let dealt_with = Cell::new(content.read_bytes);
+    let rest = (&mut file).take(content.seen_bytes.saturating_sub(content.read_bytes));
+    let mut reader = Hashing { reader: rest, hash, pending: Vec::new(), dealt_with: &dealt_with };
+    let mut each = |located: Located<'_>| {
         batch.read_bytes = start_bytes + (located.offset + located.length - content.read_bytes);
         last_ms = located.record.timestamp_ms.unwrap_or(last_ms);
         if let Err(error) = batch.add(content.id, &located, last_ms) {
@@ -450,14 +488,67 @@ fn read_content(
         }
         is_cut = batch.read_bytes >= BATCH_BYTES;
         if is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    };
+    let report =
+        read_records_telling(&mut reader, content.read_bytes, torn, &mut each, &|offset| dealt_with.set(offset));
     if let Some(error) = failure {
         return Err(error).doing("add a message", path);
     }
     let report = report.map_err(unreadable)?;
+    let (tree, whole) = reader.ended_at(report.next_offset);
+    if !is_cut && (whole.bytes() != content.seen_bytes || whole.root().as_bytes() != content.seen_blake3.as_slice()) {
+        return Ok(Reading::Misread);
+    }
     let tail = tail_before(&mut file, report.next_offset).map_err(unreadable)?;
-    batch.end_content(content.id, &report, &tail, last_ms, !is_cut).doing("update a session", path)?;
+    let read = Ended { report: &report, tail: &tail, tree: &tree.stack_as_hex(), last_ms, settled: !is_cut };
+    batch.end_content(content.id, &read).doing("update a session", path)?;
     Ok(if is_cut { Reading::Cut } else { Reading::Settled })
+}
+
+/// The hash of what was indexed before; `None` when its last bytes are gone.
+fn resumed(file: &File, content: &Indexed) -> io::Result<Option<TreeHasher>> {
+    let from = TreeHasher::last_chunk_offset(content.read_bytes);
+    let mut last = vec![0; (content.read_bytes - from) as usize];
+    match file.read_exact_at(&mut last, from) {
+        Ok(()) => Ok(TreeHasher::resume(content.read_bytes, &content.read_tree, &last)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Hashes what is read, up to where the records were dealt with: there the next update goes on.
+struct Hashing<'d, R> {
+    reader: R,
+    hash: TreeHasher,
+    /// Read and not yet hashed.
+    pending: Vec<u8>,
+    /// All before is dealt with.
+    dealt_with: &'d Cell<u64>,
+}
+
+impl<R: Read> Hashing<'_, R> {
+    /// The hash of everything before `offset`, and of everything that was read.
+    fn ended_at(mut self, offset: u64) -> (TreeHasher, TreeHasher) {
+        self.hash_until(offset);
+        let mut whole = self.hash.clone();
+        whole.update(&self.pending);
+        (self.hash, whole)
+    }
+
+    fn hash_until(&mut self, offset: u64) {
+        let length = (offset.saturating_sub(self.hash.bytes()) as usize).min(self.pending.len());
+        self.hash.update(&self.pending[..length]);
+        self.pending.drain(..length);
+    }
+}
+
+impl<R: Read> Read for &mut Hashing<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.hash_until(self.dealt_with.get());
+        let came = self.reader.read(buffer)?;
+        self.pending.extend_from_slice(&buffer[..came]);
+        Ok(came)
+    }
 }
 
 /// A hash of the bytes before `offset`.
@@ -471,6 +562,15 @@ fn tail_before(file: &mut File, offset: u64) -> io::Result<Vec<u8>> {
 
 fn tail_hash(tail: &[u8]) -> Vec<u8> {
     blake3::hash(tail).as_bytes()[..16].to_vec()
+}
+
+/// How far a content was read, and what is needed to go on there.
+struct Ended<'a> {
+    report: &'a ReadReport,
+    tail: &'a [u8],
+    tree: &'a str,
+    last_ms: i64,
+    settled: bool,
 }
 
 /// The rows of one transaction.
@@ -560,21 +660,16 @@ impl<'t> Batch<'t> {
         Ok(id)
     }
 
-    fn end_content(
-        &mut self,
-        content: i64,
-        report: &ReadReport,
-        tail: &[u8],
-        last_ms: i64,
-        settled: bool,
-    ) -> rusqlite::Result<()> {
+    fn end_content(&mut self, content: i64, ended: &Ended<'_>) -> rusqlite::Result<()> {
+        let Ended { report, tail, tree, last_ms, settled } = ended;
         self.unparsable += report.unparsable;
         for (kind, records) in &report.unknown {
             self.count_unknown(kind, *records)?;
         }
         self.transaction.execute(
-            "UPDATE contents SET read_bytes = ?2, read_tail = ?3, last_ms = ?4, settled = ?5 WHERE id = ?1",
-            params![content, report.next_offset as i64, tail, last_ms, settled],
+            "UPDATE contents SET read_bytes = ?2, read_tail = ?3, read_tree = ?4, last_ms = ?5, settled = ?6
+             WHERE id = ?1",
+            params![content, report.next_offset as i64, tail, tree, last_ms, settled],
         )?;
         Ok(())
     }

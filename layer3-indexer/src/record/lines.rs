@@ -53,10 +53,23 @@ pub fn read_records<R: Read>(
     torn: TornLine,
     each: &mut dyn FnMut(Located<'_>) -> ControlFlow<()>,
 ) -> io::Result<ReadReport> {
+    read_records_telling(reader, offset, torn, each, &|_| {})
+}
+
+/// [`read_records`], telling `dealt_with` the offset before which nothing will be looked at again,
+/// at least once a line and once a buffer of a line that is too long.
+pub fn read_records_telling<R: Read>(
+    reader: R,
+    offset: u64,
+    torn: TornLine,
+    each: &mut dyn FnMut(Located<'_>) -> ControlFlow<()>,
+    dealt_with: &dyn Fn(u64),
+) -> io::Result<ReadReport> {
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let mut report = ReadReport { next_offset: offset, ..ReadReport::default() };
     let (mut line, mut mended) = (Vec::new(), Vec::new());
     loop {
+        dealt_with(report.next_offset);
         line.clear();
         line.shrink_to(LINE_BYTES_KEPT);
         let read = reader.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
@@ -66,7 +79,8 @@ pub fn read_records<R: Read>(
         let line_offset = report.next_offset;
         if read > LINE_BYTES_MAX {
             report.unparsable += 1;
-            report.next_offset += read as u64 + skip_line(&mut reader)?;
+            report.next_offset += read as u64;
+            report.next_offset += skip_line(&mut reader, &|skipped| dealt_with(report.next_offset + skipped))?;
             continue;
         }
         let parsed = parse_line(&line, &mut mended);
@@ -99,9 +113,10 @@ pub fn with_record<T>(bytes: &[u8], each: impl FnOnce(&Record<'_>) -> T) -> Opti
 }
 
 /// Reads past the rest of a line; gives its length.
-fn skip_line(reader: &mut impl BufRead) -> io::Result<u64> {
+fn skip_line(reader: &mut impl BufRead, tell: &dyn Fn(u64)) -> io::Result<u64> {
     let mut skipped = 0;
     loop {
+        tell(skipped);
         let buffer = match reader.fill_buf() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             buffer => buffer?,

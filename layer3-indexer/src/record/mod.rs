@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::time::parse_rfc3339_ms;
 use fields::{Attachment, Content, Envelope, Message, RawBlock};
-pub use lines::{LINE_BYTES_MAX, ReadReport, TornLine, read_records, with_record};
+pub use lines::{LINE_BYTES_MAX, ReadReport, TornLine, read_records, read_records_telling, with_record};
 
 /// Types of records that are known to hold nothing to read. `api-request…` belong to them.
 const BOOKKEEPING: [&str; 14] = [
