@@ -360,7 +360,8 @@ impl Index {
     }
 
     /// Moves what was committed from the write-ahead log into the database and proves both by
-    /// reading them back. What cannot be proven is [`IndexError::Unusable`].
+    /// reading them back. What cannot be proven is [`IndexError::Unusable`]. Called before a write
+    /// too: one that failed half-way is made up for before anything is written over the log.
     fn settle(&mut self) -> Result<(), IndexError> {
         proof::settle(&mut self.connection, &self.path)
     }
@@ -390,6 +391,7 @@ impl Index {
         contents: &dyn Contents,
         progress: &dyn Fn(usize, usize),
     ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
+        self.settle()?;
         let identity = self.identity;
         let sessions = contents.sessions()?;
         let mut failed = Vec::new();
@@ -480,7 +482,8 @@ impl Index {
         }
     }
 
-    fn try_clear(&self) -> Result<(), IndexError> {
+    fn try_clear(&mut self) -> Result<(), IndexError> {
+        self.settle()?;
         let transaction = schema::begin(&self.connection, &self.path)?;
         transaction
             .execute_batch(
@@ -519,6 +522,7 @@ impl Index {
         settle: fn(&mut Index) -> Result<(), IndexError>,
     ) -> Result<Updated, IndexError> {
         let run = |index: &mut Index| {
+            settle(index)?;
             let updated = index.try_update(contents, key, trigger, progress)?;
             settle(index).map(|()| updated)
         };

@@ -19,7 +19,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use layer1_prebackup::durable;
+use layer1_prebackup::durable::{self, Dir};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::schema::{beside, patiently, turnstile, wait_for_others};
@@ -67,7 +67,7 @@ pub(super) fn settle(connection: &mut Connection, path: &Path) -> Result<(), Ind
     settle_alone(connection, path)
 }
 
-/// With the turnstile held.
+/// With the turnstile held. Every step can be repeated until the log is emptied, which is the last.
 fn settle_alone(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
     // A writer that passed the turnstile before is waited for.
     drop(
@@ -181,22 +181,47 @@ fn database(path: &Path) -> Result<&'static File, IndexError> {
     Ok(file)
 }
 
+/// Writes the sums, syncs them and reads them back: when the log is emptied, they are all that
+/// is known of these pages.
 fn write_sums(path: &Path, pages: &Pages) -> Result<(), IndexError> {
     let sums = beside(path, SUMS, "");
+    let is_new = sums.symlink_metadata().is_err();
+    let unreadable = |source| IndexError::Read { path: sums.clone(), source };
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(durable::FILE_MODE);
-    let file = options.open(&sums).map_err(|source| IndexError::Read { path: sums.clone(), source })?;
-    durable::write_at(&file, 0, &SUMS_MAGIC, &sums)?;
-    let mut run: Vec<u8> = Vec::new();
-    let mut begins = 0;
-    for (page, sum) in &pages.sums {
-        if begins + (run.len() / SUMS_MAGIC.len()) as u32 != *page {
-            durable::write_at(&file, slot(begins), &run, &sums)?;
-            (begins, run) = (*page, Vec::new());
-        }
-        run.extend(sum);
+    let file = options.open(&sums).map_err(unreadable)?;
+    let runs = runs(pages);
+    for (offset, run) in &runs {
+        durable::write_at(&file, *offset, run, &sums)?;
     }
-    Ok(durable::write_at(&file, slot(begins), &run, &sums)?)
+    durable::sync_data(&file, &sums)?;
+    if is_new && let Some(dir) = Dir::open(path.parent().unwrap_or(Path::new(".")))? {
+        dir.sync()?;
+    }
+    let again = File::open(&sums).map_err(unreadable)?;
+    proven(|| are_at(&again, &runs, &sums), "its sums do not hold what was written", path)
+}
+
+fn are_at(file: &File, runs: &[(u64, Vec<u8>)], path: &Path) -> Result<Option<()>, IndexError> {
+    for (offset, run) in runs {
+        let mut read = vec![0; run.len()];
+        if durable::read_at(file, *offset, &mut read, path)? < run.len() || read != *run {
+            return Ok(None);
+        }
+    }
+    Ok(Some(()))
+}
+
+/// The sums of neighbouring pages as one write each, behind the magic.
+fn runs(pages: &Pages) -> Vec<(u64, Vec<u8>)> {
+    let mut runs = vec![(0, SUMS_MAGIC.to_vec())];
+    for (page, sum) in &pages.sums {
+        match runs.last_mut() {
+            Some((offset, run)) if *offset + run.len() as u64 == slot(*page) => run.extend(sum),
+            _ => runs.push((slot(*page), sum.to_vec())),
+        }
+    }
+    runs
 }
 
 fn slot(page: u32) -> u64 {
