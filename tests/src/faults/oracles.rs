@@ -19,6 +19,8 @@ use crate::{processes, stores, tree, waiting};
 
 /// How long a program's children may outlive it.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(3);
+/// Touching memory beyond the end of its file.
+const SIGBUS: i32 = 7;
 /// Words of every report of a failure on stderr.
 const TELLING: [&str; 7] = ["warning", "failed", "note:", "❌", "⚠️", "left alone", "panicked"];
 
@@ -180,7 +182,7 @@ fn misbehaved(scene: &Scene, planned: &Planned, traced: &Traced) -> Option<Probl
     if scene.manners == Manners::Command {
         let is_graceful =
             matches!(outcome.code, Some(0 | 1)) || outcome.code == Some(101) && !is_silent(scene, outcome);
-        return (!is_graceful).then(|| problem(Harm::Swallowed, format!("c: it ends with {outcome:?}")));
+        return (!is_graceful && !lacks_memory(traced)).then(|| problem(Harm::Swallowed, format!("c: it ends with {outcome:?}")));
     }
     if outcome.code != Some(0) {
         return Some(problem(Harm::Swallowed, format!("g: a hook must exit 0: {outcome:?}")));
@@ -194,6 +196,15 @@ fn misbehaved(scene: &Scene, planned: &Planned, traced: &Traced) -> Option<Probl
     }
     let is_passed_on = scene.manners != Manners::PassesOn || outcome.stdout == scene.step.stdin;
     (!is_passed_on).then(|| problem(Harm::Swallowed, format!("g: the event is not passed on: {outcome:?}")))
+}
+
+/// SQLite's processes share memory through a file: where the write that makes it long enough is not
+/// made, touching it ends the process, as a kill would. Whoever started it sees that.
+fn lacks_memory(traced: &Traced) -> bool {
+    let is_shared = |path: PathBuf| path.to_string_lossy().ends_with("-shm");
+    let calls = trace::calls(&traced.text);
+    let mut injected = calls.iter().filter(|call| call.injected);
+    traced.outcome.signal == Some(SIGBUS) && injected.any(|call| call.descriptor_path(0).is_some_and(is_shared))
 }
 
 fn differing(scene: &Scene) -> Option<String> {
