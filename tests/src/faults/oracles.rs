@@ -182,7 +182,8 @@ fn misbehaved(scene: &Scene, planned: &Planned, traced: &Traced) -> Option<Probl
     if scene.manners == Manners::Command {
         let is_graceful =
             matches!(outcome.code, Some(0 | 1)) || outcome.code == Some(101) && !is_silent(scene, outcome);
-        return (!is_graceful && !lacks_memory(traced)).then(|| problem(Harm::Swallowed, format!("c: it ends with {outcome:?}")));
+        return (!is_graceful && !lacks_memory(traced))
+            .then(|| problem(Harm::Swallowed, format!("c: it ends with {outcome:?}")));
     }
     if outcome.code != Some(0) {
         return Some(problem(Harm::Swallowed, format!("g: a hook must exit 0: {outcome:?}")));
