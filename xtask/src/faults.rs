@@ -1,4 +1,8 @@
-//! `cargo xtask faults`: builds the release binaries and the fault engine, and sweeps.
+//! `cargo xtask faults`: builds the release binaries and the fault engine, and sweeps. With
+//! `--self-test` it sees that broken programs are noticed.
+
+mod mutations;
+mod self_test;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,6 +14,8 @@ use crate::{AlreadyTold, release};
 
 /// Scratch homes lie in memory where that is possible: the programs sync as ever, and it is fast.
 const MEMORY: &str = "/dev/shm";
+/// Instead of a sweep: break the programs, and see that it is noticed.
+const SELF_TEST: &str = "--self-test";
 
 /// What was typed; the engine understands it.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,11 +28,15 @@ pub struct Args {
 /// Runs the verb. Fails when a promise was broken or a fault was not seen.
 pub fn run(sh: &Shell, args: &Args) -> Result<()> {
     ensure!(Path::new("/usr/bin/strace").exists(), "find /usr/bin/strace; install strace");
+    let temp = std::env::temp_dir();
+    let scratch = if Path::new(MEMORY).is_dir() { Path::new(MEMORY) } else { temp.as_path() };
+    if args.engine.iter().any(|arg| arg == SELF_TEST) {
+        ensure!(args.engine.len() == 1, "understand the arguments: {SELF_TEST} stands alone");
+        return self_test::run(sh, scratch);
+    }
     let binaries = release::build(sh)?;
     // The engine waits for the programs most of the time; it needs no optimisation.
     cmd!(sh, "cargo build --quiet --locked -p tests --bins").run()?;
-    let temp = std::env::temp_dir();
-    let scratch = if Path::new(MEMORY).is_dir() { Path::new(MEMORY) } else { temp.as_path() };
     let engine = binaries.with_file_name("debug").join("faults");
     let given = &args.engine;
     let swept = cmd!(sh, "{engine} {given...}").env("THREEFOLD_BIN_DIR", &binaries).env("TMPDIR", scratch);

@@ -33,6 +33,9 @@ struct Args {
     /// Workers; two a core, because the programs sleep now and then
     #[arg(long, default_value_t = 4)]
     jobs: usize,
+    /// Instead of all this: break the programs on purpose, one line at a time, and see that it is noticed
+    #[arg(long)]
+    self_test: bool,
     /// Leave out the points that passed before with these binaries and this seed
     #[arg(long)]
     resume: bool,
@@ -42,6 +45,10 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.jobs == 0 {
         eprintln!("error: failed to sweep: --jobs must be 1 at least");
+        return ExitCode::FAILURE;
+    }
+    if args.self_test {
+        eprintln!("error: failed to test itself: that is for `cargo xtask faults --self-test`, which builds programs");
         return ExitCode::FAILURE;
     }
     let started = Instant::now();

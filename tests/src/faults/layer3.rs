@@ -75,7 +75,10 @@ fn scene(scratch: Scratch, step: Step, transcripts: &[PathBuf], acknowledged: Ve
     scene.verify = vec![asking(&["verify"])];
     scene.copies = transcripts.iter().map(|transcript| (store.join(PROJECT), transcript.clone())).collect();
     scene.acknowledged = acknowledged;
-    scene.checks = vec![Check { when: When::Recovered, ask: without_metadata }];
+    scene.checks = vec![
+        Check { when: When::Recovered, ask: without_metadata },
+        Check { when: When::Faulted, ask: silent_without_metadata },
+    ];
     scene.ask(vec![
         asking(&["list", "--all", "--json"]),
         asking(&["search", "--all", "--json", "prompt OR more OR anew"]),
@@ -95,6 +98,12 @@ fn save(transcript: &Path) -> Step {
 fn saved(scratch: &Scratch, transcript: &Path) -> Vec<Acknowledged> {
     scratch.layer3(&["save"]).stdin(save(transcript).stdin).output().ok();
     held_in(&scratch.layer3_store(), transcript)
+}
+
+/// Metadata that could not be written is told of, although the copy is stored.
+fn silent_without_metadata(scene: &Scene, silent: bool) -> Option<String> {
+    let wrong = without_metadata(scene, silent).filter(|_| silent)?;
+    Some(format!("c: silent, but the metadata is not right: {wrong}"))
 }
 
 /// Metadata must stand beside every copy and speak of its present content.

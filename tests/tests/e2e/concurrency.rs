@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tests::scratch::Scratch;
-use tests::stores::assert_saved_twice;
+use layer1_prebackup::durable::Lock;
+use tests::scratch::{PROJECT, Scratch};
+use tests::stores::{assert_equals_source, assert_saved_twice, difference};
 use tests::{transcripts, tree};
 
 use crate::product::{self, assert_verified, chain_delivered, drain, found_in, session_ids};
@@ -158,4 +159,23 @@ fn kills_at_any_time_lose_nothing_that_was_acknowledged() {
         let left: Vec<_> = tree::all(&store).into_keys().filter(leftover).collect();
         assert_eq!(left, [""; 0].map(PathBuf::from), "in {}", store.display());
     }
+}
+
+#[test]
+fn a_session_that_another_writer_holds_is_left_alone_until_it_is_free() {
+    let scratch = Scratch::new();
+    let (id, transcript) = (transcripts::made_id(1), scratch.transcript(&transcripts::made_id(1)));
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 1, "one"));
+    let event = transcripts::session_end(&transcript);
+    scratch.layer1(&["--quiet"]).stdin(event.clone()).output().ok().silent();
+    let store = scratch.layer1_store();
+    let held = Lock::wait(&store.join(".state/sessions").join(&id).join("lock")).expect("take the lock");
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 2, "two"));
+    // It waits as long as a hook may, and then says that there is no copy yet.
+    let outcome = scratch.layer1(&["--quiet"]).stdin(event.clone()).output().ok();
+    assert!(difference(&store, PROJECT, &transcript).is_some(), "it wrote without the lock: {outcome:#?}");
+    assert!(!outcome.stderr.is_empty(), "it tells: {outcome:#?}");
+    drop(held);
+    scratch.layer1(&["--quiet"]).stdin(event).output().ok().silent();
+    assert_equals_source(&store, PROJECT, &transcript);
 }
