@@ -366,6 +366,18 @@ fn a_kill_in_the_middle_leaves_no_half_transcript() {
 }
 
 #[test]
+fn several_restores_at_once_do_not_get_in_each_others_way() {
+    let scratch = Scratch::new();
+    let before = saved(&scratch, SUBAGENT);
+    for _ in 0..3 {
+        lose_all(&scratch);
+        let running: Vec<_> = (0..4).map(|_| scratch.layer3(&["restore", SUBAGENT]).spawn()).collect();
+        running.into_iter().for_each(|run| drop(run.wait().ok()));
+        assert_restored_exactly(&scratch.slug_dir(), &before);
+    }
+}
+
+#[test]
 fn a_full_disk_leaves_no_half_transcript() {
     let scratch = Scratch::new();
     let id = transcripts::made_id(1);
