@@ -248,6 +248,20 @@ fn force_keeps_what_stood_there_in_the_store() {
 }
 
 #[test]
+fn force_keeps_what_looks_as_if_it_had_only_grown() {
+    let scratch = Scratch::new();
+    saved(&scratch, INTERACTIVE);
+    let transcript = scratch.transcript(INTERACTIVE);
+    let whole = fs::read(&transcript).expect("read the transcript");
+    flip(&transcript);
+    transcripts::append(&transcript, "and grown\n");
+    let standing = fs::read(&transcript).expect("read the transcript");
+    restore(&scratch, &[INTERACTIVE, "--force"]).ok();
+    assert!(fs::read(&transcript).is_ok_and(|it| it == whole));
+    assert!(files(&scratch.layer3_store().join(PROJECT)).into_values().any(|it| it == standing));
+}
+
+#[test]
 fn force_that_cannot_save_replaces_nothing() {
     let scratch = Scratch::new();
     saved(&scratch, SUBAGENT);
