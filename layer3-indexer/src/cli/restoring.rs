@@ -56,6 +56,9 @@ pub(super) struct RestoreArgs {
 pub(super) struct ResumeArgs {
     /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from
     session: Option<String>,
+    /// The project that is meant by the list
+    #[arg(long, value_name = "NAME", conflicts_with = "session")]
+    project: Option<String>,
     /// The project lies here now
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -115,7 +118,7 @@ pub(super) fn resume_session(places: &Places, args: ResumeArgs, screen: &mut Scr
         config_dir: given(config_dir.clone()),
         ..Options::default()
     };
-    let session = chosen(places, args.session, None, screen)?;
+    let session = chosen(places, args.session, args.project, screen)?;
     let ready = resume::ready(places, &session, &options)?;
     if ready.restored.files_written > 0 {
         // stdout is claude's from here on.
