@@ -3,6 +3,8 @@
 //!
 //! 0: done. 1: refused, failed, or typed wrongly. Never 2, which would block Claude Code.
 
+mod restoring;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{self, AssertUnwindSafe};
@@ -14,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer1_prebackup::event::{Event, read_event};
 use layer1_prebackup::names::{ProjectName, SessionId};
-use layer1_prebackup::places::{PlaceFlags, Places, claude_dir_of_transcript};
+use layer1_prebackup::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places, claude_dir_of_transcript};
 use serde_json::json;
 
 use crate::error::{Error, chain};
@@ -22,7 +24,7 @@ use crate::import::{self, Summary};
 use crate::list::{self, Listing};
 use crate::rebuild;
 use crate::render::{self, COLUMNS_DEFAULT, COLUMNS_MIN, Style, Terminal, one_line};
-use crate::restore::{self, Options, Restored, Which};
+use crate::resume::ConfigDir;
 use crate::roots::{RootKind, Roots};
 use crate::save::{self, Answer, Journal, Request};
 use crate::search::{self, Search};
@@ -73,7 +75,9 @@ enum Command {
     /// Print a conversation
     Show(ShowArgs),
     /// Put a conversation back where Claude Code finds it
-    Restore(RestoreArgs),
+    Restore(restoring::RestoreArgs),
+    /// Go on with a conversation: put back what is missing, then `claude --resume`
+    Resume(restoring::ResumeArgs),
     /// Re-read and re-hash every stored file
     Verify {
         /// Only this session: its id or a unique beginning of it
@@ -162,30 +166,6 @@ struct ShowArgs {
     max_chars: usize,
 }
 
-#[derive(Debug, Args)]
-struct RestoreArgs {
-    /// The session: its id or a unique beginning of it
-    session: String,
-    /// An older content of the transcript, 1 being the oldest
-    #[arg(long, value_name = "N", conflicts_with = "longest")]
-    generation: Option<u32>,
-    /// The longest content of the transcript, whichever generation it is
-    #[arg(long)]
-    longest: bool,
-    /// Write to this directory instead of Claude Code's
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["cwd", "force"])]
-    to: Option<PathBuf>,
-    /// The project lies here now
-    #[arg(long, value_name = "DIR")]
-    cwd: Option<PathBuf>,
-    /// Replace a different file that stands there; it is saved first
-    #[arg(long)]
-    force: bool,
-    /// Tell what would be written, and write nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
 /// Runs the program on its own arguments, environment and streams.
 pub fn main() -> ExitCode {
     layer1_prebackup::signals::survive_file_size_limit("layer3-indexer");
@@ -250,7 +230,8 @@ fn command(command: Command, places: Places, screen: &mut Screen<'_>) -> Result<
         Command::Search(args) => search_for(&places, args, screen),
         Command::List(args) => list_sessions(&places, args, screen),
         Command::Show(args) => show_session(&places, args, screen),
-        Command::Restore(args) => restore_session(&places, &args, screen),
+        Command::Restore(args) => restoring::restore_sessions(&places, args, screen),
+        Command::Resume(args) => restoring::resume_session(&places, args, screen),
         Command::Verify { session, repair } => verify_store(&places, session.as_deref(), repair, screen),
         Command::Rebuild => rebuild_index(&places, screen),
         Command::Status => show_status(&places, screen),
@@ -296,6 +277,17 @@ fn terminal() -> Terminal {
 /// A line for people. If nobody reads stderr, nothing is lost that the exit code does not say.
 fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", render::lines(line));
+}
+
+/// How a `claude` that we start finds the directory that we use.
+fn config_dir(places: &Places) -> ConfigDir {
+    let usual = places.home.join(".claude");
+    let set = std::env::var_os(CLAUDE_CONFIG_DIR).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    match set {
+        _ if set.as_ref().unwrap_or(&usual) == &places.claude_dir => ConfigDir::Inherited,
+        _ if places.claude_dir == usual => ConfigDir::Default,
+        _ => ConfigDir::Given(places.claude_dir.clone()),
+    }
 }
 
 fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
@@ -483,54 +475,6 @@ fn show_session(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Res
     screen.text(&text)
 }
 
-fn restore_session(places: &Places, args: &RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let content = match (args.generation, args.longest) {
-        (Some(n), _) => Which::Generation(n),
-        (None, true) => Which::Longest,
-        (None, false) => Which::Newest,
-    };
-    let to = args.to.clone().map(absolute).transpose()?;
-    let cwd = args.cwd.clone().map(absolute).transpose()?.map(|cwd| cwd.to_string_lossy().into_owned());
-    let plan = restore::plan(places, &args.session, &Options { content, to, force: args.force, cwd })?;
-    let restored = if args.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
-    if screen.json {
-        screen.json(&json!({ "restored": restored }))?;
-    } else {
-        let text = restored_text(&restored, args.dry_run, &screen.terminal);
-        screen.text(&text)?;
-    }
-    for note in &restored.notes {
-        complain(&format!("layer3-indexer: note: {}", one_line(note)));
-    }
-    for problem in &restored.problems {
-        complain(&format!("layer3-indexer: {}", one_line(problem)));
-    }
-    match restored.problems.len() {
-        0 => Ok(()),
-        failed => {
-            let all = restored.files_written + restored.files_in_place + failed;
-            Err(Error::Some { doing: "restore all files of the session, left out", failed, all })
-        }
-    }
-}
-
-fn restored_text(restored: &Restored, dry_run: bool, terminal: &Terminal) -> String {
-    let path = one_line(&restored.path);
-    let (done, written) = if dry_run { ("Would restore", "to write") } else { ("Restored", "written") };
-    let mut text = if restored.files_written == 0 {
-        format!("Nothing to do: {path} is there already, with the same content\n")
-    } else {
-        let size = render::size(restored.bytes);
-        let files = render::count(restored.files_written as u64, "file");
-        format!("{done} {path} ({size}, {files} {written})\n")
-    };
-    if let Some(command) = &restored.command {
-        text.push_str(&terminal.paint(Style::Bold, command));
-        text.push('\n');
-    }
-    text
-}
-
 fn verify_store(places: &Places, session: Option<&str>, repair: bool, screen: &mut Screen<'_>) -> Result<(), Error> {
     let report = if repair { verify::repair(places, session)? } else { verify::verify(places, session)? };
     if screen.json {
@@ -657,6 +601,7 @@ mod tests {
           list     List saved sessions, newest first
           show     Print a conversation
           restore  Put a conversation back where Claude Code finds it
+          resume   Go on with a conversation: put back what is missing, then `claude --resume`
           verify   Re-read and re-hash every stored file
           rebuild  Make the index again from the store
           status   Tell how things stand
@@ -677,16 +622,24 @@ mod tests {
         insta::assert_snapshot!(restore.term_width(100).render_help(), @r#"
         Put a conversation back where Claude Code finds it
 
-        Usage: restore [OPTIONS] <SESSION>
+        Usage: restore [OPTIONS] [SESSION]
 
         Arguments:
-          <SESSION>  The session: its id or a unique beginning of it
+          [SESSION]  The session: its id or a unique beginning of it; at a terminal, without it, a list to
+                     choose from
 
         Options:
-              --generation <N>  An older content of the transcript, 1 being the oldest
-              --longest         The longest content of the transcript, whichever generation it is
+              --all-missing     Bring back everything that is gone from Claude Code's directory, and leave
+                                what is there as it is
+              --project <NAME>  The project that is meant by the list, and by --all-missing
+              --generation <N>  An older content of the transcript, 1 being the oldest; side files come as
+                                they were last
+              --longest         The longest content of the transcript, whichever generation it is, and of
+                                each subagent's
               --to <DIR>        Write to this directory instead of Claude Code's
               --cwd <DIR>       The project lies here now
+              --map <OLD=NEW>   A directory of old, with all below it, lies elsewhere now; as often as
+                                needed
               --force           Replace a different file that stands there; it is saved first
               --dry-run         Tell what would be written, and write nothing
           -h, --help            Print help

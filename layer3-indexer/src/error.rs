@@ -12,6 +12,8 @@ use layer1_prebackup::places::PlacesError;
 
 use crate::index::IndexError;
 use crate::restore::RestoreError;
+use crate::restore::pick::PickError;
+use crate::resume::ResumeError;
 use crate::roots::RootsError;
 use crate::save::SaveError;
 use crate::session::SessionError;
@@ -58,6 +60,12 @@ pub enum Error {
     /// A session could not be restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// No session was chosen from the list.
+    #[error(transparent)]
+    Pick(#[from] PickError),
+    /// A session could not be gone on with.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
     /// A store failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

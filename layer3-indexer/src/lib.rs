@@ -20,6 +20,7 @@ pub mod rebuild;
 pub mod record;
 pub mod render;
 pub mod restore;
+pub mod resume;
 pub mod roots;
 pub mod save;
 pub mod search;

@@ -22,7 +22,9 @@ pub fn live_process(claude_dir: &Path, id: &SessionId) -> io::Result<Option<i32>
     };
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_none_or(|ext| ext != "json") {
+        // A client writes a plain file; reading a FIFO would wait for a writer.
+        let is_file = || fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+        if path.extension().is_none_or(|ext| ext != "json") || !is_file() {
             continue;
         }
         let bytes = match fs::read(&path) {
@@ -120,6 +122,16 @@ mod tests {
         }
         assert_eq!(check(&format!(r#"{{"pid":{pid},"sessionId":"a"}}"#), "a"), None);
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_names_no_session_and_nobody_waits_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("sessions/1.json")).unwrap();
+        let fifo = dir.path().join("sessions/2.json");
+        rustix::fs::mkfifoat(rustix::fs::CWD, fifo, rustix::fs::Mode::RUSR).unwrap();
+        fs::write(dir.path().join("sessions/3.json"), b"\xff\0{").unwrap();
+        assert_eq!(live_process(dir.path(), &SessionId::parse("a").unwrap()).unwrap(), None);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub const LOG_NAME: &str = "layer3.log";
 const METADATA_LOCK: &str = ".state/metadata.lock";
 /// The trigger of a save that nobody named one for.
 pub const TRIGGER_UNKNOWN: &str = "manual";
+/// The trigger of the save of what `restore --force` is about to replace.
+pub const TRIGGER_BEFORE_RESTORE: &str = "before-restore";
 
 /// A session could not be saved. What was stored before is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -536,7 +538,7 @@ fn copy(
         });
     }
     let compare = match request.trigger {
-        None | Some("pre-compact" | "session-end") => Compare::Whole,
+        None | Some("pre-compact" | "session-end" | TRIGGER_BEFORE_RESTORE) => Compare::Whole,
         Some(_) => Compare::Windows,
     };
     let project = key.map(|key| &key.project);

@@ -121,6 +121,11 @@ impl Scene {
         archive.path_of(&key, &StoredName::newest(FileName::Transcript))
     }
 
+    /// [`Scene::copy`] of a store that cannot be asked.
+    pub fn copy_without_bookkeeping(&self) -> PathBuf {
+        self.places.layer3_store.join("proj").join(format!("{ID}.jsonl"))
+    }
+
     /// The contents of layer 3's project folders by path, metadata left out.
     pub fn stored(&self) -> Vec<String> {
         let mut found = Vec::new();

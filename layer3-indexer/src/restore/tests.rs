@@ -1,7 +1,9 @@
 //! Restoring: what is written back, and what is refused.
 
+use super::missing::{Wanted, restore_missing};
 use super::*;
 use crate::testing::{ID, Scene, answer, prompt};
+use layer1_prebackup::names::ProjectName;
 
 fn saved() -> Scene {
     let scene = Scene::new();
@@ -104,7 +106,7 @@ fn a_damaged_copy_is_replaced_by_layer_1s_and_a_shorter_one_too() {
     insta::assert_snapshot!(restore(&scene), @r#"
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
         cd /home/dev/proj && claude --resume ID
-        ID.jsonl: layer 3's copy is damaged, layer 1's is used: ~/.claude-backup-sessions/proj/ID.jsonl
+        layer 3's copy ~/.claude-backup/proj/ID.jsonl is damaged; layer 1's is used: ~/.claude-backup-sessions/proj/ID.jsonl
         "#);
     bytes[20] ^= 1;
     assert_eq!(fs::read(scene.transcript()).unwrap(), bytes);
@@ -116,7 +118,7 @@ fn a_damaged_copy_is_replaced_by_layer_1s_and_a_shorter_one_too() {
     insta::assert_snapshot!(restore(&scene), @r#"
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
         cd /home/dev/proj && claude --resume ID
-        ID.jsonl: layer 1 has 233 bytes more, its copy is used
+        ID.jsonl: layer 1 is ahead of layer 3, its copy is used
         "#);
     assert_eq!(fs::read_to_string(scene.transcript()).unwrap().lines().count(), 3);
 }
@@ -130,11 +132,11 @@ fn a_transcript_that_is_damaged_everywhere_is_refused_and_a_side_file_left_out()
     insta::assert_snapshot!(restore(&scene), @r#"
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 1 written, 0 in place
         cd /home/dev/proj && claude --resume ID
-        ID/subagents/agent-1.jsonl is damaged or missing, and no other store has those bytes; it was left out
+        layer 3's copy ~/.claude-backup/proj/ID/subagents/agent-1.jsonl is damaged (it is too short), layer 1 has no copy; it was left out
         "#);
     scene.remove_sources();
     fs::write(scene.copy(), "damaged").unwrap();
-    insta::assert_snapshot!(restore(&scene), @"restore session ID: ID.jsonl is damaged or missing, and no other store has those bytes; `layer3-indexer verify ID` tells more");
+    insta::assert_snapshot!(restore(&scene), @"restore session ID: layer 3's copy ~/.claude-backup/proj/ID.jsonl is damaged (it is too short), layer 1 has no copy; `layer3-indexer verify ID` tells more");
     assert!(!scene.transcript().exists());
 }
 
@@ -164,7 +166,7 @@ fn an_older_or_the_longest_content_is_restored_on_demand() {
     }
     let scene = rewritten();
     let absent = Options { content: Which::Generation(7), ..Options::default() };
-    insta::assert_snapshot!(restore_with(&scene, &absent), @"restore session ID: there is no generation 7 of it; 0, 1 are stored");
+    insta::assert_snapshot!(restore_with(&scene, &absent), @"restore session ID: there is no generation 7 of it; 0 (207 B), 1 (448 B) are stored");
 }
 
 #[test]
@@ -196,10 +198,131 @@ fn a_dry_run_and_another_directory_leave_claude_codes_alone() {
 fn a_moved_project_gets_the_session_under_its_new_folder() {
     let scene = saved();
     let options = Options { cwd: Some("/srv/new place".to_owned()), ..Options::default() };
-    insta::assert_snapshot!(restore_with(&scene, &options), @"restore session ID: ~/.claude/projects/-home-dev-proj/ID.jsonl is there; Claude Code would find none of two, so move it away first");
+    insta::assert_snapshot!(restore_with(&scene, &options), @"restore session ID: ~/.claude/projects/-home-dev-proj/ID.jsonl is there already, and Claude Code would find none of two; `layer3-indexer resume ID --cwd DIR` goes on with it as it is, or move it away first");
     scene.remove_sources();
     insta::assert_snapshot!(restore_with(&scene, &options), @r#"
         ~/.claude/projects/-srv-new-place/ID.jsonl: 2 written, 0 in place
         cd '/srv/new place' && claude --resume ID
         "#);
+}
+
+#[test]
+fn what_layer_1_saw_last_is_the_newest_also_where_it_begins_a_generation() {
+    let scene = saved();
+    scene.layer1_copies();
+    let stub = prompt(9, "rewritten, and not delivered");
+    scene.transcribe(std::slice::from_ref(&stub));
+    scene.layer1_copies();
+    scene.remove_sources();
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
+        cd /home/dev/proj && claude --resume ID
+        ID.jsonl: layer 1 is ahead of layer 3, its copy is used
+        an older content of it is longer (448 B, this one has 231 B): --longest restores that
+        "#);
+    assert_eq!(fs::read_to_string(scene.transcript()).unwrap(), stub);
+}
+
+#[test]
+fn a_transcript_that_was_emptied_comes_back_as_it_was_before() {
+    let scene = saved();
+    let whole = fs::read(scene.transcript()).unwrap();
+    scene.layer1_copies();
+    scene.transcribe(&[]);
+    scene.layer1_copies();
+    scene.receipt(None);
+    scene.remove_sources();
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
+        cd /home/dev/proj && claude --resume ID
+        ID.jsonl was empty at last; ID.gen-0001.jsonl is used, the content before that
+        "#);
+    assert_eq!(fs::read(scene.transcript()).unwrap(), whole);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn bookkeeping_that_was_lost_does_not_bless_a_flipped_bit() {
+    let scene = saved();
+    let whole = fs::read(scene.transcript()).unwrap();
+    scene.layer1_copies();
+    scene.remove_sources();
+    fs::remove_dir_all(scene.places.layer3_store.join(".state")).unwrap();
+    let mut bytes = fs::read(scene.copy_without_bookkeeping()).unwrap();
+    bytes[20] ^= 1;
+    fs::write(scene.copy_without_bookkeeping(), bytes).unwrap();
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
+        cd /home/dev/proj && claude --resume ID
+        layer 3's bookkeeping of ~/.claude-backup/proj/ID.jsonl was lost and its bytes differ from layer 1's, which are proven and used
+        "#);
+    assert_eq!(fs::read(scene.transcript()).unwrap(), whole);
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn a_store_that_cannot_be_read_does_not_keep_the_other_from_serving() {
+    for broken in ["layer 1", "layer 3"] {
+        let scene = saved();
+        scene.layer1_copies();
+        scene.remove_sources();
+        let store = if broken == "layer 1" { &scene.places.layer1_store } else { &scene.places.layer3_store };
+        fs::write(store.join(".state/store.json"), r#"{"format": 99, "store_id": "x"}"#).unwrap();
+        let text = restore(&scene);
+        assert!(text.contains("2 written") && text.contains(&format!("{broken}'s store cannot be used")), "{text}");
+    }
+}
+
+#[test]
+fn a_side_file_that_has_grown_is_left_as_it_is() {
+    let scene = saved();
+    let side = scene.transcript().with_extension("").join("subagents/agent-1.jsonl");
+    let grown = fs::read_to_string(&side).unwrap() + "more\n";
+    scene.remove_sources();
+    scene.write(&side, &grown);
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 1 written, 1 in place
+        cd /home/dev/proj && claude --resume ID
+        ~/.claude/projects/-home-dev-proj/ID/subagents/agent-1.jsonl has 5 bytes more than its copy and is left as it is
+        "#);
+    assert_eq!(fs::read_to_string(&side).unwrap(), grown);
+}
+
+#[test]
+fn of_two_sessions_of_one_id_the_later_one_comes_back_and_the_other_is_named() {
+    let scene = Scene::new();
+    let one = scene.transcript_in("-home-dev-one", ID);
+    let two = scene.transcript_in("-home-dev-two", ID);
+    for (path, folder) in [(&one, "dev/one"), (&two, "dev/two")] {
+        scene.write(path, &prompt(1, folder).replace("dev/proj", folder));
+        scene.save_as(path, RootKind::Claude, None, None).unwrap();
+    }
+    scene.remove_sources();
+    let summary = restore_missing(&scene.places, &Wanted::default(), &|_, _| {}).unwrap();
+    let restored: Vec<&str> = summary.restored.iter().map(|restored| restored.project.as_str()).collect();
+    assert_eq!((restored, one.exists(), two.exists()), (vec!["two"], false, true));
+    assert_eq!(summary.refused.len(), 1);
+    insta::assert_snapshot!(scene.filtered(&summary.refused[0].error).replace(ID, "ID"), @"restore session ID of project one: another session of this id stands at ~/.claude/projects/-home-dev-two/ID.jsonl; `layer3-indexer restore one/ID --to DIR` puts this one elsewhere");
+    assert!(!one.exists());
+    let name = ProjectName::parse("two").unwrap();
+    let only = Wanted { project: Some(name.to_string()), ..Wanted::default() };
+    assert_eq!(restore_missing(&scene.places, &only, &|_, _| {}).unwrap().in_place, 1);
+}
+
+#[test]
+fn directories_that_moved_are_mapped_whole_and_the_nearest_first() {
+    let moved = ["/home/ann=/Users/ann", "/home/ann/work/=/w", r"C:\Users\ann=/home/ann", "/=/mnt/old"];
+    let moved: Vec<Moved> = moved.iter().filter_map(|text| Moved::parse(text)).collect();
+    let check = |cwd: &str, expected: Option<&str>| {
+        let options = Options { moved: moved.clone(), ..Options::default() };
+        let cwd = Cwd::of(Some(cwd.to_owned()), &options);
+        assert_eq!((cwd.now.as_deref(), cwd.is_moved), (expected, expected.is_some() && cwd.now != cwd.recorded));
+    };
+    check("/home/ann/proj", Some("/Users/ann/proj"));
+    check("/home/ann", Some("/Users/ann"));
+    check("/home/ann/work/a b", Some("/w/a b"));
+    check("/home/anna", Some("/home/anna"));
+    check(r"C:\Users\ann\proj", Some("/home/ann/proj"));
+    check(r"D:\proj", None);
+    assert!(["", "=", "a", "=b", "a="].iter().all(|text| Moved::parse(text).is_none()));
 }

@@ -19,6 +19,7 @@ mod missing_layers;
 mod places;
 mod product;
 mod receipts;
+mod restoring;
 mod search;
 mod server;
 

@@ -1,0 +1,175 @@
+//! Bringing back everything that the sources lost: transcripts that are gone from below
+//! `projects/`, and side files that are gone while their transcript is there.
+//!
+//! What stands there is never touched, whatever it is, and one session that cannot be restored
+//! does not stop the others.
+
+use std::cmp::Reverse;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::places::Places;
+use serde::Serialize;
+
+use super::copies::{Copies, Stores};
+use super::{Options, RestoreError, Restored, plan_for, standing};
+use crate::error::chain;
+use crate::roots::resolved_projects;
+
+/// What is to be brought back.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only sessions of this project.
+    pub project: Option<String>,
+    /// Which contents, and what moved. What stands there is left as it is in any case.
+    pub options: Options,
+    /// Only tell.
+    pub dry_run: bool,
+}
+
+/// What was brought back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Sessions of which something was restored.
+    pub restored: Vec<Restored>,
+    /// Sessions of which nothing was missing.
+    pub in_place: usize,
+    /// Sessions that were not restored.
+    pub refused: Vec<Refused>,
+}
+
+/// A session that was not restored, or not all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The session.
+    pub session_id: String,
+    /// Its folder in the store.
+    pub project: String,
+    /// Why.
+    pub error: String,
+}
+
+/// Where a session's transcript is.
+pub(super) enum State {
+    /// It is there, at this path.
+    Stands(PathBuf),
+    Gone,
+}
+
+/// Restores what is missing of every stored session; `progress` is told the sessions done and
+/// their number.
+pub fn restore_missing(
+    places: &Places,
+    wanted: &Wanted,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Summary, RestoreError> {
+    let keys = by_last_save(&Stores::open(places)?, wanted.project.as_deref())?;
+    let mut summary = Summary::default();
+    for (done, key) in keys.iter().enumerate() {
+        progress(done, keys.len());
+        match restore_one(places, key, wanted) {
+            Ok(None) => summary.in_place += 1,
+            Ok(Some(restored)) => {
+                for problem in &restored.problems {
+                    summary.refused.push(Refused::new(key, problem.clone()));
+                }
+                if restored.files_written > 0 {
+                    summary.restored.push(restored);
+                }
+            }
+            Err(error) => summary.refused.push(Refused::new(key, chain(&error))),
+        }
+    }
+    progress(keys.len(), keys.len());
+    Ok(summary)
+}
+
+impl Refused {
+    fn new(key: &SessionKey, error: String) -> Refused {
+        Refused { session_id: key.id.to_string(), project: key.project.to_string(), error }
+    }
+}
+
+/// Whether a session belongs to the project, or to `{PROJECT}~2` and so on, where a second one of
+/// an id is kept.
+pub(super) fn is_of_project(key: &SessionKey, project: Option<&str>) -> bool {
+    let Some(project) = project else { return true };
+    let rest = key.project.as_str().strip_prefix(project);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('~'))
+}
+
+/// Of two sessions of one id the one that was saved last comes first: only one has room.
+fn by_last_save(stores: &Stores, project: Option<&str>) -> Result<Vec<SessionKey>, RestoreError> {
+    let mut keys = stores.sessions()?;
+    keys.sort_by(|a, b| a.id.cmp(&b.id));
+    let is_twin = |at: usize| {
+        let id = |at: Option<usize>| at.and_then(|at| keys.get(at)).map(|key| &key.id);
+        [at.checked_sub(1), at.checked_add(1)].into_iter().any(|other| id(other) == Some(&keys[at].id))
+    };
+    let mut ordered = Vec::new();
+    for (at, key) in keys.iter().enumerate() {
+        let last = match is_twin(at) {
+            true => Copies::of(stores, key, &mut Vec::new())?.committed_ms(),
+            false => 0,
+        };
+        ordered.push((key.id.clone(), Reverse(last), key.clone()));
+    }
+    ordered.sort();
+    let keys = ordered.into_iter().map(|(_, _, key)| key);
+    Ok(keys.filter(|key| is_of_project(key, project)).collect())
+}
+
+/// `None` if nothing of it is missing.
+fn restore_one(places: &Places, key: &SessionKey, wanted: &Wanted) -> Result<Option<Restored>, RestoreError> {
+    let stores = Stores::open(places)?;
+    let copies = Copies::of(&stores, key, &mut Vec::new())?;
+    let state = state(places, &stores, key, &copies)?;
+    if let State::Stands(path) = &state
+        && !lacks_side_files(places, path, &copies)
+    {
+        return Ok(None);
+    }
+    drop(copies);
+    let options = Options { only_absent: true, to: None, force: false, ..wanted.options.clone() };
+    let plan = match (plan_for(places, stores, key.clone(), &options), state) {
+        // A running client may have its reasons for what it deleted of its own session.
+        (Err(RestoreError::Live { .. }), State::Stands(_)) => return Ok(None),
+        (plan, _) => plan?,
+    };
+    let restored = if wanted.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
+    Ok(Some(restored))
+}
+
+/// Whether the session's own transcript is where it was copied from, or anywhere below `projects/`.
+pub(super) fn state(
+    places: &Places,
+    stores: &Stores,
+    key: &SessionKey,
+    copies: &Copies<'_>,
+) -> Result<State, RestoreError> {
+    let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    if let Some(source) = copies.sources().find(|source| is_file(source)) {
+        return Ok(State::Stands(source.to_owned()));
+    }
+    let Some(path) = standing(places, &key.id)? else { return Ok(State::Gone) };
+    for twin in stores.sessions()?.into_iter().filter(|other| other.id == key.id && other != key) {
+        if Copies::of(stores, &twin, &mut Vec::new())?.sources().any(|source| is_same(source, &path)) {
+            return Err(RestoreError::Taken { id: key.id.clone(), project: key.project.to_string(), path });
+        }
+    }
+    Ok(State::Stands(path))
+}
+
+/// A transcript of another configuration directory is not lost, and its side files are none of
+/// this one's business.
+fn lacks_side_files(places: &Places, transcript: &Path, copies: &Copies<'_>) -> bool {
+    let projects = transcript.parent().and_then(Path::parent);
+    let is_ours = projects.is_some_and(|projects| is_same(projects, &resolved_projects(places)));
+    let folder = transcript.with_extension("");
+    is_ours && copies.side_files().iter().any(|side| fs::symlink_metadata(folder.join(side)).is_err())
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
+}

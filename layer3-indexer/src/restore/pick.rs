@@ -1,0 +1,168 @@
+//! Choosing a session from a numbered list, for those who do not know its id.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::io::{self, BufRead, Write};
+
+use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::names::ProjectName;
+use layer1_prebackup::places::Places;
+
+use super::RestoreError;
+use super::copies::{Copies, Stores};
+use super::missing::{self, State};
+use crate::index::SessionFilter;
+use crate::metadata::Metadata;
+use crate::rebuild;
+use crate::render::{self, Style, Terminal, fit, left, one_line, right};
+
+/// Most sessions that are offered.
+const CHOICES_MAX: usize = 40;
+/// How often a number may be mistyped.
+const TRIES_MAX: usize = 3;
+/// Columns of the session's id: the first group of a uuid tells it well enough.
+const ID_COLUMNS: usize = 8;
+
+/// No session was chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum PickError {
+    /// There is nothing to choose from.
+    #[error(
+        "choose a session: none of project {project} is stored; name one by its id (`list --all` shows them), or another project with --project"
+    )]
+    Nothing {
+        /// Which project.
+        project: String,
+    },
+    /// Nothing was typed, or nothing that is in the list.
+    #[error("choose a session: none was chosen")]
+    NotChosen,
+    /// Nobody is there to be asked.
+    #[error(
+        "choose a session: there is no terminal to ask at; name one by its id or a unique beginning of it (`list --all` shows them), or use `restore --all-missing`"
+    )]
+    NoTerminal,
+    /// The terminal went away.
+    #[error("ask at the terminal")]
+    Ask(#[source] io::Error),
+    /// The stores could not be asked.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+}
+
+/// A session that can be chosen.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    key: SessionKey,
+    is_missing: bool,
+    bytes: u64,
+    committed_ms: u64,
+    /// What the index knows of it.
+    metadata: Option<Metadata>,
+}
+
+/// The stored sessions of a project: those first whose transcript is gone, then the latest.
+pub fn choices(places: &Places, project: &str) -> Result<Vec<Choice>, PickError> {
+    let stores = Stores::open(places)?;
+    let known = known(places, &stores, project);
+    let mut choices = Vec::new();
+    let keys = stores.sessions().map_err(RestoreError::from)?;
+    for key in keys.into_iter().filter(|key| missing::is_of_project(key, Some(project))) {
+        let copies = Copies::of(&stores, &key, &mut Vec::new()).map_err(RestoreError::from)?;
+        choices.push(Choice {
+            // One of which that cannot be told is not called lost.
+            is_missing: matches!(missing::state(places, &stores, &key, &copies), Ok(State::Gone)),
+            bytes: copies.bytes(),
+            committed_ms: copies.committed_ms(),
+            metadata: known.get(&(key.project.to_string(), key.id.to_string())).cloned(),
+            key,
+        });
+    }
+    let ended = |choice: &Choice| choice.metadata.as_ref().and_then(|metadata| metadata.timestamp_end.clone());
+    choices.sort_by_key(|choice| (!choice.is_missing, Reverse(ended(choice)), Reverse(choice.committed_ms)));
+    if choices.is_empty() {
+        return Err(PickError::Nothing { project: project.to_owned() });
+    }
+    Ok(choices)
+}
+
+/// What the index knows of the project's sessions. The list serves without it.
+fn known(places: &Places, stores: &Stores, project: &str) -> HashMap<(String, String), Metadata> {
+    let Some(archive) = stores.indexed() else { return HashMap::new() };
+    let filter = SessionFilter { project: Some(project.to_owned()), ..SessionFilter::default() };
+    let rows = rebuild::ask(places, archive, &mut Vec::new(), |index| index.sessions(&filter)).unwrap_or_default();
+    let key = |metadata: &Metadata| (metadata.project.clone(), metadata.session_id.clone());
+    rows.into_iter().map(|row| (key(&row.metadata), row.metadata)).collect()
+}
+
+/// The project of a working directory, as the stores name it.
+pub fn project_of(cwd: &str) -> String {
+    ProjectName::from_cwd(cwd).to_string()
+}
+
+/// Shows the list and asks for a number; the beginning of an id will do as well. Gives what names
+/// the session.
+pub fn ask(
+    choices: &[Choice],
+    input: &mut dyn BufRead,
+    output: &mut dyn Write,
+    terminal: &Terminal,
+) -> Result<String, PickError> {
+    let shown = &choices[..choices.len().min(CHOICES_MAX)];
+    let mut text = to_text(shown, terminal);
+    if choices.len() > shown.len() {
+        let more = render::count((choices.len() - shown.len()) as u64, "older session");
+        text.push_str(&format!("… and {more}: `layer3-indexer list` shows them\n"));
+    }
+    say(output, &text)?;
+    for _ in 0..TRIES_MAX {
+        say(output, &format!("Number (1-{}), or nothing to leave: ", shown.len()))?;
+        let mut line = String::new();
+        input.read_line(&mut line).map_err(PickError::Ask)?;
+        let typed = line.trim();
+        if typed.is_empty() || matches!(typed, "q" | "quit") {
+            return Err(PickError::NotChosen);
+        }
+        let numbered = typed.parse::<usize>().ok().and_then(|number| shown.get(number.checked_sub(1)?));
+        let begins = |choice: &&Choice| choice.key.id.as_str().starts_with(typed);
+        let mut begun = choices.iter().filter(begins);
+        match (numbered, begun.next(), begun.next()) {
+            (Some(choice), ..) | (None, Some(choice), None) => return Ok(choice.named()),
+            _ => say(output, "That is none of them.\n")?,
+        }
+    }
+    Err(PickError::NotChosen)
+}
+
+impl Choice {
+    fn named(&self) -> String {
+        format!("{}/{}", self.key.project, self.key.id)
+    }
+}
+
+fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
+    let mut text = String::new();
+    let digits = choices.len().to_string().len();
+    for (choice, number) in choices.iter().zip(1..) {
+        let metadata = choice.metadata.as_ref();
+        let period = metadata.map(|m| render::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()));
+        let topic = metadata.and_then(|m| m.title.as_deref().or(m.first_topic.as_deref())).unwrap_or("–");
+        let state = if choice.is_missing { terminal.paint(Style::Red, "gone") } else { "    ".to_owned() };
+        let line = format!(
+            "{}  {state}  {}  {}  {}  ",
+            right(&number.to_string(), digits),
+            left(choice.key.id.as_str().get(..ID_COLUMNS).unwrap_or(choice.key.id.as_str()), ID_COLUMNS),
+            right(&render::size(choice.bytes), 6),
+            period.unwrap_or_default(),
+        );
+        let used = digits + 2 + 4 + 2 + ID_COLUMNS + 2 + 6 + 2;
+        let used = used + render::width(line.trim_end().rsplit("  ").next().unwrap_or_default()) + 2;
+        let room = terminal.columns.saturating_sub(used).max(16);
+        text.push_str(&format!("{line}{}\n", fit(&one_line(topic), room)));
+    }
+    text
+}
+
+fn say(output: &mut dyn Write, text: &str) -> Result<(), PickError> {
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(PickError::Ask)
+}
