@@ -10,6 +10,7 @@ use layer1_prebackup::event::EventError;
 use layer1_prebackup::names::NameError;
 use layer1_prebackup::places::PlacesError;
 
+use crate::content::ContentError;
 use crate::index::IndexError;
 use crate::restore::RestoreError;
 use crate::roots::RootsError;
@@ -58,6 +59,9 @@ pub enum Error {
     /// A session could not be restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// A content of a session cannot be read as good.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// A store failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

@@ -8,6 +8,7 @@
 //! end-to-end tests and the fault sweep in `tests/` hold it to that.
 
 pub mod cli;
+pub mod content;
 pub mod error;
 mod fold;
 pub mod import;
