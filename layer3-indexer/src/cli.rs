@@ -17,6 +17,7 @@ use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::places::{PlaceFlags, Places, claude_dir_of_transcript};
 use serde_json::json;
 
+use crate::content::Holdings;
 use crate::error::{Error, chain};
 use crate::import::{self, Summary};
 use crate::list::{self, Listing};
@@ -27,7 +28,6 @@ use crate::roots::{RootKind, Roots};
 use crate::save::{self, Answer, Journal, Request};
 use crate::search::{self, Search};
 use crate::serve;
-use crate::session;
 use crate::show::{self, Window};
 use crate::snippet::Marks;
 use crate::status::{self, Status};
@@ -157,9 +157,12 @@ struct ShowArgs {
     /// Only the last N messages
     #[arg(long, value_name = "N", conflicts_with = "around")]
     last: Option<usize>,
-    /// At most about so many characters
+    /// At most about so many characters; what is left out is said
     #[arg(long, value_name = "N", default_value_t = SHOW_CHARS_DEFAULT)]
     max_chars: usize,
+    /// An older content of the transcript, 1 being the oldest
+    #[arg(long, value_name = "N", conflicts_with = "around")]
+    generation: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -274,7 +277,7 @@ impl Screen<'_> {
 
     fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Error> {
         let text = serde_json::to_string(value).map_err(|error| Error::io("write JSON", error.into()))?;
-        self.text(&(text + "\n"))
+        self.text(&(render::json(text) + "\n"))
     }
 }
 
@@ -472,10 +475,10 @@ fn list_sessions(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> Re
 }
 
 fn show_session(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let archive = rebuild::store(places)?;
-    let (archive, key) = session::find(&[&archive], &args.session)?;
-    let window = Window { around: args.around, last: args.last, max_chars: args.max_chars.max(1) };
-    let conversation = show::conversation(archive, &key, &window)?;
+    let holdings = Holdings::find(places, &args.session)?;
+    let (around, last, generation) = (args.around, args.last, args.generation);
+    let window = Window { around, last, max_chars: args.max_chars.max(1), generation };
+    let conversation = show::conversation(&holdings, &window)?;
     if screen.json {
         return screen.json(&conversation);
     }

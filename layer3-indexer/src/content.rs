@@ -126,14 +126,24 @@ impl Holdings {
         if let Some(name) = names.iter().filter(of_transcript).find(|name| name.generation == generation) {
             return Ok(name.clone());
         }
-        let older: Vec<String> =
-            names.iter().filter(of_transcript).filter(|name| name.generation > 0).map(|name| name.generation.to_string()).collect();
+        let older: Vec<String> = names
+            .iter()
+            .filter(of_transcript)
+            .filter(|name| name.generation > 0)
+            .map(|name| name.generation.to_string())
+            .collect();
         match generation {
             0 => Err(ContentError::NoTranscript { id: id() }),
-            _ if older.is_empty() => {
-                Err(ContentError::NoGeneration { id: id(), generation, known: "only its newest content is stored".to_owned() })
-            }
-            _ => Err(ContentError::NoGeneration { id: id(), generation, known: format!("{} are stored", older.join(", ")) }),
+            _ if older.is_empty() => Err(ContentError::NoGeneration {
+                id: id(),
+                generation,
+                known: "only its newest content is stored".to_owned(),
+            }),
+            _ => Err(ContentError::NoGeneration {
+                id: id(),
+                generation,
+                known: format!("{} are stored", older.join(", ")),
+            }),
         }
     }
 
@@ -348,7 +358,9 @@ mod tests {
         let holdings = Holdings::find(&scene.places, ID).unwrap();
         let old = holdings.transcript(1).unwrap();
         assert!(text(&mut holdings.open(&old).unwrap()).contains("old"));
-        assert!(holdings.transcript(2).unwrap_err().to_string().contains("there is no generation 2 of it; 1 are stored"));
+        assert!(
+            holdings.transcript(2).unwrap_err().to_string().contains("there is no generation 2 of it; 1 are stored")
+        );
     }
 
     #[test]
