@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod content;
 pub mod error;
+pub mod export;
 mod fold;
 pub mod import;
 pub mod index;

@@ -1,0 +1,1 @@
+//! Snapshots, hostile input, secrets.
