@@ -213,16 +213,21 @@ impl<W: Write> Page for Html<W> {
         }
         self.raw("<a href=\"#")?;
         self.text(&head.anchor)?;
-        self.raw("\">")?;
         match &head.time {
+            Some((seconds, _)) if head.goes_on => {
+                self.raw("\" title=\"")?;
+                self.text(seconds)?;
+                self.raw("\">#")?;
+            }
             Some((seconds, exact)) => {
+                self.raw("\">")?;
                 self.raw("<time datetime=\"")?;
                 self.text(exact)?;
                 self.raw("\">")?;
                 self.text(seconds)?;
                 self.raw("</time>")?;
             }
-            None => self.raw("#")?,
+            None => self.raw("\">#")?,
         }
         self.raw("</a></h2>\n")
     }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::content::{Content, ContentError, Holdings};
 use crate::error::Error;
-use crate::metadata::{Metadata, Tally};
+use crate::metadata::{Metadata, Tally, command_line};
 use crate::record::{self, Block, Class, Located, Record, TornLine};
 use crate::render;
 use crate::time::format_rfc3339_ms;
@@ -45,6 +45,9 @@ const VALUE_CHARS_MAX: usize = 300;
 const META_BYTES_MAX: u64 = 64 * 1024;
 /// Calls whose results have not come yet, and whose tool is remembered.
 const OPEN_CALLS_MAX: usize = 1000;
+
+/// Tags around what a command of the user printed.
+const OUTPUT_TAGS: [&str; 4] = ["local-command-stdout", "local-command-stderr", "bash-stdout", "bash-stderr"];
 
 /// A conversation was not exported.
 #[derive(Debug, thiserror::Error)]
@@ -319,8 +322,9 @@ fn frame(holdings: &Holdings, content: &Content, survey: &Survey, options: &Opti
     row("Session", vec![Some(&id)]);
     let older = format!("generation {}: an older content of the transcript", options.generation);
     row("Content", vec![Some(older.as_str()).filter(|_| options.generation > 0)]);
-    row("Start", vec![metadata.timestamp_start.as_deref()]);
-    row("End", vec![metadata.timestamp_end.as_deref()]);
+    let time = |time: &Option<String>| Some(format!("{} UTC", time.as_ref()?.get(..19)?.replace('T', " ")));
+    row("Start", vec![time(&metadata.timestamp_start).as_deref()]);
+    row("End", vec![time(&metadata.timestamp_end).as_deref()]);
     row("Directory", vec![metadata.cwd.as_deref()]);
     row("Branch", vec![metadata.git_branch.as_deref().filter(|branch| *branch != "HEAD")]);
     row("Claude Code", vec![survey.version.as_deref()]);
@@ -456,7 +460,7 @@ impl Export<'_> {
             self.left_out.repeated += 1;
             return Ok(());
         }
-        let goes_on = speaker == Speaker::Tool || self.last_speaker == Some(speaker);
+        let goes_on = speaker == Speaker::Tool || (speaker == Speaker::Claude && self.last_speaker == Some(speaker));
         if speaker != Speaker::Tool {
             self.last_speaker = Some(speaker);
         }
@@ -474,7 +478,14 @@ impl Export<'_> {
         let Export { page, ink, .. } = self;
         match block {
             Block::Text(text) if class == Class::Summary => page.summary(&ink.clean(text)),
-            Block::Text(text) if class == Class::CommandOutput => page.output(&ink.clean(text), ink),
+            Block::Text(text) if class == Class::CommandOutput => {
+                let text = ink.clean(untagged(text));
+                page.output(&text, ink)
+            }
+            Block::Text(text) if class == Class::Command => {
+                let command = command_line(text);
+                page.prose(&ink.clean(if command.trim().is_empty() { text } else { &command }))
+            }
             Block::Text(text) => page.prose(&ink.clean(text)),
             Block::Thinking(text) => page.thinking(&ink.clean(text)),
             Block::ToolUse { name, id, input } => {
@@ -574,16 +585,17 @@ impl Export<'_> {
         let left_out = &self.left_out;
         let unknown: u64 = left_out.unknown.values().sum();
         let kinds: Vec<&str> = left_out.unknown.keys().take(10).map(String::as_str).collect();
-        for (count, what) in [
-            (left_out.reminders, "reminder that Claude Code wrote to the model".to_owned()),
-            (left_out.bookkeeping, "record of bookkeeping".to_owned()),
-            (left_out.repeated, "message that came again".to_owned()),
-            (unknown, format!("record of a type unknown here ({})", kinds.join(", "))),
-            (left_out.unparsable, "damaged piece that could not be read".to_owned()),
-        ] {
-            if count > 0 {
-                remarks.push(format!("Left out: {count} × {what}."));
-            }
+        let counts = [
+            (left_out.reminders, "reminders of Claude Code to the model".to_owned()),
+            (left_out.bookkeeping, "records of bookkeeping".to_owned()),
+            (left_out.repeated, "messages that came again".to_owned()),
+            (unknown, format!("records of types unknown here: {}", kinds.join(", "))),
+            (left_out.unparsable, "damaged pieces that could not be read".to_owned()),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<String> = counts.map(|(count, what)| format!("{what} ({count})")).collect();
+        if !counts.is_empty() {
+            remarks.push(format!("Left out: {}.", counts.join("; ")));
         }
         if self.ink.cut > 0 {
             remarks.push(format!(
@@ -596,6 +608,15 @@ impl Export<'_> {
         self.exported.masked = self.ink.redactor.as_ref().map(|redactor| redactor.masked);
         Ok(self.exported)
     }
+}
+
+/// What a command printed, without the tags that it is recorded in.
+fn untagged(text: &str) -> &str {
+    let inside = |tag: &str| {
+        let inner = text.trim().strip_prefix('<')?.strip_prefix(tag)?.strip_prefix('>')?;
+        inner.strip_suffix('>')?.strip_suffix(tag)?.strip_suffix("</")
+    };
+    OUTPUT_TAGS.iter().find_map(|tag| inside(tag)).unwrap_or(text)
 }
 
 fn is_empty(block: &Block<'_>) -> bool {
