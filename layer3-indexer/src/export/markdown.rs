@@ -212,7 +212,7 @@ fn shown(text: &str) -> String {
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in shown(text).split_whitespace().collect::<Vec<_>>().join(" ").chars() {
-        if c.is_ascii_punctuation() && !".,:;/'()=@%?".contains(c) {
+        if c.is_ascii_punctuation() && !".,:;/'()=@%?-".contains(c) {
             out.push('\\');
         }
         out.push(c);

@@ -194,8 +194,20 @@ fn is_name_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')
 }
 
+/// Whether a word begins here. What is left of a colour code (`[1m`, its control character gone)
+/// is no part of it.
+fn is_apart(bytes: &[u8], at: usize) -> bool {
+    let before = &bytes[..at];
+    if !before.last().is_some_and(u8::is_ascii_alphanumeric) {
+        return true;
+    }
+    let Some(code) = before.strip_suffix(b"m") else { return false };
+    let digits = code.iter().rev().take_while(|b| b.is_ascii_digit() || **b == b';').count();
+    code[..code.len() - digits].ends_with(b"[")
+}
+
 fn known_token(bytes: &[u8], at: usize) -> Option<Range<usize>> {
-    let after_letter = at > 0 && bytes[at - 1].is_ascii_alphanumeric();
+    let after_letter = !is_apart(bytes, at);
     let rest = &bytes[at..];
     for (prefix, of, least, apart) in TOKENS {
         if (apart && after_letter) || !rest.starts_with(prefix.as_bytes()) {
@@ -214,7 +226,7 @@ fn known_token(bytes: &[u8], at: usize) -> Option<Range<usize>> {
 
 /// A JSON web token: three parts or five, the first of which is an object in base64.
 fn web_token(bytes: &[u8], at: usize) -> Option<Range<usize>> {
-    if !bytes[at..].starts_with(b"eyJ") || (at > 0 && bytes[at - 1].is_ascii_alphanumeric()) {
+    if !bytes[at..].starts_with(b"eyJ") || !is_apart(bytes, at) {
         return None;
     }
     let end = run_end(bytes, at, Of::WordDot);
@@ -451,7 +463,9 @@ fn declared(text: &str, from: usize) -> Option<Range<usize>> {
     let most = (from..=text.len().min(from + TYPE_BYTES_MAX)).rev().find(|at| text.is_char_boundary(*at))?;
     let line = text[from..most].split('\n').next()?;
     let equals = from + line.find("= ")? + 2;
-    matches!(text.as_bytes().get(equals), Some(b'"' | b'\'' | b'`')).then(|| value(text, equals))?
+    // Within JSON the quotes are escaped.
+    let quoted = text[equals..].trim_start_matches('\\').starts_with(['"', '\'', '`']);
+    quoted.then(|| value(text, equals))?
 }
 
 #[cfg(test)]
@@ -501,6 +515,7 @@ mod tests {
             check(&format!("the key is {key}, see"), "the key is [masked], see");
             check(&format!("x=\"{key}\""), "x=\"[masked]\"");
             check(&format!("({key})\n"), "([masked])\n");
+            check(&format!("[1;31m{key}[0m"), "[1;31m[masked][0m");
         }
     }
 
