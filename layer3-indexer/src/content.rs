@@ -165,7 +165,7 @@ impl Holdings {
             Some(_) => "unproven",
             None => "damaged or missing",
         };
-        match (self.from_layer1(stored, own.is_some()), own) {
+        match (self.same_of_layer1(stored, own.is_some()), own) {
             (Some(mut content), _) => {
                 content.note = Some(format!(
                     "{}: layer 3's copy is {what}, layer 1's is used: {}",
@@ -211,7 +211,7 @@ impl Holdings {
     }
 
     /// The bytes that layer 3 recorded, from whatever content of layer 1 begins with them.
-    fn from_layer1(&self, stored: &StoredFile, proven: bool) -> Option<Content> {
+    fn same_of_layer1(&self, stored: &StoredFile, proven: bool) -> Option<Content> {
         let layer1 = self.layer1.as_ref()?;
         let fits = |file: &&StoredFile| {
             file.name.file == stored.name.file

@@ -267,7 +267,7 @@ impl<W: Write> Page for Html<W> {
         self.text(tool.headline(GLIMPSE_CHARS_MAX).as_str())?;
         self.raw("</b> ")?;
         let named = |name: &&str| arguments.iter().find(|argument| argument.name.as_str() == *name);
-        if let Some(telling) = TELLING.iter().find_map(|name| named(name)).or(arguments.first()) {
+        if let Some(telling) = TELLING.iter().find_map(named).or(arguments.first()) {
             self.glimpse(&telling.value)?;
         }
         self.raw("</summary>\n")?;
