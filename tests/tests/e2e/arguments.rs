@@ -30,7 +30,8 @@ fn layer2_help() {
 
 #[test]
 fn layer3_help() {
-    let commands = ["serve", "save", "import", "search", "list", "show", "restore", "verify", "rebuild", "status"];
+    let commands =
+        ["serve", "save", "import", "search", "list", "show", "restore", "export", "verify", "rebuild", "status"];
     assert_snapshot!(helps(LAYER3, &commands));
 }
 
