@@ -466,6 +466,22 @@ pub fn sync_if_recent(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Makes `path` hold what `write` writes, mode 0600, in memory that does not grow with it; gives
+/// what `write` gave, the length and the plain BLAKE3. Nothing appears at `path` unless `write`
+/// succeeded and what was written was synced and read back; a failure leaves what stood there.
+pub fn write_file<T, E: From<DurableError>>(
+    path: &Path,
+    existing: Existing,
+    write: impl FnOnce(&mut dyn io::Write) -> std::result::Result<T, E>,
+) -> std::result::Result<(T, u64, blake3::Hash), E> {
+    place_with(path, FILE_MODE, existing, |file, temp| {
+        let mut writer = HashingWriter { file, path: temp, bytes: 0, hasher: blake3::Hasher::new() };
+        let given = write(&mut writer)?;
+        sync_data(file, temp)?;
+        Ok((given, writer.bytes, writer.hasher.finalize()))
+    })
+}
+
 /// Makes a directory and its missing parents, mode 0700 whatever the umask, each entry synced.
 /// A symlink to a directory is accepted as the last component or above.
 pub fn create_dir_all(path: &Path) -> Result<()> {
@@ -533,10 +549,34 @@ impl Lock {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Existing {
+/// What becomes of a file that stands at the target already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and the write is an error.
     Refused,
+    /// It is replaced.
     Replaced,
+}
+
+/// Writes to a temporary file and hashes what it was given.
+struct HashingWriter<'a> {
+    file: &'a File,
+    path: &'a Path,
+    bytes: u64,
+    hasher: blake3::Hasher,
+}
+
+impl io::Write for HashingWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_at(self.file, self.bytes, bytes, self.path).map_err(|error| error.source)?;
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn place(
@@ -547,24 +587,41 @@ fn place(
     mode: u32,
     existing: Existing,
 ) -> Result<()> {
+    place_with(to, mode, existing, |file, temp| {
+        write_temp(source, file, temp, bytes)?;
+        Ok(((), bytes, *blake3))
+    })
+    .map(|_| ())
+}
+
+/// The order of a durable write around `fill`, which writes and syncs the temporary file and says
+/// what must be read back from it.
+fn place_with<T, E: From<DurableError>>(
+    to: &Path,
+    mode: u32,
+    existing: Existing,
+    fill: impl FnOnce(&File, &Path) -> std::result::Result<(T, u64, blake3::Hash), E>,
+) -> std::result::Result<(T, u64, blake3::Hash), E> {
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
-        return Err(DurableError::new("write", to, Errno::ISDIR));
+        return Err(DurableError::new("write", to, Errno::ISDIR).into());
     };
     let dir = Dir::create(parent)?;
     if existing == Existing::Refused && dir.stat(name)?.is_some() {
-        return Err(DurableError::new("write", to, Errno::EXIST));
+        return Err(DurableError::new("write", to, Errno::EXIST).into());
     }
     dir.sync_recent_ancestors()?;
     let mut temp = OsString::from(".");
     temp.push(name);
     temp.push(".tmp");
     let file = dir.open_temp_exclusively(&temp, mode)?;
-    let placed = write_temp(source, &file, &dir.path.join(&temp), bytes)
-        .and_then(|()| read_back(&dir, &temp, bytes, blake3))
-        .and_then(|()| match existing {
-            Existing::Refused => dir.rename_new(&temp, &dir, name),
-            Existing::Replaced => dir.rename_over(&temp, &dir, name),
-        });
+    let placed = fill(&file, &dir.path.join(&temp)).and_then(|(given, bytes, blake3)| {
+        read_back(&dir, &temp, bytes, &blake3)?;
+        match existing {
+            Existing::Refused => dir.rename_new(&temp, &dir, name)?,
+            Existing::Replaced => dir.rename_over(&temp, &dir, name)?,
+        }
+        Ok((given, bytes, blake3))
+    });
     if placed.is_err() {
         // The error that matters is already in hand; the next writer of this name uses up a leftover.
         let _ = dir.remove(&temp);
@@ -697,6 +754,35 @@ mod tests {
         let refused = copy_file_new(&mut &b"other"[..], &to, 5, &wrong).unwrap_err();
         assert_eq!(refused.source.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
+    }
+
+    #[test]
+    fn a_streamed_file_appears_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("x");
+        let fill = |text: &'static str| {
+            move |writer: &mut dyn io::Write| {
+                writer.write_all(b"streamed ").unwrap();
+                writer.write_all(text.as_bytes()).unwrap();
+                Ok::<_, DurableError>(7)
+            }
+        };
+        let broken = |writer: &mut dyn io::Write| -> Result<()> {
+            writer.write_all(b"half").unwrap();
+            Err(DurableError::new("test", Path::new("x"), Errno::IO))
+        };
+        assert!(write_file(&to, Existing::Refused, broken).is_err());
+        assert!(names(dir.path()).is_empty());
+        let (given, bytes, hash) = write_file(&to, Existing::Refused, fill("once")).unwrap();
+        assert_eq!((given, bytes, hash), (7, 13, blake3::hash(b"streamed once")));
+        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o7777, 0o600);
+        let refused = write_file(&to, Existing::Refused, fill("again")).unwrap_err();
+        assert_eq!(refused.source.kind(), io::ErrorKind::AlreadyExists);
+        assert!(write_file(&to, Existing::Replaced, broken).is_err());
+        assert_eq!(std::fs::read(&to).unwrap(), b"streamed once");
+        write_file(&to, Existing::Replaced, fill("twice")).unwrap();
+        assert_eq!(std::fs::read(&to).unwrap(), b"streamed twice");
+        assert_eq!(names(dir.path()), ["x"]);
     }
 
     #[test]

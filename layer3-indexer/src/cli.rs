@@ -12,14 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer1_prebackup::event::{Event, read_event};
 use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places, claude_dir_of_transcript};
 use serde_json::json;
 
+use crate::content::Holdings;
 use crate::error::{Error, chain};
+use crate::export::{self, Exported, Format};
 use crate::import::{self, Summary};
 use crate::list::{self, Listing};
 use crate::rebuild;
@@ -29,7 +31,6 @@ use crate::roots::{RootKind, Roots};
 use crate::save::{self, Answer, Journal, Request};
 use crate::search::{self, Search};
 use crate::serve;
-use crate::session;
 use crate::show::{self, Window};
 use crate::snippet::Marks;
 use crate::status::{self, Status};
@@ -78,6 +79,8 @@ enum Command {
     Restore(restoring::RestoreArgs),
     /// Go on with a conversation: put back what is missing, then `claude --resume`
     Resume(restoring::ResumeArgs),
+    /// Write a conversation as Markdown or as one HTML page
+    Export(ExportArgs),
     /// Re-read and re-hash every stored file
     Verify {
         /// Only this session: its id or a unique beginning of it
@@ -161,9 +164,44 @@ struct ShowArgs {
     /// Only the last N messages
     #[arg(long, value_name = "N", conflicts_with = "around")]
     last: Option<usize>,
-    /// At most about so many characters
+    /// At most about so many characters; what is left out is said
     #[arg(long, value_name = "N", default_value_t = SHOW_CHARS_DEFAULT)]
     max_chars: usize,
+    /// An older content of the transcript, 1 being the oldest
+    #[arg(long, value_name = "N", conflicts_with = "around")]
+    generation: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// The session: its id or a unique beginning of it
+    session: String,
+    /// What to write; by default what the name of FILE says, else Markdown
+    #[arg(long, value_enum)]
+    format: Option<PageFormat>,
+    /// Write to this file, which may not exist yet, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace FILE if it exists
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// Mask what looks like a secret: keys, tokens, passwords. By their form only, so some may stay: read it before you share it
+    #[arg(long)]
+    redact: bool,
+    /// Write long outputs of tools whole instead of their beginning and end
+    #[arg(long)]
+    full: bool,
+    /// An older content of the transcript, 1 being the oldest
+    #[arg(long, value_name = "N")]
+    generation: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PageFormat {
+    /// Markdown
+    Md,
+    /// One HTML page that needs no network and no scripts
+    Html,
 }
 
 /// Runs the program on its own arguments, environment and streams.
@@ -232,6 +270,7 @@ fn command(command: Command, places: Places, screen: &mut Screen<'_>) -> Result<
         Command::Show(args) => show_session(&places, args, screen),
         Command::Restore(args) => restoring::restore_sessions(&places, args, screen),
         Command::Resume(args) => restoring::resume_session(&places, args, screen),
+        Command::Export(args) => export_session(&places, &args, screen),
         Command::Verify { session, repair } => verify_store(&places, session.as_deref(), repair, screen),
         Command::Rebuild => rebuild_index(&places, screen),
         Command::Status => show_status(&places, screen),
@@ -255,7 +294,7 @@ impl Screen<'_> {
 
     fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Error> {
         let text = serde_json::to_string(value).map_err(|error| Error::io("write JSON", error.into()))?;
-        self.text(&(text + "\n"))
+        self.text(&(render::json(text) + "\n"))
     }
 }
 
@@ -464,15 +503,70 @@ fn list_sessions(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> Re
 }
 
 fn show_session(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let archive = rebuild::store(places)?;
-    let (archive, key) = session::find(&[&archive], &args.session)?;
-    let window = Window { around: args.around, last: args.last, max_chars: args.max_chars.max(1) };
-    let conversation = show::conversation(archive, &key, &window)?;
+    let holdings = Holdings::find(places, &args.session)?;
+    let (around, last, generation) = (args.around, args.last, args.generation);
+    let window = Window { around, last, max_chars: args.max_chars.max(1), generation };
+    let conversation = show::conversation(&holdings, &window)?;
     if screen.json {
         return screen.json(&conversation);
     }
     let text = conversation.to_text(&screen.terminal);
     screen.text(&text)
+}
+
+fn export_session(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let path = args.output.clone().map(absolute).transpose()?;
+    if screen.json && path.is_none() {
+        let why = "the page itself goes to standard output; name a file with -o".to_owned();
+        return Err(Error::Argument { name: "--json", value: "export".to_owned(), why });
+    }
+    let options = export::Options {
+        format: page_format(args.format, path.as_deref()),
+        redact: args.redact,
+        full: args.full,
+        generation: args.generation.unwrap_or(0),
+    };
+    let holdings = Holdings::find(places, &args.session)?;
+    let exported = match &path {
+        Some(path) => export::export_to_file(&holdings, &options, path, args.force)?,
+        None => export::export(&holdings, &options, screen.out)?,
+    };
+    if screen.json {
+        screen.json(&json!({ "exported": exported }))?;
+    } else if let (Some(path), Some(bytes)) = (&exported.path, exported.bytes) {
+        let messages = render::count(exported.messages, "message");
+        screen.text(&format!("Exported {messages} to {} ({})\n", one_line(path), render::size(bytes)))?;
+    }
+    report_export(&exported)
+}
+
+fn page_format(asked: Option<PageFormat>, path: Option<&Path>) -> Format {
+    let is_html = path.and_then(Path::extension).is_some_and(|ext| ext == "html" || ext == "htm");
+    match asked {
+        Some(PageFormat::Html) => Format::Html,
+        None if is_html => Format::Html,
+        _ => Format::Markdown,
+    }
+}
+
+/// What the reader of the page should know, on stderr: standard output may be the page.
+fn report_export(exported: &Exported) -> Result<(), Error> {
+    for note in &exported.notes {
+        complain(&format!("layer3-indexer: note: {}", one_line(note)));
+    }
+    if let Some(masked) = exported.masked {
+        let masked = render::count(masked, "secret");
+        complain(&format!(
+            "layer3-indexer: {masked} masked, by their form; others may be left, read it before you share it"
+        ));
+    }
+    for problem in &exported.problems {
+        complain(&format!("layer3-indexer: left out: failed to {}", one_line(problem)));
+    }
+    match exported.problems.len() {
+        0 => Ok(()),
+        failed => Err(Error::LeftOut { failed }),
+    }
 }
 
 fn verify_store(places: &Places, session: Option<&str>, repair: bool, screen: &mut Screen<'_>) -> Result<(), Error> {
@@ -602,6 +696,7 @@ mod tests {
           show     Print a conversation
           restore  Put a conversation back where Claude Code finds it
           resume   Go on with a conversation: put back what is missing, then `claude --resume`
+          export   Write a conversation as Markdown or as one HTML page
           verify   Re-read and re-hash every stored file
           rebuild  Make the index again from the store
           status   Tell how things stand

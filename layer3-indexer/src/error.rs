@@ -10,6 +10,8 @@ use layer1_prebackup::event::EventError;
 use layer1_prebackup::names::NameError;
 use layer1_prebackup::places::PlacesError;
 
+use crate::content::ContentError;
+use crate::export::ExportError;
 use crate::index::IndexError;
 use crate::restore::RestoreError;
 use crate::restore::pick::PickError;
@@ -66,6 +68,12 @@ pub enum Error {
     /// A session could not be gone on with.
     #[error(transparent)]
     Resume(#[from] ResumeError),
+    /// A content of a session cannot be read as good.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A conversation was not exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// A store failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -90,6 +98,12 @@ pub enum Error {
         failed: usize,
         /// Of how many.
         all: usize,
+    },
+    /// Transcripts of subagents could not be exported; each was reported.
+    #[error("export all of the session: {failed} left out", failed = crate::render::count(*failed as u64, "subagent"))]
+    LeftOut {
+        /// How many.
+        failed: usize,
     },
     /// Verification found something; it was printed.
     #[error("verify: {findings} found wrong", findings = crate::render::count(*findings as u64, "thing"))]

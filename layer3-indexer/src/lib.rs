@@ -8,7 +8,9 @@
 //! end-to-end tests and the fault sweep in `tests/` hold it to that.
 
 pub mod cli;
+pub mod content;
 pub mod error;
+pub mod export;
 mod fold;
 pub mod import;
 pub mod index;

@@ -209,7 +209,7 @@ fn topic_of(record: &Record<'_>) -> Option<String> {
 }
 
 /// `/compact keep the names` from the tags that such a command is recorded in.
-fn command_line(text: &str) -> String {
+pub(crate) fn command_line(text: &str) -> String {
     let tagged = |tag: &str| {
         let (_, rest) = text.split_once(&format!("<{tag}>"))?;
         rest.split_once(&format!("</{tag}>")).map(|(inside, _)| inside)

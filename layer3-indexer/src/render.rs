@@ -92,6 +92,20 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(|c| if keep(c) { c } else { '·' }).collect())
 }
 
+/// JSON with the control characters that it allows to stand raw (DEL, C1, reordering) escaped: a
+/// terminal would obey some of them. The value is the same.
+pub fn json(text: String) -> String {
+    if !text.chars().any(is_unsafe) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        // Outside of strings there are none, and all of them have four digits.
+        if is_unsafe(c) { escaped.push_str(&format!("\\u{:04x}", u32::from(c))) } else { escaped.push(c) }
+    }
+    escaped
+}
+
 /// Control characters, and the bidirectional overrides that make a text look like another.
 fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -262,6 +276,10 @@ mod tests {
         assert_eq!(one_line("a\u{1b}[31mred\u{7}\n\tb \u{202e}c "), "a·[31mred· b ·c");
         assert_eq!(lines("a\r\nb\u{1b}]0;title\u{7}\tc\u{9b}"), "a\nb·]0;title·\tc·");
         assert_eq!(one_line(""), "");
+        let value = "a\u{7f}\u{9b}31m\u{202e}\n\"é";
+        let text = json(serde_json::to_string(value).unwrap());
+        assert_eq!(text, r#""a\u007f\u009b31m\u202e\n\"é""#);
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), value);
     }
 
     #[test]

@@ -159,6 +159,14 @@ fn walk(root: &Path, rel: &Path, found: &mut Vec<String>) {
     }
 }
 
+/// Flips a bit of the last byte before the newline, as a failing disk does.
+pub fn flip_last_byte(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.len() - 2;
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
 /// A prompt of the user, as a line of a transcript.
 pub fn prompt(n: u32, text: &str) -> String {
     line(n, "user", json!(text))

@@ -15,14 +15,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Server;
+use crate::content::Holdings;
 use crate::error::{Error, chain};
 use crate::import::{self, Summary};
 use crate::list::{self, Listing};
-use crate::rebuild;
 use crate::render::Terminal;
 use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
 use crate::search::{self, Search};
-use crate::session;
 use crate::show::{self, Conversation, Window};
 use crate::snippet::Marks;
 use crate::verify::{self, Report};
@@ -100,7 +99,7 @@ static TOOLS: [Tool; 6] = [
         title: "Read a conversation",
         description: "Gives a saved conversation, or a window of it, as readable text: who said what and when, with tool calls folded \
             to one line each. Without `around` it is the end of the conversation (all of it if it fits), which is what is needed \
-            to continue it. With `around` (the uuid of a search hit, or a time) it is the part around that message. Whatever is \
+            to continue it; where it does not fit, the last compaction's summary comes first. With `around` (the uuid of a search hit, or a time) it is the part around that message. Whatever is \
             left out is said in the text; no message is cut silently.",
         read_only: true,
         input: input_schema::<ContextInput>,
@@ -378,14 +377,14 @@ struct ContextInput {
 
 fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
     let input: ContextInput = parse("session_get_context", arguments)?;
-    let archive = rebuild::store(&server.places)?;
-    let (archive, key) = session::find(&[&archive], &input.session_id)?;
+    let holdings = Holdings::find(&server.places, &input.session_id)?;
     let window = Window {
         around: input.around.filter(|text| !text.trim().is_empty()),
         last: input.last,
         max_chars: input.max_chars.unwrap_or(show::MAX_CHARS_DEFAULT).clamp(1, show::MAX_CHARS_LIMIT),
+        generation: None,
     };
-    let conversation = show::conversation(archive, &key, &window)?;
+    let conversation = show::conversation(&holdings, &window)?;
     let text = conversation.text.clone();
     answer(&conversation, Some(text))
 }

@@ -30,8 +30,10 @@ fn layer2_help() {
 
 #[test]
 fn layer3_help() {
-    let commands =
-        ["serve", "save", "import", "search", "list", "show", "restore", "resume", "verify", "rebuild", "status"];
+    let commands = [
+        "serve", "save", "import", "search", "list", "show", "restore", "resume", "export", "verify", "rebuild",
+        "status",
+    ];
     assert_snapshot!(helps(LAYER3, &commands));
 }
 

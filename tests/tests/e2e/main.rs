@@ -10,6 +10,7 @@ mod corruption;
 mod cost;
 mod delivery;
 mod disk;
+mod export;
 mod faults;
 mod generations;
 mod hook_input;

@@ -1,0 +1,520 @@
+//! Snapshots of a small conversation, hostile transcripts, secrets in every place, and what is
+//! said where something is damaged or left out.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{ID, Scene, answer, flip_last_byte, prompt};
+
+/// A record of the conversation; `n` is its second.
+fn line(n: u32, kind: &str, content: Value, more: Value) -> String {
+    let mut record = json!({
+        "type": kind, "uuid": format!("u-{n:04}"), "sessionId": ID, "cwd": "/home/dev/proj", "gitBranch": "main",
+        "version": "2.1.330", "timestamp": format!("2026-11-22T10:{:02}:{:02}.000Z", n / 60, n % 60),
+        "message": {"role": kind, "content": content},
+    });
+    record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    format!("{record}\n")
+}
+
+fn says(n: u32, block: Value) -> String {
+    line(n, "assistant", json!([block]), json!({}))
+}
+
+fn call(n: u32, id: &str, tool: &str, input: Value) -> String {
+    says(n, json!({"type": "tool_use", "id": id, "name": tool, "input": input}))
+}
+
+fn result(n: u32, id: &str, content: Value, is_error: bool) -> String {
+    line(
+        n,
+        "user",
+        json!([{"type": "tool_result", "tool_use_id": id, "content": content, "is_error": is_error}]),
+        json!({}),
+    )
+}
+
+fn small() -> Vec<String> {
+    vec![
+        prompt(1, "Why does `parse` fail? See https://example.com/1."),
+        says(2, json!({"type": "thinking", "thinking": "Let me look."})),
+        call(3, "t1", "Bash", json!({"command": "cargo test\n  --all", "description": "Run"})),
+        result(4, "t1", json!("\u{1b}[31mFAILED\u{1b}[0m\nline 2"), true),
+        call(5, "t2", "Agent", json!({"description": "look", "prompt": "Look at it"})),
+        result(6, "t2", json!([{"type": "text", "text": "It is `x`."}]), false),
+        answer(
+            7,
+            "## Found\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```rust\nlet x: Vec<u8> = a && b;\n```\n**Done**, with `Vec<u8>`.",
+        ),
+        line(8, "user", json!("What was done."), json!({"isCompactSummary": true})),
+        prompt(9, "<command-name>/cost</command-name><command-args>all</command-args>"),
+        prompt(10, "<local-command-stdout>1 $</local-command-stdout>"),
+        says(11, json!({"type": "image"})),
+        format!("{}\n", json!({"type": "custom-title", "customTitle": "The <parse> bug", "sessionId": ID})),
+        format!("{}\n", json!({"type": "brand-new", "uuid": "n", "sessionId": ID})),
+    ]
+}
+
+fn with_subagent(scene: &Scene) {
+    let side = scene.transcript().with_extension("").join("subagents");
+    scene.write(&side.join("agent-1.jsonl"), &(prompt(5, "Look at it") + &answer(6, "I looked.")));
+    scene.write(
+        &side.join("agent-1.meta.json"),
+        r#"{"agentType":"general-purpose","description":"look","toolUseId":"t2"}"#,
+    );
+}
+
+fn saved(lines: &[String]) -> Scene {
+    let scene = Scene::new();
+    scene.transcribe(lines);
+    scene.receipt(None);
+    scene
+}
+
+fn options(format: Format) -> Options {
+    Options { format, redact: false, full: false, generation: 0 }
+}
+
+fn page(scene: &Scene, options: &Options) -> (String, Exported) {
+    let mut out = Vec::new();
+    let exported = export(&Holdings::find(&scene.places, ID).unwrap(), options, &mut out).unwrap();
+    (String::from_utf8(out).unwrap(), exported)
+}
+
+/// The page without its style.
+fn body(page: &str) -> String {
+    let (head, rest) = page.split_once("<style>").unwrap();
+    format!("{head}{}", rest.split_once("</style>").unwrap().1)
+}
+
+#[test]
+fn a_small_conversation_as_html() {
+    let scene = Scene::new();
+    with_subagent(&scene);
+    scene.transcribe(&small());
+    scene.receipt(None);
+    let (html, exported) = page(&scene, &options(Format::Html));
+    insta::assert_snapshot!("small_html", body(&html));
+    assert_eq!((exported.messages, exported.subagents, exported.cut, exported.masked), (13, 1, 0, None));
+}
+
+#[test]
+fn a_small_conversation_as_markdown() {
+    let scene = Scene::new();
+    with_subagent(&scene);
+    scene.transcribe(&small());
+    scene.receipt(None);
+    let (markdown, _) = page(&scene, &options(Format::Markdown));
+    insta::assert_snapshot!("small_markdown", markdown);
+}
+
+/// What transcripts were made of to get out of a page.
+const HOSTILE: [&str; 30] = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "\"><svg onload=alert(1)>",
+    "' onmouseover='alert(1)",
+    "\" onmouseover=\"alert(1)",
+    "<!-- ",
+    "--> </details></article></main></body></html>",
+    "</pre></style><style>*{display:none}</style>",
+    "</title><script>alert(1)</script>",
+    "<meta http-equiv=refresh content=\"0;url=https://evil.test\">",
+    "<base href=//evil.test>",
+    "<![CDATA[ ]]> <?php ?>",
+    "[x](javascript:alert(1))",
+    "javascript:alert(1)",
+    "https://bank.example@evil.test/",
+    "https://evil.test/\"onmouseover=\"alert(1)",
+    "https://evil.test/<script>",
+    "abc\u{202e}gnp.exe\u{202c}",
+    "\0 \u{1b}]0;title\u{7} \u{1b}[2J \u{9b}31m \u{7f}",
+    "&lt;script&gt; &#60;script&#62; &",
+    "```\n</pre><script>alert(1)</script>\n```",
+    "```\"><script>\nnever closed",
+    "`</code><script>`",
+    "**</strong><script>**",
+    "# <script>",
+    "| <script> |\n| `a|<script>` |\n|---|",
+    "\u{feff}\u{2028}<script\u{2028}>\u{e0041}",
+    "![beacon](https://evil.test/b.png)",
+    "- ```\n~~~\n<script>",
+];
+
+/// Hostile text wherever a transcript can hold text.
+fn hostile(text: &str, cwd: &str) -> Vec<String> {
+    let more = json!({"uuid": text, "cwd": cwd, "gitBranch": text, "version": text});
+    vec![
+        line(1, "user", json!(text), more.clone()),
+        line(
+            2,
+            "assistant",
+            json!([{"type": "text", "text": text}, {"type": "thinking", "thinking": text}, {"type": text}]),
+            more,
+        ),
+        call(3, text, text, json!({text: text, "file_path": text, "nested": {text: [text, {text: text}]}})),
+        result(4, text, json!(text), true),
+        line(5, "user", json!(text), json!({"isCompactSummary": true})),
+        prompt(6, &json!(format!("<command-name>{text}</command-name>")).as_str().unwrap().replace('\n', " ")),
+        prompt(7, &format!("<local-command-stdout>{text}")),
+        line(8, "system", json!(null), json!({"subtype": "informational", "content": text})),
+        call(9, "edit", "Edit", json!({"file_path": text, "old_string": text, "new_string": text})),
+        format!("{}\n", json!({"type": "custom-title", "customTitle": text, "sessionId": ID})),
+        format!("{}\n", json!({"type": text, "uuid": text, "sessionId": ID})),
+    ]
+}
+
+fn hostile_page(text: &str, format: Format) -> String {
+    let scene = Scene::new();
+    let side = scene.transcript().with_extension("").join("subagents");
+    scene.write(&side.join("agent-1.jsonl"), &line(20, "user", json!(text), json!({"isSidechain": true})));
+    let meta = json!({"agentType": text, "description": text, "toolUseId": text});
+    scene.write(&side.join("agent-1.meta.json"), &meta.to_string());
+    scene.transcribe(&hostile(text, text));
+    scene.receipt(None);
+    page(&scene, &options(format)).0
+}
+
+/// Every tag of the page with its attributes, as a browser would see them. Panics where something
+/// stands that this program does not write.
+fn check_html(page: &str) {
+    const TAGS: [&str; 28] = [
+        "html", "head", "meta", "title", "body", "header", "h1", "h2", "table", "tr", "th", "td", "br", "main",
+        "article", "a", "time", "div", "pre", "code", "strong", "b", "details", "summary", "span", "p", "footer",
+        "!doctype",
+    ];
+    let body = body(page);
+    assert!(!body.contains("<!--"));
+    assert!(!body.chars().any(|c| c != '\n' && c != '\t' && visible_mark(c)), "an invisible character");
+    let mut open: Vec<String> = Vec::new();
+    let mut rest = body.as_str();
+    while let Some(at) = rest.find('<') {
+        assert!(!rest[..at].contains('>'), "a bracket outside of a tag: {}", &rest[..at]);
+        let end = at + rest[at..].find('>').expect("an open tag");
+        let tag = &rest[at + 1..end];
+        rest = &rest[end + 1..];
+        let name = tag.trim_start_matches('/').split(' ').next().unwrap().trim();
+        assert!(TAGS.contains(&name), "<{tag}>");
+        for (attribute, value) in attributes(tag) {
+            let is_ours = match attribute {
+                "class" | "dir" | "scope" | "datetime" | "title" | "rel" | "charset" | "http-equiv" | "name"
+                | "content" => true,
+                "id" => value.starts_with("m-") || value.starts_with("n-"),
+                "href" => value.starts_with('#') || value.starts_with("https://") || value.starts_with("http://"),
+                _ => false,
+            };
+            assert!(is_ours && !value.contains('<'), "<{tag}>: {attribute}={value}");
+        }
+        match (tag.starts_with('/'), name) {
+            (_, "meta" | "br" | "!doctype") => {}
+            (true, name) => assert_eq!(open.pop().as_deref(), Some(name), "closed in the wrong order"),
+            (false, name) => open.push(name.to_owned()),
+        }
+    }
+    assert_eq!((open, rest), (Vec::new(), "\n"));
+}
+
+fn visible_mark(c: char) -> bool {
+    text::visible(c).is_some()
+}
+
+fn attributes(tag: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    let mut rest = tag;
+    while let Some((before, after)) = rest.split_once("=\"") {
+        let (value, next) = after.split_once('"').expect("a closed attribute");
+        found.push((before.rsplit(' ').next().unwrap(), value));
+        rest = next;
+    }
+    assert!(tag.starts_with('!') || rest.trim().is_empty() || found.is_empty(), "<{tag}>");
+    found
+}
+
+/// Nothing of a transcript is HTML, a heading or a picture: outside of fences and code spans every
+/// `<` has its backslash, and the headings are ours.
+fn check_markdown(page: &str) {
+    let mut fence: Option<String> = None;
+    for line in page.lines() {
+        if let Some(open) = &fence {
+            if line == open.as_str() {
+                fence = None;
+            }
+            continue;
+        }
+        let ticks: String = line.chars().take_while(|c| *c == '`').collect();
+        if ticks.len() >= 3 && !line[ticks.len()..].contains('`') {
+            fence = Some(ticks);
+            continue;
+        }
+        assert!(!line.chars().any(|c| c != '\t' && visible_mark(c)), "an invisible character: {line:?}");
+        let prose = without_code(line);
+        for (at, live) in prose.match_indices(['<', '[']) {
+            let before = &prose[..at];
+            let slashes = before.len() - before.trim_end_matches('\\').len();
+            let is_picture = before.ends_with('!') && !before.ends_with("\\!");
+            let is_web_link = live == "[" && !is_picture && prose[at..].contains("](http");
+            assert!(slashes % 2 == 1 || is_web_link, "{live} is live after {before:?} in {line:?}");
+        }
+        let words = line.trim_start_matches([' ', '>', '-']);
+        let is_ours = ["# ", "## ", "### "].iter().any(|mark| {
+            line.strip_prefix(mark).is_some_and(|words| {
+                *mark == "# "
+                    || ["User", "Claude", "Tool", "Summary", "System", "Subagent"]
+                        .iter()
+                        .any(|ours| words.starts_with(ours))
+            })
+        });
+        assert!(is_ours || !words.starts_with('#'), "a heading: {line:?}");
+    }
+    assert_eq!(fence, None, "a fence is open");
+}
+
+/// The line without its code spans, found as CommonMark finds them: a backslash keeps a backtick
+/// from opening one.
+fn without_code(line: &str) -> String {
+    let mut prose = String::new();
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        if c == '\\' {
+            let two: String = rest.chars().take(2).collect();
+            prose.push_str(&two);
+            rest = &rest[two.len()..];
+        } else if let Some((length, close)) = text::code_span(rest).filter(|_| c == '`') {
+            rest = &rest[close + length..];
+        } else {
+            prose.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    prose
+}
+
+#[test]
+fn hostile_transcripts_are_text() {
+    for text in HOSTILE {
+        check_html(&hostile_page(text, Format::Html));
+        check_markdown(&hostile_page(text, Format::Markdown));
+    }
+}
+
+#[test]
+fn no_link_leads_elsewhere() {
+    let html = hostile_page("https://bank.example@evil.test/ javascript:alert(1) https://ok.test/x", Format::Html);
+    let links: HashSet<&str> =
+        html.match_indices("href=\"h").map(|(at, _)| html[at + 6..].split('"').next().unwrap()).collect();
+    assert_eq!(links, HashSet::from(["https://ok.test/x"]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_text_gets_out_of_the_page(
+        text in "(?s)(<|>|\"|'|&|`|```|~~~|\n|\\\\|\\*\\*|\\||#|\\[|\\]\\(|!\\[|https://|javascript:|script|-->|a|\\PC|.){1,30}"
+    ) {
+        check_html(&hostile_page(&text, Format::Html));
+        check_markdown(&hostile_page(&text, Format::Markdown));
+    }
+
+    #[test]
+    fn no_planted_secret_survives(
+        secret in prop_oneof![
+            "sk-ant-api03-[A-Za-z0-9_-]{40,90}",
+            "AKIA[A-Z0-9]{16}",
+            "ghp_[A-Za-z0-9]{36}",
+            "github_pat_[A-Za-z0-9_]{40,80}",
+            "xox[bp]-[0-9]{12}-[A-Za-z0-9]{24}",
+            "AIza[A-Za-z0-9_-]{35}",
+            "eyJ[A-Za-z0-9]{20,40}\\.[A-Za-z0-9]{20,60}\\.[A-Za-z0-9]{20,40}",
+            "-----BEGIN (RSA |EC |)PRIVATE KEY-----\n([A-Za-z0-9/+]{64}\n){1,6}-----END (RSA |EC |)PRIVATE KEY-----",
+        ],
+        word in "[a-z\u{e9}\u{4e2d} ]{0,12}",
+        wrap in prop_oneof![Just(("", "")), Just(("`", "`")), Just(("\"", "\"")), Just(("(", ")")), Just(("key=", "\n")), Just(("**", "**")), Just(("<", ">")), Just(("\u{1b}[1m", "\u{1b}[0m"))],
+    ) {
+        survives_not(&secret, &format!("{word} {}{secret}{} {word}", wrap.0, wrap.1), Some(&secret).filter(|s| !s.contains('\n')).map(|s| s.as_str()))?;
+    }
+
+    #[test]
+    fn no_planted_password_survives(
+        secret in "[A-Za-z0-9!#%*+,./:;<>?@^_|~-]{9,20}[0-9]",
+        named in prop_oneof![
+            Just("password='@'"), Just("\"api_key\": \"@\""), Just("export DB_PASSWORD=\"@\""), Just("token: '@',"),
+            Just("{\\\"client_secret\\\":\\\"@\\\"}"), Just("<password>@</password>"), Just("let secret: &str = \"@\";"),
+        ],
+    ) {
+        prop_assume!(!secret.contains('<') && !secret.starts_with('%'));
+        survives_not(&secret, &format!("x {} y", named.replace('@', &secret)), None)?;
+    }
+}
+
+/// With the text everywhere in a transcript, no page holds the secret, escaped or not.
+fn survives_not(secret: &str, text: &str, file_name: Option<&str>) -> Result<(), TestCaseError> {
+    let lines = |text: &str| -> Vec<String> {
+        // The name of the project is made from it, and loses its quotes.
+        let mut lines = hostile(text, file_name.map_or("/home/dev/proj", |_| text));
+        lines.push(call(12, "p", "Login", json!({"password": secret, "env": {"API_TOKEN": secret}})));
+        lines
+    };
+    let scene = Scene::new();
+    let side = scene.transcript().with_extension("").join("subagents");
+    if let Some(name) = file_name {
+        scene.write(&side.join(format!("agent.{name}.jsonl")), &prompt(20, "x"));
+    }
+    scene.transcribe(&lines(text));
+    scene.receipt(None);
+    // The end of a secret alone would be enough to find it in the page.
+    let tail: String =
+        secret.trim_end_matches('-').chars().rev().take(12).collect::<Vec<_>>().into_iter().rev().collect();
+    let escaped = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+            .replace('\'', "&#39;")
+    };
+    for format in [Format::Html, Format::Markdown] {
+        let (page, exported) = page(&scene, &Options { redact: true, ..options(format) });
+        let found = page.lines().find(|line| line.contains(secret) || line.contains(&escaped(secret)));
+        prop_assert!(found.is_none(), "{found:?} of {text:?}");
+        let tail = tail.lines().next().unwrap_or(&tail);
+        let found = page.lines().find(|line| line.contains(&escaped(tail)));
+        prop_assert!(secret.starts_with("-----") || found.is_none(), "{tail:?} in {found:?} of {text:?}");
+        prop_assert!(exported.masked.unwrap() > 5);
+    }
+    Ok(())
+}
+
+#[test]
+fn without_redact_nothing_is_masked() {
+    let scene = saved(&[prompt(1, "password=hunter2")]);
+    let (html, exported) = page(&scene, &options(Format::Html));
+    assert!(html.contains("password=hunter2"));
+    assert_eq!(exported.masked, None);
+}
+
+#[test]
+fn long_outputs_are_cut_and_it_is_said() {
+    let scene = saved(&[
+        call(1, "t", "Bash", json!({"command": "x"})),
+        result(2, "t", json!(format!("{}END", "y".repeat(50_000))), false),
+    ]);
+    for format in [Format::Html, Format::Markdown] {
+        let (cut, exported) = page(&scene, &options(format));
+        assert!(
+            cut.contains("… 32003 characters are left out here; ") && cut.contains("--full") && cut.contains("END"),
+            "{cut}"
+        );
+        assert!(cut.len() < 30_000 && exported.cut == 1);
+        let (full, exported) = page(&scene, &Options { full: true, ..options(format) });
+        assert!(full.contains(&"y".repeat(50_000)) && exported.cut == 0);
+    }
+}
+
+#[test]
+fn what_came_again_is_written_once() {
+    let scene = saved(&[prompt(1, "only once"), answer(2, "yes"), prompt(1, "only once")]);
+    let (html, exported) = page(&scene, &options(Format::Html));
+    // The topic, the title twice, and the message.
+    assert_eq!(html.matches("only once").count(), 4);
+    assert_eq!(exported.messages, 2);
+    assert!(html.contains("messages that came again (1)"), "{html}");
+}
+
+#[test]
+fn an_older_generation_is_exported_on_request() {
+    let scene = saved(&[prompt(1, "first content")]);
+    scene.transcribe(&[prompt(2, "second")]);
+    scene.receipt(None);
+    let (old, _) = page(&scene, &Options { generation: 1, ..options(Format::Markdown) });
+    assert!(old.contains("first content") && !old.contains("second") && old.contains("generation 1"), "{old}");
+}
+
+#[test]
+fn a_damaged_transcript_is_not_exported() {
+    let scene = saved(&[prompt(1, "kept")]);
+    let layer1 = scene.layer1_copies();
+    flip_last_byte(&scene.copy());
+    let (html, exported) = page(&scene, &options(Format::Html));
+    assert!(html.contains("<p class=\"warning\">") && html.contains("layer 1&#39;s is used"), "{html}");
+    assert_eq!(exported.notes.len(), 1);
+    flip_last_byte(&layer1.0.path_of(&layer1.1, &StoredName::newest(FileName::Transcript)));
+    let to = scene.places.claude_dir.join("page.html");
+    let holdings = Holdings::find(&scene.places, ID).unwrap();
+    let error = export_to_file(&holdings, &options(Format::Html), &to, false).unwrap_err();
+    assert!(matches!(error, Error::Content(ContentError::Damaged { .. })), "{error}");
+    assert!(!to.exists());
+}
+
+#[test]
+fn a_damaged_subagent_is_left_out_and_named() {
+    let scene = Scene::new();
+    with_subagent(&scene);
+    scene.transcribe(&small());
+    scene.receipt(None);
+    let copy = scene.copy().with_extension("").join("subagents/agent-1.jsonl");
+    flip_last_byte(&copy);
+    let (html, exported) = page(&scene, &options(Format::Html));
+    assert!(html.contains("The transcript of this subagent is left out") && !html.contains("I looked."), "{html}");
+    assert!(exported.problems[0].contains("subagents/agent-1.jsonl"));
+    check_html(&html);
+}
+
+#[test]
+fn subagents_without_a_call_come_at_the_end() {
+    let scene = Scene::new();
+    let side = scene.transcript().with_extension("").join("subagents");
+    scene.write(&side.join("agent-lost.jsonl"), &answer(6, "from below"));
+    scene.write(&side.join("deep/agent-2.jsonl"), &answer(7, "from deeper"));
+    scene.transcribe(&[prompt(1, "above")]);
+    scene.receipt(None);
+    for format in [Format::Html, Format::Markdown] {
+        let (page, exported) = page(&scene, &options(format));
+        let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text}: {page}"));
+        assert!(at("above") < at("agent-lost") && at("agent-lost") < at("from below"));
+        assert!(page.contains("from deeper") && exported.subagents == 2);
+    }
+}
+
+#[test]
+fn a_file_is_new_private_and_whole() {
+    let scene = saved(&[prompt(1, "kept")]);
+    let to = scene.places.claude_dir.join("page.html");
+    let holdings = Holdings::find(&scene.places, ID).unwrap();
+    let write = |force| export_to_file(&holdings, &options(Format::Html), &to, force);
+    let exported = write(false).unwrap();
+    let bytes = fs::read(&to).unwrap();
+    assert_eq!(exported.bytes, Some(bytes.len() as u64));
+    assert_eq!(exported.blake3, Some(blake3::hash(&bytes).to_hex().to_string()));
+    assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert!(matches!(write(false), Err(Error::Export(ExportError::Exists { .. }))));
+    fs::write(&to, "other").unwrap();
+    write(true).unwrap();
+    assert_eq!(fs::read(&to).unwrap(), bytes);
+    // What is no file is never replaced, a link neither.
+    let link = scene.places.claude_dir.join("link.html");
+    std::os::unix::fs::symlink(&to, &link).unwrap();
+    let refused = export_to_file(&holdings, &options(Format::Html), &link, true);
+    assert!(matches!(refused, Err(Error::Export(ExportError::NotRegular { .. }))));
+}
+
+#[test]
+fn nothing_is_written_twice_to_a_pipe_that_broke() {
+    struct Broken;
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let scene = saved(&small());
+    let holdings = Holdings::find(&scene.places, ID).unwrap();
+    let error = export(&holdings, &options(Format::Html), &mut Broken).unwrap_err();
+    assert!(error.is_broken_pipe(), "{error}");
+}

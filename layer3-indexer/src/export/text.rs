@@ -1,0 +1,287 @@
+//! What every text of a transcript passes before it is written anywhere: a transcript is hostile
+//! input. Pages only take [`Clean`] text, and only [`Ink`] makes it.
+
+use std::borrow::Cow;
+
+use super::redact::Redactor;
+
+/// Longest tool output or argument that is written whole, in characters, unless all is asked for.
+pub const OUTPUT_CHARS_MAX: usize = 20_000;
+/// Of a longer one, so many at its beginning,
+const OUTPUT_CHARS_HEAD: usize = 14_000;
+/// and so many at its end.
+const OUTPUT_CHARS_TAIL: usize = 4_000;
+
+/// Text without colour codes and, where that was asked for, without secrets. Not yet escaped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Clean<'a>(Cow<'a, str>);
+
+impl Clean<'_> {
+    /// The text; to be escaped by whoever writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// On one line, cut to so many characters.
+    pub fn headline(&self, chars_max: usize) -> Clean<'static> {
+        let mut line = String::new();
+        for (words, word) in self.0.split_whitespace().enumerate() {
+            if words > 0 {
+                line.push(' ');
+            }
+            line.push_str(word);
+            if line.len() > 4 * chars_max {
+                break;
+            }
+        }
+        if line.chars().count() > chars_max {
+            line = line.chars().take(chars_max.saturating_sub(1)).collect();
+            line.push('…');
+        }
+        Clean(Cow::Owned(line))
+    }
+
+    /// The same text, owned.
+    pub fn into_owned(self) -> Clean<'static> {
+        Clean(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+/// A text that may be too long: its beginning, how many characters are left out, its end.
+pub(super) struct Parts<'a> {
+    pub head: &'a str,
+    pub left_out: usize,
+    pub tail: &'a str,
+}
+
+/// Cleans texts and counts what was done to them.
+#[derive(Debug, Default)]
+pub(super) struct Ink {
+    /// Masks secrets, where that was asked for.
+    pub redactor: Option<Redactor>,
+    /// Whether long outputs are written whole.
+    pub full: bool,
+    /// Texts that were cut.
+    pub cut: u64,
+}
+
+impl Ink {
+    pub fn clean<'t>(&mut self, text: &'t str) -> Clean<'t> {
+        self.clean_named("", text)
+    }
+
+    /// Cleans a text that stands under a name: `password` and the like are masked whole.
+    pub fn clean_named<'t>(&mut self, name: &str, text: &'t str) -> Clean<'t> {
+        let plain = without_colours(text);
+        let Some(redactor) = &mut self.redactor else { return Clean(plain) };
+        match plain {
+            Cow::Borrowed(plain) => Clean(redactor.mask_named(name, plain)),
+            Cow::Owned(plain) => Clean(Cow::Owned(redactor.mask_named(name, &plain).into_owned())),
+        }
+    }
+
+    /// The parts of an output that are written.
+    pub fn parts<'t>(&mut self, text: &'t Clean<'_>) -> Parts<'t> {
+        let text = text.as_str();
+        let whole = Parts { head: text, left_out: 0, tail: "" };
+        if self.full || text.len() <= OUTPUT_CHARS_MAX {
+            return whole;
+        }
+        let chars = text.chars().count();
+        if chars <= OUTPUT_CHARS_MAX {
+            return whole;
+        }
+        self.cut += 1;
+        let at = |nth: usize| text.char_indices().nth(nth).map_or(text.len(), |(at, _)| at);
+        let (head, tail) = (at(OUTPUT_CHARS_HEAD), at(chars - OUTPUT_CHARS_TAIL));
+        Parts { head: &text[..head], left_out: chars - OUTPUT_CHARS_HEAD - OUTPUT_CHARS_TAIL, tail: &text[tail..] }
+    }
+}
+
+/// Without the codes that set colours, which are all that programs mostly print of such; other
+/// control sequences stay and become visible. CRLF is a line break.
+fn without_colours(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\u{1b}', '\r']) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['\u{1b}', '\r']) {
+        plain.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let code = rest.strip_prefix("\u{1b}[").map_or(0, |code| {
+            let digits = code.len() - code.trim_start_matches(|c: char| c.is_ascii_digit() || ";:".contains(c)).len();
+            if code[digits..].starts_with('m') { digits + 3 } else { 0 }
+        });
+        if code == 0 && !rest.starts_with("\r\n") {
+            plain.extend(rest.chars().next());
+        }
+        rest = &rest[code.max(1)..];
+    }
+    plain.push_str(rest);
+    Cow::Owned(plain)
+}
+
+/// What is written in place of a character that cannot be seen or makes others look like something
+/// else: control characters, and those that reorder, hide or join text. `None`: the character itself.
+pub(super) fn visible(c: char) -> Option<String> {
+    let code = u32::from(c);
+    match c {
+        '\n' | '\t' => None,
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + code).map(String::from),
+        '\u{7f}' => Some('\u{2421}'.to_string()),
+        '\u{80}'..='\u{9f}'
+        | '\u{61c}'
+        | '\u{180e}'
+        | '\u{200b}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}'
+        | '\u{fdd0}'..='\u{fdef}'
+        | '\u{e0000}'..='\u{e0fff}' => Some(format!("⟨U+{code:04X}⟩")),
+        _ if code & 0xfffe == 0xfffe => Some(format!("⟨U+{code:04X}⟩")),
+        _ => None,
+    }
+}
+
+/// A piece of a message that was written in Markdown.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// Lines of text.
+    Prose(Vec<&'a str>),
+    /// Lines between fences, and the word behind the opening one.
+    Code { language: &'a str, lines: Vec<&'a str> },
+}
+
+/// The text in pieces. A fence that is not closed reaches to the end.
+pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut prose = Vec::new();
+    let mut lines = text.split('\n');
+    while let Some(line) = lines.next() {
+        let Some(fence) = Fence::opening(line) else {
+            prose.push(line);
+            continue;
+        };
+        if !prose.is_empty() {
+            pieces.push(Piece::Prose(std::mem::take(&mut prose)));
+        }
+        let code = lines.by_ref().take_while(|line| !fence.closes(line));
+        let lines = code.map(|line| fence.unindented(line)).collect();
+        pieces.push(Piece::Code { language: fence.language, lines });
+    }
+    if !prose.is_empty() {
+        pieces.push(Piece::Prose(prose));
+    }
+    pieces
+}
+
+struct Fence<'a> {
+    indent: usize,
+    mark: char,
+    length: usize,
+    language: &'a str,
+}
+
+impl<'a> Fence<'a> {
+    fn opening(line: &'a str) -> Option<Fence<'a>> {
+        let bare = line.trim_start_matches(' ');
+        let mark = bare.chars().next().filter(|c| matches!(c, '`' | '~'))?;
+        let info = bare.trim_start_matches(mark);
+        let length = bare.len() - info.len();
+        if length < 3 || info.contains('`') {
+            return None;
+        }
+        let word = info.split_whitespace().next().unwrap_or("");
+        let is_language = word.len() <= 30 && word.chars().all(|c| c.is_ascii_alphanumeric() || "_+#.-".contains(c));
+        Some(Fence { indent: line.len() - bare.len(), mark, length, language: if is_language { word } else { "" } })
+    }
+
+    fn closes(&self, line: &str) -> bool {
+        let bare = line.trim();
+        bare.len() >= self.length && bare.chars().all(|c| c == self.mark)
+    }
+
+    fn unindented<'l>(&self, line: &'l str) -> &'l str {
+        let blanks = line.len() - line.trim_start_matches(' ').len();
+        &line[blanks.min(self.indent)..]
+    }
+}
+
+/// Where the run of backticks that `text` begins with is closed by one of the same length: the
+/// length of the run and the offset of the closing one. `None` if it is not closed.
+pub(super) fn code_span(text: &str) -> Option<(usize, usize)> {
+    let length = text.len() - text.trim_start_matches('`').len();
+    let mut at = length;
+    while let Some(next) = text[at..].find('`') {
+        let start = at + next;
+        let run = text[start..].len() - text[start..].trim_start_matches('`').len();
+        if run == length {
+            return Some((length, start));
+        }
+        at = start + run;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_go_and_other_control_characters_show() {
+        let mut ink = Ink::default();
+        let clean = ink.clean("a\u{1b}[1;31mred\u{1b}[0m\r\nb\u{1b}]0;t\u{7}\r\u{1b}[2J\u{1b}");
+        assert_eq!(clean.as_str(), "ared\nb\u{1b}]0;t\u{7}\r\u{1b}[2J\u{1b}");
+        let shown: String = clean.as_str().chars().map(|c| visible(c).unwrap_or(c.to_string())).collect();
+        assert_eq!(shown, "ared\nb␛]0;t␇␍␛[2J␛");
+        let shown: String = "é\0\u{202e}\u{9b}\u{feff}\u{e0041}\u{200b}👩\u{200d}👧"
+            .chars()
+            .map(|c| visible(c).unwrap_or(c.to_string()))
+            .collect();
+        assert_eq!(shown, "é␀⟨U+202E⟩⟨U+009B⟩⟨U+FEFF⟩⟨U+E0041⟩⟨U+200B⟩👩\u{200d}👧");
+    }
+
+    #[test]
+    fn a_secret_among_colours_is_masked() {
+        let mut ink = Ink { redactor: Some(Redactor::default()), ..Ink::default() };
+        assert_eq!(ink.clean("x \u{1b}[1mghp_0123456789\u{1b}[0mabcdefghijklmnop").as_str(), "x [masked]");
+    }
+
+    #[test]
+    fn long_outputs_lose_their_middle() {
+        let mut ink = Ink::default();
+        let text = Clean(Cow::Owned("é".repeat(OUTPUT_CHARS_MAX + 1)));
+        let parts = ink.parts(&text);
+        let kept = parts.head.chars().count() + parts.tail.chars().count();
+        assert_eq!((kept + parts.left_out, parts.left_out, ink.cut), (OUTPUT_CHARS_MAX + 1, 2001, 1));
+        let text = Clean(Cow::Owned("é".repeat(OUTPUT_CHARS_MAX)));
+        assert_eq!(ink.parts(&text).left_out, 0);
+    }
+
+    #[test]
+    fn fences_are_found_as_markdown_has_them() {
+        let text = "a\n```rust ignore\nfn x() {}\n```\nb\n  ~~~~\n  ```\n  c\n~~~~\n````\nopen\n```";
+        let code = |language, lines: &[&'static str]| Piece::Code { language, lines: lines.to_vec() };
+        let expected = [
+            Piece::Prose(vec!["a"]),
+            code("rust", &["fn x() {}"]),
+            Piece::Prose(vec!["b"]),
+            code("", &["```", "c"]),
+            code("", &["open", "```"]),
+        ];
+        assert_eq!(pieces(text), expected);
+        assert_eq!(pieces("``` a ` b"), [Piece::Prose(vec!["``` a ` b"])]);
+    }
+
+    #[test]
+    fn code_spans_close_with_as_many() {
+        assert_eq!(code_span("`a` b"), Some((1, 2)));
+        assert_eq!(code_span("``a`b`` c"), Some((2, 5)));
+        assert_eq!(code_span("`a"), None);
+        assert_eq!(code_span("``a`"), None);
+    }
+}
