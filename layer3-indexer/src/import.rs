@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<Summary, Error> {
         if let Some(archive) = Archive::open(&self.places.layer3_store)? {
             let mut notes = Vec::new();
-            if let Err(error) = make_up(self.places, &archive, &mut notes) {
+            if let Err(error) = make_up(self.places, &archive, self.trigger, &mut notes) {
                 notes.push(format!("stored but not indexed: {}", chain(&error)));
             }
             self.summary.notes = notes;
@@ -262,11 +262,11 @@ impl<'a> Run<'a> {
     }
 }
 
-fn make_up(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<(), Error> {
+fn make_up(places: &Places, archive: &Archive, trigger: &str, notes: &mut Vec<String>) -> Result<(), Error> {
     drop(rebuild::ready(places, archive, notes)?);
     let mut index = Index::open(&places.index)?;
     let sessions = archive.sessions()?;
-    for (key, error) in index.catch_up(archive, &sessions)? {
+    for (key, error) in index.catch_up(archive, &sessions, trigger)? {
         notes.push(format!("{}/{} could not be indexed: {}", key.project, key.id, chain(&error)));
     }
     for key in &sessions {

@@ -290,7 +290,7 @@ impl Index {
     pub fn open(path: &Path) -> Result<Index, IndexError> {
         let mut index = Index::of(path, schema::open(path)?);
         // What a killed run left in the log is proven before anything is written over it.
-        match index.settle() {
+        match index.settle().and_then(|()| proof::require_sums(path)) {
             Err(error) if error.is_damage() => index.renew()?,
             settled => settled?,
         }
@@ -322,7 +322,8 @@ impl Index {
     /// if another process has done so already, opens that one. Then [`Index::fill`] it.
     pub fn renew(&mut self) -> Result<(), IndexError> {
         let set_aside = schema::set_aside(&self.path, Some(self.identity))?;
-        let fresh = Index::open(&self.path)?;
+        // Not `open`: whoever renews goes on to write, and what cannot be proven then is renewed again.
+        let fresh = Index::of(&self.path, schema::open(&self.path)?);
         *self = Index { set_aside: set_aside.or(fresh.set_aside), ..fresh };
         Ok(())
     }
@@ -356,7 +357,17 @@ impl Index {
                 filled => return filled,
             }
         }
-        self.try_fill(contents, progress)
+        let filled = self.try_fill(contents, progress);
+        self.abandoned(filled)
+    }
+
+    /// The result of a last attempt. What is damaged even then does not stay where the next run
+    /// would take it for good.
+    fn abandoned<T>(&self, result: Result<T, IndexError>) -> Result<T, IndexError> {
+        if result.as_ref().is_err_and(IndexError::is_damage) {
+            schema::set_aside(&self.path, Some(self.identity))?;
+        }
+        result
     }
 
     /// Moves what was committed from the write-ahead log into the database and proves both by
@@ -419,17 +430,22 @@ impl Index {
         Ok(failed)
     }
 
-    /// Brings the sessions that are behind their contents up to date, and writes nothing for the
-    /// others. One that fails does not stop the rest; their errors are returned. A damaged index is
+    /// Brings the sessions that are behind their contents up to date, with `trigger` as what caused
+    /// that, and writes nothing for the others. One that fails does not stop the rest; their errors are returned. A damaged index is
     /// renewed and filled.
     pub fn catch_up(
         &mut self,
         contents: &dyn Contents,
         sessions: &[SessionKey],
+        trigger: &str,
     ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
         let mut failed = Vec::new();
         for key in sessions {
-            if let Err(error) = self.fill_session(contents, key, &|_| {}) {
+            let mut update = || match self.is_behind(contents, key)? {
+                true => self.update(contents, key, trigger, &|_| {}, Index::settle_some).map(drop),
+                false => Ok(()),
+            };
+            if let Err(error) = update() {
                 failed.push((key.clone(), error));
             }
         }
@@ -534,7 +550,8 @@ impl Index {
                 updated => return updated,
             }
         }
-        run(self)
+        let updated = run(self);
+        self.abandoned(updated)
     }
 
     fn try_update(

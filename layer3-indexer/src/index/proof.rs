@@ -228,6 +228,26 @@ fn slot(page: u32) -> u64 {
     u64::from(page) * SUMS_MAGIC.len() as u64
 }
 
+/// Whether there is a sum of every page of a database whose log was moved; without them it is
+/// [`IndexError::Unusable`], because nothing could ever be proven of it.
+pub(super) fn require_sums(path: &Path) -> Result<(), IndexError> {
+    let sums_path = beside(path, SUMS, "");
+    let read = || -> Result<bool, IndexError> {
+        let sums = match File::open(&sums_path) {
+            Ok(sums) => sums,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(IndexError::Read { path: sums_path.clone(), source }),
+        };
+        let mut magic = [0; SUMS_MAGIC.len()];
+        durable::read_at(&sums, 0, &mut magic, &sums_path)?;
+        let database = database(path)?;
+        let bytes = durable::stat_of(database, path)?.st_size as u64;
+        let pages = bytes / page_bytes(database, path)?.unwrap_or(1) as u64;
+        Ok(magic == SUMS_MAGIC && durable::stat_of(&sums, &sums_path)?.st_size as u64 >= slot(pages as u32 + 1))
+    };
+    proven(|| Ok(read()?.then_some(())), "its sums are missing", path)
+}
+
 /// Re-reads the whole database and compares each page with its sum. What is wrong, if anything
 /// is. Moves what waits in the log first.
 pub(super) fn verify(connection: &mut Connection, path: &Path) -> Result<Option<String>, IndexError> {
@@ -260,15 +280,9 @@ fn first_wrong_page(path: &Path) -> Result<Option<String>, IndexError> {
         }
         Err(source) => return Err(IndexError::Read { path: sums_path, source }),
     };
-    let mut page_bytes = [0; 2];
-    durable::read_at(file, PAGE_BYTES_OFFSET, &mut page_bytes, path)?;
-    let page_bytes = match u16::from_be_bytes(page_bytes) {
-        1 => 65536,
-        bytes => usize::from(bytes),
-    };
-    if !is_page_size(page_bytes) || !sums.starts_with(&SUMS_MAGIC) {
+    let Some(page_bytes) = page_bytes(file, path)?.filter(|_| sums.starts_with(&SUMS_MAGIC)) else {
         return Ok(Some("its header or that of its sums is damaged".to_owned()));
-    }
+    };
     let mut sums = sums.chunks_exact(SUMS_MAGIC.len()).skip(1);
     let mut content = vec![0; page_bytes * PAGES_AT_ONCE];
     let mut page = 0;
@@ -284,6 +298,17 @@ fn first_wrong_page(path: &Path) -> Result<Option<String>, IndexError> {
             return Ok(None);
         }
     }
+}
+
+/// How long a page is; `None` when the header says nothing that could be.
+fn page_bytes(file: &File, path: &Path) -> Result<Option<usize>, IndexError> {
+    let mut bytes = [0; 2];
+    durable::read_at(file, PAGE_BYTES_OFFSET, &mut bytes, path)?;
+    let bytes = match u16::from_be_bytes(bytes) {
+        1 => 65536,
+        bytes => usize::from(bytes),
+    };
+    Ok(Some(bytes).filter(|bytes| is_page_size(*bytes)))
 }
 
 /// SQLite's running checksum over the log.

@@ -113,7 +113,7 @@ pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
     problems.extend(asked(scene, When::Recovered, true));
     for (question, answer) in &scene.answers {
         let outcome = scene.run(question);
-        if outcome.stdout != *answer {
+        if without_trigger(&outcome.stdout) != without_trigger(answer) {
             let bytes = answer.len();
             problems.push(problem(
                 Harm::Lost,
@@ -142,6 +142,17 @@ pub fn out_of_order(scene: &Scene, model: &mut Model, traced: &Traced) -> Option
     let violations = model.run(&traced.events());
     // The first one says it; the others follow from it.
     violations.first().map(|violation| problem(Harm::Swallowed, format!("c: order: {violation}")))
+}
+
+/// What caused a save is known to that save alone; one that makes up for it has another cause.
+fn without_trigger(answer: &[u8]) -> String {
+    let text = String::from_utf8_lossy(answer).into_owned();
+    let mut parts = text.split("\"trigger\":\"");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        kept.push_str(part.split_once('"').map_or("", |(_, rest)| rest));
+    }
+    kept
 }
 
 /// In a state after a loss of power, and after the recovery from it.
