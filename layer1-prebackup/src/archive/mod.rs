@@ -11,6 +11,7 @@
 //! longer begins the source, is renamed to a generation first ([`content`]).
 
 mod content;
+mod glance;
 mod ledger;
 mod repair;
 mod save;
@@ -20,6 +21,7 @@ mod tests;
 mod tree;
 mod verify;
 
+pub use glance::Glance;
 pub use repair::Repair;
 pub use tree::TreeHasher;
 
@@ -73,6 +75,19 @@ pub struct StoredFile {
     pub proof: Proof,
     /// When it was committed, in milliseconds since 1970.
     pub committed_ms: u64,
+}
+
+impl StoredFile {
+    fn of(name: &StoredName, record: &ledger::Record, key: &SessionKey) -> StoredFile {
+        StoredFile {
+            name: name.clone(),
+            path: name.to_text(&key.id),
+            bytes: record.bytes,
+            blake3: record.blake3,
+            proof: record.proof,
+            committed_ms: record.committed_ms,
+        }
+    }
 }
 
 /// How much of what is already stored is compared with the source.
@@ -291,15 +306,14 @@ impl Archive {
         if ledger.is_empty() || ledger.is_damaged {
             session::rebuild(self, key, &mut ledger)?;
         }
-        let stored = |(name, record): (&StoredName, &ledger::Record)| StoredFile {
-            name: name.clone(),
-            path: name.to_text(&key.id),
-            bytes: record.bytes,
-            blake3: record.blake3,
-            proof: record.proof,
-            committed_ms: record.committed_ms,
-        };
+        let stored = |(name, record): (&StoredName, &ledger::Record)| StoredFile::of(name, record, key);
         Ok(ledger.records().map(stored).collect())
+    }
+
+    /// A quick look, for a status: what is committed and what can be seen to be wrong without
+    /// reading the contents. Nothing is hashed again, whatever state the bookkeeping is in.
+    pub fn glance(&self, key: &SessionKey) -> Result<Glance, ArchiveError> {
+        glance::glance(self, key)
     }
 
     /// The transcript that the session was last copied from.
