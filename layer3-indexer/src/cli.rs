@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -33,8 +33,8 @@ use crate::search::{self, Search};
 use crate::serve;
 use crate::show::{self, Window};
 use crate::snippet::Marks;
-use crate::status::{self, Status};
-use crate::time::parse_rfc3339_ms;
+use crate::status::{self, Commands, Viewpoint};
+use crate::time;
 use crate::verify::{self, Report};
 
 /// How long `save` waits for an event on stdin.
@@ -91,7 +91,8 @@ enum Command {
     },
     /// Make the index again from the store
     Rebuild,
-    /// Tell how things stand
+    /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
+    #[command(after_long_help = status::HELP)]
     Status,
 }
 
@@ -244,7 +245,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Res
     };
     let places = Places::resolve(&cli.places, &|name| std::env::var_os(name)).map_err(Error::from)?;
     let mut screen = Screen { out, terminal: terminal(), json: cli.json };
-    command(cli.command, places, &mut screen).map_err(Stop::Failed)
+    command(cli.command, places, &cli.places, &mut screen).map_err(Stop::Failed)
 }
 
 fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<(), Stop> {
@@ -257,7 +258,7 @@ fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<(), Stop> {
     Ok(())
 }
 
-fn command(command: Command, places: Places, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Error> {
     match command {
         Command::Serve { allow_roots } => {
             let allowed = allow_roots.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
@@ -273,7 +274,7 @@ fn command(command: Command, places: Places, screen: &mut Screen<'_>) -> Result<
         Command::Export(args) => export_session(&places, &args, screen),
         Command::Verify { session, repair } => verify_store(&places, session.as_deref(), repair, screen),
         Command::Rebuild => rebuild_index(&places, screen),
-        Command::Status => show_status(&places, screen),
+        Command::Status => show_status(&places, flags, screen),
     }
 }
 
@@ -626,47 +627,55 @@ fn rebuild_index(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error> 
     }
 }
 
-fn show_status(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let status = status::status(places)?;
+fn show_status(places: &Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let now_ms = u64::try_from(time::now_ms()).unwrap_or(0);
+    // Without a current directory there is no light for it.
+    let view = Viewpoint { now_ms, cwd: std::env::current_dir().ok(), commands: pasteable(flags) };
+    let status = status::status(places, &view);
     if screen.json {
-        screen.json(&status)
+        screen.json(&status)?;
     } else {
-        screen.text(&status_text(&status, SystemTime::now(), &screen.terminal))
+        let text = status::to_text(&status, &places.home, &screen.terminal);
+        screen.text(&text)?;
+    }
+    match status.findings.iter().filter(|finding| finding.needs_person).count() {
+        0 => Ok(()),
+        needing => Err(Error::NeedsPerson { needing }),
     }
 }
 
-fn status_text(status: &Status, now: SystemTime, terminal: &Terminal) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        text.push_str(&format!("{}  {}\n", terminal.paint(Style::Bold, &render::left(name, 9)), one_line(&value)));
+/// Our programs as one would type them now: their names where the `PATH` leads to them, else
+/// their paths beside this program; then the flags that were typed for this run.
+fn pasteable(flags: &PlaceFlags) -> Commands {
+    let here = std::env::current_exe().ok().and_then(|exe| std::fs::canonicalize(exe).ok());
+    let folder = here.as_deref().and_then(Path::parent);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let command = |name: &str| {
+        let ours = folder.map(|folder| folder.join(name));
+        let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+        let found = found.and_then(|file| std::fs::canonicalize(file).ok());
+        let mut words = match ours {
+            Some(ours) if found.as_ref() != Some(&ours) => render::shell_quoted(&ours.to_string_lossy()),
+            _ => name.to_owned(),
+        };
+        let PlaceFlags { claude_dir, pre_backup_dir, backup_dir, session_db } = flags;
+        let given = [
+            ("--claude-dir", claude_dir),
+            ("--pre-backup-dir", pre_backup_dir),
+            ("--backup-dir", backup_dir),
+            ("--session-db", session_db),
+        ];
+        for (flag, value) in given {
+            let value = value.as_ref().map(|value| render::shell_quoted(&value.to_string_lossy()));
+            words.extend(value.map(|value| format!(" {flag} {value}")));
+        }
+        words
     };
-    let id = status.store_id.as_deref().map_or("nothing was saved yet".to_owned(), |id| format!("id {id}"));
-    line("store", format!("{} ({id})", status.store.display()));
-    let sessions = render::count(status.sessions, "session");
-    line("stored", format!("{sessions}, {}, {}", render::count(status.files, "file"), render::size(status.bytes)));
-    let last = status.last_save.as_deref().and_then(parse_rfc3339_ms).and_then(|ms| u64::try_from(ms).ok());
-    let last = last.map(|ms| render::ago(now, SystemTime::UNIX_EPOCH + Duration::from_millis(ms)));
-    line("last save", last.unwrap_or("never".to_owned()));
-    let index = &status.index;
-    let messages = render::count(index.messages, "message");
-    let detail = index.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-    line(
-        "index",
-        format!("{}, {messages}, {} ({}){detail}", index.state, render::size(index.bytes), index.path.display()),
-    );
-    let behind = render::count(status.not_yet_saved.len() as u64, "transcript");
-    line(
-        "not saved",
-        if status.not_yet_saved.is_empty() {
-            "nothing".to_owned()
-        } else {
-            format!("{behind}; `layer3-indexer import` saves them")
-        },
-    );
-    for not_saved in &status.not_yet_saved {
-        line("", format!("{} ({})", not_saved.path.display(), render::size(not_saved.bytes)));
+    Commands {
+        layer1: command("layer1-prebackup"),
+        layer2: command("layer2-save-client"),
+        layer3: command("layer3-indexer"),
     }
-    text
 }
 
 #[cfg(test)]
@@ -699,7 +708,7 @@ mod tests {
           export   Write a conversation as Markdown or as one HTML page
           verify   Re-read and re-hash every stored file
           rebuild  Make the index again from the store
-          status   Tell how things stand
+          status   Tell what is saved, what is not, and what needs you; exit code 1 if something does
           help     Print this message or the help of the given subcommand(s)
 
         Options:

@@ -111,6 +111,12 @@ pub enum Error {
         /// How many.
         findings: usize,
     },
+    /// `status` found something that stays wrong until a person does something; it was printed.
+    #[error("report all well: found {needing} for a person to mend", needing = crate::render::count(*needing as u64, "thing"))]
+    NeedsPerson {
+        /// How many.
+        needing: usize,
+    },
     /// A standard stream or a transcript could not be read or written.
     #[error("{doing}")]
     Io {

@@ -26,6 +26,12 @@ pub fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
     let index = third.get("index").unwrap_or(&third);
     writeln!(out, "index         {} in {}", counted(index, "messages", "message"), places.index.display())?;
     writeln!(out, "outbox        {delivery}")?;
+    let findings = third.get("findings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    match findings.iter().filter(|finding| finding.get("needs_person") == Some(&Value::Bool(true))).count() {
+        0 => {}
+        1 => writeln!(out, "needs you     1 thing: {} status", site.program(LAYER3).display())?,
+        n => writeln!(out, "needs you     {n} things: {} status", site.program(LAYER3).display())?,
+    }
     writeln!(
         out,
         "next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS"
@@ -38,8 +44,10 @@ fn ask(site: &Site, program: &str, verb: &str) -> Result<Value> {
     let mut command = site.own_command(program);
     let output =
         command.args([verb, "--json"]).stdin(Stdio::null()).stderr(Stdio::inherit()).output().with_context(asked)?;
-    ensure!(output.status.success(), "{} ({})", asked(), output.status);
-    serde_json::from_slice(&output.stdout).with_context(asked)
+    // An answer that names what needs a person comes with exit code 1.
+    let answer = serde_json::from_slice::<Value>(&output.stdout);
+    ensure!(output.status.success() || answer.is_ok(), "{} ({})", asked(), output.status);
+    answer.with_context(asked)
 }
 
 fn sessions(status: &Value) -> String {

@@ -473,7 +473,9 @@ fn issue_78392_59870_hooks_vanish_from_the_settings() {
     transcripts::append(&seen, transcripts::prompt_line(&transcripts::made_id(1), 60, "unseen wombat"));
     let unseen = transcripts::make_conversation(&scratch, &transcripts::made_id(2), 2);
     let not_saved = || {
-        let status = scratch.layer3(&["status", "--json"]).output().ok().json();
+        // Without hooks in the settings something does need a person.
+        let status = scratch.layer3(&["status", "--json"]).output().exits(1).json();
+        assert_eq!(status["hooks"]["state"], "missing");
         status["not_yet_saved"].as_array().map(Vec::len)
     };
     assert_eq!((status_list(&scratch, "behind").len(), not_saved()), (2, Some(2)));

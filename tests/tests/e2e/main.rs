@@ -23,6 +23,7 @@ mod receipts;
 mod restoring;
 mod search;
 mod server;
+mod status;
 
 #[test]
 fn no_module_is_forgotten() {

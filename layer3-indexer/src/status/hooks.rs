@@ -1,0 +1,182 @@
+//! Our hooks in Claude Code's settings, in a cheap form: an event counts when one of its commands
+//! names one of our programs, and those programs have to be there. `cargo xtask doctor` looks closer.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Finding;
+
+/// The events that an installation has hooks on.
+const EVENTS: [&str; 8] = [
+    "SessionStart",
+    "UserPromptSubmit",
+    "Stop",
+    "StopFailure",
+    "SubagentStop",
+    "PreCompact",
+    "PostCompact",
+    "SessionEnd",
+];
+const PROGRAMS: [&str; 2] = ["layer1-prebackup", "layer2-save-client"];
+const INSTALL: &str = "cargo xtask install";
+
+/// Our hooks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HookStatus {
+    /// Claude Code's settings of this user.
+    pub settings: PathBuf,
+    /// `installed`, `incomplete`, `missing`, `disabled`, `unreadable`, or `no-claude` where Claude
+    /// Code's directory does not exist.
+    pub state: &'static str,
+    /// Events without a hook of ours.
+    pub missing_events: Vec<&'static str>,
+    /// Programs that the hooks name and that are not there or not executable.
+    pub missing_programs: Vec<PathBuf>,
+}
+
+pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus {
+    let path = claude_dir.join("settings.json");
+    let mut status = HookStatus {
+        settings: path.clone(),
+        state: "missing",
+        missing_events: Vec::new(),
+        missing_programs: Vec::new(),
+    };
+    let finding = |kind, what: String| Finding::new(kind, true, what, &path).mend(INSTALL);
+    if matches!(fs::metadata(claude_dir), Err(error) if error.kind() == ErrorKind::NotFound) {
+        status.state = "no-claude";
+        return status;
+    }
+    let settings = match read(&path) {
+        Ok(settings) => settings,
+        Err(why) => {
+            status.state = "unreadable";
+            // Installing would refuse as well: the file has to be mended first.
+            findings.push(Finding::new("settings-unreadable", true, why, &path));
+            return status;
+        }
+    };
+    let commands = |event: &str| commands_of(&settings, event);
+    let is_ours = |command: &str| words(command).iter().any(|word| is_program(Path::new(word)));
+    status.missing_events = EVENTS.into_iter().filter(|event| !commands(event).iter().any(|c| is_ours(c))).collect();
+    let named: BTreeSet<PathBuf> =
+        EVENTS.iter().flat_map(|event| commands(event)).flat_map(words).map(PathBuf::from).collect();
+    status.missing_programs = named.into_iter().filter(|path| is_program(path) && !can_run(path)).collect();
+    status.state = match status.missing_events.len() {
+        0 => "installed",
+        n if n == EVENTS.len() => "missing",
+        _ => "incomplete",
+    };
+    match status.state {
+        "missing" => findings
+            .push(finding("hooks-missing", "no hook of Threefold stands in it; nothing is saved by itself".to_owned())),
+        "incomplete" => {
+            let what = format!("no hook of Threefold on {}", status.missing_events.join(", "));
+            findings.push(finding("hooks-incomplete", what));
+        }
+        _ => {}
+    }
+    findings.extend(status.missing_programs.iter().map(|program| {
+        let what = "a hook runs this program, and it is not there or not executable";
+        Finding::new("hook-program-missing", true, what, program).mend(INSTALL)
+    }));
+    if settings.get("disableAllHooks") == Some(&Value::Bool(true)) {
+        status.state = "disabled";
+        let what = "\"disableAllHooks\" is true: Claude Code runs no hook; take it out";
+        findings.push(Finding::new("hooks-disabled", true, what, &path));
+    }
+    status
+}
+
+/// Settings that are absent or empty say nothing; a link to a file is as good as the file.
+fn read(path: &Path) -> Result<Value, String> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => {}
+        Ok(_) => return Err("it is no regular file".to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Value::Null),
+        Err(error) => return Err(format!("it cannot be read: {error}")),
+    }
+    let bytes = fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Value::Null);
+    }
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    serde_json::from_slice(text).map_err(|error| format!("it is not JSON, and Claude Code ignores it: {error}"))
+}
+
+/// `cleanupPeriodDays`, as far as the settings say anything sensible of it.
+pub(super) fn cleanup_days(claude_dir: &Path) -> Option<u64> {
+    // What is wrong with the settings is told by `look`.
+    let days = read(&claude_dir.join("settings.json")).ok()?.get("cleanupPeriodDays")?.as_f64()?;
+    Some((days.max(1.0)) as u64)
+}
+
+fn commands_of<'a>(settings: &'a Value, event: &str) -> Vec<&'a str> {
+    let list = |value: Option<&'a Value>| value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let groups = list(settings.get("hooks").and_then(|hooks| hooks.get(event)));
+    let handlers = groups.iter().flat_map(|group| list(group.get("hooks")));
+    handlers.filter_map(|handler| handler.get("command")?.as_str()).collect()
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_absolute() && PROGRAMS.iter().any(|program| path.file_name().is_some_and(|name| name == *program))
+}
+
+fn can_run(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// The words of a command as `sh` splits it, as far as quotes and backslashes go.
+fn words(command: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    let mut chars = command.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(q), c) if q == c => quote = None,
+            (None | Some('"'), '\\') => word.extend(chars.next()),
+            (Some(_), c) => word.push(c),
+            (None, '\'' | '"') => quote = Some(c),
+            (None, c) if c.is_whitespace() || ";|&(){}".contains(c) => words.push(std::mem::take(&mut word)),
+            (None, c) => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_split_as_the_shell_does() {
+        let command = r#"{ '/it'\''s here/layer1-prebackup' --x "a b" || cat; } | /y/z\ w || :"#;
+        assert_eq!(words(command), ["/it's here/layer1-prebackup", "--x", "a b", "cat", "/y/z w", ":"]);
+        assert_eq!(words("'never closed \\"), ["never closed \\"]);
+        assert_eq!(words("ends with \\"), ["ends", "with"]);
+    }
+
+    #[test]
+    fn days_of_cleanup_are_at_least_one() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, days) in [
+            ("{\"cleanupPeriodDays\": 20}", Some(20)),
+            ("{\"cleanupPeriodDays\": 0}", Some(1)),
+            ("{\"cleanupPeriodDays\": -5.5}", Some(1)),
+            ("{\"cleanupPeriodDays\": 1e300}", Some(u64::MAX)),
+            ("{\"cleanupPeriodDays\": \"20\"}", None),
+            ("{}", None),
+            ("[", None),
+        ] {
+            fs::write(dir.path().join("settings.json"), text).unwrap();
+            assert_eq!(cleanup_days(dir.path()), days, "{text}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Layer 3's `status` on the real binaries: exit code, the lines to paste, nothing written, nothing
+//! that makes it fail.
+
+use std::fs;
+
+use serde_json::Value;
+use tests::scratch::Scratch;
+use tests::transcripts::{self, INTERACTIVE};
+use tests::tree;
+
+use crate::product::{chain_delivered, text};
+
+/// Settings with every hook of ours, as far as `status` looks.
+fn install_hooks(scratch: &Scratch) {
+    let mut settings = serde_json::json!({});
+    let events = ["SessionStart", "UserPromptSubmit", "Stop", "StopFailure", "SubagentStop", "PreCompact"];
+    for event in events.into_iter().chain(["PostCompact", "SessionEnd"]) {
+        let command = scratch.command_of(event).expect("a command");
+        settings["hooks"][event] = serde_json::json!([{ "hooks": [{ "type": "command", "command": command }] }]);
+    }
+    fs::write(scratch.claude_dir().join("settings.json"), settings.to_string()).expect("write the settings");
+}
+
+fn kinds(status: &Value) -> Vec<String> {
+    let findings = status["findings"].as_array().expect("findings");
+    findings.iter().map(|finding| text(finding, "kind")).collect()
+}
+
+#[test]
+fn a_lost_conversation_comes_back_with_the_pasted_line() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    install_hooks(&scratch);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    let status = scratch.layer3(&["status", "--json"]).output().ok().unworried().json();
+    assert_eq!((status["ok"].as_bool(), kinds(&status).len()), (Some(true), 0), "{status:#}");
+    assert!(scratch.layer3(&["status"]).output().ok().text().starts_with("All is well."));
+
+    let whole = fs::read(&transcript).expect("read the transcript");
+    fs::remove_file(&transcript).expect("lose the transcript");
+    let status = scratch.layer3(&["status", "--json"]).output().ok().json();
+    assert_eq!(kinds(&status), ["vanished"]);
+    let line = text(&status["findings"][0], "mend");
+    scratch.at_home(tests::run::Run::new("/bin/sh")).args(["-c", &line]).output().ok();
+    assert!(fs::read(&transcript).expect("read what was restored") == whole, "{line}");
+}
+
+#[test]
+fn the_programs_are_named_shortly_where_the_path_leads_to_them() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 1);
+    let mend = |path: &str| {
+        let status = scratch.layer3(&["--backup-dir", "/no/it's store", "status", "--json"]).env("PATH", path);
+        text(&status.output().exits(1).json()["findings"][1], "mend")
+    };
+    let folder = tests::binaries::folder().canonicalize().expect("resolve the folder of the binaries");
+    let flags = r"--backup-dir '/no/it'\''s store'";
+    let short = format!("layer1-prebackup {flags} sweep && layer3-indexer {flags} import");
+    assert_eq!(mend(folder.to_str().expect("UTF-8")), short);
+    assert!(mend("/usr/bin").contains(&format!("{}/layer3-indexer {flags} import", folder.display())));
+    assert!(transcript.exists());
+}
+
+#[test]
+fn nothing_is_written_and_garbage_in_any_place_is_told() {
+    for (place, content) in
+        [("home/.claude", None), ("home/.claude-backup-sessions", Some("x")), ("home/.claude-backup", Some("{\0"))]
+    {
+        let scratch = Scratch::new();
+        let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+        install_hooks(&scratch);
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+        let path = scratch.root().join(place);
+        fs::remove_dir_all(&path).expect("lose a place");
+        if let Some(content) = content {
+            fs::write(&path, content).expect("put a file there");
+        }
+        let without_shared_memory = || {
+            let mut all = tree::all(&scratch.home());
+            all.retain(|path, _| !path.to_string_lossy().ends_with("sessions.db-shm"));
+            all
+        };
+        let before = without_shared_memory();
+        let code = if content.is_some() { 1 } else { 0 };
+        let told = scratch.layer3(&["status", "--json"]).output().exits(code);
+        assert!(!told.stderr.contains("panicked"), "{told:?}");
+        assert_eq!(told.json()["ok"], Value::Bool(code == 0));
+        scratch.layer3(&["status"]).output().exits(code);
+        assert!(without_shared_memory() == before, "something was written");
+    }
+}
+
+#[test]
+fn the_pasted_lines_bring_back_what_was_longer_and_what_vanished_in_a_mass() {
+    let scratch = Scratch::new();
+    let sources = transcripts::lay_out_recorded(&scratch);
+    install_hooks(&scratch);
+    let wholes: Vec<Vec<u8>> = sources.iter().map(|path| fs::read(path).expect("read a transcript")).collect();
+    scratch.layer1(&["sweep"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    let paste = |kind: &str, code: i32| {
+        let status = scratch.layer3(&["status", "--json"]).output().exits(code).json();
+        let findings = status["findings"].as_array().expect("findings");
+        let finding = findings.iter().find(|finding| finding["kind"] == kind);
+        let line = text(finding.unwrap_or_else(|| panic!("no {kind} in {status:#}")), "mend");
+        scratch.at_home(tests::run::Run::new("/bin/sh")).args(["-c", &line]).output().ok();
+    };
+
+    transcripts::rewrite(&sources[0], transcripts::prompt_line(transcripts::RECORDED[0], 9, "a stub"));
+    scratch.layer1(&["sweep"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    paste("shrunk", 0);
+    assert!(fs::read(&sources[0]).expect("read what was restored") == wholes[0]);
+
+    scratch.layer1(&["sweep"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    fs::remove_dir_all(scratch.slug_dir()).expect("lose all transcripts");
+    paste("mass-disappearance", 1);
+    for (path, whole) in sources.iter().zip(&wholes) {
+        assert!(fs::read(path).expect("read what was restored") == *whole, "{}", path.display());
+    }
+}
