@@ -24,18 +24,41 @@ pub fn folder() -> &'static Path {
     })
 }
 
+/// The installer, `cargo xtask` without cargo; built once, in the profile of the tests.
+pub fn xtask() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let target = target();
+        let mut build = cargo(&target);
+        let status = build.args(["-p", "xtask"]).status().expect("start cargo");
+        assert!(status.success(), "building xtask: {status}");
+        target.join("debug/xtask")
+    })
+}
+
 /// Cargo holds a lock on its build directory, so two test processes do not build at once.
 fn built() -> PathBuf {
-    let test = std::env::current_exe().expect("path of the test binary");
-    // <target>/<profile>/deps/<test>
-    let target = test.ancestors().nth(3).expect("the test binary lies in a build directory");
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--release", "--quiet", "--target-dir"]).arg(target);
-    build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let target = target();
+    let mut build = cargo(&target);
+    build.arg("--release");
     for package in ALL {
         build.args(["-p", package]);
     }
     let status = build.status().expect("start cargo");
     assert!(status.success(), "building the release binaries: {status}");
     target.join("release")
+}
+
+/// Cargo's build directory.
+fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("path of the test binary");
+    // <target>/<profile>/deps/<test>
+    test.ancestors().nth(3).expect("the test binary lies in a build directory").to_owned()
+}
+
+fn cargo(target: &Path) -> Command {
+    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["build", "--quiet", "--target-dir"]).arg(target);
+    build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    build
 }

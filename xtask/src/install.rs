@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use layer1_prebackup::durable;
@@ -33,6 +33,9 @@ pub struct Args {
     /// Remove the hooks and the MCP server of the first version, and replace skills of the same name
     #[arg(long)]
     pub replace_old: bool,
+    /// Install the programs that lie in this directory instead of building them
+    #[arg(long, value_name = "DIR")]
+    pub binaries: Option<PathBuf>,
     /// Leave the sessions that exist alone; the next session's start saves them
     #[arg(long)]
     pub no_import: bool,
@@ -49,7 +52,10 @@ pub fn run(sh: &Shell, args: &Args) -> Result<()> {
         return preview(&site, &release::skills_source(), args, &mut out);
     }
     check(&site, args.replace_old)?;
-    let binaries = release::build(sh)?;
+    let binaries = match &args.binaries {
+        Some(binaries) => binaries.clone(),
+        None => release::build(sh)?,
+    };
     let stage = release::stage(&binaries, &release::skills_source())?;
     install(&site, &stage, args, &mut out)
 }
@@ -57,7 +63,11 @@ pub fn run(sh: &Shell, args: &Args) -> Result<()> {
 /// Tells what [`install`] would do.
 fn preview(site: &Site, skills_source: &Path, args: &Args, out: &mut dyn Write) -> Result<()> {
     let registered = check(site, args.replace_old)?;
-    writeln!(out, "would build {} and copy what differs to {}", PROGRAMS.join(", "), site.hooks_dir().display())?;
+    let get = match &args.binaries {
+        Some(binaries) => format!("take {} from {}", PROGRAMS.join(", "), binaries.display()),
+        None => format!("build {}", PROGRAMS.join(", ")),
+    };
+    writeln!(out, "would {get} and copy what differs to {}", site.hooks_dir().display())?;
     let change = settings_change(site, args.replace_old)?;
     if change.is_empty() {
         writeln!(out, "would leave {} as it is", site.settings().display())?;
@@ -199,10 +209,8 @@ fn say(out: &mut dyn Write, line: &str) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site;
     use crate::uninstall;
     use std::collections::BTreeMap;
-    use std::path::PathBuf;
     use std::sync::{Mutex, MutexGuard};
 
     /// A home to install into, programs that only say how they were called, and a `claude` that
@@ -566,11 +574,8 @@ mod tests {
             std::process::Command::new("sh").args(["-c", &stop]).env("HOME", scene.home()).status().unwrap().success()
         );
         insta::assert_snapshot!(scene.calls().lines().last().unwrap(), @"layer1-prebackup --claude-dir /it's claude --backup-dir /disk --quiet");
-        assert!(
-            fs::read_to_string(folder.join("skills/continue-dev/SKILL.md"))
-                .unwrap()
-                .contains(&site::quoted(folder.to_str().unwrap()))
-        );
+        let skill = fs::read_to_string(folder.join("skills/continue-dev/SKILL.md")).unwrap();
+        assert!(skill.contains(&format!("\"{}/hooks/layer3-indexer\" --claude-dir ", folder.display())), "{skill}");
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub fn installed(site: &Site) -> Result<Vec<(&'static str, PathBuf)>> {
 fn skill(site: &Site, source: &Path, name: &'static str) -> Result<Skill> {
     let source = source.join(name).join("SKILL.md");
     let template = fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;
-    let text = sealed(&template.replace(PLACEHOLDER, &program_line(site)?));
+    let text = sealed(&filled_in(&template, &program_line(site)?));
     let path = path_of(site, name);
     let standing = match read(&path)? {
         None => Standing::Absent,
@@ -104,10 +104,32 @@ fn path_of(site: &Site, name: &str) -> PathBuf {
     site.skills_dir().join(name).join("SKILL.md")
 }
 
+/// The template with the program's command line in its places. In the front matter that is a rule
+/// in a list of YAML, quoted so that no path can be read as anything else there.
+fn filled_in(template: &str, program: &str) -> String {
+    let filled = |line: &str| match line.strip_prefix("  - ").filter(|rule| rule.contains(PLACEHOLDER)) {
+        // A JSON string is a YAML string too. In a rule, parentheses and backslashes are escaped.
+        Some(rule) => {
+            let escaped = program.replace('\\', r"\\").replace('(', r"\(").replace(')', r"\)");
+            format!("  - {}", serde_json::Value::from(rule.replace(PLACEHOLDER, &escaped)))
+        }
+        None => line.replace(PLACEHOLDER, program),
+    };
+    let lines: Vec<String> = template.lines().map(filled).collect();
+    lines.join("\n") + "\n"
+}
+
 fn program_line(site: &Site) -> Result<String> {
     let program = site.program(LAYER3);
     let words = std::iter::once(site::text(&program)?).chain(site.flags.iter().map(String::as_str));
-    Ok(words.map(site::quoted_if_needed).collect::<Vec<_>>().join(" "))
+    Ok(words.map(quoted_without_backslash).collect::<Vec<_>>().join(" "))
+}
+
+/// A word for `sh`. Claude Code compares a command with its rules as text, but asks for permission
+/// whenever there is a backslash in it, so an apostrophe is put in double quotes where that can be done.
+fn quoted_without_backslash(word: &str) -> String {
+    let is_plain_in_double_quotes = !word.contains(['"', '$', '`', '\\', '!', '\n']);
+    if word.contains('\'') && is_plain_in_double_quotes { format!("\"{word}\"") } else { site::quoted_if_needed(word) }
 }
 
 fn sealed(body: &str) -> String {
@@ -124,5 +146,66 @@ fn read(path: &Path) -> Result<Option<String>> {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_quotes_runs_and_is_allowed() {
+        let template = "---\nallowed-tools:\n  - Bash({{LAYER3_INDEXER}} list:*)\n---\n   {{LAYER3_INDEXER}} list\n";
+        let check = |path: &str| filled_in(template, &quoted_without_backslash(path));
+        insta::assert_snapshot!(check("/h/.claude/hooks/layer3-indexer"), @r#"
+        ---
+        allowed-tools:
+          - "Bash(/h/.claude/hooks/layer3-indexer list:*)"
+        ---
+           /h/.claude/hooks/layer3-indexer list
+        "#);
+        insta::assert_snapshot!(check("/my home/layer3-indexer"), @r#"
+        ---
+        allowed-tools:
+          - "Bash('/my home/layer3-indexer' list:*)"
+        ---
+           '/my home/layer3-indexer' list
+        "#);
+        insta::assert_snapshot!(check("/it's (mine)/layer3-indexer"), @r#"
+        ---
+        allowed-tools:
+          - "Bash(\"/it's \\(mine\\)/layer3-indexer\" list:*)"
+        ---
+           "/it's (mine)/layer3-indexer" list
+        "#);
+        insta::assert_snapshot!(check("/it's $HOME/layer3-indexer"), @r#"
+        ---
+        allowed-tools:
+          - "Bash('/it'\\\\''s $HOME/layer3-indexer' list:*)"
+        ---
+           '/it'\''s $HOME/layer3-indexer' list
+        "#);
+    }
+
+    #[test]
+    fn each_skill_allows_only_our_program_and_names_the_users_language() {
+        for name in NAMES {
+            let text = fs::read_to_string(crate::release::skills_source().join(name).join("SKILL.md")).unwrap();
+            let front = text.split("---\n").nth(1).unwrap();
+            let rules: Vec<&str> = front.lines().filter_map(|line| line.strip_prefix("  - ")).collect();
+            assert!(
+                !rules.is_empty() && rules.iter().all(|rule| rule.starts_with("Bash({{LAYER3_INDEXER}} ")),
+                "{name}"
+            );
+            assert!(text.contains("the language that the user speaks"), "{name}");
+            let commands = text.lines().filter(|line| line.trim_start().starts_with(PLACEHOLDER));
+            for command in commands {
+                let allowed = |rule: &&str| {
+                    let prefix = rule.strip_prefix("Bash(").and_then(|rule| rule.strip_suffix(":*)")).unwrap();
+                    command.trim_start().starts_with(&format!("{prefix} "))
+                };
+                assert!(rules.iter().any(allowed), "{name}: {command}");
+            }
+        }
     }
 }

@@ -23,6 +23,7 @@ mod receipts;
 mod restoring;
 mod search;
 mod server;
+mod skills;
 mod status;
 
 #[test]
