@@ -1,7 +1,7 @@
 //! The command line of layer 1, and the only place of it that reads the environment.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -117,7 +117,13 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
     match command {
         Command::Sweep { all } => {
             let config = SweepConfig { store: store.to_owned(), projects: places.projects(), all, progress: !quiet };
-            let report = sweep::run(&config)?;
+            // As a hook it stands in a pipe; a person at a terminal has no event to give.
+            let input = io::stdin();
+            let report = if quiet && !input.is_terminal() {
+                sweep::run_at_start(&config, input, hook::STDIN_LIMIT)?
+            } else {
+                sweep::run(&config)?
+            };
             report_sweep(&report, quiet, out)?;
             Ok(report.failures.is_empty())
         }

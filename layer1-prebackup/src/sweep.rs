@@ -1,14 +1,23 @@
 //! `sweep`: copies every transcript that changed since its copy. The answer to sessions that were
 //! killed, machines that crashed and hooks that never fired.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState};
+use crate::event::{self, Event};
 use crate::hook::LOG_NAME;
 use crate::log::Log;
 use crate::source::{self, FoundTranscript};
+
+/// Claude Code writes one more line to the transcript of a session that `/clear`, `/resume` or
+/// `/branch` has ended, after that session's last hook. Measured: it comes within 100 ms.
+const LAST_LINE_WAIT: Duration = Duration::from_secs(1);
+/// The sources of a SessionStart that follows another session of the same client.
+const SUCCESSIONS: [&str; 3] = ["clear", "resume", "fork"];
 
 /// What a sweep needs to know.
 #[derive(Debug, Clone)]
@@ -36,6 +45,27 @@ pub struct SweepReport {
     pub generations_begun: u32,
     /// What could not be copied, one line each.
     pub failures: Vec<String>,
+}
+
+/// Sweeps as the hook of SessionStart, whose event is read from `input` for at most `limit`: when
+/// the session follows another of the same client, once more after that one's last line has come.
+pub fn run_at_start(config: &SweepConfig, input: impl AsFd, limit: Duration) -> Result<SweepReport, ArchiveError> {
+    let first = run(config)?;
+    // The event says only whether to look again; what it could not say the next sweep makes up for.
+    let event = event::read_event(input, limit).ok().and_then(|bytes| Event::parse(&bytes).ok());
+    let source = event.filter(|event| event.kind == "SessionStart").and_then(|event| event.detail);
+    if !source.is_some_and(|source| SUCCESSIONS.contains(&source.as_str())) {
+        return Ok(first);
+    }
+    std::thread::sleep(LAST_LINE_WAIT);
+    let second = run(config)?;
+    Ok(SweepReport {
+        copied: first.copied + second.copied,
+        bytes_added: first.bytes_added + second.bytes_added,
+        generations_begun: first.generations_begun + second.generations_begun,
+        // What failed the first time and not the second is copied.
+        ..second
+    })
 }
 
 /// Sweeps once. One transcript that fails does not stop the others.
@@ -98,4 +128,61 @@ fn progress_bar(length: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("{spinner} sweep {bar:30} {pos}/{len} transcripts {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length as u64).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::time::Instant;
+
+    /// Sweeps at a start with this event, before which the old session's last line is written.
+    /// Gives how many transcripts were copied, and the copy.
+    fn swept_at_start(event: &str) -> (usize, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let transcript = dir.path().join("projects/-p/one.jsonl");
+        std::fs::create_dir_all(transcript.parent().unwrap()).unwrap();
+        std::fs::write(&transcript, "{\"cwd\":\"/p\"}\n").unwrap();
+        let store = dir.path().join("store");
+        let config =
+            SweepConfig { store: store.clone(), projects: dir.path().join("projects"), all: false, progress: false };
+        let copy = store.join("p/one.jsonl");
+        let (input, mut client) = std::io::pipe().unwrap();
+        let (expected, event) = (copy.clone(), event.to_owned());
+        let writer = std::thread::spawn(move || {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            // The log's line is the last thing that a sweep does.
+            while !store.join(".log/layer1.log").exists() || !expected.exists() {
+                assert!(Instant::now() < deadline, "the first copy does not come");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let mut transcript = std::fs::OpenOptions::new().append(true).open(transcript).unwrap();
+            transcript.write_all(b"{\"type\":\"cost-state\"}\n").unwrap();
+            client.write_all(event.as_bytes()).unwrap();
+        });
+        let report = run_at_start(&config, input, Duration::from_secs(60)).unwrap();
+        writer.join().unwrap();
+        assert_eq!(report.failures, [""; 0]);
+        (report.copied, std::fs::read_to_string(copy).unwrap())
+    }
+
+    #[test]
+    fn the_line_that_follows_the_last_hook_of_a_cleared_session_is_copied() {
+        for source in SUCCESSIONS {
+            let event =
+                format!("{{\"session_id\":\"two\",\"hook_event_name\":\"SessionStart\",\"source\":\"{source}\"}}\n");
+            let (copied, copy) = swept_at_start(&event);
+            assert!(copied == 2 && copy.ends_with("cost-state\"}\n"), "{source}: {copied} copied, {copy}");
+        }
+    }
+
+    #[test]
+    fn any_other_start_sweeps_once() {
+        let startup = "{\"session_id\":\"two\",\"hook_event_name\":\"SessionStart\",\"source\":\"startup\"}\n";
+        for event in
+            [startup, "{\"session_id\":\"two\",\"hook_event_name\":\"SessionEnd\",\"reason\":\"clear\"}\n", "?", ""]
+        {
+            assert_eq!(swept_at_start(event), (1, "{\"cwd\":\"/p\"}\n".to_owned()), "{event}");
+        }
+    }
 }

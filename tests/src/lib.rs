@@ -6,8 +6,10 @@
 #![allow(clippy::disallowed_methods)] // Tests play Claude Code, the user and the disk: they write and delete as those do.
 
 pub mod binaries;
+pub mod claude;
 pub mod faults;
 pub mod mcp;
+pub mod messages_api;
 pub mod processes;
 pub mod run;
 pub mod scratch;

@@ -53,12 +53,20 @@ pub fn difference(store: &Path, project: &str, transcript: &Path) -> Option<Stri
     ))
 }
 
-/// The regular side files of a transcript with their hashes, lock files left out.
+/// The regular side files of a transcript with their hashes, without lock files, which are never
+/// copied, and without the client's temporary ones: a copy keeps one that it met, the source does not.
 fn side_files(transcript: &Path) -> BTreeMap<PathBuf, blake3::Hash> {
     let entries = tree::all(&transcript.with_extension("")).into_iter();
     let files = entries.filter_map(|(path, entry)| match entry {
         tree::Entry::File(_, _, hash) => Some((path, hash)),
         _ => None,
     });
-    files.filter(|(path, _)| path.extension().is_none_or(|extension| extension != "lock")).collect()
+    files.filter(|(path, _)| path.extension().is_none_or(|e| e != "lock") && !is_temporary(path)).collect()
+}
+
+/// `NAME.tmp.<8 hex digits>`: what the client writes before it renames it to `NAME`.
+fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let tail = name.rsplit_once(".tmp.").map_or("", |(_, tail)| tail);
+    tail.len() == 8 && tail.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use xshell::Shell;
 
+mod e2e_claude;
 mod faults;
 mod hooks;
 mod install;
@@ -40,6 +41,9 @@ enum Verb {
     Soak(soak::Args),
     /// What CI runs: the same as test
     Ci,
+    /// Drive the real client from npm through conversations that end in every way (needs npm and network)
+    #[command(disable_help_flag = true)]
+    E2eClaude(e2e_claude::Args),
     /// Check layer 3 against the MCP Inspector from npm (needs npm and network)
     Interop,
 }
@@ -82,6 +86,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Test | Verb::Ci => test::run(&sh),
         Verb::Faults(args) => faults::run(&sh, args),
         Verb::Soak(args) => soak::run(&sh, args),
+        Verb::E2eClaude(args) => e2e_claude::run(&sh, args),
         Verb::Interop => interop::run(&sh),
     }
 }

@@ -84,28 +84,29 @@ fn component(sh: &Shell, name: &str, args: &[&str]) -> Result<Tally> {
     Ok(if status.success() { Tally::PASSED } else { Tally::FAILED })
 }
 
-/// Looks for strace, and installs it where that is this machine's way and ours to do.
 fn has_strace(sh: &Shell) -> Result<bool> {
-    if on_path("strace") {
+    if has_tool(sh, "strace") {
         return Ok(true);
-    }
-    if rustix::process::geteuid().is_root() && on_path("apt-get") {
-        println!("installing strace with apt-get");
-        let update = cmd!(sh, "apt-get update").quiet().ignore_stdout();
-        let install = cmd!(sh, "apt-get install --yes --no-install-recommends strace").quiet().ignore_stdout();
-        let installed = update.run().and_then(|()| install.env("DEBIAN_FRONTEND", "noninteractive").run());
-        if let Err(error) = &installed {
-            println!("apt-get did not install strace: {error}");
-        }
-        if on_path("strace") {
-            return Ok(true);
-        }
     }
     if std::env::var_os("CI").is_some_and(|ci| !ci.is_empty()) {
         bail!("find strace, which the fault tests need: install the package `strace`");
     }
     println!("skipped: the tests that need strace; install the package `strace` to run them");
     Ok(false)
+}
+
+/// Looks for a program, and installs the package of its name where that is this machine's way and ours to do.
+pub fn has_tool(sh: &Shell, name: &str) -> bool {
+    if !on_path(name) && rustix::process::geteuid().is_root() && on_path("apt-get") {
+        println!("installing {name} with apt-get");
+        let update = cmd!(sh, "apt-get update").quiet().ignore_stdout();
+        let install = cmd!(sh, "apt-get install --yes --no-install-recommends {name}").quiet().ignore_stdout();
+        let installed = update.run().and_then(|()| install.env("DEBIAN_FRONTEND", "noninteractive").run());
+        if let Err(error) = &installed {
+            println!("apt-get did not install {name}: {error}");
+        }
+    }
+    on_path(name)
 }
 
 fn on_path(program: &str) -> bool {
