@@ -48,7 +48,13 @@ pub fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> R
         let project = ProjectName::from_cwd(event.cwd.as_deref().unwrap_or(""));
         let root = Dir::create(store)?;
         let folder = root.create_beneath(Path::new(project.as_str()))?;
-        durable::replace_file(&folder.path().join(format!("{id}.events.jsonl")), &journal)?;
+        let place = folder.path().join(format!("{id}.events.jsonl"));
+        if read(&place)? == journal {
+            // Published before, perhaps by a run that was killed before it synced the name.
+            durable::sync_if_recent(&place)?;
+        } else {
+            durable::replace_file(&place, &journal)?;
+        }
     }
     Ok(())
 }
@@ -150,6 +156,18 @@ mod tests {
         scene.happens("Stop", "because");
         assert!(scene.published().is_empty());
         assert!(!scene.dir.path().join("store/.state/journal/s1.jsonl").exists());
+    }
+
+    #[test]
+    fn what_is_published_already_is_not_written_again() {
+        let scene = Scene::new();
+        scene.happens("UserPromptSubmit", "why?");
+        scene.happens("SessionEnd", "");
+        let file = published(&scene.dir.path().join("store")).unwrap().remove(0);
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+        let before = inode(&file);
+        scene.happens("SessionEnd", "");
+        assert_eq!(inode(&file), before);
     }
 
     #[test]

@@ -232,13 +232,22 @@ impl Content {
         if self.now == self.safe {
             return self.safe.clone();
         }
+        // A write over synced bytes leaves the old ones or the new ones; only beyond them can a file
+        // be shorter, or zero.
         let alike = self.now.iter().zip(&self.safe).take_while(|(a, b)| a == b).count();
+        let over_safe = |from: usize| self.safe.get(from..).unwrap_or_default().iter().copied();
         match left {
             Left::Nothing | Left::Names => self.safe.clone(),
             Left::Bytes => self.now.clone(),
-            Left::Torn => self.now[..alike + (self.now.len() - alike) / 2].to_vec(),
+            Left::Torn => {
+                let torn = alike + (self.now.len() - alike) / 2;
+                self.now[..torn].iter().copied().chain(over_safe(torn)).collect()
+            }
             Left::Zeroed => {
-                self.now[..alike].iter().copied().chain(std::iter::repeat_n(0, self.now.len() - alike)).collect()
+                let begin = self.now[..alike].iter().copied().chain(over_safe(alike)).take(self.now.len());
+                let mut bytes: Vec<u8> = begin.collect();
+                bytes.resize(self.now.len(), 0);
+                bytes
             }
         }
     }
@@ -288,6 +297,16 @@ mod tests {
         for left in [&b""[..], b"ab", b"\0\0\0\0", b"abcd"] {
             assert!(bytes.contains(&Some(left.to_vec())), "{left:?} of {bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_write_over_safe_bytes_leaves_old_or_new_ones() {
+        let content = Content { safe: b"abcdef".to_vec(), now: b"abXYef".to_vec() };
+        let left = ALL.map(|left| String::from_utf8(content.after_loss(left)).expect("text"));
+        assert_eq!(left, ["abcdef", "abcdef", "abXYef", "abcdef", "abXYef"]);
+        let grown = Content { safe: b"ab".to_vec(), now: b"abcdefgh".to_vec() };
+        assert_eq!(grown.after_loss(Left::Torn), b"abcde");
+        assert_eq!(grown.after_loss(Left::Zeroed), b"ab\0\0\0\0\0\0");
     }
 
     #[test]

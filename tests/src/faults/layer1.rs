@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::scene::{Acknowledged, Manners, Scene, Step};
+use super::scene::{Acknowledged, Check, Manners, Scene, Step, When};
 use super::workload::Workload;
 use crate::binaries::LAYER1;
 use crate::run::Run;
 use crate::scratch::{PROJECT, Scratch};
-use crate::transcripts;
+use crate::{transcripts, tree};
 
 /// All of them.
-pub const WORKLOADS: [Workload; 9] = [
+pub const WORKLOADS: [Workload; 12] = [
     Workload { program: "layer1", name: "first-copy", make: first_copy },
     Workload { program: "layer1", name: "delta", make: delta },
     Workload { program: "layer1", name: "turn", make: turn },
@@ -21,10 +21,19 @@ pub const WORKLOADS: [Workload; 9] = [
     Workload { program: "layer1", name: "torn-append", make: torn_append },
     Workload { program: "layer1", name: "torn-ledger", make: torn_ledger },
     Workload { program: "layer1", name: "torn-rotation", make: torn_rotation },
+    Workload { program: "layer1", name: "journal", make: journal },
+    Workload { program: "layer1", name: "repair", make: repair },
+    Workload { program: "layer1", name: "lost-bookkeeping", make: lost_bookkeeping },
 ];
 
 /// Turns of a made conversation: more bytes than a head and a tail window together.
 const TURNS: u32 = 16;
+/// What a session without a transcript said.
+const JOURNALED: &str = "the pangolin rolls up";
+/// Journals are kept of interactive sessions only.
+const INTERACTIVE: (&str, &str) = ("CLAUDE_CODE_ENTRYPOINT", "cli");
+/// The byte of a copy that is damaged: beyond the head window, before the tail window.
+const DAMAGED_AT: usize = 5000;
 
 fn first_copy() -> Scene {
     let scratch = Scratch::new();
@@ -70,10 +79,7 @@ fn generation() -> Scene {
 fn sides() -> Scene {
     let (scratch, transcript) = saved();
     let acknowledged = held(&scratch, &transcript);
-    let folder = transcript.with_extension("");
-    transcripts::append(&folder.join("subagents/agent-a.jsonl"), "{\"type\":\"user\",\"more\":true}\n");
-    transcripts::rewrite(&folder.join("custom-title.json"), "{\"title\":\"another one\"}");
-    transcripts::append(&folder.join("tool-results/two.txt"), "a second output\n".repeat(20));
+    change_sides(&transcript);
     hook_scene(scratch, &transcript, "SessionEnd", acknowledged)
 }
 
@@ -134,6 +140,90 @@ fn torn_rotation() -> Scene {
     hook_scene(scratch, &transcript, "SessionEnd", acknowledged)
 }
 
+/// The end of a session without a transcript: what its events said is published.
+fn journal() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = scratch.transcript(&transcripts::made_id(1));
+    let prompt = transcripts::event("UserPromptSubmit", &transcript, serde_json::json!({"prompt": JOURNALED}));
+    let hook = scratch.layer1(&["--quiet"]).stdin(prompt).env(INTERACTIVE.0, INTERACTIVE.1);
+    hook.output().ok().silent();
+    let mut scene = hook_scene(scratch, &transcript, "SessionEnd", Vec::new());
+    scene.copies.clear();
+    scene.env = vec![INTERACTIVE];
+    scene.checks = vec![
+        Check {
+            when: When::Faulted,
+            ask: |scene, _| (!is_journaled(scene, false)).then(|| "b: the prompt is lost".to_owned()),
+        },
+        Check {
+            when: When::Faulted,
+            ask: |scene, silent| {
+                (silent && !is_journaled(scene, true)).then(|| "c: silent, but nothing is published".to_owned())
+            },
+        },
+        Check {
+            when: When::Recovered,
+            ask: |scene, _| (!is_journaled(scene, true)).then(|| "a: nothing is published".to_owned()),
+        },
+    ];
+    scene
+}
+
+/// Whether the prompt stands in a file of the store; in a published one, where that is asked.
+fn is_journaled(scene: &Scene, published: bool) -> bool {
+    let store = scene.scratch().layer1_store();
+    let is_meant = |path: &PathBuf| path.to_string_lossy().ends_with(".events.jsonl") || !published;
+    let files = tree::all(&store).into_keys().filter(is_meant);
+    files
+        .map(|path| fs::read(store.join(path)).unwrap_or_default())
+        .any(|bytes| String::from_utf8_lossy(&bytes).contains(JOURNALED))
+}
+
+/// A flipped bit in the transcript's copy, a side file that is gone; both sources are whole.
+fn repair() -> Scene {
+    let (scratch, transcript) = saved();
+    let store = scratch.layer1_store();
+    damage(&store, &transcript);
+    let step = Step { binary: LAYER1, args: vec!["verify".to_owned(), "--repair".to_owned()], stdin: Vec::new() };
+    repair_scene(scratch, step, &transcript, store)
+}
+
+/// Damages the copy of a conversation in a store: one flipped bit, one side file less.
+pub fn damage(store: &Path, transcript: &Path) {
+    let copy = store.join(PROJECT).join(transcript.file_name().expect("a name"));
+    let mut bytes = fs::read(&copy).expect("the copy");
+    bytes[DAMAGED_AT] ^= 4;
+    fs::write(&copy, bytes).expect("damage the copy");
+    fs::remove_file(copy.with_extension("").join("custom-title.json")).expect("lose a side file");
+}
+
+/// `verify --repair` of a damaged store: what stood there is kept aside.
+pub fn repair_scene(scratch: Scratch, step: Step, transcript: &Path, store: PathBuf) -> Scene {
+    let mut scene = Scene::new(scratch, step, Manners::Command, std::slice::from_ref(&store));
+    scene.verify = vec![Step { args: vec!["verify".to_owned()], ..scene.step.clone() }];
+    scene.copies = vec![(store.join(PROJECT), transcript.to_owned())];
+    scene.checks = [When::Faulted, When::Recovered].map(|when| Check { when, ask: without_the_damaged }).to_vec();
+    scene
+}
+
+/// The damaged copy, as it was, must be in the store under one name or another.
+fn without_the_damaged(scene: &Scene, _: bool) -> Option<String> {
+    let (project, transcript) = &scene.copies[0];
+    let damaged = scene.as_it_was(&project.join(transcript.file_name()?))?;
+    let store = &scene.state[0];
+    let is_it = |path: PathBuf| fs::read(store.join(path)).is_ok_and(|bytes| bytes == damaged);
+    (!tree::all(store).into_keys().any(is_it)).then(|| "b: the damaged copy was not kept".to_owned())
+}
+
+/// All bookkeeping is gone, and the transcript has grown since.
+fn lost_bookkeeping() -> Scene {
+    let (scratch, transcript) = saved();
+    let acknowledged = held(&scratch, &transcript);
+    fs::remove_dir_all(scratch.layer1_store().join(".state")).expect("lose the bookkeeping");
+    grow(&transcript);
+    hook_scene(scratch, &transcript, "SessionEnd", acknowledged)
+}
+
 fn hook_scene(scratch: Scratch, transcript: &Path, kind: &str, acknowledged: Vec<Acknowledged>) -> Scene {
     let event = transcripts::event(kind, transcript, serde_json::json!({"trigger": "manual"}));
     let step = Step { binary: LAYER1, args: Vec::new(), stdin: format!("{event}\n").into_bytes() };
@@ -169,6 +259,14 @@ pub fn conversation(scratch: &Scratch, n: u32) -> PathBuf {
 pub fn grow(transcript: &Path) {
     transcripts::append(transcript, transcripts::prompt_line(&id_of(transcript), 900, "and one more"));
     transcripts::append(transcript, transcripts::answer_line(&id_of(transcript), 901, &"more ".repeat(100)));
+}
+
+/// One side file grows, one is rewritten, one is new.
+pub fn change_sides(transcript: &Path) {
+    let folder = transcript.with_extension("");
+    transcripts::append(&folder.join("subagents/agent-a.jsonl"), "{\"type\":\"user\",\"more\":true}\n");
+    transcripts::rewrite(&folder.join("custom-title.json"), "{\"title\":\"another one\"}");
+    transcripts::append(&folder.join("tool-results/two.txt"), "a second output\n".repeat(20));
 }
 
 /// Another conversation altogether.

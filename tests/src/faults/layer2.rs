@@ -11,12 +11,14 @@ use crate::scratch::{PROJECT, Scratch};
 use crate::{transcripts, tree};
 
 /// All of them.
-pub const WORKLOADS: [Workload; 5] = [
+pub const WORKLOADS: [Workload; 7] = [
     Workload { program: "layer2", name: "enqueue", make: enqueue },
     Workload { program: "layer2", name: "deliver", make: deliver },
     Workload { program: "layer2", name: "refused", make: refused },
     Workload { program: "layer2", name: "drain", make: drain },
     Workload { program: "layer2", name: "drain-pending", make: drain_pending },
+    Workload { program: "layer2", name: "deliver-pending", make: deliver_pending },
+    Workload { program: "layer2", name: "retry-failed", make: retry_failed },
 ];
 
 /// The hook alone: a job, and a deliverer that is not waited for (nor traced).
@@ -50,13 +52,39 @@ fn drain() -> Scene {
 /// A job that no server took, and a session without one.
 fn drain_pending() -> Scene {
     let (scratch, transcript) = copied();
-    let event = transcripts::session_end(&transcript);
-    let args = with_server(&["--foreground"], "error-result");
-    scratch.layer2(&args.iter().map(String::as_str).collect::<Vec<_>>()).stdin(event).output().ok();
-    assert_eq!(jobs(&scratch).len(), 1, "one job waits");
+    leave_a_job(&scratch, &transcript, "error-result");
     let second = conversation(&scratch, 2);
     run_hook(&scratch, &second);
     drained(scratch)
+}
+
+/// The same job, delivered by the program that a hook starts.
+fn deliver_pending() -> Scene {
+    let (scratch, transcript) = copied();
+    leave_a_job(&scratch, &transcript, "error-result");
+    delivered(scratch, &["deliver"])
+}
+
+/// A job that was set aside, because its server called the input invalid.
+fn retry_failed() -> Scene {
+    let (scratch, transcript) = copied();
+    leave_a_job(&scratch, &transcript, "invalid-input");
+    delivered(scratch, &["drain", "--retry-failed"])
+}
+
+fn delivered(scratch: Scratch, command: &[&str]) -> Scene {
+    let mut scene = drained(scratch);
+    scene.step.args = with_server(command, "ok");
+    scene.recovery = vec![Step { args: with_server(&["drain", "--retry-failed"], "ok"), ..scene.step.clone() }];
+    scene
+}
+
+/// Enqueues a job that a server in this mode does not take.
+fn leave_a_job(scratch: &Scratch, transcript: &Path, mode: &str) {
+    let event = transcripts::session_end(transcript);
+    let args = with_server(&["--foreground"], mode);
+    scratch.layer2(&args.iter().map(String::as_str).collect::<Vec<_>>()).stdin(event).output().ok();
+    assert_eq!(jobs(scratch).len(), 1, "one job waits");
 }
 
 /// A session that layer 1 has copied, and a store of layer 3 with the scripted server's id.

@@ -5,20 +5,24 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::layer1::{conversation, grow, held_in, rewritten, run_hook};
+use super::layer1::{change_sides, conversation, damage, grow, held_in, id_of, repair_scene, rewritten, run_hook};
 use super::scene::{Acknowledged, Check, Manners, Scene, Step, When};
 use super::workload::Workload;
 use crate::binaries::LAYER3;
 use crate::scratch::{PROJECT, Scratch};
-use crate::transcripts;
+use crate::{stores, transcripts, tree};
 
 /// All of them.
-pub const WORKLOADS: [Workload; 5] = [
+pub const WORKLOADS: [Workload; 9] = [
     Workload { program: "layer3", name: "save-first", make: save_first },
     Workload { program: "layer3", name: "save-delta", make: save_delta },
     Workload { program: "layer3", name: "save-rewritten", make: save_rewritten },
     Workload { program: "layer3", name: "save-taken-over", make: save_taken_over },
     Workload { program: "layer3", name: "import", make: import },
+    Workload { program: "layer3", name: "save-sides", make: save_sides },
+    Workload { program: "layer3", name: "restore", make: restore },
+    Workload { program: "layer3", name: "repair", make: repair },
+    Workload { program: "layer3", name: "rebuild", make: rebuild },
 ];
 
 fn save_first() -> Scene {
@@ -62,6 +66,73 @@ fn import() -> Scene {
     let new = conversation(&scratch, 2);
     let step = Step { binary: LAYER3, args: vec!["import".to_owned()], stdin: Vec::new() };
     scene(scratch, step, &[grown, new], acknowledged)
+}
+
+/// One side file grew, one was rewritten, one is new.
+fn save_sides() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    let acknowledged = saved(&scratch, &transcript);
+    change_sides(&transcript);
+    save_scene(scratch, &transcript, acknowledged)
+}
+
+/// A conversation is brought back to another folder.
+fn restore() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    let acknowledged = saved(&scratch, &transcript);
+    let target = restored_to(&scratch);
+    let mut step = asking(&["restore", &id_of(&transcript), "--to"]);
+    step.args.push(target.display().to_string());
+    let mut scene = Scene::new(scratch, step, Manners::Command, &[target]);
+    scene.verify = vec![asking(&["verify"])];
+    scene.writes_again = true;
+    scene.acknowledged = acknowledged;
+    scene.checks = vec![
+        Check {
+            when: When::Faulted,
+            ask: |scene, silent| not_restored(scene).filter(|_| silent).map(|what| format!("c: silent, but {what}")),
+        },
+        Check { when: When::Recovered, ask: |scene, _| not_restored(scene).map(|what| format!("a: {what}")) },
+    ];
+    scene
+}
+
+fn restored_to(scratch: &Scratch) -> PathBuf {
+    scratch.home().join("restored")
+}
+
+fn not_restored(scene: &Scene) -> Option<String> {
+    let target = restored_to(scene.scratch());
+    let source = scene.scratch().transcript(&transcripts::made_id(1));
+    let found = tree::all(&target).into_keys().find(|path| path.file_name() == source.file_name());
+    let Some(found) = found else { return Some("there is no restored transcript".to_owned()) };
+    let place = target.join(found);
+    let folder = place.parent()?;
+    stores::difference(folder.parent()?, &folder.file_name()?.to_string_lossy(), &source)
+}
+
+/// A flipped bit in the transcript's copy, a side file that is gone; the source and layer 1 have both.
+fn repair() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    run_hook(&scratch, &transcript);
+    saved(&scratch, &transcript);
+    let store = scratch.layer3_store();
+    damage(&store, &transcript);
+    repair_scene(scratch, asking(&["verify", "--repair"]), &transcript, store)
+}
+
+/// The index is made again from the store.
+fn rebuild() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    let acknowledged = saved(&scratch, &transcript);
+    let mut scene = scene(scratch, asking(&["rebuild"]), &[transcript], acknowledged);
+    // A rebuild writes all of it anew each time; whoever comes next must find the index whole.
+    scene.recovery = vec![asking(&["import"])];
+    scene
 }
 
 fn save_scene(scratch: Scratch, transcript: &Path, acknowledged: Vec<Acknowledged>) -> Scene {

@@ -71,6 +71,10 @@ pub struct Scene {
     pub answers: Vec<(Step, Vec<u8>)>,
     /// Whether it starts other programs, which are not to be traced.
     pub has_peers: bool,
+    /// Whether a second run writes too: a restore gives its files a new time.
+    pub writes_again: bool,
+    /// Variables of every run, beside those of the scratch home.
+    pub env: Vec<(&'static str, &'static str)>,
     sources: Vec<(PathBuf, Stamp)>,
 }
 
@@ -135,6 +139,8 @@ impl Scene {
             checks: Vec::new(),
             answers: Vec::new(),
             has_peers: false,
+            writes_again: false,
+            env: Vec::new(),
             sources,
             scratch,
         };
@@ -180,8 +186,11 @@ impl Scene {
         Model::new(tree::all(root).into_keys().map(|path| root.join(path)).chain([root.to_owned()]))
     }
 
-    /// Lays the starting state back.
+    /// Lays the starting state back, once nobody writes there any more.
     pub fn reset(&self) {
+        if self.has_peers {
+            self.scratch.await_no_process(LIMIT);
+        }
         for (index, dir) in self.state.iter().enumerate() {
             remove_tree(dir);
             copy_tree(&self.kept(index), dir);
@@ -203,7 +212,7 @@ impl Scene {
     /// Runs a step without faults.
     pub fn run(&self, step: &Step) -> Outcome {
         let run = self.scratch.run(step.binary, &step.args.iter().map(String::as_str).collect::<Vec<_>>());
-        run.stdin(step.stdin.clone()).limit(LIMIT).output()
+        self.in_its_environment(run).stdin(step.stdin.clone()).limit(LIMIT).output()
     }
 
     /// Runs a step below strace. Children that become other programs are not traced.
@@ -213,9 +222,13 @@ impl Scene {
         let run = run.arg(&trace).args(if self.has_peers { &["-b", "execve"][..] } else { &[] });
         let run = run.args(["-e", &format!("trace={calls}"), "-e", "signal=none"]).args(options).arg("--");
         let run = run.arg(self.scratch.program(step.binary)).args(&step.args).stdin(step.stdin.clone());
-        let outcome = run.limit(LIMIT).output();
+        let outcome = self.in_its_environment(run).limit(LIMIT).output();
         let text = String::from_utf8_lossy(&fs::read(&trace).unwrap_or_default()).into_owned();
         Traced { outcome, text }
+    }
+
+    fn in_its_environment(&self, run: Run) -> Run {
+        self.env.iter().fold(run, |run, (name, value)| run.env(name, value))
     }
 
     fn kept(&self, index: usize) -> PathBuf {

@@ -10,6 +10,7 @@ mod corruption;
 mod cost;
 mod delivery;
 mod disk;
+mod durability;
 mod export;
 mod faults;
 mod generations;
