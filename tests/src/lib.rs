@@ -7,6 +7,7 @@
 
 pub mod binaries;
 pub mod faults;
+pub mod judged;
 pub mod mcp;
 pub mod processes;
 pub mod run;

@@ -15,6 +15,7 @@ mod faults;
 mod generations;
 mod hook_input;
 mod import;
+mod judged;
 mod losses;
 mod missing_layers;
 mod places;
