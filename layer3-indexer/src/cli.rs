@@ -120,8 +120,8 @@ struct Scope {
 
 #[derive(Debug, Args)]
 struct SearchArgs {
-    /// Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text
-    #[arg(required_unless_present_any = ["tool", "file", "role", "branch", "session"], allow_hyphen_values = true)]
+    /// Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text, behind `--` if it begins with -
+    #[arg(required_unless_present_any = ["tool", "file", "role", "branch", "session"])]
     query: Vec<String>,
     #[command(flatten)]
     scope: Scope,
@@ -155,7 +155,7 @@ struct SearchArgs {
     /// Show the N messages after each hit
     #[arg(long, value_name = "N")]
     after: Option<usize>,
-    /// Both
+    /// Show the N messages before and after each hit
     #[arg(long, value_name = "N")]
     context: Option<usize>,
     /// At most so many hits
@@ -781,7 +781,8 @@ mod tests {
         Usage: search [OPTIONS] [QUERY]...
 
         Arguments:
-          [QUERY]...  Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text
+          [QUERY]...  Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text,
+                      behind `--` if it begins with -
 
         Options:
               --project <NAME>   Only this project; by default the current directory's
@@ -798,7 +799,7 @@ mod tests {
               --each             Every message, not only the best one of each session
               --before <N>       Show the N messages before each hit
               --after <N>        Show the N messages after each hit
-              --context <N>      Both
+              --context <N>      Show the N messages before and after each hit
               --limit <N>        At most so many hits [default: 20]
               --page <N>         Which page of so many hits [default: 1]
           -h, --help             Print help

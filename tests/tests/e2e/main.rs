@@ -12,6 +12,7 @@ mod delivery;
 mod disk;
 mod export;
 mod faults;
+mod finding;
 mod generations;
 mod hook_input;
 mod import;
