@@ -121,15 +121,18 @@ struct Scope {
 
 #[derive(Debug, Args)]
 struct SearchArgs {
-    /// Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text, behind `--` if it begins with -
+    #[arg(required_unless_present_any = ["tool", "file", "role", "branch", "session"])]
     query: Vec<String>,
     #[command(flatten)]
     scope: Scope,
-    /// Not before: a date, an RFC 3339 time, or an age such as 7d, 12h, 30m
+    /// Only in this session, every message: its id or a unique beginning of it
+    #[arg(long, value_name = "ID", conflicts_with_all = ["project", "all"])]
+    session: Option<String>,
+    /// Not before: a date, yesterday, an RFC 3339 time, or an age such as 7d or "2 weeks ago"
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
-    /// Not after
+    /// Not after; of a day its end
     #[arg(long, value_name = "WHEN")]
     until: Option<String>,
     /// Only what this one said: user, assistant, tool, summary, system
@@ -138,16 +141,37 @@ struct SearchArgs {
     /// Only messages on this git branch
     #[arg(long)]
     branch: Option<String>,
+    /// Only calls of this tool and their results: Bash, Edit, …
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
+    /// Only in sessions that read or changed this file: its path, the end of it, or a folder
+    #[arg(long, value_name = "PATH")]
+    file: Option<String>,
+    /// Every message, not only the best one of each session
+    #[arg(long)]
+    each: bool,
+    /// Show the N messages before each hit
+    #[arg(long, value_name = "N")]
+    before: Option<usize>,
+    /// Show the N messages after each hit
+    #[arg(long, value_name = "N")]
+    after: Option<usize>,
+    /// Show the N messages before and after each hit
+    #[arg(long, value_name = "N")]
+    context: Option<usize>,
     /// At most so many hits
     #[arg(long, value_name = "N", default_value_t = search::LIMIT_DEFAULT)]
     limit: usize,
+    /// Which page of so many hits
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    page: usize,
 }
 
 #[derive(Debug, Args)]
 struct ListArgs {
     #[command(flatten)]
     scope: Scope,
-    /// Only with a message since: a date, an RFC 3339 time, or an age such as 7d
+    /// Only with a message since: a date, yesterday, an RFC 3339 time, or an age such as 7d
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
     /// At most so many sessions
@@ -159,8 +183,8 @@ struct ListArgs {
 struct ShowArgs {
     /// The session: its id or a unique beginning of it
     session: String,
-    /// The part around this message: its uuid (or the beginning of it), or an RFC 3339 time
-    #[arg(long, value_name = "UUID|TIME")]
+    /// The part around this message: what `search` gives (a uuid, its beginning, or PATH:OFFSET), or an RFC 3339 time
+    #[arg(long, value_name = "MESSAGE|TIME")]
     around: Option<String>,
     /// Only the last N messages
     #[arg(long, value_name = "N", conflicts_with = "around")]
@@ -465,7 +489,10 @@ fn progress_bar(template: &str) -> ProgressBar {
 }
 
 fn search_for(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let (project, said) = scope(&args.scope)?;
+    let (project, said) = match &args.session {
+        Some(session) => (None, format!("in session {}", one_line(session))),
+        None => scope(&args.scope)?,
+    };
     let marks = if screen.terminal.colour && !screen.json {
         Marks { start: MARKS_COLOUR.0.to_owned(), end: MARKS_COLOUR.1.to_owned() }
     } else {
@@ -474,18 +501,25 @@ fn search_for(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Res
     let search = Search {
         query: args.query.join(" "),
         project,
+        session: args.session,
         since: args.since,
         until: args.until,
         role: args.role,
         branch: args.branch,
+        tool: args.tool,
+        file: args.file,
+        each: args.each,
         limit: Some(args.limit),
+        page: Some(args.page),
+        before: args.before.or(args.context).unwrap_or(0),
+        after: args.after.or(args.context).unwrap_or(0),
         marks,
     };
     let results = search::search(places, &search)?;
     if screen.json {
         return screen.json(&results);
     }
-    let text = search::to_text(&results, &search.marks, &said, &screen.terminal);
+    let text = search::to_text(&results, &search, &said, &screen.terminal);
     let hint =
         if results.hits.is_empty() && search.project.is_some() { "`--all` searches all projects.\n" } else { "" };
     screen.text(&(text + hint))
@@ -494,12 +528,13 @@ fn search_for(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Res
 fn list_sessions(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let (project, said) = scope(&args.scope)?;
     let listing = Listing { project, since: args.since, limit: Some(args.limit) };
-    let (sessions, notes) = list::list(places, &listing)?;
+    let listed = list::list(places, &listing)?;
     if screen.json {
-        return screen.json(&json!({ "sessions": sessions, "notes": notes }));
+        return screen.json(&listed);
     }
-    let text = list::to_text(&sessions, &notes, &said, &screen.terminal);
-    let hint = if sessions.is_empty() && listing.project.is_some() { "`--all` lists all projects.\n" } else { "" };
+    let text = list::to_text(&listed, &said, &screen.terminal);
+    let hint =
+        if listed.sessions.is_empty() && listing.project.is_some() { "`--all` lists all projects.\n" } else { "" };
     screen.text(&(text + hint))
 }
 
@@ -752,19 +787,30 @@ mod tests {
         insta::assert_snapshot!(search.term_width(100).render_help(), @r#"
         Search all that was said
 
-        Usage: search [OPTIONS] <QUERY>...
+        Usage: search [OPTIONS] [QUERY]...
 
         Arguments:
-          <QUERY>...  Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text
+          [QUERY]...  Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text,
+                      behind `--` if it begins with -
 
         Options:
               --project <NAME>   Only this project; by default the current directory's
               --all              All projects
-              --since <WHEN>     Not before: a date, an RFC 3339 time, or an age such as 7d, 12h, 30m
-              --until <WHEN>     Not after
+              --session <ID>     Only in this session, every message: its id or a unique beginning of it
+              --since <WHEN>     Not before: a date, yesterday, an RFC 3339 time, or an age such as 7d or "2
+                                 weeks ago"
+              --until <WHEN>     Not after; of a day its end
               --role <ROLE>      Only what this one said: user, assistant, tool, summary, system
               --branch <BRANCH>  Only messages on this git branch
+              --tool <NAME>      Only calls of this tool and their results: Bash, Edit, …
+              --file <PATH>      Only in sessions that read or changed this file: its path, the end of it,
+                                 or a folder
+              --each             Every message, not only the best one of each session
+              --before <N>       Show the N messages before each hit
+              --after <N>        Show the N messages after each hit
+              --context <N>      Show the N messages before and after each hit
               --limit <N>        At most so many hits [default: 20]
+              --page <N>         Which page of so many hits [default: 1]
           -h, --help             Print help
         "#);
     }

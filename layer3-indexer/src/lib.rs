@@ -30,6 +30,7 @@ pub mod serve;
 pub mod session;
 pub mod show;
 pub mod snippet;
+pub mod sources;
 pub mod status;
 #[cfg(test)]
 mod testing;

@@ -1,14 +1,17 @@
 //! Listing sessions, and the table of them.
 
-use layer1_prebackup::archive::Archive;
+use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::places::Places;
+use serde::Serialize;
 
 use crate::error::Error;
-use crate::index::{SessionFilter, SessionRow};
+use crate::index::{Index, SessionFilter, SessionRow, SessionTotals};
 use crate::rebuild;
 use crate::render::{self, Style, Terminal, fit, left, one_line, right, width};
 use crate::search::{now_ms, when};
 use crate::show::file_names;
+use crate::sources::Sources;
 
 /// Sessions, unless another number is asked for.
 pub const LIMIT_DEFAULT: usize = 50;
@@ -16,6 +19,8 @@ pub const LIMIT_DEFAULT: usize = 50;
 pub const LIMIT_MAX: usize = 1000;
 /// Columns of the edited files.
 const FILES_COLUMNS: usize = 28;
+/// Columns of a project.
+const PROJECT_COLUMNS: usize = 16;
 /// Columns of a branch.
 const BRANCH_COLUMNS: usize = 16;
 /// Columns of a topic below which branch and edited files give way.
@@ -32,58 +37,90 @@ pub struct Listing {
     pub limit: Option<usize>,
 }
 
-/// Sessions, newest first by their last message, and what the user should know about the index.
-pub fn list(places: &Places, listing: &Listing) -> Result<(Vec<SessionRow>, Vec<String>), Error> {
+/// Sessions and what there is to know about them as a whole.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Listed {
+    /// Newest first by their last message.
+    pub sessions: Vec<SessionRow>,
+    /// Of all sessions that were asked for, also of those beyond the limit.
+    pub totals: SessionTotals,
+    /// What the user should know about the index; mostly empty.
+    pub notes: Vec<String>,
+}
+
+/// Lists sessions. Where nothing was ever saved, there are none.
+pub fn list(places: &Places, listing: &Listing) -> Result<Listed, Error> {
     let filter = SessionFilter {
         project: listing.project.clone(),
-        since_ms: when("since", listing.since.as_deref(), now_ms())?,
+        since_ms: when("since", listing.since.as_deref(), now_ms())?.map(|(first, _)| first),
         limit: Some(listing.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)),
         ..SessionFilter::default()
     };
     let mut notes = Vec::new();
     let Some(archive) = Archive::open(&places.layer3_store)? else {
-        return Ok((Vec::new(), vec!["nothing was saved yet".to_owned()]));
+        return Ok(Listed { notes: vec!["nothing was saved yet".to_owned()], ..Listed::default() });
     };
-    let sessions = rebuild::ask(places, &archive, &mut notes, |index| index.sessions(&filter))?;
-    Ok((sessions, notes))
+    let ask = |index: &Index| Ok((index.sessions(&filter)?, index.totals(&filter)?));
+    let (mut sessions, totals) = rebuild::ask(places, &archive, &mut notes, ask)?;
+    let sources = Sources::look(places, &archive)?;
+    for row in &mut sessions {
+        let project = ProjectName::parse(&row.metadata.project)?;
+        let key = SessionKey { project, id: SessionId::parse(&row.metadata.session_id)? };
+        row.source_gone = sources.lack(&key)?;
+    }
+    Ok(Listed { sessions, totals, notes })
 }
 
-/// The table: number, id, size with ⚠️ over 2 MB and 🔴 over 5 MB, period, branch, edited files,
-/// first topic; then totals. Fits the terminal's columns.
-pub fn to_text(sessions: &[SessionRow], notes: &[String], scope: &str, terminal: &Terminal) -> String {
+/// The table: number, id, size with ⚠️ over 2 MB and 🔴 over 5 MB, period (day/month), branch, edited
+/// files, title or first topic with the number of subagents; the project where there are several.
+/// Then totals. Fits the terminal's columns.
+pub fn to_text(listed: &Listed, scope: &str, terminal: &Terminal) -> String {
     let mut text = String::new();
-    for note in notes {
+    for note in &listed.notes {
         text.push_str(&terminal.paint(Style::Yellow, &format!("note: {}", one_line(note))));
         text.push('\n');
     }
-    if sessions.is_empty() {
+    let sessions = &listed.sessions;
+    let Some(first) = sessions.first() else {
         text.push_str(&format!("No session {scope}.\n"));
         return text;
-    }
+    };
     let year = common_year(sessions);
-    let rows: Vec<Vec<String>> = sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row, year)).collect();
+    let several = sessions.iter().any(|row| row.metadata.project != first.metadata.project);
+    let rows: Vec<Vec<String>> = sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row, year, several)).collect();
     for line in table(&rows, terminal) {
         text.push_str(&line);
         text.push('\n');
     }
-    let bytes = sessions.iter().map(|row| row.metadata.bytes).sum();
-    let messages = sessions.iter().map(|row| row.metadata.messages).sum();
-    let totals = format!(
-        "{}, {}, {} {scope}",
-        render::count(sessions.len() as u64, "session"),
-        render::size(bytes),
-        render::count(messages, "message")
-    );
-    text.push_str(&terminal.paint(Style::Dim, &fit(&totals, terminal.columns)));
-    text.push('\n');
+    for line in totals(listed, scope) {
+        text.push_str(&terminal.paint(Style::Dim, &fit(&line, terminal.columns)));
+        text.push('\n');
+    }
     text
 }
 
-const HEADINGS: [&str; 7] = ["#", "SESSION", "SIZE", "PERIOD", "BRANCH", "EDITED", "TOPIC"];
-const SIZE: usize = 2;
-const BRANCH: usize = 4;
-const EDITED: usize = 5;
-const TOPIC: usize = 6;
+fn totals(listed: &Listed, scope: &str) -> Vec<String> {
+    let all = &listed.totals;
+    let shown = listed.sessions.len() as u64;
+    let cut = if shown < all.sessions { format!(" ({shown} shown, --limit shows more)") } else { String::new() };
+    let mut lines = vec![format!(
+        "{}, {}, {} {scope}{cut}",
+        render::count(all.sessions, "session"),
+        render::size(all.bytes),
+        render::count(all.messages, "message")
+    )];
+    let gone = listed.sessions.iter().filter(|row| row.source_gone).count() as u64;
+    if gone > 0 {
+        lines.push(format!("{} gone from Claude Code; `restore` brings it back", render::count(gone, "session")));
+    }
+    lines
+}
+
+const HEADINGS: [&str; 8] = ["#", "SESSION", "PROJECT", "SIZE", "PERIOD", "BRANCH", "EDITED", "TOPIC"];
+const SIZE: usize = 3;
+const BRANCH: usize = 5;
+const EDITED: usize = 6;
+const TOPIC: usize = 7;
 
 /// The year and `-` that all times begin with: it need not stand in every row.
 fn common_year(sessions: &[SessionRow]) -> Option<&str> {
@@ -92,24 +129,57 @@ fn common_year(sessions: &[SessionRow]) -> Option<&str> {
     times().flatten().all(|time| time.starts_with(year)).then_some(year)
 }
 
-fn cells(number: usize, row: &SessionRow, year: Option<&str>) -> Vec<String> {
+/// `22/11 10:17→11:02`, the day before the month; with the year where a list has several.
+fn period(row: &SessionRow, year: Option<&str>) -> String {
     let m = &row.metadata;
-    let mut period = render::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref());
-    if let Some(year) = year {
-        period = period.replace(year, "");
+    let day_first = |time: &Option<String>| {
+        let minute = render::minute(time.as_deref()?);
+        let (date, clock) = minute.split_once(' ').unwrap_or((&minute, ""));
+        let day = match date.split('-').collect::<Vec<_>>()[..] {
+            [_, month, day] if year.is_some() => format!("{day}/{month}"),
+            [year, month, day] => format!("{day}/{month}/{year}"),
+            _ => return Some((minute.clone(), String::new())),
+        };
+        Some((day, clock.to_owned()))
+    };
+    match (day_first(&m.timestamp_start), day_first(&m.timestamp_end)) {
+        (Some(start), Some(end)) if start == end => format!("{} {}", start.0, start.1),
+        (Some(start), Some(end)) if start.0 == end.0 => format!("{} {}→{}", start.0, start.1, end.1),
+        (Some(start), Some(end)) => format!("{} {}→{} {}", start.0, start.1, end.0, end.1),
+        (Some((day, clock)), None) | (None, Some((day, clock))) => format!("{day} {clock}"),
+        (None, None) => "–".to_owned(),
     }
+}
+
+fn cells(number: usize, row: &SessionRow, year: Option<&str>, several: bool) -> Vec<String> {
+    let m = &row.metadata;
     let mark = render::size_mark(m.bytes);
-    let topic = m.title.as_deref().or(m.first_topic.as_deref()).unwrap_or("–");
     let branch = render::branch(m.git_branch.as_deref());
     vec![
         number.to_string(),
         short_id(&m.session_id),
+        if several { fit(&one_line(&m.project), PROJECT_COLUMNS).into_owned() } else { String::new() },
         if mark.is_empty() { render::size(m.bytes) } else { format!("{mark} {}", render::size(m.bytes)) },
-        period,
+        period(row, year),
         branch.map_or(String::new(), |branch| fit(&branch, BRANCH_COLUMNS).into_owned()),
         fit(&file_names(&m.edited_files, 3), FILES_COLUMNS).into_owned(),
-        one_line(topic),
+        topic(row),
     ]
+}
+
+/// What the session is called or began with; before it whether its source is gone and how many
+/// subagents are folded into it, because the end may be cut.
+fn topic(row: &SessionRow) -> String {
+    let m = &row.metadata;
+    let mut marks = Vec::new();
+    if row.source_gone {
+        marks.push("source gone".to_owned());
+    }
+    if row.subagents > 0 {
+        marks.push(format!("+{}", render::count(row.subagents, "subagent")));
+    }
+    let topic = one_line(m.title.as_deref().or(m.first_topic.as_deref()).unwrap_or("–"));
+    if marks.is_empty() { topic } else { format!("({}) {topic}", marks.join(", ")) }
 }
 
 /// The first group of a uuid names a session well enough to type it; other ids stay whole.
@@ -170,7 +240,7 @@ mod tests {
             bytes,
             ..Metadata::default()
         };
-        SessionRow { metadata, start_ms: None, end_ms: None }
+        SessionRow { metadata, start_ms: None, end_ms: None, subagents: 0, source_gone: false }
     }
 
     fn rows() -> Vec<SessionRow> {
@@ -199,13 +269,18 @@ mod tests {
         ]
     }
 
+    fn listed(sessions: Vec<SessionRow>) -> Listed {
+        let totals = SessionTotals { sessions: sessions.len() as u64, bytes: 45_134_343, messages: 36 };
+        Listed { sessions, totals, notes: Vec::new() }
+    }
+
     #[test]
     fn the_table_is_aligned_by_display_width() {
-        insta::assert_snapshot!(to_text(&rows(), &[], "in project proj", &Terminal::PLAIN), @r#"
+        insta::assert_snapshot!(to_text(&listed(rows()), "in project proj", &Terminal::PLAIN), @r#"
         #  SESSION        SIZE  PERIOD             BRANCH    EDITED            TOPIC
-        1  aaaaaaaa      38 KB  11-22 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
-        2  bbbbbbbb  ⚠️ 3.0 MB  11-22 10:17→11:02                              日本語のプロジェクトを説明し…
-        3  short      🔴 40 MB  11-22 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and lines
+        1  aaaaaaaa      38 KB  22/11 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
+        2  bbbbbbbb  ⚠️ 3.0 MB  22/11 10:17→11:02                              日本語のプロジェクトを説明し…
+        3  short      🔴 40 MB  22/11 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and lines
         3 sessions, 43 MB, 36 messages in project proj
         "#);
     }
@@ -213,20 +288,44 @@ mod tests {
     #[test]
     fn the_table_fits_a_narrow_terminal() {
         let narrow = Terminal { columns: 72, ..Terminal::PLAIN };
-        let text = to_text(&rows(), &["the index was made again".to_owned()], "in all projects", &narrow);
+        let listed = Listed { notes: vec!["the index was made again".to_owned()], ..listed(rows()) };
+        let text = to_text(&listed, "in all projects", &narrow);
         assert!(text.lines().all(|line| width(line) <= 72), "{text}");
         insta::assert_snapshot!(text, @r#"
         note: the index was made again
         #  SESSION        SIZE  PERIOD             TOPIC
-        1  aaaaaaaa      38 KB  11-22 10:17→11:02  fix the parser
-        2  bbbbbbbb  ⚠️ 3.0 MB  11-22 10:17→11:02  日本語のプロジェクトを説明し…
-        3  short      🔴 40 MB  11-22 10:17→11:02  colours ·[31mred· and lines
+        1  aaaaaaaa      38 KB  22/11 10:17→11:02  fix the parser
+        2  bbbbbbbb  ⚠️ 3.0 MB  22/11 10:17→11:02  日本語のプロジェクトを説明し…
+        3  short      🔴 40 MB  22/11 10:17→11:02  colours ·[31mred· and lines
         3 sessions, 43 MB, 36 messages in all projects
         "#);
     }
 
     #[test]
+    fn projects_years_subagents_and_lost_sources_are_told_where_there_are_any() {
+        let mut rows = rows();
+        rows[0].subagents = 2;
+        rows[1].metadata.project = "other".to_owned();
+        rows[1].source_gone = true;
+        rows[1].subagents = 1;
+        rows[2].metadata.timestamp_start = Some("2025-12-31T23:50:00.000Z".to_owned());
+        rows[2].metadata.timestamp_end = Some("2026-01-01T00:10:00.000Z".to_owned());
+        rows[2].metadata.title = Some("a title".to_owned());
+        let wide = Terminal { columns: 140, ..Terminal::PLAIN };
+        let mut listed = listed(rows);
+        listed.totals.sessions = 120;
+        insta::assert_snapshot!(to_text(&listed, "in all projects", &wide), @r#"
+        #  SESSION   PROJECT       SIZE  PERIOD                             BRANCH            EDITED            TOPIC
+        1  aaaaaaaa  proj         38 KB  22/11/2026 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents) fix the parser
+        2  bbbbbbbb  other    ⚠️ 3.0 MB  22/11/2026 10:17→11:02                                                 (source gone, +1 subagent) 日本語の…
+        3  short     proj      🔴 40 MB  31/12/2025 23:50→01/01/2026 00:10  [feature/very-l…  e, d, c +2        a title
+        120 sessions, 43 MB, 36 messages in all projects (3 shown, --limit shows more)
+        1 session gone from Claude Code; `restore` brings it back
+        "#);
+    }
+
+    #[test]
     fn no_session_is_said_plainly() {
-        insta::assert_snapshot!(to_text(&[], &[], "in project proj", &Terminal::PLAIN), @"No session in project proj.");
+        insta::assert_snapshot!(to_text(&listed(Vec::new()), "in project proj", &Terminal::PLAIN), @"No session in project proj.");
     }
 }

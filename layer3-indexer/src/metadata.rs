@@ -21,10 +21,12 @@ pub const TOPIC_CHARS_MAX: usize = 200;
 const EDITING_TOOLS: [&str; 5] = ["Edit", "MultiEdit", "Write", "NotebookEdit", "Update"];
 /// Tools that read one.
 const READING_TOOLS: [&str; 2] = ["Read", "NotebookRead"];
+/// Longest path of a touched file that is kept, in bytes: Linux takes no longer one.
+const PATH_BYTES_MAX: usize = 4096;
 /// Names of tools that are told apart; a transcript that is garbage may hold any number of them.
 const TOOLS_MAX: usize = 1000;
 /// Longest name of a tool, branch or title that is kept, in characters.
-const NAME_CHARS_MAX: usize = 200;
+pub(crate) const NAME_CHARS_MAX: usize = 200;
 
 /// A session's metadata. Serialised, it is the content of `{SESSION_ID}.json`. It covers the
 /// transcript, its older generations and its subagents.
@@ -191,6 +193,13 @@ impl Tally {
     }
 }
 
+/// The file that a tool's arguments name, whichever tool it is; with `/` between its folders.
+pub(crate) fn touched_file(input: &RawValue) -> Option<String> {
+    let key = ["file_path", "notebook_path"].into_iter().find(|key| input.get().contains(key))?;
+    let path = argument(input, key).filter(|path| !path.is_empty() && path.len() <= PATH_BYTES_MAX)?;
+    Some(path.replace('\\', "/"))
+}
+
 /// A text argument of a tool, without building the others.
 fn argument(input: &RawValue, name: &str) -> Option<String> {
     let arguments: BTreeMap<String, &RawValue> = serde_json::from_str(input.get()).ok()?;
@@ -219,7 +228,7 @@ pub(crate) fn command_line(text: &str) -> String {
 }
 
 /// On one line, at most so many characters, an ellipsis included where something was cut.
-fn shortened(text: &str, chars_max: usize) -> String {
+pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
     let mut short = String::new();
     let mut room = chars_max;
     for word in text.split_whitespace() {

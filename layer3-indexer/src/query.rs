@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use crate::fold::{Folded, folded, is_own_word, is_word_char, spaced};
+use crate::snippet;
 
 /// Longest query that is looked at, in characters; the rest is dropped.
 pub const QUERY_CHARS_MAX: usize = 2000;
@@ -53,6 +54,20 @@ pub struct Query {
     pub is_cut: bool,
 }
 
+impl Expression {
+    /// Whether a short text, such as a title, holds this: its terms as whole words.
+    pub(crate) fn is_in_words_of(&self, text: &str) -> bool {
+        let holds = |term: &Term| snippet::holds_words(text, term);
+        match self {
+            Expression::Term(term) => holds(term),
+            Expression::Near(terms, _) => terms.iter().all(holds),
+            Expression::And(parts) => parts.iter().all(|part| part.is_in_words_of(text)),
+            Expression::Or(parts) => parts.iter().any(|part| part.is_in_words_of(text)),
+            Expression::Not(keep, drop) => keep.is_in_words_of(text) && !drop.is_in_words_of(text),
+        }
+    }
+}
+
 impl Query {
     /// Understands any text; `None` when it holds nothing to search for.
     pub fn parse(text: &str) -> Option<Query> {
@@ -70,6 +85,16 @@ impl Query {
     /// The same for the index of words, in FTS5's syntax; `None` when no part of it is a word.
     pub fn words_match(&self) -> Option<String> {
         words_match(&self.expression)
+    }
+
+    /// The same for each part of a query that asks for all of several; one for any other query.
+    /// Parts that are no words are left out.
+    pub(crate) fn parts_match(&self) -> Vec<(&Expression, String)> {
+        let parts = match &self.expression {
+            Expression::And(parts) => parts.iter().collect(),
+            other => vec![other],
+        };
+        parts.into_iter().filter_map(|part| Some((part, words_match(part)?))).collect()
     }
 
     /// Trigrams that a text must hold, in FTS5's syntax for an index without positions; `None`

@@ -41,7 +41,8 @@ const ZERO_WIDTH_JOINER: char = '\u{200d}';
 /// Which part of a conversation.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
-    /// The message with this uuid (or its beginning), or the first one at or after this RFC 3339 time.
+    /// The message with this uuid (or its beginning), the one at `PATH:OFFSET` of the store, or the
+    /// first one at or after this RFC 3339 time.
     pub around: Option<String>,
     /// Only the last so many messages; without meaning beside `around`.
     pub last: Option<usize>,
@@ -118,6 +119,9 @@ pub fn conversation(holdings: &Holdings, window: &Window) -> Result<Conversation
     let target = Target::parse(around);
     let mut unreadable = Vec::new();
     for name in conversations(holdings) {
+        if !target.may_be_in(&name.to_text(&holdings.key.id)) {
+            continue;
+        }
         match read(holdings, &name, Some(&target), window) {
             Ok((read, mut notes)) if read.found => {
                 notes.append(&mut unreadable);
@@ -164,21 +168,36 @@ fn read(
 
 enum Target {
     Uuid(String),
+    /// A record without an id, by its place in a stored file.
+    Place {
+        path: String,
+        offset: u64,
+    },
     Time(i64),
 }
 
 impl Target {
     fn parse(text: &str) -> Target {
-        match parse_rfc3339_ms(text.trim()) {
-            Some(ms) => Target::Time(ms),
-            None => Target::Uuid(text.trim().to_owned()),
+        let text = text.trim();
+        if let Some(ms) = parse_rfc3339_ms(text) {
+            return Target::Time(ms);
+        }
+        match text.rsplit_once(':').map(|(path, offset)| (path, offset.parse())) {
+            Some((path, Ok(offset))) => Target::Place { path: path.to_owned(), offset },
+            _ => Target::Uuid(text.to_owned()),
         }
     }
 
-    fn is(&self, entry: &Entry) -> bool {
+    fn may_be_in(&self, file: &str) -> bool {
+        !matches!(self, Target::Place { path, .. } if path != file)
+    }
+
+    fn is(&self, located: &Located<'_>) -> bool {
+        let record = &located.record;
         match self {
-            Target::Uuid(prefix) => entry.uuid.as_ref().is_some_and(|uuid| uuid.starts_with(prefix.as_str())),
-            Target::Time(ms) => entry.time.is_some_and(|time| time >= *ms),
+            Target::Uuid(prefix) => record.uuid.as_ref().is_some_and(|uuid| uuid.starts_with(prefix.as_str())),
+            Target::Place { offset, .. } => located.offset == *offset,
+            Target::Time(ms) => record.timestamp_ms.is_some_and(|time| time >= *ms),
         }
     }
 }
@@ -208,15 +227,19 @@ fn collect(file: impl Read, target: Option<&Target>, window: &Window) -> io::Res
     let mut kept = Collected::default();
     let mut seen = HashSet::new();
     let reader = io::BufReader::new(file);
+    // The target was read and is yet to be shown: a notice has no entry, so the next message stands for it.
+    let mut is_due = false;
     let report = record::read_records(reader, 0, TornLine::Final, &mut |located| {
         kept.note(&located.record);
+        is_due |= !kept.found && target.is_some_and(|target| target.is(&located));
         if let Some(entry) = entry(&located)
             && seen.insert(fingerprint(&entry))
         {
-            kept.push(entry, target, window);
+            kept.push(entry, std::mem::take(&mut is_due), target, window);
         }
         ControlFlow::Continue(())
     })?;
+    kept.found |= is_due;
     kept.unparsable = report.unparsable;
     Ok(kept)
 }
@@ -245,12 +268,11 @@ impl Collected {
 
     /// Keeps the entry if it belongs to the window. Without a target the window is the end of the
     /// conversation; with one, up to half of the characters stand before it.
-    fn push(&mut self, entry: Entry, target: Option<&Target>, window: &Window) {
+    fn push(&mut self, entry: Entry, is_target: bool, target: Option<&Target>, window: &Window) {
         self.messages += 1;
         if entry.speaker == "summary" && target.is_none() && window.last.is_none() {
             self.summary = Some(entry.clone());
         }
-        let is_target = !self.found && target.is_some_and(|target| target.is(&entry));
         let before = target.is_some() && !self.found && !is_target;
         if self.found && self.chars + entry.chars > window.max_chars {
             while self.chars + entry.chars > window.max_chars && self.chars_before > window.max_chars / 2 {
@@ -610,6 +632,22 @@ mod tests {
                 assert!(shown >= 1);
             }
         }
+    }
+
+    #[test]
+    fn a_record_without_an_id_is_found_by_its_place_and_a_notice_by_what_follows_it() {
+        let bare = prompt(2, "no id here").replace("\"uuid\":\"u-0002\",", "");
+        let notice = prompt(3, "<system-reminder>be brief</system-reminder>");
+        let lines = [prompt(1, "first"), bare, notice, prompt(4, "last")];
+        let (_scene, holdings) = scene(&lines);
+        let around = |target: &str| {
+            let window = Window { around: Some(target.to_owned()), max_chars: 40, ..Window::default() };
+            conversation(&holdings, &window).map(|found| found.text)
+        };
+        assert!(around(&format!("{ID}.jsonl:{}", lines[0].len())).unwrap().contains("no id here"));
+        assert!(around("u-0003").unwrap().contains("last"));
+        assert!(around(&format!("{ID}.jsonl:{}", lines[0].len() + 1)).is_err());
+        assert!(around("other.jsonl:0").is_err());
     }
 
     #[test]

@@ -65,6 +65,11 @@ pub fn snippet(text: &str, query: &Query, by: By, marks: &Marks) -> Snippet {
     best.unwrap_or(Snippet { text: String::new(), terms_shown: 0 })
 }
 
+/// How a text begins, on one line, in the length of a snippet.
+pub fn beginning(text: &str) -> String {
+    render(text, 0, &[], &Marks::default())
+}
+
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -101,6 +106,11 @@ fn matches(text: &str, terms: &[&Term], by: By) -> Vec<Match> {
     }
     matches.sort_unstable();
     matches
+}
+
+/// Whether a text holds the words of a term side by side. Of a term without words: no.
+pub(crate) fn holds_words(text: &str, term: &Term) -> bool {
+    !word_matches(&folded(text), term).is_empty()
 }
 
 /// Where the words of a term stand side by side, whatever is between them.

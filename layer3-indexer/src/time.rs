@@ -50,20 +50,47 @@ pub fn format_rfc3339_ms(ms: i64) -> String {
     format!("{y:04}-{mo:02}-{d:02}T{h:02}:{mi:02}:{s:02}.{milli:03}Z")
 }
 
-/// A point in time as a user types it for `since` and `until`: RFC 3339, a date (`2026-11-22`,
-/// midnight UTC), or an age before now (`7d`, `12h`, `30m`). `None` for anything else.
-pub fn parse_when_ms(text: &str, now_ms: i64) -> Option<i64> {
-    let text = text.trim();
-    if let Some(ms) = parse_rfc3339_ms(text) {
-        return Some(ms);
+/// The first and the last millisecond of what a user types for `since` and `until`: a point in
+/// time (RFC 3339), an age before now (`7d`, `12h`, `2 weeks`, `2 weeks ago`), or a whole day, UTC:
+/// a date (`2026-11-22`), `today`, `yesterday`; or a month (`2026-11`). `None` for anything else.
+pub fn parse_when_ms(text: &str, now_ms: i64) -> Option<(i64, i64)> {
+    let text = text.trim().to_ascii_lowercase();
+    if let Some(ms) = parse_rfc3339_ms(&text) {
+        return Some((ms, ms));
     }
-    if text.len() == 10
-        && let Some(days) = parse_date_days(text)
-    {
-        return Some(days * DAY_MS);
+    if let Some((first, end)) = parse_days(&text, now_ms.div_euclid(DAY_MS)) {
+        return Some((first * DAY_MS, end * DAY_MS - 1));
     }
-    let age = humantime::parse_duration(text).ok()?;
-    now_ms.checked_sub(i64::try_from(age.as_millis()).ok()?)
+    let age = text.strip_suffix("ago").unwrap_or(&text).trim();
+    let age = match age {
+        "now" => 0,
+        "last week" => 7 * DAY_MS,
+        _ => age_ms(age)?,
+    };
+    let ms = now_ms.checked_sub(age)?;
+    Some((ms, ms))
+}
+
+/// `2 weeks`, `7d`, `a month`.
+fn age_ms(age: &str) -> Option<i64> {
+    let one = age.strip_prefix("a ").or_else(|| age.strip_prefix("an ")).map(|unit| format!("1{unit}"));
+    let age = humantime::parse_duration(one.as_deref().unwrap_or(age)).ok()?;
+    i64::try_from(age.as_millis()).ok()
+}
+
+/// A day or a month, as the days since 1970 of its first day and of the one after it.
+fn parse_days(text: &str, today: i64) -> Option<(i64, i64)> {
+    match text {
+        "today" => return Some((today, today + 1)),
+        "yesterday" => return Some((today - 1, today)),
+        _ => {}
+    }
+    if let Some(day) = parse_date_days(text) {
+        return Some((day, day + 1));
+    }
+    let [y, m] = numbers(text, '-', [4, 2])?;
+    let next = if m == 12 { (y + 1, 1) } else { (y, m + 1) };
+    (1..=12).contains(&m).then(|| (days_of_date(y, m, 1), days_of_date(next.0, next.1, 1)))
 }
 
 fn parse_date_days(date: &str) -> Option<i64> {
@@ -137,14 +164,27 @@ mod tests {
 
     #[test]
     fn users_write_dates_and_ages() {
-        let now = 1_795_344_145_351;
-        assert_eq!(
-            parse_when_ms("2026-11-22", now).map(format_rfc3339_ms).as_deref(),
-            Some("2026-11-22T00:00:00.000Z")
-        );
-        assert_eq!(parse_when_ms(" 7d ", now), Some(now - 7 * DAY_MS));
-        assert_eq!(parse_when_ms("2026-11-22T00:00:00Z", now), Some(1_795_305_600_000));
-        assert_eq!(parse_when_ms("soon", now), None);
-        assert_eq!(parse_when_ms("99999999999y", now), None);
+        let now = 1_795_344_145_351; // 2026-11-22T10:42:25.351Z
+        let check = |text: &str, expected: Option<(&str, &str)>| {
+            let found = parse_when_ms(text, now).map(|(from, to)| (format_rfc3339_ms(from), format_rfc3339_ms(to)));
+            let found = found.as_ref().map(|(from, to)| (from.as_str(), to.as_str()));
+            assert_eq!(found, expected, "{text}");
+        };
+        let at = |time: &'static str| Some((time, time));
+        let day = Some(("2026-11-21T00:00:00.000Z", "2026-11-21T23:59:59.999Z"));
+        check("2026-11-21", day);
+        check("yesterday", day);
+        check("Today", Some(("2026-11-22T00:00:00.000Z", "2026-11-22T23:59:59.999Z")));
+        check("2026-02", Some(("2026-02-01T00:00:00.000Z", "2026-02-28T23:59:59.999Z")));
+        check("2025-12", Some(("2025-12-01T00:00:00.000Z", "2025-12-31T23:59:59.999Z")));
+        for week in ["7d", " 7d ", "1 week", "1 week ago", "a week ago", "7 days ago", "last week"] {
+            check(week, at("2026-11-15T10:42:25.351Z"));
+        }
+        check("2 weeks ago", at("2026-11-08T10:42:25.351Z"));
+        check("an hour ago", at("2026-11-22T09:42:25.351Z"));
+        check("2026-11-22T00:00:00Z", at("2026-11-22T00:00:00.000Z"));
+        for bad in ["soon", "", "ago", "99999999999y", "2026-13", "2026-11-31", "yesterday-ish"] {
+            check(bad, None);
+        }
     }
 }

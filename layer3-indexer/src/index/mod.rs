@@ -1,13 +1,16 @@
 //! The index: one row a message, in SQLite FTS5. Disposable: everything in it comes from the
 //! store and can be made again from it. It holds no text; hits are re-read from the store.
 
+mod nearby;
 mod proof;
 mod read;
 mod schema;
 mod search;
+mod spread;
 #[cfg(test)]
 mod tests;
 mod text;
+mod uses;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,6 +174,21 @@ pub struct SessionRow {
     /// Last time of a message, in milliseconds since 1970.
     #[serde(skip)]
     pub end_ms: Option<i64>,
+    /// Its subagents: those whose own transcripts are stored with it.
+    pub subagents: u64,
+    /// Whether Claude Code no longer has the session; what is stored can be restored.
+    pub source_gone: bool,
+}
+
+/// Numbers about all sessions that a list is taken from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct SessionTotals {
+    /// Sessions.
+    pub sessions: u64,
+    /// Bytes of their newest transcripts.
+    pub bytes: u64,
+    /// Their messages.
+    pub messages: u64,
 }
 
 /// What to search for.
@@ -190,8 +208,21 @@ pub struct SearchQuery {
     pub role: Option<Role>,
     /// Only messages on this branch.
     pub branch: Option<String>,
+    /// Only calls of this tool and their results; an MCP tool may be named without its server.
+    pub tool: Option<String>,
+    /// Only in sessions that read or changed this file: its path, the end of it, or a folder. Beside
+    /// a tool, or without a text, only the calls that did so, and their results.
+    pub file: Option<String>,
+    /// Every message, not only the best one of each session.
+    pub each: bool,
+    /// Hits to pass over: those of the pages before.
+    pub offset: usize,
     /// At most so many hits.
     pub limit: usize,
+    /// Messages to show before each hit.
+    pub before: usize,
+    /// Messages to show after each hit.
+    pub after: usize,
     /// Marks of the matched words in snippets.
     pub marks: Marks,
     /// Now, in milliseconds since 1970: newer messages are mildly preferred.
@@ -199,7 +230,7 @@ pub struct SearchQuery {
 }
 
 impl SearchQuery {
-    /// A search for `text` everywhere, 20 hits at most, marks `[` and `]`.
+    /// A search for `text` everywhere, every message, 20 hits at most, marks `[` and `]`.
     pub fn new(text: &str, now_ms: i64) -> SearchQuery {
         SearchQuery {
             text: text.to_owned(),
@@ -209,10 +240,27 @@ impl SearchQuery {
             until_ms: None,
             role: None,
             branch: None,
+            tool: None,
+            file: None,
+            each: true,
+            offset: 0,
             limit: 20,
+            before: 0,
+            after: 0,
             marks: Marks::default(),
             now_ms,
         }
+    }
+}
+
+impl SearchQuery {
+    /// Whether there is something to find without a text.
+    fn has_filter(&self) -> bool {
+        self.tool.is_some()
+            || self.file.is_some()
+            || self.role.is_some()
+            || self.branch.is_some()
+            || self.session_id.is_some()
     }
 }
 
@@ -238,21 +286,49 @@ pub struct Hit {
     pub is_sidechain: bool,
     /// The branch.
     pub branch: Option<String>,
-    /// The record's id: `session_get_context` takes it as `around`.
+    /// The record's id.
     pub uuid: Option<String>,
+    /// What `show --around` and `session_get_context` take to read on from here: the uuid or, where
+    /// the record has none, `PATH:OFFSET`.
+    pub message: String,
+    /// Other messages of the session that match; none where every message is a hit by itself.
+    pub others_in_session: usize,
+    /// Whether Claude Code no longer has the session; what is stored can be restored.
+    pub source_gone: bool,
     /// The words around the match, matches marked, on one line.
     pub snippet: String,
     /// The stored file, relative to the project's folder ([`StoredName::to_text`]).
     pub path: String,
     /// Of the record, in that file.
     pub offset: u64,
+    /// Messages before it, as many as were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Nearby>,
+    /// Messages after it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<Nearby>,
+}
+
+/// A message beside a hit.
+#[derive(Debug, Clone, Serialize)]
+pub struct Nearby {
+    /// When, RFC 3339.
+    pub time: Option<String>,
+    /// Who.
+    pub role: Role,
+    /// As [`Hit::message`].
+    pub message: String,
+    /// How it begins, on one line.
+    pub text: String,
 }
 
 /// What a search found.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct SearchResults {
-    /// Best first: by words, then by substrings.
+    /// Best first: by words, then by substrings. One for each session unless every message was asked for.
     pub hits: Vec<Hit>,
+    /// Whether there are more behind these.
+    pub more: bool,
     /// What the user should know about how it was searched, in plain words; mostly empty.
     pub notes: Vec<String>,
 }
@@ -506,6 +582,7 @@ impl Index {
                 "INSERT INTO words (words) VALUES ('delete-all');
                  INSERT INTO parts (parts) VALUES ('delete-all');
                  DELETE FROM messages; DELETE FROM contents; DELETE FROM unknown; DELETE FROM branches;
+                 DELETE FROM uses; DELETE FROM calls; DELETE FROM tools; DELETE FROM files;
                  DELETE FROM tracked; DELETE FROM meta;",
             )
             .doing("empty", &self.path)?;
@@ -597,6 +674,11 @@ impl Index {
     /// Listed sessions, newest first by their last message.
     pub fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionRow>, IndexError> {
         read::sessions(&self.connection, &self.path, filter)
+    }
+
+    /// How many sessions that is without a limit, and their sizes.
+    pub fn totals(&self, filter: &SessionFilter) -> Result<SessionTotals, IndexError> {
+        read::totals(&self.connection, &self.path, filter)
     }
 
     /// One session, listed or not; `None` if the index does not know it.

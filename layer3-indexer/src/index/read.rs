@@ -7,11 +7,13 @@ use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::{Counts, IndexError, SessionFilter, SessionRow, Sqlite};
+use super::{Counts, IndexError, SessionFilter, SessionRow, SessionTotals, Sqlite};
 use crate::metadata::{Metadata, Tally};
 
 const SESSION_COLUMNS: &str = "t.project, t.session, t.start_ms, t.end_ms, t.messages, t.save_trigger, t.tally,
-    c.seen_bytes, c.seen_blake3, t.listed";
+    c.seen_bytes, c.seen_blake3, t.listed,
+    (SELECT count(DISTINCT s.path) FROM contents s WHERE s.session = t.id AND s.path != t.session || '.jsonl')";
+const NEWEST: &str = "LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = t.session || '.jsonl'";
 
 /// Listed sessions, newest first.
 pub(super) fn sessions(
@@ -19,16 +21,10 @@ pub(super) fn sessions(
     path: &Path,
     filter: &SessionFilter,
 ) -> Result<Vec<SessionRow>, IndexError> {
-    let mut conditions = Conditions::default();
-    conditions.add_project("t.project", filter.project.as_deref());
-    conditions.add("t.end_ms >= ?", filter.since_ms.map(Value::from));
-    conditions.add("t.start_ms <= ?", filter.until_ms.map(Value::from));
-    conditions.add("t.branch = ?", filter.branch.clone().map(Value::from));
+    let conditions = conditions(filter);
     let limit = filter.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
     let sql = format!(
-        "SELECT {SESSION_COLUMNS} FROM tracked t
-         LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = t.session || '.jsonl'
-         WHERE t.listed = 1 {}
+        "SELECT {SESSION_COLUMNS} FROM tracked t {NEWEST} WHERE t.listed = 1 {}
          ORDER BY t.end_ms DESC NULLS LAST, t.id DESC LIMIT {limit}",
         conditions.sql
     );
@@ -38,6 +34,33 @@ pub(super) fn sessions(
         rows.collect::<rusqlite::Result<Vec<SessionRow>>>()
     };
     list().doing("list sessions", path)
+}
+
+/// Their number and sizes, whatever the limit.
+pub(super) fn totals(
+    connection: &Connection,
+    path: &Path,
+    filter: &SessionFilter,
+) -> Result<SessionTotals, IndexError> {
+    let conditions = conditions(filter);
+    let sql = format!(
+        "SELECT count(*), coalesce(sum(c.seen_bytes), 0), coalesce(sum(t.messages), 0)
+         FROM tracked t {NEWEST} WHERE t.listed = 1 {}",
+        conditions.sql
+    );
+    let total = |row: &Row<'_>| {
+        Ok(SessionTotals { sessions: number(row, 0)?, bytes: number(row, 1)?, messages: number(row, 2)? })
+    };
+    connection.query_row(&sql, params_from_iter(conditions.values), total).doing("count sessions", path)
+}
+
+fn conditions(filter: &SessionFilter) -> Conditions {
+    let mut conditions = Conditions::default();
+    conditions.add_project("t.project", filter.project.as_deref());
+    conditions.add("t.end_ms >= ?", filter.since_ms.map(Value::from));
+    conditions.add("t.start_ms <= ?", filter.until_ms.map(Value::from));
+    conditions.add("t.branch = ?", filter.branch.clone().map(Value::from));
+    conditions
 }
 
 /// A session and whether it is listed.
@@ -127,7 +150,15 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionRow, bool)> {
         blake3: blake3.map(|bytes| layer1_prebackup::Hash::from_bytes(bytes).to_hex().to_string()),
         ..tally.to_metadata()
     };
-    Ok((SessionRow { metadata, start_ms: row.get(2)?, end_ms: row.get(3)? }, row.get(9)?))
+    let session = SessionRow {
+        metadata,
+        start_ms: row.get(2)?,
+        end_ms: row.get(3)?,
+        subagents: number(row, 10)?,
+        // The index knows nothing of sources; whoever asks looks.
+        source_gone: false,
+    };
+    Ok((session, row.get(9)?))
 }
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

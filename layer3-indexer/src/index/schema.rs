@@ -14,7 +14,7 @@ use crate::time::{format_rfc3339_ms, now_ms};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of another
 /// version is set aside and made again.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
 const APPLICATION_ID: i32 = 0x3366_6c64;
 /// How long one process waits for another. A writer holds the database for one batch at a time.
@@ -77,6 +77,25 @@ CREATE TABLE messages (
 CREATE UNIQUE INDEX messages_key ON messages (session, key);
 
 CREATE TABLE branches (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+
+-- What a message asks of a tool or has from it, and the file that is touched thereby; 0 for none.
+CREATE TABLE uses (
+    message INTEGER NOT NULL,
+    tool INTEGER NOT NULL,
+    file INTEGER NOT NULL,
+    PRIMARY KEY (message, tool, file)
+) WITHOUT ROWID;
+CREATE INDEX uses_file ON uses (file) WHERE file != 0;
+CREATE TABLE tools (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE);
+-- Calls of a content that no result was read of yet: it may come with the next save.
+CREATE TABLE calls (
+    content INTEGER NOT NULL,
+    call INTEGER NOT NULL,       -- hash of its id
+    tool INTEGER NOT NULL,
+    file INTEGER NOT NULL,
+    PRIMARY KEY (content, call)
+) WITHOUT ROWID;
 CREATE TABLE unknown (
     session INTEGER NOT NULL,
     kind TEXT NOT NULL,

@@ -1,6 +1,17 @@
-//! Finding messages: by words, best first, then by parts of words, newest first.
+//! Finding messages: by words, best first; then conversations that hold all words in different
+//! messages; then by parts of words, newest first.
+//!
+//! **What comes first.** FTS5's bm25 saturates: a tool output that repeats a word forty times gets the
+//! most that a message can get, whatever its column weighs. So the weights of the columns
+//! ([`WEIGHTS`]) tell where in a message a word stands, and a factor for who speaks
+//! ([`Speaker::sql_factor`]) puts people and the model before the noise of tools. A message of the
+//! newest day of the index is worth a little more than an old one; measured from the newest message
+//! and not from now, so that the pages of one answer fit together however slowly they are read.
+//! The choices were measured on the judged queries of `tests/fixtures/judged`: see ARCHITECTURE.md.
+//!
+//! **Pages.** The order depends on what is stored and asked alone, never on limit and offset.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -16,26 +27,28 @@ use super::{Contents, Hit, IndexError, SearchQuery, SearchResults, Sqlite};
 use crate::fold::Folded;
 use crate::query::Query;
 use crate::record::{Record, with_record};
-use crate::snippet::{By, Snippet, snippet};
+use crate::snippet::{By, Snippet, beginning, snippet};
 use crate::time::format_rfc3339_ms;
 
 /// Messages whose text is compared when parts of words are searched for, newest first.
 const CANDIDATES_MAX: usize = 2000;
 /// Bytes of records that are read to compare them.
 const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Messages that are ranked, those indexed last. More hold only a word that says little by itself,
-/// and ranking costs microseconds each.
+/// Messages that are ranked. More hold only a word that says little by itself, and ranking costs
+/// microseconds each. Then those in which a person or the model wrote it are ranked, and …
 const RANKED_MAX: i64 = 3000;
-/// How much better a message of this moment is than an old one of the same words …
+/// … of all others so many, those indexed last.
+const RANKED_OTHERS_MAX: i64 = 1000;
+/// Sessions found by words below which those that hold the words apart are looked for.
+const SPREAD_BELOW: usize = 20;
+/// How much better a message of the newest moment is than an old one of the same words …
 const RECENT_WEIGHT: f64 = 0.25;
 /// … and the age at which half of that is left.
 const RECENT_HALF_MS: f64 = 30.0 * 24.0 * 60.0 * 60.0 * 1000.0;
-/// Hits looked up beyond the limit, because some may belong to sessions that are not listed.
-const SPARE_HITS: usize = 50;
 
-const COLUMNS: &str = "m.id, m.offset, m.length, m.time_ms, m.speaker, b.name, c.id, c.path, c.generation,
-    t.project, t.session, t.title";
-const JOINS: &str = "JOIN contents c ON c.id = m.content
+pub(super) const COLUMNS: &str = "m.id, m.offset, m.length, m.time_ms, m.speaker, b.name, c.id, c.path, c.generation,
+    t.project, t.session, t.title, t.id";
+pub(super) const JOINS: &str = "JOIN contents c ON c.id = m.content
     JOIN tracked t ON t.id = m.session AND t.listed = 1
     LEFT JOIN branches b ON b.id = m.branch";
 
@@ -46,21 +59,21 @@ pub(super) fn search(
     contents: &dyn Contents,
     asked: &SearchQuery,
 ) -> Result<SearchResults, IndexError> {
-    let Some(query) = Query::parse(&asked.text) else {
-        return Ok(SearchResults { hits: Vec::new(), notes: vec!["there was nothing to search for".to_owned()] });
+    let query = Query::parse(&asked.text);
+    if query.is_none() && !asked.has_filter() {
+        let notes = vec!["there was nothing to search for".to_owned()];
+        return Ok(SearchResults { notes, ..SearchResults::default() });
+    }
+    let newest_ms = newest_ms(connection, asked.now_ms).doing("search", path)?;
+    let texts = Texts::new(contents);
+    let mut search = Search { connection, path, asked, newest_ms, texts, results: SearchResults::default() };
+    let entries = match &query {
+        None => search.by_filters()?,
+        Some(query) => search.by_text(query)?,
     };
-    let mut search =
-        Search { connection, path, asked, query, texts: Texts::new(contents), results: SearchResults::default() };
-    if search.query.is_cut {
-        search.note("the query was too long; only its beginning was searched for");
-    }
-    let by_words = search.by_words()?;
-    let known: BTreeSet<i64> = by_words.iter().map(|found| found.message).collect();
-    for found in by_words {
-        search.show(&found, By::Words);
-    }
-    if search.results.hits.len() < asked.limit && !search.query.is_words_alone() {
-        search.by_parts(&known)?;
+    search.results.more = entries.len() > asked.offset.saturating_add(asked.limit);
+    for (n, entry) in entries.iter().enumerate().skip(asked.offset).take(asked.limit) {
+        search.show(n + 1, entry, query.as_ref())?;
     }
     if search.texts.unreadable > 0 {
         let n = search.texts.unreadable;
@@ -71,67 +84,131 @@ pub(super) fn search(
     Ok(search.results)
 }
 
-/// A row of the index that may be a hit.
-struct Found {
+/// The time of the newest message, times that are still to come left out: a wrong clock must not
+/// make all others old.
+fn newest_ms(connection: &Connection, now_ms: i64) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(max(end_ms), 0) FROM tracked WHERE end_ms <= ?1";
+    connection.prepare_cached(sql)?.query_row([now_ms], |row| row.get(0))
+}
+
+/// A message that matches; the larger the score, the better.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scored {
+    pub message: i64,
+    pub session: i64,
+    pub time_ms: i64,
+    pub score: f64,
+}
+
+/// A hit before its text is read.
+struct Entry {
     message: i64,
-    offset: u64,
-    length: u64,
-    time_ms: i64,
-    speaker: Speaker,
+    session: i64,
+    by: By,
+    score: f64,
+    others: usize,
+}
+
+/// A row of the index that may be a hit.
+pub(super) struct Found {
+    pub message: i64,
+    pub offset: u64,
+    pub length: u64,
+    pub time_ms: i64,
+    pub speaker: Speaker,
     branch: Option<String>,
-    content: i64,
+    pub content: i64,
     path: String,
     generation: u32,
     project: String,
     session: String,
     title: Option<String>,
+    pub session_row: i64,
 }
 
-struct Search<'s> {
-    connection: &'s Connection,
-    path: &'s Path,
-    asked: &'s SearchQuery,
-    query: Query,
-    texts: Texts<'s>,
+pub(super) struct Search<'s> {
+    pub connection: &'s Connection,
+    pub path: &'s Path,
+    pub asked: &'s SearchQuery,
+    newest_ms: i64,
+    pub texts: Texts<'s>,
     results: SearchResults,
 }
 
 impl Search<'_> {
-    fn by_words(&mut self) -> Result<Vec<Found>, IndexError> {
-        let Some(expression) = self.query.words_match() else { return Ok(Vec::new()) };
-        let mut conditions = self.conditions(Some(expression));
-        match self.first_ranked(&conditions) {
-            // SQLite bounds the size of an expression by rules of its own. What it does not take
-            // as words is still searched for by parts; no text of a user is an error.
-            Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => return Ok(Vec::new()),
-            Err(error) => return Err(error).doing("search", self.path),
-            Ok(None) => {}
-            Ok(Some(first)) => {
-                conditions.add("m.id > ?", Some(Value::from(first)));
-                self.note(&format!(
-                    "more than {RANKED_MAX} messages match; only those indexed last are shown, best first"
-                ));
-            }
+    fn by_text(&mut self, query: &Query) -> Result<Vec<Entry>, IndexError> {
+        if query.is_cut {
+            self.note("the query was too long; only its beginning was searched for");
         }
-        let weights = WEIGHTS.map(|weight| weight.to_string()).join(", ");
-        let (now, limit) = (self.asked.now_ms, self.asked.limit);
-        let sql = format!(
-            "SELECT {COLUMNS} FROM (
-                 SELECT words.rowid AS id, bm25(words, {weights})
-                     * (1 + {RECENT_WEIGHT} / (1 + max(0, {now} - m.time_ms) / {RECENT_HALF_MS:.1})) AS score
-                 FROM words JOIN messages m ON m.id = words.rowid
-                 WHERE words MATCH ?1 {} ORDER BY score LIMIT {}
-             ) best JOIN messages m ON m.id = best.id {JOINS} ORDER BY best.score LIMIT {limit}",
-            conditions.sql,
-            limit.saturating_add(SPARE_HITS),
-        );
-        self.rows(&sql, conditions.values).doing("search", self.path)
+        let words = self.by_words(query)?;
+        let known: BTreeSet<i64> = words.iter().map(|found| found.message).collect();
+        let mut entries = self.entries(&words);
+        if !self.asked.each && entries.len() < SPREAD_BELOW {
+            let apart = self.by_sessions(query)?;
+            add_sessions(&mut entries, &apart);
+        }
+        if entries.len() <= self.asked.offset.saturating_add(self.asked.limit) && !query.is_words_alone() {
+            self.by_parts(query, &known, &mut entries)?;
+        }
+        Ok(entries)
     }
 
-    /// The message after which ranking begins, where there are too many.
-    fn first_ranked(&self, conditions: &Conditions) -> rusqlite::Result<Option<i64>> {
+    /// One for each message, or the best of each session and the number of its others.
+    fn entries(&self, scored: &[Scored]) -> Vec<Entry> {
+        let entry =
+            |s: &Scored| Entry { message: s.message, session: s.session, by: By::Words, score: s.score, others: 0 };
+        if self.asked.each {
+            return scored.iter().map(entry).collect();
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut places: HashMap<i64, usize> = HashMap::new();
+        for found in scored {
+            match places.get(&found.session) {
+                Some(at) => entries[*at].others += 1,
+                None => {
+                    places.insert(found.session, entries.len());
+                    entries.push(entry(found));
+                }
+            }
+        }
+        entries
+    }
+
+    fn by_words(&mut self, query: &Query) -> Result<Vec<Scored>, IndexError> {
+        let Some(expression) = query.words_match() else { return Ok(Vec::new()) };
+        match self.ranked(&expression) {
+            // SQLite bounds the size of an expression by rules of its own. What it does not take
+            // as words is still searched for by parts; no text of a user is an error.
+            Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => Ok(Vec::new()),
+            Err(error) => Err(error).doing("search", self.path),
+            Ok(ranked) => Ok(ranked),
+        }
+    }
+
+    fn ranked(&mut self, expression: &str) -> rusqlite::Result<Vec<Scored>> {
+        let Some(after) = self.nth_last(expression, RANKED_MAX)? else { return self.scored(expression, None, -1) };
+        let written = format!("{expression} AND ({{user assistant}} : {expression})");
+        let after_written = self.nth_last(&written, RANKED_MAX - RANKED_OTHERS_MAX)?;
+        let mut ranked = self.scored(&written, after_written, -1)?;
+        let known: BTreeSet<i64> = ranked.iter().map(|found| found.message).collect();
+        let others = self.scored(expression, Some(after), RANKED_OTHERS_MAX)?;
+        // Scores of both are comparable but for the words that the first looks at twice.
+        let halved = ranked.iter_mut().map(|found| Scored { score: found.score / 2.0, ..*found });
+        let mut all: Vec<Scored> =
+            halved.chain(others.into_iter().filter(|found| !known.contains(&found.message))).collect();
+        sort(&mut all);
+        self.note(&format!(
+            "more than {RANKED_MAX} messages match; those that a person or the model wrote are shown, and of the \
+             output of tools what was indexed last"
+        ));
+        Ok(all)
+    }
+
+    /// The message after which so many match, where there are more.
+    fn nth_last(&self, expression: &str, count: i64) -> rusqlite::Result<Option<i64>> {
+        let conditions = self.conditions(Some(expression.to_owned()), false);
         let sql = format!(
-            "SELECT words.rowid FROM words {} WHERE words MATCH ?1 {} ORDER BY words.rowid DESC LIMIT 1 OFFSET {RANKED_MAX}",
+            "SELECT words.rowid FROM words {} WHERE words MATCH ?1 {} ORDER BY words.rowid DESC LIMIT 1 OFFSET {count}",
             if conditions.sql.is_empty() { "" } else { "JOIN messages m ON m.id = words.rowid" },
             conditions.sql,
         );
@@ -139,16 +216,74 @@ impl Search<'_> {
         statement.query_row(params_from_iter(&conditions.values), |row| row.get(0)).optional()
     }
 
+    /// What matches, best first: behind a message, and of that the last so many; -1 for all.
+    pub(super) fn scored(&self, expression: &str, after: Option<i64>, last: i64) -> rusqlite::Result<Vec<Scored>> {
+        let mut conditions = self.conditions(Some(expression.to_owned()), false);
+        conditions.add("words.rowid > ?", after.map(Value::from));
+        let sql = format!(
+            "SELECT words.rowid, m.session, m.time_ms, {} FROM words
+             JOIN messages m ON m.id = words.rowid JOIN tracked t ON t.id = m.session AND t.listed = 1
+             WHERE words MATCH ?1 {} ORDER BY words.rowid DESC LIMIT {last}",
+            self.score(),
+            conditions.sql,
+        );
+        self.query_scored(&sql, conditions.values)
+    }
+
+    pub(super) fn query_scored(&self, sql: &str, values: Vec<Value>) -> rusqlite::Result<Vec<Scored>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params_from_iter(values), |row| {
+            Ok(Scored { message: row.get(0)?, session: row.get(1)?, time_ms: row.get(2)?, score: row.get(3)? })
+        })?;
+        let mut scored = rows.collect::<rusqlite::Result<Vec<Scored>>>()?;
+        sort(&mut scored);
+        Ok(scored)
+    }
+
+    /// SQL of what a message is worth.
+    pub(super) fn score(&self) -> String {
+        let weights = WEIGHTS.map(|weight| weight.to_string()).join(", ");
+        let factor = Speaker::sql_factor();
+        let newest = self.newest_ms;
+        format!(
+            "-bm25(words, {weights}) * {factor}
+             * (1 + {RECENT_WEIGHT:?} / (1 + max(0, {newest} - m.time_ms) / {RECENT_HALF_MS:?}))"
+        )
+    }
+
+    /// Without a text: all messages that the filters leave, newest first.
+    fn by_filters(&mut self) -> Result<Vec<Entry>, IndexError> {
+        let conditions = self.conditions(None, true);
+        let sql = format!(
+            "SELECT m.id, m.session, m.time_ms, 0.0 FROM messages m
+             JOIN tracked t ON t.id = m.session AND t.listed = 1
+             WHERE 1 {} ORDER BY m.time_ms DESC, m.id DESC LIMIT {}",
+            conditions.sql,
+            RANKED_MAX + 1,
+        );
+        let mut found = self.query_scored(&sql, conditions.values).doing("search", self.path)?;
+        if found.len() > RANKED_MAX as usize {
+            found.truncate(RANKED_MAX as usize);
+            self.note(&format!("more than {RANKED_MAX} messages match; only the newest are shown"));
+        }
+        Ok(self.entries(&found))
+    }
+
     /// Compares the text of messages that hold all trigrams of the query, or of all messages
-    /// where it has none, newest first.
-    fn by_parts(&mut self, known: &BTreeSet<i64>) -> Result<(), IndexError> {
-        let trigrams = self.query.trigrams_match();
+    /// where it has none, newest first, until there are enough hits for the page; then only those
+    /// of the sessions among them, which are counted.
+    fn by_parts(&mut self, query: &Query, known: &BTreeSet<i64>, entries: &mut Vec<Entry>) -> Result<(), IndexError> {
+        let enough = self.asked.offset.saturating_add(self.asked.limit);
+        let each = self.asked.each;
+        let by_words: BTreeSet<i64> = entries.iter().filter(|_| !each).map(|entry| entry.session).collect();
+        let mut places: HashMap<i64, usize> = HashMap::new();
+        let trigrams = query.trigrams_match();
         let is_scan = trigrams.is_none();
         let (from, condition) = match is_scan {
             true => ("messages m", Speaker::sql_with_parts()),
             false => ("parts JOIN messages m ON m.id = parts.rowid", "parts MATCH ?1".to_owned()),
         };
-        let conditions = self.conditions(trigrams);
+        let conditions = self.conditions(trigrams, false);
         let sql = format!(
             "SELECT {COLUMNS} FROM {from} {JOINS} WHERE {condition} {} ORDER BY m.time_ms DESC, m.id DESC LIMIT {}",
             conditions.sql,
@@ -160,7 +295,14 @@ impl Search<'_> {
         while let Some(row) = rows.next().doing("search", self.path)? {
             let found = found(row).doing("search", self.path)?;
             candidates += 1;
-            if known.contains(&found.message) {
+            if known.contains(&found.message) || by_words.contains(&found.session_row) {
+                continue;
+            }
+            let place = places.get(&found.session_row).filter(|_| !each).copied();
+            if place.is_none() && entries.len() > enough {
+                if each {
+                    return Ok(());
+                }
                 continue;
             }
             bytes += found.length;
@@ -168,10 +310,15 @@ impl Search<'_> {
                 self.note("only the newest messages were compared; a longer query, a project or a period finds more");
                 return Ok(());
             }
-            if self.texts.holds(&found, &self.query) {
-                self.show(&found, By::Substrings);
-                if self.results.hits.len() >= self.asked.limit {
-                    return Ok(());
+            if !self.texts.holds(&found, query) {
+                continue;
+            }
+            match place {
+                Some(at) => entries[at].others += 1,
+                None => {
+                    places.insert(found.session_row, entries.len());
+                    let (message, session) = (found.message, found.session_row);
+                    entries.push(Entry { message, session, by: By::Substrings, score: 0.0, others: 0 });
                 }
             }
         }
@@ -181,8 +328,9 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The filters, behind the expression that is matched, if there is one.
-    fn conditions(&self, expression: Option<String>) -> Conditions {
+    /// The filters, behind the expression that is matched, if there is one. `calls`: a file means
+    /// the calls that touch it, not the sessions.
+    pub(super) fn conditions(&self, expression: Option<String>, calls: bool) -> Conditions {
         let asked = self.asked;
         let mut sessions = Conditions::default();
         sessions.values.extend(expression.map(Value::from));
@@ -199,32 +347,68 @@ impl Search<'_> {
         if let Some(role) = asked.role {
             conditions.sql.push_str(&format!(" AND {}", Speaker::sql_of(role)));
         }
+        self.add_uses(&mut conditions, calls);
         conditions
     }
 
-    fn rows(&self, sql: &str, values: Vec<Value>) -> rusqlite::Result<Vec<Found>> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        statement.query_map(params_from_iter(values), found)?.collect()
+    /// The filters by tool and file.
+    fn add_uses(&self, conditions: &mut Conditions, calls: bool) {
+        // `bash` for Bash, `search` for mcp__server__search.
+        const TOOL: &str = "u.tool IN (SELECT id FROM tools
+            WHERE lower(name) = lower(?) OR substr(lower(name), -length(?) - 2) = '__' || lower(?))";
+        // Whole components: `src/a.rs` is in `/w/src/a.rs` and not in `/w/src/a.rs.bak`.
+        const FILE: &str = "u.file != 0 AND u.file IN (SELECT id FROM files
+            WHERE instr('/' || path || '/', '/' || ? || '/') > 0)";
+        let asked = self.asked;
+        let tool = asked.tool.clone().map(Value::from);
+        let file = asked.file.as_deref().map(|file| Value::from(components(file)));
+        let (has_tool, has_file) = (tool.is_some(), file.is_some());
+        let of_calls = has_tool || calls;
+        if has_file && !of_calls {
+            let sessions = "SELECT x.session FROM uses u JOIN messages x ON x.id = u.message";
+            conditions.add(&format!("m.session IN ({sessions} WHERE {FILE})"), file);
+        } else if has_tool || has_file {
+            conditions.sql.push_str(" AND EXISTS (SELECT 1 FROM uses u WHERE u.message = m.id");
+            conditions.add(TOOL, tool);
+            conditions.add(FILE, file);
+            conditions.sql.push(')');
+        }
     }
 
-    fn show(&mut self, found: &Found, by: By) {
-        let (uuid, snippet) = self.texts.show(found, &self.query, by, self.asked);
-        let (time_ms, rank) = ((found.time_ms != 0).then_some(found.time_ms), self.results.hits.len() + 1);
+    pub(super) fn found(&self, message: i64) -> Result<Option<Found>, IndexError> {
+        let sql = format!("SELECT {COLUMNS} FROM messages m {JOINS} WHERE m.id = ?1");
+        let find = || self.connection.prepare_cached(&sql)?.query_row([message], found).optional();
+        find().doing("search", self.path)
+    }
+
+    fn show(&mut self, rank: usize, entry: &Entry, query: Option<&Query>) -> Result<(), IndexError> {
+        let Some(found) = self.found(entry.message)? else { return Ok(()) };
+        let (uuid, snippet) = self.texts.show(&found, query, entry.by, self.asked);
+        let time_ms = (found.time_ms != 0).then_some(found.time_ms);
+        let (before, after) = self.nearby(&found)?;
+        let path = found.path_text();
         self.results.hits.push(Hit {
             rank,
-            session_id: found.session.clone(),
-            project: found.project.clone(),
-            title: found.title.clone(),
+            message: uuid.clone().unwrap_or_else(|| format!("{path}:{}", found.offset)),
+            session_id: found.session,
+            project: found.project,
+            title: found.title,
             time: time_ms.map(format_rfc3339_ms),
             time_ms,
             role: found.speaker.role(),
             is_sidechain: found.speaker.is_sidechain(),
-            branch: found.branch.clone(),
+            branch: found.branch,
             uuid,
+            others_in_session: entry.others,
+            // The index knows nothing of sources; whoever asks looks.
+            source_gone: false,
             snippet,
-            path: found.stored().map_or_else(|| found.path.clone(), |(key, name)| name.to_text(&key.id)),
+            path,
             offset: found.offset,
+            before,
+            after,
         });
+        Ok(())
     }
 
     fn note(&mut self, text: &str) {
@@ -232,7 +416,37 @@ impl Search<'_> {
     }
 }
 
-fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
+/// Best first; of equals the newer one, then the one indexed last.
+fn sort(scored: &mut [Scored]) {
+    scored.sort_by(|a, b| b.score.total_cmp(&a.score).then((b.time_ms, b.message).cmp(&(a.time_ms, a.message))));
+}
+
+/// Sessions that hold the words apart, among those with a message that holds them all.
+fn add_sessions(entries: &mut Vec<Entry>, apart: &[Scored]) {
+    for found in apart {
+        match entries.iter_mut().find(|entry| entry.session == found.session) {
+            Some(entry) => entry.score = entry.score.max(found.score),
+            None => entries.push(Entry {
+                message: found.message,
+                session: found.session,
+                by: By::Words,
+                score: found.score,
+                others: 0,
+            }),
+        }
+    }
+    // Stable: of equals, the order before.
+    entries.sort_by(|a, b| b.score.total_cmp(&a.score));
+}
+
+/// A path or the end of one, as it stands between the slashes of stored paths.
+fn components(file: &str) -> String {
+    let file = file.trim().replace('\\', "/");
+    let file = file.trim_start_matches("./").trim_matches('/');
+    file.to_owned()
+}
+
+pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
     Ok(Found {
         message: row.get(0)?,
         offset: row.get::<_, i64>(1)?.unsigned_abs(),
@@ -246,10 +460,16 @@ fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
         project: row.get(9)?,
         session: row.get(10)?,
         title: row.get(11)?,
+        session_row: row.get(12)?,
     })
 }
 
 impl Found {
+    /// The stored file, relative to the project's folder.
+    pub fn path_text(&self) -> String {
+        self.stored().map_or_else(|| self.path.clone(), |(key, name)| name.to_text(&key.id))
+    }
+
     /// Where its text lies. The names were checked when they were indexed.
     fn stored(&self) -> Option<(SessionKey, StoredName)> {
         let key =
@@ -260,7 +480,7 @@ impl Found {
 }
 
 /// Reads texts from the store again, each file opened once.
-struct Texts<'s> {
+pub(super) struct Texts<'s> {
     contents: &'s dyn Contents,
     files: BTreeMap<i64, Option<File>>,
     unreadable: usize,
@@ -281,14 +501,17 @@ impl<'s> Texts<'s> {
     }
 
     /// The record's id and a snippet of the section that shows most of the query.
-    fn show(&mut self, found: &Found, query: &Query, by: By, asked: &SearchQuery) -> (Option<String>, String) {
+    fn show(&mut self, found: &Found, query: Option<&Query>, by: By, asked: &SearchQuery) -> (Option<String>, String) {
         let shown = self.with_record(found, |record| {
             let mut best: Option<(usize, Column, Snippet)> = None;
             for (column, text) in sections(record) {
                 if by == By::Substrings && !column.has_parts() {
                     continue;
                 }
-                let snippet = snippet(&text, query, by, &asked.marks);
+                let snippet = match query {
+                    Some(query) => snippet(&text, query, by, &asked.marks),
+                    None => Snippet { text: beginning(&text), terms_shown: 0 },
+                };
                 let is_better = best
                     .as_ref()
                     .is_none_or(|(shown, of, _)| (snippet.terms_shown, -(column as i32)) > (*shown, -(*of as i32)));
@@ -302,7 +525,7 @@ impl<'s> Texts<'s> {
     }
 
     /// A message that cannot be read is counted; it stays a hit without words.
-    fn with_record<T>(&mut self, found: &Found, each: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
+    pub fn with_record<T>(&mut self, found: &Found, each: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
         let bytes = self.read(found);
         let value = bytes.and_then(|bytes| with_record(&bytes, each));
         self.unreadable += usize::from(value.is_none());

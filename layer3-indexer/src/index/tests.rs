@@ -1,5 +1,7 @@
 //! The index: what is found, what is counted, and what a rebuild brings back.
 
+mod finding;
+
 use std::cell::RefCell;
 use std::fs;
 
@@ -147,6 +149,10 @@ fn dump(index: &Index) -> Vec<String> {
         "SELECT 'content', t.session, path, generation, read_bytes, hex(read_tail), seen_bytes, hex(seen_blake3), settled, last_ms
          FROM contents c JOIN tracked t ON t.id = c.session",
         "SELECT 'unknown', t.session, kind, records FROM unknown u JOIN tracked t ON t.id = u.session",
+        "SELECT 'use', m.session, m.key, t.name, f.path FROM uses u JOIN messages m ON m.id = u.message
+         JOIN tools t ON t.id = u.tool LEFT JOIN files f ON f.id = u.file",
+        "SELECT 'call', c.path, c.generation, p.call, t.name FROM calls p JOIN contents c ON c.id = p.content
+         JOIN tools t ON t.id = p.tool",
         "SELECT 'words', count(*) FROM words",
         "SELECT 'parts', count(*) FROM parts",
     ] {
@@ -300,7 +306,10 @@ fn an_index_that_grew_equals_a_rebuilt_one() {
     let lines: Vec<String> = (0..50)
         .map(|n| match n % 5 {
             0 => user(n, &format!("prompt {n}")),
-            1 => answer(n, &format!(r#"{{"type":"tool_use","name":"Edit","input":{{"file_path":"/f{n}"}}}}"#)),
+            1 => answer(
+                n,
+                &format!(r#"{{"type":"tool_use","id":"t{n}","name":"Edit","input":{{"file_path":"/f{n}"}}}}"#),
+            ),
             2 => "{\"type\":\"hologram\"}\n".to_owned(),
             3 => "garbage\n".to_owned(),
             _ => said(n, "answer"),
@@ -667,8 +676,8 @@ fn real_transcripts_are_understood() {
     insta::assert_debug_snapshot!(found("STUB-SUMMARY"), @r#"
     [
         "98146ed2 summary: … </system-reminder> Summary: [STUB-SUMMARY] 2 If you need specific details from before compaction (like exact code snippets, error messages, or content you generated), read the full transcript at: /hom…",
-        "5629db17 summary: … </system-reminder> Summary: [STUB-SUMMARY] 55 If you need specific details from before compaction (like exact code snippets, error messages, or content you generated), read the full transcript at: /ho…",
         "5b3d80da summary: … </system-reminder> Summary: [STUB-SUMMARY] 55 If you need specific details from before compaction (like exact code snippets, error messages, or content you generated), read the full transcript at: /ho…",
+        "5629db17 summary: … </system-reminder> Summary: [STUB-SUMMARY] 55 If you need specific details from before compaction (like exact code snippets, error messages, or content you generated), read the full transcript at: /ho…",
     ]
     "#);
     insta::assert_debug_snapshot!(found("\"echo x\" NOT summary"), @r#"
@@ -681,12 +690,12 @@ fn real_transcripts_are_understood() {
     "#);
     insta::assert_debug_snapshot!(found("my-session-name"), @r#"
     [
-        "5629db17 user: <command-name>/rename</command-name> <command-message>rename</command-message> <command-args>[my-session-name]</command-args>",
         "5b3d80da user: <command-name>/rename</command-name> <command-message>rename</command-message> <command-args>[my-session-name]</command-args>",
-        "5629db17 tool: <local-command-stdout>Session renamed to: [my-session-name]</local-command-stdout>",
+        "5629db17 user: <command-name>/rename</command-name> <command-message>rename</command-message> <command-args>[my-session-name]</command-args>",
         "5b3d80da tool: <local-command-stdout>Session renamed to: [my-session-name]</local-command-stdout>",
-        "5629db17 system: <system-reminder> The user named this session \"[my-session-name]\". This may indicate the session's focus or intent. </system-reminder>",
+        "5629db17 tool: <local-command-stdout>Session renamed to: [my-session-name]</local-command-stdout>",
         "5b3d80da system: <system-reminder> The user named this session \"[my-session-name]\". This may indicate the session's focus or intent. </system-reminder>",
+        "5629db17 system: <system-reminder> The user named this session \"[my-session-name]\". This may indicate the session's focus or intent. </system-reminder>",
     ]
     "#);
     // Nothing of what Claude Code sends along with every request.
@@ -723,6 +732,11 @@ fn any_text_can_be_searched_for() {
         };
         let mut query = SearchQuery::new(&text, 0);
         query.limit = 3;
+        query.each = n % 3 == 0;
+        query.offset = random(4);
+        query.after = random(2);
+        let mut piece = |one_in: usize| (random(one_in) == 0).then(|| pieces[random(pieces.len())].to_owned());
+        (query.tool, query.file, query.branch) = (piece(20), piece(20), piece(40));
         hits += index.search(&store, &query).unwrap_or_else(|error| panic!("{text:?}: {error:?}")).hits.len();
     }
     assert!(hits > 1000, "{hits}");

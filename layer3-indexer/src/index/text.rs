@@ -31,6 +31,9 @@ pub(super) struct Speaker(pub i64);
 
 const SIDECHAIN: i64 = 16;
 /// Numbers of speakers; tools have two: 3 for what was asked of them and 4 for what they gave back.
+/// What a message of each is worth.
+const FACTORS: [f64; 6] = [1.0, 0.9, 1.0, 0.6, 0.4, 0.4];
+/// Their roles.
 const ROLES: [Role; 6] = [Role::User, Role::Assistant, Role::Summary, Role::Tool, Role::Tool, Role::System];
 
 impl Speaker {
@@ -59,6 +62,13 @@ impl Speaker {
         let numbers: Vec<String> =
             (0..ROLES.len()).filter(|n| ROLES[*n] == role).map(|number| number.to_string()).collect();
         format!("m.speaker % {SIDECHAIN} IN ({})", numbers.join(", "))
+    }
+
+    /// SQL of what a message is worth by who speaks in it: people and the model before tools and notices.
+    pub fn sql_factor() -> String {
+        let cases: String =
+            FACTORS.iter().enumerate().map(|(n, factor)| format!(" WHEN {n} THEN {factor:?}")).collect();
+        format!("(CASE m.speaker % {SIDECHAIN}{cases} END)")
     }
 
     /// SQL that holds for the speakers whose text has parts: see [`Column::has_parts`].

@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::schema::begin;
 use super::text::{Column, Speaker, is_message, key_of, sections};
+use super::uses::{self, Uses};
 use super::{Contents, IndexError, Sqlite};
 use crate::fold::spaced;
 use crate::metadata::Tally;
@@ -433,6 +434,8 @@ fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
     for sql in [
         "DELETE FROM words WHERE rowid IN (SELECT id FROM messages WHERE session = ?1)",
         "DELETE FROM parts WHERE rowid IN (SELECT id FROM messages WHERE session = ?1)",
+        "DELETE FROM uses WHERE message IN (SELECT id FROM messages WHERE session = ?1)",
+        "DELETE FROM calls WHERE content IN (SELECT id FROM contents WHERE session = ?1)",
         "DELETE FROM messages WHERE session = ?1",
         "DELETE FROM contents WHERE session = ?1",
         "DELETE FROM unknown WHERE session = ?1",
@@ -473,6 +476,7 @@ fn read_content(
     let Some(hash) = resumed(&file, content).map_err(unreadable)? else { return Ok(Reading::Changed) };
     file.seek(SeekFrom::Start(content.read_bytes)).map_err(unreadable)?;
     let torn = if name.generation == 0 { TornLine::Wait } else { TornLine::Final };
+    batch.uses.begin_content(batch.transaction, content.id).doing("look up a session", path)?;
     let mut last_ms = content.last_ms;
     let start_bytes = batch.read_bytes;
     let (mut failure, mut is_cut) = (None, false);
@@ -579,6 +583,7 @@ struct Batch<'t> {
     session: i64,
     tally: Tally,
     branches: HashMap<String, i64>,
+    uses: Uses,
     read_bytes: u64,
     added: u64,
     unparsable: u64,
@@ -594,6 +599,7 @@ impl<'t> Batch<'t> {
             // Only this program writes it; one that does not parse would be of another version.
             tally: serde_json::from_str(&tally).unwrap_or_default(),
             branches: HashMap::new(),
+            uses: Uses::default(),
             read_bytes: 0,
             added: 0,
             unparsable: 0,
@@ -608,6 +614,7 @@ impl<'t> Batch<'t> {
         }
         let sections = sections(record);
         let branch = self.branch(record)?;
+        let uses = self.uses.of(self.transaction, record)?;
         let mut insert = self.transaction.prepare_cached(
             "INSERT OR IGNORE INTO messages (session, content, offset, length, time_ms, speaker, branch, key)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -628,6 +635,7 @@ impl<'t> Batch<'t> {
         self.added += 1;
         self.tally.add(record, time_ms);
         let message = self.transaction.last_insert_rowid();
+        uses::add(self.transaction, message, &uses)?;
         let column = |column: Column| joined(sections.iter().filter(|s| s.0 == column).map(|s| &*s.1)).map(spaced);
         let mut words = self.transaction.prepare_cached(
             "INSERT INTO words (rowid, user, assistant, thinking, tool_input, tool_output) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -666,6 +674,7 @@ impl<'t> Batch<'t> {
         for (kind, records) in &report.unknown {
             self.count_unknown(kind, *records)?;
         }
+        self.uses.end_content(self.transaction, content)?;
         self.transaction.execute(
             "UPDATE contents SET read_bytes = ?2, read_tail = ?3, read_tree = ?4, last_ms = ?5, settled = ?6
              WHERE id = ?1",

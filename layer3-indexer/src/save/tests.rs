@@ -155,7 +155,7 @@ fn a_session_whose_records_are_all_unknown_is_receipted_and_found_again() {
     let scene = Scene::new();
     scene.write(&scene.transcript(), "{\"type\":\"brand-new\",\"x\":1}\n{\"type\":\"another\"}\n");
     assert!(scene.receipt(None).files.iter().all(|file| file.covered));
-    let (sessions, _) = crate::list::list(&scene.places, &Default::default()).unwrap();
+    let sessions = crate::list::list(&scene.places, &Default::default()).unwrap().sessions;
     assert_eq!(sessions.len(), 1);
 }
 
@@ -165,7 +165,7 @@ fn a_session_without_activity_is_receipted_and_makes_no_row() {
     scene.write(&scene.transcript(), "{\"type\":\"mode\",\"mode\":\"normal\"}\n{\"type\":\"permission-mode\"}\n");
     let receipt = scene.receipt(None);
     assert_eq!((receipt.messages_indexed, receipt.files.len()), (0, 1));
-    let (sessions, _) = crate::list::list(&scene.places, &Default::default()).unwrap();
+    let sessions = crate::list::list(&scene.places, &Default::default()).unwrap().sessions;
     assert!(sessions.is_empty());
 }
 

@@ -52,8 +52,8 @@ fn both_eras_list_the_six_tools() {
         let summary: Vec<String> = lists[0].as_array().unwrap().iter().map(in_one_line).collect();
         insta::assert_snapshot!(summary.join("\n"), @r#"
         session_save(cwd expected project session_id transcript_path trigger) required ["session_id","transcript_path"] -> error files messages_indexed project reason session_id skipped store_id trigger warning any of [{"required":["session_id","project","store_id","files","messages_indexed","trigger"]},{"required":["skipped","reason"]},{"required":["error"]}] hints {"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":false,"title":"Save a conversation"}
-        session_search(branch limit project query role since until) required ["query"] -> error hits notes any of [{"required":["hits","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Search all conversations"}
-        session_list(limit project since) required null -> error notes sessions any of [{"required":["sessions","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"List saved conversations"}
+        session_search(branch context each file limit page project query role session_id since tool until) required ["query"] -> error hits more notes any of [{"required":["hits","more","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Search all conversations"}
+        session_list(limit project since) required null -> error notes sessions totals any of [{"required":["sessions","totals","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"List saved conversations"}
         session_get_context(around last max_chars session_id) required ["session_id"] -> cwd edited_files error git_branch last_topic messages notes omitted_after omitted_before path project session_id text timestamp_end timestamp_start title unparsable any of [{"required":["session_id","project","path","cwd","timestamp_start","timestamp_end","git_branch","title","edited_files","last_topic","messages","omitted_before","omitted_after","unparsable","notes","text"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Read a conversation"}
         backup_create(project) required null -> error failed notes saved sessions skipped unchanged any of [{"required":["sessions","saved","unchanged","skipped","failed"]},{"required":["error"]}] hints {"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":false,"title":"Save all that changed"}
         session_verify(session_id) required null -> error findings ok repairs sessions any of [{"required":["ok","sessions","findings"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Verify the copies"}
@@ -124,7 +124,7 @@ fn failures_are_results_that_say_whether_trying_again_can_help() {
         invalid_input: failed to accept transcript path "/etc/passwd": its last component must be "passwd.jsonl", the session's own file
         invalid_input: failed to read the arguments of session_save: missing field `transcript_path`
         failed: failed to open the store ~/.claude-backup: it does not exist yet; `layer3-indexer import` makes it
-        invalid_input: failed to use since "long ago": it must be a date (2026-11-22), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 30m)
+        invalid_input: failed to use since "long ago": it must be a date (2026-11-22, yesterday), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 2 weeks ago)
         failed: failed to open the store ~/.claude-backup: it does not exist yet; `layer3-indexer import` makes it
         "#);
         let skipped = call(&client, "session_save", save(ID, scene.transcript().to_str().unwrap())).await;

@@ -76,8 +76,8 @@ static TOOLS: [Tool; 6] = [
             their output, compaction summaries. Use it when the user refers to earlier work or when a decision, an error or a \
             command may have come up before. The query takes plain words (all must occur), \"exact phrases\", OR, NOT, prefix*, \
             NEAR(a b, 5); code fragments and parts of words are found too; accents do not matter. Any text is valid. \
-            Gives hits, best first, each with session_id, project, time, role, uuid and a snippet with the matches in [brackets]; read \
-            on with session_get_context(session_id, around: uuid).",
+            Gives the best hit of each session (each: true gives all), best first, with session_id, project, time, role, message and \
+            a snippet with the matches in [brackets]; read on with session_get_context(session_id, around: message).",
         read_only: true,
         input: input_schema::<SearchInput>,
         output: output_schema::<SearchOutput>,
@@ -282,10 +282,10 @@ struct SearchInput {
     /// Only in this project (a folder name as session_list gives it). Without it: all projects.
     #[serde(default)]
     project: Option<String>,
-    /// Not before: a date (2026-11-22), an RFC 3339 time, or an age (7d, 12h, 30m).
+    /// Not before: a date (2026-11-22), yesterday, an RFC 3339 time, or an age (7d, 12h, "2 weeks ago").
     #[serde(default)]
     since: Option<String>,
-    /// Not after: likewise.
+    /// Not after: likewise; of a day its end.
     #[serde(default)]
     until: Option<String>,
     /// Only what this one said: user, assistant, tool, summary or system.
@@ -294,36 +294,66 @@ struct SearchInput {
     /// Only messages on this git branch.
     #[serde(default)]
     branch: Option<String>,
+    /// Only calls of this tool and their results: Bash, Edit, … The query may be empty then.
+    #[serde(default)]
+    tool: Option<String>,
+    /// Only in sessions that read or changed this file: its path, the end of it, or a folder. With an empty query: the
+    /// calls that did so.
+    #[serde(default)]
+    file: Option<String>,
+    /// Only in this session, every message of it: its id or a unique beginning of it.
+    #[serde(default)]
+    session_id: Option<String>,
+    /// Every message that matches; by default the best one of each session, with the number of others.
+    #[serde(default)]
+    each: Option<bool>,
+    /// So many messages before and after each hit are shown with it; 50 at most.
+    #[serde(default)]
+    context: Option<usize>,
     /// At most so many hits; 20 by default, 500 at most.
     #[serde(default)]
     limit: Option<usize>,
+    /// Which page of so many hits, from 1 on.
+    #[serde(default)]
+    page: Option<usize>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 struct SearchOutput {
-    /// Best first. Each has session_id, project, title, time, role, branch, uuid, snippet, rank and where it is stored.
+    /// Best first. Each has session_id, project, title, time, role, branch, uuid, message (for session_get_context), snippet,
+    /// rank, others_in_session, source_gone and where it is stored; before and after, if context was asked for.
     #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
     hits: Vec<Value>,
+    /// Whether there are more on the next page.
+    more: bool,
     /// What to know about how it was searched; mostly empty.
     notes: Vec<String>,
 }
 
 fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
     let input: SearchInput = parse("session_search", arguments)?;
+    let context = input.context.unwrap_or(0);
     let search = Search {
         query: input.query,
         project: input.project.filter(|text| !text.is_empty()),
+        session: input.session_id,
         since: input.since,
         until: input.until,
         role: input.role,
-        branch: input.branch.filter(|text| !text.is_empty()),
+        branch: input.branch,
+        tool: input.tool,
+        file: input.file,
+        each: input.each.unwrap_or(false),
         limit: input.limit,
+        page: input.page,
+        before: context,
+        after: context,
         marks: Marks::default(),
     };
     let results = search::search(&server.places, &search)?;
     let scope = search.project.as_ref().map_or("in all projects".to_owned(), |project| format!("in project {project}"));
-    let text = search::to_text(&results, &search.marks, &scope, &Terminal::PLAIN);
+    let text = search::to_text(&results, &search, &scope, &Terminal::PLAIN);
     answer(&results, Some(text))
 }
 
@@ -336,7 +366,7 @@ struct ListInput {
     /// At most so many; 50 by default, 1000 at most.
     #[serde(default)]
     limit: Option<usize>,
-    /// Only with a message since: a date (2026-11-22), an RFC 3339 time, or an age (7d, 12h, 30m).
+    /// Only with a message since: a date (2026-11-22), yesterday, an RFC 3339 time, or an age (7d, "2 weeks ago").
     #[serde(default)]
     since: Option<String>,
 }
@@ -344,9 +374,12 @@ struct ListInput {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 struct ListOutput {
-    /// Newest first. Each has session_id, project, cwd, timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3.
+    /// Newest first. Each has session_id, project, cwd, timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, source_gone (Claude Code no longer has it).
     #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
     sessions: Vec<Value>,
+    /// sessions, bytes and messages of all that were asked for, also beyond the limit.
+    #[schemars(with = "serde_json::Map<String, Value>")]
+    totals: Value,
     /// What to know about the index; mostly empty.
     notes: Vec<String>,
 }
@@ -355,8 +388,7 @@ fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>)
     let input: ListInput = parse("session_list", arguments)?;
     let listing =
         Listing { project: input.project.filter(|text| !text.is_empty()), since: input.since, limit: input.limit };
-    let (sessions, notes) = list::list(&server.places, &listing)?;
-    answer(&json!({ "sessions": sessions, "notes": notes }), None)
+    answer(&list::list(&server.places, &listing)?, None)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -364,7 +396,7 @@ fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>)
 struct ContextInput {
     /// The session's id or a unique beginning of it; PROJECT/ID where two projects have the same id.
     session_id: String,
-    /// The uuid of a message (a search hit has it) or a unique beginning of it, or an RFC 3339 time.
+    /// A message (as a search hit names it: a uuid or its beginning, or PATH:OFFSET), or an RFC 3339 time.
     #[serde(default)]
     around: Option<String>,
     /// Only the last so many messages. Without meaning beside `around`.

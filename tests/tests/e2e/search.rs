@@ -175,11 +175,31 @@ fn random_query(seed: u64) -> String {
     (0..length).map(piece).collect()
 }
 
+/// A call with other options each time; now and then the query is one of them.
+fn options(n: u64, query: &str) -> Value {
+    let mut input = json!({"query": query, "limit": 1 + n % 3, "page": n % 3, "each": n.is_multiple_of(2)});
+    for (every, option) in
+        [(11, "tool"), (13, "file"), (17, "branch"), (19, "project"), (97, "since"), (101, "session_id")]
+    {
+        if n.is_multiple_of(every) {
+            input[option] = json!(query);
+        }
+    }
+    if n.is_multiple_of(7) {
+        input["context"] = json!(n % 60);
+    }
+    input
+}
+
 #[test]
 fn ten_thousand_random_queries_through_one_server() {
     let (scratch, id) = with_words();
     let (mut client, _) = Client::initialized(&scratch, &[]);
-    let mut search = |query: &str| client.call("session_search", json!({"query": query, "limit": 3}));
+    let mut asked = 0;
+    let mut search = |query: &str| {
+        asked += 1;
+        client.call("session_search", options(asked, query))
+    };
     let complain = |query: &str, said: &str| {
         let said = said.to_lowercase();
         for bad in ["sql", "fts5", "syntax error", "panic", "unterminated"] {
@@ -199,7 +219,7 @@ fn ten_thousand_random_queries_through_one_server() {
             Err(message) => complain(&query, &message),
         }
     }
-    let answer = search("sesion").expect("the server is still well");
+    let answer = client.call("session_search", json!({"query": "sesion"})).expect("the server is still well");
     assert_eq!(answer["hits"][0]["session_id"], Value::from(id));
     assert!(client.end().success());
 }

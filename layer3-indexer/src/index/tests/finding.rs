@@ -1,0 +1,236 @@
+//! Sessions as hits, pages, and the filters that look at calls.
+
+use super::*;
+
+fn call(n: u32, id: &str, tool: &str, input: &str) -> String {
+    answer(n, &format!(r#"{{"type":"tool_use","id":"{id}","name":"{tool}","input":{input}}}"#))
+}
+
+fn result(n: u32, id: &str, text: &str) -> String {
+    record(n, "user", &format!(r#"{{"content":[{{"type":"tool_result","tool_use_id":"{id}","content":"{text}"}}]}}"#))
+}
+
+fn by_session(text: &str) -> SearchQuery {
+    SearchQuery { each: false, ..SearchQuery::new(text, 0) }
+}
+
+fn ids(index: &Index, store: &Store, query: &SearchQuery) -> Vec<String> {
+    let results = index.search(store, query).unwrap();
+    results.hits.iter().map(|hit| format!("{}{}", hit.session_id, hit.uuid.as_deref().unwrap_or("-"))).collect()
+}
+
+/// Sessions `a` and `b`, of which `a` changes `/w/src/a.rs`, and the messages that a filter leaves.
+#[track_caller]
+fn check_calls(change: &dyn Fn(&mut SearchQuery), expected: &[&str]) {
+    let store = Store::new();
+    let (mut index, a, b) = (fresh(&store), key("p", "a"), key("p", "b"));
+    store.transcript(
+        &a,
+        &[
+            user(1, "needle"),
+            call(2, "t1", "Edit", r#"{"file_path":"/w/src/a.rs","new_string":"needle"}"#),
+            result(3, "t1", "needle done"),
+            call(4, "t2", "Bash", r#"{"command":"grep needle"}"#),
+            result(5, "t2", "needle found"),
+            call(6, "t3", "mcp__files__search", r#"{"what":"needle"}"#),
+        ]
+        .concat(),
+    );
+    let read = call(2, "t1", "Read", r#"{"file_path":"/w/src/a.rs.bak"}"#);
+    store.transcript(&b, &[user(1, "needle"), read, result(3, "t1", "needle")].concat());
+    update(&mut index, &store, &a);
+    update(&mut index, &store, &b);
+    let mut query = SearchQuery::new("needle", 0);
+    change(&mut query);
+    let mut found = ids(&index, &store, &query);
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn calls_of_a_tool_and_their_results_are_found() {
+    check_calls(&|q| q.tool = Some("Bash".into()), &["auuid-4", "auuid-5"]);
+    check_calls(&|q| q.tool = Some("edit".into()), &["auuid-2", "auuid-3"]);
+    check_calls(&|q| q.tool = Some("search".into()), &["auuid-6"]);
+    check_calls(&|q| q.tool = Some("mcp__files__search".into()), &["auuid-6"]);
+    check_calls(&|q| q.tool = Some("ash".into()), &[]);
+    check_calls(&|q| q.tool = Some("%".into()), &[]);
+}
+
+#[test]
+fn sessions_that_touched_a_file_are_found() {
+    let of_a = ["auuid-1", "auuid-2", "auuid-3", "auuid-4", "auuid-5", "auuid-6"];
+    for file in ["/w/src/a.rs", "src/a.rs", "a.rs", "./src/a.rs", "w/src/a.rs", " src\\a.rs "] {
+        check_calls(&|q| q.file = Some(file.into()), &of_a);
+    }
+    check_calls(&|q| q.file = Some("a.rs.bak".into()), &["buuid-1", "buuid-3"]);
+    check_calls(&|q| q.file = Some("src/".into()), &[&of_a[..], &["buuid-1", "buuid-3"]].concat());
+    check_calls(&|q| q.file = Some("rc/a.rs".into()), &[]);
+    // Beside a tool, its calls on the file; without a text, all calls on it.
+    check_calls(&|q| (q.file, q.tool) = (Some("a.rs".into()), Some("Edit".into())), &["auuid-2", "auuid-3"]);
+    check_calls(&|q| (q.file, q.tool) = (Some("a.rs".into()), Some("Bash".into())), &[]);
+    check_calls(&|q| (q.file, q.text) = (Some("a.rs".into()), String::new()), &["auuid-2", "auuid-3"]);
+}
+
+#[test]
+fn a_result_that_comes_with_a_later_save_is_its_tools() {
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    let lines = [
+        call(1, "t1", "Bash", "{}"),
+        call(2, "t2", "Read", r#"{"file_path":"/f"}"#),
+        result(3, "t2", "x"),
+        result(4, "t1", "y"),
+    ];
+    for n in 1..=lines.len() {
+        store.transcript(&s, &lines[..n].concat());
+        update(&mut index, &store, &s);
+    }
+    assert_eq!(dump(&index), rebuilt(&store));
+    let of = |tool: &str| {
+        let mut found = ids(&index, &store, &SearchQuery { tool: Some(tool.into()), ..SearchQuery::new("", 0) });
+        found.sort();
+        found
+    };
+    assert_eq!(
+        (of("Bash"), of("Read")),
+        (vec!["suuid-1".into(), "suuid-4".into()], vec!["suuid-2".into(), "suuid-3".into()])
+    );
+}
+
+#[test]
+fn a_session_is_one_hit_that_counts_its_others() {
+    let store = Store::new();
+    let (mut index, a, b) = (fresh(&store), key("p", "a"), key("p", "b"));
+    store.transcript(&a, &[said(1, "a needle in a haystack of words"), user(2, "needle"), user(3, "needles")].concat());
+    store.transcript(&b, &[user(4, "bodkins"), user(5, "more bodkins"), said(6, "needle")].concat());
+    update(&mut index, &store, &a);
+    update(&mut index, &store, &b);
+    let found = |query: &SearchQuery| -> Vec<String> {
+        let results = index.search(&store, query).unwrap();
+        let hit = |hit: Hit| format!("{} {} {} +{}", hit.rank, hit.session_id, hit.snippet, hit.others_in_session);
+        results.hits.into_iter().map(hit).collect()
+    };
+    assert_eq!(found(&by_session("needle")), ["1 a [needle] +1", "2 b [needle] +0"]);
+    // Parts of words are counted too where the session is found by them.
+    assert_eq!(found(&by_session("odkin")), ["1 b more b[odkin]s +1"]);
+    assert_eq!(found(&SearchQuery::new("needle", 0)).len(), 4);
+}
+
+#[test]
+fn pages_have_no_gap_and_no_duplicate() {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    for n in 0..32 {
+        let key = key("p", &format!("s{n:02}"));
+        let lines = match n % 4 {
+            0 => vec![user(n, "needle thread")],
+            1 => vec![said(n, "needle thread"), user(n + 1, "needle"), result(n + 2, "t", "thread needle")],
+            2 => vec![user(n, "needles threads")],
+            _ => vec![user(n, "needle"), said(n + 1, "thread")],
+        };
+        store.transcript(&key, &lines.concat());
+        update(&mut index, &store, &key);
+    }
+    for (each, expected) in [(false, 32), (true, 32)] {
+        let all = SearchQuery { each, limit: 500, ..SearchQuery::new("needle thread", 0) };
+        let whole = ids(&index, &store, &all);
+        assert_eq!(whole.len(), expected, "{whole:?}");
+        for limit in [1, 7, 13] {
+            let mut paged = Vec::new();
+            for page in 0.. {
+                let query = SearchQuery { limit, offset: page * limit, now_ms: page as i64 * 3_600_000, ..all.clone() };
+                let results = index.search(&store, &query).unwrap();
+                let ranks: Vec<usize> = results.hits.iter().map(|hit| hit.rank).collect();
+                assert_eq!(ranks, (page * limit + 1..=page * limit + ranks.len()).collect::<Vec<_>>());
+                paged.extend(ids(&index, &store, &query));
+                if !results.more {
+                    break;
+                }
+            }
+            assert_eq!(paged, whole, "pages of {limit}, each: {each}");
+        }
+    }
+}
+
+#[test]
+fn what_a_person_wrote_is_found_under_any_amount_of_noise() {
+    let store = Store::new();
+    let (mut index, old, noise) = (fresh(&store), key("p", "old"), key("p", "zzz"));
+    store.transcript(&old, &user(1, "why does the deploy hang"));
+    update(&mut index, &store, &old);
+    let lines = (0..4000).map(|n| result(n % 60, "t", &format!("deploy {n} deploy")));
+    store.transcript(&noise, &std::iter::once(user(1, "go")).chain(lines).collect::<String>());
+    update(&mut index, &store, &noise);
+    let results = index.search(&store, &by_session("deploy")).unwrap();
+    assert_eq!(results.hits[0].session_id, "old", "{results:?}");
+    assert_eq!(results.hits.len(), 2, "{results:?}");
+    assert!(results.notes[0].contains("more than 3000"), "{:?}", results.notes);
+    let without = index.search(&store, &by_session("deploy NOT hang")).unwrap();
+    assert_eq!(without.hits[0].session_id, "zzz");
+}
+
+#[test]
+fn words_that_stand_apart_in_a_session_are_found_behind_those_together() {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    let title = "{\"type\":\"custom-title\",\"customTitle\":\"Zebra crossing\"}\n";
+    for (id, lines) in [
+        ("apart", vec![user(1, "the lion sleeps"), said(2, "so does the tiger")]),
+        ("together", vec![user(1, "a lion and a tiger")]),
+        ("lion", vec![user(1, "one lion")]),
+        ("titled", vec![title.to_owned(), user(1, "the lion walks")]),
+    ] {
+        store.transcript(&key("p", id), &lines.concat());
+        update(&mut index, &store, &key("p", id));
+    }
+    let found = |text: &str| -> Vec<String> {
+        let results = index.search(&store, &by_session(text)).unwrap();
+        results.hits.into_iter().map(|hit| format!("{}: {}", hit.session_id, hit.snippet)).collect()
+    };
+    assert_eq!(found("lion tiger"), ["together: a [lion] and a [tiger]", "apart: so does the [tiger]"]);
+    assert_eq!(found("lion zebra"), ["titled: the [lion] walks"]);
+    assert_eq!(found("crossing"), ["titled: the lion walks"]);
+    assert_eq!(found("zebra tiger"), [""; 0]);
+    assert_eq!(found("\"lion sleeps\" tiger"), ["apart: the [lion sleeps]"]);
+    let filtered = SearchQuery { role: Some(Role::User), ..by_session("lion tiger") };
+    assert_eq!(ids(&index, &store, &filtered), ["togetheruuid-1"]);
+}
+
+#[test]
+fn neighbours_of_a_hit_are_told_in_order_without_notices() {
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    let notice = user(3, "<system-reminder>be brief</system-reminder>");
+    let bare = "{\"type\":\"user\",\"message\":{\"content\":\"no id\"}}\n".to_owned();
+    let lines =
+        [user(1, "one"), bare, notice, call(4, "t", "Bash", r#"{"command":"ls"}"#), said(5, "needle"), user(6, "six")];
+    store.transcript(&s, &lines.concat());
+    store.put(&s, side("subagents/agent-a.jsonl"), user(7, "elsewhere").as_bytes());
+    update(&mut index, &store, &s);
+    let query = SearchQuery { before: 2, after: 5, ..SearchQuery::new("needle", 0) };
+    let hit = index.search(&store, &query).unwrap().hits.remove(0);
+    let told = |nearby: &[Nearby]| -> Vec<String> {
+        nearby.iter().map(|n| format!("{} {} {}", n.message, n.role.as_str(), n.text)).collect()
+    };
+    let bare_at = format!("s.jsonl:{}", lines[0].len());
+    assert_eq!(told(&hit.before), [format!("{bare_at} user no id"), "uuid-4 tool Bash ls".to_owned()]);
+    assert_eq!(told(&hit.after), ["uuid-6 user six"]);
+    let bare = index.search(&store, &SearchQuery::new("\"no id\"", 0)).unwrap().hits.remove(0);
+    assert_eq!((bare.uuid, bare.message), (None, bare_at));
+}
+
+#[test]
+fn a_clock_that_was_wrong_makes_nothing_old() {
+    let store = Store::new();
+    let (mut index, old, new) = (fresh(&store), key("p", "old"), key("p", "new"));
+    let wrong = key("p", "wrong");
+    store.transcript(&old, &user(1, "needle").replace("2026-11", "2025-01"));
+    store.transcript(&new, &user(1, "needle"));
+    store.transcript(&wrong, &user(1, "other").replace("2026-11", "2096-11"));
+    for key in [&new, &old, &wrong] {
+        update(&mut index, &store, key);
+    }
+    let query = SearchQuery { now_ms: parse_rfc3339_ms("2026-11-24T00:00:00Z").unwrap(), ..by_session("needle") };
+    assert_eq!(ids(&index, &store, &query), ["newuuid-1", "olduuid-1"]);
+}

@@ -1,0 +1,156 @@
+//! Finding from the command line and over MCP: every filter, pages, what stands around a hit, and reading on from it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tests::judged;
+use tests::mcp::Client;
+use tests::scratch::Scratch;
+use tests::transcripts::{self, SUBAGENT};
+
+/// Answers a search in all projects.
+#[track_caller]
+fn search(scratch: &Scratch, args: &[&str]) -> Value {
+    scratch.layer3(&[&["search", "--json"][..], args].concat()).output().ok().json()
+}
+
+/// The names of the conversations that a search of the judged corpus finds.
+#[track_caller]
+fn found(scratch: &Scratch, args: &[&str]) -> Vec<String> {
+    let answer = search(scratch, args);
+    let ids = answer["hits"].as_array().expect("hits are a list").iter().filter_map(|hit| hit["session_id"].as_str());
+    let mut names: Vec<String> = ids.map(judged::name_of).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn corpus() -> Scratch {
+    let scratch = Scratch::new();
+    judged::lay_out(&scratch);
+    scratch.layer3(&["import"]).output().ok();
+    scratch
+}
+
+#[test]
+fn options_may_stand_behind_the_words_and_words_behind_two_dashes() {
+    let scratch = corpus();
+    let found = |args: &[&str]| found(&scratch, args);
+    assert_eq!(found(&["cron", "job", "--all"]), found(&["--all", "cron job"]));
+    assert_eq!(found(&["--all", "--", "--oneline", "VAT"]), ["ticket-noise"]);
+}
+
+#[test]
+fn every_filter_narrows() {
+    let scratch = corpus();
+    let found = |args: &[&str]| found(&scratch, args);
+    let all = ["oom-noise", "k8s-oom"].map(str::to_owned);
+    let with = |options: &[&str]| found(&[options, &["OOMKilled"]].concat());
+    assert_eq!(with(&["--all"]), ["k8s-oom", "oom-noise"]);
+    assert_eq!(with(&["--project", "infra"]), ["k8s-oom", "oom-noise"]);
+    assert_eq!(with(&["--project", "blog"]), [""; 0]);
+    assert_eq!(with(&[]), [""; 0], "the current directory's project");
+    for (option, value, expected) in [
+        ("--role", "user", all[1].as_str()),
+        ("--role", "tool", &all[0]),
+        ("--tool", "Bash", &all[0]),
+        ("--file", "k8s/importer.yaml", &all[1]),
+        ("--since", "2026-11-01", &all[0]),
+        ("--until", "2026-09-26", &all[1]),
+    ] {
+        assert_eq!(with(&["--all", option, value]), [expected], "{option} {value}");
+    }
+    assert_eq!(with(&["--all", "--since", "2026-09-27", "--until", "2026-11-11"]), [""; 0]);
+    assert_eq!(found(&["--all", "--branch", "feature/webhooks", "retry"]), ["retry-design"]);
+    assert_eq!(found(&["--all", "--file", "docs/adr/0003-database.md"]), ["choose-pg"]);
+    assert_eq!(found(&["--all", "--tool", "Edit", "importer.yaml"]), ["k8s-oom"]);
+    for bad in [&["--since", "soonish"][..], &["--role", "dog"], &["--session", "zzzz"]] {
+        let refused = scratch.layer3(&[&["search", "x", "--all"][..2], bad].concat()).output();
+        assert_eq!(refused.code, Some(1), "{bad:?}: {refused:#?}");
+    }
+}
+
+#[test]
+fn pages_of_a_search_are_the_whole_of_it() {
+    let scratch = corpus();
+    for query in ["error", "test", "エラー", "retr"] {
+        for each in [&["--each"][..], &[]] {
+            let ask = |limit: usize, page: usize| {
+                let numbers = [limit.to_string(), page.to_string()];
+                let args = [&["--all", query, "--limit", &numbers[0], "--page", &numbers[1]][..], each].concat();
+                search(&scratch, &args)
+            };
+            let messages = |answer: &Value| -> Vec<Value> {
+                let hits = answer["hits"].as_array().expect("hits are a list");
+                hits.iter().map(|hit| json!([hit["session_id"], hit["message"], hit["rank"]])).collect()
+            };
+            let whole = messages(&ask(60, 1));
+            let mut paged = Vec::new();
+            for page in 1..=60 / 12 {
+                let answer = ask(12, page);
+                paged.extend(messages(&answer));
+                if answer["more"] == json!(false) {
+                    break;
+                }
+            }
+            assert!(whole.len() > 3, "{query}: {whole:?}");
+            assert_eq!(paged, whole, "{query} {each:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hit_is_read_on_from_its_message_also_when_its_source_is_gone() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(7);
+    let transcript = scratch.transcript(&id);
+    for turn in 0..20 {
+        transcripts::append(&transcript, transcripts::prompt_line(&id, turn, &format!("turn {turn} of the quokka")));
+    }
+    let bare = json!({"type": "user", "message": {"role": "user", "content": "a numbat without an id"}});
+    transcripts::append(&transcript, format!("{bare}\n"));
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 30, "the end"));
+    scratch.layer3(&["import"]).output().ok();
+    let hit = |query: &str, more: &[&str]| {
+        let answer = search(&scratch, &[&["--all", query][..], more].concat());
+        answer["hits"][0].clone()
+    };
+    let present = hit("quokka", &[]);
+    assert_eq!((&present["others_in_session"], &present["source_gone"]), (&json!(19), &json!(false)), "{present:#}");
+    fs::remove_file(&transcript).expect("lose the transcript");
+    for (query, text) in [("\"turn 11\"", "turn 11 of the quokka"), ("numbat", "a numbat without an id")] {
+        let hit = hit(query, &["--before", "2", "--after", "1"]);
+        assert_eq!(hit["source_gone"], json!(true), "{hit:#}");
+        assert_eq!((hit["before"].as_array().map(Vec::len), hit["after"].as_array().map(Vec::len)), (Some(2), Some(1)));
+        let message = hit["message"].as_str().expect("a message has a name");
+        let shown = scratch.layer3(&["show", &id[..], "--around", message, "--max-chars", "200"]).output().ok().text();
+        assert!(shown.contains(text), "{message}: {shown}");
+        let (mut client, _) = Client::initialized(&scratch, &[]);
+        let input = json!({"session_id": id, "around": message, "max_chars": 200});
+        let context = client.call("session_get_context", input).expect("the tool answers");
+        assert!(context["text"].as_str().unwrap_or_default().contains(text), "{context:#}");
+        assert!(client.end().success());
+    }
+    let text = scratch.layer3(&["search", "--all", "quokka"]).output().ok().text();
+    assert!(text.contains("source gone") && text.contains("19 more here"), "{text}");
+    let listed = scratch.layer3(&["list", "--all"]).output().ok().text();
+    assert!(listed.contains("source gone"), "{listed}");
+}
+
+#[test]
+fn subagents_are_folded_under_their_session() {
+    let scratch = Scratch::new();
+    transcripts::lay_out_recorded(&scratch);
+    scratch.layer3(&["import"]).output().ok();
+    let listed = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();
+    let sessions = listed["sessions"].as_array().expect("sessions are a list");
+    let of = |id: &str| sessions.iter().find(|row| row["session_id"] == json!(id)).expect("it is listed").clone();
+    assert_eq!(of(SUBAGENT)["subagents"], json!(1));
+    assert_eq!(of(transcripts::INTERACTIVE)["subagents"], json!(0));
+    assert_eq!(of(transcripts::COMPACTED)["title"], json!("my-session-name"));
+    assert_eq!(listed["totals"]["sessions"], json!(5));
+    let one = scratch.layer3(&["list", "--all", "--json", "--limit", "1"]).output().ok().json();
+    assert_eq!((one["sessions"].as_array().map(Vec::len), &one["totals"]), (Some(1), &listed["totals"]));
+    let text = scratch.layer3(&["list", "--all"]).output().ok().text();
+    assert!(text.contains("(+1 subagent)"), "{text}");
+}
