@@ -288,7 +288,7 @@ pub fn save(
     let bytes = verify_copy(&archive, &key, &report, &files, &steps)?;
     let trigger = request.trigger.map(one_line).filter(|t| !t.is_empty()).unwrap_or(TRIGGER_UNKNOWN.to_owned());
     let receipt = receipt(&archive, &key, request, &files, &steps)?;
-    let messages_indexed = index_or_warn(places, &archive, &key, &trigger, &steps, &mut warnings);
+    let messages_indexed = index_or_warn(places, journal, &archive, &key, &trigger, &steps, &mut warnings);
     // Last, for whoever reads it may rely on the metadata beside the copy too.
     if let Some(bytes) = bytes {
         journal.line(&format!("[session-save] ✅ JSONL backed up ({bytes} bytes) - trigger: {trigger}"));
@@ -616,13 +616,14 @@ fn receipt(
 /// unacknowledged.
 fn index_or_warn(
     places: &Places,
+    journal: &Journal,
     archive: &Archive,
     key: &SessionKey,
     trigger: &str,
     steps: &Steps<'_>,
     warnings: &mut Vec<String>,
 ) -> u64 {
-    let run = AssertUnwindSafe(|| index(places, archive, key, trigger, steps, warnings));
+    let run = AssertUnwindSafe(|| index(places, journal, archive, key, trigger, steps, warnings));
     match panic::catch_unwind(run) {
         Ok(messages) => messages,
         Err(_) => {
@@ -636,6 +637,7 @@ fn index_or_warn(
 /// here is a warning, made good by the next save or by `rebuild`.
 fn index(
     places: &Places,
+    journal: &Journal,
     archive: &Archive,
     key: &SessionKey,
     trigger: &str,
@@ -650,7 +652,11 @@ fn index(
         }
     };
     if let Some(aside) = index.set_aside() {
-        warnings.push(format!("the index could not be used and was set aside as {}", aside.display()));
+        // Said, but no failure: what was lost with it is made again below.
+        journal.line(&format!(
+            "[session-save] note: the index could not be used and was set aside as {}",
+            aside.display()
+        ));
     }
     let messages = match steps.run(|progress| index.update_session(archive, key, trigger, progress)) {
         Ok(updated) => {

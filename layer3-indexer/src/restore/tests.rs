@@ -311,7 +311,7 @@ fn of_two_sessions_of_one_id_the_later_one_comes_back_and_the_other_is_named() {
 
 #[test]
 fn directories_that_moved_are_mapped_whole_and_the_nearest_first() {
-    let moved = ["/home/ann=/Users/ann", "/home/ann/work/=/w", r"C:\Users\ann=/home/ann", "/=/mnt/old"];
+    let moved = ["/home/ann=/Users/ann", "/home/ann/src/=/w", r"C:\Users\ann=/home/ann", "/=/mnt/old"];
     let moved: Vec<Moved> = moved.iter().filter_map(|text| Moved::parse(text)).collect();
     let check = |cwd: &str, expected: Option<&str>| {
         let options = Options { moved: moved.clone(), ..Options::default() };
@@ -320,7 +320,7 @@ fn directories_that_moved_are_mapped_whole_and_the_nearest_first() {
     };
     check("/home/ann/proj", Some("/Users/ann/proj"));
     check("/home/ann", Some("/Users/ann"));
-    check("/home/ann/work/a b", Some("/w/a b"));
+    check("/home/ann/src/a b", Some("/w/a b"));
     check("/home/anna", Some("/home/anna"));
     check(r"C:\Users\ann\proj", Some("/home/ann/proj"));
     check(r"D:\proj", None);
