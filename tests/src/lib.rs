@@ -12,6 +12,7 @@ pub mod judged;
 pub mod mcp;
 pub mod messages_api;
 pub mod processes;
+pub mod resources;
 pub mod run;
 pub mod scratch;
 pub mod stores;

@@ -14,7 +14,10 @@ use clap::{Parser, Subcommand};
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::names::FileName;
 use tests::scratch::Scratch;
-use tests::{processes, run, stores, transcripts, tree};
+use tests::{processes, resources, run, stores, transcripts, tree};
+
+/// Of the events, one in so many is a save by one long-lived server afterwards.
+const SAVES_ONE_IN: u64 = 4;
 
 /// Long runs of the installed chain in a scratch home.
 #[derive(Debug, Parser)]
@@ -170,6 +173,12 @@ fn events(count: u64, sessions: u32, parallel: usize, seed: u64) -> Vec<String> 
     if logs > 10 * 1024 * 1024 {
         failures.push(format!("the logs have grown to {logs} bytes"));
     }
+    let course = resources::many_saves(&Scratch::new(), count / SAVES_ONE_IN);
+    failures.extend(course.growth());
+    println!(
+        "one server, {} saves: memory {} KiB, then {} KiB; open files {}, then {}",
+        course.receipts, course.warm.rss_kib, course.last.rss_kib, course.warm.handles, course.last.handles
+    );
     println!(
         "{count} events over {sessions} sessions, {parallel} at a time: {} failures; logs {logs} bytes, {jobs} files in the outbox",
         failures.len()

@@ -309,3 +309,10 @@ fn progress_grows_also_through_many_small_files() {
     assert!(told.windows(2).all(|pair| pair[0] < pair[1]), "{told:?}");
     assert!(client.end().success());
 }
+
+#[test]
+fn a_server_that_answers_for_long_takes_no_more_memory_and_no_more_handles() {
+    let course = tests::resources::many_saves(&Scratch::new(), 300);
+    assert_eq!(course.receipts, 300);
+    assert_eq!(course.growth(), None);
+}
