@@ -357,8 +357,10 @@ fn is_watched(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_lock = name == "lock" || name.ends_with(".lock") || name.ends_with(".turnstile");
     let is_index = name.starts_with("sessions.db");
+    // When a warning was last shown: losing that shows it once more.
+    let is_mark = path.iter().any(|part| part == "told");
     let elsewhere = ["/dev/pts", "/dev/null", "/dev/tty", "/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
-    !is_lock && !is_index && !is_log(path) && !elsewhere && !name.is_empty()
+    !is_lock && !is_index && !is_mark && !is_log(path) && !elsewhere && !name.is_empty()
 }
 
 #[cfg(test)]
