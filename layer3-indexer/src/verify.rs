@@ -213,7 +213,7 @@ mod tests {
         }
         let report = repair(&scene.places, None).unwrap();
         assert!(report.ok && report.repairs[0].healed, "{report:?}");
-        let found = crate::search::Search { query: "needle".to_owned(), ..Default::default() };
+        let found = crate::search::Search { query: "needle".to_owned(), each: true, ..Default::default() };
         assert_eq!(crate::search::search(&scene.places, &found).unwrap().hits.len(), crate::search::LIMIT_DEFAULT);
     }
 }
