@@ -398,6 +398,14 @@ pub fn read_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -> Resu
     Ok(filled)
 }
 
+/// [`read_at`], of the whole of `buffer`: a file that ends before that is an error.
+pub fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -> Result<()> {
+    if read_at(file, offset, buffer, path)? < buffer.len() {
+        return Err(DurableError::new("read", path, io::ErrorKind::UnexpectedEof));
+    }
+    Ok(())
+}
+
 /// Writes all of `bytes` at `offset`, however short the single writes are.
 pub fn write_at(file: &File, offset: u64, bytes: &[u8], path: &Path) -> Result<()> {
     let mut written = 0;

@@ -91,8 +91,8 @@ fn entry_of(event: &Event) -> Option<Vec<u8>> {
 fn read(path: &Path) -> Result<Vec<u8>, ArchiveError> {
     let Some(file) = source::open_regular(path)? else { return Ok(Vec::new()) };
     let mut bytes = vec![0; durable::stat_of(&file, path)?.st_size as usize];
-    let came = durable::read_at(&file, 0, &mut bytes, path)?;
-    bytes.truncate(came);
+    // Whoever writes here holds the lock. A part of it must not be taken for the whole and replace it.
+    durable::read_exact_at(&file, 0, &mut bytes, path)?;
     Ok(bytes)
 }
 

@@ -612,7 +612,8 @@ fn verify_store(places: &Places, session: Option<&str>, repair: bool, screen: &m
     } else {
         screen.text(&report_text(&report, &screen.terminal))?;
     }
-    match report.findings.len() {
+    let unhealed = report.repairs.iter().filter(|repair| !repair.healed).count();
+    match report.findings.len().max(unhealed) {
         0 => Ok(()),
         findings => Err(Error::Findings { findings }),
     }

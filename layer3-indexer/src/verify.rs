@@ -14,7 +14,7 @@ use crate::session::{self, SessionError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub struct Report {
-    /// Whether all is well: no findings.
+    /// Whether all is well: no findings, and nothing that could not be healed.
     pub ok: bool,
     /// Sessions that were read.
     pub sessions: usize,
@@ -105,7 +105,9 @@ pub fn repair(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
         repairs.push(renew_index(places, &archive, &damage)?);
     }
     let findings = findings(places, &archive, &meant)?;
-    Ok(Report { ok: findings.is_empty(), sessions: meant.keys.len(), findings, repairs })
+    // What could not be healed may look well, as where its sync failed.
+    let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
+    Ok(Report { ok, sessions: meant.keys.len(), findings, repairs })
 }
 
 /// The sessions to look at.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::content::{self, Source};
 use super::ledger::{Entry, Record};
-use super::session::{OpenSession, SessionLock, TEMP_NAME, contents_on_disk, file_name_of, record_of_file, windows_of};
+use super::session::{
+    OpenSession, SessionLock, TEMP_NAME, contents_on_disk, file_name_of, record_of_file_read_twice, windows_of,
+};
 use super::{Archive, ArchiveError, Proof, SessionKey};
 use crate::durable;
 use crate::names::{FileName, SessionId, StoredName};
@@ -59,7 +61,7 @@ fn repair_session(
 ) -> Result<(), ArchiveError> {
     for name in contents_on_disk(session.archive, &session.key)? {
         if session.ledger.record(&name).is_none() {
-            let record = record_of_file(session.archive, &session.key, &name, Proof::Unproven)?;
+            let record = record_of_file_read_twice(session.archive, &session.key, &name, Proof::Unproven)?;
             session.commit(&[Entry::Commit(name, Box::new(record))])?;
         }
     }
@@ -88,7 +90,11 @@ fn heal(
 ) -> Result<Option<(bool, String)>, ArchiveError> {
     let outcome = match (state_of(session, name, &record)?, record.proof) {
         (State::Exact, Proof::Unproven) => prove(session, other, name, record)?,
-        (State::Exact, _) => return Ok(None),
+        (State::Exact, _) => {
+            // A repair that was killed may have put it there and no more.
+            durable::sync_if_recent(&session.archive.path_of(&session.key, name))?;
+            return Ok(None);
+        }
         (State::Windows, _) => refresh_windows(session, name, record)?,
         (State::Trailing | State::Wrong | State::Missing, _) => restore(session, other, name, &record)?,
     };
@@ -223,12 +229,19 @@ fn fill_gap(
 
 /// Moves what stands at `name` to `.state/damaged/{PROJECT}/{path}`, with a number if that is taken.
 fn set_aside(session: &OpenSession<'_>, name: &StoredName) -> Result<Option<PathBuf>, ArchiveError> {
-    if session.archive.stat(&session.key, name)?.is_none() {
-        return Ok(None);
-    }
     let rel = super::session::relative_path(&session.key, name);
     let folder = Path::new(".state/damaged").join(rel.parent().unwrap_or(Path::new("")));
+    if session.archive.stat(&session.key, name)?.is_none() {
+        // A run that was killed, or whose sync failed, may have moved it there already.
+        if let Some(damaged) = session.archive.root.open_beneath(&folder)? {
+            damaged.sync()?;
+            damaged.sync_recent_ancestors()?;
+        }
+        return Ok(None);
+    }
     let damaged = session.archive.root.create_beneath(&folder)?;
+    // A run that was killed, or whose sync failed, may have made it.
+    damaged.sync_recent_ancestors()?;
     let file_name = file_name_of(&session.key, name);
     let mut aside = file_name.clone();
     let mut n = 2;

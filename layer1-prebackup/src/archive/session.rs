@@ -171,13 +171,13 @@ impl<'a> OpenSession<'a> {
             }
             let entries = match (happened, intent, record) {
                 (true, Intent::Rotate { .. }, record) => {
-                    let found = record_of_file(self.archive, &self.key, &target, Proof::Found)?;
+                    let found = record_of_file_read_twice(self.archive, &self.key, &target, Proof::Found)?;
                     let known = record.filter(|r| (r.bytes, r.blake3) == (found.bytes, found.blake3));
                     vec![Entry::Commit(target, Box::new(known.unwrap_or(found))), Entry::Gone(newest)]
                 }
                 // Whoever asked for it asks again, and proves it.
                 (true, Intent::Add { .. }, _) => {
-                    let found = record_of_file(self.archive, &self.key, &target, Proof::Unproven)?;
+                    let found = record_of_file_read_twice(self.archive, &self.key, &target, Proof::Unproven)?;
                     vec![Entry::Commit(target, Box::new(found))]
                 }
                 (false, _, Some(record)) => vec![Entry::Commit(newest, Box::new(record))],
@@ -196,7 +196,7 @@ pub(crate) fn rebuild(archive: &Archive, key: &SessionKey, ledger: &mut Ledger) 
     for name in contents_on_disk(archive, key)? {
         let is_known = ledger.record(&name).is_some();
         if !is_known {
-            let record = record_of_file(archive, key, &name, Proof::Unproven)?;
+            let record = record_of_file_read_twice(archive, key, &name, Proof::Unproven)?;
             ledger.insert_unwritten(name, record);
         }
     }
@@ -247,7 +247,7 @@ fn side_contents(
 }
 
 /// A record made from what lies on the disk.
-pub(crate) fn record_of_file(
+fn record_of_file(
     archive: &Archive,
     key: &SessionKey,
     name: &StoredName,
@@ -293,7 +293,8 @@ pub(crate) fn feed(
     Ok(())
 }
 
-/// [`record_of_file`] from two readings that agree: for a record that is to overrule another one.
+/// The record of a content as it stands, from two readings that agree: a byte that was once read
+/// wrongly must not become what is believed of it.
 pub(crate) fn record_of_file_read_twice(
     archive: &Archive,
     key: &SessionKey,
