@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 
-use crate::run::raw_pid;
+use crate::run::{Outcome, Run, raw_pid};
 use crate::waiting;
 
 /// A process.
@@ -73,6 +73,23 @@ pub fn descendants(root: u32) -> Vec<u32> {
         next += 1;
     }
     tree
+}
+
+/// Runs a program to its end and gives, beside what it did, the most memory that it held at once,
+/// in bytes, as its kernel counts it; looked at as often as can be, to the last moment.
+#[track_caller]
+pub fn peak_memory(run: Run, limit: Duration) -> (Outcome, u64) {
+    let mut running = run.limit(limit).spawn();
+    let status = format!("/proc/{}/status", running.pid());
+    let mut peak = 0;
+    waiting::await_until("the end of a run", limit, || {
+        let status = fs::read_to_string(&status).unwrap_or_default(); // Gone once it has ended.
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        peak = peak.max(kib.unwrap_or(0u64) * 1024);
+        running.has_ended()
+    });
+    assert!(peak > 0, "its memory was seen");
+    (running.wait(), peak)
 }
 
 fn process(pid: u32) -> Option<Process> {

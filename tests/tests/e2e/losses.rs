@@ -294,20 +294,11 @@ fn issue_92089_66947_the_history_is_appended_twice() {
     assert_verified(&scratch);
 }
 
-/// The most memory that a run held at once, in bytes, as often looked at as can be.
+/// The most memory that a run that must succeed held at once, in bytes.
 #[track_caller]
 fn peak_memory(run: Run) -> u64 {
-    let mut running = run.spawn();
-    let status = format!("/proc/{}/status", running.pid());
-    let mut peak = 0;
-    await_until("the end of a run", Duration::from_secs(60), || {
-        let status = fs::read_to_string(&status).unwrap_or_default(); // Gone once it has ended.
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(kib.unwrap_or(0u64) * 1024);
-        running.has_ended()
-    });
-    running.wait().ok();
-    assert!(peak > 0, "its memory was seen");
+    let (outcome, peak) = processes::peak_memory(run, Duration::from_secs(60));
+    outcome.ok();
     peak
 }
 

@@ -15,6 +15,7 @@ mod export;
 mod faults;
 mod finding;
 mod generations;
+mod gigabyte;
 mod hook_input;
 mod import;
 mod judged;
