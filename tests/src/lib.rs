@@ -8,6 +8,7 @@
 pub mod binaries;
 pub mod claude;
 pub mod faults;
+pub mod fuzzing;
 pub mod judged;
 pub mod mcp;
 pub mod messages_api;

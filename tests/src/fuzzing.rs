@@ -1,0 +1,176 @@
+//! What must hold for any bytes at all: of a hook event, of a transcript, of a query.
+//!
+//! Each function takes what it is given and panics when a promise is broken. The tests below run
+//! them over the committed corpus in `fuzz/corpus`, over damaged files of it and over made-up bytes;
+//! the fuzz targets in `fuzz/` run them for as long as one likes.
+
+mod index;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Component, Path};
+use std::time::{Duration, Instant};
+
+use layer1_prebackup::event::{Event, read_event};
+use layer1_prebackup::names::{PROJECT_BYTES_MAX, ProjectName, SESSION_ID_BYTES_MAX, SessionId};
+use layer3_indexer::record::{
+    Block, Located, ReadReport, Record, TornLine, read_records, tool_input_text, with_record,
+};
+
+pub use index::query;
+
+/// Places at which an input is cut in two, evenly over its length.
+const CUTS: usize = 8;
+/// A pipe holds this much without a reader.
+const PIPE_BYTES: usize = 64 * 1024;
+/// An event that is complete must be read long before this. Only a broken promise waits for it.
+const READ_LIMIT: Duration = Duration::from_secs(20);
+
+/// Any bytes on a hook's stdin.
+///
+/// They are read exactly as they came, and at once when they hold a complete event. Reading an event
+/// does not depend on what follows it, and one that was cut is refused, never half understood. What
+/// an event names can become a path only as one plain component.
+pub fn event(input: &[u8]) {
+    let parsed = Event::parse(input).ok();
+    for cut in cuts(input) {
+        if let Ok(part) = Event::parse(&input[..cut]) {
+            assert_eq!(Some(&part), parsed.as_ref(), "cut at {cut}");
+        }
+    }
+    let feed = [input, b"\n"].concat();
+    if feed.len() <= PIPE_BYTES {
+        reads_as_it_came(&feed, parsed.is_some());
+    }
+    let Some(event) = parsed else { return };
+    let followed = [input, b"\n{\"session_id\":\"other\"}\xff\\ud83d"].concat();
+    assert_eq!(Event::parse(&followed).ok().as_ref(), Some(&event), "what follows an event was read");
+    assert!(!event.trigger().is_empty());
+    let ids = [SessionId::parse(&event.session_id)].into_iter();
+    let transcripts = [&event.transcript_path, &event.agent_transcript_path].into_iter().flatten();
+    for id in ids.chain(transcripts.map(|path| SessionId::of_transcript(path))).flatten() {
+        is_plain_name(id.as_str(), SESSION_ID_BYTES_MAX);
+        assert_eq!(SessionId::parse(id.as_str()).as_ref(), Ok(&id));
+    }
+    let project = ProjectName::from_cwd(event.cwd.as_deref().unwrap_or_default());
+    for project in [project.with_suffix(2), project] {
+        is_plain_name(project.as_str(), PROJECT_BYTES_MAX);
+        assert_eq!(ProjectName::parse(project.as_str()).as_ref(), Ok(&project));
+    }
+}
+
+/// Where there is no event in it, the end of the input ends the reading.
+fn reads_as_it_came(feed: &[u8], is_event: bool) {
+    let (reader, mut writer) = io::pipe().expect("make a pipe");
+    writer.write_all(feed).expect("fill the pipe");
+    let open = is_event.then_some(writer);
+    let started = Instant::now();
+    let read = read_event(&reader, READ_LIMIT).expect("read the pipe");
+    assert_eq!(read, feed, "the bytes of a hook's event");
+    assert!(started.elapsed() < READ_LIMIT, "a complete event was waited for");
+    drop(open);
+}
+
+fn is_plain_name(name: &str, bytes_max: usize) {
+    let mut components = Path::new(name).components();
+    assert!(matches!(components.next(), Some(Component::Normal(first)) if first == name), "{name:?}");
+    assert!(components.next().is_none() && !name.starts_with('.') && name.len() <= bytes_max, "{name:?}");
+}
+
+/// Any bytes where a transcript stands.
+///
+/// Records lie inside of it, in order, apart; each can be read again from its own bytes. All of it is
+/// dealt with, up to a torn last line. Reading it in two parts, at the end of any line, or of an
+/// undamaged one anywhere, finds the same as reading it at once.
+pub fn records(input: &[u8]) {
+    let whole = read(input, 0, TornLine::Final);
+    assert_eq!(whole.report.next_offset, input.len() as u64, "all is dealt with");
+    lie_in_order(input, &whole);
+    let waiting = read(input, 0, TornLine::Wait);
+    let last_line = input.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    assert!([last_line, input.len()].contains(&(waiting.report.next_offset as usize)), "{:?}", waiting.report);
+    assert!(whole.records.starts_with(&waiting.records), "waiting for the rest of a line changes what was before it");
+
+    let ends: Vec<_> = (1..=input.len()).filter(|at| input[at - 1] == b'\n').collect();
+    for cut in ends.iter().step_by(ends.len() / CUTS + 1) {
+        let first = read(&input[..*cut], 0, TornLine::Wait);
+        assert_eq!(first.report.next_offset, *cut as u64, "a complete line was waited for");
+        is_the_same(&first.and(read(&input[*cut..], *cut as u64, TornLine::Final)), &whole, *cut);
+    }
+    // In a damaged line how far records are looked for depends on its length.
+    let is_whole = whole.report.unparsable == 0;
+    for cut in cuts(input).filter(|_| is_whole) {
+        let first = read(&input[..cut], 0, TornLine::Wait);
+        let on = first.report.next_offset;
+        assert!(on <= cut as u64, "read on from {on}, beyond {cut}");
+        is_the_same(&first.and(read(&input[on as usize..], on, TornLine::Final)), &whole, cut);
+    }
+}
+
+/// What was read, and of each record where it stands and what it says.
+struct Reading {
+    records: Vec<(u64, u64, String)>,
+    report: ReadReport,
+}
+
+impl Reading {
+    fn and(mut self, next: Reading) -> Reading {
+        self.records.extend(next.records);
+        self.report.next_offset = next.report.next_offset;
+        self.report.unparsable += next.report.unparsable;
+        for (kind, records) in next.report.unknown {
+            *self.report.unknown.entry(kind).or_default() += records;
+        }
+        self
+    }
+}
+
+fn read(bytes: &[u8], offset: u64, torn: TornLine) -> Reading {
+    let mut records = Vec::new();
+    let mut each = |located: Located<'_>| {
+        records.push((located.offset, located.length, said_by(&located.record)));
+        ControlFlow::Continue(())
+    };
+    let report = read_records(bytes, offset, torn, &mut each).expect("memory can be read");
+    Reading { records, report }
+}
+
+fn lie_in_order(input: &[u8], whole: &Reading) {
+    let mut end = 0;
+    for (offset, length, said) in &whole.records {
+        assert!(*length > 0 && *offset >= end, "a record at {offset} begins before {end}");
+        end = offset + length;
+        let bytes = input.get(*offset as usize..end as usize).expect("a record lies inside the transcript");
+        let again = with_record(bytes, said_by).expect("a record can be read again");
+        assert_eq!(&again, said, "a record at {offset} says something else by itself");
+    }
+    // What is not known, but is a record, is counted under its type.
+    assert!(whole.report.unknown.values().sum::<u64>() <= whole.records.len() as u64);
+}
+
+#[track_caller]
+fn is_the_same(in_two: &Reading, whole: &Reading, cut: usize) {
+    assert_eq!(in_two.records, whole.records, "records, cut at {cut}");
+    assert_eq!(in_two.report, whole.report, "cut at {cut}");
+}
+
+/// All that a record says, its tool calls by their text: white space in their arguments may be mended.
+fn said_by(record: &Record<'_>) -> String {
+    fn debug(value: impl Debug) -> String {
+        format!("{value:?}")
+    }
+    let blocks = record.blocks.iter().map(|block| match block {
+        Block::ToolUse { name, id, input } => debug((name, id, input.map(tool_input_text))),
+        other => debug(other),
+    });
+    let blocks: Vec<_> = blocks.collect();
+    let head = Record { blocks: Vec::new(), ..record.clone() };
+    debug((head, record.role().as_str(), record.is_tool_call(), blocks))
+}
+
+fn cuts(input: &[u8]) -> impl Iterator<Item = usize> {
+    (0..input.len()).step_by(input.len() / CUTS + 1)
+}

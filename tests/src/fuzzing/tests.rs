@@ -1,0 +1,128 @@
+//! The committed corpus, what becomes of it when it is damaged, and bytes made up of what matters.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::{event, query, records};
+
+/// Damaged files of a corpus, a target.
+const CASES: u32 = 300;
+
+/// Pieces that mean something to one parser or another.
+const PIECES: [&[u8]; 48] = [
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b":",
+    b",",
+    b"\\",
+    b"\n",
+    b"\r\n",
+    b"\0",
+    b" ",
+    b"\t",
+    b"\xef\xbb\xbf",
+    b"\xff",
+    b"\xf0\x9f",
+    b"\xf0\x9f\x8e\x89",
+    b"\\ud83d",
+    b"\\ude00",
+    b"\\u0000",
+    b"null",
+    b"true",
+    b"1e999",
+    b"-0",
+    b"{\"type\":",
+    b"{\"uuid\":",
+    b"\"user\"",
+    b"\"session_id\"",
+    b"\"a\"",
+    b"\"../x\"",
+    b"\"message\":",
+    b"\"content\":",
+    b"\"api-request\"",
+    b"AND",
+    b"OR",
+    b"NOT",
+    b"NEAR(",
+    b"(",
+    b")",
+    b"*",
+    b"^",
+    b"-",
+    b"'",
+    b"+",
+    b"one",
+    b"tw",
+    b"\xe6\x97\xa5\xe6\x9c\xac",
+    b"e\xcc\x81",
+];
+
+/// The files of a target's corpus, in order of their names.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("read {}: {error}", folder.display()));
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("read the corpus").path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 10, "a corpus of {} files in {}", paths.len(), folder.display());
+    paths.iter().map(|path| fs::read(path).expect("read a file of the corpus")).collect()
+}
+
+/// A file of the corpus after some accidents to it.
+fn damaged(target: &str) -> impl Strategy<Value = Vec<u8>> {
+    let (files, others) = (corpus(target), corpus(target));
+    let accident = (any::<Index>(), any::<Index>(), 0..6_u8, select(&PIECES[..]), select(others));
+    (select(files), prop::collection::vec(accident, 1..6)).prop_map(|(mut bytes, accidents)| {
+        for (from, to, kind, piece, other) in accidents {
+            let (from, to) = (from.index(bytes.len() + 1), to.index(bytes.len() + 1));
+            let (from, to) = (from.min(to), from.max(to));
+            match kind {
+                0 => bytes.truncate(to),
+                1 => drop(bytes.splice(from..from, piece.iter().copied())),
+                2 => drop(bytes.splice(from..to.min(from + piece.len()), piece.iter().copied())),
+                3 => drop(bytes.drain(from..to.min(from + 20))),
+                4 => bytes.extend_from_within(from..to),
+                _ => drop(bytes.splice(to..to, other)),
+            }
+        }
+        bytes
+    })
+}
+
+fn made_up() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = prop::collection::vec(select(&PIECES[..]), 0..40).prop_map(|pieces| pieces.concat());
+    prop_oneof![3 => pieces, 1 => prop::collection::vec(any::<u8>(), 0..200)]
+}
+
+fn check(target: &str, holds: fn(&[u8])) {
+    for bytes in corpus(target) {
+        // Shown when it fails.
+        println!("{}", String::from_utf8_lossy(&bytes));
+        holds(&bytes);
+    }
+    let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(bytes in prop_oneof![2 => damaged(target), 1 => made_up()])| {
+        println!("{}", String::from_utf8_lossy(&bytes));
+        holds(&bytes);
+    });
+}
+
+#[test]
+fn any_bytes_are_an_event_or_refused() {
+    check("event", event);
+}
+
+#[test]
+fn any_bytes_are_a_transcript() {
+    check("records", records);
+}
+
+#[test]
+fn any_text_is_a_query() {
+    check("query", query);
+}
