@@ -118,7 +118,9 @@ fn layer1_depends_on_few_crates() {
 #[test]
 fn versions_stand_in_one_table() {
     let manifests = files(&release::workspace()).into_iter().filter(|path| path.ends_with("Cargo.toml"));
-    let members = manifests.map(|path| (name_of(&path), read(&path))).filter(|(path, _)| path != "Cargo.toml");
+    let members = manifests.map(|path| (name_of(&path), read(&path)));
+    // A package of its own, outside of the workspace, has its own table.
+    let members = members.filter(|(path, _)| !["Cargo.toml", "fuzz/Cargo.toml"].contains(&path.as_str()));
     let found = members.flat_map(|(path, text)| {
         let is_other = |line: &str| {
             line.contains(" = ") && !line.trim_start().starts_with('#') && !line.contains("workspace = true")

@@ -8,60 +8,19 @@ use proptest::sample::{Index, select};
 
 use super::{event, query, records};
 
-/// Damaged files of a corpus, a target.
+/// Damaged files of the corpus and made-up bytes, a target.
 const CASES: u32 = 300;
 
-/// Pieces that mean something to one parser or another.
-const PIECES: [&[u8]; 48] = [
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b"\"",
-    b":",
-    b",",
-    b"\\",
-    b"\n",
-    b"\r\n",
-    b"\0",
-    b" ",
-    b"\t",
-    b"\xef\xbb\xbf",
-    b"\xff",
-    b"\xf0\x9f",
-    b"\xf0\x9f\x8e\x89",
-    b"\\ud83d",
-    b"\\ude00",
-    b"\\u0000",
-    b"null",
-    b"true",
-    b"1e999",
-    b"-0",
-    b"{\"type\":",
-    b"{\"uuid\":",
-    b"\"user\"",
-    b"\"session_id\"",
-    b"\"a\"",
-    b"\"../x\"",
-    b"\"message\":",
-    b"\"content\":",
-    b"\"api-request\"",
-    b"AND",
-    b"OR",
-    b"NOT",
-    b"NEAR(",
-    b"(",
-    b")",
-    b"*",
-    b"^",
-    b"-",
-    b"'",
-    b"+",
-    b"one",
-    b"tw",
-    b"\xe6\x97\xa5\xe6\x9c\xac",
-    b"e\xcc\x81",
-];
+/// Pieces of text that mean something to one parser or another.
+const WORDS: &str = r#"{ } [ ] " : , \ \ud83d \ude00 \u0000 null true 1e999 -0 {"type": {"uuid": "user" "session_id" "a"
+    "../x" "message": "content": "api-request" AND OR NOT NEAR( ( ) * ^ - ' + one tw 日本 é 🎉"#;
+/// The same of bytes that are no word.
+const BYTES: [&[u8]; 8] = [b"\n", b"\r\n", b"\0", b" ", b"\t", b"\xef\xbb\xbf", b"\xff", b"\xf0\x9f"];
+
+fn piece() -> impl Strategy<Value = &'static [u8]> {
+    let pieces: Vec<_> = WORDS.split_whitespace().map(str::as_bytes).chain(BYTES).collect();
+    select(pieces)
+}
 
 /// The files of a target's corpus, in order of their names.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
@@ -76,7 +35,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 /// A file of the corpus after some accidents to it.
 fn damaged(target: &str) -> impl Strategy<Value = Vec<u8>> {
     let (files, others) = (corpus(target), corpus(target));
-    let accident = (any::<Index>(), any::<Index>(), 0..6_u8, select(&PIECES[..]), select(others));
+    let accident = (any::<Index>(), any::<Index>(), 0..6_u8, piece(), select(others));
     (select(files), prop::collection::vec(accident, 1..6)).prop_map(|(mut bytes, accidents)| {
         for (from, to, kind, piece, other) in accidents {
             let (from, to) = (from.index(bytes.len() + 1), to.index(bytes.len() + 1));
@@ -95,7 +54,7 @@ fn damaged(target: &str) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn made_up() -> impl Strategy<Value = Vec<u8>> {
-    let pieces = prop::collection::vec(select(&PIECES[..]), 0..40).prop_map(|pieces| pieces.concat());
+    let pieces = prop::collection::vec(piece(), 0..40).prop_map(|pieces| pieces.concat());
     prop_oneof![3 => pieces, 1 => prop::collection::vec(any::<u8>(), 0..200)]
 }
 
