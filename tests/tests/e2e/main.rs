@@ -16,6 +16,7 @@ mod faults;
 mod finding;
 mod generations;
 mod gigabyte;
+mod healing;
 mod hook_input;
 mod import;
 mod judged;
