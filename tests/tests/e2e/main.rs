@@ -19,6 +19,7 @@ mod gigabyte;
 mod healing;
 mod hook_input;
 mod import;
+mod journal;
 mod judged;
 mod losses;
 mod missing_layers;
