@@ -86,7 +86,7 @@ impl Indexed {
 }
 
 fn line(id: &str, n: usize, text: &str) -> String {
-    let kind = if n % 2 == 0 { "user" } else { "assistant" };
+    let kind = if n.is_multiple_of(2) { "user" } else { "assistant" };
     let content = match n {
         0 | 1 => json!(text),
         _ => json!([{ "type": "text", "text": text }]),
