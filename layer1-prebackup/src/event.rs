@@ -359,4 +359,30 @@ mod tests {
         drop(writer);
         assert_eq!(read_event(&reader, Duration::from_secs(60)).unwrap(), b"");
     }
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn no_damage_to_a_recorded_event_panics_or_lets_what_follows_it_in(
+            nth in proptest::prelude::any::<proptest::sample::Index>(),
+            edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0..4u8, proptest::prelude::any::<u8>()), 1..6),
+            tail in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..20),
+        ) {
+            let corpus: Vec<&str> = include_str!("../../tests/fixtures/hook-events.jsonl").lines().collect();
+            let mut event = nth.get(&corpus).as_bytes().to_vec();
+            for (at, edit, byte) in edits {
+                let at = at.index(event.len());
+                match edit {
+                    0 => event[at] = byte,
+                    1 => event.insert(at, byte),
+                    2 => drop(event.drain(at..(at + usize::from(byte)).min(event.len()))),
+                    _ => event.extend_from_within(at..(at + usize::from(byte)).min(event.len())),
+                }
+                event.push(b' '); // So that there is a byte for the next edit.
+            }
+            if let Ok(parsed) = Event::parse(&event) {
+                let followed = [&event[..], b"\n", &tail].concat();
+                proptest::prop_assert_eq!(Event::parse(&followed).unwrap(), parsed);
+            }
+        }
+    }
 }

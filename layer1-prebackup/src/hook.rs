@@ -314,6 +314,21 @@ mod tests {
     }
 
     #[test]
+    fn an_event_cut_at_any_byte_is_passed_on_as_it_came_and_leaves_nothing() {
+        let (_dir, config, transcript) = scene();
+        crate::durable::replace_file(&transcript, b"one\n").unwrap();
+        let whole = event(&transcript, "SessionEnd");
+        let brace = whole.len() - 2;
+        for cut in 0..=brace {
+            let input = &whole[..cut];
+            let ran = run_with(&config, input);
+            assert_eq!(ran.stdout, input, "{cut}");
+            assert_eq!(ran.stderr.lines().count(), 1, "{cut}: {}", ran.stderr);
+            assert!(!config.store.join("p").exists(), "{cut}");
+        }
+    }
+
+    #[test]
     fn quiet_tells_the_user_once_an_hour_and_only_where_it_is_shown() {
         let (_dir, mut config, transcript) = scene();
         config.quiet = true;

@@ -19,17 +19,16 @@ pub struct Rebuilt {
     pub failed: Vec<String>,
 }
 
-/// Opens the store, or says how to make one.
+/// Opens the store, or says how to make one. A store that was copied here without its bookkeeping,
+/// or lost it, gets a new one.
 pub fn store(places: &Places) -> Result<Archive, Error> {
-    Archive::open(&places.layer3_store)?.ok_or_else(|| Error::NoStore { path: places.layer3_store.clone() })
+    Archive::open_or_adopt(&places.layer3_store)?.ok_or_else(|| Error::NoStore { path: places.layer3_store.clone() })
 }
 
 /// Empties the index and fills it from the store, and writes metadata that is missing; `progress`
 /// is told the sessions done and their number. Conversations are only read. Safe to kill: the next search or save goes on.
-/// A store that was copied here without its bookkeeping gets a new one.
 pub fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebuilt, Error> {
-    let no_store = || Error::NoStore { path: places.layer3_store.clone() };
-    let archive = Archive::open_or_adopt(&places.layer3_store)?.ok_or_else(no_store)?;
+    let archive = store(places)?;
     let mut index = Index::open(&places.index)?;
     index.clear()?;
     let failed = index.fill(&archive, progress)?;

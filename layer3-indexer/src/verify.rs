@@ -82,7 +82,8 @@ impl FindingEntry {
 }
 
 /// Re-reads and re-hashes every content of the store and the index, or the contents of the sessions
-/// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the store.
+/// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the
+/// store, but for the id of one that has lost its own.
 pub fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
     let archive = rebuild::store(places)?;
     let meant = meant(&archive, typed)?;

@@ -357,6 +357,27 @@ fn verify_finds_a_flipped_bit_anywhere_and_a_missing_file() {
 }
 
 #[test]
+fn verify_names_a_generation_that_is_gone_with_its_record() {
+    use super::session::{OpenSession, SessionLock};
+    let scene = Scene::new();
+    for content in ["one\n", "other\n", "third\n"] {
+        fs::write(scene.transcript(), content).unwrap();
+        scene.save();
+    }
+    let archive = scene.archive();
+    let key = archive.sessions().unwrap().remove(0);
+    fs::remove_file(scene.store().join("p/s1.gen-0001.jsonl")).unwrap();
+    fs::remove_dir_all(scene.store().join(".state/sessions")).unwrap();
+    // The bookkeeping is made anew from what is left.
+    let lock = SessionLock::wait(&archive, &key.id).unwrap();
+    drop(OpenSession::open(&archive, key, lock).unwrap());
+    scene.save();
+    let findings = archive.verify(None).unwrap();
+    let gap = |finding: &Finding| finding.kind == FindingKind::GenerationGap && finding.path == "s1.gen-0001.jsonl";
+    assert!(findings.iter().any(gap), "{findings:?}");
+}
+
+#[test]
 fn a_damaged_copy_is_replaced_from_its_source_at_the_next_whole_comparison() {
     let scene = Scene::new();
     let path = scene.transcript();

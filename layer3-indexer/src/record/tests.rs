@@ -207,3 +207,54 @@ fn tool_arguments_give_their_strings() {
     let deep = format!("[\"top\",{}\"deep\"{}]", "[".repeat(500), "]".repeat(500));
     assert_eq!(text(&deep), "top");
 }
+
+/// Recorded transcripts: what damage is done to in the test below.
+const CORPUS: [&[u8]; 3] = [
+    include_bytes!("../../../tests/fixtures/transcripts/interactive/df1f039c-dac8-4026-8378-80aa705e1c37.jsonl"),
+    include_bytes!("../../../tests/fixtures/transcripts/subagent/ae4ed748-6a94-492d-a634-cee7bbd7e1ac.jsonl"),
+    include_bytes!(
+        "../../../tests/fixtures/transcripts/compacted-and-resumed/5b3d80da-3868-4fbe-b063-0aa144649138.jsonl"
+    ),
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
+    #[test]
+    fn no_damage_to_a_line_costs_another_line(
+        transcript in 0..CORPUS.len(),
+        nth in proptest::prelude::any::<proptest::sample::Index>(),
+        edits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0..3u8, proptest::prelude::any::<u8>()), 1..8),
+    ) {
+        let mut lines: Vec<Vec<u8>> =
+            CORPUS[transcript].split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        let nth = nth.index(lines.len());
+        for (at, edit, byte) in edits {
+            let line = &mut lines[nth];
+            let at = at.index(line.len());
+            match edit {
+                0 => line.insert(at, byte),
+                // The newline stays: it is the next line's beginning.
+                _ if at + 1 == line.len() => {}
+                1 => line[at] = byte,
+                _ => drop(line.drain(at..(at + usize::from(byte)).min(line.len() - 1))),
+            }
+        }
+        let damaged = lines.concat();
+        let (before, after) = (lines[..nth].concat().len() as u64, lines[..=nth].concat().len() as u64);
+        let mut read = Vec::new();
+        let mut end = 0;
+        let report = read_records(&damaged[..], 0, TornLine::Final, &mut |located| {
+            assert!(located.offset >= end, "in order, none twice");
+            end = located.offset + located.length;
+            read.push(located.offset);
+            ControlFlow::Continue(())
+        }).unwrap();
+        proptest::prop_assert_eq!(report.next_offset, damaged.len() as u64);
+        let mut offset = 0;
+        for line in &lines {
+            let is_untouched = offset < before || offset >= after;
+            proptest::prop_assert!(!is_untouched || read.contains(&offset), "the line at {offset}");
+            offset += line.len() as u64;
+        }
+    }
+}

@@ -166,7 +166,7 @@ fn line(id: &str, n: u32, text: &str, chance: &mut Chance) -> String {
     } else if kind < PROMPTS + ANSWERS + TOOL_OUTPUTS {
         let result = format!("[{{\"type\":\"tool_result\",\"tool_use_id\":\"toolu_{n}\",\"content\":\"{said}\"}}]");
         transcripts::prompt_line(id, n, "@").replacen(PLACE, &result, 1)
-    } else if n % 2 == 0 {
+    } else if n.is_multiple_of(2) {
         format!("{{\"type\":\"api-request-blob\",\"sessionId\":\"{id}\",\"data\":\"{said}\"}}\n")
     } else {
         format!("{{\"type\":\"attachment\",\"attachment\":{{\"type\":\"skill_listing\",\"content\":\"{said}\"}}}}\n")

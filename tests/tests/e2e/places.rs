@@ -14,6 +14,7 @@ use tests::strace::{self, Traced};
 use tests::transcripts::{self, INTERACTIVE};
 use tests::tree;
 
+use crate::disk::Mount;
 use crate::product::{DELIVERY, assert_verified, await_delivered, chain, chain_delivered, found_in};
 
 /// Stores that are elsewhere, on "another disk".
@@ -209,6 +210,36 @@ fn many_side_files_are_saved_within_the_hooks_limits() {
         whole()
     });
     println!("{events:?} events");
+    assert_saved_twice(&scratch, &transcript);
+}
+
+#[test]
+fn ten_thousand_side_files_are_saved_and_receipted() {
+    const FILES: usize = 10_000;
+    let scratch = Scratch::new();
+    let test = "ten_thousand_side_files_are_saved_and_receipted";
+    // In memory, where a sync costs nothing: how long a disk takes for them says nothing about us.
+    let mount = |at: PathBuf| Mount::tmpfs(test, &at, "size=256m");
+    let (Some(_first), Some(_third)) = (mount(scratch.layer1_store()), mount(scratch.layer3_store())) else { return };
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 1);
+    let folder = transcript.with_extension("").join("tool-results");
+    for n in 0..FILES {
+        transcripts::append(&folder.join(format!("toolu_{n:05}.txt")), n.to_string());
+    }
+    let limit = std::time::Duration::from_secs(240);
+    let event = transcripts::session_end(&transcript);
+    let outcome = scratch.layer1(&[]).stdin(event.clone()).limit(limit).output().ok();
+    assert_eq!(outcome.text(), event);
+    println!("layer 1's hook: {:?}", outcome.elapsed);
+    assert!(outcome.elapsed < std::time::Duration::from_millis(7500), "{outcome:#?}");
+    let outcome = scratch.layer1(&["sweep"]).limit(limit).output().ok();
+    println!("the sweep after it: {:?}", outcome.elapsed);
+    let outcome = scratch.layer3(&["save", "--json"]).stdin(event).limit(limit).output().ok();
+    println!("layer 3: {:?}", outcome.elapsed);
+    let receipt = outcome.json();
+    let files = receipt["files"].as_array().expect("a receipt lists files");
+    assert_eq!(files.iter().filter(|file| file["covered"] == true).count(), FILES + 1);
     assert_saved_twice(&scratch, &transcript);
 }
 

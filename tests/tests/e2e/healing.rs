@@ -1,0 +1,101 @@
+//! The second and the third copy repair each other: damage at any place of either store is found,
+//! healed and kept aside; bookkeeping that is lost costs no byte.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tests::run::Run;
+use tests::scratch::{PROJECT, Scratch};
+use tests::stores::assert_saved_twice;
+use tests::transcripts::{self, SUBAGENT};
+use tests::tree;
+
+use crate::product::{assert_verified, chain_delivered};
+
+/// A session with side files whose transcript and one side file have an older generation, saved twice.
+fn saved(scratch: &Scratch) -> PathBuf {
+    let transcript = transcripts::lay_out(scratch, SUBAGENT);
+    let side = transcript.with_extension("").join("tool-results/toolu_1.txt");
+    transcripts::append(&side, "what the tool said first");
+    chain_delivered(scratch, &transcripts::session_end(&transcript));
+    transcripts::rewrite(&transcript, transcripts::prompt_line(SUBAGENT, 1, "all new"));
+    transcripts::rewrite(&side, "what the tool said then");
+    chain_delivered(scratch, &transcripts::session_end(&transcript));
+    assert_saved_twice(scratch, &transcript);
+    transcript
+}
+
+/// The copies in a store: every generation of transcript and side files.
+fn copies(store: &Path) -> BTreeMap<String, Vec<u8>> {
+    let metadata = format!("{PROJECT}/{SUBAGENT}.json");
+    let files = tree::session_files(store).into_iter().filter(|path| *path != metadata);
+    files.map(|path| (path.clone(), fs::read(store.join(path)).expect("read a copy"))).collect()
+}
+
+fn layers(scratch: &Scratch) -> [(PathBuf, impl Fn(&[&str]) -> Run); 2] {
+    let run = |is_first: bool| move |args: &[&str]| if is_first { scratch.layer1(args) } else { scratch.layer3(args) };
+    [(scratch.layer1_store(), run(true)), (scratch.layer3_store(), run(false))]
+}
+
+#[test]
+fn a_flipped_bit_at_any_place_of_either_store_is_found_healed_and_kept_aside() {
+    let scratch = Scratch::new();
+    saved(&scratch);
+    for (store, layer) in layers(&scratch) {
+        let good = copies(&store);
+        assert!(good.keys().any(|path| path.contains("subagents/")), "{:?}", good.keys());
+        assert_eq!(good.keys().filter(|path| path.contains(".gen-0001")).count(), 2, "{:?}", good.keys());
+        for (path, bytes) in &good {
+            let place = store.join(path);
+            for at in [0, bytes.len() / 3, bytes.len() * 2 / 3, bytes.len() - 1] {
+                let mut bad = bytes.clone();
+                bad[at] ^= 1 << (at % 8);
+                fs::write(&place, bad).expect("flip a bit");
+                let outcome = layer(&["verify", "--json"]).output().exits(1);
+                let file = path.strip_prefix(PROJECT).expect("below the project's folder").trim_start_matches('/');
+                let said = outcome.text();
+                assert!(said.contains("damaged") && said.contains(file), "{path} at {at}: {outcome:#?}");
+            }
+            let bad = fs::read(&place).expect("read a damaged copy");
+            layer(&["verify", "--repair"]).output().ok();
+            assert_eq!(fs::read(&place).ok().as_ref(), Some(bytes), "{path} is healed");
+            assert_eq!(fs::read(store.join(".state/damaged").join(path)).ok(), Some(bad), "{path} is kept aside");
+            layer(&["verify"]).output().ok();
+        }
+        assert_eq!(copies(&store), good);
+    }
+    assert_verified(&scratch);
+}
+
+#[test]
+fn a_store_that_lost_all_its_bookkeeping_is_proven_again_by_the_other() {
+    let scratch = Scratch::new();
+    let transcript = saved(&scratch);
+    for (store, layer) in layers(&scratch) {
+        let good = copies(&store);
+        fs::remove_dir_all(store.join(".state")).expect("lose the bookkeeping");
+        let outcome = layer(&["verify"]).output().exits(1);
+        assert!(outcome.text().contains("bookkeeping-lost"), "{outcome:#?}");
+        layer(&["verify", "--repair"]).output().ok();
+        assert_eq!(copies(&store), good);
+        layer(&["verify"]).output().ok();
+    }
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
+}
+
+#[test]
+fn stores_that_both_lost_their_bookkeeping_lose_no_byte() {
+    let scratch = Scratch::new();
+    let transcript = saved(&scratch);
+    let good = layers(&scratch).map(|(store, _)| copies(&store));
+    for (store, _) in layers(&scratch) {
+        fs::remove_dir_all(store.join(".state")).expect("lose the bookkeeping");
+    }
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_saved_twice(&scratch, &transcript);
+    assert_eq!(layers(&scratch).map(|(store, _)| copies(&store)), good, "no byte lost, no generation begun");
+    assert_verified(&scratch);
+}
