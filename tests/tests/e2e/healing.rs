@@ -97,5 +97,8 @@ fn stores_that_both_lost_their_bookkeeping_lose_no_byte() {
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     assert_saved_twice(&scratch, &transcript);
     assert_eq!(layers(&scratch).map(|(store, _)| copies(&store)), good, "no byte lost, no generation begun");
+    // The source proves the newest contents; what is older, each store proves to the other.
+    scratch.layer1(&["verify", "--repair"]).output();
+    scratch.layer3(&["verify", "--repair"]).output();
     assert_verified(&scratch);
 }
