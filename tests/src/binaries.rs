@@ -51,9 +51,11 @@ fn built() -> PathBuf {
 
 /// Cargo's build directory.
 fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("path of the test binary");
-    // <target>/<profile>/deps/<test>
-    test.ancestors().nth(3).expect("the test binary lies in a build directory").to_owned()
+    let own = std::env::current_exe().expect("own path");
+    // <target>/<profile>/deps/<test>, or <target>/<profile>/<program>
+    let folder = own.parent().expect("a program lies in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    profile.and_then(Path::parent).expect("it lies in a build directory").to_owned()
 }
 
 fn cargo(target: &Path) -> Command {
