@@ -462,7 +462,7 @@ pub fn copy_file_replace(source: &mut impl Read, to: &Path, bytes: u64, blake3: 
     place(source, to, bytes, blake3, FILE_MODE, Existing::Replaced)
 }
 
-/// Syncs a file that was modified lately, and its directory's entries: a killed run, or one whose
+/// Syncs a file that was modified lately, and the way to it: a killed run, or one whose
 /// sync failed, may have put it there and no more. An absent file needs nothing.
 pub fn sync_if_recent(path: &Path) -> Result<()> {
     let (Some(dir), name) = parent_of(path)? else { return Ok(()) };
@@ -470,6 +470,7 @@ pub fn sync_if_recent(path: &Path) -> Result<()> {
     if is_recent(&stat_of(&file, path)?) {
         sync_data(&file, path)?;
         dir.sync()?;
+        dir.sync_recent_ancestors()?;
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ fn sweep_one(
     report: &mut SweepReport,
 ) -> Result<(), ArchiveError> {
     if !config.all && !archive.is_behind(&transcript.id, &transcript.path)? {
-        return Ok(());
+        return archive.sync_recent(&transcript.id);
     }
     let request = SaveRequest {
         id: &transcript.id,

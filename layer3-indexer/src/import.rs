@@ -158,7 +158,10 @@ impl<'a> Run<'a> {
     fn source(&mut self, found: &FoundTranscript) {
         self.summary.sessions += 1;
         let behind = match &self.archive {
-            Some(archive) => archive.is_behind(&found.id, &found.path),
+            Some(archive) => archive.is_behind(&found.id, &found.path).and_then(|behind| {
+                // What needs no save is about to be called saved.
+                if behind { Ok(true) } else { archive.sync_recent(&found.id).map(|()| false) }
+            }),
             None => Ok(true),
         };
         match behind {

@@ -362,6 +362,16 @@ impl Archive {
         Ok(sides.into_iter().any(|side| !is_saved(FileName::Side(side.rel), side.identity)))
     }
 
+    /// Syncs what was recorded of a session lately: a run that was killed may have written it and no
+    /// more. For a session that is not behind and so is not saved, before it is said to be saved.
+    pub fn sync_recent(&self, id: &SessionId) -> Result<(), ArchiveError> {
+        for key in self.ledgers_of(id)? {
+            let state = self.root.path().join(ledger::dir_of(id));
+            durable::sync_if_recent(&state.join(ledger::name_of(&key)))?;
+        }
+        Ok(())
+    }
+
     /// Saves transcript and side files; returns when all that it reports is on the disk, synced and
     /// read back. An error means that the transcript was not saved in full; a side file that could
     /// not be stored is one of the report's problems.
