@@ -51,6 +51,7 @@ pub fn run(sh: &Shell, scratch: &Path) -> Result<()> {
         engine: debug.join("faults"),
         scratch: scratch.to_owned(),
     };
+    fs::create_dir_all(&copy.sources).with_context(|| format!("create {}", copy.sources.display()))?;
     for name in COPIED {
         copy_sources(&workspace().join(name), &copy.sources.join(name))?;
     }
