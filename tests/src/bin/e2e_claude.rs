@@ -289,6 +289,8 @@ fn close_terminal(client: &Client) -> String {
     let id = transcripts::made_id(917);
     let terminal = client.open(&["--session-id", &id]);
     converse(client, &terminal, "The lid will be shut.", 1);
+    // A late request of the scenario before may have been counted as this one's.
+    terminal.await_what("its transcript", || client.find(&id).is_some());
     quiet(&terminal);
     terminal.close();
     saved(client, &client.transcript(&id))
