@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::archive::{Archive, ArchiveError, Finding, Proof, Repair, SessionKey};
+use crate::archive::{Archive, ArchiveError, Compare, Finding, Proof, Repair, SaveRequest, SessionKey};
 use crate::names::FileName;
 use crate::{journal, source};
 
@@ -155,10 +155,32 @@ fn check(
         if repair_from.is_some() {
             checked.repairs.extend(archive.repair(Some(key), other.as_ref())?);
         }
-        checked.findings.extend(archive.verify(Some(key))?);
+        let mut findings = archive.verify(Some(key))?;
+        if repair_from.is_some() && findings.iter().any(|finding| finding.save.is_some()) {
+            checked.repairs.extend(save_again(archive, &findings));
+            findings = archive.verify(Some(key))?;
+        }
+        checked.findings.extend(findings);
         checked.files += archive.files(key)?.len();
     }
     Ok(())
+}
+
+/// Saves what the sources of diverged contents hold now; what was saved before stays as a generation.
+fn save_again(archive: &Archive, findings: &[Finding]) -> Vec<Repair> {
+    let saves = findings.iter().filter_map(|finding| Some((finding, finding.save.as_ref()?)));
+    let saved = saves.map(|(finding, transcript)| {
+        let key = &finding.key;
+        let (id, project, compare) = (&key.id, Some(&key.project), Compare::Whole);
+        let request = SaveRequest { id, transcript, project, cwd: None, compare, progress: &|_| {} };
+        let (healed, detail) = match archive.save(&request) {
+            Ok(report) if report.problems.is_empty() => (true, Finding::SAVED_AGAIN.to_owned()),
+            Ok(report) => (false, format!("failed to {}", report.problems[0])),
+            Err(error) => (false, format!("failed to {error}")),
+        };
+        Repair { key: key.clone(), path: finding.path.clone(), healed, detail }
+    });
+    saved.collect()
 }
 
 /// The sessions whose id is `session`, or begins with it if no other does.

@@ -606,7 +606,10 @@ fn report_export(exported: &Exported) -> Result<(), Error> {
 }
 
 fn verify_store(places: &Places, session: Option<&str>, repair: bool, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let report = if repair { verify::repair(places, session)? } else { verify::verify(places, session)? };
+    let report = match repair {
+        true => verify::repair(places, &Journal::new(places, false), session)?,
+        false => verify::verify(places, session)?,
+    };
     if screen.json {
         screen.json(&report)?;
     } else {

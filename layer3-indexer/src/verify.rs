@@ -5,9 +5,11 @@ use layer1_prebackup::places::Places;
 use rmcp::schemars;
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::index::Index;
 use crate::rebuild;
+use crate::roots::RootKind;
+use crate::save::{self, Journal, Request};
 use crate::session::{self, SessionError};
 
 /// What verifying found.
@@ -29,7 +31,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub struct FindingEntry {
-    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap` or `unproven`; `index-damaged` for the index.
+    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven` or `source-diverged`; `index-damaged` for the index.
     pub kind: String,
     /// The session; empty for the index.
     pub session_id: String,
@@ -93,14 +95,16 @@ pub fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
 
 /// Heals what [`verify`] finds, from the source or from layer 1's store, wherever their bytes meet
 /// the recorded hash; what is replaced is set aside, never dropped. A damaged index is made again
-/// from the store. Then verifies.
-pub fn repair(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
+/// from the store. What a source holds that diverged from its copy is saved. Then verifies.
+pub fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result<Report, Error> {
     let archive = rebuild::store(places)?;
     let layer1 = Archive::open(&places.layer1_store)?;
     let meant = meant(&archive, typed)?;
     let mut repairs = Vec::new();
     for only in meant.passes() {
         repairs.extend(archive.repair(only, layer1.as_ref())?.iter().map(RepairEntry::of));
+        let diverged = archive.verify(only)?;
+        repairs.extend(diverged.iter().filter_map(|finding| save_again(places, journal, finding)));
     }
     if let Some(damage) = meant.all.then(|| index_damage(places)).transpose()?.flatten() {
         repairs.push(renew_index(places, &archive, &damage)?);
@@ -109,6 +113,30 @@ pub fn repair(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
     // What could not be healed may look well, as where its sync failed.
     let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
     Ok(Report { ok, sessions: meant.keys.len(), findings, repairs })
+}
+
+/// Saves what the source of a diverged content holds now; what was saved before stays as a generation.
+fn save_again(places: &Places, journal: &Journal, finding: &Finding) -> Option<RepairEntry> {
+    let request = Request {
+        id: &finding.key.id,
+        transcript: finding.save.as_ref()?,
+        root: RootKind::Claude,
+        cwd: None,
+        trigger: None,
+        project: Some(&finding.key.project),
+        expected: None,
+    };
+    let (healed, detail) = match save::save(places, journal, &request, &|_| {}) {
+        Ok(_) => (true, Finding::SAVED_AGAIN.to_owned()),
+        Err(error) => (false, format!("failed to {}", chain(&error))),
+    };
+    Some(RepairEntry {
+        healed,
+        session_id: finding.key.id.to_string(),
+        project: finding.key.project.to_string(),
+        path: finding.path.clone(),
+        detail,
+    })
 }
 
 /// The sessions to look at.
@@ -193,7 +221,7 @@ mod tests {
         std::fs::write(scene.copy(), "damaged").unwrap();
         let report = verify(&scene.places, Some(&ID[..8])).unwrap();
         assert_eq!((report.ok, report.findings[0].kind.as_str()), (false, "damaged"));
-        let report = repair(&scene.places, None).unwrap();
+        let report = repair(&scene.places, &Journal::new(&scene.places, false), None).unwrap();
         assert!(report.ok && report.repairs[0].healed, "{report:?}");
         assert!(verify(&scene.places, None).unwrap().ok);
         assert!(matches!(verify(&scene.places, Some("nope")), Err(Error::Session(SessionError::Unknown { .. }))));
@@ -214,7 +242,7 @@ mod tests {
             let report = verify(&scene.places, None).unwrap();
             assert_eq!(report.findings.iter().map(|f| f.kind.as_str()).collect::<Vec<_>>(), ["index-damaged"], "{at}");
         }
-        let report = repair(&scene.places, None).unwrap();
+        let report = repair(&scene.places, &Journal::new(&scene.places, false), None).unwrap();
         assert!(report.ok && report.repairs[0].healed, "{report:?}");
         let found = crate::search::Search { query: "needle".to_owned(), each: true, ..Default::default() };
         assert_eq!(crate::search::search(&scene.places, &found).unwrap().hits.len(), crate::search::LIMIT_DEFAULT);

@@ -20,7 +20,7 @@ use crate::source::Identity;
 const COMMIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Time between the two looks at a source whose content changed: Claude Code truncates and
 /// rewrites within milliseconds, and a generation is not begun for a glimpse of that.
-const SECOND_LOOK: Duration = Duration::from_millis(200);
+pub(super) const SECOND_LOOK: Duration = Duration::from_millis(200);
 
 /// A file to be copied, opened anew for each look at it.
 pub(crate) struct Source<'a> {
@@ -420,7 +420,7 @@ fn remember_missing(
     session.commit(&[Entry::Commit(target, Box::new(record)), Entry::Gone(name.clone())])
 }
 
-fn begins_with(
+pub(super) fn begins_with(
     opened: &File,
     record: &Record,
     source: &Source<'_>,

@@ -41,8 +41,10 @@ fn look(archive: &Archive, key: &SessionKey) -> Result<Glance, ArchiveError> {
 }
 
 fn findings(archive: &Archive, key: &SessionKey, ledger: &Ledger) -> Vec<Finding> {
-    let finding =
-        |name: &StoredName, kind, detail| Finding { key: key.clone(), path: name.to_text(&key.id), kind, detail };
+    let finding = |name: &StoredName, kind, detail| {
+        let (key, path) = (key.clone(), name.to_text(&key.id));
+        Finding { key, path, kind, detail, save: None }
+    };
     let transcript = StoredName::newest(FileName::Transcript);
     let mut findings = Vec::new();
     if ledger.is_damaged {

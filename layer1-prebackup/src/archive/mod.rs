@@ -514,6 +514,13 @@ pub struct Finding {
     pub kind: FindingKind,
     /// For people: what is wrong, in one line.
     pub detail: String,
+    /// The transcript that is to be saved once more, where that mends it.
+    pub save: Option<PathBuf>,
+}
+
+impl Finding {
+    /// What a repair says of a finding that it mended by a [`Finding::save`].
+    pub const SAVED_AGAIN: &str = "saved what its source holds now; what was saved before is an older generation";
 }
 
 /// Kinds of findings.
@@ -529,10 +536,13 @@ pub enum FindingKind {
     GenerationGap,
     /// The record was rebuilt and never compared with anything.
     Unproven,
+    /// The stored bytes are as recorded, but the source, which still exists, no longer begins with them.
+    SourceDiverged,
 }
 
 impl FindingKind {
-    /// The word in reports: `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`.
+    /// The word in reports: `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`,
+    /// `source-diverged`.
     pub fn as_str(self) -> &'static str {
         match self {
             FindingKind::Damaged => "damaged",
@@ -540,6 +550,7 @@ impl FindingKind {
             FindingKind::BookkeepingLost => "bookkeeping-lost",
             FindingKind::GenerationGap => "generation-gap",
             FindingKind::Unproven => "unproven",
+            FindingKind::SourceDiverged => "source-diverged",
         }
     }
 }

@@ -357,6 +357,36 @@ fn verify_finds_a_flipped_bit_anywhere_and_a_missing_file() {
 }
 
 #[test]
+fn a_source_that_changed_without_being_written_is_told_apart_and_not_saved() {
+    use super::ledger::Entry;
+    use super::session::{OpenSession, SessionLock};
+    let scene = Scene::new();
+    let path = scene.transcript();
+    fs::write(&path, "one\n").unwrap();
+    scene.save();
+    scene.is_clean();
+    fs::write(&path, "onf\n").unwrap();
+    let diverged = |archive: &Archive| archive.verify(None).unwrap().remove(0);
+    let archive = scene.archive();
+    let finding = diverged(&archive);
+    assert_eq!((finding.kind, finding.save.as_deref()), (FindingKind::SourceDiverged, Some(&*path)));
+    // As if the medium had lost a bit: nothing but the bytes differs from what was recorded.
+    let key = archive.sessions().unwrap().remove(0);
+    let lock = SessionLock::wait(&archive, &key.id).unwrap();
+    let mut session = OpenSession::open(&archive, key, lock).unwrap();
+    let name = StoredName::newest(FileName::Transcript);
+    let mut record = session.ledger.record(&name).cloned().unwrap();
+    record.source = Some(crate::source::Identity::of(&rustix::fs::stat(&path).unwrap()));
+    session.commit(&[Entry::Commit(name, Box::new(record))]).unwrap();
+    drop(session);
+    let finding = diverged(&archive);
+    assert_eq!((finding.kind, finding.save), (FindingKind::SourceDiverged, None));
+    assert!(finding.detail.contains("the copy is right"), "{}", finding.detail);
+    fs::remove_file(&path).unwrap();
+    scene.is_clean();
+}
+
+#[test]
 fn verify_names_a_generation_that_is_gone_with_its_record() {
     use super::session::{OpenSession, SessionLock};
     let scene = Scene::new();

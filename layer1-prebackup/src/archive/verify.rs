@@ -1,10 +1,15 @@
-//! `verify`: re-reads and re-hashes everything that is recorded, and looks for what is not.
+//! `verify`: re-reads and re-hashes everything that is recorded, looks for what is not, and
+//! compares the newest contents with the files that they were copied from, where those still exist.
 
+use std::path::Path;
+
+use super::content::{SECOND_LOOK, Source, begins_with};
 use super::ledger::{Ledger, Record};
 use super::session::{contents_on_disk, windows_of};
 use super::{Archive, ArchiveError, Finding, FindingKind, Proof, SessionKey};
 use crate::durable;
 use crate::names::{FileName, StoredName};
+use crate::source::{self, Identity};
 
 pub(super) fn verify(archive: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
     let keys = match only {
@@ -21,7 +26,7 @@ pub(super) fn verify(archive: &Archive, only: Option<&SessionKey>) -> Result<Vec
 fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Finding>) -> Result<(), ArchiveError> {
     let ledger = archive.ledger(key)?;
     let mut report = |name: &StoredName, kind, detail: String| {
-        findings.push(Finding { key: key.clone(), path: name.to_text(&key.id), kind, detail });
+        findings.push(Finding { key: key.clone(), path: name.to_text(&key.id), kind, detail, save: None });
     };
     if ledger.is_damaged {
         let detail = "the ledger has a damaged line; what it says is to be proven again";
@@ -47,7 +52,76 @@ fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Findin
     for name in gaps(&ledger) {
         report(&name, FindingKind::GenerationGap, "neither the file nor its record is there".to_owned());
     }
+    if let Some(transcript) = &ledger.source {
+        let newest = ledger.records().filter(|(name, _)| name.generation == 0);
+        findings
+            .extend(newest.filter_map(|(name, record)| compare_with_source(archive, key, name, record, transcript)));
+    }
     Ok(())
+}
+
+/// Looks whether the source still begins with what was saved of it. An absent one is no finding,
+/// nor is one that holds an older content which is stored too, as after a `restore` of that.
+fn compare_with_source(
+    archive: &Archive,
+    key: &SessionKey,
+    name: &StoredName,
+    record: &Record,
+    transcript: &Path,
+) -> Option<Finding> {
+    let finding = |detail, save| {
+        let (key, path) = (key.clone(), name.to_text(&key.id));
+        Some(Finding { key, path, kind: FindingKind::SourceDiverged, detail, save })
+    };
+    let path = match &name.file {
+        FileName::Transcript => transcript.to_owned(),
+        FileName::Side(rel) => transcript.with_file_name(key.id.as_str()).join(rel),
+    };
+    let open = || match &name.file {
+        FileName::Transcript => Ok(source::open_regular(transcript)?),
+        FileName::Side(rel) => Ok(source::open_side_file(transcript, &key.id, rel)?),
+    };
+    let source = Source { path: &path, open: &open, may_lag: false };
+    let looked = diverges(record, &source).and_then(|first| match first {
+        None => Ok(None),
+        // Claude Code truncates and rewrites within milliseconds.
+        Some(_) => {
+            std::thread::sleep(SECOND_LOOK);
+            diverges(record, &source)
+        }
+    });
+    let file = path.display();
+    let is_stored = |identity: Identity| -> Result<bool, ArchiveError> {
+        let Some(opened) = (source.open)()? else { return Ok(true) };
+        let hash = durable::hash_of_prefix(&opened, identity.bytes, &path)?;
+        archive.covers(key, &name.file, identity.bytes, &hash)
+    };
+    let looked = looked.and_then(|diverged| match diverged {
+        Some(identity) if record.source != Some(identity) && is_stored(identity)? => Ok(None),
+        diverged => Ok(diverged),
+    });
+    match looked {
+        Ok(None) => None,
+        Ok(Some(identity)) if record.source == Some(identity) => finding(
+            format!(
+                "{file} has other bytes than were copied from it, although nobody wrote it since: the copy is right"
+            ),
+            None,
+        ),
+        Ok(Some(_)) => finding(
+            format!("{file} no longer begins with what was saved; the next save keeps both"),
+            Some(transcript.to_owned()),
+        ),
+        Err(error) => finding(format!("it cannot be compared with its source: failed to {error}"), None),
+    }
+}
+
+/// What the source is now, if it does not begin with the recorded bytes.
+fn diverges(record: &Record, source: &Source<'_>) -> Result<Option<Identity>, ArchiveError> {
+    let Some(opened) = (source.open)()? else { return Ok(None) };
+    let identity = Identity::of(&durable::stat_of(&opened, source.path)?);
+    let begins = identity.bytes >= record.bytes && begins_with(&opened, record, source, &|_| {})?;
+    Ok((!begins).then_some(identity))
 }
 
 fn check(

@@ -122,7 +122,7 @@ static TOOLS: [Tool; 6] = [
         title: "Verify the copies",
         description: "Re-reads every stored file of one session, or of all, and compares it with its recorded hash. Use it when the user \
             asks whether the saved conversations are intact. Gives ok and a list of findings (damaged, missing, bookkeeping-lost, \
-            generation-gap, unproven); an empty list means that all is well. Changes nothing.",
+            generation-gap, unproven, source-diverged); an empty list means that all is well. Changes nothing.",
         read_only: true,
         input: input_schema::<VerifyInput>,
         output: output_schema::<Report>,

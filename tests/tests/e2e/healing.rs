@@ -102,3 +102,28 @@ fn stores_that_both_lost_their_bookkeeping_lose_no_byte() {
     scratch.layer3(&["verify", "--repair"]).output();
     assert_verified(&scratch);
 }
+
+#[test]
+fn a_source_that_diverged_is_named_and_a_repair_keeps_both() {
+    let scratch = Scratch::new();
+    let transcript = saved(&scratch);
+    transcripts::append(&transcript, transcripts::prompt_line(SUBAGENT, 2, "only longer"));
+    for (_, layer) in layers(&scratch) {
+        layer(&["verify"]).output().ok();
+    }
+    let before = transcripts::prompt_line(SUBAGENT, 1, "all new");
+    transcripts::rewrite(&transcript, transcripts::prompt_line(SUBAGENT, 3, "something else"));
+    for (store, layer) in layers(&scratch) {
+        let outcome = layer(&["verify", "--json"]).output().exits(1);
+        assert!(outcome.text().contains("source-diverged"), "{outcome:#?}");
+        layer(&["verify", "--repair"]).output().ok();
+        let read = |name: &str| fs::read(store.join(PROJECT).join(name)).expect("read a copy");
+        assert_eq!(read(&format!("{SUBAGENT}.jsonl")), fs::read(&transcript).expect("read the transcript"));
+        assert_eq!(read(&format!("{SUBAGENT}.gen-0002.jsonl")), before.as_bytes());
+        layer(&["verify"]).output().ok();
+    }
+    fs::remove_dir_all(transcript.parent().expect("a folder")).expect("delete the sources");
+    assert_verified(&scratch);
+    let found = scratch.layer3(&["search", "--all", "something else"]).output().ok();
+    assert!(found.text().contains(&SUBAGENT[..8]), "{found:#?}");
+}
