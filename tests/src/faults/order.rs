@@ -92,8 +92,10 @@ const ACKNOWLEDGING: [&str; 5] = ["saved", "Saved", "copied", "receipt", "✅"];
 pub struct Model {
     unsynced: BTreeSet<Unsynced>,
     /// A sync of these bytes failed: the kernel may have dropped them, and would call the next
-    /// sync a success. Only a new write helps.
+    /// sync a success. Only a new write helps, or that the file is cut back to before them.
     dropped: BTreeSet<PathBuf>,
+    /// The first byte of each file that was written since its last sync.
+    written_from: BTreeMap<PathBuf, u64>,
     existing: BTreeSet<PathBuf>,
     /// What was written to ledgers and their temporary files, to see of what a commit speaks.
     ledgers: BTreeMap<PathBuf, Vec<u8>>,
@@ -170,17 +172,20 @@ impl Model {
             "fsync" | "fdatasync" if call.succeeded() => self.sync(call),
             "fsync" | "fdatasync" if call.result.is_some() && call.error.as_deref() != Some("EINTR") => {
                 let path = call.descriptor_path(0);
-                self.dropped.extend(path.filter(|path| self.unsynced.contains(&Unsynced::Bytes(path.clone()))));
+                // What is left of a file that was cut back was synced before: there is only its length to lose.
+                self.dropped.extend(path.filter(|path| self.written_from.contains_key(path)));
             }
             // What was killed on entering a call did not make it.
             "write" | "pwrite64" | "writev" | "pwritev" if call.result.is_some_and(|wrote| wrote > 0) => {
-                self.write(call.descriptor_path(0));
+                let from = if call.name.starts_with('p') { call.number(3) } else { None };
+                self.write(call.descriptor_path(0), from.unwrap_or(0));
             }
-            "ftruncate" | "fallocate" | "truncate" if call.succeeded() => {
-                self.write(call.descriptor_path(0).or_else(|| call.plain_path(0)));
+            "ftruncate" | "truncate" if call.succeeded() => {
+                self.cut(call.descriptor_path(0).or_else(|| call.plain_path(0)), call.number(1).unwrap_or(u64::MAX));
             }
-            "copy_file_range" => self.write(call.descriptor_path(2)),
-            "sendfile" => self.write(call.descriptor_path(0)),
+            "fallocate" if call.succeeded() => self.write(call.descriptor_path(0), 0),
+            "copy_file_range" => self.write(call.descriptor_path(2), 0),
+            "sendfile" => self.write(call.descriptor_path(0), 0),
             "open" | "openat" | "openat2" | "creat" if call.succeeded() => self.open(call),
             "mkdir" | "mkdirat" | "link" | "linkat" | "symlink" | "symlinkat" if call.succeeded() => {
                 if let Some(path) = call.paths().pop() {
@@ -215,13 +220,27 @@ impl Model {
         let Some(path) = call.descriptor_path(0) else { return };
         if !self.dropped.contains(&path) {
             self.unsynced.remove(&Unsynced::Bytes(path.clone()));
+            self.written_from.remove(&path);
         }
         self.unsynced.retain(|unsynced| !matches!(unsynced, Unsynced::Name(name) if name.parent() == Some(&path)));
     }
 
-    fn write(&mut self, path: Option<PathBuf>) {
+    fn write(&mut self, path: Option<PathBuf>, from: u64) {
         if let Some(path) = path.filter(|path| is_watched(path)) {
             self.dropped.remove(&path);
+            let first = self.written_from.entry(path.clone()).or_insert(from);
+            *first = from.min(*first);
+            self.unsynced.insert(Unsynced::Bytes(path));
+        }
+    }
+
+    /// The new length is unsynced; bytes behind it matter no more.
+    fn cut(&mut self, path: Option<PathBuf>, bytes: u64) {
+        if let Some(path) = path.filter(|path| is_watched(path)) {
+            if self.written_from.get(&path).is_none_or(|first| *first >= bytes) {
+                self.written_from.remove(&path);
+                self.dropped.remove(&path);
+            }
             self.unsynced.insert(Unsynced::Bytes(path));
         }
     }
@@ -235,7 +254,7 @@ impl Model {
         } else {
             self.existing.insert(path.clone());
             if flags.contains("O_TRUNC") {
-                self.write(Some(path));
+                self.cut(Some(path), 0);
             }
         }
     }
@@ -261,6 +280,11 @@ impl Model {
             Unsynced::Bytes(path) => Some(Unsynced::Bytes(moved(&path).unwrap_or(path))),
         });
         self.unsynced = renamed.collect();
+        self.written_from.remove(to);
+        self.dropped.remove(to);
+        if let Some(first) = self.written_from.remove(from) {
+            self.written_from.insert(to.clone(), first);
+        }
         if self.dropped.remove(from) {
             self.dropped.insert(to.clone());
         }
@@ -411,6 +435,21 @@ mod tests {
         assert_eq!(violations(&again), ["exit 0 while unsynced: bytes of /s/p/a.jsonl;"]);
         again.insert(5, GOOD[3]);
         assert!(violations(&again).is_empty());
+    }
+
+    #[test]
+    fn a_file_cut_back_to_what_was_synced_needs_its_length_synced_and_nothing_else() {
+        let append = r#"7 pwrite64(5</s/p/a>, "x", 1, 9) = 1"#;
+        let failed = r#"7 fdatasync(5</s/p/a>) = -1 EIO (Input/output error)"#;
+        let (cut, synced) = (r#"7 ftruncate(5</s/p/a>, 9) = 0"#, r#"7 fdatasync(5</s/p/a>) = 0"#);
+        let end = "7 +++ exited with 0 +++";
+        let unsynced = ["exit 0 while unsynced: bytes of /s/p/a;"];
+        assert!(violations(&[append, failed, cut, failed, synced, end]).is_empty());
+        assert_eq!(violations(&[append, failed, cut, failed, end]), unsynced);
+        assert_eq!(violations(&[append, failed, synced, end]), unsynced);
+        // Less was cut off than the failed sync may have lost.
+        let cut_less = r#"7 ftruncate(5</s/p/a>, 10) = 0"#;
+        assert_eq!(violations(&[append, failed, cut_less, synced, end]), unsynced);
     }
 
     #[test]
