@@ -424,6 +424,8 @@ impl Plan {
                         .notes
                         .push(format!("{} keeps its old time: {error}", self.root.join(&step.rel).display()));
                 }
+                // A restore that was killed, or whose sync failed, may have put it there and no more.
+                durable::sync_if_recent(&folder.path().join(name))?;
                 continue;
             }
             let to = folder.path().join(name);
@@ -438,7 +440,9 @@ impl Plan {
             };
             match copied {
                 // Another restore was faster, and wrote the same.
-                Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_same(&to, &step.stored)? => {}
+                Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_same(&to, &step.stored)? => {
+                    durable::sync_if_recent(&to)?;
+                }
                 copied => {
                     copied?;
                     written += 1;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::order::Model;
+use super::order::{self, Model};
 use super::plan::Planned;
 use super::point::{Kind, Scope};
 use super::scene::{Manners, Scene, Step, Traced, When};
@@ -138,8 +138,9 @@ pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
 
 /// What a run, or the recovery from it, acknowledged while something was unsynced.
 pub fn out_of_order(scene: &Scene, model: &mut Model, traced: &Traced) -> Option<Problem> {
-    model.words_acknowledge = is_silent(scene, &traced.outcome);
-    let violations = model.run(&traced.events());
+    let events = traced.events();
+    model.words_acknowledge = is_silent(scene, &traced.outcome) && !order::refuses(&events);
+    let violations = model.run(&events);
     // The first one says it; the others follow from it.
     violations.first().map(|violation| problem(Harm::Swallowed, format!("c: order: {violation}")))
 }

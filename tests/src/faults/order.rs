@@ -85,6 +85,8 @@ pub const CALLS: [&str; 31] = [
 
 /// Words that acknowledge, on stdout, on stderr and in a log.
 const ACKNOWLEDGING: [&str; 5] = ["saved", "Saved", "copied", "receipt", "✅"];
+/// The mark of a line that says what did not succeed.
+const REFUSING: char = '❌';
 
 /// What was written and not synced, carried from one trace to the next: a killed program leaves
 /// its writes unsynced to the one that follows.
@@ -102,6 +104,17 @@ pub struct Model {
     /// Whether words and exit code 0 say that all is well. Not so for a run that has told of a
     /// failure: what it says else is about the rest. Commits and removed jobs always count.
     pub words_acknowledge: bool,
+}
+
+/// Whether a log says that something did not succeed: a deliverer has nobody else to tell, and what it
+/// did not deliver stays in the outbox.
+pub fn refuses(trace: &[Event]) -> bool {
+    trace.iter().any(|event| {
+        let Event::Call(call) = event else { return false };
+        let text =
+            call.bytes(1).filter(|_| is_write(call) && call.descriptor_path(0).is_some_and(|path| is_log(&path)));
+        text.is_some_and(|text| String::from_utf8_lossy(&text).contains(REFUSING))
+    })
 }
 
 /// Checks one run on stores that were at rest and had no files before.
@@ -124,6 +137,7 @@ impl Model {
     pub fn run(&mut self, trace: &[Event]) -> Vec<Violation> {
         let main = trace.iter().find_map(|event| if let Event::Call(call) = event { Some(call.pid) } else { None });
         let mut violations = Vec::new();
+        let mut touched = BTreeSet::new();
         for event in trace {
             let acknowledged = match event {
                 Event::Exited(pid, 0) if Some(*pid) == main && self.words_acknowledge => Some("exit 0".to_owned()),
@@ -134,8 +148,11 @@ impl Model {
                 let commit = if let Event::Call(call) = event { self.commit_of(call) } else { None };
                 let removed =
                     if let Event::Call(call) = event { call.paths().pop().filter(|path| is_job(path)) } else { None };
+                let is_word = matches!(event, Event::Call(call) if commit.is_none() && is_write(call));
                 let matters = |unsynced: &&Unsynced| match &commit {
                     Some(commit) => commit.depends_on(unsynced),
+                    // Of what an earlier run left, a word speaks only when this run has been there.
+                    None if is_word && !is_touched(&touched, unsynced.path()) => false,
                     // A job that goes need not be safe itself.
                     None => !unsynced.is_temporary() && Some(unsynced.path()) != removed.as_deref(),
                 };
@@ -146,6 +163,8 @@ impl Model {
             }
             if let Event::Call(call) = event {
                 self.follow(call);
+                touched.extend(call.returned_path.clone().into_iter().chain(call.descriptor_path(0)));
+                touched.extend(call.paths());
             }
         }
         violations
@@ -356,12 +375,23 @@ fn acknowledgement(call: &Call, words_count: bool) -> Option<String> {
             let is_commit = path.as_deref().is_some_and(is_ledger);
             let text = call.bytes(1).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
-            (is_commit || words_count && is_said && ACKNOWLEDGING.iter().any(|word| text.contains(word))).then(shown)
+            let acknowledges =
+                |line: &str| !line.contains(REFUSING) && ACKNOWLEDGING.iter().any(|word| line.contains(word));
+            (is_commit || words_count && is_said && text.lines().any(acknowledges)).then(shown)
         }
         "rename" | "renameat" | "renameat2" => call.paths().pop().is_some_and(|to| is_ledger(&to)).then(shown),
         "unlink" | "unlinkat" => call.paths().pop().is_some_and(|path| is_job(&path)).then(shown),
         _ => None,
     }
+}
+
+fn is_write(call: &Call) -> bool {
+    matches!(call.name.as_str(), "write" | "pwrite64")
+}
+
+/// Whether the path itself or something below it was opened, written or named.
+fn is_touched(touched: &BTreeSet<PathBuf>, path: &Path) -> bool {
+    touched.range(path.to_owned()..).next().is_some_and(|next| next.starts_with(path))
 }
 
 fn is_ledger(path: &Path) -> bool {
@@ -459,6 +489,7 @@ mod tests {
         check(r#"7 write(6</s/.log/layer1.log>, "10:00 saved p/a", 15) = 15"#, 1);
         check(r#"7 write(2<pipe:[1]>, "[session-save] \342\234\205 Saved", 21) = 21"#, 1);
         check(r#"7 write(2<pipe:[1]>, "warning: disk full", 18) = 18"#, 0);
+        check(r#"7 write(2<pipe:[1]>, "\342\235\214 Attempt 1/1: keep the receipt: disk full", 44) = 44"#, 0);
         check(r#"7 unlinkat(4</s/.outbox>, "a@p.json", 0) = 0"#, 1);
         check(r#"7 unlinkat(4</s/.outbox>, ".a@p.json.tmp", 0) = 0"#, 0);
         check(r#"7 pwrite64(6</s/.state/sessions/a/p.ledger>, "y", 1, 9) = 1"#, 1);
@@ -529,6 +560,19 @@ mod tests {
         assert_eq!(model.unsynced(), [Unsynced::Name("/s/p".into())]);
         let next = ["8 fsync(3</s/p>) = 0", "8 +++ exited with 0 +++"].join("\n");
         assert_eq!(model.run(&trace::parse(&next)).len(), 1);
+    }
+
+    #[test]
+    fn a_word_speaks_of_what_the_run_has_touched_and_exit_0_of_everything() {
+        let mut model = Model::new([PathBuf::from("/s")]);
+        let killed = [r#"7 mkdirat(3</s>, "b", 0700) = 0"#, "7 +++ killed by SIGKILL +++"].join("\n");
+        model.run(&trace::parse(&killed));
+        let word = r#"8 write(1<pipe:[1]>, "a saved", 7) = 7"#;
+        let open = r#"8 openat(4</s/b>, "x", O_RDONLY) = 5</s/b/x>"#;
+        let count = |lines: &[&str]| model.clone().run(&trace::parse(&lines.join("\n"))).len();
+        assert_eq!(count(&[word]), 0);
+        assert_eq!(count(&[open, word]), 1);
+        assert_eq!(count(&[word, "8 +++ exited with 0 +++"]), 1);
     }
 
     #[test]
