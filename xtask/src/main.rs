@@ -22,6 +22,7 @@ mod soak;
 mod test;
 #[cfg(test)]
 mod tidy;
+mod timer;
 mod uninstall;
 
 /// Installs, tests and checks Threefold.
