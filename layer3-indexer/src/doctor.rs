@@ -52,6 +52,10 @@ the source is, also installs hooks, programs and server again.
 
 --json: ok, version, checks (name, ok, said), findings (those of `status`, with check and fixable), mended.";
 
+/// The check of layer 1's store.
+const FIRST: &str = "first copy";
+/// The check of layer 3's store.
+const SECOND: &str = "second copy";
 /// The name of our MCP server.
 const MCP_NAME: &str = "session-manager";
 
@@ -129,9 +133,11 @@ pub fn examine(patient: &Patient) -> Diagnosis {
     chart.check("hooks", hooks_said);
     let said = mcp::look(patient, &mut chart.findings);
     chart.check("mcp server", said);
-    chart.of_status("stores", &status);
-    let said = stores::look(patient, &status, &mut chart.findings);
-    chart.check("stores", said);
+    for check in [FIRST, SECOND] {
+        chart.of_status(check, &status);
+        let said = stores::look(patient, &status, check, &mut chart.findings);
+        chart.check(check, said);
+    }
     index(&mut chart, &status);
     chart.of_status("outbox", &status);
     outbox(&mut chart, &status);
@@ -150,12 +156,14 @@ pub fn examine(patient: &Patient) -> Diagnosis {
 }
 
 /// The check that a finding of `status` belongs to.
-fn check_of(kind: &str) -> &'static str {
-    match kind {
+fn check_of(patient: &Patient, finding: &Finding) -> &'static str {
+    match finding.kind {
         "hooks-missing" | "hooks-incomplete" | "hooks-disabled" | "hook-program-missing" | "settings-unreadable" => {
             "hooks"
         }
-        "damaged-copy" | "store-unreadable" | "set-aside" | "disk-low" => "stores",
+        "damaged-copy" | "store-unreadable" | "set-aside" | "disk-low" => {
+            if finding.place.starts_with(&patient.places.layer3_store) { SECOND } else { FIRST }
+        }
         "failed-job" | "stuck-job" | "unreadable-job" => "outbox",
         "index" => "index",
         _ => "transcripts",
@@ -172,7 +180,8 @@ impl Chart<'_> {
     /// Takes over what `status` found for this check.
     fn of_status(&mut self, check: &'static str, status: &Status) {
         // What is missing is told by the check of the programs.
-        let wanted = |finding: &&Finding| check_of(finding.kind) == check && finding.kind != "hook-program-missing";
+        let patient = self.patient;
+        let wanted = |finding: &&Finding| check_of(patient, finding) == check && finding.kind != "hook-program-missing";
         self.findings.extend(status.findings.iter().filter(wanted).map(|finding| {
             let mut finding = finding.clone();
             if finding.mend.is_none() && matches!(finding.kind, "hooks-disabled" | "settings-unreadable") {

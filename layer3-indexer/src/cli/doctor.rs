@@ -4,9 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::Args;
-use layer1_prebackup::places::{
-    BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, PlaceFlags, Places, SESSION_DB_PATH,
-};
+use layer1_prebackup::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, PlaceFlags, Places, SESSION_DB_PATH};
 
 use super::{Screen, pasteable};
 use crate::doctor::{self, Patient};
@@ -73,9 +71,8 @@ pub(super) fn examine(
 
 fn patient(places: Places, flags: &PlaceFlags, managed_dir: PathBuf, round_trip: bool) -> Patient {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let is_passed_on = |name: &OsStr| {
-        PASSED_ON.iter().any(|passed| name == *passed) || name.as_encoded_bytes().starts_with(b"LC_")
-    };
+    let is_passed_on =
+        |name: &OsStr| PASSED_ON.iter().any(|passed| name == *passed) || name.as_encoded_bytes().starts_with(b"LC_");
     let vars: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| is_passed_on(name)).collect();
     // Beside the usual directory; inside one that the variable names, or that is another.
     let is_named = flags.claude_dir.is_none() && set(CLAUDE_CONFIG_DIR).is_some();

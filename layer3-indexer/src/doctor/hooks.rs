@@ -150,9 +150,11 @@ fn shadows(patient: &Patient, findings: &mut Vec<Found>) {
         }
     }
     let own = patient.places.claude_dir.join("settings.json");
-    let project = patient.view.cwd.iter().flat_map(|cwd| {
-        ["settings.json", "settings.local.json"].map(|name| cwd.join(".claude").join(name))
-    });
+    let project = patient
+        .view
+        .cwd
+        .iter()
+        .flat_map(|cwd| ["settings.json", "settings.local.json"].map(|name| cwd.join(".claude").join(name)));
     for path in project.filter(|path| *path != own) {
         // A project's settings that cannot be read turn nothing off.
         if read(&path).is_ok_and(|settings| is_true(&settings, "disableAllHooks")) {
@@ -269,7 +271,9 @@ mod tests {
         let second = vec![flag("--session-db", "/d"), flag("--backup-dir", "/a b")];
         assert_eq!(plain.flags, [vec![flag("--backup-dir", "/a b")], second]);
         assert_eq!(Plain::of("'/x/layer1-prebackup' sweep --quiet; '/x/layer2-save-client' drain || :").text, CATCH_UP);
-        for other in ["/x/layer1-prebackup --quiet", "/x/layer2-save-client || :", "x | /x/layer1-prebackup --quiet || :"] {
+        for other in
+            ["/x/layer1-prebackup --quiet", "/x/layer2-save-client || :", "x | /x/layer1-prebackup --quiet || :"]
+        {
             assert!(![SAVE, COPY, CATCH_UP].contains(&Plain::of(other).text.as_str()), "{other}");
         }
     }

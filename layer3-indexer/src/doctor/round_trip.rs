@@ -260,7 +260,8 @@ fn vars(patient: &Patient, root: &Path) -> Vec<(OsString, OsString)> {
         (BACKUP_DIR, "second"),
         (SESSION_DB_PATH, "second/sessions.db"),
     ];
-    let is_replaced = |name: &OsString| name == "XDG_CONFIG_HOME" || within.iter().any(|(replaced, _)| name == replaced);
+    let is_replaced =
+        |name: &OsString| name == "XDG_CONFIG_HOME" || within.iter().any(|(replaced, _)| name == replaced);
     let mut vars: Vec<_> = patient.vars.iter().filter(|(name, _)| !is_replaced(name)).cloned().collect();
     vars.extend(within.map(|(name, place)| (name.into(), root.join(place).into())));
     vars.push(("XDG_CONFIG_HOME".into(), patient.config_home.clone().into()));

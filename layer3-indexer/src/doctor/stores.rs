@@ -5,7 +5,7 @@ use std::path::Path;
 
 use layer1_prebackup::durable;
 
-use super::{Found, Patient, found, short};
+use super::{FIRST, Found, Patient, SECOND, found, short};
 use crate::error::chain;
 use crate::render::{self, shell_quoted};
 use crate::status::{Finding, Status, StoreStatus};
@@ -13,25 +13,24 @@ use crate::status::{Finding, Status, StoreStatus};
 /// Written into a store and removed again.
 const PROBE: &str = ".doctor";
 
-pub(super) fn look(patient: &Patient, status: &Status, findings: &mut Vec<Found>) -> String {
+/// Looks at the store of this check.
+pub(super) fn look(patient: &Patient, status: &Status, check: &'static str, findings: &mut Vec<Found>) -> String {
     let commands = &patient.view.commands;
-    let refill = [format!("{} sweep --all", commands.layer1), format!("{} import", commands.layer3)];
-    let mut said = Vec::new();
-    for (nth, (store, other)) in
-        [(&status.layer1, &status.layer3), (&status.layer3, &status.layer1)].into_iter().enumerate()
-    {
-        let state = look_at(store, other, &refill[nth], findings);
-        let free = status.disks.iter().find(|disk| disk.store == store.store);
-        let free = free.map(|disk| format!(", {} free", render::size(disk.free_bytes))).unwrap_or_default();
-        let sessions = render::count(store.sessions, "session");
-        let kind = file_system(&store.store);
-        said.push(format!("{} ({state}, {sessions}, {kind}{free})", short(patient, &store.store)));
-    }
-    let one_disk = if status.one_disk { "; both on one disk, BACKUP_DIR can move one" } else { "" };
-    said.join(", ") + one_disk
+    let (store, other, refill) = match check {
+        FIRST => (&status.layer1, &status.layer3, format!("{} sweep --all", commands.layer1)),
+        _ => (&status.layer3, &status.layer1, format!("{} import", commands.layer3)),
+    };
+    let state = look_at(check, store, other, &refill, findings);
+    let free = status.disks.iter().find(|disk| disk.store == store.store);
+    let free = free.map(|disk| format!(", {} free", render::size(disk.free_bytes))).unwrap_or_default();
+    let sessions = render::count(store.sessions, "session");
+    let kind = file_system(&store.store);
+    let one_disk = if check == SECOND && status.one_disk { ", the disk of the first" } else { "" };
+    format!("{state}, {sessions}, {kind}{free}{one_disk} ({})", short(patient, &store.store))
 }
 
 fn look_at(
+    check: &'static str,
     store: &StoreStatus,
     other: &StoreStatus,
     refill: &str,
@@ -40,7 +39,7 @@ fn look_at(
     let path = store.store.as_path();
     let quoted = shell_quoted(&path.to_string_lossy());
     let mut say = |kind, is_wrong, what: &str, mend: String| {
-        findings.push(found("stores", Finding::new(kind, is_wrong, what, path).mend(mend)));
+        findings.push(found(check, Finding::new(kind, is_wrong, what, path).mend(mend)));
     };
     let meta = match path.metadata() {
         Ok(meta) if meta.is_dir() => meta,
@@ -105,7 +104,7 @@ fn type_of(found: &rustix::fs::StatFs) -> String {
         0x2fc1_2fc1 => "zfs",
         0xf2f5_2010 => "f2fs",
         0xca45_1a4e => "bcachefs",
-        0x0102_1994 => "tmpfs, which a restart empties",
+        0x0102_1994 => "tmpfs (emptied by a restart)",
         0x794c_7630 => "overlay",
         0xf15f => "ecryptfs",
         0x6969 => "nfs",

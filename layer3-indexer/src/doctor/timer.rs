@@ -28,19 +28,18 @@ pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
         let last = timer::last(&patient.places.layer1_store, part).ok().flatten().map(age);
         let words = match last {
             Some(last) => format!("{part} ran {} ago", duration(last.as_secs())),
-            None => format!("{part} has not run yet"),
+            None => format!("{part} never ran"),
         };
         if last.unwrap_or(Duration::MAX).min(set) > SILENT {
             silent.push(words.clone());
         }
         said.push(words);
     }
-    let said = said.join(", ");
     if !silent.is_empty() {
         let what = format!("it is set, and should run every ten minutes, but {}", silent.join(" and "));
         findings.push(found("timer", Finding::new("timer-silent", true, what, &unit).mend(start)));
     }
-    format!("{said} ({})", short(patient, &unit))
+    format!("{} ({})", said.join(", "), short(patient, &unit))
 }
 
 /// The file by which the timer is set, and what starts it.
