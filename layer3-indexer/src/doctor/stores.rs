@@ -43,8 +43,11 @@ fn look_at(
     };
     let meta = match path.metadata() {
         Ok(meta) if meta.is_dir() => meta,
-        // `status` has told of it.
-        Ok(_) => return "no directory",
+        Ok(_) => {
+            let what = "a file stands where the store should be";
+            say("store-unwritable", true, what, format!("mv {quoted} {quoted}.aside && {refill}"));
+            return "no directory";
+        }
         Err(_) if path.symlink_metadata().is_ok() => {
             let what = "it is a link that leads nowhere";
             say("store-unwritable", true, what, format!("ls -ld {quoted}"));
