@@ -753,6 +753,8 @@ mod tests {
           verify   Re-read and re-hash every stored file
           rebuild  Make the index again from the store
           status   Tell what is saved, what is not, and what needs you; exit code 1 if something does
+          doctor   Look whether programs, hooks, server, stores and timer do what they should; exit code 1
+                   if anything is wrong
           help     Print this message or the help of the given subcommand(s)
 
         Options:

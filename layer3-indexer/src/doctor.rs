@@ -31,13 +31,13 @@ pub use text::to_text;
 
 /// What `--help` adds.
 pub const HELP: &str = "\
-Exit code 1 when anything is wrong, 0 otherwise. What it can find, besides what `status --help` lists:
+Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help` lists, and:
   program-missing, program-not-executable, program-broken, program-version
                         one of the three programs is not fit for use, or of another version
   hook-changed, hook-restricted, hook-timeout, hook-twice, hook-places
                         a hook is not what install writes, or uses other stores than this command
   hooks-managed-only, first-version-hooks
-                        the administrator lets no hook of yours run; hooks of the old scripts are left
+                        the administrator lets no hook of yours run; old scripts are still hooks
   mcp-missing, mcp-foreign, mcp-stale, mcp-places, mcp-unreadable, mcp-silent, mcp-tools
                         the MCP server is not registered, is another's, or does not answer
   store-missing, store-unwritable, store-open
@@ -46,11 +46,11 @@ Exit code 1 when anything is wrong, 0 otherwise. What it can find, besides what 
   timer-silent          the timer is set, and has not run for half an hour
   round-trip-failed, round-trip-copy, round-trip-receipt, round-trip-search
                         a synthetic conversation did not come through the installed chain
---fix does what is safe: makes a program executable again, makes a store that is gone, takes a store's
+--fix does what is safe: makes a program executable again, makes a store that is gone, takes its
 rights from others, delivers what is pending, makes the index again. `cargo xtask doctor --fix`, where
-the source is, also installs hooks, programs and server again.
+the source is, also installs again. Only told: pending.
 
---json: ok, version, checks (name, ok, said), findings (those of `status`, with check and fixable), mended.";
+--json: ok, version, checks (name, ok, said), findings (as of `status`, with check, fixable), mended.";
 
 /// The check of layer 1's store.
 const FIRST: &str = "first copy";

@@ -38,7 +38,7 @@ pub(super) struct DoctorArgs {
     #[arg(long)]
     no_round_trip: bool,
     /// The administrator's settings of Claude Code
-    #[arg(long, value_name = "DIR", default_value = MANAGED_DIR)]
+    #[arg(long, value_name = "DIR", default_value = MANAGED_DIR, hide_default_value = true)]
     managed_dir: PathBuf,
 }
 

@@ -31,7 +31,9 @@ fn look_into(patient: &Patient, folder: &Path, findings: &mut Vec<Found>) -> Str
         let path = folder.join(name);
         match version(patient, &path, name) {
             Ok(version) => versions.push((path, version)),
-            Err(finding) => findings.push(found("programs", finding)),
+            Err((kind, what, mend)) => {
+                findings.push(found("programs", Finding::new(kind, true, what, &path).mend(mend)));
+            }
         }
     }
     // Layer 3 comes last, and it is what reads what the others wrote.
@@ -43,18 +45,16 @@ fn look_into(patient: &Patient, folder: &Path, findings: &mut Vec<Found>) -> Str
     format!("{} of {} fit for use, version {reference}, in {}", versions.len(), PROGRAMS.len(), short(patient, folder))
 }
 
-fn version(patient: &Patient, path: &Path, name: &str) -> Result<String, Finding> {
+/// The version that a program tells, or what is wrong with it: kind, words, and the command that mends it.
+fn version(patient: &Patient, path: &Path, name: &str) -> Result<String, (&'static str, String, String)> {
     if !path.is_file() {
-        return Err(Finding::new("program-missing", true, "it is not there", path).mend(INSTALL));
+        return Err(("program-missing", "it is not there".to_owned(), INSTALL.to_owned()));
     }
     if !can_run(path) {
         let mend = format!("chmod +x {}", shell_quoted(&path.to_string_lossy()));
-        return Err(Finding::new("program-not-executable", true, "it may not be executed", path).mend(mend));
+        return Err(("program-not-executable", "it may not be executed".to_owned(), mend));
     }
-    let broken = |why: String| {
-        let what = format!("it does not tell its version: {why}");
-        Finding::new("program-broken", true, what, path).mend(INSTALL)
-    };
+    let broken = |why: String| ("program-broken", format!("it does not tell its version: {why}"), INSTALL.to_owned());
     let mut command = Command::new(path);
     command.arg("--version").env_clear().envs(patient.vars.iter().cloned());
     let outcome = child::run(&mut command, b"", VERSION_WAIT).map_err(broken)?;
