@@ -47,10 +47,11 @@ Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help
   round-trip-failed, round-trip-copy, round-trip-receipt, round-trip-search
                         a synthetic conversation did not come through the installed chain
 --fix does what is safe: makes a program executable again, makes a store that is gone, takes its
-rights from others, delivers what is pending, makes the index again. `cargo xtask doctor --fix`, where
-the source is, also installs again. Only told: pending.
+rights from others, delivers what is pending, makes the index again. Where the source is,
+`cargo xtask doctor --fix` also installs again. Only told: pending.
 
---json: ok, version, checks (name, ok, said), findings (as of `status`, with check, fixable), mended.";
+--json: ok, version, checks (name, ok, said), findings (as of `status`, with check
+and fixable), mended.";
 
 /// The check of layer 1's store.
 const FIRST: &str = "first copy";
