@@ -272,7 +272,10 @@ fn standing(path: &Path, wanted: &str, mark: &str) -> Result<Standing> {
 fn service(sweep: &str, drain: &str, flags: &[String]) -> String {
     let line = |program: &str, args: &[&str]| {
         let words = std::iter::once(program).chain(flags.iter().map(String::as_str)).chain(args.iter().copied());
-        words.map(systemd_word).collect::<Vec<_>>().join(" ")
+        let words = words.map(systemd_word).collect::<Vec<_>>().join(" ");
+        // systemd takes no program whose path has quotes or variables in it, but any argument.
+        let by_shell = if systemd_word(program) == program { "" } else { "/bin/sh -c \"exec \\\"$$@\\\"\" sh " };
+        format!("{by_shell}{words}")
     };
     format!(
         "# {SEAL}\n\
@@ -402,6 +405,16 @@ mod tests {
         would start the timer:
           systemctl --user daemon-reload
           systemctl --user enable --now threefold.timer
+        "#);
+    }
+
+    #[test]
+    fn a_program_at_an_odd_path_is_an_argument_of_the_shell() {
+        let text = service("/it's 5 $b%/one", "/plain/two", &[]);
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("ExecStart")).collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        ExecStart=-/bin/sh -c "exec \"$$@\"" sh "/it's 5 $$b%%/one" sweep --quiet --timer
+        ExecStart=-/plain/two drain --timer
         "#);
     }
 
