@@ -7,10 +7,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::archive::ArchiveError;
 use crate::hook::{self, HookConfig};
 use crate::inspect::{self, InspectError};
 use crate::places::{PlaceFlags, Places};
 use crate::sweep::{self, SweepConfig, SweepReport};
+use crate::timer;
 
 /// Layer 1 of Threefold: a durable copy of a Claude Code conversation, before anything else.
 ///
@@ -35,6 +37,9 @@ enum Command {
         /// Compare all contents, whether the files changed or not
         #[arg(long)]
         all: bool,
+        /// Note in the store that the timer ran; the timer that `install --timer` sets says so
+        #[arg(long)]
+        timer: bool,
     },
     /// Say what is stored and what is not
     Status {
@@ -115,7 +120,7 @@ fn is_journal_wanted(env: &dyn Fn(&str) -> Option<OsString>) -> bool {
 fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Write) -> Result<bool, InspectError> {
     let store: &Path = &places.layer1_store;
     match command {
-        Command::Sweep { all } => {
+        Command::Sweep { all, timer } => {
             let config = SweepConfig { store: store.to_owned(), projects: places.projects(), all, progress: !quiet };
             // As a hook it stands in a pipe; a person at a terminal has no event to give.
             let input = io::stdin();
@@ -125,6 +130,9 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
                 sweep::run(&config)?
             };
             report_sweep(&report, quiet, out)?;
+            if timer {
+                timer::record(store, timer::SWEEP).map_err(ArchiveError::from)?;
+            }
             Ok(report.failures.is_empty())
         }
         Command::Status { json } => inspect::status(store, &places.projects(), json, out).map(|()| true),

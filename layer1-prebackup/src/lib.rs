@@ -22,5 +22,6 @@ pub mod source;
 pub mod surrogates;
 pub mod sweep;
 mod syscall;
+pub mod timer;
 
 pub use blake3::Hash;

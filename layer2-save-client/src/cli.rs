@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use layer1_prebackup::places::{PlaceFlags, Places};
+use layer1_prebackup::timer;
 
 use crate::child_env::ChildEnv;
 use crate::deliver;
@@ -69,6 +70,9 @@ enum Verb {
         /// Also try the jobs that were set aside as failed
         #[arg(long)]
         retry_failed: bool,
+        /// Note in the store that the timer ran; the timer that `install --timer` sets says so
+        #[arg(long)]
+        timer: bool,
     },
     /// Lists what is pending, with age, attempts and the last error
     Pending {
@@ -154,7 +158,13 @@ fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error>
             let session_id = std::env::var(SESSION_ID_VARIABLE).ok().filter(|id| !id.is_empty());
             hook::run(std::io::stdin(), session_id.as_deref(), cli.flags.wait, settings, report)
         }
-        Some(Verb::Drain { .. }) => drain::run(settings, report, &mut std::io::stdout().lock()),
+        Some(Verb::Drain { timer, .. }) => {
+            drain::run(settings, report, &mut std::io::stdout().lock())?;
+            if timer {
+                timer::record(&settings.places.layer1_store, timer::DRAIN)?;
+            }
+            Ok(())
+        }
         Some(Verb::Deliver { .. }) => {
             let interrupt = Interrupt::listen().map_err(Error::Signals)?;
             deliver::run(settings, report, &interrupt).map(|_summary| ())
@@ -165,7 +175,7 @@ fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error>
 
 fn settings(cli: &Cli, places: Places) -> Settings {
     let retry_failed =
-        matches!(cli.command, Some(Verb::Drain { retry_failed: true } | Verb::Deliver { retry_failed: true }));
+        matches!(cli.command, Some(Verb::Drain { retry_failed: true, .. } | Verb::Deliver { retry_failed: true }));
     let child_env = ChildEnv::from_vars(std::env::vars_os(), &places);
     Settings {
         places,
@@ -220,7 +230,7 @@ mod tests {
         let cli = parse("drain --retry-failed --timeout 2m --server /bin/sh -c true");
         assert_eq!(cli.flags.server.unwrap(), ["/bin/sh", "-c", "true"]);
         assert_eq!(cli.flags.timeout, Duration::from_secs(120));
-        assert_eq!(cli.command, Some(Verb::Drain { retry_failed: true }));
+        assert_eq!(cli.command, Some(Verb::Drain { retry_failed: true, timer: false }));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! 0: done. 1: refused, failed, or typed wrongly. Never 2, which would block Claude Code.
 
+mod doctor;
 mod restoring;
 
 use std::ffi::OsString;
@@ -94,6 +95,9 @@ enum Command {
     /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
     #[command(after_long_help = status::HELP)]
     Status,
+    /// Look whether programs, hooks, server, stores and timer do what they should; exit code 1 if anything is wrong
+    #[command(after_long_help = crate::doctor::HELP)]
+    Doctor(doctor::DoctorArgs),
 }
 
 #[derive(Debug, Args)]
@@ -299,6 +303,7 @@ fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Sc
         Command::Verify { session, repair } => verify_store(&places, session.as_deref(), repair, screen),
         Command::Rebuild => rebuild_index(&places, screen),
         Command::Status => show_status(&places, flags, screen),
+        Command::Doctor(args) => doctor::examine(places, flags, args, screen),
     }
 }
 
@@ -748,6 +753,8 @@ mod tests {
           verify   Re-read and re-hash every stored file
           rebuild  Make the index again from the store
           status   Tell what is saved, what is not, and what needs you; exit code 1 if something does
+          doctor   Look whether programs, hooks, server, stores and timer do what they should; exit code 1
+                   if anything is wrong
           help     Print this message or the help of the given subcommand(s)
 
         Options:

@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod content;
+pub mod doctor;
 pub mod error;
 pub mod export;
 mod fold;

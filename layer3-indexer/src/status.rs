@@ -6,14 +6,14 @@
 //! they are, since this layer does not know layer 2's code.
 
 mod disks;
-mod hooks;
+pub(crate) mod hooks;
 mod light;
 mod outbox;
 mod sources;
 mod stores;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 
 use std::path::{Path, PathBuf};
 
@@ -108,12 +108,12 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(kind: &'static str, needs_person: bool, what: impl Into<String>, place: &Path) -> Finding {
+    pub(crate) fn new(kind: &'static str, needs_person: bool, what: impl Into<String>, place: &Path) -> Finding {
         let (what, place) = (what.into(), place.to_owned());
         Finding { kind, needs_person, what, place, mend: None, session_id: None, project: None }
     }
 
-    fn mend(self, command: impl Into<String>) -> Finding {
+    pub(crate) fn mend(self, command: impl Into<String>) -> Finding {
         Finding { mend: Some(command.into()), ..self }
     }
 

@@ -20,6 +20,7 @@ use crate::release;
 use crate::settings::{self, Change};
 use crate::site::{LAYER1, LAYER2, LAYER3, PROGRAMS, Site};
 use crate::skills::{self, Standing};
+use crate::timer::Timer;
 
 /// Mode of an installed program.
 const MODE_PROGRAM: u32 = 0o755;
@@ -39,6 +40,9 @@ pub struct Args {
     /// Leave the sessions that exist alone; the next session's start saves them
     #[arg(long)]
     pub no_import: bool,
+    /// Also set a timer of this user (systemd, launchd) that saves every ten minutes, whatever becomes of the hooks
+    #[arg(long)]
+    pub timer: bool,
     /// Where to install, and which stores the hooks use
     #[command(flatten)]
     pub places: PlaceFlags,
@@ -52,6 +56,7 @@ pub fn run(sh: &Shell, args: &Args) -> Result<()> {
         return preview(&site, &release::skills_source(), args, &mut out);
     }
     check(&site, args.replace_old)?;
+    wanted_timer(&site, args)?;
     let binaries = match &args.binaries {
         Some(binaries) => binaries.clone(),
         None => release::build(sh)?,
@@ -85,6 +90,9 @@ fn preview(site: &Site, skills_source: &Path, args: &Args, out: &mut dyn Write) 
             Standing::Theirs => "leave alone, since it is your own,",
         };
         writeln!(out, "would {what} {}", skill.path.display())?;
+    }
+    if let Some(timer) = wanted_timer(site, args)? {
+        write!(out, "{}", timer.preview())?;
     }
     if !args.no_import {
         writeln!(out, "would save all sessions under {}", site.places.projects().display())?;
@@ -128,6 +136,7 @@ fn check(site: &Site, replace_old: bool) -> Result<Registered> {
 /// Installs from a stage (`bin` and `skills`) and says what it did.
 fn install(site: &Site, stage: &Path, args: &Args, out: &mut dyn Write) -> Result<()> {
     let registered = check(site, args.replace_old)?;
+    let timer = wanted_timer(site, args)?;
     let mut done = place_programs(site, &stage.join("bin"), out)?;
     for skill in skills::of_site(site, &stage.join("skills"))? {
         done |= say(out, &skills::install(&skill, args.replace_old)?)?;
@@ -140,6 +149,9 @@ fn install(site: &Site, stage: &Path, args: &Args, out: &mut dyn Write) -> Resul
         done |= say(out, &format!("wrote the hooks into {}", site.settings().display()))?;
     }
     done |= say(out, &mcp::register(site, &registered)?)?;
+    if let Some(timer) = timer {
+        done |= say(out, &timer.install(site)?)?;
+    }
     if !done {
         say(out, "everything is installed already")?;
     }
@@ -147,6 +159,16 @@ fn install(site: &Site, stage: &Path, args: &Args, out: &mut dyn Write) -> Resul
         save_what_exists(site, out)?;
     }
     protection::report(site, out)
+}
+
+/// The timer, where it is asked for, or is set already and may have to be brought up to date.
+/// Fails where it is asked for and another installation's stands there.
+fn wanted_timer(site: &Site, args: &Args) -> Result<Option<Timer>> {
+    let timer = Timer::of_site(site)?;
+    if args.timer {
+        timer.refuse_anothers()?;
+    }
+    Ok(Some(timer).filter(|timer| args.timer || timer.is_set()))
 }
 
 fn settings_change(site: &Site, replace_old: bool) -> Result<Change> {

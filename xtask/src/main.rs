@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use xshell::Shell;
 
+mod doctor;
 mod e2e_claude;
 mod faults;
 mod hooks;
@@ -22,6 +23,7 @@ mod soak;
 mod test;
 #[cfg(test)]
 mod tidy;
+mod timer;
 mod uninstall;
 
 /// Installs, tests and checks Threefold.
@@ -32,6 +34,8 @@ enum Verb {
     Install(install::Args),
     /// Remove what install wrote; saved sessions stay
     Uninstall(uninstall::Args),
+    /// Look whether the installation does what it should: programs, hooks, server, stores, timer, a round trip
+    Doctor(doctor::Args),
     /// Build, then run the format check, lints and every test; the last line counts them
     Test,
     /// Fail every system call of the programs, one after the other; `faults --help` tells more
@@ -83,6 +87,7 @@ fn run(verb: &Verb) -> Result<()> {
     match verb {
         Verb::Install(args) => install::run(&sh, args),
         Verb::Uninstall(args) => uninstall::run(args),
+        Verb::Doctor(args) => doctor::run(&sh, args),
         Verb::Test | Verb::Ci => test::run(&sh),
         Verb::Faults(args) => faults::run(&sh, args),
         Verb::Soak(args) => soak::run(&sh, args),

@@ -90,11 +90,22 @@ impl Site {
         command
     }
 
-    /// `claude` for this site, if it is on the `PATH`. It does not learn of an outer session: a
-    /// child session would write no transcript.
+    /// Where this user's programs keep their settings: `XDG_CONFIG_HOME`, else `~/.config`.
+    pub fn config_home(&self) -> PathBuf {
+        let set = self.vars.iter().find(|(name, _)| name == "XDG_CONFIG_HOME").map(|(_, value)| PathBuf::from(value));
+        set.filter(|dir| dir.is_absolute()).unwrap_or_else(|| self.places.home.join(".config"))
+    }
+
+    /// `claude` for this site, if it is on the `PATH`.
     pub fn claude(&self) -> Option<Command> {
+        self.program_of_the_system("claude")
+    }
+
+    /// Another's program for this site, if it is on the `PATH`. It does not learn of an outer
+    /// session of Claude Code: a child session would write no transcript.
+    pub fn program_of_the_system(&self, name: &str) -> Option<Command> {
         let path = self.vars.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone())?;
-        let program = std::env::split_paths(&path).map(|dir| dir.join("claude")).find(|file| is_program(file))?;
+        let program = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_program(file))?;
         let mut command = Command::new(program);
         let kept = |name: &OsStr| !name.to_string_lossy().starts_with("CLAUDE");
         command.env_clear().envs(self.vars.iter().filter(|(name, _)| kept(name)).map(|(n, v)| (n, v)));

@@ -13,6 +13,7 @@ use crate::mcp::{self, Registered};
 use crate::settings::{self, Change};
 use crate::site::{PROGRAMS, Site};
 use crate::skills;
+use crate::timer::Timer;
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -30,11 +31,12 @@ pub fn run(args: &Args) -> Result<()> {
     uninstall(&Site::here(&args.places)?, args.dry_run, &mut std::io::stdout().lock())
 }
 
-/// Hooks first, so that none is started whose program is gone; then the server, the skills and
-/// the programs.
+/// Hooks first, so that none is started whose program is gone; then the server, the timer, the
+/// skills and the programs.
 pub fn uninstall(site: &Site, dry_run: bool, out: &mut dyn Write) -> Result<()> {
     let change = Change::of_removal(&site.settings(), |text| settings::without_hooks(text, hooks::is_ours))?;
     let skills = skills::installed(site)?;
+    let timer = Some(Timer::of_site(site)?).filter(Timer::is_set);
     let programs: Vec<_> = PROGRAMS.iter().map(|name| site.program(name)).filter(|path| is_there(path)).collect();
     if dry_run {
         write!(out, "{}", change.diff())?;
@@ -42,7 +44,8 @@ pub fn uninstall(site: &Site, dry_run: bool, out: &mut dyn Write) -> Result<()> 
         if servers {
             writeln!(out, "would remove the MCP server:\n{}", mcp::removal_line(site)?)?;
         }
-        for path in skills.iter().map(|(_, path)| path).chain(&programs) {
+        let units = timer.iter().flat_map(Timer::paths);
+        for path in units.chain(skills.iter().map(|(_, path)| path)).chain(&programs) {
             writeln!(out, "would remove {}", path.display())?;
         }
         writeln!(out, "nothing was changed")?;
@@ -58,6 +61,9 @@ pub fn uninstall(site: &Site, dry_run: bool, out: &mut dyn Write) -> Result<()> 
     let unregistered = mcp::unregister(site)?;
     if !unregistered.is_empty() {
         writeln!(out, "{unregistered}")?;
+    }
+    if let Some(timer) = &timer {
+        writeln!(out, "{}", timer.uninstall(site)?)?;
     }
     for (name, path) in &skills {
         remove_with_folder(path)?;
@@ -91,7 +97,7 @@ fn remove_with_folder(path: &Path) -> Result<()> {
 }
 
 /// Removes a folder if it is there and empty. One that is a symlink is the user's arrangement and stays.
-fn remove_if_empty(folder: &Path) -> Result<()> {
+pub fn remove_if_empty(folder: &Path) -> Result<()> {
     let is_empty = match fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == ErrorKind::NotFound => false,

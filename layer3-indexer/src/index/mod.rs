@@ -11,6 +11,7 @@ mod spread;
 mod tests;
 mod text;
 mod uses;
+mod version;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,8 @@ use serde::Serialize;
 use crate::metadata::Metadata;
 use crate::record::Role;
 use crate::snippet::Marks;
+
+pub use version::{Versions, versions};
 
 /// The index failed to do something. The store is not touched by any of this.
 #[derive(Debug, thiserror::Error)]

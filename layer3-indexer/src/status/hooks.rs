@@ -1,9 +1,11 @@
 //! Our hooks in Claude Code's settings, in a cheap form: an event counts when one of its commands
-//! names one of our programs, and those programs have to be there. `cargo xtask doctor` looks closer.
+//! names one of our programs, and those programs have to be there. `doctor` looks closer, with the
+//! same reading of the file.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,7 @@ use serde_json::Value;
 use super::Finding;
 
 /// The events that an installation has hooks on.
-const EVENTS: [&str; 8] = [
+pub(crate) const EVENTS: [&str; 8] = [
     "SessionStart",
     "UserPromptSubmit",
     "Stop",
@@ -24,7 +26,8 @@ const EVENTS: [&str; 8] = [
     "SessionEnd",
 ];
 const PROGRAMS: [&str; 2] = ["layer1-prebackup", "layer2-save-client"];
-const INSTALL: &str = "cargo xtask install";
+/// What installs the hooks, the programs and the server.
+pub(crate) const INSTALL: &str = "cargo xtask install";
 
 /// Our hooks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,7 +66,6 @@ pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus
         }
     };
     let commands = |event: &str| commands_of(&settings, event);
-    let is_ours = |command: &str| words(command).iter().any(|word| is_program(Path::new(word)));
     status.missing_events = EVENTS.into_iter().filter(|event| !commands(event).iter().any(|c| is_ours(c))).collect();
     let named: BTreeSet<PathBuf> =
         EVENTS.iter().flat_map(|event| commands(event)).flat_map(words).map(PathBuf::from).collect();
@@ -95,7 +97,7 @@ pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus
 }
 
 /// Settings that are absent or empty say nothing; a link to a file is as good as the file.
-fn read(path: &Path) -> Result<Value, String> {
+pub(crate) fn read(path: &Path) -> Result<Value, String> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() => {}
         Ok(_) => return Err("it is no regular file".to_owned()),
@@ -117,38 +119,92 @@ pub(super) fn cleanup_days(claude_dir: &Path) -> Option<u64> {
     Some((days.max(1.0)) as u64)
 }
 
-fn commands_of<'a>(settings: &'a Value, event: &str) -> Vec<&'a str> {
-    let list = |value: Option<&'a Value>| value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let groups = list(settings.get("hooks").and_then(|hooks| hooks.get(event)));
-    let handlers = groups.iter().flat_map(|group| list(group.get("hooks")));
-    handlers.filter_map(|handler| handler.get("command")?.as_str()).collect()
+/// A handler as it stands in the settings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handler<'a> {
+    /// What is to run.
+    pub command: &'a str,
+    /// All that is said of it.
+    pub value: &'a Value,
+    /// The group that it stands in, with its matcher.
+    pub group: &'a Value,
 }
 
-fn is_program(path: &Path) -> bool {
+/// The handlers of an event that hold a command. What is not of the form that Claude Code reads is passed over.
+pub(crate) fn handlers<'a>(settings: &'a Value, event: &str) -> Vec<Handler<'a>> {
+    let list = |value: Option<&'a Value>| value.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let groups = list(settings.get("hooks").and_then(|hooks| hooks.get(event)));
+    let handlers = groups.iter().flat_map(|group| list(group.get("hooks")).iter().map(move |value| (group, value)));
+    handlers
+        .filter_map(|(group, value)| Some(Handler { command: value.get("command")?.as_str()?, value, group }))
+        .collect()
+}
+
+fn commands_of<'a>(settings: &'a Value, event: &str) -> Vec<&'a str> {
+    handlers(settings, event).into_iter().map(|handler| handler.command).collect()
+}
+
+/// Whether a command runs one of our hook programs.
+pub(crate) fn is_ours(command: &str) -> bool {
+    words(command).iter().any(|word| is_program(Path::new(word)))
+}
+
+/// Whether this is the path of one of our hook programs.
+pub(crate) fn is_program(path: &Path) -> bool {
     path.is_absolute() && PROGRAMS.iter().any(|program| path.file_name().is_some_and(|name| name == *program))
 }
 
-fn can_run(path: &Path) -> bool {
+/// Whether it is a file that somebody may execute.
+pub(crate) fn can_run(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// The words of a command as `sh` splits it, as far as quotes and backslashes go.
-fn words(command: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
-    let mut chars = command.chars();
-    while let Some(c) = chars.next() {
+/// A piece of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Token {
+    /// A word without its quotes, or an operator.
+    pub text: String,
+    /// Where it stands in the command.
+    pub at: Range<usize>,
+    /// Whether it is one of `;`, `|`, `||`, `&`, `&&`, `(`, `)`, `{`, `}`.
+    pub is_operator: bool,
+}
+
+/// The pieces of a command as `sh` splits it, as far as quotes and backslashes go.
+pub(crate) fn tokens(command: &str) -> Vec<Token> {
+    let (mut tokens, mut word, mut start, mut quote) = (Vec::new(), String::new(), 0, None);
+    let end_word = |word: &mut String, at: Range<usize>, tokens: &mut Vec<Token>| {
+        if !word.is_empty() {
+            tokens.push(Token { text: std::mem::take(word), at, is_operator: false });
+        }
+    };
+    let mut chars = command.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
         match (quote, c) {
             (Some(q), c) if q == c => quote = None,
-            (None | Some('"'), '\\') => word.extend(chars.next()),
+            (None | Some('"'), '\\') => word.extend(chars.next().map(|(_, c)| c)),
             (Some(_), c) => word.push(c),
             (None, '\'' | '"') => quote = Some(c),
-            (None, c) if c.is_whitespace() || ";|&(){}".contains(c) => words.push(std::mem::take(&mut word)),
+            (None, c) if c.is_whitespace() || ";|&(){}".contains(c) => {
+                end_word(&mut word, start..at, &mut tokens);
+                start = at + c.len_utf8();
+                if !c.is_whitespace() {
+                    let is_double = "|&".contains(c) && chars.next_if(|(_, next)| *next == c).is_some();
+                    start += usize::from(is_double);
+                    let text = command[at..start].to_owned();
+                    tokens.push(Token { text, at: at..start, is_operator: true });
+                }
+            }
             (None, c) => word.push(c),
         }
     }
-    words.push(word);
-    words.retain(|word| !word.is_empty());
-    words
+    end_word(&mut word, start..command.len(), &mut tokens);
+    tokens
+}
+
+/// The words of a command.
+fn words(command: &str) -> Vec<String> {
+    tokens(command).into_iter().filter(|token| !token.is_operator).map(|token| token.text).collect()
 }
 
 #[cfg(test)]
@@ -161,6 +217,8 @@ mod tests {
         assert_eq!(words(command), ["/it's here/layer1-prebackup", "--x", "a b", "cat", "/y/z w", ":"]);
         assert_eq!(words("'never closed \\"), ["never closed \\"]);
         assert_eq!(words("ends with \\"), ["ends", "with"]);
+        let pieces: Vec<_> = tokens(command).into_iter().map(|token| command[token.at].to_owned()).collect();
+        assert_eq!(pieces.join(" "), r#"{ '/it'\''s here/layer1-prebackup' --x "a b" || cat ; } | /y/z\ w || :"#);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn to_text(status: &Status, home: &Path, terminal: &Terminal) -> String {
 }
 
 /// `a few seconds`, `3 hours`, `12 days`.
-pub(super) fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => "a few seconds".to_owned(),
         60..3600 => count(seconds / 60, "minute"),
