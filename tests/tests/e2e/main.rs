@@ -24,6 +24,7 @@ mod judged;
 mod losses;
 mod missing_layers;
 mod places;
+mod plugin;
 mod product;
 mod receipts;
 mod restoring;
