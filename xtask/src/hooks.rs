@@ -53,16 +53,27 @@ pub fn of_site(site: &Site) -> Result<Vec<Hook>> {
     let flags: String = site.flags.chunks(2).map(|pair| format!(" {} {}", pair[0], site::quoted(&pair[1]))).collect();
     let program = |name| Ok::<_, anyhow::Error>(site::quoted(site::text(&site.program(name))?) + &flags);
     let (copy, deliver) = (program(LAYER1)?, program(LAYER2)?);
+    Ok(of_programs(&copy, &deliver, &chain(&copy, &deliver)))
+}
 
-    let save = format!("{{ {copy} || cat; }} | {deliver} || :");
+/// The hooks of the plugin: the same, with the programs in its own folder. No timeout of a plugin's
+/// gives SessionEnd more than 1.5 s, so what is saved there detaches itself before that.
+pub fn of_plugin() -> Vec<Hook> {
+    let program = |name: &str| format!("\"${{CLAUDE_PLUGIN_ROOT}}/bin/{name}\"");
+    let (copy, deliver) = (program(LAYER1), program(LAYER2));
+    of_programs(&copy, &deliver, &detaching_chain(&copy, &deliver))
+}
+
+fn of_programs(copy: &str, deliver: &str, save_at_end: &str) -> Vec<Hook> {
+    let save = chain(copy, deliver);
     let copy_turn = format!("{copy} --quiet || :");
     let catch_up = format!("{copy} sweep --quiet; {deliver} drain || :");
 
-    let hook = |event, command: &String, timeout, run_async| Hook {
+    let hook = |event, command: &str, timeout, run_async| Hook {
         event,
-        handler: Handler { kind: "command", command: command.clone(), timeout, run_async },
+        handler: Handler { kind: "command", command: command.to_owned(), timeout, run_async },
     };
-    Ok(vec![
+    vec![
         hook("SessionStart", &catch_up, None, Some(true)),
         hook("UserPromptSubmit", &copy_turn, Some(TIMEOUT_PROMPT_SECS), None),
         hook("Stop", &copy_turn, None, Some(true)),
@@ -70,8 +81,27 @@ pub fn of_site(site: &Site) -> Result<Vec<Hook>> {
         hook("SubagentStop", &copy_turn, None, Some(true)),
         hook("PreCompact", &save, Some(TIMEOUT_SAVE_SECS), None),
         hook("PostCompact", &copy_turn, None, Some(true)),
-        hook("SessionEnd", &save, Some(TIMEOUT_SAVE_SECS), None),
-    ])
+        hook("SessionEnd", save_at_end, Some(TIMEOUT_SAVE_SECS), None),
+    ]
+}
+
+fn chain(copy: &str, deliver: &str) -> String {
+    format!("{{ {copy} || cat; }} | {deliver} || :")
+}
+
+/// The chain, waited for until it is done or a second has passed, whichever comes first. It runs in
+/// the background of a subshell that ends at once: when the time is up, Claude Code ends a hook and
+/// its descendants, which it finds by their parents, and a process whose parent has ended is none.
+///
+/// `read` gets a line when the chain is done, and one after a second. The shell gives what it runs in
+/// the background no input, so the event comes through descriptor 3, which the deliverer does not
+/// inherit. Half of the second is left for the deliverer, so that a small conversation is delivered
+/// even where everything ends with the client, in a container for instance.
+fn detaching_chain(copy: &str, deliver: &str) -> String {
+    format!(
+        "exec 3<&0; ( {{ {{ {copy} || cat; }} <&3 3<&- | {deliver} --wait 500ms 3<&- || :; echo; }} & \
+         {{ sleep 1; echo; }} 3<&- & ) 2>/dev/null | read -r end || :"
+    )
 }
 
 /// Whether a command runs one of our hook programs, wherever it is installed.
@@ -131,6 +161,25 @@ mod tests {
         PostCompact      {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || :","async":true}
         SessionEnd       {"type":"command","command":"{ '/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || cat; } | '/it'\\''s here/hooks/layer2-save-client' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || :","timeout":30}
         "#);
+    }
+
+    #[test]
+    fn the_plugins_hooks_differ_in_their_programs_and_in_how_the_last_one_ends() {
+        let row = |hook: Hook| format!("{:16} {}\n", hook.event, serde_json::to_string(&hook.handler).unwrap());
+        let table: String = of_plugin().into_iter().map(row).collect();
+        insta::assert_snapshot!(table.replace("\\\"${CLAUDE_PLUGIN_ROOT}/bin/", "\\\"…/"), @r#"
+        SessionStart     {"type":"command","command":"\"…/layer1-prebackup\" sweep --quiet; \"…/layer2-save-client\" drain || :","async":true}
+        UserPromptSubmit {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","timeout":10}
+        Stop             {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","async":true}
+        StopFailure      {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","async":true}
+        SubagentStop     {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","async":true}
+        PreCompact       {"type":"command","command":"{ \"…/layer1-prebackup\" || cat; } | \"…/layer2-save-client\" || :","timeout":30}
+        PostCompact      {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","async":true}
+        SessionEnd       {"type":"command","command":"exec 3<&0; ( { { \"…/layer1-prebackup\" || cat; } <&3 3<&- | \"…/layer2-save-client\" --wait 500ms 3<&- || :; echo; } & { sleep 1; echo; } 3<&- & ) 2>/dev/null | read -r end || :","timeout":30}
+        "#);
+        let events = |hooks: Vec<Hook>| hooks.into_iter().map(|hook| hook.event).collect::<Vec<_>>();
+        let site = Site::resolve(&PlaceFlags::default(), vec![("HOME".into(), "/h".into())]).unwrap();
+        assert_eq!(events(of_plugin()), events(of_site(&site).unwrap()));
     }
 
     #[test]

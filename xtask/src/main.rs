@@ -14,6 +14,7 @@ mod install;
 mod interop;
 mod json_text;
 mod mcp;
+mod plugin;
 mod protection;
 mod release;
 mod settings;
@@ -32,6 +33,8 @@ mod uninstall;
 enum Verb {
     /// Build, install the programs, hooks, MCP server and skills, and save the sessions that exist
     Install(install::Args),
+    /// Make a plugin of Claude Code, to be installed where there is no source
+    Plugin(plugin::Args),
     /// Remove what install wrote; saved sessions stay
     Uninstall(uninstall::Args),
     /// Look whether the installation does what it should: programs, hooks, server, stores, timer, a round trip
@@ -86,6 +89,7 @@ fn run(verb: &Verb) -> Result<()> {
     sh.change_dir(release::workspace());
     match verb {
         Verb::Install(args) => install::run(&sh, args),
+        Verb::Plugin(args) => plugin::run(&sh, args),
         Verb::Uninstall(args) => uninstall::run(args),
         Verb::Doctor(args) => doctor::run(&sh, args),
         Verb::Test | Verb::Ci => test::run(&sh),

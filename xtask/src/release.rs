@@ -22,6 +22,14 @@ pub fn skills_source() -> PathBuf {
     workspace().join("xtask/skills")
 }
 
+/// Cargo's build directory.
+pub fn target(sh: &Shell) -> Result<PathBuf> {
+    let json = cmd!(sh, "cargo metadata --no-deps --format-version 1").quiet().read()?;
+    let metadata: Value = serde_json::from_str(&json).context("read what cargo says of the workspace")?;
+    let target = metadata.get("target_directory").and_then(Value::as_str);
+    target.map(PathBuf::from).context("find cargo's build directory")
+}
+
 /// Builds the three release binaries and returns the folder that cargo put them in.
 pub fn build(sh: &Shell) -> Result<PathBuf> {
     let [one, two, three] = PROGRAMS;

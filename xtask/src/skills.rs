@@ -54,6 +54,12 @@ pub fn of_site(site: &Site, source: &Path) -> Result<Vec<Skill>> {
     NAMES.iter().map(|name| skill(site, source, name)).collect()
 }
 
+/// The skills in `source` with their names, for a plugin: its `bin` is on the `PATH` of the commands
+/// that Claude runs.
+pub fn of_plugin(source: &Path) -> Result<Vec<(&'static str, String)>> {
+    NAMES.iter().map(|name| Ok((*name, filled_in(&template(source, name)?, LAYER3)))).collect()
+}
+
 /// Writes the skill; a user's own only with `replace`, and then not without a copy of it.
 /// Returns what was done, for people; empty if nothing was to do.
 pub fn install(skill: &Skill, replace: bool) -> Result<String> {
@@ -87,9 +93,7 @@ pub fn installed(site: &Site) -> Result<Vec<(&'static str, PathBuf)>> {
 }
 
 fn skill(site: &Site, source: &Path, name: &'static str) -> Result<Skill> {
-    let source = source.join(name).join("SKILL.md");
-    let template = fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;
-    let text = sealed(&filled_in(&template, &program_line(site)?));
+    let text = sealed(&filled_in(&template(source, name)?, &program_line(site)?));
     let path = path_of(site, name);
     let standing = match read(&path)? {
         None => Standing::Absent,
@@ -98,6 +102,11 @@ fn skill(site: &Site, source: &Path, name: &'static str) -> Result<Skill> {
         Some(_) => Standing::Theirs,
     };
     Ok(Skill { name, path, text, standing })
+}
+
+fn template(source: &Path, name: &str) -> Result<String> {
+    let source = source.join(name).join("SKILL.md");
+    fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))
 }
 
 fn path_of(site: &Site, name: &str) -> PathBuf {

@@ -62,6 +62,9 @@ const TERMINAL: [(&str, Scenario); 8] = [
     ("what /exit waits for", time_exit),
 ];
 
+/// In a home of its own, before anything is installed.
+const PLUGIN: &str = "the plugin alone saves 100 MB at exit";
+
 /// What stands in a text that is taken back.
 const RETRACTED: &str = "taken back taken back";
 
@@ -87,6 +90,9 @@ fn main() -> ExitCode {
         }
         result.is_ok()
     };
+    if args.only.as_ref().is_none_or(|only| PLUGIN.contains(only.as_str())) {
+        run(PLUGIN, &|| plugin(&args));
+    }
     if run("install", &|| install(&client, &args)) {
         let terminal = if args.no_tmux { &TERMINAL[..0] } else { &TERMINAL[..] };
         for (name, scenario) in PRINTING.iter().chain(terminal) {
@@ -122,6 +128,40 @@ fn install(client: &Client, args: &Args) -> String {
         assert!(told.contains(expected), "the installer did not say {expected:?}: {told}");
     }
     told.lines().find(|line| line.contains("MCP")).unwrap_or_default().to_owned()
+}
+
+/// A client of its own, with nothing installed but the plugin, and that with its last hook alone: it
+/// has to save a conversation of which nothing was copied before.
+fn plugin(args: &Args) -> String {
+    let client = Client::new(&args.claude);
+    let to = client.scratch.beside("market");
+    let make = Run::new(&args.installer).args(["plugin", "--binaries"]).arg(tests::binaries::folder());
+    client.scratch.at_home(make.arg("--to").arg(&to)).output().ok();
+    let plugin = to.join("threefold");
+    client.run(&["plugin", "validate", "--strict"]).arg(&plugin).output().ok();
+    let hooks = plugin.join("hooks/hooks.json");
+    let mut only_last: Value = serde_json::from_slice(&fs::read(&hooks).expect("read the hooks")).expect("JSON");
+    only_last["hooks"].as_object_mut().expect("events").retain(|event, _| event == "SessionEnd");
+    fs::write(&hooks, only_last.to_string()).expect("write the hooks");
+
+    let id = transcripts::made_id(801);
+    client.print(&["--session-id", &id], "Begin a long talk.");
+    let filler = serde_json::json!({"type": "filler", "text": "w ".repeat(50_000)}).to_string() + "\n";
+    transcripts::append(&client.transcript(&id), filler.repeat(1000));
+    assert!(!client.scratch.layer1_store().exists(), "something was copied before");
+    let begun = Instant::now();
+    let folder = plugin.to_str().expect("a scratch path is UTF-8");
+    let outcome = client.print(&["--resume", &id, "--plugin-dir", folder], "And end it.");
+    assert!(!outcome.stderr.to_lowercase().contains("hook"), "the client complained: {outcome:?}");
+    let took = begun.elapsed().as_secs_f64();
+    let copied = || {
+        fs::read(client.transcript(&id)).ok().is_some_and(|source| {
+            let files = tree::visible_files(&client.scratch.layer1_store());
+            files.iter().any(|file| fs::read(client.scratch.layer1_store().join(file)).is_ok_and(|copy| copy == source))
+        })
+    };
+    let at_exit = if copied() { "copied when the client had ended" } else { "copied after the client's end" };
+    saved(&client, &client.transcript(&id)) + &format!(", {at_exit}; the client took {took:.1} s")
 }
 
 fn mcp_list(client: &Client) -> String {

@@ -25,6 +25,7 @@ mod judged;
 mod losses;
 mod missing_layers;
 mod places;
+mod plugin;
 mod product;
 mod receipts;
 mod restoring;
