@@ -34,6 +34,9 @@ const PIPE_BYTES: usize = 4096;
 /// The name of layer 1's log.
 pub const LOG_NAME: &str = "layer1.log";
 
+/// The cause of a failure on a store of a newer version, in which nothing may be written: no log either.
+pub(crate) const CAUSE_NEWER: &str = "format";
+
 /// What hook mode needs to know.
 #[derive(Debug, Clone)]
 pub struct HookConfig {
@@ -69,7 +72,7 @@ impl Failure {
             }
             ArchiveError::Durable(error) => Failure::new(error.operation, text),
             ArchiveError::Damaged { .. } => Failure::new("damaged", text),
-            ArchiveError::NewerFormat { .. } => Failure::new("format", text),
+            ArchiveError::NewerFormat { .. } => Failure::new(CAUSE_NEWER, text),
             ArchiveError::Shrank { .. } => Failure::new("shrank", text),
         }
     }
@@ -96,7 +99,9 @@ pub fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut stderr:
     if let Some(failure) = failure {
         // As above.
         let _ = writeln!(stderr, "layer1-prebackup: warning: {}", failure.text);
-        log_within_limit(&config.store, format!("warning: {}", failure.text));
+        if failure.cause != CAUSE_NEWER {
+            log_within_limit(&config.store, format!("warning: {}", failure.text));
+        }
     }
 }
 

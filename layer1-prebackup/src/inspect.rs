@@ -36,7 +36,8 @@ pub fn status(store: &Path, projects: &Path, as_json: bool, out: &mut dyn Write)
         return Ok(());
     }
     let number = |name: &str| status[name].as_u64().unwrap_or(0);
-    writeln!(out, "store        {} ({})", store.display(), status["store_id"].as_str().unwrap_or("not made yet"))?;
+    let unnamed = if number("sessions") > 0 { "without bookkeeping" } else { "not made yet" };
+    writeln!(out, "store        {} ({})", store.display(), status["store_id"].as_str().unwrap_or(unnamed))?;
     writeln!(out, "sessions     {}", number("sessions"))?;
     writeln!(out, "contents     {} files, {} older generations", number("files"), number("generations"))?;
     writeln!(out, "bytes        {}", number("bytes"))?;
@@ -99,8 +100,11 @@ pub fn verify(
     out: &mut dyn Write,
 ) -> Result<bool, InspectError> {
     let mut checked = Checked::default();
+    if repair_from.is_some() {
+        Archive::open_or_adopt(store)?;
+    }
     if sessions.is_empty()
-        && let Some(archive) = Archive::open_or_adopt(store)?
+        && let Some(archive) = Archive::open_as_found(store)?
     {
         let keys = archive.sessions()?;
         check(&archive, &keys, repair_from, &mut checked)?;
@@ -148,7 +152,7 @@ fn check(
     checked: &mut Checked,
 ) -> Result<(), ArchiveError> {
     let other = match repair_from {
-        Some(store) => Archive::open(store)?,
+        Some(store) => Archive::open_as_found(store)?,
         None => None,
     };
     for key in keys {
@@ -186,7 +190,7 @@ fn save_again(archive: &Archive, findings: &[Finding]) -> Vec<Repair> {
 /// The sessions whose id is `session`, or begins with it if no other does.
 pub fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), InspectError> {
     let none = || InspectError::NoSession(session.to_owned(), store.display().to_string());
-    let archive = Archive::open_or_adopt(store)?.ok_or_else(none)?;
+    let archive = Archive::open_as_found(store)?.ok_or_else(none)?;
     let mut keys = archive.sessions()?;
     keys.retain(|key| key.id.as_str().starts_with(session));
     if keys.iter().any(|key| key.id.as_str() == session) {
@@ -203,7 +207,7 @@ pub fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), I
 }
 
 fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
-    let archive = Archive::open(store)?;
+    let archive = Archive::open_as_found(store)?;
     let keys = match &archive {
         Some(archive) => archive.sessions()?,
         None => Vec::new(),
@@ -248,7 +252,7 @@ fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
         .collect();
     Ok(json!({
         "store": store.display().to_string(),
-        "store_id": archive.as_ref().map(Archive::store_id),
+        "store_id": archive.as_ref().map(Archive::store_id).filter(|id| !id.is_empty()),
         "sessions": keys.len(),
         "files": files,
         "generations": generations,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use layer1_prebackup::archive::{Archive, ArchiveError};
 use layer1_prebackup::places::{PlaceFlags, Places};
 
 use crate::child_env::ChildEnv;
@@ -127,6 +128,12 @@ fn run(cli: Cli) -> Result<(), ()> {
         Ok(places) => places,
         Err(error) => return told(&error),
     };
+    // Before anything is written there, a log line included. What else is wrong with the store is
+    // told by those who need it.
+    if let Err(error @ ArchiveError::NewerFormat { .. }) = Archive::open(&places.layer1_store) {
+        let refused = told(&error);
+        return if is_hook_program { Ok(()) } else { refused };
+    }
     if let Some(Verb::Pending { json }) = cli.command {
         let shown = pending::run(&Outbox::at(places.outbox()), json, now_ms(), &mut std::io::stdout().lock());
         return shown.or_else(|error| told(&error));

@@ -90,7 +90,9 @@ fn make_job(
 ) -> Result<(), Error> {
     let held: Vec<FileEntry> = archive.files(key)?.iter().map(FileEntry::from).collect();
     let Some(job) = sessions::job_of_key(archive, key, &settings.places, TRIGGER)? else { return Ok(()) };
-    let receipt = outbox.receipt(&JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path));
+    let name = JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path);
+    outbox.refuse_newer_receipt(&name)?;
+    let receipt = outbox.receipt(&name);
     let is_settled = receipt.is_some_and(|receipt| {
         let is_of_the_store =
             if receipt.unreceipted { settings.no_receipt } else { Some(receipt.store_id.as_str()) == store_id };
