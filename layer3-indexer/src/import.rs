@@ -20,6 +20,7 @@ use crate::rebuild;
 use crate::record::{self, TornLine};
 use crate::roots::{RootKind, resolved_projects};
 use crate::save::{self, Answer, Journal, Request};
+use crate::store;
 
 /// How much of a transcript is read to find its first working directory.
 const CWD_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -71,7 +72,7 @@ pub struct Progress {
 pub fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Error> {
     let mut run = Run::new(places, journal, "import", progress)?;
     let sources = source::transcripts(&resolved_projects(places))?;
-    let layer1 = Archive::open(&places.layer1_store)?;
+    let layer1 = Archive::open_as_found(&places.layer1_store)?;
     let kept = layer1.as_ref().map_or(Ok(Vec::new()), kept_sessions)?;
     run.expect(sources.iter().map(|found| found.bytes).chain(kept.iter().map(|kept| kept.bytes)));
     let mut seen: Vec<SessionId> = Vec::new();
@@ -141,7 +142,7 @@ impl<'a> Run<'a> {
         trigger: &'a str,
         report: &'a dyn Fn(Progress),
     ) -> Result<Run<'a>, Error> {
-        let archive = Archive::open(&places.layer3_store)?;
+        let archive = store::open(places)?;
         let at = Progress { bytes_done: 0, bytes_all: 0, sessions_done: 0, sessions_all: 0 };
         Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default() })
     }

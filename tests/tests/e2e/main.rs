@@ -31,6 +31,7 @@ mod search;
 mod server;
 mod skills;
 mod status;
+mod upgrades;
 
 #[test]
 fn no_module_is_forgotten() {
