@@ -8,6 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::archive::{Archive, ArchiveError, Compare, Finding, Proof, Repair, SaveRequest, SessionKey};
+use crate::exclude::Exclusions;
 use crate::names::FileName;
 use crate::{journal, source};
 
@@ -29,8 +30,14 @@ pub enum InspectError {
 }
 
 /// Sessions, bytes, generations, what is behind and what lost its source.
-pub fn status(store: &Path, projects: &Path, as_json: bool, out: &mut dyn Write) -> Result<(), InspectError> {
-    let status = gather_status(store, projects)?;
+pub fn status(
+    store: &Path,
+    projects: &Path,
+    exclude: &Exclusions,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), InspectError> {
+    let status = gather_status(store, projects, exclude)?;
     if as_json {
         writeln!(out, "{status}")?;
         return Ok(());
@@ -44,6 +51,7 @@ pub fn status(store: &Path, projects: &Path, as_json: bool, out: &mut dyn Write)
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
     list_paths(out, "not copied yet or changed since", &status["behind"])?;
+    list_paths(out, "not copied because excluded", &status["excluded"])?;
     list_paths(out, "source gone", &status["source_gone"])?;
     list_paths(out, "turns seen, no transcript", &status["without_transcript"])?;
     Ok(())
@@ -206,7 +214,7 @@ pub fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), I
     }
 }
 
-fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
+fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<Value, InspectError> {
     let archive = Archive::open_as_found(store)?;
     let keys = match &archive {
         Some(archive) => archive.sessions()?,
@@ -232,8 +240,17 @@ fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
             }));
         }
     }
-    let mut behind = Vec::new();
+    let (mut behind, mut excluded) = (Vec::new(), Vec::new());
     for transcript in source::transcripts(projects).map_err(ArchiveError::from)? {
+        // What cannot be read is not excluded: see `Exclusions::is_excluded`.
+        if let Ok(Some(glob)) = exclude.excluding(&transcript.path, None) {
+            excluded.push(json!({
+                "session_id": transcript.id.as_str(),
+                "transcript": transcript.path.display().to_string(),
+                "glob": glob,
+            }));
+            continue;
+        }
         let is_behind = match &archive {
             Some(archive) => archive.is_behind(&transcript.id, &transcript.path)?,
             None => transcript.bytes > 0,
@@ -260,6 +277,7 @@ fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
         "unproven": unproven,
         "last_commit_ms": last,
         "behind": behind,
+        "excluded": excluded,
         "source_gone": source_gone,
         "without_transcript": without_transcript,
     }))

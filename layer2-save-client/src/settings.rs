@@ -14,6 +14,8 @@ use crate::server_process::ServerCommand;
 pub struct Settings {
     /// Where everything lies.
     pub places: Places,
+    /// How long the hook waits for the delivery.
+    pub wait: Duration,
     /// Calls of `session_save` at most, for each job.
     pub attempts: u32,
     /// How long a server may be silent.
@@ -99,6 +101,7 @@ mod tests {
     fn settings(flags: PlaceFlags) -> Settings {
         Settings {
             places: Places::resolve(&flags, &|name| (name == "HOME").then(|| "/h".into())).unwrap(),
+            wait: Duration::from_secs(1),
             attempts: 2,
             timeout: Duration::from_secs(10),
             delay: Duration::from_millis(1500),

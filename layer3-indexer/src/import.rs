@@ -158,6 +158,10 @@ impl<'a> Run<'a> {
     /// Saves one transcript of Claude Code's, if it changed.
     fn source(&mut self, found: &FoundTranscript) {
         self.summary.sessions += 1;
+        if self.places.policy.exclude.is_excluded(&found.path, None) {
+            self.summary.skipped += 1;
+            return self.done(found.bytes);
+        }
         let behind = match &self.archive {
             Some(archive) => archive.is_behind(&found.id, &found.path).and_then(|behind| {
                 // What needs no save is about to be called saved.
@@ -176,6 +180,10 @@ impl<'a> Run<'a> {
     /// Takes over from layer 1 what layer 3 lacks. `counted` if the session was met already.
     fn kept(&mut self, kept: &Kept, counted: bool) {
         self.summary.sessions += usize::from(!counted);
+        if self.places.policy.exclude.is_excluded(&kept.transcript, None) {
+            self.summary.skipped += usize::from(!counted);
+            return self.done(kept.bytes);
+        }
         match self.lacks(kept) {
             Ok(true) => self.save(&kept.key.id, &kept.transcript, RootKind::Layer1Store, kept.bytes),
             Ok(false) => self.summary.unchanged += usize::from(!counted),

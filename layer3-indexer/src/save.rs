@@ -237,7 +237,7 @@ pub struct Journal {
 impl Journal {
     /// The log of layer 3's store; `echo` to write each line to stderr too.
     pub fn new(places: &Places, echo: bool) -> Journal {
-        Journal { log: Log::of_store(&places.layer3_store, LOG_NAME), echo }
+        Journal { log: Log::of_store(&places.layer3_store, LOG_NAME).at(places.policy.log_level), echo }
     }
 
     /// Writes one line, control characters made harmless.
@@ -249,6 +249,16 @@ impl Journal {
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
+}
+
+/// The answer for a session that the user excluded. What the caller holds a copy of already is saved
+/// all the same: it waits for a receipt.
+pub fn refused_by_settings(places: &Places, request: &Request<'_>) -> Option<Answer> {
+    let waits = request.expected.is_some_and(|expected| !expected.is_empty());
+    if waits || !places.policy.exclude.is_excluded(request.transcript, request.cwd) {
+        return None;
+    }
+    Some(Answer::skipped(format!("the settings exclude {}", one_line(&request.transcript.display().to_string()))))
 }
 
 /// Saves the session and says what is stored. `progress` is told the bytes handled so far, at

@@ -29,13 +29,14 @@ const LOOK_BYTES_MAX: u64 = 1024 * 1024;
 pub fn open(places: &Places) -> Result<Option<Archive>, ArchiveError> {
     match Archive::open_as_found(&places.layer3_store)? {
         Some(found) if found.store_id().is_empty() => create(places).map(Some),
-        opened => Ok(opened),
+        opened => Ok(opened.map(|archive| archive.leaving_free(places.policy.free_space_floor))),
     }
 }
 
 /// Opens the store, makes it where there is none, and takes over what the first version left there.
 pub fn create(places: &Places) -> Result<Archive, ArchiveError> {
-    Archive::create_adopting(&places.layer3_store, |archive| adopt(places, archive))
+    let archive = Archive::create_adopting(&places.layer3_store, |archive| adopt(places, archive))?;
+    Ok(archive.leaving_free(places.policy.free_space_floor))
 }
 
 /// Keeps what stands where our metadata is to be written, and is not ours, as `{ID}.found.json`.

@@ -165,6 +165,21 @@ pub enum ArchiveError {
         /// Its format number.
         format: u64,
     },
+    /// The user wants that much of the disk left free. Nothing was written.
+    #[error(
+        "copy {bytes} bytes to {path}: {free} are free, and the floor is {floor}; make room, or lower free_space_floor",
+        path = path.display()
+    )]
+    Floor {
+        /// The store.
+        path: PathBuf,
+        /// What would be written.
+        bytes: u64,
+        /// What is free.
+        free: u64,
+        /// What must stay so.
+        floor: u64,
+    },
     /// A stored content is not there, or its bytes do not match the recorded hash.
     #[error("use the stored copy {path}: {what}", path = path.display())]
     Damaged {
@@ -187,6 +202,7 @@ impl ArchiveError {
 pub struct Archive {
     root: Dir,
     store_id: String,
+    free_space_floor: u64,
 }
 
 /// `.state/store.json`.
@@ -288,6 +304,30 @@ impl Archive {
     /// unless a content of it begins with these bytes. The file itself stays as it is.
     pub fn take_in(&self, key: &SessionKey, path: &Path, taken_in: TakenInAs) -> Result<(), ArchiveError> {
         adopt::take_in(self, key, path, taken_in)
+    }
+
+    /// The same store; no copy is begun that would leave less than so many bytes free on its disk.
+    pub fn leaving_free(self, bytes: u64) -> Archive {
+        Archive { free_space_floor: bytes, ..self }
+    }
+
+    /// An error if writing so many bytes would take the disk below the floor. Where there is no
+    /// floor, nothing is asked.
+    fn make_sure_of_room(&self, bytes: u64) -> Result<(), ArchiveError> {
+        if self.free_space_floor == 0 || bytes == 0 {
+            return Ok(());
+        }
+        let root = self.root.path();
+        let disk = rustix::fs::statvfs(root).map_err(|error| DurableError {
+            operation: "ask for the free space of",
+            path: root.to_owned(),
+            source: error.into(),
+        })?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free.saturating_sub(bytes) >= self.free_space_floor {
+            return Ok(());
+        }
+        Err(ArchiveError::Floor { path: root.to_owned(), bytes, free, floor: self.free_space_floor })
     }
 
     /// The store's directory.
@@ -492,7 +532,7 @@ impl Archive {
     }
 
     fn at(root: &Path, store_id: String) -> Result<Option<Archive>, ArchiveError> {
-        Ok(Dir::open(root)?.map(|root| Archive { root, store_id }))
+        Ok(Dir::open(root)?.map(|root| Archive { root, store_id, free_space_floor: 0 }))
     }
 
     fn dir_of(&self, key: &SessionKey, name: &StoredName) -> Result<Option<Dir>, ArchiveError> {
@@ -527,6 +567,14 @@ fn holds_a_project(root: &Path) -> Result<bool, ArchiveError> {
     let Some(dir) = Dir::open(root)? else { return Ok(false) };
     let is_project = |name: &OsStr| name.to_str().is_some_and(|name| ProjectName::parse(name).is_ok());
     Ok(dir.entries()?.iter().any(|(name, kind)| *kind == FileType::Directory && is_project(name)))
+}
+
+/// The first directory that a transcript names; `None` where it names none or is not there.
+pub fn first_cwd_of(transcript: &Path) -> Result<Option<String>, ArchiveError> {
+    match crate::source::open_regular(transcript)? {
+        Some(file) => save::first_cwd(file, transcript),
+        None => Ok(None),
+    }
 }
 
 fn gone(root: &Path) -> DurableError {

@@ -29,6 +29,7 @@ mod receipts;
 mod restoring;
 mod search;
 mod server;
+mod settings;
 mod skills;
 mod status;
 mod upgrades;
