@@ -35,6 +35,15 @@ impl Level {
         }
     }
 
+    /// The word that [`Level::parse`] reads.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Off => "off",
+        }
+    }
+
     /// The lines are an interface, so they say themselves whether something went wrong.
     fn admits(self, text: &str) -> bool {
         match self {

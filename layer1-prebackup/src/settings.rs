@@ -173,6 +173,17 @@ pub struct SettingFlags {
     pub log_level: Option<Level>,
 }
 
+impl SettingFlags {
+    /// As typed, for another program of ours.
+    pub fn to_args(&self) -> Vec<OsString> {
+        // In one word each: a glob may begin with a hyphen, as the names of folders of transcripts do.
+        let mut args: Vec<String> = self.exclude.iter().map(|glob| format!("--exclude={glob}")).collect();
+        args.extend(self.free_space_floor.map(|bytes| format!("--free-space-floor={bytes}")));
+        args.extend(self.log_level.map(|level| format!("--log-level={}", level.as_str())));
+        args.into_iter().map(OsString::from).collect()
+    }
+}
+
 /// What every layer heeds when it copies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {

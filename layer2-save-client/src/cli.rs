@@ -204,6 +204,7 @@ fn settings(cli: &Cli, places: Places, set: &user_settings::Settings) -> Setting
         retry_failed,
         foreground: cli.flags.foreground,
         server: cli.flags.server.clone(),
+        typed: cli.settings.to_args(),
         program: own_path(),
         child_env,
     }

@@ -41,9 +41,13 @@ pub fn create(places: &Places) -> Result<Archive, ArchiveError> {
 
 /// Keeps what stands where our metadata is to be written, and is not ours, as `{ID}.found.json`.
 pub fn keep_foreign_metadata(path: &Path) -> Result<(), DurableError> {
-    // What cannot be read is not known to be anybody's; writing over it tells what is wrong.
-    let Ok(text) = fs::read(path) else { return Ok(()) };
-    if text.is_empty() || serde_json::from_slice::<Metadata>(&text).is_ok() {
+    let is_foreign = || {
+        // What cannot be read is not known to be anybody's; writing over it tells what is wrong.
+        let Ok(text) = fs::read(path) else { return false };
+        !text.is_empty() && serde_json::from_slice::<Metadata>(&text).is_err()
+    };
+    // Nothing is called another's by one reading.
+    if !is_foreign() || !is_foreign() {
         return Ok(());
     }
     let name = |n: u32| path.with_extension(if n == 1 { "found.json".to_owned() } else { format!("found-{n}.json") });
@@ -58,8 +62,10 @@ fn adopt(places: &Places, archive: &Archive) -> Result<(), ArchiveError> {
     if official.is_empty() && !is_first_version(places, archive, &sessions) {
         return Ok(());
     }
+    // What keeps one session from being taken over must not keep the store from being used: it stays
+    // where it is, is found and read like any other, and `verify` names it.
     for key in &sessions {
-        archive.record_found(key)?;
+        let _ = archive.record_found(key);
     }
     if Index::is_foreign(&places.index).unwrap_or(false) {
         // Sets the old one aside. Whoever needs an index tells why there is none.
@@ -68,7 +74,8 @@ fn adopt(places: &Places, archive: &Archive) -> Result<(), ArchiveError> {
     for (key, path) in &official {
         let newest = archive.path_of(key, &StoredName::newest(FileName::Transcript));
         let taken_in = if holds_a_conversation(&newest) { TakenInAs::Older } else { TakenInAs::Newest };
-        archive.take_in(key, path, taken_in)?;
+        // As above.
+        let _ = archive.take_in(key, path, taken_in);
     }
     Ok(())
 }
