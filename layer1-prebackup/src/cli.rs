@@ -151,7 +151,7 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
         }
         Command::Verify { session, repair, json } => {
             let other = repair.then_some(places.layer3_store.as_path());
-            inspect::verify(store, other, &session, json, out)
+            inspect::verify(store, other, &places.policy, &session, json, out)
         }
         Command::History { session, json } => inspect::history(store, &session, json, out).map(|()| true),
     }

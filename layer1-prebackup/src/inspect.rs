@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::archive::{Archive, ArchiveError, Compare, Finding, Proof, Repair, SaveRequest, SessionKey};
 use crate::exclude::Exclusions;
 use crate::names::FileName;
+use crate::settings::Policy;
 use crate::{journal, source};
 
 /// An answer could not be given.
@@ -103,6 +104,7 @@ pub fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn Write) 
 pub fn verify(
     store: &Path,
     repair_from: Option<&Path>,
+    policy: &Policy,
     sessions: &[String],
     as_json: bool,
     out: &mut dyn Write,
@@ -115,11 +117,11 @@ pub fn verify(
         && let Some(archive) = Archive::open_as_found(store)?
     {
         let keys = archive.sessions()?;
-        check(&archive, &keys, repair_from, &mut checked)?;
+        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from, policy, &mut checked)?;
     }
     for session in sessions {
         let (archive, keys) = find(store, session)?;
-        check(&archive, &keys, repair_from, &mut checked)?;
+        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from, policy, &mut checked)?;
     }
     if as_json {
         let findings: Vec<Value> = checked.findings.iter().map(finding_json).collect();
@@ -154,23 +156,31 @@ impl Checked {
 }
 
 fn check(
-    archive: &Archive,
+    archive: Archive,
     keys: &[SessionKey],
     repair_from: Option<&Path>,
+    policy: &Policy,
     checked: &mut Checked,
 ) -> Result<(), ArchiveError> {
     let other = match repair_from {
         Some(store) => Archive::open_as_found(store)?,
         None => None,
     };
+    let archive = &archive;
+    // What the user excluded may part from its copy.
+    let is_asked_for = |finding: &Finding| {
+        finding.save.as_ref().is_none_or(|transcript| !policy.exclude.is_excluded(transcript, None))
+    };
     for key in keys {
         if repair_from.is_some() {
             checked.repairs.extend(archive.repair(Some(key), other.as_ref())?);
         }
         let mut findings = archive.verify(Some(key))?;
+        findings.retain(is_asked_for);
         if repair_from.is_some() && findings.iter().any(|finding| finding.save.is_some()) {
             checked.repairs.extend(save_again(archive, &findings));
             findings = archive.verify(Some(key))?;
+            findings.retain(is_asked_for);
         }
         checked.findings.extend(findings);
         checked.files += archive.files(key)?.len();

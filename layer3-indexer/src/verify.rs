@@ -108,7 +108,7 @@ pub fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result
     let mut repairs = Vec::new();
     for only in meant.passes() {
         repairs.extend(archive.repair(only, layer1.as_ref())?.iter().map(RepairEntry::of));
-        let diverged = archive.verify(only)?;
+        let diverged = found_in(places, &archive, only)?;
         repairs.extend(diverged.iter().filter_map(|finding| save_again(places, journal, finding)));
     }
     let damage = meant.all.then(|| index_damage(places)).transpose()?.flatten();
@@ -119,6 +119,14 @@ pub fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result
     // What could not be healed may look well, as where its sync failed.
     let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
     Ok(Report { ok, sessions: meant.keys.len(), findings, repairs })
+}
+
+/// What [`Archive::verify`] finds; a source that the user excluded may part from its copy.
+fn found_in(places: &Places, archive: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, Error> {
+    let exclude = &places.policy.exclude;
+    let mut findings = archive.verify(only)?;
+    findings.retain(|finding| finding.save.as_ref().is_none_or(|transcript| !exclude.is_excluded(transcript, None)));
+    Ok(findings)
 }
 
 /// Saves what the source of a diverged content holds now; what was saved before stays as a generation.
@@ -174,7 +182,7 @@ fn meant(archive: &Archive, typed: Option<&str>) -> Result<Meant, Error> {
 fn findings(places: &Places, archive: &Archive, meant: &Meant) -> Result<Vec<FindingEntry>, Error> {
     let mut findings = Vec::new();
     for only in meant.passes() {
-        findings.extend(archive.verify(only)?.iter().map(FindingEntry::of));
+        findings.extend(found_in(places, archive, only)?.iter().map(FindingEntry::of));
     }
     if meant.all {
         findings.extend(index_damage(places)?);

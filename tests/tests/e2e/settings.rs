@@ -164,6 +164,18 @@ fn what_was_copied_before_it_was_excluded_stays_as_it_is() {
         assert_eq!(copy.expect("read the copy"), before);
     }
     assert_eq!(session_ids(&scratch), [made_id(1)]);
+
+    // Not by a repair either, when the source is another one altogether.
+    transcripts::rewrite(
+        &transcript,
+        prompt_line(&made_id(1), 1, "secret from the beginning, and long enough to be one"),
+    );
+    set(&scratch, "exclude = [\"proj\"]\n");
+    scratch.layer1(&["verify", "--repair"]).output().ok();
+    scratch.layer3(&["verify", "--repair"]).output().ok();
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        assert!(tree::session_files(&store).iter().all(|file| !file.contains(".gen-")), "{}", store.display());
+    }
 }
 
 #[test]
