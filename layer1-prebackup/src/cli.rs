@@ -11,6 +11,7 @@ use crate::archive::ArchiveError;
 use crate::hook::{self, HookConfig};
 use crate::inspect::{self, InspectError};
 use crate::places::{PlaceFlags, Places};
+use crate::settings::{HELP_HEADING, SettingFlags, Settings};
 use crate::sweep::{self, SweepConfig, SweepReport};
 use crate::timer;
 
@@ -23,6 +24,11 @@ use crate::timer;
 struct Args {
     #[command(flatten)]
     places: PlaceFlags,
+    #[command(flatten)]
+    settings: SettingFlags,
+    /// Keep nothing of what events say of a conversation that has no transcript [env: THREEFOLD_NO_JOURNAL]
+    #[arg(long, help_heading = HELP_HEADING, global = true)]
+    no_journal: bool,
     /// Pass nothing on and print nothing, except one message to the user when a copy fails
     #[arg(long, global = true)]
     quiet: bool,
@@ -80,16 +86,23 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
         }
     };
-    let places = match Places::resolve(&args.places, &|name| std::env::var_os(name)) {
+    let env = |name: &str| std::env::var_os(name);
+    let (settings, problems) = Settings::gather(&env);
+    let settings = settings.with_flags(&args.settings);
+    let places = match Places::resolve_with(&args.places, &env, &settings) {
         Ok(places) => places,
         Err(error) => return fail(&format!("failed to {error}")),
     };
+    let complaint = problems.first().map(|problem| format!("failed to {problem}"));
     let Some(command) = args.command else {
+        let wants_journal = settings.journal.unwrap_or(true) && !args.no_journal;
         let config = HookConfig {
             store: places.layer1_store,
             quiet: args.quiet,
-            journal: is_journal_wanted(&|name| std::env::var_os(name)),
+            journal: wants_journal && is_journal_possible(&env),
             temp_dir: std::env::temp_dir(),
+            policy: places.policy,
+            complaint,
         };
         // A hook's stderr holds one line a failure; the words of a panic go into that line.
         std::panic::set_hook(Box::new(|_| {}));
@@ -99,6 +112,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     };
+    if let Some(complaint) = complaint {
+        // The sweep of a hook goes on; a person is asked to mend it first.
+        let told = fail(&complaint);
+        if !args.quiet {
+            return told;
+        }
+    }
     let mut out = io::stdout().lock();
     match run_command(command, &places, args.quiet, &mut out) {
         Ok(true) => ExitCode::SUCCESS,
@@ -110,18 +130,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Only in interactive sessions, where a missing transcript is never what the user asked for
 /// (`--no-session-persistence` works in print mode only), and not where prompt history is off.
-fn is_journal_wanted(env: &dyn Fn(&str) -> Option<OsString>) -> bool {
+fn is_journal_possible(env: &dyn Fn(&str) -> Option<OsString>) -> bool {
     let is_set = |name: &str| env(name).is_some_and(|value| !value.is_empty() && value != "0" && value != "false");
-    env("CLAUDE_CODE_ENTRYPOINT").is_some_and(|value| value == "cli")
-        && !is_set("CLAUDE_CODE_SKIP_PROMPT_HISTORY")
-        && !is_set("THREEFOLD_NO_JOURNAL")
+    env("CLAUDE_CODE_ENTRYPOINT").is_some_and(|value| value == "cli") && !is_set("CLAUDE_CODE_SKIP_PROMPT_HISTORY")
 }
 
 fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Write) -> Result<bool, InspectError> {
     let store: &Path = &places.layer1_store;
     match command {
         Command::Sweep { all, timer } => {
-            let config = SweepConfig { store: store.to_owned(), projects: places.projects(), all, progress: !quiet };
+            let (projects, policy) = (places.projects(), places.policy.clone());
+            let config = SweepConfig { store: store.to_owned(), projects, all, progress: !quiet, policy };
             // As a hook it stands in a pipe; a person at a terminal has no event to give.
             let input = io::stdin();
             let report = if quiet && !input.is_terminal() {
@@ -135,10 +154,12 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
             }
             Ok(report.failures.is_empty())
         }
-        Command::Status { json } => inspect::status(store, &places.projects(), json, out).map(|()| true),
+        Command::Status { json } => {
+            inspect::status(store, &places.projects(), &places.policy.exclude, json, out).map(|()| true)
+        }
         Command::Verify { session, repair, json } => {
             let other = repair.then_some(places.layer3_store.as_path());
-            inspect::verify(store, other, &session, json, out)
+            inspect::verify(store, other, &places.policy, &session, json, out)
         }
         Command::History { session, json } => inspect::history(store, &session, json, out).map(|()| true),
     }

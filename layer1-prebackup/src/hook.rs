@@ -18,6 +18,7 @@ use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptStat
 use crate::event::{self, Event};
 use crate::log::Log;
 use crate::names::SessionId;
+use crate::settings::Policy;
 use crate::syscall::uninterrupted;
 use crate::{journal, lag, notice};
 
@@ -34,6 +35,9 @@ const PIPE_BYTES: usize = 4096;
 /// The name of layer 1's log.
 pub const LOG_NAME: &str = "layer1.log";
 
+/// The cause of a failure on a store of a newer version, in which nothing may be written: no log either.
+pub(crate) const CAUSE_NEWER: &str = "format";
+
 /// What hook mode needs to know.
 #[derive(Debug, Clone)]
 pub struct HookConfig {
@@ -45,6 +49,10 @@ pub struct HookConfig {
     pub journal: bool,
     /// Where the hourly limit of messages is kept when the store cannot be written.
     pub temp_dir: PathBuf,
+    /// What is not copied, what is left free, what is logged.
+    pub policy: Policy,
+    /// What is wrong with the settings, in one line: a copy is made all the same.
+    pub complaint: Option<String>,
 }
 
 /// A failure as it is told: what for the log, and its kind for the hourly limit.
@@ -69,8 +77,9 @@ impl Failure {
             }
             ArchiveError::Durable(error) => Failure::new(error.operation, text),
             ArchiveError::Damaged { .. } => Failure::new("damaged", text),
-            ArchiveError::NewerFormat { .. } => Failure::new("format", text),
+            ArchiveError::NewerFormat { .. } => Failure::new(CAUSE_NEWER, text),
             ArchiveError::Shrank { .. } => Failure::new("shrank", text),
+            ArchiveError::Floor { .. } => Failure::new("floor", text),
         }
     }
 }
@@ -83,6 +92,7 @@ pub fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut stderr:
         Err(error) => (Vec::new(), Some(Failure::new("stdin", format!("failed to read the hook event: {error}")))),
     };
     let failure = unread.or_else(|| copy_within_limit(config, &input, started + COPY_LIMIT));
+    let failure = failure.or_else(|| config.complaint.clone().map(|text| Failure::new("settings", text)));
     if !config.quiet {
         // Nobody is left to tell if stderr is gone too.
         let _ = pass_on(stdout, &input, started + PASS_ON_LIMIT).map_err(|error| {
@@ -96,7 +106,9 @@ pub fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut stderr:
     if let Some(failure) = failure {
         // As above.
         let _ = writeln!(stderr, "layer1-prebackup: warning: {}", failure.text);
-        log_within_limit(&config.store, format!("warning: {}", failure.text));
+        if failure.cause != CAUSE_NEWER {
+            log_within_limit(config, format!("warning: {}", failure.text));
+        }
     }
 }
 
@@ -131,8 +143,11 @@ fn copy(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure>
         Ok(id) => id,
         Err(error) => return Some(Failure::new("name", format!("failed to {error}"))),
     };
+    if config.policy.exclude.is_excluded(&transcript, event.cwd.as_deref()) {
+        return None;
+    }
     lag::wait_for_last_message(&event, deadline);
-    let saved = save(&config.store, &event, &id, &transcript);
+    let saved = save(config, &event, &id, &transcript);
     let journaled = if config.journal { journal::keep(&config.store, &event, &id, &transcript) } else { Ok(()) };
     match saved.and_then(|failure| journaled.map(|()| failure)) {
         Ok(failure) => failure,
@@ -140,7 +155,13 @@ fn copy(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure>
     }
 }
 
-fn save(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> Result<Option<Failure>, ArchiveError> {
+fn save(
+    config: &HookConfig,
+    event: &Event,
+    id: &SessionId,
+    transcript: &Path,
+) -> Result<Option<Failure>, ArchiveError> {
+    let store = &config.store;
     let opened = Archive::open(store)?;
     if opened.is_none() && crate::source::open_regular(transcript)?.is_none() {
         return Ok(None);
@@ -149,6 +170,7 @@ fn save(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> Resul
         Some(archive) => archive,
         None => Archive::create(store)?,
     };
+    let archive = archive.leaving_free(config.policy.free_space_floor);
     let request = SaveRequest {
         id,
         transcript,
@@ -170,7 +192,7 @@ fn save(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> Resul
             report.bytes_added,
             event.trigger()
         );
-        Log::of_store(store, LOG_NAME).line_with_time(&text);
+        Log::of_store(store, LOG_NAME).at(config.policy.log_level).line_with_time(&text);
     }
     Ok(report.problems.first().map(|first| {
         let mut failure = Failure::of(first);
@@ -211,8 +233,8 @@ fn pass_on(stdout: impl AsFd, bytes: &[u8], deadline: Instant) -> io::Result<()>
 }
 
 /// A store that hangs must not hold up the end of the hook either.
-fn log_within_limit(store: &Path, text: String) {
-    let log = Log::of_store(store, LOG_NAME);
+fn log_within_limit(config: &HookConfig, text: String) {
+    let log = Log::of_store(&config.store, LOG_NAME).at(config.policy.log_level);
     let (sender, receiver) = mpsc::channel();
     let spawned = std::thread::Builder::new().spawn(move || {
         log.line_with_time(&text);
@@ -267,6 +289,8 @@ mod tests {
             quiet: false,
             journal: false,
             temp_dir: dir.path().join("tmp"),
+            policy: Policy::default(),
+            complaint: None,
         };
         let transcript = dir.path().join("projects/-p/s1.jsonl");
         (dir, config, transcript)

@@ -8,7 +8,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::archive::{Archive, ArchiveError, Compare, Finding, Proof, Repair, SaveRequest, SessionKey};
+use crate::exclude::Exclusions;
 use crate::names::FileName;
+use crate::settings::Policy;
 use crate::{journal, source};
 
 /// An answer could not be given.
@@ -29,20 +31,28 @@ pub enum InspectError {
 }
 
 /// Sessions, bytes, generations, what is behind and what lost its source.
-pub fn status(store: &Path, projects: &Path, as_json: bool, out: &mut dyn Write) -> Result<(), InspectError> {
-    let status = gather_status(store, projects)?;
+pub fn status(
+    store: &Path,
+    projects: &Path,
+    exclude: &Exclusions,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), InspectError> {
+    let status = gather_status(store, projects, exclude)?;
     if as_json {
         writeln!(out, "{status}")?;
         return Ok(());
     }
     let number = |name: &str| status[name].as_u64().unwrap_or(0);
-    writeln!(out, "store        {} ({})", store.display(), status["store_id"].as_str().unwrap_or("not made yet"))?;
+    let unnamed = if number("sessions") > 0 { "without bookkeeping" } else { "not made yet" };
+    writeln!(out, "store        {} ({})", store.display(), status["store_id"].as_str().unwrap_or(unnamed))?;
     writeln!(out, "sessions     {}", number("sessions"))?;
     writeln!(out, "contents     {} files, {} older generations", number("files"), number("generations"))?;
     writeln!(out, "bytes        {}", number("bytes"))?;
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
     list_paths(out, "not copied yet or changed since", &status["behind"])?;
+    list_paths(out, "not copied because excluded", &status["excluded"])?;
     list_paths(out, "source gone", &status["source_gone"])?;
     list_paths(out, "turns seen, no transcript", &status["without_transcript"])?;
     Ok(())
@@ -94,20 +104,24 @@ pub fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn Write) 
 pub fn verify(
     store: &Path,
     repair_from: Option<&Path>,
+    policy: &Policy,
     sessions: &[String],
     as_json: bool,
     out: &mut dyn Write,
 ) -> Result<bool, InspectError> {
     let mut checked = Checked::default();
+    if repair_from.is_some() {
+        Archive::open_or_adopt(store)?;
+    }
     if sessions.is_empty()
-        && let Some(archive) = Archive::open_or_adopt(store)?
+        && let Some(archive) = Archive::open_as_found(store)?
     {
         let keys = archive.sessions()?;
-        check(&archive, &keys, repair_from, &mut checked)?;
+        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from, policy, &mut checked)?;
     }
     for session in sessions {
         let (archive, keys) = find(store, session)?;
-        check(&archive, &keys, repair_from, &mut checked)?;
+        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from, policy, &mut checked)?;
     }
     if as_json {
         let findings: Vec<Value> = checked.findings.iter().map(finding_json).collect();
@@ -142,23 +156,31 @@ impl Checked {
 }
 
 fn check(
-    archive: &Archive,
+    archive: Archive,
     keys: &[SessionKey],
     repair_from: Option<&Path>,
+    policy: &Policy,
     checked: &mut Checked,
 ) -> Result<(), ArchiveError> {
     let other = match repair_from {
-        Some(store) => Archive::open(store)?,
+        Some(store) => Archive::open_as_found(store)?,
         None => None,
+    };
+    let archive = &archive;
+    // What the user excluded may part from its copy.
+    let is_asked_for = |finding: &Finding| {
+        finding.save.as_ref().is_none_or(|transcript| !policy.exclude.is_excluded(transcript, None))
     };
     for key in keys {
         if repair_from.is_some() {
             checked.repairs.extend(archive.repair(Some(key), other.as_ref())?);
         }
         let mut findings = archive.verify(Some(key))?;
+        findings.retain(is_asked_for);
         if repair_from.is_some() && findings.iter().any(|finding| finding.save.is_some()) {
             checked.repairs.extend(save_again(archive, &findings));
             findings = archive.verify(Some(key))?;
+            findings.retain(is_asked_for);
         }
         checked.findings.extend(findings);
         checked.files += archive.files(key)?.len();
@@ -186,7 +208,7 @@ fn save_again(archive: &Archive, findings: &[Finding]) -> Vec<Repair> {
 /// The sessions whose id is `session`, or begins with it if no other does.
 pub fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), InspectError> {
     let none = || InspectError::NoSession(session.to_owned(), store.display().to_string());
-    let archive = Archive::open_or_adopt(store)?.ok_or_else(none)?;
+    let archive = Archive::open_as_found(store)?.ok_or_else(none)?;
     let mut keys = archive.sessions()?;
     keys.retain(|key| key.id.as_str().starts_with(session));
     if keys.iter().any(|key| key.id.as_str() == session) {
@@ -202,8 +224,8 @@ pub fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), I
     }
 }
 
-fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
-    let archive = Archive::open(store)?;
+fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<Value, InspectError> {
+    let archive = Archive::open_as_found(store)?;
     let keys = match &archive {
         Some(archive) => archive.sessions()?,
         None => Vec::new(),
@@ -228,8 +250,17 @@ fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
             }));
         }
     }
-    let mut behind = Vec::new();
+    let (mut behind, mut excluded) = (Vec::new(), Vec::new());
     for transcript in source::transcripts(projects).map_err(ArchiveError::from)? {
+        // What cannot be read is not excluded: see `Exclusions::is_excluded`.
+        if let Ok(Some(glob)) = exclude.excluding(&transcript.path, None) {
+            excluded.push(json!({
+                "session_id": transcript.id.as_str(),
+                "transcript": transcript.path.display().to_string(),
+                "glob": glob,
+            }));
+            continue;
+        }
         let is_behind = match &archive {
             Some(archive) => archive.is_behind(&transcript.id, &transcript.path)?,
             None => transcript.bytes > 0,
@@ -248,7 +279,7 @@ fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
         .collect();
     Ok(json!({
         "store": store.display().to_string(),
-        "store_id": archive.as_ref().map(Archive::store_id),
+        "store_id": archive.as_ref().map(Archive::store_id).filter(|id| !id.is_empty()),
         "sessions": keys.len(),
         "files": files,
         "generations": generations,
@@ -256,6 +287,7 @@ fn gather_status(store: &Path, projects: &Path) -> Result<Value, InspectError> {
         "unproven": unproven,
         "last_commit_ms": last,
         "behind": behind,
+        "excluded": excluded,
         "source_gone": source_gone,
         "without_transcript": without_transcript,
     }))

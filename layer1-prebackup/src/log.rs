@@ -12,22 +12,73 @@ pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
 /// Files kept: the current one and two older (`.1`, `.2`).
 pub const LOG_FILES: u32 = 3;
 
+/// What gets into a log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Level {
+    /// Everything.
+    #[default]
+    Info,
+    /// What went wrong.
+    Warn,
+    /// Nothing.
+    Off,
+}
+
+impl Level {
+    /// Reads `info`, `warn` or `off`.
+    pub fn parse(text: &str) -> Option<Level> {
+        match text {
+            "info" => Some(Level::Info),
+            "warn" => Some(Level::Warn),
+            "off" => Some(Level::Off),
+            _ => None,
+        }
+    }
+
+    /// The word that [`Level::parse`] reads.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Off => "off",
+        }
+    }
+
+    /// The lines are an interface, so they say themselves whether something went wrong.
+    fn admits(self, text: &str) -> bool {
+        match self {
+            Level::Info => true,
+            Level::Warn => ["❌", "⚠️", "⏱️", "warning", "failed"].iter().any(|mark| text.contains(mark)),
+            Level::Off => false,
+        }
+    }
+}
+
 /// Appends lines to a layer's log. A line that cannot be written is dropped: the same words go
 /// to stderr, and a full disk must not turn a warning into a failure.
 #[derive(Debug, Clone)]
 pub struct Log {
     path: PathBuf,
+    level: Level,
 }
 
 impl Log {
     /// The log `<store>/.log/<name>`, for example `layer1.log`. Nothing is made until the first line.
     pub fn of_store(store: &Path, name: &str) -> Log {
-        Log { path: store.join(".log").join(name) }
+        Log { path: store.join(".log").join(name), level: Level::Info }
+    }
+
+    /// The same log, with fewer lines.
+    pub fn at(self, level: Level) -> Log {
+        Log { level, ..self }
     }
 
     /// Appends `text` and a newline in one write; safe with several writers. Line breaks inside
     /// `text` are folded, so that one call is one line.
     pub fn line(&self, text: &str) {
+        if !self.level.admits(text) {
+            return;
+        }
         let mut line = text.replace(['\n', '\r'], " ");
         line.push('\n');
         // See the type's comment for why both errors are dropped.
@@ -108,6 +159,18 @@ mod tests {
         let names: Vec<_> = files.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["layer1.lock", "layer1.log", "layer1.log.1", "layer1.log.2"]);
         assert!(files.iter().all(|(_, bytes)| *bytes < LOG_BYTES_MAX + 200 * 1024));
+    }
+
+    #[test]
+    fn a_level_leaves_out_what_went_well_or_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        for level in [Level::Off, Level::Warn, Level::Info] {
+            let log = Log::of_store(dir.path(), "layer1.log").at(level);
+            log.line_with_time("saved p/a: 1 bytes");
+            log.line("[session-save] ❌ Failed after 2 attempts");
+        }
+        let text = std::fs::read_to_string(dir.path().join(".log/layer1.log")).unwrap();
+        assert_eq!((text.lines().count(), text.matches("saved").count()), (3, 1));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::durable;
 use crate::event::Event;
-use crate::hook::{Failure, HookConfig};
+use crate::hook::{CAUSE_NEWER, Failure, HookConfig};
 
 /// Time between two messages of one cause.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -27,14 +27,13 @@ pub(crate) fn for_user(config: &HookConfig, input: &[u8], failure: &Failure) -> 
     Some(serde_json::json!({ "systemMessage": text }).to_string() + "\n")
 }
 
-fn mark_paths(config: &HookConfig, failure: &Failure) -> [PathBuf; 2] {
+fn mark_paths(config: &HookConfig, failure: &Failure) -> Vec<PathBuf> {
     let cause: String =
         failure.cause.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect();
     let user = rustix::process::getuid().as_raw();
-    [
-        config.store.join(".state/told").join(&cause),
-        config.temp_dir.join(format!("threefold-{user}")).join(format!("told-{cause}")),
-    ]
+    let in_store = config.store.join(".state/told").join(&cause);
+    let elsewhere = config.temp_dir.join(format!("threefold-{user}")).join(format!("told-{cause}"));
+    if failure.cause == CAUSE_NEWER { vec![elsewhere] } else { vec![in_store, elsewhere] }
 }
 
 fn is_recent(path: &PathBuf) -> bool {

@@ -1,10 +1,12 @@
 //! Where everything lies: Claude Code's directory, the two stores, the index.
 //!
-//! Resolved once, from flags over environment variables over defaults, in each program's
+//! Resolved once, from flags over environment variables over the settings' file over defaults, in each program's
 //! `cli.rs`; below it nothing reads the environment.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+use crate::settings::{Policy, Settings};
 
 /// Set by a user: layer 1's store.
 pub const PRE_BACKUP_DIR: &str = "PRE_BACKUP_DIR";
@@ -61,27 +63,43 @@ pub struct Places {
     pub layer3_store: PathBuf,
     /// The SQLite index.
     pub index: PathBuf,
+    /// What is to be heeded when something is copied to there.
+    pub policy: Policy,
 }
 
 impl Places {
-    /// Flags, else variables (`env` looks one up; an empty one counts as unset), else defaults below `HOME`.
+    /// [`Places::resolve_with`], without a file.
     pub fn resolve(flags: &PlaceFlags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Places, PlacesError> {
+        Places::resolve_with(flags, env, &Settings::default())
+    }
+
+    /// Flags, else variables (`env` looks one up; an empty one counts as unset), else what the file
+    /// says, else defaults below `HOME`.
+    pub fn resolve_with(
+        flags: &PlaceFlags,
+        env: &dyn Fn(&str) -> Option<OsString>,
+        settings: &Settings,
+    ) -> Result<Places, PlacesError> {
         // Not from the system's list of users: a HOME that was taken away was taken away on purpose.
         let home = env("HOME").map(PathBuf::from).filter(|home| home.is_absolute()).ok_or(PlacesError::NoHome)?;
-        let pick = |flag: &Option<PathBuf>, flag_name, variable, default: PathBuf| {
+        let pick = |flag: &Option<PathBuf>, flag_name, variable, set: &Option<PathBuf>, default: PathBuf| {
             let from_env = || env(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
             match (flag, from_env()) {
                 (Some(value), _) => absolute(flag_name, value, &home),
                 (None, Some(value)) => absolute(variable, &value, &home),
-                (None, None) => Ok(default),
+                (None, None) => set.as_ref().map_or(Ok(default), |set| absolute("the settings", set, &home)),
             }
         };
-        let claude_dir = pick(&flags.claude_dir, "--claude-dir", CLAUDE_CONFIG_DIR, home.join(".claude"))?;
+        let (claude, pre) = (home.join(".claude"), home.join(".claude-backup-sessions"));
+        let claude_dir = pick(&flags.claude_dir, "--claude-dir", CLAUDE_CONFIG_DIR, &settings.claude_dir, claude)?;
         let layer1_store =
-            pick(&flags.pre_backup_dir, "--pre-backup-dir", PRE_BACKUP_DIR, home.join(".claude-backup-sessions"))?;
-        let layer3_store = pick(&flags.backup_dir, "--backup-dir", BACKUP_DIR, home.join(".claude-backup"))?;
-        let index = pick(&flags.session_db, "--session-db", SESSION_DB_PATH, layer3_store.join("sessions.db"))?;
-        Ok(Places { home, claude_dir, layer1_store, layer3_store, index })
+            pick(&flags.pre_backup_dir, "--pre-backup-dir", PRE_BACKUP_DIR, &settings.pre_backup_dir, pre)?;
+        let backup = home.join(".claude-backup");
+        let layer3_store = pick(&flags.backup_dir, "--backup-dir", BACKUP_DIR, &settings.backup_dir, backup)?;
+        let beside = layer3_store.join("sessions.db");
+        let index = pick(&flags.session_db, "--session-db", SESSION_DB_PATH, &settings.session_db_path, beside)?;
+        let policy = settings.policy(&home);
+        Ok(Places { home, claude_dir, layer1_store, layer3_store, index, policy })
     }
 
     /// Claude Code's folder of transcripts.

@@ -11,6 +11,7 @@ use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptStat
 use crate::event::{self, Event};
 use crate::hook::LOG_NAME;
 use crate::log::Log;
+use crate::settings::Policy;
 use crate::source::{self, FoundTranscript};
 
 /// Claude Code writes one more line to the transcript of a session that `/clear`, `/resume` or
@@ -30,6 +31,8 @@ pub struct SweepConfig {
     pub all: bool,
     /// Draw a progress bar (it draws on a terminal only).
     pub progress: bool,
+    /// What is not copied, what is left free, what is logged.
+    pub policy: Policy,
 }
 
 /// What a sweep did.
@@ -37,6 +40,8 @@ pub struct SweepConfig {
 pub struct SweepReport {
     /// Transcripts that exist.
     pub seen: usize,
+    /// Transcripts that the user excluded.
+    pub excluded: usize,
     /// Transcripts that were copied or compared.
     pub copied: usize,
     /// Bytes of content added, side files included.
@@ -75,7 +80,7 @@ pub fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
     if found.iter().all(|transcript| transcript.bytes == 0) && Archive::open(&config.store)?.is_none() {
         return Ok(report);
     }
-    let archive = Archive::create(&config.store)?;
+    let archive = Archive::create(&config.store)?.leaving_free(config.policy.free_space_floor);
     let bar = if config.progress { progress_bar(found.len()) } else { ProgressBar::hidden() };
     for transcript in &found {
         if let Err(error) = sweep_one(config, &archive, transcript, &mut report) {
@@ -84,7 +89,7 @@ pub fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let log = Log::of_store(&config.store, LOG_NAME);
+    let log = Log::of_store(&config.store, LOG_NAME).at(config.policy.log_level);
     for failure in &report.failures {
         log.line_with_time(&format!("warning: sweep: {failure}"));
     }
@@ -103,6 +108,10 @@ fn sweep_one(
     transcript: &FoundTranscript,
     report: &mut SweepReport,
 ) -> Result<(), ArchiveError> {
+    if config.policy.exclude.is_excluded(&transcript.path, None) {
+        report.excluded += 1;
+        return Ok(());
+    }
     if !config.all && !archive.is_behind(&transcript.id, &transcript.path)? {
         return archive.sync_recent(&transcript.id);
     }
@@ -144,8 +153,13 @@ mod tests {
         std::fs::create_dir_all(transcript.parent().unwrap()).unwrap();
         std::fs::write(&transcript, "{\"cwd\":\"/p\"}\n").unwrap();
         let store = dir.path().join("store");
-        let config =
-            SweepConfig { store: store.clone(), projects: dir.path().join("projects"), all: false, progress: false };
+        let config = SweepConfig {
+            store: store.clone(),
+            projects: dir.path().join("projects"),
+            all: false,
+            progress: false,
+            policy: Policy::default(),
+        };
         let copy = store.join("p/one.jsonl");
         let (input, mut client) = std::io::pipe().unwrap();
         let (expected, event) = (copy.clone(), event.to_owned());

@@ -6,10 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
 use layer1_prebackup::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, Places, SESSION_DB_PATH};
+use layer1_prebackup::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
 
-/// What passes besides `LC_*`.
-const ALLOWED: [&str; 8] =
-    ["HOME", "PATH", "LANG", "TMPDIR", CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
+/// What passes besides `LC_*` and our own `THREEFOLD_*`.
+const ALLOWED: [&str; 9] =
+    ["HOME", "PATH", "LANG", "TMPDIR", XDG_CONFIG_HOME, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
 
 /// The variables of a child process; all others are cleared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,7 +45,8 @@ impl ChildEnv {
 }
 
 fn is_allowed(name: &OsStr) -> bool {
-    ALLOWED.iter().any(|allowed| name == *allowed) || name.as_encoded_bytes().starts_with(b"LC_")
+    let begins = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+    ALLOWED.iter().any(|allowed| name == *allowed) || begins("LC_") || begins(VARIABLE_PREFIX)
 }
 
 #[cfg(test)]
@@ -69,6 +71,9 @@ mod tests {
             ("CLAUDE_PROJECT_DIR", "/p"),
             ("LD_PRELOAD", "/x.so"),
             ("XLC_ALL", "C"),
+            ("XDG_CONFIG_HOME", "/h/.config"),
+            ("XDG_RUNTIME_DIR", "/run"),
+            ("THREEFOLD_EXCLUDE", "secret"),
         ];
         let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let flags = PlaceFlags { backup_dir: Some("/flag".into()), ..PlaceFlags::default() };
@@ -85,6 +90,8 @@ mod tests {
         TMPDIR=/tmp
         BACKUP_DIR=/flag
         CLAUDE_CONFIG_DIR=/h/.claude
+        XDG_CONFIG_HOME=/h/.config
+        THREEFOLD_EXCLUDE=secret
         ");
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
+use layer1_prebackup::archive::{Archive, ArchiveError};
 use layer1_prebackup::places::{PlaceFlags, Places};
+use layer1_prebackup::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags};
 use layer1_prebackup::timer;
 
 use crate::child_env::ChildEnv;
@@ -21,6 +23,14 @@ use crate::pending;
 use crate::report::Report;
 use crate::settings::Settings;
 
+/// `--wait`, where nothing is set.
+const WAIT_DEFAULT: Duration = Duration::from_secs(1);
+/// `--timeout`, where nothing is set.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// `--delay`, where nothing is set.
+const DELAY_DEFAULT: Duration = Duration::from_secs(1);
+/// `--attempts`, where nothing is set.
+const ATTEMPTS_DEFAULT: u32 = 2;
 const SESSION_ID_VARIABLE: &str = "CLAUDE_CODE_SESSION_ID";
 
 /// Delivers Claude Code conversations to the MCP tool `session_save`, through a durable outbox.
@@ -36,22 +46,24 @@ struct Cli {
     flags: Flags,
     #[command(flatten)]
     places: PlaceFlags,
+    #[command(flatten)]
+    settings: SettingFlags,
 }
 
 #[derive(Debug, clap::Args)]
 struct Flags {
-    /// How long the hook waits for the delivery before it leaves it to the background
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration, global = true)]
-    wait: Duration,
-    /// How long the server may be silent: no answer and no progress
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration, global = true)]
-    timeout: Duration,
-    /// The pause between two attempts
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration, global = true)]
-    delay: Duration,
-    /// How often session_save is called at most
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000), global = true)]
-    attempts: u32,
+    /// How long the hook waits for the delivery before it leaves it to the background [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, global = true)]
+    wait: Option<Duration>,
+    /// How long the server may be silent: no answer and no progress [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, global = true)]
+    timeout: Option<Duration>,
+    /// The pause between two attempts [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, global = true)]
+    delay: Option<Duration>,
+    /// How often session_save is called at most [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(ATTEMPTS_MAX)), global = true)]
+    attempts: Option<u32>,
     /// Accept a server that gives no receipts (another implementation of session_save)
     #[arg(long, global = true)]
     no_receipt: bool,
@@ -127,16 +139,31 @@ fn run(cli: Cli) -> Result<(), ()> {
         eprint_line(&format!("layer2-save-client: failed to {}", in_one_line(error)));
         Err(())
     };
-    let places = match Places::resolve(&cli.places, &|name| std::env::var_os(name)) {
+    let env = |name: &str| std::env::var_os(name);
+    let (set, problems) = user_settings::Settings::gather(&env);
+    let set = set.with_flags(&cli.settings);
+    let places = match Places::resolve_with(&cli.places, &env, &set) {
         Ok(places) => places,
         Err(error) => return told(&error),
     };
+    // Before anything is written there, a log line included. What else is wrong with the store is
+    // told by those who need it.
+    if let Err(error @ ArchiveError::NewerFormat { .. }) = Archive::open(&places.layer1_store) {
+        let refused = told(&error);
+        return if is_hook_program { Ok(()) } else { refused };
+    }
+    if let (Some(problem), false) = (problems.first(), is_hook_program) {
+        return told(problem);
+    }
     if let Some(Verb::Pending { json }) = cli.command {
         let shown = pending::run(&Outbox::at(places.outbox()), json, now_ms(), &mut std::io::stdout().lock());
         return shown.or_else(|error| told(&error));
     }
-    let report = Report::of_store(&places.layer1_store, cli.flags.foreground);
-    let settings = settings(&cli, places);
+    let report = Report::of_store(&places.layer1_store, cli.flags.foreground, places.policy.log_level);
+    if let Some(problem) = problems.first() {
+        report.warning(&format!("failed to {}", in_one_line(problem)));
+    }
+    let settings = settings(&cli, places, &set);
     let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, &settings, &report)));
     match done {
         Ok(Ok(())) => Ok(()),
@@ -156,7 +183,7 @@ fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error>
     match cli.command {
         None => {
             let session_id = std::env::var(SESSION_ID_VARIABLE).ok().filter(|id| !id.is_empty());
-            hook::run(std::io::stdin(), session_id.as_deref(), cli.flags.wait, settings, report)
+            hook::run(std::io::stdin(), session_id.as_deref(), settings.wait, settings, report)
         }
         Some(Verb::Drain { timer, .. }) => {
             drain::run(settings, report, &mut std::io::stdout().lock())?;
@@ -173,19 +200,21 @@ fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error>
     }
 }
 
-fn settings(cli: &Cli, places: Places) -> Settings {
+fn settings(cli: &Cli, places: Places, set: &user_settings::Settings) -> Settings {
     let retry_failed =
         matches!(cli.command, Some(Verb::Drain { retry_failed: true, .. } | Verb::Deliver { retry_failed: true }));
     let child_env = ChildEnv::from_vars(std::env::vars_os(), &places);
     Settings {
         places,
-        attempts: cli.flags.attempts,
-        timeout: cli.flags.timeout,
-        delay: cli.flags.delay,
+        wait: cli.flags.wait.or(set.wait).unwrap_or(WAIT_DEFAULT),
+        attempts: cli.flags.attempts.or(set.attempts).unwrap_or(ATTEMPTS_DEFAULT),
+        timeout: cli.flags.timeout.or(set.timeout).unwrap_or(TIMEOUT_DEFAULT),
+        delay: cli.flags.delay.or(set.delay).unwrap_or(DELAY_DEFAULT),
         no_receipt: cli.flags.no_receipt,
         retry_failed,
         foreground: cli.flags.foreground,
         server: cli.flags.server.clone(),
+        typed: cli.settings.to_args(),
         program: own_path(),
         child_env,
     }
@@ -225,11 +254,11 @@ mod tests {
     fn server_takes_the_rest() {
         let cli = parse("--wait 500ms --server node x.js --wait 3s drain --help");
         assert_eq!(cli.flags.server.unwrap(), ["node", "x.js", "--wait", "3s", "drain", "--help"]);
-        assert_eq!(cli.flags.wait, Duration::from_millis(500));
+        assert_eq!(cli.flags.wait, Some(Duration::from_millis(500)));
         assert_eq!(cli.command, None);
         let cli = parse("drain --retry-failed --timeout 2m --server /bin/sh -c true");
         assert_eq!(cli.flags.server.unwrap(), ["/bin/sh", "-c", "true"]);
-        assert_eq!(cli.flags.timeout, Duration::from_secs(120));
+        assert_eq!(cli.flags.timeout, Some(Duration::from_secs(120)));
         assert_eq!(cli.command, Some(Verb::Drain { retry_failed: true, timer: false }));
     }
 

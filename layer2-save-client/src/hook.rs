@@ -14,7 +14,7 @@ use wait_timeout::ChildExt;
 use crate::deliver;
 use crate::error::{Error, in_one_line};
 use crate::interrupt::Interrupt;
-use crate::outbox::{Outbox, now_ms};
+use crate::outbox::{NewJob, Outbox, now_ms};
 use crate::report::Report;
 use crate::sessions::{self, Asked};
 use crate::settings::Settings;
@@ -44,6 +44,9 @@ pub fn run(
         }
         Err(error) => return Err(error),
     };
+    let exclude = &settings.places.policy.exclude;
+    let is_excluded = |job: &NewJob| exclude.is_excluded(Path::new(&job.transcript_path), job.cwd.as_deref());
+    let jobs: Vec<NewJob> = jobs.into_iter().filter(|job| !is_excluded(job)).collect();
     if jobs.is_empty() {
         return Ok(());
     }

@@ -8,14 +8,15 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::durable::{self, Dir, Lock};
 use layer1_prebackup::names::SessionId;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, in_one_line};
-use crate::receipt::Receipt;
+use crate::receipt::{RECEIPT_FORMAT, Receipt};
 
-/// Format of a job file. A job of another format is left alone.
+/// Format of a job file. A job of a newer format is left alone.
 pub const JOB_FORMAT: u32 = 1;
 /// Longest readable job name, in bytes; a temporary file's name still fits a file system's 255.
 const NAME_BYTES_MAX: usize = 200;
@@ -265,11 +266,20 @@ impl Outbox {
     /// the session is delivered once more, which is always safe.
     pub fn receipt(&self, name: &JobName) -> Option<Receipt> {
         let bytes = read_small(&self.receipt_path(name)).ok().flatten()?;
-        serde_json::from_slice(&bytes).ok().filter(|receipt: &Receipt| receipt.format == crate::receipt::RECEIPT_FORMAT)
+        serde_json::from_slice(&bytes).ok().filter(|receipt: &Receipt| receipt.format == RECEIPT_FORMAT)
+    }
+
+    /// An error if the receipt that is kept is a newer version's: it is not this one's to replace.
+    pub fn refuse_newer_receipt(&self, name: &JobName) -> Result<(), Error> {
+        let path = self.receipt_path(name);
+        // One that cannot be read is replaced, as a damaged one is.
+        let bytes = read_small(&path).ok().flatten().unwrap_or_default();
+        refuse_newer(&bytes, RECEIPT_FORMAT, &path)
     }
 
     /// Keeps a receipt durably. Only the holder of [`Outbox::deliverer_lock`] may.
     pub fn keep_receipt(&self, name: &JobName, receipt: &Receipt) -> Result<(), Error> {
+        self.refuse_newer_receipt(name)?;
         let mut bytes = serde_json::to_vec(receipt).map_err(|source| Error::Encode { what: "a receipt", source })?;
         bytes.push(b'\n');
         Ok(durable::replace_file(&self.receipt_path(name), &bytes)?)
@@ -308,6 +318,7 @@ impl Outbox {
     fn read(&self, name: &JobName) -> Result<Option<Job>, NotRead> {
         let unreadable = |what: String| NotRead::NoJob(Unreadable { name: name.file(), what });
         let Some(bytes) = read_small(&self.path(name)).map_err(NotRead::Failed)? else { return Ok(None) };
+        refuse_newer(&bytes, JOB_FORMAT, &self.path(name)).map_err(NotRead::Failed)?;
         let job: Job = serde_json::from_slice(&bytes).map_err(|error| unreadable(format!("not a job: {error}")))?;
         if job.format != JOB_FORMAT {
             return Err(unreadable(format!("a job of format {}, which this version does not know", job.format)));
@@ -370,6 +381,21 @@ fn coalesced(earlier: Option<Job>, new: &NewJob, now_ms: u64, first_seq: u64) ->
 fn is_temporary(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') && name.ends_with(".tmp")
+}
+
+/// What a newer version wrote may look broken to this one; its format number can be read always.
+fn refuse_newer(bytes: &[u8], known: u32, path: &Path) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Formatted {
+        format: u64,
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Formatted { format }) if format > u64::from(known) => {
+            Err(ArchiveError::NewerFormat { path: path.to_owned(), format }.into())
+        }
+        // Whoever reads it for good says what else is wrong.
+        _ => Ok(()),
+    }
 }
 
 /// A file's bytes; `None` if there is none. Never blocks on what is no regular file.

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use layer1_prebackup::log::Log;
+use layer1_prebackup::log::{Level, Log};
 
 /// Name of the log file.
 pub const LOG_NAME: &str = "layer2.log";
@@ -19,8 +19,8 @@ pub struct Report {
 
 impl Report {
     /// To the log of a layer 1 store, and to stderr too if asked for.
-    pub fn of_store(layer1_store: &Path, to_stderr: bool) -> Report {
-        Report { log: Log::of_store(layer1_store, LOG_NAME), to_stderr }
+    pub fn of_store(layer1_store: &Path, to_stderr: bool, level: Level) -> Report {
+        Report { log: Log::of_store(layer1_store, LOG_NAME).at(level), to_stderr }
     }
 
     /// A line without a time.

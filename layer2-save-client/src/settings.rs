@@ -14,6 +14,8 @@ use crate::server_process::ServerCommand;
 pub struct Settings {
     /// Where everything lies.
     pub places: Places,
+    /// How long the hook waits for the delivery.
+    pub wait: Duration,
     /// Calls of `session_save` at most, for each job.
     pub attempts: u32,
     /// How long a server may be silent.
@@ -28,6 +30,8 @@ pub struct Settings {
     pub foreground: bool,
     /// The server as given; `None` is `layer3-indexer serve` beside this program.
     pub server: Option<Vec<OsString>>,
+    /// Other settings as they were typed, for the programs that are started.
+    pub typed: Vec<OsString>,
     /// This program.
     pub program: PathBuf,
     /// What child processes see of the environment.
@@ -43,6 +47,7 @@ impl Settings {
         }
         let mut args = vec![OsString::from("serve")];
         args.extend(self.place_flags(WhichPlaces::NotDefault));
+        args.extend(self.typed.iter().cloned());
         for root in allow_roots {
             args.extend(["--allow-root".into(), root.into()]);
         }
@@ -53,6 +58,7 @@ impl Settings {
     /// The arguments of the detached deliverer: everything explicit, nothing left to its environment.
     pub fn deliverer_args(&self) -> Vec<OsString> {
         let mut args = self.place_flags(WhichPlaces::All);
+        args.extend(self.typed.iter().cloned());
         let duration = |duration: Duration| OsString::from(humantime::format_duration(duration).to_string());
         args.extend(["deliver".into(), "--attempts".into(), self.attempts.to_string().into()]);
         args.extend(["--timeout".into(), duration(self.timeout), "--delay".into(), duration(self.delay)]);
@@ -95,10 +101,13 @@ enum WhichPlaces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use layer1_prebackup::log::Level;
+    use layer1_prebackup::settings::SettingFlags;
 
     fn settings(flags: PlaceFlags) -> Settings {
         Settings {
             places: Places::resolve(&flags, &|name| (name == "HOME").then(|| "/h".into())).unwrap(),
+            wait: Duration::from_secs(1),
             attempts: 2,
             timeout: Duration::from_secs(10),
             delay: Duration::from_millis(1500),
@@ -106,6 +115,7 @@ mod tests {
             retry_failed: true,
             foreground: false,
             server: None,
+            typed: Vec::new(),
             program: "/h/.claude/hooks/layer2-save-client".into(),
             child_env: ChildEnv::default(),
         }
@@ -120,6 +130,13 @@ mod tests {
         assert_eq!(moved.display(), "/h/.claude/hooks/layer3-indexer serve --backup-dir /b --allow-root /c/projects");
         let flags = PlaceFlags { session_db: Some("/x.db".into()), ..PlaceFlags::default() };
         assert!(settings(flags).server_command(&[]).display().ends_with("serve --session-db /x.db"));
+        let typed =
+            SettingFlags { exclude: vec!["-h-*".into()], free_space_floor: Some(7), log_level: Some(Level::Warn) };
+        let told = Settings { typed: typed.to_args(), ..settings(PlaceFlags::default()) };
+        let expected = "--exclude=-h-* --free-space-floor=7 --log-level=warn";
+        assert!(told.server_command(&[]).display().ends_with(&format!("serve {expected}")));
+        let args: Vec<_> = told.deliverer_args().iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        assert!(args.join(" ").contains(&format!("{expected} deliver")), "{args:?}");
     }
 
     #[test]

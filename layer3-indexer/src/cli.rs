@@ -18,6 +18,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer1_prebackup::event::{Event, read_event};
 use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places, claude_dir_of_transcript};
+use layer1_prebackup::settings::{SettingFlags, Settings};
 use serde_json::json;
 
 use crate::content::Holdings;
@@ -53,6 +54,8 @@ pub struct Cli {
     command: Command,
     #[command(flatten)]
     places: PlaceFlags,
+    #[command(flatten)]
+    settings: SettingFlags,
     /// Print one JSON object instead of text
     #[arg(long, global = true)]
     json: bool,
@@ -271,7 +274,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Res
         Ok(cli) => cli,
         Err(error) => return print_usage(&error, out),
     };
-    let places = Places::resolve(&cli.places, &|name| std::env::var_os(name)).map_err(Error::from)?;
+    let env = |name: &str| std::env::var_os(name);
+    let (settings, problems) = Settings::gather(&env);
+    if let Some(problem) = problems.into_iter().next() {
+        // A server that did not start would keep every session from being saved.
+        match cli.command {
+            Command::Serve { .. } => complain(&format!("layer3-indexer: warning: failed to {problem}")),
+            _ => return Err(Stop::Failed(problem.into())),
+        }
+    }
+    let settings = settings.with_flags(&cli.settings);
+    let places = Places::resolve_with(&cli.places, &env, &settings).map_err(Error::from)?;
     let mut screen = Screen { out, terminal: terminal(), json: cli.json };
     command(cli.command, places, &cli.places, &mut screen).map_err(Stop::Failed)
 }
@@ -411,7 +424,10 @@ fn save_one(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> Result
         project: None,
         expected: None,
     };
-    let answer = save::save(places, &journal, &request, &|_| {})?;
+    let answer = match save::refused_by_settings(places, &request) {
+        Some(skipped) => skipped,
+        None => save::save(places, &journal, &request, &|_| {})?,
+    };
     if screen.json {
         return screen.json(&answer);
     }
@@ -767,6 +783,14 @@ mod tests {
               --json                  Print one JSON object instead of text
           -h, --help                  Print help
           -V, --version               Print version
+
+        Settings (docs/settings.md):
+              --exclude <GLOB>           Leave sessions of such a project, directory or transcript uncopied;
+                                         may be repeated [env: THREEFOLD_EXCLUDE]
+              --free-space-floor <SIZE>  Begin no copy that leaves less free on the disk, such as 256MB
+                                         [env: THREEFOLD_FREE_SPACE_FLOOR]
+              --log-level <LEVEL>        What gets into the log: info, warn or off [env:
+                                         THREEFOLD_LOG_LEVEL]
         "#);
         let restore = Cli::command().find_subcommand("restore").unwrap().clone();
         insta::assert_snapshot!(restore.term_width(100).render_help(), @r#"

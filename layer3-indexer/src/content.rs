@@ -16,6 +16,7 @@ use layer1_prebackup::places::Places;
 
 use crate::error::Error;
 use crate::session;
+use crate::store;
 
 /// A content of a session cannot be read as good.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +91,7 @@ impl Content {
 impl Holdings {
     /// Finds the session that `typed` names in both stores.
     pub fn find(places: &Places, typed: &str) -> Result<Holdings, Error> {
-        let (layer3, layer1) = (Archive::open(&places.layer3_store)?, Archive::open(&places.layer1_store)?);
+        let (layer3, layer1) = (store::open(places)?, Archive::open_as_found(&places.layer1_store)?);
         let stores: Vec<&Archive> = layer3.iter().chain(&layer1).collect();
         if stores.is_empty() {
             return Err(Error::NoStore { path: places.layer3_store.clone() });

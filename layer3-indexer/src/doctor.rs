@@ -291,7 +291,7 @@ fn short(patient: &Patient, path: &Path) -> String {
 
 /// The places that are not the defaults, as flags for our programs, each with its value.
 fn place_flags(places: &Places) -> Vec<(&'static str, &Path)> {
-    let Places { home, claude_dir, layer1_store, layer3_store, index } = places;
+    let Places { home, claude_dir, layer1_store, layer3_store, index, policy: _ } = places;
     let with_default = [
         ("--claude-dir", claude_dir, home.join(".claude")),
         ("--pre-backup-dir", layer1_store, home.join(".claude-backup-sessions")),

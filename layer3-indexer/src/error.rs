@@ -9,6 +9,7 @@ use layer1_prebackup::durable::DurableError;
 use layer1_prebackup::event::EventError;
 use layer1_prebackup::names::NameError;
 use layer1_prebackup::places::PlacesError;
+use layer1_prebackup::settings::SettingsError;
 
 use crate::content::ContentError;
 use crate::export::ExportError;
@@ -26,6 +27,9 @@ pub enum Error {
     /// A directory setting makes no sense.
     #[error(transparent)]
     Places(#[from] PlacesError),
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// A session id, project or path is not acceptable.
     #[error(transparent)]
     Name(#[from] NameError),

@@ -20,6 +20,7 @@ use crate::rebuild;
 use crate::record::{self, TornLine};
 use crate::roots::{RootKind, resolved_projects};
 use crate::save::{self, Answer, Journal, Request};
+use crate::store;
 
 /// How much of a transcript is read to find its first working directory.
 const CWD_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -71,7 +72,7 @@ pub struct Progress {
 pub fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Error> {
     let mut run = Run::new(places, journal, "import", progress)?;
     let sources = source::transcripts(&resolved_projects(places))?;
-    let layer1 = Archive::open(&places.layer1_store)?;
+    let layer1 = Archive::open_as_found(&places.layer1_store)?;
     let kept = layer1.as_ref().map_or(Ok(Vec::new()), kept_sessions)?;
     run.expect(sources.iter().map(|found| found.bytes).chain(kept.iter().map(|kept| kept.bytes)));
     let mut seen: Vec<SessionId> = Vec::new();
@@ -141,7 +142,7 @@ impl<'a> Run<'a> {
         trigger: &'a str,
         report: &'a dyn Fn(Progress),
     ) -> Result<Run<'a>, Error> {
-        let archive = Archive::open(&places.layer3_store)?;
+        let archive = store::open(places)?;
         let at = Progress { bytes_done: 0, bytes_all: 0, sessions_done: 0, sessions_all: 0 };
         Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default() })
     }
@@ -157,6 +158,10 @@ impl<'a> Run<'a> {
     /// Saves one transcript of Claude Code's, if it changed.
     fn source(&mut self, found: &FoundTranscript) {
         self.summary.sessions += 1;
+        if self.places.policy.exclude.is_excluded(&found.path, None) {
+            self.summary.skipped += 1;
+            return self.done(found.bytes);
+        }
         let behind = match &self.archive {
             Some(archive) => archive.is_behind(&found.id, &found.path).and_then(|behind| {
                 // What needs no save is about to be called saved.
@@ -175,6 +180,10 @@ impl<'a> Run<'a> {
     /// Takes over from layer 1 what layer 3 lacks. `counted` if the session was met already.
     fn kept(&mut self, kept: &Kept, counted: bool) {
         self.summary.sessions += usize::from(!counted);
+        if self.places.policy.exclude.is_excluded(&kept.transcript, None) {
+            self.summary.skipped += usize::from(!counted);
+            return self.done(kept.bytes);
+        }
         match self.lacks(kept) {
             Ok(true) => self.save(&kept.key.id, &kept.transcript, RootKind::Layer1Store, kept.bytes),
             Ok(false) => self.summary.unchanged += usize::from(!counted),

@@ -33,6 +33,7 @@ pub mod show;
 pub mod snippet;
 pub mod sources;
 pub mod status;
+pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod time;

@@ -1,6 +1,6 @@
 //! Listing sessions, and the table of them.
 
-use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::places::Places;
 use serde::Serialize;
@@ -12,6 +12,7 @@ use crate::render::{self, Style, Terminal, fit, left, one_line, right, width};
 use crate::search::{now_ms, when};
 use crate::show::file_names;
 use crate::sources::Sources;
+use crate::store;
 
 /// Sessions, unless another number is asked for.
 pub const LIMIT_DEFAULT: usize = 50;
@@ -57,7 +58,7 @@ pub fn list(places: &Places, listing: &Listing) -> Result<Listed, Error> {
         ..SessionFilter::default()
     };
     let mut notes = Vec::new();
-    let Some(archive) = Archive::open(&places.layer3_store)? else {
+    let Some(archive) = store::open(places)? else {
         return Ok(Listed { notes: vec!["nothing was saved yet".to_owned()], ..Listed::default() });
     };
     let ask = |index: &Index| Ok((index.sessions(&filter)?, index.totals(&filter)?));

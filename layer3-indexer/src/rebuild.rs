@@ -1,14 +1,12 @@
 //! The index made again from the store, on command or because it is not fit for use.
 
-use std::path::Path;
-
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::places::Places;
 use serde::Serialize;
 
 use crate::error::{Error, chain};
 use crate::index::{Index, IndexError};
-use crate::save;
+use crate::{save, store};
 
 /// What a rebuild did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,15 +22,7 @@ pub struct Rebuilt {
 /// Opens the store, or says how to make one. A store that was copied here without its bookkeeping,
 /// or lost it, gets a new one.
 pub fn store(places: &Places) -> Result<Archive, Error> {
-    let root = &places.layer3_store;
-    let archive = if holds_a_project(root) { Archive::open_or_adopt(root)? } else { Archive::open(root)? };
-    archive.ok_or_else(|| Error::NoStore { path: root.clone() })
-}
-
-/// Whether a store's directory has a folder that is not hidden: a log alone makes no store.
-fn holds_a_project(root: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(root) else { return false };
-    entries.flatten().any(|entry| entry.path().is_dir() && !entry.file_name().as_encoded_bytes().starts_with(b"."))
+    store::open(places)?.ok_or_else(|| Error::NoStore { path: places.layer3_store.clone() })
 }
 
 /// Empties the index and fills it from the store, and writes metadata that is missing; `progress`

@@ -30,6 +30,7 @@ use crate::error::chain;
 use crate::index::{Index, IndexError};
 use crate::render::one_line;
 use crate::roots::RootKind;
+use crate::store;
 
 /// The file name of this layer's log.
 pub const LOG_NAME: &str = "layer3.log";
@@ -236,7 +237,7 @@ pub struct Journal {
 impl Journal {
     /// The log of layer 3's store; `echo` to write each line to stderr too.
     pub fn new(places: &Places, echo: bool) -> Journal {
-        Journal { log: Log::of_store(&places.layer3_store, LOG_NAME), echo }
+        Journal { log: Log::of_store(&places.layer3_store, LOG_NAME).at(places.policy.log_level), echo }
     }
 
     /// Writes one line, control characters made harmless.
@@ -248,6 +249,16 @@ impl Journal {
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
+}
+
+/// The answer for a session that the user excluded. What the caller holds a copy of already is saved
+/// all the same: it waits for a receipt.
+pub fn refused_by_settings(places: &Places, request: &Request<'_>) -> Option<Answer> {
+    let waits = request.expected.is_some_and(|expected| !expected.is_empty());
+    if waits || !places.policy.exclude.is_excluded(request.transcript, request.cwd) {
+        return None;
+    }
+    Some(Answer::skipped(format!("the settings exclude {}", one_line(&request.transcript.display().to_string()))))
 }
 
 /// Saves the session and says what is stored. `progress` is told the bytes handled so far, at
@@ -267,7 +278,7 @@ pub fn save(
         let path = one_line(&request.transcript.display().to_string());
         return Ok(Answer::skipped(format!("the transcript {path} {what}, and layer 1 has no copy of it")));
     }
-    let archive = Archive::create(&places.layer3_store)?;
+    let archive = store::create(places)?;
     let wanted = wanted(request, layer1.as_ref());
     let key = destination(&archive, request, layer1.as_ref())?;
     if let (Some(key), Some(layer1)) = (&key, &layer1) {
@@ -359,7 +370,7 @@ fn open_layer1(
     warnings: &mut Vec<String>,
 ) -> Result<Option<Layer1>, SaveError> {
     let open = || -> Result<Option<Layer1>, ArchiveError> {
-        let Some(archive) = Archive::open(&places.layer1_store)? else { return Ok(None) };
+        let Some(archive) = Archive::open_as_found(&places.layer1_store)? else { return Ok(None) };
         let Some(key) = key_in_layer1(&archive, request)? else { return Ok(None) };
         let files = archive.files(&key)?;
         Ok((!files.is_empty()).then_some(Layer1 { archive, key, files }))
@@ -707,9 +718,10 @@ pub fn write_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Res
     // Strings, numbers and lists of them: this cannot fail.
     let mut text = serde_json::to_string_pretty(&row.metadata).expect("metadata serialises");
     text.push('\n');
-    // Whatever keeps the old one from being read, it is replaced.
+    // Whatever keeps the old one from being read, it is replaced; another program's is kept aside.
     if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(durable::sync_if_recent(&path)?);
     }
+    store::keep_foreign_metadata(&path)?;
     Ok(durable::replace_file(&path, text.as_bytes())?)
 }

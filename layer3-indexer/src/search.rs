@@ -15,6 +15,7 @@ use crate::render::{self, Style, Terminal, fit, one_line};
 use crate::session;
 use crate::snippet::Marks;
 use crate::sources::Sources;
+use crate::store;
 use crate::time::parse_when_ms;
 
 /// Hits, unless another number is asked for.
@@ -95,7 +96,7 @@ pub fn search(places: &Places, search: &Search) -> Result<SearchResults, Error> 
         marks: search.marks.clone(),
         ..SearchQuery::new(&search.query, now_ms)
     };
-    let Some(archive) = Archive::open(&places.layer3_store)? else {
+    let Some(archive) = store::open(places)? else {
         let notes = vec!["nothing was saved yet".to_owned()];
         return Ok(SearchResults { notes, ..SearchResults::default() });
     };

@@ -127,7 +127,8 @@ impl Finding {
 pub struct IndexStatus {
     /// The database.
     pub path: PathBuf,
-    /// `ready`, `missing`, `incomplete` or `unusable`. All but the first heal at the next save or search.
+    /// `ready`, `missing`, `incomplete`, `unusable` or `newer`, as a newer version made it. Those between heal at
+    /// the next save or search.
     pub state: &'static str,
     /// What is wrong with an unusable one.
     pub detail: Option<String>,
@@ -201,6 +202,12 @@ fn index_status(places: &Places, archive: Option<&Archive>, findings: &mut Vec<F
             status.state = if incomplete { "incomplete" } else { "ready" };
             status.messages = counts.messages;
             status.bytes = counts.bytes;
+        }
+        Err(error @ crate::index::IndexError::Newer { .. }) => {
+            status.state = "newer";
+            status.detail = Some(chain(&error));
+            findings.push(Finding::new("index", true, format!("failed to {error}"), &places.index));
+            return status;
         }
         Err(error) => {
             status.state = "unusable";

@@ -6,7 +6,7 @@ use rmcp::schemars;
 use serde::Serialize;
 
 use crate::error::{Error, chain};
-use crate::index::Index;
+use crate::index::{Index, IndexError};
 use crate::rebuild;
 use crate::roots::RootKind;
 use crate::save::{self, Journal, Request};
@@ -83,6 +83,11 @@ impl FindingEntry {
     }
 }
 
+/// The index is not what was written, or cannot be used.
+const INDEX_DAMAGED: &str = "index-damaged";
+/// The index is a newer version's, which this one leaves alone.
+const INDEX_NEWER: &str = "index-newer";
+
 /// Re-reads and re-hashes every content of the store and the index, or the contents of the sessions
 /// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the
 /// store, but for the id of one that has lost its own.
@@ -98,21 +103,30 @@ pub fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
 /// from the store. What a source holds that diverged from its copy is saved. Then verifies.
 pub fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result<Report, Error> {
     let archive = rebuild::store(places)?;
-    let layer1 = Archive::open(&places.layer1_store)?;
+    let layer1 = Archive::open_as_found(&places.layer1_store)?;
     let meant = meant(&archive, typed)?;
     let mut repairs = Vec::new();
     for only in meant.passes() {
         repairs.extend(archive.repair(only, layer1.as_ref())?.iter().map(RepairEntry::of));
-        let diverged = archive.verify(only)?;
+        let diverged = found_in(places, &archive, only)?;
         repairs.extend(diverged.iter().filter_map(|finding| save_again(places, journal, finding)));
     }
-    if let Some(damage) = meant.all.then(|| index_damage(places)).transpose()?.flatten() {
+    let damage = meant.all.then(|| index_damage(places)).transpose()?.flatten();
+    if let Some(damage) = damage.filter(|damage| damage.kind == INDEX_DAMAGED) {
         repairs.push(renew_index(places, &archive, &damage)?);
     }
     let findings = findings(places, &archive, &meant)?;
     // What could not be healed may look well, as where its sync failed.
     let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
     Ok(Report { ok, sessions: meant.keys.len(), findings, repairs })
+}
+
+/// What [`Archive::verify`] finds; a source that the user excluded may part from its copy.
+fn found_in(places: &Places, archive: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, Error> {
+    let exclude = &places.policy.exclude;
+    let mut findings = archive.verify(only)?;
+    findings.retain(|finding| finding.save.as_ref().is_none_or(|transcript| !exclude.is_excluded(transcript, None)));
+    Ok(findings)
 }
 
 /// Saves what the source of a diverged content holds now; what was saved before stays as a generation.
@@ -168,7 +182,7 @@ fn meant(archive: &Archive, typed: Option<&str>) -> Result<Meant, Error> {
 fn findings(places: &Places, archive: &Archive, meant: &Meant) -> Result<Vec<FindingEntry>, Error> {
     let mut findings = Vec::new();
     for only in meant.passes() {
-        findings.extend(archive.verify(only)?.iter().map(FindingEntry::of));
+        findings.extend(found_in(places, archive, only)?.iter().map(FindingEntry::of));
     }
     if meant.all {
         findings.extend(index_damage(places)?);
@@ -178,13 +192,18 @@ fn findings(places: &Places, archive: &Archive, meant: &Meant) -> Result<Vec<Fin
 
 /// What is wrong with the index. The conversations do not depend on it.
 fn index_damage(places: &Places) -> Result<Option<FindingEntry>, Error> {
-    let damage = Index::verify(&places.index)?;
-    Ok(damage.map(|what| FindingEntry {
-        kind: "index-damaged".to_owned(),
+    let (kind, detail) = match Index::verify(&places.index) {
+        Ok(None) => return Ok(None),
+        Ok(Some(what)) => (INDEX_DAMAGED, format!("{what}; searches may answer less until `layer3-indexer rebuild`")),
+        Err(error @ IndexError::Newer { .. }) => (INDEX_NEWER, format!("failed to {error}")),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(FindingEntry {
+        kind: kind.to_owned(),
         session_id: String::new(),
         project: String::new(),
         path: places.index.display().to_string(),
-        detail: format!("{what}; searches may answer less until `layer3-indexer rebuild`"),
+        detail,
     }))
 }
 

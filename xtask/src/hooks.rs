@@ -14,9 +14,14 @@ const TIMEOUT_SAVE_SECS: u32 = 30;
 /// Seconds for the copy before a prompt is sent; the user waits for it.
 const TIMEOUT_PROMPT_SECS: u32 = 10;
 
-/// What the commands of the first version contain.
-const FIRST_VERSION: [&str; 4] =
-    ["pre-session-save-backup.sh", "pre-compact-backup.sh", "session-end-save.sh", "call-mcp-session-save.js"];
+/// What the commands of the first version contain; the last is the file that its oldest hook wrote to.
+const FIRST_VERSION: [&str; 5] = [
+    "pre-session-save-backup.sh",
+    "pre-compact-backup.sh",
+    "session-end-save.sh",
+    "call-mcp-session-save.js",
+    "current-session.jsonl",
+];
 
 /// A handler as it stands in settings.json.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -4,7 +4,7 @@
 //! everything in its place and changes nothing.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub struct Args {
     /// Show what would change, as a diff where it is a text, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove the hooks and the MCP server of the first version, and replace skills of the same name
+    /// Remove the hooks and the MCP server of the first version, and replace skills of the same name; without it a terminal is asked
     #[arg(long)]
     pub replace_old: bool,
     /// Install the programs that lie in this directory instead of building them
@@ -55,6 +55,7 @@ pub fn run(sh: &Shell, args: &Args) -> Result<()> {
     if args.dry_run {
         return preview(&site, &release::skills_source(), args, &mut out);
     }
+    let args = &Args { replace_old: args.replace_old || may_replace_old(&site)?, ..args.clone() };
     check(&site, args.replace_old)?;
     wanted_timer(&site, args)?;
     let binaries = match &args.binaries {
@@ -101,8 +102,31 @@ fn preview(site: &Site, skills_source: &Path, args: &Args, out: &mut dyn Write) 
     Ok(())
 }
 
-/// Refuses what would end badly. Returns what is registered as our MCP server.
-fn check(site: &Site, replace_old: bool) -> Result<Registered> {
+/// Asks at a terminal whether what stands in the way may go; false where nothing does or nobody can be asked.
+fn may_replace_old(site: &Site) -> Result<bool> {
+    let (old, _) = in_the_way(site)?;
+    if old.is_empty() || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    ask_to_replace(&old, &mut std::io::stdin().lock(), &mut std::io::stderr())
+}
+
+/// Only a yes is one.
+fn ask_to_replace(old: &[String], answer: &mut dyn BufRead, out: &mut dyn Write) -> Result<bool> {
+    write!(
+        out,
+        "These would overwrite the same files:\n{}\nRemove them (settings.json is copied first), and replace skills of \
+         the same name? No saved session is touched. [y/N] ",
+        old.join("\n")
+    )?;
+    out.flush()?;
+    let mut line = String::new();
+    answer.read_line(&mut line)?;
+    Ok(["y", "yes"].contains(&line.trim().to_lowercase().as_str()))
+}
+
+/// What of the first version, or of others, uses the places that are ours; and what is registered as our MCP server.
+fn in_the_way(site: &Site) -> Result<(Vec<String>, Registered)> {
     let mut old = Vec::new();
     let settings_path = site.settings();
     if let Some(text) = settings::read_body(&settings_path)? {
@@ -116,6 +140,12 @@ fn check(site: &Site, replace_old: bool) -> Result<Registered> {
     if let Registered::Foreign(command) = &registered {
         old.push(format!("  MCP server {}: {command}", mcp::NAME));
     }
+    Ok((old, registered))
+}
+
+/// Refuses what would end badly. Returns what is registered as our MCP server.
+fn check(site: &Site, replace_old: bool) -> Result<Registered> {
+    let (old, registered) = in_the_way(site)?;
     if !old.is_empty() && !replace_old {
         bail!(
             "install beside what stands there, because it would overwrite the same files:\n{}\n\
@@ -598,6 +628,18 @@ mod tests {
         insta::assert_snapshot!(scene.calls().lines().last().unwrap(), @"layer1-prebackup --claude-dir /it's claude --backup-dir /disk --quiet");
         let skill = fs::read_to_string(folder.join("skills/continue-dev/SKILL.md")).unwrap();
         assert!(skill.contains(&format!("\"{}/hooks/layer3-indexer\" --claude-dir ", folder.display())), "{skill}");
+    }
+
+    #[test]
+    fn the_first_version_is_replaced_at_a_terminal_only_after_a_yes() {
+        let old = ["  hook of SessionEnd: ~/.claude/hooks/session-end-save.sh".to_owned()];
+        for (answer, expected) in
+            [("y\n", true), ("Yes\n", true), ("\n", false), ("n\n", false), ("yellow\n", false), ("", false)]
+        {
+            let mut asked = Vec::new();
+            assert_eq!(ask_to_replace(&old, &mut answer.as_bytes(), &mut asked).unwrap(), expected, "{answer:?}");
+            assert!(String::from_utf8(asked).unwrap().contains("session-end-save.sh\nRemove them"));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use layer1_prebackup::places::{self, PlaceFlags, Places};
+use layer1_prebackup::settings::{Settings, VARIABLE_PREFIX, XDG_CONFIG_HOME};
 
 /// Layer 1's program.
 pub const LAYER1: &str = "layer1-prebackup";
@@ -18,7 +19,8 @@ pub const LAYER3: &str = "layer3-indexer";
 pub const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
 
 /// Variables that a program of ours gets to see; the places it gets as flags. No secrets.
-const CHILD_VARS: [&str; 8] = ["HOME", "PATH", "LANG", "TMPDIR", "TERM", "COLUMNS", "NO_COLOR", "SHELL"];
+const CHILD_VARS: [&str; 9] =
+    ["HOME", "PATH", "LANG", "TMPDIR", "TERM", "COLUMNS", "NO_COLOR", "SHELL", XDG_CONFIG_HOME];
 
 /// A place to install into, and the environment it was resolved from.
 pub struct Site {
@@ -36,12 +38,18 @@ impl Site {
     /// path, or with one that is not UTF-8 and so cannot stand in settings.json.
     pub fn resolve(flags: &PlaceFlags, vars: Vec<(OsString, OsString)>) -> Result<Site> {
         let look_up = |name: &str| vars.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-        let places = Places::resolve(flags, &look_up)?;
+        let (settings, problems) = Settings::gather(&look_up);
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem.into());
+        }
+        let places = Places::resolve_with(flags, &look_up, &settings)?;
+        // The programs read the settings themselves, so that a later change of them is heeded.
+        let flags_alone = Places::resolve(flags, &look_up)?;
         let default_dir = places.home.join(".claude");
         let from_variable =
             flags.claude_dir.is_none() && look_up(places::CLAUDE_CONFIG_DIR).is_some_and(|v| !v.is_empty());
         let config_dir = (from_variable || places.claude_dir != default_dir).then(|| places.claude_dir.clone());
-        let flags = flags_of(&places)?;
+        let flags = flags_of(&flags_alone)?;
         Ok(Site { places, flags, config_dir, vars })
     }
 
@@ -83,8 +91,10 @@ impl Site {
     /// environment, so that neither secrets nor an outer session reach it.
     pub fn own_command(&self, name: &str) -> Command {
         let mut command = Command::new(self.program(name));
-        let kept =
-            |name: &OsStr| CHILD_VARS.iter().any(|kept| name == *kept) || name.to_string_lossy().starts_with("LC_");
+        let begins = |name: &OsStr, prefix: &str| name.to_string_lossy().starts_with(prefix);
+        let kept = |name: &OsStr| {
+            CHILD_VARS.iter().any(|kept| name == *kept) || begins(name, "LC_") || begins(name, VARIABLE_PREFIX)
+        };
         command.env_clear().envs(self.vars.iter().filter(|(name, _)| kept(name)).map(|(n, v)| (n, v)));
         command.env("HOME", &self.places.home).args(&self.flags);
         command
@@ -140,7 +150,7 @@ pub fn quoted_if_needed(word: &str) -> String {
 }
 
 fn flags_of(places: &Places) -> Result<Vec<String>> {
-    let Places { home, claude_dir, layer1_store, layer3_store, index } = places;
+    let Places { home, claude_dir, layer1_store, layer3_store, index, policy: _ } = places;
     let with_default = [
         ("--claude-dir", claude_dir, home.join(".claude")),
         ("--pre-backup-dir", layer1_store, home.join(".claude-backup-sessions")),

@@ -263,6 +263,7 @@ fn extend(
         }
         return Ok(Some(saved));
     }
+    session.archive.make_sure_of_room(identity.bytes - record.bytes)?;
     let copy = session.open_for_writing(name)?.ok_or_else(|| gone(&path))?;
     while record.bytes < identity.bytes {
         let to = identity.bytes.min(record.bytes + COMMIT_BYTES_MAX);
@@ -310,6 +311,7 @@ fn replace(
     mut saved: Saved,
     progress: &dyn Fn(u64),
 ) -> Result<Option<Saved>, ArchiveError> {
+    session.archive.make_sure_of_room(identity.bytes)?;
     let to = identity.bytes.min(COMMIT_BYTES_MAX);
     let temp_name = OsStr::new(TEMP_NAME);
     let temp_path = session.state.path().join(TEMP_NAME);
@@ -371,6 +373,7 @@ pub(crate) fn add_generation(
 /// Writes the first `bytes` bytes of the source to the session's temporary file, synced and read
 /// back, and gives the record that they deserve.
 pub(crate) fn write_from(session: &OpenSession<'_>, source: &Source<'_>, bytes: u64) -> Result<Record, ArchiveError> {
+    session.archive.make_sure_of_room(bytes)?;
     let opened = (source.open)()?.ok_or_else(|| gone(source.path))?;
     let (tree, windows) = write_aside(session, &opened, bytes, source, &|_| {})?;
     Ok(Record {

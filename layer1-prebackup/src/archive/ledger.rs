@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArchiveError, Proof, SessionKey};
+use super::{ArchiveError, Formatted, Proof, SessionKey};
 use crate::Hash;
 use crate::durable::{self, Dir};
 use crate::names::{FileName, StoredName};
@@ -82,7 +82,7 @@ pub(crate) struct Ledger {
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<u32>,
+    format: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,15 +183,19 @@ impl Ledger {
         Ok(Some(text))
     }
 
-    fn parse(text: &[u8], key: &SessionKey) -> Result<Ledger, u32> {
+    fn parse(text: &[u8], key: &SessionKey) -> Result<Ledger, u64> {
         let mut ledger = Ledger { bytes: text.len() as u64, ..Ledger::default() };
         let mut lines = text.split_inclusive(|byte| *byte == b'\n').peekable();
         while let Some(raw) = lines.next() {
-            let line = raw.strip_suffix(b"\n").and_then(checked_line);
+            let json = raw.strip_suffix(b"\n").and_then(checked_json);
+            let line = json.and_then(|json| serde_json::from_slice::<Line>(json).ok());
+            let format = match &line {
+                Some(line) => line.format,
+                // Another version's line may say nothing else that is understood.
+                None => json.and_then(|json| serde_json::from_slice(json).ok()).map(|Formatted { format }| format),
+            };
             match line {
-                Some(line) if line.format.is_some_and(|format| format > FORMAT) => {
-                    return Err(line.format.unwrap_or(0));
-                }
+                _ if format.is_some_and(|format| format > u64::from(FORMAT)) => return Err(format.unwrap_or_default()),
                 Some(line) if ledger.take(&line, key).is_some() => {}
                 _ if lines.peek().is_none() && !raw.ends_with(b"\n") => ledger.has_torn_tail = true,
                 _ => ledger.is_damaged = true,
@@ -328,7 +332,7 @@ impl Ledger {
     }
 
     fn as_text(&self, key: &SessionKey) -> Vec<u8> {
-        let mut text = with_checksum(&Line { format: Some(FORMAT), ..Line::empty() });
+        let mut text = with_checksum(&Line { format: Some(u64::from(FORMAT)), ..Line::empty() });
         let source = self.source.clone().map(Entry::Source);
         let records = self.records.iter().map(|(name, record)| Entry::Commit(name.clone(), Box::new(record.clone())));
         let intents = self.intents.iter().map(|(file, intent)| Entry::Begin(file.clone(), *intent));
@@ -408,9 +412,13 @@ fn with_checksum(line: &Line) -> Vec<u8> {
 }
 
 fn checked_line(raw: &[u8]) -> Option<Line> {
+    serde_json::from_slice(checked_json(raw)?).ok()
+}
+
+fn checked_json(raw: &[u8]) -> Option<&[u8]> {
     let (sum, json) = raw.split_at_checked(CHECKSUM_DIGITS)?;
     let json = json.strip_prefix(b" ")?;
-    (checksum(json).as_bytes() == sum).then(|| serde_json::from_slice(json).ok())?
+    (checksum(json).as_bytes() == sum).then_some(json)
 }
 
 fn checksum(bytes: &[u8]) -> String {
@@ -533,7 +541,7 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused() {
         let (temp, dir) = written(&[commit(1)]);
-        let line = with_checksum(&Line { format: Some(FORMAT + 1), ..Line::empty() });
+        let line = with_checksum(&Line { format: Some(u64::from(FORMAT) + 1), ..Line::empty() });
         std::fs::write(temp.path().join("p.ledger"), line).unwrap();
         assert!(matches!(Ledger::read(&dir, &key()), Err(ArchiveError::NewerFormat { .. })));
     }

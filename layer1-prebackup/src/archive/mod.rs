@@ -10,6 +10,7 @@
 //! A copy is only ever appended to. Whatever else stands at the path of a newest content, or no
 //! longer begins the source, is renamed to a generation first ([`content`]).
 
+mod adopt;
 mod content;
 mod glance;
 mod ledger;
@@ -21,6 +22,7 @@ mod tests;
 mod tree;
 mod verify;
 
+pub use adopt::TakenInAs;
 pub use glance::Glance;
 pub use repair::Repair;
 pub use tree::TreeHasher;
@@ -161,7 +163,22 @@ pub enum ArchiveError {
         /// Which file.
         path: PathBuf,
         /// Its format number.
-        format: u32,
+        format: u64,
+    },
+    /// The user wants that much of the disk left free. Nothing was written.
+    #[error(
+        "copy {bytes} bytes to {path}: {free} are free, and the floor is {floor}; make room, or lower free_space_floor",
+        path = path.display()
+    )]
+    Floor {
+        /// The store.
+        path: PathBuf,
+        /// What would be written.
+        bytes: u64,
+        /// What is free.
+        free: u64,
+        /// What must stay so.
+        floor: u64,
     },
     /// A stored content is not there, or its bytes do not match the recorded hash.
     #[error("use the stored copy {path}: {what}", path = path.display())]
@@ -185,6 +202,7 @@ impl ArchiveError {
 pub struct Archive {
     root: Dir,
     store_id: String,
+    free_space_floor: u64,
 }
 
 /// `.state/store.json`.
@@ -194,13 +212,32 @@ struct StoreFile {
     store_id: String,
 }
 
+/// All that is asked of a file of whatever version.
+#[derive(Debug, Deserialize)]
+struct Formatted {
+    format: u64,
+}
+
+/// The format of a whole store. A newer one is refused before anything in it is touched, so what
+/// an older version must not misread (a ledger, a job, a receipt) raises this one too.
 const STORE_FORMAT: u32 = 1;
+/// Longer than any version will make it.
+const STORE_FILE_BYTES_MAX: usize = 64 * 1024;
 const STORE_FILE: &str = ".state/store.json";
 const STORE_LOCK: &str = ".state/store.lock";
 
 impl Archive {
     /// Opens the store for writing; makes it (0700, with a random id) where there is none.
     pub fn create(root: &Path) -> Result<Archive, ArchiveError> {
+        Archive::create_adopting(root, |_| Ok(()))
+    }
+
+    /// [`Archive::create`]; `adopt` is given a store that is about to be made, to take in what lies
+    /// there already. If it fails or is killed, the store is not made, and the next run adopts again.
+    pub fn create_adopting(
+        root: &Path,
+        adopt: impl FnOnce(&Archive) -> Result<(), ArchiveError>,
+    ) -> Result<Archive, ArchiveError> {
         if let Some(archive) = Archive::open(root)? {
             return Ok(archive);
         }
@@ -211,18 +248,26 @@ impl Archive {
         }
         let store = StoreFile { format: STORE_FORMAT, store_id: random_id(root)? };
         let text = serde_json::to_string(&store).expect("two plain fields always serialise") + "\n";
+        let archive = Archive::at(root, store.store_id)?.ok_or_else(|| gone(root))?;
+        adopt(&archive)?;
         durable::replace_file(&root.join(STORE_FILE), text.as_bytes())?;
-        Archive::at(root, store.store_id)?.ok_or_else(|| gone(root).into())
+        Ok(archive)
     }
 
     /// Opens an existing store for reading; `None` where there is none. Writes nothing.
     pub fn open(root: &Path) -> Result<Option<Archive>, ArchiveError> {
         let path = root.join(STORE_FILE);
         let Some(file) = crate::source::open_regular(&path)? else { return Ok(None) };
-        let mut text = vec![0; 4096];
+        let mut text = vec![0; STORE_FILE_BYTES_MAX];
         let came = durable::read_at(&file, 0, &mut text, &path)?;
-        match serde_json::from_slice::<StoreFile>(&text[..came]) {
-            Ok(store) if store.format > STORE_FORMAT => Err(ArchiveError::NewerFormat { path, format: store.format }),
+        let text = &text[..came];
+        // First of all, whatever else a newer version writes there.
+        if let Ok(Formatted { format }) = serde_json::from_slice(text)
+            && format > u64::from(STORE_FORMAT)
+        {
+            return Err(ArchiveError::NewerFormat { path, format });
+        }
+        match serde_json::from_slice::<StoreFile>(text) {
             Ok(store) => Archive::at(root, store.store_id),
             // Bookkeeping, and rebuildable: a store without a readable id gets a new one.
             Err(_) => Ok(None),
@@ -230,13 +275,59 @@ impl Archive {
     }
 
     /// [`Archive::open`]; a store that has lost its bookkeeping, or was written by a program that
-    /// kept none, gets a new id. `None` where there is no such directory.
+    /// kept none, gets a new id. `None` where nothing is stored.
     pub fn open_or_adopt(root: &Path) -> Result<Option<Archive>, ArchiveError> {
         match Archive::open(root)? {
             Some(archive) => Ok(Some(archive)),
-            None if Dir::open(root)?.is_some() => Archive::create(root).map(Some),
+            None if holds_a_project(root)? => Archive::create(root).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// [`Archive::open`] for looking only: a store without bookkeeping is shown as it stands, with
+    /// an empty id, and nothing is written. `None` where nothing is stored.
+    pub fn open_as_found(root: &Path) -> Result<Option<Archive>, ArchiveError> {
+        match Archive::open(root)? {
+            Some(archive) => Ok(Some(archive)),
+            None if holds_a_project(root)? => Archive::at(root, String::new()),
+            None => Ok(None),
+        }
+    }
+
+    /// Records what lies in a session's place and has no record, as found there: for what another
+    /// program wrote and kept no record of. From then on a byte that changes is noticed.
+    pub fn record_found(&self, key: &SessionKey) -> Result<(), ArchiveError> {
+        adopt::record_found(self, key)
+    }
+
+    /// Copies a transcript that another program left under a name of its own into the session,
+    /// unless a content of it begins with these bytes. The file itself stays as it is.
+    pub fn take_in(&self, key: &SessionKey, path: &Path, taken_in: TakenInAs) -> Result<(), ArchiveError> {
+        adopt::take_in(self, key, path, taken_in)
+    }
+
+    /// The same store; no copy is begun that would leave less than so many bytes free on its disk.
+    pub fn leaving_free(self, bytes: u64) -> Archive {
+        Archive { free_space_floor: bytes, ..self }
+    }
+
+    /// An error if writing so many bytes would take the disk below the floor. Where there is no
+    /// floor, nothing is asked.
+    fn make_sure_of_room(&self, bytes: u64) -> Result<(), ArchiveError> {
+        if self.free_space_floor == 0 || bytes == 0 {
+            return Ok(());
+        }
+        let root = self.root.path();
+        let disk = rustix::fs::statvfs(root).map_err(|error| DurableError {
+            operation: "ask for the free space of",
+            path: root.to_owned(),
+            source: error.into(),
+        })?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free.saturating_sub(bytes) >= self.free_space_floor {
+            return Ok(());
+        }
+        Err(ArchiveError::Floor { path: root.to_owned(), bytes, free, floor: self.free_space_floor })
     }
 
     /// The store's directory.
@@ -441,7 +532,7 @@ impl Archive {
     }
 
     fn at(root: &Path, store_id: String) -> Result<Option<Archive>, ArchiveError> {
-        Ok(Dir::open(root)?.map(|root| Archive { root, store_id }))
+        Ok(Dir::open(root)?.map(|root| Archive { root, store_id, free_space_floor: 0 }))
     }
 
     fn dir_of(&self, key: &SessionKey, name: &StoredName) -> Result<Option<Dir>, ArchiveError> {
@@ -468,6 +559,21 @@ impl Archive {
         let project = |name: &OsStr| ProjectName::parse(name.to_str()?.strip_suffix(".ledger")?).ok();
         let projects = state.entries()?.into_iter().filter_map(|(name, _)| project(&name));
         Ok(projects.map(|project| SessionKey { project, id: id.clone() }).collect())
+    }
+}
+
+/// Whether a project's folder lies in a directory: a log or an index alone make no store.
+fn holds_a_project(root: &Path) -> Result<bool, ArchiveError> {
+    let Some(dir) = Dir::open(root)? else { return Ok(false) };
+    let is_project = |name: &OsStr| name.to_str().is_some_and(|name| ProjectName::parse(name).is_ok());
+    Ok(dir.entries()?.iter().any(|(name, kind)| *kind == FileType::Directory && is_project(name)))
+}
+
+/// The first directory that a transcript names; `None` where it names none or is not there.
+pub fn first_cwd_of(transcript: &Path) -> Result<Option<String>, ArchiveError> {
+    match crate::source::open_regular(transcript)? {
+        Some(file) => save::first_cwd(file, transcript),
+        None => Ok(None),
     }
 }
 

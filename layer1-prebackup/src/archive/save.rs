@@ -298,7 +298,7 @@ fn begin_alike(archive: &Archive, key: &SessionKey, opened: &File, path: &Path) 
 }
 
 /// The first `cwd` that a record of the transcript names.
-fn first_cwd(transcript: File, path: &Path) -> Result<Option<String>, ArchiveError> {
+pub(super) fn first_cwd(transcript: File, path: &Path) -> Result<Option<String>, ArchiveError> {
     #[derive(Deserialize)]
     struct Located {
         cwd: Option<String>,

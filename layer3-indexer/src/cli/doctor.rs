@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use layer1_prebackup::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, PlaceFlags, Places, SESSION_DB_PATH};
 
+use layer1_prebackup::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
+
 use super::{Screen, pasteable};
 use crate::doctor::{self, Patient};
 use crate::error::Error;
@@ -16,17 +18,8 @@ use crate::time;
 const MANAGED_DIR: &str =
     if cfg!(target_os = "macos") { "/Library/Application Support/ClaudeCode" } else { "/etc/claude-code" };
 /// What a program that is started gets to see besides `LC_*`; no secrets.
-const PASSED_ON: [&str; 9] = [
-    "HOME",
-    "PATH",
-    "LANG",
-    "TMPDIR",
-    "XDG_CONFIG_HOME",
-    CLAUDE_CONFIG_DIR,
-    PRE_BACKUP_DIR,
-    BACKUP_DIR,
-    SESSION_DB_PATH,
-];
+const PASSED_ON: [&str; 9] =
+    ["HOME", "PATH", "LANG", "TMPDIR", XDG_CONFIG_HOME, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
 
 /// The arguments of `doctor`.
 #[derive(Debug, Args)]
@@ -71,14 +64,16 @@ pub(super) fn examine(
 
 fn patient(places: Places, flags: &PlaceFlags, managed_dir: PathBuf, round_trip: bool) -> Patient {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let is_passed_on =
-        |name: &OsStr| PASSED_ON.iter().any(|passed| name == *passed) || name.as_encoded_bytes().starts_with(b"LC_");
+    let is_passed_on = |name: &OsStr| {
+        let begins = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        PASSED_ON.iter().any(|passed| name == *passed) || begins("LC_") || begins(VARIABLE_PREFIX)
+    };
     let vars: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| is_passed_on(name)).collect();
     // Beside the usual directory; inside one that the variable names, or that is another.
     let is_named = flags.claude_dir.is_none() && set(CLAUDE_CONFIG_DIR).is_some();
     let is_inside = is_named || places.claude_dir != places.home.join(".claude");
     let claude_json = if is_inside { &places.claude_dir } else { &places.home }.join(".claude.json");
-    let config_home = set("XDG_CONFIG_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let config_home = set(XDG_CONFIG_HOME).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let view = Viewpoint {
         now_ms: u64::try_from(time::now_ms()).unwrap_or(0),
         cwd: std::env::current_dir().ok(),

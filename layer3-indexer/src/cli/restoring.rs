@@ -10,12 +10,13 @@ use layer1_prebackup::places::Places;
 use serde_json::json;
 
 use super::{Scope, Screen, absolute, complain, config_dir, progress_bar, scope};
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::render::{self, Style, Terminal, one_line};
 use crate::restore::missing::{self, Summary, Wanted};
 use crate::restore::pick::{self, PickError};
 use crate::restore::{self, Moved, Options, RestoreError, Restored, Which};
 use crate::resume::{self, ConfigDir};
+use crate::store;
 
 /// The arguments of `restore`.
 #[derive(Debug, Args)]
@@ -67,6 +68,14 @@ pub(super) struct ResumeArgs {
     args: Vec<OsString>,
 }
 
+/// A store of the first version is taken over before it is restored from, so that nothing of it is
+/// missed. Where that fails, as on a disk that is read-only, it is read as it stands.
+fn take_over(places: &Places) {
+    if let Err(error) = store::open(places) {
+        complain(&format!("layer3-indexer: note: failed to {}", one_line(&chain(&error))));
+    }
+}
+
 /// Runs `restore`.
 pub(super) fn restore_sessions(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let content = match (args.generation, args.longest) {
@@ -83,6 +92,9 @@ pub(super) fn restore_sessions(places: &Places, args: RestoreArgs, screen: &mut 
         only_absent: false,
         config_dir: given(config_dir(places)),
     };
+    if !args.dry_run {
+        take_over(places);
+    }
     if args.all_missing {
         let wanted = Wanted { project: args.project, options, dry_run: args.dry_run };
         return restore_missing(places, &wanted, screen);
@@ -118,6 +130,7 @@ pub(super) fn resume_session(places: &Places, args: ResumeArgs, screen: &mut Scr
         config_dir: given(config_dir.clone()),
         ..Options::default()
     };
+    take_over(places);
     let session = chosen(places, args.session, args.project, screen)?;
     let ready = resume::ready(places, &session, &options)?;
     if ready.restored.files_written > 0 {

@@ -1,6 +1,7 @@
 //! The index: one row a message, in SQLite FTS5. Disposable: everything in it comes from the
 //! store and can be made again from it. It holds no text; hits are re-read from the store.
 
+mod header;
 mod nearby;
 mod proof;
 mod read;
@@ -43,13 +44,24 @@ pub enum IndexError {
         /// SQLite's word.
         source: rusqlite::Error,
     },
-    /// The index is damaged or of another version. [`Index::open`] sets it aside and makes a fresh one.
+    /// The index is damaged, of an older version or another program's. [`Index::open`] sets it aside and makes a fresh one.
     #[error("use the index {path}: {what}; `layer3-indexer rebuild` makes it again from the store", path = path.display())]
     Unusable {
         /// The index.
         path: PathBuf,
         /// How.
         what: String,
+    },
+    /// The index was made by a newer version. Nothing was touched.
+    #[error(
+        "use the index {path}: it is of version {version}, made by a newer Threefold; update this one, or give it an index of its own (SESSION_DB_PATH)",
+        path = path.display()
+    )]
+    Newer {
+        /// The index.
+        path: PathBuf,
+        /// Its version.
+        version: i32,
     },
     /// The index file could not be made or set aside.
     #[error(transparent)]
@@ -364,8 +376,9 @@ pub struct Index {
 
 impl Index {
     /// Opens the index for reading and writing, makes it (0600) where there is none. A damaged
-    /// one, or one of another version, is set aside under a dated name beside it and a fresh
-    /// one is made; see [`Index::set_aside`] and [`Index::is_incomplete`].
+    /// one, or one of an older version or another program, is set aside under a dated name beside it
+    /// and a fresh one is made; see [`Index::set_aside`] and [`Index::is_incomplete`]. A newer
+    /// version's is refused and left alone.
     pub fn open(path: &Path) -> Result<Index, IndexError> {
         let mut index = Index::of(path, schema::open(path)?);
         // What a killed run left in the log is proven before anything is written over it.
@@ -385,6 +398,11 @@ impl Index {
     fn of(path: &Path, opened: schema::Opened) -> Index {
         let schema::Opened { connection, set_aside, identity } = opened;
         Index { path: path.to_owned(), connection, identity, set_aside }
+    }
+
+    /// Whether the database at `path` is another program's, as far as its header tells.
+    pub fn is_foreign(path: &Path) -> Result<bool, IndexError> {
+        Ok(header::look(path)? == header::Whose::Foreign)
     }
 
     /// The database file.

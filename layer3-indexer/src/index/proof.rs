@@ -167,7 +167,7 @@ fn are_in_database(path: &Path, pages: &Pages) -> Result<Option<()>, IndexError>
 
 /// The database file, opened once for each file and never closed: closing any descriptor of it
 /// would drop the locks that SQLite holds on it in this process (<https://sqlite.org/howtocorrupt.html>).
-fn database(path: &Path) -> Result<&'static File, IndexError> {
+pub(super) fn database(path: &Path) -> Result<&'static File, IndexError> {
     static OPENED: Mutex<BTreeMap<(u64, u64), &'static File>> = Mutex::new(BTreeMap::new());
     let unreadable = |source| IndexError::Read { path: path.to_owned(), source };
     let identity = path.metadata().map(|metadata| (metadata.dev(), metadata.ino())).map_err(unreadable)?;

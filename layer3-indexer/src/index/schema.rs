@@ -9,14 +9,15 @@ use layer1_prebackup::durable;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+use super::header::{self, Whose};
 use super::{IndexError, Sqlite, proof};
 use crate::time::{format_rfc3339_ms, now_ms};
 
-/// Version of the schema and of everything that is derived from transcripts. An index of another
-/// version is set aside and made again.
-const VERSION: i32 = 3;
+/// Version of the schema and of everything that is derived from transcripts. An index of an older
+/// version is set aside and made again; a newer one is refused.
+pub(super) const VERSION: i32 = 3;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
-const APPLICATION_ID: i32 = 0x3366_6c64;
+pub(super) const APPLICATION_ID: i32 = 0x3366_6c64;
 /// How long one process waits for another. A writer holds the database for one batch at a time.
 const BUSY_MS_MAX: u64 = 30_000;
 /// Pause between attempts. SQLite's own pauses grow to a tenth of a second, in which a lock that
@@ -138,6 +139,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, IndexError> {
 /// Opens an existing index for reading.
 pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>, IndexError> {
     let Some(identity) = identity_of(path)? else { return Ok(None) };
+    refuse_others(path)?;
     // Readers of a WAL database share memory through a file beside it. Where that cannot be
     // written, SQLite still reads if it can.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -245,6 +247,7 @@ fn open_once(path: &Path) -> Result<Opened, IndexError> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(source) => return Err(IndexError::Read { path: path.to_owned(), source }),
     }
+    refuse_others(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).doing("open", path)?;
     prepare(&mut connection, path)?;
@@ -309,7 +312,19 @@ fn create(connection: &Connection, path: &Path) -> Result<(), IndexError> {
     }
 }
 
+/// Before SQLite opens it: what is not ours is not changed, in no byte.
+fn refuse_others(path: &Path) -> Result<(), IndexError> {
+    match header::look(path)? {
+        Whose::Unsaid => Ok(()),
+        Whose::Newer(version) => Err(other_version(path, Some(version))),
+        Whose::Foreign => Err(other_version(path, Some(-1))),
+    }
+}
+
 fn other_version(path: &Path, version: Option<i32>) -> IndexError {
+    if let Some(version) = version.filter(|version| *version > VERSION) {
+        return IndexError::Newer { path: path.to_owned(), version };
+    }
     let what = match version {
         None => "it is empty".to_owned(),
         Some(-1) => "it was made by another program".to_owned(),

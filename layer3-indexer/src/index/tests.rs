@@ -549,7 +549,7 @@ fn an_unusable_index_is_set_aside_and_made_again() {
     let path = store.dir.path().join("index").join("sessions.db");
     let damage = |path: &Path, n: u32| match n {
         0 => fs::write(path, "this is no database, and long enough to be looked at as one").unwrap(),
-        1 => rusqlite::Connection::open(path).unwrap().pragma_update(None, "user_version", 99).unwrap(),
+        1 => rusqlite::Connection::open(path).unwrap().pragma_update(None, "user_version", 1).unwrap(),
         2 => rusqlite::Connection::open(path).unwrap().pragma_update(None, "application_id", 7).unwrap(),
         _ => {
             // Deep damage, seen only when the pages are used.
@@ -572,6 +572,28 @@ fn an_unusable_index_is_set_aside_and_made_again() {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
     assert!(Index::open_read_only(&store.dir.path().join("none.db")).unwrap().is_none());
+}
+
+#[test]
+fn an_index_of_a_newer_version_is_refused_in_whatever_file_it_says_so() {
+    let store = Store::new();
+    let s = key("p", "s");
+    store.transcript(&s, &user(1, "needle"));
+    let path = store.dir.path().join("index").join("sessions.db");
+    drop(Index::open(&path).unwrap().update_session(&store, &s, "stop", &|_| {}).unwrap());
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+    other.pragma_update(None, "user_version", 99).unwrap();
+    let refused = || {
+        assert!(matches!(Index::open_read_only(&path), Err(IndexError::Newer { version: 99, .. })));
+        assert!(matches!(Index::open(&path), Err(IndexError::Newer { version: 99, .. })));
+    };
+    // In its log alone, then in the database.
+    refused();
+    drop(other);
+    let before = fs::read(&path).unwrap();
+    refused();
+    assert_eq!(fs::read(&path).unwrap(), before);
 }
 
 #[test]

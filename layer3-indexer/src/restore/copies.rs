@@ -47,14 +47,14 @@ pub(super) struct Stores {
 }
 
 impl Stores {
-    /// Opens what there is. One store that cannot be opened is a note: the other one serves. A
-    /// store that was copied without its bookkeeping gets a new one.
+    /// Opens what there is. One store that cannot be opened is a note: the other one serves. Writes
+    /// nothing: a store without bookkeeping is read as it stands.
     pub fn open(places: &Places) -> Result<Stores, RestoreError> {
         let mut stores = Stores::default();
         let mut failed = None;
         for layer in [Layer::Three, Layer::One] {
             let place = if layer == Layer::Three { &places.layer3_store } else { &places.layer1_store };
-            match Archive::open_or_adopt(place) {
+            match Archive::open_as_found(place) {
                 Ok(archive) if layer == Layer::Three => stores.layer3 = archive,
                 Ok(archive) => stores.layer1 = archive,
                 Err(error) => {
@@ -72,9 +72,9 @@ impl Stores {
         }
     }
 
-    /// Layer 3's store, which has an index.
+    /// Layer 3's store, which has an index; one that was only looked at has none of its own yet.
     pub fn indexed(&self) -> Option<&Archive> {
-        self.layer3.as_ref()
+        self.layer3.as_ref().filter(|archive| !archive.store_id().is_empty())
     }
 
     /// Every session that a store holds. One of layer 1's that layer 3 keeps in another folder is

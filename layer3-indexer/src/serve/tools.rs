@@ -259,6 +259,9 @@ fn session_save(server: &Server, arguments: JsonObject, progress: Progress<'_>) 
         project: project.as_ref(),
         expected: expected.as_deref(),
     };
+    if let Some(skipped) = save::refused_by_settings(&server.places, &request) {
+        return answer(&skipped, None);
+    }
     let saved = save::save(&server.places, &server.journal, &request, &|bytes| progress(bytes, None))?;
     answer(&saved, None)
 }

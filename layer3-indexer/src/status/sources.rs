@@ -137,7 +137,7 @@ pub(super) fn look(
         not_yet_saved: Vec::new(),
         vanished: Vec::new(),
     };
-    let found = match source::transcripts(&projects) {
+    let mut found = match source::transcripts(&projects) {
         Ok(found) => found,
         Err(error) => {
             let what = format!("failed to {}", chain(&error));
@@ -147,10 +147,17 @@ pub(super) fn look(
     };
     sources.status.transcripts = found.len() as u64;
     sources.status.bytes = found.iter().map(|found| found.bytes).sum();
+    let ids: BTreeSet<SessionId> = found.iter().map(|found| found.id.clone()).collect();
+    let all = found.len();
+    found.retain(|found| !places.policy.exclude.is_excluded(&found.path, None));
+    if found.len() < all {
+        let what = format!("{} not copied: the settings exclude them", count((all - found.len()) as u64, "transcript"));
+        findings.push(Finding::new("excluded", false, what, &projects));
+    }
     for transcript in &found {
         look.at(transcript, &mut sources, findings);
     }
-    let ids: BTreeSet<&SessionId> = found.iter().map(|found| &found.id).collect();
+    let ids: BTreeSet<&SessionId> = ids.iter().collect();
     look.for_the_lost(&ids, &mut sources.vanished, findings);
     look.for_journals(&ids, findings);
     sources

@@ -79,12 +79,17 @@ fn why_none(store: &Path) -> Option<String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => Err(error),
     };
-    let is_data = |entry: fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.') && entry.path().is_dir();
-    match examined {
-        Ok(entries) => entries.flatten().any(is_data).then(|| {
-            "sessions lie here, but the store's own bookkeeping is lost; the next save makes it again".to_owned()
-        }),
-        Err(error) => Some(format!("failed to read it: {error}")),
+    if let Err(error) = examined {
+        return Some(format!("failed to read it: {error}"));
+    }
+    match Archive::open_as_found(store).and_then(|found| found.map_or(Ok(0), |found| Ok(found.sessions()?.len()))) {
+        Ok(0) => None,
+        Ok(sessions) => {
+            let sessions = crate::render::count(sessions as u64, "session");
+            let why = "the bookkeeping is lost, or the first version wrote them";
+            Some(format!("{sessions} without bookkeeping: {why}; the next save takes them over as they are"))
+        }
+        Err(error) => Some(format!("failed to {}", chain(&error))),
     }
 }
 

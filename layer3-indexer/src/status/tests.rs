@@ -385,7 +385,7 @@ fn stores_of_any_kind_of_garbage_are_findings() {
     }
     seen.push(found(&other, 0));
     insta::assert_snapshot!(seen.join("\n"), @r"
-    ! store-unreadable ~/.claude-backup-sessions: sessions lie here, but the store's own bookkeeping is lost; the next save makes it again [layer1 sweep]
+    ! store-unreadable ~/.claude-backup-sessions: 1 session without bookkeeping: the bookkeeping is lost, or the first version wrote them; the next save takes them over as they are [layer1 sweep]
       not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]
     ! store-unreadable ~/.claude-backup-sessions: failed to use ~/.claude-backup-sessions/.state/store.json: its format 99 is newer than this program; update Threefold [layer1 verify]
       not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]

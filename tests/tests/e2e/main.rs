@@ -31,8 +31,10 @@ mod receipts;
 mod restoring;
 mod search;
 mod server;
+mod settings;
 mod skills;
 mod status;
+mod upgrades;
 
 #[test]
 fn no_module_is_forgotten() {
