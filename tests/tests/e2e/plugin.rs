@@ -104,7 +104,7 @@ fn installed_both_ways_a_conversation_is_saved_once() {
             let copies = files.iter().filter(|name| name.ends_with(".jsonl")).count();
             assert_eq!(copies, 1, "one copy and no generation in {}: {files:?}", store.display());
         }
-        assert_eq!(session_ids(&scratch), [id.clone()]);
+        assert_eq!(session_ids(&scratch), std::slice::from_ref(&id));
         let receipts = fs::read_dir(scratch.layer1_store().join(".outbox/receipts")).expect("list the receipts");
         assert_eq!(receipts.count(), 1, "receipts");
     }
