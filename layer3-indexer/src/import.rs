@@ -3,6 +3,7 @@
 //! One failing session does not stop the others. What did not change is not touched, so a second
 //! import changes nothing.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,6 @@ use serde::Serialize;
 
 use crate::error::{Error, chain};
 use crate::index::Index;
-use crate::rebuild;
 use crate::record::{self, TornLine};
 use crate::roots::{RootKind, resolved_projects};
 use crate::save::{self, Answer, Journal, Request};
@@ -57,9 +57,9 @@ pub struct Failure {
 /// How far saving many sessions has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of the sessions done, and of the present one.
+    /// Bytes that were copied, and as many again when they are indexed.
     pub bytes_done: u64,
-    /// Bytes of all.
+    /// Twice the bytes of all.
     pub bytes_all: u64,
     /// Sessions done.
     pub sessions_done: usize,
@@ -133,6 +133,8 @@ struct Run<'a> {
     report: &'a dyn Fn(Progress),
     at: Progress,
     summary: Summary,
+    /// What was stored by this run, and is to be indexed.
+    stored: BTreeSet<SessionId>,
 }
 
 impl<'a> Run<'a> {
@@ -144,12 +146,12 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>, Error> {
         let archive = store::open(places)?;
         let at = Progress { bytes_done: 0, bytes_all: 0, sessions_done: 0, sessions_all: 0 };
-        Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default() })
+        Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default(), stored: BTreeSet::new() })
     }
 
     fn expect(&mut self, bytes: impl Iterator<Item = u64>) {
         for bytes in bytes {
-            self.at.bytes_all += bytes;
+            self.at.bytes_all += 2 * bytes;
             self.at.sessions_all += 1;
         }
         (self.report)(self.at);
@@ -223,7 +225,10 @@ impl<'a> Run<'a> {
             Request { id, transcript, root, cwd: None, trigger: Some(self.trigger), project: None, expected: None };
         let at = self.at;
         let progress = |done: u64| (self.report)(Progress { bytes_done: at.bytes_done + done.min(bytes), ..at });
-        match save::save(self.places, self.journal, &request, &progress) {
+        if self.stored.insert(id.clone()) && self.stored.len() == 1 {
+            self.expect_more();
+        }
+        match save::store(self.places, self.journal, &request, &progress) {
             Ok(Answer::Receipt(receipt)) => {
                 self.summary.saved += 1;
                 if let Some(warning) = receipt.warning {
@@ -237,6 +242,15 @@ impl<'a> Run<'a> {
             // The first save made the store. If it cannot be opened, the next save will say so.
             self.archive = Archive::open(&self.places.layer3_store).ok().flatten();
         }
+    }
+
+    /// Many sessions are indexed together, once they are all stored.
+    fn expect_more(&mut self) {
+        if !self.places.index.exists() {
+            return;
+        }
+        // An index that cannot be opened or written is told of, and made again, when it is filled.
+        let _ = Index::open(&self.places.index).and_then(|mut index| index.expect_more());
     }
 
     fn fail(&mut self, id: &SessionId, error: String) {
@@ -259,34 +273,58 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A save that was killed between the copy and the rest left the session without its rows or its
-    /// metadata, and its copy looks unchanged ever after: both are made up for here. The copies are
-    /// made, so an index that fails is a note.
+    /// Indexes what was stored. A run that was killed between the two left sessions without their
+    /// rows or their metadata, and their copies look unchanged ever after: that is made up for here too.
+    /// The copies are made, so what fails of earlier sessions is a note.
     fn finish(mut self) -> Result<Summary, Error> {
-        if let Some(archive) = Archive::open(&self.places.layer3_store)? {
-            let mut notes = Vec::new();
-            if let Err(error) = make_up(self.places, &archive, self.trigger, &mut notes) {
-                notes.push(format!("stored but not indexed: {}", chain(&error)));
-            }
-            self.summary.notes = notes;
+        if let Some(archive) = Archive::open(&self.places.layer3_store)?
+            && let Err(error) = self.index(&archive)
+        {
+            self.summary.notes.push(format!("stored but not indexed: {}", chain(&error)));
         }
+        self.at.bytes_done = self.at.bytes_all;
+        (self.report)(self.at);
         Ok(self.summary)
     }
-}
 
-fn make_up(places: &Places, archive: &Archive, trigger: &str, notes: &mut Vec<String>) -> Result<(), Error> {
-    drop(rebuild::ready(places, archive, notes)?);
-    let mut index = Index::open(&places.index)?;
-    let sessions = archive.sessions()?;
-    for (key, error) in index.catch_up(archive, &sessions, trigger)? {
-        notes.push(format!("{}/{} could not be indexed: {}", key.project, key.id, chain(&error)));
-    }
-    for key in &sessions {
-        if let Err(error) = save::write_metadata(&index, archive, key) {
-            notes.push(format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error)));
+    fn index(&mut self, archive: &Archive) -> Result<(), Error> {
+        let mut index = Index::open(&self.places.index)?;
+        if let Some(aside) = index.set_aside() {
+            let aside = aside.display();
+            self.summary.notes.push(format!("the index could not be used and was set aside as {aside}"));
         }
+        let sessions = archive.sessions()?;
+        let (at, report) = (self.at, self.report);
+        let left = at.bytes_all - at.bytes_done;
+        let progress = |done: usize, all: usize| {
+            let bytes_done = at.bytes_done + left * done as u64 / all.max(1) as u64;
+            report(Progress { bytes_done, ..at });
+        };
+        for (key, error) in index.catch_up(archive, &sessions, self.trigger, &progress)? {
+            let error = format!("stored but not indexed: {}", chain(&error));
+            match self.stored.contains(&key.id) {
+                true => self.fail(&key.id, error),
+                false => self.summary.notes.push(format!("{}/{}: {error}", key.project, key.id)),
+            }
+        }
+        // Nothing is behind any more, but for what was told of just now.
+        match index.is_incomplete(archive) {
+            Ok(false) => {}
+            Ok(true) => drop(index.fill(archive, &|_, _| {})?),
+            Err(error) if error.is_damage() => {
+                index.renew()?;
+                index.fill(archive, &progress)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        for key in &sessions {
+            if let Err(error) = save::write_metadata(&index, archive, key) {
+                let error = format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error));
+                self.summary.notes.push(error);
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The first working directory in a transcript; `None` if its beginning names none or cannot be read.

@@ -269,6 +269,32 @@ pub fn save(
     request: &Request<'_>,
     progress: &dyn Fn(u64),
 ) -> Result<Answer, SaveError> {
+    save_and(places, journal, request, progress, &|archive, key, trigger, steps, warnings| {
+        index_or_warn(places, journal, archive, key, trigger, steps, warnings)
+    })
+}
+
+/// [`save`] without index and metadata: for one of many sessions, which are indexed together
+/// afterwards ([`Index::expect_more`] before, [`Index::catch_up`] and [`write_metadata`] after).
+pub fn store(
+    places: &Places,
+    journal: &Journal,
+    request: &Request<'_>,
+    progress: &dyn Fn(u64),
+) -> Result<Answer, SaveError> {
+    save_and(places, journal, request, progress, &|_, _, _, _, _| 0)
+}
+
+/// Indexes what is stored of a session; how many messages it has then.
+type Indexer<'a> = dyn Fn(&Archive, &SessionKey, &str, &Steps<'_>, &mut Vec<String>) -> u64 + 'a;
+
+fn save_and(
+    places: &Places,
+    journal: &Journal,
+    request: &Request<'_>,
+    progress: &dyn Fn(u64),
+    index: &Indexer<'_>,
+) -> Result<Answer, SaveError> {
     let steps = Steps::new(progress);
     let mut warnings = Vec::new();
     let layer1 = open_layer1(places, request, &mut warnings)?;
@@ -299,7 +325,7 @@ pub fn save(
     let bytes = verify_copy(&archive, &key, &report, &files, &steps)?;
     let trigger = request.trigger.map(one_line).filter(|t| !t.is_empty()).unwrap_or(TRIGGER_UNKNOWN.to_owned());
     let receipt = receipt(&archive, &key, request, &files, &steps)?;
-    let messages_indexed = index_or_warn(places, journal, &archive, &key, &trigger, &steps, &mut warnings);
+    let messages_indexed = index(&archive, &key, &trigger, &steps, &mut warnings);
     // Last, for whoever reads it may rely on the metadata beside the copy too.
     if let Some(bytes) = bytes {
         journal.line(&format!("[session-save] ✅ JSONL backed up ({bytes} bytes) - trigger: {trigger}"));

@@ -502,17 +502,17 @@ impl Index {
         self.settle()?;
         let identity = self.identity;
         let sessions = contents.sessions()?;
+        let mut behind = Vec::new();
         let mut failed = Vec::new();
-        for (done, key) in sessions.iter().enumerate() {
-            progress(done, sessions.len());
-            match self.fill_session(contents, key, &|_| progress(done, sessions.len())) {
-                Ok(()) => {}
-                Err(error @ (IndexError::Read { .. } | IndexError::Archive(_) | IndexError::Changing { .. })) => {
-                    failed.push((key.clone(), error));
-                }
+        for key in &sessions {
+            match self.behind(contents, key, None) {
+                Ok(found) => behind.extend(found),
+                Err(error) if is_of_one_session(&error) => failed.push((key.clone(), error)),
                 Err(error) => return Err(error),
             }
         }
+        let before = sessions.len() - behind.len();
+        failed.extend(self.update_all(contents, &behind, &|done| progress(before + done, sessions.len()))?);
         if self.identity != identity {
             return Ok(failed);
         }
@@ -528,45 +528,110 @@ impl Index {
     }
 
     /// Brings the sessions that are behind their contents up to date, with `trigger` as what caused
-    /// that, and writes nothing for the others. One that fails does not stop the rest; their errors are returned. A damaged index is
-    /// renewed and filled.
+    /// that, and writes nothing for the others; `progress` is told how many are done and their number.
+    /// One that fails does not stop the rest; their errors are returned. A damaged index is renewed and filled.
     pub fn catch_up(
         &mut self,
         contents: &dyn Contents,
         sessions: &[SessionKey],
         trigger: &str,
+        progress: &dyn Fn(usize, usize),
     ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
-        let mut failed = Vec::new();
-        for key in sessions {
-            let mut update = || match self.is_behind(contents, key)? {
-                true => self.update(contents, key, trigger, &|_| {}, Index::settle_some).map(drop),
-                false => Ok(()),
-            };
-            if let Err(error) = update() {
-                failed.push((key.clone(), error));
+        let run = |index: &mut Index| {
+            let mut behind = Vec::new();
+            let mut failed = Vec::new();
+            for key in sessions {
+                match index.behind(contents, key, Some(trigger)) {
+                    Ok(found) => behind.extend(found),
+                    Err(error) if error.is_damage() => return Err(error),
+                    Err(error) => failed.push((key.clone(), error)),
+                }
             }
-        }
-        match self.settle() {
+            failed.extend(index.update_all(contents, &behind, &|done| progress(done, behind.len()))?);
+            index.settle().map(|()| failed)
+        };
+        match run(self) {
             Err(error) if error.is_damage() => {
                 self.renew()?;
-                self.fill(contents, &|_, _| {})
+                self.fill(contents, progress)
             }
-            settled => settled.map(|()| failed),
+            caught_up => caught_up,
         }
     }
 
-    fn fill_session(
-        &mut self,
+    /// Says that sessions are about to be stored and indexed later. Until [`Index::fill`] has gone
+    /// through all of them the index is incomplete, so that whoever is killed in between leaves
+    /// nothing that is stored and never found.
+    pub fn expect_more(&mut self) -> Result<(), IndexError> {
+        self.settle()?;
+        let transaction = schema::begin(&self.connection, &self.path)?;
+        transaction.execute("DELETE FROM meta WHERE key = ?1", [FILLED_FROM]).doing("write", &self.path)?;
+        transaction.commit().doing("commit", &self.path)?;
+        self.settle()
+    }
+
+    /// The session and what is to be said to have caused its update, if it is behind its contents.
+    fn behind(
+        &self,
         contents: &dyn Contents,
         key: &SessionKey,
-        progress: &dyn Fn(u64),
-    ) -> Result<(), IndexError> {
+        trigger: Option<&str>,
+    ) -> Result<Option<(SessionKey, String)>, IndexError> {
         if !self.is_behind(contents, key)? {
-            return Ok(());
+            return Ok(None);
         }
-        let known = read::session(&self.connection, &self.path, key)?.map(|(row, _)| row.metadata.trigger);
-        let trigger = known.filter(|trigger| !trigger.is_empty()).or_else(|| contents.last_trigger(key));
-        self.update(contents, key, &trigger.unwrap_or_default(), progress, Index::settle_some).map(drop)
+        let trigger = match trigger {
+            Some(trigger) => trigger.to_owned(),
+            None => {
+                let known = read::session(&self.connection, &self.path, key)?.map(|(row, _)| row.metadata.trigger);
+                known.filter(|trigger| !trigger.is_empty()).or_else(|| contents.last_trigger(key)).unwrap_or_default()
+            }
+        };
+        Ok(Some((key.clone(), trigger)))
+    }
+
+    /// Updates these sessions, many in one transaction; `progress` is told how many are done. Gives
+    /// those that could not be read. After a renewal by another process the rest is left to [`Index::fill`].
+    fn update_all(
+        &mut self,
+        contents: &dyn Contents,
+        sessions: &[(SessionKey, String)],
+        progress: &dyn Fn(usize),
+    ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
+        self.settle()?;
+        let mut failed = Vec::new();
+        let mut done = 0;
+        while done < sessions.len() {
+            progress(done);
+            let apart = match write::group(&self.connection, &self.path, contents, &sessions[done..]) {
+                Ok(write::Grouped::Done(many)) => {
+                    done += many;
+                    0
+                }
+                Ok(write::Grouped::Apart(many)) => many,
+                Err(error) if error.is_damage() => return Err(error),
+                Err(_) => 1,
+            };
+            let identity = self.identity;
+            for (key, trigger) in &sessions[done..done + apart] {
+                match self.update(contents, key, trigger, &|_| progress(done), Index::settle_some) {
+                    Ok(_) => {}
+                    Err(error) if is_of_one_session(&error) => failed.push((key.clone(), error)),
+                    Err(error) => return Err(error),
+                }
+                done += 1;
+            }
+            self.settle_some()?;
+            if self.identity != identity {
+                return Ok(failed);
+            }
+            if schema::identity_of(&self.path)? != Some(self.identity) {
+                self.renew()?;
+                return Ok(failed);
+            }
+        }
+        progress(done);
+        Ok(failed)
     }
 
     fn forget_others(&self, contents: &dyn Contents, sessions: &[SessionKey]) -> Result<(), IndexError> {
@@ -729,4 +794,9 @@ impl Updated {
         };
         Updated { messages_indexed: 0, messages_added: 0, metadata, listed: false }
     }
+}
+
+/// Whether other sessions can go on: their contents are others.
+fn is_of_one_session(error: &IndexError) -> bool {
+    matches!(error, IndexError::Read { .. } | IndexError::Archive(_) | IndexError::Changing { .. })
 }

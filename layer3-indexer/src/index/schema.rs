@@ -15,7 +15,7 @@ use crate::time::{format_rfc3339_ms, now_ms};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
 /// version is set aside and made again; a newer one is refused.
-pub(super) const VERSION: i32 = 3;
+pub(super) const VERSION: i32 = 4;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
 pub(super) const APPLICATION_ID: i32 = 0x3366_6c64;
 /// How long one process waits for another. A writer holds the database for one batch at a time.
@@ -112,6 +112,11 @@ CREATE VIRTUAL TABLE parts USING fts5 (
     text,
     content = '', contentless_delete = 1, detail = none, tokenize = 'trigram remove_diacritics 1'
 );
+
+-- Fewer and larger segments: a transaction gathers its words in memory, and merging, which writes
+-- them once more, waits until there are more segments of a size than the usual four.
+INSERT INTO words (words, rank) VALUES ('hashsize', 4194304), ('automerge', 8), ('crisismerge', 64);
+INSERT INTO parts (parts, rank) VALUES ('hashsize', 4194304), ('automerge', 8), ('crisismerge', 64);
 ";
 
 /// A connection, and what became of an index that could not be used.

@@ -409,8 +409,7 @@ fn a_rotation_during_an_update_is_noticed() {
 fn a_large_transcript_is_indexed_in_batches_and_resumed() {
     let store = Store::new();
     let (mut index, s) = (fresh(&store), key("p", "s"));
-    let filler = "words and more words ".repeat(3000);
-    let text: String = (0..200).map(|n| user(n % 60, &format!("{n} {filler}"))).collect();
+    let text: String = (0..200).map(|n| user(n % 60, &format!("number {n}")) + &noise(150_000)).collect();
     store.transcript(&s, &text);
     let told = RefCell::new(Vec::new());
     let tell = |n| told.borrow_mut().push(n);
@@ -422,6 +421,70 @@ fn a_large_transcript_is_indexed_in_batches_and_resumed() {
     let updated = update(&mut index, &store, &s);
     assert_eq!((updated.messages_indexed, updated.messages_added + progress.added), (200, 200));
     assert_eq!(dump(&index), rebuilt(&store));
+}
+
+/// A record that is read and not indexed.
+fn noise(bytes: usize) -> String {
+    format!("{{\"type\":\"api-request\",\"request\":\"{}\"}}\n", "x".repeat(bytes))
+}
+
+#[test]
+fn many_sessions_are_indexed_together_as_each_would_be_by_itself() {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    let keys: Vec<SessionKey> = (0..40).map(|n| key("p", &format!("s{n:02}"))).collect();
+    for (n, key) in keys.iter().enumerate() {
+        // One of them needs more than a transaction takes.
+        let size = if n == 7 { 20_000_000 } else { 1_000_000 };
+        store.transcript(key, &(user(1, &format!("needle {n}")) + &noise(size) + &user(2, "the end")));
+    }
+    let seen = RefCell::new(Vec::new());
+    let progress = |done, all| seen.borrow_mut().push((done, all));
+    assert!(index.catch_up(&store, &keys, "stop", &progress).unwrap().is_empty());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut one_by_one = Index::open(&elsewhere.path().join("sessions.db")).unwrap();
+    keys.iter().for_each(|key| drop(update(&mut one_by_one, &store, key)));
+    assert_eq!(dump(&index), dump(&one_by_one));
+    assert_eq!(seen.borrow().last(), Some(&(40, 40)));
+    assert!(seen.borrow().is_sorted() && seen.borrow().len() < 20, "{seen:?}");
+    // Nothing is behind now.
+    seen.borrow_mut().clear();
+    index.catch_up(&store, &keys, "import", &progress).unwrap();
+    assert_eq!(*seen.borrow(), [(0, 0)]);
+}
+
+#[test]
+fn one_session_that_cannot_be_read_or_changes_meanwhile_does_not_stop_those_beside_it() {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    let keys: Vec<SessionKey> = (0..6).map(|n| key("p", &format!("s{n}"))).collect();
+    keys.iter().for_each(|key| store.transcript(key, &user(1, &format!("needle of {}", key.id))));
+    fs::remove_file(store.path_of(&keys[2], &StoredName::newest(FileName::Transcript))).unwrap();
+    let changing = keys[0].clone();
+    store.on_open.replace(Some(Box::new(move |store: &Store| {
+        store.rotate(&changing, &FileName::Transcript);
+        store.transcript(&changing, &user(2, "another needle"));
+    })));
+    let failed = index.catch_up(&store, &keys, "import", &|_, _| {}).unwrap();
+    assert_eq!(failed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&keys[2]]);
+    assert_eq!(find(&index, &store, "needle").len(), 6);
+}
+
+#[test]
+fn an_index_that_was_told_to_expect_more_is_incomplete_until_it_is_filled() {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    let s = key("p", "s");
+    index.fill(&store, &|_, _| {}).unwrap();
+    assert!(!index.is_incomplete(&store).unwrap());
+    index.expect_more().unwrap();
+    // As after a kill: what was stored meanwhile is found by whoever comes next.
+    store.transcript(&s, &user(1, "needle"));
+    let mut index = Index::open(&index.path).unwrap();
+    assert!(index.is_incomplete(&store).unwrap());
+    index.fill(&store, &|_, _| {}).unwrap();
+    assert!(!index.is_incomplete(&store).unwrap());
+    assert_eq!(find(&index, &store, "needle").len(), 1);
 }
 
 #[test]
@@ -776,8 +839,8 @@ fn a_writer_of_many_batches_lets_others_in() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let large = Store::new();
-            let filler = "words and more words ".repeat(3000);
-            large.transcript(&l, &(0..400).map(|n| user(n % 60, &format!("{n} {filler}"))).collect::<String>());
+            let text: String = (0..400).map(|n| user(n % 60, &format!("number {n}")) + &noise(250_000)).collect();
+            large.transcript(&l, &text);
             let mut index = Index::open(&path).unwrap();
             let first = std::cell::Cell::new(true);
             let tell = |_| {

@@ -27,7 +27,9 @@ use crate::metadata::Tally;
 use crate::record::{Located, ReadReport, Record, TornLine, read_records_telling};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
-const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const BATCH_BYTES: u64 = 16 * 1024 * 1024;
+/// What was read is hashed in multiples of this: whole subtrees of BLAKE3 cost far less than their parts.
+const HASH_BYTES: u64 = 64 * 1024;
 /// Bytes before the indexed offset that are compared before reading on.
 const TAIL_BYTES: u64 = 4096;
 /// Names of unknown types of records that are counted apart, for each session.
@@ -130,11 +132,67 @@ pub(super) fn step(
     progress: &mut Progress<'_>,
 ) -> Result<Step, IndexError> {
     let transaction = begin(connection, path)?;
+    let step = step_in(&transaction, path, contents, key, trigger, progress)?;
+    if !matches!(step, Step::Raced) {
+        transaction.commit().doing("commit", path)?;
+        (progress.tell)(progress.read);
+    }
+    Ok(step)
+}
+
+/// What became of several sessions in one transaction.
+pub(super) enum Grouped {
+    /// So many are indexed whole.
+    Done(usize),
+    /// Nothing was written: one of so many needs a transaction of its own, or to be looked at again.
+    Apart(usize),
+}
+
+/// Indexes as many of these sessions, each with what caused its save, as one transaction takes. A commit
+/// costs as much as a megabyte of text, so that many small sessions are worth bringing together.
+pub(super) fn group(
+    connection: &Connection,
+    path: &Path,
+    contents: &dyn Contents,
+    sessions: &[(SessionKey, String)],
+) -> Result<Grouped, IndexError> {
+    let transaction = begin(connection, path)?;
+    let mut progress = Progress::new(&|_| {});
+    let mut done = 0;
+    for (key, trigger) in sessions {
+        while let step = step_in(&transaction, path, contents, key, trigger, &mut progress)?
+            && !matches!(step, Step::Done)
+        {
+            if matches!(step, Step::Raced) || progress.read >= BATCH_BYTES {
+                return Ok(Grouped::Apart(done + 1));
+            }
+        }
+        done += 1;
+        if !progress.failed.is_empty() {
+            return Ok(Grouped::Apart(done));
+        }
+        if progress.read >= BATCH_BYTES {
+            break;
+        }
+    }
+    transaction.commit().doing("commit", path)?;
+    Ok(Grouped::Done(done))
+}
+
+/// One batch within a transaction, which is to be committed unless [`Step::Raced`] is the answer.
+pub(super) fn step_in(
+    transaction: &Transaction<'_>,
+    path: &Path,
+    contents: &dyn Contents,
+    key: &SessionKey,
+    trigger: &str,
+    progress: &mut Progress<'_>,
+) -> Result<Step, IndexError> {
     let listing = list(contents, key)?;
-    let session = track(&transaction, key).doing("add a session", path)?;
-    reconcile(&transaction, path, contents, key, session, &listing)?;
-    let indexed = indexed_contents(&transaction, session).doing("look up a session", path)?;
-    let mut batch = Batch::begin(&transaction, session).doing("look up a session", path)?;
+    let session = track(transaction, key).doing("add a session", path)?;
+    reconcile(transaction, path, contents, key, session, &listing)?;
+    let indexed = indexed_contents(transaction, session).doing("look up a session", path)?;
+    let mut batch = Batch::begin(transaction, session).doing("look up a session", path)?;
     let mut is_more = false;
     for content in indexed.iter().filter(|content| !content.settled) {
         if progress.failed.contains_key(&content.place()) {
@@ -150,14 +208,12 @@ pub(super) fn step(
             Ok(Reading::Changed | Reading::Misread) if has_moved(contents, key, &listing)? => return Ok(Step::Raced),
             Ok(Reading::Changed) => {
                 // The bytes before the offset are not those that were indexed: begin again.
-                reset(&transaction, session).doing("remove a session's rows", path)?;
-                transaction.commit().doing("commit", path)?;
+                reset(transaction, session).doing("remove a session's rows", path)?;
                 return Ok(Step::More);
             }
             Ok(Reading::Misread) => {
                 // Batches that were committed may hold some of it. It is read once more, then left alone.
-                reset(&transaction, session).doing("remove a session's rows", path)?;
-                transaction.commit().doing("commit", path)?;
+                reset(transaction, session).doing("remove a session's rows", path)?;
                 if !progress.misread.insert(content.place()) {
                     progress.failed.insert(content.place(), damaged(content));
                 }
@@ -174,10 +230,8 @@ pub(super) fn step(
     }
     let (read, added) = (batch.read_bytes, batch.added);
     batch.end(trigger).doing("update a session", path)?;
-    transaction.commit().doing("commit", path)?;
     progress.read += read;
     progress.added += added;
-    (progress.tell)(progress.read);
     Ok(if is_more { Step::More } else { Step::Done })
 }
 
@@ -548,7 +602,7 @@ impl<R: Read> Hashing<'_, R> {
 
 impl<R: Read> Read for &mut Hashing<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.hash_until(self.dealt_with.get());
+        self.hash_until(self.dealt_with.get() / HASH_BYTES * HASH_BYTES);
         let came = self.reader.read(buffer)?;
         self.pending.extend_from_slice(&buffer[..came]);
         Ok(came)
