@@ -64,6 +64,8 @@ pub(super) fn search(
         let notes = vec!["there was nothing to search for".to_owned()];
         return Ok(SearchResults { notes, ..SearchResults::default() });
     }
+    // One view of the index for all of it; each statement by itself would also lock and unlock the file.
+    let _view = connection.unchecked_transaction().doing("search", path)?;
     let newest_ms = newest_ms(connection, asked.now_ms).doing("search", path)?;
     let texts = Texts::new(contents);
     let mut search = Search { connection, path, asked, newest_ms, texts, results: SearchResults::default() };
