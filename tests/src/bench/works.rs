@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::budgets::{Budget, Unit};
 use super::contest::{Contestant, Entry, race};
@@ -36,14 +37,15 @@ pub struct Bench {
     pub peers: Peers,
     /// Fewer rounds, a smaller corpus, nothing of 1 GB.
     pub quick: bool,
-    /// Only rows whose name holds this.
-    pub only: Option<String>,
+    /// Only rows whose name holds one of these; all if there are none.
+    pub only: Vec<String>,
 }
 
 /// Runs all that is wanted; each row is handed on as soon as it is there.
 pub fn run(bench: &Bench, tell: &mut dyn FnMut(Row)) -> io::Result<()> {
     let sizes: &[u64] = if bench.quick { &[1, 10, 100] } else { &[1, 10, 100, 1000] };
-    bench.per_turn(sizes, tell)?;
+    bench.per_turn("per turn", false, sizes, tell)?;
+    bench.per_turn("per turn, rested", true, sizes, tell)?;
     for &size in sizes {
         bench.copies(size, tell)?;
     }
@@ -54,7 +56,7 @@ pub fn run(bench: &Bench, tell: &mut dyn FnMut(Row)) -> io::Result<()> {
 
 impl Bench {
     fn wants(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+        self.only.is_empty() || self.only.iter().any(|only| name.contains(only.as_str()))
     }
 
     fn wants_any(&self, names: &[&str]) -> bool {
@@ -106,9 +108,10 @@ impl Bench {
     }
 
     /// The same delta on transcripts of all sizes, in turn and with nobody else at the disk: whether it
-    /// depends on the size. Each contestant is a size.
-    fn per_turn(&self, sizes: &[u64], tell: &mut dyn FnMut(Row)) -> io::Result<()> {
-        if !self.wants("per turn") {
+    /// depends on the size. Each contestant is a size. `rested`: long after the last event, when there is nothing
+    /// left that a killed run might have written a moment ago and not synced.
+    fn per_turn(&self, row: &str, rested: bool, sizes: &[u64], tell: &mut dyn FnMut(Row)) -> io::Result<()> {
+        if !self.wants(row) {
             return Ok(());
         }
         self.clear()?;
@@ -126,7 +129,9 @@ impl Bench {
                 );
                 let job = self.at_home(OURS, Job::shell(&turn()).stdin(format!("{event}\n")));
                 let copy = copy_in(&self.home(OURS).join(".claude-backup-sessions"), &project_of(session), transcript);
-                Contestant::new(name(*size), move || job.clone()).done_when(move || same_length(transcript, &copy))
+                Contestant::new(name(*size), move || job.clone())
+                    .done_when(move || same_length(transcript, &copy))
+                    .before(move || if rested { rest(&self.home(OURS)) } else { Ok(()) })
             })
             .collect();
         // The first copies are no deltas.
@@ -136,7 +141,7 @@ impl Bench {
         let (first, last) = (&entries[0], &entries[entries.len() - 1]);
         let ratio = last.exit_s.median / first.exit_s.median;
         let budget = Budget::new(format!("time at {}, of that at {}", last.name, first.name), ratio, 1.5, Unit::Times);
-        tell(Row::new("per turn", entries, vec![budget]));
+        tell(Row::new(row, entries, vec![budget]));
         self.clear()
     }
 
@@ -275,7 +280,7 @@ impl Bench {
         let mut contestants = vec![
             Contestant::new(OURS, || self.at_home(OURS, Job::shell(&chain())).stdin(event.clone()))
                 .done_when(|| same_length(&transcript, &our_copy) && has_no_job(&outbox))
-                .before(move || if fresh { self.new_home(OURS) } else { Ok(()) }),
+                .before(move || if fresh { self.new_home(OURS) } else { rest(&self.home(OURS)) }),
         ];
         if let Some(old_chain) = self.old_chain.as_ref().filter(|_| with_old) {
             let line = old_chain.chain();
@@ -298,8 +303,8 @@ impl Bench {
 
     /// Import of a corpus, a line appended to one of its sessions, and searches over it.
     fn corpus_works(&self, tell: &mut dyn FnMut(Row)) -> io::Result<()> {
-        let works = ["import", "one line", "search common", "search rare", "search phrase", "search substring"];
-        if !self.wants_any(&works) && !self.wants("cold") {
+        let searches = ["common", "rare", "phrase", "substring"].map(|kind| format!("search {kind}, cold"));
+        if !self.wants("import") && !self.wants("one line") && !searches.iter().any(|name| self.wants(name)) {
             return Ok(());
         }
         self.clear()?;
@@ -547,6 +552,25 @@ fn same_length(source: &Path, copy: &Path) -> bool {
 fn has_no_job(outbox: &Path) -> bool {
     let Ok(entries) = fs::read_dir(outbox) else { return false };
     !entries.flatten().any(|entry| entry.path().extension().is_some_and(|extension| extension == "json"))
+}
+
+/// Makes everything below a folder, and itself, as old as if nothing had happened for an hour.
+fn rest(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            rest(&entry.path())?;
+        } else if kind.is_file() {
+            age(&entry.path())?;
+        }
+    }
+    age(folder)
+}
+
+fn age(path: &Path) -> io::Result<()> {
+    let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    fs::File::open(path)?.set_times(fs::FileTimes::new().set_modified(an_hour_ago))
 }
 
 fn forget_all(folder: &Path) -> io::Result<()> {
