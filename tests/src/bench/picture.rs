@@ -19,9 +19,14 @@ const OUR_COLOUR: &str = "#2f81f7";
 const OTHER_COLOUR: &str = "#8b949e";
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2328}.work{font-weight:600}.scale{stroke:#8b949e;stroke-opacity:.35}.tick{fill:#6e7781}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.tick{fill:#9198a1}}";
 
-/// The rows as one SVG: for each workload a bar for everybody, as long as the logarithm of its time.
+/// What a reader wants to know first; the table has the rest.
+const PICTURED: [&str; 7] =
+    ["delta 10 MB", "delta 1 GB", "session end 10 MB", "first save 100 MB", "import", "search rare", "search common"];
+
+/// The rows of [`PICTURED`] as one SVG: for each workload a bar for everybody, as long as the logarithm
+/// of its time.
 pub fn svg(rows: &[Row]) -> String {
-    let rows: Vec<&Row> = rows.iter().filter(|row| !row.entries.is_empty()).collect();
+    let rows: Vec<&Row> = rows.iter().filter(|row| PICTURED.contains(&row.name.as_str())).collect();
     let times = || rows.iter().flat_map(|row| &row.entries).map(time);
     let (low, high) =
         (decade(times().fold(f64::INFINITY, f64::min), f64::floor), decade(times().fold(0.0, f64::max), f64::ceil));
@@ -133,14 +138,15 @@ mod tests {
 
     #[test]
     fn everybody_has_a_bar_and_a_number() {
-        let rows = [Row::new("delta < 10 MB", vec![entry("threefold", 0.004), entry("old chain", 0.09)], Vec::new())];
+        let rows = [Row::new("delta 10 MB", vec![entry("threefold", 0.004), entry("old <chain", 0.09)], Vec::new())];
         let svg = svg(&rows);
         assert_eq!(svg.matches("<rect").count(), 2);
-        for shown in
-            ["delta &lt; 10 MB", "4.0 ms", "90.0 ms", OUR_COLOUR, "prefers-color-scheme:dark", "1 ms", "100 ms"]
-        {
+        for shown in ["old &lt;chain", "4.0 ms", "90.0 ms", OUR_COLOUR, "prefers-color-scheme:dark", "1 ms", "100 ms"] {
             assert!(svg.contains(shown), "{shown}: {svg}");
         }
-        assert!(super::svg(&[]).ends_with("</svg>\n"), "nothing is a picture too");
+        assert!(
+            super::svg(&[Row::new("start", vec![entry("node", 0.1)], Vec::new())]).ends_with("</svg>\n"),
+            "what is not pictured leaves an empty picture"
+        );
     }
 }

@@ -86,7 +86,17 @@ fn entry_json(entry: &Entry) -> Value {
 
 /// All rows as one value.
 pub fn json(rows: &[Row], quick: bool) -> Value {
-    json!({"quick": quick, "rows": rows.iter().map(Row::json).collect::<Vec<_>>()})
+    json!({"machine": machine(), "quick": quick, "rows": rows.iter().map(Row::json).collect::<Vec<_>>()})
+}
+
+/// Processor, cores and kernel: without them a time means little.
+fn machine() -> Value {
+    // Where /proc does not tell, nothing is said.
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, model)| model);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    json!({"cpu": model, "cores": cores, "kernel": read("/proc/sys/kernel/osrelease").trim()})
 }
 
 /// What the budgets say together: the last lines of a run.

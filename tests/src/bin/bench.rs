@@ -1,4 +1,5 @@
 //! `cargo xtask bench`: times of the real programs beside the old chain and peers, or instruction counts.
+#![allow(clippy::disallowed_methods)] // It deletes what it generated.
 
 use std::fs;
 use std::io;
