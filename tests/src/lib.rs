@@ -5,6 +5,7 @@
 //! its whole process group, and that nothing is waited for by sleeping a fixed time.
 #![allow(clippy::disallowed_methods)] // Tests play Claude Code, the user and the disk: they write and delete as those do.
 
+pub mod bench;
 pub mod binaries;
 pub mod claude;
 pub mod faults;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use xshell::Shell;
 
+mod bench;
 mod doctor;
 mod e2e_claude;
 mod faults;
@@ -46,6 +47,9 @@ enum Verb {
     Faults(faults::Args),
     /// Kill the whole chain at random instants, or send it weeks of events; `soak --help` tells more
     Soak(soak::Args),
+    /// Measure the programs beside the older chain and other programs, or count instructions; `bench --help` tells more
+    #[command(disable_help_flag = true)]
+    Bench(bench::Args),
     /// What CI runs: the same as test
     Ci,
     /// Drive the real client from npm through conversations that end in every way (needs npm and network)
@@ -95,6 +99,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Test | Verb::Ci => test::run(&sh),
         Verb::Faults(args) => faults::run(&sh, args),
         Verb::Soak(args) => soak::run(&sh, args),
+        Verb::Bench(args) => bench::run(&sh, args),
         Verb::E2eClaude(args) => e2e_claude::run(&sh, args),
         Verb::Interop => interop::run(&sh),
     }
