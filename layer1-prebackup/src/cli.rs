@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::archive::ArchiveError;
 use crate::hook::{self, HookConfig};
@@ -72,6 +72,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// The command line, as completions and manual pages are made from it.
+pub fn command_line() -> clap::Command {
+    Args::command()
 }
 
 /// Parses `args` (the program's name first) and runs. Exit codes: 0 done, 1 refused or failed.

@@ -222,8 +222,7 @@ impl Dir {
 
     /// Syncs the directory's entries.
     pub fn sync(&self) -> Result<()> {
-        uninterrupted(|| rustix::fs::fsync(&self.fd))
-            .map_err(|error| DurableError::new("sync directory", &self.path, error))
+        uninterrupted(|| sync_entries(&self.fd)).map_err(|error| DurableError::new("sync directory", &self.path, error))
     }
 
     fn reopen(&self) -> Result<Dir> {
@@ -404,6 +403,21 @@ pub fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -
         return Err(DurableError::new("read", path, io::ErrorKind::UnexpectedEof));
     }
     Ok(())
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn sync_entries(directory: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::fs::fsync(directory)
+}
+
+/// A plain fsync leaves the entries in the drive's cache here. A file system that has nothing beyond it,
+/// such as one of a network, says so and is asked for that.
+#[cfg(target_vendor = "apple")]
+fn sync_entries(directory: &OwnedFd) -> rustix::io::Result<()> {
+    match rustix::fs::fcntl_fullfsync(directory) {
+        Err(Errno::NOTSUP | Errno::INVAL | Errno::NOTTY) => rustix::fs::fsync(directory),
+        result => result,
+    }
 }
 
 /// Writes all of `bytes` at `offset`, however short the single writes are.

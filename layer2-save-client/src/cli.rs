@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use layer1_prebackup::archive::{Archive, ArchiveError};
 use layer1_prebackup::places::{PlaceFlags, Places};
 use layer1_prebackup::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags};
@@ -99,6 +99,11 @@ enum Verb {
         #[arg(long)]
         retry_failed: bool,
     },
+}
+
+/// The command line, as completions and manual pages are made from it.
+pub fn command_line() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program and gives its exit code: 0, or 1 when a command (not the hook) was refused
@@ -239,7 +244,6 @@ fn eprint_line(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(line: &str) -> Cli {
         Cli::try_parse_from(std::iter::once("layer2-save-client").chain(line.split_whitespace())).unwrap()

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer1_prebackup::event::{Event, read_event};
 use layer1_prebackup::names::{ProjectName, SessionId};
@@ -234,6 +234,11 @@ enum PageFormat {
     Md,
     /// One HTML page that needs no network and no scripts
     Html,
+}
+
+/// The command line, as completions and manual pages are made from it.
+pub fn command_line() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program on its own arguments, environment and streams.
@@ -741,7 +746,6 @@ fn pasteable(flags: &PlaceFlags) -> Commands {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -14,8 +14,9 @@ use serde_json::Value;
 use wait_timeout::ChildExt;
 use xshell::Shell;
 
+use crate::release::Origin;
 use crate::site::{LAYER3, Site};
-use crate::{AlreadyTold, install, release};
+use crate::{AlreadyTold, install};
 
 /// How long a program may take to say that it knows the command.
 const HELP_WAIT: Duration = Duration::from_secs(20);
@@ -46,14 +47,14 @@ pub struct Args {
 }
 
 /// Runs the verb. Fails when anything is wrong, which was printed then.
-pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+pub fn run(sh: &Shell, origin: &Origin, args: &Args) -> Result<()> {
     let site = Site::here(&args.places)?;
-    if args.fix && needs_installation(&site, args)? {
+    if args.fix && needs_installation(&site, origin, args)? {
         let binaries = args.binaries.clone();
         let places = args.places.clone();
-        install::run(sh, &install::Args { binaries, places, no_import: true, ..install::Args::default() })?;
+        install::run(sh, origin, &install::Args { binaries, places, no_import: true, ..install::Args::default() })?;
     }
-    let mut command = doctor(&site, args)?;
+    let mut command = doctor(&site, origin, args)?;
     command.args(args.fix.then_some("--fix"));
     command.args(args.json.then_some("--json"));
     let status = command.status().with_context(|| format!("start {}", shown(&command)))?;
@@ -63,8 +64,8 @@ pub fn run(sh: &Shell, args: &Args) -> Result<()> {
 
 /// Whether something is wrong that a plain installation mends. One that would have to replace
 /// what is not ours is left to the user.
-fn needs_installation(site: &Site, args: &Args) -> Result<bool> {
-    let Some(program) = able(site) else { return Ok(true) };
+fn needs_installation(site: &Site, origin: &Origin, args: &Args) -> Result<bool> {
+    let Some(program) = able(site, origin) else { return Ok(true) };
     let mut command = with_args(&program, args);
     let output = command.args(["--json", "--no-round-trip"]).output();
     let output = output.with_context(|| format!("start {}", shown(&command)))?;
@@ -81,9 +82,11 @@ fn needs_installation(site: &Site, args: &Args) -> Result<bool> {
     Ok(findings.iter().any(|finding| mended_so(finding) || is_registration(finding)))
 }
 
-fn doctor(site: &Site, args: &Args) -> Result<Command> {
-    let Some(program) = able(site) else {
-        bail!("run doctor: neither {} nor {} can; run `{INSTALL}`", site.program(LAYER3).display(), built().display());
+fn doctor(site: &Site, origin: &Origin, args: &Args) -> Result<Command> {
+    let Some(program) = able(site, origin) else {
+        let (installed, other) = (site.program(LAYER3), origin.layer3());
+        let install = origin.install_line();
+        bail!("run doctor: neither {} nor {} can; run `{install}`", installed.display(), other.display());
     };
     let mut command = with_args(&program, args);
     command.args(args.no_round_trip.then_some("--no-round-trip"));
@@ -110,9 +113,9 @@ fn with_args(program: &PathBuf, args: &Args) -> Command {
     command
 }
 
-/// The program that knows the command: the installed one, else the one that was built here.
-fn able(site: &Site) -> Option<PathBuf> {
-    [site.program(LAYER3), built()].into_iter().find(|program| {
+/// The program that knows the command: the installed one, else the one that would be installed from here.
+fn able(site: &Site, origin: &Origin) -> Option<PathBuf> {
+    [site.program(LAYER3), origin.layer3()].into_iter().find(|program| {
         let mut help = Command::new(program);
         help.args(["doctor", "--help"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // One that does not start is passed over like one that does not know the command.
@@ -126,10 +129,6 @@ fn able(site: &Site) -> Option<PathBuf> {
             }
         }
     })
-}
-
-fn built() -> PathBuf {
-    release::workspace().join("target/release").join(LAYER3)
 }
 
 fn shown(command: &Command) -> String {

@@ -16,7 +16,7 @@ use xshell::Shell;
 use crate::hooks;
 use crate::mcp::{self, Registered};
 use crate::protection;
-use crate::release;
+use crate::release::Origin;
 use crate::settings::{self, Change};
 use crate::site::{LAYER1, LAYER2, LAYER3, PROGRAMS, Site};
 use crate::skills::{self, Standing};
@@ -49,27 +49,23 @@ pub struct Args {
 }
 
 /// Runs the verb: looks, builds, installs.
-pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+pub fn run(sh: &Shell, origin: &Origin, args: &Args) -> Result<()> {
     let site = Site::here(&args.places)?;
     let mut out = std::io::stdout().lock();
     if args.dry_run {
-        return preview(&site, &release::skills_source(), args, &mut out);
+        return preview(&site, origin, args, &mut out);
     }
     let args = &Args { replace_old: args.replace_old || may_replace_old(&site)?, ..args.clone() };
     check(&site, args.replace_old)?;
     wanted_timer(&site, args)?;
-    let binaries = match &args.binaries {
-        Some(binaries) => binaries.clone(),
-        None => release::build(sh)?,
-    };
-    let stage = release::stage(&binaries, &release::skills_source())?;
+    let stage = origin.stage(sh, args.binaries.as_deref())?;
     install(&site, &stage, args, &mut out)
 }
 
 /// Tells what [`install`] would do.
-fn preview(site: &Site, skills_source: &Path, args: &Args, out: &mut dyn Write) -> Result<()> {
+fn preview(site: &Site, origin: &Origin, args: &Args, out: &mut dyn Write) -> Result<()> {
     let registered = check(site, args.replace_old)?;
-    let get = match &args.binaries {
+    let get = match args.binaries.clone().or_else(|| origin.binaries()) {
         Some(binaries) => format!("take {} from {}", PROGRAMS.join(", "), binaries.display()),
         None => format!("build {}", PROGRAMS.join(", ")),
     };
@@ -83,7 +79,7 @@ fn preview(site: &Site, skills_source: &Path, args: &Args, out: &mut dyn Write) 
     if registered != Registered::Same {
         writeln!(out, "would register the MCP server:\n{}", mcp::lines(site, &registered)?)?;
     }
-    for skill in skills::of_site(site, skills_source)? {
+    for skill in skills::of_site(site, &origin.skills())? {
         let what = match skill.standing {
             Standing::Same => continue,
             Standing::Absent | Standing::Ours => "write",
@@ -306,7 +302,7 @@ mod tests {
             }
             scene.write_program("path/claude", CLAUDE);
             let options = fs_extra::dir::CopyOptions::new();
-            fs_extra::copy_items(&[release::skills_source()], scene.at("stage"), &options).unwrap();
+            fs_extra::copy_items(&[Origin::Workspace.skills()], scene.at("stage"), &options).unwrap();
             fs::create_dir(scene.home()).unwrap();
             scene
         }
@@ -586,7 +582,7 @@ mod tests {
         scene.write("home/.claude/settings.json", "{\n  \"model\": \"opus\"\n}\n");
         let before = scene.tree();
         let mut out = Vec::new();
-        let result = preview(&scene.site(), &release::skills_source(), &Args::default(), &mut out);
+        let result = preview(&scene.site(), &Origin::Workspace, &Args::default(), &mut out);
         let told = scene.told(out, result);
         insta::assert_snapshot!(told.lines().filter(|line| !line.starts_with('+')).collect::<Vec<_>>().join("\n"), @r#"
         would build layer1-prebackup, layer2-save-client, layer3-indexer and copy what differs to /home/.claude/hooks

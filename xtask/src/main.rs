@@ -6,7 +6,10 @@ use anyhow::Result;
 use clap::Parser;
 use xshell::Shell;
 
+use crate::release::Origin;
+
 mod bench;
+mod dist;
 mod doctor;
 mod e2e_claude;
 mod faults;
@@ -36,6 +39,8 @@ enum Verb {
     Install(install::Args),
     /// Make a plugin of Claude Code, to be installed where there is no source
     Plugin(plugin::Args),
+    /// Make an archive with programs, skills, completions and manual pages that installs itself
+    Dist(dist::Args),
     /// Remove what install wrote; saved sessions stay
     Uninstall(uninstall::Args),
     /// Look whether the installation does what it should: programs, hooks, server, stores, timer, a round trip
@@ -59,6 +64,20 @@ enum Verb {
     Interop,
 }
 
+/// Installs Threefold from the folder that this program lies in.
+#[derive(Parser)]
+#[command(name = "setup", version)]
+enum SetupVerb {
+    /// Install the programs, hooks, MCP server and skills, and save the sessions that exist
+    #[command(mut_arg("binaries", |arg| arg.hide(true)))]
+    Install(install::Args),
+    /// Remove what install wrote; saved sessions stay
+    Uninstall(uninstall::Args),
+    /// Look whether the installation does what it should: programs, hooks, server, stores, timer, a round trip
+    #[command(mut_arg("binaries", |arg| arg.hide(true)))]
+    Doctor(doctor::Args),
+}
+
 /// A failure that the verb has told in its own words.
 #[derive(Debug)]
 struct AlreadyTold;
@@ -70,37 +89,54 @@ impl std::fmt::Display for AlreadyTold {
 }
 
 fn main() -> ExitCode {
-    let verb = match Verb::try_parse() {
-        Ok(verb) => verb,
-        Err(error) => {
-            // There is nobody left to tell if the terminal is gone.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-        }
-    };
-    match run(&verb) {
+    let done = Origin::here().and_then(|origin| match origin {
+        Origin::Workspace => run(&parse()?),
+        Origin::Unpacked(_) => run_setup(&origin, &parse()?),
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<AlreadyTold>() => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: failed to {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast::<clap::Error>() {
+            Ok(usage) => {
+                // There is nobody left to tell if the terminal is gone.
+                let _ = usage.print();
+                if usage.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            }
+            Err(error) => {
+                eprintln!("error: failed to {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
+}
+
+fn parse<V: Parser>() -> Result<V> {
+    Ok(V::try_parse()?)
 }
 
 fn run(verb: &Verb) -> Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(release::workspace());
     match verb {
-        Verb::Install(args) => install::run(&sh, args),
+        Verb::Install(args) => install::run(&sh, &Origin::Workspace, args),
         Verb::Plugin(args) => plugin::run(&sh, args),
+        Verb::Dist(args) => dist::run(&sh, args),
         Verb::Uninstall(args) => uninstall::run(args),
-        Verb::Doctor(args) => doctor::run(&sh, args),
+        Verb::Doctor(args) => doctor::run(&sh, &Origin::Workspace, args),
         Verb::Test | Verb::Ci => test::run(&sh),
         Verb::Faults(args) => faults::run(&sh, args),
         Verb::Soak(args) => soak::run(&sh, args),
         Verb::Bench(args) => bench::run(&sh, args),
         Verb::E2eClaude(args) => e2e_claude::run(&sh, args),
         Verb::Interop => interop::run(&sh),
+    }
+}
+
+fn run_setup(origin: &Origin, verb: &SetupVerb) -> Result<()> {
+    let sh = Shell::new()?;
+    match verb {
+        SetupVerb::Install(args) => install::run(&sh, origin, args),
+        SetupVerb::Uninstall(args) => uninstall::run(args),
+        SetupVerb::Doctor(args) => doctor::run(&sh, origin, args),
     }
 }

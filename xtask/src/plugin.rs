@@ -20,8 +20,8 @@ use crate::{mcp, release, skills};
 const NAME: &str = "threefold";
 const DESCRIPTION: &str = "Keeps every conversation, whatever fails: two verified copies outside of Claude Code's \
     directory, searchable and restorable";
-/// What a plugin must carry with it, from the root of the workspace.
-const TEXTS: [&str; 4] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];
+/// What must go along with the programs, from the root of the workspace.
+pub const TEXTS: [&str; 4] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]

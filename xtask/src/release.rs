@@ -8,13 +8,89 @@ use fs_extra::dir::CopyOptions;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::site::PROGRAMS;
+use crate::site::{LAYER3, PROGRAMS, quoted_if_needed};
+
+/// The name of this program in the folder that an archive was unpacked into.
+pub const SETUP: &str = "setup";
+
+/// Where programs and skills are taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The workspace, whose programs are built.
+    Workspace,
+    /// The folder that an archive was unpacked into, with all of it in its places.
+    Unpacked(PathBuf),
+}
+
+impl Origin {
+    /// The one that this program was started from: an archive's calls it by a name of its own.
+    /// Fails where the program's own path cannot be told.
+    pub fn here() -> Result<Origin> {
+        let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+        if called.file_name().is_none_or(|name| name != SETUP) {
+            return Ok(Origin::Workspace);
+        }
+        let own = std::env::current_exe().context("find the folder of this program")?;
+        Ok(Origin::Unpacked(own.parent().context("find the folder of this program")?.to_owned()))
+    }
+
+    /// The skills' sources.
+    pub fn skills(&self) -> PathBuf {
+        match self {
+            Origin::Workspace => skills_source(),
+            Origin::Unpacked(folder) => folder.join("skills"),
+        }
+    }
+
+    /// The folder with the programs, if it is not one that has to be built first.
+    pub fn binaries(&self) -> Option<PathBuf> {
+        match self {
+            Origin::Workspace => None,
+            Origin::Unpacked(folder) => Some(folder.join("bin")),
+        }
+    }
+
+    /// Layer 3's program as it is now, whether it was built or not.
+    pub fn layer3(&self) -> PathBuf {
+        self.binaries().unwrap_or_else(|| workspace().join("target/release")).join(LAYER3)
+    }
+
+    /// A folder whose `bin` and `skills` hold what is to be installed; programs are taken from
+    /// `binaries`, else built.
+    pub fn stage(&self, sh: &Shell, binaries: Option<&Path>) -> Result<PathBuf> {
+        match (self, binaries) {
+            (_, Some(binaries)) => stage(binaries, &self.skills()),
+            (Origin::Workspace, None) => stage(&build(sh)?, &self.skills()),
+            (Origin::Unpacked(folder), None) => Ok(folder.clone()),
+        }
+    }
+
+    /// What is typed to install from here.
+    pub fn install_line(&self) -> String {
+        match self {
+            Origin::Workspace => "cargo xtask install".to_owned(),
+            Origin::Unpacked(folder) => quoted_if_needed(&folder.join("install.sh").display().to_string()),
+        }
+    }
+}
 
 /// The workspace's folder.
 pub fn workspace() -> PathBuf {
-    let manifest_dir =
-        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(manifest_dir, PathBuf::from);
     manifest_dir.parent().map(Path::to_owned).unwrap_or(manifest_dir)
+}
+
+/// Where this program was built, for tests that start it without cargo.
+#[cfg(debug_assertions)]
+fn manifest_dir() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+/// A program that is given to others says nothing of the machine that built it, so without cargo it
+/// has to be started in the workspace's folder.
+#[cfg(not(debug_assertions))]
+fn manifest_dir() -> PathBuf {
+    "./xtask".into()
 }
 
 /// The skills' sources.
@@ -32,15 +108,18 @@ pub fn target(sh: &Shell) -> Result<PathBuf> {
 
 /// Builds the three release binaries and returns the folder that cargo put them in.
 pub fn build(sh: &Shell) -> Result<PathBuf> {
-    let [one, two, three] = PROGRAMS;
-    let messages = cmd!(
-        sh,
-        "cargo build --release --locked -p {one} -p {two} -p {three} --bins --message-format json-render-diagnostics"
-    )
-    .read()?;
+    build_programs(sh, &PROGRAMS)
+}
+
+/// Builds these programs, each in a package of its name, and returns the folder that cargo put them in.
+pub fn build_programs(sh: &Shell, programs: &[&str]) -> Result<PathBuf> {
+    let packages = programs.iter().flat_map(|program| ["-p", program]);
+    let messages =
+        cmd!(sh, "cargo build --release --locked {packages...} --bins --message-format json-render-diagnostics")
+            .read()?;
     let mut folders = executables(&messages).filter_map(|program| Some(program.parent()?.to_owned()));
     let folder = folders.next().context("find what cargo built")?;
-    for program in PROGRAMS {
+    for program in programs {
         ensure!(folder.join(program).is_file(), "find {program} in {} after building it", folder.display());
     }
     Ok(folder)

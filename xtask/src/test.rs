@@ -109,7 +109,8 @@ pub fn has_tool(sh: &Shell, name: &str) -> bool {
     on_path(name)
 }
 
-fn on_path(program: &str) -> bool {
+/// Whether a program of this name is on the `PATH`.
+pub fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| is_program(&dir.join(program)))
 }

@@ -62,7 +62,7 @@ const MACHINE_PATHS: [&str; 2] = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
 /// A file longer than this wants to be two.
 const LINES_MAX: usize = 1200;
 
-/// Folders that hold nothing of ours.
+/// What holds nothing of ours. In a worktree of git, `.git` is a file that names a path.
 const NOT_OURS: [&str; 2] = [".git", "target"];
 
 #[test]
@@ -227,7 +227,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let kind = entry.file_type().unwrap();
-        if kind.is_dir() && !NOT_OURS.iter().any(|name| entry.file_name() == *name) {
+        if NOT_OURS.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if kind.is_dir() {
             files.extend(self::files(&entry.path()));
         } else if kind.is_file() {
             files.push(entry.path());

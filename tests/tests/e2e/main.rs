@@ -10,6 +10,7 @@ mod corruption;
 mod cost;
 mod delivery;
 mod disk;
+mod dist;
 mod doctor;
 mod durability;
 mod export;

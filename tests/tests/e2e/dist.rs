@@ -1,0 +1,264 @@
+//! The archive of `xtask dist`, where there is neither cargo nor source: unpacked into a folder whose name
+//! needs quotes, installed, used, installed again, and taken away.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::binaries::{self, ALL, LAYER2};
+use tests::run::{Outcome, Run};
+use tests::scratch::Scratch;
+use tests::tree::{self, Entry};
+use tests::{stores, transcripts};
+
+use crate::product::{await_delivered, found_in};
+
+/// Programs of the debug build are large, and the machine may be busy.
+const LIMIT: Duration = Duration::from_secs(300);
+/// As much of `claude` as the installer calls, writing what it would write.
+const CLAUDE: &str = r#"#!/bin/sh
+case "$2" in
+remove) echo '{"mcpServers": {}}' > "$HOME/.claude.json" ;;
+add) printf '{"mcpServers": {"%s": {"command": "%s", "args": ["%s"]}}}' "$5" "$7" "$8" > "$HOME/.claude.json" ;;
+esac
+"#;
+/// What it leaves behind, which is its own.
+const NO_SERVERS: &str = "{\"mcpServers\": {}}\n";
+
+/// The archive, made once; its checksum stands beside it. The lock is held until this process ends,
+/// so that no other run of the tests replaces what is being unpacked.
+fn archive() -> &'static Path {
+    static ARCHIVE: OnceLock<(PathBuf, fs::File)> = OnceLock::new();
+    let made = ARCHIVE.get_or_init(|| {
+        let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dist");
+        fs::create_dir_all(&to).expect("make the archive's folder");
+        let lock = fs::File::create(to.with_extension("lock")).expect("make a lock");
+        lock.lock().expect("wait for another run of the tests");
+        let make = Run::new(binaries::xtask()).arg("dist").arg("--binaries").arg(binaries::folder());
+        let make = make.arg("--help-texts").arg(env!("CARGO_BIN_EXE_help_texts")).arg("--to").arg(&to);
+        make.env("PATH", "/usr/bin:/bin").limit(LIMIT).output().ok();
+        let files = tree::visible_files(&to);
+        let [archive, sum] = files.as_slice() else { panic!("an archive and its checksum, not {files:?}") };
+        assert_eq!(*sum, format!("{archive}.sha256"));
+        let check = Run::new("/bin/sh").args(["-c", "sha256sum -c \"$0\"", sum]).env("PATH", "/usr/bin:/bin");
+        check.current_dir(&to).output().ok();
+        (to.join(archive), lock)
+    });
+    &made.0
+}
+
+/// The one folder in the archive, unpacked where its path needs quotes.
+fn unpacked(scratch: &Scratch) -> PathBuf {
+    let to = scratch.beside("it's a \"market\"");
+    fs::create_dir(&to).expect("make a folder to unpack into");
+    scratch.at_home(Run::new("/bin/tar")).arg("-xzf").arg(archive()).current_dir(&to).limit(LIMIT).output().ok();
+    let mut entries = fs::read_dir(&to).expect("list what was unpacked").map(|entry| entry.expect("an entry").path());
+    let folder = entries.next().expect("a folder");
+    assert_eq!(entries.next(), None, "one folder at the top");
+    folder
+}
+
+/// Any program or script of the archive, with `claude` on the PATH and no cargo.
+fn run(scratch: &Scratch, program: &Path) -> Run {
+    let path = format!("{}:/usr/bin:/bin", scratch.beside("path").display());
+    scratch.at_home(Run::new(program)).env("PATH", path).limit(LIMIT)
+}
+
+fn install(scratch: &Scratch, folder: &Path, args: &[&str]) -> Outcome {
+    run(scratch, &folder.join("install.sh")).args(args).output()
+}
+
+/// A home with a conversation, as a user has it who never heard of us.
+fn home() -> (Scratch, PathBuf) {
+    let scratch = Scratch::new();
+    let claude = scratch.beside("path/claude");
+    fs::create_dir(scratch.beside("path")).expect("make a folder");
+    fs::write(&claude, CLAUDE).expect("write a program");
+    fs::set_permissions(&claude, fs::Permissions::from_mode(0o755)).expect("make it executable");
+    fs::write(scratch.home().join(".claude.json"), NO_SERVERS).expect("write claude's file");
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 20);
+    (scratch, transcript)
+}
+
+type Tree = BTreeMap<PathBuf, Entry>;
+
+/// The home in two: what is saved, and everything else.
+fn saved_and_rest(scratch: &Scratch) -> (Tree, Tree) {
+    let is_saved = |path: &Path| {
+        let path = scratch.home().join(path);
+        path.starts_with(scratch.layer1_store()) || path.starts_with(scratch.layer3_store())
+    };
+    tree::all(&scratch.home()).into_iter().partition(|(path, _)| is_saved(path))
+}
+
+/// The command of an event, as it was installed.
+fn command_of(scratch: &Scratch, event: &str) -> String {
+    let settings = fs::read(scratch.claude_dir().join("settings.json")).expect("read the settings");
+    let settings: Value = serde_json::from_slice(&settings).expect("the settings are JSON");
+    settings["hooks"][event][0]["hooks"][0]["command"].as_str().expect("a command").to_owned()
+}
+
+#[test]
+fn the_archive_holds_all_that_its_list_of_checksums_names_and_nothing_else() {
+    let scratch = Scratch::new();
+    let folder = unpacked(&scratch);
+    let files = tree::all(&folder).into_iter().filter(|(_, entry)| !matches!(entry, Entry::Directory(_)));
+    let files: BTreeMap<String, Entry> =
+        files.map(|(path, entry)| (path.to_str().expect("UTF-8").to_owned(), entry)).collect();
+    let sums = fs::read_to_string(folder.join("SHA256SUMS")).expect("read the checksums");
+    let listed: Vec<&str> = sums.lines().map(|line| line.split_once("  ").expect("a sum and a name").1).collect();
+    let there: Vec<&str> = files.keys().map(String::as_str).filter(|name| *name != "SHA256SUMS").collect();
+    assert_eq!(listed, there);
+    for (name, entry) in &files {
+        let is_program = name.starts_with("bin/") || ["setup", "install.sh"].contains(&name.as_str());
+        let Entry::File(mode, bytes, _) = entry else { panic!("{name} is {entry:?}") };
+        assert_eq!(*mode, if is_program { 0o755 } else { 0o644 }, "{name}");
+        assert!(*bytes > 100, "{name} is as good as empty");
+    }
+    let mut wanted: Vec<String> =
+        ["LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "README.md", "setup", "install.sh"].map(str::to_owned).to_vec();
+    for program in ALL {
+        wanted.push(format!("bin/{program}"));
+        wanted.extend([format!("completions/{program}.bash"), format!("completions/{program}.fish")]);
+        wanted.extend([format!("completions/_{program}"), format!("man/{program}.1")]);
+    }
+    for (page, says) in [("layer3-indexer-search", "--since"), ("layer1-prebackup-sweep", "--all")] {
+        let text = fs::read_to_string(folder.join(format!("man/{page}.1"))).expect("read a manual page");
+        assert!(text.replace('\\', "").contains(says) && text.contains(".TH "), "{page}: {text}");
+    }
+    wanted
+        .extend(["continue-dev", "search-sessions", "session-health"].map(|skill| format!("skills/{skill}/SKILL.md")));
+    for name in wanted {
+        assert!(files.contains_key(&name), "{name} is not in the archive: {:?}", files.keys());
+    }
+    let bash = fs::read_to_string(folder.join("completions/layer3-indexer.bash")).expect("read a completion");
+    assert!(bash.contains("--all-missing") && bash.contains("complete -F"), "{bash}");
+    // They are read by the shells that they are for, where these are installed.
+    let parsed = Run::new("/bin/bash").arg("-n").arg(folder.join("completions/layer3-indexer.bash"));
+    scratch.at_home(parsed).output().ok().unworried();
+}
+
+#[test]
+fn unpacked_installed_used_and_taken_away_without_cargo() {
+    let (scratch, transcript) = home();
+    let folder = unpacked(&scratch);
+    let unpacked = tree::all(&folder);
+    let mut before = saved_and_rest(&scratch).1;
+
+    let told = install(&scratch, &folder, &[]).ok().text();
+    assert!(told.contains("wrote the hooks") && told.contains("registered the MCP server"), "{told}");
+    assert_eq!(tree::all(&folder), unpacked, "nothing is written into the archive's folder");
+    stores::assert_saved_twice(&scratch, &transcript);
+
+    // The chain, as it stands in settings.json.
+    let words = "quincunx of the archive";
+    transcripts::append(&transcript, transcripts::prompt_line(&transcripts::made_id(1), 1000, words));
+    let name = transcript.strip_prefix(scratch.home()).expect("it lies in the home");
+    let grown = tree::all(&scratch.home()).remove(name).expect("the transcript");
+    before.insert(name.to_owned(), grown);
+    let event = transcripts::session_end(&transcript);
+    scratch.hook(&command_of(&scratch, "SessionEnd"), &event).output().ok().silent();
+    await_delivered(&scratch);
+    stores::assert_saved_twice(&scratch, &transcript);
+    let receipts = fs::read_dir(scratch.layer1_store().join(".outbox/receipts")).expect("list the receipts");
+    assert_eq!(receipts.count(), 1, "receipts");
+    assert_eq!(found_in(&scratch, "quincunx"), [transcripts::made_id(1)]);
+
+    let doctor = run(&scratch, &folder.join("setup")).arg("doctor").arg("--managed-dir").arg(scratch.beside("managed"));
+    doctor.output().ok();
+
+    let installed = saved_and_rest(&scratch);
+    let told = install(&scratch, &folder, &[]).ok().text();
+    assert!(told.contains("everything is installed already"), "{told}");
+    let (saved, rest) = saved_and_rest(&scratch);
+    assert_eq!(rest, installed.1);
+    assert_eq!(without_logs(saved), without_logs(installed.0));
+
+    let saved = saved_and_rest(&scratch).0;
+    install(&scratch, &folder, &["--uninstall"]).ok();
+    let after = saved_and_rest(&scratch);
+    assert_eq!(after.0, saved, "what is saved stays");
+    assert_eq!(after.1, before, "and nothing else");
+}
+
+/// What the stores hold, without what was told about it.
+fn without_logs(saved: Tree) -> Tree {
+    saved.into_iter().filter(|(path, _)| path.iter().all(|part| part != ".log")).collect()
+}
+
+#[test]
+fn a_damaged_archive_is_refused_before_anything_is_changed() {
+    let (scratch, _) = home();
+    let folder = unpacked(&scratch);
+    let before = tree::all(&scratch.home());
+    let refused_with = |args: &[&str], name: &str, why: &str| {
+        let told = install(&scratch, &folder, args).exits(1).silent().stderr;
+        assert!(told.contains(&format!("{name} {why}")) && told.ends_with("nothing was changed\n"), "{told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert_eq!(tree::all(&scratch.home()), before);
+    };
+    let refused = |name: &str, why: &str| refused_with(&[], name, why);
+    let layer2 = format!("bin/{LAYER2}");
+    let good = fs::read(folder.join(&layer2)).expect("read a program");
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 1;
+    fs::write(folder.join(&layer2), flipped).expect("flip a bit");
+    refused(&layer2, "is damaged");
+    refused_with(&["--uninstall"], &layer2, "is damaged");
+    fs::write(folder.join(&layer2), &good[..good.len() - 1]).expect("cut a program short");
+    refused(&layer2, "is damaged");
+    fs::remove_file(folder.join(&layer2)).expect("lose a program");
+    refused(&layer2, "is missing");
+    fs::write(folder.join(&layer2), &good).expect("mend a program");
+    fs::set_permissions(folder.join(&layer2), fs::Permissions::from_mode(0o755)).expect("mend a program");
+
+    let sums = fs::read_to_string(folder.join("SHA256SUMS")).expect("read the checksums");
+    let without = |name: &str| {
+        let lines = sums.lines().filter(|line| !line.ends_with(name));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    for name in [layer2.as_str(), "setup"] {
+        fs::write(folder.join("SHA256SUMS"), without(name)).expect("forget a checksum");
+        refused(name, "is not in SHA256SUMS");
+    }
+    fs::write(folder.join("SHA256SUMS"), "").expect("forget the checksums");
+    refused("SHA256SUMS", "is missing");
+    fs::write(folder.join("SHA256SUMS"), &sums).expect("mend the checksums");
+    install(&scratch, &folder, &["--no-import"]).ok();
+}
+
+#[test]
+fn options_of_the_script_reach_the_installer() {
+    let (scratch, _) = home();
+    let folder = unpacked(&scratch);
+    let before = tree::all(&scratch.home());
+    let told = install(&scratch, &folder, &["--timer", "--dry-run"]).ok().text();
+    let timer = if cfg!(target_os = "macos") { "threefold.plist" } else { "threefold.timer" };
+    assert!(told.contains(timer) && told.contains("nothing was changed"), "{told}");
+    assert!(told.contains(folder.join("bin").to_str().expect("UTF-8")), "{told}");
+    assert_eq!(tree::all(&scratch.home()), before);
+
+    let help = run(&scratch, &folder.join("setup")).arg("--help").output().ok().text();
+    let verbs: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    assert_eq!(
+        verbs.iter().filter(|verb| !verb.is_empty() && !verb.starts_with('-')).collect::<Vec<_>>(),
+        [&"install", &"uninstall", &"doctor", &"help"]
+    );
+    assert!(!install(&scratch, &folder, &["--help"]).ok().text().contains("--binaries"));
+    for args in [&["--no-such-option"][..], &["--dry-run", "--uninstall"]] {
+        install(&scratch, &folder, args).exits(1).silent();
+    }
+    assert_eq!(tree::all(&scratch.home()), before);
+
+    // By a name without a folder, from within it, by sh, and where there is no `claude`.
+    let elsewhere = scratch.beside("my claude");
+    let script = Run::new("/bin/sh").args(["install.sh", "--no-import", "--claude-dir"]).arg(&elsewhere);
+    let told = scratch.at_home(script).current_dir(&folder).limit(LIMIT).output().ok().text();
+    assert!(told.contains("claude mcp add"), "{told}");
+    assert!(elsewhere.join("hooks").join(LAYER2).is_file());
+    assert_eq!(tree::all(&scratch.home()), before);
+}
