@@ -14,7 +14,7 @@ use tests::bench::{instructions, meter, picture, report, scale, works};
 
 /// Measures Threefold beside the chain that it replaces and beside its peers, on the same bytes.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench")]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Args {
     /// A smaller run: nothing of 1 GB, fewer rounds, a tenth of the corpus
     #[arg(long)]
@@ -35,7 +35,7 @@ struct Args {
     #[arg(long, value_name = "GB")]
     scale: Option<u64>,
     /// Where everything is written: on a disk, not in memory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide = true)]
     folder: PathBuf,
 }
 
