@@ -417,6 +417,8 @@ fn a_large_transcript_is_indexed_in_batches_and_resumed() {
     // As after a crash: one batch, and nothing more.
     let step = write::step(&index.connection, &index.path, &store, &s, "stop", &mut progress).unwrap();
     assert!(matches!(step, write::Step::More));
+    // Whoever waits sees that something happens long before a batch is full.
+    assert!(told.borrow().len() > 10 && told.borrow()[0] < 2_000_000, "{told:?}");
     assert!(index.is_behind(&store, &s).unwrap());
     let updated = update(&mut index, &store, &s);
     assert_eq!((updated.messages_indexed, updated.messages_added + progress.added), (200, 200));

@@ -28,6 +28,8 @@ use crate::record::{Located, ReadReport, Record, TornLine, read_records_telling}
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
 pub(super) const BATCH_BYTES: u64 = 16 * 1024 * 1024;
+/// Progress is told after so much, so that nobody takes a large batch for a standstill.
+const TELL_BYTES: u64 = 1024 * 1024;
 /// What was read is hashed in multiples of this: whole subtrees of BLAKE3 cost far less than their parts.
 const HASH_BYTES: u64 = 64 * 1024;
 /// Bytes before the indexed offset that are compared before reading on.
@@ -202,7 +204,8 @@ pub(super) fn step_in(
             is_more = true;
             break;
         }
-        match read_content(&mut batch, path, contents, key, content) {
+        let (base, tell) = (progress.read, progress.tell);
+        match read_content(&mut batch, path, contents, key, content, &|bytes| tell(base + bytes)) {
             Ok(Reading::Settled) => {}
             Ok(Reading::Cut) => is_more = true,
             Ok(Reading::Changed | Reading::Misread) if has_moved(contents, key, &listing)? => return Ok(Step::Raced),
@@ -518,6 +521,7 @@ fn read_content(
     contents: &dyn Contents,
     key: &SessionKey,
     content: &Indexed,
+    tell: &dyn Fn(u64),
 ) -> Result<Reading, IndexError> {
     let file_name = StoredName::parse(&key.id, &content.path).map(|name| name.file);
     let Ok(file) = file_name else { return Ok(Reading::Changed) };
@@ -533,7 +537,7 @@ fn read_content(
     batch.uses.begin_content(batch.transaction, content.id).doing("look up a session", path)?;
     let mut last_ms = content.last_ms;
     let start_bytes = batch.read_bytes;
-    let (mut failure, mut is_cut) = (None, false);
+    let (mut failure, mut is_cut, mut told_bytes) = (None, false, start_bytes);
     let dealt_with = Cell::new(content.read_bytes);
     let rest = (&mut file).take(content.seen_bytes.saturating_sub(content.read_bytes));
     let mut reader = Hashing { reader: rest, hash, pending: Vec::new(), dealt_with: &dealt_with };
@@ -543,6 +547,10 @@ fn read_content(
         if let Err(error) = batch.add(content.id, &located, last_ms) {
             failure = Some(error);
             return ControlFlow::Break(());
+        }
+        if batch.read_bytes - told_bytes >= TELL_BYTES {
+            told_bytes = batch.read_bytes;
+            tell(told_bytes);
         }
         is_cut = batch.read_bytes >= BATCH_BYTES;
         if is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
