@@ -461,7 +461,8 @@ fn one_session_that_cannot_be_read_or_changes_meanwhile_does_not_stop_those_besi
     let mut index = fresh(&store);
     let keys: Vec<SessionKey> = (0..6).map(|n| key("p", &format!("s{n}"))).collect();
     keys.iter().for_each(|key| store.transcript(key, &user(1, &format!("needle of {}", key.id))));
-    fs::remove_file(store.path_of(&keys[2], &StoredName::newest(FileName::Transcript))).unwrap();
+    layer1_prebackup::durable::remove_file(&store.path_of(&keys[2], &StoredName::newest(FileName::Transcript)))
+        .unwrap();
     let changing = keys[0].clone();
     store.on_open.replace(Some(Box::new(move |store: &Store| {
         store.rotate(&changing, &FileName::Transcript);
