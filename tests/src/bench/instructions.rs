@@ -132,7 +132,7 @@ impl Counting<'_> {
     }
 
     fn layer3(&self, counts: &mut Counts) -> io::Result<()> {
-        let made = corpus::lay_out(&self.folder.join("home/.claude"), SHAPE)?;
+        let made = corpus::lay_out(&self.home(binaries::LAYER3).join(".claude"), SHAPE)?;
         let megabytes = made.bytes as f64 / 1e6;
         let import = self.instructions(&self.job(binaries::LAYER3, &["import"]))?;
         counts.insert("layer 3, import, 1 MB".to_owned(), (import as f64 / megabytes) as u64);
@@ -156,12 +156,15 @@ impl Counting<'_> {
         Ok(())
     }
 
-    /// The environment is the same everywhere but for the length of the paths.
+    /// The environment is the same everywhere but for the length of the paths. Each program has a home of its
+    /// own: layer 3 would import what layer 1 has copied.
     fn job(&self, name: &str, args: &[&str]) -> Job {
         let job = Job::new(binaries::folder().join(name)).args(args.iter().copied());
-        job.env("HOME", self.folder.join("home").display().to_string())
-            .env("PATH", "/usr/bin:/bin")
-            .env("LANG", "C.UTF-8")
+        job.env("HOME", self.home(name).display().to_string()).env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8")
+    }
+
+    fn home(&self, program: &str) -> PathBuf {
+        self.folder.join("homes").join(program)
     }
 
     fn instructions(&self, job: &Job) -> io::Result<u64> {
