@@ -9,9 +9,9 @@ use super::meter::Job;
 pub struct Peers {
     /// A backup program, from Debian.
     pub restic: Option<PathBuf>,
-    /// Keeps and indexes conversations, from crates.io.
+    /// Keeps and indexes conversations, a Rust package.
     pub claude_vault: Option<PathBuf>,
-    /// Indexes conversations, from crates.io (`claudex-cli`).
+    /// Indexes conversations, a Rust package (`claudex-cli`).
     pub claudex: Option<PathBuf>,
 }
 

@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 
 use crate::{release, test};
 
-/// Peers on crates.io and their versions: numbers in a README must be repeatable.
+/// Peers that are Rust packages, and their versions: numbers in a README must be repeatable.
 const CRATES: [(&str, &str); 2] = [("claude-vault", "0.1.0"), ("claudex-cli", "0.15.1")];
 
 /// The old chain's packages.
@@ -32,7 +32,7 @@ pub fn old_chain(sh: &Shell, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// restic from Debian, the others from crates.io, into `folder`.
+/// restic from Debian, the others by cargo, into `folder`.
 pub fn peers(sh: &Shell, folder: &Path) -> Result<()> {
     if !test::has_tool(sh, "restic") {
         println!("skipped: restic is not installed");
