@@ -249,8 +249,10 @@ impl<'a> Run<'a> {
         if !self.places.index.exists() {
             return;
         }
-        // An index that cannot be opened or written is told of, and made again, when it is filled.
-        let _ = Index::open(&self.places.index).and_then(|mut index| index.expect_more());
+        if let Err(error) = Index::open(&self.places.index).and_then(|mut index| index.expect_more()) {
+            // The copies do not wait for the index. Should this run be killed, the next import makes up for it.
+            self.summary.notes.push(format!("the index could not be told of what is being stored: {}", chain(&error)));
+        }
     }
 
     fn fail(&mut self, id: &SessionId, error: String) {
@@ -313,7 +315,10 @@ impl<'a> Run<'a> {
             Ok(true) => drop(index.fill(archive, &|_, _| {})?),
             Err(error) if error.is_damage() => {
                 index.renew()?;
-                index.fill(archive, &progress)?;
+                for (key, error) in index.fill(archive, &progress)? {
+                    let error = format!("{}/{}: stored but not indexed: {}", key.project, key.id, chain(&error));
+                    self.summary.notes.push(error);
+                }
             }
             Err(error) => return Err(error.into()),
         }

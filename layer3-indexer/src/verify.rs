@@ -9,7 +9,7 @@ use crate::error::{Error, chain};
 use crate::index::{Index, IndexError};
 use crate::rebuild;
 use crate::roots::RootKind;
-use crate::save::{self, Journal, Request};
+use crate::save::{self, Answer, Journal, Receipt, Request};
 use crate::session::{self, SessionError};
 
 /// What verifying found.
@@ -141,7 +141,9 @@ fn save_again(places: &Places, journal: &Journal, finding: &Finding) -> Option<R
         expected: None,
     };
     let (healed, detail) = match save::save(places, journal, &request, &|_| {}) {
-        Ok(_) => (true, Finding::SAVED_AGAIN.to_owned()),
+        Ok(Answer::Receipt(Receipt { warning: None, .. })) => (true, Finding::SAVED_AGAIN.to_owned()),
+        Ok(Answer::Receipt(Receipt { warning: Some(warning), .. })) => (false, warning),
+        Ok(Answer::Skipped(skipped)) => (false, skipped.reason),
         Err(error) => (false, format!("failed to {}", chain(&error))),
     };
     Some(RepairEntry {
