@@ -1,6 +1,7 @@
 //! The source: Claude Code's files. They are only ever read, never through a symlink below
 //! their root, and opening one never blocks.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -64,22 +65,43 @@ impl Identity {
 /// Every regular file `<projects>/*/<session id>.jsonl`, sorted by path. Symlinked folders and
 /// files are left out, and so is what is not named like a session. An absent folder gives none.
 pub fn transcripts(projects: &Path) -> Result<Vec<FoundTranscript>, DurableError> {
-    let Some(root) = Dir::open(projects)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
+    each_transcript(projects, |dir, name, id| {
+        if let Some(stat) = dir.stat(name)? {
+            found.push(FoundTranscript { path: dir.path().join(name), id, bytes: stat.st_size as u64 });
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The sessions of [`transcripts`], without a look at the files themselves.
+pub fn sessions(projects: &Path) -> Result<BTreeSet<SessionId>, DurableError> {
+    let mut found = BTreeSet::new();
+    each_transcript(projects, |_, _, id| {
+        found.insert(id);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn each_transcript(
+    projects: &Path,
+    mut each: impl FnMut(&Dir, &OsStr, SessionId) -> Result<(), DurableError>,
+) -> Result<(), DurableError> {
+    let Some(root) = Dir::open(projects)? else { return Ok(()) };
     for (slug, kind) in root.entries()? {
         if kind != FileType::Directory {
             continue;
         }
         let Some(dir) = root.open_beneath(Path::new(&slug))? else { continue };
         for (name, kind) in dir.entries()? {
-            let path = dir.path().join(&name);
-            let (FileType::RegularFile, Ok(id)) = (kind, SessionId::of_transcript(&path)) else { continue };
-            if let Some(stat) = dir.stat(&name)? {
-                found.push(FoundTranscript { path, id, bytes: stat.st_size as u64 });
+            if let (FileType::RegularFile, Ok(id)) = (kind, SessionId::of_transcript(Path::new(&name))) {
+                each(&dir, &name, id)?;
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Every regular file below `<folder of the transcript>/<session id>/`, sorted. Symlinks, FIFOs,

@@ -79,11 +79,14 @@ impl Folded {
 
 /// A text without case and accents.
 pub(crate) fn folded(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     text.chars().filter_map(fold).collect()
 }
 
 /// A letter without case and accent; nothing for a combining accent.
-fn fold(c: char) -> Option<char> {
+pub(crate) fn fold(c: char) -> Option<char> {
     if c.is_ascii() {
         return Some(c.to_ascii_lowercase());
     }

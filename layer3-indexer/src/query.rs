@@ -7,8 +7,9 @@
 
 use std::borrow::Cow;
 
-use crate::fold::{Folded, folded, is_own_word, is_word_char, spaced};
+use crate::fold::{folded, is_own_word, is_word_char, spaced};
 use crate::snippet;
+use crate::trigram;
 
 /// Longest query that is looked at, in characters; the rest is dropped.
 pub const QUERY_CHARS_MAX: usize = 2000;
@@ -18,8 +19,6 @@ pub const QUERY_TERMS_MAX: usize = 64;
 const DEPTH_MAX: usize = 32;
 /// Distance of NEAR where none is given, as in FTS5.
 const NEAR_DEFAULT: u32 = 10;
-/// Shortest text that a trigram index can find, in characters.
-const TRIGRAM_CHARS: usize = 3;
 
 /// A word, a phrase or any piece of text that is searched for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,9 +102,17 @@ impl Query {
         trigrams_match(&self.expression)
     }
 
-    /// Whether a text holds what is searched for, anywhere in its words.
-    pub(crate) fn is_in(&self, text: &Folded) -> bool {
-        is_in(&self.expression, &text.text)
+    /// Whether a text, folded ([`folded`]), holds what is searched for, anywhere in its words.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        is_in(&self.expression, text)
+    }
+
+    /// Whether a record may hold what is searched for, by its line of JSON as it is stored. A text
+    /// stands in its line letter by letter but for what JSON escapes; whatever may be written with other
+    /// letters is answered with yes.
+    pub(crate) fn may_be_in_line(&self, line: &str) -> bool {
+        let may_be_escaped = || ["\\u", "\\/"].into_iter().any(|escape| is_within(escape, line));
+        may_be_in_line(&self.expression, &folded(line)) || may_be_escaped()
     }
 
     /// Whether the index of words finds every text that holds this: each of its characters is a
@@ -185,14 +192,9 @@ fn trigrams_match(expression: &Expression) -> Option<String> {
 }
 
 fn term_trigrams(term: &Term) -> Option<String> {
-    // The letters as typed, not as folded here: SQLite folds them its own way, on both sides.
-    let letters: Vec<char> = term.text.chars().filter(|c| !folded(c.encode_utf8(&mut [0; 4])).is_empty()).collect();
-    let mut trigrams: Vec<String> =
-        letters.windows(TRIGRAM_CHARS).map(|w| quoted(&w.iter().collect::<String>())).collect();
-    trigrams.sort();
-    trigrams.dedup();
-    trigrams.truncate(QUERY_TERMS_MAX);
-    together(trigrams.into_iter(), " AND ")
+    let mut tokens = trigram::tokens(&term.text);
+    tokens.truncate(QUERY_TERMS_MAX);
+    together(tokens.into_iter().map(|token| quoted(&token)), " AND ")
 }
 
 fn is_in(expression: &Expression, text: &str) -> bool {
@@ -203,6 +205,26 @@ fn is_in(expression: &Expression, text: &str) -> bool {
         Expression::Or(parts) => parts.iter().any(|part| is_in(part, text)),
         Expression::Not(keep, drop) => is_in(keep, text) && !is_in(drop, text),
     }
+}
+
+/// As [`is_in`], for a folded line of JSON: what such a line writes otherwise is taken to be there.
+fn may_be_in_line(expression: &Expression, line: &str) -> bool {
+    let may_be = |term: &Term| {
+        let is_escaped = |c: char| c.is_control() || matches!(c, '"' | '\\');
+        term.text.contains(is_escaped) || is_within(&folded(&term.text), line)
+    };
+    match expression {
+        Expression::Term(term) => may_be(term),
+        Expression::Near(terms, _) => terms.iter().all(may_be),
+        Expression::And(parts) => parts.iter().all(|part| may_be_in_line(part, line)),
+        Expression::Or(parts) => parts.iter().any(|part| may_be_in_line(part, line)),
+        Expression::Not(keep, _) => may_be_in_line(keep, line),
+    }
+}
+
+/// Several times as fast as the standard library for what is mostly not there.
+fn is_within(text: &str, line: &str) -> bool {
+    memchr::memmem::find(line.as_bytes(), text.as_bytes()).is_some()
 }
 
 fn collect_terms<'e>(expression: &'e Expression, terms: &mut Vec<&'e Term>) {
@@ -383,10 +405,29 @@ mod tests {
 
     use super::*;
 
+    /// Trigrams are written with their letters.
     fn check(text: &str, words: Option<&str>, trigrams: Option<&str>) {
         let query = Query::parse(text);
         assert_eq!(query.as_ref().and_then(Query::words_match).as_deref(), words, "words of {text:?}");
-        assert_eq!(query.as_ref().and_then(Query::trigrams_match).as_deref(), trigrams, "trigrams of {text:?}");
+        let expected = trigrams.map(|trigrams| in_order(trigrams, |letters| trigram::tokens(letters).concat()));
+        let found = query.as_ref().and_then(Query::trigrams_match).map(|found| in_order(&found, str::to_owned));
+        assert_eq!(found, expected, "trigrams of {text:?}: {trigrams:?}");
+    }
+
+    /// An expression whose quoted words are replaced, those that are joined by AND in order.
+    fn in_order(expression: &str, replaced: impl Fn(&str) -> String) -> String {
+        let pieces = expression.split('"').enumerate();
+        let pieces = pieces.map(|(n, piece)| if n % 2 == 1 { replaced(piece) } else { piece.to_owned() });
+        let text: String = pieces.collect();
+        let groups = text.split('(').map(|group| {
+            let (inside, after) = group.split_once(')').unwrap_or((group, ""));
+            let mut words: Vec<&str> = inside.split(" AND ").collect();
+            if !inside.contains(" OR ") {
+                words.sort_unstable();
+            }
+            format!("{}){after}", words.join(" AND "))
+        });
+        groups.collect::<Vec<_>>().join("(")
     }
 
     #[test]
@@ -396,16 +437,15 @@ mod tests {
         check("one AND four", Some(r#"("one" AND "four")"#), Some(r#"("one" AND ("fou" AND "our"))"#));
         check("one OR two NOT six", Some(r#"("one" OR ("two" NOT "six"))"#), Some(r#"("one" OR "two")"#));
         check("one OR a", Some(r#"("one" OR "a")"#), None);
-        check("\"one two\"*", Some(r#""one two" *"#), Some(r#"(" tw" AND "e t" AND "ne " AND "one" AND "two")"#));
+        check("\"one two\"*", Some(r#""one two" *"#), Some(r#"("one" AND "two")"#));
         check("conf*", Some(r#""conf" *"#), Some(r#"("con" AND "onf")"#));
         check("NEAR(one two, 5)", Some(r#"NEAR("one" "two", 5)"#), Some(r#"("one" AND "two")"#));
         check("NEAR(one two)", Some(r#"NEAR("one" "two", 10)"#), Some(r#"("one" AND "two")"#));
         check("one (two OR six)", Some(r#"("one" AND ("two" OR "six"))"#), Some(r#"("one" AND ("two" OR "six"))"#));
-        check(
-            r#""say ""hi""""#,
-            Some(r#""say ""hi""""#),
-            Some(r#"(" ""h" AND """hi" AND "ay " AND "hi""" AND "say" AND "y """)"#),
-        );
+        let quotes = Query::parse(r#""say ""hi""""#).unwrap();
+        assert_eq!(quotes.words_match().unwrap(), r#""say ""hi""""#);
+        let tokens = [trigram::tokens("say"), trigram::tokens("\"hi\"")].concat();
+        assert!(tokens.len() == 3 && tokens.iter().all(|token| quotes.trigrams_match().unwrap().contains(token)));
         check(
             "parse_conf",
             Some(r#""parse_conf""#),
@@ -466,13 +506,47 @@ mod tests {
         assert!(matches!(Query::parse(&deep).unwrap().expression, Expression::Term(_)));
     }
 
+    #[test]
+    fn a_line_that_cannot_hold_a_text_is_told_from_one_that_may() {
+        for (query, line, expected) in [
+            ("Backoff_wi", r#"{"text":"retry_BACKOFF_window"}"#, true),
+            ("backoff_wi", r#"{"text":"retry_back"}"#, false),
+            ("sesion", r#"{"text":"la sesión"}"#, true),
+            ("sesion", r#"{"text":"la ses\u00edon"}"#, true),
+            ("sesion", r#"{"text":"lección"}"#, false),
+            ("src/a", r#"{"text":"src\/a"}"#, true),
+            ("src/a", r#"{"text":"src/b"}"#, false),
+            (r#""say ""x""""#, r#"{"text":"say \"x\""}"#, true),
+            (r"a\b", r#"{"text":"a\\b"}"#, true),
+            ("one two", r#"{"text":"two\none"}"#, true),
+            ("\"one two\"", r#"{"text":"two one"}"#, false),
+            ("one OR two", r#"{"text":"two"}"#, true),
+            ("one NOT two", r#"{"text":"one two"}"#, true),
+        ] {
+            assert_eq!(Query::parse(query).unwrap().may_be_in_line(line), expected, "{query} in {line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_never_missed_in_its_line(before in any::<String>(), part in "\\PC{1,6}", after in any::<String>()) {
+            let text = format!("{before}{part}{after}");
+            let line = serde_json::json!({"text": text}).to_string();
+            if let Some(query) = Query::parse(&part)
+                && query.is_in(&folded(&text))
+            {
+                prop_assert!(query.may_be_in_line(&line), "{line}");
+            }
+        }
+    }
+
     fn database() -> rusqlite::Connection {
         let db = rusqlite::Connection::open_in_memory().unwrap();
         db.execute_batch(
             "CREATE VIRTUAL TABLE words USING fts5(user, assistant, content='', tokenize='unicode61 remove_diacritics 2');
-             CREATE VIRTUAL TABLE parts USING fts5(text, content='', detail=none, tokenize='trigram remove_diacritics 1');
+             CREATE VIRTUAL TABLE parts USING fts5(tokens, content='', detail=none, tokenize='ascii');
              INSERT INTO words(rowid, user, assistant) VALUES (1, 'one two three', 'foo bar sesión');
-             INSERT INTO parts(rowid, text) VALUES (1, 'fn parse_config_file 日本語');",
+             INSERT INTO parts(rowid, tokens) VALUES (1, 'aaaa bbbb');",
         )
         .unwrap();
         db
@@ -488,7 +562,7 @@ mod tests {
             let found = db.prepare_cached(sql).unwrap().query_row([&expression], |row| row.get::<_, i64>(0));
             assert!(found.is_ok(), "{text:?} became {expression:?}: {found:?}");
         }
-        let _ = query.is_in(&Folded::of("fn parse_config_file 日本語"));
+        let _ = query.is_in("fn parse_config_file 日本語");
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::names::SessionId;
 use layer1_prebackup::places::Places;
 use layer1_prebackup::source;
 
@@ -14,20 +15,19 @@ use crate::roots::resolved_projects;
 pub struct Sources<'a> {
     places: &'a Places,
     archive: &'a Archive,
-    ids: BTreeSet<String>,
+    ids: BTreeSet<SessionId>,
 }
 
 impl<'a> Sources<'a> {
     /// Looks. Costs one listing of every project's folder.
     pub fn look(places: &'a Places, archive: &'a Archive) -> Result<Sources<'a>, Error> {
-        let found = source::transcripts(&resolved_projects(places))?;
-        let ids = found.into_iter().map(|found| found.id.to_string()).collect();
+        let ids = source::sessions(&resolved_projects(places))?;
         Ok(Sources { places, archive, ids })
     }
 
     /// Whether the session is in no project's folder and not where it was saved from either.
     pub fn lack(&self, key: &SessionKey) -> Result<bool, Error> {
-        if self.ids.contains(key.id.as_str()) {
+        if self.ids.contains(&key.id) {
             return Ok(false);
         }
         let recorded = self.archive.source_of(key)?;

@@ -7,6 +7,7 @@ mod proof;
 mod read;
 mod schema;
 mod search;
+mod span;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -668,7 +669,7 @@ impl Index {
                 "INSERT INTO words (words) VALUES ('delete-all');
                  INSERT INTO parts (parts) VALUES ('delete-all');
                  DELETE FROM messages; DELETE FROM contents; DELETE FROM unknown; DELETE FROM branches;
-                 DELETE FROM uses; DELETE FROM calls; DELETE FROM tools; DELETE FROM files;
+                 DELETE FROM spans; DELETE FROM uses; DELETE FROM calls; DELETE FROM tools; DELETE FROM files;
                  DELETE FROM tracked; DELETE FROM meta;",
             )
             .doing("empty", &self.path)?;

@@ -413,12 +413,12 @@ mod tests {
         let frames = {
             let dir = tempfile::tempdir().unwrap();
             let (_connection, path) = written(dir.path());
-            (log_bytes(&path).unwrap() as usize - LOG_HEADER_BYTES) / (FRAME_HEADER_BYTES + 4096)
+            (log_bytes(&path).unwrap() as usize - LOG_HEADER_BYTES) / (FRAME_HEADER_BYTES + schema::PAGE_BYTES)
         };
         for frame in 0..frames {
             let dir = tempfile::tempdir().unwrap();
             let (mut connection, path) = written(dir.path());
-            let at = LOG_HEADER_BYTES + frame * (FRAME_HEADER_BYTES + 4096) + 1000 + frame;
+            let at = LOG_HEADER_BYTES + frame * (FRAME_HEADER_BYTES + schema::PAGE_BYTES) + 1000 + frame;
             flip(&beside(&path, "-wal", ""), at);
             assert!(settle(&mut connection, &path).unwrap_err().is_damage(), "frame {frame}");
         }
@@ -433,8 +433,8 @@ mod tests {
         reader.execute_batch("BEGIN; SELECT count(*) FROM branches").unwrap();
         settle(&mut connection, &path).unwrap();
         assert!(log_bytes(&path).unwrap() > 0);
-        let pages = std::fs::metadata(&path).unwrap().len() / 4096;
-        flip(&path, (pages as usize - 1) * 4096 + 77);
+        let pages = std::fs::metadata(&path).unwrap().len() as usize / schema::PAGE_BYTES;
+        flip(&path, (pages - 1) * schema::PAGE_BYTES + 77);
         assert!(settle(&mut connection, &path).unwrap_err().is_damage());
     }
 

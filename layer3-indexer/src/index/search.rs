@@ -13,7 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use layer1_prebackup::archive::SessionKey;
@@ -24,21 +24,21 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params_from_iter};
 use super::read::Conditions;
 use super::text::{Column, Speaker, WEIGHTS, sections};
 use super::{Contents, Hit, IndexError, SearchQuery, SearchResults, Sqlite};
-use crate::fold::Folded;
+use crate::fold::folded;
 use crate::query::Query;
 use crate::record::{Record, with_record};
 use crate::snippet::{By, Snippet, beginning, snippet};
 use crate::time::format_rfc3339_ms;
 
-/// Messages whose text is compared when parts of words are searched for, newest first.
-const CANDIDATES_MAX: usize = 2000;
+/// Messages that are looked at when parts of words are searched for, newest first.
+const CANDIDATES_MAX: usize = 20_000;
 /// Bytes of records that are read to compare them.
 const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Messages that are ranked. More hold only a word that says little by itself, and ranking costs
 /// microseconds each. Then those in which a person or the model wrote it are ranked, and …
-const RANKED_MAX: i64 = 3000;
+const RANKED_MAX: i64 = 2000;
 /// … of all others so many, those indexed last.
-const RANKED_OTHERS_MAX: i64 = 1000;
+const RANKED_OTHERS_MAX: i64 = 500;
 /// Sessions found by words below which those that hold the words apart are looked for.
 const SPREAD_BELOW: usize = 20;
 /// How much better a message of the newest moment is than an old one of the same words …
@@ -46,7 +46,7 @@ const RECENT_WEIGHT: f64 = 0.25;
 /// … and the age at which half of that is left.
 const RECENT_HALF_MS: f64 = 30.0 * 24.0 * 60.0 * 60.0 * 1000.0;
 
-pub(super) const COLUMNS: &str = "m.id, m.offset, m.length, m.time_ms, m.speaker, b.name, c.id, c.path, c.generation,
+pub(super) const COLUMNS: &str = "m.offset, m.length, m.time_ms, m.speaker, b.name, c.id, c.path, c.generation,
     t.project, t.session, t.title, t.id";
 pub(super) const JOINS: &str = "JOIN contents c ON c.id = m.content
     JOIN tracked t ON t.id = m.session AND t.listed = 1
@@ -113,7 +113,6 @@ struct Entry {
 
 /// A row of the index that may be a hit.
 pub(super) struct Found {
-    pub message: i64,
     pub offset: u64,
     pub length: u64,
     pub time_ms: i64,
@@ -189,15 +188,12 @@ impl Search<'_> {
 
     fn ranked(&mut self, expression: &str) -> rusqlite::Result<Vec<Scored>> {
         let Some(after) = self.nth_last(expression, RANKED_MAX)? else { return self.scored(expression, None, -1) };
-        let written = format!("{expression} AND ({{user assistant}} : {expression})");
+        let written = format!("{{user assistant}} : {expression}");
         let after_written = self.nth_last(&written, RANKED_MAX - RANKED_OTHERS_MAX)?;
-        let mut ranked = self.scored(&written, after_written, -1)?;
-        let known: BTreeSet<i64> = ranked.iter().map(|found| found.message).collect();
+        let mut all = self.scored(&written, after_written, -1)?;
+        let known: BTreeSet<i64> = all.iter().map(|found| found.message).collect();
         let others = self.scored(expression, Some(after), RANKED_OTHERS_MAX)?;
-        // Scores of both are comparable but for the words that the first looks at twice.
-        let halved = ranked.iter_mut().map(|found| Scored { score: found.score / 2.0, ..*found });
-        let mut all: Vec<Scored> =
-            halved.chain(others.into_iter().filter(|found| !known.contains(&found.message))).collect();
+        all.extend(others.into_iter().filter(|found| !known.contains(&found.message)));
         sort(&mut all);
         self.note(&format!(
             "more than {RANKED_MAX} messages match; those that a person or the model wrote are shown, and of the \
@@ -283,43 +279,48 @@ impl Search<'_> {
         let is_scan = trigrams.is_none();
         let (from, condition) = match is_scan {
             true => ("messages m", Speaker::sql_with_parts()),
-            false => ("parts JOIN messages m ON m.id = parts.rowid", "parts MATCH ?1".to_owned()),
+            false => (
+                "parts CROSS JOIN spans s ON s.id = parts.rowid CROSS JOIN messages m ON m.id BETWEEN s.first AND s.last",
+                format!("parts MATCH ?1 AND {}", Speaker::sql_with_parts()),
+            ),
         };
         let conditions = self.conditions(trigrams, false);
         let sql = format!(
-            "SELECT {COLUMNS} FROM {from} {JOINS} WHERE {condition} {} ORDER BY m.time_ms DESC, m.id DESC LIMIT {}",
+            "SELECT m.id, m.session, m.length FROM {from} CROSS JOIN tracked t ON t.id = m.session AND t.listed = 1
+             WHERE {condition} {} ORDER BY m.time_ms DESC, m.id DESC LIMIT {}",
             conditions.sql,
             if is_scan { -1 } else { CANDIDATES_MAX as i64 },
         );
         let mut statement = self.connection.prepare_cached(&sql).doing("search", self.path)?;
         let mut rows = statement.query(params_from_iter(conditions.values)).doing("search", self.path)?;
+        let candidate = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs()));
         let (mut candidates, mut bytes) = (0, 0);
         while let Some(row) = rows.next().doing("search", self.path)? {
-            let found = found(row).doing("search", self.path)?;
+            let (message, session, length) = candidate(row).doing("search", self.path)?;
             candidates += 1;
-            if known.contains(&found.message) || by_words.contains(&found.session_row) {
+            if known.contains(&message) || by_words.contains(&session) {
                 continue;
             }
-            let place = places.get(&found.session_row).filter(|_| !each).copied();
+            let place = places.get(&session).filter(|_| !each).copied();
             if place.is_none() && entries.len() > enough {
                 if each {
                     return Ok(());
                 }
                 continue;
             }
-            bytes += found.length;
+            bytes += length;
             if bytes > COMPARE_BYTES_MAX {
                 self.note("only the newest messages were compared; a longer query, a project or a period finds more");
                 return Ok(());
             }
-            if !self.texts.holds(&found, query) {
+            let found = self.found(message)?;
+            if !found.is_some_and(|found| self.texts.holds(&found, query)) {
                 continue;
             }
             match place {
                 Some(at) => entries[at].others += 1,
                 None => {
-                    places.insert(found.session_row, entries.len());
-                    let (message, session) = (found.message, found.session_row);
+                    places.insert(session, entries.len());
                     entries.push(Entry { message, session, by: By::Substrings, score: 0.0, others: 0 });
                 }
             }
@@ -450,19 +451,18 @@ fn components(file: &str) -> String {
 
 pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
     Ok(Found {
-        message: row.get(0)?,
-        offset: row.get::<_, i64>(1)?.unsigned_abs(),
-        length: row.get::<_, i64>(2)?.unsigned_abs(),
-        time_ms: row.get(3)?,
-        speaker: Speaker(row.get(4)?),
-        branch: row.get(5)?,
-        content: row.get(6)?,
-        path: row.get(7)?,
-        generation: row.get(8)?,
-        project: row.get(9)?,
-        session: row.get(10)?,
-        title: row.get(11)?,
-        session_row: row.get(12)?,
+        offset: row.get::<_, i64>(0)?.unsigned_abs(),
+        length: row.get::<_, i64>(1)?.unsigned_abs(),
+        time_ms: row.get(2)?,
+        speaker: Speaker(row.get(3)?),
+        branch: row.get(4)?,
+        content: row.get(5)?,
+        path: row.get(6)?,
+        generation: row.get(7)?,
+        project: row.get(8)?,
+        session: row.get(9)?,
+        title: row.get(10)?,
+        session_row: row.get(11)?,
     })
 }
 
@@ -494,11 +494,20 @@ impl<'s> Texts<'s> {
     }
 
     fn holds(&mut self, found: &Found, query: &Query) -> bool {
-        let holds = self.with_record(found, |record| {
+        let Some(line) = self.read(found) else {
+            self.unreadable += 1;
+            return false;
+        };
+        // Most lines are ruled out without being understood, which costs ten times as much.
+        if std::str::from_utf8(&line).is_ok_and(|line| !query.may_be_in_line(line)) {
+            return false;
+        }
+        let holds = with_record(&line, |record| {
             let parts: Vec<_> = sections(record).into_iter().filter(|(column, _)| column.has_parts()).collect();
             let texts: Vec<&str> = parts.iter().map(|(_, text)| &**text).collect();
-            query.is_in(&Folded::of(&texts.join("\n")))
+            query.is_in(&folded(&texts.join("\n")))
         });
+        self.unreadable += usize::from(holds.is_none());
         holds.unwrap_or(false)
     }
 
@@ -537,10 +546,9 @@ impl<'s> Texts<'s> {
     fn read(&mut self, found: &Found) -> Option<Vec<u8>> {
         let contents = self.contents;
         let open = || found.stored().and_then(|(key, name)| contents.open_file(&key, &name).ok());
-        let file = self.files.entry(found.content).or_insert_with(open).as_mut()?;
-        let mut bytes = Vec::with_capacity(found.length as usize);
-        let read: io::Result<usize> =
-            file.seek(SeekFrom::Start(found.offset)).and_then(|_| file.take(found.length).read_to_end(&mut bytes));
-        (read.ok()? as u64 == found.length).then_some(bytes)
+        let file = self.files.entry(found.content).or_insert_with(open).as_ref()?;
+        let mut bytes = vec![0; found.length as usize];
+        file.read_exact_at(&mut bytes, found.offset).ok()?;
+        Some(bytes)
     }
 }

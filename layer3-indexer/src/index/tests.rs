@@ -154,7 +154,9 @@ fn dump(index: &Index) -> Vec<String> {
         "SELECT 'call', c.path, c.generation, p.call, t.name FROM calls p JOIN contents c ON c.id = p.content
          JOIN tools t ON t.id = p.tool",
         "SELECT 'words', count(*) FROM words",
-        "SELECT 'parts', count(*) FROM parts",
+        // How messages are gathered in spans depends on how they came; each is in one of its session.
+        "SELECT 'spanned', count(*) FROM messages m JOIN spans s ON m.id BETWEEN s.first AND s.last AND s.session = m.session",
+        "SELECT 'no span', count(*) FROM parts WHERE rowid NOT IN (SELECT id FROM spans)",
     ] {
         let mut statement = index.connection.prepare(sql).unwrap();
         let columns = statement.column_count();
@@ -620,7 +622,7 @@ fn an_unusable_index_is_set_aside_and_made_again() {
         _ => {
             // Deep damage, seen only when the pages are used.
             let mut bytes = fs::read(path).unwrap();
-            bytes[4096..].fill(0x5a);
+            bytes[schema::PAGE_BYTES..].fill(0x5a);
             fs::write(path, bytes).unwrap();
         }
     };
@@ -869,7 +871,7 @@ fn damage_that_shows_late_is_healed_by_every_way_of_writing() {
     let path = store.dir.path().join("index").join("sessions.db");
     let damage = |path: &Path| {
         let mut bytes = fs::read(path).unwrap();
-        bytes[4096..].fill(0x5a);
+        bytes[schema::PAGE_BYTES..].fill(0x5a);
         fs::write(path, bytes).unwrap();
     };
     let ways: [&dyn Fn(&mut Index); 3] =

@@ -19,6 +19,7 @@ use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::schema::begin;
+use super::span::Span;
 use super::text::{Column, Speaker, is_message, key_of, sections};
 use super::uses::{self, Uses};
 use super::{Contents, IndexError, Sqlite};
@@ -490,7 +491,8 @@ fn insert_content(transaction: &Transaction<'_>, session: i64, listed: &Listed) 
 fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
     for sql in [
         "DELETE FROM words WHERE rowid IN (SELECT id FROM messages WHERE session = ?1)",
-        "DELETE FROM parts WHERE rowid IN (SELECT id FROM messages WHERE session = ?1)",
+        "DELETE FROM parts WHERE rowid IN (SELECT id FROM spans WHERE session = ?1)",
+        "DELETE FROM spans WHERE session = ?1",
         "DELETE FROM uses WHERE message IN (SELECT id FROM messages WHERE session = ?1)",
         "DELETE FROM calls WHERE content IN (SELECT id FROM contents WHERE session = ?1)",
         "DELETE FROM messages WHERE session = ?1",
@@ -646,6 +648,7 @@ struct Batch<'t> {
     tally: Tally,
     branches: HashMap<String, i64>,
     uses: Uses,
+    span: Span,
     read_bytes: u64,
     added: u64,
     unparsable: u64,
@@ -662,6 +665,7 @@ impl<'t> Batch<'t> {
             tally: serde_json::from_str(&tally).unwrap_or_default(),
             branches: HashMap::new(),
             uses: Uses::default(),
+            span: Span::new(),
             read_bytes: 0,
             added: 0,
             unparsable: 0,
@@ -710,11 +714,9 @@ impl<'t> Batch<'t> {
             column(Column::ToolInput),
             column(Column::ToolOutput),
         ])?;
-        let parts = joined(sections.iter().filter(|s| s.0.has_parts()).map(|s| &*s.1));
-        if let Some(parts) = parts {
-            self.transaction
-                .prepare_cached("INSERT INTO parts (rowid, text) VALUES (?1, ?2)")?
-                .execute(params![message, parts])?;
+        self.span.begin_message(self.transaction, self.session, message)?;
+        for (_, text) in sections.iter().filter(|(column, _)| column.has_parts()) {
+            self.span.add(text);
         }
         Ok(())
     }
@@ -760,6 +762,7 @@ impl<'t> Batch<'t> {
 
     /// Writes the session's row. It is listed when something was said in it, and in doubt.
     fn end(mut self, trigger: &str) -> rusqlite::Result<()> {
+        self.span.end(self.transaction, self.session)?;
         self.tally.prune();
         let metadata = self.tally.to_metadata();
         let tally = serde_json::to_string(&self.tally).unwrap_or_else(|_| "{}".to_owned());

@@ -1,0 +1,142 @@
+//! Parts of words, as the side index has them: each three letters in a row as one token.
+//!
+//! Three letters are folded ([`crate::fold`]) and hashed to twenty bits, which are written with four
+//! characters. Two that share a token cost a text that is compared in vain, nothing else: every hit is
+//! checked against the text. Made here and not by SQLite's trigram tokenizer, because FTS5 takes as long
+//! for a token that a row had before as for a new one, and most are repeated: of several messages together
+//! every token is given to it once.
+
+use crate::fold::fold;
+
+/// Letters of a token.
+pub(crate) const LETTERS: usize = 3;
+const BITS: u32 = 20;
+/// Characters that FTS5's `ascii` tokenizer keeps as they are; five bits each.
+const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+const TOKEN_BYTES: usize = BITS as usize / 5;
+/// Odd, and without a pattern: the golden ratio's digits.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The tokens of a text, as often as they occur. None reaches over white space.
+fn each_token(text: &str, mut each: impl FnMut(u32)) {
+    let mut letters = [0; LETTERS];
+    let mut run = 0;
+    for c in text.chars() {
+        if c.is_whitespace() {
+            run = 0;
+            continue;
+        }
+        let Some(c) = fold(c) else { continue };
+        letters = [letters[1], letters[2], u64::from(u32::from(c))];
+        run += 1;
+        if run >= LETTERS {
+            each(token(letters));
+        }
+    }
+}
+
+fn token([first, second, third]: [u64; LETTERS]) -> u32 {
+    // A letter has 21 bits, so three of them are one number.
+    ((first << 42 | second << 21 | third).wrapping_mul(MULTIPLIER) >> (u64::BITS - BITS)) as u32
+}
+
+fn write(token: u32, into: &mut String) {
+    for place in (0..TOKEN_BYTES).rev() {
+        into.push(char::from(ALPHABET[(token >> (5 * place) & 31) as usize]));
+    }
+}
+
+/// What a text has to hold to hold this: tokens, each once. None where there is nothing of three letters.
+pub(crate) fn tokens(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    each_token(text, |token| all.push(token));
+    all.sort_unstable();
+    all.dedup();
+    let written = |token: &u32| {
+        let mut text = String::with_capacity(TOKEN_BYTES);
+        write(*token, &mut text);
+        text
+    };
+    all.iter().map(written).collect()
+}
+
+/// Gathers the tokens of several texts, each token once.
+pub(crate) struct Tokens {
+    /// A bit for each token.
+    seen: Vec<u64>,
+    gathered: Vec<u32>,
+}
+
+impl Tokens {
+    pub fn new() -> Tokens {
+        Tokens { seen: vec![0; 1 << (BITS - u64::BITS.ilog2())], gathered: Vec::new() }
+    }
+
+    /// Adds those of a text.
+    pub fn add(&mut self, text: &str) {
+        each_token(text, |token| {
+            let (word, bit) = (&mut self.seen[token as usize / 64], 1 << (token % 64));
+            if *word & bit == 0 {
+                *word |= bit;
+                self.gathered.push(token);
+            }
+        });
+    }
+
+    /// All that were gathered, as a text for the index; `None` where there are none. Begins again.
+    pub fn take(&mut self) -> Option<String> {
+        let mut text = String::with_capacity(self.gathered.len() * (TOKEN_BYTES + 1));
+        for token in self.gathered.drain(..) {
+            self.seen[token as usize / 64] = 0;
+            write(token, &mut text);
+            text.push(' ');
+        }
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn gathered(texts: &[&str]) -> Vec<String> {
+        let mut tokens = Tokens::new();
+        texts.iter().for_each(|text| tokens.add(text));
+        let text = tokens.take().unwrap_or_default();
+        assert_eq!(tokens.take(), None, "it begins again");
+        let mut all: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn a_token_is_three_letters_in_a_row() {
+        assert_eq!(tokens("abc").len(), 1);
+        assert_eq!(tokens("abcd").len(), 2);
+        assert_eq!(tokens("ab cd\ne").len(), 0);
+        assert_eq!(tokens("日本語").len(), 1);
+        assert_eq!(tokens("abcabcabc").len(), 3);
+        assert_eq!(tokens("SESIÓN"), tokens("sesio\u{301}n"));
+        assert_ne!(tokens("abc"), tokens("bca"));
+    }
+
+    #[test]
+    fn of_several_texts_every_token_is_gathered_once() {
+        let mut expected = tokens("abcde xyz");
+        expected.sort();
+        assert_eq!(gathered(&["abcd", "bcde", "xyz abc"]), expected);
+        assert_eq!(gathered(&["a b c"]), Vec::<String>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_has_the_tokens_of_each_of_its_parts(before in any::<String>(), part in any::<String>(), after in any::<String>()) {
+            let all = gathered(&[&format!("{before}{part}{after}")]);
+            for token in tokens(&part) {
+                prop_assert!(all.contains(&token));
+            }
+        }
+    }
+}
