@@ -22,6 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
+use crate::platform::{self, mode as mode_bits};
 use crate::syscall::uninterrupted;
 
 /// Mode of every directory that is made, whatever the umask.
@@ -270,15 +271,15 @@ impl Dir {
 
     fn make_dir(&self, name: &OsStr) -> Result<()> {
         let fail = |error: Errno| DurableError::new("create directory", &self.path.join(name), error);
-        match uninterrupted(|| rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(DIR_MODE))) {
+        match uninterrupted(|| rustix::fs::mkdirat(&self.fd, name, mode_bits(DIR_MODE))) {
             // Another process was faster; it may not have synced the entry yet, so this one does.
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(fail(error)),
         }
         let stat = uninterrupted(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)).map_err(fail)?;
         let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if is_dir && stat.st_mode & 0o700 != 0o700 {
-            uninterrupted(|| rustix::fs::chmodat(&self.fd, name, Mode::from_raw_mode(DIR_MODE), AtFlags::empty()))
+        if is_dir && platform::mode_of(&stat) & 0o700 != 0o700 {
+            uninterrupted(|| rustix::fs::chmodat(&self.fd, name, mode_bits(DIR_MODE), AtFlags::empty()))
                 .map_err(fail)?;
         }
         self.sync()
@@ -307,9 +308,7 @@ impl Dir {
         let path = self.path.join(name);
         let fail = |error: Errno| DurableError::new("create", &path, error);
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let open = |flags| {
-            uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(mode))).map(File::from)
-        };
+        let open = |flags| uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, mode_bits(mode))).map(File::from);
         for _ in 0..TEMP_TRIES_MAX {
             let (file, is_new) = match open(flags | OFlags::CREATE | OFlags::EXCL) {
                 Ok(file) => (file, true),
@@ -348,8 +347,8 @@ impl Dir {
             uninterrupted(|| rustix::fs::ftruncate(file, 0))
                 .map_err(|error| DurableError::new("truncate", &path, error))?;
         }
-        if ours.st_mode & 0o7777 != mode {
-            uninterrupted(|| rustix::fs::fchmod(file, Mode::from_raw_mode(mode)))
+        if platform::mode_of(&ours) != mode {
+            uninterrupted(|| rustix::fs::fchmod(file, mode_bits(mode)))
                 .map_err(|error| DurableError::new("set the mode of", &path, error))?;
         }
         Ok(true)
@@ -405,6 +404,7 @@ pub fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -
     Ok(())
 }
 
+/// The one call that differs between platforms and does not stand in `platform.rs`, because it syncs.
 #[cfg(not(target_vendor = "apple"))]
 fn sync_entries(directory: &OwnedFd) -> rustix::io::Result<()> {
     rustix::fs::fsync(directory)

@@ -80,6 +80,7 @@ impl Failure {
             ArchiveError::NewerFormat { .. } => Failure::new(CAUSE_NEWER, text),
             ArchiveError::Shrank { .. } => Failure::new("shrank", text),
             ArchiveError::Floor { .. } => Failure::new("floor", text),
+            ArchiveError::SpelledAlike { .. } => Failure::new("spelled-alike", text),
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod log;
 pub mod names;
 mod notice;
 pub mod places;
+pub mod platform;
 pub mod settings;
 pub mod signals;
 pub mod source;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::durable;
 use crate::event::Event;
 use crate::hook::{CAUSE_NEWER, Failure, HookConfig};
+use crate::{durable, platform};
 
 /// Time between two messages of one cause.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -30,7 +30,7 @@ pub(crate) fn for_user(config: &HookConfig, input: &[u8], failure: &Failure) -> 
 fn mark_paths(config: &HookConfig, failure: &Failure) -> Vec<PathBuf> {
     let cause: String =
         failure.cause.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect();
-    let user = rustix::process::getuid().as_raw();
+    let user = platform::process::user();
     let in_store = config.store.join(".state/told").join(&cause);
     let elsewhere = config.temp_dir.join(format!("threefold-{user}")).join(format!("told-{cause}"));
     if failure.cause == CAUSE_NEWER { vec![elsewhere] } else { vec![in_store, elsewhere] }

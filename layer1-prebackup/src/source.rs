@@ -193,7 +193,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("/etc", dir.path().join("a/etc")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("a/passwd")).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("a/fifo"), rustix::fs::Mode::RUSR).unwrap();
+        crate::platform::make_fifo(&dir.path().join("a/fifo"));
         let found: Vec<_> = side_files(&transcript, &id).unwrap().into_iter().map(|f| f.rel).collect();
         assert_eq!(found, [Path::new("custom-title.json"), Path::new("subagents/agent-1.jsonl")]);
         assert!(open_regular(&dir.path().join("a/fifo")).is_err());

@@ -1,7 +1,6 @@
 //! Hook mode: from an event on stdin to a durable job and a deliverer that outlives the hook.
 
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::event::{Event, read_event};
 use layer1_prebackup::names::SessionId;
+use layer1_prebackup::platform::process::detached;
 use wait_timeout::ChildExt;
 
 use crate::deliver;
@@ -73,7 +73,7 @@ fn start_deliverer(settings: &Settings) -> Result<Child, Error> {
     command.args(settings.deliverer_args());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     settings.child_env.apply(&mut command);
-    command.process_group(0).spawn().map_err(|source| Error::Deliverer { program: settings.program.clone(), source })
+    detached(&mut command).spawn().map_err(|source| Error::Deliverer { program: settings.program.clone(), source })
 }
 
 fn asked(stdin: impl AsFd, session_id: Option<&str>, report: &Report) -> Result<Option<Asked>, Error> {

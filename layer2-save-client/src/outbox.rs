@@ -491,7 +491,7 @@ mod tests {
         for (file, content) in [("b@p.json", "{\"cut"), ("c@p.json", newer.as_str()), ("notes.txt", "hello")] {
             std::fs::write(root.join(file), content).unwrap();
         }
-        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("f@p.json"), rustix::fs::Mode::RUSR).unwrap();
+        layer1_prebackup::platform::make_fifo(&root.join("f@p.json"));
         let listing = outbox.list().unwrap();
         assert_eq!(listing.jobs.len(), 1);
         let names: Vec<_> = listing.unreadable.iter().map(|file| file.name.as_str()).collect();

@@ -7,13 +7,12 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use layer1_prebackup::platform::process::{Group, Signal, detached};
 use wait_timeout::ChildExt;
 
 use crate::child_env::ChildEnv;
@@ -72,7 +71,7 @@ impl Patience {
 #[derive(Debug)]
 pub struct ServerProcess {
     child: Child,
-    group: Option<Pid>,
+    group: Option<Group>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
     drained: mpsc::Receiver<()>,
     stopped: bool,
@@ -85,17 +84,11 @@ pub fn start(command: &ServerCommand, env: &ChildEnv) -> Result<(ServerProcess, 
         let mut process = Command::new(&command.program);
         process.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         env.apply(&mut process);
-        process.process_group(0).spawn().map_err(fail)?
+        detached(&mut process).spawn().map_err(fail)?
     };
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (drained_sender, drained) = mpsc::channel();
-    let mut server = ServerProcess {
-        group: Pid::from_raw(child.id() as i32),
-        child,
-        stderr: Arc::default(),
-        drained,
-        stopped: false,
-    };
+    let mut server = ServerProcess { group: Group::of(&child), child, stderr: Arc::default(), drained, stopped: false };
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         server.stop(Patience::BROKEN);
         return Err(fail(io::Error::other("it has no pipes")));
@@ -156,7 +149,7 @@ impl ServerProcess {
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
             // ESRCH: it has ended just now.
-            let _ = kill_process_group(group, signal);
+            let _ = group.signal(signal);
         }
     }
 
@@ -178,7 +171,7 @@ impl ServerProcess {
         let Some(group) = self.group else { return true };
         let deadline = Instant::now() + limit;
         loop {
-            if test_kill_process_group(group).is_err() {
+            if !group.is_there() {
                 return true;
             }
             if Instant::now() >= deadline {
@@ -219,6 +212,7 @@ fn drain(mut stderr: ChildStderr, kept: &Mutex<VecDeque<u8>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use layer1_prebackup::platform::process;
 
     fn shell(script: &str) -> (ServerProcess, ChildStdin, ChildStdout) {
         let command = ServerCommand { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
@@ -226,9 +220,9 @@ mod tests {
     }
 
     fn is_alive(pid: &str) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let pid = process::pid(pid.parse().unwrap()).unwrap();
         // A zombie whose new parent has not reaped it yet is dead.
-        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+        process::is_there(pid) && !process::stat(pid).is_none_or(|stat| stat.ended)
     }
 
     const QUICK: Patience = Patience { after_eof: Duration::from_millis(100), after_term: Duration::from_millis(300) };

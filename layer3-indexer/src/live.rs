@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use layer1_prebackup::names::SessionId;
-use rustix::process::Pid;
+use layer1_prebackup::platform::process::{self, Pid};
 use serde_json::Value;
 
 /// The process that has the session open, if there is one: `sessions/<pid>.json` names the
@@ -40,8 +40,7 @@ pub fn live_process(claude_dir: &Path, id: &SessionId) -> io::Result<Option<i32>
         }
         let from_name = || path.file_stem()?.to_str()?.parse::<i64>().ok();
         let pid = value.get("pid").and_then(Value::as_i64).or_else(from_name);
-        let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid
+        if let Some(pid) = pid.and_then(process::pid)
             && is_running(pid, value.get("procStart"))
         {
             return Ok(Some(pid.as_raw_nonzero().get()));
@@ -52,38 +51,17 @@ pub fn live_process(claude_dir: &Path, id: &SessionId) -> io::Result<Option<i32>
 
 /// Whether the process exists and is the one that started at `started`.
 fn is_running(pid: Pid, started: Option<&Value>) -> bool {
-    let exists = match rustix::process::test_kill_process(pid) {
-        Ok(()) | Err(rustix::io::Errno::PERM) => true,
-        Err(_) => false,
-    };
-    if !exists {
+    if !process::is_there(pid) {
         return false;
     }
-    // Without /proc, or where it cannot be read, the process counts as the one meant.
-    let Some(stat) = stat_of(pid) else { return true };
+    // Where the system does not tell more, the process counts as the one meant.
+    let Some(stat) = process::stat(pid) else { return true };
     let expected = match started {
         Some(Value::Number(number)) => number.as_u64(),
         Some(Value::String(text)) => text.trim().parse().ok(),
         _ => None,
     };
-    !stat.ended && (expected.is_none() || expected == stat.started)
-}
-
-struct Stat {
-    /// A zombie: it has ended and waits for its parent.
-    ended: bool,
-    /// Field 22 of `/proc/<pid>/stat`: clock ticks since the machine started.
-    started: Option<u64>,
-}
-
-fn stat_of(pid: Pid) -> Option<Stat> {
-    let text = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // Field 2 is the program's name in parentheses and may hold anything, ")" included.
-    let after = text.iter().rposition(|b| *b == b')')? + 1;
-    let rest = String::from_utf8_lossy(&text[after..]).into_owned();
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    let started = fields.get(22 - 3).and_then(|field| field.parse().ok());
-    Some(Stat { ended: matches!(fields.first(), Some(&"Z" | &"X")), started })
+    !stat.ended && (expected.is_none() || stat.started.is_none() || expected == stat.started)
 }
 
 #[cfg(test)]
@@ -100,7 +78,7 @@ mod tests {
     #[test]
     fn a_session_is_live_while_its_process_runs() {
         let me = std::process::id();
-        let started = stat_of(rustix::process::getpid()).unwrap().started.unwrap();
+        let started = process::stat(process::pid(i64::from(me)).unwrap()).unwrap().started.unwrap_or(1);
         let expected = Some(me as i32);
         assert_eq!(check(&format!(r#"{{"pid":{me},"sessionId":"a"}}"#), "a"), expected);
         assert_eq!(check(&format!(r#"{{"pid":{me},"sessionId":"a","procStart":"{started}"}}"#), "a"), expected);
@@ -117,7 +95,7 @@ mod tests {
         assert_eq!(check("{", "a"), None);
         let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
         let pid = child.id();
-        while !stat_of(Pid::from_raw(pid as i32).unwrap()).unwrap().ended {
+        while !process::stat(process::pid(i64::from(pid)).unwrap()).unwrap().ended {
             std::thread::yield_now();
         }
         assert_eq!(check(&format!(r#"{{"pid":{pid},"sessionId":"a"}}"#), "a"), None);
@@ -129,7 +107,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("sessions/1.json")).unwrap();
         let fifo = dir.path().join("sessions/2.json");
-        rustix::fs::mkfifoat(rustix::fs::CWD, fifo, rustix::fs::Mode::RUSR).unwrap();
+        layer1_prebackup::platform::make_fifo(&fifo);
         fs::write(dir.path().join("sessions/3.json"), b"\xff\0{").unwrap();
         assert_eq!(live_process(dir.path(), &SessionId::parse("a").unwrap()).unwrap(), None);
     }

@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use layer1_prebackup::places::{CLAUDE_CONFIG_DIR, Places};
+use layer1_prebackup::platform::process::become_program;
 
 use crate::restore::{self, Options, RestoreError, Restored};
 
@@ -95,7 +95,7 @@ pub fn become_claude(ready: &Ready, args: &[OsString], config_dir: &ConfigDir) -
         ConfigDir::Given(dir) => drop(claude.env(CLAUDE_CONFIG_DIR, dir)),
         ConfigDir::Default => drop(claude.env_remove(CLAUDE_CONFIG_DIR)),
     }
-    let source = claude.exec();
+    let source = become_program(&mut claude);
     let command = ready.command.clone();
     Err(match source.kind() {
         io::ErrorKind::NotFound => ResumeError::NotFound { command },

@@ -294,7 +294,7 @@ mod tests {
         fs::write(p("-p/other.jsonl"), "x").unwrap();
         symlink("/etc/passwd", p("-p/link.jsonl")).unwrap();
         fs::create_dir(p("-p/dir.jsonl")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, p("-p/fifo.jsonl"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        layer1_prebackup::platform::make_fifo(&p("-p/fifo.jsonl"));
         fs::create_dir(scene.path("elsewhere")).unwrap();
         fs::write(scene.path("elsewhere/a.jsonl"), "x").unwrap();
         symlink(scene.path("elsewhere"), p("-slug")).unwrap();

@@ -73,18 +73,7 @@ pub fn run(sh: &Shell, args: &Args) -> Result<()> {
 
 /// Name of the archive and of the one folder in it: version, and the machines that it is for.
 fn name() -> String {
-    format!("threefold-{}-{}", env!("CARGO_PKG_VERSION"), triple())
-}
-
-/// The target that this program was built for, as rustc calls it: `setup` is this program.
-fn triple() -> String {
-    let system = match std::env::consts::OS {
-        "linux" if cfg!(target_env = "musl") => "unknown-linux-musl",
-        "linux" => "unknown-linux-gnu",
-        "macos" => "apple-darwin",
-        other => other,
-    };
-    format!("{}-{system}", std::env::consts::ARCH)
+    format!("threefold-{}-{}", env!("CARGO_PKG_VERSION"), layer1_prebackup::platform::target())
 }
 
 /// Each program's file, and its name in the archive.

@@ -25,6 +25,7 @@ mod settings;
 mod site;
 mod skills;
 mod soak;
+mod targets;
 mod test;
 #[cfg(test)]
 mod tidy;
@@ -55,8 +56,10 @@ enum Verb {
     /// Measure the programs beside the older chain and other programs, or count instructions; `bench --help` tells more
     #[command(disable_help_flag = true)]
     Bench(bench::Args),
-    /// What CI runs: the same as test
+    /// What CI runs: test, then a check for every other system whose target is installed
     Ci,
+    /// Check that everything compiles for the other systems, as far as their targets are installed
+    Targets,
     /// Drive the real client from npm through conversations that end in every way (needs npm and network)
     #[command(disable_help_flag = true)]
     E2eClaude(e2e_claude::Args),
@@ -123,7 +126,9 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Dist(args) => dist::run(&sh, args),
         Verb::Uninstall(args) => uninstall::run(args),
         Verb::Doctor(args) => doctor::run(&sh, &Origin::Workspace, args),
-        Verb::Test | Verb::Ci => test::run(&sh),
+        Verb::Test => test::run(&sh),
+        Verb::Ci => test::run_as_ci(&sh),
+        Verb::Targets => targets::run(&sh),
         Verb::Faults(args) => faults::run(&sh, args),
         Verb::Soak(args) => soak::run(&sh, args),
         Verb::Bench(args) => bench::run(&sh, args),

@@ -1,12 +1,12 @@
 //! Where Threefold is installed, and what a program started from here gets to see.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use layer1_prebackup::places::{self, PlaceFlags, Places};
+pub use layer1_prebackup::platform::is_program;
 use layer1_prebackup::settings::{Settings, VARIABLE_PREFIX, XDG_CONFIG_HOME};
 
 /// Layer 1's program.
@@ -164,11 +164,6 @@ fn flags_of(places: &Places) -> Result<Vec<String>> {
         }
     }
     Ok(flags)
-}
-
-/// Whether a path is a file that somebody may execute.
-pub fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

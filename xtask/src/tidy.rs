@@ -45,6 +45,22 @@ const DURABLE_CALLS: [&str; 15] = [
     "unlinkat(",
 ];
 
+/// The modules that may ask which system this is.
+const PLATFORM: &str = "layer1-prebackup/src/platform";
+/// In which one Unix differs from another.
+const PLATFORM_WORDS: [&str; 8] = [
+    "target_os",
+    "target_vendor",
+    "target_env",
+    "/proc/",
+    "os::unix::process",
+    "os::linux",
+    "rustix::process",
+    "rustix::rand",
+];
+/// A sync reaches the drive by another call on Apple's systems, and only durable.rs may sync.
+const PLATFORM_ELSEWHERE: [(&str, &str); 1] = [(DURABLE, "target_vendor")];
+
 /// What no source may hold, product or test.
 const FORBIDDEN: [&str; 7] = [
     concat!("#[ig", "nore"),
@@ -82,6 +98,17 @@ fn only_one_module_syncs_renames_truncates_or_unlinks() {
     let product = sources().filter(|(path, _)| path != DURABLE && !is_test(path));
     let found = product.flat_map(|(path, text)| occurrences(&path, without_tests(&text), &DURABLE_CALLS));
     assert_none("durable operations outside of durable.rs", found);
+}
+
+#[test]
+fn only_one_module_asks_which_system_this_is() {
+    let product = sources().filter(|(path, _)| !path.starts_with(PLATFORM) && !is_test(path));
+    let found = product.flat_map(|(path, text)| {
+        let allowed = |word: &&str| !PLATFORM_ELSEWHERE.contains(&(path.as_str(), *word));
+        let words: Vec<_> = PLATFORM_WORDS.into_iter().filter(allowed).collect();
+        occurrences(&path, without_tests(&text), &words)
+    });
+    assert_none("differences between systems outside of platform.rs", found);
 }
 
 #[test]

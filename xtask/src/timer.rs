@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use layer1_prebackup::durable;
+use layer1_prebackup::{durable, platform};
 use wait_timeout::ChildExt;
 
 use crate::site::{self, LAYER1, LAYER2, Site};
@@ -63,7 +63,7 @@ pub struct Timer {
 impl Timer {
     /// The timer as it should be, in the places where this system looks for one. Writes nothing.
     pub fn of_site(site: &Site) -> Result<Timer> {
-        Timer::of(site, if cfg!(target_os = "macos") { Manager::Launchd } else { Manager::Systemd })
+        Timer::of(site, if platform::IS_MACOS { Manager::Launchd } else { Manager::Systemd })
     }
 
     fn of(site: &Site, manager: Manager) -> Result<Timer> {
@@ -248,7 +248,7 @@ fn systemctl(args: &[&str]) -> Vec<String> {
 
 /// launchd's name for the user's own agents.
 fn domain() -> String {
-    format!("gui/{}", rustix::process::getuid().as_raw())
+    format!("gui/{}", platform::process::user())
 }
 
 fn standing(path: &Path, wanted: &str, mark: &str) -> Result<Standing> {

@@ -165,7 +165,10 @@ impl Ledger {
         let name = name_of(key);
         let path = state.path().join(&name);
         let text = Ledger::text(state, key)?.unwrap_or_default();
-        Ledger::parse(&text, key).map_err(|format| ArchiveError::NewerFormat { path, format })
+        Ledger::parse(&text, key).map_err(|refused| match refused {
+            Refused::Newer(format) => ArchiveError::NewerFormat { path, format },
+            Refused::SpelledAlike(other) => ArchiveError::SpelledAlike { path, other },
+        })
     }
 
     /// The bytes of the ledger; `None` if there is none.
@@ -183,7 +186,7 @@ impl Ledger {
         Ok(Some(text))
     }
 
-    fn parse(text: &[u8], key: &SessionKey) -> Result<Ledger, u64> {
+    fn parse(text: &[u8], key: &SessionKey) -> Result<Ledger, Refused> {
         let mut ledger = Ledger { bytes: text.len() as u64, ..Ledger::default() };
         let mut lines = text.split_inclusive(|byte| *byte == b'\n').peekable();
         while let Some(raw) = lines.next() {
@@ -194,8 +197,13 @@ impl Ledger {
                 // Another version's line may say nothing else that is understood.
                 None => json.and_then(|json| serde_json::from_slice(json).ok()).map(|Formatted { format }| format),
             };
+            if let Some(other) = line.as_ref().and_then(|line| spelled_alike(line, key)) {
+                return Err(Refused::SpelledAlike(other.to_owned()));
+            }
             match line {
-                _ if format.is_some_and(|format| format > u64::from(FORMAT)) => return Err(format.unwrap_or_default()),
+                _ if format.is_some_and(|format| format > u64::from(FORMAT)) => {
+                    return Err(Refused::Newer(format.unwrap_or_default()));
+                }
                 Some(line) if ledger.take(&line, key).is_some() => {}
                 _ if lines.peek().is_none() && !raw.ends_with(b"\n") => ledger.has_torn_tail = true,
                 _ => ledger.is_damaged = true,
@@ -357,6 +365,13 @@ fn append_synced(file: &File, offset: u64, text: &[u8], path: &std::path::Path) 
     Ok(())
 }
 
+/// The id in a line that is this session's in all but the case of its letters: the file system took
+/// one's name for the other's.
+fn spelled_alike<'a>(line: &'a Line, key: &SessionKey) -> Option<&'a str> {
+    let (ours, other) = (key.id.as_str(), line.path.as_deref()?.get(..key.id.as_str().len())?);
+    (other != ours && other.eq_ignore_ascii_case(ours)).then_some(other)
+}
+
 fn not_read_back(path: &std::path::Path) -> ArchiveError {
     ArchiveError::Damaged { path: path.to_owned(), what: "a commit did not read back as it was written".to_owned() }
 }
@@ -423,6 +438,15 @@ fn checked_json(raw: &[u8]) -> Option<&[u8]> {
 
 fn checksum(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex()[..CHECKSUM_DIGITS].to_owned()
+}
+
+/// Why a ledger is left alone.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    /// A line of this format, which is newer than ours.
+    Newer(u64),
+    /// Lines of this session.
+    SpelledAlike(String),
 }
 
 /// Paths are text in the ledger; bytes that are not UTF-8 are escaped as in receipts.

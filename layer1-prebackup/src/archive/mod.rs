@@ -38,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use crate::Hash;
 use crate::durable::{self, Dir, DurableError, Lock};
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
+use crate::platform;
 
 /// A session as a store knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,6 +181,18 @@ pub enum ArchiveError {
         /// What must stay so.
         floor: u64,
     },
+    /// Another session's id differs from this one by the case of letters alone, and the store's file
+    /// system does not tell them apart. Nothing was written.
+    #[error(
+        "use {path}: it belongs to session {other}, whose id differs in the case of letters alone, and this file system does not tell them apart; put the store on one that does",
+        path = path.display()
+    )]
+    SpelledAlike {
+        /// The session's ledger.
+        path: PathBuf,
+        /// The id that it belongs to.
+        other: String,
+    },
     /// A stored content is not there, or its bytes do not match the recorded hash.
     #[error("use the stored copy {path}: {what}", path = path.display())]
     Damaged {
@@ -318,12 +331,9 @@ impl Archive {
             return Ok(());
         }
         let root = self.root.path();
-        let disk = rustix::fs::statvfs(root).map_err(|error| DurableError {
-            operation: "ask for the free space of",
-            path: root.to_owned(),
-            source: error.into(),
-        })?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = platform::disk::room(root)
+            .map_err(|source| DurableError { operation: "ask for the free space of", path: root.to_owned(), source })?
+            .free;
         if free.saturating_sub(bytes) >= self.free_space_floor {
             return Ok(());
         }
@@ -595,17 +605,11 @@ fn session_of_entry(entry: &OsStr, kind: FileType) -> Option<SessionId> {
 
 fn random_id(root: &Path) -> Result<String, DurableError> {
     let mut bytes = [0; 16];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let came = crate::syscall::uninterrupted(|| {
-            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
-        });
-        filled += came.map_err(|error| DurableError {
-            operation: "draw a random id for",
-            path: root.to_owned(),
-            source: error.into(),
-        })?;
-    }
+    platform::random(&mut bytes).map_err(|source| DurableError {
+        operation: "draw a random id for",
+        path: root.to_owned(),
+        source,
+    })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -1,6 +1,7 @@
 //! Saving a session: which folder it belongs to, then its transcript, then its side files.
 
 use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -272,14 +273,37 @@ fn identify(archive: &Archive, request: &SaveRequest<'_>, opened: Option<File>) 
         Some(cwd) => ProjectName::from_cwd(&cwd),
         None => ProjectName::from_cwd(request.cwd.unwrap_or("")),
     };
-    let is_taken = |project: &ProjectName| known.iter().any(|key| key.project == *project);
+    let names: Vec<_> = archive.root.entries()?.into_iter().map(|(name, _)| name).collect();
+    let folders = Folders { names: &names, is_there: &|name| Ok(archive.root.stat(OsStr::new(name))?.is_some()) };
     let mut project = base.clone();
     let mut n = 2;
-    while is_taken(&project) {
+    while known.iter().any(|key| key.project == project) || folders.are_anothers(&project)? {
         project = base.with_suffix(n);
         n += 1;
     }
     Ok(key(project))
+}
+
+/// A store's folders, as its file system spells and finds them.
+struct Folders<'a> {
+    names: &'a [OsString],
+    /// Whether a name leads to something.
+    is_there: &'a dyn Fn(&str) -> Result<bool, ArchiveError>,
+}
+
+impl Folders<'_> {
+    /// Whether this name leads to the folder of a project that differs in the case of letters alone,
+    /// because the file system does not tell them apart. One that only writes accents its own way
+    /// (HFS+) leads to the same project.
+    fn are_anothers(&self, project: &ProjectName) -> Result<bool, ArchiveError> {
+        let text = project.as_str();
+        if self.names.iter().any(|name| name == text) {
+            return Ok(false);
+        }
+        let caseless = text.to_lowercase();
+        let is_alike = |name: &OsString| name.to_str().is_some_and(|name| name.to_lowercase() == caseless);
+        Ok(self.names.iter().any(is_alike) && (self.is_there)(text)?)
+    }
 }
 
 /// Whether the stored transcript is the beginning of the file, or the file of the stored transcript.
@@ -352,4 +376,39 @@ pub(super) fn project_of(
         }
     }
     Ok(if known.len() == 1 { known.into_iter().next() } else { None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names as a folding file system would find them, with what it lists.
+    fn are_anothers(listed: &[&str], folds: bool, project: &str) -> bool {
+        let names: Vec<OsString> = listed.iter().map(OsString::from).collect();
+        // Accents written in one way, as HFS+ does.
+        let folded = |text: &str| text.to_lowercase().replace("e\u{301}", "\u{e9}");
+        let is_there = |name: &str| {
+            Ok(listed.iter().any(|listed| if folds { folded(listed) == folded(name) } else { *listed == name }))
+        };
+        let folders = Folders { names: &names, is_there: &is_there };
+        folders.are_anothers(&ProjectName::parse(project).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn projects_that_differ_in_case_alone_share_no_folder_where_the_file_system_folds_them() {
+        assert!(are_anothers(&["Foo"], true, "foo"));
+        assert!(!are_anothers(&["Foo"], true, "Foo"));
+        assert!(!are_anothers(&["Foo"], true, "foo~2"));
+        // A later session of the second project finds its folder again.
+        assert!(!are_anothers(&["Foo", "foo~2"], true, "foo~2"));
+        assert!(!are_anothers(&["bar"], true, "foo"));
+        // Where the file system tells them apart, so do we.
+        assert!(!are_anothers(&["Foo"], false, "foo"));
+        assert!(are_anothers(&["\u{c9}t\u{e9}"], true, "\u{e9}t\u{e9}"));
+    }
+
+    #[test]
+    fn one_project_whose_accents_are_spelled_in_two_ways_keeps_its_folder() {
+        assert!(!are_anothers(&["cafe\u{301}"], true, "caf\u{e9}"));
+    }
 }

@@ -776,3 +776,29 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn ids_that_differ_in_case_alone_are_refused_where_the_file_system_folds_them() {
+    let scene = Scene::new();
+    fs::write(scene.transcript(), b"{}\n").unwrap();
+    scene.save();
+    // A file system that folds case finds the one's bookkeeping under the other's name.
+    let state = scene.store().join(".state/sessions");
+    fs::create_dir(state.join("S1")).unwrap();
+    fs::copy(state.join("s1/p.ledger"), state.join("S1/p.ledger")).unwrap();
+    let other = scene.transcript().with_file_name("S1.jsonl");
+    fs::write(&other, b"{\"other\":1}\n").unwrap();
+    let id = SessionId::of_transcript(&other).unwrap();
+    let (before, progress) = (scene.tree(), |_| {});
+    let request = SaveRequest {
+        id: &id,
+        transcript: &other,
+        project: None,
+        cwd: Some("/home/p"),
+        compare: Compare::Windows,
+        progress: &progress,
+    };
+    let error = scene.archive().save(&request).unwrap_err();
+    assert!(matches!(&error, ArchiveError::SpelledAlike { other, .. } if other == "s1"), "{error}");
+    assert_eq!(scene.tree(), before);
+}

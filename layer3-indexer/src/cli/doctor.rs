@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use layer1_prebackup::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, PlaceFlags, Places, SESSION_DB_PATH};
-
+use layer1_prebackup::platform::MANAGED_SETTINGS_DIR;
 use layer1_prebackup::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
 
 use super::{Screen, pasteable};
@@ -14,9 +14,6 @@ use crate::error::Error;
 use crate::status::Viewpoint;
 use crate::time;
 
-/// Where administrators put Claude Code's settings.
-const MANAGED_DIR: &str =
-    if cfg!(target_os = "macos") { "/Library/Application Support/ClaudeCode" } else { "/etc/claude-code" };
 /// What a program that is started gets to see besides `LC_*`; no secrets.
 const PASSED_ON: [&str; 9] =
     ["HOME", "PATH", "LANG", "TMPDIR", XDG_CONFIG_HOME, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
@@ -31,7 +28,7 @@ pub(super) struct DoctorArgs {
     #[arg(long)]
     no_round_trip: bool,
     /// The administrator's settings of Claude Code
-    #[arg(long, value_name = "DIR", default_value = MANAGED_DIR, hide_default_value = true)]
+    #[arg(long, value_name = "DIR", default_value = MANAGED_SETTINGS_DIR, hide_default_value = true)]
     managed_dir: PathBuf,
 }
 

@@ -2,12 +2,11 @@
 //! captured, and killed with all their children when their time is over.
 
 use std::io::{Read, Write};
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use layer1_prebackup::platform::process::{Group, Signal, detached};
 use wait_timeout::ChildExt;
 
 /// More of an output is not kept: nobody reads it.
@@ -52,8 +51,8 @@ pub(super) fn run(command: &mut Command, input: &[u8], limit: Duration) -> Resul
 
 /// Starts it with pipes, in a group of its own.
 pub(super) fn start(command: &mut Command) -> Result<Child, String> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    command.spawn().map_err(|error| format!("it does not start: {error}"))
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    detached(command).spawn().map_err(|error| format!("it does not start: {error}"))
 }
 
 /// Waits for its end; one that takes longer than `limit` is killed with its group.
@@ -70,9 +69,9 @@ pub(super) fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus, Str
 
 /// Kills it and its group, and reaps it.
 pub(super) fn end(child: &mut Child) {
-    if let Some(group) = Pid::from_raw(child.id() as i32) {
+    if let Some(group) = Group::of(child) {
         // It may just have ended.
-        let _ = kill_process_group(group, Signal::KILL);
+        let _ = group.signal(Signal::KILL);
     }
     // As above: who is reaped already is gone.
     let _ = child.wait();

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use layer1_prebackup::platform;
+
 use super::{Found, Patient, child, found, short};
 use crate::render::shell_quoted;
 use crate::status::Finding;
-use crate::status::hooks::{INSTALL, can_run};
+use crate::status::hooks::INSTALL;
 
 /// In the order of the layers.
 const PROGRAMS: [&str; 3] = ["layer1-prebackup", "layer2-save-client", "layer3-indexer"];
@@ -50,7 +52,7 @@ fn version(patient: &Patient, path: &Path, name: &str) -> Result<String, (&'stat
     if !path.is_file() {
         return Err(("program-missing", "it is not there".to_owned(), INSTALL.to_owned()));
     }
-    if !can_run(path) {
+    if !platform::is_program(path) {
         let mend = format!("chmod +x {}", shell_quoted(&path.to_string_lossy()));
         return Err(("program-not-executable", "it may not be executed".to_owned(), mend));
     }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use layer1_prebackup::durable;
+use layer1_prebackup::{durable, platform};
 
 use super::{FIRST, Found, Patient, SECOND, found, short};
 use crate::error::chain;
@@ -91,43 +91,5 @@ fn probe(store: &Path) -> Result<(), String> {
 /// The file system's type, as far as its number says; of a store that is not there yet, that of the folder above.
 fn file_system(store: &Path) -> String {
     let existing = store.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    match rustix::fs::statfs(existing) {
-        Ok(found) => type_of(&found),
-        Err(_) => "unknown file system".to_owned(),
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn type_of(found: &rustix::fs::StatFs) -> String {
-    // From linux/magic.h; each file system of today has a number of its own there.
-    let name = match found.f_type as u32 {
-        0xef53 => "ext4",
-        0x9123_683e => "btrfs",
-        0x5846_5342 => "xfs",
-        0x2fc1_2fc1 => "zfs",
-        0xf2f5_2010 => "f2fs",
-        0xca45_1a4e => "bcachefs",
-        0x0102_1994 => "tmpfs (emptied by a restart)",
-        0x794c_7630 => "overlay",
-        0xf15f => "ecryptfs",
-        0x6969 => "nfs",
-        0xff53_4d42 | 0xfe53_4d42 | 0x517b => "smb",
-        0x0102_1997 => "9p",
-        0x6573_5546 => "fuse",
-        0x4d44 => "fat",
-        0x2011_bab0 => "exfat",
-        0x7366_746e | 0x5346_544e => "ntfs",
-        other => return format!("file system {other:#x}"),
-    };
-    name.to_owned()
-}
-
-#[cfg(target_vendor = "apple")]
-fn type_of(found: &rustix::fs::StatFs) -> String {
-    found.f_fstypename.iter().take_while(|c| **c != 0).map(|c| char::from(*c as u8)).collect()
-}
-
-#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
-fn type_of(_found: &rustix::fs::StatFs) -> String {
-    "unknown file system".to_owned()
+    platform::disk::kind(existing)
 }

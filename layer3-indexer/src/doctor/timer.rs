@@ -44,7 +44,7 @@ pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
 
 /// The file by which the timer is set, and what starts it.
 fn unit(patient: &Patient) -> (PathBuf, String) {
-    if cfg!(target_os = "macos") {
+    if layer1_prebackup::platform::IS_MACOS {
         let agent = patient.places.home.join("Library/LaunchAgents/threefold.plist");
         let quoted = crate::render::shell_quoted(&agent.to_string_lossy());
         return (agent, format!("launchctl bootstrap gui/$(id -u) {quoted}"));

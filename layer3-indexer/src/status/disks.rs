@@ -32,12 +32,8 @@ pub(super) fn look(stores: &[&Path], findings: &mut Vec<Finding>) -> (Vec<DiskSt
         let Some((path, meta)) = existing else { continue };
         devices.push(meta.dev());
         // A file system that cannot be asked is not said to be full.
-        let Ok(disk) = rustix::fs::statvfs(path) else { continue };
-        disks.push(DiskStatus {
-            store: store.to_path_buf(),
-            free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-            total_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
-        });
+        let Ok(room) = layer1_prebackup::platform::disk::room(path) else { continue };
+        disks.push(DiskStatus { store: store.to_path_buf(), free_bytes: room.free, total_bytes: room.total });
     }
     findings.extend(disks.iter().filter_map(too_full));
     let one_disk = devices.len() == stores.len() && devices.windows(2).all(|pair| pair[0] == pair[1]);

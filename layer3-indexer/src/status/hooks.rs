@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use layer1_prebackup::platform;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -69,7 +69,8 @@ pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus
     status.missing_events = EVENTS.into_iter().filter(|event| !commands(event).iter().any(|c| is_ours(c))).collect();
     let named: BTreeSet<PathBuf> =
         EVENTS.iter().flat_map(|event| commands(event)).flat_map(words).map(PathBuf::from).collect();
-    status.missing_programs = named.into_iter().filter(|path| is_program(path) && !can_run(path)).collect();
+    status.missing_programs =
+        named.into_iter().filter(|path| is_program(path) && !platform::is_program(path)).collect();
     status.state = match status.missing_events.len() {
         0 => "installed",
         n if n == EVENTS.len() => "missing",
@@ -152,11 +153,6 @@ pub(crate) fn is_ours(command: &str) -> bool {
 /// Whether this is the path of one of our hook programs.
 pub(crate) fn is_program(path: &Path) -> bool {
     path.is_absolute() && PROGRAMS.iter().any(|program| path.file_name().is_some_and(|name| name == *program))
-}
-
-/// Whether it is a file that somebody may execute.
-pub(crate) fn can_run(path: &Path) -> bool {
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// A piece of a command.

@@ -414,14 +414,7 @@ fn jobs_of_layer2_are_read_as_files() {
     {
         job(name, garbage);
     }
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        scene.places.outbox().join("fifo.json"),
-        rustix::fs::FileType::Fifo,
-        0o600.into(),
-        0,
-    )
-    .unwrap();
+    layer1_prebackup::platform::make_fifo(&scene.places.outbox().join("fifo.json"));
     let status = status_after(&scene, 0);
     let outbox = (status.outbox.jobs, status.outbox.failed, status.outbox.unreadable);
     assert_eq!((outbox, status.outbox.oldest_age_seconds.map(|age| age / 3600)), ((3, 1, 4), Some(48)));

@@ -4,7 +4,7 @@
 //! It is run below a process of its own (this program again, as `bench meter`), which adopts whatever the
 //! program leaves behind and waits for it too, so that a detached deliverer is counted where it belongs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
-use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
+use rustix::process::{WaitOptions, wait};
 use serde_json::{Value, json};
 
 use crate::run::Outcome;
@@ -170,7 +170,7 @@ const STRACE: &str = "/usr/bin/strace";
 pub fn meter(program: &Path, args: &[String], out: &mut dyn Write) -> io::Result<()> {
     let mut stdin = Vec::new();
     io::stdin().read_to_end(&mut stdin)?;
-    set_child_subreaper(Some(getpid()))?;
+    adopt_orphans()?;
     let written_before = written_bytes()?;
     let started = Instant::now();
     let mut command = Command::new(program);
@@ -211,12 +211,30 @@ pub fn settle() {
     rustix::fs::sync();
 }
 
+/// Becomes the parent of what a program left running. The benchmarks run on Linux alone.
+#[cfg(target_os = "linux")]
+fn adopt_orphans() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn adopt_orphans() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Takes a file out of the page cache, as a reboot would.
+#[cfg(target_os = "linux")]
 pub fn forget(path: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
+    let file = fs::File::open(path)?;
     file.sync_all()?;
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
     Ok(())
+}
+
+/// There is no way to here.
+#[cfg(not(target_os = "linux"))]
+pub fn forget(_path: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]

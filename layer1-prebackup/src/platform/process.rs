@@ -1,0 +1,130 @@
+//! Other processes: whether one is there and is the one meant; groups that end together.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use rustix::io::Errno;
+pub use rustix::process::{Pid, Signal};
+
+/// A process group, named by the process that leads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group(Pid);
+
+impl Group {
+    /// The group that a child leads which was made with [`detached`].
+    pub fn of(child: &Child) -> Option<Group> {
+        Pid::from_raw(child.id().cast_signed()).map(Group)
+    }
+
+    /// Sends a signal to all that is left of it.
+    pub fn signal(self, signal: Signal) -> std::io::Result<()> {
+        Ok(rustix::process::kill_process_group(self.0, signal)?)
+    }
+
+    /// Whether a process of it is left, a zombie included.
+    pub fn is_there(self) -> bool {
+        rustix::process::test_kill_process_group(self.0).is_ok()
+    }
+}
+
+/// The command, to be started as the leader of a process group of its own: a signal to ours does
+/// not reach it, and it can be ended with all its children.
+pub fn detached(command: &mut Command) -> &mut Command {
+    command.process_group(0)
+}
+
+/// Becomes another program; returns only the error that kept it from that.
+pub fn become_program(command: &mut Command) -> std::io::Error {
+    command.exec()
+}
+
+/// The number of the user whose rights count.
+pub fn user() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+/// Whether this process may do everything.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The process of this number; `None` for a number that no process can have.
+pub fn pid(number: i64) -> Option<Pid> {
+    i32::try_from(number).ok().filter(|number| *number > 0).and_then(Pid::from_raw)
+}
+
+/// Whether a process of this number is there; one that has ended and is not yet reaped counts.
+pub fn is_there(pid: Pid) -> bool {
+    matches!(rustix::process::test_kill_process(pid), Ok(()) | Err(Errno::PERM))
+}
+
+/// What can be known of a process besides that it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// A zombie: it has ended and waits for its parent.
+    pub ended: bool,
+    /// When it started, in clock ticks since the machine started; `None` where the system counts otherwise.
+    pub started: Option<u64>,
+}
+
+/// Looks at a process; `None` where the system does not tell.
+#[cfg(target_os = "linux")]
+pub fn stat(pid: Pid) -> Option<Stat> {
+    parse_proc(&std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?)
+}
+
+/// Looks at a process; `None` where the system does not tell. Without `/proc` the one program that
+/// every Unix has for it is asked.
+#[cfg(not(target_os = "linux"))]
+pub fn stat(pid: Pid) -> Option<Stat> {
+    let mut ps = Command::new("/bin/ps");
+    ps.args(["-o", "stat=", "-p", &pid.as_raw_nonzero().to_string()]);
+    parse_ps(&ps.output().ok().filter(|output| output.status.success())?.stdout)
+}
+
+#[cfg(any(test, target_os = "linux"))]
+fn parse_proc(text: &[u8]) -> Option<Stat> {
+    // Field 2 is the program's name in parentheses and may hold anything, ")" included.
+    let after = text.iter().rposition(|b| *b == b')')? + 1;
+    let rest = String::from_utf8_lossy(&text[after..]).into_owned();
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    // Field 22, counted from 1; the first of these is field 3.
+    let started = fields.get(22 - 3).and_then(|field| field.parse().ok());
+    Some(Stat { ended: matches!(fields.first(), Some(&"Z" | &"X")), started })
+}
+
+#[cfg(any(test, not(target_os = "linux")))]
+fn parse_ps(text: &[u8]) -> Option<Stat> {
+    let state = text.trim_ascii_start().first()?;
+    Some(Stat { ended: *state == b'Z', started: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_both_systems_are_understood() {
+        let proc = b"42 (a) b) R) Z 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 0 0";
+        assert_eq!(parse_proc(proc), Some(Stat { ended: true, started: Some(98765) }));
+        assert_eq!(parse_proc(b"42"), None);
+        assert_eq!(parse_ps(b"Ss+\n"), Some(Stat { ended: false, started: None }));
+        assert_eq!(parse_ps(b" Z\n"), Some(Stat { ended: true, started: None }));
+        assert_eq!(parse_ps(b"\n"), None);
+    }
+
+    #[test]
+    fn a_process_is_there_until_it_is_reaped() {
+        let me = pid(i64::from(std::process::id())).unwrap();
+        assert!(is_there(me));
+        let mine = stat(me).unwrap();
+        assert!(!mine.ended, "{mine:?}");
+        let mut child = detached(&mut Command::new("/bin/cat")).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let group = Group::of(&child).unwrap();
+        assert!(group.is_there());
+        group.signal(Signal::KILL).unwrap();
+        child.wait().unwrap();
+        assert!(!group.is_there());
+        assert_eq!((pid(0), pid(-1), pid(i64::MAX)), (None, None, None));
+    }
+}
