@@ -211,17 +211,22 @@ impl Dir {
                 Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => continue,
                 Err(error) => return Err(error),
             };
-            let stat = uninterrupted(|| rustix::fs::fstat(&dir.fd))
-                .map_err(|error| DurableError::new("look up", path, error))?;
-            if is_recent(&stat) {
-                dir.sync()?;
-            }
+            dir.sync_if_recent()?;
         }
         Ok(())
     }
 
+    /// Syncs the directory's entries if they changed lately.
+    pub fn sync_if_recent(&self) -> Result<()> {
+        let stat = uninterrupted(|| rustix::fs::fstat(&self.fd))
+            .map_err(|error| DurableError::new("look up", &self.path, error))?;
+        if is_recent(&stat) { self.sync() } else { Ok(()) }
+    }
+
     /// Syncs the directory's entries.
     pub fn sync(&self) -> Result<()> {
+        #[cfg(test)]
+        counted::count(&self.path);
         uninterrupted(|| sync_entries(&self.fd)).map_err(|error| DurableError::new("sync directory", &self.path, error))
     }
 
@@ -436,6 +441,8 @@ pub fn write_at(file: &File, offset: u64, bytes: &[u8], path: &Path) -> Result<(
 
 /// Syncs a file's bytes and length. After an error the bytes must be written again from their source.
 pub fn sync_data(file: &File, path: &Path) -> Result<()> {
+    #[cfg(test)]
+    counted::count(path);
     // std's call is F_FULLFSYNC on macOS, where a plain fsync leaves the bytes in the drive's cache.
     for _ in 0..100 {
         match file.sync_data() {
@@ -548,24 +555,65 @@ pub(crate) fn rename_over(from: &Path, to: &Path) -> Result<()> {
 
 /// An advisory lock that dies with its holder. The lock file stays: removing it would let two
 /// processes hold a lock on two files of one name.
+///
+/// Its length is the *clean mark*. [`CLEAN_BYTES`] says that the last holder finished: all that it
+/// wrote was synced and read back. Any other length says nothing, and whatever was written lately
+/// must be synced before it is believed. A holder takes the mark away before its first write and
+/// sets it when all has succeeded, so one that is killed or fails leaves a lock that is not clean.
+///
+/// The mark itself is never synced, and need not be. While the machine runs, everybody sees it
+/// through one page cache, which outlives a kill. After a loss of power it may be an old one, set
+/// before writes that came later; but what can be seen then was read from the disk, so it needs no
+/// sync, and that is all that a mark is ever believed about: what was cut off is looked for, finished or
+/// undone whatever it says. Nor does it speak of what others make: only of what is written under this lock.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
+
+/// Length of the file of a clean [`Lock`].
+const CLEAN_BYTES: u64 = 1;
 
 impl Lock {
     /// Waits for the lock. The lock file is made (0600) and never removed.
     pub fn wait(path: &Path) -> Result<Lock> {
         let file = lock_file(path)?;
         lock_exclusively(&file, path)?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file, path: path.to_owned() })
+    }
+
+    /// Whether the last holder finished.
+    pub fn is_clean(&self) -> Result<bool> {
+        Ok(stat_of(&self.file, &self.path)?.st_size as u64 == CLEAN_BYTES)
+    }
+
+    /// [`Lock::is_clean`] of the lock `name` in `dir`, for one who only reads. It holds for what was
+    /// read before this was asked: a writer had taken the mark away before anything could be seen of it.
+    pub fn is_clean_at(dir: &Dir, name: &OsStr) -> Result<bool> {
+        Ok(dir.stat(name)?.is_some_and(|stat| stat.st_size as u64 == CLEAN_BYTES))
+    }
+
+    /// Before the first write: what follows may not be synced.
+    pub fn mark_unknown(&self) -> Result<()> {
+        self.set_mark(0)
+    }
+
+    /// After the last write has been synced and read back.
+    pub fn mark_clean(&self) -> Result<()> {
+        self.set_mark(CLEAN_BYTES)
+    }
+
+    fn set_mark(&self, bytes: u64) -> Result<()> {
+        uninterrupted(|| rustix::fs::ftruncate(&self.file, bytes))
+            .map_err(|error| DurableError::new("mark", &self.path, error))
     }
 
     /// Takes the lock if it is free.
     pub fn try_now(path: &Path) -> Result<Option<Lock>> {
         let file = lock_file(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock { file, path: path.to_owned() })),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(DurableError::new("lock", path, error)),
         }
@@ -741,6 +789,26 @@ impl AsFd for Dir {
     }
 }
 
+/// What was synced by this thread, for tests that count it.
+#[cfg(test)]
+pub(crate) mod counted {
+    use std::cell::RefCell;
+    use std::path::{Path, PathBuf};
+
+    thread_local! {
+        static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn count(path: &Path) {
+        SYNCED.with_borrow_mut(|synced| synced.push(path.to_owned()));
+    }
+
+    /// What was synced since this was last asked, in order.
+    pub(crate) fn take() -> Vec<PathBuf> {
+        SYNCED.take()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -843,5 +911,26 @@ mod tests {
         assert!(Lock::try_now(&path).unwrap().is_none());
         drop(held);
         assert!(Lock::try_now(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_is_clean_only_after_its_holder_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, opened) = (dir.path().join("lock"), Dir::open(dir.path()).unwrap().unwrap());
+        let is_clean = || {
+            let clean = Lock::wait(&path).unwrap().is_clean().unwrap();
+            assert_eq!(Lock::is_clean_at(&opened, OsStr::new("lock")).unwrap(), clean);
+            clean
+        };
+        assert!(!Lock::is_clean_at(&opened, OsStr::new("lock")).unwrap());
+        assert!(!is_clean());
+        Lock::wait(&path).unwrap().mark_clean().unwrap();
+        assert!(is_clean());
+        Lock::wait(&path).unwrap().mark_unknown().unwrap();
+        assert!(!is_clean());
+        for other in ["", "xy", "x, and more"] {
+            std::fs::write(&path, other).unwrap();
+            assert!(!is_clean(), "{other}");
+        }
     }
 }

@@ -453,12 +453,16 @@ impl Archive {
         Ok(sides.into_iter().any(|side| !is_saved(FileName::Side(side.rel), side.identity)))
     }
 
-    /// Syncs what was recorded of a session lately: a run that was killed may have written it and no
-    /// more. For a session that is not behind and so is not saved, before it is said to be saved.
+    /// Syncs what was recorded of a session lately, unless the last run that wrote it finished: one
+    /// that was killed may have written it and no more. For a session that was found not to be behind
+    /// and so is not saved, before it is said to be saved.
     pub fn sync_recent(&self, id: &SessionId) -> Result<(), ArchiveError> {
+        let Some(state) = self.root.open_beneath(&ledger::dir_of(id))? else { return Ok(()) };
+        if session::was_left_clean(&state)? {
+            return Ok(());
+        }
         for key in self.ledgers_of(id)? {
-            let state = self.root.path().join(ledger::dir_of(id));
-            durable::sync_if_recent(&state.join(ledger::name_of(&key)))?;
+            durable::sync_if_recent(&state.path().join(ledger::name_of(&key)))?;
         }
         Ok(())
     }

@@ -83,9 +83,13 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
         });
         match saved {
             Ok(saved) => count(&mut report, saved),
-            Err(error) => report.problems.push(error),
+            Err(error) => {
+                session.note_failure();
+                report.problems.push(error);
+            }
         }
     }
+    session.finish();
     Ok(report)
 }
 
@@ -131,8 +135,12 @@ pub(super) fn take_over(
     for content in contents {
         let taken =
             steps.step(content.bytes, |progress| take_one_over(&mut session, from, from_key, content, progress));
+        if taken.is_err() {
+            session.note_failure();
+        }
         answers.push(taken);
     }
+    session.finish();
     Ok(answers)
 }
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod mark;
+
 /// A source and a store in a scratch directory.
 struct Scene {
     dir: tempfile::TempDir,
