@@ -119,18 +119,43 @@ impl Dir {
     pub fn create_beneath(&self, rel: &Path) -> Result<Dir> {
         let mut below: Option<Dir> = None;
         for name in components(rel) {
-            let dir = below.as_ref().unwrap_or(self);
-            let child = match dir.child(name)? {
-                Some(child) => child,
-                None => {
-                    dir.make_dir(name)?;
-                    dir.child(name)?
-                        .ok_or_else(|| DurableError::new("create directory", &dir.path.join(name), Errno::NOENT))?
-                }
-            };
-            below = Some(child);
+            below = Some(below.as_ref().unwrap_or(self).create_child(name)?.0);
         }
         below.map_or_else(|| self.reopen(), Ok)
+    }
+
+    /// Opens the directory `name` in this one, following no symlink, and makes it where it is missing
+    /// (0700, its entry synced); whether it was made.
+    pub fn create_child(&self, name: &OsStr) -> Result<(Dir, bool)> {
+        if let Some(child) = self.child(name)? {
+            return Ok((child, false));
+        }
+        self.make_dir(name)?;
+        let child = self.child(name)?;
+        let child = child.ok_or_else(|| DurableError::new("create directory", &self.path.join(name), Errno::NOENT))?;
+        Ok((child, true))
+    }
+
+    /// [`replace_file`] in this directory, of which nothing but its entries is synced.
+    pub fn replace_file(&self, name: &OsStr, content: &[u8]) -> Result<()> {
+        let expected = blake3::hash(content);
+        place_in(self, name, FILE_MODE, Existing::Replaced, |file, temp| {
+            write_temp(&mut &content[..], file, temp, content.len() as u64)?;
+            Ok(((), content.len() as u64, expected))
+        })
+        .map(|_| ())
+    }
+
+    /// [`sync_if_recent`] of a file in this directory, of which nothing but its entries is synced.
+    pub fn sync_file_if_recent(&self, name: &OsStr) -> Result<bool> {
+        let Some(file) = self.open_file(name)? else { return Ok(false) };
+        let path = self.path.join(name);
+        let is_recent = is_recent(&stat_of(&file, &path)?);
+        if is_recent {
+            sync_data(&file, &path)?;
+            self.sync()?;
+        }
+        Ok(is_recent)
     }
 
     /// Opens the regular file `name` for reading: no symlink followed, never blocking.
@@ -165,22 +190,32 @@ impl Dir {
 
     /// Renames `name` to `to_name` in `to`, where nothing may stand, and syncs both directories.
     pub fn rename_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        self.rename_where_nothing_stands(name, to, to_name)?;
+        self.sync_with(to)
+    }
+
+    /// [`Dir::rename_new`] of a temporary file: `to` is synced, and the old name may come back.
+    pub fn place_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        self.rename_where_nothing_stands(name, to, to_name)?;
+        to.sync()
+    }
+
+    fn rename_where_nothing_stands(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
         let target = to.path.join(to_name);
         let renamed =
             uninterrupted(|| rustix::fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE));
         match renamed {
-            Ok(()) => {}
+            Ok(()) => Ok(()),
             // The file system cannot refuse by itself: look first. Writers hold the session's lock.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 if to.stat(to_name)?.is_some() {
                     return Err(DurableError::new("rename to", &target, Errno::EXIST));
                 }
                 uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
-                    .map_err(|error| DurableError::new("rename to", &target, error))?;
+                    .map_err(|error| DurableError::new("rename to", &target, error))
             }
-            Err(error) => return Err(DurableError::new("rename to", &target, error)),
+            Err(error) => Err(DurableError::new("rename to", &target, error)),
         }
-        self.sync_with(to)
     }
 
     /// Renames `name` to `to_name` in `to`, replacing what stands there, and syncs both directories.
@@ -487,10 +522,7 @@ pub fn copy_file_replace(source: &mut impl Read, to: &Path, bytes: u64, blake3: 
 /// sync failed, may have put it there and no more. An absent file needs nothing.
 pub fn sync_if_recent(path: &Path) -> Result<()> {
     let (Some(dir), name) = parent_of(path)? else { return Ok(()) };
-    let Some(file) = dir.open_file(name)? else { return Ok(()) };
-    if is_recent(&stat_of(&file, path)?) {
-        sync_data(&file, path)?;
-        dir.sync()?;
+    if dir.sync_file_if_recent(name)? {
         dir.sync_recent_ancestors()?;
     }
     Ok(())
@@ -681,15 +713,26 @@ fn place_with<T, E: From<DurableError>>(
         return Err(DurableError::new("write", to, Errno::EXIST).into());
     }
     dir.sync_recent_ancestors()?;
+    place_in(&dir, name, mode, existing, fill)
+}
+
+/// [`place_with`] in a directory whose own name is safe.
+fn place_in<T, E: From<DurableError>>(
+    dir: &Dir,
+    name: &OsStr,
+    mode: u32,
+    existing: Existing,
+    fill: impl FnOnce(&File, &Path) -> std::result::Result<(T, u64, blake3::Hash), E>,
+) -> std::result::Result<(T, u64, blake3::Hash), E> {
     let mut temp = OsString::from(".");
     temp.push(name);
     temp.push(".tmp");
     let file = dir.open_temp_exclusively(&temp, mode)?;
     let placed = fill(&file, &dir.path.join(&temp)).and_then(|(given, bytes, blake3)| {
-        read_back(&dir, &temp, bytes, &blake3)?;
+        read_back(dir, &temp, bytes, &blake3)?;
         match existing {
-            Existing::Refused => dir.rename_new(&temp, &dir, name)?,
-            Existing::Replaced => dir.rename_over(&temp, &dir, name)?,
+            Existing::Refused => dir.rename_new(&temp, dir, name)?,
+            Existing::Replaced => dir.rename_over(&temp, dir, name)?,
         }
         Ok((given, bytes, blake3))
     });

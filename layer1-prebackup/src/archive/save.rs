@@ -100,6 +100,10 @@ fn save_transcript(
     report: &mut SaveReport,
 ) -> Result<(), ArchiveError> {
     let may_lag = is_second_source(session.ledger.source.as_deref(), request.transcript)?;
+    let moved = session.ledger.source.as_deref() != Some(request.transcript);
+    if moved && !may_lag {
+        session.note_source(request.transcript);
+    }
     let open = || Ok(source::open_regular(request.transcript)?);
     let source = Source { path: request.transcript, open: &open, may_lag };
     let saved = steps.step(report.source_bytes, |progress| {
@@ -109,10 +113,10 @@ fn save_transcript(
         None => report.transcript = TranscriptState::Absent,
         Some(saved) => {
             report.source_bytes = saved.source_bytes;
-            let moved = session.ledger.source.as_deref() != Some(request.transcript);
-            if moved && (!may_lag || saved.added > 0) {
-                session.commit(&[Entry::Source(request.transcript.to_owned())])?;
+            if moved && saved.added > 0 && may_lag {
+                session.note_source(request.transcript);
             }
+            session.commit_source()?;
         }
     }
     count(report, saved);

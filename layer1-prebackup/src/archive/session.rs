@@ -1,7 +1,7 @@
 //! A session opened for writing: its lock, its ledger, and the repair of what a killed run left.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashSet};
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use rustix::fs::FileType;
 
+use super::anchor::holds_proven;
 use super::ledger::{self, Entry, Intent, Ledger, Record, Windows};
 use super::tree::TreeHasher;
 use super::{Archive, ArchiveError, Proof, SessionKey};
@@ -26,21 +27,20 @@ const LOCK_NAME: &str = "lock";
 /// The lock's clean mark ([`Lock`]) spares the syncs of what an earlier run may have left. It speaks
 /// of what is written under this lock alone: the ledgers of the id, and the session's own entries in
 /// its folders. Not of the folders themselves: a project's folder, `.state/sessions` and everything
-/// above are made by any session's run, so [`OpenSession::create_dir_of`] asks for them anew, whatever
-/// the mark says.
+/// above are made by any session's run; see [`super::anchor`].
 #[derive(Debug)]
 pub(crate) struct OpenSession<'a> {
     pub(crate) archive: &'a Archive,
     pub(crate) key: SessionKey,
     state: Dir,
     pub(crate) ledger: Ledger,
-    /// Folders above which everything is known to be synced.
-    anchored: RefCell<HashSet<PathBuf>>,
     lock: SessionLock,
     /// Whether the lock is marked as clean now.
     is_clean: Cell<bool>,
     /// Whether something of this run failed: then it does not end clean.
     has_failed: Cell<bool>,
+    /// The transcript that is being copied, to be recorded with its first commit.
+    source: Option<PathBuf>,
 }
 
 /// The lock of a session id: whoever writes anything of it holds this.
@@ -58,8 +58,11 @@ pub(crate) fn was_left_clean(state: &Dir) -> Result<bool, ArchiveError> {
 impl SessionLock {
     /// Waits for the lock of `id`.
     pub(crate) fn wait(archive: &Archive, id: &crate::names::SessionId) -> Result<SessionLock, ArchiveError> {
-        let path = archive.root().join(ledger::dir_of(id)).join(LOCK_NAME);
-        Ok(SessionLock { lock: Lock::wait(&path)? })
+        let rel = ledger::dir_of(id);
+        if archive.root.open_beneath(&rel)?.is_none() {
+            archive.anchored_dir(&rel, &|_| Ok(false))?;
+        }
+        Ok(SessionLock { lock: Lock::wait(&archive.root().join(rel).join(LOCK_NAME))? })
     }
 }
 
@@ -69,8 +72,9 @@ impl<'a> OpenSession<'a> {
     pub(crate) fn open(archive: &'a Archive, key: SessionKey, lock: SessionLock) -> Result<Self, ArchiveError> {
         let state = archive.root.create_beneath(&ledger::dir_of(&key.id))?;
         let ledger = Ledger::read(&state, &key)?;
-        let (anchored, is_clean, has_failed) = (RefCell::default(), lock.lock.is_clean()?.into(), Cell::default());
-        let mut session = OpenSession { archive, key, state, ledger, anchored, lock, is_clean, has_failed };
+        archive.anchor_store()?;
+        let (is_clean, has_failed) = (lock.lock.is_clean()?.into(), Cell::default());
+        let mut session = OpenSession { archive, key, state, ledger, lock, is_clean, has_failed, source: None };
         if !session.is_clean.get() {
             session.sync_what_was_left()?;
         }
@@ -174,10 +178,11 @@ impl<'a> OpenSession<'a> {
         Ok(())
     }
 
-    /// Renames the temporary file to `name`, where nothing may stand, and syncs that.
+    /// Renames the temporary file to `name`, where nothing may stand, and syncs that. Its old name is left
+    /// unsynced: should it come back, the next run removes it.
     pub(crate) fn place_temp(&self, name: &StoredName) -> Result<(), ArchiveError> {
         let dir = self.create_dir_of(name)?;
-        Ok(self.state.rename_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&self.key, name))?)
+        Ok(self.state.place_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&self.key, name))?)
     }
 
     /// A damaged ledger is about to be replaced; what it said is kept under `.state/damaged/`.
@@ -194,7 +199,28 @@ impl<'a> OpenSession<'a> {
     /// Writes ledger entries durably.
     pub(crate) fn commit(&mut self, entries: &[Entry]) -> Result<(), ArchiveError> {
         self.begin_writing()?;
-        self.ledger.write(&self.state, &self.key, entries).inspect_err(|_| self.has_failed.set(true))
+        if self.ledger.is_unwritten() {
+            // Where there is a ledger, whoever put it there had seen to its folder.
+            self.archive.anchored_dir(&ledger::dir_of(&self.key.id), &|_| Ok(false))?;
+        }
+        let newest = StoredName::newest(FileName::Transcript);
+        let is_copied = entries.iter().any(|entry| matches!(entry, Entry::Commit(name, _) if *name == newest));
+        let source = self.source.take_if(|_| is_copied).map(Entry::Source);
+        let entries: Vec<Entry> = source.into_iter().chain(entries.iter().cloned()).collect();
+        self.ledger.write(&self.state, &self.key, &entries).inspect_err(|_| self.has_failed.set(true))
+    }
+
+    /// Records with the next commit of the transcript that it was copied from `source`.
+    pub(crate) fn note_source(&mut self, source: &Path) {
+        self.source = Some(source.to_owned());
+    }
+
+    /// Records what [`OpenSession::note_source`] was told, if no commit has.
+    pub(crate) fn commit_source(&mut self) -> Result<(), ArchiveError> {
+        match self.source.take() {
+            Some(source) => self.commit(&[Entry::Source(source)]),
+            None => Ok(()),
+        }
     }
 
     /// The directory that holds `name`; `None` where it does not exist.
@@ -206,13 +232,8 @@ impl<'a> OpenSession<'a> {
     pub(crate) fn create_dir_of(&self, name: &StoredName) -> Result<Dir, ArchiveError> {
         self.begin_writing()?;
         let path = relative_path(&self.key, name);
-        let parent = path.parent().unwrap_or(Path::new(""));
-        let dir = self.archive.root.create_beneath(parent)?;
-        if !self.anchored.borrow().contains(dir.path()) {
-            dir.sync_recent_ancestors()?;
-            self.anchored.borrow_mut().insert(dir.path().to_owned());
-        }
-        Ok(dir)
+        let is_proven = |folder: &Path| holds_proven(self.archive, &self.key, &self.ledger, folder);
+        self.archive.anchored_dir(path.parent().unwrap_or(Path::new("")), &is_proven)
     }
 
     /// Opens a content for reading and writing; `None` where it does not exist.

@@ -5,26 +5,11 @@ use std::cell::Cell;
 use super::super::ledger::Entry;
 use super::super::session::{OpenSession, SessionLock};
 use super::*;
-use crate::durable::counted;
 
 const LEDGER: &str = ".state/sessions/s1/p.ledger";
 const COPY: &str = "p/s1.jsonl";
 
 impl Scene {
-    /// Length of the session's lock: 1 is clean.
-    fn mark(&self) -> u64 {
-        fs::metadata(self.store().join(".state/sessions/s1/lock")).unwrap().len()
-    }
-
-    /// What an action syncs, relative to the store.
-    fn synced(&self, action: impl FnOnce()) -> Vec<String> {
-        counted::take();
-        action();
-        let store = self.store();
-        let relative = |path: PathBuf| path.strip_prefix(&store).unwrap_or(&path).to_string_lossy().into_owned();
-        counted::take().into_iter().map(relative).collect()
-    }
-
     /// A run that is killed after it committed something and before it was done.
     fn kill_after_a_commit(&self, key: &SessionKey) {
         let archive = self.archive();
