@@ -138,22 +138,34 @@ impl Dir {
 
     /// [`replace_file`] in this directory, of which nothing but its entries is synced.
     pub fn replace_file(&self, name: &OsStr, content: &[u8]) -> Result<()> {
+        self.replace_file_unsynced(name, content)?;
+        self.sync()
+    }
+
+    /// [`Dir::replace_file`] without its last step: the bytes are safe, under the old name or the new one. One
+    /// [`Dir::sync`] after several of them makes the new names safe, before anything is said of them.
+    pub fn replace_file_unsynced(&self, name: &OsStr, content: &[u8]) -> Result<()> {
         let expected = blake3::hash(content);
-        place_in(self, name, FILE_MODE, Existing::Replaced, |file, temp| {
-            write_temp(&mut &content[..], file, temp, content.len() as u64)?;
-            Ok(((), content.len() as u64, expected))
-        })
+        place_in(
+            self,
+            name,
+            FILE_MODE,
+            |temp| self.rename_unsynced(temp, self, name),
+            |file, temp| {
+                write_temp(&mut &content[..], file, temp, content.len() as u64)?;
+                Ok(((), content.len() as u64, expected))
+            },
+        )
         .map(|_| ())
     }
 
-    /// [`sync_if_recent`] of a file in this directory, of which nothing but its entries is synced.
-    pub fn sync_file_if_recent(&self, name: &OsStr) -> Result<bool> {
+    /// Syncs the bytes of a file that was modified lately; whether it was, and so its name is to be synced too.
+    pub fn sync_bytes_if_recent(&self, name: &OsStr) -> Result<bool> {
         let Some(file) = self.open_file(name)? else { return Ok(false) };
         let path = self.path.join(name);
         let is_recent = is_recent(&stat_of(&file, &path)?);
         if is_recent {
             sync_data(&file, &path)?;
-            self.sync()?;
         }
         Ok(is_recent)
     }
@@ -220,9 +232,13 @@ impl Dir {
 
     /// Renames `name` to `to_name` in `to`, replacing what stands there, and syncs both directories.
     pub fn rename_over(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
-        uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
-            .map_err(|error| DurableError::new("rename to", &to.path.join(to_name), error))?;
+        self.rename_unsynced(name, to, to_name)?;
         self.sync_with(to)
+    }
+
+    fn rename_unsynced(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
+            .map_err(|error| DurableError::new("rename to", &to.path.join(to_name), error))
     }
 
     /// Unlinks the file `name` and syncs; true if it was there.
@@ -522,7 +538,8 @@ pub fn copy_file_replace(source: &mut impl Read, to: &Path, bytes: u64, blake3: 
 /// sync failed, may have put it there and no more. An absent file needs nothing.
 pub fn sync_if_recent(path: &Path) -> Result<()> {
     let (Some(dir), name) = parent_of(path)? else { return Ok(()) };
-    if dir.sync_file_if_recent(name)? {
+    if dir.sync_bytes_if_recent(name)? {
+        dir.sync()?;
         dir.sync_recent_ancestors()?;
     }
     Ok(())
@@ -713,15 +730,19 @@ fn place_with<T, E: From<DurableError>>(
         return Err(DurableError::new("write", to, Errno::EXIST).into());
     }
     dir.sync_recent_ancestors()?;
-    place_in(&dir, name, mode, existing, fill)
+    let rename = |temp: &OsStr| match existing {
+        Existing::Refused => dir.rename_new(temp, &dir, name),
+        Existing::Replaced => dir.rename_over(temp, &dir, name),
+    };
+    place_in(&dir, name, mode, rename, fill)
 }
 
-/// [`place_with`] in a directory whose own name is safe.
+/// [`place_with`] in a directory whose own name is safe; `rename` puts the temporary file in its place.
 fn place_in<T, E: From<DurableError>>(
     dir: &Dir,
     name: &OsStr,
     mode: u32,
-    existing: Existing,
+    rename: impl FnOnce(&OsStr) -> Result<()>,
     fill: impl FnOnce(&File, &Path) -> std::result::Result<(T, u64, blake3::Hash), E>,
 ) -> std::result::Result<(T, u64, blake3::Hash), E> {
     let mut temp = OsString::from(".");
@@ -730,10 +751,7 @@ fn place_in<T, E: From<DurableError>>(
     let file = dir.open_temp_exclusively(&temp, mode)?;
     let placed = fill(&file, &dir.path.join(&temp)).and_then(|(given, bytes, blake3)| {
         read_back(dir, &temp, bytes, &blake3)?;
-        match existing {
-            Existing::Refused => dir.rename_new(&temp, dir, name)?,
-            Existing::Replaced => dir.rename_over(&temp, dir, name)?,
-        }
+        rename(&temp)?;
         Ok((given, bytes, blake3))
     });
     if placed.is_err() {

@@ -326,11 +326,9 @@ impl<'a> Run<'a> {
             }
             Err(error) => return Err(error.into()),
         }
-        for key in &sessions {
-            if let Err(error) = save::write_metadata(&index, archive, key) {
-                let error = format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error));
-                self.summary.notes.push(error);
-            }
+        for (key, error) in save::write_all_metadata(&index, archive, &sessions) {
+            let error = format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error));
+            self.summary.notes.push(error);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -19,7 +19,7 @@ use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{
     Archive, ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState,
 };
-use layer1_prebackup::durable::{self, DurableError, Lock};
+use layer1_prebackup::durable::{self, Dir, DurableError, Lock};
 use layer1_prebackup::log::Log;
 use layer1_prebackup::names::{FileName, NameError, ProjectName, SessionId, StoredName};
 use layer1_prebackup::places::Places;
@@ -276,7 +276,7 @@ pub fn save(
 }
 
 /// [`save`] without index and metadata: for one of many sessions, which are indexed together
-/// afterwards ([`Index::expect_more`] before, [`Index::catch_up`] and [`write_metadata`] after). `archive`
+/// afterwards ([`Index::expect_more`] before, [`Index::catch_up`] and [`write_all_metadata`] after). `archive`
 /// is layer 3's store, if it is open already: what was seen to of its folders is not seen to again.
 pub fn store(
     places: &Places,
@@ -749,8 +749,33 @@ pub fn metadata_path(archive: &Archive, key: &SessionKey) -> PathBuf {
 /// Writes what the index knows of a session as a whole to its metadata file, unless that stands
 /// there already. Of several writers the last one writes the newest: each asks the index again.
 pub fn write_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Result<(), IndexError> {
+    match put_metadata(index, archive, key)? {
+        Some(folder) => Ok(folder.sync()?),
+        None => Ok(()),
+    }
+}
+
+/// [`write_metadata`] of many sessions, each folder synced once; what failed, and of which session.
+pub fn write_all_metadata(index: &Index, archive: &Archive, keys: &[SessionKey]) -> Vec<(SessionKey, IndexError)> {
+    let mut failed = Vec::new();
+    let mut unsynced = BTreeMap::new();
+    for key in keys {
+        match put_metadata(index, archive, key) {
+            Ok(Some(folder)) => drop(unsynced.insert(&key.project, (key, folder))),
+            Ok(None) => {}
+            Err(error) => failed.push((key.clone(), error)),
+        }
+    }
+    for (key, folder) in unsynced.into_values() {
+        failed.extend(folder.sync().err().map(|error| (key.clone(), error.into())));
+    }
+    failed
+}
+
+/// Puts the metadata file in its place; its folder, where that is still to be synced.
+fn put_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Result<Option<Dir>, IndexError> {
     let _lock = Lock::wait(&archive.root().join(METADATA_LOCK))?;
-    let Some(row) = index.session(key)? else { return Ok(()) };
+    let Some(row) = index.session(key)? else { return Ok(None) };
     let path = metadata_path(archive, key);
     let (folder, name) = (archive.folder_of(key)?, OsString::from(format!("{}.json", key.id)));
     // Strings, numbers and lists of them: this cannot fail.
@@ -758,9 +783,9 @@ pub fn write_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Res
     text.push('\n');
     // Whatever keeps the old one from being read, it is replaced; another program's is kept aside.
     if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
-        folder.sync_file_if_recent(&name)?;
-        return Ok(());
+        return Ok(folder.sync_bytes_if_recent(&name)?.then_some(folder));
     }
     store::keep_foreign_metadata(&path)?;
-    Ok(folder.replace_file(&name, text.as_bytes())?)
+    folder.replace_file_unsynced(&name, text.as_bytes())?;
+    Ok(Some(folder))
 }
