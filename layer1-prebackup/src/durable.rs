@@ -120,18 +120,55 @@ impl Dir {
     pub fn create_beneath(&self, rel: &Path) -> Result<Dir> {
         let mut below: Option<Dir> = None;
         for name in components(rel) {
-            let dir = below.as_ref().unwrap_or(self);
-            let child = match dir.child(name)? {
-                Some(child) => child,
-                None => {
-                    dir.make_dir(name)?;
-                    dir.child(name)?
-                        .ok_or_else(|| DurableError::new("create directory", &dir.path.join(name), Errno::NOENT))?
-                }
-            };
-            below = Some(child);
+            below = Some(below.as_ref().unwrap_or(self).create_child(name)?.0);
         }
         below.map_or_else(|| self.reopen(), Ok)
+    }
+
+    /// Opens the directory `name` in this one, following no symlink, and makes it where it is missing
+    /// (0700, its entry synced); whether it was made.
+    pub fn create_child(&self, name: &OsStr) -> Result<(Dir, bool)> {
+        if let Some(child) = self.child(name)? {
+            return Ok((child, false));
+        }
+        self.make_dir(name)?;
+        let child = self.child(name)?;
+        let child = child.ok_or_else(|| DurableError::new("create directory", &self.path.join(name), Errno::NOENT))?;
+        Ok((child, true))
+    }
+
+    /// [`replace_file`] in this directory, of which nothing but its entries is synced.
+    pub fn replace_file(&self, name: &OsStr, content: &[u8]) -> Result<()> {
+        self.replace_file_unsynced(name, content)?;
+        self.sync()
+    }
+
+    /// [`Dir::replace_file`] without its last step: the bytes are safe, under the old name or the new one. One
+    /// [`Dir::sync`] after several of them makes the new names safe, before anything is said of them.
+    pub fn replace_file_unsynced(&self, name: &OsStr, content: &[u8]) -> Result<()> {
+        let expected = blake3::hash(content);
+        place_in(
+            self,
+            name,
+            FILE_MODE,
+            |temp| self.rename_unsynced(temp, self, name),
+            |file, temp| {
+                write_temp(&mut &content[..], file, temp, content.len() as u64)?;
+                Ok(((), content.len() as u64, expected))
+            },
+        )
+        .map(|_| ())
+    }
+
+    /// Syncs the bytes of a file that was modified lately; whether it was, and so its name is to be synced too.
+    pub fn sync_bytes_if_recent(&self, name: &OsStr) -> Result<bool> {
+        let Some(file) = self.open_file(name)? else { return Ok(false) };
+        let path = self.path.join(name);
+        let is_recent = is_recent(&stat_of(&file, &path)?);
+        if is_recent {
+            sync_data(&file, &path)?;
+        }
+        Ok(is_recent)
     }
 
     /// Opens the regular file `name` for reading: no symlink followed, never blocking.
@@ -166,29 +203,43 @@ impl Dir {
 
     /// Renames `name` to `to_name` in `to`, where nothing may stand, and syncs both directories.
     pub fn rename_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        self.rename_where_nothing_stands(name, to, to_name)?;
+        self.sync_with(to)
+    }
+
+    /// [`Dir::rename_new`] of a temporary file: `to` is synced, and the old name may come back.
+    pub fn place_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        self.rename_where_nothing_stands(name, to, to_name)?;
+        to.sync()
+    }
+
+    fn rename_where_nothing_stands(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
         let target = to.path.join(to_name);
         let renamed =
             uninterrupted(|| rustix::fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE));
         match renamed {
-            Ok(()) => {}
+            Ok(()) => Ok(()),
             // The file system cannot refuse by itself: look first. Writers hold the session's lock.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 if to.stat(to_name)?.is_some() {
                     return Err(DurableError::new("rename to", &target, Errno::EXIST));
                 }
                 uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
-                    .map_err(|error| DurableError::new("rename to", &target, error))?;
+                    .map_err(|error| DurableError::new("rename to", &target, error))
             }
-            Err(error) => return Err(DurableError::new("rename to", &target, error)),
+            Err(error) => Err(DurableError::new("rename to", &target, error)),
         }
-        self.sync_with(to)
     }
 
     /// Renames `name` to `to_name` in `to`, replacing what stands there, and syncs both directories.
     pub fn rename_over(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
-        uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
-            .map_err(|error| DurableError::new("rename to", &to.path.join(to_name), error))?;
+        self.rename_unsynced(name, to, to_name)?;
         self.sync_with(to)
+    }
+
+    fn rename_unsynced(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
+            .map_err(|error| DurableError::new("rename to", &to.path.join(to_name), error))
     }
 
     /// Unlinks the file `name` and syncs; true if it was there.
@@ -212,17 +263,22 @@ impl Dir {
                 Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => continue,
                 Err(error) => return Err(error),
             };
-            let stat = uninterrupted(|| rustix::fs::fstat(&dir.fd))
-                .map_err(|error| DurableError::new("look up", path, error))?;
-            if is_recent(&stat) {
-                dir.sync()?;
-            }
+            dir.sync_if_recent()?;
         }
         Ok(())
     }
 
+    /// Syncs the directory's entries if they changed lately.
+    pub fn sync_if_recent(&self) -> Result<()> {
+        let stat = uninterrupted(|| rustix::fs::fstat(&self.fd))
+            .map_err(|error| DurableError::new("look up", &self.path, error))?;
+        if is_recent(&stat) { self.sync() } else { Ok(()) }
+    }
+
     /// Syncs the directory's entries.
     pub fn sync(&self) -> Result<()> {
+        #[cfg(test)]
+        counted::count(&self.path);
         uninterrupted(|| sync_entries(&self.fd)).map_err(|error| DurableError::new("sync directory", &self.path, error))
     }
 
@@ -436,6 +492,8 @@ pub fn write_at(file: &File, offset: u64, bytes: &[u8], path: &Path) -> Result<(
 
 /// Syncs a file's bytes and length. After an error the bytes must be written again from their source.
 pub fn sync_data(file: &File, path: &Path) -> Result<()> {
+    #[cfg(test)]
+    counted::count(path);
     // std's call is F_FULLFSYNC on macOS, where a plain fsync leaves the bytes in the drive's cache.
     for _ in 0..100 {
         match file.sync_data() {
@@ -480,9 +538,7 @@ pub fn copy_file_replace(source: &mut impl Read, to: &Path, bytes: u64, blake3: 
 /// sync failed, may have put it there and no more. An absent file needs nothing.
 pub fn sync_if_recent(path: &Path) -> Result<()> {
     let (Some(dir), name) = parent_of(path)? else { return Ok(()) };
-    let Some(file) = dir.open_file(name)? else { return Ok(()) };
-    if is_recent(&stat_of(&file, path)?) {
-        sync_data(&file, path)?;
+    if dir.sync_bytes_if_recent(name)? {
         dir.sync()?;
         dir.sync_recent_ancestors()?;
     }
@@ -548,24 +604,65 @@ pub(crate) fn rename_over(from: &Path, to: &Path) -> Result<()> {
 
 /// An advisory lock that dies with its holder. The lock file stays: removing it would let two
 /// processes hold a lock on two files of one name.
+///
+/// Its length is the *clean mark*. [`CLEAN_BYTES`] says that the last holder finished: all that it
+/// wrote was synced and read back. Any other length says nothing, and whatever was written lately
+/// must be synced before it is believed. A holder takes the mark away before its first write and
+/// sets it when all has succeeded, so one that is killed or fails leaves a lock that is not clean.
+///
+/// The mark itself is never synced, and need not be. While the machine runs, everybody sees it
+/// through one page cache, which outlives a kill. After a loss of power it may be an old one, set
+/// before writes that came later; but what can be seen then was read from the disk, so it needs no
+/// sync, and that is all that a mark is ever believed about: what was cut off is looked for, finished or
+/// undone whatever it says. Nor does it speak of what others make: only of what is written under this lock.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
+
+/// Length of the file of a clean [`Lock`].
+const CLEAN_BYTES: u64 = 1;
 
 impl Lock {
     /// Waits for the lock. The lock file is made (0600) and never removed.
     pub fn wait(path: &Path) -> Result<Lock> {
         let file = lock_file(path)?;
         lock_exclusively(&file, path)?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file, path: path.to_owned() })
+    }
+
+    /// Whether the last holder finished.
+    pub fn is_clean(&self) -> Result<bool> {
+        Ok(stat_of(&self.file, &self.path)?.st_size as u64 == CLEAN_BYTES)
+    }
+
+    /// [`Lock::is_clean`] of the lock `name` in `dir`, for one who only reads. It holds for what was
+    /// read before this was asked: a writer had taken the mark away before anything could be seen of it.
+    pub fn is_clean_at(dir: &Dir, name: &OsStr) -> Result<bool> {
+        Ok(dir.stat(name)?.is_some_and(|stat| stat.st_size as u64 == CLEAN_BYTES))
+    }
+
+    /// Before the first write: what follows may not be synced.
+    pub fn mark_unknown(&self) -> Result<()> {
+        self.set_mark(0)
+    }
+
+    /// After the last write has been synced and read back.
+    pub fn mark_clean(&self) -> Result<()> {
+        self.set_mark(CLEAN_BYTES)
+    }
+
+    fn set_mark(&self, bytes: u64) -> Result<()> {
+        uninterrupted(|| rustix::fs::ftruncate(&self.file, bytes))
+            .map_err(|error| DurableError::new("mark", &self.path, error))
     }
 
     /// Takes the lock if it is free.
     pub fn try_now(path: &Path) -> Result<Option<Lock>> {
         let file = lock_file(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock { file, path: path.to_owned() })),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(DurableError::new("lock", path, error)),
         }
@@ -633,16 +730,28 @@ fn place_with<T, E: From<DurableError>>(
         return Err(DurableError::new("write", to, Errno::EXIST).into());
     }
     dir.sync_recent_ancestors()?;
+    let rename = |temp: &OsStr| match existing {
+        Existing::Refused => dir.rename_new(temp, &dir, name),
+        Existing::Replaced => dir.rename_over(temp, &dir, name),
+    };
+    place_in(&dir, name, mode, rename, fill)
+}
+
+/// [`place_with`] in a directory whose own name is safe; `rename` puts the temporary file in its place.
+fn place_in<T, E: From<DurableError>>(
+    dir: &Dir,
+    name: &OsStr,
+    mode: u32,
+    rename: impl FnOnce(&OsStr) -> Result<()>,
+    fill: impl FnOnce(&File, &Path) -> std::result::Result<(T, u64, blake3::Hash), E>,
+) -> std::result::Result<(T, u64, blake3::Hash), E> {
     let mut temp = OsString::from(".");
     temp.push(name);
     temp.push(".tmp");
     let file = dir.open_temp_exclusively(&temp, mode)?;
     let placed = fill(&file, &dir.path.join(&temp)).and_then(|(given, bytes, blake3)| {
-        read_back(&dir, &temp, bytes, &blake3)?;
-        match existing {
-            Existing::Refused => dir.rename_new(&temp, &dir, name)?,
-            Existing::Replaced => dir.rename_over(&temp, &dir, name)?,
-        }
+        read_back(dir, &temp, bytes, &blake3)?;
+        rename(&temp)?;
         Ok((given, bytes, blake3))
     });
     if placed.is_err() {
@@ -738,6 +847,26 @@ fn not_regular(what: &str) -> io::Error {
 impl AsFd for Dir {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// What was synced by this thread, for tests that count it.
+#[cfg(test)]
+pub(crate) mod counted {
+    use std::cell::RefCell;
+    use std::path::{Path, PathBuf};
+
+    thread_local! {
+        static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn count(path: &Path) {
+        SYNCED.with_borrow_mut(|synced| synced.push(path.to_owned()));
+    }
+
+    /// What was synced since this was last asked, in order.
+    pub(crate) fn take() -> Vec<PathBuf> {
+        SYNCED.take()
     }
 }
 
@@ -843,5 +972,26 @@ mod tests {
         assert!(Lock::try_now(&path).unwrap().is_none());
         drop(held);
         assert!(Lock::try_now(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_is_clean_only_after_its_holder_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, opened) = (dir.path().join("lock"), Dir::open(dir.path()).unwrap().unwrap());
+        let is_clean = || {
+            let clean = Lock::wait(&path).unwrap().is_clean().unwrap();
+            assert_eq!(Lock::is_clean_at(&opened, OsStr::new("lock")).unwrap(), clean);
+            clean
+        };
+        assert!(!Lock::is_clean_at(&opened, OsStr::new("lock")).unwrap());
+        assert!(!is_clean());
+        Lock::wait(&path).unwrap().mark_clean().unwrap();
+        assert!(is_clean());
+        Lock::wait(&path).unwrap().mark_unknown().unwrap();
+        assert!(!is_clean());
+        for other in ["", "xy", "x, and more"] {
+            std::fs::write(&path, other).unwrap();
+            assert!(!is_clean(), "{other}");
+        }
     }
 }

@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
         if self.stored.insert(id.clone()) && self.stored.len() == 1 {
             self.expect_more();
         }
-        match save::store(self.places, self.journal, &request, &progress) {
+        match save::store(self.places, self.journal, self.archive.as_ref(), &request, &progress) {
             Ok(Answer::Receipt(receipt)) => {
                 self.summary.saved += 1;
                 if let Some(warning) = receipt.warning {
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
         }
         if self.archive.is_none() {
             // The first save made the store. If it cannot be opened, the next save will say so.
-            self.archive = Archive::open(&self.places.layer3_store).ok().flatten();
+            self.archive = store::open(self.places).ok().flatten();
         }
     }
 
@@ -279,7 +279,11 @@ impl<'a> Run<'a> {
     /// rows or their metadata, and their copies look unchanged ever after: that is made up for here too.
     /// The copies are made, so what fails of earlier sessions is a note.
     fn finish(mut self) -> Result<Summary, Error> {
-        if let Some(archive) = Archive::open(&self.places.layer3_store)?
+        let archive = match self.archive.take() {
+            None => Archive::open(&self.places.layer3_store)?,
+            opened => opened,
+        };
+        if let Some(archive) = archive
             && let Err(error) = self.index(&archive)
         {
             self.summary.notes.push(format!("stored but not indexed: {}", chain(&error)));
@@ -322,11 +326,9 @@ impl<'a> Run<'a> {
             }
             Err(error) => return Err(error.into()),
         }
-        for key in &sessions {
-            if let Err(error) = save::write_metadata(&index, archive, key) {
-                let error = format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error));
-                self.summary.notes.push(error);
-            }
+        for (key, error) in save::write_all_metadata(&index, archive, &sessions) {
+            let error = format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error));
+            self.summary.notes.push(error);
         }
         Ok(())
     }

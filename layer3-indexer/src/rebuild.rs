@@ -32,8 +32,8 @@ pub fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebui
     let mut index = Index::open(&places.index)?;
     index.clear()?;
     let failed = index.fill(&archive, progress)?;
-    for key in archive.sessions()? {
-        save::write_metadata(&index, &archive, &key)?;
+    if let Some((_, error)) = save::write_all_metadata(&index, &archive, &archive.sessions()?).into_iter().next() {
+        return Err(error.into());
     }
     let counts = index.counts()?;
     Ok(Rebuilt {

@@ -8,7 +8,8 @@
 mod tests;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
@@ -18,7 +19,7 @@ use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{
     Archive, ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState,
 };
-use layer1_prebackup::durable::{self, DurableError, Lock};
+use layer1_prebackup::durable::{self, Dir, DurableError, Lock};
 use layer1_prebackup::log::Log;
 use layer1_prebackup::names::{FileName, NameError, ProjectName, SessionId, StoredName};
 use layer1_prebackup::places::Places;
@@ -269,20 +270,22 @@ pub fn save(
     request: &Request<'_>,
     progress: &dyn Fn(u64),
 ) -> Result<Answer, SaveError> {
-    save_and(places, journal, request, progress, &|archive, key, trigger, steps, warnings| {
+    save_and(places, journal, None, request, progress, &|archive, key, trigger, steps, warnings| {
         index_or_warn(places, journal, archive, key, trigger, steps, warnings)
     })
 }
 
 /// [`save`] without index and metadata: for one of many sessions, which are indexed together
-/// afterwards ([`Index::expect_more`] before, [`Index::catch_up`] and [`write_metadata`] after).
+/// afterwards ([`Index::expect_more`] before, [`Index::catch_up`] and [`write_all_metadata`] after). `archive`
+/// is layer 3's store, if it is open already: what was seen to of its folders is not seen to again.
 pub fn store(
     places: &Places,
     journal: &Journal,
+    archive: Option<&Archive>,
     request: &Request<'_>,
     progress: &dyn Fn(u64),
 ) -> Result<Answer, SaveError> {
-    save_and(places, journal, request, progress, &|_, _, _, _, _| 0)
+    save_and(places, journal, archive, request, progress, &|_, _, _, _, _| 0)
 }
 
 /// Indexes what is stored of a session; how many messages it has then.
@@ -291,6 +294,7 @@ type Indexer<'a> = dyn Fn(&Archive, &SessionKey, &str, &Steps<'_>, &mut Vec<Stri
 fn save_and(
     places: &Places,
     journal: &Journal,
+    archive: Option<&Archive>,
     request: &Request<'_>,
     progress: &dyn Fn(u64),
     index: &Indexer<'_>,
@@ -304,28 +308,35 @@ fn save_and(
         let path = one_line(&request.transcript.display().to_string());
         return Ok(Answer::skipped(format!("the transcript {path} {what}, and layer 1 has no copy of it")));
     }
-    let archive = store::create(places)?;
+    let opened;
+    let archive = match archive {
+        Some(archive) => archive,
+        None => {
+            opened = store::create(places)?;
+            &opened
+        }
+    };
     let wanted = wanted(request, layer1.as_ref());
-    let key = destination(&archive, request, layer1.as_ref())?;
+    let key = destination(archive, request, layer1.as_ref())?;
     if let (Some(key), Some(layer1)) = (&key, &layer1) {
         let unchanged = is_unchanged_since(request, layer1);
         let gone = |want: &Expected| want.name.generation > 0 || !source_has(request, layer1, unchanged, want);
-        take_over(&archive, key, layer1, wanted.iter().filter(|want| gone(want)), &steps, &mut warnings)?;
+        take_over(archive, key, layer1, wanted.iter().filter(|want| gone(want)), &steps, &mut warnings)?;
     }
-    let report = copy(&archive, request, key.as_ref(), &steps)?;
+    let report = copy(archive, request, key.as_ref(), &steps)?;
     warnings
         .extend(report.problems.iter().map(|problem| format!("not everything could be stored: {}", chain(problem))));
-    let Some(key) = stored_key(&archive, key, &report)? else {
+    let Some(key) = stored_key(archive, key, &report)? else {
         return Err(SaveError::NotStored { id: request.id.clone() });
     };
     if let Some(layer1) = &layer1 {
-        take_over(&archive, &key, layer1, wanted.iter(), &steps, &mut warnings)?;
+        take_over(archive, &key, layer1, wanted.iter(), &steps, &mut warnings)?;
     }
     let files = archive.files(&key)?;
-    let bytes = verify_copy(&archive, &key, &report, &files, &steps)?;
+    let bytes = verify_copy(archive, &key, &report, &files, &steps)?;
     let trigger = request.trigger.map(one_line).filter(|t| !t.is_empty()).unwrap_or(TRIGGER_UNKNOWN.to_owned());
-    let receipt = receipt(&archive, &key, request, &files, &steps)?;
-    let messages_indexed = index(&archive, &key, &trigger, &steps, &mut warnings);
+    let receipt = receipt(archive, &key, request, &files, &steps)?;
+    let messages_indexed = index(archive, &key, &trigger, &steps, &mut warnings);
     // Last, for whoever reads it may rely on the metadata beside the copy too.
     if let Some(bytes) = bytes {
         journal.line(&format!("[session-save] ✅ JSONL backed up ({bytes} bytes) - trigger: {trigger}"));
@@ -738,16 +749,43 @@ pub fn metadata_path(archive: &Archive, key: &SessionKey) -> PathBuf {
 /// Writes what the index knows of a session as a whole to its metadata file, unless that stands
 /// there already. Of several writers the last one writes the newest: each asks the index again.
 pub fn write_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Result<(), IndexError> {
+    match put_metadata(index, archive, key)? {
+        Some(folder) => Ok(folder.sync()?),
+        None => Ok(()),
+    }
+}
+
+/// [`write_metadata`] of many sessions, each folder synced once; what failed, and of which session.
+pub fn write_all_metadata(index: &Index, archive: &Archive, keys: &[SessionKey]) -> Vec<(SessionKey, IndexError)> {
+    let mut failed = Vec::new();
+    let mut unsynced = BTreeMap::new();
+    for key in keys {
+        match put_metadata(index, archive, key) {
+            Ok(Some(folder)) => drop(unsynced.insert(&key.project, (key, folder))),
+            Ok(None) => {}
+            Err(error) => failed.push((key.clone(), error)),
+        }
+    }
+    for (key, folder) in unsynced.into_values() {
+        failed.extend(folder.sync().err().map(|error| (key.clone(), error.into())));
+    }
+    failed
+}
+
+/// Puts the metadata file in its place; its folder, where that is still to be synced.
+fn put_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Result<Option<Dir>, IndexError> {
     let _lock = Lock::wait(&archive.root().join(METADATA_LOCK))?;
-    let Some(row) = index.session(key)? else { return Ok(()) };
+    let Some(row) = index.session(key)? else { return Ok(None) };
     let path = metadata_path(archive, key);
+    let (folder, name) = (archive.folder_of(key)?, OsString::from(format!("{}.json", key.id)));
     // Strings, numbers and lists of them: this cannot fail.
     let mut text = serde_json::to_string_pretty(&row.metadata).expect("metadata serialises");
     text.push('\n');
     // Whatever keeps the old one from being read, it is replaced; another program's is kept aside.
     if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
-        return Ok(durable::sync_if_recent(&path)?);
+        return Ok(folder.sync_bytes_if_recent(&name)?.then_some(folder));
     }
     store::keep_foreign_metadata(&path)?;
-    Ok(durable::replace_file(&path, text.as_bytes())?)
+    folder.replace_file_unsynced(&name, text.as_bytes())?;
+    Ok(Some(folder))
 }

@@ -38,7 +38,11 @@ pub(super) fn record_found(archive: &Archive, key: &SessionKey) -> Result<(), Ar
         record.proof = Proof::Found;
         entries.push(Entry::Commit(name, Box::new(record)));
     }
-    if entries.is_empty() { Ok(()) } else { session.commit(&entries) }
+    if !entries.is_empty() {
+        session.commit(&entries)?;
+    }
+    session.finish();
+    Ok(())
 }
 
 /// Copies the transcript at `path` into the session, unless a content of it begins with these bytes.
@@ -55,12 +59,15 @@ pub(super) fn take_in(
     let mut session = OpenSession::open(archive, key.clone(), lock)?;
     let transcript = FileName::Transcript;
     if bytes == 0 || is_covered(archive, key, &session.ledger, &transcript, bytes, &blake3, &|_| {})? {
+        session.finish();
         return Ok(());
     }
     let open = || Ok(source::open_regular(path)?);
     let source = Source { path, open: &open, may_lag: false };
     match taken_in {
-        TakenInAs::Newest => content::save(&mut session, &transcript, &source, Compare::Whole, &|_| {}).map(|_| ()),
-        TakenInAs::Older => content::add_generation(&mut session, &transcript, &source, bytes),
+        TakenInAs::Newest => drop(content::save(&mut session, &transcript, &source, Compare::Whole, &|_| {})?),
+        TakenInAs::Older => content::add_generation(&mut session, &transcript, &source, bytes)?,
     }
+    session.finish();
+    Ok(())
 }

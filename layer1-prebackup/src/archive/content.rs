@@ -1,14 +1,13 @@
 //! Saving one file of a session: what stands at our path, how the source relates to it, and the
 //! copy itself. Everything that can cost a user a byte is decided here.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use super::ledger::{Entry, Intent, Record, Windows};
-use super::session::{OpenSession, TEMP_NAME, feed, file_name_of, now_ms, record_of_file_read_twice, windows_of};
+use super::session::{OpenSession, feed, file_name_of, now_ms, record_of_file_read_twice, windows_of};
 use super::tree::TreeHasher;
 use super::{ArchiveError, Compare, Proof};
 use crate::durable;
@@ -161,7 +160,8 @@ fn standing(
     progress: &dyn Fn(u64),
 ) -> Result<Standing, ArchiveError> {
     let path = session.archive.path_of(&session.key, name);
-    let Some(copy) = session.open_for_writing(name)? else { return Ok(Standing::Nothing) };
+    let Some(dir) = session.dir_of(name)? else { return Ok(Standing::Nothing) };
+    let Some(copy) = dir.open_file(&file_name_of(&session.key, name))? else { return Ok(Standing::Nothing) };
     let bytes = durable::stat_of(&copy, &path)?.st_size as u64;
     let Some(record) = session.ledger.record(name).cloned() else {
         // Nobody recorded it: a commit that was cut off after the rename, or another program's file.
@@ -292,7 +292,9 @@ fn extend(
             }
             Err(error) => {
                 // Back to what is committed. If that fails as well, the next run does it.
-                let _ = durable::truncate(&copy, record.bytes, &path);
+                if durable::truncate(&copy, record.bytes, &path).is_err() {
+                    session.note_failure();
+                }
                 return Err(error);
             }
         }
@@ -313,14 +315,12 @@ fn replace(
 ) -> Result<Option<Saved>, ArchiveError> {
     session.archive.make_sure_of_room(identity.bytes)?;
     let to = identity.bytes.min(COMMIT_BYTES_MAX);
-    let temp_name = OsStr::new(TEMP_NAME);
-    let temp_path = session.state.path().join(TEMP_NAME);
     let written = write_aside(session, opened, to, source, progress);
     let (tree, windows) = match written {
         Ok(written) => written,
         Err(error) => {
             // The error that matters is in hand; a leftover goes when the session is opened next.
-            let _ = session.state.remove(temp_name);
+            let _ = session.remove_temp();
             return Err(error);
         }
     };
@@ -330,11 +330,9 @@ fn replace(
     } else {
         remember_missing(session, name, opened, source)?;
     }
-    let dir = session.create_dir_of(name)?;
-    session.state.rename_new(temp_name, &dir, &file_name_of(&session.key, name)).map_err(|error| {
+    session.place_temp(name).inspect_err(|_| {
         // As above.
-        let _ = session.state.remove(temp_name);
-        ArchiveError::from(error)
+        let _ = session.remove_temp();
     })?;
     let record = Record {
         bytes: to,
@@ -345,7 +343,7 @@ fn replace(
         proof: Proof::Written,
         committed_ms: now_ms(),
     };
-    debug_assert_eq!(tree.bytes(), to, "{}", temp_path.display());
+    debug_assert_eq!(tree.bytes(), to, "{}", session.temp_path().display());
     session.commit(&[Entry::Commit(name.clone(), Box::new(record.clone()))])?;
     saved.added += to;
     if to < identity.bytes {
@@ -365,8 +363,7 @@ pub(crate) fn add_generation(
     let record = write_from(session, source, bytes)?;
     let name = StoredName { file: file.clone(), generation: session.next_generation(file)? };
     session.commit(&[Entry::Begin(file.clone(), Intent::Add { to: name.generation })])?;
-    let dir = session.create_dir_of(&name)?;
-    session.state.rename_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&session.key, &name))?;
+    session.place_temp(&name)?;
     session.commit(&[Entry::Commit(name, Box::new(record))])
 }
 
@@ -443,11 +440,10 @@ fn write_aside(
     source: &Source<'_>,
     progress: &dyn Fn(u64),
 ) -> Result<(TreeHasher, Windows), ArchiveError> {
-    let name = OsStr::new(TEMP_NAME);
-    let path = session.state.path().join(TEMP_NAME);
-    let temp = session.state.create_temp(name)?;
+    let path = session.temp_path();
+    let temp = session.create_temp()?;
     let tree = copy_step(&TreeHasher::default(), opened, &temp, 0..to, source, &path, progress)?;
-    let again = session.state.open_file(name)?.ok_or_else(|| gone(&path))?;
+    let again = session.open_temp()?.ok_or_else(|| gone(&path))?;
     check_bytes(&again, &TreeHasher::default(), &tree, 0..to, &path)?;
     let windows = agreed_windows(&again, &path, opened, source, to)?;
     Ok((tree, windows))

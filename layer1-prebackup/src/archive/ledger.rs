@@ -239,6 +239,11 @@ impl Ledger {
         self.records.range(from..=to)
     }
 
+    /// Whether there is no file of it yet, or an empty one.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.bytes == 0
+    }
+
     /// Whether nothing is recorded.
     pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty()
@@ -290,7 +295,7 @@ impl Ledger {
         let before = (self.records.clone(), self.intents.clone(), self.source.clone());
         self.apply(entries);
         let text = self.as_text(key);
-        if let Err(error) = durable::replace_file(&state.path().join(name_of(key)), &text) {
+        if let Err(error) = state.replace_file(&name_of(key), &text) {
             (self.records, self.intents, self.source) = before;
             return Err(error.into());
         }

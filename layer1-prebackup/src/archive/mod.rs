@@ -11,6 +11,7 @@
 //! longer begins the source, is renamed to a generation first ([`content`]).
 
 mod adopt;
+mod anchor;
 mod content;
 mod glance;
 mod ledger;
@@ -216,6 +217,7 @@ pub struct Archive {
     root: Dir,
     store_id: String,
     free_space_floor: u64,
+    anchors: anchor::Anchors,
 }
 
 /// `.state/store.json`.
@@ -255,15 +257,19 @@ impl Archive {
             return Ok(archive);
         }
         durable::create_dir_all(&root.join(".state"))?;
-        let _lock = Lock::wait(&root.join(STORE_LOCK))?;
+        let lock = Lock::wait(&root.join(STORE_LOCK))?;
         if let Some(archive) = Archive::open(root)? {
             return Ok(archive);
         }
         let store = StoreFile { format: STORE_FORMAT, store_id: random_id(root)? };
         let text = serde_json::to_string(&store).expect("two plain fields always serialise") + "\n";
         let archive = Archive::at(root, store.store_id)?.ok_or_else(|| gone(root))?;
+        lock.mark_unknown()?;
         adopt(&archive)?;
         durable::replace_file(&root.join(STORE_FILE), text.as_bytes())?;
+        // Without the mark the next runs make sure of it again.
+        let _ = lock.mark_clean();
+        archive.anchors.note_store();
         Ok(archive)
     }
 
@@ -422,6 +428,13 @@ impl Archive {
         Ok(self.ledger(key)?.source)
     }
 
+    /// The folder of a session, made where it is missing, for a file beside its contents: its name and
+    /// all above are synced.
+    pub fn folder_of(&self, key: &SessionKey) -> Result<Dir, ArchiveError> {
+        let is_proven = |folder: &Path| anchor::holds_proven(self, key, &self.ledger(key)?, folder);
+        self.anchored_dir(Path::new(key.project.as_str()), &is_proven)
+    }
+
     /// Where a content lies.
     pub fn path_of(&self, key: &SessionKey, name: &StoredName) -> PathBuf {
         self.root.path().join(session::relative_path(key, name))
@@ -463,12 +476,17 @@ impl Archive {
         Ok(sides.into_iter().any(|side| !is_saved(FileName::Side(side.rel), side.identity)))
     }
 
-    /// Syncs what was recorded of a session lately: a run that was killed may have written it and no
-    /// more. For a session that is not behind and so is not saved, before it is said to be saved.
+    /// Syncs what was recorded of a session lately, unless the last run that wrote it finished: one
+    /// that was killed may have written it and no more. For a session that was found not to be behind
+    /// and so is not saved, before it is said to be saved.
     pub fn sync_recent(&self, id: &SessionId) -> Result<(), ArchiveError> {
+        let Some(state) = self.root.open_beneath(&ledger::dir_of(id))? else { return Ok(()) };
+        self.anchor_store()?;
+        if session::was_left_clean(&state)? {
+            return Ok(());
+        }
         for key in self.ledgers_of(id)? {
-            let state = self.root.path().join(ledger::dir_of(id));
-            durable::sync_if_recent(&state.join(ledger::name_of(&key)))?;
+            durable::sync_if_recent(&state.path().join(ledger::name_of(&key)))?;
         }
         Ok(())
     }
@@ -542,7 +560,8 @@ impl Archive {
     }
 
     fn at(root: &Path, store_id: String) -> Result<Option<Archive>, ArchiveError> {
-        Ok(Dir::open(root)?.map(|root| Archive { root, store_id, free_space_floor: 0 }))
+        let anchors = anchor::Anchors::default();
+        Ok(Dir::open(root)?.map(|root| Archive { root, store_id, free_space_floor: 0, anchors }))
     }
 
     fn dir_of(&self, key: &SessionKey, name: &StoredName) -> Result<Option<Dir>, ArchiveError> {

@@ -2,14 +2,12 @@
 //! other store or from another generation, wherever the recorded hash is met. What is replaced is
 //! set aside under `.state/damaged/`, never dropped.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::content::{self, Source};
 use super::ledger::{Entry, Record};
-use super::session::{
-    OpenSession, SessionLock, TEMP_NAME, contents_on_disk, file_name_of, record_of_file_read_twice, windows_of,
-};
+use super::session::{OpenSession, SessionLock, contents_on_disk, file_name_of, record_of_file_read_twice, windows_of};
 use super::{Archive, ArchiveError, Proof, SessionKey};
 use crate::durable;
 use crate::names::{FileName, SessionId, StoredName};
@@ -50,6 +48,7 @@ pub(super) fn repair(
         let lock = SessionLock::wait(archive, &key.id)?;
         let mut session = OpenSession::open(archive, key, lock)?;
         repair_session(&mut session, other, &mut repairs)?;
+        session.finish();
     }
     Ok(repairs)
 }
@@ -72,7 +71,10 @@ fn repair_session(
         match heal(session, other, &name, record) {
             Ok(None) => {}
             Ok(Some(outcome)) => push(session, repairs, &name, outcome),
-            Err(error) => push(session, repairs, &name, (false, format!("failed to {error}"))),
+            Err(error) => {
+                session.note_failure();
+                push(session, repairs, &name, (false, format!("failed to {error}")));
+            }
         }
     }
     for name in super::verify::gaps(&session.ledger) {
@@ -141,6 +143,10 @@ fn prove(
     for candidate in candidates(session, other, name)? {
         if candidate_begins_with(session, &candidate, &record)? {
             let detail = format!("proven equal to {}", candidate.path(session).display());
+            // Whether it was ever synced is not known.
+            let path = session.archive.path_of(&session.key, name);
+            durable::sync_data(&session.archive.open_file(&session.key, name)?, &path)?;
+            session.create_dir_of(name)?.sync()?;
             let proven = Record { proof: Proof::Compared, ..record };
             session.commit(&[Entry::Commit(name.clone(), Box::new(proven))])?;
             return Ok((true, detail));
@@ -186,14 +192,13 @@ fn restore(
     let source = Source { path: &from, open: &open, may_lag: false };
     let mut written = content::write_from(session, &source, record.bytes)?;
     if written.blake3 != record.blake3 {
-        session.state.remove(OsStr::new(TEMP_NAME))?;
+        session.remove_temp()?;
         return Ok((false, format!("{} changed while it was read", from.display())));
     }
     written.proof = Proof::Compared;
     written.source = record.source;
     let aside = set_aside(session, name)?;
-    let dir = session.create_dir_of(name)?;
-    session.state.rename_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&session.key, name))?;
+    session.place_temp(name)?;
     session.commit(&[Entry::Commit(name.clone(), Box::new(written))])?;
     let kept = aside.map_or_else(String::new, |path| format!("; what stood there is {}", path.display()));
     Ok((true, format!("restored from {}{kept}", from.display())))
@@ -215,11 +220,10 @@ fn fill_gap(
             let source = Source { path: &from, open: &open, may_lag: false };
             let written = content::write_from(session, &source, stored.bytes)?;
             if written.blake3 != stored.blake3 {
-                session.state.remove(OsStr::new(TEMP_NAME))?;
+                session.remove_temp()?;
                 continue;
             }
-            let dir = session.create_dir_of(name)?;
-            session.state.rename_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&session.key, name))?;
+            session.place_temp(name)?;
             session.commit(&[Entry::Commit(name.clone(), Box::new(written))])?;
             return Ok((true, format!("filled from {}", from.display())));
         }
@@ -239,6 +243,7 @@ fn set_aside(session: &OpenSession<'_>, name: &StoredName) -> Result<Option<Path
         }
         return Ok(None);
     }
+    session.begin_writing()?;
     let damaged = session.archive.root.create_beneath(&folder)?;
     // A run that was killed, or whose sync failed, may have made it.
     damaged.sync_recent_ancestors()?;

@@ -84,9 +84,13 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
         });
         match saved {
             Ok(saved) => count(&mut report, saved),
-            Err(error) => report.problems.push(error),
+            Err(error) => {
+                session.note_failure();
+                report.problems.push(error);
+            }
         }
     }
+    session.finish();
     Ok(report)
 }
 
@@ -97,6 +101,10 @@ fn save_transcript(
     report: &mut SaveReport,
 ) -> Result<(), ArchiveError> {
     let may_lag = is_second_source(session.ledger.source.as_deref(), request.transcript)?;
+    let moved = session.ledger.source.as_deref() != Some(request.transcript);
+    if moved && !may_lag {
+        session.note_source(request.transcript);
+    }
     let open = || Ok(source::open_regular(request.transcript)?);
     let source = Source { path: request.transcript, open: &open, may_lag };
     let saved = steps.step(report.source_bytes, |progress| {
@@ -106,10 +114,10 @@ fn save_transcript(
         None => report.transcript = TranscriptState::Absent,
         Some(saved) => {
             report.source_bytes = saved.source_bytes;
-            let moved = session.ledger.source.as_deref() != Some(request.transcript);
-            if moved && (!may_lag || saved.added > 0) {
-                session.commit(&[Entry::Source(request.transcript.to_owned())])?;
+            if moved && saved.added > 0 && may_lag {
+                session.note_source(request.transcript);
             }
+            session.commit_source()?;
         }
     }
     count(report, saved);
@@ -132,8 +140,12 @@ pub(super) fn take_over(
     for content in contents {
         let taken =
             steps.step(content.bytes, |progress| take_one_over(&mut session, from, from_key, content, progress));
+        if taken.is_err() {
+            session.note_failure();
+        }
         answers.push(taken);
     }
+    session.finish();
     Ok(answers)
 }
 

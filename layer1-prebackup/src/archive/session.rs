@@ -1,7 +1,7 @@
 //! A session opened for writing: its lock, its ledger, and the repair of what a killed run left.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use rustix::fs::FileType;
 
+use super::anchor::holds_proven;
 use super::ledger::{self, Entry, Intent, Ledger, Record, Windows};
 use super::tree::TreeHasher;
 use super::{Archive, ArchiveError, Proof, SessionKey};
@@ -18,32 +19,50 @@ use crate::names::{FileName, StoredName};
 /// Length of the head and of the tail window, in bytes.
 pub(crate) const WINDOW_BYTES: u64 = 4096;
 /// Name of the one temporary file of a session, beside its ledger.
-pub(crate) const TEMP_NAME: &str = "new";
+const TEMP_NAME: &str = "new";
 const LOCK_NAME: &str = "lock";
 
 /// A session under its lock.
+///
+/// The lock's clean mark ([`Lock`]) spares the syncs of what an earlier run may have left. It speaks
+/// of what is written under this lock alone: the ledgers of the id, and the session's own entries in
+/// its folders. Not of the folders themselves: a project's folder, `.state/sessions` and everything
+/// above are made by any session's run; see [`super::anchor`].
 #[derive(Debug)]
 pub(crate) struct OpenSession<'a> {
     pub(crate) archive: &'a Archive,
     pub(crate) key: SessionKey,
-    pub(crate) state: Dir,
+    state: Dir,
     pub(crate) ledger: Ledger,
-    /// Folders above which everything is known to be synced.
-    anchored: RefCell<HashSet<PathBuf>>,
-    _lock: SessionLock,
+    lock: SessionLock,
+    /// Whether the lock is marked as clean now.
+    is_clean: Cell<bool>,
+    /// Whether something of this run failed: then it does not end clean.
+    has_failed: Cell<bool>,
+    /// The transcript that is being copied, to be recorded with its first commit.
+    source: Option<PathBuf>,
 }
 
 /// The lock of a session id: whoever writes anything of it holds this.
 #[derive(Debug)]
 pub(crate) struct SessionLock {
-    _lock: Lock,
+    lock: Lock,
+}
+
+/// Whether the last run that wrote anything of the sessions whose state lies in `state` finished.
+/// To be asked after what it is asked about was read.
+pub(crate) fn was_left_clean(state: &Dir) -> Result<bool, ArchiveError> {
+    Ok(Lock::is_clean_at(state, OsStr::new(LOCK_NAME))?)
 }
 
 impl SessionLock {
     /// Waits for the lock of `id`.
     pub(crate) fn wait(archive: &Archive, id: &crate::names::SessionId) -> Result<SessionLock, ArchiveError> {
-        let path = archive.root().join(ledger::dir_of(id)).join(LOCK_NAME);
-        Ok(SessionLock { _lock: Lock::wait(&path)? })
+        let rel = ledger::dir_of(id);
+        if archive.root.open_beneath(&rel)?.is_none() {
+            archive.anchored_dir(&rel, &|_| Ok(false))?;
+        }
+        Ok(SessionLock { lock: Lock::wait(&archive.root().join(rel).join(LOCK_NAME))? })
     }
 }
 
@@ -53,10 +72,15 @@ impl<'a> OpenSession<'a> {
     pub(crate) fn open(archive: &'a Archive, key: SessionKey, lock: SessionLock) -> Result<Self, ArchiveError> {
         let state = archive.root.create_beneath(&ledger::dir_of(&key.id))?;
         let ledger = Ledger::read(&state, &key)?;
-        let anchored = RefCell::default();
-        let mut session = OpenSession { archive, key, state, ledger, anchored, _lock: lock };
-        session.sync_recent_ledger()?;
-        session.state.remove(OsStr::new(TEMP_NAME))?;
+        archive.anchor_store()?;
+        let (is_clean, has_failed) = (lock.lock.is_clean()?.into(), Cell::default());
+        let mut session = OpenSession { archive, key, state, ledger, lock, is_clean, has_failed, source: None };
+        if !session.is_clean.get() {
+            session.sync_what_was_left()?;
+        }
+        if session.state.stat(OsStr::new(TEMP_NAME))?.is_some() {
+            session.remove_temp()?;
+        }
         session.finish_intents()?;
         if session.ledger.is_damaged {
             session.keep_damaged_ledger()?;
@@ -67,23 +91,104 @@ impl<'a> OpenSession<'a> {
         Ok(session)
     }
 
-    /// A killed run may have written a commit and not synced it. It is believed from here on, so it
-    /// is synced first.
-    fn sync_recent_ledger(&self) -> Result<(), ArchiveError> {
-        let name = ledger::name_of(&self.key);
-        let Some(file) = self.state.open_file(&name)? else { return Ok(()) };
-        let path = self.state.path().join(&name);
-        if durable::is_recent(&durable::stat_of(&file, &path)?) {
-            durable::sync_data(&file, &path)?;
-            // Its name too: a killed run may have renamed it into place and no more.
+    /// To be called when all that was to be done is done; without it the session is left as one
+    /// that a killed run may have left. Nothing that failed in between ends clean.
+    pub(crate) fn finish(self) {
+        if !self.has_failed.get() && !self.is_clean.get() {
+            // All is synced with or without the mark; without it the next run syncs some of it again.
+            let _ = self.lock.lock.mark_clean();
+        }
+    }
+
+    /// Something of the session failed, and the run goes on with the rest of it.
+    pub(crate) fn note_failure(&self) {
+        self.has_failed.set(true);
+    }
+
+    /// Takes the clean mark away. To be called before anything whatever is written.
+    pub(crate) fn begin_writing(&self) -> Result<(), ArchiveError> {
+        if self.is_clean.get() {
+            self.lock.lock.mark_unknown()?;
+            self.is_clean.set(false);
+        }
+        Ok(())
+    }
+
+    /// A killed run may have written commits and not synced them, or put a content in its place and
+    /// not synced that. They are believed from here on, so they are synced first: those of all
+    /// sessions under this lock, because it is marked for all of them.
+    fn sync_what_was_left(&self) -> Result<(), ArchiveError> {
+        let mut has_recent = false;
+        for key in self.archive.ledgers_of(&self.key.id)? {
+            let name = ledger::name_of(&key);
+            let Some(file) = self.state.open_file(&name)? else { continue };
+            let path = self.state.path().join(&name);
+            if durable::is_recent(&durable::stat_of(&file, &path)?) {
+                durable::sync_data(&file, &path)?;
+                has_recent = true;
+            }
+            if key == self.key {
+                self.sync_recent_folders(&key, &self.ledger)?;
+            } else {
+                match self.archive.ledger(&key) {
+                    Ok(ledger) => self.sync_recent_folders(&key, &ledger)?,
+                    // That session's own runs tell of it.
+                    Err(_) => self.note_failure(),
+                }
+            }
+        }
+        if has_recent {
+            // Their names too: a killed run may have renamed one into place and no more.
             self.state.sync()?;
         }
         Ok(())
     }
 
+    fn sync_recent_folders(&self, key: &SessionKey, ledger: &Ledger) -> Result<(), ArchiveError> {
+        let paths = ledger.records().map(|(name, _)| relative_path(key, name));
+        let folders: BTreeSet<PathBuf> = paths.filter_map(|path| path.parent().map(Path::to_owned)).collect();
+        for folder in folders {
+            if let Some(dir) = self.archive.root.open_beneath(&folder)? {
+                dir.sync_if_recent()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the temporary file lies.
+    pub(crate) fn temp_path(&self) -> PathBuf {
+        self.state.path().join(TEMP_NAME)
+    }
+
+    /// Makes the temporary file, empty.
+    pub(crate) fn create_temp(&self) -> Result<File, ArchiveError> {
+        self.begin_writing()?;
+        Ok(self.state.create_temp(OsStr::new(TEMP_NAME))?)
+    }
+
+    /// Opens the temporary file for reading.
+    pub(crate) fn open_temp(&self) -> Result<Option<File>, ArchiveError> {
+        Ok(self.state.open_file(OsStr::new(TEMP_NAME))?)
+    }
+
+    /// Removes the temporary file.
+    pub(crate) fn remove_temp(&self) -> Result<(), ArchiveError> {
+        self.begin_writing()?;
+        self.state.remove(OsStr::new(TEMP_NAME))?;
+        Ok(())
+    }
+
+    /// Renames the temporary file to `name`, where nothing may stand, and syncs that. Its old name is left
+    /// unsynced: should it come back, the next run removes it.
+    pub(crate) fn place_temp(&self, name: &StoredName) -> Result<(), ArchiveError> {
+        let dir = self.create_dir_of(name)?;
+        Ok(self.state.place_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&self.key, name))?)
+    }
+
     /// A damaged ledger is about to be replaced; what it said is kept under `.state/damaged/`.
     fn keep_damaged_ledger(&self) -> Result<(), ArchiveError> {
         let Some(text) = Ledger::text(&self.state, &self.key)? else { return Ok(()) };
+        self.begin_writing()?;
         let folder = Path::new(".state/damaged").join(self.key.project.as_str());
         let damaged = self.archive.root.create_beneath(&folder)?;
         let digest = blake3::hash(&text).to_hex();
@@ -93,7 +198,29 @@ impl<'a> OpenSession<'a> {
 
     /// Writes ledger entries durably.
     pub(crate) fn commit(&mut self, entries: &[Entry]) -> Result<(), ArchiveError> {
-        self.ledger.write(&self.state, &self.key, entries)
+        self.begin_writing()?;
+        if self.ledger.is_unwritten() {
+            // Where there is a ledger, whoever put it there had seen to its folder.
+            self.archive.anchored_dir(&ledger::dir_of(&self.key.id), &|_| Ok(false))?;
+        }
+        let newest = StoredName::newest(FileName::Transcript);
+        let is_copied = entries.iter().any(|entry| matches!(entry, Entry::Commit(name, _) if *name == newest));
+        let source = self.source.take_if(|_| is_copied).map(Entry::Source);
+        let entries: Vec<Entry> = source.into_iter().chain(entries.iter().cloned()).collect();
+        self.ledger.write(&self.state, &self.key, &entries).inspect_err(|_| self.has_failed.set(true))
+    }
+
+    /// Records with the next commit of the transcript that it was copied from `source`.
+    pub(crate) fn note_source(&mut self, source: &Path) {
+        self.source = Some(source.to_owned());
+    }
+
+    /// Records what [`OpenSession::note_source`] was told, if no commit has.
+    pub(crate) fn commit_source(&mut self) -> Result<(), ArchiveError> {
+        match self.source.take() {
+            Some(source) => self.commit(&[Entry::Source(source)]),
+            None => Ok(()),
+        }
     }
 
     /// The directory that holds `name`; `None` where it does not exist.
@@ -103,18 +230,15 @@ impl<'a> OpenSession<'a> {
 
     /// The directory that holds `name`, made where it is missing.
     pub(crate) fn create_dir_of(&self, name: &StoredName) -> Result<Dir, ArchiveError> {
+        self.begin_writing()?;
         let path = relative_path(&self.key, name);
-        let parent = path.parent().unwrap_or(Path::new(""));
-        let dir = self.archive.root.create_beneath(parent)?;
-        if !self.anchored.borrow().contains(dir.path()) {
-            dir.sync_recent_ancestors()?;
-            self.anchored.borrow_mut().insert(dir.path().to_owned());
-        }
-        Ok(dir)
+        let is_proven = |folder: &Path| holds_proven(self.archive, &self.key, &self.ledger, folder);
+        self.archive.anchored_dir(path.parent().unwrap_or(Path::new("")), &is_proven)
     }
 
     /// Opens a content for reading and writing; `None` where it does not exist.
     pub(crate) fn open_for_writing(&self, name: &StoredName) -> Result<Option<File>, ArchiveError> {
+        self.begin_writing()?;
         match self.dir_of(name)? {
             Some(dir) => Ok(dir.open_file_for_writing(&file_name_of(&self.key, name))?),
             None => Ok(None),

@@ -9,6 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::durable::counted;
+
+mod anchor;
+mod mark;
 
 /// A source and a store in a scratch directory.
 struct Scene {
@@ -84,6 +88,20 @@ impl Scene {
 
     fn content(&self, rel: &str) -> Vec<u8> {
         fs::read(self.store().join(rel)).unwrap()
+    }
+
+    /// Length of the session's lock: 1 is clean.
+    fn mark(&self) -> u64 {
+        fs::metadata(self.store().join(".state/sessions/s1/lock")).unwrap().len()
+    }
+
+    /// What an action syncs, relative to the store.
+    fn synced(&self, action: impl FnOnce()) -> Vec<String> {
+        counted::take();
+        action();
+        let store = self.store();
+        let relative = |path: PathBuf| path.strip_prefix(&store).unwrap_or(&path).to_string_lossy().into_owned();
+        counted::take().into_iter().map(relative).collect()
     }
 
     fn is_clean(&self) {

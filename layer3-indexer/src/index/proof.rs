@@ -25,8 +25,9 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::schema::{beside, patiently, turnstile, wait_for_others};
 use super::{IndexError, Sqlite};
 
-/// Committed bytes in the log after which a long update moves them before it goes on.
-pub(super) const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Committed bytes in the log after which a long update moves them before it goes on. Each move costs
+/// four syncs and writes each page once, however often the log has it.
+pub(super) const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Suffix of the file of sums.
 pub(super) const SUMS: &str = "-sums";
 

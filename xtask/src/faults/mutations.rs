@@ -28,7 +28,7 @@ pub enum Check {
 }
 
 /// All of them, by layer.
-pub const MUTATIONS: [Mutation; 15] = [
+pub const MUTATIONS: [Mutation; 16] = [
     Mutation {
         removed: "the sync of the copy's bytes",
         file: "layer1-prebackup/src/archive/content.rs",
@@ -76,8 +76,8 @@ pub const MUTATIONS: [Mutation; 15] = [
     Mutation {
         removed: "the lock of a session",
         file: "layer1-prebackup/src/durable.rs",
-        find: "        lock_exclusively(&file, path)?;\n        Ok(Lock { _file: file })",
-        replace: "        Ok(Lock { _file: file })",
+        find: "        lock_exclusively(&file, path)?;\n        Ok(Lock { file, path: path.to_owned() })",
+        replace: "        Ok(Lock { file, path: path.to_owned() })",
         check: Check::EndToEnd("concurrency::a_session_that_another_writer_holds_is_left_alone_until_it_is_free"),
         says: "it wrote without the lock",
     },
@@ -104,13 +104,21 @@ pub const MUTATIONS: [Mutation; 15] = [
     Mutation {
         removed: "the sync of a commit that a killed run left",
         file: "layer1-prebackup/src/archive/session.rs",
-        find: "        session.sync_recent_ledger()?;\n",
+        find: "            session.sync_what_was_left()?;\n",
         replace: "",
         check: Check::Faults(&[
             "layer1/delta/fdatasync/KILL/once/1",
             "layer1/delta/fdatasync/KILL/once/2",
             "layer1/delta/fdatasync/KILL/once/3",
         ]),
+        says: "swallowed: c: order:",
+    },
+    Mutation {
+        removed: "the end of the clean mark before a write",
+        file: "layer1-prebackup/src/archive/session.rs",
+        find: "            self.lock.lock.mark_unknown()?;\n",
+        replace: "",
+        check: Check::Faults(&["layer1/delta/fdatasync/KILL/once/1", "layer1/delta/fdatasync/KILL/once/2"]),
         says: "swallowed: c: order:",
     },
     Mutation {
