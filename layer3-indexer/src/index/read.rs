@@ -10,7 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use super::{Counts, IndexError, SessionFilter, SessionRow, SessionTotals, Sqlite};
 use crate::metadata::{Metadata, Tally};
 
-const SESSION_COLUMNS: &str = "t.project, t.session, t.start_ms, t.end_ms, t.messages, t.save_trigger, t.tally,
+const SESSION_COLUMNS: &str = "t.project, t.session, t.start_ms, t.end_ms, t.messages, t.save_trigger,
+    (SELECT tally FROM tallies WHERE session = t.id),
     c.seen_bytes, c.seen_blake3, t.listed,
     (SELECT count(DISTINCT s.path) FROM contents s WHERE s.session = t.id AND s.path != t.session || '.jsonl')";
 const NEWEST: &str = "LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = t.session || '.jsonl'";
@@ -139,7 +140,8 @@ impl Conditions {
 }
 
 fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionRow, bool)> {
-    let tally: Tally = serde_json::from_str(&row.get::<_, String>(6)?).unwrap_or_default();
+    let tally: Option<String> = row.get(6)?;
+    let tally: Tally = tally.and_then(|tally| serde_json::from_str(&tally).ok()).unwrap_or_default();
     let blake3: Option<[u8; 32]> = row.get(8)?;
     let metadata = Metadata {
         project: row.get(0)?,

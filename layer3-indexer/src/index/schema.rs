@@ -46,9 +46,11 @@ CREATE TABLE tracked (
     messages INTEGER NOT NULL DEFAULT 0,
     unparsable INTEGER NOT NULL DEFAULT 0,
     save_trigger TEXT NOT NULL DEFAULT '',
-    tally TEXT NOT NULL DEFAULT '{}',
     UNIQUE (project, session)
 );
+CREATE INDEX tracked_end ON tracked (end_ms);
+-- What is counted of each: by itself, because a search reads the rows above one after the other.
+CREATE TABLE tallies (session INTEGER PRIMARY KEY, tally TEXT NOT NULL);
 CREATE VIEW sessions AS SELECT * FROM tracked WHERE listed = 1;
 
 -- One row for each stored file that holds messages, in each of its generations.

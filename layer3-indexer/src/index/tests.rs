@@ -144,8 +144,8 @@ fn dump(index: &Index) -> Vec<String> {
         "SELECT 'message', t.session, c.path, c.generation, m.offset, m.length, m.time_ms, m.speaker, b.name, m.key
          FROM messages m JOIN tracked t ON t.id = m.session JOIN contents c ON c.id = m.content
          LEFT JOIN branches b ON b.id = m.branch",
-        "SELECT 'session', project, session, listed, start_ms, end_ms, branch, title, messages, unparsable, save_trigger, tally
-         FROM tracked",
+        "SELECT 'session', project, tracked.session, listed, start_ms, end_ms, branch, title, messages, unparsable, save_trigger, tally
+         FROM tracked LEFT JOIN tallies ON tallies.session = tracked.id",
         "SELECT 'content', t.session, path, generation, read_bytes, hex(read_tail), seen_bytes, hex(seen_blake3), settled, last_ms
          FROM contents c JOIN tracked t ON t.id = c.session",
         "SELECT 'unknown', t.session, kind, records FROM unknown u JOIN tracked t ON t.id = u.session",

@@ -498,7 +498,8 @@ fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
         "DELETE FROM messages WHERE session = ?1",
         "DELETE FROM contents WHERE session = ?1",
         "DELETE FROM unknown WHERE session = ?1",
-        "UPDATE tracked SET messages = 0, unparsable = 0, tally = '{}' WHERE id = ?1",
+        "DELETE FROM tallies WHERE session = ?1",
+        "UPDATE tracked SET messages = 0, unparsable = 0 WHERE id = ?1",
     ] {
         transaction.execute(sql, [session])?;
     }
@@ -656,13 +657,14 @@ struct Batch<'t> {
 
 impl<'t> Batch<'t> {
     fn begin(transaction: &'t Transaction<'t>, session: i64) -> rusqlite::Result<Batch<'t>> {
-        let tally: String =
-            transaction.query_row("SELECT tally FROM tracked WHERE id = ?1", [session], |row| row.get(0))?;
+        let sql = "SELECT tally FROM tallies WHERE session = ?1";
+        let tally: Option<String> =
+            transaction.prepare_cached(sql)?.query_row([session], |row| row.get(0)).optional()?;
         Ok(Batch {
             transaction,
             session,
             // Only this program writes it; one that does not parse would be of another version.
-            tally: serde_json::from_str(&tally).unwrap_or_default(),
+            tally: tally.and_then(|tally| serde_json::from_str(&tally).ok()).unwrap_or_default(),
             branches: HashMap::new(),
             uses: Uses::default(),
             span: Span::new(),
@@ -768,9 +770,9 @@ impl<'t> Batch<'t> {
         let tally = serde_json::to_string(&self.tally).unwrap_or_else(|_| "{}".to_owned());
         self.transaction.execute(
             "UPDATE tracked SET
-                start_ms = ?2, end_ms = ?3, branch = ?4, title = ?5, tally = ?6, save_trigger = ?7,
-                messages = messages + ?8, unparsable = unparsable + ?9,
-                listed = ?10 OR unparsable + ?9 > 0
+                start_ms = ?2, end_ms = ?3, branch = ?4, title = ?5, save_trigger = ?6,
+                messages = messages + ?7, unparsable = unparsable + ?8,
+                listed = ?9 OR unparsable + ?8 > 0
                     OR EXISTS (SELECT 1 FROM unknown WHERE session = ?1)
                     OR EXISTS (SELECT 1 FROM contents WHERE session = ?1 AND read_bytes < seen_bytes)
              WHERE id = ?1",
@@ -780,13 +782,14 @@ impl<'t> Batch<'t> {
                 self.tally.end_ms,
                 metadata.git_branch,
                 metadata.title,
-                tally,
                 trigger,
                 self.added as i64,
                 self.unparsable as i64,
                 self.tally.prompts + self.tally.answers > 0,
             ],
         )?;
+        let sql = "INSERT OR REPLACE INTO tallies (session, tally) VALUES (?1, ?2)";
+        self.transaction.prepare_cached(sql)?.execute(params![self.session, tally])?;
         Ok(())
     }
 }
