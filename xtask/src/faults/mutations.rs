@@ -76,8 +76,8 @@ pub const MUTATIONS: [Mutation; 16] = [
     Mutation {
         removed: "the lock of a session",
         file: "layer1-prebackup/src/durable.rs",
-        find: "        lock_exclusively(&file, path)?;\n        Ok(Lock { file, path: path.to_owned() })",
-        replace: "        Ok(Lock { file, path: path.to_owned() })",
+        find: "        lock_exclusively(&file, &path)?;\n        Ok(Lock { file, path })",
+        replace: "        Ok(Lock { file, path })",
         check: Check::EndToEnd("concurrency::a_session_that_another_writer_holds_is_left_alone_until_it_is_free"),
         says: "it wrote without the lock",
     },
