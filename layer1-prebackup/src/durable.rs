@@ -627,9 +627,21 @@ const CLEAN_BYTES: u64 = 1;
 impl Lock {
     /// Waits for the lock. The lock file is made (0600) and never removed.
     pub fn wait(path: &Path) -> Result<Lock> {
-        let file = lock_file(path)?;
-        lock_exclusively(&file, path)?;
-        Ok(Lock { file, path: path.to_owned() })
+        Lock::taken(lock_file(path)?, path.to_owned())
+    }
+
+    /// [`Lock::wait`] for the lock `name` in a directory.
+    pub fn wait_in(dir: &Dir, name: &OsStr) -> Result<Lock> {
+        let path = dir.path.join(name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = uninterrupted(|| rustix::fs::openat(&dir.fd, name, flags, Mode::from_raw_mode(FILE_MODE)));
+        let file = opened.map_err(|error| DurableError::new("open lock", &path, error))?;
+        Lock::taken(file.into(), path)
+    }
+
+    fn taken(file: File, path: PathBuf) -> Result<Lock> {
+        lock_exclusively(&file, &path)?;
+        Ok(Lock { file, path })
     }
 
     /// Whether the last holder finished.

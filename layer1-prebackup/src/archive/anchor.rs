@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use super::ledger::{Ledger, Record};
 use super::session::relative_path;
 use super::{Archive, ArchiveError, Proof, STORE_FILE, STORE_LOCK, SessionKey};
-use crate::durable::{self, Dir, Lock};
+use crate::durable::{Dir, Lock};
 use crate::names::StoredName;
 
 /// The folder of the bookkeeping.
@@ -90,8 +90,8 @@ impl Archive {
     fn was_made_for_good(&self) -> Result<bool, ArchiveError> {
         let Some(state) = self.root.open_beneath(Path::new(STATE))? else { return Ok(false) };
         let name = |path: &'static str| Path::new(path).file_name().unwrap_or(OsStr::new(path));
-        let Some(made) = state.stat(name(STORE_FILE))? else { return Ok(false) };
-        Ok(!durable::is_recent(&made) || Lock::is_clean_at(&state, name(STORE_LOCK))?)
+        let is_made = state.stat(name(STORE_FILE))?.is_some();
+        Ok(is_made && Lock::is_clean_at(&state, name(STORE_LOCK))?)
     }
 }
 

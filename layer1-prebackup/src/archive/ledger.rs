@@ -7,7 +7,7 @@
 //! with the bytes again.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{ArchiveError, Formatted, Proof, SessionKey};
 use crate::Hash;
 use crate::durable::{self, Dir};
-use crate::names::{FileName, StoredName};
+use crate::names::{FileName, ProjectName, SessionId, StoredName};
 use crate::source::Identity;
 
 /// The format that this version writes. A ledger of another format is not touched.
@@ -144,13 +144,20 @@ pub(crate) enum Entry {
 }
 
 /// Where the ledgers of a session id lie, relative to the store's root.
-pub(crate) fn dir_of(id: &crate::names::SessionId) -> PathBuf {
+pub(crate) fn dir_of(id: &SessionId) -> PathBuf {
     [".state", "sessions", id.as_str()].iter().collect()
 }
 
 /// The ledger's file name in [`dir_of`].
 pub(crate) fn name_of(key: &SessionKey) -> OsString {
     OsString::from(format!("{}.ledger", key.project))
+}
+
+/// The sessions that have a ledger in `state` ([`dir_of`] of `id`).
+pub(crate) fn keys_in(state: &Dir, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
+    let project = |name: &OsStr| ProjectName::parse(name.to_str()?.strip_suffix(".ledger")?).ok();
+    let projects = state.entries()?.into_iter().filter_map(|(name, _)| project(&name));
+    Ok(projects.map(|project| SessionKey { project, id: id.clone() }).collect())
 }
 
 impl Ledger {

@@ -277,6 +277,7 @@ impl Archive {
     pub fn open(root: &Path) -> Result<Option<Archive>, ArchiveError> {
         let path = root.join(STORE_FILE);
         let Some(file) = crate::source::open_regular(&path)? else { return Ok(None) };
+        let is_old = !durable::is_recent(&durable::stat_of(&file, &path)?);
         let mut text = vec![0; STORE_FILE_BYTES_MAX];
         let came = durable::read_at(&file, 0, &mut text, &path)?;
         let text = &text[..came];
@@ -287,7 +288,14 @@ impl Archive {
             return Err(ArchiveError::NewerFormat { path, format });
         }
         match serde_json::from_slice::<StoreFile>(text) {
-            Ok(store) => Archive::at(root, store.store_id),
+            Ok(store) => {
+                let archive = Archive::at(root, store.store_id)?;
+                // What is old was written back, whoever made it.
+                if let Some(archive) = archive.as_ref().filter(|_| is_old) {
+                    archive.anchors.note_store();
+                }
+                Ok(archive)
+            }
             // Bookkeeping, and rebuildable: a store without a readable id gets a new one.
             Err(_) => Ok(None),
         }
@@ -383,9 +391,10 @@ impl Archive {
     /// The sessions with this id; more than one only when two sources bore it.
     pub fn find(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
         let keys = self.ledgers_of(id)?;
-        if !keys.is_empty() {
-            return Ok(keys);
-        }
+        if keys.is_empty() { self.find_without_ledger(id) } else { Ok(keys) }
+    }
+
+    fn find_without_ledger(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
         let root = &self.root;
         let mut keys = Vec::new();
         for (folder, kind) in root.entries()? {
@@ -584,10 +593,10 @@ impl Archive {
     }
 
     fn ledgers_of(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
-        let Some(state) = self.root.open_beneath(&ledger::dir_of(id))? else { return Ok(Vec::new()) };
-        let project = |name: &OsStr| ProjectName::parse(name.to_str()?.strip_suffix(".ledger")?).ok();
-        let projects = state.entries()?.into_iter().filter_map(|(name, _)| project(&name));
-        Ok(projects.map(|project| SessionKey { project, id: id.clone() }).collect())
+        match self.root.open_beneath(&ledger::dir_of(id))? {
+            Some(state) => ledger::keys_in(&state, id),
+            None => Ok(Vec::new()),
+        }
     }
 }
 

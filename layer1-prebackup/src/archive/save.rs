@@ -64,14 +64,13 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
         generations_begun: 0,
         problems: Vec::new(),
     };
-    let known = archive.find(request.id)?;
-    if transcript != TranscriptState::Stored && known.is_empty() {
+    if transcript != TranscriptState::Stored && archive.find(request.id)?.is_empty() {
         return Ok(report);
     }
     let lock = SessionLock::wait(archive, request.id)?;
-    let key = identify(archive, request, opened)?;
+    let (key, ledger) = identify(archive, &lock, request, opened)?;
     report.key = Some(key.clone());
-    let mut session = OpenSession::open(archive, key, lock)?;
+    let mut session = OpenSession::open_with(archive, key, lock, ledger)?;
     let steps = Steps::new(request.progress);
     save_transcript(&mut session, request, &steps, &mut report)?;
     for side in sides {
@@ -255,30 +254,43 @@ fn is_second_source(recorded: Option<&Path>, transcript: &Path) -> Result<bool, 
 }
 
 /// Which (project, id) the source belongs to: the job's word, else the folder that was copied from
-/// it before, else the folder whose source is gone or begins alike, else a new one.
-fn identify(archive: &Archive, request: &SaveRequest<'_>, opened: Option<File>) -> Result<SessionKey, ArchiveError> {
-    let key = |project: ProjectName| SessionKey { project, id: request.id.clone() };
+/// it before, else the folder whose source is gone or begins alike, else a new one. With its ledger.
+fn identify(
+    archive: &Archive,
+    lock: &SessionLock,
+    request: &SaveRequest<'_>,
+    opened: Option<File>,
+) -> Result<(SessionKey, Ledger), ArchiveError> {
+    let with_ledger = |project: ProjectName| {
+        let key = SessionKey { project, id: request.id.clone() };
+        lock.ledger(&key).map(|ledger| (key, ledger))
+    };
     if let Some(project) = request.project {
-        return Ok(key(project.clone()));
+        return with_ledger(project.clone());
     }
-    // Looked up again: another writer may have made it while this one waited for the lock.
-    let known = archive.find(request.id)?;
-    let mut sources = Vec::new();
+    let mut known = lock.keys(request.id)?;
+    if known.is_empty() {
+        known = archive.find_without_ledger(request.id)?;
+    }
+    let mut candidates = Vec::new();
     for candidate in &known {
-        let source = archive.source_of(candidate)?;
-        if source.as_deref() == Some(request.transcript) {
-            return Ok(candidate.clone());
+        let ledger = lock.ledger(candidate)?;
+        if ledger.source.as_deref() == Some(request.transcript) {
+            return Ok((candidate.clone(), ledger));
         }
-        sources.push((candidate, source));
+        candidates.push((candidate.clone(), ledger));
     }
     let Some(opened) = opened else {
         // Nothing to compare: side files alone go to the only folder there is.
-        return Ok(known.into_iter().next().unwrap_or_else(|| key(ProjectName::from_cwd(request.cwd.unwrap_or("")))));
+        return match candidates.into_iter().next() {
+            Some(only) => Ok(only),
+            None => with_ledger(ProjectName::from_cwd(request.cwd.unwrap_or(""))),
+        };
     };
-    for (candidate, source) in sources {
-        let is_free = !is_second_source(source.as_deref(), request.transcript)?;
-        if is_free || begin_alike(archive, candidate, &opened, request.transcript)? {
-            return Ok(candidate.clone());
+    for (candidate, ledger) in candidates {
+        let is_free = !is_second_source(ledger.source.as_deref(), request.transcript)?;
+        if is_free || begin_alike(archive, &candidate, &opened, request.transcript)? {
+            return Ok((candidate, ledger));
         }
     }
     let base = match first_cwd(opened, request.transcript)? {
@@ -293,7 +305,7 @@ fn identify(archive: &Archive, request: &SaveRequest<'_>, opened: Option<File>) 
         project = base.with_suffix(n);
         n += 1;
     }
-    Ok(key(project))
+    with_ledger(project)
 }
 
 /// A store's folders, as its file system spells and finds them.

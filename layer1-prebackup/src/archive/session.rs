@@ -14,7 +14,7 @@ use super::ledger::{self, Entry, Intent, Ledger, Record, Windows};
 use super::tree::TreeHasher;
 use super::{Archive, ArchiveError, Proof, SessionKey};
 use crate::durable::{self, Dir, Lock};
-use crate::names::{FileName, StoredName};
+use crate::names::{FileName, SessionId, StoredName};
 
 /// Length of the head and of the tail window, in bytes.
 pub(crate) const WINDOW_BYTES: u64 = 4096;
@@ -32,7 +32,6 @@ const LOCK_NAME: &str = "lock";
 pub(crate) struct OpenSession<'a> {
     pub(crate) archive: &'a Archive,
     pub(crate) key: SessionKey,
-    state: Dir,
     pub(crate) ledger: Ledger,
     lock: SessionLock,
     /// Whether the lock is marked as clean now.
@@ -47,6 +46,8 @@ pub(crate) struct OpenSession<'a> {
 #[derive(Debug)]
 pub(crate) struct SessionLock {
     lock: Lock,
+    /// Where it lies, and the ledgers beside it.
+    state: Dir,
 }
 
 /// Whether the last run that wrote anything of the sessions whose state lies in `state` finished.
@@ -57,12 +58,23 @@ pub(crate) fn was_left_clean(state: &Dir) -> Result<bool, ArchiveError> {
 
 impl SessionLock {
     /// Waits for the lock of `id`.
-    pub(crate) fn wait(archive: &Archive, id: &crate::names::SessionId) -> Result<SessionLock, ArchiveError> {
+    pub(crate) fn wait(archive: &Archive, id: &SessionId) -> Result<SessionLock, ArchiveError> {
         let rel = ledger::dir_of(id);
-        if archive.root.open_beneath(&rel)?.is_none() {
-            archive.anchored_dir(&rel, &|_| Ok(false))?;
-        }
-        Ok(SessionLock { lock: Lock::wait(&archive.root().join(rel).join(LOCK_NAME))? })
+        let state = match archive.root.open_beneath(&rel)? {
+            Some(state) => state,
+            None => archive.anchored_dir(&rel, &|_| Ok(false))?,
+        };
+        Ok(SessionLock { lock: Lock::wait_in(&state, OsStr::new(LOCK_NAME))?, state })
+    }
+
+    /// The sessions of the id that have a ledger.
+    pub(crate) fn keys(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
+        ledger::keys_in(&self.state, id)
+    }
+
+    /// Reads a ledger. Nobody else writes it while the lock is held.
+    pub(crate) fn ledger(&self, key: &SessionKey) -> Result<Ledger, ArchiveError> {
+        Ledger::read(&self.state, key)
     }
 }
 
@@ -70,15 +82,24 @@ impl<'a> OpenSession<'a> {
     /// Opens the session and finishes or undoes what a killed run had begun. Bookkeeping that is
     /// damaged or lost is rebuilt from the contents, marked unproven.
     pub(crate) fn open(archive: &'a Archive, key: SessionKey, lock: SessionLock) -> Result<Self, ArchiveError> {
-        let state = archive.root.create_beneath(&ledger::dir_of(&key.id))?;
-        let ledger = Ledger::read(&state, &key)?;
+        let ledger = lock.ledger(&key)?;
+        OpenSession::open_with(archive, key, lock, ledger)
+    }
+
+    /// [`OpenSession::open`] with the ledger that was read under this lock.
+    pub(crate) fn open_with(
+        archive: &'a Archive,
+        key: SessionKey,
+        lock: SessionLock,
+        ledger: Ledger,
+    ) -> Result<Self, ArchiveError> {
         archive.anchor_store()?;
         let (is_clean, has_failed) = (lock.lock.is_clean()?.into(), Cell::default());
-        let mut session = OpenSession { archive, key, state, ledger, lock, is_clean, has_failed, source: None };
+        let mut session = OpenSession { archive, key, ledger, lock, is_clean, has_failed, source: None };
         if !session.is_clean.get() {
             session.sync_what_was_left()?;
         }
-        if session.state.stat(OsStr::new(TEMP_NAME))?.is_some() {
+        if session.lock.state.stat(OsStr::new(TEMP_NAME))?.is_some() {
             session.remove_temp()?;
         }
         session.finish_intents()?;
@@ -119,10 +140,10 @@ impl<'a> OpenSession<'a> {
     /// sessions under this lock, because it is marked for all of them.
     fn sync_what_was_left(&self) -> Result<(), ArchiveError> {
         let mut has_recent = false;
-        for key in self.archive.ledgers_of(&self.key.id)? {
+        for key in self.lock.keys(&self.key.id)? {
             let name = ledger::name_of(&key);
-            let Some(file) = self.state.open_file(&name)? else { continue };
-            let path = self.state.path().join(&name);
+            let Some(file) = self.lock.state.open_file(&name)? else { continue };
+            let path = self.lock.state.path().join(&name);
             if durable::is_recent(&durable::stat_of(&file, &path)?) {
                 durable::sync_data(&file, &path)?;
                 has_recent = true;
@@ -130,7 +151,7 @@ impl<'a> OpenSession<'a> {
             if key == self.key {
                 self.sync_recent_folders(&key, &self.ledger)?;
             } else {
-                match self.archive.ledger(&key) {
+                match self.lock.ledger(&key) {
                     Ok(ledger) => self.sync_recent_folders(&key, &ledger)?,
                     // That session's own runs tell of it.
                     Err(_) => self.note_failure(),
@@ -139,7 +160,7 @@ impl<'a> OpenSession<'a> {
         }
         if has_recent {
             // Their names too: a killed run may have renamed one into place and no more.
-            self.state.sync()?;
+            self.lock.state.sync()?;
         }
         Ok(())
     }
@@ -157,24 +178,24 @@ impl<'a> OpenSession<'a> {
 
     /// Where the temporary file lies.
     pub(crate) fn temp_path(&self) -> PathBuf {
-        self.state.path().join(TEMP_NAME)
+        self.lock.state.path().join(TEMP_NAME)
     }
 
     /// Makes the temporary file, empty.
     pub(crate) fn create_temp(&self) -> Result<File, ArchiveError> {
         self.begin_writing()?;
-        Ok(self.state.create_temp(OsStr::new(TEMP_NAME))?)
+        Ok(self.lock.state.create_temp(OsStr::new(TEMP_NAME))?)
     }
 
     /// Opens the temporary file for reading.
     pub(crate) fn open_temp(&self) -> Result<Option<File>, ArchiveError> {
-        Ok(self.state.open_file(OsStr::new(TEMP_NAME))?)
+        Ok(self.lock.state.open_file(OsStr::new(TEMP_NAME))?)
     }
 
     /// Removes the temporary file.
     pub(crate) fn remove_temp(&self) -> Result<(), ArchiveError> {
         self.begin_writing()?;
-        self.state.remove(OsStr::new(TEMP_NAME))?;
+        self.lock.state.remove(OsStr::new(TEMP_NAME))?;
         Ok(())
     }
 
@@ -182,12 +203,12 @@ impl<'a> OpenSession<'a> {
     /// unsynced: should it come back, the next run removes it.
     pub(crate) fn place_temp(&self, name: &StoredName) -> Result<(), ArchiveError> {
         let dir = self.create_dir_of(name)?;
-        Ok(self.state.place_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&self.key, name))?)
+        Ok(self.lock.state.place_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&self.key, name))?)
     }
 
     /// A damaged ledger is about to be replaced; what it said is kept under `.state/damaged/`.
     fn keep_damaged_ledger(&self) -> Result<(), ArchiveError> {
-        let Some(text) = Ledger::text(&self.state, &self.key)? else { return Ok(()) };
+        let Some(text) = Ledger::text(&self.lock.state, &self.key)? else { return Ok(()) };
         self.begin_writing()?;
         let folder = Path::new(".state/damaged").join(self.key.project.as_str());
         let damaged = self.archive.root.create_beneath(&folder)?;
@@ -207,7 +228,7 @@ impl<'a> OpenSession<'a> {
         let is_copied = entries.iter().any(|entry| matches!(entry, Entry::Commit(name, _) if *name == newest));
         let source = self.source.take_if(|_| is_copied).map(Entry::Source);
         let entries: Vec<Entry> = source.into_iter().chain(entries.iter().cloned()).collect();
-        self.ledger.write(&self.state, &self.key, &entries).inspect_err(|_| self.has_failed.set(true))
+        self.ledger.write(&self.lock.state, &self.key, &entries).inspect_err(|_| self.has_failed.set(true))
     }
 
     /// Records with the next commit of the transcript that it was copied from `source`.
