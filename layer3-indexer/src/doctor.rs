@@ -47,8 +47,8 @@ Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help
   round-trip-failed, round-trip-copy, round-trip-receipt, round-trip-search
                         a synthetic conversation did not come through the installed chain
 --fix does what is safe: makes a program executable again, makes a store that is gone, takes its
-rights from others, delivers what is pending, makes the index again. Where the source is,
-`cargo xtask doctor --fix` also installs again. Only told: pending.
+rights from others, delivers what is pending, makes the index again. `cargo xtask doctor --fix`
+and an archive's `./setup doctor --fix` also install again. Only told: pending.
 
 --json: ok, version, checks (name, ok, said), findings (as of `status`, with check
 and fixable), mended.";
@@ -80,6 +80,13 @@ pub struct Patient {
     pub view: Viewpoint,
     /// Whether a conversation is sent through the chain.
     pub round_trip: bool,
+}
+
+impl Patient {
+    /// What installs again what is wrong with the programs and hooks.
+    fn install_line(&self) -> String {
+        status::hooks::install_line(&self.places.claude_dir)
+    }
 }
 
 /// What was found out.
@@ -129,6 +136,7 @@ pub fn examine(patient: &Patient) -> Diagnosis {
     chart.of_status("hooks", &status);
     let hooks_said = match &status.hooks.state {
         &"no-claude" => "Claude Code's directory does not exist".to_owned(),
+        &"plugin" => format!("by the plugin ({})", chart.short(status.hooks.place())),
         state => format!("{state} ({})", chart.short(&status.hooks.settings)),
     };
     chart.check("hooks", hooks_said);
@@ -224,7 +232,7 @@ fn index(chart: &mut Chart<'_>, status: &Status) {
         Ok(versions) => format!("SQLite {} with FTS5", versions.sqlite),
         Err(error @ IndexError::Sqlite { .. }) => {
             let what = format!("SQLite has no full-text search: {}", crate::error::chain(&error));
-            let finding = Finding::new("fts5-missing", true, what, &index.path).mend(status::hooks::INSTALL);
+            let finding = Finding::new("fts5-missing", true, what, &index.path).mend(chart.patient.install_line());
             chart.findings.push(found("index", finding));
             "SQLite without FTS5".to_owned()
         }

@@ -9,6 +9,7 @@ mod disks;
 pub(crate) mod hooks;
 mod light;
 mod outbox;
+pub(crate) mod plugin;
 mod sources;
 mod stores;
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod judged;
 pub mod mcp;
 pub mod messages_api;
 pub mod processes;
+pub mod recording;
 pub mod resources;
 pub mod run;
 pub mod scratch;

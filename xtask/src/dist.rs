@@ -28,6 +28,9 @@ const MODES: (u32, u32) = (0o755, 0o644);
 const XTASK: &str = "xtask";
 const SUMS: &str = "SHA256SUMS";
 
+/// What README.md and the documents point to.
+const DOCUMENTS: [&str; 2] = ["ARCHITECTURE.md", "CHANGELOG.md"];
+
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
@@ -92,7 +95,7 @@ fn programs(sh: &Shell, binaries: Option<&Path>) -> Result<Vec<(PathBuf, String)
 /// Lays out all that does not have to be computed.
 fn lay_out(sh: &Shell, programs: &[(PathBuf, String)], folder: &Path) -> Result<()> {
     let root = release::workspace();
-    let texts = TEXTS.iter().map(|text| (root.join(text), (*text).to_owned()));
+    let texts = TEXTS.iter().chain(&DOCUMENTS).map(|text| (root.join(text), (*text).to_owned()));
     let script = (root.join("xtask/dist/install.sh"), "install.sh".to_owned());
     for (from, to) in programs.iter().cloned().chain(texts).chain([script]) {
         let to = folder.join(to);
@@ -103,7 +106,7 @@ fn lay_out(sh: &Shell, programs: &[(PathBuf, String)], folder: &Path) -> Result<
         fs::set_permissions(&to, PermissionsExt::from_mode(mode))
             .with_context(|| format!("set the mode of {}", to.display()))?;
     }
-    // README.md points into docs.
+    // README.md points into docs, and these to one another.
     fs_extra::copy_items(&[release::skills_source(), root.join("docs")], folder, &fs_extra::dir::CopyOptions::new())
         .with_context(|| format!("copy skills and docs to {}", folder.display()))?;
     Ok(())

@@ -20,8 +20,8 @@ use crate::{AlreadyTold, install};
 
 /// How long a program may take to say that it knows the command.
 const HELP_WAIT: Duration = Duration::from_secs(20);
-/// What a finding says that an installation mends.
-const INSTALL: &str = "cargo xtask install";
+/// What a finding says that an installation mends: from the sources, or by an archive's script.
+const INSTALL: [&str; 2] = ["cargo xtask install", "install.sh"];
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -73,13 +73,18 @@ fn needs_installation(site: &Site, origin: &Origin, args: &Args) -> Result<bool>
     let findings = answer.get("findings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mended_so = |finding: &Value| {
         finding.get("needs_person") == Some(&Value::Bool(true))
-            && finding.get("mend").and_then(Value::as_str) == Some(INSTALL)
+            && finding.get("mend").and_then(Value::as_str).is_some_and(is_install)
     };
     let is_registration = |finding: &Value| {
         let kind = finding.get("kind").and_then(Value::as_str).unwrap_or_default();
         matches!(kind, "mcp-missing" | "mcp-stale" | "mcp-places")
     };
     Ok(findings.iter().any(|finding| mended_so(finding) || is_registration(finding)))
+}
+
+fn is_install(mend: &str) -> bool {
+    let mend = mend.trim_end_matches('\'');
+    mend == INSTALL[0] || mend.ends_with(INSTALL[1])
 }
 
 fn doctor(site: &Site, origin: &Origin, args: &Args) -> Result<Command> {

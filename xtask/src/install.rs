@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use layer1_prebackup::durable;
-use layer1_prebackup::places::PlaceFlags;
+use layer1_prebackup::places::{INSTALLED_FROM, PlaceFlags};
 use xshell::Shell;
 
 use crate::hooks;
@@ -59,7 +59,23 @@ pub fn run(sh: &Shell, origin: &Origin, args: &Args) -> Result<()> {
     check(&site, args.replace_old)?;
     wanted_timer(&site, args)?;
     let stage = origin.stage(sh, args.binaries.as_deref())?;
+    record_origin(&site, origin)?;
     install(&site, &stage, args, &mut out)
+}
+
+/// Keeps by what the programs were installed, for the cures that `status` and `doctor` name.
+fn record_origin(site: &Site, origin: &Origin) -> Result<()> {
+    let path = site.program(INSTALLED_FROM);
+    match origin {
+        Origin::Workspace => durable::remove_file(&path).map(|_| ())?,
+        Origin::Unpacked(folder) => {
+            let line = format!("{}\n", folder.join("install.sh").display());
+            if fs::read_to_string(&path).ok().as_ref() != Some(&line) {
+                durable::replace_file(&path, line.as_bytes())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Tells what [`install`] would do.

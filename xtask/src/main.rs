@@ -20,6 +20,7 @@ mod json_text;
 mod mcp;
 mod plugin;
 mod protection;
+mod record;
 mod release;
 mod settings;
 mod site;
@@ -58,6 +59,8 @@ enum Verb {
     Bench(bench::Args),
     /// What CI runs: test, then a check for every other system whose target is installed
     Ci,
+    /// Draw the recording in the README anew, from what the programs print
+    Record,
     /// Check that everything compiles for the other systems, as far as their targets are installed
     Targets,
     /// Drive the real client from npm through conversations that end in every way (needs npm and network)
@@ -128,6 +131,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Doctor(args) => doctor::run(&sh, &Origin::Workspace, args),
         Verb::Test => test::run(&sh),
         Verb::Ci => test::run_as_ci(&sh),
+        Verb::Record => record::run(&sh),
         Verb::Targets => targets::run(&sh),
         Verb::Faults(args) => faults::run(&sh, args),
         Verb::Soak(args) => soak::run(&sh, args),

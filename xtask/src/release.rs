@@ -1,5 +1,6 @@
 //! The release binaries, and the folder in which they wait to be installed.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -114,15 +115,43 @@ pub fn build(sh: &Shell) -> Result<PathBuf> {
 /// Builds these programs, each in a package of its name, and returns the folder that cargo put them in.
 pub fn build_programs(sh: &Shell, programs: &[&str]) -> Result<PathBuf> {
     let packages = programs.iter().flat_map(|program| ["-p", program]);
-    let messages =
-        cmd!(sh, "cargo build --release --locked {packages...} --bins --message-format json-render-diagnostics")
-            .read()?;
+    let build =
+        cmd!(sh, "cargo build --release --locked {packages...} --bins --message-format json-render-diagnostics");
+    let messages = build.env(ENCODED_FLAGS, flags(&std::env::vars_os().collect::<Vec<_>>())).read()?;
     let mut folders = executables(&messages).filter_map(|program| Some(program.parent()?.to_owned()));
     let folder = folders.next().context("find what cargo built")?;
     for program in programs {
         ensure!(folder.join(program).is_file(), "find {program} in {} after building it", folder.display());
     }
     Ok(folder)
+}
+
+/// The compiler's flags as cargo takes them where a path may hold blanks: separated by this.
+const ENCODED_FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
+const FLAG_END: &str = "\x1f";
+
+/// The user's flags for the compiler, and those by which a program names its sources without saying
+/// where they lay on the machine that built it. Every release build has the same, so that none makes
+/// another be done again.
+fn flags(vars: &[(OsString, OsString)]) -> String {
+    let var = |name: &str| {
+        let found = vars.iter().find(|(var, value)| var == name && !value.is_empty());
+        found.map(|(_, value)| value.to_string_lossy().into_owned())
+    };
+    let given = match (var(ENCODED_FLAGS), var("RUSTFLAGS")) {
+        (Some(encoded), _) => encoded,
+        (None, plain) => plain.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(FLAG_END),
+    };
+    let cargo_home = var("CARGO_HOME").or_else(|| var("HOME").map(|home| format!("{home}/.cargo")));
+    // Of several that fit the compiler takes the last.
+    let remapped = [(cargo_home, "/cargo"), (Some(workspace().display().to_string()), "/threefold")];
+    let remap = |(from, to): (Option<String>, &str)| Some(format!("--remap-path-prefix={}={to}", from?));
+    Some(given)
+        .filter(|given| !given.is_empty())
+        .into_iter()
+        .chain(remapped.into_iter().filter_map(remap))
+        .collect::<Vec<_>>()
+        .join(FLAG_END)
 }
 
 /// Copies binaries and skills into a folder of our own below cargo's, so that a build that is
@@ -144,4 +173,26 @@ pub fn stage(binaries: &Path, skills: &Path) -> Result<PathBuf> {
 fn executables(messages: &str) -> impl Iterator<Item = PathBuf> {
     let objects = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     objects.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_names_its_sources_without_the_machine_that_built_it() {
+        let flags = |vars: &[(&str, &str)]| {
+            let vars: Vec<(OsString, OsString)> =
+                vars.iter().map(|(name, value)| (name.into(), value.into())).collect();
+            flags(&vars).replace(FLAG_END, " ").replace(&workspace().display().to_string(), "WORKSPACE")
+        };
+        let ours = "--remap-path-prefix=/h/.cargo=/cargo --remap-path-prefix=WORKSPACE=/threefold";
+        assert_eq!(flags(&[("HOME", "/h")]), ours);
+        assert_eq!(
+            flags(&[("HOME", "/h"), ("RUSTFLAGS", " -C  target-cpu=native ")]),
+            format!("-C target-cpu=native {ours}")
+        );
+        let elsewhere = "--remap-path-prefix=/a b=/cargo --remap-path-prefix=WORKSPACE=/threefold";
+        assert_eq!(flags(&[("CARGO_HOME", "/a b"), (ENCODED_FLAGS, "-g")]), format!("-g {elsewhere}"));
+    }
 }

@@ -85,6 +85,8 @@ fn run_all(sh: &Shell, begun: Instant) -> Result<Tally> {
     step("lints");
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
     tally += component(sh, "clippy", &clippy)?;
+    step("documentation of the code");
+    tally += documentation(sh)?;
     step("tests: unit, house rules, end to end on the release binaries");
     tally += tests(sh, &binaries, has_strace, TESTS_TIMEOUT.saturating_sub(begun.elapsed()))?;
     Ok(tally)
@@ -101,6 +103,13 @@ fn component(sh: &Shell, name: &str, args: &[&str]) -> Result<Tally> {
         return Ok(Tally::SKIPPED);
     }
     let status = Command::from(cmd!(sh, "cargo {args...}")).status().with_context(|| format!("run cargo {name}"))?;
+    Ok(if status.success() { Tally::PASSED } else { Tally::FAILED })
+}
+
+/// Every link in a doc comment leads somewhere, and nothing public is undocumented.
+fn documentation(sh: &Shell) -> Result<Tally> {
+    let mut command = Command::from(cmd!(sh, "cargo doc --workspace --no-deps --locked --quiet"));
+    let status = command.env("RUSTDOCFLAGS", "-D warnings").status().context("run cargo doc")?;
     Ok(if status.success() { Tally::PASSED } else { Tally::FAILED })
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use layer1_prebackup::durable;
-use layer1_prebackup::places::PlaceFlags;
+use layer1_prebackup::places::{INSTALLED_FROM, PlaceFlags};
 
 use crate::hooks;
 use crate::mcp::{self, Registered};
@@ -37,7 +37,8 @@ pub fn uninstall(site: &Site, dry_run: bool, out: &mut dyn Write) -> Result<()> 
     let change = Change::of_removal(&site.settings(), |text| settings::without_hooks(text, hooks::is_ours))?;
     let skills = skills::installed(site)?;
     let timer = Some(Timer::of_site(site)?).filter(Timer::is_set);
-    let programs: Vec<_> = PROGRAMS.iter().map(|name| site.program(name)).filter(|path| is_there(path)).collect();
+    let programs: Vec<_> =
+        PROGRAMS.iter().chain([&INSTALLED_FROM]).map(|name| site.program(name)).filter(|path| is_there(path)).collect();
     if dry_run {
         write!(out, "{}", change.diff())?;
         let servers = matches!(mcp::registered(site)?, Registered::Same | Registered::Stale);

@@ -4,11 +4,11 @@
 //! Below the store's root, `{PROJECT}/` holds the contents under names that need no program to
 //! read: `{ID}.jsonl` the newest, `{ID}.gen-0001.jsonl` the oldest, side files under `{ID}/` and
 //! `{ID}.gen-0001/`. Generations are counted for each file by itself. `.state/` holds the
-//! bookkeeping: the store's id, and for each session a lock, a ledger ([`ledger`]) and at most one
+//! bookkeeping: the store's id, and for each session a lock, a ledger (`ledger`) and at most one
 //! temporary file. All of it can be rebuilt from the contents.
 //!
 //! A copy is only ever appended to. Whatever else stands at the path of a newest content, or no
-//! longer begins the source, is renamed to a generation first ([`content`]).
+//! longer begins the source, is renamed to a generation first (`content`).
 
 mod adopt;
 mod anchor;

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::{Found, Patient, edit, found};
 use crate::status::Finding;
-use crate::status::hooks::{EVENTS, Handler, INSTALL, handlers, is_ours, is_program, read, tokens};
+use crate::status::hooks::{EVENTS, Handler, handlers, is_ours, is_program, read, tokens};
+use crate::status::plugin;
 
 /// The commands with the paths of the programs and the flags for places left out, as [`plain`] gives them.
 const SAVE: &str = "{ layer1-prebackup || cat ; } | layer2-save-client || :";
@@ -34,9 +35,6 @@ const FIRST_VERSION: [&str; 4] =
     ["pre-session-save-backup.sh", "pre-compact-backup.sh", "session-end-save.sh", "call-mcp-session-save.js"];
 /// Flags that name a place, in any program of ours.
 pub(super) const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "--backup-dir", "--session-db"];
-const REPLACE_OLD: &str = "cargo xtask install --replace-old";
-/// What saves without any hook.
-const TIMER: &str = "cargo xtask install --timer";
 
 /// What the other checks have to know of the hooks.
 #[derive(Debug, Default)]
@@ -50,6 +48,7 @@ pub(super) struct Hooks {
 pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> Hooks {
     let path = patient.places.claude_dir.join("settings.json");
     let mut hooks = Hooks::default();
+    let install = patient.install_line();
     shadows(patient, findings);
     // What cannot be read `status` has told.
     let Ok(settings) = read(&path) else { return hooks };
@@ -58,30 +57,44 @@ pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> Hooks {
     };
     for (event, command) in all_commands(&settings) {
         if FIRST_VERSION.iter().any(|script| command.contains(script)) {
-            say("first-version-hooks", format!("{event} still runs the old version: {command}"), REPLACE_OLD);
+            say(
+                "first-version-hooks",
+                format!("{event} still runs the old version: {command}"),
+                &format!("{install} --replace-old"),
+            );
         }
         if is_ours(command) && !EVENTS.contains(&event) {
-            say("hook-changed", format!("{event} has a hook that install does not write: {command}"), INSTALL);
+            say("hook-changed", format!("{event} has a hook that install does not write: {command}"), &install);
         }
     }
     for (event, wanted, timeout, in_background) in WANTED {
         let ours: Vec<Handler<'_>> =
             handlers(&settings, event).into_iter().filter(|handler| is_ours(handler.command)).collect();
         if ours.len() > 1 {
-            say("hook-twice", format!("{event} has {} hooks of Threefold; they run at once", ours.len()), INSTALL);
+            say("hook-twice", format!("{event} has {} hooks of Threefold; they run at once", ours.len()), &install);
         }
         for handler in &ours {
             let plain = Plain::of(handler.command);
             hooks.programs.extend(plain.programs.iter().cloned());
             for (kind, what) in faults(handler, &plain, wanted, timeout, in_background) {
-                say(kind, format!("{event} {what}"), INSTALL);
+                say(kind, format!("{event} {what}"), &install);
             }
             if let Some(what) = other_places(patient, &plain) {
-                say("hook-places", format!("{event} {what}"), INSTALL);
+                say("hook-places", format!("{event} {what}"), &install);
             }
             if event == "SessionEnd" && is_as_written(handler, &plain, wanted) {
                 hooks.session_end = Some(handler.command.to_owned());
             }
+        }
+    }
+    if let Some(plugin) = plugin::find(&patient.places.claude_dir, &settings) {
+        for (event, command) in all_commands(&plugin.hooks) {
+            let plain = Plain::of(command);
+            // Its SessionEnd detaches itself; the same chain, waited for, stands on PreCompact.
+            if event == "PreCompact" && plain.text == SAVE && hooks.session_end.is_none() {
+                hooks.session_end = Some(command.to_owned());
+            }
+            hooks.programs.extend(plain.programs);
         }
     }
     hooks.programs.sort();
@@ -142,11 +155,18 @@ fn shadows(patient: &Patient, findings: &mut Vec<Found>) {
         if is_true(&settings, "allowManagedHooksOnly") {
             let what = "\"allowManagedHooksOnly\" is true: Claude Code runs no hook but the administrator's; \
                         a timer saves without hooks";
-            findings.push(found("hooks", Finding::new("hooks-managed-only", true, what, &path).mend(TIMER)));
+            findings.push(found(
+                "hooks",
+                Finding::new("hooks-managed-only", true, what, &path)
+                    .mend(format!("{} --timer", patient.install_line())),
+            ));
         }
         if is_true(&settings, "disableAllHooks") {
             let what = "the administrator has turned all hooks off; a timer saves without hooks";
-            findings.push(found("hooks", Finding::new("hooks-disabled", true, what, &path).mend(TIMER)));
+            findings.push(found(
+                "hooks",
+                Finding::new("hooks-disabled", true, what, &path).mend(format!("{} --timer", patient.install_line())),
+            ));
         }
     }
     let own = patient.places.claude_dir.join("settings.json");

@@ -16,7 +16,8 @@ use super::hooks::{PLACE_FLAGS, difference, places_of};
 use super::{Found, MCP_NAME, Patient, child, edit, found, place_flags, short};
 use crate::render::shell_quoted;
 use crate::status::Finding;
-use crate::status::hooks::INSTALL;
+use crate::status::hooks::read;
+use crate::status::plugin;
 
 const PROGRAM: &str = "layer3-indexer";
 /// How long the server may take to answer.
@@ -40,7 +41,7 @@ pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
     let mut say = |kind, what: String, mend: String| {
         findings.push(found("mcp server", Finding::new(kind, true, what, path).mend(mend)));
     };
-    let server = match entry(path) {
+    let server = match entry(path).map(|entry| entry.or_else(|| of_plugin(patient))) {
         Ok(Some(server)) => server,
         Ok(None) => {
             say("mcp-missing", format!("no MCP server {MCP_NAME} is registered"), add_line(patient));
@@ -53,7 +54,7 @@ pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
     };
     let Some(registered) = registered(&server) else {
         let what = format!("the MCP server {MCP_NAME} is not Threefold's: {}", command_line(&server));
-        say("mcp-foreign", what, format!("{INSTALL} --replace-old"));
+        say("mcp-foreign", what, format!("{} --replace-old", patient.install_line()));
         return "another's".to_owned();
     };
     let again = format!("{} && {}", remove_line(patient), add_line(patient));
@@ -69,7 +70,7 @@ pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
         Ok(tools) => {
             let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !tools.iter().any(|name| name == tool)).collect();
             if !missing.is_empty() {
-                say("mcp-tools", format!("the server lacks {}", missing.join(", ")), INSTALL.to_owned());
+                say("mcp-tools", format!("the server lacks {}", missing.join(", ")), patient.install_line());
             }
             format!("{MCP_NAME} answers with {} tools ({})", tools.len(), short(patient, path))
         }
@@ -89,6 +90,13 @@ fn entry(path: &Path) -> Result<Option<Value>, String> {
     };
     let json: Value = serde_json::from_slice(&bytes).map_err(|error| format!("it is not JSON: {error}"))?;
     Ok(json.get("mcpServers").and_then(|servers| servers.get(MCP_NAME)).cloned())
+}
+
+/// What the plugin brings, where it is installed and enabled.
+fn of_plugin(patient: &Patient) -> Option<Value> {
+    let claude_dir = &patient.places.claude_dir;
+    let settings = read(&claude_dir.join("settings.json")).ok()?;
+    Some(plugin::find(claude_dir, &settings)?.servers.get("mcpServers")?.get(MCP_NAME)?.clone())
 }
 
 fn registered(server: &Value) -> Option<Registered> {

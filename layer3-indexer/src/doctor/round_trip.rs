@@ -22,7 +22,7 @@ use super::{Found, Patient, child, found};
 use crate::error::chain;
 use crate::render::shell_quoted;
 use crate::status::Finding;
-use crate::status::hooks::{INSTALL, tokens};
+use crate::status::hooks::tokens;
 use crate::time::format_rfc3339_ms;
 
 /// Its folder in the stores.
@@ -45,7 +45,10 @@ pub(super) fn run(patient: &Patient, hooks: &Hooks, findings: &mut Vec<Found>) -
     let Some(command) = &hooks.session_end else {
         // Why not, the check of the hooks has told; that nothing went through is not well either.
         let what = "not tried: SessionEnd has no hook as install writes it";
-        findings.push(found("round trip", Finding::new("round-trip-failed", true, what, &settings).mend(INSTALL)));
+        findings.push(found(
+            "round trip",
+            Finding::new("round-trip-failed", true, what, &settings).mend(patient.install_line()),
+        ));
         return "not tried".to_owned();
     };
     let scratch = match Scratch::make(patient) {
@@ -61,7 +64,7 @@ pub(super) fn run(patient: &Patient, hooks: &Hooks, findings: &mut Vec<Found>) -
     let said = match scratch.send(command) {
         Ok(()) => format!("saved twice, receipted and found by search in {} ms", started.elapsed().as_millis()),
         Err(Failure { kind, what }) => {
-            findings.push(found("round trip", Finding::new(kind, true, what, &settings).mend(INSTALL)));
+            findings.push(found("round trip", Finding::new(kind, true, what, &settings).mend(patient.install_line())));
             "did not come through".to_owned()
         }
     };

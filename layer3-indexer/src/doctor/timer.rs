@@ -15,7 +15,7 @@ const SILENT: Duration = Duration::from_secs(30 * 60);
 pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
     let (unit, start) = unit(patient);
     let Ok(meta) = unit.metadata() else {
-        return "not set; `cargo xtask install --timer` sets one that saves without hooks".to_owned();
+        return format!("not set; `{} --timer` sets one that saves without hooks", patient.install_line());
     };
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(patient.view.now_ms);
     // A clock that was set back makes nothing old.

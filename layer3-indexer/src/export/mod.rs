@@ -4,7 +4,7 @@
 //! The bytes are checked against their recorded hash first; a transcript that no store has
 //! unharmed is not exported. The page is written while the transcript is read, record by record,
 //! so memory does not grow with it (8 bytes a message, to leave out what comes again). Whatever is
-//! left out is said in the page. Everything in a transcript is hostile: see [`text`].
+//! left out is said in the page. Everything in a transcript is hostile: see `text`.
 
 mod arguments;
 mod html;

@@ -8,11 +8,13 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use layer1_prebackup::places::INSTALLED_FROM;
 use layer1_prebackup::platform;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Finding;
+use super::{Finding, plugin};
+use crate::render::shell_quoted;
 
 /// The events that an installation has hooks on.
 pub(crate) const EVENTS: [&str; 8] = [
@@ -26,21 +28,45 @@ pub(crate) const EVENTS: [&str; 8] = [
     "SessionEnd",
 ];
 const PROGRAMS: [&str; 2] = ["layer1-prebackup", "layer2-save-client"];
-/// What installs the hooks, the programs and the server.
-pub(crate) const INSTALL: &str = "cargo xtask install";
+/// What installs from the sources.
+const INSTALL: &str = "cargo xtask install";
+/// The script of the archive, where it was unpacked last.
+const INSTALL_SCRIPT: &str = "./install.sh";
+
+/// What installs the hooks, the programs and the server again, as they were installed: from the
+/// sources, or by the script of an archive.
+pub(crate) fn install_line(claude_dir: &Path) -> String {
+    let record = claude_dir.join("hooks").join(INSTALLED_FROM);
+    match fs::read_to_string(record) {
+        Ok(script) if Path::new(script.trim_end()).is_file() => shell_quoted(script.trim_end()),
+        // The folder that it was unpacked into is gone.
+        Ok(_) => INSTALL_SCRIPT.to_owned(),
+        Err(_) => INSTALL.to_owned(),
+    }
+}
 
 /// Our hooks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HookStatus {
     /// Claude Code's settings of this user.
     pub settings: PathBuf,
-    /// `installed`, `incomplete`, `missing`, `disabled`, `unreadable`, or `no-claude` where Claude
-    /// Code's directory does not exist.
+    /// `installed`, `plugin` where the plugin brings them all, `incomplete`, `missing`, `disabled`,
+    /// `unreadable`, or `no-claude` where Claude Code's directory does not exist.
     pub state: &'static str,
+    /// The folder of the plugin, where it is installed and enabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PathBuf>,
     /// Events without a hook of ours.
     pub missing_events: Vec<&'static str>,
     /// Programs that the hooks name and that are not there or not executable.
     pub missing_programs: Vec<PathBuf>,
+}
+
+impl HookStatus {
+    /// Where the hooks stand: the settings, or the plugin's folder.
+    pub fn place(&self) -> &Path {
+        self.plugin.as_ref().filter(|_| self.state == "plugin").unwrap_or(&self.settings)
+    }
 }
 
 pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus {
@@ -48,10 +74,11 @@ pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus
     let mut status = HookStatus {
         settings: path.clone(),
         state: "missing",
+        plugin: None,
         missing_events: Vec::new(),
         missing_programs: Vec::new(),
     };
-    let finding = |kind, what: String| Finding::new(kind, true, what, &path).mend(INSTALL);
+    let finding = |kind, what: String| Finding::new(kind, true, what, &path).mend(install_line(claude_dir));
     if matches!(fs::metadata(claude_dir), Err(error) if error.kind() == ErrorKind::NotFound) {
         status.state = "no-claude";
         return status;
@@ -65,17 +92,24 @@ pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus
             return status;
         }
     };
-    let commands = |event: &str| commands_of(&settings, event);
+    let plugin = plugin::find(claude_dir, &settings);
+    let commands = |event: &str| {
+        let of_plugin = plugin.as_ref().map(|plugin| commands_of(&plugin.hooks, event));
+        [commands_of(&settings, event), of_plugin.unwrap_or_default()].concat()
+    };
     status.missing_events = EVENTS.into_iter().filter(|event| !commands(event).iter().any(|c| is_ours(c))).collect();
     let named: BTreeSet<PathBuf> =
         EVENTS.iter().flat_map(|event| commands(event)).flat_map(words).map(PathBuf::from).collect();
     status.missing_programs =
         named.into_iter().filter(|path| is_program(path) && !platform::is_program(path)).collect();
+    let in_settings = EVENTS.iter().any(|event| commands_of(&settings, event).iter().any(|c| is_ours(c)));
     status.state = match status.missing_events.len() {
+        0 if !in_settings => "plugin",
         0 => "installed",
         n if n == EVENTS.len() => "missing",
         _ => "incomplete",
     };
+    status.plugin = plugin.map(|plugin| plugin.folder);
     match status.state {
         "missing" => findings
             .push(finding("hooks-missing", "no hook of Threefold stands in it; nothing is saved by itself".to_owned())),
@@ -87,7 +121,7 @@ pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus
     }
     findings.extend(status.missing_programs.iter().map(|program| {
         let what = "a hook runs this program, and it is not there or not executable";
-        Finding::new("hook-program-missing", true, what, program).mend(INSTALL)
+        Finding::new("hook-program-missing", true, what, program).mend(install_line(claude_dir))
     }));
     if settings.get("disableAllHooks") == Some(&Value::Bool(true)) {
         status.state = "disabled";

@@ -108,6 +108,7 @@ impl Page<'_> {
     fn hooks(&self) -> String {
         match self.status.hooks.state {
             "no-claude" => "Claude Code's directory does not exist".to_owned(),
+            "plugin" => format!("by the plugin ({})", self.short(self.status.hooks.place())),
             state => format!("{state} ({})", self.short(&self.status.hooks.settings)),
         }
     }

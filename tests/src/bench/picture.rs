@@ -23,7 +23,7 @@ const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2328}.work{font
 const PICTURED: [&str; 7] =
     ["delta 10 MB", "delta 1 GB", "session end 10 MB", "first save 100 MB", "import", "search rare", "search common"];
 
-/// The rows of [`PICTURED`] as one SVG: for each workload a bar for everybody, as long as the logarithm
+/// The rows of `PICTURED` as one SVG: for each workload a bar for everybody, as long as the logarithm
 /// of its time.
 pub fn svg(rows: &[Row]) -> String {
     let rows: Vec<&Row> = rows.iter().filter(|row| PICTURED.contains(&row.name.as_str())).collect();

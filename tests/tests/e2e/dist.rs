@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::binaries::{self, ALL, LAYER2};
+use tests::binaries::{self, ALL, LAYER1, LAYER2, LAYER3};
 use tests::run::{Outcome, Run};
 use tests::scratch::Scratch;
 use tests::tree::{self, Entry};
@@ -261,4 +261,30 @@ fn options_of_the_script_reach_the_installer() {
     assert!(told.contains("claude mcp add"), "{told}");
     assert!(elsewhere.join("hooks").join(LAYER2).is_file());
     assert_eq!(tree::all(&scratch.home()), before);
+}
+
+#[test]
+fn where_an_archive_installed_its_script_is_the_cure() {
+    let (scratch, _) = home();
+    let folder = unpacked(&scratch);
+    install(&scratch, &folder, &[]).ok();
+    let program = scratch.claude_dir().join("hooks").join(LAYER1);
+    fs::remove_file(&program).expect("lose a program");
+    let cure = || {
+        let status = scratch.run(LAYER3, &["status", "--json"]).output().exits(1);
+        let status: Value = serde_json::from_slice(&status.stdout).expect("status is JSON");
+        status["findings"][0]["mend"].as_str().expect("a cure").to_owned()
+    };
+    // The cure as it is told, in a shell.
+    let mend = Run::new("/bin/sh").args(["-c", &cure()]).env("PATH", "/usr/bin:/bin");
+    scratch.at_home(mend).limit(LIMIT).output().ok();
+    assert!(program.is_file());
+    fs::remove_file(&program).expect("lose a program again");
+    let fix = run(&scratch, &folder.join("setup")).args(["doctor", "--fix", "--managed-dir"]);
+    fix.arg(scratch.beside("managed")).output().ok();
+    assert!(program.is_file());
+    // The folder that it was unpacked into is gone.
+    fs::remove_file(&program).expect("lose a program once more");
+    fs::rename(&folder, scratch.beside("elsewhere")).expect("move the archive's folder");
+    assert_eq!(cure(), "./install.sh");
 }

@@ -12,6 +12,7 @@ mod delivery;
 mod disk;
 mod dist;
 mod doctor;
+mod documents;
 mod durability;
 mod export;
 mod faults;

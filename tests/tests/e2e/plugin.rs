@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tests::binaries::LAYER3;
 use tests::run::Run;
 use tests::scratch::Scratch;
 use tests::waiting::await_until;
@@ -116,4 +117,45 @@ fn made(scratch: &Scratch) -> (String, PathBuf) {
     let id = transcripts::made_id(2);
     let transcript = transcripts::make_conversation(scratch, &id, 20);
     (id, transcript)
+}
+
+/// As `claude plugin install` leaves it: listed with its folder, and on or off in the settings.
+fn installed(scratch: &Scratch, plugin: &Path, is_on: bool) {
+    let write = |name: &str, value: Value| {
+        let path = scratch.claude_dir().join(name);
+        fs::create_dir_all(path.parent().expect("it has a folder")).expect("make a folder");
+        fs::write(path, value.to_string()).expect("write a file of Claude Code's");
+    };
+    let entry = json!({"scope": "user", "installPath": plugin, "version": "0.1.0"});
+    write("plugins/installed_plugins.json", json!({"version": 2, "plugins": {"threefold@threefold": [entry]}}));
+    write("settings.json", json!({"enabledPlugins": {"threefold@threefold": is_on}}));
+}
+
+#[test]
+fn an_installed_plugin_is_an_installation() {
+    let scratch = Scratch::new();
+    let plugin = plugin(&scratch);
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 5);
+    let status = || scratch.run(LAYER3, &["status", "--json"]).output().json();
+    let kinds = |status: &Value| -> Vec<String> {
+        let findings = status["findings"].as_array().expect("findings").iter();
+        findings.map(|finding| finding["kind"].as_str().expect("a kind").to_owned()).collect()
+    };
+    installed(&scratch, &plugin, true);
+    hook(&scratch, &plugin, &transcripts::session_end(&transcript)).output().ok().silent();
+    await_delivered(&scratch);
+    let healthy = status();
+    assert_eq!(healthy["hooks"]["state"], "plugin");
+    assert_eq!((healthy["hooks"]["plugin"].as_str(), kinds(&healthy)), (plugin.to_str(), vec![]));
+
+    let managed = scratch.beside("managed");
+    let doctor = || scratch.run(LAYER3, &["doctor", "--managed-dir"]).arg(&managed).limit(DELIVERY);
+    let told = doctor().output().ok().text();
+    assert!(told.contains("by the plugin") && told.contains("receipted and found by search"), "{told}");
+    assert!(told.contains("session-manager answers"), "{told}");
+
+    fs::remove_file(plugin.join("bin/layer1-prebackup")).expect("lose a program");
+    assert_eq!(kinds(&status()), ["hook-program-missing"; 1]);
+    installed(&scratch, &plugin, false);
+    assert!(kinds(&status()).contains(&"hooks-missing".to_owned()));
 }
