@@ -200,6 +200,14 @@ impl Dir {
         self.unlink(name, AtFlags::REMOVEDIR)
     }
 
+    /// [`Dir::remove_dir`]; one that is not empty stays, and that is no failure.
+    pub fn remove_dir_if_empty(&self, name: &OsStr) -> Result<bool> {
+        match self.remove_dir(name) {
+            Err(error) if error.source.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            removed => removed,
+        }
+    }
+
     /// Syncs each of the directories above this one whose entries changed lately: what a killed run
     /// made there and did not sync would otherwise never be. Those that may not be opened are left
     /// out, because nobody without the right to could have made an entry of ours.

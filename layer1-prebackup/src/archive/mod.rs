@@ -14,6 +14,7 @@ mod adopt;
 mod content;
 mod glance;
 mod ledger;
+mod prune;
 mod repair;
 mod save;
 mod session;
@@ -24,6 +25,7 @@ mod verify;
 
 pub use adopt::TakenInAs;
 pub use glance::Glance;
+pub use prune::{Grounds, Leftover, SetAside, Superseded};
 pub use repair::Repair;
 pub use tree::TreeHasher;
 

@@ -48,6 +48,10 @@ pub(super) fn repair(
     let mut repairs = Vec::new();
     for key in keys {
         let lock = SessionLock::wait(archive, &key.id)?;
+        // Opening it would finish its removal without layer 3's index: `prune` does that.
+        if archive.ledger(&key)?.is_going {
+            continue;
+        }
         let mut session = OpenSession::open(archive, key, lock)?;
         repair_session(&mut session, other, &mut repairs)?;
     }

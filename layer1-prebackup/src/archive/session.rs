@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use rustix::fs::FileType;
 
 use super::ledger::{self, Entry, Intent, Ledger, Record, Windows};
+use super::prune;
 use super::tree::TreeHasher;
 use super::{Archive, ArchiveError, Proof, SessionKey};
 use crate::durable::{self, Dir, Lock};
@@ -58,6 +59,7 @@ impl<'a> OpenSession<'a> {
         session.sync_recent_ledger()?;
         session.state.remove(OsStr::new(TEMP_NAME))?;
         session.finish_intents()?;
+        prune::finish(&mut session)?;
         if session.ledger.is_damaged {
             session.keep_damaged_ledger()?;
         }
@@ -194,7 +196,7 @@ impl<'a> OpenSession<'a> {
 pub(crate) fn rebuild(archive: &Archive, key: &SessionKey, ledger: &mut Ledger) -> Result<(), ArchiveError> {
     ledger.distrust_all();
     for name in contents_on_disk(archive, key)? {
-        let is_known = ledger.record(&name).is_some();
+        let is_known = ledger.record(&name).is_some() || ledger.is_pruned(&name);
         if !is_known {
             let record = record_of_file_read_twice(archive, key, &name, Proof::Unproven)?;
             ledger.insert_unwritten(name, record);

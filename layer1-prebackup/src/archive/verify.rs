@@ -45,7 +45,8 @@ fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Findin
         Vec::new()
     });
     for name in on_disk {
-        if ledger.record(&name).is_none() {
+        // What the user had removed is on its way, should a run have been killed.
+        if ledger.record(&name).is_none() && !ledger.is_pruned(&name) {
             report(&name, FindingKind::BookkeepingLost, "no commit is recorded for it".to_owned());
         }
     }
@@ -165,7 +166,7 @@ fn check(
     Ok(None)
 }
 
-/// Generations below the highest one of a file that are nowhere.
+/// Generations below the highest one of a file that are nowhere, although nobody had them removed.
 pub(super) fn gaps(ledger: &Ledger) -> Vec<StoredName> {
     let mut gaps = Vec::new();
     let mut files: Vec<&FileName> = ledger.records().map(|(name, _)| &name.file).collect();
@@ -173,7 +174,7 @@ pub(super) fn gaps(ledger: &Ledger) -> Vec<StoredName> {
     for file in files {
         for generation in 1..ledger.generation_max(file) {
             let name = StoredName { file: file.clone(), generation };
-            if ledger.record(&name).is_none() {
+            if ledger.record(&name).is_none() && !ledger.is_pruned(&name) {
                 gaps.push(name);
             }
         }
