@@ -4,6 +4,7 @@
 //! 0: done. 1: refused, failed, or typed wrongly. Never 2, which would block Claude Code.
 
 mod doctor;
+mod pruning;
 mod restoring;
 
 use std::ffi::OsString;
@@ -95,6 +96,9 @@ enum Command {
     },
     /// Make the index again from the store
     Rebuild,
+    /// Remove sessions or older contents of them from both stores; shows them and asks first
+    #[command(after_long_help = crate::prune::HELP)]
+    Prune(pruning::PruneArgs),
     /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
     #[command(after_long_help = status::HELP)]
     Status,
@@ -320,6 +324,7 @@ fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Sc
         Command::Export(args) => export_session(&places, &args, screen),
         Command::Verify { session, repair } => verify_store(&places, session.as_deref(), repair, screen),
         Command::Rebuild => rebuild_index(&places, screen),
+        Command::Prune(args) => pruning::prune(&places, args, screen),
         Command::Status => show_status(&places, flags, screen),
         Command::Doctor(args) => doctor::examine(places, flags, args, screen),
     }
@@ -772,6 +777,7 @@ mod tests {
           export   Write a conversation as Markdown or as one HTML page
           verify   Re-read and re-hash every stored file
           rebuild  Make the index again from the store
+          prune    Remove sessions or older contents of them from both stores; shows them and asks first
           status   Tell what is saved, what is not, and what needs you; exit code 1 if something does
           doctor   Look whether programs, hooks, server, stores and timer do what they should; exit code 1
                    if anything is wrong

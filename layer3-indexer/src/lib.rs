@@ -18,6 +18,7 @@ pub mod index;
 pub mod list;
 pub mod live;
 pub mod metadata;
+pub mod prune;
 pub mod query;
 pub mod rebuild;
 pub mod record;
