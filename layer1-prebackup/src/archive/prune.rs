@@ -152,6 +152,19 @@ impl Archive {
         Ok(self.ledger(key)?.is_going)
     }
 
+    /// Whether [`Archive::prune_generations`] was killed before it had unlinked what counts as gone.
+    pub fn has_unfinished_removals(&self, key: &SessionKey) -> Result<bool, ArchiveError> {
+        let ledger = self.ledger(key)?;
+        Ok(!ledger.is_going && !ledger.to_unlink().is_empty())
+    }
+
+    /// Unlinks what counts as gone.
+    pub fn finish_removals(&self, key: &SessionKey) -> Result<(), ArchiveError> {
+        let lock = SessionLock::wait(self, &key.id)?;
+        // Opening it does.
+        OpenSession::open(self, key.clone(), lock).map(|_| ())
+    }
+
     /// What [`Archive::prune_session`] removes besides the recorded contents and the bookkeeping.
     pub fn leftovers(&self, key: &SessionKey) -> Result<Vec<Leftover>, ArchiveError> {
         leftovers(self, key)
@@ -218,6 +231,10 @@ fn finish_all(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> {
         unlink(archive, &leftover.path)?;
     }
     drop(journal);
+    // A killed run may have emptied folders and no more.
+    for parent in [Path::new(key.project.as_str()).to_owned(), Path::new(DAMAGED).join(key.project.as_str())] {
+        remove_empty_folders(archive, &key.id, &parent)?;
+    }
     session.state.remove(&ledger::name_of(&key))?;
     // What a killed run unlinked there may not be synced.
     session.state.sync()?;
@@ -256,6 +273,30 @@ fn unlink(archive: &Archive, rel: &Path) -> Result<(), ArchiveError> {
         rel = parent;
     }
     Ok(())
+}
+
+/// Removes the session's folders in `parent`, and those in them, where nothing lies in them.
+fn remove_empty_folders(archive: &Archive, id: &SessionId, parent: &Path) -> Result<(), ArchiveError> {
+    let Some(dir) = archive.root.open_beneath(parent)? else { return Ok(()) };
+    let mut folders: Vec<PathBuf> = Vec::new();
+    let own = dir.entries()?.into_iter().filter(|(entry, _)| is_side_folder_of(id, &entry.to_string_lossy()));
+    let mut pending: Vec<PathBuf> =
+        own.filter(|(_, kind)| *kind == FileType::Directory).map(|(entry, _)| parent.join(entry)).collect();
+    while let Some(folder) = pending.pop() {
+        if let Some(dir) = archive.root.open_beneath(&folder)? {
+            let below = dir.entries()?.into_iter().filter(|(_, kind)| *kind == FileType::Directory);
+            pending.extend(below.map(|(entry, _)| folder.join(entry)));
+        }
+        folders.push(folder);
+    }
+    // The deepest first.
+    for folder in folders.iter().rev() {
+        let above = folder.parent().unwrap_or(Path::new(""));
+        if let (Some(dir), Some(name)) = (archive.root.open_beneath(above)?, folder.file_name()) {
+            dir.remove_dir_if_empty(name)?;
+        }
+    }
+    Ok(dir.sync()?)
 }
 
 fn superseded(

@@ -230,8 +230,13 @@ pub fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Result<Summ
     let mut summary = Summary { kept: plan.kept.clone(), ..Summary::default() };
     let _deliverer = owed::keep_deliverers_out(places, DELIVERER_WAIT)?;
     // An index that cannot be written is told of before anything goes.
-    if plan.stores.layer3.is_some() && places.index.exists() {
+    if plan.stores.layer3.is_some() && is_there(&places.index)? {
         Index::open(&places.index)?;
+    }
+    for (layer, key) in &plan.unfinished {
+        if let Some(archive) = plan.stores.of(*layer) {
+            archive.finish_removals(key)?;
+        }
     }
     for items in plan.items.chunk_by(|a, b| a.target.goes_with(&b.target)) {
         let gone = remove(places, plan, items).map_err(|error| format!("failed to {}", chain(&error)));
@@ -250,13 +255,24 @@ pub fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Result<Summ
             }
         }
     }
+    for pair in &plan.examined {
+        sync_recent(&plan.stores, pair)?;
+    }
     if let Some(layer3) = &plan.stores.layer3 {
         summary.notes = bring_index_up(places, layer3, &plan.examined)?;
     }
     Ok(summary)
 }
 
-/// The process that has the session open.
+/// What a killed run wrote down of a removal may not be synced, and is about to be relied on.
+fn sync_recent(stores: &Stores, pair: &Pair) -> Result<(), Error> {
+    for archive in stores.layer1.iter().chain(&stores.layer3) {
+        archive.sync_recent(&pair.key().id)?;
+    }
+    Ok(())
+}
+
+/// An error while a process has the session open.
 fn refuse_live(places: &Places, id: &SessionId) -> Result<(), PruneError> {
     match live::live_process(&places.claude_dir, id) {
         Ok(None) => Ok(()),
@@ -324,6 +340,7 @@ fn remove_session(
     shown3: &[StoredFile],
     sources: &[PathBuf],
 ) -> Result<bool, Error> {
+    sync_recent(stores, pair)?;
     // Looked at before layer 1's copy goes: it must not be the first half of what is then refused.
     if let (Some(archive), Some(key)) = (&stores.layer3, &pair.layer3) {
         let is_same = |now: &StoredFile, shown: &StoredFile| {
@@ -342,24 +359,28 @@ fn remove_session(
     }
     owed::settle(places, pair, sources)?;
     match (&stores.layer3, &pair.layer3) {
-        (Some(archive), Some(key)) => {
-            archive.prune_session(key, shown3, || forget(&places.index, archive, key).map_err(Error::from))
-        }
+        (Some(archive), Some(key)) => archive.prune_session(key, shown3, || forget(&places.index, archive, key)),
         _ => Ok(true),
     }
 }
 
 /// Removes a session's rows, if there is an index.
-fn forget(path: &Path, archive: &Archive, key: &SessionKey) -> Result<(), IndexError> {
-    if path.exists() { Index::open(path)?.forget(archive, key) } else { Ok(()) }
+fn forget(path: &Path, archive: &Archive, key: &SessionKey) -> Result<(), Error> {
+    if is_there(path)? { Ok(Index::open(path)?.forget(archive, key)?) } else { Ok(()) }
+}
+
+/// What cannot be looked at is not taken for absent.
+fn is_there(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(|error| Error::io(format!("look for {}", path.display()), error))
 }
 
 /// Makes the index say what is stored of these sessions by now; gives what could not be read for it.
 fn bring_index_up(places: &Places, archive: &Archive, examined: &[Pair]) -> Result<Vec<String>, Error> {
-    if !places.index.exists() {
+    if !is_there(&places.index)? {
         return Ok(Vec::new());
     }
     let mut index = Index::open(&places.index)?;
+    let mut failed = Vec::new();
     let stored = archive.sessions()?;
     let mut behind = Vec::new();
     for key in examined.iter().filter_map(|pair| pair.layer3.as_ref()) {
@@ -369,12 +390,19 @@ fn bring_index_up(places: &Places, archive: &Archive, examined: &[Pair]) -> Resu
             behind.push(key.clone());
         }
     }
-    let failed = index.catch_up(archive, &behind, None, &|_, _| {})?;
+    failed.extend(index.catch_up(archive, &behind, None, &|_, _| {})?);
+    if index.is_incomplete(archive)? {
+        // It was set aside, or never filled: whoever searches next would have to.
+        failed.extend(index.fill(archive, &|_, _| {})?);
+    }
     for key in &behind {
         save::write_metadata(&index, archive, key)?;
     }
+    let aside = index
+        .set_aside()
+        .map(|path| format!("the index could not be used; it was set aside as {} and made again", path.display()));
     let note = |(key, error): &(SessionKey, IndexError)| {
         format!("{}/{} could not be indexed again: {}", key.project, key.id, chain(error))
     };
-    Ok(failed.iter().map(note).collect())
+    Ok(aside.into_iter().chain(failed.iter().map(note)).collect())
 }

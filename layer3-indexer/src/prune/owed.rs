@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use layer1_prebackup::durable::{self, Lock};
 use layer1_prebackup::places::Places;
 
-use super::{Pair, PruneError};
+use super::{Pair, PruneError, is_there};
 use crate::error::Error;
 
 /// How long the outbox's lock is waited for; it is held for a few small writes.
@@ -19,9 +19,9 @@ const POLL: Duration = Duration::from_millis(10);
 /// Hexadecimal digits of a hash in a job's name.
 const NAME_HASH_DIGITS: usize = 16;
 
-/// The deliverers' lock. `None` where there is no layer 1, and so nothing to deliver.
+/// The deliverers' lock. `None` where there is no outbox, and so nothing to deliver.
 pub(super) fn keep_deliverers_out(places: &Places, wait: Duration) -> Result<Option<Lock>, Error> {
-    if !places.layer1_store.exists() {
+    if !is_there(&places.outbox())? {
         return Ok(None);
     }
     locked(&places.outbox().join("deliver.lock"), wait).map(Some)
@@ -30,7 +30,7 @@ pub(super) fn keep_deliverers_out(places: &Places, wait: Duration) -> Result<Opt
 /// Removes the job and the receipt of a session that layer 1 has no more.
 pub(super) fn settle(places: &Places, pair: &Pair, sources: &[std::path::PathBuf]) -> Result<(), Error> {
     let outbox = places.outbox();
-    if !outbox.exists() {
+    if !is_there(&outbox)? {
         return Ok(());
     }
     let id = &pair.key().id;

@@ -65,6 +65,8 @@ pub struct Plan {
     /// What stays.
     pub kept: Vec<Kept>,
     pub(super) stores: Stores,
+    /// Sessions of which a run that was killed removed older contents and did not finish.
+    pub(super) unfinished: Vec<(Layer, SessionKey)>,
     /// The sessions that were looked at.
     pub(super) examined: Vec<Pair>,
 }
@@ -119,7 +121,8 @@ pub fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Error> {
     }
     let Planner { items, kept, .. } = planner;
     let examined = examined.into_iter().chain(begun).collect();
-    Ok(Plan { items, kept, stores, examined })
+    let unfinished = unfinished(&stores, &pairs)?;
+    Ok(Plan { items, kept, stores, unfinished, examined })
 }
 
 fn open(places: &Places, dry_run: bool) -> Result<Stores, Error> {
@@ -175,6 +178,20 @@ fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Error> {
         }
     }
     Ok(false)
+}
+
+fn unfinished(stores: &Stores, pairs: &[Pair]) -> Result<Vec<(Layer, SessionKey)>, Error> {
+    let mut unfinished = Vec::new();
+    for pair in pairs {
+        for layer in [Layer::Layer1, Layer::Layer3] {
+            if let (Some(archive), Some(key)) = (stores.of(layer), pair.in_store(layer))
+                && archive.has_unfinished_removals(key)?
+            {
+                unfinished.push((layer, key.clone()));
+            }
+        }
+    }
+    Ok(unfinished)
 }
 
 fn is_in_scope(pair: &Pair, project: Option<&str>) -> bool {
@@ -243,10 +260,9 @@ impl Planner<'_> {
         let looked = self.look(pair)?;
         let is_held = are_held(&looked.sources, &pair.key().id, looked.files1.iter().chain(&looked.files3))?;
         let why = if is_held { held_by(&looked.sources) } else { only_copy(&looked.sources) };
-        let again = self
-            .saved_again(&looked)
-            .map(|path| format!("{} stays where it is, and the next sweep saves it again", path.display()));
-        self.push_session(looked, !is_held, why, again, false, false);
+        let again = "that file stays where it is, and the next sweep saves the session again";
+        let note = self.saved_again(&looked).map(|_| again.to_owned());
+        self.push_session(looked, !is_held, why, note, false, false);
         Ok(())
     }
 

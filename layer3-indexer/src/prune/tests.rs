@@ -144,6 +144,7 @@ fn a_job_and_a_receipt_go_with_the_session() {
 fn nothing_goes_while_a_delivery_is_under_way() {
     let scene = saved();
     scene.remove_sources();
+    fs::create_dir(scene.places.outbox()).unwrap();
     let _deliverer = owed::keep_deliverers_out(&scene.places, Duration::ZERO).unwrap();
     let busy = owed::keep_deliverers_out(&scene.places, Duration::ZERO);
     assert!(matches!(busy, Err(Error::Prune(PruneError::Busy { .. }))));
@@ -178,7 +179,9 @@ fn what_the_next_sweep_would_save_again_stays_unless_it_is_named() {
     }
     let plan = plan(&scene.places, &named()).unwrap();
     assert!(!plan.items[0].only_copy);
-    assert!(plan.items[0].note.as_ref().unwrap().ends_with("stays where it is, and the next sweep saves it again"));
+    assert!(
+        plan.items[0].note.as_ref().unwrap().ends_with("stays where it is, and the next sweep saves the session again")
+    );
     let before = fs::read(scene.transcript()).unwrap();
     assert_eq!(pruned(&scene, &named()).pruned.len(), 1);
     assert_eq!(fs::read(scene.transcript()).unwrap(), before);

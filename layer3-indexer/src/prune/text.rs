@@ -6,20 +6,21 @@ use crate::render::{self, Style, Terminal, fit, left, one_line, right};
 /// What `--help` tells beyond the options.
 pub const HELP: &str = "\
 What goes:
-  SESSION...                  these sessions, whole, from both stores and the index
-  --older-than, --keep-last   whole sessions without a message since then, or all but the newest N
-  --generations               older contents that a newer one begins with, byte for byte; of sessions
-                              that are named all older contents
-  --damaged                   what repairs set aside, where all of the session verifies by now
+  SESSION...                 these sessions, whole, from both stores and the index
+  --older-than, --keep-last  whole sessions without a sign of life since then, or all but the newest N
+  --generations              older contents that a newer one begins with, byte for byte; of sessions
+                             that are named, all older contents
+  --damaged                  what repairs set aside, where all of the session verifies by now
 
 What makes it safe:
-  Nothing goes that was not shown with its size and the reason, and confirmed. What is called safe was
-  just read and hashed, and is again under the session's lock before it goes. A session that no source
-  has byte for byte is the only copy: by age or number it goes with --only-copies alone, and --yes is not
-  enough. A session that Claude Code still has would be saved again by the next sweep: by age or number
-  it stays, unless the settings exclude it; if it is named it goes, and that is said. A session that is
-  live is never touched, and no file of Claude Code's ever is. A run that was killed is finished by the
-  next prune.
+  Nothing goes that was not shown with its size and the reason, and confirmed. What is called safe
+  was just read and hashed, and is so again under the session's lock before it goes.
+  A session whose bytes Claude Code does not have, all of them, is the only copy: by age or number it
+  goes with --only-copies alone; --yes is not enough.
+  A session that Claude Code still has would be saved again by the next sweep: by age or number it
+  stays, unless the settings exclude it. If it is named it goes, and that is said.
+  A session that is live is never touched, and no file of Claude Code's ever is.
+  A run that was killed is finished by the next prune.
 
 Exit code 1 if anything that was to go did not, or nobody confirmed it.";
 

@@ -261,3 +261,31 @@ fn set_asides_go_where_everything_is_whole() {
     assert!(!scene.store().join(".state/damaged/p/s1.jsonl").exists());
     scene.is_clean();
 }
+
+#[test]
+fn folders_that_a_killed_run_emptied_go_too() {
+    let scene = rewritten();
+    fs::create_dir_all(scene.store().join("p/s1/subagents/a")).unwrap();
+    fs::create_dir_all(scene.store().join("p/s1.gen-0001")).unwrap();
+    assert!(prune_session(&scene).unwrap());
+    assert_eq!(fs::read_dir(scene.store().join("p")).unwrap().count(), 0);
+    assert!(scene.archive().sessions().unwrap().is_empty());
+}
+
+#[test]
+fn generations_that_count_as_gone_are_unlinked_by_whoever_comes_next() {
+    let scene = rewritten();
+    let archive = scene.archive();
+    let name = StoredName { file: FileName::Transcript, generation: 1 };
+    let lock = session::SessionLock::wait(&archive, &key().id).unwrap();
+    let mut session = session::OpenSession::open(&archive, key(), lock).unwrap();
+    session.commit(&[ledger::Entry::Prune(name)]).unwrap();
+    drop(session);
+    assert!(archive.has_unfinished_removals(&key()).unwrap());
+    assert!(archive.verify(None).unwrap().is_empty());
+    assert!(scene.names().contains(&"p/s1.gen-0001.jsonl".to_owned()));
+    archive.finish_removals(&key()).unwrap();
+    assert!(!archive.has_unfinished_removals(&key()).unwrap());
+    assert!(!scene.names().contains(&"p/s1.gen-0001.jsonl".to_owned()));
+    scene.is_clean();
+}
