@@ -513,6 +513,29 @@ pub fn write_file<T, E: From<DurableError>>(
     })
 }
 
+/// A file without a name on the disk of `dir`, readable and writable, that is gone with its last
+/// descriptor; where that disk cannot have one, as when it is read-only, in memory. For bytes that are
+/// read again at once; nothing of it is durable.
+pub fn nameless_file(dir: &Path) -> Result<File> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let opened = uninterrupted(|| rustix::fs::open(dir, flags, Mode::from_raw_mode(FILE_MODE)));
+        let in_memory = |_| uninterrupted(|| rustix::fs::memfd_create("unpacked", rustix::fs::MemfdFlags::CLOEXEC));
+        let opened = opened.or_else(in_memory).map_err(|error| DurableError::new("make a file in", dir, error))?;
+        Ok(File::from(opened))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let name = format!(".unpacked.{}.{:?}", std::process::id(), std::thread::current().id());
+        let missing = || DurableError::new("make a file in", dir, Errno::NOENT);
+        let folder = Dir::open(dir)?.ok_or_else(missing)?;
+        let file = folder.create_temp(OsStr::new(&name))?;
+        folder.remove(OsStr::new(&name))?;
+        Ok(file)
+    }
+}
+
 /// Makes a directory and its missing parents, mode 0700 whatever the umask, each entry synced.
 /// A symlink to a directory is accepted as the last component or above.
 pub fn create_dir_all(path: &Path) -> Result<()> {

@@ -107,6 +107,12 @@ pub enum Error {
         /// Of how many.
         all: usize,
     },
+    /// Contents could not be compressed and stay as they were; each was reported.
+    #[error("compress {failed}", failed = crate::render::count(*failed as u64, "older content"))]
+    NotCompressed {
+        /// How many.
+        failed: usize,
+    },
     /// Transcripts of subagents could not be exported; each was reported.
     #[error("export all of the session: {failed} left out", failed = crate::render::count(*failed as u64, "subagent"))]
     LeftOut {

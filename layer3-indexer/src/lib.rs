@@ -8,6 +8,7 @@
 //! end-to-end tests and the fault sweep in `tests/` hold it to that.
 
 pub mod cli;
+pub mod compress;
 pub mod content;
 pub mod doctor;
 pub mod error;

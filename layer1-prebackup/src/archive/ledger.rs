@@ -44,6 +44,17 @@ pub(crate) struct Record {
     pub(crate) proof: Proof,
     /// Milliseconds since 1970.
     pub(crate) committed_ms: u64,
+    /// The compressed file that it lies in, if it does. All of the above is said of the plain bytes.
+    pub(crate) packed: Option<Packed>,
+}
+
+/// A compressed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Packed {
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// Its own plain BLAKE3.
+    pub(crate) blake3: Hash,
 }
 
 /// Short hashes of the first and of the last bytes of a committed content.
@@ -124,6 +135,9 @@ struct Line {
     /// The content is no longer there under this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     gone: Option<bool>,
+    /// Length and hash of the compressed file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packed: Option<(u64, String)>,
     /// The path of a content that the user had removed, which is still to be unlinked.
     #[serde(skip_serializing_if = "Option::is_none")]
     prune: Option<String>,
@@ -152,6 +166,7 @@ impl Line {
             rotate_to: None,
             add_to: None,
             gone: None,
+            packed: None,
             prune: None,
             pruned: None,
             prune_all: None,
@@ -467,6 +482,7 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
             identity: record.source.map(|id| (id.dev, id.ino, id.bytes, id.mtime_ns as i64, id.ctime_ns as i64)),
             proof: Some(record.proof),
             at: Some(record.committed_ms),
+            packed: record.packed.map(|packed| (packed.bytes, packed.blake3.to_hex().to_string())),
             ..Line::empty()
         },
     }
@@ -474,6 +490,10 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
 
 fn record_of(line: &Line) -> Option<Record> {
     let (dev, ino, bytes, mtime_ns, ctime_ns) = line.identity.unwrap_or_default();
+    let packed = match &line.packed {
+        Some((bytes, blake3)) => Some(Packed { bytes: *bytes, blake3: Hash::from_hex(blake3).ok()? }),
+        None => None,
+    };
     let identity = Identity { dev, ino, bytes, mtime_ns: mtime_ns.into(), ctime_ns: ctime_ns.into() };
     Some(Record {
         bytes: line.bytes?,
@@ -483,6 +503,7 @@ fn record_of(line: &Line) -> Option<Record> {
         source: line.identity.map(|_| identity),
         proof: line.proof?,
         committed_ms: line.at?,
+        packed,
     })
 }
 
@@ -537,6 +558,7 @@ mod tests {
             source: Some(Identity { dev: 1, ino: 2, bytes: 3, mtime_ns: 4, ctime_ns: 5 }),
             proof: Proof::Written,
             committed_ms: 7,
+            packed: Some(Packed { bytes: 8, blake3: blake3::hash(b"packed") }),
         }
     }
 

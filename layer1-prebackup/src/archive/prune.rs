@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::ledger::{self, Entry, Ledger, Record};
+use super::packed;
 use super::session::{OpenSession, SessionLock, contents_on_disk, relative_path};
 use super::verify::gaps;
 use super::{Archive, ArchiveError, Proof, SessionKey, StoredFile};
@@ -215,7 +216,7 @@ pub(super) fn finish(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> 
         return Ok(());
     }
     for name in &names {
-        unlink(session.archive, &relative_path(&session.key, name))?;
+        unlink_content(session.archive, &session.key, name)?;
     }
     session.commit(&names.into_iter().map(Entry::Pruned).collect::<Vec<_>>())
 }
@@ -223,7 +224,7 @@ pub(super) fn finish(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> 
 fn finish_all(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> {
     let (archive, key) = (session.archive, session.key.clone());
     for name in contents_on_disk(archive, &key)? {
-        unlink(archive, &relative_path(&key, &name))?;
+        unlink_content(archive, &key, &name)?;
     }
     let has_journals = archive.root.open_beneath(Path::new(JOURNALS))?.is_some();
     let journal = has_journals.then(|| Lock::wait(&archive.root().join(JOURNALS).join("lock"))).transpose()?;
@@ -239,6 +240,15 @@ fn finish_all(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> {
     // What a killed run unlinked there may not be synced.
     session.state.sync()?;
     session.ledger = Ledger::default();
+    Ok(())
+}
+
+/// Unlinks a content in whichever form it lies there.
+fn unlink_content(archive: &Archive, key: &SessionKey, name: &StoredName) -> Result<(), ArchiveError> {
+    unlink(archive, &relative_path(key, name))?;
+    if packed::may_be_packed(name) {
+        unlink(archive, &packed::packed_relative_path(key, name))?;
+    }
     Ok(())
 }
 
@@ -390,7 +400,7 @@ impl Reader<'_> {
 }
 
 fn is_exact(archive: &Archive, key: &SessionKey, name: &StoredName, record: &Record) -> Result<bool, ArchiveError> {
-    if archive.stat(key, name)?.is_none() {
+    if !archive.has(key, name)? {
         return Ok(false);
     }
     let path = archive.path_of(key, name);
@@ -443,7 +453,10 @@ fn is_set_aside_of(id: &SessionId, name: &str) -> bool {
     if let Some(hash) = rest.strip_prefix(".ledger.") {
         return !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
     }
-    let is_content = |name: &str| StoredName::parse(id, name).is_ok_and(|name| name.file == FileName::Transcript);
+    let is_content = |name: &str| {
+        let name = name.strip_suffix(packed::ENDING).unwrap_or(name);
+        StoredName::parse(id, name).is_ok_and(|name| name.file == FileName::Transcript)
+    };
     let numbered = name.rsplit_once('.').filter(|(_, n)| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()));
     is_content(name) || numbered.is_some_and(|(name, _)| is_content(name))
 }

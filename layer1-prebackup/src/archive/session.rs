@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use rustix::fs::FileType;
 
 use super::ledger::{self, Entry, Intent, Ledger, Record, Windows};
+use super::packed;
 use super::prune;
 use super::tree::TreeHasher;
 use super::{Archive, ArchiveError, Proof, SessionKey};
@@ -138,7 +139,7 @@ impl<'a> OpenSession<'a> {
     /// A generation number of `file` that neither the ledger nor the disk knows.
     pub(crate) fn next_generation(&self, file: &FileName) -> Result<u32, ArchiveError> {
         let mut next = self.ledger.generation_max(file) + 1;
-        while self.archive.stat(&self.key, &StoredName { file: file.clone(), generation: next })?.is_some() {
+        while self.archive.has(&self.key, &StoredName { file: file.clone(), generation: next })? {
             next += 1;
         }
         Ok(next)
@@ -215,13 +216,22 @@ pub(crate) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
             .strip_prefix(key.id.as_str())
             .is_some_and(|rest| rest.is_empty() || rest == ".jsonl" || rest.starts_with(".gen-"));
         match kind {
-            FileType::RegularFile if belongs => names.extend(StoredName::parse(&key.id, &text)),
+            FileType::RegularFile if belongs => names.extend(stored_name(key, &text)),
             FileType::Directory if belongs => side_contents(&project, key, &entry, &mut names)?,
             _ => {}
         }
     }
     names.sort();
+    // One that a killed run was compressing lies there in both forms.
+    names.dedup();
     Ok(names)
+}
+
+/// The content of a file in a project's folder, compressed or not.
+fn stored_name(key: &SessionKey, text: &str) -> Option<StoredName> {
+    let plain = StoredName::parse(&key.id, text).ok();
+    let packed = || StoredName::parse(&key.id, text.strip_suffix(packed::ENDING)?).ok();
+    plain.or_else(|| packed().filter(packed::may_be_packed))
 }
 
 fn side_contents(
@@ -268,6 +278,7 @@ fn record_of_file(
         source: None,
         proof,
         committed_ms: now_ms(),
+        packed: packed::described(archive, key, name)?,
     })
 }
 

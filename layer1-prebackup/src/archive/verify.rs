@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::content::{SECOND_LOOK, Source, begins_with};
 use super::ledger::{Ledger, Record};
+use super::packed;
 use super::session::{contents_on_disk, windows_of};
 use super::{Archive, ArchiveError, Finding, FindingKind, Proof, SessionKey};
 use crate::durable;
@@ -131,7 +132,7 @@ fn check(
     name: &StoredName,
     record: &Record,
 ) -> Result<Option<(FindingKind, String)>, ArchiveError> {
-    if archive.stat(key, name)?.is_none() {
+    if !archive.has(key, name)? {
         return Ok(Some((
             FindingKind::Missing,
             format!("{} bytes were recorded; the file is not there", record.bytes),
@@ -154,6 +155,12 @@ fn check(
     }
     if windows_of(&file, record.bytes, &path)? != record.windows {
         return Ok(Some((FindingKind::BookkeepingLost, "the recorded windows do not match the bytes".to_owned())));
+    }
+    if let Some(packed) = &record.packed
+        && archive.stat(key, name)?.is_none()
+        && !packed::is_as_recorded(archive, key, name, packed)?
+    {
+        return damaged(format!("the compressed file is not the {} bytes that were recorded", packed.bytes));
     }
     if bytes > record.bytes {
         let detail = format!("{} bytes after the recorded end are covered by no commit", bytes - record.bytes);

@@ -40,6 +40,7 @@ impl Store {
         // As an append or a first write; `rotate` makes room for anything else.
         fs::write(&path, bytes).unwrap();
         let stored = StoredFile {
+            disk_bytes: 0,
             path: name.to_text(&key.id),
             name: name.clone(),
             bytes: bytes.len() as u64,

@@ -347,7 +347,7 @@ impl Planner<'_> {
                     store: Some(layer),
                     time: format_rfc3339_ms(i64::try_from(file.committed_ms).unwrap_or(0)),
                     topic: None,
-                    bytes: file.bytes,
+                    bytes: file.disk_bytes,
                     only_copy: found.is_none(),
                     why,
                     note: None,
@@ -402,7 +402,7 @@ impl Planner<'_> {
         for (layer, files) in [Layer::Layer1, Layer::Layer3].into_iter().zip(&mut of) {
             let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
             *files = archive.files(key)?;
-            bytes += files.iter().map(|file| file.bytes).sum::<u64>();
+            bytes += files.iter().map(|file| file.disk_bytes).sum::<u64>();
             bytes += archive.leftovers(key)?.iter().map(|leftover| leftover.bytes).sum::<u64>();
             committed_ms = files.iter().map(|file| file.committed_ms).fold(committed_ms, u64::max);
             last_ms.extend(archive.glance(key)?.source_modified_ms);

@@ -14,7 +14,7 @@ use crate::scratch::{PROJECT, Scratch};
 use crate::{stores, transcripts, tree};
 
 /// All of them.
-pub const WORKLOADS: [Workload; 11] = [
+pub const WORKLOADS: [Workload; 12] = [
     Workload { program: "layer3", name: "save-first", make: save_first },
     Workload { program: "layer3", name: "save-delta", make: save_delta },
     Workload { program: "layer3", name: "save-rewritten", make: save_rewritten },
@@ -26,6 +26,7 @@ pub const WORKLOADS: [Workload; 11] = [
     Workload { program: "layer3", name: "rebuild", make: rebuild },
     Workload { program: "layer3", name: "prune-session", make: prune_session },
     Workload { program: "layer3", name: "prune-generations", make: prune_generations },
+    Workload { program: "layer3", name: "compress", make: compress },
 ];
 
 fn save_first() -> Scene {
@@ -186,6 +187,42 @@ fn prune_generations() -> Scene {
         },
     });
     scene
+}
+
+/// An older content in both stores is compressed.
+fn compress() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    run_hook(&scratch, &transcript);
+    saved(&scratch, &transcript);
+    transcripts::rewrite(&transcript, rewritten(1));
+    run_hook(&scratch, &transcript);
+    saved(&scratch, &transcript);
+    let mut scene = prune_scene(scratch, asking(&["compress", "--older-than", "2100-01-01"]), &transcript);
+    scene.checks.extend([
+        Check { when: When::Faulted, ask: |scene, _| without_the_older(scene, false) },
+        Check { when: When::Recovered, ask: |scene, _| without_the_older(scene, true) },
+    ]);
+    scene.ask(vec![
+        asking(&["search", "--all", "--json", "prompt OR more OR anew"]),
+        asking(&["show", &id_of(&transcript), "--generation", "1", "--json"]),
+        asking(&["export", &id_of(&transcript), "--generation", "1"]),
+    ]);
+    scene
+}
+
+/// The older content must be there whole in each store, in one form or both; in the end compressed.
+fn without_the_older(scene: &Scene, in_the_end: bool) -> Option<String> {
+    let name = format!("{}.gen-0001.jsonl", transcripts::made_id(1));
+    scene.state.iter().find_map(|store| {
+        let plain = store.join(PROJECT).join(&name);
+        let expected = scene.as_it_was(&plain);
+        let is_plain = fs::read(&plain).ok() == expected;
+        let packed = fs::read(plain.with_extension("jsonl.zst")).ok();
+        let is_packed = packed.and_then(|packed| zstd::decode_all(&packed[..]).ok()) == expected;
+        let is_right = if in_the_end { is_packed && !plain.exists() } else { is_plain || is_packed };
+        (!is_right).then(|| format!("b: {}: plain {is_plain}, compressed {is_packed}", plain.display()))
+    })
 }
 
 fn is_generation(path: &Path) -> bool {
