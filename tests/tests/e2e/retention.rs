@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tests::scratch::{PROJECT, Scratch};
+use tests::stores::assert_saved_twice;
 use tests::transcripts;
 use tests::tree;
 
-use crate::product::{assert_verified, chain_delivered, found_in, session_ids, text};
+use crate::product::{assert_verified, await_delivered, chain_delivered, found_in, pending, session_ids, text};
 
 /// A conversation of the year 2024, saved twice. The words in it are its own.
 fn saved(scratch: &Scratch, n: u32, words: &str) -> PathBuf {
@@ -161,8 +162,8 @@ fn a_session_whose_source_is_there_is_saved_again_by_the_next_sweep() {
     assert_eq!(fs::read(&transcript).expect("the transcript"), before);
     assert_eq!(of_session(&scratch, &transcripts::made_id(1)), [""; 0]);
     scratch.hook(&scratch.start_command(), "{}").output().ok();
-    crate::product::await_delivered(&scratch);
-    tests::stores::assert_saved_twice(&scratch, &transcript);
+    await_delivered(&scratch);
+    assert_saved_twice(&scratch, &transcript);
     assert_verified(&scratch);
 }
 
@@ -214,4 +215,113 @@ fn a_live_session_stays() {
     let kept = scratch.layer3(&["prune", "--all", "--keep-last", "0", "--only-copies", "--yes"]).output().ok().text();
     assert!(kept.contains("it is live"), "{kept}");
     assert_eq!(all(&scratch), before);
+}
+
+/// A session whose old content is compressed in both stores, and that content.
+fn compressed(scratch: &Scratch) -> (PathBuf, Vec<u8>) {
+    let (id, transcript) = (transcripts::made_id(1), scratch.transcript(&transcripts::made_id(1)));
+    for turn in 0..40 {
+        transcripts::append(&transcript, transcripts::prompt_line(&id, turn, &format!("an ancient word{turn}")));
+    }
+    let old = fs::read(&transcript).expect("the transcript");
+    save(scratch, &transcript);
+    transcripts::rewrite(&transcript, transcripts::prompt_line(&id, 500, "a modern word"));
+    save(scratch, &transcript);
+    scratch.layer3(&["compress", "--older-than", "2100-01-01"]).output().ok();
+    (transcript, old)
+}
+
+fn packed_of(scratch: &Scratch) -> [PathBuf; 2] {
+    let name = format!("{}.gen-0001.jsonl.zst", transcripts::made_id(1));
+    [scratch.layer1_store(), scratch.layer3_store()].map(|store| store.join(PROJECT).join(&name))
+}
+
+/// The old content as every command gives it.
+fn assert_read_as_before(scratch: &Scratch, old: &[u8]) {
+    let id = transcripts::made_id(1);
+    let shown = scratch.layer3(&["show", &id, "--generation", "1"]).output().ok().text();
+    assert!(shown.contains("an ancient word7"), "{shown}");
+    let page = scratch.layer3(&["export", &id, "--generation", "1"]).output().ok().text();
+    assert!(page.contains("an ancient word39"), "{page}");
+    let target = scratch.beside("restored");
+    let to = target.display().to_string();
+    scratch.layer3(&["restore", &id, "--generation", "1", "--to", &to]).output().ok();
+    let restored = tree::all(&target).into_keys().find(|path| path.ends_with(format!("{id}.jsonl")));
+    assert_eq!(fs::read(target.join(restored.expect("a restored transcript"))).expect("read it"), old);
+    fs::remove_dir_all(&target).expect("clean up");
+    assert_eq!(found_in(scratch, "word7"), std::slice::from_ref(&id));
+    assert_eq!(found_in(scratch, "modern"), [id]);
+    let history = scratch.layer1(&["history", &transcripts::made_id(1)]).output().ok().text();
+    assert!(history.contains(&blake3::hash(old).to_hex()[..16]), "{history}");
+}
+
+#[test]
+fn what_is_compressed_is_read_restored_found_and_verified_as_before() {
+    let scratch = Scratch::new();
+    let (transcript, old) = compressed(&scratch);
+    for packed in packed_of(&scratch) {
+        let bytes = fs::read(&packed).expect("a compressed file");
+        assert!(bytes.len() < old.len() / 2);
+        assert_eq!(zstd::decode_all(&bytes[..]).expect("unpack it"), old);
+        assert!(!packed.with_extension("").exists(), "the plain one is gone");
+    }
+    assert_read_as_before(&scratch, &old);
+    assert_verified(&scratch);
+    // Hooks, deliveries and imports go on, and write nothing anew.
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    scratch.hook(&scratch.start_command(), "{}").output().ok();
+    await_delivered(&scratch);
+    scratch.layer3(&["import"]).output().ok();
+    scratch.layer3(&["rebuild"]).output().ok();
+    assert!(pending(&scratch).is_empty());
+    assert_eq!(of_session(&scratch, ".gen-").len(), 2, "{:?}", of_session(&scratch, ".gen-"));
+    assert_read_as_before(&scratch, &old);
+    assert_verified(&scratch);
+    let again = scratch.layer3(&["compress", "--older-than", "2100-01-01"]).output().ok().text();
+    assert_eq!(again, "Nothing to compress\n");
+}
+
+#[test]
+fn a_compressed_file_that_is_damaged_is_found_by_verify_and_healed_by_the_other_layers() {
+    let scratch = Scratch::new();
+    let (_, old) = compressed(&scratch);
+    for (layer, packed) in packed_of(&scratch).into_iter().enumerate() {
+        let run = |args: &[&str]| if layer == 0 { scratch.layer1(args) } else { scratch.layer3(args) };
+        let mut bytes = fs::read(&packed).expect("a compressed file");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&packed, bytes).expect("flip a bit");
+        assert!(run(&["verify"]).output().exits(1).text().contains("damaged"));
+        // Whoever reads it meanwhile is given the other layer's.
+        if layer == 1 {
+            assert_read_as_before(&scratch, &old);
+        }
+        run(&["verify", "--repair"]).output().ok();
+        assert_read_as_before(&scratch, &old);
+        assert_verified(&scratch);
+        scratch.layer3(&["compress", "--older-than", "2100-01-01"]).output().ok();
+    }
+}
+
+#[test]
+fn a_lost_layer_3_is_filled_from_what_layer_1_has_compressed() {
+    let scratch = Scratch::new();
+    let (_, old) = compressed(&scratch);
+    fs::remove_dir_all(scratch.layer3_store()).expect("lose a store");
+    scratch.layer2(&["drain"]).output().ok();
+    await_delivered(&scratch);
+    assert_read_as_before(&scratch, &old);
+    assert_verified(&scratch);
+}
+
+#[test]
+fn compressed_generations_are_pruned_like_others() {
+    let scratch = Scratch::new();
+    let (transcript, old) = compressed(&scratch);
+    transcripts::rewrite(&transcript, [&old[..], b"{}\n"].concat());
+    save(&scratch, &transcript);
+    scratch.layer3(&["prune", "--all", "--generations", "--yes"]).output().ok();
+    assert!(packed_of(&scratch).iter().all(|packed| !packed.exists()));
+    assert_verified(&scratch);
+    assert_eq!(found_in(&scratch, "word7"), [transcripts::made_id(1)]);
 }
