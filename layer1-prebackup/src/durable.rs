@@ -514,16 +514,13 @@ pub fn write_file<T, E: From<DurableError>>(
 }
 
 /// A file without a name on the disk of `dir`, readable and writable, that is gone with its last
-/// descriptor; where that disk cannot have one, as when it is read-only, in memory. For bytes that are
-/// read again at once; nothing of it is durable.
+/// descriptor. For bytes that are read again at once; nothing of it is durable.
 pub fn nameless_file(dir: &Path) -> Result<File> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
         let opened = uninterrupted(|| rustix::fs::open(dir, flags, Mode::from_raw_mode(FILE_MODE)));
-        let in_memory = |_| uninterrupted(|| rustix::fs::memfd_create("unpacked", rustix::fs::MemfdFlags::CLOEXEC));
-        let opened = opened.or_else(in_memory).map_err(|error| DurableError::new("make a file in", dir, error))?;
-        Ok(File::from(opened))
+        opened.map(File::from).map_err(|error| DurableError::new("make a file in", dir, error))
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {
@@ -533,6 +530,21 @@ pub fn nameless_file(dir: &Path) -> Result<File> {
         let file = folder.create_temp(OsStr::new(&name))?;
         folder.remove(OsStr::new(&name))?;
         Ok(file)
+    }
+}
+
+/// [`nameless_file`] in memory, for where the disk is full or read-only; `None` where the system has
+/// no such files.
+pub fn memory_file() -> Option<File> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // The disk's refusal is what is told then.
+        let made = uninterrupted(|| rustix::fs::memfd_create("unpacked", rustix::fs::MemfdFlags::CLOEXEC));
+        made.ok().map(File::from)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        None
     }
 }
 

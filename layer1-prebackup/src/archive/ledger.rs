@@ -634,6 +634,28 @@ mod tests {
     }
 
     #[test]
+    fn removals_are_read_again_and_a_commit_takes_them_back() {
+        let older = StoredName { file: FileName::Transcript, generation: 3 };
+        let (_temp, dir) = written(&[commit(1), Entry::Prune(older.clone())]);
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        assert_eq!((ledger.to_unlink(), ledger.generation_max(&FileName::Transcript)), (vec![older.clone()], 3));
+        ledger.write(&dir, &key(), &[Entry::Pruned(older.clone())]).unwrap();
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        assert!(ledger.is_pruned(&older) && ledger.to_unlink().is_empty() && !ledger.is_damaged);
+        assert_eq!(Ledger::parse(&ledger.as_text(&key()), &key()).unwrap().pruned, ledger.pruned);
+        // Whatever another version stores there afterwards must not be unlinked.
+        ledger.write(&dir, &key(), &[Entry::Commit(older.clone(), Box::new(record(2)))]).unwrap();
+        assert!(!Ledger::read(&dir, &key()).unwrap().is_pruned(&older));
+        ledger.write(&dir, &key(), &[Entry::PruneAll]).unwrap();
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        assert!(ledger.is_going && ledger.records().next().is_none() && !ledger.is_empty());
+        assert!(Ledger::parse(&ledger.as_text(&key()), &key()).unwrap().is_going);
+        ledger.write(&dir, &key(), &[commit(4)]).unwrap();
+        let ledger = Ledger::read(&dir, &key()).unwrap();
+        assert!(!ledger.is_going && ledger.record(&newest()) == Some(&record(4)));
+    }
+
+    #[test]
     fn it_does_not_grow_for_ever() {
         let (temp, dir) = written(&[commit(0)]);
         let mut ledger = Ledger::read(&dir, &key()).unwrap();

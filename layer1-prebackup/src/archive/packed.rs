@@ -227,14 +227,25 @@ pub(super) fn open_packed(
     }
 }
 
-/// The plain bytes of a compressed content, in a file without a name. Where the store cannot be
-/// written, in memory.
+/// The plain bytes of a compressed content, in a file without a name; in memory where the store's
+/// disk is full or cannot be written: nothing is called damaged for want of room.
 pub(super) fn unpacked(archive: &Archive, key: &SessionKey, name: &StoredName) -> Result<Option<File>, ArchiveError> {
     let Some(packed) = open_packed(archive, key, name)? else { return Ok(None) };
     let path = path_of(archive, key, name);
-    let plain = durable::nameless_file(archive.root())?;
-    unpack_to(packed, &path, &mut |offset, bytes| Ok(durable::write_at(&plain, offset, bytes, &path)?))?;
-    Ok(Some(plain))
+    let on_disk = durable::nameless_file(archive.root()).map_err(ArchiveError::from);
+    let written = on_disk.and_then(|plain| unpack_into(plain, packed, &path));
+    let (error, plain) = match (written, durable::memory_file()) {
+        (Err(error @ ArchiveError::Durable(_)), Some(plain)) => (error, plain),
+        (written, _) => return written.map(Some),
+    };
+    let packed = open_packed(archive, key, name)?.ok_or(error)?;
+    unpack_into(plain, packed, &path).map(Some)
+}
+
+pub(super) fn unpack_into(plain: File, packed: File, path: &Path) -> Result<File, ArchiveError> {
+    let write = |offset, bytes: &[u8]| Ok(durable::write_at(&plain, offset, bytes, path)?);
+    unpack_to(packed, path, &mut { write })?;
+    Ok(plain)
 }
 
 /// What is recorded of a compressed file as it stands, for a record that is made anew.

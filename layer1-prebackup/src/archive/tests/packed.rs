@@ -247,6 +247,19 @@ fn compressed_generations_are_pruned_in_either_form() {
 }
 
 #[test]
+fn a_store_that_cannot_be_written_is_read_all_the_same() {
+    let scene = rewritten();
+    compress(&scene);
+    fs::set_permissions(scene.store(), fs::Permissions::from_mode(0o500)).unwrap();
+    let bytes = plain_bytes(&scene, &first());
+    fs::set_permissions(scene.store(), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(bytes == format!("{}more\n", old()).into_bytes());
+    let packed = super::super::packed::open_packed(&scene.archive(), &key(), &first()).unwrap().unwrap();
+    let memory = super::super::packed::unpack_into(durable::memory_file().unwrap(), packed, Path::new("x")).unwrap();
+    assert_eq!(durable::stat_of(&memory, Path::new("x")).unwrap().st_size as usize, bytes.len());
+}
+
+#[test]
 fn a_full_disk_leaves_the_plain_file() {
     let scene = rewritten();
     let archive = scene.archive().leaving_free(u64::MAX);
