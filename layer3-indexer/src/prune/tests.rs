@@ -338,6 +338,23 @@ fn generations_of_a_named_session_go_whatever_has_them() {
 }
 
 #[test]
+fn what_makes_a_generation_safe_does_not_go_with_it() {
+    let scene = Scene::new();
+    let (one, two) = (prompt(1, "one"), answer(2, "two"));
+    for lines in [vec![one.clone()], vec![prompt(3, "x")], vec![one, two], vec![prompt(4, "y")]] {
+        scene.transcribe(&lines);
+        both(&scene);
+    }
+    let safe = format!("generation {ID}.gen-0001.jsonl safe: {ID}.gen-0003.jsonl begins with all of it");
+    assert_eq!(planned(&scene, &generations()).0, [safe.clone(), safe]);
+    // Named, the third goes too, and with it the last copy of the first.
+    let (items, _) = planned(&scene, &Wanted { generations: true, ..named() });
+    assert_eq!(items.iter().filter(|item| item.contains("only copy")).count(), 6, "{items:?}");
+    let (items, _) = planned(&scene, &Wanted { generations: true, keep_last: Some(1), ..named() });
+    assert_eq!(items.iter().filter(|item| item.contains("only copy")).count(), 2, "{items:?}");
+}
+
+#[test]
 fn a_generation_is_proven_again_before_it_goes() {
     let scene = rewritten();
     let plan = plan(&scene.places, &generations()).unwrap();
