@@ -252,6 +252,14 @@ impl Dir {
         self.unlink(name, AtFlags::REMOVEDIR)
     }
 
+    /// [`Dir::remove_dir`]; one that is not empty stays, and that is no failure.
+    pub fn remove_dir_if_empty(&self, name: &OsStr) -> Result<bool> {
+        match self.remove_dir(name) {
+            Err(error) if error.source.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            removed => removed,
+        }
+    }
+
     /// Syncs each of the directories above this one whose entries changed lately: what a killed run
     /// made there and did not sync would otherwise never be. Those that may not be opened are left
     /// out, because nobody without the right to could have made an entry of ours.
@@ -559,6 +567,41 @@ pub fn write_file<T, E: From<DurableError>>(
         sync_data(file, temp)?;
         Ok((given, writer.bytes, writer.hasher.finalize()))
     })
+}
+
+/// A file without a name on the disk of `dir`, readable and writable, that is gone with its last
+/// descriptor. For bytes that are read again at once; nothing of it is durable.
+pub fn nameless_file(dir: &Path) -> Result<File> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let opened = uninterrupted(|| rustix::fs::open(dir, flags, Mode::from_raw_mode(FILE_MODE)));
+        opened.map(File::from).map_err(|error| DurableError::new("make a file in", dir, error))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let name = format!(".unpacked.{}.{:?}", std::process::id(), std::thread::current().id());
+        let missing = || DurableError::new("make a file in", dir, Errno::NOENT);
+        let folder = Dir::open(dir)?.ok_or_else(missing)?;
+        let file = folder.create_temp(OsStr::new(&name))?;
+        folder.remove(OsStr::new(&name))?;
+        Ok(file)
+    }
+}
+
+/// [`nameless_file`] in memory, for where the disk is full or read-only; `None` where the system has
+/// no such files.
+pub fn memory_file() -> Option<File> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // The disk's refusal is what is told then.
+        let made = uninterrupted(|| rustix::fs::memfd_create("unpacked", rustix::fs::MemfdFlags::CLOEXEC));
+        made.ok().map(File::from)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        None
+    }
 }
 
 /// Makes a directory and its missing parents, mode 0700 whatever the umask, each entry synced.

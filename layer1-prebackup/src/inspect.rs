@@ -235,7 +235,7 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
     for (archive, key) in archive.iter().flat_map(|archive| keys.iter().map(move |key| (archive, key))) {
         for file in archive.files(key)? {
             files += 1;
-            bytes += file.bytes;
+            bytes += file.disk_bytes;
             last = last.max(Some(file.committed_ms));
             unproven += u64::from(file.proof == Proof::Unproven);
             generations += u64::from(file.name.generation > 0 && file.name.file == FileName::Transcript);

@@ -3,7 +3,9 @@
 //!
 //! 0: done. 1: refused, failed, or typed wrongly. Never 2, which would block Claude Code.
 
+mod compressing;
 mod doctor;
+mod pruning;
 mod restoring;
 
 use std::ffi::OsString;
@@ -95,6 +97,12 @@ enum Command {
     },
     /// Make the index again from the store
     Rebuild,
+    /// Remove sessions or older contents of them from both stores; shows them and asks first
+    #[command(after_long_help = crate::prune::HELP)]
+    Prune(pruning::PruneArgs),
+    /// Compress older contents of transcripts in both stores; everything reads them as before
+    #[command(after_long_help = crate::compress::HELP)]
+    Compress(compressing::CompressArgs),
     /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
     #[command(after_long_help = status::HELP)]
     Status,
@@ -320,6 +328,8 @@ fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Sc
         Command::Export(args) => export_session(&places, &args, screen),
         Command::Verify { session, repair } => verify_store(&places, session.as_deref(), repair, screen),
         Command::Rebuild => rebuild_index(&places, screen),
+        Command::Prune(args) => pruning::prune(&places, args, screen),
+        Command::Compress(args) => compressing::compress(&places, args, screen),
         Command::Status => show_status(&places, flags, screen),
         Command::Doctor(args) => doctor::examine(places, flags, args, screen),
     }
@@ -761,21 +771,23 @@ mod tests {
         Usage: layer3-indexer [OPTIONS] <COMMAND>
 
         Commands:
-          serve    Be the MCP server `session-manager` on stdin and stdout
-          save     Save one session: a verified copy, its metadata, its rows in the index
-          import   Save everything that Claude Code and layer 1 have
-          search   Search all that was said
-          list     List saved sessions, newest first
-          show     Print a conversation
-          restore  Put a conversation back where Claude Code finds it
-          resume   Go on with a conversation: put back what is missing, then `claude --resume`
-          export   Write a conversation as Markdown or as one HTML page
-          verify   Re-read and re-hash every stored file
-          rebuild  Make the index again from the store
-          status   Tell what is saved, what is not, and what needs you; exit code 1 if something does
-          doctor   Look whether programs, hooks, server, stores and timer do what they should; exit code 1
-                   if anything is wrong
-          help     Print this message or the help of the given subcommand(s)
+          serve     Be the MCP server `session-manager` on stdin and stdout
+          save      Save one session: a verified copy, its metadata, its rows in the index
+          import    Save everything that Claude Code and layer 1 have
+          search    Search all that was said
+          list      List saved sessions, newest first
+          show      Print a conversation
+          restore   Put a conversation back where Claude Code finds it
+          resume    Go on with a conversation: put back what is missing, then `claude --resume`
+          export    Write a conversation as Markdown or as one HTML page
+          verify    Re-read and re-hash every stored file
+          rebuild   Make the index again from the store
+          prune     Remove sessions or older contents of them from both stores; shows them and asks first
+          compress  Compress older contents of transcripts in both stores; everything reads them as before
+          status    Tell what is saved, what is not, and what needs you; exit code 1 if something does
+          doctor    Look whether programs, hooks, server, stores and timer do what they should; exit code 1
+                    if anything is wrong
+          help      Print this message or the help of the given subcommand(s)
 
         Options:
               --claude-dir <DIR>      Claude Code's directory [env: CLAUDE_CONFIG_DIR] [default: ~/.claude]

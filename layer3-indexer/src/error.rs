@@ -14,6 +14,7 @@ use layer1_prebackup::settings::SettingsError;
 use crate::content::ContentError;
 use crate::export::ExportError;
 use crate::index::IndexError;
+use crate::prune::PruneError;
 use crate::restore::RestoreError;
 use crate::restore::pick::PickError;
 use crate::resume::ResumeError;
@@ -78,6 +79,9 @@ pub enum Error {
     /// A conversation was not exported.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// Something was not removed.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
     /// A store failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -102,6 +106,12 @@ pub enum Error {
         failed: usize,
         /// Of how many.
         all: usize,
+    },
+    /// Contents could not be compressed and stay as they were; each was reported.
+    #[error("compress {failed}", failed = crate::render::count(*failed as u64, "older content"))]
+    NotCompressed {
+        /// How many.
+        failed: usize,
     },
     /// Transcripts of subagents could not be exported; each was reported.
     #[error("export all of the session: {failed} left out", failed = crate::render::count(*failed as u64, "subagent"))]

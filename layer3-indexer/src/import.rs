@@ -306,7 +306,7 @@ impl<'a> Run<'a> {
             let bytes_done = at.bytes_done + left * done as u64 / all.max(1) as u64;
             report(Progress { bytes_done, ..at });
         };
-        for (key, error) in index.catch_up(archive, &sessions, self.trigger, &progress)? {
+        for (key, error) in index.catch_up(archive, &sessions, Some(self.trigger), &progress)? {
             let error = format!("stored but not indexed: {}", chain(&error));
             match self.stored.contains(&key.id) {
                 true => self.fail(&key.id, error),

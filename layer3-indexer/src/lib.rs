@@ -8,6 +8,7 @@
 //! end-to-end tests and the fault sweep in `tests/` hold it to that.
 
 pub mod cli;
+pub mod compress;
 pub mod content;
 pub mod doctor;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod index;
 pub mod list;
 pub mod live;
 pub mod metadata;
+pub mod prune;
 pub mod query;
 pub mod rebuild;
 pub mod record;

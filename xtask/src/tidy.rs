@@ -11,8 +11,19 @@ use serde_json::Value;
 use crate::release;
 
 /// All that layer 1 may depend on: it must stay small enough to be trusted.
-const LAYER1_DEPENDENCIES: [&str; 10] =
-    ["blake3", "clap", "humantime", "indicatif", "rustix", "serde", "serde_json", "signal-hook", "thiserror", "toml"];
+const LAYER1_DEPENDENCIES: [&str; 11] = [
+    "blake3",
+    "clap",
+    "humantime",
+    "indicatif",
+    "rustix",
+    "serde",
+    "serde_json",
+    "signal-hook",
+    "thiserror",
+    "toml",
+    "zstd",
+];
 
 /// What a member may depend on of this workspace.
 const DOWNWARD: [(&str, &[&str]); 4] = [

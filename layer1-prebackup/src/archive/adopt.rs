@@ -33,7 +33,7 @@ pub(super) fn record_found(archive: &Archive, key: &SessionKey) -> Result<(), Ar
     let found: Vec<_> = session.ledger.records().map(|(name, record)| (name.clone(), record.clone())).collect();
     let mut entries = Vec::with_capacity(found.len());
     for (name, mut record) in found {
-        durable::sync_data(&archive.open_file(key, &name)?, &archive.path_of(key, &name))?;
+        archive.sync_content(key, &name)?;
         session.create_dir_of(&name)?.sync()?;
         record.proof = Proof::Found;
         entries.push(Entry::Commit(name, Box::new(record)));

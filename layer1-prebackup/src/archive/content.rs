@@ -282,6 +282,7 @@ fn extend(
                     source: Some(identity),
                     proof: record.proof,
                     committed_ms: now_ms(),
+                    packed: None,
                 };
                 session.commit(&[Entry::Commit(name.clone(), Box::new(next.clone()))]).map(|()| next)
             });
@@ -342,6 +343,7 @@ fn replace(
         source: Some(identity),
         proof: Proof::Written,
         committed_ms: now_ms(),
+        packed: None,
     };
     debug_assert_eq!(tree.bytes(), to, "{}", session.temp_path().display());
     session.commit(&[Entry::Commit(name.clone(), Box::new(record.clone()))])?;
@@ -381,6 +383,7 @@ pub(crate) fn write_from(session: &OpenSession<'_>, source: &Source<'_>, bytes: 
         source: None,
         proof: Proof::Written,
         committed_ms: now_ms(),
+        packed: None,
     })
 }
 

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::ledger::{Ledger, Record};
+use super::packed;
 use super::session::{contents_on_disk, windows_of};
 use super::{Archive, ArchiveError, Finding, FindingKind, SessionKey, StoredFile};
 use crate::names::{FileName, StoredName};
@@ -74,6 +75,11 @@ fn check(
     record: &Record,
 ) -> Result<Option<(FindingKind, String)>, ArchiveError> {
     let Some(stat) = archive.stat(key, name)? else {
+        if let (Some(packed), Some(stat)) = (&record.packed, packed::stat(archive, key, name)?) {
+            let bytes = stat.st_size as u64;
+            let detail = format!("{bytes} compressed bytes are there of {} recorded", packed.bytes);
+            return Ok((bytes != packed.bytes).then_some((FindingKind::Damaged, detail)));
+        }
         let detail = format!("{} bytes were recorded; the file is not there", record.bytes);
         return Ok(Some((FindingKind::Missing, detail)));
     };

@@ -44,6 +44,17 @@ pub(crate) struct Record {
     pub(crate) proof: Proof,
     /// Milliseconds since 1970.
     pub(crate) committed_ms: u64,
+    /// The compressed file that it lies in, if it does. All of the above is said of the plain bytes.
+    pub(crate) packed: Option<Packed>,
+}
+
+/// A compressed file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Packed {
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// Its own plain BLAKE3.
+    pub(crate) blake3: Hash,
 }
 
 /// Short hashes of the first and of the last bytes of a committed content.
@@ -62,11 +73,24 @@ pub(crate) enum Intent {
     Add { to: u32 },
 }
 
+/// How far the removal of a content has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removal {
+    /// It counts as gone; its file may still be there.
+    Begun,
+    /// Its file was unlinked, and that was synced.
+    Done,
+}
+
 /// The ledger in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     records: BTreeMap<StoredName, Record>,
     intents: BTreeMap<FileName, Intent>,
+    /// What the user had removed, and whether it is done: a gap that `verify` does not ask about.
+    pruned: BTreeMap<StoredName, Removal>,
+    /// The user had the whole session removed; whoever opens it next finishes that.
+    pub(crate) is_going: bool,
     /// The transcript that was last copied from.
     pub(crate) source: Option<PathBuf>,
     /// A line before the last one was bad, or the ledger was not there although contents are.
@@ -111,6 +135,18 @@ struct Line {
     /// The content is no longer there under this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     gone: Option<bool>,
+    /// Length and hash of the compressed file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packed: Option<(u64, String)>,
+    /// The path of a content that the user had removed, which is still to be unlinked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prune: Option<String>,
+    /// The same, unlinked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pruned: Option<String>,
+    /// The user had all of the session removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prune_all: Option<bool>,
 }
 
 impl Line {
@@ -130,6 +166,10 @@ impl Line {
             rotate_to: None,
             add_to: None,
             gone: None,
+            packed: None,
+            prune: None,
+            pruned: None,
+            prune_all: None,
         }
     }
 }
@@ -141,6 +181,12 @@ pub(crate) enum Entry {
     Begin(FileName, Intent),
     Gone(StoredName),
     Source(PathBuf),
+    /// The user has this content removed: from here on it counts as gone.
+    Prune(StoredName),
+    /// It was unlinked.
+    Pruned(StoredName),
+    /// The user has the whole session removed: from here on all of it counts as gone.
+    PruneAll,
 }
 
 /// Where the ledgers of a session id lie, relative to the store's root.
@@ -234,15 +280,27 @@ impl Ledger {
         self.intents.iter().map(|(file, intent)| (file.clone(), *intent)).collect()
     }
 
-    /// The highest generation recorded of `file`.
+    /// The highest generation of `file` that was ever recorded, removed ones included.
     pub(crate) fn generation_max(&self, file: &FileName) -> u32 {
-        self.records_of(file).map(|(name, _)| name.generation).max().unwrap_or(0)
+        let (from, to) = all_of(file);
+        let pruned = self.pruned.range(from..=to).map(|(name, _)| name.generation);
+        self.records_of(file).map(|(name, _)| name.generation).chain(pruned).max().unwrap_or(0)
+    }
+
+    /// Whether the user had this content removed.
+    pub(crate) fn is_pruned(&self, name: &StoredName) -> bool {
+        self.is_going || self.pruned.contains_key(name)
+    }
+
+    /// What counts as removed and may still be there.
+    pub(crate) fn to_unlink(&self) -> Vec<StoredName> {
+        let begun = self.pruned.iter().filter(|(_, removal)| **removal == Removal::Begun);
+        begun.map(|(name, _)| name.clone()).collect()
     }
 
     /// Everything committed of `file`, the newest content first, then from the oldest on.
     pub(crate) fn records_of(&self, file: &FileName) -> impl Iterator<Item = (&StoredName, &Record)> {
-        let from = StoredName::newest(file.clone());
-        let to = StoredName { file: file.clone(), generation: u32::MAX };
+        let (from, to) = all_of(file);
         self.records.range(from..=to)
     }
 
@@ -251,9 +309,9 @@ impl Ledger {
         self.bytes == 0
     }
 
-    /// Whether nothing is recorded.
+    /// Whether nothing is recorded, no removal either.
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.records.is_empty() && self.pruned.is_empty() && !self.is_going
     }
 
     /// Takes a rebuilt record into memory. It is written with the next commit.
@@ -300,10 +358,12 @@ impl Ledger {
 
     fn rewrite(&mut self, state: &Dir, key: &SessionKey, entries: &[Entry]) -> Result<(), ArchiveError> {
         let before = (self.records.clone(), self.intents.clone(), self.source.clone());
+        let removed_before = (self.pruned.clone(), self.is_going);
         self.apply(entries);
         let text = self.as_text(key);
         if let Err(error) = state.replace_file(&name_of(key), &text) {
             (self.records, self.intents, self.source) = before;
+            (self.pruned, self.is_going) = removed_before;
             return Err(error.into());
         }
         self.bytes = text.len() as u64;
@@ -317,6 +377,9 @@ impl Ledger {
         for entry in entries {
             match entry {
                 Entry::Commit(name, record) => {
+                    // Somebody stores something here again: nothing of that may be unlinked.
+                    self.is_going = false;
+                    self.pruned.remove(name);
                     self.intents.remove(&name.file);
                     self.records.insert(name.clone(), (**record).clone());
                 }
@@ -328,6 +391,21 @@ impl Ledger {
                     self.records.remove(name);
                 }
                 Entry::Source(path) => self.source = Some(path.clone()),
+                Entry::Prune(name) => {
+                    self.records.remove(name);
+                    self.pruned.insert(name.clone(), Removal::Begun);
+                }
+                Entry::Pruned(name) => {
+                    self.records.remove(name);
+                    self.pruned.insert(name.clone(), Removal::Done);
+                }
+                Entry::PruneAll => {
+                    self.records.clear();
+                    self.intents.clear();
+                    self.pruned.clear();
+                    self.source = None;
+                    self.is_going = true;
+                }
             }
         }
     }
@@ -335,6 +413,14 @@ impl Ledger {
     fn take(&mut self, line: &Line, key: &SessionKey) -> Option<()> {
         if let Some(source) = &line.source {
             self.source = Some(path_from_text(source)?);
+        }
+        if line.prune_all == Some(true) {
+            self.apply(&[Entry::PruneAll]);
+        }
+        let removed = line.prune.iter().map(|path| (path, true)).chain(line.pruned.iter().map(|path| (path, false)));
+        for (path, is_begun) in removed {
+            let name = StoredName::parse(&key.id, path).ok()?;
+            self.apply(&[if is_begun { Entry::Prune(name) } else { Entry::Pruned(name) }]);
         }
         let Some(path) = &line.path else { return Some(()) };
         let name = StoredName::parse(&key.id, path).ok()?;
@@ -356,7 +442,12 @@ impl Ledger {
         let source = self.source.clone().map(Entry::Source);
         let records = self.records.iter().map(|(name, record)| Entry::Commit(name.clone(), Box::new(record.clone())));
         let intents = self.intents.iter().map(|(file, intent)| Entry::Begin(file.clone(), *intent));
-        let entries: Vec<Entry> = source.into_iter().chain(records).chain(intents).collect();
+        let all = self.is_going.then_some(Entry::PruneAll);
+        let pruned = self.pruned.iter().map(|(name, removal)| match removal {
+            Removal::Begun => Entry::Prune(name.clone()),
+            Removal::Done => Entry::Pruned(name.clone()),
+        });
+        let entries: Vec<Entry> = source.into_iter().chain(records).chain(intents).chain(pruned).chain(all).collect();
         text.extend(encoded(&entries, key));
         text
     }
@@ -369,6 +460,11 @@ impl Ledger {
         self.look_at = 2 * self.bytes;
         self.bytes > REWRITE_FACTOR * self.as_text(key).len() as u64
     }
+}
+
+/// The names of all generations of a file.
+fn all_of(file: &FileName) -> (StoredName, StoredName) {
+    (StoredName::newest(file.clone()), StoredName { file: file.clone(), generation: u32::MAX })
 }
 
 fn append_synced(file: &File, offset: u64, text: &[u8], path: &std::path::Path) -> Result<(), ArchiveError> {
@@ -398,6 +494,9 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
     match entry {
         Entry::Source(source) => Line { source: Some(path_to_text(source)), ..Line::empty() },
         Entry::Gone(name) => Line { path: path(name), gone: Some(true), ..Line::empty() },
+        Entry::Prune(name) => Line { prune: path(name), ..Line::empty() },
+        Entry::Pruned(name) => Line { pruned: path(name), ..Line::empty() },
+        Entry::PruneAll => Line { prune_all: Some(true), ..Line::empty() },
         Entry::Begin(file, Intent::Rotate { to }) => Line { path: newest(file), rotate_to: Some(*to), ..Line::empty() },
         Entry::Begin(file, Intent::Add { to }) => Line { path: newest(file), add_to: Some(*to), ..Line::empty() },
         Entry::Commit(name, record) => Line {
@@ -410,6 +509,7 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
             identity: record.source.map(|id| (id.dev, id.ino, id.bytes, id.mtime_ns as i64, id.ctime_ns as i64)),
             proof: Some(record.proof),
             at: Some(record.committed_ms),
+            packed: record.packed.map(|packed| (packed.bytes, packed.blake3.to_hex().to_string())),
             ..Line::empty()
         },
     }
@@ -417,6 +517,10 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
 
 fn record_of(line: &Line) -> Option<Record> {
     let (dev, ino, bytes, mtime_ns, ctime_ns) = line.identity.unwrap_or_default();
+    let packed = match &line.packed {
+        Some((bytes, blake3)) => Some(Packed { bytes: *bytes, blake3: Hash::from_hex(blake3).ok()? }),
+        None => None,
+    };
     let identity = Identity { dev, ino, bytes, mtime_ns: mtime_ns.into(), ctime_ns: ctime_ns.into() };
     Some(Record {
         bytes: line.bytes?,
@@ -426,6 +530,7 @@ fn record_of(line: &Line) -> Option<Record> {
         source: line.identity.map(|_| identity),
         proof: line.proof?,
         committed_ms: line.at?,
+        packed,
     })
 }
 
@@ -489,6 +594,7 @@ mod tests {
             source: Some(Identity { dev: 1, ino: 2, bytes: 3, mtime_ns: 4, ctime_ns: 5 }),
             proof: Proof::Written,
             committed_ms: 7,
+            packed: Some(Packed { bytes: 8, blake3: blake3::hash(b"packed") }),
         }
     }
 
@@ -561,6 +667,28 @@ mod tests {
         let again = Ledger::read(&dir, &key()).unwrap();
         assert_eq!(again.record(&newest()), Some(&record(3)));
         assert!(!again.is_damaged && !again.has_torn_tail);
+    }
+
+    #[test]
+    fn removals_are_read_again_and_a_commit_takes_them_back() {
+        let older = StoredName { file: FileName::Transcript, generation: 3 };
+        let (_temp, dir) = written(&[commit(1), Entry::Prune(older.clone())]);
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        assert_eq!((ledger.to_unlink(), ledger.generation_max(&FileName::Transcript)), (vec![older.clone()], 3));
+        ledger.write(&dir, &key(), &[Entry::Pruned(older.clone())]).unwrap();
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        assert!(ledger.is_pruned(&older) && ledger.to_unlink().is_empty() && !ledger.is_damaged);
+        assert_eq!(Ledger::parse(&ledger.as_text(&key()), &key()).unwrap().pruned, ledger.pruned);
+        // Whatever another version stores there afterwards must not be unlinked.
+        ledger.write(&dir, &key(), &[Entry::Commit(older.clone(), Box::new(record(2)))]).unwrap();
+        assert!(!Ledger::read(&dir, &key()).unwrap().is_pruned(&older));
+        ledger.write(&dir, &key(), &[Entry::PruneAll]).unwrap();
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        assert!(ledger.is_going && ledger.records().next().is_none() && !ledger.is_empty());
+        assert!(Ledger::parse(&ledger.as_text(&key()), &key()).unwrap().is_going);
+        ledger.write(&dir, &key(), &[commit(4)]).unwrap();
+        let ledger = Ledger::read(&dir, &key()).unwrap();
+        assert!(!ledger.is_going && ledger.record(&newest()) == Some(&record(4)));
     }
 
     #[test]

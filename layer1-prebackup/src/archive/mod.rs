@@ -15,6 +15,8 @@ mod anchor;
 mod content;
 mod glance;
 mod ledger;
+mod packed;
+mod prune;
 mod repair;
 mod save;
 mod session;
@@ -25,6 +27,8 @@ mod verify;
 
 pub use adopt::TakenInAs;
 pub use glance::Glance;
+pub use packed::{Compressed, LEVELS};
+pub use prune::{Grounds, Leftover, SetAside, Superseded};
 pub use repair::Repair;
 pub use tree::TreeHasher;
 
@@ -79,6 +83,8 @@ pub struct StoredFile {
     pub proof: Proof,
     /// When it was committed, in milliseconds since 1970.
     pub committed_ms: u64,
+    /// What it takes on the disk: less than `bytes` where it is compressed.
+    pub disk_bytes: u64,
 }
 
 impl StoredFile {
@@ -90,6 +96,7 @@ impl StoredFile {
             blake3: record.blake3,
             proof: record.proof,
             committed_ms: record.committed_ms,
+            disk_bytes: record.packed.map_or(record.bytes, |packed| packed.bytes),
         }
     }
 }
@@ -403,8 +410,9 @@ impl Archive {
             let Some(dir) = root.open_beneath(Path::new(&folder))? else { continue };
             let first = StoredName { file: FileName::Transcript, generation: 1 };
             let newest = StoredName::newest(FileName::Transcript).to_path(id);
-            if dir.stat(newest.as_os_str())?.is_some() || dir.stat(first.to_path(id).as_os_str())?.is_some() {
-                keys.push(SessionKey { project, id: id.clone() });
+            let key = SessionKey { project, id: id.clone() };
+            if dir.stat(newest.as_os_str())?.is_some() || self.has(&key, &first)? {
+                keys.push(key);
             }
         }
         Ok(keys)
@@ -449,11 +457,16 @@ impl Archive {
         self.root.path().join(session::relative_path(key, name))
     }
 
-    /// Opens a stored content for reading; never through a symlink, never a FIFO.
+    /// Opens a stored content for reading; never through a symlink, never a FIFO. Its bytes are the
+    /// plain ones: a compressed content is unpacked.
     pub fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError> {
         let opened = match self.dir_of(key, name)? {
             Some(dir) => dir.open_file(&session::file_name_of(key, name))?,
             None => None,
+        };
+        let opened = match opened {
+            Some(file) => Some(file),
+            None => packed::unpacked(self, key, name)?,
         };
         opened
             .ok_or_else(|| ArchiveError::Damaged { path: self.path_of(key, name), what: "it is not there".to_owned() })
@@ -585,6 +598,24 @@ impl Archive {
         }
     }
 
+    /// Whether a content is there, compressed or not.
+    fn has(&self, key: &SessionKey, name: &StoredName) -> Result<bool, ArchiveError> {
+        Ok(self.stat(key, name)?.is_some() || packed::stat(self, key, name)?.is_some())
+    }
+
+    /// Syncs the file that a content lies in.
+    fn sync_content(&self, key: &SessionKey, name: &StoredName) -> Result<(), ArchiveError> {
+        let path = self.path_of(key, name);
+        match self.dir_of(key, name)?.map(|dir| dir.open_file(&session::file_name_of(key, name))).transpose()?.flatten()
+        {
+            Some(file) => Ok(durable::sync_data(&file, &path)?),
+            None => match packed::open_packed(self, key, name)? {
+                Some(file) => Ok(durable::sync_data(&file, &packed::path_of(self, key, name))?),
+                None => Err(ArchiveError::Damaged { path, what: "it is not there".to_owned() }),
+            },
+        }
+    }
+
     fn ledger(&self, key: &SessionKey) -> Result<ledger::Ledger, ArchiveError> {
         match self.root.open_beneath(&ledger::dir_of(&key.id))? {
             Some(state) => ledger::Ledger::read(&state, key),
@@ -623,7 +654,10 @@ fn gone(root: &Path) -> DurableError {
 fn session_of_entry(entry: &OsStr, kind: FileType) -> Option<SessionId> {
     let text = entry.to_str()?;
     let stem = match kind {
-        FileType::RegularFile => text.strip_suffix(".jsonl")?,
+        FileType::RegularFile => {
+            let packed = text.strip_suffix(packed::ENDING).filter(|plain| plain.contains(".gen-"));
+            packed.unwrap_or(text).strip_suffix(".jsonl")?
+        }
         FileType::Directory => text,
         _ => return None,
     };

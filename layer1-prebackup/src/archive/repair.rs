@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::content::{self, Source};
 use super::ledger::{Entry, Record};
+use super::packed;
 use super::session::{OpenSession, SessionLock, contents_on_disk, file_name_of, record_of_file_read_twice, windows_of};
 use super::{Archive, ArchiveError, Proof, SessionKey};
 use crate::durable;
@@ -46,6 +47,10 @@ pub(super) fn repair(
     let mut repairs = Vec::new();
     for key in keys {
         let lock = SessionLock::wait(archive, &key.id)?;
+        // Opening it would finish its removal without layer 3's index: `prune` does that.
+        if archive.ledger(&key)?.is_going {
+            continue;
+        }
         let mut session = OpenSession::open(archive, key, lock)?;
         repair_session(&mut session, other, &mut repairs)?;
         session.finish();
@@ -95,6 +100,7 @@ fn heal(
         (State::Exact, _) => {
             // A repair that was killed may have put it there and no more.
             durable::sync_if_recent(&session.archive.path_of(&session.key, name))?;
+            durable::sync_if_recent(&packed::path_of(session.archive, &session.key, name))?;
             return Ok(None);
         }
         (State::Windows, _) => refresh_windows(session, name, record)?,
@@ -115,7 +121,7 @@ enum State {
 }
 
 fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Result<State, ArchiveError> {
-    if session.archive.stat(&session.key, name)?.is_none() {
+    if !session.archive.has(&session.key, name)? {
         return Ok(State::Missing);
     }
     let path = session.archive.path_of(&session.key, name);
@@ -123,6 +129,12 @@ fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Re
     let Ok(file) = session.archive.open_file(&session.key, name) else { return Ok(State::Wrong) };
     let bytes = durable::stat_of(&file, &path)?.st_size as u64;
     if bytes < record.bytes || !durable::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|h| h == record.blake3) {
+        return Ok(State::Wrong);
+    }
+    let is_plain = session.archive.stat(&session.key, name)?.is_some();
+    if let Some(packed) = record.packed.filter(|_| !is_plain)
+        && !packed::is_as_recorded(session.archive, &session.key, name, &packed)?
+    {
         return Ok(State::Wrong);
     }
     if bytes > record.bytes {
@@ -235,7 +247,8 @@ fn fill_gap(
 fn set_aside(session: &OpenSession<'_>, name: &StoredName) -> Result<Option<PathBuf>, ArchiveError> {
     let rel = super::session::relative_path(&session.key, name);
     let folder = Path::new(".state/damaged").join(rel.parent().unwrap_or(Path::new("")));
-    if session.archive.stat(&session.key, name)?.is_none() {
+    let is_plain = session.archive.stat(&session.key, name)?.is_some();
+    if !session.archive.has(&session.key, name)? {
         // A run that was killed, or whose sync failed, may have moved it there already.
         if let Some(damaged) = session.archive.root.open_beneath(&folder)? {
             damaged.sync()?;
@@ -247,7 +260,10 @@ fn set_aside(session: &OpenSession<'_>, name: &StoredName) -> Result<Option<Path
     let damaged = session.archive.root.create_beneath(&folder)?;
     // A run that was killed, or whose sync failed, may have made it.
     damaged.sync_recent_ancestors()?;
-    let file_name = file_name_of(&session.key, name);
+    let file_name = match is_plain {
+        true => file_name_of(&session.key, name),
+        false => packed::packed_file_name(&session.key, name),
+    };
     let mut aside = file_name.clone();
     let mut n = 2;
     while damaged.stat(&aside)?.is_some() {

@@ -208,7 +208,7 @@ fn prove_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &StoredFile)
     if durable::hash_of_prefix(&copy, record.bytes, &path)? != record.blake3 {
         return Ok(false);
     }
-    durable::sync_data(&copy, &path)?;
+    session.archive.sync_content(&session.key, &name)?;
     session.create_dir_of(&name)?.sync()?;
     session.commit(&[Entry::Commit(name, Box::new(Record { proof: Proof::Compared, ..record }))])?;
     Ok(true)
@@ -226,7 +226,7 @@ pub(super) fn is_covered(
 ) -> Result<bool, ArchiveError> {
     for (name, record) in ledger.records_of(file) {
         let may_cover = record.bytes > bytes || (record.bytes == bytes && record.blake3 == *blake3);
-        if !may_cover || record.proof == Proof::Unproven || archive.stat(key, name)?.is_none() {
+        if !may_cover || record.proof == Proof::Unproven || !archive.has(key, name)? {
             continue;
         }
         let path = archive.path_of(key, name);

@@ -11,6 +11,8 @@ use rustix::fs::FileType;
 
 use super::anchor::holds_proven;
 use super::ledger::{self, Entry, Intent, Ledger, Record, Windows};
+use super::packed;
+use super::prune;
 use super::tree::TreeHasher;
 use super::{Archive, ArchiveError, Proof, SessionKey};
 use crate::durable::{self, Dir, Lock};
@@ -103,6 +105,7 @@ impl<'a> OpenSession<'a> {
             session.remove_temp()?;
         }
         session.finish_intents()?;
+        prune::finish(&mut session)?;
         if session.ledger.is_damaged {
             session.keep_damaged_ledger()?;
         }
@@ -202,8 +205,22 @@ impl<'a> OpenSession<'a> {
     /// Renames the temporary file to `name`, where nothing may stand, and syncs that. Its old name is left
     /// unsynced: should it come back, the next run removes it.
     pub(crate) fn place_temp(&self, name: &StoredName) -> Result<(), ArchiveError> {
-        let dir = self.create_dir_of(name)?;
-        Ok(self.lock.state.place_new(OsStr::new(TEMP_NAME), &dir, &file_name_of(&self.key, name))?)
+        self.place_temp_as(&self.create_dir_of(name)?, &file_name_of(&self.key, name))
+    }
+
+    /// As [`OpenSession::place_temp`], to a name in a directory that [`OpenSession::create_dir_of`] gave.
+    pub(crate) fn place_temp_as(&self, dir: &Dir, name: &OsStr) -> Result<(), ArchiveError> {
+        Ok(self.lock.state.place_new(OsStr::new(TEMP_NAME), dir, name)?)
+    }
+
+    /// Unlinks the ledger: nothing is known of the session any more.
+    pub(crate) fn remove_ledger(&mut self) -> Result<(), ArchiveError> {
+        self.begin_writing()?;
+        self.lock.state.remove(&ledger::name_of(&self.key))?;
+        // What a killed run unlinked there may not be synced.
+        self.lock.state.sync()?;
+        self.ledger = Ledger::default();
+        Ok(())
     }
 
     /// A damaged ledger is about to be replaced; what it said is kept under `.state/damaged/`.
@@ -281,7 +298,7 @@ impl<'a> OpenSession<'a> {
     /// A generation number of `file` that neither the ledger nor the disk knows.
     pub(crate) fn next_generation(&self, file: &FileName) -> Result<u32, ArchiveError> {
         let mut next = self.ledger.generation_max(file) + 1;
-        while self.archive.stat(&self.key, &StoredName { file: file.clone(), generation: next })?.is_some() {
+        while self.archive.has(&self.key, &StoredName { file: file.clone(), generation: next })? {
             next += 1;
         }
         Ok(next)
@@ -339,7 +356,7 @@ impl<'a> OpenSession<'a> {
 pub(crate) fn rebuild(archive: &Archive, key: &SessionKey, ledger: &mut Ledger) -> Result<(), ArchiveError> {
     ledger.distrust_all();
     for name in contents_on_disk(archive, key)? {
-        let is_known = ledger.record(&name).is_some();
+        let is_known = ledger.record(&name).is_some() || ledger.is_pruned(&name);
         if !is_known {
             let record = record_of_file_read_twice(archive, key, &name, Proof::Unproven)?;
             ledger.insert_unwritten(name, record);
@@ -358,13 +375,22 @@ pub(crate) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
             .strip_prefix(key.id.as_str())
             .is_some_and(|rest| rest.is_empty() || rest == ".jsonl" || rest.starts_with(".gen-"));
         match kind {
-            FileType::RegularFile if belongs => names.extend(StoredName::parse(&key.id, &text)),
+            FileType::RegularFile if belongs => names.extend(stored_name(key, &text)),
             FileType::Directory if belongs => side_contents(&project, key, &entry, &mut names)?,
             _ => {}
         }
     }
     names.sort();
+    // One that a killed run was compressing lies there in both forms.
+    names.dedup();
     Ok(names)
+}
+
+/// The content of a file in a project's folder, compressed or not.
+fn stored_name(key: &SessionKey, text: &str) -> Option<StoredName> {
+    let plain = StoredName::parse(&key.id, text).ok();
+    let packed = || StoredName::parse(&key.id, text.strip_suffix(packed::ENDING)?).ok();
+    plain.or_else(|| packed().filter(packed::may_be_packed))
 }
 
 fn side_contents(
@@ -411,6 +437,7 @@ fn record_of_file(
         source: None,
         proof,
         committed_ms: now_ms(),
+        packed: packed::described(archive, key, name)?,
     })
 }
 

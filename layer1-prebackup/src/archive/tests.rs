@@ -3,6 +3,9 @@
 // A test plays the part of Claude Code, of a user and of a failing disk.
 #![allow(clippy::disallowed_methods)]
 
+mod packed;
+mod prune;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::content::{SECOND_LOOK, Source, begins_with};
 use super::ledger::{Ledger, Record};
+use super::packed;
 use super::session::{contents_on_disk, windows_of};
 use super::{Archive, ArchiveError, Finding, FindingKind, Proof, SessionKey};
 use crate::durable;
@@ -45,7 +46,8 @@ fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Findin
         Vec::new()
     });
     for name in on_disk {
-        if ledger.record(&name).is_none() {
+        // What the user had removed is on its way, should a run have been killed.
+        if ledger.record(&name).is_none() && !ledger.is_pruned(&name) {
             report(&name, FindingKind::BookkeepingLost, "no commit is recorded for it".to_owned());
         }
     }
@@ -130,7 +132,7 @@ fn check(
     name: &StoredName,
     record: &Record,
 ) -> Result<Option<(FindingKind, String)>, ArchiveError> {
-    if archive.stat(key, name)?.is_none() {
+    if !archive.has(key, name)? {
         return Ok(Some((
             FindingKind::Missing,
             format!("{} bytes were recorded; the file is not there", record.bytes),
@@ -154,6 +156,12 @@ fn check(
     if windows_of(&file, record.bytes, &path)? != record.windows {
         return Ok(Some((FindingKind::BookkeepingLost, "the recorded windows do not match the bytes".to_owned())));
     }
+    if let Some(packed) = &record.packed
+        && archive.stat(key, name)?.is_none()
+        && !packed::is_as_recorded(archive, key, name, packed)?
+    {
+        return damaged(format!("the compressed file is not the {} bytes that were recorded", packed.bytes));
+    }
     if bytes > record.bytes {
         let detail = format!("{} bytes after the recorded end are covered by no commit", bytes - record.bytes);
         return Ok(Some((FindingKind::BookkeepingLost, detail)));
@@ -165,7 +173,7 @@ fn check(
     Ok(None)
 }
 
-/// Generations below the highest one of a file that are nowhere.
+/// Generations below the highest one of a file that are nowhere, although nobody had them removed.
 pub(super) fn gaps(ledger: &Ledger) -> Vec<StoredName> {
     let mut gaps = Vec::new();
     let mut files: Vec<&FileName> = ledger.records().map(|(name, _)| &name.file).collect();
@@ -173,7 +181,7 @@ pub(super) fn gaps(ledger: &Ledger) -> Vec<StoredName> {
     for file in files {
         for generation in 1..ledger.generation_max(file) {
             let name = StoredName { file: file.clone(), generation };
-            if ledger.record(&name).is_none() {
+            if ledger.record(&name).is_none() && !ledger.is_pruned(&name) {
                 gaps.push(name);
             }
         }

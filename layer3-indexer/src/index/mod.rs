@@ -529,20 +529,20 @@ impl Index {
     }
 
     /// Brings the sessions that are behind their contents up to date, with `trigger` as what caused
-    /// that, and writes nothing for the others; `progress` is told how many are done and their number.
+    /// that (none: what caused their last save), and writes nothing for the others; `progress` is told how many are done and their number.
     /// One that fails does not stop the rest; their errors are returned. A damaged index is renewed and filled.
     pub fn catch_up(
         &mut self,
         contents: &dyn Contents,
         sessions: &[SessionKey],
-        trigger: &str,
+        trigger: Option<&str>,
         progress: &dyn Fn(usize, usize),
     ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
         let run = |index: &mut Index| {
             let mut behind = Vec::new();
             let mut failed = Vec::new();
             for key in sessions {
-                match index.behind(contents, key, Some(trigger)) {
+                match index.behind(contents, key, trigger) {
                     Ok(found) => behind.extend(found),
                     Err(error) if error.is_damage() => return Err(error),
                     Err(error) => failed.push((key.clone(), error)),
@@ -651,6 +651,26 @@ impl Index {
             write::forget(&self.connection, &self.path, contents, key.ok().as_ref(), id)?;
         }
         Ok(())
+    }
+
+    /// Removes the rows of a session that the store has nothing of any more; one that it has stays. A
+    /// damaged index is renewed and filled.
+    pub fn forget(&mut self, contents: &dyn Contents, key: &SessionKey) -> Result<(), IndexError> {
+        let run = |index: &mut Index| {
+            index.settle()?;
+            let session = write::session_id(&index.connection, key).doing("look up a session", &index.path)?;
+            if let Some(session) = session {
+                write::forget(&index.connection, &index.path, contents, Some(key), session)?;
+            }
+            index.settle()
+        };
+        match run(self) {
+            Err(error) if error.is_damage() => {
+                self.renew()?;
+                self.fill(contents, &|_, _| {}).map(|_| ())
+            }
+            forgotten => forgotten,
+        }
     }
 
     /// Empties the index, sets a damaged one aside: [`Index::fill`] then makes it from nothing (`rebuild`).

@@ -40,6 +40,7 @@ impl Store {
         // As an append or a first write; `rotate` makes room for anything else.
         fs::write(&path, bytes).unwrap();
         let stored = StoredFile {
+            disk_bytes: 0,
             path: name.to_text(&key.id),
             name: name.clone(),
             bytes: bytes.len() as u64,
@@ -444,7 +445,7 @@ fn many_sessions_are_indexed_together_as_each_would_be_by_itself() {
     }
     let seen = RefCell::new(Vec::new());
     let progress = |done, all| seen.borrow_mut().push((done, all));
-    assert!(index.catch_up(&store, &keys, "stop", &progress).unwrap().is_empty());
+    assert!(index.catch_up(&store, &keys, Some("stop"), &progress).unwrap().is_empty());
     let elsewhere = tempfile::tempdir().unwrap();
     let mut one_by_one = Index::open(&elsewhere.path().join("sessions.db")).unwrap();
     keys.iter().for_each(|key| drop(update(&mut one_by_one, &store, key)));
@@ -453,7 +454,7 @@ fn many_sessions_are_indexed_together_as_each_would_be_by_itself() {
     assert!(seen.borrow().is_sorted() && seen.borrow().len() < 20, "{seen:?}");
     // Nothing is behind now.
     seen.borrow_mut().clear();
-    index.catch_up(&store, &keys, "import", &progress).unwrap();
+    index.catch_up(&store, &keys, Some("import"), &progress).unwrap();
     assert_eq!(*seen.borrow(), [(0, 0)]);
 }
 
@@ -470,7 +471,7 @@ fn one_session_that_cannot_be_read_or_changes_meanwhile_does_not_stop_those_besi
         store.rotate(&changing, &FileName::Transcript);
         store.transcript(&changing, &user(2, "another needle"));
     })));
-    let failed = index.catch_up(&store, &keys, "import", &|_, _| {}).unwrap();
+    let failed = index.catch_up(&store, &keys, Some("import"), &|_, _| {}).unwrap();
     assert_eq!(failed.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&keys[2]]);
     assert_eq!(find(&index, &store, "needle").len(), 6);
 }

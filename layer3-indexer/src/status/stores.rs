@@ -129,7 +129,7 @@ impl Held {
             sessions: self.sessions.len() as u64,
             files: files().count() as u64,
             generations: files().filter(|file| is_older(&file.name)).count() as u64,
-            bytes: files().map(|file| file.bytes).sum(),
+            bytes: files().map(|file| file.disk_bytes).sum(),
             last_save: last_ms.map(|ms| format_rfc3339_ms(ms as i64)),
             last_save_age_seconds: last_ms.map(|ms| now_ms.saturating_sub(ms) / 1000),
         }

@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use super::layer1::{change_sides, conversation, damage, grow, held_in, id_of, repair_scene, rewritten, run_hook};
 use super::scene::{Acknowledged, Check, Manners, Scene, Step, When};
 use super::workload::Workload;
-use crate::binaries::LAYER3;
+use crate::binaries::{LAYER1, LAYER3};
+use crate::run::Outcome;
 use crate::scratch::{PROJECT, Scratch};
 use crate::{stores, transcripts, tree};
 
 /// All of them.
-pub const WORKLOADS: [Workload; 9] = [
+pub const WORKLOADS: [Workload; 12] = [
     Workload { program: "layer3", name: "save-first", make: save_first },
     Workload { program: "layer3", name: "save-delta", make: save_delta },
     Workload { program: "layer3", name: "save-rewritten", make: save_rewritten },
@@ -23,6 +24,9 @@ pub const WORKLOADS: [Workload; 9] = [
     Workload { program: "layer3", name: "restore", make: restore },
     Workload { program: "layer3", name: "repair", make: repair },
     Workload { program: "layer3", name: "rebuild", make: rebuild },
+    Workload { program: "layer3", name: "prune-session", make: prune_session },
+    Workload { program: "layer3", name: "prune-generations", make: prune_generations },
+    Workload { program: "layer3", name: "compress", make: compress },
 ];
 
 fn save_first() -> Scene {
@@ -133,6 +137,140 @@ fn rebuild() -> Scene {
     // A rebuild writes all of it anew each time; whoever comes next must find the index whole.
     scene.recovery = vec![asking(&["import"])];
     scene
+}
+
+/// Of two conversations one is gone from Claude Code and goes here too, by its age; layer 2 has a
+/// receipt of it. The other one stays.
+fn prune_session() -> Scene {
+    let scratch = Scratch::new();
+    let (going, staying) = (conversation(&scratch, 1), conversation(&scratch, 2));
+    for transcript in [&going, &staying] {
+        run_hook(&scratch, transcript);
+        saved(&scratch, transcript);
+    }
+    let receipts = scratch.layer1_store().join(".outbox/receipts");
+    fs::create_dir_all(&receipts).expect("make the outbox");
+    fs::write(receipts.join(format!("{}@{PROJECT}.json", id_of(&going))), "{}").expect("write a receipt");
+    fs::remove_file(&going).expect("Claude Code deletes a transcript");
+    fs::remove_dir_all(going.with_extension("")).expect("and its side files");
+    let step = asking(&["prune", "--all", "--older-than", "2100-01-01", "--only-copies", "--yes"]);
+    let mut scene = prune_scene(scratch, step, &staying);
+    scene.checks.push(Check { when: When::Recovered, ask: not_gone });
+    scene
+}
+
+/// A content that is the beginning of the newest one goes, one that is not stays.
+fn prune_generations() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    let first = fs::read(&transcript).expect("the transcript");
+    let save = || {
+        run_hook(&scratch, &transcript);
+        saved(&scratch, &transcript)
+    };
+    let mut acknowledged = save();
+    transcripts::rewrite(&transcript, rewritten(1));
+    acknowledged.extend(save());
+    transcripts::rewrite(&transcript, first);
+    grow(&transcript);
+    acknowledged.extend(save());
+    let step = asking(&["prune", "--all", "--generations", "--yes"]);
+    let mut scene = prune_scene(scratch, step, &transcript);
+    scene.acknowledged.extend(acknowledged);
+    scene.checks.push(Check {
+        when: When::Recovered,
+        ask: |scene, _| {
+            let stores = [scene.scratch().layer1_store(), scene.scratch().layer3_store()];
+            let generations = stores
+                .map(|store| tree::all(&store.join(PROJECT)).into_keys().filter(|path| is_generation(path)).count());
+            (generations != [1, 1]).then(|| format!("a: so many generations are left: {generations:?}"))
+        },
+    });
+    scene
+}
+
+/// An older content in both stores is compressed.
+fn compress() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    run_hook(&scratch, &transcript);
+    saved(&scratch, &transcript);
+    transcripts::rewrite(&transcript, rewritten(1));
+    run_hook(&scratch, &transcript);
+    saved(&scratch, &transcript);
+    let mut scene = prune_scene(scratch, asking(&["compress", "--older-than", "2100-01-01"]), &transcript);
+    scene.checks.extend([
+        Check { when: When::Faulted, ask: |scene, _| without_the_older(scene, false) },
+        Check { when: When::Recovered, ask: |scene, _| without_the_older(scene, true) },
+    ]);
+    scene.ask(vec![
+        asking(&["search", "--all", "--json", "prompt OR more OR anew"]),
+        asking(&["show", &id_of(&transcript), "--generation", "1", "--json"]),
+        asking(&["export", &id_of(&transcript), "--generation", "1"]),
+    ]);
+    scene
+}
+
+/// The older content must be there whole in each store, in one form or both; in the end compressed.
+fn without_the_older(scene: &Scene, in_the_end: bool) -> Option<String> {
+    let name = format!("{}.gen-0001.jsonl", transcripts::made_id(1));
+    scene.state.iter().find_map(|store| {
+        let plain = store.join(PROJECT).join(&name);
+        let expected = scene.as_it_was(&plain);
+        let is_plain = fs::read(&plain).ok() == expected;
+        let packed = fs::read(plain.with_extension("jsonl.zst")).ok();
+        let is_packed = packed.and_then(|packed| zstd::decode_all(&packed[..]).ok()) == expected;
+        let is_right = if in_the_end { is_packed && !plain.exists() } else { is_plain || is_packed };
+        (!is_right).then(|| format!("b: {}: plain {is_plain}, compressed {is_packed}", plain.display()))
+    })
+}
+
+fn is_generation(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".jsonl") && path.to_string_lossy().contains(".gen-")
+}
+
+/// Both stores; `staying` must come through it unharmed, and no `verify` may find anything at any time.
+fn prune_scene(scratch: Scratch, step: Step, staying: &Path) -> Scene {
+    let stores = [scratch.layer1_store(), scratch.layer3_store()];
+    let mut scene = Scene::new(scratch, step, Manners::Command, &stores);
+    scene.verify = vec![asking(&["verify"]), layer1_verify()];
+    scene.copies = stores.iter().map(|store| (store.join(PROJECT), staying.to_owned())).collect();
+    scene.acknowledged = stores.iter().flat_map(|store| held_in(store, staying)).collect();
+    scene.checks = vec![Check { when: When::Faulted, ask: verify_cries }];
+    scene.ask(vec![
+        asking(&["list", "--all", "--json"]),
+        asking(&["search", "--all", "--json", "prompt OR more OR anew"]),
+    ]);
+    scene
+}
+
+fn layer1_verify() -> Step {
+    Step { binary: LAYER1, args: vec!["verify".to_owned()], stdin: Vec::new() }
+}
+
+/// Whatever is cut off, all contents are as they are recorded. The index may want to be made again,
+/// which is said.
+fn verify_cries(scene: &Scene, silent: bool) -> Option<String> {
+    let outcomes = [asking(&["verify"]), layer1_verify()].map(|step| scene.run(&step));
+    let cries = |outcome: &Outcome| {
+        let text = outcome.text();
+        let is_of_the_index = text.lines().all(|line| line.starts_with("index-damaged"));
+        outcome.code != Some(0) && (silent || text.is_empty() || !is_of_the_index)
+    };
+    let cries = outcomes.into_iter().find(cries);
+    cries.map(|outcome| format!("h: verify finds something in what was cut off: {outcome:?}"))
+}
+
+/// All that bears the id of a session that went, but for its lock's empty file.
+fn not_gone(scene: &Scene, _: bool) -> Option<String> {
+    let id = transcripts::made_id(1);
+    let left = scene.state.iter().flat_map(|store| {
+        let files = tree::all(store).into_iter().filter(|(_, entry)| matches!(entry, tree::Entry::File(..)));
+        files.map(|(path, _)| store.join(path))
+    });
+    let left: Vec<PathBuf> =
+        left.filter(|path| path.to_string_lossy().contains(&id) && !path.ends_with("lock")).collect();
+    (!left.is_empty()).then(|| format!("a: it is not gone: {left:?}"))
 }
 
 fn save_scene(scratch: Scratch, transcript: &Path, acknowledged: Vec<Acknowledged>) -> Scene {

@@ -32,7 +32,7 @@ fn layer2_help() {
 fn layer3_help() {
     let commands = [
         "serve", "save", "import", "search", "list", "show", "restore", "resume", "export", "verify", "rebuild",
-        "status", "doctor",
+        "prune", "compress", "status", "doctor",
     ];
     assert_snapshot!(helps(LAYER3, &commands));
 }

@@ -43,6 +43,7 @@ fn layer2_acknowledges_nothing_before_it_is_safe() {
 /// Each crash state of a save takes an index to be looked at; here those of the smallest do.
 #[test]
 fn layer3_acknowledges_nothing_before_it_is_safe() {
-    let workloads = ["save-delta", "save-sides", "save-taken-over", "import", "restore", "repair", "rebuild"];
+    let workloads =
+        ["save-delta", "save-sides", "save-taken-over", "import", "restore", "repair", "rebuild", "compress"];
     keeps_the_order("layer3_acknowledges_nothing_before_it_is_safe", "layer3", &workloads);
 }

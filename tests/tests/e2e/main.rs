@@ -31,6 +31,7 @@ mod plugin;
 mod product;
 mod receipts;
 mod restoring;
+mod retention;
 mod search;
 mod server;
 mod settings;

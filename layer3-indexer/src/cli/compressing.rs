@@ -1,0 +1,51 @@
+//! `compress`: its arguments, and what it prints.
+
+use clap::Args;
+use layer1_prebackup::archive::LEVELS;
+use layer1_prebackup::places::Places;
+
+use super::{Screen, complain, progress_bar};
+use crate::compress::{self, LEVEL_DEFAULT, OLDER_THAN_DEFAULT, Wanted};
+use crate::error::Error;
+use crate::render::one_line;
+use crate::save::Journal;
+
+/// The arguments of `compress`.
+#[derive(Debug, Args)]
+pub(super) struct CompressArgs {
+    /// Only contents that were stored before: an age such as 30d, or a date
+    #[arg(long, value_name = "AGE", default_value = OLDER_THAN_DEFAULT)]
+    older_than: String,
+    /// How hard to try, from 1 to 19
+    #[arg(long, value_name = "N", default_value_t = LEVEL_DEFAULT, value_parser = clap::value_parser!(i32).range(i64::from(*LEVELS.start())..=i64::from(*LEVELS.end())))]
+    level: i32,
+    /// Tell what would be compressed, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs `compress`.
+pub(super) fn compress(places: &Places, args: CompressArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let wanted = Wanted { older_than: args.older_than, level: args.level, dry_run: args.dry_run };
+    let bar = progress_bar("{bar:30} {pos}/{len} contents {eta}");
+    let summary = compress::compress(places, &Journal::new(places, false), &wanted, &|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let summary = summary?;
+    if screen.json {
+        screen.json(&summary)?;
+    } else {
+        let text = compress::to_text(&summary, &screen.terminal);
+        screen.text(&text)?;
+    }
+    for failure in &summary.failed {
+        let content = format!("{}/{}", failure.project, failure.path);
+        complain(&format!("layer3-indexer: {}: failed to {}", one_line(&content), one_line(&failure.error)));
+    }
+    match summary.failed.len() {
+        0 => Ok(()),
+        failed => Err(Error::NotCompressed { failed }),
+    }
+}
