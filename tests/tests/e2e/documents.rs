@@ -41,7 +41,9 @@ fn with_ours(scratch: &Scratch, line: &str) -> String {
         (" FILE ", &format!(" '{}' ", transcript.display())),
         ("CMD…", &server),
     ];
-    ours.iter().fold(line.to_owned(), |line, (theirs, ours)| line.replace(theirs, ours))
+    let line = ours.iter().fold(line.to_owned(), |line, (theirs, ours)| line.replace(theirs, ours));
+    // It asks at a terminal, and here is none.
+    if line.contains("--dry-run") { line } else { line.replace("threefold prune ", "threefold prune --yes ") }
 }
 
 /// A block of command lines, and what must have happened before it.
