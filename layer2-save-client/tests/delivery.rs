@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
 use layer1_prebackup::names::SessionId;
+use layer1_prebackup::platform::process;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -167,8 +168,8 @@ impl Home {
 }
 
 fn is_alive(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+    let pid = process::pid(pid.parse().unwrap()).unwrap();
+    process::is_there(pid) && !process::stat(pid).is_none_or(|stat| stat.ended)
 }
 
 #[track_caller]

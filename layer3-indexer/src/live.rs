@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(check(&format!(r#"{{"pid":{me},"sessionId":"a","procStart":"1"}}"#), "a"), None);
         assert_eq!(check(r#"{"pid":2147483646,"sessionId":"a"}"#, "a"), None);
         assert_eq!(check("{", "a"), None);
-        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
         while !process::stat(process::pid(i64::from(pid)).unwrap()).unwrap().ended {
             std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! Processes as `/proc` shows them: whose home they have, who their children are.
+//! Processes as `/proc` shows them, or `ps` where there is none: whose home they have, who their children are.
 
 use std::fs;
 use std::path::Path;
@@ -23,28 +23,50 @@ pub struct Process {
 }
 
 /// Every process, zombies included.
+#[cfg(target_os = "linux")]
 pub fn all() -> Vec<Process> {
     let entries = fs::read_dir("/proc").expect("read /proc");
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(process).collect()
 }
 
+/// Every process, zombies included.
+#[cfg(not(target_os = "linux"))]
+pub fn all() -> Vec<Process> {
+    ps(&["-axww", "-o", "pid=,ppid=,state=,command="]).lines().filter_map(of_ps).collect()
+}
+
 /// Every process whose environment holds `HOME=<home>`.
 pub fn with_home(home: &Path) -> Vec<Process> {
     let wanted = format!("HOME={}", home.display()).into_bytes();
-    let has_home = |process: &Process| {
-        // Gone meanwhile, or another user's: not one of ours.
-        let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == wanted)
-    };
+    // Gone meanwhile, or another user's: not one of ours.
+    let has_home = |process: &Process| environment_of(process.pid).contains(&wanted);
     all().into_iter().filter(has_home).collect()
 }
 
 /// The environment of a process, as `NAME=value` lines; empty when it is gone.
 pub fn environment(pid: u32) -> Vec<String> {
+    let variables = environment_of(pid).into_iter().filter(|variable| !variable.is_empty());
+    variables.map(|variable| String::from_utf8_lossy(&variable).into_owned()).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn environment_of(pid: u32) -> Vec<Vec<u8>> {
     let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let variables = bytes.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
-    variables.map(|variable| String::from_utf8_lossy(variable).into_owned()).collect()
+    bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// `ps` puts blanks between the variables: one whose value holds a blank comes in pieces.
+#[cfg(not(target_os = "linux"))]
+fn environment_of(pid: u32) -> Vec<Vec<u8>> {
+    let text = ps(&["-Eww", "-o", "command=", "-p", &pid.to_string()]);
+    text.split_ascii_whitespace().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ps(args: &[&str]) -> String {
+    let output = std::process::Command::new("/bin/ps").args(args).output().expect("start ps");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Ends a process and all its descendants as Claude Code does at a timeout: SIGTERM to the tree
@@ -92,6 +114,7 @@ pub fn peak_memory(run: Run, limit: Duration) -> (Outcome, u64) {
     (running.wait(), peak)
 }
 
+#[cfg(target_os = "linux")]
 fn process(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, so count from its end.
@@ -101,4 +124,32 @@ fn process(pid: u32) -> Option<Process> {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&command).replace('\0', " ").trim_end().to_owned();
     Some(Process { pid, parent, state, command })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process(pid: u32) -> Option<Process> {
+    ps(&["-ww", "-o", "pid=,ppid=,state=,command=", "-p", &pid.to_string()]).lines().find_map(of_ps)
+}
+
+/// A line of `ps -o pid=,ppid=,state=,command=`.
+#[cfg(any(test, not(target_os = "linux")))]
+fn of_ps(line: &str) -> Option<Process> {
+    let mut words = line.split_ascii_whitespace();
+    let pid = words.next()?.parse().ok()?;
+    let parent = words.next()?.parse().ok()?;
+    let state = words.next()?.chars().next()?;
+    Some(Process { pid, parent, state, command: words.collect::<Vec<_>>().join(" ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_ps_are_understood() {
+        let process = of_ps("  501     1 Ss   /bin/sh -c sleep 1").unwrap();
+        assert_eq!((process.pid, process.parent, process.state), (501, 1, 'S'));
+        assert_eq!(process.command, "/bin/sh -c sleep 1");
+        assert!(of_ps("").is_none());
+    }
 }

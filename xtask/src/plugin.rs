@@ -76,6 +76,9 @@ fn lay_out(sh: &Shell, binaries: &Path, to: &Path) -> Result<PathBuf> {
     for text in TEXTS {
         copy(release::workspace().join(text), plugin.join(text))?;
     }
+    // README.md points into docs.
+    fs_extra::copy_items(&[release::workspace().join("docs")], &plugin, &fs_extra::dir::CopyOptions::new())
+        .with_context(|| format!("copy docs to {}", plugin.display()))?;
     Ok(plugin)
 }
 
@@ -129,7 +132,11 @@ mod tests {
         let to = dir.path().join("made");
         sh.write_file(to.join("threefold/skills/of-an-earlier-version/SKILL.md"), "old").unwrap();
         let plugin = lay_out(&sh, &binaries, &to).unwrap();
-        insta::assert_snapshot!(names(&to), @"
+        let names = names(&to);
+        let docs = names.lines().filter(|name| name.starts_with("threefold/docs/")).count();
+        assert_eq!(docs, std::fs::read_dir(release::workspace().join("docs")).unwrap().count());
+        let others: Vec<_> = names.lines().filter(|name| !name.starts_with("threefold/docs/")).collect();
+        insta::assert_snapshot!(others.join("\n"), @"
         .claude-plugin/marketplace.json
         threefold/.claude-plugin/plugin.json
         threefold/.mcp.json

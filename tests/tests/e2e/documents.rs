@@ -268,6 +268,24 @@ fn what_is_run_elsewhere_stands_in_a_document_and_in_a_test() {
 }
 
 #[test]
+fn each_known_loss_is_a_test_of_its_number() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["tests/e2e/losses.rs"];
+    let sources: String = sources.iter().map(|name| fs::read_to_string(folder.join(name)).expect("a source")).collect();
+    let text = document("docs/losses.md");
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line[2..].starts_with(|c: char| c.is_ascii_digit()))
+        .collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        let numbers = row.split('|').nth(1).expect("numbers").split(',').map(str::trim);
+        let tested: Vec<&str> = numbers.filter(|number| sources.contains(&format!("fn issue_{number}_"))).collect();
+        assert!(!tested.is_empty(), "no test of {row}");
+    }
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let docs =
