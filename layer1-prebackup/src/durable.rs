@@ -572,36 +572,15 @@ pub fn write_file<T, E: From<DurableError>>(
 /// A file without a name on the disk of `dir`, readable and writable, that is gone with its last
 /// descriptor. For bytes that are read again at once; nothing of it is durable.
 pub fn nameless_file(dir: &Path) -> Result<File> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        let opened = uninterrupted(|| rustix::fs::open(dir, flags, Mode::from_raw_mode(FILE_MODE)));
-        opened.map(File::from).map_err(|error| DurableError::new("make a file in", dir, error))
+    let failed = |error| DurableError::new("make a file in", dir, error);
+    if let Some(opened) = platform::unlinked_file(dir, FILE_MODE) {
+        return opened.map_err(failed);
     }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        let name = format!(".unpacked.{}.{:?}", std::process::id(), std::thread::current().id());
-        let missing = || DurableError::new("make a file in", dir, Errno::NOENT);
-        let folder = Dir::open(dir)?.ok_or_else(missing)?;
-        let file = folder.create_temp(OsStr::new(&name))?;
-        folder.remove(OsStr::new(&name))?;
-        Ok(file)
-    }
-}
-
-/// [`nameless_file`] in memory, for where the disk is full or read-only; `None` where the system has
-/// no such files.
-pub fn memory_file() -> Option<File> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        // The disk's refusal is what is told then.
-        let made = uninterrupted(|| rustix::fs::memfd_create("unpacked", rustix::fs::MemfdFlags::CLOEXEC));
-        made.ok().map(File::from)
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    {
-        None
-    }
+    let name = format!(".unpacked.{}.{:?}", std::process::id(), std::thread::current().id());
+    let folder = Dir::open(dir)?.ok_or_else(|| failed(Errno::NOENT))?;
+    let file = folder.create_temp(OsStr::new(&name))?;
+    folder.remove(OsStr::new(&name))?;
+    Ok(file)
 }
 
 /// Makes a directory and its missing parents, mode 0700 whatever the umask, each entry synced.
@@ -677,7 +656,7 @@ impl Lock {
     pub fn wait_in(dir: &Dir, name: &OsStr) -> Result<Lock> {
         let path = dir.path.join(name);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = uninterrupted(|| rustix::fs::openat(&dir.fd, name, flags, Mode::from_raw_mode(FILE_MODE)));
+        let opened = uninterrupted(|| rustix::fs::openat(&dir.fd, name, flags, platform::mode(FILE_MODE)));
         let file = opened.map_err(|error| DurableError::new("open lock", &path, error))?;
         Lock::taken(file.into(), path)
     }

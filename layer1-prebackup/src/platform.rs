@@ -8,6 +8,7 @@
 pub mod disk;
 pub mod process;
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -75,6 +76,37 @@ pub fn is_program(path: &Path) -> bool {
 pub fn make_fifo(path: &Path) {
     let made = std::process::Command::new("mkfifo").arg(path).status();
     assert!(made.is_ok_and(|status| status.success()), "make the FIFO {}", path.display());
+}
+
+/// Opens a new file without a name on the disk of `dir`; `None` where the system cannot.
+pub fn unlinked_file(dir: &Path, bits: u32) -> Option<rustix::io::Result<File>> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::OFlags;
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let opened = crate::syscall::uninterrupted(|| rustix::fs::open(dir, flags, mode(bits)));
+        Some(opened.map(File::from))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (dir, bits);
+        None
+    }
+}
+
+/// A file in memory, for where the disk is full or read-only; `None` where the system has no such files.
+pub fn memory_file() -> Option<File> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // The disk's refusal is what is told then.
+        let made =
+            crate::syscall::uninterrupted(|| rustix::fs::memfd_create("unpacked", rustix::fs::MemfdFlags::CLOEXEC));
+        made.ok().map(File::from)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -236,7 +236,7 @@ pub(super) fn unpacked(archive: &Archive, key: &SessionKey, name: &StoredName) -
     let path = path_of(archive, key, name);
     let on_disk = durable::nameless_file(archive.root()).map_err(ArchiveError::from);
     let written = on_disk.and_then(|plain| unpack_into(plain, packed, &path));
-    let (error, plain) = match (written, durable::memory_file()) {
+    let (error, plain) = match (written, crate::platform::memory_file()) {
         (Err(error @ ArchiveError::Durable(_)), Some(plain)) => (error, plain),
         (written, _) => return written.map(Some),
     };

@@ -255,7 +255,8 @@ fn a_store_that_cannot_be_written_is_read_all_the_same() {
     fs::set_permissions(scene.store(), fs::Permissions::from_mode(0o700)).unwrap();
     assert!(bytes == format!("{}more\n", old()).into_bytes());
     let packed = super::super::packed::open_packed(&scene.archive(), &key(), &first()).unwrap().unwrap();
-    let memory = super::super::packed::unpack_into(durable::memory_file().unwrap(), packed, Path::new("x")).unwrap();
+    let memory =
+        super::super::packed::unpack_into(crate::platform::memory_file().unwrap(), packed, Path::new("x")).unwrap();
     assert_eq!(durable::stat_of(&memory, Path::new("x")).unwrap().st_size as usize, bytes.len());
 }
 
