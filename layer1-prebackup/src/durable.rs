@@ -627,7 +627,7 @@ pub(crate) fn rename_over(from: &Path, to: &Path) -> Result<()> {
 /// An advisory lock that dies with its holder. The lock file stays: removing it would let two
 /// processes hold a lock on two files of one name.
 ///
-/// Its length is the *clean mark*. [`CLEAN_BYTES`] says that the last holder finished: all that it
+/// Its length is the *clean mark*. One byte says that the last holder finished: all that it
 /// wrote was synced and read back. Any other length says nothing, and whatever was written lately
 /// must be synced before it is believed. A holder takes the mark away before its first write and
 /// sets it when all has succeeded, so one that is killed or fails leaves a lock that is not clean.
