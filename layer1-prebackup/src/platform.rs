@@ -78,14 +78,18 @@ pub fn make_fifo(path: &Path) {
     assert!(made.is_ok_and(|status| status.success()), "make the FIFO {}", path.display());
 }
 
-/// Opens a new file without a name on the disk of `dir`; `None` where the system cannot.
+/// Opens a new file without a name on the disk of `dir`; `None` where the system or that disk cannot.
 pub fn unlinked_file(dir: &Path, bits: u32) -> Option<rustix::io::Result<File>> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         use rustix::fs::OFlags;
+        use rustix::io::Errno;
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        let opened = crate::syscall::uninterrupted(|| rustix::fs::open(dir, flags, mode(bits)));
-        Some(opened.map(File::from))
+        match crate::syscall::uninterrupted(|| rustix::fs::open(dir, flags, mode(bits))) {
+            // The kernel or the file system of the directory does not know of such files.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => None,
+            opened => Some(opened.map(File::from)),
+        }
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {

@@ -524,6 +524,17 @@ fn progress_bar(template: &str) -> ProgressBar {
     bar
 }
 
+/// Runs what tells how many of its things are done, and of how many; a bar shows it.
+fn counting<T>(things: &str, run: impl FnOnce(&dyn Fn(usize, usize)) -> T) -> T {
+    let bar = progress_bar(&format!("{{bar:30}} {{pos}}/{{len}} {things} {{eta}}"));
+    let given = run(&|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    given
+}
+
 fn search_for(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let (project, said) = match &args.session {
         Some(session) => (None, format!("in session {}", one_line(session))),
@@ -679,13 +690,7 @@ fn report_text(report: &Report, terminal: &Terminal) -> String {
 }
 
 fn rebuild_index(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let bar = progress_bar("{bar:30} {pos}/{len} sessions {eta}");
-    let rebuilt = rebuild::rebuild(places, &|done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
-    let rebuilt = rebuilt?;
+    let rebuilt = counting("sessions", |progress| rebuild::rebuild(places, progress))?;
     if screen.json {
         screen.json(&rebuilt)?;
     } else {

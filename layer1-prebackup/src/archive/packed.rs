@@ -113,8 +113,17 @@ fn pack(
         }
     };
     let (dir, packed_name) = (session.create_dir_of(name)?, packed_file_name(&session.key, name));
-    // A run that was killed before its commit may have left one. The plain file was just found whole.
-    dir.remove(&packed_name)?;
+    // A run that was killed before its commit may have left one, which holds the same. What holds anything else
+    // and was never recorded is not ours.
+    if dir.stat(&packed_name)?.is_some() {
+        if record.packed.is_none() && !unpacks_to(session.archive, &session.key, name, record)? {
+            session.remove_temp()?;
+            let path = path_of(session.archive, &session.key, name);
+            let what = "it does not hold what it would be replaced by, so it was not written here; move it away";
+            return Err(damaged(&path, what.to_owned()));
+        }
+        dir.remove(&packed_name)?;
+    }
     session.place_temp_as(&dir, &packed_name)?;
     let record = Record { packed: Some(packed), ..record.clone() };
     session.commit(&[Entry::Commit(name.clone(), Box::new(record))])?;
@@ -286,6 +295,11 @@ fn is_whole(
     if !is_as_recorded(archive, key, name, packed)? {
         return Ok(false);
     }
+    unpacks_to(archive, key, name, record)
+}
+
+/// Whether what stands at the compressed file's path unpacks to the bytes of the record.
+fn unpacks_to(archive: &Archive, key: &SessionKey, name: &StoredName, record: &Record) -> Result<bool, ArchiveError> {
     let Some(file) = open_packed(archive, key, name)? else { return Ok(false) };
     let mut hasher = blake3::Hasher::new();
     let unpacked = unpack_to(file, &path_of(archive, key, name), &mut |_, bytes| {

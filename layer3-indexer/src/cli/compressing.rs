@@ -4,7 +4,7 @@ use clap::Args;
 use layer1_prebackup::archive::LEVELS;
 use layer1_prebackup::places::Places;
 
-use super::{Screen, complain, progress_bar};
+use super::{Screen, complain, counting};
 use crate::compress::{self, LEVEL_DEFAULT, OLDER_THAN_DEFAULT, Wanted};
 use crate::error::Error;
 use crate::render::one_line;
@@ -27,13 +27,8 @@ pub(super) struct CompressArgs {
 /// Runs `compress`.
 pub(super) fn compress(places: &Places, args: CompressArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let wanted = Wanted { older_than: args.older_than, level: args.level, dry_run: args.dry_run };
-    let bar = progress_bar("{bar:30} {pos}/{len} contents {eta}");
-    let summary = compress::compress(places, &Journal::new(places, false), &wanted, &|done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
-    let summary = summary?;
+    let journal = Journal::new(places, false);
+    let summary = counting("contents", |progress| compress::compress(places, &journal, &wanted, progress))?;
     if screen.json {
         screen.json(&summary)?;
     } else {

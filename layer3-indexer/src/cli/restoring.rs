@@ -9,7 +9,7 @@ use clap::Args;
 use layer1_prebackup::places::Places;
 use serde_json::json;
 
-use super::{Scope, Screen, absolute, complain, config_dir, progress_bar, scope};
+use super::{Scope, Screen, absolute, complain, config_dir, counting, scope};
 use crate::error::{Error, chain};
 use crate::render::{self, Style, Terminal, one_line};
 use crate::restore::missing::{self, Summary, Wanted};
@@ -144,13 +144,7 @@ pub(super) fn resume_session(places: &Places, args: ResumeArgs, screen: &mut Scr
 }
 
 fn restore_missing(places: &Places, wanted: &Wanted, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let bar = progress_bar("{bar:30} {pos}/{len} sessions {eta}");
-    let summary = missing::restore_missing(places, wanted, &|done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
-    bar.finish_and_clear();
-    let summary = summary?;
+    let summary = counting("sessions", |progress| missing::restore_missing(places, wanted, progress))?;
     if screen.json {
         screen.json(&summary)?;
     } else {

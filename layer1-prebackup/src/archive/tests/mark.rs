@@ -176,3 +176,28 @@ fn verify_repair_syncs_what_a_killed_repair_put_in_place_and_ends_clean() {
     assert_eq!(scene.mark(), 1);
     scene.is_clean();
 }
+
+#[test]
+fn removing_and_compressing_take_the_mark_away_and_end_clean() {
+    let (scene, key) = saved();
+    for text in ["other\n".repeat(50), "another\n".repeat(50)] {
+        fs::write(scene.transcript(), text).unwrap();
+        scene.save();
+    }
+    let archive = scene.archive();
+    let files = archive.compressible(&key).unwrap();
+    assert_eq!(files.len(), 2);
+    let packed = files.iter().filter_map(|file| archive.compress(&key, file, 9).unwrap());
+    assert_eq!((packed.count(), scene.mark()), (1, 1), "one is too short to become smaller");
+    assert_eq!(archive.prune_generations(&key, &files[..1], Grounds::Named).unwrap().len(), 1);
+    assert_eq!(scene.mark(), 1);
+    // Whoever is killed from here on leaves a lock that is not clean.
+    let within = Cell::new(1);
+    let note = || {
+        within.set(scene.mark());
+        Ok::<(), ArchiveError>(())
+    };
+    assert!(archive.prune_session(&key, &archive.files(&key).unwrap(), note).unwrap());
+    assert_eq!((within.get(), scene.mark()), (0, 1));
+    assert_eq!(scene.names(), [""; 0]);
+}

@@ -167,7 +167,7 @@ fn whatever_a_killed_run_leaves_is_read_and_finished() {
     let scene = rewritten();
     let plain = fs::read(scene.store().join("p/s1.gen-0001.jsonl")).unwrap();
     // Renamed into place and not recorded; as good as any other bytes that stand there.
-    for leftover in [zstd::encode_all(&plain[..], 1).unwrap(), b"torn".to_vec()] {
+    for leftover in [b"torn".to_vec(), zstd::encode_all(&plain[..], 1).unwrap()] {
         fs::write(scene.store().join("p/s1.gen-0001.jsonl.zst"), leftover).unwrap();
         is_well(&scene);
         assert_eq!(plain_bytes(&scene, &first()), plain);
@@ -267,5 +267,23 @@ fn a_full_disk_leaves_the_plain_file() {
     let files = archive.compressible(&key()).unwrap();
     assert!(matches!(archive.compress(&key(), &files[0], 9), Err(ArchiveError::Floor { .. })));
     assert!(scene.names().contains(&"p/s1.gen-0001.jsonl".to_owned()));
+    is_well(&scene);
+}
+
+#[test]
+fn a_file_of_another_at_the_place_of_a_compressed_one_stays() {
+    let scene = rewritten();
+    let foreign = scene.store().join("p/s1.gen-0001.jsonl.zst");
+    fs::write(&foreign, "somebody's own").unwrap();
+    let archive = scene.archive();
+    let file = archive.compressible(&key()).unwrap().remove(0);
+    let error = archive.compress(&key(), &file, 9).unwrap_err().to_string();
+    assert!(error.contains("s1.gen-0001.jsonl.zst") && error.contains("move it away"), "{error}");
+    assert_eq!(fs::read_to_string(&foreign).unwrap(), "somebody's own");
+    let plain = plain_bytes(&scene, &first());
+    assert!(plain == scene.content("p/s1.gen-0001.jsonl"));
+    fs::rename(&foreign, scene.dir.path().join("moved")).unwrap();
+    assert!(archive.compress(&key(), &file, 9).unwrap().is_some());
+    assert!(plain_bytes(&scene, &first()) == plain);
     is_well(&scene);
 }
