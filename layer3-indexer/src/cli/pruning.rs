@@ -34,8 +34,8 @@ pub(super) struct PruneArgs {
     /// All projects
     #[arg(long, conflicts_with = "sessions")]
     all: bool,
-    /// Sessions that are old enough go even where nothing else has them
-    #[arg(long, conflicts_with_all = ["sessions", "generations", "damaged"])]
+    /// What is old enough, and with SESSION --generations each older content, goes even where nothing else has it
+    #[arg(long, conflicts_with = "damaged")]
     only_copies: bool,
     /// Tell what would go, and remove nothing
     #[arg(long)]
@@ -53,6 +53,13 @@ pub(super) fn prune(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -
             let why = "sessions that are named go whatever their age; leave one of the two out".to_owned();
             return Err(Error::Argument { name, value: args.sessions.join(" "), why });
         }
+    }
+    if args.only_copies && args.generations == args.sessions.is_empty() {
+        let why = match args.generations {
+            true => "older contents that nothing else has go from sessions that are named alone; name them",
+            false => "sessions that are named go whoever has them; leave it out",
+        };
+        return Err(Error::Argument { name: "--only-copies", value: args.sessions.join(" "), why: why.to_owned() });
     }
     let project = match args.sessions.is_empty() {
         true => scope(&Scope { project: args.project, all: args.all })?.0,

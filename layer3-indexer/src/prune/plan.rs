@@ -34,11 +34,14 @@ pub struct Wanted {
     pub older_than: Option<String>,
     /// The newest so many stay: sessions, or generations of a file.
     pub keep_last: Option<usize>,
-    /// Sessions that nothing else has go too.
+    /// Sessions that nothing else has go too; of sessions that are named, older contents that nothing else has.
     pub only_copies: bool,
     /// Nothing is written, not even bookkeeping for a store that has none.
     pub dry_run: bool,
 }
+
+/// Of an older content that is not safe.
+const ALONE: &str = "no content that stays in this store begins with it";
 
 /// Something that stays although it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -310,9 +313,11 @@ impl Planner<'_> {
         self.kept.push(Kept { session_id: key.id.to_string(), project: key.project.to_string(), why });
     }
 
-    /// Older contents that others begin with; all of a session that was named.
+    /// Older contents that others begin with; of a session that was named those alone, too, if that was asked for.
     fn generations(&mut self, pair: &Pair) -> Result<(), Error> {
         let is_named = !self.wanted.sessions.is_empty();
+        // Naming a session says nothing of what only an older content of it has, which may be the most of it.
+        let may_take_alone = is_named && self.wanted.only_copies;
         if let Err(error) = refuse_live(self.places, &pair.key().id) {
             if is_named {
                 return Err(error.into());
@@ -327,17 +332,22 @@ impl Planner<'_> {
             let may_go = |file: &StoredFile| going.iter().any(|going| going.name == file.name);
             let mut superseded = archive.superseded(key, &may_go)?;
             // What makes another safe must not go with it.
-            superseded.retain(|found| !is_named || !going.iter().any(|going| going.name == found.by));
+            superseded.retain(|found| !may_take_alone || !going.iter().any(|going| going.name == found.by));
             let (safe, alone): (Vec<_>, Vec<_>) = going
                 .into_iter()
                 .map(|file| (superseded.iter().find(|found| found.file.name == file.name), file))
                 .partition(|(found, _)| found.is_some());
-            let alone = alone.into_iter().filter(|_| is_named);
+            if is_named && !may_take_alone {
+                for (_, file) in &alone {
+                    self.keep(pair, format!("{}: {ALONE}; --only-copies lets it go", file.path));
+                }
+            }
+            let alone = alone.into_iter().filter(|_| may_take_alone);
             for (found, file) in safe.into_iter().chain(alone) {
                 let grounds = if found.is_some() { Grounds::Superseded } else { Grounds::Named };
                 let why = match found {
                     Some(found) => format!("{} begins with all of it", found.by.to_text(&key.id)),
-                    None => "no content that stays in this store begins with it".to_owned(),
+                    None => ALONE.to_owned(),
                 };
                 self.items.push(Item {
                     kind: "generation",

@@ -322,9 +322,14 @@ fn superseded_generations_go_from_both_stores_and_every_word_stays_findable() {
 }
 
 #[test]
-fn generations_of_a_named_session_go_whatever_has_them() {
+fn generations_of_a_named_session_that_nothing_else_has_go_only_if_that_is_said_too() {
     let scene = rewritten();
-    let wanted = Wanted { generations: true, ..named() };
+    let (items, kept) = planned(&scene, &Wanted { generations: true, ..named() });
+    assert!(items.len() == 2 && items.iter().all(|item| item.contains(" safe: ")), "{items:?}");
+    let stays =
+        format!("{ID}.gen-0002.jsonl: no content that stays in this store begins with it; --only-copies lets it go");
+    assert_eq!(kept, [stays.clone(), stays]);
+    let wanted = Wanted { generations: true, only_copies: true, ..named() };
     let (items, _) = planned(&scene, &wanted);
     let alone = format!("generation {ID}.gen-0002.jsonl only copy: no content that stays in this store begins with it");
     assert_eq!((items.len(), &items[1]), (4, &alone));
@@ -346,11 +351,12 @@ fn what_makes_a_generation_safe_does_not_go_with_it() {
         both(&scene);
     }
     let safe = format!("generation {ID}.gen-0001.jsonl safe: {ID}.gen-0003.jsonl begins with all of it");
-    assert_eq!(planned(&scene, &generations()).0, [safe.clone(), safe]);
-    // Named, the third goes too, and with it the last copy of the first.
-    let (items, _) = planned(&scene, &Wanted { generations: true, ..named() });
+    assert_eq!(planned(&scene, &generations()).0, [safe.clone(), safe.clone()]);
+    assert_eq!(planned(&scene, &Wanted { generations: true, ..named() }).0, [safe.clone(), safe]);
+    // With what nothing else has, the third goes too, and with it the last copy of the first.
+    let (items, _) = planned(&scene, &Wanted { generations: true, only_copies: true, ..named() });
     assert_eq!(items.iter().filter(|item| item.contains("only copy")).count(), 6, "{items:?}");
-    let (items, _) = planned(&scene, &Wanted { generations: true, keep_last: Some(1), ..named() });
+    let (items, _) = planned(&scene, &Wanted { generations: true, only_copies: true, keep_last: Some(1), ..named() });
     assert_eq!(items.iter().filter(|item| item.contains("only copy")).count(), 2, "{items:?}");
 }
 

@@ -8,15 +8,15 @@ pub const HELP: &str = "\
 What goes:
   SESSION...                 these sessions, whole, from both stores and the index
   --older-than, --keep-last  whole sessions without a sign of life since then, or all but the newest N
-  --generations              older contents that a newer one begins with, byte for byte; of sessions
-                             that are named, all older contents
+  --generations              older contents that a newer one begins with, byte for byte
   --damaged                  what repairs set aside, where all of the session verifies by now
 
 What makes it safe:
   Nothing goes that was not shown with its size and the reason, and confirmed. What is called safe
   was just read and hashed, and is so again under the session's lock before it goes.
   A session whose bytes Claude Code does not have, all of them, is the only copy: by age or number it
-  goes with --only-copies alone; --yes is not enough.
+  goes with --only-copies alone; --yes is not enough. So does, of a session that is named, an older
+  content that no other begins with: it may be longer than the newest.
   A session that Claude Code still has would be saved again by the next sweep: by age or number it
   stays, unless the settings exclude it. If it is named it goes, and that is said.
   A session that is live is never touched, and no file of Claude Code's ever is.

@@ -182,6 +182,8 @@ fn nobody_is_asked_without_a_terminal_and_nothing_goes_without_a_yes() {
         &["prune", "--yes"],
         &["prune", "--all", "--yes"],
         &["prune", &id, "--older-than", "1d", "--yes"],
+        &["prune", &id, "--only-copies", "--yes"],
+        &["prune", "--all", "--generations", "--only-copies", "--yes"],
         &["prune", &id, "--all", "--yes"],
         &["prune", "nobody", "--yes"],
         &["prune", "--older-than", "soon", "--yes"],
