@@ -117,6 +117,29 @@ impl Tally {
         }
     }
 
+    /// Adds what was counted of other records that are new to the session.
+    pub fn merge(&mut self, other: &Tally) {
+        self.prompts += other.prompts;
+        self.answers += other.answers;
+        keep_min(&mut self.start_ms, &other.start_ms);
+        keep_max_of(&mut self.end_ms, &other.end_ms);
+        keep_max_of(&mut self.cwd, &other.cwd);
+        keep_max_of(&mut self.branch, &other.branch);
+        keep_max_of(&mut self.title, &other.title);
+        keep_min(&mut self.first_prompt, &other.first_prompt);
+        keep_max_of(&mut self.last_prompt, &other.last_prompt);
+        keep_min(&mut self.first_command, &other.first_command);
+        keep_max_of(&mut self.last_command, &other.last_command);
+        for (list, entries, max) in [
+            (&mut self.edited, &other.edited, FILES_MAX),
+            (&mut self.read, &other.read, FILES_MAX),
+            (&mut self.commands, &other.commands, COMMANDS_MAX),
+        ] {
+            entries.iter().for_each(|(entry, time_ms)| add_entry(list, entry, *time_ms, max));
+        }
+        other.tools.iter().for_each(|(tool, calls)| self.add_calls(tool, *calls));
+    }
+
     /// The lists at their bounds; nothing is lost that would be shown.
     pub fn prune(&mut self) {
         keep_latest(&mut self.edited, FILES_MAX);
@@ -160,18 +183,15 @@ impl Tally {
             _ => return,
         };
         if let Some(topic) = topic_of(record) {
-            if first.as_ref().is_none_or(|first| (time_ms, &topic) < (first.0, &first.1)) {
-                *first = Some((time_ms, topic.clone()));
-            }
-            keep_max(last, (time_ms, topic));
+            let topic = Some((time_ms, topic));
+            keep_min(first, &topic);
+            keep_max_of(last, &topic);
         }
     }
 
     fn add_tool(&mut self, name: &str, input: Option<&RawValue>, time_ms: i64) {
         let short = shortened(name, NAME_CHARS_MAX);
-        if self.tools.len() < TOOLS_MAX || self.tools.contains_key(&short) {
-            *self.tools.entry(short).or_default() += 1;
-        }
+        self.add_calls(&short, 1);
         let Some(input) = input else { return };
         let (list, entry, max) = if EDITING_TOOLS.contains(&name) || READING_TOOLS.contains(&name) {
             let path = argument(input, "file_path").or_else(|| argument(input, "notebook_path"));
@@ -184,12 +204,27 @@ impl Tally {
             return;
         };
         if let Some(entry) = entry.filter(|entry| !entry.is_empty()) {
-            let last = list.entry(entry).or_insert(time_ms);
-            *last = time_ms.max(*last);
-            if list.len() > 2 * max {
-                keep_latest(list, max);
-            }
+            add_entry(list, &entry, time_ms, max);
         }
+    }
+
+    fn add_calls(&mut self, tool: &str, calls: u64) {
+        if let Some(known) = self.tools.get_mut(tool) {
+            *known += calls;
+        } else if self.tools.len() < TOOLS_MAX {
+            self.tools.insert(tool.to_owned(), calls);
+        }
+    }
+}
+
+fn add_entry(list: &mut BTreeMap<String, i64>, entry: &str, time_ms: i64, max: usize) {
+    if let Some(last) = list.get_mut(entry) {
+        *last = time_ms.max(*last);
+        return;
+    }
+    list.insert(entry.to_owned(), time_ms);
+    if list.len() > 2 * max {
+        keep_latest(list, max);
     }
 }
 
@@ -249,6 +284,18 @@ pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
 fn keep_max<T: PartialOrd>(slot: &mut Option<T>, value: T) {
     if slot.as_ref().is_none_or(|kept| *kept < value) {
         *slot = Some(value);
+    }
+}
+
+fn keep_max_of<T: PartialOrd + Clone>(slot: &mut Option<T>, value: &Option<T>) {
+    if value.is_some() && *slot < *value {
+        slot.clone_from(value);
+    }
+}
+
+fn keep_min<T: PartialOrd + Clone>(slot: &mut Option<T>, value: &Option<T>) {
+    if value.is_some() && (slot.is_none() || *value < *slot) {
+        slot.clone_from(value);
     }
 }
 
@@ -349,6 +396,20 @@ mod tests {
         lines.rotate_left(middle);
         assert_eq!(tally(&lines), forwards);
         assert_eq!((forwards.edited.len(), forwards.commands.len()), (FILES_MAX, COMMANDS_MAX));
+    }
+
+    #[test]
+    fn tallies_of_parts_make_that_of_the_whole() {
+        let mut lines: Vec<String> =
+            (0..2500).map(|n| tool(n, "Read", &format!(r#"{{"file_path":"/{}"}}"#, n % 1700))).collect();
+        lines.extend((0..9).map(|n| prompt(n, &format!("topic {n}"))));
+        lines.push(prompt(10, "<command-name>/exit</command-name>"));
+        lines.push(r#"{"type":"custom-title","customTitle":"given"}"#.to_owned());
+        let mut merged = Tally::default();
+        lines.iter().for_each(|line| merged.merge(&tally(std::slice::from_ref(line))));
+        merged.prune();
+        assert_eq!(merged, tally(&lines));
+        assert_eq!(merged.read.len(), FILES_MAX);
     }
 
     #[test]

@@ -74,25 +74,37 @@ impl Tokens {
 
     /// Adds those of a text.
     pub fn add(&mut self, text: &str) {
-        each_token(text, |token| {
-            let (word, bit) = (&mut self.seen[token as usize / 64], 1 << (token % 64));
-            if *word & bit == 0 {
-                *word |= bit;
-                self.gathered.push(token);
-            }
-        });
+        each_token(text, |token| self.add_one(token));
     }
 
-    /// All that were gathered, as a text for the index; `None` where there are none. Begins again.
-    pub fn take(&mut self) -> Option<String> {
-        let mut text = String::with_capacity(self.gathered.len() * (TOKEN_BYTES + 1));
-        for token in self.gathered.drain(..) {
-            self.seen[token as usize / 64] = 0;
-            write(token, &mut text);
-            text.push(' ');
-        }
-        (!text.is_empty()).then_some(text)
+    /// Adds what was gathered elsewhere.
+    pub fn add_all(&mut self, tokens: &[u32]) {
+        tokens.iter().for_each(|token| self.add_one(*token));
     }
+
+    fn add_one(&mut self, token: u32) {
+        let (word, bit) = (&mut self.seen[token as usize / 64], 1 << (token % 64));
+        if *word & bit == 0 {
+            *word |= bit;
+            self.gathered.push(token);
+        }
+    }
+
+    /// All that were gathered. Begins again.
+    pub fn take(&mut self) -> Vec<u32> {
+        self.gathered.iter().for_each(|token| self.seen[*token as usize / 64] = 0);
+        std::mem::take(&mut self.gathered)
+    }
+}
+
+/// Tokens as a text for the index; `None` where there are none.
+pub(crate) fn written(tokens: &[u32]) -> Option<String> {
+    let mut text = String::with_capacity(tokens.len() * (TOKEN_BYTES + 1));
+    for token in tokens {
+        write(*token, &mut text);
+        text.push(' ');
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
@@ -104,8 +116,8 @@ mod tests {
     fn gathered(texts: &[&str]) -> Vec<String> {
         let mut tokens = Tokens::new();
         texts.iter().for_each(|text| tokens.add(text));
-        let text = tokens.take().unwrap_or_default();
-        assert_eq!(tokens.take(), None, "it begins again");
+        let text = written(&tokens.take()).unwrap_or_default();
+        assert!(tokens.take().is_empty(), "it begins again");
         let mut all: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
         all.sort();
         all

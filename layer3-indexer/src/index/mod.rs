@@ -3,8 +3,10 @@
 
 mod header;
 mod nearby;
+mod prepare;
 mod proof;
 mod read;
+mod reading;
 mod schema;
 mod search;
 mod span;

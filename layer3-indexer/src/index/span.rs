@@ -5,7 +5,7 @@
 
 use rusqlite::{Transaction, params};
 
-use crate::trigram::Tokens;
+use crate::trigram::{Tokens, written};
 
 /// Text after which a span ends. More makes the index smaller, and more messages to compare for each hit.
 const SPAN_BYTES: usize = 4 * 1024;
@@ -41,9 +41,10 @@ impl Span {
         Ok(())
     }
 
-    pub fn add(&mut self, text: &str) {
-        self.bytes += text.len();
-        self.tokens.add(text);
+    /// Tokens of a text of so many bytes.
+    pub fn add(&mut self, tokens: &[u32], bytes: usize) {
+        self.bytes += bytes;
+        self.tokens.add_all(tokens);
     }
 
     /// Writes what was gathered; the next message begins another one.
@@ -53,7 +54,7 @@ impl Span {
         let sql = "INSERT INTO spans (session, first, last) VALUES (?1, ?2, ?3)";
         transaction.prepare_cached(sql)?.execute(params![session, first, last])?;
         let span = transaction.last_insert_rowid();
-        if let Some(tokens) = self.tokens.take() {
+        if let Some(tokens) = written(&self.tokens.take()) {
             let sql = "INSERT INTO parts (rowid, tokens) VALUES (?1, ?2)";
             transaction.prepare_cached(sql)?.execute(params![span, tokens])?;
         }

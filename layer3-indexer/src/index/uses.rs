@@ -30,23 +30,22 @@ impl Uses {
 
     /// What a message uses. Every record of a content passes here, also one that comes again, so
     /// that the same calls are open wherever reading was interrupted.
-    pub fn of(&mut self, transaction: &Transaction<'_>, record: &Record<'_>) -> rusqlite::Result<Vec<Use>> {
+    pub fn of(&mut self, transaction: &Transaction<'_>, named: &[Named]) -> rusqlite::Result<Vec<Use>> {
         let mut uses = Vec::new();
-        for block in &record.blocks {
-            match block {
-                Block::ToolUse { name, id, input } => {
-                    let tool = self.tool(transaction, name)?;
-                    let file = match input.and_then(touched_file) {
+        for named in named {
+            match named {
+                Named::Call { tool, file, call } => {
+                    let tool = self.tool(transaction, tool)?;
+                    let file = match file {
                         Some(path) => self.file(transaction, path)?,
                         None => 0,
                     };
                     uses.push((tool, file));
-                    if let Some(id) = id {
-                        self.pending.insert(call_of(id), (tool, file));
+                    if let Some(call) = call {
+                        self.pending.insert(*call, (tool, file));
                     }
                 }
-                Block::ToolResult { id: Some(id), .. } => uses.extend(self.pending.remove(&call_of(id))),
-                _ => {}
+                Named::Result { call } => uses.extend(self.pending.remove(call)),
             }
         }
         Ok(uses)
@@ -64,11 +63,35 @@ impl Uses {
     }
 
     fn tool(&mut self, transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<i64> {
-        number(transaction, &mut self.tools, shortened(name, NAME_CHARS_MAX), ("tools", "name"))
+        number(transaction, &mut self.tools, name, ("tools", "name"))
     }
 
-    fn file(&mut self, transaction: &Transaction<'_>, path: String) -> rusqlite::Result<i64> {
+    fn file(&mut self, transaction: &Transaction<'_>, path: &str) -> rusqlite::Result<i64> {
         number(transaction, &mut self.files, path, ("files", "path"))
+    }
+}
+
+/// A use as the record says it.
+pub(super) enum Named {
+    /// A tool is called, with the file that it touches.
+    Call { tool: String, file: Option<String>, call: Option<i64> },
+    /// What a call gave.
+    Result { call: i64 },
+}
+
+impl Named {
+    /// Those of a record, in its order.
+    pub fn all_of(record: &Record<'_>) -> Vec<Named> {
+        let named = |block: &Block<'_>| match block {
+            Block::ToolUse { name, id, input } => Some(Named::Call {
+                tool: shortened(name, NAME_CHARS_MAX),
+                file: input.and_then(touched_file),
+                call: id.as_deref().map(call_of),
+            }),
+            Block::ToolResult { id: Some(id), .. } => Some(Named::Result { call: call_of(id) }),
+            _ => None,
+        };
+        record.blocks.iter().filter_map(named).collect()
     }
 }
 
@@ -85,10 +108,10 @@ pub(super) fn add(transaction: &Transaction<'_>, message: i64, uses: &[Use]) -> 
 fn number(
     transaction: &Transaction<'_>,
     known: &mut HashMap<String, i64>,
-    text: String,
+    text: &str,
     (table, column): (&str, &str),
 ) -> rusqlite::Result<i64> {
-    if let Some(id) = known.get(&text) {
+    if let Some(id) = known.get(text) {
         return Ok(*id);
     }
     transaction
@@ -97,7 +120,7 @@ fn number(
     let id = transaction
         .prepare_cached(&format!("SELECT id FROM {table} WHERE {column} = ?1"))?
         .query_row(params![text], |row| row.get(0))?;
-    known.insert(text, id);
+    known.insert(text.to_owned(), id);
     Ok(id)
 }
 

@@ -5,10 +5,9 @@
 //! together with the new offsets. A crash costs the batch. Because the listing is made while
 //! the database is locked for writing, no batch works from an older state than its predecessor.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read as _, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -18,21 +17,19 @@ use layer1_prebackup::archive::{ArchiveError, SessionKey, StoredFile, TreeHasher
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use super::prepare::Prepared;
+use super::reading::{self, Range, Read};
 use super::schema::begin;
 use super::span::Span;
-use super::text::{Column, Speaker, is_message, key_of, sections};
 use super::uses::{self, Uses};
 use super::{Contents, IndexError, Sqlite};
-use crate::fold::spaced;
 use crate::metadata::Tally;
-use crate::record::{Located, ReadReport, Record, TornLine, read_records_telling};
+use crate::record::{ReadReport, TornLine};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
 pub(super) const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 /// Progress is told after so much, so that nobody takes a large batch for a standstill.
 const TELL_BYTES: u64 = 1024 * 1024;
-/// What was read is hashed in multiples of this: whole subtrees of BLAKE3 cost far less than their parts.
-const HASH_BYTES: u64 = 64 * 1024;
 /// Bytes before the indexed offset that are compared before reading on.
 const TAIL_BYTES: u64 = 4096;
 /// Names of unknown types of records that are counted apart, for each session.
@@ -535,19 +532,19 @@ fn read_content(
         return Ok(Reading::Changed);
     }
     let Some(hash) = resumed(&file, content).map_err(unreadable)? else { return Ok(Reading::Changed) };
-    file.seek(SeekFrom::Start(content.read_bytes)).map_err(unreadable)?;
-    let torn = if name.generation == 0 { TornLine::Wait } else { TornLine::Final };
     batch.uses.begin_content(batch.transaction, content.id).doing("look up a session", path)?;
-    let mut last_ms = content.last_ms;
     let start_bytes = batch.read_bytes;
-    let (mut failure, mut is_cut, mut told_bytes) = (None, false, start_bytes);
-    let dealt_with = Cell::new(content.read_bytes);
-    let rest = (&mut file).take(content.seen_bytes.saturating_sub(content.read_bytes));
-    let mut reader = Hashing { reader: rest, hash, pending: Vec::new(), dealt_with: &dealt_with };
-    let mut each = |located: Located<'_>| {
-        batch.read_bytes = start_bytes + (located.offset + located.length - content.read_bytes);
-        last_ms = located.record.timestamp_ms.unwrap_or(last_ms);
-        if let Err(error) = batch.add(content.id, &located, last_ms) {
+    let (mut failure, mut told_bytes) = (None, start_bytes);
+    let range = Range {
+        file: &file,
+        bytes: content.read_bytes..content.seen_bytes,
+        torn: if name.generation == 0 { TornLine::Wait } else { TornLine::Final },
+        last_ms: content.last_ms,
+        bytes_max: BATCH_BYTES - start_bytes,
+    };
+    let read = reading::read(&range, hash, &mut |prepared: Prepared<'_>| {
+        batch.read_bytes = start_bytes + (prepared.offset + prepared.length - content.read_bytes);
+        if let Err(error) = batch.add(content.id, &prepared) {
             failure = Some(error);
             return ControlFlow::Break(());
         }
@@ -555,22 +552,18 @@ fn read_content(
             told_bytes = batch.read_bytes;
             tell(told_bytes);
         }
-        is_cut = batch.read_bytes >= BATCH_BYTES;
-        if is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let report =
-        read_records_telling(&mut reader, content.read_bytes, torn, &mut each, &|offset| dealt_with.set(offset));
+        ControlFlow::Continue(())
+    });
     if let Some(error) = failure {
         return Err(error).doing("add a message", path);
     }
-    let report = report.map_err(unreadable)?;
-    let (tree, whole) = reader.ended_at(report.next_offset);
+    let Read { report, tree, whole, last_ms, is_cut } = read.map_err(unreadable)?;
     if !is_cut && (whole.bytes() != content.seen_bytes || whole.root().as_bytes() != content.seen_blake3.as_slice()) {
         return Ok(Reading::Misread);
     }
     let tail = tail_before(&mut file, report.next_offset).map_err(unreadable)?;
-    let read = Ended { report: &report, tail: &tail, tree: &tree.stack_as_hex(), last_ms, settled: !is_cut };
-    batch.end_content(content.id, &read).doing("update a session", path)?;
+    let ended = Ended { report: &report, tail: &tail, tree: &tree.stack_as_hex(), last_ms, settled: !is_cut };
+    batch.end_content(content.id, &ended).doing("update a session", path)?;
     Ok(if is_cut { Reading::Cut } else { Reading::Settled })
 }
 
@@ -582,41 +575,6 @@ fn resumed(file: &File, content: &Indexed) -> io::Result<Option<TreeHasher>> {
         Ok(()) => Ok(TreeHasher::resume(content.read_bytes, &content.read_tree, &last)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// Hashes what is read, up to where the records were dealt with: there the next update goes on.
-struct Hashing<'d, R> {
-    reader: R,
-    hash: TreeHasher,
-    /// Read and not yet hashed.
-    pending: Vec<u8>,
-    /// All before is dealt with.
-    dealt_with: &'d Cell<u64>,
-}
-
-impl<R: Read> Hashing<'_, R> {
-    /// The hash of everything before `offset`, and of everything that was read.
-    fn ended_at(mut self, offset: u64) -> (TreeHasher, TreeHasher) {
-        self.hash_until(offset);
-        let mut whole = self.hash.clone();
-        whole.update(&self.pending);
-        (self.hash, whole)
-    }
-
-    fn hash_until(&mut self, offset: u64) {
-        let length = (offset.saturating_sub(self.hash.bytes()) as usize).min(self.pending.len());
-        self.hash.update(&self.pending[..length]);
-        self.pending.drain(..length);
-    }
-}
-
-impl<R: Read> Read for &mut Hashing<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.hash_until(self.dealt_with.get() / HASH_BYTES * HASH_BYTES);
-        let came = self.reader.read(buffer)?;
-        self.pending.extend_from_slice(&buffer[..came]);
-        Ok(came)
     }
 }
 
@@ -674,15 +632,13 @@ impl<'t> Batch<'t> {
         })
     }
 
-    fn add(&mut self, content: i64, located: &Located<'_>, time_ms: i64) -> rusqlite::Result<()> {
-        let record = &located.record;
-        if !is_message(record) {
-            self.tally.add(record, time_ms);
+    fn add(&mut self, content: i64, prepared: &Prepared<'_>) -> rusqlite::Result<()> {
+        let Some(message) = &prepared.message else {
+            self.tally.merge(&prepared.tally);
             return Ok(());
-        }
-        let sections = sections(record);
-        let branch = self.branch(record)?;
-        let uses = self.uses.of(self.transaction, record)?;
+        };
+        let branch = self.branch(message.branch.as_deref())?;
+        let uses = self.uses.of(self.transaction, &message.uses)?;
         let mut insert = self.transaction.prepare_cached(
             "INSERT OR IGNORE INTO messages (session, content, offset, length, time_ms, speaker, branch, key)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -690,41 +646,34 @@ impl<'t> Batch<'t> {
         let is_new = insert.execute(params![
             self.session,
             content,
-            located.offset as i64,
-            located.length as i64,
-            time_ms,
-            Speaker::of(record).0,
+            prepared.offset as i64,
+            prepared.length as i64,
+            prepared.time_ms,
+            message.speaker.0,
             branch,
-            key_of(record, &sections),
+            message.key,
         ])? > 0;
         if !is_new {
             return Ok(());
         }
         self.added += 1;
-        self.tally.add(record, time_ms);
-        let message = self.transaction.last_insert_rowid();
-        uses::add(self.transaction, message, &uses)?;
-        let column = |column: Column| joined(sections.iter().filter(|s| s.0 == column).map(|s| &*s.1)).map(spaced);
-        let mut words = self.transaction.prepare_cached(
-            "INSERT INTO words (rowid, user, assistant, thinking, tool_input, tool_output) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?;
-        words.execute(params![
-            message,
-            column(Column::User),
-            column(Column::Assistant),
-            column(Column::Thinking),
-            column(Column::ToolInput),
-            column(Column::ToolOutput),
-        ])?;
-        self.span.begin_message(self.transaction, self.session, message)?;
-        for (_, text) in sections.iter().filter(|(column, _)| column.has_parts()) {
-            self.span.add(text);
-        }
+        self.tally.merge(&prepared.tally);
+        let id = self.transaction.last_insert_rowid();
+        uses::add(self.transaction, id, &uses)?;
+        let [user, assistant, thinking, tool_input, tool_output] = &message.columns;
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO words (rowid, user, assistant, thinking, tool_input, tool_output)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![id, user, assistant, thinking, tool_input, tool_output])?;
+        self.span.begin_message(self.transaction, self.session, id)?;
+        self.span.add(&message.parts, message.parts_bytes);
         Ok(())
     }
 
-    fn branch(&mut self, record: &Record<'_>) -> rusqlite::Result<i64> {
-        let Some(name) = record.git_branch.as_deref() else { return Ok(0) };
+    fn branch(&mut self, name: Option<&str>) -> rusqlite::Result<i64> {
+        let Some(name) = name else { return Ok(0) };
         if let Some(id) = self.branches.get(name) {
             return Ok(*id);
         }
@@ -792,16 +741,4 @@ impl<'t> Batch<'t> {
         self.transaction.prepare_cached(sql)?.execute(params![self.session, tally])?;
         Ok(())
     }
-}
-
-/// Texts one below the other; `None` when there is none.
-fn joined<'a>(mut texts: impl Iterator<Item = &'a str>) -> Option<std::borrow::Cow<'a, str>> {
-    let first = texts.next()?;
-    let mut all = std::borrow::Cow::Borrowed(first);
-    for text in texts {
-        let all = all.to_mut();
-        all.push('\n');
-        all.push_str(text);
-    }
-    Some(all)
 }

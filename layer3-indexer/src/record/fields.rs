@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -45,6 +46,13 @@ pub(super) struct Envelope<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Message<'a> {
     pub model: Text<'a>,
+    pub content: Option<Content<'a>>,
+}
+
+/// The same where its content cannot be read in one go.
+#[derive(Debug, Default)]
+pub(super) struct RawMessage<'a> {
+    pub model: Text<'a>,
     pub content: Option<&'a RawValue>,
 }
 
@@ -67,8 +75,11 @@ pub(super) struct RawBlock<'a> {
     pub tool_use_id: Text<'a>,
     pub is_error: Flag,
     pub input: Option<&'a RawValue>,
-    pub content: Option<&'a RawValue>,
+    pub content: Option<Content<'a>>,
 }
+
+/// What is no object is no block; the rest of the message is still good.
+struct Element<'a>(Option<RawBlock<'a>>);
 
 /// A message's content: text, or a list of blocks; anything else is empty.
 #[derive(Debug)]
@@ -148,6 +159,8 @@ object_visitor!(Envelope {
 }, skip_rest_if: |envelope| envelope.kind.0.as_deref().is_some_and(|kind| kind.starts_with("api-request")));
 
 object_visitor!(Message { "model" => model, "content" => content }, skip_rest_if: |_| false);
+
+object_visitor!(RawMessage { "model" => model, "content" => content }, skip_rest_if: |_| false);
 
 object_visitor!(Attachment {
     "type" => kind,
@@ -249,11 +262,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
                 let mut blocks = Vec::new();
-                while let Some(element) = seq.next_element::<&'de RawValue>()? {
-                    // What is no object is no block; the rest of the message is still good.
-                    if let Ok(block) = serde_json::from_str(element.get()) {
-                        blocks.push(block);
-                    }
+                while let Some(Element(block)) = seq.next_element()? {
+                    blocks.extend(block);
                 }
                 Ok(Content::Blocks(blocks))
             }
@@ -262,5 +272,29 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
             ignored_containers!(Content::Blocks(Vec::new()));
         }
         deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ElementVisitor;
+        impl<'de> Visitor<'de> for ElementVisitor {
+            type Value = Element<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                RawBlock::deserialize(MapAccessDeserializer::new(map)).map(|block| Element(Some(block)))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Element(None))
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Element(None))
+            }
+            ignored_visits!(Element(None); visit_str: &str, visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
+        }
+        deserializer.deserialize_any(ElementVisitor)
     }
 }

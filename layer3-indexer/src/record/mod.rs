@@ -13,7 +13,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::time::parse_rfc3339_ms;
-use fields::{Attachment, Content, Envelope, Message, RawBlock};
+use fields::{Attachment, Content, Envelope, Message, RawBlock, RawMessage};
 pub use lines::{LINE_BYTES_MAX, ReadReport, TornLine, read_records, read_records_telling, with_record};
 
 /// Types of records that are known to hold nothing to read. `api-request…` belong to them.
@@ -241,7 +241,7 @@ fn record_of(envelope: Envelope<'_>) -> Record<'_> {
 }
 
 fn read_user<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
-    record.blocks = blocks_of(message_of(envelope).content);
+    record.blocks = message_of(envelope).content.map(blocks_of).unwrap_or_default();
     record.class = if envelope.is_compact_summary.0 {
         Class::Summary
     } else if record.blocks.iter().any(|block| matches!(block, Block::ToolResult { .. })) {
@@ -256,12 +256,12 @@ fn read_user<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
 fn read_assistant<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
     let message = message_of(envelope);
     let is_ours = envelope.is_api_error.0 || message.model.0.as_deref() == Some(SYNTHETIC_MODEL);
-    record.blocks = blocks_of(message.content);
+    record.blocks = message.content.map(blocks_of).unwrap_or_default();
     record.class = if is_ours { Class::System } else { Class::Answer };
 }
 
 fn read_system<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
-    record.blocks = blocks_of(envelope.content);
+    record.blocks = envelope.content.map(content_of).map(blocks_of).unwrap_or_default();
     record.class = match record.subtype.as_deref() {
         Some("local_command") => match class_of_user_text(&record.blocks) {
             Class::Prompt => Class::System,
@@ -280,7 +280,7 @@ fn read_attachment<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
         envelope.attachment.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
     record.class = Class::Bookkeeping;
     if attachment.kind.0.as_deref() == Some("queued_command") {
-        record.blocks = blocks_of(attachment.prompt);
+        record.blocks = attachment.prompt.map(content_of).map(blocks_of).unwrap_or_default();
         let is_prompt = attachment.mode.0.as_deref().is_none_or(|mode| mode == "prompt");
         record.class = if is_prompt { class_of_user_text(&record.blocks) } else { Class::Meta };
     }
@@ -288,8 +288,20 @@ fn read_attachment<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
 }
 
 fn message_of<'a>(envelope: &Envelope<'a>) -> Message<'a> {
-    // A message that is no object has no content; the record is still one of its type.
-    envelope.message.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+    let Some(raw) = envelope.message else { return Message::default() };
+    serde_json::from_str(raw.get()).unwrap_or_else(|_| {
+        // A message that is no object has no content; the record is still one of its type.
+        let message: RawMessage<'a> = serde_json::from_str(raw.get()).unwrap_or_default();
+        Message { model: message.model, content: message.content.map(content_of) }
+    })
+}
+
+/// A content by itself. Where one block of it cannot be read, a number too large for instance, the others can.
+fn content_of(raw: &RawValue) -> Content<'_> {
+    serde_json::from_str(raw.get()).unwrap_or_else(|_| {
+        let blocks: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+        Content::Blocks(blocks.into_iter().filter_map(|block| serde_json::from_str(block.get()).ok()).collect())
+    })
 }
 
 fn class_of_user_text(blocks: &[Block<'_>]) -> Class {
@@ -309,13 +321,11 @@ fn class_of_user_text(blocks: &[Block<'_>]) -> Class {
     }
 }
 
-fn blocks_of(content: Option<&RawValue>) -> Vec<Block<'_>> {
-    let content = content.and_then(|raw| serde_json::from_str(raw.get()).ok());
+fn blocks_of(content: Content<'_>) -> Vec<Block<'_>> {
     match content {
-        None => Vec::new(),
-        Some(Content::Text(text)) if text.is_empty() => Vec::new(),
-        Some(Content::Text(text)) => vec![Block::Text(text)],
-        Some(Content::Blocks(blocks)) => blocks.into_iter().map(block_of).collect(),
+        Content::Text(text) if text.is_empty() => Vec::new(),
+        Content::Text(text) => vec![Block::Text(text)],
+        Content::Blocks(blocks) => blocks.into_iter().map(block_of).collect(),
     }
 }
 
@@ -333,8 +343,7 @@ fn block_of(raw: RawBlock<'_>) -> Block<'_> {
     }
 }
 
-fn result_text(content: Option<&RawValue>) -> Cow<'_, str> {
-    let content = content.and_then(|raw| serde_json::from_str(raw.get()).ok());
+fn result_text(content: Option<Content<'_>>) -> Cow<'_, str> {
     match content {
         None => Cow::Borrowed(""),
         Some(Content::Text(text)) => text,

@@ -123,6 +123,19 @@ fn every_kind_of_record_has_its_class_and_text() {
 }
 
 #[test]
+fn a_block_that_cannot_be_read_costs_no_other() {
+    let user = |block: &str| {
+        format!(r#"{{"type":"user","message":{{"content":[{block},{{"type":"text","text":"kept"}}]}},"uuid":"u"}}"#)
+    };
+    // Neither is wrong JSON; the one is more than a number holds, the other deeper than is followed.
+    check(&user(r#"{"type":"text","text":1e999}"#), "Prompt kept");
+    let deep =
+        |depth: usize| format!("{}17{}", r#"{"type":"tool_result","content":["#.repeat(depth), "]}".repeat(depth));
+    check(&user(&deep(200)), "Prompt kept");
+    check(&user(&deep(2)), "ToolResult |kept");
+}
+
+#[test]
 fn unknown_types_are_counted_by_name() {
     let text = "{\"type\":\"b\"}\n{\"type\":\"a\"}\n{\"type\":\"b\"}\n";
     let (_, report) = read(text.as_bytes(), TornLine::Wait);

@@ -1,0 +1,95 @@
+//! What the rows of a record are made of, found in the record alone: another thread can do it while
+//! SQLite writes the rows of the one before.
+
+use std::borrow::Cow;
+
+use super::text::{Speaker, is_message, key_of, sections};
+use super::uses::Named;
+use crate::fold::spaced;
+use crate::metadata::Tally;
+use crate::record::Located;
+use crate::trigram::Tokens;
+
+/// Columns of the index of words.
+const COLUMNS: usize = 5;
+
+/// A record as its rows need it.
+pub(super) struct Prepared<'a> {
+    /// Where the record stands in its content.
+    pub offset: u64,
+    /// Its length there.
+    pub length: u64,
+    /// Its time, or that of the record before it.
+    pub time_ms: i64,
+    /// What it adds to the session's metadata.
+    pub tally: Tally,
+    /// `None` where it makes no row.
+    pub message: Option<Message<'a>>,
+}
+
+/// What is written of a message.
+pub(super) struct Message<'a> {
+    pub speaker: Speaker,
+    pub branch: Option<Cow<'a, str>>,
+    pub key: i64,
+    /// The text in each column of the index of words.
+    pub columns: [Option<Cow<'a, str>>; COLUMNS],
+    /// The tokens of its parts, each once.
+    pub parts: Vec<u32>,
+    /// Length of the text that has them.
+    pub parts_bytes: usize,
+    pub uses: Vec<Named>,
+}
+
+impl<'a> Prepared<'a> {
+    /// `tokens` is empty before and after.
+    pub fn of(located: &'a Located<'_>, time_ms: i64, tokens: &mut Tokens) -> Prepared<'a> {
+        let record = &located.record;
+        let mut tally = Tally::default();
+        tally.add(record, time_ms);
+        let message = is_message(record).then(|| {
+            let sections = sections(record);
+            let key = key_of(record, &sections);
+            let mut parts_bytes = 0;
+            for (_, text) in sections.iter().filter(|(column, _)| column.has_parts()) {
+                parts_bytes += text.len();
+                tokens.add(text);
+            }
+            let mut columns = [const { None }; COLUMNS];
+            for (column, text) in sections {
+                let column = &mut columns[column as usize];
+                *column = Some(joined(column.take(), text));
+            }
+            Message {
+                speaker: Speaker::of(record),
+                branch: record.git_branch.as_deref().map(Cow::Borrowed),
+                key,
+                columns: columns.map(|text| text.map(spaced)),
+                parts: tokens.take(),
+                parts_bytes,
+                uses: Named::all_of(record),
+            }
+        });
+        Prepared { offset: located.offset, length: located.length, time_ms, tally, message }
+    }
+
+    /// The same without the record.
+    pub fn into_owned(self) -> Prepared<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let message = self.message.map(|message| Message {
+            branch: message.branch.map(owned),
+            columns: message.columns.map(|text| text.map(owned)),
+            ..message
+        });
+        Prepared { message, ..self }
+    }
+}
+
+/// A text below another one.
+fn joined<'a>(above: Option<Cow<'a, str>>, text: Cow<'a, str>) -> Cow<'a, str> {
+    let Some(above) = above else { return text };
+    let mut all = above.into_owned();
+    all.push('\n');
+    all.push_str(&text);
+    Cow::Owned(all)
+}
