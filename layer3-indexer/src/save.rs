@@ -329,6 +329,7 @@ fn save_and(
     let Some(key) = stored_key(archive, key, &report)? else {
         return Err(SaveError::NotStored { id: request.id.clone() });
     };
+    steps.know_as_covered(&key, &report.written);
     if let Some(layer1) = &layer1 {
         take_over(archive, &key, layer1, wanted.iter(), &steps, &mut warnings)?;
     }
@@ -386,6 +387,12 @@ impl Steps<'_> {
         let covered = asked.iter().zip(answers).filter(|(_, covered)| *covered);
         self.covered.borrow_mut().extend(covered.map(|(want, _)| content(want)));
         Ok(wanted.iter().map(|want| is_known(want)).collect())
+    }
+
+    /// What the archive wrote and read back just now need not be read once more.
+    fn know_as_covered(&self, key: &SessionKey, written: &[(FileName, u64, Hash)]) {
+        let contents = written.iter().map(|(file, bytes, blake3)| (key.clone(), file.clone(), *bytes, *blake3));
+        self.covered.borrow_mut().extend(contents);
     }
 
     /// Runs one step. Its numbers are added to what was done before, so that the sum grows with
@@ -582,6 +589,7 @@ fn copy(
             source_bytes: 0,
             bytes_added: 0,
             generations_begun: 0,
+            written: Vec::new(),
             problems: Vec::new(),
         });
     }

@@ -10,6 +10,7 @@ use super::ledger::{Entry, Intent, Record, Windows};
 use super::session::{OpenSession, feed, file_name_of, now_ms, record_of_file_read_twice, windows_of};
 use super::tree::TreeHasher;
 use super::{ArchiveError, Compare, Proof};
+use crate::Hash;
 use crate::durable;
 use crate::names::{FileName, StoredName};
 use crate::source::Identity;
@@ -40,6 +41,8 @@ pub(crate) struct Saved {
     pub(crate) added: u64,
     /// Whether a generation was begun.
     pub(crate) rotated: bool,
+    /// Length and hash of what is stored now, if this save wrote all of it and read it back.
+    pub(crate) written: Option<(u64, Hash)>,
 }
 
 /// What stands at the path of the newest content.
@@ -289,6 +292,7 @@ fn extend(
         match step {
             Ok(next) => {
                 saved.added += to - record.bytes;
+                saved.written = saved.written.map(|_| (next.bytes, next.blake3));
                 record = next;
             }
             Err(error) => {
@@ -348,6 +352,7 @@ fn replace(
     debug_assert_eq!(tree.bytes(), to, "{}", session.temp_path().display());
     session.commit(&[Entry::Commit(name.clone(), Box::new(record.clone()))])?;
     saved.added += to;
+    saved.written = Some((to, record.blake3));
     if to < identity.bytes {
         return extend(session, name, record, opened, identity, source, saved, progress);
     }

@@ -150,6 +150,9 @@ pub struct SaveReport {
     pub bytes_added: u64,
     /// Generations begun by this save.
     pub generations_begun: u32,
+    /// Files whose newest content this save wrote from its first byte to its last, synced, and read back through a
+    /// new descriptor; length and hash of each.
+    pub written: Vec<(FileName, u64, Hash)>,
     /// Files of the session that could not be stored; everything else was.
     pub problems: Vec<ArchiveError>,
 }

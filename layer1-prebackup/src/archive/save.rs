@@ -62,6 +62,7 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
         source_bytes: bytes,
         bytes_added: 0,
         generations_begun: 0,
+        written: Vec::new(),
         problems: Vec::new(),
     };
     if transcript != TranscriptState::Stored && archive.find(request.id)?.is_empty() {
@@ -82,7 +83,7 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
             content::save(&mut session, &name, &source, request.compare, progress)
         });
         match saved {
-            Ok(saved) => count(&mut report, saved),
+            Ok(saved) => count(&mut report, name, saved),
             Err(error) => {
                 session.note_failure();
                 report.problems.push(error);
@@ -119,7 +120,7 @@ fn save_transcript(
             session.commit_source()?;
         }
     }
-    count(report, saved);
+    count(report, FileName::Transcript, saved);
     Ok(())
 }
 
@@ -376,8 +377,9 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-fn count(report: &mut SaveReport, saved: Option<content::Saved>) {
+fn count(report: &mut SaveReport, file: FileName, saved: Option<content::Saved>) {
     if let Some(saved) = saved {
+        report.written.extend(saved.written.map(|(bytes, blake3)| (file, bytes, blake3)));
         report.bytes_added += saved.added;
         report.generations_begun += u32::from(saved.rotated);
     }

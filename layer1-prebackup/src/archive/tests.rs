@@ -129,6 +129,20 @@ fn append(path: &Path, bytes: &[u8]) {
 }
 
 #[test]
+fn a_save_says_what_it_wrote_from_the_first_byte_to_the_last() {
+    let scene = Scene::new();
+    let whole = |content: &str| vec![(FileName::Transcript, content.len() as u64, blake3::hash(content.as_bytes()))];
+    fs::write(scene.transcript(), "one\n").unwrap();
+    assert_eq!(scene.save().written, whole("one\n"));
+    // Of what was there before it read two windows, no more.
+    fs::write(scene.transcript(), "one\ntwo\n").unwrap();
+    assert_eq!(scene.save_from(&scene.transcript(), Compare::Whole).written, []);
+    assert_eq!(scene.save().written, []);
+    fs::write(scene.transcript(), "another\n").unwrap();
+    assert_eq!(scene.save().written, whole("another\n"));
+}
+
+#[test]
 fn a_copy_grows_by_its_delta_and_a_second_run_writes_nothing() {
     let scene = Scene::new();
     let path = scene.transcript();

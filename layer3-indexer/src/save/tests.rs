@@ -123,6 +123,7 @@ fn a_mismatch_is_an_error_and_no_receipt() {
         source_bytes,
         bytes_added: 0,
         generations_begun: 0,
+        written: Vec::new(),
         problems: Vec::new(),
     };
     let short = verify_copy(&archive, &key, &report(1_000_000), &files, &Steps::new(&|_| {})).unwrap_err();
