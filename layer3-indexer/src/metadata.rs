@@ -230,7 +230,8 @@ fn add_entry(list: &mut BTreeMap<String, i64>, entry: &str, time_ms: i64, max: u
 
 /// The file that a tool's arguments name, whichever tool it is; with `/` between its folders.
 pub(crate) fn touched_file(input: &RawValue) -> Option<String> {
-    let key = ["file_path", "notebook_path"].into_iter().find(|key| input.get().contains(key))?;
+    let holds = |key: &&str| memchr::memmem::find(input.get().as_bytes(), key.as_bytes()).is_some();
+    let key = ["file_path", "notebook_path"].into_iter().find(holds)?;
     let path = argument(input, key).filter(|path| !path.is_empty() && path.len() <= PATH_BYTES_MAX)?;
     Some(path.replace('\\', "/"))
 }

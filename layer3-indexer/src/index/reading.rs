@@ -147,3 +147,87 @@ impl<R: io::Read> io::Read for &mut Hashing<'_, R> {
         Ok(came)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A content long enough to be read ahead, with a last line that waits for its end.
+    fn content() -> (File, u64) {
+        let mut file = tempfile::tempfile().unwrap();
+        for n in 0..4000 {
+            let text = format!("message {n} says {}", "something ".repeat(n % 40));
+            writeln!(file, r#"{{"type":"user","uuid":"{n}","message":{{"content":"{text}"}}}}"#).unwrap();
+        }
+        write!(file, r#"{{"type":"user","uuid":"torn"#).unwrap();
+        let bytes = file.metadata().unwrap().len();
+        assert!(bytes > 2 * AHEAD_BYTES_MIN);
+        (file, bytes)
+    }
+
+    fn range(file: &File, bytes: std::ops::Range<u64>, bytes_max: u64) -> Range<'_> {
+        Range { file, bytes, torn: TornLine::Wait, last_ms: 0, bytes_max }
+    }
+
+    /// What came of each record, and of the whole.
+    fn seen(read: impl FnOnce(&mut Each<'_>) -> io::Result<Read>) -> (Vec<(u64, i64, String)>, Read) {
+        let mut seen = Vec::new();
+        let read = read(&mut |prepared| {
+            let message = prepared.message.expect("each is a message");
+            seen.push((prepared.offset, message.key, message.columns[0].clone().unwrap_or_default().into_owned()));
+            ControlFlow::Continue(())
+        });
+        (seen, read.unwrap())
+    }
+
+    #[test]
+    fn what_is_read_ahead_is_what_would_be_read_here() {
+        let (file, bytes) = content();
+        for bytes_max in [u64::MAX, 300_000] {
+            let range = range(&file, 0..bytes, bytes_max);
+            let (ahead, read_ahead) = seen(|each| read(&range, TreeHasher::default(), each));
+            let (here, read_here) = seen(|each| super::read_here(&range, TreeHasher::default(), each));
+            assert!(ahead == here, "{} and {} records", ahead.len(), here.len());
+            assert_eq!((read_ahead.is_cut, ahead.len() == 4000), (bytes_max < bytes, bytes_max > bytes));
+            assert_eq!(read_ahead.report, read_here.report);
+            assert_eq!(read_ahead.tree.stack_as_hex(), read_here.tree.stack_as_hex());
+            assert_eq!(read_ahead.whole.root(), read_here.whole.root());
+        }
+    }
+
+    #[test]
+    fn reading_on_where_it_was_cut_gives_the_rest() {
+        let (file, bytes) = content();
+        let (whole, at_once) = seen(|each| read(&range(&file, 0..bytes, u64::MAX), TreeHasher::default(), each));
+        let (mut parts, first) = seen(|each| read(&range(&file, 0..bytes, 300_000), TreeHasher::default(), each));
+        let on = first.report.next_offset;
+        let (rest, second) = seen(|each| read(&range(&file, on..bytes, u64::MAX), first.tree, each));
+        parts.extend(rest);
+        assert!(parts == whole, "{} and {} records", parts.len(), whole.len());
+        assert_eq!(second.whole.root(), at_once.whole.root());
+        assert_eq!(second.whole.bytes(), bytes);
+    }
+
+    #[test]
+    fn who_wants_no_more_is_given_no_more() {
+        let (file, bytes) = content();
+        let mut given = 0;
+        let read = read(&range(&file, 0..bytes, u64::MAX), TreeHasher::default(), &mut |_| {
+            given += 1;
+            if given == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(given, 3);
+        assert!(read.unwrap().report.next_offset < bytes, "the reader was not stopped");
+    }
+
+    #[test]
+    fn a_panic_of_who_takes_them_ends_the_reader_too() {
+        let (file, bytes) = content();
+        let panicked = panic::catch_unwind(panic::AssertUnwindSafe(|| {
+            read(&range(&file, 0..bytes, u64::MAX), TreeHasher::default(), &mut |_| panic!("a row that cannot be"))
+        }));
+        assert!(panicked.is_err());
+    }
+}

@@ -36,9 +36,11 @@ const CANDIDATES_MAX: usize = 20_000;
 const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Messages that are ranked. More hold only a word that says little by itself, and ranking costs
 /// microseconds each. Then those in which a person or the model wrote it are ranked, and …
-const RANKED_MAX: i64 = 2000;
+const RANKED_MAX: i64 = 1000;
 /// … of all others so many, those indexed last.
-const RANKED_OTHERS_MAX: i64 = 500;
+const RANKED_OTHERS_MAX: i64 = 250;
+/// Messages that are shown where only filters are given.
+const FILTERED_MAX: usize = 2000;
 /// Sessions found by words below which those that hold the words apart are looked for.
 const SPREAD_BELOW: usize = 20;
 /// How much better a message of the newest moment is than an old one of the same words …
@@ -220,8 +222,9 @@ impl Search<'_> {
         conditions.add("words.rowid > ?", after.map(Value::from));
         let sql = format!(
             "SELECT words.rowid, m.session, m.time_ms, {} FROM words
-             JOIN messages m ON m.id = words.rowid JOIN tracked t ON t.id = m.session AND t.listed = 1
-             WHERE words MATCH ?1 {} ORDER BY words.rowid DESC LIMIT {last}",
+             JOIN messages m ON m.id = words.rowid
+             WHERE words MATCH ?1 AND m.session NOT IN (SELECT id FROM tracked WHERE listed = 0) {}
+             ORDER BY words.rowid DESC LIMIT {last}",
             self.score(),
             conditions.sql,
         );
@@ -257,12 +260,12 @@ impl Search<'_> {
              JOIN tracked t ON t.id = m.session AND t.listed = 1
              WHERE 1 {} ORDER BY m.time_ms DESC, m.id DESC LIMIT {}",
             conditions.sql,
-            RANKED_MAX + 1,
+            FILTERED_MAX + 1,
         );
         let mut found = self.query_scored(&sql, conditions.values).doing("search", self.path)?;
-        if found.len() > RANKED_MAX as usize {
-            found.truncate(RANKED_MAX as usize);
-            self.note(&format!("more than {RANKED_MAX} messages match; only the newest are shown"));
+        if found.len() > FILTERED_MAX {
+            found.truncate(FILTERED_MAX);
+            self.note(&format!("more than {FILTERED_MAX} messages match; only the newest are shown"));
         }
         Ok(self.entries(&found))
     }

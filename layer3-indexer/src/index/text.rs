@@ -86,7 +86,10 @@ pub(super) fn is_message(record: &Record<'_>) -> bool {
 pub(super) fn sections<'a>(record: &'a Record<'_>) -> Vec<(Column, Cow<'a, str>)> {
     let sections = record.blocks.iter().filter_map(|block| section(record.class, block));
     let sections = sections.filter(|(_, text)| !text.is_empty());
-    let clean = |text: Cow<'a, str>| if text.contains('\0') { Cow::Owned(text.replace('\0', " ")) } else { text };
+    let clean = |text: Cow<'a, str>| match memchr::memchr(0, text.as_bytes()) {
+        Some(_) => Cow::Owned(text.replace('\0', " ")),
+        None => text,
+    };
     sections.map(|(column, text)| (column, clean(text))).collect()
 }
 
