@@ -62,14 +62,16 @@ pub(crate) fn tokens(text: &str) -> Vec<String> {
 
 /// Gathers the tokens of several texts, each token once.
 pub(crate) struct Tokens {
-    /// A bit for each token.
+    /// A bit for each token …
     seen: Vec<u64>,
-    gathered: Vec<u32>,
+    /// … and one for each of those numbers that is not 0, so that the few that are set are found quickly.
+    used: Vec<u64>,
 }
 
 impl Tokens {
     pub fn new() -> Tokens {
-        Tokens { seen: vec![0; 1 << (BITS - u64::BITS.ilog2())], gathered: Vec::new() }
+        let words = 1 << (BITS - u64::BITS.ilog2());
+        Tokens { seen: vec![0; words], used: vec![0; words / u64::BITS as usize] }
     }
 
     /// Adds those of a text.
@@ -83,18 +85,36 @@ impl Tokens {
     }
 
     fn add_one(&mut self, token: u32) {
-        let (word, bit) = (&mut self.seen[token as usize / 64], 1 << (token % 64));
-        if *word & bit == 0 {
-            *word |= bit;
-            self.gathered.push(token);
-        }
+        let place = token as usize / 64;
+        self.seen[place] |= 1 << (token % 64);
+        self.used[place / 64] |= 1 << (place % 64);
     }
 
-    /// All that were gathered. Begins again.
+    /// All that were gathered, in their order. Begins again.
+    ///
+    /// FTS5 looks each token up in memory. In the same order for every row, those are near each other that are
+    /// looked up one after the other.
     pub fn take(&mut self) -> Vec<u32> {
-        self.gathered.iter().for_each(|token| self.seen[*token as usize / 64] = 0);
-        std::mem::take(&mut self.gathered)
+        let mut tokens = Vec::new();
+        for (n, used) in self.used.iter_mut().enumerate() {
+            for place in bits(std::mem::take(used)).map(|bit| n * 64 + bit) {
+                let seen = std::mem::take(&mut self.seen[place]);
+                tokens.extend(bits(seen).map(|bit| (place * 64 + bit) as u32));
+            }
+        }
+        tokens
     }
+}
+
+/// The places of the bits that are set, lowest first.
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = word.trailing_zeros();
+        (word != 0).then(|| {
+            word &= word - 1;
+            lowest as usize
+        })
+    })
 }
 
 /// Tokens as a text for the index; `None` where there are none.

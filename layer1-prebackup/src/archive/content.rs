@@ -13,11 +13,14 @@ use super::{ArchiveError, Compare, Proof};
 use crate::Hash;
 use crate::durable;
 use crate::names::{FileName, StoredName};
+use crate::platform;
 use crate::source::Identity;
 
 /// A commit covers at most this much new content, so that a huge first copy that is cut off by a
 /// deadline has got somewhere.
 const COMMIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// After so much the disk is given something to do, which it then does while the rest is read and hashed.
+const WRITE_BACK_BYTES: u64 = 4 * 1024 * 1024;
 /// Time between the two looks at a source whose content changed: Claude Code truncates and
 /// rewrites within milliseconds, and a generation is not begun for a glimpse of that.
 pub(super) const SECOND_LOOK: Duration = Duration::from_millis(200);
@@ -468,12 +471,16 @@ fn copy_step(
     progress: &dyn Fn(u64),
 ) -> Result<TreeHasher, ArchiveError> {
     let mut tree = tree.clone();
-    let mut offset = range.start;
+    let (mut offset, mut on_its_way) = (range.start, range.start);
     let mut failed = None;
     feed(&mut tree, opened, range.start, range.end, source.path, &mut |bytes| {
         if failed.is_none() {
             failed = durable::write_at(copy, offset, bytes, path).err();
             offset += bytes.len() as u64;
+            if offset - on_its_way >= WRITE_BACK_BYTES {
+                platform::begin_writing_back(copy, on_its_way..offset);
+                on_its_way = offset;
+            }
             progress(offset);
         }
     })?;
