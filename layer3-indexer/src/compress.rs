@@ -303,4 +303,89 @@ mod tests {
         assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
         assert_eq!(hits(&scene, "needle7").len(), 1);
     }
+
+    fn run_all(scene: &Scene) -> Summary {
+        let wanted = Wanted {
+            older_than: "2100-01-01".to_owned(),
+            level: LEVEL_DEFAULT,
+            generations_only: false,
+            dry_run: false,
+        };
+        compress(&scene.places, &Journal::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
+    }
+
+    /// A session of more than one frame in both stores.
+    fn long() -> Scene {
+        let scene = Scene::new();
+        let hash = |n: u32| blake3::hash(&n.to_le_bytes()).to_hex().to_string();
+        let lines = (1..2500).map(|n| prompt(n, &format!("needle{n} in {}", hash(n)))).collect::<Vec<_>>();
+        scene.transcribe(&lines);
+        let held = scene.layer1_copies();
+        scene.receipt(Some(&scene.expected(&held)));
+        scene
+    }
+
+    #[test]
+    fn every_reader_reads_a_newest_content_that_is_compressed_as_before() {
+        let scene = long();
+        let read = || {
+            let holdings = Holdings::find(&scene.places, ID).unwrap();
+            let window = show::Window { around: None, last: Some(3), max_chars: 100_000, generation: None };
+            let shown = serde_json::to_value(show::conversation(&holdings, &window).unwrap()).unwrap();
+            let options =
+                export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 0 };
+            let mut page = Vec::new();
+            export::export(&holdings, &options, &mut page).unwrap();
+            let found = ["needle1", "needle2499", "eedle1234", "in"].map(|word| hits(&scene, word));
+            (shown, page, found)
+        };
+        let before = read();
+        assert!(before.2[..3].iter().all(|found| !found.is_empty()), "{:?}", before.2);
+        let summary = run_all(&scene);
+        let told: Vec<_> = summary.compressed.iter().map(|item| (item.store, item.generation)).collect();
+        assert_eq!(told, [("layer1", 0), ("layer3", 0)]);
+        assert!(to_text(&summary, &Terminal::PLAIN).contains("2 transcripts compressed"));
+        let copy = scene.places.layer3_store.join(format!("proj/{ID}.jsonl"));
+        assert!(!copy.exists() && copy.with_extension("jsonl.zst").exists());
+        assert!(read() == before);
+        crate::rebuild::rebuild(&scene.places, &|_, _| {}).unwrap();
+        assert!(read() == before);
+        let report = verify::verify(&scene.places, None).unwrap();
+        assert!(report.ok, "{report:?}");
+        // A save that has nothing new leaves it as it is, and it is covered.
+        let held = scene.layer1_copies();
+        assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
+        assert!(!copy.exists() && !scene.places.layer1_store.join(format!("proj/{ID}.jsonl")).exists());
+        assert!(run_all(&scene).compressed.is_empty());
+    }
+
+    #[test]
+    fn a_session_that_goes_on_is_indexed_and_saved_as_before() {
+        let scene = long();
+        run_all(&scene);
+        let mut text = std::fs::read_to_string(scene.transcript()).unwrap();
+        text.push_str(&answer(9000, "haystack of another year"));
+        scene.write(&scene.transcript(), &text);
+        let held = scene.layer1_copies();
+        assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
+        assert_eq!((hits(&scene, "haystack").len(), hits(&scene, "needle2499").len()), (1, 1));
+        for store in [&scene.places.layer1_store, &scene.places.layer3_store] {
+            let copy = store.join(format!("proj/{ID}.jsonl"));
+            assert!(std::fs::read_to_string(&copy).unwrap() == text && !copy.with_extension("jsonl.zst").exists());
+        }
+        assert!(verify::verify(&scene.places, None).unwrap().ok);
+    }
+
+    #[test]
+    fn where_layer_3_has_a_damaged_one_layer_1_serves() {
+        let scene = long();
+        run_all(&scene);
+        let packed = scene.places.layer3_store.join(format!("proj/{ID}.jsonl.zst"));
+        crate::testing::flip_last_byte(&packed);
+        let holdings = Holdings::find(&scene.places, ID).unwrap();
+        let content = holdings.open(&holdings.transcript(0).unwrap()).unwrap();
+        assert!(content.note.unwrap().contains("layer 3's copy is damaged or missing"));
+        assert!(content.path.to_string_lossy().ends_with(".jsonl.zst"));
+        assert!(!verify::verify(&scene.places, None).unwrap().ok);
+    }
 }

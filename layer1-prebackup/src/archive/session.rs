@@ -401,7 +401,7 @@ pub(crate) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
         let text = entry.to_string_lossy();
         let belongs = text
             .strip_prefix(key.id.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest == ".jsonl" || rest.starts_with(".gen-"));
+            .is_some_and(|rest| matches!(rest, "" | ".jsonl" | ".jsonl.zst") || rest.starts_with(".gen-"));
         match kind {
             FileType::RegularFile if belongs => names.extend(stored_name(key, &text)),
             FileType::Directory if belongs => side_contents(&project, key, &entry, &mut names)?,

@@ -3,7 +3,7 @@
 use super::*;
 use std::io::Read;
 
-fn key() -> SessionKey {
+pub(super) fn key() -> SessionKey {
     SessionKey { project: ProjectName::parse("p").unwrap(), id: SessionId::parse("s1").unwrap() }
 }
 
@@ -11,7 +11,7 @@ fn first() -> StoredName {
     StoredName { file: FileName::Transcript, generation: 1 }
 }
 
-fn old() -> String {
+pub(super) fn old() -> String {
     (0..200).map(|n| format!("{{\"n\":{n},\"text\":\"an old line that says the same again\"}}\n")).collect()
 }
 
@@ -37,13 +37,13 @@ fn compress(scene: &Scene) -> Vec<Compressed> {
     older.filter_map(|file| archive.compress(&key(), file, 9).unwrap()).collect()
 }
 
-fn plain_bytes(scene: &Scene, name: &StoredName) -> Vec<u8> {
+pub(super) fn plain_bytes(scene: &Scene, name: &StoredName) -> Vec<u8> {
     let mut bytes = Vec::new();
     scene.archive().open_file(&key(), name).unwrap().read_to_end(&mut bytes).unwrap();
     bytes
 }
 
-fn is_well(scene: &Scene) {
+pub(super) fn is_well(scene: &Scene) {
     let findings = scene.archive().verify(None).unwrap();
     assert!(findings.is_empty(), "{findings:?}");
     assert!(scene.archive().glance(&key()).unwrap().findings.is_empty());
