@@ -21,11 +21,11 @@ pub const LEVEL_DEFAULT: i32 = 9;
 
 /// What `--help` tells beyond the options.
 pub const HELP: &str = "\
-Compressed are transcripts that did not change for so long, ID.jsonl, and their older contents,
-ID.gen-0001.jsonl and so on, each to a file of its own that `zstd -d` reads too. Side files stay plain,
-and so does a transcript whose source has changed since it was copied. Everything reads the compressed
-ones as before: show, export, restore, search, verify, repair, receipts. Whoever goes on with such a
-session has its transcript brought back by the next save.
+Compressed are transcripts that did not change for so long, ID.jsonl, and older contents,
+ID.gen-0001.jsonl and so on, each to a file of its own that `zstd -d` reads too. Side files stay
+plain, and so does a transcript whose source has changed since it was copied. Everything reads the
+compressed ones as before: show, export, restore, search, verify, repair, receipts. If a session
+goes on, the next save brings its transcript back.
 
 A plain file goes last: when the compressed one was synced, read back, unpacked, and found equal to the
 hash that was recorded when the content was saved. A run that is killed leaves one of the two whole, and

@@ -24,12 +24,7 @@ const TABLE_END_BYTES: u64 = 9;
 const ENTRY_BYTES: u64 = 8;
 
 /// Compresses the first `bytes` bytes of `plain` into the empty file `to`; what came out.
-pub(super) fn write(
-    plain: (&File, &Path),
-    bytes: u64,
-    level: i32,
-    to: (&File, &Path),
-) -> Result<Packed, ArchiveError> {
+pub(super) fn write(plain: (&File, &Path), bytes: u64, level: i32, to: (&File, &Path)) -> Result<Packed, ArchiveError> {
     let failed = |error: zeekstd::Error| DurableError {
         operation: "compress to",
         path: to.1.to_owned(),

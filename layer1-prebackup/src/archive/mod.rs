@@ -729,9 +729,7 @@ fn gone(root: &Path) -> DurableError {
 fn session_of_entry(entry: &OsStr, kind: FileType) -> Option<SessionId> {
     let text = entry.to_str()?;
     let stem = match kind {
-        FileType::RegularFile => {
-            text.strip_suffix(packed::ENDING).unwrap_or(text).strip_suffix(".jsonl")?
-        }
+        FileType::RegularFile => text.strip_suffix(packed::ENDING).unwrap_or(text).strip_suffix(".jsonl")?,
         FileType::Directory => text,
         _ => return None,
     };

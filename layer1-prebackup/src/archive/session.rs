@@ -325,6 +325,13 @@ impl<'a> OpenSession<'a> {
 
     /// The record of what was renamed: its own, if it is as recorded; damaged as it is, if none can be made of it.
     fn record_of_rotated(&self, target: &StoredName, record: Option<Record>) -> Result<Record, ArchiveError> {
+        if let Some(known) = &record
+            && let Some(packed) = &known.packed
+            && self.archive.stat(&self.key, target)?.is_none()
+            && packed::is_as_recorded(self.archive, &self.key, target, packed)?
+        {
+            return Ok(known.clone());
+        }
         let found = match (record_of_file_read_twice(self.archive, &self.key, target, Proof::Found), &record) {
             (Ok(found), _) => found,
             (Err(error), Some(known)) if is_unreadable(self.archive, &self.key, target, &error) => known.clone(),

@@ -366,7 +366,8 @@ fn a_session_of_last_year_is_compressed_and_goes_on() {
     age(&scratch, &id, 40);
     let told = scratch.layer3(&["compress"]).output().ok().text();
     assert!(told.contains("2 transcripts compressed"), "{told}");
-    let names = [scratch.layer1_store(), scratch.layer3_store()].map(|store| store.join(format!("{PROJECT}/{id}.jsonl")));
+    let names =
+        [scratch.layer1_store(), scratch.layer3_store()].map(|store| store.join(format!("{PROJECT}/{id}.jsonl")));
     let is_packed = || names.each_ref().map(|name| (name.exists(), name.with_extension("jsonl.zst").exists()));
     assert_eq!(is_packed(), [(false, true); 2]);
     assert!(names[0].with_file_name(format!("{other}.jsonl")).exists(), "the young one stays plain");

@@ -406,14 +406,8 @@ fn a_full_disk_leaves_it_compressed_and_whole() {
     append(&scene.transcript(), b"more\n");
     let (transcript, progress) = (scene.transcript(), |_| {});
     let (id, compare) = (key().id, Compare::Windows);
-    let request = SaveRequest {
-        id: &id,
-        transcript: &transcript,
-        project: None,
-        cwd: None,
-        compare,
-        progress: &progress,
-    };
+    let request =
+        SaveRequest { id: &id, transcript: &transcript, project: None, cwd: None, compare, progress: &progress };
     assert!(matches!(scene.archive().leaving_free(u64::MAX).save(&request), Err(ArchiveError::Floor { .. })));
     assert_eq!(scene.names(), [PACKED]);
     is_well(&scene);
