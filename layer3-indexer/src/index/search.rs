@@ -37,7 +37,7 @@ const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const RANKED_MAX: i64 = 2000;
 /// … of all others so many, those indexed last.
 const RANKED_OTHERS_MAX: i64 = 500;
-/// Compressed contents whose last frame is kept unpacked, a quarter of a MiB each.
+/// Compressed contents whose last frame is kept unpacked, an eighth of a MiB each.
 const WARM_MAX: usize = 16;
 /// Sessions found by words below which those that hold the words apart are looked for.
 const SPREAD_BELOW: usize = 20;

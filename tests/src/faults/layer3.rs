@@ -251,6 +251,11 @@ fn neither_form(scene: &Scene, name: &str, in_the_end: bool) -> Option<String> {
         let expected = scene.as_it_was(&plain);
         let is_plain = fs::read(&plain).ok() == expected;
         let packed = fs::read(plain.with_extension("jsonl.zst")).ok();
+        // What stands there unrecorded would be taken for another's.
+        let ledger = store.join(format!(".state/sessions/{}/{PROJECT}.ledger", transcripts::made_id(1)));
+        if packed.is_some() && !fs::read_to_string(&ledger).is_ok_and(|text| text.contains("\"packed\"")) {
+            return Some(format!("b: {} is not recorded", plain.display()));
+        }
         let is_packed = packed.and_then(|packed| zstd::decode_all(&packed[..]).ok()) == expected;
         let is_right = if in_the_end { is_packed && !plain.exists() } else { is_plain || is_packed };
         (!is_right).then(|| format!("b: {}: plain {is_plain}, compressed {is_packed}", plain.display()))
