@@ -83,7 +83,7 @@ pub fn verified_copy(job: &Job, id: &SessionId, places: &Places) -> Result<Optio
     let Some(key) = key_of(job, id, &archive)? else { return Ok(None) };
     let newest = StoredName::newest(FileName::Transcript);
     let Some(stored) = archive.files(&key)?.into_iter().find(|file| file.name == newest) else { return Ok(None) };
-    let path = archive.path_of(&key, &newest);
+    let path = archive.place_of(&key, &newest);
     let file = archive.open_file(&key, &newest)?;
     let matches = durable::hash_of_prefix(&file, stored.bytes, &path)? == stored.blake3;
     Ok(matches.then_some(path))

@@ -100,7 +100,7 @@ enum Command {
     /// Remove sessions or older contents of them from both stores; shows them and asks first
     #[command(after_long_help = crate::prune::HELP)]
     Prune(pruning::PruneArgs),
-    /// Compress older contents of transcripts in both stores; everything reads them as before
+    /// Compress old transcripts in both stores; everything reads them as before
     #[command(after_long_help = crate::compress::HELP)]
     Compress(compressing::CompressArgs),
     /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
@@ -788,7 +788,7 @@ mod tests {
           verify    Re-read and re-hash every stored file
           rebuild   Make the index again from the store
           prune     Remove sessions or older contents of them from both stores; shows them and asks first
-          compress  Compress older contents of transcripts in both stores; everything reads them as before
+          compress  Compress old transcripts in both stores; everything reads them as before
           status    Tell what is saved, what is not, and what needs you; exit code 1 if something does
           doctor    Look whether programs, hooks, server, stores and timer do what they should; exit code 1
                     if anything is wrong

@@ -1,4 +1,5 @@
-//! Compressing older contents of transcripts, on command, in both stores.
+//! Compressing contents of transcripts, on command, in both stores: older ones, and the newest ones of
+//! sessions that nobody went on with for long.
 //!
 //! Nothing else changes: each reader gets the plain bytes, `verify` compares both forms with what was
 //! recorded, and receipts speak of the plain ones. See `layer1-prebackup/src/archive/packed.rs`.
@@ -20,9 +21,11 @@ pub const LEVEL_DEFAULT: i32 = 9;
 
 /// What `--help` tells beyond the options.
 pub const HELP: &str = "\
-Compressed are the older contents of transcripts, ID.gen-0001.jsonl and so on, each to a file of its
-own that `zstd -d` reads too. The newest content of a session stays plain, and so do side files.
-Everything reads the compressed ones as before: show, export, restore, search, verify, repair, receipts.
+Compressed are transcripts that did not change for so long, ID.jsonl, and older contents,
+ID.gen-0001.jsonl and so on, each to a file of its own that `zstd -d` reads too. Side files stay
+plain, and so does a transcript whose source has changed since it was copied. Everything reads the
+compressed ones as before: show, export, restore, search, verify, repair, receipts. If a session
+goes on, the next save brings its transcript back.
 
 A plain file goes last: when the compressed one was synced, read back, unpacked, and found equal to the
 hash that was recorded when the content was saved. A run that is killed leaves one of the two whole, and
@@ -37,6 +40,8 @@ pub struct Wanted {
     pub older_than: String,
     /// 1 to 19.
     pub level: i32,
+    /// The newest contents stay plain.
+    pub generations_only: bool,
     /// Only tell.
     pub dry_run: bool,
 }
@@ -52,6 +57,8 @@ pub struct Item {
     pub store: &'static str,
     /// The content, relative to the project's folder, without the ending `.zst`.
     pub path: String,
+    /// 0 for the newest content, 1 for the oldest, then 2, …
+    pub generation: u32,
     /// Plain.
     pub bytes: u64,
     /// Compressed; nothing in a dry run.
@@ -115,7 +122,10 @@ pub fn compress(
     let mut found: Vec<(&'static str, &Archive, SessionKey, StoredFile)> = Vec::new();
     for (store, archive) in stores {
         for key in archive.sessions()? {
-            let files = archive.compressible(&key)?.into_iter().filter(|file| file.committed_ms < before_ms);
+            let is_meant = |file: &StoredFile| {
+                file.committed_ms < before_ms && (file.name.generation > 0 || !wanted.generations_only)
+            };
+            let files = archive.compressible(&key)?.into_iter().filter(is_meant);
             found.extend(files.map(|file| (store, archive, key.clone(), file)));
         }
     }
@@ -154,6 +164,7 @@ impl Summary {
             project: key.project.to_string(),
             store,
             path: file.path.clone(),
+            generation: file.name.generation,
             bytes: file.bytes,
             packed_bytes,
         });
@@ -183,7 +194,10 @@ pub fn to_text(summary: &Summary, terminal: &Terminal) -> String {
             one_line(&format!("{}/{}", item.project, item.path)),
         ));
     }
-    let contents = render::count(summary.compressed.len() as u64, "older content");
+    let older = summary.compressed.iter().filter(|item| item.generation > 0).count();
+    let kinds = [(summary.compressed.len() - older, "transcript"), (older, "older content")];
+    let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
+    let contents = kinds.map(|(count, kind)| render::count(count as u64, kind)).collect::<Vec<_>>().join(" and ");
     let sizes = format!("{} to {}", render::size(summary.bytes), render::size(summary.packed_bytes));
     text.push_str(&match (summary.compressed.is_empty(), summary.dry_run) {
         (true, _) => "Nothing to compress\n".to_owned(),
@@ -191,7 +205,7 @@ pub fn to_text(summary: &Summary, terminal: &Terminal) -> String {
         (false, false) => format!("{}\n", terminal.paint(Style::Green, &format!("{contents} compressed, {sizes}"))),
     });
     if summary.left_plain > 0 {
-        let left = render::count(summary.left_plain, "older content");
+        let left = render::count(summary.left_plain, "content");
         text.push_str(&format!("{left} left as they are: they would not become smaller, or `verify` tells more\n"));
     }
     text
@@ -218,7 +232,8 @@ mod tests {
     }
 
     fn run(scene: &Scene, dry_run: bool) -> Summary {
-        let wanted = Wanted { older_than: "2100-01-01".to_owned(), level: LEVEL_DEFAULT, dry_run };
+        let (older_than, level) = ("2100-01-01".to_owned(), LEVEL_DEFAULT);
+        let wanted = Wanted { older_than, level, generations_only: true, dry_run };
         compress(&scene.places, &Journal::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
     }
 
@@ -241,7 +256,7 @@ mod tests {
     #[test]
     fn what_is_younger_stays_plain() {
         let scene = rewritten();
-        let wanted = Wanted { older_than: "30d".to_owned(), level: 9, dry_run: false };
+        let wanted = Wanted { older_than: "30d".to_owned(), level: 9, generations_only: false, dry_run: false };
         let journal = Journal::new(&scene.places, false);
         assert!(compress(&scene.places, &journal, &wanted, &|_, _| {}).unwrap().compressed.is_empty());
         let wrong = Wanted { older_than: "old".to_owned(), ..wanted };
@@ -287,5 +302,90 @@ mod tests {
         let held = scene.layer1_copies();
         assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
         assert_eq!(hits(&scene, "needle7").len(), 1);
+    }
+
+    fn run_all(scene: &Scene) -> Summary {
+        let wanted = Wanted {
+            older_than: "2100-01-01".to_owned(),
+            level: LEVEL_DEFAULT,
+            generations_only: false,
+            dry_run: false,
+        };
+        compress(&scene.places, &Journal::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
+    }
+
+    /// A session of more than one frame in both stores.
+    fn long() -> Scene {
+        let scene = Scene::new();
+        let hash = |n: u32| blake3::hash(&n.to_le_bytes()).to_hex().to_string();
+        let lines = (1..2500).map(|n| prompt(n, &format!("needle{n} in {}", hash(n)))).collect::<Vec<_>>();
+        scene.transcribe(&lines);
+        let held = scene.layer1_copies();
+        scene.receipt(Some(&scene.expected(&held)));
+        scene
+    }
+
+    #[test]
+    fn every_reader_reads_a_newest_content_that_is_compressed_as_before() {
+        let scene = long();
+        let read = || {
+            let holdings = Holdings::find(&scene.places, ID).unwrap();
+            let window = show::Window { around: None, last: Some(3), max_chars: 100_000, generation: None };
+            let shown = serde_json::to_value(show::conversation(&holdings, &window).unwrap()).unwrap();
+            let options =
+                export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 0 };
+            let mut page = Vec::new();
+            export::export(&holdings, &options, &mut page).unwrap();
+            let found = ["needle1", "needle2499", "eedle1234", "in"].map(|word| hits(&scene, word));
+            (shown, page, found)
+        };
+        let before = read();
+        assert!(before.2[..3].iter().all(|found| !found.is_empty()), "{:?}", before.2);
+        let summary = run_all(&scene);
+        let told: Vec<_> = summary.compressed.iter().map(|item| (item.store, item.generation)).collect();
+        assert_eq!(told, [("layer1", 0), ("layer3", 0)]);
+        assert!(to_text(&summary, &Terminal::PLAIN).contains("2 transcripts compressed"));
+        let copy = scene.places.layer3_store.join(format!("proj/{ID}.jsonl"));
+        assert!(!copy.exists() && copy.with_extension("jsonl.zst").exists());
+        assert!(read() == before);
+        crate::rebuild::rebuild(&scene.places, &|_, _| {}).unwrap();
+        assert!(read() == before);
+        let report = verify::verify(&scene.places, None).unwrap();
+        assert!(report.ok, "{report:?}");
+        // A save that has nothing new leaves it as it is, and it is covered.
+        let held = scene.layer1_copies();
+        assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
+        assert!(!copy.exists() && !scene.places.layer1_store.join(format!("proj/{ID}.jsonl")).exists());
+        assert!(run_all(&scene).compressed.is_empty());
+    }
+
+    #[test]
+    fn a_session_that_goes_on_is_indexed_and_saved_as_before() {
+        let scene = long();
+        run_all(&scene);
+        let mut text = std::fs::read_to_string(scene.transcript()).unwrap();
+        text.push_str(&answer(9000, "haystack of another year"));
+        scene.write(&scene.transcript(), &text);
+        let held = scene.layer1_copies();
+        assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
+        assert_eq!((hits(&scene, "haystack").len(), hits(&scene, "needle2499").len()), (1, 1));
+        for store in [&scene.places.layer1_store, &scene.places.layer3_store] {
+            let copy = store.join(format!("proj/{ID}.jsonl"));
+            assert!(std::fs::read_to_string(&copy).unwrap() == text && !copy.with_extension("jsonl.zst").exists());
+        }
+        assert!(verify::verify(&scene.places, None).unwrap().ok);
+    }
+
+    #[test]
+    fn where_layer_3_has_a_damaged_one_layer_1_serves() {
+        let scene = long();
+        run_all(&scene);
+        let packed = scene.places.layer3_store.join(format!("proj/{ID}.jsonl.zst"));
+        crate::testing::flip_last_byte(&packed);
+        let holdings = Holdings::find(&scene.places, ID).unwrap();
+        let content = holdings.open(&holdings.transcript(0).unwrap()).unwrap();
+        assert!(content.note.unwrap().contains("layer 3's copy is damaged or missing"));
+        assert!(content.path.to_string_lossy().ends_with(".jsonl.zst"));
+        assert!(!verify::verify(&scene.places, None).unwrap().ok);
     }
 }

@@ -189,7 +189,7 @@ impl Holdings {
         };
         for held in self.layer3.iter().chain(&self.layer1) {
             let Ok(file) = held.archive.open_file(&held.key, name) else { continue };
-            let path = held.archive.path_of(&held.key, name);
+            let path = held.archive.place_of(&held.key, name);
             let bytes = durable::stat_of(&file, &path)?.st_size as u64;
             let note = format!(
                 "THIS COPY IS DAMAGED: {} does not match its recorded hash, and no other store has those bytes. What can be read of it follows; it may be wrong anywhere",
@@ -241,7 +241,7 @@ impl Held {
     /// The content, if the file's first `bytes` bytes hash to `blake3`; `None` if it is damaged,
     /// short, missing or unreadable: then another copy is asked.
     fn unharmed(&self, stored: &StoredFile, bytes: u64, blake3: Hash) -> Option<Content> {
-        let path = self.archive.path_of(&self.key, &stored.name);
+        let path = self.archive.place_of(&self.key, &stored.name);
         let file = self.archive.open_file(&self.key, &stored.name).ok()?;
         let hash = durable::hash_of_prefix(&file, bytes, &path).ok()?;
         let name = stored.name.clone();

@@ -27,7 +27,7 @@ pub fn assert_saved_twice(scratch: &Scratch, transcript: &Path) {
 pub fn difference(store: &Path, project: &str, transcript: &Path) -> Option<String> {
     let name = transcript.file_name().expect("a transcript has a name");
     let copy = store.join(project).join(name);
-    let (source, stored) = (fs::read(transcript).ok()?, fs::read(&copy));
+    let (source, stored) = (fs::read(transcript).ok()?, content_at(&copy));
     match stored {
         Err(error) => return Some(format!("{} cannot be read: {error}", copy.display())),
         Ok(stored) if stored != source => {
@@ -51,6 +51,19 @@ pub fn difference(store: &Path, project: &str, transcript: &Path) -> Option<Stri
         different.len(),
         copy.display()
     ))
+}
+
+/// The plain bytes of a content that may be compressed; the plain file counts where both are there.
+pub fn content_at(path: &Path) -> std::io::Result<Vec<u8>> {
+    fs::read(path).or_else(|missing| match fs::read(packed_path(path)) {
+        Ok(packed) => zstd::decode_all(&packed[..]),
+        Err(_) => Err(missing),
+    })
+}
+
+/// Where the content lies once it is compressed.
+pub fn packed_path(path: &Path) -> PathBuf {
+    path.with_file_name(format!("{}.zst", path.file_name().unwrap_or_default().to_string_lossy()))
 }
 
 /// The regular side files of a transcript with their hashes, without lock files, which are never

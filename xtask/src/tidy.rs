@@ -22,6 +22,7 @@ const LAYER1_DEPENDENCIES: [&str; 11] = [
     "signal-hook",
     "thiserror",
     "toml",
+    "zeekstd",
     "zstd",
 ];
 

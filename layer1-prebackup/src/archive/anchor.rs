@@ -106,7 +106,7 @@ pub(super) fn holds_proven(
         record.proof != Proof::Unproven && relative_path(key, name).starts_with(folder)
     };
     match ledger.records().find(is_below) {
-        Some((name, _)) => Ok(archive.stat(key, name)?.is_some()),
+        Some((name, _)) => archive.has(key, name),
         None => Ok(false),
     }
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::ledger::{Entry, Intent, Record, Windows};
+use super::packed;
+use super::repair::set_aside;
 use super::session::{OpenSession, feed, file_name_of, now_ms, record_of_file_read_twice, windows_of};
 use super::tree::TreeHasher;
 use super::{ArchiveError, Compare, Proof};
@@ -138,11 +140,16 @@ fn is_unchanged(session: &OpenSession<'_>, name: &StoredName, identity: &Identit
     if !proven || record.source != Some(*identity) || record.bytes != identity.bytes {
         return Ok(false);
     }
-    let stat = session.archive.stat(&session.key, name)?;
-    let is_file = |stat: &rustix::fs::Stat| {
-        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile
+    let is_file = |stat: rustix::fs::Stat, bytes: u64| {
+        let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+        kind == rustix::fs::FileType::RegularFile && stat.st_size as u64 == bytes
     };
-    Ok(stat.is_some_and(|stat| is_file(&stat) && stat.st_size as u64 == record.bytes))
+    if let Some(stat) = session.archive.stat(&session.key, name)? {
+        return Ok(is_file(stat, record.bytes));
+    }
+    let Some(packed) = record.packed else { return Ok(false) };
+    let stat = packed::stat(session.archive, &session.key, name)?;
+    Ok(stat.is_some_and(|stat| is_file(stat, packed.bytes)))
 }
 
 /// Whether the whole of a shorter source is the beginning of the copy: only then it is no news.
@@ -167,7 +174,7 @@ fn standing(
 ) -> Result<Standing, ArchiveError> {
     let path = session.archive.path_of(&session.key, name);
     let Some(dir) = session.dir_of(name)? else { return Ok(Standing::Nothing) };
-    let Some(copy) = dir.open_file(&file_name_of(&session.key, name))? else { return Ok(Standing::Nothing) };
+    let Some(copy) = dir.open_file(&file_name_of(&session.key, name))? else { return packed_standing(session, name) };
     let bytes = durable::stat_of(&copy, &path)?.st_size as u64;
     let Some(record) = session.ledger.record(name).cloned() else {
         // Nobody recorded it: a commit that was cut off after the rename, or another program's file.
@@ -191,6 +198,18 @@ fn standing(
         (true, true) => Standing::Committed(record),
         (true, false) => Standing::Trailing(record),
     })
+}
+
+/// The same, of a content whose plain file is not there.
+fn packed_standing(session: &OpenSession<'_>, name: &StoredName) -> Result<Standing, ArchiveError> {
+    let record = session.ledger.record(name).cloned();
+    match record.filter(|record| record.packed.is_some()) {
+        Some(record) if packed::is_packed_alone(session, name)? => match packed::is_intact(session, name, &record)? {
+            true => Ok(Standing::Committed(record)),
+            false => Ok(Standing::Foreign),
+        },
+        _ => Ok(Standing::Nothing),
+    }
 }
 
 fn relation(
@@ -257,8 +276,8 @@ fn extend(
     let path = session.archive.path_of(&session.key, name);
     if record.proof == Proof::Unproven {
         // Equal to the source in every byte, as was just seen. Whether it was ever synced is not known.
-        let copy = session.open_for_writing(name)?.ok_or_else(|| gone(&path))?;
-        durable::sync_data(&copy, &path)?;
+        session.begin_writing()?;
+        session.archive.sync_content(&session.key, name)?;
         session.create_dir_of(name)?.sync()?;
         record.proof = Proof::Compared;
     }
@@ -270,6 +289,7 @@ fn extend(
         return Ok(Some(saved));
     }
     session.archive.make_sure_of_room(identity.bytes - record.bytes)?;
+    packed::make_plain(session, name, &mut record)?;
     let copy = session.open_for_writing(name)?.ok_or_else(|| gone(&path))?;
     while record.bytes < identity.bytes {
         let to = identity.bytes.min(record.bytes + COMMIT_BYTES_MAX);
@@ -332,9 +352,8 @@ fn replace(
             return Err(error);
         }
     };
-    if session.archive.stat(&session.key, name)?.is_some() {
-        keep_as_generation(session, name, opened, source)?;
-        saved.rotated = true;
+    if session.archive.stat(&session.key, name)?.is_some() || packed::is_packed_alone(session, name)? {
+        saved.rotated = keep_as_generation(session, name, opened, source)?;
     } else {
         remember_missing(session, name, opened, source)?;
     }
@@ -397,22 +416,38 @@ pub(crate) fn write_from(session: &OpenSession<'_>, source: &Source<'_>, bytes: 
 
 /// Renames what stands at `name` to the next generation. It keeps its record if it matches it, and
 /// also if the recorded bytes are nowhere else any more: then `verify` goes on asking for them.
-/// Otherwise it is recorded as something that was found there.
+/// Otherwise it is recorded as something that was found there. False where it was set aside instead: a
+/// compressed file that is damaged can be recorded as nothing else.
 fn keep_as_generation(
     session: &mut OpenSession<'_>,
     name: &StoredName,
     opened: &File,
     source: &Source<'_>,
-) -> Result<(), ArchiveError> {
+) -> Result<bool, ArchiveError> {
+    let known = session.ledger.record(name).cloned();
+    if let Some(known) = &known {
+        packed::settle(session, name, known)?;
+    }
+    if let Some(known) = known.clone().filter(|known| known.packed.is_some())
+        && packed::is_packed_alone(session, name)?
+    {
+        // The source has all of it, so nothing but a damaged file goes.
+        if !packed::is_intact(session, name, &known)? && begins_with(opened, &known, source, &|_| {})? {
+            set_aside(session, name, packed::Form::Packed)?;
+            return Ok(false);
+        }
+        session.rotate(&name.file, known)?;
+        return Ok(true);
+    }
     let found = record_of_file_read_twice(session.archive, &session.key, name, Proof::Found)?;
-    let record = match session.ledger.record(name).cloned() {
+    let record = match known {
         None => found,
         Some(known) if (known.bytes, known.blake3) == (found.bytes, found.blake3) => known,
         Some(known) if found.bytes > known.bytes || begins_with(opened, &known, source, &|_| {})? => found,
         Some(known) => known,
     };
     session.rotate(&name.file, record)?;
-    Ok(())
+    Ok(true)
 }
 
 /// A recorded content that is gone from its path, and is not the beginning of the source either,

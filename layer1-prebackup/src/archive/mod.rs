@@ -13,6 +13,7 @@
 mod adopt;
 mod anchor;
 mod content;
+mod frames;
 mod glance;
 mod ledger;
 mod packed;
@@ -26,6 +27,7 @@ mod tree;
 mod verify;
 
 pub use adopt::TakenInAs;
+pub use frames::Ranges;
 pub use glance::Glance;
 pub use packed::{Compressed, LEVELS};
 pub use prune::{Grounds, Leftover, SetAside, Superseded};
@@ -245,7 +247,10 @@ struct Formatted {
 
 /// The format of a whole store. A newer one is refused before anything in it is touched, so what
 /// an older version must not misread (a ledger, a job, a receipt) raises this one too.
-const STORE_FORMAT: u32 = 1;
+const STORE_FORMAT: u32 = 2;
+/// What a new store has. It is raised when a newest content is compressed for the first time: who knows
+/// of plain ones alone would call it missing.
+const STORE_FORMAT_PLAIN: u32 = 1;
 /// Longer than any version will make it.
 const STORE_FILE_BYTES_MAX: usize = 64 * 1024;
 const STORE_FILE: &str = ".state/store.json";
@@ -271,16 +276,65 @@ impl Archive {
         if let Some(archive) = Archive::open(root)? {
             return Ok(archive);
         }
-        let store = StoreFile { format: STORE_FORMAT, store_id: random_id(root)? };
-        let text = serde_json::to_string(&store).expect("two plain fields always serialise") + "\n";
-        let archive = Archive::at(root, store.store_id)?.ok_or_else(|| gone(root))?;
+        let archive = Archive::at(root, random_id(root)?)?.ok_or_else(|| gone(root))?;
+        // One whose bookkeeping was lost may be of the newer form.
+        let format = if archive.has_packed_newest()? { STORE_FORMAT } else { STORE_FORMAT_PLAIN };
         lock.mark_unknown()?;
         adopt(&archive)?;
-        durable::replace_file(&root.join(STORE_FILE), text.as_bytes())?;
+        archive.write_store_file(format)?;
         // Without the mark the next runs make sure of it again.
         let _ = lock.mark_clean();
         archive.anchors.note_store();
         Ok(archive)
+    }
+
+    fn write_store_file(&self, format: u32) -> Result<(), ArchiveError> {
+        let store = StoreFile { format, store_id: self.store_id.clone() };
+        let text = serde_json::to_string(&store).expect("two plain fields always serialise") + "\n";
+        Ok(durable::replace_file(&self.root().join(STORE_FILE), text.as_bytes())?)
+    }
+
+    /// Makes sure, on the disk, that a version which knows of no compressed newest contents refuses the store.
+    fn raise_format(&self) -> Result<(), ArchiveError> {
+        let path = self.root().join(STORE_FILE);
+        let is_raised = || -> Result<bool, ArchiveError> {
+            let Some(file) = crate::source::open_regular(&path)? else { return Ok(false) };
+            let mut text = vec![0; STORE_FILE_BYTES_MAX];
+            let came = durable::read_at(&file, 0, &mut text, &path)?;
+            let format = serde_json::from_slice(&text[..came]).map_or(0, |Formatted { format }| format);
+            Ok(format >= u64::from(STORE_FORMAT))
+        };
+        if is_raised()? {
+            // A run that was killed may have put it there and no more.
+            return Ok(durable::sync_if_recent(&path)?);
+        }
+        let lock = Lock::wait(&self.root().join(STORE_LOCK))?;
+        if !is_raised()? {
+            lock.mark_unknown()?;
+            self.write_store_file(STORE_FORMAT)?;
+            // Without the mark the next runs make sure of it again.
+            let _ = lock.mark_clean();
+        }
+        Ok(())
+    }
+
+    /// Whether a compressed newest content lies in some project's folder.
+    fn has_packed_newest(&self) -> Result<bool, ArchiveError> {
+        for (folder, kind) in self.root.entries()? {
+            let is_project = folder.to_str().is_some_and(|name| ProjectName::parse(name).is_ok());
+            if kind != FileType::Directory || !is_project {
+                continue;
+            }
+            let Some(dir) = self.root.open_beneath(Path::new(&folder))? else { continue };
+            let is_packed_newest = |(entry, kind): &(std::ffi::OsString, FileType)| {
+                let plain = entry.to_str().and_then(|text| text.strip_suffix(packed::ENDING));
+                plain.is_some_and(|plain| !plain.contains(".gen-")) && session_of_entry(entry, *kind).is_some()
+            };
+            if dir.entries()?.iter().any(is_packed_newest) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Opens an existing store for reading; `None` where there is none. Writes nothing.
@@ -410,11 +464,10 @@ impl Archive {
         for (folder, kind) in root.entries()? {
             let project = folder.to_str().and_then(|name| ProjectName::parse(name).ok());
             let (FileType::Directory, Some(project)) = (kind, project) else { continue };
-            let Some(dir) = root.open_beneath(Path::new(&folder))? else { continue };
             let first = StoredName { file: FileName::Transcript, generation: 1 };
-            let newest = StoredName::newest(FileName::Transcript).to_path(id);
+            let newest = StoredName::newest(FileName::Transcript);
             let key = SessionKey { project, id: id.clone() };
-            if dir.stat(newest.as_os_str())?.is_some() || self.has(&key, &first)? {
+            if self.has(&key, &newest)? || self.has(&key, &first)? {
                 keys.push(key);
             }
         }
@@ -455,22 +508,35 @@ impl Archive {
         self.anchored_dir(Path::new(key.project.as_str()), &is_proven)
     }
 
-    /// Where a content lies.
+    /// Where a content lies while it is plain.
     pub fn path_of(&self, key: &SessionKey, name: &StoredName) -> PathBuf {
         self.root.path().join(session::relative_path(key, name))
+    }
+
+    /// Where a content lies now, for people: the compressed file, where that alone is there.
+    pub fn place_of(&self, key: &SessionKey, name: &StoredName) -> PathBuf {
+        // A store that cannot be looked at is told of by whoever reads it.
+        let is_packed = self.stat(key, name).is_ok_and(|plain| plain.is_none())
+            && packed::stat(self, key, name).is_ok_and(|packed| packed.is_some());
+        if is_packed { packed::path_of(self, key, name) } else { self.path_of(key, name) }
+    }
+
+    /// Opens a stored content for reading short ranges of it: what is compressed is not unpacked whole.
+    pub fn open_ranges(&self, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
+        packed::open_ranges(self, key, name)
     }
 
     /// Opens a stored content for reading; never through a symlink, never a FIFO. Its bytes are the
     /// plain ones: a compressed content is unpacked.
     pub fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError> {
-        let opened = match self.dir_of(key, name)? {
-            Some(dir) => dir.open_file(&session::file_name_of(key, name))?,
-            None => None,
-        };
-        let opened = match opened {
-            Some(file) => Some(file),
-            None => packed::unpacked(self, key, name)?,
-        };
+        let mut opened = self.open_plain(key, name)?;
+        if opened.is_none() {
+            opened = packed::unpacked(self, key, name)?;
+        }
+        if opened.is_none() {
+            // A writer may have brought the plain one back between the two looks.
+            opened = self.open_plain(key, name)?;
+        }
         opened
             .ok_or_else(|| ArchiveError::Damaged { path: self.path_of(key, name), what: "it is not there".to_owned() })
     }
@@ -601,16 +667,25 @@ impl Archive {
         }
     }
 
+    fn open_plain(&self, key: &SessionKey, name: &StoredName) -> Result<Option<File>, ArchiveError> {
+        match self.dir_of(key, name)? {
+            Some(dir) => Ok(dir.open_file(&session::file_name_of(key, name))?),
+            None => Ok(None),
+        }
+    }
+
     /// Whether a content is there, compressed or not.
     fn has(&self, key: &SessionKey, name: &StoredName) -> Result<bool, ArchiveError> {
-        Ok(self.stat(key, name)?.is_some() || packed::stat(self, key, name)?.is_some())
+        // The first look again: see `open_file`.
+        Ok(self.stat(key, name)?.is_some()
+            || packed::stat(self, key, name)?.is_some()
+            || self.stat(key, name)?.is_some())
     }
 
     /// Syncs the file that a content lies in.
     fn sync_content(&self, key: &SessionKey, name: &StoredName) -> Result<(), ArchiveError> {
         let path = self.path_of(key, name);
-        match self.dir_of(key, name)?.map(|dir| dir.open_file(&session::file_name_of(key, name))).transpose()?.flatten()
-        {
+        match self.open_plain(key, name)? {
             Some(file) => Ok(durable::sync_data(&file, &path)?),
             None => match packed::open_packed(self, key, name)? {
                 Some(file) => Ok(durable::sync_data(&file, &packed::path_of(self, key, name))?),
@@ -657,10 +732,7 @@ fn gone(root: &Path) -> DurableError {
 fn session_of_entry(entry: &OsStr, kind: FileType) -> Option<SessionId> {
     let text = entry.to_str()?;
     let stem = match kind {
-        FileType::RegularFile => {
-            let packed = text.strip_suffix(packed::ENDING).filter(|plain| plain.contains(".gen-"));
-            packed.unwrap_or(text).strip_suffix(".jsonl")?
-        }
+        FileType::RegularFile => text.strip_suffix(packed::ENDING).unwrap_or(text).strip_suffix(".jsonl")?,
         FileType::Directory => text,
         _ => return None,
     };

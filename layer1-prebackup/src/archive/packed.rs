@@ -1,26 +1,35 @@
-//! Older contents of transcripts, compressed on the user's command: `{ID}.gen-0001.jsonl.zst`.
+//! Contents of transcripts, compressed on the user's command: `{ID}.jsonl.zst`, `{ID}.gen-0001.jsonl.zst`.
 //!
 //! Every reader opens a content through [`Archive::open_file`] and gets its plain bytes: where only
 //! the compressed file is there, it is unpacked into a file without a name, which goes with its
-//! descriptor. All that is said of a content (length, hash, windows, receipts) is said of the plain
-//! bytes; the ledger keeps length and hash of the compressed file beside them.
+//! descriptor. Whoever reads short ranges opens it through [`Archive::open_ranges`]. All that is said of a
+//! content (length, hash, windows, receipts) is said of the plain bytes; the ledger keeps length and hash of
+//! the compressed file beside them. Side files are not compressed: their names are not ours to lengthen.
 //!
-//! The newest content is never compressed: it may grow, its text is searched, and a hook that copies
-//! it must not unpack anything. Side files are not either: their names are not ours to lengthen.
+//! **Compressing.** The compressed file is written aside, synced, read back, unpacked and found equal to
+//! the recorded hash; then it is recorded, renamed into place, and the plain file is unlinked last. At each
+//! instant one of the two is whole, and where the plain one stands it is the one that is read. It is
+//! recorded before it is in place, so that what stands there is ours if it is recorded and another's if not.
 //!
-//! The plain file is unlinked last, when the compressed one was synced, read back, unpacked and found
-//! equal to the recorded hash, and is recorded. At each instant one of the two is whole.
+//! **Going on.** A newest content that is to grow is brought back first ([`make_plain`]): unpacked aside,
+//! found equal, synced, renamed into place; then the compressed file is unlinked, and only then is
+//! anything appended. The commit of what was appended says that it is no longer compressed. So a plain file
+//! never grows beside a compressed one. What is not to grow stays compressed: a source that is unchanged
+//! costs a look at lengths, one that was rewritten has it renamed to a generation.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::ledger::{Entry, Packed, Record};
+use super::frames::{self, Each, Ranges};
+use super::ledger::{Entry, Ledger, Packed, Record};
+use super::repair::set_aside;
 use super::session::{OpenSession, SessionLock, file_name_of, relative_path};
-use super::{Archive, ArchiveError, SessionKey, StoredFile};
-use crate::durable::{self, DurableError};
+use super::{Archive, ArchiveError, Proof, SessionKey, StoredFile};
+use crate::Hash;
+use crate::durable;
 use crate::names::{FileName, StoredName};
+use crate::source::{self, Identity};
 
 /// What a compressed file's name ends in, behind the plain one's.
 pub(super) const ENDING: &str = ".zst";
@@ -37,20 +46,21 @@ pub struct Compressed {
 }
 
 impl Archive {
-    /// The older contents of a session's transcript that are not compressed, or of which a killed run
-    /// left the plain file too. Reads the ledger alone.
+    /// The contents of a session's transcript that are not compressed, or of which a killed run
+    /// left the plain file too; the newest one only if its source is gone or is as it was copied.
+    /// Reads the ledger alone.
     pub fn compressible(&self, key: &SessionKey) -> Result<Vec<StoredFile>, ArchiveError> {
         let ledger = self.ledger(key)?;
         let mut found = Vec::new();
         for (name, record) in ledger.records().filter(|(name, _)| may_be_packed(name)) {
-            if record.bytes > 0 && self.stat(key, name)?.is_some() {
+            if record.bytes > 0 && self.stat(key, name)?.is_some() && is_settled(&ledger, name, record)? {
                 found.push(StoredFile::of(name, record, key));
             }
         }
         Ok(found)
     }
 
-    /// Compresses an older content; `None`, and nothing done, if it is not as it is described, does
+    /// Compresses a content; `None`, and nothing done, if it is not as it is described, does
     /// not match its record, or would not become smaller. A run that is killed leaves the plain file, the
     /// compressed one or both, and the next run finishes it.
     pub fn compress(
@@ -59,13 +69,20 @@ impl Archive {
         file: &StoredFile,
         level: i32,
     ) -> Result<Option<Compressed>, ArchiveError> {
+        // Before the session's lock: whoever makes a store holds that one's lock first.
+        if file.name.generation == 0 && self.stat(key, &file.name)?.is_some() {
+            self.raise_format()?;
+        }
         let lock = SessionLock::wait(self, &key.id)?;
         let mut session = OpenSession::open(self, key.clone(), lock)?;
         let record = session.ledger.record(&file.name).cloned();
         let Some(record) = record.filter(|record| (record.bytes, record.blake3) == (file.bytes, file.blake3)) else {
             return Ok(None);
         };
-        if !may_be_packed(&file.name) || self.stat(key, &file.name)?.is_none() {
+        if !may_be_packed(&file.name)
+            || self.stat(key, &file.name)?.is_none()
+            || !is_settled(&session.ledger, &file.name, &record)?
+        {
             return Ok(None);
         }
         // Whatever stands there is compared with what is to be its other form.
@@ -77,7 +94,7 @@ impl Archive {
             return Ok(None);
         }
         let packed = match &record.packed {
-            Some(packed) if is_whole(self, key, &file.name, &record, packed)? => *packed,
+            Some(packed) if is_whole(self, key, &file.name, &record)? => *packed,
             _ => match pack(&mut session, &file.name, &record, &plain, level)? {
                 Some(packed) => packed,
                 None => return Ok(None),
@@ -113,21 +130,125 @@ fn pack(
         }
     };
     let (dir, packed_name) = (session.create_dir_of(name)?, packed_file_name(&session.key, name));
-    // A run that was killed before its commit may have left one, which holds the same. What holds anything else
-    // and was never recorded is not ours.
-    if dir.stat(&packed_name)?.is_some() {
-        if record.packed.is_none() && !unpacks_to(session.archive, &session.key, name, record)? {
-            session.remove_temp()?;
-            let path = path_of(session.archive, &session.key, name);
-            let what = "it does not hold what it would be replaced by, so it was not written here; move it away";
-            return Err(damaged(&path, what.to_owned()));
-        }
+    // What was never recorded and holds anything else is not ours.
+    let stands = dir.stat(&packed_name)?.is_some();
+    if stands && record.packed.is_none() && !unpacks_to(session.archive, &session.key, name, record)? {
+        session.remove_temp()?;
+        let path = path_of(session.archive, &session.key, name);
+        let what = "it does not hold what it would be replaced by, so it was not written here; move it away";
+        return Err(damaged(&path, what.to_owned()));
+    }
+    let record = Record { packed: Some(packed), ..record.clone() };
+    session.commit(&[Entry::Commit(name.clone(), Box::new(record))])?;
+    if stands {
         dir.remove(&packed_name)?;
     }
     session.place_temp_as(&dir, &packed_name)?;
-    let record = Record { packed: Some(packed), ..record.clone() };
-    session.commit(&[Entry::Commit(name.clone(), Box::new(record))])?;
     Ok(Some(packed))
+}
+
+/// Whether nothing is known of the source that the newest content lacks. An older content has none.
+fn is_settled(ledger: &Ledger, name: &StoredName, record: &Record) -> Result<bool, ArchiveError> {
+    let Some(transcript) = ledger.source.as_deref().filter(|_| name.generation == 0) else { return Ok(true) };
+    let Some(file) = source::open_regular(transcript)? else { return Ok(true) };
+    let identity = Identity::of(&durable::stat_of(&file, transcript)?);
+    Ok(record.source == Some(identity) && record.bytes == identity.bytes)
+}
+
+/// Brings the newest content back to its plain file, for whoever is about to append to it: see the module.
+/// Its record says that it is not compressed then; with the next commit the ledger does too.
+pub(super) fn make_plain(
+    session: &OpenSession<'_>,
+    name: &StoredName,
+    record: &mut Record,
+) -> Result<(), ArchiveError> {
+    if record.packed.is_none() {
+        return Ok(());
+    }
+    settle(session, name, record)?;
+    if session.archive.stat(&session.key, name)?.is_none() {
+        session.archive.make_sure_of_room(record.bytes)?;
+        if let Err(error) = write_plain(session, name, record) {
+            // The error that matters is in hand; a leftover goes when the session is opened next.
+            let _ = session.remove_temp();
+            return Err(error);
+        }
+        session.place_temp(name)?;
+    }
+    remove(session, name)?;
+    record.packed = None;
+    Ok(())
+}
+
+/// Unpacks into the temporary file, syncs it and reads it back: it has the recorded bytes.
+fn write_plain(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Result<(), ArchiveError> {
+    let (from, path) = (path_of(session.archive, &session.key, name), session.temp_path());
+    let packed = open_packed(session.archive, &session.key, name)?.ok_or_else(|| super::gone(&from))?;
+    let temp = session.create_temp()?;
+    unpack_into(&temp, &packed, &from, &path)?;
+    durable::sync_data(&temp, &path)?;
+    let again = session.open_temp()?.ok_or_else(|| super::gone(&path))?;
+    let is_right = durable::stat_of(&again, &path)?.st_size as u64 == record.bytes
+        && durable::hash_of_prefix(&again, record.bytes, &path)? == record.blake3;
+    if is_right { Ok(()) } else { Err(damaged(&from, "it does not unpack to the recorded bytes".to_owned())) }
+}
+
+/// Where a killed run left both forms of a content, one goes: the compressed one if the plain one is
+/// whole. Otherwise the damaged ones are set aside, so a plain one beside a whole compressed one too.
+pub(super) fn settle(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Result<(), ArchiveError> {
+    let (archive, key) = (session.archive, &session.key);
+    let has_both = || Ok::<_, ArchiveError>(archive.stat(key, name)?.is_some() && stat(archive, key, name)?.is_some());
+    if record.packed.is_none() || !has_both()? {
+        return Ok(());
+    }
+    let path = archive.path_of(key, name);
+    let is_plain_whole = || -> Result<bool, ArchiveError> {
+        let plain = archive.open_file(key, name)?;
+        Ok(durable::stat_of(&plain, &path)?.st_size as u64 >= record.bytes
+            && durable::hash_of_prefix(&plain, record.bytes, &path)? == record.blake3)
+    };
+    if is_plain_whole()? || is_plain_whole()? {
+        return remove(session, name);
+    }
+    let is_packed_whole = is_whole(archive, key, name, record)? || is_whole(archive, key, name, record)?;
+    set_aside(session, name, if is_packed_whole { Form::Plain } else { Form::Packed })?;
+    Ok(())
+}
+
+/// Which of a content's two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Plain,
+    Packed,
+}
+
+/// Unlinks the compressed file, where there is one; the plain one is on the disk by then.
+fn remove(session: &OpenSession<'_>, name: &StoredName) -> Result<(), ArchiveError> {
+    session.begin_writing()?;
+    // A run that was killed may have renamed it into place and no more.
+    durable::sync_if_recent(&session.archive.path_of(&session.key, name))?;
+    if let Some(dir) = session.dir_of(name)? {
+        dir.remove(&packed_file_name(&session.key, name))?;
+    }
+    Ok(())
+}
+
+/// Whether the content lies there in a compressed file alone, which is recorded.
+pub(super) fn is_packed_alone(session: &OpenSession<'_>, name: &StoredName) -> Result<bool, ArchiveError> {
+    let is_recorded = session.ledger.record(name).is_some_and(|record| record.packed.is_some());
+    Ok(is_recorded
+        && session.archive.stat(&session.key, name)?.is_none()
+        && stat(session.archive, &session.key, name)?.is_some())
+}
+
+/// Whether the compressed file can be believed to hold what is recorded, without unpacking it where that
+/// was done before. Only two readings say that it does not.
+pub(super) fn is_intact(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Result<bool, ArchiveError> {
+    let is_intact = || match &record.packed {
+        Some(packed) if record.proof != Proof::Unproven => is_as_recorded(session.archive, &session.key, name, packed),
+        _ => unpacks_to(session.archive, &session.key, name, record),
+    };
+    Ok(is_intact()? || is_intact()?)
 }
 
 /// Writes the temporary file, syncs it, reads it back and unpacks it: it gives the recorded bytes.
@@ -140,61 +261,19 @@ fn write_packed(
 ) -> Result<Packed, ArchiveError> {
     let path = session.temp_path();
     let temp = session.create_temp()?;
-    let failed = |source: io::Error| DurableError { operation: "compress to", path: path.clone(), source };
-    let sink = Sink { file: &temp, path: &path, bytes: 0, hasher: blake3::Hasher::new() };
-    let mut encoder = zstd::stream::write::Encoder::new(sink, level).map_err(failed)?;
-    encoder.include_checksum(true).map_err(failed)?;
-    encoder.set_pledged_src_size(Some(record.bytes)).map_err(failed)?;
-    let mut buffer = vec![0; durable::COPY_BYTES];
-    let mut offset = 0;
-    while offset < record.bytes {
-        let want = buffer.len().min((record.bytes - offset) as usize);
-        durable::read_exact_at(plain, offset, &mut buffer[..want], &session.archive.path_of(&session.key, name))?;
-        encoder.write_all(&buffer[..want]).map_err(failed)?;
-        offset += want as u64;
-    }
-    let sink = encoder.finish().map_err(failed)?;
-    let packed = Packed { bytes: sink.bytes, blake3: sink.hasher.finalize() };
+    let from = session.archive.path_of(&session.key, name);
+    let packed = frames::write((plain, &from), record.bytes, level, (&temp, &path))?;
     durable::sync_data(&temp, &path)?;
     let again = session.open_temp()?.ok_or_else(|| super::gone(&path))?;
-    let is_right = is_packed_file(&again, &packed, &path)? && {
-        let mut hasher = blake3::Hasher::new();
-        let unpacked = unpack_to(again, &path, &mut |_, bytes| {
-            hasher.update(bytes);
-            Ok(())
-        })?;
-        unpacked == record.bytes && hasher.finalize() == record.blake3
-    };
-    match is_right {
+    match is_packed_file(&again, &packed, &path)? && gives(&again, &path, record)? {
         true => Ok(packed),
         false => Err(damaged(&path, "what was compressed does not give the recorded bytes".to_owned())),
     }
 }
 
-/// Counts and hashes what is written.
-struct Sink<'a> {
-    file: &'a File,
-    path: &'a Path,
-    bytes: u64,
-    hasher: blake3::Hasher,
-}
-
-impl Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        durable::write_at(self.file, self.bytes, bytes, self.path).map_err(|error| error.source)?;
-        self.bytes += bytes.len() as u64;
-        self.hasher.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Whether a content's name is one that may be compressed.
 pub(super) fn may_be_packed(name: &StoredName) -> bool {
-    name.generation > 0 && name.file == FileName::Transcript
+    name.file == FileName::Transcript
 }
 
 /// The last component of the compressed file's path.
@@ -244,29 +323,48 @@ pub(super) fn unpacked(archive: &Archive, key: &SessionKey, name: &StoredName) -
     let Some(packed) = open_packed(archive, key, name)? else { return Ok(None) };
     let path = path_of(archive, key, name);
     let on_disk = durable::nameless_file(archive.root()).map_err(ArchiveError::from);
-    let written = on_disk.and_then(|plain| unpack_into(plain, packed, &path));
-    let (error, plain) = match (written, crate::platform::memory_file()) {
-        (Err(error @ ArchiveError::Durable(_)), Some(plain)) => (error, plain),
-        (written, _) => return written.map(Some),
-    };
-    let packed = open_packed(archive, key, name)?.ok_or(error)?;
-    unpack_into(plain, packed, &path).map(Some)
+    let unpack = |plain: File| unpack_into(&plain, &packed, &path, &path).map(|()| plain);
+    match (on_disk.and_then(unpack), crate::platform::memory_file()) {
+        (Err(ArchiveError::Durable(_)), Some(plain)) => unpack(plain).map(Some),
+        (written, _) => written.map(Some),
+    }
 }
 
-pub(super) fn unpack_into(plain: File, packed: File, path: &Path) -> Result<File, ArchiveError> {
-    let write = |offset, bytes: &[u8]| Ok(durable::write_at(&plain, offset, bytes, path)?);
-    unpack_to(packed, path, &mut { write })?;
-    Ok(plain)
+pub(super) fn unpack_into(plain: &File, packed: &File, from: &Path, to: &Path) -> Result<(), ArchiveError> {
+    let write = |offset, bytes: &[u8]| Ok(durable::write_at(plain, offset, bytes, to)?);
+    frames::unpack(packed, from, &mut { write })?;
+    Ok(())
 }
 
-/// What is recorded of a compressed file as it stands, for a record that is made anew.
+/// [`Archive::open_ranges`].
+pub(super) fn open_ranges(archive: &Archive, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
+    let path = archive.path_of(key, name);
+    if let Some(plain) = archive.open_plain(key, name)? {
+        return Ok(Ranges::plain(plain, path));
+    }
+    match open_packed(archive, key, name)? {
+        Some(packed) => Ranges::packed(packed, path_of(archive, key, name)),
+        // A writer may have brought it back between the two looks.
+        None => match archive.open_plain(key, name)? {
+            Some(plain) => Ok(Ranges::plain(plain, path)),
+            None => Err(damaged(&path, "it is not there".to_owned())),
+        },
+    }
+}
+
+/// What is recorded of a compressed file as it stands, for a record that is made anew of the bytes
+/// that hash to `blake3`. One beside the plain file is ours only if it holds the same.
 pub(super) fn described(
     archive: &Archive,
     key: &SessionKey,
     name: &StoredName,
+    plain: (u64, Hash),
 ) -> Result<Option<Packed>, ArchiveError> {
     let Some(packed) = open_packed(archive, key, name)? else { return Ok(None) };
     let path = path_of(archive, key, name);
+    if archive.stat(key, name)?.is_some() && !holds(&packed, &path, plain)? {
+        return Ok(None);
+    }
     let bytes = durable::stat_of(&packed, &path)?.st_size as u64;
     Ok(Some(Packed { bytes, blake3: durable::hash_of_prefix(&packed, bytes, &path)? }))
 }
@@ -285,58 +383,49 @@ pub(super) fn is_as_recorded(
 }
 
 /// [`is_as_recorded`], and its bytes unpacked are those of the record.
-fn is_whole(
+pub(super) fn is_whole(
     archive: &Archive,
     key: &SessionKey,
     name: &StoredName,
     record: &Record,
-    packed: &Packed,
 ) -> Result<bool, ArchiveError> {
-    if !is_as_recorded(archive, key, name, packed)? {
-        return Ok(false);
+    match &record.packed {
+        Some(packed) if is_as_recorded(archive, key, name, packed)? => unpacks_to(archive, key, name, record),
+        _ => Ok(false),
     }
-    unpacks_to(archive, key, name, record)
 }
 
 /// Whether what stands at the compressed file's path unpacks to the bytes of the record.
 fn unpacks_to(archive: &Archive, key: &SessionKey, name: &StoredName, record: &Record) -> Result<bool, ArchiveError> {
-    let Some(file) = open_packed(archive, key, name)? else { return Ok(false) };
+    match open_packed(archive, key, name)? {
+        Some(packed) => gives(&packed, &path_of(archive, key, name), record),
+        None => Ok(false),
+    }
+}
+
+fn gives(packed: &File, path: &Path, record: &Record) -> Result<bool, ArchiveError> {
+    holds(packed, path, (record.bytes, record.blake3))
+}
+
+/// Whether a file unpacks to so many bytes of that hash; not, if it cannot be unpacked.
+fn holds(packed: &File, path: &Path, (bytes, blake3): (u64, Hash)) -> Result<bool, ArchiveError> {
     let mut hasher = blake3::Hasher::new();
-    let unpacked = unpack_to(file, &path_of(archive, key, name), &mut |_, bytes| {
+    let mut hash: Box<Each<'_>> = Box::new(|_, bytes| {
         hasher.update(bytes);
         Ok(())
     });
-    Ok(unpacked.is_ok_and(|bytes| bytes == record.bytes) && hasher.finalize() == record.blake3)
+    let unpacked = frames::unpack(packed, path, &mut *hash);
+    drop(hash);
+    match unpacked {
+        Ok(count) => Ok(count == bytes && hasher.finalize() == blake3),
+        Err(ArchiveError::Damaged { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn is_packed_file(file: &File, packed: &Packed, path: &Path) -> Result<bool, ArchiveError> {
     Ok(durable::stat_of(file, path)?.st_size as u64 == packed.bytes
         && durable::hash_of_prefix(file, packed.bytes, path)? == packed.blake3)
-}
-
-/// Is given unpacked bytes and their offset.
-type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), ArchiveError> + 'a;
-
-/// Unpacks one frame, to whose checksum its bytes must agree and after which nothing may follow;
-/// gives the number of its bytes.
-fn unpack_to(packed: File, path: &Path, each: &mut Each<'_>) -> Result<u64, ArchiveError> {
-    let broken = |error: io::Error| damaged(path, format!("it cannot be unpacked: {error}"));
-    let reader = BufReader::with_capacity(durable::COPY_BYTES, packed);
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(reader).map_err(broken)?.single_frame();
-    let mut buffer = vec![0; durable::COPY_BYTES];
-    let mut offset = 0;
-    loop {
-        let came = decoder.read(&mut buffer).map_err(broken)?;
-        if came == 0 {
-            break;
-        }
-        each(offset, &buffer[..came])?;
-        offset += came as u64;
-    }
-    match decoder.finish().fill_buf().map_err(broken)?.is_empty() {
-        true => Ok(offset),
-        false => Err(damaged(path, "more follows behind its end".to_owned())),
-    }
 }
 
 fn damaged(path: &Path, what: String) -> ArchiveError {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use super::content::{self, Source};
 use super::ledger::{Entry, Record};
 use super::packed;
-use super::session::{OpenSession, SessionLock, contents_on_disk, file_name_of, record_of_file_read_twice, windows_of};
+use super::session::{
+    OpenSession, SessionLock, contents_on_disk, file_name_of, is_unreadable, record_of_file_read_twice, windows_of,
+};
 use super::{Archive, ArchiveError, Proof, SessionKey};
 use crate::durable;
 use crate::names::{FileName, SessionId, StoredName};
@@ -65,8 +67,13 @@ fn repair_session(
 ) -> Result<(), ArchiveError> {
     for name in contents_on_disk(session.archive, &session.key)? {
         if session.ledger.record(&name).is_none() {
-            let record = record_of_file_read_twice(session.archive, &session.key, &name, Proof::Unproven)?;
-            session.commit(&[Entry::Commit(name, Box::new(record))])?;
+            match record_of_file_read_twice(session.archive, &session.key, &name, Proof::Unproven) {
+                Ok(record) => session.commit(&[Entry::Commit(name, Box::new(record))])?,
+                Err(error) if is_unreadable(session.archive, &session.key, &name, &error) => {
+                    push(session, repairs, &name, (false, format!("no commit is recorded for it; failed to {error}")));
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     let records: Vec<(StoredName, Record)> =
@@ -95,7 +102,17 @@ fn heal(
     name: &StoredName,
     record: Record,
 ) -> Result<Option<(bool, String)>, ArchiveError> {
-    let outcome = match (state_of(session, name, &record)?, record.proof) {
+    let mut state = state_of(session, name, &record)?;
+    if matches!(state, State::Wrong | State::Trailing) {
+        // A compressed file beside it, which a killed run left, may be whole.
+        packed::settle(session, name, &record)?;
+        state = state_of(session, name, &record)?;
+        if matches!(state, State::Exact) && record.proof != Proof::Unproven {
+            let detail = "restored from its compressed file; what stood there is in .state/damaged".to_owned();
+            return Ok(Some((true, detail)));
+        }
+    }
+    let outcome = match (state, record.proof) {
         (State::Exact, Proof::Unproven) => prove(session, other, name, record)?,
         (State::Exact, _) => {
             // A repair that was killed may have put it there and no more.
@@ -156,8 +173,7 @@ fn prove(
         if candidate_begins_with(session, &candidate, &record)? {
             let detail = format!("proven equal to {}", candidate.path(session).display());
             // Whether it was ever synced is not known.
-            let path = session.archive.path_of(&session.key, name);
-            durable::sync_data(&session.archive.open_file(&session.key, name)?, &path)?;
+            session.archive.sync_content(&session.key, name)?;
             session.create_dir_of(name)?.sync()?;
             let proven = Record { proof: Proof::Compared, ..record };
             session.commit(&[Entry::Commit(name.clone(), Box::new(proven))])?;
@@ -209,7 +225,8 @@ fn restore(
     }
     written.proof = Proof::Compared;
     written.source = record.source;
-    let aside = set_aside(session, name)?;
+    let is_plain = session.archive.stat(&session.key, name)?.is_some();
+    let aside = set_aside(session, name, if is_plain { packed::Form::Plain } else { packed::Form::Packed })?;
     session.place_temp(name)?;
     session.commit(&[Entry::Commit(name.clone(), Box::new(written))])?;
     let kept = aside.map_or_else(String::new, |path| format!("; what stood there is {}", path.display()));
@@ -244,11 +261,18 @@ fn fill_gap(
 }
 
 /// Moves what stands at `name` to `.state/damaged/{PROJECT}/{path}`, with a number if that is taken.
-fn set_aside(session: &OpenSession<'_>, name: &StoredName) -> Result<Option<PathBuf>, ArchiveError> {
+pub(super) fn set_aside(
+    session: &OpenSession<'_>,
+    name: &StoredName,
+    form: packed::Form,
+) -> Result<Option<PathBuf>, ArchiveError> {
     let rel = super::session::relative_path(&session.key, name);
     let folder = Path::new(".state/damaged").join(rel.parent().unwrap_or(Path::new("")));
-    let is_plain = session.archive.stat(&session.key, name)?.is_some();
-    if !session.archive.has(&session.key, name)? {
+    let is_there = match form {
+        packed::Form::Plain => session.archive.stat(&session.key, name)?.is_some(),
+        packed::Form::Packed => packed::stat(session.archive, &session.key, name)?.is_some(),
+    };
+    if !is_there {
         // A run that was killed, or whose sync failed, may have moved it there already.
         if let Some(damaged) = session.archive.root.open_beneath(&folder)? {
             damaged.sync()?;
@@ -260,9 +284,9 @@ fn set_aside(session: &OpenSession<'_>, name: &StoredName) -> Result<Option<Path
     let damaged = session.archive.root.create_beneath(&folder)?;
     // A run that was killed, or whose sync failed, may have made it.
     damaged.sync_recent_ancestors()?;
-    let file_name = match is_plain {
-        true => file_name_of(&session.key, name),
-        false => packed::packed_file_name(&session.key, name),
+    let file_name = match form {
+        packed::Form::Plain => file_name_of(&session.key, name),
+        packed::Form::Packed => packed::packed_file_name(&session.key, name),
     };
     let mut aside = file_name.clone();
     let mut n = 2;

@@ -287,11 +287,16 @@ impl<'a> OpenSession<'a> {
     /// `proof`. The intent is synced first, so that a kill in between is finished by the next run.
     pub(crate) fn rotate(&mut self, file: &FileName, record: Record) -> Result<u32, ArchiveError> {
         let to = self.next_generation(file)?;
-        self.commit(&[Entry::Begin(file.clone(), Intent::Rotate { to })])?;
         let newest = StoredName::newest(file.clone());
         let target = StoredName { file: file.clone(), generation: to };
-        self.rename(&newest, &target)?;
-        self.commit(&[Entry::Commit(target, Box::new(record)), Entry::Gone(newest)])?;
+        if let Some(known) = self.ledger.record(&newest) {
+            packed::settle(self, &newest, known)?;
+        }
+        let is_packed = packed::is_packed_alone(self, &newest)?;
+        self.commit(&[Entry::Begin(file.clone(), Intent::Rotate { to })])?;
+        self.rename(&newest, &target, is_packed)?;
+        let packed = record.packed.filter(|_| is_packed);
+        self.commit(&[Entry::Commit(target, Box::new(Record { packed, ..record })), Entry::Gone(newest)])?;
         Ok(to)
     }
 
@@ -304,14 +309,36 @@ impl<'a> OpenSession<'a> {
         Ok(next)
     }
 
-    fn rename(&self, from: &StoredName, to: &StoredName) -> Result<(), ArchiveError> {
+    fn rename(&self, from: &StoredName, to: &StoredName, is_packed: bool) -> Result<(), ArchiveError> {
         let from_dir = self.dir_of(from)?.ok_or_else(|| ArchiveError::Damaged {
             path: self.archive.path_of(&self.key, from),
             what: "its folder is gone".to_owned(),
         })?;
         let to_dir = self.create_dir_of(to)?;
-        from_dir.rename_new(&file_name_of(&self.key, from), &to_dir, &file_name_of(&self.key, to))?;
+        let name_in = |name| match is_packed {
+            true => packed::packed_file_name(&self.key, name),
+            false => file_name_of(&self.key, name),
+        };
+        from_dir.rename_new(&name_in(from), &to_dir, &name_in(to))?;
         Ok(())
+    }
+
+    /// The record of what was renamed: its own, if it is as recorded; damaged as it is, if none can be made of it.
+    fn record_of_rotated(&self, target: &StoredName, record: Option<Record>) -> Result<Record, ArchiveError> {
+        if let Some(known) = &record
+            && let Some(packed) = &known.packed
+            && self.archive.stat(&self.key, target)?.is_none()
+            && packed::is_as_recorded(self.archive, &self.key, target, packed)?
+        {
+            return Ok(known.clone());
+        }
+        let found = match (record_of_file_read_twice(self.archive, &self.key, target, Proof::Found), &record) {
+            (Ok(found), _) => found,
+            (Err(error), Some(known)) if is_unreadable(self.archive, &self.key, target, &error) => known.clone(),
+            (Err(error), _) => return Err(error),
+        };
+        let known = record.filter(|known| (known.bytes, known.blake3) == (found.bytes, found.blake3));
+        Ok(known.map(|known| Record { packed: found.packed, ..known }).unwrap_or(found))
     }
 
     /// What was begun is finished if its rename happened, and forgotten if it did not.
@@ -321,7 +348,7 @@ impl<'a> OpenSession<'a> {
             let newest = StoredName::newest(file.clone());
             let target = StoredName { file: file.clone(), generation: to };
             let record = self.ledger.record(&newest).cloned();
-            let happened = self.archive.stat(&self.key, &target)?.is_some();
+            let happened = self.archive.has(&self.key, &target)?;
             if happened {
                 // The rename is there to be seen; whether it was synced is not.
                 for name in [&newest, &target] {
@@ -333,9 +360,8 @@ impl<'a> OpenSession<'a> {
             }
             let entries = match (happened, intent, record) {
                 (true, Intent::Rotate { .. }, record) => {
-                    let found = record_of_file_read_twice(self.archive, &self.key, &target, Proof::Found)?;
-                    let known = record.filter(|r| (r.bytes, r.blake3) == (found.bytes, found.blake3));
-                    vec![Entry::Commit(target, Box::new(known.unwrap_or(found))), Entry::Gone(newest)]
+                    let record = self.record_of_rotated(&target, record)?;
+                    vec![Entry::Commit(target, Box::new(record)), Entry::Gone(newest)]
                 }
                 // Whoever asked for it asks again, and proves it.
                 (true, Intent::Add { .. }, _) => {
@@ -351,6 +377,11 @@ impl<'a> OpenSession<'a> {
     }
 }
 
+/// Whether a content is there compressed and cannot be unpacked: then no record can be made of it.
+pub(crate) fn is_unreadable(archive: &Archive, key: &SessionKey, name: &StoredName, error: &ArchiveError) -> bool {
+    matches!(error, ArchiveError::Damaged { .. }) && archive.stat(key, name).is_ok_and(|plain| plain.is_none())
+}
+
 /// Fills `ledger` in memory with an unproven record for each content on the disk that has none,
 /// and marks the records that there are as unproven.
 pub(crate) fn rebuild(archive: &Archive, key: &SessionKey, ledger: &mut Ledger) -> Result<(), ArchiveError> {
@@ -358,8 +389,12 @@ pub(crate) fn rebuild(archive: &Archive, key: &SessionKey, ledger: &mut Ledger) 
     for name in contents_on_disk(archive, key)? {
         let is_known = ledger.record(&name).is_some() || ledger.is_pruned(&name);
         if !is_known {
-            let record = record_of_file_read_twice(archive, key, &name, Proof::Unproven)?;
-            ledger.insert_unwritten(name, record);
+            match record_of_file_read_twice(archive, key, &name, Proof::Unproven) {
+                Ok(record) => ledger.insert_unwritten(name, record),
+                // It must not keep the others from being read and the source from being saved; `verify` names it.
+                Err(error) if is_unreadable(archive, key, &name, &error) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(())
@@ -373,7 +408,7 @@ pub(crate) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
         let text = entry.to_string_lossy();
         let belongs = text
             .strip_prefix(key.id.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest == ".jsonl" || rest.starts_with(".gen-"));
+            .is_some_and(|rest| matches!(rest, "" | ".jsonl" | ".jsonl.zst") || rest.starts_with(".gen-"));
         match kind {
             FileType::RegularFile if belongs => names.extend(stored_name(key, &text)),
             FileType::Directory if belongs => side_contents(&project, key, &entry, &mut names)?,
@@ -429,6 +464,7 @@ fn record_of_file(
     let bytes = durable::stat_of(&file, &path)?.st_size as u64;
     let mut tree = TreeHasher::default();
     feed(&mut tree, &file, 0, bytes, &path, &mut |_| {})?;
+    let packed = packed::described(archive, key, name, (bytes, tree.root()))?;
     Ok(Record {
         bytes,
         blake3: tree.root(),
@@ -437,7 +473,7 @@ fn record_of_file(
         source: None,
         proof,
         committed_ms: now_ms(),
-        packed: packed::described(archive, key, name)?,
+        packed,
     })
 }
 

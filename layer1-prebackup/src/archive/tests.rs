@@ -3,6 +3,7 @@
 // A test plays the part of Claude Code, of a user and of a failing disk.
 #![allow(clippy::disallowed_methods)]
 
+mod newest;
 mod packed;
 mod prune;
 

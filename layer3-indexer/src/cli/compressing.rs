@@ -19,6 +19,9 @@ pub(super) struct CompressArgs {
     /// How hard to try, from 1 to 19
     #[arg(long, value_name = "N", default_value_t = LEVEL_DEFAULT, value_parser = clap::value_parser!(i32).range(i64::from(*LEVELS.start())..=i64::from(*LEVELS.end())))]
     level: i32,
+    /// Leave the newest content of each session plain
+    #[arg(long)]
+    generations_only: bool,
     /// Tell what would be compressed, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -26,7 +29,8 @@ pub(super) struct CompressArgs {
 
 /// Runs `compress`.
 pub(super) fn compress(places: &Places, args: CompressArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
-    let wanted = Wanted { older_than: args.older_than, level: args.level, dry_run: args.dry_run };
+    let CompressArgs { older_than, level, generations_only, dry_run } = args;
+    let wanted = Wanted { older_than, level, generations_only, dry_run };
     let journal = Journal::new(places, false);
     let summary = counting("contents", |progress| compress::compress(places, &journal, &wanted, progress))?;
     if screen.json {

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, ArchiveError, Ranges, SessionKey, StoredFile};
 use layer1_prebackup::durable::DurableError;
 use layer1_prebackup::names::{ProjectName, SessionId, StoredName};
 use rusqlite::Connection;
@@ -124,6 +124,10 @@ pub trait Contents {
     fn files(&self, key: &SessionKey) -> Result<Vec<StoredFile>, ArchiveError>;
     /// See [`Archive::open_file`].
     fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError>;
+    /// See [`Archive::open_ranges`].
+    fn open_ranges(&self, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
+        Ok(Ranges::plain(self.open_file(key, name)?, name.to_path(&key.id)))
+    }
     /// See [`Archive::sessions`].
     fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError>;
     /// What caused the session's last save, as its metadata file has it: a rebuilt index takes it from there.
@@ -139,6 +143,9 @@ impl Contents for Archive {
     }
     fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError> {
         Archive::open_file(self, key, name)
+    }
+    fn open_ranges(&self, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
+        Archive::open_ranges(self, key, name)
     }
     fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
         Archive::sessions(self)

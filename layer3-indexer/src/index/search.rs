@@ -11,12 +11,10 @@
 //!
 //! **Pages.** The order depends on what is stored and asked alone, never on limit and offset.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 
-use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::archive::{Ranges, SessionKey};
 use layer1_prebackup::names::{ProjectName, SessionId, StoredName};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params_from_iter};
@@ -41,6 +39,8 @@ const RANKED_MAX: i64 = 1000;
 const RANKED_OTHERS_MAX: i64 = 250;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
+/// Compressed contents whose last frame is kept unpacked, an eighth of a MiB each.
+const WARM_MAX: usize = 16;
 /// Sessions found by words below which those that hold the words apart are looked for.
 const SPREAD_BELOW: usize = 20;
 /// How much better a message of the newest moment is than an old one of the same words …
@@ -484,16 +484,19 @@ impl Found {
     }
 }
 
-/// Reads texts from the store again, each file opened once.
+/// Reads texts from the store again, each file opened once. Of a compressed one the frames that hold what is
+/// read are unpacked, and nothing else.
 pub(super) struct Texts<'s> {
     contents: &'s dyn Contents,
-    files: BTreeMap<i64, Option<File>>,
+    files: BTreeMap<i64, Option<Ranges>>,
+    /// Contents that keep a frame, the one that was read last at the end.
+    warm: VecDeque<i64>,
     unreadable: usize,
 }
 
 impl<'s> Texts<'s> {
     fn new(contents: &'s dyn Contents) -> Texts<'s> {
-        Texts { contents, files: BTreeMap::new(), unreadable: 0 }
+        Texts { contents, files: BTreeMap::new(), warm: VecDeque::new(), unreadable: 0 }
     }
 
     fn holds(&mut self, found: &Found, query: &Query) -> bool {
@@ -548,10 +551,25 @@ impl<'s> Texts<'s> {
 
     fn read(&mut self, found: &Found) -> Option<Vec<u8>> {
         let contents = self.contents;
-        let open = || found.stored().and_then(|(key, name)| contents.open_file(&key, &name).ok());
-        let file = self.files.entry(found.content).or_insert_with(open).as_ref()?;
+        let open = || found.stored().and_then(|(key, name)| contents.open_ranges(&key, &name).ok());
+        let file = self.files.entry(found.content).or_insert_with(open).as_mut()?;
         let mut bytes = vec![0; found.length as usize];
-        file.read_exact_at(&mut bytes, found.offset).ok()?;
+        file.read_exact_at(found.offset, &mut bytes).ok()?;
+        self.keep_warm(found.content);
         Some(bytes)
+    }
+
+    /// Many sessions are read from, in turns: not all of them keep what was unpacked.
+    fn keep_warm(&mut self, content: i64) {
+        if self.warm.back() == Some(&content) {
+            return;
+        }
+        self.warm.retain(|other| *other != content);
+        self.warm.push_back(content);
+        if self.warm.len() > WARM_MAX
+            && let Some(Some(coldest)) = self.warm.pop_front().and_then(|cold| self.files.get_mut(&cold))
+        {
+            coldest.forget();
+        }
     }
 }

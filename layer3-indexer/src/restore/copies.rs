@@ -415,7 +415,7 @@ impl<'a> Held<'a> {
     }
 
     fn path(&self, stored: &StoredFile) -> PathBuf {
-        self.archive.as_ref().map_or(PathBuf::new(), |(archive, key)| archive.path_of(key, &stored.name))
+        self.archive.as_ref().map_or(PathBuf::new(), |(archive, key)| archive.place_of(key, &stored.name))
     }
 
     fn content(&self, stored: &StoredFile, bytes: u64, blake3: Hash) -> Content {
@@ -438,6 +438,10 @@ impl<'a> Held<'a> {
         let path = self.path(stored);
         let file = match archive.open_file(key, &stored.name) {
             Ok(file) => file,
+            // A compressed one that cannot be unpacked is there.
+            Err(ArchiveError::Damaged { .. }) if path.symlink_metadata().is_ok() => {
+                return Reading::Unfit("is damaged".to_owned());
+            }
             Err(ArchiveError::Damaged { .. }) => return Reading::Unfit("is missing".to_owned()),
             Err(error) => return Reading::Unfit(format!("cannot be opened ({})", chain(&error))),
         };

@@ -11,11 +11,13 @@ use crate::scratch::{PROJECT, Scratch};
 use crate::{transcripts, tree};
 
 /// All of them.
-pub const WORKLOADS: [Workload; 12] = [
+pub const WORKLOADS: [Workload; 14] = [
     Workload { program: "layer1", name: "first-copy", make: first_copy },
     Workload { program: "layer1", name: "delta", make: delta },
     Workload { program: "layer1", name: "turn", make: turn },
     Workload { program: "layer1", name: "generation", make: generation },
+    Workload { program: "layer1", name: "packed-turn", make: packed_turn },
+    Workload { program: "layer1", name: "packed-generation", make: packed_generation },
     Workload { program: "layer1", name: "sides", make: sides },
     Workload { program: "layer1", name: "sweep", make: sweep },
     Workload { program: "layer1", name: "torn-append", make: torn_append },
@@ -73,6 +75,35 @@ fn generation() -> Scene {
     let mut scene = hook_scene(scratch, &transcript, "SessionEnd", acknowledged);
     scene.untouched = vec![older];
     scene
+}
+
+/// A turn of a session whose copy was compressed.
+fn packed_turn() -> Scene {
+    let (scratch, transcript) = packed();
+    let acknowledged = held(&scratch, &transcript);
+    grow(&transcript);
+    let mut scene = hook_scene(scratch, &transcript, "UserPromptSubmit", acknowledged);
+    scene.step.args = vec!["--quiet".to_owned()];
+    scene.recovery = vec![scene.step.clone()];
+    scene.manners = Manners::Silent;
+    scene
+}
+
+/// The same, and the transcript was rewritten.
+fn packed_generation() -> Scene {
+    let (scratch, transcript) = packed();
+    let acknowledged = held(&scratch, &transcript);
+    transcripts::rewrite(&transcript, rewritten(1));
+    hook_scene(scratch, &transcript, "SessionEnd", acknowledged)
+}
+
+/// A conversation that layer 1 has saved and that was compressed.
+fn packed() -> (Scratch, PathBuf) {
+    let (scratch, transcript) = saved();
+    scratch.layer3(&["compress", "--older-than", "2100-01-01"]).output().ok();
+    let copy = scratch.layer1_store().join(PROJECT).join(transcript.file_name().expect("a name"));
+    assert!(!copy.exists() && crate::stores::packed_path(&copy).exists(), "{}", copy.display());
+    (scratch, transcript)
 }
 
 /// One side file grew, one was rewritten, one is new.

@@ -14,7 +14,7 @@ use crate::scratch::{PROJECT, Scratch};
 use crate::{stores, transcripts, tree};
 
 /// All of them.
-pub const WORKLOADS: [Workload; 12] = [
+pub const WORKLOADS: [Workload; 14] = [
     Workload { program: "layer3", name: "save-first", make: save_first },
     Workload { program: "layer3", name: "save-delta", make: save_delta },
     Workload { program: "layer3", name: "save-rewritten", make: save_rewritten },
@@ -27,6 +27,8 @@ pub const WORKLOADS: [Workload; 12] = [
     Workload { program: "layer3", name: "prune-session", make: prune_session },
     Workload { program: "layer3", name: "prune-generations", make: prune_generations },
     Workload { program: "layer3", name: "compress", make: compress },
+    Workload { program: "layer3", name: "compress-newest", make: compress_newest },
+    Workload { program: "layer3", name: "save-packed", make: save_packed },
 ];
 
 fn save_first() -> Scene {
@@ -198,10 +200,11 @@ fn compress() -> Scene {
     transcripts::rewrite(&transcript, rewritten(1));
     run_hook(&scratch, &transcript);
     saved(&scratch, &transcript);
-    let mut scene = prune_scene(scratch, asking(&["compress", "--older-than", "2100-01-01"]), &transcript);
+    let step = asking(&["compress", "--generations-only", "--older-than", "2100-01-01"]);
+    let mut scene = prune_scene(scratch, step, &transcript);
     scene.checks.extend([
-        Check { when: When::Faulted, ask: |scene, _| without_the_older(scene, false) },
-        Check { when: When::Recovered, ask: |scene, _| without_the_older(scene, true) },
+        Check { when: When::Faulted, ask: |scene, _| neither_form(scene, ".gen-0001.jsonl", false) },
+        Check { when: When::Recovered, ask: |scene, _| neither_form(scene, ".gen-0001.jsonl", true) },
     ]);
     scene.ask(vec![
         asking(&["search", "--all", "--json", "prompt OR more OR anew"]),
@@ -211,14 +214,48 @@ fn compress() -> Scene {
     scene
 }
 
-/// The older content must be there whole in each store, in one form or both; in the end compressed.
-fn without_the_older(scene: &Scene, in_the_end: bool) -> Option<String> {
-    let name = format!("{}.gen-0001.jsonl", transcripts::made_id(1));
+/// The newest contents in both stores are compressed, and searched.
+fn compress_newest() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    run_hook(&scratch, &transcript);
+    saved(&scratch, &transcript);
+    let mut scene = prune_scene(scratch, asking(&["compress", "--older-than", "2100-01-01"]), &transcript);
+    scene.checks.extend([
+        Check { when: When::Faulted, ask: |scene, _| neither_form(scene, ".jsonl", false) },
+        Check { when: When::Recovered, ask: |scene, _| neither_form(scene, ".jsonl", true) },
+    ]);
+    scene.ask(vec![
+        asking(&["search", "--all", "--json", "prompt OR more OR anew"]),
+        asking(&["show", &id_of(&transcript), "--json"]),
+        asking(&["export", &id_of(&transcript)]),
+    ]);
+    scene
+}
+
+/// A session goes on whose copy was compressed.
+fn save_packed() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    let acknowledged = saved(&scratch, &transcript);
+    scratch.layer3(&["compress", "--older-than", "2100-01-01"]).output().ok();
+    grow(&transcript);
+    save_scene(scratch, &transcript, acknowledged)
+}
+
+/// The content must be there whole in each store, in one form or both; in the end compressed.
+fn neither_form(scene: &Scene, name: &str, in_the_end: bool) -> Option<String> {
+    let name = format!("{}{name}", transcripts::made_id(1));
     scene.state.iter().find_map(|store| {
         let plain = store.join(PROJECT).join(&name);
         let expected = scene.as_it_was(&plain);
         let is_plain = fs::read(&plain).ok() == expected;
         let packed = fs::read(plain.with_extension("jsonl.zst")).ok();
+        // What stands there unrecorded would be taken for another's.
+        let ledger = store.join(format!(".state/sessions/{}/{PROJECT}.ledger", transcripts::made_id(1)));
+        if packed.is_some() && !fs::read_to_string(&ledger).is_ok_and(|text| text.contains("\"packed\"")) {
+            return Some(format!("b: {} is not recorded", plain.display()));
+        }
         let is_packed = packed.and_then(|packed| zstd::decode_all(&packed[..]).ok()) == expected;
         let is_right = if in_the_end { is_packed && !plain.exists() } else { is_plain || is_packed };
         (!is_right).then(|| format!("b: {}: plain {is_plain}, compressed {is_packed}", plain.display()))

@@ -170,7 +170,10 @@ pub fn after_loss_of_power(scene: &Scene, had_ended: bool) -> Vec<Problem> {
 
 /// What was acknowledged before and is nowhere in the store now.
 pub fn missing(scene: &Scene) -> Vec<Problem> {
-    let holds = |path: &Path, bytes: &[u8]| fs::read(path).is_ok_and(|now| now.starts_with(bytes));
+    let holds = |path: &Path, bytes: &[u8]| {
+        let packed = || zstd::decode_all(&fs::read(stores::packed_path(path)).ok()?[..]).ok();
+        fs::read(path).is_ok_and(|now| now.starts_with(bytes)) || packed().is_some_and(|now| now.starts_with(bytes))
+    };
     let lost = scene.acknowledged.iter().filter(|acknowledged| {
         let places = acknowledged.paths.iter().flat_map(|path| expanded(path));
         !places.into_iter().any(|path| holds(&path, &acknowledged.bytes))
@@ -295,6 +298,6 @@ fn expanded(path: &Path) -> Vec<PathBuf> {
     }
     (1..20)
         .map(|number| PathBuf::from(text.replace('*', &format!("{number:04}"))))
-        .filter(|path| path.exists())
+        .filter(|path| path.exists() || stores::packed_path(path).exists())
         .collect()
 }

@@ -3,7 +3,7 @@
 //!
 //! The model is stricter than any file system: a file's bytes are safe only after a sync of that
 //! file, a name (by creation, `mkdir` or rename) only after a sync of its directory. It does not
-//! look at `.log/`, at lock files, nor at the index, which is made again from the store.
+//! look at `.log/`, at lock files, at files without a name, nor at the index, which is made again from the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -414,7 +414,9 @@ fn is_watched(path: &Path) -> bool {
     // When a warning was last shown: losing that shows it once more.
     let is_mark = path.iter().any(|part| part == "told");
     let elsewhere = ["/dev/pts", "/dev/null", "/dev/tty", "/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
-    !is_lock && !is_index && !is_mark && !is_log(path) && !elsewhere && !name.is_empty()
+    // A file without a name (`O_TMPFILE`) is gone with its descriptor: nothing of it can be acknowledged.
+    let is_nameless = name.strip_prefix('#').is_some_and(|n| n.bytes().all(|byte| byte.is_ascii_digit()));
+    !is_nameless && !is_lock && !is_index && !is_mark && !is_log(path) && !elsewhere && !name.is_empty()
 }
 
 #[cfg(test)]

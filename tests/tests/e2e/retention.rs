@@ -229,8 +229,13 @@ fn compressed(scratch: &Scratch) -> (PathBuf, Vec<u8>) {
     save(scratch, &transcript);
     transcripts::rewrite(&transcript, transcripts::prompt_line(&id, 500, "a modern word"));
     save(scratch, &transcript);
-    scratch.layer3(&["compress", "--older-than", "2100-01-01"]).output().ok();
+    compress_generations(scratch);
     (transcript, old)
+}
+
+fn compress_generations(scratch: &Scratch) -> String {
+    let args = ["compress", "--generations-only", "--older-than", "2100-01-01"];
+    scratch.layer3(&args).output().ok().text()
 }
 
 fn packed_of(scratch: &Scratch) -> [PathBuf; 2] {
@@ -279,8 +284,7 @@ fn what_is_compressed_is_read_restored_found_and_verified_as_before() {
     assert_eq!(of_session(&scratch, ".gen-").len(), 2, "{:?}", of_session(&scratch, ".gen-"));
     assert_read_as_before(&scratch, &old);
     assert_verified(&scratch);
-    let again = scratch.layer3(&["compress", "--older-than", "2100-01-01"]).output().ok().text();
-    assert_eq!(again, "Nothing to compress\n");
+    assert_eq!(compress_generations(&scratch), "Nothing to compress\n");
 }
 
 #[test]
@@ -301,7 +305,7 @@ fn a_compressed_file_that_is_damaged_is_found_by_verify_and_healed_by_the_other_
         run(&["verify", "--repair"]).output().ok();
         assert_read_as_before(&scratch, &old);
         assert_verified(&scratch);
-        scratch.layer3(&["compress", "--older-than", "2100-01-01"]).output().ok();
+        compress_generations(&scratch);
     }
 }
 
@@ -326,4 +330,88 @@ fn compressed_generations_are_pruned_like_others() {
     assert!(packed_of(&scratch).iter().all(|packed| !packed.exists()));
     assert_verified(&scratch);
     assert_eq!(found_in(&scratch, "word7"), [transcripts::made_id(1)]);
+}
+
+/// Makes the stored contents of a session so many days older, as its ledgers have it.
+fn age(scratch: &Scratch, id: &str, days: u64) {
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        let path = store.join(format!(".state/sessions/{id}/{PROJECT}.ledger"));
+        let text = fs::read_to_string(&path).expect("the ledger");
+        let mut older = String::new();
+        for line in text.lines() {
+            let mut json: serde_json::Value = serde_json::from_str(&line[17..]).expect("a line of the ledger");
+            if let Some(at) = json["at"].as_u64() {
+                json["at"] = (at - days * 24 * 60 * 60 * 1000).into();
+            }
+            let json = json.to_string();
+            older.push_str(&format!("{} {json}\n", &blake3::hash(json.as_bytes()).to_hex()[..16]));
+        }
+        fs::write(&path, older).expect("write the ledger");
+    }
+}
+
+#[test]
+fn a_session_of_last_year_is_compressed_and_goes_on() {
+    let scratch = Scratch::new();
+    let (id, other) = (transcripts::made_id(1), transcripts::made_id(2));
+    for id in [&id, &other] {
+        let transcript = scratch.transcript(id);
+        for turn in 0..60 {
+            transcripts::append(&transcript, transcripts::prompt_line(id, turn, &format!("an ancient word{turn}")));
+        }
+        save(&scratch, &transcript);
+    }
+    let transcript = scratch.transcript(&id);
+    let old = fs::read(&transcript).expect("the transcript");
+    age(&scratch, &id, 40);
+    let told = scratch.layer3(&["compress"]).output().ok().text();
+    assert!(told.contains("2 transcripts compressed"), "{told}");
+    let names =
+        [scratch.layer1_store(), scratch.layer3_store()].map(|store| store.join(format!("{PROJECT}/{id}.jsonl")));
+    let is_packed = || names.each_ref().map(|name| (name.exists(), name.with_extension("jsonl.zst").exists()));
+    assert_eq!(is_packed(), [(false, true); 2]);
+    assert!(names[0].with_file_name(format!("{other}.jsonl")).exists(), "the young one stays plain");
+
+    let read = |restored: &[u8]| {
+        assert!(found_in(&scratch, "word59").contains(&id));
+        assert!(scratch.layer3(&["show", &id]).output().ok().text().contains("an ancient word59"));
+        let target = scratch.beside("restored");
+        let to = target.display().to_string();
+        scratch.layer3(&["restore", &id, "--to", &to]).output().ok();
+        let found = tree::all(&target).into_keys().find(|path| path.ends_with(format!("{id}.jsonl")));
+        assert!(fs::read(target.join(found.expect("a restored transcript"))).expect("read it") == restored);
+        fs::remove_dir_all(&target).expect("clean up");
+        assert_verified(&scratch);
+    };
+    read(&old);
+    // Nothing that finds nothing new unpacks it.
+    scratch.layer1(&["sweep"]).output().ok();
+    scratch.layer1(&["sweep", "--all"]).output().ok();
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    scratch.layer3(&["import"]).output().ok();
+    scratch.layer3(&["rebuild"]).output().ok();
+    assert_eq!(is_packed(), [(false, true); 2]);
+    read(&old);
+
+    // It goes on: a turn's hook, then the end of the session.
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 900, "a modern word"));
+    let stop = transcripts::event("Stop", &transcript, serde_json::json!({}));
+    scratch.hook(&scratch.turn_command(), &stop).output().ok();
+    assert_eq!(is_packed(), [(true, false), (false, true)]);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_eq!(is_packed(), [(true, false); 2]);
+    assert_saved_twice(&scratch, &transcript);
+    assert_eq!(found_in(&scratch, "modern"), std::slice::from_ref(&id));
+    read(&fs::read(&transcript).expect("the transcript"));
+
+    // Compressed again, with the source gone: `resume` and `restore` bring it back.
+    scratch.layer3(&["compress", "--older-than", "2100-01-01"]).output().ok();
+    let whole = fs::read(&transcript).expect("the transcript");
+    fs::remove_file(&transcript).expect("Claude Code deletes a transcript");
+    scratch.layer3(&["restore", &id]).output().ok();
+    assert!(fs::read(&transcript).expect("the restored transcript") == whole);
+    assert_eq!(is_packed(), [(false, true); 2]);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_eq!(is_packed(), [(false, true); 2], "the same bytes are no reason to unpack it");
+    assert_verified(&scratch);
 }

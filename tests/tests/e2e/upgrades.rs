@@ -272,7 +272,7 @@ fn a_store_of_a_newer_version_is_refused_and_not_a_byte_of_it_changes() {
     // As a newer version may write it: other fields, other types, longer.
     let long = " ".repeat(9000);
     for store_json in [
-        "{\"format\":2,\"store_id\":\"a\"}\n".to_owned(),
+        "{\"format\":3,\"store_id\":\"a\"}\n".to_owned(),
         format!("{{\"format\":7,{long}\"store_id\":{{\"name\":1}}}}\n"),
     ] {
         let scratch = Scratch::new();

@@ -185,7 +185,8 @@ fn removing_and_compressing_take_the_mark_away_and_end_clean() {
         scene.save();
     }
     let archive = scene.archive();
-    let files = archive.compressible(&key).unwrap();
+    let mut files = archive.compressible(&key).unwrap();
+    files.retain(|file| file.name.generation > 0);
     assert_eq!(files.len(), 2);
     let packed = files.iter().filter_map(|file| archive.compress(&key, file, 9).unwrap());
     assert_eq!((packed.count(), scene.mark()), (1, 1), "one is too short to become smaller");
