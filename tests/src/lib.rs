@@ -13,6 +13,7 @@ pub mod fuzzing;
 pub mod judged;
 pub mod mcp;
 pub mod messages_api;
+pub mod old_store;
 pub mod processes;
 pub mod recording;
 pub mod resources;
