@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use crate::index::{self, IndexError};
 use crate::render;
+use crate::status::installation::{self, Installation};
 use crate::status::{self, Finding, Status, Viewpoint};
 
 pub use mend::{Mended, mend};
@@ -83,9 +84,29 @@ pub struct Patient {
 }
 
 impl Patient {
+    /// How it came onto this machine, which says what installs it again.
+    fn installation(&self) -> Installation {
+        installation::find(&self.places.claude_dir, self.view.program_dir.as_deref())
+    }
+
     /// What installs again what is wrong with the programs and hooks.
     fn install_line(&self) -> String {
-        status::hooks::install_line(&self.places.claude_dir)
+        self.installation().install_line()
+    }
+
+    /// What installs again a program that lies here: in the plugin's folder that is the plugin, whatever else is installed.
+    fn install_line_of(&self, program: &Path) -> String {
+        // Settings that cannot be read enable nothing.
+        let settings = status::hooks::read(&self.places.claude_dir.join("settings.json")).unwrap_or_default();
+        let plugin = status::plugin::installed(&self.places.claude_dir, &settings);
+        let plugin = plugin.filter(|plugin| program.starts_with(&plugin.folder));
+        plugin.map_or_else(|| self.install_line(), |plugin| plugin.install_line())
+    }
+
+    /// What a timer does where the installer sets none: to be run by whatever runs things at their time.
+    fn save_now_line(&self) -> String {
+        let commands = &self.view.commands;
+        format!("{} sweep; {} drain", commands.layer1, commands.layer2)
     }
 }
 
