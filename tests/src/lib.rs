@@ -21,6 +21,7 @@ pub mod run;
 pub mod scratch;
 pub mod stores;
 pub mod strace;
+pub mod terminal;
 pub mod transcripts;
 pub mod tree;
 pub mod waiting;
