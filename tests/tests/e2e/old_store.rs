@@ -120,6 +120,41 @@ fn a_store_that_the_first_version_wrote_is_taken_over_byte_for_byte_whatever_com
 }
 
 #[test]
+fn doctor_tells_of_an_index_that_was_set_aside_and_its_command_removes_that_alone() {
+    let scratch = first_version();
+    install(&scratch);
+    scratch.layer1(&["verify", "--repair"]).output().ok();
+    let old = |name: &String| name.starts_with("sessions.db.set-aside-");
+    let asides = || tree::visible_files(&scratch.layer3_store()).into_iter().filter(old).collect::<Vec<_>>();
+    assert_eq!(asides().len(), 3, "with its log and its shared memory");
+    let told = || {
+        let doctor = scratch.layer3(&["doctor", "--no-round-trip", "--json", "--managed-dir"]);
+        let diagnosis = doctor.arg(scratch.beside("managed")).output().json();
+        let findings = diagnosis["findings"].as_array().expect("findings").clone();
+        findings.into_iter().find(|finding| finding["kind"] == "index-set-aside")
+    };
+    let finding = told().expect("it is told");
+    assert_eq!(finding["needs_person"], false);
+    let what = text(&finding, "what");
+    assert!(what.starts_with("an index that could not be used was set aside, 8"), "{what}");
+    let cure = text(&finding, "mend");
+    let before = files(&scratch);
+    // Not while anything is wrong.
+    let copy = scratch.layer3_store().join(PROJECT).join(format!("{FORKED}.jsonl"));
+    let whole = fs::read(&copy).expect("read a copy");
+    fs::write(&copy, "x").expect("damage a copy");
+    scratch.at_home(Run::new("/bin/sh")).args(["-c", &cure]).output().exits(1);
+    assert_eq!(asides().len(), 3);
+    fs::write(&copy, whole).expect("heal the copy");
+    scratch.at_home(Run::new("/bin/sh")).args(["-c", &cure]).output().ok();
+    assert_eq!((asides(), told()), (vec![], None));
+    let now = files(&scratch);
+    let gone: Vec<_> = before.keys().filter(|path| !now.contains_key(*path)).collect();
+    assert_eq!(gone.len(), 3, "{gone:?}");
+    assert!(!found_in(&scratch, "subagent").is_empty());
+}
+
+#[test]
 fn what_the_first_version_indexed_can_still_be_read_where_it_was_set_aside() {
     let scratch = first_version();
     save_another(&scratch);
