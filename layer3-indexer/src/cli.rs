@@ -710,7 +710,8 @@ fn rebuild_index(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error> 
 fn show_status(places: &Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Error> {
     let now_ms = u64::try_from(time::now_ms()).unwrap_or(0);
     // Without a current directory there is no light for it.
-    let view = Viewpoint { now_ms, cwd: std::env::current_dir().ok(), commands: pasteable(flags) };
+    let view =
+        Viewpoint { now_ms, cwd: std::env::current_dir().ok(), commands: pasteable(flags), program_dir: program_dir() };
     let status = status::status(places, &view);
     if screen.json {
         screen.json(&status)?;
@@ -724,14 +725,19 @@ fn show_status(places: &Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> 
     }
 }
 
+/// The folder that this program lies in, links followed.
+fn program_dir() -> Option<PathBuf> {
+    let here = std::env::current_exe().ok().and_then(|exe| std::fs::canonicalize(exe).ok())?;
+    here.parent().map(Path::to_owned)
+}
+
 /// Our programs as one would type them now: their names where the `PATH` leads to them, else
 /// their paths beside this program; then the flags that were typed for this run.
 fn pasteable(flags: &PlaceFlags) -> Commands {
-    let here = std::env::current_exe().ok().and_then(|exe| std::fs::canonicalize(exe).ok());
-    let folder = here.as_deref().and_then(Path::parent);
+    let folder = program_dir();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let command = |name: &str| {
-        let ours = folder.map(|folder| folder.join(name));
+        let ours = folder.as_ref().map(|folder| folder.join(name));
         let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
         let found = found.and_then(|file| std::fs::canonicalize(file).ok());
         let mut words = match ours {

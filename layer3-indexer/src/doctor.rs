@@ -22,8 +22,9 @@ use std::path::{Path, PathBuf};
 use layer1_prebackup::places::Places;
 use serde::Serialize;
 
-use crate::index::{self, IndexError};
+use crate::index::{self, Index, IndexError};
 use crate::render;
+use crate::status::installation::{self, Installation};
 use crate::status::{self, Finding, Status, Viewpoint};
 
 pub use mend::{Mended, mend};
@@ -48,7 +49,7 @@ Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help
                         a synthetic conversation did not come through the installed chain
 --fix does what is safe: makes a program executable again, makes a store that is gone, takes its
 rights from others, delivers what is pending, makes the index again. `cargo xtask doctor --fix`
-and an archive's `./setup doctor --fix` also install again. Only told: pending.
+and an archive's `./setup doctor --fix` also install again. Only told: pending, index-set-aside.
 
 --json: ok, version, checks (name, ok, said), findings (as of `status`, with check
 and fixable), mended.";
@@ -83,9 +84,29 @@ pub struct Patient {
 }
 
 impl Patient {
+    /// How it came onto this machine, which says what installs it again.
+    fn installation(&self) -> Installation {
+        installation::find(&self.places.claude_dir, self.view.program_dir.as_deref())
+    }
+
     /// What installs again what is wrong with the programs and hooks.
     fn install_line(&self) -> String {
-        status::hooks::install_line(&self.places.claude_dir)
+        self.installation().install_line()
+    }
+
+    /// What installs again a program that lies here: in the plugin's folder that is the plugin, whatever else is installed.
+    fn install_line_of(&self, program: &Path) -> String {
+        // Settings that cannot be read enable nothing.
+        let settings = status::hooks::read(&self.places.claude_dir.join("settings.json")).unwrap_or_default();
+        let plugin = status::plugin::installed(&self.places.claude_dir, &settings);
+        let plugin = plugin.filter(|plugin| program.starts_with(&plugin.folder));
+        plugin.map_or_else(|| self.install_line(), |plugin| plugin.install_line())
+    }
+
+    /// What a timer does where the installer sets none: to be run by whatever runs things at their time.
+    fn save_now_line(&self) -> String {
+        let commands = &self.view.commands;
+        format!("{} sweep; {} drain", commands.layer1, commands.layer2)
     }
 }
 
@@ -228,6 +249,7 @@ fn index(chart: &mut Chart<'_>, status: &Status) {
         let mended = Finding { needs_person: true, ..finding.clone() }.mend(format!("{layer3} rebuild"));
         chart.findings.push(found("index", mended));
     }
+    set_asides(chart, &index.path);
     let sqlite = match index::versions() {
         Ok(versions) => format!("SQLite {} with FTS5", versions.sqlite),
         Err(error @ IndexError::Sqlite { .. }) => {
@@ -240,6 +262,22 @@ fn index(chart: &mut Chart<'_>, status: &Status) {
     };
     let messages = render::count(index.messages, "message");
     chart.check("index", format!("{}, {messages}, {sqlite} ({})", index.state, chart.short(&index.path)));
+}
+
+/// Indexes that could not be used stay until the user removes them: all that they said is made again from the copies.
+fn set_asides(chart: &mut Chart<'_>, index: &Path) {
+    let asides = Index::set_asides(index);
+    let Some((first, _)) = asides.first() else { return };
+    let bytes = render::size(asides.iter().map(|(_, bytes)| bytes).sum());
+    let (what, that) = match asides.len() {
+        1 => ("an index that could not be used was".to_owned(), "it"),
+        n => (format!("{n} indexes that could not be used were"), "they"),
+    };
+    let what = format!("{what} set aside, {bytes}; {that} may go once verify is clean");
+    let removed: Vec<String> =
+        asides.iter().map(|(path, _)| render::shell_quoted(&path.to_string_lossy()) + "*").collect();
+    let mend = format!("{} verify && rm {}", chart.patient.view.commands.layer3, removed.join(" "));
+    chart.findings.push(found("index", Finding::new("index-set-aside", false, what, first).mend(mend)));
 }
 
 fn outbox(chart: &mut Chart<'_>, status: &Status) {

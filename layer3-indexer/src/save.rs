@@ -35,7 +35,7 @@ use crate::store;
 
 /// The file name of this layer's log.
 pub const LOG_NAME: &str = "layer3.log";
-/// Held while a metadata file is written.
+/// See [`lock_metadata`].
 const METADATA_LOCK: &str = ".state/metadata.lock";
 /// The trigger of a save that nobody named one for.
 pub const TRIGGER_UNKNOWN: &str = "manual";
@@ -780,10 +780,20 @@ pub fn write_all_metadata(index: &Index, archive: &Archive, keys: &[SessionKey])
     failed
 }
 
-/// Puts the metadata file in its place; its folder, where that is still to be synced.
+/// Held by whoever writes metadata, and by whoever removes a session while its files go. It is taken after
+/// the session's own lock and before those of the index; who holds it takes no session's.
+pub(crate) fn lock_metadata(archive: &Archive) -> Result<Lock, DurableError> {
+    Lock::wait(&archive.root().join(METADATA_LOCK))
+}
+
+/// Puts the metadata file in its place; nothing where the store has nothing of the session any more; its folder, where that is still to be synced.
 fn put_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Result<Option<Dir>, IndexError> {
-    let _lock = Lock::wait(&archive.root().join(METADATA_LOCK))?;
+    let _lock = lock_metadata(archive)?;
     let Some(row) = index.session(key)? else { return Ok(None) };
+    // The user may have had it removed since it was saved; its row may still be there, or be there again.
+    if archive.files(key)?.is_empty() {
+        return Ok(None);
+    }
     let path = metadata_path(archive, key);
     let (folder, name) = (archive.folder_of(key)?, OsString::from(format!("{}.json", key.id)));
     // Strings, numbers and lists of them: this cannot fail.

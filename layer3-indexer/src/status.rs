@@ -7,6 +7,7 @@
 
 mod disks;
 pub(crate) mod hooks;
+pub(crate) mod installation;
 mod light;
 mod outbox;
 pub(crate) mod plugin;
@@ -159,6 +160,8 @@ pub struct Viewpoint {
     pub cwd: Option<PathBuf>,
     /// What mends things.
     pub commands: Commands,
+    /// The folder of this program: what stands about it tells how it came here where nothing else does.
+    pub program_dir: Option<PathBuf>,
 }
 
 /// Looks at everything and writes nothing. (SQLite keeps files of its own beside the index while it reads.)
@@ -170,7 +173,7 @@ pub fn status(places: &Places, view: &Viewpoint) -> Status {
     let index = index_status(places, second.archive.as_ref(), &mut findings);
     let outbox = outbox::look(&places.outbox(), view, &mut findings);
     let sources = sources::look(places, view, &first, &second, &mut findings);
-    let hooks = hooks::look(&places.claude_dir, &mut findings);
+    let hooks = hooks::look(&places.claude_dir, view.program_dir.as_deref(), &mut findings);
     let (disks, one_disk) = disks::look(&[&places.layer1_store, &places.layer3_store], &mut findings);
     findings.sort_by_key(|finding| !finding.needs_person);
     Status {

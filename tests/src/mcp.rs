@@ -33,6 +33,11 @@ impl Client {
         command.arg("serve").args(args).env_clear();
         command.env("HOME", scratch.home()).env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8");
         command.env("TMPDIR", scratch.tmp()).current_dir(scratch.project_dir());
+        Client::of(command)
+    }
+
+    /// Starts a server, without a word said.
+    pub fn of(mut command: Command) -> Client {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("start the server");
         let stdin = child.stdin.take();
@@ -52,12 +57,19 @@ impl Client {
     #[track_caller]
     pub fn initialized(scratch: &Scratch, args: &[&str]) -> (Client, Value) {
         let mut client = Client::start(scratch, args);
-        let answer = client.request(
+        let answer = client.initialize();
+        (client, answer)
+    }
+
+    /// The handshake of the older era; gives the server's answer.
+    #[track_caller]
+    pub fn initialize(&mut self) -> Value {
+        let answer = self.request(
             "initialize",
             json!({"protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": {"name": "tests", "version": "0"}}),
         );
-        client.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-        (client, answer)
+        self.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        answer
     }
 
     /// Sends one message.

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use wait_timeout::ChildExt;
 
+use crate::terminal::Terminal;
+
 /// Longest run unless a test says otherwise.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// How much of an output a failed assertion shows.
@@ -112,6 +114,12 @@ impl Run {
     pub fn limit(mut self, limit: Duration) -> Run {
         self.limit = limit;
         self
+    }
+
+    /// Starts it at a terminal of its own, where the test types; what was to be its input is not used.
+    #[track_caller]
+    pub fn at_terminal(self) -> Terminal {
+        Terminal::start(self.command)
     }
 
     /// Runs it to its end.

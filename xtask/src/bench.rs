@@ -4,7 +4,7 @@
 //! It fetches the old chain's packages from npm, once, into cargo's folder; where that is impossible the
 //! run goes on without the old chain and says so.
 
-mod needs;
+pub mod needs;
 
 use std::ffi::OsString;
 

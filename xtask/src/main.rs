@@ -59,8 +59,8 @@ enum Verb {
     Bench(bench::Args),
     /// What CI runs: test, then a check for every other system whose target is installed
     Ci,
-    /// Draw the recording in the README anew, from what the programs print
-    Record,
+    /// Draw the README's recording anew from what the programs print, or record a store of the first version
+    Record(record::Args),
     /// Check that everything compiles for the other systems, as far as their targets are installed
     Targets,
     /// Drive the real client from npm through conversations that end in every way (needs npm and network)
@@ -131,7 +131,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Doctor(args) => doctor::run(&sh, &Origin::Workspace, args),
         Verb::Test => test::run(&sh),
         Verb::Ci => test::run_as_ci(&sh),
-        Verb::Record => record::run(&sh),
+        Verb::Record(args) => record::run(&sh, args),
         Verb::Targets => targets::run(&sh),
         Verb::Faults(args) => faults::run(&sh, args),
         Verb::Soak(args) => soak::run(&sh, args),

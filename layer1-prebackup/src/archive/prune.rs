@@ -119,16 +119,17 @@ impl Archive {
     /// Removes all that the store holds of a session, for good: contents, metadata, journals, what
     /// was set aside, and the bookkeeping; the lock's empty file stays. `shown` is what the user was
     /// shown: if other contents are there by now, nothing is removed and the answer is false.
-    /// `between` runs when the session counts as gone and is still there: for an index.
-    pub fn prune_session<E: From<ArchiveError>>(
+    /// `between` runs when the session counts as gone and is still there: for an index. What it gives is
+    /// held until everything is unlinked: for a lock that is taken after the session's.
+    pub fn prune_session<E: From<ArchiveError>, H>(
         &self,
         key: &SessionKey,
         shown: &[StoredFile],
-        between: impl FnOnce() -> Result<(), E>,
+        between: impl FnOnce() -> Result<H, E>,
     ) -> Result<bool, E> {
         let lock = SessionLock::wait(self, &key.id)?;
         if self.ledger(key)?.is_going {
-            between()?;
+            let _held = between()?;
             OpenSession::open(self, key.clone(), lock)?.finish();
             return Ok(true);
         }
@@ -144,7 +145,7 @@ impl Archive {
             return Err(ArchiveError::Damaged { path: self.path_of(key, &name), what }.into());
         }
         session.commit(&[Entry::PruneAll])?;
-        between()?;
+        let _held = between()?;
         finish(&mut session)?;
         session.finish();
         Ok(true)

@@ -8,7 +8,7 @@ use layer1_prebackup::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, Pl
 use layer1_prebackup::platform::MANAGED_SETTINGS_DIR;
 use layer1_prebackup::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
 
-use super::{Screen, pasteable};
+use super::{Screen, pasteable, program_dir};
 use crate::doctor::{self, Patient};
 use crate::error::Error;
 use crate::status::Viewpoint;
@@ -75,6 +75,7 @@ fn patient(places: Places, flags: &PlaceFlags, managed_dir: PathBuf, round_trip:
         now_ms: u64::try_from(time::now_ms()).unwrap_or(0),
         cwd: std::env::current_dir().ok(),
         commands: pasteable(flags),
+        program_dir: program_dir(),
     };
     Patient {
         claude_json,

@@ -49,6 +49,7 @@ pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> Hooks {
     let path = patient.places.claude_dir.join("settings.json");
     let mut hooks = Hooks::default();
     let install = patient.install_line();
+    let replace_old = patient.installation().install_line_with("--replace-old");
     shadows(patient, findings);
     // What cannot be read `status` has told.
     let Ok(settings) = read(&path) else { return hooks };
@@ -60,7 +61,8 @@ pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> Hooks {
             say(
                 "first-version-hooks",
                 format!("{event} still runs the old version: {command}"),
-                &format!("{install} --replace-old"),
+                // A plugin leaves the settings alone: what stands there is taken out by hand.
+                &replace_old.clone().unwrap_or_else(|| edit(&path)),
             );
         }
         if is_ours(command) && !EVENTS.contains(&event) {
@@ -149,24 +151,21 @@ fn faults(
 /// What keeps Claude Code from running the hooks at all, besides the user's own settings, of which `status` tells.
 fn shadows(patient: &Patient, findings: &mut Vec<Found>) {
     let is_true = |settings: &Value, key: &str| settings.get(key) == Some(&Value::Bool(true));
+    let (timer, mend) = match patient.installation().install_line_with("--timer") {
+        Some(line) => ("a timer saves without hooks", line),
+        None => ("this saves without hooks, by a timer of yours for instance", patient.save_now_line()),
+    };
     for path in managed_files(&patient.managed_dir) {
         // A policy that nobody can read binds nobody, or is told of by Claude Code itself.
         let Ok(settings) = read(&path) else { continue };
         if is_true(&settings, "allowManagedHooksOnly") {
-            let what = "\"allowManagedHooksOnly\" is true: Claude Code runs no hook but the administrator's; \
-                        a timer saves without hooks";
-            findings.push(found(
-                "hooks",
-                Finding::new("hooks-managed-only", true, what, &path)
-                    .mend(format!("{} --timer", patient.install_line())),
-            ));
+            let what =
+                format!("\"allowManagedHooksOnly\" is true: Claude Code runs no hook but the administrator's; {timer}");
+            findings.push(found("hooks", Finding::new("hooks-managed-only", true, what, &path).mend(mend.clone())));
         }
         if is_true(&settings, "disableAllHooks") {
-            let what = "the administrator has turned all hooks off; a timer saves without hooks";
-            findings.push(found(
-                "hooks",
-                Finding::new("hooks-disabled", true, what, &path).mend(format!("{} --timer", patient.install_line())),
-            ));
+            let what = format!("the administrator has turned all hooks off; {timer}");
+            findings.push(found("hooks", Finding::new("hooks-disabled", true, what, &path).mend(mend.clone())));
         }
     }
     let own = patient.places.claude_dir.join("settings.json");

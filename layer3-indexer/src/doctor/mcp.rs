@@ -17,6 +17,7 @@ use super::{Found, MCP_NAME, Patient, child, edit, found, place_flags, short};
 use crate::render::shell_quoted;
 use crate::status::Finding;
 use crate::status::hooks::read;
+use crate::status::installation::Installation;
 use crate::status::plugin;
 
 const PROGRAM: &str = "layer3-indexer";
@@ -36,15 +37,58 @@ struct Registered {
     env: Vec<(OsString, OsString)>,
 }
 
+/// What mends it, as far as it is registered in this way or that.
+struct Cures {
+    missing: String,
+    foreign: String,
+    places: String,
+    /// The program is not there or not able.
+    again: String,
+    tools: String,
+}
+
+impl Cures {
+    fn of(patient: &Patient, is_of_plugin: bool) -> Cures {
+        let (remove, add, install) = (remove_line(patient), add_line(patient), patient.install_line());
+        let by_hand = format!("{remove} && {add}");
+        match patient.installation() {
+            Installation::Sources | Installation::Archive(_) => Cures {
+                missing: add,
+                foreign: format!("{install} --replace-old"),
+                places: by_hand.clone(),
+                again: by_hand,
+                tools: install,
+            },
+            // The plugin's own server uses the places that Claude Code's environment names.
+            _ if is_of_plugin => Cures {
+                missing: install.clone(),
+                foreign: install.clone(),
+                places: edit(&patient.places.claude_dir.join("settings.json")),
+                again: install.clone(),
+                tools: install,
+            },
+            // Without what stands before it, the plugin's own server counts.
+            _ => Cures {
+                missing: install,
+                foreign: remove.clone(),
+                places: remove.clone(),
+                again: remove.clone(),
+                tools: remove,
+            },
+        }
+    }
+}
+
 pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
     let path = &patient.claude_json;
     let mut say = |kind, what: String, mend: String| {
         findings.push(found("mcp server", Finding::new(kind, true, what, path).mend(mend)));
     };
+    let cures = Cures::of(patient, matches!(entry(path), Ok(None)));
     let server = match entry(path).map(|entry| entry.or_else(|| of_plugin(patient))) {
         Ok(Some(server)) => server,
         Ok(None) => {
-            say("mcp-missing", format!("no MCP server {MCP_NAME} is registered"), add_line(patient));
+            say("mcp-missing", format!("no MCP server {MCP_NAME} is registered"), cures.missing);
             return format!("not registered ({})", short(patient, path));
         }
         Err(why) => {
@@ -54,28 +98,27 @@ pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
     };
     let Some(registered) = registered(&server) else {
         let what = format!("the MCP server {MCP_NAME} is not Threefold's: {}", command_line(&server));
-        say("mcp-foreign", what, format!("{} --replace-old", patient.install_line()));
+        say("mcp-foreign", what, cures.foreign);
         return "another's".to_owned();
     };
-    let again = format!("{} && {}", remove_line(patient), add_line(patient));
     if !registered.program.is_file() {
         let what = format!("the registered program is not there: {}", registered.program.display());
-        say("mcp-stale", what, again);
+        say("mcp-stale", what, cures.again);
         return "its program is not there".to_owned();
     }
     if let Some(what) = other_places(patient, &registered) {
-        say("mcp-places", format!("the registered server uses {what}"), again.clone());
+        say("mcp-places", format!("the registered server uses {what}"), cures.places);
     }
     match ask(patient, &registered) {
         Ok(tools) => {
             let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !tools.iter().any(|name| name == tool)).collect();
             if !missing.is_empty() {
-                say("mcp-tools", format!("the server lacks {}", missing.join(", ")), patient.install_line());
+                say("mcp-tools", format!("the server lacks {}", missing.join(", ")), cures.tools);
             }
             format!("{MCP_NAME} answers with {} tools ({})", tools.len(), short(patient, path))
         }
         Err(why) => {
-            say("mcp-silent", format!("{} does not answer: {why}", registered.program.display()), again);
+            say("mcp-silent", format!("{} does not answer: {why}", registered.program.display()), cures.again);
             "registered, and does not answer".to_owned()
         }
     }

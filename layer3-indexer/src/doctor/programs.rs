@@ -41,8 +41,10 @@ fn look_into(patient: &Patient, folder: &Path, findings: &mut Vec<Found>) -> Str
     let reference = versions.last().map_or(env!("CARGO_PKG_VERSION").to_owned(), |(_, version)| version.clone());
     for (path, version) in versions.iter().filter(|(_, version)| *version != reference) {
         let what = format!("it is of version {version}, the others are of {reference}");
-        findings
-            .push(found("programs", Finding::new("program-version", true, what, path).mend(patient.install_line())));
+        findings.push(found(
+            "programs",
+            Finding::new("program-version", true, what, path).mend(patient.install_line_of(path)),
+        ));
     }
     format!("{} of {} fit for use, version {reference}, in {}", versions.len(), PROGRAMS.len(), short(patient, folder))
 }
@@ -50,14 +52,14 @@ fn look_into(patient: &Patient, folder: &Path, findings: &mut Vec<Found>) -> Str
 /// The version that a program tells, or what is wrong with it: kind, words, and the command that mends it.
 fn version(patient: &Patient, path: &Path, name: &str) -> Result<String, (&'static str, String, String)> {
     if !path.is_file() {
-        return Err(("program-missing", "it is not there".to_owned(), patient.install_line()));
+        return Err(("program-missing", "it is not there".to_owned(), patient.install_line_of(path)));
     }
     if !platform::is_program(path) {
         let mend = format!("chmod +x {}", shell_quoted(&path.to_string_lossy()));
         return Err(("program-not-executable", "it may not be executed".to_owned(), mend));
     }
     let broken =
-        |why: String| ("program-broken", format!("it does not tell its version: {why}"), patient.install_line());
+        |why: String| ("program-broken", format!("it does not tell its version: {why}"), patient.install_line_of(path));
     let mut command = Command::new(path);
     command.arg("--version").env_clear().envs(patient.vars.iter().cloned());
     let outcome = child::run(&mut command, b"", VERSION_WAIT).map_err(broken)?;

@@ -15,7 +15,10 @@ const SILENT: Duration = Duration::from_secs(30 * 60);
 pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
     let (unit, start) = unit(patient);
     let Ok(meta) = unit.metadata() else {
-        return format!("not set; `{} --timer` sets one that saves without hooks", patient.install_line());
+        return match patient.installation().install_line_with("--timer") {
+            Some(line) => format!("not set; `{line}` sets one that saves without hooks"),
+            None => format!("not set; what one would run is `{}`", patient.save_now_line()),
+        };
     };
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(patient.view.now_ms);
     // A clock that was set back makes nothing old.

@@ -415,6 +415,11 @@ impl Index {
         Ok(header::look(path)? == header::Whose::Foreign)
     }
 
+    /// Indexes that were set aside from `path` and are still there, with their sizes. Nothing reads them any more.
+    pub fn set_asides(path: &Path) -> Vec<(PathBuf, u64)> {
+        schema::set_asides(path)
+    }
+
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path

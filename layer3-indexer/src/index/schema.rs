@@ -1,5 +1,6 @@
 //! The database file: made, opened, set aside.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -130,6 +131,9 @@ CREATE TABLE spans (
 INSERT INTO words (words, rank) VALUES ('hashsize', 4194304), ('automerge', 8), ('crisismerge', 64);
 INSERT INTO parts (parts, rank) VALUES ('hashsize', 4194304), ('automerge', 8), ('crisismerge', 64);
 ";
+
+/// Stands behind the name of an index that could not be used, before the time.
+const SET_ASIDE: &str = ".set-aside-";
 
 /// A connection, and what became of an index that could not be used.
 pub(super) struct Opened {
@@ -361,10 +365,27 @@ pub(super) fn beside(path: &Path, suffix: &str, prefix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// What was set aside of an index at this path and is still there, with the lengths of its parts together.
+/// What cannot be listed or looked at counts as absent.
+pub(super) fn set_asides(path: &Path) -> Vec<(PathBuf, u64)> {
+    let begin = beside(path, SET_ASIDE, "");
+    let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
+    let folder = path.parent().map(std::fs::read_dir);
+    let mut found = BTreeMap::<PathBuf, u64>::new();
+    for entry in folder.into_iter().flatten().flatten().flatten() {
+        let is_one = entry.file_name().as_encoded_bytes().starts_with(begin);
+        let Some(meta) = entry.metadata().ok().filter(|meta| is_one && meta.is_file()) else { continue };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let whole = ["-wal", "-shm", proof::SUMS].into_iter().find_map(|part| name.strip_suffix(part));
+        *found.entry(path.with_file_name(whole.unwrap_or(&name))).or_default() += meta.len();
+    }
+    found.into_iter().collect()
+}
+
 /// `sessions.db.set-aside-20261122T104225Z`, with a number behind it where that is taken.
 fn free_name(path: &Path) -> PathBuf {
     let stamp: String = format_rfc3339_ms(now_ms()).chars().filter(|c| !"-:.".contains(*c)).collect();
-    let plain = beside(path, &format!(".set-aside-{stamp}"), "");
-    let numbered = (2..).map(|n| beside(path, &format!(".set-aside-{stamp}-{n}"), ""));
+    let plain = beside(path, &format!("{SET_ASIDE}{stamp}"), "");
+    let numbered = (2..).map(|n| beside(path, &format!("{SET_ASIDE}{stamp}-{n}"), ""));
     std::iter::once(plain.clone()).chain(numbered).find(|name| name.symlink_metadata().is_err()).unwrap_or(plain)
 }

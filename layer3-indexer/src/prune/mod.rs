@@ -353,13 +353,18 @@ fn remove_session(
         }
     }
     if let (Some(archive), Some(key)) = (&stores.layer1, &pair.layer1)
-        && !archive.prune_session::<Error>(key, shown1, || Ok(()))?
+        && !archive.prune_session::<Error, ()>(key, shown1, || Ok(()))?
     {
         return Ok(false);
     }
     owed::settle(places, pair, sources)?;
     match (&stores.layer3, &pair.layer3) {
-        (Some(archive), Some(key)) => archive.prune_session(key, shown3, || forget(&places.index, archive, key)),
+        (Some(archive), Some(key)) => archive.prune_session::<Error, _>(key, shown3, || {
+            // Held until the last file is gone: a save that is still under way writes no metadata meanwhile.
+            let metadata = save::lock_metadata(archive)?;
+            forget(&places.index, archive, key)?;
+            Ok(metadata)
+        }),
         _ => Ok(true),
     }
 }

@@ -282,7 +282,7 @@ fn any_prune_finishes_a_removal_that_was_begun() {
         };
         let archive = Archive::open(store).unwrap().unwrap();
         let key = archive.find(&scene.id()).unwrap().remove(0);
-        let killed = || Err(layer1_prebackup::archive::ArchiveError::Shrank { path: "killed".into() });
+        let killed = || Err::<(), _>(layer1_prebackup::archive::ArchiveError::Shrank { path: "killed".into() });
         assert!(archive.prune_session(&key, &archive.files(&key).unwrap(), killed).is_err());
         is_all_well(&scene);
         let summary = pruned(&scene, &Wanted { project: Some("other".to_owned()), ..generations() });
@@ -291,6 +291,51 @@ fn any_prune_finishes_a_removal_that_was_begun() {
         assert_eq!(hits(&scene, "needle"), 0);
         is_all_well(&scene);
     }
+}
+
+#[test]
+fn a_save_in_flight_writes_no_metadata_of_a_session_that_is_gone() {
+    let scene = saved();
+    let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+    let key = archive.find(&scene.id()).unwrap().remove(0);
+    let metadata = save::metadata_path(&archive, &key);
+    assert!(metadata.exists());
+    // It has its rows still, as those have that a save put in again.
+    let untold = || Ok::<_, Error>(());
+    assert!(archive.prune_session(&key, &archive.files(&key).unwrap(), untold).unwrap());
+    let index = Index::open(&scene.places.index).unwrap();
+    assert!(index.session(&key).unwrap().is_some());
+    save::write_metadata(&index, &archive, &key).unwrap();
+    assert!(!metadata.exists());
+    assert!(save::write_all_metadata(&index, &archive, &[key]).is_empty());
+    assert!(!metadata.exists());
+}
+
+/// A save has looked whether the store still has the session, and is about to write.
+#[test]
+fn a_removal_waits_for_metadata_that_is_being_written_and_takes_it_along() {
+    let scene = saved();
+    scene.remove_sources();
+    let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+    let key = archive.find(&scene.id()).unwrap().remove(0);
+    let lock = save::lock_metadata(&archive).unwrap();
+    std::thread::scope(|threads| {
+        let removal = threads.spawn(|| pruned(&scene, &named()));
+        // It has begun, and stands before the lock.
+        while !archive.is_being_pruned(&key).unwrap() {
+            assert!(!removal.is_finished(), "it did not wait");
+            std::thread::yield_now();
+        }
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(10));
+            assert!(!removal.is_finished(), "it did not wait");
+        }
+        fs::write(save::metadata_path(&archive, &key), "{}").unwrap();
+        drop(lock);
+        assert_eq!(removal.join().unwrap().pruned.len(), 1);
+    });
+    assert_eq!(left(&scene).into_iter().filter(|path| !path.ends_with("/lock")).collect::<Vec<_>>(), [""; 0]);
+    is_all_well(&scene);
 }
 
 /// Three contents in both stores: the first is the beginning of the last, the second is nothing's.

@@ -8,13 +8,11 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::places::INSTALLED_FROM;
 use layer1_prebackup::platform;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Finding, plugin};
-use crate::render::shell_quoted;
+use super::{Finding, installation, plugin};
 
 /// The events that an installation has hooks on.
 pub(crate) const EVENTS: [&str; 8] = [
@@ -28,22 +26,6 @@ pub(crate) const EVENTS: [&str; 8] = [
     "SessionEnd",
 ];
 const PROGRAMS: [&str; 2] = ["layer1-prebackup", "layer2-save-client"];
-/// What installs from the sources.
-const INSTALL: &str = "cargo xtask install";
-/// The script of the archive, where it was unpacked last.
-const INSTALL_SCRIPT: &str = "./install.sh";
-
-/// What installs the hooks, the programs and the server again, as they were installed: from the
-/// sources, or by the script of an archive.
-pub(crate) fn install_line(claude_dir: &Path) -> String {
-    let record = claude_dir.join("hooks").join(INSTALLED_FROM);
-    match fs::read_to_string(record) {
-        Ok(script) if Path::new(script.trim_end()).is_file() => shell_quoted(script.trim_end()),
-        // The folder that it was unpacked into is gone.
-        Ok(_) => INSTALL_SCRIPT.to_owned(),
-        Err(_) => INSTALL.to_owned(),
-    }
-}
 
 /// Our hooks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,7 +51,7 @@ impl HookStatus {
     }
 }
 
-pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus {
+pub(super) fn look(claude_dir: &Path, program_dir: Option<&Path>, findings: &mut Vec<Finding>) -> HookStatus {
     let path = claude_dir.join("settings.json");
     let mut status = HookStatus {
         settings: path.clone(),
@@ -78,7 +60,8 @@ pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus
         missing_events: Vec::new(),
         missing_programs: Vec::new(),
     };
-    let finding = |kind, what: String| Finding::new(kind, true, what, &path).mend(install_line(claude_dir));
+    let install = || installation::find(claude_dir, program_dir).install_line();
+    let finding = |kind, what: String| Finding::new(kind, true, what, &path).mend(install());
     if matches!(fs::metadata(claude_dir), Err(error) if error.kind() == ErrorKind::NotFound) {
         status.state = "no-claude";
         return status;
@@ -121,7 +104,9 @@ pub(super) fn look(claude_dir: &Path, findings: &mut Vec<Finding>) -> HookStatus
     }
     findings.extend(status.missing_programs.iter().map(|program| {
         let what = "a hook runs this program, and it is not there or not executable";
-        Finding::new("hook-program-missing", true, what, program).mend(install_line(claude_dir))
+        let of_plugin = plugin::installed(claude_dir, &settings).filter(|plugin| program.starts_with(&plugin.folder));
+        let mend = of_plugin.map_or_else(install, |plugin| plugin.install_line());
+        Finding::new("hook-program-missing", true, what, program).mend(mend)
     }));
     if settings.get("disableAllHooks") == Some(&Value::Bool(true)) {
         status.state = "disabled";
@@ -175,7 +160,7 @@ pub(crate) fn handlers<'a>(settings: &'a Value, event: &str) -> Vec<Handler<'a>>
         .collect()
 }
 
-fn commands_of<'a>(settings: &'a Value, event: &str) -> Vec<&'a str> {
+pub(super) fn commands_of<'a>(settings: &'a Value, event: &str) -> Vec<&'a str> {
     handlers(settings, event).into_iter().map(|handler| handler.command).collect()
 }
 

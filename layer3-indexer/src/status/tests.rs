@@ -21,7 +21,8 @@ fn commands() -> Commands {
 
 fn status_after(scene: &Scene, later_ms: u64) -> Status {
     let now_ms = u64::try_from(time::now_ms()).unwrap() + later_ms;
-    let view = Viewpoint { now_ms, cwd: Some(PathBuf::from("/home/dev/proj")), commands: commands() };
+    let view =
+        Viewpoint { now_ms, cwd: Some(PathBuf::from("/home/dev/proj")), commands: commands(), program_dir: None };
     status(&scene.places, &view)
 }
 

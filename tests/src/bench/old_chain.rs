@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const SOURCES: [&str; 4] =
     ["package.json", "pre-session-save-backup.sh", "call-mcp-session-save.mjs", "session-manager.mjs"];
@@ -36,6 +37,13 @@ impl OldChain {
     /// All three layers.
     pub fn chain(&self) -> String {
         format!("{} | {}", self.hook(), self.client(""))
+    }
+
+    /// Layer 3, as Claude Code runs it for a whole session.
+    pub fn server(&self) -> Command {
+        let mut command = Command::new("node");
+        command.arg(self.folder.join("session-manager.mjs"));
+        command
     }
 
     /// Layers 2 and 3, with arguments.

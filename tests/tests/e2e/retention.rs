@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::assert_saved_twice;
+use tests::terminal::CTRL_D;
 use tests::transcripts;
 use tests::tree;
 
@@ -165,6 +166,67 @@ fn a_session_whose_source_is_there_is_saved_again_by_the_next_sweep() {
     await_delivered(&scratch);
     assert_saved_twice(&scratch, &transcript);
     assert_verified(&scratch);
+}
+
+/// At a terminal: what is shown, the question, an answer, the exit code and what is said of it.
+fn answered(scratch: &Scratch, args: &[&str], question: &str, answer: &str) -> (Option<i32>, String) {
+    let mut terminal = scratch.layer3(args).at_terminal();
+    terminal.await_text(question);
+    terminal.type_in(answer);
+    terminal.end()
+}
+
+#[test]
+fn at_a_terminal_nothing_goes_without_a_yes_and_with_it_what_was_shown() {
+    const QUESTION: &str = "Remove them? [y/N] ";
+    const LAST_COPY: &str = "All of it is gone for good then. Type \"yes\" to remove: ";
+    let scratch = Scratch::new();
+    for n in 1..=3 {
+        saved(&scratch, n, "still with Claude");
+    }
+    let (second, third) = (transcripts::made_id(2), transcripts::made_id(3));
+    let alone = saved(&scratch, 4, "alone in the world");
+    delete(&alone);
+    let alone = transcripts::made_id(4);
+    let before = all(&scratch);
+    let refusals = ["n\n", "\n", CTRL_D, "no\n", "yess\n", "Y E S\n", "nyes\n"];
+    let asked = refusals.map(|answer| (&second, QUESTION, answer));
+    // The last copy takes a whole word.
+    let asked_twice = ["n\n", "\n", CTRL_D, "y\n"].map(|answer| (&alone, LAST_COPY, answer));
+    for (id, question, answer) in asked.into_iter().chain(asked_twice) {
+        let (code, screen) = answered(&scratch, &["prune", id], question, answer);
+        assert!(screen.contains(&id[..8]), "{answer:?}: it is shown first: {screen}");
+        assert!(screen.contains("it was not confirmed"), "{answer:?}: {screen}");
+        assert_eq!((code, all(&scratch) == before), (Some(1), true), "{answer:?}: {screen}");
+    }
+    for (id, question, answer) in
+        [(&second, QUESTION, "y\n"), (&third, QUESTION, "yes\n"), (&alone, LAST_COPY, "yes\n")]
+    {
+        let (code, screen) = answered(&scratch, &["prune", id], question, answer);
+        assert_eq!(code, Some(0), "{screen}");
+        assert_eq!(of_session(&scratch, id), [""; 0], "{screen}");
+    }
+    assert_eq!(session_ids(&scratch), [transcripts::made_id(1)], "nothing else went");
+    assert_verified(&scratch);
+}
+
+#[test]
+fn who_is_not_at_a_terminal_is_told_what_to_say_instead() {
+    let scratch = Scratch::new();
+    saved(&scratch, 1, "mine");
+    let before = all(&scratch);
+    let id = transcripts::made_id(1);
+    let refused = scratch.layer3(&["prune", &id]).stdin("y\n").output().exits(1);
+    assert!(refused.text().contains(&id[..8]), "{refused:?}");
+    let line = "layer3-indexer: failed to remove anything: there is no terminal to ask at; look with --dry-run, then say --yes\n";
+    assert_eq!(refused.stderr, line);
+    // Nor who reads JSON at one: an answer is not to be mistaken for it.
+    let (code, screen) = scratch.layer3(&["prune", &id, "--json"]).at_terminal().end();
+    assert!(code == Some(1) && screen.contains("there is no terminal to ask at"), "{screen}");
+    // Where nothing goes nothing is asked.
+    let (code, screen) = scratch.layer3(&["prune", "--all", "--generations"]).at_terminal().end();
+    assert!(code == Some(0) && !screen.contains("Remove"), "{screen}");
+    assert_eq!(all(&scratch), before);
 }
 
 #[test]

@@ -247,7 +247,7 @@ fn compressed_generations_are_pruned_in_either_form() {
     assert_eq!(gone.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["s1.gen-0001.jsonl"]);
     assert_eq!(scene.names(), ["p/s1.gen-0002.jsonl.zst", "p/s1.gen-0003.jsonl.zst", "p/s1.jsonl"]);
     is_well(&scene);
-    archive.prune_session::<ArchiveError>(&key(), &archive.files(&key()).unwrap(), || Ok(())).unwrap();
+    archive.prune_session::<ArchiveError, ()>(&key(), &archive.files(&key()).unwrap(), || Ok(())).unwrap();
     assert!(scene.names().is_empty());
 }
 

@@ -197,7 +197,7 @@ fn a_session_that_changed_since_it_was_shown_stays() {
     append(&scene.transcript(), b"four\n");
     scene.save();
     let before = scene.tree();
-    assert!(!archive.prune_session::<ArchiveError>(&key(), &shown, || panic!("nothing goes")).unwrap());
+    assert!(!archive.prune_session::<ArchiveError, ()>(&key(), &shown, || panic!("nothing goes")).unwrap());
     assert_eq!(scene.tree(), before);
 }
 
@@ -216,7 +216,8 @@ fn a_removal_that_was_begun_counts_as_gone_and_is_finished() {
         let scene = with_leftovers();
         let archive = scene.archive();
         let shown = archive.files(&key()).unwrap();
-        let stopped = archive.prune_session(&key(), &shown, || Err(ArchiveError::Shrank { path: "killed".into() }));
+        let killed = || Err::<(), _>(ArchiveError::Shrank { path: "killed".into() });
+        let stopped = archive.prune_session(&key(), &shown, killed);
         assert!(stopped.is_err());
         assert!(archive.is_being_pruned(&key()).unwrap());
         assert!(archive.files(&key()).unwrap().is_empty());

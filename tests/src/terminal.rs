@@ -1,0 +1,121 @@
+//! A program at a terminal: a pseudo terminal whose other end the test reads and types at.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::process::{Child, Command};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use wait_timeout::ChildExt;
+
+/// End of input, as a terminal's line discipline takes it.
+pub const CTRL_D: &str = "\u{4}";
+/// How long anything may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A program that runs at a terminal. Dropped, it is killed.
+pub struct Terminal {
+    shown: String,
+    child: Child,
+    /// Our end of it.
+    keyboard: File,
+    screen: Receiver<Vec<u8>>,
+    seen: Vec<u8>,
+}
+
+impl Terminal {
+    /// Starts a program with stdin, stdout and stderr at a new terminal.
+    ///
+    /// # Panics
+    /// When there is no terminal to be had.
+    pub fn start(mut command: Command) -> Terminal {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("open a terminal");
+        grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("unlock a terminal");
+        let name = ptsname(&ours, Vec::new()).expect("name a terminal");
+        let name = name.to_str().expect("a terminal's name is ASCII");
+        let theirs = OpenOptions::new().read(true).write(true).open(name).expect("open a terminal's other end");
+        let end = || theirs.try_clone().expect("open a terminal's other end once more");
+        command.stdin(end()).stdout(end()).stderr(end());
+        let shown = format!("{command:?}");
+        let child = command.spawn().unwrap_or_else(|error| panic!("start {shown}: {error}"));
+        let keyboard = File::from(ours);
+        let mut reader = keyboard.try_clone().expect("open our end of a terminal once more");
+        let (sender, screen) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 4096];
+            // When the last program has gone, reading is an error on Linux and the end elsewhere.
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        Terminal { shown, child, keyboard, screen, seen: Vec::new() }
+    }
+
+    /// Waits until this stands on the screen.
+    #[track_caller]
+    pub fn await_text(&mut self, text: &str) {
+        let deadline = Instant::now() + LIMIT;
+        while !self.seen().contains(text) {
+            match self.screen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.seen.extend(bytes),
+                Err(why) => panic!("{}: never showed {text:?} ({why}):\n{}", self.shown, self.seen()),
+            }
+        }
+    }
+
+    /// Types, as on a keyboard.
+    #[track_caller]
+    pub fn type_in(&mut self, text: &str) {
+        self.keyboard.write_all(text.as_bytes()).expect("type at a terminal");
+    }
+
+    /// Waits for the program's end; its exit code and all that was on the screen, lines ended by `\n` alone.
+    #[track_caller]
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + LIMIT;
+        let status = self.child.wait_timeout(LIMIT).expect("wait for a child");
+        let Some(status) = status else { panic!("{}: it does not end:\n{}", self.shown, self.seen()) };
+        loop {
+            match self.screen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.seen.extend(bytes),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("{}: something holds its terminal", self.shown),
+            }
+        }
+        (status.code(), self.seen())
+    }
+
+    fn seen(&self) -> String {
+        String::from_utf8_lossy(&self.seen).replace("\r\n", "\n")
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It has usually ended; both calls then fail harmlessly.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_read_and_what_is_said_is_seen() {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "test -t 0 && test -t 1 && test -t 2 || exit 9; printf 'well? '; cat; echo over >&2; exit 3"]);
+        let mut terminal = Terminal::start(command);
+        terminal.await_text("well? ");
+        terminal.type_in("fine\n");
+        // What was typed is shown, then said again.
+        terminal.await_text("well? fine\nfine\n");
+        terminal.type_in(CTRL_D);
+        assert_eq!(terminal.end(), (Some(3), "well? fine\nfine\nover\n".to_owned()));
+    }
+}
