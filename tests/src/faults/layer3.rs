@@ -14,8 +14,9 @@ use crate::scratch::{PROJECT, Scratch};
 use crate::{stores, transcripts, tree};
 
 /// All of them.
-pub const WORKLOADS: [Workload; 14] = [
+pub const WORKLOADS: [Workload; 15] = [
     Workload { program: "layer3", name: "save-first", make: save_first },
+    Workload { program: "layer3", name: "save-long", make: save_long },
     Workload { program: "layer3", name: "save-delta", make: save_delta },
     Workload { program: "layer3", name: "save-rewritten", make: save_rewritten },
     Workload { program: "layer3", name: "save-taken-over", make: save_taken_over },
@@ -34,6 +35,17 @@ pub const WORKLOADS: [Workload; 14] = [
 fn save_first() -> Scene {
     let scratch = Scratch::new();
     let transcript = conversation(&scratch, 1);
+    save_scene(scratch, &transcript, Vec::new())
+}
+
+/// Long enough that a second thread reads it ahead for the index.
+fn save_long() -> Scene {
+    let scratch = Scratch::new();
+    let transcript = conversation(&scratch, 1);
+    for turn in 0..4 {
+        let text = format!("turn {turn} {}", "at length ".repeat(10_000));
+        transcripts::append(&transcript, transcripts::prompt_line(&id_of(&transcript), 500 + turn, &text));
+    }
     save_scene(scratch, &transcript, Vec::new())
 }
 

@@ -388,7 +388,7 @@ fn older_contents_are_pruned_for_it_and_it_goes_with_its_session() {
     let gone = archive.prune_generations(&key(), &archive.files(&key()).unwrap(), Grounds::Superseded).unwrap();
     assert_eq!(gone.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["s1.gen-0001.jsonl"]);
     is_well(&scene);
-    archive.prune_session::<ArchiveError>(&key(), &archive.files(&key()).unwrap(), || Ok(())).unwrap();
+    archive.prune_session::<ArchiveError, ()>(&key(), &archive.files(&key()).unwrap(), || Ok(())).unwrap();
     assert!(scene.names().is_empty());
 }
 
