@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::release;
 
 /// All that layer 1 may depend on: it must stay small enough to be trusted.
-const LAYER1_DEPENDENCIES: [&str; 11] = [
+const LAYER1_DEPENDENCIES: [&str; 12] = [
     "blake3",
     "clap",
     "humantime",
@@ -22,6 +22,7 @@ const LAYER1_DEPENDENCIES: [&str; 11] = [
     "signal-hook",
     "thiserror",
     "toml",
+    "zeekstd",
     "zstd",
 ];
 
