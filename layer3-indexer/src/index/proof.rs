@@ -426,6 +426,17 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_ends_before_what_was_written_is_damage_and_no_passing_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut connection, path) = written(dir.path());
+        let log = OpenOptions::new().write(true).open(beside(&path, "-wal", "")).unwrap();
+        // What SQLite knows of the log by its shared memory says that the last page is there.
+        durable::truncate(&log, log_bytes(&path).unwrap() - 77, &path).unwrap();
+        let error = settle(&mut connection, &path).unwrap_err();
+        assert!(error.is_damage(), "{error}");
+    }
+
+    #[test]
     fn a_page_that_did_not_get_into_the_database_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let (mut connection, path) = written(dir.path());

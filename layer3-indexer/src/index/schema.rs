@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use layer1_prebackup::durable;
 use rusqlite::config::DbConfig;
+use rusqlite::ffi;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::header::{self, Whose};
@@ -248,7 +249,11 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     // A damaged schema or FTS5 structure shows as a plain error of SQLite; no query text of a user
     // can cause these, because none reaches SQLite unquoted.
     let says = |words: &str| error.to_string().contains(words);
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    // A page that was written and is not there to be read: the log, or the file, ends before it. What was moved of
+    // such a log is half of something, and only SQLite's other files know that it was never whole.
+    let ends_early = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHORT_READ);
+    ends_early
+        || matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
         || ["vtable constructor failed", "malformed", "no such table", "no such column"].into_iter().any(says)
 }
 

@@ -40,7 +40,7 @@ const RANKED_OTHERS_MAX: i64 = 250;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
 /// Compressed contents whose last frame is kept unpacked, an eighth of a MiB each.
-const WARM_MAX: usize = 16;
+const WARM_MAX: usize = 64;
 /// Sessions found by words below which those that hold the words apart are looked for.
 const SPREAD_BELOW: usize = 20;
 /// How much better a message of the newest moment is than an old one of the same words …
