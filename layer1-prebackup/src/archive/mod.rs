@@ -464,10 +464,16 @@ impl Archive {
         for (folder, kind) in root.entries()? {
             let project = folder.to_str().and_then(|name| ProjectName::parse(name).ok());
             let (FileType::Directory, Some(project)) = (kind, project) else { continue };
-            let first = StoredName { file: FileName::Transcript, generation: 1 };
-            let newest = StoredName::newest(FileName::Transcript);
+            let Some(dir) = root.open_beneath(Path::new(&folder))? else { continue };
             let key = SessionKey { project, id: id.clone() };
-            if self.has(&key, &newest)? || self.has(&key, &first)? {
+            let newest = StoredName::newest(FileName::Transcript);
+            let first = StoredName { file: FileName::Transcript, generation: 1 };
+            // Every folder is looked at for every session that is new, so each is opened once.
+            let is_there = |name: &StoredName| -> Result<bool, ArchiveError> {
+                let (plain, packed) = (session::file_name_of(&key, name), packed::packed_file_name(&key, name));
+                Ok(dir.stat(&plain)?.is_some() || dir.stat(&packed)?.is_some())
+            };
+            if is_there(&newest)? || is_there(&first)? {
                 keys.push(key);
             }
         }
