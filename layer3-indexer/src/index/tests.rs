@@ -412,7 +412,8 @@ fn a_rotation_during_an_update_is_noticed() {
 fn a_large_transcript_is_indexed_in_batches_and_resumed() {
     let store = Store::new();
     let (mut index, s) = (fresh(&store), key("p", "s"));
-    let text: String = (0..200).map(|n| user(n % 60, &format!("number {n}")) + &noise(150_000)).collect();
+    let text: String = (0..200).map(|n| user(n % 60, &format!("number {n}")) + &noise(200_000)).collect();
+    assert!(text.len() as u64 > write::BATCH_BYTES);
     store.transcript(&s, &text);
     let told = RefCell::new(Vec::new());
     let tell = |n| told.borrow_mut().push(n);
