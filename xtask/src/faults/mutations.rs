@@ -110,7 +110,7 @@ pub const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the generation rule: an older content is replaced",
         file: "layer1-prebackup/src/archive/content.rs",
-        find: "        keep_as_generation(session, name, opened, source)?;",
+        find: "        saved.rotated = keep_as_generation(session, name, opened, source)?;",
         replace: "        session.create_dir_of(name)?.remove(&file_name_of(&session.key, name))?;",
         check: Check::Faults(&["layer1/torn-rotation/pwrite64/EINTR/once/1"]),
         says: "acknowledged bytes are at none of",
