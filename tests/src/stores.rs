@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::scratch::{PROJECT, Scratch};
-use crate::tree;
+use crate::tree::{self, Entry};
 
 /// Asserts that `<store>/<project>/` holds the transcript and every side file as they are now.
 #[track_caller]
@@ -82,4 +82,16 @@ fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let tail = name.rsplit_once(".tmp.").map_or("", |(_, tail)| tail);
     tail.len() == 8 && tail.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Every file of both stores, bookkeeping included, with the hash of its bytes.
+pub fn files_of_both(scratch: &Scratch) -> BTreeMap<PathBuf, blake3::Hash> {
+    let stores = [scratch.layer1_store(), scratch.layer3_store()];
+    let files = stores.iter().flat_map(|store| {
+        tree::all(store).into_iter().filter_map(move |(path, entry)| match entry {
+            Entry::File(_, _, hash) => Some((store.join(path), hash)),
+            _ => None,
+        })
+    });
+    files.collect()
 }

@@ -50,9 +50,14 @@ fn delta() -> Scene {
     hook_scene(scratch, &transcript, "PreCompact", acknowledged)
 }
 
-/// The same as a turn's event, which compares windows alone and prints nothing.
+/// The same as a turn's event.
 fn turn() -> Scene {
     let (scratch, transcript) = saved();
+    turn_of(scratch, transcript)
+}
+
+/// One more turn of a conversation, whose event compares windows alone and prints nothing.
+fn turn_of(scratch: Scratch, transcript: PathBuf) -> Scene {
     let acknowledged = held(&scratch, &transcript);
     grow(&transcript);
     let mut scene = hook_scene(scratch, &transcript, "UserPromptSubmit", acknowledged);
@@ -80,13 +85,7 @@ fn generation() -> Scene {
 /// A turn of a session whose copy was compressed.
 fn packed_turn() -> Scene {
     let (scratch, transcript) = packed();
-    let acknowledged = held(&scratch, &transcript);
-    grow(&transcript);
-    let mut scene = hook_scene(scratch, &transcript, "UserPromptSubmit", acknowledged);
-    scene.step.args = vec!["--quiet".to_owned()];
-    scene.recovery = vec![scene.step.clone()];
-    scene.manners = Manners::Silent;
-    scene
+    turn_of(scratch, transcript)
 }
 
 /// The same, and the transcript was rewritten.

@@ -10,8 +10,9 @@ use tests::binaries;
 use tests::old_store::{self, EMPTY, SECOND_FOLDER};
 use tests::run::Run;
 use tests::scratch::{PROJECT, Scratch};
+use tests::stores::files_of_both;
 use tests::transcripts::{self, FORKED, INTERACTIVE, SUBAGENT, made_id};
-use tests::tree::{self, Entry};
+use tests::tree;
 
 use crate::product::{assert_verified, chain_delivered, drain, found_in, sessions, text};
 
@@ -37,23 +38,11 @@ fn first_version() -> Scratch {
     scratch
 }
 
-/// Every file of both stores with its hash.
-fn files(scratch: &Scratch) -> BTreeMap<PathBuf, blake3::Hash> {
-    let stores = [scratch.layer1_store(), scratch.layer3_store()];
-    let files = stores.iter().flat_map(|store| {
-        tree::all(store).into_iter().filter_map(move |(path, entry)| match entry {
-            Entry::File(_, _, hash) => Some((store.join(path), hash)),
-            _ => None,
-        })
-    });
-    files.collect()
-}
-
 /// Asserts that each file of before stands where it stood. Three kinds have one other name each: the old
 /// index and its metadata, where ours stands now, and what a conversation lay beside.
 #[track_caller]
 fn assert_kept(scratch: &Scratch, before: &BTreeMap<PathBuf, blake3::Hash>, after_what: &str) {
-    let now = files(scratch);
+    let now = files_of_both(scratch);
     for (path, hash) in before {
         let name = path.file_name().expect("a file has a name").to_string_lossy();
         let may_have_moved_to = |other: &Path| {
@@ -96,7 +85,7 @@ fn a_store_that_the_first_version_wrote_is_taken_over_byte_for_byte_whatever_com
     ];
     for (what, first) in firsts {
         let scratch = first_version();
-        let before = files(&scratch);
+        let before = files_of_both(&scratch);
         assert_eq!(before.keys().filter(|path| path.to_string_lossy().contains("/sessions.db")).count(), 3);
         first(&scratch);
         assert_kept(&scratch, &before, what);
@@ -138,7 +127,7 @@ fn doctor_tells_of_an_index_that_was_set_aside_and_its_command_removes_that_alon
     let what = text(&finding, "what");
     assert!(what.starts_with("an index that could not be used was set aside, 8"), "{what}");
     let cure = text(&finding, "mend");
-    let before = files(&scratch);
+    let before = files_of_both(&scratch);
     // Not while anything is wrong.
     let copy = scratch.layer3_store().join(PROJECT).join(format!("{FORKED}.jsonl"));
     let whole = fs::read(&copy).expect("read a copy");
@@ -148,7 +137,7 @@ fn doctor_tells_of_an_index_that_was_set_aside_and_its_command_removes_that_alon
     fs::write(&copy, whole).expect("heal the copy");
     scratch.at_home(Run::new("/bin/sh")).args(["-c", &cure]).output().ok();
     assert_eq!((asides(), told()), (vec![], None));
-    let now = files(&scratch);
+    let now = files_of_both(&scratch);
     let gone: Vec<_> = before.keys().filter(|path| !now.contains_key(*path)).collect();
     assert_eq!(gone.len(), 3, "{gone:?}");
     assert!(!found_in(&scratch, "subagent").is_empty());

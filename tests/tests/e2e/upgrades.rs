@@ -1,6 +1,6 @@
 //! Stores of other versions: the first one's are taken over byte for byte, a newer one's are not touched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use tests::run::Outcome;
 use tests::scratch::{PROJECT, Scratch};
+use tests::stores::files_of_both;
 use tests::transcripts::{self, answer_line, made_id, prompt_line};
 use tests::tree::{self, Entry};
 
@@ -87,22 +88,10 @@ fn old_index(path: &Path) {
     index.execute_batch(tables).expect("fill the old index");
 }
 
-/// Every file's bytes, by hash, and where they lay.
-fn bytes_of(scratch: &Scratch) -> Vec<(PathBuf, blake3::Hash)> {
-    let stores = [scratch.layer1_store(), scratch.layer3_store()];
-    let files = stores.iter().flat_map(|store| {
-        tree::all(store).into_iter().filter_map(move |(path, entry)| match entry {
-            Entry::File(_, _, hash) => Some((store.join(path), hash)),
-            _ => None,
-        })
-    });
-    files.collect()
-}
-
 /// Asserts that all these bytes are somewhere in the stores, under whatever name.
 #[track_caller]
-fn assert_nothing_lost(scratch: &Scratch, before: &[(PathBuf, blake3::Hash)], after_what: &str) {
-    let now: BTreeSet<[u8; 32]> = bytes_of(scratch).into_iter().map(|(_, hash)| hash.into()).collect();
+fn assert_nothing_lost(scratch: &Scratch, before: &BTreeMap<PathBuf, blake3::Hash>, after_what: &str) {
+    let now: BTreeSet<[u8; 32]> = files_of_both(scratch).into_values().map(<[u8; 32]>::from).collect();
     for (path, hash) in before {
         assert!(now.contains(hash.as_bytes()), "{after_what}: the bytes of {} are gone", path.display());
     }
@@ -130,7 +119,7 @@ fn every_command_takes_a_store_of_the_first_version_over_as_it_is() {
     for command in commands {
         let scratch = Scratch::new();
         old_stores(&scratch);
-        let before = bytes_of(&scratch);
+        let before = files_of_both(&scratch);
         scratch.layer3(command).output().ok();
         assert_nothing_lost(&scratch, &before, &command.join(" "));
         for word in ["albatross", "bittern", "curlew", "dunlin", "egret"] {
@@ -145,7 +134,7 @@ fn every_command_takes_a_store_of_the_first_version_over_as_it_is() {
 fn the_first_versions_sessions_are_listed_restored_and_kept_up_to_date() {
     let scratch = Scratch::new();
     old_stores(&scratch);
-    let before = bytes_of(&scratch);
+    let before = files_of_both(&scratch);
 
     scratch.layer3(&["import"]).output().ok();
     let listed: Vec<(String, String)> =
@@ -181,7 +170,7 @@ fn the_first_versions_sessions_are_listed_restored_and_kept_up_to_date() {
     transcripts::append(&transcript, prompt_line(&made_id(IN_BOTH), 77, "and about the guillemot"));
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     assert_eq!(found_in(&scratch, "guillemot"), [made_id(IN_BOTH)]);
-    let grown: Vec<_> = before.into_iter().filter(|(path, _)| path.file_stem() != transcript.file_stem()).collect();
+    let grown = before.into_iter().filter(|(path, _)| path.file_stem() != transcript.file_stem()).collect();
     assert_nothing_lost(&scratch, &grown, "a session that grew");
 
     scratch.layer3(&["verify"]).output().ok();
@@ -195,7 +184,7 @@ fn the_first_versions_sessions_are_listed_restored_and_kept_up_to_date() {
 fn a_hook_on_old_stores_copies_and_loses_nothing() {
     let scratch = Scratch::new();
     old_stores(&scratch);
-    let before = bytes_of(&scratch);
+    let before = files_of_both(&scratch);
     let transcript = scratch.transcript(&made_id(IN_BOTH));
     transcripts::append(
         &transcript,
