@@ -1,9 +1,10 @@
 //! The source: Claude Code's files. They are only ever read, never through a symlink below
 //! their root, and opening one never blocks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
@@ -66,28 +67,43 @@ impl Identity {
 /// files are left out, and so is what is not named like a session. An absent folder gives none.
 pub fn transcripts(projects: &Path) -> Result<Vec<FoundTranscript>, DurableError> {
     let mut found = Vec::new();
-    each_transcript(projects, |dir, name, id| {
-        if let Some(stat) = dir.stat(name)? {
-            found.push(FoundTranscript { path: dir.path().join(name), id, bytes: stat.st_size as u64 });
+    each_folder(projects, &mut |dir| {
+        for (name, kind) in dir.entries()? {
+            if let (FileType::RegularFile, Ok(id)) = (kind, SessionId::of_transcript(Path::new(&name)))
+                && let Some(stat) = dir.stat(&name)?
+            {
+                found.push(FoundTranscript { path: dir.path().join(name), id, bytes: stat.st_size as u64 });
+            }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     Ok(found)
 }
 
-/// The sessions of [`transcripts`], without a look at the files themselves.
-pub fn sessions(projects: &Path) -> Result<BTreeSet<SessionId>, DurableError> {
-    let mut found = BTreeSet::new();
-    each_transcript(projects, |_, _, id| {
-        found.insert(id);
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-fn each_transcript(
+/// Which of these sessions are among [`transcripts`], without a look at the files themselves. Costs a listing of
+/// the projects' folders, one after the other until all are found.
+pub fn present<'w>(
     projects: &Path,
-    mut each: impl FnMut(&Dir, &OsStr, SessionId) -> Result<(), DurableError>,
+    wanted: &BTreeSet<&'w SessionId>,
+) -> Result<BTreeSet<&'w SessionId>, DurableError> {
+    let wanted: BTreeMap<&str, &SessionId> = wanted.iter().map(|id| (id.as_str(), *id)).collect();
+    let mut found = BTreeSet::new();
+    each_folder(projects, &mut |dir| {
+        for (name, kind) in dir.entries()? {
+            let id = name.to_str().and_then(|name| name.strip_suffix(".jsonl")).and_then(|id| wanted.get(id));
+            if let (FileType::RegularFile, Some(id)) = (kind, id) {
+                found.insert(*id);
+            }
+        }
+        Ok(if found.len() == wanted.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(found)
+}
+
+/// Calls `each` with the projects' folders until it breaks.
+fn each_folder(
+    projects: &Path,
+    each: &mut dyn FnMut(&Dir) -> Result<ControlFlow<()>, DurableError>,
 ) -> Result<(), DurableError> {
     let Some(root) = Dir::open(projects)? else { return Ok(()) };
     for (slug, kind) in root.entries()? {
@@ -95,10 +111,8 @@ fn each_transcript(
             continue;
         }
         let Some(dir) = root.open_beneath(Path::new(&slug))? else { continue };
-        for (name, kind) in dir.entries()? {
-            if let (FileType::RegularFile, Ok(id)) = (kind, SessionId::of_transcript(Path::new(&name))) {
-                each(&dir, &name, id)?;
-            }
+        if each(&dir)?.is_break() {
+            break;
         }
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! Listing sessions, and the table of them.
 
 use layer1_prebackup::archive::SessionKey;
-use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::places::Places;
 use serde::Serialize;
 
@@ -63,11 +62,11 @@ pub fn list(places: &Places, listing: &Listing) -> Result<Listed, Error> {
     };
     let ask = |index: &Index| Ok((index.sessions(&filter)?, index.totals(&filter)?));
     let (mut sessions, totals) = rebuild::ask(places, &archive, &mut notes, ask)?;
-    let sources = Sources::look(places, &archive)?;
-    for row in &mut sessions {
-        let project = ProjectName::parse(&row.metadata.project)?;
-        let key = SessionKey { project, id: SessionId::parse(&row.metadata.session_id)? };
-        row.source_gone = sources.lack(&key)?;
+    let key = |row: &SessionRow| SessionKey::parse(&row.metadata.project, &row.metadata.session_id);
+    let keys = sessions.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    let sources = Sources::look(places, &archive, keys.iter())?;
+    for (row, key) in sessions.iter_mut().zip(&keys) {
+        row.source_gone = sources.lack(key)?;
     }
     Ok(Listed { sessions, totals, notes })
 }

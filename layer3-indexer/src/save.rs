@@ -499,7 +499,7 @@ fn destination(
     };
     let is_source = |other: &Path| source.as_deref().is_some_and(|source| is_same_path(source, other));
     let mut taken = Vec::new();
-    for key in archive.find(request.id)? {
+    for key in archive.recorded(request.id)? {
         match archive.source_of(&key)? {
             Some(other) if is_source(&other) => return Ok(Some(key)),
             Some(other) if fs::symlink_metadata(&other).is_ok() => taken.push(key.project),

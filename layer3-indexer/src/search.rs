@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
-use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::places::Places;
 
 use crate::error::Error;
@@ -121,13 +120,14 @@ fn mark_gone(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(),
     if hits.is_empty() {
         return Ok(());
     }
-    let sources = Sources::look(places, archive)?;
-    let mut known: BTreeMap<SessionKey, bool> = BTreeMap::new();
-    for hit in hits {
-        let key = SessionKey { project: ProjectName::parse(&hit.project)?, id: SessionId::parse(&hit.session_id)? };
-        hit.source_gone = match known.get(&key) {
+    let key = |hit: &Hit| SessionKey::parse(&hit.project, &hit.session_id);
+    let keys = hits.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    let sources = Sources::look(places, archive, keys.iter())?;
+    let mut known: BTreeMap<&SessionKey, bool> = BTreeMap::new();
+    for (hit, key) in hits.iter_mut().zip(&keys) {
+        hit.source_gone = match known.get(key) {
             Some(gone) => *gone,
-            None => *known.entry(key.clone()).or_insert(sources.lack(&key)?),
+            None => *known.entry(key).or_insert(sources.lack(key)?),
         };
     }
     Ok(())

@@ -75,7 +75,7 @@ mod tests {
     fn check(typed: &str, expected: &[&str]) {
         let sessions = ["p/abc", "p/abcd", "p/xyz", "q/abc"].iter().map(|text| {
             let (project, id) = text.split_once('/').unwrap();
-            SessionKey { project: ProjectName::parse(project).unwrap(), id: SessionId::parse(id).unwrap() }
+            SessionKey::parse(project, id).unwrap()
         });
         let found = matches(sessions.collect(), typed);
         let found: Vec<String> = found.iter().map(|key| format!("{}/{}", key.project, key.id)).collect();

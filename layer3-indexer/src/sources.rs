@@ -10,24 +10,30 @@ use layer1_prebackup::source;
 use crate::error::Error;
 use crate::roots::resolved_projects;
 
-/// The sessions that Claude Code has, as its directory shows them now.
+/// Which of some sessions Claude Code has, as its directory shows them now.
 #[derive(Debug)]
 pub struct Sources<'a> {
     places: &'a Places,
     archive: &'a Archive,
-    ids: BTreeSet<SessionId>,
+    present: BTreeSet<&'a SessionId>,
 }
 
 impl<'a> Sources<'a> {
-    /// Looks. Costs one listing of every project's folder.
-    pub fn look(places: &'a Places, archive: &'a Archive) -> Result<Sources<'a>, Error> {
-        let ids = source::sessions(&resolved_projects(places))?;
-        Ok(Sources { places, archive, ids })
+    /// Looks for these. Costs one listing of every project's folder at most.
+    pub fn look(
+        places: &'a Places,
+        archive: &'a Archive,
+        sessions: impl Iterator<Item = &'a SessionKey>,
+    ) -> Result<Sources<'a>, Error> {
+        let wanted = sessions.map(|key| &key.id).collect();
+        let present = source::present(&resolved_projects(places), &wanted)?;
+        Ok(Sources { places, archive, present })
     }
 
-    /// Whether the session is in no project's folder and not where it was saved from either.
+    /// Whether the session, one of those that were looked for, is in no project's folder and not where it was saved
+    /// from either.
     pub fn lack(&self, key: &SessionKey) -> Result<bool, Error> {
-        if self.ids.contains(&key.id) {
+        if self.present.contains(&key.id) {
             return Ok(false);
         }
         let recorded = self.archive.source_of(key)?;
@@ -49,7 +55,7 @@ mod tests {
         scene.receipt(None);
         let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
         let key = archive.find(&scene.id()).unwrap().remove(0);
-        let is_gone = || Sources::look(&scene.places, &archive).unwrap().lack(&key).unwrap();
+        let is_gone = || Sources::look(&scene.places, &archive, [&key].into_iter()).unwrap().lack(&key).unwrap();
         assert!(!is_gone());
         scene.remove_sources();
         assert!(is_gone());
@@ -67,6 +73,6 @@ mod tests {
         scene.receipt(Some(&scene.expected(&held)));
         let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
         let key = archive.find(&scene.id()).unwrap().remove(0);
-        assert!(Sources::look(&scene.places, &archive).unwrap().lack(&key).unwrap());
+        assert!(Sources::look(&scene.places, &archive, [&key].into_iter()).unwrap().lack(&key).unwrap());
     }
 }

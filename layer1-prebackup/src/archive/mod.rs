@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Hash;
 use crate::durable::{self, Dir, DurableError, Lock};
-use crate::names::{FileName, ProjectName, SessionId, StoredName};
+use crate::names::{FileName, NameError, ProjectName, SessionId, StoredName};
 use crate::platform;
 
 /// A session as a store knows it.
@@ -54,6 +54,13 @@ pub struct SessionKey {
     pub project: ProjectName,
     /// Its id.
     pub id: SessionId,
+}
+
+impl SessionKey {
+    /// Of a project's folder and an id, as they were written down.
+    pub fn parse(project: &str, id: &str) -> Result<SessionKey, NameError> {
+        Ok(SessionKey { project: ProjectName::parse(project)?, id: SessionId::parse(id)? })
+    }
 }
 
 /// What a recorded hash is worth.
@@ -445,16 +452,24 @@ impl Archive {
         if let Some(sessions) = root.open_beneath(Path::new(".state/sessions"))? {
             for (entry, _) in sessions.entries()? {
                 if let Some(id) = entry.to_str().and_then(|text| SessionId::parse(text).ok()) {
-                    keys.extend(self.ledgers_of(&id)?);
+                    keys.extend(self.recorded(&id)?);
                 }
             }
         }
         Ok(keys.into_iter().collect())
     }
 
+    /// The sessions with this id that the bookkeeping knows: those whose source is known are among them.
+    pub fn recorded(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
+        match self.root.open_beneath(&ledger::dir_of(id))? {
+            Some(state) => ledger::keys_in(&state, id),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The sessions with this id; more than one only when two sources bore it.
     pub fn find(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
-        let keys = self.ledgers_of(id)?;
+        let keys = self.recorded(id)?;
         if keys.is_empty() { self.find_without_ledger(id) } else { Ok(keys) }
     }
 
@@ -555,6 +570,10 @@ impl Archive {
             Some(file) => Some(crate::source::Identity::of(&durable::stat_of(file, transcript)?)),
             None => None,
         };
+        // Of what has no bookkeeping nothing is known to be saved, whatever folder it lies in.
+        if identity.is_some_and(|identity| identity.bytes > 0) && self.recorded(id)?.is_empty() {
+            return Ok(true);
+        }
         let Some(key) = save::project_of(self, id, transcript)? else {
             return Ok(identity.is_some_and(|identity| identity.bytes > 0));
         };
@@ -582,7 +601,7 @@ impl Archive {
         if session::was_left_clean(&state)? {
             return Ok(());
         }
-        for key in self.ledgers_of(id)? {
+        for key in self.recorded(id)? {
             durable::sync_if_recent(&state.path().join(ledger::name_of(&key)))?;
         }
         Ok(())
@@ -704,13 +723,6 @@ impl Archive {
         match self.root.open_beneath(&ledger::dir_of(&key.id))? {
             Some(state) => ledger::Ledger::read(&state, key),
             None => Ok(ledger::Ledger::default()),
-        }
-    }
-
-    fn ledgers_of(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
-        match self.root.open_beneath(&ledger::dir_of(id))? {
-            Some(state) => ledger::keys_in(&state, id),
-            None => Ok(Vec::new()),
         }
     }
 }

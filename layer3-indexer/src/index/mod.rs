@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, ArchiveError, Ranges, SessionKey, StoredFile};
 use layer1_prebackup::durable::DurableError;
-use layer1_prebackup::names::{ProjectName, SessionId, StoredName};
+use layer1_prebackup::names::StoredName;
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -660,9 +660,8 @@ impl Index {
             if kept.contains(&(project.as_str(), session.as_str())) {
                 continue;
             }
-            let key = ProjectName::parse(&project)
-                .and_then(|project| Ok(SessionKey { project, id: SessionId::parse(&session)? }));
-            write::forget(&self.connection, &self.path, contents, key.ok().as_ref(), id)?;
+            let key = SessionKey::parse(&project, &session).ok();
+            write::forget(&self.connection, &self.path, contents, key.as_ref(), id)?;
         }
         Ok(())
     }

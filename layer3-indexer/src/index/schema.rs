@@ -129,8 +129,8 @@ CREATE TABLE spans (
 
 -- Fewer and larger segments: a transaction gathers its words in memory, and merging, which writes
 -- them once more, waits until there are more segments of a size than the usual four.
-INSERT INTO words (words, rank) VALUES ('hashsize', 4194304), ('automerge', 8), ('crisismerge', 64);
-INSERT INTO parts (parts, rank) VALUES ('hashsize', 4194304), ('automerge', 8), ('crisismerge', 64);
+INSERT INTO words (words, rank) VALUES ('hashsize', 16777216), ('automerge', 8), ('crisismerge', 64);
+INSERT INTO parts (parts, rank) VALUES ('hashsize', 16777216), ('automerge', 8), ('crisismerge', 64);
 ";
 
 /// Stands behind the name of an index that could not be used, before the time.
@@ -277,6 +277,7 @@ fn open_once(path: &Path) -> Result<Opened, IndexError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).doing("open", path)?;
     prepare(&mut connection, path)?;
+    prepare_to_write(&connection, path)?;
     // The switch to WAL takes a lock for which SQLite does not wait.
     let mode: String = patiently(|| connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)))
         .doing("open", path)?;
@@ -293,19 +294,25 @@ fn open_once(path: &Path) -> Result<Opened, IndexError> {
 fn prepare(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
     let mut prepare = || {
         connection.busy_handler(Some(wait_for_others))?;
-        // Of a new database: half as many reads for what a common word is found in as with SQLite's usual 4096.
-        connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
-        // The index can be made again, so a power cut may cost its last transactions but not its form.
-        connection.pragma_update(None, "synchronous", "normal")?;
         // What is in the log is moved by `proof::settle` alone, which reads it back.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         // Or a statement is planned anew for each value that it is given.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "temp_store", "memory")?;
         connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(())
+    };
+    prepare().doing("open", path)
+}
+
+fn prepare_to_write(connection: &Connection, path: &Path) -> Result<(), IndexError> {
+    let prepare = || {
+        // Of a new database: half as many reads for what a common word is found in as with SQLite's usual 4096.
+        connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+        // The index can be made again, so a power cut may cost its last transactions but not its form.
+        connection.pragma_update(None, "synchronous", "normal")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 0)
     };
     prepare().doing("open", path)
 }

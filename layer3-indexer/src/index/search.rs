@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 
 use layer1_prebackup::archive::{Ranges, SessionKey};
-use layer1_prebackup::names::{ProjectName, SessionId, StoredName};
+use layer1_prebackup::names::StoredName;
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params_from_iter};
 
@@ -34,9 +34,9 @@ const CANDIDATES_MAX: usize = 20_000;
 const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Messages that are ranked. More hold only a word that says little by itself, and ranking costs
 /// microseconds each. Then those in which a person or the model wrote it are ranked, and …
-const RANKED_MAX: i64 = 1000;
+const RANKED_MAX: usize = 1000;
 /// … of all others so many, those indexed last.
-const RANKED_OTHERS_MAX: i64 = 250;
+const RANKED_OTHERS_MAX: usize = 250;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
 /// Compressed contents whose last frame is kept unpacked, an eighth of a MiB each.
@@ -147,7 +147,7 @@ impl Search<'_> {
         let known: BTreeSet<i64> = words.iter().map(|found| found.message).collect();
         let mut entries = self.entries(&words);
         if !self.asked.each && entries.len() < SPREAD_BELOW {
-            let apart = self.by_sessions(query)?;
+            let apart = self.by_sessions(query, &words)?;
             add_sessions(&mut entries, &apart);
         }
         if entries.len() <= self.asked.offset.saturating_add(self.asked.limit) && !query.is_words_alone() {
@@ -189,14 +189,24 @@ impl Search<'_> {
     }
 
     fn ranked(&mut self, expression: &str) -> rusqlite::Result<Vec<Scored>> {
-        let Some(after) = self.nth_last(expression, RANKED_MAX)? else { return self.scored(expression, None, -1) };
-        let written = format!("{{user assistant}} : {expression}");
-        let after_written = self.nth_last(&written, RANKED_MAX - RANKED_OTHERS_MAX)?;
-        let mut all = self.scored(&written, after_written, -1)?;
+        // Most words are in fewer messages, so these are all.
+        let last = self.scored(expression, None, RANKED_OTHERS_MAX)?;
+        let first = last.iter().map(|found| found.message).min();
+        let Some(first) = first.filter(|_| last.len() >= RANKED_OTHERS_MAX) else { return Ok(last) };
+        let is_common = self.has_more(expression, first, RANKED_MAX - RANKED_OTHERS_MAX)?;
+        let mut all = match is_common {
+            true => {
+                let written = format!("{{user assistant}} : {expression}");
+                self.scored(&written, None, RANKED_MAX - RANKED_OTHERS_MAX)?
+            }
+            false => self.scored(expression, Some(first), RANKED_MAX)?,
+        };
         let known: BTreeSet<i64> = all.iter().map(|found| found.message).collect();
-        let others = self.scored(expression, Some(after), RANKED_OTHERS_MAX)?;
-        all.extend(others.into_iter().filter(|found| !known.contains(&found.message)));
+        all.extend(last.into_iter().filter(|found| !known.contains(&found.message)));
         sort(&mut all);
+        if !is_common {
+            return Ok(all);
+        }
         self.note(&format!(
             "more than {RANKED_MAX} messages match; those that a person or the model wrote are shown, and of the \
              output of tools what was indexed last"
@@ -204,29 +214,33 @@ impl Search<'_> {
         Ok(all)
     }
 
-    /// The message after which so many match, where there are more.
-    fn nth_last(&self, expression: &str, count: i64) -> rusqlite::Result<Option<i64>> {
-        let conditions = self.conditions(Some(expression.to_owned()), false);
+    /// Whether more than so many messages before `before` match.
+    fn has_more(&self, expression: &str, before: i64, count: usize) -> rusqlite::Result<bool> {
+        let mut conditions = self.conditions(Some(expression.to_owned()), false);
+        let filters = if conditions.sql.is_empty() { "" } else { "JOIN messages m ON m.id = words.rowid" };
+        conditions.add("words.rowid < ?", Some(Value::from(before)));
         let sql = format!(
-            "SELECT words.rowid FROM words {} WHERE words MATCH ?1 {} ORDER BY words.rowid DESC LIMIT 1 OFFSET {count}",
-            if conditions.sql.is_empty() { "" } else { "JOIN messages m ON m.id = words.rowid" },
+            "SELECT 1 FROM words {filters} WHERE words MATCH ?1 {}
+             ORDER BY words.rowid DESC LIMIT 1 OFFSET {count}",
             conditions.sql,
         );
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        statement.query_row(params_from_iter(&conditions.values), |row| row.get(0)).optional()
+        self.connection.prepare_cached(&sql)?.exists(params_from_iter(&conditions.values))
     }
 
-    /// What matches, best first: behind a message, and of that the last so many; -1 for all.
-    pub(super) fn scored(&self, expression: &str, after: Option<i64>, last: i64) -> rusqlite::Result<Vec<Scored>> {
+    /// What matches, best first: before a message, and of that the last so many.
+    pub(super) fn scored(&self, expression: &str, before: Option<i64>, last: usize) -> rusqlite::Result<Vec<Scored>> {
         let mut conditions = self.conditions(Some(expression.to_owned()), false);
-        conditions.add("words.rowid > ?", after.map(Value::from));
+        conditions.add("words.rowid < ?", before.map(Value::from));
+        // One statement for any number, or each would be prepared by itself.
+        conditions.values.push(Value::from(last as i64));
         let sql = format!(
             "SELECT words.rowid, m.session, m.time_ms, {} FROM words
              JOIN messages m ON m.id = words.rowid
              WHERE words MATCH ?1 AND m.session NOT IN (SELECT id FROM tracked WHERE listed = 0) {}
-             ORDER BY words.rowid DESC LIMIT {last}",
+             ORDER BY words.rowid DESC LIMIT ?{}",
             self.score(),
             conditions.sql,
+            conditions.values.len(),
         );
         self.query_scored(&sql, conditions.values)
     }
@@ -477,8 +491,7 @@ impl Found {
 
     /// Where its text lies. The names were checked when they were indexed.
     fn stored(&self) -> Option<(SessionKey, StoredName)> {
-        let key =
-            SessionKey { project: ProjectName::parse(&self.project).ok()?, id: SessionId::parse(&self.session).ok()? };
+        let key = SessionKey::parse(&self.project, &self.session).ok()?;
         let file = StoredName::parse(&key.id, &self.path).ok()?.file;
         Some((key, StoredName { file, generation: self.generation }))
     }

@@ -1,6 +1,7 @@
 //! Conversations that hold all words of a query, though no single message does: a question names
 //! one half of a matter, its answer the other, the session's title a third.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::ErrorCode;
@@ -14,7 +15,7 @@ use crate::query::{Expression, Query};
 const PARTS_MAX: usize = 12;
 /// Messages that are looked at for each part, those indexed last. A part that more of them hold
 /// is looked for in the sessions that the rarer parts leave.
-const MESSAGES_MAX: i64 = 1000;
+const MESSAGES_MAX: usize = 1000;
 /// Sessions that are looked into for such a part.
 const SESSIONS_MAX: usize = 40;
 /// What words that stand apart are worth, of what they are together.
@@ -28,16 +29,16 @@ const TITLE_ALONE: f64 = 8.0;
 type Best = HashMap<i64, Scored>;
 
 impl Search<'_> {
-    /// Such sessions, each with the message that says most.
-    pub(super) fn by_sessions(&self, query: &Query) -> Result<Vec<Scored>, IndexError> {
-        match self.sessions_apart(query) {
+    /// Such sessions, each with the message that says most. `together`: the messages that hold all of the query.
+    pub(super) fn by_sessions(&self, query: &Query, together: &[Scored]) -> Result<Vec<Scored>, IndexError> {
+        match self.sessions_apart(query, together) {
             // As for words side by side: no text of a user is an error.
             Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => Ok(Vec::new()),
             found => found.doing("search", self.path),
         }
     }
 
-    fn sessions_apart(&self, query: &Query) -> rusqlite::Result<Vec<Scored>> {
+    fn sessions_apart(&self, query: &Query, together: &[Scored]) -> rusqlite::Result<Vec<Scored>> {
         let parts = query.parts_match();
         if parts.is_empty() || parts.len() > PARTS_MAX {
             return Ok(Vec::new());
@@ -45,8 +46,11 @@ impl Search<'_> {
         let titles = self.titles()?;
         let (mut rare, mut common) = (Vec::new(), Vec::new());
         for (part, expression) in &parts {
-            let found = self.scored(expression, None, MESSAGES_MAX)?;
-            let is_rare = found.len() < MESSAGES_MAX as usize;
+            let found = match parts.len() {
+                1 => Cow::Borrowed(together),
+                _ => Cow::Owned(self.scored(expression, None, MESSAGES_MAX)?),
+            };
+            let is_rare = found.len() < MESSAGES_MAX;
             let best = best_of_sessions(&found, part, &titles);
             if is_rare { rare.push(best) } else { common.push((expression, best)) }
         }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::fs;
 
 use layer1_prebackup::archive::Proof;
-use layer1_prebackup::names::{FileName, ProjectName, SessionId};
+use layer1_prebackup::names::FileName;
 
 use super::*;
 use crate::time::parse_rfc3339_ms;
@@ -95,7 +95,7 @@ impl Contents for Store {
 }
 
 fn key(project: &str, id: &str) -> SessionKey {
-    SessionKey { project: ProjectName::parse(project).unwrap(), id: SessionId::parse(id).unwrap() }
+    SessionKey::parse(project, id).unwrap()
 }
 
 fn side(path: &str) -> FileName {

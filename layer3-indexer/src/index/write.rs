@@ -27,7 +27,7 @@ use crate::metadata::Tally;
 use crate::record::{ReadReport, TornLine};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
-pub(super) const BATCH_BYTES: u64 = 32 * 1024 * 1024;
+pub(super) const BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// Progress is told after so much, so that nobody takes a large batch for a standstill.
 const TELL_BYTES: u64 = 1024 * 1024;
 /// Bytes before the indexed offset that are compared before reading on.

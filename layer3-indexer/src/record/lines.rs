@@ -72,7 +72,7 @@ pub fn read_records_telling<R: Read>(
         dealt_with(report.next_offset);
         line.clear();
         line.shrink_to(LINE_BYTES_KEPT);
-        let read = reader.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
+        let read = read_line(&mut reader, &mut line)?;
         if read == 0 {
             return Ok(report);
         }
@@ -112,16 +112,41 @@ pub fn with_record<T>(bytes: &[u8], each: impl FnOnce(&Record<'_>) -> T) -> Opti
     parsed.records.first().map(|(_, record)| each(record))
 }
 
+/// Reads a line and its newline, or more than [`LINE_BYTES_MAX`] of one; gives what was read. As
+/// [`BufRead::read_until`], whose search for the newline takes ten times as long.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    let mut read = 0;
+    loop {
+        let buffer = filled(reader)?;
+        let buffer = &buffer[..buffer.len().min(LINE_BYTES_MAX + 1 - read)];
+        let newline = memchr::memchr(b'\n', buffer);
+        let used = newline.map_or(buffer.len(), |at| at + 1);
+        line.extend_from_slice(&buffer[..used]);
+        reader.consume(used);
+        read += used;
+        if newline.is_some() || used == 0 {
+            return Ok(read);
+        }
+    }
+}
+
+fn filled(reader: &mut impl BufRead) -> io::Result<&[u8]> {
+    // Asked for once more below, because of what is borrowed; then it is there.
+    while let Err(error) = reader.fill_buf() {
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    reader.fill_buf()
+}
+
 /// Reads past the rest of a line; gives its length.
 fn skip_line(reader: &mut impl BufRead, tell: &dyn Fn(u64)) -> io::Result<u64> {
     let mut skipped = 0;
     loop {
         tell(skipped);
-        let buffer = match reader.fill_buf() {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            buffer => buffer?,
-        };
-        let newline = buffer.iter().position(|b| *b == b'\n');
+        let buffer = filled(reader)?;
+        let newline = memchr::memchr(b'\n', buffer);
         let used = newline.map_or(buffer.len(), |at| at + 1);
         reader.consume(used);
         skipped += used as u64;
