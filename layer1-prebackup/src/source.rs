@@ -82,10 +82,7 @@ pub fn transcripts(projects: &Path) -> Result<Vec<FoundTranscript>, DurableError
 
 /// Which of these sessions are among [`transcripts`], without a look at the files themselves. Costs a listing of
 /// the projects' folders, one after the other until all are found.
-pub fn present<'w>(
-    projects: &Path,
-    wanted: &BTreeSet<&'w SessionId>,
-) -> Result<BTreeSet<&'w SessionId>, DurableError> {
+pub fn present<'w>(projects: &Path, wanted: &BTreeSet<&'w SessionId>) -> Result<BTreeSet<&'w SessionId>, DurableError> {
     let wanted: BTreeMap<&str, &SessionId> = wanted.iter().map(|id| (id.as_str(), *id)).collect();
     let mut found = BTreeSet::new();
     each_folder(projects, &mut |dir| {

@@ -27,7 +27,7 @@ impl Search<'_> {
         );
         let list = || {
             let mut statement = self.connection.prepare_cached(&sql)?;
-            let rows = statement.query_map([hit.session_row, hit.content, hit.offset as i64], found)?;
+            let rows = statement.query_map([hit.session_row, hit.place.content, hit.place.offset as i64], found)?;
             rows.collect::<rusqlite::Result<Vec<Found>>>()
         };
         let beside = list().doing("search", self.path)?;
@@ -40,7 +40,7 @@ impl Search<'_> {
         Nearby {
             time: (found.time_ms != 0).then(|| format_rfc3339_ms(found.time_ms)),
             role: found.speaker.role(),
-            message: uuid.unwrap_or_else(|| format!("{}:{}", found.path_text(), found.offset)),
+            message: uuid.unwrap_or_else(|| format!("{}:{}", found.path_text(), found.place.offset)),
             text,
         }
     }

@@ -26,6 +26,8 @@ const BUSY_MS_MAX: u64 = 30_000;
 /// is free for moments only is never met.
 const BUSY_PAUSE_MS: u64 = 2;
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
+/// A search hardly meets a page twice, and each that is kept is memory that the system has to clear first.
+const PAGES_READ: i64 = 32;
 /// Of a page of the database.
 pub(super) const PAGE_BYTES: usize = 8192;
 
@@ -174,6 +176,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>, IndexError> 
         Some(VERSION) => {}
         version => return Err(other_version(path, version)),
     }
+    connection.pragma_update(None, "cache_size", PAGES_READ).doing("open", path)?;
     connection.pragma_update(None, "query_only", true).doing("open", path)?;
     Ok(Some(Opened { connection, set_aside: None, identity }))
 }
@@ -299,7 +302,6 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
         // Or a statement is planned anew for each value that it is given.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "temp_store", "memory")?;
-        connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(())
     };
@@ -312,6 +314,7 @@ fn prepare_to_write(connection: &Connection, path: &Path) -> Result<(), IndexErr
         connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
         // The index can be made again, so a power cut may cost its last transactions but not its form.
         connection.pragma_update(None, "synchronous", "normal")?;
+        connection.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)
     };
     prepare().doing("open", path)

@@ -11,6 +11,7 @@
 //!
 //! **Pages.** The order depends on what is stored and asked alone, never on limit and offset.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 
@@ -34,9 +35,9 @@ const CANDIDATES_MAX: usize = 20_000;
 const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Messages that are ranked. More hold only a word that says little by itself, and ranking costs
 /// microseconds each. Then those in which a person or the model wrote it are ranked, and …
-const RANKED_MAX: usize = 1000;
+const RANKED_MAX: usize = 600;
 /// … of all others so many, those indexed last.
-const RANKED_OTHERS_MAX: usize = 250;
+const RANKED_OTHERS_MAX: usize = 150;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
 /// Compressed contents whose last frame is kept unpacked, an eighth of a MiB each.
@@ -113,14 +114,20 @@ struct Entry {
     others: usize,
 }
 
-/// A row of the index that may be a hit.
-pub(super) struct Found {
+/// Where the record of a message lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub content: i64,
     pub offset: u64,
     pub length: u64,
+}
+
+/// A row of the index that may be a hit.
+pub(super) struct Found {
+    pub place: Place,
     pub time_ms: i64,
     pub speaker: Speaker,
     branch: Option<String>,
-    pub content: i64,
     path: String,
     generation: u32,
     project: String,
@@ -192,7 +199,7 @@ impl Search<'_> {
         // Most words are in fewer messages, so these are all.
         let last = self.scored(expression, None, RANKED_OTHERS_MAX)?;
         let first = last.iter().map(|found| found.message).min();
-        let Some(first) = first.filter(|_| last.len() >= RANKED_OTHERS_MAX) else { return Ok(last) };
+        let Some(first) = first.filter(|_| last.len() >= RANKED_OTHERS_MAX) else { return Ok(sorted(last)) };
         let is_common = self.has_more(expression, first, RANKED_MAX - RANKED_OTHERS_MAX)?;
         let mut all = match is_common {
             true => {
@@ -203,7 +210,7 @@ impl Search<'_> {
         };
         let known: BTreeSet<i64> = all.iter().map(|found| found.message).collect();
         all.extend(last.into_iter().filter(|found| !known.contains(&found.message)));
-        sort(&mut all);
+        let all = sorted(all);
         if !is_common {
             return Ok(all);
         }
@@ -227,7 +234,7 @@ impl Search<'_> {
         self.connection.prepare_cached(&sql)?.exists(params_from_iter(&conditions.values))
     }
 
-    /// What matches, best first: before a message, and of that the last so many.
+    /// What matches before a message, and of that the last so many.
     pub(super) fn scored(&self, expression: &str, before: Option<i64>, last: usize) -> rusqlite::Result<Vec<Scored>> {
         let mut conditions = self.conditions(Some(expression.to_owned()), false);
         conditions.add("words.rowid < ?", before.map(Value::from));
@@ -250,9 +257,7 @@ impl Search<'_> {
         let rows = statement.query_map(params_from_iter(values), |row| {
             Ok(Scored { message: row.get(0)?, session: row.get(1)?, time_ms: row.get(2)?, score: row.get(3)? })
         })?;
-        let mut scored = rows.collect::<rusqlite::Result<Vec<Scored>>>()?;
-        sort(&mut scored);
-        Ok(scored)
+        rows.collect()
     }
 
     /// SQL of what a message is worth.
@@ -303,38 +308,41 @@ impl Search<'_> {
         };
         let conditions = self.conditions(trigrams, false);
         let sql = format!(
-            "SELECT m.id, m.session, m.length FROM {from} CROSS JOIN tracked t ON t.id = m.session AND t.listed = 1
+            "SELECT m.id, m.session, m.content, m.offset, m.length FROM {from} CROSS JOIN tracked t ON t.id = m.session AND t.listed = 1
              WHERE {condition} {} ORDER BY m.time_ms DESC, m.id DESC LIMIT {}",
             conditions.sql,
             if is_scan { -1 } else { CANDIDATES_MAX as i64 },
         );
         let mut statement = self.connection.prepare_cached(&sql).doing("search", self.path)?;
         let mut rows = statement.query(params_from_iter(conditions.values)).doing("search", self.path)?;
-        let candidate = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs()));
         let (mut candidates, mut bytes) = (0, 0);
         while let Some(row) = rows.next().doing("search", self.path)? {
-            let (message, session, length) = candidate(row).doing("search", self.path)?;
+            let (message, session, place) = candidate(row).doing("search", self.path)?;
             candidates += 1;
             if known.contains(&message) || by_words.contains(&session) {
                 continue;
             }
-            let place = places.get(&session).filter(|_| !each).copied();
-            if place.is_none() && entries.len() > enough {
+            let entry = places.get(&session).filter(|_| !each).copied();
+            if entry.is_none() && entries.len() > enough {
                 if each {
                     return Ok(());
                 }
                 continue;
             }
-            bytes += length;
+            bytes += place.length;
             if bytes > COMPARE_BYTES_MAX {
                 self.note("only the newest messages were compared; a longer query, a project or a period finds more");
                 return Ok(());
             }
-            let found = self.found(message)?;
-            if !found.is_some_and(|found| self.texts.holds(&found, query)) {
+            // Messages of one content come by the dozen, and its name is needed once.
+            if !self.texts.knows(place.content) {
+                let Some(found) = self.found(message)? else { continue };
+                self.texts.open(&found);
+            }
+            if !self.texts.holds(place, query) {
                 continue;
             }
-            match place {
+            match entry {
                 Some(at) => entries[at].others += 1,
                 None => {
                     places.insert(session, entries.len());
@@ -409,7 +417,7 @@ impl Search<'_> {
         let path = found.path_text();
         self.results.hits.push(Hit {
             rank,
-            message: uuid.clone().unwrap_or_else(|| format!("{path}:{}", found.offset)),
+            message: uuid.clone().unwrap_or_else(|| format!("{path}:{}", found.place.offset)),
             session_id: found.session,
             project: found.project,
             title: found.title,
@@ -424,7 +432,7 @@ impl Search<'_> {
             source_gone: false,
             snippet,
             path,
-            offset: found.offset,
+            offset: found.place.offset,
             before,
             after,
         });
@@ -437,8 +445,13 @@ impl Search<'_> {
 }
 
 /// Best first; of equals the newer one, then the one indexed last.
-fn sort(scored: &mut [Scored]) {
-    scored.sort_by(|a, b| b.score.total_cmp(&a.score).then((b.time_ms, b.message).cmp(&(a.time_ms, a.message))));
+pub(super) fn sorted(mut scored: Vec<Scored>) -> Vec<Scored> {
+    scored.sort_unstable_by(|a, b| by_worth(b, a));
+    scored
+}
+
+pub(super) fn by_worth(a: &Scored, b: &Scored) -> Ordering {
+    a.score.total_cmp(&b.score).then((a.time_ms, a.message).cmp(&(b.time_ms, b.message)))
 }
 
 /// Sessions that hold the words apart, among those with a message that holds them all.
@@ -466,14 +479,23 @@ fn components(file: &str) -> String {
     file.to_owned()
 }
 
+/// Of a row: a message, its session and its place.
+fn candidate(row: &Row<'_>) -> rusqlite::Result<(i64, i64, Place)> {
+    Ok((row.get(0)?, row.get(1)?, place(row, [2, 3, 4])?))
+}
+
+/// From the columns of content, offset and length.
+fn place(row: &Row<'_>, [content, offset, length]: [usize; 3]) -> rusqlite::Result<Place> {
+    let (offset, length): (i64, i64) = (row.get(offset)?, row.get(length)?);
+    Ok(Place { content: row.get(content)?, offset: offset.unsigned_abs(), length: length.unsigned_abs() })
+}
+
 pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
     Ok(Found {
-        offset: row.get::<_, i64>(0)?.unsigned_abs(),
-        length: row.get::<_, i64>(1)?.unsigned_abs(),
+        place: place(row, [5, 0, 1])?,
         time_ms: row.get(2)?,
         speaker: Speaker(row.get(3)?),
         branch: row.get(4)?,
-        content: row.get(5)?,
         path: row.get(6)?,
         generation: row.get(7)?,
         project: row.get(8)?,
@@ -512,8 +534,20 @@ impl<'s> Texts<'s> {
         Texts { contents, files: BTreeMap::new(), warm: VecDeque::new(), unreadable: 0 }
     }
 
-    fn holds(&mut self, found: &Found, query: &Query) -> bool {
-        let Some(line) = self.read(found) else {
+    /// Whether it was tried to open a content.
+    fn knows(&self, content: i64) -> bool {
+        self.files.contains_key(&content)
+    }
+
+    fn open(&mut self, found: &Found) {
+        let contents = self.contents;
+        let open = || found.stored().and_then(|(key, name)| contents.open_ranges(&key, &name).ok());
+        self.files.entry(found.place.content).or_insert_with(open);
+    }
+
+    /// Whether the message holds the query, in a content that was opened.
+    fn holds(&mut self, place: Place, query: &Query) -> bool {
+        let Some(line) = self.read_at(place) else {
             self.unreadable += 1;
             return false;
         };
@@ -563,12 +597,15 @@ impl<'s> Texts<'s> {
     }
 
     fn read(&mut self, found: &Found) -> Option<Vec<u8>> {
-        let contents = self.contents;
-        let open = || found.stored().and_then(|(key, name)| contents.open_ranges(&key, &name).ok());
-        let file = self.files.entry(found.content).or_insert_with(open).as_mut()?;
-        let mut bytes = vec![0; found.length as usize];
-        file.read_exact_at(found.offset, &mut bytes).ok()?;
-        self.keep_warm(found.content);
+        self.open(found);
+        self.read_at(found.place)
+    }
+
+    fn read_at(&mut self, place: Place) -> Option<Vec<u8>> {
+        let file = self.files.get_mut(&place.content)?.as_mut()?;
+        let mut bytes = vec![0; place.length as usize];
+        file.read_exact_at(place.offset, &mut bytes).ok()?;
+        self.keep_warm(place.content);
         Some(bytes)
     }
 

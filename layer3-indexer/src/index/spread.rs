@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::ErrorCode;
 use rusqlite::types::Value;
 
-use super::search::{Scored, Search};
+use super::search::{Scored, Search, by_worth, sorted};
 use super::{IndexError, Sqlite};
 use crate::query::{Expression, Query};
 
@@ -48,7 +48,7 @@ impl Search<'_> {
         for (part, expression) in &parts {
             let found = match parts.len() {
                 1 => Cow::Borrowed(together),
-                _ => Cow::Owned(self.scored(expression, None, MESSAGES_MAX)?),
+                _ => Cow::Owned(sorted(self.scored(expression, None, MESSAGES_MAX)?)),
             };
             let is_rare = found.len() < MESSAGES_MAX;
             let best = best_of_sessions(&found, part, &titles);
@@ -114,7 +114,7 @@ impl Search<'_> {
             self.score(),
             conditions.sql,
         );
-        Ok(self.query_scored(&sql, conditions.values)?.first().copied())
+        Ok(self.query_scored(&sql, conditions.values)?.into_iter().max_by(by_worth))
     }
 
     /// A session's score, and the message that holds the most of what counts; the first message

@@ -412,7 +412,7 @@ fn a_rotation_during_an_update_is_noticed() {
 fn a_large_transcript_is_indexed_in_batches_and_resumed() {
     let store = Store::new();
     let (mut index, s) = (fresh(&store), key("p", "s"));
-    let text: String = (0..200).map(|n| user(n % 60, &format!("number {n}")) + &noise(200_000)).collect();
+    let text: String = (0..200).map(|n| user(n % 60, &format!("number {n}")) + &noise(400_000)).collect();
     assert!(text.len() as u64 > write::BATCH_BYTES);
     store.transcript(&s, &text);
     let told = RefCell::new(Vec::new());
@@ -441,7 +441,7 @@ fn many_sessions_are_indexed_together_as_each_would_be_by_itself() {
     let keys: Vec<SessionKey> = (0..40).map(|n| key("p", &format!("s{n:02}"))).collect();
     for (n, key) in keys.iter().enumerate() {
         // One of them needs more than a transaction takes.
-        let size = if n == 7 { 20_000_000 } else { 1_000_000 };
+        let size = if n == 7 { write::BATCH_BYTES as usize } else { 1_000_000 };
         store.transcript(key, &(user(1, &format!("needle {n}")) + &noise(size) + &user(2, "the end")));
     }
     let seen = RefCell::new(Vec::new());
