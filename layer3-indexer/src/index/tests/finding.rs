@@ -171,6 +171,22 @@ fn what_a_person_wrote_is_found_under_any_amount_of_noise() {
 }
 
 #[test]
+fn a_word_that_many_messages_hold_is_ranked_in_all_of_them() {
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    // The best comes first, where a look at the last messages alone would miss it.
+    let lines = (1..=450).map(|n| result(n % 60, "t", &format!("deploy {n}")));
+    store.transcript(&s, &std::iter::once(user(1, "deploy")).chain(lines).collect::<String>());
+    update(&mut index, &store, &s);
+    let all = SearchQuery { each: true, limit: 500, ..SearchQuery::new("deploy", 0) };
+    let results = index.search(&store, &all).unwrap();
+    assert_eq!((results.hits.len(), results.notes.len()), (451, 0), "{:?}", results.notes);
+    assert_eq!(results.hits[0].role, Role::User);
+    let places: BTreeSet<u64> = results.hits.iter().map(|hit| hit.offset).collect();
+    assert_eq!(places.len(), 451);
+}
+
+#[test]
 fn words_that_stand_apart_in_a_session_are_found_behind_those_together() {
     let store = Store::new();
     let mut index = fresh(&store);
