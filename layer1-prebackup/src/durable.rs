@@ -193,7 +193,18 @@ impl Dir {
 
     /// The names in it with their types (not following symlinks), sorted; `.` and `..` left out.
     pub fn entries(&self) -> Result<Vec<(OsString, FileType)>> {
-        uninterrupted(|| self.list()).map_err(|error| DurableError::new("list directory", &self.path, error))
+        let list = || {
+            let mut entries = Vec::new();
+            self.list(&mut |name, kind| entries.push((name.to_owned(), kind)))?;
+            entries.sort_by(|a: &(OsString, FileType), b| a.0.cmp(&b.0));
+            Ok(entries)
+        };
+        uninterrupted(list).map_err(|error| DurableError::new("list directory", &self.path, error))
+    }
+
+    /// Calls `each` with what [`Dir::entries`] gives, in any order; after an interruption with some of it once more.
+    pub fn each_entry(&self, each: &mut dyn FnMut(&OsStr, FileType)) -> Result<()> {
+        uninterrupted(|| self.list(each)).map_err(|error| DurableError::new("list directory", &self.path, error))
     }
 
     /// Makes the temporary file `name` (0600), empty; what an interrupted run left there goes.
@@ -297,26 +308,24 @@ impl Dir {
         Ok(Dir { fd, path: self.path.clone() })
     }
 
-    fn list(&self) -> rustix::io::Result<Vec<(OsString, FileType)>> {
-        let mut entries = Vec::new();
+    fn list(&self, each: &mut dyn FnMut(&OsStr, FileType)) -> rustix::io::Result<()> {
         for entry in rustix::fs::Dir::read_from(&self.fd)? {
             let entry = entry?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name == "." || name == ".." {
                 continue;
             }
             let kind = match entry.file_type() {
-                FileType::Unknown => match rustix::fs::statat(&self.fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                FileType::Unknown => match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                     Err(Errno::NOENT) => continue,
                     Err(error) => return Err(error),
                 },
                 known => known,
             };
-            entries.push((name, kind));
+            each(name, kind);
         }
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(entries)
+        Ok(())
     }
 
     fn child(&self, name: &OsStr) -> Result<Option<Dir>> {

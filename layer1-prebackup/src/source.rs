@@ -86,12 +86,12 @@ pub fn present<'w>(projects: &Path, wanted: &BTreeSet<&'w SessionId>) -> Result<
     let wanted: BTreeMap<&str, &SessionId> = wanted.iter().map(|id| (id.as_str(), *id)).collect();
     let mut found = BTreeSet::new();
     each_folder(projects, &mut |dir| {
-        for (name, kind) in dir.entries()? {
+        dir.each_entry(&mut |name, kind| {
             let id = name.to_str().and_then(|name| name.strip_suffix(".jsonl")).and_then(|id| wanted.get(id));
             if let (FileType::RegularFile, Some(id)) = (kind, id) {
                 found.insert(*id);
             }
-        }
+        })?;
         Ok(if found.len() == wanted.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     Ok(found)

@@ -36,7 +36,7 @@ const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Messages that are ranked. More hold only a word that says little by itself, and ranking costs
 /// microseconds each. Then those in which a person or the model wrote it are ranked, and …
 const RANKED_MAX: usize = 600;
-/// … of all others so many, those indexed last.
+/// … behind them stand so many of all others, newest first.
 const RANKED_OTHERS_MAX: usize = 150;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
@@ -196,24 +196,14 @@ impl Search<'_> {
     }
 
     fn ranked(&mut self, expression: &str) -> rusqlite::Result<Vec<Scored>> {
-        // Most words are in fewer messages, so these are all.
-        let last = self.scored(expression, None, RANKED_OTHERS_MAX)?;
-        let first = last.iter().map(|found| found.message).min();
-        let Some(first) = first.filter(|_| last.len() >= RANKED_OTHERS_MAX) else { return Ok(sorted(last)) };
-        let is_common = self.has_more(expression, first, RANKED_MAX - RANKED_OTHERS_MAX)?;
-        let mut all = match is_common {
-            true => {
-                let written = format!("{{user assistant}} : {expression}");
-                self.scored(&written, None, RANKED_MAX - RANKED_OTHERS_MAX)?
-            }
-            false => self.scored(expression, Some(first), RANKED_MAX)?,
-        };
-        let known: BTreeSet<i64> = all.iter().map(|found| found.message).collect();
-        all.extend(last.into_iter().filter(|found| !known.contains(&found.message)));
-        let all = sorted(all);
-        if !is_common {
-            return Ok(all);
+        if !self.has_more(expression, RANKED_MAX)? {
+            return Ok(sorted(self.scored(expression, RANKED_MAX)?));
         }
+        let written = format!("{{user assistant}} : {expression}");
+        let mut all = sorted(self.scored(&written, RANKED_MAX - RANKED_OTHERS_MAX)?);
+        let known: BTreeSet<i64> = all.iter().map(|found| found.message).collect();
+        let others = self.worth(expression, RANKED_OTHERS_MAX, "0.0")?;
+        all.extend(sorted(others).into_iter().filter(|found| !known.contains(&found.message)));
         self.note(&format!(
             "more than {RANKED_MAX} messages match; those that a person or the model wrote are shown, and of the \
              output of tools what was indexed last"
@@ -221,31 +211,32 @@ impl Search<'_> {
         Ok(all)
     }
 
-    /// Whether more than so many messages before `before` match.
-    fn has_more(&self, expression: &str, before: i64, count: usize) -> rusqlite::Result<bool> {
-        let mut conditions = self.conditions(Some(expression.to_owned()), false);
-        let filters = if conditions.sql.is_empty() { "" } else { "JOIN messages m ON m.id = words.rowid" };
-        conditions.add("words.rowid < ?", Some(Value::from(before)));
+    /// Whether more than so many messages match.
+    fn has_more(&self, expression: &str, count: usize) -> rusqlite::Result<bool> {
+        let conditions = self.conditions(Some(expression.to_owned()), false);
         let sql = format!(
-            "SELECT 1 FROM words {filters} WHERE words MATCH ?1 {}
-             ORDER BY words.rowid DESC LIMIT 1 OFFSET {count}",
+            "SELECT 1 FROM words {} WHERE words MATCH ?1 {} LIMIT 1 OFFSET {count}",
+            if conditions.sql.is_empty() { "" } else { "JOIN messages m ON m.id = words.rowid" },
             conditions.sql,
         );
         self.connection.prepare_cached(&sql)?.exists(params_from_iter(&conditions.values))
     }
 
-    /// What matches before a message, and of that the last so many.
-    pub(super) fn scored(&self, expression: &str, before: Option<i64>, last: usize) -> rusqlite::Result<Vec<Scored>> {
+    /// What matches, and of that the last so many.
+    pub(super) fn scored(&self, expression: &str, last: usize) -> rusqlite::Result<Vec<Scored>> {
+        self.worth(expression, last, &self.score())
+    }
+
+    /// What matches, and of that the last so many, each worth what the SQL says.
+    fn worth(&self, expression: &str, last: usize, score: &str) -> rusqlite::Result<Vec<Scored>> {
         let mut conditions = self.conditions(Some(expression.to_owned()), false);
-        conditions.add("words.rowid < ?", before.map(Value::from));
         // One statement for any number, or each would be prepared by itself.
         conditions.values.push(Value::from(last as i64));
         let sql = format!(
-            "SELECT words.rowid, m.session, m.time_ms, {} FROM words
+            "SELECT words.rowid, m.session, m.time_ms, {score} FROM words
              JOIN messages m ON m.id = words.rowid
              WHERE words MATCH ?1 AND m.session NOT IN (SELECT id FROM tracked WHERE listed = 0) {}
              ORDER BY words.rowid DESC LIMIT ?{}",
-            self.score(),
             conditions.sql,
             conditions.values.len(),
         );

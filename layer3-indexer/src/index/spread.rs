@@ -48,7 +48,7 @@ impl Search<'_> {
         for (part, expression) in &parts {
             let found = match parts.len() {
                 1 => Cow::Borrowed(together),
-                _ => Cow::Owned(sorted(self.scored(expression, None, MESSAGES_MAX)?)),
+                _ => Cow::Owned(sorted(self.scored(expression, MESSAGES_MAX)?)),
             };
             let is_rare = found.len() < MESSAGES_MAX;
             let best = best_of_sessions(&found, part, &titles);
