@@ -130,9 +130,11 @@ CREATE TABLE spans (
 );
 
 -- Fewer and larger segments: a transaction gathers its words in memory, and merging, which writes
--- them once more, waits until there are more segments of a size than the usual four.
-INSERT INTO words (words, rank) VALUES ('hashsize', 16777216), ('automerge', 8), ('crisismerge', 64);
-INSERT INTO parts (parts, rank) VALUES ('hashsize', 16777216), ('automerge', 8), ('crisismerge', 64);
+-- them once more, waits until there are more segments of a size than the usual four. The sizes do
+-- for what a transaction has of conversations as they are; of words that come once they take three
+-- times as much memory as they say.
+INSERT INTO words (words, rank) VALUES ('hashsize', 8388608), ('automerge', 8), ('crisismerge', 64);
+INSERT INTO parts (parts, rank) VALUES ('hashsize', 2097152), ('automerge', 8), ('crisismerge', 64);
 ";
 
 /// Stands behind the name of an index that could not be used, before the time.

@@ -61,6 +61,23 @@ fn a_gigabyte_is_saved_twice_in_bounded_memory_and_a_delta_costs_a_delta() {
 }
 
 /// The hook of PreCompact begins the copy, those of the turns that follow complete it.
+/// Each of such words costs the index ten times what it is long, as long as it is in memory.
+#[test]
+fn words_that_come_once_are_saved_in_bounded_memory() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    fs::create_dir_all(scratch.slug_dir()).expect("make the slug's folder");
+    let mut chance = Chance(88_172_645_463_325_252);
+    let mut lines = String::new();
+    for n in 0..9_000 {
+        let words: Vec<String> = (0..300).map(|_| format!("{:x}", chance.below(1 << 44))).collect();
+        lines.push_str(&transcripts::prompt_line(&id, n, &words.join(" ")));
+    }
+    let transcript = scratch.transcript(&id);
+    fs::write(&transcript, lines).expect("write a transcript");
+    saved_by_layer3(&scratch, &transcript, &hash_of(&transcript).to_hex());
+}
+
 fn copied_by_layer1(scratch: &Scratch, transcript: &Path) {
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let copy = scratch.layer1_store().join(PROJECT).join(transcript.file_name().expect("a name"));
