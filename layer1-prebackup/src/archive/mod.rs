@@ -497,7 +497,7 @@ impl Archive {
 
     /// The stored session whose recorded source is `transcript`, else the session of that id if it is the only one.
     pub fn session_of(&self, id: &SessionId, transcript: &Path) -> Result<Option<SessionKey>, ArchiveError> {
-        save::project_of(self, id, transcript)
+        save::project_among(self, self.find(id)?, transcript)
     }
 
     /// Everything committed of a session: newest contents and older generations, transcript first.
@@ -570,11 +570,15 @@ impl Archive {
             Some(file) => Some(crate::source::Identity::of(&durable::stat_of(file, transcript)?)),
             None => None,
         };
-        // Of what has no bookkeeping nothing is known to be saved, whatever folder it lies in.
-        if identity.is_some_and(|identity| identity.bytes > 0) && self.recorded(id)?.is_empty() {
-            return Ok(true);
+        let mut known = self.recorded(id)?;
+        if known.is_empty() {
+            // Of what has no bookkeeping nothing is known to be saved, whatever folder it lies in.
+            if identity.is_some_and(|identity| identity.bytes > 0) {
+                return Ok(true);
+            }
+            known = self.find_without_ledger(id)?;
         }
-        let Some(key) = save::project_of(self, id, transcript)? else {
+        let Some(key) = save::project_among(self, known, transcript)? else {
             return Ok(identity.is_some_and(|identity| identity.bytes > 0));
         };
         let ledger = self.ledger(&key)?;

@@ -14,7 +14,7 @@ use super::session::{OpenSession, SessionLock};
 use super::{Archive, ArchiveError, Compare, Proof, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
 use crate::Hash;
 use crate::durable::{self, DurableError};
-use crate::names::{FileName, ProjectName, SessionId, StoredName};
+use crate::names::{FileName, ProjectName, StoredName};
 use crate::source;
 
 /// A line longer than this is not searched for the working directory.
@@ -389,13 +389,12 @@ fn damaged(path: &Path, what: &str) -> ArchiveError {
     ArchiveError::Damaged { path: path.to_owned(), what: what.to_owned() }
 }
 
-/// The project that a save of this transcript would use, without saving it.
-pub(super) fn project_of(
+/// The session that a save of this transcript would use, of all with its id, without saving it.
+pub(super) fn project_among(
     archive: &Archive,
-    id: &SessionId,
+    known: Vec<SessionKey>,
     transcript: &Path,
 ) -> Result<Option<SessionKey>, ArchiveError> {
-    let known = archive.find(id)?;
     for key in &known {
         if archive.source_of(key)?.as_deref() == Some(transcript) {
             return Ok(Some(key.clone()));

@@ -23,7 +23,7 @@ const HASH_BYTES: u64 = 64 * 1024;
 /// From this length on another thread reads; beginning one takes about as long as reading a tenth of it.
 const AHEAD_BYTES_MIN: u64 = 256 * 1024;
 /// Bytes of records that are handed over together: handing over costs microseconds.
-const HANDED_BYTES: u64 = 512 * 1024;
+const HANDED_BYTES: u64 = 128 * 1024;
 /// So often handed over and not yet taken.
 const HANDED_MAX: usize = 4;
 

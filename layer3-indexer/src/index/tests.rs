@@ -846,7 +846,8 @@ fn a_writer_of_many_batches_lets_others_in() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let large = Store::new();
-            let text: String = (0..400).map(|n| user(n % 60, &format!("number {n}")) + &noise(250_000)).collect();
+            let text: String = (0..400).map(|n| user(n % 60, &format!("number {n}")) + &noise(450_000)).collect();
+            assert!(text.len() as u64 > 2 * write::BATCH_BYTES);
             large.transcript(&l, &text);
             let mut index = Index::open(&path).unwrap();
             let first = std::cell::Cell::new(true);

@@ -112,46 +112,37 @@ pub fn with_record<T>(bytes: &[u8], each: impl FnOnce(&Record<'_>) -> T) -> Opti
     parsed.records.first().map(|(_, record)| each(record))
 }
 
-/// Reads a line and its newline, or more than [`LINE_BYTES_MAX`] of one; gives what was read. As
-/// [`BufRead::read_until`], whose search for the newline takes ten times as long.
+/// Reads a line and its newline, or more than [`LINE_BYTES_MAX`] of one; gives what was read.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
-    let mut read = 0;
-    loop {
-        let buffer = filled(reader)?;
-        let buffer = &buffer[..buffer.len().min(LINE_BYTES_MAX + 1 - read)];
-        let newline = memchr::memchr(b'\n', buffer);
-        let used = newline.map_or(buffer.len(), |at| at + 1);
-        line.extend_from_slice(&buffer[..used]);
-        reader.consume(used);
-        read += used;
-        if newline.is_some() || used == 0 {
-            return Ok(read);
-        }
-    }
-}
-
-fn filled(reader: &mut impl BufRead) -> io::Result<&[u8]> {
-    // Asked for once more below, because of what is borrowed; then it is there.
-    while let Err(error) = reader.fill_buf() {
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-    reader.fill_buf()
+    to_newline(reader, LINE_BYTES_MAX + 1, &mut |piece| line.extend_from_slice(piece))
 }
 
 /// Reads past the rest of a line; gives its length.
 fn skip_line(reader: &mut impl BufRead, tell: &dyn Fn(u64)) -> io::Result<u64> {
     let mut skipped = 0;
-    loop {
+    let past = to_newline(reader, usize::MAX, &mut |piece| {
+        skipped += piece.len() as u64;
         tell(skipped);
-        let buffer = filled(reader)?;
+    })?;
+    Ok(past as u64)
+}
+
+/// Reads up to a newline and that too, or so many bytes, and hands them over as they come; gives their number.
+fn to_newline(reader: &mut impl BufRead, bytes_max: usize, each: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
+    let mut read = 0;
+    loop {
+        let buffer = match reader.fill_buf() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            buffer => buffer?,
+        };
+        let buffer = &buffer[..buffer.len().min(bytes_max - read)];
         let newline = memchr::memchr(b'\n', buffer);
         let used = newline.map_or(buffer.len(), |at| at + 1);
+        each(&buffer[..used]);
         reader.consume(used);
-        skipped += used as u64;
+        read += used;
         if newline.is_some() || used == 0 {
-            return Ok(skipped);
+            return Ok(read);
         }
     }
 }

@@ -60,8 +60,7 @@ fn a_gigabyte_is_saved_twice_in_bounded_memory_and_a_delta_costs_a_delta() {
     }
 }
 
-/// The hook of PreCompact begins the copy, those of the turns that follow complete it.
-/// Each of such words costs the index ten times what it is long, as long as it is in memory.
+/// Such words take FTS5 about three times the memory that it is told to keep to.
 #[test]
 fn words_that_come_once_are_saved_in_bounded_memory() {
     let scratch = Scratch::new();
@@ -78,6 +77,7 @@ fn words_that_come_once_are_saved_in_bounded_memory() {
     saved_by_layer3(&scratch, &transcript, &hash_of(&transcript).to_hex());
 }
 
+/// The hook of PreCompact begins the copy, those of the turns that follow complete it.
 fn copied_by_layer1(scratch: &Scratch, transcript: &Path) {
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let copy = scratch.layer1_store().join(PROJECT).join(transcript.file_name().expect("a name"));
