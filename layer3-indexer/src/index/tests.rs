@@ -835,6 +835,17 @@ fn any_text_can_be_searched_for() {
 }
 
 #[test]
+fn neither_a_reader_nor_a_writer_moves_the_log_by_itself() {
+    let store = Store::new();
+    let written = fresh(&store);
+    let read = Index::open_read_only(&written.path).unwrap().unwrap();
+    for index in [&written, &read] {
+        let pages: i64 = index.connection.pragma_query_value(None, "wal_autocheckpoint", |row| row.get(0)).unwrap();
+        assert_eq!(pages, 0);
+    }
+}
+
+#[test]
 fn a_writer_of_many_batches_lets_others_in() {
     let small = Store::new();
     let path = small.dir.path().join("index").join("sessions.db");

@@ -271,3 +271,36 @@ proptest::proptest! {
         }
     }
 }
+
+/// Gives a few bytes at a time, each only when it is asked for the second time; the end too.
+struct Interrupted<'a> {
+    bytes: &'a [u8],
+    is_ready: bool,
+}
+
+impl std::io::Read for Interrupted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.is_ready = !self.is_ready;
+        if self.is_ready {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        let length = self.bytes.len().min(buffer.len()).min(7);
+        let (now, later) = self.bytes.split_at(length);
+        buffer[..length].copy_from_slice(now);
+        self.bytes = later;
+        Ok(length)
+    }
+}
+
+#[test]
+fn reading_goes_on_after_an_interruption() {
+    let lines = prompt(1) + "\n" + &prompt(2) + "\n" + &prompt(3);
+    let mut offsets = Vec::new();
+    let mut each = |located: Located<'_>| {
+        offsets.push(located.offset);
+        ControlFlow::Continue(())
+    };
+    let reader = Interrupted { bytes: lines.as_bytes(), is_ready: false };
+    let report = read_records(reader, 0, TornLine::Wait, &mut each).unwrap();
+    assert_eq!((offsets.len(), report.next_offset), (3, lines.len() as u64));
+}
