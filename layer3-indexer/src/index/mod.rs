@@ -392,7 +392,7 @@ impl Index {
     pub fn open(path: &Path) -> Result<Index, IndexError> {
         let mut index = Index::of(path, schema::open(path)?);
         // What a killed run left in the log is proven before anything is written over it.
-        match index.settle().and_then(|()| proof::require_sums(path)) {
+        match index.settle().and_then(|()| proof::require_sums(&mut index.connection, path)) {
             Err(error) if error.is_damage() => index.renew()?,
             settled => settled?,
         }

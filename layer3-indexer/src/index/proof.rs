@@ -229,24 +229,31 @@ fn slot(page: u32) -> u64 {
     u64::from(page) * SUMS_MAGIC.len() as u64
 }
 
-/// Whether there is a sum of every page of a database whose log was moved; without them it is
+/// Sees to it that there is a sum of every page of the database; without them it is
 /// [`IndexError::Unusable`], because nothing could ever be proven of it.
-pub(super) fn require_sums(path: &Path) -> Result<(), IndexError> {
+pub(super) fn require_sums(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
+    if has_sums(path)? {
+        return Ok(());
+    }
+    // Another process may stand between moving pages and writing their sums, or have been killed there.
+    let _turnstile = turnstile(path)?;
+    settle_alone(connection, path)?;
+    proven(|| Ok(has_sums(path)?.then_some(())), "its sums are missing", path)
+}
+
+fn has_sums(path: &Path) -> Result<bool, IndexError> {
     let sums_path = beside(path, SUMS, "");
-    let read = || -> Result<bool, IndexError> {
-        let sums = match File::open(&sums_path) {
-            Ok(sums) => sums,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-            Err(source) => return Err(IndexError::Read { path: sums_path.clone(), source }),
-        };
-        let mut magic = [0; SUMS_MAGIC.len()];
-        durable::read_at(&sums, 0, &mut magic, &sums_path)?;
-        let database = database(path)?;
-        let bytes = durable::stat_of(database, path)?.st_size as u64;
-        let pages = bytes / page_bytes(database, path)?.unwrap_or(1) as u64;
-        Ok(magic == SUMS_MAGIC && durable::stat_of(&sums, &sums_path)?.st_size as u64 >= slot(pages as u32 + 1))
+    let sums = match File::open(&sums_path) {
+        Ok(sums) => sums,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(IndexError::Read { path: sums_path, source }),
     };
-    proven(|| Ok(read()?.then_some(())), "its sums are missing", path)
+    let mut magic = [0; SUMS_MAGIC.len()];
+    durable::read_at(&sums, 0, &mut magic, &sums_path)?;
+    let database = database(path)?;
+    let bytes = durable::stat_of(database, path)?.st_size as u64;
+    let pages = bytes / page_bytes(database, path)?.unwrap_or(1) as u64;
+    Ok(magic == SUMS_MAGIC && durable::stat_of(&sums, &sums_path)?.st_size as u64 >= slot(pages as u32 + 1))
 }
 
 /// Re-reads the whole database and compares each page with its sum. What is wrong, if anything

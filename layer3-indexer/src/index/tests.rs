@@ -835,6 +835,31 @@ fn any_text_can_be_searched_for() {
 }
 
 #[test]
+fn an_index_that_another_process_is_moving_pages_into_is_no_damaged_one() {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    let (path, s) = (index.path.clone(), key("p", "s"));
+    store.transcript(&s, &user(1, "needle"));
+    update(&mut index, &store, &s);
+    assert_eq!(proof::log_bytes(&path).unwrap(), 0);
+    // As between the two: the database has pages of which the sums are still to be written.
+    let moving = schema::turnstile(&path).unwrap();
+    let sums = schema::beside(&path, proof::SUMS, "");
+    let written = fs::read(&sums).unwrap();
+    fs::write(&sums, &written[..written.len() - 8]).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| tell.send(Index::open(&path).map(|index| index.set_aside.clone())).unwrap());
+        let early = told.recv_timeout(std::time::Duration::from_millis(300));
+        fs::write(&sums, &written).unwrap();
+        drop(moving);
+        assert!(early.is_err(), "it did not wait: {early:?}");
+    });
+    assert_eq!(told.recv().unwrap().unwrap(), None);
+    assert_eq!(find(&index, &store, "needle"), ["s user: [needle]"]);
+}
+
+#[test]
 fn neither_a_reader_nor_a_writer_moves_the_log_by_itself() {
     let store = Store::new();
     let written = fresh(&store);
