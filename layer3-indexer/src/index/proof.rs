@@ -242,6 +242,13 @@ pub(super) fn require_sums(connection: &mut Connection, path: &Path) -> Result<(
 }
 
 fn has_sums(path: &Path) -> Result<bool, IndexError> {
+    let database = database(path)?;
+    let bytes = durable::stat_of(database, path)?.st_size as u64;
+    let pages = bytes / page_bytes(database, path)?.unwrap_or(1) as u64;
+    if pages <= 1 && log_bytes(path)? > 0 {
+        // A fresh one: a reader from before its tables were made keeps them all in the log.
+        return Ok(true);
+    }
     let sums_path = beside(path, SUMS, "");
     let sums = match File::open(&sums_path) {
         Ok(sums) => sums,
@@ -250,9 +257,6 @@ fn has_sums(path: &Path) -> Result<bool, IndexError> {
     };
     let mut magic = [0; SUMS_MAGIC.len()];
     durable::read_at(&sums, 0, &mut magic, &sums_path)?;
-    let database = database(path)?;
-    let bytes = durable::stat_of(database, path)?.st_size as u64;
-    let pages = bytes / page_bytes(database, path)?.unwrap_or(1) as u64;
     Ok(magic == SUMS_MAGIC && durable::stat_of(&sums, &sums_path)?.st_size as u64 >= slot(pages as u32 + 1))
 }
 

@@ -7,6 +7,7 @@ use std::fs;
 
 use layer1_prebackup::archive::Proof;
 use layer1_prebackup::names::FileName;
+use rusqlite::config::DbConfig;
 
 use super::*;
 use crate::time::parse_rfc3339_ms;
@@ -857,6 +858,30 @@ fn an_index_that_another_process_is_moving_pages_into_is_no_damaged_one() {
     });
     assert_eq!(told.recv().unwrap().unwrap(), None);
     assert_eq!(find(&index, &store, "needle"), ["s user: [needle]"]);
+}
+
+#[test]
+fn a_reader_from_before_the_tables_makes_no_index_a_damaged_one() {
+    let store = Store::new();
+    let path = store.dir.path().join("index").join("sessions.db");
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    let early = Connection::open(&path).unwrap();
+    early.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    early.execute_batch("PRAGMA page_size = 8192; PRAGMA journal_mode = wal; BEGIN").unwrap();
+    let tables = || early.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(tables(), 0);
+    for _ in 0..2 {
+        assert_eq!(Index::open(&path).unwrap().set_aside(), None);
+    }
+    // Nothing of it could be moved.
+    assert_eq!((tables(), fs::metadata(&path).unwrap().len()), (0, schema::PAGE_BYTES as u64));
+    drop(early);
+    let mut index = Index::open(&path).unwrap();
+    let s = key("p", "s");
+    store.transcript(&s, &user(1, "needle"));
+    update(&mut index, &store, &s);
+    assert_eq!((index.set_aside(), proof::log_bytes(&path).unwrap()), (None, 0));
+    assert_eq!(Index::verify(&path).unwrap(), None);
 }
 
 #[test]
