@@ -37,6 +37,8 @@ struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+// Only the one that is called is built: starting the program is a good part of what it costs.
+#[command(defer = true)]
 enum Command {
     /// Copy every conversation whose file changed since its copy
     Sweep {

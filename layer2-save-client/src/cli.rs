@@ -76,6 +76,8 @@ struct Flags {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+// Only the one that is called is built: starting the program is a good part of what it costs.
+#[command(defer = true)]
 enum Verb {
     /// Delivers all that is pending, and every session that layer 3 does not have yet
     Drain {

@@ -64,6 +64,8 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+// Only the one that is called is built: starting the program is a good part of what it costs.
+#[command(defer = true)]
 enum Command {
     /// Be the MCP server `session-manager` on stdin and stdout
     Serve {

@@ -1,11 +1,14 @@
 //! The release binaries, and the folder in which they wait to be installed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use fs_extra::dir::CopyOptions;
+use layer1_prebackup::platform;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
@@ -53,7 +56,9 @@ impl Origin {
 
     /// Layer 3's program as it is now, whether it was built or not.
     pub fn layer3(&self) -> PathBuf {
-        self.binaries().unwrap_or_else(|| workspace().join("target/release")).join(LAYER3)
+        self.binaries()
+            .unwrap_or_else(|| workspace().join("target").join(own_target().unwrap_or_default()).join("release"))
+            .join(LAYER3)
     }
 
     /// A folder whose `bin` and `skills` hold what is to be installed; programs are taken from
@@ -115,9 +120,14 @@ pub fn build(sh: &Shell) -> Result<PathBuf> {
 /// Builds these programs, each in a package of its name, and returns the folder that cargo put them in.
 pub fn build_programs(sh: &Shell, programs: &[&str]) -> Result<PathBuf> {
     let packages = programs.iter().flat_map(|program| ["-p", program]);
-    let build =
-        cmd!(sh, "cargo build --release --locked {packages...} --bins --message-format json-render-diagnostics");
-    let messages = build.env(ENCODED_FLAGS, flags(&std::env::vars_os().collect::<Vec<_>>())).read()?;
+    let linked = own_target();
+    let target = linked.iter().flat_map(|target| ["--target", target]);
+    let build = cmd!(
+        sh,
+        "cargo build --release --locked {packages...} {target...} --bins --message-format json-render-diagnostics"
+    );
+    let flags = flags(&std::env::vars_os().collect::<Vec<_>>(), linked.is_some());
+    let messages = build.env(ENCODED_FLAGS, flags).read()?;
     let mut folders = executables(&messages).filter_map(|program| Some(program.parent()?.to_owned()));
     let folder = folders.next().context("find what cargo built")?;
     for program in programs {
@@ -126,6 +136,29 @@ pub fn build_programs(sh: &Shell, programs: &[&str]) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The target to name to cargo where programs are to be linked with the C library in them, if that is to be: then
+/// they start faster, which for a hook is a good part of what it costs, and run where another C library is.
+/// Flags are for the programs alone and not for what helps to build them only where a target is named.
+///
+/// Not everywhere is the C library there in the form that is wanted for this, nor is this what somebody
+/// who names a target of his own has asked for.
+fn own_target() -> Option<String> {
+    let is_there = |library: &str| {
+        let asked = Command::new("cc").arg(format!("-print-file-name={library}")).output();
+        asked.is_ok_and(|found| Path::new(OsStr::from_bytes(found.stdout.trim_ascii())).is_absolute())
+    };
+    let target = platform::target();
+    let is_left_to_us = std::env::var_os("CARGO_BUILD_TARGET").is_none();
+    let links_it_in = is_left_to_us && WITH_C_LIBRARY.contains(&target.as_str());
+    (links_it_in && WHOLE_C_LIBRARY.iter().all(|library| is_there(library))).then_some(target)
+}
+
+/// Systems where a program has its C library linked in only if it is told so.
+const WITH_C_LIBRARY: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+/// What has to be there to link the C library in.
+const WHOLE_C_LIBRARY: [&str; 4] = ["libc.a", "libm.a", "libgcc_eh.a", "rcrt1.o"];
+const WHOLE_C_LIBRARY_FLAGS: [&str; 2] = ["-C", "target-feature=+crt-static"];
+
 /// The compiler's flags as cargo takes them where a path may hold blanks: separated by this.
 const ENCODED_FLAGS: &str = "CARGO_ENCODED_RUSTFLAGS";
 const FLAG_END: &str = "\x1f";
@@ -133,7 +166,7 @@ const FLAG_END: &str = "\x1f";
 /// The user's flags for the compiler, and those by which a program names its sources without saying
 /// where they lay on the machine that built it. Every release build has the same, so that none makes
 /// another be done again.
-fn flags(vars: &[(OsString, OsString)]) -> String {
+fn flags(vars: &[(OsString, OsString)], with_c_library: bool) -> String {
     let var = |name: &str| {
         let found = vars.iter().find(|(var, value)| var == name && !value.is_empty());
         found.map(|(_, value)| value.to_string_lossy().into_owned())
@@ -146,9 +179,10 @@ fn flags(vars: &[(OsString, OsString)]) -> String {
     // Of several that fit the compiler takes the last.
     let remapped = [(cargo_home, "/cargo"), (Some(workspace().display().to_string()), "/threefold")];
     let remap = |(from, to): (Option<String>, &str)| Some(format!("--remap-path-prefix={}={to}", from?));
-    Some(given)
-        .filter(|given| !given.is_empty())
-        .into_iter()
+    let linked = WHOLE_C_LIBRARY_FLAGS.into_iter().filter(|_| with_c_library).map(str::to_owned);
+    linked
+        // The user's come after ours, and win.
+        .chain(Some(given).filter(|given| !given.is_empty()))
         .chain(remapped.into_iter().filter_map(remap))
         .collect::<Vec<_>>()
         .join(FLAG_END)
@@ -184,7 +218,7 @@ mod tests {
         let flags = |vars: &[(&str, &str)]| {
             let vars: Vec<(OsString, OsString)> =
                 vars.iter().map(|(name, value)| (name.into(), value.into())).collect();
-            flags(&vars).replace(FLAG_END, " ").replace(&workspace().display().to_string(), "WORKSPACE")
+            flags(&vars, false).replace(FLAG_END, " ").replace(&workspace().display().to_string(), "WORKSPACE")
         };
         let ours = "--remap-path-prefix=/h/.cargo=/cargo --remap-path-prefix=WORKSPACE=/threefold";
         assert_eq!(flags(&[("HOME", "/h")]), ours);
@@ -194,5 +228,13 @@ mod tests {
         );
         let elsewhere = "--remap-path-prefix=/a b=/cargo --remap-path-prefix=WORKSPACE=/threefold";
         assert_eq!(flags(&[("CARGO_HOME", "/a b"), (ENCODED_FLAGS, "-g")]), format!("-g {elsewhere}"));
+    }
+
+    #[test]
+    fn what_the_user_says_of_linking_comes_last() {
+        let vars = [(OsString::from("RUSTFLAGS"), OsString::from("-C target-feature=-crt-static"))];
+        let flags = flags(&vars, true).replace(FLAG_END, " ");
+        let [ours, users] = ["+crt-static", "-crt-static"].map(|feature| flags.find(feature).unwrap());
+        assert!(ours < users, "{flags}");
     }
 }

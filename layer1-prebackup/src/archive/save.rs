@@ -19,6 +19,8 @@ use crate::source;
 
 /// A line longer than this is not searched for the working directory.
 const CWD_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Of a transcript at a time: the working directory stands near its beginning.
+const CWD_READ_BYTES: usize = 16 * 1024;
 
 /// Makes one growing number of the progress of several files.
 pub(super) struct Steps<'a> {
@@ -352,7 +354,7 @@ pub(super) fn first_cwd(transcript: File, path: &Path) -> Result<Option<String>,
     struct Located {
         cwd: Option<String>,
     }
-    let mut reader = BufReader::with_capacity(durable::COPY_BYTES, transcript);
+    let mut reader = BufReader::with_capacity(CWD_READ_BYTES, transcript);
     let mut line = Vec::new();
     loop {
         line.clear();

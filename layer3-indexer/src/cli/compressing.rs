@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::render::one_line;
 use crate::save::Journal;
 
-/// The arguments of `compress`.
+// The arguments of `compress`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct CompressArgs {
     /// Only contents that were stored before: an age such as 30d, or a date

@@ -18,7 +18,7 @@ use crate::time;
 const PASSED_ON: [&str; 9] =
     ["HOME", "PATH", "LANG", "TMPDIR", XDG_CONFIG_HOME, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
 
-/// The arguments of `doctor`.
+// The arguments of `doctor`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
     /// Mend what is safe to mend, then look again

@@ -11,7 +11,7 @@ use crate::prune::{self, Plan, PruneError, Summary, Wanted};
 use crate::render::one_line;
 use crate::save::Journal;
 
-/// The arguments of `prune`.
+// The arguments of `prune`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct PruneArgs {
     /// Sessions that go, whole: their ids or unique beginnings

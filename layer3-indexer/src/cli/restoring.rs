@@ -18,7 +18,7 @@ use crate::restore::{self, Moved, Options, RestoreError, Restored, Which};
 use crate::resume::{self, ConfigDir};
 use crate::store;
 
-/// The arguments of `restore`.
+// The arguments of `restore`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
     /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from
@@ -52,7 +52,7 @@ pub(super) struct RestoreArgs {
     dry_run: bool,
 }
 
-/// The arguments of `resume`.
+// The arguments of `resume`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
     /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from

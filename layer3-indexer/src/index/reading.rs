@@ -9,7 +9,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::mem;
 use std::ops::ControlFlow;
 use std::panic;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{TrySendError, sync_channel};
 use std::thread;
 
 use layer1_prebackup::archive::TreeHasher;
@@ -22,8 +22,10 @@ use crate::trigram::Tokens;
 const HASH_BYTES: u64 = 64 * 1024;
 /// From this length on another thread reads; beginning one takes about as long as reading a tenth of it.
 const AHEAD_BYTES_MIN: u64 = 256 * 1024;
-/// Bytes of records that are handed over together: handing over costs microseconds.
+/// Bytes of records that are handed over together: handing over costs microseconds …
 const HANDED_BYTES: u64 = 128 * 1024;
+/// … and waking who waits for it costs more, so that as many are gathered while nobody takes them.
+const HANDED_BYTES_MAX: u64 = 512 * 1024;
 /// So often handed over and not yet taken.
 const HANDED_MAX: usize = 4;
 
@@ -73,12 +75,17 @@ pub(super) fn read(range: &Range<'_>, hash: TreeHasher, each: &mut Each<'_>) -> 
                 if bytes < HANDED_BYTES {
                     return ControlFlow::Continue(());
                 }
+                let sent = match hand_over.try_send(mem::take(&mut ahead)) {
+                    Err(TrySendError::Full(back)) if bytes < HANDED_BYTES_MAX => {
+                        ahead = back;
+                        return ControlFlow::Continue(());
+                    }
+                    Err(TrySendError::Full(back)) => hand_over.send(back).is_ok(),
+                    tried => tried.is_ok(),
+                };
                 bytes = 0;
-                match hand_over.send(mem::take(&mut ahead)) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    // Nobody wants any more.
-                    Err(_) => ControlFlow::Break(()),
-                }
+                // Or nobody wants any more.
+                if sent { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
             // As above.
             let _ = hand_over.send(ahead);

@@ -159,13 +159,15 @@ fn what_a_person_wrote_is_found_under_any_amount_of_noise() {
     let (mut index, old, noise) = (fresh(&store), key("p", "old"), key("p", "zzz"));
     store.transcript(&old, &user(1, "why does the deploy hang"));
     update(&mut index, &store, &old);
-    let lines = (0..4000).map(|n| result(n % 60, "t", &format!("deploy {n} deploy")));
+    let lines = (0..4000).map(|n| result(n % 60, "t", &format!("the deploy {n} deploy")));
     store.transcript(&noise, &std::iter::once(user(1, "go")).chain(lines).collect::<String>());
     update(&mut index, &store, &noise);
-    let results = index.search(&store, &by_session("deploy")).unwrap();
-    assert_eq!(results.hits[0].session_id, "old", "{results:?}");
-    assert_eq!(results.hits.len(), 2, "{results:?}");
-    assert!(results.notes[0].contains("more than 600"), "{:?}", results.notes);
+    for text in ["deploy", "\"the deploy\"", "the deploy"] {
+        let results = index.search(&store, &by_session(text)).unwrap();
+        assert_eq!(results.hits[0].session_id, "old", "{text}: {results:?}");
+        assert_eq!(results.hits.len(), 2, "{text}: {results:?}");
+        assert!(results.notes[0].contains("more than 600"), "{text}: {:?}", results.notes);
+    }
     // Behind it the output of tools, what was indexed last first.
     let all = SearchQuery { each: true, limit: 500, ..SearchQuery::new("deploy", 0) };
     let each = index.search(&store, &all).unwrap().hits;
