@@ -8,7 +8,7 @@ pub mod needs;
 
 use std::ffi::OsString;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Error, Result};
 use xshell::{Shell, cmd};
 
 use crate::{AlreadyTold, release};
@@ -33,10 +33,8 @@ impl Args {
 /// Runs the verb. Fails when something could not be measured or a count changed.
 pub fn run(sh: &Shell, args: &Args) -> Result<()> {
     let binaries = release::build(sh)?;
-    // The program that measures waits most of the time; it needs no optimisation.
-    cmd!(sh, "cargo build --quiet --locked -p tests --bins").run()?;
-    let target = binaries.parent().context("find cargo's folder")?;
-    let folder = target.join(FOLDER);
+    let bench = release::tool(sh, "bench")?;
+    let folder = release::target(sh)?.join(FOLDER);
     sh.create_dir(&folder)?;
     if args.has("--check") {
         needs::valgrind(sh)?;
@@ -46,7 +44,6 @@ pub fn run(sh: &Shell, args: &Args) -> Result<()> {
             needs::peers(sh, &folder.join("peers"))?;
         }
     }
-    let bench = target.join("debug/bench");
     let given = &args.bench;
     let measured = cmd!(sh, "{bench} --folder {folder} {given...}").env("THREEFOLD_BIN_DIR", &binaries);
     // The program has told what is wrong.

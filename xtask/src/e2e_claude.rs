@@ -36,9 +36,8 @@ pub struct Args {
 /// Runs the verb. Fails when a scenario did; skips, plainly, where npm or the package cannot be had.
 pub fn run(sh: &Shell, args: &Args) -> Result<()> {
     let binaries = release::build(sh)?;
-    cmd!(sh, "cargo build --quiet --locked -p tests --bins").run()?;
-    let target = binaries.parent().context("find cargo's folder")?;
-    let Some(claude) = client(sh, &target.join(CACHE))? else { return Ok(()) };
+    let driver = release::tool(sh, "e2e_claude")?;
+    let Some(claude) = client(sh, &release::target(sh)?.join(CACHE))? else { return Ok(()) };
     let mut options: Vec<OsString> = Vec::new();
     if !test::has_tool(sh, "tmux") {
         println!("skipped: what needs a terminal; install the package `tmux` to run it");
@@ -48,7 +47,6 @@ pub fn run(sh: &Shell, args: &Args) -> Result<()> {
         options.push("--installer-env".into());
         options.push([name.as_ref(), value.as_os_str()].join("=".as_ref()));
     }
-    let driver = target.join("debug/e2e_claude");
     let installer = std::env::current_exe().context("find this program")?;
     let given = &args.driver;
     let driven = cmd!(sh, "{driver} --claude {claude} --installer {installer} {options...} {given...}");

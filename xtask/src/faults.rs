@@ -35,9 +35,7 @@ pub fn run(sh: &Shell, args: &Args) -> Result<()> {
         return self_test::run(sh, scratch);
     }
     let binaries = release::build(sh)?;
-    // The engine waits for the programs most of the time; it needs no optimisation.
-    cmd!(sh, "cargo build --quiet --locked -p tests --bins").run()?;
-    let engine = binaries.with_file_name("debug").join("faults");
+    let engine = release::tool(sh, "faults")?;
     let given = &args.engine;
     let swept = cmd!(sh, "{engine} {given...}").env("THREEFOLD_BIN_DIR", &binaries).env("TMPDIR", scratch);
     // The engine has told what is wrong, and how to repeat it.

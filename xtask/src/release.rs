@@ -136,6 +136,15 @@ pub fn build_programs(sh: &Shell, programs: &[&str]) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Builds the programs that measure, break and watch the three, and returns the one of that name. They wait most of the
+/// time and need no optimisation.
+pub fn tool(sh: &Shell, name: &str) -> Result<PathBuf> {
+    let messages =
+        cmd!(sh, "cargo build --quiet --locked -p tests --bins --message-format json-render-diagnostics").read()?;
+    let mut programs = executables(&messages);
+    programs.find(|program| program.ends_with(name)).with_context(|| format!("find {name} in what cargo built"))
+}
+
 /// The target to name to cargo where programs are to be linked with the C library in them, if that is to be: then
 /// they start faster, which for a hook is a good part of what it costs, and run where another C library is.
 /// Flags are for the programs alone and not for what helps to build them only where a target is named.

@@ -18,8 +18,7 @@ pub struct Args {
 /// Runs the verb. Fails when anything was lost.
 pub fn run(sh: &Shell, args: &Args) -> Result<()> {
     let binaries = release::build(sh)?;
-    cmd!(sh, "cargo build --quiet --locked -p tests --bins").run()?;
-    let soak = binaries.with_file_name("debug").join("soak");
+    let soak = release::tool(sh, "soak")?;
     let given = &args.soak;
     // The program has told what was lost.
     let soaked = cmd!(sh, "{soak} {given...}").env("THREEFOLD_BIN_DIR", &binaries);

@@ -143,6 +143,29 @@ fn the_archive_holds_all_that_its_list_of_checksums_names_and_nothing_else() {
 }
 
 #[test]
+fn a_program_that_has_its_c_library_in_it_asks_for_none() {
+    // Cargo puts programs into a folder of a target's name where that was named, and xtask names one for this alone.
+    let folder = binaries::folder();
+    let is_whole = folder.parent().is_some_and(|parent| parent.to_string_lossy().ends_with("-linux-gnu"));
+    for program in ALL {
+        let asks = asks_for_loader(&fs::read(folder.join(program)).expect("read a program"));
+        assert!(!(is_whole && asks), "{program} in {} needs a C library of the system", folder.display());
+    }
+}
+
+/// Whether the file is a program of 64 bits that another one loads, with the libraries that it needs.
+fn asks_for_loader(elf: &[u8]) -> bool {
+    const PT_INTERP: u64 = 3;
+    if !elf.starts_with(b"\x7fELF\x02\x01") {
+        return false;
+    }
+    let number =
+        |at: usize, bytes: usize| elf[at..at + bytes].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let (headers, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+    (0..count).any(|n| number((headers + n * size) as usize, 4) == PT_INTERP)
+}
+
+#[test]
 fn unpacked_installed_used_and_taken_away_without_cargo() {
     let (scratch, transcript) = home();
     let folder = unpacked(&scratch);
