@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::fold::{folded, is_own_word, is_word_char, spaced, words};
+use crate::fold::{folded, is_own_word, is_word_char, spaced};
 use crate::snippet;
 use crate::trigram;
 
@@ -122,16 +122,6 @@ impl Query {
     /// word by itself, so there are no parts of words to look for.
     pub(crate) fn is_words_alone(&self) -> bool {
         self.terms().iter().all(|term| term.text.chars().all(is_own_word))
-    }
-
-    /// Whether one word is all that a message has to hold: there are seldom many with several of them together.
-    pub(crate) fn may_be_common(&self) -> bool {
-        let is_one_word = |term: &Term| words(&folded(&term.text)).nth(1).is_none();
-        match &self.expression {
-            Expression::Term(term) => is_one_word(term),
-            Expression::Or(_) | Expression::Not(..) => true,
-            _ => false,
-        }
     }
 
     /// What is to be marked in a hit.
@@ -491,17 +481,6 @@ mod tests {
         check("日本", Some(r#"" 日  本 ""#), None);
         check("日本語", Some(r#"" 日  本  語 ""#), Some(r#""日本語""#));
         check("one\0two", Some(r#"("one" AND "two")"#), Some(r#"("one" AND "two")"#));
-    }
-
-    #[test]
-    fn what_asks_for_one_word_may_be_common() {
-        let common = ["log", "log*", "a OR b", "a NOT b"];
-        let rare = ["two words", "\"two words\"", "snake_case", "日本"];
-        for (texts, expected) in [(common, true), (rare, false)] {
-            for text in texts {
-                assert_eq!(Query::parse(text).unwrap().may_be_common(), expected, "{text}");
-            }
-        }
     }
 
     #[test]

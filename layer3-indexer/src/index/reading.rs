@@ -161,16 +161,19 @@ mod tests {
 
     use super::*;
 
+    const MESSAGES: usize = 12_000;
+
     /// A content long enough to be read ahead, with a last line that waits for its end.
     fn content() -> (File, u64) {
         let mut file = tempfile::tempfile().unwrap();
-        for n in 0..4000 {
+        for n in 0..MESSAGES {
             let text = format!("message {n} says {}", "something ".repeat(n % 40));
             writeln!(file, r#"{{"type":"user","uuid":"{n}","message":{{"content":"{text}"}}}}"#).unwrap();
         }
         write!(file, r#"{{"type":"user","uuid":"torn"#).unwrap();
         let bytes = file.metadata().unwrap().len();
-        assert!(bytes > 2 * AHEAD_BYTES_MIN);
+        // Longer than what is read before anything of it has to be taken.
+        assert!(bytes > 2 * (HANDED_MAX as u64 * HANDED_BYTES + HANDED_BYTES_MAX));
         (file, bytes)
     }
 
@@ -197,7 +200,7 @@ mod tests {
             let (ahead, read_ahead) = seen(|each| read(&range, TreeHasher::default(), each));
             let (here, read_here) = seen(|each| super::read_here(&range, TreeHasher::default(), each));
             assert!(ahead == here, "{} and {} records", ahead.len(), here.len());
-            assert_eq!((read_ahead.is_cut, ahead.len() == 4000), (bytes_max < bytes, bytes_max > bytes));
+            assert_eq!((read_ahead.is_cut, ahead.len() == MESSAGES), (bytes_max < bytes, bytes_max > bytes));
             assert_eq!(read_ahead.report, read_here.report);
             assert_eq!(read_ahead.tree.stack_as_hex(), read_here.tree.stack_as_hex());
             assert_eq!(read_ahead.whole.root(), read_here.whole.root());

@@ -186,7 +186,7 @@ impl Search<'_> {
 
     fn by_words(&mut self, query: &Query) -> Result<Vec<Scored>, IndexError> {
         let Some(expression) = query.words_match() else { return Ok(Vec::new()) };
-        match self.ranked(&expression, query.may_be_common()) {
+        match self.ranked(&expression) {
             // SQLite bounds the size of an expression by rules of its own. What it does not take
             // as words is still searched for by parts; no text of a user is an error.
             Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => Ok(Vec::new()),
@@ -195,13 +195,9 @@ impl Search<'_> {
         }
     }
 
-    fn ranked(&mut self, expression: &str, may_be_common: bool) -> rusqlite::Result<Vec<Scored>> {
-        // Looking for what is rare costs more than scoring it, and scoring what is common more than looking for it.
-        if !may_be_common || !self.has_more(expression, RANKED_MAX)? {
-            let all = self.scored(expression, RANKED_MAX + 1)?;
-            if all.len() <= RANKED_MAX {
-                return Ok(sorted(all));
-            }
+    fn ranked(&mut self, expression: &str) -> rusqlite::Result<Vec<Scored>> {
+        if !self.has_more(expression, RANKED_MAX)? {
+            return Ok(sorted(self.scored(expression, RANKED_MAX)?));
         }
         let written = format!("{{user assistant}} : {expression}");
         let mut all = sorted(self.scored(&written, RANKED_MAX - RANKED_OTHERS_MAX)?);

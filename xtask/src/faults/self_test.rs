@@ -12,7 +12,7 @@ use xshell::{Shell, cmd};
 
 use super::mutations::{Check, MUTATIONS, Mutation};
 use crate::AlreadyTold;
-use crate::release::workspace;
+use crate::release::{self, workspace};
 use crate::site::PROGRAMS;
 
 /// What a build needs of the workspace.
@@ -39,16 +39,14 @@ struct Copy<'a> {
 /// Runs every check on the unmutated programs, then each on its mutated ones. Fails unless the
 /// former pass and the latter fail as they should.
 pub fn run(sh: &Shell, scratch: &Path) -> Result<()> {
-    cmd!(sh, "cargo build --quiet --locked -p tests --bins").run()?;
+    let engine = release::tool(sh, "faults")?;
     cmd!(sh, "cargo test --quiet --locked -p tests --test e2e --no-run").run()?;
-    let own = std::env::current_exe().context("find the own program")?;
-    let debug = own.parent().context("find the target directory")?;
-    let folder = debug.with_file_name("self-test");
+    let folder = release::target(sh)?.join("self-test");
     let copy = Copy {
         sh,
         sources: folder.join("workspace"),
         target: folder.join("target"),
-        engine: debug.join("faults"),
+        engine,
         scratch: scratch.to_owned(),
     };
     fs::create_dir_all(&copy.sources).with_context(|| format!("create {}", copy.sources.display()))?;
