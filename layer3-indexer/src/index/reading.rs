@@ -5,11 +5,12 @@
 
 use std::cell::Cell;
 use std::fs::File;
+use std::hint;
 use std::io::{self, Seek, SeekFrom};
 use std::mem;
 use std::ops::ControlFlow;
 use std::panic;
-use std::sync::mpsc::{TrySendError, sync_channel};
+use std::sync::mpsc::{TrySendError, channel, sync_channel};
 use std::thread;
 
 use layer1_prebackup::archive::TreeHasher;
@@ -28,6 +29,11 @@ const HANDED_BYTES: u64 = 128 * 1024;
 const HANDED_BYTES_MAX: u64 = 512 * 1024;
 /// So often handed over and not yet taken.
 const HANDED_MAX: usize = 4;
+
+/// Memory that is asked for in advance, in so many pieces …
+const ROOM_PIECES: usize = 6;
+/// … of this size. glibc's malloc maps what is large apart, but no more once one of that size was freed.
+const ROOM_PIECE_BYTES: usize = 4 * 1024 * 1024;
 
 /// What is to be read.
 pub(super) struct Range<'a> {
@@ -55,15 +61,19 @@ pub(super) struct Read {
     pub is_cut: bool,
 }
 
-/// Takes what was prepared of a record, or ends the reading.
-type Each<'e> = dyn FnMut(Prepared<'_>) -> ControlFlow<()> + 'e;
+/// Gets what was prepared of a record, or ends the reading.
+type Each<'e> = dyn FnMut(&Prepared<'_>) -> ControlFlow<()> + 'e;
 
 /// Reads on, `hash` being that of everything before. `each` gets the records in their order, in this thread.
 pub(super) fn read(range: &Range<'_>, hash: TreeHasher, each: &mut Each<'_>) -> io::Result<Read> {
     if range.bytes.end.saturating_sub(range.bytes.start) < AHEAD_BYTES_MIN {
-        return read_here(range, hash, each);
+        return read_here(range, hash, &mut |prepared| each(&prepared));
     }
+    make_room();
     let (hand_over, handed_over) = sync_channel(HANDED_MAX);
+    // What was taken goes back to be freed: memory of another thread is freed under a lock, for which both would
+    // wait all the time.
+    let (give_back, given_back) = channel::<Vec<Prepared<'static>>>();
     thread::scope(|scope| {
         let mut ahead = Vec::new();
         let again = hash.clone();
@@ -75,6 +85,7 @@ pub(super) fn read(range: &Range<'_>, hash: TreeHasher, each: &mut Each<'_>) -> 
                 if bytes < HANDED_BYTES {
                     return ControlFlow::Continue(());
                 }
+                given_back.try_iter().for_each(drop);
                 let sent = match hand_over.try_send(mem::take(&mut ahead)) {
                     Err(TrySendError::Full(back)) if bytes < HANDED_BYTES_MAX => {
                         ahead = back;
@@ -92,16 +103,41 @@ pub(super) fn read(range: &Range<'_>, hash: TreeHasher, each: &mut Each<'_>) -> 
             read
         });
         // Where there may be no further thread, this one will do.
-        let Ok(reader) = reader else { return read_here(range, again, each) };
-        let mut taken = handed_over.iter().flatten().map(each);
-        while taken.next().is_some_and(|taken| taken.is_continue()) {}
-        drop(taken);
+        let Ok(reader) = reader else { return read_here(range, again, &mut |prepared| each(&prepared)) };
+        for taken in &handed_over {
+            if taken.iter().any(|prepared| each(prepared).is_break()) {
+                break;
+            }
+            // The reader may have come to its end.
+            let _ = give_back.send(taken);
+        }
         drop(handed_over);
         reader.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked))
     })
 }
 
-fn read_here(range: &Range<'_>, hash: TreeHasher, each: &mut Each<'_>) -> io::Result<Read> {
+/// Makes room in the memory of this thread for FTS5's tables of words, once. Where it is not the first thread, glibc's
+/// malloc makes room page by page otherwise, at a system call each. It takes no memory: nothing is written there.
+fn make_room() {
+    thread_local!(static IS_MADE: Cell<bool> = const { Cell::new(false) });
+    if IS_MADE.replace(true) {
+        return;
+    }
+    let piece = || {
+        let mut piece = Vec::<u8>::new();
+        // Where there is no more, whoever needs it finds out.
+        let _ = piece.try_reserve_exact(ROOM_PIECE_BYTES);
+        hint::black_box(piece)
+    };
+    drop(piece());
+    drop([(); ROOM_PIECES].map(|()| piece()));
+}
+
+fn read_here(
+    range: &Range<'_>,
+    hash: TreeHasher,
+    each: &mut dyn FnMut(Prepared<'_>) -> ControlFlow<()>,
+) -> io::Result<Read> {
     let mut file = range.file;
     let start = range.bytes.start;
     file.seek(SeekFrom::Start(start))?;
@@ -185,7 +221,7 @@ mod tests {
     fn seen(read: impl FnOnce(&mut Each<'_>) -> io::Result<Read>) -> (Vec<(u64, i64, String)>, Read) {
         let mut seen = Vec::new();
         let read = read(&mut |prepared| {
-            let message = prepared.message.expect("each is a message");
+            let message = prepared.message.as_ref().expect("each is a message");
             seen.push((prepared.offset, message.key, message.columns[0].clone().unwrap_or_default().into_owned()));
             ControlFlow::Continue(())
         });
@@ -198,7 +234,8 @@ mod tests {
         for bytes_max in [u64::MAX, 300_000] {
             let range = range(&file, 0..bytes, bytes_max);
             let (ahead, read_ahead) = seen(|each| read(&range, TreeHasher::default(), each));
-            let (here, read_here) = seen(|each| super::read_here(&range, TreeHasher::default(), each));
+            let (here, read_here) =
+                seen(|each| super::read_here(&range, TreeHasher::default(), &mut |prepared| each(&prepared)));
             assert!(ahead == here, "{} and {} records", ahead.len(), here.len());
             assert_eq!((read_ahead.is_cut, ahead.len() == MESSAGES), (bytes_max < bytes, bytes_max > bytes));
             assert_eq!(read_ahead.report, read_here.report);

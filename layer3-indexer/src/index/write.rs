@@ -542,9 +542,9 @@ fn read_content(
         last_ms: content.last_ms,
         bytes_max: BATCH_BYTES - start_bytes,
     };
-    let read = reading::read(&range, hash, &mut |prepared: Prepared<'_>| {
+    let read = reading::read(&range, hash, &mut |prepared: &Prepared<'_>| {
         batch.read_bytes = start_bytes + (prepared.offset + prepared.length - content.read_bytes);
-        if let Err(error) = batch.add(content.id, &prepared) {
+        if let Err(error) = batch.add(content.id, prepared) {
             failure = Some(error);
             return ControlFlow::Break(());
         }
