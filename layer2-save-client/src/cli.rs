@@ -1,5 +1,6 @@
 //! The command line, and the only place that reads the environment.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -113,9 +114,14 @@ pub fn command_line() -> clap::Command {
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     layer1_prebackup::signals::survive_file_size_limit("layer2-save-client");
     let args: Vec<OsString> = args.collect();
-    let on_failure = code_on_failure(&args);
+    let on_failure = Cell::new(code_on_failure(&args));
     let run = AssertUnwindSafe(|| match Cli::try_parse_from(&args) {
-        Ok(cli) => run(cli),
+        Ok(cli) => {
+            if is_hook_program(&cli) {
+                on_failure.set(0);
+            }
+            run(cli)
+        }
         Err(error) => {
             // Nothing can be done about a closed stdout or stderr.
             let _ = error.print();
@@ -127,7 +133,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     });
     match catch_unwind(run) {
         Ok(Ok(())) => 0,
-        Ok(Err(())) | Err(_) => on_failure,
+        Ok(Err(())) | Err(_) => on_failure.get(),
     }
 }
 
@@ -139,9 +145,14 @@ fn code_on_failure(args: &[OsString]) -> u8 {
     u8::from(["drain", "pending", "deliver", "help"].into_iter().any(is))
 }
 
+/// Whether a hook may have started it: all but what a person asks for.
+fn is_hook_program(cli: &Cli) -> bool {
+    !matches!(cli.command, Some(Verb::Pending { .. }))
+}
+
 /// `Err` when the failure was told on stderr and the exit code should show it.
 fn run(cli: Cli) -> Result<(), ()> {
-    let is_hook_program = !matches!(cli.command, Some(Verb::Pending { .. }));
+    let is_hook_program = is_hook_program(&cli);
     let told = |error: &dyn std::error::Error| {
         eprint_line(&format!("layer2-save-client: failed to {}", in_one_line(error)));
         Err(())

@@ -3,7 +3,7 @@
 //! It looks again after it has released the lock: a hook that wrote its job in between found the
 //! lock held, started nothing, and relies on that look.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use layer1_prebackup::names::SessionId;
@@ -44,7 +44,7 @@ pub fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -> Resul
         outbox: &outbox,
         server: None,
         roots: Vec::new(),
-        tried: HashMap::new(),
+        tried: BTreeMap::new(),
         faults: 0,
         summary: Summary::default(),
     };
@@ -80,7 +80,7 @@ struct Round<'a> {
     /// What the running server may read besides its own places.
     roots: Vec<PathBuf>,
     /// Sequence numbers that this process has tried, whatever came of it.
-    tried: HashMap<JobName, u64>,
+    tried: BTreeMap<JobName, u64>,
     faults: u32,
     summary: Summary,
 }

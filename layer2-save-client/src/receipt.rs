@@ -3,7 +3,7 @@
 //! A job is done only when every file that layer 1 holds of the session, older generations
 //! included, is in the receipt with the same length and hash, and marked as covered.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use layer1_prebackup::archive::StoredFile;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde_json::Value;
 pub const RECEIPT_FORMAT: u32 = 1;
 
 /// One file of a session in one of its generations, as it stands in `expected` and in a receipt.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileEntry {
     /// Relative to the project's folder in the store.
     pub path: String,
@@ -170,7 +170,7 @@ pub fn check(
 
 /// Whether everything that layer 1 holds is in a kept receipt.
 pub fn covers(receipt: &Receipt, held: &[FileEntry]) -> bool {
-    let covered: HashSet<&FileEntry> = receipt.files.iter().collect();
+    let covered: BTreeSet<&FileEntry> = receipt.files.iter().collect();
     held.iter().all(|entry| covered.contains(entry))
 }
 
@@ -184,7 +184,7 @@ fn check_skip(answer: &Value, expected: &[FileEntry]) -> Result<Answer, ReceiptE
 }
 
 fn check_files(listed: &[AnsweredFile], session_id: &str, expected: Option<&[FileEntry]>) -> Result<(), ReceiptError> {
-    let mut by_name: HashMap<(&str, u32), Vec<&AnsweredFile>> = HashMap::new();
+    let mut by_name: BTreeMap<(&str, u32), Vec<&AnsweredFile>> = BTreeMap::new();
     for file in listed {
         by_name.entry((&file.entry.path, file.entry.generation)).or_default().push(file);
     }

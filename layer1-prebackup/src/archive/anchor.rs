@@ -14,7 +14,7 @@
 //! The clean mark of a session's lock is no reason: the folders are not that session's alone.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ pub(super) struct Anchors {
     /// The store's own name, and all above it.
     is_store_anchored: Cell<bool>,
     /// Folders, relative to the store, whose names and all above are synced.
-    known: RefCell<HashSet<PathBuf>>,
+    known: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Anchors {

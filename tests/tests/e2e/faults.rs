@@ -220,6 +220,36 @@ fn faults_in_a_save_of_layer3() {
     });
 }
 
+/// A program may panic for want of random numbers, which Rust's hash tables ask for. The copy needs none, and
+/// what a hook starts ends well all the same.
+#[test]
+fn a_hook_without_random_numbers_ends_well() {
+    let scenario = changed(|path, _| {
+        transcripts::append(path, transcripts::answer_line(&transcripts::made_id(1), 90, "one more"));
+    });
+    let scratch = &scenario.scratch;
+    let event = format!("{}\n", transcripts::session_end(&scenario.transcript));
+    let without = |program: &str, args: &[&str]| {
+        let inject = ["-e", "inject=getrandom:error=EIO"];
+        let trace =
+            Traced::new(scratch, "getrandom", &inject, program, args).with(|run| run.stdin(event.clone())).output();
+        assert!(trace.fault_fired(), "{program}: {:#?}", trace.outcome);
+        assert_eq!(trace.outcome.code, Some(0), "{program} {args:?}: {:#?}", trace.outcome);
+        trace.outcome.text()
+    };
+    assert_eq!(without(LAYER1, &[]), event, "the event is passed on");
+    assert_equals_source(&scratch.layer1_store(), PROJECT, &scenario.transcript);
+    let quick = ["--attempts", "1", "--timeout", "2s"];
+    without(LAYER2, &[&["--foreground"], quick.as_slice()].concat());
+    scratch.await_no_process(Duration::from_secs(20));
+    without(LAYER2, &[&["drain"], quick.as_slice()].concat());
+    scratch.await_no_process(Duration::from_secs(20));
+    scratch.layer2(&["drain"]).output().ok();
+    scratch.await_no_process(Duration::from_secs(20));
+    assert!(pending(scratch).is_empty(), "still pending\n{}", scratch.log(2));
+    assert_equals_source(&scratch.layer3_store(), PROJECT, &scenario.transcript);
+}
+
 /// Layer 2 enqueues and delivers: the hook ends well and silently, and what it did not deliver
 /// the next drain does.
 #[test]
