@@ -150,7 +150,7 @@ fn is_hook_program(cli: &Cli) -> bool {
     !matches!(cli.command, Some(Verb::Pending { .. }))
 }
 
-/// `Err` when the failure was told on stderr and the exit code should show it.
+/// `Err` when it failed, which was told. Whether the exit code shows it, [`main`] decides.
 fn run(cli: Cli) -> Result<(), ()> {
     let is_hook_program = is_hook_program(&cli);
     let told = |error: &dyn std::error::Error| {
@@ -167,8 +167,7 @@ fn run(cli: Cli) -> Result<(), ()> {
     // Before anything is written there, a log line included. What else is wrong with the store is
     // told by those who need it.
     if let Err(error @ ArchiveError::NewerFormat { .. }) = Archive::open(&places.layer1_store) {
-        let refused = told(&error);
-        return if is_hook_program { Ok(()) } else { refused };
+        return told(&error);
     }
     if let (Some(problem), false) = (problems.first(), is_hook_program) {
         return told(problem);
@@ -187,12 +186,12 @@ fn run(cli: Cli) -> Result<(), ()> {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             report.warning(&format!("failed to {}", in_one_line(&error)));
-            if is_hook_program { Ok(()) } else { Err(()) }
+            Err(())
         }
         // The panic hook has told where and why on stderr.
         Err(_) => {
             report.line_with_time("failed: this program panicked; what was in the outbox is still there");
-            if is_hook_program { Ok(()) } else { Err(()) }
+            Err(())
         }
     }
 }

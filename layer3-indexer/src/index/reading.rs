@@ -1,7 +1,7 @@
 //! Reading what is to be indexed of a content: hashed, taken apart and prepared, record by record.
 //!
-//! Of what is long, a second thread reads ahead while this one writes rows; both take about the same
-//! time. What is read ahead is bounded, and memory with it, whatever the content's length.
+//! Of what is long, a second thread reads ahead while this one writes rows, which takes about twice as
+//! long. What is read ahead is bounded, and memory with it, whatever the content's length.
 
 use std::cell::Cell;
 use std::fs::File;

@@ -240,7 +240,7 @@ fn a_hook_without_random_numbers_ends_well() {
     assert_eq!(without(LAYER1, &[]), event, "the event is passed on");
     assert_equals_source(&scratch.layer1_store(), PROJECT, &scenario.transcript);
     let quick = ["--attempts", "1", "--timeout", "2s"];
-    without(LAYER2, &[&["--foreground"], quick.as_slice()].concat());
+    assert_eq!(without(LAYER2, &[&["--foreground"], quick.as_slice()].concat()), "");
     scratch.await_no_process(Duration::from_secs(20));
     without(LAYER2, &[&["drain"], quick.as_slice()].concat());
     scratch.await_no_process(Duration::from_secs(20));
