@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::archive::ArchiveError;
+use crate::claude::timer_mark;
+use crate::config::places::{PlaceFlags, Places};
+use crate::config::settings::{HELP_HEADING, SettingFlags, Settings};
 use crate::hook::{self, HookConfig};
-use crate::inspect::{self, InspectError};
-use crate::places::{PlaceFlags, Places};
-use crate::settings::{HELP_HEADING, SettingFlags, Settings};
+use crate::status::{self, InspectError};
 use crate::sweep::{self, SweepConfig, SweepReport};
-use crate::timer;
 
 /// Layer 1 of Threefold: a durable copy of a Claude Code conversation, before anything else.
 ///
@@ -84,7 +84,7 @@ pub fn command_line() -> clap::Command {
 /// Parses `args` (the program's name first) and runs. Exit codes: 0 done, 1 refused or failed.
 /// Never 2, which would block Claude Code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    crate::signals::survive_file_size_limit("layer1-prebackup");
+    crate::fs::signals::survive_file_size_limit("layer1-prebackup");
     let args = match Args::try_parse_from(args) {
         Ok(args) => args,
         Err(error) => {
@@ -157,18 +157,18 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
             };
             report_sweep(&report, quiet, out)?;
             if timer {
-                timer::record(store, timer::SWEEP).map_err(ArchiveError::from)?;
+                timer_mark::record(store, timer_mark::SWEEP).map_err(ArchiveError::from)?;
             }
             Ok(report.failures.is_empty())
         }
         Command::Status { json } => {
-            inspect::status(store, &places.projects(), &places.policy.exclude, json, out).map(|()| true)
+            status::status(store, &places.projects(), &places.policy.exclude, json, out).map(|()| true)
         }
         Command::Verify { session, repair, json } => {
             let other = repair.then_some(places.layer3_store.as_path());
-            inspect::verify(store, other, &places.policy, &session, json, out)
+            status::verify(store, other, &places.policy, &session, json, out)
         }
-        Command::History { session, json } => inspect::history(store, &session, json, out).map(|()| true),
+        Command::History { session, json } => status::history(store, &session, json, out).map(|()| true),
     }
 }
 

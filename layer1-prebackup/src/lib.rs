@@ -6,25 +6,15 @@
 //! fault sweep in `tests/` hold it to that.
 
 pub mod archive;
+pub mod claude;
 pub mod cli;
-pub mod durable;
-pub mod event;
-pub mod exclude;
+pub mod config;
+pub mod fs;
 pub mod hook;
-pub mod inspect;
-pub mod journal;
-mod lag;
 pub mod log;
 pub mod names;
-mod notice;
-pub mod places;
-pub mod platform;
-pub mod settings;
-pub mod signals;
-pub mod source;
-pub mod surrogates;
+pub mod status;
 pub mod sweep;
-mod syscall;
-pub mod timer;
+pub mod wire;
 
 pub use blake3::Hash;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::durable;
+use crate::fs;
 
 /// Size at which a log file is rotated.
 pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
@@ -99,12 +99,12 @@ impl Log {
 
     fn open(&self) -> std::io::Result<File> {
         let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(durable::FILE_MODE);
+        options.append(true).create(true).mode(fs::FILE_MODE);
         options.custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
         match options.open(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 if let Some(dir) = self.path.parent() {
-                    durable::create_dir_all(dir).map_err(|error| error.source)?;
+                    fs::create_dir_all(dir).map_err(|error| error.source)?;
                 }
                 options.open(&self.path)
             }
@@ -113,19 +113,19 @@ impl Log {
     }
 
     /// Under a lock, so that two processes never rotate twice; whoever comes second finds a short file.
-    fn rotate_when_full(&self) -> Result<(), durable::DurableError> {
+    fn rotate_when_full(&self) -> Result<(), fs::DurableError> {
         let is_full = || std::fs::metadata(&self.path).is_ok_and(|m| m.len() >= LOG_BYTES_MAX);
         if !is_full() {
             return Ok(());
         }
-        let Some(_lock) = durable::Lock::try_now(&self.path.with_extension("lock"))? else { return Ok(()) };
+        let Some(_lock) = fs::Lock::try_now(&self.path.with_extension("lock"))? else { return Ok(()) };
         if !is_full() {
             return Ok(());
         }
         for n in (1..LOG_FILES).rev() {
             let from = if n == 1 { self.path.clone() } else { self.older(n - 1) };
             if from.exists() {
-                durable::rename_over(&from, &self.older(n))?;
+                fs::rename_over(&from, &self.older(n))?;
             }
         }
         Ok(())

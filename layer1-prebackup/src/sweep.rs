@@ -8,11 +8,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState};
-use crate::event::{self, Event};
+use crate::claude::transcripts::{self, FoundTranscript};
+use crate::config::settings::Policy;
 use crate::hook::LOG_NAME;
 use crate::log::Log;
-use crate::settings::Policy;
-use crate::source::{self, FoundTranscript};
+use crate::wire::event::{self, Event};
 
 /// Claude Code writes one more line to the transcript of a session that `/clear`, `/resume` or
 /// `/branch` has ended, after that session's last hook. Measured: it comes within 100 ms.
@@ -75,7 +75,7 @@ pub fn run_at_start(config: &SweepConfig, input: impl AsFd, limit: Duration) -> 
 
 /// Sweeps once. One transcript that fails does not stop the others.
 pub fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
-    let found = source::transcripts(&config.projects)?;
+    let found = transcripts::transcripts(&config.projects)?;
     let mut report = SweepReport { seen: found.len(), ..SweepReport::default() };
     if found.iter().all(|transcript| transcript.bytes == 0) && Archive::open(&config.store)?.is_none() {
         return Ok(report);

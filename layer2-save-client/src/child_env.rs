@@ -5,8 +5,8 @@
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
-use layer1_prebackup::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, Places, SESSION_DB_PATH};
-use layer1_prebackup::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
+use layer1_prebackup::config::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, Places, SESSION_DB_PATH};
+use layer1_prebackup::config::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
 
 /// What passes besides `LC_*` and our own `THREEFOLD_*`.
 const ALLOWED: [&str; 9] =
@@ -52,7 +52,7 @@ fn is_allowed(name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use layer1_prebackup::places::PlaceFlags;
+    use layer1_prebackup::config::places::PlaceFlags;
 
     #[test]
     fn secrets_and_marks_of_the_host_do_not_pass() {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use layer1_prebackup::archive::{Archive, ArchiveError};
-use layer1_prebackup::places::{PlaceFlags, Places};
-use layer1_prebackup::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags};
-use layer1_prebackup::timer;
+use layer1_prebackup::claude::timer_mark;
+use layer1_prebackup::config::places::{PlaceFlags, Places};
+use layer1_prebackup::config::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags};
 
 use crate::child_env::ChildEnv;
 use crate::deliver;
@@ -112,7 +112,7 @@ pub fn command_line() -> clap::Command {
 /// Runs the program and gives its exit code: 0, or 1 when a command (not the hook) was refused
 /// or failed. Never 2: that would block Claude Code. A panic in the hook or in `drain` is a 0 too.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
-    layer1_prebackup::signals::survive_file_size_limit("layer2-save-client");
+    layer1_prebackup::fs::signals::survive_file_size_limit("layer2-save-client");
     let args: Vec<OsString> = args.collect();
     let on_failure = Cell::new(code_on_failure(&args));
     let run = AssertUnwindSafe(|| match Cli::try_parse_from(&args) {
@@ -205,7 +205,7 @@ fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error>
         Some(Verb::Drain { timer, .. }) => {
             drain::run(settings, report, &mut std::io::stdout().lock())?;
             if timer {
-                timer::record(&settings.places.layer1_store, timer::DRAIN)?;
+                timer_mark::record(&settings.places.layer1_store, timer_mark::DRAIN)?;
             }
             Ok(())
         }

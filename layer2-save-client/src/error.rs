@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::path::PathBuf;
 
 use layer1_prebackup::archive::ArchiveError;
-use layer1_prebackup::durable::DurableError;
+use layer1_prebackup::fs::DurableError;
 use layer1_prebackup::names::NameError;
 
 use crate::outbox::Unreadable;

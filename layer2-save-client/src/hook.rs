@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use layer1_prebackup::archive::Archive;
-use layer1_prebackup::event::{Event, read_event};
+use layer1_prebackup::fs::platform::process::detached;
 use layer1_prebackup::names::SessionId;
-use layer1_prebackup::platform::process::detached;
+use layer1_prebackup::wire::event::{Event, read_event};
 use wait_timeout::ChildExt;
 
 use crate::deliver;

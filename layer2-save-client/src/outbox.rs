@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::archive::ArchiveError;
-use layer1_prebackup::durable::{self, Dir, Lock};
+use layer1_prebackup::fs::{self, Dir, Lock};
 use layer1_prebackup::names::SessionId;
 use serde::{Deserialize, Serialize};
 
@@ -241,7 +241,7 @@ impl Outbox {
     pub fn remove_if_unchanged(&self, name: &JobName, seq: u64) -> Result<bool, Error> {
         let _lock = self.lock()?;
         match self.read(name)? {
-            Some(job) if job.seq == seq => Ok(durable::remove_file(&self.path(name))?),
+            Some(job) if job.seq == seq => Ok(fs::remove_file(&self.path(name))?),
             Some(_) => Ok(false),
             None => Ok(true),
         }
@@ -282,7 +282,7 @@ impl Outbox {
         self.refuse_newer_receipt(name)?;
         let mut bytes = serde_json::to_vec(receipt).map_err(|source| Error::Encode { what: "a receipt", source })?;
         bytes.push(b'\n');
-        Ok(durable::replace_file(&self.receipt_path(name), &bytes)?)
+        Ok(fs::replace_file(&self.receipt_path(name), &bytes)?)
     }
 
     /// Removes what a killed hook or deliverer left half-written. Only the holder of
@@ -330,13 +330,13 @@ impl Outbox {
     fn write(&self, name: &JobName, job: &Job) -> Result<(), Error> {
         let mut bytes = serde_json::to_vec(job).map_err(|source| Error::Encode { what: "a job", source })?;
         bytes.push(b'\n');
-        Ok(durable::replace_file(&self.path(name), &bytes)?)
+        Ok(fs::replace_file(&self.path(name), &bytes)?)
     }
 
     fn set_aside(&self, name: &JobName, now_ms: u64) -> Result<(), Error> {
         let aside = self.dir.join("damaged");
-        durable::create_dir_all(&aside)?;
-        Ok(durable::rename_new(&self.path(name), &aside.join(format!("{}.{now_ms}", name.file())))?)
+        fs::create_dir_all(&aside)?;
+        Ok(fs::rename_new(&self.path(name), &aside.join(format!("{}.{now_ms}", name.file())))?)
     }
 
     fn path(&self, name: &JobName) -> PathBuf {
@@ -400,7 +400,7 @@ fn refuse_newer(bytes: &[u8], known: u32, path: &Path) -> Result<(), Error> {
 
 /// A file's bytes; `None` if there is none. Never blocks on what is no regular file.
 fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let Some(mut file) = layer1_prebackup::source::open_regular(path)? else { return Ok(None) };
+    let Some(mut file) = layer1_prebackup::claude::transcripts::open_regular(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut file, &mut bytes)
         .map_err(|source| Error::Read { path: path.to_owned(), source })?;
@@ -491,7 +491,7 @@ mod tests {
         for (file, content) in [("b@p.json", "{\"cut"), ("c@p.json", newer.as_str()), ("notes.txt", "hello")] {
             std::fs::write(root.join(file), content).unwrap();
         }
-        layer1_prebackup::platform::make_fifo(&root.join("f@p.json"));
+        layer1_prebackup::fs::platform::make_fifo(&root.join("f@p.json"));
         let listing = outbox.list().unwrap();
         assert_eq!(listing.jobs.len(), 1);
         let names: Vec<_> = listing.unreadable.iter().map(|file| file.name.as_str()).collect();

@@ -12,7 +12,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::platform::process::{Group, Signal, detached};
+use layer1_prebackup::fs::platform::process::{Group, Signal, detached};
 use wait_timeout::ChildExt;
 
 use crate::child_env::ChildEnv;
@@ -212,7 +212,7 @@ fn drain(mut stderr: ChildStderr, kept: &Mutex<VecDeque<u8>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use layer1_prebackup::platform::process;
+    use layer1_prebackup::fs::platform::process;
 
     fn shell(script: &str) -> (ServerProcess, ChildStdin, ChildStdout) {
         let command = ServerCommand { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };

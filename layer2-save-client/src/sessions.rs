@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, SessionKey};
-use layer1_prebackup::durable;
+use layer1_prebackup::claude::transcripts::{self, Identity};
+use layer1_prebackup::config::places::{Places, claude_dir_of_transcript};
+use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
-use layer1_prebackup::places::{Places, claude_dir_of_transcript};
-use layer1_prebackup::source::{self, Identity};
 
 use crate::error::{Error, in_one_line};
 use crate::outbox::{Job, NewJob};
@@ -85,7 +85,7 @@ pub fn verified_copy(job: &Job, id: &SessionId, places: &Places) -> Result<Optio
     let Some(stored) = archive.files(&key)?.into_iter().find(|file| file.name == newest) else { return Ok(None) };
     let path = archive.place_of(&key, &newest);
     let file = archive.open_file(&key, &newest)?;
-    let matches = durable::hash_of_prefix(&file, stored.bytes, &path)? == stored.blake3;
+    let matches = fs::hash_of_prefix(&file, stored.bytes, &path)? == stored.blake3;
     Ok(matches.then_some(path))
 }
 
@@ -110,8 +110,8 @@ pub fn foreign_root(job: &Job, places: &Places) -> Option<PathBuf> {
 
 /// Changes whenever the transcript does, or another event came.
 pub fn content_of(job: &Job) -> String {
-    let identity = source::open_regular(Path::new(&job.transcript_path)).ok().flatten().and_then(|file| {
-        let stat = durable::stat_of(&file, Path::new(&job.transcript_path)).ok()?;
+    let identity = transcripts::open_regular(Path::new(&job.transcript_path)).ok().flatten().and_then(|file| {
+        let stat = fs::stat_of(&file, Path::new(&job.transcript_path)).ok()?;
         Some(Identity::of(&stat))
     });
     match identity {
@@ -128,7 +128,7 @@ fn jobs_by_id(asked: &Asked, places: &Places, archive: Option<&Archive>) -> Resu
             jobs.extend(new_job(asked, Some(&key), &transcript, places));
         }
     }
-    for found in source::transcripts(&places.projects())?.into_iter().filter(|found| found.id == asked.id) {
+    for found in transcripts::transcripts(&places.projects())?.into_iter().filter(|found| found.id == asked.id) {
         let key = archive.map(|archive| archive.session_of(&asked.id, &found.path)).transpose()?.flatten();
         let Some(job) = new_job(asked, key.as_ref(), &found.path, places) else { continue };
         match jobs.iter_mut().find(|earlier| earlier.name() == job.name()) {
@@ -177,7 +177,7 @@ fn source_or_copy(archive: &Archive, key: &SessionKey) -> Result<PathBuf, Error>
 /// Whether there is something to save. What cannot be opened for want of rights is there, and
 /// its failure must be seen; what is no regular file is no transcript.
 fn exists(transcript: &Path) -> bool {
-    match source::open_regular(transcript) {
+    match transcripts::open_regular(transcript) {
         Ok(file) => file.is_some(),
         Err(error) => error.source.kind() == std::io::ErrorKind::PermissionDenied,
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use layer1_prebackup::places::{PlaceFlags, Places};
+use layer1_prebackup::config::places::{PlaceFlags, Places};
 
 use crate::child_env::ChildEnv;
 use crate::server_process::ServerCommand;
@@ -101,8 +101,8 @@ enum WhichPlaces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use layer1_prebackup::config::settings::SettingFlags;
     use layer1_prebackup::log::Level;
-    use layer1_prebackup::settings::SettingFlags;
 
     fn settings(flags: PlaceFlags) -> Settings {
         Settings {

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
+use layer1_prebackup::fs::platform::process;
 use layer1_prebackup::names::SessionId;
-use layer1_prebackup::platform::process;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 

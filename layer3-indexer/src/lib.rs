@@ -7,37 +7,17 @@
 //! not have, and is made again from it whenever it is lost. Unit tests beside the code, the
 //! end-to-end tests and the fault sweep in `tests/` hold it to that.
 
+pub mod browse;
 pub mod cli;
-pub mod compress;
-pub mod content;
-pub mod doctor;
-pub mod error;
-pub mod export;
-mod fold;
-pub mod import;
+pub mod failure;
+pub mod health;
 pub mod index;
-pub mod list;
-pub mod live;
-pub mod metadata;
-pub mod prune;
-pub mod query;
-pub mod rebuild;
-pub mod record;
-pub mod render;
 pub mod restore;
-pub mod resume;
-pub mod roots;
+pub mod retention;
 pub mod save;
-pub mod search;
 pub mod serve;
-pub mod session;
-pub mod show;
-pub mod snippet;
-pub mod sources;
-pub mod status;
-pub mod store;
+pub mod stores;
+pub mod terminal;
 #[cfg(test)]
 mod testing;
-pub mod time;
-mod trigram;
-pub mod verify;
+pub mod transcript;

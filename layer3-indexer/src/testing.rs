@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, Compare, SaveRequest, SessionKey};
+use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
-use layer1_prebackup::places::{PlaceFlags, Places};
 
 use serde_json::json;
 
-use crate::roots::RootKind;
+use crate::save::roots::RootKind;
 use crate::save::{self, Answer, Expected, Journal, Receipt, Request, SaveError};
 
 /// The id that most tests use.

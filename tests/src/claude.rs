@@ -17,7 +17,9 @@ use crate::messages_api::MessagesApi;
 use crate::processes::{self, Process};
 use crate::run::{Outcome, Run};
 use crate::scratch::Scratch;
-use crate::{stores, tree, waiting};
+use crate::stores;
+use crate::tree;
+use crate::waiting;
 
 /// How long anything that the client does may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);

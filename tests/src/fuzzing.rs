@@ -14,9 +14,9 @@ use std::ops::ControlFlow;
 use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::event::{Event, read_event};
 use layer1_prebackup::names::{PROJECT_BYTES_MAX, ProjectName, SESSION_ID_BYTES_MAX, SessionId};
-use layer3_indexer::record::{
+use layer1_prebackup::wire::event::{Event, read_event};
+use layer3_indexer::transcript::record::{
     Block, Located, ReadReport, Record, TornLine, read_records, tool_input_text, with_record,
 };
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::binaries;
 use crate::processes;
 use crate::run::{Run, raw_pid};
-use crate::{binaries, waiting};
+use crate::waiting;
 
 /// The slug under which tests lay out transcripts: the project `/home/dev/proj`.
 pub const SLUG: &str = "-home-dev-proj";

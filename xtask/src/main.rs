@@ -6,32 +6,14 @@ use anyhow::Result;
 use clap::Parser;
 use xshell::Shell;
 
+use crate::dev::{bench, dist, e2e_claude, faults, interop, plugin, record, soak, targets, test};
 use crate::release::Origin;
+use crate::setup::{doctor, install, uninstall};
 
-mod bench;
-mod dist;
-mod doctor;
-mod e2e_claude;
-mod faults;
-mod hooks;
-mod install;
-mod interop;
-mod json_text;
-mod mcp;
-mod plugin;
-mod protection;
-mod record;
+mod dev;
 mod release;
-mod settings;
-mod site;
-mod skills;
-mod soak;
-mod targets;
-mod test;
-#[cfg(test)]
-mod tidy;
-mod timer;
-mod uninstall;
+mod setup;
+mod verb;
 
 /// Installs, tests and checks Threefold.
 #[derive(Parser)]
@@ -84,16 +66,6 @@ enum SetupVerb {
     Doctor(doctor::Args),
 }
 
-/// A failure that the verb has told in its own words.
-#[derive(Debug)]
-struct AlreadyTold;
-
-impl std::fmt::Display for AlreadyTold {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("pass")
-    }
-}
-
 fn main() -> ExitCode {
     let done = Origin::here().and_then(|origin| match origin {
         Origin::Workspace => run(&parse()?),
@@ -101,7 +73,7 @@ fn main() -> ExitCode {
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<AlreadyTold>() => ExitCode::FAILURE,
+        Err(error) if error.is::<verb::AlreadyTold>() => ExitCode::FAILURE,
         Err(error) => match error.downcast::<clap::Error>() {
             Ok(usage) => {
                 // There is nobody left to tell if the terminal is gone.

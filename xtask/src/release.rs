@@ -8,11 +8,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use fs_extra::dir::CopyOptions;
-use layer1_prebackup::platform;
+use layer1_prebackup::fs::platform;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::site::{LAYER3, PROGRAMS, quoted_if_needed};
+use crate::setup::site::{LAYER3, PROGRAMS, quoted_if_needed};
 
 /// The name of this program in the folder that an archive was unpacked into.
 pub const SETUP: &str = "setup";

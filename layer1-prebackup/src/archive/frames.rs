@@ -10,7 +10,7 @@ use zeekstd::{BytesWrapper, EncodeOptions, FrameSizePolicy, SeekTable};
 
 use super::ArchiveError;
 use super::ledger::Packed;
-use crate::durable::{self, DurableError};
+use crate::fs::{self, DurableError};
 
 /// Plain bytes of a frame: what is unpacked for the shortest range. The last one has fewer.
 const FRAME_BYTES: u32 = 128 * 1024;
@@ -34,11 +34,11 @@ pub(super) fn write(plain: (&File, &Path), bytes: u64, level: i32, to: (&File, &
     let options = options.frame_size_policy(FrameSizePolicy::Uncompressed(FRAME_BYTES));
     let mut encoder = options.into_raw_encoder().map_err(failed)?;
     let mut sink = Sink { file: to.0, path: to.1, bytes: 0, hasher: blake3::Hasher::new() };
-    let (mut input, mut output) = (vec![0; durable::COPY_BYTES], vec![0; durable::COPY_BYTES]);
+    let (mut input, mut output) = (vec![0; fs::COPY_BYTES], vec![0; fs::COPY_BYTES]);
     let mut offset = 0;
     while offset < bytes {
         let want = input.len().min((bytes - offset) as usize);
-        durable::read_exact_at(plain.0, offset, &mut input[..want], plain.1)?;
+        fs::read_exact_at(plain.0, offset, &mut input[..want], plain.1)?;
         let mut taken = 0;
         while taken < want {
             let progress = encoder.compress(&input[taken..want], &mut output).map_err(failed)?;
@@ -68,7 +68,7 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), DurableError> {
-        durable::write_at(self.file, self.bytes, bytes, self.path)?;
+        fs::write_at(self.file, self.bytes, bytes, self.path)?;
         self.bytes += bytes.len() as u64;
         self.hasher.update(bytes);
         Ok(())
@@ -123,7 +123,7 @@ impl Ranges {
     /// are unpacked, each against its own checksum.
     pub fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), ArchiveError> {
         let Some(frames) = &mut self.frames else {
-            return Ok(durable::read_exact_at(&self.file, offset, buffer, &self.path)?);
+            return Ok(fs::read_exact_at(&self.file, offset, buffer, &self.path)?);
         };
         let table = &frames.table;
         if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > table.size_decomp()) {
@@ -162,7 +162,7 @@ fn unpack_frame(packed: &File, path: &Path, table: &SeekTable, frame: u32) -> Re
         return Err(damaged(path, "its table of frames is damaged".to_owned()));
     }
     let mut compressed = vec![0; came as usize];
-    durable::read_exact_at(packed, place.start, &mut compressed, path)?;
+    fs::read_exact_at(packed, place.start, &mut compressed, path)?;
     let bytes = zstd::bulk::decompress(&compressed, wanted as usize).map_err(|error| broken(path, error))?;
     match bytes.len() as u64 == wanted {
         true => Ok(bytes),
@@ -179,14 +179,14 @@ fn places(table: &SeekTable, frame: u32) -> zeekstd::Result<(Range<u64>, Range<u
 /// The table at the end of the file, which must be as it was written and leave no byte of the file over.
 fn table_of(packed: &File, path: &Path) -> Result<SeekTable, ArchiveError> {
     let wrong = || damaged(path, "its end is not a table of its frames".to_owned());
-    let bytes = durable::stat_of(packed, path)?.st_size as u64;
+    let bytes = fs::stat_of(packed, path)?.st_size as u64;
     let end = bytes.checked_sub(TABLE_END_BYTES).ok_or_else(wrong)?;
     let mut number = [0; 4];
-    durable::read_exact_at(packed, end, &mut number, path)?;
+    fs::read_exact_at(packed, end, &mut number, path)?;
     let length = TABLE_BYTES + ENTRY_BYTES * u64::from(u32::from_le_bytes(number));
     let begin = bytes.checked_sub(length).filter(|begin| *begin > 0).ok_or_else(wrong)?;
     let mut text = vec![0; length as usize];
-    durable::read_exact_at(packed, begin, &mut text, path)?;
+    fs::read_exact_at(packed, begin, &mut text, path)?;
     let table = SeekTable::from_seekable(&mut BytesWrapper::new(&text)).map_err(|error| broken(path, error))?;
     let is_whole = table.num_frames() > 0 && table.size_comp() == begin && text_of(table.clone()) == text;
     if is_whole { Ok(table) } else { Err(wrong()) }
@@ -232,7 +232,7 @@ mod tests {
         let path = Path::new("x");
         let told = write((&plain, path), text.len() as u64, 3, (&packed, path)).unwrap();
         let mut bytes = vec![0; told.bytes as usize];
-        durable::read_exact_at(&packed, 0, &mut bytes, path).unwrap();
+        fs::read_exact_at(&packed, 0, &mut bytes, path).unwrap();
         assert_eq!(blake3::hash(&bytes), told.blake3);
         (packed, bytes)
     }

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ArchiveError, Formatted, Proof, SessionKey};
 use crate::Hash;
-use crate::durable::{self, Dir};
+use crate::claude::transcripts::Identity;
+use crate::fs::{self, Dir};
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
-use crate::source::Identity;
 
 /// The format that this version writes. A ledger of another format is not touched.
 const FORMAT: u32 = 1;
@@ -229,10 +229,10 @@ impl Ledger {
         let name = name_of(key);
         let Some(file) = state.open_file(&name)? else { return Ok(None) };
         let path = state.path().join(&name);
-        let mut text = vec![0; durable::stat_of(&file, &path)?.st_size as usize];
-        let came = durable::read_at(&file, 0, &mut text, &path)?;
+        let mut text = vec![0; fs::stat_of(&file, &path)?.st_size as usize];
+        let came = fs::read_at(&file, 0, &mut text, &path)?;
         // Another writer may have cut a failed commit off; then the rest of it is not there.
-        if came < text.len() && came as u64 != durable::stat_of(&file, &path)?.st_size as u64 {
+        if came < text.len() && came as u64 != fs::stat_of(&file, &path)?.st_size as u64 {
             return Err(ArchiveError::Damaged { path, what: format!("{came} bytes came of {}", text.len()) });
         }
         text.truncate(came);
@@ -339,7 +339,7 @@ impl Ledger {
         let appended = append_synced(&file, self.bytes, &text, &path).and_then(|()| {
             let again = state.open_file(&name)?.ok_or_else(|| not_read_back(&path))?;
             let mut came = vec![0; text.len()];
-            let read = durable::read_at(&again, self.bytes, &mut came, &path)?;
+            let read = fs::read_at(&again, self.bytes, &mut came, &path)?;
             // The checksums too: bytes that were changed in memory before the write compare equal.
             let mut lines = came[..read].split_inclusive(|byte| *byte == b'\n');
             let is_whole = lines.all(|line| line.strip_suffix(b"\n").and_then(checked_line).is_some());
@@ -348,7 +348,7 @@ impl Ledger {
         if let Err(error) = appended {
             // The first error is the one to report. If cutting back fails too, the line's bytes
             // are either complete, and then true, or torn, and then ignored.
-            let _ = durable::truncate(&file, self.bytes, &path);
+            let _ = fs::truncate(&file, self.bytes, &path);
             return Err(error);
         }
         self.bytes += text.len() as u64;
@@ -468,8 +468,8 @@ fn all_of(file: &FileName) -> (StoredName, StoredName) {
 }
 
 fn append_synced(file: &File, offset: u64, text: &[u8], path: &std::path::Path) -> Result<(), ArchiveError> {
-    durable::write_at(file, offset, text, path)?;
-    durable::sync_data(file, path)?;
+    fs::write_at(file, offset, text, path)?;
+    fs::sync_data(file, path)?;
     Ok(())
 }
 

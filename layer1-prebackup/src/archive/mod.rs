@@ -10,29 +10,29 @@
 //! A copy is only ever appended to. Whatever else stands at the path of a newest content, or no
 //! longer begins the source, is renamed to a generation first (`content`).
 
-mod adopt;
-mod anchor;
-mod content;
+mod adopt_v1;
+mod append;
+mod compress;
 mod frames;
-mod glance;
 mod ledger;
-mod packed;
-mod prune;
+mod quick_check;
 mod repair;
+mod retention;
 mod save;
 mod session;
+mod synced_folders;
 #[cfg(test)]
 mod tests;
-mod tree;
+mod tree_hash;
 mod verify;
 
-pub use adopt::TakenInAs;
+pub use adopt_v1::TakenInAs;
+pub use compress::{Compressed, LEVELS};
 pub use frames::Ranges;
-pub use glance::Glance;
-pub use packed::{Compressed, LEVELS};
-pub use prune::{Grounds, Leftover, SetAside, Superseded};
+pub use quick_check::Glance;
 pub use repair::Repair;
-pub use tree::TreeHasher;
+pub use retention::{Grounds, Leftover, SetAside, Superseded};
+pub use tree_hash::TreeHasher;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -43,9 +43,9 @@ use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use crate::Hash;
-use crate::durable::{self, Dir, DurableError, Lock};
+use crate::fs::platform;
+use crate::fs::{self, Dir, DurableError, Lock};
 use crate::names::{FileName, NameError, ProjectName, SessionId, StoredName};
-use crate::platform;
 
 /// A session as a store knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -236,7 +236,7 @@ pub struct Archive {
     root: Dir,
     store_id: String,
     free_space_floor: u64,
-    anchors: anchor::Anchors,
+    anchors: synced_folders::Anchors,
 }
 
 /// `.state/store.json`.
@@ -278,7 +278,7 @@ impl Archive {
         if let Some(archive) = Archive::open(root)? {
             return Ok(archive);
         }
-        durable::create_dir_all(&root.join(".state"))?;
+        fs::create_dir_all(&root.join(".state"))?;
         let lock = Lock::wait(&root.join(STORE_LOCK))?;
         if let Some(archive) = Archive::open(root)? {
             return Ok(archive);
@@ -298,22 +298,22 @@ impl Archive {
     fn write_store_file(&self, format: u32) -> Result<(), ArchiveError> {
         let store = StoreFile { format, store_id: self.store_id.clone() };
         let text = serde_json::to_string(&store).expect("two plain fields always serialise") + "\n";
-        Ok(durable::replace_file(&self.root().join(STORE_FILE), text.as_bytes())?)
+        Ok(fs::replace_file(&self.root().join(STORE_FILE), text.as_bytes())?)
     }
 
     /// Makes sure, on the disk, that a version which knows of no compressed newest contents refuses the store.
     fn raise_format(&self) -> Result<(), ArchiveError> {
         let path = self.root().join(STORE_FILE);
         let is_raised = || -> Result<bool, ArchiveError> {
-            let Some(file) = crate::source::open_regular(&path)? else { return Ok(false) };
+            let Some(file) = crate::claude::transcripts::open_regular(&path)? else { return Ok(false) };
             let mut text = vec![0; STORE_FILE_BYTES_MAX];
-            let came = durable::read_at(&file, 0, &mut text, &path)?;
+            let came = fs::read_at(&file, 0, &mut text, &path)?;
             let format = serde_json::from_slice(&text[..came]).map_or(0, |Formatted { format }| format);
             Ok(format >= u64::from(STORE_FORMAT))
         };
         if is_raised()? {
             // A run that was killed may have put it there and no more.
-            return Ok(durable::sync_if_recent(&path)?);
+            return Ok(fs::sync_if_recent(&path)?);
         }
         let lock = Lock::wait(&self.root().join(STORE_LOCK))?;
         if !is_raised()? {
@@ -334,7 +334,7 @@ impl Archive {
             }
             let Some(dir) = self.root.open_beneath(Path::new(&folder))? else { continue };
             let is_packed_newest = |(entry, kind): &(std::ffi::OsString, FileType)| {
-                let plain = entry.to_str().and_then(|text| text.strip_suffix(packed::ENDING));
+                let plain = entry.to_str().and_then(|text| text.strip_suffix(compress::ENDING));
                 plain.is_some_and(|plain| !plain.contains(".gen-")) && session_of_entry(entry, *kind).is_some()
             };
             if dir.entries()?.iter().any(is_packed_newest) {
@@ -347,10 +347,10 @@ impl Archive {
     /// Opens an existing store for reading; `None` where there is none. Writes nothing.
     pub fn open(root: &Path) -> Result<Option<Archive>, ArchiveError> {
         let path = root.join(STORE_FILE);
-        let Some(file) = crate::source::open_regular(&path)? else { return Ok(None) };
-        let is_old = !durable::is_recent(&durable::stat_of(&file, &path)?);
+        let Some(file) = crate::claude::transcripts::open_regular(&path)? else { return Ok(None) };
+        let is_old = !fs::is_recent(&fs::stat_of(&file, &path)?);
         let mut text = vec![0; STORE_FILE_BYTES_MAX];
-        let came = durable::read_at(&file, 0, &mut text, &path)?;
+        let came = fs::read_at(&file, 0, &mut text, &path)?;
         let text = &text[..came];
         // First of all, whatever else a newer version writes there.
         if let Ok(Formatted { format }) = serde_json::from_slice(text)
@@ -395,13 +395,13 @@ impl Archive {
     /// Records what lies in a session's place and has no record, as found there: for what another
     /// program wrote and kept no record of. From then on a byte that changes is noticed.
     pub fn record_found(&self, key: &SessionKey) -> Result<(), ArchiveError> {
-        adopt::record_found(self, key)
+        adopt_v1::record_found(self, key)
     }
 
     /// Copies a transcript that another program left under a name of its own into the session,
     /// unless a content of it begins with these bytes. The file itself stays as it is.
     pub fn take_in(&self, key: &SessionKey, path: &Path, taken_in: TakenInAs) -> Result<(), ArchiveError> {
-        adopt::take_in(self, key, path, taken_in)
+        adopt_v1::take_in(self, key, path, taken_in)
     }
 
     /// The same store; no copy is begun that would leave less than so many bytes free on its disk.
@@ -485,7 +485,7 @@ impl Archive {
             let first = StoredName { file: FileName::Transcript, generation: 1 };
             // Every folder is looked at for every session that is new, so each is opened once.
             let is_there = |name: &StoredName| -> Result<bool, ArchiveError> {
-                let (plain, packed) = (session::file_name_of(&key, name), packed::packed_file_name(&key, name));
+                let (plain, packed) = (session::file_name_of(&key, name), compress::packed_file_name(&key, name));
                 Ok(dir.stat(&plain)?.is_some() || dir.stat(&packed)?.is_some())
             };
             if is_there(&newest)? || is_there(&first)? {
@@ -514,7 +514,7 @@ impl Archive {
     /// A quick look, for a status: what is committed and what can be seen to be wrong without
     /// reading the contents. Nothing is hashed again, whatever state the bookkeeping is in.
     pub fn glance(&self, key: &SessionKey) -> Result<Glance, ArchiveError> {
-        glance::glance(self, key)
+        quick_check::glance(self, key)
     }
 
     /// The transcript that the session was last copied from.
@@ -525,7 +525,7 @@ impl Archive {
     /// The folder of a session, made where it is missing, for a file beside its contents: its name and
     /// all above are synced.
     pub fn folder_of(&self, key: &SessionKey) -> Result<Dir, ArchiveError> {
-        let is_proven = |folder: &Path| anchor::holds_proven(self, key, &self.ledger(key)?, folder);
+        let is_proven = |folder: &Path| synced_folders::holds_proven(self, key, &self.ledger(key)?, folder);
         self.anchored_dir(Path::new(key.project.as_str()), &is_proven)
     }
 
@@ -538,13 +538,13 @@ impl Archive {
     pub fn place_of(&self, key: &SessionKey, name: &StoredName) -> PathBuf {
         // A store that cannot be looked at is told of by whoever reads it.
         let is_packed = self.stat(key, name).is_ok_and(|plain| plain.is_none())
-            && packed::stat(self, key, name).is_ok_and(|packed| packed.is_some());
-        if is_packed { packed::path_of(self, key, name) } else { self.path_of(key, name) }
+            && compress::stat(self, key, name).is_ok_and(|packed| packed.is_some());
+        if is_packed { compress::path_of(self, key, name) } else { self.path_of(key, name) }
     }
 
     /// Opens a stored content for reading short ranges of it: what is compressed is not unpacked whole.
     pub fn open_ranges(&self, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
-        packed::open_ranges(self, key, name)
+        compress::open_ranges(self, key, name)
     }
 
     /// Opens a stored content for reading; never through a symlink, never a FIFO. Its bytes are the
@@ -552,7 +552,7 @@ impl Archive {
     pub fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError> {
         let mut opened = self.open_plain(key, name)?;
         if opened.is_none() {
-            opened = packed::unpacked(self, key, name)?;
+            opened = compress::unpacked(self, key, name)?;
         }
         if opened.is_none() {
             // A writer may have brought the plain one back between the two looks.
@@ -565,9 +565,9 @@ impl Archive {
     /// Whether the source (transcript or side files) has changed since its copy, by device, inode,
     /// size, mtime and ctime. An absent or empty transcript that nothing is stored of has not.
     pub fn is_behind(&self, id: &SessionId, transcript: &Path) -> Result<bool, ArchiveError> {
-        let opened = crate::source::open_regular(transcript)?;
+        let opened = crate::claude::transcripts::open_regular(transcript)?;
         let identity = match &opened {
-            Some(file) => Some(crate::source::Identity::of(&durable::stat_of(file, transcript)?)),
+            Some(file) => Some(crate::claude::transcripts::Identity::of(&fs::stat_of(file, transcript)?)),
             None => None,
         };
         let mut known = self.recorded(id)?;
@@ -585,14 +585,14 @@ impl Archive {
         if ledger.is_damaged || (identity.is_some() && ledger.source.as_deref() != Some(transcript)) {
             return Ok(true);
         }
-        let is_saved = |file: FileName, identity: crate::source::Identity| {
+        let is_saved = |file: FileName, identity: crate::claude::transcripts::Identity| {
             let record = ledger.record(&StoredName::newest(file));
             record.is_some_and(|record| record.source == Some(identity) && record.bytes == identity.bytes)
         };
         if identity.is_some_and(|identity| !is_saved(FileName::Transcript, identity)) {
             return Ok(true);
         }
-        let sides = crate::source::side_files(transcript, id)?;
+        let sides = crate::claude::transcripts::side_files(transcript, id)?;
         Ok(sides.into_iter().any(|side| !is_saved(FileName::Side(side.rel), side.identity)))
     }
 
@@ -606,7 +606,7 @@ impl Archive {
             return Ok(());
         }
         for key in self.recorded(id)? {
-            durable::sync_if_recent(&state.path().join(ledger::name_of(&key)))?;
+            fs::sync_if_recent(&state.path().join(ledger::name_of(&key)))?;
         }
         Ok(())
     }
@@ -680,7 +680,7 @@ impl Archive {
     }
 
     fn at(root: &Path, store_id: String) -> Result<Option<Archive>, ArchiveError> {
-        let anchors = anchor::Anchors::default();
+        let anchors = synced_folders::Anchors::default();
         Ok(Dir::open(root)?.map(|root| Archive { root, store_id, free_space_floor: 0, anchors }))
     }
 
@@ -707,7 +707,7 @@ impl Archive {
     fn has(&self, key: &SessionKey, name: &StoredName) -> Result<bool, ArchiveError> {
         // The first look again: see `open_file`.
         Ok(self.stat(key, name)?.is_some()
-            || packed::stat(self, key, name)?.is_some()
+            || compress::stat(self, key, name)?.is_some()
             || self.stat(key, name)?.is_some())
     }
 
@@ -715,9 +715,9 @@ impl Archive {
     fn sync_content(&self, key: &SessionKey, name: &StoredName) -> Result<(), ArchiveError> {
         let path = self.path_of(key, name);
         match self.open_plain(key, name)? {
-            Some(file) => Ok(durable::sync_data(&file, &path)?),
-            None => match packed::open_packed(self, key, name)? {
-                Some(file) => Ok(durable::sync_data(&file, &packed::path_of(self, key, name))?),
+            Some(file) => Ok(fs::sync_data(&file, &path)?),
+            None => match compress::open_packed(self, key, name)? {
+                Some(file) => Ok(fs::sync_data(&file, &compress::path_of(self, key, name))?),
                 None => Err(ArchiveError::Damaged { path, what: "it is not there".to_owned() }),
             },
         }
@@ -740,7 +740,7 @@ fn holds_a_project(root: &Path) -> Result<bool, ArchiveError> {
 
 /// The first directory that a transcript names; `None` where it names none or is not there.
 pub fn first_cwd_of(transcript: &Path) -> Result<Option<String>, ArchiveError> {
-    match crate::source::open_regular(transcript)? {
+    match crate::claude::transcripts::open_regular(transcript)? {
         Some(file) => save::first_cwd(file, transcript),
         None => Ok(None),
     }
@@ -754,7 +754,7 @@ fn gone(root: &Path) -> DurableError {
 fn session_of_entry(entry: &OsStr, kind: FileType) -> Option<SessionId> {
     let text = entry.to_str()?;
     let stem = match kind {
-        FileType::RegularFile => text.strip_suffix(packed::ENDING).unwrap_or(text).strip_suffix(".jsonl")?,
+        FileType::RegularFile => text.strip_suffix(compress::ENDING).unwrap_or(text).strip_suffix(".jsonl")?,
         FileType::Directory => text,
         _ => return None,
     };

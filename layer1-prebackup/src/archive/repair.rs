@@ -5,16 +5,16 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::content::{self, Source};
+use super::append::{self, Source};
+use super::compress;
 use super::ledger::{Entry, Record};
-use super::packed;
 use super::session::{
     OpenSession, SessionLock, contents_on_disk, file_name_of, is_unreadable, record_of_file_read_twice, windows_of,
 };
 use super::{Archive, ArchiveError, Proof, SessionKey};
-use crate::durable;
+use crate::claude::transcripts;
+use crate::fs;
 use crate::names::{FileName, SessionId, StoredName};
-use crate::source;
 
 /// What `repair` did about one content.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ fn heal(
     let mut state = state_of(session, name, &record)?;
     if matches!(state, State::Wrong | State::Trailing) {
         // A compressed file beside it, which a killed run left, may be whole.
-        packed::settle(session, name, &record)?;
+        compress::settle(session, name, &record)?;
         state = state_of(session, name, &record)?;
         if matches!(state, State::Exact) && record.proof != Proof::Unproven {
             let detail = "restored from its compressed file; what stood there is in .state/damaged".to_owned();
@@ -116,8 +116,8 @@ fn heal(
         (State::Exact, Proof::Unproven) => prove(session, other, name, record)?,
         (State::Exact, _) => {
             // A repair that was killed may have put it there and no more.
-            durable::sync_if_recent(&session.archive.path_of(&session.key, name))?;
-            durable::sync_if_recent(&packed::path_of(session.archive, &session.key, name))?;
+            fs::sync_if_recent(&session.archive.path_of(&session.key, name))?;
+            fs::sync_if_recent(&compress::path_of(session.archive, &session.key, name))?;
             return Ok(None);
         }
         (State::Windows, _) => refresh_windows(session, name, record)?,
@@ -144,13 +144,13 @@ fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Re
     let path = session.archive.path_of(&session.key, name);
     // Whatever keeps it from being read, it is not the recorded content.
     let Ok(file) = session.archive.open_file(&session.key, name) else { return Ok(State::Wrong) };
-    let bytes = durable::stat_of(&file, &path)?.st_size as u64;
-    if bytes < record.bytes || !durable::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|h| h == record.blake3) {
+    let bytes = fs::stat_of(&file, &path)?.st_size as u64;
+    if bytes < record.bytes || !fs::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|h| h == record.blake3) {
         return Ok(State::Wrong);
     }
     let is_plain = session.archive.stat(&session.key, name)?.is_some();
     if let Some(packed) = record.packed.filter(|_| !is_plain)
-        && !packed::is_as_recorded(session.archive, &session.key, name, &packed)?
+        && !compress::is_as_recorded(session.archive, &session.key, name, &packed)?
     {
         return Ok(State::Wrong);
     }
@@ -218,7 +218,7 @@ fn restore(
     let id = session.key.id.clone();
     let open = || candidate.open(&id);
     let source = Source { path: &from, open: &open, may_lag: false };
-    let mut written = content::write_from(session, &source, record.bytes)?;
+    let mut written = append::write_from(session, &source, record.bytes)?;
     if written.blake3 != record.blake3 {
         session.remove_temp()?;
         return Ok((false, format!("{} changed while it was read", from.display())));
@@ -226,7 +226,7 @@ fn restore(
     written.proof = Proof::Compared;
     written.source = record.source;
     let is_plain = session.archive.stat(&session.key, name)?.is_some();
-    let aside = set_aside(session, name, if is_plain { packed::Form::Plain } else { packed::Form::Packed })?;
+    let aside = set_aside(session, name, if is_plain { compress::Form::Plain } else { compress::Form::Packed })?;
     session.place_temp(name)?;
     session.commit(&[Entry::Commit(name.clone(), Box::new(written))])?;
     let kept = aside.map_or_else(String::new, |path| format!("; what stood there is {}", path.display()));
@@ -247,7 +247,7 @@ fn fill_gap(
             let from = other.path_of(&key, &stored.name);
             let open = || other.open_file(&key, &stored.name).map(Some);
             let source = Source { path: &from, open: &open, may_lag: false };
-            let written = content::write_from(session, &source, stored.bytes)?;
+            let written = append::write_from(session, &source, stored.bytes)?;
             if written.blake3 != stored.blake3 {
                 session.remove_temp()?;
                 continue;
@@ -264,13 +264,13 @@ fn fill_gap(
 pub(super) fn set_aside(
     session: &OpenSession<'_>,
     name: &StoredName,
-    form: packed::Form,
+    form: compress::Form,
 ) -> Result<Option<PathBuf>, ArchiveError> {
     let rel = super::session::relative_path(&session.key, name);
     let folder = Path::new(".state/damaged").join(rel.parent().unwrap_or(Path::new("")));
     let is_there = match form {
-        packed::Form::Plain => session.archive.stat(&session.key, name)?.is_some(),
-        packed::Form::Packed => packed::stat(session.archive, &session.key, name)?.is_some(),
+        compress::Form::Plain => session.archive.stat(&session.key, name)?.is_some(),
+        compress::Form::Packed => compress::stat(session.archive, &session.key, name)?.is_some(),
     };
     if !is_there {
         // A run that was killed, or whose sync failed, may have moved it there already.
@@ -285,8 +285,8 @@ pub(super) fn set_aside(
     // A run that was killed, or whose sync failed, may have made it.
     damaged.sync_recent_ancestors()?;
     let file_name = match form {
-        packed::Form::Plain => file_name_of(&session.key, name),
-        packed::Form::Packed => packed::packed_file_name(&session.key, name),
+        compress::Form::Plain => file_name_of(&session.key, name),
+        compress::Form::Packed => compress::packed_file_name(&session.key, name),
     };
     let mut aside = file_name.clone();
     let mut n = 2;
@@ -369,7 +369,7 @@ fn candidate_begins_with(
     let path = candidate.path(session);
     // A candidate that cannot be opened or read is none; its own verify reports it.
     let Ok(Some(file)) = candidate.open(&session.key.id) else { return Ok(false) };
-    Ok(durable::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|hash| hash == record.blake3))
+    Ok(fs::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|hash| hash == record.blake3))
 }
 
 impl Candidate<'_> {
@@ -384,8 +384,8 @@ impl Candidate<'_> {
     fn open(&self, id: &SessionId) -> Result<Option<std::fs::File>, ArchiveError> {
         match self {
             Candidate::Stored(archive, key, name) => archive.open_file(key, name).map(Some),
-            Candidate::Original(transcript, None) => Ok(source::open_regular(transcript)?),
-            Candidate::Original(transcript, Some(rel)) => Ok(source::open_side_file(transcript, id, rel)?),
+            Candidate::Original(transcript, None) => Ok(transcripts::open_regular(transcript)?),
+            Candidate::Original(transcript, Some(rel)) => Ok(transcripts::open_side_file(transcript, id, rel)?),
         }
     }
 }

@@ -8,14 +8,14 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::content::{self, Source};
+use super::append::{self, Source};
 use super::ledger::{Entry, Ledger, Record};
 use super::session::{OpenSession, SessionLock};
 use super::{Archive, ArchiveError, Compare, Proof, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
 use crate::Hash;
-use crate::durable::{self, DurableError};
+use crate::claude::transcripts;
+use crate::fs::{self, DurableError};
 use crate::names::{FileName, ProjectName, StoredName};
-use crate::source;
 
 /// A line longer than this is not searched for the working directory.
 const CWD_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -47,10 +47,10 @@ impl<'a> Steps<'a> {
 }
 
 pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveReport, ArchiveError> {
-    let opened = source::open_regular(request.transcript)?;
-    let sides = source::side_files(request.transcript, request.id)?;
+    let opened = transcripts::open_regular(request.transcript)?;
+    let sides = transcripts::side_files(request.transcript, request.id)?;
     let bytes = match &opened {
-        Some(file) => durable::stat_of(file, request.transcript)?.st_size as u64,
+        Some(file) => fs::stat_of(file, request.transcript)?.st_size as u64,
         None => 0,
     };
     let transcript = match (&opened, bytes) {
@@ -77,12 +77,12 @@ pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveR
     let steps = Steps::new(request.progress);
     save_transcript(&mut session, request, &steps, &mut report)?;
     for side in sides {
-        let open = || Ok(source::open_side_file(request.transcript, request.id, &side.rel)?);
+        let open = || Ok(transcripts::open_side_file(request.transcript, request.id, &side.rel)?);
         let path = request.transcript.with_extension("").join(&side.rel);
         let source = Source { path: &path, open: &open, may_lag: false };
         let name = FileName::Side(side.rel.clone());
         let saved = steps.step(side.identity.bytes, |progress| {
-            content::save(&mut session, &name, &source, request.compare, progress)
+            append::save(&mut session, &name, &source, request.compare, progress)
         });
         match saved {
             Ok(saved) => count(&mut report, name, saved),
@@ -107,10 +107,10 @@ fn save_transcript(
     if moved && !may_lag {
         session.note_source(request.transcript);
     }
-    let open = || Ok(source::open_regular(request.transcript)?);
+    let open = || Ok(transcripts::open_regular(request.transcript)?);
     let source = Source { path: request.transcript, open: &open, may_lag };
     let saved = steps.step(report.source_bytes, |progress| {
-        content::save(session, &FileName::Transcript, &source, request.compare, progress)
+        append::save(session, &FileName::Transcript, &source, request.compare, progress)
     })?;
     match saved {
         None => report.transcript = TranscriptState::Absent,
@@ -164,7 +164,7 @@ fn take_one_over(
     }
     let path = from.path_of(from_key, &wanted.name);
     let opened = from.open_file(from_key, &wanted.name)?;
-    match durable::hash_of_prefix_with(&opened, wanted.bytes, &path, progress) {
+    match fs::hash_of_prefix_with(&opened, wanted.bytes, &path, progress) {
         Ok(hash) if hash == wanted.blake3 => {}
         Ok(_) => return Err(damaged(&path, "its bytes do not match its recorded hash")),
         Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -180,12 +180,12 @@ fn take_one_over(
     let newest = StoredName::newest(file.clone());
     let extends_newest = match session.ledger.record(&newest) {
         Some(record) if record.bytes <= wanted.bytes => {
-            durable::hash_of_prefix(&opened, record.bytes, &path)? == record.blake3
+            fs::hash_of_prefix(&opened, record.bytes, &path)? == record.blake3
         }
         _ => false,
     };
     if wanted.name.generation == 0 || extends_newest {
-        content::save(session, file, &source, Compare::Whole, progress)?;
+        append::save(session, file, &source, Compare::Whole, progress)?;
     }
     if wanted.name.generation == 0 {
         return Ok(());
@@ -195,7 +195,7 @@ fn take_one_over(
         session.rotate(file, record)?;
         return Ok(());
     }
-    content::add_generation(session, file, &source, wanted.bytes)
+    append::add_generation(session, file, &source, wanted.bytes)
 }
 
 /// Where a rebuilt record says the same as the other store's, whose bytes were just read, it is
@@ -208,7 +208,7 @@ fn prove_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &StoredFile)
     let Some((name, record)) = found.map(|(name, record)| (name.clone(), record.clone())) else { return Ok(false) };
     let path = session.archive.path_of(&session.key, &name);
     let copy = session.archive.open_file(&session.key, &name)?;
-    if durable::hash_of_prefix(&copy, record.bytes, &path)? != record.blake3 {
+    if fs::hash_of_prefix(&copy, record.bytes, &path)? != record.blake3 {
         return Ok(false);
     }
     session.archive.sync_content(&session.key, &name)?;
@@ -233,7 +233,7 @@ pub(super) fn is_covered(
             continue;
         }
         let path = archive.path_of(key, name);
-        match durable::hash_of_prefix_with(&archive.open_file(key, name)?, bytes, &path, progress) {
+        match fs::hash_of_prefix_with(&archive.open_file(key, name)?, bytes, &path, progress) {
             Ok(hash) if hash == *blake3 => return Ok(true),
             Ok(_) => {}
             Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}
@@ -248,8 +248,8 @@ pub(super) fn is_covered(
 fn is_second_source(recorded: Option<&Path>, transcript: &Path) -> Result<bool, ArchiveError> {
     let Some(recorded) = recorded.filter(|recorded| *recorded != transcript) else { return Ok(false) };
     let file_at = |path: &Path| -> Result<Option<(u64, u64)>, ArchiveError> {
-        let Some(file) = source::open_regular(path)? else { return Ok(None) };
-        let identity = source::Identity::of(&durable::stat_of(&file, path)?);
+        let Some(file) = transcripts::open_regular(path)? else { return Ok(None) };
+        let identity = transcripts::Identity::of(&fs::stat_of(&file, path)?);
         Ok(Some((identity.dev, identity.ino)))
     };
     let other = file_at(recorded)?;
@@ -337,15 +337,15 @@ impl Folders<'_> {
 fn begin_alike(archive: &Archive, key: &SessionKey, opened: &File, path: &Path) -> Result<bool, ArchiveError> {
     let newest = StoredName::newest(FileName::Transcript);
     let Some(stored) = archive.files(key)?.into_iter().find(|file| file.name == newest) else { return Ok(false) };
-    let bytes = durable::stat_of(opened, path)?.st_size as u64;
+    let bytes = fs::stat_of(opened, path)?.st_size as u64;
     let common = bytes.min(stored.bytes);
     let copy_path = archive.path_of(key, &newest);
-    let theirs = durable::hash_of_prefix(opened, common, path)?;
+    let theirs = fs::hash_of_prefix(opened, common, path)?;
     if common == stored.bytes {
         return Ok(theirs == stored.blake3);
     }
     let copy = archive.open_file(key, &newest)?;
-    Ok(theirs == durable::hash_of_prefix(&copy, common, &copy_path)?)
+    Ok(theirs == fs::hash_of_prefix(&copy, common, &copy_path)?)
 }
 
 /// The first `cwd` that a record of the transcript names.
@@ -379,7 +379,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-fn count(report: &mut SaveReport, file: FileName, saved: Option<content::Saved>) {
+fn count(report: &mut SaveReport, file: FileName, saved: Option<append::Saved>) {
     if let Some(saved) = saved {
         report.written.extend(saved.written.map(|(bytes, blake3)| (file, bytes, blake3)));
         report.bytes_added += saved.added;

@@ -9,13 +9,13 @@ use std::time::SystemTime;
 
 use rustix::fs::FileType;
 
-use super::anchor::holds_proven;
+use super::compress;
 use super::ledger::{self, Entry, Intent, Ledger, Record, Windows};
-use super::packed;
-use super::prune;
-use super::tree::TreeHasher;
+use super::retention;
+use super::synced_folders::holds_proven;
+use super::tree_hash::TreeHasher;
 use super::{Archive, ArchiveError, Proof, SessionKey};
-use crate::durable::{self, Dir, Lock};
+use crate::fs::{self, Dir, Lock};
 use crate::names::{FileName, SessionId, StoredName};
 
 /// Length of the head and of the tail window, in bytes.
@@ -105,7 +105,7 @@ impl<'a> OpenSession<'a> {
             session.remove_temp()?;
         }
         session.finish_intents()?;
-        prune::finish(&mut session)?;
+        retention::finish(&mut session)?;
         if session.ledger.is_damaged {
             session.keep_damaged_ledger()?;
         }
@@ -147,8 +147,8 @@ impl<'a> OpenSession<'a> {
             let name = ledger::name_of(&key);
             let Some(file) = self.lock.state.open_file(&name)? else { continue };
             let path = self.lock.state.path().join(&name);
-            if durable::is_recent(&durable::stat_of(&file, &path)?) {
-                durable::sync_data(&file, &path)?;
+            if fs::is_recent(&fs::stat_of(&file, &path)?) {
+                fs::sync_data(&file, &path)?;
                 has_recent = true;
             }
             if key == self.key {
@@ -231,7 +231,7 @@ impl<'a> OpenSession<'a> {
         let damaged = self.archive.root.create_beneath(&folder)?;
         let digest = blake3::hash(&text).to_hex();
         let path = damaged.path().join(format!("{}.ledger.{}", self.key.id, &digest[..8]));
-        Ok(durable::replace_file(&path, &text)?)
+        Ok(fs::replace_file(&path, &text)?)
     }
 
     /// Writes ledger entries durably.
@@ -290,9 +290,9 @@ impl<'a> OpenSession<'a> {
         let newest = StoredName::newest(file.clone());
         let target = StoredName { file: file.clone(), generation: to };
         if let Some(known) = self.ledger.record(&newest) {
-            packed::settle(self, &newest, known)?;
+            compress::settle(self, &newest, known)?;
         }
-        let is_packed = packed::is_packed_alone(self, &newest)?;
+        let is_packed = compress::is_packed_alone(self, &newest)?;
         self.commit(&[Entry::Begin(file.clone(), Intent::Rotate { to })])?;
         self.rename(&newest, &target, is_packed)?;
         let packed = record.packed.filter(|_| is_packed);
@@ -316,7 +316,7 @@ impl<'a> OpenSession<'a> {
         })?;
         let to_dir = self.create_dir_of(to)?;
         let name_in = |name| match is_packed {
-            true => packed::packed_file_name(&self.key, name),
+            true => compress::packed_file_name(&self.key, name),
             false => file_name_of(&self.key, name),
         };
         from_dir.rename_new(&name_in(from), &to_dir, &name_in(to))?;
@@ -328,7 +328,7 @@ impl<'a> OpenSession<'a> {
         if let Some(known) = &record
             && let Some(packed) = &known.packed
             && self.archive.stat(&self.key, target)?.is_none()
-            && packed::is_as_recorded(self.archive, &self.key, target, packed)?
+            && compress::is_as_recorded(self.archive, &self.key, target, packed)?
         {
             return Ok(known.clone());
         }
@@ -424,8 +424,8 @@ pub(crate) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
 /// The content of a file in a project's folder, compressed or not.
 fn stored_name(key: &SessionKey, text: &str) -> Option<StoredName> {
     let plain = StoredName::parse(&key.id, text).ok();
-    let packed = || StoredName::parse(&key.id, text.strip_suffix(packed::ENDING)?).ok();
-    plain.or_else(|| packed().filter(packed::may_be_packed))
+    let packed = || StoredName::parse(&key.id, text.strip_suffix(compress::ENDING)?).ok();
+    plain.or_else(|| packed().filter(compress::may_be_packed))
 }
 
 fn side_contents(
@@ -461,10 +461,10 @@ fn record_of_file(
 ) -> Result<Record, ArchiveError> {
     let path = archive.path_of(key, name);
     let file = archive.open_file(key, name)?;
-    let bytes = durable::stat_of(&file, &path)?.st_size as u64;
+    let bytes = fs::stat_of(&file, &path)?.st_size as u64;
     let mut tree = TreeHasher::default();
     feed(&mut tree, &file, 0, bytes, &path, &mut |_| {})?;
-    let packed = packed::described(archive, key, name, (bytes, tree.root()))?;
+    let packed = compress::described(archive, key, name, (bytes, tree.root()))?;
     Ok(Record {
         bytes,
         blake3: tree.root(),
@@ -486,11 +486,11 @@ pub(crate) fn feed(
     path: &Path,
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<(), ArchiveError> {
-    let mut buffer = vec![0; durable::COPY_BYTES.min((to - from).max(1) as usize)];
+    let mut buffer = vec![0; fs::COPY_BYTES.min((to - from).max(1) as usize)];
     let mut offset = from;
     while offset < to {
         let want = buffer.len().min((to - offset) as usize);
-        let came = durable::read_at(file, offset, &mut buffer[..want], path)?;
+        let came = fs::read_at(file, offset, &mut buffer[..want], path)?;
         if came < want {
             return Err(ArchiveError::Shrank { path: path.to_owned() });
         }
@@ -523,7 +523,7 @@ pub(crate) fn windows_of(file: &File, bytes: u64, path: &Path) -> Result<Windows
     let length = bytes.min(WINDOW_BYTES);
     let mut buffer = vec![0; length as usize];
     let mut window = |offset| -> Result<String, ArchiveError> {
-        let came = durable::read_at(file, offset, &mut buffer, path)?;
+        let came = fs::read_at(file, offset, &mut buffer, path)?;
         if came < buffer.len() {
             return Err(ArchiveError::Shrank { path: path.to_owned() });
         }

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use super::content::{SECOND_LOOK, Source, begins_with};
+use super::append::{SECOND_LOOK, Source, begins_with};
+use super::compress;
 use super::ledger::{Ledger, Record};
-use super::packed;
 use super::session::{contents_on_disk, windows_of};
 use super::{Archive, ArchiveError, Finding, FindingKind, Proof, SessionKey};
-use crate::durable;
+use crate::claude::transcripts::{self, Identity};
+use crate::fs;
 use crate::names::{FileName, StoredName};
-use crate::source::{self, Identity};
 
 pub(super) fn verify(archive: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
     let keys = match only {
@@ -80,8 +80,8 @@ fn compare_with_source(
         FileName::Side(rel) => transcript.with_file_name(key.id.as_str()).join(rel),
     };
     let open = || match &name.file {
-        FileName::Transcript => Ok(source::open_regular(transcript)?),
-        FileName::Side(rel) => Ok(source::open_side_file(transcript, &key.id, rel)?),
+        FileName::Transcript => Ok(transcripts::open_regular(transcript)?),
+        FileName::Side(rel) => Ok(transcripts::open_side_file(transcript, &key.id, rel)?),
     };
     let source = Source { path: &path, open: &open, may_lag: false };
     let looked = diverges(record, &source).and_then(|first| match first {
@@ -95,7 +95,7 @@ fn compare_with_source(
     let file = path.display();
     let is_stored = |identity: Identity| -> Result<bool, ArchiveError> {
         let Some(opened) = (source.open)()? else { return Ok(true) };
-        let hash = durable::hash_of_prefix(&opened, identity.bytes, &path)?;
+        let hash = fs::hash_of_prefix(&opened, identity.bytes, &path)?;
         archive.covers(key, &name.file, identity.bytes, &hash)
     };
     let looked = looked.and_then(|diverged| match diverged {
@@ -121,7 +121,7 @@ fn compare_with_source(
 /// What the source is now, if it does not begin with the recorded bytes.
 fn diverges(record: &Record, source: &Source<'_>) -> Result<Option<Identity>, ArchiveError> {
     let Some(opened) = (source.open)()? else { return Ok(None) };
-    let identity = Identity::of(&durable::stat_of(&opened, source.path)?);
+    let identity = Identity::of(&fs::stat_of(&opened, source.path)?);
     let begins = identity.bytes >= record.bytes && begins_with(&opened, record, source, &|_| {})?;
     Ok((!begins).then_some(identity))
 }
@@ -144,11 +144,11 @@ fn check(
         Ok(file) => file,
         Err(error) => return damaged(format!("failed to {error}")),
     };
-    let bytes = durable::stat_of(&file, &path)?.st_size as u64;
+    let bytes = fs::stat_of(&file, &path)?.st_size as u64;
     if bytes < record.bytes {
         return damaged(format!("{bytes} bytes are there of {} recorded", record.bytes));
     }
-    match durable::hash_of_prefix(&file, record.bytes, &path) {
+    match fs::hash_of_prefix(&file, record.bytes, &path) {
         Ok(hash) if hash == record.blake3 => {}
         Ok(hash) => return damaged(format!("its hash is {}, recorded was {}", hash.to_hex(), record.blake3.to_hex())),
         Err(error) => return damaged(format!("failed to {error}")),
@@ -158,7 +158,7 @@ fn check(
     }
     if let Some(packed) = &record.packed
         && archive.stat(key, name)?.is_none()
-        && !packed::is_as_recorded(archive, key, name, packed)?
+        && !compress::is_as_recorded(archive, key, name, packed)?
         // A writer may be bringing the plain one back.
         && archive.stat(key, name)?.is_none()
     {

@@ -4,15 +4,17 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::Args;
-use layer1_prebackup::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, PlaceFlags, Places, SESSION_DB_PATH};
-use layer1_prebackup::platform::MANAGED_SETTINGS_DIR;
-use layer1_prebackup::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
+use layer1_prebackup::config::places::{
+    BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, PlaceFlags, Places, SESSION_DB_PATH,
+};
+use layer1_prebackup::config::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
+use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
 
 use super::{Screen, pasteable, program_dir};
-use crate::doctor::{self, Patient};
-use crate::error::Error;
-use crate::status::Viewpoint;
-use crate::time;
+use crate::failure::Error;
+use crate::health::doctor::{self, Patient};
+use crate::health::status::Viewpoint;
+use crate::terminal::time;
 
 /// What a program that is started gets to see besides `LC_*`; no secrets.
 const PASSED_ON: [&str; 9] =

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use layer1_prebackup::durable;
+use layer1_prebackup::fs;
 
 use super::schema::{APPLICATION_ID, VERSION, identity_of};
-use super::{IndexError, proof};
+use super::{IndexError, checksums};
 
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
@@ -41,7 +41,7 @@ fn look_once(path: &Path) -> Result<Whose, IndexError> {
         return Ok(Whose::Unsaid);
     }
     let mut header = [0; HEADER_BYTES];
-    let came = durable::read_at(proof::database(path)?, 0, &mut header, path)?;
+    let came = fs::read_at(checksums::database(path)?, 0, &mut header, path)?;
     if came < HEADER_BYTES || !header.starts_with(MAGIC) {
         return Ok(Whose::Unsaid);
     }

@@ -1,20 +1,24 @@
 //! The index: one row a message, in SQLite FTS5. Disposable: everything in it comes from the
 //! store and can be made again from it. It holds no text; hits are re-read from the store.
 
+mod across_messages;
+mod checksums;
+mod context;
+pub mod fold;
 mod header;
-mod nearby;
 mod prepare;
-mod proof;
+pub mod query;
 mod read;
 mod reading;
 mod schema;
 mod search;
-mod span;
-mod spread;
+pub mod snippet;
 #[cfg(test)]
 mod tests;
 mod text;
-mod uses;
+mod tool_calls;
+pub mod trigram;
+mod trigram_rows;
 mod version;
 mod write;
 
@@ -23,14 +27,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, ArchiveError, Ranges, SessionKey, StoredFile};
-use layer1_prebackup::durable::DurableError;
+use layer1_prebackup::fs::DurableError;
 use layer1_prebackup::names::StoredName;
 use rusqlite::Connection;
 use serde::Serialize;
 
-use crate::metadata::Metadata;
-use crate::record::Role;
-use crate::snippet::Marks;
+use crate::index::snippet::Marks;
+use crate::transcript::metadata::Metadata;
+use crate::transcript::record::Role;
 
 pub use version::{Versions, versions};
 
@@ -392,7 +396,7 @@ impl Index {
     pub fn open(path: &Path) -> Result<Index, IndexError> {
         let mut index = Index::of(path, schema::open(path)?);
         // What a killed run left in the log is proven before anything is written over it.
-        match index.settle().and_then(|()| proof::require_sums(&mut index.connection, path)) {
+        match index.settle().and_then(|()| checksums::require_sums(&mut index.connection, path)) {
             Err(error) if error.is_damage() => index.renew()?,
             settled => settled?,
         }
@@ -486,12 +490,12 @@ impl Index {
     /// reading them back. What cannot be proven is [`IndexError::Unusable`]. Called before a write
     /// too: one that failed half-way is made up for before anything is written over the log.
     fn settle(&mut self) -> Result<(), IndexError> {
-        proof::settle(&mut self.connection, &self.path)
+        checksums::settle(&mut self.connection, &self.path)
     }
 
     /// [`Index::settle`] where much is waiting.
     fn settle_some(&mut self) -> Result<(), IndexError> {
-        if proof::log_bytes(&self.path)? < proof::LOG_BYTES_MAX { Ok(()) } else { self.settle() }
+        if checksums::log_bytes(&self.path)? < checksums::LOG_BYTES_MAX { Ok(()) } else { self.settle() }
     }
 
     /// Re-reads the whole database file at `path` and compares it with what was written. What is
@@ -501,7 +505,7 @@ impl Index {
             let Some(mut index) = Index::open_read_only(path)? else { return Ok(None) };
             // Moving what waits in the log takes the write lock for a moment.
             index.connection.pragma_update(None, "query_only", false).doing("open", path)?;
-            proof::verify(&mut index.connection, path)
+            checksums::verify(&mut index.connection, path)
         };
         match verify() {
             Err(IndexError::Unusable { what, .. }) => Ok(Some(what)),

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 
 use super::text::{Speaker, is_message, key_of, sections};
-use super::uses::Named;
-use crate::fold::spaced;
-use crate::metadata::Tally;
-use crate::record::Located;
-use crate::trigram::Tokens;
+use super::tool_calls::Named;
+use crate::index::fold::spaced;
+use crate::index::trigram::Tokens;
+use crate::transcript::metadata::Tally;
+use crate::transcript::record::Located;
 
 /// Columns of the index of words.
 const COLUMNS: usize = 5;

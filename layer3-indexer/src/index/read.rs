@@ -8,7 +8,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::{Counts, IndexError, SessionFilter, SessionRow, SessionTotals, Sqlite};
-use crate::metadata::{Metadata, Tally};
+use crate::transcript::metadata::{Metadata, Tally};
 
 const SESSION_COLUMNS: &str = "t.project, t.session, t.start_ms, t.end_ms, t.messages, t.save_trigger,
     (SELECT tally FROM tallies WHERE session = t.id),

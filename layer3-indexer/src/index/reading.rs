@@ -16,8 +16,8 @@ use std::thread;
 use layer1_prebackup::archive::TreeHasher;
 
 use super::prepare::Prepared;
-use crate::record::{Located, ReadReport, TornLine, read_records_telling};
-use crate::trigram::Tokens;
+use crate::index::trigram::Tokens;
+use crate::transcript::record::{Located, ReadReport, TornLine, read_records_telling};
 
 /// What was read is hashed in multiples of this: whole subtrees of BLAKE3 cost far less than their parts.
 const HASH_BYTES: u64 = 64 * 1024;

@@ -6,14 +6,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::durable;
+use layer1_prebackup::fs;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::header::{self, Whose};
-use super::{IndexError, Sqlite, proof};
-use crate::time::{format_rfc3339_ms, now_ms};
+use super::{IndexError, Sqlite, checksums};
+use crate::terminal::time::{format_rfc3339_ms, now_ms};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
 /// version is set aside and made again; a newer one is refused.
@@ -151,7 +151,7 @@ pub(super) struct Opened {
 /// Opens for writing; makes the file, sets an unusable one aside.
 pub(super) fn open(path: &Path) -> Result<Opened, IndexError> {
     if let Some(parent) = path.parent() {
-        durable::create_dir_all(parent)?;
+        fs::create_dir_all(parent)?;
     }
     match open_once(path) {
         Err(error) if error.is_damage() => {
@@ -186,7 +186,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>, IndexError> 
 /// Renames the index and what belongs to it, unless another process has already replaced the
 /// file that was found unusable. The new name, or `None` where there was nothing to rename.
 pub(super) fn set_aside(path: &Path, unusable: Option<(u64, u64)>) -> Result<Option<PathBuf>, IndexError> {
-    let _lock = durable::Lock::wait(&beside(path, ".lock", "."))?;
+    let _lock = fs::Lock::wait(&beside(path, ".lock", "."))?;
     let identity = identity_of(path)?;
     let is_replaced = match unusable {
         Some(unusable) => identity != Some(unusable),
@@ -198,10 +198,10 @@ pub(super) fn set_aside(path: &Path, unusable: Option<(u64, u64)>) -> Result<Opt
     let aside = free_name(path);
     // The log goes first: a database without its log is still recognised as unusable, a fresh
     // one beside a foreign log would not be.
-    for suffix in ["-wal", "-shm", proof::SUMS, ""] {
+    for suffix in ["-wal", "-shm", checksums::SUMS, ""] {
         let from = beside(path, suffix, "");
         if from.symlink_metadata().is_ok() {
-            durable::rename_new(&from, &beside(&aside, suffix, ""))?;
+            fs::rename_new(&from, &beside(&aside, suffix, ""))?;
         }
     }
     Ok(Some(aside))
@@ -219,8 +219,8 @@ pub(super) fn begin<'c>(connection: &'c Connection, path: &Path) -> Result<Trans
 }
 
 /// Held by whoever waits for the write lock, and by whoever moves the log into the database.
-pub(super) fn turnstile(path: &Path) -> Result<durable::Lock, IndexError> {
-    Ok(durable::Lock::wait(&beside(path, ".turnstile", "."))?)
+pub(super) fn turnstile(path: &Path) -> Result<fs::Lock, IndexError> {
+    Ok(fs::Lock::wait(&beside(path, ".turnstile", "."))?)
 }
 
 /// Runs what SQLite may refuse because of other processes without waiting for them itself.
@@ -301,7 +301,7 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
         connection.busy_handler(Some(wait_for_others))?;
         // The index can be made again, so a power cut may cost its last transactions but not its form.
         connection.pragma_update(None, "synchronous", "normal")?;
-        // What is in the log is moved by `proof::settle` alone, which reads it back.
+        // What is in the log is moved by `checksums::settle` alone, which reads it back.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         // Or a statement is planned anew for each value that it is given.
@@ -390,7 +390,7 @@ pub(super) fn set_asides(path: &Path) -> Vec<(PathBuf, u64)> {
         let is_one = entry.file_name().as_encoded_bytes().starts_with(begin);
         let Some(meta) = entry.metadata().ok().filter(|meta| is_one && meta.is_file()) else { continue };
         let name = entry.file_name().to_string_lossy().into_owned();
-        let whole = ["-wal", "-shm", proof::SUMS].into_iter().find_map(|part| name.strip_suffix(part));
+        let whole = ["-wal", "-shm", checksums::SUMS].into_iter().find_map(|part| name.strip_suffix(part));
         *found.entry(path.with_file_name(whole.unwrap_or(&name))).or_default() += meta.len();
     }
     found.into_iter().collect()

@@ -23,11 +23,11 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params_from_iter};
 use super::read::Conditions;
 use super::text::{Column, Speaker, WEIGHTS, sections};
 use super::{Contents, Hit, IndexError, SearchQuery, SearchResults, Sqlite};
-use crate::fold::folded;
-use crate::query::Query;
-use crate::record::{Record, with_record};
-use crate::snippet::{By, Snippet, beginning, snippet};
-use crate::time::format_rfc3339_ms;
+use crate::index::fold::folded;
+use crate::index::query::Query;
+use crate::index::snippet::{By, Snippet, beginning, snippet};
+use crate::terminal::time::format_rfc3339_ms;
+use crate::transcript::record::{Record, with_record};
 
 /// Messages that are looked at when parts of words are searched for, newest first.
 const CANDIDATES_MAX: usize = 20_000;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::record::{Block, Class, Record, Role, tool_input_text};
+use crate::transcript::record::{Block, Class, Record, Role, tool_input_text};
 
 /// Columns of the index of words, in the order of the schema, and what a match in each is worth:
 /// what people wrote before what tools printed.

@@ -20,11 +20,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::prepare::Prepared;
 use super::reading::{self, Range, Read};
 use super::schema::begin;
-use super::span::Span;
-use super::uses::{self, Uses};
+use super::tool_calls::{self, Uses};
+use super::trigram_rows::Span;
 use super::{Contents, IndexError, Sqlite};
-use crate::metadata::Tally;
-use crate::record::{ReadReport, TornLine};
+use crate::transcript::metadata::Tally;
+use crate::transcript::record::{ReadReport, TornLine};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
 pub(super) const BATCH_BYTES: u64 = 64 * 1024 * 1024;
@@ -659,7 +659,7 @@ impl<'t> Batch<'t> {
         self.added += 1;
         self.tally.merge(&prepared.tally);
         let id = self.transaction.last_insert_rowid();
-        uses::add(self.transaction, id, &uses)?;
+        tool_calls::add(self.transaction, id, &uses)?;
         let [user, assistant, thinking, tool_input, tool_output] = &message.columns;
         self.transaction
             .prepare_cached(

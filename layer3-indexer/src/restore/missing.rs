@@ -9,13 +9,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::SessionKey;
-use layer1_prebackup::places::Places;
+use layer1_prebackup::config::places::Places;
 use serde::Serialize;
 
-use super::copies::{Copies, Stores};
 use super::{Options, RestoreError, Restored, plan_for, standing};
-use crate::error::chain;
-use crate::roots::resolved_projects;
+use crate::failure::chain;
+use crate::save::roots::resolved_projects;
+use crate::stores::{Copies, Stores};
 
 /// What is to be brought back.
 #[derive(Debug, Clone, Default)]

@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 
 use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::ProjectName;
-use layer1_prebackup::places::Places;
 
 use super::RestoreError;
-use super::copies::{Copies, Stores};
 use super::missing::{self, State};
 use crate::index::SessionFilter;
-use crate::metadata::Metadata;
-use crate::rebuild;
-use crate::render::{self, Style, Terminal, fit, left, one_line, right};
+use crate::save::rebuild;
+use crate::stores::{Copies, Stores};
+use crate::terminal::{self, Style, Terminal, fit, left, one_line, right};
+use crate::transcript::metadata::Metadata;
 
 /// Most sessions that are offered.
 const CHOICES_MAX: usize = 40;
@@ -111,7 +111,7 @@ pub fn ask(
     let shown = &choices[..choices.len().min(CHOICES_MAX)];
     let mut text = to_text(shown, terminal);
     if choices.len() > shown.len() {
-        let more = render::count((choices.len() - shown.len()) as u64, "older session");
+        let more = terminal::count((choices.len() - shown.len()) as u64, "older session");
         text.push_str(&format!("… and {more}: `layer3-indexer list` shows them\n"));
     }
     say(output, &text)?;
@@ -145,18 +145,18 @@ fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
     let digits = choices.len().to_string().len();
     for (choice, number) in choices.iter().zip(1..) {
         let metadata = choice.metadata.as_ref();
-        let period = metadata.map(|m| render::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()));
+        let period = metadata.map(|m| terminal::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()));
         let topic = metadata.and_then(|m| m.title.as_deref().or(m.first_topic.as_deref())).unwrap_or("–");
         let state = if choice.is_missing { terminal.paint(Style::Red, "gone") } else { "    ".to_owned() };
         let line = format!(
             "{}  {state}  {}  {}  {}  ",
             right(&number.to_string(), digits),
             left(choice.key.id.as_str().get(..ID_COLUMNS).unwrap_or(choice.key.id.as_str()), ID_COLUMNS),
-            right(&render::size(choice.bytes), 6),
+            right(&terminal::size(choice.bytes), 6),
             period.unwrap_or_default(),
         );
         let used = digits + 2 + 4 + 2 + ID_COLUMNS + 2 + 6 + 2;
-        let used = used + render::width(line.trim_end().rsplit("  ").next().unwrap_or_default()) + 2;
+        let used = used + terminal::width(line.trim_end().rsplit("  ").next().unwrap_or_default()) + 2;
         let room = terminal.columns.saturating_sub(used).max(16);
         text.push_str(&format!("{line}{}\n", fit(&one_line(topic), room)));
     }

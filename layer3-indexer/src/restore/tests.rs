@@ -37,7 +37,7 @@ fn restore_with(scene: &Scene, options: &Options) -> String {
 fn what_was_deleted_comes_back_with_the_time_of_now_and_only_for_the_user() {
     use std::os::unix::fs::PermissionsExt;
     let scene = saved();
-    let content = fs::read(scene.transcript()).unwrap();
+    let content = std::fs::read(scene.transcript()).unwrap();
     insta::assert_snapshot!(restore(&scene), @r#"
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 0 written, 2 in place
         cd /home/dev/proj && claude --resume ID
@@ -48,8 +48,8 @@ fn what_was_deleted_comes_back_with_the_time_of_now_and_only_for_the_user() {
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
         cd /home/dev/proj && claude --resume ID
         "#);
-    let meta = fs::metadata(scene.transcript()).unwrap();
-    assert_eq!(fs::read(scene.transcript()).unwrap(), content);
+    let meta = std::fs::metadata(scene.transcript()).unwrap();
+    assert_eq!(std::fs::read(scene.transcript()).unwrap(), content);
     assert_eq!(meta.permissions().mode() & 0o777, 0o600);
     assert!(meta.modified().unwrap() >= before);
 }
@@ -60,7 +60,7 @@ fn a_file_that_differs_is_not_touched() {
     scene.transcribe(&[prompt(1, "something else")]);
     insta::assert_snapshot!(restore(&scene), @"restore session ID: a different file stands at ~/.claude/projects/-home-dev-proj/ID.jsonl (217 bytes there, 448 stored); it is not touched: move it away, or let --force save and replace it");
     scene.remove_sources();
-    fs::create_dir_all(scene.transcript()).unwrap();
+    std::fs::create_dir_all(scene.transcript()).unwrap();
     insta::assert_snapshot!(restore(&scene), @"restore session ID: ~/.claude/projects/-home-dev-proj/ID.jsonl is there and is not a regular file");
     scene.remove_sources();
     scene.write(&scene.transcript().with_extension("").join("subagents/agent-1.jsonl"), "other");
@@ -71,7 +71,7 @@ fn a_file_that_differs_is_not_touched() {
 #[test]
 fn no_second_file_of_an_id_under_another_slug() {
     let scene = saved();
-    let content = fs::read_to_string(scene.transcript()).unwrap();
+    let content = std::fs::read_to_string(scene.transcript()).unwrap();
     scene.remove_sources();
     let moved = scene.transcript_in("-moved", ID);
     scene.write(&moved, &content);
@@ -100,16 +100,16 @@ fn a_damaged_copy_is_replaced_by_layer_1s_and_a_shorter_one_too() {
     let scene = saved();
     scene.layer1_copies();
     scene.remove_sources();
-    let mut bytes = fs::read(scene.copy()).unwrap();
+    let mut bytes = std::fs::read(scene.copy()).unwrap();
     bytes[20] ^= 1;
-    fs::write(scene.copy(), &bytes).unwrap();
+    std::fs::write(scene.copy(), &bytes).unwrap();
     insta::assert_snapshot!(restore(&scene), @r#"
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
         cd /home/dev/proj && claude --resume ID
         layer 3's copy ~/.claude-backup/proj/ID.jsonl is damaged; layer 1's is used: ~/.claude-backup-sessions/proj/ID.jsonl
         "#);
     bytes[20] ^= 1;
-    assert_eq!(fs::read(scene.transcript()).unwrap(), bytes);
+    assert_eq!(std::fs::read(scene.transcript()).unwrap(), bytes);
 
     let scene = saved();
     scene.transcribe(&[prompt(1, "hello"), answer(2, "hi"), prompt(3, "killed before it was delivered")]);
@@ -120,7 +120,7 @@ fn a_damaged_copy_is_replaced_by_layer_1s_and_a_shorter_one_too() {
         cd /home/dev/proj && claude --resume ID
         ID.jsonl: layer 1 is ahead of layer 3, its copy is used
         "#);
-    assert_eq!(fs::read_to_string(scene.transcript()).unwrap().lines().count(), 3);
+    assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap().lines().count(), 3);
 }
 
 #[test]
@@ -128,14 +128,14 @@ fn a_transcript_that_is_damaged_everywhere_is_refused_and_a_side_file_left_out()
     let scene = saved();
     scene.remove_sources();
     let side = scene.copy().with_extension("").join("subagents/agent-1.jsonl");
-    fs::write(&side, "damaged").unwrap();
+    std::fs::write(&side, "damaged").unwrap();
     insta::assert_snapshot!(restore(&scene), @r#"
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 1 written, 0 in place
         cd /home/dev/proj && claude --resume ID
         layer 3's copy ~/.claude-backup/proj/ID/subagents/agent-1.jsonl is damaged (it is too short), layer 1 has no copy; it was left out
         "#);
     scene.remove_sources();
-    fs::write(scene.copy(), "damaged").unwrap();
+    std::fs::write(scene.copy(), "damaged").unwrap();
     insta::assert_snapshot!(restore(&scene), @"restore session ID: layer 3's copy ~/.claude-backup/proj/ID.jsonl is damaged (it is too short), layer 1 has no copy; `layer3-indexer verify ID` tells more");
     assert!(!scene.transcript().exists());
 }
@@ -162,7 +162,7 @@ fn an_older_or_the_longest_content_is_restored_on_demand() {
         let scene = rewritten();
         scene.remove_sources();
         restore_with(&scene, &Options { content, ..Options::default() });
-        assert_eq!(fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2, "{content:?}");
+        assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2, "{content:?}");
     }
     let scene = rewritten();
     let absent = Options { content: Which::Generation(7), ..Options::default() };
@@ -179,8 +179,8 @@ fn force_saves_what_stands_there_before_it_is_replaced() {
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 1 written, 1 in place
         cd /home/dev/proj && claude --resume ID
         "#);
-    assert_eq!(fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2);
-    assert_eq!(fs::read_to_string(scene.copy()).unwrap(), standing);
+    assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2);
+    assert_eq!(std::fs::read_to_string(scene.copy()).unwrap(), standing);
 }
 
 #[test]
@@ -220,13 +220,13 @@ fn what_layer_1_saw_last_is_the_newest_also_where_it_begins_a_generation() {
         ID.jsonl: layer 1 is ahead of layer 3, its copy is used
         an older content of it is longer (448 B, this one has 231 B): --longest restores that
         "#);
-    assert_eq!(fs::read_to_string(scene.transcript()).unwrap(), stub);
+    assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap(), stub);
 }
 
 #[test]
 fn a_transcript_that_was_emptied_comes_back_as_it_was_before() {
     let scene = saved();
-    let whole = fs::read(scene.transcript()).unwrap();
+    let whole = std::fs::read(scene.transcript()).unwrap();
     scene.layer1_copies();
     scene.transcribe(&[]);
     scene.layer1_copies();
@@ -237,26 +237,26 @@ fn a_transcript_that_was_emptied_comes_back_as_it_was_before() {
         cd /home/dev/proj && claude --resume ID
         ID.jsonl was empty at last; ID.gen-0001.jsonl is used, the content before that
         "#);
-    assert_eq!(fs::read(scene.transcript()).unwrap(), whole);
+    assert_eq!(std::fs::read(scene.transcript()).unwrap(), whole);
 }
 
 #[test]
 #[allow(clippy::disallowed_methods)]
 fn bookkeeping_that_was_lost_does_not_bless_a_flipped_bit() {
     let scene = saved();
-    let whole = fs::read(scene.transcript()).unwrap();
+    let whole = std::fs::read(scene.transcript()).unwrap();
     scene.layer1_copies();
     scene.remove_sources();
-    fs::remove_dir_all(scene.places.layer3_store.join(".state")).unwrap();
-    let mut bytes = fs::read(scene.copy_without_bookkeeping()).unwrap();
+    std::fs::remove_dir_all(scene.places.layer3_store.join(".state")).unwrap();
+    let mut bytes = std::fs::read(scene.copy_without_bookkeeping()).unwrap();
     bytes[20] ^= 1;
-    fs::write(scene.copy_without_bookkeeping(), bytes).unwrap();
+    std::fs::write(scene.copy_without_bookkeeping(), bytes).unwrap();
     insta::assert_snapshot!(restore(&scene), @r#"
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
         cd /home/dev/proj && claude --resume ID
         layer 3's bookkeeping of ~/.claude-backup/proj/ID.jsonl was lost and its bytes differ from layer 1's, which are proven and used
         "#);
-    assert_eq!(fs::read(scene.transcript()).unwrap(), whole);
+    assert_eq!(std::fs::read(scene.transcript()).unwrap(), whole);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn a_store_that_cannot_be_read_does_not_keep_the_other_from_serving() {
         scene.layer1_copies();
         scene.remove_sources();
         let store = if broken == "layer 1" { &scene.places.layer1_store } else { &scene.places.layer3_store };
-        fs::write(store.join(".state/store.json"), r#"{"format": 99, "store_id": "x"}"#).unwrap();
+        std::fs::write(store.join(".state/store.json"), r#"{"format": 99, "store_id": "x"}"#).unwrap();
         let text = restore(&scene);
         assert!(text.contains("2 written") && text.contains(&format!("{broken}'s store cannot be used")), "{text}");
     }
@@ -277,7 +277,7 @@ fn a_store_that_cannot_be_read_does_not_keep_the_other_from_serving() {
 fn a_side_file_that_has_grown_is_left_as_it_is() {
     let scene = saved();
     let side = scene.transcript().with_extension("").join("subagents/agent-1.jsonl");
-    let grown = fs::read_to_string(&side).unwrap() + "more\n";
+    let grown = std::fs::read_to_string(&side).unwrap() + "more\n";
     scene.remove_sources();
     scene.write(&side, &grown);
     insta::assert_snapshot!(restore(&scene), @r#"
@@ -285,7 +285,7 @@ fn a_side_file_that_has_grown_is_left_as_it_is() {
         cd /home/dev/proj && claude --resume ID
         ~/.claude/projects/-home-dev-proj/ID/subagents/agent-1.jsonl has 5 bytes more than its copy and is left as it is
         "#);
-    assert_eq!(fs::read_to_string(&side).unwrap(), grown);
+    assert_eq!(std::fs::read_to_string(&side).unwrap(), grown);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 
 use super::*;
-use crate::metadata::Metadata;
 use crate::testing::{ID, Scene, answer, prompt};
+use crate::transcript::metadata::Metadata;
 
 fn conversation() -> Vec<String> {
     vec![prompt(1, "where is the parser?"), answer(2, "in parse.rs")]
@@ -156,7 +156,7 @@ fn a_session_whose_records_are_all_unknown_is_receipted_and_found_again() {
     let scene = Scene::new();
     scene.write(&scene.transcript(), "{\"type\":\"brand-new\",\"x\":1}\n{\"type\":\"another\"}\n");
     assert!(scene.receipt(None).files.iter().all(|file| file.covered));
-    let sessions = crate::list::list(&scene.places, &Default::default()).unwrap().sessions;
+    let sessions = crate::browse::list::list(&scene.places, &Default::default()).unwrap().sessions;
     assert_eq!(sessions.len(), 1);
 }
 
@@ -166,7 +166,7 @@ fn a_session_without_activity_is_receipted_and_makes_no_row() {
     scene.write(&scene.transcript(), "{\"type\":\"mode\",\"mode\":\"normal\"}\n{\"type\":\"permission-mode\"}\n");
     let receipt = scene.receipt(None);
     assert_eq!((receipt.messages_indexed, receipt.files.len()), (0, 1));
-    let sessions = crate::list::list(&scene.places, &Default::default()).unwrap().sessions;
+    let sessions = crate::browse::list::list(&scene.places, &Default::default()).unwrap().sessions;
     assert!(sessions.is_empty());
 }
 

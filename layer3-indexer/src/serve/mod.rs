@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::places::Places;
+use layer1_prebackup::config::places::Places;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ErrorCode, ErrorData, Implementation, ListToolsResult,
     PaginatedRequestParams, ProgressNotificationParam, ProgressToken, ServerCapabilities, ServerConfig,
@@ -22,9 +22,9 @@ use rmcp::{RoleServer, ServerHandler, ServiceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::error::Error;
-use crate::roots::Roots;
+use crate::failure::Error;
 use crate::save::Journal;
+use crate::save::roots::Roots;
 use tools::Tool;
 
 /// The name that clients know the server by.

@@ -15,16 +15,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Server;
-use crate::content::Holdings;
-use crate::error::{Error, chain};
-use crate::import::{self, Summary};
-use crate::list::{self, Listing};
-use crate::render::Terminal;
+use crate::browse::list::{self, Listing};
+use crate::browse::search::{self, Search};
+use crate::browse::show::{self, Conversation, Window};
+use crate::failure::{Error, chain};
+use crate::index::snippet::Marks;
+use crate::save::import::{self, Summary};
+use crate::save::verify::{self, Report};
 use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
-use crate::search::{self, Search};
-use crate::show::{self, Conversation, Window};
-use crate::snippet::Marks;
-use crate::verify::{self, Report};
+use crate::stores::content::Holdings;
+use crate::terminal::Terminal;
 
 /// Told the work done so far and, if known, all of it; ever growing.
 type Progress<'a> = &'a dyn Fn(u64, Option<u64>);

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::corpus::{self, Session, Shape};
 use super::meter::Job;
-use crate::{binaries, transcripts};
+use crate::binaries;
+use crate::transcripts;
 
 /// What a count may change by, up or down.
 const CHANGE_PERCENT_MAX: u64 = 5;

@@ -8,7 +8,8 @@ use super::workload::Workload;
 use crate::binaries::LAYER1;
 use crate::run::Run;
 use crate::scratch::{PROJECT, Scratch};
-use crate::{transcripts, tree};
+use crate::transcripts;
+use crate::tree;
 
 /// All of them.
 pub const WORKLOADS: [Workload; 14] = [

@@ -8,7 +8,8 @@ use super::scene::{Check, Manners, Scene, Step, When};
 use super::workload::Workload;
 use crate::binaries::LAYER2;
 use crate::scratch::{PROJECT, Scratch};
-use crate::{transcripts, tree};
+use crate::transcripts;
+use crate::tree;
 
 /// All of them.
 pub const WORKLOADS: [Workload; 7] = [

@@ -11,7 +11,9 @@ use super::workload::Workload;
 use crate::binaries::{LAYER1, LAYER3};
 use crate::run::Outcome;
 use crate::scratch::{PROJECT, Scratch};
-use crate::{stores, transcripts, tree};
+use crate::stores;
+use crate::transcripts;
+use crate::tree;
 
 /// All of them.
 pub const WORKLOADS: [Workload; 15] = [

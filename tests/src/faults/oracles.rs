@@ -14,8 +14,11 @@ use super::plan::Planned;
 use super::point::{Kind, Scope};
 use super::scene::{Manners, Scene, Step, Traced, When};
 use super::trace::{self, Call};
+use crate::processes;
 use crate::run::Outcome;
-use crate::{processes, stores, tree, waiting};
+use crate::stores;
+use crate::tree;
+use crate::waiting;
 
 /// How long a program's children may outlive it.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(3);

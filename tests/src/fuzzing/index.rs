@@ -4,9 +4,9 @@ use std::fs;
 
 use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
 use layer1_prebackup::names::SessionId;
+use layer3_indexer::index::query::{QUERY_TERMS_MAX, Query};
 use layer3_indexer::index::{Index, SearchQuery};
-use layer3_indexer::query::{QUERY_TERMS_MAX, Query};
-use layer3_indexer::record::Role;
+use layer3_indexer::transcript::record::Role;
 use serde_json::json;
 use tempfile::TempDir;
 

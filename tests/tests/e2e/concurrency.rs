@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use layer1_prebackup::durable::Lock;
+use layer1_prebackup::fs::Lock;
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::{assert_equals_source, assert_saved_twice, difference};
 use tests::{transcripts, tree};

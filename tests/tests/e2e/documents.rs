@@ -240,7 +240,7 @@ fn every_line_of_the_other_documents_runs() {
 #[test]
 fn what_is_run_elsewhere_stands_in_a_document_and_in_a_test() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = ["tests/e2e/dist.rs", "tests/e2e/documents.rs", "../xtask/src/tidy.rs"];
+    let sources = ["tests/e2e/dist.rs", "tests/e2e/documents.rs", "../xtask/src/dev/tidy.rs"];
     let sources: String = sources.iter().map(|name| fs::read_to_string(folder.join(name)).expect("a source")).collect();
     let readme = document("README.md");
     for (begins, why, test) in ELSEWHERE {

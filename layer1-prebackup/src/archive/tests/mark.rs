@@ -64,7 +64,7 @@ fn the_mark_is_gone_before_the_first_byte_is_written() {
         let copy = fs::metadata(scene.store().join(COPY)).unwrap().len();
         assert!(copy == 4 || scene.mark() == 0, "{copy} bytes, and the mark stands");
     };
-    append(&scene.transcript(), &vec![b'x'; 3 * crate::durable::COPY_BYTES]);
+    append(&scene.transcript(), &vec![b'x'; 3 * crate::fs::COPY_BYTES]);
     let (transcript, archive) = (scene.transcript(), scene.archive());
     let request = SaveRequest {
         id: &key.id,

@@ -1,6 +1,6 @@
 //! Newest contents that are compressed: whoever goes on with them loses nothing, whenever a run is killed.
 
-use super::packed::{is_well, key, old, plain_bytes};
+use super::compress::{is_well, key, old, plain_bytes};
 use super::*;
 
 const PLAIN: &str = "p/s1.jsonl";

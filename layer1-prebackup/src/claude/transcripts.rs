@@ -1,0 +1,213 @@
+//! The source: Claude Code's files. They are only ever read, never through a symlink below
+//! their root, and opening one never blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use crate::fs::{Dir, DurableError};
+use crate::names::SessionId;
+
+/// A transcript found under `projects/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundTranscript {
+    /// `<projects>/<slug>/<session id>.jsonl`.
+    pub path: PathBuf,
+    /// Its session id.
+    pub id: SessionId,
+    /// Length at the time of the walk.
+    pub bytes: u64,
+}
+
+/// A side file found below `<session id>/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundSideFile {
+    /// Its path below `<session id>/`.
+    pub rel: PathBuf,
+    /// What it was at the time of the walk.
+    pub identity: Identity,
+}
+
+/// What tells that a file has changed without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Device number.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Time of the last modification, in nanoseconds since 1970.
+    pub mtime_ns: i128,
+    /// Time of the last change of the inode, in nanoseconds since 1970.
+    pub ctime_ns: i128,
+}
+
+impl Identity {
+    /// From a file's status.
+    // The types of these fields differ between platforms; on some of them the casts do nothing.
+    #[allow(clippy::unnecessary_cast)]
+    pub fn of(stat: &rustix::fs::Stat) -> Identity {
+        let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        Identity {
+            dev: stat.st_dev as u64,
+            ino: stat.st_ino as u64,
+            bytes: stat.st_size as u64,
+            mtime_ns: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
+    }
+}
+
+/// Every regular file `<projects>/*/<session id>.jsonl`, sorted by path. Symlinked folders and
+/// files are left out, and so is what is not named like a session. An absent folder gives none.
+pub fn transcripts(projects: &Path) -> Result<Vec<FoundTranscript>, DurableError> {
+    let mut found = Vec::new();
+    each_folder(projects, &mut |dir| {
+        for (name, kind) in dir.entries()? {
+            if let (FileType::RegularFile, Ok(id)) = (kind, SessionId::of_transcript(Path::new(&name)))
+                && let Some(stat) = dir.stat(&name)?
+            {
+                found.push(FoundTranscript { path: dir.path().join(name), id, bytes: stat.st_size as u64 });
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// Which of these sessions are among [`transcripts`], without a look at the files themselves. Costs a listing of
+/// the projects' folders, one after the other until all are found.
+pub fn present<'w>(projects: &Path, wanted: &BTreeSet<&'w SessionId>) -> Result<BTreeSet<&'w SessionId>, DurableError> {
+    let wanted: BTreeMap<&str, &SessionId> = wanted.iter().map(|id| (id.as_str(), *id)).collect();
+    let mut found = BTreeSet::new();
+    each_folder(projects, &mut |dir| {
+        dir.each_entry(&mut |name, kind| {
+            let id = name.to_str().and_then(|name| name.strip_suffix(".jsonl")).and_then(|id| wanted.get(id));
+            if let (FileType::RegularFile, Some(id)) = (kind, id) {
+                found.insert(*id);
+            }
+        })?;
+        Ok(if found.len() == wanted.len() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(found)
+}
+
+/// Calls `each` with the projects' folders until it breaks.
+fn each_folder(
+    projects: &Path,
+    each: &mut dyn FnMut(&Dir) -> Result<ControlFlow<()>, DurableError>,
+) -> Result<(), DurableError> {
+    let Some(root) = Dir::open(projects)? else { return Ok(()) };
+    for (slug, kind) in root.entries()? {
+        if kind != FileType::Directory {
+            continue;
+        }
+        let Some(dir) = root.open_beneath(Path::new(&slug))? else { continue };
+        if each(&dir)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Every regular file below `<folder of the transcript>/<session id>/`, sorted. Symlinks, FIFOs,
+/// sockets, devices and whatever is named `*.lock` are left out.
+pub fn side_files(transcript: &Path, id: &SessionId) -> Result<Vec<FoundSideFile>, DurableError> {
+    let Some(parent) = transcript.parent() else { return Ok(Vec::new()) };
+    let Some(parent) = Dir::open(parent)? else { return Ok(Vec::new()) };
+    let is_dir = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    if !parent.stat(OsStr::new(id.as_str()))?.is_some_and(is_dir) {
+        return Ok(Vec::new());
+    }
+    let Some(root) = parent.open_beneath(Path::new(id.as_str()))? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    let mut pending = vec![PathBuf::new()];
+    while let Some(rel) = pending.pop() {
+        let Some(dir) = root.open_beneath(&rel)? else { continue };
+        for (name, kind) in dir.entries()? {
+            if is_lock(&name) {
+                continue;
+            }
+            let below = rel.join(&name);
+            match kind {
+                FileType::Directory => pending.push(below),
+                FileType::RegularFile => {
+                    if let Some(stat) = dir.stat(&name)? {
+                        found.push(FoundSideFile { rel: below, identity: Identity::of(&stat) });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found.sort_by(|a, b| a.rel.cmp(&b.rel));
+    Ok(found)
+}
+
+/// Opens a regular file for reading without following a symlink in its last component and
+/// without ever blocking on a FIFO; `None` if there is no such file.
+pub fn open_regular(path: &Path) -> Result<Option<File>, DurableError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    match Dir::open(parent)? {
+        Some(dir) => dir.open_file(name),
+        None => Ok(None),
+    }
+}
+
+/// Opens `<folder of the transcript>/<session id>/<rel>`, following no symlink below the folder.
+pub fn open_side_file(transcript: &Path, id: &SessionId, rel: &Path) -> Result<Option<File>, DurableError> {
+    let (Some(parent), Some(name)) = (transcript.parent(), rel.file_name()) else { return Ok(None) };
+    let Some(parent) = Dir::open(parent)? else { return Ok(None) };
+    let below = Path::new(id.as_str()).join(rel.parent().unwrap_or(Path::new("")));
+    match parent.open_beneath(&below)? {
+        Some(dir) => dir.open_file(name),
+        None => Ok(None),
+    }
+}
+
+/// Lock files and lock directories belong to a running client and must not be copied.
+fn is_lock(name: &OsString) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_with_session_names_are_transcripts() {
+        let dir = tempfile::tempdir().unwrap();
+        let projects = dir.path().join("projects");
+        for path in ["-p/a.jsonl", "-p/b.txt", "-p/a.gen-0001.jsonl", "-q/c.jsonl", "top.jsonl", "-p/a/x.jsonl"] {
+            crate::fs::replace_file(&projects.join(path), b"x").unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", projects.join("-p/link.jsonl")).unwrap();
+        std::os::unix::fs::symlink(projects.join("-p"), projects.join("-r")).unwrap();
+        let found: Vec<_> = transcripts(&projects).unwrap().into_iter().map(|t| t.path).collect();
+        assert_eq!(found, [projects.join("-p/a.jsonl"), projects.join("-q/c.jsonl")]);
+        assert!(transcripts(&dir.path().join("absent")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn side_files_leave_out_links_pipes_and_locks() {
+        let dir = tempfile::tempdir().unwrap();
+        let transcript = dir.path().join("a.jsonl");
+        let id = SessionId::parse("a").unwrap();
+        assert!(side_files(&transcript, &id).unwrap().is_empty());
+        for path in ["a/subagents/agent-1.jsonl", "a/custom-title.json", "a/x.lock", "a/dir.lock/y"] {
+            crate::fs::replace_file(&dir.path().join(path), b"x").unwrap();
+        }
+        std::os::unix::fs::symlink("/etc", dir.path().join("a/etc")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("a/passwd")).unwrap();
+        crate::fs::platform::make_fifo(&dir.path().join("a/fifo"));
+        let found: Vec<_> = side_files(&transcript, &id).unwrap().into_iter().map(|f| f.rel).collect();
+        assert_eq!(found, [Path::new("custom-title.json"), Path::new("subagents/agent-1.jsonl")]);
+        assert!(open_regular(&dir.path().join("a/fifo")).is_err());
+        assert!(open_side_file(&transcript, &id, Path::new("etc/passwd")).is_err());
+    }
+}

@@ -1,0 +1,181 @@
+//! Where everything lies: Claude Code's directory, the two stores, the index.
+//!
+//! Resolved once, from flags over environment variables over the settings' file over defaults, in each program's
+//! `cli.rs`; below it nothing reads the environment.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::config::settings::{Policy, Settings};
+
+/// Set by a user: layer 1's store.
+pub const PRE_BACKUP_DIR: &str = "PRE_BACKUP_DIR";
+/// Set by a user: layer 3's store.
+pub const BACKUP_DIR: &str = "BACKUP_DIR";
+/// Set by a user: the index.
+pub const SESSION_DB_PATH: &str = "SESSION_DB_PATH";
+/// Beside the installed programs: the path of the `install.sh` that installed them, one line. Where it
+/// is absent they were installed from the sources.
+pub const INSTALLED_FROM: &str = "threefold-installed-from";
+/// Set by a user: Claude Code's directory.
+pub const CLAUDE_CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
+
+/// A place could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum PlacesError {
+    /// Hooks run in whatever directory the project has, so a relative path would scatter the stores.
+    #[error("resolve {setting}={value:?}: it must be an absolute path (or begin with ~/)")]
+    Relative {
+        /// The flag or variable.
+        setting: &'static str,
+        /// What it holds.
+        value: PathBuf,
+    },
+    /// There is no home directory to put the defaults in.
+    #[error("find the home directory: set HOME")]
+    NoHome,
+}
+
+/// Directories as flags, to be flattened into a clap parser. Flags win over the environment.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PlaceFlags {
+    /// Claude Code's directory [env: CLAUDE_CONFIG_DIR] [default: ~/.claude]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub claude_dir: Option<PathBuf>,
+    /// Layer 1's store [env: PRE_BACKUP_DIR] [default: ~/.claude-backup-sessions]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub pre_backup_dir: Option<PathBuf>,
+    /// Layer 3's store [env: BACKUP_DIR] [default: ~/.claude-backup]
+    #[arg(long, value_name = "DIR", global = true)]
+    pub backup_dir: Option<PathBuf>,
+    /// The index [env: SESSION_DB_PATH] [default: sessions.db in layer 3's store]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub session_db: Option<PathBuf>,
+}
+
+/// Absolute paths of everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The user's home directory.
+    pub home: PathBuf,
+    /// Claude Code's configuration directory; transcripts lie in its `projects/`.
+    pub claude_dir: PathBuf,
+    /// Layer 1's store.
+    pub layer1_store: PathBuf,
+    /// Layer 3's store.
+    pub layer3_store: PathBuf,
+    /// The SQLite index.
+    pub index: PathBuf,
+    /// What is to be heeded when something is copied to there.
+    pub policy: Policy,
+}
+
+impl Places {
+    /// [`Places::resolve_with`], without a file.
+    pub fn resolve(flags: &PlaceFlags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Places, PlacesError> {
+        Places::resolve_with(flags, env, &Settings::default())
+    }
+
+    /// Flags, else variables (`env` looks one up; an empty one counts as unset), else what the file
+    /// says, else defaults below `HOME`.
+    pub fn resolve_with(
+        flags: &PlaceFlags,
+        env: &dyn Fn(&str) -> Option<OsString>,
+        settings: &Settings,
+    ) -> Result<Places, PlacesError> {
+        // Not from the system's list of users: a HOME that was taken away was taken away on purpose.
+        let home = env("HOME").map(PathBuf::from).filter(|home| home.is_absolute()).ok_or(PlacesError::NoHome)?;
+        let pick = |flag: &Option<PathBuf>, flag_name, variable, set: &Option<PathBuf>, default: PathBuf| {
+            let from_env = || env(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+            match (flag, from_env()) {
+                (Some(value), _) => absolute(flag_name, value, &home),
+                (None, Some(value)) => absolute(variable, &value, &home),
+                (None, None) => set.as_ref().map_or(Ok(default), |set| absolute("the settings", set, &home)),
+            }
+        };
+        let (claude, pre) = (home.join(".claude"), home.join(".claude-backup-sessions"));
+        let claude_dir = pick(&flags.claude_dir, "--claude-dir", CLAUDE_CONFIG_DIR, &settings.claude_dir, claude)?;
+        let layer1_store =
+            pick(&flags.pre_backup_dir, "--pre-backup-dir", PRE_BACKUP_DIR, &settings.pre_backup_dir, pre)?;
+        let backup = home.join(".claude-backup");
+        let layer3_store = pick(&flags.backup_dir, "--backup-dir", BACKUP_DIR, &settings.backup_dir, backup)?;
+        let beside = layer3_store.join("sessions.db");
+        let index = pick(&flags.session_db, "--session-db", SESSION_DB_PATH, &settings.session_db_path, beside)?;
+        let policy = settings.policy(&home);
+        Ok(Places { home, claude_dir, layer1_store, layer3_store, index, policy })
+    }
+
+    /// Claude Code's folder of transcripts.
+    pub fn projects(&self) -> PathBuf {
+        self.claude_dir.join("projects")
+    }
+
+    /// Layer 2's outbox, inside layer 1's store.
+    pub fn outbox(&self) -> PathBuf {
+        self.layer1_store.join(".outbox")
+    }
+}
+
+/// The configuration directory in `<dir>/projects/<slug>/<id>.jsonl`, if the path is of that form.
+pub fn claude_dir_of_transcript(transcript: &Path) -> Option<PathBuf> {
+    let projects = transcript.parent()?.parent()?;
+    (projects.file_name()? == "projects").then(|| projects.parent().map(Path::to_owned))?
+}
+
+fn absolute(setting: &'static str, value: &Path, home: &Path) -> Result<PathBuf, PlacesError> {
+    if let Ok(rest) = value.strip_prefix("~") {
+        return Ok(home.join(rest));
+    }
+    if value.is_absolute() {
+        Ok(value.to_owned())
+    } else {
+        Err(PlacesError::Relative { setting, value: value.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(flags: &PlaceFlags, vars: &[(&str, &str)]) -> Result<Places, PlacesError> {
+        Places::resolve(flags, &|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into()))
+    }
+
+    #[test]
+    fn defaults_lie_below_home() {
+        let places = resolve(&PlaceFlags::default(), &[("HOME", "/h"), ("BACKUP_DIR", "")]).unwrap();
+        assert_eq!(places.claude_dir, Path::new("/h/.claude"));
+        assert_eq!(places.layer1_store, Path::new("/h/.claude-backup-sessions"));
+        assert_eq!(places.index, Path::new("/h/.claude-backup/sessions.db"));
+        assert_eq!(places.outbox(), Path::new("/h/.claude-backup-sessions/.outbox"));
+    }
+
+    #[test]
+    fn without_a_home_nothing_is_guessed() {
+        for vars in [&[][..], &[("HOME", "")], &[("HOME", "relative")]] {
+            assert!(matches!(resolve(&PlaceFlags::default(), vars), Err(PlacesError::NoHome)));
+        }
+    }
+
+    #[test]
+    fn flags_win_over_variables_and_the_index_follows_its_store() {
+        let flags = PlaceFlags { backup_dir: Some("/flag".into()), ..PlaceFlags::default() };
+        let vars = [("HOME", "/h"), ("BACKUP_DIR", "/env"), ("PRE_BACKUP_DIR", "~/pre")];
+        let places = resolve(&flags, &vars).unwrap();
+        assert_eq!(places.index, Path::new("/flag/sessions.db"));
+        assert_eq!(places.layer1_store, Path::new("/h/pre"));
+    }
+
+    #[test]
+    fn a_relative_path_is_refused_by_the_name_of_its_setting() {
+        let error = resolve(&PlaceFlags::default(), &[("HOME", "/h"), ("BACKUP_DIR", "backups")]).unwrap_err();
+        assert_eq!(error.to_string(), "resolve BACKUP_DIR=\"backups\": it must be an absolute path (or begin with ~/)");
+    }
+
+    #[test]
+    fn the_configuration_directory_is_derived_from_a_transcript() {
+        let derived = claude_dir_of_transcript(Path::new("/h/.claude/projects/-p/a.jsonl"));
+        assert_eq!(derived.as_deref(), Some(Path::new("/h/.claude")));
+        assert_eq!(claude_dir_of_transcript(Path::new("/tmp/a.jsonl")), None);
+    }
+}

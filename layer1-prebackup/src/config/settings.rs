@@ -1,0 +1,589 @@
+//! What a user may set, in one optional file, `~/.config/threefold/config.toml`: environment
+//! variables win over it, flags over those. [`KNOBS`] is the whole list.
+//!
+//! A command refuses a file that it does not understand. A hook says so and goes on with what it
+//! does understand: no spelling mistake may cost a copy.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::exclude::Exclusions;
+use crate::config::places;
+use crate::log::Level;
+
+/// Set by a user: where configuration lies, `~/.config` by default.
+pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Every other variable of ours begins so.
+pub const VARIABLE_PREFIX: &str = "THREEFOLD_";
+/// Globs between colons.
+const EXCLUDE: &str = "THREEFOLD_EXCLUDE";
+const FREE_SPACE_FLOOR: &str = "THREEFOLD_FREE_SPACE_FLOOR";
+/// Anything but nothing, `0` and `false` turns the journal off.
+const NO_JOURNAL: &str = "THREEFOLD_NO_JOURNAL";
+const LOG_LEVEL: &str = "THREEFOLD_LOG_LEVEL";
+const WAIT: &str = "THREEFOLD_WAIT";
+const TIMEOUT: &str = "THREEFOLD_TIMEOUT";
+const DELAY: &str = "THREEFOLD_DELAY";
+const ATTEMPTS: &str = "THREEFOLD_ATTEMPTS";
+
+/// A configuration file longer than this is none.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+/// A word that takes more changes than this to become a key is not taken for a slip of it.
+const SLIPS_MAX: usize = 3;
+/// Calls of `session_save` that can be asked for at most.
+pub const ATTEMPTS_MAX: u32 = 1000;
+
+/// One thing that can be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Knob {
+    /// Its name in the file.
+    pub key: &'static str,
+    /// What holds where nothing is set.
+    pub default: &'static str,
+    /// A value as it may stand in the file.
+    pub example: &'static str,
+    /// The variable that wins over the file.
+    pub variable: &'static str,
+    /// The flag that wins over both.
+    pub flag: &'static str,
+}
+
+/// Everything that can be set, in the order of the documentation.
+pub const KNOBS: [Knob; 12] = [
+    knob("claude_dir", "~/.claude", "\"~/.claude\"", places::CLAUDE_CONFIG_DIR, "--claude-dir"),
+    knob("pre_backup_dir", "~/.claude-backup-sessions", "\"~/copies\"", places::PRE_BACKUP_DIR, "--pre-backup-dir"),
+    knob("backup_dir", "~/.claude-backup", "\"/disk/claude\"", places::BACKUP_DIR, "--backup-dir"),
+    knob("session_db_path", "sessions.db in backup_dir", "\"~/sessions.db\"", places::SESSION_DB_PATH, "--session-db"),
+    knob("exclude", "[]", "[\"scratch-*\", \"~/clients/**\"]", EXCLUDE, "--exclude"),
+    knob("free_space_floor", "0", "\"256MB\"", FREE_SPACE_FLOOR, "--free-space-floor"),
+    knob("journal", "true", "false", NO_JOURNAL, "--no-journal"),
+    knob("log_level", "\"info\"", "\"warn\"", LOG_LEVEL, "--log-level"),
+    knob("wait", "\"1s\"", "\"500ms\"", WAIT, "--wait"),
+    knob("timeout", "\"10s\"", "\"1m\"", TIMEOUT, "--timeout"),
+    knob("attempts", "2", "3", ATTEMPTS, "--attempts"),
+    knob("delay", "\"1s\"", "\"2s\"", DELAY, "--delay"),
+];
+
+const fn knob(
+    key: &'static str,
+    default: &'static str,
+    example: &'static str,
+    variable: &'static str,
+    flag: &'static str,
+) -> Knob {
+    Knob { key, default, example, variable, flag }
+}
+
+/// A setting could not be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file is there and cannot be read.
+    #[error("read the settings {path}: {cause}; make it readable, or move it away", path = path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        cause: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("read the settings {path}, line {line}: {what}", path = path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The parser's word.
+        what: String,
+    },
+    /// Nothing is called so.
+    #[error("read the settings {path}: nothing is called {key:?}{hint}", path = path.display(), hint = hint(nearest))]
+    Unknown {
+        /// Which file.
+        path: PathBuf,
+        /// As it stands there.
+        key: String,
+        /// What may have been meant.
+        nearest: Option<&'static str>,
+    },
+    /// A value is not what it must be.
+    #[error("read {setting} in {from}: it must be {expected}")]
+    Value {
+        /// The key or the variable.
+        setting: &'static str,
+        /// The file, or the environment.
+        from: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+fn hint(nearest: &Option<&'static str>) -> String {
+    match nearest {
+        Some(key) => format!("; did you mean {key:?}?"),
+        None => format!("; there are: {}", KNOBS.map(|knob| knob.key).join(", ")),
+    }
+}
+
+/// What is set; `None` where nothing is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Claude Code's directory.
+    pub claude_dir: Option<PathBuf>,
+    /// Layer 1's store.
+    pub pre_backup_dir: Option<PathBuf>,
+    /// Layer 3's store.
+    pub backup_dir: Option<PathBuf>,
+    /// The index.
+    pub session_db_path: Option<PathBuf>,
+    /// Which sessions are not copied: see [`Exclusions`].
+    pub exclude: Option<Vec<String>>,
+    /// Bytes of a disk that no copy may take.
+    pub free_space_floor: Option<u64>,
+    /// Whether events of a conversation without a transcript are kept.
+    pub journal: Option<bool>,
+    /// What gets into the logs.
+    pub log_level: Option<Level>,
+    /// How long layer 2's hook waits for a delivery.
+    pub wait: Option<Duration>,
+    /// How long a server may be silent.
+    pub timeout: Option<Duration>,
+    /// Calls of `session_save` at most.
+    pub attempts: Option<u32>,
+    /// Pause between two calls.
+    pub delay: Option<Duration>,
+}
+
+/// Under which the flags stand in `--help`.
+pub const HELP_HEADING: &str = "Settings (docs/settings.md)";
+
+/// Settings as flags, to be flattened into a clap parser. Flags win over the environment and the file.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SettingFlags {
+    /// Leave sessions of such a project, directory or transcript uncopied; may be repeated [env: THREEFOLD_EXCLUDE]
+    #[arg(long, value_name = "GLOB", help_heading = HELP_HEADING, global = true)]
+    pub exclude: Vec<String>,
+    /// Begin no copy that leaves less free on the disk, such as 256MB [env: THREEFOLD_FREE_SPACE_FLOOR]
+    #[arg(long, value_name = "SIZE", help_heading = HELP_HEADING, value_parser = parse_size, global = true)]
+    pub free_space_floor: Option<u64>,
+    /// What gets into the log: info, warn or off [env: THREEFOLD_LOG_LEVEL]
+    #[arg(long, value_name = "LEVEL", help_heading = HELP_HEADING, value_parser = parse_level, global = true)]
+    pub log_level: Option<Level>,
+}
+
+impl SettingFlags {
+    /// As typed, for another program of ours.
+    pub fn to_args(&self) -> Vec<OsString> {
+        // In one word each: a glob may begin with a hyphen, as the names of folders of transcripts do.
+        let mut args: Vec<String> = self.exclude.iter().map(|glob| format!("--exclude={glob}")).collect();
+        args.extend(self.free_space_floor.map(|bytes| format!("--free-space-floor={bytes}")));
+        args.extend(self.log_level.map(|level| format!("--log-level={}", level.as_str())));
+        args.into_iter().map(OsString::from).collect()
+    }
+}
+
+/// What every layer heeds when it copies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Sessions that are not copied.
+    pub exclude: Exclusions,
+    /// No copy is begun that would leave less than so many bytes free on the store's disk.
+    pub free_space_floor: u64,
+    /// What gets into the logs.
+    pub log_level: Level,
+}
+
+impl Settings {
+    /// What the file and the variables say (`env` looks one up; an empty one counts as unset), and
+    /// all that could not be understood. What else was said holds.
+    pub fn gather(env: &dyn Fn(&str) -> Option<OsString>) -> (Settings, Vec<SettingsError>) {
+        let mut problems = Vec::new();
+        let mut settings = match file(env).map(|path| read(&path).map(|text| (path, text))) {
+            Some(Ok((path, Some(text)))) => parse(&path, &text, &mut problems),
+            Some(Err(error)) => {
+                problems.push(error);
+                Settings::default()
+            }
+            Some(Ok((_, None))) | None => Settings::default(),
+        };
+        settings.heed_variables(env, &mut problems);
+        (settings, problems)
+    }
+
+    /// With what was typed, which wins.
+    pub fn with_flags(mut self, flags: &SettingFlags) -> Settings {
+        if !flags.exclude.is_empty() {
+            self.exclude = Some(flags.exclude.clone());
+        }
+        self.free_space_floor = flags.free_space_floor.or(self.free_space_floor);
+        self.log_level = flags.log_level.or(self.log_level);
+        self
+    }
+
+    /// What every layer heeds; `home` stands for `~`.
+    pub fn policy(&self, home: &Path) -> Policy {
+        Policy {
+            exclude: Exclusions::new(self.exclude.as_deref().unwrap_or_default(), home),
+            free_space_floor: self.free_space_floor.unwrap_or(0),
+            log_level: self.log_level.unwrap_or_default(),
+        }
+    }
+
+    fn heed_variables(&mut self, env: &dyn Fn(&str) -> Option<OsString>, problems: &mut Vec<SettingsError>) {
+        let mut variable = |name: &'static str| {
+            let value = env(name).filter(|value| !value.is_empty())?;
+            let text = value.to_str().map(str::to_owned);
+            if text.is_none() {
+                problems.push(wrong(name, ENVIRONMENT, "UTF-8"));
+            }
+            text
+        };
+        let exclude = variable(EXCLUDE);
+        let off = variable(NO_JOURNAL).is_some_and(|value| value != "0" && value != "false");
+        let values = [FREE_SPACE_FLOOR, LOG_LEVEL, WAIT, TIMEOUT, DELAY, ATTEMPTS].map(&mut variable);
+        if let Some(globs) = exclude {
+            self.exclude = Some(globs.split(':').filter(|glob| !glob.is_empty()).map(str::to_owned).collect());
+        }
+        if off {
+            self.journal = Some(false);
+        }
+        let [floor, level, wait, timeout, delay, attempts] = values;
+        let mut heed = Heed { from: ENVIRONMENT, problems };
+        heed.text(FREE_SPACE_FLOOR, SIZE, floor, &mut self.free_space_floor, |text| parse_size(text).ok());
+        heed.text(LOG_LEVEL, LEVEL, level, &mut self.log_level, |text| parse_level(text).ok());
+        heed.text(WAIT, DURATION, wait, &mut self.wait, duration);
+        heed.text(TIMEOUT, DURATION, timeout, &mut self.timeout, duration);
+        heed.text(DELAY, DURATION, delay, &mut self.delay, duration);
+        heed.text(ATTEMPTS, COUNT, attempts, &mut self.attempts, |text| text.parse().ok().and_then(attempts_of));
+    }
+}
+
+const ENVIRONMENT: &str = "the environment";
+const SIZE: &str = "a number of bytes such as 1000000, \"256MB\" or \"1GiB\"";
+const LEVEL: &str = "\"info\", \"warn\" or \"off\"";
+const DURATION: &str = "a duration such as \"500ms\", \"1s\" or \"2m\"";
+const COUNT: &str = "a number from 1 to 1000";
+const DIRECTORY: &str = "an absolute path (or one that begins with ~/)";
+const GLOBS: &str = "a list of texts such as [\"scratch-*\"]";
+const TRUTH: &str = "true or false";
+
+/// Takes values over and notes what is wrong with them.
+struct Heed<'a> {
+    from: &'a str,
+    problems: &'a mut Vec<SettingsError>,
+}
+
+impl Heed<'_> {
+    fn text<T>(
+        &mut self,
+        setting: &'static str,
+        expected: &'static str,
+        text: Option<String>,
+        slot: &mut Option<T>,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) {
+        if let Some(text) = text {
+            self.take(setting, expected, parse(&text), slot);
+        }
+    }
+
+    fn take<T>(&mut self, setting: &'static str, expected: &'static str, value: Option<T>, slot: &mut Option<T>) {
+        match value {
+            Some(value) => *slot = Some(value),
+            None => self.problems.push(wrong(setting, self.from, expected)),
+        }
+    }
+}
+
+fn wrong(setting: &'static str, from: &str, expected: &'static str) -> SettingsError {
+    SettingsError::Value { setting, from: from.to_owned(), expected }
+}
+
+/// Where the file is looked for; `None` without a home.
+pub fn file(env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute(XDG_CONFIG_HOME).or_else(|| absolute("HOME").map(|home| home.join(".config")))?;
+    Some(folder.join("threefold/config.toml"))
+}
+
+/// The text of the file; `None` where there is none. A symlink is followed, a FIFO is not waited for.
+fn read(path: &Path) -> Result<Option<String>, SettingsError> {
+    let unreadable = |cause| SettingsError::Read { path: path.to_owned(), cause };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() <= FILE_BYTES_MAX => {}
+        Ok(_) => return Err(unreadable(std::io::Error::other("it is no file, or far too long for one"))),
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    }
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    Ok(Some(text))
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+fn parse(path: &Path, text: &str, problems: &mut Vec<SettingsError>) -> Settings {
+    let mut settings = Settings::default();
+    let table: toml::Table = match toml::from_str(text) {
+        Ok(table) => table,
+        Err(error) => {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let what = error.message().replace('\n', " ");
+            problems.push(SettingsError::Syntax {
+                path: path.to_owned(),
+                line: 1 + before.matches('\n').count(),
+                what,
+            });
+            return settings;
+        }
+    };
+    let from = path.display().to_string();
+    for (name, value) in &table {
+        let Some(knob) = KNOBS.iter().find(|knob| knob.key == name) else {
+            problems.push(SettingsError::Unknown { path: path.to_owned(), key: name.clone(), nearest: nearest(name) });
+            continue;
+        };
+        let mut heed = Heed { from: &from, problems };
+        let text = value.as_str();
+        let key = knob.key;
+        match key {
+            "claude_dir" => heed.take(key, DIRECTORY, text.and_then(place), &mut settings.claude_dir),
+            "pre_backup_dir" => heed.take(key, DIRECTORY, text.and_then(place), &mut settings.pre_backup_dir),
+            "backup_dir" => heed.take(key, DIRECTORY, text.and_then(place), &mut settings.backup_dir),
+            "session_db_path" => heed.take(key, DIRECTORY, text.and_then(place), &mut settings.session_db_path),
+            "exclude" => heed.take(key, GLOBS, globs(value), &mut settings.exclude),
+            "free_space_floor" => heed.take(key, SIZE, size(value), &mut settings.free_space_floor),
+            "journal" => heed.take(key, TRUTH, value.as_bool(), &mut settings.journal),
+            "log_level" => {
+                heed.take(key, LEVEL, text.and_then(|text| parse_level(text).ok()), &mut settings.log_level);
+            }
+            "wait" => heed.take(key, DURATION, text.and_then(duration), &mut settings.wait),
+            "timeout" => heed.take(key, DURATION, text.and_then(duration), &mut settings.timeout),
+            "delay" => heed.take(key, DURATION, text.and_then(duration), &mut settings.delay),
+            "attempts" => {
+                let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+                heed.take(key, COUNT, number.and_then(attempts_of), &mut settings.attempts);
+            }
+            _ => unreachable!("every knob is read"),
+        }
+    }
+    settings
+}
+
+fn place(text: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(text);
+    (path.is_absolute() || path.starts_with("~")).then_some(path)
+}
+
+fn globs(value: &toml::Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|glob| glob.as_str().map(str::to_owned)).collect()
+}
+
+fn size(value: &toml::Value) -> Option<u64> {
+    match value.as_integer() {
+        Some(bytes) => u64::try_from(bytes).ok(),
+        None => parse_size(value.as_str()?).ok(),
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}
+
+fn attempts_of(number: u32) -> Option<u32> {
+    (1..=ATTEMPTS_MAX).contains(&number).then_some(number)
+}
+
+/// Bytes: a number, with `B`, `KB`, `MB`, `GB`, `TB` (thousands) or `KiB`, `MiB`, `GiB`, `TiB` (1024s) behind it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return Err(format!("it must be {SIZE}")),
+    };
+    let number = text[..digits].parse::<u64>().ok();
+    number.and_then(|number| number.checked_mul(unit)).ok_or_else(|| format!("it must be {SIZE}"))
+}
+
+fn parse_level(text: &str) -> Result<Level, String> {
+    Level::parse(text).ok_or_else(|| format!("it must be {LEVEL}"))
+}
+
+/// The key that was meant, if it is clear.
+fn nearest(word: &str) -> Option<&'static str> {
+    let word = word.to_lowercase().replace('-', "_");
+    let slips = |knob: &Knob| changes(&word, knob.key);
+    let knob = KNOBS.iter().min_by_key(|knob| slips(knob))?;
+    (slips(knob) <= SLIPS_MAX.min(knob.key.len() / 2)).then_some(knob.key)
+}
+
+/// How many letters must be added, dropped or changed to make one word of the other.
+fn changes(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (n, letter) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = n + 1;
+        for (m, other) in to.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *other);
+            diagonal = row[m + 1];
+            row[m + 1] = changed.min(diagonal + 1).min(row[m] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::places::{PlaceFlags, Places};
+
+    /// What a file and variables come to, and the problems in words.
+    fn gather(text: &str, vars: &[(&str, &str)]) -> (Settings, Vec<String>) {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(".config/threefold/config.toml");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        let env = |name: &str| match name {
+            "HOME" => Some(home.path().into()),
+            name => vars.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()),
+        };
+        let (settings, problems) = Settings::gather(&env);
+        let home = home.path().display().to_string();
+        (settings, problems.iter().map(|problem| problem.to_string().replace(&home, "~")).collect())
+    }
+
+    #[test]
+    fn every_knob_is_read_and_nothing_else_is() {
+        let text: String = KNOBS.iter().map(|knob| format!("{} = {}\n", knob.key, knob.example)).collect();
+        let (settings, problems) = gather(&text, &[]);
+        assert_eq!(problems, [""; 0]);
+        let expected = Settings {
+            claude_dir: Some("~/.claude".into()),
+            pre_backup_dir: Some("~/copies".into()),
+            backup_dir: Some("/disk/claude".into()),
+            session_db_path: Some("~/sessions.db".into()),
+            exclude: Some(vec!["scratch-*".to_owned(), "~/clients/**".to_owned()]),
+            free_space_floor: Some(256_000_000),
+            journal: Some(false),
+            log_level: Some(Level::Warn),
+            wait: Some(Duration::from_millis(500)),
+            timeout: Some(Duration::from_secs(60)),
+            attempts: Some(3),
+            delay: Some(Duration::from_secs(2)),
+        };
+        assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn variables_win_over_the_file_and_flags_over_both() {
+        let text = "free_space_floor = 1\nexclude = [\"a\"]\nlog_level = \"off\"\nattempts = 3\nwait = \"1s\"\njournal = true\n";
+        let vars = [
+            ("THREEFOLD_FREE_SPACE_FLOOR", "2KiB"),
+            ("THREEFOLD_EXCLUDE", "b:c"),
+            ("THREEFOLD_LOG_LEVEL", "warn"),
+            ("THREEFOLD_ATTEMPTS", "4"),
+            ("THREEFOLD_WAIT", "2s"),
+            ("THREEFOLD_NO_JOURNAL", "1"),
+        ];
+        let (file, _) = gather(text, &[]);
+        assert_eq!((file.free_space_floor, file.attempts, file.journal), (Some(1), Some(3), Some(true)));
+        let (env, problems) = gather(text, &vars);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!((env.free_space_floor, env.attempts, env.journal), (Some(2048), Some(4), Some(false)));
+        assert_eq!((env.log_level, env.wait), (Some(Level::Warn), Some(Duration::from_secs(2))));
+        assert_eq!(env.exclude, Some(vec!["b".to_owned(), "c".to_owned()]));
+        let flags = SettingFlags { exclude: vec!["d".to_owned()], free_space_floor: Some(3), log_level: None };
+        let flagged = env.with_flags(&flags);
+        assert_eq!((flagged.free_space_floor, flagged.exclude), (Some(3), Some(vec!["d".to_owned()])));
+        assert_eq!(flagged.log_level, Some(Level::Warn));
+    }
+
+    #[test]
+    fn a_place_of_the_file_gives_way_to_a_variable_and_to_a_flag() {
+        let (settings, _) = gather("backup_dir = \"/file\"\nclaude_dir = \"~/c\"\n", &[]);
+        let layer3 = |flag: Option<&str>, variable: Option<&str>| {
+            let env = |name: &str| match name {
+                "HOME" => Some("/h".into()),
+                "BACKUP_DIR" => variable.map(Into::into),
+                _ => None,
+            };
+            let flags = PlaceFlags { backup_dir: flag.map(Into::into), ..PlaceFlags::default() };
+            let places = Places::resolve_with(&flags, &env, &settings).unwrap();
+            assert_eq!(places.claude_dir, Path::new("/h/c"));
+            places.index
+        };
+        assert_eq!(layer3(None, None), Path::new("/file/sessions.db"));
+        assert_eq!(layer3(None, Some("/env")), Path::new("/env/sessions.db"));
+        assert_eq!(layer3(Some("/flag"), Some("/env")), Path::new("/flag/sessions.db"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_the_rest_holds() {
+        let text = "exclud = [\"a\"]\nFree-Space-Floor = 1\nbackup_dir = \"relative\"\nattempts = 0\nzzz = 1\njournal = \"no\"\nlog_level = \"warn\"\n";
+        let (settings, problems) = gather(text, &[("THREEFOLD_DELAY", "soon")]);
+        insta::assert_snapshot!(problems.join("\n"), @r#"
+        read the settings ~/.config/threefold/config.toml: nothing is called "Free-Space-Floor"; did you mean "free_space_floor"?
+        read attempts in ~/.config/threefold/config.toml: it must be a number from 1 to 1000
+        read backup_dir in ~/.config/threefold/config.toml: it must be an absolute path (or one that begins with ~/)
+        read the settings ~/.config/threefold/config.toml: nothing is called "exclud"; did you mean "exclude"?
+        read journal in ~/.config/threefold/config.toml: it must be true or false
+        read the settings ~/.config/threefold/config.toml: nothing is called "zzz"; there are: claude_dir, pre_backup_dir, backup_dir, session_db_path, exclude, free_space_floor, journal, log_level, wait, timeout, attempts, delay
+        read THREEFOLD_DELAY in the environment: it must be a duration such as "500ms", "1s" or "2m"
+        "#);
+        assert_eq!(settings, Settings { log_level: Some(Level::Warn), ..Settings::default() });
+        let (settings, problems) = gather("journal = false\n\nexclude = [\n", &[]);
+        insta::assert_snapshot!(problems.join("\n"), @"read the settings ~/.config/threefold/config.toml, line 3: unclosed array, expected `]`");
+        assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn the_documentation_lists_what_there_is() {
+        let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/settings.md")).unwrap();
+        let rows = KNOBS.map(|Knob { key, default, variable, flag, example }| {
+            format!("| `{key}` | `{default}` | `{variable}` | `{flag}` | `{example}` |")
+        });
+        let documented: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        assert_eq!(documented, rows);
+        // The example is a file.
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert_eq!(gather(example, &[]).1, [""; 0]);
+    }
+
+    #[test]
+    fn sizes_are_bytes_with_or_without_a_unit() {
+        let check = |text: &str, bytes: Option<u64>| assert_eq!(parse_size(text).ok(), bytes, "{text}");
+        check("0", Some(0));
+        check("256MB", Some(256_000_000));
+        check("1 GiB", Some(1 << 30));
+        check("17b", Some(17));
+        for wrong in ["", "MB", "-1", "1.5GB", "1XB", "99999999999999TB"] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn no_file_and_none_that_can_be_read_are_two_things() {
+        let home = tempfile::tempdir().unwrap();
+        let env = |name: &str| (name == XDG_CONFIG_HOME).then(|| home.path().into());
+        assert!(Settings::gather(&env).1.is_empty());
+        fs::create_dir_all(home.path().join("threefold/config.toml")).unwrap();
+        let (_, problems) = Settings::gather(&env);
+        assert!(matches!(problems[..], [SettingsError::Read { .. }]), "{problems:?}");
+        assert!(Settings::gather(&|_| None).1.is_empty());
+    }
+}

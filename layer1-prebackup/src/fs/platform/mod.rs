@@ -1,0 +1,157 @@
+//! Everything in which one Unix differs from another: the workspace asks here.
+//!
+//! What all of them do alike (modes, links, descriptors) is asked of std and rustix where it is
+//! needed. What only some have (`/proc`, the numbers of file systems, launchd) stands here, each
+//! with what is done where it is missing. One thing stands in `fs/`, because nothing else
+//! may sync: that a sync reaches the drive on Apple's systems only by `F_FULLFSYNC`.
+
+pub mod disk;
+pub mod process;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{Mode, RawMode, Stat};
+
+/// Whether this is macOS: launchd instead of systemd, and file systems that fold letters' case.
+pub const IS_MACOS: bool = cfg!(target_os = "macos");
+/// Where administrators put Claude Code's settings.
+pub const MANAGED_SETTINGS_DIR: &str =
+    if IS_MACOS { "/Library/Application Support/ClaudeCode" } else { "/etc/claude-code" };
+
+/// The target that this program was built for, as rustc calls it.
+pub fn target() -> String {
+    let system = match std::env::consts::OS {
+        "linux" if cfg!(target_env = "musl") => "unknown-linux-musl",
+        "linux" => "unknown-linux-gnu",
+        "macos" => "apple-darwin",
+        other => other,
+    };
+    format!("{}-{system}", std::env::consts::ARCH)
+}
+
+/// Fills `bytes` with random ones of the system's.
+#[cfg(target_os = "linux")]
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let rest = &mut bytes[filled..];
+        filled += crate::fs::syscall::uninterrupted(|| {
+            rustix::rand::getrandom(&mut *rest, rustix::rand::GetRandomFlags::empty())
+        })?;
+    }
+    Ok(())
+}
+
+/// Fills `bytes` with random ones of the system's: every other Unix has this device.
+#[cfg(not(target_os = "linux"))]
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, bytes)
+}
+
+/// Permission bits as the system's calls take them; their type has 16 bits on some.
+pub fn mode(bits: u32) -> Mode {
+    // The lower twelve fit everywhere, and no more are asked for.
+    Mode::from_raw_mode((bits & 0o7777) as RawMode)
+}
+
+/// The permission bits of a file's status.
+pub fn mode_of(stat: &Stat) -> u32 {
+    // The field has 16 bits on some.
+    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
+    let bits = u32::from(stat.st_mode);
+    bits & 0o7777
+}
+
+/// Whether it is a regular file that somebody may execute.
+pub fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Makes a FIFO, for tests of what must never wait for one: not every system has a call for it that
+/// can be made here, but all have the program.
+#[doc(hidden)]
+pub fn make_fifo(path: &Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.is_ok_and(|status| status.success()), "make the FIFO {}", path.display());
+}
+
+/// Opens a new file without a name on the disk of `dir`; `None` where the system or that disk cannot.
+pub fn unlinked_file(dir: &Path, bits: u32) -> Option<rustix::io::Result<File>> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::OFlags;
+        use rustix::io::Errno;
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        match crate::fs::syscall::uninterrupted(|| rustix::fs::open(dir, flags, mode(bits))) {
+            // The kernel or the file system of the directory does not know of such files.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => None,
+            opened => Some(opened.map(File::from)),
+        }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (dir, bits);
+        None
+    }
+}
+
+/// Asks for what was written there to be on its way to the disk, so that a sync later waits for less.
+/// A wish: where it is not known or not granted, the sync does it all.
+pub fn begin_writing_back(file: &File, range: std::ops::Range<u64>) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // Said of pages that were changed, this makes Linux write them; those on their way stay in memory.
+        let bytes = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
+        let _ = rustix::fs::fadvise(file, range.start, bytes, rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = (file, range);
+    }
+}
+
+/// A file in memory, for where the disk is full or read-only; `None` where the system has no such files.
+pub fn memory_file() -> Option<File> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // The disk's refusal is what is told then.
+        let made =
+            crate::fs::syscall::uninterrupted(|| rustix::fs::memfd_create("unpacked", rustix::fs::MemfdFlags::CLOEXEC));
+        made.ok().map(File::from)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_bytes_differ() {
+        let mut drawn = [[0; 16]; 2];
+        drawn.iter_mut().for_each(|bytes| random(bytes).unwrap());
+        assert!(drawn[0] != drawn[1] && drawn[0] != [0; 16], "{drawn:?}");
+    }
+
+    #[test]
+    fn a_mode_comes_back_as_it_was_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = std::fs::File::create(dir.path().join("f")).unwrap();
+        for bits in [0o600, 0o700, 0o444] {
+            rustix::fs::fchmod(&file, mode(bits)).unwrap();
+            assert_eq!(mode_of(&rustix::fs::fstat(&file).unwrap()), bits);
+        }
+    }
+
+    #[test]
+    fn a_program_is_a_file_that_may_be_executed() {
+        assert!(is_program(Path::new("/bin/sh")));
+        assert!(!is_program(Path::new("/bin")) && !is_program(Path::new("/etc/passwd")));
+    }
+}

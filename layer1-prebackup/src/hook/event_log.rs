@@ -1,0 +1,179 @@
+//! The journal: what the events say of a conversation that Claude Code writes no transcript of.
+//!
+//! Prompts, last answers and compaction summaries wait in `.state/journal/{ID}.jsonl` while the
+//! transcript is absent. If it is still absent at Stop or SessionEnd they are published as
+//! `{PROJECT}/{ID}.events.jsonl`, so that something is left; once the transcript is there, what
+//! waits goes, and what was published stays.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use serde_json::json;
+
+use crate::archive::{Archive, ArchiveError};
+use crate::claude::transcripts;
+use crate::fs::{self, Dir, DurableError, Lock};
+use crate::names::{ProjectName, SessionId};
+use crate::wire::event::Event;
+
+/// A journal is not made longer than this, in bytes.
+pub const JOURNAL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const FOLDER: &str = ".state/journal";
+
+/// Keeps what the event says, publishes it, or drops it, as the module describes.
+pub fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> Result<(), ArchiveError> {
+    let waiting = store.join(FOLDER).join(format!("{id}.jsonl"));
+    let is_there = match transcripts::open_regular(transcript)? {
+        Some(file) => fs::stat_of(&file, transcript)?.st_size > 0,
+        None => false,
+    };
+    if is_there {
+        fs::remove_file(&waiting)?;
+        return Ok(());
+    }
+    let is_end = matches!(event.kind.as_str(), "Stop" | "SessionEnd");
+    let entry = entry_of(event);
+    if entry.is_none() && !(is_end && transcripts::open_regular(&waiting)?.is_some()) {
+        return Ok(());
+    }
+    Archive::create(store)?;
+    let _lock = Lock::wait(&store.join(FOLDER).join("lock"))?;
+    let mut journal = read(&waiting)?;
+    if let Some(entry) = entry.filter(|entry| (journal.len() + entry.len()) as u64 <= JOURNAL_BYTES_MAX) {
+        journal.extend(entry);
+        fs::replace_file(&waiting, &journal)?;
+    }
+    if is_end && !journal.is_empty() {
+        let project = ProjectName::from_cwd(event.cwd.as_deref().unwrap_or(""));
+        let root = Dir::create(store)?;
+        let folder = root.create_beneath(Path::new(project.as_str()))?;
+        let place = folder.path().join(format!("{id}.events.jsonl"));
+        if read(&place)? == journal {
+            // Published before, perhaps by a run that was killed before it synced the name.
+            fs::sync_if_recent(&place)?;
+        } else {
+            fs::replace_file(&place, &journal)?;
+        }
+    }
+    Ok(())
+}
+
+/// The published journals of a store.
+pub fn published(store: &Path) -> Result<Vec<PathBuf>, DurableError> {
+    let Some(root) = Dir::open(store)? else { return Ok(Vec::new()) };
+    let mut paths = Vec::new();
+    for (folder, kind) in root.entries()? {
+        let is_project = folder.to_str().is_some_and(|name| ProjectName::parse(name).is_ok());
+        if kind != FileType::Directory || !is_project {
+            continue;
+        }
+        let Some(dir) = root.open_beneath(Path::new(&folder))? else { continue };
+        let is_journal = |name: &OsStr| name.to_str().is_some_and(|name| name.ends_with(".events.jsonl"));
+        let names = dir.entries()?.into_iter().filter(|(name, _)| is_journal(name));
+        paths.extend(names.map(|(name, _)| dir.path().join(name)));
+    }
+    Ok(paths)
+}
+
+fn entry_of(event: &Event) -> Option<Vec<u8>> {
+    let (name, text) = match event.kind.as_str() {
+        "UserPromptSubmit" => ("prompt", event.prompt.as_ref()?),
+        "Stop" => ("last_assistant_message", event.last_assistant_message.as_ref()?),
+        "PostCompact" => ("compact_summary", event.compact_summary.as_ref()?),
+        _ => return None,
+    };
+    let at = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
+    let entry = json!({ "timestamp": at, "event": event.kind, "cwd": event.cwd, name: text });
+    Some((entry.to_string() + "\n").into_bytes())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ArchiveError> {
+    let Some(file) = transcripts::open_regular(path)? else { return Ok(Vec::new()) };
+    let mut bytes = vec![0; fs::stat_of(&file, path)?.st_size as usize];
+    // Whoever writes here holds the lock. A part of it must not be taken for the whole and replace it.
+    fs::read_exact_at(&file, 0, &mut bytes, path)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scene {
+        dir: tempfile::TempDir,
+        id: SessionId,
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            Scene { dir: tempfile::tempdir().unwrap(), id: SessionId::parse("s1").unwrap() }
+        }
+
+        fn transcript(&self) -> PathBuf {
+            self.dir.path().join("s1.jsonl")
+        }
+
+        fn happens(&self, kind: &str, text: &str) {
+            let text = Some(text.to_owned());
+            let event = Event {
+                kind: kind.to_owned(),
+                cwd: Some("/h/p".to_owned()),
+                prompt: text.clone().filter(|_| kind == "UserPromptSubmit"),
+                last_assistant_message: text.filter(|_| kind == "Stop"),
+                ..Event::default()
+            };
+            keep(&self.dir.path().join("store"), &event, &self.id, &self.transcript()).unwrap();
+        }
+
+        fn published(&self) -> Vec<String> {
+            let paths = published(&self.dir.path().join("store")).unwrap();
+            paths
+                .iter()
+                .flat_map(|path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+                .collect()
+        }
+    }
+
+    #[test]
+    fn without_a_transcript_the_turns_are_published() {
+        let scene = Scene::new();
+        scene.happens("UserPromptSubmit", "why?");
+        assert!(scene.published().is_empty());
+        scene.happens("Stop", "because");
+        scene.happens("UserPromptSubmit", "and?");
+        scene.happens("SessionEnd", "");
+        let lines = scene.published();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].contains("why?") && lines[1].contains("because") && lines[2].contains("and?"));
+    }
+
+    #[test]
+    fn with_a_transcript_nothing_is_left() {
+        let scene = Scene::new();
+        scene.happens("UserPromptSubmit", "why?");
+        std::fs::write(scene.transcript(), "{}\n").unwrap();
+        scene.happens("Stop", "because");
+        assert!(scene.published().is_empty());
+        assert!(!scene.dir.path().join("store/.state/journal/s1.jsonl").exists());
+    }
+
+    #[test]
+    fn what_is_published_already_is_not_written_again() {
+        let scene = Scene::new();
+        scene.happens("UserPromptSubmit", "why?");
+        scene.happens("SessionEnd", "");
+        let file = published(&scene.dir.path().join("store")).unwrap().remove(0);
+        let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+        let before = inode(&file);
+        scene.happens("SessionEnd", "");
+        assert_eq!(inode(&file), before);
+    }
+
+    #[test]
+    fn an_end_without_any_turn_leaves_nothing() {
+        let scene = Scene::new();
+        scene.happens("SessionEnd", "");
+        assert!(!scene.dir.path().join("store").exists());
+    }
+}

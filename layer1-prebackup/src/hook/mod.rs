@@ -1,0 +1,375 @@
+//! Hook mode: read the event, copy, pass the event on. Whatever happens, the exit code is 0.
+//!
+//! The copy runs in a thread of its own, so that a source or a store that hangs cannot hold the
+//! event back: after [`COPY_LIMIT`] the event is passed on and the process ends, in the middle of
+//! the copy if need be, which the archive is made to survive.
+
+pub mod event_log;
+mod user_message;
+mod wait;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState};
+use crate::config::settings::Policy;
+use crate::fs::syscall::uninterrupted;
+use crate::log::Log;
+use crate::names::SessionId;
+use crate::wire::event::{self, Event};
+
+/// Longest wait for a complete event on stdin.
+pub const STDIN_LIMIT: Duration = Duration::from_secs(2);
+/// From the start of the program: then the event is passed on, copied or not. The contract's 5 s less a margin.
+pub const COPY_LIMIT: Duration = Duration::from_millis(4800);
+/// From the start of the program: then a reader that takes nothing is given up.
+pub const PASS_ON_LIMIT: Duration = Duration::from_secs(20);
+/// Longest wait for the log line of a failure, after the event was passed on.
+const LOG_LIMIT: Duration = Duration::from_millis(100);
+/// A pipe that is ready takes at least this many bytes without blocking (POSIX's PIPE_BUF on Linux).
+const PIPE_BYTES: usize = 4096;
+/// The name of layer 1's log.
+pub const LOG_NAME: &str = "layer1.log";
+
+/// The cause of a failure on a store of a newer version, in which nothing may be written: no log either.
+pub(crate) const CAUSE_NEWER: &str = "format";
+
+/// What hook mode needs to know.
+#[derive(Debug, Clone)]
+pub struct HookConfig {
+    /// Layer 1's store.
+    pub store: PathBuf,
+    /// No passthrough; failures go to the user as a `systemMessage`.
+    pub quiet: bool,
+    /// Keep what the events say of a conversation that has no transcript: see [`crate::hook::event_log`].
+    pub journal: bool,
+    /// Where the hourly limit of messages is kept when the store cannot be written.
+    pub temp_dir: PathBuf,
+    /// What is not copied, what is left free, what is logged.
+    pub policy: Policy,
+    /// What is wrong with the settings, in one line: a copy is made all the same.
+    pub complaint: Option<String>,
+}
+
+/// A failure as it is told: what for the log, and its kind for the hourly limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// One line.
+    pub text: String,
+    /// A short word: messages with the same one are shown at most once an hour.
+    pub cause: String,
+}
+
+impl Failure {
+    fn new(cause: &str, text: String) -> Failure {
+        Failure { cause: cause.to_owned(), text }
+    }
+
+    fn of(error: &ArchiveError) -> Failure {
+        let text = format!("failed to {error}");
+        match error {
+            error if error.is_disk_full() => {
+                Failure::new("disk-full", format!("{text}; free some space, the next turn saves what is missing"))
+            }
+            ArchiveError::Durable(error) => Failure::new(error.operation, text),
+            ArchiveError::Damaged { .. } => Failure::new("damaged", text),
+            ArchiveError::NewerFormat { .. } => Failure::new(CAUSE_NEWER, text),
+            ArchiveError::Shrank { .. } => Failure::new("shrank", text),
+            ArchiveError::Floor { .. } => Failure::new("floor", text),
+            ArchiveError::SpelledAlike { .. } => Failure::new("spelled-alike", text),
+        }
+    }
+}
+
+/// Runs hook mode. Never fails: what goes wrong is one line on `stderr` and in the log.
+pub fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut stderr: impl io::Write) {
+    let started = Instant::now();
+    let (input, unread) = match event::read_event(stdin, STDIN_LIMIT) {
+        Ok(input) => (input, None),
+        Err(error) => (Vec::new(), Some(Failure::new("stdin", format!("failed to read the hook event: {error}")))),
+    };
+    let failure = unread.or_else(|| copy_within_limit(config, &input, started + COPY_LIMIT));
+    let failure = failure.or_else(|| config.complaint.clone().map(|text| Failure::new("settings", text)));
+    if !config.quiet {
+        // Nobody is left to tell if stderr is gone too.
+        let _ = pass_on(stdout, &input, started + PASS_ON_LIMIT).map_err(|error| {
+            let _ = writeln!(stderr, "layer1-prebackup: failed to pass the hook event on: {error}");
+        });
+    } else if let Some(failure) = &failure {
+        let message = user_message::for_user(config, &input, failure);
+        // As above.
+        let _ = message.map(|message| pass_on(stdout, message.as_bytes(), started + PASS_ON_LIMIT));
+    }
+    if let Some(failure) = failure {
+        // As above.
+        let _ = writeln!(stderr, "layer1-prebackup: warning: {}", failure.text);
+        if failure.cause != CAUSE_NEWER {
+            log_within_limit(config, format!("warning: {}", failure.text));
+        }
+    }
+}
+
+fn copy_within_limit(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure> {
+    let (sender, receiver) = mpsc::channel();
+    let (config, input) = (config.clone(), input.to_vec());
+    let spawned = std::thread::Builder::new().name("copy".to_owned()).spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| copy(&config, &input, deadline)));
+        let failure = result.unwrap_or_else(|panic| Some(panicked(panic.as_ref())));
+        // The receiver is gone only when the limit has passed, and then it has said so.
+        let _ = sender.send(failure);
+    });
+    if let Err(error) = spawned {
+        return Some(Failure::new("thread", format!("failed to start the copy: {error}")));
+    }
+    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(failure) => failure,
+        Err(_) => Some(Failure::new(
+            "timeout",
+            format!("failed to finish the copy within {COPY_LIMIT:?}; the next event goes on where it stopped"),
+        )),
+    }
+}
+
+fn copy(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure> {
+    let event = match Event::parse(input) {
+        Ok(event) => event,
+        Err(error) => return Some(Failure::new("event", format!("failed to {error}{}", cause_of(&error)))),
+    };
+    let transcript = event.transcript_path.clone()?;
+    let id = match SessionId::parse(&event.session_id).and_then(|_| SessionId::of_transcript(&transcript)) {
+        Ok(id) => id,
+        Err(error) => return Some(Failure::new("name", format!("failed to {error}"))),
+    };
+    if config.policy.exclude.is_excluded(&transcript, event.cwd.as_deref()) {
+        return None;
+    }
+    wait::wait_for_last_message(&event, deadline);
+    let saved = save(config, &event, &id, &transcript);
+    let journaled = if config.journal { event_log::keep(&config.store, &event, &id, &transcript) } else { Ok(()) };
+    match saved.and_then(|failure| journaled.map(|()| failure)) {
+        Ok(failure) => failure,
+        Err(error) => Some(Failure::of(&error)),
+    }
+}
+
+fn save(
+    config: &HookConfig,
+    event: &Event,
+    id: &SessionId,
+    transcript: &Path,
+) -> Result<Option<Failure>, ArchiveError> {
+    let store = &config.store;
+    let opened = Archive::open(store)?;
+    if opened.is_none() && crate::claude::transcripts::open_regular(transcript)?.is_none() {
+        return Ok(None);
+    }
+    let archive = match opened {
+        Some(archive) => archive,
+        None => Archive::create(store)?,
+    };
+    let archive = archive.leaving_free(config.policy.free_space_floor);
+    let request = SaveRequest {
+        id,
+        transcript,
+        project: None,
+        cwd: event.cwd.as_deref(),
+        compare: compare_for(event),
+        progress: &|_| {},
+    };
+    let report = archive.save(&request)?;
+    if report.transcript == TranscriptState::Stored && report.bytes_added > 0 {
+        let project = report.key.as_ref().map_or("", |key| key.project.as_str());
+        let but = match report.problems.len() {
+            0 => String::new(),
+            n => format!(", but {n} side files not"),
+        };
+        let text = format!(
+            "saved {project}/{id}: {} bytes, {} new, {}{but}",
+            report.source_bytes,
+            report.bytes_added,
+            event.trigger()
+        );
+        Log::of_store(store, LOG_NAME).at(config.policy.log_level).line_with_time(&text);
+    }
+    Ok(report.problems.first().map(|first| {
+        let mut failure = Failure::of(first);
+        if report.problems.len() > 1 {
+            failure.text.push_str(&format!(" (and {} more files)", report.problems.len() - 1));
+        }
+        failure
+    }))
+}
+
+fn compare_for(event: &Event) -> Compare {
+    match event.kind.as_str() {
+        "PreCompact" | "SessionEnd" => Compare::Whole,
+        _ => Compare::Windows,
+    }
+}
+
+/// Writes all of `bytes` unless the reader goes away (which is its right) or takes nothing until `deadline`.
+fn pass_on(stdout: impl AsFd, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
+        let mut fds = [PollFd::new(&stdout, PollFlags::OUT)];
+        if uninterrupted(|| rustix::event::poll(&mut fds, Some(&timeout)))? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let chunk = &bytes[written..bytes.len().min(written + PIPE_BYTES)];
+        match uninterrupted(|| rustix::io::write(&stdout, chunk)) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(wrote) => written += wrote,
+            Err(Errno::AGAIN) => {}
+            Err(Errno::PIPE) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A store that hangs must not hold up the end of the hook either.
+fn log_within_limit(config: &HookConfig, text: String) {
+    let log = Log::of_store(&config.store, LOG_NAME).at(config.policy.log_level);
+    let (sender, receiver) = mpsc::channel();
+    let spawned = std::thread::Builder::new().spawn(move || {
+        log.line_with_time(&text);
+        // See `Log` for why a lost line is all right; it went to stderr too.
+        let _ = sender.send(());
+    });
+    if spawned.is_ok() {
+        // Either the line is written or the limit has passed.
+        let _ = receiver.recv_timeout(LOG_LIMIT);
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let words = panic.downcast_ref::<&str>().copied();
+    let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no words");
+    Failure::new("panic", format!("failed to copy: an internal error ({words}); please report it"))
+}
+
+fn cause_of(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(String::new, |source| format!(": {source}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    struct Ran {
+        stdout: Vec<u8>,
+        stderr: String,
+    }
+
+    fn run_with(config: &HookConfig, input: &[u8]) -> Ran {
+        let (stdin, mut feed) = io::pipe().unwrap();
+        let (mut out, stdout) = io::pipe().unwrap();
+        let input = input.to_vec();
+        let feeder = std::thread::spawn(move || feed.write_all(&input));
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            out.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        let mut stderr = Vec::new();
+        run(config, &stdin, stdout, &mut stderr);
+        feeder.join().unwrap().unwrap();
+        Ran { stdout: reader.join().unwrap().unwrap(), stderr: String::from_utf8(stderr).unwrap() }
+    }
+
+    fn scene() -> (tempfile::TempDir, HookConfig, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = HookConfig {
+            store: dir.path().join("store"),
+            quiet: false,
+            journal: false,
+            temp_dir: dir.path().join("tmp"),
+            policy: Policy::default(),
+            complaint: None,
+        };
+        let transcript = dir.path().join("projects/-p/s1.jsonl");
+        (dir, config, transcript)
+    }
+
+    fn event(transcript: &Path, kind: &str) -> Vec<u8> {
+        let path = transcript.display();
+        format!(
+            "{{\"session_id\":\"s1\",\"transcript_path\":\"{path}\",\"cwd\":\"/h/p\",\"hook_event_name\":\"{kind}\"}}\n"
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn the_event_is_passed_on_and_the_transcript_copied_twice_in_one_process() {
+        let (_dir, config, transcript) = scene();
+        crate::fs::replace_file(&transcript, b"one\n").unwrap();
+        for _ in 0..2 {
+            let input = event(&transcript, "PreCompact");
+            let ran = run_with(&config, &input);
+            assert_eq!(ran.stdout, input);
+            assert_eq!(ran.stderr, "");
+        }
+        assert_eq!(std::fs::read(config.store.join("p/s1.jsonl")).unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn a_transcript_that_never_exists_leaves_nothing_at_all() {
+        let (_dir, config, transcript) = scene();
+        let input = event(&transcript, "SessionEnd");
+        let ran = run_with(&config, &input);
+        assert_eq!((ran.stdout, ran.stderr.as_str()), (input, ""));
+        assert!(!config.store.exists());
+    }
+
+    #[test]
+    fn broken_input_is_passed_on_as_it_came() {
+        let (_dir, config, _) = scene();
+        for input in [&b"{\"session_id\":"[..], b"", b"\0\xff", b"[1]\n{}\n"] {
+            let ran = run_with(&config, input);
+            assert_eq!(ran.stdout, input);
+            assert!(ran.stderr.starts_with("layer1-prebackup: warning: failed to "), "{}", ran.stderr);
+            assert_eq!(ran.stderr.lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn an_event_cut_at_any_byte_is_passed_on_as_it_came_and_leaves_nothing() {
+        let (_dir, config, transcript) = scene();
+        crate::fs::replace_file(&transcript, b"one\n").unwrap();
+        let whole = event(&transcript, "SessionEnd");
+        let brace = whole.len() - 2;
+        for cut in 0..=brace {
+            let input = &whole[..cut];
+            let ran = run_with(&config, input);
+            assert_eq!(ran.stdout, input, "{cut}");
+            assert_eq!(ran.stderr.lines().count(), 1, "{cut}: {}", ran.stderr);
+            assert!(!config.store.join("p").exists(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn quiet_tells_the_user_once_an_hour_and_only_where_it_is_shown() {
+        let (_dir, mut config, transcript) = scene();
+        config.quiet = true;
+        crate::fs::replace_file(&transcript, b"one\n").unwrap();
+        assert!(run_with(&config, &event(&transcript, "Stop")).stdout.is_empty());
+        crate::fs::replace_file(&transcript, b"one\ntwo\n").unwrap();
+        let copy = config.store.join("p/s1.jsonl");
+        crate::fs::remove_file(&copy).unwrap();
+        std::fs::create_dir(&copy).unwrap();
+        assert!(run_with(&config, &event(&transcript, "PostCompact")).stdout.is_empty());
+        let told = run_with(&config, &event(&transcript, "Stop")).stdout;
+        let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(told.as_object().unwrap().keys().collect::<Vec<_>>(), ["systemMessage"]);
+        assert!(run_with(&config, &event(&transcript, "UserPromptSubmit")).stdout.is_empty());
+    }
+}

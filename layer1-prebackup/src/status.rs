@@ -1,0 +1,336 @@
+//! `status`, `history` and `verify`: for debugging this layer alone. They write
+//! nothing, except for `verify --repair`.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::archive::{Archive, ArchiveError, Compare, Finding, Proof, Repair, SaveRequest, SessionKey};
+use crate::claude::transcripts;
+use crate::config::exclude::Exclusions;
+use crate::config::settings::Policy;
+use crate::hook::event_log;
+use crate::names::FileName;
+
+/// An answer could not be given.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// The archive failed.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// No session has this id or prefix.
+    #[error("find session {0:?} in {1}: no id begins so; `layer1-prebackup status` counts what is there")]
+    NoSession(String, String),
+    /// Several sessions begin with this prefix.
+    #[error("choose session {0:?}: it could be {1}")]
+    Ambiguous(String, String),
+    /// The answer could not be written.
+    #[error("write the answer: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Sessions, bytes, generations, what is behind and what lost its source.
+pub fn status(
+    store: &Path,
+    projects: &Path,
+    exclude: &Exclusions,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), InspectError> {
+    let status = gather_status(store, projects, exclude)?;
+    if as_json {
+        writeln!(out, "{status}")?;
+        return Ok(());
+    }
+    let number = |name: &str| status[name].as_u64().unwrap_or(0);
+    let unnamed = if number("sessions") > 0 { "without bookkeeping" } else { "not made yet" };
+    writeln!(out, "store        {} ({})", store.display(), status["store_id"].as_str().unwrap_or(unnamed))?;
+    writeln!(out, "sessions     {}", number("sessions"))?;
+    writeln!(out, "contents     {} files, {} older generations", number("files"), number("generations"))?;
+    writeln!(out, "bytes        {}", number("bytes"))?;
+    let last = status["last_commit_ms"].as_u64();
+    writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
+    list_paths(out, "not copied yet or changed since", &status["behind"])?;
+    list_paths(out, "not copied because excluded", &status["excluded"])?;
+    list_paths(out, "source gone", &status["source_gone"])?;
+    list_paths(out, "turns seen, no transcript", &status["without_transcript"])?;
+    Ok(())
+}
+
+/// Every content of a session: generation, size, time, hash.
+pub fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn Write) -> Result<(), InspectError> {
+    let (archive, keys) = find(store, session)?;
+    let mut rows = Vec::new();
+    for key in &keys {
+        for file in archive.files(key)? {
+            rows.push(json!({
+                "project": key.project.as_str(),
+                "session_id": key.id.as_str(),
+                "path": file.path,
+                "generation": file.name.generation,
+                "bytes": file.bytes,
+                "committed_ms": file.committed_ms,
+                "blake3": file.blake3.to_hex().as_str(),
+                "proof": file.proof,
+            }));
+        }
+    }
+    if as_json {
+        writeln!(out, "{}", json!({ "history": rows }))?;
+        return Ok(());
+    }
+    writeln!(out, "{:>10}  {:>12}  {:<20}  {:<16}  path", "generation", "bytes", "committed", "blake3")?;
+    for row in &rows {
+        let generation = match row["generation"].as_u64() {
+            Some(0) => "newest".to_owned(),
+            n => n.unwrap_or(0).to_string(),
+        };
+        writeln!(
+            out,
+            "{generation:>10}  {:>12}  {:<20}  {:<16}  {}/{}",
+            row["bytes"].as_u64().unwrap_or(0),
+            time_text(row["committed_ms"].as_u64().unwrap_or(0)),
+            &row["blake3"].as_str().unwrap_or("")[..16],
+            row["project"].as_str().unwrap_or(""),
+            row["path"].as_str().unwrap_or(""),
+        )?;
+    }
+    Ok(())
+}
+
+/// Re-reads and re-hashes; true if all is well. With `repair_from`, another store, what is wrong is
+/// healed first, from that store or from the source.
+pub fn verify(
+    store: &Path,
+    repair_from: Option<&Path>,
+    policy: &Policy,
+    sessions: &[String],
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<bool, InspectError> {
+    let mut checked = Checked::default();
+    if repair_from.is_some() {
+        Archive::open_or_adopt(store)?;
+    }
+    if sessions.is_empty()
+        && let Some(archive) = Archive::open_as_found(store)?
+    {
+        let keys = archive.sessions()?;
+        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from, policy, &mut checked)?;
+    }
+    for session in sessions {
+        let (archive, keys) = find(store, session)?;
+        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from, policy, &mut checked)?;
+    }
+    if as_json {
+        let findings: Vec<Value> = checked.findings.iter().map(finding_json).collect();
+        let repairs: Vec<Value> = checked.repairs.iter().map(repair_json).collect();
+        writeln!(out, "{}", json!({ "files": checked.files, "findings": findings, "repairs": repairs }))?;
+        return Ok(checked.is_well());
+    }
+    for repair in &checked.repairs {
+        let word = if repair.healed { "healed" } else { "not healed" };
+        writeln!(out, "{word}: {}/{}: {}", repair.key.project, repair.path, repair.detail)?;
+    }
+    for finding in &checked.findings {
+        let key = &finding.key;
+        writeln!(out, "{}: {}/{}: {}", finding.kind.as_str(), key.project, finding.path, finding.detail)?;
+    }
+    writeln!(out, "{} files read, {} findings", checked.files, checked.findings.len())?;
+    Ok(checked.is_well())
+}
+
+#[derive(Default)]
+struct Checked {
+    files: usize,
+    repairs: Vec<Repair>,
+    findings: Vec<Finding>,
+}
+
+impl Checked {
+    /// What could not be healed may look well, as where its sync failed.
+    fn is_well(&self) -> bool {
+        self.findings.is_empty() && self.repairs.iter().all(|repair| repair.healed)
+    }
+}
+
+fn check(
+    archive: Archive,
+    keys: &[SessionKey],
+    repair_from: Option<&Path>,
+    policy: &Policy,
+    checked: &mut Checked,
+) -> Result<(), ArchiveError> {
+    let other = match repair_from {
+        Some(store) => Archive::open_as_found(store)?,
+        None => None,
+    };
+    let archive = &archive;
+    // What the user excluded may part from its copy.
+    let is_asked_for = |finding: &Finding| {
+        finding.save.as_ref().is_none_or(|transcript| !policy.exclude.is_excluded(transcript, None))
+    };
+    for key in keys {
+        if repair_from.is_some() {
+            checked.repairs.extend(archive.repair(Some(key), other.as_ref())?);
+        }
+        let mut findings = archive.verify(Some(key))?;
+        findings.retain(is_asked_for);
+        if repair_from.is_some() && findings.iter().any(|finding| finding.save.is_some()) {
+            checked.repairs.extend(save_again(archive, &findings));
+            findings = archive.verify(Some(key))?;
+            findings.retain(is_asked_for);
+        }
+        checked.findings.extend(findings);
+        checked.files += archive.files(key)?.len();
+    }
+    Ok(())
+}
+
+/// Saves what the sources of diverged contents hold now; what was saved before stays as a generation.
+fn save_again(archive: &Archive, findings: &[Finding]) -> Vec<Repair> {
+    let saves = findings.iter().filter_map(|finding| Some((finding, finding.save.as_ref()?)));
+    let saved = saves.map(|(finding, transcript)| {
+        let key = &finding.key;
+        let (id, project, compare) = (&key.id, Some(&key.project), Compare::Whole);
+        let request = SaveRequest { id, transcript, project, cwd: None, compare, progress: &|_| {} };
+        let (healed, detail) = match archive.save(&request) {
+            Ok(report) if report.problems.is_empty() => (true, Finding::SAVED_AGAIN.to_owned()),
+            Ok(report) => (false, format!("failed to {}", report.problems[0])),
+            Err(error) => (false, format!("failed to {error}")),
+        };
+        Repair { key: key.clone(), path: finding.path.clone(), healed, detail }
+    });
+    saved.collect()
+}
+
+/// The sessions whose id is `session`, or begins with it if no other does.
+pub fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), InspectError> {
+    let none = || InspectError::NoSession(session.to_owned(), store.display().to_string());
+    let archive = Archive::open_as_found(store)?.ok_or_else(none)?;
+    let mut keys = archive.sessions()?;
+    keys.retain(|key| key.id.as_str().starts_with(session));
+    if keys.iter().any(|key| key.id.as_str() == session) {
+        keys.retain(|key| key.id.as_str() == session);
+    }
+    let mut ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    match ids.len() {
+        0 => Err(none()),
+        1 => Ok((archive, keys)),
+        _ => Err(InspectError::Ambiguous(session.to_owned(), ids.join(", "))),
+    }
+}
+
+fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<Value, InspectError> {
+    let archive = Archive::open_as_found(store)?;
+    let keys = match &archive {
+        Some(archive) => archive.sessions()?,
+        None => Vec::new(),
+    };
+    let (mut files, mut generations, mut bytes, mut unproven, mut last) = (0, 0, 0, 0, None);
+    let mut source_gone = Vec::new();
+    for (archive, key) in archive.iter().flat_map(|archive| keys.iter().map(move |key| (archive, key))) {
+        for file in archive.files(key)? {
+            files += 1;
+            bytes += file.disk_bytes;
+            last = last.max(Some(file.committed_ms));
+            unproven += u64::from(file.proof == Proof::Unproven);
+            generations += u64::from(file.name.generation > 0 && file.name.file == FileName::Transcript);
+        }
+        if let Some(source) = archive.source_of(key)?
+            && transcripts::open_regular(&source).is_ok_and(|opened| opened.is_none())
+        {
+            source_gone.push(json!({
+                "project": key.project.as_str(),
+                "session_id": key.id.as_str(),
+                "transcript": source.display().to_string(),
+            }));
+        }
+    }
+    let (mut behind, mut excluded) = (Vec::new(), Vec::new());
+    for transcript in transcripts::transcripts(projects).map_err(ArchiveError::from)? {
+        // What cannot be read is not excluded: see `Exclusions::is_excluded`.
+        if let Ok(Some(glob)) = exclude.excluding(&transcript.path, None) {
+            excluded.push(json!({
+                "session_id": transcript.id.as_str(),
+                "transcript": transcript.path.display().to_string(),
+                "glob": glob,
+            }));
+            continue;
+        }
+        let is_behind = match &archive {
+            Some(archive) => archive.is_behind(&transcript.id, &transcript.path)?,
+            None => transcript.bytes > 0,
+        };
+        if is_behind {
+            behind.push(json!({
+                "session_id": transcript.id.as_str(),
+                "transcript": transcript.path.display().to_string(),
+            }));
+        }
+    }
+    let without_transcript: Vec<Value> = event_log::published(store)
+        .map_err(ArchiveError::from)?
+        .into_iter()
+        .map(|path| json!({ "transcript": path.display().to_string() }))
+        .collect();
+    Ok(json!({
+        "store": store.display().to_string(),
+        "store_id": archive.as_ref().map(Archive::store_id).filter(|id| !id.is_empty()),
+        "sessions": keys.len(),
+        "files": files,
+        "generations": generations,
+        "bytes": bytes,
+        "unproven": unproven,
+        "last_commit_ms": last,
+        "behind": behind,
+        "excluded": excluded,
+        "source_gone": source_gone,
+        "without_transcript": without_transcript,
+    }))
+}
+
+fn list_paths(out: &mut dyn Write, title: &str, rows: &Value) -> io::Result<()> {
+    let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
+    writeln!(out, "{title}: {}", if rows.is_empty() { "none".to_owned() } else { rows.len().to_string() })?;
+    for row in rows.iter().take(20) {
+        writeln!(out, "  {}", printable(row["transcript"].as_str().unwrap_or("")))?;
+    }
+    if rows.len() > 20 {
+        writeln!(out, "  … and {} more (--json lists all)", rows.len() - 20)?;
+    }
+    Ok(())
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "kind": finding.kind.as_str(),
+        "project": finding.key.project.as_str(),
+        "session_id": finding.key.id.as_str(),
+        "path": finding.path,
+        "detail": finding.detail,
+    })
+}
+
+fn repair_json(repair: &Repair) -> Value {
+    json!({
+        "project": repair.key.project.as_str(),
+        "session_id": repair.key.id.as_str(),
+        "path": repair.path,
+        "healed": repair.healed,
+        "detail": repair.detail,
+    })
+}
+
+/// A path that another program chose, without what would steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn time_text(ms: u64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}

@@ -1,0 +1,652 @@
+//! A conversation as one file to read or to give to somebody: Markdown, or an HTML page that
+//! needs no network and no scripts.
+//!
+//! The bytes are checked against their recorded hash first; a transcript that no store has
+//! unharmed is not exported. The page is written while the transcript is read, record by record,
+//! so memory does not grow with it (8 bytes a message, to leave out what comes again). Whatever is
+//! left out is said in the page. Everything in a transcript is hostile: see `text`.
+
+mod arguments;
+mod html;
+mod markdown;
+pub mod redact;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher};
+use std::io::{self, BufWriter, Read, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::fs::{self, DurableError, Existing};
+use layer1_prebackup::names::{FileName, StoredName};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Error;
+use crate::stores::content::{Content, ContentError, Holdings};
+use crate::terminal;
+use crate::terminal::time::format_rfc3339_ms;
+use crate::transcript::metadata::{Metadata, Tally, command_line};
+use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
+use arguments::arguments;
+use redact::Redactor;
+pub use text::OUTPUT_CHARS_MAX;
+use text::{Clean, Ink};
+
+/// Subagents of subagents are shown within them down to here, deeper ones at the end.
+const DEPTH_MAX: usize = 6;
+/// Files named in the table.
+const FILES_NAMED_MAX: usize = 30;
+/// Longest value in the table, and longest title, in characters.
+const VALUE_CHARS_MAX: usize = 300;
+/// Longest description of a subagent that is read, in bytes of its `.meta.json`.
+const META_BYTES_MAX: u64 = 64 * 1024;
+/// Calls whose results have not come yet, and whose tool is remembered.
+const OPEN_CALLS_MAX: usize = 1000;
+
+/// Tags around what a command of the user printed.
+const OUTPUT_TAGS: [&str; 4] = ["local-command-stdout", "local-command-stderr", "bash-stdout", "bash-stderr"];
+
+/// A conversation was not exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The file is there already.
+    #[error("write {path}: it exists; --force replaces it", path = path.display())]
+    Exists {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something that is no regular file stands there; that is never replaced.
+    #[error("write {path}: it is there and is not a regular file", path = path.display())]
+    NotRegular {
+        /// Where.
+        path: PathBuf,
+    },
+}
+
+/// What a page is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Markdown.
+    Markdown,
+    /// One self-contained HTML page.
+    Html,
+}
+
+/// What to export and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// In what.
+    pub format: Format,
+    /// Whether secrets are masked.
+    pub redact: bool,
+    /// Whether outputs of tools longer than [`OUTPUT_CHARS_MAX`] are written whole.
+    pub full: bool,
+    /// Which content of the transcript, 0 being the newest; side files are always the newest.
+    pub generation: u32,
+}
+
+/// What was exported.
+#[derive(Debug, Clone, Serialize)]
+pub struct Exported {
+    /// The session.
+    pub session_id: String,
+    /// Its folder in the store.
+    pub project: String,
+    /// In what.
+    pub format: Format,
+    /// Messages written, those of subagents included.
+    pub messages: u64,
+    /// Transcripts of subagents written.
+    pub subagents: u64,
+    /// Secrets masked; none were looked for if there is no number.
+    pub masked: Option<u64>,
+    /// Outputs that were cut for their length.
+    pub cut: u64,
+    /// The file written, if one was.
+    pub path: Option<String>,
+    /// Its length.
+    pub bytes: Option<u64>,
+    /// Its BLAKE3.
+    pub blake3: Option<String>,
+    /// What to know about the copies that were read.
+    pub notes: Vec<String>,
+    /// Transcripts of subagents that could not be exported; the page says so where they belong.
+    pub problems: Vec<String>,
+}
+
+/// Writes the session to `out` as it is read.
+pub fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write) -> Result<Exported, Error> {
+    let name = holdings.transcript(options.generation)?;
+    let mut content = holdings.open(&name)?;
+    let survey = Survey::of(&mut content)?;
+    let mut ink = Ink { redactor: options.redact.then(Redactor::default), full: options.full, cut: 0 };
+    let out = BufWriter::new(out);
+    let frame = frame(holdings, &content, &survey, options, &mut ink);
+    let page: Box<dyn Page + '_> = match options.format {
+        Format::Html => Box::new(html::Html::new(out)),
+        Format::Markdown => Box::new(markdown::Markdown::new(out)),
+    };
+    let mut export = Export {
+        holdings,
+        subagents: Subagents::of(holdings),
+        page,
+        ink,
+        seen: HashSet::new(),
+        calls: BTreeMap::new(),
+        anchors: 0,
+        last_speaker: None,
+        left_out: LeftOut::default(),
+        exported: Exported {
+            session_id: holdings.key.id.to_string(),
+            project: holdings.key.project.to_string(),
+            format: options.format,
+            messages: 0,
+            subagents: 0,
+            masked: None,
+            cut: 0,
+            path: None,
+            bytes: None,
+            blake3: None,
+            notes: content.note.clone().into_iter().collect(),
+            problems: Vec::new(),
+        },
+    };
+    export.page.begin(&frame).map_err(writing)?;
+    export.transcript(&mut content, 0)?;
+    export.rest_of_subagents()?;
+    export.finish()
+}
+
+/// [`export`] into a file of its own: new unless `force` is given, mode 0600, durable. Nothing
+/// appears there unless all of it was written.
+pub fn export_to_file(holdings: &Holdings, options: &Options, path: &Path, force: bool) -> Result<Exported, Error> {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if !meta.is_file() => return Err(ExportError::NotRegular { path: path.to_owned() }.into()),
+        Ok(_) if !force => return Err(ExportError::Exists { path: path.to_owned() }.into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io(format!("look up {}", path.display()), error));
+        }
+        _ => {}
+    }
+    let existing = if force { Existing::Replaced } else { Existing::Refused };
+    let written = fs::write_file(path, existing, |out| export(holdings, options, out));
+    let (mut exported, bytes, blake3) = written.map_err(|error| match error {
+        Error::Durable(DurableError { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+            ExportError::Exists { path: path.to_owned() }.into()
+        }
+        error => error,
+    })?;
+    exported.path = Some(path.display().to_string());
+    exported.bytes = Some(bytes);
+    exported.blake3 = Some(blake3.to_hex().to_string());
+    Ok(exported)
+}
+
+fn writing(error: io::Error) -> Error {
+    Error::io("write the export", error)
+}
+
+/// What stands above the conversation.
+struct Frame {
+    title: Clean<'static>,
+    /// The rows of the table.
+    rows: Vec<(&'static str, Vec<Clean<'static>>)>,
+    /// What must be read before everything else.
+    warnings: Vec<Clean<'static>>,
+}
+
+/// Who speaks, and where a link to it leads.
+struct Head {
+    speaker: Speaker,
+    anchor: String,
+    /// To the second, for people; and exactly.
+    time: Option<(String, String)>,
+    /// The same speaker goes on.
+    goes_on: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaker {
+    User,
+    Claude,
+    Tool,
+    Summary,
+    System,
+}
+
+impl Speaker {
+    fn of(class: Class) -> Option<Speaker> {
+        match class {
+            Class::Prompt | Class::Command => Some(Speaker::User),
+            Class::Answer => Some(Speaker::Claude),
+            Class::ToolResult | Class::CommandOutput => Some(Speaker::Tool),
+            Class::Summary => Some(Speaker::Summary),
+            Class::System => Some(Speaker::System),
+            Class::Meta | Class::Title | Class::Bookkeeping | Class::Unknown => None,
+        }
+    }
+
+    /// For people.
+    fn name(self) -> &'static str {
+        match self {
+            Speaker::User => "User",
+            Speaker::Claude => "Claude",
+            Speaker::Tool => "Tool",
+            Speaker::Summary => "Summary",
+            Speaker::System => "System",
+        }
+    }
+}
+
+/// An argument of a tool.
+struct Argument {
+    name: Clean<'static>,
+    value: Clean<'static>,
+}
+
+/// A format: told the conversation in order, it writes it. Only cleaned text is handed to it, and
+/// it escapes all of it.
+trait Page {
+    fn begin(&mut self, frame: &Frame) -> io::Result<()>;
+    fn message(&mut self, head: &Head) -> io::Result<()>;
+    fn prose(&mut self, text: &Clean<'_>) -> io::Result<()>;
+    /// Text as a program printed it.
+    fn output(&mut self, text: &Clean<'_>, ink: &mut Ink) -> io::Result<()>;
+    /// A summary of what came before.
+    fn summary(&mut self, text: &Clean<'_>) -> io::Result<()>;
+    fn thinking(&mut self, text: &Clean<'_>) -> io::Result<()>;
+    fn call(&mut self, tool: &Clean<'_>, arguments: &[Argument], ink: &mut Ink) -> io::Result<()>;
+    fn result(&mut self, tool: Option<&Clean<'_>>, text: &Clean<'_>, is_error: bool, ink: &mut Ink) -> io::Result<()>;
+    /// Something that is not text; its type.
+    fn other(&mut self, kind: &Clean<'_>) -> io::Result<()>;
+    fn end_message(&mut self) -> io::Result<()>;
+    fn begin_subagent(&mut self, title: &Clean<'_>) -> io::Result<()>;
+    fn end_subagent(&mut self) -> io::Result<()>;
+    /// A remark of this program.
+    fn remark(&mut self, text: &Clean<'_>) -> io::Result<()>;
+    /// Ends the page with these remarks, and gives all of it out.
+    fn end(&mut self, remarks: &[Clean<'_>]) -> io::Result<()>;
+    /// Whether subagents belong where they were called; else they come at the end.
+    fn nests(&self) -> bool;
+}
+
+/// What a first pass over the transcript learns for the table.
+struct Survey {
+    metadata: Metadata,
+    version: Option<String>,
+}
+
+impl Survey {
+    fn of(content: &mut Content) -> Result<Survey, Error> {
+        let mut tally = Tally::default();
+        let (mut version, mut last_ms) = (None, 0);
+        each_record(content, &mut |located| {
+            let record = &located.record;
+            last_ms = record.timestamp_ms.unwrap_or(last_ms);
+            tally.add(record, last_ms);
+            if let Some(of_record) = &record.version {
+                version = Some(of_record.to_string());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(Survey { metadata: tally.to_metadata(), version })
+    }
+}
+
+fn each_record(
+    content: &mut Content,
+    each: &mut dyn FnMut(Located<'_>) -> ControlFlow<()>,
+) -> Result<record::ReadReport, Error> {
+    let path = content.path.clone();
+    let read = content.read().and_then(|bytes| record::read_records(bytes, 0, TornLine::Final, each));
+    read.map_err(|error| Error::io(format!("read {}", path.display()), error))
+}
+
+fn frame(holdings: &Holdings, content: &Content, survey: &Survey, options: &Options, ink: &mut Ink) -> Frame {
+    let key = &holdings.key;
+    let metadata = &survey.metadata;
+    let id = format!("{}/{}", key.project, key.id);
+    let title = metadata.title.as_deref().or(metadata.first_topic.as_deref()).unwrap_or(&id);
+    let mut rows: Vec<(&'static str, Vec<Clean<'static>>)> = Vec::new();
+    let mut row = |name: &'static str, values: Vec<Option<&str>>| {
+        let values = values.into_iter().flatten().filter(|value| !value.trim().is_empty());
+        let values: Vec<_> = values.map(|value| ink.clean(value).headline(VALUE_CHARS_MAX)).collect();
+        if !values.is_empty() {
+            rows.push((name, values));
+        }
+    };
+    row("Session", vec![Some(&id)]);
+    let older = format!("generation {}: an older content of the transcript", options.generation);
+    row("Content", vec![Some(older.as_str()).filter(|_| options.generation > 0)]);
+    let time = |time: &Option<String>| Some(format!("{} UTC", time.as_ref()?.get(..19)?.replace('T', " ")));
+    row("Start", vec![time(&metadata.timestamp_start).as_deref()]);
+    row("End", vec![time(&metadata.timestamp_end).as_deref()]);
+    row("Directory", vec![metadata.cwd.as_deref()]);
+    row("Branch", vec![metadata.git_branch.as_deref().filter(|branch| *branch != "HEAD")]);
+    row("Claude Code", vec![survey.version.as_deref()]);
+    let edited = &metadata.edited_files;
+    let more = format!("and {} more", edited.len().saturating_sub(FILES_NAMED_MAX));
+    let latest = edited.iter().rev().take(FILES_NAMED_MAX).map(|file| Some(file.as_str()));
+    let more = Some(more.as_str()).filter(|_| edited.len() > FILES_NAMED_MAX);
+    row("Edited files", latest.chain([more]).collect());
+    row("First topic", vec![metadata.first_topic.as_deref()]);
+    row("Last topic", vec![metadata.last_topic.as_deref().filter(|_| metadata.last_topic != metadata.first_topic)]);
+    let size = terminal::size(content.bytes);
+    row("Transcript", vec![Some(&size)]);
+    if options.redact {
+        row("Secrets", vec![Some("masked where they were recognised by their form")]);
+    }
+    let warnings = content.note.iter().map(|note| ink.clean(note).into_owned()).collect();
+    Frame { title: ink.clean(title).headline(VALUE_CHARS_MAX), rows, warnings }
+}
+
+/// Transcripts of subagents that were not written yet.
+#[derive(Default)]
+struct Subagents {
+    /// By the id of the call that started them.
+    called: BTreeMap<String, Vec<Subagent>>,
+    others: Vec<Subagent>,
+}
+
+struct Subagent {
+    name: StoredName,
+    /// Its kind and task, as its side file says them; else its file's name.
+    title: String,
+}
+
+/// `agent-….meta.json`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SubagentMeta {
+    agent_type: Option<String>,
+    description: Option<String>,
+    tool_use_id: Option<String>,
+}
+
+impl Subagents {
+    fn of(holdings: &Holdings) -> Subagents {
+        let mut subagents = Subagents::default();
+        for name in holdings.names().into_iter().filter(|name| name.generation == 0) {
+            let FileName::Side(rel) = &name.file else { continue };
+            if !rel.starts_with("subagents") || rel.extension().is_none_or(|ext| ext != "jsonl") {
+                continue;
+            }
+            let meta = subagent_meta(holdings, rel);
+            let words: Vec<String> = [meta.agent_type, meta.description].into_iter().flatten().collect();
+            let stem = rel.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let title = if words.is_empty() { stem } else { words.join(": ") };
+            let subagent = Subagent { title, name: name.clone() };
+            match meta.tool_use_id {
+                Some(id) => subagents.called.entry(id).or_default().push(subagent),
+                None => subagents.others.push(subagent),
+            }
+        }
+        subagents
+    }
+}
+
+/// Only for a title and a place: without it, or where it is damaged, the transcript comes at the end.
+fn subagent_meta(holdings: &Holdings, rel: &Path) -> SubagentMeta {
+    let name = StoredName::newest(FileName::Side(rel.with_extension("meta.json")));
+    let Ok(mut content) = holdings.open(&name) else { return SubagentMeta::default() };
+    let mut bytes = Vec::new();
+    let read = content.read().and_then(|reader| reader.take(META_BYTES_MAX).read_to_end(&mut bytes));
+    read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}
+
+/// Records that are not in the page.
+#[derive(Default)]
+struct LeftOut {
+    reminders: u64,
+    bookkeeping: u64,
+    unknown: BTreeMap<String, u64>,
+    unparsable: u64,
+    repeated: u64,
+}
+
+struct Export<'a> {
+    holdings: &'a Holdings,
+    subagents: Subagents,
+    page: Box<dyn Page + 'a>,
+    ink: Ink,
+    /// Fingerprints of the messages written.
+    seen: HashSet<u64>,
+    /// Tools of calls without result, by id.
+    calls: BTreeMap<String, Clean<'static>>,
+    anchors: u64,
+    last_speaker: Option<Speaker>,
+    left_out: LeftOut,
+    exported: Exported,
+}
+
+impl Export<'_> {
+    fn transcript(&mut self, content: &mut Content, depth: usize) -> Result<(), Error> {
+        let mut failed = None;
+        let report = each_record(content, &mut |located| match self.record(&located.record, depth) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.left_out.unparsable += report.unparsable;
+        for (kind, count) in report.unknown {
+            *self.left_out.unknown.entry(kind).or_default() += count;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record<'_>, depth: usize) -> Result<(), Error> {
+        let Some(speaker) = Speaker::of(record.class) else {
+            match record.class {
+                Class::Meta => self.left_out.reminders += 1,
+                // Unknown ones are counted by their type.
+                Class::Unknown => {}
+                _ => self.left_out.bookkeeping += 1,
+            }
+            return Ok(());
+        };
+        if record.blocks.iter().all(is_empty) {
+            return Ok(());
+        }
+        if !self.seen.insert(fingerprint(record)) {
+            self.left_out.repeated += 1;
+            return Ok(());
+        }
+        let goes_on = speaker == Speaker::Tool || (speaker == Speaker::Claude && self.last_speaker == Some(speaker));
+        if speaker != Speaker::Tool {
+            self.last_speaker = Some(speaker);
+        }
+        let head = Head { speaker, anchor: self.anchor(record), time: record.timestamp_ms.map(times), goes_on };
+        self.page.message(&head).map_err(writing)?;
+        for block in record.blocks.iter().filter(|block| !is_empty(block)) {
+            self.block(block, record.class, depth)?;
+        }
+        self.page.end_message().map_err(writing)?;
+        self.exported.messages += 1;
+        Ok(())
+    }
+
+    fn block(&mut self, block: &Block<'_>, class: Class, depth: usize) -> Result<(), Error> {
+        let Export { page, ink, .. } = self;
+        match block {
+            Block::Text(text) if class == Class::Summary => page.summary(&ink.clean(text)),
+            Block::Text(text) if class == Class::CommandOutput => {
+                let text = ink.clean(untagged(text));
+                page.output(&text, ink)
+            }
+            Block::Text(text) if class == Class::Command => {
+                let command = command_line(text);
+                page.prose(&ink.clean(if command.trim().is_empty() { text } else { &command }))
+            }
+            Block::Text(text) => page.prose(&ink.clean(text)),
+            Block::Thinking(text) => page.thinking(&ink.clean(text)),
+            Block::ToolUse { name, id, input } => {
+                let tool = ink.clean(name).into_owned();
+                let arguments = input.map(|input| arguments(input, ink)).unwrap_or_default();
+                page.call(&tool, &arguments, ink).map_err(writing)?;
+                if let Some(id) = id {
+                    return self.called(id, tool, depth);
+                }
+                Ok(())
+            }
+            Block::ToolResult { id, text, is_error } => {
+                let tool = id.as_deref().and_then(|id| self.calls.remove(id));
+                let text = ink.clean(text);
+                page.result(tool.as_ref(), &text, *is_error, ink)
+            }
+            Block::Other(kind) => page.other(&ink.clean(kind)),
+        }
+        .map_err(writing)
+    }
+
+    /// Remembers the call for its result, and writes what it started.
+    fn called(&mut self, id: &str, tool: Clean<'static>, depth: usize) -> Result<(), Error> {
+        if self.calls.len() >= OPEN_CALLS_MAX {
+            // Results of calls that were interrupted never come.
+            self.calls.clear();
+        }
+        self.calls.insert(id.to_owned(), tool);
+        if depth >= DEPTH_MAX || !self.page.nests() {
+            return Ok(());
+        }
+        for subagent in self.subagents.called.remove(id).unwrap_or_default() {
+            self.subagent(&subagent, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Those that no call was found for, or that were too deep.
+    fn rest_of_subagents(&mut self) -> Result<(), Error> {
+        loop {
+            let mut rest: Vec<Subagent> = std::mem::take(&mut self.subagents.called).into_values().flatten().collect();
+            rest.append(&mut self.subagents.others);
+            if rest.is_empty() {
+                return Ok(());
+            }
+            // Each may start others, which are then no longer waiting.
+            for subagent in rest {
+                self.subagent(&subagent, DEPTH_MAX)?;
+            }
+        }
+    }
+
+    fn subagent(&mut self, subagent: &Subagent, depth: usize) -> Result<(), Error> {
+        let title = self.ink.clean(&subagent.title).headline(VALUE_CHARS_MAX);
+        self.page.begin_subagent(&title).map_err(writing)?;
+        let before = self.last_speaker.take();
+        match self.holdings.open(&subagent.name) {
+            Ok(mut content) => {
+                if let Some(note) = content.note.take() {
+                    self.page.remark(&self.ink.clean(&note)).map_err(writing)?;
+                    self.exported.notes.push(note);
+                }
+                self.transcript(&mut content, depth)?;
+                self.exported.subagents += 1;
+            }
+            Err(Error::Content(error @ ContentError::Damaged { .. })) => {
+                let problem = format!("The transcript of this subagent is left out: failed to {error}");
+                self.page.remark(&self.ink.clean(&problem)).map_err(writing)?;
+                self.exported.problems.push(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        self.last_speaker = before;
+        self.page.end_subagent().map_err(writing)
+    }
+
+    /// The uuid, by which search and `show --around` name messages, where it is fit for a link.
+    fn anchor(&mut self, record: &Record<'_>) -> String {
+        self.anchors += 1;
+        let fits = |uuid: &&str| {
+            (1..=64).contains(&uuid.len()) && uuid.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        match record.uuid.as_deref().filter(fits) {
+            Some(uuid) if self.ink.clean(uuid).as_str() == uuid && self.seen.insert(hash_of(&("anchor", uuid))) => {
+                format!("m-{uuid}")
+            }
+            _ => format!("n-{}", self.anchors),
+        }
+    }
+
+    fn finish(mut self) -> Result<Exported, Error> {
+        self.exported.cut = self.ink.cut;
+        let mut remarks = vec![format!(
+            "{}, exported from the copy in Threefold's store after its hash was checked.",
+            terminal::count(self.exported.messages, "message")
+        )];
+        let left_out = &self.left_out;
+        let unknown: u64 = left_out.unknown.values().sum();
+        let kinds: Vec<&str> = left_out.unknown.keys().take(10).map(String::as_str).collect();
+        let counts = [
+            (left_out.reminders, "reminders of Claude Code to the model".to_owned()),
+            (left_out.bookkeeping, "records of bookkeeping".to_owned()),
+            (left_out.repeated, "messages that came again".to_owned()),
+            (unknown, format!("records of types unknown here: {}", kinds.join(", "))),
+            (left_out.unparsable, "damaged pieces that could not be read".to_owned()),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<String> = counts.map(|(count, what)| format!("{what} ({count})")).collect();
+        if !counts.is_empty() {
+            remarks.push(format!("Left out: {}.", counts.join("; ")));
+        }
+        if self.ink.cut > 0 {
+            remarks.push(format!(
+                "{} shortened; the option --full writes them whole.",
+                terminal::count(self.ink.cut, "long tool text")
+            ));
+        }
+        let remarks: Vec<Clean<'static>> = remarks.iter().map(|remark| self.ink.clean(remark).into_owned()).collect();
+        self.page.end(&remarks).map_err(writing)?;
+        self.exported.masked = self.ink.redactor.as_ref().map(|redactor| redactor.masked);
+        Ok(self.exported)
+    }
+}
+
+/// What a command printed, without the tags that it is recorded in.
+fn untagged(text: &str) -> &str {
+    let inside = |tag: &str| {
+        let inner = text.trim().strip_prefix('<')?.strip_prefix(tag)?.strip_prefix('>')?;
+        inner.strip_suffix('>')?.strip_suffix(tag)?.strip_suffix("</")
+    };
+    OUTPUT_TAGS.iter().find_map(|tag| inside(tag)).unwrap_or(text)
+}
+
+fn is_empty(block: &Block<'_>) -> bool {
+    matches!(block, Block::Text(text) | Block::Thinking(text) if text.trim().is_empty())
+}
+
+fn times(ms: i64) -> (String, String) {
+    let exact = format_rfc3339_ms(ms);
+    let seconds = exact.get(..19).unwrap_or(&exact).replace('T', " ");
+    (seconds, exact)
+}
+
+fn hash_of(value: &impl std::hash::Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The same uuid can come again, with the same content or with more.
+fn fingerprint(record: &Record<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&record.uuid, record.timestamp_ms, record.is_sidechain).hash(&mut hasher);
+    for block in &record.blocks {
+        match block {
+            Block::Text(text) => (1, text).hash(&mut hasher),
+            Block::Thinking(text) => (2, text).hash(&mut hasher),
+            Block::ToolUse { name, id, input } => (3, name, id, input.map(|input| input.get())).hash(&mut hasher),
+            Block::ToolResult { id, text, is_error } => (4, id, text, is_error).hash(&mut hasher),
+            Block::Other(kind) => (5, kind).hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,331 @@
+//! Listing sessions, and the table of them.
+
+use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::config::places::Places;
+use serde::Serialize;
+
+use crate::browse::search::{now_ms, when};
+use crate::browse::show::file_names;
+use crate::failure::Error;
+use crate::index::{Index, SessionFilter, SessionRow, SessionTotals};
+use crate::save::adopt_v1;
+use crate::save::rebuild;
+use crate::save::sources::Sources;
+use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, width};
+
+/// Sessions, unless another number is asked for.
+pub const LIMIT_DEFAULT: usize = 50;
+/// Most sessions of one answer.
+pub const LIMIT_MAX: usize = 1000;
+/// Columns of the edited files.
+const FILES_COLUMNS: usize = 28;
+/// Columns of a project.
+const PROJECT_COLUMNS: usize = 16;
+/// Columns of a branch.
+const BRANCH_COLUMNS: usize = 16;
+/// Columns of a topic below which branch and edited files give way.
+const TOPIC_COLUMNS_MIN: usize = 24;
+
+/// Which sessions, as typed.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Only of this project.
+    pub project: Option<String>,
+    /// Only with a message since then: RFC 3339, a date, or an age such as `7d`.
+    pub since: Option<String>,
+    /// At most so many, newest first.
+    pub limit: Option<usize>,
+}
+
+/// Sessions and what there is to know about them as a whole.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Listed {
+    /// Newest first by their last message.
+    pub sessions: Vec<SessionRow>,
+    /// Of all sessions that were asked for, also of those beyond the limit.
+    pub totals: SessionTotals,
+    /// What the user should know about the index; mostly empty.
+    pub notes: Vec<String>,
+}
+
+/// Lists sessions. Where nothing was ever saved, there are none.
+pub fn list(places: &Places, listing: &Listing) -> Result<Listed, Error> {
+    let filter = SessionFilter {
+        project: listing.project.clone(),
+        since_ms: when("since", listing.since.as_deref(), now_ms())?.map(|(first, _)| first),
+        limit: Some(listing.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)),
+        ..SessionFilter::default()
+    };
+    let mut notes = Vec::new();
+    let Some(archive) = adopt_v1::open(places)? else {
+        return Ok(Listed { notes: vec!["nothing was saved yet".to_owned()], ..Listed::default() });
+    };
+    let ask = |index: &Index| Ok((index.sessions(&filter)?, index.totals(&filter)?));
+    let (mut sessions, totals) = rebuild::ask(places, &archive, &mut notes, ask)?;
+    let key = |row: &SessionRow| SessionKey::parse(&row.metadata.project, &row.metadata.session_id);
+    let keys = sessions.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    let sources = Sources::look(places, &archive, keys.iter())?;
+    for (row, key) in sessions.iter_mut().zip(&keys) {
+        row.source_gone = sources.lack(key)?;
+    }
+    Ok(Listed { sessions, totals, notes })
+}
+
+/// The table: number, id, size with ⚠️ over 2 MB and 🔴 over 5 MB, period (day/month), branch, edited
+/// files, title or first topic with the number of subagents; the project where there are several.
+/// Then totals. Fits the terminal's columns.
+pub fn to_text(listed: &Listed, scope: &str, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for note in &listed.notes {
+        text.push_str(&terminal.paint(Style::Yellow, &format!("note: {}", one_line(note))));
+        text.push('\n');
+    }
+    let sessions = &listed.sessions;
+    let Some(first) = sessions.first() else {
+        text.push_str(&format!("No session {scope}.\n"));
+        return text;
+    };
+    let year = common_year(sessions);
+    let several = sessions.iter().any(|row| row.metadata.project != first.metadata.project);
+    let rows: Vec<Vec<String>> = sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row, year, several)).collect();
+    for line in table(&rows, terminal) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    for line in totals(listed, scope) {
+        text.push_str(&terminal.paint(Style::Dim, &fit(&line, terminal.columns)));
+        text.push('\n');
+    }
+    text
+}
+
+fn totals(listed: &Listed, scope: &str) -> Vec<String> {
+    let all = &listed.totals;
+    let shown = listed.sessions.len() as u64;
+    let cut = if shown < all.sessions { format!(" ({shown} shown, --limit shows more)") } else { String::new() };
+    let mut lines = vec![format!(
+        "{}, {}, {} {scope}{cut}",
+        terminal::count(all.sessions, "session"),
+        terminal::size(all.bytes),
+        terminal::count(all.messages, "message")
+    )];
+    let gone = listed.sessions.iter().filter(|row| row.source_gone).count() as u64;
+    if gone > 0 {
+        lines.push(format!("{} gone from Claude Code; `restore` brings it back", terminal::count(gone, "session")));
+    }
+    lines
+}
+
+const HEADINGS: [&str; 8] = ["#", "SESSION", "PROJECT", "SIZE", "PERIOD", "BRANCH", "EDITED", "TOPIC"];
+const SIZE: usize = 3;
+const BRANCH: usize = 5;
+const EDITED: usize = 6;
+const TOPIC: usize = 7;
+
+/// The year and `-` that all times begin with: it need not stand in every row.
+fn common_year(sessions: &[SessionRow]) -> Option<&str> {
+    let times = || sessions.iter().flat_map(|row| [&row.metadata.timestamp_start, &row.metadata.timestamp_end]);
+    let year = times().flatten().next()?.get(..5)?;
+    times().flatten().all(|time| time.starts_with(year)).then_some(year)
+}
+
+/// `22/11 10:17→11:02`, the day before the month; with the year where a list has several.
+fn period(row: &SessionRow, year: Option<&str>) -> String {
+    let m = &row.metadata;
+    let day_first = |time: &Option<String>| {
+        let minute = terminal::minute(time.as_deref()?);
+        let (date, clock) = minute.split_once(' ').unwrap_or((&minute, ""));
+        let day = match date.split('-').collect::<Vec<_>>()[..] {
+            [_, month, day] if year.is_some() => format!("{day}/{month}"),
+            [year, month, day] => format!("{day}/{month}/{year}"),
+            _ => return Some((minute.clone(), String::new())),
+        };
+        Some((day, clock.to_owned()))
+    };
+    match (day_first(&m.timestamp_start), day_first(&m.timestamp_end)) {
+        (Some(start), Some(end)) if start == end => format!("{} {}", start.0, start.1),
+        (Some(start), Some(end)) if start.0 == end.0 => format!("{} {}→{}", start.0, start.1, end.1),
+        (Some(start), Some(end)) => format!("{} {}→{} {}", start.0, start.1, end.0, end.1),
+        (Some((day, clock)), None) | (None, Some((day, clock))) => format!("{day} {clock}"),
+        (None, None) => "–".to_owned(),
+    }
+}
+
+fn cells(number: usize, row: &SessionRow, year: Option<&str>, several: bool) -> Vec<String> {
+    let m = &row.metadata;
+    let mark = terminal::size_mark(m.bytes);
+    let branch = terminal::branch(m.git_branch.as_deref());
+    vec![
+        number.to_string(),
+        short_id(&m.session_id),
+        if several { fit(&one_line(&m.project), PROJECT_COLUMNS).into_owned() } else { String::new() },
+        if mark.is_empty() { terminal::size(m.bytes) } else { format!("{mark} {}", terminal::size(m.bytes)) },
+        period(row, year),
+        branch.map_or(String::new(), |branch| fit(&branch, BRANCH_COLUMNS).into_owned()),
+        fit(&file_names(&m.edited_files, 3), FILES_COLUMNS).into_owned(),
+        topic(row),
+    ]
+}
+
+/// What the session is called or began with; before it whether its source is gone and how many
+/// subagents are folded into it, because the end may be cut.
+fn topic(row: &SessionRow) -> String {
+    let m = &row.metadata;
+    let mut marks = Vec::new();
+    if row.source_gone {
+        marks.push("source gone".to_owned());
+    }
+    if row.subagents > 0 {
+        marks.push(format!("+{}", terminal::count(row.subagents, "subagent")));
+    }
+    let topic = one_line(m.title.as_deref().or(m.first_topic.as_deref()).unwrap_or("–"));
+    if marks.is_empty() { topic } else { format!("({}) {topic}", marks.join(", ")) }
+}
+
+/// The first group of a uuid names a session well enough to type it; other ids stay whole.
+fn short_id(id: &str) -> String {
+    let is_uuid = id.len() == 36 && id.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    fit(if is_uuid { &id[..8] } else { id }, 20).into_owned()
+}
+
+fn table(rows: &[Vec<String>], terminal: &Terminal) -> Vec<String> {
+    let mut columns: Vec<usize> = (0..HEADINGS.len())
+        .map(|i| rows.iter().map(|row| width(&row[i])).max().unwrap_or(0))
+        .zip(HEADINGS)
+        .map(|(cells, heading)| if cells == 0 { 0 } else { cells.max(width(heading)) })
+        .collect();
+    let room = |columns: &[usize]| {
+        let used: usize = columns[..TOPIC].iter().filter(|columns| **columns > 0).map(|columns| columns + 2).sum();
+        terminal.columns.max(terminal::COLUMNS_MIN).saturating_sub(used)
+    };
+    // What gives way to the topic, one after the other.
+    for (column, columns_max) in [(BRANCH, BRANCH_COLUMNS / 2), (EDITED, FILES_COLUMNS / 2), (EDITED, 0), (BRANCH, 0)] {
+        if room(&columns) < columns[TOPIC].min(TOPIC_COLUMNS_MIN) {
+            columns[column] = columns[column].min(columns_max);
+        }
+    }
+    columns[TOPIC] = columns[TOPIC].min(room(&columns));
+    let headings: Vec<String> = HEADINGS.iter().map(|heading| (*heading).to_owned()).collect();
+    let mut lines = vec![terminal.paint(Style::Bold, &line(&headings, &columns))];
+    lines.extend(rows.iter().map(|row| line(row, &columns)));
+    lines
+}
+
+fn line(cells: &[String], columns: &[usize]) -> String {
+    let aligned = cells.iter().zip(columns).enumerate().filter(|(_, (_, columns))| **columns > 0);
+    let cells: Vec<String> = aligned
+        .map(|(i, (cell, columns))| {
+            let cell = fit(cell, *columns);
+            if i == 0 || i == SIZE { right(&cell, *columns) } else { left(&cell, *columns) }
+        })
+        .collect();
+    cells.join("  ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transcript::metadata::Metadata;
+
+    fn row(id: &str, bytes: u64, branch: &str, files: &[&str], topic: &str) -> SessionRow {
+        let metadata = Metadata {
+            session_id: id.to_owned(),
+            project: "proj".to_owned(),
+            timestamp_start: Some("2026-11-22T10:17:51.992Z".to_owned()),
+            timestamp_end: Some("2026-11-22T11:02:00.000Z".to_owned()),
+            git_branch: Some(branch.to_owned()),
+            edited_files: files.iter().map(|file| (*file).to_owned()).collect(),
+            first_topic: Some(topic.to_owned()),
+            messages: 12,
+            bytes,
+            ..Metadata::default()
+        };
+        SessionRow { metadata, start_ms: None, end_ms: None, subagents: 0, source_gone: false }
+    }
+
+    fn rows() -> Vec<SessionRow> {
+        vec![
+            row(
+                "aaaaaaaa-0000-4000-8000-000000000001",
+                38_775,
+                "main",
+                &["/p/src/parse.rs", "/p/src/lex.rs"],
+                "fix the parser",
+            ),
+            row(
+                "bbbbbbbb-0000-4000-8000-000000000002",
+                3 << 20,
+                "HEAD",
+                &[],
+                "日本語のプロジェクトを説明してください、できるだけ詳しく、例も添えて",
+            ),
+            row(
+                "short",
+                40 << 20,
+                "feature/very-long-branch-name",
+                &["/a", "/b", "/c", "/d", "/e"],
+                "colours \u{1b}[31mred\u{7} and\nlines",
+            ),
+        ]
+    }
+
+    fn listed(sessions: Vec<SessionRow>) -> Listed {
+        let totals = SessionTotals { sessions: sessions.len() as u64, bytes: 45_134_343, messages: 36 };
+        Listed { sessions, totals, notes: Vec::new() }
+    }
+
+    #[test]
+    fn the_table_is_aligned_by_display_width() {
+        insta::assert_snapshot!(to_text(&listed(rows()), "in project proj", &Terminal::PLAIN), @r#"
+        #  SESSION        SIZE  PERIOD             BRANCH    EDITED            TOPIC
+        1  aaaaaaaa      38 KB  22/11 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
+        2  bbbbbbbb  ⚠️ 3.0 MB  22/11 10:17→11:02                              日本語のプロジェクトを説明し…
+        3  short      🔴 40 MB  22/11 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and lines
+        3 sessions, 43 MB, 36 messages in project proj
+        "#);
+    }
+
+    #[test]
+    fn the_table_fits_a_narrow_terminal() {
+        let narrow = Terminal { columns: 72, ..Terminal::PLAIN };
+        let listed = Listed { notes: vec!["the index was made again".to_owned()], ..listed(rows()) };
+        let text = to_text(&listed, "in all projects", &narrow);
+        assert!(text.lines().all(|line| width(line) <= 72), "{text}");
+        insta::assert_snapshot!(text, @r#"
+        note: the index was made again
+        #  SESSION        SIZE  PERIOD             TOPIC
+        1  aaaaaaaa      38 KB  22/11 10:17→11:02  fix the parser
+        2  bbbbbbbb  ⚠️ 3.0 MB  22/11 10:17→11:02  日本語のプロジェクトを説明し…
+        3  short      🔴 40 MB  22/11 10:17→11:02  colours ·[31mred· and lines
+        3 sessions, 43 MB, 36 messages in all projects
+        "#);
+    }
+
+    #[test]
+    fn projects_years_subagents_and_lost_sources_are_told_where_there_are_any() {
+        let mut rows = rows();
+        rows[0].subagents = 2;
+        rows[1].metadata.project = "other".to_owned();
+        rows[1].source_gone = true;
+        rows[1].subagents = 1;
+        rows[2].metadata.timestamp_start = Some("2025-12-31T23:50:00.000Z".to_owned());
+        rows[2].metadata.timestamp_end = Some("2026-01-01T00:10:00.000Z".to_owned());
+        rows[2].metadata.title = Some("a title".to_owned());
+        let wide = Terminal { columns: 140, ..Terminal::PLAIN };
+        let mut listed = listed(rows);
+        listed.totals.sessions = 120;
+        insta::assert_snapshot!(to_text(&listed, "in all projects", &wide), @r#"
+        #  SESSION   PROJECT       SIZE  PERIOD                             BRANCH            EDITED            TOPIC
+        1  aaaaaaaa  proj         38 KB  22/11/2026 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents) fix the parser
+        2  bbbbbbbb  other    ⚠️ 3.0 MB  22/11/2026 10:17→11:02                                                 (source gone, +1 subagent) 日本語の…
+        3  short     proj      🔴 40 MB  31/12/2025 23:50→01/01/2026 00:10  [feature/very-l…  e, d, c +2        a title
+        120 sessions, 43 MB, 36 messages in all projects (3 shown, --limit shows more)
+        1 session gone from Claude Code; `restore` brings it back
+        "#);
+    }
+
+    #[test]
+    fn no_session_is_said_plainly() {
+        insta::assert_snapshot!(to_text(&listed(Vec::new()), "in project proj", &Terminal::PLAIN), @"No session in project proj.");
+    }
+}

@@ -1,0 +1,360 @@
+//! Searching, and hits as people read them.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::config::places::Places;
+
+use crate::failure::Error;
+use crate::index::snippet::Marks;
+use crate::index::{Hit, Nearby, SearchQuery, SearchResults};
+use crate::save::adopt_v1;
+use crate::save::rebuild;
+use crate::save::sources::Sources;
+use crate::stores::session_name;
+use crate::terminal::time::parse_when_ms;
+use crate::terminal::{self, Style, Terminal, fit, one_line};
+use crate::transcript::record::Role;
+
+/// Hits, unless another number is asked for.
+pub const LIMIT_DEFAULT: usize = 20;
+/// Most hits of one answer.
+pub const LIMIT_MAX: usize = 500;
+
+/// Most messages that are shown before a hit, and as many after it.
+pub const CONTEXT_MAX: usize = 50;
+/// Ages are counted from the beginning of this minute, so that the pages of one answer fit together.
+const AGES_FROM_MS: i64 = 60_000;
+
+/// What is searched for, as typed.
+#[derive(Debug, Clone, Default)]
+pub struct Search {
+    /// Any text. Empty beside a filter: all messages that the filters leave.
+    pub query: String,
+    /// Only in this project.
+    pub project: Option<String>,
+    /// Only in this session: its id or a unique beginning of it. Every message of it, then.
+    pub session: Option<String>,
+    /// Not before: RFC 3339, a date, `yesterday`, or an age such as `7d` or `2 weeks ago`.
+    pub since: Option<String>,
+    /// Not after; of a day its end.
+    pub until: Option<String>,
+    /// `user`, `assistant`, `tool`, `summary` or `system`.
+    pub role: Option<String>,
+    /// Only messages on this branch.
+    pub branch: Option<String>,
+    /// Only calls of this tool and their results.
+    pub tool: Option<String>,
+    /// Only in sessions that touched this file: its path, the end of it, or a folder.
+    pub file: Option<String>,
+    /// Every message, not only the best one of each session.
+    pub each: bool,
+    /// At most so many hits.
+    pub limit: Option<usize>,
+    /// Which page of so many, from 1 on.
+    pub page: Option<usize>,
+    /// Messages to show before each hit.
+    pub before: usize,
+    /// Messages to show after each hit.
+    pub after: usize,
+    /// Marks of matched words; `[` and `]` by default.
+    pub marks: Marks,
+}
+
+impl Search {
+    /// Whether every message is a hit: of one session the best message alone would say little.
+    pub fn is_each(&self) -> bool {
+        self.each || typed(&self.session).is_some()
+    }
+
+    /// The page, from 1 on.
+    pub fn page(&self) -> usize {
+        self.page.unwrap_or(1).max(1)
+    }
+}
+
+/// Searches everything that is stored. An index that is missing or damaged is made again first.
+/// Where nothing was ever saved, nothing is found.
+pub fn search(places: &Places, search: &Search) -> Result<SearchResults, Error> {
+    let now_ms = now_ms();
+    let limit = search.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let mut query = SearchQuery {
+        project: typed(&search.project),
+        since_ms: when("since", search.since.as_deref(), now_ms)?.map(|(first, _)| first),
+        until_ms: when("until", search.until.as_deref(), now_ms)?.map(|(_, last)| last),
+        role: role(search.role.as_deref())?,
+        branch: typed(&search.branch),
+        tool: typed(&search.tool),
+        file: typed(&search.file),
+        each: search.is_each(),
+        offset: (search.page() - 1).saturating_mul(limit),
+        limit,
+        before: search.before.min(CONTEXT_MAX),
+        after: search.after.min(CONTEXT_MAX),
+        marks: search.marks.clone(),
+        ..SearchQuery::new(&search.query, now_ms)
+    };
+    let Some(archive) = adopt_v1::open(places)? else {
+        let notes = vec!["nothing was saved yet".to_owned()];
+        return Ok(SearchResults { notes, ..SearchResults::default() });
+    };
+    if let Some(session) = typed(&search.session) {
+        let (_, key) = session_name::find(&[&archive], &session)?;
+        query.session_id = Some(key.id.to_string());
+        query.project = Some(key.project.to_string());
+    }
+    let mut notes = Vec::new();
+    let mut results = rebuild::ask(places, &archive, &mut notes, |index| index.search(&archive, &query))?;
+    notes.append(&mut results.notes);
+    mark_gone(places, &archive, &mut results.hits)?;
+    Ok(SearchResults { notes, ..results })
+}
+
+/// An option that was given and is not blank.
+fn typed(text: &Option<String>) -> Option<String> {
+    text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn mark_gone(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(), Error> {
+    if hits.is_empty() {
+        return Ok(());
+    }
+    let key = |hit: &Hit| SessionKey::parse(&hit.project, &hit.session_id);
+    let keys = hits.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    let sources = Sources::look(places, archive, keys.iter())?;
+    let mut known: BTreeMap<&SessionKey, bool> = BTreeMap::new();
+    for (hit, key) in hits.iter_mut().zip(&keys) {
+        hit.source_gone = match known.get(key) {
+            Some(gone) => *gone,
+            None => *known.entry(key).or_insert(sources.lack(key)?),
+        };
+    }
+    Ok(())
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    // A clock before 1970 makes ages meaningless, nothing worse.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64)
+}
+
+/// The first and the last moment of a time as typed: of a day its beginning and its end.
+pub fn when(name: &'static str, text: Option<&str>, now_ms: i64) -> Result<Option<(i64, i64)>, Error> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let refuse = || Error::Argument {
+        name,
+        value: text.to_owned(),
+        why:
+            "it must be a date (2026-11-22, yesterday), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 2 weeks ago)"
+                .to_owned(),
+    };
+    parse_when_ms(text, now_ms - now_ms.rem_euclid(AGES_FROM_MS)).map(Some).ok_or_else(refuse)
+}
+
+fn role(text: Option<&str>) -> Result<Option<Role>, Error> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    let all = || Role::ALL.map(Role::as_str).join(", ");
+    let refuse =
+        || Error::Argument { name: "role", value: text.to_owned(), why: format!("it must be one of {}", all()) };
+    Role::parse(text).map(Some).ok_or_else(refuse)
+}
+
+/// Hits for a reader: who and when, and below it the snippet among the messages around it. The
+/// marks are the ones of the search; on a colour terminal they become bold.
+pub fn to_text(results: &SearchResults, search: &Search, scope: &str, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for note in &results.notes {
+        text.push_str(&terminal.paint(Style::Yellow, &format!("note: {}", one_line(note))));
+        text.push('\n');
+    }
+    for hit in &results.hits {
+        text.push_str(&hit_to_text(hit, &search.marks, terminal));
+    }
+    text.push_str(&match results.hits.is_empty() {
+        true if search.page() > 1 => format!("No further hit {scope}.\n"),
+        true => format!("No hit {scope}.\n"),
+        false => terminal.paint(Style::Dim, &totals(results, search, scope)) + "\n",
+    });
+    text
+}
+
+fn totals(results: &SearchResults, search: &Search, scope: &str) -> String {
+    let shown = results.hits.len();
+    let mut text = match search.is_each() {
+        true => format!("{} {scope}", terminal::count(shown as u64, "hit")),
+        false => {
+            let hits = shown + results.hits.iter().map(|hit| hit.others_in_session).sum::<usize>();
+            let sessions = terminal::count(shown as u64, "session");
+            format!("{} in {sessions} {scope}", terminal::count(hits as u64, "hit"))
+        }
+    };
+    if results.more || search.page() > 1 {
+        text.push_str(&format!(", page {}", search.page()));
+    }
+    if results.more {
+        text.push_str(&format!("; there are more on page {}", search.page() + 1));
+    }
+    text
+}
+
+fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
+    let time = hit.time.as_deref().map_or("no time".to_owned(), terminal::minute);
+    let mut head = format!("{} · {time} · {}", hit.rank, hit.role.as_str());
+    if hit.is_sidechain {
+        head.push_str(" (subagent)");
+    }
+    if let Some(branch) = terminal::branch(hit.branch.as_deref()) {
+        head.push_str(&format!(" · {branch}"));
+    }
+    let session = format!("{}/{}", one_line(&hit.project), one_line(&hit.session_id));
+    let mut tail = format!("@ {}", short_message(&hit.message));
+    if hit.others_in_session > 0 {
+        tail.push_str(&format!(" · {} more here", hit.others_in_session));
+    }
+    let gone = if hit.source_gone { terminal.paint(Style::Yellow, " · source gone") } else { String::new() };
+    let mut text = format!(
+        "{} · {} {}{gone}\n",
+        terminal.paint(Style::Dim, &head),
+        terminal.paint(Style::Cyan, &session),
+        terminal.paint(Style::Dim, &tail)
+    );
+    text.push_str(&nearby_to_text(&hit.before, terminal));
+    let snippet = one_line(&hit.snippet);
+    let lines = if terminal.interactive { terminal::wrap(&snippet, terminal.columns - 2) } else { vec![snippet] };
+    text.push_str(&format!("  {}\n", painted(&lines.join("\n  "), marks, terminal)));
+    text.push_str(&nearby_to_text(&hit.after, terminal));
+    text
+}
+
+fn nearby_to_text(nearby: &[Nearby], terminal: &Terminal) -> String {
+    let line = |nearby: &Nearby| {
+        let line = format!("  ┆ {}: {}", nearby.role.as_str(), one_line(&nearby.text));
+        let line = if terminal.interactive { fit(&line, terminal.columns).into_owned() } else { line };
+        terminal.paint(Style::Dim, &line) + "\n"
+    };
+    nearby.iter().map(line).collect()
+}
+
+/// What `show --around` takes: of a uuid the first group will do, a place has to be whole.
+fn short_message(message: &str) -> String {
+    let is_uuid = message.len() == 36 && message.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    one_line(if is_uuid { &message[..8] } else { message })
+}
+
+/// The snippet with its marks as bold, where there are colours.
+fn painted(snippet: &str, marks: &Marks, terminal: &Terminal) -> String {
+    if !terminal.colour {
+        return snippet.to_owned();
+    }
+    snippet.replace(marks.start.as_str(), "\x1b[1;33m").replace(marks.end.as_str(), "\x1b[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Scene, answer, prompt};
+
+    fn found(scene: &Scene, query: &str) -> SearchResults {
+        search(&scene.places, &Search { query: query.to_owned(), ..Search::default() }).unwrap()
+    }
+
+    #[test]
+    fn hits_say_who_when_and_where() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "where is the sesión parser?"), answer(2, "the parser\u{1b}[31m is in parse.rs")]);
+        scene.receipt(None);
+        let results = found(&scene, "parser");
+        let every = Search { each: true, ..Search::default() };
+        let text = |results: &SearchResults, search: &Search, terminal: &Terminal| {
+            to_text(results, search, "in all projects", terminal)
+        };
+        insta::assert_snapshot!(text(&results, &Search::default(), &Terminal::PLAIN), @r#"
+        1 · 2026-11-22 10:00 · user · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0001 · 1 more here
+          where is the sesión [parser]?
+        2 hits in 1 session in all projects
+        "#);
+        let each = search(&scene.places, &Search { query: "parser".to_owned(), ..every.clone() }).unwrap();
+        insta::assert_snapshot!(text(&each, &every, &Terminal::PLAIN), @r#"
+        1 · 2026-11-22 10:00 · user · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0001
+          where is the sesión [parser]?
+        2 · 2026-11-22 10:00 · assistant · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0002
+          the [parser] [31m is in parse.rs
+        2 hits in all projects
+        "#);
+        insta::assert_snapshot!(text(&found(&scene, "nowhere"), &every, &Terminal::PLAIN), @"No hit in all projects.");
+        let colour = Terminal { colour: true, ..Terminal::PLAIN };
+        let coloured = text(&results, &every, &colour);
+        assert!(coloured.contains("\u{1b}[1;33mparser\u{1b}[0m"), "{coloured:?}");
+    }
+
+    #[test]
+    fn messages_around_a_hit_are_shown_and_a_lost_source_is_said() {
+        let scene = Scene::new();
+        let lines: Vec<String> =
+            (1..=9).map(|n| if n == 5 { answer(n, "needle") } else { prompt(n, &format!("turn {n}")) }).collect();
+        scene.transcribe(&lines);
+        scene.receipt(None);
+        let asked = Search { query: "needle".to_owned(), before: 2, after: 1, ..Search::default() };
+        let results = search(&scene.places, &asked).unwrap();
+        assert!(!results.hits[0].source_gone);
+        scene.remove_sources();
+        let results = search(&scene.places, &asked).unwrap();
+        assert!(results.hits[0].source_gone);
+        insta::assert_snapshot!(to_text(&results, &asked, "in all projects", &Terminal::PLAIN), @r#"
+        1 · 2026-11-22 10:00 · assistant · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0005 · source gone
+          ┆ user: turn 3
+          ┆ user: turn 4
+          [needle]
+          ┆ user: turn 6
+        1 hit in 1 session in all projects
+        "#);
+        let edge = Search { query: "\"turn 9\"".to_owned(), before: 0, after: 3, ..Search::default() };
+        let results = search(&scene.places, &edge).unwrap();
+        assert_eq!((results.hits[0].before.len(), results.hits[0].after.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_session_is_named_by_the_beginning_of_its_id() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one needle"), prompt(2, "two needle")]);
+        scene.receipt(None);
+        let within = |session: &str| {
+            let asked = Search { query: "needle".to_owned(), session: Some(session.to_owned()), ..Search::default() };
+            search(&scene.places, &asked).map(|results| results.hits.len())
+        };
+        assert_eq!(within("aaaa").unwrap(), 2);
+        assert_eq!(within("proj/aaaa").unwrap(), 2);
+        assert!(within("bbbb").unwrap_err().to_string().contains("no stored session"));
+    }
+
+    #[test]
+    fn before_anything_was_saved_nothing_is_found() {
+        let results = found(&Scene::new(), "x");
+        assert!(results.hits.is_empty());
+        assert_eq!(results.notes, ["nothing was saved yet"]);
+    }
+
+    #[test]
+    fn a_lost_or_damaged_index_is_made_again_by_the_search() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "needle")]);
+        scene.receipt(None);
+        std::fs::write(&scene.places.index, "this is no database, whatever it was before").unwrap();
+        let results = found(&scene, "needle");
+        assert_eq!((results.hits.len(), results.notes.len()), (1, 1), "{results:?}");
+        assert_eq!(found(&scene, "needle").notes.len(), 0);
+    }
+
+    #[test]
+    fn filters_are_checked_by_name() {
+        let scene = Scene::new();
+        let refused = |search: Search| super::search(&scene.places, &search).unwrap_err().to_string();
+        let since = refused(Search { since: Some("yesterday-ish".to_owned()), ..Search::default() });
+        let role = refused(Search { role: Some("dog".to_owned()), ..Search::default() });
+        insta::assert_snapshot!([since, role].join("\n"), @r#"
+        use since "yesterday-ish": it must be a date (2026-11-22, yesterday), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 2 weeks ago)
+        use role "dog": it must be one of user, assistant, tool, summary, system
+        "#);
+    }
+}

@@ -1,0 +1,793 @@
+//! A conversation as readable text: who said what, tool calls folded to one line each.
+//!
+//! Made from the stored transcript itself, record by record, in memory bounded by the number of
+//! characters asked for. Whatever is left out is said where it is left out. The bytes are checked
+//! against their recorded hash first: layer 1's copy is read where layer 3's is damaged, and where
+//! no copy is good, a reader who lost a conversation still sees what is left of it, under a warning.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+
+use layer1_prebackup::names::{FileName, StoredName};
+use rmcp::schemars;
+use serde::Serialize;
+use unicode_width::UnicodeWidthChar;
+
+use crate::failure::Error;
+use crate::save::metadata_path;
+use crate::stores::content::{ContentError, Holdings};
+use crate::terminal::time::{format_rfc3339_ms, parse_rfc3339_ms};
+use crate::terminal::{self, Style, Terminal, fit, one_line};
+use crate::transcript::metadata::{Metadata, Tally};
+use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
+
+/// Characters of a conversation that a model gets unless it asks for another number: about 10,000 tokens.
+pub const MAX_CHARS_DEFAULT: usize = 40_000;
+/// Most characters of an answer over MCP: clients drop lines over 16 MiB, and a character takes
+/// up to six bytes in JSON, twice (as text and as structure).
+pub const MAX_CHARS_LIMIT: usize = 1_000_000;
+/// Columns of a folded tool call.
+const FOLDED_COLUMNS: usize = 160;
+/// Characters that a message takes beside its body.
+const ENTRY_CHARS: usize = 32;
+/// Edited files named in the header.
+const HEADER_FILES: usize = 6;
+/// Joins what is around it to one character: families, professions, flags.
+const ZERO_WIDTH_JOINER: char = '\u{200d}';
+
+/// Which part of a conversation.
+#[derive(Debug, Clone, Default)]
+pub struct Window {
+    /// The message with this uuid (or its beginning), the one at `PATH:OFFSET` of the store, or the
+    /// first one at or after this RFC 3339 time.
+    pub around: Option<String>,
+    /// Only the last so many messages; without meaning beside `around`.
+    pub last: Option<usize>,
+    /// At most about so many characters.
+    pub max_chars: usize,
+    /// An older content of the transcript, 1 being the oldest; without meaning beside `around`,
+    /// which looks through all of them.
+    pub generation: Option<u32>,
+}
+
+/// A conversation, or a window of it.
+#[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct Conversation {
+    /// The session.
+    pub session_id: String,
+    /// Its folder in the store.
+    pub project: String,
+    /// Which stored file it is from, relative to the project's folder: the transcript, or a subagent's.
+    pub path: String,
+    /// The working directory.
+    pub cwd: Option<String>,
+    /// First time of a message, RFC 3339.
+    pub timestamp_start: Option<String>,
+    /// Last time of a message, RFC 3339.
+    pub timestamp_end: Option<String>,
+    /// The branch.
+    pub git_branch: Option<String>,
+    /// What the user or Claude Code named the session.
+    pub title: Option<String>,
+    /// Files that tools changed.
+    pub edited_files: Vec<String>,
+    /// The last prompt, shortened.
+    pub last_topic: Option<String>,
+    /// Messages in the file.
+    pub messages: usize,
+    /// Messages left out before the window.
+    pub omitted_before: usize,
+    /// Messages left out after it.
+    pub omitted_after: usize,
+    /// Lines of the file from which no record could be read.
+    pub unparsable: u64,
+    /// What to know about the copy that was read; it stands in the text too. Mostly empty.
+    pub notes: Vec<String>,
+    /// The conversation as text.
+    pub text: String,
+    /// The last compaction's summary, where it is shown before everything else.
+    #[serde(skip)]
+    #[schemars(skip)]
+    summary: Option<Entry>,
+    #[serde(skip)]
+    #[schemars(skip)]
+    entries: Vec<Entry>,
+}
+
+/// A message in readable form.
+#[derive(Debug, Clone)]
+struct Entry {
+    time: Option<i64>,
+    speaker: &'static str,
+    uuid: Option<String>,
+    body: String,
+    /// Characters of the body.
+    chars: usize,
+}
+
+/// Reads the window of the conversation from the stores.
+pub fn conversation(holdings: &Holdings, window: &Window) -> Result<Conversation, Error> {
+    let Some(around) = &window.around else {
+        let name = holdings.transcript(window.generation.unwrap_or(0))?;
+        let (read, notes) = read(holdings, &name, None, window)?;
+        return Ok(assemble(holdings, &name, read, window, notes));
+    };
+    let target = Target::parse(around);
+    let mut unreadable = Vec::new();
+    for name in conversations(holdings) {
+        if !target.may_be_in(&name.to_text(&holdings.key.id)) {
+            continue;
+        }
+        match read(holdings, &name, Some(&target), window) {
+            Ok((read, mut notes)) if read.found => {
+                notes.append(&mut unreadable);
+                return Ok(assemble(holdings, &name, read, window, notes));
+            }
+            Ok(_) => {}
+            // It may stand in another file.
+            Err(error @ Error::Content(ContentError::Damaged { .. })) => unreadable.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    let mut why =
+        "no message of this session has such a uuid or is as late as that; session_search gives the uuid of each hit"
+            .to_owned();
+    for error in unreadable {
+        why.push_str(&format!("; failed to {error}"));
+    }
+    Err(Error::Argument { name: "around", value: around.clone(), why })
+}
+
+/// Every stored file that holds messages, the newest transcript first.
+fn conversations(holdings: &Holdings) -> Vec<StoredName> {
+    let mut names = holdings.names();
+    names.retain(|name| match &name.file {
+        FileName::Transcript => true,
+        FileName::Side(rel) => rel.extension().is_some_and(|ext| ext == "jsonl"),
+    });
+    names
+}
+
+fn read(
+    holdings: &Holdings,
+    name: &StoredName,
+    target: Option<&Target>,
+    window: &Window,
+) -> Result<(Collected, Vec<String>), Error> {
+    let mut content = holdings.open_even_damaged(name)?;
+    let failed = |path: &std::path::Path, error| Error::io(format!("read {}", path.display()), error);
+    let path = content.path.clone();
+    let bytes = content.read().map_err(|error| failed(&path, error))?;
+    let read = collect(bytes, target, window).map_err(|error| failed(&path, error))?;
+    Ok((read, content.note.into_iter().collect()))
+}
+
+enum Target {
+    Uuid(String),
+    /// A record without an id, by its place in a stored file.
+    Place {
+        path: String,
+        offset: u64,
+    },
+    Time(i64),
+}
+
+impl Target {
+    fn parse(text: &str) -> Target {
+        let text = text.trim();
+        if let Some(ms) = parse_rfc3339_ms(text) {
+            return Target::Time(ms);
+        }
+        match text.rsplit_once(':').map(|(path, offset)| (path, offset.parse())) {
+            Some((path, Ok(offset))) => Target::Place { path: path.to_owned(), offset },
+            _ => Target::Uuid(text.to_owned()),
+        }
+    }
+
+    fn may_be_in(&self, file: &str) -> bool {
+        !matches!(self, Target::Place { path, .. } if path != file)
+    }
+
+    fn is(&self, located: &Located<'_>) -> bool {
+        let record = &located.record;
+        match self {
+            Target::Uuid(prefix) => record.uuid.as_ref().is_some_and(|uuid| uuid.starts_with(prefix.as_str())),
+            Target::Place { offset, .. } => located.offset == *offset,
+            Target::Time(ms) => record.timestamp_ms.is_some_and(|time| time >= *ms),
+        }
+    }
+}
+
+/// What one pass over a file kept.
+#[derive(Default)]
+struct Collected {
+    entries: VecDeque<Entry>,
+    chars: usize,
+    /// Characters before the target.
+    chars_before: usize,
+    found: bool,
+    messages: usize,
+    omitted_before: usize,
+    omitted_after: usize,
+    unparsable: u64,
+    start: Option<i64>,
+    end: Option<i64>,
+    branch: Option<String>,
+    cwd: Option<String>,
+    /// The last one, wherever it stands.
+    summary: Option<Entry>,
+    tally: Tally,
+}
+
+fn collect(file: impl Read, target: Option<&Target>, window: &Window) -> io::Result<Collected> {
+    let mut kept = Collected::default();
+    let mut seen = HashSet::new();
+    let reader = io::BufReader::new(file);
+    // The target was read and is yet to be shown: a notice has no entry, so the next message stands for it.
+    let mut is_due = false;
+    let report = record::read_records(reader, 0, TornLine::Final, &mut |located| {
+        kept.note(&located.record);
+        is_due |= !kept.found && target.is_some_and(|target| target.is(&located));
+        if let Some(entry) = entry(&located)
+            && seen.insert(fingerprint(&entry))
+        {
+            kept.push(entry, std::mem::take(&mut is_due), target, window);
+        }
+        ControlFlow::Continue(())
+    })?;
+    kept.found |= is_due;
+    kept.unparsable = report.unparsable;
+    Ok(kept)
+}
+
+/// The same uuid can come again, with the same content or with more.
+fn fingerprint(entry: &Entry) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&entry.uuid, entry.time, &entry.body).hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Collected {
+    fn note(&mut self, record: &Record<'_>) {
+        if let Some(ms) = record.timestamp_ms {
+            self.start.get_or_insert(ms);
+            self.end = Some(ms);
+        }
+        self.tally.add(record, record.timestamp_ms.or(self.end).unwrap_or_default());
+        if let Some(branch) = &record.git_branch {
+            self.branch = Some(branch.to_string());
+        }
+        if let (None, Some(cwd)) = (&self.cwd, &record.cwd) {
+            self.cwd = Some(cwd.to_string());
+        }
+    }
+
+    /// Keeps the entry if it belongs to the window. Without a target the window is the end of the
+    /// conversation; with one, up to half of the characters stand before it.
+    fn push(&mut self, entry: Entry, is_target: bool, target: Option<&Target>, window: &Window) {
+        self.messages += 1;
+        if entry.speaker == "summary" && target.is_none() && window.last.is_none() {
+            self.summary = Some(entry.clone());
+        }
+        let before = target.is_some() && !self.found && !is_target;
+        if self.found && self.chars + entry.chars > window.max_chars {
+            while self.chars + entry.chars > window.max_chars && self.chars_before > window.max_chars / 2 {
+                self.drop_front();
+            }
+            if self.chars + entry.chars > window.max_chars || self.omitted_after > 0 {
+                self.omitted_after += 1;
+                return;
+            }
+        }
+        if self.found && self.omitted_after > 0 {
+            self.omitted_after += 1;
+            return;
+        }
+        self.found |= is_target;
+        self.chars += entry.chars;
+        self.chars_before += if before { entry.chars } else { 0 };
+        self.entries.push_back(entry);
+        if target.is_none() || before || is_target {
+            let last = window.last.filter(|_| target.is_none()).unwrap_or(usize::MAX).max(1);
+            while self.entries.len() > 1 && (self.chars > window.max_chars || self.entries.len() > last) {
+                self.drop_front();
+            }
+        }
+    }
+
+    fn drop_front(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.chars -= entry.chars;
+            self.chars_before = self.chars_before.saturating_sub(entry.chars);
+            self.omitted_before += 1;
+        }
+    }
+
+    /// What a compaction left of the messages that do not fit is worth more than the messages just
+    /// behind them: it comes first, in at most half of the room.
+    fn summary_first(&mut self, max_chars: usize) -> Option<Entry> {
+        let mut summary = self.summary.take().filter(|_| self.omitted_before > 0)?;
+        match self.entries.iter().position(|entry| entry.uuid == summary.uuid && entry.body == summary.body) {
+            Some(at) => {
+                self.entries.remove(at);
+                self.chars -= summary.chars;
+            }
+            None => self.omitted_before -= 1,
+        }
+        cut(&mut summary, max_chars / 2);
+        while self.entries.len() > 1 && self.chars + summary.chars > max_chars {
+            self.drop_front();
+        }
+        Some(summary)
+    }
+}
+
+fn entry(located: &Located<'_>) -> Option<Entry> {
+    let record = &located.record;
+    let speaker = match record.class {
+        Class::Prompt | Class::Command => "user",
+        Class::Answer => "assistant",
+        Class::ToolResult | Class::CommandOutput => "tool",
+        Class::Summary => "summary",
+        Class::System => "system",
+        Class::Meta | Class::Title | Class::Bookkeeping | Class::Unknown => return None,
+    };
+    let pieces: Vec<String> = record.blocks.iter().filter_map(|block| piece(block, record.class)).collect();
+    if pieces.is_empty() {
+        return None;
+    }
+    let body = pieces.join("\n");
+    let chars = body.chars().count() + ENTRY_CHARS;
+    let uuid = record.uuid.as_deref().map(str::to_owned);
+    Some(Entry { time: record.timestamp_ms, speaker, uuid, body, chars })
+}
+
+/// A block as text: words as they are, everything else folded to one line that says how much it is.
+fn piece(block: &Block<'_>, class: Class) -> Option<String> {
+    let folded = |text: &str| fit(&one_line(text), FOLDED_COLUMNS).into_owned();
+    match block {
+        Block::Text(text) if matches!(class, Class::System | Class::CommandOutput) => {
+            Some(folded(text)).filter(|text| !text.is_empty())
+        }
+        Block::Text(text) => Some(text.trim_end().to_owned()).filter(|text| !text.trim().is_empty()),
+        Block::Thinking(text) if text.trim().is_empty() => None,
+        Block::Thinking(text) => Some(format!("  (thinking, {} characters)", text.chars().count())),
+        Block::ToolUse { name, input, .. } => {
+            let input = input.map(record::tool_input_text).unwrap_or_default();
+            Some(folded(&format!("→ {name}: {input}")))
+        }
+        Block::ToolResult { text, is_error, .. } => {
+            let lines = text.trim_end().lines().count();
+            let failed = if *is_error { "error, " } else { "" };
+            let size = if lines > 1 { format!("({failed}{lines} lines) ") } else { failed.replace(", ", ": ") };
+            Some(folded(&format!("← {size}{text}")))
+        }
+        Block::Other(kind) => Some(format!("  [{}]", one_line(kind))),
+    }
+}
+
+fn assemble(
+    holdings: &Holdings,
+    name: &StoredName,
+    mut read: Collected,
+    window: &Window,
+    notes: Vec<String>,
+) -> Conversation {
+    let key = &holdings.key;
+    // Without metadata (it comes with the index) the frame says what the transcript says. Metadata
+    // is about the newest content and its subagents; an older one speaks for itself.
+    let of_transcript = read.tally.to_metadata();
+    let of_store = holdings.layer3().and_then(|archive| fs::read(metadata_path(archive, key)).ok());
+    let of_store: Metadata = of_store.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let is_newest = *name == StoredName::newest(FileName::Transcript);
+    let (metadata, other) = if is_newest { (of_store, of_transcript) } else { (of_transcript, of_store) };
+    let summary = read.summary_first(window.max_chars);
+    let mut entries: Vec<Entry> = read.entries.into();
+    if let [only] = entries.as_mut_slice() {
+        let room = window.max_chars - summary.as_ref().map_or(0, |summary| summary.chars.min(window.max_chars / 2));
+        cut(only, room);
+    }
+    let mut conversation = Conversation {
+        session_id: key.id.to_string(),
+        project: key.project.to_string(),
+        path: name.to_text(&key.id),
+        cwd: read.cwd.or(metadata.cwd).or(other.cwd),
+        timestamp_start: read.start.map(format_rfc3339_ms).or(metadata.timestamp_start),
+        timestamp_end: read.end.map(format_rfc3339_ms).or(metadata.timestamp_end),
+        git_branch: read.branch.or(metadata.git_branch).or(other.git_branch),
+        title: metadata.title.or(other.title),
+        edited_files: if metadata.edited_files.is_empty() { other.edited_files } else { metadata.edited_files },
+        last_topic: metadata.last_topic.or(other.last_topic),
+        messages: read.messages,
+        omitted_before: read.omitted_before,
+        omitted_after: read.omitted_after,
+        unparsable: read.unparsable,
+        notes,
+        text: String::new(),
+        summary,
+        entries,
+    };
+    conversation.text = conversation.to_text(&Terminal::PLAIN);
+    conversation
+}
+
+/// The message cut to `max_chars` characters, saying so; never within what is shown as one.
+fn cut(entry: &mut Entry, max_chars: usize) {
+    let all = entry.body.chars().count();
+    if all <= max_chars {
+        return;
+    }
+    let mut kept: Vec<char> = entry.body.chars().take(max_chars).collect();
+    let mut next = entry.body.chars().nth(max_chars);
+    let joins = |c: char| c == ZERO_WIDTH_JOINER || c.width() == Some(0);
+    while next.is_some_and(joins) || kept.last() == Some(&ZERO_WIDTH_JOINER) {
+        next = kept.pop();
+        if next.is_none() {
+            break;
+        }
+    }
+    let left_out = all - kept.len();
+    let kept: String = kept.into_iter().collect();
+    entry.body = format!("{kept}\n[… {left_out} characters of this message left out; a larger max_chars shows them]");
+    entry.chars = entry.body.chars().count() + ENTRY_CHARS;
+}
+
+impl Conversation {
+    /// The text as a terminal shows it: framed by its header, control characters made harmless.
+    pub fn to_text(&self, terminal: &Terminal) -> String {
+        let mut text = self.frame(terminal);
+        for note in &self.notes {
+            text.push_str(&terminal.paint(Style::Red, &format!("[{}]", one_line(note))));
+            text.push('\n');
+        }
+        if let Some(summary) = &self.summary {
+            let why = "[the last compaction's summary comes first, because the whole does not fit]";
+            text.push_str(&format!("\n{}", terminal.paint(Style::Dim, why)));
+            push_entry(&mut text, summary, terminal);
+            text.push('\n');
+        }
+        if self.omitted_before > 0 {
+            let before = terminal::count(self.omitted_before as u64, "earlier message");
+            text.push_str(&terminal.paint(Style::Dim, &format!("[… {before} left out]")));
+            text.push('\n');
+        }
+        for entry in &self.entries {
+            push_entry(&mut text, entry, terminal);
+        }
+        if self.omitted_after > 0 {
+            let after = terminal::count(self.omitted_after as u64, "later message");
+            text.push('\n');
+            text.push_str(&terminal.paint(Style::Dim, &format!("[… {after} left out]")));
+            text.push('\n');
+        }
+        if self.unparsable > 0 {
+            let pieces = terminal::count(self.unparsable, "damaged piece");
+            text.push_str(&format!("[{pieces} of the transcript could not be read; the bytes are kept]\n"));
+        }
+        text
+    }
+
+    /// Start, end, branch; title, edited files and last topic where there are any.
+    fn frame(&self, terminal: &Terminal) -> String {
+        let period = terminal::period(self.timestamp_start.as_deref(), self.timestamp_end.as_deref());
+        let mut parts = vec![period];
+        parts.extend(terminal::branch(self.git_branch.as_deref()));
+        parts.push(format!("{}/{}", self.project, self.session_id));
+        parts.push(terminal::count(self.messages as u64, "message"));
+        let mut frame = terminal.paint(Style::Bold, &format!("── {} ──", parts.join(" · ")));
+        frame.push('\n');
+        let files = file_names(&self.edited_files, HEADER_FILES);
+        let lines = [
+            ("title", self.title.as_deref()),
+            ("edited", Some(files.as_str()).filter(|files| !files.is_empty())),
+            ("last topic", self.last_topic.as_deref()),
+        ];
+        for (name, value) in lines.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            frame.push_str(&format!("{}{}\n", terminal.paint(Style::Dim, &format!("{name}: ")), one_line(value)));
+        }
+        frame
+    }
+}
+
+fn push_entry(text: &mut String, entry: &Entry, terminal: &Terminal) {
+    text.push('\n');
+    let time = entry.time.map(|ms| format!(" {}", terminal::minute(&format_rfc3339_ms(ms)))).unwrap_or_default();
+    let style = if entry.speaker == "user" { Style::Green } else { Style::Cyan };
+    text.push_str(&terminal.paint(style, entry.speaker));
+    text.push_str(&terminal.paint(Style::Dim, &time));
+    text.push('\n');
+    text.push_str(&terminal::lines(&entry.body));
+    text.push('\n');
+}
+
+/// The last components of the paths, last touched first, at most `most` of them.
+pub fn file_names(paths: &[String], most: usize) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for path in paths.iter().rev() {
+        let name = one_line(path.rsplit(['/', '\\']).next().unwrap_or(path));
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let more = names.len().saturating_sub(most);
+    names.truncate(most);
+    let list = names.join(", ");
+    if more > 0 { format!("{list} +{more}") } else { list }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ID, Scene, answer, flip_last_byte, prompt};
+
+    const TOOL_CALL: &str = r#"{"type":"assistant","uuid":"u-call","timestamp":"2026-11-22T10:00:03.000Z","message":{"role":"assistant","content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t1","name":"Bash","input":{"command":"cargo test\n--all"}}]}}
+"#;
+    const TOOL_RESULT: &str = r#"{"type":"user","uuid":"u-result","timestamp":"2026-11-22T10:00:04.000Z","message":{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"line 1\nline 2\u001b[31m\nline 3"}]}}
+"#;
+
+    fn scene(lines: &[String]) -> (Scene, Holdings) {
+        let scene = Scene::new();
+        scene.transcribe(lines);
+        scene.receipt(None);
+        let holdings = Holdings::find(&scene.places, ID).unwrap();
+        (scene, holdings)
+    }
+
+    fn text(holdings: &Holdings, window: Window) -> String {
+        conversation(holdings, &window).unwrap().text.replace(ID, "ID")
+    }
+
+    #[test]
+    fn a_conversation_is_readable_and_tools_are_one_line() {
+        let lines =
+            [prompt(1, "run the tests"), TOOL_CALL.to_owned(), TOOL_RESULT.to_owned(), answer(5, "All pass.\n\nDone.")];
+        let (_scene, holdings) = scene(&lines);
+        insta::assert_snapshot!(text(&holdings, Window { max_chars: 10_000, ..Window::default() }), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 4 messages ──
+        last topic: run the tests
+
+        user 2026-11-22 10:00
+        run the tests
+
+        assistant 2026-11-22 10:00
+          (thinking, 2 characters)
+        → Bash: cargo test --all
+
+        tool 2026-11-22 10:00
+        ← (3 lines) line 1 line 2·[31m line 3
+
+        assistant 2026-11-22 10:00
+        All pass.
+
+        Done.
+        "#);
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let lines: Vec<String> = (1..=20).map(|n| prompt(n, &format!("message number {n}"))).collect();
+        let (_scene, holdings) = scene(&lines);
+        let last = Window { last: Some(1), max_chars: 10_000, ..Window::default() };
+        insta::assert_snapshot!(text(&holdings, last), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 20 messages ──
+        last topic: message number 20
+        [… 19 earlier messages left out]
+
+        user 2026-11-22 10:00
+        message number 20
+        "#);
+        let around = Window { around: Some("u-0010".to_owned()), max_chars: 150, ..Window::default() };
+        insta::assert_snapshot!(text(&holdings, around), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 20 messages ──
+        last topic: message number 20
+        [… 8 earlier messages left out]
+
+        user 2026-11-22 10:00
+        message number 9
+
+        user 2026-11-22 10:00
+        message number 10
+
+        user 2026-11-22 10:00
+        message number 11
+
+        [… 9 later messages left out]
+        "#);
+        let time = Window { around: Some("2026-11-22T10:00:19Z".to_owned()), max_chars: 80, ..Window::default() };
+        insta::assert_snapshot!(text(&holdings, time), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 20 messages ──
+        last topic: message number 20
+        [… 18 earlier messages left out]
+
+        user 2026-11-22 10:00
+        message number 19
+
+        [… 1 later message left out]
+        "#);
+        let short = Window { last: Some(1), max_chars: 7, ..Window::default() };
+        assert!(text(&holdings, short).contains("message\n[… 10 characters of this message left out"));
+    }
+
+    #[test]
+    fn windows_count_every_message_once() {
+        let mut lines: Vec<String> = (1..=40).map(|n| prompt(n, &"x".repeat(n as usize * 3))).collect();
+        lines.push(lines[4].clone());
+        let (_scene, holdings) = scene(&lines);
+        for target in [None, Some("u-0001"), Some("u-0017"), Some("u-0040")] {
+            for max_chars in [1, 50, 100, 500, 2000, 100_000] {
+                let window = Window { around: target.map(str::to_owned), max_chars, ..Window::default() };
+                let found = conversation(&holdings, &window).unwrap();
+                let shown = found.entries.len();
+                assert_eq!(found.messages, 40);
+                assert_eq!(found.omitted_before + shown + found.omitted_after, 40, "{target:?} {max_chars}");
+                assert!(
+                    target.is_none_or(|uuid| found
+                        .text
+                        .contains(&"x".repeat(uuid[2..].parse::<usize>().unwrap() * 3)[..1]))
+                );
+                assert!(shown >= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_without_an_id_is_found_by_its_place_and_a_notice_by_what_follows_it() {
+        let bare = prompt(2, "no id here").replace("\"uuid\":\"u-0002\",", "");
+        let notice = prompt(3, "<system-reminder>be brief</system-reminder>");
+        let lines = [prompt(1, "first"), bare, notice, prompt(4, "last")];
+        let (_scene, holdings) = scene(&lines);
+        let around = |target: &str| {
+            let window = Window { around: Some(target.to_owned()), max_chars: 40, ..Window::default() };
+            conversation(&holdings, &window).map(|found| found.text)
+        };
+        assert!(around(&format!("{ID}.jsonl:{}", lines[0].len())).unwrap().contains("no id here"));
+        assert!(around("u-0003").unwrap().contains("last"));
+        assert!(around(&format!("{ID}.jsonl:{}", lines[0].len() + 1)).is_err());
+        assert!(around("other.jsonl:0").is_err());
+    }
+
+    #[test]
+    fn a_message_of_a_subagent_or_an_older_generation_is_found() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "first content")]);
+        scene.receipt(None);
+        scene.transcribe(&[prompt(2, "second")]);
+        scene.write(&scene.transcript().with_extension("").join("subagents/agent-1.jsonl"), &answer(3, "from below"));
+        scene.receipt(None);
+        let holdings = Holdings::find(&scene.places, ID).unwrap();
+        let path = |uuid: &str| {
+            let window = Window { around: Some(uuid.to_owned()), max_chars: 1000, ..Window::default() };
+            conversation(&holdings, &window)
+                .map(|found| found.path.replace(ID, "ID"))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(path("u-0002").unwrap(), "ID.jsonl");
+        assert_eq!(path("u-0001").unwrap(), "ID.gen-0001.jsonl");
+        assert_eq!(path("u-0003").unwrap(), "ID/subagents/agent-1.jsonl");
+        assert!(path("nope").unwrap_err().contains("no message of this session"));
+    }
+
+    const SUMMARY: &str = r#"{"type":"user","uuid":"u-sum","timestamp":"2026-11-22T10:00:30.000Z","isCompactSummary":true,"message":{"role":"user","content":"What was done so far."}}
+"#;
+
+    #[test]
+    fn the_last_summary_comes_first_when_the_whole_does_not_fit() {
+        let mut lines: Vec<String> = (1..=20).map(|n| prompt(n, &format!("message number {n}"))).collect();
+        lines.push(SUMMARY.to_owned());
+        lines.extend((31..=50).map(|n| prompt(n, &format!("message number {n}"))));
+        let (_scene, holdings) = scene(&lines);
+        let budget = |max_chars| Window { max_chars, ..Window::default() };
+        insta::assert_snapshot!(text(&holdings, budget(150)), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 41 messages ──
+        last topic: message number 50
+
+        [the last compaction's summary comes first, because the whole does not fit]
+        summary 2026-11-22 10:00
+        What was done so far.
+
+        [… 39 earlier messages left out]
+
+        user 2026-11-22 10:00
+        message number 50
+        "#);
+        // Also where it stands in the window itself, and never twice.
+        for max_chars in [400, 1000, 1200, 1900] {
+            let text = text(&holdings, budget(max_chars));
+            assert_eq!(text.matches("What was done so far.").count(), 1, "{text}");
+            assert!(text.find("What was done").unwrap() < text.find("\nuser ").unwrap(), "{text}");
+        }
+        // Where all fits it stands at its place; where the last messages are asked for, they come.
+        assert!(!text(&holdings, budget(10_000)).contains("comes first"));
+        assert!(!text(&holdings, Window { last: Some(2), ..budget(10_000) }).contains("What was done"));
+    }
+
+    #[test]
+    fn a_long_summary_leaves_room_for_the_conversation() {
+        let long = SUMMARY.replace("What was done so far.", &"y".repeat(5000));
+        let mut lines: Vec<String> = (1..=20).map(|n| prompt(n, &"x".repeat(500))).collect();
+        lines.insert(10, long);
+        let (_scene, holdings) = scene(&lines);
+        let found = conversation(&holdings, &Window { max_chars: 2000, ..Window::default() }).unwrap();
+        assert!(found.text.contains("4000 characters of this message left out"), "{}", found.text);
+        assert!(found.text.chars().count() < 2600);
+        assert!(!found.entries.is_empty());
+        assert_eq!(found.omitted_before + found.entries.len() + 1, 21);
+    }
+
+    #[test]
+    fn a_cut_says_how_much_and_splits_no_character() {
+        let check = |body: &str, max_chars: usize, kept: &str| {
+            let chars = body.chars().count();
+            let mut entry = Entry { time: None, speaker: "user", uuid: None, body: body.to_owned(), chars };
+            cut(&mut entry, max_chars);
+            let left_out = body.chars().count() - kept.chars().count();
+            let note = format!("\n[… {left_out} characters of this message left out; a larger max_chars shows them]");
+            let expected = if left_out == 0 { body.to_owned() } else { kept.to_owned() + &note };
+            assert_eq!(entry.body, expected);
+        };
+        check("abcdef", 6, "abcdef");
+        check("abcdef", 3, "abc");
+        check("日本語です", 2, "日本");
+        check("ae\u{301}o", 2, "a");
+        check("a👩\u{200d}👩\u{200d}👧b", 4, "a");
+        check("\u{301}\u{301}", 1, "");
+    }
+
+    #[test]
+    fn a_message_that_just_fits_is_not_called_cut() {
+        let (_scene, holdings) = scene(&[prompt(1, "twenty characters ok")]);
+        assert!(!text(&holdings, Window { max_chars: 20, ..Window::default() }).contains("left out"));
+        assert!(text(&holdings, Window { max_chars: 19, ..Window::default() }).contains("[… 1 characters"));
+    }
+
+    #[test]
+    fn the_frame_tells_where_the_session_stopped() {
+        let edit = TOOL_CALL.replace(
+            r#""name":"Bash","input":{"command":"cargo test\n--all"}"#,
+            r#""name":"Edit","input":{"file_path":"/p/src/lib.rs"}"#,
+        );
+        let title = r#"{"type":"custom-title","customTitle":"the \u001b[31mtitle"}"#.to_owned() + "\n";
+        let lines = [prompt(1, "begin"), edit, answer(5, "done"), prompt(90, "and now \u{202e}the rest"), title];
+        let (_scene, holdings) = scene(&lines);
+        let text = text(&holdings, Window { max_chars: 1000, ..Window::default() });
+        insta::assert_snapshot!(text.lines().take(4).collect::<Vec<_>>().join("\n"), @r#"
+        ── 2026-11-22 10:00→10:01 · [main] · proj/ID · 4 messages ──
+        title: the [31mtitle
+        edited: lib.rs
+        last topic: and now ·the rest
+        "#);
+    }
+
+    #[test]
+    fn an_older_generation_is_shown_on_request() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "first content")]);
+        scene.receipt(None);
+        scene.transcribe(&[prompt(2, "second")]);
+        scene.receipt(None);
+        let holdings = Holdings::find(&scene.places, ID).unwrap();
+        let of = |generation| Window { max_chars: 1000, generation: Some(generation), ..Window::default() };
+        let older = conversation(&holdings, &of(1)).unwrap();
+        assert!(older.text.contains("first content") && !older.text.contains("second"), "{}", older.text);
+        assert_eq!(older.last_topic.as_deref(), Some("first content"));
+        assert!(conversation(&holdings, &of(0)).unwrap().text.contains("second"));
+        assert!(conversation(&holdings, &of(7)).unwrap_err().to_string().contains("no generation 7"));
+    }
+
+    #[test]
+    fn a_damaged_copy_is_never_shown_as_a_good_one() {
+        let (scene, _) = scene(&[prompt(1, "kept"), answer(2, "and flipped")]);
+        let layer1 = scene.layer1_copies();
+        flip_last_byte(&scene.copy());
+        let shown =
+            || text(&Holdings::find(&scene.places, ID).unwrap(), Window { max_chars: 1000, ..Window::default() });
+        assert!(shown().contains("[ID.jsonl: layer 3's copy is damaged or missing, layer 1's is used:"), "{}", shown());
+        flip_last_byte(&layer1.0.path_of(&layer1.1, &StoredName::newest(FileName::Transcript)));
+        let text = shown();
+        assert!(text.contains("[THIS COPY IS DAMAGED:") && text.contains("kept"), "{text}");
+    }
+}

@@ -1,0 +1,264 @@
+//! `restore` and `resume`: their arguments, and what they print.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use clap::Args;
+use layer1_prebackup::config::places::Places;
+use serde_json::json;
+
+use super::{Scope, Screen, absolute, complain, config_dir, counting, scope};
+use crate::failure::{Error, chain};
+use crate::restore::missing::{self, Summary, Wanted};
+use crate::restore::pick::{self, PickError};
+use crate::restore::resume::{self, ConfigDir};
+use crate::restore::{self, Moved, Options, RestoreError, Restored};
+use crate::save::adopt_v1;
+use crate::stores::Which;
+use crate::terminal::{self, Style, Terminal, one_line};
+
+// The arguments of `restore`. Said as documentation, it would stand in the help instead of what the command is for.
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from
+    session: Option<String>,
+    /// Bring back everything that is gone from Claude Code's directory, and leave what is there as it is
+    #[arg(long, conflicts_with_all = ["session", "generation", "to", "cwd", "force"])]
+    all_missing: bool,
+    /// The project that is meant by the list, and by --all-missing
+    #[arg(long, value_name = "NAME", conflicts_with = "session")]
+    project: Option<String>,
+    /// An older content of the transcript, 1 being the oldest; side files come as they were last
+    #[arg(long, value_name = "N", conflicts_with = "longest")]
+    generation: Option<u32>,
+    /// The longest content of the transcript, whichever generation it is, and of each subagent's
+    #[arg(long)]
+    longest: bool,
+    /// Write to this directory instead of Claude Code's
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["cwd", "map", "force"])]
+    to: Option<PathBuf>,
+    /// The project lies here now
+    #[arg(long, value_name = "DIR", conflicts_with = "map")]
+    cwd: Option<PathBuf>,
+    /// A directory of old, with all below it, lies elsewhere now; as often as needed
+    #[arg(long, value_name = "OLD=NEW")]
+    map: Vec<String>,
+    /// Replace a different file that stands there; it is saved first
+    #[arg(long)]
+    force: bool,
+    /// Tell what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+// The arguments of `resume`. Said as documentation, it would stand in the help instead of what the command is for.
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from
+    session: Option<String>,
+    /// The project that is meant by the list
+    #[arg(long, value_name = "NAME", conflicts_with = "session")]
+    project: Option<String>,
+    /// The project lies here now
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// More arguments for `claude`
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<OsString>,
+}
+
+/// A store of the first version is taken over before it is restored from, so that nothing of it is
+/// missed. Where that fails, as on a disk that is read-only, it is read as it stands.
+fn take_over(places: &Places) {
+    if let Err(error) = adopt_v1::open(places) {
+        complain(&format!("layer3-indexer: note: failed to {}", one_line(&chain(&error))));
+    }
+}
+
+/// Runs `restore`.
+pub(super) fn restore_sessions(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let content = match (args.generation, args.longest) {
+        (Some(n), _) => Which::Generation(n),
+        (None, true) => Which::Longest,
+        (None, false) => Which::Newest,
+    };
+    let options = Options {
+        content,
+        to: args.to.map(absolute).transpose()?,
+        force: args.force,
+        cwd: args.cwd.map(directory).transpose()?,
+        moved: args.map.iter().map(|text| moved(text)).collect::<Result<_, _>>()?,
+        only_absent: false,
+        config_dir: given(config_dir(places)),
+    };
+    if !args.dry_run {
+        take_over(places);
+    }
+    if args.all_missing {
+        let wanted = Wanted { project: args.project, options, dry_run: args.dry_run };
+        return restore_missing(places, &wanted, screen);
+    }
+    let session = chosen(places, args.session, args.project, screen)?;
+    let plan = restore::plan(places, &session, &options)?;
+    let restored = if args.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
+    if screen.json {
+        screen.json(&json!({ "restored": restored }))?;
+    } else {
+        let text = restored_text(&restored, args.dry_run, &screen.terminal);
+        screen.text(&text)?;
+    }
+    tell_notes(&restored.notes);
+    for problem in &restored.problems {
+        complain(&format!("layer3-indexer: {}", one_line(problem)));
+    }
+    match restored.problems.len() {
+        0 => Ok(()),
+        left_out => Err(RestoreError::LeftOut { id: restored.session_id, left_out }.into()),
+    }
+}
+
+/// Runs `resume`; returns only if `claude` could not be started.
+pub(super) fn resume_session(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    if screen.json {
+        let why = "claude takes over this terminal; `restore --json` gives the command to run".to_owned();
+        return Err(Error::Argument { name: "--json", value: "resume".to_owned(), why });
+    }
+    let config_dir = config_dir(places);
+    let options = Options {
+        cwd: args.cwd.map(directory).transpose()?,
+        config_dir: given(config_dir.clone()),
+        ..Options::default()
+    };
+    take_over(places);
+    let session = chosen(places, args.session, args.project, screen)?;
+    let ready = resume::ready(places, &session, &options)?;
+    if ready.restored.files_written > 0 {
+        // stdout is claude's from here on.
+        complain(restored_text(&ready.restored, false, &screen.terminal).lines().next().unwrap_or_default());
+    }
+    tell_notes(&ready.restored.notes);
+    tell_notes(&ready.restored.problems);
+    resume::become_claude(&ready, &args.args, &config_dir)?;
+    Ok(())
+}
+
+fn restore_missing(places: &Places, wanted: &Wanted, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let summary = counting("sessions", |progress| missing::restore_missing(places, wanted, progress))?;
+    if screen.json {
+        screen.json(&summary)?;
+    } else {
+        let text = summary_text(&summary, wanted.dry_run, &screen.terminal);
+        screen.text(&text)?;
+    }
+    let notes: BTreeSet<String> = summary.restored.iter().flat_map(about).collect();
+    tell_notes(&notes);
+    for refused in &summary.refused {
+        let session = format!("{}/{}", refused.project, refused.session_id);
+        complain(&format!("layer3-indexer: {}: {}", one_line(&session), one_line(&refused.error)));
+    }
+    let all = refused_sessions(&summary).union(&restored_sessions(&summary)).count() + summary.in_place;
+    match refused_sessions(&summary).len() {
+        0 => Ok(()),
+        failed => Err(Error::Some { doing: "restore", failed, all }),
+    }
+}
+
+/// A session is refused once, however many of its side files are.
+fn refused_sessions(summary: &Summary) -> BTreeSet<(&str, &str)> {
+    summary.refused.iter().map(|refused| (refused.project.as_str(), refused.session_id.as_str())).collect()
+}
+
+fn restored_sessions(summary: &Summary) -> BTreeSet<(&str, &str)> {
+    summary.restored.iter().map(|restored| (restored.project.as_str(), restored.session_id.as_str())).collect()
+}
+
+/// The notes of a session; what is said of it alone names it.
+fn about(restored: &Restored) -> Vec<String> {
+    let names_a_path = |note: &String| note.contains('/');
+    let named =
+        |note: &String| if names_a_path(note) { note.clone() } else { format!("{}: {note}", restored.session_id) };
+    restored.notes.iter().map(named).collect()
+}
+
+fn summary_text(summary: &Summary, dry_run: bool, terminal: &Terminal) -> String {
+    let done = if dry_run { "would restore" } else { "restored" };
+    let mut text = String::new();
+    for restored in &summary.restored {
+        let session = one_line(&format!("{}/{}", restored.project, restored.session_id));
+        let files = terminal::count(restored.files_written as u64, "file");
+        let size = terminal::size(restored.bytes);
+        text.push_str(&format!("{}  {session} ({size}, {files})\n", terminal.paint(Style::Green, done)));
+    }
+    let restored = terminal::count(summary.restored.len() as u64, "session");
+    let mut line =
+        format!("{restored} {}, {} in place", if dry_run { "to restore" } else { "restored" }, summary.in_place);
+    if !summary.refused.is_empty() {
+        line.push_str(&format!(", {} refused", refused_sessions(summary).len()));
+    }
+    text.push_str(&(line + "\n"));
+    text
+}
+
+fn restored_text(restored: &Restored, dry_run: bool, terminal: &Terminal) -> String {
+    let path = one_line(&restored.path);
+    let (done, written) = if dry_run { ("Would restore", "to write") } else { ("Restored", "written") };
+    let mut text = if restored.files_written == 0 {
+        format!("Nothing to do: {path} is there already, with the same content\n")
+    } else {
+        let size = terminal::size(restored.bytes);
+        let files = terminal::count(restored.files_written as u64, "file");
+        format!("{done} {path} ({size}, {files} {written})\n")
+    };
+    if let Some(command) = &restored.command {
+        text.push_str(&terminal.paint(Style::Bold, command));
+        text.push('\n');
+    }
+    text
+}
+
+fn tell_notes<'a>(notes: impl IntoIterator<Item = &'a String>) {
+    for note in notes {
+        complain(&format!("layer3-indexer: note: {}", one_line(note)));
+    }
+}
+
+/// What names the session: what was typed, else what is chosen from a list.
+fn chosen(
+    places: &Places,
+    typed: Option<String>,
+    project: Option<String>,
+    screen: &Screen<'_>,
+) -> Result<String, Error> {
+    if let Some(typed) = typed {
+        return Ok(typed);
+    }
+    // The list goes to stderr: stdout is for the answer.
+    if screen.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(PickError::NoTerminal.into());
+    }
+    let (project, _) = scope(&Scope { project, all: false })?;
+    let choices = pick::choices(places, &project.unwrap_or_default())?;
+    Ok(pick::ask(&choices, &mut io::stdin().lock(), &mut io::stderr(), &screen.terminal)?)
+}
+
+fn moved(text: &str) -> Result<Moved, Error> {
+    let refuse = || {
+        let why = "it must be OLD=NEW, the directory as the transcripts name it and where it lies now".to_owned();
+        Error::Argument { name: "--map", value: text.to_owned(), why }
+    };
+    let moved = Moved::parse(text).ok_or_else(refuse)?;
+    Ok(Moved { to: directory(PathBuf::from(moved.to))?, ..moved })
+}
+
+fn directory(path: PathBuf) -> Result<String, Error> {
+    Ok(absolute(path)?.to_string_lossy().into_owned())
+}
+
+fn given(config_dir: ConfigDir) -> Option<PathBuf> {
+    match config_dir {
+        ConfigDir::Given(dir) => Some(dir),
+        ConfigDir::Inherited | ConfigDir::Default => None,
+    }
+}

@@ -1,0 +1,143 @@
+//! Mending what can be mended without harm: nothing is overwritten, nothing is deleted, and no file
+//! of Claude Code's or the user's is changed.
+//!
+//! Hooks, programs and the server's registration are not mended here, because only the installer
+//! knows how to change those files: `cargo xtask doctor --fix` calls it.
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use layer1_prebackup::fs;
+use serde::Serialize;
+
+use super::{Diagnosis, Patient, child, hooks};
+use crate::failure::chain;
+use crate::health::status::Finding;
+use crate::save::rebuild;
+use crate::terminal;
+
+/// How long a delivery of all that is pending may take.
+const DELIVERY_WAIT: Duration = Duration::from_secs(600);
+
+/// What was done about a finding. Whether it helped says the next diagnosis.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Mended {
+    /// The finding's kind.
+    pub kind: &'static str,
+    /// Its file or directory.
+    #[serde(rename = "where")]
+    pub place: PathBuf,
+    /// Whether it was done.
+    pub done: bool,
+    /// What was done, or why it was not.
+    pub said: String,
+}
+
+/// Whether [`mend`] does something about it.
+pub(super) fn is_safe(finding: &Finding) -> bool {
+    remedy(finding.kind).is_some()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Remedy {
+    MakeExecutable,
+    MakeStore,
+    KeepPrivate,
+    Deliver,
+    RebuildIndex,
+}
+
+fn remedy(kind: &str) -> Option<Remedy> {
+    Some(match kind {
+        "program-not-executable" => Remedy::MakeExecutable,
+        "store-missing" => Remedy::MakeStore,
+        "store-open" => Remedy::KeepPrivate,
+        "pending" | "failed-job" | "stuck-job" => Remedy::Deliver,
+        "index" => Remedy::RebuildIndex,
+        _ => return None,
+    })
+}
+
+/// Does what is safe about what was found, programs first, the index last.
+pub fn mend(patient: &Patient, diagnosis: &Diagnosis) -> Vec<Mended> {
+    let mut wanted: Vec<(Remedy, &Finding)> = Vec::new();
+    for found in &diagnosis.findings {
+        wanted.extend(remedy(found.finding.kind).map(|remedy| (remedy, &found.finding)));
+    }
+    wanted.sort_by_key(|(remedy, _)| *remedy);
+    let mut delivered: Option<Result<String, String>> = None;
+    let mut mended = Vec::new();
+    for (remedy, finding) in wanted {
+        let place = finding.place.as_path();
+        let done = match remedy {
+            Remedy::MakeExecutable => add_mode(place, 0o755),
+            Remedy::KeepPrivate => set_mode(place, 0o700),
+            Remedy::MakeStore => make_store(patient, place, finding.needs_person),
+            // One delivery is of all jobs.
+            Remedy::Deliver => delivered.get_or_insert_with(|| deliver(patient)).clone(),
+            Remedy::RebuildIndex => rebuild_index(patient),
+        };
+        let is_done = done.is_ok();
+        let said = done.unwrap_or_else(|why| format!("failed to {why}"));
+        mended.push(Mended { kind: finding.kind, place: place.to_owned(), done: is_done, said });
+    }
+    mended
+}
+
+fn add_mode(path: &Path, bits: u32) -> Result<String, String> {
+    let mode = path.metadata().map(|meta| meta.permissions().mode() & 0o7777);
+    let mode = mode.map_err(|error| format!("look at {}: {error}", path.display()))?;
+    set_mode(path, mode | bits)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<String, String> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(|error| format!("change the mode of {}: {error}", path.display()))?;
+    Ok(format!("its mode is {mode:o}"))
+}
+
+/// Makes the directory and, where the other store holds sessions, has them brought back.
+fn make_store(patient: &Patient, path: &Path, refill: bool) -> Result<String, String> {
+    fs::create_dir_all(path).map_err(|error| chain(&error))?;
+    if !refill {
+        return Ok("made".to_owned());
+    }
+    if path == patient.places.layer1_store {
+        run(patient, "layer1-prebackup", &["sweep", "--quiet", "--all"])?;
+        return Ok("made, and filled with what Claude Code still has".to_owned());
+    }
+    deliver(patient).map(|_| "made, and filled from the other store".to_owned())
+}
+
+fn deliver(patient: &Patient) -> Result<String, String> {
+    run(patient, "layer2-save-client", &["drain", "--foreground", "--retry-failed"])?;
+    Ok("delivered what was pending".to_owned())
+}
+
+fn rebuild_index(patient: &Patient) -> Result<String, String> {
+    let rebuilt = rebuild::rebuild(&patient.places, &|_, _| {}).map_err(|error| chain(&error))?;
+    Ok(format!("made again: {}", terminal::count(rebuilt.messages, "message")))
+}
+
+/// Runs an installed program on the places that are looked at.
+fn run(patient: &Patient, name: &str, args: &[&str]) -> Result<(), String> {
+    let named = hooks::look(patient, &mut Vec::new()).programs;
+    let folder = named.first().and_then(|path| path.parent()).map(Path::to_owned);
+    let program = folder.unwrap_or_else(|| patient.places.claude_dir.join("hooks")).join(name);
+    let places = &patient.places;
+    let mut command = Command::new(&program);
+    command.env_clear().envs(patient.vars.iter().cloned());
+    let flags = [
+        ("--claude-dir", &places.claude_dir),
+        ("--pre-backup-dir", &places.layer1_store),
+        ("--backup-dir", &places.layer3_store),
+        ("--session-db", &places.index),
+    ];
+    for (flag, place) in flags {
+        command.arg(flag).arg(place);
+    }
+    let failed = |why: String| format!("run {} {}: {why}", program.display(), args.join(" "));
+    let outcome = child::run(command.args(args), b"", DELIVERY_WAIT).map_err(failed)?;
+    if outcome.status.success() { Ok(()) } else { Err(failed(outcome.told())) }
+}

@@ -1,0 +1,347 @@
+//! A synthetic conversation through the installed chain: the command of `SessionEnd` as it stands in
+//! the settings, an event on its stdin, both copies, the receipt, and found by `search`.
+//!
+//! Everything it touches lies in a scratch directory. The home, Claude Code's directory, both stores
+//! and the index are there, by variables and, where the command names places, by flags that are
+//! replaced in it; before it is run, each place that it would use is looked at once more.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use layer1_prebackup::config::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
+use layer1_prebackup::fs::{self, DurableError, Lock};
+use serde_json::{Value, json};
+
+use super::hooks::{Hooks, Plain, is_place_flag, places_of};
+use super::{Found, Patient, child, found};
+use crate::failure::chain;
+use crate::health::status::Finding;
+use crate::health::status::hooks::tokens;
+use crate::terminal::shell_quoted;
+use crate::terminal::time::format_rfc3339_ms;
+
+/// Its folder in the stores.
+const PROJECT: &str = "threefold-doctor";
+/// Claude Code gives the hook so long.
+const HOOK_WAIT: Duration = Duration::from_secs(30);
+/// How long the delivery in the background may take, and then the search.
+const DELIVERY_WAIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// What did not come through.
+struct Failure {
+    kind: &'static str,
+    what: String,
+}
+
+/// Sends it through and tells how long that took.
+pub(super) fn run(patient: &Patient, hooks: &Hooks, findings: &mut Vec<Found>) -> String {
+    let settings = patient.places.claude_dir.join("settings.json");
+    let Some(command) = &hooks.session_end else {
+        // Why not, the check of the hooks has told; that nothing went through is not well either.
+        let what = "not tried: SessionEnd has no hook as install writes it";
+        findings.push(found(
+            "round trip",
+            Finding::new("round-trip-failed", true, what, &settings).mend(patient.install_line()),
+        ));
+        return "not tried".to_owned();
+    };
+    let scratch = match Scratch::make(patient) {
+        Ok(scratch) => scratch,
+        Err(why) => {
+            let mend = format!("ls -ld {}", shell_quoted(&patient.temp_dir.to_string_lossy()));
+            let finding = Finding::new("round-trip-failed", true, why, &patient.temp_dir).mend(mend);
+            findings.push(found("round trip", finding));
+            return "not tried".to_owned();
+        }
+    };
+    let started = Instant::now();
+    let said = match scratch.send(command) {
+        Ok(()) => format!("saved twice, receipted and found by search in {} ms", started.elapsed().as_millis()),
+        Err(Failure { kind, what }) => {
+            findings.push(found("round trip", Finding::new(kind, true, what, &settings).mend(patient.install_line())));
+            "did not come through".to_owned()
+        }
+    };
+    match remove(&scratch.root) {
+        Ok(()) => said,
+        Err(error) => format!("{said}; {} could not be removed ({})", scratch.root.display(), chain(&error)),
+    }
+}
+
+/// The scratch directory, and the conversation in it.
+struct Scratch {
+    root: PathBuf,
+    id: String,
+    /// A word that stands nowhere else.
+    word: String,
+    transcript: PathBuf,
+    content: String,
+    vars: Vec<(OsString, OsString)>,
+}
+
+impl Scratch {
+    fn make(patient: &Patient) -> Result<Scratch, String> {
+        let unique = format!("{}-{}", std::process::id(), patient.view.now_ms);
+        let root = patient.temp_dir.join(format!("threefold-doctor-{unique}"));
+        let failed = |error: std::io::Error| format!("failed to make {}: {error}", root.display());
+        // Not through `durable`: the folder must not be there yet, and nothing in it has to last.
+        DirBuilder::new().mode(0o700).create(&root).map_err(failed)?;
+        let id = format!("doctor-{unique}");
+        let word = format!("roundtrip{}", unique.replace('-', "x"));
+        let folder = root.join("claude/projects/-threefold-doctor");
+        for folder in [folder.as_path(), &root.join("home"), &root.join("tmp"), &root.join(PROJECT)] {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let transcript = folder.join(format!("{id}.jsonl"));
+        let content = conversation(&id, &word, &root.join(PROJECT), patient.view.now_ms);
+        std::fs::write(&transcript, &content).map_err(failed)?;
+        let vars = vars(patient, &root);
+        Ok(Scratch { root, id, word, transcript, content, vars })
+    }
+
+    fn send(&self, command: &str) -> Result<(), Failure> {
+        let failed = |what: String| Failure { kind: "round-trip-failed", what };
+        let command = self.replaced(command).map_err(failed)?;
+        let programs = Plain::of(&command).programs;
+        let layer3 = programs.last().map(|program| program.with_file_name("layer3-indexer")).unwrap_or_default();
+        self.run_hook(&command).map_err(failed)?;
+        let first = self.root.join("first").join(PROJECT).join(format!("{}.jsonl", self.id));
+        if !self.is_copy(&first) {
+            let what = format!("layer 1 made no copy of a synthetic conversation{}", self.last_words(1));
+            return Err(Failure { kind: "round-trip-copy", what });
+        }
+        self.await_receipt()?;
+        let finding = self.search(&layer3);
+        self.await_rest();
+        finding.map_err(|why| Failure {
+            kind: "round-trip-search",
+            what: format!("the saved conversation is not found by search: {why}"),
+        })
+    }
+
+    /// The command with every place that it names replaced by one in here. Fails where that
+    /// cannot be done with certainty.
+    fn replaced(&self, command: &str) -> Result<String, String> {
+        let tokens = tokens(command);
+        let mut replaced = command.to_owned();
+        for (nth, token) in tokens.iter().enumerate().rev() {
+            if !is_place_flag(&token.text) {
+                continue;
+            }
+            let flag = token.text.split_once('=').map_or(token.text.as_str(), |(flag, _)| flag);
+            let place = shell_quoted(&self.place(flag).to_string_lossy());
+            match tokens.get(nth + 1) {
+                _ if token.text.contains('=') => replaced.replace_range(token.at.clone(), &format!("{flag}={place}")),
+                Some(value) if !value.is_operator => replaced.replace_range(value.at.clone(), &place),
+                _ => return Err(format!("not tried: {flag} has no value in the hook's command")),
+            }
+        }
+        for flags in Plain::of(&replaced).flags {
+            let places = places_of(&flags, &self.vars).ok_or("not tried: the hook's command names no places")?;
+            let all = [&places.home, &places.claude_dir, &places.layer1_store, &places.layer3_store, &places.index];
+            if let Some(outside) = all.into_iter().find(|place| !place.starts_with(&self.root)) {
+                return Err(format!("not tried: the hook's command would use {}", outside.display()));
+            }
+        }
+        Ok(replaced)
+    }
+
+    fn place(&self, flag: &str) -> PathBuf {
+        self.root.join(match flag {
+            "--claude-dir" => "claude",
+            "--pre-backup-dir" => "first",
+            "--backup-dir" => "second",
+            _ => "second/sessions.db",
+        })
+    }
+
+    fn run_hook(&self, command: &str) -> Result<(), String> {
+        let event = json!({
+            "session_id": self.id,
+            "transcript_path": self.transcript,
+            "cwd": self.root.join(PROJECT),
+            "hook_event_name": "SessionEnd",
+            "reason": "other",
+        });
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", command]).current_dir(self.root.join(PROJECT)).env_clear().envs(self.vars.iter().cloned());
+        let outcome = child::run(&mut shell, format!("{event}\n").as_bytes(), HOOK_WAIT)
+            .map_err(|why| format!("the command of SessionEnd failed: {why}"))?;
+        if !outcome.status.success() {
+            return Err(format!("the command of SessionEnd failed: {}", outcome.told()));
+        }
+        if !outcome.stdout.is_empty() {
+            return Err("the command of SessionEnd writes to its output, which Claude Code reads".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Waits for the delivery, which goes on behind the hook.
+    fn await_receipt(&self) -> Result<(), Failure> {
+        let second = self.root.join("second").join(PROJECT).join(format!("{}.jsonl", self.id));
+        let is_through = || self.has_receipt() && self.is_copy(&second);
+        // A job leaves the outbox only for a receipt: without either, nothing will come.
+        let is_over = || !self.has_job() && !self.has_receipt();
+        within(DELIVERY_WAIT, || is_over() || is_through());
+        if is_through() {
+            return Ok(());
+        }
+        let what = match (self.has_receipt(), self.is_copy(&second)) {
+            (true, _) => "layer 3 gave a receipt without a copy",
+            (false, true) => "layer 3 made a copy and layer 2 got no receipt",
+            (false, false) if !self.has_job() => "layer 2 took no job of a synthetic conversation",
+            (false, false) => "layer 3 made no copy of a synthetic conversation",
+        };
+        Err(Failure { kind: "round-trip-receipt", what: format!("{what}{}", self.last_words(2)) })
+    }
+
+    fn has_job(&self) -> bool {
+        self.is_in("first/.outbox")
+    }
+
+    fn has_receipt(&self) -> bool {
+        self.is_in("first/.outbox/receipts")
+    }
+
+    /// Whether a file of this session lies in a folder of layer 2.
+    fn is_in(&self, folder: &str) -> bool {
+        // There is no such folder before the first file.
+        let entries = std::fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten();
+        let is_of_it = |name: OsString| name.to_string_lossy().starts_with(&format!("{}@", self.id));
+        entries.map(|entry| entry.file_name()).any(is_of_it)
+    }
+
+    fn is_copy(&self, path: &Path) -> bool {
+        std::fs::read(path).is_ok_and(|bytes| bytes == self.content.as_bytes())
+    }
+
+    fn search(&self, layer3: &Path) -> Result<(), String> {
+        let mut command = Command::new(layer3);
+        command.args(["search", "--json", "--all", &self.word]).current_dir(self.root.join(PROJECT));
+        command.env_clear().envs(self.vars.iter().cloned());
+        let outcome = child::run(&mut command, b"", DELIVERY_WAIT)?;
+        let answer: Value = serde_json::from_str(&outcome.stdout).map_err(|_| outcome.told())?;
+        let hits = answer.get("hits").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let is_it = |hit: &Value| hit.get("session_id").and_then(Value::as_str) == Some(&self.id);
+        if hits.iter().any(is_it) { Ok(()) } else { Err("no hit".to_owned()) }
+    }
+
+    /// The deliverer stops its server after the receipt; what it still does must not meet the removal.
+    fn await_rest(&self) {
+        let lock = self.root.join("first/.outbox/deliver.lock");
+        within(DELIVERY_WAIT, || matches!(Lock::try_now(&lock), Ok(Some(_))));
+    }
+
+    /// The end of a layer's log, to be put behind what failed.
+    fn last_words(&self, layer: u8) -> String {
+        let log = self.root.join(format!("first/.log/layer{layer}.log"));
+        // A program that did not get so far has no log.
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        text.lines().rfind(|line| !line.trim().is_empty()).map(|line| format!(": {line}")).unwrap_or_default()
+    }
+}
+
+/// One prompt and one answer.
+fn conversation(id: &str, word: &str, cwd: &Path, now_ms: u64) -> String {
+    let record = |role: &str, nth: u32, content: Value| {
+        json!({
+            "type": role,
+            "uuid": format!("00000000-0000-4000-8000-{nth:012}"),
+            "parentUuid": null,
+            "isSidechain": false,
+            "sessionId": id,
+            "timestamp": format_rfc3339_ms(i64::try_from(now_ms).unwrap_or(0)),
+            "cwd": cwd,
+            "version": env!("CARGO_PKG_VERSION"),
+            "message": { "role": role, "content": content },
+        })
+    };
+    let prompt = record("user", 1, json!(format!("doctor asks: {word}")));
+    let answer = record("assistant", 2, json!([{ "type": "text", "text": "All is well." }]));
+    format!("{prompt}\n{answer}\n")
+}
+
+/// What a hook of the user's would inherit, with every place in here; the user's own settings stay in force.
+fn vars(patient: &Patient, root: &Path) -> Vec<(OsString, OsString)> {
+    let within = [
+        ("HOME", "home"),
+        ("TMPDIR", "tmp"),
+        (CLAUDE_CONFIG_DIR, "claude"),
+        (PRE_BACKUP_DIR, "first"),
+        (BACKUP_DIR, "second"),
+        (SESSION_DB_PATH, "second/sessions.db"),
+    ];
+    let is_replaced =
+        |name: &OsString| name == "XDG_CONFIG_HOME" || within.iter().any(|(replaced, _)| name == replaced);
+    let mut vars: Vec<_> = patient.vars.iter().filter(|(name, _)| !is_replaced(name)).cloned().collect();
+    vars.extend(within.map(|(name, place)| (name.into(), root.join(place).into())));
+    vars.push(("XDG_CONFIG_HOME".into(), patient.config_home.clone().into()));
+    vars
+}
+
+fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Removes the scratch directory with all that is in it; no link is followed.
+fn remove(path: &Path) -> Result<(), DurableError> {
+    let is_folder = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+    if !is_folder {
+        return fs::remove_file(path).map(|_| ());
+    }
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        // Then it is not empty for all that is known, and its removal says why.
+        Err(_) => return fs::remove_dir(path).map(|_| ()),
+    };
+    for entry in entries.flatten() {
+        remove(&entry.path())?;
+    }
+    fs::remove_dir(path).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> Scratch {
+        let vars = [("HOME", "/s/home"), (PRE_BACKUP_DIR, "/s/first"), (BACKUP_DIR, "/s/second")];
+        let vars = vars.map(|(name, value)| (name.into(), value.into())).to_vec();
+        let text = String::new;
+        Scratch { root: "/s".into(), id: text(), word: text(), transcript: "/s/t".into(), content: text(), vars }
+    }
+
+    #[test]
+    fn every_place_in_the_command_is_replaced() {
+        let command = r"{ '/h/layer1-prebackup' --claude-dir '/it'\''s' --backup-dir=/b || cat; } | /h/layer2-save-client --session-db '/x y' || :";
+        assert_eq!(
+            scratch().replaced(command).unwrap(),
+            "{ '/h/layer1-prebackup' --claude-dir /s/claude --backup-dir=/s/second || cat; } | /h/layer2-save-client --session-db /s/second/sessions.db || :"
+        );
+    }
+
+    #[test]
+    fn a_command_that_would_use_another_place_is_not_run() {
+        let mut scratch = scratch();
+        scratch.vars.push((SESSION_DB_PATH.into(), "/real/sessions.db".into()));
+        let why = scratch.replaced("/h/layer1-prebackup || cat").unwrap_err();
+        assert_eq!(why, "not tried: the hook's command would use /real/sessions.db");
+        assert!(scratch.replaced("/h/layer1-prebackup --backup-dir || cat").is_err());
+    }
+}

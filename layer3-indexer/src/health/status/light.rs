@@ -1,0 +1,136 @@
+//! Claude Code's own limits for resuming, as a light: how much lies in the folder of the current
+//! directory's transcripts. It says nothing about the copies.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::names::SessionId;
+use serde::Serialize;
+
+use crate::terminal::{HUGE_BYTES, LARGE_BYTES};
+
+const MB: u64 = 1024 * 1024;
+/// From so many sessions the light is no longer green, over [`SESSIONS_RED`] it is red.
+const SESSIONS_YELLOW: u64 = 15;
+const SESSIONS_RED: u64 = 25;
+/// From so many bytes in all the light is no longer green, over [`BYTES_RED`] it is red.
+const BYTES_YELLOW: u64 = 5 * MB;
+const BYTES_RED: u64 = 10 * MB;
+/// Claude Code cuts a longer slug and adds a hash.
+const SLUG_CHARS_MAX: usize = 200;
+
+/// The light.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    /// Under 15 sessions and 5 MB in all, none over 2 MB.
+    Green,
+    /// Between the two.
+    Yellow,
+    /// Over 25 sessions, 10 MB in all, or one over 5 MB.
+    Red,
+}
+
+/// What lies in the folder of the current directory's transcripts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Light {
+    /// What that means for Claude Code.
+    pub colour: Colour,
+    /// The folder; `None` where Claude Code has none for this directory.
+    pub folder: Option<PathBuf>,
+    /// Transcripts in it.
+    pub sessions: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The bytes of the largest.
+    pub largest_bytes: u64,
+}
+
+impl Light {
+    fn new(folder: Option<PathBuf>, sizes: &[u64]) -> Light {
+        let (sessions, bytes) = (sizes.len() as u64, sizes.iter().sum());
+        let largest_bytes = sizes.iter().copied().max().unwrap_or(0);
+        let colour = if sessions > SESSIONS_RED || bytes > BYTES_RED || largest_bytes > HUGE_BYTES {
+            Colour::Red
+        } else if sessions >= SESSIONS_YELLOW || bytes >= BYTES_YELLOW || largest_bytes > LARGE_BYTES {
+            Colour::Yellow
+        } else {
+            Colour::Green
+        };
+        Light { colour, folder, sessions, bytes, largest_bytes }
+    }
+}
+
+/// The light of the folder that belongs to `cwd`.
+pub(super) fn of(projects: &Path, cwd: Option<&Path>) -> Light {
+    let folder = cwd.and_then(|cwd| folder_of(projects, cwd));
+    let entries = folder.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    let transcripts = entries.filter(|entry| SessionId::of_transcript(&entry.path()).is_ok());
+    let sizes = transcripts.filter_map(|entry| entry.metadata().ok()).filter(fs::Metadata::is_file);
+    let sizes: Vec<u64> = sizes.map(|meta| meta.len()).collect();
+    Light::new(folder, &sizes)
+}
+
+/// Claude Code names the folder by the directory's real path, each character but letters and
+/// digits as `-`.
+fn folder_of(projects: &Path, cwd: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(cwd).unwrap_or_else(|_| cwd.to_owned());
+    [real.as_path(), cwd].into_iter().find_map(|dir| {
+        let slug: String = dir.to_string_lossy().chars().flat_map(dashes).collect();
+        if slug.len() <= SLUG_CHARS_MAX {
+            return Some(projects.join(slug)).filter(|folder| folder.is_dir());
+        }
+        let begins = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix(&slug[..SLUG_CHARS_MAX]).map(str::len);
+        let entries = fs::read_dir(projects).ok()?.flatten().map(|entry| entry.path());
+        entries.filter(|path| begins(path).is_some() && path.is_dir()).min()
+    })
+}
+
+/// JavaScript counts a character beyond the basic plane as two.
+fn dashes(c: char) -> impl Iterator<Item = char> {
+    let (c, times) = if c.is_ascii_alphanumeric() { (c, 1) } else { ('-', c.len_utf16()) };
+    std::iter::repeat_n(c, times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_are_those_of_the_first_version() {
+        let check = |sizes: &[u64], colour| assert_eq!(Light::new(None, sizes).colour, colour, "{sizes:?}");
+        check(&[], Colour::Green);
+        check(&[1; 14], Colour::Green);
+        check(&[1; 15], Colour::Yellow);
+        check(&[1; 25], Colour::Yellow);
+        check(&[1; 26], Colour::Red);
+        check(&[2 * MB, 2 * MB, MB - 1], Colour::Green);
+        check(&[2 * MB, 2 * MB, MB], Colour::Yellow);
+        check(&[2 * MB + 1], Colour::Yellow);
+        check(&[2 * MB; 5], Colour::Yellow);
+        check(&[2 * MB, 2 * MB, 2 * MB, 2 * MB, 2 * MB, 1], Colour::Red);
+        check(&[5 * MB], Colour::Yellow);
+        check(&[5 * MB + 1], Colour::Red);
+    }
+
+    #[test]
+    fn the_folder_is_found_by_the_directorys_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let cwd = fs::canonicalize(dir.path()).unwrap().join("my proj.ect_1");
+        fs::create_dir(&cwd).unwrap();
+        let slug: String =
+            cwd.to_str().unwrap().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let projects = dir.path().join("projects");
+        assert_eq!(of(&projects, Some(&cwd)).folder, None);
+        fs::create_dir_all(projects.join(&slug)).unwrap();
+        fs::write(projects.join(&slug).join("a.jsonl"), "12345").unwrap();
+        fs::write(projects.join(&slug).join("notes.txt"), "12345").unwrap();
+        let light = of(&projects, Some(&cwd));
+        assert_eq!((light.sessions, light.bytes, light.largest_bytes), (1, 5, 5));
+        assert_eq!(light.folder, Some(projects.join(slug)));
+        let long = cwd.join("x".repeat(220));
+        let cut: String = long.to_str().unwrap().chars().flat_map(dashes).take(SLUG_CHARS_MAX).collect();
+        fs::create_dir_all(projects.join(format!("{cut}-1a2b3c"))).unwrap();
+        assert_eq!(of(&projects, Some(&long)).folder, Some(projects.join(format!("{cut}-1a2b3c"))));
+    }
+}

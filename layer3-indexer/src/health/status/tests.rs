@@ -1,0 +1,522 @@
+//! Each kind of finding, planted in a scratch HOME.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
+use layer1_prebackup::names::SessionId;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::terminal::Terminal;
+use crate::terminal::time;
+use crate::testing::{ID, Scene, answer, prompt};
+
+const HOUR_MS: u64 = 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+fn commands() -> Commands {
+    Commands { layer1: "layer1".to_owned(), layer2: "layer2".to_owned(), layer3: "layer3".to_owned() }
+}
+
+fn status_after(scene: &Scene, later_ms: u64) -> Status {
+    let now_ms = u64::try_from(time::now_ms()).unwrap() + later_ms;
+    let view =
+        Viewpoint { now_ms, cwd: Some(PathBuf::from("/home/dev/proj")), commands: commands(), program_dir: None };
+    status(&scene.places, &view)
+}
+
+/// The findings of a look that long from now, a line each: `!` where they need a person.
+fn found(scene: &Scene, later_ms: u64) -> String {
+    let status = status_after(scene, later_ms);
+    assert_eq!(status.ok, status.findings.iter().all(|finding| !finding.needs_person));
+    let line = |finding: &Finding| {
+        let mark = if finding.needs_person { "!" } else { " " };
+        let mend = finding.mend.as_deref().unwrap_or("–");
+        format!("{mark} {} {}: {} [{mend}]", finding.kind, finding.place.display(), finding.what)
+    };
+    let lines: Vec<String> = status.findings.iter().map(line).collect();
+    scene.filtered(&lines.join("\n"))
+}
+
+/// Settings with hooks on these events, and the programs that they run.
+fn install(scene: &Scene, events: &[&str], extra: Value) {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = scene.places.claude_dir.join("my hooks");
+    let mut settings = extra;
+    for event in events {
+        let command = format!("'{}/layer1-prebackup' --quiet || :", folder.display());
+        settings["hooks"][event] = json!([{ "hooks": [{ "type": "command", "command": command }] }]);
+    }
+    scene.write(&folder.join("layer1-prebackup"), "#!/bin/sh\n");
+    fs::set_permissions(folder.join("layer1-prebackup"), fs::Permissions::from_mode(0o755)).unwrap();
+    scene.write(&scene.places.claude_dir.join("settings.json"), &settings.to_string());
+}
+
+const ALL_EVENTS: [&str; 8] = [
+    "SessionStart",
+    "UserPromptSubmit",
+    "Stop",
+    "StopFailure",
+    "SubagentStop",
+    "PreCompact",
+    "PostCompact",
+    "SessionEnd",
+];
+
+/// Hooks, and one conversation that is in both stores.
+fn saved() -> Scene {
+    let scene = Scene::new();
+    install(&scene, &ALL_EVENTS, json!({}));
+    scene.transcribe(&[prompt(1, "why does the parser stop"), answer(2, "because of the comma")]);
+    save_twice(&scene);
+    scene
+}
+
+fn save_twice(scene: &Scene) {
+    let held = scene.layer1_copies();
+    scene.receipt(Some(&scene.expected(&held)));
+}
+
+/// More conversations, in both stores.
+fn save_more(scene: &Scene, n: u32) {
+    let archive = Archive::create(&scene.places.layer1_store).unwrap();
+    for n in 0..n {
+        let id = format!("bbbbbbbb-0000-4000-8000-{n:012}");
+        let transcript = scene.transcript_in("-home-dev-proj", &id);
+        scene.write(&transcript, &prompt(n, "another conversation"));
+        let id = SessionId::parse(&id).unwrap();
+        let (transcript, progress) = (transcript.as_path(), |_| {});
+        let request =
+            SaveRequest { id: &id, transcript, project: None, cwd: None, compare: Compare::Whole, progress: &progress };
+        archive.save(&request).unwrap();
+        scene.save_as(transcript, crate::save::roots::RootKind::Claude, None, None).unwrap();
+    }
+}
+
+fn text(scene: &Scene, status: &Status) -> String {
+    let text = scene.filtered(&to_text(status, &scene.places.home, &Terminal::PLAIN));
+    let disk = text.lines().find(|line| line.trim_start().starts_with("disk")).unwrap().to_owned();
+    assert!(disk.contains(" free"), "{disk}");
+    let index = text.lines().find(|line| line.trim_start().starts_with("index")).unwrap().to_owned();
+    let (kept, _) = index.rsplit_once(", ").unwrap();
+    text.replace(&disk, "  disk         DISK").replace(&index, &format!("{kept}, SIZE"))
+}
+
+#[test]
+fn nothing_at_all_is_well() {
+    let scene = Scene::new();
+    assert_eq!(found(&scene, 0), "");
+    insta::assert_snapshot!(text(&scene, &status_after(&scene, 0)), @r"
+    Nothing is saved yet, and nothing needs you.
+      first copy   nothing yet (~/.claude-backup-sessions)
+      second copy  nothing yet (~/.claude-backup)
+      index        missing, 0 messages, SIZE
+      outbox       empty
+      transcripts  0 transcripts, 0 B
+      hooks        Claude Code's directory does not exist
+      disk         DISK
+      this folder  🟢 Claude Code has no transcript of it
+    ");
+    assert!(fs::read_dir(&scene.places.home).unwrap().next().is_none(), "a look makes nothing");
+}
+
+#[test]
+fn right_after_the_installation_all_is_well_too() {
+    let scene = Scene::new();
+    install(&scene, &ALL_EVENTS, json!({}));
+    assert_eq!(found(&scene, 0), "");
+}
+
+#[test]
+fn all_is_well_in_less_than_a_screen() {
+    let scene = saved();
+    assert_eq!(found(&scene, 3 * HOUR_MS), "");
+    let status = status_after(&scene, 3 * HOUR_MS);
+    insta::assert_snapshot!(text(&scene, &status), @r"
+    All is well.
+      first copy   1 session, 485 B, last save 3 hours ago (~/.claude-backup-sessions)
+      second copy  1 session, 485 B, last save 3 hours ago (~/.claude-backup)
+      index        ready, 2 messages, SIZE
+      outbox       empty
+      transcripts  1 transcript, 485 B, all saved twice
+      hooks        installed (~/.claude/settings.json)
+      disk         DISK
+      this folder  🟢 1 transcript, 485 B, the largest 485 B: what Claude Code resumes with ease, not the copies
+    ");
+    assert!(text(&scene, &status).lines().count() < 20);
+}
+
+#[test]
+fn the_json_is_as_documented() {
+    let scene = saved();
+    let mut json = serde_json::to_value(status_after(&scene, 3 * HOUR_MS)).unwrap();
+    for disk in json["disks"].as_array_mut().unwrap() {
+        disk["free_bytes"] = json!(0);
+        disk["total_bytes"] = json!(0);
+    }
+    let mut text = serde_json::to_string_pretty(&json).unwrap();
+    for varies in ["store_id", "last_save", "bytes"] {
+        assert!(text.contains(&format!("\"{varies}\"")));
+    }
+    let random = [&json["store_id"], &json["layer1"]["store_id"], &json["last_save"], &json["layer1"]["last_save"]];
+    for value in random {
+        text = text.replace(value.as_str().unwrap(), "VARIES");
+    }
+    text = text.replace(&format!("\"bytes\": {}", json["index"]["bytes"]), "\"bytes\": \"VARIES\"");
+    insta::assert_snapshot!(scene.filtered(&text), @r#"
+    {
+      "bytes": 485,
+      "disks": [
+        {
+          "free_bytes": 0,
+          "store": "~/.claude-backup-sessions",
+          "total_bytes": 0
+        },
+        {
+          "free_bytes": 0,
+          "store": "~/.claude-backup",
+          "total_bytes": 0
+        }
+      ],
+      "files": 1,
+      "findings": [],
+      "generations": 0,
+      "hooks": {
+        "missing_events": [],
+        "missing_programs": [],
+        "settings": "~/.claude/settings.json",
+        "state": "installed"
+      },
+      "index": {
+        "bytes": "VARIES",
+        "detail": null,
+        "messages": 2,
+        "path": "~/.claude-backup/sessions.db",
+        "state": "ready"
+      },
+      "last_save": "VARIES",
+      "last_save_age_seconds": 10800,
+      "layer1": {
+        "bytes": 485,
+        "files": 1,
+        "generations": 0,
+        "last_save": "VARIES",
+        "last_save_age_seconds": 10800,
+        "sessions": 1,
+        "store": "~/.claude-backup-sessions",
+        "store_id": "VARIES"
+      },
+      "light": {
+        "bytes": 485,
+        "colour": "green",
+        "folder": "~/.claude/projects/-home-dev-proj",
+        "largest_bytes": 485,
+        "sessions": 1
+      },
+      "not_yet_saved": [],
+      "ok": true,
+      "one_disk": true,
+      "outbox": {
+        "failed": 0,
+        "jobs": 0,
+        "oldest_age_seconds": null,
+        "path": "~/.claude-backup-sessions/.outbox",
+        "unreadable": 0
+      },
+      "sessions": 1,
+      "sources": {
+        "bytes": 485,
+        "cleanup_period_days": 30,
+        "expiring": [],
+        "projects": "~/.claude/projects",
+        "transcripts": 1
+      },
+      "store": "~/.claude-backup",
+      "store_id": "VARIES",
+      "vanished": []
+    }
+    "#);
+}
+
+#[test]
+fn a_transcript_without_a_copy_needs_a_person_after_an_hour() {
+    let scene = Scene::new();
+    install(&scene, &ALL_EVENTS, json!({}));
+    scene.transcribe(&[prompt(1, "first words")]);
+    scene.write(&scene.transcript_in("-home-dev-proj", "empty"), "");
+    insta::assert_snapshot!(found(&scene, 0), @"  not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: no copy; it changed a few seconds ago [layer1 sweep && layer3 import]");
+    insta::assert_snapshot!(found(&scene, 2 * HOUR_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: no copy; it changed 2 hours ago [layer1 sweep && layer3 import]");
+}
+
+#[test]
+fn a_transcript_that_changed_needs_a_person_after_a_day() {
+    let scene = saved();
+    scene.transcribe(&[prompt(1, "why does the parser stop"), answer(2, "because of the comma"), prompt(3, "and now")]);
+    insta::assert_snapshot!(found(&scene, 2 * HOUR_MS), @"  not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: changed since its copy, 2 hours ago [layer1 sweep && layer3 import]");
+    insta::assert_snapshot!(found(&scene, 2 * DAY_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: changed since its copy, 2 days ago [layer1 sweep && layer3 import]");
+    scene.layer1_copies();
+    insta::assert_snapshot!(found(&scene, 2 * DAY_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the first copy has what changed 2 days ago [layer3 import]");
+    let status = status_after(&scene, 2 * DAY_MS);
+    let not_saved = &status.not_yet_saved[0];
+    assert_eq!((not_saved.reason, not_saved.in_layer1, not_saved.in_layer3), ("changed", true, false));
+}
+
+#[test]
+fn a_vanished_transcript_comes_with_the_line_that_brings_it_back() {
+    let scene = saved();
+    scene.remove_sources();
+    insta::assert_snapshot!(found(&scene, 0), @"  vanished ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: its transcript is gone, its copies are there [layer3 restore aaaaaaaa-0000-4000-8000-000000000001]");
+    // By then Claude Code's own cleanup would have deleted it.
+    assert_eq!(found(&scene, 40 * DAY_MS), "");
+    let status = status_after(&scene, 40 * DAY_MS);
+    assert!(status.vanished[0].expected);
+    assert_eq!(status.vanished[0].restore, format!("layer3 restore {ID}"));
+}
+
+#[test]
+fn a_transcript_that_moved_to_another_folder_has_not_vanished() {
+    let scene = saved();
+    let moved = scene.transcript_in("-home-dev-elsewhere", ID);
+    let content = fs::read_to_string(scene.transcript()).unwrap();
+    scene.remove_sources();
+    scene.write(&moved, &content);
+    assert!(!found(&scene, 0).contains("vanished"), "{}", found(&scene, 0));
+}
+
+#[test]
+fn issue_41458_a_mass_disappearance_is_said_first() {
+    let scene = saved();
+    save_more(&scene, 5);
+    assert_eq!(found(&scene, 0), "");
+    scene.remove_sources();
+    let status = status_after(&scene, 0);
+    assert_eq!((status.ok, status.findings[0].kind, status.vanished.len()), (false, "mass-disappearance", 6));
+    insta::assert_snapshot!(text(&scene, &status), @r"
+    1 thing needs you, below.
+      first copy   6 sessions, 1.6 KB, last save a few seconds ago (~/.claude-backup-sessions)
+      second copy  6 sessions, 1.6 KB, last save a few seconds ago (~/.claude-backup)
+      index        ready, 7 messages, SIZE
+      outbox       empty
+      transcripts  0 transcripts, 0 B
+      hooks        installed (~/.claude/settings.json)
+      disk         DISK
+      this folder  🟢 Claude Code has no transcript of it
+
+    ✗ mass-disappearance
+        ~/.claude/projects: 6 of 6 transcripts are gone that changed within 30 days, so no cleanup was due; all are saved
+          layer3 restore --all-missing
+
+    · vanished (6)
+        ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: its transcript is gone, its copies are there
+          layer3 restore aaaaaaaa-0000-4000-8000-000000000001
+        ~/.claude/projects/-home-dev-proj/bbbbbbbb-0000-4000-8000-000000000000.jsonl: its transcript is gone, its copies are there
+          layer3 restore bbbbbbbb-0000-4000-8000-000000000000
+        ~/.claude/projects/-home-dev-proj/bbbbbbbb-0000-4000-8000-000000000001.jsonl: its transcript is gone, its copies are there
+          layer3 restore bbbbbbbb-0000-4000-8000-000000000001
+        … and 3 more, which --json lists
+    ");
+}
+
+#[test]
+fn a_transcript_that_shrank_can_be_had_longer() {
+    let scene = saved();
+    scene.transcribe(&[prompt(9, "stub")]);
+    save_twice(&scene);
+    insta::assert_snapshot!(found(&scene, 0), @"  shrunk ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: its transcript has 207 B and had 485 B before [layer3 restore aaaaaaaa-0000-4000-8000-000000000001 --longest --force]");
+}
+
+#[test]
+fn what_the_cleanup_deletes_next_is_counted_and_named_if_it_is_not_saved() {
+    let scene = saved();
+    install(&scene, &ALL_EVENTS, json!({ "cleanupPeriodDays": 20 }));
+    assert_eq!(status_after(&scene, 12 * DAY_MS).sources.expiring, []);
+    let status = status_after(&scene, 15 * DAY_MS);
+    let expiring = &status.sources.expiring[0];
+    assert_eq!((status.ok, expiring.days_left, expiring.saved), (true, 4, true));
+    scene.write(&scene.transcript_in("-home-dev-proj", "unsaved"), &prompt(1, "never seen by a hook"));
+    insta::assert_snapshot!(found(&scene, 15 * DAY_MS), @r"
+    ! not-saved ~/.claude/projects/-home-dev-proj/unsaved.jsonl: no copy; it changed 15 days ago [layer1 sweep && layer3 import]
+    ! expiring-unsaved ~/.claude/projects/-home-dev-proj/unsaved.jsonl: Claude Code deletes it in 4 days, and it is not saved [layer1 sweep && layer3 import]
+    ");
+}
+
+#[test]
+fn damaged_copies_are_seen_without_reading_them_whole() {
+    let scene = saved();
+    let copy = scene.copy();
+    let whole = fs::read(&copy).unwrap();
+    let mut seen = Vec::new();
+    let mut flipped = whole.clone();
+    flipped[3] ^= 1;
+    for damage in [&whole[..20], &flipped] {
+        fs::write(&copy, damage).unwrap();
+        seen.push(found(&scene, 0));
+    }
+    #[allow(clippy::disallowed_methods)]
+    fs::remove_file(&copy).unwrap();
+    seen.push(found(&scene, 0));
+    fs::write(&copy, &whole).unwrap();
+    let ledger = scene.places.layer1_store.join(format!(".state/sessions/{ID}/proj.ledger"));
+    let text = fs::read_to_string(&ledger).unwrap();
+    fs::write(&ledger, text.replacen("bytes", "bites", 1)).unwrap();
+    seen.push(found(&scene, 0));
+    insta::assert_snapshot!(seen.join("\n"), @r"
+    ! damaged-copy ~/.claude-backup/proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: damaged: 20 bytes are there of 485 recorded [layer3 verify --repair]
+    ! damaged-copy ~/.claude-backup/proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: damaged: its beginning or its end is not what was recorded [layer3 verify --repair]
+    ! damaged-copy ~/.claude-backup/proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: missing: 485 bytes were recorded; the file is not there [layer3 verify --repair]
+    ! damaged-copy ~/.claude-backup-sessions/proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: bookkeeping-lost: the ledger has a damaged line; what it says is to be proven again [layer1 verify --repair]
+    ! damaged-copy ~/.claude-backup-sessions/proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: bookkeeping-lost: no commit is recorded of this session [layer1 verify --repair]
+      not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]
+    ");
+}
+
+#[test]
+fn stores_of_any_kind_of_garbage_are_findings() {
+    let scene = saved();
+    let marker = scene.places.layer1_store.join(".state/store.json");
+    fs::write(&marker, "garbage").unwrap();
+    let mut seen = vec![found(&scene, 0)];
+    fs::write(&marker, "{\"format\": 99, \"store_id\": \"x\"}").unwrap();
+    seen.push(found(&scene, 0));
+    let other = Scene::new();
+    install(&other, &ALL_EVENTS, json!({}));
+    for place in [&other.places.layer1_store, &other.places.layer3_store, &other.places.projects()] {
+        other.write(place, "a file");
+    }
+    seen.push(found(&other, 0));
+    insta::assert_snapshot!(seen.join("\n"), @r"
+    ! store-unreadable ~/.claude-backup-sessions: 1 session without bookkeeping: the bookkeeping is lost, or the first version wrote them; the next save takes them over as they are [layer1 sweep]
+      not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]
+    ! store-unreadable ~/.claude-backup-sessions: failed to use ~/.claude-backup-sessions/.state/store.json: its format 99 is newer than this program; update Threefold [layer1 verify]
+      not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]
+    ! store-unreadable ~/.claude-backup-sessions: failed to open directory ~/.claude-backup-sessions/.state: Not a directory (os error 20) [layer1 verify]
+    ! store-unreadable ~/.claude-backup: failed to open directory ~/.claude-backup/.state: Not a directory (os error 20) [layer3 verify]
+    ! unreadable-job ~/.claude-backup-sessions/.outbox: failed to read the outbox: Not a directory (os error 20) [–]
+    ! sources-unreadable ~/.claude/projects: failed to open directory ~/.claude/projects: Not a directory (os error 20) [–]
+    ");
+}
+
+#[test]
+fn jobs_of_layer2_are_read_as_files() {
+    let scene = saved();
+    let job = |name: &str, job: &str| scene.write(&scene.places.outbox().join(name), job);
+    let now = u64::try_from(time::now_ms()).unwrap();
+    job("a@p.json", &json!({ "format": 1, "session_id": "a", "project": "p", "created_ms": now - 2 * DAY_MS, "attempts": 4, "last_error": "the server did not answer", "failed": null }).to_string());
+    job(
+        "b@p.json",
+        &json!({ "session_id": "b", "created_ms": now, "last_error": "refused", "failed": { "reason": "r" } })
+            .to_string(),
+    );
+    job("c@p.json", "{\"session_id\": 7, \"created_ms\": \"x\"}");
+    assert_eq!(status_after(&scene, 0).outbox.jobs, 3);
+    for (name, garbage) in
+        [("d.json", "{"), ("e.json", "[]"), ("notes", "\u{1b}[31m"), (".tmp", "{"), ("deliver.lock", "")]
+    {
+        job(name, garbage);
+    }
+    layer1_prebackup::fs::platform::make_fifo(&scene.places.outbox().join("fifo.json"));
+    let status = status_after(&scene, 0);
+    let outbox = (status.outbox.jobs, status.outbox.failed, status.outbox.unreadable);
+    assert_eq!((outbox, status.outbox.oldest_age_seconds.map(|age| age / 3600)), ((3, 1, 4), Some(48)));
+    insta::assert_snapshot!(found(&scene, 0), @r"
+    ! stuck-job ~/.claude-backup-sessions/.outbox/a@p.json: waits for 2 days: the server did not answer [layer2 drain --foreground]
+    ! failed-job ~/.claude-backup-sessions/.outbox/b@p.json: set aside as failed: refused [layer2 drain --foreground --retry-failed]
+    ! unreadable-job ~/.claude-backup-sessions/.outbox/d.json: not a job: EOF while parsing an object at line 1 column 1 [layer2 pending]
+    ! unreadable-job ~/.claude-backup-sessions/.outbox/e.json: not a job: no JSON object [layer2 pending]
+    ! unreadable-job ~/.claude-backup-sessions/.outbox/fifo.json: not a job: no regular file [layer2 pending]
+    ! unreadable-job ~/.claude-backup-sessions/.outbox/notes: not a job: expected value at line 1 column 1 [layer2 pending]
+    ");
+}
+
+#[test]
+fn issue_78392_absent_hooks_need_a_person() {
+    let scene = saved();
+    let settings = scene.places.claude_dir.join("settings.json");
+    let mut seen = Vec::new();
+    for text in [
+        "",
+        "{}",
+        "{\"hooks\": {\"Stop\": \"?\", \"SessionEnd\": [{\"hooks\": [{\"command\": \"echo layer1-prebackup\"}]}]}}",
+        "{ \"hooks\"",
+        "[\u{fffd}",
+    ] {
+        fs::write(&settings, text).unwrap();
+        seen.push(found(&scene, 0));
+    }
+    install(&scene, &ALL_EVENTS[..6], json!({}));
+    seen.push(found(&scene, 0));
+    install(&scene, &ALL_EVENTS, json!({ "disableAllHooks": true }));
+    seen.push(found(&scene, 0));
+    install(&scene, &ALL_EVENTS, json!({}));
+    fs::write(&settings, fs::read_to_string(&settings).unwrap().replace("my hooks", "old hooks")).unwrap();
+    seen.push(found(&scene, 0));
+    insta::assert_snapshot!(seen.join("\n"), @r#"
+    ! hooks-missing ~/.claude/settings.json: no hook of Threefold stands in it; nothing is saved by itself [cargo xtask install]
+    ! hooks-missing ~/.claude/settings.json: no hook of Threefold stands in it; nothing is saved by itself [cargo xtask install]
+    ! hooks-missing ~/.claude/settings.json: no hook of Threefold stands in it; nothing is saved by itself [cargo xtask install]
+    ! settings-unreadable ~/.claude/settings.json: it is not JSON, and Claude Code ignores it: EOF while parsing an object at line 1 column 9 [–]
+    ! settings-unreadable ~/.claude/settings.json: it is not JSON, and Claude Code ignores it: expected value at line 1 column 2 [–]
+    ! hooks-incomplete ~/.claude/settings.json: no hook of Threefold on PostCompact, SessionEnd [cargo xtask install]
+    ! hooks-disabled ~/.claude/settings.json: "disableAllHooks" is true: Claude Code runs no hook; take it out [–]
+    ! hook-program-missing ~/.claude/old hooks/layer1-prebackup: a hook runs this program, and it is not there or not executable [cargo xtask install]
+    "#);
+}
+
+#[test]
+fn issue_87912_turns_without_a_transcript_are_named() {
+    let scene = saved();
+    let journal = |id: &str| scene.places.layer1_store.join(format!("proj/{id}.events.jsonl"));
+    scene.write(&journal("cccccccc-0000-4000-8000-000000000001"), "{}\n");
+    // This one's transcript came after all.
+    scene.write(&journal(ID), "{}\n");
+    insta::assert_snapshot!(found(&scene, HOUR_MS), @"! no-transcript ~/.claude-backup-sessions/proj/cccccccc-0000-4000-8000-000000000001.events.jsonl: turns were seen 1 hour ago, but Claude Code wrote no transcript; this is what is left [–]");
+    assert!(status_after(&scene, 3 * DAY_MS).ok, "{}", found(&scene, 3 * DAY_MS));
+}
+
+#[test]
+fn an_index_that_cannot_be_used_and_files_set_aside_are_told() {
+    let scene = saved();
+    fs::write(&scene.places.index, "no database").unwrap();
+    scene.write(&scene.places.layer3_store.join(".state/damaged/proj/x.jsonl"), "x");
+    let status = status_after(&scene, 0);
+    assert_eq!((status.ok, status.index.state), (true, "unusable"));
+    let kinds: Vec<&str> = status.findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, ["set-aside", "index"]);
+}
+
+#[test]
+fn a_look_changes_nothing() {
+    let scene = saved();
+    save_more(&scene, 2);
+    let before = tree(&scene.places.home);
+    for later in [0, 2 * DAY_MS, 40 * DAY_MS] {
+        status_after(&scene, later);
+    }
+    let after = tree(&scene.places.home);
+    let changed: Vec<_> = before.iter().zip(&after).filter(|(a, b)| a != b).map(|(a, b)| (&a.0, &b.0)).collect();
+    assert!(changed.is_empty() && before.len() == after.len(), "{changed:?}");
+}
+
+/// The content and the time of a file.
+type FileSeen = (Vec<u8>, std::time::SystemTime);
+
+/// Every entry, with the content and the time of a file. Not a folder's time, nor the memory that
+/// SQLite shares through a file beside the index: reading needs it.
+fn tree(root: &Path) -> Vec<(PathBuf, Option<FileSeen>)> {
+    let (mut entries, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.ends_with("sessions.db-shm") {
+                continue;
+            }
+            let file =
+                (!path.is_dir()).then(|| (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap()));
+            folders.extend(file.is_none().then(|| path.clone()));
+            entries.push((path, file));
+        }
+    }
+    entries.sort();
+    entries
+}

@@ -1,0 +1,288 @@
+//! The few words around a hit, with the matched ones marked.
+
+use crate::index::fold::{Folded, folded, is_own_word, is_word_char, word_length, words};
+use crate::index::query::{Query, Term};
+
+/// Length of a snippet, in characters, without the marks.
+pub const SNIPPET_CHARS: usize = 200;
+/// Characters shown before the first match.
+const LEAD_CHARS: usize = 60;
+/// Matches of one term that are looked at: a snippet shows a few.
+const MATCHES_MAX: usize = 200;
+
+/// Text that is looked through at once.
+const PIECE_BYTES: usize = 512 * 1024;
+
+/// Strings put before and after each matched word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks {
+    /// Before.
+    pub start: String,
+    /// After.
+    pub end: String,
+}
+
+impl Default for Marks {
+    /// `[` and `]`.
+    fn default() -> Marks {
+        Marks { start: "[".into(), end: "]".into() }
+    }
+}
+
+/// Whether a match must begin and end with words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// As the index of words finds it.
+    Words,
+    /// Anywhere in a word.
+    Substrings,
+}
+
+/// A snippet and how much of the query it shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snippet {
+    /// On one line, marked.
+    pub text: String,
+    /// How many of the query's terms are marked in it.
+    pub terms_shown: usize,
+}
+
+/// The part of `text` that shows most of the query. Where nothing of it is found, its beginning.
+/// A long text is looked through piece by piece, so that memory does not grow with it.
+pub fn snippet(text: &str, query: &Query, by: By, marks: &Marks) -> Snippet {
+    let terms = query.terms();
+    let mut best: Option<Snippet> = None;
+    for piece in pieces(text) {
+        let matches = matches(piece, &terms, by);
+        let (start, terms_shown) = best_window(piece, &matches);
+        if best.as_ref().is_none_or(|best| best.terms_shown < terms_shown) {
+            best = Some(Snippet { text: render(piece, start, &matches, marks), terms_shown });
+        }
+        if terms_shown == terms.len() {
+            break;
+        }
+    }
+    best.unwrap_or(Snippet { text: String::new(), terms_shown: 0 })
+}
+
+/// How a text begins, on one line, in the length of a snippet.
+pub fn beginning(text: &str) -> String {
+    render(text, 0, &[], &Marks::default())
+}
+
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let end = (0..=PIECE_BYTES.min(rest.len())).rev().find(|end| rest.is_char_boundary(*end)).unwrap_or(0);
+        let (piece, tail) = rest.split_at(end);
+        rest = tail;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// A range of the text that a term matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Match {
+    start: usize,
+    end: usize,
+    term: usize,
+}
+
+fn matches(text: &str, terms: &[&Term], by: By) -> Vec<Match> {
+    let folded_text = Folded::of(text);
+    let mut matches = Vec::new();
+    for (n, term) in terms.iter().enumerate() {
+        let found: Vec<(usize, usize)> = match by {
+            By::Substrings => {
+                let needle = folded(&term.text);
+                folded_text.text.match_indices(&needle).map(|(at, m)| (at, at + m.len())).take(MATCHES_MAX).collect()
+            }
+            By::Words => word_matches(&folded_text.text, term),
+        };
+        matches.extend(found.into_iter().filter(|(start, end)| start < end).map(|(start, end)| {
+            let (start, end) = folded_text.original(start, end);
+            Match { start, end, term: n }
+        }));
+    }
+    matches.sort_unstable();
+    matches
+}
+
+/// Whether a text holds the words of a term side by side. Of a term without words: no.
+pub(crate) fn holds_words(text: &str, term: &Term) -> bool {
+    !word_matches(&folded(text), term).is_empty()
+}
+
+/// Where the words of a term stand side by side, whatever is between them.
+fn word_matches(text: &str, term: &Term) -> Vec<(usize, usize)> {
+    let needle = folded(&term.text);
+    let words: Vec<&str> = words(&needle).collect();
+    let Some(first) = words.first() else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut after = 0;
+    for (start, _) in text.match_indices(first) {
+        let begins = text[..start].chars().next_back().is_none_or(|c| !is_word_char(c) || is_own_word(c))
+            || first.starts_with(is_own_word);
+        if start < after || !begins {
+            continue;
+        }
+        if let Some(end) = words_end(text, start, &words, term.is_prefix) {
+            found.push((start, end));
+            after = end;
+            if found.len() == MATCHES_MAX {
+                break;
+            }
+        }
+    }
+    found
+}
+
+fn words_end(text: &str, start: usize, words: &[&str], is_prefix: bool) -> Option<usize> {
+    let mut at = start;
+    for (n, word) in words.iter().enumerate() {
+        at += text[at..].find(is_word_char)?;
+        let length = word_length(&text[at..]);
+        let is_last = n + 1 == words.len();
+        let here = &text[at..at + length];
+        if here != *word && !(is_prefix && is_last && here.starts_with(word)) {
+            return None;
+        }
+        at += length;
+    }
+    Some(at)
+}
+
+/// The match to begin with, so that most different terms fit, and how many do.
+fn best_window(text: &str, matches: &[Match]) -> (usize, usize) {
+    let mut best = (0, 0);
+    for (n, first) in matches.iter().enumerate() {
+        // Bytes for characters: exact for ASCII and close enough to choose by.
+        let inside = matches[n..].iter().take_while(|m| m.end <= first.start + SNIPPET_CHARS - LEAD_CHARS);
+        let mut terms: Vec<usize> = inside.map(|m| m.term).collect();
+        terms.sort_unstable();
+        terms.dedup();
+        // A match longer than a snippet is still one.
+        let shown = terms.len().max(1);
+        if shown > best.1 {
+            best = (first.start, shown);
+        }
+    }
+    let (start, shown) = best;
+    (window_start(text, start), shown)
+}
+
+/// Some words before a match, from the beginning of a word where one is near.
+fn window_start(text: &str, first: usize) -> usize {
+    let before = |end: usize, chars: usize| text[..end].char_indices().rev().nth(chars - 1).map_or(0, |(at, _)| at);
+    // Near the end of the text there is room for more in front.
+    let at = before(first, LEAD_CHARS).min(before(text.len(), SNIPPET_CHARS));
+    if at == 0 {
+        return 0;
+    }
+    let word = text[at..first].find(char::is_whitespace).map(|space| at + space);
+    word.filter(|word| *word < first).unwrap_or(at)
+}
+
+fn render(text: &str, start: usize, matches: &[Match], marks: &Marks) -> String {
+    let end = text[start..].char_indices().nth(SNIPPET_CHARS).map_or(text.len(), |(at, _)| start + at);
+    let mut line = Line { text: String::new(), space: false };
+    if start > 0 {
+        line.text.push('…');
+    }
+    let mut at = start;
+    for m in matches.iter().filter(|m| m.start >= start && m.start < end) {
+        if m.start < at {
+            continue;
+        }
+        line.push(&text[at..m.start]);
+        line.mark(&marks.start);
+        line.push(&text[m.start..m.end.min(end)]);
+        line.text.push_str(&marks.end);
+        at = m.end.min(end);
+    }
+    line.push(&text[at..end]);
+    if end < text.len() {
+        line.text.push('…');
+    }
+    line.text
+}
+
+/// Text put on one line: runs of white space and control characters become one space.
+struct Line {
+    text: String,
+    space: bool,
+}
+
+impl Line {
+    fn push(&mut self, text: &str) {
+        for c in text.chars() {
+            if c.is_whitespace() || c.is_control() {
+                self.space = true;
+                continue;
+            }
+            self.flush();
+            self.text.push(c);
+        }
+    }
+
+    fn mark(&mut self, mark: &str) {
+        self.flush();
+        self.text.push_str(mark);
+    }
+
+    fn flush(&mut self) {
+        if std::mem::take(&mut self.space) && !self.text.is_empty() {
+            self.text.push(' ');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, query: &str, by: By, expected: &str) {
+        let query = Query::parse(query).unwrap();
+        assert_eq!(snippet(text, &query, by, &Marks::default()).text, expected);
+    }
+
+    #[test]
+    fn words_are_marked_as_the_index_finds_them() {
+        check("the quick brown fox", "quick fox", By::Words, "the [quick] brown [fox]");
+        check("La Sesión\n\tempezó", "sesion empezo", By::Words, "La [Sesión] [empezó]");
+        check("foo bar, foo-bar, foobar", "foo-bar", By::Words, "[foo bar], [foo-bar], foobar");
+        check("configure the config", "conf*", By::Words, "[configure] the [config]");
+        check("configure the config", "config", By::Words, "configure the [config]");
+        check("one two NOT three", "\"one two\" NOT three", By::Words, "[one two] NOT three");
+        check("昨日は日本語abcを勉強した", "日本 abc", By::Words, "昨日は[日本]語[abc]を勉強した");
+        check("nothing of it", "else", By::Words, "nothing of it");
+        check("", "else", By::Words, "");
+        check("a\u{1b}[31mred", "red", By::Words, "a [31mred");
+    }
+
+    #[test]
+    fn substrings_are_marked_inside_words() {
+        check("fn parse_config_file()", "parse_conf", By::Substrings, "fn [parse_conf]ig_file()");
+        check("昨日は日本語を勉強した", "日本語", By::Substrings, "昨日は[日本語]を勉強した");
+        check("aaaa", "aa aaa", By::Substrings, "[aa][aa]");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_around_the_densest_place() {
+        let text = format!("alpha {} alpha beta {}", "x ".repeat(200), "y ".repeat(200));
+        let query = Query::parse("alpha beta").unwrap();
+        let found = snippet(&text, &query, By::Words, &Marks::default());
+        assert_eq!(found.terms_shown, 2);
+        assert!(found.text.contains("[alpha] [beta]") && found.text.starts_with('…') && found.text.ends_with('…'));
+        let plain = found.text.chars().filter(|c| !"[]…".contains(*c)).count();
+        assert!((SNIPPET_CHARS - 10..=SNIPPET_CHARS).contains(&plain), "{plain}");
+    }
+
+    #[test]
+    fn long_matches_and_wide_letters_are_cut_at_characters() {
+        let text = "日".repeat(1000);
+        let query = Query::parse(&"日".repeat(500)).unwrap();
+        let found = snippet(&text, &query, By::Substrings, &Marks::default());
+        assert_eq!(found.text.chars().filter(|c| *c == '日').count(), SNIPPET_CHARS);
+    }
+}

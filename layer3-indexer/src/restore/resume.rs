@@ -1,0 +1,104 @@
+//! Going on with a conversation: put back what is missing of it, then become `claude --resume`.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
+use layer1_prebackup::fs::platform::process::become_program;
+
+use crate::restore::{self, Options, RestoreError, Restored};
+
+/// Set by a running Claude Code for its children. One that inherits them takes itself for a child
+/// and writes no transcript.
+const NOT_FOR_CHILDREN: [&str; 3] = ["CLAUDECODE", "CLAUDE_CODE_CHILD_SESSION", "CLAUDE_CODE_SESSION_ID"];
+
+/// A session could not be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// What is missing of it could not be restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Its directory is gone.
+    #[error("resume session {id}: its directory {cwd} does not exist; --cwd DIR names the one it lies in now")]
+    NoDirectory {
+        /// The session.
+        id: String,
+        /// As the transcript or the user names it.
+        cwd: String,
+    },
+    /// There is no such program.
+    #[error("start claude: it is not on the PATH; where it is: {command}")]
+    NotFound {
+        /// The line to type.
+        command: String,
+    },
+    /// It could not be started.
+    #[error("start claude: {command}")]
+    Start {
+        /// The line to type.
+        command: String,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+/// How `claude` is told its configuration directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ConfigDir {
+    /// As the environment says.
+    #[default]
+    Inherited,
+    /// This one.
+    Given(PathBuf),
+    /// None: `~/.claude`.
+    Default,
+}
+
+/// A session that is all there.
+#[derive(Debug)]
+pub struct Ready {
+    /// What was put back.
+    pub restored: Restored,
+    command: String,
+}
+
+/// Puts back what is missing of the session; what stands there is left as it is. Refuses where its
+/// directory does not exist, before it writes anything, and while it is live.
+pub fn ready(places: &Places, typed: &str, options: &Options) -> Result<Ready, ResumeError> {
+    let options = Options { only_absent: true, ..options.clone() };
+    let plan = restore::plan(places, typed, &options)?;
+    if let Some(cwd) = plan.cwd().filter(|cwd| !Path::new(cwd).is_dir()) {
+        return Err(ResumeError::NoDirectory { id: plan.id().to_string(), cwd: cwd.to_owned() });
+    }
+    let restored = plan.carry_out(places)?;
+    let command = restored.command.clone().unwrap_or_default();
+    Ok(Ready { restored, command })
+}
+
+/// Becomes `claude --resume ID ARGS…` in the session's directory, with the user's own environment
+/// except for what a Claude Code above us would tell its children. Returns only if that fails.
+pub fn become_claude(ready: &Ready, args: &[OsString], config_dir: &ConfigDir) -> Result<Infallible, ResumeError> {
+    let mut claude = Command::new("claude");
+    claude.arg("--resume").arg(&ready.restored.session_id).args(args);
+    if let Some(cwd) = &ready.restored.cwd {
+        // Programs believe this variable where it leads to the same directory, so it must.
+        claude.current_dir(cwd).env("PWD", cwd);
+    }
+    for name in NOT_FOR_CHILDREN {
+        claude.env_remove(name);
+    }
+    match config_dir {
+        ConfigDir::Inherited => {}
+        ConfigDir::Given(dir) => drop(claude.env(CLAUDE_CONFIG_DIR, dir)),
+        ConfigDir::Default => drop(claude.env_remove(CLAUDE_CONFIG_DIR)),
+    }
+    let source = become_program(&mut claude);
+    let command = ready.command.clone();
+    Err(match source.kind() {
+        io::ErrorKind::NotFound => ResumeError::NotFound { command },
+        _ => ResumeError::Start { command, source },
+    })
+}

@@ -1,0 +1,393 @@
+//! Compressing contents of transcripts, on command, in both stores: older ones, and the newest ones of
+//! sessions that nobody went on with for long.
+//!
+//! Nothing else changes: each reader gets the plain bytes, `verify` compares both forms with what was
+//! recorded, and receipts speak of the plain ones. See `layer1-prebackup/src/archive/packed.rs`.
+
+use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
+use layer1_prebackup::config::places::Places;
+use serde::Serialize;
+
+use crate::failure::{Error, chain};
+use crate::save::Journal;
+use crate::save::adopt_v1;
+use crate::terminal::time::{now_ms, parse_when_ms};
+use crate::terminal::{self, Style, Terminal, left, one_line, right};
+
+/// What is older than this is compressed, unless another age is given.
+pub const OLDER_THAN_DEFAULT: &str = "30d";
+/// A level that takes half a second for 10 MB and leaves little for the higher ones to gain.
+pub const LEVEL_DEFAULT: i32 = 9;
+
+/// What `--help` tells beyond the options.
+pub const HELP: &str = "\
+Compressed are transcripts that did not change for so long, ID.jsonl, and older contents,
+ID.gen-0001.jsonl and so on, each to a file of its own that `zstd -d` reads too. Side files stay
+plain, and so does a transcript whose source has changed since it was copied. Everything reads the
+compressed ones as before: show, export, restore, search, verify, repair, receipts. If a session
+goes on, the next save brings its transcript back.
+
+A plain file goes last: when the compressed one was synced, read back, unpacked, and found equal to the
+hash that was recorded when the content was saved. A run that is killed leaves one of the two whole, and
+the next one finishes it. What does not match its record is left alone for `verify`.
+
+Exit code 1 if something could not be compressed.";
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Only contents that were committed before: an age or a date.
+    pub older_than: String,
+    /// 1 to 19.
+    pub level: i32,
+    /// The newest contents stay plain.
+    pub generations_only: bool,
+    /// Only tell.
+    pub dry_run: bool,
+}
+
+/// A content that was compressed, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// The session.
+    pub session_id: String,
+    /// Its folder.
+    pub project: String,
+    /// `layer1` or `layer3`.
+    pub store: &'static str,
+    /// The content, relative to the project's folder, without the ending `.zst`.
+    pub path: String,
+    /// 0 for the newest content, 1 for the oldest, then 2, …
+    pub generation: u32,
+    /// Plain.
+    pub bytes: u64,
+    /// Compressed; nothing in a dry run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packed_bytes: Option<u64>,
+}
+
+/// A content that could not be compressed. It is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The session.
+    pub session_id: String,
+    /// Its folder.
+    pub project: String,
+    /// The content.
+    pub path: String,
+    /// Why.
+    pub error: String,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// What was compressed, or would be.
+    pub compressed: Vec<Item>,
+    /// Contents that stay plain: they match no record, or would not become smaller.
+    pub left_plain: u64,
+    /// Bytes of all of them before.
+    pub bytes: u64,
+    /// And now; as before in a dry run.
+    pub packed_bytes: u64,
+    /// Whether this only tells.
+    pub dry_run: bool,
+    /// What could not be compressed.
+    pub failed: Vec<Failure>,
+}
+
+/// Compresses what is old enough; `progress` is told how many contents are done and their number.
+/// One that fails does not stop the others.
+pub fn compress(
+    places: &Places,
+    journal: &Journal,
+    wanted: &Wanted,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Summary, Error> {
+    let before_ms = before(&wanted.older_than)?;
+    let (layer1, layer3) = match wanted.dry_run {
+        true => (Archive::open_as_found(&places.layer1_store)?, Archive::open_as_found(&places.layer3_store)?),
+        false => (Archive::open_or_adopt(&places.layer1_store)?, adopt_v1::open(places)?),
+    };
+    let floor = places.policy.free_space_floor;
+    let layer1 = layer1.map(|archive| archive.leaving_free(floor));
+    let stores: Vec<(&'static str, &Archive)> = layer1
+        .iter()
+        .map(|archive| ("layer1", archive))
+        .chain(layer3.iter().map(|archive| ("layer3", archive)))
+        .collect();
+    if stores.is_empty() {
+        return Err(Error::NoStore { path: places.layer3_store.clone() });
+    }
+    let mut found: Vec<(&'static str, &Archive, SessionKey, StoredFile)> = Vec::new();
+    for (store, archive) in stores {
+        for key in archive.sessions()? {
+            let is_meant = |file: &StoredFile| {
+                file.committed_ms < before_ms && (file.name.generation > 0 || !wanted.generations_only)
+            };
+            let files = archive.compressible(&key)?.into_iter().filter(is_meant);
+            found.extend(files.map(|file| (store, archive, key.clone(), file)));
+        }
+    }
+    let mut summary = Summary { dry_run: wanted.dry_run, ..Summary::default() };
+    for (done, (store, archive, key, file)) in found.iter().enumerate() {
+        progress(done, found.len());
+        if wanted.dry_run {
+            summary.add(store, key, file, None);
+            continue;
+        }
+        match archive.compress(key, file, wanted.level) {
+            Ok(Some(compressed)) => {
+                let (path, packed) = (&file.path, compressed.packed_bytes);
+                journal.line(&format!("[compress] {store} {}/{path}: {} bytes to {packed}", key.project, file.bytes));
+                summary.add(store, key, file, Some(packed));
+            }
+            Ok(None) => summary.left_plain += 1,
+            Err(error) => summary.failed.push(Failure {
+                session_id: key.id.to_string(),
+                project: key.project.to_string(),
+                path: file.path.clone(),
+                error: chain(&error),
+            }),
+        }
+    }
+    progress(found.len(), found.len());
+    Ok(summary)
+}
+
+impl Summary {
+    fn add(&mut self, store: &'static str, key: &SessionKey, file: &StoredFile, packed_bytes: Option<u64>) {
+        self.bytes += file.bytes;
+        self.packed_bytes += packed_bytes.unwrap_or(file.bytes);
+        self.compressed.push(Item {
+            session_id: key.id.to_string(),
+            project: key.project.to_string(),
+            store,
+            path: file.path.clone(),
+            generation: file.name.generation,
+            bytes: file.bytes,
+            packed_bytes,
+        });
+    }
+}
+
+fn before(typed: &str) -> Result<u64, Error> {
+    let parsed = parse_when_ms(typed, now_ms()).map(|(first, _)| u64::try_from(first).unwrap_or(0));
+    parsed.ok_or_else(|| Error::Argument {
+        name: "--older-than",
+        value: typed.to_owned(),
+        why: "it must be an age such as 30d, or a date such as 2026-01-31".to_owned(),
+    })
+}
+
+/// The summary for a person.
+pub fn to_text(summary: &Summary, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for item in &summary.compressed {
+        let packed =
+            item.packed_bytes.map_or(String::new(), |packed| format!(" → {}", right(&terminal::size(packed), 7)));
+        let store = if item.store == "layer1" { "layer 1" } else { "layer 3" };
+        text.push_str(&format!(
+            "{}{packed}  {}  {}\n",
+            left(&terminal::size(item.bytes), 7),
+            store,
+            one_line(&format!("{}/{}", item.project, item.path)),
+        ));
+    }
+    let older = summary.compressed.iter().filter(|item| item.generation > 0).count();
+    let kinds = [(summary.compressed.len() - older, "transcript"), (older, "older content")];
+    let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
+    let contents = kinds.map(|(count, kind)| terminal::count(count as u64, kind)).collect::<Vec<_>>().join(" and ");
+    let sizes = format!("{} to {}", terminal::size(summary.bytes), terminal::size(summary.packed_bytes));
+    text.push_str(&match (summary.compressed.is_empty(), summary.dry_run) {
+        (true, _) => "Nothing to compress\n".to_owned(),
+        (false, true) => format!("{contents} to compress, {}\n", terminal::size(summary.bytes)),
+        (false, false) => format!("{}\n", terminal.paint(Style::Green, &format!("{contents} compressed, {sizes}"))),
+    });
+    if summary.left_plain > 0 {
+        let left = terminal::count(summary.left_plain, "content");
+        text.push_str(&format!("{left} left as they are: they would not become smaller, or `verify` tells more\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::browse::export;
+    use crate::browse::search::{self, Search};
+    use crate::browse::show;
+    use crate::save::verify;
+    use crate::stores::content::Holdings;
+    use crate::testing::{ID, Scene, answer, prompt};
+
+    /// A session with an older content of many words in both stores.
+    fn rewritten() -> Scene {
+        let scene = Scene::new();
+        let old: Vec<String> = (1..60).map(|n| prompt(n, &format!("needle{n} in the hay"))).collect();
+        for lines in [old, vec![answer(900, "all new")]] {
+            scene.transcribe(&lines);
+            let held = scene.layer1_copies();
+            scene.receipt(Some(&scene.expected(&held)));
+        }
+        scene
+    }
+
+    fn run(scene: &Scene, dry_run: bool) -> Summary {
+        let (older_than, level) = ("2100-01-01".to_owned(), LEVEL_DEFAULT);
+        let wanted = Wanted { older_than, level, generations_only: true, dry_run };
+        compress(&scene.places, &Journal::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
+    }
+
+    fn hits(scene: &Scene, word: &str) -> Vec<String> {
+        let search = Search { query: word.to_owned(), each: true, ..Search::default() };
+        search::search(&scene.places, &search).unwrap().hits.into_iter().map(|hit| hit.snippet).collect()
+    }
+
+    #[test]
+    fn a_dry_run_tells_and_changes_nothing() {
+        let scene = rewritten();
+        let before = scene.stored();
+        let summary = run(&scene, true);
+        let told: Vec<_> = summary.compressed.iter().map(|item| (item.store, item.path.as_str())).collect();
+        let path = format!("{ID}.gen-0001.jsonl");
+        assert_eq!(told, [("layer1", path.as_str()), ("layer3", path.as_str())]);
+        assert_eq!(scene.stored(), before);
+    }
+
+    #[test]
+    fn what_is_younger_stays_plain() {
+        let scene = rewritten();
+        let wanted = Wanted { older_than: "30d".to_owned(), level: 9, generations_only: false, dry_run: false };
+        let journal = Journal::new(&scene.places, false);
+        assert!(compress(&scene.places, &journal, &wanted, &|_, _| {}).unwrap().compressed.is_empty());
+        let wrong = Wanted { older_than: "old".to_owned(), ..wanted };
+        assert!(compress(&scene.places, &journal, &wrong, &|_, _| {}).is_err());
+    }
+
+    #[test]
+    fn every_reader_reads_what_is_compressed_as_before() {
+        let scene = rewritten();
+        let read = || {
+            let holdings = Holdings::find(&scene.places, ID).unwrap();
+            let window = show::Window { around: None, last: None, max_chars: 1_000_000, generation: Some(1) };
+            let shown = serde_json::to_value(show::conversation(&holdings, &window).unwrap()).unwrap();
+            let options =
+                export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 1 };
+            let mut page = Vec::new();
+            export::export(&holdings, &options, &mut page).unwrap();
+            (shown, String::from_utf8(page).unwrap(), hits(&scene, "needle7"), hits(&scene, "new"))
+        };
+        let before = read();
+        assert_eq!(before.2.len(), 1);
+        let summary = run(&scene, false);
+        assert_eq!((summary.compressed.len(), summary.failed.len(), summary.left_plain), (2, 0, 0));
+        assert!(summary.packed_bytes < summary.bytes / 3, "{summary:?}");
+        assert!(!scene.places.layer3_store.join(format!("proj/{ID}.gen-0001.jsonl")).exists());
+        assert_eq!(read(), before);
+        // An index that is made anew reads it too.
+        crate::save::rebuild::rebuild(&scene.places, &|_, _| {}).unwrap();
+        assert_eq!(read(), before);
+        let report = verify::verify(&scene.places, None).unwrap();
+        assert!(report.ok, "{report:?}");
+        assert!(run(&scene, false).compressed.is_empty());
+        // A receipt covers it, and a save that takes it over from a compressed layer 1 gives it back.
+        let held = scene.layer1_copies();
+        assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
+    }
+
+    #[test]
+    fn layer_3_takes_over_what_layer_1_has_compressed() {
+        let scene = rewritten();
+        run(&scene, false);
+        layer1_prebackup::fs::rename_new(&scene.places.layer3_store, &scene.places.home.join("lost")).unwrap();
+        let held = scene.layer1_copies();
+        assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
+        assert_eq!(hits(&scene, "needle7").len(), 1);
+    }
+
+    fn run_all(scene: &Scene) -> Summary {
+        let wanted = Wanted {
+            older_than: "2100-01-01".to_owned(),
+            level: LEVEL_DEFAULT,
+            generations_only: false,
+            dry_run: false,
+        };
+        compress(&scene.places, &Journal::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
+    }
+
+    /// A session of more than one frame in both stores.
+    fn long() -> Scene {
+        let scene = Scene::new();
+        let hash = |n: u32| blake3::hash(&n.to_le_bytes()).to_hex().to_string();
+        let lines = (1..2500).map(|n| prompt(n, &format!("needle{n} in {}", hash(n)))).collect::<Vec<_>>();
+        scene.transcribe(&lines);
+        let held = scene.layer1_copies();
+        scene.receipt(Some(&scene.expected(&held)));
+        scene
+    }
+
+    #[test]
+    fn every_reader_reads_a_newest_content_that_is_compressed_as_before() {
+        let scene = long();
+        let read = || {
+            let holdings = Holdings::find(&scene.places, ID).unwrap();
+            let window = show::Window { around: None, last: Some(3), max_chars: 100_000, generation: None };
+            let shown = serde_json::to_value(show::conversation(&holdings, &window).unwrap()).unwrap();
+            let options =
+                export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 0 };
+            let mut page = Vec::new();
+            export::export(&holdings, &options, &mut page).unwrap();
+            let found = ["needle1", "needle2499", "eedle1234", "in"].map(|word| hits(&scene, word));
+            (shown, page, found)
+        };
+        let before = read();
+        assert!(before.2[..3].iter().all(|found| !found.is_empty()), "{:?}", before.2);
+        let summary = run_all(&scene);
+        let told: Vec<_> = summary.compressed.iter().map(|item| (item.store, item.generation)).collect();
+        assert_eq!(told, [("layer1", 0), ("layer3", 0)]);
+        assert!(to_text(&summary, &Terminal::PLAIN).contains("2 transcripts compressed"));
+        let copy = scene.places.layer3_store.join(format!("proj/{ID}.jsonl"));
+        assert!(!copy.exists() && copy.with_extension("jsonl.zst").exists());
+        assert!(read() == before);
+        crate::save::rebuild::rebuild(&scene.places, &|_, _| {}).unwrap();
+        assert!(read() == before);
+        let report = verify::verify(&scene.places, None).unwrap();
+        assert!(report.ok, "{report:?}");
+        // A save that has nothing new leaves it as it is, and it is covered.
+        let held = scene.layer1_copies();
+        assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
+        assert!(!copy.exists() && !scene.places.layer1_store.join(format!("proj/{ID}.jsonl")).exists());
+        assert!(run_all(&scene).compressed.is_empty());
+    }
+
+    #[test]
+    fn a_session_that_goes_on_is_indexed_and_saved_as_before() {
+        let scene = long();
+        run_all(&scene);
+        let mut text = std::fs::read_to_string(scene.transcript()).unwrap();
+        text.push_str(&answer(9000, "haystack of another year"));
+        scene.write(&scene.transcript(), &text);
+        let held = scene.layer1_copies();
+        assert!(scene.receipt(Some(&scene.expected(&held))).files.iter().all(|file| file.covered));
+        assert_eq!((hits(&scene, "haystack").len(), hits(&scene, "needle2499").len()), (1, 1));
+        for store in [&scene.places.layer1_store, &scene.places.layer3_store] {
+            let copy = store.join(format!("proj/{ID}.jsonl"));
+            assert!(std::fs::read_to_string(&copy).unwrap() == text && !copy.with_extension("jsonl.zst").exists());
+        }
+        assert!(verify::verify(&scene.places, None).unwrap().ok);
+    }
+
+    #[test]
+    fn where_layer_3_has_a_damaged_one_layer_1_serves() {
+        let scene = long();
+        run_all(&scene);
+        let packed = scene.places.layer3_store.join(format!("proj/{ID}.jsonl.zst"));
+        crate::testing::flip_last_byte(&packed);
+        let holdings = Holdings::find(&scene.places, ID).unwrap();
+        let content = holdings.open(&holdings.transcript(0).unwrap()).unwrap();
+        assert!(content.note.unwrap().contains("layer 3's copy is damaged or missing"));
+        assert!(content.path.to_string_lossy().ends_with(".jsonl.zst"));
+        assert!(!verify::verify(&scene.places, None).unwrap().ok);
+    }
+}

@@ -1,0 +1,413 @@
+//! Removing by the user's command, and only so.
+//!
+//! A plan is made first, and everything in it was read and hashed: what would go, and what makes it
+//! safe, or that it is the only copy. It is shown; only then it is carried out, each step proven
+//! again under the session's lock. Layer 1's store comes first, then what layer 2 owes, then layer
+//! 3's store with the index in its midst: nothing copies from layer 3 to layer 1, so a run that is
+//! killed leaves nothing that comes back by itself, and the same command finishes it.
+
+mod pending_delivery;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use layer1_prebackup::archive::{Archive, Grounds, SessionKey, SetAside, StoredFile};
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::names::SessionId;
+use serde::Serialize;
+
+use crate::failure::{Error, chain};
+use crate::index::{Index, IndexError};
+use crate::save::{self, Journal};
+use layer1_prebackup::claude::live;
+
+pub use plan::{Kept, Plan, Wanted, plan};
+pub use text::{HELP, question, summary_text, to_text};
+
+/// How long a deliverer that is at work is waited for.
+const DELIVERER_WAIT: Duration = Duration::from_secs(10);
+
+/// Nothing was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    /// Nothing was said to go.
+    #[error(
+        "choose what goes: name sessions, or say --older-than or --keep-last for whole sessions, --generations for older contents, --damaged for what repairs set aside"
+    )]
+    Nothing,
+    /// Its client would go on writing to what is removed.
+    #[error("prune session {id}: it is live, process {pid} has it open; end that first")]
+    Live {
+        /// Which.
+        id: SessionId,
+        /// Claude Code's.
+        pid: i32,
+    },
+    /// Whether it is live could not be seen.
+    #[error("see whether session {id} is live, in {path}", path = path.display())]
+    LiveUnknown {
+        /// Which.
+        id: SessionId,
+        /// Where that would be told.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Nobody is there to be asked.
+    #[error("remove anything: there is no terminal to ask at; look with --dry-run, then say --yes")]
+    NoTerminal,
+    /// The answer was no.
+    #[error("remove anything: it was not confirmed")]
+    NotConfirmed,
+    /// The terminal went away.
+    #[error("ask at the terminal")]
+    Ask(#[source] std::io::Error),
+    /// Some of it stays; each was reported.
+    #[error("remove {failed} of {all}: each is told above")]
+    Failed {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// A delivery is under way.
+    #[error("take {path}: another program has held it for {seconds} s; try again later", path = path.display())]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+}
+
+/// A layer's store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// Layer 1's.
+    Layer1,
+    /// Layer 3's.
+    Layer3,
+}
+
+/// Both stores, as far as they are there.
+#[derive(Debug)]
+pub struct Stores {
+    layer1: Option<Archive>,
+    layer3: Option<Archive>,
+}
+
+impl Stores {
+    fn of(&self, layer: Layer) -> Option<&Archive> {
+        match layer {
+            Layer::Layer1 => self.layer1.as_ref(),
+            Layer::Layer3 => self.layer3.as_ref(),
+        }
+    }
+}
+
+/// One session in both stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    layer1: Option<SessionKey>,
+    layer3: Option<SessionKey>,
+}
+
+impl Pair {
+    /// As layer 3 knows it, else as layer 1 does.
+    fn key(&self) -> &SessionKey {
+        self.layer3.as_ref().or(self.layer1.as_ref()).expect("a session is in a store")
+    }
+
+    fn in_store(&self, layer: Layer) -> Option<&SessionKey> {
+        match layer {
+            Layer::Layer1 => self.layer1.as_ref(),
+            Layer::Layer3 => self.layer3.as_ref(),
+        }
+    }
+}
+
+/// Something that goes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Item {
+    /// `session`, `generation` or `set-aside`.
+    pub kind: &'static str,
+    /// The session.
+    pub session_id: String,
+    /// Its folder.
+    pub project: String,
+    /// The file, relative to the project's folder or, of what was set aside, to the store; none of a whole session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The store that the file is in; none of a whole session, which goes from both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<Layer>,
+    /// Of a session its last message, else when it was stored; RFC 3339.
+    pub time: String,
+    /// What the session is about, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// In both stores together.
+    pub bytes: u64,
+    /// Whether nothing else is known to have all of these bytes.
+    pub only_copy: bool,
+    /// Why it is safe, or whose copy it is.
+    pub why: String,
+    /// What the user should know of what comes after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    #[serde(skip)]
+    target: Target,
+}
+
+/// What is to be done for an [`Item`].
+#[derive(Debug, Clone)]
+enum Target {
+    Session {
+        pair: Pair,
+        shown1: Vec<StoredFile>,
+        shown3: Vec<StoredFile>,
+        /// Claude Code's transcripts of it.
+        sources: Vec<PathBuf>,
+        /// Every byte must still be in one of the sources.
+        held_by_source: bool,
+        /// A run that was killed had begun it.
+        begun: bool,
+    },
+    Generation {
+        pair: Pair,
+        layer: Layer,
+        file: Box<StoredFile>,
+        grounds: Grounds,
+    },
+    SetAside {
+        layer: Layer,
+        aside: SetAside,
+    },
+}
+
+impl Item {
+    /// Whether a run that was killed had begun to remove it: it was confirmed then.
+    pub fn is_begun(&self) -> bool {
+        matches!(self.target, Target::Session { begun: true, .. })
+    }
+}
+
+/// What was removed.
+#[derive(Debug, Default, Serialize)]
+pub struct Summary {
+    /// What went, or would go.
+    pub pruned: Vec<Item>,
+    /// What was asked for and stays, with the reason.
+    pub kept: Vec<Kept>,
+    /// The bytes of what went.
+    pub bytes: u64,
+    /// Whether this only tells.
+    pub dry_run: bool,
+    /// What could not be removed, and why.
+    pub failed: Vec<Kept>,
+    /// What the user should know besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Summary {
+    /// Of a plan that is not carried out.
+    pub fn of(plan: &Plan) -> Summary {
+        let bytes = plan.items.iter().map(|item| item.bytes).sum();
+        let (pruned, kept) = (plan.items.clone(), plan.kept.clone());
+        Summary { pruned, kept, bytes, dry_run: true, ..Summary::default() }
+    }
+}
+
+/// Removes what was shown. One thing that cannot be removed does not stop the others. Safe to kill:
+/// the same command, or any other `prune`, finishes what was begun.
+pub fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Result<Summary, Error> {
+    let mut summary = Summary { kept: plan.kept.clone(), ..Summary::default() };
+    let _deliverer = pending_delivery::keep_deliverers_out(places, DELIVERER_WAIT)?;
+    // An index that cannot be written is told of before anything goes.
+    if plan.stores.layer3.is_some() && is_there(&places.index)? {
+        Index::open(&places.index)?;
+    }
+    for (layer, key) in &plan.unfinished {
+        if let Some(archive) = plan.stores.of(*layer) {
+            archive.finish_removals(key)?;
+        }
+    }
+    for items in plan.items.chunk_by(|a, b| a.target.goes_with(&b.target)) {
+        let gone = remove(places, plan, items).map_err(|error| format!("failed to {}", chain(&error)));
+        for (at, item) in items.iter().enumerate() {
+            match &gone {
+                Ok(gone) if gone[at] => {
+                    journal.line(&format!("[prune] removed {}", text::named(item)));
+                    summary.bytes += item.bytes;
+                    summary.pruned.push(item.clone());
+                }
+                Ok(_) => {
+                    let why = "it is not as it was shown any more; look again".to_owned();
+                    summary.failed.push(Kept::new(item, why));
+                }
+                Err(why) => summary.failed.push(Kept::new(item, why.clone())),
+            }
+        }
+    }
+    for pair in &plan.examined {
+        sync_recent(&plan.stores, pair)?;
+    }
+    if let Some(layer3) = &plan.stores.layer3 {
+        summary.notes = bring_index_up(places, layer3, &plan.examined)?;
+    }
+    Ok(summary)
+}
+
+/// What a killed run wrote down of a removal may not be synced, and is about to be relied on.
+fn sync_recent(stores: &Stores, pair: &Pair) -> Result<(), Error> {
+    for archive in stores.layer1.iter().chain(&stores.layer3) {
+        archive.sync_recent(&pair.key().id)?;
+    }
+    Ok(())
+}
+
+/// An error while a process has the session open.
+fn refuse_live(places: &Places, id: &SessionId) -> Result<(), PruneError> {
+    match live::live_process(&places.claude_dir, id) {
+        Ok(None) => Ok(()),
+        Ok(Some(pid)) => Err(PruneError::Live { id: id.clone(), pid }),
+        Err(source) => {
+            Err(PruneError::LiveUnknown { id: id.clone(), path: places.claude_dir.join("sessions"), source })
+        }
+    }
+}
+
+impl Target {
+    /// Whether both are older contents of one session in one store, for one reason: proven together,
+    /// what covers them is read once.
+    fn goes_with(&self, other: &Target) -> bool {
+        match (self, other) {
+            (
+                Target::Generation { pair, layer, grounds, .. },
+                Target::Generation { pair: other, layer: other_layer, grounds: other_grounds, .. },
+            ) => (pair, layer, grounds) == (other, other_layer, other_grounds),
+            _ => false,
+        }
+    }
+}
+
+/// For each of what goes together whether it went; what is not as it was shown stays.
+fn remove(places: &Places, plan: &Plan, items: &[Item]) -> Result<Vec<bool>, Error> {
+    let Some(first) = items.first() else { return Ok(Vec::new()) };
+    match &first.target {
+        Target::Session { pair, shown1, shown3, sources, held_by_source, begun } => {
+            if !begun {
+                refuse_live(places, &pair.key().id)?;
+            }
+            let files = shown1.iter().chain(shown3);
+            if *held_by_source && !plan::are_held(sources, &pair.key().id, files)? {
+                return Ok(vec![false]);
+            }
+            remove_session(places, &plan.stores, pair, shown1, shown3, sources).map(|gone| vec![gone])
+        }
+        Target::Generation { pair, layer, grounds, .. } => {
+            refuse_live(places, &pair.key().id)?;
+            let (Some(archive), Some(key)) = (plan.stores.of(*layer), pair.in_store(*layer)) else {
+                return Ok(vec![false; items.len()]);
+            };
+            let file_of = |item: &Item| match &item.target {
+                Target::Generation { file, .. } => Some((**file).clone()),
+                _ => None,
+            };
+            let wanted: Vec<StoredFile> = items.iter().filter_map(file_of).collect();
+            let gone = archive.prune_generations(key, &wanted, *grounds)?;
+            Ok(wanted.iter().map(|file| gone.iter().any(|gone| gone.name == file.name)).collect())
+        }
+        Target::SetAside { layer, aside } => {
+            let Some(archive) = plan.stores.of(*layer) else { return Ok(vec![false]) };
+            let gone = archive.prune_set_asides(&aside.key, std::slice::from_ref(aside))?;
+            Ok(vec![!gone.is_empty()])
+        }
+    }
+}
+
+fn remove_session(
+    places: &Places,
+    stores: &Stores,
+    pair: &Pair,
+    shown1: &[StoredFile],
+    shown3: &[StoredFile],
+    sources: &[PathBuf],
+) -> Result<bool, Error> {
+    sync_recent(stores, pair)?;
+    // Looked at before layer 1's copy goes: it must not be the first half of what is then refused.
+    if let (Some(archive), Some(key)) = (&stores.layer3, &pair.layer3) {
+        let is_same = |now: &StoredFile, shown: &StoredFile| {
+            (&now.name, now.bytes, now.blake3) == (&shown.name, shown.bytes, shown.blake3)
+        };
+        let now = archive.files(key)?;
+        let is_as_shown = now.len() == shown3.len() && now.iter().zip(shown3).all(|(now, shown)| is_same(now, shown));
+        if !is_as_shown && !archive.is_being_pruned(key)? {
+            return Ok(false);
+        }
+    }
+    if let (Some(archive), Some(key)) = (&stores.layer1, &pair.layer1)
+        && !archive.prune_session::<Error, ()>(key, shown1, || Ok(()))?
+    {
+        return Ok(false);
+    }
+    pending_delivery::settle(places, pair, sources)?;
+    match (&stores.layer3, &pair.layer3) {
+        (Some(archive), Some(key)) => archive.prune_session::<Error, _>(key, shown3, || {
+            // Held until the last file is gone: a save that is still under way writes no metadata meanwhile.
+            let metadata = save::lock_metadata(archive)?;
+            forget(&places.index, archive, key)?;
+            Ok(metadata)
+        }),
+        _ => Ok(true),
+    }
+}
+
+/// Removes a session's rows, if there is an index.
+fn forget(path: &Path, archive: &Archive, key: &SessionKey) -> Result<(), Error> {
+    if is_there(path)? { Ok(Index::open(path)?.forget(archive, key)?) } else { Ok(()) }
+}
+
+/// What cannot be looked at is not taken for absent.
+fn is_there(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(|error| Error::io(format!("look for {}", path.display()), error))
+}
+
+/// Makes the index say what is stored of these sessions by now; gives what could not be read for it.
+fn bring_index_up(places: &Places, archive: &Archive, examined: &[Pair]) -> Result<Vec<String>, Error> {
+    if !is_there(&places.index)? {
+        return Ok(Vec::new());
+    }
+    let mut index = Index::open(&places.index)?;
+    let mut failed = Vec::new();
+    let stored = archive.sessions()?;
+    let mut behind = Vec::new();
+    for key in examined.iter().filter_map(|pair| pair.layer3.as_ref()) {
+        if !stored.contains(key) {
+            index.forget(archive, key)?;
+        } else if index.session(key)?.is_some() && index.is_behind(archive, key)? {
+            behind.push(key.clone());
+        }
+    }
+    failed.extend(index.catch_up(archive, &behind, None, &|_, _| {})?);
+    if index.is_incomplete(archive)? {
+        // It was set aside, or never filled: whoever searches next would have to.
+        failed.extend(index.fill(archive, &|_, _| {})?);
+    }
+    for key in &behind {
+        save::write_metadata(&index, archive, key)?;
+    }
+    let aside = index
+        .set_aside()
+        .map(|path| format!("the index could not be used; it was set aside as {} and made again", path.display()));
+    let note = |(key, error): &(SessionKey, IndexError)| {
+        format!("{}/{} could not be indexed again: {}", key.project, key.id, chain(error))
+    };
+    Ok(aside.into_iter().chain(failed.iter().map(note)).collect())
+}

@@ -1,0 +1,61 @@
+//! What layer 2 still has of a session: its job and its last receipt.
+//!
+//! They are a file format here, as for `status`: `.outbox/{ID}@{PROJECT}.json`, or with a hash where
+//! the project is not known or too long, and the same name under `.outbox/receipts/`. No deliverer
+//! works meanwhile: it would deliver what is just going.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::fs::{self, Lock};
+
+use super::{Pair, PruneError, is_there};
+use crate::failure::Error;
+
+/// How long the outbox's lock is waited for; it is held for a few small writes.
+const OUTBOX_WAIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
+/// Hexadecimal digits of a hash in a job's name.
+const NAME_HASH_DIGITS: usize = 16;
+
+/// The deliverers' lock. `None` where there is no outbox, and so nothing to deliver.
+pub(super) fn keep_deliverers_out(places: &Places, wait: Duration) -> Result<Option<Lock>, Error> {
+    if !is_there(&places.outbox())? {
+        return Ok(None);
+    }
+    locked(&places.outbox().join("deliver.lock"), wait).map(Some)
+}
+
+/// Removes the job and the receipt of a session that layer 1 has no more.
+pub(super) fn settle(places: &Places, pair: &Pair, sources: &[std::path::PathBuf]) -> Result<(), Error> {
+    let outbox = places.outbox();
+    if !is_there(&outbox)? {
+        return Ok(());
+    }
+    let id = &pair.key().id;
+    let hashed = |text: &str| format!("{id}@.{}", &blake3::hash(text.as_bytes()).to_hex()[..NAME_HASH_DIGITS]);
+    let projects = pair.layer1.iter().chain(&pair.layer3).map(|key| key.project.as_str());
+    let mut names: Vec<String> = projects.flat_map(|project| [format!("{id}@{project}"), hashed(project)]).collect();
+    names.extend(sources.iter().filter_map(|source| source.to_str()).map(hashed));
+    let _lock = locked(&outbox.join("outbox.lock"), OUTBOX_WAIT)?;
+    for name in names {
+        fs::remove_file(&outbox.join(format!("{name}.json")))?;
+        fs::remove_file(&outbox.join("receipts").join(format!("{name}.json")))?;
+    }
+    Ok(())
+}
+
+fn locked(path: &Path, wait: Duration) -> Result<Lock, Error> {
+    let deadline = Instant::now() + wait;
+    loop {
+        if let Some(lock) = Lock::try_now(path)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= deadline {
+            return Err(PruneError::Busy { path: path.to_owned(), seconds: wait.as_secs() }.into());
+        }
+        // A lock that waits cannot be given up, and a stopped holder must not stop this command.
+        std::thread::sleep(POLL);
+    }
+}

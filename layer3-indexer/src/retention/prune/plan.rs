@@ -1,0 +1,549 @@
+//! What would go, and why that is safe; what stays, and why.
+
+use std::cmp::Reverse;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::archive::{Archive, Grounds, SessionKey, StoredFile};
+use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::fs;
+use layer1_prebackup::names::{FileName, SessionId, StoredName};
+use serde::Serialize;
+
+use super::{Item, Layer, Pair, PruneError, Stores, Target, refuse_live};
+use crate::failure::{Error, chain};
+use crate::save::adopt_v1;
+use crate::save::roots::resolved_projects;
+use crate::stores::session_name::{self, SessionError};
+use crate::terminal::time::{format_rfc3339_ms, now_ms, parse_rfc3339_ms, parse_when_ms};
+use crate::transcript::metadata::Metadata;
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Sessions by their ids or unique beginnings; none for all in scope.
+    pub sessions: Vec<String>,
+    /// Only this project's; `None` for all.
+    pub project: Option<String>,
+    /// Older contents, not whole sessions.
+    pub generations: bool,
+    /// What repairs set aside.
+    pub damaged: bool,
+    /// Only what is older: an age or a date.
+    pub older_than: Option<String>,
+    /// The newest so many stay: sessions, or generations of a file.
+    pub keep_last: Option<usize>,
+    /// Sessions that nothing else has go too; of sessions that are named, older contents that nothing else has.
+    pub only_copies: bool,
+    /// Nothing is written, not even bookkeeping for a store that has none.
+    pub dry_run: bool,
+}
+
+/// Of an older content that is not safe.
+const ALONE: &str = "no content that stays in this store begins with it";
+
+/// Something that stays although it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// The session.
+    pub session_id: String,
+    /// Its folder.
+    pub project: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Kept {
+    pub(super) fn new(item: &Item, why: String) -> Kept {
+        Kept { session_id: item.session_id.clone(), project: item.project.clone(), why }
+    }
+}
+
+/// What would go, in the order in which it goes.
+#[derive(Debug)]
+pub struct Plan {
+    /// What goes.
+    pub items: Vec<Item>,
+    /// What stays.
+    pub kept: Vec<Kept>,
+    pub(super) stores: Stores,
+    /// Sessions of which a run that was killed removed older contents and did not finish.
+    pub(super) unfinished: Vec<(Layer, SessionKey)>,
+    /// The sessions that were looked at.
+    pub(super) examined: Vec<Pair>,
+}
+
+/// Looks at both stores and Claude Code's files, reads and hashes what is to prove that something may
+/// go, and says what would. Removes nothing. A store that cannot be opened is an error: the other
+/// one's copy would be taken for the only one.
+pub fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Error> {
+    let is_selecting = wanted.older_than.is_some() || wanted.keep_last.is_some();
+    if wanted.sessions.is_empty() && !wanted.generations && !wanted.damaged && !is_selecting {
+        return Err(PruneError::Nothing.into());
+    }
+    let stores = open(places, wanted.dry_run)?;
+    let pairs = pairs(&stores)?;
+    let begun: Vec<Pair> = pairs
+        .iter()
+        .filter_map(|pair| is_begun(&stores, pair).map(|yes| yes.then(|| pair.clone())).transpose())
+        .collect::<Result<_, _>>()?;
+    let examined: Vec<Pair> = match wanted.sessions.is_empty() {
+        true => pairs.iter().filter(|pair| is_in_scope(pair, wanted.project.as_deref())).cloned().collect(),
+        false => named(&pairs, &wanted.sessions)?,
+    };
+    let mut planner = Planner {
+        places,
+        wanted,
+        before_ms: wanted.older_than.as_deref().map(before).transpose()?,
+        found: transcripts::transcripts(&resolved_projects(places))?,
+        pairs: &pairs,
+        stores: &stores,
+        items: Vec::new(),
+        kept: Vec::new(),
+    };
+    for pair in &begun {
+        planner.finish(pair)?;
+    }
+    let open: Vec<&Pair> = examined.iter().filter(|pair| !begun.contains(pair)).collect();
+    if wanted.generations || wanted.damaged {
+        for pair in open {
+            if wanted.generations {
+                planner.generations(pair)?;
+            }
+            if wanted.damaged {
+                planner.set_asides(pair)?;
+            }
+        }
+    } else if wanted.sessions.is_empty() {
+        planner.selected(&open)?;
+    } else {
+        for pair in open {
+            planner.named(pair)?;
+        }
+    }
+    let Planner { items, kept, .. } = planner;
+    let examined = examined.into_iter().chain(begun).collect();
+    let unfinished = unfinished(&stores, &pairs)?;
+    Ok(Plan { items, kept, stores, unfinished, examined })
+}
+
+fn open(places: &Places, dry_run: bool) -> Result<Stores, Error> {
+    let stores = match dry_run {
+        true => Stores {
+            layer1: Archive::open_as_found(&places.layer1_store)?,
+            layer3: Archive::open_as_found(&places.layer3_store)?,
+        },
+        false => Stores { layer1: Archive::open_or_adopt(&places.layer1_store)?, layer3: adopt_v1::open(places)? },
+    };
+    match stores.layer1.is_none() && stores.layer3.is_none() {
+        true => Err(Error::NoStore { path: places.layer3_store.clone() }),
+        false => Ok(stores),
+    }
+}
+
+/// The first moment that is not older than what was typed.
+fn before(typed: &str) -> Result<i64, Error> {
+    let parsed = parse_when_ms(typed, now_ms()).map(|(first, _)| first);
+    parsed.ok_or_else(|| Error::Argument {
+        name: "--older-than",
+        value: typed.to_owned(),
+        why: "it must be an age such as 90d or \"6 months\", or a date such as 2026-01-31".to_owned(),
+    })
+}
+
+/// Every session of both stores. One that layer 1 keeps in another folder is the same, if it is the
+/// only one of its id in both.
+fn pairs(stores: &Stores) -> Result<Vec<Pair>, Error> {
+    let of = |archive: &Option<Archive>| archive.as_ref().map_or(Ok(Vec::new()), Archive::sessions);
+    let (of3, mut of1) = (of(&stores.layer3)?, of(&stores.layer1)?);
+    let count = |keys: &[SessionKey], id: &SessionId| keys.iter().filter(|key| key.id == *id).count();
+    let all1 = of1.clone();
+    let mut pairs = Vec::new();
+    for key in &of3 {
+        let is_alone = count(&of3, &key.id) == 1 && count(&all1, &key.id) == 1;
+        let at = of1
+            .iter()
+            .position(|other| other == key)
+            .or_else(|| is_alone.then(|| of1.iter().position(|other| other.id == key.id)).flatten());
+        pairs.push(Pair { layer1: at.map(|at| of1.remove(at)), layer3: Some(key.clone()) });
+    }
+    pairs.extend(of1.into_iter().map(|key| Pair { layer1: Some(key), layer3: None }));
+    Ok(pairs)
+}
+
+fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Error> {
+    for layer in [Layer::Layer1, Layer::Layer3] {
+        if let (Some(archive), Some(key)) = (stores.of(layer), pair.in_store(layer))
+            && archive.is_being_pruned(key)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn unfinished(stores: &Stores, pairs: &[Pair]) -> Result<Vec<(Layer, SessionKey)>, Error> {
+    let mut unfinished = Vec::new();
+    for pair in pairs {
+        for layer in [Layer::Layer1, Layer::Layer3] {
+            if let (Some(archive), Some(key)) = (stores.of(layer), pair.in_store(layer))
+                && archive.has_unfinished_removals(key)?
+            {
+                unfinished.push((layer, key.clone()));
+            }
+        }
+    }
+    Ok(unfinished)
+}
+
+fn is_in_scope(pair: &Pair, project: Option<&str>) -> bool {
+    let Some(project) = project else { return true };
+    let rest = pair.key().project.as_str().strip_prefix(project);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('~'))
+}
+
+/// The sessions that were typed, each once.
+fn named(pairs: &[Pair], typed: &[String]) -> Result<Vec<Pair>, Error> {
+    let mut found: Vec<Pair> = Vec::new();
+    for typed in typed {
+        let mut meant = session_name::matches(pairs.iter().map(|pair| pair.key().clone()).collect(), typed);
+        let key = match (meant.pop(), meant.is_empty()) {
+            (Some(key), true) => key,
+            (Some(key), false) => {
+                meant.push(key);
+                return Err(SessionError::Ambiguous { typed: typed.clone(), candidates: meant }.into());
+            }
+            (None, _) => return Err(SessionError::Unknown { typed: typed.clone() }.into()),
+        };
+        let pair = pairs.iter().find(|pair| *pair.key() == key);
+        if let Some(pair) = pair.filter(|pair| !found.contains(pair)) {
+            found.push(pair.clone());
+        }
+    }
+    Ok(found)
+}
+
+struct Planner<'a> {
+    places: &'a Places,
+    wanted: &'a Wanted,
+    before_ms: Option<i64>,
+    found: Vec<FoundTranscript>,
+    pairs: &'a [Pair],
+    stores: &'a Stores,
+    items: Vec<Item>,
+    kept: Vec<Kept>,
+}
+
+/// A session as both stores and Claude Code have it.
+struct Looked {
+    pair: Pair,
+    files1: Vec<StoredFile>,
+    files3: Vec<StoredFile>,
+    metadata: Option<Metadata>,
+    /// The latest sign of life, in milliseconds since 1970.
+    last_ms: i64,
+    bytes: u64,
+    /// Claude Code's transcripts of it that are there.
+    sources: Vec<PathBuf>,
+}
+
+impl Planner<'_> {
+    /// A removal that a killed run had begun.
+    fn finish(&mut self, pair: &Pair) -> Result<(), Error> {
+        let looked = self.look(pair)?;
+        let why = "its removal was begun and is finished now".to_owned();
+        self.push_session(looked, false, why, None, true, false);
+        Ok(())
+    }
+
+    /// A session that the user named goes, unless it is live.
+    fn named(&mut self, pair: &Pair) -> Result<(), Error> {
+        refuse_live(self.places, &pair.key().id)?;
+        let looked = self.look(pair)?;
+        let is_held = are_held(&looked.sources, &pair.key().id, looked.files1.iter().chain(&looked.files3))?;
+        let why = if is_held { held_by(&looked.sources) } else { only_copy(&looked.sources) };
+        let again = "that file stays where it is, and the next sweep saves the session again";
+        let note = self.saved_again(&looked).map(|_| again.to_owned());
+        self.push_session(looked, !is_held, why, note, false, false);
+        Ok(())
+    }
+
+    /// Of the sessions in scope those that are old enough, and not among the newest that stay.
+    fn selected(&mut self, open: &[&Pair]) -> Result<(), Error> {
+        let mut all = open.iter().map(|pair| self.look(pair)).collect::<Result<Vec<_>, _>>()?;
+        all.sort_by_key(|looked| (Reverse(looked.last_ms), looked.pair.key().clone()));
+        let keep = self.wanted.keep_last.unwrap_or(0);
+        let mut chosen: Vec<Looked> = all.into_iter().skip(keep).collect();
+        chosen.retain(|looked| self.before_ms.is_none_or(|before| looked.last_ms < before));
+        chosen.reverse();
+        for looked in chosen {
+            self.select(looked)?;
+        }
+        Ok(())
+    }
+
+    fn select(&mut self, looked: Looked) -> Result<(), Error> {
+        let id = looked.pair.key().id.clone();
+        if let Err(error) = refuse_live(self.places, &id) {
+            self.keep(&looked.pair, chain(&error));
+            return Ok(());
+        }
+        if let Some(path) = self.saved_again(&looked) {
+            let why = format!("Claude Code still has {}; the next sweep would save it again", path.display());
+            self.keep(&looked.pair, why);
+            return Ok(());
+        }
+        let is_held = are_held(&looked.sources, &id, looked.files1.iter().chain(&looked.files3))?;
+        if is_held {
+            let why = held_by(&looked.sources);
+            self.push_session(looked, false, why, None, false, true);
+        } else if self.wanted.only_copies {
+            let why = only_copy(&looked.sources);
+            self.push_session(looked, true, why, None, false, false);
+        } else {
+            let why = format!("{}; --only-copies lets it go", only_copy(&looked.sources));
+            self.keep(&looked.pair, why);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, pair: &Pair, why: String) {
+        let key = pair.key();
+        self.kept.push(Kept { session_id: key.id.to_string(), project: key.project.to_string(), why });
+    }
+
+    /// Older contents that others begin with; of a session that was named those alone, too, if that was asked for.
+    fn generations(&mut self, pair: &Pair) -> Result<(), Error> {
+        let is_named = !self.wanted.sessions.is_empty();
+        // Naming a session says nothing of what only an older content of it has, which may be the most of it.
+        let may_take_alone = is_named && self.wanted.only_copies;
+        if let Err(error) = refuse_live(self.places, &pair.key().id) {
+            if is_named {
+                return Err(error.into());
+            }
+            self.keep(pair, chain(&error));
+            return Ok(());
+        }
+        for layer in [Layer::Layer1, Layer::Layer3] {
+            let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
+            let files = archive.files(key)?;
+            let going: Vec<StoredFile> = files.iter().filter(|file| self.may_go(file, &files)).cloned().collect();
+            let may_go = |file: &StoredFile| going.iter().any(|going| going.name == file.name);
+            let mut superseded = archive.superseded(key, &may_go)?;
+            // What makes another safe must not go with it.
+            superseded.retain(|found| !may_take_alone || !going.iter().any(|going| going.name == found.by));
+            let (safe, alone): (Vec<_>, Vec<_>) = going
+                .into_iter()
+                .map(|file| (superseded.iter().find(|found| found.file.name == file.name), file))
+                .partition(|(found, _)| found.is_some());
+            if is_named && !may_take_alone {
+                for (_, file) in &alone {
+                    self.keep(pair, format!("{}: {ALONE}; --only-copies lets it go", file.path));
+                }
+            }
+            let alone = alone.into_iter().filter(|_| may_take_alone);
+            for (found, file) in safe.into_iter().chain(alone) {
+                let grounds = if found.is_some() { Grounds::Superseded } else { Grounds::Named };
+                let why = match found {
+                    Some(found) => format!("{} begins with all of it", found.by.to_text(&key.id)),
+                    None => ALONE.to_owned(),
+                };
+                self.items.push(Item {
+                    kind: "generation",
+                    session_id: key.id.to_string(),
+                    project: key.project.to_string(),
+                    path: Some(file.path.clone()),
+                    store: Some(layer),
+                    time: format_rfc3339_ms(i64::try_from(file.committed_ms).unwrap_or(0)),
+                    topic: None,
+                    bytes: file.disk_bytes,
+                    only_copy: found.is_none(),
+                    why,
+                    note: None,
+                    target: Target::Generation { pair: pair.clone(), layer, file: Box::new(file), grounds },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a content is an older one, old enough, and not among the latest generations that stay.
+    fn may_go(&self, file: &StoredFile, files: &[StoredFile]) -> bool {
+        let later =
+            |other: &&StoredFile| other.name.file == file.name.file && other.name.generation > file.name.generation;
+        let is_old = self.before_ms.is_none_or(|before| i64::try_from(file.committed_ms).is_ok_and(|ms| ms < before));
+        let is_kept = files.iter().filter(later).count() < self.wanted.keep_last.unwrap_or(0);
+        file.name.generation > 0 && is_old && !is_kept
+    }
+
+    fn set_asides(&mut self, pair: &Pair) -> Result<(), Error> {
+        for layer in [Layer::Layer1, Layer::Layer3] {
+            let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
+            for aside in archive.healed_set_asides(key)? {
+                let changed_ms = i64::try_from(aside.changed_ms).unwrap_or(0);
+                if self.before_ms.is_some_and(|before| changed_ms >= before) {
+                    continue;
+                }
+                self.items.push(Item {
+                    kind: "set-aside",
+                    session_id: key.id.to_string(),
+                    project: key.project.to_string(),
+                    path: Some(aside.path.display().to_string()),
+                    store: Some(layer),
+                    time: format_rfc3339_ms(changed_ms),
+                    topic: None,
+                    bytes: aside.bytes,
+                    only_copy: false,
+                    why: "what it was is healed, and all of the session verifies".to_owned(),
+                    note: None,
+                    target: Target::SetAside { layer, aside },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, pair: &Pair) -> Result<Looked, Error> {
+        let mut of = [Vec::new(), Vec::new()];
+        let mut last_ms = Vec::new();
+        let mut committed_ms = 0;
+        let mut bytes = 0;
+        for (layer, files) in [Layer::Layer1, Layer::Layer3].into_iter().zip(&mut of) {
+            let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
+            *files = archive.files(key)?;
+            bytes += files.iter().map(|file| file.disk_bytes).sum::<u64>();
+            bytes += archive.leftovers(key)?.iter().map(|leftover| leftover.bytes).sum::<u64>();
+            committed_ms = files.iter().map(|file| file.committed_ms).fold(committed_ms, u64::max);
+            last_ms.extend(archive.glance(key)?.source_modified_ms);
+        }
+        let metadata = self.metadata(pair);
+        let end = metadata.as_ref().and_then(|metadata| parse_rfc3339_ms(metadata.timestamp_end.as_deref()?));
+        let modified = last_ms.into_iter().max().and_then(|ms| i64::try_from(ms).ok());
+        let last_ms = end.max(modified).unwrap_or_else(|| i64::try_from(committed_ms).unwrap_or(i64::MAX));
+        let [files1, files3] = of;
+        Ok(Looked { pair: pair.clone(), files1, files3, metadata, last_ms, bytes, sources: self.sources(pair)? })
+    }
+
+    /// What layer 3 wrote down about the session. Without it, the files' times must do.
+    fn metadata(&self, pair: &Pair) -> Option<Metadata> {
+        let (archive, key) = (self.stores.layer3.as_ref()?, pair.layer3.as_ref()?);
+        let path = archive.root().join(key.project.as_str()).join(format!("{}.json", key.id));
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// Claude Code's transcripts of the session: where it was copied from, and what bears its id
+    /// below `projects/` and is no other session's.
+    fn sources(&self, pair: &Pair) -> Result<Vec<PathBuf>, Error> {
+        let mut sources = Vec::new();
+        for layer in [Layer::Layer1, Layer::Layer3] {
+            if let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) {
+                sources.extend(archive.source_of(key)?);
+            }
+        }
+        sources.retain(|path| !path.starts_with(&self.places.layer1_store));
+        let id = &pair.key().id;
+        for found in self.found.iter().filter(|found| found.id == *id) {
+            let mut is_anothers = false;
+            for twin in self.pairs.iter().filter(|other| other.key().id == *id && *other != pair) {
+                for layer in [Layer::Layer1, Layer::Layer3] {
+                    if let (Some(archive), Some(key)) = (self.stores.of(layer), twin.in_store(layer)) {
+                        is_anothers |= archive.source_of(key)?.as_ref() == Some(&found.path);
+                    }
+                }
+            }
+            if !is_anothers {
+                sources.push(found.path.clone());
+            }
+        }
+        sources.sort();
+        sources.dedup();
+        let mut there = Vec::new();
+        for path in sources {
+            if transcripts::open_regular(&path)?.is_some() {
+                there.push(path);
+            }
+        }
+        Ok(there)
+    }
+
+    /// The source that the next sweep would copy again.
+    fn saved_again(&self, looked: &Looked) -> Option<PathBuf> {
+        let projects = resolved_projects(self.places);
+        let is_swept = |path: &&PathBuf| path.starts_with(&projects) || path.starts_with(self.places.projects());
+        let exclude = &self.places.policy.exclude;
+        looked.sources.iter().filter(is_swept).find(|path| !exclude.is_excluded(path, None)).cloned()
+    }
+
+    fn push_session(
+        &mut self,
+        looked: Looked,
+        only_copy: bool,
+        why: String,
+        note: Option<String>,
+        begun: bool,
+        held_by_source: bool,
+    ) {
+        let Looked { pair, files1: shown1, files3: shown3, metadata, last_ms, bytes, sources } = looked;
+        let key = pair.key().clone();
+        let topic = metadata.and_then(|metadata| metadata.title.or(metadata.first_topic));
+        self.items.push(Item {
+            kind: "session",
+            session_id: key.id.to_string(),
+            project: key.project.to_string(),
+            path: None,
+            store: None,
+            time: format_rfc3339_ms(last_ms),
+            topic,
+            bytes,
+            only_copy,
+            why,
+            note,
+            target: Target::Session { pair, shown1, shown3, sources, held_by_source, begun },
+        });
+    }
+}
+
+fn held_by(sources: &[PathBuf]) -> String {
+    let path = sources.first().map(|path| path.display().to_string()).unwrap_or_default();
+    format!("Claude Code has every byte of it: {path}")
+}
+
+fn only_copy(sources: &[PathBuf]) -> String {
+    match sources.first() {
+        None => "the only copy: Claude Code no longer has it".to_owned(),
+        Some(path) => format!("the only copy of some of it, which {} does not have", path.display()),
+    }
+}
+
+/// Whether one of the transcripts, or a side file beside it, begins with each of these contents:
+/// they are read and hashed. Nothing stored is held by nobody.
+pub(super) fn are_held<'f>(
+    sources: &[PathBuf],
+    id: &SessionId,
+    files: impl Iterator<Item = &'f StoredFile>,
+) -> Result<bool, Error> {
+    for file in files {
+        let mut is_held = false;
+        for transcript in sources {
+            is_held = is_held || begins_with(transcript, id, &file.name, file)?;
+        }
+        if !is_held {
+            return Ok(false);
+        }
+    }
+    Ok(!sources.is_empty())
+}
+
+fn begins_with(transcript: &Path, id: &SessionId, name: &StoredName, file: &StoredFile) -> Result<bool, Error> {
+    let opened: Option<File> = match &name.file {
+        FileName::Transcript => transcripts::open_regular(transcript)?,
+        FileName::Side(rel) => transcripts::open_side_file(transcript, id, rel)?,
+    };
+    let Some(opened) = opened else { return Ok(false) };
+    match fs::hash_of_prefix(&opened, file.bytes, transcript) {
+        Ok(hash) => Ok(hash == file.blake3),
+        Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,123 @@
+//! Opening layer 3's store; taking over a store of the first version, the one in bash and Node.
+//!
+//! That version kept `{PROJECT}/{ID}.jsonl`, metadata of another form in `{ID}.json`, an index of its
+//! own in `sessions.db`, and no bookkeeping. All of it stays, byte for byte: the contents where they
+//! are, the metadata and the index under other names as soon as ours take their place. An older hook
+//! of it wrote events of tools into `{ID}.jsonl` and kept the conversation as `{ID}.jsonl.official`:
+//! then the conversation is copied into the session too, so that it is found and can be restored.
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, TakenInAs};
+use layer1_prebackup::claude::transcripts;
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::fs::{self, DurableError};
+use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
+
+use crate::index::Index;
+use crate::transcript::metadata::Metadata;
+use crate::transcript::record::{self, Role, TornLine};
+
+/// The ending under which the first version kept a conversation beside the events of its tools.
+const OFFICIAL: &str = ".jsonl.official";
+/// A file that begins with this much and no word of a conversation holds none.
+const LOOK_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Opens the store; `None` where nothing is stored. One without bookkeeping gets it: see [`create`].
+pub fn open(places: &Places) -> Result<Option<Archive>, ArchiveError> {
+    match Archive::open_as_found(&places.layer3_store)? {
+        Some(found) if found.store_id().is_empty() => create(places).map(Some),
+        opened => Ok(opened.map(|archive| archive.leaving_free(places.policy.free_space_floor))),
+    }
+}
+
+/// Opens the store, makes it where there is none, and takes over what the first version left there.
+pub fn create(places: &Places) -> Result<Archive, ArchiveError> {
+    let archive = Archive::create_adopting(&places.layer3_store, |archive| adopt(places, archive))?;
+    Ok(archive.leaving_free(places.policy.free_space_floor))
+}
+
+/// Keeps what stands where our metadata is to be written, and is not ours, as `{ID}.found.json`.
+pub fn keep_foreign_metadata(path: &Path) -> Result<(), DurableError> {
+    let is_foreign = || {
+        // What cannot be read is not known to be anybody's; writing over it tells what is wrong.
+        let Ok(text) = std::fs::read(path) else { return false };
+        !text.is_empty() && serde_json::from_slice::<Metadata>(&text).is_err()
+    };
+    // Nothing is called another's by one reading.
+    if !is_foreign() || !is_foreign() {
+        return Ok(());
+    }
+    let name = |n: u32| path.with_extension(if n == 1 { "found.json".to_owned() } else { format!("found-{n}.json") });
+    let free = (1..).map(name).find(|name| name.symlink_metadata().is_err());
+    fs::rename_new(path, &free.unwrap_or_else(|| name(u32::MAX)))
+}
+
+fn adopt(places: &Places, archive: &Archive) -> Result<(), ArchiveError> {
+    let sessions = archive.sessions()?;
+    let official = officials(archive.root());
+    // A store of ours that lost its bookkeeping is not trusted: its contents are to be proven again.
+    if official.is_empty() && !is_first_version(places, archive, &sessions) {
+        return Ok(());
+    }
+    // What keeps one session from being taken over must not keep the store from being used: it stays
+    // where it is, is found and read like any other, and `verify` names it.
+    for key in &sessions {
+        let _ = archive.record_found(key);
+    }
+    if Index::is_foreign(&places.index).unwrap_or(false) {
+        // Sets the old one aside. Whoever needs an index tells why there is none.
+        let _ = Index::open(&places.index);
+    }
+    for (key, path) in &official {
+        let newest = archive.path_of(key, &StoredName::newest(FileName::Transcript));
+        let taken_in = if holds_a_conversation(&newest) { TakenInAs::Older } else { TakenInAs::Newest };
+        // As above.
+        let _ = archive.take_in(key, path, taken_in);
+    }
+    Ok(())
+}
+
+/// Whether the first version wrote here: its index, or metadata of its form.
+fn is_first_version(places: &Places, archive: &Archive, sessions: &[SessionKey]) -> bool {
+    let beside = archive.root().join("sessions.db");
+    // An index that cannot be looked at says nothing; the metadata may.
+    let is_foreign = |path: &Path| Index::is_foreign(path).unwrap_or(false);
+    let counts_as_text = |key: &SessionKey| {
+        let path = archive.root().join(key.project.as_str()).join(format!("{}.json", key.id));
+        // As above.
+        let metadata =
+            std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        metadata.is_some_and(|metadata| metadata["tool_counts"].is_string())
+    };
+    is_foreign(&beside) || is_foreign(&places.index) || sessions.iter().any(counts_as_text)
+}
+
+/// The conversations that were kept beside `{ID}.jsonl`.
+fn officials(root: &Path) -> Vec<(SessionKey, PathBuf)> {
+    let mut found = Vec::new();
+    // A folder that cannot be listed is told by whoever reads its sessions.
+    for folder in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let Some(Ok(project)) = folder.file_name().to_str().map(ProjectName::parse) else { continue };
+        for entry in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(OFFICIAL)).map(SessionId::parse);
+            if let Some(Ok(id)) = id {
+                found.push((SessionKey { project: project.clone(), id }, entry.path()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Whether somebody says something in a transcript. In doubt nobody does.
+fn holds_a_conversation(path: &Path) -> bool {
+    let Ok(Some(file)) = transcripts::open_regular(path) else { return false };
+    let mut is_said = false;
+    let read = record::read_records(std::io::Read::take(file, LOOK_BYTES_MAX), 0, TornLine::Wait, &mut |located| {
+        is_said = is_said || matches!(located.record.role(), Role::User | Role::Assistant);
+        if is_said { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    read.is_ok() && is_said
+}

@@ -1,0 +1,439 @@
+//! Saving many sessions: everything that exists (`import`), or what changed since (`backup_create`).
+//!
+//! One failing session does not stop the others. What did not change is not touched, so a second
+//! import changes nothing.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
+use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
+use rmcp::schemars;
+use serde::Serialize;
+
+use crate::failure::{Error, chain};
+use crate::index::Index;
+use crate::save::adopt_v1;
+use crate::save::roots::{RootKind, resolved_projects};
+use crate::save::{self, Answer, Journal, Request};
+use crate::transcript::record::{self, TornLine};
+
+/// How much of a transcript is read to find its first working directory.
+const CWD_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// What saving many sessions did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct Summary {
+    /// Sessions looked at.
+    pub sessions: usize,
+    /// Sessions saved now.
+    pub saved: usize,
+    /// Sessions whose copy was up to date.
+    pub unchanged: usize,
+    /// Transcripts without content: nothing to save.
+    pub skipped: usize,
+    /// Sessions that could not be saved or only in part.
+    pub failed: Vec<Failure>,
+    /// What the user should know, in plain words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A session that could not be saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct Failure {
+    /// The session.
+    pub session_id: String,
+    /// Why.
+    pub error: String,
+}
+
+/// How far saving many sessions has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that were copied, and as many again when they are indexed.
+    pub bytes_done: u64,
+    /// Twice the bytes of all.
+    pub bytes_all: u64,
+    /// Sessions done.
+    pub sessions_done: usize,
+    /// All of them.
+    pub sessions_all: usize,
+}
+
+/// Saves every transcript under `projects/` that is not saved yet, and everything in layer 1's
+/// store that layer 3 lacks.
+pub fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Error> {
+    let mut run = Run::new(places, journal, "import", progress)?;
+    let sources = transcripts::transcripts(&resolved_projects(places))?;
+    let layer1 = Archive::open_as_found(&places.layer1_store)?;
+    let kept = layer1.as_ref().map_or(Ok(Vec::new()), kept_sessions)?;
+    run.expect(sources.iter().map(|found| found.bytes).chain(kept.iter().map(|kept| kept.bytes)));
+    let mut seen: Vec<SessionId> = Vec::new();
+    for found in &sources {
+        run.source(found);
+        seen.push(found.id.clone());
+    }
+    seen.sort();
+    for kept in &kept {
+        run.kept(kept, seen.binary_search(&kept.key.id).is_ok());
+    }
+    run.finish()
+}
+
+/// Saves the transcripts under `projects/` that changed since their copy; only those of a
+/// project, if one is named.
+pub fn backup(
+    places: &Places,
+    journal: &Journal,
+    project: Option<&ProjectName>,
+    progress: &dyn Fn(Progress),
+) -> Result<Summary, Error> {
+    let mut run = Run::new(places, journal, "backup-create", progress)?;
+    let mut sources = transcripts::transcripts(&resolved_projects(places))?;
+    if let Some(project) = project {
+        sources.retain(|found| run.project_of(found).as_ref() == Some(project));
+    }
+    run.expect(sources.iter().map(|found| found.bytes));
+    for found in &sources {
+        run.source(found);
+    }
+    run.finish()
+}
+
+/// A session in layer 1's store.
+struct Kept {
+    key: SessionKey,
+    files: Vec<StoredFile>,
+    transcript: PathBuf,
+    bytes: u64,
+}
+
+fn kept_sessions(layer1: &Archive) -> Result<Vec<Kept>, ArchiveError> {
+    let kept = |key: SessionKey| {
+        let files = layer1.files(&key)?;
+        let transcript = layer1.path_of(&key, &StoredName::newest(FileName::Transcript));
+        Ok(Kept { bytes: files.iter().map(|file| file.bytes).sum(), transcript, files, key })
+    };
+    layer1.sessions()?.into_iter().map(kept).collect()
+}
+
+struct Run<'a> {
+    places: &'a Places,
+    journal: &'a Journal,
+    trigger: &'a str,
+    /// `None` until the first session is saved.
+    archive: Option<Archive>,
+    report: &'a dyn Fn(Progress),
+    at: Progress,
+    summary: Summary,
+    /// What was stored by this run, and is to be indexed.
+    stored: BTreeSet<SessionId>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        places: &'a Places,
+        journal: &'a Journal,
+        trigger: &'a str,
+        report: &'a dyn Fn(Progress),
+    ) -> Result<Run<'a>, Error> {
+        let archive = adopt_v1::open(places)?;
+        let at = Progress { bytes_done: 0, bytes_all: 0, sessions_done: 0, sessions_all: 0 };
+        Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default(), stored: BTreeSet::new() })
+    }
+
+    fn expect(&mut self, bytes: impl Iterator<Item = u64>) {
+        for bytes in bytes {
+            self.at.bytes_all += 2 * bytes;
+            self.at.sessions_all += 1;
+        }
+        (self.report)(self.at);
+    }
+
+    /// Saves one transcript of Claude Code's, if it changed.
+    fn source(&mut self, found: &FoundTranscript) {
+        self.summary.sessions += 1;
+        if self.places.policy.exclude.is_excluded(&found.path, None) {
+            self.summary.skipped += 1;
+            return self.done(found.bytes);
+        }
+        let behind = match &self.archive {
+            Some(archive) => archive.is_behind(&found.id, &found.path).and_then(|behind| {
+                // What needs no save is about to be called saved.
+                if behind { Ok(true) } else { archive.sync_recent(&found.id).map(|()| false) }
+            }),
+            None => Ok(true),
+        };
+        match behind {
+            Ok(false) => self.summary.unchanged += 1,
+            Ok(true) => self.save(&found.id, &found.path, RootKind::Claude, found.bytes),
+            Err(error) => self.fail(&found.id, chain(&error)),
+        }
+        self.done(found.bytes);
+    }
+
+    /// Takes over from layer 1 what layer 3 lacks. `counted` if the session was met already.
+    fn kept(&mut self, kept: &Kept, counted: bool) {
+        self.summary.sessions += usize::from(!counted);
+        if self.places.policy.exclude.is_excluded(&kept.transcript, None) {
+            self.summary.skipped += usize::from(!counted);
+            return self.done(kept.bytes);
+        }
+        match self.lacks(kept) {
+            Ok(true) => self.save(&kept.key.id, &kept.transcript, RootKind::Layer1Store, kept.bytes),
+            Ok(false) => self.summary.unchanged += usize::from(!counted),
+            Err(error) => self.fail(&kept.key.id, chain(&error)),
+        }
+        self.done(kept.bytes);
+    }
+
+    /// Whether layer 3 lacks a content that layer 1 has. Records are compared first: reading
+    /// everything again at every import would be for nothing.
+    fn lacks(&self, kept: &Kept) -> Result<bool, ArchiveError> {
+        let Some(archive) = &self.archive else { return Ok(true) };
+        let mut held = Vec::new();
+        for key in archive.find(&kept.key.id)? {
+            held.push((archive.files(&key)?, key));
+        }
+        for file in &kept.files {
+            let same = |other: &StoredFile| {
+                other.name.file == file.name.file && other.bytes == file.bytes && other.blake3 == file.blake3
+            };
+            if held.iter().any(|(files, _)| files.iter().any(same)) {
+                continue;
+            }
+            let mut covered = false;
+            for (_, key) in &held {
+                covered = covered || archive.covers(key, &file.name.file, file.bytes, &file.blake3)?;
+            }
+            if !covered {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn save(&mut self, id: &SessionId, transcript: &Path, root: RootKind, bytes: u64) {
+        let request =
+            Request { id, transcript, root, cwd: None, trigger: Some(self.trigger), project: None, expected: None };
+        let at = self.at;
+        let progress = |done: u64| (self.report)(Progress { bytes_done: at.bytes_done + done.min(bytes), ..at });
+        if self.stored.insert(id.clone()) && self.stored.len() == 1 {
+            self.expect_more();
+        }
+        match save::store(self.places, self.journal, self.archive.as_ref(), &request, &progress) {
+            Ok(Answer::Receipt(receipt)) => {
+                self.summary.saved += 1;
+                if let Some(warning) = receipt.warning {
+                    self.fail(id, warning);
+                }
+            }
+            Ok(Answer::Skipped(_)) => self.summary.skipped += 1,
+            Err(error) => self.fail(id, chain(&error)),
+        }
+        if self.archive.is_none() {
+            // The first save made the store. If it cannot be opened, the next save will say so.
+            self.archive = adopt_v1::open(self.places).ok().flatten();
+        }
+    }
+
+    /// Many sessions are indexed together, once they are all stored.
+    fn expect_more(&mut self) {
+        if !self.places.index.exists() {
+            return;
+        }
+        if let Err(error) = Index::open(&self.places.index).and_then(|mut index| index.expect_more()) {
+            // The copies do not wait for the index. Should this run be killed, the next import makes up for it.
+            self.summary.notes.push(format!("the index could not be told of what is being stored: {}", chain(&error)));
+        }
+    }
+
+    fn fail(&mut self, id: &SessionId, error: String) {
+        self.summary.failed.push(Failure { session_id: id.to_string(), error });
+    }
+
+    fn done(&mut self, bytes: u64) {
+        self.at.bytes_done += bytes;
+        self.at.sessions_done += 1;
+        (self.report)(self.at);
+    }
+
+    /// The project of a transcript: the stores' word, else its first working directory's.
+    fn project_of(&self, found: &FoundTranscript) -> Option<ProjectName> {
+        // A store that cannot be asked leaves the question to the transcript.
+        let known = self.archive.as_ref().and_then(|archive| archive.session_of(&found.id, &found.path).ok().flatten());
+        match known {
+            Some(key) => Some(key.project),
+            None => first_cwd(&found.path).map(|cwd| ProjectName::from_cwd(&cwd)),
+        }
+    }
+
+    /// Indexes what was stored. A run that was killed between the two left sessions without their
+    /// rows or their metadata, and their copies look unchanged ever after: that is made up for here too.
+    /// The copies are made, so what fails of earlier sessions is a note.
+    fn finish(mut self) -> Result<Summary, Error> {
+        let archive = match self.archive.take() {
+            None => Archive::open(&self.places.layer3_store)?,
+            opened => opened,
+        };
+        if let Some(archive) = archive
+            && let Err(error) = self.index(&archive)
+        {
+            self.summary.notes.push(format!("stored but not indexed: {}", chain(&error)));
+        }
+        self.at.bytes_done = self.at.bytes_all;
+        (self.report)(self.at);
+        Ok(self.summary)
+    }
+
+    fn index(&mut self, archive: &Archive) -> Result<(), Error> {
+        let mut index = Index::open(&self.places.index)?;
+        if let Some(aside) = index.set_aside() {
+            let aside = aside.display();
+            self.summary.notes.push(format!("the index could not be used and was set aside as {aside}"));
+        }
+        let sessions = archive.sessions()?;
+        let (at, report) = (self.at, self.report);
+        let left = at.bytes_all - at.bytes_done;
+        let progress = |done: usize, all: usize| {
+            let bytes_done = at.bytes_done + left * done as u64 / all.max(1) as u64;
+            report(Progress { bytes_done, ..at });
+        };
+        for (key, error) in index.catch_up(archive, &sessions, Some(self.trigger), &progress)? {
+            let error = format!("stored but not indexed: {}", chain(&error));
+            match self.stored.contains(&key.id) {
+                true => self.fail(&key.id, error),
+                false => self.summary.notes.push(format!("{}/{}: {error}", key.project, key.id)),
+            }
+        }
+        // Nothing is behind any more, but for what was told of just now.
+        match index.is_incomplete(archive) {
+            Ok(false) => {}
+            Ok(true) => drop(index.fill(archive, &|_, _| {})?),
+            Err(error) if error.is_damage() => {
+                index.renew()?;
+                for (key, error) in index.fill(archive, &progress)? {
+                    let error = format!("{}/{}: stored but not indexed: {}", key.project, key.id, chain(&error));
+                    self.summary.notes.push(error);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        for (key, error) in save::write_all_metadata(&index, archive, &sessions) {
+            let error = format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error));
+            self.summary.notes.push(error);
+        }
+        Ok(())
+    }
+}
+
+/// The first working directory in a transcript; `None` if its beginning names none or cannot be read.
+fn first_cwd(transcript: &Path) -> Option<String> {
+    let file = transcripts::open_regular(transcript).ok().flatten()?;
+    let mut first = None;
+    record::read_records(file.take(CWD_BYTES_MAX), 0, TornLine::Final, &mut |located| {
+        first = located.record.cwd.as_deref().map(str::to_owned);
+        if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .ok()?;
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ID, Scene, prompt};
+    use std::fs;
+
+    fn import(scene: &Scene) -> Summary {
+        let last = std::cell::Cell::new(None);
+        let summary = super::import(&scene.places, &Journal::new(&scene.places, false), &|at| last.set(Some(at)));
+        let last: Progress = last.get().unwrap();
+        assert_eq!((last.bytes_done, last.sessions_done), (last.bytes_all, last.sessions_all));
+        summary.unwrap()
+    }
+
+    fn counts(summary: &Summary) -> (usize, usize, usize, usize, usize) {
+        (summary.sessions, summary.saved, summary.unchanged, summary.skipped, summary.failed.len())
+    }
+
+    /// Every file of the store with its time, the log left out.
+    fn state(scene: &Scene) -> Vec<(String, std::time::SystemTime)> {
+        let store = &scene.places.layer3_store;
+        let mut files = Vec::new();
+        for folder in [store.clone(), store.join("proj")] {
+            for entry in fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                let meta = entry.metadata().unwrap();
+                if meta.is_file() && !entry.file_name().to_str().unwrap().starts_with("sessions.db-") {
+                    files.push((entry.path().display().to_string(), meta.modified().unwrap()));
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn a_second_import_changes_nothing() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.write(&scene.transcript_in("-home-dev-proj", "second"), &prompt(2, "two"));
+        scene.write(&scene.transcript_in("-home-dev-proj", "empty"), "");
+        assert_eq!(counts(&import(&scene)), (3, 2, 1, 0, 0));
+        let before = state(&scene);
+        assert_eq!(counts(&import(&scene)), (3, 0, 3, 0, 0));
+        assert_eq!(state(&scene), before);
+    }
+
+    #[test]
+    fn what_only_layer_1_has_comes_too_and_once() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.layer1_copies();
+        scene.transcribe(&[prompt(2, "rewritten")]);
+        scene.layer1_copies();
+        scene.remove_sources();
+        assert_eq!(counts(&import(&scene)), (1, 1, 0, 0, 0));
+        let stored: Vec<String> = scene.stored().iter().map(|line| line.replace(ID, "ID")).collect();
+        assert_eq!(stored, ["proj/ID.gen-0001.jsonl: 1 lines", "proj/ID.jsonl: 1 lines"]);
+        assert_eq!(counts(&import(&scene)), (1, 0, 1, 0, 0));
+    }
+
+    #[test]
+    fn a_failing_session_does_not_stop_the_others() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.write(&scene.transcript_in("-home-dev-proj", "second"), &prompt(2, "two"));
+        // Something that is no file stands where the copy is to go.
+        fs::create_dir_all(scene.places.layer3_store.join("proj").join(format!("{ID}.jsonl"))).unwrap();
+        let summary = import(&scene);
+        assert_eq!(counts(&summary), (2, 1, 0, 0, 1), "{summary:?}");
+        assert_eq!(summary.failed[0].session_id, ID);
+    }
+
+    #[test]
+    fn a_backup_takes_what_changed_of_the_project_that_is_named() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.write(
+            &scene.transcript_in("-home-dev-other", "second"),
+            &prompt(2, "two").replace("dev/proj", "dev/other"),
+        );
+        let backup = |project: Option<&str>| {
+            let project = project.map(|project| ProjectName::parse(project).unwrap());
+            let journal = Journal::new(&scene.places, false);
+            counts(&super::backup(&scene.places, &journal, project.as_ref(), &|_| {}).unwrap())
+        };
+        assert_eq!(backup(Some("other")), (1, 1, 0, 0, 0));
+        assert_eq!(backup(None), (2, 1, 1, 0, 0));
+        assert_eq!(backup(None), (2, 0, 2, 0, 0));
+    }
+}

@@ -1,0 +1,140 @@
+//! The index made again from the store, on command or because it is not fit for use.
+
+use layer1_prebackup::archive::Archive;
+use layer1_prebackup::config::places::Places;
+use serde::Serialize;
+
+use crate::failure::{Error, chain};
+use crate::index::{Index, IndexError};
+use crate::save;
+use crate::save::adopt_v1;
+
+/// What a rebuild did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Rebuilt {
+    /// Sessions of the store.
+    pub sessions: u64,
+    /// Messages in the index.
+    pub messages: u64,
+    /// Sessions that could not be indexed, and why.
+    pub failed: Vec<String>,
+}
+
+/// Opens the store, or says how to make one. A store that was copied here without its bookkeeping,
+/// or lost it, gets a new one.
+pub fn store(places: &Places) -> Result<Archive, Error> {
+    adopt_v1::open(places)?.ok_or_else(|| Error::NoStore { path: places.layer3_store.clone() })
+}
+
+/// Empties the index and fills it from the store, and writes metadata that is missing; `progress`
+/// is told the sessions done and their number. Conversations are only read. Safe to kill: the next search or save goes on.
+pub fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebuilt, Error> {
+    let archive = store(places)?;
+    let mut index = Index::open(&places.index)?;
+    index.clear()?;
+    let failed = index.fill(&archive, progress)?;
+    if let Some((_, error)) = save::write_all_metadata(&index, &archive, &archive.sessions()?).into_iter().next() {
+        return Err(error.into());
+    }
+    let counts = index.counts()?;
+    Ok(Rebuilt {
+        sessions: counts.sessions + counts.sessions_unlisted,
+        messages: counts.messages,
+        failed: failed.iter().map(|(key, error)| format!("{}/{}: {}", key.project, key.id, chain(error))).collect(),
+    })
+}
+
+/// Asks an index that covers the store. A missing, damaged or half-filled one is made whole first,
+/// also when the damage only shows in the asking; `notes` is told what the user should know about that.
+pub fn ask<T>(
+    places: &Places,
+    archive: &Archive,
+    notes: &mut Vec<String>,
+    question: impl Fn(&Index) -> Result<T, IndexError>,
+) -> Result<T, Error> {
+    let index = ready(places, archive, notes)?;
+    match question(&index) {
+        Err(error) if error.is_damage() => {
+            drop(index);
+            let mut index = Index::open(&places.index)?;
+            index.renew()?;
+            note_set_aside(&index, notes);
+            fill_noting(&mut index, archive, notes)?;
+            Ok(question(&index)?)
+        }
+        answer => Ok(answer?),
+    }
+}
+
+/// An index that covers the store. A missing, damaged or half-filled one is made whole first;
+/// `notes` is told what the user should know about that.
+pub fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
+    let readable = Index::open_read_only(&places.index);
+    if let Ok(Some(index)) = &readable
+        && matches!(index.is_incomplete(archive), Ok(false))
+    {
+        return Ok(readable?.expect("just matched"));
+    }
+    match fill(places, archive, notes) {
+        Ok(index) => Ok(index),
+        // A store on a read-only disk: what the index has is better than nothing.
+        Err(error) => match readable {
+            Ok(Some(index)) => {
+                notes.push(format!("the index may lack sessions, it could not be filled: {}", chain(&error)));
+                Ok(index)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+fn fill(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
+    let mut index = Index::open(&places.index)?;
+    note_set_aside(&index, notes);
+    match index.is_incomplete(archive) {
+        Ok(false) => return Ok(index),
+        Ok(true) => {}
+        Err(error) if error.is_damage() => {
+            index.renew()?;
+            note_set_aside(&index, notes);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    fill_noting(&mut index, archive, notes)?;
+    Ok(index)
+}
+
+fn fill_noting(index: &mut Index, archive: &Archive, notes: &mut Vec<String>) -> Result<(), IndexError> {
+    for (key, error) in index.fill(archive, &|_, _| {})? {
+        notes.push(format!("{}/{} could not be indexed: {}", key.project, key.id, chain(&error)));
+    }
+    Ok(())
+}
+
+fn note_set_aside(index: &Index, notes: &mut Vec<String>) {
+    if let Some(aside) = index.set_aside() {
+        notes.push(format!("the index could not be used; it was set aside as {} and made again", aside.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Scene, prompt};
+
+    #[test]
+    fn index_and_metadata_come_back_from_the_store() {
+        let scene = Scene::new();
+        assert!(matches!(rebuild(&scene.places, &|_, _| {}), Err(Error::NoStore { .. })));
+        scene.transcribe(&[prompt(1, "hello")]);
+        scene.receipt(None);
+        let metadata = scene.copy().with_extension("json");
+        let before = std::fs::read(&metadata).unwrap();
+        std::fs::write(&metadata, "lost").unwrap();
+        let rebuilt = rebuild(&scene.places, &|_, _| {}).unwrap();
+        assert_eq!((rebuilt.sessions, rebuilt.messages, rebuilt.failed.len()), (1, 1, 0));
+        let after = String::from_utf8(std::fs::read(&metadata).unwrap()).unwrap();
+        // What caused the last save is known from the metadata alone, and that was lost.
+        assert_eq!(after.replace("\"trigger\": \"\"", "\"trigger\": \"session-end\"").as_bytes(), before);
+    }
+}

@@ -1,0 +1,78 @@
+//! Whether Claude Code still has a session.
+
+use std::collections::BTreeSet;
+
+use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::claude::transcripts;
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::names::SessionId;
+
+use crate::failure::Error;
+use crate::save::roots::resolved_projects;
+
+/// Which of some sessions Claude Code has, as its directory shows them now.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    places: &'a Places,
+    archive: &'a Archive,
+    present: BTreeSet<&'a SessionId>,
+}
+
+impl<'a> Sources<'a> {
+    /// Looks for these. Costs one listing of every project's folder at most.
+    pub fn look(
+        places: &'a Places,
+        archive: &'a Archive,
+        sessions: impl Iterator<Item = &'a SessionKey>,
+    ) -> Result<Sources<'a>, Error> {
+        let wanted = sessions.map(|key| &key.id).collect();
+        let present = transcripts::present(&resolved_projects(places), &wanted)?;
+        Ok(Sources { places, archive, present })
+    }
+
+    /// Whether the session, one of those that were looked for, is in no project's folder and not where it was saved
+    /// from either.
+    pub fn lack(&self, key: &SessionKey) -> Result<bool, Error> {
+        if self.present.contains(&key.id) {
+            return Ok(false);
+        }
+        let recorded = self.archive.source_of(key)?;
+        // What was taken over from layer 1 has that copy as its source; Claude Code has not.
+        let recorded = recorded.filter(|path| !path.starts_with(&self.places.layer1_store));
+        Ok(recorded.is_none_or(|path| path.symlink_metadata().is_err()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Scene, prompt};
+
+    #[test]
+    fn a_session_is_gone_when_it_is_nowhere() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "x")]);
+        scene.receipt(None);
+        let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+        let key = archive.find(&scene.id()).unwrap().remove(0);
+        let is_gone = || Sources::look(&scene.places, &archive, [&key].into_iter()).unwrap().lack(&key).unwrap();
+        assert!(!is_gone());
+        scene.remove_sources();
+        assert!(is_gone());
+        // A worktree that moved takes its transcripts to another folder.
+        scene.write(&scene.transcript_in("-elsewhere", key.id.as_str()), "x");
+        assert!(!is_gone());
+    }
+
+    #[test]
+    fn what_layer_1_alone_has_is_gone() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "x")]);
+        let held = scene.layer1_copies();
+        scene.remove_sources();
+        scene.receipt(Some(&scene.expected(&held)));
+        let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+        let key = archive.find(&scene.id()).unwrap().remove(0);
+        assert!(Sources::look(&scene.places, &archive, [&key].into_iter()).unwrap().lack(&key).unwrap());
+    }
+}

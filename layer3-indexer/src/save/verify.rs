@@ -1,0 +1,274 @@
+//! Re-reading and re-hashing what is stored.
+
+use layer1_prebackup::archive::{Archive, Finding, Repair, SessionKey};
+use layer1_prebackup::config::places::Places;
+use rmcp::schemars;
+use serde::Serialize;
+
+use crate::failure::{Error, chain};
+use crate::index::{Index, IndexError};
+use crate::save::rebuild;
+use crate::save::roots::RootKind;
+use crate::save::{self, Answer, Journal, Receipt, Request};
+use crate::stores::session_name::{self, SessionError};
+
+/// What verifying found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct Report {
+    /// Whether all is well: no findings, and nothing that could not be healed.
+    pub ok: bool,
+    /// Sessions that were read.
+    pub sessions: usize,
+    /// What is wrong, one entry a content.
+    pub findings: Vec<FindingEntry>,
+    /// What `--repair` did, one entry a content; the findings are those that remain.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<RepairEntry>,
+}
+
+/// Something wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct FindingEntry {
+    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven` or `source-diverged`; `index-damaged` for the index.
+    pub kind: String,
+    /// The session; empty for the index.
+    pub session_id: String,
+    /// Its folder in the store; empty for the index.
+    pub project: String,
+    /// The content, relative to the project's folder, or the index.
+    pub path: String,
+    /// What is wrong, in one line.
+    pub detail: String,
+}
+
+/// What was done about something wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
+pub struct RepairEntry {
+    /// Whether the content is well now.
+    pub healed: bool,
+    /// The session.
+    pub session_id: String,
+    /// Its folder in the store.
+    pub project: String,
+    /// The content, relative to the project's folder.
+    pub path: String,
+    /// What was done, or why nothing could be.
+    pub detail: String,
+}
+
+impl RepairEntry {
+    fn of(repair: &Repair) -> RepairEntry {
+        RepairEntry {
+            healed: repair.healed,
+            session_id: repair.key.id.to_string(),
+            project: repair.key.project.to_string(),
+            path: repair.path.clone(),
+            detail: repair.detail.clone(),
+        }
+    }
+}
+
+impl FindingEntry {
+    fn of(finding: &Finding) -> FindingEntry {
+        FindingEntry {
+            kind: finding.kind.as_str().to_owned(),
+            session_id: finding.key.id.to_string(),
+            project: finding.key.project.to_string(),
+            path: finding.path.clone(),
+            detail: finding.detail.clone(),
+        }
+    }
+}
+
+/// The index is not what was written, or cannot be used.
+const INDEX_DAMAGED: &str = "index-damaged";
+/// The index is a newer version's, which this one leaves alone.
+const INDEX_NEWER: &str = "index-newer";
+
+/// Re-reads and re-hashes every content of the store and the index, or the contents of the sessions
+/// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the
+/// store, but for the id of one that has lost its own.
+pub fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
+    let archive = rebuild::store(places)?;
+    let meant = meant(&archive, typed)?;
+    let findings = findings(places, &archive, &meant)?;
+    Ok(Report { ok: findings.is_empty(), sessions: meant.keys.len(), findings, repairs: Vec::new() })
+}
+
+/// Heals what [`verify`] finds, from the source or from layer 1's store, wherever their bytes meet
+/// the recorded hash; what is replaced is set aside, never dropped. A damaged index is made again
+/// from the store. What a source holds that diverged from its copy is saved. Then verifies.
+pub fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result<Report, Error> {
+    let archive = rebuild::store(places)?;
+    let layer1 = Archive::open_as_found(&places.layer1_store)?;
+    let meant = meant(&archive, typed)?;
+    let mut repairs = Vec::new();
+    for only in meant.passes() {
+        repairs.extend(archive.repair(only, layer1.as_ref())?.iter().map(RepairEntry::of));
+        let diverged = found_in(places, &archive, only)?;
+        repairs.extend(diverged.iter().filter_map(|finding| save_again(places, journal, finding)));
+    }
+    let damage = meant.all.then(|| index_damage(places)).transpose()?.flatten();
+    if let Some(damage) = damage.filter(|damage| damage.kind == INDEX_DAMAGED) {
+        repairs.push(renew_index(places, &archive, &damage)?);
+    }
+    let findings = findings(places, &archive, &meant)?;
+    // What could not be healed may look well, as where its sync failed.
+    let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
+    Ok(Report { ok, sessions: meant.keys.len(), findings, repairs })
+}
+
+/// What [`Archive::verify`] finds; a source that the user excluded may part from its copy.
+fn found_in(places: &Places, archive: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, Error> {
+    let exclude = &places.policy.exclude;
+    let mut findings = archive.verify(only)?;
+    findings.retain(|finding| finding.save.as_ref().is_none_or(|transcript| !exclude.is_excluded(transcript, None)));
+    Ok(findings)
+}
+
+/// Saves what the source of a diverged content holds now; what was saved before stays as a generation.
+fn save_again(places: &Places, journal: &Journal, finding: &Finding) -> Option<RepairEntry> {
+    let request = Request {
+        id: &finding.key.id,
+        transcript: finding.save.as_ref()?,
+        root: RootKind::Claude,
+        cwd: None,
+        trigger: None,
+        project: Some(&finding.key.project),
+        expected: None,
+    };
+    let (healed, detail) = match save::save(places, journal, &request, &|_| {}) {
+        Ok(Answer::Receipt(Receipt { warning: None, .. })) => (true, Finding::SAVED_AGAIN.to_owned()),
+        Ok(Answer::Receipt(Receipt { warning: Some(warning), .. })) => (false, warning),
+        Ok(Answer::Skipped(skipped)) => (false, skipped.reason),
+        Err(error) => (false, format!("failed to {}", chain(&error))),
+    };
+    Some(RepairEntry {
+        healed,
+        session_id: finding.key.id.to_string(),
+        project: finding.key.project.to_string(),
+        path: finding.path.clone(),
+        detail,
+    })
+}
+
+/// The sessions to look at.
+struct Meant {
+    keys: Vec<SessionKey>,
+    /// The whole store: then lost bookkeeping of sessions that nobody knows is found too.
+    all: bool,
+}
+
+impl Meant {
+    fn passes(&self) -> Vec<Option<&SessionKey>> {
+        if self.all { vec![None] } else { self.keys.iter().map(Some).collect() }
+    }
+}
+
+fn meant(archive: &Archive, typed: Option<&str>) -> Result<Meant, Error> {
+    let keys = archive.sessions()?;
+    let Some(typed) = typed else { return Ok(Meant { keys, all: true }) };
+    let keys = session_name::matches(keys, typed);
+    let Some(first) = keys.first() else {
+        return Err(SessionError::Unknown { typed: typed.to_owned() }.into());
+    };
+    if keys.iter().any(|key| key.id != first.id) {
+        return Err(SessionError::Ambiguous { typed: typed.to_owned(), candidates: keys }.into());
+    }
+    Ok(Meant { keys, all: false })
+}
+
+fn findings(places: &Places, archive: &Archive, meant: &Meant) -> Result<Vec<FindingEntry>, Error> {
+    let mut findings = Vec::new();
+    for only in meant.passes() {
+        findings.extend(found_in(places, archive, only)?.iter().map(FindingEntry::of));
+    }
+    if meant.all {
+        findings.extend(index_damage(places)?);
+    }
+    Ok(findings)
+}
+
+/// What is wrong with the index. The conversations do not depend on it.
+fn index_damage(places: &Places) -> Result<Option<FindingEntry>, Error> {
+    let (kind, detail) = match Index::verify(&places.index) {
+        Ok(None) => return Ok(None),
+        Ok(Some(what)) => (INDEX_DAMAGED, format!("{what}; searches may answer less until `layer3-indexer rebuild`")),
+        Err(error @ IndexError::Newer { .. }) => (INDEX_NEWER, format!("failed to {error}")),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(FindingEntry {
+        kind: kind.to_owned(),
+        session_id: String::new(),
+        project: String::new(),
+        path: places.index.display().to_string(),
+        detail,
+    }))
+}
+
+fn renew_index(places: &Places, archive: &Archive, damage: &FindingEntry) -> Result<RepairEntry, Error> {
+    let mut index = Index::open(&places.index)?;
+    if index.set_aside().is_none() {
+        index.renew()?;
+    }
+    let aside = index.set_aside().map(|path| path.display().to_string());
+    let failed = index.fill(archive, &|_, _| {})?;
+    let made = match (aside, failed.len()) {
+        (_, failed @ 1..) => format!("made again from the store, without {failed} sessions that could not be read"),
+        (Some(aside), 0) => format!("made again from the store; the damaged one was set aside as {aside}"),
+        (None, 0) => "made again from the store".to_owned(),
+    };
+    let FindingEntry { path, .. } = damage;
+    let (session_id, project) = (String::new(), String::new());
+    Ok(RepairEntry { healed: failed.is_empty(), session_id, project, path: path.clone(), detail: made })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ID, Scene, prompt};
+
+    #[test]
+    fn what_is_damaged_is_found_and_healed_from_layer_1() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "hello")]);
+        scene.layer1_copies();
+        scene.receipt(None);
+        scene.remove_sources();
+        assert!(verify(&scene.places, None).unwrap().ok);
+        std::fs::write(scene.copy(), "damaged").unwrap();
+        let report = verify(&scene.places, Some(&ID[..8])).unwrap();
+        assert_eq!((report.ok, report.findings[0].kind.as_str()), (false, "damaged"));
+        let report = repair(&scene.places, &Journal::new(&scene.places, false), None).unwrap();
+        assert!(report.ok && report.repairs[0].healed, "{report:?}");
+        assert!(verify(&scene.places, None).unwrap().ok);
+        assert!(matches!(verify(&scene.places, Some("nope")), Err(Error::Session(SessionError::Unknown { .. }))));
+    }
+    #[test]
+    fn a_flipped_bit_in_any_page_of_the_index_is_found_and_healed() {
+        let scene = Scene::new();
+        let prompts: Vec<String> = (1..40).map(|n| prompt(n, &format!("needle number {n} in the hay"))).collect();
+        scene.transcribe(&prompts);
+        scene.receipt(None);
+        assert!(verify(&scene.places, None).unwrap().ok);
+        let index = &scene.places.index;
+        let whole = std::fs::read(index).unwrap();
+        for at in (0..whole.len()).step_by(1021) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            std::fs::write(index, &flipped).unwrap();
+            let report = verify(&scene.places, None).unwrap();
+            assert_eq!(report.findings.iter().map(|f| f.kind.as_str()).collect::<Vec<_>>(), ["index-damaged"], "{at}");
+        }
+        let report = repair(&scene.places, &Journal::new(&scene.places, false), None).unwrap();
+        assert!(report.ok && report.repairs[0].healed, "{report:?}");
+        let found = crate::browse::search::Search { query: "needle".to_owned(), each: true, ..Default::default() };
+        assert_eq!(
+            crate::browse::search::search(&scene.places, &found).unwrap().hits.len(),
+            crate::browse::search::LIMIT_DEFAULT
+        );
+    }
+}

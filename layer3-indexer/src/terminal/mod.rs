@@ -1,0 +1,331 @@
+//! Text for a terminal: columns by display width, colours, and nothing raw from a transcript.
+//!
+//! A transcript holds whatever a program printed, escape sequences included. Written raw to a
+//! terminal they could move the cursor, set its title, or worse; so every text from a transcript
+//! passes through [`one_line`] or [`lines`] before it is printed.
+
+pub mod time;
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Columns when standard output is no terminal.
+pub const COLUMNS_DEFAULT: usize = 100;
+/// Least columns that a layout is made for; a narrower terminal wraps.
+pub const COLUMNS_MIN: usize = 40;
+/// From this size a session is marked ⚠️.
+pub const LARGE_BYTES: u64 = 2 * 1024 * 1024;
+/// From this size a session is marked 🔴.
+pub const HUGE_BYTES: u64 = 5 * 1024 * 1024;
+
+/// What standard output can show. Decided in `cli.rs` alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terminal {
+    /// Columns of a line.
+    pub columns: usize,
+    /// Whether colours are wanted: a terminal, and `NO_COLOR` unset.
+    pub colour: bool,
+    /// Whether somebody watches: progress bars and control sequences make sense.
+    pub interactive: bool,
+}
+
+impl Terminal {
+    /// No terminal: no colours, [`COLUMNS_DEFAULT`].
+    pub const PLAIN: Terminal = Terminal { columns: COLUMNS_DEFAULT, colour: false, interactive: false };
+
+    /// `text` in the style, if there are colours.
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        let code = match style {
+            Style::Bold => "1",
+            Style::Dim => "2",
+            Style::Red => "31",
+            Style::Green => "32",
+            Style::Yellow => "33",
+            Style::Cyan => "36",
+        };
+        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// How a piece of text stands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Headings, hits.
+    Bold,
+    /// What is secondary.
+    Dim,
+    /// What is wrong.
+    Red,
+    /// What is well.
+    Green,
+    /// What needs attention.
+    Yellow,
+    /// Names: session ids.
+    Cyan,
+}
+
+/// The text on one line: white space of any kind becomes one blank, other control characters
+/// (and the invisible ones that reorder text) become `·`.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_whitespace() {
+            if !line.ends_with(' ') && !line.is_empty() {
+                line.push(' ');
+            }
+        } else {
+            line.push(if is_unsafe(c) { '·' } else { c });
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+/// The text with its line breaks and tabs kept, other control characters as `·`.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    let keep = |c: char| matches!(c, '\n' | '\t') || !is_unsafe(c);
+    if text.chars().all(keep) {
+        return Cow::Borrowed(text);
+    }
+    // CRLF is a line break, not damage.
+    let text = text.replace("\r\n", "\n");
+    Cow::Owned(text.chars().map(|c| if keep(c) { c } else { '·' }).collect())
+}
+
+/// JSON with the control characters that it allows to stand raw (DEL, C1, reordering) escaped: a
+/// terminal would obey some of them. The value is the same.
+pub fn json(text: String) -> String {
+    if !text.chars().any(is_unsafe) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        // Outside of strings there are none, and all of them have four digits.
+        if is_unsafe(c) { escaped.push_str(&format!("\\u{:04x}", u32::from(c))) } else { escaped.push(c) }
+    }
+    escaped
+}
+
+/// Control characters, and the bidirectional overrides that make a text look like another.
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Columns that the text takes.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The text cut to at most `columns`, with `…` where something was cut.
+pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return Cow::Borrowed(text);
+    }
+    let mut cut = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        let next = c.width().unwrap_or(0);
+        if used + next + 1 > columns {
+            break;
+        }
+        used += next;
+        cut.push(c);
+    }
+    // A character may be wider with what follows it (an emoji and its variation selector).
+    while width(&cut) + 1 > columns && cut.pop().is_some() {}
+    if columns > 0 {
+        cut.push('…');
+    }
+    Cow::Owned(cut)
+}
+
+/// The text in lines of at most `columns`, broken at blanks where there are any.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while width(rest) > columns {
+        let mut used = 0;
+        let fits = rest.char_indices().find(|(_, c)| {
+            used += c.width().unwrap_or(0);
+            used > columns
+        });
+        let hard = fits.map_or(rest.len(), |(at, c)| if at == 0 { c.len_utf8() } else { at });
+        // A blank just behind what fits is as good a place.
+        let soft = rest[..hard + usize::from(rest[hard..].starts_with(' '))].rfind(' ').filter(|at| *at > 0);
+        let end = soft.unwrap_or(hard);
+        lines.push(rest[..end].to_owned());
+        rest = rest[end..].trim_start();
+    }
+    if !rest.is_empty() || lines.is_empty() {
+        lines.push(rest.to_owned());
+    }
+    lines
+}
+
+/// The text filled with blanks on the right to `columns`.
+pub fn left(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// The text filled with blanks on the left to `columns`.
+pub fn right(text: &str, columns: usize) -> String {
+    format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// `999 B`, `1.5 KB`, `38 MB`: units of 1024, two digits or so.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KB", "MB", "GB"] {
+        if value < 1000.0 {
+            return if unit == "B" || value >= 9.95 {
+                format!("{value:.0} {unit}")
+            } else {
+                format!("{value:.1} {unit}")
+            };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TB")
+}
+
+/// The mark of a large session: nothing, ⚠️ or 🔴.
+pub fn size_mark(bytes: u64) -> &'static str {
+    match bytes {
+        _ if bytes > HUGE_BYTES => "🔴",
+        _ if bytes > LARGE_BYTES => "⚠️",
+        _ => "",
+    }
+}
+
+/// `[main]`; nothing for no branch and for `HEAD`, which stands in transcripts for no repository too.
+pub fn branch(name: Option<&str>) -> Option<String> {
+    name.filter(|name| !name.is_empty() && *name != "HEAD").map(|name| format!("[{}]", one_line(name)))
+}
+
+/// `2026-11-22T10:17:51.992Z` as `2026-11-22 10:17`; what is no such time comes back cleaned.
+pub fn minute(timestamp: &str) -> String {
+    match (timestamp.get(..10), timestamp.get(11..16)) {
+        (Some(day), Some(time)) if timestamp.as_bytes()[10] == b'T' => one_line(&format!("{day} {time}")),
+        _ => one_line(timestamp),
+    }
+}
+
+/// `2026-11-22 10:17→10:19`, or both days where they differ.
+pub fn period(start: Option<&str>, end: Option<&str>) -> String {
+    match (start.map(minute), end.map(minute)) {
+        (Some(start), Some(end)) if start == end => start,
+        (Some(start), Some(end)) if start.get(..10) == end.get(..10) && end.len() == 16 => {
+            format!("{start}→{}", &end[11..])
+        }
+        (Some(start), Some(end)) => format!("{start}→{end}"),
+        (Some(time), None) | (None, Some(time)) => time,
+        (None, None) => "–".to_owned(),
+    }
+}
+
+/// `3 minutes ago` and the like, for status lines.
+pub fn ago(now: SystemTime, then: SystemTime) -> String {
+    let seconds = now.duration_since(then).unwrap_or(Duration::ZERO).as_secs();
+    let (n, unit) = match seconds {
+        0..60 => return "just now".to_owned(),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86400, "day"),
+    };
+    format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
+}
+
+/// `1 session`, `2 sessions`.
+pub fn count(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The text quoted for `sh`, so that pasting it gives exactly the text. Control characters are
+/// written as `$'\xNN'`, which bash and zsh read.
+pub fn shell_quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    if !text.chars().any(is_unsafe) {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let mut quoted = String::from("$'");
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => quoted.extend(['\\', c]),
+            c if is_unsafe(c) => {
+                let mut utf8 = [0; 4];
+                for byte in c.encode_utf8(&mut utf8).bytes() {
+                    quoted.push_str(&format!("\\x{byte:02x}"));
+                }
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_raw_reaches_the_terminal() {
+        assert_eq!(one_line("a\u{1b}[31mred\u{7}\n\tb \u{202e}c "), "a·[31mred· b ·c");
+        assert_eq!(lines("a\r\nb\u{1b}]0;title\u{7}\tc\u{9b}"), "a\nb·]0;title·\tc·");
+        assert_eq!(one_line(""), "");
+        let value = "a\u{7f}\u{9b}31m\u{202e}\n\"é";
+        let text = json(serde_json::to_string(value).unwrap());
+        assert_eq!(text, r#""a\u007f\u009b31m\u202e\n\"é""#);
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn columns_are_display_columns() {
+        assert_eq!(fit("日本語のテキスト", 7), "日本語…");
+        assert_eq!(width(&fit("日本語のテキスト", 8)), 7);
+        assert_eq!(fit("plain", 5), "plain");
+        assert_eq!(fit("plains", 5), "plai…");
+        assert_eq!(fit("x", 0), "");
+        assert_eq!(left("日本", 6), "日本  ");
+        assert_eq!(right("🔴", 4), "  🔴");
+        for columns in 0..12 {
+            assert!(width(&fit("⚠️ a🔴b日c👩‍👩‍👧d", columns)) <= columns);
+        }
+    }
+
+    #[test]
+    fn long_texts_wrap_at_blanks_or_anywhere() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("日本語のテキスト", 6), ["日本語", "のテキ", "スト"]);
+        assert_eq!(wrap("", 6), [""]);
+        assert_eq!(wrap("wide日", 1), ["w", "i", "d", "e", "日"]);
+    }
+
+    #[test]
+    fn sizes_and_times_are_short() {
+        let sizes: Vec<String> =
+            [0, 999, 1000, 1536, 38_775, 2_200_000, 5 << 30].iter().map(|bytes| size(*bytes)).collect();
+        assert_eq!(sizes.join(" | "), "0 B | 999 B | 1.0 KB | 1.5 KB | 38 KB | 2.1 MB | 5.0 GB");
+        assert_eq!((size_mark(LARGE_BYTES), size_mark(LARGE_BYTES + 1), size_mark(HUGE_BYTES + 1)), ("", "⚠️", "🔴"));
+        let a = Some("2026-11-22T10:17:51.992Z");
+        assert_eq!(period(a, Some("2026-11-22T10:19:00Z")), "2026-11-22 10:17→10:19");
+        assert_eq!(period(a, Some("2026-11-23T10:19:00Z")), "2026-11-22 10:17→2026-11-23 10:19");
+        assert_eq!(period(a, a), "2026-11-22 10:17");
+        assert_eq!(period(None, None), "–");
+        assert_eq!(minute("odd\u{1b}"), "odd·");
+    }
+
+    #[test]
+    fn shell_quoting_survives_a_paste() {
+        assert_eq!(shell_quoted("/home/dev/proj"), "/home/dev/proj");
+        assert_eq!(shell_quoted("/home/dev/it's mine"), r"'/home/dev/it'\''s mine'");
+        assert_eq!(shell_quoted("$(rm -rf ~)"), "'$(rm -rf ~)'");
+        assert_eq!(shell_quoted("a\u{1b}'b"), r"$'a\x1b\'b'");
+        assert_eq!(shell_quoted(""), "''");
+    }
+}

@@ -1,0 +1,429 @@
+//! What is known about a session as a whole: the content of `{SESSION_ID}.json` and of lists.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::terminal::time::format_rfc3339_ms;
+use crate::transcript::record::{Block, Class, Record};
+
+/// Most files in `edited_files`, and in `read_files`: those touched last.
+pub const FILES_MAX: usize = 500;
+/// Most commands in `bash_commands`: those run last.
+pub const COMMANDS_MAX: usize = 200;
+/// Longest command that is kept, in characters.
+pub const COMMAND_CHARS_MAX: usize = 300;
+/// Longest topic, in characters.
+pub const TOPIC_CHARS_MAX: usize = 200;
+
+/// Tools that change a file, and where their arguments name it.
+const EDITING_TOOLS: [&str; 5] = ["Edit", "MultiEdit", "Write", "NotebookEdit", "Update"];
+/// Tools that read one.
+const READING_TOOLS: [&str; 2] = ["Read", "NotebookRead"];
+/// Longest path of a touched file that is kept, in bytes: Linux takes no longer one.
+const PATH_BYTES_MAX: usize = 4096;
+/// Names of tools that are told apart; a transcript that is garbage may hold any number of them.
+const TOOLS_MAX: usize = 1000;
+/// Longest name of a tool, branch or title that is kept, in characters.
+pub(crate) const NAME_CHARS_MAX: usize = 200;
+
+/// A session's metadata. Serialised, it is the content of `{SESSION_ID}.json`. It covers the
+/// transcript, its older generations and its subagents.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The session.
+    pub session_id: String,
+    /// Its folder in the store.
+    pub project: String,
+    /// The last working directory.
+    pub cwd: Option<String>,
+    /// First time of a message, RFC 3339.
+    pub timestamp_start: Option<String>,
+    /// Last time of a message, RFC 3339.
+    pub timestamp_end: Option<String>,
+    /// The last branch.
+    pub git_branch: Option<String>,
+    /// What the user or Claude Code named the session.
+    pub title: Option<String>,
+    /// Files that tools changed, oldest change first; at most [`FILES_MAX`].
+    pub edited_files: Vec<String>,
+    /// Files that tools read, oldest first; at most [`FILES_MAX`].
+    pub read_files: Vec<String>,
+    /// Commands, oldest first; at most [`COMMANDS_MAX`] of at most [`COMMAND_CHARS_MAX`] characters.
+    pub bash_commands: Vec<String>,
+    /// Calls by tool.
+    pub tool_counts: BTreeMap<String, u64>,
+    /// The first prompt, shortened to [`TOPIC_CHARS_MAX`] characters on one line.
+    pub first_topic: Option<String>,
+    /// The last prompt, likewise.
+    pub last_topic: Option<String>,
+    /// Messages in the index.
+    pub messages: u64,
+    /// Length of the newest transcript.
+    pub bytes: u64,
+    /// Plain BLAKE3 of the newest transcript, hexadecimal.
+    pub blake3: Option<String>,
+    /// What caused the last save: `pre-compact`, `session-end`, …
+    pub trigger: String,
+}
+
+/// What metadata is made of while a session grows. It comes out the same in whatever order the
+/// session's messages are added, so an index that grew with the session equals a rebuilt one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    pub prompts: u64,
+    pub answers: u64,
+    pub start_ms: Option<i64>,
+    pub end_ms: Option<i64>,
+    pub cwd: Option<(i64, String)>,
+    pub branch: Option<(i64, String)>,
+    /// A name that the user gave wins over one that Claude Code made up.
+    pub title: Option<(bool, i64, String)>,
+    pub edited: BTreeMap<String, i64>,
+    pub read: BTreeMap<String, i64>,
+    pub commands: BTreeMap<String, i64>,
+    pub tools: BTreeMap<String, u64>,
+    pub first_prompt: Option<(i64, String)>,
+    pub last_prompt: Option<(i64, String)>,
+    /// Slash commands stand in for prompts in a session that has nothing else.
+    pub first_command: Option<(i64, String)>,
+    pub last_command: Option<(i64, String)>,
+}
+
+impl Tally {
+    /// Adds a record that is new to the session. `time_ms` is its time, or that of the record before it.
+    pub fn add(&mut self, record: &Record<'_>, time_ms: i64) {
+        if let Some(title) = &record.title {
+            let by_user = record.kind == "custom-title";
+            keep_max(&mut self.title, (by_user, time_ms, shortened(title, NAME_CHARS_MAX)));
+        }
+        if matches!(record.class, Class::Title | Class::Bookkeeping) {
+            return;
+        }
+        if let Some(ms) = record.timestamp_ms {
+            self.start_ms = Some(self.start_ms.map_or(ms, |start| start.min(ms)));
+            self.end_ms = self.end_ms.max(Some(ms));
+        }
+        if !record.is_sidechain {
+            self.add_place(record, time_ms);
+        }
+        self.answers += u64::from(record.class == Class::Answer);
+        self.prompts += u64::from(record.class == Class::Prompt);
+        for block in &record.blocks {
+            if let Block::ToolUse { name, input, .. } = block {
+                self.add_tool(name, *input, time_ms);
+            }
+        }
+    }
+
+    /// Adds what was counted of other records that are new to the session.
+    pub fn merge(&mut self, other: &Tally) {
+        self.prompts += other.prompts;
+        self.answers += other.answers;
+        keep_min(&mut self.start_ms, &other.start_ms);
+        keep_max_of(&mut self.end_ms, &other.end_ms);
+        keep_max_of(&mut self.cwd, &other.cwd);
+        keep_max_of(&mut self.branch, &other.branch);
+        keep_max_of(&mut self.title, &other.title);
+        keep_min(&mut self.first_prompt, &other.first_prompt);
+        keep_max_of(&mut self.last_prompt, &other.last_prompt);
+        keep_min(&mut self.first_command, &other.first_command);
+        keep_max_of(&mut self.last_command, &other.last_command);
+        for (list, entries, max) in [
+            (&mut self.edited, &other.edited, FILES_MAX),
+            (&mut self.read, &other.read, FILES_MAX),
+            (&mut self.commands, &other.commands, COMMANDS_MAX),
+        ] {
+            entries.iter().for_each(|(entry, time_ms)| add_entry(list, entry, *time_ms, max));
+        }
+        other.tools.iter().for_each(|(tool, calls)| self.add_calls(tool, *calls));
+    }
+
+    /// The lists at their bounds; nothing is lost that would be shown.
+    pub fn prune(&mut self) {
+        keep_latest(&mut self.edited, FILES_MAX);
+        keep_latest(&mut self.read, FILES_MAX);
+        keep_latest(&mut self.commands, COMMANDS_MAX);
+    }
+
+    /// As metadata; what does not come from messages is left empty.
+    pub fn to_metadata(&self) -> Metadata {
+        let mut tally = self.clone();
+        tally.prune();
+        let topic = |prompt: &Option<(i64, String)>, command: &Option<(i64, String)>| {
+            prompt.as_ref().or(command.as_ref()).map(|(_, text)| text.clone())
+        };
+        Metadata {
+            cwd: tally.cwd.map(|(_, cwd)| cwd),
+            timestamp_start: tally.start_ms.map(format_rfc3339_ms),
+            timestamp_end: tally.end_ms.map(format_rfc3339_ms),
+            git_branch: tally.branch.map(|(_, branch)| branch),
+            title: tally.title.map(|(_, _, title)| title),
+            edited_files: in_order(tally.edited),
+            read_files: in_order(tally.read),
+            bash_commands: in_order(tally.commands),
+            tool_counts: tally.tools,
+            first_topic: topic(&tally.first_prompt, &tally.first_command),
+            last_topic: topic(&tally.last_prompt, &tally.last_command),
+            ..Metadata::default()
+        }
+    }
+
+    fn add_place(&mut self, record: &Record<'_>, time_ms: i64) {
+        if let Some(cwd) = &record.cwd {
+            keep_max(&mut self.cwd, (time_ms, cwd.to_string()));
+        }
+        if let Some(branch) = &record.git_branch {
+            keep_max(&mut self.branch, (time_ms, shortened(branch, NAME_CHARS_MAX)));
+        }
+        let (first, last) = match record.class {
+            Class::Prompt => (&mut self.first_prompt, &mut self.last_prompt),
+            Class::Command => (&mut self.first_command, &mut self.last_command),
+            _ => return,
+        };
+        if let Some(topic) = topic_of(record) {
+            let topic = Some((time_ms, topic));
+            keep_min(first, &topic);
+            keep_max_of(last, &topic);
+        }
+    }
+
+    fn add_tool(&mut self, name: &str, input: Option<&RawValue>, time_ms: i64) {
+        let short = shortened(name, NAME_CHARS_MAX);
+        self.add_calls(&short, 1);
+        let Some(input) = input else { return };
+        let (list, entry, max) = if EDITING_TOOLS.contains(&name) || READING_TOOLS.contains(&name) {
+            let path = argument(input, "file_path").or_else(|| argument(input, "notebook_path"));
+            let list = if READING_TOOLS.contains(&name) { &mut self.read } else { &mut self.edited };
+            (list, path, FILES_MAX)
+        } else if name == "Bash" {
+            let command = argument(input, "command").map(|command| shortened(&command, COMMAND_CHARS_MAX));
+            (&mut self.commands, command, COMMANDS_MAX)
+        } else {
+            return;
+        };
+        if let Some(entry) = entry.filter(|entry| !entry.is_empty()) {
+            add_entry(list, &entry, time_ms, max);
+        }
+    }
+
+    fn add_calls(&mut self, tool: &str, calls: u64) {
+        if let Some(known) = self.tools.get_mut(tool) {
+            *known += calls;
+        } else if self.tools.len() < TOOLS_MAX {
+            self.tools.insert(tool.to_owned(), calls);
+        }
+    }
+}
+
+fn add_entry(list: &mut BTreeMap<String, i64>, entry: &str, time_ms: i64, max: usize) {
+    if let Some(last) = list.get_mut(entry) {
+        *last = time_ms.max(*last);
+        return;
+    }
+    list.insert(entry.to_owned(), time_ms);
+    if list.len() > 2 * max {
+        keep_latest(list, max);
+    }
+}
+
+/// The file that a tool's arguments name, whichever tool it is; with `/` between its folders.
+pub(crate) fn touched_file(input: &RawValue) -> Option<String> {
+    let holds = |key: &&str| memchr::memmem::find(input.get().as_bytes(), key.as_bytes()).is_some();
+    let key = ["file_path", "notebook_path"].into_iter().find(holds)?;
+    let path = argument(input, key).filter(|path| !path.is_empty() && path.len() <= PATH_BYTES_MAX)?;
+    Some(path.replace('\\', "/"))
+}
+
+/// A text argument of a tool, without building the others.
+fn argument(input: &RawValue, name: &str) -> Option<String> {
+    let arguments: BTreeMap<String, &RawValue> = serde_json::from_str(input.get()).ok()?;
+    serde_json::from_str(arguments.get(name)?.get()).ok()
+}
+
+fn topic_of(record: &Record<'_>) -> Option<String> {
+    let texts = record.blocks.iter().filter_map(|block| match block {
+        Block::Text(text) => Some(&**text),
+        _ => None,
+    });
+    let text = texts.collect::<Vec<_>>().join(" ");
+    let text = if record.class == Class::Command { command_line(&text) } else { text };
+    let topic = shortened(&text, TOPIC_CHARS_MAX);
+    (!topic.is_empty()).then_some(topic)
+}
+
+/// `/compact keep the names` from the tags that such a command is recorded in.
+pub(crate) fn command_line(text: &str) -> String {
+    let tagged = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+        rest.split_once(&format!("</{tag}>")).map(|(inside, _)| inside)
+    };
+    let parts = [tagged("command-name"), tagged("command-args"), tagged("bash-input")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// On one line, at most so many characters, an ellipsis included where something was cut.
+pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
+    let mut short = String::new();
+    let mut room = chars_max;
+    for word in text.split_whitespace() {
+        let space = (!short.is_empty()).then_some(' ');
+        for c in space.into_iter().chain(word.chars().filter(|c| !c.is_control())) {
+            if room == 0 {
+                short.pop();
+                short.push('…');
+                return short;
+            }
+            short.push(c);
+            room -= 1;
+        }
+    }
+    short
+}
+
+fn keep_max<T: PartialOrd>(slot: &mut Option<T>, value: T) {
+    if slot.as_ref().is_none_or(|kept| *kept < value) {
+        *slot = Some(value);
+    }
+}
+
+fn keep_max_of<T: PartialOrd + Clone>(slot: &mut Option<T>, value: &Option<T>) {
+    if value.is_some() && *slot < *value {
+        slot.clone_from(value);
+    }
+}
+
+fn keep_min<T: PartialOrd + Clone>(slot: &mut Option<T>, value: &Option<T>) {
+    if value.is_some() && (slot.is_none() || *value < *slot) {
+        slot.clone_from(value);
+    }
+}
+
+/// Drops the entries that were touched longest ago. What is dropped can only come back with a
+/// later time, so the order in which entries come does not matter.
+fn keep_latest(list: &mut BTreeMap<String, i64>, max: usize) {
+    if list.len() <= max {
+        return;
+    }
+    let mut times: Vec<(i64, String)> = list.iter().map(|(name, time)| (*time, name.clone())).collect();
+    times.sort_unstable();
+    for (_, name) in times.iter().take(list.len() - max) {
+        list.remove(name);
+    }
+}
+
+fn in_order(list: BTreeMap<String, i64>) -> Vec<String> {
+    let mut entries: Vec<(i64, String)> = list.into_iter().map(|(name, time)| (time, name)).collect();
+    entries.sort_unstable();
+    entries.into_iter().map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transcript::record::with_record;
+
+    fn tally(lines: &[String]) -> Tally {
+        let mut tally = Tally::default();
+        for line in lines {
+            with_record(line.as_bytes(), |record| tally.add(record, record.timestamp_ms.unwrap_or(0))).unwrap();
+        }
+        tally.prune();
+        tally
+    }
+
+    fn tool(second: usize, name: &str, input: &str) -> String {
+        format!(
+            r#"{{"type":"assistant","timestamp":"2026-11-22T{:02}:{:02}:{:02}Z","message":{{"content":[{{"type":"tool_use","name":"{name}","input":{input}}}]}}}}"#,
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        )
+    }
+
+    fn prompt(second: usize, text: &str) -> String {
+        format!(
+            r#"{{"type":"user","timestamp":"2026-11-22T00:00:{second:02}Z","cwd":"/w{second}","gitBranch":"b{second}","message":{{"content":"{text}"}}}}"#
+        )
+    }
+
+    #[test]
+    fn metadata_says_what_happened() {
+        let lines = [
+            prompt(1, "first\\n  topic"),
+            tool(2, "Read", r#"{"file_path":"/r"}"#),
+            tool(3, "Edit", r#"{"file_path":"/b","old_string":"x"}"#),
+            tool(4, "Write", r#"{"file_path":"/a","content":"x"}"#),
+            tool(5, "Edit", r#"{"file_path":"/b"}"#),
+            tool(6, "NotebookEdit", r#"{"notebook_path":"/n"}"#),
+            tool(7, "Bash", r#"{"command":"cargo\n  test"}"#),
+            prompt(8, "<command-name>/exit</command-name>"),
+            prompt(9, "last topic"),
+            r#"{"type":"ai-title","aiTitle":"made up"}"#.to_owned(),
+            r#"{"type":"custom-title","customTitle":"given"}"#.to_owned(),
+            r#"{"type":"ai-title","aiTitle":"made up again"}"#.to_owned(),
+        ];
+        let metadata = tally(&lines).to_metadata();
+        let expected = Metadata {
+            cwd: Some("/w9".into()),
+            timestamp_start: Some("2026-11-22T00:00:01.000Z".into()),
+            timestamp_end: Some("2026-11-22T00:00:09.000Z".into()),
+            git_branch: Some("b9".into()),
+            title: Some("given".into()),
+            edited_files: vec!["/a".into(), "/b".into(), "/n".into()],
+            read_files: vec!["/r".into()],
+            bash_commands: vec!["cargo test".into()],
+            tool_counts: [("Bash", 1), ("Edit", 2), ("NotebookEdit", 1), ("Read", 1), ("Write", 1)]
+                .map(|(name, count)| (name.to_owned(), count))
+                .into(),
+            first_topic: Some("first topic".into()),
+            last_topic: Some("last topic".into()),
+            ..Metadata::default()
+        };
+        assert_eq!(metadata, expected);
+    }
+
+    #[test]
+    fn the_order_of_messages_does_not_matter() {
+        let mut lines: Vec<String> =
+            (0..3000).map(|n| tool(n, "Edit", &format!(r#"{{"file_path":"/{}"}}"#, n % 1700))).collect();
+        lines.extend((0..500).map(|n| tool(n, "Bash", &format!(r#"{{"command":"run {n}"}}"#))));
+        lines.extend((0..9).map(|n| prompt(n, &format!("topic {n}"))));
+        let forwards = tally(&lines);
+        lines.reverse();
+        assert_eq!(tally(&lines), forwards);
+        let middle = lines.len() / 2;
+        lines.rotate_left(middle);
+        assert_eq!(tally(&lines), forwards);
+        assert_eq!((forwards.edited.len(), forwards.commands.len()), (FILES_MAX, COMMANDS_MAX));
+    }
+
+    #[test]
+    fn tallies_of_parts_make_that_of_the_whole() {
+        let mut lines: Vec<String> =
+            (0..2500).map(|n| tool(n, "Read", &format!(r#"{{"file_path":"/{}"}}"#, n % 1700))).collect();
+        lines.extend((0..9).map(|n| prompt(n, &format!("topic {n}"))));
+        lines.push(prompt(10, "<command-name>/exit</command-name>"));
+        lines.push(r#"{"type":"custom-title","customTitle":"given"}"#.to_owned());
+        let mut merged = Tally::default();
+        lines.iter().for_each(|line| merged.merge(&tally(std::slice::from_ref(line))));
+        merged.prune();
+        assert_eq!(merged, tally(&lines));
+        assert_eq!(merged.read.len(), FILES_MAX);
+    }
+
+    #[test]
+    fn a_slash_command_is_the_topic_where_nothing_was_asked() {
+        let command = "<command-name>/compact</command-name> <command-args>keep the names</command-args>";
+        let metadata = tally(&[prompt(1, command)]).to_metadata();
+        assert_eq!(metadata.first_topic.as_deref(), Some("/compact keep the names"));
+    }
+
+    #[test]
+    fn topics_are_cut_at_characters() {
+        assert_eq!(shortened(&"é".repeat(300), 200), format!("{}…", "é".repeat(199)));
+        assert_eq!(shortened(&"é".repeat(200), 200), "é".repeat(200));
+        assert_eq!(shortened(" a\n\tb\u{1b} ", 200), "a b");
+    }
+}

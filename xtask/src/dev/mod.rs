@@ -1,0 +1,14 @@
+//! What those who build Threefold run: tests, faults, measurements, what is handed out.
+
+pub(crate) mod bench;
+pub(crate) mod dist;
+pub(crate) mod e2e_claude;
+pub(crate) mod faults;
+pub(crate) mod interop;
+pub(crate) mod plugin;
+pub(crate) mod record;
+pub(crate) mod soak;
+pub(crate) mod targets;
+pub(crate) mod test;
+#[cfg(test)]
+mod tidy;

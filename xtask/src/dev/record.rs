@@ -1,0 +1,66 @@
+//! `cargo xtask record`: the README's picture of a loss and its recovery, made by the real programs; or
+//! the stores that the first version leaves, made by running that version.
+
+use anyhow::{Error, Result};
+use xshell::{Shell, cmd};
+
+use crate::dev::bench::needs;
+use crate::release;
+use crate::verb::AlreadyTold;
+
+/// The picture, from the root of the workspace.
+const PICTURE: &str = "docs/recovery.svg";
+/// The first version's stores, from the root of the workspace.
+const OLD_STORE: &str = "tests/fixtures/old-store";
+
+/// What is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// docs/recovery.svg: a loss and its recovery
+    Recovery,
+    /// tests/fixtures/old-store: what the chain in bash and Node leaves (needs npm and jq)
+    OldStore,
+}
+
+/// Which recording, and whether it is only compared.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// What to record
+    #[arg(value_enum, default_value_t = What::Recovery)]
+    what: What,
+    /// With old-store: write nothing, and fail where what is kept is not what that chain writes today
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs the verb.
+pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+    match args.what {
+        What::Recovery => recovery(sh),
+        What::OldStore => old_store(sh, args.check),
+    }
+}
+
+/// Builds, has the programs save, lose, find and restore in a scratch home, and draws it.
+fn recovery(sh: &Shell) -> Result<()> {
+    let binaries = release::build(sh)?;
+    let record = cmd!(sh, "cargo run --quiet --locked -p tests --bin record -- {PICTURE}");
+    // The program has told what is wrong.
+    record.env("THREEFOLD_BIN_DIR", &binaries).quiet().run().map_err(|_| Error::msg(AlreadyTold))?;
+    println!("drew {PICTURE}");
+    Ok(())
+}
+
+/// Has the first version save recorded transcripts in a scratch home, and keeps or compares its stores.
+fn old_store(sh: &Shell, is_check: bool) -> Result<()> {
+    let target = release::target(sh)?;
+    let packages = target.join("bench/old-chain");
+    needs::old_chain(sh, &packages)?;
+    let check = is_check.then_some("--check");
+    let record = cmd!(sh, "cargo run --quiet --locked -p tests --bin old_store -- {packages} {check...}");
+    // None of our programs runs, so none needs to be built.
+    let record = record.env("THREEFOLD_BIN_DIR", &target);
+    record.quiet().run().map_err(|_| Error::msg(AlreadyTold))?;
+    println!("{} {OLD_STORE}", if is_check { "the first version still writes" } else { "recorded" });
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! `cargo xtask test`: everything that must hold, in one command, as CI runs it.
+//!
+//! It builds the release binaries first, because the end-to-end tests run those. Its very last
+//! line is `N passed, N failed, N skipped`, whatever happened before.
+
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::ops::AddAssign;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use layer1_prebackup::config::places;
+use layer1_prebackup::fs::platform::{self, process};
+use wait_timeout::ChildExt;
+use xshell::{Shell, cmd};
+
+use crate::dev::targets::{self, Checked};
+use crate::release;
+use crate::setup::site::is_program;
+
+/// Where the end-to-end tests find the release binaries.
+const BIN_DIR: &str = "THREEFOLD_BIN_DIR";
+/// With this a test's output begins that found something missing on this machine, and passed for want of it.
+const SKIPPED: &str = "skipped: ";
+/// The whole verb ends within an hour; a test that hangs is ended before that.
+const TESTS_TIMEOUT: Duration = Duration::from_secs(50 * 60);
+
+/// How many checks went how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Tally {
+    const PASSED: Tally = Tally { passed: 1, failed: 0, skipped: 0 };
+    const FAILED: Tally = Tally { passed: 0, failed: 1, skipped: 0 };
+    const SKIPPED: Tally = Tally { passed: 0, failed: 0, skipped: 1 };
+}
+
+/// Runs every check, prints the closing line, and fails if a check did.
+pub fn run(sh: &Shell) -> Result<()> {
+    told(run_all(sh, Instant::now()))
+}
+
+/// [`run`], and then the checks that need nothing to run: the code of the other systems.
+pub fn run_as_ci(sh: &Shell) -> Result<()> {
+    let tally = run_all(sh, Instant::now()).and_then(|mut tally| {
+        step("what only other systems compile");
+        for checked in targets::check_all(sh)? {
+            tally += match checked {
+                Checked::Passed => Tally::PASSED,
+                Checked::Failed => Tally::FAILED,
+                Checked::Missing => Tally::SKIPPED,
+            };
+        }
+        Ok(tally)
+    });
+    told(tally)
+}
+
+fn told(tally: Result<Tally>) -> Result<()> {
+    let tally = tally.unwrap_or_else(|error| {
+        eprintln!("error: failed to {error:#}");
+        Tally::FAILED
+    });
+    std::io::stderr().flush().context("write to stderr")?;
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+    if tally.failed > 0 {
+        bail!(crate::verb::AlreadyTold);
+    }
+    Ok(())
+}
+
+fn run_all(sh: &Shell, begun: Instant) -> Result<Tally> {
+    step("release binaries of the three layers");
+    let binaries = release::build(sh)?;
+    step("system tools");
+    let has_strace = has_strace(sh)?;
+    let mut tally = Tally::default();
+    step("formatting");
+    tally += component(sh, "fmt", &["fmt", "--all", "--check"])?;
+    step("lints");
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+    tally += component(sh, "clippy", &clippy)?;
+    step("documentation of the code");
+    tally += documentation(sh)?;
+    step("tests: unit, house rules, end to end on the release binaries");
+    tally += tests(sh, &binaries, has_strace, TESTS_TIMEOUT.saturating_sub(begun.elapsed()))?;
+    Ok(tally)
+}
+
+fn step(what: &str) {
+    println!("== {what}");
+}
+
+/// A check by a component of the toolchain, skipped where that is not installed.
+fn component(sh: &Shell, name: &str, args: &[&str]) -> Result<Tally> {
+    if cmd!(sh, "cargo {name} --version").quiet().ignore_stdout().ignore_stderr().run().is_err() {
+        println!("skipped: cargo {name} is not installed");
+        return Ok(Tally::SKIPPED);
+    }
+    let status = Command::from(cmd!(sh, "cargo {args...}")).status().with_context(|| format!("run cargo {name}"))?;
+    Ok(if status.success() { Tally::PASSED } else { Tally::FAILED })
+}
+
+/// Every link in a doc comment leads somewhere, and nothing public is undocumented.
+fn documentation(sh: &Shell) -> Result<Tally> {
+    let mut command = Command::from(cmd!(sh, "cargo doc --workspace --no-deps --locked --quiet"));
+    let status = command.env("RUSTDOCFLAGS", "-D warnings").status().context("run cargo doc")?;
+    Ok(if status.success() { Tally::PASSED } else { Tally::FAILED })
+}
+
+fn has_strace(sh: &Shell) -> Result<bool> {
+    if has_tool(sh, "strace") {
+        return Ok(true);
+    }
+    if platform::IS_MACOS {
+        println!("skipped: the tests that need strace, which is of Linux");
+        return Ok(false);
+    }
+    if std::env::var_os("CI").is_some_and(|ci| !ci.is_empty()) {
+        bail!("find strace, which the fault tests need: install the package `strace`");
+    }
+    println!("skipped: the tests that need strace; install the package `strace` to run them");
+    Ok(false)
+}
+
+/// Looks for a program, and installs the package of its name where that is this machine's way and ours to do.
+pub fn has_tool(sh: &Shell, name: &str) -> bool {
+    if !on_path(name) && process::is_root() && on_path("apt-get") {
+        println!("installing {name} with apt-get");
+        let update = cmd!(sh, "apt-get update").quiet().ignore_stdout();
+        let install = cmd!(sh, "apt-get install --yes --no-install-recommends {name}").quiet().ignore_stdout();
+        let installed = update.run().and_then(|()| install.env("DEBIAN_FRONTEND", "noninteractive").run());
+        if let Err(error) = &installed {
+            println!("apt-get did not install {name}: {error}");
+        }
+    }
+    on_path(name)
+}
+
+/// Whether a program of this name is on the `PATH`.
+pub fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| is_program(&dir.join(program)))
+}
+
+/// All of cargo's tests, their output passed on as it comes.
+fn tests(sh: &Shell, binaries: &Path, has_strace: bool, timeout: Duration) -> Result<Tally> {
+    // The output of tests that passed is needed only where some of them may have skipped themselves.
+    let shown: &[&str] = if has_strace { &[] } else { &["--show-output"] };
+    let mut command = Command::from(cmd!(sh, "cargo test --workspace --locked --no-fail-fast -- {shown...}"));
+    for (name, _) in std::env::vars_os() {
+        if is_foreign(&name.to_string_lossy()) {
+            command.env_remove(name);
+        }
+    }
+    command.env(BIN_DIR, binaries).stdin(Stdio::null()).stdout(Stdio::piped());
+    // On a terminal Ctrl-C must reach cargo and its tests; where nobody can press it, a test
+    // that hangs has to be ended from here, with all that it started.
+    let is_group = !std::io::stdin().is_terminal();
+    if is_group {
+        process::detached(&mut command);
+    }
+    let mut child = command.spawn().context("start cargo test")?;
+    let output = child.stdout.take().context("read the output of cargo test")?;
+    let reader = std::thread::spawn(move || tally_of(BufReader::new(output), &mut std::io::stdout()));
+    let status = child.wait_timeout(timeout).context("wait for cargo test")?;
+    if status.is_none() {
+        println!("ended: the tests took longer than {} minutes", TESTS_TIMEOUT.as_secs() / 60);
+        end(&mut child, is_group)?;
+    }
+    let counted = match (status, is_group) {
+        // Without a group to end, a test that was left behind may hold the pipe open for good.
+        (None, false) => Tally::default(),
+        _ => reader.join().map_err(|_| anyhow::anyhow!("read the output of cargo test"))??,
+    };
+    Ok(with_status(counted, status))
+}
+
+fn end(child: &mut std::process::Child, is_group: bool) -> Result<()> {
+    match process::Group::of(child).filter(|_| is_group) {
+        Some(group) => group.signal(process::Signal::KILL).context("end cargo test")?,
+        None => child.kill().context("end cargo test")?,
+    }
+    child.wait().context("end cargo test")?;
+    Ok(())
+}
+
+/// Variables that would lead the tests out of their scratch directories, or tell them of an
+/// outer session of Claude Code.
+fn is_foreign(name: &str) -> bool {
+    let ours = [places::PRE_BACKUP_DIR, places::BACKUP_DIR, places::SESSION_DB_PATH];
+    name.starts_with("CLAUDE") || name.starts_with("THREEFOLD_") || ours.contains(&name)
+}
+
+/// A run that did not compile, was killed, or was ended by us counts as one failure more, unless
+/// the failures were counted already.
+fn with_status(mut counted: Tally, status: Option<ExitStatus>) -> Tally {
+    let succeeded = status.is_some_and(|status| status.success());
+    if !succeeded && (counted.failed == 0 || status.is_none()) {
+        counted += Tally::FAILED;
+    }
+    counted
+}
+
+fn tally_of(output: impl BufRead, copy: &mut dyn Write) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut skipped_themselves = 0;
+    for line in output.split(b'\n') {
+        let mut line = line.context("read the output of cargo test")?;
+        tally += tally_of_line(&String::from_utf8_lossy(&line));
+        skipped_themselves += u64::from(line.starts_with(SKIPPED.as_bytes()));
+        line.push(b'\n');
+        copy.write_all(&line).context("pass on the output of cargo test")?;
+    }
+    tally.passed = tally.passed.saturating_sub(skipped_themselves);
+    tally.skipped += skipped_themselves;
+    Ok(tally)
+}
+
+/// The numbers in `test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out`.
+fn tally_of_line(line: &str) -> Tally {
+    let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+        return Tally::default();
+    };
+    let count = |what: &str| {
+        let counted = counts.split("; ").find_map(|part| part.trim().strip_suffix(what)?.trim().parse().ok());
+        counted.unwrap_or(0)
+    };
+    Tally { passed: count("passed"), failed: count("failed"), skipped: count("ignored") + count("filtered out") }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn the_counts_of_all_binaries_are_summed_and_the_output_is_passed_on() {
+        let output = "running 3 tests\n\
+            test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
+            the words test result: in a line do not count\n\
+            skipped: order_of_syncs needs /usr/bin/strace\n\
+            test result: FAILED. 10 passed; 3 failed; 0 ignored; 0 measured; 4 filtered out; finished in 1.20s\n";
+        let mut copy = Vec::new();
+        let tally = tally_of(output.as_bytes(), &mut copy).unwrap();
+        assert_eq!(tally, Tally { passed: 11, failed: 3, skipped: 6 });
+        assert_eq!(String::from_utf8(copy).unwrap(), output);
+    }
+
+    #[test]
+    fn a_run_that_ended_badly_never_counts_as_clean() {
+        let (good, bad) = (Some(ExitStatus::from_raw(0)), Some(ExitStatus::from_raw(101 << 8)));
+        let counted = Tally { passed: 5, ..Tally::default() };
+        assert_eq!(with_status(counted, good).failed, 0);
+        assert_eq!(with_status(counted, bad).failed, 1);
+        assert_eq!(with_status(Tally { failed: 2, ..counted }, bad).failed, 2);
+        assert_eq!(with_status(Tally { failed: 2, ..counted }, None).failed, 3);
+    }
+
+    #[test]
+    fn tests_learn_nothing_of_an_outer_session() {
+        for name in ["CLAUDECODE", "CLAUDE_CODE_SESSION_ID", "CLAUDE_CONFIG_DIR", "BACKUP_DIR", "THREEFOLD_X"] {
+            assert!(is_foreign(name), "{name}");
+        }
+        assert!(!is_foreign("PATH"));
+    }
+}

@@ -1,0 +1,87 @@
+//! What is protected now: five lines from the installed programs' own words.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::setup::site::{LAYER1, LAYER2, LAYER3, Site};
+
+/// Asks the three programs and says in five lines what they hold, and what to do next. Fails if
+/// one of them does not answer.
+pub fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
+    let first = ask(site, LAYER1, "status")?;
+    let waiting = ask(site, LAYER2, "pending")?;
+    let third = ask(site, LAYER3, "status")?;
+    let places = &site.places;
+    let jobs = waiting.get("jobs").and_then(Value::as_array).map_or(0, Vec::len);
+    let delivery = match jobs {
+        0 => "nothing waits to be delivered".to_owned(),
+        1 => format!("1 session waits to be delivered: {LAYER2} pending"),
+        n => format!("{n} sessions wait to be delivered: {LAYER2} pending"),
+    };
+    writeln!(out, "first copy    {}, {}, in {}", sessions(&first), bytes(&first), places.layer1_store.display())?;
+    writeln!(out, "second copy   {}, {}, in {}", sessions(&third), bytes(&third), places.layer3_store.display())?;
+    let index = third.get("index").unwrap_or(&third);
+    writeln!(out, "index         {} in {}", counted(index, "messages", "message"), places.index.display())?;
+    writeln!(out, "outbox        {delivery}")?;
+    let findings = third.get("findings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    match findings.iter().filter(|finding| finding.get("needs_person") == Some(&Value::Bool(true))).count() {
+        0 => {}
+        1 => writeln!(out, "needs you     1 thing: {} status", site.program(LAYER3).display())?,
+        n => writeln!(out, "needs you     {n} things: {} status", site.program(LAYER3).display())?,
+    }
+    writeln!(
+        out,
+        "next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS"
+    )?;
+    Ok(())
+}
+
+fn ask(site: &Site, program: &str, verb: &str) -> Result<Value> {
+    let asked = || format!("ask {} {verb} --json", site.program(program).display());
+    let mut command = site.own_command(program);
+    let output =
+        command.args([verb, "--json"]).stdin(Stdio::null()).stderr(Stdio::inherit()).output().with_context(asked)?;
+    // An answer that names what needs a person comes with exit code 1.
+    let answer = serde_json::from_slice::<Value>(&output.stdout);
+    ensure!(output.status.success() || answer.is_ok(), "{} ({})", asked(), output.status);
+    answer.with_context(asked)
+}
+
+fn sessions(status: &Value) -> String {
+    counted(status, "sessions", "session")
+}
+
+fn counted(status: &Value, key: &str, noun: &str) -> String {
+    match status.get(key).and_then(Value::as_u64) {
+        Some(1) => format!("1 {noun}"),
+        Some(n) => format!("{n} {noun}s"),
+        None => format!("an unknown number of {noun}s"),
+    }
+}
+
+fn bytes(status: &Value) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KB", "MB", "GB", "TB"];
+    let Some(bytes) = status.get("bytes").and_then(Value::as_u64) else { return "of unknown size".to_owned() };
+    let mut amount = bytes as f64;
+    let mut unit = 0;
+    while amount >= 999.5 && unit + 1 < UNITS.len() {
+        amount /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} bytes") } else { format!("{amount:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_for_people() {
+        for (size, expected) in [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 KB"), (351_000_000, "351.0 MB")] {
+            assert_eq!(bytes(&serde_json::json!({ "bytes": size })), expected);
+        }
+    }
+}

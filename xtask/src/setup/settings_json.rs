@@ -1,0 +1,898 @@
+//! Changes settings.json: adds, updates and removes our hooks, and touches nothing else in it.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail, ensure};
+use layer1_prebackup::fs;
+use serde_json::Value;
+
+use crate::setup::hooks::{self, Group, Hook};
+use crate::setup::json_text::{self, Node};
+
+/// Mode of a settings.json that was not there before.
+const MODE_NEW: u32 = 0o600;
+/// Between the name of a file that is about to be changed and the time.
+const BACKUP_INFIX: &str = ".threefold-backup-";
+/// Some editors begin a file with it; it is kept, and JSON readers must not see it.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// A change of settings.json that was worked out and not yet made.
+pub struct Change {
+    path: PathBuf,
+    /// What `path` leads to: itself, or the end of its symlinks.
+    target: PathBuf,
+    before: Option<String>,
+    after: Option<String>,
+    mode: u32,
+}
+
+impl Change {
+    /// Reads the file and works out what `edit` makes of it. An absent or blank file counts as
+    /// `{}`. Fails, changing nothing, where the file cannot be read or is not a JSON object.
+    pub fn of(path: &Path, edit: impl Fn(&str) -> Result<String>) -> Result<Change> {
+        let target = target_of(path)?;
+        let before = read(&target)?;
+        let mode = match &before {
+            Some(_) => {
+                std::fs::metadata(&target).with_context(|| format!("read {}", target.display()))?.permissions().mode()
+            }
+            None => MODE_NEW,
+        };
+        let text = before.as_deref().unwrap_or_default();
+        let (mark, body) = match text.strip_prefix(BYTE_ORDER_MARK) {
+            Some(body) => (&text[..text.len() - body.len()], body),
+            None => ("", text),
+        };
+        let blank = body.trim().is_empty();
+        let edited = edit(if blank { "{}\n" } else { body })
+            .with_context(|| format!("change {}: it is left as it is; mend it and run this again", path.display()))?;
+        let unchanged = edited == body || (blank && edited == "{}\n");
+        let after = if unchanged { before.clone() } else { Some(format!("{mark}{edited}")) };
+        Ok(Change { path: path.to_owned(), target, before, after, mode: mode & 0o7777 })
+    }
+
+    /// [`Change::of`] for an uninstallation: a file that was made by us and holds nothing any
+    /// more goes. It was made by us if no copy of an earlier one stands beside it.
+    pub fn of_removal(path: &Path, edit: impl Fn(&str) -> Result<String>) -> Result<Change> {
+        let mut change = Change::of(path, edit)?;
+        let emptied = change.before != change.after && change.after.as_deref().is_some_and(|text| text.trim() == "{}");
+        if emptied && change.path == change.target && backups_of(path)?.is_empty() {
+            change.after = None;
+        }
+        Ok(change)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.before == self.after
+    }
+
+    /// The change as a unified diff; empty if there is none.
+    pub fn diff(&self) -> String {
+        let (before, after) = (self.before.as_deref().unwrap_or_default(), self.after.as_deref().unwrap_or_default());
+        let name = self.path.display().to_string();
+        similar::TextDiff::from_lines(before, after).unified_diff().header(&name, &name).to_string()
+    }
+
+    /// Makes the change: copies what stands there beside it, then replaces it in one step, at
+    /// the end of its symlinks, its mode kept. Returns the copy's path, if there was anything.
+    /// Fails, changing nothing, if the file is no longer what it was when it was read.
+    pub fn make(&self) -> Result<Option<PathBuf>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let backup = match &self.before {
+            Some(before) if self.after.is_some() => Some(keep_copy(&self.path, before.as_bytes(), self.mode)?),
+            _ => None,
+        };
+        // Claude Code writes this file too. What is left of the race is the time of one rename.
+        ensure!(
+            read(&self.target)? == self.before,
+            "change {}: it changed meanwhile; run this again",
+            self.path.display()
+        );
+        match &self.after {
+            Some(after) => fs::replace_file_with_mode(&self.target, after.as_bytes(), self.mode)?,
+            None => {
+                fs::remove_file(&self.target)?;
+            }
+        }
+        Ok(backup)
+    }
+}
+
+/// The settings with exactly `wanted` as our hooks. One of ours that stands there already is
+/// updated in place; one for another event, or behind a matcher, goes.
+pub fn with_hooks(text: &str, wanted: &[Hook]) -> Result<String> {
+    let mut text = text.to_owned();
+    for hook in wanted {
+        text = with_hook(&text, hook)?;
+    }
+    let mut kept = Vec::new();
+    without_handlers(&text, &mut |handler| {
+        let is_wanted = handler.stands_for(wanted) && !kept.contains(&handler.event);
+        kept.extend(is_wanted.then(|| handler.event.clone()));
+        hooks::is_ours(&handler.command) && !is_wanted
+    })
+}
+
+/// The settings without the hooks whose command `doomed` holds for, nor what they leave empty.
+pub fn without_hooks(text: &str, doomed: impl Fn(&str) -> bool) -> Result<String> {
+    without_handlers(text, &mut |handler| doomed(&handler.command))
+}
+
+/// The commands of all hooks, with their events.
+pub fn commands(text: &str) -> Result<Vec<(String, String)>> {
+    Ok(handlers(text, &root(text)?)?.into_iter().map(|handler| (handler.event, handler.command)).collect())
+}
+
+/// The file's text without its byte order mark; `None` where it is absent or blank.
+pub fn read_body(path: &Path) -> Result<Option<String>> {
+    let text = read(path)?.map(|text| text.trim_start_matches(BYTE_ORDER_MARK).to_owned());
+    Ok(text.filter(|text| !text.trim().is_empty()))
+}
+
+/// Copies `content`, which stands at `path`, beside it, under a name with the time. Returns the
+/// copy's path.
+pub fn keep_copy(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf> {
+    let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(['-', ':'], "");
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let free = (1..).map(|n| match n {
+        1 => format!("{name}{BACKUP_INFIX}{time}"),
+        n => format!("{name}{BACKUP_INFIX}{time}-{n}"),
+    });
+    let mut free = free.map(|name| path.with_file_name(name)).filter(|path| path.symlink_metadata().is_err());
+    let backup = free.next().with_context(|| format!("name a copy of {}", path.display()))?;
+    fs::replace_file_with_mode(&backup, content, mode)?;
+    Ok(backup)
+}
+
+/// The copies of `path` that were made before it was changed, oldest first.
+pub fn backups_of(path: &Path) -> Result<Vec<PathBuf>> {
+    let prefix = format!("{}{BACKUP_INFIX}", path.file_name().unwrap_or_default().to_string_lossy());
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let entries = match std::fs::read_dir(parent) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("list {}", parent.display())),
+    };
+    let mut backups = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("list {}", parent.display()))?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            backups.push(entry.path());
+        }
+    }
+    backups.sort();
+    Ok(backups)
+}
+
+fn with_hook(text: &str, hook: &Hook) -> Result<String> {
+    let root = root(text)?;
+    let ours = |handler: &Found| handler.event == hook.event && !handler.restricted && hooks::is_ours(&handler.command);
+    let found: Vec<_> = handlers(text, &root)?.into_iter().filter(ours).collect();
+    if let Some(first) = found.first() {
+        if found.iter().any(|handler| handler.is(hook)) {
+            return Ok(text.to_owned());
+        }
+        let node = &groups(&root, hook.event)?[first.group].get("hooks").and_then(Node::items).unwrap_or_default()
+            [first.handler];
+        return json_text::with_value(text, node, &hook.handler);
+    }
+    let group = Group { hooks: [&hook.handler] };
+    let Some(hooks) = root.get("hooks") else {
+        return json_text::with_element(text, &root, Some("hooks"), &BTreeMap::from([(hook.event, [group])]));
+    };
+    ensure!(hooks.members().is_some(), "its \"hooks\" is not an object");
+    match hooks.get(hook.event) {
+        Some(list) => {
+            ensure!(list.items().is_some(), "its \"hooks.{}\" is not a list", hook.event);
+            json_text::with_element(text, list, None, &group)
+        }
+        None => json_text::with_element(text, hooks, Some(hook.event), &[group]),
+    }
+}
+
+fn without_handlers(text: &str, doomed: &mut dyn FnMut(&Found) -> bool) -> Result<String> {
+    let all = handlers(text, &root(text)?)?;
+    let mut text = text.to_owned();
+    // From the back, so that the places of those before stay what they were found to be.
+    let doomed: Vec<_> = all.into_iter().filter(|handler| doomed(handler)).collect();
+    for handler in doomed.iter().rev() {
+        text = without_handler(&text, handler)?;
+    }
+    Ok(text)
+}
+
+/// Takes a handler away, with its group, its event and `hooks` itself where nothing else is in them.
+fn without_handler(text: &str, handler: &Found) -> Result<String> {
+    let root = root(text)?;
+    let member = |node: &Node, key: &str| node.members().and_then(|members| members.iter().rposition(|m| m.key == key));
+    let gone = || "remove a hook: it is no longer there";
+    let hooks = root.get("hooks").with_context(gone)?;
+    let event = hooks.get(&handler.event).with_context(gone)?;
+    let group = event.items().and_then(|groups| groups.get(handler.group)).with_context(gone)?;
+    let list = group.get("hooks").with_context(gone)?;
+    let holds_more = |node: &Node| node.items().map(<[_]>::len).or(node.members().map(<[_]>::len)).unwrap_or(0) > 1;
+    Ok(if holds_more(list) {
+        json_text::without_element(text, list, handler.handler)
+    } else if holds_more(event) {
+        json_text::without_element(text, event, handler.group)
+    } else if holds_more(hooks) {
+        json_text::without_element(text, hooks, member(hooks, &handler.event).with_context(gone)?)
+    } else {
+        json_text::without_element(text, &root, member(&root, "hooks").with_context(gone)?)
+    })
+}
+
+/// A handler of type `command`, and where it stands.
+#[derive(Debug)]
+struct Found {
+    event: String,
+    group: usize,
+    handler: usize,
+    command: String,
+    /// Whether the group's matcher, or a condition of its own, keeps it from running every time.
+    restricted: bool,
+    value: Value,
+}
+
+impl Found {
+    /// Whether it does what `hook` does; other keys, such as a status message, are the user's.
+    fn is(&self, hook: &Hook) -> bool {
+        let wanted = serde_json::to_value(&hook.handler).unwrap_or_default();
+        let same = |key| self.value.get(key) == wanted.get(key);
+        self.event == hook.event && ["type", "command", "args", "shell", "timeout", "async"].into_iter().all(same)
+    }
+
+    fn stands_for(&self, wanted: &[Hook]) -> bool {
+        !self.restricted && wanted.iter().any(|hook| self.is(hook))
+    }
+}
+
+/// All handlers that hold a command. What is not of the form that Claude Code reads is passed over.
+fn handlers(text: &str, root: &Node) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    let events = root.get("hooks").and_then(Node::members).unwrap_or_default();
+    for (nth, event) in events.iter().enumerate() {
+        // Of several events of one name the last counts, as in every JSON reader.
+        if events[nth + 1..].iter().any(|later| later.key == event.key) {
+            continue;
+        }
+        for (group_index, group) in event.value.items().unwrap_or_default().iter().enumerate() {
+            let matcher = group.get("matcher").map(|node| node.value(text)).transpose()?;
+            let matches_all = matcher.is_none_or(|m| m.is_null() || m == "" || m == "*");
+            let list = group.get("hooks").and_then(Node::items).unwrap_or_default();
+            for (index, node) in list.iter().enumerate() {
+                let value = node.value(text)?;
+                let Some(command) = command_of(&value) else { continue };
+                let restricted = !matches_all || value.get("if").is_some();
+                let event = event.key.clone();
+                found.push(Found { event, group: group_index, handler: index, command, restricted, value });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The command with its arguments, which may stand in a list of their own.
+fn command_of(handler: &Value) -> Option<String> {
+    let mut command = handler.get("command")?.as_str()?.to_owned();
+    for arg in handler.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        command.push(' ');
+        command.push_str(arg);
+    }
+    Some(command)
+}
+
+fn groups<'a>(root: &'a Node, event: &str) -> Result<&'a [Node]> {
+    root.get("hooks").and_then(|hooks| hooks.get(event)?.items()).context("find a hook that was there")
+}
+
+fn root(text: &str) -> Result<Node> {
+    let root = json_text::parse(text).context("it is not JSON")?;
+    ensure!(root.members().is_some(), "it is JSON, but not an object");
+    Ok(root)
+}
+
+fn read(path: &Path) -> Result<Option<String>> {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            String::from_utf8(bytes).map(Some).with_context(|| format!("read {}: it is not UTF-8", path.display()))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// The end of a chain of symlinks, whether or not anything stands there.
+fn target_of(path: &Path) -> Result<PathBuf> {
+    const LINKS_MAX: usize = 40;
+    let mut target = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match std::fs::read_link(&target) {
+            Ok(next) => target = target.parent().unwrap_or(Path::new("/")).join(next),
+            Err(_) => return Ok(target),
+        }
+    }
+    bail!("follow {}: too many symlinks", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setup::site::Site;
+    use layer1_prebackup::config::places::PlaceFlags;
+
+    fn site(claude_dir: Option<&str>) -> Site {
+        let flags = PlaceFlags { claude_dir: claude_dir.map(PathBuf::from), ..PlaceFlags::default() };
+        Site::resolve(&flags, vec![("HOME".into(), "/h".into())]).unwrap()
+    }
+
+    fn wanted() -> Vec<Hook> {
+        hooks::of_site(&site(None)).unwrap()
+    }
+
+    /// The diff of an installation; checks on the way that a second one changes nothing.
+    #[track_caller]
+    fn installed(before: &str) -> String {
+        let after = with_hooks(before, &wanted()).unwrap();
+        assert_eq!(with_hooks(&after, &wanted()).unwrap(), after, "a second installation changes something");
+        let mut commands: Vec<_> = commands(&after).unwrap().into_iter().filter(|(_, c)| hooks::is_ours(c)).collect();
+        let mut all: Vec<_> = wanted().into_iter().map(|h| (h.event.to_owned(), h.handler.command)).collect();
+        commands.sort();
+        all.sort();
+        assert_eq!(commands, all);
+        after
+    }
+
+    #[track_caller]
+    fn diff(before: &str, after: &str) -> String {
+        similar::TextDiff::from_lines(before, after).unified_diff().context_radius(1).to_string()
+    }
+
+    /// Installs and uninstalls; the text must come back byte for byte.
+    #[track_caller]
+    fn check_inverse(before: &str) {
+        assert_eq!(without_hooks(&installed(before), hooks::is_ours).unwrap(), before);
+    }
+
+    const OTHERS: &str = r#"{
+  "model": "opus",
+  "hooks": {
+    "Stop": [
+      { "matcher": "", "hooks": [{ "type": "command", "command": "say done" }] }
+    ],
+    "PreToolUse": [{ "matcher": "Bash", "hooks": [ {"type":"command","command":"guard","timeout":1.50} ] }],
+    "SessionEnd": []
+  },
+  "env": { "A": "caf\u00e9", "B": "1e3" },
+  "unknown": [1, 2,3]
+}
+"#;
+
+    #[test]
+    fn an_empty_object_is_filled() {
+        insta::assert_snapshot!(installed("{}\n"), @r#"
+        {
+          "hooks": {
+            "SessionStart": [
+              {
+                "hooks": [
+                  {
+                    "type": "command",
+                    "command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
+                    "async": true
+                  }
+                ]
+              }
+            ],
+            "UserPromptSubmit": [
+              {
+                "hooks": [
+                  {
+                    "type": "command",
+                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+                    "timeout": 10
+                  }
+                ]
+              }
+            ],
+            "Stop": [
+              {
+                "hooks": [
+                  {
+                    "type": "command",
+                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+                    "async": true
+                  }
+                ]
+              }
+            ],
+            "StopFailure": [
+              {
+                "hooks": [
+                  {
+                    "type": "command",
+                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+                    "async": true
+                  }
+                ]
+              }
+            ],
+            "SubagentStop": [
+              {
+                "hooks": [
+                  {
+                    "type": "command",
+                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+                    "async": true
+                  }
+                ]
+              }
+            ],
+            "PreCompact": [
+              {
+                "hooks": [
+                  {
+                    "type": "command",
+                    "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+                    "timeout": 30
+                  }
+                ]
+              }
+            ],
+            "PostCompact": [
+              {
+                "hooks": [
+                  {
+                    "type": "command",
+                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+                    "async": true
+                  }
+                ]
+              }
+            ],
+            "SessionEnd": [
+              {
+                "hooks": [
+                  {
+                    "type": "command",
+                    "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+                    "timeout": 30
+                  }
+                ]
+              }
+            ]
+          }
+        }
+        "#);
+    }
+
+    #[test]
+    fn the_hooks_of_others_stay_byte_for_byte() {
+        insta::assert_snapshot!(diff(OTHERS, &installed(OTHERS)), @r#"
+        @@ -4,6 +4,91 @@
+             "Stop": [
+        -      { "matcher": "", "hooks": [{ "type": "command", "command": "say done" }] }
+        +      { "matcher": "", "hooks": [{ "type": "command", "command": "say done" }] },
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+             ],
+             "PreToolUse": [{ "matcher": "Bash", "hooks": [ {"type":"command","command":"guard","timeout":1.50} ] }],
+        -    "SessionEnd": []
+        +    "SessionEnd": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+        +            "timeout": 30
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "SessionStart": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "UserPromptSubmit": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "timeout": 10
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "StopFailure": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "SubagentStop": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "PreCompact": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+        +            "timeout": 30
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "PostCompact": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+        +    ]
+           },
+        "#);
+    }
+
+    #[test]
+    fn tabs_stay_tabs() {
+        let before = "{\n\t\"model\": \"opus\"\n}\n";
+        let after = installed(before);
+        assert!(after.lines().all(|line| !line.starts_with(' ')));
+        insta::assert_snapshot!(diff(before, &after).lines().take(14).collect::<Vec<_>>().join("\n").replace('\t', "→"), @r#"
+        @@ -1,3 +1,93 @@
+         {
+        -→"model": "opus"
+        +→"model": "opus",
+        +→"hooks": {
+        +→→"SessionStart": [
+        +→→→{
+        +→→→→"hooks": [
+        +→→→→→{
+        +→→→→→→"type": "command",
+        +→→→→→→"command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
+        +→→→→→→"async": true
+        +→→→→→}
+        +→→→→]
+        "#);
+    }
+
+    #[test]
+    fn other_places_update_the_commands_in_place() {
+        let before = installed(OTHERS);
+        let after = with_hooks(&before, &hooks::of_site(&site(Some("/c"))).unwrap()).unwrap();
+        insta::assert_snapshot!(diff(&before, &after), @r#"
+        @@ -9,3 +9,3 @@
+                     "type": "command",
+        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
+                     "async": true
+        @@ -21,3 +21,3 @@
+                     "type": "command",
+        -            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+        +            "command": "{ '/c/hooks/layer1-prebackup' --claude-dir '/c' || cat; } | '/c/hooks/layer2-save-client' --claude-dir '/c' || :",
+                     "timeout": 30
+        @@ -32,3 +32,3 @@
+                     "type": "command",
+        -            "command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
+        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' sweep --quiet; '/c/hooks/layer2-save-client' --claude-dir '/c' drain || :",
+                     "async": true
+        @@ -43,3 +43,3 @@
+                     "type": "command",
+        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
+                     "timeout": 10
+        @@ -54,3 +54,3 @@
+                     "type": "command",
+        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
+                     "async": true
+        @@ -65,3 +65,3 @@
+                     "type": "command",
+        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
+                     "async": true
+        @@ -76,3 +76,3 @@
+                     "type": "command",
+        -            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+        +            "command": "{ '/c/hooks/layer1-prebackup' --claude-dir '/c' || cat; } | '/c/hooks/layer2-save-client' --claude-dir '/c' || :",
+                     "timeout": 30
+        @@ -87,3 +87,3 @@
+                     "type": "command",
+        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
+                     "async": true
+        "#);
+    }
+
+    #[test]
+    fn the_hooks_of_the_first_version_go_and_nothing_else() {
+        let before = r#"{
+  "hooks": {
+    "PreCompact": [
+      {
+        "hooks": [
+          { "type": "command", "command": "~/.claude/hooks/pre-session-save-backup.sh | ~/.claude/hooks/pre-compact-backup.sh" },
+          { "type": "command", "command": "echo mine" }
+        ]
+      }
+    ],
+    "SessionEnd": [
+      { "hooks": [{ "type": "command", "command": "node", "args": ["/h/.claude/hooks/call-mcp-session-save.js"] }] }
+    ]
+  }
+}
+"#;
+        let after = without_hooks(&installed(before), hooks::is_first_version).unwrap();
+        insta::assert_snapshot!(diff(before, &after), @r#"
+        @@ -5,5 +5,13 @@
+                 "hooks": [
+        -          { "type": "command", "command": "~/.claude/hooks/pre-session-save-backup.sh | ~/.claude/hooks/pre-compact-backup.sh" },
+                   { "type": "command", "command": "echo mine" }
+                 ]
+        +      },
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+        +            "timeout": 30
+        +          }
+        +        ]
+               }
+        @@ -11,3 +19,77 @@
+             "SessionEnd": [
+        -      { "hooks": [{ "type": "command", "command": "node", "args": ["/h/.claude/hooks/call-mcp-session-save.js"] }] }
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+        +            "timeout": 30
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "SessionStart": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "UserPromptSubmit": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "timeout": 10
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "Stop": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "StopFailure": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "SubagentStop": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+        +    ],
+        +    "PostCompact": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+             ]
+        "#);
+        insta::assert_snapshot!(without_hooks(before, hooks::is_first_version).unwrap(), @r#"
+        {
+          "hooks": {
+            "PreCompact": [
+              {
+                "hooks": [
+                  { "type": "command", "command": "echo mine" }
+                ]
+              }
+            ]
+          }
+        }
+        "#);
+    }
+
+    #[test]
+    fn ours_behind_a_matcher_or_under_another_event_is_moved() {
+        let before = installed("{}\n")
+            .replacen("\"hooks\": [\n          {", "\"matcher\": \"resume\",\n        \"hooks\": [\n          {", 1)
+            .replacen("\"Stop\"", "\"PreToolUse\"", 1);
+        let after = with_hooks(&before, &wanted()).unwrap();
+        insta::assert_snapshot!(diff(&before, &after), @r#"
+        @@ -4,3 +4,2 @@
+               {
+        -        "matcher": "resume",
+                 "hooks": [
+        @@ -21,13 +20,2 @@
+                     "timeout": 10
+        -          }
+        -        ]
+        -      }
+        -    ],
+        -    "PreToolUse": [
+        -      {
+        -        "hooks": [
+        -          {
+        -            "type": "command",
+        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        -            "async": true
+                   }
+        @@ -90,2 +78,13 @@
+               }
+        +    ],
+        +    "Stop": [
+        +      {
+        +        "hooks": [
+        +          {
+        +            "type": "command",
+        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "async": true
+        +          }
+        +        ]
+        +      }
+             ]
+        "#);
+    }
+
+    #[test]
+    fn uninstalling_is_the_inverse_of_installing() {
+        check_inverse("{}");
+        check_inverse("{}\n");
+        check_inverse(
+            "{\"model\":\"opus\",\"hooks\":{\"Stop\":[{\"hooks\":[{\"type\":\"command\",\"command\":\"x\"}]}]}}",
+        );
+        check_inverse("{\n\t\"model\": \"opus\"\n}\n");
+        check_inverse("{\r\n    \"model\": \"opus\",\r\n    \"env\": {}\r\n}\r\n");
+        let mut canonical: Value = serde_json::from_str(OTHERS).unwrap();
+        canonical["hooks"].as_object_mut().unwrap().remove("SessionEnd");
+        check_inverse(&serde_json::to_string_pretty(&canonical).unwrap());
+        check_inverse(&OTHERS.replace(",\n    \"SessionEnd\": []", ""));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.json");
+        let report = |content: &str| {
+            std::fs::write(&path, content).unwrap();
+            let error = Change::of(&path, |text| with_hooks(text, &wanted())).err().unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+            format!("{error:#}").replace(dir.path().to_str().unwrap(), "").split_once("again: ").unwrap().1.to_owned()
+        };
+        let contents = ["[]", "{\"a\": 1,}", "// note\n{}", "{\"hooks\": []}", "{\"hooks\": {\"Stop\": {}}}"];
+        insta::assert_snapshot!(contents.map(report).join("\n"), @r#"
+        it is JSON, but not an object
+        it is not JSON: key must be a string at line 1 column 9
+        it is not JSON: expected value at line 1 column 1
+        its "hooks" is not an object
+        its "hooks.Stop" is not a list
+        "#);
+    }
+
+    #[test]
+    fn a_symlink_stays_and_its_target_keeps_its_mode_and_byte_order_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, target) = (dir.path().join("settings.json"), dir.path().join("dotfiles.json"));
+        std::fs::write(&target, "\u{feff}{\n  \"a\": 1\n}").unwrap();
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("dotfiles.json", &link).unwrap();
+        let change = Change::of(&link, |text| with_hooks(text, &wanted())).unwrap();
+        let backup = change.make().unwrap().unwrap();
+        assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("dotfiles.json"));
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert!(std::fs::read_to_string(&target).unwrap().starts_with("\u{feff}{\n  \"a\": 1,\n  \"hooks\": {"));
+        assert_eq!(std::fs::read_to_string(backup).unwrap(), "\u{feff}{\n  \"a\": 1\n}");
+        assert!(Change::of(&link, |text| with_hooks(text, &wanted())).unwrap().make().unwrap().is_none());
+        assert_eq!(backups_of(&link).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_change_in_between_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.json");
+        std::fs::write(&path, "{}").unwrap();
+        let change = Change::of(&path, |text| with_hooks(text, &wanted())).unwrap();
+        std::fs::write(&path, "{\"model\": \"opus\"}").unwrap();
+        assert!(change.make().unwrap_err().to_string().ends_with("it changed meanwhile; run this again"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"model\": \"opus\"}");
+    }
+
+    #[test]
+    fn a_file_that_was_made_by_us_goes_with_our_hooks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/settings.json");
+        let install = || Change::of(&path, |text| with_hooks(text, &wanted())).unwrap().make().unwrap();
+        let uninstall =
+            || Change::of_removal(&path, |text| without_hooks(text, hooks::is_ours)).unwrap().make().unwrap();
+        assert!(install().is_none());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE_NEW);
+        assert!(uninstall().is_none());
+        assert!(!path.exists());
+        std::fs::write(&path, "{}\n").unwrap();
+        assert!(install().is_some());
+        assert!(uninstall().is_some());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n");
+    }
+}

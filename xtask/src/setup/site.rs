@@ -1,0 +1,217 @@
+//! Where Threefold is installed, and what a program started from here gets to see.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use layer1_prebackup::config::places::{self, PlaceFlags, Places};
+use layer1_prebackup::config::settings::{Settings, VARIABLE_PREFIX, XDG_CONFIG_HOME};
+pub use layer1_prebackup::fs::platform::is_program;
+
+/// Layer 1's program.
+pub const LAYER1: &str = "layer1-prebackup";
+/// Layer 2's program.
+pub const LAYER2: &str = "layer2-save-client";
+/// Layer 3's program.
+pub const LAYER3: &str = "layer3-indexer";
+/// The three programs, in the order of the layers.
+pub const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
+
+/// Variables that a program of ours gets to see; the places it gets as flags. No secrets.
+const CHILD_VARS: [&str; 9] =
+    ["HOME", "PATH", "LANG", "TMPDIR", "TERM", "COLUMNS", "NO_COLOR", "SHELL", XDG_CONFIG_HOME];
+
+/// A place to install into, and the environment it was resolved from.
+pub struct Site {
+    /// Claude Code's directory, the stores, the index.
+    pub places: Places,
+    /// The places that are not the defaults, as flags for our programs.
+    pub flags: Vec<String>,
+    /// `CLAUDE_CONFIG_DIR` for a `claude` that works on this site; `None` where its default is meant.
+    config_dir: Option<PathBuf>,
+    vars: Vec<(OsString, OsString)>,
+}
+
+impl Site {
+    /// Flags, else variables, else defaults. Fails without a home directory, with a relative
+    /// path, or with one that is not UTF-8 and so cannot stand in settings.json.
+    pub fn resolve(flags: &PlaceFlags, vars: Vec<(OsString, OsString)>) -> Result<Site> {
+        let look_up = |name: &str| vars.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
+        let (settings, problems) = Settings::gather(&look_up);
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem.into());
+        }
+        let places = Places::resolve_with(flags, &look_up, &settings)?;
+        // The programs read the settings themselves, so that a later change of them is heeded.
+        let flags_alone = Places::resolve(flags, &look_up)?;
+        let default_dir = places.home.join(".claude");
+        let from_variable =
+            flags.claude_dir.is_none() && look_up(places::CLAUDE_CONFIG_DIR).is_some_and(|v| !v.is_empty());
+        let config_dir = (from_variable || places.claude_dir != default_dir).then(|| places.claude_dir.clone());
+        let flags = flags_of(&flags_alone)?;
+        Ok(Site { places, flags, config_dir, vars })
+    }
+
+    /// [`Site::resolve`] in this process's environment.
+    pub fn here(flags: &PlaceFlags) -> Result<Site> {
+        Site::resolve(flags, std::env::vars_os().collect())
+    }
+
+    /// The folder of the installed programs.
+    pub fn hooks_dir(&self) -> PathBuf {
+        self.places.claude_dir.join("hooks")
+    }
+
+    /// The folder of the user's skills.
+    pub fn skills_dir(&self) -> PathBuf {
+        self.places.claude_dir.join("skills")
+    }
+
+    /// An installed program.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.hooks_dir().join(name)
+    }
+
+    /// Claude Code's settings of this user.
+    pub fn settings(&self) -> PathBuf {
+        self.places.claude_dir.join("settings.json")
+    }
+
+    /// Where Claude Code keeps this user's MCP servers: beside `~/.claude`, but inside a
+    /// directory that `CLAUDE_CONFIG_DIR` names.
+    pub fn claude_json(&self) -> PathBuf {
+        match &self.config_dir {
+            Some(dir) => dir.join(".claude.json"),
+            None => self.places.home.join(".claude.json"),
+        }
+    }
+
+    /// An installed program, ready to be given arguments after its flags: with a cleared
+    /// environment, so that neither secrets nor an outer session reach it.
+    pub fn own_command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.program(name));
+        let begins = |name: &OsStr, prefix: &str| name.to_string_lossy().starts_with(prefix);
+        let kept = |name: &OsStr| {
+            CHILD_VARS.iter().any(|kept| name == *kept) || begins(name, "LC_") || begins(name, VARIABLE_PREFIX)
+        };
+        command.env_clear().envs(self.vars.iter().filter(|(name, _)| kept(name)).map(|(n, v)| (n, v)));
+        command.env("HOME", &self.places.home).args(&self.flags);
+        command
+    }
+
+    /// Where this user's programs keep their settings: `XDG_CONFIG_HOME`, else `~/.config`.
+    pub fn config_home(&self) -> PathBuf {
+        let set = self.vars.iter().find(|(name, _)| name == "XDG_CONFIG_HOME").map(|(_, value)| PathBuf::from(value));
+        set.filter(|dir| dir.is_absolute()).unwrap_or_else(|| self.places.home.join(".config"))
+    }
+
+    /// `claude` for this site, if it is on the `PATH`.
+    pub fn claude(&self) -> Option<Command> {
+        self.program_of_the_system("claude")
+    }
+
+    /// Another's program for this site, if it is on the `PATH`. It does not learn of an outer
+    /// session of Claude Code: a child session would write no transcript.
+    pub fn program_of_the_system(&self, name: &str) -> Option<Command> {
+        let path = self.vars.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone())?;
+        let program = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_program(file))?;
+        let mut command = Command::new(program);
+        let kept = |name: &OsStr| !name.to_string_lossy().starts_with("CLAUDE");
+        command.env_clear().envs(self.vars.iter().filter(|(name, _)| kept(name)).map(|(n, v)| (n, v)));
+        command.env("HOME", &self.places.home);
+        command.envs(self.config_dir.iter().map(|dir| (places::CLAUDE_CONFIG_DIR, dir)));
+        Some(command)
+    }
+
+    /// What to type before `claude` in a shell so that it works on this site.
+    pub fn claude_in_shell(&self) -> Result<String> {
+        Ok(match &self.config_dir {
+            Some(dir) => format!("{}={} claude", places::CLAUDE_CONFIG_DIR, quoted(text(dir)?)),
+            None => "claude".to_owned(),
+        })
+    }
+}
+
+/// A path as text. Fails where it is not UTF-8.
+pub fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("use {}: the path is not UTF-8", path.display()))
+}
+
+/// A word that `sh` reads back as exactly `word`, in single quotes.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// [`quoted`], but only where `sh` would read something else without the quotes.
+pub fn quoted_if_needed(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ',' | '@' | '%' | ':');
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { quoted(word) }
+}
+
+fn flags_of(places: &Places) -> Result<Vec<String>> {
+    let Places { home, claude_dir, layer1_store, layer3_store, index, policy: _ } = places;
+    let with_default = [
+        ("--claude-dir", claude_dir, home.join(".claude")),
+        ("--pre-backup-dir", layer1_store, home.join(".claude-backup-sessions")),
+        ("--backup-dir", layer3_store, home.join(".claude-backup")),
+        ("--session-db", index, layer3_store.join("sessions.db")),
+    ];
+    let mut flags = Vec::new();
+    for (flag, path, default) in with_default {
+        if *path != default {
+            flags.extend([flag.to_owned(), text(path)?.to_owned()]);
+        }
+    }
+    Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(flags: &PlaceFlags, vars: &[(&str, &str)]) -> Site {
+        Site::resolve(flags, vars.iter().map(|(n, v)| (n.into(), v.into())).collect()).unwrap()
+    }
+
+    #[test]
+    fn only_places_that_are_not_the_defaults_become_flags() {
+        assert!(site(&PlaceFlags::default(), &[("HOME", "/h")]).flags.is_empty());
+        let vars = [("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "/h/.claude"), ("BACKUP_DIR", "/disk/b")];
+        assert_eq!(site(&PlaceFlags::default(), &vars).flags, ["--backup-dir", "/disk/b"]);
+        let flags =
+            PlaceFlags { claude_dir: Some("/c".into()), session_db: Some("/x.db".into()), ..Default::default() };
+        assert_eq!(site(&flags, &[("HOME", "/h")]).flags, ["--claude-dir", "/c", "--session-db", "/x.db"]);
+    }
+
+    #[test]
+    fn the_servers_are_listed_beside_the_default_directory_and_inside_any_other() {
+        let json = |flags: &PlaceFlags, vars: &[(&str, &str)]| site(flags, vars).claude_json().display().to_string();
+        let none = PlaceFlags::default();
+        let flag = |dir: &str| PlaceFlags { claude_dir: Some(dir.into()), ..Default::default() };
+        assert_eq!(json(&none, &[("HOME", "/h")]), "/h/.claude.json");
+        assert_eq!(json(&none, &[("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "/h/.claude")]), "/h/.claude/.claude.json");
+        assert_eq!(json(&flag("/c"), &[("HOME", "/h")]), "/c/.claude.json");
+        assert_eq!(json(&flag("/h/.claude"), &[("HOME", "/h"), ("CLAUDE_CONFIG_DIR", "/d")]), "/h/.claude.json");
+    }
+
+    #[test]
+    fn a_child_sees_neither_secrets_nor_an_outer_session() {
+        let vars = [("HOME", "/h"), ("PATH", "/bin"), ("ANTHROPIC_API_KEY", "k"), ("CLAUDECODE", "1"), ("LC_ALL", "C")];
+        let site = site(&PlaceFlags::default(), &vars);
+        let command = site.own_command(LAYER1);
+        let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_str().unwrap()).collect();
+        assert_eq!(names, ["HOME", "LC_ALL", "PATH"]);
+    }
+
+    #[test]
+    fn quoting_survives_the_shell() {
+        for word in ["/plain/path", "/a b/c", "it's", "$HOME `x` \\ \" *", "", "'", "ñ\n"] {
+            for quoted in [quoted(word), quoted_if_needed(word)] {
+                let output = Command::new("sh").args(["-c", &format!("printf %s {quoted}")]).output().unwrap();
+                assert_eq!(String::from_utf8(output.stdout).unwrap(), word, "{quoted}");
+            }
+        }
+        assert_eq!(quoted("/it's"), r"'/it'\''s'");
+    }
+}
