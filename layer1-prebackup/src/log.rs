@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::fs;
 
 /// Size at which a log file is rotated.
-pub const LOG_BYTES_MAX: u64 = 1024 * 1024;
+pub(crate) const LOG_BYTES_MAX: u64 = 1024 * 1024;
 /// Files kept: the current one and two older (`.1`, `.2`).
-pub const LOG_FILES: u32 = 3;
+pub(crate) const LOG_FILES: u32 = 3;
 
 /// What gets into a log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Level {
 
 impl Level {
     /// Reads `info`, `warn` or `off`.
-    pub fn parse(text: &str) -> Option<Level> {
+    pub(crate) fn parse(text: &str) -> Option<Level> {
         match text {
             "info" => Some(Level::Info),
             "warn" => Some(Level::Warn),
@@ -36,7 +36,7 @@ impl Level {
     }
 
     /// The word that [`Level::parse`] reads.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Level::Info => "info",
             Level::Warn => "warn",
@@ -90,11 +90,6 @@ impl Log {
     pub fn line_with_time(&self, text: &str) {
         let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
         self.line(&format!("{now} {text}"));
-    }
-
-    /// The file that lines are appended to.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     fn open(&self) -> std::io::Result<File> {
@@ -179,7 +174,7 @@ mod tests {
         let log = Log::of_store(dir.path(), "layer1.log");
         log.line("a\nb");
         log.line_with_time("c");
-        let text = std::fs::read_to_string(log.path()).unwrap();
+        let text = std::fs::read_to_string(&log.path).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.starts_with("a b\n"));
     }

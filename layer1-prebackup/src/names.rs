@@ -13,7 +13,7 @@ pub const SESSION_ID_BYTES_MAX: usize = 128;
 /// Longest project folder name, in bytes. File systems allow 255; the rest is room for suffixes.
 pub const PROJECT_BYTES_MAX: usize = 120;
 /// The folder of sessions for which no project name is known.
-pub const PROJECT_UNKNOWN: &str = "unknown";
+pub(crate) const PROJECT_UNKNOWN: &str = "unknown";
 /// Digits of a generation number in a file name.
 const GENERATION_DIGITS: usize = 4;
 
@@ -187,7 +187,7 @@ impl StoredName {
 }
 
 /// The path when it is relative and of plain components only (no `..`, no `.`, not empty).
-pub fn plain_relative(text: &OsStr) -> Option<PathBuf> {
+pub(crate) fn plain_relative(text: &OsStr) -> Option<PathBuf> {
     let parts = text.as_bytes().split(|b| *b == b'/');
     let plain = |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0);
     parts.clone().all(plain).then(|| PathBuf::from(text))

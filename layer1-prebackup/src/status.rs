@@ -16,7 +16,7 @@ use crate::names::FileName;
 
 /// An answer could not be given.
 #[derive(Debug, thiserror::Error)]
-pub enum InspectError {
+pub(crate) enum InspectError {
     /// The archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -32,7 +32,7 @@ pub enum InspectError {
 }
 
 /// Sessions, bytes, generations, what is behind and what lost its source.
-pub fn status(
+pub(crate) fn status(
     store: &Path,
     projects: &Path,
     exclude: &Exclusions,
@@ -60,7 +60,7 @@ pub fn status(
 }
 
 /// Every content of a session: generation, size, time, hash.
-pub fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn Write) -> Result<(), InspectError> {
+pub(crate) fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn Write) -> Result<(), InspectError> {
     let (archive, keys) = find(store, session)?;
     let mut rows = Vec::new();
     for key in &keys {
@@ -102,7 +102,7 @@ pub fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn Write) 
 
 /// Re-reads and re-hashes; true if all is well. With `repair_from`, another store, what is wrong is
 /// healed first, from that store or from the source.
-pub fn verify(
+pub(crate) fn verify(
     store: &Path,
     repair_from: Option<&Path>,
     policy: &Policy,
@@ -207,7 +207,7 @@ fn save_again(archive: &Archive, findings: &[Finding]) -> Vec<Repair> {
 }
 
 /// The sessions whose id is `session`, or begins with it if no other does.
-pub fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), InspectError> {
+pub(crate) fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), InspectError> {
     let none = || InspectError::NoSession(session.to_owned(), store.display().to_string());
     let archive = Archive::open_as_found(store)?.ok_or_else(none)?;
     let mut keys = archive.sessions()?;

@@ -22,39 +22,43 @@ const SUCCESSIONS: [&str; 3] = ["clear", "resume", "fork"];
 
 /// What a sweep needs to know.
 #[derive(Debug, Clone)]
-pub struct SweepConfig {
+pub(crate) struct SweepConfig {
     /// Layer 1's store.
-    pub store: PathBuf,
+    pub(crate) store: PathBuf,
     /// Claude Code's folder of transcripts.
-    pub projects: PathBuf,
+    pub(crate) projects: PathBuf,
     /// Compare all contents, whether the files changed or not.
-    pub all: bool,
+    pub(crate) all: bool,
     /// Draw a progress bar (it draws on a terminal only).
-    pub progress: bool,
+    pub(crate) progress: bool,
     /// What is not copied, what is left free, what is logged.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
 }
 
 /// What a sweep did.
 #[derive(Debug, Default)]
-pub struct SweepReport {
+pub(crate) struct SweepReport {
     /// Transcripts that exist.
-    pub seen: usize,
+    pub(crate) seen: usize,
     /// Transcripts that the user excluded.
-    pub excluded: usize,
+    pub(crate) excluded: usize,
     /// Transcripts that were copied or compared.
-    pub copied: usize,
+    pub(crate) copied: usize,
     /// Bytes of content added, side files included.
-    pub bytes_added: u64,
+    pub(crate) bytes_added: u64,
     /// Generations begun.
-    pub generations_begun: u32,
+    pub(crate) generations_begun: u32,
     /// What could not be copied, one line each.
-    pub failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
 }
 
 /// Sweeps as the hook of SessionStart, whose event is read from `input` for at most `limit`: when
 /// the session follows another of the same client, once more after that one's last line has come.
-pub fn run_at_start(config: &SweepConfig, input: impl AsFd, limit: Duration) -> Result<SweepReport, ArchiveError> {
+pub(crate) fn run_at_start(
+    config: &SweepConfig,
+    input: impl AsFd,
+    limit: Duration,
+) -> Result<SweepReport, ArchiveError> {
     let first = run(config)?;
     // The event says only whether to look again; what it could not say the next sweep makes up for.
     let event = event::read_event(input, limit).ok().and_then(|bytes| Event::parse(&bytes).ok());
@@ -74,7 +78,7 @@ pub fn run_at_start(config: &SweepConfig, input: impl AsFd, limit: Duration) -> 
 }
 
 /// Sweeps once. One transcript that fails does not stop the others.
-pub fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
+pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
     let found = transcripts::transcripts(&config.projects)?;
     let mut report = SweepReport { seen: found.len(), ..SweepReport::default() };
     if found.iter().all(|transcript| transcript.bytes == 0) && Archive::open(&config.store)?.is_none() {

@@ -14,12 +14,12 @@ const ALLOWED: [&str; 9] =
 
 /// The variables of a child process; all others are cleared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChildEnv(Vec<(OsString, OsString)>);
+pub(crate) struct ChildEnv(Vec<(OsString, OsString)>);
 
 impl ChildEnv {
     /// What may pass of `vars`. Those that name one of the places hold the resolved place, so
     /// that a flag given here and a variable inherited there cannot contradict each other.
-    pub fn from_vars(vars: impl Iterator<Item = (OsString, OsString)>, places: &Places) -> ChildEnv {
+    pub(crate) fn from_vars(vars: impl Iterator<Item = (OsString, OsString)>, places: &Places) -> ChildEnv {
         let resolved = |name: &OsStr| match name.to_str() {
             Some(CLAUDE_CONFIG_DIR) => Some(places.claude_dir.clone()),
             Some(PRE_BACKUP_DIR) => Some(places.layer1_store.clone()),
@@ -39,7 +39,7 @@ impl ChildEnv {
     }
 
     /// Clears the command's environment and sets this one.
-    pub fn apply(&self, command: &mut Command) {
+    pub(crate) fn apply(&self, command: &mut Command) {
         command.env_clear().envs(self.0.iter().map(|(name, value)| (name, value)));
     }
 }

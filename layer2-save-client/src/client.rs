@@ -27,12 +27,12 @@ use crate::interrupt::Interrupt;
 use crate::server_process::{self, Patience, ServerCommand, ServerProcess};
 
 /// The tool that is called.
-pub const TOOL: &str = "session_save";
+pub(crate) const TOOL: &str = "session_save";
 /// Under this name the server sees this client.
-pub const CLIENT_NAME: &str = "layer2-save-client";
+pub(crate) const CLIENT_NAME: &str = "layer2-save-client";
 
 /// A server that shook hands. Dropping it stops the server.
-pub struct Connection {
+pub(crate) struct Connection {
     // In this order: the service and its runtime hold the pipes, which must be closed before the
     // process is stopped.
     service: Option<RunningService<RoleClient, Client>>,
@@ -43,7 +43,7 @@ pub struct Connection {
 }
 
 /// Starts the server and shakes hands with it.
-pub fn connect(
+pub(crate) fn connect(
     command: &ServerCommand,
     env: &ChildEnv,
     timeout: Duration,
@@ -75,13 +75,13 @@ pub fn connect(
 
 impl Connection {
     /// Name and version of the server, as it says.
-    pub fn server(&self) -> &str {
+    pub(crate) fn server(&self) -> &str {
         &self.server
     }
 
     /// Calls `session_save` and gives the JSON object of its answer. After an error that leaves
     /// the server unhealthy, [`Connection::abandon`] is the only thing left to do.
-    pub fn call(
+    pub(crate) fn call(
         &mut self,
         arguments: Map<String, Value>,
         timeout: Duration,
@@ -109,13 +109,13 @@ impl Connection {
     }
 
     /// Stops a server that is no longer needed.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.close_pipes();
         self.process.stop(Patience::HEALTHY);
     }
 
     /// Stops a server after an error, and adds to the error how the server ended.
-    pub fn abandon(mut self, error: CallError) -> CallError {
+    pub(crate) fn abandon(mut self, error: CallError) -> CallError {
         self.close_pipes();
         with_ending(error, &mut self.process)
     }

@@ -25,17 +25,17 @@ const SERVER_FAULTS_MAX: u32 = 3;
 
 /// What became of a round of deliveries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Jobs that were settled.
-    pub settled: usize,
+    pub(crate) settled: usize,
     /// Whether another deliverer is at work; then it does it all.
-    pub is_busy_elsewhere: bool,
+    pub(crate) is_busy_elsewhere: bool,
     /// Whether a signal ended it.
-    pub was_interrupted: bool,
+    pub(crate) was_interrupted: bool,
 }
 
 /// Delivers what is in the outbox, until nothing is left that was not tried.
-pub fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -> Result<Summary, Error> {
+pub(crate) fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -> Result<Summary, Error> {
     let outbox = Outbox::at(settings.places.outbox());
     let mut round = Round {
         settings,

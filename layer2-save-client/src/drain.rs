@@ -20,7 +20,7 @@ use crate::sessions;
 use crate::settings::Settings;
 
 /// The trigger of the jobs that are made here.
-pub const TRIGGER: &str = "drain";
+pub(crate) const TRIGGER: &str = "drain";
 /// How long another deliverer is waited for.
 const BUSY_WAIT: Duration = Duration::from_secs(60);
 const BUSY_POLL: Duration = Duration::from_millis(50);
@@ -28,7 +28,7 @@ const BUSY_POLL: Duration = Duration::from_millis(50);
 const MESSAGE_CAUSE_CHARS_MAX: usize = 160;
 
 /// Makes the jobs, delivers, and writes one `systemMessage` to `out` if something needs the user.
-pub fn run(settings: &Settings, report: &Report, out: &mut impl Write) -> Result<(), Error> {
+pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) -> Result<(), Error> {
     let interrupt = Interrupt::listen().map_err(Error::Signals)?;
     if let Err(error) = make_jobs(settings, report) {
         // What is in the outbox already must go out all the same.

@@ -15,7 +15,7 @@ const CAUSE_CHARS_MAX: usize = 400;
 
 /// Layer 2 itself failed. No job is lost by it: what was in the outbox is still there.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A job, a receipt or a lock could not be written.
     #[error(transparent)]
     Durable(#[from] DurableError),
@@ -73,7 +73,7 @@ pub enum Error {
 
 /// One attempt at `session_save` failed.
 #[derive(Debug, thiserror::Error)]
-pub enum CallError {
+pub(crate) enum CallError {
     /// The program is not there, not executable, or could not be started.
     #[error("start the server {command}")]
     Start {
@@ -144,7 +144,7 @@ pub enum CallError {
 
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Try again after the delay, as long as attempts are left.
     Retry,
     /// It cannot heal by itself: set the job aside as failed.
@@ -155,7 +155,7 @@ pub enum Verdict {
 
 impl CallError {
     /// The one place that decides what may heal.
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         match self {
             CallError::Refused { .. } => Verdict::SetAside,
             CallError::Interrupted | CallError::Layer1Unreadable { .. } => Verdict::GiveUp,
@@ -165,7 +165,7 @@ impl CallError {
 
     /// Whether the server that was called may be called again. One that hung, died or broke the
     /// protocol may not: an answer that comes late would be taken for the next one's.
-    pub fn server_is_healthy(&self) -> bool {
+    pub(crate) fn server_is_healthy(&self) -> bool {
         match self {
             CallError::Tool { .. }
             | CallError::Refused { .. }
@@ -182,7 +182,7 @@ impl CallError {
     }
 
     /// Whether the server never got as far as to see the job, so that the next job would fare no better.
-    pub fn is_before_the_call(&self) -> bool {
+    pub(crate) fn is_before_the_call(&self) -> bool {
         match self {
             CallError::Start { .. } | CallError::Handshake { .. } => true,
             CallError::Timeout { in_handshake, .. } | CallError::Ended { in_handshake, .. } => *in_handshake,
@@ -192,7 +192,7 @@ impl CallError {
 }
 
 /// An error with its causes in one line of bounded length, for logs and jobs.
-pub fn in_one_line(error: &dyn StdError) -> String {
+pub(crate) fn in_one_line(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -207,7 +207,7 @@ pub fn in_one_line(error: &dyn StdError) -> String {
 }
 
 /// Text from elsewhere, made fit for one line of a log.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::new();
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !line.is_empty() {

@@ -20,13 +20,13 @@ use crate::sessions::{self, Asked};
 use crate::settings::Settings;
 
 /// How long the event is waited for: layer 1 stands before us in the pipe and may take 5 s.
-pub const STDIN_WAIT: Duration = Duration::from_secs(8);
+pub(crate) const STDIN_WAIT: Duration = Duration::from_secs(8);
 
 /// Reads the event, writes the job, starts the deliverer and waits for it up to `wait`.
 /// `session_id` is `CLAUDE_CODE_SESSION_ID`, for a pipe that brings nothing usable.
 ///
 /// An event whose transcript exists nowhere is no error and leaves no trace.
-pub fn run(
+pub(crate) fn run(
     stdin: impl AsFd,
     session_id: Option<&str>,
     wait: Duration,

@@ -17,14 +17,14 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// Tells whether this program was told to end.
 #[derive(Debug, Clone)]
-pub struct Interrupt {
+pub(crate) struct Interrupt {
     told: Arc<(Mutex<bool>, Condvar)>,
     watch: watch::Receiver<Option<Instant>>,
 }
 
 impl Interrupt {
     /// Starts to watch. From now on the signals do not end the program by themselves.
-    pub fn listen() -> io::Result<Interrupt> {
+    pub(crate) fn listen() -> io::Result<Interrupt> {
         let (sender, watch) = watch::channel(None);
         let told = Arc::new((Mutex::new(false), Condvar::new()));
         let (ready_sender, ready) = mpsc::channel();
@@ -62,12 +62,12 @@ impl Interrupt {
     }
 
     /// Whether a signal came.
-    pub fn came(&self) -> bool {
+    pub(crate) fn came(&self) -> bool {
         *lock(&self.told.0)
     }
 
     /// Pauses; false when a signal came before the end.
-    pub fn sleep(&self, duration: Duration) -> bool {
+    pub(crate) fn sleep(&self, duration: Duration) -> bool {
         let deadline = Instant::now() + duration;
         let mut told = lock(&self.told.0);
         while !*told {
@@ -81,7 +81,7 @@ impl Interrupt {
     }
 
     /// Ends when a signal came and a call that was under way had its grace.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         let mut watch = self.watch.clone();
         let told = watch.wait_for(Option::is_some).await.map(|told| *told);
         match told {

@@ -17,7 +17,7 @@ use crate::error::{Error, in_one_line};
 use crate::receipt::{RECEIPT_FORMAT, Receipt};
 
 /// Format of a job file. A job of a newer format is left alone.
-pub const JOB_FORMAT: u32 = 1;
+pub(crate) const JOB_FORMAT: u32 = 1;
 /// Longest readable job name, in bytes; a temporary file's name still fits a file system's 255.
 const NAME_BYTES_MAX: usize = 200;
 /// Hexadecimal digits of a hash in a job's name.
@@ -30,11 +30,11 @@ const LOCK_POLL: Duration = Duration::from_millis(10);
 /// Two sessions of one id under two projects have two names ('@' is in no id, and no project
 /// begins with a dot).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobName(String);
+pub(crate) struct JobName(String);
 
 impl JobName {
     /// The name of a session's job. Without a project the transcript's path tells sessions apart.
-    pub fn of(id: &SessionId, project: Option<&str>, transcript: &str) -> JobName {
+    pub(crate) fn of(id: &SessionId, project: Option<&str>, transcript: &str) -> JobName {
         let hashed = |text: &str| {
             let hash = blake3::hash(text.as_bytes()).to_hex();
             format!("{id}@.{}", &hash[..NAME_HASH_DIGITS])
@@ -47,7 +47,7 @@ impl JobName {
     }
 
     /// The name as text, without `.json`.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -58,66 +58,66 @@ impl JobName {
 
 /// Why a job was set aside, and what must change before it is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failed {
+pub(crate) struct Failed {
     /// The server's word.
-    pub reason: String,
+    pub(crate) reason: String,
     /// Sequence number, size and mtime of what was refused.
-    pub content: String,
+    pub(crate) content: String,
     /// Name and version of the server that refused it.
-    pub server: String,
+    pub(crate) server: String,
 }
 
 /// A session that is to be delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
+pub(crate) struct Job {
     /// [`JOB_FORMAT`].
-    pub format: u32,
+    pub(crate) format: u32,
     /// Raised by every change that asks for another delivery.
-    pub seq: u64,
+    pub(crate) seq: u64,
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in layer 1's store, when that knows it.
-    pub project: Option<String>,
+    pub(crate) project: Option<String>,
     /// The source.
-    pub transcript_path: String,
+    pub(crate) transcript_path: String,
     /// The configuration directory that the transcript lies in.
-    pub claude_dir: String,
+    pub(crate) claude_dir: String,
     /// Working directory of the last event.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// Kind of the last event, for logs and metadata.
-    pub trigger: String,
+    pub(crate) trigger: String,
     /// When the session came into the outbox, in milliseconds since 1970.
-    pub created_ms: u64,
+    pub(crate) created_ms: u64,
     /// When the job last changed, in milliseconds since 1970.
-    pub updated_ms: u64,
+    pub(crate) updated_ms: u64,
     /// Calls made so far without success.
-    pub attempts: u64,
+    pub(crate) attempts: u64,
     /// Cause of the last failure.
-    pub last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
     /// Set when the failure cannot heal by itself.
-    pub failed: Option<Failed>,
+    pub(crate) failed: Option<Failed>,
 }
 
 /// What a hook or `drain` asks to be delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewJob {
+pub(crate) struct NewJob {
     /// The session.
-    pub id: SessionId,
+    pub(crate) id: SessionId,
     /// Its folder in layer 1's store, when that knows it.
-    pub project: Option<String>,
+    pub(crate) project: Option<String>,
     /// The source.
-    pub transcript_path: String,
+    pub(crate) transcript_path: String,
     /// The configuration directory that the transcript lies in.
-    pub claude_dir: String,
+    pub(crate) claude_dir: String,
     /// Working directory of the event.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// Kind of the event.
-    pub trigger: String,
+    pub(crate) trigger: String,
 }
 
 impl NewJob {
     /// The name under which it coalesces.
-    pub fn name(&self) -> JobName {
+    pub(crate) fn name(&self) -> JobName {
         JobName::of(&self.id, self.project.as_deref(), &self.transcript_path)
     }
 }
@@ -125,11 +125,11 @@ impl NewJob {
 /// A file in the outbox that is no job of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("understand {name} in the outbox: {what}")]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// What is wrong with it.
-    pub what: String,
+    pub(crate) what: String,
 }
 
 /// Why a job could not be read: only what was read and is no job may be set aside.
@@ -150,27 +150,27 @@ impl From<NotRead> for Error {
 
 /// What stands in the outbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// The jobs, by name.
-    pub jobs: Vec<(JobName, Job)>,
+    pub(crate) jobs: Vec<(JobName, Job)>,
     /// Everything else; left alone.
-    pub unreadable: Vec<Unreadable>,
+    pub(crate) unreadable: Vec<Unreadable>,
 }
 
 /// The outbox of a layer 1 store.
 #[derive(Debug, Clone)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     dir: PathBuf,
 }
 
 impl Outbox {
     /// The outbox in `dir`. Nothing is made until the first job.
-    pub fn at(dir: PathBuf) -> Outbox {
+    pub(crate) fn at(dir: PathBuf) -> Outbox {
         Outbox { dir }
     }
 
     /// Makes the job durable, or raises the sequence number of the one that is there.
-    pub fn enqueue(&self, new: &NewJob, now_ms: u64) -> Result<(JobName, Job), Error> {
+    pub(crate) fn enqueue(&self, new: &NewJob, now_ms: u64) -> Result<(JobName, Job), Error> {
         let name = new.name();
         let _lock = self.lock()?;
         let mut first_seq = 1;
@@ -191,7 +191,7 @@ impl Outbox {
     }
 
     /// [`Outbox::enqueue`], unless the session has a job already.
-    pub fn enqueue_if_absent(&self, new: &NewJob, now_ms: u64) -> Result<bool, Error> {
+    pub(crate) fn enqueue_if_absent(&self, new: &NewJob, now_ms: u64) -> Result<bool, Error> {
         let name = new.name();
         let _lock = self.lock()?;
         let mut first_seq = 1;
@@ -209,7 +209,7 @@ impl Outbox {
     }
 
     /// Everything in the outbox. Writes nothing; an absent outbox is an empty one.
-    pub fn list(&self) -> Result<Listing, Error> {
+    pub(crate) fn list(&self) -> Result<Listing, Error> {
         let mut listing = Listing::default();
         let Some(dir) = Dir::open(&self.dir)? else { return Ok(listing) };
         for (name, kind) in dir.entries()? {
@@ -238,7 +238,7 @@ impl Outbox {
     }
 
     /// Removes the job if nobody asked for another delivery since `seq` was read; true if it is gone.
-    pub fn remove_if_unchanged(&self, name: &JobName, seq: u64) -> Result<bool, Error> {
+    pub(crate) fn remove_if_unchanged(&self, name: &JobName, seq: u64) -> Result<bool, Error> {
         let _lock = self.lock()?;
         match self.read(name)? {
             Some(job) if job.seq == seq => Ok(fs::remove_file(&self.path(name))?),
@@ -248,7 +248,7 @@ impl Outbox {
     }
 
     /// Changes a job in place, sequence number and all else as they are by then. Gone jobs stay gone.
-    pub fn update(&self, name: &JobName, change: impl FnOnce(&mut Job)) -> Result<(), Error> {
+    pub(crate) fn update(&self, name: &JobName, change: impl FnOnce(&mut Job)) -> Result<(), Error> {
         let _lock = self.lock()?;
         if let Some(mut job) = self.read(name)? {
             change(&mut job);
@@ -258,19 +258,19 @@ impl Outbox {
     }
 
     /// The right to deliver, if nobody else has it. It dies with its holder.
-    pub fn deliverer_lock(&self) -> Result<Option<Lock>, Error> {
+    pub(crate) fn deliverer_lock(&self) -> Result<Option<Lock>, Error> {
         Ok(Lock::try_now(&self.dir.join("deliver.lock"))?)
     }
 
     /// The last receipt of a session; `None` if there is none, or none that can be read: then
     /// the session is delivered once more, which is always safe.
-    pub fn receipt(&self, name: &JobName) -> Option<Receipt> {
+    pub(crate) fn receipt(&self, name: &JobName) -> Option<Receipt> {
         let bytes = read_small(&self.receipt_path(name)).ok().flatten()?;
         serde_json::from_slice(&bytes).ok().filter(|receipt: &Receipt| receipt.format == RECEIPT_FORMAT)
     }
 
     /// An error if the receipt that is kept is a newer version's: it is not this one's to replace.
-    pub fn refuse_newer_receipt(&self, name: &JobName) -> Result<(), Error> {
+    pub(crate) fn refuse_newer_receipt(&self, name: &JobName) -> Result<(), Error> {
         let path = self.receipt_path(name);
         // One that cannot be read is replaced, as a damaged one is.
         let bytes = read_small(&path).ok().flatten().unwrap_or_default();
@@ -278,7 +278,7 @@ impl Outbox {
     }
 
     /// Keeps a receipt durably. Only the holder of [`Outbox::deliverer_lock`] may.
-    pub fn keep_receipt(&self, name: &JobName, receipt: &Receipt) -> Result<(), Error> {
+    pub(crate) fn keep_receipt(&self, name: &JobName, receipt: &Receipt) -> Result<(), Error> {
         self.refuse_newer_receipt(name)?;
         let mut bytes = serde_json::to_vec(receipt).map_err(|source| Error::Encode { what: "a receipt", source })?;
         bytes.push(b'\n');
@@ -287,7 +287,7 @@ impl Outbox {
 
     /// Removes what a killed hook or deliverer left half-written. Only the holder of
     /// [`Outbox::deliverer_lock`] may.
-    pub fn remove_temporaries(&self) -> Result<(), Error> {
+    pub(crate) fn remove_temporaries(&self) -> Result<(), Error> {
         let _lock = self.lock()?;
         for path in [self.dir.clone(), self.dir.join("receipts")] {
             let Some(dir) = Dir::open(&path)? else { continue };
@@ -408,7 +408,7 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 }
 
 /// Now, in milliseconds since 1970.
-pub fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     // A clock before 1970 gives 0: only ages are computed from it.
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

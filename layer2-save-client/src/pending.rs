@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::outbox::{Job, JobName, Listing, Outbox};
 
 /// Writes a table, or `{"jobs": […], "unreadable": […]}`. Changes nothing.
-pub fn run(outbox: &Outbox, as_json: bool, now_ms: u64, out: &mut impl Write) -> Result<(), Error> {
+pub(crate) fn run(outbox: &Outbox, as_json: bool, now_ms: u64, out: &mut impl Write) -> Result<(), Error> {
     let listing = outbox.list()?;
     let text = if as_json { format!("{}\n", in_json(&listing, now_ms)) } else { in_words(&listing, now_ms) };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

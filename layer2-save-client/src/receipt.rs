@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Format of a kept receipt.
-pub const RECEIPT_FORMAT: u32 = 1;
+pub(crate) const RECEIPT_FORMAT: u32 = 1;
 
 /// One file of a session in one of its generations, as it stands in `expected` and in a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct FileEntry {
+pub(crate) struct FileEntry {
     /// Relative to the project's folder in the store.
-    pub path: String,
+    pub(crate) path: String,
     /// 0 for the newest content.
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// Length.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Plain BLAKE3 of the first `bytes` bytes, 64 hexadecimal digits.
-    pub blake3: String,
+    pub(crate) blake3: String,
 }
 
 impl From<&StoredFile> for FileEntry {
@@ -38,28 +38,28 @@ impl From<&StoredFile> for FileEntry {
 
 /// The last receipt of a session, as it is kept under `.outbox/receipts/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// [`RECEIPT_FORMAT`].
-    pub format: u32,
+    pub(crate) format: u32,
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in the server's store, if the server said so.
-    pub project: Option<String>,
+    pub(crate) project: Option<String>,
     /// Id of the server's store; empty when the server gives no receipts.
-    pub store_id: String,
+    pub(crate) store_id: String,
     /// Name and version of the server.
-    pub server: String,
+    pub(crate) server: String,
     /// When it came, in milliseconds since 1970.
-    pub received_ms: u64,
+    pub(crate) received_ms: u64,
     /// The answer had no receipt and `--no-receipt` accepted that: `files` is what was asked for.
-    pub unreceipted: bool,
+    pub(crate) unreceipted: bool,
     /// What is covered.
-    pub files: Vec<FileEntry>,
+    pub(crate) files: Vec<FileEntry>,
 }
 
 /// What an answer of `session_save` means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// All that was expected is covered.
     Saved {
         /// The server's folder for the session.
@@ -80,7 +80,7 @@ pub enum Answer {
 
 /// An answer is not the receipt that settles the job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReceiptError {
+pub(crate) enum ReceiptError {
     /// The answer holds no list of files.
     #[error("verify the save: the server gave no receipt (--no-receipt accepts such a server)")]
     None,
@@ -139,7 +139,7 @@ struct AnsweredFile {
 
 /// Whether `answer` settles the job of `session_id`. `expected` is what layer 1 holds, `None`
 /// when it holds nothing: then the answer must list the transcript itself.
-pub fn check(
+pub(crate) fn check(
     answer: &Value,
     session_id: &str,
     expected: Option<&[FileEntry]>,
@@ -169,7 +169,7 @@ pub fn check(
 }
 
 /// Whether everything that layer 1 holds is in a kept receipt.
-pub fn covers(receipt: &Receipt, held: &[FileEntry]) -> bool {
+pub(crate) fn covers(receipt: &Receipt, held: &[FileEntry]) -> bool {
     let covered: BTreeSet<&FileEntry> = receipt.files.iter().collect();
     held.iter().all(|entry| covered.contains(entry))
 }

@@ -8,36 +8,36 @@ use std::time::Duration;
 use layer1_prebackup::log::{Level, Log};
 
 /// Name of the log file.
-pub const LOG_NAME: &str = "layer2.log";
+pub(crate) const LOG_NAME: &str = "layer2.log";
 
 /// Where lines go.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub(crate) struct Report {
     log: Log,
     to_stderr: bool,
 }
 
 impl Report {
     /// To the log of a layer 1 store, and to stderr too if asked for.
-    pub fn of_store(layer1_store: &Path, to_stderr: bool, level: Level) -> Report {
+    pub(crate) fn of_store(layer1_store: &Path, to_stderr: bool, level: Level) -> Report {
         Report { log: Log::of_store(layer1_store, LOG_NAME).at(level), to_stderr }
     }
 
     /// A line without a time.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         self.log.line(text);
         self.echo(text);
     }
 
     /// A line with the time in front.
-    pub fn line_with_time(&self, text: &str) {
+    pub(crate) fn line_with_time(&self, text: &str) {
         self.log.line_with_time(text);
         self.echo(text);
     }
 
     /// A line with the time in front, and on stderr whatever the settings: for what a person
     /// should see who runs the command by hand.
-    pub fn warning(&self, text: &str) {
+    pub(crate) fn warning(&self, text: &str) {
         self.log.line_with_time(text);
         Report { log: self.log.clone(), to_stderr: true }.echo(&format!("layer2-save-client: {text}"));
     }
@@ -51,58 +51,58 @@ impl Report {
 }
 
 /// Before each call.
-pub fn attempt(number: u32, of: u32) -> String {
+pub(crate) fn attempt(number: u32, of: u32) -> String {
     format!("[session-save] 📝 Attempt {number}/{of}: Calling session_save...")
 }
 
 /// No answer in time.
-pub fn timeout(number: u32, of: u32) -> String {
+pub(crate) fn timeout(number: u32, of: u32) -> String {
     format!("[session-save] ⏱️ Timeout on attempt {number}/{of}")
 }
 
 /// Any other failure of a call.
-pub fn failure(number: u32, of: u32, cause: &str) -> String {
+pub(crate) fn failure(number: u32, of: u32, cause: &str) -> String {
     format!("[session-save] ❌ Attempt {number}/{of}: {cause}")
 }
 
 /// Before the pause between two calls.
-pub fn retrying(delay: Duration) -> String {
+pub(crate) fn retrying(delay: Duration) -> String {
     format!("[session-save] 🔄 Retrying in {}...", in_words(delay))
 }
 
 /// After the last call.
-pub fn failed_after(attempts: u32) -> String {
+pub(crate) fn failed_after(attempts: u32) -> String {
     let plural = if attempts == 1 { "" } else { "s" };
     format!("[session-save] ❌ Failed after {attempts} attempt{plural}")
 }
 
 /// Only after layer 1's copy was re-read and found to match its hash.
-pub fn fallback(copy: &Path, home: &Path) -> String {
+pub(crate) fn fallback(copy: &Path, home: &Path) -> String {
     format!("[session-save] ⚠️ FALLBACK: Conversación guardada en {}", with_tilde(copy, home))
 }
 
 /// Layer 1 has no copy, or none that matches its hash.
-pub fn no_copy(session_id: &str) -> String {
+pub(crate) fn no_copy(session_id: &str) -> String {
     format!("[session-save] ❌ No copy of {session_id}")
 }
 
 /// The receipt covers all.
-pub fn saved(session_id: &str, bytes: u64) -> String {
+pub(crate) fn saved(session_id: &str, bytes: u64) -> String {
     format!("[session-save] ✅ Saved {session_id}: {bytes} bytes, receipt verified")
 }
 
 /// Accepted on the user's word, with `--no-receipt`.
-pub fn saved_without_receipt(session_id: &str) -> String {
+pub(crate) fn saved_without_receipt(session_id: &str) -> String {
     format!("[session-save] ✅ Saved {session_id}: no receipt asked for")
 }
 
 /// There was nothing to save, and that settles the job.
-pub fn skipped(session_id: &str, reason: &str) -> String {
+pub(crate) fn skipped(session_id: &str, reason: &str) -> String {
     format!("[session-save] ⏭️ Skipped {session_id}: {reason}")
 }
 
 /// A path for people: the home directory as `~`.
-pub fn with_tilde(path: &Path, home: &Path) -> String {
+pub(crate) fn with_tilde(path: &Path, home: &Path) -> String {
     match path.strip_prefix(home) {
         Ok(rest) if !rest.as_os_str().is_empty() => format!("~/{}", rest.display()),
         _ => path.display().to_string(),
@@ -110,7 +110,7 @@ pub fn with_tilde(path: &Path, home: &Path) -> String {
 }
 
 /// A duration in words, to the millisecond: `1 second`, `2 minutes`, `500 milliseconds`.
-pub fn in_words(duration: Duration) -> String {
+pub(crate) fn in_words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [
         (seconds / 3600, "hour"),

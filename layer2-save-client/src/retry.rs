@@ -9,7 +9,7 @@ use backoff::backoff::{Backoff, Constant};
 
 /// A fixed number of attempts with a constant pause between them.
 #[derive(Debug)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     number: u32,
     of: u32,
     pause: Constant,
@@ -17,22 +17,22 @@ pub struct Attempts {
 
 impl Attempts {
     /// `of` attempts, at least one, with `delay` between them.
-    pub fn new(of: u32, delay: Duration) -> Attempts {
+    pub(crate) fn new(of: u32, delay: Duration) -> Attempts {
         Attempts { number: 1, of: of.max(1), pause: Constant::new(delay) }
     }
 
     /// The attempt that is under way, from 1.
-    pub fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> u32 {
         self.number
     }
 
     /// How many there are at most.
-    pub fn of(&self) -> u32 {
+    pub(crate) fn of(&self) -> u32 {
         self.of
     }
 
     /// The pause before the next attempt, which is the current one from now on; `None` after the last.
-    pub fn next_pause(&mut self) -> Option<Duration> {
+    pub(crate) fn next_pause(&mut self) -> Option<Duration> {
         self.next_backoff()
     }
 }

@@ -32,16 +32,16 @@ const GROUP_POLL: Duration = Duration::from_millis(5);
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerCommand {
+pub(crate) struct ServerCommand {
     /// Found in `PATH` if it has no slash.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// Its arguments.
-    pub args: Vec<OsString>,
+    pub(crate) args: Vec<OsString>,
 }
 
 impl ServerCommand {
     /// For messages.
-    pub fn display(&self) -> String {
+    pub(crate) fn display(&self) -> String {
         let args = self.args.iter().map(|arg| arg.to_string_lossy());
         let words: Vec<_> = std::iter::once(self.program.to_string_lossy()).chain(args).collect();
         one_line(&words.join(" "))
@@ -50,26 +50,28 @@ impl ServerCommand {
 
 /// How long each rung of the ladder waits.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub(crate) struct Patience {
     /// After its stdin was closed.
-    pub after_eof: Duration,
+    pub(crate) after_eof: Duration,
     /// After SIGTERM.
-    pub after_term: Duration,
+    pub(crate) after_term: Duration,
 }
 
 impl Patience {
     /// A server that did its work may finish what it has begun.
-    pub const HEALTHY: Patience = Patience { after_eof: Duration::from_secs(5), after_term: Duration::from_secs(2) };
+    pub(crate) const HEALTHY: Patience =
+        Patience { after_eof: Duration::from_secs(5), after_term: Duration::from_secs(2) };
     /// A server that hung or broke the protocol.
-    pub const BROKEN: Patience = Patience { after_eof: Duration::from_millis(500), after_term: Duration::from_secs(1) };
+    pub(crate) const BROKEN: Patience =
+        Patience { after_eof: Duration::from_millis(500), after_term: Duration::from_secs(1) };
     /// This program was told to end, and will be killed itself about 1.5 s later.
-    pub const INTERRUPTED: Patience =
+    pub(crate) const INTERRUPTED: Patience =
         Patience { after_eof: Duration::from_millis(200), after_term: Duration::from_millis(300) };
 }
 
 /// A running server. Its stdin and stdout are with whoever started it.
 #[derive(Debug)]
-pub struct ServerProcess {
+pub(crate) struct ServerProcess {
     child: Child,
     group: Option<Group>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
@@ -78,7 +80,10 @@ pub struct ServerProcess {
 }
 
 /// Starts the server with pipes for stdin, stdout and stderr, and the scrubbed environment.
-pub fn start(command: &ServerCommand, env: &ChildEnv) -> Result<(ServerProcess, ChildStdin, ChildStdout), CallError> {
+pub(crate) fn start(
+    command: &ServerCommand,
+    env: &ChildEnv,
+) -> Result<(ServerProcess, ChildStdin, ChildStdout), CallError> {
     let fail = |source: io::Error| CallError::Start { command: command.display(), source };
     let mut child = {
         let mut process = Command::new(&command.program);
@@ -112,7 +117,7 @@ pub fn start(command: &ServerCommand, env: &ChildEnv) -> Result<(ServerProcess, 
 impl ServerProcess {
     /// Goes up the ladder as far as needed. The server's stdin must be closed by now. Gives the
     /// exit status if the server had ended, or ended at the closed stdin, by itself.
-    pub fn stop(&mut self, patience: Patience) -> Option<ExitStatus> {
+    pub(crate) fn stop(&mut self, patience: Patience) -> Option<ExitStatus> {
         self.stopped = true;
         let by_itself = self.wait(patience.after_eof);
         if by_itself.is_none() {
@@ -129,7 +134,7 @@ impl ServerProcess {
     }
 
     /// The last lines that the server wrote to stderr, in one line; empty if it was silent.
-    pub fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         // Disconnected or timed out: what is there is what there is.
         let _ = self.drained.recv_timeout(STDERR_WAIT);
         let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,31 +15,31 @@ use crate::receipt::FileEntry;
 
 /// What asks for a delivery: an event, or an id alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// The session.
-    pub id: SessionId,
+    pub(crate) id: SessionId,
     /// The source, if the event names one by an absolute path.
-    pub transcript: Option<PathBuf>,
+    pub(crate) transcript: Option<PathBuf>,
     /// The event's working directory.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// Kind of the event.
-    pub trigger: String,
+    pub(crate) trigger: String,
 }
 
 /// What layer 1 holds of a job's session.
 #[derive(Debug, Default)]
-pub struct Holdings {
+pub(crate) struct Holdings {
     /// The session in layer 1's store.
-    pub key: Option<SessionKey>,
+    pub(crate) key: Option<SessionKey>,
     /// All of its files; `None` when layer 1 holds nothing.
-    pub files: Option<Vec<FileEntry>>,
+    pub(crate) files: Option<Vec<FileEntry>>,
     /// Why it could not be read. Then layer 3 still saves from the source, but the job stays.
-    pub unreadable: Option<String>,
+    pub(crate) unreadable: Option<String>,
 }
 
 /// The jobs for what was asked: one, or more where several sessions bear the id, or none where
 /// neither a source nor a copy exists (Claude Code names transcripts that never exist).
-pub fn jobs_for(asked: &Asked, places: &Places, archive: Option<&Archive>) -> Result<Vec<NewJob>, Error> {
+pub(crate) fn jobs_for(asked: &Asked, places: &Places, archive: Option<&Archive>) -> Result<Vec<NewJob>, Error> {
     match &asked.transcript {
         Some(transcript) => {
             let key = archive.map(|archive| archive.session_of(&asked.id, transcript)).transpose()?.flatten();
@@ -53,7 +53,7 @@ pub fn jobs_for(asked: &Asked, places: &Places, archive: Option<&Archive>) -> Re
 }
 
 /// Whether a job must be made for a session of layer 1's, and from which source.
-pub fn job_of_key(
+pub(crate) fn job_of_key(
     archive: &Archive,
     key: &SessionKey,
     places: &Places,
@@ -65,7 +65,7 @@ pub fn job_of_key(
 }
 
 /// Reads what layer 1 holds of the job's session, now.
-pub fn holdings(job: &Job, id: &SessionId, places: &Places) -> Holdings {
+pub(crate) fn holdings(job: &Job, id: &SessionId, places: &Places) -> Holdings {
     let read = || -> Result<Holdings, Error> {
         let Some(archive) = Archive::open(&places.layer1_store)? else { return Ok(Holdings::default()) };
         let Some(key) = key_of(job, id, &archive)? else { return Ok(Holdings::default()) };
@@ -78,7 +78,7 @@ pub fn holdings(job: &Job, id: &SessionId, places: &Places) -> Holdings {
 }
 
 /// Layer 1's copy of the job's transcript, if it is there and matches its recorded hash.
-pub fn verified_copy(job: &Job, id: &SessionId, places: &Places) -> Result<Option<PathBuf>, Error> {
+pub(crate) fn verified_copy(job: &Job, id: &SessionId, places: &Places) -> Result<Option<PathBuf>, Error> {
     let Some(archive) = Archive::open(&places.layer1_store)? else { return Ok(None) };
     let Some(key) = key_of(job, id, &archive)? else { return Ok(None) };
     let newest = StoredName::newest(FileName::Transcript);
@@ -90,7 +90,7 @@ pub fn verified_copy(job: &Job, id: &SessionId, places: &Places) -> Result<Optio
 }
 
 /// The path that the server is given: the source where the server can reach it, else layer 1's copy.
-pub fn path_for_the_server(job: &Job, key: Option<&SessionKey>, places: &Places) -> PathBuf {
+pub(crate) fn path_for_the_server(job: &Job, key: Option<&SessionKey>, places: &Places) -> PathBuf {
     let transcript = PathBuf::from(&job.transcript_path);
     let root = projects_of(&transcript).filter(|root| root.is_dir());
     match (root, key) {
@@ -103,13 +103,13 @@ pub fn path_for_the_server(job: &Job, key: Option<&SessionKey>, places: &Places)
 }
 
 /// The root of transcripts that the server must be allowed to read for this job, unless it is the places' own.
-pub fn foreign_root(job: &Job, places: &Places) -> Option<PathBuf> {
+pub(crate) fn foreign_root(job: &Job, places: &Places) -> Option<PathBuf> {
     let root = projects_of(Path::new(&job.transcript_path)).filter(|root| root.is_dir())?;
     (root != places.projects()).then_some(root)
 }
 
 /// Changes whenever the transcript does, or another event came.
-pub fn content_of(job: &Job) -> String {
+pub(crate) fn content_of(job: &Job) -> String {
     let identity = transcripts::open_regular(Path::new(&job.transcript_path)).ok().flatten().and_then(|file| {
         let stat = fs::stat_of(&file, Path::new(&job.transcript_path)).ok()?;
         Some(Identity::of(&stat))

@@ -11,9 +11,9 @@ use crate::server_process::ServerCommand;
 
 /// How to deliver.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where everything lies.
-    pub places: Places,
+    pub(crate) places: Places,
     /// How long the hook waits for the delivery.
     pub wait: Duration,
     /// Calls of `session_save` at most, for each job.
@@ -23,25 +23,25 @@ pub struct Settings {
     /// Pause between two calls.
     pub delay: Duration,
     /// Whether an answer without a receipt will do.
-    pub no_receipt: bool,
+    pub(crate) no_receipt: bool,
     /// Whether jobs that were set aside are tried again.
-    pub retry_failed: bool,
+    pub(crate) retry_failed: bool,
     /// Whether to deliver in this process and log to stderr.
-    pub foreground: bool,
+    pub(crate) foreground: bool,
     /// The server as given; `None` is `layer3-indexer serve` beside this program.
-    pub server: Option<Vec<OsString>>,
+    pub(crate) server: Option<Vec<OsString>>,
     /// Other settings as they were typed, for the programs that are started.
-    pub typed: Vec<OsString>,
+    pub(crate) typed: Vec<OsString>,
     /// This program.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
     /// What child processes see of the environment.
-    pub child_env: ChildEnv,
+    pub(crate) child_env: ChildEnv,
 }
 
 impl Settings {
     /// The server to start. `allow_roots` are directories of transcripts besides the places' own;
     /// only our own server knows that flag.
-    pub fn server_command(&self, allow_roots: &[PathBuf]) -> ServerCommand {
+    pub(crate) fn server_command(&self, allow_roots: &[PathBuf]) -> ServerCommand {
         if let Some((program, args)) = self.server.as_ref().and_then(|command| command.split_first()) {
             return ServerCommand { program: program.into(), args: args.to_vec() };
         }
@@ -56,7 +56,7 @@ impl Settings {
     }
 
     /// The arguments of the detached deliverer: everything explicit, nothing left to its environment.
-    pub fn deliverer_args(&self) -> Vec<OsString> {
+    pub(crate) fn deliverer_args(&self) -> Vec<OsString> {
         let mut args = self.place_flags(WhichPlaces::All);
         args.extend(self.typed.iter().cloned());
         let duration = |duration: Duration| OsString::from(humantime::format_duration(duration).to_string());

@@ -24,7 +24,7 @@ use crate::stores::session_name::SessionError;
 
 /// A command or a tool failed. Messages fit after "failed to".
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A directory setting makes no sense.
     #[error(transparent)]
     Places(#[from] PlacesError),
@@ -146,12 +146,12 @@ pub enum Error {
 
 impl Error {
     /// An [`Error::Io`].
-    pub fn io(doing: impl Into<String>, source: io::Error) -> Error {
+    pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Error {
         Error::Io { doing: doing.into(), source }
     }
 
     /// Whether the input is at fault: the same call can never succeed, however often it is made.
-    pub fn is_invalid_input(&self) -> bool {
+    pub(crate) fn is_invalid_input(&self) -> bool {
         match self {
             Error::Places(_) | Error::Name(_) | Error::Argument { .. } | Error::Arguments { .. } => true,
             Error::Event(_) | Error::Session(SessionError::Unknown { .. } | SessionError::Ambiguous { .. }) => true,
@@ -162,13 +162,13 @@ impl Error {
     }
 
     /// A reader that went away is no failure: `layer3-indexer list | head` is success.
-    pub fn is_broken_pipe(&self) -> bool {
+    pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
 /// The error and its causes in one line, outermost first.
-pub fn chain(error: &dyn StdError) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -13,16 +13,16 @@ use crate::save::roots::RootKind;
 use crate::save::{self, Answer, Expected, Journal, Receipt, Request, SaveError};
 
 /// The id that most tests use.
-pub const ID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+pub(crate) const ID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 
 /// A HOME of its own, removed at the end.
-pub struct Scene {
+pub(crate) struct Scene {
     home: tempfile::TempDir,
-    pub places: Places,
+    pub(crate) places: Places,
 }
 
 impl Scene {
-    pub fn new() -> Scene {
+    pub(crate) fn new() -> Scene {
         let home = tempfile::tempdir().unwrap();
         // Resolved, because this layer records sources so.
         let root = fs::canonicalize(home.path()).unwrap();
@@ -31,36 +31,36 @@ impl Scene {
         Scene { home, places }
     }
 
-    pub fn id(&self) -> SessionId {
+    pub(crate) fn id(&self) -> SessionId {
         SessionId::parse(ID).unwrap()
     }
 
-    pub fn transcript(&self) -> PathBuf {
+    pub(crate) fn transcript(&self) -> PathBuf {
         self.transcript_in("-home-dev-proj", ID)
     }
 
-    pub fn transcript_in(&self, slug: &str, id: &str) -> PathBuf {
+    pub(crate) fn transcript_in(&self, slug: &str, id: &str) -> PathBuf {
         self.places.projects().join(slug).join(format!("{id}.jsonl"))
     }
 
-    pub fn write(&self, path: &Path, text: &str) {
+    pub(crate) fn write(&self, path: &Path, text: &str) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Writes the transcript of [`ID`].
-    pub fn transcribe(&self, lines: &[String]) {
+    pub(crate) fn transcribe(&self, lines: &[String]) {
         self.write(&self.transcript(), &lines.concat());
     }
 
     /// Claude Code, or a user, deletes all transcripts.
     #[allow(clippy::disallowed_methods)]
-    pub fn remove_sources(&self) {
+    pub(crate) fn remove_sources(&self) {
         fs::remove_dir_all(self.places.projects()).unwrap();
     }
 
     /// Layer 1 copies the session, as its hook does.
-    pub fn layer1_copies(&self) -> (Archive, SessionKey) {
+    pub(crate) fn layer1_copies(&self) -> (Archive, SessionKey) {
         let archive = Archive::create(&self.places.layer1_store).unwrap();
         let (id, transcript) = (self.id(), self.transcript());
         let progress = |_| {};
@@ -77,16 +77,16 @@ impl Scene {
     }
 
     /// What layer 2 would send as `expected`.
-    pub fn expected(&self, held: &(Archive, SessionKey)) -> Vec<Expected> {
+    pub(crate) fn expected(&self, held: &(Archive, SessionKey)) -> Vec<Expected> {
         let files = held.0.files(&held.1).unwrap();
         files.iter().map(|f| Expected { name: f.name.clone(), bytes: f.bytes, blake3: f.blake3 }).collect()
     }
 
-    pub fn save(&self, expected: Option<&[Expected]>) -> Result<Answer, SaveError> {
+    pub(crate) fn save(&self, expected: Option<&[Expected]>) -> Result<Answer, SaveError> {
         self.save_as(&self.transcript(), RootKind::Claude, None, expected)
     }
 
-    pub fn save_as(
+    pub(crate) fn save_as(
         &self,
         transcript: &Path,
         root: RootKind,
@@ -107,7 +107,7 @@ impl Scene {
         save::save(&self.places, &Journal::new(&self.places, false), &request, &|_| {})
     }
 
-    pub fn receipt(&self, expected: Option<&[Expected]>) -> Receipt {
+    pub(crate) fn receipt(&self, expected: Option<&[Expected]>) -> Receipt {
         match self.save(expected).unwrap() {
             Answer::Receipt(receipt) => receipt,
             Answer::Skipped(skipped) => panic!("skipped: {}", skipped.reason),
@@ -115,19 +115,19 @@ impl Scene {
     }
 
     /// Layer 3's newest copy of the transcript.
-    pub fn copy(&self) -> PathBuf {
+    pub(crate) fn copy(&self) -> PathBuf {
         let archive = Archive::open(&self.places.layer3_store).unwrap().unwrap();
         let key = archive.find(&self.id()).unwrap().remove(0);
         archive.path_of(&key, &StoredName::newest(FileName::Transcript))
     }
 
     /// [`Scene::copy`] of a store that cannot be asked.
-    pub fn copy_without_bookkeeping(&self) -> PathBuf {
+    pub(crate) fn copy_without_bookkeeping(&self) -> PathBuf {
         self.places.layer3_store.join("proj").join(format!("{ID}.jsonl"))
     }
 
     /// The contents of layer 3's project folders by path, metadata left out.
-    pub fn stored(&self) -> Vec<String> {
+    pub(crate) fn stored(&self) -> Vec<String> {
         let mut found = Vec::new();
         walk(&self.places.layer3_store, Path::new(""), &mut found);
         found.sort();
@@ -135,7 +135,7 @@ impl Scene {
     }
 
     /// The text with the scratch HOME as `~`.
-    pub fn filtered(&self, text: &str) -> String {
+    pub(crate) fn filtered(&self, text: &str) -> String {
         let real = fs::canonicalize(self.home.path()).unwrap();
         text.replace(real.to_str().unwrap(), "~")
     }
@@ -160,7 +160,7 @@ fn walk(root: &Path, rel: &Path, found: &mut Vec<String>) {
 }
 
 /// Flips a bit of the last byte before the newline, as a failing disk does.
-pub fn flip_last_byte(path: &Path) {
+pub(crate) fn flip_last_byte(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let at = bytes.len() - 2;
     bytes[at] ^= 1;
@@ -168,12 +168,12 @@ pub fn flip_last_byte(path: &Path) {
 }
 
 /// A prompt of the user, as a line of a transcript.
-pub fn prompt(n: u32, text: &str) -> String {
+pub(crate) fn prompt(n: u32, text: &str) -> String {
     line(n, "user", json!(text))
 }
 
 /// An answer of the model.
-pub fn answer(n: u32, text: &str) -> String {
+pub(crate) fn answer(n: u32, text: &str) -> String {
     line(n, "assistant", json!([{ "type": "text", "text": text }]))
 }
 

@@ -39,8 +39,6 @@ pub const LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
 /// A content that was compressed.
 #[derive(Debug, Clone)]
 pub struct Compressed {
-    /// The content.
-    pub file: StoredFile,
     /// Length of the compressed file.
     pub packed_bytes: u64,
 }
@@ -107,7 +105,7 @@ impl Archive {
             dir.remove(&file_name_of(key, &file.name))?;
         }
         session.finish();
-        Ok(Some(Compressed { file: file.clone(), packed_bytes: packed.bytes }))
+        Ok(Some(Compressed { packed_bytes: packed.bytes }))
     }
 }
 

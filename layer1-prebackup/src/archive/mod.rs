@@ -225,7 +225,7 @@ pub enum ArchiveError {
 
 impl ArchiveError {
     /// Whether the disk or a quota is full: the one failure a user can mend at once.
-    pub fn is_disk_full(&self) -> bool {
+    pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self, ArchiveError::Durable(error) if error.is_disk_full())
     }
 }
@@ -618,22 +618,10 @@ impl Archive {
         save::save(self, request)
     }
 
-    /// Takes a content over from another store, its recorded hash checked on the way, so that
-    /// [`Archive::covers`] holds for it afterwards. An older generation stays an older one.
-    pub fn take_over(
-        &self,
-        key: &SessionKey,
-        from: &Archive,
-        from_key: &SessionKey,
-        content: &StoredFile,
-        progress: &dyn Fn(u64),
-    ) -> Result<(), ArchiveError> {
-        let contents = std::slice::from_ref(content);
-        save::take_over(self, key, from, from_key, contents, progress)?.pop().unwrap_or(Ok(()))
-    }
-
-    /// [`Archive::take_over`] for several contents in their order, under one lock: one answer each.
-    pub fn take_over_all(
+    /// Takes contents over from another store in their order, under one lock, the recorded hash of each checked
+    /// on the way, so that [`Archive::covers`] holds for it afterwards. An older generation stays an older one.
+    /// One answer each.
+    pub fn replicate(
         &self,
         key: &SessionKey,
         from: &Archive,
@@ -641,7 +629,7 @@ impl Archive {
         contents: &[StoredFile],
         progress: &dyn Fn(u64),
     ) -> Result<Vec<Result<(), ArchiveError>>, ArchiveError> {
-        save::take_over(self, key, from, from_key, contents, progress)
+        save::replicate(self, key, from, from_key, contents, progress)
     }
 
     /// Whether some stored content of `file`, in any generation, begins with exactly these bytes:
@@ -739,7 +727,7 @@ fn holds_a_project(root: &Path) -> Result<bool, ArchiveError> {
 }
 
 /// The first directory that a transcript names; `None` where it names none or is not there.
-pub fn first_cwd_of(transcript: &Path) -> Result<Option<String>, ArchiveError> {
+pub(crate) fn first_cwd_of(transcript: &Path) -> Result<Option<String>, ArchiveError> {
     match crate::claude::transcripts::open_regular(transcript)? {
         Some(file) => save::first_cwd(file, transcript),
         None => Ok(None),

@@ -59,7 +59,7 @@ pub struct SetAside {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Relative to the store's root.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its length.
     pub bytes: u64,
 }
@@ -74,11 +74,6 @@ impl Archive {
         may_go: &dyn Fn(&StoredFile) -> bool,
     ) -> Result<Vec<Superseded>, ArchiveError> {
         superseded(self, key, &self.ledger(key)?, may_go)
-    }
-
-    /// Generations that are nowhere and were not removed by the user: what `verify` calls a gap.
-    pub fn generation_gaps(&self, key: &SessionKey) -> Result<Vec<StoredName>, ArchiveError> {
-        Ok(gaps(&self.ledger(key)?))
     }
 
     /// Removes older contents of a session for good: those of `wanted` that are still as they are
@@ -198,17 +193,6 @@ impl Archive {
         }
         session.finish();
         Ok(going)
-    }
-
-    /// Every stored session that something was set aside of.
-    pub fn sessions_with_set_asides(&self) -> Result<Vec<SessionKey>, ArchiveError> {
-        let mut found = Vec::new();
-        for key in self.sessions()? {
-            if !set_asides(self, &key)?.is_empty() {
-                found.push(key);
-            }
-        }
-        Ok(found)
     }
 }
 

@@ -126,8 +126,8 @@ fn save_transcript(
     Ok(())
 }
 
-/// Takes contents over from another store; see [`Archive::take_over_all`].
-pub(super) fn take_over(
+/// Takes contents over from another store; see [`Archive::replicate`].
+pub(super) fn replicate(
     archive: &Archive,
     key: &SessionKey,
     from: &Archive,

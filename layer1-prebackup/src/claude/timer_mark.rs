@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::fs::{self, DurableError};
 
 /// Layer 1's part of a run.
-pub const SWEEP: &str = "sweep";
+pub(crate) const SWEEP: &str = "sweep";
 /// Layer 2's part of a run.
 pub const DRAIN: &str = "drain";
 /// Both parts of a run, in their order.
@@ -31,7 +31,7 @@ pub fn last(store: &Path, part: &str) -> std::io::Result<Option<SystemTime>> {
 }
 
 /// Where a part's note lies.
-pub fn path_of(store: &Path, part: &str) -> PathBuf {
+pub(crate) fn path_of(store: &Path, part: &str) -> PathBuf {
     store.join(".state/timer").join(part)
 }
 

@@ -25,26 +25,26 @@ pub struct FoundTranscript {
 
 /// A side file found below `<session id>/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundSideFile {
+pub(crate) struct FoundSideFile {
     /// Its path below `<session id>/`.
-    pub rel: PathBuf,
+    pub(crate) rel: PathBuf,
     /// What it was at the time of the walk.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
 }
 
 /// What tells that a file has changed without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// Device number.
-    pub dev: u64,
+    pub(crate) dev: u64,
     /// Inode number.
-    pub ino: u64,
+    pub(crate) ino: u64,
     /// Length in bytes.
     pub bytes: u64,
     /// Time of the last modification, in nanoseconds since 1970.
     pub mtime_ns: i128,
     /// Time of the last change of the inode, in nanoseconds since 1970.
-    pub ctime_ns: i128,
+    pub(crate) ctime_ns: i128,
 }
 
 impl Identity {
@@ -117,7 +117,7 @@ fn each_folder(
 
 /// Every regular file below `<folder of the transcript>/<session id>/`, sorted. Symlinks, FIFOs,
 /// sockets, devices and whatever is named `*.lock` are left out.
-pub fn side_files(transcript: &Path, id: &SessionId) -> Result<Vec<FoundSideFile>, DurableError> {
+pub(crate) fn side_files(transcript: &Path, id: &SessionId) -> Result<Vec<FoundSideFile>, DurableError> {
     let Some(parent) = transcript.parent() else { return Ok(Vec::new()) };
     let Some(parent) = Dir::open(parent)? else { return Ok(Vec::new()) };
     let is_dir = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;

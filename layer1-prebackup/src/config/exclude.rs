@@ -36,7 +36,7 @@ impl Exclusions {
     }
 
     /// Whether nothing is excluded.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.globs.is_empty()
     }
 
@@ -48,7 +48,7 @@ impl Exclusions {
 
     /// The glob that excludes the session of a transcript. Where it works is the first directory
     /// that it names, else `cwd`.
-    pub fn excluding(&self, transcript: &Path, cwd: Option<&str>) -> Result<Option<&str>, ArchiveError> {
+    pub(crate) fn excluding(&self, transcript: &Path, cwd: Option<&str>) -> Result<Option<&str>, ArchiveError> {
         if self.is_empty() {
             return Ok(None);
         }

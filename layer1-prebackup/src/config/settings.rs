@@ -38,21 +38,21 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 
 /// One thing that can be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Knob {
+pub(crate) struct Knob {
     /// Its name in the file.
-    pub key: &'static str,
+    pub(crate) key: &'static str,
     /// What holds where nothing is set.
-    pub default: &'static str,
+    pub(crate) default: &'static str,
     /// A value as it may stand in the file.
-    pub example: &'static str,
+    pub(crate) example: &'static str,
     /// The variable that wins over the file.
-    pub variable: &'static str,
+    pub(crate) variable: &'static str,
     /// The flag that wins over both.
-    pub flag: &'static str,
+    pub(crate) flag: &'static str,
 }
 
 /// Everything that can be set, in the order of the documentation.
-pub const KNOBS: [Knob; 12] = [
+pub(crate) const KNOBS: [Knob; 12] = [
     knob("claude_dir", "~/.claude", "\"~/.claude\"", places::CLAUDE_CONFIG_DIR, "--claude-dir"),
     knob("pre_backup_dir", "~/.claude-backup-sessions", "\"~/copies\"", places::PRE_BACKUP_DIR, "--pre-backup-dir"),
     knob("backup_dir", "~/.claude-backup", "\"/disk/claude\"", places::BACKUP_DIR, "--backup-dir"),
@@ -131,21 +131,21 @@ fn hint(nearest: &Option<&'static str>) -> String {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Claude Code's directory.
-    pub claude_dir: Option<PathBuf>,
+    pub(crate) claude_dir: Option<PathBuf>,
     /// Layer 1's store.
-    pub pre_backup_dir: Option<PathBuf>,
+    pub(crate) pre_backup_dir: Option<PathBuf>,
     /// Layer 3's store.
-    pub backup_dir: Option<PathBuf>,
+    pub(crate) backup_dir: Option<PathBuf>,
     /// The index.
-    pub session_db_path: Option<PathBuf>,
+    pub(crate) session_db_path: Option<PathBuf>,
     /// Which sessions are not copied: see [`Exclusions`].
-    pub exclude: Option<Vec<String>>,
+    pub(crate) exclude: Option<Vec<String>>,
     /// Bytes of a disk that no copy may take.
-    pub free_space_floor: Option<u64>,
+    pub(crate) free_space_floor: Option<u64>,
     /// Whether events of a conversation without a transcript are kept.
-    pub journal: Option<bool>,
+    pub(crate) journal: Option<bool>,
     /// What gets into the logs.
-    pub log_level: Option<Level>,
+    pub(crate) log_level: Option<Level>,
     /// How long layer 2's hook waits for a delivery.
     pub wait: Option<Duration>,
     /// How long a server may be silent.
@@ -157,7 +157,7 @@ pub struct Settings {
 }
 
 /// Under which the flags stand in `--help`.
-pub const HELP_HEADING: &str = "Settings (docs/settings.md)";
+pub(crate) const HELP_HEADING: &str = "Settings (docs/settings.md)";
 
 /// Settings as flags, to be flattened into a clap parser. Flags win over the environment and the file.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -223,7 +223,7 @@ impl Settings {
     }
 
     /// What every layer heeds; `home` stands for `~`.
-    pub fn policy(&self, home: &Path) -> Policy {
+    pub(crate) fn policy(&self, home: &Path) -> Policy {
         Policy {
             exclude: Exclusions::new(self.exclude.as_deref().unwrap_or_default(), home),
             free_space_floor: self.free_space_floor.unwrap_or(0),
@@ -302,7 +302,7 @@ fn wrong(setting: &'static str, from: &str, expected: &'static str) -> SettingsE
 }
 
 /// Where the file is looked for; `None` without a home.
-pub fn file(env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+pub(crate) fn file(env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute(XDG_CONFIG_HOME).or_else(|| absolute("HOME").map(|home| home.join(".config")))?;
     Some(folder.join("threefold/config.toml"))
@@ -400,7 +400,7 @@ fn attempts_of(number: u32) -> Option<u32> {
 }
 
 /// Bytes: a number, with `B`, `KB`, `MB`, `GB`, `TB` (thousands) or `KiB`, `MiB`, `GiB`, `TiB` (1024s) behind it.
-pub fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {

@@ -30,11 +30,11 @@ use crate::fs::syscall::uninterrupted;
 use platform::mode as mode_bits;
 
 /// Mode of every directory that is made, whatever the umask.
-pub const DIR_MODE: u32 = 0o700;
+pub(crate) const DIR_MODE: u32 = 0o700;
 /// Mode of every file that is made, whatever the umask, unless the caller names another.
 pub const FILE_MODE: u32 = 0o600;
 /// Size of the buffer through which files are copied and read back.
-pub const COPY_BYTES: usize = 256 * 1024;
+pub(crate) const COPY_BYTES: usize = 256 * 1024;
 
 /// A store's deepest folders lie a few levels below it; its own entry lies in its parent.
 const ANCESTORS_MAX: usize = 6;
@@ -51,9 +51,9 @@ const TEMP_TRIES_MAX: u32 = 1000;
 #[error("{operation} {path}: {source}", path = path.display())]
 pub struct DurableError {
     /// What was being done, as a verb: `write`, `sync`, `rename`, …
-    pub operation: &'static str,
+    pub(crate) operation: &'static str,
     /// To which file or directory.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The system's word.
     pub source: io::Error,
 }
@@ -64,7 +64,7 @@ impl DurableError {
     }
 
     /// Whether the disk or a quota is full: the one failure a user can mend at once.
-    pub fn is_disk_full(&self) -> bool {
+    pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
@@ -131,7 +131,7 @@ impl Dir {
 
     /// Opens the directory `name` in this one, following no symlink, and makes it where it is missing
     /// (0700, its entry synced); whether it was made.
-    pub fn create_child(&self, name: &OsStr) -> Result<(Dir, bool)> {
+    pub(crate) fn create_child(&self, name: &OsStr) -> Result<(Dir, bool)> {
         if let Some(child) = self.child(name)? {
             return Ok((child, false));
         }
@@ -142,7 +142,7 @@ impl Dir {
     }
 
     /// [`replace_file`] in this directory, of which nothing but its entries is synced.
-    pub fn replace_file(&self, name: &OsStr, content: &[u8]) -> Result<()> {
+    pub(crate) fn replace_file(&self, name: &OsStr, content: &[u8]) -> Result<()> {
         self.replace_file_unsynced(name, content)?;
         self.sync()
     }
@@ -182,7 +182,7 @@ impl Dir {
     }
 
     /// [`Dir::open_file`] for reading and writing.
-    pub fn open_file_for_writing(&self, name: &OsStr) -> Result<Option<File>> {
+    pub(crate) fn open_file_for_writing(&self, name: &OsStr) -> Result<Option<File>> {
         self.open_regular(name, OFlags::RDWR)
     }
 
@@ -207,23 +207,23 @@ impl Dir {
     }
 
     /// Calls `each` with what [`Dir::entries`] gives, in any order; after an interruption with some of it once more.
-    pub fn each_entry(&self, each: &mut dyn FnMut(&OsStr, FileType)) -> Result<()> {
+    pub(crate) fn each_entry(&self, each: &mut dyn FnMut(&OsStr, FileType)) -> Result<()> {
         uninterrupted(|| self.list(each)).map_err(|error| DurableError::new("list directory", &self.path, error))
     }
 
     /// Makes the temporary file `name` (0600), empty; what an interrupted run left there goes.
-    pub fn create_temp(&self, name: &OsStr) -> Result<File> {
+    pub(crate) fn create_temp(&self, name: &OsStr) -> Result<File> {
         self.open_temp_exclusively(name, FILE_MODE)
     }
 
     /// Renames `name` to `to_name` in `to`, where nothing may stand, and syncs both directories.
-    pub fn rename_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+    pub(crate) fn rename_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
         self.rename_where_nothing_stands(name, to, to_name)?;
         self.sync_with(to)
     }
 
     /// [`Dir::rename_new`] of a temporary file: `to` is synced, and the old name may come back.
-    pub fn place_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+    pub(crate) fn place_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
         self.rename_where_nothing_stands(name, to, to_name)?;
         to.sync()
     }
@@ -247,7 +247,7 @@ impl Dir {
     }
 
     /// Renames `name` to `to_name` in `to`, replacing what stands there, and syncs both directories.
-    pub fn rename_over(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+    pub(crate) fn rename_over(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
         self.rename_unsynced(name, to, to_name)?;
         self.sync_with(to)
     }
@@ -263,12 +263,12 @@ impl Dir {
     }
 
     /// Removes the empty directory `name` and syncs; true if it was there.
-    pub fn remove_dir(&self, name: &OsStr) -> Result<bool> {
+    pub(crate) fn remove_dir(&self, name: &OsStr) -> Result<bool> {
         self.unlink(name, AtFlags::REMOVEDIR)
     }
 
     /// [`Dir::remove_dir`]; one that is not empty stays, and that is no failure.
-    pub fn remove_dir_if_empty(&self, name: &OsStr) -> Result<bool> {
+    pub(crate) fn remove_dir_if_empty(&self, name: &OsStr) -> Result<bool> {
         match self.remove_dir(name) {
             Err(error) if error.source.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
             removed => removed,
@@ -278,7 +278,7 @@ impl Dir {
     /// Syncs each of the directories above this one whose entries changed lately: what a killed run
     /// made there and did not sync would otherwise never be. Those that may not be opened are left
     /// out, because nobody without the right to could have made an entry of ours.
-    pub fn sync_recent_ancestors(&self) -> Result<()> {
+    pub(crate) fn sync_recent_ancestors(&self) -> Result<()> {
         for path in self.path.ancestors().skip(1).take(ANCESTORS_MAX) {
             let dir = match Dir::open(path) {
                 Ok(Some(dir)) => dir,
@@ -292,7 +292,7 @@ impl Dir {
     }
 
     /// Syncs the directory's entries if they changed lately.
-    pub fn sync_if_recent(&self) -> Result<()> {
+    pub(crate) fn sync_if_recent(&self) -> Result<()> {
         let stat = uninterrupted(|| rustix::fs::fstat(&self.fd))
             .map_err(|error| DurableError::new("look up", &self.path, error))?;
         if is_recent(&stat) { self.sync() } else { Ok(()) }
@@ -452,7 +452,7 @@ pub fn stat_of(file: &File, path: &Path) -> Result<Stat> {
 
 /// Whether a file was modified so lately, or by its clock in the future, that it may not be on the
 /// disk although it can be read.
-pub fn is_recent(stat: &Stat) -> bool {
+pub(crate) fn is_recent(stat: &Stat) -> bool {
     // The type of the field differs between platforms.
     #[allow(clippy::unnecessary_cast)]
     let modified = UNIX_EPOCH + Duration::from_secs((stat.st_mtime as i64).max(0) as u64);
@@ -474,7 +474,7 @@ pub fn read_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -> Resu
 }
 
 /// [`read_at`], of the whole of `buffer`: a file that ends before that is an error.
-pub fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -> Result<()> {
+pub(crate) fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -> Result<()> {
     if read_at(file, offset, buffer, path)? < buffer.len() {
         return Err(DurableError::new("read", path, io::ErrorKind::UnexpectedEof));
     }
@@ -584,7 +584,7 @@ pub fn write_file<T, E: From<DurableError>>(
 
 /// A file without a name on the disk of `dir`, readable and writable, that is gone with its last
 /// descriptor. For bytes that are read again at once; nothing of it is durable.
-pub fn nameless_file(dir: &Path) -> Result<File> {
+pub(crate) fn nameless_file(dir: &Path) -> Result<File> {
     let failed = |error| DurableError::new("make a file in", dir, error);
     if let Some(opened) = platform::unlinked_file(dir, FILE_MODE) {
         return opened.map_err(failed);
@@ -666,7 +666,7 @@ impl Lock {
     }
 
     /// [`Lock::wait`] for the lock `name` in a directory.
-    pub fn wait_in(dir: &Dir, name: &OsStr) -> Result<Lock> {
+    pub(crate) fn wait_in(dir: &Dir, name: &OsStr) -> Result<Lock> {
         let path = dir.path.join(name);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = uninterrupted(|| rustix::fs::openat(&dir.fd, name, flags, platform::mode(FILE_MODE)));
@@ -680,23 +680,23 @@ impl Lock {
     }
 
     /// Whether the last holder finished.
-    pub fn is_clean(&self) -> Result<bool> {
+    pub(crate) fn is_clean(&self) -> Result<bool> {
         Ok(stat_of(&self.file, &self.path)?.st_size as u64 == CLEAN_BYTES)
     }
 
     /// [`Lock::is_clean`] of the lock `name` in `dir`, for one who only reads. It holds for what was
     /// read before this was asked: a writer had taken the mark away before anything could be seen of it.
-    pub fn is_clean_at(dir: &Dir, name: &OsStr) -> Result<bool> {
+    pub(crate) fn is_clean_at(dir: &Dir, name: &OsStr) -> Result<bool> {
         Ok(dir.stat(name)?.is_some_and(|stat| stat.st_size as u64 == CLEAN_BYTES))
     }
 
     /// Before the first write: what follows may not be synced.
-    pub fn mark_unknown(&self) -> Result<()> {
+    pub(crate) fn mark_unknown(&self) -> Result<()> {
         self.set_mark(0)
     }
 
     /// After the last write has been synced and read back.
-    pub fn mark_clean(&self) -> Result<()> {
+    pub(crate) fn mark_clean(&self) -> Result<()> {
         self.set_mark(CLEAN_BYTES)
     }
 
@@ -836,7 +836,12 @@ pub fn hash_of_prefix(file: &File, bytes: u64, path: &Path) -> Result<blake3::Ha
 }
 
 /// [`hash_of_prefix`]; `progress` is told the bytes read so far after each [`COPY_BYTES`].
-pub fn hash_of_prefix_with(file: &File, bytes: u64, path: &Path, progress: &dyn Fn(u64)) -> Result<blake3::Hash> {
+pub(crate) fn hash_of_prefix_with(
+    file: &File,
+    bytes: u64,
+    path: &Path,
+    progress: &dyn Fn(u64),
+) -> Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; COPY_BYTES];
     let mut offset = 0;

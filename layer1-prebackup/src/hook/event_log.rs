@@ -18,11 +18,11 @@ use crate::names::{ProjectName, SessionId};
 use crate::wire::event::Event;
 
 /// A journal is not made longer than this, in bytes.
-pub const JOURNAL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(crate) const JOURNAL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const FOLDER: &str = ".state/journal";
 
 /// Keeps what the event says, publishes it, or drops it, as the module describes.
-pub fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> Result<(), ArchiveError> {
+pub(crate) fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> Result<(), ArchiveError> {
     let waiting = store.join(FOLDER).join(format!("{id}.jsonl"));
     let is_there = match transcripts::open_regular(transcript)? {
         Some(file) => fs::stat_of(&file, transcript)?.st_size > 0,

@@ -26,45 +26,45 @@ use crate::names::SessionId;
 use crate::wire::event::{self, Event};
 
 /// Longest wait for a complete event on stdin.
-pub const STDIN_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const STDIN_LIMIT: Duration = Duration::from_secs(2);
 /// From the start of the program: then the event is passed on, copied or not. The contract's 5 s less a margin.
-pub const COPY_LIMIT: Duration = Duration::from_millis(4800);
+pub(crate) const COPY_LIMIT: Duration = Duration::from_millis(4800);
 /// From the start of the program: then a reader that takes nothing is given up.
-pub const PASS_ON_LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const PASS_ON_LIMIT: Duration = Duration::from_secs(20);
 /// Longest wait for the log line of a failure, after the event was passed on.
 const LOG_LIMIT: Duration = Duration::from_millis(100);
 /// A pipe that is ready takes at least this many bytes without blocking (POSIX's PIPE_BUF on Linux).
 const PIPE_BYTES: usize = 4096;
 /// The name of layer 1's log.
-pub const LOG_NAME: &str = "layer1.log";
+pub(crate) const LOG_NAME: &str = "layer1.log";
 
 /// The cause of a failure on a store of a newer version, in which nothing may be written: no log either.
 pub(crate) const CAUSE_NEWER: &str = "format";
 
 /// What hook mode needs to know.
 #[derive(Debug, Clone)]
-pub struct HookConfig {
+pub(crate) struct HookConfig {
     /// Layer 1's store.
-    pub store: PathBuf,
+    pub(crate) store: PathBuf,
     /// No passthrough; failures go to the user as a `systemMessage`.
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Keep what the events say of a conversation that has no transcript: see [`crate::hook::event_log`].
-    pub journal: bool,
+    pub(crate) journal: bool,
     /// Where the hourly limit of messages is kept when the store cannot be written.
-    pub temp_dir: PathBuf,
+    pub(crate) temp_dir: PathBuf,
     /// What is not copied, what is left free, what is logged.
-    pub policy: Policy,
+    pub(crate) policy: Policy,
     /// What is wrong with the settings, in one line: a copy is made all the same.
-    pub complaint: Option<String>,
+    pub(crate) complaint: Option<String>,
 }
 
 /// A failure as it is told: what for the log, and its kind for the hourly limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// One line.
-    pub text: String,
+    pub(crate) text: String,
     /// A short word: messages with the same one are shown at most once an hour.
-    pub cause: String,
+    pub(crate) cause: String,
 }
 
 impl Failure {
@@ -89,7 +89,7 @@ impl Failure {
 }
 
 /// Runs hook mode. Never fails: what goes wrong is one line on `stderr` and in the log.
-pub fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut stderr: impl io::Write) {
+pub(crate) fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut stderr: impl io::Write) {
     let started = Instant::now();
     let (input, unread) = match event::read_event(stdin, STDIN_LIMIT) {
         Ok(input) => (input, None),

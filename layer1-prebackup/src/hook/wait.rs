@@ -12,7 +12,7 @@ use crate::wire::event::Event;
 use crate::wire::surrogates;
 
 /// Longest wait. Measured: the missing lines come within 100 ms.
-pub const LAG_LIMIT: Duration = Duration::from_millis(500);
+pub(crate) const LAG_LIMIT: Duration = Duration::from_millis(500);
 /// Time between two looks at the file.
 const LOOK_INTERVAL: Duration = Duration::from_millis(15);
 /// How much of the end of the file is looked at, beside the length of the message itself.

@@ -17,7 +17,7 @@ use crate::fs::syscall::uninterrupted;
 use crate::wire::surrogates;
 
 /// Most bytes of an event that are kept; a hook's stdin is a few KB, the largest prompt some MB.
-pub const EVENT_BYTES_MAX: usize = 512 * 1024 * 1024;
+pub(crate) const EVENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 
 /// Why input is not a usable event.
@@ -53,13 +53,13 @@ pub struct Event {
     /// The subagent's transcript (SubagentStop).
     pub agent_transcript_path: Option<PathBuf>,
     /// What the transcript must hold once it has caught up (Stop, SubagentStop).
-    pub last_assistant_message: Option<String>,
+    pub(crate) last_assistant_message: Option<String>,
     /// `trigger` (compactions), `reason` (SessionEnd) or `source` (SessionStart).
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
     /// The prompt (UserPromptSubmit).
-    pub prompt: Option<String>,
+    pub(crate) prompt: Option<String>,
     /// The summary that replaces what came before (PostCompact).
-    pub compact_summary: Option<String>,
+    pub(crate) compact_summary: Option<String>,
 }
 
 impl Event {

@@ -14,7 +14,7 @@ pub fn may_be_in(json: &str) -> bool {
 }
 
 /// The text with [`replace_lone`] done to it.
-pub fn without_lone(json: Cow<'_, str>) -> Cow<'_, str> {
+pub(crate) fn without_lone(json: Cow<'_, str>) -> Cow<'_, str> {
     if !may_be_in(&json) {
         return json;
     }

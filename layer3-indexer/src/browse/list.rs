@@ -14,9 +14,9 @@ use crate::save::sources::Sources;
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, width};
 
 /// Sessions, unless another number is asked for.
-pub const LIMIT_DEFAULT: usize = 50;
+pub(crate) const LIMIT_DEFAULT: usize = 50;
 /// Most sessions of one answer.
-pub const LIMIT_MAX: usize = 1000;
+pub(crate) const LIMIT_MAX: usize = 1000;
 /// Columns of the edited files.
 const FILES_COLUMNS: usize = 28;
 /// Columns of a project.
@@ -28,28 +28,28 @@ const TOPIC_COLUMNS_MIN: usize = 24;
 
 /// Which sessions, as typed.
 #[derive(Debug, Clone, Default)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// Only of this project.
-    pub project: Option<String>,
+    pub(crate) project: Option<String>,
     /// Only with a message since then: RFC 3339, a date, or an age such as `7d`.
-    pub since: Option<String>,
+    pub(crate) since: Option<String>,
     /// At most so many, newest first.
-    pub limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
 }
 
 /// Sessions and what there is to know about them as a whole.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Newest first by their last message.
-    pub sessions: Vec<SessionRow>,
+    pub(crate) sessions: Vec<SessionRow>,
     /// Of all sessions that were asked for, also of those beyond the limit.
-    pub totals: SessionTotals,
+    pub(crate) totals: SessionTotals,
     /// What the user should know about the index; mostly empty.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Lists sessions. Where nothing was ever saved, there are none.
-pub fn list(places: &Places, listing: &Listing) -> Result<Listed, Error> {
+pub(crate) fn list(places: &Places, listing: &Listing) -> Result<Listed, Error> {
     let filter = SessionFilter {
         project: listing.project.clone(),
         since_ms: when("since", listing.since.as_deref(), now_ms())?.map(|(first, _)| first),
@@ -74,7 +74,7 @@ pub fn list(places: &Places, listing: &Listing) -> Result<Listed, Error> {
 /// The table: number, id, size with ⚠️ over 2 MB and 🔴 over 5 MB, period (day/month), branch, edited
 /// files, title or first topic with the number of subagents; the project where there are several.
 /// Then totals. Fits the terminal's columns.
-pub fn to_text(listed: &Listed, scope: &str, terminal: &Terminal) -> String {
+pub(crate) fn to_text(listed: &Listed, scope: &str, terminal: &Terminal) -> String {
     let mut text = String::new();
     for note in &listed.notes {
         text.push_str(&terminal.paint(Style::Yellow, &format!("note: {}", one_line(note))));
@@ -240,7 +240,7 @@ mod tests {
             bytes,
             ..Metadata::default()
         };
-        SessionRow { metadata, start_ms: None, end_ms: None, subagents: 0, source_gone: false }
+        SessionRow { metadata, subagents: 0, source_gone: false }
     }
 
     fn rows() -> Vec<SessionRow> {

@@ -1,6 +1,6 @@
 //! What a person or a model reads of the stores: lists, hits, conversations, pages to keep.
 
-pub mod export;
-pub mod list;
-pub mod search;
-pub mod show;
+pub(crate) mod export;
+pub(crate) mod list;
+pub(crate) mod search;
+pub(crate) mod show;

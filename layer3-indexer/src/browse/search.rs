@@ -18,65 +18,65 @@ use crate::terminal::{self, Style, Terminal, fit, one_line};
 use crate::transcript::record::Role;
 
 /// Hits, unless another number is asked for.
-pub const LIMIT_DEFAULT: usize = 20;
+pub(crate) const LIMIT_DEFAULT: usize = 20;
 /// Most hits of one answer.
-pub const LIMIT_MAX: usize = 500;
+pub(crate) const LIMIT_MAX: usize = 500;
 
 /// Most messages that are shown before a hit, and as many after it.
-pub const CONTEXT_MAX: usize = 50;
+pub(crate) const CONTEXT_MAX: usize = 50;
 /// Ages are counted from the beginning of this minute, so that the pages of one answer fit together.
 const AGES_FROM_MS: i64 = 60_000;
 
 /// What is searched for, as typed.
 #[derive(Debug, Clone, Default)]
-pub struct Search {
+pub(crate) struct Search {
     /// Any text. Empty beside a filter: all messages that the filters leave.
-    pub query: String,
+    pub(crate) query: String,
     /// Only in this project.
-    pub project: Option<String>,
+    pub(crate) project: Option<String>,
     /// Only in this session: its id or a unique beginning of it. Every message of it, then.
-    pub session: Option<String>,
+    pub(crate) session: Option<String>,
     /// Not before: RFC 3339, a date, `yesterday`, or an age such as `7d` or `2 weeks ago`.
-    pub since: Option<String>,
+    pub(crate) since: Option<String>,
     /// Not after; of a day its end.
-    pub until: Option<String>,
+    pub(crate) until: Option<String>,
     /// `user`, `assistant`, `tool`, `summary` or `system`.
-    pub role: Option<String>,
+    pub(crate) role: Option<String>,
     /// Only messages on this branch.
-    pub branch: Option<String>,
+    pub(crate) branch: Option<String>,
     /// Only calls of this tool and their results.
-    pub tool: Option<String>,
+    pub(crate) tool: Option<String>,
     /// Only in sessions that touched this file: its path, the end of it, or a folder.
-    pub file: Option<String>,
+    pub(crate) file: Option<String>,
     /// Every message, not only the best one of each session.
-    pub each: bool,
+    pub(crate) each: bool,
     /// At most so many hits.
-    pub limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// Which page of so many, from 1 on.
-    pub page: Option<usize>,
+    pub(crate) page: Option<usize>,
     /// Messages to show before each hit.
-    pub before: usize,
+    pub(crate) before: usize,
     /// Messages to show after each hit.
-    pub after: usize,
+    pub(crate) after: usize,
     /// Marks of matched words; `[` and `]` by default.
-    pub marks: Marks,
+    pub(crate) marks: Marks,
 }
 
 impl Search {
     /// Whether every message is a hit: of one session the best message alone would say little.
-    pub fn is_each(&self) -> bool {
+    pub(crate) fn is_each(&self) -> bool {
         self.each || typed(&self.session).is_some()
     }
 
     /// The page, from 1 on.
-    pub fn page(&self) -> usize {
+    pub(crate) fn page(&self) -> usize {
         self.page.unwrap_or(1).max(1)
     }
 }
 
 /// Searches everything that is stored. An index that is missing or damaged is made again first.
 /// Where nothing was ever saved, nothing is found.
-pub fn search(places: &Places, search: &Search) -> Result<SearchResults, Error> {
+pub(crate) fn search(places: &Places, search: &Search) -> Result<SearchResults, Error> {
     let now_ms = now_ms();
     let limit = search.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let mut query = SearchQuery {
@@ -134,13 +134,13 @@ fn mark_gone(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(),
 }
 
 /// Milliseconds since 1970.
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     // A clock before 1970 makes ages meaningless, nothing worse.
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64)
 }
 
 /// The first and the last moment of a time as typed: of a day its beginning and its end.
-pub fn when(name: &'static str, text: Option<&str>, now_ms: i64) -> Result<Option<(i64, i64)>, Error> {
+pub(crate) fn when(name: &'static str, text: Option<&str>, now_ms: i64) -> Result<Option<(i64, i64)>, Error> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
     let refuse = || Error::Argument {
         name,
@@ -162,7 +162,7 @@ fn role(text: Option<&str>) -> Result<Option<Role>, Error> {
 
 /// Hits for a reader: who and when, and below it the snippet among the messages around it. The
 /// marks are the ones of the search; on a colour terminal they become bold.
-pub fn to_text(results: &SearchResults, search: &Search, scope: &str, terminal: &Terminal) -> String {
+pub(crate) fn to_text(results: &SearchResults, search: &Search, scope: &str, terminal: &Terminal) -> String {
     let mut text = String::new();
     for note in &results.notes {
         text.push_str(&terminal.paint(Style::Yellow, &format!("note: {}", one_line(note))));

@@ -25,10 +25,10 @@ use crate::transcript::metadata::{Metadata, Tally};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
 
 /// Characters of a conversation that a model gets unless it asks for another number: about 10,000 tokens.
-pub const MAX_CHARS_DEFAULT: usize = 40_000;
+pub(crate) const MAX_CHARS_DEFAULT: usize = 40_000;
 /// Most characters of an answer over MCP: clients drop lines over 16 MiB, and a character takes
 /// up to six bytes in JSON, twice (as text and as structure).
-pub const MAX_CHARS_LIMIT: usize = 1_000_000;
+pub(crate) const MAX_CHARS_LIMIT: usize = 1_000_000;
 /// Columns of a folded tool call.
 const FOLDED_COLUMNS: usize = 160;
 /// Characters that a message takes beside its body.
@@ -40,55 +40,55 @@ const ZERO_WIDTH_JOINER: char = '\u{200d}';
 
 /// Which part of a conversation.
 #[derive(Debug, Clone, Default)]
-pub struct Window {
+pub(crate) struct Window {
     /// The message with this uuid (or its beginning), the one at `PATH:OFFSET` of the store, or the
     /// first one at or after this RFC 3339 time.
-    pub around: Option<String>,
+    pub(crate) around: Option<String>,
     /// Only the last so many messages; without meaning beside `around`.
-    pub last: Option<usize>,
+    pub(crate) last: Option<usize>,
     /// At most about so many characters.
-    pub max_chars: usize,
+    pub(crate) max_chars: usize,
     /// An older content of the transcript, 1 being the oldest; without meaning beside `around`,
     /// which looks through all of them.
-    pub generation: Option<u32>,
+    pub(crate) generation: Option<u32>,
 }
 
 /// A conversation, or a window of it.
 #[derive(Debug, Clone, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct Conversation {
+pub(crate) struct Conversation {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in the store.
-    pub project: String,
+    pub(crate) project: String,
     /// Which stored file it is from, relative to the project's folder: the transcript, or a subagent's.
-    pub path: String,
+    pub(crate) path: String,
     /// The working directory.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// First time of a message, RFC 3339.
-    pub timestamp_start: Option<String>,
+    pub(crate) timestamp_start: Option<String>,
     /// Last time of a message, RFC 3339.
-    pub timestamp_end: Option<String>,
+    pub(crate) timestamp_end: Option<String>,
     /// The branch.
-    pub git_branch: Option<String>,
+    pub(crate) git_branch: Option<String>,
     /// What the user or Claude Code named the session.
-    pub title: Option<String>,
+    pub(crate) title: Option<String>,
     /// Files that tools changed.
-    pub edited_files: Vec<String>,
+    pub(crate) edited_files: Vec<String>,
     /// The last prompt, shortened.
-    pub last_topic: Option<String>,
+    pub(crate) last_topic: Option<String>,
     /// Messages in the file.
-    pub messages: usize,
+    pub(crate) messages: usize,
     /// Messages left out before the window.
-    pub omitted_before: usize,
+    pub(crate) omitted_before: usize,
     /// Messages left out after it.
-    pub omitted_after: usize,
+    pub(crate) omitted_after: usize,
     /// Lines of the file from which no record could be read.
-    pub unparsable: u64,
+    pub(crate) unparsable: u64,
     /// What to know about the copy that was read; it stands in the text too. Mostly empty.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// The conversation as text.
-    pub text: String,
+    pub(crate) text: String,
     /// The last compaction's summary, where it is shown before everything else.
     #[serde(skip)]
     #[schemars(skip)]
@@ -110,7 +110,7 @@ struct Entry {
 }
 
 /// Reads the window of the conversation from the stores.
-pub fn conversation(holdings: &Holdings, window: &Window) -> Result<Conversation, Error> {
+pub(crate) fn conversation(holdings: &Holdings, window: &Window) -> Result<Conversation, Error> {
     let Some(around) = &window.around else {
         let name = holdings.transcript(window.generation.unwrap_or(0))?;
         let (read, notes) = read(holdings, &name, None, window)?;
@@ -438,7 +438,7 @@ fn cut(entry: &mut Entry, max_chars: usize) {
 
 impl Conversation {
     /// The text as a terminal shows it: framed by its header, control characters made harmless.
-    pub fn to_text(&self, terminal: &Terminal) -> String {
+    pub(crate) fn to_text(&self, terminal: &Terminal) -> String {
         let mut text = self.frame(terminal);
         for note in &self.notes {
             text.push_str(&terminal.paint(Style::Red, &format!("[{}]", one_line(note))));
@@ -505,7 +505,7 @@ fn push_entry(text: &mut String, entry: &Entry, terminal: &Terminal) {
 }
 
 /// The last components of the paths, last touched first, at most `most` of them.
-pub fn file_names(paths: &[String], most: usize) -> String {
+pub(crate) fn file_names(paths: &[String], most: usize) -> String {
     let mut names: Vec<String> = Vec::new();
     for path in paths.iter().rev() {
         let name = one_line(path.rsplit(['/', '\\']).next().unwrap_or(path));

@@ -51,7 +51,7 @@ const MARKS_COLOUR: (&str, &str) = ("\u{e000}", "\u{e001}");
 /// Layer 3 of Threefold: every Claude Code conversation, verified, searchable and restorable
 #[derive(Debug, Parser)]
 #[command(name = "layer3-indexer", version, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
@@ -270,7 +270,7 @@ pub fn main() -> ExitCode {
 
 /// Why a run did not succeed.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// The arguments were wrong, or this program has a bug and panicked; that was printed.
     Printed,
     /// Something failed.
@@ -284,7 +284,7 @@ impl<E: Into<Error>> From<E> for Stop {
 }
 
 /// Runs one command; its answer goes to `out`, everything for people to stderr.
-pub fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Result<(), Stop> {
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Result<(), Stop> {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error, out),

@@ -1,4 +1,4 @@
 //! How things stand: `status` runs the checks that cost little, `doctor` all of them.
 
-pub mod doctor;
-pub mod status;
+pub(crate) mod doctor;
+pub(crate) mod status;

@@ -51,14 +51,14 @@ const GREEK_FORMS: [(char, char); 11] = [
 #[derive(Debug)]
 pub(crate) struct Folded {
     /// The folded text.
-    pub text: String,
+    pub(crate) text: String,
     /// For each byte of it, the offset of its character in the original; one more for the end.
     origin: Vec<u32>,
 }
 
 impl Folded {
     /// Folds a text of less than 4 GiB.
-    pub fn of(original: &str) -> Folded {
+    pub(crate) fn of(original: &str) -> Folded {
         let mut folded =
             Folded { text: String::with_capacity(original.len()), origin: Vec::with_capacity(original.len() + 1) };
         for (at, c) in original.char_indices() {
@@ -72,7 +72,7 @@ impl Folded {
     }
 
     /// The range of the original that became this range; accents that follow it included.
-    pub fn original(&self, start: usize, end: usize) -> (usize, usize) {
+    pub(crate) fn original(&self, start: usize, end: usize) -> (usize, usize) {
         (self.origin[start] as usize, self.origin[end] as usize)
     }
 }

@@ -4,7 +4,7 @@
 mod across_messages;
 mod checksums;
 mod context;
-pub mod fold;
+pub(crate) mod fold;
 mod header;
 mod prepare;
 pub mod query;
@@ -12,12 +12,12 @@ mod read;
 mod reading;
 mod schema;
 mod search;
-pub mod snippet;
+pub(crate) mod snippet;
 #[cfg(test)]
 mod tests;
 mod text;
 mod tool_calls;
-pub mod trigram;
+pub(crate) mod trigram;
 mod trigram_rows;
 mod version;
 mod write;
@@ -36,7 +36,7 @@ use crate::index::snippet::Marks;
 use crate::transcript::metadata::Metadata;
 use crate::transcript::record::Role;
 
-pub use version::{Versions, versions};
+pub(crate) use version::versions;
 
 /// The index failed to do something. The store is not touched by any of this.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +94,7 @@ pub enum IndexError {
 
 impl IndexError {
     /// Whether the index has to be made again: see [`Index::renew`].
-    pub fn is_damage(&self) -> bool {
+    pub(crate) fn is_damage(&self) -> bool {
         matches!(self, IndexError::Unusable { .. })
     }
 }
@@ -162,62 +162,42 @@ impl Contents for Archive {
     }
 }
 
-/// What an update of one session did.
-#[derive(Debug, Clone)]
-pub struct Updated {
-    /// Messages of the session in the index, all of them.
-    pub messages_indexed: u64,
-    /// Of those, the ones that this update added.
-    pub messages_added: u64,
-    /// The content of `{SESSION_ID}.json`.
-    pub metadata: Metadata,
-    /// Whether the session appears in lists: false only when every record is of a known kind and
-    /// none is a prompt or an answer.
-    pub listed: bool,
-}
-
 /// Which sessions to list.
 #[derive(Debug, Clone, Default)]
-pub struct SessionFilter {
+pub(crate) struct SessionFilter {
     /// Only of this project.
-    pub project: Option<String>,
+    pub(crate) project: Option<String>,
     /// Only with a message at or after this time, in milliseconds since 1970.
-    pub since_ms: Option<i64>,
+    pub(crate) since_ms: Option<i64>,
     /// Only with a message at or before this time, in milliseconds since 1970.
-    pub until_ms: Option<i64>,
+    pub(crate) until_ms: Option<i64>,
     /// Only whose last branch this is.
-    pub branch: Option<String>,
+    pub(crate) branch: Option<String>,
     /// At most so many, newest first; `None` for all.
-    pub limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
 }
 
 /// A session in a list.
 #[derive(Debug, Clone, Serialize)]
-pub struct SessionRow {
+pub(crate) struct SessionRow {
     /// Everything known about it; `project` and `session_id` name it.
     #[serde(flatten)]
-    pub metadata: Metadata,
-    /// First time of a message, in milliseconds since 1970.
-    #[serde(skip)]
-    pub start_ms: Option<i64>,
-    /// Last time of a message, in milliseconds since 1970.
-    #[serde(skip)]
-    pub end_ms: Option<i64>,
+    pub(crate) metadata: Metadata,
     /// Its subagents: those whose own transcripts are stored with it.
-    pub subagents: u64,
+    pub(crate) subagents: u64,
     /// Whether Claude Code no longer has the session; what is stored can be restored.
-    pub source_gone: bool,
+    pub(crate) source_gone: bool,
 }
 
 /// Numbers about all sessions that a list is taken from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct SessionTotals {
+pub(crate) struct SessionTotals {
     /// Sessions.
-    pub sessions: u64,
+    pub(crate) sessions: u64,
     /// Bytes of their newest transcripts.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Their messages.
-    pub messages: u64,
+    pub(crate) messages: u64,
 }
 
 /// What to search for.
@@ -297,58 +277,55 @@ impl SearchQuery {
 #[derive(Debug, Clone, Serialize)]
 pub struct Hit {
     /// 1 for the best.
-    pub rank: usize,
+    pub(crate) rank: usize,
     /// Its session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// The session's folder.
-    pub project: String,
+    pub(crate) project: String,
     /// The session's name, where it has one.
-    pub title: Option<String>,
+    pub(crate) title: Option<String>,
     /// When, RFC 3339.
-    pub time: Option<String>,
-    /// When, in milliseconds since 1970.
-    #[serde(skip)]
-    pub time_ms: Option<i64>,
+    pub(crate) time: Option<String>,
     /// Who.
-    pub role: Role,
+    pub(crate) role: Role,
     /// Whether a subagent's.
-    pub is_sidechain: bool,
+    pub(crate) is_sidechain: bool,
     /// The branch.
-    pub branch: Option<String>,
+    pub(crate) branch: Option<String>,
     /// The record's id.
-    pub uuid: Option<String>,
+    pub(crate) uuid: Option<String>,
     /// What `show --around` and `session_get_context` take to read on from here: the uuid or, where
     /// the record has none, `PATH:OFFSET`.
     pub message: String,
     /// Other messages of the session that match; none where every message is a hit by itself.
-    pub others_in_session: usize,
+    pub(crate) others_in_session: usize,
     /// Whether Claude Code no longer has the session; what is stored can be restored.
-    pub source_gone: bool,
+    pub(crate) source_gone: bool,
     /// The words around the match, matches marked, on one line.
     pub snippet: String,
     /// The stored file, relative to the project's folder ([`StoredName::to_text`]).
-    pub path: String,
+    pub(crate) path: String,
     /// Of the record, in that file.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Messages before it, as many as were asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub before: Vec<Nearby>,
+    pub(crate) before: Vec<Nearby>,
     /// Messages after it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub after: Vec<Nearby>,
+    pub(crate) after: Vec<Nearby>,
 }
 
 /// A message beside a hit.
 #[derive(Debug, Clone, Serialize)]
-pub struct Nearby {
+pub(crate) struct Nearby {
     /// When, RFC 3339.
-    pub time: Option<String>,
+    pub(crate) time: Option<String>,
     /// Who.
-    pub role: Role,
+    pub(crate) role: Role,
     /// As [`Hit::message`].
-    pub message: String,
+    pub(crate) message: String,
     /// How it begins, on one line.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// What a search found.
@@ -357,26 +334,26 @@ pub struct SearchResults {
     /// Best first: by words, then by substrings. One for each session unless every message was asked for.
     pub hits: Vec<Hit>,
     /// Whether there are more behind these.
-    pub more: bool,
+    pub(crate) more: bool,
     /// What the user should know about how it was searched, in plain words; mostly empty.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Numbers about the whole index.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Sessions in lists.
-    pub sessions: u64,
+    pub(crate) sessions: u64,
     /// Sessions that have neither a prompt nor an answer and are not listed.
-    pub sessions_unlisted: u64,
+    pub(crate) sessions_unlisted: u64,
     /// Messages.
     pub messages: u64,
     /// Pieces of lines that no record could be read from.
-    pub unparsable: u64,
+    pub(crate) unparsable: u64,
     /// Records of types that this program does not know, by type.
-    pub unknown: BTreeMap<String, u64>,
+    pub(crate) unknown: BTreeMap<String, u64>,
     /// Size of the database file and its write-ahead log.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// An open index.
@@ -405,7 +382,7 @@ impl Index {
 
     /// Opens an existing index for reading only; `None` where there is none. A damaged one or
     /// one of another version is [`IndexError::Unusable`]; damage can also show later.
-    pub fn open_read_only(path: &Path) -> Result<Option<Index>, IndexError> {
+    pub(crate) fn open_read_only(path: &Path) -> Result<Option<Index>, IndexError> {
         Ok(schema::open_read_only(path)?.map(|opened| Index::of(path, opened)))
     }
 
@@ -415,28 +392,23 @@ impl Index {
     }
 
     /// Whether the database at `path` is another program's, as far as its header tells.
-    pub fn is_foreign(path: &Path) -> Result<bool, IndexError> {
+    pub(crate) fn is_foreign(path: &Path) -> Result<bool, IndexError> {
         Ok(header::look(path)? == header::Whose::Foreign)
     }
 
     /// Indexes that were set aside from `path` and are still there, with their sizes. Nothing reads them any more.
-    pub fn set_asides(path: &Path) -> Vec<(PathBuf, u64)> {
+    pub(crate) fn set_asides(path: &Path) -> Vec<(PathBuf, u64)> {
         schema::set_asides(path)
     }
 
-    /// The database file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Where [`Index::open`] or [`Index::renew`] put an index that could not be used.
-    pub fn set_aside(&self) -> Option<&Path> {
+    pub(crate) fn set_aside(&self) -> Option<&Path> {
         self.set_aside.as_deref()
     }
 
     /// Sets the index aside, because it turned out damaged, and opens a fresh one in its place;
     /// if another process has done so already, opens that one. Then [`Index::fill`] it.
-    pub fn renew(&mut self) -> Result<(), IndexError> {
+    pub(crate) fn renew(&mut self) -> Result<(), IndexError> {
         let set_aside = schema::set_aside(&self.path, Some(self.identity))?;
         // Not `open`: whoever renews goes on to write, and what cannot be proven then is renewed again.
         let fresh = Index::of(&self.path, schema::open(&self.path)?);
@@ -446,7 +418,7 @@ impl Index {
 
     /// Whether the index was never filled from this store from end to end: it is fresh, or
     /// filling it was interrupted, or the store is another one. [`Index::fill`] heals that.
-    pub fn is_incomplete(&self, contents: &dyn Contents) -> Result<bool, IndexError> {
+    pub(crate) fn is_incomplete(&self, contents: &dyn Contents) -> Result<bool, IndexError> {
         let mut statement =
             self.connection.prepare_cached("SELECT value FROM meta WHERE key = ?1").doing("read", &self.path)?;
         let mut rows = statement.query([FILLED_FROM]).doing("read", &self.path)?;
@@ -500,7 +472,7 @@ impl Index {
 
     /// Re-reads the whole database file at `path` and compares it with what was written. What is
     /// wrong, in plain words, if anything is: then [`Index::renew`] it. One that is not there is well.
-    pub fn verify(path: &Path) -> Result<Option<String>, IndexError> {
+    pub(crate) fn verify(path: &Path) -> Result<Option<String>, IndexError> {
         let verify = || {
             let Some(mut index) = Index::open_read_only(path)? else { return Ok(None) };
             // Moving what waits in the log takes the write lock for a moment.
@@ -549,7 +521,7 @@ impl Index {
     /// Brings the sessions that are behind their contents up to date, with `trigger` as what caused
     /// that (none: what caused their last save), and writes nothing for the others; `progress` is told how many are done and their number.
     /// One that fails does not stop the rest; their errors are returned. A damaged index is renewed and filled.
-    pub fn catch_up(
+    pub(crate) fn catch_up(
         &mut self,
         contents: &dyn Contents,
         sessions: &[SessionKey],
@@ -581,7 +553,7 @@ impl Index {
     /// Says that sessions are about to be stored and indexed later. Until [`Index::fill`] has gone
     /// through all of them the index is incomplete, so that whoever is killed in between leaves
     /// nothing that is stored and never found.
-    pub fn expect_more(&mut self) -> Result<(), IndexError> {
+    pub(crate) fn expect_more(&mut self) -> Result<(), IndexError> {
         self.settle()?;
         let transaction = schema::begin(&self.connection, &self.path)?;
         transaction.execute("DELETE FROM meta WHERE key = ?1", [FILLED_FROM]).doing("write", &self.path)?;
@@ -672,7 +644,7 @@ impl Index {
 
     /// Removes the rows of a session that the store has nothing of any more; one that it has stays. A
     /// damaged index is renewed and filled.
-    pub fn forget(&mut self, contents: &dyn Contents, key: &SessionKey) -> Result<(), IndexError> {
+    pub(crate) fn forget(&mut self, contents: &dyn Contents, key: &SessionKey) -> Result<(), IndexError> {
         let run = |index: &mut Index| {
             index.settle()?;
             let session = write::session_id(&index.connection, key).doing("look up a session", &index.path)?;
@@ -691,7 +663,7 @@ impl Index {
     }
 
     /// Empties the index, sets a damaged one aside: [`Index::fill`] then makes it from nothing (`rebuild`).
-    pub fn clear(&mut self) -> Result<(), IndexError> {
+    pub(crate) fn clear(&mut self) -> Result<(), IndexError> {
         match self.try_clear() {
             Err(error) if error.is_damage() => self.renew(),
             cleared => cleared,
@@ -714,19 +686,19 @@ impl Index {
     }
 
     /// Indexes what the store holds of a session and the index does not: transcript, subagents,
-    /// older generations. Costs the delta, commits in batches, and goes on where an interrupted
+    /// older generations. Gives the messages of the session that the index holds then. Costs the delta, commits in batches, and goes on where an interrupted
     /// update stopped. `trigger` goes into the metadata; `progress` is told the bytes read so far.
     ///
     /// An index that turns out damaged is renewed and the session indexed in the fresh one:
     /// look at [`Index::is_incomplete`] afterwards. A stored file that cannot be read is left
     /// for the next update and everything else is indexed before the error is returned.
-    pub fn update_session(
+    pub(crate) fn update_session(
         &mut self,
         contents: &dyn Contents,
         key: &SessionKey,
         trigger: &str,
         progress: &dyn Fn(u64),
-    ) -> Result<Updated, IndexError> {
+    ) -> Result<u64, IndexError> {
         self.update(contents, key, trigger, progress, Index::settle)
     }
 
@@ -737,7 +709,7 @@ impl Index {
         trigger: &str,
         progress: &dyn Fn(u64),
         settle: fn(&mut Index) -> Result<(), IndexError>,
-    ) -> Result<Updated, IndexError> {
+    ) -> Result<u64, IndexError> {
         let run = |index: &mut Index| {
             settle(index)?;
             let updated = index.try_update(contents, key, trigger, progress)?;
@@ -761,7 +733,7 @@ impl Index {
         key: &SessionKey,
         trigger: &str,
         tell: &dyn Fn(u64),
-    ) -> Result<Updated, IndexError> {
+    ) -> Result<u64, IndexError> {
         let mut progress = write::Progress::new(tell);
         let mut races = 0;
         if self.is_behind(contents, key)? {
@@ -777,36 +749,30 @@ impl Index {
         if let Some((_, error)) = progress.failed.pop_first() {
             return Err(error);
         }
-        match read::session(&self.connection, &self.path, key)? {
-            None => Ok(Updated::nothing(key, trigger)),
-            Some((mut row, listed)) => {
-                if row.metadata.trigger != trigger {
-                    write::set_trigger(&self.connection, &self.path, key, trigger)?;
-                    row.metadata.trigger = trigger.to_owned();
-                }
-                let messages_indexed = row.metadata.messages;
-                Ok(Updated { messages_indexed, messages_added: progress.added, metadata: row.metadata, listed })
-            }
+        let Some((row, _)) = read::session(&self.connection, &self.path, key)? else { return Ok(0) };
+        if row.metadata.trigger != trigger {
+            write::set_trigger(&self.connection, &self.path, key, trigger)?;
         }
+        Ok(row.metadata.messages)
     }
 
     /// Whether [`Index::update_session`] would have something to do.
-    pub fn is_behind(&self, contents: &dyn Contents, key: &SessionKey) -> Result<bool, IndexError> {
+    pub(crate) fn is_behind(&self, contents: &dyn Contents, key: &SessionKey) -> Result<bool, IndexError> {
         write::is_behind(&self.connection, &self.path, contents, key)
     }
 
     /// Listed sessions, newest first by their last message.
-    pub fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionRow>, IndexError> {
+    pub(crate) fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionRow>, IndexError> {
         read::sessions(&self.connection, &self.path, filter)
     }
 
     /// How many sessions that is without a limit, and their sizes.
-    pub fn totals(&self, filter: &SessionFilter) -> Result<SessionTotals, IndexError> {
+    pub(crate) fn totals(&self, filter: &SessionFilter) -> Result<SessionTotals, IndexError> {
         read::totals(&self.connection, &self.path, filter)
     }
 
     /// One session, listed or not; `None` if the index does not know it.
-    pub fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, IndexError> {
+    pub(crate) fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, IndexError> {
         Ok(read::session(&self.connection, &self.path, key)?.map(|(row, _)| row))
     }
 
@@ -818,19 +784,6 @@ impl Index {
     /// Counts everything.
     pub fn counts(&self) -> Result<Counts, IndexError> {
         read::counts(&self.connection, &self.path)
-    }
-}
-
-impl Updated {
-    /// Of a session that the store holds no messages of.
-    fn nothing(key: &SessionKey, trigger: &str) -> Updated {
-        let metadata = Metadata {
-            session_id: key.id.to_string(),
-            project: key.project.to_string(),
-            trigger: trigger.to_owned(),
-            ..Metadata::default()
-        };
-        Updated { messages_indexed: 0, messages_added: 0, metadata, listed: false }
     }
 }
 

@@ -16,34 +16,34 @@ const COLUMNS: usize = 5;
 /// A record as its rows need it.
 pub(super) struct Prepared<'a> {
     /// Where the record stands in its content.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Its length there.
-    pub length: u64,
+    pub(crate) length: u64,
     /// Its time, or that of the record before it.
-    pub time_ms: i64,
+    pub(crate) time_ms: i64,
     /// What it adds to the session's metadata.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
     /// `None` where it makes no row.
-    pub message: Option<Message<'a>>,
+    pub(crate) message: Option<Message<'a>>,
 }
 
 /// What is written of a message.
 pub(super) struct Message<'a> {
-    pub speaker: Speaker,
-    pub branch: Option<Cow<'a, str>>,
-    pub key: i64,
+    pub(crate) speaker: Speaker,
+    pub(crate) branch: Option<Cow<'a, str>>,
+    pub(crate) key: i64,
     /// The text in each column of the index of words.
-    pub columns: [Option<Cow<'a, str>>; COLUMNS],
+    pub(crate) columns: [Option<Cow<'a, str>>; COLUMNS],
     /// The tokens of its parts, each once.
-    pub parts: Vec<u32>,
+    pub(crate) parts: Vec<u32>,
     /// Length of the text that has them.
-    pub parts_bytes: usize,
-    pub uses: Vec<Named>,
+    pub(crate) parts_bytes: usize,
+    pub(crate) uses: Vec<Named>,
 }
 
 impl<'a> Prepared<'a> {
     /// `tokens` is empty before and after.
-    pub fn of(located: &'a Located<'_>, time_ms: i64, tokens: &mut Tokens) -> Prepared<'a> {
+    pub(crate) fn of(located: &'a Located<'_>, time_ms: i64, tokens: &mut Tokens) -> Prepared<'a> {
         let record = &located.record;
         let mut tally = Tally::default();
         tally.add(record, time_ms);
@@ -74,7 +74,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// The same without the record.
-    pub fn into_owned(self) -> Prepared<'static> {
+    pub(crate) fn into_owned(self) -> Prepared<'static> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         let message = self.message.map(|message| Message {
             branch: message.branch.map(owned),

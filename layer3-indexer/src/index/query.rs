@@ -12,7 +12,7 @@ use crate::index::snippet;
 use crate::index::trigram;
 
 /// Longest query that is looked at, in characters; the rest is dropped.
-pub const QUERY_CHARS_MAX: usize = 2000;
+pub(crate) const QUERY_CHARS_MAX: usize = 2000;
 /// Most words and phrases of a query that are looked at.
 pub const QUERY_TERMS_MAX: usize = 64;
 /// Trigrams of a word or phrase that are looked up. Each costs a look into every segment of the index; a few tell
@@ -27,14 +27,14 @@ const NEAR_DEFAULT: u32 = 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Term {
     /// As typed, without quotes.
-    pub text: String,
+    pub(crate) text: String,
     /// Whether a word that begins with it will do.
-    pub is_prefix: bool,
+    pub(crate) is_prefix: bool,
 }
 
 /// What a query means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expression {
+pub(crate) enum Expression {
     /// The text holds this.
     Term(Term),
     /// The text holds all of these at most so many words apart.
@@ -51,9 +51,9 @@ pub enum Expression {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// Its meaning.
-    pub expression: Expression,
+    pub(crate) expression: Expression,
     /// Whether some of it was dropped because it was too long.
-    pub is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 impl Expression {
@@ -85,7 +85,7 @@ impl Query {
     }
 
     /// The same for the index of words, in FTS5's syntax; `None` when no part of it is a word.
-    pub fn words_match(&self) -> Option<String> {
+    pub(crate) fn words_match(&self) -> Option<String> {
         words_match(&self.expression)
     }
 
@@ -101,7 +101,7 @@ impl Query {
 
     /// Trigrams that a text must hold, in FTS5's syntax for an index without positions; `None`
     /// when the query is too short to tell.
-    pub fn trigrams_match(&self) -> Option<String> {
+    pub(crate) fn trigrams_match(&self) -> Option<String> {
         trigrams_match(&self.expression)
     }
 

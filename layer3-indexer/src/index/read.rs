@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use super::{Counts, IndexError, SessionFilter, SessionRow, SessionTotals, Sqlite};
 use crate::transcript::metadata::{Metadata, Tally};
 
-const SESSION_COLUMNS: &str = "t.project, t.session, t.start_ms, t.end_ms, t.messages, t.save_trigger,
+const SESSION_COLUMNS: &str = "t.project, t.session, t.messages, t.save_trigger,
     (SELECT tally FROM tallies WHERE session = t.id),
     c.seen_bytes, c.seen_blake3, t.listed,
     (SELECT count(DISTINCT s.path) FROM contents s WHERE s.session = t.id AND s.path != t.session || '.jsonl')";
@@ -118,13 +118,13 @@ pub(super) fn counts(connection: &Connection, path: &Path) -> Result<Counts, Ind
 /// Conditions of a query, each with the value that it compares with.
 #[derive(Default)]
 pub(super) struct Conditions {
-    pub sql: String,
-    pub values: Vec<Value>,
+    pub(crate) sql: String,
+    pub(crate) values: Vec<Value>,
 }
 
 impl Conditions {
     /// Adds ` AND` the condition if there is a value; its `?` becomes the value's number.
-    pub fn add(&mut self, condition: &str, value: Option<Value>) {
+    pub(crate) fn add(&mut self, condition: &str, value: Option<Value>) {
         if let Some(value) = value {
             self.values.push(value);
             let numbered = condition.replace('?', &format!("?{}", self.values.len()));
@@ -133,34 +133,32 @@ impl Conditions {
     }
 
     /// A project and the folders `{PROJECT}~2`, … of sessions whose id it held already.
-    pub fn add_project(&mut self, column: &str, project: Option<&str>) {
+    pub(crate) fn add_project(&mut self, column: &str, project: Option<&str>) {
         let condition = format!("({column} = ? OR substr({column}, 1, length(?) + 1) = ? || '~')");
         self.add(&condition, project.map(|project| Value::from(project.to_owned())));
     }
 }
 
 fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionRow, bool)> {
-    let tally: Option<String> = row.get(6)?;
+    let tally: Option<String> = row.get(4)?;
     let tally: Tally = tally.and_then(|tally| serde_json::from_str(&tally).ok()).unwrap_or_default();
-    let blake3: Option<[u8; 32]> = row.get(8)?;
+    let blake3: Option<[u8; 32]> = row.get(6)?;
     let metadata = Metadata {
         project: row.get(0)?,
         session_id: row.get(1)?,
-        messages: number(row, 4)?,
-        trigger: row.get(5)?,
-        bytes: row.get::<_, Option<i64>>(7)?.unwrap_or(0).unsigned_abs(),
+        messages: number(row, 2)?,
+        trigger: row.get(3)?,
+        bytes: row.get::<_, Option<i64>>(5)?.unwrap_or(0).unsigned_abs(),
         blake3: blake3.map(|bytes| layer1_prebackup::Hash::from_bytes(bytes).to_hex().to_string()),
         ..tally.to_metadata()
     };
     let session = SessionRow {
         metadata,
-        start_ms: row.get(2)?,
-        end_ms: row.get(3)?,
-        subagents: number(row, 10)?,
+        subagents: number(row, 8)?,
         // The index knows nothing of sources; whoever asks looks.
         source_gone: false,
     };
-    Ok((session, row.get(9)?))
+    Ok((session, row.get(7)?))
 }
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

@@ -38,27 +38,27 @@ const ROOM_PIECE_BYTES: usize = 4 * 1024 * 1024;
 /// What is to be read.
 pub(super) struct Range<'a> {
     /// The content.
-    pub file: &'a File,
+    pub(crate) file: &'a File,
     /// All before is indexed; what is behind is not asked for.
-    pub bytes: std::ops::Range<u64>,
-    pub torn: TornLine,
+    pub(crate) bytes: std::ops::Range<u64>,
+    pub(crate) torn: TornLine,
     /// Time of the last record before that had one.
-    pub last_ms: i64,
+    pub(crate) last_ms: i64,
     /// Reading ends with the record that reaches this, or at the end.
-    pub bytes_max: u64,
+    pub(crate) bytes_max: u64,
 }
 
 /// What was read.
 pub(super) struct Read {
-    pub report: ReadReport,
+    pub(crate) report: ReadReport,
     /// The hash of everything that was dealt with …
-    pub tree: TreeHasher,
+    pub(crate) tree: TreeHasher,
     /// … and of everything that was read.
-    pub whole: TreeHasher,
+    pub(crate) whole: TreeHasher,
     /// Time of the last record that had one.
-    pub last_ms: i64,
+    pub(crate) last_ms: i64,
     /// Whether [`Range::bytes_max`] ended it.
-    pub is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 /// Gets what was prepared of a record, or ends the reading.

@@ -142,10 +142,10 @@ const SET_ASIDE: &str = ".set-aside-";
 
 /// A connection, and what became of an index that could not be used.
 pub(super) struct Opened {
-    pub connection: Connection,
-    pub set_aside: Option<PathBuf>,
+    pub(crate) connection: Connection,
+    pub(crate) set_aside: Option<PathBuf>,
     /// Device and inode of the file that is open.
-    pub identity: (u64, u64),
+    pub(crate) identity: (u64, u64),
 }
 
 /// Opens for writing; makes the file, sets an unusable one aside.

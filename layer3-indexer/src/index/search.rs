@@ -99,10 +99,10 @@ fn newest_ms(connection: &Connection, now_ms: i64) -> rusqlite::Result<i64> {
 /// A message that matches; the larger the score, the better.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scored {
-    pub message: i64,
-    pub session: i64,
-    pub time_ms: i64,
-    pub score: f64,
+    pub(crate) message: i64,
+    pub(crate) session: i64,
+    pub(crate) time_ms: i64,
+    pub(crate) score: f64,
 }
 
 /// A hit before its text is read.
@@ -117,31 +117,31 @@ struct Entry {
 /// Where the record of a message lies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
-    pub content: i64,
-    pub offset: u64,
-    pub length: u64,
+    pub(crate) content: i64,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
 }
 
 /// A row of the index that may be a hit.
 pub(super) struct Found {
-    pub place: Place,
-    pub time_ms: i64,
-    pub speaker: Speaker,
+    pub(crate) place: Place,
+    pub(crate) time_ms: i64,
+    pub(crate) speaker: Speaker,
     branch: Option<String>,
     path: String,
     generation: u32,
     project: String,
     session: String,
     title: Option<String>,
-    pub session_row: i64,
+    pub(crate) session_row: i64,
 }
 
 pub(super) struct Search<'s> {
-    pub connection: &'s Connection,
-    pub path: &'s Path,
-    pub asked: &'s SearchQuery,
+    pub(crate) connection: &'s Connection,
+    pub(crate) path: &'s Path,
+    pub(crate) asked: &'s SearchQuery,
     newest_ms: i64,
-    pub texts: Texts<'s>,
+    pub(crate) texts: Texts<'s>,
     results: SearchResults,
 }
 
@@ -413,7 +413,6 @@ impl Search<'_> {
             project: found.project,
             title: found.title,
             time: time_ms.map(format_rfc3339_ms),
-            time_ms,
             role: found.speaker.role(),
             is_sidechain: found.speaker.is_sidechain(),
             branch: found.branch,
@@ -498,7 +497,7 @@ pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
 
 impl Found {
     /// The stored file, relative to the project's folder.
-    pub fn path_text(&self) -> String {
+    pub(crate) fn path_text(&self) -> String {
         self.stored().map_or_else(|| self.path.clone(), |(key, name)| name.to_text(&key.id))
     }
 

@@ -4,7 +4,7 @@ use crate::index::fold::{Folded, folded, is_own_word, is_word_char, word_length,
 use crate::index::query::{Query, Term};
 
 /// Length of a snippet, in characters, without the marks.
-pub const SNIPPET_CHARS: usize = 200;
+pub(crate) const SNIPPET_CHARS: usize = 200;
 /// Characters shown before the first match.
 const LEAD_CHARS: usize = 60;
 /// Matches of one term that are looked at: a snippet shows a few.
@@ -17,9 +17,9 @@ const PIECE_BYTES: usize = 512 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marks {
     /// Before.
-    pub start: String,
+    pub(crate) start: String,
     /// After.
-    pub end: String,
+    pub(crate) end: String,
 }
 
 impl Default for Marks {
@@ -31,7 +31,7 @@ impl Default for Marks {
 
 /// Whether a match must begin and end with words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By {
+pub(crate) enum By {
     /// As the index of words finds it.
     Words,
     /// Anywhere in a word.
@@ -40,16 +40,16 @@ pub enum By {
 
 /// A snippet and how much of the query it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snippet {
+pub(crate) struct Snippet {
     /// On one line, marked.
-    pub text: String,
+    pub(crate) text: String,
     /// How many of the query's terms are marked in it.
-    pub terms_shown: usize,
+    pub(crate) terms_shown: usize,
 }
 
 /// The part of `text` that shows most of the query. Where nothing of it is found, its beginning.
 /// A long text is looked through piece by piece, so that memory does not grow with it.
-pub fn snippet(text: &str, query: &Query, by: By, marks: &Marks) -> Snippet {
+pub(crate) fn snippet(text: &str, query: &Query, by: By, marks: &Marks) -> Snippet {
     let terms = query.terms();
     let mut best: Option<Snippet> = None;
     for piece in pieces(text) {
@@ -66,7 +66,7 @@ pub fn snippet(text: &str, query: &Query, by: By, marks: &Marks) -> Snippet {
 }
 
 /// How a text begins, on one line, in the length of a snippet.
-pub fn beginning(text: &str) -> String {
+pub(crate) fn beginning(text: &str) -> String {
     render(text, 0, &[], &Marks::default())
 }
 

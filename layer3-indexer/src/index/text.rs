@@ -20,7 +20,7 @@ pub(super) enum Column {
 
 impl Column {
     /// Whether parts of words are found in it too.
-    pub fn has_parts(self) -> bool {
+    pub(crate) fn has_parts(self) -> bool {
         matches!(self, Column::User | Column::Assistant | Column::ToolInput)
     }
 }
@@ -37,7 +37,7 @@ const FACTORS: [f64; 6] = [1.0, 0.9, 1.0, 0.6, 0.4, 0.4];
 const ROLES: [Role; 6] = [Role::User, Role::Assistant, Role::Summary, Role::Tool, Role::Tool, Role::System];
 
 impl Speaker {
-    pub fn of(record: &Record<'_>) -> Speaker {
+    pub(crate) fn of(record: &Record<'_>) -> Speaker {
         let number = match record.role() {
             Role::User => 0,
             Role::Assistant => 1,
@@ -49,30 +49,30 @@ impl Speaker {
         Speaker(number + if record.is_sidechain { SIDECHAIN } else { 0 })
     }
 
-    pub fn role(self) -> Role {
+    pub(crate) fn role(self) -> Role {
         ROLES.get((self.0 % SIDECHAIN) as usize).copied().unwrap_or(Role::System)
     }
 
-    pub fn is_sidechain(self) -> bool {
+    pub(crate) fn is_sidechain(self) -> bool {
         self.0 >= SIDECHAIN
     }
 
     /// SQL that holds for the speakers of a role.
-    pub fn sql_of(role: Role) -> String {
+    pub(crate) fn sql_of(role: Role) -> String {
         let numbers: Vec<String> =
             (0..ROLES.len()).filter(|n| ROLES[*n] == role).map(|number| number.to_string()).collect();
         format!("m.speaker % {SIDECHAIN} IN ({})", numbers.join(", "))
     }
 
     /// SQL of what a message is worth by who speaks in it: people and the model before tools and notices.
-    pub fn sql_factor() -> String {
+    pub(crate) fn sql_factor() -> String {
         let cases: String =
             FACTORS.iter().enumerate().map(|(n, factor)| format!(" WHEN {n} THEN {factor:?}")).collect();
         format!("(CASE m.speaker % {SIDECHAIN}{cases} END)")
     }
 
     /// SQL that holds for the speakers whose text has parts: see [`Column::has_parts`].
-    pub fn sql_with_parts() -> String {
+    pub(crate) fn sql_with_parts() -> String {
         format!("m.speaker % {SIDECHAIN} <= 3")
     }
 }

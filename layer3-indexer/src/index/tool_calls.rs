@@ -21,7 +21,7 @@ pub(super) struct Uses {
 
 impl Uses {
     /// Goes on with the calls that had no result when reading the content ended last.
-    pub fn begin_content(&mut self, transaction: &Transaction<'_>, content: i64) -> rusqlite::Result<()> {
+    pub(crate) fn begin_content(&mut self, transaction: &Transaction<'_>, content: i64) -> rusqlite::Result<()> {
         let mut statement = transaction.prepare_cached("SELECT call, tool, file FROM calls WHERE content = ?1")?;
         let rows = statement.query_map([content], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
         self.pending = rows.collect::<rusqlite::Result<_>>()?;
@@ -30,7 +30,7 @@ impl Uses {
 
     /// What a message uses. Every record of a content passes here, also one that comes again, so
     /// that the same calls are open wherever reading was interrupted.
-    pub fn of(&mut self, transaction: &Transaction<'_>, named: &[Named]) -> rusqlite::Result<Vec<Use>> {
+    pub(crate) fn of(&mut self, transaction: &Transaction<'_>, named: &[Named]) -> rusqlite::Result<Vec<Use>> {
         let mut uses = Vec::new();
         for named in named {
             match named {
@@ -52,7 +52,7 @@ impl Uses {
     }
 
     /// Writes the calls that have no result yet.
-    pub fn end_content(&mut self, transaction: &Transaction<'_>, content: i64) -> rusqlite::Result<()> {
+    pub(crate) fn end_content(&mut self, transaction: &Transaction<'_>, content: i64) -> rusqlite::Result<()> {
         transaction.prepare_cached("DELETE FROM calls WHERE content = ?1")?.execute([content])?;
         let mut insert =
             transaction.prepare_cached("INSERT INTO calls (content, call, tool, file) VALUES (?1, ?2, ?3, ?4)")?;
@@ -81,7 +81,7 @@ pub(super) enum Named {
 
 impl Named {
     /// Those of a record, in its order.
-    pub fn all_of(record: &Record<'_>) -> Vec<Named> {
+    pub(crate) fn all_of(record: &Record<'_>) -> Vec<Named> {
         let named = |block: &Block<'_>| match block {
             Block::ToolUse { name, id, input } => Some(Named::Call {
                 tool: shortened(name, NAME_CHARS_MAX),

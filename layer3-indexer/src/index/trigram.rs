@@ -69,18 +69,18 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub fn new() -> Tokens {
+    pub(crate) fn new() -> Tokens {
         let words = 1 << (BITS - u64::BITS.ilog2());
         Tokens { seen: vec![0; words], used: vec![0; words / u64::BITS as usize] }
     }
 
     /// Adds those of a text.
-    pub fn add(&mut self, text: &str) {
+    pub(crate) fn add(&mut self, text: &str) {
         each_token(text, |token| self.add_one(token));
     }
 
     /// Adds what was gathered elsewhere.
-    pub fn add_all(&mut self, tokens: &[u32]) {
+    pub(crate) fn add_all(&mut self, tokens: &[u32]) {
         tokens.iter().for_each(|token| self.add_one(*token));
     }
 
@@ -94,7 +94,7 @@ impl Tokens {
     ///
     /// FTS5 looks each token up in memory. In the same order for every row, those are near each other that are
     /// looked up one after the other.
-    pub fn take(&mut self) -> Vec<u32> {
+    pub(crate) fn take(&mut self) -> Vec<u32> {
         let mut tokens = Vec::new();
         for (n, used) in self.used.iter_mut().enumerate() {
             for place in bits(std::mem::take(used)).map(|bit| n * 64 + bit) {

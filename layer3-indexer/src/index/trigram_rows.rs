@@ -21,12 +21,17 @@ pub(super) struct Span {
 }
 
 impl Span {
-    pub fn new() -> Span {
+    pub(crate) fn new() -> Span {
         Span { messages: None, bytes: 0, tokens: Tokens::new() }
     }
 
     /// What is added from now on is of this message of the session.
-    pub fn begin_message(&mut self, transaction: &Transaction<'_>, session: i64, message: i64) -> rusqlite::Result<()> {
+    pub(crate) fn begin_message(
+        &mut self,
+        transaction: &Transaction<'_>,
+        session: i64,
+        message: i64,
+    ) -> rusqlite::Result<()> {
         self.messages = match self.messages {
             Some((first, last))
                 if last + 1 == message && message - first < SPAN_MESSAGES && self.bytes < SPAN_BYTES =>
@@ -42,13 +47,13 @@ impl Span {
     }
 
     /// Tokens of a text of so many bytes.
-    pub fn add(&mut self, tokens: &[u32], bytes: usize) {
+    pub(crate) fn add(&mut self, tokens: &[u32], bytes: usize) {
         self.bytes += bytes;
         self.tokens.add_all(tokens);
     }
 
     /// Writes what was gathered; the next message begins another one.
-    pub fn end(&mut self, transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
+    pub(crate) fn end(&mut self, transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
         self.bytes = 0;
         let Some((first, last)) = self.messages.take() else { return Ok(()) };
         let sql = "INSERT INTO spans (session, first, last) VALUES (?1, ?2, ?3)";

@@ -8,15 +8,15 @@ use super::{IndexError, Sqlite};
 
 /// What the index is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Versions {
+pub(crate) struct Versions {
     /// SQLite's version.
-    pub sqlite: String,
+    pub(crate) sqlite: String,
     /// The source from which its full-text search was built.
-    pub fts5: String,
+    pub(crate) fts5: String,
 }
 
 /// Asks SQLite, in memory. Fails where it has no FTS5.
-pub fn versions() -> Result<Versions, IndexError> {
+pub(crate) fn versions() -> Result<Versions, IndexError> {
     let memory = Path::new(":memory:");
     let connection = Connection::open_in_memory().doing("open a database", memory)?;
     let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0));

@@ -50,13 +50,13 @@ pub(super) enum Step {
 /// What one update keeps from batch to batch.
 pub(super) struct Progress<'p> {
     /// Bytes read.
-    pub read: u64,
+    pub(crate) read: u64,
     /// Messages added.
-    pub added: u64,
+    pub(crate) added: u64,
     /// Told the bytes read.
-    pub tell: &'p dyn Fn(u64),
+    pub(crate) tell: &'p dyn Fn(u64),
     /// Contents that could not be read, and why.
-    pub failed: BTreeMap<Place, IndexError>,
+    pub(crate) failed: BTreeMap<Place, IndexError>,
     /// Contents that were read once and did not hash to their record.
     misread: BTreeSet<Place>,
 }
@@ -65,7 +65,7 @@ pub(super) struct Progress<'p> {
 pub(super) type Place = (String, u32);
 
 impl<'p> Progress<'p> {
-    pub fn new(tell: &'p dyn Fn(u64)) -> Progress<'p> {
+    pub(crate) fn new(tell: &'p dyn Fn(u64)) -> Progress<'p> {
         Progress { read: 0, added: 0, tell, failed: BTreeMap::new(), misread: BTreeSet::new() }
     }
 }

@@ -19,35 +19,35 @@ use crate::stores::{Copies, Stores};
 
 /// What is to be brought back.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Only sessions of this project.
-    pub project: Option<String>,
+    pub(crate) project: Option<String>,
     /// Which contents, and what moved. What stands there is left as it is in any case.
-    pub options: Options,
+    pub(crate) options: Options,
     /// Only tell.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// What was brought back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Sessions of which something was restored.
-    pub restored: Vec<Restored>,
+    pub(crate) restored: Vec<Restored>,
     /// Sessions of which nothing was missing.
-    pub in_place: usize,
+    pub(crate) in_place: usize,
     /// Sessions that were not restored.
-    pub refused: Vec<Refused>,
+    pub(crate) refused: Vec<Refused>,
 }
 
 /// A session that was not restored, or not all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in the store.
-    pub project: String,
+    pub(crate) project: String,
     /// Why.
-    pub error: String,
+    pub(crate) error: String,
 }
 
 /// Where a session's transcript is.
@@ -59,7 +59,7 @@ pub(super) enum State {
 
 /// Restores what is missing of every stored session; `progress` is told the sessions done and
 /// their number.
-pub fn restore_missing(
+pub(crate) fn restore_missing(
     places: &Places,
     wanted: &Wanted,
     progress: &dyn Fn(usize, usize),

@@ -6,9 +6,9 @@
 //! complete. Each file is checked against its recorded hash before and after it was written. The
 //! times are those of the restore: Claude Code sweeps transcripts away by their age.
 
-pub mod missing;
-pub mod pick;
-pub mod resume;
+pub(crate) mod missing;
+pub(crate) mod pick;
+pub(crate) mod resume;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +41,7 @@ const SLUG_CHARS_MAX: usize = 200;
 
 /// A session was not restored. Nothing that stood there was touched.
 #[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
+pub(crate) enum RestoreError {
     /// No session, or several, are named so.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -206,31 +206,31 @@ pub enum RestoreError {
 
 /// What to restore, and where to.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// Which content of the transcript. Of a side file it is the newest; the longest of a
     /// subagent's transcript if the longest is wanted.
-    pub content: Which,
+    pub(crate) content: Which,
     /// A directory to write to instead of Claude Code's.
-    pub to: Option<PathBuf>,
+    pub(crate) to: Option<PathBuf>,
     /// Replace what stands there and differs; it is saved first.
-    pub force: bool,
+    pub(crate) force: bool,
     /// Where the project lies now.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// Directories that moved, with all that lies below them.
-    pub moved: Vec<Moved>,
+    pub(crate) moved: Vec<Moved>,
     /// Leave everything that stands there as it is; write what is absent.
-    pub only_absent: bool,
+    pub(crate) only_absent: bool,
     /// Claude Code's directory, where it is not the one that `claude` would use by itself.
-    pub config_dir: Option<PathBuf>,
+    pub(crate) config_dir: Option<PathBuf>,
 }
 
 /// A directory that lies elsewhere now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
+pub(crate) struct Moved {
     /// As the transcripts name it.
-    pub from: String,
+    pub(crate) from: String,
     /// Where it is now.
-    pub to: String,
+    pub(crate) to: String,
 }
 
 /// One stored content and where it goes.
@@ -254,7 +254,7 @@ enum Standing {
 
 /// What restoring a session will do. Making it writes nothing.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     key: SessionKey,
     stores: Stores,
     /// Claude Code's `projects/`, or the directory that was named.
@@ -283,34 +283,34 @@ struct Work {
 
 /// What restoring a session did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Restored {
+pub(crate) struct Restored {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in the store.
-    pub project: String,
+    pub(crate) project: String,
     /// The transcript's place.
-    pub path: String,
+    pub(crate) path: String,
     /// Length of the transcript.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Which content of the transcript: 0 the newest, 1 the oldest; none if it stood there.
-    pub generation: Option<u32>,
+    pub(crate) generation: Option<u32>,
     /// Files written, transcript included; 0 when all stood there already.
-    pub files_written: usize,
+    pub(crate) files_written: usize,
     /// Files that stood there already and were left as they are.
-    pub files_in_place: usize,
+    pub(crate) files_in_place: usize,
     /// Where it is to go on, if the transcript or the user says so.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// The line to type in a shell; none for a directory that Claude Code does not read.
-    pub command: Option<String>,
+    pub(crate) command: Option<String>,
     /// What the user should know, in plain words.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// Side files that could not be restored.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// Finds the session, its unharmed contents and its place; refuses where restoring would touch
 /// anything that is not ours to touch. Writes nothing.
-pub fn plan(places: &Places, typed: &str, options: &Options) -> Result<Plan, RestoreError> {
+pub(crate) fn plan(places: &Places, typed: &str, options: &Options) -> Result<Plan, RestoreError> {
     let stores = Stores::open(places)?;
     let key = stores.find(typed)?;
     plan_for(places, stores, key, options)
@@ -392,7 +392,7 @@ impl Work {
 impl Plan {
     /// Writes what is not in place yet. When it fails, what was written stays: it is right, and
     /// the transcript comes last. What is replaced was saved to layer 3's store before.
-    pub fn carry_out(mut self, places: &Places) -> Result<Restored, RestoreError> {
+    pub(crate) fn carry_out(mut self, places: &Places) -> Result<Restored, RestoreError> {
         let replaces = self.work.steps.iter().any(|step| step.standing == Standing::Different);
         if replaces {
             self.save_what_stands(places)?;
@@ -441,18 +441,18 @@ impl Plan {
     }
 
     /// What carrying it out would do.
-    pub fn dry_run(self) -> Restored {
+    pub(crate) fn dry_run(self) -> Restored {
         let files = self.work.steps.iter().filter(|step| step.standing != Standing::Kept).count();
         self.outcome(files)
     }
 
     /// Where the session is to go on, if the transcript or the user says so.
-    pub fn cwd(&self) -> Option<&str> {
+    pub(crate) fn cwd(&self) -> Option<&str> {
         self.cwd.as_deref()
     }
 
     /// The session.
-    pub fn id(&self) -> &SessionId {
+    pub(crate) fn id(&self) -> &SessionId {
         &self.key.id
     }
 
@@ -515,10 +515,6 @@ impl Plan {
 }
 
 /// The line that resumes a session, quoted for a shell.
-pub fn resume_command(cwd: Option<&str>, id: &SessionId) -> String {
-    command(cwd, id, None)
-}
-
 fn command(cwd: Option<&str>, id: &SessionId, config_dir: Option<&Path>) -> String {
     let directory = cwd.map_or(String::new(), |cwd| format!("cd {} && ", shell_quoted(cwd)));
     let config = config_dir
@@ -527,7 +523,7 @@ fn command(cwd: Option<&str>, id: &SessionId, config_dir: Option<&Path>) -> Stri
 }
 
 /// The folder that Claude Code gives to a project: every UTF-16 unit outside `[A-Za-z0-9]` as `-`.
-pub fn slug_of_cwd(cwd: &str) -> String {
+pub(crate) fn slug_of_cwd(cwd: &str) -> String {
     let slug: String = cwd
         .encode_utf16()
         .map(|unit| char::from_u32(unit.into()).filter(char::is_ascii_alphanumeric).unwrap_or('-'))
@@ -565,7 +561,7 @@ impl Cwd {
 
 impl Moved {
     /// `OLD=NEW`; the first `=` parts them.
-    pub fn parse(text: &str) -> Option<Moved> {
+    pub(crate) fn parse(text: &str) -> Option<Moved> {
         let (from, to) = text.split_once('=')?;
         let from = from.trim_end_matches(['/', '\\']);
         (!from.is_empty() && !to.is_empty()).then(|| Moved { from: from.to_owned(), to: to.to_owned() })

@@ -6,7 +6,6 @@ use std::io::{self, BufRead, Write};
 
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::names::ProjectName;
 
 use super::RestoreError;
 use super::missing::{self, State};
@@ -25,7 +24,7 @@ const ID_COLUMNS: usize = 8;
 
 /// No session was chosen.
 #[derive(Debug, thiserror::Error)]
-pub enum PickError {
+pub(crate) enum PickError {
     /// There is nothing to choose from.
     #[error(
         "choose a session: none of project {project} is stored; name one by its id (`list --all` shows them), or another project with --project"
@@ -52,7 +51,7 @@ pub enum PickError {
 
 /// A session that can be chosen.
 #[derive(Debug, Clone)]
-pub struct Choice {
+pub(crate) struct Choice {
     key: SessionKey,
     is_missing: bool,
     bytes: u64,
@@ -62,7 +61,7 @@ pub struct Choice {
 }
 
 /// The stored sessions of a project: those first whose transcript is gone, then the latest.
-pub fn choices(places: &Places, project: &str) -> Result<Vec<Choice>, PickError> {
+pub(crate) fn choices(places: &Places, project: &str) -> Result<Vec<Choice>, PickError> {
     let stores = Stores::open(places)?;
     let known = known(places, &stores, project);
     let mut choices = Vec::new();
@@ -95,14 +94,9 @@ fn known(places: &Places, stores: &Stores, project: &str) -> HashMap<(String, St
     rows.into_iter().map(|row| (key(&row.metadata), row.metadata)).collect()
 }
 
-/// The project of a working directory, as the stores name it.
-pub fn project_of(cwd: &str) -> String {
-    ProjectName::from_cwd(cwd).to_string()
-}
-
 /// Shows the list and asks for a number; the beginning of an id will do as well. Gives what names
 /// the session.
-pub fn ask(
+pub(crate) fn ask(
     choices: &[Choice],
     input: &mut dyn BufRead,
     output: &mut dyn Write,

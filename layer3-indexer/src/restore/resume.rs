@@ -17,7 +17,7 @@ const NOT_FOR_CHILDREN: [&str; 3] = ["CLAUDECODE", "CLAUDE_CODE_CHILD_SESSION", 
 
 /// A session could not be gone on with.
 #[derive(Debug, thiserror::Error)]
-pub enum ResumeError {
+pub(crate) enum ResumeError {
     /// What is missing of it could not be restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -47,7 +47,7 @@ pub enum ResumeError {
 
 /// How `claude` is told its configuration directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum ConfigDir {
+pub(crate) enum ConfigDir {
     /// As the environment says.
     #[default]
     Inherited,
@@ -59,15 +59,15 @@ pub enum ConfigDir {
 
 /// A session that is all there.
 #[derive(Debug)]
-pub struct Ready {
+pub(crate) struct Ready {
     /// What was put back.
-    pub restored: Restored,
+    pub(crate) restored: Restored,
     command: String,
 }
 
 /// Puts back what is missing of the session; what stands there is left as it is. Refuses where its
 /// directory does not exist, before it writes anything, and while it is live.
-pub fn ready(places: &Places, typed: &str, options: &Options) -> Result<Ready, ResumeError> {
+pub(crate) fn ready(places: &Places, typed: &str, options: &Options) -> Result<Ready, ResumeError> {
     let options = Options { only_absent: true, ..options.clone() };
     let plan = restore::plan(places, typed, &options)?;
     if let Some(cwd) = plan.cwd().filter(|cwd| !Path::new(cwd).is_dir()) {
@@ -80,7 +80,11 @@ pub fn ready(places: &Places, typed: &str, options: &Options) -> Result<Ready, R
 
 /// Becomes `claude --resume ID ARGS…` in the session's directory, with the user's own environment
 /// except for what a Claude Code above us would tell its children. Returns only if that fails.
-pub fn become_claude(ready: &Ready, args: &[OsString], config_dir: &ConfigDir) -> Result<Infallible, ResumeError> {
+pub(crate) fn become_claude(
+    ready: &Ready,
+    args: &[OsString],
+    config_dir: &ConfigDir,
+) -> Result<Infallible, ResumeError> {
     let mut claude = Command::new("claude");
     claude.arg("--resume").arg(&ready.restored.session_id).args(args);
     if let Some(cwd) = &ready.restored.cwd {

@@ -15,12 +15,12 @@ use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, left, one_line, right};
 
 /// What is older than this is compressed, unless another age is given.
-pub const OLDER_THAN_DEFAULT: &str = "30d";
+pub(crate) const OLDER_THAN_DEFAULT: &str = "30d";
 /// A level that takes half a second for 10 MB and leaves little for the higher ones to gain.
-pub const LEVEL_DEFAULT: i32 = 9;
+pub(crate) const LEVEL_DEFAULT: i32 = 9;
 
 /// What `--help` tells beyond the options.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Compressed are transcripts that did not change for so long, ID.jsonl, and older contents,
 ID.gen-0001.jsonl and so on, each to a file of its own that `zstd -d` reads too. Side files stay
 plain, and so does a transcript whose source has changed since it was copied. Everything reads the
@@ -35,70 +35,70 @@ Exit code 1 if something could not be compressed.";
 
 /// What is asked for.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Only contents that were committed before: an age or a date.
-    pub older_than: String,
+    pub(crate) older_than: String,
     /// 1 to 19.
-    pub level: i32,
+    pub(crate) level: i32,
     /// The newest contents stay plain.
-    pub generations_only: bool,
+    pub(crate) generations_only: bool,
     /// Only tell.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// A content that was compressed, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Item {
+pub(crate) struct Item {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder.
-    pub project: String,
+    pub(crate) project: String,
     /// `layer1` or `layer3`.
-    pub store: &'static str,
+    pub(crate) store: &'static str,
     /// The content, relative to the project's folder, without the ending `.zst`.
-    pub path: String,
+    pub(crate) path: String,
     /// 0 for the newest content, 1 for the oldest, then 2, …
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// Plain.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Compressed; nothing in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub packed_bytes: Option<u64>,
+    pub(crate) packed_bytes: Option<u64>,
 }
 
 /// A content that could not be compressed. It is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder.
-    pub project: String,
+    pub(crate) project: String,
     /// The content.
-    pub path: String,
+    pub(crate) path: String,
     /// Why.
-    pub error: String,
+    pub(crate) error: String,
 }
 
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// What was compressed, or would be.
-    pub compressed: Vec<Item>,
+    pub(crate) compressed: Vec<Item>,
     /// Contents that stay plain: they match no record, or would not become smaller.
-    pub left_plain: u64,
+    pub(crate) left_plain: u64,
     /// Bytes of all of them before.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// And now; as before in a dry run.
-    pub packed_bytes: u64,
+    pub(crate) packed_bytes: u64,
     /// Whether this only tells.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// What could not be compressed.
-    pub failed: Vec<Failure>,
+    pub(crate) failed: Vec<Failure>,
 }
 
 /// Compresses what is old enough; `progress` is told how many contents are done and their number.
 /// One that fails does not stop the others.
-pub fn compress(
+pub(crate) fn compress(
     places: &Places,
     journal: &Journal,
     wanted: &Wanted,
@@ -181,7 +181,7 @@ fn before(typed: &str) -> Result<u64, Error> {
 }
 
 /// The summary for a person.
-pub fn to_text(summary: &Summary, terminal: &Terminal) -> String {
+pub(crate) fn to_text(summary: &Summary, terminal: &Terminal) -> String {
     let mut text = String::new();
     for item in &summary.compressed {
         let packed =

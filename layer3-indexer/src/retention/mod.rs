@@ -1,4 +1,4 @@
 //! What a person has removed or made smaller: `prune` and `compress`.
 
-pub mod compress;
-pub mod prune;
+pub(crate) mod compress;
+pub(crate) mod prune;

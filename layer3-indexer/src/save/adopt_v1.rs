@@ -24,7 +24,7 @@ const OFFICIAL: &str = ".jsonl.official";
 const LOOK_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Opens the store; `None` where nothing is stored. One without bookkeeping gets it: see [`create`].
-pub fn open(places: &Places) -> Result<Option<Archive>, ArchiveError> {
+pub(crate) fn open(places: &Places) -> Result<Option<Archive>, ArchiveError> {
     match Archive::open_as_found(&places.layer3_store)? {
         Some(found) if found.store_id().is_empty() => create(places).map(Some),
         opened => Ok(opened.map(|archive| archive.leaving_free(places.policy.free_space_floor))),
@@ -32,13 +32,13 @@ pub fn open(places: &Places) -> Result<Option<Archive>, ArchiveError> {
 }
 
 /// Opens the store, makes it where there is none, and takes over what the first version left there.
-pub fn create(places: &Places) -> Result<Archive, ArchiveError> {
+pub(crate) fn create(places: &Places) -> Result<Archive, ArchiveError> {
     let archive = Archive::create_adopting(&places.layer3_store, |archive| adopt(places, archive))?;
     Ok(archive.leaving_free(places.policy.free_space_floor))
 }
 
 /// Keeps what stands where our metadata is to be written, and is not ours, as `{ID}.found.json`.
-pub fn keep_foreign_metadata(path: &Path) -> Result<(), DurableError> {
+pub(crate) fn keep_foreign_metadata(path: &Path) -> Result<(), DurableError> {
     let is_foreign = || {
         // What cannot be read is not known to be anybody's; writing over it tells what is wrong.
         let Ok(text) = std::fs::read(path) else { return false };

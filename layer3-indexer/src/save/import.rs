@@ -28,48 +28,48 @@ const CWD_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// What saving many sessions did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Sessions looked at.
-    pub sessions: usize,
+    pub(crate) sessions: usize,
     /// Sessions saved now.
-    pub saved: usize,
+    pub(crate) saved: usize,
     /// Sessions whose copy was up to date.
-    pub unchanged: usize,
+    pub(crate) unchanged: usize,
     /// Transcripts without content: nothing to save.
-    pub skipped: usize,
+    pub(crate) skipped: usize,
     /// Sessions that could not be saved or only in part.
-    pub failed: Vec<Failure>,
+    pub(crate) failed: Vec<Failure>,
     /// What the user should know, in plain words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// A session that could not be saved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Why.
-    pub error: String,
+    pub(crate) error: String,
 }
 
 /// How far saving many sessions has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Bytes that were copied, and as many again when they are indexed.
-    pub bytes_done: u64,
+    pub(crate) bytes_done: u64,
     /// Twice the bytes of all.
-    pub bytes_all: u64,
+    pub(crate) bytes_all: u64,
     /// Sessions done.
-    pub sessions_done: usize,
+    pub(crate) sessions_done: usize,
     /// All of them.
-    pub sessions_all: usize,
+    pub(crate) sessions_all: usize,
 }
 
 /// Saves every transcript under `projects/` that is not saved yet, and everything in layer 1's
 /// store that layer 3 lacks.
-pub fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Error> {
+pub(crate) fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Error> {
     let mut run = Run::new(places, journal, "import", progress)?;
     let sources = transcripts::transcripts(&resolved_projects(places))?;
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
@@ -89,7 +89,7 @@ pub fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -
 
 /// Saves the transcripts under `projects/` that changed since their copy; only those of a
 /// project, if one is named.
-pub fn backup(
+pub(crate) fn backup(
     places: &Places,
     journal: &Journal,
     project: Option<&ProjectName>,

@@ -5,13 +5,13 @@
 //! so that it becomes an older generation and never the newest content.
 
 pub mod adopt_v1;
-pub mod import;
-pub mod rebuild;
-pub mod roots;
-pub mod sources;
+pub(crate) mod import;
+pub(crate) mod rebuild;
+pub(crate) mod roots;
+pub(crate) mod sources;
 #[cfg(test)]
 mod tests;
-pub mod verify;
+pub(crate) mod verify;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -38,17 +38,17 @@ use crate::save::roots::RootKind;
 use crate::terminal::one_line;
 
 /// The file name of this layer's log.
-pub const LOG_NAME: &str = "layer3.log";
+pub(crate) const LOG_NAME: &str = "layer3.log";
 /// See [`lock_metadata`].
 const METADATA_LOCK: &str = ".state/metadata.lock";
 /// The trigger of a save that nobody named one for.
-pub const TRIGGER_UNKNOWN: &str = "manual";
+pub(crate) const TRIGGER_UNKNOWN: &str = "manual";
 /// The trigger of the save of what `restore --force` is about to replace.
-pub const TRIGGER_BEFORE_RESTORE: &str = "before-restore";
+pub(crate) const TRIGGER_BEFORE_RESTORE: &str = "before-restore";
 
 /// A session could not be saved. What was stored before is untouched.
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {
+pub(crate) enum SaveError {
     /// The archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -89,33 +89,33 @@ pub enum SaveError {
 
 /// A content that the caller holds and wants to see covered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// Which file, which generation there.
-    pub name: StoredName,
+    pub(crate) name: StoredName,
     /// Its length.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Plain BLAKE3 of its first `bytes` bytes.
-    pub blake3: Hash,
+    pub(crate) blake3: Hash,
 }
 
 /// One entry of `expected` as it stands in the call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct ExpectedEntry {
+pub(crate) struct ExpectedEntry {
     /// Relative to the project's folder in the caller's store: SESSION.jsonl, SESSION/side/file, SESSION.gen-0001.jsonl.
-    pub path: String,
+    pub(crate) path: String,
     /// 0 for the newest content, 1 for the oldest, then 2, …
     #[serde(default)]
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// Length in bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// BLAKE3 of those bytes, 64 hexadecimal digits.
-    pub blake3: String,
+    pub(crate) blake3: String,
 }
 
 /// Why an entry of `expected` cannot be understood.
 #[derive(Debug, thiserror::Error)]
-pub enum EntryError {
+pub(crate) enum EntryError {
     /// The path is none of this session's.
     #[error(transparent)]
     Path(#[from] NameError),
@@ -139,7 +139,7 @@ pub enum EntryError {
 
 impl ExpectedEntry {
     /// Checks that the entry is one of session `id`.
-    pub fn parse(&self, id: &SessionId) -> Result<Expected, EntryError> {
+    pub(crate) fn parse(&self, id: &SessionId) -> Result<Expected, EntryError> {
         let name = StoredName::parse(id, &self.path)?;
         if name.generation != self.generation {
             let (of_path, given) = (name.generation, self.generation);
@@ -152,27 +152,27 @@ impl ExpectedEntry {
 
 /// What is to be saved. The transcript's path was checked by the caller.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// The session.
-    pub id: &'a SessionId,
+    pub(crate) id: &'a SessionId,
     /// `<root>/<slug>/<session id>.jsonl`.
-    pub transcript: &'a Path,
+    pub(crate) transcript: &'a Path,
     /// What kind of root that is; layer 1's store is a place to take over from, not a source.
-    pub root: RootKind,
+    pub(crate) root: RootKind,
     /// The event's working directory.
-    pub cwd: Option<&'a str>,
+    pub(crate) cwd: Option<&'a str>,
     /// What caused the save: `pre-compact`, `session-end`, …
-    pub trigger: Option<&'a str>,
+    pub(crate) trigger: Option<&'a str>,
     /// The project as the job says it.
-    pub project: Option<&'a ProjectName>,
+    pub(crate) project: Option<&'a ProjectName>,
     /// What the caller holds; `None` for "all that is there".
-    pub expected: Option<&'a [Expected]>,
+    pub(crate) expected: Option<&'a [Expected]>,
 }
 
 /// The answer to a save.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// It is stored; the receipt says what.
     Receipt(Receipt),
     /// There was nothing to store.
@@ -182,48 +182,48 @@ pub enum Answer {
 /// What is stored and whether it covers what the caller holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in the store.
-    pub project: String,
+    pub(crate) project: String,
     /// The store's random id; another id means another store.
-    pub store_id: String,
+    pub(crate) store_id: String,
     /// With `expected`: the same list. Without: everything stored for the session.
-    pub files: Vec<ReceiptFile>,
+    pub(crate) files: Vec<ReceiptFile>,
     /// Messages of the session in the search index.
-    pub messages_indexed: u64,
+    pub(crate) messages_indexed: u64,
     /// What caused the save.
-    pub trigger: String,
+    pub(crate) trigger: String,
     /// What did not work although the copy is stored, for example indexing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
+    pub(crate) warning: Option<String>,
 }
 
 /// One content in a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct ReceiptFile {
+pub(crate) struct ReceiptFile {
     /// Relative to the project's folder in the store.
-    pub path: String,
+    pub(crate) path: String,
     /// 0 for the newest content, 1 for the oldest, then 2, …
-    pub generation: u32,
+    pub(crate) generation: u32,
     /// Length in bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// BLAKE3 of those bytes, 64 hexadecimal digits.
-    pub blake3: String,
+    pub(crate) blake3: String,
     /// Whether the store holds a content that begins with exactly these bytes, read back.
-    pub covered: bool,
+    pub(crate) covered: bool,
 }
 
 /// Nothing was stored, and that settles it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct Skipped {
+pub(crate) struct Skipped {
     /// Always true.
-    pub skipped: bool,
+    pub(crate) skipped: bool,
     /// Why.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl Answer {
@@ -234,19 +234,19 @@ impl Answer {
 
 /// Where the lines about saves go: the log, and stderr unless something else is drawn there.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     log: Log,
     echo: bool,
 }
 
 impl Journal {
     /// The log of layer 3's store; `echo` to write each line to stderr too.
-    pub fn new(places: &Places, echo: bool) -> Journal {
+    pub(crate) fn new(places: &Places, echo: bool) -> Journal {
         Journal { log: Log::of_store(&places.layer3_store, LOG_NAME).at(places.policy.log_level), echo }
     }
 
     /// Writes one line, control characters made harmless.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         let text = one_line(text);
         self.log.line(&text);
         if self.echo {
@@ -258,7 +258,7 @@ impl Journal {
 
 /// The answer for a session that the user excluded. What the caller holds a copy of already is saved
 /// all the same: it waits for a receipt.
-pub fn refused_by_settings(places: &Places, request: &Request<'_>) -> Option<Answer> {
+pub(crate) fn refused_by_settings(places: &Places, request: &Request<'_>) -> Option<Answer> {
     let waits = request.expected.is_some_and(|expected| !expected.is_empty());
     if waits || !places.policy.exclude.is_excluded(request.transcript, request.cwd) {
         return None;
@@ -268,7 +268,7 @@ pub fn refused_by_settings(places: &Places, request: &Request<'_>) -> Option<Ans
 
 /// Saves the session and says what is stored. `progress` is told the bytes handled so far, at
 /// least once per 8 MiB, ever growing. Safe to kill at any instruction, and to repeat.
-pub fn save(
+pub(crate) fn save(
     places: &Places,
     journal: &Journal,
     request: &Request<'_>,
@@ -282,7 +282,7 @@ pub fn save(
 /// [`save`] without index and metadata: for one of many sessions, which are indexed together
 /// afterwards ([`Index::expect_more`] before, [`Index::catch_up`] and [`write_all_metadata`] after). `archive`
 /// is layer 3's store, if it is open already: what was seen to of its folders is not seen to again.
-pub fn store(
+pub(crate) fn store(
     places: &Places,
     journal: &Journal,
     archive: Option<&Archive>,
@@ -561,7 +561,7 @@ fn take_over<'a>(
     if contents.is_empty() {
         return Ok(());
     }
-    let taken = steps.run(|progress| archive.take_over_all(key, &layer1.archive, &layer1.key, &contents, progress))?;
+    let taken = steps.run(|progress| archive.replicate(key, &layer1.archive, &layer1.key, &contents, progress))?;
     for (content, taken) in contents.iter().zip(taken) {
         let Err(error) = taken else { continue };
         let path = &content.path;
@@ -719,11 +719,11 @@ fn index(
         ));
     }
     let messages = match steps.run(|progress| index.update_session(archive, key, trigger, progress)) {
-        Ok(updated) => {
+        Ok(messages) => {
             if let Err(error) = write_metadata(&index, archive, key) {
                 warnings.push(format!("stored but its metadata could not be written: {}", chain(&error)));
             }
-            updated.messages_indexed
+            messages
         }
         Err(error) => {
             warnings.push(format!("stored but not indexed: {}", chain(&error)));
@@ -754,13 +754,13 @@ fn fill_if_incomplete(index: &mut Index, archive: &Archive, steps: &Steps<'_>, w
 }
 
 /// The metadata file of a session.
-pub fn metadata_path(archive: &Archive, key: &SessionKey) -> PathBuf {
+pub(crate) fn metadata_path(archive: &Archive, key: &SessionKey) -> PathBuf {
     archive.root().join(key.project.as_str()).join(format!("{}.json", key.id))
 }
 
 /// Writes what the index knows of a session as a whole to its metadata file, unless that stands
 /// there already. Of several writers the last one writes the newest: each asks the index again.
-pub fn write_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Result<(), IndexError> {
+pub(crate) fn write_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Result<(), IndexError> {
     match put_metadata(index, archive, key)? {
         Some(folder) => Ok(folder.sync()?),
         None => Ok(()),
@@ -768,7 +768,11 @@ pub fn write_metadata(index: &Index, archive: &Archive, key: &SessionKey) -> Res
 }
 
 /// [`write_metadata`] of many sessions, each folder synced once; what failed, and of which session.
-pub fn write_all_metadata(index: &Index, archive: &Archive, keys: &[SessionKey]) -> Vec<(SessionKey, IndexError)> {
+pub(crate) fn write_all_metadata(
+    index: &Index,
+    archive: &Archive,
+    keys: &[SessionKey],
+) -> Vec<(SessionKey, IndexError)> {
     let mut failed = Vec::new();
     let mut unsynced = BTreeMap::new();
     for key in keys {

@@ -11,24 +11,24 @@ use crate::save::adopt_v1;
 
 /// What a rebuild did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Rebuilt {
+pub(crate) struct Rebuilt {
     /// Sessions of the store.
-    pub sessions: u64,
+    pub(crate) sessions: u64,
     /// Messages in the index.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Sessions that could not be indexed, and why.
-    pub failed: Vec<String>,
+    pub(crate) failed: Vec<String>,
 }
 
 /// Opens the store, or says how to make one. A store that was copied here without its bookkeeping,
 /// or lost it, gets a new one.
-pub fn store(places: &Places) -> Result<Archive, Error> {
+pub(crate) fn store(places: &Places) -> Result<Archive, Error> {
     adopt_v1::open(places)?.ok_or_else(|| Error::NoStore { path: places.layer3_store.clone() })
 }
 
 /// Empties the index and fills it from the store, and writes metadata that is missing; `progress`
 /// is told the sessions done and their number. Conversations are only read. Safe to kill: the next search or save goes on.
-pub fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebuilt, Error> {
+pub(crate) fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebuilt, Error> {
     let archive = store(places)?;
     let mut index = Index::open(&places.index)?;
     index.clear()?;
@@ -46,7 +46,7 @@ pub fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebui
 
 /// Asks an index that covers the store. A missing, damaged or half-filled one is made whole first,
 /// also when the damage only shows in the asking; `notes` is told what the user should know about that.
-pub fn ask<T>(
+pub(crate) fn ask<T>(
     places: &Places,
     archive: &Archive,
     notes: &mut Vec<String>,
@@ -68,7 +68,7 @@ pub fn ask<T>(
 
 /// An index that covers the store. A missing, damaged or half-filled one is made whole first;
 /// `notes` is told what the user should know about that.
-pub fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
+pub(crate) fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
     let readable = Index::open_read_only(&places.index);
     if let Ok(Some(index)) = &readable
         && matches!(index.is_incomplete(archive), Ok(false))

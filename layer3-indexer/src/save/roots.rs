@@ -15,7 +15,7 @@ use layer1_prebackup::names::SessionId;
 
 /// Why a path is not a transcript that may be saved. Nothing was opened or copied.
 #[derive(Debug, thiserror::Error)]
-pub enum RootsError {
+pub(crate) enum RootsError {
     /// Relative, or with `..` in it.
     #[error("accept transcript path {path:?}: it must be absolute and without \"..\"")]
     NotPlain {
@@ -68,7 +68,7 @@ pub enum RootsError {
 
 /// What a root is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RootKind {
+pub(crate) enum RootKind {
     /// Claude Code's `projects/`, or a directory the user allowed.
     Claude,
     /// Layer 1's store: what lies there is a copy, not a source.
@@ -77,16 +77,16 @@ pub enum RootKind {
 
 /// A path that passed the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckedTranscript {
+pub(crate) struct CheckedTranscript {
     /// `<resolved root>/<slug>/<session id>.jsonl`. The file may be absent.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What kind of root it lies below.
-    pub root: RootKind,
+    pub(crate) root: RootKind,
 }
 
 /// Claude Code's `projects/` with the links in its path resolved, so that this layer records each
 /// source under one spelling; as it is given where it does not exist.
-pub fn resolved_projects(places: &Places) -> PathBuf {
+pub(crate) fn resolved_projects(places: &Places) -> PathBuf {
     let projects = places.projects();
     fs::canonicalize(&projects).unwrap_or(projects)
 }
@@ -102,14 +102,14 @@ struct Root {
 
 /// The directories whose project folders may hold transcripts. Each is resolved once.
 #[derive(Debug)]
-pub struct Roots {
+pub(crate) struct Roots {
     roots: Vec<Root>,
 }
 
 impl Roots {
     /// Claude Code's `projects/`, layer 1's store, and what the user allowed; resolved now, as
     /// far as they exist.
-    pub fn resolve(places: &Places, allowed: &[PathBuf]) -> Roots {
+    pub(crate) fn resolve(places: &Places, allowed: &[PathBuf]) -> Roots {
         let ours =
             [(RootKind::Claude, places.projects()), (RootKind::Layer1Store, places.layer1_store.clone())].into_iter();
         let allowed = allowed.iter().map(|given| (RootKind::Claude, given.clone()));
@@ -123,7 +123,7 @@ impl Roots {
 
     /// Accepts exactly `<root>/<slug>/<session id>.jsonl` with a real directory and a regular or
     /// absent file. The root may be spelled in any way that leads to the same directory.
-    pub fn check(&self, id: &SessionId, path: &Path) -> Result<CheckedTranscript, RootsError> {
+    pub(crate) fn check(&self, id: &SessionId, path: &Path) -> Result<CheckedTranscript, RootsError> {
         let owned = || path.to_owned();
         let plain = path.is_absolute() && path.components().all(|c| c != Component::ParentDir);
         if !plain || path.as_os_str().as_encoded_bytes().contains(&0) {

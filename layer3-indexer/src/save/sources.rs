@@ -12,7 +12,7 @@ use crate::save::roots::resolved_projects;
 
 /// Which of some sessions Claude Code has, as its directory shows them now.
 #[derive(Debug)]
-pub struct Sources<'a> {
+pub(crate) struct Sources<'a> {
     places: &'a Places,
     archive: &'a Archive,
     present: BTreeSet<&'a SessionId>,
@@ -20,7 +20,7 @@ pub struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     /// Looks for these. Costs one listing of every project's folder at most.
-    pub fn look(
+    pub(crate) fn look(
         places: &'a Places,
         archive: &'a Archive,
         sessions: impl Iterator<Item = &'a SessionKey>,
@@ -32,7 +32,7 @@ impl<'a> Sources<'a> {
 
     /// Whether the session, one of those that were looked for, is in no project's folder and not where it was saved
     /// from either.
-    pub fn lack(&self, key: &SessionKey) -> Result<bool, Error> {
+    pub(crate) fn lack(&self, key: &SessionKey) -> Result<bool, Error> {
         if self.present.contains(&key.id) {
             return Ok(false);
         }

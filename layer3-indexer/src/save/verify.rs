@@ -15,48 +15,48 @@ use crate::stores::session_name::{self, SessionError};
 /// What verifying found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct Report {
+pub(crate) struct Report {
     /// Whether all is well: no findings, and nothing that could not be healed.
-    pub ok: bool,
+    pub(crate) ok: bool,
     /// Sessions that were read.
-    pub sessions: usize,
+    pub(crate) sessions: usize,
     /// What is wrong, one entry a content.
-    pub findings: Vec<FindingEntry>,
+    pub(crate) findings: Vec<FindingEntry>,
     /// What `--repair` did, one entry a content; the findings are those that remain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub repairs: Vec<RepairEntry>,
+    pub(crate) repairs: Vec<RepairEntry>,
 }
 
 /// Something wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct FindingEntry {
+pub(crate) struct FindingEntry {
     /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven` or `source-diverged`; `index-damaged` for the index.
-    pub kind: String,
+    pub(crate) kind: String,
     /// The session; empty for the index.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in the store; empty for the index.
-    pub project: String,
+    pub(crate) project: String,
     /// The content, relative to the project's folder, or the index.
-    pub path: String,
+    pub(crate) path: String,
     /// What is wrong, in one line.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 /// What was done about something wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
-pub struct RepairEntry {
+pub(crate) struct RepairEntry {
     /// Whether the content is well now.
-    pub healed: bool,
+    pub(crate) healed: bool,
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in the store.
-    pub project: String,
+    pub(crate) project: String,
     /// The content, relative to the project's folder.
-    pub path: String,
+    pub(crate) path: String,
     /// What was done, or why nothing could be.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 impl RepairEntry {
@@ -91,7 +91,7 @@ const INDEX_NEWER: &str = "index-newer";
 /// Re-reads and re-hashes every content of the store and the index, or the contents of the sessions
 /// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the
 /// store, but for the id of one that has lost its own.
-pub fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
+pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
     let archive = rebuild::store(places)?;
     let meant = meant(&archive, typed)?;
     let findings = findings(places, &archive, &meant)?;
@@ -101,7 +101,7 @@ pub fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
 /// Heals what [`verify`] finds, from the source or from layer 1's store, wherever their bytes meet
 /// the recorded hash; what is replaced is set aside, never dropped. A damaged index is made again
 /// from the store. What a source holds that diverged from its copy is saved. Then verifies.
-pub fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result<Report, Error> {
+pub(crate) fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result<Report, Error> {
     let archive = rebuild::store(places)?;
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
     let meant = meant(&archive, typed)?;

@@ -28,7 +28,7 @@ use crate::save::roots::Roots;
 use tools::Tool;
 
 /// The name that clients know the server by.
-pub const SERVER_NAME: &str = "session-manager";
+pub(crate) const SERVER_NAME: &str = "session-manager";
 /// Tool calls that run at the same time; more wait.
 const CALLS_MAX: usize = 4;
 /// Least time between two progress notifications of one call.
@@ -44,14 +44,14 @@ they change no project files.";
 
 /// What every tool call works with.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     places: Places,
     roots: Roots,
     journal: Journal,
 }
 
 /// Serves MCP on standard input and output until the input ends or a signal comes.
-pub fn serve(places: Places, allowed: &[PathBuf]) -> Result<(), Error> {
+pub(crate) fn serve(places: Places, allowed: &[PathBuf]) -> Result<(), Error> {
     let server = Server::new(places, allowed, true);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -91,7 +91,7 @@ where
 impl Server {
     /// A server over these places; transcripts below `allowed` may be saved too. With `echo` the
     /// lines about saves go to stderr as well as to the log.
-    pub fn new(places: Places, allowed: &[PathBuf], echo: bool) -> Server {
+    pub(crate) fn new(places: Places, allowed: &[PathBuf], echo: bool) -> Server {
         Server { roots: Roots::resolve(&places, allowed), journal: Journal::new(&places, echo), places }
     }
 }

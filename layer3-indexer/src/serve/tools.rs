@@ -31,9 +31,9 @@ type Progress<'a> = &'a dyn Fn(u64, Option<u64>);
 
 /// A tool of the server.
 #[derive(Debug)]
-pub struct Tool {
+pub(crate) struct Tool {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     title: &'static str,
     description: &'static str,
     /// Whether it changes nothing that the user would notice.
@@ -50,7 +50,7 @@ struct Output {
 }
 
 /// All tools, in the order of the list.
-pub fn all() -> &'static [Tool] {
+pub(crate) fn all() -> &'static [Tool] {
     &TOOLS
 }
 
@@ -132,7 +132,7 @@ static TOOLS: [Tool; 6] = [
 
 impl Tool {
     /// What `tools/list` says of it.
-    pub fn describe(&self) -> ToolDescription {
+    pub(crate) fn describe(&self) -> ToolDescription {
         let annotations = ToolAnnotations::with_title(self.title).read_only(self.read_only).open_world(false);
         let annotations = if self.read_only { annotations } else { annotations.destructive(false).idempotent(true) };
         ToolDescription::new(self.name, self.description, (self.input)())
@@ -142,7 +142,7 @@ impl Tool {
     }
 
     /// Runs the tool; a failure is an answer too.
-    pub fn call(&self, server: &Server, arguments: JsonObject, progress: Progress<'_>) -> CallToolResult {
+    pub(crate) fn call(&self, server: &Server, arguments: JsonObject, progress: Progress<'_>) -> CallToolResult {
         match (self.run)(server, arguments, progress) {
             Ok(output) => {
                 let mut result = CallToolResult::success(vec![ContentBlock::text(output.text)]);
@@ -158,7 +158,7 @@ impl Tool {
 }
 
 /// The answer of a tool that failed.
-pub fn failure(error: &Error) -> CallToolResult {
+pub(crate) fn failure(error: &Error) -> CallToolResult {
     let kind = if error.is_invalid_input() { "invalid_input" } else { "failed" };
     let message = format!("failed to {}", chain(error));
     let mut result = CallToolResult::error(vec![ContentBlock::text(message.clone())]);

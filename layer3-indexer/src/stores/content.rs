@@ -20,7 +20,7 @@ use crate::stores::session_name;
 
 /// A content of a session cannot be read as good.
 #[derive(Debug, thiserror::Error)]
-pub enum ContentError {
+pub(crate) enum ContentError {
     /// No store holds the bytes that were recorded.
     #[error(
         "read {path} of session {id}: it is damaged or missing, and no other store has those bytes; `layer3-indexer verify {id}` tells more"
@@ -51,9 +51,9 @@ pub enum ContentError {
 
 /// All that both stores hold of one session.
 #[derive(Debug)]
-pub struct Holdings {
+pub(crate) struct Holdings {
     /// The session, as layer 3 knows it; as layer 1 does where layer 3 knows nothing.
-    pub key: SessionKey,
+    pub(crate) key: SessionKey,
     layer3: Option<Held>,
     layer1: Option<Held>,
 }
@@ -68,21 +68,19 @@ struct Held {
 
 /// A stored content whose first `bytes` bytes are what was recorded, or are said not to be.
 #[derive(Debug)]
-pub struct Content {
-    /// Which.
-    pub name: StoredName,
+pub(crate) struct Content {
     /// Its length; what may stand behind it in the file belongs to a write that is not finished.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Where it lies, for messages.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What the reader should know about these bytes.
-    pub note: Option<String>,
+    pub(crate) note: Option<String>,
     file: File,
 }
 
 impl Content {
     /// The bytes from their beginning. One reader at a time.
-    pub fn read(&mut self) -> io::Result<impl Read + use<'_>> {
+    pub(crate) fn read(&mut self) -> io::Result<impl Read + use<'_>> {
         self.file.rewind()?;
         Ok((&self.file).take(self.bytes))
     }
@@ -90,7 +88,7 @@ impl Content {
 
 impl Holdings {
     /// Finds the session that `typed` names in both stores.
-    pub fn find(places: &Places, typed: &str) -> Result<Holdings, Error> {
+    pub(crate) fn find(places: &Places, typed: &str) -> Result<Holdings, Error> {
         let (layer3, layer1) = (adopt_v1::open(places)?, Archive::open_as_found(&places.layer1_store)?);
         let stores: Vec<&Archive> = layer3.iter().chain(&layer1).collect();
         if stores.is_empty() {
@@ -104,13 +102,13 @@ impl Holdings {
     }
 
     /// Layer 3's store, where it has this session: its metadata lies there.
-    pub fn layer3(&self) -> Option<&Archive> {
+    pub(crate) fn layer3(&self) -> Option<&Archive> {
         self.layer3.as_ref().map(|held| &held.archive)
     }
 
     /// The names of the newest contents in either store, and of the older generations as layer 3
     /// numbers them; as layer 1 does where layer 3 has nothing. Transcript first.
-    pub fn names(&self) -> Vec<StoredName> {
+    pub(crate) fn names(&self) -> Vec<StoredName> {
         let generations = self.layer3.as_ref().or(self.layer1.as_ref()).into_iter().flat_map(|held| &held.files);
         let newest = self.layer1.iter().flat_map(|held| &held.files).filter(|file| file.name.generation == 0);
         let mut names: Vec<StoredName> = generations.chain(newest).map(|file| file.name.clone()).collect();
@@ -120,7 +118,7 @@ impl Holdings {
     }
 
     /// The transcript in this generation, 0 being the newest.
-    pub fn transcript(&self, generation: u32) -> Result<StoredName, ContentError> {
+    pub(crate) fn transcript(&self, generation: u32) -> Result<StoredName, ContentError> {
         let names = self.names();
         let of_transcript = |name: &&StoredName| name.file == FileName::Transcript;
         let id = || self.key.id.clone();
@@ -151,7 +149,7 @@ impl Holdings {
     /// Opens a content whose bytes were found to match their record. Layer 1's copy serves where it
     /// has more of the same newest content, and where layer 3's is damaged, missing or unproven;
     /// the note says so.
-    pub fn open(&self, name: &StoredName) -> Result<Content, Error> {
+    pub(crate) fn open(&self, name: &StoredName) -> Result<Content, Error> {
         let of3 = self.layer3.as_ref().and_then(|held| Some((held, held.stored(name)?)));
         let Some((layer3, stored)) = of3 else {
             let of1 = self.layer1.as_ref().and_then(|held| held.all_of(held.stored(name)?));
@@ -182,7 +180,7 @@ impl Holdings {
 
     /// [`Holdings::open`], and where nobody has the recorded bytes, whatever layer 3 or else layer 1
     /// has: its note says that it is damaged. To be read by a person, never to be passed on.
-    pub fn open_even_damaged(&self, name: &StoredName) -> Result<Content, Error> {
+    pub(crate) fn open_even_damaged(&self, name: &StoredName) -> Result<Content, Error> {
         let error = match self.open(name) {
             Err(error @ Error::Content(ContentError::Damaged { .. })) => error,
             opened => return opened,
@@ -195,7 +193,7 @@ impl Holdings {
                 "THIS COPY IS DAMAGED: {} does not match its recorded hash, and no other store has those bytes. What can be read of it follows; it may be wrong anywhere",
                 path.display()
             );
-            return Ok(Content { name: name.clone(), bytes, path, note: Some(note), file });
+            return Ok(Content { bytes, path, note: Some(note), file });
         }
         Err(error)
     }
@@ -244,8 +242,7 @@ impl Held {
         let path = self.archive.place_of(&self.key, &stored.name);
         let file = self.archive.open_file(&self.key, &stored.name).ok()?;
         let hash = fs::hash_of_prefix(&file, bytes, &path).ok()?;
-        let name = stored.name.clone();
-        (hash == blake3).then_some(Content { name, bytes, path, note: None, file })
+        (hash == blake3).then_some(Content { bytes, path, note: None, file })
     }
 
     fn all_of(&self, stored: &StoredFile) -> Option<(Content, Proof)> {

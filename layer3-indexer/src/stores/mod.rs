@@ -6,7 +6,7 @@
 //! asked for is restored, or nothing.
 
 pub mod content;
-pub mod session_name;
+pub(crate) mod session_name;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,7 +26,7 @@ use crate::terminal;
 
 /// A content of a transcript.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Which {
+pub(crate) enum Which {
     /// What it was last.
     #[default]
     Newest,
@@ -58,13 +58,13 @@ pub(super) struct Stores {
     layer3: Option<Archive>,
     layer1: Option<Archive>,
     /// What the user should know about a store that cannot be read.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Stores {
     /// Opens what there is. One store that cannot be opened is a note: the other one serves. Writes
     /// nothing: a store without bookkeeping is read as it stands.
-    pub fn open(places: &Places) -> Result<Stores, RestoreError> {
+    pub(crate) fn open(places: &Places) -> Result<Stores, RestoreError> {
         let mut stores = Stores::default();
         let mut failed = None;
         for layer in [Layer::Three, Layer::One] {
@@ -88,13 +88,13 @@ impl Stores {
     }
 
     /// Layer 3's store, which has an index; one that was only looked at has none of its own yet.
-    pub fn indexed(&self) -> Option<&Archive> {
+    pub(crate) fn indexed(&self) -> Option<&Archive> {
         self.layer3.as_ref().filter(|archive| !archive.store_id().is_empty())
     }
 
     /// Every session that a store holds. One of layer 1's that layer 3 keeps in another folder is
     /// not told twice.
-    pub fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
+    pub(crate) fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
         let of = |archive: &Option<Archive>| archive.as_ref().map_or(Ok(Vec::new()), Archive::sessions);
         let (of3, of1) = (of(&self.layer3)?, of(&self.layer1)?);
         let alone = |keys: &[SessionKey], key: &SessionKey| keys.iter().filter(|other| other.id == key.id).count() == 1;
@@ -109,7 +109,7 @@ impl Stores {
     }
 
     /// The one session that `typed` names, in whichever store.
-    pub fn find(&self, typed: &str) -> Result<SessionKey, SessionError> {
+    pub(crate) fn find(&self, typed: &str) -> Result<SessionKey, SessionError> {
         let mut found = session_name::matches(self.sessions()?, typed);
         match found.len() {
             0 => Err(SessionError::Unknown { typed: typed.to_owned() }),
@@ -119,12 +119,12 @@ impl Stores {
     }
 
     /// Opens a chosen content where it lay.
-    pub fn open_content(&self, content: &Content) -> Result<File, ArchiveError> {
+    pub(crate) fn open_content(&self, content: &Content) -> Result<File, ArchiveError> {
         self.archive_of(content).open_file(&content.key, &content.name)
     }
 
     /// [`Stores::open_content`] after a save, which may have made an older generation of it.
-    pub fn find_content(&self, content: &Content) -> Result<File, ArchiveError> {
+    pub(crate) fn find_content(&self, content: &Content) -> Result<File, ArchiveError> {
         let archive = self.archive_of(content);
         let same_file = |other: &StoredFile| other.name.file == content.name.file && other.bytes >= content.bytes;
         for other in archive.files(&content.key)?.iter().filter(|other| same_file(other)) {
@@ -152,11 +152,11 @@ pub(super) struct Content {
     layer: Layer,
     key: SessionKey,
     /// As which content of which generation it is stored.
-    pub name: StoredName,
+    pub(crate) name: StoredName,
     /// Where it lay when it was chosen.
-    pub path: PathBuf,
-    pub bytes: u64,
-    pub blake3: Hash,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) blake3: Hash,
 }
 
 /// Why there is no content to restore.
@@ -192,7 +192,11 @@ enum Reading {
 
 impl<'a> Copies<'a> {
     /// Reads what is recorded. A store that fails is a note, unless both do.
-    pub fn of(stores: &'a Stores, key: &SessionKey, notes: &mut Vec<String>) -> Result<Copies<'a>, ArchiveError> {
+    pub(crate) fn of(
+        stores: &'a Stores,
+        key: &SessionKey,
+        notes: &mut Vec<String>,
+    ) -> Result<Copies<'a>, ArchiveError> {
         let layer3 = Held::of(Layer::Three, stores.layer3.as_ref(), stores.layer1.as_ref(), key);
         let layer1 = Held::of(Layer::One, stores.layer1.as_ref(), stores.layer3.as_ref(), key);
         let mut note = |layer: Layer, error: &ArchiveError| {
@@ -210,7 +214,7 @@ impl<'a> Copies<'a> {
     }
 
     /// All side files, whichever layer has them.
-    pub fn side_files(&self) -> BTreeSet<PathBuf> {
+    pub(crate) fn side_files(&self) -> BTreeSet<PathBuf> {
         let side = |file: &StoredFile| match &file.name.file {
             FileName::Side(rel) => Some(rel.clone()),
             FileName::Transcript => None,
@@ -219,29 +223,29 @@ impl<'a> Copies<'a> {
     }
 
     /// The transcripts that it was copied from, as each layer recorded it.
-    pub fn sources(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Path> {
         [&self.layer3, &self.layer1].into_iter().filter_map(|held| held.source.as_deref())
     }
 
     /// The folder below `projects/` that it was copied from.
-    pub fn slug(&self) -> Option<String> {
+    pub(crate) fn slug(&self) -> Option<String> {
         self.sources().find_map(slug_of_source)
     }
 
     /// When something of it was last committed, in milliseconds since 1970.
-    pub fn committed_ms(&self) -> u64 {
+    pub(crate) fn committed_ms(&self) -> u64 {
         self.all().map(|(_, file)| file.committed_ms).max().unwrap_or(0)
     }
 
     /// Length of the newest transcript.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let newest = |held: &Held<'_>| held.newest(&FileName::Transcript).map(|file| file.bytes);
         newest(&self.layer3).or(newest(&self.layer1)).unwrap_or(0)
     }
 
     /// The content of a file that is meant, found unharmed; `notes` is told what the user should
     /// know about the choice.
-    pub fn choose(&self, file: &FileName, which: Which, notes: &mut Vec<String>) -> Result<Content, Unfit> {
+    pub(crate) fn choose(&self, file: &FileName, which: Which, notes: &mut Vec<String>) -> Result<Content, Unfit> {
         let content = match which {
             Which::Newest | Which::Generation(0) => self.choose_newest(file, notes)?,
             Which::Generation(n) => {

@@ -7,7 +7,7 @@ const CANDIDATES_MAX: usize = 20;
 
 /// A session could not be told from what was typed.
 #[derive(Debug, thiserror::Error)]
-pub enum SessionError {
+pub(crate) enum SessionError {
     /// Nothing stored begins so.
     #[error("find session {typed:?}: no stored session has this id or an id that begins so; `list --all` shows them")]
     Unknown {
@@ -30,7 +30,7 @@ pub enum SessionError {
 /// Finds the one session that `typed` names: its id, a unique beginning of it, or either after
 /// `PROJECT/` (the same id may be kept under two projects). Asks the stores, not the index,
 /// which is disposable; the first store that knows such a session decides.
-pub fn find<'a>(stores: &[&'a Archive], typed: &str) -> Result<(&'a Archive, SessionKey), SessionError> {
+pub(crate) fn find<'a>(stores: &[&'a Archive], typed: &str) -> Result<(&'a Archive, SessionKey), SessionError> {
     for store in stores {
         let mut found = matches(store.sessions()?, typed);
         match found.len() {
@@ -44,7 +44,7 @@ pub fn find<'a>(stores: &[&'a Archive], typed: &str) -> Result<(&'a Archive, Ses
 
 /// The sessions that `typed` may mean: those of exactly this id if there are any, else all whose
 /// id begins so.
-pub fn matches(sessions: Vec<SessionKey>, typed: &str) -> Vec<SessionKey> {
+pub(crate) fn matches(sessions: Vec<SessionKey>, typed: &str) -> Vec<SessionKey> {
     let (project, id) = match typed.split_once('/') {
         Some((project, id)) => (Some(project), id),
         None => (None, typed),

@@ -4,39 +4,38 @@
 //! terminal they could move the cursor, set its title, or worse; so every text from a transcript
 //! passes through [`one_line`] or [`lines`] before it is printed.
 
-pub mod time;
+pub(crate) mod time;
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns when standard output is no terminal.
-pub const COLUMNS_DEFAULT: usize = 100;
+pub(crate) const COLUMNS_DEFAULT: usize = 100;
 /// Least columns that a layout is made for; a narrower terminal wraps.
-pub const COLUMNS_MIN: usize = 40;
+pub(crate) const COLUMNS_MIN: usize = 40;
 /// From this size a session is marked ⚠️.
-pub const LARGE_BYTES: u64 = 2 * 1024 * 1024;
+pub(crate) const LARGE_BYTES: u64 = 2 * 1024 * 1024;
 /// From this size a session is marked 🔴.
-pub const HUGE_BYTES: u64 = 5 * 1024 * 1024;
+pub(crate) const HUGE_BYTES: u64 = 5 * 1024 * 1024;
 
 /// What standard output can show. Decided in `cli.rs` alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     /// Columns of a line.
-    pub columns: usize,
+    pub(crate) columns: usize,
     /// Whether colours are wanted: a terminal, and `NO_COLOR` unset.
-    pub colour: bool,
+    pub(crate) colour: bool,
     /// Whether somebody watches: progress bars and control sequences make sense.
-    pub interactive: bool,
+    pub(crate) interactive: bool,
 }
 
 impl Terminal {
     /// No terminal: no colours, [`COLUMNS_DEFAULT`].
-    pub const PLAIN: Terminal = Terminal { columns: COLUMNS_DEFAULT, colour: false, interactive: false };
+    pub(crate) const PLAIN: Terminal = Terminal { columns: COLUMNS_DEFAULT, colour: false, interactive: false };
 
     /// `text` in the style, if there are colours.
-    pub fn paint(&self, style: Style, text: &str) -> String {
+    pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         let code = match style {
             Style::Bold => "1",
             Style::Dim => "2",
@@ -51,7 +50,7 @@ impl Terminal {
 
 /// How a piece of text stands out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub(crate) enum Style {
     /// Headings, hits.
     Bold,
     /// What is secondary.
@@ -68,7 +67,7 @@ pub enum Style {
 
 /// The text on one line: white space of any kind becomes one blank, other control characters
 /// (and the invisible ones that reorder text) become `·`.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_whitespace() {
@@ -84,7 +83,7 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// The text with its line breaks and tabs kept, other control characters as `·`.
-pub fn lines(text: &str) -> Cow<'_, str> {
+pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     let keep = |c: char| matches!(c, '\n' | '\t') || !is_unsafe(c);
     if text.chars().all(keep) {
         return Cow::Borrowed(text);
@@ -96,7 +95,7 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 
 /// JSON with the control characters that it allows to stand raw (DEL, C1, reordering) escaped: a
 /// terminal would obey some of them. The value is the same.
-pub fn json(text: String) -> String {
+pub(crate) fn json(text: String) -> String {
     if !text.chars().any(is_unsafe) {
         return text;
     }
@@ -114,12 +113,12 @@ fn is_unsafe(c: char) -> bool {
 }
 
 /// Columns that the text takes.
-pub fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
 /// The text cut to at most `columns`, with `…` where something was cut.
-pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
+pub(crate) fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
         return Cow::Borrowed(text);
     }
@@ -142,7 +141,7 @@ pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
 }
 
 /// The text in lines of at most `columns`, broken at blanks where there are any.
-pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest = text;
     while width(rest) > columns {
@@ -165,17 +164,17 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
 }
 
 /// The text filled with blanks on the right to `columns`.
-pub fn left(text: &str, columns: usize) -> String {
+pub(crate) fn left(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
 /// The text filled with blanks on the left to `columns`.
-pub fn right(text: &str, columns: usize) -> String {
+pub(crate) fn right(text: &str, columns: usize) -> String {
     format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
 /// `999 B`, `1.5 KB`, `38 MB`: units of 1024, two digits or so.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KB", "MB", "GB"] {
         if value < 1000.0 {
@@ -191,7 +190,7 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// The mark of a large session: nothing, ⚠️ or 🔴.
-pub fn size_mark(bytes: u64) -> &'static str {
+pub(crate) fn size_mark(bytes: u64) -> &'static str {
     match bytes {
         _ if bytes > HUGE_BYTES => "🔴",
         _ if bytes > LARGE_BYTES => "⚠️",
@@ -200,12 +199,12 @@ pub fn size_mark(bytes: u64) -> &'static str {
 }
 
 /// `[main]`; nothing for no branch and for `HEAD`, which stands in transcripts for no repository too.
-pub fn branch(name: Option<&str>) -> Option<String> {
+pub(crate) fn branch(name: Option<&str>) -> Option<String> {
     name.filter(|name| !name.is_empty() && *name != "HEAD").map(|name| format!("[{}]", one_line(name)))
 }
 
 /// `2026-11-22T10:17:51.992Z` as `2026-11-22 10:17`; what is no such time comes back cleaned.
-pub fn minute(timestamp: &str) -> String {
+pub(crate) fn minute(timestamp: &str) -> String {
     match (timestamp.get(..10), timestamp.get(11..16)) {
         (Some(day), Some(time)) if timestamp.as_bytes()[10] == b'T' => one_line(&format!("{day} {time}")),
         _ => one_line(timestamp),
@@ -213,7 +212,7 @@ pub fn minute(timestamp: &str) -> String {
 }
 
 /// `2026-11-22 10:17→10:19`, or both days where they differ.
-pub fn period(start: Option<&str>, end: Option<&str>) -> String {
+pub(crate) fn period(start: Option<&str>, end: Option<&str>) -> String {
     match (start.map(minute), end.map(minute)) {
         (Some(start), Some(end)) if start == end => start,
         (Some(start), Some(end)) if start.get(..10) == end.get(..10) && end.len() == 16 => {
@@ -225,26 +224,14 @@ pub fn period(start: Option<&str>, end: Option<&str>) -> String {
     }
 }
 
-/// `3 minutes ago` and the like, for status lines.
-pub fn ago(now: SystemTime, then: SystemTime) -> String {
-    let seconds = now.duration_since(then).unwrap_or(Duration::ZERO).as_secs();
-    let (n, unit) = match seconds {
-        0..60 => return "just now".to_owned(),
-        60..3600 => (seconds / 60, "minute"),
-        3600..86400 => (seconds / 3600, "hour"),
-        _ => (seconds / 86400, "day"),
-    };
-    format!("{n} {unit}{} ago", if n == 1 { "" } else { "s" })
-}
-
 /// `1 session`, `2 sessions`.
-pub fn count(n: u64, noun: &str) -> String {
+pub(crate) fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The text quoted for `sh`, so that pasting it gives exactly the text. Control characters are
 /// written as `$'\xNN'`, which bash and zsh read.
-pub fn shell_quoted(text: &str) -> String {
+pub(crate) fn shell_quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();

@@ -6,14 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Now, in milliseconds since 1970; 0 on a clock that stands before that.
-pub fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Milliseconds since 1970 of an RFC 3339 time such as `2026-11-22T10:42:25.351Z` or one with an
 /// offset; `None` for anything else.
-pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
+pub(crate) fn parse_rfc3339_ms(text: &str) -> Option<i64> {
     let (date, rest) = text.split_at_checked(10)?;
     let day = parse_date_days(date)?;
     let rest = rest.strip_prefix(['T', 't', ' '])?;
@@ -43,7 +43,7 @@ pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
 }
 
 /// `2026-11-22T10:42:25.351Z`.
-pub fn format_rfc3339_ms(ms: i64) -> String {
+pub(crate) fn format_rfc3339_ms(ms: i64) -> String {
     let (y, mo, d) = date_of_days(ms.div_euclid(DAY_MS));
     let of_day = ms.rem_euclid(DAY_MS);
     let (h, mi, s, milli) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60, of_day % 1000);
@@ -53,7 +53,7 @@ pub fn format_rfc3339_ms(ms: i64) -> String {
 /// The first and the last millisecond of what a user types for `since` and `until`: a point in
 /// time (RFC 3339), an age before now (`7d`, `12h`, `2 weeks`, `2 weeks ago`), or a whole day, UTC:
 /// a date (`2026-11-22`), `today`, `yesterday`; or a month (`2026-11`). `None` for anything else.
-pub fn parse_when_ms(text: &str, now_ms: i64) -> Option<(i64, i64)> {
+pub(crate) fn parse_when_ms(text: &str, now_ms: i64) -> Option<(i64, i64)> {
     let text = text.trim().to_ascii_lowercase();
     if let Some(ms) = parse_rfc3339_ms(&text) {
         return Some((ms, ms));

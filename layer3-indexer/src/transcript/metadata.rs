@@ -9,13 +9,13 @@ use crate::terminal::time::format_rfc3339_ms;
 use crate::transcript::record::{Block, Class, Record};
 
 /// Most files in `edited_files`, and in `read_files`: those touched last.
-pub const FILES_MAX: usize = 500;
+pub(crate) const FILES_MAX: usize = 500;
 /// Most commands in `bash_commands`: those run last.
-pub const COMMANDS_MAX: usize = 200;
+pub(crate) const COMMANDS_MAX: usize = 200;
 /// Longest command that is kept, in characters.
-pub const COMMAND_CHARS_MAX: usize = 300;
+pub(crate) const COMMAND_CHARS_MAX: usize = 300;
 /// Longest topic, in characters.
-pub const TOPIC_CHARS_MAX: usize = 200;
+pub(crate) const TOPIC_CHARS_MAX: usize = 200;
 
 /// Tools that change a file, and where their arguments name it.
 const EDITING_TOOLS: [&str; 5] = ["Edit", "MultiEdit", "Write", "NotebookEdit", "Update"];
@@ -31,69 +31,69 @@ pub(crate) const NAME_CHARS_MAX: usize = 200;
 /// A session's metadata. Serialised, it is the content of `{SESSION_ID}.json`. It covers the
 /// transcript, its older generations and its subagents.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in the store.
-    pub project: String,
+    pub(crate) project: String,
     /// The last working directory.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// First time of a message, RFC 3339.
-    pub timestamp_start: Option<String>,
+    pub(crate) timestamp_start: Option<String>,
     /// Last time of a message, RFC 3339.
-    pub timestamp_end: Option<String>,
+    pub(crate) timestamp_end: Option<String>,
     /// The last branch.
-    pub git_branch: Option<String>,
+    pub(crate) git_branch: Option<String>,
     /// What the user or Claude Code named the session.
-    pub title: Option<String>,
+    pub(crate) title: Option<String>,
     /// Files that tools changed, oldest change first; at most [`FILES_MAX`].
-    pub edited_files: Vec<String>,
+    pub(crate) edited_files: Vec<String>,
     /// Files that tools read, oldest first; at most [`FILES_MAX`].
-    pub read_files: Vec<String>,
+    pub(crate) read_files: Vec<String>,
     /// Commands, oldest first; at most [`COMMANDS_MAX`] of at most [`COMMAND_CHARS_MAX`] characters.
-    pub bash_commands: Vec<String>,
+    pub(crate) bash_commands: Vec<String>,
     /// Calls by tool.
-    pub tool_counts: BTreeMap<String, u64>,
+    pub(crate) tool_counts: BTreeMap<String, u64>,
     /// The first prompt, shortened to [`TOPIC_CHARS_MAX`] characters on one line.
-    pub first_topic: Option<String>,
+    pub(crate) first_topic: Option<String>,
     /// The last prompt, likewise.
-    pub last_topic: Option<String>,
+    pub(crate) last_topic: Option<String>,
     /// Messages in the index.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Length of the newest transcript.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Plain BLAKE3 of the newest transcript, hexadecimal.
-    pub blake3: Option<String>,
+    pub(crate) blake3: Option<String>,
     /// What caused the last save: `pre-compact`, `session-end`, …
-    pub trigger: String,
+    pub(crate) trigger: String,
 }
 
 /// What metadata is made of while a session grows. It comes out the same in whatever order the
 /// session's messages are added, so an index that grew with the session equals a rebuilt one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tally {
-    pub prompts: u64,
-    pub answers: u64,
-    pub start_ms: Option<i64>,
-    pub end_ms: Option<i64>,
-    pub cwd: Option<(i64, String)>,
-    pub branch: Option<(i64, String)>,
+    pub(crate) prompts: u64,
+    pub(crate) answers: u64,
+    pub(crate) start_ms: Option<i64>,
+    pub(crate) end_ms: Option<i64>,
+    pub(crate) cwd: Option<(i64, String)>,
+    pub(crate) branch: Option<(i64, String)>,
     /// A name that the user gave wins over one that Claude Code made up.
-    pub title: Option<(bool, i64, String)>,
-    pub edited: BTreeMap<String, i64>,
-    pub read: BTreeMap<String, i64>,
-    pub commands: BTreeMap<String, i64>,
-    pub tools: BTreeMap<String, u64>,
-    pub first_prompt: Option<(i64, String)>,
-    pub last_prompt: Option<(i64, String)>,
+    pub(crate) title: Option<(bool, i64, String)>,
+    pub(crate) edited: BTreeMap<String, i64>,
+    pub(crate) read: BTreeMap<String, i64>,
+    pub(crate) commands: BTreeMap<String, i64>,
+    pub(crate) tools: BTreeMap<String, u64>,
+    pub(crate) first_prompt: Option<(i64, String)>,
+    pub(crate) last_prompt: Option<(i64, String)>,
     /// Slash commands stand in for prompts in a session that has nothing else.
-    pub first_command: Option<(i64, String)>,
-    pub last_command: Option<(i64, String)>,
+    pub(crate) first_command: Option<(i64, String)>,
+    pub(crate) last_command: Option<(i64, String)>,
 }
 
 impl Tally {
     /// Adds a record that is new to the session. `time_ms` is its time, or that of the record before it.
-    pub fn add(&mut self, record: &Record<'_>, time_ms: i64) {
+    pub(crate) fn add(&mut self, record: &Record<'_>, time_ms: i64) {
         if let Some(title) = &record.title {
             let by_user = record.kind == "custom-title";
             keep_max(&mut self.title, (by_user, time_ms, shortened(title, NAME_CHARS_MAX)));
@@ -118,7 +118,7 @@ impl Tally {
     }
 
     /// Adds what was counted of other records that are new to the session.
-    pub fn merge(&mut self, other: &Tally) {
+    pub(crate) fn merge(&mut self, other: &Tally) {
         self.prompts += other.prompts;
         self.answers += other.answers;
         keep_min(&mut self.start_ms, &other.start_ms);
@@ -141,14 +141,14 @@ impl Tally {
     }
 
     /// The lists at their bounds; nothing is lost that would be shown.
-    pub fn prune(&mut self) {
+    pub(crate) fn prune(&mut self) {
         keep_latest(&mut self.edited, FILES_MAX);
         keep_latest(&mut self.read, FILES_MAX);
         keep_latest(&mut self.commands, COMMANDS_MAX);
     }
 
     /// As metadata; what does not come from messages is left empty.
-    pub fn to_metadata(&self) -> Metadata {
+    pub(crate) fn to_metadata(&self) -> Metadata {
         let mut tally = self.clone();
         tally.prune();
         let topic = |prompt: &Option<(i64, String)>, command: &Option<(i64, String)>| {

@@ -1,4 +1,4 @@
 //! What a record of a transcript means, decided once.
 
-pub mod metadata;
+pub(crate) mod metadata;
 pub mod record;

@@ -129,6 +129,11 @@ fn append(path: &Path, bytes: &[u8]) {
     fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(bytes).unwrap();
 }
 
+/// Takes one content over from another store.
+fn replicate(to: &Archive, key: &SessionKey, from: &Archive, content: &StoredFile) -> Result<(), ArchiveError> {
+    to.replicate(key, from, key, std::slice::from_ref(content), &|_| {}).unwrap().remove(0)
+}
+
 #[test]
 fn a_save_says_what_it_wrote_from_the_first_byte_to_the_last() {
     let scene = Scene::new();
@@ -491,7 +496,7 @@ fn another_store_takes_over_every_generation_in_order() {
     files.rotate_left(1);
     for _ in 0..2 {
         for file in &files {
-            second.take_over(&key, &first, &key, file, &|_| {}).unwrap();
+            replicate(&second, &key, &first, file).unwrap();
             assert!(second.covers(&key, &file.name.file, file.bytes, &file.blake3).unwrap());
         }
     }
@@ -510,7 +515,7 @@ fn taking_over_refuses_damage() {
     let file = first.files(&key).unwrap().remove(0);
     fs::write(scene.store().join("p/s1.jsonl"), "onf\n").unwrap();
     let other = Scene::new();
-    let refused = other.archive().take_over(&key, &first, &key, &file, &|_| {});
+    let refused = replicate(&other.archive(), &key, &first, &file);
     assert!(matches!(refused, Err(ArchiveError::Damaged { .. })), "{refused:?}");
     assert!(other.names().is_empty());
 }
@@ -570,7 +575,7 @@ fn two_stores() -> (Scene, Scene, SessionKey) {
     }
     let key = scene.archive().sessions().unwrap().remove(0);
     for file in scene.archive().files(&key).unwrap().iter().rev() {
-        other.archive().take_over(&key, &scene.archive(), &key, file, &|_| {}).unwrap();
+        replicate(&other.archive(), &key, &scene.archive(), file).unwrap();
     }
     (scene, other, key)
 }
@@ -667,7 +672,7 @@ fn a_rebuilt_record_covers_nothing_until_the_other_store_proves_it() {
     for file in scene.archive().files(&key).unwrap() {
         let covers = || other.archive().covers(&key, &file.name.file, file.bytes, &file.blake3).unwrap();
         assert!(!covers());
-        other.archive().take_over(&key, &scene.archive(), &key, &file, &|_| {}).unwrap();
+        replicate(&other.archive(), &key, &scene.archive(), &file).unwrap();
         assert!(covers());
     }
     other.is_clean();
@@ -692,7 +697,7 @@ fn a_taken_over_generation_whose_commit_was_cut_off_is_proven_by_the_next() {
             scene.save();
         }
         for file in scene.archive().files(&key).unwrap() {
-            archive.take_over(&key, &scene.archive(), &key, &file, &|_| {}).unwrap();
+            replicate(&archive, &key, &scene.archive(), &file).unwrap();
         }
         assert_eq!(other.content("p/s1.gen-0002.jsonl"), b"third\n");
         other.is_clean();

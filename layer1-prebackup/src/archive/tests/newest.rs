@@ -241,7 +241,7 @@ fn a_damaged_one_is_never_built_on() {
     let scene = compressed();
     let other = Archive::create(&scene.dir.path().join("other")).unwrap();
     let files = scene.archive().files(&key()).unwrap();
-    other.take_over_all(&key(), &scene.archive(), &key(), &files, &|_| {}).unwrap().remove(0).unwrap();
+    other.replicate(&key(), &scene.archive(), &key(), &files, &|_| {}).unwrap().remove(0).unwrap();
     flip(&scene, PACKED);
     fs::write(scene.transcript(), "anew\n").unwrap();
     assert_eq!(scene.save().generations_begun, 1);
@@ -358,7 +358,7 @@ fn another_store_takes_it_over_and_goes_on_with_it() {
     let other = Archive::create(&scene.dir.path().join("other")).unwrap();
     let take_over = || {
         let files = scene.archive().files(&key()).unwrap();
-        for answer in other.take_over_all(&key(), &scene.archive(), &key(), &files, &|_| {}).unwrap() {
+        for answer in other.replicate(&key(), &scene.archive(), &key(), &files, &|_| {}).unwrap() {
             answer.unwrap();
         }
     };

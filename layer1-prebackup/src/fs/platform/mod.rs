@@ -33,7 +33,7 @@ pub fn target() -> String {
 
 /// Fills `bytes` with random ones of the system's.
 #[cfg(target_os = "linux")]
-pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
@@ -46,18 +46,18 @@ pub fn random(bytes: &mut [u8]) -> io::Result<()> {
 
 /// Fills `bytes` with random ones of the system's: every other Unix has this device.
 #[cfg(not(target_os = "linux"))]
-pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, bytes)
 }
 
 /// Permission bits as the system's calls take them; their type has 16 bits on some.
-pub fn mode(bits: u32) -> Mode {
+pub(crate) fn mode(bits: u32) -> Mode {
     // The lower twelve fit everywhere, and no more are asked for.
     Mode::from_raw_mode((bits & 0o7777) as RawMode)
 }
 
 /// The permission bits of a file's status.
-pub fn mode_of(stat: &Stat) -> u32 {
+pub(crate) fn mode_of(stat: &Stat) -> u32 {
     // The field has 16 bits on some.
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)]
     let bits = u32::from(stat.st_mode);
@@ -79,7 +79,7 @@ pub fn make_fifo(path: &Path) {
 }
 
 /// Opens a new file without a name on the disk of `dir`; `None` where the system or that disk cannot.
-pub fn unlinked_file(dir: &Path, bits: u32) -> Option<rustix::io::Result<File>> {
+pub(crate) fn unlinked_file(dir: &Path, bits: u32) -> Option<rustix::io::Result<File>> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         use rustix::fs::OFlags;
@@ -100,7 +100,7 @@ pub fn unlinked_file(dir: &Path, bits: u32) -> Option<rustix::io::Result<File>> 
 
 /// Asks for what was written there to be on its way to the disk, so that a sync later waits for less.
 /// A wish: where it is not known or not granted, the sync does it all.
-pub fn begin_writing_back(file: &File, range: std::ops::Range<u64>) {
+pub(crate) fn begin_writing_back(file: &File, range: std::ops::Range<u64>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         // Said of pages that were changed, this makes Linux write them; those on their way stay in memory.
@@ -114,7 +114,7 @@ pub fn begin_writing_back(file: &File, range: std::ops::Range<u64>) {
 }
 
 /// A file in memory, for where the disk is full or read-only; `None` where the system has no such files.
-pub fn memory_file() -> Option<File> {
+pub(crate) fn memory_file() -> Option<File> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         // The disk's refusal is what is told then.

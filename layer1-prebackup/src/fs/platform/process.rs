@@ -64,7 +64,7 @@ pub struct Stat {
     /// A zombie: it has ended and waits for its parent.
     pub ended: bool,
     /// When it started, in clock ticks since the machine started; `None` where the system counts otherwise.
-    pub started: Option<u64>,
+    pub(crate) started: Option<u64>,
 }
 
 /// Looks at a process; `None` where the system does not tell.
@@ -76,7 +76,7 @@ pub fn stat(pid: Pid) -> Option<Stat> {
 /// Looks at a process; `None` where the system does not tell. Without `/proc` the one program that
 /// every Unix has for it is asked.
 #[cfg(not(target_os = "linux"))]
-pub fn stat(pid: Pid) -> Option<Stat> {
+pub(crate) fn stat(pid: Pid) -> Option<Stat> {
     let mut ps = Command::new("/bin/ps");
     ps.args(["-o", "stat=", "-p", &pid.as_raw_nonzero().to_string()]);
     parse_ps(&ps.output().ok().filter(|output| output.status.success())?.stdout)

@@ -35,7 +35,7 @@ pub(super) struct Html<W: Write> {
 }
 
 impl<W: Write> Html<W> {
-    pub fn new(out: W) -> Html<W> {
+    pub(crate) fn new(out: W) -> Html<W> {
         Html { out }
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Markdown<W: Write> {
 }
 
 impl<W: Write> Markdown<W> {
-    pub fn new(out: W) -> Markdown<W> {
+    pub(crate) fn new(out: W) -> Markdown<W> {
         Markdown { out, depth: 0 }
     }
 

@@ -9,7 +9,7 @@
 mod arguments;
 mod html;
 mod markdown;
-pub mod redact;
+pub(crate) mod redact;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -32,7 +32,6 @@ use crate::transcript::metadata::{Metadata, Tally, command_line};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
 use arguments::arguments;
 use redact::Redactor;
-pub use text::OUTPUT_CHARS_MAX;
 use text::{Clean, Ink};
 
 /// Subagents of subagents are shown within them down to here, deeper ones at the end.
@@ -51,7 +50,7 @@ const OUTPUT_TAGS: [&str; 4] = ["local-command-stdout", "local-command-stderr", 
 
 /// A conversation was not exported.
 #[derive(Debug, thiserror::Error)]
-pub enum ExportError {
+pub(crate) enum ExportError {
     /// The file is there already.
     #[error("write {path}: it exists; --force replaces it", path = path.display())]
     Exists {
@@ -69,7 +68,7 @@ pub enum ExportError {
 /// What a page is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub(crate) enum Format {
     /// Markdown.
     Markdown,
     /// One self-contained HTML page.
@@ -78,48 +77,48 @@ pub enum Format {
 
 /// What to export and how.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// In what.
-    pub format: Format,
+    pub(crate) format: Format,
     /// Whether secrets are masked.
-    pub redact: bool,
+    pub(crate) redact: bool,
     /// Whether outputs of tools longer than [`OUTPUT_CHARS_MAX`] are written whole.
-    pub full: bool,
+    pub(crate) full: bool,
     /// Which content of the transcript, 0 being the newest; side files are always the newest.
-    pub generation: u32,
+    pub(crate) generation: u32,
 }
 
 /// What was exported.
 #[derive(Debug, Clone, Serialize)]
-pub struct Exported {
+pub(crate) struct Exported {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder in the store.
-    pub project: String,
+    pub(crate) project: String,
     /// In what.
-    pub format: Format,
+    pub(crate) format: Format,
     /// Messages written, those of subagents included.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Transcripts of subagents written.
-    pub subagents: u64,
+    pub(crate) subagents: u64,
     /// Secrets masked; none were looked for if there is no number.
-    pub masked: Option<u64>,
+    pub(crate) masked: Option<u64>,
     /// Outputs that were cut for their length.
-    pub cut: u64,
+    pub(crate) cut: u64,
     /// The file written, if one was.
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// Its length.
-    pub bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
     /// Its BLAKE3.
-    pub blake3: Option<String>,
+    pub(crate) blake3: Option<String>,
     /// What to know about the copies that were read.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// Transcripts of subagents that could not be exported; the page says so where they belong.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// Writes the session to `out` as it is read.
-pub fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write) -> Result<Exported, Error> {
+pub(crate) fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write) -> Result<Exported, Error> {
     let name = holdings.transcript(options.generation)?;
     let mut content = holdings.open(&name)?;
     let survey = Survey::of(&mut content)?;
@@ -163,7 +162,12 @@ pub fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write) -> Re
 
 /// [`export`] into a file of its own: new unless `force` is given, mode 0600, durable. Nothing
 /// appears there unless all of it was written.
-pub fn export_to_file(holdings: &Holdings, options: &Options, path: &Path, force: bool) -> Result<Exported, Error> {
+pub(crate) fn export_to_file(
+    holdings: &Holdings,
+    options: &Options,
+    path: &Path,
+    force: bool,
+) -> Result<Exported, Error> {
     match std::fs::symlink_metadata(path) {
         Ok(meta) if !meta.is_file() => return Err(ExportError::NotRegular { path: path.to_owned() }.into()),
         Ok(_) if !force => return Err(ExportError::Exists { path: path.to_owned() }.into()),

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// What stands for a secret.
-pub const MASK: &str = "[masked]";
+pub(crate) const MASK: &str = "[masked]";
 /// Longest quoted value, in bytes; a quote that is not closed before ends at its line.
 const QUOTED_BYTES_MAX: usize = 4096;
 /// Longest end of a name that is looked at, in bytes.
@@ -119,14 +119,14 @@ const OPEN_SCHEMES: [&str; 4] = ["ssh", "sftp", "git", "git+ssh"];
 
 /// Masks and counts.
 #[derive(Debug, Default)]
-pub struct Redactor {
+pub(crate) struct Redactor {
     /// Secrets masked so far.
-    pub masked: u64,
+    pub(crate) masked: u64,
 }
 
 impl Redactor {
     /// The text with every secret that is recognised replaced by [`MASK`].
-    pub fn mask<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
+    pub(crate) fn mask<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
         let secrets = secrets(text);
         if secrets.is_empty() {
             return Cow::Borrowed(text);
@@ -144,7 +144,7 @@ impl Redactor {
     }
 
     /// The text that stands under a name: all of it is masked if the name is that of a secret.
-    pub fn mask_named<'t>(&mut self, name: &str, text: &'t str) -> Cow<'t, str> {
+    pub(crate) fn mask_named<'t>(&mut self, name: &str, text: &'t str) -> Cow<'t, str> {
         if is_secret_name(name) && !is_no_value(text) {
             self.masked += 1;
             return Cow::Borrowed(MASK);

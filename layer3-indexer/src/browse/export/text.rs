@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::redact::Redactor;
 
 /// Longest tool output or argument that is written whole, in characters, unless all is asked for.
-pub const OUTPUT_CHARS_MAX: usize = 20_000;
+pub(crate) const OUTPUT_CHARS_MAX: usize = 20_000;
 /// Of a longer one, so many at its beginning,
 const OUTPUT_CHARS_HEAD: usize = 14_000;
 /// and so many at its end.
@@ -18,12 +18,12 @@ pub(super) struct Clean<'a>(Cow<'a, str>);
 
 impl Clean<'_> {
     /// The text; to be escaped by whoever writes it.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// On one line, cut to so many characters.
-    pub fn headline(&self, chars_max: usize) -> Clean<'static> {
+    pub(crate) fn headline(&self, chars_max: usize) -> Clean<'static> {
         let mut line = String::new();
         for (words, word) in self.0.split_whitespace().enumerate() {
             if words > 0 {
@@ -42,36 +42,36 @@ impl Clean<'_> {
     }
 
     /// The same text, owned.
-    pub fn into_owned(self) -> Clean<'static> {
+    pub(crate) fn into_owned(self) -> Clean<'static> {
         Clean(Cow::Owned(self.0.into_owned()))
     }
 }
 
 /// A text that may be too long: its beginning, how many characters are left out, its end.
 pub(super) struct Parts<'a> {
-    pub head: &'a str,
-    pub left_out: usize,
-    pub tail: &'a str,
+    pub(crate) head: &'a str,
+    pub(crate) left_out: usize,
+    pub(crate) tail: &'a str,
 }
 
 /// Cleans texts and counts what was done to them.
 #[derive(Debug, Default)]
 pub(super) struct Ink {
     /// Masks secrets, where that was asked for.
-    pub redactor: Option<Redactor>,
+    pub(crate) redactor: Option<Redactor>,
     /// Whether long outputs are written whole.
-    pub full: bool,
+    pub(crate) full: bool,
     /// Texts that were cut.
-    pub cut: u64,
+    pub(crate) cut: u64,
 }
 
 impl Ink {
-    pub fn clean<'t>(&mut self, text: &'t str) -> Clean<'t> {
+    pub(crate) fn clean<'t>(&mut self, text: &'t str) -> Clean<'t> {
         self.clean_named("", text)
     }
 
     /// Cleans a text that stands under a name: `password` and the like are masked whole.
-    pub fn clean_named<'t>(&mut self, name: &str, text: &'t str) -> Clean<'t> {
+    pub(crate) fn clean_named<'t>(&mut self, name: &str, text: &'t str) -> Clean<'t> {
         let plain = without_colours(text);
         let Some(redactor) = &mut self.redactor else { return Clean(plain) };
         match plain {
@@ -81,7 +81,7 @@ impl Ink {
     }
 
     /// The parts of an output that are written.
-    pub fn parts<'t>(&mut self, text: &'t Clean<'_>) -> Parts<'t> {
+    pub(crate) fn parts<'t>(&mut self, text: &'t Clean<'_>) -> Parts<'t> {
         let text = text.as_str();
         let whole = Parts { head: text, left_out: 0, tail: "" };
         if self.full || text.len() <= OUTPUT_CHARS_MAX {

@@ -17,14 +17,14 @@ const OUTPUT_WAIT: Duration = Duration::from_secs(1);
 /// What a program did.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    pub status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Outcome {
     /// The exit code and the last line of stderr, for people.
-    pub fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         match self.stderr.lines().map(str::trim).rfind(|line| !line.is_empty()) {
             Some(line) => format!("{}: {line}", self.status),
             None => self.status.to_string(),

@@ -40,9 +40,9 @@ pub(super) const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
     /// The programs that they name.
-    pub programs: Vec<PathBuf>,
+    pub(crate) programs: Vec<PathBuf>,
     /// The command of `SessionEnd`, where it is word for word what install writes.
-    pub session_end: Option<String>,
+    pub(crate) session_end: Option<String>,
 }
 
 pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> Hooks {
@@ -234,15 +234,15 @@ pub(super) fn places_of(flags: &[(String, String)], vars: &[(OsString, OsString)
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plain {
     /// Its words and operators, the programs by name, flags for places left out.
-    pub text: String,
+    pub(crate) text: String,
     /// The programs, each time that one is named.
-    pub programs: Vec<PathBuf>,
+    pub(crate) programs: Vec<PathBuf>,
     /// The flags for places of each of these.
-    pub flags: Vec<Vec<(String, String)>>,
+    pub(crate) flags: Vec<Vec<(String, String)>>,
 }
 
 impl Plain {
-    pub fn of(command: &str) -> Plain {
+    pub(crate) fn of(command: &str) -> Plain {
         let mut plain = Plain::default();
         let mut words = Vec::new();
         let mut tokens = tokens(command).into_iter().peekable();

@@ -22,16 +22,16 @@ const DELIVERY_WAIT: Duration = Duration::from_secs(600);
 
 /// What was done about a finding. Whether it helped says the next diagnosis.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Mended {
+pub(crate) struct Mended {
     /// The finding's kind.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Its file or directory.
     #[serde(rename = "where")]
-    pub place: PathBuf,
+    pub(crate) place: PathBuf,
     /// Whether it was done.
-    pub done: bool,
+    pub(crate) done: bool,
     /// What was done, or why it was not.
-    pub said: String,
+    pub(crate) said: String,
 }
 
 /// Whether [`mend`] does something about it.
@@ -60,7 +60,7 @@ fn remedy(kind: &str) -> Option<Remedy> {
 }
 
 /// Does what is safe about what was found, programs first, the index last.
-pub fn mend(patient: &Patient, diagnosis: &Diagnosis) -> Vec<Mended> {
+pub(crate) fn mend(patient: &Patient, diagnosis: &Diagnosis) -> Vec<Mended> {
     let mut wanted: Vec<(Remedy, &Finding)> = Vec::new();
     for found in &diagnosis.findings {
         wanted.extend(remedy(found.finding.kind).map(|remedy| (remedy, &found.finding)));

@@ -27,11 +27,11 @@ use crate::health::status::{self, Finding, Status, Viewpoint};
 use crate::index::{self, Index, IndexError};
 use crate::terminal;
 
-pub use mend::{Mended, mend};
-pub use text::to_text;
+pub(crate) use mend::{Mended, mend};
+pub(crate) use text::to_text;
 
 /// What `--help` adds.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help` lists, and:
   program-missing, program-not-executable, program-broken, program-version
                         one of the three programs is not fit for use, or of another version
@@ -63,24 +63,24 @@ const MCP_NAME: &str = "session-manager";
 
 /// What is to be looked at, and from where.
 #[derive(Debug, Clone)]
-pub struct Patient {
+pub(crate) struct Patient {
     /// Claude Code's directory, the stores, the index.
-    pub places: Places,
+    pub(crate) places: Places,
     /// Where Claude Code keeps the MCP servers of this user.
-    pub claude_json: PathBuf,
+    pub(crate) claude_json: PathBuf,
     /// The folder of the administrator's settings of Claude Code.
-    pub managed_dir: PathBuf,
+    pub(crate) managed_dir: PathBuf,
     /// Where the user's programs keep their settings.
-    pub config_home: PathBuf,
+    pub(crate) config_home: PathBuf,
     /// Where scratch directories are made.
-    pub temp_dir: PathBuf,
+    pub(crate) temp_dir: PathBuf,
     /// What a hook inherits of the environment, as far as it concerns us: the home, the `PATH`, the
     /// language, the places. No secrets.
-    pub vars: Vec<(OsString, OsString)>,
+    pub(crate) vars: Vec<(OsString, OsString)>,
     /// Now, the current directory, the programs as one types them.
-    pub view: Viewpoint,
+    pub(crate) view: Viewpoint,
     /// Whether a conversation is sent through the chain.
-    pub round_trip: bool,
+    pub(crate) round_trip: bool,
 }
 
 impl Patient {
@@ -112,44 +112,44 @@ impl Patient {
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Diagnosis {
+pub(crate) struct Diagnosis {
     /// Whether nothing is wrong.
-    pub ok: bool,
+    pub(crate) ok: bool,
     /// Of this program.
-    pub version: &'static str,
+    pub(crate) version: &'static str,
     /// What was looked at, in order.
-    pub checks: Vec<Check>,
+    pub(crate) checks: Vec<Check>,
     /// What is wrong or worth knowing.
-    pub findings: Vec<Found>,
+    pub(crate) findings: Vec<Found>,
     /// What was mended before this was found out.
-    pub mended: Vec<Mended>,
+    pub(crate) mended: Vec<Mended>,
 }
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// Which: a stable word or two.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Whether it is as it should be.
-    pub ok: bool,
+    pub(crate) ok: bool,
     /// How it is, in one line.
-    pub said: String,
+    pub(crate) said: String,
 }
 
 /// A finding, and the check that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub(crate) struct Found {
     /// The check's name.
-    pub check: &'static str,
+    pub(crate) check: &'static str,
     /// Whether `--fix` mends it.
-    pub fixable: bool,
+    pub(crate) fixable: bool,
     /// What, where, and the command that mends it.
     #[serde(flatten)]
-    pub finding: Finding,
+    pub(crate) finding: Finding,
 }
 
 /// Looks at everything. Writes nothing but scratch files, which it removes.
-pub fn examine(patient: &Patient) -> Diagnosis {
+pub(crate) fn examine(patient: &Patient) -> Diagnosis {
     let status = status::status(&patient.places, &patient.view);
     let mut chart = Chart { patient, checks: Vec::new(), findings: Vec::new() };
     let hooks = hooks::look(patient, &mut chart.findings);

@@ -9,7 +9,7 @@ use crate::terminal::{Style, Terminal, count, left, one_line};
 const SHOWN_MAX: usize = 3;
 
 /// For people. `home` is written as `~` outside of commands.
-pub fn to_text(diagnosis: &Diagnosis, home: &Path, terminal: &Terminal) -> String {
+pub(crate) fn to_text(diagnosis: &Diagnosis, home: &Path, terminal: &Terminal) -> String {
     let mut text = String::new();
     for mended in &diagnosis.mended {
         let (style, mark) = if mended.done { (Style::Green, "mended") } else { (Style::Red, "not mended") };

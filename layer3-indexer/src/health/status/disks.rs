@@ -13,13 +13,13 @@ const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
 /// The file system of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DiskStatus {
+pub(crate) struct DiskStatus {
     /// The store.
-    pub store: PathBuf,
+    pub(crate) store: PathBuf,
     /// Bytes that this user may still write.
-    pub free_bytes: u64,
+    pub(crate) free_bytes: u64,
     /// Its size.
-    pub total_bytes: u64,
+    pub(crate) total_bytes: u64,
 }
 
 /// The file systems of the stores, and whether they are one. A store that is not there yet is

@@ -29,24 +29,24 @@ const PROGRAMS: [&str; 2] = ["layer1-prebackup", "layer2-save-client"];
 
 /// Our hooks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HookStatus {
+pub(crate) struct HookStatus {
     /// Claude Code's settings of this user.
-    pub settings: PathBuf,
+    pub(crate) settings: PathBuf,
     /// `installed`, `plugin` where the plugin brings them all, `incomplete`, `missing`, `disabled`,
     /// `unreadable`, or `no-claude` where Claude Code's directory does not exist.
-    pub state: &'static str,
+    pub(crate) state: &'static str,
     /// The folder of the plugin, where it is installed and enabled.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<PathBuf>,
+    pub(crate) plugin: Option<PathBuf>,
     /// Events without a hook of ours.
-    pub missing_events: Vec<&'static str>,
+    pub(crate) missing_events: Vec<&'static str>,
     /// Programs that the hooks name and that are not there or not executable.
-    pub missing_programs: Vec<PathBuf>,
+    pub(crate) missing_programs: Vec<PathBuf>,
 }
 
 impl HookStatus {
     /// Where the hooks stand: the settings, or the plugin's folder.
-    pub fn place(&self) -> &Path {
+    pub(crate) fn place(&self) -> &Path {
         self.plugin.as_ref().filter(|_| self.state == "plugin").unwrap_or(&self.settings)
     }
 }
@@ -143,11 +143,11 @@ pub(super) fn cleanup_days(claude_dir: &Path) -> Option<u64> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Handler<'a> {
     /// What is to run.
-    pub command: &'a str,
+    pub(crate) command: &'a str,
     /// All that is said of it.
-    pub value: &'a Value,
+    pub(crate) value: &'a Value,
     /// The group that it stands in, with its matcher.
-    pub group: &'a Value,
+    pub(crate) group: &'a Value,
 }
 
 /// The handlers of an event that hold a command. What is not of the form that Claude Code reads is passed over.
@@ -178,11 +178,11 @@ pub(crate) fn is_program(path: &Path) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     /// A word without its quotes, or an operator.
-    pub text: String,
+    pub(crate) text: String,
     /// Where it stands in the command.
-    pub at: Range<usize>,
+    pub(crate) at: Range<usize>,
     /// Whether it is one of `;`, `|`, `||`, `&`, `&&`, `(`, `)`, `{`, `}`.
-    pub is_operator: bool,
+    pub(crate) is_operator: bool,
 }
 
 /// The pieces of a command as `sh` splits it, as far as quotes and backslashes go.

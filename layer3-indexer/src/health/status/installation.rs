@@ -78,7 +78,7 @@ fn unpacked(folder: &Path) -> Installation {
 
 impl Installation {
     /// What installs the programs, the hooks and the server again.
-    pub fn install_line(&self) -> String {
+    pub(crate) fn install_line(&self) -> String {
         match self {
             Installation::Sources => SOURCES.to_owned(),
             Installation::Archive(script) => script.clone(),
@@ -92,7 +92,7 @@ impl Installation {
     }
 
     /// The same with a flag of the installer; a plugin has none.
-    pub fn install_line_with(&self, flag: &str) -> Option<String> {
+    pub(crate) fn install_line_with(&self, flag: &str) -> Option<String> {
         match self {
             Installation::Sources | Installation::Archive(_) => Some(format!("{} {flag}", self.install_line())),
             Installation::Plugin(_) | Installation::LoosePlugin(_) => None,

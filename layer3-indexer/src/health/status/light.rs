@@ -22,7 +22,7 @@ const SLUG_CHARS_MAX: usize = 200;
 /// The light.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Colour {
+pub(crate) enum Colour {
     /// Under 15 sessions and 5 MB in all, none over 2 MB.
     Green,
     /// Between the two.
@@ -33,17 +33,17 @@ pub enum Colour {
 
 /// What lies in the folder of the current directory's transcripts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Light {
+pub(crate) struct Light {
     /// What that means for Claude Code.
-    pub colour: Colour,
+    pub(crate) colour: Colour,
     /// The folder; `None` where Claude Code has none for this directory.
-    pub folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     /// Transcripts in it.
-    pub sessions: u64,
+    pub(crate) sessions: u64,
     /// Their bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// The bytes of the largest.
-    pub largest_bytes: u64,
+    pub(crate) largest_bytes: u64,
 }
 
 impl Light {

@@ -26,16 +26,16 @@ use serde::Serialize;
 use crate::failure::chain;
 use crate::index::Index;
 
-pub use disks::DiskStatus;
-pub use hooks::HookStatus;
-pub use light::{Colour, Light};
-pub use outbox::OutboxStatus;
-pub use sources::{Expiring, NotSaved, SourceStatus, Vanished};
-pub use stores::StoreStatus;
-pub use text::to_text;
+pub(crate) use disks::DiskStatus;
+pub(crate) use hooks::HookStatus;
+pub(crate) use light::{Colour, Light};
+pub(crate) use outbox::OutboxStatus;
+pub(crate) use sources::{NotSaved, SourceStatus, Vanished};
+pub(crate) use stores::StoreStatus;
+pub(crate) use text::to_text;
 
 /// What `--help` adds about exit codes and JSON.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Exit code 1 when something needs a person, 0 otherwise:
   mass-disappearance    many transcripts vanished long before Claude Code's own cleanup
   damaged-copy          a stored file is missing, cut short or changed (a quick check; `verify` reads all)
@@ -59,54 +59,54 @@ layer 3's store, layer1, index, outbox, sources, not_yet_saved, vanished, hooks,
 
 /// The state of everything.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Whether nothing needs a person.
-    pub ok: bool,
+    pub(crate) ok: bool,
     /// What is wrong or worth knowing; what needs a person first.
-    pub findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
     /// Layer 3's store: its figures stand at the top.
     #[serde(flatten)]
-    pub layer3: StoreStatus,
+    pub(crate) layer3: StoreStatus,
     /// Layer 1's store.
-    pub layer1: StoreStatus,
+    pub(crate) layer1: StoreStatus,
     /// The index.
-    pub index: IndexStatus,
+    pub(crate) index: IndexStatus,
     /// What layer 2 still has to deliver.
-    pub outbox: OutboxStatus,
+    pub(crate) outbox: OutboxStatus,
     /// Claude Code's transcripts.
-    pub sources: SourceStatus,
+    pub(crate) sources: SourceStatus,
     /// Transcripts that changed since their copy in one of the stores, or have none there.
-    pub not_yet_saved: Vec<NotSaved>,
+    pub(crate) not_yet_saved: Vec<NotSaved>,
     /// Saved sessions whose transcript is gone, with the line that brings each back.
-    pub vanished: Vec<Vanished>,
+    pub(crate) vanished: Vec<Vanished>,
     /// Our hooks in Claude Code's settings.
-    pub hooks: HookStatus,
+    pub(crate) hooks: HookStatus,
     /// The file systems of the two stores.
-    pub disks: Vec<DiskStatus>,
+    pub(crate) disks: Vec<DiskStatus>,
     /// Whether both stores lie on one file system.
-    pub one_disk: bool,
+    pub(crate) one_disk: bool,
     /// Claude Code's resume limits for the current directory.
-    pub light: Light,
+    pub(crate) light: Light,
 }
 
 /// Something a person may want to know, or has to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What kind: a stable word. [`HELP`] lists them.
     pub kind: &'static str,
     /// Whether it stays wrong until a person does something: then the exit code is 1.
-    pub needs_person: bool,
+    pub(crate) needs_person: bool,
     /// What it is, in one line.
-    pub what: String,
+    pub(crate) what: String,
     /// The file or directory.
     #[serde(rename = "where")]
-    pub place: PathBuf,
+    pub(crate) place: PathBuf,
     /// The command that mends it, ready to paste; `None` where nothing has to be done.
-    pub mend: Option<String>,
+    pub(crate) mend: Option<String>,
     /// The session, where it is about one.
-    pub session_id: Option<String>,
+    pub(crate) session_id: Option<String>,
     /// Its project.
-    pub project: Option<String>,
+    pub(crate) project: Option<String>,
 }
 
 impl Finding {
@@ -126,46 +126,46 @@ impl Finding {
 
 /// The state of the index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct IndexStatus {
+pub(crate) struct IndexStatus {
     /// The database.
     pub path: PathBuf,
     /// `ready`, `missing`, `incomplete`, `unusable` or `newer`, as a newer version made it. Those between heal at
     /// the next save or search.
-    pub state: &'static str,
+    pub(crate) state: &'static str,
     /// What is wrong with an unusable one.
     pub detail: Option<String>,
     /// Messages in it.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Its size.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// Our three programs as a user pastes them: by name or by path, with the flags that lead to these places.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Commands {
+pub(crate) struct Commands {
     /// Layer 1.
-    pub layer1: String,
+    pub(crate) layer1: String,
     /// Layer 2.
-    pub layer2: String,
+    pub(crate) layer2: String,
     /// Layer 3.
-    pub layer3: String,
+    pub(crate) layer3: String,
 }
 
 /// From where and when one looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Viewpoint {
+pub(crate) struct Viewpoint {
     /// Now, in milliseconds since 1970.
-    pub now_ms: u64,
+    pub(crate) now_ms: u64,
     /// The current directory, for the light.
-    pub cwd: Option<PathBuf>,
+    pub(crate) cwd: Option<PathBuf>,
     /// What mends things.
-    pub commands: Commands,
+    pub(crate) commands: Commands,
     /// The folder of this program: what stands about it tells how it came here where nothing else does.
-    pub program_dir: Option<PathBuf>,
+    pub(crate) program_dir: Option<PathBuf>,
 }
 
 /// Looks at everything and writes nothing. (SQLite keeps files of its own beside the index while it reads.)
-pub fn status(places: &Places, view: &Viewpoint) -> Status {
+pub(crate) fn status(places: &Places, view: &Viewpoint) -> Status {
     let mut findings = Vec::new();
     let mend = &view.commands;
     let first = stores::look(&places.layer1_store, &mend.layer1, &format!("{} sweep", mend.layer1), &mut findings);

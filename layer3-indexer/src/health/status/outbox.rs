@@ -17,17 +17,17 @@ const STUCK_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The outbox in figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct OutboxStatus {
+pub(crate) struct OutboxStatus {
     /// Its directory.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Jobs in it.
-    pub jobs: u64,
+    pub(crate) jobs: u64,
     /// Jobs that the server refused and that were set aside.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// Files that are no jobs.
-    pub unreadable: u64,
+    pub(crate) unreadable: u64,
     /// How long the oldest job waits.
-    pub oldest_age_seconds: Option<u64>,
+    pub(crate) oldest_age_seconds: Option<u64>,
 }
 
 pub(super) fn look(outbox: &Path, view: &Viewpoint, findings: &mut Vec<Finding>) -> OutboxStatus {

@@ -24,29 +24,29 @@ const SCOPE_DEFAULT: &str = "user";
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plugin {
     /// Where it lies.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Its hooks, of the form that they have in the settings, its folder put in.
-    pub hooks: Value,
+    pub(crate) hooks: Value,
     /// Its MCP servers, of the form that they have in `.claude.json`, its folder put in.
-    pub servers: Value,
+    pub(crate) servers: Value,
 }
 
 /// The plugin as Claude Code lists it, on or not, whole or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Installed {
     /// With its marketplace, as `claude plugin` takes it.
-    pub full_name: String,
+    pub(crate) full_name: String,
     /// `user`, `project` or `local`.
-    pub scope: String,
+    pub(crate) scope: String,
     /// Where it lies.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Whether the settings enable it.
-    pub is_on: bool,
+    pub(crate) is_on: bool,
 }
 
 impl Installed {
     /// What turns it on, or, where it is on, brings all of it back: an update of the same version brings nothing.
-    pub fn install_line(&self) -> String {
+    pub(crate) fn install_line(&self) -> String {
         let scope = match self.scope.as_str() {
             SCOPE_DEFAULT => String::new(),
             other => format!("--scope {} ", shell_quoted(other)),

@@ -38,74 +38,74 @@ const MASS_MIN: usize = 5;
 
 /// Claude Code's transcripts in figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SourceStatus {
+pub(crate) struct SourceStatus {
     /// Their directory.
-    pub projects: PathBuf,
+    pub(crate) projects: PathBuf,
     /// How many there are.
-    pub transcripts: u64,
+    pub(crate) transcripts: u64,
     /// Their bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Days after which Claude Code deletes one that did not change.
-    pub cleanup_period_days: u64,
+    pub(crate) cleanup_period_days: u64,
     /// Those that it deletes within a week.
-    pub expiring: Vec<Expiring>,
+    pub(crate) expiring: Vec<Expiring>,
 }
 
 /// A transcript that Claude Code is about to delete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Expiring {
+pub(crate) struct Expiring {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its transcript.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Whole days that are left.
-    pub days_left: u64,
+    pub(crate) days_left: u64,
     /// Whether its present content is in a store.
-    pub saved: bool,
+    pub(crate) saved: bool,
 }
 
 /// A transcript whose present content is not in both stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NotSaved {
+pub(crate) struct NotSaved {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its transcript.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Its length.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// `no-copy`, `changed` since its copy, or `unreadable`.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// When it was last modified, RFC 3339.
-    pub changed: Option<String>,
+    pub(crate) changed: Option<String>,
     /// How long ago that was.
-    pub age_seconds: u64,
+    pub(crate) age_seconds: u64,
     /// Whether its present content is in layer 1's store.
-    pub in_layer1: bool,
+    pub(crate) in_layer1: bool,
     /// Whether its present content is in layer 3's store.
-    pub in_layer3: bool,
+    pub(crate) in_layer3: bool,
 }
 
 /// A saved session whose transcript is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Vanished {
+pub(crate) struct Vanished {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its project.
-    pub project: String,
+    pub(crate) project: String,
     /// Where its transcript was.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Whether it was old enough for Claude Code's cleanup.
-    pub expected: bool,
+    pub(crate) expected: bool,
     /// The command that brings it back.
-    pub restore: String,
+    pub(crate) restore: String,
 }
 
 /// What was found out.
 #[derive(Debug)]
 pub(super) struct Sources {
-    pub status: SourceStatus,
-    pub not_yet_saved: Vec<NotSaved>,
-    pub vanished: Vec<Vanished>,
+    pub(crate) status: SourceStatus,
+    pub(crate) not_yet_saved: Vec<NotSaved>,
+    pub(crate) vanished: Vec<Vanished>,
 }
 
 struct Look<'a> {

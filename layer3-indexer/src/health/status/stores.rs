@@ -13,23 +13,23 @@ use crate::terminal::time::format_rfc3339_ms;
 
 /// The figures of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct StoreStatus {
+pub(crate) struct StoreStatus {
     /// Its directory.
-    pub store: PathBuf,
+    pub(crate) store: PathBuf,
     /// Its random id; `None` while nothing was ever saved, and where it cannot be read.
-    pub store_id: Option<String>,
+    pub(crate) store_id: Option<String>,
     /// Sessions stored.
-    pub sessions: u64,
+    pub(crate) sessions: u64,
     /// Contents stored: transcripts, side files and older generations.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Those of them that are older contents of a transcript.
-    pub generations: u64,
+    pub(crate) generations: u64,
     /// The bytes of all.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// When something was last committed, RFC 3339.
-    pub last_save: Option<String>,
+    pub(crate) last_save: Option<String>,
     /// How long ago that was.
-    pub last_save_age_seconds: Option<u64>,
+    pub(crate) last_save_age_seconds: Option<u64>,
 }
 
 /// A store as it was found.
@@ -37,9 +37,9 @@ pub struct StoreStatus {
 pub(super) struct Held {
     store: PathBuf,
     /// `None` where there is none, or it cannot be read.
-    pub archive: Option<Archive>,
+    pub(crate) archive: Option<Archive>,
     /// Its sessions.
-    pub sessions: Vec<(SessionKey, Glance)>,
+    pub(crate) sessions: Vec<(SessionKey, Glance)>,
 }
 
 /// Looks at a store. `program` is the one that keeps it, `save` its command that makes a store whole.
@@ -118,7 +118,7 @@ fn set_aside(folder: &Path) -> Option<Finding> {
 
 impl Held {
     /// The figures.
-    pub fn status(&self, now_ms: u64) -> StoreStatus {
+    pub(crate) fn status(&self, now_ms: u64) -> StoreStatus {
         let files = || self.sessions.iter().flat_map(|(_, glance)| &glance.files);
         let last_ms = files().map(|file| file.committed_ms).max();
         let is_older =

@@ -9,7 +9,7 @@ use crate::terminal::{self, Style, Terminal, count, left, one_line, size};
 const SHOWN_MAX: usize = 3;
 
 /// For people: no more than a screen when all is well. `home` is written as `~` outside of commands.
-pub fn to_text(status: &Status, home: &Path, terminal: &Terminal) -> String {
+pub(crate) fn to_text(status: &Status, home: &Path, terminal: &Terminal) -> String {
     let page = Page { status, home, terminal };
     let mut text = page.headline();
     for (name, value) in page.places() {

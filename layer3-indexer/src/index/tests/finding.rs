@@ -172,7 +172,7 @@ fn what_a_person_wrote_is_found_under_any_amount_of_noise() {
     let all = SearchQuery { each: true, limit: 500, ..SearchQuery::new("deploy", 0) };
     let each = index.search(&store, &all).unwrap().hits;
     assert_eq!((each.len(), each[0].role), (151, Role::User));
-    assert!(each[1..].is_sorted_by(|a, b| (a.time_ms, a.offset) > (b.time_ms, b.offset)), "{:?}", &each[1..4]);
+    assert!(each[1..].is_sorted_by(|a, b| (&a.time, a.offset) > (&b.time, b.offset)), "{:?}", &each[1..4]);
     let without = index.search(&store, &by_session("deploy NOT hang")).unwrap();
     assert_eq!(without.hits[0].session_id, "zzz");
 }

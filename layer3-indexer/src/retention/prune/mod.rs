@@ -25,15 +25,15 @@ use crate::index::{Index, IndexError};
 use crate::save::{self, Journal};
 use layer1_prebackup::claude::live;
 
-pub use plan::{Kept, Plan, Wanted, plan};
-pub use text::{HELP, question, summary_text, to_text};
+pub(crate) use plan::{Kept, Plan, Wanted, plan};
+pub(crate) use text::{HELP, question, summary_text, to_text};
 
 /// How long a deliverer that is at work is waited for.
 const DELIVERER_WAIT: Duration = Duration::from_secs(10);
 
 /// Nothing was removed.
 #[derive(Debug, thiserror::Error)]
-pub enum PruneError {
+pub(crate) enum PruneError {
     /// Nothing was said to go.
     #[error(
         "choose what goes: name sessions, or say --older-than or --keep-last for whole sessions, --generations for older contents, --damaged for what repairs set aside"
@@ -87,7 +87,7 @@ pub enum PruneError {
 /// A layer's store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Layer {
+pub(crate) enum Layer {
     /// Layer 1's.
     Layer1,
     /// Layer 3's.
@@ -96,7 +96,7 @@ pub enum Layer {
 
 /// Both stores, as far as they are there.
 #[derive(Debug)]
-pub struct Stores {
+pub(crate) struct Stores {
     layer1: Option<Archive>,
     layer3: Option<Archive>,
 }
@@ -112,7 +112,7 @@ impl Stores {
 
 /// One session in both stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair {
+pub(crate) struct Pair {
     layer1: Option<SessionKey>,
     layer3: Option<SessionKey>,
 }
@@ -133,33 +133,33 @@ impl Pair {
 
 /// Something that goes.
 #[derive(Debug, Clone, Serialize)]
-pub struct Item {
+pub(crate) struct Item {
     /// `session`, `generation` or `set-aside`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder.
-    pub project: String,
+    pub(crate) project: String,
     /// The file, relative to the project's folder or, of what was set aside, to the store; none of a whole session.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// The store that the file is in; none of a whole session, which goes from both.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub store: Option<Layer>,
+    pub(crate) store: Option<Layer>,
     /// Of a session its last message, else when it was stored; RFC 3339.
-    pub time: String,
+    pub(crate) time: String,
     /// What the session is about, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub topic: Option<String>,
+    pub(crate) topic: Option<String>,
     /// In both stores together.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Whether nothing else is known to have all of these bytes.
-    pub only_copy: bool,
+    pub(crate) only_copy: bool,
     /// Why it is safe, or whose copy it is.
-    pub why: String,
+    pub(crate) why: String,
     /// What the user should know of what comes after.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    pub(crate) note: Option<String>,
     #[serde(skip)]
     target: Target,
 }
@@ -192,32 +192,32 @@ enum Target {
 
 impl Item {
     /// Whether a run that was killed had begun to remove it: it was confirmed then.
-    pub fn is_begun(&self) -> bool {
+    pub(crate) fn is_begun(&self) -> bool {
         matches!(self.target, Target::Session { begun: true, .. })
     }
 }
 
 /// What was removed.
 #[derive(Debug, Default, Serialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// What went, or would go.
-    pub pruned: Vec<Item>,
+    pub(crate) pruned: Vec<Item>,
     /// What was asked for and stays, with the reason.
-    pub kept: Vec<Kept>,
+    pub(crate) kept: Vec<Kept>,
     /// The bytes of what went.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Whether this only tells.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// What could not be removed, and why.
-    pub failed: Vec<Kept>,
+    pub(crate) failed: Vec<Kept>,
     /// What the user should know besides.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Summary {
     /// Of a plan that is not carried out.
-    pub fn of(plan: &Plan) -> Summary {
+    pub(crate) fn of(plan: &Plan) -> Summary {
         let bytes = plan.items.iter().map(|item| item.bytes).sum();
         let (pruned, kept) = (plan.items.clone(), plan.kept.clone());
         Summary { pruned, kept, bytes, dry_run: true, ..Summary::default() }
@@ -226,7 +226,7 @@ impl Summary {
 
 /// Removes what was shown. One thing that cannot be removed does not stop the others. Safe to kill:
 /// the same command, or any other `prune`, finishes what was begun.
-pub fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Result<Summary, Error> {
+pub(crate) fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Result<Summary, Error> {
     let mut summary = Summary { kept: plan.kept.clone(), ..Summary::default() };
     let _deliverer = pending_delivery::keep_deliverers_out(places, DELIVERER_WAIT)?;
     // An index that cannot be written is told of before anything goes.

@@ -21,23 +21,23 @@ use crate::transcript::metadata::Metadata;
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Sessions by their ids or unique beginnings; none for all in scope.
-    pub sessions: Vec<String>,
+    pub(crate) sessions: Vec<String>,
     /// Only this project's; `None` for all.
-    pub project: Option<String>,
+    pub(crate) project: Option<String>,
     /// Older contents, not whole sessions.
-    pub generations: bool,
+    pub(crate) generations: bool,
     /// What repairs set aside.
-    pub damaged: bool,
+    pub(crate) damaged: bool,
     /// Only what is older: an age or a date.
-    pub older_than: Option<String>,
+    pub(crate) older_than: Option<String>,
     /// The newest so many stay: sessions, or generations of a file.
-    pub keep_last: Option<usize>,
+    pub(crate) keep_last: Option<usize>,
     /// Sessions that nothing else has go too; of sessions that are named, older contents that nothing else has.
-    pub only_copies: bool,
+    pub(crate) only_copies: bool,
     /// Nothing is written, not even bookkeeping for a store that has none.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// Of an older content that is not safe.
@@ -45,13 +45,13 @@ const ALONE: &str = "no content that stays in this store begins with it";
 
 /// Something that stays although it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// The session.
-    pub session_id: String,
+    pub(crate) session_id: String,
     /// Its folder.
-    pub project: String,
+    pub(crate) project: String,
     /// Why.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 impl Kept {
@@ -62,11 +62,11 @@ impl Kept {
 
 /// What would go, in the order in which it goes.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// What goes.
-    pub items: Vec<Item>,
+    pub(crate) items: Vec<Item>,
     /// What stays.
-    pub kept: Vec<Kept>,
+    pub(crate) kept: Vec<Kept>,
     pub(super) stores: Stores,
     /// Sessions of which a run that was killed removed older contents and did not finish.
     pub(super) unfinished: Vec<(Layer, SessionKey)>,
@@ -77,7 +77,7 @@ pub struct Plan {
 /// Looks at both stores and Claude Code's files, reads and hashes what is to prove that something may
 /// go, and says what would. Removes nothing. A store that cannot be opened is an error: the other
 /// one's copy would be taken for the only one.
-pub fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Error> {
+pub(crate) fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Error> {
     let is_selecting = wanted.older_than.is_some() || wanted.keep_last.is_some();
     if wanted.sessions.is_empty() && !wanted.generations && !wanted.damaged && !is_selecting {
         return Err(PruneError::Nothing.into());

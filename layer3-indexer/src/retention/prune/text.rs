@@ -4,7 +4,7 @@ use super::{Item, Kept, Layer, Plan, Summary};
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right};
 
 /// What `--help` tells beyond the options.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 What goes:
   SESSION...                 these sessions, whole, from both stores and the index
   --older-than, --keep-last  whole sessions without a sign of life since then, or all but the newest N
@@ -28,7 +28,7 @@ Exit code 1 if anything that was to go did not, or nobody confirmed it.";
 const TOPIC_COLUMNS: usize = 50;
 
 /// The plan, for a person to decide on.
-pub fn to_text(plan: &Plan, terminal: &Terminal) -> String {
+pub(crate) fn to_text(plan: &Plan, terminal: &Terminal) -> String {
     let mut text = String::new();
     for item in &plan.items {
         text.push_str(&line(item, terminal));
@@ -42,7 +42,7 @@ pub fn to_text(plan: &Plan, terminal: &Terminal) -> String {
 }
 
 /// What was removed, and what was not.
-pub fn summary_text(summary: &Summary, terminal: &Terminal) -> String {
+pub(crate) fn summary_text(summary: &Summary, terminal: &Terminal) -> String {
     let mut text = kept_text(&summary.failed, "not removed", terminal);
     text.push_str(&match summary.pruned.len() {
         0 => "Nothing was removed\n".to_owned(),
@@ -52,7 +52,7 @@ pub fn summary_text(summary: &Summary, terminal: &Terminal) -> String {
 }
 
 /// What is asked, and the answer that lets it go.
-pub fn question(plan: &Plan) -> (String, &'static [&'static str]) {
+pub(crate) fn question(plan: &Plan) -> (String, &'static [&'static str]) {
     match plan.items.iter().filter(|item| item.only_copy).count() {
         0 => ("Remove them? [y/N] ".to_owned(), &["y", "yes"]),
         only => {

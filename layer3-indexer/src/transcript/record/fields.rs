@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 /// Text where text stands; nothing where anything else stands.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Text<'a>(pub Option<Cow<'a, str>>);
+pub(super) struct Text<'a>(pub(crate) Option<Cow<'a, str>>);
 
 /// True where `true` stands.
 #[derive(Debug, Default, Clone, Copy)]
@@ -21,61 +21,61 @@ pub(super) struct Flag(pub bool);
 /// The outermost object of a record.
 #[derive(Debug, Default)]
 pub(super) struct Envelope<'a> {
-    pub kind: Text<'a>,
-    pub subtype: Text<'a>,
-    pub uuid: Text<'a>,
-    pub leaf_uuid: Text<'a>,
-    pub timestamp: Text<'a>,
-    pub session_id: Text<'a>,
-    pub cwd: Text<'a>,
-    pub git_branch: Text<'a>,
-    pub version: Text<'a>,
-    pub is_sidechain: Flag,
-    pub is_meta: Flag,
-    pub is_compact_summary: Flag,
-    pub is_api_error: Flag,
-    pub custom_title: Text<'a>,
-    pub ai_title: Text<'a>,
-    pub summary: Text<'a>,
-    pub message: Option<&'a RawValue>,
-    pub attachment: Option<&'a RawValue>,
-    pub content: Option<&'a RawValue>,
+    pub(crate) kind: Text<'a>,
+    pub(crate) subtype: Text<'a>,
+    pub(crate) uuid: Text<'a>,
+    pub(crate) leaf_uuid: Text<'a>,
+    pub(crate) timestamp: Text<'a>,
+    pub(crate) session_id: Text<'a>,
+    pub(crate) cwd: Text<'a>,
+    pub(crate) git_branch: Text<'a>,
+    pub(crate) version: Text<'a>,
+    pub(crate) is_sidechain: Flag,
+    pub(crate) is_meta: Flag,
+    pub(crate) is_compact_summary: Flag,
+    pub(crate) is_api_error: Flag,
+    pub(crate) custom_title: Text<'a>,
+    pub(crate) ai_title: Text<'a>,
+    pub(crate) summary: Text<'a>,
+    pub(crate) message: Option<&'a RawValue>,
+    pub(crate) attachment: Option<&'a RawValue>,
+    pub(crate) content: Option<&'a RawValue>,
 }
 
 /// The `message` of a user or assistant record.
 #[derive(Debug, Default)]
 pub(super) struct Message<'a> {
-    pub model: Text<'a>,
-    pub content: Option<Content<'a>>,
+    pub(crate) model: Text<'a>,
+    pub(crate) content: Option<Content<'a>>,
 }
 
 /// The same where its content cannot be read in one go.
 #[derive(Debug, Default)]
 pub(super) struct RawMessage<'a> {
-    pub model: Text<'a>,
-    pub content: Option<&'a RawValue>,
+    pub(crate) model: Text<'a>,
+    pub(crate) content: Option<&'a RawValue>,
 }
 
 /// The `attachment` of an attachment record.
 #[derive(Debug, Default)]
 pub(super) struct Attachment<'a> {
-    pub kind: Text<'a>,
-    pub mode: Text<'a>,
-    pub prompt: Option<&'a RawValue>,
+    pub(crate) kind: Text<'a>,
+    pub(crate) mode: Text<'a>,
+    pub(crate) prompt: Option<&'a RawValue>,
 }
 
 /// An element of a message's content.
 #[derive(Debug, Default)]
 pub(super) struct RawBlock<'a> {
-    pub kind: Text<'a>,
-    pub text: Text<'a>,
-    pub thinking: Text<'a>,
-    pub name: Text<'a>,
-    pub id: Text<'a>,
-    pub tool_use_id: Text<'a>,
-    pub is_error: Flag,
-    pub input: Option<&'a RawValue>,
-    pub content: Option<Content<'a>>,
+    pub(crate) kind: Text<'a>,
+    pub(crate) text: Text<'a>,
+    pub(crate) thinking: Text<'a>,
+    pub(crate) name: Text<'a>,
+    pub(crate) id: Text<'a>,
+    pub(crate) tool_use_id: Text<'a>,
+    pub(crate) is_error: Flag,
+    pub(crate) input: Option<&'a RawValue>,
+    pub(crate) content: Option<Content<'a>>,
 }
 
 /// What is no object is no block; the rest of the message is still good.

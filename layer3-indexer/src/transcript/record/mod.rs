@@ -88,7 +88,7 @@ pub enum Role {
 
 impl Role {
     /// All of them, for `--help` and schemas.
-    pub const ALL: [Role; 5] = [Role::User, Role::Assistant, Role::Tool, Role::Summary, Role::System];
+    pub(crate) const ALL: [Role; 5] = [Role::User, Role::Assistant, Role::Tool, Role::Summary, Role::System];
 
     /// `user`, `assistant`, `tool`, `summary`, `system`.
     pub fn as_str(self) -> &'static str {
@@ -102,7 +102,7 @@ impl Role {
     }
 
     /// The role of that name.
-    pub fn parse(text: &str) -> Option<Role> {
+    pub(crate) fn parse(text: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|role| role.as_str() == text)
     }
 }
