@@ -15,11 +15,11 @@ use xshell::{Shell, cmd};
 use crate::setup::site::{LAYER3, PROGRAMS, quoted_if_needed};
 
 /// The name of this program in the folder that an archive was unpacked into.
-pub const SETUP: &str = "setup";
+pub(crate) const SETUP: &str = "setup";
 
 /// Where programs and skills are taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The workspace, whose programs are built.
     Workspace,
     /// The folder that an archive was unpacked into, with all of it in its places.
@@ -29,7 +29,7 @@ pub enum Origin {
 impl Origin {
     /// The one that this program was started from: an archive's calls it by a name of its own.
     /// Fails where the program's own path cannot be told.
-    pub fn here() -> Result<Origin> {
+    pub(crate) fn here() -> Result<Origin> {
         let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
         if called.file_name().is_none_or(|name| name != SETUP) {
             return Ok(Origin::Workspace);
@@ -39,7 +39,7 @@ impl Origin {
     }
 
     /// The skills' sources.
-    pub fn skills(&self) -> PathBuf {
+    pub(crate) fn skills(&self) -> PathBuf {
         match self {
             Origin::Workspace => skills_source(),
             Origin::Unpacked(folder) => folder.join("skills"),
@@ -47,7 +47,7 @@ impl Origin {
     }
 
     /// The folder with the programs, if it is not one that has to be built first.
-    pub fn binaries(&self) -> Option<PathBuf> {
+    pub(crate) fn binaries(&self) -> Option<PathBuf> {
         match self {
             Origin::Workspace => None,
             Origin::Unpacked(folder) => Some(folder.join("bin")),
@@ -55,7 +55,7 @@ impl Origin {
     }
 
     /// Layer 3's program as it is now, whether it was built or not.
-    pub fn layer3(&self) -> PathBuf {
+    pub(crate) fn layer3(&self) -> PathBuf {
         self.binaries()
             .unwrap_or_else(|| workspace().join("target").join(own_target().unwrap_or_default()).join("release"))
             .join(LAYER3)
@@ -63,7 +63,7 @@ impl Origin {
 
     /// A folder whose `bin` and `skills` hold what is to be installed; programs are taken from
     /// `binaries`, else built.
-    pub fn stage(&self, sh: &Shell, binaries: Option<&Path>) -> Result<PathBuf> {
+    pub(crate) fn stage(&self, sh: &Shell, binaries: Option<&Path>) -> Result<PathBuf> {
         match (self, binaries) {
             (_, Some(binaries)) => stage(binaries, &self.skills()),
             (Origin::Workspace, None) => stage(&build(sh)?, &self.skills()),
@@ -72,7 +72,7 @@ impl Origin {
     }
 
     /// What is typed to install from here.
-    pub fn install_line(&self) -> String {
+    pub(crate) fn install_line(&self) -> String {
         match self {
             Origin::Workspace => "cargo xtask install".to_owned(),
             Origin::Unpacked(folder) => quoted_if_needed(&folder.join("install.sh").display().to_string()),
@@ -81,7 +81,7 @@ impl Origin {
 }
 
 /// The workspace's folder.
-pub fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(manifest_dir, PathBuf::from);
     manifest_dir.parent().map(Path::to_owned).unwrap_or(manifest_dir)
 }
@@ -100,12 +100,12 @@ fn manifest_dir() -> PathBuf {
 }
 
 /// The skills' sources.
-pub fn skills_source() -> PathBuf {
+pub(crate) fn skills_source() -> PathBuf {
     workspace().join("xtask/skills")
 }
 
 /// Cargo's build directory.
-pub fn target(sh: &Shell) -> Result<PathBuf> {
+pub(crate) fn target(sh: &Shell) -> Result<PathBuf> {
     let json = cmd!(sh, "cargo metadata --no-deps --format-version 1").quiet().read()?;
     let metadata: Value = serde_json::from_str(&json).context("read what cargo says of the workspace")?;
     let target = metadata.get("target_directory").and_then(Value::as_str);
@@ -113,12 +113,12 @@ pub fn target(sh: &Shell) -> Result<PathBuf> {
 }
 
 /// Builds the three release binaries and returns the folder that cargo put them in.
-pub fn build(sh: &Shell) -> Result<PathBuf> {
+pub(crate) fn build(sh: &Shell) -> Result<PathBuf> {
     build_programs(sh, &PROGRAMS)
 }
 
 /// Builds these programs, each in a package of its name, and returns the folder that cargo put them in.
-pub fn build_programs(sh: &Shell, programs: &[&str]) -> Result<PathBuf> {
+pub(crate) fn build_programs(sh: &Shell, programs: &[&str]) -> Result<PathBuf> {
     let packages = programs.iter().flat_map(|program| ["-p", program]);
     let linked = own_target();
     let target = linked.iter().flat_map(|target| ["--target", target]);
@@ -138,7 +138,7 @@ pub fn build_programs(sh: &Shell, programs: &[&str]) -> Result<PathBuf> {
 
 /// Builds the programs that measure, break and watch the three, and returns the one of that name. They wait most of the
 /// time and need no optimisation.
-pub fn tool(sh: &Shell, name: &str) -> Result<PathBuf> {
+pub(crate) fn tool(sh: &Shell, name: &str) -> Result<PathBuf> {
     let messages =
         cmd!(sh, "cargo build --quiet --locked -p tests --bins --message-format json-render-diagnostics").read()?;
     let mut programs = executables(&messages);
@@ -199,7 +199,7 @@ fn flags(vars: &[(OsString, OsString)], with_c_library: bool) -> String {
 
 /// Copies binaries and skills into a folder of our own below cargo's, so that a build that is
 /// started meanwhile cannot hand over half a program. Returns that folder: `bin` and `skills`.
-pub fn stage(binaries: &Path, skills: &Path) -> Result<PathBuf> {
+pub(crate) fn stage(binaries: &Path, skills: &Path) -> Result<PathBuf> {
     let stage = binaries.join("threefold-install");
     let bin = stage.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("create {}", bin.display()))?;

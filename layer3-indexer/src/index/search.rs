@@ -579,7 +579,7 @@ impl<'s> Texts<'s> {
     }
 
     /// A message that cannot be read is counted; it stays a hit without words.
-    pub fn with_record<T>(&mut self, found: &Found, each: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
+    pub(super) fn with_record<T>(&mut self, found: &Found, each: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
         let bytes = self.read(found);
         let value = bytes.and_then(|bytes| with_record(&bytes, each));
         self.unreadable += usize::from(value.is_none());

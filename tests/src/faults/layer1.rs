@@ -12,7 +12,7 @@ use crate::transcripts;
 use crate::tree;
 
 /// All of them.
-pub const WORKLOADS: [Workload; 14] = [
+pub(super) const WORKLOADS: [Workload; 14] = [
     Workload { program: "layer1", name: "first-copy", make: first_copy },
     Workload { program: "layer1", name: "delta", make: delta },
     Workload { program: "layer1", name: "turn", make: turn },
@@ -220,7 +220,7 @@ fn repair() -> Scene {
 }
 
 /// Damages the copy of a conversation in a store: one flipped bit, one side file less.
-pub fn damage(store: &Path, transcript: &Path) {
+pub(super) fn damage(store: &Path, transcript: &Path) {
     let copy = store.join(PROJECT).join(transcript.file_name().expect("a name"));
     let mut bytes = fs::read(&copy).expect("the copy");
     bytes[DAMAGED_AT] ^= 4;
@@ -229,7 +229,7 @@ pub fn damage(store: &Path, transcript: &Path) {
 }
 
 /// `verify --repair` of a damaged store: what stood there is kept aside.
-pub fn repair_scene(scratch: Scratch, step: Step, transcript: &Path, store: PathBuf) -> Scene {
+pub(super) fn repair_scene(scratch: Scratch, step: Step, transcript: &Path, store: PathBuf) -> Scene {
     let mut scene = Scene::new(scratch, step, Manners::Command, std::slice::from_ref(&store));
     scene.verify = vec![Step { args: vec!["verify".to_owned()], ..scene.step.clone() }];
     scene.copies = vec![(store.join(PROJECT), transcript.to_owned())];
@@ -271,7 +271,7 @@ fn verify() -> Step {
 }
 
 /// A conversation with three side files.
-pub fn conversation(scratch: &Scratch, n: u32) -> PathBuf {
+pub(super) fn conversation(scratch: &Scratch, n: u32) -> PathBuf {
     let (id, transcript) = (transcripts::made_id(n), scratch.transcript(&transcripts::made_id(n)));
     for turn in 0..TURNS {
         // No two conversations at one time, so that every list has one order.
@@ -287,13 +287,13 @@ pub fn conversation(scratch: &Scratch, n: u32) -> PathBuf {
 }
 
 /// One more turn.
-pub fn grow(transcript: &Path) {
+pub(super) fn grow(transcript: &Path) {
     transcripts::append(transcript, transcripts::prompt_line(&id_of(transcript), 900, "and one more"));
     transcripts::append(transcript, transcripts::answer_line(&id_of(transcript), 901, &"more ".repeat(100)));
 }
 
 /// One side file grows, one is rewritten, one is new.
-pub fn change_sides(transcript: &Path) {
+pub(super) fn change_sides(transcript: &Path) {
     let folder = transcript.with_extension("");
     transcripts::append(&folder.join("subagents/agent-a.jsonl"), "{\"type\":\"user\",\"more\":true}\n");
     transcripts::rewrite(&folder.join("custom-title.json"), "{\"title\":\"another one\"}");
@@ -301,13 +301,13 @@ pub fn change_sides(transcript: &Path) {
 }
 
 /// Another conversation altogether.
-pub fn rewritten(n: u32) -> String {
+pub(super) fn rewritten(n: u32) -> String {
     let line = |turn| transcripts::prompt_line(&transcripts::made_id(90 + n), turn, "written anew");
     (0..TURNS).map(line).collect()
 }
 
 /// A conversation that layer 1 has saved.
-pub fn saved() -> (Scratch, PathBuf) {
+pub(super) fn saved() -> (Scratch, PathBuf) {
     let scratch = Scratch::new();
     let transcript = conversation(&scratch, 1);
     run_hook(&scratch, &transcript);
@@ -315,19 +315,19 @@ pub fn saved() -> (Scratch, PathBuf) {
 }
 
 /// Saves a conversation with layer 1.
-pub fn run_hook(scratch: &Scratch, transcript: &Path) {
+pub(super) fn run_hook(scratch: &Scratch, transcript: &Path) {
     let event = transcripts::session_end(transcript);
     let outcome = scratch.layer1(&["--quiet"]).stdin(event).output().ok();
     assert!(outcome.stderr.is_empty() && outcome.stdout.is_empty(), "{outcome:?}");
 }
 
 /// What layer 1's store acknowledged of a session: each file as it is now, wherever it may go.
-pub fn held(scratch: &Scratch, transcript: &Path) -> Vec<Acknowledged> {
+pub(super) fn held(scratch: &Scratch, transcript: &Path) -> Vec<Acknowledged> {
     held_in(&scratch.layer1_store(), transcript)
 }
 
 /// [`held`], of another store.
-pub fn held_in(store: &Path, transcript: &Path) -> Vec<Acknowledged> {
+pub(super) fn held_in(store: &Path, transcript: &Path) -> Vec<Acknowledged> {
     let (project, id) = (store.join(PROJECT), id_of(transcript));
     let mut held = vec![Acknowledged {
         paths: vec![project.join(format!("{id}.jsonl")), project.join(format!("{id}.gen-*.jsonl"))],
@@ -345,7 +345,7 @@ pub fn held_in(store: &Path, transcript: &Path) -> Vec<Acknowledged> {
 }
 
 /// The session id of a transcript.
-pub fn id_of(transcript: &Path) -> String {
+pub(super) fn id_of(transcript: &Path) -> String {
     transcript.file_stem().expect("a transcript has a name").to_string_lossy().into_owned()
 }
 

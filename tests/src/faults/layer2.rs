@@ -12,7 +12,7 @@ use crate::transcripts;
 use crate::tree;
 
 /// All of them.
-pub const WORKLOADS: [Workload; 7] = [
+pub(super) const WORKLOADS: [Workload; 7] = [
     Workload { program: "layer2", name: "enqueue", make: enqueue },
     Workload { program: "layer2", name: "deliver", make: deliver },
     Workload { program: "layer2", name: "refused", make: refused },

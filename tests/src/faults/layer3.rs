@@ -16,7 +16,7 @@ use crate::transcripts;
 use crate::tree;
 
 /// All of them.
-pub const WORKLOADS: [Workload; 15] = [
+pub(super) const WORKLOADS: [Workload; 15] = [
     Workload { program: "layer3", name: "save-first", make: save_first },
     Workload { program: "layer3", name: "save-long", make: save_long },
     Workload { program: "layer3", name: "save-delta", make: save_delta },

@@ -29,7 +29,7 @@ const TELLING: [&str; 7] = ["warning", "failed", "note:", "❌", "⚠️", "left
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub(super) struct Problem {
     /// What kind of promise was broken.
     pub harm: Harm,
     /// Which one, and how it shows.
@@ -38,7 +38,7 @@ pub struct Problem {
 
 /// The kinds of promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Harm {
+pub(super) enum Harm {
     /// Content is missing or was changed: oracles (a), (b), (e), (h).
     Lost,
     /// A failure was not reported, or an event not passed on: oracles (c), (g).
@@ -63,7 +63,7 @@ fn problem(harm: Harm, what: impl Into<String>) -> Problem {
 }
 
 /// After the run with the fault.
-pub fn after_fault(scene: &Scene, planned: &Planned, traced: &Traced) -> Vec<Problem> {
+pub(super) fn after_fault(scene: &Scene, planned: &Planned, traced: &Traced) -> Vec<Problem> {
     let outcome = &traced.outcome;
     let mut problems = Vec::new();
     if outcome.timed_out {
@@ -93,7 +93,7 @@ pub fn after_fault(scene: &Scene, planned: &Planned, traced: &Traced) -> Vec<Pro
 
 /// After the recovery: a run of its own for each of its steps, `verify`, and a second run that
 /// must write nothing.
-pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
+pub(super) fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for outcome in outcomes {
         // An index that was set aside is made again at once, and that is to be said.
@@ -140,7 +140,7 @@ pub fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem> {
 }
 
 /// What a run, or the recovery from it, acknowledged while something was unsynced.
-pub fn out_of_order(scene: &Scene, model: &mut Model, traced: &Traced) -> Option<Problem> {
+pub(super) fn out_of_order(scene: &Scene, model: &mut Model, traced: &Traced) -> Option<Problem> {
     let events = traced.events();
     model.words_acknowledge = is_silent(scene, &traced.outcome) && !order::refuses(&events);
     let violations = model.run(&events);
@@ -160,7 +160,7 @@ fn without_trigger(answer: &[u8]) -> String {
 }
 
 /// In a state after a loss of power, and after the recovery from it.
-pub fn after_loss_of_power(scene: &Scene, had_ended: bool) -> Vec<Problem> {
+pub(super) fn after_loss_of_power(scene: &Scene, had_ended: bool) -> Vec<Problem> {
     let mut problems = missing(scene);
     if had_ended {
         // All was acknowledged: it must be there without any recovery.
@@ -172,7 +172,7 @@ pub fn after_loss_of_power(scene: &Scene, had_ended: bool) -> Vec<Problem> {
 }
 
 /// What was acknowledged before and is nowhere in the store now.
-pub fn missing(scene: &Scene) -> Vec<Problem> {
+pub(super) fn missing(scene: &Scene) -> Vec<Problem> {
     let holds = |path: &Path, bytes: &[u8]| {
         let packed = || zstd::decode_all(&fs::read(stores::packed_path(path)).ok()?[..]).ok();
         fs::read(path).is_ok_and(|now| now.starts_with(bytes)) || packed().is_some_and(|now| now.starts_with(bytes))

@@ -12,7 +12,7 @@ use crate::run::Outcome;
 
 /// Every call that is looked at: those on files, directories and descriptors, and on processes.
 /// A question mark lets strace pass over what this machine does not have.
-pub const CALLS: [&str; 76] = [
+pub(super) const CALLS: [&str; 76] = [
     "open",
     "openat",
     "openat2",
@@ -97,7 +97,7 @@ const PLAYED_BYTES_MAX: usize = 1000;
 
 /// A point, and how strace is told to make it.
 #[derive(Debug, Clone)]
-pub struct Planned {
+pub(super) struct Planned {
     /// The point.
     pub point: Point,
     /// What the call returns instead of being made.
@@ -108,7 +108,7 @@ pub struct Planned {
 
 /// The points of a workload.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(super) struct Plan {
     /// In the order of the calls.
     pub points: Vec<Planned>,
     /// Every path of the home that a clean run touches, relative to the scratch root.
@@ -132,7 +132,7 @@ struct Seen {
 type Counted = BTreeMap<(String, u32), Vec<Seen>>;
 
 /// Runs the workload twice in each scope and plans its points.
-pub fn plan(scene: &Scene, program: &str, workload: &str) -> Plan {
+pub(super) fn plan(scene: &Scene, program: &str, workload: &str) -> Plan {
     scene.reset();
     let mut model = scene.model();
     let all = clean(scene, &[]);
@@ -186,7 +186,7 @@ pub fn plan(scene: &Scene, program: &str, workload: &str) -> Plan {
 
 impl Planned {
     /// The argument of `-e inject=`.
-    pub fn injection(&self) -> String {
+    pub(super) fn injection(&self) -> String {
         let Point { call, kind, span, n, .. } = &self.point;
         let when = match (span, kind) {
             (Span::Once, _) => n.to_string(),
@@ -297,7 +297,7 @@ fn is_write(name: &str) -> bool {
 }
 
 /// Whether a call reads into the buffer that is its second argument.
-pub fn is_read(name: &str) -> bool {
+pub(super) fn is_read(name: &str) -> bool {
     matches!(name, "read" | "pread64")
 }
 
@@ -424,7 +424,7 @@ fn strangers(events: &[Event], binary: &Path) -> BTreeSet<u32> {
 }
 
 /// Whether strace marked a call of the point's name, or the program was killed entering one.
-pub fn fired(planned: &Planned, text: &str, outcome: &Outcome) -> bool {
+pub(super) fn fired(planned: &Planned, text: &str, outcome: &Outcome) -> bool {
     let point = &planned.point;
     if point.kind != Kind::Kill {
         return trace::calls(text).iter().any(|call| call.injected && call.name == point.call);
@@ -433,7 +433,7 @@ pub fn fired(planned: &Planned, text: &str, outcome: &Outcome) -> bool {
 }
 
 /// The length that a lying write should have claimed, where the run's differed from the plan's.
-pub fn misjudged(planned: &Planned, text: &str) -> Option<u64> {
+pub(super) fn misjudged(planned: &Planned, text: &str) -> Option<u64> {
     if planned.point.kind != Kind::Lie {
         return None;
     }

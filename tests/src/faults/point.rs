@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub(super) enum Kind {
     /// The program is killed on entering the call.
     Kill,
     /// The device failed.
@@ -50,7 +50,7 @@ const WORDS: [(Kind, &str); 12] = [
 
 /// Which calls are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
+pub(super) enum Scope {
     /// Those that touch the scratch home. The loader's calls, which come before the program's own
     /// first one, are not among them.
     Home,
@@ -60,7 +60,7 @@ pub enum Scope {
 
 /// Whether one call fails, or all from there on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Span {
+pub(super) enum Span {
     /// The Nth call alone.
     Once,
     /// The Nth and all that follow; of EINTR [`INTERRUPTIONS`] in a row, as no signal comes for ever.
@@ -68,12 +68,12 @@ pub enum Span {
 }
 
 /// How many calls in a row are interrupted "from there on".
-pub const INTERRUPTIONS: u32 = 40;
+pub(super) const INTERRUPTIONS: u32 = 40;
 
 /// One fault point. strace counts calls in each thread by itself, so that a point may hit two
 /// threads; it does so every time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Point {
+pub(super) struct Point {
     /// `layer1`, `layer2` or `layer3`.
     pub program: String,
     /// What the program is doing.
@@ -99,7 +99,7 @@ impl fmt::Display for Kind {
 
 impl Kind {
     /// The name of the error that the call returns, if it is made to return one.
-    pub fn errno(self) -> Option<String> {
+    pub(super) fn errno(self) -> Option<String> {
         let is_error =
             matches!(self, Kind::Eio | Kind::Enospc | Kind::Edquot | Kind::Eintr | Kind::Emfile | Kind::Eagain);
         is_error.then(|| self.to_string())
@@ -139,7 +139,7 @@ impl FromStr for Point {
 }
 
 /// A number that depends on the seed and on what it is for, and on nothing else.
-pub fn draw(seed: u64, what: &str) -> u64 {
+pub(super) fn draw(seed: u64, what: &str) -> u64 {
     let hash = blake3::hash(format!("{seed} {what}").as_bytes());
     u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes"))
 }

@@ -259,7 +259,7 @@ fn stamps(dir: &Path) -> Vec<(PathBuf, Stamp)> {
 }
 
 /// Plain copies; an absent tree stays absent.
-pub fn copy_tree(from: &Path, to: &Path) {
+pub(super) fn copy_tree(from: &Path, to: &Path) {
     let Ok(entries) = fs::read_dir(from) else { return };
     fs::create_dir_all(to).expect("make a directory");
     for entry in entries {
@@ -276,7 +276,7 @@ pub fn copy_tree(from: &Path, to: &Path) {
 }
 
 /// Removes a tree, if it is there.
-pub fn remove_tree(dir: &Path) {
+pub(super) fn remove_tree(dir: &Path) {
     if let Err(error) = fs::remove_dir_all(dir) {
         assert!(error.kind() == std::io::ErrorKind::NotFound, "remove {}: {error}", dir.display());
     }

@@ -5,7 +5,7 @@ use super::{layer1, layer2, layer3};
 
 /// Something that a program does, from a starting state that can be laid out again.
 #[derive(Clone, Copy)]
-pub struct Workload {
+pub(super) struct Workload {
     /// `layer1`, `layer2` or `layer3`.
     pub program: &'static str,
     /// Its name in point ids.
@@ -15,6 +15,6 @@ pub struct Workload {
 }
 
 /// Every workload, by program.
-pub fn all() -> Vec<Workload> {
+pub(super) fn all() -> Vec<Workload> {
     [&layer1::WORKLOADS[..], &layer2::WORKLOADS, &layer3::WORKLOADS].concat()
 }

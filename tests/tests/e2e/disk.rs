@@ -31,14 +31,14 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A small file system in memory. Dropped, it is unmounted.
 #[derive(Debug)]
-pub struct Mount {
+pub(crate) struct Mount {
     at: PathBuf,
 }
 
 impl Mount {
     /// Mounts one with these options (`size=1m`, `nr_inodes=30`) at a directory that is made.
     /// Where that is not allowed, says that `test` is skipped.
-    pub fn tmpfs(test: &str, at: &Path, options: &str) -> Option<Mount> {
+    pub(crate) fn tmpfs(test: &str, at: &Path, options: &str) -> Option<Mount> {
         fs::create_dir_all(at).expect("make a mount point");
         let options = format!("mode=0700,{options}");
         let outcome = Run::new(MOUNT).args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output();
@@ -51,7 +51,7 @@ impl Mount {
 
     /// Mounts it anew with other options (`ro`, `size=32m`).
     #[track_caller]
-    pub fn remount(&self, options: &str) {
+    pub(crate) fn remount(&self, options: &str) {
         Run::new(MOUNT).args(["-o", &format!("remount,{options}")]).arg(&self.at).output().ok();
     }
 }

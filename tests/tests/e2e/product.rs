@@ -10,50 +10,50 @@ use tests::scratch::Scratch;
 use tests::waiting::await_until;
 
 /// How long a delivery may take on a busy machine.
-pub const DELIVERY: Duration = Duration::from_secs(60);
+pub(crate) const DELIVERY: Duration = Duration::from_secs(60);
 
 /// The fake MCP servers.
-pub fn fake_server() -> &'static Path {
+pub(crate) fn fake_server() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_fake_mcp_server"))
 }
 
 /// Flags that make layer 2 use a fake server; they end the command line.
-pub fn fake(mode: &str) -> String {
+pub(crate) fn fake(mode: &str) -> String {
     format!("--server '{}' {mode}", fake_server().display())
 }
 
 /// [`fake`] that keeps a journal beside the home, to be read with [`journal`].
-pub fn fake_with_journal(scratch: &Scratch, mode: &str) -> String {
+pub(crate) fn fake_with_journal(scratch: &Scratch, mode: &str) -> String {
     format!("{} '{}'", fake(mode), scratch.beside("journal").display())
 }
 
 /// The lines of a fake server's journal so far.
-pub fn journal(scratch: &Scratch) -> Vec<String> {
+pub(crate) fn journal(scratch: &Scratch) -> Vec<String> {
     let text = std::fs::read_to_string(scratch.beside("journal")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
 /// Runs the hook of PreCompact and SessionEnd for an event: exit 0, and nothing on stdout.
 #[track_caller]
-pub fn chain(scratch: &Scratch, event: &str) -> Outcome {
+pub(crate) fn chain(scratch: &Scratch, event: &str) -> Outcome {
     scratch.hook(&scratch.chain_command(""), event).output().ok().silent()
 }
 
 /// Runs the hook of Stop and UserPromptSubmit for an event: exit 0, and nothing on stdout.
 #[track_caller]
-pub fn turn(scratch: &Scratch, event: &str) -> Outcome {
+pub(crate) fn turn(scratch: &Scratch, event: &str) -> Outcome {
     scratch.hook(&scratch.turn_command(), event).output().ok().silent()
 }
 
 /// The jobs in the outbox.
 #[track_caller]
-pub fn pending(scratch: &Scratch) -> Vec<Value> {
+pub(crate) fn pending(scratch: &Scratch) -> Vec<Value> {
     array(scratch.layer2(&["pending", "--json"]).output().ok().json(), "jobs")
 }
 
 /// Waits until no deliverer is left; then the outbox must be empty.
 #[track_caller]
-pub fn await_delivered(scratch: &Scratch) {
+pub(crate) fn await_delivered(scratch: &Scratch) {
     scratch.await_no_process(DELIVERY);
     let jobs = pending(scratch);
     assert!(jobs.is_empty(), "still pending: {jobs:#?}\nlog:\n{}", scratch.log(2));
@@ -61,39 +61,39 @@ pub fn await_delivered(scratch: &Scratch) {
 
 /// `drain`, then waits until everything is delivered.
 #[track_caller]
-pub fn drain(scratch: &Scratch) {
+pub(crate) fn drain(scratch: &Scratch) {
     scratch.layer2(&["drain"]).output().ok();
     await_delivered(scratch);
 }
 
 /// Runs the chain for an event and waits until everything is delivered.
 #[track_caller]
-pub fn chain_delivered(scratch: &Scratch, event: &str) {
+pub(crate) fn chain_delivered(scratch: &Scratch, event: &str) {
     chain(scratch, event);
     await_delivered(scratch);
 }
 
 /// Waits until layer 2's log holds `text`, and gives the whole of it.
 #[track_caller]
-pub fn await_log(scratch: &Scratch, text: &str) -> String {
+pub(crate) fn await_log(scratch: &Scratch, text: &str) -> String {
     await_until(&format!("{text:?} in layer 2's log"), DELIVERY, || scratch.log(2).contains(text));
     scratch.log(2)
 }
 
 /// The `[session-save]` lines of a log, from that word on.
-pub fn session_save_lines(log: &str) -> Vec<String> {
+pub(crate) fn session_save_lines(log: &str) -> Vec<String> {
     log.lines().filter_map(|line| Some(line[line.find("[session-save]")?..].to_owned())).collect()
 }
 
 /// The sessions that `list` knows, of all projects.
 #[track_caller]
-pub fn sessions(scratch: &Scratch) -> Vec<Value> {
+pub(crate) fn sessions(scratch: &Scratch) -> Vec<Value> {
     array(scratch.layer3(&["list", "--all", "--json"]).output().ok().json(), "sessions")
 }
 
 /// The ids of [`sessions`], sorted.
 #[track_caller]
-pub fn session_ids(scratch: &Scratch) -> Vec<String> {
+pub(crate) fn session_ids(scratch: &Scratch) -> Vec<String> {
     let mut ids: Vec<String> = sessions(scratch).iter().map(|session| text(session, "session_id")).collect();
     ids.sort();
     ids
@@ -101,13 +101,13 @@ pub fn session_ids(scratch: &Scratch) -> Vec<String> {
 
 /// The hits of a search in all projects.
 #[track_caller]
-pub fn hits(scratch: &Scratch, query: &str) -> Vec<Value> {
+pub(crate) fn hits(scratch: &Scratch, query: &str) -> Vec<Value> {
     array(scratch.layer3(&["search", "--all", "--json", "--", query]).output().ok().json(), "hits")
 }
 
 /// The ids of the sessions that a search finds, sorted, each once.
 #[track_caller]
-pub fn found_in(scratch: &Scratch, query: &str) -> Vec<String> {
+pub(crate) fn found_in(scratch: &Scratch, query: &str) -> Vec<String> {
     let mut ids: Vec<String> = hits(scratch, query).iter().map(|hit| text(hit, "session_id")).collect();
     ids.sort();
     ids.dedup();
@@ -116,14 +116,14 @@ pub fn found_in(scratch: &Scratch, query: &str) -> Vec<String> {
 
 /// Asserts that both layers' `verify` find nothing wrong.
 #[track_caller]
-pub fn assert_verified(scratch: &Scratch) {
+pub(crate) fn assert_verified(scratch: &Scratch) {
     scratch.layer1(&["verify"]).output().ok();
     scratch.layer3(&["verify"]).output().ok();
 }
 
 /// A text field of a JSON object.
 #[track_caller]
-pub fn text(value: &Value, field: &str) -> String {
+pub(crate) fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_else(|| panic!("no text field {field:?} in {value:#}")).to_owned()
 }
 

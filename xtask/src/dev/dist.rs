@@ -33,7 +33,7 @@ const DOCUMENTS: [&str; 2] = ["ARCHITECTURE.md", "CHANGELOG.md"];
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Take the programs from this directory instead of building them; `setup` then is this program
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub struct Args {
 }
 
 /// Runs the verb: builds, lays the folder out, packs it, and says how it is used.
-pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let to = match &args.to {
         Some(to) => std::path::absolute(to).with_context(|| format!("find {}", to.display()))?,
         None => release::target(sh)?.join("dist"),

@@ -29,14 +29,14 @@ const QUIET: [&str; 4] =
 
 /// What was typed; the program understands it.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Passed on to the program that drives the client; `--help` lists it
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     driver: Vec<OsString>,
 }
 
 /// Runs the verb. Fails when a scenario did; skips, plainly, where npm or the package cannot be had.
-pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let binaries = release::build(sh)?;
     let driver = release::tool(sh, "e2e_claude")?;
     let Some(claude) = client(sh, &release::target(sh)?.join(CACHE))? else { return Ok(()) };

@@ -32,7 +32,7 @@ type Check = fn(&Client) -> Result<String>;
 const CHECKS: [(&str, Check); 3] = [("tools/list --strict", list), ("session_save", save), ("session_search", search)];
 
 /// Runs every check in both eras; one line each. Skips, plainly, where npm or the package cannot be had.
-pub fn run(sh: &Shell) -> Result<()> {
+pub(crate) fn run(sh: &Shell) -> Result<()> {
     if cmd!(sh, "npm --version").quiet().ignore_stdout().ignore_stderr().run().is_err() {
         println!("skipped: npm is not installed");
         return Ok(());

@@ -23,11 +23,11 @@ const NAME: &str = "threefold";
 const DESCRIPTION: &str = "Keeps every conversation, whatever fails: two verified copies outside of Claude Code's \
     directory, searchable and restorable";
 /// What must go along with the programs, from the root of the workspace.
-pub const TEXTS: [&str; 4] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];
+pub(crate) const TEXTS: [&str; 4] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Take the programs from this directory instead of building them
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub struct Args {
 }
 
 /// Runs the verb: builds, lays the plugin out anew, and says how it is used.
-pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let binaries = match &args.binaries {
         Some(binaries) => binaries.clone(),
         None => release::build(sh)?,

@@ -24,7 +24,7 @@ enum What {
 
 /// Which recording, and whether it is only compared.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// What to record
     #[arg(value_enum, default_value_t = What::Recovery)]
     what: What,
@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     match args.what {
         What::Recovery => recovery(sh),
         What::OldStore => old_store(sh, args.check),

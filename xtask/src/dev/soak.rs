@@ -10,14 +10,14 @@ use crate::verb::AlreadyTold;
 
 /// What was typed; the program understands it.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// `kills` or `events`, and their options; `--help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "ARGS")]
     soak: Vec<OsString>,
 }
 
 /// Runs the verb. Fails when anything was lost.
-pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let binaries = release::build(sh)?;
     let soak = release::tool(sh, "soak")?;
     let given = &args.soak;

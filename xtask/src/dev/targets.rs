@@ -16,7 +16,7 @@ const TARGETS: [&str; 4] =
 
 /// What came of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Checked {
+pub(crate) enum Checked {
     /// Everything compiles for it, tests included, without a warning.
     Passed,
     /// Something does not; the compiler has said what.
@@ -26,7 +26,7 @@ pub enum Checked {
 }
 
 /// Checks them all, and fails if one does not pass.
-pub fn run(sh: &Shell) -> Result<()> {
+pub(crate) fn run(sh: &Shell) -> Result<()> {
     if check_all(sh)?.contains(&Checked::Failed) {
         bail!(crate::verb::AlreadyTold);
     }
@@ -34,7 +34,7 @@ pub fn run(sh: &Shell) -> Result<()> {
 }
 
 /// Checks the workspace for every target but this machine's own, which the lints cover.
-pub fn check_all(sh: &Shell) -> Result<Vec<Checked>> {
+pub(crate) fn check_all(sh: &Shell) -> Result<Vec<Checked>> {
     let here = platform::target();
     let others = TARGETS.iter().filter(|target| **target != here);
     others.map(|target| check(sh, target)).collect()

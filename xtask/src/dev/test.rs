@@ -41,12 +41,12 @@ impl Tally {
 }
 
 /// Runs every check, prints the closing line, and fails if a check did.
-pub fn run(sh: &Shell) -> Result<()> {
+pub(crate) fn run(sh: &Shell) -> Result<()> {
     told(run_all(sh, Instant::now()))
 }
 
 /// [`run`], and then the checks that need nothing to run: the code of the other systems.
-pub fn run_as_ci(sh: &Shell) -> Result<()> {
+pub(crate) fn run_as_ci(sh: &Shell) -> Result<()> {
     let tally = run_all(sh, Instant::now()).and_then(|mut tally| {
         step("what only other systems compile");
         for checked in targets::check_all(sh)? {
@@ -129,7 +129,7 @@ fn has_strace(sh: &Shell) -> Result<bool> {
 }
 
 /// Looks for a program, and installs the package of its name where that is this machine's way and ours to do.
-pub fn has_tool(sh: &Shell, name: &str) -> bool {
+pub(crate) fn has_tool(sh: &Shell, name: &str) -> bool {
     if !on_path(name) && process::is_root() && on_path("apt-get") {
         println!("installing {name} with apt-get");
         let update = cmd!(sh, "apt-get update").quiet().ignore_stdout();
@@ -143,7 +143,7 @@ pub fn has_tool(sh: &Shell, name: &str) -> bool {
 }
 
 /// Whether a program of this name is on the `PATH`.
-pub fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|dir| is_program(&dir.join(program)))
 }

@@ -26,7 +26,7 @@ const INSTALL: [&str; 2] = ["cargo xtask install", "install.sh"];
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Mend what is safe to mend, hooks, programs and MCP server by installing again, then look again
     #[arg(long)]
     fix: bool,
@@ -48,7 +48,7 @@ pub struct Args {
 }
 
 /// Runs the verb. Fails when anything is wrong, which was printed then.
-pub fn run(sh: &Shell, origin: &Origin, args: &Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, origin: &Origin, args: &Args) -> Result<()> {
     let site = Site::here(&args.places)?;
     if args.fix && needs_installation(&site, origin, args)? {
         let binaries = args.binaries.clone();

@@ -25,7 +25,7 @@ const FIRST_VERSION: [&str; 5] = [
 
 /// A handler as it stands in settings.json.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Handler {
+pub(crate) struct Handler {
     /// Always `command`.
     #[serde(rename = "type")]
     kind: &'static str,
@@ -39,7 +39,7 @@ pub struct Handler {
 
 /// A handler and the event it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hook {
+pub(crate) struct Hook {
     /// Claude Code's name of the event.
     pub event: &'static str,
     /// What is to run.
@@ -48,13 +48,13 @@ pub struct Hook {
 
 /// A hook as an entry of its event's list: a group with one handler and no matcher.
 #[derive(Debug, Serialize)]
-pub struct Group<'a> {
+pub(crate) struct Group<'a> {
     /// Its only handler.
     pub hooks: [&'a Handler; 1],
 }
 
 /// All hooks of an installation, in the order of a conversation's life.
-pub fn of_site(site: &Site) -> Result<Vec<Hook>> {
+pub(crate) fn of_site(site: &Site) -> Result<Vec<Hook>> {
     let flags: String = site.flags.chunks(2).map(|pair| format!(" {} {}", pair[0], site::quoted(&pair[1]))).collect();
     let program = |name| Ok::<_, anyhow::Error>(site::quoted(site::text(&site.program(name))?) + &flags);
     let (copy, deliver) = (program(LAYER1)?, program(LAYER2)?);
@@ -63,7 +63,7 @@ pub fn of_site(site: &Site) -> Result<Vec<Hook>> {
 
 /// The hooks of the plugin: the same, with the programs in its own folder. No timeout of a plugin's
 /// gives SessionEnd more than 1.5 s, so what is saved there detaches itself before that.
-pub fn of_plugin() -> Vec<Hook> {
+pub(crate) fn of_plugin() -> Vec<Hook> {
     let program = |name: &str| format!("\"${{CLAUDE_PLUGIN_ROOT}}/bin/{name}\"");
     let (copy, deliver) = (program(LAYER1), program(LAYER2));
     of_programs(&copy, &deliver, &detaching_chain(&copy, &deliver))
@@ -110,7 +110,7 @@ fn detaching_chain(copy: &str, deliver: &str) -> String {
 }
 
 /// Whether a command runs one of our hook programs, wherever it is installed.
-pub fn is_ours(command: &str) -> bool {
+pub(crate) fn is_ours(command: &str) -> bool {
     [LAYER1, LAYER2].iter().any(|program| {
         command.match_indices(program).any(|(at, _)| {
             let ends = command[at + program.len()..].chars().next();
@@ -120,7 +120,7 @@ pub fn is_ours(command: &str) -> bool {
 }
 
 /// Whether a command runs a script of the first version.
-pub fn is_first_version(command: &str) -> bool {
+pub(crate) fn is_first_version(command: &str) -> bool {
     FIRST_VERSION.iter().any(|script| command.contains(script))
 }
 

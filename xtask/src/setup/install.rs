@@ -25,7 +25,7 @@ const MODE_PROGRAM: u32 = 0o755;
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Show what would change, as a diff where it is a text, and change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -47,7 +47,7 @@ pub struct Args {
 }
 
 /// Runs the verb: looks, builds, installs.
-pub fn run(sh: &Shell, origin: &Origin, args: &Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, origin: &Origin, args: &Args) -> Result<()> {
     let site = Site::here(&args.places)?;
     let mut out = std::io::stdout().lock();
     if args.dry_run {

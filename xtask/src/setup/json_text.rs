@@ -15,7 +15,7 @@ const INDENT_DEFAULT: &str = "  ";
 
 /// A value and where it stands in its text.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// Byte range of the value.
     pub span: Range<usize>,
     /// What it is.
@@ -24,7 +24,7 @@ pub struct Node {
 
 /// What a value is.
 #[derive(Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Its members, in order.
     Object(Vec<Member>),
     /// Its items, in order.
@@ -35,7 +35,7 @@ pub enum Kind {
 
 /// A member of an object.
 #[derive(Debug)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its name, unescaped.
     pub key: String,
     /// Where its name begins.
@@ -45,14 +45,14 @@ pub struct Member {
 }
 
 /// Finds every value of a JSON text. Fails, with line and column, where it is not JSON.
-pub fn parse(text: &str) -> Result<Node> {
+pub(crate) fn parse(text: &str) -> Result<Node> {
     serde_json::from_str::<serde::de::IgnoredAny>(text)?;
     Scanner { text, at: 0 }.value()
 }
 
 impl Node {
     /// The members, if it is an object.
-    pub fn members(&self) -> Option<&[Member]> {
+    pub(crate) fn members(&self) -> Option<&[Member]> {
         match &self.kind {
             Kind::Object(members) => Some(members),
             _ => None,
@@ -60,7 +60,7 @@ impl Node {
     }
 
     /// The items, if it is an array.
-    pub fn items(&self) -> Option<&[Node]> {
+    pub(crate) fn items(&self) -> Option<&[Node]> {
         match &self.kind {
             Kind::Array(items) => Some(items),
             _ => None,
@@ -68,12 +68,12 @@ impl Node {
     }
 
     /// The member's value; of several of the same name the last, as in every JSON reader.
-    pub fn get(&self, key: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         Some(&self.members()?.iter().rfind(|member| member.key == key)?.value)
     }
 
     /// The value itself.
-    pub fn value(&self, text: &str) -> Result<Value> {
+    pub(crate) fn value(&self, text: &str) -> Result<Value> {
         Ok(serde_json::from_str(&text[self.span.clone()])?)
     }
 
@@ -88,7 +88,7 @@ impl Node {
 }
 
 /// The text with one more element at the end of `container`: a member if there is a `key`.
-pub fn with_element(text: &str, container: &Node, key: Option<&str>, value: &impl Serialize) -> Result<String> {
+pub(crate) fn with_element(text: &str, container: &Node, key: Option<&str>, value: &impl Serialize) -> Result<String> {
     let elements = container.elements();
     let body = &text[container.span.clone()];
     let newline = newline_of(text);
@@ -119,7 +119,7 @@ pub fn with_element(text: &str, container: &Node, key: Option<&str>, value: &imp
 }
 
 /// The text with another value in `node`'s place.
-pub fn with_value(text: &str, node: &Node, value: &impl Serialize) -> Result<String> {
+pub(crate) fn with_value(text: &str, node: &Node, value: &impl Serialize) -> Result<String> {
     let on_one_line = !text[node.span.clone()].contains('\n');
     let written = if on_one_line {
         serde_json::to_string(value)?
@@ -130,7 +130,7 @@ pub fn with_value(text: &str, node: &Node, value: &impl Serialize) -> Result<Str
 }
 
 /// The text without the element `index` of `container`, its comma and its line.
-pub fn without_element(text: &str, container: &Node, index: usize) -> String {
+pub(crate) fn without_element(text: &str, container: &Node, index: usize) -> String {
     let elements = container.elements();
     let cut = match (index, elements.len()) {
         (_, 1) => container.span.start + 1..container.span.end - 1,

@@ -15,13 +15,13 @@ use wait_timeout::ChildExt;
 use crate::setup::site::{self, LAYER3, Site};
 
 /// The server's name, which the first version used too.
-pub const NAME: &str = "session-manager";
+pub(crate) const NAME: &str = "session-manager";
 /// How long `claude mcp` may take.
 const CLAUDE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What stands under our server's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Registered {
+pub(crate) enum Registered {
     /// Nothing.
     No,
     /// Just what is wanted.
@@ -33,7 +33,7 @@ pub enum Registered {
 }
 
 /// Reads what is registered. Fails where Claude Code's file is not JSON: then nothing is known.
-pub fn registered(site: &Site) -> Result<Registered> {
+pub(crate) fn registered(site: &Site) -> Result<Registered> {
     let path = site.claude_json();
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -60,7 +60,7 @@ pub fn registered(site: &Site) -> Result<Registered> {
 
 /// Registers the server in place of what stands there, or tells the lines that do it where
 /// there is no `claude`. Returns what was done, for people; empty if nothing was to do.
-pub fn register(site: &Site, standing: &Registered) -> Result<String> {
+pub(crate) fn register(site: &Site, standing: &Registered) -> Result<String> {
     if *standing == Registered::Same {
         return Ok(String::new());
     }
@@ -81,7 +81,7 @@ pub fn register(site: &Site, standing: &Registered) -> Result<String> {
 }
 
 /// Removes our server, never another's. Returns what was done, for people; empty if nothing was to do.
-pub fn unregister(site: &Site) -> Result<String> {
+pub(crate) fn unregister(site: &Site) -> Result<String> {
     match registered(site)? {
         Registered::No => Ok(String::new()),
         Registered::Foreign(command) => Ok(format!("left the MCP server {NAME} alone, it is not ours: {command}")),
@@ -97,7 +97,7 @@ pub fn unregister(site: &Site) -> Result<String> {
 }
 
 /// What to type in a shell to have the server registered in place of `standing`.
-pub fn lines(site: &Site, standing: &Registered) -> Result<String> {
+pub(crate) fn lines(site: &Site, standing: &Registered) -> Result<String> {
     let add = in_shell(site, &add_args(site)?)?;
     Ok(match standing {
         Registered::No | Registered::Same => add,
@@ -106,7 +106,7 @@ pub fn lines(site: &Site, standing: &Registered) -> Result<String> {
 }
 
 /// What to type in a shell to have our server removed.
-pub fn removal_line(site: &Site) -> Result<String> {
+pub(crate) fn removal_line(site: &Site) -> Result<String> {
     in_shell(site, &remove_args())
 }
 

@@ -10,7 +10,7 @@ use crate::setup::site::{LAYER1, LAYER2, LAYER3, Site};
 
 /// Asks the three programs and says in five lines what they hold, and what to do next. Fails if
 /// one of them does not answer.
-pub fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
+pub(crate) fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
     let first = ask(site, LAYER1, "status")?;
     let waiting = ask(site, LAYER2, "pending")?;
     let third = ask(site, LAYER3, "status")?;

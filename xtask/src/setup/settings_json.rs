@@ -21,7 +21,7 @@ const BACKUP_INFIX: &str = ".threefold-backup-";
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// A change of settings.json that was worked out and not yet made.
-pub struct Change {
+pub(crate) struct Change {
     path: PathBuf,
     /// What `path` leads to: itself, or the end of its symlinks.
     target: PathBuf,
@@ -33,7 +33,7 @@ pub struct Change {
 impl Change {
     /// Reads the file and works out what `edit` makes of it. An absent or blank file counts as
     /// `{}`. Fails, changing nothing, where the file cannot be read or is not a JSON object.
-    pub fn of(path: &Path, edit: impl Fn(&str) -> Result<String>) -> Result<Change> {
+    pub(crate) fn of(path: &Path, edit: impl Fn(&str) -> Result<String>) -> Result<Change> {
         let target = target_of(path)?;
         let before = read(&target)?;
         let mode = match &before {
@@ -57,7 +57,7 @@ impl Change {
 
     /// [`Change::of`] for an uninstallation: a file that was made by us and holds nothing any
     /// more goes. It was made by us if no copy of an earlier one stands beside it.
-    pub fn of_removal(path: &Path, edit: impl Fn(&str) -> Result<String>) -> Result<Change> {
+    pub(crate) fn of_removal(path: &Path, edit: impl Fn(&str) -> Result<String>) -> Result<Change> {
         let mut change = Change::of(path, edit)?;
         let emptied = change.before != change.after && change.after.as_deref().is_some_and(|text| text.trim() == "{}");
         if emptied && change.path == change.target && backups_of(path)?.is_empty() {
@@ -67,12 +67,12 @@ impl Change {
     }
 
     /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.before == self.after
     }
 
     /// The change as a unified diff; empty if there is none.
-    pub fn diff(&self) -> String {
+    pub(crate) fn diff(&self) -> String {
         let (before, after) = (self.before.as_deref().unwrap_or_default(), self.after.as_deref().unwrap_or_default());
         let name = self.path.display().to_string();
         similar::TextDiff::from_lines(before, after).unified_diff().header(&name, &name).to_string()
@@ -81,7 +81,7 @@ impl Change {
     /// Makes the change: copies what stands there beside it, then replaces it in one step, at
     /// the end of its symlinks, its mode kept. Returns the copy's path, if there was anything.
     /// Fails, changing nothing, if the file is no longer what it was when it was read.
-    pub fn make(&self) -> Result<Option<PathBuf>> {
+    pub(crate) fn make(&self) -> Result<Option<PathBuf>> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -107,7 +107,7 @@ impl Change {
 
 /// The settings with exactly `wanted` as our hooks. One of ours that stands there already is
 /// updated in place; one for another event, or behind a matcher, goes.
-pub fn with_hooks(text: &str, wanted: &[Hook]) -> Result<String> {
+pub(crate) fn with_hooks(text: &str, wanted: &[Hook]) -> Result<String> {
     let mut text = text.to_owned();
     for hook in wanted {
         text = with_hook(&text, hook)?;
@@ -121,24 +121,24 @@ pub fn with_hooks(text: &str, wanted: &[Hook]) -> Result<String> {
 }
 
 /// The settings without the hooks whose command `doomed` holds for, nor what they leave empty.
-pub fn without_hooks(text: &str, doomed: impl Fn(&str) -> bool) -> Result<String> {
+pub(crate) fn without_hooks(text: &str, doomed: impl Fn(&str) -> bool) -> Result<String> {
     without_handlers(text, &mut |handler| doomed(&handler.command))
 }
 
 /// The commands of all hooks, with their events.
-pub fn commands(text: &str) -> Result<Vec<(String, String)>> {
+pub(crate) fn commands(text: &str) -> Result<Vec<(String, String)>> {
     Ok(handlers(text, &root(text)?)?.into_iter().map(|handler| (handler.event, handler.command)).collect())
 }
 
 /// The file's text without its byte order mark; `None` where it is absent or blank.
-pub fn read_body(path: &Path) -> Result<Option<String>> {
+pub(crate) fn read_body(path: &Path) -> Result<Option<String>> {
     let text = read(path)?.map(|text| text.trim_start_matches(BYTE_ORDER_MARK).to_owned());
     Ok(text.filter(|text| !text.trim().is_empty()))
 }
 
 /// Copies `content`, which stands at `path`, beside it, under a name with the time. Returns the
 /// copy's path.
-pub fn keep_copy(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf> {
+pub(crate) fn keep_copy(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf> {
     let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string().replace(['-', ':'], "");
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let free = (1..).map(|n| match n {
@@ -152,7 +152,7 @@ pub fn keep_copy(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf> {
 }
 
 /// The copies of `path` that were made before it was changed, oldest first.
-pub fn backups_of(path: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn backups_of(path: &Path) -> Result<Vec<PathBuf>> {
     let prefix = format!("{}{BACKUP_INFIX}", path.file_name().unwrap_or_default().to_string_lossy());
     let parent = path.parent().unwrap_or(Path::new("/"));
     let entries = match std::fs::read_dir(parent) {

@@ -7,23 +7,23 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use layer1_prebackup::config::places::{self, PlaceFlags, Places};
 use layer1_prebackup::config::settings::{Settings, VARIABLE_PREFIX, XDG_CONFIG_HOME};
-pub use layer1_prebackup::fs::platform::is_program;
+pub(crate) use layer1_prebackup::fs::platform::is_program;
 
 /// Layer 1's program.
-pub const LAYER1: &str = "layer1-prebackup";
+pub(crate) const LAYER1: &str = "layer1-prebackup";
 /// Layer 2's program.
-pub const LAYER2: &str = "layer2-save-client";
+pub(crate) const LAYER2: &str = "layer2-save-client";
 /// Layer 3's program.
-pub const LAYER3: &str = "layer3-indexer";
+pub(crate) const LAYER3: &str = "layer3-indexer";
 /// The three programs, in the order of the layers.
-pub const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
+pub(crate) const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
 
 /// Variables that a program of ours gets to see; the places it gets as flags. No secrets.
 const CHILD_VARS: [&str; 9] =
     ["HOME", "PATH", "LANG", "TMPDIR", "TERM", "COLUMNS", "NO_COLOR", "SHELL", XDG_CONFIG_HOME];
 
 /// A place to install into, and the environment it was resolved from.
-pub struct Site {
+pub(crate) struct Site {
     /// Claude Code's directory, the stores, the index.
     pub places: Places,
     /// The places that are not the defaults, as flags for our programs.
@@ -36,7 +36,7 @@ pub struct Site {
 impl Site {
     /// Flags, else variables, else defaults. Fails without a home directory, with a relative
     /// path, or with one that is not UTF-8 and so cannot stand in settings.json.
-    pub fn resolve(flags: &PlaceFlags, vars: Vec<(OsString, OsString)>) -> Result<Site> {
+    pub(crate) fn resolve(flags: &PlaceFlags, vars: Vec<(OsString, OsString)>) -> Result<Site> {
         let look_up = |name: &str| vars.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
         let (settings, problems) = Settings::gather(&look_up);
         if let Some(problem) = problems.into_iter().next() {
@@ -54,33 +54,33 @@ impl Site {
     }
 
     /// [`Site::resolve`] in this process's environment.
-    pub fn here(flags: &PlaceFlags) -> Result<Site> {
+    pub(crate) fn here(flags: &PlaceFlags) -> Result<Site> {
         Site::resolve(flags, std::env::vars_os().collect())
     }
 
     /// The folder of the installed programs.
-    pub fn hooks_dir(&self) -> PathBuf {
+    pub(crate) fn hooks_dir(&self) -> PathBuf {
         self.places.claude_dir.join("hooks")
     }
 
     /// The folder of the user's skills.
-    pub fn skills_dir(&self) -> PathBuf {
+    pub(crate) fn skills_dir(&self) -> PathBuf {
         self.places.claude_dir.join("skills")
     }
 
     /// An installed program.
-    pub fn program(&self, name: &str) -> PathBuf {
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.hooks_dir().join(name)
     }
 
     /// Claude Code's settings of this user.
-    pub fn settings(&self) -> PathBuf {
+    pub(crate) fn settings(&self) -> PathBuf {
         self.places.claude_dir.join("settings.json")
     }
 
     /// Where Claude Code keeps this user's MCP servers: beside `~/.claude`, but inside a
     /// directory that `CLAUDE_CONFIG_DIR` names.
-    pub fn claude_json(&self) -> PathBuf {
+    pub(crate) fn claude_json(&self) -> PathBuf {
         match &self.config_dir {
             Some(dir) => dir.join(".claude.json"),
             None => self.places.home.join(".claude.json"),
@@ -89,7 +89,7 @@ impl Site {
 
     /// An installed program, ready to be given arguments after its flags: with a cleared
     /// environment, so that neither secrets nor an outer session reach it.
-    pub fn own_command(&self, name: &str) -> Command {
+    pub(crate) fn own_command(&self, name: &str) -> Command {
         let mut command = Command::new(self.program(name));
         let begins = |name: &OsStr, prefix: &str| name.to_string_lossy().starts_with(prefix);
         let kept = |name: &OsStr| {
@@ -101,19 +101,19 @@ impl Site {
     }
 
     /// Where this user's programs keep their settings: `XDG_CONFIG_HOME`, else `~/.config`.
-    pub fn config_home(&self) -> PathBuf {
+    pub(crate) fn config_home(&self) -> PathBuf {
         let set = self.vars.iter().find(|(name, _)| name == "XDG_CONFIG_HOME").map(|(_, value)| PathBuf::from(value));
         set.filter(|dir| dir.is_absolute()).unwrap_or_else(|| self.places.home.join(".config"))
     }
 
     /// `claude` for this site, if it is on the `PATH`.
-    pub fn claude(&self) -> Option<Command> {
+    pub(crate) fn claude(&self) -> Option<Command> {
         self.program_of_the_system("claude")
     }
 
     /// Another's program for this site, if it is on the `PATH`. It does not learn of an outer
     /// session of Claude Code: a child session would write no transcript.
-    pub fn program_of_the_system(&self, name: &str) -> Option<Command> {
+    pub(crate) fn program_of_the_system(&self, name: &str) -> Option<Command> {
         let path = self.vars.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone())?;
         let program = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| is_program(file))?;
         let mut command = Command::new(program);
@@ -125,7 +125,7 @@ impl Site {
     }
 
     /// What to type before `claude` in a shell so that it works on this site.
-    pub fn claude_in_shell(&self) -> Result<String> {
+    pub(crate) fn claude_in_shell(&self) -> Result<String> {
         Ok(match &self.config_dir {
             Some(dir) => format!("{}={} claude", places::CLAUDE_CONFIG_DIR, quoted(text(dir)?)),
             None => "claude".to_owned(),
@@ -134,17 +134,17 @@ impl Site {
 }
 
 /// A path as text. Fails where it is not UTF-8.
-pub fn text(path: &Path) -> Result<&str> {
+pub(crate) fn text(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("use {}: the path is not UTF-8", path.display()))
 }
 
 /// A word that `sh` reads back as exactly `word`, in single quotes.
-pub fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// [`quoted`], but only where `sh` would read something else without the quotes.
-pub fn quoted_if_needed(word: &str) -> String {
+pub(crate) fn quoted_if_needed(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ',' | '@' | '%' | ':');
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { quoted(word) }
 }

@@ -12,7 +12,7 @@ use crate::setup::settings_json;
 use crate::setup::site::{self, LAYER3, Site};
 
 /// The skills' folders.
-pub const NAMES: [&str; 3] = ["continue-dev", "search-sessions", "session-health"];
+pub(crate) const NAMES: [&str; 3] = ["continue-dev", "search-sessions", "session-health"];
 
 /// Stands in a skill's text for layer 3's program and its flags.
 const PLACEHOLDER: &str = "{{LAYER3_INDEXER}}";
@@ -23,7 +23,7 @@ const MODE: u32 = 0o644;
 
 /// What an installation has to do with one skill.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// There is none: write it.
     Absent,
     /// It is there, as it should be.
@@ -36,7 +36,7 @@ pub enum Standing {
 
 /// A skill and what stands in its place.
 #[derive(Debug)]
-pub struct Skill {
+pub(crate) struct Skill {
     /// Its folder's name, by which it is called.
     pub name: &'static str,
     /// Where it belongs.
@@ -48,19 +48,19 @@ pub struct Skill {
 }
 
 /// Reads the skills in `source`, filled in for `site`, and what stands in their places.
-pub fn of_site(site: &Site, source: &Path) -> Result<Vec<Skill>> {
+pub(crate) fn of_site(site: &Site, source: &Path) -> Result<Vec<Skill>> {
     NAMES.iter().map(|name| skill(site, source, name)).collect()
 }
 
 /// The skills in `source` with their names, for a plugin: its `bin` is on the `PATH` of the commands
 /// that Claude runs.
-pub fn of_plugin(source: &Path) -> Result<Vec<(&'static str, String)>> {
+pub(crate) fn of_plugin(source: &Path) -> Result<Vec<(&'static str, String)>> {
     NAMES.iter().map(|name| Ok((*name, filled_in(&template(source, name)?, LAYER3)))).collect()
 }
 
 /// Writes the skill; a user's own only with `replace`, and then not without a copy of it.
 /// Returns what was done, for people; empty if nothing was to do.
-pub fn install(skill: &Skill, replace: bool) -> Result<String> {
+pub(crate) fn install(skill: &Skill, replace: bool) -> Result<String> {
     let Skill { name, path, text, standing } = skill;
     let done = match standing {
         Standing::Same => return Ok(String::new()),
@@ -82,7 +82,7 @@ pub fn install(skill: &Skill, replace: bool) -> Result<String> {
 }
 
 /// The skills that are installed and unchanged.
-pub fn installed(site: &Site) -> Result<Vec<(&'static str, PathBuf)>> {
+pub(crate) fn installed(site: &Site) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut ours = Vec::new();
     for name in NAMES {
         let path = path_of(site, name);

@@ -54,14 +54,14 @@ struct Unit {
 
 /// The timer of a site, and what stands in its place.
 #[derive(Debug)]
-pub struct Timer {
+pub(crate) struct Timer {
     manager: Manager,
     units: Vec<Unit>,
 }
 
 impl Timer {
     /// The timer as it should be, in the places where this system looks for one. Writes nothing.
-    pub fn of_site(site: &Site) -> Result<Timer> {
+    pub(crate) fn of_site(site: &Site) -> Result<Timer> {
         Timer::of(site, if platform::IS_MACOS { Manager::Launchd } else { Manager::Systemd })
     }
 
@@ -101,13 +101,13 @@ impl Timer {
     }
 
     /// Whether a timer of this installation stands there, up to date or not.
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         let is_theirs = self.units.iter().any(|unit| unit.standing == Standing::Theirs);
         !is_theirs && self.units.iter().any(|unit| unit.standing != Standing::Absent)
     }
 
     /// Fails where a timer stands that this installation did not set.
-    pub fn refuse_anothers(&self) -> Result<()> {
+    pub(crate) fn refuse_anothers(&self) -> Result<()> {
         let theirs = self.units.iter().find(|unit| unit.standing == Standing::Theirs);
         ensure!(
             theirs.is_none(),
@@ -119,12 +119,12 @@ impl Timer {
     }
 
     /// The files.
-    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.units.iter().filter(|unit| unit.standing != Standing::Absent).map(|unit| &unit.path)
     }
 
     /// What [`Timer::install`] would do; empty if nothing.
-    pub fn preview(&self) -> String {
+    pub(crate) fn preview(&self) -> String {
         let missing = self.units.iter().filter(|unit| unit.standing != Standing::Same);
         let mut text: String = missing
             .map(|unit| {
@@ -140,7 +140,7 @@ impl Timer {
 
     /// Writes the files and has the timer started, which does no harm where it runs already.
     /// Returns what was done, for people; empty if nothing was to do.
-    pub fn install(&self, site: &Site) -> Result<String> {
+    pub(crate) fn install(&self, site: &Site) -> Result<String> {
         let mut written = false;
         for unit in self.units.iter().filter(|unit| unit.standing != Standing::Same) {
             fs::replace_file_with_mode(&unit.path, unit.text.as_bytes(), MODE)?;
@@ -160,7 +160,7 @@ impl Timer {
 
     /// Stops the timer and removes its files, and the folders that are empty then. Returns what
     /// was done, for people.
-    pub fn uninstall(&self, site: &Site) -> Result<String> {
+    pub(crate) fn uninstall(&self, site: &Site) -> Result<String> {
         let stopped = self.all_succeed(site, &self.stop());
         for path in self.paths() {
             fs::remove_file(path)?;

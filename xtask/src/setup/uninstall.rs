@@ -15,7 +15,7 @@ use crate::setup::timer::Timer;
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Show what would go, and change nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -25,13 +25,13 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     uninstall(&Site::here(&args.places)?, args.dry_run, &mut std::io::stdout().lock())
 }
 
 /// Hooks first, so that none is started whose program is gone; then the server, the timer, the
 /// skills and the programs.
-pub fn uninstall(site: &Site, dry_run: bool, out: &mut dyn Write) -> Result<()> {
+pub(crate) fn uninstall(site: &Site, dry_run: bool, out: &mut dyn Write) -> Result<()> {
     let change = Change::of_removal(&site.settings(), |text| settings_json::without_hooks(text, hooks::is_ours))?;
     let skills = skills::installed(site)?;
     let timer = Some(Timer::of_site(site)?).filter(Timer::is_set);
@@ -96,7 +96,7 @@ fn remove_with_folder(path: &Path) -> Result<()> {
 }
 
 /// Removes a folder if it is there and empty. One that is a symlink is the user's arrangement and stays.
-pub fn remove_if_empty(folder: &Path) -> Result<()> {
+pub(crate) fn remove_if_empty(folder: &Path) -> Result<()> {
     let is_empty = match std::fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == ErrorKind::NotFound => false,

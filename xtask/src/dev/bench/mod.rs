@@ -4,7 +4,7 @@
 //! It fetches the old chain's packages from npm, once, into cargo's folder; where that is impossible the
 //! run goes on without the old chain and says so.
 
-pub mod needs;
+pub(crate) mod needs;
 
 use std::ffi::OsString;
 
@@ -19,7 +19,7 @@ const FOLDER: &str = "bench";
 
 /// What was typed; the program understands it.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Passed on to the program that measures; `--help` lists it
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     bench: Vec<OsString>,
@@ -32,7 +32,7 @@ impl Args {
 }
 
 /// Runs the verb. Fails when something could not be measured or a count changed.
-pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let binaries = release::build(sh)?;
     let bench = release::tool(sh, "bench")?;
     let folder = release::target(sh)?.join(FOLDER);

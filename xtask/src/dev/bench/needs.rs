@@ -13,7 +13,7 @@ use crate::release;
 const CRATES: [(&str, &str); 2] = [("claude-vault", "0.1.0"), ("claudex-cli", "0.15.1")];
 
 /// The old chain's packages.
-pub fn old_chain(sh: &Shell, folder: &Path) -> Result<()> {
+pub(crate) fn old_chain(sh: &Shell, folder: &Path) -> Result<()> {
     let wanted = release::workspace().join("tests/bench/old-chain/package.json");
     let installed = folder.join("node_modules/better-sqlite3").is_dir();
     if installed && sh.read_file(folder.join("package.json")).ok() == sh.read_file(&wanted).ok() {
@@ -34,7 +34,7 @@ pub fn old_chain(sh: &Shell, folder: &Path) -> Result<()> {
 }
 
 /// restic from Debian, the others by cargo, into `folder`.
-pub fn peers(sh: &Shell, folder: &Path) -> Result<()> {
+pub(crate) fn peers(sh: &Shell, folder: &Path) -> Result<()> {
     if !test::has_tool(sh, "restic") {
         println!("skipped: restic is not installed");
     }
@@ -48,7 +48,7 @@ pub fn peers(sh: &Shell, folder: &Path) -> Result<()> {
 }
 
 /// valgrind, without which no instruction is counted.
-pub fn valgrind(sh: &Shell) -> Result<()> {
+pub(crate) fn valgrind(sh: &Shell) -> Result<()> {
     if !test::has_tool(sh, "valgrind") {
         bail!("find valgrind, which counts instructions; install the package `valgrind`");
     }

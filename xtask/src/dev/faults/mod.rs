@@ -20,14 +20,14 @@ const SELF_TEST: &str = "--self-test";
 
 /// What was typed; the engine understands it.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Passed on to the fault engine; `--help` lists it
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     engine: Vec<OsString>,
 }
 
 /// Runs the verb. Fails when a promise was broken or a fault was not seen.
-pub fn run(sh: &Shell, args: &Args) -> Result<()> {
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     ensure!(Path::new("/usr/bin/strace").exists(), "find /usr/bin/strace; install strace");
     let temp = std::env::temp_dir();
     let scratch = if Path::new(MEMORY).is_dir() { Path::new(MEMORY) } else { temp.as_path() };

@@ -2,7 +2,7 @@
 //! defence each, and the check that must notice it.
 
 /// One way to break the product.
-pub struct Mutation {
+pub(super) struct Mutation {
     /// What is taken away, in words.
     pub removed: &'static str,
     /// The file, relative to the workspace.
@@ -19,7 +19,7 @@ pub struct Mutation {
 
 /// A check of the unmutated build that is run on the mutated programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
+pub(super) enum Check {
     /// The order of durability in a clean run of a workload, and these of its points, and its
     /// states after a loss of power where they are named. The first part of each is the program.
     Faults(&'static [&'static str]),
@@ -28,7 +28,7 @@ pub enum Check {
 }
 
 /// All of them, by layer.
-pub const MUTATIONS: [Mutation; 18] = [
+pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the sync of the copy's bytes",
         file: "layer1-prebackup/src/archive/append.rs",

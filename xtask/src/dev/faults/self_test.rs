@@ -38,7 +38,7 @@ struct Copy<'a> {
 
 /// Runs every check on the unmutated programs, then each on its mutated ones. Fails unless the
 /// former pass and the latter fail as they should.
-pub fn run(sh: &Shell, scratch: &Path) -> Result<()> {
+pub(super) fn run(sh: &Shell, scratch: &Path) -> Result<()> {
     let engine = release::tool(sh, "faults")?;
     cmd!(sh, "cargo test --quiet --locked -p tests --test e2e --no-run").run()?;
     let folder = release::target(sh)?.join("self-test");
