@@ -47,7 +47,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     },
     Mutation {
         removed: "the sync of a directory after a rename",
-        file: "layer1-prebackup/src/fs/mod.rs",
+        file: "layer1-prebackup/src/fs/dir.rs",
         find: "        self.rename_where_nothing_stands(name, to, to_name)?;\n        to.sync()\n",
         replace: "        self.rename_where_nothing_stands(name, to, to_name)\n",
         check: Check::Faults(&["layer1/first-copy/pwrite64/EINTR/once/1"]),
@@ -55,7 +55,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     },
     Mutation {
         removed: "the sync of a directory after an older content was renamed",
-        file: "layer1-prebackup/src/fs/mod.rs",
+        file: "layer1-prebackup/src/fs/dir.rs",
         find: "        to.sync()?;\n        if self.path == to.path",
         replace: "        if self.path == to.path",
         check: Check::Faults(&["layer1/generation/pwrite64/EINTR/once/1"]),
@@ -81,7 +81,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     },
     Mutation {
         removed: "the sync of a file that replaces another",
-        file: "layer1-prebackup/src/fs/mod.rs",
+        file: "layer1-prebackup/src/fs/atomic.rs",
         find: "        offset += want as u64;\n    }\n    sync_data(file, path)\n",
         replace: "        offset += want as u64;\n    }\n    Ok(())\n",
         check: Check::Faults(&["layer1/first-copy/pwrite64/EINTR/once/1"]),
@@ -101,7 +101,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     },
     Mutation {
         removed: "the lock of a session",
-        file: "layer1-prebackup/src/fs/mod.rs",
+        file: "layer1-prebackup/src/fs/lock.rs",
         find: "        lock_exclusively(&file, &path)?;\n        Ok(Lock { file, path })",
         replace: "        Ok(Lock { file, path })",
         check: Check::EndToEnd("concurrency::a_session_that_another_writer_holds_is_left_alone_until_it_is_free"),

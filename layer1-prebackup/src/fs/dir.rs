@@ -1,0 +1,501 @@
+//! Directories held open: names looked up, made, renamed, removed and synced in them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use super::error::{DurableError, Result};
+use super::file::{DIR_MODE, FILE_MODE, is_recent, lock_exclusively, not_regular, stat_of, sync_data};
+use super::platform::{self, mode as mode_bits};
+use super::syscall::uninterrupted;
+
+/// A store's deepest folders lie a few levels below it; its own entry lies in its parent.
+const ANCESTORS_MAX: usize = 6;
+
+/// How often a temporary file is opened anew because another writer had just used it up.
+const TEMP_TRIES_MAX: u32 = 1000;
+
+/// A directory held open, and the path it was opened by (for messages).
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens a store's root or another directory that the user named; a symlink to one will do.
+    /// `None` where there is nothing.
+    pub fn open(path: &Path) -> Result<Option<Dir>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match uninterrupted(|| rustix::fs::open(path, flags, Mode::empty())) {
+            Ok(fd) => Ok(Some(Dir { fd, path: path.to_owned() })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(DurableError::new("open directory", path, error)),
+        }
+    }
+
+    /// Makes the directory and its missing parents (0700, each entry synced) and opens it.
+    pub fn create(path: &Path) -> Result<Dir> {
+        if let Some(dir) = Dir::open(path)? {
+            return Ok(dir);
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(DurableError::new("create directory", path, Errno::NOENT));
+        };
+        let parent = Dir::create(parent)?;
+        parent.make_dir(name)?;
+        Dir::open(path)?.ok_or_else(|| DurableError::new("create directory", path, Errno::NOENT))
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a directory below this one, following no symlink; `None` where there is nothing.
+    pub fn open_beneath(&self, rel: &Path) -> Result<Option<Dir>> {
+        let mut below: Option<Dir> = None;
+        for name in components(rel) {
+            match below.as_ref().unwrap_or(self).child(name)? {
+                Some(child) => below = Some(child),
+                None => return Ok(None),
+            }
+        }
+        below.map_or_else(|| self.reopen(), Ok).map(Some)
+    }
+
+    /// [`Dir::open_beneath`], making what is missing (0700, each entry synced).
+    pub fn create_beneath(&self, rel: &Path) -> Result<Dir> {
+        let mut below: Option<Dir> = None;
+        for name in components(rel) {
+            below = Some(below.as_ref().unwrap_or(self).create_child(name)?.0);
+        }
+        below.map_or_else(|| self.reopen(), Ok)
+    }
+
+    /// Opens the directory `name` in this one, following no symlink, and makes it where it is missing
+    /// (0700, its entry synced); whether it was made.
+    pub(crate) fn create_child(&self, name: &OsStr) -> Result<(Dir, bool)> {
+        if let Some(child) = self.child(name)? {
+            return Ok((child, false));
+        }
+        self.make_dir(name)?;
+        let child = self.child(name)?;
+        let child = child.ok_or_else(|| DurableError::new("create directory", &self.path.join(name), Errno::NOENT))?;
+        Ok((child, true))
+    }
+
+    /// Syncs the bytes of a file that was modified lately; whether it was, and so its name is to be synced too.
+    pub fn sync_bytes_if_recent(&self, name: &OsStr) -> Result<bool> {
+        let Some(file) = self.open_file(name)? else { return Ok(false) };
+        let path = self.path.join(name);
+        let is_recent = is_recent(&stat_of(&file, &path)?);
+        if is_recent {
+            sync_data(&file, &path)?;
+        }
+        Ok(is_recent)
+    }
+
+    /// Opens the regular file `name` for reading: no symlink followed, never blocking.
+    /// `None` where there is nothing; something else of that name is an error.
+    pub fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
+        self.open_regular(name, OFlags::RDONLY)
+    }
+
+    /// [`Dir::open_file`] for reading and writing.
+    pub(crate) fn open_file_for_writing(&self, name: &OsStr) -> Result<Option<File>> {
+        self.open_regular(name, OFlags::RDWR)
+    }
+
+    /// What `name` is, without following it; `None` where there is nothing.
+    pub fn stat(&self, name: &OsStr) -> Result<Option<Stat>> {
+        match uninterrupted(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(DurableError::new("look up", &self.path.join(name), error)),
+        }
+    }
+
+    /// The names in it with their types (not following symlinks), sorted; `.` and `..` left out.
+    pub fn entries(&self) -> Result<Vec<(OsString, FileType)>> {
+        let list = || {
+            let mut entries = Vec::new();
+            self.list(&mut |name, kind| entries.push((name.to_owned(), kind)))?;
+            entries.sort_by(|a: &(OsString, FileType), b| a.0.cmp(&b.0));
+            Ok(entries)
+        };
+        uninterrupted(list).map_err(|error| DurableError::new("list directory", &self.path, error))
+    }
+
+    /// Calls `each` with what [`Dir::entries`] gives, in any order; after an interruption with some of it once more.
+    pub(crate) fn each_entry(&self, each: &mut dyn FnMut(&OsStr, FileType)) -> Result<()> {
+        uninterrupted(|| self.list(each)).map_err(|error| DurableError::new("list directory", &self.path, error))
+    }
+
+    /// Makes the temporary file `name` (0600), empty; what an interrupted run left there goes.
+    pub(crate) fn create_temp(&self, name: &OsStr) -> Result<File> {
+        self.open_temp_exclusively(name, FILE_MODE)
+    }
+
+    /// Renames `name` to `to_name` in `to`, where nothing may stand, and syncs both directories.
+    pub(crate) fn rename_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        self.rename_where_nothing_stands(name, to, to_name)?;
+        self.sync_with(to)
+    }
+
+    /// [`Dir::rename_new`] of a temporary file: `to` is synced, and the old name may come back.
+    pub(crate) fn place_new(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        self.rename_where_nothing_stands(name, to, to_name)?;
+        to.sync()
+    }
+
+    fn rename_where_nothing_stands(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        let target = to.path.join(to_name);
+        let renamed =
+            uninterrupted(|| rustix::fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE));
+        match renamed {
+            Ok(()) => Ok(()),
+            // The file system cannot refuse by itself: look first. Writers hold the session's lock.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                if to.stat(to_name)?.is_some() {
+                    return Err(DurableError::new("rename to", &target, Errno::EXIST));
+                }
+                uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
+                    .map_err(|error| DurableError::new("rename to", &target, error))
+            }
+            Err(error) => Err(DurableError::new("rename to", &target, error)),
+        }
+    }
+
+    /// Renames `name` to `to_name` in `to`, replacing what stands there, and syncs both directories.
+    pub(crate) fn rename_over(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        self.rename_unsynced(name, to, to_name)?;
+        self.sync_with(to)
+    }
+
+    pub(super) fn rename_unsynced(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
+        uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
+            .map_err(|error| DurableError::new("rename to", &to.path.join(to_name), error))
+    }
+
+    /// Unlinks the file `name` and syncs; true if it was there.
+    pub fn remove(&self, name: &OsStr) -> Result<bool> {
+        self.unlink(name, AtFlags::empty())
+    }
+
+    /// Removes the empty directory `name` and syncs; true if it was there.
+    pub(crate) fn remove_dir(&self, name: &OsStr) -> Result<bool> {
+        self.unlink(name, AtFlags::REMOVEDIR)
+    }
+
+    /// [`Dir::remove_dir`]; one that is not empty stays, and that is no failure.
+    pub(crate) fn remove_dir_if_empty(&self, name: &OsStr) -> Result<bool> {
+        match self.remove_dir(name) {
+            Err(error) if error.source.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            removed => removed,
+        }
+    }
+
+    /// Syncs each of the directories above this one whose entries changed lately: what a killed run
+    /// made there and did not sync would otherwise never be. Those that may not be opened are left
+    /// out, because nobody without the right to could have made an entry of ours.
+    pub(crate) fn sync_recent_ancestors(&self) -> Result<()> {
+        for path in self.path.ancestors().skip(1).take(ANCESTORS_MAX) {
+            let dir = match Dir::open(path) {
+                Ok(Some(dir)) => dir,
+                Ok(None) => return Ok(()),
+                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => continue,
+                Err(error) => return Err(error),
+            };
+            dir.sync_if_recent()?;
+        }
+        Ok(())
+    }
+
+    /// Syncs the directory's entries if they changed lately.
+    pub(crate) fn sync_if_recent(&self) -> Result<()> {
+        let stat = uninterrupted(|| rustix::fs::fstat(&self.fd))
+            .map_err(|error| DurableError::new("look up", &self.path, error))?;
+        if is_recent(&stat) { self.sync() } else { Ok(()) }
+    }
+
+    /// Syncs the directory's entries.
+    pub fn sync(&self) -> Result<()> {
+        #[cfg(test)]
+        super::counted::count(&self.path);
+        uninterrupted(|| sync_entries(&self.fd)).map_err(|error| DurableError::new("sync directory", &self.path, error))
+    }
+
+    fn reopen(&self) -> Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = uninterrupted(|| rustix::fs::openat(&self.fd, c".", flags, Mode::empty()))
+            .map_err(|error| DurableError::new("open directory", &self.path, error))?;
+        Ok(Dir { fd, path: self.path.clone() })
+    }
+
+    fn list(&self, each: &mut dyn FnMut(&OsStr, FileType)) -> rustix::io::Result<()> {
+        for entry in rustix::fs::Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name == "." || name == ".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(error),
+                },
+                known => known,
+            };
+            each(name, kind);
+        }
+        Ok(())
+    }
+
+    fn child(&self, name: &OsStr) -> Result<Option<Dir>> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
+            Ok(fd) => Ok(Some(Dir { fd, path })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let what = io::Error::other("it is a file or a symlink where a directory belongs; move it away");
+                Err(DurableError::new("open directory", &path, what))
+            }
+            Err(error) => Err(DurableError::new("open directory", &path, error)),
+        }
+    }
+
+    fn make_dir(&self, name: &OsStr) -> Result<()> {
+        let fail = |error: Errno| DurableError::new("create directory", &self.path.join(name), error);
+        match uninterrupted(|| rustix::fs::mkdirat(&self.fd, name, mode_bits(DIR_MODE))) {
+            // Another process was faster; it may not have synced the entry yet, so this one does.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(fail(error)),
+        }
+        let stat = uninterrupted(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)).map_err(fail)?;
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if is_dir && platform::mode_of(&stat) & 0o700 != 0o700 {
+            uninterrupted(|| rustix::fs::chmodat(&self.fd, name, mode_bits(DIR_MODE), AtFlags::empty()))
+                .map_err(fail)?;
+        }
+        self.sync()
+    }
+
+    fn open_regular(&self, name: &OsStr, access: OFlags) -> Result<Option<File>> {
+        let path = self.path.join(name);
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(DurableError::new("open", &path, not_regular("a symlink"))),
+            Err(Errno::ISDIR) => return Err(DurableError::new("open", &path, not_regular("a directory"))),
+            Err(error) => return Err(DurableError::new("open", &path, error)),
+        };
+        let stat = stat_of(&file, &path)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(DurableError::new("open", &path, not_regular("not a regular file")));
+        }
+        Ok(Some(file))
+    }
+
+    /// The empty temporary file `name`, locked: of several writers of one name each gets its turn
+    /// with a file of its own, and what a killed one left behind is used up by the next.
+    pub(super) fn open_temp_exclusively(&self, name: &OsStr, mode: u32) -> Result<File> {
+        let path = self.path.join(name);
+        let fail = |error: Errno| DurableError::new("create", &path, error);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = |flags| uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, mode_bits(mode))).map(File::from);
+        for _ in 0..TEMP_TRIES_MAX {
+            let (file, is_new) = match open(flags | OFlags::CREATE | OFlags::EXCL) {
+                Ok(file) => (file, true),
+                Err(Errno::EXIST) => match open(flags) {
+                    Ok(file) => (file, false),
+                    Err(Errno::NOENT) => continue,
+                    Err(error) => return Err(fail(error)),
+                },
+                Err(error) => return Err(fail(error)),
+            };
+            match self.take_temp(name, &file, mode) {
+                Ok(true) => return Ok(file),
+                // The one who held the lock before has renamed or removed the file in the meantime.
+                Ok(false) => {}
+                Err(error) => {
+                    if is_new {
+                        // The error that matters is in hand; a leftover is used up by the next writer.
+                        let _ = self.remove(name);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Err(fail(Errno::AGAIN))
+    }
+
+    /// Locks the temporary file and empties it; false if it is not the one of that name any more.
+    fn take_temp(&self, name: &OsStr, file: &File, mode: u32) -> Result<bool> {
+        let path = self.path.join(name);
+        lock_exclusively(file, &path)?;
+        let (ours, named) = (stat_of(file, &path)?, self.stat(name)?);
+        if named.is_none_or(|named| (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino)) {
+            return Ok(false);
+        }
+        if ours.st_size != 0 {
+            uninterrupted(|| rustix::fs::ftruncate(file, 0))
+                .map_err(|error| DurableError::new("truncate", &path, error))?;
+        }
+        if platform::mode_of(&ours) != mode {
+            uninterrupted(|| rustix::fs::fchmod(file, mode_bits(mode)))
+                .map_err(|error| DurableError::new("set the mode of", &path, error))?;
+        }
+        Ok(true)
+    }
+
+    fn unlink(&self, name: &OsStr, flags: AtFlags) -> Result<bool> {
+        match uninterrupted(|| rustix::fs::unlinkat(&self.fd, name, flags)) {
+            Ok(()) => self.sync().map(|()| true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(DurableError::new("remove", &self.path.join(name), error)),
+        }
+    }
+
+    fn sync_with(&self, to: &Dir) -> Result<()> {
+        to.sync()?;
+        if self.path == to.path { Ok(()) } else { self.sync() }
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Makes a directory and its missing parents, mode 0700 whatever the umask, each entry synced.
+/// A symlink to a directory is accepted as the last component or above.
+pub fn create_dir_all(path: &Path) -> Result<()> {
+    Dir::create(path).map(|_| ())
+}
+
+/// Unlinks a file and syncs its directory; true if it was there.
+pub fn remove_file(path: &Path) -> Result<bool> {
+    match parent_of(path)? {
+        (Some(dir), name) => dir.remove(name),
+        (None, _) => Ok(false),
+    }
+}
+
+/// Removes an empty directory and syncs its parent; true if it was there.
+pub fn remove_dir(path: &Path) -> Result<bool> {
+    match parent_of(path)? {
+        (Some(dir), name) => dir.remove_dir(name),
+        (None, _) => Ok(false),
+    }
+}
+
+/// Renames within one file system, refusing to replace anything, and syncs both directories.
+pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    let absent = |path: &Path| DurableError::new("rename", path, Errno::NOENT);
+    let (from_dir, from_name) = parent_of(from)?;
+    let (to_dir, to_name) = parent_of(to)?;
+    let (from_dir, to_dir) = (from_dir.ok_or_else(|| absent(from))?, to_dir.ok_or_else(|| absent(to))?);
+    from_dir.rename_new(from_name, &to_dir, to_name)
+}
+
+/// Renames over whatever file stands at `to`, and syncs both directories. For logs only:
+/// nothing acknowledged is ever replaced.
+pub(crate) fn rename_over(from: &Path, to: &Path) -> Result<()> {
+    let absent = |path: &Path| DurableError::new("rename", path, Errno::NOENT);
+    let (from_dir, from_name) = parent_of(from)?;
+    let (to_dir, to_name) = parent_of(to)?;
+    let (from_dir, to_dir) = (from_dir.ok_or_else(|| absent(from))?, to_dir.ok_or_else(|| absent(to))?);
+    from_dir.rename_over(from_name, &to_dir, to_name)
+}
+
+/// Syncs a file that was modified lately, and the way to it: a killed run, or one whose
+/// sync failed, may have put it there and no more. An absent file needs nothing.
+pub fn sync_if_recent(path: &Path) -> Result<()> {
+    let (Some(dir), name) = parent_of(path)? else { return Ok(()) };
+    if dir.sync_bytes_if_recent(name)? {
+        dir.sync()?;
+        dir.sync_recent_ancestors()?;
+    }
+    Ok(())
+}
+
+/// The one call that differs between platforms and does not stand in `platform/`, because it syncs.
+#[cfg(not(target_vendor = "apple"))]
+fn sync_entries(directory: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::fs::fsync(directory)
+}
+
+/// A plain fsync leaves the entries in the drive's cache here. A file system that has nothing beyond it,
+/// such as one of a network, says so and is asked for that.
+#[cfg(target_vendor = "apple")]
+fn sync_entries(directory: &OwnedFd) -> rustix::io::Result<()> {
+    match rustix::fs::fcntl_fullfsync(directory) {
+        Err(Errno::NOTSUP | Errno::INVAL | Errno::NOTTY) => rustix::fs::fsync(directory),
+        result => result,
+    }
+}
+
+fn parent_of(path: &Path) -> Result<(Option<Dir>, &OsStr)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(DurableError::new("use", path, Errno::INVAL));
+    };
+    Ok((Dir::open(parent)?, name))
+}
+
+fn components(rel: &Path) -> impl Iterator<Item = &OsStr> {
+    rel.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::replace_file;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn renaming_refuses_to_replace() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        replace_file(&a, b"a").unwrap();
+        replace_file(&b, b"b").unwrap();
+        assert!(rename_new(&a, &b).is_err());
+        assert_eq!(std::fs::read(&b).unwrap(), b"b");
+        rename_new(&a, &dir.path().join("c")).unwrap();
+        assert_eq!(names(dir.path()), ["b", "c"]);
+        assert!(remove_file(&b).unwrap());
+        assert!(!remove_file(&b).unwrap());
+    }
+
+    #[test]
+    fn no_symlink_is_followed_below_a_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("file")).unwrap();
+        let root = Dir::open(dir.path()).unwrap().unwrap();
+        assert!(root.open_beneath(Path::new("link")).is_err());
+        assert!(root.create_beneath(Path::new("link/below")).is_err());
+        assert!(root.open_file(OsStr::new("file")).is_err());
+        assert!(names(outside.path()).is_empty());
+    }
+}

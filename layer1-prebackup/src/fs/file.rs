@@ -1,0 +1,130 @@
+//! An open file: its status, reads and writes at an offset, its sync, its hash.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, Stat};
+use rustix::io::Errno;
+
+use super::error::{DurableError, Result};
+use super::syscall::uninterrupted;
+
+/// Mode of every directory that is made, whatever the umask.
+pub(super) const DIR_MODE: u32 = 0o700;
+/// Mode of every file that is made, whatever the umask, unless the caller names another.
+pub const FILE_MODE: u32 = 0o600;
+/// Size of the buffer through which files are copied and read back.
+pub(crate) const COPY_BYTES: usize = 256 * 1024;
+
+/// What was written longer ago than this has long been written back (Linux: after 30 s at most,
+/// directories after 5 s), whether or not it was ever synced.
+const RECENT: Duration = Duration::from_secs(120);
+
+/// A file's status by its descriptor; `path` is for the message.
+pub fn stat_of(file: &File, path: &Path) -> Result<Stat> {
+    uninterrupted(|| rustix::fs::fstat(file)).map_err(|error| DurableError::new("look up", path, error))
+}
+
+/// Whether a file was modified so lately, or by its clock in the future, that it may not be on the
+/// disk although it can be read.
+pub(crate) fn is_recent(stat: &Stat) -> bool {
+    // The type of the field differs between platforms.
+    #[allow(clippy::unnecessary_cast)]
+    let modified = UNIX_EPOCH + Duration::from_secs((stat.st_mtime as i64).max(0) as u64);
+    SystemTime::now().duration_since(modified).map_or(true, |age| age < RECENT)
+}
+
+/// Reads at `offset` until `buffer` is full or the file ends; returns how much came.
+pub fn read_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let came = uninterrupted(|| rustix::io::pread(file, &mut buffer[filled..], offset + filled as u64))
+            .map_err(|error| DurableError::new("read", path, error))?;
+        if came == 0 {
+            break;
+        }
+        filled += came;
+    }
+    Ok(filled)
+}
+
+/// [`read_at`], of the whole of `buffer`: a file that ends before that is an error.
+pub(crate) fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -> Result<()> {
+    if read_at(file, offset, buffer, path)? < buffer.len() {
+        return Err(DurableError::new("read", path, io::ErrorKind::UnexpectedEof));
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes` at `offset`, however short the single writes are.
+pub fn write_at(file: &File, offset: u64, bytes: &[u8], path: &Path) -> Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        let wrote = uninterrupted(|| rustix::io::pwrite(file, &bytes[written..], offset + written as u64))
+            .map_err(|error| DurableError::new("write", path, error))?;
+        if wrote == 0 {
+            return Err(DurableError::new("write", path, io::ErrorKind::WriteZero));
+        }
+        written += wrote;
+    }
+    Ok(())
+}
+
+/// Syncs a file's bytes and length. After an error the bytes must be written again from their source.
+pub fn sync_data(file: &File, path: &Path) -> Result<()> {
+    #[cfg(test)]
+    super::counted::count(path);
+    // std's call is F_FULLFSYNC on macOS, where a plain fsync leaves the bytes in the drive's cache.
+    for _ in 0..100 {
+        match file.sync_data() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map_err(|error| DurableError::new("sync", path, error)),
+        }
+    }
+    Err(DurableError::new("sync", path, Errno::INTR))
+}
+
+/// Cuts a file to `bytes` and syncs that.
+pub fn truncate(file: &File, bytes: u64, path: &Path) -> Result<()> {
+    uninterrupted(|| rustix::fs::ftruncate(file, bytes)).map_err(|error| DurableError::new("truncate", path, error))?;
+    sync_data(file, path)
+}
+
+/// Plain BLAKE3 of the first `bytes` bytes of a file; an error if it is shorter.
+pub fn hash_of_prefix(file: &File, bytes: u64, path: &Path) -> Result<blake3::Hash> {
+    hash_of_prefix_with(file, bytes, path, &|_| {})
+}
+
+/// [`hash_of_prefix`]; `progress` is told the bytes read so far after each [`COPY_BYTES`].
+pub(crate) fn hash_of_prefix_with(
+    file: &File,
+    bytes: u64,
+    path: &Path,
+    progress: &dyn Fn(u64),
+) -> Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let want = buffer.len().min((bytes - offset) as usize);
+        let came = read_at(file, offset, &mut buffer[..want], path)?;
+        if came < want {
+            return Err(DurableError::new("read", path, io::ErrorKind::UnexpectedEof));
+        }
+        hasher.update(&buffer[..want]);
+        offset += want as u64;
+        progress(offset);
+    }
+    Ok(hasher.finalize())
+}
+
+pub(super) fn lock_exclusively(file: &File, path: &Path) -> Result<()> {
+    uninterrupted(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
+        .map_err(|error| DurableError::new("lock", path, error))
+}
+
+pub(super) fn not_regular(what: &str) -> io::Error {
+    io::Error::other(format!("{what} where a regular file belongs; move it away"))
+}
