@@ -4,7 +4,7 @@ use clap::Args;
 use layer1_prebackup::archive::LEVELS;
 use layer1_prebackup::config::places::Places;
 
-use super::{Screen, complain, counting};
+use crate::cli::screen::{Screen, complain, counting};
 use crate::failure::Error;
 use crate::retention::compress::{self, LEVEL_DEFAULT, OLDER_THAN_DEFAULT, Wanted};
 use crate::save::Journal;
@@ -28,7 +28,7 @@ pub(super) struct CompressArgs {
 }
 
 /// Runs `compress`.
-pub(super) fn compress(places: &Places, args: CompressArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: CompressArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let CompressArgs { older_than, level, generations_only, dry_run } = args;
     let wanted = Wanted { older_than, level, generations_only, dry_run };
     let journal = Journal::new(places, false);

@@ -10,7 +10,8 @@ use layer1_prebackup::config::places::{
 use layer1_prebackup::config::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
 use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
 
-use super::{Screen, pasteable, program_dir};
+use crate::cli::screen::Screen;
+use crate::cli::status::{pasteable, program_dir};
 use crate::failure::Error;
 use crate::health::doctor::{self, Patient};
 use crate::health::status::Viewpoint;
@@ -34,12 +35,7 @@ pub(super) struct DoctorArgs {
     managed_dir: PathBuf,
 }
 
-pub(super) fn examine(
-    places: Places,
-    flags: &PlaceFlags,
-    args: DoctorArgs,
-    screen: &mut Screen<'_>,
-) -> Result<(), Error> {
+pub(super) fn run(places: Places, flags: &PlaceFlags, args: DoctorArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let patient = patient(places, flags, args.managed_dir, !args.no_round_trip);
     let mut diagnosis = doctor::examine(&patient);
     if args.fix {

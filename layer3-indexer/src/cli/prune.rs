@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
-use super::{Scope, Screen, complain, scope};
+use crate::cli::screen::{Scope, Screen, complain, scope};
 use crate::failure::Error;
 use crate::retention::prune::{self, Plan, PruneError, Summary, Wanted};
 use crate::save::Journal;
@@ -46,7 +46,7 @@ pub(super) struct PruneArgs {
 }
 
 /// Runs `prune`.
-pub(super) fn prune(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     if !args.sessions.is_empty() && !args.generations && !args.damaged {
         let given = [("--older-than", args.older_than.is_some()), ("--keep-last", args.keep_last.is_some())];
         if let Some((name, _)) = given.into_iter().find(|(_, given)| *given) {

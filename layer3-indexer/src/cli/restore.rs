@@ -1,7 +1,6 @@
-//! `restore` and `resume`: their arguments, and what they print.
+//! `restore`: its arguments, and what it prints; choosing a session for `resume` too.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
@@ -9,11 +8,11 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 use serde_json::json;
 
-use super::{Scope, Screen, absolute, complain, config_dir, counting, scope};
+use crate::cli::screen::{Scope, Screen, absolute, complain, config_dir, counting, scope};
 use crate::failure::{Error, chain};
 use crate::restore::missing::{self, Summary, Wanted};
 use crate::restore::pick::{self, PickError};
-use crate::restore::resume::{self, ConfigDir};
+use crate::restore::resume::ConfigDir;
 use crate::restore::{self, Moved, Options, RestoreError, Restored};
 use crate::save::adopt_v1;
 use crate::stores::Which;
@@ -53,32 +52,16 @@ pub(super) struct RestoreArgs {
     dry_run: bool,
 }
 
-// The arguments of `resume`. Said as documentation, it would stand in the help instead of what the command is for.
-#[derive(Debug, Args)]
-pub(super) struct ResumeArgs {
-    /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from
-    session: Option<String>,
-    /// The project that is meant by the list
-    #[arg(long, value_name = "NAME", conflicts_with = "session")]
-    project: Option<String>,
-    /// The project lies here now
-    #[arg(long, value_name = "DIR")]
-    cwd: Option<PathBuf>,
-    /// More arguments for `claude`
-    #[arg(last = true, value_name = "ARGS")]
-    args: Vec<OsString>,
-}
-
 /// A store of the first version is taken over before it is restored from, so that nothing of it is
 /// missed. Where that fails, as on a disk that is read-only, it is read as it stands.
-fn take_over(places: &Places) {
+pub(super) fn take_over(places: &Places) {
     if let Err(error) = adopt_v1::open(places) {
         complain(&format!("layer3-indexer: note: failed to {}", one_line(&chain(&error))));
     }
 }
 
 /// Runs `restore`.
-pub(super) fn restore_sessions(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
     let content = match (args.generation, args.longest) {
         (Some(n), _) => Which::Generation(n),
         (None, true) => Which::Longest,
@@ -117,31 +100,6 @@ pub(super) fn restore_sessions(places: &Places, args: RestoreArgs, screen: &mut 
         0 => Ok(()),
         left_out => Err(RestoreError::LeftOut { id: restored.session_id, left_out }.into()),
     }
-}
-
-/// Runs `resume`; returns only if `claude` could not be started.
-pub(super) fn resume_session(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
-    if screen.json {
-        let why = "claude takes over this terminal; `restore --json` gives the command to run".to_owned();
-        return Err(Error::Argument { name: "--json", value: "resume".to_owned(), why });
-    }
-    let config_dir = config_dir(places);
-    let options = Options {
-        cwd: args.cwd.map(directory).transpose()?,
-        config_dir: given(config_dir.clone()),
-        ..Options::default()
-    };
-    take_over(places);
-    let session = chosen(places, args.session, args.project, screen)?;
-    let ready = resume::ready(places, &session, &options)?;
-    if ready.restored.files_written > 0 {
-        // stdout is claude's from here on.
-        complain(restored_text(&ready.restored, false, &screen.terminal).lines().next().unwrap_or_default());
-    }
-    tell_notes(&ready.restored.notes);
-    tell_notes(&ready.restored.problems);
-    resume::become_claude(&ready, &args.args, &config_dir)?;
-    Ok(())
 }
 
 fn restore_missing(places: &Places, wanted: &Wanted, screen: &mut Screen<'_>) -> Result<(), Error> {
@@ -201,7 +159,7 @@ fn summary_text(summary: &Summary, dry_run: bool, terminal: &Terminal) -> String
     text
 }
 
-fn restored_text(restored: &Restored, dry_run: bool, terminal: &Terminal) -> String {
+pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Terminal) -> String {
     let path = one_line(&restored.path);
     let (done, written) = if dry_run { ("Would restore", "to write") } else { ("Restored", "written") };
     let mut text = if restored.files_written == 0 {
@@ -218,14 +176,14 @@ fn restored_text(restored: &Restored, dry_run: bool, terminal: &Terminal) -> Str
     text
 }
 
-fn tell_notes<'a>(notes: impl IntoIterator<Item = &'a String>) {
+pub(super) fn tell_notes<'a>(notes: impl IntoIterator<Item = &'a String>) {
     for note in notes {
         complain(&format!("layer3-indexer: note: {}", one_line(note)));
     }
 }
 
 /// What names the session: what was typed, else what is chosen from a list.
-fn chosen(
+pub(super) fn chosen(
     places: &Places,
     typed: Option<String>,
     project: Option<String>,
@@ -252,11 +210,11 @@ fn moved(text: &str) -> Result<Moved, Error> {
     Ok(Moved { to: directory(PathBuf::from(moved.to))?, ..moved })
 }
 
-fn directory(path: PathBuf) -> Result<String, Error> {
+pub(super) fn directory(path: PathBuf) -> Result<String, Error> {
     Ok(absolute(path)?.to_string_lossy().into_owned())
 }
 
-fn given(config_dir: ConfigDir) -> Option<PathBuf> {
+pub(super) fn given(config_dir: ConfigDir) -> Option<PathBuf> {
     match config_dir {
         ConfigDir::Given(dir) => Some(dir),
         ConfigDir::Inherited | ConfigDir::Default => None,

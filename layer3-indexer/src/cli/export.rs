@@ -1,0 +1,102 @@
+//! `export`: its arguments, and what it prints.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use layer1_prebackup::config::places::Places;
+use serde_json::json;
+
+use crate::browse::export::{self, Exported, Format};
+use crate::cli::screen::{Screen, absolute, complain};
+use crate::failure::Error;
+use crate::stores::content::Holdings;
+use crate::terminal::{self, one_line};
+
+// Said as documentation, this would stand in the help instead of what the command is for.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The session: its id or a unique beginning of it
+    session: String,
+    /// What to write; by default what the name of FILE says, else Markdown
+    #[arg(long, value_enum)]
+    format: Option<PageFormat>,
+    /// Write to this file, which may not exist yet, instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace FILE if it exists
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// Mask what looks like a secret: keys, tokens, passwords. By their form only, so some may stay: read it before you share it
+    #[arg(long)]
+    redact: bool,
+    /// Write long outputs of tools whole instead of their beginning and end
+    #[arg(long)]
+    full: bool,
+    /// An older content of the transcript, 1 being the oldest
+    #[arg(long, value_name = "N")]
+    generation: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum PageFormat {
+    /// Markdown
+    Md,
+    /// One HTML page that needs no network and no scripts
+    Html,
+}
+
+/// Runs `export`.
+pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let path = args.output.clone().map(absolute).transpose()?;
+    if screen.json && path.is_none() {
+        let why = "the page itself goes to standard output; name a file with -o".to_owned();
+        return Err(Error::Argument { name: "--json", value: "export".to_owned(), why });
+    }
+    let options = export::Options {
+        format: page_format(args.format, path.as_deref()),
+        redact: args.redact,
+        full: args.full,
+        generation: args.generation.unwrap_or(0),
+    };
+    let holdings = Holdings::find(places, &args.session)?;
+    let exported = match &path {
+        Some(path) => export::export_to_file(&holdings, &options, path, args.force)?,
+        None => export::export(&holdings, &options, screen.out)?,
+    };
+    if screen.json {
+        screen.json(&json!({ "exported": exported }))?;
+    } else if let (Some(path), Some(bytes)) = (&exported.path, exported.bytes) {
+        let messages = terminal::count(exported.messages, "message");
+        screen.text(&format!("Exported {messages} to {} ({})\n", one_line(path), terminal::size(bytes)))?;
+    }
+    report_export(&exported)
+}
+
+fn page_format(asked: Option<PageFormat>, path: Option<&Path>) -> Format {
+    let is_html = path.and_then(Path::extension).is_some_and(|ext| ext == "html" || ext == "htm");
+    match asked {
+        Some(PageFormat::Html) => Format::Html,
+        None if is_html => Format::Html,
+        _ => Format::Markdown,
+    }
+}
+
+/// What the reader of the page should know, on stderr: standard output may be the page.
+fn report_export(exported: &Exported) -> Result<(), Error> {
+    for note in &exported.notes {
+        complain(&format!("layer3-indexer: note: {}", one_line(note)));
+    }
+    if let Some(masked) = exported.masked {
+        let masked = terminal::count(masked, "secret");
+        complain(&format!(
+            "layer3-indexer: {masked} masked, by their form; others may be left, read it before you share it"
+        ));
+    }
+    for problem in &exported.problems {
+        complain(&format!("layer3-indexer: left out: failed to {}", one_line(problem)));
+    }
+    match exported.problems.len() {
+        0 => Ok(()),
+        failed => Err(Error::LeftOut { failed }),
+    }
+}

@@ -1,0 +1,54 @@
+//! `resume`: its arguments, and becoming `claude --resume`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+use layer1_prebackup::config::places::Places;
+
+use crate::cli::restore::{chosen, directory, given, restored_text, take_over, tell_notes};
+use crate::cli::screen::{Screen, complain, config_dir};
+use crate::failure::Error;
+use crate::restore::Options;
+use crate::restore::resume;
+
+// The arguments of `resume`. Said as documentation, it would stand in the help instead of what the command is for.
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from
+    session: Option<String>,
+    /// The project that is meant by the list
+    #[arg(long, value_name = "NAME", conflicts_with = "session")]
+    project: Option<String>,
+    /// The project lies here now
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// More arguments for `claude`
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<OsString>,
+}
+
+/// Runs `resume`; returns only if `claude` could not be started.
+pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    if screen.json {
+        let why = "claude takes over this terminal; `restore --json` gives the command to run".to_owned();
+        return Err(Error::Argument { name: "--json", value: "resume".to_owned(), why });
+    }
+    let config_dir = config_dir(places);
+    let options = Options {
+        cwd: args.cwd.map(directory).transpose()?,
+        config_dir: given(config_dir.clone()),
+        ..Options::default()
+    };
+    take_over(places);
+    let session = chosen(places, args.session, args.project, screen)?;
+    let ready = resume::ready(places, &session, &options)?;
+    if ready.restored.files_written > 0 {
+        // stdout is claude's from here on.
+        complain(restored_text(&ready.restored, false, &screen.terminal).lines().next().unwrap_or_default());
+    }
+    tell_notes(&ready.restored.notes);
+    tell_notes(&ready.restored.problems);
+    resume::become_claude(&ready, &args.args, &config_dir)?;
+    Ok(())
+}

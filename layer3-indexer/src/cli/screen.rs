@@ -1,0 +1,119 @@
+//! What every verb needs of the command line: where answers go, what can be shown there, and which project is meant.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
+use layer1_prebackup::names::ProjectName;
+
+use crate::failure::Error;
+use crate::restore::resume::ConfigDir;
+use crate::terminal::{self, COLUMNS_DEFAULT, COLUMNS_MIN, Terminal, one_line};
+
+/// Where answers go and what can be shown there.
+pub(super) struct Screen<'a> {
+    pub(super) out: &'a mut dyn Write,
+    pub(super) terminal: Terminal,
+    pub(super) json: bool,
+}
+
+impl Screen<'_> {
+    pub(super) fn text(&mut self, text: &str) -> Result<(), Error> {
+        self.out
+            .write_all(text.as_bytes())
+            .and_then(|()| self.out.flush())
+            .map_err(|error| Error::io("write to stdout", error))
+    }
+
+    pub(super) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Error> {
+        let text = serde_json::to_string(value).map_err(|error| Error::io("write JSON", error.into()))?;
+        self.text(&(terminal::json(text) + "\n"))
+    }
+}
+
+/// Colours for a terminal unless `NO_COLOR` is set; its width, or `COLUMNS`, or a default.
+pub(super) fn terminal() -> Terminal {
+    let is_terminal = io::stdout().is_terminal();
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let size = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    let set = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let columns = if is_terminal { size().filter(|columns| *columns > 0).or_else(set) } else { set() };
+    Terminal {
+        columns: columns.unwrap_or(COLUMNS_DEFAULT).max(COLUMNS_MIN),
+        colour: is_terminal && !no_colour,
+        interactive: is_terminal,
+    }
+}
+
+/// A line for people. If nobody reads stderr, nothing is lost that the exit code does not say.
+pub(super) fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", terminal::lines(line));
+}
+
+/// A bar on stderr if somebody watches it, else nothing.
+pub(super) fn progress_bar(template: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    // The templates are constants; one that does not parse shows the plain bar.
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Runs what tells how many of its things are done, and of how many; a bar shows it.
+pub(super) fn counting<T>(things: &str, run: impl FnOnce(&dyn Fn(usize, usize)) -> T) -> T {
+    let bar = progress_bar(&format!("{{bar:30}} {{pos}}/{{len}} {things} {{eta}}"));
+    let given = run(&|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    given
+}
+
+pub(super) fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
+    std::path::absolute(&path).map_err(|error| Error::io(format!("resolve {}", path.display()), error))
+}
+
+/// How a `claude` that we start finds the directory that we use.
+pub(super) fn config_dir(places: &Places) -> ConfigDir {
+    let usual = places.home.join(".claude");
+    let set = std::env::var_os(CLAUDE_CONFIG_DIR).filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    match set {
+        _ if set.as_ref().unwrap_or(&usual) == &places.claude_dir => ConfigDir::Inherited,
+        _ if places.claude_dir == usual => ConfigDir::Default,
+        _ => ConfigDir::Given(places.claude_dir.clone()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Scope {
+    /// Only this project; by default the current directory's
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub(super) project: Option<String>,
+    /// All projects
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+/// The project that `search` and `list` look at, and how to say so.
+pub(super) fn scope(scope: &Scope) -> Result<(Option<String>, String), Error> {
+    if scope.all {
+        return Ok((None, "in all projects".to_owned()));
+    }
+    let project = match &scope.project {
+        Some(project) => project.clone(),
+        None => {
+            let cwd = std::env::current_dir().map_err(|error| Error::io("find the current directory", error))?;
+            ProjectName::from_cwd(&cwd.to_string_lossy()).to_string()
+        }
+    };
+    let said = format!("in project {}", one_line(&project));
+    Ok((Some(project), said))
+}

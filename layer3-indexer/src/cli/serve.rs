@@ -1,0 +1,24 @@
+//! `serve`: the MCP server.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use layer1_prebackup::config::places::Places;
+
+use crate::cli::screen::absolute;
+use crate::failure::Error;
+use crate::serve;
+
+// Said as documentation, this would stand in the help instead of what the command is for.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Another directory whose project folders may hold transcripts to save
+    #[arg(long = "allow-root", value_name = "DIR")]
+    allow_roots: Vec<PathBuf>,
+}
+
+/// Runs `serve`.
+pub(super) fn run(places: Places, args: ServeArgs) -> Result<(), Error> {
+    let allowed = args.allow_roots.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
+    serve::serve(places, &allowed)
+}

@@ -1,0 +1,58 @@
+//! `verify`: its arguments, and what it prints.
+
+use clap::Args;
+use layer1_prebackup::config::places::Places;
+
+use crate::cli::screen::Screen;
+use crate::failure::Error;
+use crate::save::Journal;
+use crate::save::verify::{self, Report};
+use crate::terminal::{self, Style, Terminal, one_line};
+
+// Said as documentation, this would stand in the help instead of what the command is for.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Only this session: its id or a unique beginning of it
+    session: Option<String>,
+    /// Heal what is wrong from the source or from layer 1's store, where the recorded hash proves them right
+    #[arg(long)]
+    repair: bool,
+}
+
+/// Runs `verify`.
+pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+    let report = match args.repair {
+        true => verify::repair(places, &Journal::new(places, false), args.session.as_deref())?,
+        false => verify::verify(places, args.session.as_deref())?,
+    };
+    if screen.json {
+        screen.json(&report)?;
+    } else {
+        screen.text(&report_text(&report, &screen.terminal))?;
+    }
+    let unhealed = report.repairs.iter().filter(|repair| !repair.healed).count();
+    match report.findings.len().max(unhealed) {
+        0 => Ok(()),
+        findings => Err(Error::Findings { findings }),
+    }
+}
+
+fn report_text(report: &Report, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for repair in &report.repairs {
+        let (style, word) = if repair.healed { (Style::Green, "healed") } else { (Style::Red, "not healed") };
+        let path = format!("{}/{}", one_line(&repair.project), one_line(&repair.path));
+        text.push_str(&format!("{}  {path}: {}\n", terminal.paint(style, word), one_line(&repair.detail)));
+    }
+    for finding in &report.findings {
+        let kind = terminal.paint(Style::Red, &finding.kind);
+        let path = format!("{}/{}", one_line(&finding.project), one_line(&finding.path));
+        text.push_str(&format!("{kind}  {path}: {}\n", one_line(&finding.detail)));
+    }
+    let sessions = terminal::count(report.sessions as u64, "session");
+    if report.ok {
+        text.push_str(&terminal.paint(Style::Green, &format!("All is well: {sessions} read and compared")));
+        text.push('\n');
+    }
+    text
+}
