@@ -4,6 +4,8 @@ pub(crate) mod bench;
 pub(crate) mod dist;
 pub(crate) mod e2e_claude;
 pub(crate) mod faults;
+#[cfg(test)]
+mod imports;
 pub(crate) mod interop;
 pub(crate) mod plugin;
 pub(crate) mod record;

@@ -3,11 +3,14 @@
 //! Each rule is a line of data where it can be. A rule that has to be broken is changed here,
 //! in the same commit, with its reason.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::dev::imports::{self, Crate, without_tests};
 use crate::release;
 
 /// All that layer 1 may depend on: it must stay small enough to be trusted.
@@ -93,6 +96,159 @@ const LINES_MAX: usize = 1200;
 /// What holds nothing of ours. In a worktree of git, `.git` is a file that names a path.
 const NOT_OURS: [&str; 2] = [".git", "target"];
 
+/// The crates whose files form a ladder, with the most rooms that each may have: files and folders directly below `src/`.
+const HOUSES: [(&str, usize); 5] =
+    [("layer1-prebackup", 14), ("layer2-save-client", 20), ("layer3-indexer", 16), ("xtask", 14), ("tests", 35)];
+
+/// Files that import each other in a circle. The list only shrinks.
+const CIRCLES_OF_FILES: &[&str] = &[
+    "layer1-prebackup/src/archive/adopt_v1.rs",
+    "layer1-prebackup/src/archive/append.rs",
+    "layer1-prebackup/src/archive/compress.rs",
+    "layer1-prebackup/src/archive/frames.rs",
+    "layer1-prebackup/src/archive/ledger.rs",
+    "layer1-prebackup/src/archive/mod.rs",
+    "layer1-prebackup/src/archive/quick_check.rs",
+    "layer1-prebackup/src/archive/repair.rs",
+    "layer1-prebackup/src/archive/retention.rs",
+    "layer1-prebackup/src/archive/save.rs",
+    "layer1-prebackup/src/archive/session.rs",
+    "layer1-prebackup/src/archive/synced_folders.rs",
+    "layer1-prebackup/src/archive/verify.rs",
+    "layer1-prebackup/src/config/places.rs",
+    "layer1-prebackup/src/config/settings.rs",
+    "layer1-prebackup/src/hook/mod.rs",
+    "layer1-prebackup/src/hook/user_message.rs",
+    "layer2-save-client/src/error.rs",
+    "layer2-save-client/src/outbox.rs",
+    "layer3-indexer/src/browse/export/arguments.rs",
+    "layer3-indexer/src/browse/export/html.rs",
+    "layer3-indexer/src/browse/export/markdown.rs",
+    "layer3-indexer/src/browse/export/mod.rs",
+    "layer3-indexer/src/failure.rs",
+    "layer3-indexer/src/health/doctor/hooks.rs",
+    "layer3-indexer/src/health/doctor/mcp.rs",
+    "layer3-indexer/src/health/doctor/mend.rs",
+    "layer3-indexer/src/health/doctor/mod.rs",
+    "layer3-indexer/src/health/doctor/programs.rs",
+    "layer3-indexer/src/health/doctor/round_trip.rs",
+    "layer3-indexer/src/health/doctor/stores.rs",
+    "layer3-indexer/src/health/doctor/text.rs",
+    "layer3-indexer/src/health/doctor/timer.rs",
+    "layer3-indexer/src/health/status/disks.rs",
+    "layer3-indexer/src/health/status/hooks.rs",
+    "layer3-indexer/src/health/status/installation.rs",
+    "layer3-indexer/src/health/status/mod.rs",
+    "layer3-indexer/src/health/status/outbox.rs",
+    "layer3-indexer/src/health/status/sources.rs",
+    "layer3-indexer/src/health/status/stores.rs",
+    "layer3-indexer/src/health/status/text.rs",
+    "layer3-indexer/src/index/checksums.rs",
+    "layer3-indexer/src/index/header.rs",
+    "layer3-indexer/src/index/mod.rs",
+    "layer3-indexer/src/index/query.rs",
+    "layer3-indexer/src/index/read.rs",
+    "layer3-indexer/src/index/schema.rs",
+    "layer3-indexer/src/index/search.rs",
+    "layer3-indexer/src/index/snippet.rs",
+    "layer3-indexer/src/index/version.rs",
+    "layer3-indexer/src/index/write.rs",
+    "layer3-indexer/src/restore/missing.rs",
+    "layer3-indexer/src/restore/mod.rs",
+    "layer3-indexer/src/restore/pick.rs",
+    "layer3-indexer/src/restore/resume.rs",
+    "layer3-indexer/src/retention/prune/mod.rs",
+    "layer3-indexer/src/retention/prune/pending_delivery.rs",
+    "layer3-indexer/src/retention/prune/plan.rs",
+    "layer3-indexer/src/retention/prune/text.rs",
+    "layer3-indexer/src/save/mod.rs",
+    "layer3-indexer/src/save/rebuild.rs",
+    "layer3-indexer/src/serve/mod.rs",
+    "layer3-indexer/src/serve/tools.rs",
+    "layer3-indexer/src/stores/content.rs",
+    "layer3-indexer/src/stores/mod.rs",
+    "layer3-indexer/src/transcript/record/lines.rs",
+    "layer3-indexer/src/transcript/record/mod.rs",
+    "tests/src/faults/layer1.rs",
+    "tests/src/faults/layer2.rs",
+    "tests/src/faults/layer3.rs",
+    "tests/src/faults/workload.rs",
+    "xtask/src/setup/timer.rs",
+    "xtask/src/setup/uninstall.rs",
+];
+
+/// Rooms that import each other in a circle. The list only shrinks.
+const CIRCLES_OF_ROOMS: &[&str] = &[
+    "layer2-save-client: error",
+    "layer2-save-client: outbox",
+    "layer3-indexer: browse",
+    "layer3-indexer: failure",
+    "layer3-indexer: restore",
+    "layer3-indexer: retention",
+    "layer3-indexer: save",
+    "layer3-indexer: stores",
+    "xtask: release",
+    "xtask: setup",
+];
+
+/// So many items other crates may see of the three libraries together.
+const PUBLIC_ITEMS_MAX: usize = 349;
+
+/// So many lines the product may have: the three layers and xtask without tests, blank lines and comments.
+const PRODUCT_LINES_MAX: usize = 29_300;
+
+#[test]
+fn files_import_downwards_only() {
+    check_circles("files", CIRCLES_OF_FILES, |arrows| arrows.clone(), |name, file| format!("{name}/src/{file}"));
+}
+
+#[test]
+fn rooms_import_downwards_only() {
+    check_circles("rooms", CIRCLES_OF_ROOMS, imports::between_rooms, |name, room| format!("{name}: {room}"));
+}
+
+#[test]
+fn a_house_has_few_rooms() {
+    let crowded = HOUSES.iter().filter_map(|(name, most)| {
+        let rooms = fs::read_dir(release::workspace().join(name).join("src")).unwrap().count();
+        (rooms > *most).then(|| format!("{name}: {rooms} rooms, at most {most}"))
+    });
+    assert_none("files and folders directly below src/", crowded);
+}
+
+#[test]
+fn a_folder_of_modules_has_a_mod_rs() {
+    let houses = HOUSES.iter().flat_map(|(name, _)| files(&release::workspace().join(name).join("src")));
+    let folders = houses.filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    let homeless = folders.map(|path| path.parent().unwrap().to_owned()).filter(|folder| {
+        let is_root = folder.ends_with("src") || folder.ends_with("src/bin");
+        !is_root && !folder.join("mod.rs").is_file()
+    });
+    assert_none("folders of modules without mod.rs", homeless.map(|folder| name_of(&folder)));
+}
+
+#[test]
+fn few_items_are_public() {
+    let libraries = ["layer1-prebackup", "layer2-save-client", "layer3-indexer"];
+    let counted =
+        libraries.map(|name| house(name).files.values().map(|code| imports::public_items(code)).sum::<usize>());
+    let all: usize = counted.iter().sum();
+    println!("public items: {all}, of the three layers {counted:?}");
+    assert!(
+        all <= PUBLIC_ITEMS_MAX,
+        "{all} public items in the three libraries {counted:?}, at most {PUBLIC_ITEMS_MAX}"
+    );
+}
+
+#[test]
+fn the_product_stays_small() {
+    let names = ["layer1-prebackup", "layer2-save-client", "layer3-indexer", "xtask"];
+    let counted = names.map(product_lines);
+    let all: usize = counted.iter().sum();
+    println!("product lines: {all}, of the three layers and xtask {counted:?}");
+    assert!(all <= PRODUCT_LINES_MAX, "{all} lines of product code {counted:?}, at most {PRODUCT_LINES_MAX}");
+}
+
 #[test]
 fn every_module_says_what_it_is_for() {
     let silent = sources().filter(|(_, text)| !text.trim_start().starts_with("//!"));
@@ -108,7 +264,7 @@ fn no_file_grows_beyond_reading() {
 #[test]
 fn only_one_module_syncs_renames_truncates_or_unlinks() {
     let product = sources().filter(|(path, _)| !path.starts_with(DURABLE) && !is_test(path));
-    let found = product.flat_map(|(path, text)| occurrences(&path, without_tests(&text), &DURABLE_CALLS));
+    let found = product.flat_map(|(path, text)| durable_calls(&path, &without_tests(&text)));
     assert_none("durable operations outside of layer 1's fs/", found);
 }
 
@@ -118,7 +274,7 @@ fn only_one_module_asks_which_system_this_is() {
     let found = product.flat_map(|(path, text)| {
         let allowed = |word: &&str| !PLATFORM_ELSEWHERE.contains(&(path.as_str(), *word));
         let words: Vec<_> = PLATFORM_WORDS.into_iter().filter(allowed).collect();
-        occurrences(&path, without_tests(&text), &words)
+        occurrences(&path, &without_tests(&text), &words)
     });
     assert_none("differences between systems outside of fs/platform/", found);
 }
@@ -199,9 +355,61 @@ fn every_test_file_is_a_module() {
 #[test]
 fn the_rules_find_what_they_forbid() {
     let text = "fn a() {\n    std::fs::rename(a, b);\n}\n\n#[cfg(test)]\nmod tests {\n    fs::remove_file(x);\n}\n";
-    assert_eq!(occurrences("f.rs", without_tests(text), &DURABLE_CALLS), ["f.rs:2: std::fs::rename(a, b);"]);
+    assert_eq!(durable_calls("f.rs", &without_tests(text)), ["f.rs:2: std::fs::rename(a, b);"]);
+    let text = "use std::fs;\nfn a() {\n    fs::rename(a, b);\n}\n";
+    assert_eq!(durable_calls("f.rs", text), ["f.rs:3: fs::rename(a, b);"]);
+    assert!(durable_calls("f.rs", &text.replace("std::fs", "crate::fs")).is_empty());
+    assert_eq!(durable_calls("f.rs", "use std::fs::{read, rename};").len(), 1);
     let manifest = "[package]\nversion = \"1\"\n[dependencies]\n# why = 1\na = \"1\"\n[lints]\nb = 2\n";
     assert_eq!(lines_within(manifest, "dependencies]").collect::<Vec<_>>(), [(4, "# why = 1"), (5, "a = \"1\"")]);
+}
+
+/// The circles in every house, as one list of names, are just the known ones.
+#[track_caller]
+fn check_circles(
+    what: &str,
+    known: &[&str],
+    of: impl Fn(&imports::Arrows) -> imports::Arrows,
+    named: impl Fn(&str, &str) -> String,
+) {
+    let mut found = Vec::new();
+    let mut new = Vec::new();
+    for (name, _) in HOUSES {
+        let arrows = of(&house(name).arrows);
+        for node in imports::in_circles(&arrows) {
+            let circle = imports::circle_through(&arrows, &node).unwrap_or_default();
+            let node = named(name, &node);
+            new.extend((!known.contains(&node.as_str())).then(|| format!("{node}: {}", circle.join(" > "))));
+            found.push(node);
+        }
+    }
+    assert_none(&format!("{what} that import each other in a circle"), new.into_iter());
+    let ended = known.iter().filter(|node| !found.contains(&(**node).to_owned())).map(|node| (*node).to_owned());
+    assert_none(&format!("{what} that are in no circle any more, and still in the list of those that are"), ended);
+}
+
+fn house(name: &str) -> &'static Crate {
+    static READ: LazyLock<BTreeMap<&str, Crate>> = LazyLock::new(|| {
+        let read = |(name, _): (&'static str, usize)| {
+            let src = release::workspace().join(name).join("src");
+            let root = if src.join("lib.rs").is_file() { "lib.rs" } else { "main.rs" };
+            (name, Crate::read(&src, root))
+        };
+        HOUSES.into_iter().map(read).collect()
+    });
+    &READ[name]
+}
+
+/// Lines of code in a crate's `src/`. Files of tests are those that only a test's build declares.
+fn product_lines(name: &str) -> usize {
+    let mut files = house(name).files.clone();
+    let main = release::workspace().join(name).join("src/main.rs");
+    files.entry("main.rs".to_owned()).or_insert_with(|| without_tests(&read(&main)));
+    files.values().map(|text| lines_of_code(text)).sum()
+}
+
+fn lines_of_code(text: &str) -> usize {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }
 
 /// Fails with all of them, so that one run is enough.
@@ -216,15 +424,23 @@ fn occurrences(path: &str, text: &str, words: &[&str]) -> Vec<String> {
     lines.map(|(index, line)| format!("{path}:{}: {}", index + 1, line.trim())).collect()
 }
 
+/// Calls of the standard library's and the system's, not of our own module of that name.
+fn durable_calls(path: &str, text: &str) -> Vec<String> {
+    let imports = imports::imports(text);
+    let of_std = |path: &[String]| path.len() > 1 && path[..2] == ["std", "fs"];
+    let has_own = imports.iter().any(|(name, path)| name == "fs" && !of_std(path));
+    let called = |path: &[String]| format!("fs::{}(", path.last().map_or("", String::as_str));
+    let imported = imports.iter().filter(|(_, path)| of_std(path) && DURABLE_CALLS.contains(&called(path).as_str()));
+    let mut found: Vec<_> = imported.map(|(name, _)| format!("{path}: imports std's {name}")).collect();
+    let of_others = |line: &String| !has_own || !line.contains("fs::") || line.contains("std::fs::");
+    found.extend(occurrences(path, text, &DURABLE_CALLS).into_iter().filter(of_others));
+    found
+}
+
 /// Tests may damage what they like; this file names what it looks for.
 fn is_test(path: &str) -> bool {
     let within = path.starts_with("tests/") || path.contains("/tests/");
     within || path.ends_with("/tests.rs") || path.ends_with("/testing.rs") || path == "xtask/src/dev/tidy.rs"
-}
-
-/// A source up to its unit tests, which stand at its end.
-fn without_tests(text: &str) -> &str {
-    text.split_once("\n#[cfg(test)]\nmod ").map_or(text, |(product, _)| product)
 }
 
 /// The lines of a manifest's tables whose header ends like this, numbered from 1.
