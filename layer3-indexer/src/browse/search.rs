@@ -7,8 +7,8 @@ use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
 
 use crate::failure::Error;
-use crate::index::snippet::Marks;
-use crate::index::{Hit, Nearby, SearchQuery, SearchResults};
+use crate::index::Marks;
+use crate::index::{ContextMessage, Hit, SearchQuery, SearchResults};
 use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
@@ -227,8 +227,8 @@ fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
     text
 }
 
-fn nearby_to_text(nearby: &[Nearby], terminal: &Terminal) -> String {
-    let line = |nearby: &Nearby| {
+fn nearby_to_text(nearby: &[ContextMessage], terminal: &Terminal) -> String {
+    let line = |nearby: &ContextMessage| {
         let line = format!("  ┆ {}: {}", nearby.role.as_str(), one_line(&nearby.text));
         let line = if terminal.interactive { fit(&line, terminal.columns).into_owned() } else { line };
         terminal.paint(Style::Dim, &line) + "\n"

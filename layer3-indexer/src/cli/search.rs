@@ -6,7 +6,7 @@ use layer1_prebackup::config::places::Places;
 use crate::browse::search::{self, Search};
 use crate::cli::screen::{Scope, Screen, scope};
 use crate::failure::Error;
-use crate::index::snippet::Marks;
+use crate::index::Marks;
 use crate::terminal::one_line;
 
 /// Marks of matched words on a colour terminal: characters that no text has, painted later.

@@ -4,12 +4,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::ErrorCode;
 use rusqlite::types::Value;
 
-use super::search::{Scored, Search, by_worth, sorted};
-use super::{IndexError, Sqlite};
-use crate::index::query::{Expression, Query};
+use super::conditions::Conditions;
+use super::query::{Expression, Query};
+use super::ranking::{Ranking, Scored, by_worth, sorted};
 
 /// Most parts of a query that are looked for apart.
 const PARTS_MAX: usize = 12;
@@ -28,17 +27,9 @@ const TITLE_ALONE: f64 = 8.0;
 /// The best message of each session for one part; no message where its title holds the part.
 type Best = HashMap<i64, Scored>;
 
-impl Search<'_> {
+impl Ranking<'_> {
     /// Such sessions, each with the message that says most. `together`: the messages that hold all of the query.
-    pub(super) fn by_sessions(&self, query: &Query, together: &[Scored]) -> Result<Vec<Scored>, IndexError> {
-        match self.sessions_apart(query, together) {
-            // As for words side by side: no text of a user is an error.
-            Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => Ok(Vec::new()),
-            found => found.doing("search", self.path),
-        }
-    }
-
-    fn sessions_apart(&self, query: &Query, together: &[Scored]) -> rusqlite::Result<Vec<Scored>> {
+    pub(super) fn sessions_across(&self, query: &Query, together: &[Scored]) -> rusqlite::Result<Vec<Scored>> {
         let parts = query.parts_match();
         if parts.is_empty() || parts.len() > PARTS_MAX {
             return Ok(Vec::new());
@@ -87,13 +78,13 @@ impl Search<'_> {
     /// Titles of sessions that the filters leave. A title is nobody's message: a filter that asks
     /// for certain messages leaves none.
     fn titles(&self) -> rusqlite::Result<Vec<(i64, String)>> {
-        let asked = self.asked;
-        if asked.role.is_some() || asked.tool.is_some() || asked.since_ms.is_some() || asked.until_ms.is_some() {
+        let query = self.query;
+        if query.role.is_some() || query.tool.is_some() || query.since_ms.is_some() || query.until_ms.is_some() {
             return Ok(Vec::new());
         }
-        let mut conditions = super::read::Conditions::default();
-        conditions.add_project("project", asked.project.as_deref());
-        conditions.add("session = ?", asked.session_id.clone().map(Value::from));
+        let mut conditions = Conditions::default();
+        conditions.add_project("project", query.project.as_deref());
+        conditions.add("session = ?", query.session_id.clone().map(Value::from));
         let sql = format!("SELECT id, title FROM tracked WHERE listed = 1 AND title IS NOT NULL {}", conditions.sql);
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows =

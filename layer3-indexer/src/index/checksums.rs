@@ -6,7 +6,7 @@
 //! frames that they were copied from. Then a sum of each of those pages goes into `…-sums` beside
 //! the database, by which [`verify`] finds a bit that flips later.
 //!
-//! All of it happens behind the turnstile, where no other process begins to write, and no
+//! All of it happens behind [`write_lock`], where no other process begins to write, and no
 //! connection moves frames by itself (`schema.rs` sees to that), so nothing unproven gets into the
 //! database. What cannot be proven by two readings is [`IndexError::Unusable`]: the index is set
 //! aside and made again from the store.
@@ -15,22 +15,19 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use layer1_prebackup::fs::{self, Dir};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::schema::{beside, patiently, turnstile, wait_for_others};
-use super::{IndexError, Sqlite};
+use super::error::{IndexError, Sqlite};
+use super::files::{SUMS, beside, database, log_bytes};
+use super::wait::{retry_while_busy, wait_for_others, write_lock};
 
 /// Committed bytes in the log after which a long update moves them before it goes on. Each move costs
 /// four syncs and writes each page once, however often the log has it.
 pub(super) const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// Suffix of the file of sums.
-pub(super) const SUMS: &str = "-sums";
-
 const LOG_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 /// The last bit says in which order of bytes the checksums were made.
@@ -49,33 +46,24 @@ const READINGS: u32 = 2;
 /// Of one page: the beginning of its BLAKE3.
 type Sum = [u8; 8];
 
-/// Bytes in the log: 0 when all of it was moved and proven.
-pub(super) fn log_bytes(path: &Path) -> Result<u64, IndexError> {
-    match beside(path, "-wal", "").metadata() {
-        Ok(metadata) => Ok(metadata.len()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(source) => Err(IndexError::Read { path: beside(path, "-wal", ""), source }),
-    }
-}
-
 /// Moves what was committed into the database and proves it. Costs what was committed since the
 /// last time. A reader that still needs the log keeps it from being emptied, nothing worse.
-pub(super) fn settle(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
+pub(super) fn checkpoint(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
     if log_bytes(path)? == 0 {
         return Ok(());
     }
-    let _turnstile = turnstile(path)?;
-    settle_alone(connection, path)
+    let _lock = write_lock(path)?;
+    checkpoint_locked(connection, path)
 }
 
-/// With the turnstile held. Every step can be repeated until the log is emptied, which is the last.
-fn settle_alone(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
-    // A writer that passed the turnstile before is waited for.
+/// With [`write_lock`] held. Every step can be repeated until the log is emptied, which is the last.
+fn checkpoint_locked(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
+    // A writer that passed [`write_lock`] before is waited for.
     drop(
-        patiently(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+        retry_while_busy(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
             .doing("begin a transaction", path)?,
     );
-    let (logged, moved) = checkpoint(connection, "PASSIVE").doing("move what was written", path)?;
+    let (logged, moved) = move_log(connection, "PASSIVE").doing("move what was written", path)?;
     if logged <= 0 {
         return Ok(());
     }
@@ -86,7 +74,7 @@ fn settle_alone(connection: &mut Connection, path: &Path) -> Result<(), IndexErr
     if moved == logged.unsigned_abs() {
         // Whoever reads at the moment keeps the log; the next update empties it.
         connection.busy_handler(None::<fn(i32) -> bool>).doing("empty the log", path)?;
-        let emptied = checkpoint(connection, "TRUNCATE");
+        let emptied = move_log(connection, "TRUNCATE");
         connection.busy_handler(Some(wait_for_others)).doing("empty the log", path)?;
         emptied.doing("empty the log", path)?;
     }
@@ -94,7 +82,7 @@ fn settle_alone(connection: &mut Connection, path: &Path) -> Result<(), IndexErr
 }
 
 /// Frames in the log, and how many of them are in the database now.
-fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
+fn move_log(connection: &Connection, mode: &str) -> rusqlite::Result<(i64, i64)> {
     connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(1)?, row.get(2)?)))
 }
 
@@ -166,22 +154,6 @@ fn are_in_database(path: &Path, pages: &Pages) -> Result<Option<()>, IndexError>
     Ok(Some(()))
 }
 
-/// The database file, opened once for each file and never closed: closing any descriptor of it
-/// would drop the locks that SQLite holds on it in this process (<https://sqlite.org/howtocorrupt.html>).
-pub(super) fn database(path: &Path) -> Result<&'static File, IndexError> {
-    static OPENED: Mutex<BTreeMap<(u64, u64), &'static File>> = Mutex::new(BTreeMap::new());
-    let unreadable = |source| IndexError::Read { path: path.to_owned(), source };
-    let identity = path.metadata().map(|metadata| (metadata.dev(), metadata.ino())).map_err(unreadable)?;
-    // A panic cannot leave the map half changed.
-    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(file) = opened.get(&identity) {
-        return Ok(file);
-    }
-    let file: &'static File = Box::leak(Box::new(File::open(path).map_err(unreadable)?));
-    opened.insert(identity, file);
-    Ok(file)
-}
-
 /// Writes the sums, syncs them and reads them back: when the log is emptied, they are all that
 /// is known of these pages.
 fn write_sums(path: &Path, pages: &Pages) -> Result<(), IndexError> {
@@ -236,8 +208,8 @@ pub(super) fn require_sums(connection: &mut Connection, path: &Path) -> Result<(
         return Ok(());
     }
     // Another process may stand between moving pages and writing their sums, or have been killed there.
-    let _turnstile = turnstile(path)?;
-    settle_alone(connection, path)?;
+    let _lock = write_lock(path)?;
+    checkpoint_locked(connection, path)?;
     proven(|| Ok(has_sums(path)?.then_some(())), "its sums are missing", path)
 }
 
@@ -263,14 +235,14 @@ fn has_sums(path: &Path) -> Result<bool, IndexError> {
 /// Re-reads the whole database and compares each page with its sum. What is wrong, if anything
 /// is. Moves what waits in the log first.
 pub(super) fn verify(connection: &mut Connection, path: &Path) -> Result<Option<String>, IndexError> {
-    let turnstile = match turnstile(path) {
-        Ok(turnstile) => Some(turnstile),
+    let lock = match write_lock(path) {
+        Ok(lock) => Some(lock),
         // Where no lock can be made, on a read-only disk, nobody writes either.
         Err(_) if log_bytes(path)? == 0 => None,
         Err(error) => return Err(error),
     };
-    if turnstile.is_some() {
-        settle_alone(connection, path)?;
+    if lock.is_some() {
+        checkpoint_locked(connection, path)?;
     }
     let mut wrong = None;
     for _ in 0..READINGS {
@@ -387,6 +359,8 @@ fn sum_of(page: &[u8]) -> Sum {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::index::schema;
 
@@ -413,7 +387,7 @@ mod tests {
     fn what_was_written_is_moved_and_proven_and_the_log_is_empty() {
         let dir = tempfile::tempdir().unwrap();
         let (mut connection, path) = written(dir.path());
-        settle(&mut connection, &path).unwrap();
+        checkpoint(&mut connection, &path).unwrap();
         assert_eq!(log_bytes(&path).unwrap(), 0);
         assert_eq!(verify(&mut connection, &path).unwrap(), None);
         let mode = beside(&path, SUMS, "").metadata().unwrap().mode();
@@ -432,7 +406,7 @@ mod tests {
             let (mut connection, path) = written(dir.path());
             let at = LOG_HEADER_BYTES + frame * (FRAME_HEADER_BYTES + schema::PAGE_BYTES) + 1000 + frame;
             flip(&beside(&path, "-wal", ""), at);
-            assert!(settle(&mut connection, &path).unwrap_err().is_damage(), "frame {frame}");
+            assert!(checkpoint(&mut connection, &path).unwrap_err().is_damage(), "frame {frame}");
         }
     }
 
@@ -443,7 +417,7 @@ mod tests {
         let log = OpenOptions::new().write(true).open(beside(&path, "-wal", "")).unwrap();
         // What SQLite knows of the log by its shared memory says that the last page is there.
         fs::truncate(&log, log_bytes(&path).unwrap() - 77, &path).unwrap();
-        let error = settle(&mut connection, &path).unwrap_err();
+        let error = checkpoint(&mut connection, &path).unwrap_err();
         assert!(error.is_damage(), "{error}");
     }
 
@@ -454,22 +428,22 @@ mod tests {
         let reader = schema::open(&path).unwrap().connection;
         // A reader keeps the log from being emptied, so that it can be compared once more.
         reader.execute_batch("BEGIN; SELECT count(*) FROM branches").unwrap();
-        settle(&mut connection, &path).unwrap();
+        checkpoint(&mut connection, &path).unwrap();
         assert!(log_bytes(&path).unwrap() > 0);
         let pages = std::fs::metadata(&path).unwrap().len() as usize / schema::PAGE_BYTES;
         flip(&path, (pages - 1) * schema::PAGE_BYTES + 77);
-        assert!(settle(&mut connection, &path).unwrap_err().is_damage());
+        assert!(checkpoint(&mut connection, &path).unwrap_err().is_damage());
     }
 
     #[test]
-    fn several_connections_may_write_and_settle_in_turn() {
+    fn several_connections_may_write_and_move_the_log_in_turn() {
         let dir = tempfile::tempdir().unwrap();
         let (mut one, path) = written(dir.path());
         let mut other = schema::open(&path).unwrap().connection;
         for n in 0..20 {
-            let (writer, settler) = if n % 2 == 0 { (&mut one, &mut other) } else { (&mut other, &mut one) };
+            let (writer, mover) = if n % 2 == 0 { (&mut one, &mut other) } else { (&mut other, &mut one) };
             writer.execute("INSERT INTO branches (name) VALUES (?1)", [format!("turn {n}")]).unwrap();
-            settle(settler, &path).unwrap();
+            checkpoint(mover, &path).unwrap();
             assert_eq!(verify(writer, &path).unwrap(), None);
         }
     }

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
+use super::fold::spaced;
 use super::text::{Speaker, is_message, key_of, sections};
 use super::tool_calls::Named;
-use crate::index::fold::spaced;
-use crate::index::trigram::Tokens;
+use super::trigram::Tokens;
 use crate::transcript::metadata::Tally;
 use crate::transcript::record::Located;
 

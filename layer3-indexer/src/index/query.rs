@@ -7,9 +7,9 @@
 
 use std::borrow::Cow;
 
-use crate::index::fold::{folded, is_own_word, is_word_char, spaced};
-use crate::index::snippet;
-use crate::index::trigram;
+use super::fold::{folded, is_own_word, is_word_char, spaced};
+use super::matching::{self, Term};
+use super::trigram;
 
 /// Longest query that is looked at, in characters; the rest is dropped.
 pub(crate) const QUERY_CHARS_MAX: usize = 2000;
@@ -22,15 +22,6 @@ const TRIGRAMS_MAX: usize = 6;
 const DEPTH_MAX: usize = 32;
 /// Distance of NEAR where none is given, as in FTS5.
 const NEAR_DEFAULT: u32 = 10;
-
-/// A word, a phrase or any piece of text that is searched for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Term {
-    /// As typed, without quotes.
-    pub(crate) text: String,
-    /// Whether a word that begins with it will do.
-    pub(crate) is_prefix: bool,
-}
 
 /// What a query means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +50,7 @@ pub struct Query {
 impl Expression {
     /// Whether a short text, such as a title, holds this: its terms as whole words.
     pub(crate) fn is_in_words_of(&self, text: &str) -> bool {
-        let holds = |term: &Term| snippet::holds_words(text, term);
+        let holds = |term: &Term| matching::holds_words(text, term);
         match self {
             Expression::Term(term) => holds(term),
             Expression::Near(terms, _) => terms.iter().all(holds),

@@ -1,58 +1,99 @@
 //! Lists and numbers.
 
-use std::path::Path;
-
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{OptionalExtension, Row, params_from_iter};
 
-use super::{Counts, IndexError, SessionFilter, SessionRow, SessionTotals, Sqlite};
+use super::conditions::Conditions;
+use super::error::{IndexError, Sqlite};
+use super::files::beside;
+use super::open::Index;
+use super::types::{Counts, SessionFilter, SessionRow, SessionTotals};
 use crate::transcript::metadata::{Metadata, Tally};
 
 const SESSION_COLUMNS: &str = "t.project, t.session, t.messages, t.save_trigger,
     (SELECT tally FROM tallies WHERE session = t.id),
-    c.seen_bytes, c.seen_blake3, t.listed,
+    c.seen_bytes, c.seen_blake3,
     (SELECT count(DISTINCT s.path) FROM contents s WHERE s.session = t.id AND s.path != t.session || '.jsonl')";
 const NEWEST: &str = "LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = t.session || '.jsonl'";
 
-/// Listed sessions, newest first.
-pub(super) fn sessions(
-    connection: &Connection,
-    path: &Path,
-    filter: &SessionFilter,
-) -> Result<Vec<SessionRow>, IndexError> {
-    let conditions = conditions(filter);
-    let limit = filter.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
-    let sql = format!(
-        "SELECT {SESSION_COLUMNS} FROM tracked t {NEWEST} WHERE t.listed = 1 {}
-         ORDER BY t.end_ms DESC NULLS LAST, t.id DESC LIMIT {limit}",
-        conditions.sql
-    );
-    let list = || {
-        let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(params_from_iter(conditions.values), |row| Ok(session_row(row)?.0))?;
-        rows.collect::<rusqlite::Result<Vec<SessionRow>>>()
-    };
-    list().doing("list sessions", path)
-}
+impl Index {
+    /// Listed sessions, newest first by their last message.
+    pub(crate) fn sessions(&self, filter: &SessionFilter) -> Result<Vec<SessionRow>, IndexError> {
+        let conditions = conditions(filter);
+        let limit = filter.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        let sql = format!(
+            "SELECT {SESSION_COLUMNS} FROM tracked t {NEWEST} WHERE t.listed = 1 {}
+             ORDER BY t.end_ms DESC NULLS LAST, t.id DESC LIMIT {limit}",
+            conditions.sql
+        );
+        let list = || {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params_from_iter(conditions.values), session_row)?;
+            rows.collect::<rusqlite::Result<Vec<SessionRow>>>()
+        };
+        list().doing("list sessions", &self.path)
+    }
 
-/// Their number and sizes, whatever the limit.
-pub(super) fn totals(
-    connection: &Connection,
-    path: &Path,
-    filter: &SessionFilter,
-) -> Result<SessionTotals, IndexError> {
-    let conditions = conditions(filter);
-    let sql = format!(
-        "SELECT count(*), coalesce(sum(c.seen_bytes), 0), coalesce(sum(t.messages), 0)
-         FROM tracked t {NEWEST} WHERE t.listed = 1 {}",
-        conditions.sql
-    );
-    let total = |row: &Row<'_>| {
-        Ok(SessionTotals { sessions: number(row, 0)?, bytes: number(row, 1)?, messages: number(row, 2)? })
-    };
-    connection.query_row(&sql, params_from_iter(conditions.values), total).doing("count sessions", path)
+    /// How many sessions that is without a limit, and their sizes.
+    pub(crate) fn totals(&self, filter: &SessionFilter) -> Result<SessionTotals, IndexError> {
+        let conditions = conditions(filter);
+        let sql = format!(
+            "SELECT count(*), coalesce(sum(c.seen_bytes), 0), coalesce(sum(t.messages), 0)
+             FROM tracked t {NEWEST} WHERE t.listed = 1 {}",
+            conditions.sql
+        );
+        let total = |row: &Row<'_>| {
+            Ok(SessionTotals { sessions: number(row, 0)?, bytes: number(row, 1)?, messages: number(row, 2)? })
+        };
+        self.connection.query_row(&sql, params_from_iter(conditions.values), total).doing("count sessions", &self.path)
+    }
+
+    /// One session, listed or not; `None` if the index does not know it.
+    pub(crate) fn session(&self, key: &SessionKey) -> Result<Option<SessionRow>, IndexError> {
+        let transcript = StoredName::newest(FileName::Transcript).to_text(&key.id);
+        let sql = format!(
+            "SELECT {SESSION_COLUMNS} FROM tracked t
+             LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = ?3
+             WHERE t.project = ?1 AND t.session = ?2"
+        );
+        let find = || {
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            statement.query_row([key.project.as_str(), key.id.as_str(), &transcript], session_row).optional()
+        };
+        find().doing("look up a session", &self.path)
+    }
+
+    /// Counts everything.
+    pub fn counts(&self) -> Result<Counts, IndexError> {
+        let count = || {
+            let mut counts = self.connection.query_row(
+                "SELECT coalesce(sum(listed), 0), coalesce(sum(NOT listed), 0), coalesce(sum(messages), 0),
+                    coalesce(sum(unparsable), 0) FROM tracked",
+                [],
+                |row| {
+                    Ok(Counts {
+                        sessions: number(row, 0)?,
+                        sessions_unlisted: number(row, 1)?,
+                        messages: number(row, 2)?,
+                        unparsable: number(row, 3)?,
+                        ..Counts::default()
+                    })
+                },
+            )?;
+            let mut statement = self.connection.prepare("SELECT kind, sum(records) FROM unknown GROUP BY kind")?;
+            let kinds = statement.query_map([], |row| Ok((row.get(0)?, number(row, 1)?)))?;
+            counts.unknown = kinds.collect::<rusqlite::Result<_>>()?;
+            Ok(counts)
+        };
+        let mut counts = count().doing("count", &self.path)?;
+        for suffix in ["", "-wal"] {
+            // A log that is not there has no bytes.
+            counts.bytes += beside(&self.path, suffix, "").metadata().map_or(0, |metadata| metadata.len());
+        }
+        Ok(counts)
+    }
 }
 
 fn conditions(filter: &SessionFilter) -> Conditions {
@@ -64,82 +105,7 @@ fn conditions(filter: &SessionFilter) -> Conditions {
     conditions
 }
 
-/// A session and whether it is listed.
-pub(super) fn session(
-    connection: &Connection,
-    path: &Path,
-    key: &SessionKey,
-) -> Result<Option<(SessionRow, bool)>, IndexError> {
-    let transcript = StoredName::newest(FileName::Transcript).to_text(&key.id);
-    let sql = format!(
-        "SELECT {SESSION_COLUMNS} FROM tracked t
-         LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = ?3
-         WHERE t.project = ?1 AND t.session = ?2"
-    );
-    let find = || {
-        let mut statement = connection.prepare_cached(&sql)?;
-        statement.query_row([key.project.as_str(), key.id.as_str(), &transcript], session_row).optional()
-    };
-    find().doing("look up a session", path)
-}
-
-/// Everything counted.
-pub(super) fn counts(connection: &Connection, path: &Path) -> Result<Counts, IndexError> {
-    let count = || {
-        let mut counts = connection.query_row(
-            "SELECT coalesce(sum(listed), 0), coalesce(sum(NOT listed), 0), coalesce(sum(messages), 0),
-                coalesce(sum(unparsable), 0) FROM tracked",
-            [],
-            |row| {
-                Ok(Counts {
-                    sessions: number(row, 0)?,
-                    sessions_unlisted: number(row, 1)?,
-                    messages: number(row, 2)?,
-                    unparsable: number(row, 3)?,
-                    ..Counts::default()
-                })
-            },
-        )?;
-        let mut statement = connection.prepare("SELECT kind, sum(records) FROM unknown GROUP BY kind")?;
-        let kinds = statement.query_map([], |row| Ok((row.get(0)?, number(row, 1)?)))?;
-        counts.unknown = kinds.collect::<rusqlite::Result<_>>()?;
-        Ok(counts)
-    };
-    let mut counts = count().doing("count", path)?;
-    for suffix in ["", "-wal"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        // A log that is not there has no bytes.
-        counts.bytes += Path::new(&name).metadata().map_or(0, |metadata| metadata.len());
-    }
-    Ok(counts)
-}
-
-/// Conditions of a query, each with the value that it compares with.
-#[derive(Default)]
-pub(super) struct Conditions {
-    pub(crate) sql: String,
-    pub(crate) values: Vec<Value>,
-}
-
-impl Conditions {
-    /// Adds ` AND` the condition if there is a value; its `?` becomes the value's number.
-    pub(crate) fn add(&mut self, condition: &str, value: Option<Value>) {
-        if let Some(value) = value {
-            self.values.push(value);
-            let numbered = condition.replace('?', &format!("?{}", self.values.len()));
-            self.sql.push_str(&format!(" AND {numbered}"));
-        }
-    }
-
-    /// A project and the folders `{PROJECT}~2`, … of sessions whose id it held already.
-    pub(crate) fn add_project(&mut self, column: &str, project: Option<&str>) {
-        let condition = format!("({column} = ? OR substr({column}, 1, length(?) + 1) = ? || '~')");
-        self.add(&condition, project.map(|project| Value::from(project.to_owned())));
-    }
-}
-
-fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionRow, bool)> {
+fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
     let tally: Option<String> = row.get(4)?;
     let tally: Tally = tally.and_then(|tally| serde_json::from_str(&tally).ok()).unwrap_or_default();
     let blake3: Option<[u8; 32]> = row.get(6)?;
@@ -152,13 +118,8 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<(SessionRow, bool)> {
         blake3: blake3.map(|bytes| layer1_prebackup::Hash::from_bytes(bytes).to_hex().to_string()),
         ..tally.to_metadata()
     };
-    let session = SessionRow {
-        metadata,
-        subagents: number(row, 8)?,
-        // The index knows nothing of sources; whoever asks looks.
-        source_gone: false,
-    };
-    Ok((session, row.get(7)?))
+    // The index knows nothing of sources; whoever asks looks.
+    Ok(SessionRow { metadata, subagents: number(row, 7)?, source_gone: false })
 }
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

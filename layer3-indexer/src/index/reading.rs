@@ -16,7 +16,7 @@ use std::thread;
 use layer1_prebackup::archive::TreeHasher;
 
 use super::prepare::Prepared;
-use crate::index::trigram::Tokens;
+use super::trigram::Tokens;
 use crate::transcript::record::{Located, ReadReport, TornLine, read_records_telling};
 
 /// What was read is hashed in multiples of this: whole subtrees of BLAKE3 cost far less than their parts.

@@ -1,35 +1,35 @@
 //! The database file: made, opened, set aside.
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use layer1_prebackup::fs;
 use rusqlite::config::DbConfig;
-use rusqlite::ffi;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 
-use super::header::{self, Whose};
-use super::{IndexError, Sqlite, checksums};
-use crate::terminal::time::{format_rfc3339_ms, now_ms};
+use super::error::{IndexError, Sqlite};
+use super::files::{SUMS, beside, database, free_name, identity_of};
+use super::wait::{begin, retry_while_busy, wait_for_others};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
 /// version is set aside and made again; a newer one is refused.
-pub(super) const VERSION: i32 = 5;
+const VERSION: i32 = 5;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
-pub(super) const APPLICATION_ID: i32 = 0x3366_6c64;
-/// How long one process waits for another. A writer holds the database for one batch at a time.
-const BUSY_MS_MAX: u64 = 30_000;
-/// Pause between attempts. SQLite's own pauses grow to a tenth of a second, in which a lock that
-/// is free for moments only is never met.
-const BUSY_PAUSE_MS: u64 = 2;
+const APPLICATION_ID: i32 = 0x3366_6c64;
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
 /// Of a reader. Memory that is touched for the first time costs a search more than reading a page again.
 const PAGES_READ: i64 = 32;
 /// Of a page of the database.
 pub(super) const PAGE_BYTES: usize = 8192;
+
+// Of the header that every database begins with: <https://sqlite.org/fileformat2.html#the_database_header>.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const HEADER_BYTES: usize = 100;
+/// Big-endian numbers in the header.
+const PAGES_AT: usize = 28;
+const VERSION_AT: usize = 60;
+const APPLICATION_AT: usize = 68;
 
 /// `words` finds words in all text. `parts` finds parts of words in what people and the model
 /// wrote: without positions, and in several messages together, so hits are checked against the text.
@@ -137,9 +137,6 @@ INSERT INTO words (words, rank) VALUES ('hashsize', 8388608), ('automerge', 8), 
 INSERT INTO parts (parts, rank) VALUES ('hashsize', 2097152), ('automerge', 8), ('crisismerge', 64);
 ";
 
-/// Stands behind the name of an index that could not be used, before the time.
-const SET_ASIDE: &str = ".set-aside-";
-
 /// A connection, and what became of an index that could not be used.
 pub(super) struct Opened {
     pub(crate) connection: Connection,
@@ -198,77 +195,13 @@ pub(super) fn set_aside(path: &Path, unusable: Option<(u64, u64)>) -> Result<Opt
     let aside = free_name(path);
     // The log goes first: a database without its log is still recognised as unusable, a fresh
     // one beside a foreign log would not be.
-    for suffix in ["-wal", "-shm", checksums::SUMS, ""] {
+    for suffix in ["-wal", "-shm", SUMS, ""] {
         let from = beside(path, suffix, "");
         if from.symlink_metadata().is_ok() {
             fs::rename_new(&from, &beside(&aside, suffix, ""))?;
         }
     }
     Ok(Some(aside))
-}
-
-/// Starts a transaction that holds the write lock from its beginning: one that took it later
-/// could be refused at once, however long it was willing to wait.
-///
-/// Whoever waits for the write lock holds the turnstile, so a process that writes batch after
-/// batch lets every other in between: SQLite alone would let it starve them.
-pub(super) fn begin<'c>(connection: &'c Connection, path: &Path) -> Result<Transaction<'c>, IndexError> {
-    let _turnstile = turnstile(path)?;
-    patiently(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
-        .doing("begin a transaction", path)
-}
-
-/// Held by whoever waits for the write lock, and by whoever moves the log into the database.
-pub(super) fn turnstile(path: &Path) -> Result<fs::Lock, IndexError> {
-    Ok(fs::Lock::wait(&beside(path, ".turnstile", "."))?)
-}
-
-/// Runs what SQLite may refuse because of other processes without waiting for them itself.
-pub(super) fn patiently<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    let deadline = Instant::now() + Duration::from_millis(BUSY_MS_MAX);
-    loop {
-        match attempt() {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => pause(),
-            result => return result,
-        }
-    }
-}
-
-fn pause() {
-    std::thread::sleep(Duration::from_millis(BUSY_PAUSE_MS));
-}
-
-/// What SQLite calls while another connection holds a lock; false gives up.
-pub(super) fn wait_for_others(attempts: i32) -> bool {
-    pause();
-    attempts.unsigned_abs() < (BUSY_MS_MAX / BUSY_PAUSE_MS) as u32
-}
-
-fn is_busy(error: &rusqlite::Error) -> bool {
-    let code = error.sqlite_error_code();
-    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed))
-}
-
-/// Whether the database is no database, or none that holds together.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    // A damaged schema or FTS5 structure shows as a plain error of SQLite; no query text of a user
-    // can cause these, because none reaches SQLite unquoted.
-    let says = |words: &str| error.to_string().contains(words);
-    // A page that was written and is not there to be read: the log, or the file, ends before it. What was moved of
-    // such a log is half of something, and only SQLite's other files know that it was never whole.
-    let ends_early = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHORT_READ);
-    ends_early
-        || matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-        || ["vtable constructor failed", "malformed", "no such table", "no such column"].into_iter().any(says)
-}
-
-/// Device and inode.
-pub(super) fn identity_of(path: &Path) -> Result<Option<(u64, u64)>, IndexError> {
-    match path.metadata() {
-        Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(IndexError::Read { path: path.to_owned(), source }),
-    }
 }
 
 fn open_once(path: &Path) -> Result<Opened, IndexError> {
@@ -284,8 +217,9 @@ fn open_once(path: &Path) -> Result<Opened, IndexError> {
     prepare(&mut connection, path)?;
     prepare_to_write(&connection, path)?;
     // The switch to WAL takes a lock for which SQLite does not wait.
-    let mode: String = patiently(|| connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)))
-        .doing("open", path)?;
+    let mode: String =
+        retry_while_busy(|| connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)))
+            .doing("open", path)?;
     debug_assert_eq!(mode, "wal");
     match version_of(&connection, path)? {
         Some(VERSION) => {}
@@ -301,7 +235,7 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
         connection.busy_handler(Some(wait_for_others))?;
         // The index can be made again, so a power cut may cost its last transactions but not its form.
         connection.pragma_update(None, "synchronous", "normal")?;
-        // What is in the log is moved by `checksums::settle` alone, which reads it back.
+        // What is in the log is moved by `Index::checkpoint` alone, which reads it back.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         // Or a statement is planned anew for each value that it is given.
@@ -331,7 +265,7 @@ fn version_of(connection: &Connection, path: &Path) -> Result<Option<i32>, Index
             _ => Some(-1),
         })
     };
-    patiently(read).doing("open", path)
+    retry_while_busy(read).doing("open", path)
 }
 
 fn create(connection: &Connection, path: &Path) -> Result<(), IndexError> {
@@ -353,7 +287,7 @@ fn create(connection: &Connection, path: &Path) -> Result<(), IndexError> {
 
 /// Before SQLite opens it: what is not ours is not changed, in no byte.
 fn refuse_others(path: &Path) -> Result<(), IndexError> {
-    match header::look(path)? {
+    match look(path)? {
         Whose::Unsaid => Ok(()),
         Whose::Newer(version) => Err(other_version(path, Some(version))),
         Whose::Foreign => Err(other_version(path, Some(-1))),
@@ -372,34 +306,41 @@ fn other_version(path: &Path, version: Option<i32>) -> IndexError {
     IndexError::Unusable { path: path.to_owned(), what }
 }
 
-pub(super) fn beside(path: &Path, suffix: &str, prefix: &str) -> PathBuf {
-    let mut name = std::ffi::OsString::from(prefix);
-    name.push(path.file_name().unwrap_or_default());
-    name.push(suffix);
-    path.with_file_name(name)
+/// Whose the file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Ours, or not to be told from the header alone: absent, empty, no database, or all in its log.
+    Unsaid,
+    /// A newer version's of ours.
+    Newer(i32),
+    /// Another program's.
+    Foreign,
 }
 
-/// What was set aside of an index at this path and is still there, with the lengths of its parts together.
-/// What cannot be listed or looked at counts as absent.
-pub(super) fn set_asides(path: &Path) -> Vec<(PathBuf, u64)> {
-    let begin = beside(path, SET_ASIDE, "");
-    let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
-    let folder = path.parent().map(std::fs::read_dir);
-    let mut found = BTreeMap::<PathBuf, u64>::new();
-    for entry in folder.into_iter().flatten().flatten().flatten() {
-        let is_one = entry.file_name().as_encoded_bytes().starts_with(begin);
-        let Some(meta) = entry.metadata().ok().filter(|meta| is_one && meta.is_file()) else { continue };
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let whole = ["-wal", "-shm", checksums::SUMS].into_iter().find_map(|part| name.strip_suffix(part));
-        *found.entry(path.with_file_name(whole.unwrap_or(&name))).or_default() += meta.len();
+/// Whose a database is, from its header before SQLite opens it: opening it for writing would already
+/// change what is not ours to change. Looks again before it is believed that the file is not ours.
+pub(super) fn look(path: &Path) -> Result<Whose, IndexError> {
+    match look_once(path)? {
+        Whose::Unsaid => Ok(Whose::Unsaid),
+        _ => look_once(path),
     }
-    found.into_iter().collect()
 }
 
-/// `sessions.db.set-aside-20261122T104225Z`, with a number behind it where that is taken.
-fn free_name(path: &Path) -> PathBuf {
-    let stamp: String = format_rfc3339_ms(now_ms()).chars().filter(|c| !"-:.".contains(*c)).collect();
-    let plain = beside(path, &format!("{SET_ASIDE}{stamp}"), "");
-    let numbered = (2..).map(|n| beside(path, &format!("{SET_ASIDE}{stamp}-{n}"), ""));
-    std::iter::once(plain.clone()).chain(numbered).find(|name| name.symlink_metadata().is_err()).unwrap_or(plain)
+fn look_once(path: &Path) -> Result<Whose, IndexError> {
+    if identity_of(path)?.is_none() {
+        return Ok(Whose::Unsaid);
+    }
+    let mut header = [0; HEADER_BYTES];
+    let came = fs::read_at(database(path)?, 0, &mut header, path)?;
+    if came < HEADER_BYTES || !header.starts_with(MAGIC) {
+        return Ok(Whose::Unsaid);
+    }
+    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    Ok(match number(APPLICATION_AT) {
+        APPLICATION_ID if number(VERSION_AT) > VERSION => Whose::Newer(number(VERSION_AT)),
+        APPLICATION_ID => Whose::Unsaid,
+        // One of ours whose tables are in its log still has a single page.
+        _ if number(PAGES_AT) > 1 => Whose::Foreign,
+        _ => Whose::Unsaid,
+    })
 }

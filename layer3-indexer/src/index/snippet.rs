@@ -1,42 +1,15 @@
 //! The few words around a hit, with the matched ones marked.
 
-use crate::index::fold::{Folded, folded, is_own_word, is_word_char, word_length, words};
-use crate::index::query::{Query, Term};
+use super::matching::{By, Match, matches};
+use super::query::Query;
+use super::types::Marks;
 
 /// Length of a snippet, in characters, without the marks.
 pub(crate) const SNIPPET_CHARS: usize = 200;
 /// Characters shown before the first match.
 const LEAD_CHARS: usize = 60;
-/// Matches of one term that are looked at: a snippet shows a few.
-const MATCHES_MAX: usize = 200;
-
 /// Text that is looked through at once.
 const PIECE_BYTES: usize = 512 * 1024;
-
-/// Strings put before and after each matched word.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marks {
-    /// Before.
-    pub(crate) start: String,
-    /// After.
-    pub(crate) end: String,
-}
-
-impl Default for Marks {
-    /// `[` and `]`.
-    fn default() -> Marks {
-        Marks { start: "[".into(), end: "]".into() }
-    }
-}
-
-/// Whether a match must begin and end with words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By {
-    /// As the index of words finds it.
-    Words,
-    /// Anywhere in a word.
-    Substrings,
-}
 
 /// A snippet and how much of the query it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,78 +51,6 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
         rest = tail;
         (!piece.is_empty()).then_some(piece)
     })
-}
-
-/// A range of the text that a term matched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Match {
-    start: usize,
-    end: usize,
-    term: usize,
-}
-
-fn matches(text: &str, terms: &[&Term], by: By) -> Vec<Match> {
-    let folded_text = Folded::of(text);
-    let mut matches = Vec::new();
-    for (n, term) in terms.iter().enumerate() {
-        let found: Vec<(usize, usize)> = match by {
-            By::Substrings => {
-                let needle = folded(&term.text);
-                folded_text.text.match_indices(&needle).map(|(at, m)| (at, at + m.len())).take(MATCHES_MAX).collect()
-            }
-            By::Words => word_matches(&folded_text.text, term),
-        };
-        matches.extend(found.into_iter().filter(|(start, end)| start < end).map(|(start, end)| {
-            let (start, end) = folded_text.original(start, end);
-            Match { start, end, term: n }
-        }));
-    }
-    matches.sort_unstable();
-    matches
-}
-
-/// Whether a text holds the words of a term side by side. Of a term without words: no.
-pub(crate) fn holds_words(text: &str, term: &Term) -> bool {
-    !word_matches(&folded(text), term).is_empty()
-}
-
-/// Where the words of a term stand side by side, whatever is between them.
-fn word_matches(text: &str, term: &Term) -> Vec<(usize, usize)> {
-    let needle = folded(&term.text);
-    let words: Vec<&str> = words(&needle).collect();
-    let Some(first) = words.first() else { return Vec::new() };
-    let mut found = Vec::new();
-    let mut after = 0;
-    for (start, _) in text.match_indices(first) {
-        let begins = text[..start].chars().next_back().is_none_or(|c| !is_word_char(c) || is_own_word(c))
-            || first.starts_with(is_own_word);
-        if start < after || !begins {
-            continue;
-        }
-        if let Some(end) = words_end(text, start, &words, term.is_prefix) {
-            found.push((start, end));
-            after = end;
-            if found.len() == MATCHES_MAX {
-                break;
-            }
-        }
-    }
-    found
-}
-
-fn words_end(text: &str, start: usize, words: &[&str], is_prefix: bool) -> Option<usize> {
-    let mut at = start;
-    for (n, word) in words.iter().enumerate() {
-        at += text[at..].find(is_word_char)?;
-        let length = word_length(&text[at..]);
-        let is_last = n + 1 == words.len();
-        let here = &text[at..at + length];
-        if here != *word && !(is_prefix && is_last && here.starts_with(word)) {
-            return None;
-        }
-        at += length;
-    }
-    Some(at)
 }
 
 /// The match to begin with, so that most different terms fit, and how many do.

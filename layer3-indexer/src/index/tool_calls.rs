@@ -13,13 +13,13 @@ pub(super) type Use = (i64, i64);
 
 /// The calls of the content that is being read, and numbers that were looked up.
 #[derive(Default)]
-pub(super) struct Uses {
+pub(super) struct ToolCalls {
     pending: BTreeMap<i64, Use>,
     tools: HashMap<String, i64>,
     files: HashMap<String, i64>,
 }
 
-impl Uses {
+impl ToolCalls {
     /// Goes on with the calls that had no result when reading the content ended last.
     pub(crate) fn begin_content(&mut self, transaction: &Transaction<'_>, content: i64) -> rusqlite::Result<()> {
         let mut statement = transaction.prepare_cached("SELECT call, tool, file FROM calls WHERE content = ?1")?;

@@ -6,7 +6,7 @@
 //! for a token that a row had before as for a new one, and most are repeated: of several messages together
 //! every token is given to it once.
 
-use crate::index::fold::fold;
+use super::fold::fold;
 
 /// Letters of a token.
 pub(crate) const LETTERS: usize = 3;

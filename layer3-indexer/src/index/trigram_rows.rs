@@ -5,24 +5,24 @@
 
 use rusqlite::{Transaction, params};
 
-use crate::index::trigram::{Tokens, written};
+use super::trigram::{Tokens, written};
 
-/// Text after which a span ends. More makes the index smaller, and more messages to compare for each hit.
-const SPAN_BYTES: usize = 4 * 1024;
-/// Messages, whatever they hold, after which a span ends.
-const SPAN_MESSAGES: i64 = 64;
+/// Text after which a row ends. More makes the index smaller, and more messages to compare for each hit.
+const ROW_BYTES: usize = 4 * 1024;
+/// Messages, whatever they hold, after which a row ends.
+const ROW_MESSAGES: i64 = 64;
 
-/// The span that is being gathered.
-pub(super) struct Span {
+/// The row that is being gathered.
+pub(super) struct TrigramRow {
     /// First and last message; none yet.
     messages: Option<(i64, i64)>,
     bytes: usize,
     tokens: Tokens,
 }
 
-impl Span {
-    pub(crate) fn new() -> Span {
-        Span { messages: None, bytes: 0, tokens: Tokens::new() }
+impl TrigramRow {
+    pub(crate) fn new() -> TrigramRow {
+        TrigramRow { messages: None, bytes: 0, tokens: Tokens::new() }
     }
 
     /// What is added from now on is of this message of the session.
@@ -33,9 +33,7 @@ impl Span {
         message: i64,
     ) -> rusqlite::Result<()> {
         self.messages = match self.messages {
-            Some((first, last))
-                if last + 1 == message && message - first < SPAN_MESSAGES && self.bytes < SPAN_BYTES =>
-            {
+            Some((first, last)) if last + 1 == message && message - first < ROW_MESSAGES && self.bytes < ROW_BYTES => {
                 Some((first, message))
             }
             _ => {

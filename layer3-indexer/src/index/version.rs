@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::{IndexError, Sqlite};
+use super::error::{IndexError, Sqlite};
 
 /// What the index is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,12 +17,13 @@ use layer1_prebackup::archive::{ArchiveError, SessionKey, StoredFile, TreeHasher
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use super::contents::Contents;
+use super::error::{IndexError, Sqlite};
 use super::prepare::Prepared;
 use super::reading::{self, Range, Read};
-use super::schema::begin;
-use super::tool_calls::{self, Uses};
-use super::trigram_rows::Span;
-use super::{Contents, IndexError, Sqlite};
+use super::tool_calls::{self, ToolCalls};
+use super::trigram_rows::TrigramRow;
+use super::wait::begin;
 use crate::transcript::metadata::Tally;
 use crate::transcript::record::{ReadReport, TornLine};
 
@@ -532,7 +533,7 @@ fn read_content(
         return Ok(Reading::Changed);
     }
     let Some(hash) = resumed(&file, content).map_err(unreadable)? else { return Ok(Reading::Changed) };
-    batch.uses.begin_content(batch.transaction, content.id).doing("look up a session", path)?;
+    batch.tool_calls.begin_content(batch.transaction, content.id).doing("look up a session", path)?;
     let start_bytes = batch.read_bytes;
     let (mut failure, mut told_bytes) = (None, start_bytes);
     let range = Range {
@@ -606,8 +607,8 @@ struct Batch<'t> {
     session: i64,
     tally: Tally,
     branches: HashMap<String, i64>,
-    uses: Uses,
-    span: Span,
+    tool_calls: ToolCalls,
+    trigram_row: TrigramRow,
     read_bytes: u64,
     added: u64,
     unparsable: u64,
@@ -624,8 +625,8 @@ impl<'t> Batch<'t> {
             // Only this program writes it; one that does not parse would be of another version.
             tally: tally.and_then(|tally| serde_json::from_str(&tally).ok()).unwrap_or_default(),
             branches: HashMap::new(),
-            uses: Uses::default(),
-            span: Span::new(),
+            tool_calls: ToolCalls::default(),
+            trigram_row: TrigramRow::new(),
             read_bytes: 0,
             added: 0,
             unparsable: 0,
@@ -638,7 +639,7 @@ impl<'t> Batch<'t> {
             return Ok(());
         };
         let branch = self.branch(message.branch.as_deref())?;
-        let uses = self.uses.of(self.transaction, &message.uses)?;
+        let uses = self.tool_calls.of(self.transaction, &message.uses)?;
         let mut insert = self.transaction.prepare_cached(
             "INSERT OR IGNORE INTO messages (session, content, offset, length, time_ms, speaker, branch, key)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -667,8 +668,8 @@ impl<'t> Batch<'t> {
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![id, user, assistant, thinking, tool_input, tool_output])?;
-        self.span.begin_message(self.transaction, self.session, id)?;
-        self.span.add(&message.parts, message.parts_bytes);
+        self.trigram_row.begin_message(self.transaction, self.session, id)?;
+        self.trigram_row.add(&message.parts, message.parts_bytes);
         Ok(())
     }
 
@@ -689,7 +690,7 @@ impl<'t> Batch<'t> {
         for (kind, records) in &report.unknown {
             self.count_unknown(kind, *records)?;
         }
-        self.uses.end_content(self.transaction, content)?;
+        self.tool_calls.end_content(self.transaction, content)?;
         self.transaction.execute(
             "UPDATE contents SET read_bytes = ?2, read_tail = ?3, read_tree = ?4, last_ms = ?5, settled = ?6
              WHERE id = ?1",
@@ -713,7 +714,7 @@ impl<'t> Batch<'t> {
 
     /// Writes the session's row. It is listed when something was said in it, and in doubt.
     fn end(mut self, trigger: &str) -> rusqlite::Result<()> {
-        self.span.end(self.transaction, self.session)?;
+        self.trigram_row.end(self.transaction, self.session)?;
         self.tally.prune();
         let metadata = self.tally.to_metadata();
         let tally = serde_json::to_string(&self.tally).unwrap_or_else(|_| "{}".to_owned());

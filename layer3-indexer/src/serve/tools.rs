@@ -19,7 +19,7 @@ use crate::browse::list::{self, Listing};
 use crate::browse::search::{self, Search};
 use crate::browse::show::{self, Conversation, Window};
 use crate::failure::{Error, chain};
-use crate::index::snippet::Marks;
+use crate::index::Marks;
 use crate::save::import::{self, Summary};
 use crate::save::verify::{self, Report};
 use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};

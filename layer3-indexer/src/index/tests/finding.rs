@@ -1,6 +1,9 @@
 //! Sessions as hits, pages, and the filters that look at calls.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::index::{ContextMessage, Hit};
 
 fn call(n: u32, id: &str, tool: &str, input: &str) -> String {
     answer(n, &format!(r#"{{"type":"tool_use","id":"{id}","name":"{tool}","input":{input}}}"#))
@@ -233,8 +236,8 @@ fn neighbours_of_a_hit_are_told_in_order_without_notices() {
     update(&mut index, &store, &s);
     let query = SearchQuery { before: 2, after: 5, ..SearchQuery::new("needle", 0) };
     let hit = index.search(&store, &query).unwrap().hits.remove(0);
-    let told = |nearby: &[Nearby]| -> Vec<String> {
-        nearby.iter().map(|n| format!("{} {} {}", n.message, n.role.as_str(), n.text)).collect()
+    let told = |context: &[ContextMessage]| -> Vec<String> {
+        context.iter().map(|n| format!("{} {} {}", n.message, n.role.as_str(), n.text)).collect()
     };
     let bare_at = format!("s.jsonl:{}", lines[0].len());
     assert_eq!(told(&hit.before), [format!("{bare_at} user no id"), "uuid-4 tool Bash ls".to_owned()]);

@@ -3,14 +3,19 @@
 mod finding;
 
 use std::cell::RefCell;
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::Proof;
-use layer1_prebackup::names::FileName;
+use layer1_prebackup::archive::{ArchiveError, Proof, SessionKey, StoredFile};
+use layer1_prebackup::names::{FileName, StoredName};
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::*;
+use super::files::SUMS;
+use super::{Contents, Index, IndexError, SearchQuery, SessionFilter, SessionRow, files, schema, wait, write};
 use crate::terminal::time::parse_rfc3339_ms;
+use crate::transcript::record::Role;
 
 /// A store as simple as can be: generations of files, in a directory.
 struct Store {
@@ -840,15 +845,15 @@ fn an_index_that_another_process_is_moving_pages_into_is_no_damaged_one() {
     let (path, s) = (index.path.clone(), key("p", "s"));
     store.transcript(&s, &user(1, "needle"));
     update(&mut index, &store, &s);
-    assert_eq!(checksums::log_bytes(&path).unwrap(), 0);
+    assert_eq!(files::log_bytes(&path).unwrap(), 0);
     // As between the two: the database has pages of which the sums are still to be written.
-    let moving = schema::turnstile(&path).unwrap();
-    let sums = schema::beside(&path, checksums::SUMS, "");
+    let moving = wait::write_lock(&path).unwrap();
+    let sums = files::beside(&path, SUMS, "");
     let written = fs::read(&sums).unwrap();
     fs::write(&sums, &written[..written.len() - 8]).unwrap();
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
-        scope.spawn(|| tell.send(Index::open(&path).map(|index| index.set_aside.clone())).unwrap());
+        scope.spawn(|| tell.send(Index::open(&path).map(|index| index.set_aside().map(Path::to_owned))).unwrap());
         let early = told.recv_timeout(std::time::Duration::from_millis(300));
         fs::write(&sums, &written).unwrap();
         drop(moving);
@@ -878,7 +883,7 @@ fn a_reader_from_before_the_tables_makes_no_index_a_damaged_one() {
     let s = key("p", "s");
     store.transcript(&s, &user(1, "needle"));
     update(&mut index, &store, &s);
-    assert_eq!((index.set_aside(), checksums::log_bytes(&path).unwrap()), (None, 0));
+    assert_eq!((index.set_aside(), files::log_bytes(&path).unwrap()), (None, 0));
     assert_eq!(Index::verify(&path).unwrap(), None);
 }
 

@@ -1,0 +1,50 @@
+//! Where the text of messages lies.
+
+use std::fs::File;
+
+use layer1_prebackup::archive::{Archive, ArchiveError, Ranges, SessionKey, StoredFile};
+use layer1_prebackup::names::StoredName;
+
+use crate::transcript::metadata::Metadata;
+
+/// Where the text of messages lies. [`Archive`] is the one that counts; tests have others.
+pub trait Contents {
+    /// See [`Archive::store_id`].
+    fn store_id(&self) -> &str;
+    /// See [`Archive::files`].
+    fn files(&self, key: &SessionKey) -> Result<Vec<StoredFile>, ArchiveError>;
+    /// See [`Archive::open_file`].
+    fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError>;
+    /// See [`Archive::open_ranges`].
+    fn open_ranges(&self, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
+        Ok(Ranges::plain(self.open_file(key, name)?, name.to_path(&key.id)))
+    }
+    /// See [`Archive::sessions`].
+    fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError>;
+    /// What caused the session's last save, as its metadata file has it: a rebuilt index takes it from there.
+    fn last_trigger(&self, key: &SessionKey) -> Option<String>;
+}
+
+impl Contents for Archive {
+    fn store_id(&self) -> &str {
+        Archive::store_id(self)
+    }
+    fn files(&self, key: &SessionKey) -> Result<Vec<StoredFile>, ArchiveError> {
+        Archive::files(self, key)
+    }
+    fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError> {
+        Archive::open_file(self, key, name)
+    }
+    fn open_ranges(&self, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
+        Archive::open_ranges(self, key, name)
+    }
+    fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
+        Archive::sessions(self)
+    }
+    fn last_trigger(&self, key: &SessionKey) -> Option<String> {
+        let path = self.root().join(key.project.as_str()).join(format!("{}.json", key.id));
+        // A lost metadata file costs this word alone.
+        let metadata: Metadata = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        Some(metadata.trigger)
+    }
+}

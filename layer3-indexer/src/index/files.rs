@@ -1,0 +1,83 @@
+//! The files of the index: the database, what stands beside it, and what was set aside.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::error::IndexError;
+use crate::terminal::time::{format_rfc3339_ms, now_ms};
+
+/// Suffix of the file of sums.
+pub(super) const SUMS: &str = "-sums";
+/// Stands behind the name of an index that could not be used, before the time.
+const SET_ASIDE: &str = ".set-aside-";
+
+/// Device and inode.
+pub(super) fn identity_of(path: &Path) -> Result<Option<(u64, u64)>, IndexError> {
+    match path.metadata() {
+        Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(IndexError::Read { path: path.to_owned(), source }),
+    }
+}
+
+pub(super) fn beside(path: &Path, suffix: &str, prefix: &str) -> PathBuf {
+    let mut name = OsString::from(prefix);
+    name.push(path.file_name().unwrap_or_default());
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+/// Bytes in the log: 0 when all of it was moved and proven.
+pub(super) fn log_bytes(path: &Path) -> Result<u64, IndexError> {
+    match beside(path, "-wal", "").metadata() {
+        Ok(metadata) => Ok(metadata.len()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(source) => Err(IndexError::Read { path: beside(path, "-wal", ""), source }),
+    }
+}
+
+/// The database file, opened once for each file and never closed: closing any descriptor of it
+/// would drop the locks that SQLite holds on it in this process (<https://sqlite.org/howtocorrupt.html>).
+pub(super) fn database(path: &Path) -> Result<&'static File, IndexError> {
+    static OPENED: Mutex<BTreeMap<(u64, u64), &'static File>> = Mutex::new(BTreeMap::new());
+    let unreadable = |source| IndexError::Read { path: path.to_owned(), source };
+    let identity = path.metadata().map(|metadata| (metadata.dev(), metadata.ino())).map_err(unreadable)?;
+    // A panic cannot leave the map half changed.
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = opened.get(&identity) {
+        return Ok(file);
+    }
+    let file: &'static File = Box::leak(Box::new(File::open(path).map_err(unreadable)?));
+    opened.insert(identity, file);
+    Ok(file)
+}
+
+/// What was set aside of an index at this path and is still there, with the lengths of its parts together.
+/// What cannot be listed or looked at counts as absent.
+pub(super) fn set_asides(path: &Path) -> Vec<(PathBuf, u64)> {
+    let begin = beside(path, SET_ASIDE, "");
+    let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
+    let folder = path.parent().map(fs::read_dir);
+    let mut found = BTreeMap::<PathBuf, u64>::new();
+    for entry in folder.into_iter().flatten().flatten().flatten() {
+        let is_one = entry.file_name().as_encoded_bytes().starts_with(begin);
+        let Some(meta) = entry.metadata().ok().filter(|meta| is_one && meta.is_file()) else { continue };
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let whole = ["-wal", "-shm", SUMS].into_iter().find_map(|part| name.strip_suffix(part));
+        *found.entry(path.with_file_name(whole.unwrap_or(&name))).or_default() += meta.len();
+    }
+    found.into_iter().collect()
+}
+
+/// `sessions.db.set-aside-20261122T104225Z`, with a number behind it where that is taken.
+pub(super) fn free_name(path: &Path) -> PathBuf {
+    let stamp: String = format_rfc3339_ms(now_ms()).chars().filter(|c| !"-:.".contains(*c)).collect();
+    let plain = beside(path, &format!("{SET_ASIDE}{stamp}"), "");
+    let numbered = (2..).map(|n| beside(path, &format!("{SET_ASIDE}{stamp}-{n}"), ""));
+    std::iter::once(plain.clone()).chain(numbered).find(|name| name.symlink_metadata().is_err()).unwrap_or(plain)
+}

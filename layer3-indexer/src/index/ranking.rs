@@ -1,0 +1,167 @@
+//! Which messages match, and what each is worth.
+//!
+//! FTS5's bm25 saturates: a tool output that repeats a word forty times gets the
+//! most that a message can get, whatever its column weighs. So the weights of the columns
+//! ([`WEIGHTS`]) tell where in a message a word stands, and a factor for who speaks
+//! ([`Speaker::sql_factor`]) puts people and the model before the noise of tools. A message of the
+//! newest day of the index is worth a little more than an old one; measured from the newest message
+//! and not from now, so that the pages of one answer fit together however slowly they are read.
+//! The choices were measured on the judged queries of `tests/fixtures/judged`: see ARCHITECTURE.md.
+
+use std::cmp::Ordering;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::conditions::Conditions;
+use super::text::{Speaker, WEIGHTS};
+use super::types::SearchQuery;
+
+/// How much better a message of the newest moment is than an old one of the same words …
+const RECENT_WEIGHT: f64 = 0.25;
+/// … and the age at which half of that is left.
+const RECENT_HALF_MS: f64 = 30.0 * 24.0 * 60.0 * 60.0 * 1000.0;
+
+/// A message that matches; the larger the score, the better.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scored {
+    pub(crate) message: i64,
+    pub(crate) session: i64,
+    pub(crate) time_ms: i64,
+    pub(crate) score: f64,
+}
+
+/// One view of the index, and what is searched for in it.
+pub(super) struct Ranking<'s> {
+    pub(crate) connection: &'s Connection,
+    pub(crate) query: &'s SearchQuery,
+    newest_ms: i64,
+}
+
+impl<'s> Ranking<'s> {
+    pub(crate) fn new(connection: &'s Connection, query: &'s SearchQuery) -> rusqlite::Result<Ranking<'s>> {
+        Ok(Ranking { connection, query, newest_ms: newest_ms(connection, query.now_ms)? })
+    }
+
+    /// Whether more than so many messages match.
+    pub(crate) fn has_more(&self, expression: &str, count: usize) -> rusqlite::Result<bool> {
+        let conditions = self.conditions(Some(expression.to_owned()), false);
+        let sql = format!(
+            "SELECT 1 FROM words {} WHERE words MATCH ?1 {} LIMIT 1 OFFSET {count}",
+            if conditions.sql.is_empty() { "" } else { "JOIN messages m ON m.id = words.rowid" },
+            conditions.sql,
+        );
+        self.connection.prepare_cached(&sql)?.exists(params_from_iter(&conditions.values))
+    }
+
+    /// What matches, and of that the last so many.
+    pub(crate) fn scored(&self, expression: &str, last: usize) -> rusqlite::Result<Vec<Scored>> {
+        self.worth(expression, last, &self.score())
+    }
+
+    /// What matches, and of that the last so many, each worth what the SQL says.
+    pub(crate) fn worth(&self, expression: &str, last: usize, score: &str) -> rusqlite::Result<Vec<Scored>> {
+        let mut conditions = self.conditions(Some(expression.to_owned()), false);
+        // One statement for any number, or each would be prepared by itself.
+        conditions.values.push(Value::from(last as i64));
+        let sql = format!(
+            "SELECT words.rowid, m.session, m.time_ms, {score} FROM words
+             JOIN messages m ON m.id = words.rowid
+             WHERE words MATCH ?1 AND m.session NOT IN (SELECT id FROM tracked WHERE listed = 0) {}
+             ORDER BY words.rowid DESC LIMIT ?{}",
+            conditions.sql,
+            conditions.values.len(),
+        );
+        self.query_scored(&sql, conditions.values)
+    }
+
+    pub(crate) fn query_scored(&self, sql: &str, values: Vec<Value>) -> rusqlite::Result<Vec<Scored>> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params_from_iter(values), |row| {
+            Ok(Scored { message: row.get(0)?, session: row.get(1)?, time_ms: row.get(2)?, score: row.get(3)? })
+        })?;
+        rows.collect()
+    }
+
+    /// SQL of what a message is worth.
+    pub(crate) fn score(&self) -> String {
+        let weights = WEIGHTS.map(|weight| weight.to_string()).join(", ");
+        let factor = Speaker::sql_factor();
+        let newest = self.newest_ms;
+        format!(
+            "-bm25(words, {weights}) * {factor}
+             * (1 + {RECENT_WEIGHT:?} / (1 + max(0, {newest} - m.time_ms) / {RECENT_HALF_MS:?}))"
+        )
+    }
+
+    /// The filters, behind the expression that is matched, if there is one. `calls`: a file means
+    /// the calls that touch it, not the sessions.
+    pub(crate) fn conditions(&self, expression: Option<String>, calls: bool) -> Conditions {
+        let query = self.query;
+        let mut sessions = Conditions::default();
+        sessions.values.extend(expression.map(Value::from));
+        sessions.add_project("project", query.project.as_deref());
+        sessions.add("session = ?", query.session_id.clone().map(Value::from));
+        let mut conditions = Conditions { sql: String::new(), values: sessions.values };
+        if !sessions.sql.is_empty() {
+            conditions.sql = format!(" AND m.session IN (SELECT id FROM tracked WHERE listed = 1 {})", sessions.sql);
+        }
+        conditions.add("m.time_ms >= ?", query.since_ms.map(Value::from));
+        conditions.add("m.time_ms <= ?", query.until_ms.map(Value::from));
+        let branch = query.branch.clone().map(Value::from);
+        conditions.add("m.branch = (SELECT id FROM branches WHERE name = ?)", branch);
+        if let Some(role) = query.role {
+            conditions.sql.push_str(&format!(" AND {}", Speaker::sql_of(role)));
+        }
+        self.add_uses(&mut conditions, calls);
+        conditions
+    }
+
+    /// The filters by tool and file.
+    fn add_uses(&self, conditions: &mut Conditions, calls: bool) {
+        // `bash` for Bash, `search` for mcp__server__search.
+        const TOOL: &str = "u.tool IN (SELECT id FROM tools
+            WHERE lower(name) = lower(?) OR substr(lower(name), -length(?) - 2) = '__' || lower(?))";
+        // Whole components: `src/a.rs` is in `/w/src/a.rs` and not in `/w/src/a.rs.bak`.
+        const FILE: &str = "u.file != 0 AND u.file IN (SELECT id FROM files
+            WHERE instr('/' || path || '/', '/' || ? || '/') > 0)";
+        let query = self.query;
+        let tool = query.tool.clone().map(Value::from);
+        let file = query.file.as_deref().map(|file| Value::from(components(file)));
+        let (has_tool, has_file) = (tool.is_some(), file.is_some());
+        let of_calls = has_tool || calls;
+        if has_file && !of_calls {
+            let sessions = "SELECT x.session FROM uses u JOIN messages x ON x.id = u.message";
+            conditions.add(&format!("m.session IN ({sessions} WHERE {FILE})"), file);
+        } else if has_tool || has_file {
+            conditions.sql.push_str(" AND EXISTS (SELECT 1 FROM uses u WHERE u.message = m.id");
+            conditions.add(TOOL, tool);
+            conditions.add(FILE, file);
+            conditions.sql.push(')');
+        }
+    }
+}
+
+/// The time of the newest message, times that are still to come left out: a wrong clock must not
+/// make all others old.
+fn newest_ms(connection: &Connection, now_ms: i64) -> rusqlite::Result<i64> {
+    let sql = "SELECT coalesce(max(end_ms), 0) FROM tracked WHERE end_ms <= ?1";
+    connection.prepare_cached(sql)?.query_row([now_ms], |row| row.get(0))
+}
+
+/// Best first; of equals the newer one, then the one indexed last.
+pub(super) fn sorted(mut scored: Vec<Scored>) -> Vec<Scored> {
+    scored.sort_unstable_by(|a, b| by_worth(b, a));
+    scored
+}
+
+pub(super) fn by_worth(a: &Scored, b: &Scored) -> Ordering {
+    a.score.total_cmp(&b.score).then((a.time_ms, a.message).cmp(&(b.time_ms, b.message)))
+}
+
+/// A path or the end of one, as it stands between the slashes of stored paths.
+fn components(file: &str) -> String {
+    let file = file.trim().replace('\\', "/");
+    let file = file.trim_start_matches("./").trim_matches('/');
+    file.to_owned()
+}

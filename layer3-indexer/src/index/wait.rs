@@ -1,0 +1,58 @@
+//! Waiting for other processes that use the index.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use layer1_prebackup::fs;
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use super::error::{IndexError, Sqlite};
+use super::files::beside;
+
+/// How long one process waits for another. A writer holds the database for one batch at a time.
+const BUSY_MS_MAX: u64 = 30_000;
+/// Pause between attempts. SQLite's own pauses grow to a tenth of a second, in which a lock that
+/// is free for moments only is never met.
+const BUSY_PAUSE_MS: u64 = 2;
+
+/// Starts a transaction that holds the write lock from its beginning: one that took it later
+/// could be refused at once, however long it was willing to wait.
+///
+/// A process holds [`write_lock`] while it waits for SQLite's, so one that writes batch after batch
+/// lets every other in between: SQLite alone would let it starve them.
+pub(super) fn begin<'c>(connection: &'c Connection, path: &Path) -> Result<Transaction<'c>, IndexError> {
+    let _lock = write_lock(path)?;
+    retry_while_busy(|| Transaction::new_unchecked(connection, TransactionBehavior::Immediate))
+        .doing("begin a transaction", path)
+}
+
+/// Held by whoever waits for the write lock, and by whoever moves the log into the database.
+pub(super) fn write_lock(path: &Path) -> Result<fs::Lock, IndexError> {
+    Ok(fs::Lock::wait(&beside(path, ".turnstile", "."))?)
+}
+
+/// Runs what SQLite may refuse because of other processes without waiting for them itself.
+pub(super) fn retry_while_busy<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let deadline = Instant::now() + Duration::from_millis(BUSY_MS_MAX);
+    loop {
+        match attempt() {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => pause(),
+            result => return result,
+        }
+    }
+}
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(BUSY_PAUSE_MS));
+}
+
+/// What SQLite calls while another connection holds a lock; false gives up.
+pub(super) fn wait_for_others(attempts: i32) -> bool {
+    pause();
+    attempts.unsigned_abs() < (BUSY_MS_MAX / BUSY_PAUSE_MS) as u32
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed))
+}
