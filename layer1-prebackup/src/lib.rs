@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod claude;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod fs;
 pub mod hook;

@@ -1,5 +1,6 @@
 //! The log of a layer: `<store>/.log/layerN.log`, rotated at 1 MiB, three files kept.
 
+use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,6 +12,9 @@ use crate::fs;
 pub(crate) const LOG_BYTES_MAX: u64 = 1024 * 1024;
 /// Files kept: the current one and two older (`.1`, `.2`).
 pub(crate) const LOG_FILES: u32 = 3;
+
+/// Longest cause in a log line or a job, in characters.
+const CAUSE_CHARS_MAX: usize = 400;
 
 /// What gets into a log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -133,6 +137,36 @@ impl Log {
     }
 }
 
+/// An error with its causes in one line of bounded length, for logs and jobs.
+pub fn in_one_line(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        // Some errors already end with their cause.
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    one_line(&text)
+}
+
+/// Text from elsewhere, made fit for one line of a log.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    match line.char_indices().nth(CAUSE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,5 +211,11 @@ mod tests {
         let text = std::fs::read_to_string(&log.path).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.starts_with("a b\n"));
+    }
+
+    #[test]
+    fn text_from_elsewhere_is_one_bounded_line() {
+        assert_eq!(one_line(" a\n\tb\u{1b}[31m\r\n c "), "a b [31m c");
+        assert_eq!(one_line(&"é".repeat(1000)).chars().count(), CAUSE_CHARS_MAX + 1);
     }
 }

@@ -8,6 +8,15 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+/// Layer 1's program.
+pub const LAYER1: &str = "layer1-prebackup";
+/// Layer 2's program.
+pub const LAYER2: &str = "layer2-save-client";
+/// Layer 3's program.
+pub const LAYER3: &str = "layer3-indexer";
+/// The three programs, in the order of the layers.
+pub const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
+
 /// Longest session id, in bytes: one leading character and 127 more.
 pub const SESSION_ID_BYTES_MAX: usize = 128;
 /// Longest project folder name, in bytes. File systems allow 255; the rest is room for suffixes.

@@ -1,5 +1,8 @@
 //! The command line, and the only place that reads the environment.
 
+use layer1_prebackup::clock::now_ms;
+use layer1_prebackup::config::child_env::ChildEnv;
+use layer1_prebackup::log::in_one_line;
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,13 +16,12 @@ use layer1_prebackup::claude::timer_mark;
 use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags};
 
-use crate::child_env::ChildEnv;
 use crate::deliver;
 use crate::drain;
-use crate::error::{Error, in_one_line};
+use crate::error::Error;
 use crate::hook;
 use crate::interrupt::Interrupt;
-use crate::outbox::{Outbox, now_ms};
+use crate::outbox::Outbox;
 use crate::pending;
 use crate::report::Report;
 use crate::settings::Settings;

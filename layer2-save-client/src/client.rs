@@ -4,6 +4,8 @@
 //! server does or leaves undone. The handshake is plain `initialize`, which servers of both
 //! protocol eras answer.
 
+use layer1_prebackup::config::child_env::ChildEnv;
+use layer1_prebackup::log::one_line;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{ChildStdin, ChildStdout};
@@ -21,8 +23,7 @@ use tokio::net::unix::pipe;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::child_env::ChildEnv;
-use crate::error::{CallError, one_line};
+use crate::call_error::CallError;
 use crate::interrupt::Interrupt;
 use crate::server_process::{self, Patience, ServerCommand, ServerProcess};
 

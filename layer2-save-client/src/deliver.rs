@@ -3,16 +3,19 @@
 //! It looks again after it has released the lock: a hook that wrote its job in between found the
 //! lock held, started nothing, and relies on that look.
 
+use layer1_prebackup::clock::now_ms;
+use layer1_prebackup::log::{in_one_line, one_line};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use layer1_prebackup::names::SessionId;
 use serde_json::{Map, Value, json};
 
+use crate::call_error::{CallError, Verdict};
 use crate::client::{self, Connection};
-use crate::error::{CallError, Error, Verdict, in_one_line, one_line};
+use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::outbox::{Failed, Job, JobName, Outbox, now_ms};
+use crate::outbox::{Failed, Job, JobName, Outbox};
 use crate::receipt::{self, Answer, FileEntry, RECEIPT_FORMAT, Receipt};
 use crate::report::{self, Report};
 use crate::retry::Attempts;

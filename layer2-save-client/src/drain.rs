@@ -3,6 +3,8 @@
 //! Sessions that were killed, a layer 3 that was away or lost its store: every session whose
 //! copy in layer 1 is ahead of its last receipt gets a job; then all jobs are delivered.
 
+use layer1_prebackup::clock::now_ms;
+use layer1_prebackup::log::in_one_line;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,9 +13,9 @@ use layer1_prebackup::archive::{Archive, SessionKey};
 use serde_json::json;
 
 use crate::deliver;
-use crate::error::{Error, in_one_line};
+use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::outbox::{JobName, Outbox, now_ms};
+use crate::outbox::{JobName, Outbox};
 use crate::receipt::{self, FileEntry};
 use crate::report::Report;
 use crate::sessions;

@@ -1,5 +1,7 @@
 //! Hook mode: from an event on stdin to a durable job and a deliverer that outlives the hook.
 
+use layer1_prebackup::clock::now_ms;
+use layer1_prebackup::log::in_one_line;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,9 +14,9 @@ use layer1_prebackup::wire::event::{Event, read_event};
 use wait_timeout::ChildExt;
 
 use crate::deliver;
-use crate::error::{Error, in_one_line};
+use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::outbox::{NewJob, Outbox, now_ms};
+use crate::outbox::{NewJob, Outbox};
 use crate::report::Report;
 use crate::sessions::{self, Asked};
 use crate::settings::Settings;

@@ -5,7 +5,7 @@
 //! never prints in hook mode, never exits 2, and leaves no process behind. Unit tests beside
 //! the code, the fake servers in `tests/` and the workspace's end-to-end tests hold it to that.
 
-pub mod child_env;
+mod call_error;
 pub mod cli;
 pub mod client;
 pub mod deliver;

@@ -4,6 +4,7 @@
 //! change raises the job's sequence number, and a job is removed only while that number is the
 //! one that was delivered. What stands there and is no job is reported and never deleted.
 
+use layer1_prebackup::log::in_one_line;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use layer1_prebackup::fs::{self, Dir, Lock};
 use layer1_prebackup::names::SessionId;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, in_one_line};
+use crate::error::Error;
 use crate::receipt::{RECEIPT_FORMAT, Receipt};
 
 /// Format of a job file. A job of a newer format is left alone.
@@ -405,12 +406,6 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     std::io::Read::read_to_end(&mut file, &mut bytes)
         .map_err(|source| Error::Read { path: path.to_owned(), source })?;
     Ok(Some(bytes))
-}
-
-/// Now, in milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    // A clock before 1970 gives 0: only ages are computed from it.
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

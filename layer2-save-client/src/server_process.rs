@@ -4,6 +4,8 @@
 //! waited for, SIGKILL goes to the whole group. On every path, panics included, the process is
 //! reaped and its group is empty afterwards, as far as a process can be killed at all.
 
+use layer1_prebackup::config::child_env::ChildEnv;
+use layer1_prebackup::log::one_line;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -15,8 +17,7 @@ use std::time::{Duration, Instant};
 use layer1_prebackup::fs::platform::process::{Group, Signal, detached};
 use wait_timeout::ChildExt;
 
-use crate::child_env::ChildEnv;
-use crate::error::{CallError, one_line};
+use crate::call_error::CallError;
 
 /// How much of the end of the server's stderr is kept for the error message.
 const STDERR_BYTES_KEPT: usize = 4096;

@@ -1,6 +1,7 @@
 //! Sessions as layer 1 knows them: where a transcript is, what is held of it, whether the copy
 //! is good.
 
+use layer1_prebackup::log::in_one_line;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, SessionKey};
@@ -9,7 +10,7 @@ use layer1_prebackup::config::places::{Places, claude_dir_of_transcript};
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 
-use crate::error::{Error, in_one_line};
+use crate::error::Error;
 use crate::outbox::{Job, NewJob};
 use crate::receipt::FileEntry;
 

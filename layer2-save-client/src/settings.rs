@@ -1,12 +1,12 @@
 //! What was asked for, resolved: below `cli.rs` nothing reads flags or the environment.
 
+use layer1_prebackup::config::child_env::ChildEnv;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use layer1_prebackup::config::places::{PlaceFlags, Places};
 
-use crate::child_env::ChildEnv;
 use crate::server_process::ServerCommand;
 
 /// How to deliver.

@@ -726,14 +726,6 @@ fn holds_a_project(root: &Path) -> Result<bool, ArchiveError> {
     Ok(dir.entries()?.iter().any(|(name, kind)| *kind == FileType::Directory && is_project(name)))
 }
 
-/// The first directory that a transcript names; `None` where it names none or is not there.
-pub(crate) fn first_cwd_of(transcript: &Path) -> Result<Option<String>, ArchiveError> {
-    match crate::claude::transcripts::open_regular(transcript)? {
-        Some(file) => save::first_cwd(file, transcript),
-        None => Ok(None),
-    }
-}
-
 fn gone(root: &Path) -> DurableError {
     DurableError { operation: "open the store", path: root.to_owned(), source: std::io::ErrorKind::NotFound.into() }
 }

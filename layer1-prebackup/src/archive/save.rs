@@ -3,10 +3,7 @@
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-
-use serde::Deserialize;
 
 use super::append::{self, Source};
 use super::ledger::{Entry, Ledger, Record};
@@ -14,13 +11,8 @@ use super::session::{OpenSession, SessionLock};
 use super::{Archive, ArchiveError, Compare, Proof, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
 use crate::Hash;
 use crate::claude::transcripts;
-use crate::fs::{self, DurableError};
+use crate::fs;
 use crate::names::{FileName, ProjectName, StoredName};
-
-/// A line longer than this is not searched for the working directory.
-const CWD_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Of a transcript at a time: the working directory stands near its beginning.
-const CWD_READ_BYTES: usize = 16 * 1024;
 
 /// Makes one growing number of the progress of several files.
 pub(super) struct Steps<'a> {
@@ -296,7 +288,7 @@ fn identify(
             return Ok((candidate, ledger));
         }
     }
-    let base = match first_cwd(opened, request.transcript)? {
+    let base = match transcripts::first_cwd_in(opened, request.transcript)? {
         Some(cwd) => ProjectName::from_cwd(&cwd),
         None => ProjectName::from_cwd(request.cwd.unwrap_or("")),
     };
@@ -346,37 +338,6 @@ fn begin_alike(archive: &Archive, key: &SessionKey, opened: &File, path: &Path) 
     }
     let copy = archive.open_file(key, &newest)?;
     Ok(theirs == fs::hash_of_prefix(&copy, common, &copy_path)?)
-}
-
-/// The first `cwd` that a record of the transcript names.
-pub(super) fn first_cwd(transcript: File, path: &Path) -> Result<Option<String>, ArchiveError> {
-    #[derive(Deserialize)]
-    struct Located {
-        cwd: Option<String>,
-    }
-    let mut reader = BufReader::with_capacity(CWD_READ_BYTES, transcript);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let came = std::io::Read::take(&mut reader, CWD_LINE_BYTES_MAX).read_until(b'\n', &mut line);
-        // A folder is chosen once and for all: not for want of an answer.
-        let came = came.map_err(|source| DurableError { operation: "read", path: path.to_owned(), source })?;
-        if came == 0 {
-            return Ok(None);
-        }
-        if !contains(&line, b"\"cwd\"") {
-            continue;
-        }
-        if let Ok(Located { cwd: Some(cwd) }) = serde_json::from_slice(&line)
-            && !cwd.is_empty()
-        {
-            return Ok(Some(cwd));
-        }
-    }
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 fn count(report: &mut SaveReport, file: FileName, saved: Option<append::Saved>) {

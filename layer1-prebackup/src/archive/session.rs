@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use rustix::fs::FileType;
 
@@ -15,6 +14,7 @@ use super::retention;
 use super::synced_folders::holds_proven;
 use super::tree_hash::TreeHasher;
 use super::{Archive, ArchiveError, Proof, SessionKey};
+use crate::clock::now_ms;
 use crate::fs::{self, Dir, Lock};
 use crate::names::{FileName, SessionId, StoredName};
 
@@ -542,9 +542,4 @@ pub(crate) fn relative_path(key: &SessionKey, name: &StoredName) -> PathBuf {
 /// The last component of a content's path.
 pub(crate) fn file_name_of(key: &SessionKey, name: &StoredName) -> std::ffi::OsString {
     name.to_path(&key.id).file_name().map(OsStr::to_owned).unwrap_or_default()
-}
-
-/// Milliseconds since 1970; 0 on a clock before that.
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,5 +1,8 @@
-//! What Claude Code lays down and reads: transcripts, folder names, running sessions.
+//! What Claude Code lays down and reads: transcripts, folder names, running sessions, hooks.
 
+pub mod hooks;
 pub mod live;
+pub mod shell;
+pub mod slug;
 pub mod timer_mark;
 pub mod transcripts;

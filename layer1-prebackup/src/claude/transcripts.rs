@@ -4,13 +4,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
+use serde::Deserialize;
 
 use crate::fs::{Dir, DurableError};
 use crate::names::SessionId;
+
+/// A line longer than this is not searched for the working directory.
+const CWD_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Of a transcript at a time: the working directory stands near its beginning.
+const CWD_READ_BYTES: usize = 16 * 1024;
+/// Lines without it are not parsed.
+const CWD_KEY: &[u8] = b"\"cwd\"";
 
 /// A transcript found under `projects/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +156,41 @@ pub(crate) fn side_files(transcript: &Path, id: &SessionId) -> Result<Vec<FoundS
     }
     found.sort_by(|a, b| a.rel.cmp(&b.rel));
     Ok(found)
+}
+
+/// The first directory that a record of a transcript names; `None` where none does, or the transcript is not there.
+pub fn first_cwd(transcript: &Path) -> Result<Option<String>, DurableError> {
+    match open_regular(transcript)? {
+        Some(file) => first_cwd_in(file, transcript),
+        None => Ok(None),
+    }
+}
+
+/// [`first_cwd`] of an open transcript; `path` is for the message.
+pub(crate) fn first_cwd_in(transcript: File, path: &Path) -> Result<Option<String>, DurableError> {
+    #[derive(Deserialize)]
+    struct Located {
+        cwd: Option<String>,
+    }
+    let mut reader = BufReader::with_capacity(CWD_READ_BYTES, transcript);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let came = reader.by_ref().take(CWD_LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        // A folder is chosen once and for all: not for want of an answer.
+        let came = came.map_err(|source| DurableError { operation: "read", path: path.to_owned(), source })?;
+        if came == 0 {
+            return Ok(None);
+        }
+        if !line.windows(CWD_KEY.len()).any(|window| window == CWD_KEY) {
+            continue;
+        }
+        if let Ok(Located { cwd: Some(cwd) }) = serde_json::from_slice(&line)
+            && !cwd.is_empty()
+        {
+            return Ok(Some(cwd));
+        }
+    }
 }
 
 /// Opens a regular file for reading without following a symlink in its last component and

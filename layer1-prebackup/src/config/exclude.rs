@@ -6,7 +6,8 @@
 
 use std::path::Path;
 
-use crate::archive::{self, ArchiveError};
+use crate::claude::transcripts;
+use crate::fs::DurableError;
 use crate::names::ProjectName;
 
 /// Which sessions are not copied.
@@ -48,11 +49,11 @@ impl Exclusions {
 
     /// The glob that excludes the session of a transcript. Where it works is the first directory
     /// that it names, else `cwd`.
-    pub(crate) fn excluding(&self, transcript: &Path, cwd: Option<&str>) -> Result<Option<&str>, ArchiveError> {
+    pub(crate) fn excluding(&self, transcript: &Path, cwd: Option<&str>) -> Result<Option<&str>, DurableError> {
         if self.is_empty() {
             return Ok(None);
         }
-        let named = archive::first_cwd_of(transcript)?;
+        let named = transcripts::first_cwd(transcript)?;
         Ok(self.match_session(transcript, named.as_deref().or(cwd)))
     }
 

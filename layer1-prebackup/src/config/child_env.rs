@@ -5,21 +5,22 @@
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
-use layer1_prebackup::config::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, Places, SESSION_DB_PATH};
-use layer1_prebackup::config::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
+use crate::config::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, Places, SESSION_DB_PATH};
+use crate::config::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
 
-/// What passes besides `LC_*` and our own `THREEFOLD_*`.
-const ALLOWED: [&str; 9] =
-    ["HOME", "PATH", "LANG", "TMPDIR", XDG_CONFIG_HOME, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
+/// What passes to every child, besides `LC_*` and our own `THREEFOLD_*`.
+const COMMON: [&str; 5] = ["HOME", "PATH", "LANG", "TMPDIR", XDG_CONFIG_HOME];
+/// What passes to a child that is not told the places by flags.
+const PLACES: [&str; 4] = [CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
 
 /// The variables of a child process; all others are cleared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ChildEnv(Vec<(OsString, OsString)>);
+pub struct ChildEnv(Vec<(OsString, OsString)>);
 
 impl ChildEnv {
     /// What may pass of `vars`. Those that name one of the places hold the resolved place, so
     /// that a flag given here and a variable inherited there cannot contradict each other.
-    pub(crate) fn from_vars(vars: impl Iterator<Item = (OsString, OsString)>, places: &Places) -> ChildEnv {
+    pub fn from_vars(vars: impl Iterator<Item = (OsString, OsString)>, places: &Places) -> ChildEnv {
         let resolved = |name: &OsStr| match name.to_str() {
             Some(CLAUDE_CONFIG_DIR) => Some(places.claude_dir.clone()),
             Some(PRE_BACKUP_DIR) => Some(places.layer1_store.clone()),
@@ -39,20 +40,26 @@ impl ChildEnv {
     }
 
     /// Clears the command's environment and sets this one.
-    pub(crate) fn apply(&self, command: &mut Command) {
+    pub fn apply(&self, command: &mut Command) {
         command.env_clear().envs(self.0.iter().map(|(name, value)| (name, value)));
     }
 }
 
-fn is_allowed(name: &OsStr) -> bool {
+/// Whether a variable may pass to a program of ours.
+pub fn is_allowed(name: &OsStr) -> bool {
+    is_common(name) || PLACES.iter().any(|allowed| name == *allowed)
+}
+
+/// [`is_allowed`], for a program that is told the places by flags.
+pub fn is_common(name: &OsStr) -> bool {
     let begins = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-    ALLOWED.iter().any(|allowed| name == *allowed) || begins("LC_") || begins(VARIABLE_PREFIX)
+    COMMON.iter().any(|allowed| name == *allowed) || begins("LC_") || begins(VARIABLE_PREFIX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use layer1_prebackup::config::places::PlaceFlags;
+    use crate::config::places::PlaceFlags;
 
     #[test]
     fn secrets_and_marks_of_the_host_do_not_pass() {
