@@ -1,8 +1,12 @@
-//! What can go wrong in this crate, and whether asking again could help.
+//! What can go wrong in this crate: what failed, why, and what would help.
+//!
+//! A command fails with one [`Failure`], made where it fails and in words that fit after "failed to".
+//! It is told apart by its kind only where somebody asks for that kind; all else is text.
 
 use std::error::Error as StdError;
+use std::fmt::{self, Display};
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::config::places::PlacesError;
@@ -11,166 +15,130 @@ use layer1_prebackup::fs::DurableError;
 use layer1_prebackup::names::NameError;
 use layer1_prebackup::wire::event::EventError;
 
-use crate::browse::export::ExportError;
-use crate::index::IndexError;
-use crate::restore::RestoreError;
-use crate::restore::pick::PickError;
-use crate::restore::resume::ResumeError;
-use crate::retention::prune::PruneError;
-use crate::save::SaveError;
-use crate::save::roots::RootsError;
-use crate::stores::content::ContentError;
-use crate::stores::session_name::SessionError;
-
-/// A command or a tool failed. Messages fit after "failed to".
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    /// A directory setting makes no sense.
-    #[error(transparent)]
-    Places(#[from] PlacesError),
-    /// A setting makes no sense.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// A session id, project or path is not acceptable.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// An argument is not acceptable.
-    #[error("use {name} {value:?}: {why}")]
-    Argument {
-        /// Which.
-        name: &'static str,
-        /// What was given.
-        value: String,
-        /// What it should be.
-        why: String,
-    },
-    /// A tool's arguments do not fit its schema.
-    #[error("read the arguments of {tool}")]
-    Arguments {
-        /// Which tool.
-        tool: &'static str,
-        /// The parser's word.
-        source: serde_json::Error,
-    },
-    /// What stdin brought is no event.
-    #[error(transparent)]
-    Event(#[from] EventError),
-    /// A transcript's path is not acceptable.
-    #[error(transparent)]
-    Roots(#[from] RootsError),
-    /// No session, or several, are named so.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// A session could not be saved.
-    #[error(transparent)]
-    Save(#[from] SaveError),
-    /// A session could not be restored.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
-    /// No session was chosen from the list.
-    #[error(transparent)]
-    Pick(#[from] PickError),
-    /// A session could not be gone on with.
-    #[error(transparent)]
-    Resume(#[from] ResumeError),
-    /// A content of a session cannot be read as good.
-    #[error(transparent)]
-    Content(#[from] ContentError),
-    /// A conversation was not exported.
-    #[error(transparent)]
-    Export(#[from] ExportError),
-    /// Something was not removed.
-    #[error(transparent)]
-    Prune(#[from] PruneError),
-    /// A store failed.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// Writing or reading in a way that survives crashes failed.
-    #[error(transparent)]
-    Durable(#[from] DurableError),
-    /// The index failed.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    /// There is nothing to read from yet.
-    #[error("open the store {path}: it does not exist yet; `layer3-indexer import` makes it", path = path.display())]
-    NoStore {
-        /// Layer 3's store.
-        path: PathBuf,
-    },
-    /// Some sessions failed; all others were dealt with. Each was reported.
-    #[error("{doing} {failed} of {all} sessions")]
-    Some {
-        /// What was being done.
-        doing: &'static str,
-        /// How many failed.
-        failed: usize,
-        /// Of how many.
-        all: usize,
-    },
-    /// Contents could not be compressed and stay as they were; each was reported.
-    #[error("compress {failed}", failed = crate::terminal::count(*failed as u64, "older content"))]
-    NotCompressed {
-        /// How many.
-        failed: usize,
-    },
-    /// Transcripts of subagents could not be exported; each was reported.
-    #[error("export all of the session: {failed} left out", failed = crate::terminal::count(*failed as u64, "subagent"))]
-    LeftOut {
-        /// How many.
-        failed: usize,
-    },
-    /// Verification found something; it was printed.
-    #[error("verify: {findings} found wrong", findings = crate::terminal::count(*findings as u64, "thing"))]
-    Findings {
-        /// How many.
-        findings: usize,
-    },
-    /// `status` found something that stays wrong until a person does something; it was printed.
-    #[error("report all well: found {needing} for a person to mend", needing = crate::terminal::count(*needing as u64, "thing"))]
-    NeedsPerson {
-        /// How many.
-        needing: usize,
-    },
-    /// A standard stream or a transcript could not be read or written.
-    #[error("{doing}")]
-    Io {
-        /// What was being done.
-        doing: String,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// The MCP server could not start or lost its client in the middle.
-    #[error("serve MCP: {0}")]
-    Serve(String),
+/// What callers tell failures apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The input is at fault: the same call can never succeed, however often it is made.
+    InvalidInput,
+    /// The reader went away, which is no failure: `layer3-indexer list | head` is success.
+    BrokenPipe,
+    /// Something stands already where something new was to be made.
+    Exists,
+    /// No store holds the bytes that were recorded.
+    Damaged,
+    /// A client has the session open.
+    Live,
+    /// Whatever nobody asks for.
+    Other,
 }
 
-impl Error {
-    /// An [`Error::Io`].
-    pub(crate) fn io(doing: impl Into<String>, source: io::Error) -> Error {
-        Error::Io { doing: doing.into(), source }
+/// Something was refused or failed. Displayed in one go: what failed, its causes, then the hints.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    /// What failed, and why if this crate knows; fits after "failed to".
+    message: String,
+    /// Sentences and commands that help, each by itself.
+    hints: Vec<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Failure {
+    /// A failure that nobody tells from others.
+    pub(crate) fn new(message: impl Into<String>) -> Failure {
+        Failure { kind: Kind::Other, message: message.into(), hints: Vec::new(), source: None }
     }
 
-    /// Whether the input is at fault: the same call can never succeed, however often it is made.
-    pub(crate) fn is_invalid_input(&self) -> bool {
-        match self {
-            Error::Places(_) | Error::Name(_) | Error::Argument { .. } | Error::Arguments { .. } => true,
-            Error::Event(_) | Error::Session(SessionError::Unknown { .. } | SessionError::Ambiguous { .. }) => true,
-            // What could not be examined today may be there tomorrow.
-            Error::Roots(error) => !matches!(error, RootsError::Examine { .. }),
-            _ => false,
-        }
+    /// An argument is not acceptable.
+    pub(crate) fn argument(name: &str, value: &str, why: &str) -> Failure {
+        Failure::new(format!("use {name} {value:?}: {why}")).of(Kind::InvalidInput)
     }
 
-    /// A reader that went away is no failure: `layer3-indexer list | head` is success.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    /// There is nothing to read from yet.
+    pub(crate) fn no_store(store: &Path) -> Failure {
+        Failure::new(format!("open the store {}: it does not exist yet", store.display()))
+            .hint("`layer3-indexer import` makes it")
     }
+
+    /// Some of many failed; all others were dealt with. Each was reported.
+    pub(crate) fn some(doing: &str, failed: usize, all: usize) -> Failure {
+        Failure::new(format!("{doing} {failed} of {all} sessions"))
+    }
+
+    /// The same failure, of this kind.
+    pub(crate) fn of(self, kind: Kind) -> Failure {
+        Failure { kind, ..self }
+    }
+
+    /// The same failure, with one more thing that would help.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Whether it is of this kind.
+    pub(crate) fn is(&self, kind: Kind) -> bool {
+        self.kind == kind
+    }
+
+    /// A failure whose cause is told behind the message, unless the message ends with it.
+    pub(crate) fn caused(message: String, kind: Kind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Failure {
+        Failure { kind, message, hints: Vec::new(), source: Some(source.into()) }
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&with_causes(self.message.clone(), self.source.as_ref().map(|source| &**source as _)))?;
+        self.hints.iter().try_for_each(|hint| write!(f, "; {hint}"))
+    }
+}
+
+/// Says what was being done when something failed.
+pub(crate) trait Context<T> {
+    /// The failure of `doing`, which fits after "failed to", with the error as its cause.
+    fn context(self, doing: impl Display) -> Result<T, Failure>;
+}
+
+impl<T, E: StdError + Send + Sync + 'static> Context<T> for Result<T, E> {
+    fn context(self, doing: impl Display) -> Result<T, Failure> {
+        self.map_err(|error| {
+            let io = (&error as &dyn StdError).downcast_ref::<io::Error>().map(io::Error::kind);
+            let kind = if io == Some(io::ErrorKind::BrokenPipe) { Kind::BrokenPipe } else { Kind::Other };
+            Failure::caused(doing.to_string(), kind, error)
+        })
+    }
+}
+
+/// Errors that say by themselves what failed.
+macro_rules! from {
+    ($($error:ty => $kind:expr),* $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                let kind: fn(&$error) -> Kind = $kind;
+                Failure::caused(error.to_string(), kind(&error), error)
+            }
+        })*
+    };
+}
+from! {
+    ArchiveError => |_| Kind::Other,
+    SettingsError => |_| Kind::Other,
+    EventError => |_| Kind::InvalidInput,
+    NameError => |_| Kind::InvalidInput,
+    PlacesError => |_| Kind::InvalidInput,
+    DurableError => |error| match error.source.kind() {
+        io::ErrorKind::AlreadyExists => Kind::Exists,
+        _ => Kind::Other,
+    },
 }
 
 /// The error and its causes in one line, outermost first.
 pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
+    with_causes(error.to_string(), error.source())
+}
+
+fn with_causes(mut text: String, mut cause: Option<&dyn StdError>) -> String {
     while let Some(inner) = cause {
         let inner_text = inner.to_string();
         // Transparent variants say the same as what they hold.
@@ -181,4 +149,27 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_tells_its_causes_then_what_helps() {
+        let refused: io::Result<()> = Err(io::Error::other("no such thing"));
+        let failure = refused.context(format_args!("open {}", "x")).unwrap_err().hint("make it").hint("or leave it");
+        assert_eq!(failure.to_string(), "open x: no such thing; make it; or leave it");
+        let broken: io::Result<()> = Err(io::ErrorKind::BrokenPipe.into());
+        assert!(broken.context("write to stdout").unwrap_err().is(Kind::BrokenPipe));
+    }
+
+    #[test]
+    fn a_transparent_error_is_told_once() {
+        let name = layer1_prebackup::names::SessionId::parse("../x").unwrap_err();
+        let text = name.to_string();
+        let failure = Failure::from(name);
+        assert_eq!(failure.to_string(), text);
+        assert!(failure.is(Kind::InvalidInput));
+    }
 }

@@ -9,8 +9,9 @@ use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 
 use serde_json::json;
 
+use crate::failure::Failure;
 use crate::save::roots::RootKind;
-use crate::save::{self, Answer, Expected, Journal, Receipt, Request, SaveError};
+use crate::save::{self, Answer, Expected, Journal, Receipt, Request};
 
 /// The id that most tests use.
 pub(crate) const ID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -82,7 +83,7 @@ impl Scene {
         files.iter().map(|f| Expected { name: f.name.clone(), bytes: f.bytes, blake3: f.blake3 }).collect()
     }
 
-    pub(crate) fn save(&self, expected: Option<&[Expected]>) -> Result<Answer, SaveError> {
+    pub(crate) fn save(&self, expected: Option<&[Expected]>) -> Result<Answer, Failure> {
         self.save_as(&self.transcript(), RootKind::Claude, None, expected)
     }
 
@@ -92,7 +93,7 @@ impl Scene {
         root: RootKind,
         project: Option<&str>,
         expected: Option<&[Expected]>,
-    ) -> Result<Answer, SaveError> {
+    ) -> Result<Answer, Failure> {
         let id = SessionId::of_transcript(transcript).unwrap();
         let project = project.map(|project| ProjectName::parse(project).unwrap());
         let request = Request {

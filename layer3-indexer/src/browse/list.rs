@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::browse::search::{now_ms, when};
 use crate::browse::show::file_names;
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::index::{Index, SessionFilter, SessionRow, SessionTotals};
 use crate::save::adopt_v1;
 use crate::save::rebuild;
@@ -49,7 +49,7 @@ pub(crate) struct Listed {
 }
 
 /// Lists sessions. Where nothing was ever saved, there are none.
-pub(crate) fn list(places: &Places, listing: &Listing) -> Result<Listed, Error> {
+pub(crate) fn list(places: &Places, listing: &Listing) -> Result<Listed, Failure> {
     let filter = SessionFilter {
         project: listing.project.clone(),
         since_ms: when("since", listing.since.as_deref(), now_ms())?.map(|(first, _)| first),

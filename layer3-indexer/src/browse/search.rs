@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
 
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::index::Marks;
 use crate::index::{ContextMessage, Hit, SearchQuery, SearchResults};
 use crate::save::adopt_v1;
@@ -76,7 +76,7 @@ impl Search {
 
 /// Searches everything that is stored. An index that is missing or damaged is made again first.
 /// Where nothing was ever saved, nothing is found.
-pub(crate) fn search(places: &Places, search: &Search) -> Result<SearchResults, Error> {
+pub(crate) fn search(places: &Places, search: &Search) -> Result<SearchResults, Failure> {
     let now_ms = now_ms();
     let limit = search.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let mut query = SearchQuery {
@@ -116,7 +116,7 @@ fn typed(text: &Option<String>) -> Option<String> {
     text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-fn mark_gone(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(), Error> {
+fn mark_gone(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(), Failure> {
     if hits.is_empty() {
         return Ok(());
     }
@@ -140,24 +140,18 @@ pub(crate) fn now_ms() -> i64 {
 }
 
 /// The first and the last moment of a time as typed: of a day its beginning and its end.
-pub(crate) fn when(name: &'static str, text: Option<&str>, now_ms: i64) -> Result<Option<(i64, i64)>, Error> {
+pub(crate) fn when(name: &'static str, text: Option<&str>, now_ms: i64) -> Result<Option<(i64, i64)>, Failure> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let refuse = || Error::Argument {
-        name,
-        value: text.to_owned(),
-        why:
-            "it must be a date (2026-11-22, yesterday), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 2 weeks ago)"
-                .to_owned(),
-    };
-    parse_when_ms(text, now_ms - now_ms.rem_euclid(AGES_FROM_MS)).map(Some).ok_or_else(refuse)
+    let why =
+        "it must be a date (2026-11-22, yesterday), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 2 weeks ago)";
+    let parsed = parse_when_ms(text, now_ms - now_ms.rem_euclid(AGES_FROM_MS));
+    parsed.map(Some).ok_or_else(|| Failure::argument(name, text, why))
 }
 
-fn role(text: Option<&str>) -> Result<Option<Role>, Error> {
+fn role(text: Option<&str>) -> Result<Option<Role>, Failure> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
-    let all = || Role::ALL.map(Role::as_str).join(", ");
-    let refuse =
-        || Error::Argument { name: "role", value: text.to_owned(), why: format!("it must be one of {}", all()) };
-    Role::parse(text).map(Some).ok_or_else(refuse)
+    let why = || format!("it must be one of {}", Role::ALL.map(Role::as_str).join(", "));
+    Role::parse(text).map(Some).ok_or_else(|| Failure::argument("role", text, &why()))
 }
 
 /// Hits for a reader: who and when, and below it the snippet among the messages around it. The

@@ -16,9 +16,9 @@ use rmcp::schemars;
 use serde::Serialize;
 use unicode_width::UnicodeWidthChar;
 
-use crate::failure::Error;
+use crate::failure::{Context, Failure, Kind};
 use crate::save::metadata_path;
-use crate::stores::content::{ContentError, Holdings};
+use crate::stores::content::Holdings;
 use crate::terminal::time::{format_rfc3339_ms, parse_rfc3339_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
 use crate::transcript::metadata::{Metadata, Tally};
@@ -110,7 +110,7 @@ struct Entry {
 }
 
 /// Reads the window of the conversation from the stores.
-pub(crate) fn conversation(holdings: &Holdings, window: &Window) -> Result<Conversation, Error> {
+pub(crate) fn conversation(holdings: &Holdings, window: &Window) -> Result<Conversation, Failure> {
     let Some(around) = &window.around else {
         let name = holdings.transcript(window.generation.unwrap_or(0))?;
         let (read, notes) = read(holdings, &name, None, window)?;
@@ -129,7 +129,7 @@ pub(crate) fn conversation(holdings: &Holdings, window: &Window) -> Result<Conve
             }
             Ok(_) => {}
             // It may stand in another file.
-            Err(error @ Error::Content(ContentError::Damaged { .. })) => unreadable.push(error.to_string()),
+            Err(failure) if failure.is(Kind::Damaged) => unreadable.push(failure.to_string()),
             Err(error) => return Err(error),
         }
     }
@@ -139,7 +139,7 @@ pub(crate) fn conversation(holdings: &Holdings, window: &Window) -> Result<Conve
     for error in unreadable {
         why.push_str(&format!("; failed to {error}"));
     }
-    Err(Error::Argument { name: "around", value: around.clone(), why })
+    Err(Failure::argument("around", around, &why))
 }
 
 /// Every stored file that holds messages, the newest transcript first.
@@ -157,12 +157,11 @@ fn read(
     name: &StoredName,
     target: Option<&Target>,
     window: &Window,
-) -> Result<(Collected, Vec<String>), Error> {
+) -> Result<(Collected, Vec<String>), Failure> {
     let mut content = holdings.open_even_damaged(name)?;
-    let failed = |path: &std::path::Path, error| Error::io(format!("read {}", path.display()), error);
     let path = content.path.clone();
-    let bytes = content.read().map_err(|error| failed(&path, error))?;
-    let read = collect(bytes, target, window).map_err(|error| failed(&path, error))?;
+    let read = content.read().and_then(|bytes| collect(bytes, target, window));
+    let read = read.context(format_args!("read {}", path.display()))?;
     Ok((read, content.note.into_iter().collect()))
 }
 

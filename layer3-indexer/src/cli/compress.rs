@@ -5,10 +5,10 @@ use layer1_prebackup::archive::LEVELS;
 use layer1_prebackup::config::places::Places;
 
 use crate::cli::screen::{Screen, complain, counting};
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::retention::compress::{self, LEVEL_DEFAULT, OLDER_THAN_DEFAULT, Wanted};
 use crate::save::Journal;
-use crate::terminal::one_line;
+use crate::terminal::{self, one_line};
 
 // The arguments of `compress`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) struct CompressArgs {
 }
 
 /// Runs `compress`.
-pub(super) fn run(places: &Places, args: CompressArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: CompressArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let CompressArgs { older_than, level, generations_only, dry_run } = args;
     let wanted = Wanted { older_than, level, generations_only, dry_run };
     let journal = Journal::new(places, false);
@@ -45,6 +45,6 @@ pub(super) fn run(places: &Places, args: CompressArgs, screen: &mut Screen<'_>) 
     }
     match summary.failed.len() {
         0 => Ok(()),
-        failed => Err(Error::NotCompressed { failed }),
+        failed => Err(Failure::new(format!("compress {}", terminal::count(failed as u64, "older content")))),
     }
 }

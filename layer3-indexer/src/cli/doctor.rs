@@ -10,9 +10,9 @@ use layer1_prebackup::config::places::{
 use layer1_prebackup::config::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
 use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
 
-use crate::cli::screen::Screen;
+use crate::cli::screen::{Screen, needing_person};
 use crate::cli::status::{pasteable, program_dir};
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::health::doctor::{self, Patient};
 use crate::health::status::Viewpoint;
 use crate::terminal::time;
@@ -35,7 +35,12 @@ pub(super) struct DoctorArgs {
     managed_dir: PathBuf,
 }
 
-pub(super) fn run(places: Places, flags: &PlaceFlags, args: DoctorArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(
+    places: Places,
+    flags: &PlaceFlags,
+    args: DoctorArgs,
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
     let patient = patient(places, flags, args.managed_dir, !args.no_round_trip);
     let mut diagnosis = doctor::examine(&patient);
     if args.fix {
@@ -51,10 +56,7 @@ pub(super) fn run(places: Places, flags: &PlaceFlags, args: DoctorArgs, screen: 
         let text = doctor::to_text(&diagnosis, &patient.places.home, &screen.terminal);
         screen.text(&text)?;
     }
-    match diagnosis.findings.iter().filter(|found| found.finding.needs_person).count() {
-        0 => Ok(()),
-        needing => Err(Error::NeedsPerson { needing }),
-    }
+    needing_person(diagnosis.findings.iter().filter(|found| found.finding.needs_person).count())
 }
 
 fn patient(places: Places, flags: &PlaceFlags, managed_dir: PathBuf, round_trip: bool) -> Patient {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::browse::export::{self, Exported, Format};
 use crate::cli::screen::{Screen, absolute, complain};
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::stores::content::Holdings;
 use crate::terminal::{self, one_line};
 
@@ -46,11 +46,11 @@ pub(super) enum PageFormat {
 }
 
 /// Runs `export`.
-pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let path = args.output.clone().map(absolute).transpose()?;
     if screen.json && path.is_none() {
-        let why = "the page itself goes to standard output; name a file with -o".to_owned();
-        return Err(Error::Argument { name: "--json", value: "export".to_owned(), why });
+        let why = "the page itself goes to standard output; name a file with -o";
+        return Err(Failure::argument("--json", "export", why));
     }
     let options = export::Options {
         format: page_format(args.format, path.as_deref()),
@@ -82,7 +82,7 @@ fn page_format(asked: Option<PageFormat>, path: Option<&Path>) -> Format {
 }
 
 /// What the reader of the page should know, on stderr: standard output may be the page.
-fn report_export(exported: &Exported) -> Result<(), Error> {
+fn report_export(exported: &Exported) -> Result<(), Failure> {
     for note in &exported.notes {
         complain(&format!("layer3-indexer: note: {}", one_line(note)));
     }
@@ -97,6 +97,9 @@ fn report_export(exported: &Exported) -> Result<(), Error> {
     }
     match exported.problems.len() {
         0 => Ok(()),
-        failed => Err(Error::LeftOut { failed }),
+        failed => {
+            let failed = terminal::count(failed as u64, "subagent");
+            Err(Failure::new(format!("export all of the session: {failed} left out")))
+        }
     }
 }

@@ -3,13 +3,13 @@
 use layer1_prebackup::config::places::Places;
 
 use crate::cli::screen::{Screen, complain, progress_bar};
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::save::Journal;
 use crate::save::import::{self, Summary};
 use crate::terminal::{self, one_line};
 
 /// Runs `import`.
-pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let bar = progress_bar("{bar:30} {bytes}/{total_bytes} {msg} {eta}");
     let journal = Journal::new(places, false);
     let summary = import::import(places, &journal, &|at| {
@@ -21,7 +21,7 @@ pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error>
     report_import(&summary?, screen)
 }
 
-fn report_import(summary: &Summary, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn report_import(summary: &Summary, screen: &mut Screen<'_>) -> Result<(), Failure> {
     if screen.json {
         screen.json(summary)?;
     } else {
@@ -47,6 +47,6 @@ fn report_import(summary: &Summary, screen: &mut Screen<'_>) -> Result<(), Error
     }
     match summary.failed.len() {
         0 => Ok(()),
-        failed => Err(Error::Some { doing: "save", failed, all: summary.sessions }),
+        failed => Err(Failure::some("save", failed, summary.sessions)),
     }
 }

@@ -5,7 +5,7 @@ use layer1_prebackup::config::places::Places;
 
 use crate::browse::list::{self, Listing};
 use crate::cli::screen::{Scope, Screen, scope};
-use crate::failure::Error;
+use crate::failure::Failure;
 
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ pub(super) struct ListArgs {
 }
 
 /// Runs `list`.
-pub(super) fn run(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let (project, said) = scope(&args.scope)?;
     let listing = Listing { project, since: args.since, limit: Some(args.limit) };
     let listed = list::list(places, &listing)?;

@@ -30,7 +30,7 @@ use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::{SettingFlags, Settings};
 
 use crate::cli::screen::{Screen, complain, terminal};
-use crate::failure::{Error, chain};
+use crate::failure::{Context, Failure, Kind};
 use crate::{health, retention};
 
 /// Layer 3 of Threefold: every Claude Code conversation, verified, searchable and restorable
@@ -99,34 +99,20 @@ pub fn main() -> ExitCode {
     // Not locked: `serve` writes to standard output from another thread.
     let mut out = io::stdout();
     let caught = panic::catch_unwind(AssertUnwindSafe(|| run(std::env::args_os(), &mut out)));
-    match caught.unwrap_or(Err(Stop::Printed)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Stop::Printed) => ExitCode::FAILURE,
-        Err(Stop::Failed(error)) if error.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(Stop::Failed(error)) => {
-            complain(&format!("layer3-indexer: failed to {}", chain(&error)));
+    // A panic printed what it is.
+    match caught.unwrap_or(Ok(ExitCode::FAILURE)) {
+        Ok(code) => code,
+        Err(failure) if failure.is(Kind::BrokenPipe) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&format!("layer3-indexer: failed to {failure}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Why a run did not succeed.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// The arguments were wrong, or this program has a bug and panicked; that was printed.
-    Printed,
-    /// Something failed.
-    Failed(Error),
-}
-
-impl<E: Into<Error>> From<E> for Stop {
-    fn from(error: E) -> Stop {
-        Stop::Failed(error.into())
-    }
-}
-
-/// Runs one command; its answer goes to `out`, everything for people to stderr.
-pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Result<(), Stop> {
+/// Runs one command; its answer goes to `out`, everything for people to stderr. Arguments that are
+/// wrong are no failure: what they are was printed.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error, out),
@@ -137,26 +123,26 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         // A server that did not start would keep every session from being saved.
         match cli.command {
             Command::Serve(_) => complain(&format!("layer3-indexer: warning: failed to {problem}")),
-            _ => return Err(Stop::Failed(problem.into())),
+            _ => return Err(problem.into()),
         }
     }
     let settings = settings.with_flags(&cli.settings);
-    let places = Places::resolve_with(&cli.places, &env, &settings).map_err(Error::from)?;
+    let places = Places::resolve_with(&cli.places, &env, &settings)?;
     let mut screen = Screen { out, terminal: terminal(), json: cli.json };
-    command(cli.command, places, &cli.places, &mut screen).map_err(Stop::Failed)
+    command(cli.command, places, &cli.places, &mut screen).map(|()| ExitCode::SUCCESS)
 }
 
-fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<(), Stop> {
+fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if error.use_stderr() {
         // clap writes to stderr; if that is closed there is nobody to tell.
         let _ = error.print();
-        return Err(Stop::Printed);
+        return Ok(ExitCode::FAILURE);
     }
-    write!(out, "{}", error.render()).and_then(|()| out.flush()).map_err(|e| Error::io("write to stdout", e))?;
-    Ok(())
+    write!(out, "{}", error.render()).and_then(|()| out.flush()).context("write to stdout")?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(places, args),
         Command::Save(args) => save::run(&places, &args, screen),
@@ -294,7 +280,7 @@ mod tests {
         let mut out = Vec::new();
         let run_on = |args: &[&str], out: &mut Vec<u8>| run(args.iter().map(OsString::from), out);
         for args in [&["layer3-indexer", "bogus"][..], &["layer3-indexer"], &["layer3-indexer", "search"]] {
-            assert!(matches!(run_on(args, &mut out), Err(Stop::Printed)), "{args:?}");
+            assert_eq!(run_on(args, &mut out).unwrap(), ExitCode::FAILURE, "{args:?}");
         }
         assert!(run_on(&["layer3-indexer", "--help"], &mut out).is_ok());
         assert!(run_on(&["layer3-indexer", "serve", "--help"], &mut out).is_ok());

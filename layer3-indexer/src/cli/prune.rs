@@ -6,8 +6,8 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 
 use crate::cli::screen::{Scope, Screen, complain, scope};
-use crate::failure::Error;
-use crate::retention::prune::{self, Plan, PruneError, Summary, Wanted};
+use crate::failure::{Context, Failure};
+use crate::retention::prune::{self, Plan, Summary, Wanted};
 use crate::save::Journal;
 use crate::terminal::one_line;
 
@@ -46,12 +46,12 @@ pub(super) struct PruneArgs {
 }
 
 /// Runs `prune`.
-pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     if !args.sessions.is_empty() && !args.generations && !args.damaged {
         let given = [("--older-than", args.older_than.is_some()), ("--keep-last", args.keep_last.is_some())];
         if let Some((name, _)) = given.into_iter().find(|(_, given)| *given) {
             let why = "sessions that are named go whatever their age; leave one of the two out".to_owned();
-            return Err(Error::Argument { name, value: args.sessions.join(" "), why });
+            return Err(Failure::argument(name, &args.sessions.join(" "), &why));
         }
     }
     if args.only_copies && args.generations == args.sessions.is_empty() {
@@ -59,7 +59,7 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
             true => "older contents that nothing else has go from sessions that are named alone; name them",
             false => "sessions that are named go whoever has them; leave it out",
         };
-        return Err(Error::Argument { name: "--only-copies", value: args.sessions.join(" "), why: why.to_owned() });
+        return Err(Failure::argument("--only-copies", &args.sessions.join(" "), why));
     }
     let project = match args.sessions.is_empty() {
         true => scope(&Scope { project: args.project, all: args.all })?.0,
@@ -98,11 +98,11 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
     }
     match summary.failed.len() {
         0 => Ok(()),
-        failed => Err(PruneError::Failed { failed, all: plan.items.len() }.into()),
+        failed => Err(Failure::new(format!("remove {failed} of {}: each is told above", plan.items.len()))),
     }
 }
 
-fn tell(summary: &Summary, plan: &Plan, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn tell(summary: &Summary, plan: &Plan, screen: &mut Screen<'_>) -> Result<(), Failure> {
     if screen.json {
         return screen.json(summary);
     }
@@ -111,9 +111,10 @@ fn tell(summary: &Summary, plan: &Plan, screen: &mut Screen<'_>) -> Result<(), E
 }
 
 /// Asks at the terminal. Any other answer than the one that was asked for is a no.
-fn confirm(plan: &Plan, screen: &Screen<'_>) -> Result<(), PruneError> {
+fn confirm(plan: &Plan, screen: &Screen<'_>) -> Result<(), Failure> {
     if screen.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(PruneError::NoTerminal);
+        let message = "remove anything: there is no terminal to ask at";
+        return Err(Failure::new(message).hint("look with --dry-run, then say --yes"));
     }
     let (question, yes) = prune::question(plan);
     let ask = || {
@@ -123,6 +124,9 @@ fn confirm(plan: &Plan, screen: &Screen<'_>) -> Result<(), PruneError> {
         stderr.flush()?;
         io::stdin().lock().read_line(&mut line).map(|_| line)
     };
-    let line = ask().map_err(PruneError::Ask)?;
-    if yes.contains(&line.trim()) { Ok(()) } else { Err(PruneError::NotConfirmed) }
+    let line = ask().context("ask at the terminal")?;
+    match yes.contains(&line.trim()) {
+        true => Ok(()),
+        false => Err(Failure::new("remove anything: it was not confirmed")),
+    }
 }

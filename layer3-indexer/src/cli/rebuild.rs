@@ -3,12 +3,12 @@
 use layer1_prebackup::config::places::Places;
 
 use crate::cli::screen::{Screen, complain, counting};
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::save::rebuild;
 use crate::terminal::{self, one_line};
 
 /// Runs `rebuild`.
-pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let rebuilt = counting("sessions", |progress| rebuild::rebuild(places, progress))?;
     if screen.json {
         screen.json(&rebuilt)?;
@@ -22,6 +22,6 @@ pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Error>
     }
     match rebuilt.failed.len() {
         0 => Ok(()),
-        failed => Err(Error::Some { doing: "index", failed, all: rebuilt.sessions as usize + failed }),
+        failed => Err(Failure::some("index", failed, rebuilt.sessions as usize + failed)),
     }
 }

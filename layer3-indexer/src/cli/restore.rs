@@ -9,11 +9,11 @@ use layer1_prebackup::config::places::Places;
 use serde_json::json;
 
 use crate::cli::screen::{Scope, Screen, absolute, complain, config_dir, counting, scope};
-use crate::failure::{Error, chain};
+use crate::failure::{Failure, chain};
 use crate::restore::missing::{self, Summary, Wanted};
-use crate::restore::pick::{self, PickError};
+use crate::restore::pick::{self};
 use crate::restore::resume::ConfigDir;
-use crate::restore::{self, Moved, Options, RestoreError, Restored};
+use crate::restore::{self, Moved, Options, Restored};
 use crate::save::adopt_v1;
 use crate::stores::Which;
 use crate::terminal::{self, Style, Terminal, one_line};
@@ -61,7 +61,7 @@ pub(super) fn take_over(places: &Places) {
 }
 
 /// Runs `restore`.
-pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let content = match (args.generation, args.longest) {
         (Some(n), _) => Which::Generation(n),
         (None, true) => Which::Longest,
@@ -98,11 +98,14 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
     }
     match restored.problems.len() {
         0 => Ok(()),
-        left_out => Err(RestoreError::LeftOut { id: restored.session_id, left_out }.into()),
+        left_out => {
+            let left_out = terminal::count(left_out as u64, "side file");
+            Err(Failure::new(format!("restore all of session {}: {left_out} left out", restored.session_id)))
+        }
     }
 }
 
-fn restore_missing(places: &Places, wanted: &Wanted, screen: &mut Screen<'_>) -> Result<(), Error> {
+fn restore_missing(places: &Places, wanted: &Wanted, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let summary = counting("sessions", |progress| missing::restore_missing(places, wanted, progress))?;
     if screen.json {
         screen.json(&summary)?;
@@ -119,7 +122,7 @@ fn restore_missing(places: &Places, wanted: &Wanted, screen: &mut Screen<'_>) ->
     let all = refused_sessions(&summary).union(&restored_sessions(&summary)).count() + summary.in_place;
     match refused_sessions(&summary).len() {
         0 => Ok(()),
-        failed => Err(Error::Some { doing: "restore", failed, all }),
+        failed => Err(Failure::some("restore", failed, all)),
     }
 }
 
@@ -188,29 +191,31 @@ pub(super) fn chosen(
     typed: Option<String>,
     project: Option<String>,
     screen: &Screen<'_>,
-) -> Result<String, Error> {
+) -> Result<String, Failure> {
     if let Some(typed) = typed {
         return Ok(typed);
     }
     // The list goes to stderr: stdout is for the answer.
     if screen.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(PickError::NoTerminal.into());
+        return Err(Failure::new("choose a session: there is no terminal to ask at").hint(
+            "name one by its id or a unique beginning of it (`list --all` shows them), or use `restore --all-missing`",
+        ));
     }
     let (project, _) = scope(&Scope { project, all: false })?;
     let choices = pick::choices(places, &project.unwrap_or_default())?;
-    Ok(pick::ask(&choices, &mut io::stdin().lock(), &mut io::stderr(), &screen.terminal)?)
+    pick::ask(&choices, &mut io::stdin().lock(), &mut io::stderr(), &screen.terminal)
 }
 
-fn moved(text: &str) -> Result<Moved, Error> {
+fn moved(text: &str) -> Result<Moved, Failure> {
     let refuse = || {
-        let why = "it must be OLD=NEW, the directory as the transcripts name it and where it lies now".to_owned();
-        Error::Argument { name: "--map", value: text.to_owned(), why }
+        let why = "it must be OLD=NEW, the directory as the transcripts name it and where it lies now";
+        Failure::argument("--map", text, why)
     };
     let moved = Moved::parse(text).ok_or_else(refuse)?;
     Ok(Moved { to: directory(PathBuf::from(moved.to))?, ..moved })
 }
 
-pub(super) fn directory(path: PathBuf) -> Result<String, Error> {
+pub(super) fn directory(path: PathBuf) -> Result<String, Failure> {
     Ok(absolute(path)?.to_string_lossy().into_owned())
 }
 

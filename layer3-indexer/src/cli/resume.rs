@@ -8,7 +8,7 @@ use layer1_prebackup::config::places::Places;
 
 use crate::cli::restore::{chosen, directory, given, restored_text, take_over, tell_notes};
 use crate::cli::screen::{Screen, complain, config_dir};
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::restore::Options;
 use crate::restore::resume;
 
@@ -29,10 +29,10 @@ pub(super) struct ResumeArgs {
 }
 
 /// Runs `resume`; returns only if `claude` could not be started.
-pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     if screen.json {
-        let why = "claude takes over this terminal; `restore --json` gives the command to run".to_owned();
-        return Err(Error::Argument { name: "--json", value: "resume".to_owned(), why });
+        let why = "claude takes over this terminal; `restore --json` gives the command to run";
+        return Err(Failure::argument("--json", "resume", why));
     }
     let config_dir = config_dir(places);
     let options = Options {

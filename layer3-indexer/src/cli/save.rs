@@ -10,7 +10,7 @@ use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::event::{Event, EventError, read_event};
 
 use crate::cli::screen::{Screen, absolute};
-use crate::failure::Error;
+use crate::failure::{Context, Failure};
 use crate::save::roots::{RootKind, Roots};
 use crate::save::{self, Answer, Journal, Request};
 use crate::terminal::{self, one_line};
@@ -33,14 +33,14 @@ pub(super) struct SaveArgs {
 }
 
 /// Runs `save`.
-pub(super) fn run(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let (id, transcript, root, event) = match &args.transcript {
         Some(file) => {
             let path = resolved(file)?;
             (SessionId::of_transcript(&path)?, path, RootKind::Claude, Event::default())
         }
         None => {
-            let bytes = read_event(io::stdin(), EVENT_WAIT).map_err(|error| Error::io("read stdin", error))?;
+            let bytes = read_event(io::stdin(), EVENT_WAIT).context("read stdin")?;
             let event = Event::parse(&bytes)?;
             let id = SessionId::parse(&event.session_id)?;
             let Some(path) = &event.transcript_path else {
@@ -84,13 +84,13 @@ pub(super) fn run(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> 
 
 /// The file as typed, with the links above it resolved; a link as the last component is refused
 /// when it is opened.
-fn resolved(file: &Path) -> Result<PathBuf, Error> {
+fn resolved(file: &Path) -> Result<PathBuf, Failure> {
     let path = absolute(file.to_owned())?;
-    let examine = |error| Error::io(format!("find the transcript {}", file.display()), error);
-    let meta = std::fs::symlink_metadata(&path).map_err(examine)?;
+    let finding = format!("find the transcript {}", file.display());
+    let meta = std::fs::symlink_metadata(&path).context(&finding)?;
     let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), meta.is_file()) else {
-        let why = "it must be a regular file named SESSION_ID.jsonl".to_owned();
-        return Err(Error::Argument { name: "--transcript", value: file.display().to_string(), why });
+        let why = "it must be a regular file named SESSION_ID.jsonl";
+        return Err(Failure::argument("--transcript", &file.display().to_string(), why));
     };
-    Ok(std::fs::canonicalize(parent).map_err(examine)?.join(name))
+    Ok(std::fs::canonicalize(parent).context(&finding)?.join(name))
 }

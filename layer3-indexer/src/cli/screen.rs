@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use layer1_prebackup::names::ProjectName;
 
-use crate::failure::Error;
+use crate::failure::{Context, Failure};
 use crate::restore::resume::ConfigDir;
 use crate::terminal::{self, COLUMNS_DEFAULT, COLUMNS_MIN, Terminal, one_line};
 
@@ -20,15 +20,12 @@ pub(super) struct Screen<'a> {
 }
 
 impl Screen<'_> {
-    pub(super) fn text(&mut self, text: &str) -> Result<(), Error> {
-        self.out
-            .write_all(text.as_bytes())
-            .and_then(|()| self.out.flush())
-            .map_err(|error| Error::io("write to stdout", error))
+    pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).context("write to stdout")
     }
 
-    pub(super) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Error> {
-        let text = serde_json::to_string(value).map_err(|error| Error::io("write JSON", error.into()))?;
+    pub(super) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).context("write JSON")?;
         self.text(&(terminal::json(text) + "\n"))
     }
 }
@@ -77,8 +74,8 @@ pub(super) fn counting<T>(things: &str, run: impl FnOnce(&dyn Fn(usize, usize)) 
     given
 }
 
-pub(super) fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
-    std::path::absolute(&path).map_err(|error| Error::io(format!("resolve {}", path.display()), error))
+pub(super) fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
+    std::path::absolute(&path).context(format_args!("resolve {}", path.display()))
 }
 
 /// How a `claude` that we start finds the directory that we use.
@@ -103,17 +100,28 @@ pub(super) struct Scope {
 }
 
 /// The project that `search` and `list` look at, and how to say so.
-pub(super) fn scope(scope: &Scope) -> Result<(Option<String>, String), Error> {
+pub(super) fn scope(scope: &Scope) -> Result<(Option<String>, String), Failure> {
     if scope.all {
         return Ok((None, "in all projects".to_owned()));
     }
     let project = match &scope.project {
         Some(project) => project.clone(),
         None => {
-            let cwd = std::env::current_dir().map_err(|error| Error::io("find the current directory", error))?;
+            let cwd = std::env::current_dir().context("find the current directory")?;
             ProjectName::from_cwd(&cwd.to_string_lossy()).to_string()
         }
     };
     let said = format!("in project {}", one_line(&project));
     Ok((Some(project), said))
+}
+
+/// A failure where something stays wrong until a person does something; it was printed.
+pub(super) fn needing_person(needing: usize) -> Result<(), Failure> {
+    match needing {
+        0 => Ok(()),
+        _ => {
+            let needing = terminal::count(needing as u64, "thing");
+            Err(Failure::new(format!("report all well: found {needing} for a person to mend")))
+        }
+    }
 }

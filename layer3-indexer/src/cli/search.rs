@@ -5,7 +5,7 @@ use layer1_prebackup::config::places::Places;
 
 use crate::browse::search::{self, Search};
 use crate::cli::screen::{Scope, Screen, scope};
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::index::Marks;
 use crate::terminal::one_line;
 
@@ -62,7 +62,7 @@ pub(super) struct SearchArgs {
 }
 
 /// Runs `search`.
-pub(super) fn run(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let (project, said) = match &args.session {
         Some(session) => (None, format!("in session {}", one_line(session))),
         None => scope(&args.scope)?,

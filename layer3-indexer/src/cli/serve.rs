@@ -6,7 +6,7 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 
 use crate::cli::screen::absolute;
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::serve;
 
 // Said as documentation, this would stand in the help instead of what the command is for.
@@ -18,7 +18,7 @@ pub(super) struct ServeArgs {
 }
 
 /// Runs `serve`.
-pub(super) fn run(places: Places, args: ServeArgs) -> Result<(), Error> {
+pub(super) fn run(places: Places, args: ServeArgs) -> Result<(), Failure> {
     let allowed = args.allow_roots.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
     serve::serve(places, &allowed)
 }

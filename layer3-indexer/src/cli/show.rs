@@ -5,7 +5,7 @@ use layer1_prebackup::config::places::Places;
 
 use crate::browse::show::{self, Window};
 use crate::cli::screen::Screen;
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::stores::content::Holdings;
 
 /// Characters of a conversation that `show` prints unless told otherwise.
@@ -31,7 +31,7 @@ pub(super) struct ShowArgs {
 }
 
 /// Runs `show`.
-pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let holdings = Holdings::find(places, &args.session)?;
     let (around, last, generation) = (args.around, args.last, args.generation);
     let window = Window { around, last, max_chars: args.max_chars.max(1), generation };

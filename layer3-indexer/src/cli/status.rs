@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::config::places::{PlaceFlags, Places};
 
-use crate::cli::screen::Screen;
-use crate::failure::Error;
+use crate::cli::screen::{Screen, needing_person};
+use crate::failure::Failure;
 use crate::health::status::{self, Commands, Viewpoint};
 use crate::terminal::{self, time};
 
 /// Runs `status`.
-pub(super) fn run(places: &Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let now_ms = u64::try_from(time::now_ms()).unwrap_or(0);
     // Without a current directory there is no light for it.
     let view =
@@ -22,10 +22,7 @@ pub(super) fn run(places: &Places, flags: &PlaceFlags, screen: &mut Screen<'_>) 
         let text = status::to_text(&status, &places.home, &screen.terminal);
         screen.text(&text)?;
     }
-    match status.findings.iter().filter(|finding| finding.needs_person).count() {
-        0 => Ok(()),
-        needing => Err(Error::NeedsPerson { needing }),
-    }
+    needing_person(status.findings.iter().filter(|finding| finding.needs_person).count())
 }
 
 /// The folder that this program lies in, links followed.

@@ -4,7 +4,7 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 
 use crate::cli::screen::Screen;
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::save::Journal;
 use crate::save::verify::{self, Report};
 use crate::terminal::{self, Style, Terminal, one_line};
@@ -20,7 +20,7 @@ pub(super) struct VerifyArgs {
 }
 
 /// Runs `verify`.
-pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -> Result<(), Error> {
+pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let report = match args.repair {
         true => verify::repair(places, &Journal::new(places, false), args.session.as_deref())?,
         false => verify::verify(places, args.session.as_deref())?,
@@ -33,7 +33,7 @@ pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -
     let unhealed = report.repairs.iter().filter(|repair| !repair.healed).count();
     match report.findings.len().max(unhealed) {
         0 => Ok(()),
-        findings => Err(Error::Findings { findings }),
+        findings => Err(Failure::new(format!("verify: {} found wrong", terminal::count(findings as u64, "thing")))),
     }
 }
 

@@ -6,6 +6,8 @@ use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::fs::DurableError;
 use rusqlite::{ErrorCode, ffi};
 
+use crate::failure::{Failure, Kind};
+
 /// The index failed to do something. The store is not touched by any of this.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -64,6 +66,12 @@ impl IndexError {
     /// Whether the index has to be made again: see [`Index::renew`].
     pub(crate) fn is_damage(&self) -> bool {
         matches!(self, IndexError::Unusable { .. })
+    }
+}
+
+impl From<IndexError> for Failure {
+    fn from(error: IndexError) -> Failure {
+        Failure::caused(error.to_string(), Kind::Other, error)
     }
 }
 

@@ -12,8 +12,8 @@ use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
 use serde::Serialize;
 
-use super::{Options, RestoreError, Restored, plan_for, standing};
-use crate::failure::chain;
+use super::{Options, Restored, plan_for, standing};
+use crate::failure::{Failure, Kind};
 use crate::save::roots::resolved_projects;
 use crate::stores::{Copies, Stores};
 
@@ -63,7 +63,7 @@ pub(crate) fn restore_missing(
     places: &Places,
     wanted: &Wanted,
     progress: &dyn Fn(usize, usize),
-) -> Result<Summary, RestoreError> {
+) -> Result<Summary, Failure> {
     let keys = by_last_save(&Stores::open(places)?, wanted.project.as_deref())?;
     let mut summary = Summary::default();
     for (done, key) in keys.iter().enumerate() {
@@ -78,7 +78,7 @@ pub(crate) fn restore_missing(
                     summary.restored.push(restored);
                 }
             }
-            Err(error) => summary.refused.push(Refused::new(key, chain(&error))),
+            Err(error) => summary.refused.push(Refused::new(key, error.to_string())),
         }
     }
     progress(keys.len(), keys.len());
@@ -100,7 +100,7 @@ pub(super) fn is_of_project(key: &SessionKey, project: Option<&str>) -> bool {
 }
 
 /// Of two sessions of one id the one that was saved last comes first: only one has room.
-fn by_last_save(stores: &Stores, project: Option<&str>) -> Result<Vec<SessionKey>, RestoreError> {
+fn by_last_save(stores: &Stores, project: Option<&str>) -> Result<Vec<SessionKey>, Failure> {
     let mut keys = stores.sessions()?;
     keys.sort_by(|a, b| a.id.cmp(&b.id));
     let is_twin = |at: usize| {
@@ -121,7 +121,7 @@ fn by_last_save(stores: &Stores, project: Option<&str>) -> Result<Vec<SessionKey
 }
 
 /// `None` if nothing of it is missing.
-fn restore_one(places: &Places, key: &SessionKey, wanted: &Wanted) -> Result<Option<Restored>, RestoreError> {
+fn restore_one(places: &Places, key: &SessionKey, wanted: &Wanted) -> Result<Option<Restored>, Failure> {
     let stores = Stores::open(places)?;
     let copies = Copies::of(&stores, key, &mut Vec::new())?;
     let state = state(places, &stores, key, &copies)?;
@@ -134,7 +134,7 @@ fn restore_one(places: &Places, key: &SessionKey, wanted: &Wanted) -> Result<Opt
     let options = Options { only_absent: true, to: None, force: false, ..wanted.options.clone() };
     let plan = match (plan_for(places, stores, key.clone(), &options), state) {
         // A running client may have its reasons for what it deleted of its own session.
-        (Err(RestoreError::Live { .. }), State::Stands(_)) => return Ok(None),
+        (Err(failure), State::Stands(_)) if failure.is(Kind::Live) => return Ok(None),
         (plan, _) => plan?,
     };
     let restored = if wanted.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
@@ -142,12 +142,7 @@ fn restore_one(places: &Places, key: &SessionKey, wanted: &Wanted) -> Result<Opt
 }
 
 /// Whether the session's own transcript is where it was copied from, or anywhere below `projects/`.
-pub(super) fn state(
-    places: &Places,
-    stores: &Stores,
-    key: &SessionKey,
-    copies: &Copies<'_>,
-) -> Result<State, RestoreError> {
+pub(super) fn state(places: &Places, stores: &Stores, key: &SessionKey, copies: &Copies<'_>) -> Result<State, Failure> {
     let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     if let Some(source) = copies.sources().find(|source| is_file(source)) {
         return Ok(State::Stands(source.to_owned()));
@@ -155,7 +150,11 @@ pub(super) fn state(
     let Some(path) = standing(places, &key.id)? else { return Ok(State::Gone) };
     for twin in stores.sessions()?.into_iter().filter(|other| other.id == key.id && other != key) {
         if Copies::of(stores, &twin, &mut Vec::new())?.sources().any(|source| is_same(source, &path)) {
-            return Err(RestoreError::Taken { id: key.id.clone(), project: key.project.to_string(), path });
+            let (id, project, path) = (&key.id, &key.project, path.display());
+            let message =
+                format!("restore session {id} of project {project}: another session of this id stands at {path}");
+            let hint = format!("`layer3-indexer restore {project}/{id} --to DIR` puts this one elsewhere");
+            return Err(Failure::new(message).hint(hint));
         }
     }
     Ok(State::Stands(path))

@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey};
+use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use layer1_prebackup::fs::{self, Dir, DurableError};
@@ -27,10 +27,9 @@ use layer1_prebackup::names::{FileName, SessionId};
 use rustix::fs::FileType;
 use serde::Serialize;
 
-use crate::failure::chain;
+use crate::failure::{Context, Failure, Kind};
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, Journal};
-use crate::stores::session_name::SessionError;
 use crate::stores::{Content, Copies, Stores, Unfit, Which, slug_of_source};
 use crate::terminal::shell_quoted;
 use crate::transcript::record::{self, TornLine};
@@ -38,171 +37,6 @@ use layer1_prebackup::claude::live;
 
 /// Longest slug, in characters; Claude Code cuts longer ones.
 const SLUG_CHARS_MAX: usize = 200;
-
-/// A session was not restored. Nothing that stood there was touched.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RestoreError {
-    /// No session, or several, are named so.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// A client has it open.
-    #[error("restore session {id}: it is live in process {pid}; end that Claude Code first")]
-    Live {
-        /// The session.
-        id: SessionId,
-        /// The client.
-        pid: i32,
-    },
-    /// Which sessions are live could not be found out.
-    #[error("restore session {id}: {path} could not be read, so it may be live", path = path.display())]
-    LiveUnknown {
-        /// The session.
-        id: SessionId,
-        /// The directory of live sessions.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// Another content stands there.
-    #[error(
-        "restore session {id}: a different file stands at {path} ({standing} bytes there, {stored} stored); it is not touched: move it away, or let --force save and replace it",
-        path = path.display()
-    )]
-    Different {
-        /// The session.
-        id: SessionId,
-        /// Where.
-        path: PathBuf,
-        /// Length of what stands there.
-        standing: u64,
-        /// Length of what is stored.
-        stored: u64,
-    },
-    /// Another content stands in the directory that was named.
-    #[error("restore session {id}: a different file stands at {path}; it is not touched: choose another directory", path = path.display())]
-    Occupied {
-        /// The session.
-        id: SessionId,
-        /// Where.
-        path: PathBuf,
-    },
-    /// Something that is no file stands there.
-    #[error("restore session {id}: {path} is there and is not a regular file", path = path.display())]
-    NotRegular {
-        /// The session.
-        id: SessionId,
-        /// Where.
-        path: PathBuf,
-    },
-    /// No store holds the transcript unharmed.
-    #[error("restore session {id}: {}; `layer3-indexer verify {id}` tells more", wrong.join(", "))]
-    Damaged {
-        /// The session.
-        id: SessionId,
-        /// Each copy, and what is wrong with it.
-        wrong: Vec<String>,
-    },
-    /// What stands there could not be saved, so it is not replaced.
-    #[error("restore session {id}: what stands there could not be saved first: {why}")]
-    Unsaved {
-        /// The session.
-        id: SessionId,
-        /// Why.
-        why: String,
-    },
-    /// A file of this id stands under another project folder than the one that is wanted.
-    #[error(
-        "restore session {id}: {path} is there already, and Claude Code would find none of two; `layer3-indexer resume {id} --cwd DIR` goes on with it as it is, or move it away first",
-        path = path.display()
-    )]
-    Elsewhere {
-        /// The session.
-        id: SessionId,
-        /// Where.
-        path: PathBuf,
-    },
-    /// Two files of this id stand under two project folders.
-    #[error(
-        "restore session {id}: it is there twice, and Claude Code finds none of two: move one of them away:\n  {}",
-        list(paths)
-    )]
-    Twice {
-        /// The session.
-        id: SessionId,
-        /// Where.
-        paths: Vec<PathBuf>,
-    },
-    /// `--to` leads to where Claude Code looks, past all that is refused there.
-    #[error(
-        "restore session {id}: {path} lies where Claude Code keeps its transcripts; without --to it is put in its place there",
-        path = path.display()
-    )]
-    ToClaude {
-        /// The session.
-        id: SessionId,
-        /// As given.
-        path: PathBuf,
-    },
-    /// Another session of the same id stands there.
-    #[error(
-        "restore session {id} of project {project}: another session of this id stands at {path}; `layer3-indexer restore {project}/{id} --to DIR` puts this one elsewhere",
-        path = path.display()
-    )]
-    Taken {
-        /// The session.
-        id: SessionId,
-        /// Its folder in the store.
-        project: String,
-        /// The other one.
-        path: PathBuf,
-    },
-    /// The transcript was restored, and not all side files. Each was reported.
-    #[error("restore all of session {id}: {left_out} left out", left_out = crate::terminal::count(*left_out as u64, "side file"))]
-    LeftOut {
-        /// The session.
-        id: String,
-        /// How many.
-        left_out: usize,
-    },
-    /// Nothing was ever saved here.
-    #[error("find a store: neither {layer3} nor {layer1} is there", layer3 = layer3.display(), layer1 = layer1.display())]
-    NoStore {
-        /// Layer 3's.
-        layer3: PathBuf,
-        /// Layer 1's.
-        layer1: PathBuf,
-    },
-    /// There is no such generation.
-    #[error("restore session {id}: there is no generation {generation} of it; {known} are stored")]
-    NoGeneration {
-        /// The session.
-        id: SessionId,
-        /// Which was asked for.
-        generation: u32,
-        /// Which there are.
-        known: String,
-    },
-    /// Only side files are stored.
-    #[error("restore session {id}: no transcript of it is stored")]
-    NoTranscript {
-        /// The session.
-        id: SessionId,
-    },
-    /// A store failed.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// A file could not be read or written.
-    #[error(transparent)]
-    Durable(#[from] DurableError),
-    /// What stands there could not be examined.
-    #[error("examine {path}", path = path.display())]
-    Examine {
-        /// Where.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-}
 
 /// What to restore, and where to.
 #[derive(Debug, Clone, Default)]
@@ -310,13 +144,13 @@ pub(crate) struct Restored {
 
 /// Finds the session, its unharmed contents and its place; refuses where restoring would touch
 /// anything that is not ours to touch. Writes nothing.
-pub(crate) fn plan(places: &Places, typed: &str, options: &Options) -> Result<Plan, RestoreError> {
+pub(crate) fn plan(places: &Places, typed: &str, options: &Options) -> Result<Plan, Failure> {
     let stores = Stores::open(places)?;
     let key = stores.find(typed)?;
     plan_for(places, stores, key, options)
 }
 
-fn plan_for(places: &Places, stores: Stores, key: SessionKey, options: &Options) -> Result<Plan, RestoreError> {
+fn plan_for(places: &Places, stores: Stores, key: SessionKey, options: &Options) -> Result<Plan, Failure> {
     let id = &key.id;
     let mut notes = stores.notes.clone();
     let standing = match &options.to {
@@ -364,7 +198,7 @@ impl Work {
         copies: &Copies<'_>,
         transcript: Option<Content>,
         options: &Options,
-    ) -> Result<(), RestoreError> {
+    ) -> Result<(), Failure> {
         for side in copies.side_files() {
             let rel = folder.join(id.as_str()).join(&side);
             if options.only_absent && beneath.stands(&rel)? {
@@ -392,7 +226,7 @@ impl Work {
 impl Plan {
     /// Writes what is not in place yet. When it fails, what was written stays: it is right, and
     /// the transcript comes last. What is replaced was saved to layer 3's store before.
-    pub(crate) fn carry_out(mut self, places: &Places) -> Result<Restored, RestoreError> {
+    pub(crate) fn carry_out(mut self, places: &Places) -> Result<Restored, Failure> {
         let replaces = self.work.steps.iter().any(|step| step.standing == Standing::Different);
         if replaces {
             self.save_what_stands(places)?;
@@ -457,7 +291,7 @@ impl Plan {
     }
 
     /// Nothing is replaced that layer 3 does not hold: transcript and side files, read back.
-    fn save_what_stands(&self, places: &Places) -> Result<(), RestoreError> {
+    fn save_what_stands(&self, places: &Places) -> Result<(), Failure> {
         let transcript = self.root.join(&self.transcript);
         let transcript = match transcript.parent().map(std::fs::canonicalize) {
             Some(Ok(folder)) => folder.join(format!("{}.jsonl", self.key.id)),
@@ -472,10 +306,13 @@ impl Plan {
             project: Some(&self.key.project),
             expected: None,
         };
-        let unsaved = |why: String| RestoreError::Unsaved { id: self.key.id.clone(), why };
+        let id = &self.key.id;
+        let unsaved = |why: String| {
+            Failure::new(format!("restore session {id}: what stands there could not be saved first: {why}"))
+        };
         // In its own folder, whatever other sources of this id there are.
         let answer = save::save(places, &Journal::new(places, false), &request, &|_| {});
-        match answer.map_err(|error| unsaved(chain(&error)))? {
+        match answer.map_err(|error| unsaved(error.to_string()))? {
             Answer::Receipt(_) => {}
             Answer::Skipped(skipped) => return Err(unsaved(skipped.reason)),
         }
@@ -582,15 +419,17 @@ impl Moved {
     }
 }
 
-fn refusal(id: &SessionId, which: Which, unfit: Unfit) -> RestoreError {
-    let id = id.clone();
-    match (unfit, which) {
-        (Unfit::Absent, _) => RestoreError::NoTranscript { id },
-        (Unfit::Damaged(wrong), _) => RestoreError::Damaged { id, wrong },
-        (Unfit::NoGeneration(known), Which::Generation(generation)) => {
-            RestoreError::NoGeneration { id, generation, known }
+fn refusal(id: &SessionId, which: Which, unfit: Unfit) -> Failure {
+    let refuse = |why: &str| Failure::new(format!("restore session {id}: {why}"));
+    match unfit {
+        Unfit::Absent => refuse("no transcript of it is stored"),
+        Unfit::Damaged(wrong) => {
+            refuse(&wrong.join(", ")).of(Kind::Damaged).hint(format!("`layer3-indexer verify {id}` tells more"))
         }
-        (Unfit::NoGeneration(known), _) => RestoreError::NoGeneration { id, generation: 0, known },
+        Unfit::NoGeneration(known) => {
+            let generation = if let Which::Generation(n) = which { n } else { 0 };
+            refuse(&format!("there is no generation {generation} of it")).hint(format!("{known} are stored"))
+        }
     }
 }
 
@@ -602,7 +441,7 @@ fn complaint(side: &Path, unfit: Unfit) -> String {
 }
 
 /// What lies in Claude Code's folder must go through every refusal.
-fn refuse_claudes(places: &Places, id: &SessionId, to: &Path) -> Result<(), RestoreError> {
+fn refuse_claudes(places: &Places, id: &SessionId, to: &Path) -> Result<(), Failure> {
     let resolve =
         |path: &Path| path.ancestors().find_map(|above| Some((std::fs::canonicalize(above).ok()?, above.to_owned())));
     let resolved = |path: &Path| {
@@ -611,46 +450,53 @@ fn refuse_claudes(places: &Places, id: &SessionId, to: &Path) -> Result<(), Rest
     };
     match (resolved(to), resolved(&places.projects())) {
         (Some(to_resolved), Some(projects)) if to_resolved.starts_with(&projects) => {
-            Err(RestoreError::ToClaude { id: id.clone(), path: to.to_owned() })
+            let to = to.display();
+            let message = format!("restore session {id}: {to} lies where Claude Code keeps its transcripts");
+            Err(Failure::new(message).hint("without --to it is put in its place there"))
         }
         _ => Ok(()),
     }
 }
 
-fn refuse_live(places: &Places, id: &SessionId) -> Result<(), RestoreError> {
+fn refuse_live(places: &Places, id: &SessionId) -> Result<(), Failure> {
     match live::live_process(&places.claude_dir, id) {
         Ok(None) => Ok(()),
-        Ok(Some(pid)) => Err(RestoreError::Live { id: id.clone(), pid }),
-        Err(source) => {
+        Ok(Some(pid)) => Err(Failure::new(format!("restore session {id}: it is live in process {pid}"))
+            .of(Kind::Live)
+            .hint("end that Claude Code first")),
+        Err(error) => {
             let path = places.claude_dir.join("sessions");
-            Err(RestoreError::LiveUnknown { id: id.clone(), path, source })
+            let doing = format!("restore session {id}: {} could not be read, so it may be live", path.display());
+            Err(error).context(doing)
         }
     }
 }
 
 /// Where a transcript of this id stands below `projects/`, whatever it is and even if its folder
 /// is a symlink: Claude Code may well look through that.
-fn standing(places: &Places, id: &SessionId) -> Result<Option<PathBuf>, RestoreError> {
+fn standing(places: &Places, id: &SessionId) -> Result<Option<PathBuf>, Failure> {
     let projects = places.projects();
-    let examine = |path: &Path, source| RestoreError::Examine { path: path.to_owned(), source };
+    let examining = |path: &Path| format!("examine {}", path.display());
     let folders = match std::fs::read_dir(&projects) {
-        Ok(folders) => folders,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(examine(&projects, error)),
+        folders => folders.context(examining(&projects))?,
     };
     let mut paths = Vec::new();
     for folder in folders {
-        let path = folder.map_err(|error| examine(&projects, error))?.path().join(format!("{id}.jsonl"));
+        let path = folder.context(examining(&projects))?.path().join(format!("{id}.jsonl"));
         match std::fs::symlink_metadata(&path) {
             Ok(_) => paths.push(path),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-            Err(error) => return Err(examine(&path, error)),
+            Err(error) => return Err(error).context(examining(&path)),
         }
     }
     paths.sort();
     match paths.len() {
         0 | 1 => Ok(paths.pop()),
-        _ => Err(RestoreError::Twice { id: id.clone(), paths }),
+        _ => Err(Failure::new(format!(
+            "restore session {id}: it is there twice, and Claude Code finds none of two: move one of them away:\n  {}",
+            list(&paths)
+        ))),
     }
 }
 
@@ -665,7 +511,7 @@ fn folder(
     recorded: Option<String>,
     cwd: &Cwd,
     notes: &mut Vec<String>,
-) -> Result<PathBuf, RestoreError> {
+) -> Result<PathBuf, Failure> {
     // Claude Code makes the slug from the real path.
     let real =
         |cwd: &str| std::fs::canonicalize(cwd).map_or(cwd.to_owned(), |path| path.to_string_lossy().into_owned());
@@ -674,7 +520,12 @@ fn folder(
         let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
         return match wanted {
             Some(wanted) if !options.only_absent && folder != OsStr::new(&wanted) => {
-                Err(RestoreError::Elsewhere { id: id.clone(), path: path.to_owned() })
+                let path = path.display();
+                let message =
+                    format!("restore session {id}: {path} is there already, and Claude Code would find none of two");
+                let hint =
+                    format!("`layer3-indexer resume {id} --cwd DIR` goes on with it as it is, or move it away first");
+                Err(Failure::new(message).hint(hint))
             }
             _ => Ok(PathBuf::from(folder)),
         };
@@ -689,7 +540,7 @@ fn folder(
     Ok(PathBuf::from(slug))
 }
 
-fn cwd_of_standing(path: &Path) -> Result<Option<String>, RestoreError> {
+fn cwd_of_standing(path: &Path) -> Result<Option<String>, Failure> {
     // Something that is no file says nothing; it is left as it is.
     let Ok(Some(file)) = transcripts::open_regular(path) else { return Ok(None) };
     let bytes = fs::stat_of(&file, path)?.st_size as u64;
@@ -698,10 +549,10 @@ fn cwd_of_standing(path: &Path) -> Result<Option<String>, RestoreError> {
 
 /// Where the session was started: the first working directory that its slug was made from, else
 /// the first of all.
-fn cwd_of(mut file: &File, bytes: u64, path: &Path, slug: Option<&str>) -> Result<Option<String>, RestoreError> {
+fn cwd_of(mut file: &File, bytes: u64, path: &Path, slug: Option<&str>) -> Result<Option<String>, Failure> {
     let mut first: Option<String> = None;
     let mut fitting: Option<String> = None;
-    let examine = |source| RestoreError::Examine { path: path.to_owned(), source };
+    let examining = format!("examine {}", path.display());
     record::read_records(file.take(bytes), 0, TornLine::Final, &mut |located| {
         let Some(cwd) = located.record.cwd.as_deref().filter(|cwd| !cwd.is_empty()) else {
             return ControlFlow::Continue(());
@@ -713,20 +564,19 @@ fn cwd_of(mut file: &File, bytes: u64, path: &Path, slug: Option<&str>) -> Resul
         }
         ControlFlow::Continue(())
     })
-    .map_err(examine)?;
-    file.rewind().map_err(examine)?;
+    .context(&examining)?;
+    file.rewind().context(&examining)?;
     Ok(fitting.or(first))
 }
 
-fn is_same(path: &Path, stored: &Content) -> Result<bool, RestoreError> {
+fn is_same(path: &Path, stored: &Content) -> Result<bool, Failure> {
     let Some(file) = transcripts::open_regular(path)? else { return Ok(false) };
     let is_as_long = fs::stat_of(&file, path)?.st_size as u64 == stored.bytes;
     Ok(is_as_long && fs::hash_of_prefix(&file, stored.bytes, path)? == stored.blake3)
 }
 
-fn bytes_of(path: &Path) -> Result<u64, RestoreError> {
-    let examine = |source| RestoreError::Examine { path: path.to_owned(), source };
-    Ok(std::fs::symlink_metadata(path).map_err(examine)?.len())
+fn bytes_of(path: &Path) -> Result<u64, Failure> {
+    Ok(std::fs::symlink_metadata(path).context(format_args!("examine {}", path.display()))?.len())
 }
 
 /// The directory to restore below, if it is there. Nothing in it is reached through a symlink.
@@ -736,7 +586,7 @@ struct Beneath {
 }
 
 impl Beneath {
-    fn open(root: &Path) -> Result<Beneath, RestoreError> {
+    fn open(root: &Path) -> Result<Beneath, Failure> {
         Ok(Beneath { root: root.to_owned(), dir: Dir::open(root)? })
     }
 
@@ -746,7 +596,7 @@ impl Beneath {
         dir.open_beneath(rel.parent().unwrap_or(Path::new("")))
     }
 
-    fn stands(&self, rel: &Path) -> Result<bool, RestoreError> {
+    fn stands(&self, rel: &Path) -> Result<bool, Failure> {
         let Some(folder) = self.folder_of(rel)? else { return Ok(false) };
         Ok(folder.stat(rel.file_name().unwrap_or_default())?.is_some())
     }
@@ -758,7 +608,7 @@ impl Beneath {
         stored: Content,
         options: &Options,
         notes: &mut Vec<String>,
-    ) -> Result<Step, RestoreError> {
+    ) -> Result<Step, Failure> {
         let name = rel.file_name().unwrap_or_default();
         let path = self.root.join(&rel);
         let folder = self.folder_of(&rel)?;
@@ -767,7 +617,8 @@ impl Beneath {
             return Ok(Step { stored, rel, standing: Standing::Nothing });
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(RestoreError::NotRegular { id: id.clone(), path });
+            let path = path.display();
+            return Err(Failure::new(format!("restore session {id}: {path} is there and is not a regular file")));
         }
         let standing = stat.st_size as u64;
         let begins_with_it = standing >= stored.bytes
@@ -777,6 +628,10 @@ impl Beneath {
             };
         let is_transcript = stored.name.file == FileName::Transcript;
         let ahead = standing - stored.bytes.min(standing);
+        let different = |lengths: &str| {
+            let path = path.display();
+            Failure::new(format!("restore session {id}: a different file stands at {path}{lengths}"))
+        };
         let standing = match begins_with_it {
             true if ahead == 0 => Standing::Kept,
             true if !is_transcript && !options.force => {
@@ -784,8 +639,15 @@ impl Beneath {
                 Standing::Kept
             }
             _ if options.force => Standing::Different,
-            _ if options.to.is_some() => return Err(RestoreError::Occupied { id: id.clone(), path }),
-            _ => return Err(RestoreError::Different { id: id.clone(), path, standing, stored: stored.bytes }),
+            _ if options.to.is_some() => {
+                return Err(different("").hint("it is not touched: choose another directory"));
+            }
+            _ => {
+                let lengths = format!(" ({standing} bytes there, {} stored)", stored.bytes);
+                return Err(
+                    different(&lengths).hint("it is not touched: move it away, or let --force save and replace it")
+                );
+            }
         };
         Ok(Step { stored, rel, standing })
     }

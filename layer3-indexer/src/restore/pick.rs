@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::io::{self, BufRead, Write};
+use std::io::{BufRead, Write};
 
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
 
-use super::RestoreError;
 use super::missing::{self, State};
+use crate::failure::{Context, Failure};
 use crate::index::SessionFilter;
 use crate::save::rebuild;
 use crate::stores::{Copies, Stores};
@@ -21,33 +21,8 @@ const CHOICES_MAX: usize = 40;
 const TRIES_MAX: usize = 3;
 /// Columns of the session's id: the first group of a uuid tells it well enough.
 const ID_COLUMNS: usize = 8;
-
-/// No session was chosen.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PickError {
-    /// There is nothing to choose from.
-    #[error(
-        "choose a session: none of project {project} is stored; name one by its id (`list --all` shows them), or another project with --project"
-    )]
-    Nothing {
-        /// Which project.
-        project: String,
-    },
-    /// Nothing was typed, or nothing that is in the list.
-    #[error("choose a session: none was chosen")]
-    NotChosen,
-    /// Nobody is there to be asked.
-    #[error(
-        "choose a session: there is no terminal to ask at; name one by its id or a unique beginning of it (`list --all` shows them), or use `restore --all-missing`"
-    )]
-    NoTerminal,
-    /// The terminal went away.
-    #[error("ask at the terminal")]
-    Ask(#[source] io::Error),
-    /// The stores could not be asked.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
-}
+/// What fails when the terminal goes away.
+const ASKING: &str = "ask at the terminal";
 
 /// A session that can be chosen.
 #[derive(Debug, Clone)]
@@ -61,13 +36,13 @@ pub(crate) struct Choice {
 }
 
 /// The stored sessions of a project: those first whose transcript is gone, then the latest.
-pub(crate) fn choices(places: &Places, project: &str) -> Result<Vec<Choice>, PickError> {
+pub(crate) fn choices(places: &Places, project: &str) -> Result<Vec<Choice>, Failure> {
     let stores = Stores::open(places)?;
     let known = known(places, &stores, project);
     let mut choices = Vec::new();
-    let keys = stores.sessions().map_err(RestoreError::from)?;
+    let keys = stores.sessions()?;
     for key in keys.into_iter().filter(|key| missing::is_of_project(key, Some(project))) {
-        let copies = Copies::of(&stores, &key, &mut Vec::new()).map_err(RestoreError::from)?;
+        let copies = Copies::of(&stores, &key, &mut Vec::new())?;
         choices.push(Choice {
             // One of which that cannot be told is not called lost.
             is_missing: matches!(missing::state(places, &stores, &key, &copies), Ok(State::Gone)),
@@ -80,7 +55,8 @@ pub(crate) fn choices(places: &Places, project: &str) -> Result<Vec<Choice>, Pic
     let ended = |choice: &Choice| choice.metadata.as_ref().and_then(|metadata| metadata.timestamp_end.clone());
     choices.sort_by_key(|choice| (!choice.is_missing, Reverse(ended(choice)), Reverse(choice.committed_ms)));
     if choices.is_empty() {
-        return Err(PickError::Nothing { project: project.to_owned() });
+        return Err(Failure::new(format!("choose a session: none of project {project} is stored"))
+            .hint("name one by its id (`list --all` shows them), or another project with --project"));
     }
     Ok(choices)
 }
@@ -101,7 +77,7 @@ pub(crate) fn ask(
     input: &mut dyn BufRead,
     output: &mut dyn Write,
     terminal: &Terminal,
-) -> Result<String, PickError> {
+) -> Result<String, Failure> {
     let shown = &choices[..choices.len().min(CHOICES_MAX)];
     let mut text = to_text(shown, terminal);
     if choices.len() > shown.len() {
@@ -112,10 +88,10 @@ pub(crate) fn ask(
     for _ in 0..TRIES_MAX {
         say(output, &format!("Number (1-{}), or nothing to leave: ", shown.len()))?;
         let mut line = String::new();
-        input.read_line(&mut line).map_err(PickError::Ask)?;
+        input.read_line(&mut line).context(ASKING)?;
         let typed = line.trim();
         if typed.is_empty() || matches!(typed, "q" | "quit") {
-            return Err(PickError::NotChosen);
+            return Err(not_chosen());
         }
         let numbered = typed.parse::<usize>().ok().and_then(|number| shown.get(number.checked_sub(1)?));
         let begins = |choice: &&Choice| choice.key.id.as_str().starts_with(typed);
@@ -125,7 +101,7 @@ pub(crate) fn ask(
             _ => say(output, "That is none of them.\n")?,
         }
     }
-    Err(PickError::NotChosen)
+    Err(not_chosen())
 }
 
 impl Choice {
@@ -157,6 +133,10 @@ fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
     text
 }
 
-fn say(output: &mut dyn Write, text: &str) -> Result<(), PickError> {
-    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(PickError::Ask)
+fn not_chosen() -> Failure {
+    Failure::new("choose a session: none was chosen")
+}
+
+fn say(output: &mut dyn Write, text: &str) -> Result<(), Failure> {
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).context(ASKING)
 }

@@ -9,41 +9,12 @@ use std::process::Command;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use layer1_prebackup::fs::platform::process::become_program;
 
-use crate::restore::{self, Options, RestoreError, Restored};
+use crate::failure::{Context, Failure};
+use crate::restore::{self, Options, Restored};
 
 /// Set by a running Claude Code for its children. One that inherits them takes itself for a child
 /// and writes no transcript.
 const NOT_FOR_CHILDREN: [&str; 3] = ["CLAUDECODE", "CLAUDE_CODE_CHILD_SESSION", "CLAUDE_CODE_SESSION_ID"];
-
-/// A session could not be gone on with.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ResumeError {
-    /// What is missing of it could not be restored.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
-    /// Its directory is gone.
-    #[error("resume session {id}: its directory {cwd} does not exist; --cwd DIR names the one it lies in now")]
-    NoDirectory {
-        /// The session.
-        id: String,
-        /// As the transcript or the user names it.
-        cwd: String,
-    },
-    /// There is no such program.
-    #[error("start claude: it is not on the PATH; where it is: {command}")]
-    NotFound {
-        /// The line to type.
-        command: String,
-    },
-    /// It could not be started.
-    #[error("start claude: {command}")]
-    Start {
-        /// The line to type.
-        command: String,
-        /// The system's word.
-        source: io::Error,
-    },
-}
 
 /// How `claude` is told its configuration directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,11 +38,12 @@ pub(crate) struct Ready {
 
 /// Puts back what is missing of the session; what stands there is left as it is. Refuses where its
 /// directory does not exist, before it writes anything, and while it is live.
-pub(crate) fn ready(places: &Places, typed: &str, options: &Options) -> Result<Ready, ResumeError> {
+pub(crate) fn ready(places: &Places, typed: &str, options: &Options) -> Result<Ready, Failure> {
     let options = Options { only_absent: true, ..options.clone() };
     let plan = restore::plan(places, typed, &options)?;
     if let Some(cwd) = plan.cwd().filter(|cwd| !Path::new(cwd).is_dir()) {
-        return Err(ResumeError::NoDirectory { id: plan.id().to_string(), cwd: cwd.to_owned() });
+        let message = format!("resume session {}: its directory {cwd} does not exist", plan.id());
+        return Err(Failure::new(message).hint("--cwd DIR names the one it lies in now"));
     }
     let restored = plan.carry_out(places)?;
     let command = restored.command.clone().unwrap_or_default();
@@ -80,11 +52,7 @@ pub(crate) fn ready(places: &Places, typed: &str, options: &Options) -> Result<R
 
 /// Becomes `claude --resume ID ARGS…` in the session's directory, with the user's own environment
 /// except for what a Claude Code above us would tell its children. Returns only if that fails.
-pub(crate) fn become_claude(
-    ready: &Ready,
-    args: &[OsString],
-    config_dir: &ConfigDir,
-) -> Result<Infallible, ResumeError> {
+pub(crate) fn become_claude(ready: &Ready, args: &[OsString], config_dir: &ConfigDir) -> Result<Infallible, Failure> {
     let mut claude = Command::new("claude");
     claude.arg("--resume").arg(&ready.restored.session_id).args(args);
     if let Some(cwd) = &ready.restored.cwd {
@@ -100,9 +68,11 @@ pub(crate) fn become_claude(
         ConfigDir::Default => drop(claude.env_remove(CLAUDE_CONFIG_DIR)),
     }
     let source = become_program(&mut claude);
-    let command = ready.command.clone();
-    Err(match source.kind() {
-        io::ErrorKind::NotFound => ResumeError::NotFound { command },
-        _ => ResumeError::Start { command, source },
-    })
+    let command = &ready.command;
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            Err(Failure::new("start claude: it is not on the PATH").hint(format!("where it is: {command}")))
+        }
+        _ => Err(source).context(format_args!("start claude: {command}")),
+    }
 }

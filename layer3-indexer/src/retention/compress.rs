@@ -8,7 +8,7 @@ use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
 use serde::Serialize;
 
-use crate::failure::{Error, chain};
+use crate::failure::{Failure, chain};
 use crate::save::Journal;
 use crate::save::adopt_v1;
 use crate::terminal::time::{now_ms, parse_when_ms};
@@ -68,7 +68,7 @@ pub(crate) struct Item {
 
 /// A content that could not be compressed. It is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Failure {
+pub(crate) struct LeftPlain {
     /// The session.
     pub(crate) session_id: String,
     /// Its folder.
@@ -93,7 +93,7 @@ pub(crate) struct Summary {
     /// Whether this only tells.
     pub(crate) dry_run: bool,
     /// What could not be compressed.
-    pub(crate) failed: Vec<Failure>,
+    pub(crate) failed: Vec<LeftPlain>,
 }
 
 /// Compresses what is old enough; `progress` is told how many contents are done and their number.
@@ -103,7 +103,7 @@ pub(crate) fn compress(
     journal: &Journal,
     wanted: &Wanted,
     progress: &dyn Fn(usize, usize),
-) -> Result<Summary, Error> {
+) -> Result<Summary, Failure> {
     let before_ms = before(&wanted.older_than)?;
     let (layer1, layer3) = match wanted.dry_run {
         true => (Archive::open_as_found(&places.layer1_store)?, Archive::open_as_found(&places.layer3_store)?),
@@ -117,7 +117,7 @@ pub(crate) fn compress(
         .chain(layer3.iter().map(|archive| ("layer3", archive)))
         .collect();
     if stores.is_empty() {
-        return Err(Error::NoStore { path: places.layer3_store.clone() });
+        return Err(Failure::no_store(&places.layer3_store));
     }
     let mut found: Vec<(&'static str, &Archive, SessionKey, StoredFile)> = Vec::new();
     for (store, archive) in stores {
@@ -143,7 +143,7 @@ pub(crate) fn compress(
                 summary.add(store, key, file, Some(packed));
             }
             Ok(None) => summary.left_plain += 1,
-            Err(error) => summary.failed.push(Failure {
+            Err(error) => summary.failed.push(LeftPlain {
                 session_id: key.id.to_string(),
                 project: key.project.to_string(),
                 path: file.path.clone(),
@@ -171,12 +171,10 @@ impl Summary {
     }
 }
 
-fn before(typed: &str) -> Result<u64, Error> {
+fn before(typed: &str) -> Result<u64, Failure> {
     let parsed = parse_when_ms(typed, now_ms()).map(|(first, _)| u64::try_from(first).unwrap_or(0));
-    parsed.ok_or_else(|| Error::Argument {
-        name: "--older-than",
-        value: typed.to_owned(),
-        why: "it must be an age such as 30d, or a date such as 2026-01-31".to_owned(),
+    parsed.ok_or_else(|| {
+        Failure::argument("--older-than", typed, "it must be an age such as 30d, or a date such as 2026-01-31")
     })
 }
 

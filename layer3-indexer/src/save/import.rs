@@ -15,7 +15,7 @@ use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 use rmcp::schemars;
 use serde::Serialize;
 
-use crate::failure::{Error, chain};
+use crate::failure::{Failure, chain};
 use crate::index::Index;
 use crate::save::adopt_v1;
 use crate::save::roots::{RootKind, resolved_projects};
@@ -38,7 +38,7 @@ pub(crate) struct Summary {
     /// Transcripts without content: nothing to save.
     pub(crate) skipped: usize,
     /// Sessions that could not be saved or only in part.
-    pub(crate) failed: Vec<Failure>,
+    pub(crate) failed: Vec<Unsaved>,
     /// What the user should know, in plain words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
@@ -46,8 +46,9 @@ pub(crate) struct Summary {
 
 /// A session that could not be saved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-#[schemars(crate = "rmcp::schemars")]
-pub(crate) struct Failure {
+// Tool schemas name it so.
+#[schemars(crate = "rmcp::schemars", rename = "Failure")]
+pub(crate) struct Unsaved {
     /// The session.
     pub(crate) session_id: String,
     /// Why.
@@ -69,7 +70,7 @@ pub(crate) struct Progress {
 
 /// Saves every transcript under `projects/` that is not saved yet, and everything in layer 1's
 /// store that layer 3 lacks.
-pub(crate) fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Error> {
+pub(crate) fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Failure> {
     let mut run = Run::new(places, journal, "import", progress)?;
     let sources = transcripts::transcripts(&resolved_projects(places))?;
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
@@ -94,7 +95,7 @@ pub(crate) fn backup(
     journal: &Journal,
     project: Option<&ProjectName>,
     progress: &dyn Fn(Progress),
-) -> Result<Summary, Error> {
+) -> Result<Summary, Failure> {
     let mut run = Run::new(places, journal, "backup-create", progress)?;
     let mut sources = transcripts::transcripts(&resolved_projects(places))?;
     if let Some(project) = project {
@@ -143,7 +144,7 @@ impl<'a> Run<'a> {
         journal: &'a Journal,
         trigger: &'a str,
         report: &'a dyn Fn(Progress),
-    ) -> Result<Run<'a>, Error> {
+    ) -> Result<Run<'a>, Failure> {
         let archive = adopt_v1::open(places)?;
         let at = Progress { bytes_done: 0, bytes_all: 0, sessions_done: 0, sessions_all: 0 };
         Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default(), stored: BTreeSet::new() })
@@ -236,7 +237,7 @@ impl<'a> Run<'a> {
                 }
             }
             Ok(Answer::Skipped(_)) => self.summary.skipped += 1,
-            Err(error) => self.fail(id, chain(&error)),
+            Err(failure) => self.fail(id, failure.to_string()),
         }
         if self.archive.is_none() {
             // The first save made the store. If it cannot be opened, the next save will say so.
@@ -256,7 +257,7 @@ impl<'a> Run<'a> {
     }
 
     fn fail(&mut self, id: &SessionId, error: String) {
-        self.summary.failed.push(Failure { session_id: id.to_string(), error });
+        self.summary.failed.push(Unsaved { session_id: id.to_string(), error });
     }
 
     fn done(&mut self, bytes: u64) {
@@ -278,7 +279,7 @@ impl<'a> Run<'a> {
     /// Indexes what was stored. A run that was killed between the two left sessions without their
     /// rows or their metadata, and their copies look unchanged ever after: that is made up for here too.
     /// The copies are made, so what fails of earlier sessions is a note.
-    fn finish(mut self) -> Result<Summary, Error> {
+    fn finish(mut self) -> Result<Summary, Failure> {
         let archive = match self.archive.take() {
             None => Archive::open(&self.places.layer3_store)?,
             opened => opened,
@@ -286,14 +287,14 @@ impl<'a> Run<'a> {
         if let Some(archive) = archive
             && let Err(error) = self.index(&archive)
         {
-            self.summary.notes.push(format!("stored but not indexed: {}", chain(&error)));
+            self.summary.notes.push(format!("stored but not indexed: {error}"));
         }
         self.at.bytes_done = self.at.bytes_all;
         (self.report)(self.at);
         Ok(self.summary)
     }
 
-    fn index(&mut self, archive: &Archive) -> Result<(), Error> {
+    fn index(&mut self, archive: &Archive) -> Result<(), Failure> {
         let mut index = Index::open(&self.places.index)?;
         if let Some(aside) = index.set_aside() {
             let aside = aside.display();

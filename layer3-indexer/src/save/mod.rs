@@ -28,11 +28,11 @@ use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Dir, DurableError, Lock};
 use layer1_prebackup::log::Log;
-use layer1_prebackup::names::{FileName, NameError, ProjectName, SessionId, StoredName};
+use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 use rmcp::schemars;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::chain;
+use crate::failure::{Failure, Kind, chain};
 use crate::index::{Index, IndexError};
 use crate::save::roots::RootKind;
 use crate::terminal::one_line;
@@ -45,47 +45,6 @@ const METADATA_LOCK: &str = ".state/metadata.lock";
 pub(crate) const TRIGGER_UNKNOWN: &str = "manual";
 /// The trigger of the save of what `restore --force` is about to replace.
 pub(crate) const TRIGGER_BEFORE_RESTORE: &str = "before-restore";
-
-/// A session could not be saved. What was stored before is untouched.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SaveError {
-    /// The archive failed.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// The source could not be read.
-    #[error(transparent)]
-    Source(#[from] DurableError),
-    /// The copy is shorter than the source was.
-    #[error(
-        "verify the copy of session {id}: the transcript had {source_bytes} bytes when it was opened, the copy has {stored_bytes}; save it again"
-    )]
-    Sizes {
-        /// The session.
-        id: SessionId,
-        /// As at open.
-        source_bytes: u64,
-        /// As stored.
-        stored_bytes: u64,
-    },
-    /// What was read back is not what was written.
-    #[error(
-        "verify the copy of session {id}: {path} does not hash to what was recorded ({bytes} bytes); `layer3-indexer verify {id}` tells more"
-    )]
-    Hash {
-        /// The session.
-        id: SessionId,
-        /// Relative to the project's folder.
-        path: String,
-        /// Recorded length.
-        bytes: u64,
-    },
-    /// The archive said that it stored a transcript, but lists none.
-    #[error("verify the copy of session {id}: the store has no transcript of it")]
-    NotStored {
-        /// The session.
-        id: SessionId,
-    },
-}
 
 /// A content that the caller holds and wants to see covered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,40 +72,22 @@ pub(crate) struct ExpectedEntry {
     pub(crate) blake3: String,
 }
 
-/// Why an entry of `expected` cannot be understood.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum EntryError {
-    /// The path is none of this session's.
-    #[error(transparent)]
-    Path(#[from] NameError),
-    /// Path and generation contradict each other.
-    #[error("use the expected entry {path:?}: its path is of generation {of_path}, the entry says {given}")]
-    Generation {
-        /// As given.
-        path: String,
-        /// By the path.
-        of_path: u32,
-        /// By the entry.
-        given: u32,
-    },
-    /// The hash is none.
-    #[error("use the expected entry {path:?}: its blake3 must be 64 hexadecimal digits")]
-    Hash {
-        /// As given.
-        path: String,
-    },
-}
-
 impl ExpectedEntry {
     /// Checks that the entry is one of session `id`.
-    pub(crate) fn parse(&self, id: &SessionId) -> Result<Expected, EntryError> {
+    pub(crate) fn parse(&self, id: &SessionId) -> Result<Expected, Failure> {
         let name = StoredName::parse(id, &self.path)?;
         if name.generation != self.generation {
             let (of_path, given) = (name.generation, self.generation);
-            return Err(EntryError::Generation { path: self.path.clone(), of_path, given });
+            let why = format!("its path is of generation {of_path}, the entry says {given}");
+            return Err(self.refused(&why));
         }
-        let blake3 = Hash::from_hex(&self.blake3).map_err(|_| EntryError::Hash { path: self.path.clone() })?;
+        let blake3 =
+            Hash::from_hex(&self.blake3).map_err(|_| self.refused("its blake3 must be 64 hexadecimal digits"))?;
         Ok(Expected { name, bytes: self.bytes, blake3 })
+    }
+
+    fn refused(&self, why: &str) -> Failure {
+        Failure::new(format!("use the expected entry {:?}: {why}", self.path)).of(Kind::InvalidInput)
     }
 }
 
@@ -273,7 +214,7 @@ pub(crate) fn save(
     journal: &Journal,
     request: &Request<'_>,
     progress: &dyn Fn(u64),
-) -> Result<Answer, SaveError> {
+) -> Result<Answer, Failure> {
     save_and(places, journal, None, request, progress, &|archive, key, trigger, steps, warnings| {
         index_or_warn(places, journal, archive, key, trigger, steps, warnings)
     })
@@ -288,7 +229,7 @@ pub(crate) fn store(
     archive: Option<&Archive>,
     request: &Request<'_>,
     progress: &dyn Fn(u64),
-) -> Result<Answer, SaveError> {
+) -> Result<Answer, Failure> {
     save_and(places, journal, archive, request, progress, &|_, _, _, _, _| 0)
 }
 
@@ -302,7 +243,7 @@ fn save_and(
     request: &Request<'_>,
     progress: &dyn Fn(u64),
     index: &Indexer<'_>,
-) -> Result<Answer, SaveError> {
+) -> Result<Answer, Failure> {
     let steps = Steps::new(progress);
     let mut warnings = Vec::new();
     let layer1 = open_layer1(places, request, &mut warnings)?;
@@ -331,7 +272,7 @@ fn save_and(
     warnings
         .extend(report.problems.iter().map(|problem| format!("not everything could be stored: {}", chain(problem))));
     let Some(key) = stored_key(archive, key, &report)? else {
-        return Err(SaveError::NotStored { id: request.id.clone() });
+        return Err(unproven(request.id, "the store has no transcript of it"));
     };
     steps.know_as_covered(&key, &report.written);
     if let Some(layer1) = &layer1 {
@@ -412,11 +353,7 @@ impl Steps<'_> {
 
 /// What layer 1 holds of the session. A layer 1 that cannot be read is a warning: the source is
 /// there to be saved without it.
-fn open_layer1(
-    places: &Places,
-    request: &Request<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Layer1>, SaveError> {
+fn open_layer1(places: &Places, request: &Request<'_>, warnings: &mut Vec<String>) -> Result<Option<Layer1>, Failure> {
     let open = || -> Result<Option<Layer1>, ArchiveError> {
         let Some(archive) = Archive::open_as_found(&places.layer1_store)? else { return Ok(None) };
         let Some(key) = key_in_layer1(&archive, request)? else { return Ok(None) };
@@ -463,7 +400,7 @@ fn is_same_path(a: &Path, b: &Path) -> bool {
 }
 
 /// Length of the source's transcript now; `None` where there is none.
-fn source_bytes(request: &Request<'_>) -> Result<Option<u64>, SaveError> {
+fn source_bytes(request: &Request<'_>) -> Result<Option<u64>, Failure> {
     if request.root == RootKind::Layer1Store {
         return Ok(None);
     }
@@ -496,7 +433,7 @@ fn destination(
     archive: &Archive,
     request: &Request<'_>,
     layer1: Option<&Layer1>,
-) -> Result<Option<SessionKey>, SaveError> {
+) -> Result<Option<SessionKey>, Failure> {
     let source = match layer1 {
         Some(layer1) if request.root == RootKind::Layer1Store => layer1.archive.source_of(&layer1.key)?,
         _ => Some(request.transcript.to_owned()),
@@ -548,7 +485,7 @@ fn take_over<'a>(
     wanted: impl Iterator<Item = &'a Expected>,
     steps: &Steps<'_>,
     warnings: &mut Vec<String>,
-) -> Result<(), SaveError> {
+) -> Result<(), Failure> {
     let wanted: Vec<&Expected> = wanted.collect();
     let covered = steps.are_covered(archive, key, &wanted)?;
     let held: HashMap<&StoredName, &StoredFile> = layer1.files.iter().map(|file| (&file.name, file)).collect();
@@ -585,7 +522,7 @@ fn copy(
     request: &Request<'_>,
     key: Option<&SessionKey>,
     steps: &Steps<'_>,
-) -> Result<SaveReport, SaveError> {
+) -> Result<SaveReport, Failure> {
     if request.root == RootKind::Layer1Store {
         return Ok(SaveReport {
             key: key.cloned(),
@@ -603,17 +540,11 @@ fn copy(
     };
     let project = key.map(|key| &key.project);
     let (id, transcript, cwd) = (request.id, request.transcript, request.cwd);
-    steps
-        .run(|progress| archive.save(&SaveRequest { id, transcript, project, cwd, compare, progress }))
-        .map_err(SaveError::from)
+    Ok(steps.run(|progress| archive.save(&SaveRequest { id, transcript, project, cwd, compare, progress }))?)
 }
 
 /// Under which key the session now stands in the store, if it does.
-fn stored_key(
-    archive: &Archive,
-    key: Option<SessionKey>,
-    report: &SaveReport,
-) -> Result<Option<SessionKey>, SaveError> {
+fn stored_key(archive: &Archive, key: Option<SessionKey>, report: &SaveReport) -> Result<Option<SessionKey>, Failure> {
     let Some(key) = report.key.clone().or(key) else { return Ok(None) };
     Ok((!archive.files(&key)?.is_empty()).then_some(key))
 }
@@ -626,22 +557,32 @@ fn verify_copy(
     report: &SaveReport,
     files: &[StoredFile],
     steps: &Steps<'_>,
-) -> Result<Option<u64>, SaveError> {
+) -> Result<Option<u64>, Failure> {
     let newest = StoredName::newest(FileName::Transcript);
     let Some(stored) = files.iter().find(|file| file.name == newest) else {
         return match report.transcript {
-            TranscriptState::Stored => Err(SaveError::NotStored { id: key.id.clone() }),
+            TranscriptState::Stored => Err(unproven(&key.id, "the store has no transcript of it")),
             TranscriptState::Absent | TranscriptState::Empty => Ok(None),
         };
     };
     if report.transcript == TranscriptState::Stored && stored.bytes < report.source_bytes {
-        let (source_bytes, stored_bytes) = (report.source_bytes, stored.bytes);
-        return Err(SaveError::Sizes { id: key.id.clone(), source_bytes, stored_bytes });
+        let why = format!(
+            "the transcript had {} bytes when it was opened, the copy has {}",
+            report.source_bytes, stored.bytes
+        );
+        return Err(unproven(&key.id, &why).hint("save it again"));
     }
     if steps.are_covered(archive, key, &[&Expected::of(stored)])? != [true] {
-        return Err(SaveError::Hash { id: key.id.clone(), path: stored.path.clone(), bytes: stored.bytes });
+        let (path, bytes) = (&stored.path, stored.bytes);
+        let why = format!("{path} does not hash to what was recorded ({bytes} bytes)");
+        return Err(unproven(&key.id, &why).hint(format!("`layer3-indexer verify {}` tells more", key.id)));
     }
     Ok(Some(stored.bytes))
+}
+
+/// The copy is not what it should be. What was stored before is untouched.
+fn unproven(id: &SessionId, why: &str) -> Failure {
+    Failure::new(format!("verify the copy of session {id}: {why}"))
 }
 
 fn receipt(
@@ -650,7 +591,7 @@ fn receipt(
     request: &Request<'_>,
     files: &[StoredFile],
     steps: &Steps<'_>,
-) -> Result<Receipt, SaveError> {
+) -> Result<Receipt, Failure> {
     let stored: Vec<Expected> = files.iter().map(Expected::of).collect();
     let entries: Vec<&Expected> = request.expected.unwrap_or(&stored).iter().collect();
     let covered = steps.are_covered(archive, key, &entries)?;

@@ -4,7 +4,7 @@ use layer1_prebackup::archive::Archive;
 use layer1_prebackup::config::places::Places;
 use serde::Serialize;
 
-use crate::failure::{Error, chain};
+use crate::failure::{Failure, chain};
 use crate::index::{Index, IndexError};
 use crate::save;
 use crate::save::adopt_v1;
@@ -22,13 +22,13 @@ pub(crate) struct Rebuilt {
 
 /// Opens the store, or says how to make one. A store that was copied here without its bookkeeping,
 /// or lost it, gets a new one.
-pub(crate) fn store(places: &Places) -> Result<Archive, Error> {
-    adopt_v1::open(places)?.ok_or_else(|| Error::NoStore { path: places.layer3_store.clone() })
+pub(crate) fn store(places: &Places) -> Result<Archive, Failure> {
+    adopt_v1::open(places)?.ok_or_else(|| Failure::no_store(&places.layer3_store))
 }
 
 /// Empties the index and fills it from the store, and writes metadata that is missing; `progress`
 /// is told the sessions done and their number. Conversations are only read. Safe to kill: the next search or save goes on.
-pub(crate) fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebuilt, Error> {
+pub(crate) fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Result<Rebuilt, Failure> {
     let archive = store(places)?;
     let mut index = Index::open(&places.index)?;
     index.clear()?;
@@ -51,7 +51,7 @@ pub(crate) fn ask<T>(
     archive: &Archive,
     notes: &mut Vec<String>,
     question: impl Fn(&Index) -> Result<T, IndexError>,
-) -> Result<T, Error> {
+) -> Result<T, Failure> {
     let index = ready(places, archive, notes)?;
     match question(&index) {
         Err(error) if error.is_damage() => {
@@ -68,7 +68,7 @@ pub(crate) fn ask<T>(
 
 /// An index that covers the store. A missing, damaged or half-filled one is made whole first;
 /// `notes` is told what the user should know about that.
-pub(crate) fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
+pub(crate) fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Failure> {
     let readable = Index::open_read_only(&places.index);
     if let Ok(Some(index)) = &readable
         && matches!(index.is_incomplete(archive), Ok(false))
@@ -80,7 +80,7 @@ pub(crate) fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>)
         // A store on a read-only disk: what the index has is better than nothing.
         Err(error) => match readable {
             Ok(Some(index)) => {
-                notes.push(format!("the index may lack sessions, it could not be filled: {}", chain(&error)));
+                notes.push(format!("the index may lack sessions, it could not be filled: {error}"));
                 Ok(index)
             }
             _ => Err(error),
@@ -88,7 +88,7 @@ pub(crate) fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>)
     }
 }
 
-fn fill(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Error> {
+fn fill(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Failure> {
     let mut index = Index::open(&places.index)?;
     note_set_aside(&index, notes);
     match index.is_incomplete(archive) {
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn index_and_metadata_come_back_from_the_store() {
         let scene = Scene::new();
-        assert!(matches!(rebuild(&scene.places, &|_, _| {}), Err(Error::NoStore { .. })));
+        assert!(rebuild(&scene.places, &|_, _| {}).unwrap_err().to_string().starts_with("open the store "));
         scene.transcribe(&[prompt(1, "hello")]);
         scene.receipt(None);
         let metadata = scene.copy().with_extension("json");

@@ -13,58 +13,7 @@ use std::sync::OnceLock;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 
-/// Why a path is not a transcript that may be saved. Nothing was opened or copied.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RootsError {
-    /// Relative, or with `..` in it.
-    #[error("accept transcript path {path:?}: it must be absolute and without \"..\"")]
-    NotPlain {
-        /// As given.
-        path: PathBuf,
-    },
-    /// The last component is another name: another session's file, or no transcript at all.
-    #[error("accept transcript path {path:?}: its last component must be {expected:?}, the session's own file")]
-    OtherName {
-        /// As given.
-        path: PathBuf,
-        /// `<session id>.jsonl`.
-        expected: String,
-    },
-    /// The directory above the project folder is none of the roots.
-    #[error(
-        "accept transcript path {path:?}: it must lie in a project folder directly below one of {roots}; --allow-root DIR allows another"
-    )]
-    OutsideRoots {
-        /// As given.
-        path: PathBuf,
-        /// The roots, for people.
-        roots: String,
-    },
-    /// The project folder is a symlink or no directory.
-    #[error("accept transcript path {path:?}: {folder:?} must be a real directory, not a symlink or a file")]
-    Folder {
-        /// As given.
-        path: PathBuf,
-        /// The project folder.
-        folder: PathBuf,
-    },
-    /// The file itself is a symlink, a FIFO, a device or a directory.
-    #[error("accept transcript path {path:?}: it is {kind}, not a regular file")]
-    NotRegular {
-        /// As given.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// The file or its folder could not be examined.
-    #[error("examine {path:?}")]
-    Examine {
-        /// Which.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-}
+use crate::failure::{Context, Failure, Kind};
 
 /// What a root is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,17 +72,21 @@ impl Roots {
 
     /// Accepts exactly `<root>/<slug>/<session id>.jsonl` with a real directory and a regular or
     /// absent file. The root may be spelled in any way that leads to the same directory.
-    pub(crate) fn check(&self, id: &SessionId, path: &Path) -> Result<CheckedTranscript, RootsError> {
-        let owned = || path.to_owned();
+    pub(crate) fn check(&self, id: &SessionId, path: &Path) -> Result<CheckedTranscript, Failure> {
+        let refuse = |why: &str| Err(refused(path, why));
         let plain = path.is_absolute() && path.components().all(|c| c != Component::ParentDir);
         if !plain || path.as_os_str().as_encoded_bytes().contains(&0) {
-            return Err(RootsError::NotPlain { path: owned() });
+            return refuse("it must be absolute and without \"..\"");
         }
         let expected = format!("{id}.jsonl");
         if path.file_name() != Some(OsStr::new(&expected)) || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
-            return Err(RootsError::OtherName { path: owned(), expected });
+            return refuse(&format!("its last component must be {expected:?}, the session's own file"));
         }
-        let outside = || RootsError::OutsideRoots { path: owned(), roots: self.for_people() };
+        let outside = || {
+            let roots = self.for_people();
+            refused(path, &format!("it must lie in a project folder directly below one of {roots}"))
+                .hint("--allow-root DIR allows another")
+        };
         let folder = path.parent().ok_or_else(outside)?;
         let slug = folder.file_name().ok_or_else(outside)?;
         let (root, resolved) = self.root_of(folder.parent().ok_or_else(outside)?).ok_or_else(outside)?;
@@ -180,15 +133,15 @@ impl Root {
     }
 }
 
-fn check_folder(path: &Path, folder: &Path) -> Result<(), RootsError> {
+fn check_folder(path: &Path, folder: &Path) -> Result<(), Failure> {
     match examine(folder)? {
         None => Ok(()),
         Some(meta) if meta.is_dir() => Ok(()),
-        Some(_) => Err(RootsError::Folder { path: path.to_owned(), folder: folder.to_owned() }),
+        Some(_) => Err(refused(path, &format!("{folder:?} must be a real directory, not a symlink or a file"))),
     }
 }
 
-fn check_file(path: &Path, file: &Path) -> Result<(), RootsError> {
+fn check_file(path: &Path, file: &Path) -> Result<(), Failure> {
     let Some(meta) = examine(file)? else { return Ok(()) };
     let kind = meta.file_type();
     let kind = match kind {
@@ -197,16 +150,20 @@ fn check_file(path: &Path, file: &Path) -> Result<(), RootsError> {
         _ if kind.is_dir() => "a directory",
         _ => "a FIFO, a socket or a device",
     };
-    Err(RootsError::NotRegular { path: path.to_owned(), kind })
+    Err(refused(path, &format!("it is {kind}, not a regular file")))
 }
 
 /// What lies at `path` itself, not behind it; `None` where nothing does.
-fn examine(path: &Path) -> Result<Option<Metadata>, RootsError> {
+fn examine(path: &Path) -> Result<Option<Metadata>, Failure> {
     match fs::symlink_metadata(path) {
-        Ok(meta) => Ok(Some(meta)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(RootsError::Examine { path: path.to_owned(), source }),
+        meta => meta.map(Some).context(format_args!("examine {path:?}")),
     }
+}
+
+/// The path is none that may be saved. Nothing was opened or copied.
+fn refused(path: &Path, why: &str) -> Failure {
+    Failure::new(format!("accept transcript path {path:?}: {why}")).of(Kind::InvalidInput)
 }
 
 #[cfg(test)]
@@ -284,7 +241,8 @@ mod tests {
         fs::create_dir_all(later.join("-p")).unwrap();
         fs::write(later.join("-p/a.jsonl"), "x").unwrap();
         assert_eq!(roots.check(&id, &later.join("-p/a.jsonl")).unwrap().root, RootKind::Claude);
-        assert!(matches!(scene.roots(&[]).check(&id, &later.join("-p/a.jsonl")), Err(RootsError::OutsideRoots { .. })));
+        let outside = scene.roots(&[]).check(&id, &later.join("-p/a.jsonl")).unwrap_err();
+        assert!(outside.to_string().contains("directly below one of"), "{outside}");
     }
 
     #[test]

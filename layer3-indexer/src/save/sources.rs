@@ -7,7 +7,7 @@ use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 
-use crate::failure::Error;
+use crate::failure::Failure;
 use crate::save::roots::resolved_projects;
 
 /// Which of some sessions Claude Code has, as its directory shows them now.
@@ -24,7 +24,7 @@ impl<'a> Sources<'a> {
         places: &'a Places,
         archive: &'a Archive,
         sessions: impl Iterator<Item = &'a SessionKey>,
-    ) -> Result<Sources<'a>, Error> {
+    ) -> Result<Sources<'a>, Failure> {
         let wanted = sessions.map(|key| &key.id).collect();
         let present = transcripts::present(&resolved_projects(places), &wanted)?;
         Ok(Sources { places, archive, present })
@@ -32,7 +32,7 @@ impl<'a> Sources<'a> {
 
     /// Whether the session, one of those that were looked for, is in no project's folder and not where it was saved
     /// from either.
-    pub(crate) fn lack(&self, key: &SessionKey) -> Result<bool, Error> {
+    pub(crate) fn lack(&self, key: &SessionKey) -> Result<bool, Failure> {
         if self.present.contains(&key.id) {
             return Ok(false);
         }

@@ -5,12 +5,12 @@ use layer1_prebackup::config::places::Places;
 use rmcp::schemars;
 use serde::Serialize;
 
-use crate::failure::{Error, chain};
+use crate::failure::Failure;
 use crate::index::{Index, IndexError};
 use crate::save::rebuild;
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, Journal, Receipt, Request};
-use crate::stores::session_name::{self, SessionError};
+use crate::stores::session_name::{self};
 
 /// What verifying found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -91,7 +91,7 @@ const INDEX_NEWER: &str = "index-newer";
 /// Re-reads and re-hashes every content of the store and the index, or the contents of the sessions
 /// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the
 /// store, but for the id of one that has lost its own.
-pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Error> {
+pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Failure> {
     let archive = rebuild::store(places)?;
     let meant = meant(&archive, typed)?;
     let findings = findings(places, &archive, &meant)?;
@@ -101,7 +101,7 @@ pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Err
 /// Heals what [`verify`] finds, from the source or from layer 1's store, wherever their bytes meet
 /// the recorded hash; what is replaced is set aside, never dropped. A damaged index is made again
 /// from the store. What a source holds that diverged from its copy is saved. Then verifies.
-pub(crate) fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result<Report, Error> {
+pub(crate) fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result<Report, Failure> {
     let archive = rebuild::store(places)?;
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
     let meant = meant(&archive, typed)?;
@@ -122,7 +122,7 @@ pub(crate) fn repair(places: &Places, journal: &Journal, typed: Option<&str>) ->
 }
 
 /// What [`Archive::verify`] finds; a source that the user excluded may part from its copy.
-fn found_in(places: &Places, archive: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, Error> {
+fn found_in(places: &Places, archive: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, Failure> {
     let exclude = &places.policy.exclude;
     let mut findings = archive.verify(only)?;
     findings.retain(|finding| finding.save.as_ref().is_none_or(|transcript| !exclude.is_excluded(transcript, None)));
@@ -144,7 +144,7 @@ fn save_again(places: &Places, journal: &Journal, finding: &Finding) -> Option<R
         Ok(Answer::Receipt(Receipt { warning: None, .. })) => (true, Finding::SAVED_AGAIN.to_owned()),
         Ok(Answer::Receipt(Receipt { warning: Some(warning), .. })) => (false, warning),
         Ok(Answer::Skipped(skipped)) => (false, skipped.reason),
-        Err(error) => (false, format!("failed to {}", chain(&error))),
+        Err(failure) => (false, format!("failed to {failure}")),
     };
     Some(RepairEntry {
         healed,
@@ -168,20 +168,20 @@ impl Meant {
     }
 }
 
-fn meant(archive: &Archive, typed: Option<&str>) -> Result<Meant, Error> {
+fn meant(archive: &Archive, typed: Option<&str>) -> Result<Meant, Failure> {
     let keys = archive.sessions()?;
     let Some(typed) = typed else { return Ok(Meant { keys, all: true }) };
     let keys = session_name::matches(keys, typed);
     let Some(first) = keys.first() else {
-        return Err(SessionError::Unknown { typed: typed.to_owned() }.into());
+        return Err(session_name::unknown(typed));
     };
     if keys.iter().any(|key| key.id != first.id) {
-        return Err(SessionError::Ambiguous { typed: typed.to_owned(), candidates: keys }.into());
+        return Err(session_name::ambiguous(typed, &keys));
     }
     Ok(Meant { keys, all: false })
 }
 
-fn findings(places: &Places, archive: &Archive, meant: &Meant) -> Result<Vec<FindingEntry>, Error> {
+fn findings(places: &Places, archive: &Archive, meant: &Meant) -> Result<Vec<FindingEntry>, Failure> {
     let mut findings = Vec::new();
     for only in meant.passes() {
         findings.extend(found_in(places, archive, only)?.iter().map(FindingEntry::of));
@@ -193,7 +193,7 @@ fn findings(places: &Places, archive: &Archive, meant: &Meant) -> Result<Vec<Fin
 }
 
 /// What is wrong with the index. The conversations do not depend on it.
-fn index_damage(places: &Places) -> Result<Option<FindingEntry>, Error> {
+fn index_damage(places: &Places) -> Result<Option<FindingEntry>, Failure> {
     let (kind, detail) = match Index::verify(&places.index) {
         Ok(None) => return Ok(None),
         Ok(Some(what)) => (INDEX_DAMAGED, format!("{what}; searches may answer less until `layer3-indexer rebuild`")),
@@ -209,7 +209,7 @@ fn index_damage(places: &Places) -> Result<Option<FindingEntry>, Error> {
     }))
 }
 
-fn renew_index(places: &Places, archive: &Archive, damage: &FindingEntry) -> Result<RepairEntry, Error> {
+fn renew_index(places: &Places, archive: &Archive, damage: &FindingEntry) -> Result<RepairEntry, Failure> {
     let mut index = Index::open(&places.index)?;
     if index.set_aside().is_none() {
         index.renew()?;
@@ -229,6 +229,7 @@ fn renew_index(places: &Places, archive: &Archive, damage: &FindingEntry) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Kind;
     use crate::testing::{ID, Scene, prompt};
 
     #[test]
@@ -245,7 +246,7 @@ mod tests {
         let report = repair(&scene.places, &Journal::new(&scene.places, false), None).unwrap();
         assert!(report.ok && report.repairs[0].healed, "{report:?}");
         assert!(verify(&scene.places, None).unwrap().ok);
-        assert!(matches!(verify(&scene.places, Some("nope")), Err(Error::Session(SessionError::Unknown { .. }))));
+        assert!(verify(&scene.places, Some("nope")).unwrap_err().is(Kind::InvalidInput));
     }
     #[test]
     fn a_flipped_bit_in_any_page_of_the_index_is_found_and_healed() {

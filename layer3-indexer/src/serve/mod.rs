@@ -22,7 +22,7 @@ use rmcp::{RoleServer, ServerHandler, ServiceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::failure::Error;
+use crate::failure::{Context, Failure};
 use crate::save::Journal;
 use crate::save::roots::Roots;
 use tools::Tool;
@@ -51,15 +51,12 @@ pub(crate) struct Server {
 }
 
 /// Serves MCP on standard input and output until the input ends or a signal comes.
-pub(crate) fn serve(places: Places, allowed: &[PathBuf]) -> Result<(), Error> {
+pub(crate) fn serve(places: Places, allowed: &[PathBuf]) -> Result<(), Failure> {
     let server = Server::new(places, allowed, true);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::io("start the runtime", error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Error::io("wait for SIGINT", error))?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(|error| Error::io("wait for SIGTERM", error))?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
         tokio::select! {
             result = serve_on(server, rmcp::transport::stdio_pipes()) => result,
             _ = interrupt.recv() => Ok(()),
@@ -73,7 +70,7 @@ pub(crate) fn serve(places: Places, allowed: &[PathBuf]) -> Result<(), Error> {
 }
 
 /// Serves on any pair of streams until the input ends.
-async fn serve_on<R, W>(server: Server, streams: (R, W)) -> Result<(), Error>
+async fn serve_on<R, W>(server: Server, streams: (R, W)) -> Result<(), Failure>
 where
     R: tokio::io::AsyncRead + Send + Unpin + 'static,
     W: tokio::io::AsyncWrite + Send + Unpin + 'static,
@@ -83,9 +80,13 @@ where
         Ok(running) => running,
         // A client that goes away before it said anything is no failure.
         Err(Start::ConnectionClosed(_) | Start::Cancelled) => return Ok(()),
-        Err(error) => return Err(Error::Serve(error.to_string())),
+        Err(error) => return Err(failed(&error.to_string())),
     };
-    running.waiting().await.map(|_| ()).map_err(|error| Error::Serve(error.to_string()))
+    running.waiting().await.map(|_| ()).map_err(|error| failed(&error.to_string()))
+}
+
+fn failed(why: &str) -> Failure {
+    Failure::new(format!("serve MCP: {why}"))
 }
 
 impl Server {
@@ -150,7 +151,7 @@ impl Handler {
         }
         match result {
             Ok(result) => result.into(),
-            Err(error) => tools::failure(&Error::Serve(format!("{} ended unexpectedly: {error}", tool.name))).into(),
+            Err(error) => tools::failure(&failed(&format!("{} ended unexpectedly: {error}", tool.name))).into(),
         }
     }
 }

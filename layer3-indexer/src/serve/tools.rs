@@ -18,7 +18,7 @@ use super::Server;
 use crate::browse::list::{self, Listing};
 use crate::browse::search::{self, Search};
 use crate::browse::show::{self, Conversation, Window};
-use crate::failure::{Error, chain};
+use crate::failure::{Context, Failure, Kind};
 use crate::index::Marks;
 use crate::save::import::{self, Summary};
 use crate::save::verify::{self, Report};
@@ -40,7 +40,7 @@ pub(crate) struct Tool {
     read_only: bool,
     input: fn() -> Arc<JsonObject>,
     output: fn() -> JsonObject,
-    run: fn(&Server, JsonObject, Progress<'_>) -> Result<Output, Error>,
+    run: fn(&Server, JsonObject, Progress<'_>) -> Result<Output, Failure>,
 }
 
 /// A tool's answer: the structure, and the text beside it.
@@ -150,7 +150,7 @@ impl Tool {
                 result
             }
             Err(error) => {
-                server.journal.line(&format!("[{}] ❌ {}", self.name.replace('_', "-"), chain(&error)));
+                server.journal.line(&format!("[{}] ❌ {error}", self.name.replace('_', "-")));
                 failure(&error)
             }
         }
@@ -158,9 +158,9 @@ impl Tool {
 }
 
 /// The answer of a tool that failed.
-pub(crate) fn failure(error: &Error) -> CallToolResult {
-    let kind = if error.is_invalid_input() { "invalid_input" } else { "failed" };
-    let message = format!("failed to {}", chain(error));
+pub(crate) fn failure(failure: &Failure) -> CallToolResult {
+    let kind = if failure.is(Kind::InvalidInput) { "invalid_input" } else { "failed" };
+    let message = format!("failed to {failure}");
     let mut result = CallToolResult::error(vec![ContentBlock::text(message.clone())]);
     result.structured_content = Some(json!({ "error": { "kind": kind, "message": message } }));
     result
@@ -210,17 +210,19 @@ fn allow_error(schema: &mut JsonObject, mut alternatives: Vec<Value>) {
     schema.insert("anyOf".to_owned(), Value::Array(alternatives));
 }
 
-fn parse<T: DeserializeOwned>(tool: &'static str, arguments: JsonObject) -> Result<T, Error> {
-    serde_json::from_value(Value::Object(arguments)).map_err(|source| Error::Arguments { tool, source })
+fn parse<T: DeserializeOwned>(tool: &'static str, arguments: JsonObject) -> Result<T, Failure> {
+    serde_json::from_value(Value::Object(arguments))
+        .context(format_args!("read the arguments of {tool}"))
+        .map_err(|failure| failure.of(Kind::InvalidInput))
 }
 
 /// The answer with its own text, or with the structure as JSON for clients that read only text.
-fn answer(structure: &impl Serialize, text: Option<String>) -> Result<Output, Error> {
-    let write = || {
+fn answer(structure: &impl Serialize, text: Option<String>) -> Result<Output, Failure> {
+    let write = || -> serde_json::Result<Output> {
         let text = text.map_or_else(|| serde_json::to_string(structure), Ok)?;
         Ok(Output { structure: serde_json::to_value(structure)?, text })
     };
-    write().map_err(|error: serde_json::Error| Error::io("write the answer", error.into()))
+    write().context("write the answer")
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -244,7 +246,7 @@ struct SaveInput {
     expected: Option<Vec<ExpectedEntry>>,
 }
 
-fn session_save(server: &Server, arguments: JsonObject, progress: Progress<'_>) -> Result<Output, Error> {
+fn session_save(server: &Server, arguments: JsonObject, progress: Progress<'_>) -> Result<Output, Failure> {
     let input: SaveInput = parse("session_save", arguments)?;
     let id = SessionId::parse(&input.session_id)?;
     let project = input.project.as_deref().filter(|text| !text.is_empty()).map(ProjectName::parse).transpose()?;
@@ -266,13 +268,9 @@ fn session_save(server: &Server, arguments: JsonObject, progress: Progress<'_>) 
     answer(&saved, None)
 }
 
-fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expected>, Error> {
+fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expected>, Failure> {
     let parse = |entry: &ExpectedEntry| {
-        entry.parse(id).map_err(|error| Error::Argument {
-            name: "expected",
-            value: entry.path.clone(),
-            why: chain(&error),
-        })
+        entry.parse(id).map_err(|failure| Failure::argument("expected", &entry.path, &failure.to_string()))
     };
     entries.iter().map(parse).collect()
 }
@@ -334,7 +332,7 @@ struct SearchOutput {
     notes: Vec<String>,
 }
 
-fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
+fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: SearchInput = parse("session_search", arguments)?;
     let context = input.context.unwrap_or(0);
     let search = Search {
@@ -387,7 +385,7 @@ struct ListOutput {
     notes: Vec<String>,
 }
 
-fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
+fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: ListInput = parse("session_list", arguments)?;
     let listing =
         Listing { project: input.project.filter(|text| !text.is_empty()), since: input.since, limit: input.limit };
@@ -410,7 +408,7 @@ struct ContextInput {
     max_chars: Option<usize>,
 }
 
-fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
+fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: ContextInput = parse("session_get_context", arguments)?;
     let holdings = Holdings::find(&server.places, &input.session_id)?;
     let window = Window {
@@ -432,7 +430,7 @@ struct BackupInput {
     project: Option<String>,
 }
 
-fn backup_create(server: &Server, arguments: JsonObject, progress: Progress<'_>) -> Result<Output, Error> {
+fn backup_create(server: &Server, arguments: JsonObject, progress: Progress<'_>) -> Result<Output, Failure> {
     let input: BackupInput = parse("backup_create", arguments)?;
     let project = input.project.as_deref().filter(|text| !text.is_empty()).map(ProjectName::parse).transpose()?;
     let report = |at: import::Progress| progress(at.bytes_done, Some(at.bytes_all));
@@ -448,7 +446,7 @@ struct VerifyInput {
     session_id: Option<String>,
 }
 
-fn session_verify(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Error> {
+fn session_verify(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: VerifyInput = parse("session_verify", arguments)?;
     let report = verify::verify(&server.places, input.session_id.as_deref().filter(|text| !text.is_empty()))?;
     answer(&report, None)

@@ -12,42 +12,11 @@ use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{Archive, ArchiveError, Proof, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
-use layer1_prebackup::names::{FileName, SessionId, StoredName};
+use layer1_prebackup::names::{FileName, StoredName};
 
-use crate::failure::Error;
+use crate::failure::{Failure, Kind};
 use crate::save::adopt_v1;
 use crate::stores::session_name;
-
-/// A content of a session cannot be read as good.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ContentError {
-    /// No store holds the bytes that were recorded.
-    #[error(
-        "read {path} of session {id}: it is damaged or missing, and no other store has those bytes; `layer3-indexer verify {id}` tells more"
-    )]
-    Damaged {
-        /// The session.
-        id: SessionId,
-        /// Relative to the project's folder.
-        path: String,
-    },
-    /// There is no such generation.
-    #[error("read session {id}: there is no generation {generation} of it; {known}")]
-    NoGeneration {
-        /// The session.
-        id: SessionId,
-        /// Which was asked for.
-        generation: u32,
-        /// Which there are, in words.
-        known: String,
-    },
-    /// Only side files are stored.
-    #[error("read session {id}: no transcript of it is stored")]
-    NoTranscript {
-        /// The session.
-        id: SessionId,
-    },
-}
 
 /// All that both stores hold of one session.
 #[derive(Debug)]
@@ -88,11 +57,11 @@ impl Content {
 
 impl Holdings {
     /// Finds the session that `typed` names in both stores.
-    pub(crate) fn find(places: &Places, typed: &str) -> Result<Holdings, Error> {
+    pub(crate) fn find(places: &Places, typed: &str) -> Result<Holdings, Failure> {
         let (layer3, layer1) = (adopt_v1::open(places)?, Archive::open_as_found(&places.layer1_store)?);
         let stores: Vec<&Archive> = layer3.iter().chain(&layer1).collect();
         if stores.is_empty() {
-            return Err(Error::NoStore { path: places.layer3_store.clone() });
+            return Err(Failure::no_store(&places.layer3_store));
         }
         let (_, key) = session_name::find(&stores, typed)?;
         let key1 = layer1.as_ref().map(|layer1| same_session(layer1, &key, layer3.as_ref())).transpose()?.flatten();
@@ -118,10 +87,10 @@ impl Holdings {
     }
 
     /// The transcript in this generation, 0 being the newest.
-    pub(crate) fn transcript(&self, generation: u32) -> Result<StoredName, ContentError> {
+    pub(crate) fn transcript(&self, generation: u32) -> Result<StoredName, Failure> {
         let names = self.names();
         let of_transcript = |name: &&StoredName| name.file == FileName::Transcript;
-        let id = || self.key.id.clone();
+        let id = &self.key.id;
         if let Some(name) = names.iter().filter(of_transcript).find(|name| name.generation == generation) {
             return Ok(name.clone());
         }
@@ -132,24 +101,22 @@ impl Holdings {
             .map(|name| name.generation.to_string())
             .collect();
         match generation {
-            0 => Err(ContentError::NoTranscript { id: id() }),
-            _ if older.is_empty() => Err(ContentError::NoGeneration {
-                id: id(),
-                generation,
-                known: "only its newest content is stored".to_owned(),
-            }),
-            _ => Err(ContentError::NoGeneration {
-                id: id(),
-                generation,
-                known: format!("{} are stored", older.join(", ")),
-            }),
+            0 => Err(Failure::new(format!("read session {id}: no transcript of it is stored"))),
+            _ => {
+                let known = match older.is_empty() {
+                    true => "only its newest content is stored".to_owned(),
+                    false => format!("{} are stored", older.join(", ")),
+                };
+                let message = format!("read session {id}: there is no generation {generation} of it");
+                Err(Failure::new(message).hint(known))
+            }
         }
     }
 
     /// Opens a content whose bytes were found to match their record. Layer 1's copy serves where it
     /// has more of the same newest content, and where layer 3's is damaged, missing or unproven;
     /// the note says so.
-    pub(crate) fn open(&self, name: &StoredName) -> Result<Content, Error> {
+    pub(crate) fn open(&self, name: &StoredName) -> Result<Content, Failure> {
         let of3 = self.layer3.as_ref().and_then(|held| Some((held, held.stored(name)?)));
         let Some((layer3, stored)) = of3 else {
             let of1 = self.layer1.as_ref().and_then(|held| held.all_of(held.stored(name)?));
@@ -180,9 +147,9 @@ impl Holdings {
 
     /// [`Holdings::open`], and where nobody has the recorded bytes, whatever layer 3 or else layer 1
     /// has: its note says that it is damaged. To be read by a person, never to be passed on.
-    pub(crate) fn open_even_damaged(&self, name: &StoredName) -> Result<Content, Error> {
+    pub(crate) fn open_even_damaged(&self, name: &StoredName) -> Result<Content, Failure> {
         let error = match self.open(name) {
-            Err(error @ Error::Content(ContentError::Damaged { .. })) => error,
+            Err(failure) if failure.is(Kind::Damaged) => failure,
             opened => return opened,
         };
         for held in self.layer3.iter().chain(&self.layer1) {
@@ -220,8 +187,13 @@ impl Holdings {
         layer1.files.iter().filter(fits).find_map(|file| layer1.unharmed(file, stored.bytes, stored.blake3))
     }
 
-    fn damaged(&self, name: &StoredName) -> Error {
-        ContentError::Damaged { id: self.key.id.clone(), path: name.to_text(&self.key.id) }.into()
+    fn damaged(&self, name: &StoredName) -> Failure {
+        let id = &self.key.id;
+        let message = format!(
+            "read {} of session {id}: it is damaged or missing, and no other store has those bytes",
+            name.to_text(id)
+        );
+        Failure::new(message).of(Kind::Damaged).hint(format!("`layer3-indexer verify {id}` tells more"))
     }
 }
 
@@ -337,7 +309,7 @@ mod tests {
     fn without_layer_3_layer_1_serves() {
         let scene = Scene::new();
         scene.transcribe(&[prompt(1, "one")]);
-        assert!(matches!(Holdings::find(&scene.places, ID), Err(Error::NoStore { .. })));
+        assert!(Holdings::find(&scene.places, ID).unwrap_err().to_string().starts_with("open the store "));
         scene.layer1_copies();
         let mut content = Holdings::find(&scene.places, &ID[..8]).unwrap().open(&newest()).unwrap();
         assert_eq!(text(&mut content), prompt(1, "one"));

@@ -19,9 +19,7 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, StoredName};
 
-use crate::failure::chain;
-use crate::restore::RestoreError;
-use crate::stores::session_name::SessionError;
+use crate::failure::{Failure, chain};
 use crate::terminal;
 
 /// A content of a transcript.
@@ -64,7 +62,7 @@ pub(super) struct Stores {
 impl Stores {
     /// Opens what there is. One store that cannot be opened is a note: the other one serves. Writes
     /// nothing: a store without bookkeeping is read as it stands.
-    pub(crate) fn open(places: &Places) -> Result<Stores, RestoreError> {
+    pub(crate) fn open(places: &Places) -> Result<Stores, Failure> {
         let mut stores = Stores::default();
         let mut failed = None;
         for layer in [Layer::Three, Layer::One] {
@@ -81,9 +79,11 @@ impl Stores {
         match (stores.layer3.is_some() || stores.layer1.is_some(), failed) {
             (true, _) => Ok(stores),
             (false, Some(error)) => Err(error.into()),
-            (false, None) => {
-                Err(RestoreError::NoStore { layer3: places.layer3_store.clone(), layer1: places.layer1_store.clone() })
-            }
+            (false, None) => Err(Failure::new(format!(
+                "find a store: neither {} nor {} is there",
+                places.layer3_store.display(),
+                places.layer1_store.display()
+            ))),
         }
     }
 
@@ -109,12 +109,12 @@ impl Stores {
     }
 
     /// The one session that `typed` names, in whichever store.
-    pub(crate) fn find(&self, typed: &str) -> Result<SessionKey, SessionError> {
+    pub(crate) fn find(&self, typed: &str) -> Result<SessionKey, Failure> {
         let mut found = session_name::matches(self.sessions()?, typed);
         match found.len() {
-            0 => Err(SessionError::Unknown { typed: typed.to_owned() }),
+            0 => Err(session_name::unknown(typed)),
             1 => Ok(found.remove(0)),
-            _ => Err(SessionError::Ambiguous { typed: typed.to_owned(), candidates: found }),
+            _ => Err(session_name::ambiguous(typed, &found)),
         }
     }
 

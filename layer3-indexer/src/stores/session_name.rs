@@ -1,45 +1,25 @@
 //! Which session is meant: an id or the beginning of one, over everything that is stored.
 
-use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey};
+use layer1_prebackup::archive::{Archive, SessionKey};
+
+use crate::failure::{Failure, Kind};
 
 /// Most candidates that an ambiguous prefix lists.
 const CANDIDATES_MAX: usize = 20;
 
-/// A session could not be told from what was typed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionError {
-    /// Nothing stored begins so.
-    #[error("find session {typed:?}: no stored session has this id or an id that begins so; `list --all` shows them")]
-    Unknown {
-        /// As typed.
-        typed: String,
-    },
-    /// Several do.
-    #[error("choose session {typed:?}: {count} sessions match, type more of the id (or PROJECT/ID):\n  {list}", count = candidates.len(), list = list(candidates))]
-    Ambiguous {
-        /// As typed.
-        typed: String,
-        /// All that match.
-        candidates: Vec<SessionKey>,
-    },
-    /// The store could not be read.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-}
-
 /// Finds the one session that `typed` names: its id, a unique beginning of it, or either after
 /// `PROJECT/` (the same id may be kept under two projects). Asks the stores, not the index,
 /// which is disposable; the first store that knows such a session decides.
-pub(crate) fn find<'a>(stores: &[&'a Archive], typed: &str) -> Result<(&'a Archive, SessionKey), SessionError> {
+pub(crate) fn find<'a>(stores: &[&'a Archive], typed: &str) -> Result<(&'a Archive, SessionKey), Failure> {
     for store in stores {
         let mut found = matches(store.sessions()?, typed);
         match found.len() {
             0 => {}
             1 => return Ok((store, found.remove(0))),
-            _ => return Err(SessionError::Ambiguous { typed: typed.to_owned(), candidates: found }),
+            _ => return Err(ambiguous(typed, &found)),
         }
     }
-    Err(SessionError::Unknown { typed: typed.to_owned() })
+    Err(unknown(typed))
 }
 
 /// The sessions that `typed` may mean: those of exactly this id if there are any, else all whose
@@ -58,13 +38,24 @@ pub(crate) fn matches(sessions: Vec<SessionKey>, typed: &str) -> Vec<SessionKey>
     if exact.is_empty() { longer } else { exact }
 }
 
-fn list(candidates: &[SessionKey]) -> String {
+/// Nothing stored begins as `typed` does.
+pub(crate) fn unknown(typed: &str) -> Failure {
+    Failure::new(format!("find session {typed:?}: no stored session has this id or an id that begins so"))
+        .of(Kind::InvalidInput)
+        .hint("`list --all` shows them")
+}
+
+/// Several sessions begin as `typed` does.
+pub(crate) fn ambiguous(typed: &str, candidates: &[SessionKey]) -> Failure {
     let mut lines: Vec<String> =
         candidates.iter().take(CANDIDATES_MAX).map(|key| format!("{}/{}", key.project, key.id)).collect();
     if candidates.len() > CANDIDATES_MAX {
         lines.push(format!("… and {} more", candidates.len() - CANDIDATES_MAX));
     }
-    lines.join("\n  ")
+    let (count, list) = (candidates.len(), lines.join("\n  "));
+    let message =
+        format!("choose session {typed:?}: {count} sessions match, type more of the id (or PROJECT/ID):\n  {list}");
+    Failure::new(message).of(Kind::InvalidInput)
 }
 
 #[cfg(test)]
@@ -98,7 +89,7 @@ mod tests {
     fn an_ambiguous_name_lists_the_candidates() {
         let key =
             |id: &str| SessionKey { project: ProjectName::parse("p").unwrap(), id: SessionId::parse(id).unwrap() };
-        let error = SessionError::Ambiguous { typed: "a".to_owned(), candidates: vec![key("a1"), key("a2")] };
+        let error = ambiguous("a", &[key("a1"), key("a2")]);
         insta::assert_snapshot!(error.to_string(), @r#"
         choose session "a": 2 sessions match, type more of the id (or PROJECT/ID):
           p/a1

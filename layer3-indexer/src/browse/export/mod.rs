@@ -18,14 +18,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use layer1_prebackup::fs::{self, DurableError, Existing};
+use layer1_prebackup::fs::{self, Existing};
 use layer1_prebackup::names::{FileName, StoredName};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Error;
-use crate::stores::content::{Content, ContentError, Holdings};
+use crate::failure::{Context, Failure, Kind};
+use crate::stores::content::{Content, Holdings};
 use crate::terminal;
 use crate::terminal::time::format_rfc3339_ms;
 use crate::transcript::metadata::{Metadata, Tally, command_line};
@@ -44,26 +44,11 @@ const VALUE_CHARS_MAX: usize = 300;
 const META_BYTES_MAX: u64 = 64 * 1024;
 /// Calls whose results have not come yet, and whose tool is remembered.
 const OPEN_CALLS_MAX: usize = 1000;
+/// What fails when the page cannot be written.
+const WRITING: &str = "write the export";
 
 /// Tags around what a command of the user printed.
 const OUTPUT_TAGS: [&str; 4] = ["local-command-stdout", "local-command-stderr", "bash-stdout", "bash-stderr"];
-
-/// A conversation was not exported.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ExportError {
-    /// The file is there already.
-    #[error("write {path}: it exists; --force replaces it", path = path.display())]
-    Exists {
-        /// Where.
-        path: PathBuf,
-    },
-    /// Something that is no regular file stands there; that is never replaced.
-    #[error("write {path}: it is there and is not a regular file", path = path.display())]
-    NotRegular {
-        /// Where.
-        path: PathBuf,
-    },
-}
 
 /// What a page is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -118,7 +103,7 @@ pub(crate) struct Exported {
 }
 
 /// Writes the session to `out` as it is read.
-pub(crate) fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write) -> Result<Exported, Error> {
+pub(crate) fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write) -> Result<Exported, Failure> {
     let name = holdings.transcript(options.generation)?;
     let mut content = holdings.open(&name)?;
     let survey = Survey::of(&mut content)?;
@@ -154,7 +139,7 @@ pub(crate) fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write
             problems: Vec::new(),
         },
     };
-    export.page.begin(&frame).map_err(writing)?;
+    export.page.begin(&frame).context(WRITING)?;
     export.transcript(&mut content, 0)?;
     export.rest_of_subagents()?;
     export.finish()
@@ -167,31 +152,29 @@ pub(crate) fn export_to_file(
     options: &Options,
     path: &Path,
     force: bool,
-) -> Result<Exported, Error> {
+) -> Result<Exported, Failure> {
     match std::fs::symlink_metadata(path) {
-        Ok(meta) if !meta.is_file() => return Err(ExportError::NotRegular { path: path.to_owned() }.into()),
-        Ok(_) if !force => return Err(ExportError::Exists { path: path.to_owned() }.into()),
+        Ok(meta) if !meta.is_file() => {
+            return Err(Failure::new(format!("write {}: it is there and is not a regular file", path.display())));
+        }
+        Ok(_) if !force => return Err(exists(path)),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io(format!("look up {}", path.display()), error));
+            return Err(error).context(format_args!("look up {}", path.display()));
         }
         _ => {}
     }
     let existing = if force { Existing::Replaced } else { Existing::Refused };
     let written = fs::write_file(path, existing, |out| export(holdings, options, out));
-    let (mut exported, bytes, blake3) = written.map_err(|error| match error {
-        Error::Durable(DurableError { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
-            ExportError::Exists { path: path.to_owned() }.into()
-        }
-        error => error,
-    })?;
+    let (mut exported, bytes, blake3) =
+        written.map_err(|failure| if failure.is(Kind::Exists) { exists(path) } else { failure })?;
     exported.path = Some(path.display().to_string());
     exported.bytes = Some(bytes);
     exported.blake3 = Some(blake3.to_hex().to_string());
     Ok(exported)
 }
 
-fn writing(error: io::Error) -> Error {
-    Error::io("write the export", error)
+fn exists(path: &Path) -> Failure {
+    Failure::new(format!("write {}: it exists", path.display())).of(Kind::Exists).hint("--force replaces it")
 }
 
 /// What stands above the conversation.
@@ -285,7 +268,7 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(content: &mut Content) -> Result<Survey, Error> {
+    fn of(content: &mut Content) -> Result<Survey, Failure> {
         let mut tally = Tally::default();
         let (mut version, mut last_ms) = (None, 0);
         each_record(content, &mut |located| {
@@ -304,10 +287,10 @@ impl Survey {
 fn each_record(
     content: &mut Content,
     each: &mut dyn FnMut(Located<'_>) -> ControlFlow<()>,
-) -> Result<record::ReadReport, Error> {
+) -> Result<record::ReadReport, Failure> {
     let path = content.path.clone();
     let read = content.read().and_then(|bytes| record::read_records(bytes, 0, TornLine::Final, each));
-    read.map_err(|error| Error::io(format!("read {}", path.display()), error))
+    read.context(format_args!("read {}", path.display()))
 }
 
 fn frame(holdings: &Holdings, content: &Content, survey: &Survey, options: &Options, ink: &mut Ink) -> Frame {
@@ -428,7 +411,7 @@ struct Export<'a> {
 }
 
 impl Export<'_> {
-    fn transcript(&mut self, content: &mut Content, depth: usize) -> Result<(), Error> {
+    fn transcript(&mut self, content: &mut Content, depth: usize) -> Result<(), Failure> {
         let mut failed = None;
         let report = each_record(content, &mut |located| match self.record(&located.record, depth) {
             Ok(()) => ControlFlow::Continue(()),
@@ -447,7 +430,7 @@ impl Export<'_> {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record<'_>, depth: usize) -> Result<(), Error> {
+    fn record(&mut self, record: &Record<'_>, depth: usize) -> Result<(), Failure> {
         let Some(speaker) = Speaker::of(record.class) else {
             match record.class {
                 Class::Meta => self.left_out.reminders += 1,
@@ -469,16 +452,16 @@ impl Export<'_> {
             self.last_speaker = Some(speaker);
         }
         let head = Head { speaker, anchor: self.anchor(record), time: record.timestamp_ms.map(times), goes_on };
-        self.page.message(&head).map_err(writing)?;
+        self.page.message(&head).context(WRITING)?;
         for block in record.blocks.iter().filter(|block| !is_empty(block)) {
             self.block(block, record.class, depth)?;
         }
-        self.page.end_message().map_err(writing)?;
+        self.page.end_message().context(WRITING)?;
         self.exported.messages += 1;
         Ok(())
     }
 
-    fn block(&mut self, block: &Block<'_>, class: Class, depth: usize) -> Result<(), Error> {
+    fn block(&mut self, block: &Block<'_>, class: Class, depth: usize) -> Result<(), Failure> {
         let Export { page, ink, .. } = self;
         match block {
             Block::Text(text) if class == Class::Summary => page.summary(&ink.clean(text)),
@@ -495,7 +478,7 @@ impl Export<'_> {
             Block::ToolUse { name, id, input } => {
                 let tool = ink.clean(name).into_owned();
                 let arguments = input.map(|input| arguments(input, ink)).unwrap_or_default();
-                page.call(&tool, &arguments, ink).map_err(writing)?;
+                page.call(&tool, &arguments, ink).context(WRITING)?;
                 if let Some(id) = id {
                     return self.called(id, tool, depth);
                 }
@@ -508,11 +491,11 @@ impl Export<'_> {
             }
             Block::Other(kind) => page.other(&ink.clean(kind)),
         }
-        .map_err(writing)
+        .context(WRITING)
     }
 
     /// Remembers the call for its result, and writes what it started.
-    fn called(&mut self, id: &str, tool: Clean<'static>, depth: usize) -> Result<(), Error> {
+    fn called(&mut self, id: &str, tool: Clean<'static>, depth: usize) -> Result<(), Failure> {
         if self.calls.len() >= OPEN_CALLS_MAX {
             // Results of calls that were interrupted never come.
             self.calls.clear();
@@ -528,7 +511,7 @@ impl Export<'_> {
     }
 
     /// Those that no call was found for, or that were too deep.
-    fn rest_of_subagents(&mut self) -> Result<(), Error> {
+    fn rest_of_subagents(&mut self) -> Result<(), Failure> {
         loop {
             let mut rest: Vec<Subagent> = std::mem::take(&mut self.subagents.called).into_values().flatten().collect();
             rest.append(&mut self.subagents.others);
@@ -542,28 +525,28 @@ impl Export<'_> {
         }
     }
 
-    fn subagent(&mut self, subagent: &Subagent, depth: usize) -> Result<(), Error> {
+    fn subagent(&mut self, subagent: &Subagent, depth: usize) -> Result<(), Failure> {
         let title = self.ink.clean(&subagent.title).headline(VALUE_CHARS_MAX);
-        self.page.begin_subagent(&title).map_err(writing)?;
+        self.page.begin_subagent(&title).context(WRITING)?;
         let before = self.last_speaker.take();
         match self.holdings.open(&subagent.name) {
             Ok(mut content) => {
                 if let Some(note) = content.note.take() {
-                    self.page.remark(&self.ink.clean(&note)).map_err(writing)?;
+                    self.page.remark(&self.ink.clean(&note)).context(WRITING)?;
                     self.exported.notes.push(note);
                 }
                 self.transcript(&mut content, depth)?;
                 self.exported.subagents += 1;
             }
-            Err(Error::Content(error @ ContentError::Damaged { .. })) => {
+            Err(error) if error.is(Kind::Damaged) => {
                 let problem = format!("The transcript of this subagent is left out: failed to {error}");
-                self.page.remark(&self.ink.clean(&problem)).map_err(writing)?;
+                self.page.remark(&self.ink.clean(&problem)).context(WRITING)?;
                 self.exported.problems.push(error.to_string());
             }
             Err(error) => return Err(error),
         }
         self.last_speaker = before;
-        self.page.end_subagent().map_err(writing)
+        self.page.end_subagent().context(WRITING)
     }
 
     /// The uuid, by which search and `show --around` name messages, where it is fit for a link.
@@ -580,7 +563,7 @@ impl Export<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<Exported, Error> {
+    fn finish(mut self) -> Result<Exported, Failure> {
         self.exported.cut = self.ink.cut;
         let mut remarks = vec![format!(
             "{}, exported from the copy in Threefold's store after its hash was checked.",
@@ -608,7 +591,7 @@ impl Export<'_> {
             ));
         }
         let remarks: Vec<Clean<'static>> = remarks.iter().map(|remark| self.ink.clean(remark).into_owned()).collect();
-        self.page.end(&remarks).map_err(writing)?;
+        self.page.end(&remarks).context(WRITING)?;
         self.exported.masked = self.ink.redactor.as_ref().map(|redactor| redactor.masked);
         Ok(self.exported)
     }

@@ -116,7 +116,7 @@ fn deliver(patient: &Patient) -> Result<String, String> {
 }
 
 fn rebuild_index(patient: &Patient) -> Result<String, String> {
-    let rebuilt = rebuild::rebuild(&patient.places, &|_, _| {}).map_err(|error| chain(&error))?;
+    let rebuilt = rebuild::rebuild(&patient.places, &|_, _| {}).map_err(|failure| failure.to_string())?;
     Ok(format!("made again: {}", terminal::count(rebuilt.messages, "message")))
 }
 

@@ -20,7 +20,7 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 use serde::Serialize;
 
-use crate::failure::{Error, chain};
+use crate::failure::{Context, Failure, Kind, chain};
 use crate::index::{Index, IndexError};
 use crate::save::{self, Journal};
 use layer1_prebackup::claude::live;
@@ -30,59 +30,6 @@ pub(crate) use text::{HELP, question, summary_text, to_text};
 
 /// How long a deliverer that is at work is waited for.
 const DELIVERER_WAIT: Duration = Duration::from_secs(10);
-
-/// Nothing was removed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PruneError {
-    /// Nothing was said to go.
-    #[error(
-        "choose what goes: name sessions, or say --older-than or --keep-last for whole sessions, --generations for older contents, --damaged for what repairs set aside"
-    )]
-    Nothing,
-    /// Its client would go on writing to what is removed.
-    #[error("prune session {id}: it is live, process {pid} has it open; end that first")]
-    Live {
-        /// Which.
-        id: SessionId,
-        /// Claude Code's.
-        pid: i32,
-    },
-    /// Whether it is live could not be seen.
-    #[error("see whether session {id} is live, in {path}", path = path.display())]
-    LiveUnknown {
-        /// Which.
-        id: SessionId,
-        /// Where that would be told.
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// Nobody is there to be asked.
-    #[error("remove anything: there is no terminal to ask at; look with --dry-run, then say --yes")]
-    NoTerminal,
-    /// The answer was no.
-    #[error("remove anything: it was not confirmed")]
-    NotConfirmed,
-    /// The terminal went away.
-    #[error("ask at the terminal")]
-    Ask(#[source] std::io::Error),
-    /// Some of it stays; each was reported.
-    #[error("remove {failed} of {all}: each is told above")]
-    Failed {
-        /// How many.
-        failed: usize,
-        /// Of how many.
-        all: usize,
-    },
-    /// A delivery is under way.
-    #[error("take {path}: another program has held it for {seconds} s; try again later", path = path.display())]
-    Busy {
-        /// The lock.
-        path: PathBuf,
-        /// How long it was waited for.
-        seconds: u64,
-    },
-}
 
 /// A layer's store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -226,7 +173,7 @@ impl Summary {
 
 /// Removes what was shown. One thing that cannot be removed does not stop the others. Safe to kill:
 /// the same command, or any other `prune`, finishes what was begun.
-pub(crate) fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Result<Summary, Error> {
+pub(crate) fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Result<Summary, Failure> {
     let mut summary = Summary { kept: plan.kept.clone(), ..Summary::default() };
     let _deliverer = pending_delivery::keep_deliverers_out(places, DELIVERER_WAIT)?;
     // An index that cannot be written is told of before anything goes.
@@ -239,7 +186,7 @@ pub(crate) fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Resu
         }
     }
     for items in plan.items.chunk_by(|a, b| a.target.goes_with(&b.target)) {
-        let gone = remove(places, plan, items).map_err(|error| format!("failed to {}", chain(&error)));
+        let gone = remove(places, plan, items).map_err(|failure| format!("failed to {failure}"));
         for (at, item) in items.iter().enumerate() {
             match &gone {
                 Ok(gone) if gone[at] => {
@@ -265,7 +212,7 @@ pub(crate) fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Resu
 }
 
 /// What a killed run wrote down of a removal may not be synced, and is about to be relied on.
-fn sync_recent(stores: &Stores, pair: &Pair) -> Result<(), Error> {
+fn sync_recent(stores: &Stores, pair: &Pair) -> Result<(), Failure> {
     for archive in stores.layer1.iter().chain(&stores.layer3) {
         archive.sync_recent(&pair.key().id)?;
     }
@@ -273,12 +220,16 @@ fn sync_recent(stores: &Stores, pair: &Pair) -> Result<(), Error> {
 }
 
 /// An error while a process has the session open.
-fn refuse_live(places: &Places, id: &SessionId) -> Result<(), PruneError> {
+fn refuse_live(places: &Places, id: &SessionId) -> Result<(), Failure> {
     match live::live_process(&places.claude_dir, id) {
         Ok(None) => Ok(()),
-        Ok(Some(pid)) => Err(PruneError::Live { id: id.clone(), pid }),
-        Err(source) => {
-            Err(PruneError::LiveUnknown { id: id.clone(), path: places.claude_dir.join("sessions"), source })
+        Ok(Some(pid)) => {
+            let message = format!("prune session {id}: it is live, process {pid} has it open");
+            Err(Failure::new(message).of(Kind::Live).hint("end that first"))
+        }
+        Err(error) => {
+            let path = places.claude_dir.join("sessions");
+            Err(error).context(format_args!("see whether session {id} is live, in {}", path.display()))
         }
     }
 }
@@ -298,7 +249,7 @@ impl Target {
 }
 
 /// For each of what goes together whether it went; what is not as it was shown stays.
-fn remove(places: &Places, plan: &Plan, items: &[Item]) -> Result<Vec<bool>, Error> {
+fn remove(places: &Places, plan: &Plan, items: &[Item]) -> Result<Vec<bool>, Failure> {
     let Some(first) = items.first() else { return Ok(Vec::new()) };
     match &first.target {
         Target::Session { pair, shown1, shown3, sources, held_by_source, begun } => {
@@ -339,7 +290,7 @@ fn remove_session(
     shown1: &[StoredFile],
     shown3: &[StoredFile],
     sources: &[PathBuf],
-) -> Result<bool, Error> {
+) -> Result<bool, Failure> {
     sync_recent(stores, pair)?;
     // Looked at before layer 1's copy goes: it must not be the first half of what is then refused.
     if let (Some(archive), Some(key)) = (&stores.layer3, &pair.layer3) {
@@ -353,13 +304,13 @@ fn remove_session(
         }
     }
     if let (Some(archive), Some(key)) = (&stores.layer1, &pair.layer1)
-        && !archive.prune_session::<Error, ()>(key, shown1, || Ok(()))?
+        && !archive.prune_session::<Failure, ()>(key, shown1, || Ok(()))?
     {
         return Ok(false);
     }
     pending_delivery::settle(places, pair, sources)?;
     match (&stores.layer3, &pair.layer3) {
-        (Some(archive), Some(key)) => archive.prune_session::<Error, _>(key, shown3, || {
+        (Some(archive), Some(key)) => archive.prune_session::<Failure, _>(key, shown3, || {
             // Held until the last file is gone: a save that is still under way writes no metadata meanwhile.
             let metadata = save::lock_metadata(archive)?;
             forget(&places.index, archive, key)?;
@@ -370,17 +321,17 @@ fn remove_session(
 }
 
 /// Removes a session's rows, if there is an index.
-fn forget(path: &Path, archive: &Archive, key: &SessionKey) -> Result<(), Error> {
+fn forget(path: &Path, archive: &Archive, key: &SessionKey) -> Result<(), Failure> {
     if is_there(path)? { Ok(Index::open(path)?.forget(archive, key)?) } else { Ok(()) }
 }
 
 /// What cannot be looked at is not taken for absent.
-fn is_there(path: &Path) -> Result<bool, Error> {
-    path.try_exists().map_err(|error| Error::io(format!("look for {}", path.display()), error))
+fn is_there(path: &Path) -> Result<bool, Failure> {
+    path.try_exists().context(format_args!("look for {}", path.display()))
 }
 
 /// Makes the index say what is stored of these sessions by now; gives what could not be read for it.
-fn bring_index_up(places: &Places, archive: &Archive, examined: &[Pair]) -> Result<Vec<String>, Error> {
+fn bring_index_up(places: &Places, archive: &Archive, examined: &[Pair]) -> Result<Vec<String>, Failure> {
     if !is_there(&places.index)? {
         return Ok(Vec::new());
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Lock};
 
-use super::{Pair, PruneError, is_there};
-use crate::failure::Error;
+use super::{Pair, is_there};
+use crate::failure::Failure;
 
 /// How long the outbox's lock is waited for; it is held for a few small writes.
 const OUTBOX_WAIT: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_millis(10);
 const NAME_HASH_DIGITS: usize = 16;
 
 /// The deliverers' lock. `None` where there is no outbox, and so nothing to deliver.
-pub(super) fn keep_deliverers_out(places: &Places, wait: Duration) -> Result<Option<Lock>, Error> {
+pub(super) fn keep_deliverers_out(places: &Places, wait: Duration) -> Result<Option<Lock>, Failure> {
     if !is_there(&places.outbox())? {
         return Ok(None);
     }
@@ -28,7 +28,7 @@ pub(super) fn keep_deliverers_out(places: &Places, wait: Duration) -> Result<Opt
 }
 
 /// Removes the job and the receipt of a session that layer 1 has no more.
-pub(super) fn settle(places: &Places, pair: &Pair, sources: &[std::path::PathBuf]) -> Result<(), Error> {
+pub(super) fn settle(places: &Places, pair: &Pair, sources: &[std::path::PathBuf]) -> Result<(), Failure> {
     let outbox = places.outbox();
     if !is_there(&outbox)? {
         return Ok(());
@@ -46,14 +46,19 @@ pub(super) fn settle(places: &Places, pair: &Pair, sources: &[std::path::PathBuf
     Ok(())
 }
 
-fn locked(path: &Path, wait: Duration) -> Result<Lock, Error> {
+fn locked(path: &Path, wait: Duration) -> Result<Lock, Failure> {
     let deadline = Instant::now() + wait;
     loop {
         if let Some(lock) = Lock::try_now(path)? {
             return Ok(lock);
         }
         if Instant::now() >= deadline {
-            return Err(PruneError::Busy { path: path.to_owned(), seconds: wait.as_secs() }.into());
+            return Err(Failure::new(format!(
+                "take {}: another program has held it for {} s",
+                path.display(),
+                wait.as_secs()
+            ))
+            .hint("try again later"));
         }
         // A lock that waits cannot be given up, and a stopped holder must not stop this command.
         std::thread::sleep(POLL);

@@ -11,11 +11,11 @@ use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, SessionId, StoredName};
 use serde::Serialize;
 
-use super::{Item, Layer, Pair, PruneError, Stores, Target, refuse_live};
-use crate::failure::{Error, chain};
+use super::{Item, Layer, Pair, Stores, Target, refuse_live};
+use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::save::roots::resolved_projects;
-use crate::stores::session_name::{self, SessionError};
+use crate::stores::session_name::{self};
 use crate::terminal::time::{format_rfc3339_ms, now_ms, parse_rfc3339_ms, parse_when_ms};
 use crate::transcript::metadata::Metadata;
 
@@ -77,10 +77,11 @@ pub(crate) struct Plan {
 /// Looks at both stores and Claude Code's files, reads and hashes what is to prove that something may
 /// go, and says what would. Removes nothing. A store that cannot be opened is an error: the other
 /// one's copy would be taken for the only one.
-pub(crate) fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Error> {
+pub(crate) fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Failure> {
     let is_selecting = wanted.older_than.is_some() || wanted.keep_last.is_some();
     if wanted.sessions.is_empty() && !wanted.generations && !wanted.damaged && !is_selecting {
-        return Err(PruneError::Nothing.into());
+        let message = "choose what goes: name sessions, or say --older-than or --keep-last for whole sessions, --generations for older contents, --damaged for what repairs set aside";
+        return Err(Failure::new(message));
     }
     let stores = open(places, wanted.dry_run)?;
     let pairs = pairs(&stores)?;
@@ -128,7 +129,7 @@ pub(crate) fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Error> {
     Ok(Plan { items, kept, stores, unfinished, examined })
 }
 
-fn open(places: &Places, dry_run: bool) -> Result<Stores, Error> {
+fn open(places: &Places, dry_run: bool) -> Result<Stores, Failure> {
     let stores = match dry_run {
         true => Stores {
             layer1: Archive::open_as_found(&places.layer1_store)?,
@@ -137,24 +138,23 @@ fn open(places: &Places, dry_run: bool) -> Result<Stores, Error> {
         false => Stores { layer1: Archive::open_or_adopt(&places.layer1_store)?, layer3: adopt_v1::open(places)? },
     };
     match stores.layer1.is_none() && stores.layer3.is_none() {
-        true => Err(Error::NoStore { path: places.layer3_store.clone() }),
+        true => Err(Failure::no_store(&places.layer3_store)),
         false => Ok(stores),
     }
 }
 
 /// The first moment that is not older than what was typed.
-fn before(typed: &str) -> Result<i64, Error> {
+fn before(typed: &str) -> Result<i64, Failure> {
     let parsed = parse_when_ms(typed, now_ms()).map(|(first, _)| first);
-    parsed.ok_or_else(|| Error::Argument {
-        name: "--older-than",
-        value: typed.to_owned(),
-        why: "it must be an age such as 90d or \"6 months\", or a date such as 2026-01-31".to_owned(),
+    parsed.ok_or_else(|| {
+        let why = "it must be an age such as 90d or \"6 months\", or a date such as 2026-01-31";
+        Failure::argument("--older-than", typed, why)
     })
 }
 
 /// Every session of both stores. One that layer 1 keeps in another folder is the same, if it is the
 /// only one of its id in both.
-fn pairs(stores: &Stores) -> Result<Vec<Pair>, Error> {
+fn pairs(stores: &Stores) -> Result<Vec<Pair>, Failure> {
     let of = |archive: &Option<Archive>| archive.as_ref().map_or(Ok(Vec::new()), Archive::sessions);
     let (of3, mut of1) = (of(&stores.layer3)?, of(&stores.layer1)?);
     let count = |keys: &[SessionKey], id: &SessionId| keys.iter().filter(|key| key.id == *id).count();
@@ -172,7 +172,7 @@ fn pairs(stores: &Stores) -> Result<Vec<Pair>, Error> {
     Ok(pairs)
 }
 
-fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Error> {
+fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Failure> {
     for layer in [Layer::Layer1, Layer::Layer3] {
         if let (Some(archive), Some(key)) = (stores.of(layer), pair.in_store(layer))
             && archive.is_being_pruned(key)?
@@ -183,7 +183,7 @@ fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Error> {
     Ok(false)
 }
 
-fn unfinished(stores: &Stores, pairs: &[Pair]) -> Result<Vec<(Layer, SessionKey)>, Error> {
+fn unfinished(stores: &Stores, pairs: &[Pair]) -> Result<Vec<(Layer, SessionKey)>, Failure> {
     let mut unfinished = Vec::new();
     for pair in pairs {
         for layer in [Layer::Layer1, Layer::Layer3] {
@@ -204,7 +204,7 @@ fn is_in_scope(pair: &Pair, project: Option<&str>) -> bool {
 }
 
 /// The sessions that were typed, each once.
-fn named(pairs: &[Pair], typed: &[String]) -> Result<Vec<Pair>, Error> {
+fn named(pairs: &[Pair], typed: &[String]) -> Result<Vec<Pair>, Failure> {
     let mut found: Vec<Pair> = Vec::new();
     for typed in typed {
         let mut meant = session_name::matches(pairs.iter().map(|pair| pair.key().clone()).collect(), typed);
@@ -212,9 +212,9 @@ fn named(pairs: &[Pair], typed: &[String]) -> Result<Vec<Pair>, Error> {
             (Some(key), true) => key,
             (Some(key), false) => {
                 meant.push(key);
-                return Err(SessionError::Ambiguous { typed: typed.clone(), candidates: meant }.into());
+                return Err(session_name::ambiguous(typed, &meant));
             }
-            (None, _) => return Err(SessionError::Unknown { typed: typed.clone() }.into()),
+            (None, _) => return Err(session_name::unknown(typed)),
         };
         let pair = pairs.iter().find(|pair| *pair.key() == key);
         if let Some(pair) = pair.filter(|pair| !found.contains(pair)) {
@@ -250,7 +250,7 @@ struct Looked {
 
 impl Planner<'_> {
     /// A removal that a killed run had begun.
-    fn finish(&mut self, pair: &Pair) -> Result<(), Error> {
+    fn finish(&mut self, pair: &Pair) -> Result<(), Failure> {
         let looked = self.look(pair)?;
         let why = "its removal was begun and is finished now".to_owned();
         self.push_session(looked, false, why, None, true, false);
@@ -258,7 +258,7 @@ impl Planner<'_> {
     }
 
     /// A session that the user named goes, unless it is live.
-    fn named(&mut self, pair: &Pair) -> Result<(), Error> {
+    fn named(&mut self, pair: &Pair) -> Result<(), Failure> {
         refuse_live(self.places, &pair.key().id)?;
         let looked = self.look(pair)?;
         let is_held = are_held(&looked.sources, &pair.key().id, looked.files1.iter().chain(&looked.files3))?;
@@ -270,7 +270,7 @@ impl Planner<'_> {
     }
 
     /// Of the sessions in scope those that are old enough, and not among the newest that stay.
-    fn selected(&mut self, open: &[&Pair]) -> Result<(), Error> {
+    fn selected(&mut self, open: &[&Pair]) -> Result<(), Failure> {
         let mut all = open.iter().map(|pair| self.look(pair)).collect::<Result<Vec<_>, _>>()?;
         all.sort_by_key(|looked| (Reverse(looked.last_ms), looked.pair.key().clone()));
         let keep = self.wanted.keep_last.unwrap_or(0);
@@ -283,10 +283,10 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn select(&mut self, looked: Looked) -> Result<(), Error> {
+    fn select(&mut self, looked: Looked) -> Result<(), Failure> {
         let id = looked.pair.key().id.clone();
         if let Err(error) = refuse_live(self.places, &id) {
-            self.keep(&looked.pair, chain(&error));
+            self.keep(&looked.pair, error.to_string());
             return Ok(());
         }
         if let Some(path) = self.saved_again(&looked) {
@@ -314,15 +314,15 @@ impl Planner<'_> {
     }
 
     /// Older contents that others begin with; of a session that was named those alone, too, if that was asked for.
-    fn generations(&mut self, pair: &Pair) -> Result<(), Error> {
+    fn generations(&mut self, pair: &Pair) -> Result<(), Failure> {
         let is_named = !self.wanted.sessions.is_empty();
         // Naming a session says nothing of what only an older content of it has, which may be the most of it.
         let may_take_alone = is_named && self.wanted.only_copies;
         if let Err(error) = refuse_live(self.places, &pair.key().id) {
             if is_named {
-                return Err(error.into());
+                return Err(error);
             }
-            self.keep(pair, chain(&error));
+            self.keep(pair, error.to_string());
             return Ok(());
         }
         for layer in [Layer::Layer1, Layer::Layer3] {
@@ -377,7 +377,7 @@ impl Planner<'_> {
         file.name.generation > 0 && is_old && !is_kept
     }
 
-    fn set_asides(&mut self, pair: &Pair) -> Result<(), Error> {
+    fn set_asides(&mut self, pair: &Pair) -> Result<(), Failure> {
         for layer in [Layer::Layer1, Layer::Layer3] {
             let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
             for aside in archive.healed_set_asides(key)? {
@@ -404,7 +404,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn look(&self, pair: &Pair) -> Result<Looked, Error> {
+    fn look(&self, pair: &Pair) -> Result<Looked, Failure> {
         let mut of = [Vec::new(), Vec::new()];
         let mut last_ms = Vec::new();
         let mut committed_ms = 0;
@@ -434,7 +434,7 @@ impl Planner<'_> {
 
     /// Claude Code's transcripts of the session: where it was copied from, and what bears its id
     /// below `projects/` and is no other session's.
-    fn sources(&self, pair: &Pair) -> Result<Vec<PathBuf>, Error> {
+    fn sources(&self, pair: &Pair) -> Result<Vec<PathBuf>, Failure> {
         let mut sources = Vec::new();
         for layer in [Layer::Layer1, Layer::Layer3] {
             if let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) {
@@ -522,7 +522,7 @@ pub(super) fn are_held<'f>(
     sources: &[PathBuf],
     id: &SessionId,
     files: impl Iterator<Item = &'f StoredFile>,
-) -> Result<bool, Error> {
+) -> Result<bool, Failure> {
     for file in files {
         let mut is_held = false;
         for transcript in sources {
@@ -535,7 +535,7 @@ pub(super) fn are_held<'f>(
     Ok(!sources.is_empty())
 }
 
-fn begins_with(transcript: &Path, id: &SessionId, name: &StoredName, file: &StoredFile) -> Result<bool, Error> {
+fn begins_with(transcript: &Path, id: &SessionId, name: &StoredName, file: &StoredFile) -> Result<bool, Failure> {
     let opened: Option<File> = match &name.file {
         FileName::Transcript => transcripts::open_regular(transcript)?,
         FileName::Side(rel) => transcripts::open_side_file(transcript, id, rel)?,
