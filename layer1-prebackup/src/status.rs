@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::archive::{Archive, ArchiveError, Compare, Finding, Proof, Repair, SaveRequest, SessionKey};
+use crate::archive::{Archive, ArchiveError, Compare, Finding, Repair, SaveRequest, SessionKey, Verification};
 use crate::claude::transcripts;
 use crate::config::exclude::Exclusions;
 use crate::config::settings::Policy;
@@ -73,7 +73,7 @@ pub(crate) fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn 
                 "bytes": file.bytes,
                 "committed_ms": file.committed_ms,
                 "blake3": file.blake3.to_hex().as_str(),
-                "proof": file.proof,
+                "proof": file.verification,
             }));
         }
     }
@@ -238,7 +238,7 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
             files += 1;
             bytes += file.disk_bytes;
             last = last.max(Some(file.committed_ms));
-            unproven += u64::from(file.proof == Proof::Unproven);
+            unproven += u64::from(file.verification == Verification::Unverified);
             generations += u64::from(file.name.generation > 0 && file.name.file == FileName::Transcript);
         }
         if let Some(source) = archive.source_of(key)?

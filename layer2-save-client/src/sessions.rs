@@ -84,8 +84,8 @@ pub(crate) fn verified_copy(job: &Job, id: &SessionId, places: &Places) -> Resul
     let Some(key) = key_of(job, id, &archive)? else { return Ok(None) };
     let newest = StoredName::newest(FileName::Transcript);
     let Some(stored) = archive.files(&key)?.into_iter().find(|file| file.name == newest) else { return Ok(None) };
-    let path = archive.place_of(&key, &newest);
-    let file = archive.open_file(&key, &newest)?;
+    let path = archive.slot(&key, &newest).place();
+    let file = archive.slot(&key, &newest).open()?;
     let matches = fs::hash_of_prefix(&file, stored.bytes, &path)? == stored.blake3;
     Ok(matches.then_some(path))
 }
@@ -172,7 +172,7 @@ fn key_of(job: &Job, id: &SessionId, archive: &Archive) -> Result<Option<Session
 
 fn source_or_copy(archive: &Archive, key: &SessionKey) -> Result<PathBuf, Error> {
     let source = archive.source_of(key)?;
-    Ok(source.unwrap_or_else(|| archive.path_of(key, &StoredName::newest(FileName::Transcript))))
+    Ok(source.unwrap_or_else(|| archive.slot(key, &StoredName::newest(FileName::Transcript)).path()))
 }
 
 /// Whether there is something to save. What cannot be opened for want of rights is there, and

@@ -119,7 +119,7 @@ impl Scene {
     pub(crate) fn copy(&self) -> PathBuf {
         let archive = Archive::open(&self.places.layer3_store).unwrap().unwrap();
         let key = archive.find(&self.id()).unwrap().remove(0);
-        archive.path_of(&key, &StoredName::newest(FileName::Transcript))
+        archive.slot(&key, &StoredName::newest(FileName::Transcript)).path()
     }
 
     /// [`Scene::copy`] of a store that cannot be asked.

@@ -6,12 +6,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use super::compress;
+use super::compress::{make_plain, resolve_forms};
 use super::ledger::{Entry, Intent, Record, Windows};
-use super::repair::set_aside;
-use super::session::{OpenSession, feed, file_name_of, record_of_file_read_twice, windows_of};
+use super::paths::Form;
+use super::quarantine::quarantine;
+use super::rebuild_ledger::{feed, record_of_slot, windows_of};
+use super::session::OpenSession;
 use super::tree_hash::TreeHasher;
-use super::{ArchiveError, Compare, Proof};
+use super::types::{ArchiveError, Compare, Verification};
 use crate::Hash;
 use crate::claude::transcripts::Identity;
 use crate::clock::now_ms;
@@ -29,30 +31,30 @@ const WRITE_BACK_BYTES: u64 = 4 * 1024 * 1024;
 pub(super) const SECOND_LOOK: Duration = Duration::from_millis(200);
 
 /// A file to be copied, opened anew for each look at it.
-pub(crate) struct Source<'a> {
+pub(super) struct Source<'a> {
     /// For messages.
-    pub(crate) path: &'a Path,
+    pub(super) path: &'a Path,
     /// Opens it; `None` if it is not there.
-    pub(crate) open: &'a dyn Fn() -> Result<Option<File>, ArchiveError>,
+    pub(super) open: &'a dyn Fn() -> Result<Option<File>, ArchiveError>,
     /// A second file of the same content may lie elsewhere: being shorter is then no news.
-    pub(crate) may_lag: bool,
+    pub(super) may_lag: bool,
 }
 
 /// What saving one file did.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Saved {
+pub(super) struct Saved {
     /// Length of the source as at open.
-    pub(crate) source_bytes: u64,
+    pub(super) source_bytes: u64,
     /// Bytes of content added.
-    pub(crate) added: u64,
+    pub(super) added: u64,
     /// Whether a generation was begun.
-    pub(crate) rotated: bool,
+    pub(super) rotated: bool,
     /// Length and hash of what is stored now, if this save wrote all of it and read it back.
-    pub(crate) written: Option<(u64, Hash)>,
+    pub(super) written: Option<(u64, Hash)>,
 }
 
 /// What stands at the path of the newest content.
-enum Standing {
+enum OnDisk {
     Nothing,
     /// The committed bytes and nothing else.
     Committed(Record),
@@ -74,7 +76,7 @@ enum Relation {
 }
 
 /// Saves the file. `None` if the source is not there.
-pub(crate) fn save(
+pub(super) fn save(
     session: &mut OpenSession<'_>,
     file: &FileName,
     source: &Source<'_>,
@@ -105,8 +107,8 @@ fn save_once(
     if compare == Compare::Windows && is_unchanged(session, &name, &identity)? {
         return Ok(Some(saved));
     }
-    let standing = standing(session, &name, compare, progress)?;
-    if let Standing::Committed(record) | Standing::Trailing(record) = &standing {
+    let on_disk = on_disk(session, &name, compare, progress)?;
+    if let OnDisk::Committed(record) | OnDisk::Trailing(record) = &on_disk {
         let mut relation = relation(record, &opened, &identity, source, compare, progress)?;
         if relation == Relation::Differs {
             std::thread::sleep(SECOND_LOOK);
@@ -121,8 +123,8 @@ fn save_once(
         }
         if relation == Relation::Begins {
             let record = record.clone();
-            let is_ours = match standing {
-                Standing::Trailing(_) => undo_append(session, &name, &record, &opened, source)?,
+            let is_ours = match on_disk {
+                OnDisk::Trailing(_) => undo_append(session, &name, &record, &opened, source)?,
                 _ => true,
             };
             if !is_ours {
@@ -137,20 +139,19 @@ fn save_once(
 /// Whether neither the source nor the copy's length changed since the last commit.
 fn is_unchanged(session: &OpenSession<'_>, name: &StoredName, identity: &Identity) -> Result<bool, ArchiveError> {
     let Some(record) = session.ledger.record(name) else { return Ok(false) };
-    let proven = matches!(record.proof, Proof::Written | Proof::Compared);
-    if !proven || record.source != Some(*identity) || record.bytes != identity.bytes {
+    let verified = matches!(record.verification, Verification::Written | Verification::Compared);
+    if !verified || record.source != Some(*identity) || record.bytes != identity.bytes {
         return Ok(false);
     }
     let is_file = |stat: rustix::fs::Stat, bytes: u64| {
         let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
         kind == rustix::fs::FileType::RegularFile && stat.st_size as u64 == bytes
     };
-    if let Some(stat) = session.archive.stat(&session.key, name)? {
+    if let Some(stat) = session.slot(name).stat(Form::Plain)? {
         return Ok(is_file(stat, record.bytes));
     }
-    let Some(packed) = record.packed else { return Ok(false) };
-    let stat = compress::stat(session.archive, &session.key, name)?;
-    Ok(stat.is_some_and(|stat| is_file(stat, packed.bytes)))
+    let Some(compressed) = record.compressed else { return Ok(false) };
+    Ok(session.slot(name).stat(Form::Compressed)?.is_some_and(|stat| is_file(stat, compressed.bytes)))
 }
 
 /// Whether the whole of a shorter source is the beginning of the copy: only then it is no news.
@@ -161,33 +162,41 @@ fn is_beginning_of_copy(
     identity: &Identity,
     source: &Source<'_>,
 ) -> Result<bool, ArchiveError> {
-    let path = session.archive.path_of(&session.key, name);
-    let copy = session.archive.open_file(&session.key, name)?;
+    let path = session.slot(name).path();
+    let copy = session.slot(name).open()?;
     let theirs = fs::hash_of_prefix(opened, identity.bytes, source.path)?;
     Ok(theirs == fs::hash_of_prefix(&copy, identity.bytes, &path)?)
 }
 
-fn standing(
+fn on_disk(
     session: &OpenSession<'_>,
     name: &StoredName,
     compare: Compare,
     progress: &dyn Fn(u64),
-) -> Result<Standing, ArchiveError> {
-    let path = session.archive.path_of(&session.key, name);
-    let Some(dir) = session.dir_of(name)? else { return Ok(Standing::Nothing) };
-    let Some(copy) = dir.open_file(&file_name_of(&session.key, name))? else { return packed_standing(session, name) };
+) -> Result<OnDisk, ArchiveError> {
+    let slot = session.slot(name);
+    let path = slot.path();
+    let known = session.ledger.record(name);
+    let Some(copy) = slot.open_as(Form::Plain)? else {
+        return match known {
+            Some(record) if slot.is_compressed_alone(known)? => match slot.is_compressed_intact(record)? {
+                true => Ok(OnDisk::Committed(record.clone())),
+                false => Ok(OnDisk::Foreign),
+            },
+            _ => Ok(OnDisk::Nothing),
+        };
+    };
     let bytes = fs::stat_of(&copy, &path)?.st_size as u64;
-    let Some(record) = session.ledger.record(name).cloned() else {
+    let Some(record) = known.cloned() else {
         // Nobody recorded it: a commit that was cut off after the rename, or another program's file.
         // The comparison with the source decides which.
-        let record = record_of_file_read_twice(session.archive, &session.key, name, Proof::Unproven)?;
-        return Ok(Standing::Committed(record));
+        return Ok(OnDisk::Committed(record_of_slot(slot, Verification::Unverified)?));
     };
     if bytes < record.bytes {
-        return Ok(Standing::Foreign);
+        return Ok(OnDisk::Foreign);
     }
     let is_intact = || -> Result<bool, ArchiveError> {
-        if compare == Compare::Whole || record.proof == Proof::Unproven {
+        if compare == Compare::Whole || record.verification == Verification::Unverified {
             return Ok(fs::hash_of_prefix_with(&copy, record.bytes, &path, progress)? == record.blake3);
         }
         Ok(windows_of(&copy, record.bytes, &path)? == record.windows)
@@ -195,23 +204,10 @@ fn standing(
     // A copy is called damaged only if two readings say so.
     let intact = is_intact()? || is_intact()?;
     Ok(match (intact, bytes == record.bytes) {
-        (false, _) => Standing::Foreign,
-        (true, true) => Standing::Committed(record),
-        (true, false) => Standing::Trailing(record),
+        (false, _) => OnDisk::Foreign,
+        (true, true) => OnDisk::Committed(record),
+        (true, false) => OnDisk::Trailing(record),
     })
-}
-
-/// The same, of a content whose plain file is not there.
-fn packed_standing(session: &OpenSession<'_>, name: &StoredName) -> Result<Standing, ArchiveError> {
-    let record = session.ledger.record(name).cloned();
-    match record.filter(|record| record.packed.is_some()) {
-        Some(record) if compress::is_packed_alone(session, name)? => match compress::is_intact(session, name, &record)?
-        {
-            true => Ok(Standing::Committed(record)),
-            false => Ok(Standing::Foreign),
-        },
-        _ => Ok(Standing::Nothing),
-    }
 }
 
 fn relation(
@@ -226,7 +222,7 @@ fn relation(
         return Ok(if source.may_lag { Relation::Lags } else { Relation::Differs });
     }
     let same_file = record.source.is_some_and(|known| (known.dev, known.ino) == (identity.dev, identity.ino));
-    let equal = if compare == Compare::Windows && same_file && record.proof != Proof::Unproven {
+    let equal = if compare == Compare::Windows && same_file && record.verification != Verification::Unverified {
         windows_of(opened, record.bytes, source.path)? == record.windows
     } else {
         begins_with(opened, record, source, progress)?
@@ -244,7 +240,7 @@ fn undo_append(
     opened: &File,
     source: &Source<'_>,
 ) -> Result<bool, ArchiveError> {
-    let path = session.archive.path_of(&session.key, name);
+    let path = session.slot(name).path();
     let Some(copy) = session.open_for_writing(name)? else { return Ok(true) };
     let mut offset = record.bytes;
     let (mut ours, mut theirs) = (vec![0; fs::COPY_BYTES], vec![0; fs::COPY_BYTES]);
@@ -275,13 +271,13 @@ fn extend(
     mut saved: Saved,
     progress: &dyn Fn(u64),
 ) -> Result<Option<Saved>, ArchiveError> {
-    let path = session.archive.path_of(&session.key, name);
-    if record.proof == Proof::Unproven {
+    let path = session.slot(name).path();
+    if record.verification == Verification::Unverified {
         // Equal to the source in every byte, as was just seen. Whether it was ever synced is not known.
         session.begin_writing()?;
-        session.archive.sync_content(&session.key, name)?;
+        session.slot(name).sync()?;
         session.create_dir_of(name)?.sync()?;
-        record.proof = Proof::Compared;
+        record.verification = Verification::Compared;
     }
     if record.bytes == identity.bytes {
         if session.ledger.record(name) != Some(&record) || record.source != Some(identity) {
@@ -291,7 +287,7 @@ fn extend(
         return Ok(Some(saved));
     }
     session.archive.make_sure_of_room(identity.bytes - record.bytes)?;
-    compress::make_plain(session, name, &mut record)?;
+    make_plain(session, name, &mut record)?;
     let copy = session.open_for_writing(name)?.ok_or_else(|| gone(&path))?;
     while record.bytes < identity.bytes {
         let to = identity.bytes.min(record.bytes + COMMIT_BYTES_MAX);
@@ -308,9 +304,9 @@ fn extend(
                     tree: tree.stack_as_hex(),
                     windows,
                     source: Some(identity),
-                    proof: record.proof,
+                    verification: record.verification,
                     committed_ms: now_ms(),
-                    packed: None,
+                    compressed: None,
                 };
                 session.commit(&[Entry::Commit(name.clone(), Box::new(next.clone()))]).map(|()| next)
             });
@@ -354,7 +350,7 @@ fn replace(
             return Err(error);
         }
     };
-    if session.archive.stat(&session.key, name)?.is_some() || compress::is_packed_alone(session, name)? {
+    if session.slot(name).has(Form::Plain)? || session.slot(name).is_compressed_alone(session.ledger.record(name))? {
         saved.rotated = keep_as_generation(session, name, opened, source)?;
     } else {
         remember_missing(session, name, opened, source)?;
@@ -369,9 +365,9 @@ fn replace(
         tree: tree.stack_as_hex(),
         windows,
         source: Some(identity),
-        proof: Proof::Written,
+        verification: Verification::Written,
         committed_ms: now_ms(),
-        packed: None,
+        compressed: None,
     };
     debug_assert_eq!(tree.bytes(), to, "{}", session.temp_path().display());
     session.commit(&[Entry::Commit(name.clone(), Box::new(record.clone()))])?;
@@ -385,14 +381,14 @@ fn replace(
 
 /// Stores the first `bytes` bytes of the source as an older generation of `file`; the newest
 /// content stays as it is.
-pub(crate) fn add_generation(
+pub(super) fn add_generation(
     session: &mut OpenSession<'_>,
     file: &FileName,
     source: &Source<'_>,
     bytes: u64,
 ) -> Result<(), ArchiveError> {
     let record = write_from(session, source, bytes)?;
-    let name = StoredName { file: file.clone(), generation: session.next_generation(file)? };
+    let name = session.next_generation(file)?;
     session.commit(&[Entry::Begin(file.clone(), Intent::Add { to: name.generation })])?;
     session.place_temp(&name)?;
     session.commit(&[Entry::Commit(name, Box::new(record))])
@@ -400,7 +396,7 @@ pub(crate) fn add_generation(
 
 /// Writes the first `bytes` bytes of the source to the session's temporary file, synced and read
 /// back, and gives the record that they deserve.
-pub(crate) fn write_from(session: &OpenSession<'_>, source: &Source<'_>, bytes: u64) -> Result<Record, ArchiveError> {
+pub(super) fn write_from(session: &OpenSession<'_>, source: &Source<'_>, bytes: u64) -> Result<Record, ArchiveError> {
     session.archive.make_sure_of_room(bytes)?;
     let opened = (source.open)()?.ok_or_else(|| gone(source.path))?;
     let (tree, windows) = write_aside(session, &opened, bytes, source, &|_| {})?;
@@ -410,15 +406,15 @@ pub(crate) fn write_from(session: &OpenSession<'_>, source: &Source<'_>, bytes: 
         tree: tree.stack_as_hex(),
         windows,
         source: None,
-        proof: Proof::Written,
+        verification: Verification::Written,
         committed_ms: now_ms(),
-        packed: None,
+        compressed: None,
     })
 }
 
 /// Renames what stands at `name` to the next generation. It keeps its record if it matches it, and
 /// also if the recorded bytes are nowhere else any more: then `verify` goes on asking for them.
-/// Otherwise it is recorded as something that was found there. False where it was set aside instead: a
+/// Otherwise it is recorded as something that was found there. False where it went to quarantine instead: a
 /// compressed file that is damaged can be recorded as nothing else.
 fn keep_as_generation(
     session: &mut OpenSession<'_>,
@@ -428,28 +424,37 @@ fn keep_as_generation(
 ) -> Result<bool, ArchiveError> {
     let known = session.ledger.record(name).cloned();
     if let Some(known) = &known {
-        compress::settle(session, name, known)?;
+        resolve_forms(session, name, known)?;
     }
-    if let Some(known) = known.clone().filter(|known| known.packed.is_some())
-        && compress::is_packed_alone(session, name)?
-    {
-        // The source has all of it, so nothing but a damaged file goes.
-        if !compress::is_intact(session, name, &known)? && begins_with(opened, &known, source, &|_| {})? {
-            set_aside(session, name, compress::Form::Packed)?;
-            return Ok(false);
-        }
-        session.rotate(&name.file, known)?;
-        return Ok(true);
-    }
-    let found = record_of_file_read_twice(session.archive, &session.key, name, Proof::Found)?;
+    let slot = session.slot(name);
     let record = match known {
+        Some(known) if slot.is_compressed_alone(Some(&known))? => {
+            // The source has all of it, so nothing but a damaged file goes.
+            if !slot.is_compressed_intact(&known)? && begins_with(opened, &known, source, &|_| {})? {
+                quarantine(session, name, Form::Compressed)?;
+                return Ok(false);
+            }
+            known
+        }
+        known => of_what_stands_there(record_of_slot(slot, Verification::Found)?, known, opened, source)?,
+    };
+    session.rotate(&name.file, record)?;
+    Ok(true)
+}
+
+/// The record that a content deserves as a generation: see [`keep_as_generation`].
+fn of_what_stands_there(
+    found: Record,
+    known: Option<Record>,
+    opened: &File,
+    source: &Source<'_>,
+) -> Result<Record, ArchiveError> {
+    Ok(match known {
         None => found,
         Some(known) if (known.bytes, known.blake3) == (found.bytes, found.blake3) => known,
         Some(known) if found.bytes > known.bytes || begins_with(opened, &known, source, &|_| {})? => found,
         Some(known) => known,
-    };
-    session.rotate(&name.file, record)?;
-    Ok(true)
+    })
 }
 
 /// A recorded content that is gone from its path, and is not the beginning of the source either,
@@ -464,7 +469,7 @@ fn remember_missing(
     if begins_with(opened, &record, source, &|_| {})? {
         return Ok(());
     }
-    let target = StoredName { file: name.file.clone(), generation: session.next_generation(&name.file)? };
+    let target = session.next_generation(&name.file)?;
     session.commit(&[Entry::Commit(target, Box::new(record)), Entry::Gone(name.clone())])
 }
 
@@ -491,7 +496,7 @@ fn write_aside(
     let path = session.temp_path();
     let temp = session.create_temp()?;
     let tree = copy_step(&TreeHasher::default(), opened, &temp, 0..to, source, &path, progress)?;
-    let again = session.open_temp()?.ok_or_else(|| gone(&path))?;
+    let again = session.open_temp()?;
     check_bytes(&again, &TreeHasher::default(), &tree, 0..to, &path)?;
     let windows = agreed_windows(&again, &path, opened, source, to)?;
     Ok((tree, windows))
@@ -539,8 +544,8 @@ fn check_step(
     after: &TreeHasher,
     range: Range<u64>,
 ) -> Result<Windows, ArchiveError> {
-    let path = session.archive.path_of(&session.key, name);
-    let again = session.archive.open_file(&session.key, name)?;
+    let path = session.slot(name).path();
+    let again = session.slot(name).open()?;
     check_bytes(&again, before, after, range.clone(), &path)?;
     agreed_windows(&again, &path, opened, source, range.end)
 }
@@ -557,7 +562,7 @@ fn agreed_windows(
     if ours == windows_of(opened, bytes, source.path)? {
         return Ok(ours);
     }
-    Err(ArchiveError::Damaged { path: path.to_owned(), what: "its windows differ from the source's".to_owned() })
+    Err(ArchiveError::damaged(path, "its windows differ from the source's"))
 }
 
 /// Whether `range` of the file, hashed on from the state before it, gives what was written.
@@ -568,7 +573,7 @@ fn check_bytes(
     range: Range<u64>,
     path: &Path,
 ) -> Result<(), ArchiveError> {
-    let differs = |what: String| ArchiveError::Damaged { path: path.to_owned(), what };
+    let differs = |what: String| ArchiveError::damaged(path, what);
     let length = fs::stat_of(again, path)?.st_size as u64;
     if length != range.end {
         return Err(differs(format!("{length} bytes came back of {} written", range.end)));
@@ -596,9 +601,9 @@ fn resumed(record: &Record, copy: &File, path: &Path) -> Result<TreeHasher, Arch
     if tree.root() == record.blake3 {
         return Ok(tree);
     }
-    Err(ArchiveError::Damaged { path: path.to_owned(), what: "its hash is not the recorded one".to_owned() })
+    Err(ArchiveError::damaged(path, "its hash is not the recorded one"))
 }
 
 fn gone(path: &Path) -> ArchiveError {
-    ArchiveError::Damaged { path: path.to_owned(), what: "it is gone".to_owned() }
+    ArchiveError::damaged(path, "it is gone")
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use zeekstd::{BytesWrapper, EncodeOptions, FrameSizePolicy, SeekTable};
 
-use super::ArchiveError;
-use super::ledger::Packed;
+use super::ledger::CompressedFile;
+use super::types::ArchiveError;
 use crate::fs::{self, DurableError};
 
 /// Plain bytes of a frame: what is unpacked for the shortest range. The last one has fewer.
@@ -24,7 +24,12 @@ const TABLE_END_BYTES: u64 = 9;
 const ENTRY_BYTES: u64 = 8;
 
 /// Compresses the first `bytes` bytes of `plain` into the empty file `to`; what came out.
-pub(super) fn write(plain: (&File, &Path), bytes: u64, level: i32, to: (&File, &Path)) -> Result<Packed, ArchiveError> {
+pub(super) fn write(
+    plain: (&File, &Path),
+    bytes: u64,
+    level: i32,
+    to: (&File, &Path),
+) -> Result<CompressedFile, ArchiveError> {
     let failed = |error: zeekstd::Error| DurableError {
         operation: "compress to",
         path: to.1.to_owned(),
@@ -55,7 +60,7 @@ pub(super) fn write(plain: (&File, &Path), bytes: u64, level: i32, to: (&File, &
         }
     }
     sink.put(&text_of(encoder.into_seek_table()))?;
-    Ok(Packed { bytes: sink.bytes, blake3: sink.hasher.finalize() })
+    Ok(CompressedFile { bytes: sink.bytes, blake3: sink.hasher.finalize() })
 }
 
 /// Counts and hashes what is written.
@@ -80,11 +85,11 @@ pub(super) type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), ArchiveError> + '
 
 /// Unpacks all of it. To each frame's checksum its bytes must agree, and the file must hold what the table
 /// says and nothing else. Gives the number of plain bytes.
-pub(super) fn unpack(packed: &File, path: &Path, each: &mut Each<'_>) -> Result<u64, ArchiveError> {
-    let table = table_of(packed, path)?;
+pub(super) fn unpack(compressed: &File, path: &Path, each: &mut Each<'_>) -> Result<u64, ArchiveError> {
+    let table = table_of(compressed, path)?;
     let mut offset = 0;
     for frame in 0..table.num_frames() {
-        let bytes = unpack_frame(packed, path, &table, frame)?;
+        let bytes = unpack_frame(compressed, path, &table, frame)?;
         each(offset, &bytes)?;
         offset += bytes.len() as u64;
     }
@@ -114,7 +119,7 @@ impl Ranges {
     }
 
     /// Of a compressed one.
-    pub(super) fn packed(file: File, path: PathBuf) -> Result<Ranges, ArchiveError> {
+    pub(super) fn compressed(file: File, path: PathBuf) -> Result<Ranges, ArchiveError> {
         let table = table_of(&file, &path)?;
         Ok(Ranges { file, path, frames: Some(Box::new(Frames { table, last: None })) })
     }
@@ -127,7 +132,7 @@ impl Ranges {
         };
         let table = &frames.table;
         if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > table.size_decomp()) {
-            return Err(damaged(&self.path, "it ends before".to_owned()));
+            return Err(ArchiveError::damaged(&self.path, "it ends before"));
         }
         let (mut at, mut filled) = (offset, 0);
         while filled < buffer.len() {
@@ -155,18 +160,18 @@ impl Ranges {
     }
 }
 
-fn unpack_frame(packed: &File, path: &Path, table: &SeekTable, frame: u32) -> Result<Vec<u8>, ArchiveError> {
+fn unpack_frame(compressed: &File, path: &Path, table: &SeekTable, frame: u32) -> Result<Vec<u8>, ArchiveError> {
     let (place, plain) = places(table, frame).map_err(|error| broken(path, error))?;
     let (came, wanted) = (place.end - place.start, plain.end - plain.start);
     if wanted == 0 || wanted > FRAME_BYTES_MAX || came > 2 * FRAME_BYTES_MAX {
-        return Err(damaged(path, "its table of frames is damaged".to_owned()));
+        return Err(ArchiveError::damaged(path, "its table of frames is damaged"));
     }
-    let mut compressed = vec![0; came as usize];
-    fs::read_exact_at(packed, place.start, &mut compressed, path)?;
-    let bytes = zstd::bulk::decompress(&compressed, wanted as usize).map_err(|error| broken(path, error))?;
+    let mut frame = vec![0; came as usize];
+    fs::read_exact_at(compressed, place.start, &mut frame, path)?;
+    let bytes = zstd::bulk::decompress(&frame, wanted as usize).map_err(|error| broken(path, error))?;
     match bytes.len() as u64 == wanted {
         true => Ok(bytes),
-        false => Err(damaged(path, "its table of frames is damaged".to_owned())),
+        false => Err(ArchiveError::damaged(path, "its table of frames is damaged")),
     }
 }
 
@@ -177,16 +182,16 @@ fn places(table: &SeekTable, frame: u32) -> zeekstd::Result<(Range<u64>, Range<u
 }
 
 /// The table at the end of the file, which must be as it was written and leave no byte of the file over.
-fn table_of(packed: &File, path: &Path) -> Result<SeekTable, ArchiveError> {
-    let wrong = || damaged(path, "its end is not a table of its frames".to_owned());
-    let bytes = fs::stat_of(packed, path)?.st_size as u64;
+fn table_of(compressed: &File, path: &Path) -> Result<SeekTable, ArchiveError> {
+    let wrong = || ArchiveError::damaged(path, "its end is not a table of its frames");
+    let bytes = fs::stat_of(compressed, path)?.st_size as u64;
     let end = bytes.checked_sub(TABLE_END_BYTES).ok_or_else(wrong)?;
     let mut number = [0; 4];
-    fs::read_exact_at(packed, end, &mut number, path)?;
+    fs::read_exact_at(compressed, end, &mut number, path)?;
     let length = TABLE_BYTES + ENTRY_BYTES * u64::from(u32::from_le_bytes(number));
     let begin = bytes.checked_sub(length).filter(|begin| *begin > 0).ok_or_else(wrong)?;
     let mut text = vec![0; length as usize];
-    fs::read_exact_at(packed, begin, &mut text, path)?;
+    fs::read_exact_at(compressed, begin, &mut text, path)?;
     let table = SeekTable::from_seekable(&mut BytesWrapper::new(&text)).map_err(|error| broken(path, error))?;
     let is_whole = table.num_frames() > 0 && table.size_comp() == begin && text_of(table.clone()) == text;
     if is_whole { Ok(table) } else { Err(wrong()) }
@@ -206,11 +211,7 @@ fn text_of(table: SeekTable) -> Vec<u8> {
 }
 
 fn broken(path: &Path, error: impl std::fmt::Display) -> ArchiveError {
-    damaged(path, format!("it cannot be unpacked: {error}"))
-}
-
-fn damaged(path: &Path, what: String) -> ArchiveError {
-    ArchiveError::Damaged { path: path.to_owned(), what }
+    ArchiveError::damaged(path, format!("it cannot be unpacked: {error}"))
 }
 
 #[cfg(test)]
@@ -226,20 +227,20 @@ mod tests {
         text
     }
 
-    fn packed(text: &[u8]) -> (File, Vec<u8>) {
-        let (mut plain, packed) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    fn compressed(text: &[u8]) -> (File, Vec<u8>) {
+        let (mut plain, compressed) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         plain.write_all(text).unwrap();
         let path = Path::new("x");
-        let told = write((&plain, path), text.len() as u64, 3, (&packed, path)).unwrap();
+        let told = write((&plain, path), text.len() as u64, 3, (&compressed, path)).unwrap();
         let mut bytes = vec![0; told.bytes as usize];
-        fs::read_exact_at(&packed, 0, &mut bytes, path).unwrap();
+        fs::read_exact_at(&compressed, 0, &mut bytes, path).unwrap();
         assert_eq!(blake3::hash(&bytes), told.blake3);
-        (packed, bytes)
+        (compressed, bytes)
     }
 
-    fn unpacked(packed: &File) -> Result<Vec<u8>, ArchiveError> {
+    fn unpacked(compressed: &File) -> Result<Vec<u8>, ArchiveError> {
         let mut bytes = Vec::new();
-        let count = unpack(packed, Path::new("x"), &mut |offset, came| {
+        let count = unpack(compressed, Path::new("x"), &mut |offset, came| {
             assert_eq!(offset, bytes.len() as u64);
             bytes.extend_from_slice(came);
             Ok(())
@@ -259,7 +260,7 @@ mod tests {
         let text = text();
         let frame = FRAME_BYTES as usize;
         for bytes in [1, 2, frame - 1, frame, frame + 1, 2 * frame, text.len()] {
-            let (file, raw) = packed(&text[..bytes]);
+            let (file, raw) = compressed(&text[..bytes]);
             assert!(unpacked(&file).unwrap() == text[..bytes], "{bytes}");
             // So does any program that knows zstd.
             assert!(zstd::decode_all(&raw[..]).unwrap() == text[..bytes], "{bytes}");
@@ -269,9 +270,9 @@ mod tests {
     #[test]
     fn a_range_is_read_without_the_rest() {
         let text = text();
-        let (file, mut raw) = packed(&text);
+        let (file, mut raw) = compressed(&text);
         let frame = FRAME_BYTES as usize;
-        let mut ranges = Ranges::packed(file, PathBuf::from("x")).unwrap();
+        let mut ranges = Ranges::compressed(file, PathBuf::from("x")).unwrap();
         for (from, to) in
             [(0, 10), (frame - 3, frame + 3), (5, 6), (0, text.len()), (text.len() - 1, text.len()), (frame, 2 * frame)]
         {
@@ -284,7 +285,7 @@ mod tests {
         assert!(ranges.read_exact_at(u64::MAX, &mut [0]).is_err());
         // Damage elsewhere does not matter to it; damage there is noticed.
         raw[100] ^= 1;
-        let mut ranges = Ranges::packed(file_of(&raw), PathBuf::from("x")).unwrap();
+        let mut ranges = Ranges::compressed(file_of(&raw), PathBuf::from("x")).unwrap();
         let mut buffer = [0; 9];
         ranges.read_exact_at(frame as u64 + 1, &mut buffer).unwrap();
         assert!(buffer == text[frame + 1..frame + 10]);
@@ -293,7 +294,7 @@ mod tests {
 
     #[test]
     fn nothing_may_follow_and_nothing_be_missing() {
-        let (_, raw) = packed(b"some text\n");
+        let (_, raw) = compressed(b"some text\n");
         for wrong in [[&raw[..], b"x"].concat(), [b"x", &raw[..]].concat(), raw[..raw.len() - 1].to_vec()] {
             assert!(matches!(unpacked(&file_of(&wrong)), Err(ArchiveError::Damaged { .. })));
         }
@@ -309,7 +310,7 @@ mod tests {
 
     #[test]
     fn no_flipped_bit_is_unpacked_into_other_bytes() {
-        let (_, raw) = packed(b"some text that says some text\n");
+        let (_, raw) = compressed(b"some text that says some text\n");
         for bit in 0..raw.len() * 8 {
             let mut flipped = raw.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

@@ -7,13 +7,15 @@
 //! with the bytes again.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArchiveError, Formatted, Proof, SessionKey};
+use super::paths::{ledger_name, session_folder};
+use super::store::Archive;
+use super::types::{ArchiveError, Formatted, SessionKey, Verification};
 use crate::Hash;
 use crate::claude::transcripts::Identity;
 use crate::fs::{self, Dir};
@@ -24,49 +26,84 @@ const FORMAT: u32 = 1;
 /// A ledger longer than this, and than [`REWRITE_FACTOR`] times what it needs, is rewritten.
 const REWRITE_BYTES_MIN: u64 = 64 * 1024;
 const REWRITE_FACTOR: u64 = 4;
+/// Length of the head and of the tail window, in bytes.
+pub(super) const WINDOW_BYTES: u64 = 4096;
 /// Hexadecimal digits of a line's checksum.
 const CHECKSUM_DIGITS: usize = 16;
 
 /// What is committed of one content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(super) struct Record {
     /// Committed length.
-    pub(crate) bytes: u64,
+    pub(super) bytes: u64,
     /// Plain BLAKE3 of these bytes.
-    pub(crate) blake3: Hash,
-    /// State from which the hash goes on: see [`super::tree`]. Empty where it was not kept.
-    pub(crate) tree: String,
+    pub(super) blake3: Hash,
+    /// State from which the hash goes on: see [`super::tree_hash`]. Empty where it was not kept.
+    pub(super) tree: String,
     /// BLAKE3 of the head and the tail window, 16 digits each.
-    pub(crate) windows: Windows,
+    pub(super) windows: Windows,
     /// The source as it was when this was committed, if there was one.
-    pub(crate) source: Option<Identity>,
+    pub(super) source: Option<Identity>,
     /// What the hash is worth.
-    pub(crate) proof: Proof,
+    pub(super) verification: Verification,
     /// Milliseconds since 1970.
-    pub(crate) committed_ms: u64,
+    pub(super) committed_ms: u64,
     /// The compressed file that it lies in, if it does. All of the above is said of the plain bytes.
-    pub(crate) packed: Option<Packed>,
+    pub(super) compressed: Option<CompressedFile>,
 }
 
 /// A compressed file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Packed {
+pub(super) struct CompressedFile {
     /// Its length.
-    pub(crate) bytes: u64,
+    pub(super) bytes: u64,
     /// Its own plain BLAKE3.
-    pub(crate) blake3: Hash,
+    pub(super) blake3: Hash,
 }
 
 /// Short hashes of the first and of the last bytes of a committed content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Windows {
-    pub(crate) head: String,
-    pub(crate) tail: String,
+pub(super) struct Windows {
+    pub(super) head: String,
+    pub(super) tail: String,
+}
+
+/// One committed content of a session: a file in one of its generations.
+#[derive(Debug, Clone)]
+pub struct StoredFile {
+    /// Which file, which generation.
+    pub name: StoredName,
+    /// [`StoredName::to_text`]: relative to the project's folder.
+    pub path: String,
+    /// Committed length.
+    pub bytes: u64,
+    /// Plain BLAKE3 of the first `bytes` bytes.
+    pub blake3: Hash,
+    /// What that hash is worth.
+    pub verification: Verification,
+    /// When it was committed, in milliseconds since 1970.
+    pub committed_ms: u64,
+    /// What it takes on the disk: less than `bytes` where it is compressed.
+    pub disk_bytes: u64,
+}
+
+impl StoredFile {
+    pub(super) fn of(name: &StoredName, record: &Record, key: &SessionKey) -> StoredFile {
+        StoredFile {
+            name: name.clone(),
+            path: name.to_text(&key.id),
+            bytes: record.bytes,
+            blake3: record.blake3,
+            verification: record.verification,
+            committed_ms: record.committed_ms,
+            disk_bytes: record.compressed.map_or(record.bytes, |file| file.bytes),
+        }
+    }
 }
 
 /// Something that was begun, so that the next run can finish or undo it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Intent {
+pub(super) enum Intent {
     /// The newest content of a file is being renamed to generation `to`.
     Rotate { to: u32 },
     /// An older content of a file is being put in place as generation `to`.
@@ -84,17 +121,17 @@ enum Removal {
 
 /// The ledger in memory.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(super) struct Ledger {
     records: BTreeMap<StoredName, Record>,
     intents: BTreeMap<FileName, Intent>,
     /// What the user had removed, and whether it is done: a gap that `verify` does not ask about.
     pruned: BTreeMap<StoredName, Removal>,
     /// The user had the whole session removed; whoever opens it next finishes that.
-    pub(crate) is_going: bool,
+    pub(super) is_going: bool,
     /// The transcript that was last copied from.
-    pub(crate) source: Option<PathBuf>,
+    pub(super) source: Option<PathBuf>,
     /// A line before the last one was bad, or the ledger was not there although contents are.
-    pub(crate) is_damaged: bool,
+    pub(super) is_damaged: bool,
     /// The last line was torn.
     has_torn_tail: bool,
     bytes: u64,
@@ -103,7 +140,7 @@ pub(crate) struct Ledger {
 }
 
 /// One line.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<u64>,
@@ -123,7 +160,7 @@ struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<(u64, u64, u64, i64, i64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    proof: Option<Proof>,
+    proof: Option<Verification>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,34 +186,9 @@ struct Line {
     prune_all: Option<bool>,
 }
 
-impl Line {
-    fn empty() -> Line {
-        Line {
-            format: None,
-            path: None,
-            bytes: None,
-            blake3: None,
-            tree: None,
-            head: None,
-            tail: None,
-            identity: None,
-            proof: None,
-            at: None,
-            source: None,
-            rotate_to: None,
-            add_to: None,
-            gone: None,
-            packed: None,
-            prune: None,
-            pruned: None,
-            prune_all: None,
-        }
-    }
-}
-
 /// A change of the ledger, to be written in one go with others.
 #[derive(Debug, Clone)]
-pub(crate) enum Entry {
+pub(super) enum Entry {
     Commit(StoredName, Box<Record>),
     Begin(FileName, Intent),
     Gone(StoredName),
@@ -189,33 +201,33 @@ pub(crate) enum Entry {
     PruneAll,
 }
 
-/// Where the ledgers of a session id lie, relative to the store's root.
-pub(crate) fn dir_of(id: &SessionId) -> PathBuf {
-    [".state", "sessions", id.as_str()].iter().collect()
-}
-
-/// The ledger's file name in [`dir_of`].
-pub(crate) fn name_of(key: &SessionKey) -> OsString {
-    OsString::from(format!("{}.ledger", key.project))
-}
-
-/// The sessions that have a ledger in `state` ([`dir_of`] of `id`).
-pub(crate) fn keys_in(state: &Dir, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
+/// The sessions that have a ledger in `state` ([`session_folder`] of `id`).
+pub(super) fn keys_in(state: &Dir, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
     let project = |name: &OsStr| ProjectName::parse(name.to_str()?.strip_suffix(".ledger")?).ok();
     let projects = state.entries()?.into_iter().filter_map(|(name, _)| project(&name));
     Ok(projects.map(|project| SessionKey { project, id: id.clone() }).collect())
 }
 
+impl Archive {
+    /// The ledger of a session; an absent one is empty.
+    pub(super) fn ledger(&self, key: &SessionKey) -> Result<Ledger, ArchiveError> {
+        match self.root.open_beneath(&session_folder(&key.id))? {
+            Some(state) => Ledger::read(&state, key),
+            None => Ok(Ledger::default()),
+        }
+    }
+}
+
 impl Ledger {
-    /// Reads the ledger of `key` in `state` ([`dir_of`]); an absent one is empty. One that looks
+    /// Reads the ledger of `key` in `state` ([`session_folder`]); an absent one is empty. One that looks
     /// damaged is read again before that is believed.
-    pub(crate) fn read(state: &Dir, key: &SessionKey) -> Result<Ledger, ArchiveError> {
+    pub(super) fn read(state: &Dir, key: &SessionKey) -> Result<Ledger, ArchiveError> {
         let first = Ledger::read_once(state, key)?;
         if first.is_damaged || first.has_torn_tail { Ledger::read_once(state, key) } else { Ok(first) }
     }
 
     fn read_once(state: &Dir, key: &SessionKey) -> Result<Ledger, ArchiveError> {
-        let name = name_of(key);
+        let name = ledger_name(key);
         let path = state.path().join(&name);
         let text = Ledger::text(state, key)?.unwrap_or_default();
         Ledger::parse(&text, key).map_err(|refused| match refused {
@@ -225,15 +237,15 @@ impl Ledger {
     }
 
     /// The bytes of the ledger; `None` if there is none.
-    pub(crate) fn text(state: &Dir, key: &SessionKey) -> Result<Option<Vec<u8>>, ArchiveError> {
-        let name = name_of(key);
+    pub(super) fn text(state: &Dir, key: &SessionKey) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let name = ledger_name(key);
         let Some(file) = state.open_file(&name)? else { return Ok(None) };
         let path = state.path().join(&name);
         let mut text = vec![0; fs::stat_of(&file, &path)?.st_size as usize];
         let came = fs::read_at(&file, 0, &mut text, &path)?;
         // Another writer may have cut a failed commit off; then the rest of it is not there.
         if came < text.len() && came as u64 != fs::stat_of(&file, &path)?.st_size as u64 {
-            return Err(ArchiveError::Damaged { path, what: format!("{came} bytes came of {}", text.len()) });
+            return Err(ArchiveError::damaged(path, format!("{came} bytes came of {}", text.len())));
         }
         text.truncate(came);
         Ok(Some(text))
@@ -266,74 +278,96 @@ impl Ledger {
     }
 
     /// What is committed under a name.
-    pub(crate) fn record(&self, name: &StoredName) -> Option<&Record> {
+    pub(super) fn record(&self, name: &StoredName) -> Option<&Record> {
         self.records.get(name)
     }
 
     /// Everything committed, transcript first.
-    pub(crate) fn records(&self) -> impl Iterator<Item = (&StoredName, &Record)> {
+    pub(super) fn records(&self) -> impl Iterator<Item = (&StoredName, &Record)> {
         self.records.iter()
     }
 
     /// What was begun and not finished.
-    pub(crate) fn intents(&self) -> Vec<(FileName, Intent)> {
+    pub(super) fn intents(&self) -> Vec<(FileName, Intent)> {
         self.intents.iter().map(|(file, intent)| (file.clone(), *intent)).collect()
     }
 
     /// The highest generation of `file` that was ever recorded, removed ones included.
-    pub(crate) fn generation_max(&self, file: &FileName) -> u32 {
+    pub(super) fn generation_max(&self, file: &FileName) -> u32 {
         let (from, to) = all_of(file);
         let pruned = self.pruned.range(from..=to).map(|(name, _)| name.generation);
         self.records_of(file).map(|(name, _)| name.generation).chain(pruned).max().unwrap_or(0)
     }
 
     /// Whether the user had this content removed.
-    pub(crate) fn is_pruned(&self, name: &StoredName) -> bool {
+    pub(super) fn is_pruned(&self, name: &StoredName) -> bool {
         self.is_going || self.pruned.contains_key(name)
     }
 
     /// What counts as removed and may still be there.
-    pub(crate) fn to_unlink(&self) -> Vec<StoredName> {
+    pub(super) fn to_unlink(&self) -> Vec<StoredName> {
         let begun = self.pruned.iter().filter(|(_, removal)| **removal == Removal::Begun);
         begun.map(|(name, _)| name.clone()).collect()
     }
 
     /// Everything committed of `file`, the newest content first, then from the oldest on.
-    pub(crate) fn records_of(&self, file: &FileName) -> impl Iterator<Item = (&StoredName, &Record)> {
+    pub(super) fn records_of(&self, file: &FileName) -> impl Iterator<Item = (&StoredName, &Record)> {
         let (from, to) = all_of(file);
         self.records.range(from..=to)
     }
 
+    /// Generations below the highest one of a file that are nowhere, although nobody had them removed.
+    pub(super) fn gaps(&self) -> Vec<StoredName> {
+        let older = |file: &FileName| {
+            let of = |generation| StoredName { file: file.clone(), generation };
+            (1..self.generation_max(file)).map(of).collect::<Vec<_>>()
+        };
+        let names = self.files().into_iter().flat_map(older);
+        names.filter(|name| self.record(name).is_none() && !self.is_pruned(name)).collect()
+    }
+
+    /// The files of which something is committed, transcript first.
+    pub(super) fn files(&self) -> Vec<&FileName> {
+        let mut files: Vec<&FileName> = self.records.keys().map(|name| &name.file).collect();
+        files.dedup();
+        files
+    }
+
+    /// Everything committed, as it is told outside.
+    pub(super) fn stored_files(&self, key: &SessionKey) -> Vec<StoredFile> {
+        self.records.iter().map(|(name, record)| StoredFile::of(name, record, key)).collect()
+    }
+
     /// Whether there is no file of it yet, or an empty one.
-    pub(crate) fn is_unwritten(&self) -> bool {
+    pub(super) fn is_unwritten(&self) -> bool {
         self.bytes == 0
     }
 
     /// Whether nothing is recorded, no removal either.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.pruned.is_empty() && !self.is_going
     }
 
     /// Takes a rebuilt record into memory. It is written with the next commit.
-    pub(crate) fn insert_unwritten(&mut self, name: StoredName, record: Record) {
+    pub(super) fn insert_unwritten(&mut self, name: StoredName, record: Record) {
         self.records.insert(name, record);
     }
 
     /// After damage the remaining lines are claims: nothing says that a later one did not replace them.
-    pub(crate) fn distrust_all(&mut self) {
+    pub(super) fn distrust_all(&mut self) {
         for record in self.records.values_mut() {
-            record.proof = Proof::Unproven;
+            record.verification = Verification::Unverified;
         }
     }
 
     /// Appends the entries, syncs, reads them back, and only then takes them over in memory. On
     /// an error the file is cut back to what it was, so that nobody reads an unsynced commit.
-    pub(crate) fn write(&mut self, state: &Dir, key: &SessionKey, entries: &[Entry]) -> Result<(), ArchiveError> {
+    pub(super) fn write(&mut self, state: &Dir, key: &SessionKey, entries: &[Entry]) -> Result<(), ArchiveError> {
         if self.bytes == 0 || self.is_damaged || self.has_torn_tail || self.has_outgrown(key) {
             return self.rewrite(state, key, entries);
         }
         let text = encoded(entries, key);
-        let name = name_of(key);
+        let name = ledger_name(key);
         let path = state.path().join(&name);
         let Some(file) = state.open_file_for_writing(&name)? else { return self.rewrite(state, key, entries) };
         let appended = append_synced(&file, self.bytes, &text, &path).and_then(|()| {
@@ -361,7 +395,7 @@ impl Ledger {
         let removed_before = (self.pruned.clone(), self.is_going);
         self.apply(entries);
         let text = self.as_text(key);
-        if let Err(error) = state.replace_file(&name_of(key), &text) {
+        if let Err(error) = state.replace_file(&ledger_name(key), &text) {
             (self.records, self.intents, self.source) = before;
             (self.pruned, self.is_going) = removed_before;
             return Err(error.into());
@@ -438,7 +472,7 @@ impl Ledger {
     }
 
     fn as_text(&self, key: &SessionKey) -> Vec<u8> {
-        let mut text = with_checksum(&Line { format: Some(u64::from(FORMAT)), ..Line::empty() });
+        let mut text = with_checksum(&Line { format: Some(u64::from(FORMAT)), ..Line::default() });
         let source = self.source.clone().map(Entry::Source);
         let records = self.records.iter().map(|(name, record)| Entry::Commit(name.clone(), Box::new(record.clone())));
         let intents = self.intents.iter().map(|(file, intent)| Entry::Begin(file.clone(), *intent));
@@ -467,7 +501,7 @@ fn all_of(file: &FileName) -> (StoredName, StoredName) {
     (StoredName::newest(file.clone()), StoredName { file: file.clone(), generation: u32::MAX })
 }
 
-fn append_synced(file: &File, offset: u64, text: &[u8], path: &std::path::Path) -> Result<(), ArchiveError> {
+fn append_synced(file: &File, offset: u64, text: &[u8], path: &Path) -> Result<(), ArchiveError> {
     fs::write_at(file, offset, text, path)?;
     fs::sync_data(file, path)?;
     Ok(())
@@ -480,8 +514,8 @@ fn spelled_alike<'a>(line: &'a Line, key: &SessionKey) -> Option<&'a str> {
     (other != ours && other.eq_ignore_ascii_case(ours)).then_some(other)
 }
 
-fn not_read_back(path: &std::path::Path) -> ArchiveError {
-    ArchiveError::Damaged { path: path.to_owned(), what: "a commit did not read back as it was written".to_owned() }
+fn not_read_back(path: &Path) -> ArchiveError {
+    ArchiveError::damaged(path, "a commit did not read back as it was written")
 }
 
 fn encoded(entries: &[Entry], key: &SessionKey) -> Vec<u8> {
@@ -492,13 +526,15 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
     let path = |name: &StoredName| Some(name.to_text(&key.id));
     let newest = |file: &FileName| path(&StoredName::newest(file.clone()));
     match entry {
-        Entry::Source(source) => Line { source: Some(path_to_text(source)), ..Line::empty() },
-        Entry::Gone(name) => Line { path: path(name), gone: Some(true), ..Line::empty() },
-        Entry::Prune(name) => Line { prune: path(name), ..Line::empty() },
-        Entry::Pruned(name) => Line { pruned: path(name), ..Line::empty() },
-        Entry::PruneAll => Line { prune_all: Some(true), ..Line::empty() },
-        Entry::Begin(file, Intent::Rotate { to }) => Line { path: newest(file), rotate_to: Some(*to), ..Line::empty() },
-        Entry::Begin(file, Intent::Add { to }) => Line { path: newest(file), add_to: Some(*to), ..Line::empty() },
+        Entry::Source(source) => Line { source: Some(path_to_text(source)), ..Line::default() },
+        Entry::Gone(name) => Line { path: path(name), gone: Some(true), ..Line::default() },
+        Entry::Prune(name) => Line { prune: path(name), ..Line::default() },
+        Entry::Pruned(name) => Line { pruned: path(name), ..Line::default() },
+        Entry::PruneAll => Line { prune_all: Some(true), ..Line::default() },
+        Entry::Begin(file, Intent::Rotate { to }) => {
+            Line { path: newest(file), rotate_to: Some(*to), ..Line::default() }
+        }
+        Entry::Begin(file, Intent::Add { to }) => Line { path: newest(file), add_to: Some(*to), ..Line::default() },
         Entry::Commit(name, record) => Line {
             path: path(name),
             bytes: Some(record.bytes),
@@ -507,18 +543,18 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
             head: Some(record.windows.head.clone()),
             tail: Some(record.windows.tail.clone()),
             identity: record.source.map(|id| (id.dev, id.ino, id.bytes, id.mtime_ns as i64, id.ctime_ns as i64)),
-            proof: Some(record.proof),
+            proof: Some(record.verification),
             at: Some(record.committed_ms),
-            packed: record.packed.map(|packed| (packed.bytes, packed.blake3.to_hex().to_string())),
-            ..Line::empty()
+            packed: record.compressed.map(|file| (file.bytes, file.blake3.to_hex().to_string())),
+            ..Line::default()
         },
     }
 }
 
 fn record_of(line: &Line) -> Option<Record> {
     let (dev, ino, bytes, mtime_ns, ctime_ns) = line.identity.unwrap_or_default();
-    let packed = match &line.packed {
-        Some((bytes, blake3)) => Some(Packed { bytes: *bytes, blake3: Hash::from_hex(blake3).ok()? }),
+    let compressed = match &line.packed {
+        Some((bytes, blake3)) => Some(CompressedFile { bytes: *bytes, blake3: Hash::from_hex(blake3).ok()? }),
         None => None,
     };
     let identity = Identity { dev, ino, bytes, mtime_ns: mtime_ns.into(), ctime_ns: ctime_ns.into() };
@@ -528,9 +564,9 @@ fn record_of(line: &Line) -> Option<Record> {
         tree: line.tree.clone().unwrap_or_default(),
         windows: Windows { head: line.head.clone()?, tail: line.tail.clone()? },
         source: line.identity.map(|_| identity),
-        proof: line.proof?,
+        verification: line.proof?,
         committed_ms: line.at?,
-        packed,
+        compressed,
     })
 }
 
@@ -567,7 +603,7 @@ enum Refused {
 }
 
 /// Paths are text in the ledger; bytes that are not UTF-8 are escaped as in receipts.
-fn path_to_text(path: &std::path::Path) -> String {
+fn path_to_text(path: &Path) -> String {
     crate::names::escaped(path.as_os_str())
 }
 
@@ -578,8 +614,6 @@ fn path_from_text(text: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{ProjectName, SessionId};
-    use std::path::Path;
 
     fn key() -> SessionKey {
         SessionKey { project: ProjectName::from_cwd("/p"), id: SessionId::parse("a").unwrap() }
@@ -592,9 +626,9 @@ mod tests {
             tree: String::new(),
             windows: Windows { head: "h".into(), tail: "t".into() },
             source: Some(Identity { dev: 1, ino: 2, bytes: 3, mtime_ns: 4, ctime_ns: 5 }),
-            proof: Proof::Written,
+            verification: Verification::Written,
             committed_ms: 7,
-            packed: Some(Packed { bytes: 8, blake3: blake3::hash(b"packed") }),
+            compressed: Some(CompressedFile { bytes: 8, blake3: blake3::hash(b"packed") }),
         }
     }
 
@@ -705,7 +739,7 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused() {
         let (temp, dir) = written(&[commit(1)]);
-        let line = with_checksum(&Line { format: Some(u64::from(FORMAT) + 1), ..Line::empty() });
+        let line = with_checksum(&Line { format: Some(u64::from(FORMAT) + 1), ..Line::default() });
         std::fs::write(temp.path().join("p.ledger"), line).unwrap();
         assert!(matches!(Ledger::read(&dir, &key()), Err(ArchiveError::NewerFormat { .. })));
     }

@@ -3,15 +3,17 @@
 
 use std::path::PathBuf;
 
-use super::compress;
-use super::ledger::{Ledger, Record};
-use super::session::{contents_on_disk, windows_of};
-use super::{Archive, ArchiveError, Finding, FindingKind, SessionKey, StoredFile};
+use super::ledger::{Ledger, Record, StoredFile};
+use super::paths::Form;
+use super::rebuild_ledger::{contents_on_disk, windows_of};
+use super::slot::Slot;
+use super::store::Archive;
+use super::types::{ArchiveError, Finding, FindingKind, SessionKey};
 use crate::names::{FileName, StoredName};
 
 /// What a quick look at a session tells. No content was read beyond the windows of its transcripts.
 #[derive(Debug)]
-pub struct Glance {
+pub struct QuickCheck {
     /// Everything committed, transcript first; empty where the ledger is lost.
     pub files: Vec<StoredFile>,
     /// The transcript that the session was last copied from.
@@ -22,19 +24,22 @@ pub struct Glance {
     pub findings: Vec<Finding>,
 }
 
-pub(super) fn glance(archive: &Archive, key: &SessionKey) -> Result<Glance, ArchiveError> {
-    let first = look(archive, key)?;
-    // Another process may have been writing between the two halves of the look.
-    if first.findings.is_empty() { Ok(first) } else { look(archive, key) }
+impl Archive {
+    /// A quick look, for a status: what is committed and what can be seen to be wrong without
+    /// reading the contents. Nothing is hashed again, whatever state the bookkeeping is in.
+    pub fn quick_check(&self, key: &SessionKey) -> Result<QuickCheck, ArchiveError> {
+        let first = look(self, key)?;
+        // Another process may have been writing between the two halves of the look.
+        if first.findings.is_empty() { Ok(first) } else { look(self, key) }
+    }
 }
 
-fn look(archive: &Archive, key: &SessionKey) -> Result<Glance, ArchiveError> {
+fn look(archive: &Archive, key: &SessionKey) -> Result<QuickCheck, ArchiveError> {
     let ledger = archive.ledger(key)?;
     let newest = ledger.record(&StoredName::newest(FileName::Transcript));
     let modified_ns = newest.and_then(|record| record.source).map(|source| source.mtime_ns);
-    let stored = |(name, record): (&StoredName, &Record)| StoredFile::of(name, record, key);
-    Ok(Glance {
-        files: ledger.records().map(stored).collect(),
+    Ok(QuickCheck {
+        files: ledger.stored_files(key),
         source: ledger.source.clone(),
         source_modified_ms: modified_ns.and_then(|ns| u64::try_from(ns / 1_000_000).ok()),
         findings: findings(archive, key, &ledger),
@@ -61,24 +66,19 @@ fn findings(archive: &Archive, key: &SessionKey, ledger: &Ledger) -> Vec<Finding
         }
     }
     for (name, record) in ledger.records() {
-        let checked = check(archive, key, name, record)
+        let checked = check(archive.slot(key, name), record)
             .unwrap_or_else(|error| Some((FindingKind::Damaged, format!("failed to {error}"))));
         findings.extend(checked.map(|(kind, detail)| finding(name, kind, detail)));
     }
     findings
 }
 
-fn check(
-    archive: &Archive,
-    key: &SessionKey,
-    name: &StoredName,
-    record: &Record,
-) -> Result<Option<(FindingKind, String)>, ArchiveError> {
-    let Some(stat) = archive.stat(key, name)? else {
-        if let (Some(packed), Some(stat)) = (&record.packed, compress::stat(archive, key, name)?) {
+fn check(slot: Slot<'_>, record: &Record) -> Result<Option<(FindingKind, String)>, ArchiveError> {
+    let Some(stat) = slot.stat(Form::Plain)? else {
+        if let (Some(compressed), Some(stat)) = (&record.compressed, slot.stat(Form::Compressed)?) {
             let bytes = stat.st_size as u64;
-            let detail = format!("{bytes} compressed bytes are there of {} recorded", packed.bytes);
-            return Ok((bytes != packed.bytes).then_some((FindingKind::Damaged, detail)));
+            let detail = format!("{bytes} compressed bytes are there of {} recorded", compressed.bytes);
+            return Ok((bytes != compressed.bytes).then_some((FindingKind::Damaged, detail)));
         }
         let detail = format!("{} bytes were recorded; the file is not there", record.bytes);
         return Ok(Some((FindingKind::Missing, detail)));
@@ -88,10 +88,9 @@ fn check(
         let detail = format!("{bytes} bytes are there of {} recorded", record.bytes);
         return Ok(Some((FindingKind::Damaged, detail)));
     }
-    if name.file != FileName::Transcript {
+    if slot.name.file != FileName::Transcript {
         return Ok(None);
     }
-    let file = archive.open_file(key, name)?;
-    let differs = windows_of(&file, record.bytes, &archive.path_of(key, name))? != record.windows;
+    let differs = windows_of(&slot.open()?, record.bytes, &slot.path())? != record.windows;
     Ok(differs.then(|| (FindingKind::Damaged, "its beginning or its end is not what was recorded".to_owned())))
 }

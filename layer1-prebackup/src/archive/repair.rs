@@ -1,17 +1,18 @@
-//! `verify --repair`: a damaged, missing or unproven content is healed from the source, from the
-//! other store or from another generation, wherever the recorded hash is met. What is replaced is
-//! set aside under `.state/damaged/`, never dropped.
+//! `verify --repair`: a damaged, missing or unverified content is healed from the source, from the
+//! other store or from another generation, wherever the recorded hash is met. What is replaced moves
+//! to quarantine and is never dropped.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::append::{self, Source};
-use super::compress;
+use super::compress::resolve_forms;
 use super::ledger::{Entry, Record};
-use super::session::{
-    OpenSession, SessionLock, contents_on_disk, file_name_of, is_unreadable, record_of_file_read_twice, windows_of,
-};
-use super::{Archive, ArchiveError, Proof, SessionKey};
+use super::paths::Form;
+use super::quarantine::quarantine;
+use super::rebuild_ledger::{contents_on_disk, record_of_slot, windows_of};
+use super::session::{OpenSession, SessionLock};
+use super::store::Archive;
+use super::types::{ArchiveError, SessionKey, Verification};
 use crate::claude::transcripts;
 use crate::fs;
 use crate::names::{FileName, SessionId, StoredName};
@@ -37,27 +38,24 @@ enum Candidate<'a> {
     Original(PathBuf, Option<PathBuf>),
 }
 
-pub(super) fn repair(
-    archive: &Archive,
-    only: Option<&SessionKey>,
-    other: Option<&Archive>,
-) -> Result<Vec<Repair>, ArchiveError> {
-    let keys = match only {
-        Some(key) => vec![key.clone()],
-        None => archive.sessions()?,
-    };
-    let mut repairs = Vec::new();
-    for key in keys {
-        let lock = SessionLock::wait(archive, &key.id)?;
-        // Opening it would finish its removal without layer 3's index: `prune` does that.
-        if archive.ledger(&key)?.is_going {
-            continue;
+impl Archive {
+    /// Heals what [`Archive::verify`] finds, from the source, from `other`, or from another
+    /// generation, wherever the recorded hash is met; says what it did about each content. What it
+    /// replaces moves to `.state/damaged/`.
+    pub fn repair(&self, only: Option<&SessionKey>, other: Option<&Archive>) -> Result<Vec<Repair>, ArchiveError> {
+        let mut repairs = Vec::new();
+        for key in self.those_or_all(only)? {
+            let lock = SessionLock::wait(self, &key.id)?;
+            // Opening it would finish its removal without layer 3's index: `prune` does that.
+            if self.ledger(&key)?.is_going {
+                continue;
+            }
+            let mut session = OpenSession::open(self, key, lock)?;
+            repair_session(&mut session, other, &mut repairs)?;
+            session.finish();
         }
-        let mut session = OpenSession::open(archive, key, lock)?;
-        repair_session(&mut session, other, &mut repairs)?;
-        session.finish();
+        Ok(repairs)
     }
-    Ok(repairs)
 }
 
 fn repair_session(
@@ -67,9 +65,9 @@ fn repair_session(
 ) -> Result<(), ArchiveError> {
     for name in contents_on_disk(session.archive, &session.key)? {
         if session.ledger.record(&name).is_none() {
-            match record_of_file_read_twice(session.archive, &session.key, &name, Proof::Unproven) {
+            match record_of_slot(session.slot(&name), Verification::Unverified) {
                 Ok(record) => session.commit(&[Entry::Commit(name, Box::new(record))])?,
-                Err(error) if is_unreadable(session.archive, &session.key, &name, &error) => {
+                Err(error) if session.slot(&name).is_unreadable(&error) => {
                     push(session, repairs, &name, (false, format!("no commit is recorded for it; failed to {error}")));
                 }
                 Err(error) => return Err(error),
@@ -89,7 +87,7 @@ fn repair_session(
             }
         }
     }
-    for name in super::verify::gaps(&session.ledger) {
+    for name in session.ledger.gaps() {
         let outcome = fill_gap(session, other, &name)?;
         push(session, repairs, &name, outcome);
     }
@@ -105,19 +103,19 @@ fn heal(
     let mut state = state_of(session, name, &record)?;
     if matches!(state, State::Wrong | State::Trailing) {
         // A compressed file beside it, which a killed run left, may be whole.
-        compress::settle(session, name, &record)?;
+        resolve_forms(session, name, &record)?;
         state = state_of(session, name, &record)?;
-        if matches!(state, State::Exact) && record.proof != Proof::Unproven {
+        if matches!(state, State::Exact) && record.verification != Verification::Unverified {
             let detail = "restored from its compressed file; what stood there is in .state/damaged".to_owned();
             return Ok(Some((true, detail)));
         }
     }
-    let outcome = match (state, record.proof) {
-        (State::Exact, Proof::Unproven) => prove(session, other, name, record)?,
+    let outcome = match (state, record.verification) {
+        (State::Exact, Verification::Unverified) => prove(session, other, name, record)?,
         (State::Exact, _) => {
             // A repair that was killed may have put it there and no more.
-            fs::sync_if_recent(&session.archive.path_of(&session.key, name))?;
-            fs::sync_if_recent(&compress::path_of(session.archive, &session.key, name))?;
+            fs::sync_if_recent(&session.slot(name).path())?;
+            fs::sync_if_recent(&session.slot(name).path_as(Form::Compressed))?;
             return Ok(None);
         }
         (State::Windows, _) => refresh_windows(session, name, record)?,
@@ -138,19 +136,19 @@ enum State {
 }
 
 fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Result<State, ArchiveError> {
-    if !session.archive.has(&session.key, name)? {
+    let (slot, path) = (session.slot(name), session.slot(name).path());
+    if slot.form()?.is_none() {
         return Ok(State::Missing);
     }
-    let path = session.archive.path_of(&session.key, name);
     // Whatever keeps it from being read, it is not the recorded content.
-    let Ok(file) = session.archive.open_file(&session.key, name) else { return Ok(State::Wrong) };
+    let Ok(file) = slot.open() else { return Ok(State::Wrong) };
     let bytes = fs::stat_of(&file, &path)?.st_size as u64;
     if bytes < record.bytes || !fs::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|h| h == record.blake3) {
         return Ok(State::Wrong);
     }
-    let is_plain = session.archive.stat(&session.key, name)?.is_some();
-    if let Some(packed) = record.packed.filter(|_| !is_plain)
-        && !compress::is_as_recorded(session.archive, &session.key, name, &packed)?
+    if let Some(compressed) = &record.compressed
+        && !slot.has(Form::Plain)?
+        && !slot.is_as_recorded(compressed)?
     {
         return Ok(State::Wrong);
     }
@@ -173,9 +171,9 @@ fn prove(
         if candidate_begins_with(session, &candidate, &record)? {
             let detail = format!("proven equal to {}", candidate.path(session).display());
             // Whether it was ever synced is not known.
-            session.archive.sync_content(&session.key, name)?;
+            session.slot(name).sync()?;
             session.create_dir_of(name)?.sync()?;
-            let proven = Record { proof: Proof::Compared, ..record };
+            let proven = Record { verification: Verification::Compared, ..record };
             session.commit(&[Entry::Commit(name.clone(), Box::new(proven))])?;
             return Ok((true, detail));
         }
@@ -191,8 +189,7 @@ fn refresh_windows(
     name: &StoredName,
     record: Record,
 ) -> Result<(bool, String), ArchiveError> {
-    let file = session.archive.open_file(&session.key, name)?;
-    let windows = windows_of(&file, record.bytes, &session.archive.path_of(&session.key, name))?;
+    let windows = windows_of(&session.slot(name).open()?, record.bytes, &session.slot(name).path())?;
     session.commit(&[Entry::Commit(name.clone(), Box::new(Record { windows, ..record }))])?;
     Ok((true, "bookkeeping was made anew from the proven bytes".to_owned()))
 }
@@ -223,13 +220,13 @@ fn restore(
         session.remove_temp()?;
         return Ok((false, format!("{} changed while it was read", from.display())));
     }
-    written.proof = Proof::Compared;
+    written.verification = Verification::Compared;
     written.source = record.source;
-    let is_plain = session.archive.stat(&session.key, name)?.is_some();
-    let aside = set_aside(session, name, if is_plain { compress::Form::Plain } else { compress::Form::Packed })?;
+    let form = if session.slot(name).has(Form::Plain)? { Form::Plain } else { Form::Compressed };
+    let replaced = quarantine(session, name, form)?;
     session.place_temp(name)?;
     session.commit(&[Entry::Commit(name.clone(), Box::new(written))])?;
-    let kept = aside.map_or_else(String::new, |path| format!("; what stood there is {}", path.display()));
+    let kept = replaced.map_or_else(String::new, |path| format!("; what stood there is {}", path.display()));
     Ok((true, format!("restored from {}{kept}", from.display())))
 }
 
@@ -244,8 +241,9 @@ fn fill_gap(
             if session.archive.covers(&session.key, &name.file, stored.bytes, &stored.blake3)? {
                 continue;
             }
-            let from = other.path_of(&key, &stored.name);
-            let open = || other.open_file(&key, &stored.name).map(Some);
+            let slot = other.slot(&key, &stored.name);
+            let from = slot.path();
+            let open = || slot.open().map(Some);
             let source = Source { path: &from, open: &open, may_lag: false };
             let written = append::write_from(session, &source, stored.bytes)?;
             if written.blake3 != stored.blake3 {
@@ -258,46 +256,6 @@ fn fill_gap(
         }
     }
     Ok((false, "neither the file nor its record is here, and no other store has a generation we lack".to_owned()))
-}
-
-/// Moves what stands at `name` to `.state/damaged/{PROJECT}/{path}`, with a number if that is taken.
-pub(super) fn set_aside(
-    session: &OpenSession<'_>,
-    name: &StoredName,
-    form: compress::Form,
-) -> Result<Option<PathBuf>, ArchiveError> {
-    let rel = super::session::relative_path(&session.key, name);
-    let folder = Path::new(".state/damaged").join(rel.parent().unwrap_or(Path::new("")));
-    let is_there = match form {
-        compress::Form::Plain => session.archive.stat(&session.key, name)?.is_some(),
-        compress::Form::Packed => compress::stat(session.archive, &session.key, name)?.is_some(),
-    };
-    if !is_there {
-        // A run that was killed, or whose sync failed, may have moved it there already.
-        if let Some(damaged) = session.archive.root.open_beneath(&folder)? {
-            damaged.sync()?;
-            damaged.sync_recent_ancestors()?;
-        }
-        return Ok(None);
-    }
-    session.begin_writing()?;
-    let damaged = session.archive.root.create_beneath(&folder)?;
-    // A run that was killed, or whose sync failed, may have made it.
-    damaged.sync_recent_ancestors()?;
-    let file_name = match form {
-        compress::Form::Plain => file_name_of(&session.key, name),
-        compress::Form::Packed => compress::packed_file_name(&session.key, name),
-    };
-    let mut aside = file_name.clone();
-    let mut n = 2;
-    while damaged.stat(&aside)?.is_some() {
-        aside = OsString::from(format!("{}.{n}", file_name.to_string_lossy()));
-        n += 1;
-    }
-    if let Some(dir) = session.dir_of(name)? {
-        dir.rename_new(&file_name, &damaged, &aside)?;
-    }
-    Ok(Some(damaged.path().join(aside)))
 }
 
 /// Everything that may hold the bytes of `name`: the source, the other store, our own other
@@ -324,7 +282,7 @@ fn candidates<'a>(
         .filter(|stored| stored.file == name.file)
         .partition(|stored| stored == name);
     // A record that was rebuilt from the file itself is not proven by it.
-    let is_unproven = session.ledger.record(name).is_some_and(|record| record.proof == Proof::Unproven);
+    let is_unproven = session.ledger.record(name).is_some_and(|record| record.verification == Verification::Unverified);
     let own = own.into_iter().filter(|_| !is_unproven);
     list.extend(
         rest.into_iter().chain(own).map(|stored| Candidate::Stored(session.archive, session.key.clone(), stored)),
@@ -353,7 +311,9 @@ fn proven_elsewhere(
 ) -> Result<Option<Record>, ArchiveError> {
     for (other, key) in others(session, other)? {
         let ledger = other.ledger(&key)?;
-        let proven = ledger.record(name).filter(|record| record.bytes == bytes && record.proof != Proof::Unproven);
+        let proven = ledger
+            .record(name)
+            .filter(|record| record.bytes == bytes && record.verification != Verification::Unverified);
         if let Some(record) = proven {
             return Ok(Some(record.clone()));
         }
@@ -375,7 +335,7 @@ fn candidate_begins_with(
 impl Candidate<'_> {
     fn path(&self, session: &OpenSession<'_>) -> PathBuf {
         match self {
-            Candidate::Stored(archive, key, name) => archive.path_of(key, name),
+            Candidate::Stored(archive, key, name) => archive.slot(key, name).path(),
             Candidate::Original(transcript, None) => transcript.clone(),
             Candidate::Original(transcript, Some(rel)) => transcript.with_file_name(session.key.id.as_str()).join(rel),
         }
@@ -383,7 +343,7 @@ impl Candidate<'_> {
 
     fn open(&self, id: &SessionId) -> Result<Option<std::fs::File>, ArchiveError> {
         match self {
-            Candidate::Stored(archive, key, name) => archive.open_file(key, name).map(Some),
+            Candidate::Stored(archive, key, name) => archive.slot(key, name).open().map(Some),
             Candidate::Original(transcript, None) => Ok(transcripts::open_regular(transcript)?),
             Candidate::Original(transcript, Some(rel)) => Ok(transcripts::open_side_file(transcript, id, rel)?),
         }

@@ -6,13 +6,15 @@ use std::fs::File;
 use std::path::Path;
 
 use super::append::{self, Source};
-use super::ledger::{Entry, Ledger, Record};
-use super::session::{OpenSession, SessionLock};
-use super::{Archive, ArchiveError, Compare, Proof, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
+use super::ledger::{Entry, Ledger, Record, StoredFile};
+use super::paths::{ledger_name, session_folder};
+use super::session::{OpenSession, SessionLock, was_left_clean};
+use super::store::Archive;
+use super::types::{ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, TranscriptState, Verification};
 use crate::Hash;
 use crate::claude::transcripts;
 use crate::fs;
-use crate::names::{FileName, ProjectName, StoredName};
+use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
 /// Makes one growing number of the progress of several files.
 pub(super) struct Steps<'a> {
@@ -38,54 +40,157 @@ impl<'a> Steps<'a> {
     }
 }
 
-pub(super) fn save(archive: &Archive, request: &SaveRequest<'_>) -> Result<SaveReport, ArchiveError> {
-    let opened = transcripts::open_regular(request.transcript)?;
-    let sides = transcripts::side_files(request.transcript, request.id)?;
-    let bytes = match &opened {
-        Some(file) => fs::stat_of(file, request.transcript)?.st_size as u64,
-        None => 0,
-    };
-    let transcript = match (&opened, bytes) {
-        (None, _) => TranscriptState::Absent,
-        (Some(_), 0) => TranscriptState::Empty,
-        (Some(_), _) => TranscriptState::Stored,
-    };
-    let mut report = SaveReport {
-        key: None,
-        transcript,
-        source_bytes: bytes,
-        bytes_added: 0,
-        generations_begun: 0,
-        written: Vec::new(),
-        problems: Vec::new(),
-    };
-    if transcript != TranscriptState::Stored && archive.find(request.id)?.is_empty() {
-        return Ok(report);
-    }
-    let lock = SessionLock::wait(archive, request.id)?;
-    let (key, ledger) = identify(archive, &lock, request, opened)?;
-    report.key = Some(key.clone());
-    let mut session = OpenSession::open_with(archive, key, lock, ledger)?;
-    let steps = Steps::new(request.progress);
-    save_transcript(&mut session, request, &steps, &mut report)?;
-    for side in sides {
-        let open = || Ok(transcripts::open_side_file(request.transcript, request.id, &side.rel)?);
-        let path = request.transcript.with_extension("").join(&side.rel);
-        let source = Source { path: &path, open: &open, may_lag: false };
-        let name = FileName::Side(side.rel.clone());
-        let saved = steps.step(side.identity.bytes, |progress| {
-            append::save(&mut session, &name, &source, request.compare, progress)
-        });
-        match saved {
-            Ok(saved) => count(&mut report, name, saved),
-            Err(error) => {
-                session.note_failure();
-                report.problems.push(error);
+impl Archive {
+    /// Saves transcript and side files; returns when all that it reports is on the disk, synced and
+    /// read back. An error means that the transcript was not saved in full; a side file that could
+    /// not be stored is one of the report's problems.
+    pub fn save(&self, request: &SaveRequest<'_>) -> Result<SaveReport, ArchiveError> {
+        let opened = transcripts::open_regular(request.transcript)?;
+        let sides = transcripts::side_files(request.transcript, request.id)?;
+        let bytes = match &opened {
+            Some(file) => fs::stat_of(file, request.transcript)?.st_size as u64,
+            None => 0,
+        };
+        let transcript = match (&opened, bytes) {
+            (None, _) => TranscriptState::Absent,
+            (Some(_), 0) => TranscriptState::Empty,
+            (Some(_), _) => TranscriptState::Stored,
+        };
+        let mut report = SaveReport {
+            key: None,
+            transcript,
+            source_bytes: bytes,
+            bytes_added: 0,
+            generations_begun: 0,
+            written: Vec::new(),
+            problems: Vec::new(),
+        };
+        if transcript != TranscriptState::Stored && self.find(request.id)?.is_empty() {
+            return Ok(report);
+        }
+        let lock = SessionLock::wait(self, request.id)?;
+        let (key, ledger) = identify(self, &lock, request, opened)?;
+        report.key = Some(key.clone());
+        let mut session = OpenSession::open_with(self, key, lock, ledger)?;
+        let steps = Steps::new(request.progress);
+        save_transcript(&mut session, request, &steps, &mut report)?;
+        for side in sides {
+            let open = || Ok(transcripts::open_side_file(request.transcript, request.id, &side.rel)?);
+            let path = request.transcript.with_extension("").join(&side.rel);
+            let source = Source { path: &path, open: &open, may_lag: false };
+            let name = FileName::Side(side.rel.clone());
+            let saved = steps.step(side.identity.bytes, |progress| {
+                append::save(&mut session, &name, &source, request.compare, progress)
+            });
+            match saved {
+                Ok(saved) => count(&mut report, name, saved),
+                Err(error) => {
+                    session.note_failure();
+                    report.problems.push(error);
+                }
             }
         }
+        session.finish();
+        Ok(report)
     }
-    session.finish();
-    Ok(report)
+
+    /// Takes contents over from another store in their order, under one lock, the recorded hash of each checked
+    /// on the way, so that [`Archive::covers`] holds for it afterwards. An older generation stays an older one.
+    /// One answer each.
+    pub fn replicate(
+        &self,
+        key: &SessionKey,
+        from: &Archive,
+        from_key: &SessionKey,
+        contents: &[StoredFile],
+        progress: &dyn Fn(u64),
+    ) -> Result<Vec<Result<(), ArchiveError>>, ArchiveError> {
+        let mut session = self.open_session(key)?;
+        let steps = Steps::new(progress);
+        let mut answers = Vec::with_capacity(contents.len());
+        for content in contents {
+            let taken =
+                steps.step(content.bytes, |progress| replicate_one(&mut session, from, from_key, content, progress));
+            if taken.is_err() {
+                session.note_failure();
+            }
+            answers.push(taken);
+        }
+        session.finish();
+        Ok(answers)
+    }
+
+    /// Whether some stored content of `file`, in any generation, begins with exactly these bytes:
+    /// they are read from the disk and hashed.
+    pub fn covers(&self, key: &SessionKey, file: &FileName, bytes: u64, blake3: &Hash) -> Result<bool, ArchiveError> {
+        let covered = self.covers_all(key, &[(file, bytes, *blake3)], &|_| {})?;
+        Ok(covered == [true])
+    }
+
+    /// [`Archive::covers`] for several contents: one answer each. `progress` is told a
+    /// number that grows with the bytes read and the contents looked at.
+    pub fn covers_all(
+        &self,
+        key: &SessionKey,
+        wanted: &[(&FileName, u64, Hash)],
+        progress: &dyn Fn(u64),
+    ) -> Result<Vec<bool>, ArchiveError> {
+        let ledger = self.ledger(key)?;
+        let steps = Steps::new(progress);
+        let covered = |(file, bytes, blake3): &(&FileName, u64, Hash)| {
+            steps.step(*bytes, |progress| is_covered(self, key, &ledger, file, *bytes, blake3, progress))
+        };
+        wanted.iter().map(covered).collect()
+    }
+
+    /// Whether the source (transcript or side files) has changed since its copy, by device, inode,
+    /// size, mtime and ctime. An absent or empty transcript that nothing is stored of has not.
+    pub fn is_behind(&self, id: &SessionId, transcript: &Path) -> Result<bool, ArchiveError> {
+        let opened = transcripts::open_regular(transcript)?;
+        let identity = match &opened {
+            Some(file) => Some(transcripts::Identity::of(&fs::stat_of(file, transcript)?)),
+            None => None,
+        };
+        let mut known = self.recorded(id)?;
+        if known.is_empty() {
+            // Of what has no bookkeeping nothing is known to be saved, whatever folder it lies in.
+            if identity.is_some_and(|identity| identity.bytes > 0) {
+                return Ok(true);
+            }
+            known = self.find_without_ledger(id)?;
+        }
+        let Some(key) = self.session_among(known, transcript)? else {
+            return Ok(identity.is_some_and(|identity| identity.bytes > 0));
+        };
+        let ledger = self.ledger(&key)?;
+        if ledger.is_damaged || (identity.is_some() && ledger.source.as_deref() != Some(transcript)) {
+            return Ok(true);
+        }
+        let is_saved = |file: FileName, identity: transcripts::Identity| {
+            let record = ledger.record(&StoredName::newest(file));
+            record.is_some_and(|record| record.source == Some(identity) && record.bytes == identity.bytes)
+        };
+        if identity.is_some_and(|identity| !is_saved(FileName::Transcript, identity)) {
+            return Ok(true);
+        }
+        let sides = transcripts::side_files(transcript, id)?;
+        Ok(sides.into_iter().any(|side| !is_saved(FileName::Side(side.rel), side.identity)))
+    }
+
+    /// Syncs what was recorded of a session lately, unless the last run that wrote it finished: one
+    /// that was killed may have written it and no more. For a session that was found not to be behind
+    /// and so is not saved, before it is said to be saved.
+    pub fn sync_recent(&self, id: &SessionId) -> Result<(), ArchiveError> {
+        let Some(state) = self.root.open_beneath(&session_folder(id))? else { return Ok(()) };
+        self.sync_store()?;
+        if was_left_clean(&state)? {
+            return Ok(());
+        }
+        for key in self.recorded(id)? {
+            fs::sync_if_recent(&state.path().join(ledger_name(&key)))?;
+        }
+        Ok(())
+    }
 }
 
 fn save_transcript(
@@ -118,32 +223,7 @@ fn save_transcript(
     Ok(())
 }
 
-/// Takes contents over from another store; see [`Archive::replicate`].
-pub(super) fn replicate(
-    archive: &Archive,
-    key: &SessionKey,
-    from: &Archive,
-    from_key: &SessionKey,
-    contents: &[StoredFile],
-    progress: &dyn Fn(u64),
-) -> Result<Vec<Result<(), ArchiveError>>, ArchiveError> {
-    let lock = SessionLock::wait(archive, &key.id)?;
-    let mut session = OpenSession::open(archive, key.clone(), lock)?;
-    let steps = Steps::new(progress);
-    let mut answers = Vec::with_capacity(contents.len());
-    for content in contents {
-        let taken =
-            steps.step(content.bytes, |progress| take_one_over(&mut session, from, from_key, content, progress));
-        if taken.is_err() {
-            session.note_failure();
-        }
-        answers.push(taken);
-    }
-    session.finish();
-    Ok(answers)
-}
-
-fn take_one_over(
+fn replicate_one(
     session: &mut OpenSession<'_>,
     from: &Archive,
     from_key: &SessionKey,
@@ -154,20 +234,21 @@ fn take_one_over(
     if is_covered(session.archive, &session.key, &session.ledger, file, wanted.bytes, &wanted.blake3, progress)? {
         return Ok(());
     }
-    let path = from.path_of(from_key, &wanted.name);
-    let opened = from.open_file(from_key, &wanted.name)?;
+    let slot = from.slot(from_key, &wanted.name);
+    let path = slot.path();
+    let opened = slot.open()?;
     match fs::hash_of_prefix_with(&opened, wanted.bytes, &path, progress) {
         Ok(hash) if hash == wanted.blake3 => {}
-        Ok(_) => return Err(damaged(&path, "its bytes do not match its recorded hash")),
+        Ok(_) => return Err(ArchiveError::damaged(&path, "its bytes do not match its recorded hash")),
         Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {
-            return Err(damaged(&path, "it is shorter than recorded"));
+            return Err(ArchiveError::damaged(&path, "it is shorter than recorded"));
         }
         Err(error) => return Err(error.into()),
     }
-    if prove_by(session, file, wanted)? {
+    if verify_by(session, file, wanted)? {
         return Ok(());
     }
-    let open = || from.open_file(from_key, &wanted.name).map(Some);
+    let open = || slot.open().map(Some);
     let source = Source { path: &path, open: &open, may_lag: false };
     let newest = StoredName::newest(file.clone());
     let extends_newest = match session.ledger.record(&newest) {
@@ -183,33 +264,37 @@ fn take_one_over(
         return Ok(());
     }
     if extends_newest {
-        let record = session.ledger.record(&newest).cloned().ok_or_else(|| damaged(&path, "it was not taken over"))?;
-        session.rotate(file, record)?;
-        return Ok(());
+        let record = session
+            .ledger
+            .record(&newest)
+            .cloned()
+            .ok_or_else(|| ArchiveError::damaged(&path, "it was not taken over"))?;
+        return session.rotate(file, record);
     }
     append::add_generation(session, file, &source, wanted.bytes)
 }
 
 /// Where a rebuilt record says the same as the other store's, whose bytes were just read, it is
-/// proven: synced, because nobody knows whether it ever was, and recorded so. False if there is none.
-fn prove_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &StoredFile) -> Result<bool, ArchiveError> {
+/// verified: synced, because nobody knows whether it ever was, and recorded so. False if there is none.
+fn verify_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &StoredFile) -> Result<bool, ArchiveError> {
     let same = |record: &Record| {
-        record.proof == Proof::Unproven && record.bytes == wanted.bytes && record.blake3 == wanted.blake3
+        record.verification == Verification::Unverified
+            && record.bytes == wanted.bytes
+            && record.blake3 == wanted.blake3
     };
     let found = session.ledger.records_of(file).find(|(_, record)| same(record));
     let Some((name, record)) = found.map(|(name, record)| (name.clone(), record.clone())) else { return Ok(false) };
-    let path = session.archive.path_of(&session.key, &name);
-    let copy = session.archive.open_file(&session.key, &name)?;
-    if fs::hash_of_prefix(&copy, record.bytes, &path)? != record.blake3 {
+    let slot = session.slot(&name);
+    if fs::hash_of_prefix(&slot.open()?, record.bytes, &slot.path())? != record.blake3 {
         return Ok(false);
     }
-    session.archive.sync_content(&session.key, &name)?;
+    slot.sync()?;
     session.create_dir_of(&name)?.sync()?;
-    session.commit(&[Entry::Commit(name, Box::new(Record { proof: Proof::Compared, ..record }))])?;
+    session.commit(&[Entry::Commit(name, Box::new(Record { verification: Verification::Compared, ..record }))])?;
     Ok(true)
 }
 
-/// Whether a proven content of `file` begins with exactly these bytes, as the disk has them now.
+/// Whether a verified content of `file` begins with exactly these bytes, as the disk has them now.
 pub(super) fn is_covered(
     archive: &Archive,
     key: &SessionKey,
@@ -220,12 +305,12 @@ pub(super) fn is_covered(
     progress: &dyn Fn(u64),
 ) -> Result<bool, ArchiveError> {
     for (name, record) in ledger.records_of(file) {
+        let slot = archive.slot(key, name);
         let may_cover = record.bytes > bytes || (record.bytes == bytes && record.blake3 == *blake3);
-        if !may_cover || record.proof == Proof::Unproven || !archive.has(key, name)? {
+        if !may_cover || record.verification == Verification::Unverified || slot.form()?.is_none() {
             continue;
         }
-        let path = archive.path_of(key, name);
-        match fs::hash_of_prefix_with(&archive.open_file(key, name)?, bytes, &path, progress) {
+        match fs::hash_of_prefix_with(&slot.open()?, bytes, &slot.path(), progress) {
             Ok(hash) if hash == *blake3 => return Ok(true),
             Ok(_) => {}
             Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}
@@ -331,13 +416,12 @@ fn begin_alike(archive: &Archive, key: &SessionKey, opened: &File, path: &Path) 
     let Some(stored) = archive.files(key)?.into_iter().find(|file| file.name == newest) else { return Ok(false) };
     let bytes = fs::stat_of(opened, path)?.st_size as u64;
     let common = bytes.min(stored.bytes);
-    let copy_path = archive.path_of(key, &newest);
     let theirs = fs::hash_of_prefix(opened, common, path)?;
     if common == stored.bytes {
         return Ok(theirs == stored.blake3);
     }
-    let copy = archive.open_file(key, &newest)?;
-    Ok(theirs == fs::hash_of_prefix(&copy, common, &copy_path)?)
+    let slot = archive.slot(key, &newest);
+    Ok(theirs == fs::hash_of_prefix(&slot.open()?, common, &slot.path())?)
 }
 
 fn count(report: &mut SaveReport, file: FileName, saved: Option<append::Saved>) {
@@ -346,24 +430,6 @@ fn count(report: &mut SaveReport, file: FileName, saved: Option<append::Saved>) 
         report.bytes_added += saved.added;
         report.generations_begun += u32::from(saved.rotated);
     }
-}
-
-fn damaged(path: &Path, what: &str) -> ArchiveError {
-    ArchiveError::Damaged { path: path.to_owned(), what: what.to_owned() }
-}
-
-/// The session that a save of this transcript would use, of all with its id, without saving it.
-pub(super) fn project_among(
-    archive: &Archive,
-    known: Vec<SessionKey>,
-    transcript: &Path,
-) -> Result<Option<SessionKey>, ArchiveError> {
-    for key in &known {
-        if archive.source_of(key)?.as_deref() == Some(transcript) {
-            return Ok(Some(key.clone()));
-        }
-    }
-    Ok(if known.len() == 1 { known.into_iter().next() } else { None })
 }
 
 #[cfg(test)]

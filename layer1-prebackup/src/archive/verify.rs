@@ -4,24 +4,25 @@
 use std::path::Path;
 
 use super::append::{SECOND_LOOK, Source, begins_with};
-use super::compress;
-use super::ledger::{Ledger, Record};
-use super::session::{contents_on_disk, windows_of};
-use super::{Archive, ArchiveError, Finding, FindingKind, Proof, SessionKey};
+use super::ledger::Record;
+use super::paths::Form;
+use super::rebuild_ledger::{contents_on_disk, windows_of};
+use super::slot::Slot;
+use super::store::Archive;
+use super::types::{ArchiveError, Finding, FindingKind, SessionKey, Verification};
 use crate::claude::transcripts::{self, Identity};
 use crate::fs;
 use crate::names::{FileName, StoredName};
 
-pub(super) fn verify(archive: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
-    let keys = match only {
-        Some(key) => vec![key.clone()],
-        None => archive.sessions()?,
-    };
-    let mut findings = Vec::new();
-    for key in keys {
-        verify_session(archive, &key, &mut findings)?;
+impl Archive {
+    /// Re-reads and re-hashes everything, or one session. An empty list means all is well.
+    pub fn verify(&self, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
+        let mut findings = Vec::new();
+        for key in self.those_or_all(only)? {
+            verify_session(self, &key, &mut findings)?;
+        }
+        Ok(findings)
     }
-    Ok(findings)
 }
 
 fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Finding>) -> Result<(), ArchiveError> {
@@ -35,7 +36,7 @@ fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Findin
     }
     for (name, record) in ledger.records() {
         // What keeps one content from being read must not keep the others from being checked.
-        let checked = check(archive, key, name, record)
+        let checked = check(archive.slot(key, name), record)
             .unwrap_or_else(|error| Some((FindingKind::Damaged, format!("failed to {error}"))));
         if let Some((kind, detail)) = checked {
             report(name, kind, detail);
@@ -51,7 +52,7 @@ fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Findin
             report(&name, FindingKind::BookkeepingLost, "no commit is recorded for it".to_owned());
         }
     }
-    for name in gaps(&ledger) {
+    for name in ledger.gaps() {
         report(&name, FindingKind::GenerationGap, "neither the file nor its record is there".to_owned());
     }
     if let Some(transcript) = &ledger.source {
@@ -126,21 +127,16 @@ fn diverges(record: &Record, source: &Source<'_>) -> Result<Option<Identity>, Ar
     Ok((!begins).then_some(identity))
 }
 
-fn check(
-    archive: &Archive,
-    key: &SessionKey,
-    name: &StoredName,
-    record: &Record,
-) -> Result<Option<(FindingKind, String)>, ArchiveError> {
-    if !archive.has(key, name)? {
+fn check(slot: Slot<'_>, record: &Record) -> Result<Option<(FindingKind, String)>, ArchiveError> {
+    if slot.form()?.is_none() {
         return Ok(Some((
             FindingKind::Missing,
             format!("{} bytes were recorded; the file is not there", record.bytes),
         )));
     }
-    let path = archive.path_of(key, name);
+    let path = slot.path();
     let damaged = |detail: String| Ok(Some((FindingKind::Damaged, detail)));
-    let file = match archive.open_file(key, name) {
+    let file = match slot.open() {
         Ok(file) => file,
         Err(error) => return damaged(format!("failed to {error}")),
     };
@@ -156,37 +152,21 @@ fn check(
     if windows_of(&file, record.bytes, &path)? != record.windows {
         return Ok(Some((FindingKind::BookkeepingLost, "the recorded windows do not match the bytes".to_owned())));
     }
-    if let Some(packed) = &record.packed
-        && archive.stat(key, name)?.is_none()
-        && !compress::is_as_recorded(archive, key, name, packed)?
+    if let Some(compressed) = &record.compressed
+        && !slot.has(Form::Plain)?
+        && !slot.is_as_recorded(compressed)?
         // A writer may be bringing the plain one back.
-        && archive.stat(key, name)?.is_none()
+        && !slot.has(Form::Plain)?
     {
-        return damaged(format!("the compressed file is not the {} bytes that were recorded", packed.bytes));
+        return damaged(format!("the compressed file is not the {} bytes that were recorded", compressed.bytes));
     }
     if bytes > record.bytes {
         let detail = format!("{} bytes after the recorded end are covered by no commit", bytes - record.bytes);
         return Ok(Some((FindingKind::BookkeepingLost, detail)));
     }
-    if record.proof == Proof::Unproven {
+    if record.verification == Verification::Unverified {
         let detail = "its record was rebuilt and never compared with the source or another copy";
-        return Ok(Some((FindingKind::Unproven, detail.to_owned())));
+        return Ok(Some((FindingKind::Unverified, detail.to_owned())));
     }
     Ok(None)
-}
-
-/// Generations below the highest one of a file that are nowhere, although nobody had them removed.
-pub(super) fn gaps(ledger: &Ledger) -> Vec<StoredName> {
-    let mut gaps = Vec::new();
-    let mut files: Vec<&FileName> = ledger.records().map(|(name, _)| &name.file).collect();
-    files.dedup();
-    for file in files {
-        for generation in 1..ledger.generation_max(file) {
-            let name = StoredName { file: file.clone(), generation };
-            if ledger.record(&name).is_none() && !ledger.is_pruned(&name) {
-                gaps.push(name);
-            }
-        }
-    }
-    gaps
 }

@@ -785,7 +785,7 @@ mod tests {
         let shown =
             || text(&Holdings::find(&scene.places, ID).unwrap(), Window { max_chars: 1000, ..Window::default() });
         assert!(shown().contains("[ID.jsonl: layer 3's copy is damaged or missing, layer 1's is used:"), "{}", shown());
-        flip_last_byte(&layer1.0.path_of(&layer1.1, &StoredName::newest(FileName::Transcript)));
+        flip_last_byte(&layer1.0.slot(&layer1.1, &StoredName::newest(FileName::Transcript)).path());
         let text = shown();
         assert!(text.contains("[THIS COPY IS DAMAGED:") && text.contains("kept"), "{text}");
     }

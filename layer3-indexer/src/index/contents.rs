@@ -13,9 +13,9 @@ pub trait Contents {
     fn store_id(&self) -> &str;
     /// See [`Archive::files`].
     fn files(&self, key: &SessionKey) -> Result<Vec<StoredFile>, ArchiveError>;
-    /// See [`Archive::open_file`].
+    /// See [`layer1_prebackup::archive::Slot::open`].
     fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError>;
-    /// See [`Archive::open_ranges`].
+    /// See [`layer1_prebackup::archive::Slot::ranges`].
     fn open_ranges(&self, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
         Ok(Ranges::plain(self.open_file(key, name)?, name.to_path(&key.id)))
     }
@@ -33,10 +33,10 @@ impl Contents for Archive {
         Archive::files(self, key)
     }
     fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError> {
-        Archive::open_file(self, key, name)
+        self.slot(key, name).open()
     }
     fn open_ranges(&self, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
-        Archive::open_ranges(self, key, name)
+        self.slot(key, name).ranges()
     }
     fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
         Archive::sessions(self)

@@ -2,7 +2,7 @@
 //! sessions that nobody went on with for long.
 //!
 //! Nothing else changes: each reader gets the plain bytes, `verify` compares both forms with what was
-//! recorded, and receipts speak of the plain ones. See `layer1-prebackup/src/archive/packed.rs`.
+//! recorded, and receipts speak of the plain ones. See `layer1-prebackup/src/archive/compress.rs`.
 
 use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
@@ -138,7 +138,7 @@ pub(crate) fn compress(
         }
         match archive.compress(key, file, wanted.level) {
             Ok(Some(compressed)) => {
-                let (path, packed) = (&file.path, compressed.packed_bytes);
+                let (path, packed) = (&file.path, compressed.bytes);
                 journal.line(&format!("[compress] {store} {}/{path}: {} bytes to {packed}", key.project, file.bytes));
                 summary.add(store, key, file, Some(packed));
             }

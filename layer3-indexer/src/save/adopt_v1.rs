@@ -70,7 +70,7 @@ fn adopt(places: &Places, archive: &Archive) -> Result<(), ArchiveError> {
         let _ = Index::open(&places.index);
     }
     for (key, path) in &official {
-        let newest = archive.path_of(key, &StoredName::newest(FileName::Transcript));
+        let newest = archive.slot(key, &StoredName::newest(FileName::Transcript)).path();
         let taken_in = if holds_a_conversation(&newest) { TakenInAs::Older } else { TakenInAs::Newest };
         // As above.
         let _ = archive.take_in(key, path, taken_in);

@@ -119,7 +119,7 @@ struct Kept {
 fn kept_sessions(layer1: &Archive) -> Result<Vec<Kept>, ArchiveError> {
     let kept = |key: SessionKey| {
         let files = layer1.files(&key)?;
-        let transcript = layer1.path_of(&key, &StoredName::newest(FileName::Transcript));
+        let transcript = layer1.slot(&key, &StoredName::newest(FileName::Transcript)).path();
         Ok(Kept { bytes: files.iter().map(|file| file.bytes).sum(), transcript, files, key })
     };
     layer1.sessions()?.into_iter().map(kept).collect()

@@ -80,7 +80,7 @@ fn everything_comes_from_layer_1_when_the_source_is_gone() {
     assert!(scene.receipt(Some(&expected)).files.iter().all(|file| file.covered));
     assert_eq!(fs::read_to_string(scene.copy()).unwrap(), conversation().concat());
     // The same through layer 1's own path, as a sweep of its store names it.
-    let transcript = held.0.path_of(&held.1, &StoredName::newest(FileName::Transcript));
+    let transcript = held.0.slot(&held.1, &StoredName::newest(FileName::Transcript)).path();
     assert!(matches!(scene.save_as(&transcript, RootKind::Layer1Store, None, None).unwrap(), Answer::Receipt(_)));
 }
 

@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
 use layer1_prebackup::Hash;
-use layer1_prebackup::archive::{Archive, ArchiveError, Proof, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile, Verification};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, StoredName};
@@ -127,7 +127,7 @@ impl Holdings {
         }
         let own = layer3.all_of(stored);
         let what = match own {
-            Some((content, proof)) if proof != Proof::Unproven => return Ok(content),
+            Some((content, proof)) if proof != Verification::Unverified => return Ok(content),
             Some(_) => "unproven",
             None => "damaged or missing",
         };
@@ -153,8 +153,8 @@ impl Holdings {
             opened => return opened,
         };
         for held in self.layer3.iter().chain(&self.layer1) {
-            let Ok(file) = held.archive.open_file(&held.key, name) else { continue };
-            let path = held.archive.place_of(&held.key, name);
+            let Ok(file) = held.archive.slot(&held.key, name).open() else { continue };
+            let path = held.archive.slot(&held.key, name).place();
             let bytes = fs::stat_of(&file, &path)?.st_size as u64;
             let note = format!(
                 "THIS COPY IS DAMAGED: {} does not match its recorded hash, and no other store has those bytes. What can be read of it follows; it may be wrong anywhere",
@@ -170,7 +170,7 @@ impl Holdings {
         let layer1 = self.layer1.as_ref().filter(|_| stored.name.generation == 0)?;
         let longer = layer1.stored(&stored.name).filter(|file| file.bytes > stored.bytes)?;
         layer1.unharmed(longer, stored.bytes, stored.blake3)?;
-        let (mut content, _) = layer1.all_of(longer).filter(|(_, proof)| *proof != Proof::Unproven)?;
+        let (mut content, _) = layer1.all_of(longer).filter(|(_, proof)| *proof != Verification::Unverified)?;
         let more = longer.bytes - stored.bytes;
         content.note = Some(format!("{}: layer 1 has {more} bytes more, its copy is used", stored.path));
         Some(content)
@@ -182,7 +182,7 @@ impl Holdings {
         let fits = |file: &&StoredFile| {
             file.name.file == stored.name.file
                 && file.bytes >= stored.bytes
-                && !(proven && file.proof == Proof::Unproven)
+                && !(proven && file.verification == Verification::Unverified)
         };
         layer1.files.iter().filter(fits).find_map(|file| layer1.unharmed(file, stored.bytes, stored.blake3))
     }
@@ -211,20 +211,20 @@ impl Held {
     /// The content, if the file's first `bytes` bytes hash to `blake3`; `None` if it is damaged,
     /// short, missing or unreadable: then another copy is asked.
     fn unharmed(&self, stored: &StoredFile, bytes: u64, blake3: Hash) -> Option<Content> {
-        let path = self.archive.place_of(&self.key, &stored.name);
-        let file = self.archive.open_file(&self.key, &stored.name).ok()?;
+        let path = self.archive.slot(&self.key, &stored.name).place();
+        let file = self.archive.slot(&self.key, &stored.name).open().ok()?;
         let hash = fs::hash_of_prefix(&file, bytes, &path).ok()?;
         (hash == blake3).then_some(Content { bytes, path, note: None, file })
     }
 
-    fn all_of(&self, stored: &StoredFile) -> Option<(Content, Proof)> {
-        self.unharmed(stored, stored.bytes, stored.blake3).map(|content| (content, stored.proof))
+    fn all_of(&self, stored: &StoredFile) -> Option<(Content, Verification)> {
+        self.unharmed(stored, stored.bytes, stored.blake3).map(|content| (content, stored.verification))
     }
 }
 
 /// A rebuilt record was made from the very bytes that it is compared with.
-fn with_doubt((mut content, proof): (Content, Proof)) -> Content {
-    if proof == Proof::Unproven {
+fn with_doubt((mut content, proof): (Content, Verification)) -> Content {
+    if proof == Verification::Unverified {
         content.note = Some(format!(
             "{}: its record was lost and made again from the file itself, so these bytes are not proven to be those that were saved",
             content.path.display()
@@ -285,7 +285,7 @@ mod tests {
         let note = content.note.unwrap();
         assert!(note.contains("layer 3's copy is damaged or missing, layer 1's is used"), "{note}");
         // With both damaged nothing is read as good.
-        flip_last_byte(&layer1.0.path_of(&layer1.1, &newest()));
+        flip_last_byte(&layer1.0.slot(&layer1.1, &newest()).path());
         let holdings = Holdings::find(&scene.places, ID).unwrap();
         let error = holdings.open(&newest()).unwrap_err().to_string();
         assert!(error.contains("damaged or missing, and no other store has those bytes"), "{error}");

@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::Hash;
-use layer1_prebackup::archive::{Archive, ArchiveError, Proof, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile, Verification};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, StoredName};
@@ -120,7 +120,7 @@ impl Stores {
 
     /// Opens a chosen content where it lay.
     pub(crate) fn open_content(&self, content: &Content) -> Result<File, ArchiveError> {
-        self.archive_of(content).open_file(&content.key, &content.name)
+        self.archive_of(content).slot(&content.key, &content.name).open()
     }
 
     /// [`Stores::open_content`] after a save, which may have made an older generation of it.
@@ -128,7 +128,7 @@ impl Stores {
         let archive = self.archive_of(content);
         let same_file = |other: &StoredFile| other.name.file == content.name.file && other.bytes >= content.bytes;
         for other in archive.files(&content.key)?.iter().filter(|other| same_file(other)) {
-            let Ok(file) = archive.open_file(&content.key, &other.name) else { continue };
+            let Ok(file) = archive.slot(&content.key, &other.name).open() else { continue };
             if fs::hash_of_prefix(&file, content.bytes, &content.path).is_ok_and(|hash| hash == content.blake3) {
                 return Ok(file);
             }
@@ -329,7 +329,7 @@ impl<'a> Copies<'a> {
     /// The recorded bytes of a content: from where they are recorded if they are unharmed there,
     /// else from whatever content of either layer begins with them.
     fn served(&self, held: &Held<'a>, stored: &StoredFile, notes: &mut Vec<String>) -> Result<Content, Unfit> {
-        if stored.proof == Proof::Unproven
+        if stored.verification == Verification::Unverified
             && let Some(content) = self.proven_instead(held, stored, notes)
         {
             return Ok(content);
@@ -371,7 +371,7 @@ impl<'a> Copies<'a> {
     /// layer's word counts more. `None` if that layer agrees, or has nothing to say.
     fn proven_instead(&self, held: &Held<'a>, stored: &StoredFile, notes: &mut Vec<String>) -> Option<Content> {
         let other = if held.layer == Layer::Three { &self.layer1 } else { &self.layer3 };
-        let proven = || other.contents(&stored.name.file).filter(|file| file.proof != Proof::Unproven);
+        let proven = || other.contents(&stored.name.file).filter(|file| file.verification != Verification::Unverified);
         if proven().any(|file| file.bytes >= stored.bytes && other.begins_with(file, stored.bytes, stored.blake3)) {
             return None;
         }
@@ -434,7 +434,7 @@ impl<'a> Held<'a> {
     }
 
     fn path(&self, stored: &StoredFile) -> PathBuf {
-        self.archive.as_ref().map_or(PathBuf::new(), |(archive, key)| archive.place_of(key, &stored.name))
+        self.archive.as_ref().map_or(PathBuf::new(), |(archive, key)| archive.slot(key, &stored.name).place())
     }
 
     fn content(&self, stored: &StoredFile, bytes: u64, blake3: Hash) -> Content {
@@ -455,7 +455,7 @@ impl<'a> Held<'a> {
     fn read(&self, stored: &StoredFile, bytes: u64, blake3: Hash) -> Reading {
         let Some((archive, key)) = self.archive.as_ref() else { return Reading::Unfit("is missing".to_owned()) };
         let path = self.path(stored);
-        let file = match archive.open_file(key, &stored.name) {
+        let file = match archive.slot(key, &stored.name).open() {
             Ok(file) => file,
             // A compressed one that cannot be unpacked is there.
             Err(ArchiveError::Damaged { .. }) if path.symlink_metadata().is_ok() => {

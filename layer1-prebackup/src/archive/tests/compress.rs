@@ -39,14 +39,14 @@ fn compress(scene: &Scene) -> Vec<Compressed> {
 
 pub(super) fn plain_bytes(scene: &Scene, name: &StoredName) -> Vec<u8> {
     let mut bytes = Vec::new();
-    scene.archive().open_file(&key(), name).unwrap().read_to_end(&mut bytes).unwrap();
+    scene.archive().slot(&key(), name).open().unwrap().read_to_end(&mut bytes).unwrap();
     bytes
 }
 
 pub(super) fn is_well(scene: &Scene) {
     let findings = scene.archive().verify(None).unwrap();
     assert!(findings.is_empty(), "{findings:?}");
-    assert!(scene.archive().glance(&key()).unwrap().findings.is_empty());
+    assert!(scene.archive().quick_check(&key()).unwrap().findings.is_empty());
 }
 
 /// A second store with the same contents.
@@ -66,7 +66,7 @@ fn older_transcripts_are_compressed_and_read_as_they_were() {
     let compressed = compress(&scene);
     assert_eq!(scene.names(), ["p/s1.gen-0001.jsonl.zst", "p/s1.gen-0002.jsonl.zst", "p/s1.jsonl"]);
     let older = before.iter().filter(|file| file.name.generation > 0);
-    assert!(compressed.iter().zip(older).all(|(done, file)| done.packed_bytes < file.bytes / 2), "{compressed:?}");
+    assert!(compressed.iter().zip(older).all(|(done, file)| done.bytes < file.bytes / 2), "{compressed:?}");
     let after = scene.archive().files(&key()).unwrap();
     for (before, after) in before.iter().zip(&after) {
         assert_eq!((&before.path, before.bytes, before.blake3), (&after.path, after.bytes, after.blake3));
@@ -143,13 +143,13 @@ fn a_flipped_bit_anywhere_in_a_compressed_file_is_found_and_healed() {
     }
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     assert_eq!(scene.archive().verify(None).unwrap().len(), 1);
-    assert_eq!(scene.archive().glance(&key()).unwrap().findings.len(), 1);
+    assert_eq!(scene.archive().quick_check(&key()).unwrap().findings.len(), 1);
     assert!(scene.archive().repair(None, Some(&other)).unwrap().iter().all(|repair| repair.healed));
     // The damaged file is kept aside; the healed one is plain until the next run compresses it.
     assert!(scene.store().join(".state/damaged/p/s1.gen-0001.jsonl.zst").exists());
     assert_eq!(scene.content("p/s1.gen-0001.jsonl"), plain_bytes(&scene, &first()));
     is_well(&scene);
-    assert_eq!(scene.archive().healed_set_asides(&key()).unwrap().len(), 1);
+    assert_eq!(scene.archive().healed_quarantine(&key()).unwrap().len(), 1);
     assert_eq!(compress(&scene).len(), 1);
     is_well(&scene);
 }
@@ -244,7 +244,7 @@ fn compressed_generations_are_pruned_in_either_form() {
     }
     compress(&scene);
     let archive = scene.archive();
-    let gone = archive.prune_generations(&key(), &archive.files(&key()).unwrap(), Grounds::Superseded).unwrap();
+    let gone = archive.prune_generations(&key(), &archive.files(&key()).unwrap(), PruneReason::Superseded).unwrap();
     assert_eq!(gone.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["s1.gen-0001.jsonl"]);
     assert_eq!(scene.names(), ["p/s1.gen-0002.jsonl.zst", "p/s1.gen-0003.jsonl.zst", "p/s1.jsonl"]);
     is_well(&scene);
@@ -260,9 +260,11 @@ fn a_store_that_cannot_be_written_is_read_all_the_same() {
     let bytes = plain_bytes(&scene, &first());
     fs::set_permissions(scene.store(), fs::Permissions::from_mode(0o700)).unwrap();
     assert!(bytes == format!("{}more\n", old()).into_bytes());
-    let packed = super::super::compress::open_packed(&scene.archive(), &key(), &first()).unwrap().unwrap();
+    let (archive, key, first) = (scene.archive(), key(), first());
+    let slot = archive.slot(&key, &first);
+    let packed = slot.open_as(Form::Compressed).unwrap().unwrap();
     let (memory, x) = (crate::fs::platform::memory_file().unwrap(), Path::new("x"));
-    super::super::compress::unpack_into(&memory, &packed, x, x).unwrap();
+    slot.unpack_into(&packed, &memory, x).unwrap();
     assert_eq!(crate::fs::stat_of(&memory, Path::new("x")).unwrap().st_size as usize, bytes.len());
 }
 

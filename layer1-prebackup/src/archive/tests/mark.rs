@@ -190,7 +190,7 @@ fn removing_and_compressing_take_the_mark_away_and_end_clean() {
     assert_eq!(files.len(), 2);
     let packed = files.iter().filter_map(|file| archive.compress(&key, file, 9).unwrap());
     assert_eq!((packed.count(), scene.mark()), (1, 1), "one is too short to become smaller");
-    assert_eq!(archive.prune_generations(&key, &files[..1], Grounds::Named).unwrap().len(), 1);
+    assert_eq!(archive.prune_generations(&key, &files[..1], PruneReason::Named).unwrap().len(), 1);
     assert_eq!(scene.mark(), 1);
     // Whoever is killed from here on leaves a lock that is not clean.
     let within = Cell::new(1);

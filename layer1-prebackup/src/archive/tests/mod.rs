@@ -12,8 +12,10 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::paths::{Form, STORE_FILE};
 use super::*;
 use crate::fs::counted;
+use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
 mod mark;
 mod synced_folders;
@@ -113,7 +115,7 @@ impl Scene {
         assert!(findings.is_empty(), "{findings:?}");
         for key in self.archive().sessions().unwrap() {
             for file in self.archive().files(&key).unwrap() {
-                let bytes = fs::read(self.archive().path_of(&key, &file.name)).unwrap();
+                let bytes = fs::read(self.archive().slot(&key, &file.name).path()).unwrap();
                 assert_eq!(blake3::hash(&bytes), file.blake3, "{}", file.path);
             }
             let state = self.store().join(".state/sessions").join(key.id.as_str());
@@ -369,7 +371,7 @@ fn a_rebuilt_hash_does_not_bless_a_flipped_bit() {
     assert_eq!(scene.content("p/s1.jsonl"), b"one\n");
     assert_eq!(scene.content("p/s1.gen-0001.jsonl"), b"onf\n");
     let kinds: Vec<_> = scene.archive().verify(None).unwrap().into_iter().map(|f| (f.path, f.kind)).collect();
-    assert_eq!(kinds, [("s1.gen-0001.jsonl".to_owned(), FindingKind::Unproven)]);
+    assert_eq!(kinds, [("s1.gen-0001.jsonl".to_owned(), FindingKind::Unverified)]);
 }
 
 #[test]

@@ -59,13 +59,13 @@ fn the_newest_content_is_compressed_and_read_as_it_was() {
     let scene = compressed();
     is_well(&scene);
     assert!(plain_bytes(&scene, &newest()) == old().into_bytes());
-    let mut ranges = scene.archive().open_ranges(&key(), &newest()).unwrap();
+    let mut ranges = scene.archive().slot(&key(), &newest()).ranges().unwrap();
     let mut bytes = [0; 20];
     ranges.read_exact_at(1000, &mut bytes).unwrap();
     assert!(bytes[..] == old().as_bytes()[1000..1020]);
     let archive = scene.archive();
     assert_eq!(archive.sessions().unwrap(), [key()]);
-    assert!(archive.place_of(&key(), &newest()).ends_with(PACKED));
+    assert!(archive.slot(&key(), &newest()).place().ends_with(PACKED));
     let file = archive.files(&key()).unwrap().remove(0);
     assert_eq!((file.path.as_str(), file.bytes), ("s1.jsonl", old().len() as u64));
     assert_eq!(file.disk_bytes, scene.content(PACKED).len() as u64);
@@ -236,7 +236,7 @@ fn a_damaged_one_is_never_built_on() {
     let damaged = scene.content(PACKED);
     goes_on(&scene);
     assert!(scene.content(".state/damaged/p/s1.jsonl.zst") == damaged);
-    assert_eq!(scene.archive().healed_set_asides(&key()).unwrap().len(), 1);
+    assert_eq!(scene.archive().healed_quarantine(&key()).unwrap().len(), 1);
     // It has not: the damaged one keeps its record, so that `verify` goes on asking for those bytes.
     let scene = compressed();
     let other = Archive::create(&scene.dir.path().join("other")).unwrap();
@@ -258,7 +258,7 @@ fn one_that_is_gone_is_missed_and_healed_from_the_source() {
     let scene = compressed();
     take(&scene, PACKED);
     assert_eq!(scene.archive().verify(None).unwrap()[0].kind, FindingKind::Missing);
-    assert_eq!(scene.archive().glance(&key()).unwrap().findings[0].kind, FindingKind::Missing);
+    assert_eq!(scene.archive().quick_check(&key()).unwrap().findings[0].kind, FindingKind::Missing);
     goes_on(&scene);
 }
 
@@ -283,7 +283,7 @@ fn lost_bookkeeping_is_made_again_from_it() {
         let archive = scene.archive();
         assert_eq!((archive.sessions().unwrap(), archive.find(&key().id).unwrap()), (vec![key()], vec![key()]));
         let file = archive.files(&key()).unwrap().remove(0);
-        assert_eq!((file.bytes, file.proof), (old().len() as u64, Proof::Unproven));
+        assert_eq!((file.bytes, file.verification), (old().len() as u64, Verification::Unverified));
         goes_on(&scene);
     }
     // The same, and no source goes on: a repair proves it by the other store's.
@@ -385,7 +385,7 @@ fn older_contents_are_pruned_for_it_and_it_goes_with_its_session() {
     compress(&scene);
     assert!(scene.names().iter().all(|name| name.ends_with(".zst")));
     let archive = scene.archive();
-    let gone = archive.prune_generations(&key(), &archive.files(&key()).unwrap(), Grounds::Superseded).unwrap();
+    let gone = archive.prune_generations(&key(), &archive.files(&key()).unwrap(), PruneReason::Superseded).unwrap();
     assert_eq!(gone.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["s1.gen-0001.jsonl"]);
     is_well(&scene);
     archive.prune_session::<ArchiveError, ()>(&key(), &archive.files(&key()).unwrap(), || Ok(())).unwrap();

@@ -37,7 +37,7 @@ fn superseded_generations_go_and_nothing_is_missed() {
     let scene = rewritten();
     let archive = scene.archive();
     let files = archive.files(&key()).unwrap();
-    let gone = archive.prune_generations(&key(), &files, Grounds::Superseded).unwrap();
+    let gone = archive.prune_generations(&key(), &files, PruneReason::Superseded).unwrap();
     assert_eq!(
         gone.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
         ["s1.gen-0001.jsonl", "s1.gen-0003.jsonl"]
@@ -58,7 +58,7 @@ fn of_equal_generations_one_stays() {
         rewrite(&scene, text);
     }
     let archive = scene.archive();
-    archive.prune_generations(&key(), &archive.files(&key()).unwrap(), Grounds::Superseded).unwrap();
+    archive.prune_generations(&key(), &archive.files(&key()).unwrap(), PruneReason::Superseded).unwrap();
     assert_eq!(scene.names(), ["p/s1.gen-0002.jsonl", "p/s1.gen-0003.jsonl", "p/s1.jsonl"]);
 }
 
@@ -75,7 +75,7 @@ fn a_generation_stays_where_its_cover_or_itself_is_damaged() {
         fs::write(&path, bytes).unwrap();
         let archive = scene.archive();
         assert!(archive.superseded(&key(), &all).unwrap().is_empty(), "{damaged}");
-        let gone = archive.prune_generations(&key(), &archive.files(&key()).unwrap(), Grounds::Superseded).unwrap();
+        let gone = archive.prune_generations(&key(), &archive.files(&key()).unwrap(), PruneReason::Superseded).unwrap();
         assert!(gone.is_empty(), "{damaged}");
     }
 }
@@ -87,13 +87,13 @@ fn a_named_generation_goes_if_it_is_the_one_that_was_shown() {
     let mut files = archive.files(&key()).unwrap();
     files.retain(|file| file.name.generation == 2);
     let others = vec![StoredFile { bytes: 1, ..files[0].clone() }];
-    assert!(archive.prune_generations(&key(), &others, Grounds::Named).unwrap().is_empty());
-    assert_eq!(archive.prune_generations(&key(), &files, Grounds::Named).unwrap().len(), 1);
+    assert!(archive.prune_generations(&key(), &others, PruneReason::Named).unwrap().is_empty());
+    assert_eq!(archive.prune_generations(&key(), &files, PruneReason::Named).unwrap().len(), 1);
     assert!(!scene.names().contains(&"p/s1.gen-0002.jsonl".to_owned()));
     scene.is_clean();
     // The newest content is no generation.
     let newest: Vec<_> = archive.files(&key()).unwrap().into_iter().filter(|file| file.name.generation == 0).collect();
-    assert!(archive.prune_generations(&key(), &newest, Grounds::Named).unwrap().is_empty());
+    assert!(archive.prune_generations(&key(), &newest, PruneReason::Named).unwrap().is_empty());
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn older_contents_of_side_files_go_with_their_folders() {
         rewrite(&scene, "t\n");
     }
     let archive = scene.archive();
-    archive.prune_generations(&key(), &archive.files(&key()).unwrap(), Grounds::Superseded).unwrap();
+    archive.prune_generations(&key(), &archive.files(&key()).unwrap(), PruneReason::Superseded).unwrap();
     assert_eq!(scene.names(), ["p/s1.gen-0002/subagents/agent-a.jsonl", "p/s1.jsonl", "p/s1/subagents/agent-a.jsonl"]);
     assert!(!scene.store().join("p/s1.gen-0001").exists());
     scene.is_clean();
@@ -221,7 +221,7 @@ fn a_removal_that_was_begun_counts_as_gone_and_is_finished() {
         assert!(stopped.is_err());
         assert!(archive.is_being_pruned(&key()).unwrap());
         assert!(archive.files(&key()).unwrap().is_empty());
-        assert!(archive.glance(&key()).unwrap().findings.is_empty());
+        assert!(archive.quick_check(&key()).unwrap().findings.is_empty());
         assert!(archive.verify(None).unwrap().is_empty());
         // A repair leaves it to the command that began it.
         assert!(archive.repair(None, None).unwrap().is_empty());
@@ -247,18 +247,18 @@ fn set_asides_go_where_everything_is_whole() {
     let damaged = scene.store().join("p/s1.jsonl");
     fs::write(&damaged, "bad").unwrap();
     assert!(archive.repair(None, None).unwrap().iter().all(|repair| repair.healed));
-    let asides = archive.healed_set_asides(&key()).unwrap();
+    let asides = archive.healed_quarantine(&key()).unwrap();
     assert_eq!(
         asides.iter().map(|aside| aside.path.to_str().unwrap()).collect::<Vec<_>>(),
         [".state/damaged/p/s1.jsonl"]
     );
     let whole = fs::read(&damaged).unwrap();
     fs::write(&damaged, "bad again").unwrap();
-    assert!(archive.healed_set_asides(&key()).unwrap().is_empty());
-    assert!(archive.prune_set_asides(&key(), &asides).unwrap().is_empty());
+    assert!(archive.healed_quarantine(&key()).unwrap().is_empty());
+    assert!(archive.prune_quarantine(&key(), &asides).unwrap().is_empty());
     fs::write(&damaged, whole).unwrap();
-    assert_eq!(archive.prune_set_asides(&key(), &asides).unwrap(), asides);
-    assert!(archive.healed_set_asides(&key()).unwrap().is_empty());
+    assert_eq!(archive.prune_quarantine(&key(), &asides).unwrap(), asides);
+    assert!(archive.healed_quarantine(&key()).unwrap().is_empty());
     assert!(!scene.store().join(".state/damaged/p/s1.jsonl").exists());
     scene.is_clean();
 }

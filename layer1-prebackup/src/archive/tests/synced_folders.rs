@@ -124,7 +124,7 @@ fn an_unproven_record_is_no_reason_to_know_a_folder() {
     let mut session = OpenSession::open(&archive, key, lock).unwrap();
     let name = StoredName::newest(FileName::Transcript);
     let record = session.ledger.record(&name).cloned().unwrap();
-    assert_eq!(record.proof, Proof::Unproven);
+    assert_eq!(record.verification, Verification::Unverified);
     session.commit(&[Entry::Commit(name.clone(), Box::new(record))]).unwrap();
     assert_eq!(scene.synced(|| drop(session.create_dir_of(&name).unwrap())), [""]);
     assert_eq!(scene.synced(|| drop(session.create_dir_of(&name).unwrap())), [""; 0]);
@@ -137,10 +137,10 @@ fn a_store_that_a_killed_run_made_is_synced_up_to_the_root_once() {
     assert_eq!(fs::metadata(&lock).unwrap().len(), 1);
     fs::write(&lock, "").unwrap();
     let archive = scene.archive();
-    let synced = scene.synced(|| archive.anchor_store().unwrap());
+    let synced = scene.synced(|| archive.sync_store().unwrap());
     assert_eq!(synced[..2], [".state", ""]);
     assert!(synced.contains(&scene.dir.path().to_string_lossy().into_owned()), "{synced:?}");
-    assert_eq!(scene.synced(|| archive.anchor_store().unwrap()), [""; 0]);
+    assert_eq!(scene.synced(|| archive.sync_store().unwrap()), [""; 0]);
     // Even a session that is clean and has nothing new waits for it.
     assert_eq!(scene.synced(|| drop(scene.save()))[..2], [".state", ""]);
     // What is old was written back.

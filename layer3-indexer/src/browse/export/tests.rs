@@ -442,7 +442,7 @@ fn a_damaged_transcript_is_not_exported() {
     let (html, exported) = page(&scene, &options(Format::Html));
     assert!(html.contains("<p class=\"warning\">") && html.contains("layer 1&#39;s is used"), "{html}");
     assert_eq!(exported.notes.len(), 1);
-    flip_last_byte(&layer1.0.path_of(&layer1.1, &StoredName::newest(FileName::Transcript)));
+    flip_last_byte(&layer1.0.slot(&layer1.1, &StoredName::newest(FileName::Transcript)).path());
     let to = scene.places.claude_dir.join("page.html");
     let holdings = Holdings::find(&scene.places, ID).unwrap();
     let error = export_to_file(&holdings, &options(Format::Html), &to, false).unwrap_err();

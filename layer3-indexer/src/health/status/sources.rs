@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use layer1_prebackup::archive::{Archive, Glance, Proof, SessionKey};
+use layer1_prebackup::archive::{Archive, QuickCheck, SessionKey, Verification};
 use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::hook::event_log;
@@ -246,7 +246,7 @@ impl Look<'_> {
 
     /// Stored sessions whose transcript is gone, or is shorter than an older content of it.
     fn for_the_lost(&self, ids: &BTreeSet<&SessionId>, vanished: &mut Vec<Vanished>, findings: &mut Vec<Finding>) {
-        let mut stored: BTreeMap<&SessionKey, &Glance> = BTreeMap::new();
+        let mut stored: BTreeMap<&SessionKey, &QuickCheck> = BTreeMap::new();
         for (key, glance) in self.first.sessions.iter().chain(&self.second.sessions) {
             // Layer 3's word comes last and counts, unless it never saw the source.
             if glance.source.is_some() || !stored.contains_key(key) {
@@ -268,7 +268,7 @@ impl Look<'_> {
         self.tell_vanished(vanished, stored.len(), findings);
     }
 
-    fn vanished(&self, key: &SessionKey, glance: &Glance, restore: String) -> Vanished {
+    fn vanished(&self, key: &SessionKey, glance: &QuickCheck, restore: String) -> Vanished {
         let committed_ms = glance.files.iter().map(|file| file.committed_ms).max();
         let changed_ms = glance.source_modified_ms.or(committed_ms).unwrap_or(0);
         let age_ms = self.view.now_ms.saturating_sub(changed_ms);
@@ -322,10 +322,12 @@ impl Look<'_> {
     }
 }
 
-fn shrunk(key: &SessionKey, glance: &Glance, restore: &str, is_there: bool) -> Option<Finding> {
+fn shrunk(key: &SessionKey, glance: &QuickCheck, restore: &str, is_there: bool) -> Option<Finding> {
     // What somebody else wrote over our copy is no older content of the conversation.
-    let contents =
-        glance.files.iter().filter(|file| file.name.file == FileName::Transcript && file.proof != Proof::Found);
+    let contents = glance
+        .files
+        .iter()
+        .filter(|file| file.name.file == FileName::Transcript && file.verification != Verification::Found);
     let (newest, older): (Vec<_>, Vec<_>) = contents.partition(|file| file.name.generation == 0);
     let newest = newest.first()?;
     let longest = older.iter().map(|file| file.bytes).max()?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::{Archive, Glance, SessionKey};
+use layer1_prebackup::archive::{Archive, QuickCheck, SessionKey};
 use layer1_prebackup::names::FileName;
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ pub(super) struct Held {
     /// `None` where there is none, or it cannot be read.
     pub(crate) archive: Option<Archive>,
     /// Its sessions.
-    pub(crate) sessions: Vec<(SessionKey, Glance)>,
+    pub(crate) sessions: Vec<(SessionKey, QuickCheck)>,
 }
 
 /// Looks at a store. `program` is the one that keeps it, `save` its command that makes a store whole.
@@ -58,7 +58,7 @@ pub(super) fn look(store: &Path, program: &str, save: &str, findings: &mut Vec<F
         Vec::new()
     });
     for key in keys {
-        match archive.glance(&key) {
+        match archive.quick_check(&key) {
             Ok(glance) => {
                 findings.extend(glance.findings.iter().map(|found| damaged(archive, found, program)));
                 held.sessions.push((key, glance));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::{ArchiveError, Proof, SessionKey, StoredFile};
+use layer1_prebackup::archive::{ArchiveError, SessionKey, StoredFile, Verification};
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -51,7 +51,7 @@ impl Store {
             name: name.clone(),
             bytes: bytes.len() as u64,
             blake3: blake3::hash(bytes),
-            proof: Proof::Written,
+            verification: Verification::Written,
             committed_ms: 0,
         };
         let mut files = self.files.borrow_mut();

@@ -15,7 +15,7 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use layer1_prebackup::archive::{Archive, Grounds, SessionKey, SetAside, StoredFile};
+use layer1_prebackup::archive::{Archive, PruneReason, Quarantined, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 use serde::Serialize;
@@ -129,11 +129,11 @@ enum Target {
         pair: Pair,
         layer: Layer,
         file: Box<StoredFile>,
-        grounds: Grounds,
+        grounds: PruneReason,
     },
-    SetAside {
+    Quarantined {
         layer: Layer,
-        aside: SetAside,
+        aside: Quarantined,
     },
 }
 
@@ -275,9 +275,9 @@ fn remove(places: &Places, plan: &Plan, items: &[Item]) -> Result<Vec<bool>, Fai
             let gone = archive.prune_generations(key, &wanted, *grounds)?;
             Ok(wanted.iter().map(|file| gone.iter().any(|gone| gone.name == file.name)).collect())
         }
-        Target::SetAside { layer, aside } => {
+        Target::Quarantined { layer, aside } => {
             let Some(archive) = plan.stores.of(*layer) else { return Ok(vec![false]) };
-            let gone = archive.prune_set_asides(&aside.key, std::slice::from_ref(aside))?;
+            let gone = archive.prune_quarantine(&aside.key, std::slice::from_ref(aside))?;
             Ok(vec![!gone.is_empty()])
         }
     }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::{Archive, Grounds, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, PruneReason, SessionKey, StoredFile};
 use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
@@ -344,7 +344,7 @@ impl Planner<'_> {
             }
             let alone = alone.into_iter().filter(|_| may_take_alone);
             for (found, file) in safe.into_iter().chain(alone) {
-                let grounds = if found.is_some() { Grounds::Superseded } else { Grounds::Named };
+                let grounds = if found.is_some() { PruneReason::Superseded } else { PruneReason::Named };
                 let why = match found {
                     Some(found) => format!("{} begins with all of it", found.by.to_text(&key.id)),
                     None => ALONE.to_owned(),
@@ -380,7 +380,7 @@ impl Planner<'_> {
     fn set_asides(&mut self, pair: &Pair) -> Result<(), Failure> {
         for layer in [Layer::Layer1, Layer::Layer3] {
             let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
-            for aside in archive.healed_set_asides(key)? {
+            for aside in archive.healed_quarantine(key)? {
                 let changed_ms = i64::try_from(aside.changed_ms).unwrap_or(0);
                 if self.before_ms.is_some_and(|before| changed_ms >= before) {
                     continue;
@@ -397,7 +397,7 @@ impl Planner<'_> {
                     only_copy: false,
                     why: "what it was is healed, and all of the session verifies".to_owned(),
                     note: None,
-                    target: Target::SetAside { layer, aside },
+                    target: Target::Quarantined { layer, aside },
                 });
             }
         }
@@ -415,7 +415,7 @@ impl Planner<'_> {
             bytes += files.iter().map(|file| file.disk_bytes).sum::<u64>();
             bytes += archive.leftovers(key)?.iter().map(|leftover| leftover.bytes).sum::<u64>();
             committed_ms = files.iter().map(|file| file.committed_ms).fold(committed_ms, u64::max);
-            last_ms.extend(archive.glance(key)?.source_modified_ms);
+            last_ms.extend(archive.quick_check(key)?.source_modified_ms);
         }
         let metadata = self.metadata(pair);
         let end = metadata.as_ref().and_then(|metadata| parse_rfc3339_ms(metadata.timestamp_end.as_deref()?));

@@ -125,7 +125,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     },
     Mutation {
         removed: "the sync of a commit that a killed run left",
-        file: "layer1-prebackup/src/archive/session.rs",
+        file: "layer1-prebackup/src/archive/recovery.rs",
         find: "            session.sync_what_was_left()?;\n",
         replace: "",
         check: Check::Faults(&["layer1/delta/fdatasync/KILL/once/1", "layer1/delta/fdatasync/KILL/once/2"]),

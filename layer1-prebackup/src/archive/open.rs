@@ -1,0 +1,163 @@
+//! Opening a store, and making one: its id and its format.
+
+use std::path::Path;
+
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+
+use super::paths::{COMPRESSED_ENDING, STORE_FILE, STORE_LOCK, session_of_entry};
+use super::store::{Archive, gone, holds_a_project};
+use super::types::{ArchiveError, Formatted};
+use crate::claude::transcripts::open_regular;
+use crate::fs::{self, DurableError, Lock, platform};
+
+/// `.state/store.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoreFile {
+    format: u32,
+    store_id: String,
+}
+
+/// The format of a whole store. A newer one is refused before anything in it is touched, so what
+/// an older version must not misread (a ledger, a job, a receipt) raises this one too.
+const STORE_FORMAT: u32 = 2;
+/// What a new store has. It is raised when a newest content is compressed for the first time: who knows
+/// of plain ones alone would call it missing.
+const STORE_FORMAT_PLAIN: u32 = 1;
+/// Longer than any version will make it.
+const STORE_FILE_BYTES_MAX: usize = 64 * 1024;
+
+impl Archive {
+    /// Opens the store for writing; makes it (0700, with a random id) where there is none.
+    pub fn create(root: &Path) -> Result<Archive, ArchiveError> {
+        Archive::create_adopting(root, |_| Ok(()))
+    }
+
+    /// [`Archive::create`]; `adopt` is given a store that is about to be made, to take in what lies
+    /// there already. If it fails or is killed, the store is not made, and the next run adopts again.
+    pub fn create_adopting(
+        root: &Path,
+        adopt: impl FnOnce(&Archive) -> Result<(), ArchiveError>,
+    ) -> Result<Archive, ArchiveError> {
+        if let Some(archive) = Archive::open(root)? {
+            return Ok(archive);
+        }
+        fs::create_dir_all(&root.join(".state"))?;
+        let lock = Lock::wait(&root.join(STORE_LOCK))?;
+        if let Some(archive) = Archive::open(root)? {
+            return Ok(archive);
+        }
+        let archive = Archive::at(root, random_id(root)?)?.ok_or_else(|| gone(root))?;
+        // One whose bookkeeping was lost may be of the newer form.
+        let format = if archive.has_compressed_newest()? { STORE_FORMAT } else { STORE_FORMAT_PLAIN };
+        lock.mark_unknown()?;
+        adopt(&archive)?;
+        archive.write_store_file(format)?;
+        // Without the mark the next runs make sure of it again.
+        let _ = lock.mark_clean();
+        archive.synced.note_store();
+        Ok(archive)
+    }
+
+    fn write_store_file(&self, format: u32) -> Result<(), ArchiveError> {
+        let store = StoreFile { format, store_id: self.store_id().to_owned() };
+        let text = serde_json::to_string(&store).expect("two plain fields always serialise") + "\n";
+        Ok(fs::replace_file(&self.root().join(STORE_FILE), text.as_bytes())?)
+    }
+
+    /// Makes sure, on the disk, that a version which knows of no compressed newest contents refuses the store.
+    pub(super) fn raise_format(&self) -> Result<(), ArchiveError> {
+        let path = self.root().join(STORE_FILE);
+        let is_raised = || -> Result<bool, ArchiveError> {
+            let Some(file) = open_regular(&path)? else { return Ok(false) };
+            let mut text = vec![0; STORE_FILE_BYTES_MAX];
+            let came = fs::read_at(&file, 0, &mut text, &path)?;
+            let format = serde_json::from_slice(&text[..came]).map_or(0, |Formatted { format }| format);
+            Ok(format >= u64::from(STORE_FORMAT))
+        };
+        if is_raised()? {
+            // A run that was killed may have put it there and no more.
+            return Ok(fs::sync_if_recent(&path)?);
+        }
+        let lock = Lock::wait(&self.root().join(STORE_LOCK))?;
+        if !is_raised()? {
+            lock.mark_unknown()?;
+            self.write_store_file(STORE_FORMAT)?;
+            // Without the mark the next runs make sure of it again.
+            let _ = lock.mark_clean();
+        }
+        Ok(())
+    }
+
+    /// Whether a compressed newest content lies in some project's folder.
+    fn has_compressed_newest(&self) -> Result<bool, ArchiveError> {
+        for (_, dir) in self.project_folders()? {
+            let is_compressed_newest = |(entry, kind): &(std::ffi::OsString, FileType)| {
+                let plain = entry.to_str().and_then(|text| text.strip_suffix(COMPRESSED_ENDING));
+                plain.is_some_and(|plain| !plain.contains(".gen-")) && session_of_entry(entry, *kind).is_some()
+            };
+            if dir.entries()?.iter().any(is_compressed_newest) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Opens an existing store for reading; `None` where there is none. Writes nothing.
+    pub fn open(root: &Path) -> Result<Option<Archive>, ArchiveError> {
+        let path = root.join(STORE_FILE);
+        let Some(file) = open_regular(&path)? else { return Ok(None) };
+        let is_old = !fs::is_recent(&fs::stat_of(&file, &path)?);
+        let mut text = vec![0; STORE_FILE_BYTES_MAX];
+        let came = fs::read_at(&file, 0, &mut text, &path)?;
+        let text = &text[..came];
+        // First of all, whatever else a newer version writes there.
+        if let Ok(Formatted { format }) = serde_json::from_slice(text)
+            && format > u64::from(STORE_FORMAT)
+        {
+            return Err(ArchiveError::NewerFormat { path, format });
+        }
+        match serde_json::from_slice::<StoreFile>(text) {
+            Ok(store) => {
+                let archive = Archive::at(root, store.store_id)?;
+                // What is old was written back, whoever made it.
+                if let Some(archive) = archive.as_ref().filter(|_| is_old) {
+                    archive.synced.note_store();
+                }
+                Ok(archive)
+            }
+            // Bookkeeping, and rebuildable: a store without a readable id gets a new one.
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// [`Archive::open`]; a store that has lost its bookkeeping, or was written by a program that
+    /// kept none, gets a new id. `None` where nothing is stored.
+    pub fn open_or_adopt(root: &Path) -> Result<Option<Archive>, ArchiveError> {
+        match Archive::open(root)? {
+            Some(archive) => Ok(Some(archive)),
+            None if holds_a_project(root)? => Archive::create(root).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// [`Archive::open`] for looking only: a store without bookkeeping is shown as it stands, with
+    /// an empty id, and nothing is written. `None` where nothing is stored.
+    pub fn open_as_found(root: &Path) -> Result<Option<Archive>, ArchiveError> {
+        match Archive::open(root)? {
+            Some(archive) => Ok(Some(archive)),
+            None if holds_a_project(root)? => Archive::at(root, String::new()),
+            None => Ok(None),
+        }
+    }
+}
+
+fn random_id(root: &Path) -> Result<String, DurableError> {
+    let mut bytes = [0; 16];
+    platform::random(&mut bytes).map_err(|source| DurableError {
+        operation: "draw a random id for",
+        path: root.to_owned(),
+        source,
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

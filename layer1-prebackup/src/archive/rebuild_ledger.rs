@@ -1,0 +1,150 @@
+//! Records made anew from the contents as they stand, where the bookkeeping is lost or says nothing of them.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use super::ledger::{Ledger, Record, WINDOW_BYTES, Windows};
+use super::paths::{content_name, project_folder};
+use super::slot::Slot;
+use super::store::Archive;
+use super::tree_hash::TreeHasher;
+use super::types::{ArchiveError, SessionKey, Verification};
+use crate::clock::now_ms;
+use crate::fs::{self, Dir};
+use crate::names::StoredName;
+
+/// Fills `ledger` in memory with an unverified record for each content on the disk that has none,
+/// and marks the records that there are as unverified.
+pub(super) fn rebuild(archive: &Archive, key: &SessionKey, ledger: &mut Ledger) -> Result<(), ArchiveError> {
+    ledger.distrust_all();
+    for name in contents_on_disk(archive, key)? {
+        let is_known = ledger.record(&name).is_some() || ledger.is_pruned(&name);
+        if !is_known {
+            let slot = archive.slot(key, &name);
+            match record_of_slot(slot, Verification::Unverified) {
+                Ok(record) => ledger.insert_unwritten(name, record),
+                // It must not keep the others from being read and the source from being saved; `verify` names it.
+                Err(error) if slot.is_unreadable(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every content of a session that lies in the store, whether recorded or not.
+pub(super) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Vec<StoredName>, ArchiveError> {
+    let Some(project) = archive.root.open_beneath(project_folder(key))? else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for (entry, kind) in project.entries()? {
+        let text = entry.to_string_lossy();
+        let belongs = text
+            .strip_prefix(key.id.as_str())
+            .is_some_and(|rest| matches!(rest, "" | ".jsonl" | ".jsonl.zst") || rest.starts_with(".gen-"));
+        match kind {
+            FileType::RegularFile if belongs => names.extend(content_name(key, &text)),
+            FileType::Directory if belongs => side_contents(&project, key, &entry, &mut names)?,
+            _ => {}
+        }
+    }
+    names.sort();
+    // One that a killed run was compressing lies there in both forms.
+    names.dedup();
+    Ok(names)
+}
+
+fn side_contents(
+    project: &Dir,
+    key: &SessionKey,
+    top: &OsStr,
+    names: &mut Vec<StoredName>,
+) -> Result<(), ArchiveError> {
+    let mut pending = vec![PathBuf::from(top)];
+    while let Some(rel) = pending.pop() {
+        let Some(dir) = project.open_beneath(&rel)? else { continue };
+        for (entry, kind) in dir.entries()? {
+            let below = rel.join(&entry);
+            match kind {
+                FileType::Directory => pending.push(below),
+                FileType::RegularFile => {
+                    let text = crate::names::escaped(below.as_os_str());
+                    names.extend(StoredName::parse(&key.id, &text));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The record of a content as it stands, from two readings that agree: a byte that was once read
+/// wrongly must not become what is believed of it.
+pub(super) fn record_of_slot(slot: Slot<'_>, verification: Verification) -> Result<Record, ArchiveError> {
+    let first = record_once(slot, verification)?;
+    let second = record_once(slot, verification)?;
+    if (first.bytes, first.blake3, &first.windows) != (second.bytes, second.blake3, &second.windows) {
+        return Err(ArchiveError::damaged(slot.path(), "two readings of it differ; the next run tries again"));
+    }
+    Ok(second)
+}
+
+fn record_once(slot: Slot<'_>, verification: Verification) -> Result<Record, ArchiveError> {
+    let path = slot.path();
+    let file = slot.open()?;
+    let bytes = fs::stat_of(&file, &path)?.st_size as u64;
+    let mut tree = TreeHasher::default();
+    feed(&mut tree, &file, 0, bytes, &path, &mut |_| {})?;
+    Ok(Record {
+        bytes,
+        blake3: tree.root(),
+        tree: tree.stack_as_hex(),
+        windows: windows_of(&file, bytes, &path)?,
+        source: None,
+        verification,
+        committed_ms: now_ms(),
+        compressed: slot.described(bytes, &tree.root())?,
+    })
+}
+
+/// Hashes `from..to` of a file into `tree`; an error if the file ends before.
+pub(super) fn feed(
+    tree: &mut TreeHasher,
+    file: &File,
+    from: u64,
+    to: u64,
+    path: &Path,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<(), ArchiveError> {
+    let mut buffer = vec![0; fs::COPY_BYTES.min((to - from).max(1) as usize)];
+    let mut offset = from;
+    while offset < to {
+        let want = buffer.len().min((to - offset) as usize);
+        let came = fs::read_at(file, offset, &mut buffer[..want], path)?;
+        if came < want {
+            return Err(ArchiveError::Shrank { path: path.to_owned() });
+        }
+        tree.update(&buffer[..want]);
+        each(&buffer[..want]);
+        offset += want as u64;
+    }
+    Ok(())
+}
+
+/// Hashes of the first and the last [`WINDOW_BYTES`] of the first `bytes` bytes of a file.
+pub(super) fn windows_of(file: &File, bytes: u64, path: &Path) -> Result<Windows, ArchiveError> {
+    let length = bytes.min(WINDOW_BYTES);
+    let mut buffer = vec![0; length as usize];
+    let mut window = |offset| -> Result<String, ArchiveError> {
+        let came = fs::read_at(file, offset, &mut buffer, path)?;
+        if came < buffer.len() {
+            return Err(ArchiveError::Shrank { path: path.to_owned() });
+        }
+        Ok(blake3::hash(&buffer[..came]).to_hex()[..16].to_owned())
+    };
+    let head = window(0)?;
+    let tail = if bytes <= WINDOW_BYTES { head.clone() } else { window(bytes - length)? };
+    Ok(Windows { head, tail })
+}

@@ -1,0 +1,149 @@
+//! Opening a session for writing: what a killed run left is synced, finished or undone first.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::ledger::{Entry, Intent, Ledger, Record};
+use super::paths::{Form, ledger_name};
+use super::rebuild_ledger::{rebuild, record_of_slot};
+use super::removal;
+use super::session::{OpenSession, SessionLock};
+use super::slot::Slot;
+use super::store::Archive;
+use super::types::{ArchiveError, SessionKey, Verification};
+use crate::fs;
+use crate::names::StoredName;
+
+impl Archive {
+    /// Waits for the session's lock and opens it: see [`OpenSession::open`].
+    pub(super) fn open_session(&self, key: &SessionKey) -> Result<OpenSession<'_>, ArchiveError> {
+        OpenSession::open(self, key.clone(), SessionLock::wait(self, &key.id)?)
+    }
+}
+
+impl<'a> OpenSession<'a> {
+    /// Opens the session and finishes or undoes what a killed run had begun. Bookkeeping that is
+    /// damaged or lost is rebuilt from the contents, marked unverified.
+    pub(super) fn open(archive: &'a Archive, key: SessionKey, lock: SessionLock) -> Result<Self, ArchiveError> {
+        let ledger = lock.ledger(&key)?;
+        OpenSession::open_with(archive, key, lock, ledger)
+    }
+
+    /// [`OpenSession::open`] with the ledger that was read under this lock.
+    pub(super) fn open_with(
+        archive: &'a Archive,
+        key: SessionKey,
+        lock: SessionLock,
+        ledger: Ledger,
+    ) -> Result<Self, ArchiveError> {
+        archive.sync_store()?;
+        let mut session = OpenSession::as_left(archive, key, lock, ledger)?;
+        if !session.is_clean() {
+            session.sync_what_was_left()?;
+        }
+        session.remove_left_temp()?;
+        session.finish_intents()?;
+        removal::finish(&mut session)?;
+        if session.ledger.is_damaged {
+            session.keep_damaged_ledger()?;
+        }
+        if session.ledger.is_damaged || session.ledger.is_empty() {
+            rebuild(archive, &session.key, &mut session.ledger)?;
+        }
+        Ok(session)
+    }
+
+    /// A killed run may have written commits and not synced them, or put a content in its place and
+    /// not synced that. They are believed from here on, so they are synced first: those of all
+    /// sessions under this lock, because it is marked for all of them.
+    fn sync_what_was_left(&self) -> Result<(), ArchiveError> {
+        let mut has_recent = false;
+        for key in self.lock.keys(&self.key.id)? {
+            let name = ledger_name(&key);
+            let Some(file) = self.lock.state.open_file(&name)? else { continue };
+            let path = self.lock.state.path().join(&name);
+            if fs::is_recent(&fs::stat_of(&file, &path)?) {
+                fs::sync_data(&file, &path)?;
+                has_recent = true;
+            }
+            if key == self.key {
+                self.sync_recent_folders(&key, &self.ledger)?;
+            } else {
+                match self.lock.ledger(&key) {
+                    Ok(ledger) => self.sync_recent_folders(&key, &ledger)?,
+                    // That session's own runs tell of it.
+                    Err(_) => self.note_failure(),
+                }
+            }
+        }
+        if has_recent {
+            // Their names too: a killed run may have renamed one into place and no more.
+            self.lock.state.sync()?;
+        }
+        Ok(())
+    }
+
+    fn sync_recent_folders(&self, key: &SessionKey, ledger: &Ledger) -> Result<(), ArchiveError> {
+        let folders: BTreeSet<PathBuf> =
+            ledger.records().map(|(name, _)| self.archive.slot(key, name).folder()).collect();
+        for folder in folders {
+            if let Some(dir) = self.archive.root.open_beneath(&folder)? {
+                dir.sync_if_recent()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was begun is finished if its rename happened, and forgotten if it did not.
+    fn finish_intents(&mut self) -> Result<(), ArchiveError> {
+        for (file, intent) in self.ledger.intents() {
+            let (Intent::Rotate { to } | Intent::Add { to }) = intent;
+            let newest = StoredName::newest(file.clone());
+            let target = StoredName { file: file.clone(), generation: to };
+            let record = self.ledger.record(&newest).cloned();
+            let happened = self.slot(&target).form()?.is_some();
+            if happened {
+                // The rename is there to be seen; whether it was synced is not.
+                for name in [&newest, &target] {
+                    if let Some(dir) = self.slot(name).dir()? {
+                        dir.sync()?;
+                        dir.sync_recent_ancestors()?;
+                    }
+                }
+            }
+            let entries = match (happened, intent, record) {
+                (true, Intent::Rotate { .. }, record) => {
+                    let record = record_of_rotated(self.slot(&target), record)?;
+                    vec![Entry::Commit(target, Box::new(record)), Entry::Gone(newest)]
+                }
+                // Whoever asked for it asks again, and verifies it.
+                (true, Intent::Add { .. }, _) => {
+                    let found = record_of_slot(self.slot(&target), Verification::Unverified)?;
+                    vec![Entry::Commit(target, Box::new(found))]
+                }
+                (false, _, Some(record)) => vec![Entry::Commit(newest, Box::new(record))],
+                (false, _, None) => vec![Entry::Gone(newest)],
+            };
+            self.commit(&entries)?;
+        }
+        Ok(())
+    }
+}
+
+/// The record of what was renamed: its own, if it is as recorded; damaged as it is, if none can be made of it.
+fn record_of_rotated(target: Slot<'_>, record: Option<Record>) -> Result<Record, ArchiveError> {
+    if let Some(known) = &record
+        && let Some(compressed) = &known.compressed
+        && !target.has(Form::Plain)?
+        && target.is_as_recorded(compressed)?
+    {
+        return Ok(known.clone());
+    }
+    let found = match (record_of_slot(target, Verification::Found), &record) {
+        (Ok(found), _) => found,
+        (Err(error), Some(known)) if target.is_unreadable(&error) => known.clone(),
+        (Err(error), _) => return Err(error),
+    };
+    let known = record.filter(|known| (known.bytes, known.blake3) == (found.bytes, found.blake3));
+    Ok(known.map(|known| Record { compressed: found.compressed, ..known }).unwrap_or(found))
+}

@@ -1,0 +1,242 @@
+//! Unlinking what counts as removed. Nothing else in the archive unlinks a content.
+//!
+//! The ledger says first what is to go, synced; whoever opens the session next finishes what a killed run
+//! did not, so each step can be taken twice.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use super::ledger::Entry;
+use super::paths::{COMPRESSED_ENDING, Form, JOURNALS, QUARANTINE, content_path, may_be_compressed, project_folder};
+use super::rebuild_ledger::contents_on_disk;
+use super::session::OpenSession;
+use super::store::Archive;
+use super::types::{ArchiveError, SessionKey};
+use crate::fs::Lock;
+use crate::names::{FileName, SessionId, StoredName};
+
+/// A file that a repair replaced, or a ledger that was damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The session that it is of.
+    pub key: SessionKey,
+    /// Relative to the store's root.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was set aside, or last changed, in milliseconds since 1970.
+    pub changed_ms: u64,
+}
+
+/// A file of a session that no ledger records: metadata, a journal, what was set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Relative to the store's root.
+    pub(crate) path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+}
+
+impl Archive {
+    /// What [`Archive::prune_session`] removes besides the recorded contents and the bookkeeping.
+    pub fn leftovers(&self, key: &SessionKey) -> Result<Vec<Leftover>, ArchiveError> {
+        let mut paths: Vec<PathBuf> = quarantined(self, key)?.into_iter().map(|file| file.path).collect();
+        let others = self.find(&key.id)?.into_iter().any(|other| other != *key);
+        if !others {
+            paths.push(Path::new(JOURNALS).join(format!("{}.jsonl", key.id)));
+        }
+        let folder = project_folder(key);
+        if let Some(dir) = self.root.open_beneath(folder)? {
+            for (entry, kind) in dir.entries()? {
+                if kind == FileType::RegularFile && is_beside(self, key, &entry)? {
+                    paths.push(folder.join(entry));
+                }
+            }
+        }
+        let mut leftovers = Vec::new();
+        for path in paths {
+            if let Some(stat) = self.stat(&path)? {
+                leftovers.push(Leftover { path, bytes: stat.st_size as u64 });
+            }
+        }
+        Ok(leftovers)
+    }
+}
+
+/// Unlinks what the ledger calls removed: see the module. Called whenever a session is opened.
+pub(super) fn finish(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> {
+    if session.ledger.is_going {
+        return finish_all(session);
+    }
+    let names = session.ledger.to_unlink();
+    if names.is_empty() {
+        return Ok(());
+    }
+    session.begin_writing()?;
+    for name in &names {
+        unlink_content(session.archive, &session.key, name)?;
+    }
+    session.commit(&names.into_iter().map(Entry::Pruned).collect::<Vec<_>>())
+}
+
+fn finish_all(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> {
+    session.begin_writing()?;
+    let (archive, key) = (session.archive, session.key.clone());
+    for name in contents_on_disk(archive, &key)? {
+        unlink_content(archive, &key, &name)?;
+    }
+    let has_journals = archive.root.open_beneath(Path::new(JOURNALS))?.is_some();
+    let journal = has_journals.then(|| Lock::wait(&archive.root().join(JOURNALS).join("lock"))).transpose()?;
+    for leftover in archive.leftovers(&key)? {
+        unlink(archive, &leftover.path)?;
+    }
+    drop(journal);
+    // A killed run may have emptied folders and no more.
+    for parent in [project_folder(&key).to_owned(), Path::new(QUARANTINE).join(key.project.as_str())] {
+        remove_empty_folders(archive, &key.id, &parent)?;
+    }
+    session.remove_ledger()
+}
+
+/// Unlinks a content in whichever form it lies there.
+fn unlink_content(archive: &Archive, key: &SessionKey, name: &StoredName) -> Result<(), ArchiveError> {
+    unlink(archive, &content_path(key, name, Form::Plain))?;
+    if may_be_compressed(name) {
+        unlink(archive, &content_path(key, name, Form::Compressed))?;
+    }
+    Ok(())
+}
+
+/// Unlinks a file below the store and the session's own folders above it that are empty then. The
+/// project's folder stays: another session's writer may have it open. A file that is gone already
+/// may have been unlinked by a run that was killed before its sync, so that is synced.
+pub(super) fn unlink(archive: &Archive, rel: &Path) -> Result<(), ArchiveError> {
+    let kept = if rel.starts_with(QUARANTINE) {
+        3
+    } else if rel.starts_with(".state") {
+        usize::MAX
+    } else {
+        1
+    };
+    let mut is_file = true;
+    let mut rel = rel.to_owned();
+    while let (Some(parent), Some(name)) = (rel.parent().map(Path::to_owned), rel.file_name().map(OsStr::to_owned)) {
+        if !is_file && parent.components().count() < kept {
+            break;
+        }
+        if let Some(dir) = archive.root.open_beneath(&parent)? {
+            let removed = if is_file { dir.remove(&name)? } else { dir.remove_dir_if_empty(&name)? };
+            if !removed {
+                dir.sync()?;
+                // A folder that is not empty keeps those above it.
+                if !is_file && dir.stat(&name)?.is_some() {
+                    break;
+                }
+            }
+        }
+        is_file = false;
+        rel = parent;
+    }
+    Ok(())
+}
+
+/// Removes the session's folders in `parent`, and those in them, where nothing lies in them.
+fn remove_empty_folders(archive: &Archive, id: &SessionId, parent: &Path) -> Result<(), ArchiveError> {
+    let Some(dir) = archive.root.open_beneath(parent)? else { return Ok(()) };
+    let mut folders: Vec<PathBuf> = Vec::new();
+    let own = dir.entries()?.into_iter().filter(|(entry, _)| is_side_folder_of(id, &entry.to_string_lossy()));
+    let mut pending: Vec<PathBuf> =
+        own.filter(|(_, kind)| *kind == FileType::Directory).map(|(entry, _)| parent.join(entry)).collect();
+    while let Some(folder) = pending.pop() {
+        if let Some(dir) = archive.root.open_beneath(&folder)? {
+            let below = dir.entries()?.into_iter().filter(|(_, kind)| *kind == FileType::Directory);
+            pending.extend(below.map(|(entry, _)| folder.join(entry)));
+        }
+        folders.push(folder);
+    }
+    // The deepest first.
+    for folder in folders.iter().rev() {
+        let above = folder.parent().unwrap_or(Path::new(""));
+        if let (Some(dir), Some(name)) = (archive.root.open_beneath(above)?, folder.file_name()) {
+            dir.remove_dir_if_empty(name)?;
+        }
+    }
+    Ok(dir.sync()?)
+}
+
+pub(super) fn quarantined(archive: &Archive, key: &SessionKey) -> Result<Vec<Quarantined>, ArchiveError> {
+    let folder = Path::new(QUARANTINE).join(key.project.as_str());
+    let Some(dir) = archive.root.open_beneath(&folder)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for (entry, kind) in dir.entries()? {
+        let text = entry.to_string_lossy();
+        match kind {
+            FileType::RegularFile if is_quarantined_of(&key.id, &text) => found.push(folder.join(&entry)),
+            FileType::Directory if is_side_folder_of(&key.id, &text) => {
+                found.extend(files_below(archive, &folder.join(&entry))?);
+            }
+            _ => {}
+        }
+    }
+    let describe = |path: PathBuf| {
+        let stat = archive.stat(&path)?;
+        // The type of the fields differs between platforms.
+        #[allow(clippy::unnecessary_cast)]
+        let changed = stat.map(|stat| (stat.st_size as u64, (stat.st_ctime as i64).max(stat.st_mtime as i64)));
+        let (bytes, seconds) = changed.unwrap_or_default();
+        Ok(Quarantined { key: key.clone(), path, bytes, changed_ms: seconds.max(0) as u64 * 1000 })
+    };
+    found.into_iter().map(describe).collect()
+}
+
+/// `{ID}.jsonl`, `{ID}.gen-0001.jsonl`, either with a number behind, and `{ID}.ledger.{hash}`.
+fn is_quarantined_of(id: &SessionId, name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(id.as_str()) else { return false };
+    if let Some(hash) = rest.strip_prefix(".ledger.") {
+        return !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    }
+    let is_content = |name: &str| {
+        let name = name.strip_suffix(COMPRESSED_ENDING).unwrap_or(name);
+        StoredName::parse(id, name).is_ok_and(|name| name.file == FileName::Transcript)
+    };
+    let numbered = name.rsplit_once('.').filter(|(_, n)| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()));
+    is_content(name) || numbered.is_some_and(|(name, _)| is_content(name))
+}
+
+fn is_side_folder_of(id: &SessionId, name: &str) -> bool {
+    name == id.as_str() || StoredName::parse(id, &format!("{name}.jsonl")).is_ok_and(|name| name.generation > 0)
+}
+
+/// Metadata, a published journal, what the first version kept beside a session. An id may itself end
+/// in `.found`: then what looks like ours is another session's.
+fn is_beside(archive: &Archive, key: &SessionKey, entry: &OsString) -> Result<bool, ArchiveError> {
+    let Some(rest) = entry.to_str().and_then(|text| text.strip_prefix(key.id.as_str())) else { return Ok(false) };
+    match rest {
+        ".json" | ".events.jsonl" | ".jsonl.official" => return Ok(true),
+        _ => {}
+    }
+    let Some(stem) = rest.strip_suffix(".json").filter(|stem| stem.starts_with(".found")) else { return Ok(false) };
+    let number = stem.trim_start_matches(".found").trim_start_matches('-');
+    let other = SessionId::parse(&format!("{}{stem}", key.id)).ok();
+    let is_anothers = other.map(|id| archive.find(&id)).transpose()?.is_some_and(|keys| !keys.is_empty());
+    Ok(number.bytes().all(|byte| byte.is_ascii_digit()) && !is_anothers)
+}
+
+fn files_below(archive: &Archive, folder: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+    let mut found = Vec::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(rel) = pending.pop() {
+        let Some(dir) = archive.root.open_beneath(&rel)? else { continue };
+        for (entry, kind) in dir.entries()? {
+            match kind {
+                FileType::Directory => pending.push(rel.join(entry)),
+                FileType::RegularFile => found.push(rel.join(entry)),
+                _ => {}
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,109 @@
+//! A store held open: its root, its id, and what is known of its folders.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Stat};
+
+use super::types::ArchiveError;
+use crate::fs::{Dir, DurableError, platform};
+use crate::names::ProjectName;
+
+/// A store of conversations.
+#[derive(Debug)]
+pub struct Archive {
+    pub(super) root: Dir,
+    store_id: String,
+    min_free_space: u64,
+    pub(super) synced: SyncedFolders,
+}
+
+/// What is known of a store's folders; see [`super::synced_folders`]. It is not asked again whether it
+/// still holds, so an archive is opened for a piece of work and not for the life of a server.
+#[derive(Debug, Default)]
+pub(super) struct SyncedFolders {
+    /// The store's own name, and all above it.
+    pub(super) has_store: Cell<bool>,
+    /// Folders, relative to the store, whose names and all above are synced.
+    pub(super) known: RefCell<BTreeSet<PathBuf>>,
+}
+
+impl Archive {
+    pub(super) fn at(root: &Path, store_id: String) -> Result<Option<Archive>, ArchiveError> {
+        let synced = SyncedFolders::default();
+        Ok(Dir::open(root)?.map(|root| Archive { root, store_id, min_free_space: 0, synced }))
+    }
+
+    /// The same store; no copy is begun that would leave less than so many bytes free on its disk.
+    pub fn leaving_free(self, bytes: u64) -> Archive {
+        Archive { min_free_space: bytes, ..self }
+    }
+
+    /// The store's directory.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The store's random id, 32 hexadecimal digits; another id means another store.
+    pub fn store_id(&self) -> &str {
+        &self.store_id
+    }
+
+    /// An error if writing so many bytes would take the disk below what is to stay free. Where nothing
+    /// is to stay free, nothing is asked.
+    pub(super) fn make_sure_of_room(&self, bytes: u64) -> Result<(), ArchiveError> {
+        if self.min_free_space == 0 || bytes == 0 {
+            return Ok(());
+        }
+        let root = self.root.path();
+        let free = platform::disk::room(root)
+            .map_err(|source| DurableError { operation: "ask for the free space of", path: root.to_owned(), source })?
+            .free;
+        if free.saturating_sub(bytes) >= self.min_free_space {
+            return Ok(());
+        }
+        Err(ArchiveError::Floor { path: root.to_owned(), bytes, free, floor: self.min_free_space })
+    }
+
+    /// The folders of the projects.
+    pub(super) fn project_folders(&self) -> Result<Vec<(ProjectName, Dir)>, ArchiveError> {
+        let mut folders = Vec::new();
+        for (name, kind) in self.root.entries()? {
+            if let Some(project) = project_of_entry(&name, kind)
+                && let Some(dir) = self.root.open_beneath(Path::new(&name))?
+            {
+                folders.push((project, dir));
+            }
+        }
+        Ok(folders)
+    }
+
+    /// The folder that a file of the store lies in; `None` where it does not exist.
+    pub(super) fn parent_of(&self, rel: &Path) -> Result<Option<Dir>, ArchiveError> {
+        Ok(self.root.open_beneath(rel.parent().unwrap_or(Path::new("")))?)
+    }
+
+    /// What stands at a path of the store; `None` where nothing does.
+    pub(super) fn stat(&self, rel: &Path) -> Result<Option<Stat>, ArchiveError> {
+        match self.parent_of(rel)? {
+            Some(dir) => Ok(dir.stat(rel.file_name().unwrap_or_default())?),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Whether a project's folder lies in a directory: a log or an index alone make no store.
+pub(super) fn holds_a_project(root: &Path) -> Result<bool, ArchiveError> {
+    let Some(dir) = Dir::open(root)? else { return Ok(false) };
+    Ok(dir.entries()?.iter().any(|(name, kind)| project_of_entry(name, *kind).is_some()))
+}
+
+pub(super) fn gone(root: &Path) -> DurableError {
+    DurableError { operation: "open the store", path: root.to_owned(), source: std::io::ErrorKind::NotFound.into() }
+}
+
+fn project_of_entry(name: &OsStr, kind: FileType) -> Option<ProjectName> {
+    name.to_str().filter(|_| kind == FileType::Directory).and_then(|name| ProjectName::parse(name).ok())
+}
