@@ -21,7 +21,7 @@ use crate::save::metadata_path;
 use crate::stores::content::Holdings;
 use crate::terminal::time::{format_rfc3339_ms, parse_rfc3339_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
-use crate::transcript::metadata::{Metadata, Tally};
+use crate::transcript::metadata::{Metadata, SessionStats};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
 
 /// Characters of a conversation that a model gets unless it asks for another number: about 10,000 tokens.
@@ -219,7 +219,7 @@ struct Collected {
     cwd: Option<String>,
     /// The last one, wherever it stands.
     summary: Option<Entry>,
-    tally: Tally,
+    tally: SessionStats,
 }
 
 fn collect(file: impl Read, target: Option<&Target>, window: &Window) -> io::Result<Collected> {

@@ -7,7 +7,7 @@ use super::fold::spaced;
 use super::text::{Speaker, is_message, key_of, sections};
 use super::tool_calls::Named;
 use super::trigram::Tokens;
-use crate::transcript::metadata::Tally;
+use crate::transcript::metadata::SessionStats;
 use crate::transcript::record::Located;
 
 /// Columns of the index of words.
@@ -22,7 +22,7 @@ pub(super) struct Prepared<'a> {
     /// Its time, or that of the record before it.
     pub(crate) time_ms: i64,
     /// What it adds to the session's metadata.
-    pub(crate) tally: Tally,
+    pub(crate) tally: SessionStats,
     /// `None` where it makes no row.
     pub(crate) message: Option<Message<'a>>,
 }
@@ -45,7 +45,7 @@ impl<'a> Prepared<'a> {
     /// `tokens` is empty before and after.
     pub(crate) fn of(located: &'a Located<'_>, time_ms: i64, tokens: &mut Tokens) -> Prepared<'a> {
         let record = &located.record;
-        let mut tally = Tally::default();
+        let mut tally = SessionStats::default();
         tally.add(record, time_ms);
         let message = is_message(record).then(|| {
             let sections = sections(record);

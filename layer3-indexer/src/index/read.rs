@@ -10,7 +10,7 @@ use super::error::{IndexError, Sqlite};
 use super::files::beside;
 use super::open::Index;
 use super::types::{Counts, SessionFilter, SessionRow, SessionTotals};
-use crate::transcript::metadata::{Metadata, Tally};
+use crate::transcript::metadata::{Metadata, SessionStats};
 
 const SESSION_COLUMNS: &str = "t.project, t.session, t.messages, t.save_trigger,
     (SELECT tally FROM tallies WHERE session = t.id),
@@ -107,7 +107,7 @@ fn conditions(filter: &SessionFilter) -> Conditions {
 
 fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
     let tally: Option<String> = row.get(4)?;
-    let tally: Tally = tally.and_then(|tally| serde_json::from_str(&tally).ok()).unwrap_or_default();
+    let tally: SessionStats = tally.and_then(|tally| serde_json::from_str(&tally).ok()).unwrap_or_default();
     let blake3: Option<[u8; 32]> = row.get(6)?;
     let metadata = Metadata {
         project: row.get(0)?,

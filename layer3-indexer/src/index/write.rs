@@ -24,7 +24,7 @@ use super::reading::{self, Range, Read};
 use super::tool_calls::{self, ToolCalls};
 use super::trigram_rows::TrigramRow;
 use super::wait::begin;
-use crate::transcript::metadata::Tally;
+use crate::transcript::metadata::SessionStats;
 use crate::transcript::record::{ReadReport, TornLine};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
@@ -605,7 +605,7 @@ struct Ended<'a> {
 struct Batch<'t> {
     transaction: &'t Transaction<'t>,
     session: i64,
-    tally: Tally,
+    tally: SessionStats,
     branches: HashMap<String, i64>,
     tool_calls: ToolCalls,
     trigram_row: TrigramRow,

@@ -71,7 +71,7 @@ pub(crate) struct Metadata {
 /// What metadata is made of while a session grows. It comes out the same in whatever order the
 /// session's messages are added, so an index that grew with the session equals a rebuilt one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Tally {
+pub(crate) struct SessionStats {
     pub(crate) prompts: u64,
     pub(crate) answers: u64,
     pub(crate) start_ms: Option<i64>,
@@ -91,7 +91,7 @@ pub(crate) struct Tally {
     pub(crate) last_command: Option<(i64, String)>,
 }
 
-impl Tally {
+impl SessionStats {
     /// Adds a record that is new to the session. `time_ms` is its time, or that of the record before it.
     pub(crate) fn add(&mut self, record: &Record<'_>, time_ms: i64) {
         if let Some(title) = &record.title {
@@ -118,7 +118,7 @@ impl Tally {
     }
 
     /// Adds what was counted of other records that are new to the session.
-    pub(crate) fn merge(&mut self, other: &Tally) {
+    pub(crate) fn merge(&mut self, other: &SessionStats) {
         self.prompts += other.prompts;
         self.answers += other.answers;
         keep_min(&mut self.start_ms, &other.start_ms);
@@ -324,8 +324,8 @@ mod tests {
     use super::*;
     use crate::transcript::record::with_record;
 
-    fn tally(lines: &[String]) -> Tally {
-        let mut tally = Tally::default();
+    fn tally(lines: &[String]) -> SessionStats {
+        let mut tally = SessionStats::default();
         for line in lines {
             with_record(line.as_bytes(), |record| tally.add(record, record.timestamp_ms.unwrap_or(0))).unwrap();
         }
@@ -406,7 +406,7 @@ mod tests {
         lines.extend((0..9).map(|n| prompt(n, &format!("topic {n}"))));
         lines.push(prompt(10, "<command-name>/exit</command-name>"));
         lines.push(r#"{"type":"custom-title","customTitle":"given"}"#.to_owned());
-        let mut merged = Tally::default();
+        let mut merged = SessionStats::default();
         lines.iter().for_each(|line| merged.merge(&tally(std::slice::from_ref(line))));
         merged.prune();
         assert_eq!(merged, tally(&lines));

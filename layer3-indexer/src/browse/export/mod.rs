@@ -28,7 +28,7 @@ use crate::failure::{Context, Failure, Kind};
 use crate::stores::content::{Content, Holdings};
 use crate::terminal;
 use crate::terminal::time::format_rfc3339_ms;
-use crate::transcript::metadata::{Metadata, Tally, command_line};
+use crate::transcript::metadata::{Metadata, SessionStats, command_line};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
 use arguments::arguments;
 use redact::Redactor;
@@ -269,7 +269,7 @@ struct Survey {
 
 impl Survey {
     fn of(content: &mut Content) -> Result<Survey, Failure> {
-        let mut tally = Tally::default();
+        let mut tally = SessionStats::default();
         let (mut version, mut last_ms) = (None, 0);
         each_record(content, &mut |located| {
             let record = &located.record;

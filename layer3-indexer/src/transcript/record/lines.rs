@@ -7,7 +7,8 @@ use std::ops::{ControlFlow, Range};
 use layer1_prebackup::wire::surrogates;
 
 use super::fields::Envelope;
-use super::{Class, Located, Record, record_of};
+use super::meaning::record_of;
+use super::types::{Class, Located, Record};
 
 /// Longest line that is loaded; a longer one is counted as unparsable and read past. The longest
 /// line that was ever reported had 12.8 million characters.

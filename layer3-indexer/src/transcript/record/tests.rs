@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use serde_json::value::RawValue;
+
 use super::*;
 
 fn prompt(n: u32) -> String {
