@@ -7,7 +7,7 @@ use clap::Parser;
 use xshell::Shell;
 
 use crate::dev::{bench, dist, e2e_claude, faults, interop, plugin, record, soak, targets, test};
-use crate::release::Origin;
+use crate::setup::origin::Origin;
 use crate::setup::{doctor, install, uninstall};
 
 mod dev;

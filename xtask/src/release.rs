@@ -1,84 +1,23 @@
-//! The release binaries, and the folder in which they wait to be installed.
+//! The programs, and how they are built for a release.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use fs_extra::dir::CopyOptions;
 use layer1_prebackup::fs::platform;
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::setup::site::{LAYER3, PROGRAMS, quoted_if_needed};
-
-/// The name of this program in the folder that an archive was unpacked into.
-pub(crate) const SETUP: &str = "setup";
-
-/// Where programs and skills are taken from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// The workspace, whose programs are built.
-    Workspace,
-    /// The folder that an archive was unpacked into, with all of it in its places.
-    Unpacked(PathBuf),
-}
-
-impl Origin {
-    /// The one that this program was started from: an archive's calls it by a name of its own.
-    /// Fails where the program's own path cannot be told.
-    pub(crate) fn here() -> Result<Origin> {
-        let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-        if called.file_name().is_none_or(|name| name != SETUP) {
-            return Ok(Origin::Workspace);
-        }
-        let own = std::env::current_exe().context("find the folder of this program")?;
-        Ok(Origin::Unpacked(own.parent().context("find the folder of this program")?.to_owned()))
-    }
-
-    /// The skills' sources.
-    pub(crate) fn skills(&self) -> PathBuf {
-        match self {
-            Origin::Workspace => skills_source(),
-            Origin::Unpacked(folder) => folder.join("skills"),
-        }
-    }
-
-    /// The folder with the programs, if it is not one that has to be built first.
-    pub(crate) fn binaries(&self) -> Option<PathBuf> {
-        match self {
-            Origin::Workspace => None,
-            Origin::Unpacked(folder) => Some(folder.join("bin")),
-        }
-    }
-
-    /// Layer 3's program as it is now, whether it was built or not.
-    pub(crate) fn layer3(&self) -> PathBuf {
-        self.binaries()
-            .unwrap_or_else(|| workspace().join("target").join(own_target().unwrap_or_default()).join("release"))
-            .join(LAYER3)
-    }
-
-    /// A folder whose `bin` and `skills` hold what is to be installed; programs are taken from
-    /// `binaries`, else built.
-    pub(crate) fn stage(&self, sh: &Shell, binaries: Option<&Path>) -> Result<PathBuf> {
-        match (self, binaries) {
-            (_, Some(binaries)) => stage(binaries, &self.skills()),
-            (Origin::Workspace, None) => stage(&build(sh)?, &self.skills()),
-            (Origin::Unpacked(folder), None) => Ok(folder.clone()),
-        }
-    }
-
-    /// What is typed to install from here.
-    pub(crate) fn install_line(&self) -> String {
-        match self {
-            Origin::Workspace => "cargo xtask install".to_owned(),
-            Origin::Unpacked(folder) => quoted_if_needed(&folder.join("install.sh").display().to_string()),
-        }
-    }
-}
+/// Layer 1's program.
+pub(crate) const LAYER1: &str = "layer1-prebackup";
+/// Layer 2's program.
+pub(crate) const LAYER2: &str = "layer2-save-client";
+/// Layer 3's program.
+pub(crate) const LAYER3: &str = "layer3-indexer";
+/// The three programs, in the order of the layers.
+pub(crate) const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
 
 /// The workspace's folder.
 pub(crate) fn workspace() -> PathBuf {
@@ -99,17 +38,17 @@ fn manifest_dir() -> PathBuf {
     "./xtask".into()
 }
 
-/// The skills' sources.
-pub(crate) fn skills_source() -> PathBuf {
-    workspace().join("xtask/skills")
-}
-
 /// Cargo's build directory.
 pub(crate) fn target(sh: &Shell) -> Result<PathBuf> {
     let json = cmd!(sh, "cargo metadata --no-deps --format-version 1").quiet().read()?;
     let metadata: Value = serde_json::from_str(&json).context("read what cargo says of the workspace")?;
     let target = metadata.get("target_directory").and_then(Value::as_str);
     target.map(PathBuf::from).context("find cargo's build directory")
+}
+
+/// Where a release build is, whether it was made or not.
+pub(crate) fn folder() -> PathBuf {
+    workspace().join("target").join(own_target().unwrap_or_default()).join("release")
 }
 
 /// Builds the three release binaries and returns the folder that cargo put them in.
@@ -195,21 +134,6 @@ fn flags(vars: &[(OsString, OsString)], with_c_library: bool) -> String {
         .chain(remapped.into_iter().filter_map(remap))
         .collect::<Vec<_>>()
         .join(FLAG_END)
-}
-
-/// Copies binaries and skills into a folder of our own below cargo's, so that a build that is
-/// started meanwhile cannot hand over half a program. Returns that folder: `bin` and `skills`.
-pub(crate) fn stage(binaries: &Path, skills: &Path) -> Result<PathBuf> {
-    let stage = binaries.join("threefold-install");
-    let bin = stage.join("bin");
-    fs::create_dir_all(&bin).with_context(|| format!("create {}", bin.display()))?;
-    let programs: Vec<_> = PROGRAMS.iter().map(|program| binaries.join(program)).collect();
-    let options = CopyOptions::new().overwrite(true);
-    fs_extra::copy_items(&programs, &bin, &options)
-        .with_context(|| format!("copy the binaries to {}", bin.display()))?;
-    fs_extra::copy_items(&[skills], &stage, &options)
-        .with_context(|| format!("copy {} to {}", skills.display(), stage.display()))?;
-    Ok(stage)
 }
 
 /// The programs in cargo's messages, one JSON object a line.

@@ -14,13 +14,14 @@ use std::process::{ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use fs_extra::file::CopyOptions;
+use layer1_prebackup::fs::platform::is_program;
 use tar::{Builder, HeaderMode};
 use xshell::{Shell, cmd};
 
 use crate::dev::plugin::TEXTS;
 use crate::dev::test::on_path;
-use crate::release::{self, SETUP};
-use crate::setup::site::{PROGRAMS, is_program};
+use crate::release::{self, PROGRAMS};
+use crate::setup::origin::{self, SETUP};
 
 /// Mode of what can be run, and of all other files.
 const MODES: (u32, u32) = (0o755, 0o644);
@@ -107,7 +108,7 @@ fn lay_out(sh: &Shell, programs: &[(PathBuf, String)], folder: &Path) -> Result<
             .with_context(|| format!("set the mode of {}", to.display()))?;
     }
     // README.md points into docs, and these to one another.
-    fs_extra::copy_items(&[release::skills_source(), root.join("docs")], folder, &fs_extra::dir::CopyOptions::new())
+    fs_extra::copy_items(&[origin::skills_source(), root.join("docs")], folder, &fs_extra::dir::CopyOptions::new())
         .with_context(|| format!("copy skills and docs to {}", folder.display()))?;
     Ok(())
 }

@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 use wait_timeout::ChildExt;
 use xshell::{Shell, cmd};
 
-use crate::release;
-use crate::setup::site::LAYER3;
+use crate::release::{self, LAYER3};
 
 /// Pinned, because its options change: `--strict`, `--protocol-era`, `--format json`.
 const INSPECTOR: &str = "@modelcontextprotocol/inspector@2.12.0";

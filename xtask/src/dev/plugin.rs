@@ -12,10 +12,10 @@ use fs_extra::file::CopyOptions;
 use serde_json::{Map, Value, json};
 use xshell::Shell;
 
-use crate::release;
+use crate::release::{self, LAYER3, PROGRAMS};
 use crate::setup::hooks::{self, Group};
 use crate::setup::mcp;
-use crate::setup::site::{LAYER3, PROGRAMS};
+use crate::setup::origin;
 use crate::setup::skills;
 
 /// The plugin's name, and its marketplace's.
@@ -64,7 +64,7 @@ fn lay_out(sh: &Shell, binaries: &Path, to: &Path) -> Result<PathBuf> {
     write(plugin.join(".claude-plugin/plugin.json"), &manifest())?;
     write(plugin.join("hooks/hooks.json"), &hooks_json()?)?;
     write(plugin.join(".mcp.json"), &mcp_json())?;
-    for (name, text) in skills::of_plugin(&release::skills_source())? {
+    for (name, text) in skills::of_plugin(&origin::skills_source())? {
         sh.write_file(plugin.join("skills").join(name).join("SKILL.md"), text)?;
     }
     let copy = |from: PathBuf, to: PathBuf| {

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use layer1_prebackup::config::places;
-use layer1_prebackup::fs::platform::{self, process};
+use layer1_prebackup::fs::platform::{self, is_program, process};
 use wait_timeout::ChildExt;
 use xshell::{Shell, cmd};
 
 use crate::dev::targets::{self, Checked};
 use crate::release;
-use crate::setup::site::is_program;
 
 /// Where the end-to-end tests find the release binaries.
 const BIN_DIR: &str = "THREEFOLD_BIN_DIR";

@@ -14,9 +14,10 @@ use serde_json::Value;
 use wait_timeout::ChildExt;
 use xshell::Shell;
 
-use crate::release::Origin;
+use crate::release::LAYER3;
 use crate::setup::install;
-use crate::setup::site::{LAYER3, Site};
+use crate::setup::origin::Origin;
+use crate::setup::site::Site;
 use crate::verb::AlreadyTold;
 
 /// How long a program may take to say that it knows the command.

@@ -7,7 +7,8 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::setup::site::{self, LAYER1, LAYER2, Site};
+use crate::release::{LAYER1, LAYER2};
+use crate::setup::site::{self, Site};
 
 /// Seconds for the events that save a conversation at its end; without it SessionEnd has 1.5.
 const TIMEOUT_SAVE_SECS: u32 = 30;

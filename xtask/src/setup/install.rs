@@ -11,12 +11,13 @@ use layer1_prebackup::config::places::{INSTALLED_FROM, PlaceFlags};
 use layer1_prebackup::fs;
 use xshell::Shell;
 
-use crate::release::Origin;
+use crate::release::{LAYER1, LAYER2, LAYER3, PROGRAMS};
 use crate::setup::hooks;
 use crate::setup::mcp::{self, Registered};
+use crate::setup::origin::Origin;
 use crate::setup::protection;
 use crate::setup::settings_json::{self, Change};
-use crate::setup::site::{LAYER1, LAYER2, LAYER3, PROGRAMS, Site};
+use crate::setup::site::Site;
 use crate::setup::skills::{self, Standing};
 use crate::setup::timer::Timer;
 

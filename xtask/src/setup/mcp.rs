@@ -12,7 +12,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use wait_timeout::ChildExt;
 
-use crate::setup::site::{self, LAYER3, Site};
+use crate::release::LAYER3;
+use crate::setup::site::{self, Site};
 
 /// The server's name, which the first version used too.
 pub(crate) const NAME: &str = "session-manager";

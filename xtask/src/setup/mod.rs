@@ -5,6 +5,7 @@ pub(crate) mod hooks;
 pub(crate) mod install;
 pub(crate) mod json_text;
 pub(crate) mod mcp;
+pub(crate) mod origin;
 pub(crate) mod protection;
 pub(crate) mod settings_json;
 pub(crate) mod site;

@@ -6,7 +6,8 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::setup::site::{LAYER1, LAYER2, LAYER3, Site};
+use crate::release::{LAYER1, LAYER2, LAYER3};
+use crate::setup::site::Site;
 
 /// Asks the three programs and says in five lines what they hold, and what to do next. Fails if
 /// one of them does not answer.

@@ -1,22 +1,15 @@
 //! Where Threefold is installed, and what a program started from here gets to see.
 
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use layer1_prebackup::config::places::{self, PlaceFlags, Places};
 use layer1_prebackup::config::settings::{Settings, VARIABLE_PREFIX, XDG_CONFIG_HOME};
-pub(crate) use layer1_prebackup::fs::platform::is_program;
-
-/// Layer 1's program.
-pub(crate) const LAYER1: &str = "layer1-prebackup";
-/// Layer 2's program.
-pub(crate) const LAYER2: &str = "layer2-save-client";
-/// Layer 3's program.
-pub(crate) const LAYER3: &str = "layer3-indexer";
-/// The three programs, in the order of the layers.
-pub(crate) const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
+use layer1_prebackup::fs;
+use layer1_prebackup::fs::platform::is_program;
 
 /// Variables that a program of ours gets to see; the places it gets as flags. No secrets.
 const CHILD_VARS: [&str; 9] =
@@ -138,6 +131,19 @@ pub(crate) fn text(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("use {}: the path is not UTF-8", path.display()))
 }
 
+/// Removes a folder if it is there and empty. One that is a symlink is the user's arrangement and stays.
+pub(crate) fn remove_if_empty(folder: &Path) -> Result<()> {
+    let is_empty = match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(error).with_context(|| format!("list {}", folder.display())),
+    };
+    if is_empty && !folder.is_symlink() {
+        fs::remove_dir(folder)?;
+    }
+    Ok(())
+}
+
 /// A word that `sh` reads back as exactly `word`, in single quotes.
 pub(crate) fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -199,7 +205,7 @@ mod tests {
     fn a_child_sees_neither_secrets_nor_an_outer_session() {
         let vars = [("HOME", "/h"), ("PATH", "/bin"), ("ANTHROPIC_API_KEY", "k"), ("CLAUDECODE", "1"), ("LC_ALL", "C")];
         let site = site(&PlaceFlags::default(), &vars);
-        let command = site.own_command(LAYER1);
+        let command = site.own_command("layer1-prebackup");
         let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["HOME", "LC_ALL", "PATH"]);
     }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use layer1_prebackup::fs;
 
+use crate::release::LAYER3;
 use crate::setup::settings_json;
-use crate::setup::site::{self, LAYER3, Site};
+use crate::setup::site::{self, Site};
 
 /// The skills' folders.
 pub(crate) const NAMES: [&str; 3] = ["continue-dev", "search-sessions", "session-health"];
@@ -200,7 +201,8 @@ mod tests {
     #[test]
     fn each_skill_allows_only_our_program_and_names_the_users_language() {
         for name in NAMES {
-            let text = std::fs::read_to_string(crate::release::skills_source().join(name).join("SKILL.md")).unwrap();
+            let text =
+                std::fs::read_to_string(crate::setup::origin::skills_source().join(name).join("SKILL.md")).unwrap();
             let front = text.split("---\n").nth(1).unwrap();
             let rules: Vec<&str> = front.lines().filter_map(|line| line.strip_prefix("  - ")).collect();
             assert!(

@@ -13,8 +13,8 @@ use layer1_prebackup::fs;
 use layer1_prebackup::fs::platform;
 use wait_timeout::ChildExt;
 
-use crate::setup::site::{self, LAYER1, LAYER2, Site};
-use crate::setup::uninstall;
+use crate::release::{LAYER1, LAYER2};
+use crate::setup::site::{self, Site};
 
 /// Name of the units, and of the agent.
 const NAME: &str = "threefold";
@@ -171,7 +171,7 @@ impl Timer {
             let links = folder.join("timers.target.wants");
             fs::remove_file(&links.join(format!("{NAME}.timer")))?;
             for folder in [links.as_path(), folder, folder.parent().unwrap_or(folder)] {
-                uninstall::remove_if_empty(folder)?;
+                site::remove_if_empty(folder)?;
             }
         }
         Ok(match stopped.and_then(|()| self.all_succeed(site, &self.forget())) {

@@ -1,15 +1,16 @@
 //! `cargo xtask uninstall`: takes away what `install` wrote, and no data.
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use layer1_prebackup::config::places::{INSTALLED_FROM, PlaceFlags};
 use layer1_prebackup::fs;
 
+use crate::release::PROGRAMS;
 use crate::setup::hooks;
 use crate::setup::mcp::{self, Registered};
 use crate::setup::settings_json::{self, Change};
-use crate::setup::site::{PROGRAMS, Site};
+use crate::setup::site::{Site, remove_if_empty};
 use crate::setup::skills;
 use crate::setup::timer::Timer;
 
@@ -93,17 +94,4 @@ fn is_there(path: &Path) -> bool {
 fn remove_with_folder(path: &Path) -> Result<()> {
     fs::remove_file(path)?;
     path.parent().map_or(Ok(()), remove_if_empty)
-}
-
-/// Removes a folder if it is there and empty. One that is a symlink is the user's arrangement and stays.
-pub(crate) fn remove_if_empty(folder: &Path) -> Result<()> {
-    let is_empty = match std::fs::read_dir(folder) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) if error.kind() == ErrorKind::NotFound => false,
-        Err(error) => return Err(error).with_context(|| format!("list {}", folder.display())),
-    };
-    if is_empty && !folder.is_symlink() {
-        fs::remove_dir(folder)?;
-    }
-    Ok(())
 }

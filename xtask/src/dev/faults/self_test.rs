@@ -11,8 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
 use super::mutations::{Check, MUTATIONS, Mutation};
-use crate::release::{self, workspace};
-use crate::setup::site::PROGRAMS;
+use crate::release::{self, PROGRAMS, workspace};
 use crate::verb::AlreadyTold;
 
 /// What a build needs of the workspace.
