@@ -41,6 +41,7 @@ struct Args {
 #[command(defer = true)]
 enum Command {
     /// Copy every conversation whose file changed since its copy
+    #[command(after_help = "Example: layer1-prebackup sweep")]
     Sweep {
         /// Compare all contents, whether the files changed or not
         #[arg(long)]
@@ -50,12 +51,14 @@ enum Command {
         timer: bool,
     },
     /// Say what is stored and what is not
+    #[command(after_help = "Example: layer1-prebackup status --json")]
     Status {
         /// One JSON object
         #[arg(long)]
         json: bool,
     },
     /// Read and hash everything again; exit 1 when anything is wrong
+    #[command(after_help = "Example: layer1-prebackup verify --repair 8c1f04de")]
     Verify {
         /// Session ids or unique prefixes; all sessions if none is given
         session: Vec<String>,
@@ -67,6 +70,7 @@ enum Command {
         json: bool,
     },
     /// List the generations of a session with size, time and hash
+    #[command(after_help = "Example: layer1-prebackup history 8c1f04de")]
     History {
         /// Session id or unique prefix
         session: String,

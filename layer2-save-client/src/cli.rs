@@ -83,6 +83,7 @@ struct Flags {
 #[command(defer = true)]
 enum Verb {
     /// Delivers all that is pending, and every session that layer 3 does not have yet
+    #[command(after_help = "Example: layer2-save-client drain --retry-failed")]
     Drain {
         /// Also try the jobs that were set aside as failed
         #[arg(long)]
@@ -92,6 +93,7 @@ enum Verb {
         timer: bool,
     },
     /// Lists what is pending, with age, attempts and the last error
+    #[command(after_help = "Example: layer2-save-client pending --json")]
     Pending {
         /// One JSON object: {"jobs": [...]}
         #[arg(long)]

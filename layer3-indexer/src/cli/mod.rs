@@ -53,26 +53,37 @@ pub(crate) struct Cli {
 #[command(defer = true)]
 enum Command {
     /// Be the MCP server `session-manager` on stdin and stdout
+    #[command(after_help = "Example: layer3-indexer serve --allow-root ~/.claude-work/projects")]
     Serve(serve::ServeArgs),
     /// Save one session: a verified copy, its metadata, its rows in the index
+    #[command(after_help = "Example: layer3-indexer save --transcript 8c1f04de-1f0d-4b6e-9d0c-3a1b2c3d4e5f.jsonl")]
     Save(save::SaveArgs),
     /// Save everything that Claude Code and layer 1 have
+    #[command(after_help = "Example: layer3-indexer import")]
     Import,
     /// Search all that was said
+    #[command(after_help = "Example: layer3-indexer search --all --since 7d 'connection refused'")]
     Search(search::SearchArgs),
     /// List saved sessions, newest first
+    #[command(after_help = "Example: layer3-indexer list --all --since yesterday")]
     List(list::ListArgs),
     /// Print a conversation
+    #[command(after_help = "Example: layer3-indexer show 8c1f04de --last 20")]
     Show(show::ShowArgs),
     /// Put a conversation back where Claude Code finds it
+    #[command(after_help = "Example: layer3-indexer restore --dry-run 8c1f04de")]
     Restore(restore::RestoreArgs),
     /// Go on with a conversation: put back what is missing, then `claude --resume`
+    #[command(after_help = "Example: layer3-indexer resume 8c1f04de")]
     Resume(resume::ResumeArgs),
     /// Write a conversation as Markdown or as one HTML page
+    #[command(after_help = "Example: layer3-indexer export 8c1f04de --redact -o conversation.html")]
     Export(export::ExportArgs),
     /// Re-read and re-hash every stored file
+    #[command(after_help = "Example: layer3-indexer verify --repair")]
     Verify(verify::VerifyArgs),
     /// Make the index again from the store
+    #[command(after_help = "Example: layer3-indexer rebuild")]
     Rebuild,
     /// Remove sessions or older contents of them from both stores; shows them and asks first
     #[command(after_long_help = retention::prune::HELP)]

@@ -31,7 +31,9 @@ A plain file goes last: when the compressed one was synced, read back, unpacked,
 hash that was recorded when the content was saved. A run that is killed leaves one of the two whole, and
 the next one finishes it. What does not match its record is left alone for `verify`.
 
-Exit code 1 if something could not be compressed.";
+Exit code 1 if something could not be compressed.
+
+Example: layer3-indexer compress --older-than 90d --dry-run";
 
 /// What is asked for.
 #[derive(Debug, Clone)]

@@ -51,7 +51,7 @@ pub(crate) struct Summary {
 pub(crate) struct Unsaved {
     /// The session.
     pub(crate) session_id: String,
-    /// Why.
+    /// Why it could not be saved.
     pub(crate) error: String,
 }
 

@@ -163,7 +163,7 @@ pub(crate) struct ReceiptFile {
 pub(crate) struct Skipped {
     /// Always true.
     pub(crate) skipped: bool,
-    /// Why.
+    /// Why nothing was stored.
     pub(crate) reason: String,
 }
 

@@ -198,8 +198,8 @@ fn allow_error(schema: &mut JsonObject, mut alternatives: Vec<Value>) {
         "type": "object",
         "description": "Only in a failure. invalid_input: the same call can never succeed. failed: it may, later.",
         "properties": {
-            "kind": { "type": "string", "enum": ["invalid_input", "failed"] },
-            "message": { "type": "string" },
+            "kind": { "type": "string", "enum": ["invalid_input", "failed"], "description": "Whether trying again can help." },
+            "message": { "type": "string", "description": "What went wrong, for a person." },
         },
         "required": ["kind", "message"],
     });
@@ -226,7 +226,7 @@ fn answer(structure: &impl Serialize, text: Option<String>) -> Result<Output, Fa
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars")]
+#[schemars(crate = "rmcp::schemars", example = json!({"session_id": "8c1f04de-1f0d-4b6e-9d0c-3a1b2c3d4e5f", "transcript_path": "/home/me/.claude/projects/-home-me-app/8c1f04de-1f0d-4b6e-9d0c-3a1b2c3d4e5f.jsonl"}))]
 struct SaveInput {
     /// The session's id, as in the hook event.
     session_id: String,
@@ -276,7 +276,7 @@ fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expec
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars")]
+#[schemars(crate = "rmcp::schemars", example = json!({"query": "\"connection refused\" OR timeout", "since": "7d"}))]
 struct SearchInput {
     /// Words, "phrases", OR, NOT, prefix*; or any other text.
     query: String,
@@ -359,7 +359,7 @@ fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars")]
+#[schemars(crate = "rmcp::schemars", example = json!({"project": "app", "limit": 10}))]
 struct ListInput {
     /// Only of this project (a folder name, mostly the last component of its path). Without it: all projects.
     #[serde(default)]
@@ -393,7 +393,7 @@ fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars")]
+#[schemars(crate = "rmcp::schemars", example = json!({"session_id": "8c1f04de", "last": 20}))]
 struct ContextInput {
     /// The session's id or a unique beginning of it; PROJECT/ID where two projects have the same id.
     session_id: String,
@@ -423,7 +423,7 @@ fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progre
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars")]
+#[schemars(crate = "rmcp::schemars", example = json!({"project": "app"}))]
 struct BackupInput {
     /// Only sessions of this project (a folder name as session_list gives it). Without it: all projects.
     #[serde(default)]
@@ -439,7 +439,7 @@ fn backup_create(server: &Server, arguments: JsonObject, progress: Progress<'_>)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars")]
+#[schemars(crate = "rmcp::schemars", example = json!({"session_id": "8c1f04de"}))]
 struct VerifyInput {
     /// The session's id or a unique beginning of it. Without it: all sessions.
     #[serde(default)]

@@ -1,40 +1,78 @@
 //! What the programs say about themselves, and that no argument makes one exit 2.
 
-use insta::assert_snapshot;
-use tests::binaries::{self, LAYER1, LAYER2, LAYER3};
+use clap::Command;
+use tests::binaries::{self, LAYER2, LAYER3};
 use tests::scratch::Scratch;
 use tests::transcripts::{self, INTERACTIVE};
 
 use crate::product::fake_server;
 
-/// `--help` of a program and of each of its commands.
-fn helps(program: &str, commands: &[&str]) -> String {
-    let scratch = Scratch::new();
-    let mut text = scratch.run(program, &["--help"]).output().ok().unworried().text();
-    for command in commands {
-        text += &format!("\n$ {program} {command} --help\n");
-        text += &scratch.run(program, &[command, "--help"]).output().ok().unworried().text();
-    }
-    text
-}
-
-#[test]
-fn layer1_help() {
-    assert_snapshot!(helps(LAYER1, &["sweep", "status", "verify", "history"]));
-}
-
-#[test]
-fn layer2_help() {
-    assert_snapshot!(helps(LAYER2, &["drain", "pending"]));
-}
-
-#[test]
-fn layer3_help() {
-    let commands = [
-        "serve", "save", "import", "search", "list", "show", "restore", "resume", "export", "verify", "rebuild",
-        "prune", "compress", "status", "doctor",
+/// The command lines of the three programs, as the programs parse them.
+fn command_lines() -> [Command; 3] {
+    let lines = [
+        layer1_prebackup::cli::command_line(),
+        layer2_save_client::cli::command_line(),
+        layer3_indexer::cli::command_line(),
     ];
-    assert_snapshot!(helps(LAYER3, &commands));
+    lines.map(|mut line| {
+        line.build();
+        line
+    })
+}
+
+/// The commands of a program that its help lists.
+fn verbs(program: &Command) -> impl Iterator<Item = &Command> {
+    program.get_subcommands().filter(|verb| verb.get_name() != "help" && !verb.is_hide_set())
+}
+
+/// Whether a description says more than the name that it describes.
+pub(crate) fn describes(description: &str, name: &str) -> bool {
+    let words = description.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let (named, other): (Vec<_>, Vec<_>) = words.partition(|word| name.contains(&word.to_lowercase()));
+    named.len() + other.len() > 1 && other.iter().any(|word| word.len() > 2)
+}
+
+/// The words of a line in which only single quotes quote.
+fn words(line: &str) -> Vec<String> {
+    let parts = line.split('\'').enumerate();
+    let words = parts.flat_map(|(index, part)| match index % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    });
+    words.collect()
+}
+
+#[test]
+fn every_verb_and_flag_says_what_it_does() {
+    for program in command_lines() {
+        for command in std::iter::once(&program).chain(program.get_subcommands()) {
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(describes(&about, command.get_name()), "{} {}: {about:?}", program.get_name(), command.get_name());
+            for flag in command.get_arguments() {
+                let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(describes(&help, flag.get_id().as_str()), "{} {flag}: {help:?}", command.get_name());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_help_of_every_verb_shows_an_example_that_the_program_understands() {
+    let scratch = Scratch::new();
+    for program in command_lines() {
+        for verb in verbs(&program) {
+            let help = scratch.run(program.get_name(), &[verb.get_name(), "--help"]).output().ok().unworried().text();
+            let example = help.lines().find_map(|line| line.strip_prefix("Example: "));
+            let example = example.unwrap_or_else(|| panic!("no example: {help}"));
+            let parsed = program.clone().try_get_matches_from(words(example));
+            let parsed = parsed.unwrap_or_else(|error| panic!("{example}: {error}"));
+            assert_eq!(parsed.subcommand_name(), Some(verb.get_name()), "{example}");
+            assert!(example.starts_with(&format!("{} {}", program.get_name(), verb.get_name())), "{example}");
+            for flag in verb.get_arguments().filter_map(|flag| flag.get_long()) {
+                assert!(help.contains(&format!("--{flag}")), "--{flag} is not in {help}");
+            }
+        }
+    }
 }
 
 #[test]

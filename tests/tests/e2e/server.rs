@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use insta::assert_json_snapshot;
 use serde_json::{Value, json};
 use tests::mcp::Client;
 use tests::run::Run;
@@ -13,6 +12,7 @@ use tests::stores::{assert_equals_source, assert_saved_twice};
 use tests::transcripts::{self, INTERACTIVE, SUBAGENT};
 use tests::tree;
 
+use crate::arguments::describes;
 use crate::product::{assert_verified, await_delivered, chain, found_in, session_ids};
 
 const TOOLS: [&str; 6] =
@@ -22,8 +22,26 @@ fn save_arguments(id: &str, path: impl AsRef<Path>) -> Value {
     json!({"session_id": id, "transcript_path": path.as_ref(), "cwd": "/home/dev/proj", "trigger": "session-end"})
 }
 
+/// Every property of a schema, however deep, that has no description worth the name.
+fn undescribed(what: &str, schema: &Value) -> Vec<String> {
+    let fields: Vec<(&str, &Value)> = match schema {
+        Value::Object(fields) => fields.iter().map(|(name, field)| (name.as_str(), field)).collect(),
+        Value::Array(items) => items.iter().map(|item| ("", item)).collect(),
+        _ => return Vec::new(),
+    };
+    let below = fields.into_iter().filter(|(name, _)| *name != "examples");
+    let mut all: Vec<String> = below.flat_map(|(_, field)| undescribed(what, field)).collect();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let description = property["description"].as_str().unwrap_or_default();
+        if !describes(description, name) {
+            all.push(format!("{what}: {name}: {description:?}"));
+        }
+    }
+    all
+}
+
 #[test]
-fn the_tool_list_is_as_recorded() {
+fn every_tool_and_field_says_what_it_is_and_every_tool_shows_an_example() {
     let scratch = Scratch::new();
     let (mut client, _) = Client::initialized(&scratch, &[]);
     let answer = client.request("tools/list", json!({}));
@@ -31,7 +49,27 @@ fn the_tool_list_is_as_recorded() {
     tools.sort_by_key(|tool| tool["name"].to_string());
     let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap_or("")).collect();
     assert_eq!(names, TOOLS);
-    assert_json_snapshot!(tools);
+    let schemas =
+        TOOLS.iter().zip(&tools).flat_map(|(name, tool)| [(name, &tool["inputSchema"]), (name, &tool["outputSchema"])]);
+    assert_eq!(schemas.flat_map(|(name, schema)| undescribed(name, schema)).collect::<Vec<_>>(), [""; 0]);
+    for (name, tool) in TOOLS.iter().zip(&tools) {
+        assert!(tool["title"].as_str().is_some_and(|title| describes(title, name)), "{name}");
+        assert!(tool["description"].as_str().is_some_and(|description| description.len() > 100), "{name}");
+        for field in ["readOnlyHint", "openWorldHint"] {
+            assert!(tool["annotations"][field].is_boolean(), "{name}: {field}");
+        }
+        let (input, output) = (&tool["inputSchema"], &tool["outputSchema"]);
+        let allows_error = json!({ "required": ["error"] });
+        assert!(output["anyOf"].as_array().is_some_and(|any| any.contains(&allows_error)), "{name}: {output:#}");
+        let examples = input["examples"].as_array().expect("examples of a call");
+        for example in examples {
+            let arguments = example.as_object().expect("arguments are an object");
+            assert!(arguments.keys().all(|key| input["properties"].get(key).is_some()), "{name}: {example}");
+            let required = input["required"].as_array().cloned().unwrap_or_default();
+            assert!(required.iter().all(|key| arguments.contains_key(key.as_str().unwrap_or(""))), "{name}: {example}");
+        }
+        assert!(!examples.is_empty(), "{name}");
+    }
     assert!(client.end().success());
 }
 

@@ -52,7 +52,9 @@ rights from others, delivers what is pending, makes the index again. `cargo xtas
 and an archive's `./setup doctor --fix` also install again. Only told: pending, index-set-aside.
 
 --json: ok, version, checks (name, ok, said), findings (as of `status`, with check
-and fixable), mended.";
+and fixable), mended.
+
+Example: layer3-indexer doctor --fix";
 
 /// The check of layer 1's store.
 const FIRST: &str = "first copy";

@@ -55,7 +55,9 @@ under 15 sessions and 5 MB with none over 2 MB, red over 25 sessions, 10 MB, or 
 It says nothing about the copies and never changes the exit code.
 
 --json: ok, findings (kind, needs_person, what, where, mend, session_id, project), the figures of
-layer 3's store, layer1, index, outbox, sources, not_yet_saved, vanished, hooks, disks, one_disk, light.";
+layer 3's store, layer1, index, outbox, sources, not_yet_saved, vanished, hooks, disks, one_disk, light.
+
+Example: layer3-indexer status --json";
 
 /// The state of everything.
 #[derive(Debug, Clone, PartialEq, Serialize)]

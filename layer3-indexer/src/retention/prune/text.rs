@@ -22,7 +22,9 @@ What makes it safe:
   A session that is live is never touched, and no file of Claude Code's ever is.
   A run that was killed is finished by the next prune.
 
-Exit code 1 if anything that was to go did not, or nobody confirmed it.";
+Exit code 1 if anything that was to go did not, or nobody confirmed it.
+
+Example: layer3-indexer prune --older-than '6 months' --dry-run";
 
 /// Longest topic that is shown, in columns.
 const TOPIC_COLUMNS: usize = 50;
