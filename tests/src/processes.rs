@@ -146,6 +146,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_run_past_its_limit_is_killed_with_its_group() {
+        let run = Run::new("/bin/sh").args(["-c", "sleep 60 & echo $!; wait"]).limit(Duration::from_millis(300));
+        let outcome = run.output();
+        assert!(outcome.timed_out && outcome.signal == Some(9), "{outcome:?}");
+        let sleeper: u32 = outcome.text().trim().parse().expect("a process id");
+        let gone = || all().iter().all(|process| process.pid != sleeper || process.state == 'Z');
+        waiting::await_until("the end of the sleeper", Duration::from_secs(5), gone);
+    }
+
+    #[test]
     fn the_words_of_ps_are_understood() {
         let process = of_ps("  501     1 Ss   /bin/sh -c sleep 1").unwrap();
         assert_eq!((process.pid, process.parent, process.state), (501, 1, 'S'));

@@ -326,16 +326,6 @@ mod tests {
     }
 
     #[test]
-    fn a_run_past_its_limit_is_killed_with_its_group() {
-        let run = Run::new("/bin/sh").args(["-c", "sleep 60 & echo $!; wait"]).limit(Duration::from_millis(300));
-        let outcome = run.output();
-        assert!(outcome.timed_out && outcome.signal == Some(9), "{outcome:?}");
-        let sleeper: u32 = outcome.text().trim().parse().expect("a process id");
-        let gone = || crate::processes::all().iter().all(|process| process.pid != sleeper || process.state == 'Z');
-        crate::waiting::await_until("the end of the sleeper", Duration::from_secs(5), gone);
-    }
-
-    #[test]
     fn an_output_that_is_held_open_counts_as_not_ended() {
         let run = Run::new("/bin/sh").args(["-c", "sleep 60 & exit 0"]).limit(Duration::from_millis(300));
         let running = run.spawn();

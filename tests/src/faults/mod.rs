@@ -7,17 +7,23 @@
 //! the oracles are asked, the program is run again without faults (now and then killed once
 //! more in between), and the oracles are asked again.
 
+mod attempt;
+mod bounds;
 pub mod crash;
-mod engine;
 mod layer1;
 mod layer2;
 mod layer3;
 mod oracles;
 pub mod order;
+mod passed;
 mod plan;
 mod point;
+mod report;
 mod scene;
+mod sweep;
 pub mod trace;
 mod workload;
 
-pub use engine::{Bounds, Failure, ProgramSummary, Summary, sweep};
+pub use bounds::Bounds;
+pub use report::{Failure, ProgramSummary, Summary};
+pub use sweep::sweep;

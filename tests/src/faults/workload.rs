@@ -1,7 +1,6 @@
-//! The workloads of all programs.
+//! Something that a program does.
 
 use super::scene::Scene;
-use super::{layer1, layer2, layer3};
 
 /// Something that a program does, from a starting state that can be laid out again.
 #[derive(Clone, Copy)]
@@ -12,9 +11,4 @@ pub(super) struct Workload {
     pub name: &'static str,
     /// Lays it out in a scratch home of its own.
     pub make: fn() -> Scene,
-}
-
-/// Every workload, by program.
-pub(super) fn all() -> Vec<Workload> {
-    [&layer1::WORKLOADS[..], &layer2::WORKLOADS, &layer3::WORKLOADS].concat()
 }
