@@ -24,4 +24,5 @@ pub mod strace;
 pub mod terminal;
 pub mod transcripts;
 pub mod tree;
+pub mod version_before;
 pub mod waiting;

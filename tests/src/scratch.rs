@@ -1,6 +1,7 @@
 //! A scratch home: everything a test touches lies in a temporary directory of its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,12 +19,17 @@ pub const SLUG: &str = "-home-dev-proj";
 /// The project's folder in the stores, from the `cwd` in those transcripts.
 pub const PROJECT: &str = "proj";
 
+/// The folder of the home that recorded files name.
+const RECORDED_ROOT: &str = "/tmp/threefold-recorded";
+
 /// A home with nothing in it but what the test puts there. Dropped, every process that still
 /// runs with this home is killed and the directory is removed.
 #[derive(Debug)]
 pub struct Scratch {
     root: TempDir,
     binaries: PathBuf,
+    /// Held where the home has a path that others want too.
+    _turn: Option<File>,
 }
 
 impl Default for Scratch {
@@ -35,8 +41,21 @@ impl Default for Scratch {
 impl Scratch {
     /// An empty home that uses the built binaries in their place.
     pub fn new() -> Scratch {
-        let root = tempfile::Builder::new().prefix("threefold-").tempdir().expect("make a scratch directory");
-        let scratch = Scratch { root, binaries: binaries::folder().to_owned() };
+        Scratch::of(tempfile::Builder::new().prefix("threefold-").tempdir(), None)
+    }
+
+    /// An empty home whose path is the same each time, for files that name it. Waits for its turn.
+    pub fn at_recorded_home() -> Scratch {
+        let lock = format!("{RECORDED_ROOT}.lock");
+        let turn = File::create(lock).and_then(|turn| turn.lock().map(|()| turn)).expect("lock the recorded home");
+        // Whoever had it before may have been killed.
+        let _ = fs::remove_dir_all(RECORDED_ROOT);
+        Scratch::of(tempfile::Builder::new().prefix("threefold-recorded").rand_bytes(0).tempdir_in("/tmp"), Some(turn))
+    }
+
+    fn of(root: io::Result<TempDir>, turn: Option<File>) -> Scratch {
+        let root = root.expect("make a scratch directory");
+        let scratch = Scratch { root, binaries: binaries::folder().to_owned(), _turn: turn };
         for dir in [scratch.home(), scratch.tmp(), scratch.project_dir()] {
             fs::create_dir_all(&dir).expect("make a scratch directory");
         }

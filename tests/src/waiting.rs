@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+/// How long a delivery may take on a busy machine.
+pub const DELIVERY: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Polls until `condition` holds; false when `limit` has passed before.

@@ -39,6 +39,7 @@ mod settings;
 mod skills;
 mod status;
 mod upgrades;
+mod version_before;
 
 #[test]
 fn no_module_is_forgotten() {

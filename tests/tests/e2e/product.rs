@@ -2,15 +2,13 @@
 //! servers by name.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::Value;
 use tests::run::Outcome;
 use tests::scratch::Scratch;
 use tests::waiting::await_until;
 
-/// How long a delivery may take on a busy machine.
-pub(crate) const DELIVERY: Duration = Duration::from_secs(60);
+pub(crate) use tests::waiting::DELIVERY;
 
 /// The fake MCP servers.
 pub(crate) fn fake_server() -> &'static Path {
