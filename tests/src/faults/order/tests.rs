@@ -1,6 +1,6 @@
 //! The order of durability, on traces of a few lines.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::*;
 use crate::faults::trace;
