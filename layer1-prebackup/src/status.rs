@@ -14,6 +14,16 @@ use crate::config::settings::Policy;
 use crate::hook::event_log;
 use crate::names::FileName;
 
+/// A transcript that changed since its copy, or has none. The words of this and the following findings
+/// are those of layer 3's `status`, too.
+pub const NOT_SAVED: &str = "not-saved";
+/// A transcript that the settings exclude.
+pub const EXCLUDED: &str = "excluded";
+/// A saved session whose transcript is gone.
+pub const VANISHED: &str = "vanished";
+/// Turns of a session of which Claude Code wrote no transcript.
+pub const NO_TRANSCRIPT: &str = "no-transcript";
+
 /// An answer could not be given.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InspectError {
@@ -52,10 +62,10 @@ pub(crate) fn status(
     writeln!(out, "bytes        {}", number("bytes"))?;
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
-    list_paths(out, "not copied yet or changed since", &status["behind"])?;
-    list_paths(out, "not copied because excluded", &status["excluded"])?;
-    list_paths(out, "source gone", &status["source_gone"])?;
-    list_paths(out, "turns seen, no transcript", &status["without_transcript"])?;
+    list_paths(out, NOT_SAVED, "not copied yet or changed since", &status["behind"])?;
+    list_paths(out, EXCLUDED, "not copied because excluded", &status["excluded"])?;
+    list_paths(out, VANISHED, "source gone", &status["source_gone"])?;
+    list_paths(out, NO_TRANSCRIPT, "turns seen, no transcript", &status["without_transcript"])?;
     Ok(())
 }
 
@@ -294,9 +304,9 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
     }))
 }
 
-fn list_paths(out: &mut dyn Write, title: &str, rows: &Value) -> io::Result<()> {
+fn list_paths(out: &mut dyn Write, kind: &str, what: &str, rows: &Value) -> io::Result<()> {
     let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
-    writeln!(out, "{title}: {}", if rows.is_empty() { "none".to_owned() } else { rows.len().to_string() })?;
+    writeln!(out, "{kind}, {what}: {}", if rows.is_empty() { "none".to_owned() } else { rows.len().to_string() })?;
     for row in rows.iter().take(20) {
         writeln!(out, "  {}", printable(row["transcript"].as_str().unwrap_or("")))?;
     }

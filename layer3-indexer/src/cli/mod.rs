@@ -92,10 +92,10 @@ enum Command {
     #[command(after_long_help = retention::compress::HELP)]
     Compress(compress::CompressArgs),
     /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
-    #[command(after_long_help = health::status::HELP)]
+    #[command(after_long_help = health::report::STATUS_HELP)]
     Status,
     /// Look whether programs, hooks, server, stores and timer do what they should; exit code 1 if anything is wrong
-    #[command(after_long_help = health::doctor::HELP)]
+    #[command(after_long_help = health::report::DOCTOR_HELP)]
     Doctor(doctor::DoctorArgs),
 }
 
@@ -168,7 +168,7 @@ fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Sc
         Command::Rebuild => rebuild::run(&places, screen),
         Command::Prune(args) => prune::run(&places, args, screen),
         Command::Compress(args) => compress::run(&places, args, screen),
-        Command::Status => status::run(&places, flags, screen),
+        Command::Status => status::run(places, flags, screen),
         Command::Doctor(args) => doctor::run(places, flags, args, screen),
     }
 }

@@ -1,39 +1,77 @@
 //! `status`: how things stand, and our programs as one would type them.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::config::places::{PlaceFlags, Places};
+use layer1_prebackup::config::places::{
+    BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, PlaceFlags, Places, SESSION_DB_PATH,
+};
+use layer1_prebackup::config::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
+use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
 
 use crate::cli::screen::{Screen, needing_person};
 use crate::failure::Failure;
-use crate::health::status::{self, Commands, Viewpoint};
+use crate::health::checks::{Depth, examine};
+use crate::health::context::{Commands, Context};
+use crate::health::text::Renderer;
 use crate::terminal::{self, time};
 
+/// What a program that is started gets to see besides `LC_*`; no secrets.
+const PASSED_ON: [&str; 9] =
+    ["HOME", "PATH", "LANG", "TMPDIR", XDG_CONFIG_HOME, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
+
 /// Runs `status`.
-pub(super) fn run(places: &Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let now_ms = u64::try_from(time::now_ms()).unwrap_or(0);
-    // Without a current directory there is no light for it.
-    let view =
-        Viewpoint { now_ms, cwd: std::env::current_dir().ok(), commands: pasteable(flags), program_dir: program_dir() };
-    let status = status::status(places, &view);
+pub(super) fn run(places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let context = context(places, flags);
+    let report = examine(&context, Depth::Cheap);
     if screen.json {
-        screen.json(&status)?;
+        screen.json(&report.status_json())?;
     } else {
-        let text = status::to_text(&status, &places.home, &screen.terminal);
+        let renderer = Renderer { report: &report, home: &context.places.home, terminal: &screen.terminal };
+        let text = renderer.status();
         screen.text(&text)?;
     }
-    needing_person(status.findings.iter().filter(|finding| finding.needs_person).count())
+    needing_person(report.needing())
+}
+
+/// What is looked at by default, as the environment and the flags say.
+pub(super) fn context(places: Places, flags: &PlaceFlags) -> Context {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let is_passed_on = |name: &OsStr| {
+        let begins = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
+        PASSED_ON.iter().any(|passed| name == *passed) || begins("LC_") || begins(VARIABLE_PREFIX)
+    };
+    let vars: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| is_passed_on(name)).collect();
+    // Beside the usual directory; inside one that the variable names, or that is another.
+    let is_named = flags.claude_dir.is_none() && set(CLAUDE_CONFIG_DIR).is_some();
+    let is_inside = is_named || places.claude_dir != places.home.join(".claude");
+    let claude_json = if is_inside { &places.claude_dir } else { &places.home }.join(".claude.json");
+    let config_home = set(XDG_CONFIG_HOME).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    Context {
+        now_ms: u64::try_from(time::now_ms()).unwrap_or(0),
+        // Without a current directory there is no light for it.
+        cwd: std::env::current_dir().ok(),
+        commands: pasteable(flags),
+        program_dir: program_dir(),
+        claude_json,
+        managed_dir: MANAGED_SETTINGS_DIR.into(),
+        config_home: config_home.unwrap_or_else(|| places.home.join(".config")),
+        temp_dir: std::env::temp_dir(),
+        vars,
+        round_trip: false,
+        places,
+    }
 }
 
 /// The folder that this program lies in, links followed.
-pub(super) fn program_dir() -> Option<PathBuf> {
+fn program_dir() -> Option<PathBuf> {
     let here = std::env::current_exe().ok().and_then(|exe| std::fs::canonicalize(exe).ok())?;
     here.parent().map(Path::to_owned)
 }
 
 /// Our programs as one would type them now: their names where the `PATH` leads to them, else
 /// their paths beside this program; then the flags that were typed for this run.
-pub(super) fn pasteable(flags: &PlaceFlags) -> Commands {
+fn pasteable(flags: &PlaceFlags) -> Commands {
     let folder = program_dir();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let command = |name: &str| {

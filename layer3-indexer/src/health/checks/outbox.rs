@@ -7,39 +7,28 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde_json::Value;
 
-use super::{Finding, Viewpoint};
+use crate::health::examination::Examination;
+use crate::health::finding::{Finding, Kind, Subject};
+use crate::health::text::duration;
+use crate::terminal::count;
 
 /// A job older than this waits for something that does not come by itself.
 const STUCK_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// The outbox in figures.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct OutboxStatus {
-    /// Its directory.
-    pub(crate) path: PathBuf,
-    /// Jobs in it.
-    pub(crate) jobs: u64,
-    /// Jobs that the server refused and that were set aside.
-    pub(crate) failed: u64,
-    /// Files that are no jobs.
-    pub(crate) unreadable: u64,
-    /// How long the oldest job waits.
-    pub(crate) oldest_age_seconds: Option<u64>,
-}
-
-pub(super) fn look(outbox: &Path, view: &Viewpoint, findings: &mut Vec<Finding>) -> OutboxStatus {
-    let mut status =
-        OutboxStatus { path: outbox.to_owned(), jobs: 0, failed: 0, unreadable: 0, oldest_age_seconds: None };
-    let entries = match fs::read_dir(outbox) {
+/// Reads the jobs.
+pub(super) fn jobs(examination: &mut Examination<'_>) {
+    let outbox = examination.context.places.outbox();
+    examination.figures.outbox.path = outbox.clone();
+    let entries = match fs::read_dir(&outbox) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return status,
+        Err(error) if error.kind() == ErrorKind::NotFound => return,
         Err(error) => {
             let what = format!("failed to read the outbox: {error}");
-            findings.push(Finding::new("unreadable-job", true, what, outbox));
-            return status;
+            let finding = Finding::new(examination.context, Kind::UnreadableJob, what, &outbox);
+            examination.findings.push(finding.without_cure());
+            return;
         }
     };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_job(path)).collect();
@@ -47,15 +36,28 @@ pub(super) fn look(outbox: &Path, view: &Viewpoint, findings: &mut Vec<Finding>)
     for path in paths {
         match read(&path) {
             Ok(None) => {}
-            Ok(Some(job)) => findings.extend(of_job(&path, &job, view, &mut status)),
+            Ok(Some(job)) => of_job(&path, &job, examination),
             Err(why) => {
-                status.unreadable += 1;
-                let pending = format!("{} pending", view.commands.layer2);
-                findings.push(Finding::new("unreadable-job", true, why, &path).mend(pending));
+                examination.figures.outbox.unreadable += 1;
+                examination.found(Kind::UnreadableJob, why, &path);
             }
         }
     }
-    status
+}
+
+/// What waits and is still young, and how the outbox is.
+pub(super) fn waiting(examination: &mut Examination<'_>) {
+    let outbox = examination.figures.outbox.clone();
+    let young = outbox.jobs.saturating_sub(outbox.failed);
+    if young > 0 && !examination.findings.iter().any(|finding| finding.kind == Kind::StuckJob) {
+        let what = format!("{} waiting for the second copy", count(young, "session"));
+        examination.found(Kind::Pending, what, &outbox.path);
+    }
+    let summary = match outbox.jobs {
+        0 => "nothing waits for the second copy".to_owned(),
+        jobs => format!("{} waiting, {} failed", count(jobs, "session"), outbox.failed),
+    };
+    examination.summarise(Subject::Outbox, summary);
 }
 
 /// Hidden names and locks are layer 2's own, and so are its folders.
@@ -85,25 +87,23 @@ fn read(path: &Path) -> Result<Option<Value>, String> {
     }
 }
 
-fn of_job(path: &Path, job: &Value, view: &Viewpoint, status: &mut OutboxStatus) -> Option<Finding> {
+fn of_job(path: &Path, job: &Value, examination: &mut Examination<'_>) {
     let text = |name: &str| job.get(name).and_then(Value::as_str);
     let created_ms = job.get("created_ms").and_then(Value::as_u64);
-    let age_ms = created_ms.map(|created| view.now_ms.saturating_sub(created));
+    let age_ms = created_ms.map(|created| examination.context.now_ms.saturating_sub(created));
+    let status = &mut examination.figures.outbox;
     status.jobs += 1;
     status.oldest_age_seconds = status.oldest_age_seconds.max(age_ms.map(|ms| ms / 1000));
     let failed = job.get("failed").filter(|failed| !failed.is_null() && **failed != Value::Bool(false));
     let error = text("last_error").or_else(|| failed?.get("reason")?.as_str()).unwrap_or("no error was recorded");
     let id = text("session_id").or_else(|| path.file_stem()?.to_str()?.split('@').next()).unwrap_or("?");
-    let found = if failed.is_some() {
-        status.failed += 1;
-        let mend = format!("{} drain --foreground --retry-failed", view.commands.layer2);
-        Finding::new("failed-job", true, format!("set aside as failed: {error}"), path).mend(mend)
-    } else if age_ms.is_some_and(|ms| ms > STUCK_MS) {
-        let waits = super::text::duration(age_ms.unwrap_or(0) / 1000);
-        let mend = format!("{} drain --foreground", view.commands.layer2);
-        Finding::new("stuck-job", true, format!("waits for {waits}: {error}"), path).mend(mend)
-    } else {
-        return None;
+    let (kind, what) = match age_ms {
+        _ if failed.is_some() => {
+            status.failed += 1;
+            (Kind::FailedJob, format!("set aside as failed: {error}"))
+        }
+        Some(ms) if ms > STUCK_MS => (Kind::StuckJob, format!("waits for {}: {error}", duration(ms / 1000))),
+        _ => return,
     };
-    Some(found.of(id, text("project")))
+    examination.findings.push(Finding::new(examination.context, kind, what, path).of(id, text("project")));
 }

@@ -17,11 +17,13 @@ use layer1_prebackup::config::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP
 use layer1_prebackup::fs::{self, DurableError, Lock};
 use serde_json::{Value, json};
 
-use super::hooks::{Hooks, Plain, is_place_flag, places_of};
-use super::{Found, Patient, child, found};
+use super::hooks::{Plain, is_place_flag, places_of};
 use crate::failure::chain;
-use crate::health::status::Finding;
-use crate::health::status::hooks::tokens;
+use crate::health::child;
+use crate::health::claude_settings::tokens;
+use crate::health::context::Context;
+use crate::health::examination::Examination;
+use crate::health::finding::{Finding, Kind, Subject};
 use crate::terminal::shell_quoted;
 use crate::terminal::time::format_rfc3339_ms;
 
@@ -35,42 +37,50 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// What did not come through.
 struct Failure {
-    kind: &'static str,
+    kind: Kind,
     what: String,
 }
 
-/// Sends it through and tells how long that took.
-pub(super) fn run(patient: &Patient, hooks: &Hooks, findings: &mut Vec<Found>) -> String {
-    let settings = patient.places.claude_dir.join("settings.json");
-    let Some(command) = &hooks.session_end else {
-        // Why not, the check of the hooks has told; that nothing went through is not well either.
-        let what = "not tried: SessionEnd has no hook as install writes it";
-        findings.push(found(
-            "round trip",
-            Finding::new("round-trip-failed", true, what, &settings).mend(patient.install_line()),
-        ));
-        return "not tried".to_owned();
-    };
-    let scratch = match Scratch::make(patient) {
-        Ok(scratch) => scratch,
-        Err(why) => {
-            let mend = format!("ls -ld {}", shell_quoted(&patient.temp_dir.to_string_lossy()));
-            let finding = Finding::new("round-trip-failed", true, why, &patient.temp_dir).mend(mend);
-            findings.push(found("round trip", finding));
-            return "not tried".to_owned();
+/// Sends it through; the summary says how long that took.
+pub(super) fn goes_through(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    if !context.round_trip {
+        return;
+    }
+    let summary = match &examination.hooks.session_end {
+        Some(command) => run(context, command),
+        // Why not, the check of the hooks has reported; that nothing went through is not well either.
+        None => {
+            let what = "not tried: SessionEnd has no hook as install writes it";
+            Err(("not tried".to_owned(), Finding::new(context, Kind::RoundTripFailed, what, &context.settings())))
         }
     };
+    let summary = summary.unwrap_or_else(|(summary, finding)| {
+        examination.findings.push(finding);
+        summary
+    });
+    examination.summarise(Subject::RoundTrip, summary);
+}
+
+fn run(context: &Context, command: &str) -> Result<String, (String, Finding)> {
+    let scratch = Scratch::make(context).map_err(|why| {
+        let look = format!("ls -ld {}", shell_quoted(&context.temp_dir.to_string_lossy()));
+        let finding = Finding::new(context, Kind::RoundTripFailed, why, &context.temp_dir);
+        ("not tried".to_owned(), finding.mend(look))
+    })?;
     let started = Instant::now();
-    let said = match scratch.send(command) {
-        Ok(()) => format!("saved twice, receipted and found by search in {} ms", started.elapsed().as_millis()),
-        Err(Failure { kind, what }) => {
-            findings.push(found("round trip", Finding::new(kind, true, what, &settings).mend(patient.install_line())));
-            "did not come through".to_owned()
-        }
+    let sent = scratch.send(command);
+    let took = started.elapsed().as_millis();
+    let rest = match remove(&scratch.root) {
+        Ok(()) => String::new(),
+        Err(error) => format!("; {} could not be removed ({})", scratch.root.display(), chain(&error)),
     };
-    match remove(&scratch.root) {
-        Ok(()) => said,
-        Err(error) => format!("{said}; {} could not be removed ({})", scratch.root.display(), chain(&error)),
+    match sent {
+        Ok(()) => Ok(format!("saved twice, receipted and found by search in {took} ms{rest}")),
+        Err(Failure { kind, what }) => {
+            let finding = Finding::new(context, kind, what, &context.settings());
+            Err((format!("did not come through{rest}"), finding))
+        }
     }
 }
 
@@ -86,9 +96,9 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn make(patient: &Patient) -> Result<Scratch, String> {
-        let unique = format!("{}-{}", std::process::id(), patient.view.now_ms);
-        let root = patient.temp_dir.join(format!("threefold-doctor-{unique}"));
+    fn make(context: &Context) -> Result<Scratch, String> {
+        let unique = format!("{}-{}", std::process::id(), context.now_ms);
+        let root = context.temp_dir.join(format!("threefold-doctor-{unique}"));
         let failed = |error: std::io::Error| format!("failed to make {}: {error}", root.display());
         // Not through `durable`: the folder must not be there yet, and nothing in it has to last.
         DirBuilder::new().mode(0o700).create(&root).map_err(failed)?;
@@ -99,14 +109,14 @@ impl Scratch {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         let transcript = folder.join(format!("{id}.jsonl"));
-        let content = conversation(&id, &word, &root.join(PROJECT), patient.view.now_ms);
+        let content = conversation(&id, &word, &root.join(PROJECT), context.now_ms);
         std::fs::write(&transcript, &content).map_err(failed)?;
-        let vars = vars(patient, &root);
+        let vars = vars(context, &root);
         Ok(Scratch { root, id, word, transcript, content, vars })
     }
 
     fn send(&self, command: &str) -> Result<(), Failure> {
-        let failed = |what: String| Failure { kind: "round-trip-failed", what };
+        let failed = |what: String| Failure { kind: Kind::RoundTripFailed, what };
         let command = self.replaced(command).map_err(failed)?;
         let programs = Plain::of(&command).programs;
         let layer3 = programs.last().map(|program| program.with_file_name("layer3-indexer")).unwrap_or_default();
@@ -114,13 +124,13 @@ impl Scratch {
         let first = self.root.join("first").join(PROJECT).join(format!("{}.jsonl", self.id));
         if !self.is_copy(&first) {
             let what = format!("layer 1 made no copy of a synthetic conversation{}", self.last_words(1));
-            return Err(Failure { kind: "round-trip-copy", what });
+            return Err(Failure { kind: Kind::RoundTripCopy, what });
         }
         self.await_receipt()?;
         let finding = self.search(&layer3);
         self.await_rest();
         finding.map_err(|why| Failure {
-            kind: "round-trip-search",
+            kind: Kind::RoundTripSearch,
             what: format!("the saved conversation is not found by search: {why}"),
         })
     }
@@ -174,7 +184,7 @@ impl Scratch {
         let outcome = child::run(&mut shell, format!("{event}\n").as_bytes(), HOOK_WAIT)
             .map_err(|why| format!("the command of SessionEnd failed: {why}"))?;
         if !outcome.status.success() {
-            return Err(format!("the command of SessionEnd failed: {}", outcome.told()));
+            return Err(format!("the command of SessionEnd failed: {}", outcome.summary()));
         }
         if !outcome.stdout.is_empty() {
             return Err("the command of SessionEnd writes to its output, which Claude Code reads".to_owned());
@@ -198,7 +208,7 @@ impl Scratch {
             (false, false) if !self.has_job() => "layer 2 took no job of a synthetic conversation",
             (false, false) => "layer 3 made no copy of a synthetic conversation",
         };
-        Err(Failure { kind: "round-trip-receipt", what: format!("{what}{}", self.last_words(2)) })
+        Err(Failure { kind: Kind::RoundTripReceipt, what: format!("{what}{}", self.last_words(2)) })
     }
 
     fn has_job(&self) -> bool {
@@ -226,7 +236,7 @@ impl Scratch {
         command.args(["search", "--json", "--all", &self.word]).current_dir(self.root.join(PROJECT));
         command.env_clear().envs(self.vars.iter().cloned());
         let outcome = child::run(&mut command, b"", DELIVERY_WAIT)?;
-        let answer: Value = serde_json::from_str(&outcome.stdout).map_err(|_| outcome.told())?;
+        let answer: Value = serde_json::from_str(&outcome.stdout).map_err(|_| outcome.summary())?;
         let hits = answer.get("hits").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let is_it = |hit: &Value| hit.get("session_id").and_then(Value::as_str) == Some(&self.id);
         if hits.iter().any(is_it) { Ok(()) } else { Err("no hit".to_owned()) }
@@ -268,7 +278,7 @@ fn conversation(id: &str, word: &str, cwd: &Path, now_ms: u64) -> String {
 }
 
 /// What a hook of the user's would inherit, with every place in here; the user's own settings stay in force.
-fn vars(patient: &Patient, root: &Path) -> Vec<(OsString, OsString)> {
+fn vars(context: &Context, root: &Path) -> Vec<(OsString, OsString)> {
     let within = [
         ("HOME", "home"),
         ("TMPDIR", "tmp"),
@@ -279,9 +289,9 @@ fn vars(patient: &Patient, root: &Path) -> Vec<(OsString, OsString)> {
     ];
     let is_replaced =
         |name: &OsString| name == "XDG_CONFIG_HOME" || within.iter().any(|(replaced, _)| name == replaced);
-    let mut vars: Vec<_> = patient.vars.iter().filter(|(name, _)| !is_replaced(name)).cloned().collect();
+    let mut vars: Vec<_> = context.vars.iter().filter(|(name, _)| !is_replaced(name)).cloned().collect();
     vars.extend(within.map(|(name, place)| (name.into(), root.join(place).into())));
-    vars.push(("XDG_CONFIG_HOME".into(), patient.config_home.clone().into()));
+    vars.push(("XDG_CONFIG_HOME".into(), context.config_home.clone().into()));
     vars
 }
 

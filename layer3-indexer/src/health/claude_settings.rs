@@ -1,18 +1,11 @@
-//! Our hooks in Claude Code's settings, in a cheap form: an event counts when one of its commands
-//! names one of our programs, and those programs have to be there. `doctor` looks closer, with the
-//! same reading of the file.
+//! Claude Code's settings, as far as they are about us: which commands stand on which event, and whose they are.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use layer1_prebackup::fs::platform;
-use serde::Serialize;
 use serde_json::Value;
-
-use super::{Finding, installation, plugin};
 
 /// The events that an installation has hooks on.
 pub(crate) const EVENTS: [&str; 8] = [
@@ -26,95 +19,6 @@ pub(crate) const EVENTS: [&str; 8] = [
     "SessionEnd",
 ];
 const PROGRAMS: [&str; 2] = ["layer1-prebackup", "layer2-save-client"];
-
-/// Our hooks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct HookStatus {
-    /// Claude Code's settings of this user.
-    pub(crate) settings: PathBuf,
-    /// `installed`, `plugin` where the plugin brings them all, `incomplete`, `missing`, `disabled`,
-    /// `unreadable`, or `no-claude` where Claude Code's directory does not exist.
-    pub(crate) state: &'static str,
-    /// The folder of the plugin, where it is installed and enabled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) plugin: Option<PathBuf>,
-    /// Events without a hook of ours.
-    pub(crate) missing_events: Vec<&'static str>,
-    /// Programs that the hooks name and that are not there or not executable.
-    pub(crate) missing_programs: Vec<PathBuf>,
-}
-
-impl HookStatus {
-    /// Where the hooks stand: the settings, or the plugin's folder.
-    pub(crate) fn place(&self) -> &Path {
-        self.plugin.as_ref().filter(|_| self.state == "plugin").unwrap_or(&self.settings)
-    }
-}
-
-pub(super) fn look(claude_dir: &Path, program_dir: Option<&Path>, findings: &mut Vec<Finding>) -> HookStatus {
-    let path = claude_dir.join("settings.json");
-    let mut status = HookStatus {
-        settings: path.clone(),
-        state: "missing",
-        plugin: None,
-        missing_events: Vec::new(),
-        missing_programs: Vec::new(),
-    };
-    let install = || installation::find(claude_dir, program_dir).install_line();
-    let finding = |kind, what: String| Finding::new(kind, true, what, &path).mend(install());
-    if matches!(fs::metadata(claude_dir), Err(error) if error.kind() == ErrorKind::NotFound) {
-        status.state = "no-claude";
-        return status;
-    }
-    let settings = match read(&path) {
-        Ok(settings) => settings,
-        Err(why) => {
-            status.state = "unreadable";
-            // Installing would refuse as well: the file has to be mended first.
-            findings.push(Finding::new("settings-unreadable", true, why, &path));
-            return status;
-        }
-    };
-    let plugin = plugin::find(claude_dir, &settings);
-    let commands = |event: &str| {
-        let of_plugin = plugin.as_ref().map(|plugin| commands_of(&plugin.hooks, event));
-        [commands_of(&settings, event), of_plugin.unwrap_or_default()].concat()
-    };
-    status.missing_events = EVENTS.into_iter().filter(|event| !commands(event).iter().any(|c| is_ours(c))).collect();
-    let named: BTreeSet<PathBuf> =
-        EVENTS.iter().flat_map(|event| commands(event)).flat_map(words).map(PathBuf::from).collect();
-    status.missing_programs =
-        named.into_iter().filter(|path| is_program(path) && !platform::is_program(path)).collect();
-    let in_settings = EVENTS.iter().any(|event| commands_of(&settings, event).iter().any(|c| is_ours(c)));
-    status.state = match status.missing_events.len() {
-        0 if !in_settings => "plugin",
-        0 => "installed",
-        n if n == EVENTS.len() => "missing",
-        _ => "incomplete",
-    };
-    status.plugin = plugin.map(|plugin| plugin.folder);
-    match status.state {
-        "missing" => findings
-            .push(finding("hooks-missing", "no hook of Threefold stands in it; nothing is saved by itself".to_owned())),
-        "incomplete" => {
-            let what = format!("no hook of Threefold on {}", status.missing_events.join(", "));
-            findings.push(finding("hooks-incomplete", what));
-        }
-        _ => {}
-    }
-    findings.extend(status.missing_programs.iter().map(|program| {
-        let what = "a hook runs this program, and it is not there or not executable";
-        let of_plugin = plugin::installed(claude_dir, &settings).filter(|plugin| program.starts_with(&plugin.folder));
-        let mend = of_plugin.map_or_else(install, |plugin| plugin.install_line());
-        Finding::new("hook-program-missing", true, what, program).mend(mend)
-    }));
-    if settings.get("disableAllHooks") == Some(&Value::Bool(true)) {
-        status.state = "disabled";
-        let what = "\"disableAllHooks\" is true: Claude Code runs no hook; take it out";
-        findings.push(Finding::new("hooks-disabled", true, what, &path));
-    }
-    status
-}
 
 /// Settings that are absent or empty say nothing; a link to a file is as good as the file.
 pub(crate) fn read(path: &Path) -> Result<Value, String> {
@@ -133,9 +37,9 @@ pub(crate) fn read(path: &Path) -> Result<Value, String> {
 }
 
 /// `cleanupPeriodDays`, as far as the settings say anything sensible of it.
-pub(super) fn cleanup_days(claude_dir: &Path) -> Option<u64> {
-    // What is wrong with the settings is told by `look`.
-    let days = read(&claude_dir.join("settings.json")).ok()?.get("cleanupPeriodDays")?.as_f64()?;
+pub(super) fn cleanup_days(settings: &Path) -> Option<u64> {
+    // What is wrong with the settings, the check of the hooks reports.
+    let days = read(settings).ok()?.get("cleanupPeriodDays")?.as_f64()?;
     Some((days.max(1.0)) as u64)
 }
 
@@ -218,7 +122,7 @@ pub(crate) fn tokens(command: &str) -> Vec<Token> {
 }
 
 /// The words of a command.
-fn words(command: &str) -> Vec<String> {
+pub(crate) fn words(command: &str) -> Vec<String> {
     tokens(command).into_iter().filter(|token| !token.is_operator).map(|token| token.text).collect()
 }
 
@@ -249,7 +153,7 @@ mod tests {
             ("[", None),
         ] {
             fs::write(dir.path().join("settings.json"), text).unwrap();
-            assert_eq!(cleanup_days(dir.path()), days, "{text}");
+            assert_eq!(cleanup_days(&dir.path().join("settings.json")), days, "{text}");
         }
     }
 }

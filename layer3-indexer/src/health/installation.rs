@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use layer1_prebackup::config::places::INSTALLED_FROM;
 use serde_json::Value;
 
-use super::hooks::{EVENTS, commands_of, is_ours, read};
+use super::claude_settings::{EVENTS, commands_of, is_ours, read};
 use super::plugin::{self, Installed};
 use crate::terminal::shell_quoted;
 

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::names::SessionId;
-use serde::Serialize;
 
+use crate::health::examination::Examination;
+use crate::health::figures::{Colour, Light};
 use crate::terminal::{HUGE_BYTES, LARGE_BYTES};
 
 const MB: u64 = 1024 * 1024;
@@ -19,56 +20,32 @@ const BYTES_RED: u64 = 10 * MB;
 /// Claude Code cuts a longer slug and adds a hash.
 const SLUG_CHARS_MAX: usize = 200;
 
-/// The light.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Colour {
-    /// Under 15 sessions and 5 MB in all, none over 2 MB.
-    Green,
-    /// Between the two.
-    Yellow,
-    /// Over 25 sessions, 10 MB in all, or one over 5 MB.
-    Red,
+/// The light of the folder that belongs to the current directory.
+pub(super) fn of_this_folder(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    examination.figures.light = of(&context.places.projects(), context.cwd.as_deref());
 }
 
-/// What lies in the folder of the current directory's transcripts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Light {
-    /// What that means for Claude Code.
-    pub(crate) colour: Colour,
-    /// The folder; `None` where Claude Code has none for this directory.
-    pub(crate) folder: Option<PathBuf>,
-    /// Transcripts in it.
-    pub(crate) sessions: u64,
-    /// Their bytes.
-    pub(crate) bytes: u64,
-    /// The bytes of the largest.
-    pub(crate) largest_bytes: u64,
-}
-
-impl Light {
-    fn new(folder: Option<PathBuf>, sizes: &[u64]) -> Light {
-        let (sessions, bytes) = (sizes.len() as u64, sizes.iter().sum());
-        let largest_bytes = sizes.iter().copied().max().unwrap_or(0);
-        let colour = if sessions > SESSIONS_RED || bytes > BYTES_RED || largest_bytes > HUGE_BYTES {
-            Colour::Red
-        } else if sessions >= SESSIONS_YELLOW || bytes >= BYTES_YELLOW || largest_bytes > LARGE_BYTES {
-            Colour::Yellow
-        } else {
-            Colour::Green
-        };
-        Light { colour, folder, sessions, bytes, largest_bytes }
-    }
-}
-
-/// The light of the folder that belongs to `cwd`.
-pub(super) fn of(projects: &Path, cwd: Option<&Path>) -> Light {
+fn of(projects: &Path, cwd: Option<&Path>) -> Light {
     let folder = cwd.and_then(|cwd| folder_of(projects, cwd));
     let entries = folder.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
     let transcripts = entries.filter(|entry| SessionId::of_transcript(&entry.path()).is_ok());
     let sizes = transcripts.filter_map(|entry| entry.metadata().ok()).filter(fs::Metadata::is_file);
     let sizes: Vec<u64> = sizes.map(|meta| meta.len()).collect();
-    Light::new(folder, &sizes)
+    of_sizes(folder, &sizes)
+}
+
+fn of_sizes(folder: Option<PathBuf>, sizes: &[u64]) -> Light {
+    let (sessions, bytes) = (sizes.len() as u64, sizes.iter().sum());
+    let largest_bytes = sizes.iter().copied().max().unwrap_or(0);
+    let colour = if sessions > SESSIONS_RED || bytes > BYTES_RED || largest_bytes > HUGE_BYTES {
+        Colour::Red
+    } else if sessions >= SESSIONS_YELLOW || bytes >= BYTES_YELLOW || largest_bytes > LARGE_BYTES {
+        Colour::Yellow
+    } else {
+        Colour::Green
+    };
+    Light { colour, folder, sessions, bytes, largest_bytes }
 }
 
 /// Claude Code names the folder by the directory's real path, each character but letters and
@@ -98,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_limits_are_those_of_the_first_version() {
-        let check = |sizes: &[u64], colour| assert_eq!(Light::new(None, sizes).colour, colour, "{sizes:?}");
+        let check = |sizes: &[u64], colour| assert_eq!(of_sizes(None, sizes).colour, colour, "{sizes:?}");
         check(&[], Colour::Green);
         check(&[1; 14], Colour::Green);
         check(&[1; 15], Colour::Yellow);

@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::hooks::{PLACE_FLAGS, difference, places_of};
-use super::{Found, MCP_NAME, Patient, child, edit, found, place_flags, short};
-use crate::health::status::Finding;
-use crate::health::status::hooks::read;
-use crate::health::status::installation::Installation;
-use crate::health::status::plugin;
+use crate::health::claude_settings::read;
+use crate::health::context::{Context, edit};
+use crate::health::examination::Examination;
+use crate::health::finding::{Finding, Kind, Subject};
+use crate::health::installation::Installation;
+use crate::health::{child, plugin};
 use crate::terminal::shell_quoted;
 
+/// The name of our MCP server.
+const MCP_NAME: &str = "session-manager";
 const PROGRAM: &str = "layer3-indexer";
 /// How long the server may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
@@ -48,10 +51,10 @@ struct Cures {
 }
 
 impl Cures {
-    fn of(patient: &Patient, is_of_plugin: bool) -> Cures {
-        let (remove, add, install) = (remove_line(patient), add_line(patient), patient.install_line());
+    fn of(context: &Context, is_of_plugin: bool) -> Cures {
+        let (remove, add, install) = (remove_line(context), add_line(context), context.install_line());
         let by_hand = format!("{remove} && {add}");
-        match patient.installation() {
+        match context.installation() {
             Installation::Sources | Installation::Archive(_) => Cures {
                 missing: add,
                 foreign: format!("{install} --replace-old"),
@@ -63,7 +66,7 @@ impl Cures {
             _ if is_of_plugin => Cures {
                 missing: install.clone(),
                 foreign: install.clone(),
-                places: edit(&patient.places.claude_dir.join("settings.json")),
+                places: edit(&context.places.claude_dir.join("settings.json")),
                 again: install.clone(),
                 tools: install,
             },
@@ -79,47 +82,52 @@ impl Cures {
     }
 }
 
-pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> String {
-    let path = &patient.claude_json;
-    let mut say = |kind, what: String, mend: String| {
-        findings.push(found("mcp server", Finding::new(kind, true, what, path).mend(mend)));
-    };
-    let cures = Cures::of(patient, matches!(entry(path), Ok(None)));
-    let server = match entry(path).map(|entry| entry.or_else(|| of_plugin(patient))) {
+/// Whether it is registered, ours, for these stores, and answers.
+pub(super) fn answers(examination: &mut Examination<'_>) {
+    let path = examination.context.claude_json.clone();
+    let (summary, found) = look(examination.context);
+    let finding = |(kind, what, cure)| Finding::new(examination.context, kind, what, &path).mend(cure);
+    examination.findings.extend(found.into_iter().map(finding));
+    examination.summarise(Subject::McpServer, summary);
+}
+
+/// How it is, and what is wrong with it: kind, words, and cure.
+fn look(context: &Context) -> (String, Vec<(Kind, String, String)>) {
+    let path = &context.claude_json;
+    let place = context.short(path);
+    let cures = Cures::of(context, matches!(entry(path), Ok(None)));
+    let server = match entry(path).map(|entry| entry.or_else(|| of_plugin(context))) {
         Ok(Some(server)) => server,
         Ok(None) => {
-            say("mcp-missing", format!("no MCP server {MCP_NAME} is registered"), cures.missing);
-            return format!("not registered ({})", short(patient, path));
+            let what = format!("no MCP server {MCP_NAME} is registered");
+            return (format!("not registered ({place})"), vec![(Kind::McpMissing, what, cures.missing)]);
         }
-        Err(why) => {
-            say("mcp-unreadable", why, edit(path));
-            return format!("unknown ({})", short(patient, path));
-        }
+        Err(why) => return (format!("unknown ({place})"), vec![(Kind::McpUnreadable, why, edit(path))]),
     };
     let Some(registered) = registered(&server) else {
         let what = format!("the MCP server {MCP_NAME} is not Threefold's: {}", command_line(&server));
-        say("mcp-foreign", what, cures.foreign);
-        return "another's".to_owned();
+        return ("another's".to_owned(), vec![(Kind::McpForeign, what, cures.foreign)]);
     };
     if !registered.program.is_file() {
         let what = format!("the registered program is not there: {}", registered.program.display());
-        say("mcp-stale", what, cures.again);
-        return "its program is not there".to_owned();
+        return ("its program is not there".to_owned(), vec![(Kind::McpStale, what, cures.again)]);
     }
-    if let Some(what) = other_places(patient, &registered) {
-        say("mcp-places", format!("the registered server uses {what}"), cures.places);
+    let mut found = Vec::new();
+    if let Some(what) = other_places(context, &registered) {
+        found.push((Kind::McpPlaces, format!("the registered server uses {what}"), cures.places));
     }
-    match ask(patient, &registered) {
+    match ask(context, &registered) {
         Ok(tools) => {
             let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !tools.iter().any(|name| name == tool)).collect();
             if !missing.is_empty() {
-                say("mcp-tools", format!("the server lacks {}", missing.join(", ")), cures.tools);
+                found.push((Kind::McpTools, format!("the server lacks {}", missing.join(", ")), cures.tools));
             }
-            format!("{MCP_NAME} answers with {} tools ({})", tools.len(), short(patient, path))
+            (format!("{MCP_NAME} answers with {} tools ({place})", tools.len()), found)
         }
         Err(why) => {
-            say("mcp-silent", format!("{} does not answer: {why}", registered.program.display()), cures.again);
-            "registered, and does not answer".to_owned()
+            let what = format!("{} does not answer: {why}", registered.program.display());
+            found.push((Kind::McpSilent, what, cures.again));
+            ("registered, and does not answer".to_owned(), found)
         }
     }
 }
@@ -136,9 +144,9 @@ fn entry(path: &Path) -> Result<Option<Value>, String> {
 }
 
 /// What the plugin brings, where it is installed and enabled.
-fn of_plugin(patient: &Patient) -> Option<Value> {
-    let claude_dir = &patient.places.claude_dir;
-    let settings = read(&claude_dir.join("settings.json")).ok()?;
+fn of_plugin(context: &Context) -> Option<Value> {
+    let claude_dir = &context.places.claude_dir;
+    let settings = read(&context.settings()).ok()?;
     Some(plugin::find(claude_dir, &settings)?.servers.get("mcpServers")?.get(MCP_NAME)?.clone())
 }
 
@@ -158,7 +166,7 @@ fn command_line(server: &Value) -> String {
     if words.is_empty() { server.to_string() } else { words.join(" ") }
 }
 
-fn other_places(patient: &Patient, registered: &Registered) -> Option<String> {
+fn other_places(context: &Context, registered: &Registered) -> Option<String> {
     let mut flags = Vec::new();
     for (nth, arg) in registered.args.iter().enumerate() {
         match arg.split_once('=') {
@@ -169,14 +177,14 @@ fn other_places(patient: &Patient, registered: &Registered) -> Option<String> {
             _ => {}
         }
     }
-    let vars: Vec<_> = registered.env.iter().chain(&patient.vars).cloned().collect();
-    difference(&places_of(&flags, &vars)?, &patient.places)
+    let vars: Vec<_> = registered.env.iter().chain(&context.vars).cloned().collect();
+    difference(&places_of(&flags, &vars)?, &context.places)
 }
 
 /// The names of the tools.
-fn ask(patient: &Patient, registered: &Registered) -> Result<Vec<String>, String> {
+fn ask(context: &Context, registered: &Registered) -> Result<Vec<String>, String> {
     let mut command = Command::new(&registered.program);
-    command.args(&registered.args).env_clear().envs(patient.vars.iter().chain(&registered.env).cloned());
+    command.args(&registered.args).env_clear().envs(context.vars.iter().chain(&registered.env).cloned());
     let mut server = child::start(&mut command)?;
     let answered = converse(&mut server);
     // Its input is closed by now: a server that is well ends by itself.
@@ -232,28 +240,28 @@ fn converse(server: &mut std::process::Child) -> Result<Vec<String>, String> {
     }
 }
 
-fn add_line(patient: &Patient) -> String {
-    let program = patient.places.claude_dir.join("hooks").join(PROGRAM);
+fn add_line(context: &Context) -> String {
+    let program = context.places.claude_dir.join("hooks").join(PROGRAM);
     let mut line = format!(
         "{} mcp add --scope user {MCP_NAME} -- {} serve",
-        claude(patient),
+        claude(context),
         shell_quoted(&program.to_string_lossy())
     );
-    for (flag, place) in place_flags(&patient.places) {
+    for (flag, place) in context.place_flags() {
         line.push_str(&format!(" {flag} {}", shell_quoted(&place.to_string_lossy())));
     }
     line
 }
 
-fn remove_line(patient: &Patient) -> String {
-    format!("{} mcp remove --scope user {MCP_NAME}", claude(patient))
+fn remove_line(context: &Context) -> String {
+    format!("{} mcp remove --scope user {MCP_NAME}", claude(context))
 }
 
 /// What to type for a `claude` that uses this directory.
-fn claude(patient: &Patient) -> String {
-    let is_beside = patient.claude_json == patient.places.home.join(".claude.json");
+fn claude(context: &Context) -> String {
+    let is_beside = context.claude_json == context.places.home.join(".claude.json");
     if is_beside {
         return "claude".to_owned();
     }
-    format!("CLAUDE_CONFIG_DIR={} claude", shell_quoted(&patient.places.claude_dir.to_string_lossy()))
+    format!("CLAUDE_CONFIG_DIR={} claude", shell_quoted(&context.places.claude_dir.to_string_lossy()))
 }

@@ -7,7 +7,11 @@ use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
 use layer1_prebackup::names::SessionId;
 use serde_json::{Value, json};
 
-use super::*;
+use super::checks::{Depth, examine};
+use super::context::{Commands, Context};
+use super::finding::Finding;
+use super::report::Report;
+use super::text::Renderer;
 use crate::terminal::Terminal;
 use crate::terminal::time;
 use crate::testing::{ID, Scene, answer, prompt};
@@ -19,21 +23,31 @@ fn commands() -> Commands {
     Commands { layer1: "layer1".to_owned(), layer2: "layer2".to_owned(), layer3: "layer3".to_owned() }
 }
 
-fn status_after(scene: &Scene, later_ms: u64) -> Status {
-    let now_ms = u64::try_from(time::now_ms()).unwrap() + later_ms;
-    let view =
-        Viewpoint { now_ms, cwd: Some(PathBuf::from("/home/dev/proj")), commands: commands(), program_dir: None };
-    status(&scene.places, &view)
+fn status_after(scene: &Scene, later_ms: u64) -> Report {
+    let home = &scene.places.home;
+    let context = Context {
+        places: scene.places.clone(),
+        now_ms: u64::try_from(time::now_ms()).unwrap() + later_ms,
+        cwd: Some(PathBuf::from("/home/dev/proj")),
+        commands: commands(),
+        program_dir: None,
+        claude_json: home.join(".claude.json"),
+        managed_dir: home.join("managed"),
+        config_home: home.join(".config"),
+        temp_dir: home.join("tmp"),
+        vars: Vec::new(),
+        round_trip: false,
+    };
+    examine(&context, Depth::Cheap)
 }
 
 /// The findings of a look that long from now, a line each: `!` where they need a person.
 fn found(scene: &Scene, later_ms: u64) -> String {
     let status = status_after(scene, later_ms);
-    assert_eq!(status.ok, status.findings.iter().all(|finding| !finding.needs_person));
     let line = |finding: &Finding| {
         let mark = if finding.needs_person { "!" } else { " " };
         let mend = finding.mend.as_deref().unwrap_or("–");
-        format!("{mark} {} {}: {} [{mend}]", finding.kind, finding.place.display(), finding.what)
+        format!("{mark} {} {}: {} [{mend}]", finding.kind.word(), finding.place.display(), finding.what)
     };
     let lines: Vec<String> = status.findings.iter().map(line).collect();
     scene.filtered(&lines.join("\n"))
@@ -94,8 +108,9 @@ fn save_more(scene: &Scene, n: u32) {
     }
 }
 
-fn text(scene: &Scene, status: &Status) -> String {
-    let text = scene.filtered(&to_text(status, &scene.places.home, &Terminal::PLAIN));
+fn text(scene: &Scene, status: &Report) -> String {
+    let text =
+        scene.filtered(&Renderer { report: status, home: &scene.places.home, terminal: &Terminal::PLAIN }.status());
     let disk = text.lines().find(|line| line.trim_start().starts_with("disk")).unwrap().to_owned();
     assert!(disk.contains(" free"), "{disk}");
     let index = text.lines().find(|line| line.trim_start().starts_with("index")).unwrap().to_owned();
@@ -150,7 +165,7 @@ fn all_is_well_in_less_than_a_screen() {
 #[test]
 fn the_json_is_as_documented() {
     let scene = saved();
-    let mut json = serde_json::to_value(status_after(&scene, 3 * HOUR_MS)).unwrap();
+    let mut json = serde_json::to_value(status_after(&scene, 3 * HOUR_MS).status_json()).unwrap();
     for disk in json["disks"].as_array_mut().unwrap() {
         disk["free_bytes"] = json!(0);
         disk["total_bytes"] = json!(0);
@@ -258,7 +273,7 @@ fn a_transcript_that_changed_needs_a_person_after_a_day() {
     scene.layer1_copies();
     insta::assert_snapshot!(found(&scene, 2 * DAY_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the first copy has what changed 2 days ago [layer3 import]");
     let status = status_after(&scene, 2 * DAY_MS);
-    let not_saved = &status.not_yet_saved[0];
+    let not_saved = &status.figures.not_yet_saved[0];
     assert_eq!((not_saved.reason, not_saved.in_layer1, not_saved.in_layer3), ("changed", true, false));
 }
 
@@ -270,8 +285,8 @@ fn a_vanished_transcript_comes_with_the_line_that_brings_it_back() {
     // By then Claude Code's own cleanup would have deleted it.
     assert_eq!(found(&scene, 40 * DAY_MS), "");
     let status = status_after(&scene, 40 * DAY_MS);
-    assert!(status.vanished[0].expected);
-    assert_eq!(status.vanished[0].restore, format!("layer3 restore {ID}"));
+    assert!(status.figures.vanished[0].expected);
+    assert_eq!(status.figures.vanished[0].restore, format!("layer3 restore {ID}"));
 }
 
 #[test]
@@ -291,7 +306,10 @@ fn issue_41458_a_mass_disappearance_is_said_first() {
     assert_eq!(found(&scene, 0), "");
     scene.remove_sources();
     let status = status_after(&scene, 0);
-    assert_eq!((status.ok, status.findings[0].kind, status.vanished.len()), (false, "mass-disappearance", 6));
+    assert_eq!(
+        (status.needing() == 0, status.findings[0].kind.word(), status.figures.vanished.len()),
+        (false, "mass-disappearance", 6)
+    );
     insta::assert_snapshot!(text(&scene, &status), @r"
     1 thing needs you, below.
       first copy   6 sessions, 1.6 KB, last save a few seconds ago (~/.claude-backup-sessions)
@@ -330,10 +348,10 @@ fn a_transcript_that_shrank_can_be_had_longer() {
 fn what_the_cleanup_deletes_next_is_counted_and_named_if_it_is_not_saved() {
     let scene = saved();
     install(&scene, &ALL_EVENTS, json!({ "cleanupPeriodDays": 20 }));
-    assert_eq!(status_after(&scene, 12 * DAY_MS).sources.expiring, []);
+    assert_eq!(status_after(&scene, 12 * DAY_MS).figures.sources.expiring, []);
     let status = status_after(&scene, 15 * DAY_MS);
-    let expiring = &status.sources.expiring[0];
-    assert_eq!((status.ok, expiring.days_left, expiring.saved), (true, 4, true));
+    let expiring = &status.figures.sources.expiring[0];
+    assert_eq!((status.needing() == 0, expiring.days_left, expiring.saved), (true, 4, true));
     scene.write(&scene.transcript_in("-home-dev-proj", "unsaved"), &prompt(1, "never seen by a hook"));
     insta::assert_snapshot!(found(&scene, 15 * DAY_MS), @r"
     ! not-saved ~/.claude/projects/-home-dev-proj/unsaved.jsonl: no copy; it changed 15 days ago [layer1 sweep && layer3 import]
@@ -409,7 +427,7 @@ fn jobs_of_layer2_are_read_as_files() {
             .to_string(),
     );
     job("c@p.json", "{\"session_id\": 7, \"created_ms\": \"x\"}");
-    assert_eq!(status_after(&scene, 0).outbox.jobs, 3);
+    assert_eq!(status_after(&scene, 0).figures.outbox.jobs, 3);
     for (name, garbage) in
         [("d.json", "{"), ("e.json", "[]"), ("notes", "\u{1b}[31m"), (".tmp", "{"), ("deliver.lock", "")]
     {
@@ -417,8 +435,8 @@ fn jobs_of_layer2_are_read_as_files() {
     }
     layer1_prebackup::fs::platform::make_fifo(&scene.places.outbox().join("fifo.json"));
     let status = status_after(&scene, 0);
-    let outbox = (status.outbox.jobs, status.outbox.failed, status.outbox.unreadable);
-    assert_eq!((outbox, status.outbox.oldest_age_seconds.map(|age| age / 3600)), ((3, 1, 4), Some(48)));
+    let outbox = (status.figures.outbox.jobs, status.figures.outbox.failed, status.figures.outbox.unreadable);
+    assert_eq!((outbox, status.figures.outbox.oldest_age_seconds.map(|age| age / 3600)), ((3, 1, 4), Some(48)));
     insta::assert_snapshot!(found(&scene, 0), @r"
     ! stuck-job ~/.claude-backup-sessions/.outbox/a@p.json: waits for 2 days: the server did not answer [layer2 drain --foreground]
     ! failed-job ~/.claude-backup-sessions/.outbox/b@p.json: set aside as failed: refused [layer2 drain --foreground --retry-failed]
@@ -471,7 +489,7 @@ fn issue_87912_turns_without_a_transcript_are_named() {
     // This one's transcript came after all.
     scene.write(&journal(ID), "{}\n");
     insta::assert_snapshot!(found(&scene, HOUR_MS), @"! no-transcript ~/.claude-backup-sessions/proj/cccccccc-0000-4000-8000-000000000001.events.jsonl: turns were seen 1 hour ago, but Claude Code wrote no transcript; this is what is left [–]");
-    assert!(status_after(&scene, 3 * DAY_MS).ok, "{}", found(&scene, 3 * DAY_MS));
+    assert!(status_after(&scene, 3 * DAY_MS).needing() == 0, "{}", found(&scene, 3 * DAY_MS));
 }
 
 #[test]
@@ -480,8 +498,8 @@ fn an_index_that_cannot_be_used_and_files_set_aside_are_told() {
     fs::write(&scene.places.index, "no database").unwrap();
     scene.write(&scene.places.layer3_store.join(".state/damaged/proj/x.jsonl"), "x");
     let status = status_after(&scene, 0);
-    assert_eq!((status.ok, status.index.state), (true, "unusable"));
-    let kinds: Vec<&str> = status.findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!((status.needing() == 0, status.figures.index.state), (true, "unusable"));
+    let kinds: Vec<&str> = status.findings.iter().map(|finding| finding.kind.word()).collect();
     assert_eq!(kinds, ["set-aside", "index"]);
 }
 

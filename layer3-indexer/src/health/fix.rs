@@ -3,68 +3,37 @@
 //!
 //! Hooks, programs and the server's registration are not mended here, because only the installer
 //! knows how to change those files: `cargo xtask doctor --fix` calls it.
+
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use layer1_prebackup::fs;
-use serde::Serialize;
 
-use super::{Diagnosis, Patient, child, hooks};
+use super::child;
+use super::context::Context;
+use super::finding::{Finding, Remedy};
+use super::report::{Mended, Report};
 use crate::failure::chain;
-use crate::health::status::Finding;
 use crate::save::rebuild;
 use crate::terminal;
 
 /// How long a delivery of all that is pending may take.
 const DELIVERY_WAIT: Duration = Duration::from_secs(600);
 
-/// What was done about a finding. Whether it helped says the next diagnosis.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Mended {
-    /// The finding's kind.
-    pub(crate) kind: &'static str,
-    /// Its file or directory.
-    #[serde(rename = "where")]
-    pub(crate) place: PathBuf,
-    /// Whether it was done.
-    pub(crate) done: bool,
-    /// What was done, or why it was not.
-    pub(crate) said: String,
-}
-
-/// Whether [`mend`] does something about it.
-pub(super) fn is_safe(finding: &Finding) -> bool {
-    remedy(finding.kind).is_some()
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Remedy {
-    MakeExecutable,
-    MakeStore,
-    KeepPrivate,
-    Deliver,
-    RebuildIndex,
-}
-
-fn remedy(kind: &str) -> Option<Remedy> {
-    Some(match kind {
-        "program-not-executable" => Remedy::MakeExecutable,
-        "store-missing" => Remedy::MakeStore,
-        "store-open" => Remedy::KeepPrivate,
-        "pending" | "failed-job" | "stuck-job" => Remedy::Deliver,
-        "index" => Remedy::RebuildIndex,
-        _ => return None,
-    })
+/// The programs that are run, and on what.
+struct Installed<'a> {
+    context: &'a Context,
+    folder: &'a Path,
 }
 
 /// Does what is safe about what was found, programs first, the index last.
-pub(crate) fn mend(patient: &Patient, diagnosis: &Diagnosis) -> Vec<Mended> {
-    let mut wanted: Vec<(Remedy, &Finding)> = Vec::new();
-    for found in &diagnosis.findings {
-        wanted.extend(remedy(found.finding.kind).map(|remedy| (remedy, &found.finding)));
-    }
+pub(crate) fn fix(context: &Context, report: &Report) -> Vec<Mended> {
+    let installed = Installed { context, folder: &report.programs };
+    let findings = report.findings.iter();
+    let mut wanted: Vec<(Remedy, &Finding)> =
+        findings.filter_map(|finding| Some((finding.kind.remedy()?, finding))).collect();
     wanted.sort_by_key(|(remedy, _)| *remedy);
     let mut delivered: Option<Result<String, String>> = None;
     let mut mended = Vec::new();
@@ -73,10 +42,10 @@ pub(crate) fn mend(patient: &Patient, diagnosis: &Diagnosis) -> Vec<Mended> {
         let done = match remedy {
             Remedy::MakeExecutable => add_mode(place, 0o755),
             Remedy::KeepPrivate => set_mode(place, 0o700),
-            Remedy::MakeStore => make_store(patient, place, finding.needs_person),
+            Remedy::MakeStore => make_store(&installed, place, finding.needs_person),
             // One delivery is of all jobs.
-            Remedy::Deliver => delivered.get_or_insert_with(|| deliver(patient)).clone(),
-            Remedy::RebuildIndex => rebuild_index(patient),
+            Remedy::Deliver => delivered.get_or_insert_with(|| deliver(&installed)).clone(),
+            Remedy::RebuildIndex => rebuild_index(context),
         };
         let is_done = done.is_ok();
         let said = done.unwrap_or_else(|why| format!("failed to {why}"));
@@ -98,36 +67,34 @@ fn set_mode(path: &Path, mode: u32) -> Result<String, String> {
 }
 
 /// Makes the directory and, where the other store holds sessions, has them brought back.
-fn make_store(patient: &Patient, path: &Path, refill: bool) -> Result<String, String> {
+fn make_store(installed: &Installed<'_>, path: &Path, refill: bool) -> Result<String, String> {
     fs::create_dir_all(path).map_err(|error| chain(&error))?;
     if !refill {
         return Ok("made".to_owned());
     }
-    if path == patient.places.layer1_store {
-        run(patient, "layer1-prebackup", &["sweep", "--quiet", "--all"])?;
+    if path == installed.context.places.layer1_store {
+        run(installed, "layer1-prebackup", &["sweep", "--quiet", "--all"])?;
         return Ok("made, and filled with what Claude Code still has".to_owned());
     }
-    deliver(patient).map(|_| "made, and filled from the other store".to_owned())
+    deliver(installed).map(|_| "made, and filled from the other store".to_owned())
 }
 
-fn deliver(patient: &Patient) -> Result<String, String> {
-    run(patient, "layer2-save-client", &["drain", "--foreground", "--retry-failed"])?;
+fn deliver(installed: &Installed<'_>) -> Result<String, String> {
+    run(installed, "layer2-save-client", &["drain", "--foreground", "--retry-failed"])?;
     Ok("delivered what was pending".to_owned())
 }
 
-fn rebuild_index(patient: &Patient) -> Result<String, String> {
-    let rebuilt = rebuild::rebuild(&patient.places, &|_, _| {}).map_err(|failure| failure.to_string())?;
+fn rebuild_index(context: &Context) -> Result<String, String> {
+    let rebuilt = rebuild::rebuild(&context.places, &|_, _| {}).map_err(|failure| failure.to_string())?;
     Ok(format!("made again: {}", terminal::count(rebuilt.messages, "message")))
 }
 
 /// Runs an installed program on the places that are looked at.
-fn run(patient: &Patient, name: &str, args: &[&str]) -> Result<(), String> {
-    let named = hooks::look(patient, &mut Vec::new()).programs;
-    let folder = named.first().and_then(|path| path.parent()).map(Path::to_owned);
-    let program = folder.unwrap_or_else(|| patient.places.claude_dir.join("hooks")).join(name);
-    let places = &patient.places;
+fn run(installed: &Installed<'_>, name: &str, args: &[&str]) -> Result<(), String> {
+    let Installed { context, folder } = installed;
+    let (program, places) = (folder.join(name), &context.places);
     let mut command = Command::new(&program);
-    command.env_clear().envs(patient.vars.iter().cloned());
+    command.env_clear().envs(context.vars.iter().cloned());
     let flags = [
         ("--claude-dir", &places.claude_dir),
         ("--pre-backup-dir", &places.layer1_store),
@@ -139,5 +106,5 @@ fn run(patient: &Patient, name: &str, args: &[&str]) -> Result<(), String> {
     }
     let failed = |why: String| format!("run {} {}: {why}", program.display(), args.join(" "));
     let outcome = child::run(command.args(args), b"", DELIVERY_WAIT).map_err(failed)?;
-    if outcome.status.success() { Ok(()) } else { Err(failed(outcome.told())) }
+    if outcome.status.success() { Ok(()) } else { Err(failed(outcome.summary())) }
 }

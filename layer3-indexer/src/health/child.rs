@@ -24,7 +24,7 @@ pub(super) struct Outcome {
 
 impl Outcome {
     /// The exit code and the last line of stderr, for people.
-    pub(crate) fn told(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         match self.stderr.lines().map(str::trim).rfind(|line| !line.is_empty()) {
             Some(line) => format!("{}: {line}", self.status),
             None => self.status.to_string(),

@@ -1,19 +1,24 @@
-//! The hooks in Claude Code's settings, word for word as install writes them, and what keeps them
-//! from being run.
-//!
-//! `status` has told whether each event has a hook of ours; here it is the right one, once, with its
-//! time, for the stores that are looked at.
+//! The hooks in Claude Code's settings: whether each event has one of ours and its programs are there,
+//! and for `doctor` whether they are word for word what install writes, and what keeps them from being run.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::config::places::{PlaceFlags, Places};
+use layer1_prebackup::fs::platform;
 use serde_json::Value;
 
-use super::{Found, Patient, edit, found};
-use crate::health::status::Finding;
-use crate::health::status::hooks::{EVENTS, Handler, handlers, is_ours, is_program, read, tokens};
-use crate::health::status::plugin;
+use crate::health::claude_settings::{
+    EVENTS, Handler, commands_of, handlers, is_ours, is_program, read, tokens, words,
+};
+use crate::health::context::{Context, edit};
+use crate::health::examination::{Examination, InstalledHooks};
+use crate::health::figures::HookStatus;
+use crate::health::finding::{Finding, Kind, Subject};
+use crate::health::plugin;
 
 /// The commands with the paths of the programs and the flags for places left out, as [`plain`] gives them.
 const SAVE: &str = "{ layer1-prebackup || cat ; } | layer2-save-client || :";
@@ -36,72 +41,142 @@ const FIRST_VERSION: [&str; 4] =
 /// Flags that name a place, in any program of ours.
 pub(super) const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "--backup-dir", "--session-db"];
 
-/// What the other checks have to know of the hooks.
-#[derive(Debug, Default)]
-pub(super) struct Hooks {
-    /// The programs that they name.
-    pub(crate) programs: Vec<PathBuf>,
-    /// The command of `SessionEnd`, where it is word for word what install writes.
-    pub(crate) session_end: Option<String>,
+/// Whether each event has a hook of ours, and the programs that they run are there.
+pub(super) fn present(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let claude_dir = &context.places.claude_dir;
+    let path = context.settings();
+    let mut status = HookStatus { settings: path.clone(), state: "missing", ..HookStatus::default() };
+    if matches!(fs::metadata(claude_dir), Err(error) if error.kind() == ErrorKind::NotFound) {
+        examination.figures.hooks = HookStatus { state: "no-claude", ..status };
+        return;
+    }
+    let settings = match read(&path) {
+        Ok(settings) => settings,
+        Err(why) => {
+            examination.figures.hooks = HookStatus { state: "unreadable", ..status };
+            // Installing would refuse as well: the file has to be mended first.
+            examination.found(Kind::SettingsUnreadable, why, &path);
+            return;
+        }
+    };
+    let plugin = plugin::find(claude_dir, &settings);
+    let commands = |event: &str| {
+        let of_plugin = plugin.as_ref().map(|plugin| commands_of(&plugin.hooks, event));
+        [commands_of(&settings, event), of_plugin.unwrap_or_default()].concat()
+    };
+    status.missing_events = EVENTS.into_iter().filter(|event| !commands(event).iter().any(|c| is_ours(c))).collect();
+    let named: BTreeSet<PathBuf> =
+        EVENTS.iter().flat_map(|event| commands(event)).flat_map(words).map(PathBuf::from).collect();
+    status.missing_programs =
+        named.into_iter().filter(|path| is_program(path) && !platform::is_program(path)).collect();
+    let in_settings = EVENTS.iter().any(|event| commands_of(&settings, event).iter().any(|c| is_ours(c)));
+    status.state = match status.missing_events.len() {
+        0 if !in_settings => "plugin",
+        0 => "installed",
+        n if n == EVENTS.len() => "missing",
+        _ => "incomplete",
+    };
+    status.plugin = plugin.map(|plugin| plugin.folder);
+    match status.state {
+        "missing" => {
+            let what = "no hook of Threefold stands in it; nothing is saved by itself";
+            examination.found(Kind::HooksMissing, what, &path);
+        }
+        "incomplete" => {
+            let what = format!("no hook of Threefold on {}", status.missing_events.join(", "));
+            examination.found(Kind::HooksIncomplete, what, &path);
+        }
+        _ => {}
+    }
+    for program in &status.missing_programs {
+        let what = "a hook runs this program, and it is not there or not executable";
+        examination.found(Kind::HookProgramMissing, what, program);
+    }
+    if is_true(&settings, "disableAllHooks") {
+        status.state = "disabled";
+        let what = "\"disableAllHooks\" is true: Claude Code runs no hook; take it out";
+        examination.found(Kind::HooksDisabled, what, &path);
+    }
+    examination.figures.hooks = status;
 }
 
-pub(super) fn look(patient: &Patient, findings: &mut Vec<Found>) -> Hooks {
-    let path = patient.places.claude_dir.join("settings.json");
-    let mut hooks = Hooks::default();
-    let install = patient.install_line();
-    let replace_old = patient.installation().install_line_with("--replace-old");
-    shadows(patient, findings);
-    // What cannot be read `status` has told.
-    let Ok(settings) = read(&path) else { return hooks };
-    let mut say = |kind, what: String, mend: &str| {
-        findings.push(found("hooks", Finding::new(kind, true, what, &path).mend(mend)));
+/// Whether each hook is the right one, once, with its time, for the stores that are looked at, and
+/// what keeps Claude Code from running them.
+pub(super) fn as_installed(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    // The check of the programs says more of those.
+    examination.findings.retain(|finding| finding.kind != Kind::HookProgramMissing);
+    for finding in examination.findings.iter_mut().filter(|finding| finding.subject == Subject::Hooks) {
+        finding.mend.get_or_insert_with(|| edit(&finding.place));
+    }
+    shadows(examination);
+    // What cannot be read was reported.
+    if let Ok(settings) = read(&context.settings()) {
+        each(&settings, examination);
+        if let Some(plugin) = plugin::find(&context.places.claude_dir, &settings) {
+            of_plugin(&plugin.hooks, &mut examination.hooks);
+        }
+        examination.hooks.programs.sort();
+        examination.hooks.programs.dedup();
+    }
+    let status = &examination.figures.hooks;
+    let summary = match status.state {
+        "no-claude" => "Claude Code's directory does not exist".to_owned(),
+        "plugin" => format!("by the plugin ({})", context.short(status.place())),
+        state => format!("{state} ({})", context.short(&status.settings)),
     };
-    for (event, command) in all_commands(&settings) {
+    examination.summarise(Subject::Hooks, summary);
+}
+
+fn each(settings: &Value, examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let path = context.settings();
+    for (event, command) in all_commands(settings) {
         if FIRST_VERSION.iter().any(|script| command.contains(script)) {
-            say(
-                "first-version-hooks",
-                format!("{event} still runs the old version: {command}"),
-                // A plugin leaves the settings alone: what stands there is taken out by hand.
-                &replace_old.clone().unwrap_or_else(|| edit(&path)),
-            );
+            let what = format!("{event} still runs the old version: {command}");
+            let replace_old = context.installation().install_line_with("--replace-old");
+            // A plugin leaves the settings alone: what stands there is taken out by hand.
+            let cure = replace_old.unwrap_or_else(|| edit(&path));
+            examination.findings.push(Finding::new(context, Kind::FirstVersionHooks, what, &path).mend(cure));
         }
         if is_ours(command) && !EVENTS.contains(&event) {
-            say("hook-changed", format!("{event} has a hook that install does not write: {command}"), &install);
+            let what = format!("{event} has a hook that install does not write: {command}");
+            examination.found(Kind::HookChanged, what, &path);
         }
     }
     for (event, wanted, timeout, in_background) in WANTED {
         let ours: Vec<Handler<'_>> =
-            handlers(&settings, event).into_iter().filter(|handler| is_ours(handler.command)).collect();
+            handlers(settings, event).into_iter().filter(|handler| is_ours(handler.command)).collect();
         if ours.len() > 1 {
-            say("hook-twice", format!("{event} has {} hooks of Threefold; they run at once", ours.len()), &install);
+            let what = format!("{event} has {} hooks of Threefold; they run at once", ours.len());
+            examination.found(Kind::HookTwice, what, &path);
         }
         for handler in &ours {
             let plain = Plain::of(handler.command);
-            hooks.programs.extend(plain.programs.iter().cloned());
+            examination.hooks.programs.extend(plain.programs.iter().cloned());
             for (kind, what) in faults(handler, &plain, wanted, timeout, in_background) {
-                say(kind, format!("{event} {what}"), &install);
+                examination.found(kind, format!("{event} {what}"), &path);
             }
-            if let Some(what) = other_places(patient, &plain) {
-                say("hook-places", format!("{event} {what}"), &install);
+            if let Some(what) = other_places(context, &plain) {
+                examination.found(Kind::HookPlaces, format!("{event} {what}"), &path);
             }
             if event == "SessionEnd" && is_as_written(handler, &plain, wanted) {
-                hooks.session_end = Some(handler.command.to_owned());
+                examination.hooks.session_end = Some(handler.command.to_owned());
             }
         }
     }
-    if let Some(plugin) = plugin::find(&patient.places.claude_dir, &settings) {
-        for (event, command) in all_commands(&plugin.hooks) {
-            let plain = Plain::of(command);
-            // Its SessionEnd detaches itself; the same chain, waited for, stands on PreCompact.
-            if event == "PreCompact" && plain.text == SAVE && hooks.session_end.is_none() {
-                hooks.session_end = Some(command.to_owned());
-            }
-            hooks.programs.extend(plain.programs);
+}
+
+fn of_plugin(plugin: &Value, hooks: &mut InstalledHooks) {
+    for (event, command) in all_commands(plugin) {
+        let plain = Plain::of(command);
+        // Its SessionEnd detaches itself; the same chain, waited for, stands on PreCompact.
+        if event == "PreCompact" && plain.text == SAVE && hooks.session_end.is_none() {
+            hooks.session_end = Some(command.to_owned());
         }
+        hooks.programs.extend(plain.programs);
     }
-    hooks.programs.sort();
-    hooks.programs.dedup();
-    hooks
 }
 
 fn is_as_written(handler: &Handler<'_>, plain: &Plain, wanted: &str) -> bool {
@@ -115,72 +190,72 @@ fn faults(
     wanted: &str,
     timeout: Option<u64>,
     in_background: bool,
-) -> Vec<(&'static str, String)> {
+) -> Vec<(Kind, String)> {
     let mut faults = Vec::new();
     if !is_as_written(handler, plain, wanted) {
-        faults.push(("hook-changed", format!("runs another command than install writes: {}", handler.command)));
+        faults.push((Kind::HookChanged, format!("runs another command than install writes: {}", handler.command)));
     }
     if handler.value.get("type").and_then(Value::as_str) != Some("command") {
-        faults.push(("hook-changed", "has a hook that is not of type \"command\"".to_owned()));
+        faults.push((Kind::HookChanged, "has a hook that is not of type \"command\"".to_owned()));
     }
     let is_async = handler.value.get("async") == Some(&Value::Bool(true));
     if in_background && !is_async {
-        faults.push(("hook-changed", "runs without \"async\": the user waits for it".to_owned()));
+        faults.push((Kind::HookChanged, "runs without \"async\": the user waits for it".to_owned()));
     }
     if !in_background && is_async {
-        faults.push(("hook-changed", "runs with \"async\": what comes after does not wait for it".to_owned()));
+        faults.push((Kind::HookChanged, "runs with \"async\": what comes after does not wait for it".to_owned()));
     }
     let matcher = handler.group.get("matcher").and_then(Value::as_str).unwrap_or_default();
     if !matches!(matcher, "" | "*") {
-        faults.push(("hook-restricted", format!("runs only for the matcher {matcher:?}")));
+        faults.push((Kind::HookRestricted, format!("runs only for the matcher {matcher:?}")));
     }
     if handler.value.get("if").is_some() {
-        faults.push(("hook-restricted", "runs only on a condition (\"if\")".to_owned()));
+        faults.push((Kind::HookRestricted, "runs only on a condition (\"if\")".to_owned()));
     }
     let Some(wanted) = timeout else { return faults };
     match handler.value.get("timeout").map(|given| (given, given.as_f64())) {
-        None => faults.push(("hook-timeout", format!("has no \"timeout\"; it needs {wanted} s"))),
+        None => faults.push((Kind::HookTimeout, format!("has no \"timeout\"; it needs {wanted} s"))),
         Some((given, seconds)) if seconds.is_none_or(|seconds| seconds < wanted as f64) => {
-            faults.push(("hook-timeout", format!("has a \"timeout\" of {given}; it needs {wanted} s")));
+            faults.push((Kind::HookTimeout, format!("has a \"timeout\" of {given}; it needs {wanted} s")));
         }
         Some(_) => {}
     }
     faults
 }
 
-/// What keeps Claude Code from running the hooks at all, besides the user's own settings, of which `status` tells.
-fn shadows(patient: &Patient, findings: &mut Vec<Found>) {
-    let is_true = |settings: &Value, key: &str| settings.get(key) == Some(&Value::Bool(true));
-    let (timer, mend) = match patient.installation().install_line_with("--timer") {
+/// What keeps Claude Code from running the hooks at all, besides the user's own settings.
+fn shadows(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let (timer, cure) = match context.installation().install_line_with("--timer") {
         Some(line) => ("a timer saves without hooks", line),
-        None => ("this saves without hooks, by a timer of yours for instance", patient.save_now_line()),
+        None => ("this saves without hooks, by a timer of yours for instance", context.save_now_line()),
     };
-    for path in managed_files(&patient.managed_dir) {
-        // A policy that nobody can read binds nobody, or is told of by Claude Code itself.
+    for path in managed_files(&context.managed_dir) {
+        // A policy that nobody can read binds nobody, or Claude Code itself reports it.
         let Ok(settings) = read(&path) else { continue };
         if is_true(&settings, "allowManagedHooksOnly") {
             let what =
                 format!("\"allowManagedHooksOnly\" is true: Claude Code runs no hook but the administrator's; {timer}");
-            findings.push(found("hooks", Finding::new("hooks-managed-only", true, what, &path).mend(mend.clone())));
+            examination.findings.push(Finding::new(context, Kind::HooksManagedOnly, what, &path).mend(cure.clone()));
         }
         if is_true(&settings, "disableAllHooks") {
             let what = format!("the administrator has turned all hooks off; {timer}");
-            findings.push(found("hooks", Finding::new("hooks-disabled", true, what, &path).mend(mend.clone())));
+            examination.findings.push(Finding::new(context, Kind::HooksDisabled, what, &path).mend(cure.clone()));
         }
     }
-    let own = patient.places.claude_dir.join("settings.json");
-    let project = patient
-        .view
-        .cwd
-        .iter()
-        .flat_map(|cwd| ["settings.json", "settings.local.json"].map(|name| cwd.join(".claude").join(name)));
-    for path in project.filter(|path| *path != own) {
+    let names = ["settings.json", "settings.local.json"];
+    let project = context.cwd.iter().flat_map(|cwd| names.map(|name| cwd.join(".claude").join(name)));
+    for path in project.filter(|path| *path != context.settings()) {
         // A project's settings that cannot be read turn nothing off.
         if read(&path).is_ok_and(|settings| is_true(&settings, "disableAllHooks")) {
             let what = "\"disableAllHooks\" is true: Claude Code runs no hook in this directory; take it out";
-            findings.push(found("hooks", Finding::new("hooks-disabled", true, what, &path).mend(edit(&path))));
+            examination.findings.push(Finding::new(context, Kind::HooksDisabled, what, &path).mend(edit(&path)));
         }
     }
+}
+
+fn is_true(settings: &Value, key: &str) -> bool {
+    settings.get(key) == Some(&Value::Bool(true))
 }
 
 fn managed_files(folder: &Path) -> Vec<PathBuf> {
@@ -198,10 +273,10 @@ fn all_commands(settings: &Value) -> Vec<(&str, &str)> {
 }
 
 /// Says so where a command uses other stores than those that are looked at.
-fn other_places(patient: &Patient, plain: &Plain) -> Option<String> {
+fn other_places(context: &Context, plain: &Plain) -> Option<String> {
     for (program, flags) in plain.programs.iter().zip(&plain.flags) {
-        let of_hook = places_of(flags, &patient.vars)?;
-        if let Some(what) = difference(&of_hook, &patient.places) {
+        let of_hook = places_of(flags, &context.vars)?;
+        if let Some(what) = difference(&of_hook, &context.places) {
             let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
             return Some(format!("has {name} use {what}"));
         }

@@ -1,0 +1,60 @@
+//! The checks, one file a subject.
+
+mod disks;
+mod hooks;
+mod index;
+mod light;
+mod mcp;
+mod outbox;
+mod programs;
+mod round_trip;
+mod sources;
+mod stores;
+mod timer;
+
+use super::context::Context;
+use super::examination::Examination;
+use super::report::Report;
+
+/// Which checks are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Those that cost little, start nothing and write nothing: for `status`.
+    Cheap,
+    /// All, for `doctor`. They write nothing but scratch files, which they remove.
+    All,
+}
+
+type Check = fn(&mut Examination<'_>);
+
+/// In the order in which they run: each uses what those before it found out.
+const CHECKS: [(Depth, Check); 17] = [
+    (Depth::Cheap, stores::first),
+    (Depth::Cheap, stores::second),
+    (Depth::Cheap, index::state),
+    (Depth::Cheap, outbox::jobs),
+    (Depth::Cheap, sources::transcripts),
+    (Depth::Cheap, hooks::present),
+    (Depth::Cheap, disks::room),
+    (Depth::Cheap, light::of_this_folder),
+    (Depth::All, hooks::as_installed),
+    (Depth::All, programs::fit),
+    (Depth::All, mcp::answers),
+    (Depth::All, stores::writable),
+    (Depth::All, index::search),
+    (Depth::All, outbox::waiting),
+    (Depth::All, sources::expiring),
+    (Depth::All, timer::runs),
+    (Depth::All, round_trip::goes_through),
+];
+
+/// Runs the checks of this depth.
+pub(crate) fn examine(context: &Context, depth: Depth) -> Report {
+    let mut examination = Examination::new(context);
+    for (cost, check) in CHECKS {
+        if cost == Depth::Cheap || depth == Depth::All {
+            check(&mut examination);
+        }
+    }
+    Report::of(examination)
+}

@@ -1,0 +1,294 @@
+//! Claude Code's transcripts against the two stores: what is not saved, what vanished, what shrank,
+//! what its cleanup will delete next, and conversations of which there never was a transcript.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use layer1_prebackup::archive::{Archive, ArchiveError, QuickCheck, SessionKey, Verification};
+use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::hook::event_log;
+use layer1_prebackup::names::{FileName, SessionId};
+
+use crate::failure::chain;
+use crate::health::claude_settings;
+use crate::health::context::Context;
+use crate::health::examination::{Examination, FoundStore};
+use crate::health::figures::{Expiring, NotSaved, Vanished};
+use crate::health::finding::{Finding, Kind, Subject};
+use crate::health::text::duration;
+use crate::save::roots::resolved_projects;
+use crate::terminal::time::format_rfc3339_ms;
+use crate::terminal::{count, shell_quoted, size};
+
+const HOUR_MS: u64 = 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+/// A transcript of which there is no copy at all is normal for as long as its first turn lasts.
+const NO_COPY_MS: u64 = HOUR_MS;
+/// The next start of Claude Code catches up with what hooks have missed; a day passes without one.
+const BEHIND_MS: u64 = DAY_MS;
+/// Turns without a transcript are news for so long.
+const JOURNAL_NEWS_MS: u64 = 2 * DAY_MS;
+/// `cleanupPeriodDays` unless the settings say otherwise.
+const CLEANUP_DAYS_DEFAULT: u64 = 30;
+/// How long before its end a transcript is about to expire.
+const EXPIRING_DAYS: u64 = 7;
+/// So many transcripts do not vanish one by one.
+const MASS_MIN: usize = 5;
+
+/// Claude Code's transcripts against the stores.
+pub(super) fn transcripts(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let cleanup_days = claude_settings::cleanup_days(&context.settings()).unwrap_or(CLEANUP_DAYS_DEFAULT);
+    let projects = resolved_projects(&context.places);
+    let sources = &mut examination.figures.sources;
+    sources.projects.clone_from(&projects);
+    sources.cleanup_period_days = cleanup_days;
+    let mut found = match transcripts::transcripts(&projects) {
+        Ok(found) => found,
+        Err(error) => {
+            examination.found(Kind::SourcesUnreadable, format!("failed to {}", chain(&error)), &projects);
+            return;
+        }
+    };
+    sources.transcripts = found.len() as u64;
+    sources.bytes = found.iter().map(|found| found.bytes).sum();
+    let ids: BTreeSet<SessionId> = found.iter().map(|found| found.id.clone()).collect();
+    let all = found.len();
+    found.retain(|found| !context.places.policy.exclude.is_excluded(&found.path, None));
+    if found.len() < all {
+        let what = format!("{} not copied: the settings exclude them", count((all - found.len()) as u64, "transcript"));
+        examination.found(Kind::Excluded, what, &projects);
+    }
+    for transcript in &found {
+        one(transcript, examination);
+    }
+    lost(&ids, examination);
+    without_transcript(&ids, examination);
+}
+
+/// What there is, what of it is saved, and when Claude Code deletes the next.
+pub(super) fn expiring(examination: &mut Examination<'_>) {
+    let sources = &examination.figures.sources;
+    let days = count(sources.cleanup_period_days, "day");
+    let saved = match examination.figures.not_yet_saved.len() {
+        0 => "all saved twice".to_owned(),
+        n => format!("{n} not yet saved twice"),
+    };
+    let next = match sources.expiring.iter().min_by_key(|expiring| expiring.days_left) {
+        None => "none within a week".to_owned(),
+        Some(next) => {
+            let unsaved = sources.expiring.iter().filter(|expiring| !expiring.saved).count();
+            let first = match next.days_left {
+                0 => "at its next start".to_owned(),
+                n => format!("in {}", count(n, "day")),
+            };
+            format!("the next {first}, {} within a week, {unsaved} of them not saved", sources.expiring.len())
+        }
+    };
+    let all = count(sources.transcripts, "transcript");
+    let summary = format!("{all}, {saved}; Claude Code deletes them {days} after their last change: {next}");
+    examination.summarise(Subject::Transcripts, summary);
+}
+
+/// One transcript: is it saved, and how long will it be there?
+fn one(found: &FoundTranscript, examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let modified_ms = modified_ms(&found.path);
+    let age_ms = context.now_ms.saturating_sub(modified_ms.unwrap_or(context.now_ms));
+    let not_saved = not_saved(found, modified_ms, age_ms, examination);
+    let saved = not_saved.as_ref().is_none_or(|not_saved| not_saved.in_layer1 || not_saved.in_layer3);
+    let sources = &mut examination.figures.sources;
+    let left_ms = (sources.cleanup_period_days.saturating_mul(DAY_MS)).saturating_sub(age_ms);
+    if left_ms <= EXPIRING_DAYS * DAY_MS && found.bytes > 0 {
+        let days_left = left_ms / DAY_MS;
+        let (session_id, path) = (found.id.to_string(), found.path.clone());
+        sources.expiring.push(Expiring { session_id, path, days_left, saved });
+        if !saved {
+            let what = format!("Claude Code deletes it in {}, and it is not saved", count(days_left, "day"));
+            let finding = Finding::new(context, Kind::ExpiringUnsaved, what, &found.path);
+            examination.findings.push(finding.mend(save_line(context, false)).of(&found.id, None));
+        }
+    }
+    examination.figures.not_yet_saved.extend(not_saved);
+}
+
+fn not_saved(
+    found: &FoundTranscript,
+    modified_ms: Option<u64>,
+    age_ms: u64,
+    examination: &mut Examination<'_>,
+) -> Option<NotSaved> {
+    let context = examination.context;
+    let (mut unreadable, mut has_copy) = (None, false);
+    let mut current = |store: &FoundStore| match &store.archive {
+        // An empty transcript is never stored, so there is nothing to wait for.
+        _ if found.bytes == 0 => true,
+        None => false,
+        Some(archive) => {
+            has_copy |= store.sessions.iter().any(|(key, _)| key.id == found.id);
+            let behind = is_behind(archive, found, &context.places);
+            behind.map(|behind| !behind).unwrap_or_else(|error| {
+                unreadable = Some(chain(&error));
+                false
+            })
+        }
+    };
+    let (in_layer1, in_layer3) = (current(&examination.first), current(&examination.second));
+    if in_layer1 && in_layer3 {
+        return None;
+    }
+    let ago = duration(age_ms / 1000);
+    let (reason, limit_ms, what) = match (&unreadable, has_copy) {
+        (Some(error), _) => ("unreadable", 0, format!("failed to {error}")),
+        (None, _) if in_layer1 => ("changed", BEHIND_MS, format!("only the first copy has what changed {ago} ago")),
+        (None, _) if in_layer3 => ("changed", BEHIND_MS, format!("only the second copy has what changed {ago} ago")),
+        (None, true) => ("changed", BEHIND_MS, format!("changed since its copy, {ago} ago")),
+        (None, false) => ("no-copy", NO_COPY_MS, format!("no copy; it changed {ago} ago")),
+    };
+    let finding = match unreadable {
+        Some(_) => Finding::new(context, Kind::SourcesUnreadable, what, &found.path),
+        None => Finding::new(context, Kind::NotSaved, what, &found.path)
+            .needing_person(age_ms > limit_ms)
+            .mend(save_line(context, in_layer1)),
+    };
+    examination.findings.push(finding.of(&found.id, None));
+    Some(NotSaved {
+        session_id: found.id.to_string(),
+        path: found.path.clone(),
+        bytes: found.bytes,
+        reason,
+        changed: modified_ms.map(|ms| format_rfc3339_ms(ms as i64)),
+        age_seconds: age_ms / 1000,
+        in_layer1,
+        in_layer3,
+    })
+}
+
+fn save_line(context: &Context, in_layer1: bool) -> String {
+    let import = format!("{} import", context.commands.layer3);
+    if in_layer1 { import } else { format!("{} sweep && {import}", context.commands.layer1) }
+}
+
+/// Stored sessions whose transcript is gone, or is shorter than an older content of it.
+fn lost(ids: &BTreeSet<SessionId>, examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let mut stored: BTreeMap<&SessionKey, &QuickCheck> = BTreeMap::new();
+    for (key, check) in examination.first.sessions.iter().chain(&examination.second.sessions) {
+        // Layer 3's word comes last and counts, unless it never saw the source.
+        if check.source.is_some() || !stored.contains_key(key) {
+            stored.insert(key, check);
+        }
+    }
+    let mut projects_of: BTreeMap<&SessionId, usize> = BTreeMap::new();
+    stored.keys().for_each(|key| *projects_of.entry(&key.id).or_default() += 1);
+    let cleanup_ms = examination.figures.sources.cleanup_period_days.saturating_mul(DAY_MS);
+    let mut gone = Vec::new();
+    for (key, check) in &stored {
+        let is_there = ids.contains(&key.id) || check.source.as_ref().is_some_and(|path| path.exists());
+        let name = if projects_of[&key.id] > 1 { format!("{}/{}", key.project, key.id) } else { key.id.to_string() };
+        let restore = format!("{} restore {}", context.commands.layer3, shell_quoted(&name));
+        examination.findings.extend(shrunk(context, key, check, &restore, is_there));
+        if !is_there && !check.files.is_empty() {
+            gone.push(vanished(context, key, check, restore, cleanup_ms));
+        }
+    }
+    let stored = stored.len();
+    report_vanished(&gone, stored, examination);
+    examination.figures.vanished = gone;
+}
+
+fn vanished(context: &Context, key: &SessionKey, check: &QuickCheck, restore: String, cleanup_ms: u64) -> Vanished {
+    let committed_ms = check.files.iter().map(|file| file.committed_ms).max();
+    let changed_ms = check.source_modified_ms.or(committed_ms).unwrap_or(0);
+    Vanished {
+        session_id: key.id.to_string(),
+        project: key.project.to_string(),
+        path: check.source.clone().unwrap_or_default(),
+        expected: context.now_ms.saturating_sub(changed_ms) > cleanup_ms,
+        restore,
+    }
+}
+
+fn report_vanished(vanished: &[Vanished], stored: usize, examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let unexpected: Vec<&Vanished> = vanished.iter().filter(|vanished| !vanished.expected).collect();
+    let should_be_there = stored - (vanished.len() - unexpected.len());
+    if unexpected.len() >= MASS_MIN && unexpected.len() * 2 >= should_be_there {
+        let gone = unexpected.len();
+        let days = count(examination.figures.sources.cleanup_period_days, "day");
+        let what = format!(
+            "{gone} of {should_be_there} transcripts are gone that changed within {days}, so no cleanup was due; all are saved"
+        );
+        examination.found(Kind::MassDisappearance, what, &context.places.projects());
+    }
+    examination.findings.extend(unexpected.into_iter().map(|gone| {
+        let what = "its transcript is gone, its copies are there";
+        let finding = Finding::new(context, Kind::Vanished, what, &gone.path).mend(gone.restore.clone());
+        finding.of(&gone.session_id, Some(&gone.project))
+    }));
+}
+
+/// Conversations of which layer 1 kept the events, because Claude Code wrote no transcript.
+fn without_transcript(ids: &BTreeSet<SessionId>, examination: &mut Examination<'_>) {
+    let context = examination.context;
+    // A store that cannot be read was reported already.
+    for path in event_log::published(&context.places.layer1_store).unwrap_or_default() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(id) = name.strip_suffix(".events.jsonl").and_then(|id| SessionId::parse(id).ok()) else {
+            continue;
+        };
+        let stored = [&examination.first, &examination.second];
+        let is_stored = stored.iter().any(|store| store.sessions.iter().any(|(key, _)| key.id == id));
+        if ids.contains(&id) || is_stored {
+            continue;
+        }
+        let age_ms = context.now_ms.saturating_sub(modified_ms(&path).unwrap_or(0));
+        let ago = duration(age_ms / 1000);
+        let what = format!("turns were seen {ago} ago, but Claude Code wrote no transcript; this is what is left");
+        let project = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy());
+        let finding = Finding::new(context, Kind::NoTranscript, what, &path);
+        let is_news = age_ms < JOURNAL_NEWS_MS;
+        examination.findings.push(finding.needing_person(is_news).of(&id, project.as_deref()));
+    }
+}
+
+fn shrunk(context: &Context, key: &SessionKey, check: &QuickCheck, restore: &str, is_there: bool) -> Option<Finding> {
+    // What somebody else wrote over our copy is no older content of the conversation.
+    let contents = check
+        .files
+        .iter()
+        .filter(|file| file.name.file == FileName::Transcript && file.verification != Verification::Found);
+    let (newest, older): (Vec<_>, Vec<_>) = contents.partition(|file| file.name.generation == 0);
+    let newest = newest.first()?;
+    let longest = older.iter().map(|file| file.bytes).max()?;
+    if longest <= newest.bytes {
+        return None;
+    }
+    let what = format!("its transcript has {} and had {} before", size(newest.bytes), size(longest));
+    let force = if is_there { " --force" } else { "" };
+    let place = check.source.clone().unwrap_or_default();
+    let finding = Finding::new(context, Kind::Shrunk, what, &place).mend(format!("{restore} --longest{force}"));
+    Some(finding.of(&key.id, Some(key.project.as_str())))
+}
+
+/// Whether the present content is not in the store. Layer 1 records a source as its event spells
+/// it, layer 3 with all links resolved; either spelling will do.
+fn is_behind(archive: &Archive, found: &FoundTranscript, places: &Places) -> Result<bool, ArchiveError> {
+    if !archive.is_behind(&found.id, &found.path)? {
+        return Ok(false);
+    }
+    let below = found.path.strip_prefix(resolved_projects(places)).ok();
+    match below.map(|below| places.projects().join(below)) {
+        Some(given) if given != found.path => archive.is_behind(&found.id, &given),
+        _ => Ok(true),
+    }
+}
+
+fn modified_ms(path: &Path) -> Option<u64> {
+    // A file that is gone by now has no age, and is reported as such at the next look.
+    let modified = fs::symlink_metadata(path).and_then(|meta| meta.modified()).ok()?;
+    modified.duration_since(UNIX_EPOCH).ok().and_then(|since| u64::try_from(since.as_millis()).ok())
+}

@@ -1,0 +1,209 @@
+//! The two stores: their figures, what a quick look finds wrong in them, and whether they can be written.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use layer1_prebackup::archive::{self, Archive};
+use layer1_prebackup::fs::{self, platform};
+use layer1_prebackup::names::{FileName, StoredName};
+
+use crate::failure::chain;
+use crate::health::context::Context;
+use crate::health::examination::{Examination, FoundStore};
+use crate::health::figures::StoreStatus;
+use crate::health::finding::{Finding, Kind, Subject};
+use crate::terminal::time::format_rfc3339_ms;
+use crate::terminal::{count, shell_quoted, size};
+
+/// Written into a store and removed again.
+const PROBE: &str = ".doctor";
+
+/// Layer 1's store.
+pub(super) fn first(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let save = format!("{} sweep", context.commands.layer1);
+    let found = look(&context.places.layer1_store, &save, examination);
+    examination.figures.layer1 = figures(&context.places.layer1_store, &found, context.now_ms);
+    examination.first = found;
+}
+
+/// Layer 3's store.
+pub(super) fn second(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let save = format!("{} import", context.commands.layer3);
+    let found = look(&context.places.layer3_store, &save, examination);
+    examination.figures.layer3 = figures(&context.places.layer3_store, &found, context.now_ms);
+    examination.second = found;
+}
+
+/// Looks at a store; `save` makes one that lost its bookkeeping whole.
+fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundStore {
+    let mut found = FoundStore::default();
+    let context = examination.context;
+    let unreadable = |what: String| Finding::new(context, Kind::StoreUnreadable, what, store);
+    let findings = &mut examination.findings;
+    match Archive::open(store) {
+        Ok(Some(archive)) => found.archive = Some(archive),
+        Ok(None) => findings.extend(why_none(store).map(|what| unreadable(what).mend(save))),
+        Err(error) => findings.push(unreadable(format!("failed to {}", chain(&error)))),
+    }
+    let Some(archive) = &found.archive else { return found };
+    let keys = archive.sessions().unwrap_or_else(|error| {
+        findings.push(unreadable(format!("failed to {}", chain(&error))));
+        Vec::new()
+    });
+    for key in keys {
+        match archive.quick_check(&key) {
+            Ok(check) => {
+                findings.extend(check.findings.iter().map(|found| damaged(context, archive, found)));
+                found.sessions.push((key, check));
+            }
+            Err(error) => findings
+                .push(unreadable(format!("failed to {}", chain(&error))).of(&key.id, Some(key.project.as_str()))),
+        }
+    }
+    let aside = store.join(".state/damaged");
+    if let files @ 1.. = files_below(&aside) {
+        let files = count(files, "damaged file");
+        examination.found(Kind::SetAside, format!("{files} set aside by a repair, to be looked at or deleted"), &aside);
+    }
+    found
+}
+
+/// Why there is no store although something is there.
+fn why_none(store: &Path) -> Option<String> {
+    let examined = match std::fs::metadata(store) {
+        Ok(meta) if meta.is_dir() => std::fs::read_dir(store),
+        Ok(_) => return Some("this is no directory, so nothing can be saved here".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = examined {
+        return Some(format!("failed to read it: {error}"));
+    }
+    match Archive::open_as_found(store).and_then(|found| found.map_or(Ok(0), |found| Ok(found.sessions()?.len()))) {
+        Ok(0) => None,
+        Ok(sessions) => {
+            let sessions = count(sessions as u64, "session");
+            let why = "the bookkeeping is lost, or the first version wrote them";
+            Some(format!("{sessions} without bookkeeping: {why}; the next save takes them over as they are"))
+        }
+        Err(error) => Some(format!("failed to {}", chain(&error))),
+    }
+}
+
+fn damaged(context: &Context, archive: &Archive, found: &archive::Finding) -> Finding {
+    let project = found.key.project.as_str();
+    let place = archive.root().join(project).join(&found.path);
+    let what = format!("{}: {}", found.kind.as_str(), found.detail);
+    Finding::new(context, Kind::DamagedCopy, what, &place).of(&found.key.id, Some(project))
+}
+
+fn files_below(folder: &Path) -> u64 {
+    let (mut files, mut folders) = (0, vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        // A folder that is not there or cannot be read holds nothing that this could name.
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                _ => files += 1,
+            }
+        }
+    }
+    files
+}
+
+fn figures(store: &Path, found: &FoundStore, now_ms: u64) -> StoreStatus {
+    let files = || found.sessions.iter().flat_map(|(_, check)| &check.files);
+    let last_ms = files().map(|file| file.committed_ms).max();
+    let is_older = |name: &StoredName| name.generation > 0 && name.file == FileName::Transcript;
+    StoreStatus {
+        store: store.to_owned(),
+        store_id: found.archive.as_ref().map(|archive| archive.store_id().to_owned()),
+        sessions: found.sessions.len() as u64,
+        files: files().count() as u64,
+        generations: files().filter(|file| is_older(&file.name)).count() as u64,
+        bytes: files().map(|file| file.disk_bytes).sum(),
+        last_save: last_ms.map(|ms| format_rfc3339_ms(ms as i64)),
+        last_save_age_seconds: last_ms.map(|ms| now_ms.saturating_sub(ms) / 1000),
+    }
+}
+
+/// Whether both are there, writable, for nobody else, and on which file system they are.
+pub(super) fn writable(examination: &mut Examination<'_>) {
+    let figures = examination.figures.clone();
+    let commands = &examination.context.commands;
+    let stores = [
+        (Subject::FirstCopy, &figures.layer1, &figures.layer3, format!("{} sweep --all", commands.layer1)),
+        (Subject::SecondCopy, &figures.layer3, &figures.layer1, format!("{} import", commands.layer3)),
+    ];
+    for (subject, store, other, refill) in stores {
+        let state = state(store, other, &refill, examination);
+        let free = figures.disks.iter().find(|disk| disk.store == store.store);
+        let free = free.map(|disk| format!(", {} free", size(disk.free_bytes))).unwrap_or_default();
+        let sessions = count(store.sessions, "session");
+        // Of a store that is not there yet, the file system of the folder above.
+        let existing = store.store.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let kind = platform::disk::kind(existing);
+        let is_beside = subject == Subject::SecondCopy && figures.one_disk;
+        let one_disk = if is_beside { ", the disk of the first" } else { "" };
+        let place = examination.context.short(&store.store);
+        examination.summarise(subject, format!("{state}, {sessions}, {kind}{free}{one_disk} ({place})"));
+    }
+}
+
+fn state(store: &StoreStatus, other: &StoreStatus, refill: &str, examination: &mut Examination<'_>) -> &'static str {
+    let path = store.store.as_path();
+    let quoted = shell_quoted(&path.to_string_lossy());
+    let finding = |kind, what: &str| Finding::new(examination.context, kind, what, path);
+    let mut found = Vec::new();
+    let state = match path.metadata() {
+        Ok(meta) if meta.is_dir() => {
+            let mode = meta.permissions().mode() & 0o7777;
+            if mode & 0o077 != 0 {
+                found.push(finding(Kind::StoreOpen, &format!("others may look into it (mode {mode:o})")));
+            }
+            match probe(path) {
+                Ok(()) => "writable",
+                Err(why) => {
+                    let what = format!("nothing can be written into it: {why}");
+                    let look = format!("ls -ld {quoted}; df -h {quoted}");
+                    found.push(finding(Kind::StoreUnwritable, &what).mend(look));
+                    "not writable"
+                }
+            }
+        }
+        Ok(_) => {
+            let replace = format!("mv {quoted} {quoted}.aside && {refill}");
+            found.push(finding(Kind::StoreUnwritable, "a file stands where the store should be").mend(replace));
+            "no directory"
+        }
+        Err(_) if path.symlink_metadata().is_ok() => {
+            let look = format!("ls -ld {quoted}");
+            found.push(finding(Kind::StoreUnwritable, "it is a link that leads nowhere").mend(look));
+            "a broken link"
+        }
+        Err(_) if other.sessions > 0 => {
+            let what = "it is not there, although the other store holds sessions";
+            found.push(finding(Kind::StoreMissing, what).mend(refill));
+            "missing"
+        }
+        Err(_) => {
+            let young = finding(Kind::StoreMissing, "it is not there yet; the first save makes it");
+            found.push(young.needing_person(false).mend(format!("mkdir -m 700 {quoted}")));
+            "not there yet"
+        }
+    };
+    examination.findings.extend(found);
+    state
+}
+
+/// Writes a file, reads it back and removes it.
+fn probe(store: &Path) -> Result<(), String> {
+    let path = store.join(format!("{PROBE}-{}", std::process::id()));
+    let written = fs::replace_file(&path, b"written by doctor, to be removed\n");
+    // Also what a failed write may have left.
+    let removed = fs::remove_file(&path);
+    written.map_err(|error| chain(&error))?;
+    removed.map(|_| ()).map_err(|error| chain(&error))
+}

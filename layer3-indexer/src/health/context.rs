@@ -1,0 +1,111 @@
+//! What is looked at, from where and when, and the commands that cures are made of.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::config::places::Places;
+
+use super::installation::{self, Installation};
+use super::{claude_settings, plugin};
+use crate::terminal::shell_quoted;
+
+/// Our three programs as a user pastes them: by name or by path, with the flags that lead to these places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Commands {
+    /// Layer 1.
+    pub(crate) layer1: String,
+    /// Layer 2.
+    pub(crate) layer2: String,
+    /// Layer 3.
+    pub(crate) layer3: String,
+}
+
+/// What is to be looked at, and from where.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// Claude Code's directory, the stores, the index.
+    pub(crate) places: Places,
+    /// Now, in milliseconds since 1970.
+    pub(crate) now_ms: u64,
+    /// The current directory, if there is one.
+    pub(crate) cwd: Option<PathBuf>,
+    /// Our programs as one types them.
+    pub(crate) commands: Commands,
+    /// The folder of this program: what stands about it tells how it came here where nothing else does.
+    pub(crate) program_dir: Option<PathBuf>,
+    /// Where Claude Code keeps the MCP servers of this user.
+    pub(crate) claude_json: PathBuf,
+    /// The folder of the administrator's settings of Claude Code.
+    pub(crate) managed_dir: PathBuf,
+    /// Where the user's programs keep their settings.
+    pub(crate) config_home: PathBuf,
+    /// Where scratch directories are made.
+    pub(crate) temp_dir: PathBuf,
+    /// What a hook inherits of the environment, as far as it concerns us: the home, the `PATH`, the
+    /// language, the places. No secrets.
+    pub(crate) vars: Vec<(OsString, OsString)>,
+    /// Whether `doctor` sends a conversation through the chain.
+    pub(crate) round_trip: bool,
+}
+
+impl Context {
+    /// Claude Code's settings of this user.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.places.claude_dir.join("settings.json")
+    }
+
+    /// How it came onto this machine, which says what installs it again.
+    pub(crate) fn installation(&self) -> Installation {
+        installation::find(&self.places.claude_dir, self.program_dir.as_deref())
+    }
+
+    /// What installs again what is wrong with the programs and hooks.
+    pub(crate) fn install_line(&self) -> String {
+        self.installation().install_line()
+    }
+
+    /// What installs again a program that lies here: in the plugin's folder that is the plugin, whatever else is installed.
+    pub(crate) fn install_line_of(&self, program: &Path) -> String {
+        // Settings that cannot be read enable nothing.
+        let settings = claude_settings::read(&self.settings()).unwrap_or_default();
+        let plugin = plugin::installed(&self.places.claude_dir, &settings);
+        let plugin = plugin.filter(|plugin| program.starts_with(&plugin.folder));
+        plugin.map_or_else(|| self.install_line(), |plugin| plugin.install_line())
+    }
+
+    /// What a timer does where the installer sets none: to be run by whatever runs things at their time.
+    pub(crate) fn save_now_line(&self) -> String {
+        format!("{} sweep; {} drain", self.commands.layer1, self.commands.layer2)
+    }
+
+    /// The places that are not the defaults, as flags for our programs, each with its value.
+    pub(crate) fn place_flags(&self) -> Vec<(&'static str, &Path)> {
+        let Places { home, claude_dir, layer1_store, layer3_store, index, policy: _ } = &self.places;
+        let with_default = [
+            ("--claude-dir", claude_dir, home.join(".claude")),
+            ("--pre-backup-dir", layer1_store, home.join(".claude-backup-sessions")),
+            ("--backup-dir", layer3_store, home.join(".claude-backup")),
+            ("--session-db", index, layer3_store.join("sessions.db")),
+        ];
+        let others = with_default.into_iter().filter(|(_, place, default)| *place != default);
+        others.map(|(flag, place, _)| (flag, place.as_path())).collect()
+    }
+
+    /// A path below the home with `~`.
+    pub(crate) fn short(&self, path: &Path) -> String {
+        short(path, &self.places.home)
+    }
+}
+
+/// A path, below `home` with `~`.
+pub(crate) fn short(path: &Path, home: &Path) -> String {
+    match path.strip_prefix(home) {
+        Ok(below) => format!("~/{}", below.display()),
+        Err(_) => path.display().to_string(),
+    }
+}
+
+/// The command that opens a file of the user's, where only the user can say what it should hold.
+pub(crate) fn edit(path: &Path) -> String {
+    format!("${{EDITOR:-vi}} {}", shell_quoted(&path.to_string_lossy()))
+}

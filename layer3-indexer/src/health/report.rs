@@ -1,0 +1,164 @@
+//! What `status` and `doctor` found out, and the JSON that they print of it.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::examination::Examination;
+use super::figures::Figures;
+use super::finding::{Finding, Kind, Subject};
+
+/// What `status --help` adds about exit codes and JSON.
+pub(crate) const STATUS_HELP: &str = "\
+Exit code 1 when something needs a person, 0 otherwise:
+  mass-disappearance    many transcripts vanished long before Claude Code's own cleanup
+  damaged-copy          a stored file is missing, cut short or changed (a quick check; `verify` reads all)
+  store-unreadable      a store cannot be read, or lost its bookkeeping
+  sources-unreadable    Claude Code's transcripts cannot be listed, or one cannot be read
+  not-saved             no copy an hour after the last change, or not in both stores after a day
+  expiring-unsaved      Claude Code's cleanup is about to delete a transcript that is not saved
+  no-transcript         in the last two days turns were seen of a session that has no transcript
+  failed-job, stuck-job, unreadable-job
+                        the second copy was refused, waits for more than a day, or its job is damaged
+  disk-low              less than 256 MB are free for a store
+  hooks-missing, hooks-incomplete, hooks-disabled, hook-program-missing, settings-unreadable
+                        Claude Code does not run what saves its conversations
+Only told: vanished, shrunk, index, set-aside, and the above while they are young.
+The light shows Claude Code's own limits for resuming, in the current directory's transcripts: green
+under 15 sessions and 5 MB with none over 2 MB, red over 25 sessions, 10 MB, or one over 5 MB.
+It says nothing about the copies and never changes the exit code.
+
+--json: ok, findings (kind, needs_person, what, where, mend, session_id, project), the figures of
+layer 3's store, layer1, index, outbox, sources, not_yet_saved, vanished, hooks, disks, one_disk, light.
+
+Example: layer3-indexer status --json";
+
+/// What `doctor --help` adds.
+pub(crate) const DOCTOR_HELP: &str = "\
+Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help` lists, and:
+  program-missing, program-not-executable, program-broken, program-version
+                        one of the three programs is not fit for use, or of another version
+  hook-changed, hook-restricted, hook-timeout, hook-twice, hook-places
+                        a hook is not what install writes, or uses other stores than this command
+  hooks-managed-only, first-version-hooks
+                        the administrator lets no hook of yours run; old scripts are still hooks
+  mcp-missing, mcp-foreign, mcp-stale, mcp-places, mcp-unreadable, mcp-silent, mcp-tools
+                        the MCP server is not registered, is another's, or does not answer
+  store-missing, store-unwritable, store-open
+                        a store is gone, cannot be written, or others may read it
+  fts5-missing          SQLite was built without full-text search
+  timer-silent          the timer is set, and has not run for half an hour
+  round-trip-failed, round-trip-copy, round-trip-receipt, round-trip-search
+                        a synthetic conversation did not come through the installed chain
+--fix does what is safe: makes a program executable again, makes a store that is gone, takes its
+rights from others, delivers what is pending, makes the index again. `cargo xtask doctor --fix`
+and an archive's `./setup doctor --fix` also install again. Only told: pending, index-set-aside.
+
+--json: ok, version, checks (name, ok, said), findings (as of `status`, with check
+and fixable), mended.
+
+Example: layer3-indexer doctor --fix";
+
+/// What a look found out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Report {
+    /// What is wrong or worth knowing; what needs a person first.
+    pub(crate) findings: Vec<Finding>,
+    /// The state of everything.
+    pub(crate) figures: Figures,
+    /// What `doctor` looked at, in order; empty of `status`.
+    pub(crate) checks: Vec<Checked>,
+    /// The folder of the installed programs.
+    pub(crate) programs: PathBuf,
+    /// What was mended before this was found out.
+    pub(crate) mended: Vec<Mended>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Checked {
+    /// Which.
+    pub(crate) name: Subject,
+    /// Whether it is as it should be.
+    pub(crate) ok: bool,
+    /// How it is, in one line.
+    pub(crate) said: String,
+}
+
+/// What was done about a finding. Whether it helped says the next look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Mended {
+    /// The finding's kind.
+    pub(crate) kind: Kind,
+    /// Its file or directory.
+    #[serde(rename = "where")]
+    pub(crate) place: PathBuf,
+    /// Whether it was done.
+    pub(crate) done: bool,
+    /// What was done, or why it was not.
+    pub(crate) said: String,
+}
+
+impl Report {
+    /// Puts in order what the checks found out.
+    pub(crate) fn of(examination: Examination<'_>) -> Report {
+        let Examination { context, mut findings, mut summaries, figures, hooks, .. } = examination;
+        let is_wrong = |subject| findings.iter().any(|found: &Finding| found.needs_person && found.subject == subject);
+        summaries.sort_by_key(|(subject, _)| *subject);
+        let checked = |(name, said)| Checked { name, ok: !is_wrong(name), said };
+        let checks: Vec<Checked> = summaries.into_iter().map(checked).collect();
+        if !checks.is_empty() {
+            findings.sort_by_key(|finding| finding.subject);
+        }
+        findings.sort_by_key(|finding| !finding.needs_person);
+        Report { findings, figures, checks, programs: hooks.folder(context), mended: Vec::new() }
+    }
+
+    /// How many findings need a person.
+    pub(crate) fn needing(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.needs_person).count()
+    }
+
+    /// As `status --json` prints it.
+    pub(crate) fn status_json(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Status<'a> {
+            ok: bool,
+            findings: &'a [Finding],
+            #[serde(flatten)]
+            figures: &'a Figures,
+        }
+        Status { ok: self.needing() == 0, findings: &self.findings, figures: &self.figures }
+    }
+
+    /// As `doctor --json` prints it.
+    pub(crate) fn doctor_json(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Diagnosis<'a> {
+            ok: bool,
+            version: &'static str,
+            checks: &'a [Checked],
+            findings: Vec<WithCheck<'a>>,
+            mended: &'a [Mended],
+        }
+        #[derive(Serialize)]
+        struct WithCheck<'a> {
+            check: Subject,
+            fixable: bool,
+            #[serde(flatten)]
+            finding: &'a Finding,
+        }
+        let is_fixable = |finding: &Finding| finding.kind.remedy().is_some();
+        Diagnosis {
+            ok: self.needing() == 0,
+            version: env!("CARGO_PKG_VERSION"),
+            checks: &self.checks,
+            findings: self
+                .findings
+                .iter()
+                .map(|finding| WithCheck { check: finding.subject, fixable: is_fixable(finding), finding })
+                .collect(),
+            mended: &self.mended,
+        }
+    }
+}
