@@ -6,7 +6,7 @@
 //! ([`Speaker::sql_factor`]) puts people and the model before the noise of tools. A message of the
 //! newest day of the index is worth a little more than an old one; measured from the newest message
 //! and not from now, so that the pages of one answer fit together however slowly they are read.
-//! The choices were measured on the judged queries of `tests/fixtures/judged`: see ARCHITECTURE.md.
+//! The choices were measured on the judged queries of `tests/fixtures/judged`: see docs/performance.md.
 
 use std::cmp::Ordering;
 

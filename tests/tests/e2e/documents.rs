@@ -291,7 +291,7 @@ fn links_between_documents_lead_somewhere() {
     let docs =
         fs::read_dir(root.join("docs")).expect("list the documents").map(|entry| entry.expect("an entry").path());
     let documents = docs.filter(|path| path.extension().is_some_and(|e| e == "md"));
-    for path in documents.chain(["README.md", "ARCHITECTURE.md", "CHANGELOG.md"].map(|name| root.join(name))) {
+    for path in documents.chain(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name))) {
         let text = fs::read_to_string(&path).expect("read a document");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().expect("a path");
