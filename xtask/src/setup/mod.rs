@@ -3,7 +3,6 @@
 pub(crate) mod doctor;
 pub(crate) mod hooks;
 pub(crate) mod install;
-pub(crate) mod json_text;
 pub(crate) mod mcp;
 pub(crate) mod origin;
 pub(crate) mod protection;

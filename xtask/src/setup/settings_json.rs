@@ -1,17 +1,17 @@
 //! Changes settings.json: adds, updates and removes our hooks, and touches nothing else in it.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail, ensure};
+use jsonc_parser::ParseOptions;
+use jsonc_parser::cst::{CstArray, CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode};
 use layer1_prebackup::fs;
 use serde_json::Value;
 
-use crate::setup::hooks::{self, Group, Hook};
-use crate::setup::json_text::{self, Node};
+use crate::setup::hooks::{self, Hook};
 
 /// Mode of a settings.json that was not there before.
 const MODE_NEW: u32 = 0o600;
@@ -108,26 +108,32 @@ impl Change {
 /// The settings with exactly `wanted` as our hooks. One of ours that stands there already is
 /// updated in place; one for another event, or behind a matcher, goes.
 pub(crate) fn with_hooks(text: &str, wanted: &[Hook]) -> Result<String> {
-    let mut text = text.to_owned();
+    let tree = parse(text)?;
     for hook in wanted {
-        text = with_hook(&text, hook)?;
+        add_hook(&tree, hook)?;
     }
     let mut kept = Vec::new();
-    without_handlers(&text, &mut |handler| {
+    for handler in handlers(&tree)? {
         let is_wanted = handler.stands_for(wanted) && !kept.contains(&handler.event);
-        kept.extend(is_wanted.then(|| handler.event.clone()));
-        hooks::is_ours(&handler.command) && !is_wanted
-    })
+        if is_wanted {
+            kept.push(handler.event);
+        } else if hooks::is_ours(&handler.command) {
+            handler.remove();
+        }
+    }
+    Ok(tree.to_string())
 }
 
 /// The settings without the hooks whose command `doomed` holds for, nor what they leave empty.
 pub(crate) fn without_hooks(text: &str, doomed: impl Fn(&str) -> bool) -> Result<String> {
-    without_handlers(text, &mut |handler| doomed(&handler.command))
+    let tree = parse(text)?;
+    handlers(&tree)?.into_iter().filter(|handler| doomed(&handler.command)).for_each(Found::remove);
+    Ok(tree.to_string())
 }
 
 /// The commands of all hooks, with their events.
 pub(crate) fn commands(text: &str) -> Result<Vec<(String, String)>> {
-    Ok(handlers(text, &root(text)?)?.into_iter().map(|handler| (handler.event, handler.command)).collect())
+    Ok(handlers(&parse(text)?)?.into_iter().map(|handler| (handler.event, handler.command)).collect())
 }
 
 /// The file's text without its byte order mark; `None` where it is absent or blank.
@@ -171,70 +177,54 @@ pub(crate) fn backups_of(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(backups)
 }
 
-fn with_hook(text: &str, hook: &Hook) -> Result<String> {
-    let root = root(text)?;
+fn add_hook(tree: &CstRootNode, hook: &Hook) -> Result<()> {
     let ours = |handler: &Found| handler.event == hook.event && !handler.restricted && hooks::is_ours(&handler.command);
-    let found: Vec<_> = handlers(text, &root)?.into_iter().filter(ours).collect();
+    let found: Vec<_> = handlers(tree)?.into_iter().filter(ours).collect();
+    let wanted = members_of(hook);
     if let Some(first) = found.first() {
-        if found.iter().any(|handler| handler.is(hook)) {
-            return Ok(text.to_owned());
+        if !found.iter().any(|handler| handler.is(hook)) {
+            first.update(wanted);
         }
-        let node = &groups(&root, hook.event)?[first.group].get("hooks").and_then(Node::items).unwrap_or_default()
-            [first.handler];
-        return json_text::with_value(text, node, &hook.handler);
+        return Ok(());
     }
-    let group = Group { hooks: [&hook.handler] };
-    let Some(hooks) = root.get("hooks") else {
-        return json_text::with_element(text, &root, Some("hooks"), &BTreeMap::from([(hook.event, [group])]));
+    let handlers = CstInputValue::Array(vec![CstInputValue::Object(wanted)]);
+    let group = CstInputValue::Object(vec![("hooks".to_owned(), handlers)]);
+    let settings = tree.object_value_or_set();
+    let hooks = match last(&settings, "hooks") {
+        Some(hooks) => hooks.object_value().context("its \"hooks\" is not an object")?,
+        None => settings.object_value_or_set("hooks"),
     };
-    ensure!(hooks.members().is_some(), "its \"hooks\" is not an object");
-    match hooks.get(hook.event) {
-        Some(list) => {
-            ensure!(list.items().is_some(), "its \"hooks.{}\" is not a list", hook.event);
-            json_text::with_element(text, list, None, &group)
-        }
-        None => json_text::with_element(text, hooks, Some(hook.event), &[group]),
-    }
+    let groups = match last(&hooks, hook.event) {
+        Some(event) => event.array_value().with_context(|| format!("its \"hooks.{}\" is not a list", hook.event))?,
+        None => hooks.array_value_or_set(hook.event),
+    };
+    groups.append(group);
+    Ok(())
 }
 
-fn without_handlers(text: &str, doomed: &mut dyn FnMut(&Found) -> bool) -> Result<String> {
-    let all = handlers(text, &root(text)?)?;
-    let mut text = text.to_owned();
-    // From the back, so that the places of those before stay what they were found to be.
-    let doomed: Vec<_> = all.into_iter().filter(|handler| doomed(handler)).collect();
-    for handler in doomed.iter().rev() {
-        text = without_handler(&text, handler)?;
-    }
-    Ok(text)
-}
+/// The keys of a handler that say what it does; others, such as a status message, are the user's.
+const KEYS: [&str; 6] = ["type", "command", "args", "shell", "timeout", "async"];
 
-/// Takes a handler away, with its group, its event and `hooks` itself where nothing else is in them.
-fn without_handler(text: &str, handler: &Found) -> Result<String> {
-    let root = root(text)?;
-    let member = |node: &Node, key: &str| node.members().and_then(|members| members.iter().rposition(|m| m.key == key));
-    let gone = || "remove a hook: it is no longer there";
-    let hooks = root.get("hooks").with_context(gone)?;
-    let event = hooks.get(&handler.event).with_context(gone)?;
-    let group = event.items().and_then(|groups| groups.get(handler.group)).with_context(gone)?;
-    let list = group.get("hooks").with_context(gone)?;
-    let holds_more = |node: &Node| node.items().map(<[_]>::len).or(node.members().map(<[_]>::len)).unwrap_or(0) > 1;
-    Ok(if holds_more(list) {
-        json_text::without_element(text, list, handler.handler)
-    } else if holds_more(event) {
-        json_text::without_element(text, event, handler.group)
-    } else if holds_more(hooks) {
-        json_text::without_element(text, hooks, member(hooks, &handler.event).with_context(gone)?)
-    } else {
-        json_text::without_element(text, &root, member(&root, "hooks").with_context(gone)?)
-    })
+/// A hook as settings.json holds it, in the order in which a person would read it.
+fn members_of(hook: &Hook) -> Vec<(String, CstInputValue)> {
+    let handler = serde_json::to_value(&hook.handler).unwrap_or_default();
+    let member = |key: &str| {
+        let value = match handler.get(key)? {
+            Value::String(text) => CstInputValue::String(text.clone()),
+            Value::Bool(is) => CstInputValue::Bool(*is),
+            other => CstInputValue::Number(other.to_string()),
+        };
+        Some((key.to_owned(), value))
+    };
+    KEYS.into_iter().filter_map(member).collect()
 }
 
 /// A handler of type `command`, and where it stands.
-#[derive(Debug)]
 struct Found {
     event: String,
-    group: usize,
-    handler: usize,
+    node: CstObject,
+    /// What holds it, from its group up to `hooks`; each goes when nothing is left in it.
+    holders: (CstObject, CstObjectProp, CstObjectProp),
     command: String,
     /// Whether the group's matcher, or a condition of its own, keeps it from running every time.
     restricted: bool,
@@ -242,37 +232,73 @@ struct Found {
 }
 
 impl Found {
-    /// Whether it does what `hook` does; other keys, such as a status message, are the user's.
+    /// Whether it does what `hook` does.
     fn is(&self, hook: &Hook) -> bool {
         let wanted = serde_json::to_value(&hook.handler).unwrap_or_default();
         let same = |key| self.value.get(key) == wanted.get(key);
-        self.event == hook.event && ["type", "command", "args", "shell", "timeout", "async"].into_iter().all(same)
+        self.event == hook.event && KEYS.into_iter().all(same)
     }
 
     fn stands_for(&self, wanted: &[Hook]) -> bool {
         !self.restricted && wanted.iter().any(|hook| self.is(hook))
     }
+
+    /// Makes it do what `wanted` does.
+    fn update(&self, wanted: Vec<(String, CstInputValue)>) {
+        let is_wanted = |key: &String| wanted.iter().any(|(name, _)| name == key);
+        let is_over = |key: &String| KEYS.contains(&key.as_str()) && !is_wanted(key);
+        let members = self.node.properties().into_iter();
+        members.filter(|member| member.decoded_name().is_some_and(|key| is_over(&key))).for_each(CstObjectProp::remove);
+        for (key, value) in wanted {
+            match last(&self.node, &key) {
+                Some(member) => member.set_value(value),
+                None => drop(self.node.append(&key, value)),
+            }
+        }
+    }
+
+    /// Takes it away, with its group, its event and `hooks` itself where nothing else is in them.
+    fn remove(self) {
+        let (group, event, hooks) = self.holders;
+        self.node.remove();
+        let is_empty = |list: Option<CstArray>| list.is_some_and(|list| list.elements().is_empty());
+        if !is_empty(last(&group, "hooks").and_then(|list| list.array_value())) {
+            return;
+        }
+        group.remove();
+        if !is_empty(event.array_value()) {
+            return;
+        }
+        event.remove();
+        if hooks.object_value().is_some_and(|events| events.properties().is_empty()) {
+            hooks.remove();
+        }
+    }
 }
 
 /// All handlers that hold a command. What is not of the form that Claude Code reads is passed over.
-fn handlers(text: &str, root: &Node) -> Result<Vec<Found>> {
+fn handlers(tree: &CstRootNode) -> Result<Vec<Found>> {
     let mut found = Vec::new();
-    let events = root.get("hooks").and_then(Node::members).unwrap_or_default();
+    let Some(hooks) = tree.object_value().and_then(|settings| last(&settings, "hooks")) else { return Ok(found) };
+    let events = hooks.object_value().map(|events| events.properties()).unwrap_or_default();
+    let names: Vec<_> = events.iter().map(|event| event.decoded_name().unwrap_or_default()).collect();
     for (nth, event) in events.iter().enumerate() {
         // Of several events of one name the last counts, as in every JSON reader.
-        if events[nth + 1..].iter().any(|later| later.key == event.key) {
+        if names[nth + 1..].contains(&names[nth]) {
             continue;
         }
-        for (group_index, group) in event.value.items().unwrap_or_default().iter().enumerate() {
-            let matcher = group.get("matcher").map(|node| node.value(text)).transpose()?;
-            let matches_all = matcher.is_none_or(|m| m.is_null() || m == "" || m == "*");
-            let list = group.get("hooks").and_then(Node::items).unwrap_or_default();
-            for (index, node) in list.iter().enumerate() {
-                let value = node.value(text)?;
+        let groups = event.array_value().map(|groups| groups.elements()).unwrap_or_default();
+        for group in groups.into_iter().filter_map(|group| group.as_object()) {
+            let matcher = last(&group, "matcher").and_then(|matcher| matcher.value()).map(|node| value(&node));
+            let matches_all = matcher.transpose()?.is_none_or(|m| m.is_null() || m == "" || m == "*");
+            let list = last(&group, "hooks").and_then(|list| list.array_value());
+            let list = list.map(|list| list.elements()).unwrap_or_default();
+            for node in list.into_iter().filter_map(|node| node.as_object()) {
+                let value = value(&node.clone().into())?;
                 let Some(command) = command_of(&value) else { continue };
                 let restricted = !matches_all || value.get("if").is_some();
-                let event = event.key.clone();
-                found.push(Found { event, group: group_index, handler: index, command, restricted, value });
+                let holders = (group.clone(), event.clone(), hooks.clone());
+                found.push(Found { event: names[nth].clone(), node, holders, command, restricted, value });
             }
         }
     }
@@ -289,14 +315,22 @@ fn command_of(handler: &Value) -> Option<String> {
     Some(command)
 }
 
-fn groups<'a>(root: &'a Node, event: &str) -> Result<&'a [Node]> {
-    root.get("hooks").and_then(|hooks| hooks.get(event)?.items()).context("find a hook that was there")
+/// A tree that can be edited and written out with every other byte as it was. Fails where the text is no JSON, by the
+/// same rules as Claude Code's, or no object.
+fn parse(text: &str) -> Result<CstRootNode> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).context("it is not JSON")?;
+    let tree = CstRootNode::parse(text, &ParseOptions::default()).context("it is not JSON")?;
+    ensure!(tree.object_value().is_some(), "it is JSON, but not an object");
+    Ok(tree)
 }
 
-fn root(text: &str) -> Result<Node> {
-    let root = json_text::parse(text).context("it is not JSON")?;
-    ensure!(root.members().is_some(), "it is JSON, but not an object");
-    Ok(root)
+/// The member of that name; of several the last, as in every JSON reader.
+fn last(object: &CstObject, name: &str) -> Option<CstObjectProp> {
+    object.properties().into_iter().rfind(|member| member.decoded_name().is_some_and(|there| there == name))
+}
+
+fn value(node: &CstNode) -> Result<Value> {
+    serde_json::from_str(&node.to_string()).context("it is not JSON")
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
@@ -820,15 +854,39 @@ mod tests {
     fn uninstalling_is_the_inverse_of_installing() {
         check_inverse("{}");
         check_inverse("{}\n");
-        check_inverse(
-            "{\"model\":\"opus\",\"hooks\":{\"Stop\":[{\"hooks\":[{\"type\":\"command\",\"command\":\"x\"}]}]}}",
-        );
         check_inverse("{\n\t\"model\": \"opus\"\n}\n");
         check_inverse("{\r\n    \"model\": \"opus\",\r\n    \"env\": {}\r\n}\r\n");
         let mut canonical: Value = serde_json::from_str(OTHERS).unwrap();
         canonical["hooks"].as_object_mut().unwrap().remove("SessionEnd");
         check_inverse(&serde_json::to_string_pretty(&canonical).unwrap());
         check_inverse(&OTHERS.replace(",\n    \"SessionEnd\": []", ""));
+    }
+
+    #[test]
+    fn what_stood_on_one_line_comes_back_with_other_blanks_and_nothing_else() {
+        let before = r#"{"b":1.50,"hooks":{"Stop":[{"hooks":[{"type":"command","command":"x"}]}]},"a":"\u00e9"}"#;
+        let after = without_hooks(&installed(before), hooks::is_ours).unwrap();
+        assert_eq!(after.split_whitespace().collect::<String>(), before);
+    }
+
+    #[test]
+    fn of_members_of_one_name_the_last_counts() {
+        let before = r#"{"hooks": 1, "hooks": {"Stop": 2, "Stop": [{"matcher": "x", "hooks": []}]}}"#;
+        assert_eq!(commands(&installed(before)).unwrap().len(), wanted().len());
+    }
+
+    #[test]
+    fn what_a_user_added_to_our_handler_stays() {
+        let before = installed("{}\n").replacen(
+            "\"async\": true",
+            "\"shell\": \"zsh\",\n            \"statusMessage\": \"saving\"",
+            1,
+        );
+        let after = installed(&before);
+        assert!(
+            after.contains("\"statusMessage\": \"saving\",\n            \"async\": true") && !after.contains("zsh"),
+            "{after}"
+        );
     }
 
     #[test]
