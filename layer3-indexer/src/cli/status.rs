@@ -1,12 +1,11 @@
 //! `status`: how things stand, and our programs as one would type them.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::config::places::{
-    BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, PlaceFlags, Places, SESSION_DB_PATH,
-};
-use layer1_prebackup::config::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
+use layer1_prebackup::config::child_env;
+use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places};
+use layer1_prebackup::config::settings::XDG_CONFIG_HOME;
 use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
 
 use crate::cli::screen::{Screen, needing_person};
@@ -15,10 +14,6 @@ use crate::health::checks::{Depth, examine};
 use crate::health::context::{Commands, Context};
 use crate::health::text::Renderer;
 use crate::terminal::{self, time};
-
-/// What a program that is started gets to see besides `LC_*`; no secrets.
-const PASSED_ON: [&str; 9] =
-    ["HOME", "PATH", "LANG", "TMPDIR", XDG_CONFIG_HOME, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH];
 
 /// Runs `status`.
 pub(super) fn run(places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Failure> {
@@ -37,11 +32,9 @@ pub(super) fn run(places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -
 /// What is looked at by default, as the environment and the flags say.
 pub(super) fn context(places: Places, flags: &PlaceFlags) -> Context {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let is_passed_on = |name: &OsStr| {
-        let begins = |prefix: &str| name.as_encoded_bytes().starts_with(prefix.as_bytes());
-        PASSED_ON.iter().any(|passed| name == *passed) || begins("LC_") || begins(VARIABLE_PREFIX)
-    };
-    let vars: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| is_passed_on(name)).collect();
+    let vars: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| child_env::is_allowed(name)).collect();
+    // What resolves with the settings' file resolves without it.
+    let typed_places = Places::resolve(flags, &set).unwrap_or_else(|_| places.clone());
     // Beside the usual directory; inside one that the variable names, or that is another.
     let is_named = flags.claude_dir.is_none() && set(CLAUDE_CONFIG_DIR).is_some();
     let is_inside = is_named || places.claude_dir != places.home.join(".claude");
@@ -59,6 +52,7 @@ pub(super) fn context(places: Places, flags: &PlaceFlags) -> Context {
         temp_dir: std::env::temp_dir(),
         vars,
         round_trip: false,
+        typed_places,
         places,
     }
 }

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::places::{PlaceFlags, Places};
+use layer1_prebackup::config::settings::Settings;
 
 use super::installation::{self, Installation};
 use super::{claude_settings, plugin};
@@ -25,6 +26,8 @@ pub(crate) struct Commands {
 pub(crate) struct Context {
     /// Claude Code's directory, the stores, the index.
     pub(crate) places: Places,
+    /// The same places without what the settings' file says: programs read that themselves.
+    pub(crate) typed_places: Places,
     /// Now, in milliseconds since 1970.
     pub(crate) now_ms: u64,
     /// The current directory, if there is one.
@@ -78,23 +81,45 @@ impl Context {
         format!("{} sweep; {} drain", self.commands.layer1, self.commands.layer2)
     }
 
-    /// The places that are not the defaults, as flags for our programs, each with its value.
+    /// The places as install writes them into hooks and registration: as flags, those that are not the defaults.
     pub(crate) fn place_flags(&self) -> Vec<(&'static str, &Path)> {
-        let Places { home, claude_dir, layer1_store, layer3_store, index, policy: _ } = &self.places;
-        let with_default = [
-            ("--claude-dir", claude_dir, home.join(".claude")),
-            ("--pre-backup-dir", layer1_store, home.join(".claude-backup-sessions")),
-            ("--backup-dir", layer3_store, home.join(".claude-backup")),
-            ("--session-db", index, layer3_store.join("sessions.db")),
+        let home = &self.places.home;
+        let defaults = [
+            home.join(".claude"),
+            home.join(".claude-backup-sessions"),
+            home.join(".claude-backup"),
+            self.typed_places.layer3_store.join("sessions.db"),
         ];
-        let others = with_default.into_iter().filter(|(_, place, default)| *place != default);
-        others.map(|(flag, place, _)| (flag, place.as_path())).collect()
+        let flags = all_place_flags(&self.typed_places).into_iter().zip(defaults);
+        flags.filter(|((_, place), default)| place != default).map(|(flag, _)| flag).collect()
+    }
+
+    /// The first place in which a program of ours differs that gets these flags in Claude Code's
+    /// environment, for people; `None` where it uses the places that are looked at.
+    pub(crate) fn other_place(&self, flags: &PlaceFlags) -> Option<String> {
+        let look_up = |name: &str| self.vars.iter().find(|(var, _)| var == name).map(|(_, value)| value.clone());
+        let (settings, _) = Settings::gather(&look_up);
+        // What cannot be resolved, the program itself reports.
+        let theirs = Places::resolve_with(flags, &look_up, &settings).ok()?;
+        let pairs = all_place_flags(&theirs).into_iter().zip(all_place_flags(&self.places));
+        let differing = pairs.map(|((_, theirs), (_, ours))| (theirs, ours)).find(|(theirs, ours)| theirs != ours);
+        differing.map(|(theirs, ours)| format!("{}, not {}", theirs.display(), ours.display()))
     }
 
     /// A path below the home with `~`.
     pub(crate) fn short(&self, path: &Path) -> String {
         short(path, &self.places.home)
     }
+}
+
+/// All places as flags for our programs.
+pub(crate) fn all_place_flags(places: &Places) -> [(&'static str, &Path); 4] {
+    [
+        ("--claude-dir", &places.claude_dir),
+        ("--pre-backup-dir", &places.layer1_store),
+        ("--backup-dir", &places.layer3_store),
+        ("--session-db", &places.index),
+    ]
 }
 
 /// A path, below `home` with `~`.

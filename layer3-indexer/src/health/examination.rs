@@ -37,8 +37,8 @@ pub(crate) struct FoundStore {
 pub(crate) struct InstalledHooks {
     /// The programs that they name.
     pub(crate) programs: Vec<PathBuf>,
-    /// The command of `SessionEnd`, where it is word for word what install writes.
-    pub(crate) session_end: Option<String>,
+    /// The folder of the programs that `SessionEnd` runs, where it runs them as install writes it.
+    pub(crate) chain: Option<PathBuf>,
 }
 
 impl InstalledHooks {

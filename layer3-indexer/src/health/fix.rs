@@ -10,9 +10,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use layer1_prebackup::fs;
+use layer1_prebackup::names::{LAYER1, LAYER2};
 
 use super::child;
-use super::context::Context;
+use super::context::{Context, all_place_flags};
 use super::finding::{Finding, Remedy};
 use super::report::{Mended, Report};
 use crate::failure::chain;
@@ -73,14 +74,14 @@ fn make_store(installed: &Installed<'_>, path: &Path, refill: bool) -> Result<St
         return Ok("made".to_owned());
     }
     if path == installed.context.places.layer1_store {
-        run(installed, "layer1-prebackup", &["sweep", "--quiet", "--all"])?;
+        run(installed, LAYER1, &["sweep", "--quiet", "--all"])?;
         return Ok("made, and filled with what Claude Code still has".to_owned());
     }
     deliver(installed).map(|_| "made, and filled from the other store".to_owned())
 }
 
 fn deliver(installed: &Installed<'_>) -> Result<String, String> {
-    run(installed, "layer2-save-client", &["drain", "--foreground", "--retry-failed"])?;
+    run(installed, LAYER2, &["drain", "--foreground", "--retry-failed"])?;
     Ok("delivered what was pending".to_owned())
 }
 
@@ -92,16 +93,10 @@ fn rebuild_index(context: &Context) -> Result<String, String> {
 /// Runs an installed program on the places that are looked at.
 fn run(installed: &Installed<'_>, name: &str, args: &[&str]) -> Result<(), String> {
     let Installed { context, folder } = installed;
-    let (program, places) = (folder.join(name), &context.places);
+    let program = folder.join(name);
     let mut command = Command::new(&program);
     command.env_clear().envs(context.vars.iter().cloned());
-    let flags = [
-        ("--claude-dir", &places.claude_dir),
-        ("--pre-backup-dir", &places.layer1_store),
-        ("--backup-dir", &places.layer3_store),
-        ("--session-db", &places.index),
-    ];
-    for (flag, place) in flags {
+    for (flag, place) in all_place_flags(&context.places) {
         command.arg(flag).arg(place);
     }
     let failed = |why: String| format!("run {} {}: {why}", program.display(), args.join(" "));

@@ -7,10 +7,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use layer1_prebackup::claude::hooks::{events, is_ours};
 use layer1_prebackup::config::places::INSTALLED_FROM;
+use layer1_prebackup::names::PROGRAMS;
 use serde_json::Value;
 
-use super::claude_settings::{EVENTS, commands_of, is_ours, read};
+use super::claude_settings::{commands_of, read};
 use super::plugin::{self, Installed};
 use crate::terminal::shell_quoted;
 
@@ -23,8 +25,6 @@ const SETUP: &str = "setup";
 /// What lies in a plugin, and in its marketplace.
 const MANIFEST: &str = ".claude-plugin/plugin.json";
 const MARKETPLACE: &str = ".claude-plugin/marketplace.json";
-/// Programs that install puts into the folder of hooks.
-const PROGRAMS: [&str; 3] = ["layer1-prebackup", "layer2-save-client", "layer3-indexer"];
 
 /// How it came here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(crate) fn find(claude_dir: &Path, program_dir: Option<&Path>) -> Installatio
     // Settings that cannot be read say nothing of it.
     let settings = read(&claude_dir.join("settings.json")).unwrap_or(Value::Null);
     let has_hook = |event: &&str| commands_of(&settings, event).iter().any(|command| is_ours(command));
-    if PROGRAMS.iter().any(|program| hooks.join(program).is_file()) || EVENTS.iter().any(has_hook) {
+    if PROGRAMS.iter().any(|program| hooks.join(program).is_file()) || events().iter().any(has_hook) {
         return Installation::Sources;
     }
     if let Some(installed) = plugin::installed(claude_dir, &settings) {

@@ -27,6 +27,7 @@ fn status_after(scene: &Scene, later_ms: u64) -> Report {
     let home = &scene.places.home;
     let context = Context {
         places: scene.places.clone(),
+        typed_places: scene.places.clone(),
         now_ms: u64::try_from(time::now_ms()).unwrap() + later_ms,
         cwd: Some(PathBuf::from("/home/dev/proj")),
         commands: commands(),

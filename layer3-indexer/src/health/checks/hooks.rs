@@ -2,44 +2,26 @@
 //! and for `doctor` whether they are word for word what install writes, and what keeps them from being run.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::config::places::{PlaceFlags, Places};
+use layer1_prebackup::claude::hooks::{self, Hook, events, is_ours};
+use layer1_prebackup::claude::shell;
+use layer1_prebackup::config::places::PlaceFlags;
 use layer1_prebackup::fs::platform;
+use layer1_prebackup::names::{LAYER1, LAYER2};
 use serde_json::Value;
 
-use crate::health::claude_settings::{
-    EVENTS, Handler, commands_of, handlers, is_ours, is_program, read, tokens, words,
-};
+use crate::health::claude_settings::{Handler, commands_of, handlers, read};
 use crate::health::context::{Context, edit};
 use crate::health::examination::{Examination, InstalledHooks};
 use crate::health::figures::HookStatus;
 use crate::health::finding::{Finding, Kind, Subject};
-use crate::health::plugin;
+use crate::health::plugin::{self, Plugin};
 
-/// The commands with the paths of the programs and the flags for places left out, as [`plain`] gives them.
-const SAVE: &str = "{ layer1-prebackup || cat ; } | layer2-save-client || :";
-const COPY: &str = "layer1-prebackup --quiet || :";
-const CATCH_UP: &str = "layer1-prebackup sweep --quiet ; layer2-save-client drain || :";
-/// What install writes on each event: the command, its time in seconds, whether it is in the background.
-const WANTED: [(&str, &str, Option<u64>, bool); 8] = [
-    ("SessionStart", CATCH_UP, None, true),
-    ("UserPromptSubmit", COPY, Some(10), false),
-    ("Stop", COPY, None, true),
-    ("StopFailure", COPY, None, true),
-    ("SubagentStop", COPY, None, true),
-    ("PreCompact", SAVE, Some(30), false),
-    ("PostCompact", COPY, None, true),
-    ("SessionEnd", SAVE, Some(30), false),
-];
-/// What the commands of the first version contain.
-const FIRST_VERSION: [&str; 4] =
-    ["pre-session-save-backup.sh", "pre-compact-backup.sh", "session-end-save.sh", "call-mcp-session-save.js"];
 /// Flags that name a place, in any program of ours.
-pub(super) const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "--backup-dir", "--session-db"];
+const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "--backup-dir", "--session-db"];
 
 /// Whether each event has a hook of ours, and the programs that they run are there.
 pub(super) fn present(examination: &mut Examination<'_>) {
@@ -65,16 +47,17 @@ pub(super) fn present(examination: &mut Examination<'_>) {
         let of_plugin = plugin.as_ref().map(|plugin| commands_of(&plugin.hooks, event));
         [commands_of(&settings, event), of_plugin.unwrap_or_default()].concat()
     };
-    status.missing_events = EVENTS.into_iter().filter(|event| !commands(event).iter().any(|c| is_ours(c))).collect();
-    let named: BTreeSet<PathBuf> =
-        EVENTS.iter().flat_map(|event| commands(event)).flat_map(words).map(PathBuf::from).collect();
-    status.missing_programs =
-        named.into_iter().filter(|path| is_program(path) && !platform::is_program(path)).collect();
-    let in_settings = EVENTS.iter().any(|event| commands_of(&settings, event).iter().any(|c| is_ours(c)));
+    status.missing_events = events().into_iter().filter(|event| !commands(event).iter().any(|c| is_ours(c))).collect();
+    let all = events().into_iter().flat_map(&commands);
+    let named: BTreeSet<PathBuf> = all.flat_map(|command| hooks::programs(&command, &context.places.home)).collect();
+    // A hook runs in whatever directory the project has, so a relative path leads to nothing.
+    let is_there = |path: &PathBuf| path.is_absolute() && platform::is_program(path);
+    status.missing_programs = named.into_iter().filter(|path| !is_there(path)).collect();
+    let in_settings = events().iter().any(|event| commands_of(&settings, event).iter().any(|c| is_ours(c)));
     status.state = match status.missing_events.len() {
         0 if !in_settings => "plugin",
         0 => "installed",
-        n if n == EVENTS.len() => "missing",
+        n if n == events().len() => "missing",
         _ => "incomplete",
     };
     status.plugin = plugin.map(|plugin| plugin.folder);
@@ -115,7 +98,7 @@ pub(super) fn as_installed(examination: &mut Examination<'_>) {
     if let Ok(settings) = read(&context.settings()) {
         each(&settings, examination);
         if let Some(plugin) = plugin::find(&context.places.claude_dir, &settings) {
-            of_plugin(&plugin.hooks, &mut examination.hooks);
+            of_plugin(context, &plugin, &mut examination.hooks);
         }
         examination.hooks.programs.sort();
         examination.hooks.programs.dedup();
@@ -133,68 +116,102 @@ fn each(settings: &Value, examination: &mut Examination<'_>) {
     let context = examination.context;
     let path = context.settings();
     for (event, command) in all_commands(settings) {
-        if FIRST_VERSION.iter().any(|script| command.contains(script)) {
+        if hooks::is_first_version(&command) {
             let what = format!("{event} still runs the old version: {command}");
             let replace_old = context.installation().install_line_with("--replace-old");
             // A plugin leaves the settings alone: what stands there is taken out by hand.
             let cure = replace_old.unwrap_or_else(|| edit(&path));
             examination.findings.push(Finding::new(context, Kind::FirstVersionHooks, what, &path).mend(cure));
         }
-        if is_ours(command) && !EVENTS.contains(&event) {
+        if is_ours(&command) && !events().contains(&event) {
             let what = format!("{event} has a hook that install does not write: {command}");
             examination.found(Kind::HookChanged, what, &path);
         }
     }
-    for (event, wanted, timeout, in_background) in WANTED {
+    let folder = context.places.claude_dir.join("hooks");
+    for wanted in of_folder(&folder, &context.place_flags()) {
+        let event = wanted.event;
         let ours: Vec<Handler<'_>> =
-            handlers(settings, event).into_iter().filter(|handler| is_ours(handler.command)).collect();
+            handlers(settings, event).into_iter().filter(|handler| is_ours(&handler.command)).collect();
         if ours.len() > 1 {
             let what = format!("{event} has {} hooks of Threefold; they run at once", ours.len());
             examination.found(Kind::HookTwice, what, &path);
         }
         for handler in &ours {
-            let plain = Plain::of(handler.command);
-            examination.hooks.programs.extend(plain.programs.iter().cloned());
-            for (kind, what) in faults(handler, &plain, wanted, timeout, in_background) {
+            examination.hooks.programs.extend(hooks::programs(&handler.command, &context.places.home));
+            let differs = difference(context, handler, &wanted);
+            if event == "SessionEnd" && differs.is_none() {
+                examination.hooks.chain = Some(folder.clone());
+            }
+            for (kind, what) in differs.into_iter().chain(faults(handler, &wanted)) {
                 examination.found(kind, format!("{event} {what}"), &path);
             }
-            if let Some(what) = other_places(context, &plain) {
-                examination.found(Kind::HookPlaces, format!("{event} {what}"), &path);
-            }
-            if event == "SessionEnd" && is_as_written(handler, &plain, wanted) {
-                examination.hooks.session_end = Some(handler.command.to_owned());
-            }
         }
     }
 }
 
-fn of_plugin(plugin: &Value, hooks: &mut InstalledHooks) {
-    for (event, command) in all_commands(plugin) {
-        let plain = Plain::of(command);
-        // Its SessionEnd detaches itself; the same chain, waited for, stands on PreCompact.
-        if event == "PreCompact" && plain.text == SAVE && hooks.session_end.is_none() {
-            hooks.session_end = Some(command.to_owned());
+/// What install writes for the programs in a folder, with these flags.
+pub(super) fn of_folder(folder: &Path, flags: &[(&str, &Path)]) -> Vec<Hook> {
+    let quoted = |path: &Path| shell::quoted(&path.to_string_lossy());
+    let flags: String = flags.iter().map(|(flag, place)| format!(" {flag} {}", quoted(place))).collect();
+    let program = |name| quoted(&folder.join(name)) + &flags;
+    hooks::of_programs(&program(LAYER1), &program(LAYER2))
+}
+
+/// How a command is not the one that install writes, to be read after the event's name.
+fn difference(context: &Context, handler: &Handler<'_>, wanted: &Hook) -> Option<(Kind, String)> {
+    let words = |command: &str| words(command, &context.places.home);
+    let (ours, wanted) = (words(&handler.command), words(&wanted.handler.command));
+    if handler.value.get("args").is_some() || without_places(&ours) != without_places(&wanted) {
+        return Some((Kind::HookChanged, format!("runs another command than install writes: {}", handler.command)));
+    }
+    // Where Claude Code's environment leads to these places, no flags are needed.
+    let by_environment = without_places(&ours) == ours && context.other_place(&PlaceFlags::default()).is_none();
+    let is_wanted = ours == wanted || by_environment;
+    (!is_wanted).then(|| {
+        let wanted: Vec<String> =
+            context.place_flags().iter().map(|(flag, place)| format!("{flag} {}", place.display())).collect();
+        let wanted = if wanted.is_empty() { "no flags for places".to_owned() } else { wanted.join(" ") };
+        (
+            Kind::HookPlaces,
+            format!("saves into other places than these, for which install writes {wanted}: {}", handler.command),
+        )
+    })
+}
+
+/// A command as `sh` reads it, and whether a word is an operator.
+fn words(command: &str, home: &Path) -> Vec<(String, bool)> {
+    shell::tokens(command, home).into_iter().map(|token| (token.text, token.is_operator)).collect()
+}
+
+/// The words but for flags that name a place.
+fn without_places(words: &[(String, bool)]) -> Vec<(String, bool)> {
+    let is_flag = |word: &str| PLACE_FLAGS.contains(&word);
+    let is_value = |nth: usize| nth > 0 && is_flag(&words[nth - 1].0);
+    let kept = words.iter().enumerate().filter(|(nth, (word, _))| !is_flag(word) && !is_value(*nth));
+    kept.map(|(_, word)| word.clone()).collect()
+}
+
+fn of_plugin(context: &Context, plugin: &Plugin, found: &mut InstalledHooks) {
+    let home = &context.places.home;
+    let folder = plugin.folder.join("bin");
+    for wanted in of_folder(&folder, &[]) {
+        for command in commands_of(&plugin.hooks, wanted.event) {
+            // Its SessionEnd detaches itself; the same chain, waited for, stands on PreCompact.
+            let is_chain =
+                wanted.event == "PreCompact" && words(&command, home) == words(&wanted.handler.command, home);
+            if is_chain && found.chain.is_none() {
+                found.chain = Some(folder.clone());
+            }
+            found.programs.extend(hooks::programs(&command, home));
         }
-        hooks.programs.extend(plain.programs);
     }
 }
 
-fn is_as_written(handler: &Handler<'_>, plain: &Plain, wanted: &str) -> bool {
-    plain.text == wanted && handler.value.get("args").is_none()
-}
-
-/// What is not as install writes it, to be read after the event's name.
-fn faults(
-    handler: &Handler<'_>,
-    plain: &Plain,
-    wanted: &str,
-    timeout: Option<u64>,
-    in_background: bool,
-) -> Vec<(Kind, String)> {
+/// What else is not as install writes it, to be read after the event's name.
+fn faults(handler: &Handler<'_>, wanted: &Hook) -> Vec<(Kind, String)> {
+    let in_background = wanted.handler.run_async.is_some();
     let mut faults = Vec::new();
-    if !is_as_written(handler, plain, wanted) {
-        faults.push((Kind::HookChanged, format!("runs another command than install writes: {}", handler.command)));
-    }
     if handler.value.get("type").and_then(Value::as_str) != Some("command") {
         faults.push((Kind::HookChanged, "has a hook that is not of type \"command\"".to_owned()));
     }
@@ -212,10 +229,10 @@ fn faults(
     if handler.value.get("if").is_some() {
         faults.push((Kind::HookRestricted, "runs only on a condition (\"if\")".to_owned()));
     }
-    let Some(wanted) = timeout else { return faults };
+    let Some(wanted) = wanted.handler.timeout else { return faults };
     match handler.value.get("timeout").map(|given| (given, given.as_f64())) {
         None => faults.push((Kind::HookTimeout, format!("has no \"timeout\"; it needs {wanted} s"))),
-        Some((given, seconds)) if seconds.is_none_or(|seconds| seconds < wanted as f64) => {
+        Some((given, seconds)) if seconds.is_none_or(|seconds| seconds < f64::from(wanted)) => {
             faults.push((Kind::HookTimeout, format!("has a \"timeout\" of {given}; it needs {wanted} s")));
         }
         Some(_) => {}
@@ -266,89 +283,10 @@ fn managed_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn all_commands(settings: &Value) -> Vec<(&str, &str)> {
+fn all_commands(settings: &Value) -> Vec<(&str, String)> {
     let events = settings.get("hooks").and_then(Value::as_object).into_iter().flatten();
     let commands = |event: &str| handlers(settings, event).into_iter().map(|handler| handler.command);
     events.flat_map(|(event, _)| commands(event).map(|command| (event.as_str(), command)).collect::<Vec<_>>()).collect()
-}
-
-/// Says so where a command uses other stores than those that are looked at.
-fn other_places(context: &Context, plain: &Plain) -> Option<String> {
-    for (program, flags) in plain.programs.iter().zip(&plain.flags) {
-        let of_hook = places_of(flags, &context.vars)?;
-        if let Some(what) = difference(&of_hook, &context.places) {
-            let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Some(format!("has {name} use {what}"));
-        }
-    }
-    None
-}
-
-/// The first place in which the two differ, for people.
-pub(super) fn difference(theirs: &Places, looked_at: &Places) -> Option<String> {
-    let pairs = [
-        (&theirs.layer1_store, &looked_at.layer1_store),
-        (&theirs.layer3_store, &looked_at.layer3_store),
-        (&theirs.index, &looked_at.index),
-        (&theirs.claude_dir, &looked_at.claude_dir),
-    ];
-    let (theirs, ours) = pairs.into_iter().find(|(theirs, ours)| theirs != ours)?;
-    Some(format!("{}, not {}", theirs.display(), ours.display()))
-}
-
-/// The places that a program comes to by these flags in this environment; `None` where it fails to.
-pub(super) fn places_of(flags: &[(String, String)], vars: &[(OsString, OsString)]) -> Option<Places> {
-    let flag = |name: &str| flags.iter().rfind(|(flag, _)| flag == name).map(|(_, value)| PathBuf::from(value));
-    let [claude_dir, pre_backup_dir, backup_dir, session_db] = PLACE_FLAGS.map(flag);
-    let flags = PlaceFlags { claude_dir, pre_backup_dir, backup_dir, session_db };
-    let look_up = |name: &str| vars.iter().find(|(var, _)| var == name).map(|(_, value)| value.clone());
-    Places::resolve(&flags, &look_up).ok()
-}
-
-/// A command without what differs from one installation to the next.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Plain {
-    /// Its words and operators, the programs by name, flags for places left out.
-    pub(crate) text: String,
-    /// The programs, each time that one is named.
-    pub(crate) programs: Vec<PathBuf>,
-    /// The flags for places of each of these.
-    pub(crate) flags: Vec<Vec<(String, String)>>,
-}
-
-impl Plain {
-    pub(crate) fn of(command: &str) -> Plain {
-        let mut plain = Plain::default();
-        let mut words = Vec::new();
-        let mut tokens = tokens(command).into_iter().peekable();
-        while let Some(token) = tokens.next() {
-            if token.is_operator || !is_program(Path::new(&token.text)) {
-                words.push(token.text);
-                continue;
-            }
-            let path = PathBuf::from(token.text);
-            words.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
-            plain.programs.push(path);
-            let mut flags = Vec::new();
-            while let Some(flag) = tokens.next_if(|next| is_place_flag(&next.text)) {
-                match flag.text.split_once('=') {
-                    Some((flag, value)) => flags.push((flag.to_owned(), value.to_owned())),
-                    None => {
-                        let value = tokens.next_if(|next| !next.is_operator).map(|token| token.text);
-                        flags.push((flag.text, value.unwrap_or_default()));
-                    }
-                }
-            }
-            plain.flags.push(flags);
-        }
-        plain.text = words.join(" ");
-        plain
-    }
-}
-
-/// Whether a word is a flag that names a place, or begins with one and an equals sign.
-pub(super) fn is_place_flag(word: &str) -> bool {
-    PLACE_FLAGS.contains(&word.split_once('=').map_or(word, |(flag, _)| flag))
 }
 
 #[cfg(test)]
@@ -356,19 +294,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_known_whatever_its_places() {
-        let command = r"{ '/it'\''s/layer1-prebackup' --backup-dir '/a b' || cat; } | '/x/layer2-save-client' --session-db=/d --backup-dir '/a b' || :";
-        let plain = Plain::of(command);
-        assert_eq!(plain.text, SAVE);
-        assert_eq!(plain.programs, [Path::new("/it's/layer1-prebackup"), Path::new("/x/layer2-save-client")]);
-        let flag = |flag: &str, value: &str| (flag.to_owned(), value.to_owned());
-        let second = vec![flag("--session-db", "/d"), flag("--backup-dir", "/a b")];
-        assert_eq!(plain.flags, [vec![flag("--backup-dir", "/a b")], second]);
-        assert_eq!(Plain::of("'/x/layer1-prebackup' sweep --quiet; '/x/layer2-save-client' drain || :").text, CATCH_UP);
-        for other in
-            ["/x/layer1-prebackup --quiet", "/x/layer2-save-client || :", "x | /x/layer1-prebackup --quiet || :"]
-        {
-            assert!(![SAVE, COPY, CATCH_UP].contains(&Plain::of(other).text.as_str()), "{other}");
+    fn a_command_is_known_however_it_is_quoted_and_whatever_its_places() {
+        let plain = of_folder(Path::new("/h/it's"), &[]);
+        let with_places = of_folder(Path::new("/h/it's"), &[("--backup-dir", Path::new("/a b"))]);
+        let home = Path::new("/h");
+        for (plain, with_places) in plain.iter().zip(&with_places) {
+            let (plain, with_places) = (&plain.handler.command, &with_places.handler.command);
+            assert_ne!(words(plain, home), words(with_places, home));
+            assert_eq!(words(plain, home), without_places(&words(with_places, home)));
         }
+        let chain = r#"{ "$HOME/it's/layer1-prebackup" || cat; } | ~/"it's"/layer2-save-client || :"#;
+        assert!(plain.iter().any(|hook| words(&hook.handler.command, home) == words(chain, home)));
     }
 }

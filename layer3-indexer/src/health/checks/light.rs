@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use layer1_prebackup::claude::slug::{is_slug_of, slug_of_cwd};
 use layer1_prebackup::names::SessionId;
 
 use crate::health::examination::Examination;
@@ -17,8 +18,6 @@ const SESSIONS_RED: u64 = 25;
 /// From so many bytes in all the light is no longer green, over [`BYTES_RED`] it is red.
 const BYTES_YELLOW: u64 = 5 * MB;
 const BYTES_RED: u64 = 10 * MB;
-/// Claude Code cuts a longer slug and adds a hash.
-const SLUG_CHARS_MAX: usize = 200;
 
 /// The light of the folder that belongs to the current directory.
 pub(super) fn of_this_folder(examination: &mut Examination<'_>) {
@@ -48,25 +47,20 @@ fn of_sizes(folder: Option<PathBuf>, sizes: &[u64]) -> Light {
     Light { colour, folder, sessions, bytes, largest_bytes }
 }
 
-/// Claude Code names the folder by the directory's real path, each character but letters and
-/// digits as `-`.
+/// Claude Code names the folder by the directory's real path.
 fn folder_of(projects: &Path, cwd: &Path) -> Option<PathBuf> {
     let real = fs::canonicalize(cwd).unwrap_or_else(|_| cwd.to_owned());
     [real.as_path(), cwd].into_iter().find_map(|dir| {
-        let slug: String = dir.to_string_lossy().chars().flat_map(dashes).collect();
-        if slug.len() <= SLUG_CHARS_MAX {
-            return Some(projects.join(slug)).filter(|folder| folder.is_dir());
+        let cwd = dir.to_string_lossy();
+        let plain = projects.join(slug_of_cwd(&cwd));
+        if plain.is_dir() {
+            return Some(plain);
         }
-        let begins = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix(&slug[..SLUG_CHARS_MAX]).map(str::len);
+        // The name of a long path goes on with a hash.
+        let is_of_it = |path: &PathBuf| path.file_name().is_some_and(|name| is_slug_of(&name.to_string_lossy(), &cwd));
         let entries = fs::read_dir(projects).ok()?.flatten().map(|entry| entry.path());
-        entries.filter(|path| begins(path).is_some() && path.is_dir()).min()
+        entries.filter(|path| is_of_it(path) && path.is_dir()).min()
     })
-}
-
-/// JavaScript counts a character beyond the basic plane as two.
-fn dashes(c: char) -> impl Iterator<Item = char> {
-    let (c, times) = if c.is_ascii_alphanumeric() { (c, 1) } else { ('-', c.len_utf16()) };
-    std::iter::repeat_n(c, times)
 }
 
 #[cfg(test)]
@@ -95,8 +89,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cwd = fs::canonicalize(dir.path()).unwrap().join("my proj.ect_1");
         fs::create_dir(&cwd).unwrap();
-        let slug: String =
-            cwd.to_str().unwrap().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let slug = slug_of_cwd(cwd.to_str().unwrap());
         let projects = dir.path().join("projects");
         assert_eq!(of(&projects, Some(&cwd)).folder, None);
         fs::create_dir_all(projects.join(&slug)).unwrap();
@@ -106,7 +99,7 @@ mod tests {
         assert_eq!((light.sessions, light.bytes, light.largest_bytes), (1, 5, 5));
         assert_eq!(light.folder, Some(projects.join(slug)));
         let long = cwd.join("x".repeat(220));
-        let cut: String = long.to_str().unwrap().chars().flat_map(dashes).take(SLUG_CHARS_MAX).collect();
+        let cut = slug_of_cwd(long.to_str().unwrap());
         fs::create_dir_all(projects.join(format!("{cut}-1a2b3c"))).unwrap();
         assert_eq!(of(&projects, Some(&long)).folder, Some(projects.join(format!("{cut}-1a2b3c"))));
     }

@@ -10,9 +10,10 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use layer1_prebackup::config::places::PlaceFlags;
+use layer1_prebackup::names::LAYER3;
 use serde_json::{Value, json};
 
-use super::hooks::{PLACE_FLAGS, difference, places_of};
 use crate::health::claude_settings::read;
 use crate::health::context::{Context, edit};
 use crate::health::examination::Examination;
@@ -23,7 +24,6 @@ use crate::terminal::shell_quoted;
 
 /// The name of our MCP server.
 const MCP_NAME: &str = "session-manager";
-const PROGRAM: &str = "layer3-indexer";
 /// How long the server may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// How long it may take to end when its input has ended.
@@ -113,7 +113,7 @@ fn look(context: &Context) -> (String, Vec<(Kind, String, String)>) {
         return ("its program is not there".to_owned(), vec![(Kind::McpStale, what, cures.again)]);
     }
     let mut found = Vec::new();
-    if let Some(what) = other_places(context, &registered) {
+    if let Some(what) = other_place(context, &registered) {
         found.push((Kind::McpPlaces, format!("the registered server uses {what}"), cures.places));
     }
     match ask(context, &registered) {
@@ -156,7 +156,7 @@ fn registered(server: &Value) -> Option<Registered> {
     let args: Vec<String> = args.filter_map(|arg| arg.as_str().map(str::to_owned)).collect();
     let env = server.get("env").and_then(Value::as_object).into_iter().flatten();
     let env = env.filter_map(|(name, value)| Some((name.into(), value.as_str()?.into()))).collect();
-    let is_ours = program.file_name().is_some_and(|name| name == PROGRAM) && args.iter().any(|arg| arg == "serve");
+    let is_ours = program.file_name().is_some_and(|name| name == LAYER3) && args.iter().any(|arg| arg == "serve");
     is_ours.then_some(Registered { program, args, env })
 }
 
@@ -166,19 +166,24 @@ fn command_line(server: &Value) -> String {
     if words.is_empty() { server.to_string() } else { words.join(" ") }
 }
 
-fn other_places(context: &Context, registered: &Registered) -> Option<String> {
-    let mut flags = Vec::new();
-    for (nth, arg) in registered.args.iter().enumerate() {
-        match arg.split_once('=') {
-            Some((flag, value)) if PLACE_FLAGS.contains(&flag) => flags.push((flag.to_owned(), value.to_owned())),
-            _ if PLACE_FLAGS.contains(&arg.as_str()) => {
-                flags.push((arg.clone(), registered.args.get(nth + 1).cloned().unwrap_or_default()));
-            }
-            _ => {}
-        }
-    }
-    let vars: Vec<_> = registered.env.iter().chain(&context.vars).cloned().collect();
-    difference(&places_of(&flags, &vars)?, &context.places)
+/// The first place that the server uses and that is not looked at.
+fn other_place(context: &Context, registered: &Registered) -> Option<String> {
+    let args = &registered.args;
+    let flag = |name: &str| {
+        let value = |(nth, arg): (usize, &String)| match arg.strip_prefix(name)? {
+            "" => args.get(nth + 1).map(PathBuf::from),
+            rest => rest.strip_prefix('=').map(PathBuf::from),
+        };
+        args.iter().enumerate().rev().find_map(value)
+    };
+    let flags = PlaceFlags {
+        claude_dir: flag("--claude-dir"),
+        pre_backup_dir: flag("--pre-backup-dir"),
+        backup_dir: flag("--backup-dir"),
+        session_db: flag("--session-db"),
+    };
+    let vars = registered.env.iter().chain(&context.vars).cloned().collect();
+    Context { vars, ..context.clone() }.other_place(&flags)
 }
 
 /// The names of the tools.
@@ -241,7 +246,7 @@ fn converse(server: &mut std::process::Child) -> Result<Vec<String>, String> {
 }
 
 fn add_line(context: &Context) -> String {
-    let program = context.places.claude_dir.join("hooks").join(PROGRAM);
+    let program = context.places.claude_dir.join("hooks").join(LAYER3);
     let mut line = format!(
         "{} mcp add --scope user {MCP_NAME} -- {} serve",
         claude(context),

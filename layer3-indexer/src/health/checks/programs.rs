@@ -6,14 +6,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use layer1_prebackup::fs::platform;
+use layer1_prebackup::names::PROGRAMS;
 
 use crate::health::child;
 use crate::health::context::Context;
 use crate::health::examination::Examination;
 use crate::health::finding::{Kind, Subject};
 
-/// In the order of the layers.
-const PROGRAMS: [&str; 3] = ["layer1-prebackup", "layer2-save-client", "layer3-indexer"];
 /// How long a program may take to tell its version.
 const VERSION_WAIT: Duration = Duration::from_secs(20);
 

@@ -1,9 +1,8 @@
-//! A synthetic conversation through the installed chain: the command of `SessionEnd` as it stands in
-//! the settings, an event on its stdin, both copies, the receipt, and found by `search`.
+//! A synthetic conversation through the installed chain: what install writes for `SessionEnd`, an event
+//! on its stdin, both copies, the receipt, and found by `search`.
 //!
 //! Everything it touches lies in a scratch directory. The home, Claude Code's directory, both stores
-//! and the index are there, by variables and, where the command names places, by flags that are
-//! replaced in it; before it is run, each place that it would use is looked at once more.
+//! and the index are there, by variables and by flags.
 
 use std::ffi::OsString;
 use std::fs::DirBuilder;
@@ -13,15 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::config::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
+use layer1_prebackup::config::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, Places, SESSION_DB_PATH};
+use layer1_prebackup::config::settings::XDG_CONFIG_HOME;
 use layer1_prebackup::fs::{self, DurableError, Lock};
+use layer1_prebackup::names::LAYER3;
 use serde_json::{Value, json};
 
-use super::hooks::{Plain, is_place_flag, places_of};
+use super::hooks::of_folder;
 use crate::failure::chain;
 use crate::health::child;
-use crate::health::claude_settings::tokens;
-use crate::health::context::Context;
+use crate::health::context::{Context, all_place_flags};
 use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::terminal::shell_quoted;
@@ -47,8 +47,8 @@ pub(super) fn goes_through(examination: &mut Examination<'_>) {
     if !context.round_trip {
         return;
     }
-    let summary = match &examination.hooks.session_end {
-        Some(command) => run(context, command),
+    let summary = match &examination.hooks.chain {
+        Some(programs) => run(context, programs),
         // Why not, the check of the hooks has reported; that nothing went through is not well either.
         None => {
             let what = "not tried: SessionEnd has no hook as install writes it";
@@ -62,14 +62,14 @@ pub(super) fn goes_through(examination: &mut Examination<'_>) {
     examination.summarise(Subject::RoundTrip, summary);
 }
 
-fn run(context: &Context, command: &str) -> Result<String, (String, Finding)> {
+fn run(context: &Context, programs: &Path) -> Result<String, (String, Finding)> {
     let scratch = Scratch::make(context).map_err(|why| {
         let look = format!("ls -ld {}", shell_quoted(&context.temp_dir.to_string_lossy()));
         let finding = Finding::new(context, Kind::RoundTripFailed, why, &context.temp_dir);
         ("not tried".to_owned(), finding.mend(look))
     })?;
     let started = Instant::now();
-    let sent = scratch.send(command);
+    let sent = scratch.send(programs);
     let took = started.elapsed().as_millis();
     let rest = match remove(&scratch.root) {
         Ok(()) => String::new(),
@@ -92,6 +92,7 @@ struct Scratch {
     word: String,
     transcript: PathBuf,
     content: String,
+    places: Places,
     vars: Vec<(OsString, OsString)>,
 }
 
@@ -111,23 +112,28 @@ impl Scratch {
         let transcript = folder.join(format!("{id}.jsonl"));
         let content = conversation(&id, &word, &root.join(PROJECT), context.now_ms);
         std::fs::write(&transcript, &content).map_err(failed)?;
-        let vars = vars(context, &root);
-        Ok(Scratch { root, id, word, transcript, content, vars })
+        let places = Places {
+            home: root.join("home"),
+            claude_dir: root.join("claude"),
+            layer1_store: root.join("first"),
+            layer3_store: root.join("second"),
+            index: root.join("second/sessions.db"),
+            policy: context.places.policy.clone(),
+        };
+        let vars = vars(context, &places, root.join("tmp"));
+        Ok(Scratch { root, id, word, transcript, content, places, vars })
     }
 
-    fn send(&self, command: &str) -> Result<(), Failure> {
+    fn send(&self, programs: &Path) -> Result<(), Failure> {
         let failed = |what: String| Failure { kind: Kind::RoundTripFailed, what };
-        let command = self.replaced(command).map_err(failed)?;
-        let programs = Plain::of(&command).programs;
-        let layer3 = programs.last().map(|program| program.with_file_name("layer3-indexer")).unwrap_or_default();
-        self.run_hook(&command).map_err(failed)?;
+        self.run_hook(&self.chain(programs)).map_err(failed)?;
         let first = self.root.join("first").join(PROJECT).join(format!("{}.jsonl", self.id));
         if !self.is_copy(&first) {
             let what = format!("layer 1 made no copy of a synthetic conversation{}", self.last_words(1));
             return Err(Failure { kind: Kind::RoundTripCopy, what });
         }
         self.await_receipt()?;
-        let finding = self.search(&layer3);
+        let finding = self.search(&programs.join(LAYER3));
         self.await_rest();
         finding.map_err(|why| Failure {
             kind: Kind::RoundTripSearch,
@@ -135,40 +141,11 @@ impl Scratch {
         })
     }
 
-    /// The command with every place that it names replaced by one in here. Fails where that
-    /// cannot be done with certainty.
-    fn replaced(&self, command: &str) -> Result<String, String> {
-        let tokens = tokens(command);
-        let mut replaced = command.to_owned();
-        for (nth, token) in tokens.iter().enumerate().rev() {
-            if !is_place_flag(&token.text) {
-                continue;
-            }
-            let flag = token.text.split_once('=').map_or(token.text.as_str(), |(flag, _)| flag);
-            let place = shell_quoted(&self.place(flag).to_string_lossy());
-            match tokens.get(nth + 1) {
-                _ if token.text.contains('=') => replaced.replace_range(token.at.clone(), &format!("{flag}={place}")),
-                Some(value) if !value.is_operator => replaced.replace_range(value.at.clone(), &place),
-                _ => return Err(format!("not tried: {flag} has no value in the hook's command")),
-            }
-        }
-        for flags in Plain::of(&replaced).flags {
-            let places = places_of(&flags, &self.vars).ok_or("not tried: the hook's command names no places")?;
-            let all = [&places.home, &places.claude_dir, &places.layer1_store, &places.layer3_store, &places.index];
-            if let Some(outside) = all.into_iter().find(|place| !place.starts_with(&self.root)) {
-                return Err(format!("not tried: the hook's command would use {}", outside.display()));
-            }
-        }
-        Ok(replaced)
-    }
-
-    fn place(&self, flag: &str) -> PathBuf {
-        self.root.join(match flag {
-            "--claude-dir" => "claude",
-            "--pre-backup-dir" => "first",
-            "--backup-dir" => "second",
-            _ => "second/sessions.db",
-        })
+    /// What `SessionEnd` runs, by the programs in this folder, with every place in here.
+    fn chain(&self, programs: &Path) -> String {
+        let hooks = of_folder(programs, &all_place_flags(&self.places));
+        let session_end = hooks.into_iter().find(|hook| hook.event == "SessionEnd");
+        session_end.map(|hook| hook.handler.command).unwrap_or_default()
     }
 
     fn run_hook(&self, command: &str) -> Result<(), String> {
@@ -244,7 +221,7 @@ impl Scratch {
 
     /// The deliverer stops its server after the receipt; what it still does must not meet the removal.
     fn await_rest(&self) {
-        let lock = self.root.join("first/.outbox/deliver.lock");
+        let lock = self.places.outbox().join("deliver.lock");
         within(DELIVERY_WAIT, || matches!(Lock::try_now(&lock), Ok(Some(_))));
     }
 
@@ -278,20 +255,19 @@ fn conversation(id: &str, word: &str, cwd: &Path, now_ms: u64) -> String {
 }
 
 /// What a hook of the user's would inherit, with every place in here; the user's own settings stay in force.
-fn vars(context: &Context, root: &Path) -> Vec<(OsString, OsString)> {
-    let within = [
-        ("HOME", "home"),
-        ("TMPDIR", "tmp"),
-        (CLAUDE_CONFIG_DIR, "claude"),
-        (PRE_BACKUP_DIR, "first"),
-        (BACKUP_DIR, "second"),
-        (SESSION_DB_PATH, "second/sessions.db"),
+fn vars(context: &Context, places: &Places, temp_dir: PathBuf) -> Vec<(OsString, OsString)> {
+    let replaced: [(&str, &Path); 7] = [
+        ("HOME", &places.home),
+        ("TMPDIR", &temp_dir),
+        (CLAUDE_CONFIG_DIR, &places.claude_dir),
+        (PRE_BACKUP_DIR, &places.layer1_store),
+        (BACKUP_DIR, &places.layer3_store),
+        (SESSION_DB_PATH, &places.index),
+        (XDG_CONFIG_HOME, &context.config_home),
     ];
-    let is_replaced =
-        |name: &OsString| name == "XDG_CONFIG_HOME" || within.iter().any(|(replaced, _)| name == replaced);
+    let is_replaced = |name: &OsString| replaced.iter().any(|(replaced, _)| name == replaced);
     let mut vars: Vec<_> = context.vars.iter().filter(|(name, _)| !is_replaced(name)).cloned().collect();
-    vars.extend(within.map(|(name, place)| (name.into(), root.join(place).into())));
-    vars.push(("XDG_CONFIG_HOME".into(), context.config_home.clone().into()));
+    vars.extend(replaced.map(|(name, place)| (name.into(), place.into())));
     vars
 }
 
@@ -324,34 +300,4 @@ fn remove(path: &Path) -> Result<(), DurableError> {
         remove(&entry.path())?;
     }
     fs::remove_dir(path).map(|_| ())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scratch() -> Scratch {
-        let vars = [("HOME", "/s/home"), (PRE_BACKUP_DIR, "/s/first"), (BACKUP_DIR, "/s/second")];
-        let vars = vars.map(|(name, value)| (name.into(), value.into())).to_vec();
-        let text = String::new;
-        Scratch { root: "/s".into(), id: text(), word: text(), transcript: "/s/t".into(), content: text(), vars }
-    }
-
-    #[test]
-    fn every_place_in_the_command_is_replaced() {
-        let command = r"{ '/h/layer1-prebackup' --claude-dir '/it'\''s' --backup-dir=/b || cat; } | /h/layer2-save-client --session-db '/x y' || :";
-        assert_eq!(
-            scratch().replaced(command).unwrap(),
-            "{ '/h/layer1-prebackup' --claude-dir /s/claude --backup-dir=/s/second || cat; } | /h/layer2-save-client --session-db /s/second/sessions.db || :"
-        );
-    }
-
-    #[test]
-    fn a_command_that_would_use_another_place_is_not_run() {
-        let mut scratch = scratch();
-        scratch.vars.push((SESSION_DB_PATH.into(), "/real/sessions.db".into()));
-        let why = scratch.replaced("/h/layer1-prebackup || cat").unwrap_err();
-        assert_eq!(why, "not tried: the hook's command would use /real/sessions.db");
-        assert!(scratch.replaced("/h/layer1-prebackup --backup-dir || cat").is_err());
-    }
 }
