@@ -10,8 +10,10 @@ use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::save::adopt_v1;
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, Expected, Journal, Receipt, Request};
+use crate::stores::SessionCopies;
 
 /// The id that most tests use.
 pub(crate) const ID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
@@ -113,6 +115,11 @@ impl Scene {
             Answer::Receipt(receipt) => receipt,
             Answer::Skipped(skipped) => panic!("skipped: {}", skipped.reason),
         }
+    }
+
+    /// What both stores have of the session.
+    pub(crate) fn copies(&self) -> SessionCopies {
+        SessionCopies::find(&adopt_v1::stores(&self.places).unwrap(), ID).unwrap()
     }
 
     /// Layer 3's newest copy of the transcript.

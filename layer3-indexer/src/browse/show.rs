@@ -18,7 +18,7 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::failure::{Context, Failure, Kind};
 use crate::save::metadata_path;
-use crate::stores::content::Holdings;
+use crate::stores::SessionCopies;
 use crate::terminal::time::{format_rfc3339_ms, parse_rfc3339_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
 use crate::transcript::metadata::{Metadata, SessionStats};
@@ -110,22 +110,22 @@ struct Entry {
 }
 
 /// Reads the window of the conversation from the stores.
-pub(crate) fn conversation(holdings: &Holdings, window: &Window) -> Result<Conversation, Failure> {
+pub(crate) fn conversation(copies: &SessionCopies, window: &Window) -> Result<Conversation, Failure> {
     let Some(around) = &window.around else {
-        let name = holdings.transcript(window.generation.unwrap_or(0))?;
-        let (read, notes) = read(holdings, &name, None, window)?;
-        return Ok(assemble(holdings, &name, read, window, notes));
+        let name = copies.transcript(window.generation.unwrap_or(0))?;
+        let (read, notes) = read(copies, &name, None, window)?;
+        return Ok(assemble(copies, &name, read, window, notes));
     };
     let target = Target::parse(around);
     let mut unreadable = Vec::new();
-    for name in conversations(holdings) {
-        if !target.may_be_in(&name.to_text(&holdings.key.id)) {
+    for name in conversations(copies) {
+        if !target.may_be_in(&name.to_text(&copies.key.id)) {
             continue;
         }
-        match read(holdings, &name, Some(&target), window) {
+        match read(copies, &name, Some(&target), window) {
             Ok((read, mut notes)) if read.found => {
                 notes.append(&mut unreadable);
-                return Ok(assemble(holdings, &name, read, window, notes));
+                return Ok(assemble(copies, &name, read, window, notes));
             }
             Ok(_) => {}
             // It may stand in another file.
@@ -143,8 +143,8 @@ pub(crate) fn conversation(holdings: &Holdings, window: &Window) -> Result<Conve
 }
 
 /// Every stored file that holds messages, the newest transcript first.
-fn conversations(holdings: &Holdings) -> Vec<StoredName> {
-    let mut names = holdings.names();
+fn conversations(copies: &SessionCopies) -> Vec<StoredName> {
+    let mut names = copies.names();
     names.retain(|name| match &name.file {
         FileName::Transcript => true,
         FileName::Side(rel) => rel.extension().is_some_and(|ext| ext == "jsonl"),
@@ -153,16 +153,16 @@ fn conversations(holdings: &Holdings) -> Vec<StoredName> {
 }
 
 fn read(
-    holdings: &Holdings,
+    copies: &SessionCopies,
     name: &StoredName,
     target: Option<&Target>,
     window: &Window,
 ) -> Result<(Collected, Vec<String>), Failure> {
-    let mut content = holdings.open_even_damaged(name)?;
-    let path = content.path.clone();
+    let mut content = copies.get_even_damaged(name)?;
+    let path = content.at.path.clone();
     let read = content.read().and_then(|bytes| collect(bytes, target, window));
     let read = read.context(format_args!("read {}", path.display()))?;
-    Ok((read, content.note.into_iter().collect()))
+    Ok((read, copies.notes.iter().cloned().chain(content.notes).collect()))
 }
 
 enum Target {
@@ -370,17 +370,17 @@ fn piece(block: &Block<'_>, class: Class) -> Option<String> {
 }
 
 fn assemble(
-    holdings: &Holdings,
+    copies: &SessionCopies,
     name: &StoredName,
     mut read: Collected,
     window: &Window,
     notes: Vec<String>,
 ) -> Conversation {
-    let key = &holdings.key;
+    let key = &copies.key;
     // Without metadata (it comes with the index) the frame says what the transcript says. Metadata
     // is about the newest content and its subagents; an older one speaks for itself.
     let of_transcript = read.tally.to_metadata();
-    let of_store = holdings.layer3().and_then(|archive| fs::read(metadata_path(archive, key)).ok());
+    let of_store = copies.in_layer3().and_then(|archive| fs::read(metadata_path(archive, key)).ok());
     let of_store: Metadata = of_store.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let is_newest = *name == StoredName::newest(FileName::Transcript);
     let (metadata, other) = if is_newest { (of_store, of_transcript) } else { (of_transcript, of_store) };
@@ -528,24 +528,24 @@ mod tests {
     const TOOL_RESULT: &str = r#"{"type":"user","uuid":"u-result","timestamp":"2026-11-22T10:00:04.000Z","message":{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"line 1\nline 2\u001b[31m\nline 3"}]}}
 "#;
 
-    fn scene(lines: &[String]) -> (Scene, Holdings) {
+    fn scene(lines: &[String]) -> (Scene, SessionCopies) {
         let scene = Scene::new();
         scene.transcribe(lines);
         scene.receipt(None);
-        let holdings = Holdings::find(&scene.places, ID).unwrap();
-        (scene, holdings)
+        let copies = scene.copies();
+        (scene, copies)
     }
 
-    fn text(holdings: &Holdings, window: Window) -> String {
-        conversation(holdings, &window).unwrap().text.replace(ID, "ID")
+    fn text(copies: &SessionCopies, window: Window) -> String {
+        conversation(copies, &window).unwrap().text.replace(ID, "ID")
     }
 
     #[test]
     fn a_conversation_is_readable_and_tools_are_one_line() {
         let lines =
             [prompt(1, "run the tests"), TOOL_CALL.to_owned(), TOOL_RESULT.to_owned(), answer(5, "All pass.\n\nDone.")];
-        let (_scene, holdings) = scene(&lines);
-        insta::assert_snapshot!(text(&holdings, Window { max_chars: 10_000, ..Window::default() }), @r#"
+        let (_scene, copies) = scene(&lines);
+        insta::assert_snapshot!(text(&copies, Window { max_chars: 10_000, ..Window::default() }), @r#"
         ── 2026-11-22 10:00 · [main] · proj/ID · 4 messages ──
         last topic: run the tests
 
@@ -569,9 +569,9 @@ mod tests {
     #[test]
     fn what_is_left_out_is_said() {
         let lines: Vec<String> = (1..=20).map(|n| prompt(n, &format!("message number {n}"))).collect();
-        let (_scene, holdings) = scene(&lines);
+        let (_scene, copies) = scene(&lines);
         let last = Window { last: Some(1), max_chars: 10_000, ..Window::default() };
-        insta::assert_snapshot!(text(&holdings, last), @r#"
+        insta::assert_snapshot!(text(&copies, last), @r#"
         ── 2026-11-22 10:00 · [main] · proj/ID · 20 messages ──
         last topic: message number 20
         [… 19 earlier messages left out]
@@ -580,7 +580,7 @@ mod tests {
         message number 20
         "#);
         let around = Window { around: Some("u-0010".to_owned()), max_chars: 150, ..Window::default() };
-        insta::assert_snapshot!(text(&holdings, around), @r#"
+        insta::assert_snapshot!(text(&copies, around), @r#"
         ── 2026-11-22 10:00 · [main] · proj/ID · 20 messages ──
         last topic: message number 20
         [… 8 earlier messages left out]
@@ -597,7 +597,7 @@ mod tests {
         [… 9 later messages left out]
         "#);
         let time = Window { around: Some("2026-11-22T10:00:19Z".to_owned()), max_chars: 80, ..Window::default() };
-        insta::assert_snapshot!(text(&holdings, time), @r#"
+        insta::assert_snapshot!(text(&copies, time), @r#"
         ── 2026-11-22 10:00 · [main] · proj/ID · 20 messages ──
         last topic: message number 20
         [… 18 earlier messages left out]
@@ -608,18 +608,18 @@ mod tests {
         [… 1 later message left out]
         "#);
         let short = Window { last: Some(1), max_chars: 7, ..Window::default() };
-        assert!(text(&holdings, short).contains("message\n[… 10 characters of this message left out"));
+        assert!(text(&copies, short).contains("message\n[… 10 characters of this message left out"));
     }
 
     #[test]
     fn windows_count_every_message_once() {
         let mut lines: Vec<String> = (1..=40).map(|n| prompt(n, &"x".repeat(n as usize * 3))).collect();
         lines.push(lines[4].clone());
-        let (_scene, holdings) = scene(&lines);
+        let (_scene, copies) = scene(&lines);
         for target in [None, Some("u-0001"), Some("u-0017"), Some("u-0040")] {
             for max_chars in [1, 50, 100, 500, 2000, 100_000] {
                 let window = Window { around: target.map(str::to_owned), max_chars, ..Window::default() };
-                let found = conversation(&holdings, &window).unwrap();
+                let found = conversation(&copies, &window).unwrap();
                 let shown = found.entries.len();
                 assert_eq!(found.messages, 40);
                 assert_eq!(found.omitted_before + shown + found.omitted_after, 40, "{target:?} {max_chars}");
@@ -638,10 +638,10 @@ mod tests {
         let bare = prompt(2, "no id here").replace("\"uuid\":\"u-0002\",", "");
         let notice = prompt(3, "<system-reminder>be brief</system-reminder>");
         let lines = [prompt(1, "first"), bare, notice, prompt(4, "last")];
-        let (_scene, holdings) = scene(&lines);
+        let (_scene, copies) = scene(&lines);
         let around = |target: &str| {
             let window = Window { around: Some(target.to_owned()), max_chars: 40, ..Window::default() };
-            conversation(&holdings, &window).map(|found| found.text)
+            conversation(&copies, &window).map(|found| found.text)
         };
         assert!(around(&format!("{ID}.jsonl:{}", lines[0].len())).unwrap().contains("no id here"));
         assert!(around("u-0003").unwrap().contains("last"));
@@ -657,12 +657,10 @@ mod tests {
         scene.transcribe(&[prompt(2, "second")]);
         scene.write(&scene.transcript().with_extension("").join("subagents/agent-1.jsonl"), &answer(3, "from below"));
         scene.receipt(None);
-        let holdings = Holdings::find(&scene.places, ID).unwrap();
+        let copies = scene.copies();
         let path = |uuid: &str| {
             let window = Window { around: Some(uuid.to_owned()), max_chars: 1000, ..Window::default() };
-            conversation(&holdings, &window)
-                .map(|found| found.path.replace(ID, "ID"))
-                .map_err(|error| error.to_string())
+            conversation(&copies, &window).map(|found| found.path.replace(ID, "ID")).map_err(|error| error.to_string())
         };
         assert_eq!(path("u-0002").unwrap(), "ID.jsonl");
         assert_eq!(path("u-0001").unwrap(), "ID.gen-0001.jsonl");
@@ -678,9 +676,9 @@ mod tests {
         let mut lines: Vec<String> = (1..=20).map(|n| prompt(n, &format!("message number {n}"))).collect();
         lines.push(SUMMARY.to_owned());
         lines.extend((31..=50).map(|n| prompt(n, &format!("message number {n}"))));
-        let (_scene, holdings) = scene(&lines);
+        let (_scene, copies) = scene(&lines);
         let budget = |max_chars| Window { max_chars, ..Window::default() };
-        insta::assert_snapshot!(text(&holdings, budget(150)), @r#"
+        insta::assert_snapshot!(text(&copies, budget(150)), @r#"
         ── 2026-11-22 10:00 · [main] · proj/ID · 41 messages ──
         last topic: message number 50
 
@@ -695,13 +693,13 @@ mod tests {
         "#);
         // Also where it stands in the window itself, and never twice.
         for max_chars in [400, 1000, 1200, 1900] {
-            let text = text(&holdings, budget(max_chars));
+            let text = text(&copies, budget(max_chars));
             assert_eq!(text.matches("What was done so far.").count(), 1, "{text}");
             assert!(text.find("What was done").unwrap() < text.find("\nuser ").unwrap(), "{text}");
         }
         // Where all fits it stands at its place; where the last messages are asked for, they come.
-        assert!(!text(&holdings, budget(10_000)).contains("comes first"));
-        assert!(!text(&holdings, Window { last: Some(2), ..budget(10_000) }).contains("What was done"));
+        assert!(!text(&copies, budget(10_000)).contains("comes first"));
+        assert!(!text(&copies, Window { last: Some(2), ..budget(10_000) }).contains("What was done"));
     }
 
     #[test]
@@ -709,8 +707,8 @@ mod tests {
         let long = SUMMARY.replace("What was done so far.", &"y".repeat(5000));
         let mut lines: Vec<String> = (1..=20).map(|n| prompt(n, &"x".repeat(500))).collect();
         lines.insert(10, long);
-        let (_scene, holdings) = scene(&lines);
-        let found = conversation(&holdings, &Window { max_chars: 2000, ..Window::default() }).unwrap();
+        let (_scene, copies) = scene(&lines);
+        let found = conversation(&copies, &Window { max_chars: 2000, ..Window::default() }).unwrap();
         assert!(found.text.contains("4000 characters of this message left out"), "{}", found.text);
         assert!(found.text.chars().count() < 2600);
         assert!(!found.entries.is_empty());
@@ -738,9 +736,9 @@ mod tests {
 
     #[test]
     fn a_message_that_just_fits_is_not_called_cut() {
-        let (_scene, holdings) = scene(&[prompt(1, "twenty characters ok")]);
-        assert!(!text(&holdings, Window { max_chars: 20, ..Window::default() }).contains("left out"));
-        assert!(text(&holdings, Window { max_chars: 19, ..Window::default() }).contains("[… 1 characters"));
+        let (_scene, copies) = scene(&[prompt(1, "twenty characters ok")]);
+        assert!(!text(&copies, Window { max_chars: 20, ..Window::default() }).contains("left out"));
+        assert!(text(&copies, Window { max_chars: 19, ..Window::default() }).contains("[… 1 characters"));
     }
 
     #[test]
@@ -751,8 +749,8 @@ mod tests {
         );
         let title = r#"{"type":"custom-title","customTitle":"the \u001b[31mtitle"}"#.to_owned() + "\n";
         let lines = [prompt(1, "begin"), edit, answer(5, "done"), prompt(90, "and now \u{202e}the rest"), title];
-        let (_scene, holdings) = scene(&lines);
-        let text = text(&holdings, Window { max_chars: 1000, ..Window::default() });
+        let (_scene, copies) = scene(&lines);
+        let text = text(&copies, Window { max_chars: 1000, ..Window::default() });
         insta::assert_snapshot!(text.lines().take(4).collect::<Vec<_>>().join("\n"), @r#"
         ── 2026-11-22 10:00→10:01 · [main] · proj/ID · 4 messages ──
         title: the [31mtitle
@@ -768,13 +766,13 @@ mod tests {
         scene.receipt(None);
         scene.transcribe(&[prompt(2, "second")]);
         scene.receipt(None);
-        let holdings = Holdings::find(&scene.places, ID).unwrap();
+        let copies = scene.copies();
         let of = |generation| Window { max_chars: 1000, generation: Some(generation), ..Window::default() };
-        let older = conversation(&holdings, &of(1)).unwrap();
+        let older = conversation(&copies, &of(1)).unwrap();
         assert!(older.text.contains("first content") && !older.text.contains("second"), "{}", older.text);
         assert_eq!(older.last_topic.as_deref(), Some("first content"));
-        assert!(conversation(&holdings, &of(0)).unwrap().text.contains("second"));
-        assert!(conversation(&holdings, &of(7)).unwrap_err().to_string().contains("no generation 7"));
+        assert!(conversation(&copies, &of(0)).unwrap().text.contains("second"));
+        assert!(conversation(&copies, &of(7)).unwrap_err().to_string().contains("no generation 7"));
     }
 
     #[test]
@@ -782,9 +780,8 @@ mod tests {
         let (scene, _) = scene(&[prompt(1, "kept"), answer(2, "and flipped")]);
         let layer1 = scene.layer1_copies();
         flip_last_byte(&scene.copy());
-        let shown =
-            || text(&Holdings::find(&scene.places, ID).unwrap(), Window { max_chars: 1000, ..Window::default() });
-        assert!(shown().contains("[ID.jsonl: layer 3's copy is damaged or missing, layer 1's is used:"), "{}", shown());
+        let shown = || text(&scene.copies(), Window { max_chars: 1000, ..Window::default() });
+        assert!(shown().contains("is damaged; layer 1's is used:"), "{}", shown());
         flip_last_byte(&layer1.0.slot(&layer1.1, &StoredName::newest(FileName::Transcript)).path());
         let text = shown();
         assert!(text.contains("[THIS COPY IS DAMAGED:") && text.contains("kept"), "{text}");

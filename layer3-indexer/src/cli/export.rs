@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::browse::export::{self, Exported, Format};
 use crate::cli::screen::{Screen, absolute, complain};
 use crate::failure::Failure;
-use crate::stores::content::Holdings;
+use crate::save::adopt_v1;
+use crate::stores::SessionCopies;
 use crate::terminal::{self, one_line};
 
 // Said as documentation, this would stand in the help instead of what the command is for.
@@ -58,10 +59,10 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
         full: args.full,
         generation: args.generation.unwrap_or(0),
     };
-    let holdings = Holdings::find(places, &args.session)?;
+    let copies = SessionCopies::find(&adopt_v1::stores(places)?, &args.session)?;
     let exported = match &path {
-        Some(path) => export::export_to_file(&holdings, &options, path, args.force)?,
-        None => export::export(&holdings, &options, screen.out)?,
+        Some(path) => export::export_to_file(&copies, &options, path, args.force)?,
+        None => export::export(&copies, &options, screen.out)?,
     };
     if screen.json {
         screen.json(&json!({ "exported": exported }))?;

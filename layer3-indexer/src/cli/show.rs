@@ -6,7 +6,8 @@ use layer1_prebackup::config::places::Places;
 use crate::browse::show::{self, Window};
 use crate::cli::screen::Screen;
 use crate::failure::Failure;
-use crate::stores::content::Holdings;
+use crate::save::adopt_v1;
+use crate::stores::SessionCopies;
 
 /// Characters of a conversation that `show` prints unless told otherwise.
 const SHOW_CHARS_DEFAULT: usize = 1_000_000;
@@ -32,10 +33,10 @@ pub(super) struct ShowArgs {
 
 /// Runs `show`.
 pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let holdings = Holdings::find(places, &args.session)?;
+    let copies = SessionCopies::find(&adopt_v1::stores(places)?, &args.session)?;
     let (around, last, generation) = (args.around, args.last, args.generation);
     let window = Window { around, last, max_chars: args.max_chars.max(1), generation };
-    let conversation = show::conversation(&holdings, &window)?;
+    let conversation = show::conversation(&copies, &window)?;
     if screen.json {
         return screen.json(&conversation);
     }

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
@@ -15,7 +16,8 @@ use serde::Serialize;
 use super::{Options, Restored, plan_for, standing};
 use crate::failure::{Failure, Kind};
 use crate::save::roots::resolved_projects;
-use crate::stores::{Copies, Stores};
+use crate::stores::session_name;
+use crate::stores::{SessionCopies, Stores};
 
 /// What is to be brought back.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +66,7 @@ pub(crate) fn restore_missing(
     wanted: &Wanted,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Summary, Failure> {
-    let keys = by_last_save(&Stores::open(places)?, wanted.project.as_deref())?;
+    let keys = by_last_save(&Rc::new(Stores::open(places)?), wanted.project.as_deref())?;
     let mut summary = Summary::default();
     for (done, key) in keys.iter().enumerate() {
         progress(done, keys.len());
@@ -91,16 +93,8 @@ impl Refused {
     }
 }
 
-/// Whether a session belongs to the project, or to `{PROJECT}~2` and so on, where a second one of
-/// an id is kept.
-pub(super) fn is_of_project(key: &SessionKey, project: Option<&str>) -> bool {
-    let Some(project) = project else { return true };
-    let rest = key.project.as_str().strip_prefix(project);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('~'))
-}
-
 /// Of two sessions of one id the one that was saved last comes first: only one has room.
-fn by_last_save(stores: &Stores, project: Option<&str>) -> Result<Vec<SessionKey>, Failure> {
+fn by_last_save(stores: &Rc<Stores>, project: Option<&str>) -> Result<Vec<SessionKey>, Failure> {
     let mut keys = stores.sessions()?;
     keys.sort_by(|a, b| a.id.cmp(&b.id));
     let is_twin = |at: usize| {
@@ -110,27 +104,26 @@ fn by_last_save(stores: &Stores, project: Option<&str>) -> Result<Vec<SessionKey
     let mut ordered = Vec::new();
     for (at, key) in keys.iter().enumerate() {
         let last = match is_twin(at) {
-            true => Copies::of(stores, key, &mut Vec::new())?.committed_ms(),
+            true => SessionCopies::of(stores, key)?.committed_ms(),
             false => 0,
         };
         ordered.push((key.id.clone(), Reverse(last), key.clone()));
     }
     ordered.sort();
     let keys = ordered.into_iter().map(|(_, _, key)| key);
-    Ok(keys.filter(|key| is_of_project(key, project)).collect())
+    Ok(keys.filter(|key| session_name::is_of_project(key, project)).collect())
 }
 
 /// `None` if nothing of it is missing.
 fn restore_one(places: &Places, key: &SessionKey, wanted: &Wanted) -> Result<Option<Restored>, Failure> {
-    let stores = Stores::open(places)?;
-    let copies = Copies::of(&stores, key, &mut Vec::new())?;
+    let stores = Rc::new(Stores::open(places)?);
+    let copies = SessionCopies::of(&stores, key)?;
     let state = state(places, &stores, key, &copies)?;
     if let State::Stands(path) = &state
         && !lacks_side_files(places, path, &copies)
     {
         return Ok(None);
     }
-    drop(copies);
     let options = Options { only_absent: true, to: None, force: false, ..wanted.options.clone() };
     let plan = match (plan_for(places, stores, key.clone(), &options), state) {
         // A running client may have its reasons for what it deleted of its own session.
@@ -142,14 +135,19 @@ fn restore_one(places: &Places, key: &SessionKey, wanted: &Wanted) -> Result<Opt
 }
 
 /// Whether the session's own transcript is where it was copied from, or anywhere below `projects/`.
-pub(super) fn state(places: &Places, stores: &Stores, key: &SessionKey, copies: &Copies<'_>) -> Result<State, Failure> {
+pub(super) fn state(
+    places: &Places,
+    stores: &Rc<Stores>,
+    key: &SessionKey,
+    copies: &SessionCopies,
+) -> Result<State, Failure> {
     let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     if let Some(source) = copies.sources().find(|source| is_file(source)) {
         return Ok(State::Stands(source.to_owned()));
     }
     let Some(path) = standing(places, &key.id)? else { return Ok(State::Gone) };
     for twin in stores.sessions()?.into_iter().filter(|other| other.id == key.id && other != key) {
-        if Copies::of(stores, &twin, &mut Vec::new())?.sources().any(|source| is_same(source, &path)) {
+        if SessionCopies::of(stores, &twin)?.sources().any(|source| is_same(source, &path)) {
             let (id, project, path) = (&key.id, &key.project, path.display());
             let message =
                 format!("restore session {id} of project {project}: another session of this id stands at {path}");
@@ -162,7 +160,7 @@ pub(super) fn state(places: &Places, stores: &Stores, key: &SessionKey, copies: 
 
 /// A transcript of another configuration directory is not lost, and its side files are none of
 /// this one's business.
-fn lacks_side_files(places: &Places, transcript: &Path, copies: &Copies<'_>) -> bool {
+fn lacks_side_files(places: &Places, transcript: &Path, copies: &SessionCopies) -> bool {
     let projects = transcript.parent().and_then(Path::parent);
     let is_ours = projects.is_some_and(|projects| is_same(projects, &resolved_projects(places)));
     let folder = transcript.with_extension("");

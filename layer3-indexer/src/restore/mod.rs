@@ -13,10 +13,10 @@ pub(crate) mod resume;
 mod tests;
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::SystemTime;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
@@ -30,8 +30,8 @@ use serde::Serialize;
 use crate::failure::{Context, Failure, Kind};
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, Journal};
-use crate::stores::{Content, Copies, Stores, Unfit, Which, slug_of_source};
-use crate::terminal::shell_quoted;
+use crate::stores::{Chosen, SessionCopies, Stores, Unfit, Which, slug_of_source};
+use crate::terminal::{self, shell_quoted};
 use crate::transcript::record::{self, TornLine};
 use layer1_prebackup::claude::live;
 
@@ -70,7 +70,7 @@ pub(crate) struct Moved {
 /// One stored content and where it goes.
 #[derive(Debug)]
 struct Step {
-    stored: Content,
+    stored: Chosen,
     /// Below the root.
     rel: PathBuf,
     standing: Standing,
@@ -90,7 +90,7 @@ enum Standing {
 #[derive(Debug)]
 pub(crate) struct Plan {
     key: SessionKey,
-    stores: Stores,
+    stores: Rc<Stores>,
     /// Claude Code's `projects/`, or the directory that was named.
     root: PathBuf,
     /// Below the root.
@@ -145,29 +145,37 @@ pub(crate) struct Restored {
 /// Finds the session, its unharmed contents and its place; refuses where restoring would touch
 /// anything that is not ours to touch. Writes nothing.
 pub(crate) fn plan(places: &Places, typed: &str, options: &Options) -> Result<Plan, Failure> {
-    let stores = Stores::open(places)?;
+    let stores = Rc::new(Stores::open(places)?);
     let key = stores.find(typed)?;
     plan_for(places, stores, key, options)
 }
 
-fn plan_for(places: &Places, stores: Stores, key: SessionKey, options: &Options) -> Result<Plan, Failure> {
+fn plan_for(places: &Places, stores: Rc<Stores>, key: SessionKey, options: &Options) -> Result<Plan, Failure> {
     let id = &key.id;
-    let mut notes = stores.notes.clone();
     let standing = match &options.to {
         Some(to) => refuse_claudes(places, id, to).map(|()| None)?,
         None => refuse_live(places, id).and_then(|()| standing(places, id))?,
     };
-    let copies = Copies::of(&stores, &key, &mut notes)?;
+    let copies = SessionCopies::of(&stores, &key)?;
+    let mut notes = copies.notes.clone();
     let kept = standing.as_deref().filter(|_| options.only_absent);
     let (transcript, cwd) = match kept {
         Some(path) => (None, cwd_of_standing(path)?),
         None => {
-            let content = copies
-                .choose(&FileName::Transcript, options.content, &mut notes)
-                .map_err(|unfit| refusal(id, options.content, unfit))?;
+            let chosen = copies.choose(&FileName::Transcript, options.content);
+            let mut copy = chosen.map_err(|unfit| refusal(id, options.content, unfit))?;
+            notes.append(&mut copy.notes);
+            // A stub restored where the whole conversation is stored as well is not what most want.
+            if let Some(longer) = copies.longer_than(&copy).filter(|_| options.content == Which::Newest) {
+                let (longer, bytes) = (terminal::size(longer), terminal::size(copy.at.bytes));
+                notes.push(format!(
+                    "an older content of it is longer ({longer}, this one has {bytes}): --longest restores that"
+                ));
+            }
             let slug = standing.as_deref().and_then(slug_of_source).or_else(|| copies.slug());
-            let cwd = cwd_of(&stores.open_content(&content)?, content.bytes, &content.path, slug.as_deref())?;
-            (Some(content), cwd)
+            let examining = format!("examine {}", copy.at.path.display());
+            let cwd = copy.read().and_then(|bytes| cwd_of(bytes, slug.as_deref())).context(examining)?;
+            (Some(copy.at), cwd)
         }
     };
     let cwd = Cwd::of(cwd, options);
@@ -195,8 +203,8 @@ impl Work {
         beneath: &Beneath,
         id: &SessionId,
         folder: &Path,
-        copies: &Copies<'_>,
-        transcript: Option<Content>,
+        copies: &SessionCopies,
+        transcript: Option<Chosen>,
         options: &Options,
     ) -> Result<(), Failure> {
         for side in copies.side_files() {
@@ -210,8 +218,11 @@ impl Work {
                 Which::Longest if side.extension().is_some_and(|extension| extension == "jsonl") => Which::Longest,
                 _ => Which::Newest,
             };
-            match copies.choose(&FileName::Side(side.clone()), which, &mut self.notes) {
-                Ok(content) => self.steps.push(beneath.step(id, rel, content, options, &mut self.notes)?),
+            match copies.choose(&FileName::Side(side.clone()), which) {
+                Ok(mut copy) => {
+                    self.notes.append(&mut copy.notes);
+                    self.steps.push(beneath.step(id, rel, copy.at, options, &mut self.notes)?);
+                }
                 Err(unfit) => self.problems.push(format!("{}; it was left out", complaint(&side, unfit))),
             }
         }
@@ -252,8 +263,8 @@ impl Plan {
             }
             let to = folder.path().join(name);
             let mut file = match replaces {
-                true => self.stores.find_content(&step.stored)?,
-                false => self.stores.open_content(&step.stored)?,
+                true => self.stores.find_again(&step.stored)?,
+                false => self.stores.reopen(&step.stored)?,
             };
             let (bytes, blake3) = (step.stored.bytes, &step.stored.blake3);
             let copied = match step.standing {
@@ -428,6 +439,8 @@ fn refusal(id: &SessionId, which: Which, unfit: Unfit) -> Failure {
         }
         Unfit::NoGeneration(known) => {
             let generation = if let Which::Generation(n) = which { n } else { 0 };
+            let known = known.iter().map(|(n, bytes)| format!("{n} ({})", terminal::size(*bytes)));
+            let known = known.collect::<Vec<_>>().join(", ");
             refuse(&format!("there is no generation {generation} of it")).hint(format!("{known} are stored"))
         }
     }
@@ -543,17 +556,15 @@ fn folder(
 fn cwd_of_standing(path: &Path) -> Result<Option<String>, Failure> {
     // Something that is no file says nothing; it is left as it is.
     let Ok(Some(file)) = transcripts::open_regular(path) else { return Ok(None) };
-    let bytes = fs::stat_of(&file, path)?.st_size as u64;
-    cwd_of(&file, bytes, path, slug_of_source(path).as_deref())
+    cwd_of(&file, slug_of_source(path).as_deref()).context(format_args!("examine {}", path.display()))
 }
 
 /// Where the session was started: the first working directory that its slug was made from, else
 /// the first of all.
-fn cwd_of(mut file: &File, bytes: u64, path: &Path, slug: Option<&str>) -> Result<Option<String>, Failure> {
+fn cwd_of(transcript: impl Read, slug: Option<&str>) -> io::Result<Option<String>> {
     let mut first: Option<String> = None;
     let mut fitting: Option<String> = None;
-    let examining = format!("examine {}", path.display());
-    record::read_records(file.take(bytes), 0, TornLine::Final, &mut |located| {
+    record::read_records(transcript, 0, TornLine::Final, &mut |located| {
         let Some(cwd) = located.record.cwd.as_deref().filter(|cwd| !cwd.is_empty()) else {
             return ControlFlow::Continue(());
         };
@@ -563,13 +574,11 @@ fn cwd_of(mut file: &File, bytes: u64, path: &Path, slug: Option<&str>) -> Resul
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
-    })
-    .context(&examining)?;
-    file.rewind().context(&examining)?;
+    })?;
     Ok(fitting.or(first))
 }
 
-fn is_same(path: &Path, stored: &Content) -> Result<bool, Failure> {
+fn is_same(path: &Path, stored: &Chosen) -> Result<bool, Failure> {
     let Some(file) = transcripts::open_regular(path)? else { return Ok(false) };
     let is_as_long = fs::stat_of(&file, path)?.st_size as u64 == stored.bytes;
     Ok(is_as_long && fs::hash_of_prefix(&file, stored.bytes, path)? == stored.blake3)
@@ -605,7 +614,7 @@ impl Beneath {
         &self,
         id: &SessionId,
         rel: PathBuf,
-        stored: Content,
+        stored: Chosen,
         options: &Options,
         notes: &mut Vec<String>,
     ) -> Result<Step, Failure> {

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
+use std::rc::Rc;
 
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
@@ -11,7 +12,8 @@ use super::missing::{self, State};
 use crate::failure::{Context, Failure};
 use crate::index::SessionFilter;
 use crate::save::rebuild;
-use crate::stores::{Copies, Stores};
+use crate::stores::session_name;
+use crate::stores::{SessionCopies, Stores};
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right};
 use crate::transcript::metadata::Metadata;
 
@@ -37,12 +39,12 @@ pub(crate) struct Choice {
 
 /// The stored sessions of a project: those first whose transcript is gone, then the latest.
 pub(crate) fn choices(places: &Places, project: &str) -> Result<Vec<Choice>, Failure> {
-    let stores = Stores::open(places)?;
+    let stores = Rc::new(Stores::open(places)?);
     let known = known(places, &stores, project);
     let mut choices = Vec::new();
     let keys = stores.sessions()?;
-    for key in keys.into_iter().filter(|key| missing::is_of_project(key, Some(project))) {
-        let copies = Copies::of(&stores, &key, &mut Vec::new())?;
+    for key in keys.into_iter().filter(|key| session_name::is_of_project(key, Some(project))) {
+        let copies = SessionCopies::of(&stores, &key)?;
         choices.push(Choice {
             // One of which that cannot be told is not called lost.
             is_missing: matches!(missing::state(places, &stores, &key, &copies), Ok(State::Gone)),

@@ -218,7 +218,6 @@ mod tests {
     use crate::browse::search::{self, Search};
     use crate::browse::show;
     use crate::save::verify;
-    use crate::stores::content::Holdings;
     use crate::testing::{ID, Scene, answer, prompt};
 
     /// A session with an older content of many words in both stores.
@@ -269,13 +268,13 @@ mod tests {
     fn every_reader_reads_what_is_compressed_as_before() {
         let scene = rewritten();
         let read = || {
-            let holdings = Holdings::find(&scene.places, ID).unwrap();
+            let copies = scene.copies();
             let window = show::Window { around: None, last: None, max_chars: 1_000_000, generation: Some(1) };
-            let shown = serde_json::to_value(show::conversation(&holdings, &window).unwrap()).unwrap();
+            let shown = serde_json::to_value(show::conversation(&copies, &window).unwrap()).unwrap();
             let options =
                 export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 1 };
             let mut page = Vec::new();
-            export::export(&holdings, &options, &mut page).unwrap();
+            export::export(&copies, &options, &mut page).unwrap();
             (shown, String::from_utf8(page).unwrap(), hits(&scene, "needle7"), hits(&scene, "new"))
         };
         let before = read();
@@ -331,13 +330,13 @@ mod tests {
     fn every_reader_reads_a_newest_content_that_is_compressed_as_before() {
         let scene = long();
         let read = || {
-            let holdings = Holdings::find(&scene.places, ID).unwrap();
+            let copies = scene.copies();
             let window = show::Window { around: None, last: Some(3), max_chars: 100_000, generation: None };
-            let shown = serde_json::to_value(show::conversation(&holdings, &window).unwrap()).unwrap();
+            let shown = serde_json::to_value(show::conversation(&copies, &window).unwrap()).unwrap();
             let options =
                 export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 0 };
             let mut page = Vec::new();
-            export::export(&holdings, &options, &mut page).unwrap();
+            export::export(&copies, &options, &mut page).unwrap();
             let found = ["needle1", "needle2499", "eedle1234", "in"].map(|word| hits(&scene, word));
             (shown, page, found)
         };
@@ -384,10 +383,10 @@ mod tests {
         run_all(&scene);
         let packed = scene.places.layer3_store.join(format!("proj/{ID}.jsonl.zst"));
         crate::testing::flip_last_byte(&packed);
-        let holdings = Holdings::find(&scene.places, ID).unwrap();
-        let content = holdings.open(&holdings.transcript(0).unwrap()).unwrap();
-        assert!(content.note.unwrap().contains("layer 3's copy is damaged or missing"));
-        assert!(content.path.to_string_lossy().ends_with(".jsonl.zst"));
+        let copies = scene.copies();
+        let content = copies.get(&copies.transcript(0).unwrap()).unwrap();
+        assert!(content.notes[0].contains("is damaged; layer 1's is used"), "{:?}", content.notes);
+        assert!(content.at.path.to_string_lossy().ends_with(".jsonl.zst"));
         assert!(!verify::verify(&scene.places, None).unwrap().ok);
     }
 }

@@ -7,6 +7,7 @@
 //! then the conversation is copied into the session too, so that it is found and can be restored.
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, TakenInAs};
 use layer1_prebackup::claude::transcripts;
@@ -14,7 +15,9 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, DurableError};
 use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 
+use crate::failure::Failure;
 use crate::index::Index;
+use crate::stores::Stores;
 use crate::transcript::metadata::Metadata;
 use crate::transcript::record::{self, Role, TornLine};
 
@@ -29,6 +32,13 @@ pub(crate) fn open(places: &Places) -> Result<Option<Archive>, ArchiveError> {
         Some(found) if found.store_id().is_empty() => create(places).map(Some),
         opened => Ok(opened.map(|archive| archive.leaving_free(places.policy.free_space_floor))),
     }
+}
+
+/// Both stores, as far as they can be read. One of the first version is taken over before, so that nothing
+/// of it is missed; where that fails, as on a disk that is read-only, it is read as it stands.
+pub(crate) fn stores(places: &Places) -> Result<Rc<Stores>, Failure> {
+    let layer3 = open(places).or_else(|_| Archive::open_as_found(&places.layer3_store));
+    Ok(Rc::new(Stores::with(places, layer3)?))
 }
 
 /// Opens the store, makes it where there is none, and takes over what the first version left there.

@@ -1,6 +1,8 @@
 //! Re-reading and re-hashing what is stored.
 
-use layer1_prebackup::archive::{Archive, Finding, Repair, SessionKey};
+use std::rc::Rc;
+
+use layer1_prebackup::archive::{Archive, Finding, FindingKind, Repair, SessionKey};
 use layer1_prebackup::config::places::Places;
 use rmcp::schemars;
 use serde::Serialize;
@@ -10,7 +12,8 @@ use crate::index::{Index, IndexError};
 use crate::save::rebuild;
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, Journal, Receipt, Request};
-use crate::stores::session_name::{self};
+use crate::stores::session_name;
+use crate::stores::{BadCopy, SessionCopies, Stores};
 
 /// What verifying found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -81,6 +84,20 @@ impl FindingEntry {
             detail: finding.detail.clone(),
         }
     }
+
+    /// Of a copy of layer 1 that has what layer 3 has not.
+    fn ahead(bad: &BadCopy) -> FindingEntry {
+        let kind = if bad.is_missing() { FindingKind::Missing } else { FindingKind::Damaged };
+        FindingEntry {
+            kind: kind.as_str().to_owned(),
+            session_id: bad.key.id.to_string(),
+            project: bad.key.project.to_string(),
+            path: bad.name.to_text(&bad.key.id),
+            detail: format!(
+                "{bad}, and layer 3 has not all of it; `layer1-prebackup verify --repair` heals what its source still has"
+            ),
+        }
+    }
 }
 
 /// The index is not what was written, or cannot be used.
@@ -92,9 +109,9 @@ const INDEX_NEWER: &str = "index-newer";
 /// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the
 /// store, but for the id of one that has lost its own.
 pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Failure> {
-    let archive = rebuild::store(places)?;
-    let meant = meant(&archive, typed)?;
-    let findings = findings(places, &archive, &meant)?;
+    let stores = Rc::new(Stores::with(places, Ok(Some(rebuild::store(places)?)))?);
+    let meant = meant(layer3(&stores), typed)?;
+    let findings = findings(places, &stores, &meant)?;
     Ok(Report { ok: findings.is_empty(), sessions: meant.keys.len(), findings, repairs: Vec::new() })
 }
 
@@ -102,20 +119,22 @@ pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Fai
 /// the recorded hash; what is replaced is set aside, never dropped. A damaged index is made again
 /// from the store. What a source holds that diverged from its copy is saved. Then verifies.
 pub(crate) fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result<Report, Failure> {
-    let archive = rebuild::store(places)?;
+    let stores = Rc::new(Stores::with(places, Ok(Some(rebuild::store(places)?)))?);
+    let archive = layer3(&stores);
+    // What could heal is not to be taken for absent.
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
-    let meant = meant(&archive, typed)?;
+    let meant = meant(archive, typed)?;
     let mut repairs = Vec::new();
     for only in meant.passes() {
         repairs.extend(archive.repair(only, layer1.as_ref())?.iter().map(RepairEntry::of));
-        let diverged = found_in(places, &archive, only)?;
+        let diverged = found_in(places, archive, only)?;
         repairs.extend(diverged.iter().filter_map(|finding| save_again(places, journal, finding)));
     }
     let damage = meant.all.then(|| index_damage(places)).transpose()?.flatten();
     if let Some(damage) = damage.filter(|damage| damage.kind == INDEX_DAMAGED) {
-        repairs.push(renew_index(places, &archive, &damage)?);
+        repairs.push(renew_index(places, archive, &damage)?);
     }
-    let findings = findings(places, &archive, &meant)?;
+    let findings = findings(places, &stores, &meant)?;
     // What could not be healed may look well, as where its sync failed.
     let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
     Ok(Report { ok, sessions: meant.keys.len(), findings, repairs })
@@ -181,10 +200,19 @@ fn meant(archive: &Archive, typed: Option<&str>) -> Result<Meant, Failure> {
     Ok(Meant { keys, all: false })
 }
 
-fn findings(places: &Places, archive: &Archive, meant: &Meant) -> Result<Vec<FindingEntry>, Failure> {
+fn layer3(stores: &Stores) -> &Archive {
+    stores.layer3.as_ref().expect("it was opened")
+}
+
+fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<Vec<FindingEntry>, Failure> {
     let mut findings = Vec::new();
     for only in meant.passes() {
-        findings.extend(found_in(places, archive, only)?.iter().map(FindingEntry::of));
+        findings.extend(found_in(places, layer3(stores), only)?.iter().map(FindingEntry::of));
+    }
+    for key in &meant.keys {
+        // A session whose record cannot be read was found above.
+        let Ok(copies) = SessionCopies::of(stores, key) else { continue };
+        findings.extend(copies.bad_ahead().iter().map(FindingEntry::ahead));
     }
     if meant.all {
         findings.extend(index_damage(places)?);

@@ -20,10 +20,11 @@ use crate::browse::search::{self, Search};
 use crate::browse::show::{self, Conversation, Window};
 use crate::failure::{Context, Failure, Kind};
 use crate::index::Marks;
+use crate::save::adopt_v1;
 use crate::save::import::{self, Summary};
 use crate::save::verify::{self, Report};
 use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
-use crate::stores::content::Holdings;
+use crate::stores::SessionCopies;
 use crate::terminal::Terminal;
 
 /// Told the work done so far and, if known, all of it; ever growing.
@@ -410,14 +411,14 @@ struct ContextInput {
 
 fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: ContextInput = parse("session_get_context", arguments)?;
-    let holdings = Holdings::find(&server.places, &input.session_id)?;
+    let copies = SessionCopies::find(&adopt_v1::stores(&server.places)?, &input.session_id)?;
     let window = Window {
         around: input.around.filter(|text| !text.trim().is_empty()),
         last: input.last,
         max_chars: input.max_chars.unwrap_or(show::MAX_CHARS_DEFAULT).clamp(1, show::MAX_CHARS_LIMIT),
         generation: None,
     };
-    let conversation = show::conversation(&holdings, &window)?;
+    let conversation = show::conversation(&copies, &window)?;
     let text = conversation.text.clone();
     answer(&conversation, Some(text))
 }

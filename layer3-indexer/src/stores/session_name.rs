@@ -22,6 +22,15 @@ pub(crate) fn find<'a>(stores: &[&'a Archive], typed: &str) -> Result<(&'a Archi
     Err(unknown(typed))
 }
 
+/// The one session of these that `typed` may mean.
+pub(crate) fn only(mut found: Vec<SessionKey>, typed: &str) -> Result<SessionKey, Failure> {
+    match found.len() {
+        0 => Err(unknown(typed)),
+        1 => Ok(found.remove(0)),
+        _ => Err(ambiguous(typed, &found)),
+    }
+}
+
 /// The sessions that `typed` may mean: those of exactly this id if there are any, else all whose
 /// id begins so.
 pub(crate) fn matches(sessions: Vec<SessionKey>, typed: &str) -> Vec<SessionKey> {
@@ -36,6 +45,14 @@ pub(crate) fn matches(sessions: Vec<SessionKey>, typed: &str) -> Vec<SessionKey>
     let found = sessions.into_iter().filter(|key| in_project(key) && key.id.as_str().starts_with(id));
     let (exact, longer): (Vec<_>, Vec<_>) = found.partition(|key| key.id.as_str() == id);
     if exact.is_empty() { longer } else { exact }
+}
+
+/// Whether a session belongs to the project, or to `{PROJECT}~2` and so on, where a second one of
+/// an id is kept.
+pub(crate) fn is_of_project(key: &SessionKey, project: Option<&str>) -> bool {
+    let Some(project) = project else { return true };
+    let rest = key.project.as_str().strip_prefix(project);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('~'))
 }
 
 /// Nothing stored begins as `typed` does.

@@ -25,7 +25,7 @@ use layer1_prebackup::names::{FileName, StoredName};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Context, Failure, Kind};
-use crate::stores::content::{Content, Holdings};
+use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
 use crate::terminal::time::format_rfc3339_ms;
 use crate::transcript::metadata::{Metadata, SessionStats, command_line};
@@ -103,20 +103,20 @@ pub(crate) struct Exported {
 }
 
 /// Writes the session to `out` as it is read.
-pub(crate) fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write) -> Result<Exported, Failure> {
-    let name = holdings.transcript(options.generation)?;
-    let mut content = holdings.open(&name)?;
+pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Write) -> Result<Exported, Failure> {
+    let name = copies.transcript(options.generation)?;
+    let mut content = copies.get(&name)?;
     let survey = Survey::of(&mut content)?;
     let mut ink = Ink { redactor: options.redact.then(Redactor::default), full: options.full, cut: 0 };
     let out = BufWriter::new(out);
-    let frame = frame(holdings, &content, &survey, options, &mut ink);
+    let frame = frame(copies, &content, &survey, options, &mut ink);
     let page: Box<dyn Page + '_> = match options.format {
         Format::Html => Box::new(html::Html::new(out)),
         Format::Markdown => Box::new(markdown::Markdown::new(out)),
     };
     let mut export = Export {
-        holdings,
-        subagents: Subagents::of(holdings),
+        copies,
+        subagents: Subagents::of(copies),
         page,
         ink,
         seen: HashSet::new(),
@@ -125,8 +125,8 @@ pub(crate) fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write
         last_speaker: None,
         left_out: LeftOut::default(),
         exported: Exported {
-            session_id: holdings.key.id.to_string(),
-            project: holdings.key.project.to_string(),
+            session_id: copies.key.id.to_string(),
+            project: copies.key.project.to_string(),
             format: options.format,
             messages: 0,
             subagents: 0,
@@ -135,7 +135,7 @@ pub(crate) fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write
             path: None,
             bytes: None,
             blake3: None,
-            notes: content.note.clone().into_iter().collect(),
+            notes: copies.notes.iter().chain(&content.notes).cloned().collect(),
             problems: Vec::new(),
         },
     };
@@ -148,7 +148,7 @@ pub(crate) fn export(holdings: &Holdings, options: &Options, out: &mut dyn Write
 /// [`export`] into a file of its own: new unless `force` is given, mode 0600, durable. Nothing
 /// appears there unless all of it was written.
 pub(crate) fn export_to_file(
-    holdings: &Holdings,
+    copies: &SessionCopies,
     options: &Options,
     path: &Path,
     force: bool,
@@ -164,7 +164,7 @@ pub(crate) fn export_to_file(
         _ => {}
     }
     let existing = if force { Existing::Replaced } else { Existing::Refused };
-    let written = fs::write_file(path, existing, |out| export(holdings, options, out));
+    let written = fs::write_file(path, existing, |out| export(copies, options, out));
     let (mut exported, bytes, blake3) =
         written.map_err(|failure| if failure.is(Kind::Exists) { exists(path) } else { failure })?;
     exported.path = Some(path.display().to_string());
@@ -268,7 +268,7 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(content: &mut Content) -> Result<Survey, Failure> {
+    fn of(content: &mut Copy) -> Result<Survey, Failure> {
         let mut tally = SessionStats::default();
         let (mut version, mut last_ms) = (None, 0);
         each_record(content, &mut |located| {
@@ -285,16 +285,16 @@ impl Survey {
 }
 
 fn each_record(
-    content: &mut Content,
+    content: &mut Copy,
     each: &mut dyn FnMut(Located<'_>) -> ControlFlow<()>,
 ) -> Result<record::ReadReport, Failure> {
-    let path = content.path.clone();
+    let path = content.at.path.clone();
     let read = content.read().and_then(|bytes| record::read_records(bytes, 0, TornLine::Final, each));
     read.context(format_args!("read {}", path.display()))
 }
 
-fn frame(holdings: &Holdings, content: &Content, survey: &Survey, options: &Options, ink: &mut Ink) -> Frame {
-    let key = &holdings.key;
+fn frame(copies: &SessionCopies, content: &Copy, survey: &Survey, options: &Options, ink: &mut Ink) -> Frame {
+    let key = &copies.key;
     let metadata = &survey.metadata;
     let id = format!("{}/{}", key.project, key.id);
     let title = metadata.title.as_deref().or(metadata.first_topic.as_deref()).unwrap_or(&id);
@@ -322,12 +322,12 @@ fn frame(holdings: &Holdings, content: &Content, survey: &Survey, options: &Opti
     row("Edited files", latest.chain([more]).collect());
     row("First topic", vec![metadata.first_topic.as_deref()]);
     row("Last topic", vec![metadata.last_topic.as_deref().filter(|_| metadata.last_topic != metadata.first_topic)]);
-    let size = terminal::size(content.bytes);
+    let size = terminal::size(content.at.bytes);
     row("Transcript", vec![Some(&size)]);
     if options.redact {
         row("Secrets", vec![Some("masked where they were recognised by their form")]);
     }
-    let warnings = content.note.iter().map(|note| ink.clean(note).into_owned()).collect();
+    let warnings = copies.notes.iter().chain(&content.notes).map(|note| ink.clean(note).into_owned()).collect();
     Frame { title: ink.clean(title).headline(VALUE_CHARS_MAX), rows, warnings }
 }
 
@@ -355,14 +355,14 @@ struct SubagentMeta {
 }
 
 impl Subagents {
-    fn of(holdings: &Holdings) -> Subagents {
+    fn of(copies: &SessionCopies) -> Subagents {
         let mut subagents = Subagents::default();
-        for name in holdings.names().into_iter().filter(|name| name.generation == 0) {
+        for name in copies.names().into_iter().filter(|name| name.generation == 0) {
             let FileName::Side(rel) = &name.file else { continue };
             if !rel.starts_with("subagents") || rel.extension().is_none_or(|ext| ext != "jsonl") {
                 continue;
             }
-            let meta = subagent_meta(holdings, rel);
+            let meta = subagent_meta(copies, rel);
             let words: Vec<String> = [meta.agent_type, meta.description].into_iter().flatten().collect();
             let stem = rel.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let title = if words.is_empty() { stem } else { words.join(": ") };
@@ -377,9 +377,9 @@ impl Subagents {
 }
 
 /// Only for a title and a place: without it, or where it is damaged, the transcript comes at the end.
-fn subagent_meta(holdings: &Holdings, rel: &Path) -> SubagentMeta {
+fn subagent_meta(copies: &SessionCopies, rel: &Path) -> SubagentMeta {
     let name = StoredName::newest(FileName::Side(rel.with_extension("meta.json")));
-    let Ok(mut content) = holdings.open(&name) else { return SubagentMeta::default() };
+    let Ok(mut content) = copies.get(&name) else { return SubagentMeta::default() };
     let mut bytes = Vec::new();
     let read = content.read().and_then(|reader| reader.take(META_BYTES_MAX).read_to_end(&mut bytes));
     read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
@@ -396,7 +396,7 @@ struct LeftOut {
 }
 
 struct Export<'a> {
-    holdings: &'a Holdings,
+    copies: &'a SessionCopies,
     subagents: Subagents,
     page: Box<dyn Page + 'a>,
     ink: Ink,
@@ -411,7 +411,7 @@ struct Export<'a> {
 }
 
 impl Export<'_> {
-    fn transcript(&mut self, content: &mut Content, depth: usize) -> Result<(), Failure> {
+    fn transcript(&mut self, content: &mut Copy, depth: usize) -> Result<(), Failure> {
         let mut failed = None;
         let report = each_record(content, &mut |located| match self.record(&located.record, depth) {
             Ok(()) => ControlFlow::Continue(()),
@@ -529,9 +529,9 @@ impl Export<'_> {
         let title = self.ink.clean(&subagent.title).headline(VALUE_CHARS_MAX);
         self.page.begin_subagent(&title).context(WRITING)?;
         let before = self.last_speaker.take();
-        match self.holdings.open(&subagent.name) {
+        match self.copies.get(&subagent.name) {
             Ok(mut content) => {
-                if let Some(note) = content.note.take() {
+                for note in std::mem::take(&mut content.notes) {
                     self.page.remark(&self.ink.clean(&note)).context(WRITING)?;
                     self.exported.notes.push(note);
                 }

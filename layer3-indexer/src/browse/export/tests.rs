@@ -81,7 +81,7 @@ fn options(format: Format) -> Options {
 
 fn page(scene: &Scene, options: &Options) -> (String, Exported) {
     let mut out = Vec::new();
-    let exported = export(&Holdings::find(&scene.places, ID).unwrap(), options, &mut out).unwrap();
+    let exported = export(&scene.copies(), options, &mut out).unwrap();
     (String::from_utf8(out).unwrap(), exported)
 }
 
@@ -444,8 +444,8 @@ fn a_damaged_transcript_is_not_exported() {
     assert_eq!(exported.notes.len(), 1);
     flip_last_byte(&layer1.0.slot(&layer1.1, &StoredName::newest(FileName::Transcript)).path());
     let to = scene.places.claude_dir.join("page.html");
-    let holdings = Holdings::find(&scene.places, ID).unwrap();
-    let error = export_to_file(&holdings, &options(Format::Html), &to, false).unwrap_err();
+    let copies = scene.copies();
+    let error = export_to_file(&copies, &options(Format::Html), &to, false).unwrap_err();
     assert!(error.is(Kind::Damaged), "{error}");
     assert!(!to.exists());
 }
@@ -484,8 +484,8 @@ fn subagents_without_a_call_come_at_the_end() {
 fn a_file_is_new_private_and_whole() {
     let scene = saved(&[prompt(1, "kept")]);
     let to = scene.places.claude_dir.join("page.html");
-    let holdings = Holdings::find(&scene.places, ID).unwrap();
-    let write = |force| export_to_file(&holdings, &options(Format::Html), &to, force);
+    let copies = scene.copies();
+    let write = |force| export_to_file(&copies, &options(Format::Html), &to, force);
     let exported = write(false).unwrap();
     let bytes = fs::read(&to).unwrap();
     assert_eq!(exported.bytes, Some(bytes.len() as u64));
@@ -498,7 +498,7 @@ fn a_file_is_new_private_and_whole() {
     // What is no file is never replaced, a link neither.
     let link = scene.places.claude_dir.join("link.html");
     std::os::unix::fs::symlink(&to, &link).unwrap();
-    let refused = export_to_file(&holdings, &options(Format::Html), &link, true);
+    let refused = export_to_file(&copies, &options(Format::Html), &link, true);
     assert!(refused.unwrap_err().to_string().contains("is not a regular file"));
 }
 
@@ -514,7 +514,7 @@ fn nothing_is_written_twice_to_a_pipe_that_broke() {
         }
     }
     let scene = saved(&small());
-    let holdings = Holdings::find(&scene.places, ID).unwrap();
-    let error = export(&holdings, &options(Format::Html), &mut Broken).unwrap_err();
+    let copies = scene.copies();
+    let error = export(&copies, &options(Format::Html), &mut Broken).unwrap_err();
     assert!(error.is(Kind::BrokenPipe), "{error}");
 }

@@ -23,6 +23,7 @@ use serde::Serialize;
 use crate::failure::{Context, Failure, Kind, chain};
 use crate::index::{Index, IndexError};
 use crate::save::{self, Journal};
+use crate::stores::{Layer, Pair, Stores};
 use layer1_prebackup::claude::live;
 
 pub(crate) use plan::{Kept, Plan, Wanted, plan};
@@ -30,53 +31,6 @@ pub(crate) use text::{HELP, question, summary_text, to_text};
 
 /// How long a deliverer that is at work is waited for.
 const DELIVERER_WAIT: Duration = Duration::from_secs(10);
-
-/// A layer's store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Layer {
-    /// Layer 1's.
-    Layer1,
-    /// Layer 3's.
-    Layer3,
-}
-
-/// Both stores, as far as they are there.
-#[derive(Debug)]
-pub(crate) struct Stores {
-    layer1: Option<Archive>,
-    layer3: Option<Archive>,
-}
-
-impl Stores {
-    fn of(&self, layer: Layer) -> Option<&Archive> {
-        match layer {
-            Layer::Layer1 => self.layer1.as_ref(),
-            Layer::Layer3 => self.layer3.as_ref(),
-        }
-    }
-}
-
-/// One session in both stores.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pair {
-    layer1: Option<SessionKey>,
-    layer3: Option<SessionKey>,
-}
-
-impl Pair {
-    /// As layer 3 knows it, else as layer 1 does.
-    fn key(&self) -> &SessionKey {
-        self.layer3.as_ref().or(self.layer1.as_ref()).expect("a session is in a store")
-    }
-
-    fn in_store(&self, layer: Layer) -> Option<&SessionKey> {
-        match layer {
-            Layer::Layer1 => self.layer1.as_ref(),
-            Layer::Layer3 => self.layer3.as_ref(),
-        }
-    }
-}
 
 /// Something that goes.
 #[derive(Debug, Clone, Serialize)]

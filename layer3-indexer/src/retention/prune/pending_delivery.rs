@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Lock};
 
-use super::{Pair, is_there};
+use super::is_there;
 use crate::failure::Failure;
+use crate::stores::Pair;
 
 /// How long the outbox's lock is waited for; it is held for a few small writes.
 const OUTBOX_WAIT: Duration = Duration::from_secs(5);

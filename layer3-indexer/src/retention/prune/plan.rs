@@ -11,11 +11,12 @@ use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, SessionId, StoredName};
 use serde::Serialize;
 
-use super::{Item, Layer, Pair, Stores, Target, refuse_live};
+use super::{Item, Target, refuse_live};
 use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::save::roots::resolved_projects;
-use crate::stores::session_name::{self};
+use crate::stores::session_name;
+use crate::stores::{Layer, Pair, Stores};
 use crate::terminal::time::{format_rfc3339_ms, now_ms, parse_rfc3339_ms, parse_when_ms};
 use crate::transcript::metadata::Metadata;
 
@@ -84,13 +85,17 @@ pub(crate) fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Failure> {
         return Err(Failure::new(message));
     }
     let stores = open(places, wanted.dry_run)?;
-    let pairs = pairs(&stores)?;
+    let pairs = stores.pairs()?;
     let begun: Vec<Pair> = pairs
         .iter()
         .filter_map(|pair| is_begun(&stores, pair).map(|yes| yes.then(|| pair.clone())).transpose())
         .collect::<Result<_, _>>()?;
     let examined: Vec<Pair> = match wanted.sessions.is_empty() {
-        true => pairs.iter().filter(|pair| is_in_scope(pair, wanted.project.as_deref())).cloned().collect(),
+        true => pairs
+            .iter()
+            .filter(|pair| session_name::is_of_project(pair.key(), wanted.project.as_deref()))
+            .cloned()
+            .collect(),
         false => named(&pairs, &wanted.sessions)?,
     };
     let mut planner = Planner {
@@ -130,14 +135,12 @@ pub(crate) fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Failure> {
 }
 
 fn open(places: &Places, dry_run: bool) -> Result<Stores, Failure> {
-    let stores = match dry_run {
-        true => Stores {
-            layer1: Archive::open_as_found(&places.layer1_store)?,
-            layer3: Archive::open_as_found(&places.layer3_store)?,
-        },
-        false => Stores { layer1: Archive::open_or_adopt(&places.layer1_store)?, layer3: adopt_v1::open(places)? },
+    let (layer1, layer3) = match dry_run {
+        true => (Archive::open_as_found(&places.layer1_store)?, Archive::open_as_found(&places.layer3_store)?),
+        false => (Archive::open_or_adopt(&places.layer1_store)?, adopt_v1::open(places)?),
     };
-    match stores.layer1.is_none() && stores.layer3.is_none() {
+    let stores = Stores { layer1, layer3, notes: Vec::new() };
+    match stores.is_empty() {
         true => Err(Failure::no_store(&places.layer3_store)),
         false => Ok(stores),
     }
@@ -152,28 +155,8 @@ fn before(typed: &str) -> Result<i64, Failure> {
     })
 }
 
-/// Every session of both stores. One that layer 1 keeps in another folder is the same, if it is the
-/// only one of its id in both.
-fn pairs(stores: &Stores) -> Result<Vec<Pair>, Failure> {
-    let of = |archive: &Option<Archive>| archive.as_ref().map_or(Ok(Vec::new()), Archive::sessions);
-    let (of3, mut of1) = (of(&stores.layer3)?, of(&stores.layer1)?);
-    let count = |keys: &[SessionKey], id: &SessionId| keys.iter().filter(|key| key.id == *id).count();
-    let all1 = of1.clone();
-    let mut pairs = Vec::new();
-    for key in &of3 {
-        let is_alone = count(&of3, &key.id) == 1 && count(&all1, &key.id) == 1;
-        let at = of1
-            .iter()
-            .position(|other| other == key)
-            .or_else(|| is_alone.then(|| of1.iter().position(|other| other.id == key.id)).flatten());
-        pairs.push(Pair { layer1: at.map(|at| of1.remove(at)), layer3: Some(key.clone()) });
-    }
-    pairs.extend(of1.into_iter().map(|key| Pair { layer1: Some(key), layer3: None }));
-    Ok(pairs)
-}
-
 fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Failure> {
-    for layer in [Layer::Layer1, Layer::Layer3] {
+    for layer in [Layer::One, Layer::Three] {
         if let (Some(archive), Some(key)) = (stores.of(layer), pair.in_store(layer))
             && archive.is_being_pruned(key)?
         {
@@ -186,7 +169,7 @@ fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Failure> {
 fn unfinished(stores: &Stores, pairs: &[Pair]) -> Result<Vec<(Layer, SessionKey)>, Failure> {
     let mut unfinished = Vec::new();
     for pair in pairs {
-        for layer in [Layer::Layer1, Layer::Layer3] {
+        for layer in [Layer::One, Layer::Three] {
             if let (Some(archive), Some(key)) = (stores.of(layer), pair.in_store(layer))
                 && archive.has_unfinished_removals(key)?
             {
@@ -197,25 +180,12 @@ fn unfinished(stores: &Stores, pairs: &[Pair]) -> Result<Vec<(Layer, SessionKey)
     Ok(unfinished)
 }
 
-fn is_in_scope(pair: &Pair, project: Option<&str>) -> bool {
-    let Some(project) = project else { return true };
-    let rest = pair.key().project.as_str().strip_prefix(project);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('~'))
-}
-
 /// The sessions that were typed, each once.
 fn named(pairs: &[Pair], typed: &[String]) -> Result<Vec<Pair>, Failure> {
     let mut found: Vec<Pair> = Vec::new();
     for typed in typed {
-        let mut meant = session_name::matches(pairs.iter().map(|pair| pair.key().clone()).collect(), typed);
-        let key = match (meant.pop(), meant.is_empty()) {
-            (Some(key), true) => key,
-            (Some(key), false) => {
-                meant.push(key);
-                return Err(session_name::ambiguous(typed, &meant));
-            }
-            (None, _) => return Err(session_name::unknown(typed)),
-        };
+        let keys = pairs.iter().map(|pair| pair.key().clone()).collect();
+        let key = session_name::only(session_name::matches(keys, typed), typed)?;
         let pair = pairs.iter().find(|pair| *pair.key() == key);
         if let Some(pair) = pair.filter(|pair| !found.contains(pair)) {
             found.push(pair.clone());
@@ -325,7 +295,7 @@ impl Planner<'_> {
             self.keep(pair, error.to_string());
             return Ok(());
         }
-        for layer in [Layer::Layer1, Layer::Layer3] {
+        for layer in [Layer::One, Layer::Three] {
             let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
             let files = archive.files(key)?;
             let going: Vec<StoredFile> = files.iter().filter(|file| self.may_go(file, &files)).cloned().collect();
@@ -378,7 +348,7 @@ impl Planner<'_> {
     }
 
     fn set_asides(&mut self, pair: &Pair) -> Result<(), Failure> {
-        for layer in [Layer::Layer1, Layer::Layer3] {
+        for layer in [Layer::One, Layer::Three] {
             let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
             for aside in archive.healed_quarantine(key)? {
                 let changed_ms = i64::try_from(aside.changed_ms).unwrap_or(0);
@@ -409,7 +379,7 @@ impl Planner<'_> {
         let mut last_ms = Vec::new();
         let mut committed_ms = 0;
         let mut bytes = 0;
-        for (layer, files) in [Layer::Layer1, Layer::Layer3].into_iter().zip(&mut of) {
+        for (layer, files) in [Layer::One, Layer::Three].into_iter().zip(&mut of) {
             let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
             *files = archive.files(key)?;
             bytes += files.iter().map(|file| file.disk_bytes).sum::<u64>();
@@ -436,7 +406,7 @@ impl Planner<'_> {
     /// below `projects/` and is no other session's.
     fn sources(&self, pair: &Pair) -> Result<Vec<PathBuf>, Failure> {
         let mut sources = Vec::new();
-        for layer in [Layer::Layer1, Layer::Layer3] {
+        for layer in [Layer::One, Layer::Three] {
             if let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) {
                 sources.extend(archive.source_of(key)?);
             }
@@ -446,7 +416,7 @@ impl Planner<'_> {
         for found in self.found.iter().filter(|found| found.id == *id) {
             let mut is_anothers = false;
             for twin in self.pairs.iter().filter(|other| other.key().id == *id && *other != pair) {
-                for layer in [Layer::Layer1, Layer::Layer3] {
+                for layer in [Layer::One, Layer::Three] {
                     if let (Some(archive), Some(key)) = (self.stores.of(layer), twin.in_store(layer)) {
                         is_anothers |= archive.source_of(key)?.as_ref() == Some(&found.path);
                     }

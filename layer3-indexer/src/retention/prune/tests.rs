@@ -273,12 +273,12 @@ fn what_was_saved_again_meanwhile_stays_whole_in_both_stores() {
 
 #[test]
 fn any_prune_finishes_a_removal_that_was_begun() {
-    for layer in [Layer::Layer1, Layer::Layer3] {
+    for layer in [Layer::One, Layer::Three] {
         let scene = saved();
         scene.remove_sources();
         let store = match layer {
-            Layer::Layer1 => &scene.places.layer1_store,
-            Layer::Layer3 => &scene.places.layer3_store,
+            Layer::One => &scene.places.layer1_store,
+            Layer::Three => &scene.places.layer3_store,
         };
         let archive = Archive::open(store).unwrap().unwrap();
         let key = archive.find(&scene.id()).unwrap().remove(0);
@@ -411,7 +411,7 @@ fn a_generation_is_proven_again_before_it_goes() {
     let plan = plan(&scene.places, &generations()).unwrap();
     flip_last_byte(&scene.copy());
     let summary = carry_out(&scene.places, &Journal::new(&scene.places, false), &plan).unwrap();
-    assert_eq!(summary.pruned.iter().map(|item| item.store).collect::<Vec<_>>(), [Some(Layer::Layer1)]);
+    assert_eq!(summary.pruned.iter().map(|item| item.store).collect::<Vec<_>>(), [Some(Layer::One)]);
     assert_eq!(summary.failed.len(), 1);
     assert!(left(&scene).contains(&format!("~/.claude-backup/proj/{ID}.gen-0001.jsonl")));
 }

@@ -1,6 +1,6 @@
 //! What is shown before anything goes, and what is told afterwards.
 
-use super::{Item, Kept, Layer, Plan, Summary};
+use super::{Item, Kept, Plan, Summary};
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right};
 
 /// What `--help` tells beyond the options.
@@ -66,7 +66,7 @@ pub(crate) fn question(plan: &Plan) -> (String, &'static [&'static str]) {
 
 /// One thing that goes, for the log.
 pub(super) fn named(item: &Item) -> String {
-    let store = item.store.map_or(String::new(), |store| format!(" of {}", layer(store)));
+    let store = item.store.map_or(String::new(), |store| format!(" of {}", store.name()));
     format!("{} {}{store} ({} bytes): {}", item.kind, name(item), item.bytes, item.why)
 }
 
@@ -78,15 +78,8 @@ fn name(item: &Item) -> String {
     }
 }
 
-fn layer(layer: Layer) -> &'static str {
-    match layer {
-        Layer::Layer1 => "layer 1",
-        Layer::Layer3 => "layer 3",
-    }
-}
-
 fn line(item: &Item, terminal: &Terminal) -> String {
-    let store = item.store.map_or(String::new(), |store| format!(" ({})", layer(store)));
+    let store = item.store.map_or(String::new(), |store| format!(" ({})", store.name()));
     let topic =
         item.topic.as_ref().map_or(String::new(), |topic| format!("  {}", fit(&one_line(topic), TOPIC_COLUMNS)));
     let style = if item.only_copy { Style::Red } else { Style::Green };
