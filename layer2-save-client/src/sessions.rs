@@ -1,13 +1,13 @@
 //! Sessions as layer 1 knows them: where a transcript is, what is held of it, whether the copy
 //! is good.
 
-use layer1_prebackup::log::in_one_line;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::claude::transcripts::{self, Identity};
 use layer1_prebackup::config::places::{Places, claude_dir_of_transcript};
 use layer1_prebackup::fs;
+use layer1_prebackup::log::in_one_line;
 use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 
 use crate::error::Error;

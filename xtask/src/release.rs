@@ -7,17 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use layer1_prebackup::fs::platform;
+use layer1_prebackup::names::PROGRAMS;
 use serde_json::Value;
 use xshell::{Shell, cmd};
-
-/// Layer 1's program.
-pub(crate) const LAYER1: &str = "layer1-prebackup";
-/// Layer 2's program.
-pub(crate) const LAYER2: &str = "layer2-save-client";
-/// Layer 3's program.
-pub(crate) const LAYER3: &str = "layer3-indexer";
-/// The three programs, in the order of the layers.
-pub(crate) const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
 
 /// The workspace's folder.
 pub(crate) fn workspace() -> PathBuf {

@@ -4,13 +4,14 @@ use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
 use serde::Serialize;
 
-use crate::browse::search::{now_ms, when};
+use crate::browse::search::when;
 use crate::browse::show::file_names;
 use crate::failure::Failure;
 use crate::index::{Index, SessionFilter, SessionRow, SessionTotals};
 use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
+use crate::terminal::time::now_ms;
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, width};
 
 /// Sessions, unless another number is asked for.

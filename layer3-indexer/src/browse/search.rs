@@ -1,7 +1,6 @@
 //! Searching, and hits as people read them.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
@@ -13,7 +12,7 @@ use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
 use crate::stores::session_name;
-use crate::terminal::time::parse_when_ms;
+use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
 use crate::transcript::record::Role;
 
@@ -131,12 +130,6 @@ fn mark_gone(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(),
         };
     }
     Ok(())
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    // A clock before 1970 makes ages meaningless, nothing worse.
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_millis() as i64)
 }
 
 /// The first and the last moment of a time as typed: of a day its beginning and its end.

@@ -483,6 +483,34 @@ fn issue_78392_absent_hooks_need_a_person() {
 }
 
 #[test]
+fn hooks_that_name_the_home_directory_as_a_shell_reads_it_are_ours() {
+    let scene = saved();
+    let with_program = |program: &str| {
+        let hooks = ALL_EVENTS.map(|event| {
+            let command = format!("{program} --quiet || :");
+            (event.to_owned(), json!([{ "hooks": [{ "type": "command", "command": command }] }]))
+        });
+        let settings = json!({ "hooks": serde_json::Map::from_iter(hooks) });
+        scene.write(&scene.places.claude_dir.join("settings.json"), &settings.to_string());
+        found(&scene, 0)
+    };
+    for program in [
+        "~/.claude/my\\ hooks/layer1-prebackup",
+        "~/'.claude/my hooks/layer1-prebackup'",
+        "$HOME/.claude/my\\ hooks/layer1-prebackup",
+        "${HOME}/'.claude/my hooks'/layer1-prebackup",
+        "\"$HOME/.claude/my hooks/layer1-prebackup\"",
+        "\"${HOME}/.claude/my hooks\"/layer1-prebackup",
+        "\"$CLAUDE_PROJECT_DIR\"/.claude/hooks/layer1-prebackup",
+    ] {
+        assert_eq!(with_program(program), "", "{program}");
+    }
+    insta::assert_snapshot!(with_program("\"$HOME\"/gone/layer1-prebackup"), @"! hook-program-missing ~/gone/layer1-prebackup: a hook runs this program, and it is not there or not executable [cargo xtask install]");
+    // Between single quotes it is no home directory: the shell finds nothing there.
+    insta::assert_snapshot!(with_program("'$HOME/.claude/my hooks/layer1-prebackup'"), @"! hook-program-missing $HOME/.claude/my hooks/layer1-prebackup: a hook runs this program, and it is not there or not executable [cargo xtask install]");
+}
+
+#[test]
 fn issue_87912_turns_without_a_transcript_are_named() {
     let scene = saved();
     let journal = |id: &str| scene.places.layer1_store.join(format!("proj/{id}.events.jsonl"));

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::time::SystemTime;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::claude::slug::{is_slug_of, slug_of_cwd};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use layer1_prebackup::fs::{self, Dir, DurableError};
@@ -34,9 +35,6 @@ use crate::stores::{Chosen, SessionCopies, Stores, Unfit, Which, slug_of_source}
 use crate::terminal::{self, shell_quoted};
 use crate::transcript::record::{self, TornLine};
 use layer1_prebackup::claude::live;
-
-/// Longest slug, in characters; Claude Code cuts longer ones.
-const SLUG_CHARS_MAX: usize = 200;
 
 /// What to restore, and where to.
 #[derive(Debug, Clone, Default)]
@@ -368,22 +366,6 @@ fn command(cwd: Option<&str>, id: &SessionId, config_dir: Option<&Path>) -> Stri
     let config = config_dir
         .map_or(String::new(), |dir| format!("{CLAUDE_CONFIG_DIR}={} ", shell_quoted(&dir.display().to_string())));
     format!("{directory}{config}claude --resume {id}")
-}
-
-/// The folder that Claude Code gives to a project: every UTF-16 unit outside `[A-Za-z0-9]` as `-`.
-pub(crate) fn slug_of_cwd(cwd: &str) -> String {
-    let slug: String = cwd
-        .encode_utf16()
-        .map(|unit| char::from_u32(unit.into()).filter(char::is_ascii_alphanumeric).unwrap_or('-'))
-        .collect();
-    slug[..slug.len().min(SLUG_CHARS_MAX)].to_owned()
-}
-
-/// Whether Claude Code may have made the slug from this directory. A long one is cut and goes on
-/// with a hash.
-fn is_slug_of(slug: &str, cwd: &str) -> bool {
-    let made = slug_of_cwd(cwd);
-    slug == made || (made.len() == SLUG_CHARS_MAX && slug.starts_with(&made))
 }
 
 /// Where a session goes on.

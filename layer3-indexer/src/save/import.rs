@@ -4,8 +4,6 @@
 //! import changes nothing.
 
 use std::collections::BTreeSet;
-use std::io::Read;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
@@ -20,10 +18,6 @@ use crate::index::Index;
 use crate::save::adopt_v1;
 use crate::save::roots::{RootKind, resolved_projects};
 use crate::save::{self, Answer, Journal, Request};
-use crate::transcript::record::{self, TornLine};
-
-/// How much of a transcript is read to find its first working directory.
-const CWD_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What saving many sessions did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -272,7 +266,8 @@ impl<'a> Run<'a> {
         let known = self.archive.as_ref().and_then(|archive| archive.session_of(&found.id, &found.path).ok().flatten());
         match known {
             Some(key) => Some(key.project),
-            None => first_cwd(&found.path).map(|cwd| ProjectName::from_cwd(&cwd)),
+            // One that cannot be read is named when it is saved.
+            None => transcripts::first_cwd(&found.path).ok().flatten().map(|cwd| ProjectName::from_cwd(&cwd)),
         }
     }
 
@@ -333,18 +328,6 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
-}
-
-/// The first working directory in a transcript; `None` if its beginning names none or cannot be read.
-fn first_cwd(transcript: &Path) -> Option<String> {
-    let file = transcripts::open_regular(transcript).ok().flatten()?;
-    let mut first = None;
-    record::read_records(file.take(CWD_BYTES_MAX), 0, TornLine::Final, &mut |located| {
-        first = located.record.cwd.as_deref().map(str::to_owned);
-        if first.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })
-    .ok()?;
-    first
 }
 
 #[cfg(test)]

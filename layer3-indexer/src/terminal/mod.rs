@@ -8,6 +8,7 @@ pub(crate) mod time;
 
 use std::borrow::Cow;
 
+use layer1_prebackup::claude::shell::quoted_if_needed;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns when standard output is no terminal.
@@ -232,12 +233,8 @@ pub(crate) fn count(n: u64, noun: &str) -> String {
 /// The text quoted for `sh`, so that pasting it gives exactly the text. Control characters are
 /// written as `$'\xNN'`, which bash and zsh read.
 pub(crate) fn shell_quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
     if !text.chars().any(is_unsafe) {
-        return format!("'{}'", text.replace('\'', r"'\''"));
+        return quoted_if_needed(text);
     }
     let mut quoted = String::from("$'");
     for c in text.chars() {

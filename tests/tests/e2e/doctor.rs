@@ -175,7 +175,7 @@ const fn hidden(name: &'static str, kind: &'static str, cure: &'static str, plan
 
 const INSTALL: &str = "cargo xtask install";
 
-const FAULTS: [Fault; 45] = [
+const FAULTS: [Fault; 46] = [
     fault("a program is gone", "program-missing", INSTALL, |scratch| {
         fs::remove_file(installed(scratch, LAYER1)).expect("delete a program");
     }),
@@ -266,6 +266,12 @@ const FAULTS: [Fault; 45] = [
     fault("a hook of the first version is left", "first-version-hooks", "install --replace-old", |scratch| {
         change_settings(scratch, |settings| {
             let old = json!({"hooks": [{"type": "command", "command": "~/.claude/hooks/session-end-save.sh"}]});
+            settings["hooks"]["SessionEnd"].as_array_mut().expect("groups").push(old);
+        });
+    }),
+    fault("the oldest hook of the first version is left", "first-version-hooks", "install --replace-old", |scratch| {
+        change_settings(scratch, |settings| {
+            let old = json!({"hooks": [{"type": "command", "command": "cat > ~/.claude/current-session.jsonl"}]});
             settings["hooks"]["SessionEnd"].as_array_mut().expect("groups").push(old);
         });
     }),

@@ -6,6 +6,7 @@
 //! owner and one time. It is made by a library because GNU's tar and the BSDs' share no options for
 //! that; `gzip` and the program that sums are the system's, as where the archive is unpacked.
 
+use layer1_prebackup::names::PROGRAMS;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +21,7 @@ use xshell::{Shell, cmd};
 
 use crate::dev::plugin::TEXTS;
 use crate::dev::test::on_path;
-use crate::release::{self, PROGRAMS};
+use crate::release::{self};
 use crate::setup::origin::{self, SETUP};
 
 /// Mode of what can be run, and of all other files.

@@ -3,6 +3,7 @@
 //! Opt-in, because it fetches the MCP Inspector from npm. The server runs in a scratch home,
 //! in both eras of the protocol.
 
+use layer1_prebackup::names::LAYER3;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 use wait_timeout::ChildExt;
 use xshell::{Shell, cmd};
 
-use crate::release::{self, LAYER3};
+use crate::release::{self};
 
 /// Pinned, because its options change: `--strict`, `--protocol-era`, `--format json`.
 const INSPECTOR: &str = "@modelcontextprotocol/inspector@2.12.0";

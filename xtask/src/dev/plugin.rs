@@ -5,6 +5,8 @@
 //! Claude runs. Beside it lies the list of a marketplace with this one plugin, from which it can be
 //! installed for good. Hooks, server and skills are made from the same data as an installation's.
 
+use layer1_prebackup::claude::shell::quoted_if_needed;
+use layer1_prebackup::names::{LAYER3, PROGRAMS};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -12,11 +14,12 @@ use fs_extra::file::CopyOptions;
 use serde_json::{Map, Value, json};
 use xshell::Shell;
 
-use crate::release::{self, LAYER3, PROGRAMS};
-use crate::setup::hooks::{self, Group};
+use crate::release::{self};
+use crate::setup::hooks::Group;
 use crate::setup::mcp;
 use crate::setup::origin;
 use crate::setup::skills;
+use layer1_prebackup::claude::hooks;
 
 /// The plugin's name, and its marketplace's.
 const NAME: &str = "threefold";
@@ -48,8 +51,8 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     };
     let plugin = lay_out(sh, &binaries, &to)?;
     println!("made {}; to try it, or to install it for good:", plugin.display());
-    println!("  claude --plugin-dir {}", crate::setup::site::quoted_if_needed(&plugin.display().to_string()));
-    println!("  claude plugin marketplace add {}", crate::setup::site::quoted_if_needed(&to.display().to_string()));
+    println!("  claude --plugin-dir {}", quoted_if_needed(&plugin.display().to_string()));
+    println!("  claude plugin marketplace add {}", quoted_if_needed(&to.display().to_string()));
     println!("  claude plugin install {NAME}@{NAME}");
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! With `--fix` it also does what only the installer can: where the checks say that an installation
 //! would mend something, it installs again.
 
+use layer1_prebackup::names::LAYER3;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,7 +15,6 @@ use serde_json::Value;
 use wait_timeout::ChildExt;
 use xshell::Shell;
 
-use crate::release::LAYER3;
 use crate::setup::install;
 use crate::setup::origin::Origin;
 use crate::setup::site::Site;

@@ -2,6 +2,7 @@
 //!
 //! Everything that could be refused is looked at before anything is changed. A second run finds
 //! everything in its place and changes nothing.
+use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3, PROGRAMS};
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,6 @@ use layer1_prebackup::config::places::{INSTALLED_FROM, PlaceFlags};
 use layer1_prebackup::fs;
 use xshell::Shell;
 
-use crate::release::{LAYER1, LAYER2, LAYER3, PROGRAMS};
-use crate::setup::hooks;
 use crate::setup::mcp::{self, Registered};
 use crate::setup::origin::Origin;
 use crate::setup::protection;
@@ -20,6 +19,7 @@ use crate::setup::settings_json::{self, Change};
 use crate::setup::site::Site;
 use crate::setup::skills::{self, Standing};
 use crate::setup::timer::Timer;
+use layer1_prebackup::claude::hooks;
 
 /// Mode of an installed program.
 const MODE_PROGRAM: u32 = 0o755;
@@ -213,7 +213,7 @@ fn wanted_timer(site: &Site, args: &Args) -> Result<Option<Timer>> {
 }
 
 fn settings_change(site: &Site, replace_old: bool) -> Result<Change> {
-    let wanted = hooks::of_site(site)?;
+    let wanted = crate::setup::hooks::of_site(site)?;
     Change::of(&site.settings(), |text| {
         let merged = settings_json::with_hooks(text, &wanted)?;
         if replace_old { settings_json::without_hooks(&merged, hooks::is_first_version) } else { Ok(merged) }

@@ -3,6 +3,8 @@
 //! Claude Code rewrites the file that holds it all the time, under a lock of its own; so it is
 //! only read here, and changed by `claude mcp` alone.
 
+use layer1_prebackup::claude::shell::quoted_if_needed;
+use layer1_prebackup::names::LAYER3;
 use std::fs;
 use std::io::ErrorKind;
 use std::process::{Command, Stdio};
@@ -12,7 +14,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use wait_timeout::ChildExt;
 
-use crate::release::LAYER3;
 use crate::setup::site::{self, Site};
 
 /// The server's name, which the first version used too.
@@ -129,7 +130,7 @@ fn remove_args() -> Vec<String> {
 }
 
 fn in_shell(site: &Site, args: &[String]) -> Result<String> {
-    let words: Vec<_> = args.iter().map(|arg| site::quoted_if_needed(arg)).collect();
+    let words: Vec<_> = args.iter().map(|arg| quoted_if_needed(arg)).collect();
     Ok(format!("  {} {}", site.claude_in_shell()?, words.join(" ")))
 }
 

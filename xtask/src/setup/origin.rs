@@ -1,5 +1,7 @@
 //! Where an installation is taken from, and the folder in which it waits to be installed.
 
+use layer1_prebackup::claude::shell::quoted_if_needed;
+use layer1_prebackup::names::{LAYER3, PROGRAMS};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,8 +9,7 @@ use anyhow::{Context, Result};
 use fs_extra::dir::CopyOptions;
 use xshell::Shell;
 
-use crate::release::{self, LAYER3, PROGRAMS};
-use crate::setup::site::quoted_if_needed;
+use crate::release::{self};
 
 /// The name of this program in the folder that an archive was unpacked into.
 pub(crate) const SETUP: &str = "setup";

@@ -1,12 +1,12 @@
 //! What is protected now: five lines from the installed programs' own words.
 
+use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3};
 use std::io::Write;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::release::{LAYER1, LAYER2, LAYER3};
 use crate::setup::site::Site;
 
 /// Asks the three programs and says in five lines what they hold, and what to do next. Fails if

@@ -8,10 +8,9 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail, ensure};
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstArray, CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode};
+use layer1_prebackup::claude::hooks::{self, Hook, command_of};
 use layer1_prebackup::fs;
 use serde_json::Value;
-
-use crate::setup::hooks::{self, Hook};
 
 /// Mode of a settings.json that was not there before.
 const MODE_NEW: u32 = 0o600;
@@ -305,16 +304,6 @@ fn handlers(tree: &CstRootNode) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-/// The command with its arguments, which may stand in a list of their own.
-fn command_of(handler: &Value) -> Option<String> {
-    let mut command = handler.get("command")?.as_str()?.to_owned();
-    for arg in handler.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-        command.push(' ');
-        command.push_str(arg);
-    }
-    Some(command)
-}
-
 /// A tree that can be edited and written out with every other byte as it was. Fails where the text is no JSON, by the
 /// same rules as Claude Code's, or no object.
 fn parse(text: &str) -> Result<CstRootNode> {
@@ -368,7 +357,7 @@ mod tests {
     }
 
     fn wanted() -> Vec<Hook> {
-        hooks::of_site(&site(None)).unwrap()
+        crate::setup::hooks::of_site(&site(None)).unwrap()
     }
 
     /// The diff of an installation; checks on the way that a second one changes nothing.
@@ -633,7 +622,7 @@ mod tests {
     #[test]
     fn other_places_update_the_commands_in_place() {
         let before = installed(OTHERS);
-        let after = with_hooks(&before, &hooks::of_site(&site(Some("/c"))).unwrap()).unwrap();
+        let after = with_hooks(&before, &crate::setup::hooks::of_site(&site(Some("/c"))).unwrap()).unwrap();
         insta::assert_snapshot!(diff(&before, &after), @r#"
         @@ -9,3 +9,3 @@
                      "type": "command",

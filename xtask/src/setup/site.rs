@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use layer1_prebackup::claude::shell::quoted;
+use layer1_prebackup::config::child_env;
 use layer1_prebackup::config::places::{self, PlaceFlags, Places};
-use layer1_prebackup::config::settings::{Settings, VARIABLE_PREFIX, XDG_CONFIG_HOME};
+use layer1_prebackup::config::settings::{Settings, XDG_CONFIG_HOME};
 use layer1_prebackup::fs;
 use layer1_prebackup::fs::platform::is_program;
 
-/// Variables that a program of ours gets to see; the places it gets as flags. No secrets.
-const CHILD_VARS: [&str; 9] =
-    ["HOME", "PATH", "LANG", "TMPDIR", "TERM", "COLUMNS", "NO_COLOR", "SHELL", XDG_CONFIG_HOME];
+/// What a program that draws on the user's terminal gets to see besides what every child may.
+const TERMINAL_VARS: [&str; 4] = ["TERM", "COLUMNS", "NO_COLOR", "SHELL"];
 
 /// A place to install into, and the environment it was resolved from.
 pub(crate) struct Site {
@@ -84,10 +85,7 @@ impl Site {
     /// environment, so that neither secrets nor an outer session reach it.
     pub(crate) fn own_command(&self, name: &str) -> Command {
         let mut command = Command::new(self.program(name));
-        let begins = |name: &OsStr, prefix: &str| name.to_string_lossy().starts_with(prefix);
-        let kept = |name: &OsStr| {
-            CHILD_VARS.iter().any(|kept| name == *kept) || begins(name, "LC_") || begins(name, VARIABLE_PREFIX)
-        };
+        let kept = |name: &OsStr| child_env::is_common(name) || TERMINAL_VARS.iter().any(|kept| name == *kept);
         command.env_clear().envs(self.vars.iter().filter(|(name, _)| kept(name)).map(|(n, v)| (n, v)));
         command.env("HOME", &self.places.home).args(&self.flags);
         command
@@ -95,7 +93,7 @@ impl Site {
 
     /// Where this user's programs keep their settings: `XDG_CONFIG_HOME`, else `~/.config`.
     pub(crate) fn config_home(&self) -> PathBuf {
-        let set = self.vars.iter().find(|(name, _)| name == "XDG_CONFIG_HOME").map(|(_, value)| PathBuf::from(value));
+        let set = self.vars.iter().find(|(name, _)| name == XDG_CONFIG_HOME).map(|(_, value)| PathBuf::from(value));
         set.filter(|dir| dir.is_absolute()).unwrap_or_else(|| self.places.home.join(".config"))
     }
 
@@ -142,17 +140,6 @@ pub(crate) fn remove_if_empty(folder: &Path) -> Result<()> {
         fs::remove_dir(folder)?;
     }
     Ok(())
-}
-
-/// A word that `sh` reads back as exactly `word`, in single quotes.
-pub(crate) fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// [`quoted`], but only where `sh` would read something else without the quotes.
-pub(crate) fn quoted_if_needed(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ',' | '@' | '%' | ':');
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { quoted(word) }
 }
 
 fn flags_of(places: &Places) -> Result<Vec<String>> {
@@ -208,16 +195,5 @@ mod tests {
         let command = site.own_command("layer1-prebackup");
         let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["HOME", "LC_ALL", "PATH"]);
-    }
-
-    #[test]
-    fn quoting_survives_the_shell() {
-        for word in ["/plain/path", "/a b/c", "it's", "$HOME `x` \\ \" *", "", "'", "ñ\n"] {
-            for quoted in [quoted(word), quoted_if_needed(word)] {
-                let output = Command::new("sh").args(["-c", &format!("printf %s {quoted}")]).output().unwrap();
-                assert_eq!(String::from_utf8(output.stdout).unwrap(), word, "{quoted}");
-            }
-        }
-        assert_eq!(quoted("/it's"), r"'/it'\''s'");
     }
 }

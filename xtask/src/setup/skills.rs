@@ -2,13 +2,14 @@
 //!
 //! The last line of an installed skill holds the hash of the rest. So an update knows a skill
 //! of ours that nobody changed from one that the user wrote or improved, which is left alone.
+use layer1_prebackup::claude::shell::quoted_if_needed;
+use layer1_prebackup::names::LAYER3;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use layer1_prebackup::fs;
 
-use crate::release::LAYER3;
 use crate::setup::settings_json;
 use crate::setup::site::{self, Site};
 
@@ -140,7 +141,7 @@ fn program_line(site: &Site) -> Result<String> {
 /// whenever there is a backslash in it, so an apostrophe is put in double quotes where that can be done.
 fn quoted_without_backslash(word: &str) -> String {
     let is_plain_in_double_quotes = !word.contains(['"', '$', '`', '\\', '!', '\n']);
-    if word.contains('\'') && is_plain_in_double_quotes { format!("\"{word}\"") } else { site::quoted_if_needed(word) }
+    if word.contains('\'') && is_plain_in_double_quotes { format!("\"{word}\"") } else { quoted_if_needed(word) }
 }
 
 fn sealed(body: &str) -> String {

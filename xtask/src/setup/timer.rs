@@ -3,6 +3,8 @@
 //!
 //! There is one for each user. Its files begin with a line of ours and name the programs that they
 //! start: by both a timer of this installation is told from any other file of that name.
+use layer1_prebackup::claude::shell::{quoted, quoted_if_needed};
+use layer1_prebackup::names::{LAYER1, LAYER2};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +15,6 @@ use layer1_prebackup::fs;
 use layer1_prebackup::fs::platform;
 use wait_timeout::ChildExt;
 
-use crate::release::{LAYER1, LAYER2};
 use crate::setup::site::{self, Site};
 
 /// Name of the units, and of the agent.
@@ -81,7 +82,7 @@ impl Timer {
         };
         let mark = match manager {
             Manager::Systemd => systemd_word(sweep),
-            Manager::Launchd => xml(&site::quoted(sweep)),
+            Manager::Launchd => xml(&quoted(sweep)),
         };
         let mut units = Vec::new();
         for (path, text) in wanted {
@@ -214,7 +215,7 @@ impl Timer {
     }
 
     fn in_shell(&self, lines: &[Vec<String>]) -> String {
-        let quoted = |words: &Vec<String>| words.iter().map(|word| site::quoted_if_needed(word)).collect::<Vec<_>>();
+        let quoted = |words: &Vec<String>| words.iter().map(|word| quoted_if_needed(word)).collect::<Vec<_>>();
         lines.iter().map(|words| format!("  {}", quoted(words).join(" "))).collect::<Vec<_>>().join("\n")
     }
 
@@ -330,7 +331,7 @@ fn systemd_word(word: &str) -> String {
 fn agent(sweep: &str, drain: &str, flags: &[String]) -> String {
     let program = |program: &str| {
         let words = std::iter::once(program).chain(flags.iter().map(String::as_str));
-        words.map(site::quoted).collect::<Vec<_>>().join(" ")
+        words.map(quoted).collect::<Vec<_>>().join(" ")
     };
     let command = format!("{} sweep --quiet --timer </dev/null; {} drain --timer", program(sweep), program(drain));
     let seconds = EVERY_MINUTES * 60;

@@ -1,4 +1,5 @@
 //! `cargo xtask uninstall`: takes away what `install` wrote, and no data.
+use layer1_prebackup::names::PROGRAMS;
 use std::io::Write;
 use std::path::Path;
 
@@ -6,13 +7,12 @@ use anyhow::Result;
 use layer1_prebackup::config::places::{INSTALLED_FROM, PlaceFlags};
 use layer1_prebackup::fs;
 
-use crate::release::PROGRAMS;
-use crate::setup::hooks;
 use crate::setup::mcp::{self, Registered};
 use crate::setup::settings_json::{self, Change};
 use crate::setup::site::{Site, remove_if_empty};
 use crate::setup::skills;
 use crate::setup::timer::Timer;
+use layer1_prebackup::claude::hooks;
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -4,6 +4,7 @@
 //! The mutated programs are built from a copy of the sources below the target directory; the checks
 //! are those of the unmutated tree.
 
+use layer1_prebackup::names::PROGRAMS;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
 use super::mutations::{Check, MUTATIONS, Mutation};
-use crate::release::{self, PROGRAMS, workspace};
+use crate::release::{self, workspace};
 use crate::verb::AlreadyTold;
 
 /// What a build needs of the workspace.
