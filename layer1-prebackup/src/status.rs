@@ -11,6 +11,7 @@ use crate::archive::{Archive, ArchiveError, Compare, Finding, Repair, SaveReques
 use crate::claude::transcripts;
 use crate::config::exclude::Exclusions;
 use crate::config::settings::Policy;
+use crate::config::size::Size;
 use crate::hook::event_log;
 use crate::names::FileName;
 
@@ -59,7 +60,7 @@ pub(crate) fn status(
     writeln!(out, "store        {} ({})", store.display(), status["store_id"].as_str().unwrap_or(unnamed))?;
     writeln!(out, "sessions     {}", number("sessions"))?;
     writeln!(out, "contents     {} files, {} older generations", number("files"), number("generations"))?;
-    writeln!(out, "bytes        {}", number("bytes"))?;
+    writeln!(out, "size         {}", Size(number("bytes")))?;
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
     list_paths(out, NOT_SAVED, "not copied yet or changed since", &status["behind"])?;

@@ -4,3 +4,4 @@ pub mod child_env;
 pub mod exclude;
 pub mod places;
 pub mod settings;
+pub mod size;

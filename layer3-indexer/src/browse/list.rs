@@ -2,6 +2,7 @@
 
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
 use serde::Serialize;
 
 use crate::browse::search::when;
@@ -107,7 +108,7 @@ fn totals(listed: &Listed, scope: &str) -> Vec<String> {
     let mut lines = vec![format!(
         "{}, {}, {} {scope}{cut}",
         terminal::count(all.sessions, "session"),
-        terminal::size(all.bytes),
+        Size(all.bytes),
         terminal::count(all.messages, "message")
     )];
     let gone = listed.sessions.iter().filter(|row| row.source_gone).count() as u64;
@@ -160,7 +161,7 @@ fn cells(number: usize, row: &SessionRow, year: Option<&str>, several: bool) -> 
         number.to_string(),
         short_id(&m.session_id),
         if several { fit(&one_line(&m.project), PROJECT_COLUMNS).into_owned() } else { String::new() },
-        if mark.is_empty() { terminal::size(m.bytes) } else { format!("{mark} {}", terminal::size(m.bytes)) },
+        if mark.is_empty() { Size(m.bytes).to_string() } else { format!("{mark} {}", Size(m.bytes)) },
         period(row, year),
         branch.map_or(String::new(), |branch| fit(&branch, BRANCH_COLUMNS).into_owned()),
         fit(&file_names(&m.edited_files, 3), FILES_COLUMNS).into_owned(),
@@ -279,10 +280,10 @@ mod tests {
     fn the_table_is_aligned_by_display_width() {
         insta::assert_snapshot!(to_text(&listed(rows()), "in project proj", &Terminal::PLAIN), @r#"
         #  SESSION        SIZE  PERIOD             BRANCH    EDITED            TOPIC
-        1  aaaaaaaa      38 KB  22/11 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
-        2  bbbbbbbb  ⚠️ 3.0 MB  22/11 10:17→11:02                              日本語のプロジェクトを説明し…
-        3  short      🔴 40 MB  22/11 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and lines
-        3 sessions, 43 MB, 36 messages in project proj
+        1  aaaaaaaa      39 kB  22/11 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
+        2  bbbbbbbb  ⚠️ 3.1 MB  22/11 10:17→11:02                              日本語のプロジェクトを説明し…
+        3  short      🔴 42 MB  22/11 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and lines
+        3 sessions, 45 MB, 36 messages in project proj
         "#);
     }
 
@@ -295,10 +296,10 @@ mod tests {
         insta::assert_snapshot!(text, @r#"
         note: the index was made again
         #  SESSION        SIZE  PERIOD             TOPIC
-        1  aaaaaaaa      38 KB  22/11 10:17→11:02  fix the parser
-        2  bbbbbbbb  ⚠️ 3.0 MB  22/11 10:17→11:02  日本語のプロジェクトを説明し…
-        3  short      🔴 40 MB  22/11 10:17→11:02  colours ·[31mred· and lines
-        3 sessions, 43 MB, 36 messages in all projects
+        1  aaaaaaaa      39 kB  22/11 10:17→11:02  fix the parser
+        2  bbbbbbbb  ⚠️ 3.1 MB  22/11 10:17→11:02  日本語のプロジェクトを説明し…
+        3  short      🔴 42 MB  22/11 10:17→11:02  colours ·[31mred· and lines
+        3 sessions, 45 MB, 36 messages in all projects
         "#);
     }
 
@@ -317,10 +318,10 @@ mod tests {
         listed.totals.sessions = 120;
         insta::assert_snapshot!(to_text(&listed, "in all projects", &wide), @r#"
         #  SESSION   PROJECT       SIZE  PERIOD                             BRANCH            EDITED            TOPIC
-        1  aaaaaaaa  proj         38 KB  22/11/2026 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents) fix the parser
-        2  bbbbbbbb  other    ⚠️ 3.0 MB  22/11/2026 10:17→11:02                                                 (source gone, +1 subagent) 日本語の…
-        3  short     proj      🔴 40 MB  31/12/2025 23:50→01/01/2026 00:10  [feature/very-l…  e, d, c +2        a title
-        120 sessions, 43 MB, 36 messages in all projects (3 shown, --limit shows more)
+        1  aaaaaaaa  proj         39 kB  22/11/2026 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents) fix the parser
+        2  bbbbbbbb  other    ⚠️ 3.1 MB  22/11/2026 10:17→11:02                                                 (source gone, +1 subagent) 日本語の…
+        3  short     proj      🔴 42 MB  31/12/2025 23:50→01/01/2026 00:10  [feature/very-l…  e, d, c +2        a title
+        120 sessions, 45 MB, 36 messages in all projects (3 shown, --limit shows more)
         1 session gone from Claude Code; `restore` brings it back
         "#);
     }

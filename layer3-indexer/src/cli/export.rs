@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
 use serde_json::json;
 
 use crate::browse::export::{self, Exported, Format};
@@ -68,7 +69,7 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
         screen.json(&json!({ "exported": exported }))?;
     } else if let (Some(path), Some(bytes)) = (&exported.path, exported.bytes) {
         let messages = terminal::count(exported.messages, "message");
-        screen.text(&format!("Exported {messages} to {} ({})\n", one_line(path), terminal::size(bytes)))?;
+        screen.text(&format!("Exported {messages} to {} ({})\n", one_line(path), Size(bytes)))?;
     }
     report_export(&exported)
 }

@@ -1,6 +1,7 @@
 //! `import`: everything that Claude Code and layer 1 have.
 
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
 
 use crate::cli::screen::{Screen, complain, progress_bar};
 use crate::failure::Failure;
@@ -10,12 +11,12 @@ use crate::terminal::{self, one_line};
 
 /// Runs `import`.
 pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let bar = progress_bar("{bar:30} {bytes}/{total_bytes} {msg} {eta}");
+    let bar = progress_bar("{bar:30} {percent}% of {msg} {eta}");
     let journal = Journal::new(places, false);
     let summary = import::import(places, &journal, &|at| {
-        bar.set_length(at.bytes_all);
-        bar.set_position(at.bytes_done);
-        bar.set_message(format!("{}/{} sessions", at.sessions_done, at.sessions_all));
+        bar.set_length(at.work_all);
+        bar.set_position(at.work_done);
+        bar.set_message(format!("{}, {}/{} sessions", Size(at.bytes), at.sessions_done, at.sessions_all));
     });
     bar.finish_and_clear();
     report_import(&summary?, screen)

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
 use serde_json::json;
 
 use crate::cli::screen::{Scope, Screen, absolute, complain, config_dir, counting, scope};
@@ -149,7 +150,7 @@ fn summary_text(summary: &Summary, dry_run: bool, terminal: &Terminal) -> String
     for restored in &summary.restored {
         let session = one_line(&format!("{}/{}", restored.project, restored.session_id));
         let files = terminal::count(restored.files_written as u64, "file");
-        let size = terminal::size(restored.bytes);
+        let size = Size(restored.bytes);
         text.push_str(&format!("{}  {session} ({size}, {files})\n", terminal.paint(Style::Green, done)));
     }
     let restored = terminal::count(summary.restored.len() as u64, "session");
@@ -168,7 +169,7 @@ pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Termi
     let mut text = if restored.files_written == 0 {
         format!("Nothing to do: {path} is there already, with the same content\n")
     } else {
-        let size = terminal::size(restored.bytes);
+        let size = Size(restored.bytes);
         let files = terminal::count(restored.files_written as u64, "file");
         format!("{done} {path} ({size}, {files} {written})\n")
     };

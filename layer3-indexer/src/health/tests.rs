@@ -313,8 +313,8 @@ fn issue_41458_a_mass_disappearance_is_said_first() {
     );
     insta::assert_snapshot!(text(&scene, &status), @r"
     1 thing needs you, below.
-      first copy   6 sessions, 1.6 KB, last save a few seconds ago (~/.claude-backup-sessions)
-      second copy  6 sessions, 1.6 KB, last save a few seconds ago (~/.claude-backup)
+      first copy   6 sessions, 1.6 kB, last save a few seconds ago (~/.claude-backup-sessions)
+      second copy  6 sessions, 1.6 kB, last save a few seconds ago (~/.claude-backup)
       index        ready, 7 messages, SIZE
       outbox       empty
       transcripts  0 transcripts, 0 B

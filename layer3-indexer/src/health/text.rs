@@ -6,7 +6,9 @@ use super::context::short;
 use super::figures::{Colour, DiskStatus, Figures, StoreStatus};
 use super::finding::Finding;
 use super::report::Report;
-use crate::terminal::{Style, Terminal, count, left, one_line, size};
+use layer1_prebackup::config::size::Size;
+
+use crate::terminal::{Style, Terminal, count, left, one_line};
 
 /// Findings of one kind that are shown; `--json` has all.
 const SHOWN_MAX: usize = 3;
@@ -102,12 +104,12 @@ impl Renderer<'_> {
         let place = self.short(&store.store);
         let Some(age) = store.last_save_age_seconds else { return format!("nothing yet ({place})") };
         let sessions = count(store.sessions, "session");
-        format!("{sessions}, {}, last save {} ago ({place})", size(store.bytes), duration(age))
+        format!("{sessions}, {}, last save {} ago ({place})", Size(store.bytes), duration(age))
     }
 
     fn index(&self) -> String {
         let index = &self.figures().index;
-        format!("{}, {}, {}", index.state, count(index.messages, "message"), size(index.bytes))
+        format!("{}, {}, {}", index.state, count(index.messages, "message"), Size(index.bytes))
     }
 
     fn outbox(&self) -> String {
@@ -133,7 +135,7 @@ impl Renderer<'_> {
         };
         let gone = self.figures().vanished.iter().filter(|vanished| vanished.expected).count();
         let gone = if gone > 0 { format!("; {gone} it deleted are saved") } else { String::new() };
-        format!("{}, {}{saved}{expiring}{gone}", count(sources.transcripts, "transcript"), size(sources.bytes))
+        format!("{}, {}{saved}{expiring}{gone}", count(sources.transcripts, "transcript"), Size(sources.bytes))
     }
 
     fn hooks(&self) -> String {
@@ -145,7 +147,7 @@ impl Renderer<'_> {
     }
 
     fn disk(&self) -> String {
-        let free = |disk: &DiskStatus| format!("{} of {} free", size(disk.free_bytes), size(disk.total_bytes));
+        let free = |disk: &DiskStatus| format!("{} of {} free", Size(disk.free_bytes), Size(disk.total_bytes));
         match self.figures().disks.as_slice() {
             [disk, ..] if self.figures().one_disk => {
                 format!("{}; both copies lie on it, BACKUP_DIR can move one", free(disk))
@@ -164,8 +166,8 @@ impl Renderer<'_> {
         if light.folder.is_none() {
             return format!("{mark} Claude Code has no transcript of it");
         }
-        let (sessions, bytes) = (count(light.sessions, "transcript"), size(light.bytes));
-        let largest = size(light.largest_bytes);
+        let (sessions, bytes) = (count(light.sessions, "transcript"), Size(light.bytes));
+        let largest = Size(light.largest_bytes);
         format!("{mark} {sessions}, {bytes}, the largest {largest}: what Claude Code resumes with ease, not the copies")
     }
 

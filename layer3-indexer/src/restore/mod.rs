@@ -23,6 +23,7 @@ use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::claude::slug::{is_slug_of, slug_of_cwd};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
+use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, Dir, DurableError};
 use layer1_prebackup::names::{FileName, SessionId};
 use rustix::fs::FileType;
@@ -32,7 +33,7 @@ use crate::failure::{Context, Failure, Kind};
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, Journal};
 use crate::stores::{Chosen, SessionCopies, Stores, Unfit, Which, slug_of_source};
-use crate::terminal::{self, shell_quoted};
+use crate::terminal::shell_quoted;
 use crate::transcript::record::{self, TornLine};
 use layer1_prebackup::claude::live;
 
@@ -165,7 +166,7 @@ fn plan_for(places: &Places, stores: Rc<Stores>, key: SessionKey, options: &Opti
             notes.append(&mut copy.notes);
             // A stub restored where the whole conversation is stored as well is not what most want.
             if let Some(longer) = copies.longer_than(&copy).filter(|_| options.content == Which::Newest) {
-                let (longer, bytes) = (terminal::size(longer), terminal::size(copy.at.bytes));
+                let (longer, bytes) = (Size(longer), Size(copy.at.bytes));
                 notes.push(format!(
                     "an older content of it is longer ({longer}, this one has {bytes}): --longest restores that"
                 ));
@@ -421,7 +422,7 @@ fn refusal(id: &SessionId, which: Which, unfit: Unfit) -> Failure {
         }
         Unfit::NoGeneration(known) => {
             let generation = if let Which::Generation(n) = which { n } else { 0 };
-            let known = known.iter().map(|(n, bytes)| format!("{n} ({})", terminal::size(*bytes)));
+            let known = known.iter().map(|(n, bytes)| format!("{n} ({})", Size(*bytes)));
             let known = known.collect::<Vec<_>>().join(", ");
             refuse(&format!("there is no generation {generation} of it")).hint(format!("{known} are stored"))
         }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
 
 use super::missing::{self, State};
 use crate::failure::{Context, Failure};
@@ -124,7 +125,7 @@ fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
             "{}  {state}  {}  {}  {}  ",
             right(&number.to_string(), digits),
             left(choice.key.id.as_str().get(..ID_COLUMNS).unwrap_or(choice.key.id.as_str()), ID_COLUMNS),
-            right(&terminal::size(choice.bytes), 6),
+            format!("{:>6}", Size(choice.bytes)),
             period.unwrap_or_default(),
         );
         let used = digits + 2 + 4 + 2 + ID_COLUMNS + 2 + 6 + 2;

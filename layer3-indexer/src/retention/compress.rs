@@ -6,13 +6,14 @@
 
 use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
 use serde::Serialize;
 
 use crate::failure::{Failure, chain};
 use crate::save::Journal;
 use crate::save::adopt_v1;
 use crate::terminal::time::{now_ms, parse_when_ms};
-use crate::terminal::{self, Style, Terminal, left, one_line, right};
+use crate::terminal::{self, Style, Terminal, one_line};
 
 /// What is older than this is compressed, unless another age is given.
 pub(crate) const OLDER_THAN_DEFAULT: &str = "30d";
@@ -184,12 +185,11 @@ fn before(typed: &str) -> Result<u64, Failure> {
 pub(crate) fn to_text(summary: &Summary, terminal: &Terminal) -> String {
     let mut text = String::new();
     for item in &summary.compressed {
-        let packed =
-            item.packed_bytes.map_or(String::new(), |packed| format!(" → {}", right(&terminal::size(packed), 7)));
+        let packed = item.packed_bytes.map_or(String::new(), |packed| format!(" → {:>7}", Size(packed)));
         let store = if item.store == "layer1" { "layer 1" } else { "layer 3" };
         text.push_str(&format!(
             "{}{packed}  {}  {}\n",
-            left(&terminal::size(item.bytes), 7),
+            format!("{:<7}", Size(item.bytes)),
             store,
             one_line(&format!("{}/{}", item.project, item.path)),
         ));
@@ -198,10 +198,10 @@ pub(crate) fn to_text(summary: &Summary, terminal: &Terminal) -> String {
     let kinds = [(summary.compressed.len() - older, "transcript"), (older, "older content")];
     let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
     let contents = kinds.map(|(count, kind)| terminal::count(count as u64, kind)).collect::<Vec<_>>().join(" and ");
-    let sizes = format!("{} to {}", terminal::size(summary.bytes), terminal::size(summary.packed_bytes));
+    let sizes = format!("{} to {}", Size(summary.bytes), Size(summary.packed_bytes));
     text.push_str(&match (summary.compressed.is_empty(), summary.dry_run) {
         (true, _) => "Nothing to compress\n".to_owned(),
-        (false, true) => format!("{contents} to compress, {}\n", terminal::size(summary.bytes)),
+        (false, true) => format!("{contents} to compress, {}\n", Size(summary.bytes)),
         (false, false) => format!("{}\n", terminal.paint(Style::Green, &format!("{contents} compressed, {sizes}"))),
     });
     if summary.left_plain > 0 {

@@ -52,14 +52,16 @@ pub(crate) struct Unsaved {
 /// How far saving many sessions has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Bytes that were copied, and as many again when they are indexed.
-    pub(crate) bytes_done: u64,
-    /// Twice the bytes of all.
-    pub(crate) bytes_all: u64,
+    /// Work: the bytes that were looked at in either place, and as many again when they are indexed.
+    pub(crate) work_done: u64,
+    /// All of it.
+    pub(crate) work_all: u64,
     /// Sessions done.
     pub(crate) sessions_done: usize,
-    /// All of them.
+    /// All of them, wherever they are.
     pub(crate) sessions_all: usize,
+    /// Their bytes, each counted once.
+    pub(crate) bytes: u64,
 }
 
 /// Saves every transcript under `projects/` that is not saved yet, and everything in layer 1's
@@ -69,16 +71,11 @@ pub(crate) fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progr
     let sources = transcripts::transcripts(&resolved_projects(places))?;
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
     let kept = layer1.as_ref().map_or(Ok(Vec::new()), kept_sessions)?;
-    run.expect(sources.iter().map(|found| found.bytes).chain(kept.iter().map(|kept| kept.bytes)));
-    let mut seen: Vec<SessionId> = Vec::new();
-    for found in &sources {
-        run.source(found);
-        seen.push(found.id.clone());
-    }
-    seen.sort();
-    for kept in &kept {
-        run.kept(kept, seen.binary_search(&kept.key.id).is_ok());
-    }
+    let seen: BTreeSet<&SessionId> = sources.iter().map(|found| &found.id).collect();
+    run.expect_sources(&sources);
+    kept.iter().for_each(|kept| run.expect_kept(kept, seen.contains(&kept.key.id)));
+    sources.iter().for_each(|found| run.source(found));
+    kept.iter().for_each(|kept| run.kept(kept, seen.contains(&kept.key.id)));
     run.finish()
 }
 
@@ -95,10 +92,8 @@ pub(crate) fn backup(
     if let Some(project) = project {
         sources.retain(|found| run.project_of(found).as_ref() == Some(project));
     }
-    run.expect(sources.iter().map(|found| found.bytes));
-    for found in &sources {
-        run.source(found);
-    }
+    run.expect_sources(&sources);
+    sources.iter().for_each(|found| run.source(found));
     run.finish()
 }
 
@@ -140,16 +135,23 @@ impl<'a> Run<'a> {
         report: &'a dyn Fn(Progress),
     ) -> Result<Run<'a>, Failure> {
         let archive = adopt_v1::open(places)?;
-        let at = Progress { bytes_done: 0, bytes_all: 0, sessions_done: 0, sessions_all: 0 };
+        let at = Progress { work_done: 0, work_all: 0, sessions_done: 0, sessions_all: 0, bytes: 0 };
         Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default(), stored: BTreeSet::new() })
     }
 
-    fn expect(&mut self, bytes: impl Iterator<Item = u64>) {
-        for bytes in bytes {
-            self.at.bytes_all += 2 * bytes;
-            self.at.sessions_all += 1;
-        }
+    fn expect_sources(&mut self, sources: &[FoundTranscript]) {
+        let bytes: u64 = sources.iter().map(|found| found.bytes).sum();
+        self.at = Progress { work_all: 2 * bytes, sessions_all: sources.len(), bytes, ..self.at };
         (self.report)(self.at);
+    }
+
+    /// `counted` if the session is a source too.
+    fn expect_kept(&mut self, kept: &Kept, counted: bool) {
+        self.at.work_all += 2 * kept.bytes;
+        if !counted {
+            self.at.sessions_all += 1;
+            self.at.bytes += kept.bytes;
+        }
     }
 
     /// Saves one transcript of Claude Code's, if it changed.
@@ -157,7 +159,7 @@ impl<'a> Run<'a> {
         self.summary.sessions += 1;
         if self.places.policy.exclude.is_excluded(&found.path, None) {
             self.summary.skipped += 1;
-            return self.done(found.bytes);
+            return self.done(found.bytes, false);
         }
         let behind = match &self.archive {
             Some(archive) => archive.is_behind(&found.id, &found.path).and_then(|behind| {
@@ -171,7 +173,7 @@ impl<'a> Run<'a> {
             Ok(true) => self.save(&found.id, &found.path, RootKind::Claude, found.bytes),
             Err(error) => self.fail(&found.id, chain(&error)),
         }
-        self.done(found.bytes);
+        self.done(found.bytes, false);
     }
 
     /// Takes over from layer 1 what layer 3 lacks. `counted` if the session was met already.
@@ -179,14 +181,14 @@ impl<'a> Run<'a> {
         self.summary.sessions += usize::from(!counted);
         if self.places.policy.exclude.is_excluded(&kept.transcript, None) {
             self.summary.skipped += usize::from(!counted);
-            return self.done(kept.bytes);
+            return self.done(kept.bytes, counted);
         }
         match self.lacks(kept) {
             Ok(true) => self.save(&kept.key.id, &kept.transcript, RootKind::Layer1Store, kept.bytes),
             Ok(false) => self.summary.unchanged += usize::from(!counted),
             Err(error) => self.fail(&kept.key.id, chain(&error)),
         }
-        self.done(kept.bytes);
+        self.done(kept.bytes, counted);
     }
 
     /// Whether layer 3 lacks a content that layer 1 has. Records are compared first: reading
@@ -219,7 +221,7 @@ impl<'a> Run<'a> {
         let request =
             Request { id, transcript, root, cwd: None, trigger: Some(self.trigger), project: None, expected: None };
         let at = self.at;
-        let progress = |done: u64| (self.report)(Progress { bytes_done: at.bytes_done + done.min(bytes), ..at });
+        let progress = |done: u64| (self.report)(Progress { work_done: at.work_done + done.min(bytes), ..at });
         if self.stored.insert(id.clone()) && self.stored.len() == 1 {
             self.expect_more();
         }
@@ -254,9 +256,9 @@ impl<'a> Run<'a> {
         self.summary.failed.push(Unsaved { session_id: id.to_string(), error });
     }
 
-    fn done(&mut self, bytes: u64) {
-        self.at.bytes_done += bytes;
-        self.at.sessions_done += 1;
+    fn done(&mut self, bytes: u64, counted: bool) {
+        self.at.work_done += bytes;
+        self.at.sessions_done += usize::from(!counted);
         (self.report)(self.at);
     }
 
@@ -284,7 +286,7 @@ impl<'a> Run<'a> {
         {
             self.summary.notes.push(format!("stored but not indexed: {error}"));
         }
-        self.at.bytes_done = self.at.bytes_all;
+        self.at.work_done = self.at.work_all;
         (self.report)(self.at);
         Ok(self.summary)
     }
@@ -297,10 +299,10 @@ impl<'a> Run<'a> {
         }
         let sessions = archive.sessions()?;
         let (at, report) = (self.at, self.report);
-        let left = at.bytes_all - at.bytes_done;
+        let left = at.work_all - at.work_done;
         let progress = |done: usize, all: usize| {
-            let bytes_done = at.bytes_done + left * done as u64 / all.max(1) as u64;
-            report(Progress { bytes_done, ..at });
+            let work_done = at.work_done + left * done as u64 / all.max(1) as u64;
+            report(Progress { work_done, ..at });
         };
         for (key, error) in index.catch_up(archive, &sessions, Some(self.trigger), &progress)? {
             let error = format!("stored but not indexed: {}", chain(&error));
@@ -340,7 +342,7 @@ mod tests {
         let last = std::cell::Cell::new(None);
         let summary = super::import(&scene.places, &Journal::new(&scene.places, false), &|at| last.set(Some(at)));
         let last: Progress = last.get().unwrap();
-        assert_eq!((last.bytes_done, last.sessions_done), (last.bytes_all, last.sessions_all));
+        assert_eq!((last.work_done, last.sessions_done), (last.work_all, last.sessions_all));
         summary.unwrap()
     }
 

@@ -434,7 +434,7 @@ struct BackupInput {
 fn backup_create(server: &Server, arguments: JsonObject, progress: Progress<'_>) -> Result<Output, Failure> {
     let input: BackupInput = parse("backup_create", arguments)?;
     let project = input.project.as_deref().filter(|text| !text.is_empty()).map(ProjectName::parse).transpose()?;
-    let report = |at: import::Progress| progress(at.bytes_done, Some(at.bytes_all));
+    let report = |at: import::Progress| progress(at.work_done, Some(at.work_all));
     let summary = import::backup(&server.places, &server.journal, project.as_ref(), &report)?;
     answer(&summary, None)
 }

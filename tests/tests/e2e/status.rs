@@ -46,6 +46,23 @@ fn a_lost_conversation_comes_back_with_the_pasted_line() {
 }
 
 #[test]
+fn every_program_says_the_size_of_a_store_in_the_same_words() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 1);
+    let text = "x".repeat(15_100_000);
+    transcripts::append(&transcript, transcripts::prompt_line(&transcripts::made_id(1), 500, &text));
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    let first = scratch.layer1(&["status"]).output().ok().text();
+    let second = scratch.layer3(&["status"]).output().exits(1).text();
+    for line in ["size         15 MB"] {
+        assert!(first.contains(line), "{first}");
+    }
+    for line in ["first copy   1 session, 15 MB,", "second copy  1 session, 15 MB,"] {
+        assert!(second.contains(line), "{second}");
+    }
+}
+
+#[test]
 fn the_programs_are_named_shortly_where_the_path_leads_to_them() {
     let scratch = Scratch::new();
     let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 1);

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use layer1_prebackup::config::size::Size;
 use serde_json::Value;
 
 use crate::setup::site::Site;
@@ -22,8 +23,8 @@ pub(crate) fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
         1 => format!("1 session waits to be delivered: {LAYER2} pending"),
         n => format!("{n} sessions wait to be delivered: {LAYER2} pending"),
     };
-    writeln!(out, "first copy    {}, {}, in {}", sessions(&first), bytes(&first), places.layer1_store.display())?;
-    writeln!(out, "second copy   {}, {}, in {}", sessions(&third), bytes(&third), places.layer3_store.display())?;
+    writeln!(out, "first copy    {}, {}, in {}", sessions(&first), size(&first), places.layer1_store.display())?;
+    writeln!(out, "second copy   {}, {}, in {}", sessions(&third), size(&third), places.layer3_store.display())?;
     let index = third.get("index").unwrap_or(&third);
     writeln!(out, "index         {} in {}", counted(index, "messages", "message"), places.index.display())?;
     writeln!(out, "outbox        {delivery}")?;
@@ -63,26 +64,7 @@ fn counted(status: &Value, key: &str, noun: &str) -> String {
     }
 }
 
-fn bytes(status: &Value) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KB", "MB", "GB", "TB"];
-    let Some(bytes) = status.get("bytes").and_then(Value::as_u64) else { return "of unknown size".to_owned() };
-    let mut amount = bytes as f64;
-    let mut unit = 0;
-    while amount >= 999.5 && unit + 1 < UNITS.len() {
-        amount /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} bytes") } else { format!("{amount:.1} {}", UNITS[unit]) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_for_people() {
-        for (size, expected) in [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 KB"), (351_000_000, "351.0 MB")] {
-            assert_eq!(bytes(&serde_json::json!({ "bytes": size })), expected);
-        }
-    }
+fn size(status: &Value) -> String {
+    let bytes = status.get("bytes").and_then(Value::as_u64);
+    bytes.map_or("of unknown size".to_owned(), |bytes| Size(bytes).to_string())
 }

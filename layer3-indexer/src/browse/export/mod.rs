@@ -20,6 +20,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, Existing};
 use layer1_prebackup::names::{FileName, StoredName};
 use serde::{Deserialize, Serialize};
@@ -322,7 +323,7 @@ fn frame(copies: &SessionCopies, content: &Copy, survey: &Survey, options: &Opti
     row("Edited files", latest.chain([more]).collect());
     row("First topic", vec![metadata.first_topic.as_deref()]);
     row("Last topic", vec![metadata.last_topic.as_deref().filter(|_| metadata.last_topic != metadata.first_topic)]);
-    let size = terminal::size(content.at.bytes);
+    let size = Size(content.at.bytes).to_string();
     row("Transcript", vec![Some(&size)]);
     if options.redact {
         row("Secrets", vec![Some("masked where they were recognised by their form")]);

@@ -3,13 +3,14 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use layer1_prebackup::config::size::Size;
+
 use crate::health::examination::Examination;
 use crate::health::figures::DiskStatus;
 use crate::health::finding::Kind;
-use crate::terminal;
 
 /// Below this a store may not take the next conversation.
-const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+const FREE_BYTES_MIN: u64 = 256_000_000;
 
 /// The file systems of the stores, and whether they are one. A store that is not there yet is
 /// looked for where it will be made.
@@ -17,7 +18,7 @@ pub(super) fn room(examination: &mut Examination<'_>) {
     let places = &examination.context.places;
     let (disks, one_disk) = of_stores(&[&places.layer1_store, &places.layer3_store]);
     for disk in disks.iter().filter(|disk| is_low(disk)) {
-        let (free, total) = (terminal::size(disk.free_bytes), terminal::size(disk.total_bytes));
+        let (free, total) = (Size(disk.free_bytes), Size(disk.total_bytes));
         examination.found(Kind::DiskLow, format!("only {free} of {total} are free"), &disk.store);
     }
     examination.figures.disks = disks;

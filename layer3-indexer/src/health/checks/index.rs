@@ -1,11 +1,13 @@
 //! The index: its state, whether SQLite can search at all, and what was set aside beside it.
 
+use layer1_prebackup::config::size::Size;
+
 use crate::failure::chain;
 use crate::health::examination::Examination;
 use crate::health::figures::IndexStatus;
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::index::{self, Index, IndexError};
-use crate::terminal::{count, shell_quoted, size};
+use crate::terminal::{count, shell_quoted};
 
 /// Whether it can be used and has everything.
 pub(super) fn state(examination: &mut Examination<'_>) {
@@ -71,7 +73,7 @@ fn set_asides(examination: &mut Examination<'_>) {
     let context = examination.context;
     let asides = Index::set_asides(&context.places.index);
     let Some((first, _)) = asides.first() else { return };
-    let bytes = size(asides.iter().map(|(_, bytes)| bytes).sum());
+    let bytes = Size(asides.iter().map(|(_, bytes)| bytes).sum());
     let (what, that) = match asides.len() {
         1 => ("an index that could not be used was".to_owned(), "it"),
         n => (format!("{n} indexes that could not be used were"), "they"),

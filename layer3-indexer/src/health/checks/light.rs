@@ -11,7 +11,7 @@ use crate::health::examination::Examination;
 use crate::health::figures::{Colour, Light};
 use crate::terminal::{HUGE_BYTES, LARGE_BYTES};
 
-const MB: u64 = 1024 * 1024;
+const MB: u64 = 1_000_000;
 /// From so many sessions the light is no longer green, over [`SESSIONS_RED`] it is red.
 const SESSIONS_YELLOW: u64 = 15;
 const SESSIONS_RED: u64 = 25;

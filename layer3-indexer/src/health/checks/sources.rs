@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use layer1_prebackup::archive::{Archive, ArchiveError, QuickCheck, SessionKey, Verification};
 use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
 use layer1_prebackup::hook::event_log;
 use layer1_prebackup::names::{FileName, SessionId};
 
@@ -21,7 +22,7 @@ use crate::health::finding::{Finding, Kind, Subject};
 use crate::health::text::duration;
 use crate::save::roots::resolved_projects;
 use crate::terminal::time::format_rfc3339_ms;
-use crate::terminal::{count, shell_quoted, size};
+use crate::terminal::{count, shell_quoted};
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -267,7 +268,7 @@ fn shrunk(context: &Context, key: &SessionKey, check: &QuickCheck, restore: &str
     if longest <= newest.bytes {
         return None;
     }
-    let what = format!("its transcript has {} and had {} before", size(newest.bytes), size(longest));
+    let what = format!("its transcript has {} and had {} before", Size(newest.bytes), Size(longest));
     let force = if is_there { " --force" } else { "" };
     let place = check.source.clone().unwrap_or_default();
     let finding = Finding::new(context, Kind::Shrunk, what, &place).mend(format!("{restore} --longest{force}"));

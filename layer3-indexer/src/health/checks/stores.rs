@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use layer1_prebackup::archive::{self, Archive};
+use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, platform};
 use layer1_prebackup::names::{FileName, StoredName};
 
@@ -13,7 +14,7 @@ use crate::health::examination::{Examination, FoundStore};
 use crate::health::figures::StoreStatus;
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::terminal::time::format_rfc3339_ms;
-use crate::terminal::{count, shell_quoted, size};
+use crate::terminal::{count, shell_quoted};
 
 /// Written into a store and removed again.
 const PROBE: &str = ".doctor";
@@ -140,7 +141,7 @@ pub(super) fn writable(examination: &mut Examination<'_>) {
     for (subject, store, other, refill) in stores {
         let state = state(store, other, &refill, examination);
         let free = figures.disks.iter().find(|disk| disk.store == store.store);
-        let free = free.map(|disk| format!(", {} free", size(disk.free_bytes))).unwrap_or_default();
+        let free = free.map(|disk| format!(", {} free", Size(disk.free_bytes))).unwrap_or_default();
         let sessions = count(store.sessions, "session");
         // Of a store that is not there yet, the file system of the folder above.
         let existing = store.store.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));

@@ -1,7 +1,9 @@
 //! What is shown before anything goes, and what is told afterwards.
 
+use layer1_prebackup::config::size::Size;
+
 use super::{Item, Kept, Plan, Summary};
-use crate::terminal::{self, Style, Terminal, fit, left, one_line, right};
+use crate::terminal::{self, Style, Terminal, fit, left, one_line};
 
 /// What `--help` tells beyond the options.
 pub(crate) const HELP: &str = "\
@@ -87,7 +89,7 @@ fn line(item: &Item, terminal: &Terminal) -> String {
         "{}  {}  {}  {}{store}{topic}\n    {}\n",
         left(item.kind, 10),
         terminal::minute(&item.time),
-        right(&terminal::size(item.bytes), 7),
+        format!("{:>7}", Size(item.bytes)),
         one_line(&name(item)),
         terminal.paint(style, &one_line(&item.why)),
     );
@@ -115,5 +117,5 @@ fn sums(items: &[Item]) -> String {
         .collect();
     let only = items.iter().filter(|item| item.only_copy).count();
     let only = if only > 0 { format!(", {only} of them the only copy") } else { String::new() };
-    format!("{} ({}){only}", counts.join(", "), terminal::size(items.iter().map(|item| item.bytes).sum()))
+    format!("{} ({}){only}", counts.join(", "), Size(items.iter().map(|item| item.bytes).sum()))
 }
