@@ -10,6 +10,7 @@ pub(crate) mod interop;
 pub(crate) mod plugin;
 pub(crate) mod record;
 pub(crate) mod soak;
+pub(crate) mod suites;
 pub(crate) mod targets;
 pub(crate) mod test;
 #[cfg(test)]

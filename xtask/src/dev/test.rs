@@ -1,20 +1,21 @@
 //! `cargo xtask test`: everything that must hold, in one command, as CI runs it.
 //!
-//! It builds the release binaries first, because the end-to-end tests run those. Its very last
+//! It builds the release binaries first, because the end-to-end tests run those. The tests are run side by side and
+//! what they took is told. There are no tests in doc comments, which cargo alone could run. The very last
 //! line is `N passed, N failed, N skipped`, whatever happened before.
 
-use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::io::Write;
 use std::ops::AddAssign;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use layer1_prebackup::config::places;
 use layer1_prebackup::fs::platform::{self, is_program, process};
-use wait_timeout::ChildExt;
 use xshell::{Shell, cmd};
 
+use crate::dev::suites;
 use crate::dev::targets::{self, Checked};
 use crate::release;
 
@@ -87,7 +88,7 @@ fn run_all(sh: &Shell, begun: Instant) -> Result<Tally> {
     step("documentation of the code");
     tally += documentation(sh)?;
     step("tests: unit, house rules, end to end on the release binaries");
-    tally += tests(sh, &binaries, has_strace, TESTS_TIMEOUT.saturating_sub(begun.elapsed()))?;
+    tally += tests(sh, &binaries, has_strace, begun + TESTS_TIMEOUT)?;
     Ok(tally)
 }
 
@@ -147,46 +148,27 @@ pub(crate) fn on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|dir| is_program(&dir.join(program)))
 }
 
-/// All of cargo's tests, their output passed on as it comes.
-fn tests(sh: &Shell, binaries: &Path, has_strace: bool, timeout: Duration) -> Result<Tally> {
+/// All tests, and what they cost.
+fn tests(sh: &Shell, binaries: &Path, has_strace: bool, end: Instant) -> Result<Tally> {
+    let Some(suites) = suites::build(sh)? else { return Ok(Tally::FAILED) };
     // The output of tests that passed is needed only where some of them may have skipped themselves.
     let shown: &[&str] = if has_strace { &[] } else { &["--show-output"] };
-    let mut command = Command::from(cmd!(sh, "cargo test --workspace --locked --no-fail-fast -- {shown...}"));
-    for (name, _) in std::env::vars_os() {
-        if is_foreign(&name.to_string_lossy()) {
+    let foreign: Vec<_> =
+        std::env::vars_os().map(|(name, _)| name).filter(|name| is_foreign(&name.to_string_lossy())).collect();
+    let prepare = |command: &mut Command| {
+        for name in &foreign {
             command.env_remove(name);
         }
-    }
-    command.env(BIN_DIR, binaries).stdin(Stdio::null()).stdout(Stdio::piped());
-    // On a terminal Ctrl-C must reach cargo and its tests; where nobody can press it, a test
-    // that hangs has to be ended from here, with all that it started.
-    let is_group = !std::io::stdin().is_terminal();
-    if is_group {
-        process::detached(&mut command);
-    }
-    let mut child = command.spawn().context("start cargo test")?;
-    let output = child.stdout.take().context("read the output of cargo test")?;
-    let reader = std::thread::spawn(move || tally_of(BufReader::new(output), &mut std::io::stdout()));
-    let status = child.wait_timeout(timeout).context("wait for cargo test")?;
-    if status.is_none() {
-        println!("ended: the tests took longer than {} minutes", TESTS_TIMEOUT.as_secs() / 60);
-        end(&mut child, is_group)?;
-    }
-    let counted = match (status, is_group) {
-        // Without a group to end, a test that was left behind may hold the pipe open for good.
-        (None, false) => Tally::default(),
-        _ => reader.join().map_err(|_| anyhow::anyhow!("read the output of cargo test"))??,
+        command.env(BIN_DIR, binaries);
     };
-    Ok(with_status(counted, status))
-}
-
-fn end(child: &mut std::process::Child, is_group: bool) -> Result<()> {
-    match process::Group::of(child).filter(|_| is_group) {
-        Some(group) => group.signal(process::Signal::KILL).context("end cargo test")?,
-        None => child.kill().context("end cargo test")?,
+    let outcomes = suites::run(suites, shown, &prepare, end)?;
+    step("what the tests cost");
+    print!("{}", suites::costs(&outcomes));
+    let mut tally = Tally::default();
+    for outcome in outcomes {
+        tally += with_status(tally_of(&outcome.output), outcome.status);
     }
-    child.wait().context("end cargo test")?;
-    Ok(())
+    Ok(tally)
 }
 
 /// Variables that would lead the tests out of their scratch directories, or tell them of an
@@ -206,19 +188,15 @@ fn with_status(mut counted: Tally, status: Option<ExitStatus>) -> Tally {
     counted
 }
 
-fn tally_of(output: impl BufRead, copy: &mut dyn Write) -> Result<Tally> {
+fn tally_of(output: &str) -> Tally {
     let mut tally = Tally::default();
-    let mut skipped_themselves = 0;
-    for line in output.split(b'\n') {
-        let mut line = line.context("read the output of cargo test")?;
-        tally += tally_of_line(&String::from_utf8_lossy(&line));
-        skipped_themselves += u64::from(line.starts_with(SKIPPED.as_bytes()));
-        line.push(b'\n');
-        copy.write_all(&line).context("pass on the output of cargo test")?;
+    for line in output.lines() {
+        tally += tally_of_line(line);
     }
+    let skipped_themselves = output.lines().filter(|line| line.starts_with(SKIPPED)).count() as u64;
     tally.passed = tally.passed.saturating_sub(skipped_themselves);
     tally.skipped += skipped_themselves;
-    Ok(tally)
+    tally
 }
 
 /// The numbers in `test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out`.
@@ -247,16 +225,13 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     #[test]
-    fn the_counts_of_all_binaries_are_summed_and_the_output_is_passed_on() {
+    fn the_counts_of_a_binary_are_read_from_its_output() {
         let output = "running 3 tests\n\
             test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
             the words test result: in a line do not count\n\
             skipped: order_of_syncs needs /usr/bin/strace\n\
             test result: FAILED. 10 passed; 3 failed; 0 ignored; 0 measured; 4 filtered out; finished in 1.20s\n";
-        let mut copy = Vec::new();
-        let tally = tally_of(output.as_bytes(), &mut copy).unwrap();
-        assert_eq!(tally, Tally { passed: 11, failed: 3, skipped: 6 });
-        assert_eq!(String::from_utf8(copy).unwrap(), output);
+        assert_eq!(tally_of(output), Tally { passed: 11, failed: 3, skipped: 6 });
     }
 
     #[test]
