@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::save::roots::RootKind;
-use crate::save::{self, Answer, Expected, Journal, Receipt, Request};
+use crate::save::{self, Answer, Expected, LogSink, Receipt, Request};
 use crate::stores::SessionCopies;
 
 /// The id that most tests use.
@@ -107,7 +107,7 @@ impl Scene {
             project: project.as_ref(),
             expected,
         };
-        save::save(&self.places, &Journal::new(&self.places, false), &request, &|_| {})
+        save::save(&self.places, &LogSink::new(&self.places, false), &request, &|_| {})
     }
 
     pub(crate) fn receipt(&self, expected: Option<&[Expected]>) -> Receipt {

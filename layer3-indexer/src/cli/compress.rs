@@ -7,7 +7,7 @@ use layer1_prebackup::config::places::Places;
 use crate::cli::screen::{Screen, complain, counting};
 use crate::failure::Failure;
 use crate::retention::compress::{self, LEVEL_DEFAULT, OLDER_THAN_DEFAULT, Wanted};
-use crate::save::Journal;
+use crate::save::LogSink;
 use crate::terminal::{self, one_line};
 
 // The arguments of `compress`. Said as documentation, it would stand in the help instead of what the command is for.
@@ -31,7 +31,7 @@ pub(super) struct CompressArgs {
 pub(super) fn run(places: &Places, args: CompressArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let CompressArgs { older_than, level, generations_only, dry_run } = args;
     let wanted = Wanted { older_than, level, generations_only, dry_run };
-    let journal = Journal::new(places, false);
+    let journal = LogSink::new(places, false);
     let summary = counting("contents", |progress| compress::compress(places, &journal, &wanted, progress))?;
     if screen.json {
         screen.json(&summary)?;

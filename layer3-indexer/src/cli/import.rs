@@ -5,14 +5,14 @@ use layer1_prebackup::config::size::Size;
 
 use crate::cli::screen::{Screen, complain, progress_bar};
 use crate::failure::Failure;
-use crate::save::Journal;
+use crate::save::LogSink;
 use crate::save::import::{self, Summary};
 use crate::terminal::{self, one_line};
 
 /// Runs `import`.
 pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let bar = progress_bar("{bar:30} {percent}% of {msg} {eta}");
-    let journal = Journal::new(places, false);
+    let journal = LogSink::new(places, false);
     let summary = import::import(places, &journal, &|at| {
         bar.set_length(at.work_all);
         bar.set_position(at.work_done);

@@ -8,7 +8,7 @@ use layer1_prebackup::config::places::Places;
 use crate::cli::screen::{Scope, Screen, complain, scope};
 use crate::failure::{Context, Failure};
 use crate::retention::prune::{self, Plan, Summary, Wanted};
-use crate::save::Journal;
+use crate::save::LogSink;
 use crate::terminal::one_line;
 
 // The arguments of `prune`. Said as documentation, it would stand in the help instead of what the command is for.
@@ -86,7 +86,7 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
     if !args.yes && plan.items.iter().any(|item| !item.is_begun()) {
         confirm(&plan, screen)?;
     }
-    let summary = prune::carry_out(places, &Journal::new(places, false), &plan)?;
+    let summary = prune::carry_out(places, &LogSink::new(places, false), &plan)?;
     if screen.json {
         screen.json(&summary)?;
     } else if !plan.items.is_empty() {

@@ -12,7 +12,7 @@ use layer1_prebackup::wire::event::{Event, EventError, read_event};
 use crate::cli::screen::{Screen, absolute};
 use crate::failure::{Context, Failure};
 use crate::save::roots::{RootKind, Roots};
-use crate::save::{self, Answer, Journal, Request};
+use crate::save::{self, Answer, LogSink, Request};
 use crate::terminal::{self, one_line};
 
 /// How long `save` waits for an event on stdin.
@@ -53,7 +53,7 @@ pub(super) fn run(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> 
         }
     };
     let of_event = (!event.kind.is_empty()).then(|| event.trigger());
-    let journal = Journal::new(places, true);
+    let journal = LogSink::new(places, true);
     let trigger = args.trigger.clone().or(of_event);
     let cwd = args.cwd.clone().or(event.cwd);
     let request = Request {

@@ -5,7 +5,7 @@ use layer1_prebackup::config::places::Places;
 
 use crate::cli::screen::Screen;
 use crate::failure::Failure;
-use crate::save::Journal;
+use crate::save::LogSink;
 use crate::save::verify::{self, Report};
 use crate::terminal::{self, Style, Terminal, one_line};
 
@@ -22,7 +22,7 @@ pub(super) struct VerifyArgs {
 /// Runs `verify`.
 pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let report = match args.repair {
-        true => verify::repair(places, &Journal::new(places, false), args.session.as_deref())?,
+        true => verify::repair(places, &LogSink::new(places, false), args.session.as_deref())?,
         false => verify::verify(places, args.session.as_deref())?,
     };
     if screen.json {

@@ -31,7 +31,7 @@ use serde::Serialize;
 
 use crate::failure::{Context, Failure, Kind};
 use crate::save::roots::RootKind;
-use crate::save::{self, Answer, Journal};
+use crate::save::{self, Answer, LogSink};
 use crate::stores::{Chosen, SessionCopies, Stores, Unfit, Which, slug_of_source};
 use crate::terminal::shell_quoted;
 use crate::transcript::record::{self, TornLine};
@@ -321,7 +321,7 @@ impl Plan {
             Failure::new(format!("restore session {id}: what stands there could not be saved first: {why}"))
         };
         // In its own folder, whatever other sources of this id there are.
-        let answer = save::save(places, &Journal::new(places, false), &request, &|_| {});
+        let answer = save::save(places, &LogSink::new(places, false), &request, &|_| {});
         match answer.map_err(|error| unsaved(error.to_string()))? {
             Answer::Receipt(_) => {}
             Answer::Skipped(skipped) => return Err(unsaved(skipped.reason)),

@@ -10,7 +10,7 @@ use layer1_prebackup::config::size::Size;
 use serde::Serialize;
 
 use crate::failure::{Failure, chain};
-use crate::save::Journal;
+use crate::save::LogSink;
 use crate::save::adopt_v1;
 use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, one_line};
@@ -103,7 +103,7 @@ pub(crate) struct Summary {
 /// One that fails does not stop the others.
 pub(crate) fn compress(
     places: &Places,
-    journal: &Journal,
+    journal: &LogSink,
     wanted: &Wanted,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Summary, Failure> {
@@ -235,7 +235,7 @@ mod tests {
     fn run(scene: &Scene, dry_run: bool) -> Summary {
         let (older_than, level) = ("2100-01-01".to_owned(), LEVEL_DEFAULT);
         let wanted = Wanted { older_than, level, generations_only: true, dry_run };
-        compress(&scene.places, &Journal::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
+        compress(&scene.places, &LogSink::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
     }
 
     fn hits(scene: &Scene, word: &str) -> Vec<String> {
@@ -258,7 +258,7 @@ mod tests {
     fn what_is_younger_stays_plain() {
         let scene = rewritten();
         let wanted = Wanted { older_than: "30d".to_owned(), level: 9, generations_only: false, dry_run: false };
-        let journal = Journal::new(&scene.places, false);
+        let journal = LogSink::new(&scene.places, false);
         assert!(compress(&scene.places, &journal, &wanted, &|_, _| {}).unwrap().compressed.is_empty());
         let wrong = Wanted { older_than: "old".to_owned(), ..wanted };
         assert!(compress(&scene.places, &journal, &wrong, &|_, _| {}).is_err());
@@ -312,7 +312,7 @@ mod tests {
             generations_only: false,
             dry_run: false,
         };
-        compress(&scene.places, &Journal::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
+        compress(&scene.places, &LogSink::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
     }
 
     /// A session of more than one frame in both stores.

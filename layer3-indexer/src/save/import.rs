@@ -16,8 +16,12 @@ use serde::Serialize;
 use crate::failure::{Failure, chain};
 use crate::index::Index;
 use crate::save::adopt_v1;
+use crate::save::log::LogSink;
+use crate::save::metadata_file::write_all_metadata;
+use crate::save::receipt::Answer;
+use crate::save::request::Request;
 use crate::save::roots::{RootKind, resolved_projects};
-use crate::save::{self, Answer, Journal, Request};
+use crate::save::session;
 
 /// What saving many sessions did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -66,7 +70,7 @@ pub(crate) struct Progress {
 
 /// Saves every transcript under `projects/` that is not saved yet, and everything in layer 1's
 /// store that layer 3 lacks.
-pub(crate) fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progress)) -> Result<Summary, Failure> {
+pub(crate) fn import(places: &Places, journal: &LogSink, progress: &dyn Fn(Progress)) -> Result<Summary, Failure> {
     let mut run = Run::new(places, journal, "import", progress)?;
     let sources = transcripts::transcripts(&resolved_projects(places))?;
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
@@ -83,7 +87,7 @@ pub(crate) fn import(places: &Places, journal: &Journal, progress: &dyn Fn(Progr
 /// project, if one is named.
 pub(crate) fn backup(
     places: &Places,
-    journal: &Journal,
+    journal: &LogSink,
     project: Option<&ProjectName>,
     progress: &dyn Fn(Progress),
 ) -> Result<Summary, Failure> {
@@ -116,7 +120,7 @@ fn kept_sessions(layer1: &Archive) -> Result<Vec<Kept>, ArchiveError> {
 
 struct Run<'a> {
     places: &'a Places,
-    journal: &'a Journal,
+    journal: &'a LogSink,
     trigger: &'a str,
     /// `None` until the first session is saved.
     archive: Option<Archive>,
@@ -130,7 +134,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(
         places: &'a Places,
-        journal: &'a Journal,
+        journal: &'a LogSink,
         trigger: &'a str,
         report: &'a dyn Fn(Progress),
     ) -> Result<Run<'a>, Failure> {
@@ -225,7 +229,7 @@ impl<'a> Run<'a> {
         if self.stored.insert(id.clone()) && self.stored.len() == 1 {
             self.expect_more();
         }
-        match save::store(self.places, self.journal, self.archive.as_ref(), &request, &progress) {
+        match session::store(self.places, self.journal, self.archive.as_ref(), &request, &progress) {
             Ok(Answer::Receipt(receipt)) => {
                 self.summary.saved += 1;
                 if let Some(warning) = receipt.warning {
@@ -324,7 +328,7 @@ impl<'a> Run<'a> {
             }
             Err(error) => return Err(error.into()),
         }
-        for (key, error) in save::write_all_metadata(&index, archive, &sessions) {
+        for (key, error) in write_all_metadata(&index, archive, &sessions) {
             let error = format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error));
             self.summary.notes.push(error);
         }
@@ -340,7 +344,7 @@ mod tests {
 
     fn import(scene: &Scene) -> Summary {
         let last = std::cell::Cell::new(None);
-        let summary = super::import(&scene.places, &Journal::new(&scene.places, false), &|at| last.set(Some(at)));
+        let summary = super::import(&scene.places, &LogSink::new(&scene.places, false), &|at| last.set(Some(at)));
         let last: Progress = last.get().unwrap();
         assert_eq!((last.work_done, last.sessions_done), (last.work_all, last.sessions_all));
         summary.unwrap()
@@ -415,7 +419,7 @@ mod tests {
         );
         let backup = |project: Option<&str>| {
             let project = project.map(|project| ProjectName::parse(project).unwrap());
-            let journal = Journal::new(&scene.places, false);
+            let journal = LogSink::new(&scene.places, false);
             counts(&super::backup(&scene.places, &journal, project.as_ref(), &|_| {}).unwrap())
         };
         assert_eq!(backup(Some("other")), (1, 1, 0, 0, 0));

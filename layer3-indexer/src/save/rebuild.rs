@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::failure::{Failure, chain};
 use crate::index::{Index, IndexError};
-use crate::save;
 use crate::save::adopt_v1;
+use crate::save::metadata_file::write_all_metadata;
 
 /// What a rebuild did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ pub(crate) fn rebuild(places: &Places, progress: &dyn Fn(usize, usize)) -> Resul
     let mut index = Index::open(&places.index)?;
     index.clear()?;
     let failed = index.fill(&archive, progress)?;
-    if let Some((_, error)) = save::write_all_metadata(&index, &archive, &archive.sessions()?).into_iter().next() {
+    if let Some((_, error)) = write_all_metadata(&index, &archive, &archive.sessions()?).into_iter().next() {
         return Err(error.into());
     }
     let counts = index.counts()?;

@@ -3,6 +3,15 @@
 use std::fs;
 use std::io::Write;
 
+use std::path::Path;
+
+use layer1_prebackup::archive::{Archive, SaveReport, TranscriptState};
+use layer1_prebackup::names::{FileName, SessionId, StoredName};
+
+use super::log::LOG_NAME;
+use super::roots::RootKind;
+use super::session::verify_copy;
+use super::steps::Steps;
 use super::*;
 use crate::testing::{ID, Scene, answer, prompt};
 use crate::transcript::metadata::Metadata;

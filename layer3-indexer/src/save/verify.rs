@@ -9,9 +9,12 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::index::{Index, IndexError};
+use crate::save::log::LogSink;
 use crate::save::rebuild;
+use crate::save::receipt::{Answer, Receipt};
+use crate::save::request::Request;
 use crate::save::roots::RootKind;
-use crate::save::{self, Answer, Journal, Receipt, Request};
+use crate::save::session;
 use crate::stores::session_name;
 use crate::stores::{BadCopy, SessionCopies, Stores};
 
@@ -118,7 +121,7 @@ pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Fai
 /// Heals what [`verify`] finds, from the source or from layer 1's store, wherever their bytes meet
 /// the recorded hash; what is replaced is set aside, never dropped. A damaged index is made again
 /// from the store. What a source holds that diverged from its copy is saved. Then verifies.
-pub(crate) fn repair(places: &Places, journal: &Journal, typed: Option<&str>) -> Result<Report, Failure> {
+pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) -> Result<Report, Failure> {
     let stores = Rc::new(Stores::with(places, Ok(Some(rebuild::store(places)?)))?);
     let archive = layer3(&stores);
     // What could heal is not to be taken for absent.
@@ -149,7 +152,7 @@ fn found_in(places: &Places, archive: &Archive, only: Option<&SessionKey>) -> Re
 }
 
 /// Saves what the source of a diverged content holds now; what was saved before stays as a generation.
-fn save_again(places: &Places, journal: &Journal, finding: &Finding) -> Option<RepairEntry> {
+fn save_again(places: &Places, journal: &LogSink, finding: &Finding) -> Option<RepairEntry> {
     let request = Request {
         id: &finding.key.id,
         transcript: finding.save.as_ref()?,
@@ -159,7 +162,7 @@ fn save_again(places: &Places, journal: &Journal, finding: &Finding) -> Option<R
         project: Some(&finding.key.project),
         expected: None,
     };
-    let (healed, detail) = match save::save(places, journal, &request, &|_| {}) {
+    let (healed, detail) = match session::save(places, journal, &request, &|_| {}) {
         Ok(Answer::Receipt(Receipt { warning: None, .. })) => (true, Finding::SAVED_AGAIN.to_owned()),
         Ok(Answer::Receipt(Receipt { warning: Some(warning), .. })) => (false, warning),
         Ok(Answer::Skipped(skipped)) => (false, skipped.reason),
@@ -271,7 +274,7 @@ mod tests {
         std::fs::write(scene.copy(), "damaged").unwrap();
         let report = verify(&scene.places, Some(&ID[..8])).unwrap();
         assert_eq!((report.ok, report.findings[0].kind.as_str()), (false, "damaged"));
-        let report = repair(&scene.places, &Journal::new(&scene.places, false), None).unwrap();
+        let report = repair(&scene.places, &LogSink::new(&scene.places, false), None).unwrap();
         assert!(report.ok && report.repairs[0].healed, "{report:?}");
         assert!(verify(&scene.places, None).unwrap().ok);
         assert!(verify(&scene.places, Some("nope")).unwrap_err().is(Kind::InvalidInput));
@@ -292,7 +295,7 @@ mod tests {
             let report = verify(&scene.places, None).unwrap();
             assert_eq!(report.findings.iter().map(|f| f.kind.as_str()).collect::<Vec<_>>(), ["index-damaged"], "{at}");
         }
-        let report = repair(&scene.places, &Journal::new(&scene.places, false), None).unwrap();
+        let report = repair(&scene.places, &LogSink::new(&scene.places, false), None).unwrap();
         assert!(report.ok && report.repairs[0].healed, "{report:?}");
         let found = crate::browse::search::Search { query: "needle".to_owned(), each: true, ..Default::default() };
         assert_eq!(

@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::failure::{Context, Failure};
-use crate::save::Journal;
+use crate::save::LogSink;
 use crate::save::roots::Roots;
 use tools::Tool;
 
@@ -47,7 +47,7 @@ they change no project files.";
 pub(crate) struct Server {
     places: Places,
     roots: Roots,
-    journal: Journal,
+    journal: LogSink,
 }
 
 /// Serves MCP on standard input and output until the input ends or a signal comes.
@@ -93,7 +93,7 @@ impl Server {
     /// A server over these places; transcripts below `allowed` may be saved too. With `echo` the
     /// lines about saves go to stderr as well as to the log.
     pub(crate) fn new(places: Places, allowed: &[PathBuf], echo: bool) -> Server {
-        Server { roots: Roots::resolve(&places, allowed), journal: Journal::new(&places, echo), places }
+        Server { roots: Roots::resolve(&places, allowed), journal: LogSink::new(&places, echo), places }
     }
 }
 

@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::failure::{Context, Failure, Kind, chain};
 use crate::index::{Index, IndexError};
-use crate::save::{self, Journal};
+use crate::save::{self, LogSink};
 use crate::stores::{Layer, Pair, Stores};
 use layer1_prebackup::claude::live;
 
@@ -127,7 +127,7 @@ impl Summary {
 
 /// Removes what was shown. One thing that cannot be removed does not stop the others. Safe to kill:
 /// the same command, or any other `prune`, finishes what was begun.
-pub(crate) fn carry_out(places: &Places, journal: &Journal, plan: &Plan) -> Result<Summary, Failure> {
+pub(crate) fn carry_out(places: &Places, journal: &LogSink, plan: &Plan) -> Result<Summary, Failure> {
     let mut summary = Summary { kept: plan.kept.clone(), ..Summary::default() };
     let _deliverer = pending_delivery::keep_deliverers_out(places, DELIVERER_WAIT)?;
     // An index that cannot be written is told of before anything goes.

@@ -56,7 +56,7 @@ fn planned(scene: &Scene, wanted: &Wanted) -> (Vec<String>, Vec<String>) {
 
 fn pruned(scene: &Scene, wanted: &Wanted) -> Summary {
     let plan = plan(&scene.places, wanted).unwrap();
-    carry_out(&scene.places, &Journal::new(&scene.places, false), &plan).unwrap()
+    carry_out(&scene.places, &LogSink::new(&scene.places, false), &plan).unwrap()
 }
 
 /// Every file of both stores that bears the session's id.
@@ -203,7 +203,7 @@ fn an_excluded_session_goes_by_its_age_while_its_source_has_every_byte() {
     let plan = plan(&scene.places, &old()).unwrap();
     let whole = fs::read(scene.transcript()).unwrap();
     fs::write(scene.transcript(), &whole[..whole.len() - 1]).unwrap();
-    let summary = carry_out(&scene.places, &Journal::new(&scene.places, false), &plan).unwrap();
+    let summary = carry_out(&scene.places, &LogSink::new(&scene.places, false), &plan).unwrap();
     assert_eq!((summary.pruned.len(), summary.failed.len()), (0, 1));
     let (items, kept) = planned(&scene, &old());
     assert!(items.is_empty());
@@ -233,7 +233,7 @@ fn a_live_session_is_never_pruned() {
     fs::write(&live, "{}").unwrap();
     let plan = plan(&scene.places, &named()).unwrap();
     fs::write(&live, text).unwrap();
-    let summary = carry_out(&scene.places, &Journal::new(&scene.places, false), &plan).unwrap();
+    let summary = carry_out(&scene.places, &LogSink::new(&scene.places, false), &plan).unwrap();
     assert!(summary.failed[0].why.contains("it is live"), "{:?}", summary.failed);
     assert_eq!(hits(&scene, "needle"), 1);
 }
@@ -263,7 +263,7 @@ fn what_was_saved_again_meanwhile_stays_whole_in_both_stores() {
     let plan = plan(&scene.places, &named()).unwrap();
     scene.transcribe(&[prompt(1, "needle"), answer(2, "thread"), prompt(3, "more")]);
     scene.receipt(None);
-    let summary = carry_out(&scene.places, &Journal::new(&scene.places, false), &plan).unwrap();
+    let summary = carry_out(&scene.places, &LogSink::new(&scene.places, false), &plan).unwrap();
     assert_eq!(summary.failed[0].why, "it is not as it was shown any more; look again");
     let key = SessionKey { project: ProjectName::parse("proj").unwrap(), id: scene.id() };
     let layer1 = Archive::open(&scene.places.layer1_store).unwrap().unwrap();
@@ -307,7 +307,7 @@ fn a_save_in_flight_writes_no_metadata_of_a_session_that_is_gone() {
     assert!(index.session(&key).unwrap().is_some());
     save::write_metadata(&index, &archive, &key).unwrap();
     assert!(!metadata.exists());
-    assert!(save::write_all_metadata(&index, &archive, &[key]).is_empty());
+    assert!(crate::save::metadata_file::write_all_metadata(&index, &archive, &[key]).is_empty());
     assert!(!metadata.exists());
 }
 
@@ -361,7 +361,7 @@ fn superseded_generations_go_from_both_stores_and_every_word_stays_findable() {
     is_all_well(&scene);
     // Neither the next save nor an import brings back what went.
     both(&scene);
-    crate::save::import::import(&scene.places, &Journal::new(&scene.places, false), &|_| {}).unwrap();
+    crate::save::import::import(&scene.places, &LogSink::new(&scene.places, false), &|_| {}).unwrap();
     assert!(!left(&scene).iter().any(|path| path.contains("gen-0001")), "{:?}", left(&scene));
     is_all_well(&scene);
 }
@@ -410,7 +410,7 @@ fn a_generation_is_proven_again_before_it_goes() {
     let scene = rewritten();
     let plan = plan(&scene.places, &generations()).unwrap();
     flip_last_byte(&scene.copy());
-    let summary = carry_out(&scene.places, &Journal::new(&scene.places, false), &plan).unwrap();
+    let summary = carry_out(&scene.places, &LogSink::new(&scene.places, false), &plan).unwrap();
     assert_eq!(summary.pruned.iter().map(|item| item.store).collect::<Vec<_>>(), [Some(Layer::One)]);
     assert_eq!(summary.failed.len(), 1);
     assert!(left(&scene).contains(&format!("~/.claude-backup/proj/{ID}.gen-0001.jsonl")));
@@ -420,7 +420,7 @@ fn a_generation_is_proven_again_before_it_goes() {
 fn what_a_repair_set_aside_goes_once_all_is_whole() {
     let scene = saved();
     flip_last_byte(&scene.copy());
-    verify::repair(&scene.places, &Journal::new(&scene.places, false), None).unwrap();
+    verify::repair(&scene.places, &LogSink::new(&scene.places, false), None).unwrap();
     let wanted = Wanted { damaged: true, ..Wanted::default() };
     let aside = format!(".state/damaged/proj/{ID}.jsonl");
     assert_eq!(

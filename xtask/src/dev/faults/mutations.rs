@@ -177,7 +177,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     },
     Mutation {
         removed: "the read-back before the receipt",
-        file: "layer3-indexer/src/save/mod.rs",
+        file: "layer3-indexer/src/save/steps.rs",
         find: "        let covered = asked.iter().zip(answers).filter(|(_, covered)| *covered);",
         replace: "        let covered = asked.iter().zip(answers);",
         check: Check::EndToEnd("server::an_honest_save_gives_a_receipt_for_every_file"),
@@ -185,7 +185,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     },
     Mutation {
         removed: "the warning about metadata that could not be written",
-        file: "layer3-indexer/src/save/mod.rs",
+        file: "layer3-indexer/src/save/after_save.rs",
         find: "            if let Err(error) = write_metadata(&index, archive, key) {\n                warnings.push(format!(\"stored but its metadata could not be written: {}\", chain(&error)));\n            }\n",
         replace: "            let _ = write_metadata(&index, archive, key);\n",
         check: Check::Faults(&[

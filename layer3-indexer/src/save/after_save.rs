@@ -1,0 +1,93 @@
+//! What follows a copy that is stored: its rows in the index, its metadata.
+
+use std::panic::{self, AssertUnwindSafe};
+
+use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::config::places::Places;
+
+use crate::failure::chain;
+use crate::index::Index;
+use crate::save::log::LogSink;
+use crate::save::metadata_file::write_metadata;
+use crate::save::steps::Steps;
+
+/// [`index`], with a panic as one more warning: no record, however odd, makes a stored session
+/// unacknowledged.
+pub(super) fn index_or_warn(
+    places: &Places,
+    journal: &LogSink,
+    archive: &Archive,
+    key: &SessionKey,
+    trigger: &str,
+    steps: &Steps<'_>,
+    warnings: &mut Vec<String>,
+) -> u64 {
+    let run = AssertUnwindSafe(|| index(places, journal, archive, key, trigger, steps, warnings));
+    match panic::catch_unwind(run) {
+        Ok(messages) => messages,
+        Err(_) => {
+            warnings.push("stored but not indexed: the indexer failed on this transcript".to_owned());
+            0
+        }
+    }
+}
+
+/// Indexes the session and writes its metadata. The copy is stored already, so whatever fails
+/// here is a warning, made good by the next save or by `rebuild`.
+fn index(
+    places: &Places,
+    journal: &LogSink,
+    archive: &Archive,
+    key: &SessionKey,
+    trigger: &str,
+    steps: &Steps<'_>,
+    warnings: &mut Vec<String>,
+) -> u64 {
+    let mut index = match Index::open(&places.index) {
+        Ok(index) => index,
+        Err(error) => {
+            warnings.push(format!("stored but not indexed: {}", chain(&error)));
+            return 0;
+        }
+    };
+    if let Some(aside) = index.set_aside() {
+        // Said, but no failure: what was lost with it is made again below.
+        journal.line(&format!(
+            "[session-save] note: the index could not be used and was set aside as {}",
+            aside.display()
+        ));
+    }
+    let messages = match steps.run(|progress| index.update_session(archive, key, trigger, progress)) {
+        Ok(messages) => {
+            if let Err(error) = write_metadata(&index, archive, key) {
+                warnings.push(format!("stored but its metadata could not be written: {}", chain(&error)));
+            }
+            messages
+        }
+        Err(error) => {
+            warnings.push(format!("stored but not indexed: {}", chain(&error)));
+            0
+        }
+    };
+    fill_if_incomplete(&mut index, archive, steps, warnings);
+    messages
+}
+
+/// An index that is fresh, or was interrupted, lacks other sessions of the store: they are added.
+fn fill_if_incomplete(index: &mut Index, archive: &Archive, steps: &Steps<'_>, warnings: &mut Vec<String>) {
+    let fill = |index: &mut Index| steps.run(|progress| index.fill(archive, &|done, _| progress(done as u64)));
+    let filled = match index.is_incomplete(archive) {
+        Ok(false) => return,
+        Ok(true) => fill(index),
+        Err(error) if error.is_damage() => index.renew().and_then(|()| fill(index)),
+        Err(error) => Err(error),
+    };
+    match filled {
+        Ok(failed) => warnings.extend(
+            failed
+                .iter()
+                .map(|(key, error)| format!("{}/{} could not be indexed: {}", key.project, key.id, chain(error))),
+        ),
+        Err(error) => warnings.push(format!("other sessions could not be indexed: {}", chain(&error))),
+    }
+}
