@@ -1,6 +1,7 @@
 //! Proof that the index's file holds what SQLite wrote.
 //!
-//! SQLite believes a write that the system calls done. Here what was committed is moved from the
+//! SQLite believes a write that the system calls done, and neither its integrity check nor FTS5's looks
+//! at what an index without content holds: of 400 flipped bits they and the store find 61, the sums 400. Here what was committed is moved from the
 //! write-ahead log into the database at the end of every update, and both are read back: the
 //! frames of the log by SQLite's own chain of checksums, the pages of the database against the
 //! frames that they were copied from. Then a sum of each of those pages goes into `…-sums` beside
@@ -22,7 +23,7 @@ use layer1_prebackup::fs::{self, Dir};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::{IndexError, Sqlite};
-use super::files::{SUMS, beside, database, log_bytes};
+use super::files::{PAGE_BYTES, SUMS, beside, database, log_bytes};
 use super::wait::{retry_while_busy, wait_for_others, write_lock};
 
 /// Committed bytes in the log after which a long update moves them before it goes on. Each move costs
@@ -32,10 +33,7 @@ const LOG_HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 /// The last bit says in which order of bytes the checksums were made.
 const LOG_MAGIC: u32 = 0x377f_0682;
-/// SQLite's limits; anything else is no page size.
-const PAGE_BYTES: std::ops::RangeInclusive<usize> = 512..=65536;
-/// Where the database says how long its pages are; 1 means 65536.
-const PAGE_BYTES_OFFSET: u64 = 16;
+const FRAME_BYTES: usize = FRAME_HEADER_BYTES + PAGE_BYTES;
 /// The first eight bytes of a file of sums; the sum of page N is the Nth eight bytes after it.
 const SUMS_MAGIC: Sum = *b"3fldsum1";
 /// Pages that [`verify`] reads at a time.
@@ -96,13 +94,8 @@ fn proven<T>(read: impl Fn() -> Result<Option<T>, IndexError>, otherwise: &str, 
     Err(IndexError::Unusable { path: path.to_owned(), what: otherwise.to_owned() })
 }
 
-/// What the database must hold: the sum of each page, and the length of a page.
-struct Pages {
-    page_bytes: usize,
-    /// In the whole database.
-    count: u32,
-    sums: BTreeMap<u32, Sum>,
-}
+/// What the database must hold: the sum of each page, by its number.
+type Pages = BTreeMap<u32, Sum>;
 
 /// The pages in the first `moved` frames of the log, each as the last of its frames has it; pages
 /// of which a later frame exists are left out. `None` when the frames do not hold together.
@@ -115,8 +108,8 @@ fn log_pages(path: &Path, moved: u64) -> Result<Option<Pages>, IndexError> {
         return Ok(None);
     }
     let Some(mut chain) = Chain::begin(&header) else { return Ok(None) };
-    let mut pages = Pages { page_bytes: chain.page_bytes, count: 0, sums: BTreeMap::new() };
-    let mut frame = vec![0; FRAME_HEADER_BYTES + chain.page_bytes];
+    let (mut pages, mut count) = (Pages::new(), 0);
+    let mut frame = [0; FRAME_BYTES];
     let mut offset = LOG_HEADER_BYTES as u64;
     for number in 1.. {
         let is_whole = fs::read_at(&file, offset, &mut frame, &log)? == frame.len();
@@ -126,27 +119,25 @@ fn log_pages(path: &Path, moved: u64) -> Result<Option<Pages>, IndexError> {
                 return Ok(None);
             }
             let (page, database_pages) = (word(&frame, 0), word(&frame, 4));
-            pages.sums.insert(page, sum_of(&frame[FRAME_HEADER_BYTES..]));
+            pages.insert(page, sum_of(&frame[FRAME_HEADER_BYTES..]));
             // A frame that ends a commit says how long the database is then.
-            pages.count = if database_pages > 0 { database_pages } else { pages.count };
+            count = if database_pages > 0 { database_pages } else { count };
         } else if is_next {
-            pages.sums.remove(&word(&frame, 0));
+            pages.remove(&word(&frame, 0));
         } else {
             break;
         }
         offset += frame.len() as u64;
     }
-    let count = pages.count;
-    pages.sums.retain(|page, _| *page <= count);
+    pages.retain(|page, _| *page <= count);
     Ok(Some(pages))
 }
 
 fn are_in_database(path: &Path, pages: &Pages) -> Result<Option<()>, IndexError> {
     let file = database(path)?;
-    let mut content = vec![0; pages.page_bytes];
-    for (page, sum) in &pages.sums {
-        let offset = u64::from(page - 1) * pages.page_bytes as u64;
-        let is_whole = fs::read_at(file, offset, &mut content, path)? == content.len();
+    let mut content = [0; PAGE_BYTES];
+    for (page, sum) in pages {
+        let is_whole = fs::read_at(file, u64::from(page - 1) * PAGE_BYTES as u64, &mut content, path)? == PAGE_BYTES;
         if !is_whole || sum_of(&content) != *sum {
             return Ok(None);
         }
@@ -188,7 +179,7 @@ fn are_at(file: &File, runs: &[(u64, Vec<u8>)], path: &Path) -> Result<Option<()
 /// The sums of neighbouring pages as one write each, behind the magic.
 fn runs(pages: &Pages) -> Vec<(u64, Vec<u8>)> {
     let mut runs = vec![(0, SUMS_MAGIC.to_vec())];
-    for (page, sum) in &pages.sums {
+    for (page, sum) in pages {
         match runs.last_mut() {
             Some((offset, run)) if *offset + run.len() as u64 == slot(*page) => run.extend(sum),
             _ => runs.push((slot(*page), sum.to_vec())),
@@ -216,7 +207,7 @@ pub(super) fn require_sums(connection: &mut Connection, path: &Path) -> Result<(
 fn has_sums(path: &Path) -> Result<bool, IndexError> {
     let database = database(path)?;
     let bytes = fs::stat_of(database, path)?.st_size as u64;
-    let pages = bytes / page_bytes(database, path)?.unwrap_or(1) as u64;
+    let pages = bytes / PAGE_BYTES as u64;
     if pages <= 1 && log_bytes(path)? > 0 {
         // A fresh one: a reader from before its tables were made keeps them all in the log.
         return Ok(true);
@@ -264,15 +255,15 @@ fn first_wrong_page(path: &Path) -> Result<Option<String>, IndexError> {
         }
         Err(source) => return Err(IndexError::Read { path: sums_path, source }),
     };
-    let Some(page_bytes) = page_bytes(file, path)?.filter(|_| sums.starts_with(&SUMS_MAGIC)) else {
-        return Ok(Some("its header or that of its sums is damaged".to_owned()));
-    };
+    if !sums.starts_with(&SUMS_MAGIC) {
+        return Ok(Some("the header of its sums is damaged".to_owned()));
+    }
     let mut sums = sums.chunks_exact(SUMS_MAGIC.len()).skip(1);
-    let mut content = vec![0; page_bytes * PAGES_AT_ONCE];
+    let mut content = vec![0; PAGE_BYTES * PAGES_AT_ONCE];
     let mut page = 0;
     loop {
-        let came = fs::read_at(file, page * page_bytes as u64, &mut content, path)?;
-        for content in content[..came].chunks(page_bytes) {
+        let came = fs::read_at(file, page * PAGE_BYTES as u64, &mut content, path)?;
+        for content in content[..came].chunks(PAGE_BYTES) {
             page += 1;
             if sums.next() != Some(&sum_of(content)[..]) {
                 return Ok(Some(format!("page {page} is not as it was written")));
@@ -284,20 +275,8 @@ fn first_wrong_page(path: &Path) -> Result<Option<String>, IndexError> {
     }
 }
 
-/// How long a page is; `None` when the header says nothing that could be.
-fn page_bytes(file: &File, path: &Path) -> Result<Option<usize>, IndexError> {
-    let mut bytes = [0; 2];
-    fs::read_at(file, PAGE_BYTES_OFFSET, &mut bytes, path)?;
-    let bytes = match u16::from_be_bytes(bytes) {
-        1 => 65536,
-        bytes => usize::from(bytes),
-    };
-    Ok(Some(bytes).filter(|bytes| is_page_size(*bytes)))
-}
-
 /// SQLite's running checksum over the log.
 struct Chain {
-    page_bytes: usize,
     salt: [u8; 8],
     is_big_endian: bool,
     sums: (u32, u32),
@@ -308,13 +287,12 @@ impl Chain {
     fn begin(header: &[u8; LOG_HEADER_BYTES]) -> Option<Chain> {
         let magic = word(header, 0);
         let mut chain = Chain {
-            page_bytes: word(header, 8) as usize,
             salt: header[16..24].try_into().expect("eight bytes"),
             is_big_endian: magic & 1 == 1,
             sums: (0, 0),
         };
         chain.add(&header[..24]);
-        let is_header = magic & !1 == LOG_MAGIC && is_page_size(chain.page_bytes);
+        let is_header = magic & !1 == LOG_MAGIC && word(header, 8) as usize == PAGE_BYTES;
         (is_header && chain.sums == (word(header, 24), word(header, 28))).then_some(chain)
     }
 
@@ -343,10 +321,6 @@ impl Chain {
         }
         self.sums = (first, second);
     }
-}
-
-fn is_page_size(bytes: usize) -> bool {
-    PAGE_BYTES.contains(&bytes) && bytes.is_power_of_two()
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
@@ -399,12 +373,12 @@ mod tests {
         let frames = {
             let dir = tempfile::tempdir().unwrap();
             let (_connection, path) = written(dir.path());
-            (log_bytes(&path).unwrap() as usize - LOG_HEADER_BYTES) / (FRAME_HEADER_BYTES + schema::PAGE_BYTES)
+            (log_bytes(&path).unwrap() as usize - LOG_HEADER_BYTES) / FRAME_BYTES
         };
         for frame in 0..frames {
             let dir = tempfile::tempdir().unwrap();
             let (mut connection, path) = written(dir.path());
-            let at = LOG_HEADER_BYTES + frame * (FRAME_HEADER_BYTES + schema::PAGE_BYTES) + 1000 + frame;
+            let at = LOG_HEADER_BYTES + frame * FRAME_BYTES + 1000 + frame;
             flip(&beside(&path, "-wal", ""), at);
             assert!(checkpoint(&mut connection, &path).unwrap_err().is_damage(), "frame {frame}");
         }
@@ -430,8 +404,8 @@ mod tests {
         reader.execute_batch("BEGIN; SELECT count(*) FROM branches").unwrap();
         checkpoint(&mut connection, &path).unwrap();
         assert!(log_bytes(&path).unwrap() > 0);
-        let pages = std::fs::metadata(&path).unwrap().len() as usize / schema::PAGE_BYTES;
-        flip(&path, (pages - 1) * schema::PAGE_BYTES + 77);
+        let pages = std::fs::metadata(&path).unwrap().len() as usize / PAGE_BYTES;
+        flip(&path, (pages - 1) * PAGE_BYTES + 77);
         assert!(checkpoint(&mut connection, &path).unwrap_err().is_damage());
     }
 

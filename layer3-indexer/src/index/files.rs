@@ -11,6 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use super::error::IndexError;
 use crate::terminal::time::{format_rfc3339_ms, now_ms};
 
+/// Of a page of the database: every index of this version has them so.
+pub(super) const PAGE_BYTES: usize = 8192;
 /// Suffix of the file of sums.
 pub(super) const SUMS: &str = "-sums";
 /// Stands behind the name of an index that could not be used, before the time.

@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{IndexError, Sqlite};
-use super::files::{SUMS, beside, database, free_name, identity_of};
+use super::files::{PAGE_BYTES, SUMS, beside, database, free_name, identity_of};
 use super::wait::{begin, retry_while_busy, wait_for_others};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
@@ -20,8 +20,6 @@ const APPLICATION_ID: i32 = 0x3366_6c64;
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
 /// Of a reader. Memory that is touched for the first time costs a search more than reading a page again.
 const PAGES_READ: i64 = 32;
-/// Of a page of the database.
-pub(super) const PAGE_BYTES: usize = 8192;
 
 // Of the header that every database begins with: <https://sqlite.org/fileformat2.html#the_database_header>.
 const MAGIC: &[u8] = b"SQLite format 3\0";

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::files::SUMS;
-use super::{Contents, Index, IndexError, SearchQuery, SessionFilter, SessionRow, files, schema, wait, write};
+use super::{Contents, Index, IndexError, SearchQuery, SessionFilter, SessionRow, files, wait, write};
 use crate::terminal::time::parse_rfc3339_ms;
 use crate::transcript::record::Role;
 
@@ -628,7 +628,7 @@ fn an_unusable_index_is_set_aside_and_made_again() {
         _ => {
             // Deep damage, seen only when the pages are used.
             let mut bytes = fs::read(path).unwrap();
-            bytes[schema::PAGE_BYTES..].fill(0x5a);
+            bytes[files::PAGE_BYTES..].fill(0x5a);
             fs::write(path, bytes).unwrap();
         }
     };
@@ -877,7 +877,7 @@ fn a_reader_from_before_the_tables_makes_no_index_a_damaged_one() {
         assert_eq!(Index::open(&path).unwrap().set_aside(), None);
     }
     // Nothing of it could be moved.
-    assert_eq!((tables(), fs::metadata(&path).unwrap().len()), (0, schema::PAGE_BYTES as u64));
+    assert_eq!((tables(), fs::metadata(&path).unwrap().len()), (0, files::PAGE_BYTES as u64));
     drop(early);
     let mut index = Index::open(&path).unwrap();
     let s = key("p", "s");
@@ -938,7 +938,7 @@ fn damage_that_shows_late_is_healed_by_every_way_of_writing() {
     let path = store.dir.path().join("index").join("sessions.db");
     let damage = |path: &Path| {
         let mut bytes = fs::read(path).unwrap();
-        bytes[schema::PAGE_BYTES..].fill(0x5a);
+        bytes[files::PAGE_BYTES..].fill(0x5a);
         fs::write(path, bytes).unwrap();
     };
     let ways: [&dyn Fn(&mut Index); 3] =
