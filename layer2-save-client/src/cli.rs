@@ -23,6 +23,7 @@ use crate::hook;
 use crate::interrupt::Interrupt;
 use crate::outbox::Outbox;
 use crate::pending;
+use crate::ping;
 use crate::report::Report;
 use crate::settings::Settings;
 
@@ -99,6 +100,9 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Starts the server, asks for its name and its tools, and stops it: {"server": "…", "tools": […]} or {"error": "…"}
+    #[command(after_help = "Example: layer2-save-client ping --timeout 20s")]
+    Ping,
     /// Delivers all that is pending, without looking for more
     #[command(hide = true)]
     Deliver {
@@ -146,12 +150,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 fn code_on_failure(args: &[OsString]) -> u8 {
     let before_server = args.iter().skip(1).take_while(|arg| *arg != "--server");
     let is = |verb: &str| before_server.clone().any(|arg| arg == OsStr::new(verb));
-    u8::from(["drain", "pending", "deliver", "help"].into_iter().any(is))
+    u8::from(["drain", "pending", "ping", "deliver", "help"].into_iter().any(is))
 }
 
 /// Whether a hook may have started it: all but what a person asks for.
 fn is_hook_program(cli: &Cli) -> bool {
-    !matches!(cli.command, Some(Verb::Pending { .. }))
+    !matches!(cli.command, Some(Verb::Pending { .. } | Verb::Ping))
 }
 
 /// `Err` when it failed, which was told. Whether the exit code shows it, [`main`] decides.
@@ -179,6 +183,14 @@ fn run(cli: Cli) -> Result<(), ()> {
     if let Some(Verb::Pending { json }) = cli.command {
         let shown = pending::run(&Outbox::at(places.outbox()), json, now_ms(), &mut std::io::stdout().lock());
         return shown.or_else(|error| told(&error));
+    }
+    if cli.command == Some(Verb::Ping) {
+        let asked = ping::run(&settings(&cli, places, &set), &mut std::io::stdout().lock());
+        return match asked {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(()),
+            Err(error) => told(&error),
+        };
     }
     let report = Report::of_store(&places.layer1_store, cli.flags.foreground, places.policy.log_level);
     if let Some(problem) = problems.first() {
@@ -217,7 +229,7 @@ fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error>
             let interrupt = Interrupt::listen().map_err(Error::Signals)?;
             deliver::run(settings, report, &interrupt).map(|_summary| ())
         }
-        Some(Verb::Pending { .. }) => Ok(()),
+        Some(Verb::Pending { .. } | Verb::Ping) => Ok(()),
     }
 }
 

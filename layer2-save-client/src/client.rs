@@ -109,6 +109,21 @@ impl Connection {
         }
     }
 
+    /// The names of the server's tools.
+    pub(crate) fn tools(&self, timeout: Duration, interrupt: &Interrupt) -> Result<Vec<String>, CallError> {
+        let (Some(service), Some(runtime)) = (&self.service, &self.runtime) else {
+            return Err(CallError::Ended { how: "before it was asked".to_owned(), in_handshake: false });
+        };
+        let tools = runtime.block_on(async {
+            tokio::select! {
+                tools = service.list_all_tools() => tools.map_err(call_error),
+                () = tokio::time::sleep(timeout) => Err(CallError::Timeout { waited: timeout, in_handshake: false }),
+                () = interrupt.wait() => Err(CallError::Interrupted),
+            }
+        })?;
+        Ok(tools.into_iter().map(|tool| tool.name.into_owned()).collect())
+    }
+
     /// Stops a server that is no longer needed.
     pub(crate) fn stop(mut self) {
         self.close_pipes();

@@ -15,6 +15,7 @@ pub mod hook;
 pub mod interrupt;
 pub mod outbox;
 pub mod pending;
+mod ping;
 pub mod receipt;
 pub mod report;
 pub mod retry;

@@ -50,13 +50,13 @@ pub(super) fn run(command: &mut Command, input: &[u8], limit: Duration) -> Resul
 }
 
 /// Starts it with pipes, in a group of its own.
-pub(super) fn start(command: &mut Command) -> Result<Child, String> {
+fn start(command: &mut Command) -> Result<Child, String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     detached(command).spawn().map_err(|error| format!("it does not start: {error}"))
 }
 
 /// Waits for its end; one that takes longer than `limit` is killed with its group.
-pub(super) fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus, String> {
+fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus, String> {
     match child.wait_timeout(limit) {
         Ok(Some(status)) => Ok(status),
         Ok(None) => {
@@ -68,7 +68,7 @@ pub(super) fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus, Str
 }
 
 /// Kills it and its group, and reaps it.
-pub(super) fn end(child: &mut Child) {
+fn end(child: &mut Child) {
     if let Some(group) = Group::of(child) {
         // It may just have ended.
         let _ = group.signal(Signal::KILL);

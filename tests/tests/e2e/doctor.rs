@@ -14,7 +14,7 @@ use tests::scratch::{PROJECT, Scratch};
 use tests::transcripts::{self, INTERACTIVE};
 use tests::tree;
 
-use crate::product::text;
+use crate::product::{SERVER_WITHOUT_TOOLS, text};
 
 /// As much of `claude` as the installer calls.
 const CLAUDE: &str = r#"case "$2" in
@@ -307,7 +307,7 @@ const FAULTS: [Fault; 46] = [
     }),
     fault("the server lacks tools", "mcp-tools", INSTALL, |scratch| {
         let program = scratch.beside("poor/layer3-indexer");
-        write_program(&program, r#"echo '{"jsonrpc": "2.0", "id": 2, "result": {"tools": []}}'; cat > /dev/null"#);
+        write_program(&program, SERVER_WITHOUT_TOOLS);
         server(scratch, |server| server["command"] = json!(program));
     }),
     fault("the list of servers is no JSON", "mcp-unreadable", ".claude.json", |scratch| {

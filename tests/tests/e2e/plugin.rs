@@ -13,7 +13,7 @@ use tests::scratch::Scratch;
 use tests::waiting::await_until;
 use tests::{binaries, processes, stores, transcripts, tree};
 
-use crate::product::{DELIVERY, await_delivered, pending, session_ids, session_save_lines};
+use crate::product::{DELIVERY, SERVER_WITHOUT_TOOLS, await_delivered, pending, session_ids, session_save_lines};
 
 /// What Claude Code gives a plugin's SessionEnd.
 const SESSION_END: Duration = Duration::from_millis(1500);
@@ -321,7 +321,7 @@ const FAULTS: [Fault; 19] = [
     Fault {
         plant: |scratch, _| {
             let program = scratch.beside("poor/layer3-indexer");
-            script(&program, r#"echo '{"jsonrpc": "2.0", "id": 2, "result": {"tools": []}}'; cat > /dev/null"#);
+            script(&program, SERVER_WITHOUT_TOOLS);
             server(scratch, json!({"command": program, "args": ["serve"]}));
         },
         kind: "mcp-tools",

@@ -15,6 +15,17 @@ pub(crate) fn fake_server() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_fake_mcp_server"))
 }
 
+/// A server that shakes hands and has no tools, for `sh`.
+pub(crate) const SERVER_WITHOUT_TOOLS: &str = r#"answer() {
+    read -r line
+    id=${line#*\"id\":}
+    echo "{\"jsonrpc\":\"2.0\",\"id\":${id%%[,\}]*},\"result\":$1}"
+}
+answer '{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"poor","version":"1"}}'
+read -r initialized
+answer '{"tools":[]}'
+cat > /dev/null"#;
+
 /// Flags that make layer 2 use a fake server; they end the command line.
 pub(crate) fn fake(mode: &str) -> String {
     format!("--server '{}' {mode}", fake_server().display())

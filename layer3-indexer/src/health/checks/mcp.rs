@@ -1,18 +1,18 @@
 //! The MCP server `session-manager`: registered, ours, for these stores, and answering.
 //!
-//! It is asked in two lines of JSON-RPC, as any client would, and stopped again.
+//! Layer 2 asks it, as it would for a delivery, and stops it again.
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use layer1_prebackup::config::places::PlaceFlags;
-use layer1_prebackup::names::LAYER3;
-use serde_json::{Value, json};
+use layer1_prebackup::fs::platform::is_program;
+use layer1_prebackup::names::{LAYER2, LAYER3};
+use serde_json::Value;
 
 use crate::health::claude_settings::read;
 use crate::health::context::{Context, edit};
@@ -25,11 +25,9 @@ use crate::terminal::shell_quoted;
 /// The name of our MCP server.
 const MCP_NAME: &str = "session-manager";
 /// How long the server may take to answer.
-const ANSWER_WAIT: Duration = Duration::from_secs(20);
-/// How long it may take to end when its input has ended.
-const END_WAIT: Duration = Duration::from_secs(5);
-/// More of an answer is none.
-const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+const ANSWER_WAIT: &str = "20s";
+/// How long layer 2 may take to start it, ask it twice, and stop it.
+const PING_WAIT: Duration = Duration::from_secs(60);
 /// Tools that layer 2 and the skills need.
 const TOOLS: [&str; 4] = ["session_save", "session_search", "session_list", "session_get_context"];
 
@@ -85,14 +83,15 @@ impl Cures {
 /// Whether it is registered, ours, for these stores, and answers.
 pub(super) fn answers(examination: &mut Examination<'_>) {
     let path = examination.context.claude_json.clone();
-    let (summary, found) = look(examination.context);
+    let (summary, found) = look(examination);
     let finding = |(kind, what, cure)| Finding::new(examination.context, kind, what, &path).mend(cure);
     examination.findings.extend(found.into_iter().map(finding));
     examination.summarise(Subject::McpServer, summary);
 }
 
 /// How it is, and what is wrong with it: kind, words, and cure.
-fn look(context: &Context) -> (String, Vec<(Kind, String, String)>) {
+fn look(examination: &Examination<'_>) -> (String, Vec<(Kind, String, String)>) {
+    let context = examination.context;
     let path = &context.claude_json;
     let place = context.short(path);
     let cures = Cures::of(context, matches!(entry(path), Ok(None)));
@@ -116,20 +115,21 @@ fn look(context: &Context) -> (String, Vec<(Kind, String, String)>) {
     if let Some(what) = other_place(context, &registered) {
         found.push((Kind::McpPlaces, format!("the registered server uses {what}"), cures.places));
     }
-    match ask(context, &registered) {
-        Ok(tools) => {
-            let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !tools.iter().any(|name| name == tool)).collect();
-            if !missing.is_empty() {
-                found.push((Kind::McpTools, format!("the server lacks {}", missing.join(", ")), cures.tools));
-            }
-            (format!("{MCP_NAME} answers with {} tools ({place})", tools.len()), found)
-        }
-        Err(why) => {
-            let what = format!("{} does not answer: {why}", registered.program.display());
-            found.push((Kind::McpSilent, what, cures.again));
-            ("registered, and does not answer".to_owned(), found)
-        }
+    let Some(answer) = ask(examination, &registered) else {
+        // Then the check of the programs reports layer 2.
+        return ("registered; layer 2 could not ask it".to_owned(), found);
+    };
+    let Some(tools) = answer.get("tools").and_then(Value::as_array) else {
+        let why = answer.get("error").and_then(Value::as_str).unwrap_or("it does not say why");
+        let what = format!("{} does not answer: failed to {why}", registered.program.display());
+        found.push((Kind::McpSilent, what, cures.again));
+        return ("registered, and does not answer".to_owned(), found);
+    };
+    let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !tools.iter().any(|name| name == tool)).collect();
+    if !missing.is_empty() {
+        found.push((Kind::McpTools, format!("the server lacks {}", missing.join(", ")), cures.tools));
     }
+    (format!("{MCP_NAME} answers with {} tools ({place})", tools.len()), found)
 }
 
 /// What stands under our name; `None` if nothing does. The error says why nothing is known.
@@ -186,63 +186,18 @@ fn other_place(context: &Context, registered: &Registered) -> Option<String> {
     Context { vars, ..context.clone() }.other_place(&flags)
 }
 
-/// The names of the tools.
-fn ask(context: &Context, registered: &Registered) -> Result<Vec<String>, String> {
-    let mut command = Command::new(&registered.program);
-    command.args(&registered.args).env_clear().envs(context.vars.iter().chain(&registered.env).cloned());
-    let mut server = child::start(&mut command)?;
-    let answered = converse(&mut server);
-    // Its input is closed by now: a server that is well ends by itself.
-    if child::wait(&mut server, END_WAIT).is_err() {
-        child::end(&mut server);
-    }
-    answered
-}
-
-fn converse(server: &mut std::process::Child) -> Result<Vec<String>, String> {
-    let (Some(mut stdin), Some(stdout)) = (server.stdin.take(), server.stdout.take()) else {
-        return Err("it has no pipes".to_owned());
-    };
-    // What it says on stderr is for people, and must not stop it.
-    if let Some(mut stderr) = server.stderr.take() {
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-    }
-    let client = json!({ "name": "threefold-doctor", "version": env!("CARGO_PKG_VERSION") });
-    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
-    let lines = [
-        json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params }),
-        json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }),
-        json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {} }),
-    ];
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    stdin.write_all(text.as_bytes()).map_err(|error| format!("it does not listen: {error}"))?;
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout.take(ANSWER_BYTES_MAX)).lines().map_while(Result::ok) {
-            // The answer may have come already.
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    let deadline = Instant::now() + ANSWER_WAIT;
-    loop {
-        let line = match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => line,
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Err("it ended without an answer".to_owned()),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                return Err(format!("no answer within {} s", ANSWER_WAIT.as_secs()));
-            }
-        };
-        let message: Value = serde_json::from_str(&line).map_err(|_| "it says what is no JSON".to_owned())?;
-        if let Some(error) = message.get("error") {
-            return Err(format!("it answers with an error: {error}"));
-        }
-        if message.get("id") == Some(&json!(2)) {
-            let tools = message.pointer("/result/tools").and_then(Value::as_array).into_iter().flatten();
-            return Ok(tools.filter_map(|tool| tool.get("name")?.as_str().map(str::to_owned)).collect());
-        }
-    }
+/// What layer 2 says of it, whose client is the one that delivers; `None` where no layer 2 can ask.
+fn ask(examination: &Examination<'_>, registered: &Registered) -> Option<Value> {
+    let context = examination.context;
+    // The one beside this program is of the same version.
+    let folders = context.program_dir.iter().cloned().chain([examination.hooks.folder(context)]);
+    folders.map(|folder| folder.join(LAYER2)).filter(|program| is_program(program)).find_map(|layer2| {
+        let mut command = Command::new(layer2);
+        command.env_clear().envs(context.vars.iter().chain(&registered.env).cloned());
+        command.args(["ping", "--timeout", ANSWER_WAIT, "--server"]).arg(&registered.program).args(&registered.args);
+        let outcome = child::run(&mut command, b"", PING_WAIT).ok()?;
+        serde_json::from_str(&outcome.stdout).ok().filter(Value::is_object)
+    })
 }
 
 fn add_line(context: &Context) -> String {
