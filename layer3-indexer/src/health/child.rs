@@ -32,39 +32,27 @@ impl Outcome {
     }
 }
 
-/// Runs it to its end with `input`, at most for `limit`. The error says what went wrong.
+/// Runs it to its end with `input`, at most for `limit`: then it is killed with its group. The error
+/// says what went wrong.
 pub(super) fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Outcome, String> {
-    let mut child = start(command)?;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = detached(command).spawn().map_err(|error| format!("it does not start: {error}"))?;
     let stdout = child.stdout.take().map(read_to_end);
     let stderr = child.stderr.take().map(read_to_end);
     if let Some(mut stdin) = child.stdin.take() {
         // One that does not read its input says more by what it does.
         let _ = stdin.write_all(input);
     }
-    let status = wait(&mut child, limit)?;
+    let ended = child.wait_timeout(limit).map_err(|error| format!("it cannot be waited for: {error}"))?;
+    let Some(status) = ended else {
+        end(&mut child);
+        return Err(format!("it did not end within {} s", limit.as_secs()));
+    };
     let text = |output: Option<Receiver<Vec<u8>>>| {
         let bytes = output.and_then(|output| output.recv_timeout(OUTPUT_WAIT).ok()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     };
     Ok(Outcome { status, stdout: text(stdout), stderr: text(stderr) })
-}
-
-/// Starts it with pipes, in a group of its own.
-fn start(command: &mut Command) -> Result<Child, String> {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    detached(command).spawn().map_err(|error| format!("it does not start: {error}"))
-}
-
-/// Waits for its end; one that takes longer than `limit` is killed with its group.
-fn wait(child: &mut Child, limit: Duration) -> Result<ExitStatus, String> {
-    match child.wait_timeout(limit) {
-        Ok(Some(status)) => Ok(status),
-        Ok(None) => {
-            end(child);
-            Err(format!("it did not end within {} s", limit.as_secs()))
-        }
-        Err(error) => Err(format!("it cannot be waited for: {error}")),
-    }
 }
 
 /// Kills it and its group, and reaps it.

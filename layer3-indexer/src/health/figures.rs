@@ -10,13 +10,10 @@ pub(crate) struct Figures {
     /// Layer 3's store: its figures stand at the top.
     #[serde(flatten)]
     pub(crate) layer3: StoreStatus,
-    /// Layer 1's store.
     pub(crate) layer1: StoreStatus,
-    /// The index.
     pub(crate) index: IndexStatus,
     /// What layer 2 still has to deliver.
     pub(crate) outbox: OutboxStatus,
-    /// Claude Code's transcripts.
     pub(crate) sources: SourceStatus,
     /// Transcripts that changed since their copy in one of the stores, or have none there.
     pub(crate) not_yet_saved: Vec<NotSaved>,
@@ -35,46 +32,37 @@ pub(crate) struct Figures {
 /// The figures of a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct StoreStatus {
-    /// Its directory.
     pub(crate) store: PathBuf,
     /// Its random id; `None` while nothing was ever saved, and where it cannot be read.
     pub(crate) store_id: Option<String>,
-    /// Sessions stored.
     pub(crate) sessions: u64,
     /// Contents stored: transcripts, side files and older generations.
     pub(crate) files: u64,
     /// Those of them that are older contents of a transcript.
     pub(crate) generations: u64,
-    /// The bytes of all.
     pub(crate) bytes: u64,
     /// When something was last committed, RFC 3339.
     pub(crate) last_save: Option<String>,
-    /// How long ago that was.
     pub(crate) last_save_age_seconds: Option<u64>,
 }
 
 /// The state of the index.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct IndexStatus {
-    /// The database.
     pub(crate) path: PathBuf,
     /// `ready`, `missing`, `incomplete`, `unusable` or `newer`, as a newer version made it. Those between heal at
     /// the next save or search.
     pub(crate) state: &'static str,
     /// What is wrong with an unusable one.
     pub(crate) detail: Option<String>,
-    /// Messages in it.
     pub(crate) messages: u64,
-    /// Its size.
     pub(crate) bytes: u64,
 }
 
 /// The outbox in figures.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct OutboxStatus {
-    /// Its directory.
     pub(crate) path: PathBuf,
-    /// Jobs in it.
     pub(crate) jobs: u64,
     /// Jobs that the server refused and that were set aside.
     pub(crate) failed: u64,
@@ -87,11 +75,8 @@ pub(crate) struct OutboxStatus {
 /// Claude Code's transcripts in figures.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct SourceStatus {
-    /// Their directory.
     pub(crate) projects: PathBuf,
-    /// How many there are.
     pub(crate) transcripts: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
     /// Days after which Claude Code deletes one that did not change.
     pub(crate) cleanup_period_days: u64,
@@ -102,9 +87,7 @@ pub(crate) struct SourceStatus {
 /// A transcript that Claude Code is about to delete.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Expiring {
-    /// The session.
     pub(crate) session_id: String,
-    /// Its transcript.
     pub(crate) path: PathBuf,
     /// Whole days that are left.
     pub(crate) days_left: u64,
@@ -115,17 +98,13 @@ pub(crate) struct Expiring {
 /// A transcript whose present content is not in both stores.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct NotSaved {
-    /// The session.
     pub(crate) session_id: String,
-    /// Its transcript.
     pub(crate) path: PathBuf,
-    /// Its length.
     pub(crate) bytes: u64,
     /// `no-copy`, `changed` since its copy, or `unreadable`.
     pub(crate) reason: &'static str,
     /// When it was last modified, RFC 3339.
     pub(crate) changed: Option<String>,
-    /// How long ago that was.
     pub(crate) age_seconds: u64,
     /// Whether its present content is in layer 1's store.
     pub(crate) in_layer1: bool,
@@ -136,9 +115,7 @@ pub(crate) struct NotSaved {
 /// A saved session whose transcript is gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Vanished {
-    /// The session.
     pub(crate) session_id: String,
-    /// Its project.
     pub(crate) project: String,
     /// Where its transcript was.
     pub(crate) path: PathBuf,
@@ -175,11 +152,9 @@ impl HookStatus {
 /// The file system of a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct DiskStatus {
-    /// The store.
     pub(crate) store: PathBuf,
     /// Bytes that this user may still write.
     pub(crate) free_bytes: u64,
-    /// Its size.
     pub(crate) total_bytes: u64,
 }
 
@@ -203,10 +178,7 @@ pub(crate) struct Light {
     pub(crate) colour: Colour,
     /// The folder; `None` where Claude Code has none for this directory.
     pub(crate) folder: Option<PathBuf>,
-    /// Transcripts in it.
     pub(crate) sessions: u64,
-    /// Their bytes.
     pub(crate) bytes: u64,
-    /// The bytes of the largest.
     pub(crate) largest_bytes: u64,
 }

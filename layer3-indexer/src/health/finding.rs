@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use layer1_prebackup::status as words;
 use serde::Serialize;
 
-use super::context::{Commands, Context, edit};
+use super::context::{Commands, Context};
 use crate::terminal::shell_quoted;
 
 /// What is looked at, in the order in which `doctor` reports.
@@ -162,7 +162,6 @@ impl Kind {
             }
             ProgramMissing | ProgramBroken | ProgramVersion | HookProgramMissing => context.install_line_of(place),
             ProgramNotExecutable => format!("chmod +x {}", quoted()),
-            McpUnreadable => edit(place),
             DamagedCopy => format!("{keeper} verify --repair"),
             StoreUnreadable => format!("{keeper} verify"),
             StoreOpen => format!("chmod 700 {}", quoted()),
@@ -172,10 +171,10 @@ impl Kind {
             UnreadableJob => format!("{layer2} pending"),
             MassDisappearance => format!("{layer3} restore --all-missing"),
             // Their checks know more, or nothing has to be done.
-            HooksDisabled | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable | McpMissing | McpForeign
-            | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing | StoreUnwritable | SetAside | Index
-            | IndexSetAside | SourcesUnreadable | NotSaved | ExpiringUnsaved | NoTranscript | Excluded | Vanished
-            | Shrunk | TimerSilent => return None,
+            HooksDisabled | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable | McpUnreadable | McpMissing
+            | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing | StoreUnwritable | SetAside
+            | Index | IndexSetAside | SourcesUnreadable | NotSaved | ExpiringUnsaved | NoTranscript | Excluded
+            | Vanished | Shrunk | TimerSilent => return None,
         })
     }
 

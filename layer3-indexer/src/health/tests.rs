@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
+use layer1_prebackup::claude::hooks::events;
 use layer1_prebackup::names::SessionId;
 use serde_json::{Value, json};
 
@@ -68,21 +69,10 @@ fn install(scene: &Scene, events: &[&str], extra: Value) {
     scene.write(&scene.places.claude_dir.join("settings.json"), &settings.to_string());
 }
 
-const ALL_EVENTS: [&str; 8] = [
-    "SessionStart",
-    "UserPromptSubmit",
-    "Stop",
-    "StopFailure",
-    "SubagentStop",
-    "PreCompact",
-    "PostCompact",
-    "SessionEnd",
-];
-
 /// Hooks, and one conversation that is in both stores.
 fn saved() -> Scene {
     let scene = Scene::new();
-    install(&scene, &ALL_EVENTS, json!({}));
+    install(&scene, &events(), json!({}));
     scene.transcribe(&[prompt(1, "why does the parser stop"), answer(2, "because of the comma")]);
     save_twice(&scene);
     scene
@@ -140,7 +130,7 @@ fn nothing_at_all_is_well() {
 #[test]
 fn right_after_the_installation_all_is_well_too() {
     let scene = Scene::new();
-    install(&scene, &ALL_EVENTS, json!({}));
+    install(&scene, &events(), json!({}));
     assert_eq!(found(&scene, 0), "");
 }
 
@@ -258,7 +248,7 @@ fn the_json_is_as_documented() {
 #[test]
 fn a_transcript_without_a_copy_needs_a_person_after_an_hour() {
     let scene = Scene::new();
-    install(&scene, &ALL_EVENTS, json!({}));
+    install(&scene, &events(), json!({}));
     scene.transcribe(&[prompt(1, "first words")]);
     scene.write(&scene.transcript_in("-home-dev-proj", "empty"), "");
     insta::assert_snapshot!(found(&scene, 0), @"  not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: no copy; it changed a few seconds ago [layer1 sweep && layer3 import]");
@@ -348,7 +338,7 @@ fn a_transcript_that_shrank_can_be_had_longer() {
 #[test]
 fn what_the_cleanup_deletes_next_is_counted_and_named_if_it_is_not_saved() {
     let scene = saved();
-    install(&scene, &ALL_EVENTS, json!({ "cleanupPeriodDays": 20 }));
+    install(&scene, &events(), json!({ "cleanupPeriodDays": 20 }));
     assert_eq!(status_after(&scene, 12 * DAY_MS).figures.sources.expiring, []);
     let status = status_after(&scene, 15 * DAY_MS);
     let expiring = &status.figures.sources.expiring[0];
@@ -399,7 +389,7 @@ fn stores_of_any_kind_of_garbage_are_findings() {
     fs::write(&marker, "{\"format\": 99, \"store_id\": \"x\"}").unwrap();
     seen.push(found(&scene, 0));
     let other = Scene::new();
-    install(&other, &ALL_EVENTS, json!({}));
+    install(&other, &events(), json!({}));
     for place in [&other.places.layer1_store, &other.places.layer3_store, &other.places.projects()] {
         other.write(place, "a file");
     }
@@ -463,11 +453,11 @@ fn issue_78392_absent_hooks_need_a_person() {
         fs::write(&settings, text).unwrap();
         seen.push(found(&scene, 0));
     }
-    install(&scene, &ALL_EVENTS[..6], json!({}));
+    install(&scene, &events()[..6], json!({}));
     seen.push(found(&scene, 0));
-    install(&scene, &ALL_EVENTS, json!({ "disableAllHooks": true }));
+    install(&scene, &events(), json!({ "disableAllHooks": true }));
     seen.push(found(&scene, 0));
-    install(&scene, &ALL_EVENTS, json!({}));
+    install(&scene, &events(), json!({}));
     fs::write(&settings, fs::read_to_string(&settings).unwrap().replace("my hooks", "old hooks")).unwrap();
     seen.push(found(&scene, 0));
     insta::assert_snapshot!(seen.join("\n"), @r#"
@@ -486,7 +476,7 @@ fn issue_78392_absent_hooks_need_a_person() {
 fn hooks_that_name_the_home_directory_as_a_shell_reads_it_are_ours() {
     let scene = saved();
     let with_program = |program: &str| {
-        let hooks = ALL_EVENTS.map(|event| {
+        let hooks = events().map(|event| {
             let command = format!("{program} --quiet || :");
             (event.to_owned(), json!([{ "hooks": [{ "type": "command", "command": command }] }]))
         });

@@ -38,83 +38,63 @@ struct Registered {
     env: Vec<(OsString, OsString)>,
 }
 
-/// What mends it, as far as it is registered in this way or that.
-struct Cures {
-    missing: String,
-    foreign: String,
-    places: String,
-    /// The program is not there or not able.
-    again: String,
-    tools: String,
-}
-
-impl Cures {
-    fn of(context: &Context, is_of_plugin: bool) -> Cures {
-        let (remove, add, install) = (remove_line(context), add_line(context), context.install_line());
-        let by_hand = format!("{remove} && {add}");
-        match context.installation() {
-            Installation::Sources | Installation::Archive(_) => Cures {
-                missing: add,
-                foreign: format!("{install} --replace-old"),
-                places: by_hand.clone(),
-                again: by_hand,
-                tools: install,
-            },
-            // The plugin's own server uses the places that Claude Code's environment names.
-            _ if is_of_plugin => Cures {
-                missing: install.clone(),
-                foreign: install.clone(),
-                places: edit(&context.places.claude_dir.join("settings.json")),
-                again: install.clone(),
-                tools: install,
-            },
-            // Without what stands before it, the plugin's own server counts.
-            _ => Cures {
-                missing: install,
-                foreign: remove.clone(),
-                places: remove.clone(),
-                again: remove.clone(),
-                tools: remove,
-            },
-        }
+/// What cures it, as far as it is registered in this way or that.
+fn cure(context: &Context, kind: Kind, is_of_plugin: bool) -> String {
+    let install = context.install_line();
+    match (context.installation(), kind) {
+        (_, Kind::McpUnreadable) => edit(&context.claude_json),
+        (Installation::Sources | Installation::Archive(_), kind) => match kind {
+            Kind::McpMissing => add_line(context),
+            Kind::McpForeign => format!("{install} --replace-old"),
+            Kind::McpTools => install,
+            _ => format!("{} && {}", remove_line(context), add_line(context)),
+        },
+        // The plugin's own server uses the places that Claude Code's environment names.
+        (_, Kind::McpPlaces) if is_of_plugin => edit(&context.settings()),
+        (_, Kind::McpMissing) => install,
+        _ if is_of_plugin => install,
+        // Without what stands before it, the plugin's own server counts.
+        _ => remove_line(context),
     }
 }
 
 /// Whether it is registered, ours, for these stores, and answers.
 pub(super) fn answers(examination: &mut Examination<'_>) {
-    let path = examination.context.claude_json.clone();
+    let context = examination.context;
+    let path = &context.claude_json;
+    let is_of_plugin = matches!(entry(path), Ok(None));
     let (summary, found) = look(examination);
-    let finding = |(kind, what, cure)| Finding::new(examination.context, kind, what, &path).mend(cure);
-    examination.findings.extend(found.into_iter().map(finding));
+    for (kind, what) in found {
+        let cure = cure(context, kind, is_of_plugin);
+        examination.findings.push(Finding::new(context, kind, what, path).mend(cure));
+    }
     examination.summarise(Subject::McpServer, summary);
 }
 
-/// How it is, and what is wrong with it: kind, words, and cure.
-fn look(examination: &Examination<'_>) -> (String, Vec<(Kind, String, String)>) {
+/// How it is, and what is wrong with it.
+fn look(examination: &Examination<'_>) -> (String, Vec<(Kind, String)>) {
     let context = examination.context;
     let path = &context.claude_json;
     let place = context.short(path);
-    let cures = Cures::of(context, matches!(entry(path), Ok(None)));
     let server = match entry(path).map(|entry| entry.or_else(|| of_plugin(context))) {
         Ok(Some(server)) => server,
         Ok(None) => {
             let what = format!("no MCP server {MCP_NAME} is registered");
-            return (format!("not registered ({place})"), vec![(Kind::McpMissing, what, cures.missing)]);
+            return (format!("not registered ({place})"), vec![(Kind::McpMissing, what)]);
         }
-        Err(why) => return (format!("unknown ({place})"), vec![(Kind::McpUnreadable, why, edit(path))]),
+        Err(why) => return (format!("unknown ({place})"), vec![(Kind::McpUnreadable, why)]),
     };
     let Some(registered) = registered(&server) else {
         let what = format!("the MCP server {MCP_NAME} is not Threefold's: {}", command_line(&server));
-        return ("another's".to_owned(), vec![(Kind::McpForeign, what, cures.foreign)]);
+        return ("another's".to_owned(), vec![(Kind::McpForeign, what)]);
     };
     if !registered.program.is_file() {
         let what = format!("the registered program is not there: {}", registered.program.display());
-        return ("its program is not there".to_owned(), vec![(Kind::McpStale, what, cures.again)]);
+        return ("its program is not there".to_owned(), vec![(Kind::McpStale, what)]);
     }
-    let mut found = Vec::new();
-    if let Some(what) = other_place(context, &registered) {
-        found.push((Kind::McpPlaces, format!("the registered server uses {what}"), cures.places));
-    }
+    let other_place = other_place(context, &registered);
+    let mut found: Vec<_> =
+        other_place.map(|what| (Kind::McpPlaces, format!("the registered server uses {what}"))).into_iter().collect();
     let Some(answer) = ask(examination, &registered) else {
         // Then the check of the programs reports layer 2.
         return ("registered; layer 2 could not ask it".to_owned(), found);
@@ -122,12 +102,12 @@ fn look(examination: &Examination<'_>) -> (String, Vec<(Kind, String, String)>) 
     let Some(tools) = answer.get("tools").and_then(Value::as_array) else {
         let why = answer.get("error").and_then(Value::as_str).unwrap_or("it does not say why");
         let what = format!("{} does not answer: failed to {why}", registered.program.display());
-        found.push((Kind::McpSilent, what, cures.again));
+        found.push((Kind::McpSilent, what));
         return ("registered, and does not answer".to_owned(), found);
     };
     let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !tools.iter().any(|name| name == tool)).collect();
     if !missing.is_empty() {
-        found.push((Kind::McpTools, format!("the server lacks {}", missing.join(", ")), cures.tools));
+        found.push((Kind::McpTools, format!("the server lacks {}", missing.join(", "))));
     }
     (format!("{MCP_NAME} answers with {} tools ({place})", tools.len()), found)
 }

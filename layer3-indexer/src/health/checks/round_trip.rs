@@ -36,10 +36,7 @@ const DELIVERY_WAIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
 /// What did not come through.
-struct Failure {
-    kind: Kind,
-    what: String,
-}
+type Failure = (Kind, String);
 
 /// Sends it through; the summary says how long that took.
 pub(super) fn goes_through(examination: &mut Examination<'_>) {
@@ -77,7 +74,7 @@ fn run(context: &Context, programs: &Path) -> Result<String, (String, Finding)> 
     };
     match sent {
         Ok(()) => Ok(format!("saved twice, receipted and found by search in {took} ms{rest}")),
-        Err(Failure { kind, what }) => {
+        Err((kind, what)) => {
             let finding = Finding::new(context, kind, what, &context.settings());
             Err((format!("did not come through{rest}"), finding))
         }
@@ -125,20 +122,17 @@ impl Scratch {
     }
 
     fn send(&self, programs: &Path) -> Result<(), Failure> {
-        let failed = |what: String| Failure { kind: Kind::RoundTripFailed, what };
+        let failed = |what: String| (Kind::RoundTripFailed, what);
         self.run_hook(&self.chain(programs)).map_err(failed)?;
         let first = self.root.join("first").join(PROJECT).join(format!("{}.jsonl", self.id));
         if !self.is_copy(&first) {
             let what = format!("layer 1 made no copy of a synthetic conversation{}", self.last_words(1));
-            return Err(Failure { kind: Kind::RoundTripCopy, what });
+            return Err((Kind::RoundTripCopy, what));
         }
         self.await_receipt()?;
         let finding = self.search(&programs.join(LAYER3));
         self.await_rest();
-        finding.map_err(|why| Failure {
-            kind: Kind::RoundTripSearch,
-            what: format!("the saved conversation is not found by search: {why}"),
-        })
+        finding.map_err(|why| (Kind::RoundTripSearch, format!("the saved conversation is not found by search: {why}")))
     }
 
     /// What `SessionEnd` runs, by the programs in this folder, with every place in here.
@@ -185,7 +179,7 @@ impl Scratch {
             (false, false) if !self.has_job() => "layer 2 took no job of a synthetic conversation",
             (false, false) => "layer 3 made no copy of a synthetic conversation",
         };
-        Err(Failure { kind: Kind::RoundTripReceipt, what: format!("{what}{}", self.last_words(2)) })
+        Err((Kind::RoundTripReceipt, format!("{what}{}", self.last_words(2))))
     }
 
     fn has_job(&self) -> bool {
