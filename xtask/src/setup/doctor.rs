@@ -12,12 +12,11 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, bail};
 use layer1_prebackup::config::places::PlaceFlags;
 use serde_json::Value;
-use wait_timeout::ChildExt;
 use xshell::Shell;
 
 use crate::setup::install;
 use crate::setup::origin::Origin;
-use crate::setup::site::Site;
+use crate::setup::site::{Site, end_within};
 use crate::verb::AlreadyTold;
 
 /// How long a program may take to say that it knows the command.
@@ -125,16 +124,8 @@ fn able(site: &Site, origin: &Origin) -> Option<PathBuf> {
     [site.program(LAYER3), origin.layer3()].into_iter().find(|program| {
         let mut help = Command::new(program);
         help.args(["doctor", "--help"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // One that does not start is passed over like one that does not know the command.
-        let Ok(mut child) = help.spawn() else { return false };
-        match child.wait_timeout(HELP_WAIT) {
-            Ok(Some(status)) => status.success(),
-            _ => {
-                // It hangs: it is ended, and the other one is asked.
-                let _ = child.kill().and_then(|()| child.wait());
-                false
-            }
-        }
+        // One that does not start, or hangs, is passed over like one that does not know the command.
+        end_within(&mut help, HELP_WAIT).is_ok_and(|status| status.is_some_and(|status| status.success()))
     })
 }
 

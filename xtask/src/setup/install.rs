@@ -16,8 +16,8 @@ use crate::setup::mcp::{self, Registered};
 use crate::setup::origin::Origin;
 use crate::setup::protection;
 use crate::setup::settings_json::{self, Change};
-use crate::setup::site::Site;
-use crate::setup::skills::{self, Standing};
+use crate::setup::site::{Site, Standing};
+use crate::setup::skills;
 use crate::setup::timer::Timer;
 use layer1_prebackup::claude::hooks;
 

@@ -10,11 +10,10 @@ use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use wait_timeout::ChildExt;
 
-use crate::setup::site::{self, Site};
+use crate::setup::site::{self, Site, end_within};
 
 /// The server's name, which the first version used too.
 pub(crate) const NAME: &str = "session-manager";
@@ -138,12 +137,9 @@ fn run(site: &Site, args: &[String]) -> Result<()> {
     let line = in_shell(site, args)?;
     let mut command: Command = site.claude().context("find `claude` on the PATH")?;
     command.args(args).current_dir(&site.places.home).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut child = command.spawn().with_context(|| format!("start {line}"))?;
-    let Some(status) = child.wait_timeout(CLAUDE_TIMEOUT).with_context(|| format!("wait for {line}"))? else {
-        child.kill().with_context(|| format!("end {line}"))?;
-        child.wait().with_context(|| format!("end {line}"))?;
-        anyhow::bail!("run, within {} s:\n{line}", CLAUDE_TIMEOUT.as_secs());
-    };
-    ensure!(status.success(), "run ({status}):\n{line}");
-    Ok(())
+    match end_within(&mut command, CLAUDE_TIMEOUT).with_context(|| format!("start {line}"))? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => bail!("run ({status}):\n{line}"),
+        None => bail!("run, within {} s:\n{line}", CLAUDE_TIMEOUT.as_secs()),
+    }
 }

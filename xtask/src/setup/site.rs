@@ -1,9 +1,10 @@
 //! Where Threefold is installed, and what a program started from here gets to see.
 
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use layer1_prebackup::claude::shell::quoted;
@@ -12,6 +13,7 @@ use layer1_prebackup::config::places::{self, PlaceFlags, Places};
 use layer1_prebackup::config::settings::{Settings, XDG_CONFIG_HOME};
 use layer1_prebackup::fs;
 use layer1_prebackup::fs::platform::is_program;
+use wait_timeout::ChildExt;
 
 /// What a program that draws on the user's terminal gets to see besides what every child may.
 const TERMINAL_VARS: [&str; 4] = ["TERM", "COLUMNS", "NO_COLOR", "SHELL"];
@@ -122,6 +124,30 @@ impl Site {
             None => "claude".to_owned(),
         })
     }
+}
+
+/// What stands in the place of a file that an installation writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing.
+    Absent,
+    /// It is there, as it should be.
+    Same,
+    /// It is of this installation, unchanged by others, from another version or with other flags.
+    Ours,
+    /// It is the user's own, or another installation's.
+    Theirs,
+}
+
+/// Starts a command and waits for its end. `None` where that takes longer than `limit`: it is killed then.
+pub(crate) fn end_within(command: &mut Command, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let mut child = command.spawn()?;
+    let status = child.wait_timeout(limit)?;
+    if status.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(status)
 }
 
 /// A path as text. Fails where it is not UTF-8.

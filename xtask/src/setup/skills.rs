@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use layer1_prebackup::fs;
 
 use crate::setup::settings_json;
-use crate::setup::site::{self, Site};
+use crate::setup::site::{self, Site, Standing};
 
 /// The skills' folders.
 pub(crate) const NAMES: [&str; 3] = ["continue-dev", "search-sessions", "session-health"];
@@ -22,19 +22,6 @@ const SEAL_START: &str = "<!-- installed by Threefold, ";
 const SEAL_END: &str = " -->\n";
 /// Skills are read by everybody who may read the rest of the folder, and hold no secrets.
 const MODE: u32 = 0o644;
-
-/// What an installation has to do with one skill.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// There is none: write it.
-    Absent,
-    /// It is there, as it should be.
-    Same,
-    /// It is of ours, unchanged, from another version: replace it.
-    Ours,
-    /// The user's own: leave it.
-    Theirs,
-}
 
 /// A skill and what stands in its place.
 #[derive(Debug)]

@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use layer1_prebackup::fs;
 use layer1_prebackup::fs::platform;
-use wait_timeout::ChildExt;
 
-use crate::setup::site::{self, Site};
+use crate::setup::site::{self, Site, Standing, end_within};
 
 /// Name of the units, and of the agent.
 const NAME: &str = "threefold";
@@ -33,17 +32,6 @@ const MANAGER_TIMEOUT: Duration = Duration::from_secs(30);
 enum Manager {
     Systemd,
     Launchd,
-}
-
-/// What stands in the place of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Absent,
-    Same,
-    /// Of this installation, with other flags or from another version.
-    Ours,
-    /// Of somebody else, or of another installation.
-    Theirs,
 }
 
 #[derive(Debug)]
@@ -231,15 +219,11 @@ impl Timer {
 
 fn succeeds(command: &mut Command, name: &str) -> Result<()> {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = quiet.spawn().with_context(|| format!("{name} does not start"))?;
-    let Some(status) = child.wait_timeout(MANAGER_TIMEOUT).with_context(|| format!("{name} cannot be waited for"))?
-    else {
-        child.kill().with_context(|| format!("{name} hangs"))?;
-        child.wait().with_context(|| format!("{name} hangs"))?;
-        anyhow::bail!("{name} does not answer");
-    };
-    ensure!(status.success(), "{name}: {status}");
-    Ok(())
+    match end_within(quiet, MANAGER_TIMEOUT).with_context(|| format!("{name} does not start"))? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => bail!("{name}: {status}"),
+        None => bail!("{name} does not answer"),
+    }
 }
 
 fn systemctl(args: &[&str]) -> Vec<String> {
