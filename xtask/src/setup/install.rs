@@ -413,8 +413,8 @@ mod tests {
         wrote the hooks into /home/.claude/settings.json
         registered the MCP server session-manager
         saving the sessions that exist …
-        first copy    5 sessions, 351.0 KB, in /home/.claude-backup-sessions
-        second copy   5 sessions, 351.0 KB, in /home/.claude-backup
+        first copy    5 sessions, 351 kB, in /home/.claude-backup-sessions
+        second copy   5 sessions, 351 kB, in /home/.claude-backup
         index         345 messages in /home/.claude-backup/sessions.db
         outbox        nothing waits to be delivered
         next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS
@@ -449,8 +449,8 @@ mod tests {
         insta::assert_snapshot!(scene.install(&Args::default()), @"
         everything is installed already
         saving the sessions that exist …
-        first copy    5 sessions, 351.0 KB, in /home/.claude-backup-sessions
-        second copy   5 sessions, 351.0 KB, in /home/.claude-backup
+        first copy    5 sessions, 351 kB, in /home/.claude-backup-sessions
+        second copy   5 sessions, 351 kB, in /home/.claude-backup
         index         345 messages in /home/.claude-backup/sessions.db
         outbox        nothing waits to be delivered
         next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS
@@ -538,8 +538,8 @@ mod tests {
         kept what was there as /home/.claude/settings.json.threefold-backup-TIME
         wrote the hooks into /home/.claude/settings.json
         registered the MCP server session-manager
-        first copy    5 sessions, 351.0 KB, in /home/.claude-backup-sessions
-        second copy   5 sessions, 351.0 KB, in /home/.claude-backup
+        first copy    5 sessions, 351 kB, in /home/.claude-backup-sessions
+        second copy   5 sessions, 351 kB, in /home/.claude-backup
         index         345 messages in /home/.claude-backup/sessions.db
         outbox        nothing waits to be delivered
         next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS
