@@ -13,8 +13,10 @@ use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
 use serde::Serialize;
 
-use super::{Options, Restored, plan_for, standing};
 use crate::failure::{Failure, Kind};
+use crate::restore::place::standing;
+use crate::restore::plan::plan_for;
+use crate::restore::types::{Options, Restored};
 use crate::save::roots::resolved_projects;
 use crate::stores::session_name;
 use crate::stores::{SessionCopies, Stores};

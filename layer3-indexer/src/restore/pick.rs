@@ -9,9 +9,9 @@ use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 
-use super::missing::{self, State};
 use crate::failure::{Context, Failure};
 use crate::index::SessionFilter;
+use crate::restore::missing::{self, State};
 use crate::save::rebuild;
 use crate::stores::session_name;
 use crate::stores::{SessionCopies, Stores};

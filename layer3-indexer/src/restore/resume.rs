@@ -10,7 +10,8 @@ use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use layer1_prebackup::fs::platform::process::become_program;
 
 use crate::failure::{Context, Failure};
-use crate::restore::{self, Options, Restored};
+use crate::restore::plan::plan;
+use crate::restore::types::{Options, Restored};
 
 /// Set by a running Claude Code for its children. One that inherits them takes itself for a child
 /// and writes no transcript.
@@ -40,7 +41,7 @@ pub(crate) struct Ready {
 /// directory does not exist, before it writes anything, and while it is live.
 pub(crate) fn ready(places: &Places, typed: &str, options: &Options) -> Result<Ready, Failure> {
     let options = Options { only_absent: true, ..options.clone() };
-    let plan = restore::plan(places, typed, &options)?;
+    let plan = plan(places, typed, &options)?;
     if let Some(cwd) = plan.cwd().filter(|cwd| !Path::new(cwd).is_dir()) {
         let message = format!("resume session {}: its directory {cwd} does not exist", plan.id());
         return Err(Failure::new(message).hint("--cwd DIR names the one it lies in now"));

@@ -3,8 +3,12 @@
 use layer1_prebackup::names::ProjectName;
 
 use super::missing::{Wanted, restore_missing};
+use super::place::Cwd;
 use super::*;
+use crate::save::roots::RootKind;
+use crate::stores::{Which, slug_of_source};
 use crate::testing::{ID, Scene, answer, prompt};
+use std::path::Path;
 
 fn saved() -> Scene {
     let scene = Scene::new();

@@ -46,7 +46,11 @@ impl Stores {
         match (stores.is_empty(), failed) {
             (false, _) => Ok(stores),
             (true, Some(error)) => Err(error.into()),
-            (true, None) => Err(Failure::no_store(&places.layer3_store)),
+            (true, None) => {
+                let (layer3, layer1) = (places.layer3_store.display(), places.layer1_store.display());
+                let message = format!("find a store: neither {layer3} nor {layer1} is there");
+                Err(Failure::new(message).hint("`layer3-indexer import` makes one"))
+            }
         }
     }
 

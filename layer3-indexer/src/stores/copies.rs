@@ -471,7 +471,7 @@ mod tests {
     fn without_layer_3_layer_1_serves() {
         let scene = Scene::new();
         scene.transcribe(&[prompt(1, "one")]);
-        assert!(Stores::open(&scene.places).unwrap_err().to_string().starts_with("open the store "));
+        assert!(Stores::open(&scene.places).unwrap_err().to_string().starts_with("find a store: "));
         scene.layer1_copies();
         let stores = Rc::new(Stores::open(&scene.places).unwrap());
         let copies = SessionCopies::find(&stores, &ID[..8]).unwrap();

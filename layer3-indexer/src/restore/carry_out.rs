@@ -1,0 +1,119 @@
+//! Carrying a plan out: what stands in the way is saved, side files come first, the transcript last.
+
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+use layer1_prebackup::archive::Archive;
+use layer1_prebackup::claude::transcripts;
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::fs::{self, Dir};
+
+use crate::failure::Failure;
+use crate::restore::plan::{Plan, Standing};
+use crate::restore::types::Restored;
+use crate::save::roots::RootKind;
+use crate::save::{self, Answer, LogSink};
+use crate::stores::Chosen;
+
+impl Plan {
+    /// Writes what is not in place yet. When it fails, what was written stays: it is right, and
+    /// the transcript comes last. What is replaced was saved to layer 3's store before.
+    pub(crate) fn carry_out(mut self, places: &Places) -> Result<Restored, Failure> {
+        let replaces = self.work.steps.iter().any(|step| step.standing == Standing::Different);
+        if replaces {
+            self.save_what_stands(places)?;
+        }
+        let root = Dir::create(&self.root)?;
+        let mut written = 0;
+        for step in &self.work.steps {
+            // Makes the folders without following a symlink below the root.
+            let folder = root.create_beneath(step.rel.parent().unwrap_or(Path::new("")))?;
+            let name = step.rel.file_name().unwrap_or_default();
+            if step.standing == Standing::Kept {
+                // Claude Code sweeps files away by their age, each by itself.
+                if let Some(file) = folder.open_file(name)?
+                    && let Err(error) = file.set_modified(SystemTime::now())
+                {
+                    self.work
+                        .notes
+                        .push(format!("{} keeps its old time: {error}", self.root.join(&step.rel).display()));
+                }
+                // A restore that was killed, or whose sync failed, may have put it there and no more.
+                fs::sync_if_recent(&folder.path().join(name))?;
+                continue;
+            }
+            let to = folder.path().join(name);
+            let mut file = match replaces {
+                true => self.stores.find_again(&step.stored)?,
+                false => self.stores.reopen(&step.stored)?,
+            };
+            let (bytes, blake3) = (step.stored.bytes, &step.stored.blake3);
+            let copied = match step.standing {
+                Standing::Different => fs::copy_file_replace(&mut file, &to, bytes, blake3),
+                _ => fs::copy_file_new(&mut file, &to, bytes, blake3),
+            };
+            match copied {
+                // Another restore was faster, and wrote the same.
+                Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_same(&to, &step.stored)? => {
+                    fs::sync_if_recent(&to)?;
+                }
+                copied => {
+                    copied?;
+                    written += 1;
+                }
+            }
+        }
+        Ok(self.outcome(written))
+    }
+
+    /// Nothing is replaced that layer 3 does not hold: transcript and side files, read back.
+    fn save_what_stands(&self, places: &Places) -> Result<(), Failure> {
+        let transcript = self.root.join(&self.transcript);
+        let transcript = match transcript.parent().map(std::fs::canonicalize) {
+            Some(Ok(folder)) => folder.join(format!("{}.jsonl", self.key.id)),
+            _ => transcript,
+        };
+        let request = save::Request {
+            id: &self.key.id,
+            transcript: &transcript,
+            root: RootKind::Claude,
+            cwd: None,
+            trigger: Some(save::TRIGGER_BEFORE_RESTORE),
+            project: Some(&self.key.project),
+            expected: None,
+        };
+        let id = &self.key.id;
+        let unsaved = |why: String| {
+            Failure::new(format!("restore session {id}: what stands there could not be saved first: {why}"))
+        };
+        // In its own folder, whatever other sources of this id there are.
+        let answer = save::save(places, &LogSink::new(places, false), &request, &|_| {});
+        match answer.map_err(|error| unsaved(error.to_string()))? {
+            Answer::Receipt(_) => {}
+            Answer::Skipped(skipped) => return Err(unsaved(skipped.reason)),
+        }
+        let archive = Archive::open(&places.layer3_store)?.ok_or_else(|| unsaved("there is no store".to_owned()))?;
+        for step in self.work.steps.iter().filter(|step| step.standing == Standing::Different) {
+            let path = self.root.join(&step.rel);
+            let file =
+                transcripts::open_regular(&path)?.ok_or_else(|| unsaved(format!("{} is gone", path.display())))?;
+            let bytes = fs::stat_of(&file, &path)?.st_size as u64;
+            let hash = fs::hash_of_prefix(&file, bytes, &path)?;
+            let mut covered = false;
+            for key in archive.find(&self.key.id)? {
+                covered = covered || archive.covers(&key, &step.stored.name.file, bytes, &hash)?;
+            }
+            if !covered {
+                return Err(unsaved(format!("{} is not in the store", path.display())));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_same(path: &Path, stored: &Chosen) -> Result<bool, Failure> {
+    let Some(file) = transcripts::open_regular(path)? else { return Ok(false) };
+    let is_as_long = fs::stat_of(&file, path)?.st_size as u64 == stored.bytes;
+    Ok(is_as_long && fs::hash_of_prefix(&file, stored.bytes, path)? == stored.blake3)
+}

@@ -1,0 +1,180 @@
+//! Where a session belongs among Claude Code's files, and who is in its way.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::claude::live;
+use layer1_prebackup::claude::slug::{is_slug_of, slug_of_cwd};
+use layer1_prebackup::claude::transcripts;
+use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
+use layer1_prebackup::names::SessionId;
+
+use crate::failure::{Context, Failure, Kind};
+use crate::restore::types::Options;
+use crate::stores::slug_of_source;
+use crate::terminal::shell_quoted;
+use crate::transcript::record::{self, TornLine};
+
+/// Where a session goes on.
+pub(super) struct Cwd {
+    /// As the transcript names it.
+    pub(super) recorded: Option<String>,
+    /// Where that is now.
+    pub(super) now: Option<String>,
+    pub(super) is_moved: bool,
+}
+
+impl Cwd {
+    pub(super) fn of(recorded: Option<String>, options: &Options) -> Cwd {
+        let given = options.cwd.clone();
+        let mapped =
+            || options.moved.iter().filter_map(|moved| moved.map(recorded.as_deref()?)).max_by_key(|(n, _)| *n);
+        let moved = given.or_else(|| mapped().map(|(_, mapped)| mapped));
+        // Another system's directory, or rubbish: nobody can go there.
+        let as_it_was = || recorded.clone().filter(|cwd| cwd.starts_with('/'));
+        Cwd { is_moved: moved.is_some(), now: moved.or_else(as_it_was), recorded }
+    }
+}
+
+/// The line that resumes a session, quoted for a shell.
+pub(super) fn command(cwd: Option<&str>, id: &SessionId, config_dir: Option<&Path>) -> String {
+    let directory = cwd.map_or(String::new(), |cwd| format!("cd {} && ", shell_quoted(cwd)));
+    let config = config_dir
+        .map_or(String::new(), |dir| format!("{CLAUDE_CONFIG_DIR}={} ", shell_quoted(&dir.display().to_string())));
+    format!("{directory}{config}claude --resume {id}")
+}
+
+/// What lies in Claude Code's folder must go through every refusal.
+pub(super) fn refuse_claudes(places: &Places, id: &SessionId, to: &Path) -> Result<(), Failure> {
+    let resolve =
+        |path: &Path| path.ancestors().find_map(|above| Some((std::fs::canonicalize(above).ok()?, above.to_owned())));
+    let resolved = |path: &Path| {
+        let (there, above) = resolve(path)?;
+        Some(there.join(path.strip_prefix(above).ok()?))
+    };
+    match (resolved(to), resolved(&places.projects())) {
+        (Some(to_resolved), Some(projects)) if to_resolved.starts_with(&projects) => {
+            let to = to.display();
+            let message = format!("restore session {id}: {to} lies where Claude Code keeps its transcripts");
+            Err(Failure::new(message).hint("without --to it is put in its place there"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn refuse_live(places: &Places, id: &SessionId) -> Result<(), Failure> {
+    match live::live_process(&places.claude_dir, id) {
+        Ok(None) => Ok(()),
+        Ok(Some(pid)) => Err(Failure::new(format!("restore session {id}: it is live in process {pid}"))
+            .of(Kind::Live)
+            .hint("end that Claude Code first")),
+        Err(error) => {
+            let path = places.claude_dir.join("sessions");
+            let doing = format!("restore session {id}: {} could not be read, so it may be live", path.display());
+            Err(error).context(doing)
+        }
+    }
+}
+
+/// Where a transcript of this id stands below `projects/`, whatever it is and even if its folder
+/// is a symlink: Claude Code may well look through that.
+pub(super) fn standing(places: &Places, id: &SessionId) -> Result<Option<PathBuf>, Failure> {
+    let projects = places.projects();
+    let examining = |path: &Path| format!("examine {}", path.display());
+    let folders = match std::fs::read_dir(&projects) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        folders => folders.context(examining(&projects))?,
+    };
+    let mut paths = Vec::new();
+    for folder in folders {
+        let path = folder.context(examining(&projects))?.path().join(format!("{id}.jsonl"));
+        match std::fs::symlink_metadata(&path) {
+            Ok(_) => paths.push(path),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error).context(examining(&path)),
+        }
+    }
+    paths.sort();
+    match paths.len() {
+        0 | 1 => Ok(paths.pop()),
+        _ => Err(Failure::new(format!(
+            "restore session {id}: it is there twice, and Claude Code finds none of two: move one of them away:\n  {}",
+            list(&paths)
+        ))),
+    }
+}
+
+/// The folder below `projects/`: where a file of this id stands already, else where the project
+/// lies now, else the one that was recorded, else the working directory's, else the home's. The
+/// id is never put under a second one.
+pub(super) fn folder(
+    places: &Places,
+    id: &SessionId,
+    options: &Options,
+    standing: Option<&Path>,
+    recorded: Option<String>,
+    cwd: &Cwd,
+    notes: &mut Vec<String>,
+) -> Result<PathBuf, Failure> {
+    // Claude Code makes the slug from the real path.
+    let real =
+        |cwd: &str| std::fs::canonicalize(cwd).map_or(cwd.to_owned(), |path| path.to_string_lossy().into_owned());
+    let wanted = cwd.now.as_deref().filter(|_| cwd.is_moved).map(|cwd| slug_of_cwd(&real(cwd)));
+    if let Some(path) = standing {
+        let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+        return match wanted {
+            Some(wanted) if !options.only_absent && folder != OsStr::new(&wanted) => {
+                let path = path.display();
+                let message =
+                    format!("restore session {id}: {path} is there already, and Claude Code would find none of two");
+                let hint =
+                    format!("`layer3-indexer resume {id} --cwd DIR` goes on with it as it is, or move it away first");
+                Err(Failure::new(message).hint(hint))
+            }
+            _ => Ok(PathBuf::from(folder)),
+        };
+    }
+    let slug = wanted.or(recorded).or_else(|| cwd.recorded.as_deref().map(slug_of_cwd));
+    let slug = slug.unwrap_or_else(|| {
+        notes.push(
+            "no record of it says where it was started; it is put among the sessions of the home directory".to_owned(),
+        );
+        slug_of_cwd(&places.home.to_string_lossy())
+    });
+    Ok(PathBuf::from(slug))
+}
+
+pub(super) fn cwd_of_standing(path: &Path) -> Result<Option<String>, Failure> {
+    // Something that is no file says nothing; it is left as it is.
+    let Ok(Some(file)) = transcripts::open_regular(path) else { return Ok(None) };
+    cwd_of(&file, slug_of_source(path).as_deref()).context(format_args!("examine {}", path.display()))
+}
+
+/// Where the session was started: the first working directory that its slug was made from, else
+/// the first of all.
+pub(super) fn cwd_of(transcript: impl Read, slug: Option<&str>) -> io::Result<Option<String>> {
+    let mut first: Option<String> = None;
+    let mut fitting: Option<String> = None;
+    record::read_records(transcript, 0, TornLine::Final, &mut |located| {
+        let Some(cwd) = located.record.cwd.as_deref().filter(|cwd| !cwd.is_empty()) else {
+            return ControlFlow::Continue(());
+        };
+        first.get_or_insert_with(|| cwd.to_owned());
+        if slug.is_none_or(|slug| is_slug_of(slug, cwd)) {
+            fitting = Some(cwd.to_owned());
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(fitting.or(first))
+}
+
+pub(super) fn bytes_of(path: &Path) -> Result<u64, Failure> {
+    Ok(std::fs::symlink_metadata(path).context(format_args!("examine {}", path.display()))?.len())
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("\n  ")
+}

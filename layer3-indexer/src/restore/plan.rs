@@ -1,0 +1,295 @@
+//! What restoring a session will do, after every refusal. Making the plan writes nothing.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
+use layer1_prebackup::fs::{self, Dir, DurableError};
+use layer1_prebackup::names::{FileName, SessionId};
+use rustix::fs::FileType;
+
+use crate::failure::{Context, Failure, Kind};
+use crate::restore::place::{self, Cwd, bytes_of, cwd_of, cwd_of_standing, refuse_claudes, refuse_live, standing};
+use crate::restore::types::{Options, Restored};
+use crate::stores::{Chosen, SessionCopies, Stores, Unfit, Which, slug_of_source};
+
+/// One stored content and where it goes.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) stored: Chosen,
+    /// Below the root.
+    pub(super) rel: PathBuf,
+    pub(super) standing: Standing,
+}
+
+/// What stands at a step's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Nothing,
+    /// The content, byte for byte, or a side file that begins with it: it is left as it is.
+    Kept,
+    /// Another file, to be replaced.
+    Different,
+}
+
+/// What restoring a session will do. Making it writes nothing.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(super) key: SessionKey,
+    pub(super) stores: Rc<Stores>,
+    /// Claude Code's `projects/`, or the directory that was named.
+    pub(super) root: PathBuf,
+    /// Below the root.
+    pub(super) transcript: PathBuf,
+    /// Length of the transcript.
+    pub(super) bytes: u64,
+    /// Generation of the transcript that is written.
+    pub(super) generation: Option<u32>,
+    pub(super) cwd: Option<String>,
+    pub(super) command: Option<String>,
+    pub(super) work: Work,
+}
+
+/// What is to be done, and what there is to say about it.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// Transcript last, if it is not left as it is.
+    pub(super) steps: Vec<Step>,
+    /// Files that are left as they are, beside those of the steps.
+    pub(super) kept: usize,
+    pub(super) notes: Vec<String>,
+    pub(super) problems: Vec<String>,
+}
+
+/// Finds the session, its unharmed contents and its place; refuses where restoring would touch
+/// anything that is not ours to touch. Writes nothing.
+pub(crate) fn plan(places: &Places, typed: &str, options: &Options) -> Result<Plan, Failure> {
+    let stores = Rc::new(Stores::open(places)?);
+    let key = stores.find(typed)?;
+    plan_for(places, stores, key, options)
+}
+
+pub(super) fn plan_for(
+    places: &Places,
+    stores: Rc<Stores>,
+    key: SessionKey,
+    options: &Options,
+) -> Result<Plan, Failure> {
+    let id = &key.id;
+    let standing = match &options.to {
+        Some(to) => refuse_claudes(places, id, to).map(|()| None)?,
+        None => refuse_live(places, id).and_then(|()| standing(places, id))?,
+    };
+    let copies = SessionCopies::of(&stores, &key)?;
+    let mut notes = copies.notes.clone();
+    let kept = standing.as_deref().filter(|_| options.only_absent);
+    let (transcript, cwd) = match kept {
+        Some(path) => (None, cwd_of_standing(path)?),
+        None => {
+            let chosen = copies.choose(&FileName::Transcript, options.content);
+            let mut copy = chosen.map_err(|unfit| refusal(id, options.content, unfit))?;
+            notes.append(&mut copy.notes);
+            // A stub restored where the whole conversation is stored as well is not what most want.
+            if let Some(longer) = copies.longer_than(&copy).filter(|_| options.content == Which::Newest) {
+                let (longer, bytes) = (Size(longer), Size(copy.at.bytes));
+                notes.push(format!(
+                    "an older content of it is longer ({longer}, this one has {bytes}): --longest restores that"
+                ));
+            }
+            let slug = standing.as_deref().and_then(slug_of_source).or_else(|| copies.slug());
+            let examining = format!("examine {}", copy.at.path.display());
+            let cwd = copy.read().and_then(|bytes| cwd_of(bytes, slug.as_deref())).context(examining)?;
+            (Some(copy.at), cwd)
+        }
+    };
+    let cwd = Cwd::of(cwd, options);
+    let (root, folder) = match &options.to {
+        Some(to) => (to.clone(), PathBuf::new()),
+        None => (
+            places.projects(),
+            place::folder(places, id, options, standing.as_deref(), copies.slug(), &cwd, &mut notes)?,
+        ),
+    };
+    let bytes = match (&transcript, kept) {
+        (Some(content), _) => content.bytes,
+        (None, path) => path.map_or(Ok(0), bytes_of)?,
+    };
+    let generation = transcript.as_ref().map(|content| content.name.generation);
+    let mut work = Work { steps: Vec::new(), kept: usize::from(kept.is_some()), notes, problems: Vec::new() };
+    work.add(&Beneath::open(&root)?, id, &folder, &copies, transcript, options)?;
+    let directory = cwd.now.as_deref();
+    let command = options.to.is_none().then(|| place::command(directory, id, options.config_dir.as_deref()));
+    let transcript = folder.join(format!("{id}.jsonl"));
+    Ok(Plan { root, transcript, bytes, generation, command, cwd: cwd.now, work, key, stores })
+}
+
+impl Work {
+    /// What is to be done about each side file, then about the transcript, if that is not kept.
+    fn add(
+        &mut self,
+        beneath: &Beneath,
+        id: &SessionId,
+        folder: &Path,
+        copies: &SessionCopies,
+        transcript: Option<Chosen>,
+        options: &Options,
+    ) -> Result<(), Failure> {
+        for side in copies.side_files() {
+            let rel = folder.join(id.as_str()).join(&side);
+            if options.only_absent && beneath.stands(&rel)? {
+                self.kept += 1;
+                continue;
+            }
+            // A subagent's transcript is rewritten to a stub as its session's is.
+            let which = match options.content {
+                Which::Longest if side.extension().is_some_and(|extension| extension == "jsonl") => Which::Longest,
+                _ => Which::Newest,
+            };
+            match copies.choose(&FileName::Side(side.clone()), which) {
+                Ok(mut copy) => {
+                    self.notes.append(&mut copy.notes);
+                    self.steps.push(beneath.step(id, rel, copy.at, options, &mut self.notes)?);
+                }
+                Err(unfit) => self.problems.push(format!("{}; it was left out", complaint(&side, unfit))),
+            }
+        }
+        if let Some(content) = transcript {
+            let rel = folder.join(format!("{id}.jsonl"));
+            self.steps.push(beneath.step(id, rel, content, options, &mut self.notes)?);
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// What carrying it out would do.
+    pub(crate) fn dry_run(self) -> Restored {
+        let files = self.work.steps.iter().filter(|step| step.standing != Standing::Kept).count();
+        self.outcome(files)
+    }
+
+    /// Where the session is to go on, if the transcript or the user says so.
+    pub(crate) fn cwd(&self) -> Option<&str> {
+        self.cwd.as_deref()
+    }
+
+    /// The session.
+    pub(crate) fn id(&self) -> &SessionId {
+        &self.key.id
+    }
+
+    pub(super) fn outcome(self, files_written: usize) -> Restored {
+        Restored {
+            session_id: self.key.id.to_string(),
+            project: self.key.project.to_string(),
+            path: self.root.join(&self.transcript).display().to_string(),
+            bytes: self.bytes,
+            generation: self.generation,
+            files_written,
+            files_in_place: self.work.kept + self.work.steps.len() - files_written,
+            command: self.command,
+            cwd: self.cwd,
+            notes: self.work.notes,
+            problems: self.work.problems,
+        }
+    }
+}
+
+fn refusal(id: &SessionId, which: Which, unfit: Unfit) -> Failure {
+    let refuse = |why: &str| Failure::new(format!("restore session {id}: {why}"));
+    match unfit {
+        Unfit::Absent => refuse("no transcript of it is stored"),
+        Unfit::Damaged(wrong) => {
+            refuse(&wrong.join(", ")).of(Kind::Damaged).hint(format!("`layer3-indexer verify {id}` tells more"))
+        }
+        Unfit::NoGeneration(known) => {
+            let generation = if let Which::Generation(n) = which { n } else { 0 };
+            let known = known.iter().map(|(n, bytes)| format!("{n} ({})", Size(*bytes)));
+            let known = known.collect::<Vec<_>>().join(", ");
+            refuse(&format!("there is no generation {generation} of it")).hint(format!("{known} are stored"))
+        }
+    }
+}
+
+fn complaint(side: &Path, unfit: Unfit) -> String {
+    match unfit {
+        Unfit::Damaged(wrong) => wrong.join(", "),
+        Unfit::Absent | Unfit::NoGeneration(_) => format!("{} is not stored", side.display()),
+    }
+}
+
+/// The directory to restore below, if it is there. Nothing in it is reached through a symlink.
+struct Beneath {
+    root: PathBuf,
+    dir: Option<Dir>,
+}
+
+impl Beneath {
+    fn open(root: &Path) -> Result<Beneath, Failure> {
+        Ok(Beneath { root: root.to_owned(), dir: Dir::open(root)? })
+    }
+
+    /// The folder of `rel`; `None` where it does not exist.
+    fn folder_of(&self, rel: &Path) -> Result<Option<Dir>, DurableError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        dir.open_beneath(rel.parent().unwrap_or(Path::new("")))
+    }
+
+    fn stands(&self, rel: &Path) -> Result<bool, Failure> {
+        let Some(folder) = self.folder_of(rel)? else { return Ok(false) };
+        Ok(folder.stat(rel.file_name().unwrap_or_default())?.is_some())
+    }
+
+    fn step(
+        &self,
+        id: &SessionId,
+        rel: PathBuf,
+        stored: Chosen,
+        options: &Options,
+        notes: &mut Vec<String>,
+    ) -> Result<Step, Failure> {
+        let name = rel.file_name().unwrap_or_default();
+        let path = self.root.join(&rel);
+        let folder = self.folder_of(&rel)?;
+        let stat = folder.as_ref().map_or(Ok(None), |folder| folder.stat(name))?;
+        let (Some(folder), Some(stat)) = (folder, stat) else {
+            return Ok(Step { stored, rel, standing: Standing::Nothing });
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            let path = path.display();
+            return Err(Failure::new(format!("restore session {id}: {path} is there and is not a regular file")));
+        }
+        let standing = stat.st_size as u64;
+        let begins_with_it = standing >= stored.bytes
+            && match folder.open_file(name)? {
+                Some(file) => fs::hash_of_prefix(&file, stored.bytes, &path)? == stored.blake3,
+                None => false,
+            };
+        let is_transcript = stored.name.file == FileName::Transcript;
+        let ahead = standing - stored.bytes.min(standing);
+        let different = |lengths: &str| {
+            let path = path.display();
+            Failure::new(format!("restore session {id}: a different file stands at {path}{lengths}"))
+        };
+        let standing = match begins_with_it {
+            true if ahead == 0 => Standing::Kept,
+            true if !is_transcript && !options.force => {
+                notes.push(format!("{} has {ahead} bytes more than its copy and is left as it is", path.display()));
+                Standing::Kept
+            }
+            _ if options.force => Standing::Different,
+            _ if options.to.is_some() => {
+                return Err(different("").hint("it is not touched: choose another directory"));
+            }
+            _ => {
+                let lengths = format!(" ({standing} bytes there, {} stored)", stored.bytes);
+                return Err(
+                    different(&lengths).hint("it is not touched: move it away, or let --force save and replace it")
+                );
+            }
+        };
+        Ok(Step { stored, rel, standing })
+    }
+}
