@@ -1,9 +1,11 @@
 //! Listing sessions, and the table of them.
 
+use clap::Args;
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
-use serde::Serialize;
+use rmcp::schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::browse::search::when;
 use crate::browse::show::file_names;
@@ -28,14 +30,22 @@ const BRANCH_COLUMNS: usize = 16;
 /// Columns of a topic below which branch and edited files give way.
 const TOPIC_COLUMNS_MIN: usize = 24;
 
-/// Which sessions, as typed.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Listing {
-    /// Only of this project.
+// Which sessions, as typed: see [`crate::browse::search::SearchRequest`].
+#[derive(Debug, Clone, Default, Args, Deserialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars", rename = "ListInput", example = serde_json::json!({"project": "app", "limit": 10}))]
+pub(crate) struct ListRequest {
+    /// Only of this project (a folder name, mostly the last component of its path). Without it: all projects.
+    #[arg(skip)]
+    #[serde(default)]
     pub(crate) project: Option<String>,
-    /// Only with a message since then: RFC 3339, a date, or an age such as `7d`.
+    /// Only with a message since: a date (2026-11-22), yesterday, an RFC 3339 time, or an age (7d, "2 weeks ago").
+    #[arg(long, value_name = "WHEN")]
+    #[arg(help = "Only with a message since: a date, yesterday, an RFC 3339 time, or an age such as 7d")]
+    #[serde(default)]
     pub(crate) since: Option<String>,
-    /// At most so many, newest first.
+    /// At most so many; 50 by default, 1000 at most.
+    #[arg(long, value_name = "N", default_value = "50", help = "At most so many sessions")]
+    #[serde(default)]
     pub(crate) limit: Option<usize>,
 }
 
@@ -51,9 +61,9 @@ pub(crate) struct Listed {
 }
 
 /// Lists sessions. Where nothing was ever saved, there are none.
-pub(crate) fn list(places: &Places, listing: &Listing) -> Result<Listed, Failure> {
+pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Failure> {
     let filter = SessionFilter {
-        project: listing.project.clone(),
+        project: listing.project.clone().filter(|project| !project.is_empty()),
         since_ms: when("since", listing.since.as_deref(), now_ms())?.map(|(first, _)| first),
         limit: Some(listing.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)),
         ..SessionFilter::default()

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use clap::Args;
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
+use rmcp::schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::index::Marks;
@@ -26,45 +29,85 @@ pub(crate) const CONTEXT_MAX: usize = 50;
 /// Ages are counted from the beginning of this minute, so that the pages of one answer fit together.
 const AGES_FROM_MS: i64 = 60_000;
 
-/// What is searched for, as typed.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Search {
-    /// Any text. Empty beside a filter: all messages that the filters leave.
+// What is searched for, as typed: the arguments of the command line and of the tool. A text about a field is what a model
+// reads; `help` is what a person reads in a terminal. Said as documentation, this would stand in both.
+#[derive(Debug, Clone, Default, Args, Deserialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars", rename = "SearchInput", example = serde_json::json!({"query": "\"connection refused\" OR timeout", "since": "7d"}))]
+pub(crate) struct SearchRequest {
+    /// Words, "phrases", OR, NOT, prefix*; or any other text.
+    #[arg(skip)]
     pub(crate) query: String,
-    /// Only in this project.
+    /// Only in this project (a folder name as session_list gives it). Without it: all projects.
+    #[arg(skip)]
+    #[serde(default)]
     pub(crate) project: Option<String>,
-    /// Only in this session: its id or a unique beginning of it. Every message of it, then.
-    pub(crate) session: Option<String>,
-    /// Not before: RFC 3339, a date, `yesterday`, or an age such as `7d` or `2 weeks ago`.
+    /// Not before: a date (2026-11-22), yesterday, an RFC 3339 time, or an age (7d, 12h, "2 weeks ago").
+    #[arg(long, value_name = "WHEN")]
+    #[arg(help = "Not before: a date, yesterday, an RFC 3339 time, or an age such as 7d or \"2 weeks ago\"")]
+    #[serde(default)]
     pub(crate) since: Option<String>,
-    /// Not after; of a day its end.
+    /// Not after: likewise; of a day its end.
+    #[arg(long, value_name = "WHEN", help = "Not after; of a day its end")]
+    #[serde(default)]
     pub(crate) until: Option<String>,
-    /// `user`, `assistant`, `tool`, `summary` or `system`.
+    /// Only what this one said: user, assistant, tool, summary or system.
+    #[arg(long, help = "Only what this one said: user, assistant, tool, summary, system")]
+    #[serde(default)]
     pub(crate) role: Option<String>,
-    /// Only messages on this branch.
+    /// Only messages on this git branch.
+    #[arg(long)]
+    #[serde(default)]
     pub(crate) branch: Option<String>,
-    /// Only calls of this tool and their results.
+    /// Only calls of this tool and their results: Bash, Edit, … The query may be empty then.
+    #[arg(long, value_name = "NAME", help = "Only calls of this tool and their results: Bash, Edit, …")]
+    #[serde(default)]
     pub(crate) tool: Option<String>,
-    /// Only in sessions that touched this file: its path, the end of it, or a folder.
+    /// Only in sessions that read or changed this file: its path, the end of it, or a folder. With an empty query: the
+    /// calls that did so.
+    #[arg(long, value_name = "PATH")]
+    #[arg(help = "Only in sessions that read or changed this file: its path, the end of it, or a folder")]
+    #[serde(default)]
     pub(crate) file: Option<String>,
-    /// Every message, not only the best one of each session.
-    pub(crate) each: bool,
-    /// At most so many hits.
+    /// Only in this session, every message of it: its id or a unique beginning of it.
+    #[arg(long = "session", value_name = "ID", conflicts_with_all = ["project", "all"])]
+    #[arg(help = "Only in this session, every message: its id or a unique beginning of it")]
+    #[serde(default)]
+    pub(crate) session_id: Option<String>,
+    /// Every message that matches; by default the best one of each session, with the number of others.
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    #[arg(help = "Every message, not only the best one of each session")]
+    #[serde(default)]
+    pub(crate) each: Option<bool>,
+    /// Show the N messages before each hit
+    #[arg(long, value_name = "N")]
+    #[serde(skip)]
+    pub(crate) before: Option<usize>,
+    /// Show the N messages after each hit
+    #[arg(long, value_name = "N")]
+    #[serde(skip)]
+    pub(crate) after: Option<usize>,
+    /// So many messages before and after each hit are shown with it; 50 at most.
+    #[arg(long, value_name = "N", help = "Show the N messages before and after each hit")]
+    #[serde(default)]
+    pub(crate) context: Option<usize>,
+    /// At most so many hits; 20 by default, 500 at most.
+    #[arg(long, value_name = "N", default_value = "20", help = "At most so many hits")]
+    #[serde(default)]
     pub(crate) limit: Option<usize>,
-    /// Which page of so many, from 1 on.
+    /// Which page of so many hits, from 1 on.
+    #[arg(long, value_name = "N", default_value = "1", help = "Which page of so many hits")]
+    #[serde(default)]
     pub(crate) page: Option<usize>,
-    /// Messages to show before each hit.
-    pub(crate) before: usize,
-    /// Messages to show after each hit.
-    pub(crate) after: usize,
     /// Marks of matched words; `[` and `]` by default.
+    #[arg(skip)]
+    #[serde(skip)]
     pub(crate) marks: Marks,
 }
 
-impl Search {
+impl SearchRequest {
     /// Whether every message is a hit: of one session the best message alone would say little.
     pub(crate) fn is_each(&self) -> bool {
-        self.each || typed(&self.session).is_some()
+        self.each == Some(true) || typed(&self.session_id).is_some()
     }
 
     /// The page, from 1 on.
@@ -75,7 +118,7 @@ impl Search {
 
 /// Searches everything that is stored. An index that is missing or damaged is made again first.
 /// Where nothing was ever saved, nothing is found.
-pub(crate) fn search(places: &Places, search: &Search) -> Result<SearchResults, Failure> {
+pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchResults, Failure> {
     let now_ms = now_ms();
     let limit = search.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let mut query = SearchQuery {
@@ -89,8 +132,8 @@ pub(crate) fn search(places: &Places, search: &Search) -> Result<SearchResults, 
         each: search.is_each(),
         offset: (search.page() - 1).saturating_mul(limit),
         limit,
-        before: search.before.min(CONTEXT_MAX),
-        after: search.after.min(CONTEXT_MAX),
+        before: search.before.or(search.context).unwrap_or(0).min(CONTEXT_MAX),
+        after: search.after.or(search.context).unwrap_or(0).min(CONTEXT_MAX),
         marks: search.marks.clone(),
         ..SearchQuery::new(&search.query, now_ms)
     };
@@ -98,7 +141,7 @@ pub(crate) fn search(places: &Places, search: &Search) -> Result<SearchResults, 
         let notes = vec!["nothing was saved yet".to_owned()];
         return Ok(SearchResults { notes, ..SearchResults::default() });
     };
-    if let Some(session) = typed(&search.session) {
+    if let Some(session) = typed(&search.session_id) {
         let (_, key) = session_name::find(&[&archive], &session)?;
         query.session_id = Some(key.id.to_string());
         query.project = Some(key.project.to_string());
@@ -149,7 +192,7 @@ fn role(text: Option<&str>) -> Result<Option<Role>, Failure> {
 
 /// Hits for a reader: who and when, and below it the snippet among the messages around it. The
 /// marks are the ones of the search; on a colour terminal they become bold.
-pub(crate) fn to_text(results: &SearchResults, search: &Search, scope: &str, terminal: &Terminal) -> String {
+pub(crate) fn to_text(results: &SearchResults, search: &SearchRequest, scope: &str, terminal: &Terminal) -> String {
     let mut text = String::new();
     for note in &results.notes {
         text.push_str(&terminal.paint(Style::Yellow, &format!("note: {}", one_line(note))));
@@ -166,7 +209,7 @@ pub(crate) fn to_text(results: &SearchResults, search: &Search, scope: &str, ter
     text
 }
 
-fn totals(results: &SearchResults, search: &Search, scope: &str) -> String {
+fn totals(results: &SearchResults, search: &SearchRequest, scope: &str) -> String {
     let shown = results.hits.len();
     let mut text = match search.is_each() {
         true => format!("{} {scope}", terminal::count(shown as u64, "hit")),
@@ -243,7 +286,7 @@ mod tests {
     use crate::testing::{Scene, answer, prompt};
 
     fn found(scene: &Scene, query: &str) -> SearchResults {
-        search(&scene.places, &Search { query: query.to_owned(), ..Search::default() }).unwrap()
+        search(&scene.places, &SearchRequest { query: query.to_owned(), ..SearchRequest::default() }).unwrap()
     }
 
     #[test]
@@ -252,16 +295,16 @@ mod tests {
         scene.transcribe(&[prompt(1, "where is the sesión parser?"), answer(2, "the parser\u{1b}[31m is in parse.rs")]);
         scene.receipt(None);
         let results = found(&scene, "parser");
-        let every = Search { each: true, ..Search::default() };
-        let text = |results: &SearchResults, search: &Search, terminal: &Terminal| {
+        let every = SearchRequest { each: Some(true), ..SearchRequest::default() };
+        let text = |results: &SearchResults, search: &SearchRequest, terminal: &Terminal| {
             to_text(results, search, "in all projects", terminal)
         };
-        insta::assert_snapshot!(text(&results, &Search::default(), &Terminal::PLAIN), @r#"
+        insta::assert_snapshot!(text(&results, &SearchRequest::default(), &Terminal::PLAIN), @r#"
         1 · 2026-11-22 10:00 · user · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0001 · 1 more here
           where is the sesión [parser]?
         2 hits in 1 session in all projects
         "#);
-        let each = search(&scene.places, &Search { query: "parser".to_owned(), ..every.clone() }).unwrap();
+        let each = search(&scene.places, &SearchRequest { query: "parser".to_owned(), ..every.clone() }).unwrap();
         insta::assert_snapshot!(text(&each, &every, &Terminal::PLAIN), @r#"
         1 · 2026-11-22 10:00 · user · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0001
           where is the sesión [parser]?
@@ -282,7 +325,8 @@ mod tests {
             (1..=9).map(|n| if n == 5 { answer(n, "needle") } else { prompt(n, &format!("turn {n}")) }).collect();
         scene.transcribe(&lines);
         scene.receipt(None);
-        let asked = Search { query: "needle".to_owned(), before: 2, after: 1, ..Search::default() };
+        let asked =
+            SearchRequest { query: "needle".to_owned(), before: Some(2), after: Some(1), ..SearchRequest::default() };
         let results = search(&scene.places, &asked).unwrap();
         assert!(!results.hits[0].source_gone);
         scene.remove_sources();
@@ -296,7 +340,7 @@ mod tests {
           ┆ user: turn 6
         1 hit in 1 session in all projects
         "#);
-        let edge = Search { query: "\"turn 9\"".to_owned(), before: 0, after: 3, ..Search::default() };
+        let edge = SearchRequest { query: "\"turn 9\"".to_owned(), after: Some(3), ..SearchRequest::default() };
         let results = search(&scene.places, &edge).unwrap();
         assert_eq!((results.hits[0].before.len(), results.hits[0].after.len()), (0, 0));
     }
@@ -307,7 +351,11 @@ mod tests {
         scene.transcribe(&[prompt(1, "one needle"), prompt(2, "two needle")]);
         scene.receipt(None);
         let within = |session: &str| {
-            let asked = Search { query: "needle".to_owned(), session: Some(session.to_owned()), ..Search::default() };
+            let asked = SearchRequest {
+                query: "needle".to_owned(),
+                session_id: Some(session.to_owned()),
+                ..SearchRequest::default()
+            };
             search(&scene.places, &asked).map(|results| results.hits.len())
         };
         assert_eq!(within("aaaa").unwrap(), 2);
@@ -336,9 +384,9 @@ mod tests {
     #[test]
     fn filters_are_checked_by_name() {
         let scene = Scene::new();
-        let refused = |search: Search| super::search(&scene.places, &search).unwrap_err().to_string();
-        let since = refused(Search { since: Some("yesterday-ish".to_owned()), ..Search::default() });
-        let role = refused(Search { role: Some("dog".to_owned()), ..Search::default() });
+        let refused = |search: SearchRequest| super::search(&scene.places, &search).unwrap_err().to_string();
+        let since = refused(SearchRequest { since: Some("yesterday-ish".to_owned()), ..SearchRequest::default() });
+        let role = refused(SearchRequest { role: Some("dog".to_owned()), ..SearchRequest::default() });
         insta::assert_snapshot!([since, role].join("\n"), @r#"
         use since "yesterday-ish": it must be a date (2026-11-22, yesterday), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 2 weeks ago)
         use role "dog": it must be one of user, assistant, tool, summary, system

@@ -3,7 +3,7 @@
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
-use crate::browse::list::{self, Listing};
+use crate::browse::list::{self, ListRequest};
 use crate::cli::screen::{Scope, Screen, scope};
 use crate::failure::Failure;
 
@@ -12,18 +12,14 @@ use crate::failure::Failure;
 pub(super) struct ListArgs {
     #[command(flatten)]
     scope: Scope,
-    /// Only with a message since: a date, yesterday, an RFC 3339 time, or an age such as 7d
-    #[arg(long, value_name = "WHEN")]
-    since: Option<String>,
-    /// At most so many sessions
-    #[arg(long, value_name = "N", default_value_t = list::LIMIT_DEFAULT)]
-    limit: usize,
+    #[command(flatten)]
+    request: ListRequest,
 }
 
 /// Runs `list`.
 pub(super) fn run(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let (project, said) = scope(&args.scope)?;
-    let listing = Listing { project, since: args.since, limit: Some(args.limit) };
+    let listing = ListRequest { project, ..args.request };
     let listed = list::list(places, &listing)?;
     if screen.json {
         return screen.json(&listed);

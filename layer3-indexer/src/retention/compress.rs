@@ -215,7 +215,7 @@ pub(crate) fn to_text(summary: &Summary, terminal: &Terminal) -> String {
 mod tests {
     use super::*;
     use crate::browse::export;
-    use crate::browse::search::{self, Search};
+    use crate::browse::search::{self, SearchRequest};
     use crate::browse::show;
     use crate::save::verify;
     use crate::testing::{ID, Scene, answer, prompt};
@@ -239,7 +239,7 @@ mod tests {
     }
 
     fn hits(scene: &Scene, word: &str) -> Vec<String> {
-        let search = Search { query: word.to_owned(), each: true, ..Search::default() };
+        let search = SearchRequest { query: word.to_owned(), each: Some(true), ..SearchRequest::default() };
         search::search(&scene.places, &search).unwrap().hits.into_iter().map(|hit| hit.snippet).collect()
     }
 

@@ -297,7 +297,8 @@ mod tests {
         }
         let report = repair(&scene.places, &LogSink::new(&scene.places, false), None).unwrap();
         assert!(report.ok && report.repairs[0].healed, "{report:?}");
-        let found = crate::browse::search::Search { query: "needle".to_owned(), each: true, ..Default::default() };
+        let found =
+            crate::browse::search::SearchRequest { query: "needle".to_owned(), each: Some(true), ..Default::default() };
         assert_eq!(
             crate::browse::search::search(&scene.places, &found).unwrap().hits.len(),
             crate::browse::search::LIMIT_DEFAULT

@@ -15,11 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Server;
-use crate::browse::list::{self, Listing};
-use crate::browse::search::{self, Search};
+use crate::browse::list::{self, ListRequest};
+use crate::browse::search::{self, SearchRequest};
 use crate::browse::show::{self, Conversation, Window};
 use crate::failure::{Context, Failure, Kind};
-use crate::index::Marks;
 use crate::save::adopt_v1;
 use crate::save::import::{self, Summary};
 use crate::save::verify::{self, Report};
@@ -80,7 +79,7 @@ static TOOLS: [Tool; 6] = [
             Gives the best hit of each session (each: true gives all), best first, with session_id, project, time, role, message and \
             a snippet with the matches in [brackets]; read on with session_get_context(session_id, around: message).",
         read_only: true,
-        input: input_schema::<SearchInput>,
+        input: input_schema::<SearchRequest>,
         output: output_schema::<SearchOutput>,
         run: session_search,
     },
@@ -91,7 +90,7 @@ static TOOLS: [Tool; 6] = [
             tools used, first and last topic. Use it to find the session to continue, or to see what was done in a project \
             lately; to find something that was said, use session_search.",
         read_only: true,
-        input: input_schema::<ListInput>,
+        input: input_schema::<ListRequest>,
         output: output_schema::<ListOutput>,
         run: session_list,
     },
@@ -276,50 +275,6 @@ fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expec
     entries.iter().map(parse).collect()
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars", example = json!({"query": "\"connection refused\" OR timeout", "since": "7d"}))]
-struct SearchInput {
-    /// Words, "phrases", OR, NOT, prefix*; or any other text.
-    query: String,
-    /// Only in this project (a folder name as session_list gives it). Without it: all projects.
-    #[serde(default)]
-    project: Option<String>,
-    /// Not before: a date (2026-11-22), yesterday, an RFC 3339 time, or an age (7d, 12h, "2 weeks ago").
-    #[serde(default)]
-    since: Option<String>,
-    /// Not after: likewise; of a day its end.
-    #[serde(default)]
-    until: Option<String>,
-    /// Only what this one said: user, assistant, tool, summary or system.
-    #[serde(default)]
-    role: Option<String>,
-    /// Only messages on this git branch.
-    #[serde(default)]
-    branch: Option<String>,
-    /// Only calls of this tool and their results: Bash, Edit, … The query may be empty then.
-    #[serde(default)]
-    tool: Option<String>,
-    /// Only in sessions that read or changed this file: its path, the end of it, or a folder. With an empty query: the
-    /// calls that did so.
-    #[serde(default)]
-    file: Option<String>,
-    /// Only in this session, every message of it: its id or a unique beginning of it.
-    #[serde(default)]
-    session_id: Option<String>,
-    /// Every message that matches; by default the best one of each session, with the number of others.
-    #[serde(default)]
-    each: Option<bool>,
-    /// So many messages before and after each hit are shown with it; 50 at most.
-    #[serde(default)]
-    context: Option<usize>,
-    /// At most so many hits; 20 by default, 500 at most.
-    #[serde(default)]
-    limit: Option<usize>,
-    /// Which page of so many hits, from 1 on.
-    #[serde(default)]
-    page: Option<usize>,
-}
-
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 struct SearchOutput {
@@ -334,43 +289,12 @@ struct SearchOutput {
 }
 
 fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
-    let input: SearchInput = parse("session_search", arguments)?;
-    let context = input.context.unwrap_or(0);
-    let search = Search {
-        query: input.query,
-        project: input.project.filter(|text| !text.is_empty()),
-        session: input.session_id,
-        since: input.since,
-        until: input.until,
-        role: input.role,
-        branch: input.branch,
-        tool: input.tool,
-        file: input.file,
-        each: input.each.unwrap_or(false),
-        limit: input.limit,
-        page: input.page,
-        before: context,
-        after: context,
-        marks: Marks::default(),
-    };
+    let mut search: SearchRequest = parse("session_search", arguments)?;
+    search.project = search.project.filter(|text| !text.is_empty());
     let results = search::search(&server.places, &search)?;
     let scope = search.project.as_ref().map_or("in all projects".to_owned(), |project| format!("in project {project}"));
     let text = search::to_text(&results, &search, &scope, &Terminal::PLAIN);
     answer(&results, Some(text))
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars", example = json!({"project": "app", "limit": 10}))]
-struct ListInput {
-    /// Only of this project (a folder name, mostly the last component of its path). Without it: all projects.
-    #[serde(default)]
-    project: Option<String>,
-    /// At most so many; 50 by default, 1000 at most.
-    #[serde(default)]
-    limit: Option<usize>,
-    /// Only with a message since: a date (2026-11-22), yesterday, an RFC 3339 time, or an age (7d, "2 weeks ago").
-    #[serde(default)]
-    since: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -387,9 +311,7 @@ struct ListOutput {
 }
 
 fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
-    let input: ListInput = parse("session_list", arguments)?;
-    let listing =
-        Listing { project: input.project.filter(|text| !text.is_empty()), since: input.since, limit: input.limit };
+    let listing: ListRequest = parse("session_list", arguments)?;
     answer(&list::list(&server.places, &listing)?, None)
 }
 

@@ -8,7 +8,7 @@ use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::names::ProjectName;
 
 use super::*;
-use crate::browse::search::{self, Search};
+use crate::browse::search::{self, SearchRequest};
 use crate::save::rebuild;
 use crate::save::verify;
 use crate::testing::{ID, Scene, answer, flip_last_byte, prompt};
@@ -85,7 +85,7 @@ fn is_all_well(scene: &Scene) {
 }
 
 fn hits(scene: &Scene, word: &str) -> usize {
-    let search = Search { query: word.to_owned(), each: true, ..Search::default() };
+    let search = SearchRequest { query: word.to_owned(), each: Some(true), ..SearchRequest::default() };
     search::search(&scene.places, &search).unwrap().hits.len()
 }
 
