@@ -44,39 +44,42 @@ pub(super) fn goes_through(examination: &mut Examination<'_>) {
     if !context.round_trip {
         return;
     }
-    let summary = match &examination.hooks.chain {
+    let (summary, finding) = match &examination.hooks.chain {
         Some(programs) => run(context, programs),
         // Why not, the check of the hooks has reported; that nothing went through is not well either.
         None => {
             let what = "not tried: SessionEnd has no hook as install writes it";
-            Err(("not tried".to_owned(), Finding::new(context, Kind::RoundTripFailed, what, &context.settings())))
+            let finding = Finding::new(context, Kind::RoundTripFailed, what, &context.settings());
+            ("not tried".to_owned(), Some(finding))
         }
     };
-    let summary = summary.unwrap_or_else(|(summary, finding)| {
-        examination.findings.push(finding);
-        summary
-    });
+    examination.findings.extend(finding);
     examination.summarise(Subject::RoundTrip, summary);
 }
 
-fn run(context: &Context, programs: &Path) -> Result<String, (String, Finding)> {
-    let scratch = Scratch::make(context).map_err(|why| {
-        let look = format!("ls -ld {}", shell_quoted(&context.temp_dir.to_string_lossy()));
-        let finding = Finding::new(context, Kind::RoundTripFailed, why, &context.temp_dir);
-        ("not tried".to_owned(), finding.mend(look))
-    })?;
+fn run(context: &Context, programs: &Path) -> (String, Option<Finding>) {
+    let scratch = match Scratch::make(context) {
+        Ok(scratch) => scratch,
+        Err(why) => {
+            let look = format!("ls -ld {}", shell_quoted(&context.temp_dir.to_string_lossy()));
+            let finding = Finding::new(context, Kind::RoundTripFailed, why, &context.temp_dir);
+            return ("not tried".to_owned(), Some(finding.mend(look)));
+        }
+    };
     let started = Instant::now();
     let sent = scratch.send(programs);
     let took = started.elapsed().as_millis();
-    let rest = match remove(&scratch.root) {
-        Ok(()) => String::new(),
-        Err(error) => format!("; {} could not be removed ({})", scratch.root.display(), chain(&error)),
-    };
-    match sent {
-        Ok(()) => Ok(format!("saved twice, receipted and found by search in {took} ms{rest}")),
+    let (summary, finding) = match sent {
+        Ok(()) => (format!("saved twice, receipted and found by search in {took} ms"), None),
         Err((kind, what)) => {
-            let finding = Finding::new(context, kind, what, &context.settings());
-            Err((format!("did not come through{rest}"), finding))
+            ("did not come through".to_owned(), Some(Finding::new(context, kind, what, &context.settings())))
+        }
+    };
+    match remove(&scratch.root) {
+        Ok(()) => (summary, finding),
+        Err(error) => {
+            let rest = format!("{} could not be removed ({})", scratch.root.display(), chain(&error));
+            (format!("{summary}; {rest}"), finding)
         }
     }
 }
