@@ -15,15 +15,30 @@ use crate::config::size::Size;
 use crate::hook::event_log;
 use crate::names::FileName;
 
-/// A transcript that changed since its copy, or has none. The words of this and the following findings
-/// are those of layer 3's `status`, too.
-pub const NOT_SAVED: &str = "not-saved";
-/// A transcript that the settings exclude.
-pub const EXCLUDED: &str = "excluded";
-/// A saved session whose transcript is gone.
-pub const VANISHED: &str = "vanished";
-/// Turns of a session of which Claude Code wrote no transcript.
-pub const NO_TRANSCRIPT: &str = "no-transcript";
+/// A finding of which layer 3's `status` tells in the same words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A transcript changed since its copy, or has none.
+    NotSaved,
+    /// The settings exclude a transcript.
+    Excluded,
+    /// The transcript of a saved session is gone.
+    Vanished,
+    /// Of turns that were seen Claude Code wrote no transcript.
+    NoTranscript,
+}
+
+impl Kind {
+    /// Its stable word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::NotSaved => "not-saved",
+            Kind::Excluded => "excluded",
+            Kind::Vanished => "vanished",
+            Kind::NoTranscript => "no-transcript",
+        }
+    }
+}
 
 /// An answer could not be given.
 #[derive(Debug, thiserror::Error)]
@@ -63,10 +78,10 @@ pub(crate) fn status(
     writeln!(out, "size         {}", Size(number("bytes")))?;
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
-    list_paths(out, NOT_SAVED, "not copied yet or changed since", &status["behind"])?;
-    list_paths(out, EXCLUDED, "not copied because excluded", &status["excluded"])?;
-    list_paths(out, VANISHED, "source gone", &status["source_gone"])?;
-    list_paths(out, NO_TRANSCRIPT, "turns seen, no transcript", &status["without_transcript"])?;
+    list_paths(out, Kind::NotSaved, "not copied yet or changed since", &status["behind"])?;
+    list_paths(out, Kind::Excluded, "not copied because excluded", &status["excluded"])?;
+    list_paths(out, Kind::Vanished, "source gone", &status["source_gone"])?;
+    list_paths(out, Kind::NoTranscript, "turns seen, no transcript", &status["without_transcript"])?;
     Ok(())
 }
 
@@ -305,9 +320,14 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
     }))
 }
 
-fn list_paths(out: &mut dyn Write, kind: &str, what: &str, rows: &Value) -> io::Result<()> {
+fn list_paths(out: &mut dyn Write, kind: Kind, what: &str, rows: &Value) -> io::Result<()> {
     let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
-    writeln!(out, "{kind}, {what}: {}", if rows.is_empty() { "none".to_owned() } else { rows.len().to_string() })?;
+    writeln!(
+        out,
+        "{}, {what}: {}",
+        kind.word(),
+        if rows.is_empty() { "none".to_owned() } else { rows.len().to_string() }
+    )?;
     for row in rows.iter().take(20) {
         writeln!(out, "  {}", printable(row["transcript"].as_str().unwrap_or("")))?;
     }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::status as words;
+use layer1_prebackup::status::Kind as Shared;
 use serde::Serialize;
 
 use super::context::{Commands, Context};
@@ -119,11 +119,11 @@ kinds! {
     Pending "pending", Outbox, false;
     MassDisappearance "mass-disappearance", Transcripts, true;
     SourcesUnreadable "sources-unreadable", Transcripts, true;
-    NotSaved words::NOT_SAVED, Transcripts, true;
+    NotSaved Shared::NotSaved.word(), Transcripts, true;
     ExpiringUnsaved "expiring-unsaved", Transcripts, true;
-    NoTranscript words::NO_TRANSCRIPT, Transcripts, true;
-    Excluded words::EXCLUDED, Transcripts, false;
-    Vanished words::VANISHED, Transcripts, false;
+    NoTranscript Shared::NoTranscript.word(), Transcripts, true;
+    Excluded Shared::Excluded.word(), Transcripts, false;
+    Vanished Shared::Vanished.word(), Transcripts, false;
     Shrunk "shrunk", Transcripts, false;
     TimerSilent "timer-silent", Timer, true;
     RoundTripFailed "round-trip-failed", RoundTrip, true;
