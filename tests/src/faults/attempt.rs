@@ -7,6 +7,7 @@ use super::order;
 use super::plan::{self, Plan, Planned};
 use super::point::{Kind, Point, Scope, Span, draw};
 use super::scene::{Scene, Traced};
+use super::trace;
 
 /// One in so many recoveries is killed once itself.
 const CRASHED_RECOVERY_ONE_IN: u64 = 6;
@@ -96,7 +97,7 @@ fn follows_order(planned: &Planned) -> bool {
 }
 
 fn calls_of_order() -> String {
-    order::CALLS.map(|call| format!("?{call}")).join(",")
+    trace::if_here(order::CALLS)
 }
 
 fn faulted(scene: &Scene, plan: &Plan, planned: &Planned, follows_order: bool) -> Traced {

@@ -11,85 +11,13 @@ use super::trace::{self, Call, Event};
 use crate::run::Outcome;
 
 /// Every call that is looked at: those on files, directories and descriptors, and on processes.
-/// A question mark lets strace pass over what this machine does not have.
-pub(super) const CALLS: [&str; 76] = [
-    "open",
-    "openat",
-    "openat2",
-    "creat",
-    "close",
-    "read",
-    "readv",
-    "pread64",
-    "preadv",
-    "write",
-    "writev",
-    "pwrite64",
-    "pwritev",
-    "fsync",
-    "fdatasync",
-    "sync_file_range",
-    "ftruncate",
-    "truncate",
-    "fallocate",
-    "rename",
-    "renameat",
-    "renameat2",
-    "unlink",
-    "unlinkat",
-    "rmdir",
-    "mkdir",
-    "mkdirat",
-    "link",
-    "linkat",
-    "symlinkat",
-    "stat",
-    "lstat",
-    "fstat",
-    "newfstatat",
-    "statx",
-    "statfs",
-    "fstatfs",
-    "getdents64",
-    "flock",
-    "fcntl",
-    "chmod",
-    "fchmod",
-    "fchmodat",
-    "fchown",
-    "utimensat",
-    "lseek",
-    "readlink",
-    "readlinkat",
-    "access",
-    "faccessat",
-    "faccessat2",
-    "getcwd",
-    "copy_file_range",
-    "sendfile",
-    "getrandom",
-    "poll",
-    "ppoll",
-    "select",
-    "epoll_create1",
-    "epoll_ctl",
-    "epoll_wait",
-    "eventfd2",
-    "pipe2",
-    "socketpair",
-    "dup",
-    "dup2",
-    "dup3",
-    "clone",
-    "clone3",
-    "fork",
-    "vfork",
-    "execve",
-    "wait4",
-    "waitid",
-    "kill",
-    "ioctl",
-];
+pub(super) const CALLS: &str = "\
+    open openat openat2 creat close read readv pread64 preadv write writev pwrite64 pwritev fsync fdatasync \
+    sync_file_range ftruncate truncate fallocate rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat link \
+    linkat symlinkat stat lstat fstat newfstatat statx statfs fstatfs getdents64 flock fcntl chmod fchmod fchmodat \
+    fchown utimensat lseek readlink readlinkat access faccessat faccessat2 getcwd copy_file_range sendfile getrandom \
+    poll ppoll select epoll_create1 epoll_ctl epoll_wait eventfd2 pipe2 socketpair dup dup2 dup3 clone clone3 fork \
+    vfork execve wait4 waitid kill ioctl";
 /// Longest string that a clean trace shows: whole buffers, so that a short read can be played.
 const SHOWN_BYTES: u32 = 1 << 20;
 /// strace takes no more bytes than this to be put into a buffer; a longer half is cut to it.
@@ -313,55 +241,15 @@ fn is_opening(call: &Call) -> bool {
 
 fn needs_space(call: &Call) -> bool {
     let creates = call.name.starts_with("open") && call.args.iter().any(|arg| arg.contains("O_CREAT"));
-    let takes = [
-        "write",
-        "writev",
-        "pwrite64",
-        "pwritev",
-        "fsync",
-        "fdatasync",
-        "ftruncate",
-        "fallocate",
-        "mkdir",
-        "mkdirat",
-        "rename",
-        "renameat",
-        "renameat2",
-        "link",
-        "linkat",
-        "symlinkat",
-        "copy_file_range",
-        "sendfile",
-        "creat",
-    ];
-    creates || takes.contains(&call.name.as_str())
+    let takes = "write writev pwrite64 pwritev fsync fdatasync ftruncate fallocate mkdir mkdirat rename renameat \
+        renameat2 link linkat symlinkat copy_file_range sendfile creat";
+    creates || takes.split(' ').any(|name| name == call.name)
 }
 
 fn is_interruptible(name: &str) -> bool {
-    let calls = [
-        "open",
-        "openat",
-        "openat2",
-        "read",
-        "readv",
-        "pread64",
-        "write",
-        "writev",
-        "pwrite64",
-        "fsync",
-        "fdatasync",
-        "ftruncate",
-        "fallocate",
-        "flock",
-        "poll",
-        "ppoll",
-        "select",
-        "epoll_wait",
-        "wait4",
-        "waitid",
-        "getrandom",
-    ];
-    calls.contains(&name)
+    let calls = "open openat openat2 read readv pread64 write writev pwrite64 fsync fdatasync ftruncate fallocate \
+        flock poll ppoll select epoll_wait wait4 waitid getrandom";
+    calls.split(' ').any(|call| call == name)
 }
 
 /// A clean run in the workload's starting state, as strace saw it.
@@ -369,7 +257,7 @@ fn clean(scene: &Scene, paths: &[PathBuf]) -> Vec<Event> {
     scene.reset();
     let mut options = vec!["-s".to_owned(), SHOWN_BYTES.to_string()];
     options.extend(paths.iter().flat_map(|path| ["-P".to_owned(), path.display().to_string()]));
-    let traced = scene.traced_step(&scene.step, &options, &CALLS.map(|call| format!("?{call}")).join(","));
+    let traced = scene.traced_step(&scene.step, &options, &trace::if_here(CALLS));
     let outcome: &Outcome = &traced.outcome;
     assert!(outcome.code == Some(0) && !outcome.timed_out, "a clean run fails: {outcome:#?}");
     traced.events()

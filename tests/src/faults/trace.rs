@@ -74,6 +74,12 @@ pub fn calls(text: &str) -> Vec<Call> {
     parse(text).into_iter().filter_map(call).collect()
 }
 
+/// Names of calls, as strace takes them: it passes over those that this machine does not have.
+pub fn if_here(calls: &str) -> String {
+    let calls: Vec<String> = calls.split(' ').map(|call| format!("?{call}")).collect();
+    calls.join(",")
+}
+
 impl Call {
     /// Whether it did what it was asked to.
     pub fn succeeded(&self) -> bool {

@@ -8,39 +8,10 @@ use super::unsynced::{Unsynced, Violation};
 use crate::faults::trace::{Call, Event};
 
 /// The calls that the model follows, for strace.
-pub const CALLS: [&str; 31] = [
-    "open",
-    "openat",
-    "openat2",
-    "creat",
-    "write",
-    "writev",
-    "pwrite64",
-    "pwritev",
-    "fsync",
-    "fdatasync",
-    "ftruncate",
-    "truncate",
-    "fallocate",
-    "copy_file_range",
-    "sendfile",
-    "rename",
-    "renameat",
-    "renameat2",
-    "unlink",
-    "unlinkat",
-    "rmdir",
-    "mkdir",
-    "mkdirat",
-    "link",
-    "linkat",
-    "symlink",
-    "symlinkat",
-    "sync_file_range",
-    "sync",
-    "syncfs",
-    "close",
-];
+pub const CALLS: &str = "\
+    open openat openat2 creat write writev pwrite64 pwritev fsync fdatasync ftruncate truncate fallocate \
+    copy_file_range sendfile rename renameat renameat2 unlink unlinkat rmdir mkdir mkdirat link linkat symlink \
+    symlinkat sync_file_range sync syncfs close";
 
 /// What was written and not synced, carried from one trace to the next: a killed program leaves
 /// its writes unsynced to the one that follows.
