@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         workloads: args.workload,
         only: args.only,
         points_max: args.points,
+        syncs_max: None,
         time_max: (args.minutes > 0 && is_whole).then(|| Duration::from_secs(60 * args.minutes)),
         seed: args.seed,
         jobs: args.jobs,

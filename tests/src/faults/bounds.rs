@@ -31,8 +31,10 @@ pub struct Bounds {
     pub workloads: Vec<String>,
     /// Only these points.
     pub only: Vec<String>,
-    /// At most so many points a workload, chosen by the seed.
+    /// At most so many points a workload, chosen by the seed, and those of [`Bounds::syncs_max`].
     pub points_max: Option<usize>,
+    /// Of the points at which a sync is lost, at most so many a workload, where points are chosen; else all of them.
+    pub syncs_max: Option<usize>,
     /// Points that are not begun by then are left out, and counted as such.
     pub time_max: Option<Duration>,
     /// What sampling and the crashes of recoveries are drawn from.
@@ -54,6 +56,7 @@ impl Default for Bounds {
             workloads: Vec::new(),
             only: Vec::new(),
             points_max: None,
+            syncs_max: None,
             time_max: None,
             seed: 1,
             jobs: 2,
@@ -84,9 +87,12 @@ impl Bounds {
         let mut points: Vec<(u64, &Planned)> =
             plan.points.iter().map(|planned| (draw(self.seed, &planned.point.to_string()), planned)).collect();
         if let Some(most) = points_max {
-            points.sort_by_key(|(drawn, planned)| (!is_never_left_out(&planned.point), *drawn));
-            let kept = points.iter().filter(|(_, planned)| is_never_left_out(&planned.point)).count();
-            points.truncate(kept + most);
+            points.sort_by_key(|(drawn, _)| *drawn);
+            let (mut syncs, mut others): (Vec<_>, Vec<_>) =
+                points.into_iter().partition(|(_, planned)| loses_a_sync(&planned.point));
+            syncs.truncate(self.syncs_max.unwrap_or(usize::MAX));
+            others.truncate(most);
+            points = [syncs, others].concat();
         } else if self.time_max.is_some() {
             // What there is no time for is a sample too, not the tail.
             points.sort_by_key(|(drawn, _)| *drawn);
@@ -97,7 +103,7 @@ impl Bounds {
 
 /// A program killed before a sync, or whose syncs fail from then on: what it wrote looks well to the
 /// next run and is not safe. Most of what the sweep ever found was found here.
-fn is_never_left_out(point: &Point) -> bool {
+fn loses_a_sync(point: &Point) -> bool {
     matches!(point.call.as_str(), "fsync" | "fdatasync")
         && matches!((point.kind, point.span), (Kind::Kill, Span::Once) | (Kind::Eio, Span::On))
 }
