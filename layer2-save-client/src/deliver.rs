@@ -15,12 +15,13 @@ use crate::call_error::{CallError, Verdict};
 use crate::client::{self, Connection};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::outbox::{Failed, Job, JobName, Outbox};
+use crate::outbox::Outbox;
 use crate::receipt::{self, Answer, FileEntry, RECEIPT_FORMAT, Receipt};
 use crate::report::{self, Report};
 use crate::retry::Attempts;
 use crate::sessions::{self, Holdings};
 use crate::settings::Settings;
+use layer1_prebackup::wire::outbox_job::{Failed, Job, JobName};
 
 /// After so many jobs in a row that a server hung or died on, it is the server, not the jobs:
 /// the rest waits. Jobs with fewer attempts come first, so no job can keep the others back for good.

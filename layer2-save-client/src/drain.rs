@@ -15,11 +15,12 @@ use serde_json::json;
 use crate::deliver;
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use crate::outbox::{JobName, Outbox};
+use crate::outbox::Outbox;
 use crate::receipt::{self, FileEntry};
 use crate::report::Report;
 use crate::sessions;
 use crate::settings::Settings;
+use layer1_prebackup::wire::outbox_job::JobName;
 
 /// The trigger of the jobs that are made here.
 pub(crate) const TRIGGER: &str = "drain";

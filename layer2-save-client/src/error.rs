@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::fs::DurableError;
 use layer1_prebackup::names::NameError;
-
-use crate::outbox::Unreadable;
+use layer1_prebackup::wire::outbox_job::Unreadable;
 
 /// Layer 2 itself failed. No job is lost by it: what was in the outbox is still there.
 #[derive(Debug, thiserror::Error)]

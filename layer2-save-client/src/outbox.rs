@@ -12,92 +12,15 @@ use std::time::{Duration, Instant};
 use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::fs::{self, Dir, Lock};
 use layer1_prebackup::names::SessionId;
-use serde::{Deserialize, Serialize};
+use layer1_prebackup::wire::outbox_job::{JOB_FORMAT, Job, JobName, Unreadable};
+use serde::Deserialize;
 
 use crate::error::Error;
 use crate::receipt::{RECEIPT_FORMAT, Receipt};
 
-/// Format of a job file. A job of a newer format is left alone.
-pub(crate) const JOB_FORMAT: u32 = 1;
-/// Longest readable job name, in bytes; a temporary file's name still fits a file system's 255.
-const NAME_BYTES_MAX: usize = 200;
-/// Hexadecimal digits of a hash in a job's name.
-const NAME_HASH_DIGITS: usize = 16;
 /// How long the outbox's lock is waited for; it is held for a few small writes.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(10);
-
-/// The name of a job: `{id}@{project}`, or `{id}@.{hash}` where that is unknown or too long.
-/// Two sessions of one id under two projects have two names ('@' is in no id, and no project
-/// begins with a dot).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct JobName(String);
-
-impl JobName {
-    /// The name of a session's job. Without a project the transcript's path tells sessions apart.
-    pub(crate) fn of(id: &SessionId, project: Option<&str>, transcript: &str) -> JobName {
-        let hashed = |text: &str| {
-            let hash = blake3::hash(text.as_bytes()).to_hex();
-            format!("{id}@.{}", &hash[..NAME_HASH_DIGITS])
-        };
-        JobName(match project {
-            Some(project) if id.as_str().len() + project.len() < NAME_BYTES_MAX => format!("{id}@{project}"),
-            Some(project) => hashed(project),
-            None => hashed(transcript),
-        })
-    }
-
-    /// The name as text, without `.json`.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    fn file(&self) -> String {
-        format!("{}.json", self.0)
-    }
-}
-
-/// Why a job was set aside, and what must change before it is tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Failed {
-    /// The server's word.
-    pub(crate) reason: String,
-    /// Sequence number, size and mtime of what was refused.
-    pub(crate) content: String,
-    /// Name and version of the server that refused it.
-    pub(crate) server: String,
-}
-
-/// A session that is to be delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Job {
-    /// [`JOB_FORMAT`].
-    pub(crate) format: u32,
-    /// Raised by every change that asks for another delivery.
-    pub(crate) seq: u64,
-    /// The session.
-    pub(crate) session_id: String,
-    /// Its folder in layer 1's store, when that knows it.
-    pub(crate) project: Option<String>,
-    /// The source.
-    pub(crate) transcript_path: String,
-    /// The configuration directory that the transcript lies in.
-    pub(crate) claude_dir: String,
-    /// Working directory of the last event.
-    pub(crate) cwd: Option<String>,
-    /// Kind of the last event, for logs and metadata.
-    pub(crate) trigger: String,
-    /// When the session came into the outbox, in milliseconds since 1970.
-    pub(crate) created_ms: u64,
-    /// When the job last changed, in milliseconds since 1970.
-    pub(crate) updated_ms: u64,
-    /// Calls made so far without success.
-    pub(crate) attempts: u64,
-    /// Cause of the last failure.
-    pub(crate) last_error: Option<String>,
-    /// Set when the failure cannot heal by itself.
-    pub(crate) failed: Option<Failed>,
-}
 
 /// What a hook or `drain` asks to be delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,16 +44,6 @@ impl NewJob {
     pub(crate) fn name(&self) -> JobName {
         JobName::of(&self.id, self.project.as_deref(), &self.transcript_path)
     }
-}
-
-/// A file in the outbox that is no job of ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("understand {name} in the outbox: {what}")]
-pub(crate) struct Unreadable {
-    /// Its name.
-    pub(crate) name: String,
-    /// What is wrong with it.
-    pub(crate) what: String,
 }
 
 /// Why a job could not be read: only what was read and is no job may be set aside.
@@ -219,11 +132,10 @@ impl Outbox {
             if text.starts_with('.') || text.ends_with(".lock") || kind == rustix::fs::FileType::Directory {
                 continue;
             }
-            let Some(stem) = text.strip_suffix(".json") else {
+            let Some(job) = JobName::of_file(&text) else {
                 listing.unreadable.push(Unreadable { name: text, what: "not a job".to_owned() });
                 continue;
             };
-            let job = JobName(stem.to_owned());
             match self.read(&job) {
                 Ok(Some(found)) => listing.jobs.push((job, found)),
                 // Delivered and removed since the directory was listed.
@@ -453,7 +365,7 @@ mod tests {
         }
         assert_eq!(outbox.list().unwrap().jobs.len(), 4);
         let long = JobName::of(&SessionId::parse(&"x".repeat(128)).unwrap(), Some(&"p".repeat(120)), "/t");
-        assert!(long.file().len() < NAME_BYTES_MAX);
+        assert!(long.file().len() < 200);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::outbox::{Job, JobName, Listing, Outbox};
+use crate::outbox::{Listing, Outbox};
+use layer1_prebackup::wire::outbox_job::{Job, JobName};
 
 /// Writes a table, or `{"jobs": […], "unreadable": […]}`. Changes nothing.
 pub(crate) fn run(outbox: &Outbox, as_json: bool, now_ms: u64, out: &mut impl Write) -> Result<(), Error> {
@@ -103,8 +104,9 @@ fn age(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::{Failed, NewJob};
+    use crate::outbox::NewJob;
     use layer1_prebackup::names::SessionId;
+    use layer1_prebackup::wire::outbox_job::Failed;
 
     fn output(outbox: &Outbox, as_json: bool) -> String {
         let mut out = Vec::new();

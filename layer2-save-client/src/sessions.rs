@@ -11,8 +11,9 @@ use layer1_prebackup::log::in_one_line;
 use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 
 use crate::error::Error;
-use crate::outbox::{Job, NewJob};
+use crate::outbox::NewJob;
 use crate::receipt::FileEntry;
+use layer1_prebackup::wire::outbox_job::Job;
 
 /// What asks for a delivery: an event, or an id alone.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,10 @@
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
-use crate::config::places::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, Places, SESSION_DB_PATH};
-use crate::config::settings::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
+use crate::config::places::Places;
+use crate::config::variables::{
+    BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH, VARIABLE_PREFIX, XDG_CONFIG_HOME,
+};
 
 /// What passes to every child, besides `LC_*` and our own `THREEFOLD_*`.
 const COMMON: [&str; 5] = ["HOME", "PATH", "LANG", "TMPDIR", XDG_CONFIG_HOME];

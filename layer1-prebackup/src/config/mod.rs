@@ -5,3 +5,4 @@ pub mod exclude;
 pub mod places;
 pub mod settings;
 pub mod size;
+mod variables;

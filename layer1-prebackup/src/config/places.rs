@@ -7,18 +7,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::settings::{Policy, Settings};
+pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
 
-/// Set by a user: layer 1's store.
-pub const PRE_BACKUP_DIR: &str = "PRE_BACKUP_DIR";
-/// Set by a user: layer 3's store.
-pub const BACKUP_DIR: &str = "BACKUP_DIR";
-/// Set by a user: the index.
-pub const SESSION_DB_PATH: &str = "SESSION_DB_PATH";
 /// Beside the installed programs: the path of the `install.sh` that installed them, one line. Where it
 /// is absent they were installed from the sources.
 pub const INSTALLED_FROM: &str = "threefold-installed-from";
-/// Set by a user: Claude Code's directory.
-pub const CLAUDE_CONFIG_DIR: &str = "CLAUDE_CONFIG_DIR";
 
 /// A place could not be resolved.
 #[derive(Debug, thiserror::Error)]

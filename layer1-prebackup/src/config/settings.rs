@@ -11,14 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::exclude::Exclusions;
-use crate::config::places;
 use crate::config::size::Size;
+use crate::config::variables;
+pub use crate::config::variables::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
 use crate::log::Level;
 
-/// Set by a user: where configuration lies, `~/.config` by default.
-pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
-/// Every other variable of ours begins so.
-pub const VARIABLE_PREFIX: &str = "THREEFOLD_";
 /// Globs between colons.
 const EXCLUDE: &str = "THREEFOLD_EXCLUDE";
 const FREE_SPACE_FLOOR: &str = "THREEFOLD_FREE_SPACE_FLOOR";
@@ -54,10 +51,16 @@ pub(crate) struct Knob {
 
 /// Everything that can be set, in the order of the documentation.
 pub(crate) const KNOBS: [Knob; 12] = [
-    knob("claude_dir", "~/.claude", "\"~/.claude\"", places::CLAUDE_CONFIG_DIR, "--claude-dir"),
-    knob("pre_backup_dir", "~/.claude-backup-sessions", "\"~/copies\"", places::PRE_BACKUP_DIR, "--pre-backup-dir"),
-    knob("backup_dir", "~/.claude-backup", "\"/disk/claude\"", places::BACKUP_DIR, "--backup-dir"),
-    knob("session_db_path", "sessions.db in backup_dir", "\"~/sessions.db\"", places::SESSION_DB_PATH, "--session-db"),
+    knob("claude_dir", "~/.claude", "\"~/.claude\"", variables::CLAUDE_CONFIG_DIR, "--claude-dir"),
+    knob("pre_backup_dir", "~/.claude-backup-sessions", "\"~/copies\"", variables::PRE_BACKUP_DIR, "--pre-backup-dir"),
+    knob("backup_dir", "~/.claude-backup", "\"/disk/claude\"", variables::BACKUP_DIR, "--backup-dir"),
+    knob(
+        "session_db_path",
+        "sessions.db in backup_dir",
+        "\"~/sessions.db\"",
+        variables::SESSION_DB_PATH,
+        "--session-db",
+    ),
     knob("exclude", "[]", "[\"scratch-*\", \"~/clients/**\"]", EXCLUDE, "--exclude"),
     knob("free_space_floor", "0", "\"256MB\"", FREE_SPACE_FLOOR, "--free-space-floor"),
     knob("journal", "true", "false", NO_JOURNAL, "--no-journal"),

@@ -5,13 +5,14 @@
 //! the copy if need be, which the archive is made to survive.
 
 pub mod event_log;
+mod failure;
 mod user_message;
 mod wait;
 
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState};
-use crate::config::settings::Policy;
 use crate::fs::syscall::uninterrupted;
+pub(crate) use crate::hook::failure::HookConfig;
+use crate::hook::failure::{CAUSE_NEWER, Failure, cause_of};
 use crate::log::Log;
 use crate::names::SessionId;
 use crate::wire::event::{self, Event};
@@ -37,56 +39,6 @@ const LOG_LIMIT: Duration = Duration::from_millis(100);
 const PIPE_BYTES: usize = 4096;
 /// The name of layer 1's log.
 pub(crate) const LOG_NAME: &str = "layer1.log";
-
-/// The cause of a failure on a store of a newer version, in which nothing may be written: no log either.
-pub(crate) const CAUSE_NEWER: &str = "format";
-
-/// What hook mode needs to know.
-#[derive(Debug, Clone)]
-pub(crate) struct HookConfig {
-    /// Layer 1's store.
-    pub(crate) store: PathBuf,
-    /// No passthrough; failures go to the user as a `systemMessage`.
-    pub(crate) quiet: bool,
-    /// Keep what the events say of a conversation that has no transcript: see [`crate::hook::event_log`].
-    pub(crate) journal: bool,
-    /// Where the hourly limit of messages is kept when the store cannot be written.
-    pub(crate) temp_dir: PathBuf,
-    /// What is not copied, what is left free, what is logged.
-    pub(crate) policy: Policy,
-    /// What is wrong with the settings, in one line: a copy is made all the same.
-    pub(crate) complaint: Option<String>,
-}
-
-/// A failure as it is told: what for the log, and its kind for the hourly limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// One line.
-    pub(crate) text: String,
-    /// A short word: messages with the same one are shown at most once an hour.
-    pub(crate) cause: String,
-}
-
-impl Failure {
-    fn new(cause: &str, text: String) -> Failure {
-        Failure { cause: cause.to_owned(), text }
-    }
-
-    fn of(error: &ArchiveError) -> Failure {
-        let text = format!("failed to {error}");
-        match error {
-            error if error.is_disk_full() => {
-                Failure::new("disk-full", format!("{text}; free some space, the next turn saves what is missing"))
-            }
-            ArchiveError::Durable(error) => Failure::new(error.operation, text),
-            ArchiveError::Damaged { .. } => Failure::new("damaged", text),
-            ArchiveError::NewerFormat { .. } => Failure::new(CAUSE_NEWER, text),
-            ArchiveError::Shrank { .. } => Failure::new("shrank", text),
-            ArchiveError::Floor { .. } => Failure::new("floor", text),
-            ArchiveError::SpelledAlike { .. } => Failure::new("spelled-alike", text),
-        }
-    }
-}
 
 /// Runs hook mode. Never fails: what goes wrong is one line on `stderr` and in the log.
 pub(crate) fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut stderr: impl io::Write) {
@@ -150,7 +102,7 @@ fn copy(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure>
     if config.policy.exclude.is_excluded(&transcript, event.cwd.as_deref()) {
         return None;
     }
-    wait::wait_for_last_message(&event, deadline);
+    wait::wait_for_transcript(&event, deadline);
     let saved = save(config, &event, &id, &transcript);
     let journaled = if config.journal { event_log::keep(&config.store, &event, &id, &transcript) } else { Ok(()) };
     match saved.and_then(|failure| journaled.map(|()| failure)) {
@@ -257,14 +209,12 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
     Failure::new("panic", format!("failed to copy: an internal error ({words}); please report it"))
 }
 
-fn cause_of(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(String::new, |source| format!(": {source}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::Policy;
     use std::io::{Read, Write};
+    use std::path::PathBuf;
 
     struct Ran {
         stdout: Vec<u8>,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::fs;
 use crate::fs::platform;
-use crate::hook::{CAUSE_NEWER, Failure, HookConfig};
+use crate::hook::failure::{CAUSE_NEWER, Failure, HookConfig};
 use crate::wire::event::Event;
 
 /// Time between two messages of one cause.

@@ -12,7 +12,7 @@ use crate::wire::event::Event;
 use crate::wire::surrogates;
 
 /// Longest wait. Measured: the missing lines come within 100 ms.
-pub(crate) const LAG_LIMIT: Duration = Duration::from_millis(500);
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_millis(500);
 /// Time between two looks at the file.
 const LOOK_INTERVAL: Duration = Duration::from_millis(15);
 /// How much of the end of the file is looked at, beside the length of the message itself.
@@ -20,7 +20,7 @@ const TAIL_BYTES: u64 = 256 * 1024;
 
 /// Waits until the transcript's end holds the event's `last_assistant_message`, the limit or the
 /// deadline passes, or the file turns out not to be there. Copying comes afterwards in any case.
-pub(crate) fn wait_for_last_message(event: &Event, deadline: Instant) {
+pub(crate) fn wait_for_transcript(event: &Event, deadline: Instant) {
     let (Some(message), true) = (&event.last_assistant_message, matches!(event.kind.as_str(), "Stop" | "SubagentStop"))
     else {
         return;
@@ -30,7 +30,7 @@ pub(crate) fn wait_for_last_message(event: &Event, deadline: Instant) {
         _ => event.transcript_path.as_ref(),
     };
     let Some(path) = path else { return };
-    let deadline = deadline.min(Instant::now() + LAG_LIMIT);
+    let deadline = deadline.min(Instant::now() + WAIT_LIMIT);
     let mut seen = 0;
     loop {
         // What cannot be read here is reported by the copy, which reads the same file.
@@ -98,7 +98,7 @@ mod tests {
             let line = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"s\u00ed \"quoted\""}]}}"#;
             writeln!(std::fs::OpenOptions::new().append(true).open(later).unwrap(), "{line}").unwrap();
         });
-        wait_for_last_message(&event(&path), Instant::now() + Duration::from_secs(60));
+        wait_for_transcript(&event(&path), Instant::now() + Duration::from_secs(60));
         assert!(std::fs::read_to_string(&path).unwrap().contains("quoted"));
         writer.join().unwrap();
     }
@@ -114,10 +114,10 @@ mod tests {
     fn it_ends_without_the_record_too() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.jsonl");
-        wait_for_last_message(&event(&path), Instant::now() + Duration::from_secs(60));
+        wait_for_transcript(&event(&path), Instant::now() + Duration::from_secs(60));
         std::fs::write(&path, "torn").unwrap();
         let started = Instant::now();
-        wait_for_last_message(&event(&path), Instant::now() + Duration::from_secs(60));
-        assert!(started.elapsed() >= LAG_LIMIT);
+        wait_for_transcript(&event(&path), Instant::now() + Duration::from_secs(60));
+        assert!(started.elapsed() >= WAIT_LIMIT);
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Lock};
+use layer1_prebackup::wire::outbox_job::JobName;
 
 use super::is_there;
 use crate::failure::Failure;
@@ -17,8 +18,6 @@ use crate::stores::Pair;
 /// How long the outbox's lock is waited for; it is held for a few small writes.
 const OUTBOX_WAIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
-/// Hexadecimal digits of a hash in a job's name.
-const NAME_HASH_DIGITS: usize = 16;
 
 /// The deliverers' lock. `None` where there is no outbox, and so nothing to deliver.
 pub(super) fn keep_deliverers_out(places: &Places, wait: Duration) -> Result<Option<Lock>, Failure> {
@@ -35,14 +34,12 @@ pub(super) fn settle(places: &Places, pair: &Pair, sources: &[std::path::PathBuf
         return Ok(());
     }
     let id = &pair.key().id;
-    let hashed = |text: &str| format!("{id}@.{}", &blake3::hash(text.as_bytes()).to_hex()[..NAME_HASH_DIGITS]);
     let projects = pair.layer1.iter().chain(&pair.layer3).map(|key| key.project.as_str());
-    let mut names: Vec<String> = projects.flat_map(|project| [format!("{id}@{project}"), hashed(project)]).collect();
-    names.extend(sources.iter().filter_map(|source| source.to_str()).map(hashed));
+    let names = JobName::all_of(id, projects, sources.iter().filter_map(|source| source.to_str()));
     let _lock = locked(&outbox.join("outbox.lock"), OUTBOX_WAIT)?;
     for name in names {
-        fs::remove_file(&outbox.join(format!("{name}.json")))?;
-        fs::remove_file(&outbox.join("receipts").join(format!("{name}.json")))?;
+        fs::remove_file(&outbox.join(name.file()))?;
+        fs::remove_file(&outbox.join("receipts").join(name.file()))?;
     }
     Ok(())
 }

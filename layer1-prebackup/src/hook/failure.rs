@@ -1,0 +1,61 @@
+//! What hook mode is told, and how a failure in it is told.
+
+use std::path::PathBuf;
+
+use crate::archive::ArchiveError;
+use crate::config::settings::Policy;
+
+/// The cause of a failure on a store of a newer version, in which nothing may be written: no log either.
+pub(crate) const CAUSE_NEWER: &str = "format";
+
+/// What hook mode needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct HookConfig {
+    /// Layer 1's store.
+    pub(crate) store: PathBuf,
+    /// No passthrough; failures go to the user as a `systemMessage`.
+    pub(crate) quiet: bool,
+    /// Keep what the events say of a conversation that has no transcript: see [`crate::hook::event_log`].
+    pub(crate) journal: bool,
+    /// Where the hourly limit of messages is kept when the store cannot be written.
+    pub(crate) temp_dir: PathBuf,
+    /// What is not copied, what is left free, what is logged.
+    pub(crate) policy: Policy,
+    /// What is wrong with the settings, in one line: a copy is made all the same.
+    pub(crate) complaint: Option<String>,
+}
+
+/// A failure as it is told: what for the log, and its kind for the hourly limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// One line.
+    pub(crate) text: String,
+    /// A short word: messages with the same one are shown at most once an hour.
+    pub(crate) cause: String,
+}
+
+impl Failure {
+    pub(super) fn new(cause: &str, text: String) -> Failure {
+        Failure { cause: cause.to_owned(), text }
+    }
+
+    pub(super) fn of(error: &ArchiveError) -> Failure {
+        let text = format!("failed to {error}");
+        match error {
+            error if error.is_disk_full() => {
+                Failure::new("disk-full", format!("{text}; free some space, the next turn saves what is missing"))
+            }
+            ArchiveError::Durable(error) => Failure::new(error.operation, text),
+            ArchiveError::Damaged { .. } => Failure::new("damaged", text),
+            ArchiveError::NewerFormat { .. } => Failure::new(CAUSE_NEWER, text),
+            ArchiveError::Shrank { .. } => Failure::new("shrank", text),
+            ArchiveError::Floor { .. } => Failure::new("floor", text),
+            ArchiveError::SpelledAlike { .. } => Failure::new("spelled-alike", text),
+        }
+    }
+}
+
+/// What an error that does not name its cause was caused by, to be put behind it.
+pub(super) fn cause_of(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(String::new, |source| format!(": {source}"))
+}
