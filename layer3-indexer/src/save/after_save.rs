@@ -9,6 +9,7 @@ use crate::failure::chain;
 use crate::index::Index;
 use crate::save::log::LogSink;
 use crate::save::metadata_file::write_metadata;
+use crate::save::rebuild::{make_whole, not_indexed};
 use crate::save::steps::Steps;
 
 /// [`index`], with a panic as one more warning: no record, however odd, makes a stored session
@@ -69,25 +70,10 @@ fn index(
             0
         }
     };
-    fill_if_incomplete(&mut index, archive, steps, warnings);
-    messages
-}
-
-/// An index that is fresh, or was interrupted, lacks other sessions of the store: they are added.
-fn fill_if_incomplete(index: &mut Index, archive: &Archive, steps: &Steps<'_>, warnings: &mut Vec<String>) {
-    let fill = |index: &mut Index| steps.run(|progress| index.fill(archive, &|done, _| progress(done as u64)));
-    let filled = match index.is_incomplete(archive) {
-        Ok(false) => return,
-        Ok(true) => fill(index),
-        Err(error) if error.is_damage() => index.renew().and_then(|()| fill(index)),
-        Err(error) => Err(error),
-    };
-    match filled {
-        Ok(failed) => warnings.extend(
-            failed
-                .iter()
-                .map(|(key, error)| format!("{}/{} could not be indexed: {}", key.project, key.id, chain(error))),
-        ),
+    // One that is fresh, or was interrupted, lacks other sessions of the store.
+    match steps.run(|progress| make_whole(&mut index, archive, &|done, _| progress(done as u64))) {
+        Ok(failed) => warnings.extend(failed.iter().map(not_indexed)),
         Err(error) => warnings.push(format!("other sessions could not be indexed: {}", chain(&error))),
     }
+    messages
 }

@@ -18,6 +18,7 @@ use crate::index::Index;
 use crate::save::adopt_v1;
 use crate::save::log::LogSink;
 use crate::save::metadata_file::write_all_metadata;
+use crate::save::rebuild::make_whole;
 use crate::save::receipt::Answer;
 use crate::save::request::Request;
 use crate::save::roots::{RootKind, resolved_projects};
@@ -308,25 +309,20 @@ impl<'a> Run<'a> {
             let work_done = at.work_done + left * done as u64 / all.max(1) as u64;
             report(Progress { work_done, ..at });
         };
-        for (key, error) in index.catch_up(archive, &sessions, Some(self.trigger), &progress)? {
-            let error = format!("stored but not indexed: {}", chain(&error));
+        let behind = index.catch_up(archive, &sessions, Some(self.trigger), &progress)?;
+        for (key, error) in &behind {
+            let error = format!("stored but not indexed: {}", chain(error));
             match self.stored.contains(&key.id) {
                 true => self.fail(&key.id, error),
                 false => self.summary.notes.push(format!("{}/{}: {error}", key.project, key.id)),
             }
         }
         // Nothing is behind any more, but for what was told of just now.
-        match index.is_incomplete(archive) {
-            Ok(false) => {}
-            Ok(true) => drop(index.fill(archive, &|_, _| {})?),
-            Err(error) if error.is_damage() => {
-                index.renew()?;
-                for (key, error) in index.fill(archive, &progress)? {
-                    let error = format!("{}/{}: stored but not indexed: {}", key.project, key.id, chain(&error));
-                    self.summary.notes.push(error);
-                }
+        for (key, error) in make_whole(&mut index, archive, &|_, _| {})? {
+            if !behind.iter().any(|(told, _)| *told == key) {
+                let error = format!("{}/{}: stored but not indexed: {}", key.project, key.id, chain(&error));
+                self.summary.notes.push(error);
             }
-            Err(error) => return Err(error.into()),
         }
         for (key, error) in write_all_metadata(&index, archive, &sessions) {
             let error = format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error));

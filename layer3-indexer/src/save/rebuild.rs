@@ -1,6 +1,6 @@
 //! The index made again from the store, on command or because it is not fit for use.
 
-use layer1_prebackup::archive::Archive;
+use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
 use serde::Serialize;
 
@@ -59,7 +59,7 @@ pub(crate) fn ask<T>(
             let mut index = Index::open(&places.index)?;
             index.renew()?;
             note_set_aside(&index, notes);
-            fill_noting(&mut index, archive, notes)?;
+            notes.extend(index.fill(archive, &|_, _| {})?.iter().map(not_indexed));
             Ok(question(&index)?)
         }
         answer => Ok(answer?),
@@ -90,25 +90,30 @@ pub(crate) fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>)
 
 fn fill(places: &Places, archive: &Archive, notes: &mut Vec<String>) -> Result<Index, Failure> {
     let mut index = Index::open(&places.index)?;
+    let failed = make_whole(&mut index, archive, &|_, _| {})?;
     note_set_aside(&index, notes);
-    match index.is_incomplete(archive) {
-        Ok(false) => return Ok(index),
-        Ok(true) => {}
-        Err(error) if error.is_damage() => {
-            index.renew()?;
-            note_set_aside(&index, notes);
-        }
-        Err(error) => return Err(error.into()),
-    }
-    fill_noting(&mut index, archive, notes)?;
+    notes.extend(failed.iter().map(not_indexed));
     Ok(index)
 }
 
-fn fill_noting(index: &mut Index, archive: &Archive, notes: &mut Vec<String>) -> Result<(), IndexError> {
-    for (key, error) in index.fill(archive, &|_, _| {})? {
-        notes.push(format!("{}/{} could not be indexed: {}", key.project, key.id, chain(&error)));
+/// Adds what an index lacks that is fresh or was interrupted, and makes a damaged one anew; `progress` is told
+/// the sessions done and their number. Gives the sessions that could not be read for it.
+pub(crate) fn make_whole(
+    index: &mut Index,
+    archive: &Archive,
+    progress: &dyn Fn(usize, usize),
+) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
+    match index.is_incomplete(archive) {
+        Ok(false) => return Ok(Vec::new()),
+        Err(error) if error.is_damage() => index.renew()?,
+        incomplete => drop(incomplete?),
     }
-    Ok(())
+    index.fill(archive, progress)
+}
+
+/// What the user is told of a session that could not be read for the index.
+pub(super) fn not_indexed((key, error): &(SessionKey, IndexError)) -> String {
+    format!("{}/{} could not be indexed: {}", key.project, key.id, chain(error))
 }
 
 fn note_set_aside(index: &Index, notes: &mut Vec<String>) {

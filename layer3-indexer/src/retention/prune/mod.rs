@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::failure::{Context, Failure, Kind, chain};
 use crate::index::{Index, IndexError};
-use crate::save::{self, LogSink};
+use crate::save::{self, LogSink, rebuild};
 use crate::stores::{Layer, Pair, Stores};
 use layer1_prebackup::claude::live;
 
@@ -301,10 +301,8 @@ fn bring_index_up(places: &Places, archive: &Archive, examined: &[Pair]) -> Resu
         }
     }
     failed.extend(index.catch_up(archive, &behind, None, &|_, _| {})?);
-    if index.is_incomplete(archive)? {
-        // It was set aside, or never filled: whoever searches next would have to.
-        failed.extend(index.fill(archive, &|_, _| {})?);
-    }
+    // It was set aside, or never filled: the next search would have to.
+    failed.extend(rebuild::make_whole(&mut index, archive, &|_, _| {})?);
     for key in &behind {
         save::write_metadata(&index, archive, key)?;
     }
