@@ -4,6 +4,7 @@
 //! runs on a thread of its own. It ends at the end of input, on SIGINT and on SIGTERM, at any
 //! moment: what a tool acknowledged is durable, and what it was doing is repeated by the next save.
 
+mod server;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -23,8 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::failure::{Context, Failure};
-use crate::save::LogSink;
-use crate::save::roots::Roots;
+use server::Server;
 use tools::Tool;
 
 /// The name that clients know the server by.
@@ -41,14 +41,6 @@ To recall earlier work (what was decided, tried, changed, or said, in whatever s
 session_get_context with a hit's session_id and its uuid as `around`. session_list gives a project's sessions, newest first; \
 session_get_context with `last` shows where one stopped. session_save, backup_create and session_verify keep and check copies; \
 they change no project files.";
-
-/// What every tool call works with.
-#[derive(Debug)]
-pub(crate) struct Server {
-    places: Places,
-    roots: Roots,
-    journal: LogSink,
-}
 
 /// Serves MCP on standard input and output until the input ends or a signal comes.
 pub(crate) fn serve(places: Places, allowed: &[PathBuf]) -> Result<(), Failure> {
@@ -87,14 +79,6 @@ where
 
 fn failed(why: &str) -> Failure {
     Failure::new(format!("serve MCP: {why}"))
-}
-
-impl Server {
-    /// A server over these places; transcripts below `allowed` may be saved too. With `echo` the
-    /// lines about saves go to stderr as well as to the log.
-    pub(crate) fn new(places: Places, allowed: &[PathBuf], echo: bool) -> Server {
-        Server { roots: Roots::resolve(&places, allowed), journal: LogSink::new(&places, echo), places }
-    }
 }
 
 #[derive(Clone)]

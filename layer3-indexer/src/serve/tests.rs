@@ -123,7 +123,7 @@ fn failures_are_results_that_say_whether_trying_again_can_help() {
         invalid_input: failed to use session id "../../x": it must match [A-Za-z0-9][A-Za-z0-9._-]{0,127} and contain neither ".gen-" nor ".events"
         invalid_input: failed to accept transcript path "/etc/passwd": its last component must be "passwd.jsonl", the session's own file
         invalid_input: failed to read the arguments of session_save: missing field `transcript_path`
-        failed: failed to open the store ~/.claude-backup: it does not exist yet; `layer3-indexer import` makes it
+        failed: failed to find a store: neither ~/.claude-backup nor ~/.claude-backup-sessions is there; `layer3-indexer import` makes one
         invalid_input: failed to use since "long ago": it must be a date (2026-11-22, yesterday), a time (2026-11-22T10:00:00Z) or an age (7d, 12h, 2 weeks ago)
         failed: failed to open the store ~/.claude-backup: it does not exist yet; `layer3-indexer import` makes it
         "#);

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Server;
+use super::server::Server;
 use crate::browse::list::{self, ListRequest};
 use crate::browse::search::{self, SearchRequest};
 use crate::browse::show::{self, Conversation, Window};

@@ -1,0 +1,24 @@
+//! What every tool call works with.
+
+use std::path::PathBuf;
+
+use layer1_prebackup::config::places::Places;
+
+use crate::save::LogSink;
+use crate::save::roots::Roots;
+
+/// The places, where transcripts may lie, and the log.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(super) places: Places,
+    pub(super) roots: Roots,
+    pub(super) journal: LogSink,
+}
+
+impl Server {
+    /// A server over these places; transcripts below `allowed` may be saved too. With `echo` the
+    /// lines about saves go to stderr as well as to the log.
+    pub(crate) fn new(places: Places, allowed: &[PathBuf], echo: bool) -> Server {
+        Server { roots: Roots::resolve(&places, allowed), journal: LogSink::new(&places, echo), places }
+    }
+}
