@@ -253,6 +253,8 @@ mod tests {
               --force           Replace a different file that stands there; it is saved first
               --dry-run         Tell what would be written, and write nothing
           -h, --help            Print help
+
+        Example: layer3-indexer restore --dry-run 8c1f04de
         "#);
         let search = Cli::command().find_subcommand("search").unwrap().clone();
         insta::assert_snapshot!(search.term_width(100).render_help(), @r#"
@@ -267,7 +269,6 @@ mod tests {
         Options:
               --project <NAME>   Only this project; by default the current directory's
               --all              All projects
-              --session <ID>     Only in this session, every message: its id or a unique beginning of it
               --since <WHEN>     Not before: a date, yesterday, an RFC 3339 time, or an age such as 7d or "2
                                  weeks ago"
               --until <WHEN>     Not after; of a day its end
@@ -276,6 +277,7 @@ mod tests {
               --tool <NAME>      Only calls of this tool and their results: Bash, Edit, …
               --file <PATH>      Only in sessions that read or changed this file: its path, the end of it,
                                  or a folder
+              --session <ID>     Only in this session, every message: its id or a unique beginning of it
               --each             Every message, not only the best one of each session
               --before <N>       Show the N messages before each hit
               --after <N>        Show the N messages after each hit
@@ -283,6 +285,8 @@ mod tests {
               --limit <N>        At most so many hits [default: 20]
               --page <N>         Which page of so many hits [default: 1]
           -h, --help             Print help
+
+        Example: layer3-indexer search --all --since 7d 'connection refused'
         "#);
     }
 
