@@ -117,7 +117,7 @@ fn sweep_one(
         return Ok(());
     }
     if !config.all && !archive.is_behind(&transcript.id, &transcript.path)? {
-        return archive.sync_recent(&transcript.id);
+        return archive.checkpoint(&transcript.id);
     }
     let request = SaveRequest {
         id: &transcript.id,

@@ -8,6 +8,7 @@ use layer1_prebackup::log::{in_one_line, one_line};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use layer1_prebackup::fs::Lock;
 use layer1_prebackup::names::SessionId;
 use serde_json::{Map, Value, json};
 
@@ -46,6 +47,7 @@ pub(crate) fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -
         report,
         interrupt,
         outbox: &outbox,
+        lock: None,
         server: None,
         roots: Vec::new(),
         tried: BTreeMap::new(),
@@ -61,9 +63,10 @@ pub(crate) fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -
             // Litter is no reason to leave a conversation undelivered.
             report.line_with_time(&format!("failed to clean up the outbox: {}", in_one_line(&error)));
         }
+        round.lock = Some(lock);
         let delivered = round.deliver_all();
         round.stop_server();
-        drop(lock);
+        round.lock = None;
         delivered?;
         if interrupt.came() {
             round.summary.was_interrupted = true;
@@ -80,6 +83,8 @@ struct Round<'a> {
     report: &'a Report,
     interrupt: &'a Interrupt,
     outbox: &'a Outbox,
+    /// The deliverer's, while there is something to deliver.
+    lock: Option<Lock>,
     server: Option<Connection>,
     /// What the running server may read besides its own places.
     roots: Vec<PathBuf>,
@@ -264,12 +269,13 @@ impl Round<'_> {
             Answer::Skipped { reason } => (None, report::skipped(&job.session_id, &one_line(&reason))),
         };
         if let Some(receipt) = receipt {
+            let Some(lock) = &self.lock else { return Err(CallError::Interrupted) };
             // `drain` looks for it by what layer 1 calls the session.
             let kept_as = holdings.key.as_ref().map_or_else(
                 || name.clone(),
                 |key| JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path),
             );
-            self.outbox.keep_receipt(&kept_as, &receipt).map_err(keep)?;
+            self.outbox.keep_receipt(lock, &kept_as, &receipt).map_err(keep)?;
         }
         if !self.outbox.remove_if_unchanged(name, job.seq).map_err(keep)? {
             // Another event came meanwhile. Its delivery is due at once, as a job of its own merit.

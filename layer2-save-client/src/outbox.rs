@@ -3,6 +3,10 @@
 //! One file a job, made durable before the hook goes on. Jobs of one session coalesce; each
 //! change raises the job's sequence number, and a job is removed only while that number is the
 //! one that was delivered. What stands there and is no job is reported and never deleted.
+//!
+//! The clean marks of its two locks ([`Lock`]) say that what was written under them, and every folder on the
+//! way to it, is on the disk. Whoever finds one without the mark syncs what a killed run may have left.
+//! The removal of a job is not synced: one that comes back after a loss of power is delivered once more.
 
 use layer1_prebackup::log::in_one_line;
 use std::ffi::OsStr;
@@ -18,6 +22,9 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::receipt::{RECEIPT_FORMAT, Receipt};
 
+/// Folders of the outbox: the last receipt of each session, and what is no job any more.
+const RECEIPTS: &str = "receipts";
+const DAMAGED: &str = "damaged";
 /// How long the outbox's lock is waited for; it is held for a few small writes.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(10);
@@ -86,39 +93,39 @@ impl Outbox {
     /// Makes the job durable, or raises the sequence number of the one that is there.
     pub(crate) fn enqueue(&self, new: &NewJob, now_ms: u64) -> Result<(JobName, Job), Error> {
         let name = new.name();
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let mut first_seq = 1;
         let earlier = match self.read(&name) {
             Ok(earlier) => earlier,
             Err(NotRead::Failed(error)) => return Err(error),
             // What is wrong with it can be seen in `damaged/`; the session is asked for anew, below.
             Err(NotRead::NoJob(_)) => {
-                self.set_aside(&name, now_ms)?;
+                self.set_aside(&lock, &name, now_ms)?;
                 // A deliverer may have read it while it was whole: never the same number twice.
                 first_seq = now_ms;
                 None
             }
         };
         let job = coalesced(earlier, new, now_ms, first_seq);
-        self.write(&name, &job)?;
+        self.write(&lock, &name, &job)?;
         Ok((name, job))
     }
 
     /// [`Outbox::enqueue`], unless the session has a job already.
     pub(crate) fn enqueue_if_absent(&self, new: &NewJob, now_ms: u64) -> Result<bool, Error> {
         let name = new.name();
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let mut first_seq = 1;
         match self.read(&name) {
             Ok(Some(_)) => return Ok(false),
             Ok(None) => {}
             Err(NotRead::Failed(error)) => return Err(error),
             Err(NotRead::NoJob(_)) => {
-                self.set_aside(&name, now_ms)?;
+                self.set_aside(&lock, &name, now_ms)?;
                 first_seq = now_ms;
             }
         }
-        self.write(&name, &coalesced(None, new, now_ms, first_seq))?;
+        self.write(&lock, &name, &coalesced(None, new, now_ms, first_seq))?;
         Ok(true)
     }
 
@@ -154,7 +161,10 @@ impl Outbox {
     pub(crate) fn remove_if_unchanged(&self, name: &JobName, seq: u64) -> Result<bool, Error> {
         let _lock = self.lock()?;
         match self.read(name)? {
-            Some(job) if job.seq == seq => Ok(fs::remove_file(&self.path(name))?),
+            Some(job) if job.seq == seq => match Dir::open(&self.dir)? {
+                Some(dir) => Ok(dir.remove_unsynced(OsStr::new(&name.file()))?),
+                None => Ok(true),
+            },
             Some(_) => Ok(false),
             None => Ok(true),
         }
@@ -162,10 +172,10 @@ impl Outbox {
 
     /// Changes a job in place, sequence number and all else as they are by then. Gone jobs stay gone.
     pub(crate) fn update(&self, name: &JobName, change: impl FnOnce(&mut Job)) -> Result<(), Error> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         if let Some(mut job) = self.read(name)? {
             change(&mut job);
-            self.write(name, &job)?;
+            self.write(&lock, name, &job)?;
         }
         Ok(())
     }
@@ -190,19 +200,20 @@ impl Outbox {
         refuse_newer(&bytes, RECEIPT_FORMAT, &path)
     }
 
-    /// Keeps a receipt durably. Only the holder of [`Outbox::deliverer_lock`] may.
-    pub(crate) fn keep_receipt(&self, name: &JobName, receipt: &Receipt) -> Result<(), Error> {
+    /// Keeps a receipt durably, under [`Outbox::deliverer_lock`].
+    pub(crate) fn keep_receipt(&self, lock: &Lock, name: &JobName, receipt: &Receipt) -> Result<(), Error> {
         self.refuse_newer_receipt(name)?;
         let mut bytes = serde_json::to_vec(receipt).map_err(|source| Error::Encode { what: "a receipt", source })?;
         bytes.push(b'\n');
-        Ok(fs::replace_file(&self.receipt_path(name), &bytes)?)
+        self.sync_what_was_left(lock)?;
+        marked(lock, || Ok(fs::replace_file(&self.receipt_path(name), &bytes)?))
     }
 
     /// Removes what a killed hook or deliverer left half-written. Only the holder of
     /// [`Outbox::deliverer_lock`] may.
     pub(crate) fn remove_temporaries(&self) -> Result<(), Error> {
         let _lock = self.lock()?;
-        for path in [self.dir.clone(), self.dir.join("receipts")] {
+        for path in [self.dir.clone(), self.dir.join(RECEIPTS)] {
             let Some(dir) = Dir::open(&path)? else { continue };
             for (name, _) in dir.entries()? {
                 if is_temporary(&name) {
@@ -218,6 +229,7 @@ impl Outbox {
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             if let Some(lock) = Lock::try_now(&path)? {
+                self.sync_what_was_left(&lock)?;
                 return Ok(lock);
             }
             if Instant::now() >= deadline {
@@ -226,6 +238,21 @@ impl Outbox {
             // A lock that waits cannot be given up, and a stopped holder must not stop a hook.
             std::thread::sleep(LOCK_POLL);
         }
+    }
+
+    /// Syncs what was put into the outbox, and every folder on the way to it, unless the last run that wrote
+    /// under this lock finished. Its bytes were synced before it got its name.
+    fn sync_what_was_left(&self, lock: &Lock) -> Result<(), Error> {
+        if lock.is_clean()? {
+            return Ok(());
+        }
+        for folder in [RECEIPTS, DAMAGED] {
+            if let Some(folder) = Dir::open(&self.dir.join(folder))? {
+                folder.sync()?;
+            }
+        }
+        Dir::open(&self.dir)?.map_or(Ok(()), |dir| dir.sync_way_up())?;
+        marked(lock, || Ok(()))
     }
 
     fn read(&self, name: &JobName) -> Result<Option<Job>, NotRead> {
@@ -240,16 +267,18 @@ impl Outbox {
         Ok(Some(job))
     }
 
-    fn write(&self, name: &JobName, job: &Job) -> Result<(), Error> {
+    fn write(&self, lock: &Lock, name: &JobName, job: &Job) -> Result<(), Error> {
         let mut bytes = serde_json::to_vec(job).map_err(|source| Error::Encode { what: "a job", source })?;
         bytes.push(b'\n');
-        Ok(fs::replace_file(&self.path(name), &bytes)?)
+        marked(lock, || Ok(fs::replace_file(&self.path(name), &bytes)?))
     }
 
-    fn set_aside(&self, name: &JobName, now_ms: u64) -> Result<(), Error> {
-        let aside = self.dir.join("damaged");
-        fs::create_dir_all(&aside)?;
-        Ok(fs::rename_new(&self.path(name), &aside.join(format!("{}.{now_ms}", name.file())))?)
+    fn set_aside(&self, lock: &Lock, name: &JobName, now_ms: u64) -> Result<(), Error> {
+        let folder = self.dir.join(DAMAGED);
+        marked(lock, || {
+            fs::create_dir_all(&folder)?;
+            Ok(fs::rename_new(&self.path(name), &folder.join(format!("{}.{now_ms}", name.file())))?)
+        })
     }
 
     fn path(&self, name: &JobName) -> PathBuf {
@@ -257,8 +286,17 @@ impl Outbox {
     }
 
     fn receipt_path(&self, name: &JobName) -> PathBuf {
-        self.dir.join("receipts").join(name.file())
+        self.dir.join(RECEIPTS).join(name.file())
     }
+}
+
+/// Takes the lock's mark away for a write, and sets it again when that has succeeded.
+fn marked(lock: &Lock, write: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    lock.mark_unknown()?;
+    write()?;
+    // Without the mark the next run syncs once more.
+    let _ = lock.mark_clean();
+    Ok(())
 }
 
 fn coalesced(earlier: Option<Job>, new: &NewJob, now_ms: u64, first_seq: u64) -> Job {
@@ -431,7 +469,8 @@ mod tests {
             unreceipted: false,
             files: Vec::new(),
         };
-        outbox.keep_receipt(&name, &receipt).unwrap();
+        let lock = outbox.deliverer_lock().unwrap().unwrap();
+        outbox.keep_receipt(&lock, &name, &receipt).unwrap();
         let root = dir.path().join("store/.outbox");
         for leftover in [".a@p.json.17.tmp", "receipts/.a@p.json.17.tmp"] {
             std::fs::write(root.join(leftover), "half").unwrap();

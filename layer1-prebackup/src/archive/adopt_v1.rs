@@ -35,8 +35,7 @@ impl Archive {
         let mut session = OpenSession::open(self, key.clone(), lock)?;
         let mut entries = Vec::new();
         for (name, record) in session.ledger.records() {
-            session.slot(name).sync()?;
-            session.create_dir_of(name)?.sync()?;
+            session.sync_content(name)?;
             let record = Record { verification: Verification::Found, ..record.clone() };
             entries.push(Entry::Commit(name.clone(), Box::new(record)));
         }

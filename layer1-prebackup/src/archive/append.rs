@@ -274,9 +274,7 @@ fn extend(
     let path = session.slot(name).path();
     if record.verification == Verification::Unverified {
         // Equal to the source in every byte, as was just seen. Whether it was ever synced is not known.
-        session.begin_writing()?;
-        session.slot(name).sync()?;
-        session.create_dir_of(name)?.sync()?;
+        session.sync_content(name)?;
         record.verification = Verification::Compared;
     }
     if record.bytes == identity.bytes {

@@ -81,13 +81,14 @@ impl Archive {
             return Ok(None);
         }
         let compressed = match record.compressed {
-            Some(compressed) if slot.is_compressed_whole(&record)? => Some(compressed),
+            Some(compressed) if slot.is_compressed_whole(&record)? => {
+                session.sync_content(name)?;
+                Some(compressed)
+            }
             _ => write_beside(&mut session, name, &record, level)?,
         };
         let Some(compressed) = compressed else { return Ok(None) };
         session.begin_writing()?;
-        // A run that was killed may have renamed it into place and no more.
-        fs::sync_if_recent(&slot.path_as(Form::Compressed))?;
         if let Some(dir) = slot.dir()? {
             dir.remove(&slot.file_name(Form::Plain))?;
         }
@@ -185,8 +186,8 @@ pub(super) fn make_plain(
             return Err(error);
         }
         session.place_temp(name)?;
+        remove_compressed(session, name)?;
     }
-    remove_compressed(session, name)?;
     record.compressed = None;
     Ok(())
 }
@@ -217,6 +218,7 @@ pub(super) fn resolve_forms(session: &OpenSession<'_>, name: &StoredName, record
             && fs::hash_of_prefix(&plain, record.bytes, &path)? == record.blake3)
     };
     if is_plain_whole()? || is_plain_whole()? {
+        session.sync_content(name)?;
         return remove_compressed(session, name);
     }
     let is_compressed_whole = slot.is_compressed_whole(record)? || slot.is_compressed_whole(record)?;
@@ -228,8 +230,6 @@ pub(super) fn resolve_forms(session: &OpenSession<'_>, name: &StoredName, record
 fn remove_compressed(session: &OpenSession<'_>, name: &StoredName) -> Result<(), ArchiveError> {
     let slot = session.slot(name);
     session.begin_writing()?;
-    // A run that was killed may have renamed it into place and no more.
-    fs::sync_if_recent(&slot.path())?;
     if let Some(dir) = slot.dir()? {
         dir.remove(&slot.file_name(Form::Compressed))?;
     }

@@ -51,11 +51,11 @@ impl Archive {
         // One whose bookkeeping was lost may be of the newer form.
         let format = if archive.has_compressed_newest()? { STORE_FORMAT } else { STORE_FORMAT_PLAIN };
         lock.mark_unknown()?;
+        archive.sync_store()?;
         adopt(&archive)?;
         archive.write_store_file(format)?;
-        // Without the mark the next runs make sure of it again.
+        // Without the mark the next run makes sure of it again.
         let _ = lock.mark_clean();
-        archive.synced.note_store();
         Ok(archive)
     }
 
@@ -77,7 +77,7 @@ impl Archive {
         };
         if is_raised()? {
             // A run that was killed may have put it there and no more.
-            return Ok(fs::sync_if_recent(&path)?);
+            return self.sync_store();
         }
         let lock = Lock::wait(&self.root().join(STORE_LOCK))?;
         if !is_raised()? {
@@ -107,7 +107,6 @@ impl Archive {
     pub fn open(root: &Path) -> Result<Option<Archive>, ArchiveError> {
         let path = root.join(STORE_FILE);
         let Some(file) = open_regular(&path)? else { return Ok(None) };
-        let is_old = !fs::is_recent(&fs::stat_of(&file, &path)?);
         let mut text = vec![0; STORE_FILE_BYTES_MAX];
         let came = fs::read_at(&file, 0, &mut text, &path)?;
         let text = &text[..came];
@@ -118,14 +117,7 @@ impl Archive {
             return Err(ArchiveError::NewerFormat { path, format });
         }
         match serde_json::from_slice::<StoreFile>(text) {
-            Ok(store) => {
-                let archive = Archive::at(root, store.store_id)?;
-                // What is old was written back, whoever made it.
-                if let Some(archive) = archive.as_ref().filter(|_| is_old) {
-                    archive.synced.note_store();
-                }
-                Ok(archive)
-            }
+            Ok(store) => Archive::at(root, store.store_id),
             // Bookkeeping, and rebuildable: a store without a readable id gets a new one.
             Err(_) => Ok(None),
         }

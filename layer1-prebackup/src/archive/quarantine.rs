@@ -19,16 +19,13 @@ pub(super) fn quarantine(
     let folder = Path::new(QUARANTINE).join(slot.folder());
     if !slot.has(form)? {
         // A run that was killed, or whose sync failed, may have moved it there already.
-        if let Some(quarantine) = session.archive.root.open_beneath(&folder)? {
-            quarantine.sync()?;
-            quarantine.sync_recent_ancestors()?;
+        if session.archive.root.open_beneath(&folder)?.is_some() {
+            session.archive.synced_dir(&folder, &|_| Ok(false))?.sync()?;
         }
         return Ok(None);
     }
     session.begin_writing()?;
-    let quarantine = session.archive.root.create_beneath(&folder)?;
-    // A run that was killed, or whose sync failed, may have made it.
-    quarantine.sync_recent_ancestors()?;
+    let quarantine = session.archive.synced_dir(&folder, &|_| Ok(false))?;
     let file_name = slot.file_name(form);
     let mut free = file_name.clone();
     let mut n = 2;

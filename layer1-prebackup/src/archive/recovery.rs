@@ -1,23 +1,42 @@
 //! Opening a session for writing: what a killed run left is synced, finished or undone first.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::ledger::{Entry, Intent, Ledger, Record};
-use super::paths::{Form, ledger_name};
+use super::paths::{Form, QUARANTINE, ledger_name, project_folder, session_folder};
 use super::rebuild_ledger::{rebuild, record_of_slot};
 use super::removal;
-use super::session::{OpenSession, SessionLock};
+use super::session::{OpenSession, SessionLock, was_left_clean};
 use super::slot::Slot;
 use super::store::Archive;
 use super::types::{ArchiveError, SessionKey, Verification};
 use crate::fs;
-use crate::names::StoredName;
+use crate::names::{SessionId, StoredName};
 
 impl Archive {
     /// Waits for the session's lock and opens it: see [`OpenSession::open`].
     pub(super) fn open_session(&self, key: &SessionKey) -> Result<OpenSession<'_>, ArchiveError> {
         OpenSession::open(self, key.clone(), SessionLock::wait(self, &key.id)?)
+    }
+
+    /// Syncs what a killed run may have left of the sessions of this id, unless the last run that wrote them
+    /// finished. For one that was found not to be behind and so is not saved, before it is said to be saved.
+    /// Nothing that was begun is finished here.
+    pub fn checkpoint(&self, id: &SessionId) -> Result<(), ArchiveError> {
+        let Some(state) = self.root.open_beneath(&session_folder(id))? else { return Ok(()) };
+        self.sync_store()?;
+        if was_left_clean(&state)? {
+            return Ok(());
+        }
+        let lock = SessionLock::wait(self, id)?;
+        if let Some(key) = lock.keys(id)?.into_iter().next() {
+            let ledger = lock.ledger(&key)?;
+            let session = OpenSession::as_left(self, key, lock, ledger)?;
+            session.sync_what_was_left()?;
+            session.finish();
+        }
+        Ok(())
     }
 }
 
@@ -57,38 +76,31 @@ impl<'a> OpenSession<'a> {
     /// not synced that. They are believed from here on, so they are synced first: those of all
     /// sessions under this lock, because it is marked for all of them.
     fn sync_what_was_left(&self) -> Result<(), ArchiveError> {
-        let mut has_recent = false;
-        for key in self.lock.keys(&self.key.id)? {
-            let name = ledger_name(&key);
-            let Some(file) = self.lock.state.open_file(&name)? else { continue };
-            let path = self.lock.state.path().join(&name);
-            if fs::is_recent(&fs::stat_of(&file, &path)?) {
-                fs::sync_data(&file, &path)?;
-                has_recent = true;
-            }
-            if key == self.key {
-                self.sync_recent_folders(&key, &self.ledger)?;
-            } else {
-                match self.lock.ledger(&key) {
-                    Ok(ledger) => self.sync_recent_folders(&key, &ledger)?,
-                    // That session's own runs tell of it.
-                    Err(_) => self.note_failure(),
-                }
+        let keys = self.lock.keys(&self.key.id)?;
+        for key in &keys {
+            let Some(file) = self.lock.state.open_file(&ledger_name(key))? else { continue };
+            fs::sync_data(&file, &self.lock.state.path().join(ledger_name(key)))?;
+            match self.lock.ledger(key) {
+                _ if *key == self.key => self.sync_folders(key, &self.ledger)?,
+                Ok(ledger) => self.sync_folders(key, &ledger)?,
+                // That session's own runs tell of it.
+                Err(_) => self.note_failure(),
             }
         }
-        if has_recent {
+        if !keys.is_empty() {
             // Their names too: a killed run may have renamed one into place and no more.
             self.lock.state.sync()?;
         }
         Ok(())
     }
 
-    fn sync_recent_folders(&self, key: &SessionKey, ledger: &Ledger) -> Result<(), ArchiveError> {
-        let folders: BTreeSet<PathBuf> =
+    fn sync_folders(&self, key: &SessionKey, ledger: &Ledger) -> Result<(), ArchiveError> {
+        let mut folders: BTreeSet<PathBuf> =
             ledger.records().map(|(name, _)| self.archive.slot(key, name).folder()).collect();
+        folders.insert(Path::new(QUARANTINE).join(project_folder(key)));
         for folder in folders {
             if let Some(dir) = self.archive.root.open_beneath(&folder)? {
-                dir.sync_if_recent()?;
+                dir.sync()?;
             }
         }
         Ok(())
@@ -105,9 +117,8 @@ impl<'a> OpenSession<'a> {
             if happened {
                 // The rename is there to be seen; whether it was synced is not.
                 for name in [&newest, &target] {
-                    if let Some(dir) = self.slot(name).dir()? {
-                        dir.sync()?;
-                        dir.sync_recent_ancestors()?;
+                    if self.slot(name).dir()?.is_some() {
+                        self.create_dir_of(name)?.sync()?;
                     }
                 }
             }

@@ -112,12 +112,7 @@ fn heal(
     }
     let outcome = match (state, record.verification) {
         (State::Exact, Verification::Unverified) => prove(session, other, name, record)?,
-        (State::Exact, _) => {
-            // A repair that was killed may have put it there and no more.
-            fs::sync_if_recent(&session.slot(name).path())?;
-            fs::sync_if_recent(&session.slot(name).path_as(Form::Compressed))?;
-            return Ok(None);
-        }
+        (State::Exact, _) => return Ok(None),
         (State::Windows, _) => refresh_windows(session, name, record)?,
         (State::Trailing | State::Wrong | State::Missing, _) => restore(session, other, name, &record)?,
     };
@@ -171,8 +166,7 @@ fn prove(
         if candidate_begins_with(session, &candidate, &record)? {
             let detail = format!("proven equal to {}", candidate.path(session).display());
             // Whether it was ever synced is not known.
-            session.slot(name).sync()?;
-            session.create_dir_of(name)?.sync()?;
+            session.sync_content(name)?;
             let proven = Record { verification: Verification::Compared, ..record };
             session.commit(&[Entry::Commit(name.clone(), Box::new(proven))])?;
             return Ok((true, detail));

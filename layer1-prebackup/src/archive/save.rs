@@ -7,8 +7,7 @@ use std::path::Path;
 
 use super::append::{self, Source};
 use super::ledger::{Entry, Ledger, Record, StoredFile};
-use super::paths::{ledger_name, session_folder};
-use super::session::{OpenSession, SessionLock, was_left_clean};
+use super::session::{OpenSession, SessionLock};
 use super::store::Archive;
 use super::types::{ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, TranscriptState, Verification};
 use crate::Hash;
@@ -176,21 +175,6 @@ impl Archive {
         let sides = transcripts::side_files(transcript, id)?;
         Ok(sides.into_iter().any(|side| !is_saved(FileName::Side(side.rel), side.identity)))
     }
-
-    /// Syncs what was recorded of a session lately, unless the last run that wrote it finished: one
-    /// that was killed may have written it and no more. For a session that was found not to be behind
-    /// and so is not saved, before it is said to be saved.
-    pub fn sync_recent(&self, id: &SessionId) -> Result<(), ArchiveError> {
-        let Some(state) = self.root.open_beneath(&session_folder(id))? else { return Ok(()) };
-        self.sync_store()?;
-        if was_left_clean(&state)? {
-            return Ok(());
-        }
-        for key in self.recorded(id)? {
-            fs::sync_if_recent(&state.path().join(ledger_name(&key)))?;
-        }
-        Ok(())
-    }
 }
 
 fn save_transcript(
@@ -288,8 +272,7 @@ fn verify_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &StoredFile
     if fs::hash_of_prefix(&slot.open()?, record.bytes, &slot.path())? != record.blake3 {
         return Ok(false);
     }
-    slot.sync()?;
-    session.create_dir_of(&name)?.sync()?;
+    session.sync_content(&name)?;
     session.commit(&[Entry::Commit(name, Box::new(Record { verification: Verification::Compared, ..record }))])?;
     Ok(true)
 }

@@ -174,10 +174,10 @@ impl<'a> OpenSession<'a> {
         let Some(text) = Ledger::text(&self.lock.state, &self.key)? else { return Ok(()) };
         self.begin_writing()?;
         let folder = Path::new(QUARANTINE).join(project_folder(&self.key));
-        let quarantine = self.archive.root.create_beneath(&folder)?;
+        let quarantine = self.archive.synced_dir(&folder, &|_| Ok(false))?;
         let digest = blake3::hash(&text).to_hex();
-        let path = quarantine.path().join(format!("{}.ledger.{}", self.key.id, &digest[..8]));
-        Ok(fs::replace_file(&path, &text)?)
+        let name = format!("{}.ledger.{}", self.key.id, &digest[..8]);
+        Ok(quarantine.replace_file(OsStr::new(&name), &text)?)
     }
 
     /// Writes ledger entries durably.
@@ -212,6 +212,17 @@ impl<'a> OpenSession<'a> {
         self.begin_writing()?;
         let is_verified = |folder: &Path| holds_verified(self.archive, &self.key, &self.ledger, folder);
         self.archive.synced_dir(&self.slot(name).folder(), &is_verified)
+    }
+
+    /// Syncs the files that a content lies in and their names, where nobody can say whether they ever were.
+    pub(super) fn sync_content(&self, name: &StoredName) -> Result<(), ArchiveError> {
+        let dir = self.create_dir_of(name)?;
+        for form in [Form::Plain, Form::Compressed] {
+            if let Some(file) = self.slot(name).open_as(form)? {
+                fs::sync_data(&file, &self.slot(name).path_as(form))?;
+            }
+        }
+        Ok(dir.sync()?)
     }
 
     /// Opens a content for reading and writing; `None` where it does not exist.

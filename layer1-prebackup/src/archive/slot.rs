@@ -75,14 +75,6 @@ impl Slot<'_> {
         Ok(None)
     }
 
-    /// Syncs the file that the content lies in.
-    pub(super) fn sync(&self) -> Result<(), ArchiveError> {
-        match self.look()? {
-            Some((form, file)) => Ok(fs::sync_data(&file, &self.path_as(form))?),
-            None => Err(self.missing()),
-        }
-    }
-
     /// Where the file of one form lies.
     pub(super) fn path_as(&self, form: Form) -> PathBuf {
         self.archive.root().join(content_path(self.key, self.name, form))

@@ -2,14 +2,17 @@
 //!
 //! A content is safe when its bytes are, and every name from the root of the file system down to it.
 //! Whoever makes a folder syncs its name at once; what remains are the folders that a killed run, of any
-//! session, made and did not sync. Nothing says of a folder that it is one of those, so where a folder was not
-//! made just now, the one above it is synced if it changed lately, unless it is known that this is not needed:
+//! session, made and did not sync. No clock says of a folder that it is none of those; one of these does:
 //!
 //! * It was seen to already, through the same [`Archive`].
-//! * A content that a ledger records as verified stands in it or below: whoever committed that had seen to its folders.
-//!   (If the folder was removed in the meantime and made again, the content is not there.) An unverified record says nothing.
-//! * For the store itself and all above: the run that made the store says so by the mark of the store's lock,
-//!   or made it so long ago that it was written back.
+//! * A content that a ledger records as verified stands in it or below: whoever committed that had seen to its
+//!   folders. (If the folder was removed in the meantime and made again, the content is not there.) An unverified
+//!   record says nothing.
+//! * For the store itself and all above: the mark of the store's lock. Where it is not there, everything up to the
+//!   root of the file system is synced, and then it is.
+//!
+//! Otherwise the folder above it is synced. So a store that was made for good costs no sync above its root, and
+//! the first copy of a session one for each folder that it did not make.
 //!
 //! The clean mark of a session's lock is no reason: the folders are not that session's alone.
 
@@ -18,18 +21,10 @@ use std::path::{Path, PathBuf};
 
 use super::ledger::{Ledger, Record};
 use super::paths::{Form, STATE, STORE_FILE, STORE_LOCK, content_path, project_folder};
-use super::store::{Archive, SyncedFolders};
+use super::store::Archive;
 use super::types::{ArchiveError, SessionKey, Verification};
 use crate::fs::{Dir, Lock};
 use crate::names::StoredName;
-
-impl SyncedFolders {
-    /// The store's name, its bookkeeping's folder and its file are synced, as the run that made them knows.
-    pub(super) fn note_store(&self) {
-        self.has_store.set(true);
-        self.known.borrow_mut().insert(PathBuf::from(STATE));
-    }
-}
 
 impl Archive {
     /// The folder of a session, made where it is missing, for a file beside its contents: its name and
@@ -39,25 +34,29 @@ impl Archive {
         self.synced_dir(project_folder(key), &is_verified)
     }
 
-    /// Makes sure that the store itself is on the disk: a killed run may have made it and no more.
+    /// Makes sure, once, that the store itself is on the disk: a killed run may have made it and no more.
     pub(super) fn sync_store(&self) -> Result<(), ArchiveError> {
         if self.synced.has_store.get() {
             return Ok(());
         }
         if !self.was_made_for_good()? {
-            if let Some(state) = self.root.open_beneath(Path::new(STATE))? {
-                state.sync_if_recent()?;
+            // Held meanwhile, so that nobody writes between the syncs and the mark. Whoever holds it makes the
+            // store, and sets the mark.
+            let lock = Lock::try_now(&self.root().join(STORE_LOCK))?;
+            self.root.open_beneath(Path::new(STATE))?.as_ref().unwrap_or(&self.root).sync_way_up()?;
+            if let Some(lock) = lock.filter(|_| self.has_store_file().is_ok_and(|has| has)) {
+                // Without the mark the next run makes sure of it again.
+                let _ = lock.mark_clean();
             }
-            self.root.sync_if_recent()?;
-            self.root.sync_recent_ancestors()?;
         }
-        self.synced.note_store();
+        self.synced.has_store.set(true);
+        self.synced.known.borrow_mut().insert(PathBuf::from(STATE));
         Ok(())
     }
 
     /// Opens the folder `rel` of the store, made where it is missing; its name and all above are synced
     /// when this returns. `is_verified` is asked of a folder whether a verified content stands in it or below.
-    pub(super) fn synced_dir(
+    pub(crate) fn synced_dir(
         &self,
         rel: &Path,
         is_verified: &dyn Fn(&Path) -> Result<bool, ArchiveError>,
@@ -72,7 +71,7 @@ impl Archive {
             let (dir, is_new) = above.create_child(name)?;
             let is_safe = is_new || known.borrow().contains(&at) || is_verified(&at)?;
             if !is_safe {
-                above.sync_if_recent()?;
+                above.sync()?;
             }
             known.borrow_mut().insert(at.clone());
             below = Some(dir);
@@ -80,10 +79,19 @@ impl Archive {
         below.map_or_else(|| Ok(self.root.create_beneath(rel)?), Ok)
     }
 
+    /// Syncs the names in the projects' folders, for those that a killed run may have left.
+    pub fn sync_project_folders(&self) -> Result<(), ArchiveError> {
+        Ok(self.project_folders()?.iter().try_for_each(|(_, dir)| dir.sync())?)
+    }
+
     fn was_made_for_good(&self) -> Result<bool, ArchiveError> {
         let Some(state) = self.root.open_beneath(Path::new(STATE))? else { return Ok(false) };
         let lock = Path::new(STORE_LOCK).file_name().unwrap_or(OsStr::new(STORE_LOCK));
-        Ok(self.stat(Path::new(STORE_FILE))?.is_some() && Lock::is_clean_at(&state, lock)?)
+        Ok(self.has_store_file()? && Lock::is_clean_at(&state, lock)?)
+    }
+
+    fn has_store_file(&self) -> Result<bool, ArchiveError> {
+        Ok(self.stat(Path::new(STORE_FILE))?.is_some())
     }
 }
 

@@ -151,7 +151,6 @@ fn place_with<T, E: From<DurableError>>(
     if existing == Existing::Refused && dir.stat(name)?.is_some() {
         return Err(DurableError::new("write", to, Errno::EXIST).into());
     }
-    dir.sync_recent_ancestors()?;
     let rename = |temp: &OsStr| match existing {
         Existing::Refused => dir.rename_new(temp, &dir, name),
         Existing::Replaced => dir.rename_over(temp, &dir, name),

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::{DurableError, Result};
-use super::file::{DIR_MODE, FILE_MODE, is_recent, lock_exclusively, not_regular, stat_of, sync_data};
+use super::file::{DIR_MODE, FILE_MODE, lock_exclusively, not_regular, stat_of};
 use super::platform::{self, mode as mode_bits};
 use super::syscall::uninterrupted;
 
@@ -89,17 +89,6 @@ impl Dir {
         let child = self.child(name)?;
         let child = child.ok_or_else(|| DurableError::new("create directory", &self.path.join(name), Errno::NOENT))?;
         Ok((child, true))
-    }
-
-    /// Syncs the bytes of a file that was modified lately; whether it was, and so its name is to be synced too.
-    pub fn sync_bytes_if_recent(&self, name: &OsStr) -> Result<bool> {
-        let Some(file) = self.open_file(name)? else { return Ok(false) };
-        let path = self.path.join(name);
-        let is_recent = is_recent(&stat_of(&file, &path)?);
-        if is_recent {
-            sync_data(&file, &path)?;
-        }
-        Ok(is_recent)
     }
 
     /// Opens the regular file `name` for reading: no symlink followed, never blocking.
@@ -189,6 +178,11 @@ impl Dir {
         self.unlink(name, AtFlags::empty())
     }
 
+    /// [`Dir::remove`] without the sync: after a loss of power the file may be there again.
+    pub fn remove_unsynced(&self, name: &OsStr) -> Result<bool> {
+        self.unlink_unsynced(name, AtFlags::empty())
+    }
+
     /// Removes the empty directory `name` and syncs; true if it was there.
     pub(crate) fn remove_dir(&self, name: &OsStr) -> Result<bool> {
         self.unlink(name, AtFlags::REMOVEDIR)
@@ -202,27 +196,20 @@ impl Dir {
         }
     }
 
-    /// Syncs each of the directories above this one whose entries changed lately: what a killed run
-    /// made there and did not sync would otherwise never be. Those that may not be opened are left
-    /// out, because nobody without the right to could have made an entry of ours.
-    pub(crate) fn sync_recent_ancestors(&self) -> Result<()> {
+    /// Syncs the entries of this directory and of those above it, for the names of folders that nobody can vouch
+    /// for. Those that may not be opened are left out, because nobody without the right to could have made an
+    /// entry of ours.
+    pub fn sync_way_up(&self) -> Result<()> {
+        self.sync()?;
         for path in self.path.ancestors().skip(1).take(ANCESTORS_MAX) {
-            let dir = match Dir::open(path) {
-                Ok(Some(dir)) => dir,
+            match Dir::open(path) {
+                Ok(Some(dir)) => dir.sync()?,
                 Ok(None) => return Ok(()),
-                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => continue,
+                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {}
                 Err(error) => return Err(error),
-            };
-            dir.sync_if_recent()?;
+            }
         }
         Ok(())
-    }
-
-    /// Syncs the directory's entries if they changed lately.
-    pub(crate) fn sync_if_recent(&self) -> Result<()> {
-        let stat = uninterrupted(|| rustix::fs::fstat(&self.fd))
-            .map_err(|error| DurableError::new("look up", &self.path, error))?;
-        if is_recent(&stat) { self.sync() } else { Ok(()) }
     }
 
     /// Syncs the directory's entries.
@@ -359,8 +346,16 @@ impl Dir {
     }
 
     fn unlink(&self, name: &OsStr, flags: AtFlags) -> Result<bool> {
+        let removed = self.unlink_unsynced(name, flags)?;
+        if removed {
+            self.sync()?;
+        }
+        Ok(removed)
+    }
+
+    fn unlink_unsynced(&self, name: &OsStr, flags: AtFlags) -> Result<bool> {
         match uninterrupted(|| rustix::fs::unlinkat(&self.fd, name, flags)) {
-            Ok(()) => self.sync().map(|()| true),
+            Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(DurableError::new("remove", &self.path.join(name), error)),
         }
@@ -417,17 +412,6 @@ pub(crate) fn rename_over(from: &Path, to: &Path) -> Result<()> {
     let (to_dir, to_name) = parent_of(to)?;
     let (from_dir, to_dir) = (from_dir.ok_or_else(|| absent(from))?, to_dir.ok_or_else(|| absent(to))?);
     from_dir.rename_over(from_name, &to_dir, to_name)
-}
-
-/// Syncs a file that was modified lately, and the way to it: a killed run, or one whose
-/// sync failed, may have put it there and no more. An absent file needs nothing.
-pub fn sync_if_recent(path: &Path) -> Result<()> {
-    let (Some(dir), name) = parent_of(path)? else { return Ok(()) };
-    if dir.sync_bytes_if_recent(name)? {
-        dir.sync()?;
-        dir.sync_recent_ancestors()?;
-    }
-    Ok(())
 }
 
 /// The one call that differs between platforms and does not stand in `platform/`, because it syncs.

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, Stat};
 use rustix::io::Errno;
@@ -18,22 +17,9 @@ pub const FILE_MODE: u32 = 0o600;
 /// Size of the buffer through which files are copied and read back.
 pub(crate) const COPY_BYTES: usize = 256 * 1024;
 
-/// What was written longer ago than this has long been written back (Linux: after 30 s at most,
-/// directories after 5 s), whether or not it was ever synced.
-const RECENT: Duration = Duration::from_secs(120);
-
 /// A file's status by its descriptor; `path` is for the message.
 pub fn stat_of(file: &File, path: &Path) -> Result<Stat> {
     uninterrupted(|| rustix::fs::fstat(file)).map_err(|error| DurableError::new("look up", path, error))
-}
-
-/// Whether a file was modified so lately, or by its clock in the future, that it may not be on the
-/// disk although it can be read.
-pub(crate) fn is_recent(stat: &Stat) -> bool {
-    // The type of the field differs between platforms.
-    #[allow(clippy::unnecessary_cast)]
-    let modified = UNIX_EPOCH + Duration::from_secs((stat.st_mtime as i64).max(0) as u64);
-    SystemTime::now().duration_since(modified).map_or(true, |age| age < RECENT)
 }
 
 /// Reads at `offset` until `buffer` is full or the file ends; returns how much came.

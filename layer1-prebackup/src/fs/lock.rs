@@ -57,7 +57,7 @@ impl Lock {
     }
 
     /// Whether the last holder finished.
-    pub(crate) fn is_clean(&self) -> Result<bool> {
+    pub fn is_clean(&self) -> Result<bool> {
         Ok(stat_of(&self.file, &self.path)?.st_size as u64 == CLEAN_BYTES)
     }
 
@@ -68,12 +68,12 @@ impl Lock {
     }
 
     /// Before the first write: what follows may not be synced.
-    pub(crate) fn mark_unknown(&self) -> Result<()> {
+    pub fn mark_unknown(&self) -> Result<()> {
         self.set_mark(0)
     }
 
     /// After the last write has been synced and read back.
-    pub(crate) fn mark_clean(&self) -> Result<()> {
+    pub fn mark_clean(&self) -> Result<()> {
         self.set_mark(CLEAN_BYTES)
     }
 

@@ -37,23 +37,24 @@ pub(crate) fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Pat
     if entry.is_none() && !(is_end && transcripts::open_regular(&waiting)?.is_some()) {
         return Ok(());
     }
-    Archive::create(store)?;
-    let _lock = Lock::wait(&store.join(FOLDER).join("lock"))?;
+    let archive = Archive::create(store)?;
+    let unvouched = |_: &Path| Ok(false);
+    let folder = archive.synced_dir(Path::new(FOLDER), &unvouched)?;
+    let _lock = Lock::wait_in(&folder, OsStr::new("lock"))?;
     let mut journal = read(&waiting)?;
     if let Some(entry) = entry.filter(|entry| (journal.len() + entry.len()) as u64 <= JOURNAL_BYTES_MAX) {
         journal.extend(entry);
-        fs::replace_file(&waiting, &journal)?;
+        folder.replace_file(waiting.file_name().unwrap_or_default(), &journal)?;
     }
     if is_end && !journal.is_empty() {
         let project = ProjectName::from_cwd(event.cwd.as_deref().unwrap_or(""));
-        let root = Dir::create(store)?;
-        let folder = root.create_beneath(Path::new(project.as_str()))?;
-        let place = folder.path().join(format!("{id}.events.jsonl"));
-        if read(&place)? == journal {
+        let folder = archive.synced_dir(Path::new(project.as_str()), &unvouched)?;
+        let name = format!("{id}.events.jsonl");
+        if read(&folder.path().join(&name))? == journal {
             // Published before, perhaps by a run that was killed before it synced the name.
-            fs::sync_if_recent(&place)?;
+            folder.sync()?;
         } else {
-            fs::replace_file(&place, &journal)?;
+            folder.replace_file(OsStr::new(&name), &journal)?;
         }
     }
     Ok(())

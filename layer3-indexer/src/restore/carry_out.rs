@@ -1,5 +1,6 @@
 //! Carrying a plan out: what stands in the way is saved, side files come first, the transcript last.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
@@ -25,6 +26,7 @@ impl Plan {
             self.save_what_stands(places)?;
         }
         let root = Dir::create(&self.root)?;
+        let mut folders = BTreeMap::new();
         let mut written = 0;
         for step in &self.work.steps {
             // Makes the folders without following a symlink below the root.
@@ -32,15 +34,15 @@ impl Plan {
             let name = step.rel.file_name().unwrap_or_default();
             if step.standing == Standing::Kept {
                 // Claude Code sweeps files away by their age, each by itself.
-                if let Some(file) = folder.open_file(name)?
-                    && let Err(error) = file.set_modified(SystemTime::now())
-                {
-                    self.work
-                        .notes
-                        .push(format!("{} keeps its old time: {error}", self.root.join(&step.rel).display()));
+                if let Some(file) = folder.open_file(name)? {
+                    if let Err(error) = file.set_modified(SystemTime::now()) {
+                        let path = self.root.join(&step.rel);
+                        self.work.notes.push(format!("{} keeps its old time: {error}", path.display()));
+                    }
+                    // Whoever put it there may not have synced it.
+                    fs::sync_data(&file, &folder.path().join(name))?;
                 }
-                // A restore that was killed, or whose sync failed, may have put it there and no more.
-                fs::sync_if_recent(&folder.path().join(name))?;
+                folders.insert(folder.path().to_owned(), folder);
                 continue;
             }
             let to = folder.path().join(name);
@@ -55,15 +57,16 @@ impl Plan {
             };
             match copied {
                 // Another restore was faster, and wrote the same.
-                Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_same(&to, &step.stored)? => {
-                    fs::sync_if_recent(&to)?;
-                }
+                Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_same(&to, &step.stored)? => {}
                 copied => {
                     copied?;
                     written += 1;
                 }
             }
+            folders.insert(folder.path().to_owned(), folder);
         }
+        // A restore that was killed, or whose sync failed, may have made them, or put files there, and no more.
+        folders.values().try_for_each(Dir::sync_way_up)?;
         Ok(self.outcome(written))
     }
 

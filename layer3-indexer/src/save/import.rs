@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
         let behind = match &self.archive {
             Some(archive) => archive.is_behind(&found.id, &found.path).and_then(|behind| {
                 // What needs no save is about to be called saved.
-                if behind { Ok(true) } else { archive.sync_recent(&found.id).map(|()| false) }
+                if behind { Ok(true) } else { archive.checkpoint(&found.id).map(|()| false) }
             }),
             None => Ok(true),
         };

@@ -136,15 +136,23 @@ fn a_store_that_a_killed_run_made_is_synced_up_to_the_root_once() {
     let lock = scene.store().join(".state/store.lock");
     assert_eq!(fs::metadata(&lock).unwrap().len(), 1);
     fs::write(&lock, "").unwrap();
-    let archive = scene.archive();
-    let synced = scene.synced(|| archive.sync_store().unwrap());
-    assert_eq!(synced[..2], [".state", ""]);
-    assert!(synced.contains(&scene.dir.path().to_string_lossy().into_owned()), "{synced:?}");
-    assert_eq!(scene.synced(|| archive.sync_store().unwrap()), [""; 0]);
-    // Even a session that is clean and has nothing new waits for it.
-    assert_eq!(scene.synced(|| drop(scene.save()))[..2], [".state", ""]);
-    // What is old was written back.
+    // However long ago that was, even a session that is clean and has nothing new waits for it.
     let store = fs::File::options().write(true).open(scene.store().join(".state/store.json")).unwrap();
     store.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(3600)).unwrap();
+    let synced = scene.synced(|| drop(scene.save()));
+    assert_eq!(synced[..2], [".state", ""]);
+    assert!(synced.contains(&scene.dir.path().to_string_lossy().into_owned()), "{synced:?}");
+    assert_eq!(fs::metadata(&lock).unwrap().len(), 1);
     assert_eq!(scene.synced(|| drop(scene.save())), [""; 0]);
+}
+
+#[test]
+fn a_store_that_is_being_made_is_not_called_made_by_another() {
+    let (scene, _) = saved();
+    let lock = scene.store().join(".state/store.lock");
+    fs::write(&lock, "").unwrap();
+    let held = crate::fs::Lock::wait(&lock).unwrap();
+    assert_eq!(scene.synced(|| drop(scene.save()))[..2], [".state", ""]);
+    assert_eq!(fs::metadata(&lock).unwrap().len(), 0);
+    drop(held);
 }

@@ -157,7 +157,7 @@ pub(crate) fn carry_out(places: &Places, journal: &LogSink, plan: &Plan) -> Resu
         }
     }
     for pair in &plan.examined {
-        sync_recent(&plan.stores, pair)?;
+        checkpoint(&plan.stores, pair)?;
     }
     if let Some(layer3) = &plan.stores.layer3 {
         summary.notes = bring_index_up(places, layer3, &plan.examined)?;
@@ -166,9 +166,9 @@ pub(crate) fn carry_out(places: &Places, journal: &LogSink, plan: &Plan) -> Resu
 }
 
 /// What a killed run wrote down of a removal may not be synced, and is about to be relied on.
-fn sync_recent(stores: &Stores, pair: &Pair) -> Result<(), Failure> {
+fn checkpoint(stores: &Stores, pair: &Pair) -> Result<(), Failure> {
     for archive in stores.layer1.iter().chain(&stores.layer3) {
-        archive.sync_recent(&pair.key().id)?;
+        archive.checkpoint(&pair.key().id)?;
     }
     Ok(())
 }
@@ -245,7 +245,7 @@ fn remove_session(
     shown3: &[StoredFile],
     sources: &[PathBuf],
 ) -> Result<bool, Failure> {
-    sync_recent(stores, pair)?;
+    checkpoint(stores, pair)?;
     // Looked at before layer 1's copy goes: it must not be the first half of what is then refused.
     if let (Some(archive), Some(key)) = (&stores.layer3, &pair.layer3) {
         let is_same = |now: &StoredFile, shown: &StoredFile| {

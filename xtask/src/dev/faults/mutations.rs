@@ -64,7 +64,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the sync of a folder that a killed run made",
         file: "layer1-prebackup/src/archive/synced_folders.rs",
-        find: "                above.sync_if_recent()?;\n",
+        find: "                above.sync()?;\n",
         replace: "",
         // How many folders above the store changed lately is not ours to say.
         check: Check::Faults(&[
@@ -158,7 +158,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the durable write of a job",
         file: "layer2-save-client/src/outbox.rs",
-        find: "        Ok(fs::replace_file(&self.path(name), &bytes)?)",
+        find: "        marked(lock, || Ok(fs::replace_file(&self.path(name), &bytes)?))",
         replace: "        std::fs::write(self.path(name), &bytes).expect(\"write a job\");\n        Ok(())",
         check: Check::Faults(&["layer2/enqueue/pwrite64/EINTR/once/1", "layer2/enqueue/write/EINTR/once/1"]),
         says: "a clean run acknowledges too early",
@@ -166,8 +166,8 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "one `?`: the error of keeping a receipt",
         file: "layer2-save-client/src/deliver.rs",
-        find: "            self.outbox.keep_receipt(&kept_as, &receipt).map_err(keep)?;",
-        replace: "            let _ = self.outbox.keep_receipt(&kept_as, &receipt);",
+        find: "            self.outbox.keep_receipt(lock, &kept_as, &receipt).map_err(keep)?;",
+        replace: "            let _ = self.outbox.keep_receipt(lock, &kept_as, &receipt);",
         check: Check::Faults(&[
             "layer2/deliver/renameat/EIO/once/1",
             "layer2/deliver/renameat/EIO/once/2",
