@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use super::paths::{ledger_name, session_folder};
 use super::store::Archive;
+use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, Formatted, SessionKey, Verification};
 use crate::Hash;
 use crate::claude::transcripts::Identity;
+use crate::clock::now_ms;
 use crate::fs::{self, Dir};
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
@@ -50,6 +52,19 @@ pub(super) struct Record {
     pub(super) committed_ms: u64,
     /// The compressed file that it lies in, if it does. All of the above is said of the plain bytes.
     pub(super) compressed: Option<CompressedFile>,
+}
+
+impl Record {
+    /// The record of a plain content that ends where `tree` stands.
+    pub(super) fn of(
+        tree: &TreeHasher,
+        windows: Windows,
+        source: Option<Identity>,
+        verification: Verification,
+    ) -> Record {
+        let (bytes, blake3, tree) = (tree.bytes(), tree.root(), tree.stack_as_hex());
+        Record { bytes, blake3, tree, windows, source, verification, committed_ms: now_ms(), compressed: None }
+    }
 }
 
 /// A compressed file.

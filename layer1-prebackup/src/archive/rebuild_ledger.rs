@@ -12,7 +12,6 @@ use super::slot::Slot;
 use super::store::Archive;
 use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, SessionKey, Verification};
-use crate::clock::now_ms;
 use crate::fs::{self, Dir};
 use crate::names::StoredName;
 
@@ -97,16 +96,8 @@ fn record_once(slot: Slot<'_>, verification: Verification) -> Result<Record, Arc
     let bytes = fs::stat_of(&file, &path)?.st_size as u64;
     let mut tree = TreeHasher::default();
     feed(&mut tree, &file, 0, bytes, &path, &mut |_| {})?;
-    Ok(Record {
-        bytes,
-        blake3: tree.root(),
-        tree: tree.stack_as_hex(),
-        windows: windows_of(&file, bytes, &path)?,
-        source: None,
-        verification,
-        committed_ms: now_ms(),
-        compressed: slot.described(bytes, &tree.root())?,
-    })
+    let compressed = slot.described(bytes, &tree.root())?;
+    Ok(Record { compressed, ..Record::of(&tree, windows_of(&file, bytes, &path)?, None, verification) })
 }
 
 /// Hashes `from..to` of a file into `tree`; an error if the file ends before.

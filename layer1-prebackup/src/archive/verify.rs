@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::append::{SECOND_LOOK, Source, begins_with};
+use super::append::{SECOND_LOOK, Source};
 use super::ledger::Record;
 use super::paths::Form;
 use super::rebuild_ledger::{contents_on_disk, windows_of};
@@ -121,9 +121,9 @@ fn compare_with_source(
 
 /// What the source is now, if it does not begin with the recorded bytes.
 fn diverges(record: &Record, source: &Source<'_>) -> Result<Option<Identity>, ArchiveError> {
-    let Some(opened) = (source.open)()? else { return Ok(None) };
-    let identity = Identity::of(&fs::stat_of(&opened, source.path)?);
-    let begins = identity.bytes >= record.bytes && begins_with(&opened, record, source, &|_| {})?;
+    let Some(opened) = source.look()? else { return Ok(None) };
+    let identity = opened.identity;
+    let begins = identity.bytes >= record.bytes && opened.begins_with(record, &|_| {})?;
     Ok((!begins).then_some(identity))
 }
 

@@ -32,8 +32,8 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the sync of the copy's bytes",
         file: "layer1-prebackup/src/archive/append.rs",
-        find: "    fs::sync_data(copy, path)?;\n    Ok(tree)",
-        replace: "    Ok(tree)",
+        find: "        fs::sync_data(copy, path)?;\n        Ok(tree)",
+        replace: "        Ok(tree)",
         check: Check::Faults(&["layer1/turn/pwrite64/EINTR/once/1"]),
         says: "a clean run acknowledges too early",
     },
@@ -90,8 +90,8 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the read-back of what was appended",
         file: "layer1-prebackup/src/archive/append.rs",
-        find: "    check_bytes(&again, before, after, range.clone(), &path)?;\n    agreed_windows(&again, &path, opened, source, range.end)",
-        replace: "    let _ = (again, before, after, path);\n    Ok(windows_of(opened, range.end, source.path)?)",
+        find: "        check_bytes(&again, before, &after, &range, path)?;\n        let windows = self.agreed_windows(&again, range.end, path)?;",
+        replace: "        let _ = again;\n        let windows = windows_of(&self.file, range.end, self.source.path)?;",
         check: Check::Faults(&[
             "layer1/delta/pwrite64/FLIP/once/1",
             "layer1/delta/pwrite64/FLIP/once/2",
@@ -110,8 +110,8 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the generation rule: an older content is replaced",
         file: "layer1-prebackup/src/archive/append.rs",
-        find: "        saved.rotated = keep_as_generation(session, name, opened, source)?;",
-        replace: "        session.create_dir_of(name)?.remove(&file_name_of(&session.key, name))?;",
+        find: "            self.saved.rotated = self.keep_as_generation()?;",
+        replace: "            self.session.create_dir_of(&self.name)?.remove(&slot.file_name(Form::Plain))?;",
         check: Check::Faults(&["layer1/torn-rotation/pwrite64/EINTR/once/1"]),
         says: "acknowledged bytes are at none of",
     },
@@ -126,8 +126,8 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the sync of a commit that a killed run left",
         file: "layer1-prebackup/src/archive/recovery.rs",
-        find: "            session.sync_what_was_left()?;\n",
-        replace: "",
+        find: "        if !session.is_clean() {\n            session.sync_what_was_left()?;\n",
+        replace: "        if !session.is_clean() {\n",
         check: Check::Faults(&["layer1/delta/fdatasync/KILL/once/1", "layer1/delta/fdatasync/KILL/once/2"]),
         says: "swallowed: c: order:",
     },
