@@ -135,7 +135,7 @@ enum Removal {
 }
 
 /// The ledger in memory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Ledger {
     records: BTreeMap<StoredName, Record>,
     intents: BTreeMap<FileName, Intent>,
@@ -406,19 +406,12 @@ impl Ledger {
     }
 
     fn rewrite(&mut self, state: &Dir, key: &SessionKey, entries: &[Entry]) -> Result<(), ArchiveError> {
-        let before = (self.records.clone(), self.intents.clone(), self.source.clone());
-        let removed_before = (self.pruned.clone(), self.is_going);
-        self.apply(entries);
-        let text = self.as_text(key);
-        if let Err(error) = state.replace_file(&ledger_name(key), &text) {
-            (self.records, self.intents, self.source) = before;
-            (self.pruned, self.is_going) = removed_before;
-            return Err(error.into());
-        }
-        self.bytes = text.len() as u64;
-        self.look_at = 0;
-        self.is_damaged = false;
-        self.has_torn_tail = false;
+        let mut next = self.clone();
+        next.apply(entries);
+        let text = next.as_text(key);
+        state.replace_file(&ledger_name(key), &text)?;
+        let bytes = text.len() as u64;
+        *self = Ledger { bytes, look_at: 0, is_damaged: false, has_torn_tail: false, ..next };
         Ok(())
     }
 

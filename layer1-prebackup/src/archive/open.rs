@@ -67,13 +67,8 @@ impl Archive {
 
     /// Makes sure, on the disk, that a version which knows of no compressed newest contents refuses the store.
     pub(super) fn raise_format(&self) -> Result<(), ArchiveError> {
-        let path = self.root().join(STORE_FILE);
         let is_raised = || -> Result<bool, ArchiveError> {
-            let Some(file) = open_regular(&path)? else { return Ok(false) };
-            let mut text = vec![0; STORE_FILE_BYTES_MAX];
-            let came = fs::read_at(&file, 0, &mut text, &path)?;
-            let format = serde_json::from_slice(&text[..came]).map_or(0, |Formatted { format }| format);
-            Ok(format >= u64::from(STORE_FORMAT))
+            Ok(store_text(self.root())?.is_some_and(|text| format_of(&text) >= u64::from(STORE_FORMAT)))
         };
         if is_raised()? {
             // A run that was killed may have put it there and no more.
@@ -105,18 +100,13 @@ impl Archive {
 
     /// Opens an existing store for reading; `None` where there is none. Writes nothing.
     pub fn open(root: &Path) -> Result<Option<Archive>, ArchiveError> {
-        let path = root.join(STORE_FILE);
-        let Some(file) = open_regular(&path)? else { return Ok(None) };
-        let mut text = vec![0; STORE_FILE_BYTES_MAX];
-        let came = fs::read_at(&file, 0, &mut text, &path)?;
-        let text = &text[..came];
+        let Some(text) = store_text(root)? else { return Ok(None) };
         // First of all, whatever else a newer version writes there.
-        if let Ok(Formatted { format }) = serde_json::from_slice(text)
-            && format > u64::from(STORE_FORMAT)
-        {
-            return Err(ArchiveError::NewerFormat { path, format });
+        let format = format_of(&text);
+        if format > u64::from(STORE_FORMAT) {
+            return Err(ArchiveError::NewerFormat { path: root.join(STORE_FILE), format });
         }
-        match serde_json::from_slice::<StoreFile>(text) {
+        match serde_json::from_slice::<StoreFile>(&text) {
             Ok(store) => Archive::at(root, store.store_id),
             // Bookkeeping, and rebuildable: a store without a readable id gets a new one.
             Err(_) => Ok(None),
@@ -142,6 +132,20 @@ impl Archive {
             None => Ok(None),
         }
     }
+}
+
+fn store_text(root: &Path) -> Result<Option<Vec<u8>>, ArchiveError> {
+    let path = root.join(STORE_FILE);
+    let Some(file) = open_regular(&path)? else { return Ok(None) };
+    let mut text = vec![0; STORE_FILE_BYTES_MAX];
+    let came = fs::read_at(&file, 0, &mut text, &path)?;
+    text.truncate(came);
+    Ok(Some(text))
+}
+
+/// 0 where that cannot be read: another id is then made.
+fn format_of(text: &[u8]) -> u64 {
+    serde_json::from_slice(text).map_or(0, |Formatted { format }| format)
 }
 
 fn random_id(root: &Path) -> Result<String, DurableError> {

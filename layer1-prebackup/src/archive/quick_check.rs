@@ -47,30 +47,44 @@ fn look(archive: &Archive, key: &SessionKey) -> Result<QuickCheck, ArchiveError>
 }
 
 fn findings(archive: &Archive, key: &SessionKey, ledger: &Ledger) -> Vec<Finding> {
-    let finding = |name: &StoredName, kind, detail| {
-        let (key, path) = (key.clone(), name.to_text(&key.id));
-        Finding { key, path, kind, detail, save: None }
-    };
-    let transcript = StoredName::newest(FileName::Transcript);
-    let mut findings = Vec::new();
-    if ledger.is_damaged {
-        let detail = "the ledger has a damaged line; what it says is to be proven again".to_owned();
-        findings.push(finding(&transcript, FindingKind::BookkeepingLost, detail));
-    }
+    let mut findings = findings_of_records(archive, key, ledger, check);
     if ledger.is_empty() {
+        let lost = |name: &StoredName| {
+            Finding::of(key, name, FindingKind::BookkeepingLost, "no commit is recorded of this session")
+        };
         match contents_on_disk(archive, key) {
-            Ok(names) => findings.extend(names.first().map(|name| {
-                finding(name, FindingKind::BookkeepingLost, "no commit is recorded of this session".to_owned())
-            })),
-            Err(error) => findings.push(finding(&transcript, FindingKind::Damaged, format!("failed to {error}"))),
+            Ok(names) => findings.extend(names.first().map(lost)),
+            Err(error) => findings.push(unlisted(key, &error)),
         }
     }
+    findings
+}
+
+/// What is wrong with the ledger itself, and what `check` finds of each content that it records.
+pub(super) fn findings_of_records(
+    archive: &Archive,
+    key: &SessionKey,
+    ledger: &Ledger,
+    check: fn(Slot<'_>, &Record) -> Result<Option<(FindingKind, String)>, ArchiveError>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if ledger.is_damaged {
+        let detail = "the ledger has a damaged line; what it says is to be proven again";
+        let transcript = StoredName::newest(FileName::Transcript);
+        findings.push(Finding::of(key, &transcript, FindingKind::BookkeepingLost, detail));
+    }
     for (name, record) in ledger.records() {
+        // What keeps one content from being read must not keep the others from being checked.
         let checked = check(archive.slot(key, name), record)
             .unwrap_or_else(|error| Some((FindingKind::Damaged, format!("failed to {error}"))));
-        findings.extend(checked.map(|(kind, detail)| finding(name, kind, detail)));
+        findings.extend(checked.map(|(kind, detail)| Finding::of(key, name, kind, detail)));
     }
     findings
+}
+
+/// The finding of a session whose folder cannot be listed.
+pub(super) fn unlisted(key: &SessionKey, error: &ArchiveError) -> Finding {
+    Finding::of(key, &StoredName::newest(FileName::Transcript), FindingKind::Damaged, format!("failed to {error}"))
 }
 
 fn check(slot: Slot<'_>, record: &Record) -> Result<Option<(FindingKind, String)>, ArchiveError> {

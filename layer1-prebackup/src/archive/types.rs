@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Hash;
 use crate::fs::DurableError;
-use crate::names::{FileName, NameError, ProjectName, SessionId};
+use crate::names::{FileName, NameError, ProjectName, SessionId, StoredName};
 
 /// A session as a store knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,6 +179,10 @@ pub struct Finding {
 }
 
 impl Finding {
+    pub(super) fn of(key: &SessionKey, name: &StoredName, kind: FindingKind, detail: impl Into<String>) -> Finding {
+        Finding { key: key.clone(), path: name.to_text(&key.id), kind, detail: detail.into(), save: None }
+    }
+
     /// What a repair says of a finding that it mended by a [`Finding::save`].
     pub const SAVED_AGAIN: &str = "saved what its source holds now; what was saved before is an older generation";
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::append::{SECOND_LOOK, Source};
 use super::ledger::Record;
 use super::paths::Form;
+use super::quick_check::{findings_of_records, unlisted};
 use super::rebuild_ledger::{contents_on_disk, windows_of};
 use super::slot::Slot;
 use super::store::Archive;
@@ -27,34 +28,19 @@ impl Archive {
 
 fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Finding>) -> Result<(), ArchiveError> {
     let ledger = archive.ledger(key)?;
-    let mut report = |name: &StoredName, kind, detail: String| {
-        findings.push(Finding { key: key.clone(), path: name.to_text(&key.id), kind, detail, save: None });
-    };
-    if ledger.is_damaged {
-        let detail = "the ledger has a damaged line; what it says is to be proven again";
-        report(&StoredName::newest(FileName::Transcript), FindingKind::BookkeepingLost, detail.to_owned());
-    }
-    for (name, record) in ledger.records() {
-        // What keeps one content from being read must not keep the others from being checked.
-        let checked = check(archive.slot(key, name), record)
-            .unwrap_or_else(|error| Some((FindingKind::Damaged, format!("failed to {error}"))));
-        if let Some((kind, detail)) = checked {
-            report(name, kind, detail);
-        }
-    }
-    let on_disk = contents_on_disk(archive, key).unwrap_or_else(|error| {
-        report(&StoredName::newest(FileName::Transcript), FindingKind::Damaged, format!("failed to {error}"));
-        Vec::new()
-    });
-    for name in on_disk {
+    findings.extend(findings_of_records(archive, key, &ledger, check));
+    match contents_on_disk(archive, key) {
         // What the user had removed is on its way, should a run have been killed.
-        if ledger.record(&name).is_none() && !ledger.is_pruned(&name) {
-            report(&name, FindingKind::BookkeepingLost, "no commit is recorded for it".to_owned());
-        }
+        Ok(names) => findings.extend(
+            names
+                .iter()
+                .filter(|name| ledger.record(name).is_none() && !ledger.is_pruned(name))
+                .map(|name| Finding::of(key, name, FindingKind::BookkeepingLost, "no commit is recorded for it")),
+        ),
+        Err(error) => findings.push(unlisted(key, &error)),
     }
-    for name in ledger.gaps() {
-        report(&name, FindingKind::GenerationGap, "neither the file nor its record is there".to_owned());
-    }
+    let gap = "neither the file nor its record is there";
+    findings.extend(ledger.gaps().iter().map(|name| Finding::of(key, name, FindingKind::GenerationGap, gap)));
     if let Some(transcript) = &ledger.source {
         let newest = ledger.records().filter(|(name, _)| name.generation == 0);
         findings
@@ -72,10 +58,8 @@ fn compare_with_source(
     record: &Record,
     transcript: &Path,
 ) -> Option<Finding> {
-    let finding = |detail, save| {
-        let (key, path) = (key.clone(), name.to_text(&key.id));
-        Some(Finding { key, path, kind: FindingKind::SourceDiverged, detail, save })
-    };
+    let finding =
+        |detail: String, save| Some(Finding { save, ..Finding::of(key, name, FindingKind::SourceDiverged, detail) });
     let path = match &name.file {
         FileName::Transcript => transcript.to_owned(),
         FileName::Side(rel) => transcript.with_file_name(key.id.as_str()).join(rel),
