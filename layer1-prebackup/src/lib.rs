@@ -5,17 +5,24 @@
 //! server, or deletes what it stored. Unit tests beside the code, the end-to-end tests and the
 //! fault sweep in `tests/` hold it to that.
 
+// What is kept, and how it gets onto the disk.
 pub mod archive;
+pub mod fs;
+
+// Facts about Claude Code, and what the programs hand each other.
 pub mod claude;
-pub mod cli;
+pub mod names;
+pub mod wire;
+
+// What every program sets up and writes down.
 pub mod clock;
 pub mod config;
-pub mod fs;
-pub mod hook;
 pub mod log;
-pub mod names;
+
+// Of this program itself, what the others show or complete.
+pub mod cli;
+pub mod hook;
 pub mod status;
-pub mod sweep;
-pub mod wire;
+mod sweep;
 
 pub use blake3::Hash;

@@ -37,17 +37,19 @@ mod tree_hash;
 mod types;
 mod verify;
 
-pub use adopt_v1::TakenInAs;
-pub use compress::{Compressed, LEVELS};
-pub use frames::Ranges;
-pub use ledger::StoredFile;
-pub use quick_check::QuickCheck;
-pub use removal::{Leftover, Quarantined};
-pub use repair::Repair;
-pub use retention::{PruneReason, Superseded};
-pub use slot::Slot;
-pub use store::Archive;
-pub use tree_hash::TreeHasher;
-pub use types::{
-    ArchiveError, Compare, Finding, FindingKind, SaveReport, SaveRequest, SessionKey, TranscriptState, Verification,
+pub use self::{
+    adopt_v1::TakenInAs,
+    compress::{Compressed, LEVELS},
+    frames::Ranges,
+    ledger::StoredFile,
+    quick_check::QuickCheck,
+    removal::{Leftover, Quarantined},
+    repair::Repair,
+    retention::{PruneReason, Superseded},
+    slot::Slot,
+    store::Archive,
+    tree_hash::TreeHasher,
+    types::{
+        ArchiveError, Compare, Finding, FindingKind, SaveReport, SaveRequest, SessionKey, TranscriptState, Verification,
+    },
 };

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::config::exclude::Exclusions;
 use crate::config::size::Size;
 use crate::config::variables;
-pub use crate::config::variables::{VARIABLE_PREFIX, XDG_CONFIG_HOME};
+pub use crate::config::variables::XDG_CONFIG_HOME;
 use crate::log::Level;
 
 /// Globs between colons.

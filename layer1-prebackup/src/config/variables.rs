@@ -11,4 +11,4 @@ pub const SESSION_DB_PATH: &str = "SESSION_DB_PATH";
 /// Set by a user: where configuration lies, `~/.config` by default.
 pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// Every other variable of ours begins so.
-pub const VARIABLE_PREFIX: &str = "THREEFOLD_";
+pub(crate) const VARIABLE_PREFIX: &str = "THREEFOLD_";
