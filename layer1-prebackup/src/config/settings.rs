@@ -1,5 +1,5 @@
 //! What a user may set, in one optional file, `~/.config/threefold/config.toml`: environment
-//! variables win over it, flags over those. [`KNOBS`] is the whole list.
+//! variables win over it, flags over those. [`SETTINGS`] is the whole list.
 //!
 //! A command refuses a file that it does not understand. A hook says so and goes on with what it
 //! does understand: no spelling mistake may cost a copy.
@@ -36,7 +36,7 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 
 /// One thing that can be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Knob {
+pub(crate) struct Setting {
     /// Its name in the file.
     pub(crate) key: &'static str,
     /// What holds where nothing is set.
@@ -50,35 +50,41 @@ pub(crate) struct Knob {
 }
 
 /// Everything that can be set, in the order of the documentation.
-pub(crate) const KNOBS: [Knob; 12] = [
-    knob("claude_dir", "~/.claude", "\"~/.claude\"", variables::CLAUDE_CONFIG_DIR, "--claude-dir"),
-    knob("pre_backup_dir", "~/.claude-backup-sessions", "\"~/copies\"", variables::PRE_BACKUP_DIR, "--pre-backup-dir"),
-    knob("backup_dir", "~/.claude-backup", "\"/disk/claude\"", variables::BACKUP_DIR, "--backup-dir"),
-    knob(
+pub(crate) const SETTINGS: [Setting; 12] = [
+    setting("claude_dir", "~/.claude", "\"~/.claude\"", variables::CLAUDE_CONFIG_DIR, "--claude-dir"),
+    setting(
+        "pre_backup_dir",
+        "~/.claude-backup-sessions",
+        "\"~/copies\"",
+        variables::PRE_BACKUP_DIR,
+        "--pre-backup-dir",
+    ),
+    setting("backup_dir", "~/.claude-backup", "\"/disk/claude\"", variables::BACKUP_DIR, "--backup-dir"),
+    setting(
         "session_db_path",
         "sessions.db in backup_dir",
         "\"~/sessions.db\"",
         variables::SESSION_DB_PATH,
         "--session-db",
     ),
-    knob("exclude", "[]", "[\"scratch-*\", \"~/clients/**\"]", EXCLUDE, "--exclude"),
-    knob("free_space_floor", "0", "\"256MB\"", FREE_SPACE_FLOOR, "--free-space-floor"),
-    knob("journal", "true", "false", NO_JOURNAL, "--no-journal"),
-    knob("log_level", "\"info\"", "\"warn\"", LOG_LEVEL, "--log-level"),
-    knob("wait", "\"1s\"", "\"500ms\"", WAIT, "--wait"),
-    knob("timeout", "\"10s\"", "\"1m\"", TIMEOUT, "--timeout"),
-    knob("attempts", "2", "3", ATTEMPTS, "--attempts"),
-    knob("delay", "\"1s\"", "\"2s\"", DELAY, "--delay"),
+    setting("exclude", "[]", "[\"scratch-*\", \"~/clients/**\"]", EXCLUDE, "--exclude"),
+    setting("free_space_floor", "0", "\"256MB\"", FREE_SPACE_FLOOR, "--free-space-floor"),
+    setting("journal", "true", "false", NO_JOURNAL, "--no-journal"),
+    setting("log_level", "\"info\"", "\"warn\"", LOG_LEVEL, "--log-level"),
+    setting("wait", "\"1s\"", "\"500ms\"", WAIT, "--wait"),
+    setting("timeout", "\"10s\"", "\"1m\"", TIMEOUT, "--timeout"),
+    setting("attempts", "2", "3", ATTEMPTS, "--attempts"),
+    setting("delay", "\"1s\"", "\"2s\"", DELAY, "--delay"),
 ];
 
-const fn knob(
+const fn setting(
     key: &'static str,
     default: &'static str,
     example: &'static str,
     variable: &'static str,
     flag: &'static str,
-) -> Knob {
-    Knob { key, default, example, variable, flag }
+) -> Setting {
+    Setting { key, default, example, variable, flag }
 }
 
 /// A setting could not be understood.
@@ -127,7 +133,7 @@ pub enum SettingsError {
 fn hint(nearest: &Option<&'static str>) -> String {
     match nearest {
         Some(key) => format!("; did you mean {key:?}?"),
-        None => format!("; there are: {}", KNOBS.map(|knob| knob.key).join(", ")),
+        None => format!("; there are: {}", SETTINGS.map(|setting| setting.key).join(", ")),
     }
 }
 
@@ -212,7 +218,7 @@ impl Settings {
             }
             Some(Ok((_, None))) | None => Settings::default(),
         };
-        settings.heed_variables(env, &mut problems);
+        settings.read_variables(env, &mut problems);
         (settings, problems)
     }
 
@@ -235,7 +241,7 @@ impl Settings {
         }
     }
 
-    fn heed_variables(&mut self, env: &dyn Fn(&str) -> Option<OsString>, problems: &mut Vec<SettingsError>) {
+    fn read_variables(&mut self, env: &dyn Fn(&str) -> Option<OsString>, problems: &mut Vec<SettingsError>) {
         let mut variable = |name: &'static str| {
             let value = env(name).filter(|value| !value.is_empty())?;
             let text = value.to_str().map(str::to_owned);
@@ -254,13 +260,13 @@ impl Settings {
             self.journal = Some(false);
         }
         let [floor, level, wait, timeout, delay, attempts] = values;
-        let mut heed = Heed { from: ENVIRONMENT, problems };
-        heed.text(FREE_SPACE_FLOOR, SIZE, floor, &mut self.free_space_floor, |text| parse_size(text).ok());
-        heed.text(LOG_LEVEL, LEVEL, level, &mut self.log_level, |text| parse_level(text).ok());
-        heed.text(WAIT, DURATION, wait, &mut self.wait, duration);
-        heed.text(TIMEOUT, DURATION, timeout, &mut self.timeout, duration);
-        heed.text(DELAY, DURATION, delay, &mut self.delay, duration);
-        heed.text(ATTEMPTS, COUNT, attempts, &mut self.attempts, |text| text.parse().ok().and_then(attempts_of));
+        let mut reader = SettingReader { from: ENVIRONMENT, problems };
+        reader.text(FREE_SPACE_FLOOR, SIZE, floor, &mut self.free_space_floor, |text| parse_size(text).ok());
+        reader.text(LOG_LEVEL, LEVEL, level, &mut self.log_level, |text| parse_level(text).ok());
+        reader.text(WAIT, DURATION, wait, &mut self.wait, duration);
+        reader.text(TIMEOUT, DURATION, timeout, &mut self.timeout, duration);
+        reader.text(DELAY, DURATION, delay, &mut self.delay, duration);
+        reader.text(ATTEMPTS, COUNT, attempts, &mut self.attempts, |text| text.parse().ok().and_then(attempts_of));
     }
 }
 
@@ -274,12 +280,12 @@ const GLOBS: &str = "a list of texts such as [\"scratch-*\"]";
 const TRUTH: &str = "true or false";
 
 /// Takes values over and notes what is wrong with them.
-struct Heed<'a> {
+struct SettingReader<'a> {
     from: &'a str,
     problems: &'a mut Vec<SettingsError>,
 }
 
-impl Heed<'_> {
+impl SettingReader<'_> {
     fn text<T>(
         &mut self,
         setting: &'static str,
@@ -348,32 +354,32 @@ fn parse(path: &Path, text: &str, problems: &mut Vec<SettingsError>) -> Settings
     };
     let from = path.display().to_string();
     for (name, value) in &table {
-        let Some(knob) = KNOBS.iter().find(|knob| knob.key == name) else {
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == name) else {
             problems.push(SettingsError::Unknown { path: path.to_owned(), key: name.clone(), nearest: nearest(name) });
             continue;
         };
-        let mut heed = Heed { from: &from, problems };
+        let mut reader = SettingReader { from: &from, problems };
         let text = value.as_str();
-        let key = knob.key;
+        let key = setting.key;
         match key {
-            "claude_dir" => heed.take(key, DIRECTORY, text.and_then(place), &mut settings.claude_dir),
-            "pre_backup_dir" => heed.take(key, DIRECTORY, text.and_then(place), &mut settings.pre_backup_dir),
-            "backup_dir" => heed.take(key, DIRECTORY, text.and_then(place), &mut settings.backup_dir),
-            "session_db_path" => heed.take(key, DIRECTORY, text.and_then(place), &mut settings.session_db_path),
-            "exclude" => heed.take(key, GLOBS, globs(value), &mut settings.exclude),
-            "free_space_floor" => heed.take(key, SIZE, size(value), &mut settings.free_space_floor),
-            "journal" => heed.take(key, TRUTH, value.as_bool(), &mut settings.journal),
+            "claude_dir" => reader.take(key, DIRECTORY, text.and_then(place), &mut settings.claude_dir),
+            "pre_backup_dir" => reader.take(key, DIRECTORY, text.and_then(place), &mut settings.pre_backup_dir),
+            "backup_dir" => reader.take(key, DIRECTORY, text.and_then(place), &mut settings.backup_dir),
+            "session_db_path" => reader.take(key, DIRECTORY, text.and_then(place), &mut settings.session_db_path),
+            "exclude" => reader.take(key, GLOBS, globs(value), &mut settings.exclude),
+            "free_space_floor" => reader.take(key, SIZE, size(value), &mut settings.free_space_floor),
+            "journal" => reader.take(key, TRUTH, value.as_bool(), &mut settings.journal),
             "log_level" => {
-                heed.take(key, LEVEL, text.and_then(|text| parse_level(text).ok()), &mut settings.log_level);
+                reader.take(key, LEVEL, text.and_then(|text| parse_level(text).ok()), &mut settings.log_level);
             }
-            "wait" => heed.take(key, DURATION, text.and_then(duration), &mut settings.wait),
-            "timeout" => heed.take(key, DURATION, text.and_then(duration), &mut settings.timeout),
-            "delay" => heed.take(key, DURATION, text.and_then(duration), &mut settings.delay),
+            "wait" => reader.take(key, DURATION, text.and_then(duration), &mut settings.wait),
+            "timeout" => reader.take(key, DURATION, text.and_then(duration), &mut settings.timeout),
+            "delay" => reader.take(key, DURATION, text.and_then(duration), &mut settings.delay),
             "attempts" => {
                 let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
-                heed.take(key, COUNT, number.and_then(attempts_of), &mut settings.attempts);
+                reader.take(key, COUNT, number.and_then(attempts_of), &mut settings.attempts);
             }
-            _ => unreachable!("every knob is read"),
+            _ => unreachable!("every setting is read"),
         }
     }
     settings
@@ -415,9 +421,9 @@ fn parse_level(text: &str) -> Result<Level, String> {
 /// The key that was meant, if it is clear.
 fn nearest(word: &str) -> Option<&'static str> {
     let word = word.to_lowercase().replace('-', "_");
-    let slips = |knob: &Knob| changes(&word, knob.key);
-    let knob = KNOBS.iter().min_by_key(|knob| slips(knob))?;
-    (slips(knob) <= SLIPS_MAX.min(knob.key.len() / 2)).then_some(knob.key)
+    let slips = |setting: &Setting| changes(&word, setting.key);
+    let setting = SETTINGS.iter().min_by_key(|setting| slips(setting))?;
+    (slips(setting) <= SLIPS_MAX.min(setting.key.len() / 2)).then_some(setting.key)
 }
 
 /// How many letters must be added, dropped or changed to make one word of the other.
@@ -457,8 +463,8 @@ mod tests {
     }
 
     #[test]
-    fn every_knob_is_read_and_nothing_else_is() {
-        let text: String = KNOBS.iter().map(|knob| format!("{} = {}\n", knob.key, knob.example)).collect();
+    fn every_setting_is_read_and_nothing_else_is() {
+        let text: String = SETTINGS.iter().map(|setting| format!("{} = {}\n", setting.key, setting.example)).collect();
         let (settings, problems) = gather(&text, &[]);
         assert_eq!(problems, [""; 0]);
         let expected = Settings {
@@ -543,7 +549,7 @@ mod tests {
     #[test]
     fn the_documentation_lists_what_there_is() {
         let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/settings.md")).unwrap();
-        let rows = KNOBS.map(|Knob { key, default, variable, flag, example }| {
+        let rows = SETTINGS.map(|Setting { key, default, variable, flag, example }| {
             format!("| `{key}` | `{default}` | `{variable}` | `{flag}` | `{example}` |")
         });
         let documented: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
