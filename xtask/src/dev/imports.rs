@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// The arrows of a crate: which file imports which, both as paths below `src/`.
 pub(crate) type Arrows = BTreeSet<(String, String)>;
 
+/// What a `use` brings: the name by which it is called here, and its path.
+pub(crate) type Import = (String, Vec<String>);
+
 /// A crate as its root file tells of it: its product files, and who imports whom.
 #[derive(Debug, Default)]
 pub(crate) struct Crate {
@@ -156,7 +159,7 @@ pub(crate) fn between_rooms(arrows: &Arrows) -> Arrows {
 }
 
 /// What the source calls by which name: every `use` with its path.
-pub(crate) fn imports(text: &str) -> Vec<(String, Vec<String>)> {
+pub(crate) fn imports(text: &str) -> Vec<Import> {
     paths(&tokens(text)).0
 }
 
@@ -177,7 +180,7 @@ fn folder_of_children(file: &str) -> PathBuf {
 }
 
 /// What is imported, by which name, and every other path of at least two segments.
-fn paths(code: &[String]) -> (Vec<(String, Vec<String>)>, Vec<Vec<String>>) {
+fn paths(code: &[String]) -> (Vec<Import>, Vec<Vec<String>>) {
     let (mut imports, mut paths) = (Vec::new(), Vec::new());
     let mut at = 0;
     while at < code.len() {
@@ -201,7 +204,7 @@ fn paths(code: &[String]) -> (Vec<(String, Vec<String>)>, Vec<Vec<String>>) {
 }
 
 /// Reads one tree of a `use` and returns where it ends.
-fn import(code: &[String], mut at: usize, before: &[String], found: &mut Vec<(String, Vec<String>)>) -> usize {
+fn import(code: &[String], mut at: usize, before: &[String], found: &mut Vec<Import>) -> usize {
     let mut path = before.to_vec();
     loop {
         match code.get(at).map(String::as_str) {
