@@ -21,7 +21,7 @@ pub enum IndexError {
         /// SQLite's word.
         source: rusqlite::Error,
     },
-    /// The index is damaged, of an older version or another program's. [`Index::open`] sets it aside and makes a fresh one.
+    /// The index is damaged, of an older version or another program's. `Index::open` sets it aside and makes a fresh one.
     #[error("use the index {path}: {what}; `layer3-indexer rebuild` makes it again from the store", path = path.display())]
     Unusable {
         /// The index.
@@ -63,7 +63,7 @@ pub enum IndexError {
 }
 
 impl IndexError {
-    /// Whether the index has to be made again: see [`Index::renew`].
+    /// Whether the index has to be made again: see `Index::renew`.
     pub(crate) fn is_damage(&self) -> bool {
         matches!(self, IndexError::Unusable { .. })
     }

@@ -162,7 +162,7 @@ pub struct Hit {
     pub(crate) source_gone: bool,
     /// The words around the match, matches marked, on one line.
     pub snippet: String,
-    /// The stored file, relative to the project's folder ([`StoredName::to_text`]).
+    /// The stored file, relative to the project's folder (`StoredName::to_text`).
     pub(crate) path: String,
     /// Of the record, in that file.
     pub(crate) offset: u64,

@@ -1,7 +1,7 @@
 //! Putting a conversation back where Claude Code finds it: `projects/<slug>/<session id>.jsonl`
 //! and its side files.
 //!
-//! In two steps: a [`Plan`] says which stored contents go where, after every refusal; carrying it
+//! In two steps: a plan says which stored contents go where, after every refusal; carrying it
 //! out writes the side files first and the transcript last, so that a transcript that is there is
 //! complete. Each file is checked against its recorded hash before and after it was written. The
 //! times are those of the restore: Claude Code sweeps transcripts away by their age.

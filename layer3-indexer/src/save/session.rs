@@ -37,7 +37,7 @@ pub(crate) fn save(
 }
 
 /// [`save`] without index and metadata: for one of many sessions, which are indexed together
-/// afterwards ([`Index::expect_more`] before, [`Index::catch_up`] and [`write_all_metadata`] after). `archive`
+/// afterwards (`Index::expect_more` before, `Index::catch_up` and `write_all_metadata` after). `archive`
 /// is layer 3's store, if it is open already: what was seen to of its folders is not seen to again.
 pub(crate) fn store(
     places: &Places,

@@ -68,7 +68,7 @@ pub(crate) struct Options {
     pub(crate) format: Format,
     /// Whether secrets are masked.
     pub(crate) redact: bool,
-    /// Whether outputs of tools longer than [`OUTPUT_CHARS_MAX`] are written whole.
+    /// Whether outputs of tools longer than `OUTPUT_CHARS_MAX` are written whole.
     pub(crate) full: bool,
     /// Which content of the transcript, 0 being the newest; side files are always the newest.
     pub(crate) generation: u32,
