@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -79,6 +80,7 @@ pub(super) struct RawBlock<'a> {
 }
 
 /// What is no object is no block; the rest of the message is still good.
+#[derive(Default)]
 struct Element<'a>(Option<RawBlock<'a>>);
 
 /// A message's content: text, or a list of blocks; anything else is empty.
@@ -91,25 +93,8 @@ pub(super) enum Content<'a> {
 /// Reads an object, its known keys into the fields of `$object`, the rest past.
 macro_rules! object_visitor {
     ($type:ident { $($key:literal => $field:ident),+ $(,)? }, skip_rest_if: $skip:expr) => {
-        impl<'de: 'a, 'a> Deserialize<'de> for $type<'a> {
+        impl<'de> Deserialize<'de> for $type<'de> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                #[allow(non_camel_case_types)]
-                enum Key { $($field,)+ Other }
-                struct KeyVisitor;
-                impl Visitor<'_> for KeyVisitor {
-                    type Value = Key;
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str("a key")
-                    }
-                    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-                        Ok(match key { $($key => Key::$field,)+ _ => Key::Other })
-                    }
-                }
-                impl<'de> Deserialize<'de> for Key {
-                    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                        deserializer.deserialize_str(KeyVisitor)
-                    }
-                }
                 struct ObjectVisitor;
                 impl<'de> Visitor<'de> for ObjectVisitor {
                     type Value = $type<'de>;
@@ -119,11 +104,11 @@ macro_rules! object_visitor {
                     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                         let skip: fn(&$type<'_>) -> bool = $skip;
                         let mut object = $type::default();
-                        while let Some(key) = map.next_key::<Key>()? {
-                            match key {
+                        while let Some(Text(key)) = map.next_key()? {
+                            match key.as_deref().unwrap_or_default() {
                                 _ if skip(&object) => drop(map.next_value::<IgnoredAny>()?),
-                                $(Key::$field => object.$field = map.next_value()?,)+
-                                Key::Other => drop(map.next_value::<IgnoredAny>()?),
+                                $($key => object.$field = map.next_value()?,)+
+                                _ => drop(map.next_value::<IgnoredAny>()?),
                             }
                         }
                         Ok(object)
@@ -180,121 +165,106 @@ object_visitor!(RawBlock {
     "content" => content,
 }, skip_rest_if: |_| false);
 
-/// The visits that every tolerant visitor answers with the same value.
-macro_rules! ignored_visits {
-    ($value:expr; $($visit:ident: $type:ty),* $(,)?) => {
-        $(fn $visit<E>(self, _: $type) -> Result<Self::Value, E> { Ok($value) })*
+/// What may stand at a place, and what is made of each; what is not of use there is read past.
+trait Tolerant<'de>: Default {
+    fn of_text(_: Cow<'de, str>) -> Self {
+        Self::default()
+    }
+    fn of_bool(_: bool) -> Self {
+        Self::default()
+    }
+    fn of_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Self::default())
+    }
+    fn of_object<A: MapAccess<'de>>(mut object: A) -> Result<Self, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self::default())
+    }
+}
+
+/// Takes any value.
+struct Anything<T>(PhantomData<T>);
+
+impl<'de, T: Tolerant<'de>> Visitor<'de> for Anything<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<T, E> {
+        Ok(T::of_text(Cow::Borrowed(text)))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<T, E> {
+        Ok(T::of_text(Cow::Owned(text.to_owned())))
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<T, E> {
+        Ok(T::of_bool(value))
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<T, E> {
+        Ok(T::default())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<T, E> {
+        Ok(T::default())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<T, E> {
+        Ok(T::default())
+    }
+    fn visit_unit<E>(self) -> Result<T, E> {
+        Ok(T::default())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<T, A::Error> {
+        T::of_list(list)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<T, A::Error> {
+        T::of_object(object)
+    }
+}
+
+macro_rules! tolerant {
+    ($($type:ty),+) => {
+        $(impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Anything(PhantomData))
+            }
+        })+
     };
 }
+tolerant!(Text<'de>, Flag, Content<'de>, Element<'de>);
 
-macro_rules! ignored_containers {
-    ($value:expr) => {
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok($value)
-        }
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            Ok($value)
-        }
-    };
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Borrowed(text))))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(text.to_owned()))))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Text(None))
-            }
-            ignored_visits!(Text(None); visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
-            ignored_containers!(Text(None));
-        }
-        deserializer.deserialize_any(TextVisitor)
+impl<'de> Tolerant<'de> for Text<'de> {
+    fn of_text(text: Cow<'de, str>) -> Self {
+        Text(Some(text))
     }
 }
 
-impl<'de> Deserialize<'de> for Flag {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FlagVisitor;
-        impl<'de> Visitor<'de> for FlagVisitor {
-            type Value = Flag;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Flag, E> {
-                Ok(Flag(value))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Flag, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Flag(false))
-            }
-            ignored_visits!(Flag(false); visit_str: &str, visit_i64: i64, visit_u64: u64, visit_f64: f64);
-            ignored_containers!(Flag(false));
-        }
-        deserializer.deserialize_any(FlagVisitor)
+impl Tolerant<'_> for Flag {
+    fn of_bool(value: bool) -> Self {
+        Flag(value)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ContentVisitor;
-        impl<'de> Visitor<'de> for ContentVisitor {
-            type Value = Content<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Content::Text(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Content::Text(Cow::Owned(text.to_owned())))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut blocks = Vec::new();
-                while let Some(Element(block)) = seq.next_element()? {
-                    blocks.extend(block);
-                }
-                Ok(Content::Blocks(blocks))
-            }
-            ignored_visits!(Content::Blocks(Vec::new());
-                visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
-            ignored_containers!(Content::Blocks(Vec::new()));
+impl<'de> Tolerant<'de> for Content<'de> {
+    fn of_text(text: Cow<'de, str>) -> Self {
+        Content::Text(text)
+    }
+    fn of_list<A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+        let mut blocks = Vec::new();
+        while let Some(Element(block)) = list.next_element()? {
+            blocks.extend(block);
         }
-        deserializer.deserialize_any(ContentVisitor)
+        Ok(Content::Blocks(blocks))
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Element<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ElementVisitor;
-        impl<'de> Visitor<'de> for ElementVisitor {
-            type Value = Element<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("anything")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                RawBlock::deserialize(MapAccessDeserializer::new(map)).map(|block| Element(Some(block)))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Element(None))
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Element(None))
-            }
-            ignored_visits!(Element(None); visit_str: &str, visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64);
-        }
-        deserializer.deserialize_any(ElementVisitor)
+impl Default for Content<'_> {
+    fn default() -> Self {
+        Content::Blocks(Vec::new())
+    }
+}
+
+impl<'de> Tolerant<'de> for Element<'de> {
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        RawBlock::deserialize(MapAccessDeserializer::new(object)).map(|block| Element(Some(block)))
     }
 }
