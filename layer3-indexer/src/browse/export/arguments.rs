@@ -6,17 +6,17 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Argument;
-use super::text::Ink;
+use super::text::Sanitizer;
 
 /// The arguments; what is no object of them is one argument without a name.
-pub(super) fn arguments(input: &RawValue, ink: &mut Ink) -> Vec<Argument> {
+pub(super) fn arguments(input: &RawValue, sanitizer: &mut Sanitizer) -> Vec<Argument> {
     let arguments = match serde_json::from_str::<Ordered>(input.get()) {
         Ok(Ordered(arguments)) => arguments,
         Err(_) => vec![(String::new(), input.to_owned())],
     };
     let cleaned = |(name, value): (String, Box<RawValue>)| Argument {
-        value: ink.clean_named(&name, &text_of(&value)).into_owned(),
-        name: ink.clean(&name).headline(100),
+        value: sanitizer.clean_named(&name, &text_of(&value)).into_owned(),
+        name: sanitizer.clean(&name).headline(100),
     };
     arguments.into_iter().map(cleaned).collect()
 }

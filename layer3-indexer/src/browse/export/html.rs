@@ -1,14 +1,14 @@
 //! One HTML page with everything in it: no scripts, no network, tool calls folded with `<details>`
 //! (which browsers open by themselves for a search in the page and for a link to a message).
 //!
-//! Nothing of a transcript is markup here. Tags are constants of this file, `raw` takes no other,
-//! and every text goes through [`escape`]. Addresses become links only for http and https. A policy
+//! Nothing of a transcript is markup here. Tags are constants of this file, `raw` and `fill` take no
+//! other, and every text goes through [`escape`]. Addresses become links only for http and https. A policy
 //! in the page forbids scripts and loads, should something slip through all the same.
 
 use std::io::{self, Write};
 
-use super::text::{Clean, Ink, Parts, Piece, code_span, pieces, visible};
-use super::{Argument, Frame, Head, Page, Speaker};
+use super::text::{Parts, Piece, Sanitized, Sanitizer, code_span, pieces, visible};
+use super::{Argument, Header, MessageHeader, Part, Renderer};
 
 /// Longest glimpse of a call or a result in its folded line, in characters.
 const GLIMPSE_CHARS_MAX: usize = 140;
@@ -44,8 +44,16 @@ impl<W: Write> Html<W> {
         self.out.write_all(markup.as_bytes())
     }
 
-    fn text(&mut self, text: &str) -> io::Result<()> {
-        escape(&mut self.out, text)
+    /// Markup with a text, escaped, in place of each `{}`.
+    fn fill(&mut self, markup: &'static str, texts: &[&str]) -> io::Result<()> {
+        let mut texts = texts.iter();
+        for (n, markup) in markup.split("{}").enumerate() {
+            if n > 0 {
+                escape(&mut self.out, texts.next().expect("a text for each place"))?;
+            }
+            self.raw(markup)?;
+        }
+        Ok(())
     }
 
     /// Prose with line breaks kept, code spans, bold words and addresses.
@@ -56,45 +64,33 @@ impl<W: Write> Html<W> {
             let (before, from) = rest.split_at(at);
             let starts_word = !before.chars().next_back().is_some_and(char::is_alphanumeric);
             if let Some((length, close)) = code_span(from).filter(|_| from.starts_with('`')) {
-                self.text(before)?;
-                self.raw("<code>")?;
-                self.text(from[length..close].trim_matches(|c| c == ' ' && length > 1))?;
-                self.raw("</code>")?;
+                let code = from[length..close].trim_matches(|c| c == ' ' && length > 1);
+                self.fill("{}<code>{}</code>", &[before, code])?;
                 rest = &from[close + length..];
             } else if let Some(bold) = bold(from) {
-                self.text(before)?;
-                self.raw("<strong>")?;
+                self.fill("{}<strong>", &[before])?;
                 self.line(bold)?;
                 self.raw("</strong>")?;
                 rest = &from[bold.len() + 4..];
             } else if let Some(address) = address(from).filter(|_| starts_word) {
-                self.text(before)?;
-                self.raw("<a rel=\"noopener noreferrer nofollow\" href=\"")?;
-                self.text(address)?;
-                self.raw("\">")?;
-                self.text(address)?;
-                self.raw("</a>")?;
+                let link = "{}<a rel=\"noopener noreferrer nofollow\" href=\"{}\">{}</a>";
+                self.fill(link, &[before, address, address])?;
                 rest = &from[address.len()..];
             } else {
                 let run = from.len() - from.trim_start_matches(['`', '*']).len();
                 let end = at + run.max(1);
-                self.text(&rest[..end])?;
+                self.fill("{}", &[&rest[..end]])?;
                 rest = &rest[end..];
             }
         }
-        self.text(rest)
+        self.fill("{}", &[rest])
     }
 
     fn pre(&mut self, parts: &Parts<'_>) -> io::Result<()> {
-        self.raw("<pre>")?;
-        self.text(parts.head)?;
-        self.raw("</pre>")?;
+        self.fill("<pre>{}</pre>", &[parts.head])?;
         if parts.left_out > 0 {
-            self.raw("<p class=\"cut\">… ")?;
-            self.text(&parts.left_out.to_string())?;
-            self.raw(" characters are left out here; <code>--full</code> exports them …</p><pre>")?;
-            self.text(parts.tail)?;
-            self.raw("</pre>")?;
+            let cut = "<p class=\"cut\">… {} characters are left out here; <code>--full</code> exports them …</p><pre>{}</pre>";
+            self.fill(cut, &[&parts.left_out.to_string(), parts.tail])?;
         }
         Ok(())
     }
@@ -106,9 +102,7 @@ impl<W: Write> Html<W> {
             let is_table = |line: &&&str| line.trim_start().starts_with('|');
             let table = lines[at..].iter().take_while(is_table).count();
             if table > 1 {
-                self.raw("<pre class=\"table\">")?;
-                self.text(&lines[at..at + table].join("\n"))?;
-                self.raw("</pre>")?;
+                self.fill("<pre class=\"table\">{}</pre>", &[&lines[at..at + table].join("\n")])?;
                 at += table;
                 continue;
             }
@@ -132,209 +126,120 @@ impl<W: Write> Html<W> {
         Ok(())
     }
 
-    fn marked_up(&mut self, text: &Clean<'_>) -> io::Result<()> {
+    fn marked_up(&mut self, text: &Sanitized<'_>) -> io::Result<()> {
         for piece in pieces(text.as_str()) {
             match piece {
                 Piece::Prose(lines) => self.paragraph(&lines)?,
-                Piece::Code { lines, .. } => {
-                    self.raw("<pre>")?;
-                    for (n, line) in lines.iter().enumerate() {
-                        self.raw(if n > 0 { "\n" } else { "" })?;
-                        self.text(line)?;
-                    }
-                    self.raw("</pre>\n")?;
-                }
+                Piece::Code { lines, .. } => self.fill("<pre>{}</pre>\n", &[&lines.join("\n")])?,
             }
         }
         Ok(())
     }
 
-    fn glimpse(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        self.raw("<span class=\"glimpse\">")?;
-        self.text(text.headline(GLIMPSE_CHARS_MAX).as_str())?;
-        self.raw("</span>")
-    }
-
-    fn size(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        let text = text.as_str().trim_end();
-        let lines = text.lines().count();
-        let size = match lines {
-            0 => "empty".to_owned(),
-            1 => crate::terminal::count(text.chars().count() as u64, "character"),
-            lines => crate::terminal::count(lines as u64, "line"),
-        };
-        self.raw(" <span class=\"size\">")?;
-        self.text(&size)?;
-        self.raw("</span>")
+    /// What a folded text is shown as: its size and its beginning.
+    fn glimpse(&mut self, text: &Sanitized<'_>) -> io::Result<()> {
+        let beginning = text.headline(GLIMPSE_CHARS_MAX);
+        let markup = " <span class=\"size\">{}</span><span class=\"glimpse\">{}</span></summary>";
+        self.fill(markup, &[&size(text), beginning.as_str()])
     }
 }
 
-impl<W: Write> Page for Html<W> {
-    fn begin(&mut self, frame: &Frame) -> io::Result<()> {
+impl<W: Write> Renderer for Html<W> {
+    fn begin(&mut self, header: &Header) -> io::Result<()> {
+        let title = header.title.as_str();
         self.raw(HEAD)?;
-        self.text(frame.title.as_str())?;
-        self.raw("</title>\n</head>\n<body>\n<header>\n<h1 dir=\"auto\">")?;
-        self.text(frame.title.as_str())?;
-        self.raw("</h1>\n")?;
-        for warning in &frame.warnings {
-            self.raw("<p class=\"warning\">")?;
-            self.text(warning.as_str())?;
-            self.raw("</p>\n")?;
+        self.fill("{}</title>\n</head>\n<body>\n<header>\n<h1 dir=\"auto\">{}</h1>\n", &[title, title])?;
+        for warning in &header.warnings {
+            self.remark(warning)?;
         }
         self.raw("<table>\n")?;
-        for (name, values) in &frame.rows {
-            self.raw("<tr><th scope=\"row\">")?;
-            self.text(name)?;
-            self.raw("</th><td dir=\"auto\">")?;
+        for (name, values) in &header.rows {
+            self.fill("<tr><th scope=\"row\">{}</th><td dir=\"auto\">", &[name])?;
             for (n, value) in values.iter().enumerate() {
-                self.raw(if n > 0 { "<br>" } else { "" })?;
-                self.text(value.as_str())?;
+                self.fill(if n > 0 { "<br>{}" } else { "{}" }, &[value.as_str()])?;
             }
             self.raw("</td></tr>\n")?;
         }
         self.raw("</table>\n</header>\n<main>\n")
     }
 
-    fn message(&mut self, head: &Head) -> io::Result<()> {
-        self.raw("<article class=\"")?;
-        self.raw(match head.speaker {
-            Speaker::User => "user",
-            Speaker::Claude => "claude",
-            Speaker::Tool => "tool",
-            Speaker::Summary => "summary",
-            Speaker::System => "system",
-        })?;
-        self.raw(if head.goes_on { " on\" id=\"" } else { "\" id=\"" })?;
-        self.text(&head.anchor)?;
-        self.raw("\">\n<h2>")?;
-        if !head.goes_on {
-            self.text(head.speaker.name())?;
-            self.raw(" ")?;
-        }
-        self.raw("<a href=\"#")?;
-        self.text(&head.anchor)?;
-        match &head.time {
-            Some((seconds, _)) if head.goes_on => {
-                self.raw("\" title=\"")?;
-                self.text(seconds)?;
-                self.raw("\">#")?;
-            }
-            Some((seconds, exact)) => {
-                self.raw("\">")?;
-                self.raw("<time datetime=\"")?;
-                self.text(exact)?;
-                self.raw("\">")?;
-                self.text(seconds)?;
-                self.raw("</time>")?;
-            }
-            None => self.raw("\">#")?,
+    fn begin_message(&mut self, message: &MessageHeader) -> io::Result<()> {
+        let (speaker, anchor) = (message.speaker.name(), &message.anchor);
+        let (class, name) = match message.goes_on {
+            true => (format!("{} on", speaker.to_lowercase()), String::new()),
+            false => (speaker.to_lowercase(), format!("{speaker} ")),
+        };
+        let markup = "<article class=\"{}\" id=\"{}\">\n<h2>{}<a href=\"#{}\"";
+        self.fill(markup, &[&class, anchor, &name, anchor])?;
+        match &message.time {
+            Some((seconds, _)) if message.goes_on => self.fill(" title=\"{}\">#", &[seconds])?,
+            Some((seconds, exact)) => self.fill("><time datetime=\"{}\">{}</time>", &[exact, seconds])?,
+            None => self.raw(">#")?,
         }
         self.raw("</a></h2>\n")
     }
 
-    fn prose(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        self.marked_up(text)
-    }
-
-    fn output(&mut self, text: &Clean<'_>, ink: &mut Ink) -> io::Result<()> {
-        self.raw("<details class=\"result\"><summary>output")?;
-        self.size(text)?;
-        self.glimpse(text)?;
-        self.raw("</summary>")?;
-        self.pre(&ink.parts(text))?;
-        self.raw("</details>\n")
-    }
-
-    fn summary(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        self.raw("<details class=\"summary\"><summary>what came before, as the compaction summed it up")?;
-        self.size(text)?;
-        self.raw("</summary>\n")?;
-        self.marked_up(text)?;
-        self.raw("</details>\n")
-    }
-
-    fn thinking(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        self.raw("<details class=\"thinking\"><summary>thinking")?;
-        self.size(text)?;
-        self.glimpse(text)?;
-        self.raw("</summary>\n")?;
-        self.marked_up(text)?;
-        self.raw("</details>\n")
-    }
-
-    fn call(&mut self, tool: &Clean<'_>, arguments: &[Argument], ink: &mut Ink) -> io::Result<()> {
-        self.raw("<details class=\"call\"><summary><b>")?;
-        self.text(tool.headline(GLIMPSE_CHARS_MAX).as_str())?;
-        self.raw("</b> ")?;
-        let named = |name: &&str| arguments.iter().find(|argument| argument.name.as_str() == *name);
-        if let Some(telling) = TELLING.iter().find_map(named).or(arguments.first()) {
-            self.glimpse(&telling.value)?;
-        }
-        self.raw("</summary>\n")?;
-        for argument in arguments {
-            self.raw(match argument.name.as_str() {
-                "old_string" => "<div class=\"old\"><span class=\"name\">",
-                "new_string" => "<div class=\"new\"><span class=\"name\">",
-                _ => "<div><span class=\"name\">",
-            })?;
-            self.text(argument.name.as_str())?;
-            self.raw("</span>")?;
-            self.pre(&ink.parts(&argument.value))?;
-            self.raw("</div>\n")?;
+    fn part(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        match part {
+            Part::Prose(text) => return self.marked_up(text),
+            Part::Other(kind) => {
+                return self
+                    .fill("<p class=\"other\">[{}, not exported]</p>\n", &[kind.headline(GLIMPSE_CHARS_MAX).as_str()]);
+            }
+            Part::Output(text) => {
+                self.raw("<details class=\"result\"><summary>output")?;
+                self.glimpse(text)?;
+                self.pre(&sanitizer.parts(text))?;
+            }
+            Part::Summary(text) => {
+                let markup = "<details class=\"summary\"><summary>what came before, as the compaction summed it up <span class=\"size\">{}</span></summary>\n";
+                self.fill(markup, &[&size(text)])?;
+                self.marked_up(text)?;
+            }
+            Part::Thinking(text) => {
+                self.raw("<details class=\"thinking\"><summary>thinking")?;
+                self.glimpse(text)?;
+                self.raw("\n")?;
+                self.marked_up(text)?;
+            }
+            Part::Call { tool, arguments } => self.call(tool, arguments, sanitizer)?,
+            Part::Result { tool, text, is_error } => {
+                let of = tool
+                    .as_ref()
+                    .map_or(String::new(), |tool| format!(" of {}", tool.headline(GLIMPSE_CHARS_MAX).as_str()));
+                let markup = match is_error {
+                    true => "<details class=\"result error\"><summary>error{}",
+                    false => "<details class=\"result\"><summary>result{}",
+                };
+                self.fill(markup, &[&of])?;
+                self.glimpse(text)?;
+                self.pre(&sanitizer.parts(text))?;
+            }
         }
         self.raw("</details>\n")
-    }
-
-    fn result(&mut self, tool: Option<&Clean<'_>>, text: &Clean<'_>, is_error: bool, ink: &mut Ink) -> io::Result<()> {
-        self.raw(if is_error {
-            "<details class=\"result error\"><summary>"
-        } else {
-            "<details class=\"result\"><summary>"
-        })?;
-        self.raw(if is_error { "error" } else { "result" })?;
-        if let Some(tool) = tool {
-            self.raw(" of ")?;
-            self.text(tool.headline(GLIMPSE_CHARS_MAX).as_str())?;
-        }
-        self.size(text)?;
-        self.glimpse(text)?;
-        self.raw("</summary>")?;
-        self.pre(&ink.parts(text))?;
-        self.raw("</details>\n")
-    }
-
-    fn other(&mut self, kind: &Clean<'_>) -> io::Result<()> {
-        self.raw("<p class=\"other\">[")?;
-        self.text(kind.headline(GLIMPSE_CHARS_MAX).as_str())?;
-        self.raw(", not exported]</p>\n")
     }
 
     fn end_message(&mut self) -> io::Result<()> {
         self.raw("</article>\n")
     }
 
-    fn begin_subagent(&mut self, title: &Clean<'_>) -> io::Result<()> {
-        self.raw("<details class=\"subagent\"><summary>subagent <span class=\"glimpse\">")?;
-        self.text(title.as_str())?;
-        self.raw("</span></summary>\n")
+    fn begin_subagent(&mut self, title: &Sanitized<'_>) -> io::Result<()> {
+        let markup = "<details class=\"subagent\"><summary>subagent <span class=\"glimpse\">{}</span></summary>\n";
+        self.fill(markup, &[title.as_str()])
     }
 
     fn end_subagent(&mut self) -> io::Result<()> {
         self.raw("</details>\n")
     }
 
-    fn remark(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        self.raw("<p class=\"warning\">")?;
-        self.text(text.as_str())?;
-        self.raw("</p>\n")
+    fn remark(&mut self, text: &Sanitized<'_>) -> io::Result<()> {
+        self.fill("<p class=\"warning\">{}</p>\n", &[text.as_str()])
     }
 
-    fn end(&mut self, remarks: &[Clean<'_>]) -> io::Result<()> {
+    fn end(&mut self, remarks: &[Sanitized<'_>]) -> io::Result<()> {
         self.raw("</main>\n<footer>\n")?;
         for remark in remarks {
-            self.raw("<p>")?;
-            self.text(remark.as_str())?;
-            self.raw("</p>\n")?;
+            self.fill("<p>{}</p>\n", &[remark.as_str()])?;
         }
         self.raw("</footer>\n</body>\n</html>\n")?;
         self.out.flush()
@@ -345,29 +250,57 @@ impl<W: Write> Page for Html<W> {
     }
 }
 
+impl<W: Write> Html<W> {
+    fn call(&mut self, tool: &Sanitized<'_>, arguments: &[Argument], sanitizer: &mut Sanitizer) -> io::Result<()> {
+        let headline = tool.headline(GLIMPSE_CHARS_MAX);
+        self.fill("<details class=\"call\"><summary><b>{}</b> ", &[headline.as_str()])?;
+        let named = |name: &&str| arguments.iter().find(|argument| argument.name.as_str() == *name);
+        if let Some(telling) = TELLING.iter().find_map(named).or(arguments.first()) {
+            let beginning = telling.value.headline(GLIMPSE_CHARS_MAX);
+            self.fill("<span class=\"glimpse\">{}</span>", &[beginning.as_str()])?;
+        }
+        self.raw("</summary>\n")?;
+        for argument in arguments {
+            let name = argument.name.as_str();
+            let markup = match name {
+                "old_string" => "<div class=\"old\"><span class=\"name\">{}</span>",
+                "new_string" => "<div class=\"new\"><span class=\"name\">{}</span>",
+                _ => "<div><span class=\"name\">{}</span>",
+            };
+            self.fill(markup, &[name])?;
+            self.pre(&sanitizer.parts(&argument.value))?;
+            self.raw("</div>\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn size(text: &Sanitized<'_>) -> String {
+    let text = text.as_str().trim_end();
+    match text.lines().count() {
+        0 => "empty".to_owned(),
+        1 => crate::terminal::count(text.chars().count() as u64, "character"),
+        lines => crate::terminal::count(lines as u64, "line"),
+    }
+}
+
 /// The only way of a text into the page, in content and in attributes alike.
 fn escape(out: &mut impl Write, text: &str) -> io::Result<()> {
     let mut from = 0;
     for (at, c) in text.char_indices() {
-        let entity = match c {
-            '&' => "&amp;",
-            '<' => "&lt;",
-            '>' => "&gt;",
-            '"' => "&quot;",
-            '\'' => "&#39;",
-            ' '..='~' | '\n' | '\t' => continue,
+        let shown = match c {
+            '&' => "&amp;".to_owned(),
+            '<' => "&lt;".to_owned(),
+            '>' => "&gt;".to_owned(),
+            '"' => "&quot;".to_owned(),
+            '\'' => "&#39;".to_owned(),
             c => match visible(c) {
                 None => continue,
-                Some(shown) => {
-                    out.write_all(&text.as_bytes()[from..at])?;
-                    out.write_all(shown.as_bytes())?;
-                    from = at + c.len_utf8();
-                    continue;
-                }
+                Some(shown) => shown,
             },
         };
         out.write_all(&text.as_bytes()[from..at])?;
-        out.write_all(entity.as_bytes())?;
+        out.write_all(shown.as_bytes())?;
         from = at + c.len_utf8();
     }
     out.write_all(&text.as_bytes()[from..])

@@ -7,8 +7,8 @@
 
 use std::io::{self, Write};
 
-use super::text::{Clean, Ink, Parts, Piece, code_span, pieces, visible};
-use super::{Argument, Frame, Head, Page, Speaker};
+use super::text::{Parts, Piece, Sanitized, Sanitizer, code_span, pieces, visible};
+use super::{Header, MessageHeader, Part, Renderer, Speaker};
 
 /// Longest argument that stands on its name's line, in characters.
 const SHORT_CHARS_MAX: usize = 100;
@@ -30,14 +30,14 @@ impl<W: Write> Markdown<W> {
         self.out.write_all(b"\n")
     }
 
-    fn blank(&mut self) -> io::Result<()> {
-        self.out.write_all(b"\n")
+    /// A line, and an empty one behind it.
+    fn block(&mut self, line: &str) -> io::Result<()> {
+        self.line(line)?;
+        self.line("")
     }
 
     fn heading(&mut self, level: usize, words: &str) -> io::Result<()> {
-        let level = "######".get(..level).unwrap_or("######");
-        self.line(&format!("{level} {words}"))?;
-        self.blank()
+        self.block(&format!("{} {words}", "#".repeat(level.min(6))))
     }
 
     /// Lines between fences that nothing in them closes.
@@ -48,21 +48,19 @@ impl<W: Write> Markdown<W> {
         for line in lines {
             self.line(&shown(line))?;
         }
-        self.line(&fence)?;
-        self.blank()
+        self.block(&fence)
     }
 
     fn parts(&mut self, parts: &Parts<'_>) -> io::Result<()> {
         self.fenced("", parts.head.trim_end_matches('\n').split('\n'))?;
         if parts.left_out > 0 {
-            self.line(&format!("*… {} characters are left out here; `--full` exports them …*", parts.left_out))?;
-            self.blank()?;
+            self.block(&format!("*… {} characters are left out here; `--full` exports them …*", parts.left_out))?;
             self.fenced("", parts.tail.trim_end_matches('\n').split('\n'))?;
         }
         Ok(())
     }
 
-    fn marked_up(&mut self, text: &Clean<'_>) -> io::Result<()> {
+    fn marked_up(&mut self, text: &Sanitized<'_>) -> io::Result<()> {
         for piece in pieces(text.as_str()) {
             match piece {
                 Piece::Code { language, lines } => self.fenced(language, lines.iter().copied())?,
@@ -70,7 +68,7 @@ impl<W: Write> Markdown<W> {
                     for line in lines {
                         self.line(&harmless(line))?;
                     }
-                    self.blank()?;
+                    self.line("")?;
                 }
             }
         }
@@ -78,93 +76,76 @@ impl<W: Write> Markdown<W> {
     }
 }
 
-impl<W: Write> Page for Markdown<W> {
-    fn begin(&mut self, frame: &Frame) -> io::Result<()> {
-        self.heading(1, &plain(frame.title.as_str()))?;
-        for warning in &frame.warnings {
+impl<W: Write> Renderer for Markdown<W> {
+    fn begin(&mut self, header: &Header) -> io::Result<()> {
+        self.heading(1, &plain(header.title.as_str()))?;
+        for warning in &header.warnings {
             self.remark(warning)?;
         }
         self.line("| | |")?;
         self.line("|---|---|")?;
-        for (name, values) in &frame.rows {
+        for (name, values) in &header.rows {
             let values: Vec<String> = values.iter().map(|value| plain(value.as_str())).collect();
             self.line(&format!("| {name} | {} |", values.join(", ")))?;
         }
-        self.blank()
+        self.line("")
     }
 
-    fn message(&mut self, head: &Head) -> io::Result<()> {
-        if head.goes_on && head.speaker == Speaker::Tool {
+    fn begin_message(&mut self, message: &MessageHeader) -> io::Result<()> {
+        if message.goes_on && message.speaker == Speaker::Tool {
             return Ok(());
         }
-        let level = (2 + self.depth).min(6);
-        match &head.time {
-            Some((seconds, _)) => self.heading(level, &format!("{} · {seconds}", head.speaker.name())),
-            None => self.heading(level, head.speaker.name()),
-        }
+        let time = message.time.as_ref().map_or(String::new(), |(seconds, _)| format!(" · {seconds}"));
+        self.heading(2 + self.depth, &format!("{}{time}", message.speaker.name()))
     }
 
-    fn prose(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        self.marked_up(text)
-    }
-
-    fn output(&mut self, text: &Clean<'_>, ink: &mut Ink) -> io::Result<()> {
-        self.line("**Output**")?;
-        self.blank()?;
-        self.parts(&ink.parts(text))
-    }
-
-    fn summary(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        self.line("*What came before, as the compaction summed it up:*")?;
-        self.blank()?;
-        self.marked_up(text)
-    }
-
-    fn thinking(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        self.line("*Thinking:*")?;
-        self.blank()?;
-        for line in text.as_str().trim().split('\n') {
-            self.line(&format!("> {}", harmless_outside_code(line)))?;
-        }
-        self.blank()
-    }
-
-    fn call(&mut self, tool: &Clean<'_>, arguments: &[Argument], ink: &mut Ink) -> io::Result<()> {
-        self.line(&format!("**Call of {}**", plain(tool.as_str())))?;
-        self.blank()?;
-        for argument in arguments {
-            let value = argument.value.as_str();
-            let name = plain(argument.name.as_str());
-            if value.chars().count() <= SHORT_CHARS_MAX && !value.contains('\n') && !value.trim().is_empty() {
-                self.line(&format!("{name}: {}", span(value)))?;
-                self.blank()?;
-            } else {
-                self.line(&format!("{name}:"))?;
-                self.blank()?;
-                self.parts(&ink.parts(&argument.value))?;
+    fn part(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        match part {
+            Part::Prose(text) => self.marked_up(text),
+            Part::Output(text) => {
+                self.block("**Output**")?;
+                self.parts(&sanitizer.parts(text))
             }
+            Part::Summary(text) => {
+                self.block("*What came before, as the compaction summed it up:*")?;
+                self.marked_up(text)
+            }
+            Part::Thinking(text) => {
+                self.block("*Thinking:*")?;
+                for line in text.as_str().trim().split('\n') {
+                    self.line(&format!("> {}", harmless_outside_code(line)))?;
+                }
+                self.line("")
+            }
+            Part::Call { tool, arguments } => {
+                self.block(&format!("**Call of {}**", plain(tool.as_str())))?;
+                for argument in *arguments {
+                    let value = argument.value.as_str();
+                    let name = plain(argument.name.as_str());
+                    if value.chars().count() <= SHORT_CHARS_MAX && !value.contains('\n') && !value.trim().is_empty() {
+                        self.block(&format!("{name}: {}", span(value)))?;
+                    } else {
+                        self.block(&format!("{name}:"))?;
+                        self.parts(&sanitizer.parts(&argument.value))?;
+                    }
+                }
+                Ok(())
+            }
+            Part::Result { tool, text, is_error } => {
+                let what = if *is_error { "Error" } else { "Result" };
+                let of = tool.as_ref().map(|tool| format!(" of {}", plain(tool.as_str()))).unwrap_or_default();
+                self.block(&format!("**{what}{of}**"))?;
+                self.parts(&sanitizer.parts(text))
+            }
+            Part::Other(kind) => self.block(&format!("*({}, not exported)*", plain(kind.as_str()))),
         }
-        Ok(())
-    }
-
-    fn result(&mut self, tool: Option<&Clean<'_>>, text: &Clean<'_>, is_error: bool, ink: &mut Ink) -> io::Result<()> {
-        let what = if is_error { "Error" } else { "Result" };
-        let of = tool.map(|tool| format!(" of {}", plain(tool.as_str()))).unwrap_or_default();
-        self.line(&format!("**{what}{of}**"))?;
-        self.blank()?;
-        self.parts(&ink.parts(text))
-    }
-
-    fn other(&mut self, kind: &Clean<'_>) -> io::Result<()> {
-        self.line(&format!("*({}, not exported)*", plain(kind.as_str())))?;
-        self.blank()
     }
 
     fn end_message(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    fn begin_subagent(&mut self, title: &Clean<'_>) -> io::Result<()> {
+    fn begin_subagent(&mut self, title: &Sanitized<'_>) -> io::Result<()> {
         self.heading(2, &format!("Subagent {}", plain(title.as_str())))?;
         self.depth = 1;
         Ok(())
@@ -175,17 +156,14 @@ impl<W: Write> Page for Markdown<W> {
         Ok(())
     }
 
-    fn remark(&mut self, text: &Clean<'_>) -> io::Result<()> {
-        self.line(&format!("**{}**", plain(text.as_str())))?;
-        self.blank()
+    fn remark(&mut self, text: &Sanitized<'_>) -> io::Result<()> {
+        self.block(&format!("**{}**", plain(text.as_str())))
     }
 
-    fn end(&mut self, remarks: &[Clean<'_>]) -> io::Result<()> {
-        self.line("---")?;
-        self.blank()?;
+    fn end(&mut self, remarks: &[Sanitized<'_>]) -> io::Result<()> {
+        self.block("---")?;
         for remark in remarks {
-            self.line(&format!("*{}*", plain(remark.as_str())))?;
-            self.blank()?;
+            self.block(&format!("*{}*", plain(remark.as_str())))?;
         }
         self.out.flush()
     }
@@ -199,13 +177,15 @@ impl<W: Write> Page for Markdown<W> {
 /// The text with what cannot be seen made visible.
 fn shown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match visible(c) {
-            Some(shown) => out.push_str(&shown),
-            None => out.push(c),
-        }
-    }
+    text.chars().for_each(|c| push_shown(&mut out, c));
     out
+}
+
+fn push_shown(out: &mut String, c: char) {
+    match visible(c) {
+        Some(shown) => out.push_str(&shown),
+        None => out.push(c),
+    }
 }
 
 /// On one line, with nothing in it that means anything in Markdown.
@@ -233,35 +213,35 @@ fn longest_backticks(text: &str) -> usize {
 
 /// A line of prose, with all that could be live in it escaped; code spans that close on it stay.
 fn harmless(line: &str) -> String {
+    escaped(line, code_span)
+}
+
+/// [`harmless`] without code spans: nothing at all is code here.
+fn harmless_outside_code(line: &str) -> String {
+    escaped(line, |_| None)
+}
+
+fn escaped(line: &str, code_span: fn(&str) -> Option<(usize, usize)>) -> String {
     let mut out = String::with_capacity(line.len() + 8);
     let mut rest = escape_start(line, &mut out);
     while let Some(at) = rest.find('`') {
         // Backslashes before a backtick would make it another one.
         escape(&rest[..at], &mut out);
+        rest = &rest[at..];
         // A bar within one would end a cell of a table, and the code with it.
-        match code_span(&rest[at..]).filter(|(_, close)| !rest[at..at + close].contains('|')) {
+        match code_span(rest).filter(|(_, close)| !rest[..*close].contains('|')) {
             Some((length, close)) => {
-                out.push_str(&shown(&rest[at..at + close + length]));
-                rest = &rest[at + close + length..];
+                out.push_str(&shown(&rest[..close + length]));
+                rest = &rest[close + length..];
             }
             None => {
-                let run = rest[at..].len() - rest[at..].trim_start_matches('`').len();
+                let run = rest.len() - rest.trim_start_matches('`').len();
                 out.push_str(&"\\`".repeat(run));
-                rest = &rest[at + run..];
+                rest = &rest[run..];
             }
         }
     }
     escape(rest, &mut out);
-    out
-}
-
-/// [`harmless`] without code spans: nothing at all is code here.
-fn harmless_outside_code(line: &str) -> String {
-    let mut out = String::with_capacity(line.len() + 8);
-    let rest = escape_start(line, &mut out);
-    let mut escaped = String::new();
-    escape(rest, &mut escaped);
-    out.push_str(&escaped.replace('`', "\\`"));
     out
 }
 
@@ -310,10 +290,7 @@ fn escape(text: &str, out: &mut String) {
         if is_live {
             out.push('\\');
         }
-        match visible(c) {
-            Some(shown) => out.push_str(&shown),
-            None => out.push(c),
-        }
+        push_shown(out, c);
     }
 }
 

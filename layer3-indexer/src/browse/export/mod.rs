@@ -33,7 +33,7 @@ use crate::transcript::metadata::{Metadata, SessionStats, command_line};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
 use arguments::arguments;
 use redact::Redactor;
-use text::{Clean, Ink};
+use text::{Sanitized, Sanitizer};
 
 /// Subagents of subagents are shown within them down to here, deeper ones at the end.
 const DEPTH_MAX: usize = 6;
@@ -108,18 +108,18 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
     let name = copies.transcript(options.generation)?;
     let mut content = copies.get(&name)?;
     let survey = Survey::of(&mut content)?;
-    let mut ink = Ink { redactor: options.redact.then(Redactor::default), full: options.full, cut: 0 };
+    let mut sanitizer = Sanitizer { redactor: options.redact.then(Redactor::default), full: options.full, cut: 0 };
     let out = BufWriter::new(out);
-    let frame = frame(copies, &content, &survey, options, &mut ink);
-    let page: Box<dyn Page + '_> = match options.format {
+    let header = header(copies, &content, &survey, options, &mut sanitizer);
+    let renderer: Box<dyn Renderer + '_> = match options.format {
         Format::Html => Box::new(html::Html::new(out)),
         Format::Markdown => Box::new(markdown::Markdown::new(out)),
     };
     let mut export = Export {
         copies,
         subagents: Subagents::of(copies),
-        page,
-        ink,
+        renderer,
+        sanitizer,
         seen: HashSet::new(),
         calls: BTreeMap::new(),
         anchors: 0,
@@ -140,7 +140,7 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
             problems: Vec::new(),
         },
     };
-    export.page.begin(&frame).context(WRITING)?;
+    export.renderer.begin(&header).context(WRITING)?;
     export.transcript(&mut content, 0)?;
     export.rest_of_subagents()?;
     export.finish()
@@ -179,16 +179,16 @@ fn exists(path: &Path) -> Failure {
 }
 
 /// What stands above the conversation.
-struct Frame {
-    title: Clean<'static>,
+struct Header {
+    title: Sanitized<'static>,
     /// The rows of the table.
-    rows: Vec<(&'static str, Vec<Clean<'static>>)>,
+    rows: Vec<(&'static str, Vec<Sanitized<'static>>)>,
     /// What must be read before everything else.
-    warnings: Vec<Clean<'static>>,
+    warnings: Vec<Sanitized<'static>>,
 }
 
 /// Who speaks, and where a link to it leads.
-struct Head {
+struct MessageHeader {
     speaker: Speaker,
     anchor: String,
     /// To the second, for people; and exactly.
@@ -232,32 +232,44 @@ impl Speaker {
 
 /// An argument of a tool.
 struct Argument {
-    name: Clean<'static>,
-    value: Clean<'static>,
+    name: Sanitized<'static>,
+    value: Sanitized<'static>,
 }
 
-/// A format: told the conversation in order, it writes it. Only cleaned text is handed to it, and
-/// it escapes all of it.
-trait Page {
-    fn begin(&mut self, frame: &Frame) -> io::Result<()>;
-    fn message(&mut self, head: &Head) -> io::Result<()>;
-    fn prose(&mut self, text: &Clean<'_>) -> io::Result<()>;
+/// A part of a message.
+enum Part<'a> {
+    Prose(Sanitized<'a>),
     /// Text as a program printed it.
-    fn output(&mut self, text: &Clean<'_>, ink: &mut Ink) -> io::Result<()>;
+    Output(Sanitized<'a>),
     /// A summary of what came before.
-    fn summary(&mut self, text: &Clean<'_>) -> io::Result<()>;
-    fn thinking(&mut self, text: &Clean<'_>) -> io::Result<()>;
-    fn call(&mut self, tool: &Clean<'_>, arguments: &[Argument], ink: &mut Ink) -> io::Result<()>;
-    fn result(&mut self, tool: Option<&Clean<'_>>, text: &Clean<'_>, is_error: bool, ink: &mut Ink) -> io::Result<()>;
+    Summary(Sanitized<'a>),
+    Thinking(Sanitized<'a>),
+    Call {
+        tool: &'a Sanitized<'a>,
+        arguments: &'a [Argument],
+    },
+    Result {
+        tool: Option<Sanitized<'static>>,
+        text: Sanitized<'a>,
+        is_error: bool,
+    },
     /// Something that is not text; its type.
-    fn other(&mut self, kind: &Clean<'_>) -> io::Result<()>;
+    Other(Sanitized<'a>),
+}
+
+/// A format: told the conversation in order, it writes it. Only sanitized text is handed to it, and
+/// it escapes all of it.
+trait Renderer {
+    fn begin(&mut self, header: &Header) -> io::Result<()>;
+    fn begin_message(&mut self, message: &MessageHeader) -> io::Result<()>;
+    fn part(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()>;
     fn end_message(&mut self) -> io::Result<()>;
-    fn begin_subagent(&mut self, title: &Clean<'_>) -> io::Result<()>;
+    fn begin_subagent(&mut self, title: &Sanitized<'_>) -> io::Result<()>;
     fn end_subagent(&mut self) -> io::Result<()>;
     /// A remark of this program.
-    fn remark(&mut self, text: &Clean<'_>) -> io::Result<()>;
+    fn remark(&mut self, text: &Sanitized<'_>) -> io::Result<()>;
     /// Ends the page with these remarks, and gives all of it out.
-    fn end(&mut self, remarks: &[Clean<'_>]) -> io::Result<()>;
+    fn end(&mut self, remarks: &[Sanitized<'_>]) -> io::Result<()>;
     /// Whether subagents belong where they were called; else they come at the end.
     fn nests(&self) -> bool;
 }
@@ -294,15 +306,21 @@ fn each_record(
     read.context(format_args!("read {}", path.display()))
 }
 
-fn frame(copies: &SessionCopies, content: &Copy, survey: &Survey, options: &Options, ink: &mut Ink) -> Frame {
+fn header(
+    copies: &SessionCopies,
+    content: &Copy,
+    survey: &Survey,
+    options: &Options,
+    sanitizer: &mut Sanitizer,
+) -> Header {
     let key = &copies.key;
     let metadata = &survey.metadata;
     let id = format!("{}/{}", key.project, key.id);
     let title = metadata.title.as_deref().or(metadata.first_topic.as_deref()).unwrap_or(&id);
-    let mut rows: Vec<(&'static str, Vec<Clean<'static>>)> = Vec::new();
+    let mut rows: Vec<(&'static str, Vec<Sanitized<'static>>)> = Vec::new();
     let mut row = |name: &'static str, values: Vec<Option<&str>>| {
         let values = values.into_iter().flatten().filter(|value| !value.trim().is_empty());
-        let values: Vec<_> = values.map(|value| ink.clean(value).headline(VALUE_CHARS_MAX)).collect();
+        let values: Vec<_> = values.map(|value| sanitizer.clean(value).headline(VALUE_CHARS_MAX)).collect();
         if !values.is_empty() {
             rows.push((name, values));
         }
@@ -328,8 +346,8 @@ fn frame(copies: &SessionCopies, content: &Copy, survey: &Survey, options: &Opti
     if options.redact {
         row("Secrets", vec![Some("masked where they were recognised by their form")]);
     }
-    let warnings = copies.notes.iter().chain(&content.notes).map(|note| ink.clean(note).into_owned()).collect();
-    Frame { title: ink.clean(title).headline(VALUE_CHARS_MAX), rows, warnings }
+    let warnings = copies.notes.iter().chain(&content.notes).map(|note| sanitizer.clean(note).into_owned()).collect();
+    Header { title: sanitizer.clean(title).headline(VALUE_CHARS_MAX), rows, warnings }
 }
 
 /// Transcripts of subagents that were not written yet.
@@ -399,12 +417,12 @@ struct LeftOut {
 struct Export<'a> {
     copies: &'a SessionCopies,
     subagents: Subagents,
-    page: Box<dyn Page + 'a>,
-    ink: Ink,
+    renderer: Box<dyn Renderer + 'a>,
+    sanitizer: Sanitizer,
     /// Fingerprints of the messages written.
     seen: HashSet<u64>,
     /// Tools of calls without result, by id.
-    calls: BTreeMap<String, Clean<'static>>,
+    calls: BTreeMap<String, Sanitized<'static>>,
     anchors: u64,
     last_speaker: Option<Speaker>,
     left_out: LeftOut,
@@ -452,57 +470,53 @@ impl Export<'_> {
         if speaker != Speaker::Tool {
             self.last_speaker = Some(speaker);
         }
-        let head = Head { speaker, anchor: self.anchor(record), time: record.timestamp_ms.map(times), goes_on };
-        self.page.message(&head).context(WRITING)?;
+        let header =
+            MessageHeader { speaker, anchor: self.anchor(record), time: record.timestamp_ms.map(times), goes_on };
+        self.renderer.begin_message(&header).context(WRITING)?;
         for block in record.blocks.iter().filter(|block| !is_empty(block)) {
             self.block(block, record.class, depth)?;
         }
-        self.page.end_message().context(WRITING)?;
+        self.renderer.end_message().context(WRITING)?;
         self.exported.messages += 1;
         Ok(())
     }
 
     fn block(&mut self, block: &Block<'_>, class: Class, depth: usize) -> Result<(), Failure> {
-        let Export { page, ink, .. } = self;
-        match block {
-            Block::Text(text) if class == Class::Summary => page.summary(&ink.clean(text)),
-            Block::Text(text) if class == Class::CommandOutput => {
-                let text = ink.clean(untagged(text));
-                page.output(&text, ink)
-            }
+        let Export { renderer, sanitizer, .. } = self;
+        let command;
+        let part = match block {
+            Block::Text(text) if class == Class::Summary => Part::Summary(sanitizer.clean(text)),
+            Block::Text(text) if class == Class::CommandOutput => Part::Output(sanitizer.clean(untagged(text))),
             Block::Text(text) if class == Class::Command => {
-                let command = command_line(text);
-                page.prose(&ink.clean(if command.trim().is_empty() { text } else { &command }))
+                command = command_line(text);
+                Part::Prose(sanitizer.clean(if command.trim().is_empty() { text } else { &command }))
             }
-            Block::Text(text) => page.prose(&ink.clean(text)),
-            Block::Thinking(text) => page.thinking(&ink.clean(text)),
+            Block::Text(text) => Part::Prose(sanitizer.clean(text)),
+            Block::Thinking(text) => Part::Thinking(sanitizer.clean(text)),
             Block::ToolUse { name, id, input } => {
-                let tool = ink.clean(name).into_owned();
-                let arguments = input.map(|input| arguments(input, ink)).unwrap_or_default();
-                page.call(&tool, &arguments, ink).context(WRITING)?;
-                if let Some(id) = id {
-                    return self.called(id, tool, depth);
-                }
-                Ok(())
+                let tool = sanitizer.clean(name).into_owned();
+                let arguments = input.map(|input| arguments(input, sanitizer)).unwrap_or_default();
+                let part = Part::Call { tool: &tool, arguments: &arguments };
+                renderer.part(&part, sanitizer).context(WRITING)?;
+                return id.as_ref().map_or(Ok(()), |id| self.called(id, tool, depth));
             }
             Block::ToolResult { id, text, is_error } => {
                 let tool = id.as_deref().and_then(|id| self.calls.remove(id));
-                let text = ink.clean(text);
-                page.result(tool.as_ref(), &text, *is_error, ink)
+                Part::Result { tool, text: sanitizer.clean(text), is_error: *is_error }
             }
-            Block::Other(kind) => page.other(&ink.clean(kind)),
-        }
-        .context(WRITING)
+            Block::Other(kind) => Part::Other(sanitizer.clean(kind)),
+        };
+        renderer.part(&part, sanitizer).context(WRITING)
     }
 
     /// Remembers the call for its result, and writes what it started.
-    fn called(&mut self, id: &str, tool: Clean<'static>, depth: usize) -> Result<(), Failure> {
+    fn called(&mut self, id: &str, tool: Sanitized<'static>, depth: usize) -> Result<(), Failure> {
         if self.calls.len() >= OPEN_CALLS_MAX {
             // Results of calls that were interrupted never come.
             self.calls.clear();
         }
         self.calls.insert(id.to_owned(), tool);
-        if depth >= DEPTH_MAX || !self.page.nests() {
+        if depth >= DEPTH_MAX || !self.renderer.nests() {
             return Ok(());
         }
         for subagent in self.subagents.called.remove(id).unwrap_or_default() {
@@ -527,13 +541,13 @@ impl Export<'_> {
     }
 
     fn subagent(&mut self, subagent: &Subagent, depth: usize) -> Result<(), Failure> {
-        let title = self.ink.clean(&subagent.title).headline(VALUE_CHARS_MAX);
-        self.page.begin_subagent(&title).context(WRITING)?;
+        let title = self.sanitizer.clean(&subagent.title).headline(VALUE_CHARS_MAX);
+        self.renderer.begin_subagent(&title).context(WRITING)?;
         let before = self.last_speaker.take();
         match self.copies.get(&subagent.name) {
             Ok(mut content) => {
                 for note in std::mem::take(&mut content.notes) {
-                    self.page.remark(&self.ink.clean(&note)).context(WRITING)?;
+                    self.renderer.remark(&self.sanitizer.clean(&note)).context(WRITING)?;
                     self.exported.notes.push(note);
                 }
                 self.transcript(&mut content, depth)?;
@@ -541,13 +555,13 @@ impl Export<'_> {
             }
             Err(error) if error.is(Kind::Damaged) => {
                 let problem = format!("The transcript of this subagent is left out: failed to {error}");
-                self.page.remark(&self.ink.clean(&problem)).context(WRITING)?;
+                self.renderer.remark(&self.sanitizer.clean(&problem)).context(WRITING)?;
                 self.exported.problems.push(error.to_string());
             }
             Err(error) => return Err(error),
         }
         self.last_speaker = before;
-        self.page.end_subagent().context(WRITING)
+        self.renderer.end_subagent().context(WRITING)
     }
 
     /// The uuid, by which search and `show --around` name messages, where it is fit for a link.
@@ -557,7 +571,9 @@ impl Export<'_> {
             (1..=64).contains(&uuid.len()) && uuid.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
         };
         match record.uuid.as_deref().filter(fits) {
-            Some(uuid) if self.ink.clean(uuid).as_str() == uuid && self.seen.insert(hash_of(&("anchor", uuid))) => {
+            Some(uuid)
+                if self.sanitizer.clean(uuid).as_str() == uuid && self.seen.insert(hash_of(&("anchor", uuid))) =>
+            {
                 format!("m-{uuid}")
             }
             _ => format!("n-{}", self.anchors),
@@ -565,7 +581,7 @@ impl Export<'_> {
     }
 
     fn finish(mut self) -> Result<Exported, Failure> {
-        self.exported.cut = self.ink.cut;
+        self.exported.cut = self.sanitizer.cut;
         let mut remarks = vec![format!(
             "{}, exported from the copy in Threefold's store after its hash was checked.",
             terminal::count(self.exported.messages, "message")
@@ -585,15 +601,16 @@ impl Export<'_> {
         if !counts.is_empty() {
             remarks.push(format!("Left out: {}.", counts.join("; ")));
         }
-        if self.ink.cut > 0 {
+        if self.sanitizer.cut > 0 {
             remarks.push(format!(
                 "{} shortened; the option --full writes them whole.",
-                terminal::count(self.ink.cut, "long tool text")
+                terminal::count(self.sanitizer.cut, "long tool text")
             ));
         }
-        let remarks: Vec<Clean<'static>> = remarks.iter().map(|remark| self.ink.clean(remark).into_owned()).collect();
-        self.page.end(&remarks).context(WRITING)?;
-        self.exported.masked = self.ink.redactor.as_ref().map(|redactor| redactor.masked);
+        let remarks: Vec<Sanitized<'static>> =
+            remarks.iter().map(|remark| self.sanitizer.clean(remark).into_owned()).collect();
+        self.renderer.end(&remarks).context(WRITING)?;
+        self.exported.masked = self.sanitizer.redactor.as_ref().map(|redactor| redactor.masked);
         Ok(self.exported)
     }
 }

@@ -1,5 +1,5 @@
 //! What every text of a transcript passes before it is written anywhere: a transcript is hostile
-//! input. Pages only take [`Clean`] text, and only [`Ink`] makes it.
+//! input. Renderers only take [`Sanitized`] text, and only [`Sanitizer`] makes it.
 
 use std::borrow::Cow;
 
@@ -14,16 +14,16 @@ const OUTPUT_CHARS_TAIL: usize = 4_000;
 
 /// Text without colour codes and, where that was asked for, without secrets. Not yet escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Clean<'a>(Cow<'a, str>);
+pub(super) struct Sanitized<'a>(Cow<'a, str>);
 
-impl Clean<'_> {
+impl Sanitized<'_> {
     /// The text; to be escaped by whoever writes it.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// On one line, cut to so many characters.
-    pub(crate) fn headline(&self, chars_max: usize) -> Clean<'static> {
+    pub(crate) fn headline(&self, chars_max: usize) -> Sanitized<'static> {
         let mut line = String::new();
         for (words, word) in self.0.split_whitespace().enumerate() {
             if words > 0 {
@@ -38,12 +38,12 @@ impl Clean<'_> {
             line = line.chars().take(chars_max.saturating_sub(1)).collect();
             line.push('…');
         }
-        Clean(Cow::Owned(line))
+        Sanitized(Cow::Owned(line))
     }
 
     /// The same text, owned.
-    pub(crate) fn into_owned(self) -> Clean<'static> {
-        Clean(Cow::Owned(self.0.into_owned()))
+    pub(crate) fn into_owned(self) -> Sanitized<'static> {
+        Sanitized(Cow::Owned(self.0.into_owned()))
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Parts<'a> {
 
 /// Cleans texts and counts what was done to them.
 #[derive(Debug, Default)]
-pub(super) struct Ink {
+pub(super) struct Sanitizer {
     /// Masks secrets, where that was asked for.
     pub(crate) redactor: Option<Redactor>,
     /// Whether long outputs are written whole.
@@ -65,23 +65,23 @@ pub(super) struct Ink {
     pub(crate) cut: u64,
 }
 
-impl Ink {
-    pub(crate) fn clean<'t>(&mut self, text: &'t str) -> Clean<'t> {
+impl Sanitizer {
+    pub(crate) fn clean<'t>(&mut self, text: &'t str) -> Sanitized<'t> {
         self.clean_named("", text)
     }
 
     /// Cleans a text that stands under a name: `password` and the like are masked whole.
-    pub(crate) fn clean_named<'t>(&mut self, name: &str, text: &'t str) -> Clean<'t> {
+    pub(crate) fn clean_named<'t>(&mut self, name: &str, text: &'t str) -> Sanitized<'t> {
         let plain = without_colours(text);
-        let Some(redactor) = &mut self.redactor else { return Clean(plain) };
+        let Some(redactor) = &mut self.redactor else { return Sanitized(plain) };
         match plain {
-            Cow::Borrowed(plain) => Clean(redactor.mask_named(name, plain)),
-            Cow::Owned(plain) => Clean(Cow::Owned(redactor.mask_named(name, &plain).into_owned())),
+            Cow::Borrowed(plain) => Sanitized(redactor.mask_named(name, plain)),
+            Cow::Owned(plain) => Sanitized(Cow::Owned(redactor.mask_named(name, &plain).into_owned())),
         }
     }
 
     /// The parts of an output that are written.
-    pub(crate) fn parts<'t>(&mut self, text: &'t Clean<'_>) -> Parts<'t> {
+    pub(crate) fn parts<'t>(&mut self, text: &'t Sanitized<'_>) -> Parts<'t> {
         let text = text.as_str();
         let whole = Parts { head: text, left_out: 0, tail: "" };
         if self.full || text.len() <= OUTPUT_CHARS_MAX {
@@ -233,8 +233,8 @@ mod tests {
 
     #[test]
     fn colours_go_and_other_control_characters_show() {
-        let mut ink = Ink::default();
-        let clean = ink.clean("a\u{1b}[1;31mred\u{1b}[0m\r\nb\u{1b}]0;t\u{7}\r\u{1b}[2J\u{1b}");
+        let mut sanitizer = Sanitizer::default();
+        let clean = sanitizer.clean("a\u{1b}[1;31mred\u{1b}[0m\r\nb\u{1b}]0;t\u{7}\r\u{1b}[2J\u{1b}");
         assert_eq!(clean.as_str(), "ared\nb\u{1b}]0;t\u{7}\r\u{1b}[2J\u{1b}");
         let shown: String = clean.as_str().chars().map(|c| visible(c).unwrap_or(c.to_string())).collect();
         assert_eq!(shown, "ared\nb␛]0;t␇␍␛[2J␛");
@@ -247,19 +247,19 @@ mod tests {
 
     #[test]
     fn a_secret_among_colours_is_masked() {
-        let mut ink = Ink { redactor: Some(Redactor::default()), ..Ink::default() };
-        assert_eq!(ink.clean("x \u{1b}[1mghp_0123456789\u{1b}[0mabcdefghijklmnop").as_str(), "x [masked]");
+        let mut sanitizer = Sanitizer { redactor: Some(Redactor::default()), ..Sanitizer::default() };
+        assert_eq!(sanitizer.clean("x \u{1b}[1mghp_0123456789\u{1b}[0mabcdefghijklmnop").as_str(), "x [masked]");
     }
 
     #[test]
     fn long_outputs_lose_their_middle() {
-        let mut ink = Ink::default();
-        let text = Clean(Cow::Owned("é".repeat(OUTPUT_CHARS_MAX + 1)));
-        let parts = ink.parts(&text);
+        let mut sanitizer = Sanitizer::default();
+        let text = Sanitized(Cow::Owned("é".repeat(OUTPUT_CHARS_MAX + 1)));
+        let parts = sanitizer.parts(&text);
         let kept = parts.head.chars().count() + parts.tail.chars().count();
-        assert_eq!((kept + parts.left_out, parts.left_out, ink.cut), (OUTPUT_CHARS_MAX + 1, 2001, 1));
-        let text = Clean(Cow::Owned("é".repeat(OUTPUT_CHARS_MAX)));
-        assert_eq!(ink.parts(&text).left_out, 0);
+        assert_eq!((kept + parts.left_out, parts.left_out, sanitizer.cut), (OUTPUT_CHARS_MAX + 1, 2001, 1));
+        let text = Sanitized(Cow::Owned("é".repeat(OUTPUT_CHARS_MAX)));
+        assert_eq!(sanitizer.parts(&text).left_out, 0);
     }
 
     #[test]
