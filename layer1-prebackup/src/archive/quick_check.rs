@@ -60,13 +60,11 @@ fn findings(archive: &Archive, key: &SessionKey, ledger: &Ledger) -> Vec<Finding
     findings
 }
 
+/// Looks at one content that was recorded: what is wrong with it, in words, if anything is.
+pub(super) type Check = fn(Slot<'_>, &Record) -> Result<Option<(FindingKind, String)>, ArchiveError>;
+
 /// What is wrong with the ledger itself, and what `check` finds of each content that it records.
-pub(super) fn findings_of_records(
-    archive: &Archive,
-    key: &SessionKey,
-    ledger: &Ledger,
-    check: fn(Slot<'_>, &Record) -> Result<Option<(FindingKind, String)>, ArchiveError>,
-) -> Vec<Finding> {
+pub(super) fn findings_of_records(archive: &Archive, key: &SessionKey, ledger: &Ledger, check: Check) -> Vec<Finding> {
     let mut findings = Vec::new();
     if ledger.is_damaged {
         let detail = "the ledger has a damaged line; what it says is to be proven again";

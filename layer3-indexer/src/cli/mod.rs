@@ -63,7 +63,7 @@ enum Command {
     Import,
     /// Search all that was said
     #[command(after_help = "Example: layer3-indexer search --all --since 7d 'connection refused'")]
-    Search(search::SearchArgs),
+    Search(Box<search::SearchArgs>),
     /// List saved sessions, newest first
     #[command(after_help = "Example: layer3-indexer list --all --since yesterday")]
     List(list::ListArgs),
@@ -158,7 +158,7 @@ fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Sc
         Command::Serve(args) => serve::run(places, args),
         Command::Save(args) => save::run(&places, &args, screen),
         Command::Import => import::run(&places, screen),
-        Command::Search(args) => search::run(&places, args, screen),
+        Command::Search(args) => search::run(&places, *args, screen),
         Command::List(args) => list::run(&places, args, screen),
         Command::Show(args) => show::run(&places, args, screen),
         Command::Restore(args) => restore::run(&places, args, screen),

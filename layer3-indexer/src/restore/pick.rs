@@ -122,10 +122,10 @@ fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
         let topic = metadata.and_then(|m| m.title.as_deref().or(m.first_topic.as_deref())).unwrap_or("–");
         let state = if choice.is_missing { terminal.paint(Style::Red, "gone") } else { "    ".to_owned() };
         let line = format!(
-            "{}  {state}  {}  {}  {}  ",
+            "{}  {state}  {}  {:>6}  {}  ",
             right(&number.to_string(), digits),
             left(choice.key.id.as_str().get(..ID_COLUMNS).unwrap_or(choice.key.id.as_str()), ID_COLUMNS),
-            format!("{:>6}", Size(choice.bytes)),
+            Size(choice.bytes),
             period.unwrap_or_default(),
         );
         let used = digits + 2 + 4 + 2 + ID_COLUMNS + 2 + 6 + 2;

@@ -188,8 +188,8 @@ pub(crate) fn to_text(summary: &Summary, terminal: &Terminal) -> String {
         let packed = item.packed_bytes.map_or(String::new(), |packed| format!(" → {:>7}", Size(packed)));
         let store = if item.store == "layer1" { "layer 1" } else { "layer 3" };
         text.push_str(&format!(
-            "{}{packed}  {}  {}\n",
-            format!("{:<7}", Size(item.bytes)),
+            "{:<7}{packed}  {}  {}\n",
+            Size(item.bytes),
             store,
             one_line(&format!("{}/{}", item.project, item.path)),
         ));

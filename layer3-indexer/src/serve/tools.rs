@@ -230,7 +230,7 @@ fn answer(structure: &impl Serialize, text: Option<String>) -> Result<Output, Fa
 struct SaveInput {
     /// The session's id, as in the hook event.
     session_id: String,
-    /// Absolute path of its transcript: <claude dir>/projects/<folder>/<session_id>.jsonl.
+    /// Absolute path of its transcript: `CLAUDE_DIR/projects/FOLDER/SESSION_ID.jsonl`.
     transcript_path: String,
     /// The working directory of the session.
     #[serde(default)]

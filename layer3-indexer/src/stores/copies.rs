@@ -230,7 +230,7 @@ impl SessionCopies {
         let is_ahead =
             |of1: &&StoredFile| self.layer3.newest(&of1.name.file).is_none_or(|of3| self.layer1_is_ahead(of3, of1));
         let read = |file: &StoredFile| self.layer1.read(&self.stores, file, file.bytes, file.blake3);
-        newest.filter(is_ahead).filter_map(|file| read(file).err()).collect()
+        newest.filter(is_ahead).filter_map(|file| read(file).err().map(|bad| *bad)).collect()
     }
 
     /// The length of the longest content of the file, if that is longer than this one and not known to be bad.
@@ -335,7 +335,7 @@ impl SessionCopies {
             Ok(copy) => return Some(copy),
             Err(bad) => bad,
         };
-        tried.bad.push(bad.clone());
+        tried.bad.push((*bad).clone());
         let is_itself = |other: &Held, file: &StoredFile| other.layer == held.layer && file.name == stored.name;
         // The other layer's first: that is where the same content is.
         let mut others: Vec<_> = self.all().filter(|(other, file)| !is_itself(other, file)).collect();
@@ -349,7 +349,7 @@ impl SessionCopies {
                     return Some(copy.noting(said));
                 }
                 // Of other contents nothing is known to be wrong.
-                Err(bad) if file.blake3 == stored.blake3 => tried.bad.push(bad),
+                Err(bad) if file.blake3 == stored.blake3 => tried.bad.push(*bad),
                 Err(_) => {}
             }
         }

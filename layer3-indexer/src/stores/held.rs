@@ -57,7 +57,13 @@ impl Held {
     }
 
     /// The copy, if the file's first `bytes` bytes hash to `blake3`. Nothing is called damaged by one reading.
-    pub(super) fn read(&self, stores: &Stores, stored: &StoredFile, bytes: u64, blake3: Hash) -> Result<Copy, BadCopy> {
+    pub(super) fn read(
+        &self,
+        stores: &Stores,
+        stored: &StoredFile,
+        bytes: u64,
+        blake3: Hash,
+    ) -> Result<Copy, Box<BadCopy>> {
         let (archive, key) = stores.of(self.layer).zip(self.key.clone()).expect("what is listed is in a store");
         let path = archive.slot(&key, &stored.name).place();
         let read =
@@ -70,7 +76,7 @@ impl Held {
                 notes: Vec::new(),
                 file,
             }),
-            Err(how) => Err(BadCopy { layer, key, name, path, how }),
+            Err(how) => Err(Box::new(BadCopy { layer, key, name, path, how })),
         }
     }
 

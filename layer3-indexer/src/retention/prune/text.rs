@@ -86,10 +86,10 @@ fn line(item: &Item, terminal: &Terminal) -> String {
         item.topic.as_ref().map_or(String::new(), |topic| format!("  {}", fit(&one_line(topic), TOPIC_COLUMNS)));
     let style = if item.only_copy { Style::Red } else { Style::Green };
     let mut text = format!(
-        "{}  {}  {}  {}{store}{topic}\n    {}\n",
+        "{}  {}  {:>7}  {}{store}{topic}\n    {}\n",
         left(item.kind, 10),
         terminal::minute(&item.time),
-        format!("{:>7}", Size(item.bytes)),
+        Size(item.bytes),
         one_line(&name(item)),
         terminal.paint(style, &one_line(&item.why)),
     );
