@@ -44,12 +44,8 @@ pub(super) fn run(
             report.mended = mended;
         }
     }
-    if screen.json {
-        screen.json(&report.doctor_json())?;
-    } else {
-        let renderer = Renderer { report: &report, home: &context.places.home, terminal: &screen.terminal };
-        let text = renderer.doctor();
-        screen.text(&text)?;
-    }
+    screen.answer(&report.doctor_json(), |terminal| {
+        Renderer { report: &report, home: &context.places.home, terminal }.doctor()
+    })?;
     needing_person(report.needing())
 }

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use serde_json::json;
 
 use crate::browse::export::{self, Exported, Format};
-use crate::cli::screen::{Screen, absolute, complain};
+use crate::cli::screen::{Screen, absolute, notes, problem, unless_none};
 use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::stores::SessionCopies;
@@ -21,7 +21,7 @@ pub(super) struct ExportArgs {
     session: String,
     /// What to write; by default what the name of FILE says, else Markdown
     #[arg(long, value_enum)]
-    format: Option<PageFormat>,
+    format: Option<Format>,
     /// Write to this file, which may not exist yet, instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -39,14 +39,6 @@ pub(super) struct ExportArgs {
     generation: Option<u32>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum PageFormat {
-    /// Markdown
-    Md,
-    /// One HTML page that needs no network and no scripts
-    Html,
-}
-
 /// Runs `export`.
 pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let path = args.output.clone().map(absolute).transpose()?;
@@ -55,7 +47,7 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
         return Err(Failure::argument("--json", "export", why));
     }
     let options = export::Options {
-        format: page_format(args.format, path.as_deref()),
+        format: args.format.unwrap_or_else(|| format_of(path.as_deref())),
         redact: args.redact,
         full: args.full,
         generation: args.generation.unwrap_or(0),
@@ -74,34 +66,21 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
     report_export(&exported)
 }
 
-fn page_format(asked: Option<PageFormat>, path: Option<&Path>) -> Format {
+fn format_of(path: Option<&Path>) -> Format {
     let is_html = path.and_then(Path::extension).is_some_and(|ext| ext == "html" || ext == "htm");
-    match asked {
-        Some(PageFormat::Html) => Format::Html,
-        None if is_html => Format::Html,
-        _ => Format::Markdown,
-    }
+    if is_html { Format::Html } else { Format::Markdown }
 }
 
 /// What the reader of the page should know, on stderr: standard output may be the page.
 fn report_export(exported: &Exported) -> Result<(), Failure> {
-    for note in &exported.notes {
-        complain(&format!("layer3-indexer: note: {}", one_line(note)));
-    }
+    notes(&exported.notes);
     if let Some(masked) = exported.masked {
         let masked = terminal::count(masked, "secret");
-        complain(&format!(
-            "layer3-indexer: {masked} masked, by their form; others may be left, read it before you share it"
-        ));
+        problem(&format!("{masked} masked, by their form; others may be left, read it before you share it"));
     }
-    for problem in &exported.problems {
-        complain(&format!("layer3-indexer: left out: failed to {}", one_line(problem)));
-    }
-    match exported.problems.len() {
-        0 => Ok(()),
-        failed => {
-            let failed = terminal::count(failed as u64, "subagent");
-            Err(Failure::new(format!("export all of the session: {failed} left out")))
-        }
-    }
+    exported.problems.iter().for_each(|why| problem(&format!("left out: failed to {why}")));
+    unless_none(exported.problems.len(), |failed| {
+        let failed = terminal::count(failed as u64, "subagent");
+        Failure::new(format!("export all of the session: {failed} left out"))
+    })
 }

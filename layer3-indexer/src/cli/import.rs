@@ -3,11 +3,11 @@
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 
-use crate::cli::screen::{Screen, complain, progress_bar};
+use crate::cli::screen::{Screen, notes, problem, progress_bar, unless_none};
 use crate::failure::Failure;
 use crate::save::LogSink;
 use crate::save::import::{self, Summary};
-use crate::terminal::{self, one_line};
+use crate::terminal;
 
 /// Runs `import`.
 pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Failure> {
@@ -19,35 +19,20 @@ pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Failur
         bar.set_message(format!("{}, {}/{} sessions", Size(at.bytes), at.sessions_done, at.sessions_all));
     });
     bar.finish_and_clear();
-    report_import(&summary?, screen)
+    let summary = summary?;
+    screen.answer(&summary, |_| summary_text(&summary))?;
+    notes(&summary.notes);
+    summary.failed.iter().for_each(|failure| problem(&format!("{}: {}", failure.session_id, failure.error)));
+    unless_none(summary.failed.len(), |failed| Failure::some("save", failed, summary.sessions))
 }
 
-fn report_import(summary: &Summary, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    if screen.json {
-        screen.json(summary)?;
-    } else {
-        let mut line = format!(
-            "{}: {} saved, {} unchanged",
-            terminal::count(summary.sessions as u64, "session"),
-            summary.saved,
-            summary.unchanged
-        );
-        if summary.skipped > 0 {
-            line.push_str(&format!(", {} empty", summary.skipped));
+fn summary_text(summary: &Summary) -> String {
+    let sessions = terminal::count(summary.sessions as u64, "session");
+    let mut line = format!("{sessions}: {} saved, {} unchanged", summary.saved, summary.unchanged);
+    for (number, what) in [(summary.skipped, "empty"), (summary.failed.len(), "failed")] {
+        if number > 0 {
+            line.push_str(&format!(", {number} {what}"));
         }
-        if !summary.failed.is_empty() {
-            line.push_str(&format!(", {} failed", summary.failed.len()));
-        }
-        screen.text(&(line + "\n"))?;
     }
-    for note in &summary.notes {
-        complain(&format!("layer3-indexer: note: {}", one_line(note)));
-    }
-    for failure in &summary.failed {
-        complain(&format!("layer3-indexer: {}: {}", failure.session_id, one_line(&failure.error)));
-    }
-    match summary.failed.len() {
-        0 => Ok(()),
-        failed => Err(Failure::some("save", failed, summary.sessions)),
-    }
+    line + "\n"
 }

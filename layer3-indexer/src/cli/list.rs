@@ -21,11 +21,7 @@ pub(super) fn run(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> R
     let (project, said) = scope(&args.scope)?;
     let listing = ListRequest { project, ..args.request };
     let listed = list::list(places, &listing)?;
-    if screen.json {
-        return screen.json(&listed);
-    }
-    let text = list::to_text(&listed, &said, &screen.terminal);
-    let hint =
-        if listed.sessions.is_empty() && listing.project.is_some() { "`--all` lists all projects.\n" } else { "" };
-    screen.text(&(text + hint))
+    let is_lacking = listed.sessions.is_empty() && listing.project.is_some();
+    let hint = if is_lacking { "`--all` lists all projects.\n" } else { "" };
+    screen.answer(&listed, |terminal| list::to_text(&listed, &said, terminal) + hint)
 }

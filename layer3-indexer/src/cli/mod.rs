@@ -90,7 +90,7 @@ enum Command {
     Prune(prune::PruneArgs),
     /// Compress old transcripts in both stores; everything reads them as before
     #[command(after_long_help = retention::compress::HELP)]
-    Compress(compress::CompressArgs),
+    Compress(retention::compress::Wanted),
     /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
     #[command(after_long_help = health::report::STATUS_HELP)]
     Status,
@@ -167,7 +167,7 @@ fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Sc
         Command::Verify(args) => verify::run(&places, &args, screen),
         Command::Rebuild => rebuild::run(&places, screen),
         Command::Prune(args) => prune::run(&places, args, screen),
-        Command::Compress(args) => compress::run(&places, args, screen),
+        Command::Compress(args) => compress::run(&places, &args, screen),
         Command::Status => status::run(places, flags, screen),
         Command::Doctor(args) => doctor::run(places, flags, args, screen),
     }

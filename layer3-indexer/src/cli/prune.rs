@@ -5,11 +5,10 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
-use crate::cli::screen::{Scope, Screen, complain, scope};
+use crate::cli::screen::{Scope, Screen, notes, scope, unless_none};
 use crate::failure::{Context, Failure};
 use crate::retention::prune::{self, Plan, Summary, Wanted};
 use crate::save::LogSink;
-use crate::terminal::one_line;
 
 // The arguments of `prune`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
@@ -77,7 +76,7 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
     };
     let plan = prune::plan(places, &wanted)?;
     if args.dry_run {
-        return tell(&Summary::of(&plan), &plan, screen);
+        return screen.answer(&Summary::of(&plan), |terminal| prune::to_text(&plan, terminal));
     }
     if !screen.json {
         let text = prune::to_text(&plan, &screen.terminal);
@@ -93,21 +92,10 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
         let text = prune::summary_text(&summary, &screen.terminal);
         screen.text(&text)?;
     }
-    for note in &summary.notes {
-        complain(&format!("layer3-indexer: note: {}", one_line(note)));
-    }
-    match summary.failed.len() {
-        0 => Ok(()),
-        failed => Err(Failure::new(format!("remove {failed} of {}: each is told above", plan.items.len()))),
-    }
-}
-
-fn tell(summary: &Summary, plan: &Plan, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    if screen.json {
-        return screen.json(summary);
-    }
-    let text = prune::to_text(plan, &screen.terminal);
-    screen.text(&text)
+    notes(&summary.notes);
+    unless_none(summary.failed.len(), |failed| {
+        Failure::new(format!("remove {failed} of {}: each is told above", plan.items.len()))
+    })
 }
 
 /// Asks at the terminal. Any other answer than the one that was asked for is a no.

@@ -9,7 +9,7 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use serde_json::json;
 
-use crate::cli::screen::{Scope, Screen, absolute, complain, config_dir, counting, scope};
+use crate::cli::screen::{Scope, Screen, absolute, config_dir, counting, notes, problem, scope, unless_none};
 use crate::failure::{Failure, chain};
 use crate::restore::missing::{self, Summary, Wanted};
 use crate::restore::pick::{self};
@@ -57,7 +57,7 @@ pub(super) struct RestoreArgs {
 /// missed. Where that fails, as on a disk that is read-only, it is read as it stands.
 pub(super) fn take_over(places: &Places) {
     if let Err(error) = adopt_v1::open(places) {
-        complain(&format!("layer3-indexer: note: failed to {}", one_line(&chain(&error))));
+        notes([&format!("failed to {}", chain(&error))]);
     }
 }
 
@@ -87,44 +87,24 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
     let session = chosen(places, args.session, args.project, screen)?;
     let plan = restore::plan(places, &session, &options)?;
     let restored = if args.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
-    if screen.json {
-        screen.json(&json!({ "restored": restored }))?;
-    } else {
-        let text = restored_text(&restored, args.dry_run, &screen.terminal);
-        screen.text(&text)?;
-    }
-    tell_notes(&restored.notes);
-    for problem in &restored.problems {
-        complain(&format!("layer3-indexer: {}", one_line(problem)));
-    }
-    match restored.problems.len() {
-        0 => Ok(()),
-        left_out => {
-            let left_out = terminal::count(left_out as u64, "side file");
-            Err(Failure::new(format!("restore all of session {}: {left_out} left out", restored.session_id)))
-        }
-    }
+    screen.answer(&json!({ "restored": restored }), |terminal| restored_text(&restored, args.dry_run, terminal))?;
+    notes(&restored.notes);
+    restored.problems.iter().for_each(|why| problem(why));
+    unless_none(restored.problems.len(), |left_out| {
+        let left_out = terminal::count(left_out as u64, "side file");
+        Failure::new(format!("restore all of session {}: {left_out} left out", restored.session_id))
+    })
 }
 
 fn restore_missing(places: &Places, wanted: &Wanted, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let summary = counting("sessions", |progress| missing::restore_missing(places, wanted, progress))?;
-    if screen.json {
-        screen.json(&summary)?;
-    } else {
-        let text = summary_text(&summary, wanted.dry_run, &screen.terminal);
-        screen.text(&text)?;
-    }
-    let notes: BTreeSet<String> = summary.restored.iter().flat_map(about).collect();
-    tell_notes(&notes);
+    screen.answer(&summary, |terminal| summary_text(&summary, wanted.dry_run, terminal))?;
+    notes(&summary.restored.iter().flat_map(about).collect::<BTreeSet<String>>());
     for refused in &summary.refused {
-        let session = format!("{}/{}", refused.project, refused.session_id);
-        complain(&format!("layer3-indexer: {}: {}", one_line(&session), one_line(&refused.error)));
+        problem(&format!("{}/{}: {}", refused.project, refused.session_id, refused.error));
     }
     let all = refused_sessions(&summary).union(&restored_sessions(&summary)).count() + summary.in_place;
-    match refused_sessions(&summary).len() {
-        0 => Ok(()),
-        failed => Err(Failure::some("restore", failed, all)),
-    }
+    unless_none(refused_sessions(&summary).len(), |failed| Failure::some("restore", failed, all))
 }
 
 /// A session is refused once, however many of its side files are.
@@ -178,12 +158,6 @@ pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Termi
         text.push('\n');
     }
     text
-}
-
-pub(super) fn tell_notes<'a>(notes: impl IntoIterator<Item = &'a String>) {
-    for note in notes {
-        complain(&format!("layer3-indexer: note: {}", one_line(note)));
-    }
 }
 
 /// What names the session: what was typed, else what is chosen from a list.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
-use crate::cli::restore::{chosen, directory, given, restored_text, take_over, tell_notes};
-use crate::cli::screen::{Screen, complain, config_dir};
+use crate::cli::restore::{chosen, directory, given, restored_text, take_over};
+use crate::cli::screen::{Screen, complain, config_dir, notes};
 use crate::failure::Failure;
 use crate::restore::Options;
 use crate::restore::resume;
@@ -47,8 +47,7 @@ pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) ->
         // stdout is claude's from here on.
         complain(restored_text(&ready.restored, false, &screen.terminal).lines().next().unwrap_or_default());
     }
-    tell_notes(&ready.restored.notes);
-    tell_notes(&ready.restored.problems);
+    notes(ready.restored.notes.iter().chain(&ready.restored.problems));
     resume::become_claude(&ready, &args.args, &config_dir)?;
     Ok(())
 }

@@ -69,17 +69,14 @@ pub(super) fn run(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> 
         Some(skipped) => skipped,
         None => save::save(places, &journal, &request, &|_| {})?,
     };
-    if screen.json {
-        return screen.json(&answer);
-    }
-    match answer {
-        Answer::Skipped(skipped) => screen.text(&format!("Nothing to save: {}\n", one_line(&skipped.reason))),
+    screen.answer(&answer, |_| match &answer {
+        Answer::Skipped(skipped) => format!("Nothing to save: {}\n", one_line(&skipped.reason)),
         Answer::Receipt(receipt) => {
             let files = terminal::count(receipt.files.len() as u64, "file");
             let messages = terminal::count(receipt.messages_indexed, "message");
-            screen.text(&format!("Saved {}/{}: {files}, {messages} indexed\n", receipt.project, receipt.session_id))
+            format!("Saved {}/{}: {files}, {messages} indexed\n", receipt.project, receipt.session_id)
         }
-    }
+    })
 }
 
 /// The file as typed, with the links above it resolved; a link as the last component is refused

@@ -20,6 +20,15 @@ pub(super) struct Screen<'a> {
 }
 
 impl Screen<'_> {
+    /// The answer: JSON where that is asked for, else the text that is made of it.
+    pub(super) fn answer(
+        &mut self,
+        value: &impl serde::Serialize,
+        text: impl FnOnce(&Terminal) -> String,
+    ) -> Result<(), Failure> {
+        if self.json { self.json(value) } else { self.text(&text(&self.terminal)) }
+    }
+
     pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).context("write to stdout")
     }
@@ -48,6 +57,21 @@ pub(super) fn terminal() -> Terminal {
 /// A line for people. If nobody reads stderr, nothing is lost that the exit code does not say.
 pub(super) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", terminal::lines(line));
+}
+
+/// What went wrong beside the answer, for people.
+pub(super) fn problem(text: &str) {
+    complain(&format!("layer3-indexer: {}", one_line(text)));
+}
+
+/// What is to be known besides the answer.
+pub(super) fn notes<'a>(notes: impl IntoIterator<Item = &'a String>) {
+    notes.into_iter().for_each(|note| problem(&format!("note: {note}")));
+}
+
+/// A failure where something failed; each was printed.
+pub(super) fn unless_none(failed: usize, failure: impl FnOnce(usize) -> Failure) -> Result<(), Failure> {
+    if failed == 0 { Ok(()) } else { Err(failure(failed)) }
 }
 
 /// A bar on stderr if somebody watches it, else nothing.
@@ -117,11 +141,8 @@ pub(super) fn scope(scope: &Scope) -> Result<(Option<String>, String), Failure> 
 
 /// A failure where something stays wrong until a person does something; it was printed.
 pub(super) fn needing_person(needing: usize) -> Result<(), Failure> {
-    match needing {
-        0 => Ok(()),
-        _ => {
-            let needing = terminal::count(needing as u64, "thing");
-            Err(Failure::new(format!("report all well: found {needing} for a person to mend")))
-        }
-    }
+    unless_none(needing, |needing| {
+        let needing = terminal::count(needing as u64, "thing");
+        Failure::new(format!("report all well: found {needing} for a person to mend"))
+    })
 }

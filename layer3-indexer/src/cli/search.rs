@@ -38,11 +38,7 @@ pub(super) fn run(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) ->
     };
     let search = SearchRequest { query: query.join(" "), project, marks, ..request };
     let results = search::search(places, &search)?;
-    if screen.json {
-        return screen.json(&results);
-    }
-    let text = search::to_text(&results, &search, &said, &screen.terminal);
-    let hint =
-        if results.hits.is_empty() && search.project.is_some() { "`--all` searches all projects.\n" } else { "" };
-    screen.text(&(text + hint))
+    let is_lacking = results.hits.is_empty() && search.project.is_some();
+    let hint = if is_lacking { "`--all` searches all projects.\n" } else { "" };
+    screen.answer(&results, |terminal| search::to_text(&results, &search, &said, terminal) + hint)
 }

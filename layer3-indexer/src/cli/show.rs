@@ -37,9 +37,5 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
     let (around, last, generation) = (args.around, args.last, args.generation);
     let window = Window { around, last, max_chars: args.max_chars.max(1), generation };
     let conversation = show::conversation(&copies, &window)?;
-    if screen.json {
-        return screen.json(&conversation);
-    }
-    let text = conversation.to_text(&screen.terminal);
-    screen.text(&text)
+    screen.answer(&conversation, |terminal| conversation.to_text(terminal))
 }

@@ -19,13 +19,9 @@ use crate::terminal::{self, time};
 pub(super) fn run(places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let context = context(places, flags);
     let report = examine(&context, Depth::Cheap);
-    if screen.json {
-        screen.json(&report.status_json())?;
-    } else {
-        let renderer = Renderer { report: &report, home: &context.places.home, terminal: &screen.terminal };
-        let text = renderer.status();
-        screen.text(&text)?;
-    }
+    screen.answer(&report.status_json(), |terminal| {
+        Renderer { report: &report, home: &context.places.home, terminal }.status()
+    })?;
     needing_person(report.needing())
 }
 

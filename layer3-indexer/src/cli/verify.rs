@@ -3,7 +3,7 @@
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
-use crate::cli::screen::Screen;
+use crate::cli::screen::{Screen, unless_none};
 use crate::failure::Failure;
 use crate::save::LogSink;
 use crate::save::verify::{self, Report};
@@ -25,16 +25,11 @@ pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -
         true => verify::repair(places, &LogSink::new(places, false), args.session.as_deref())?,
         false => verify::verify(places, args.session.as_deref())?,
     };
-    if screen.json {
-        screen.json(&report)?;
-    } else {
-        screen.text(&report_text(&report, &screen.terminal))?;
-    }
+    screen.answer(&report, |terminal| report_text(&report, terminal))?;
     let unhealed = report.repairs.iter().filter(|repair| !repair.healed).count();
-    match report.findings.len().max(unhealed) {
-        0 => Ok(()),
-        findings => Err(Failure::new(format!("verify: {} found wrong", terminal::count(findings as u64, "thing")))),
-    }
+    unless_none(report.findings.len().max(unhealed), |wrong| {
+        Failure::new(format!("verify: {} found wrong", terminal::count(wrong as u64, "thing")))
+    })
 }
 
 fn report_text(report: &Report, terminal: &Terminal) -> String {

@@ -4,7 +4,7 @@
 //! Nothing else changes: each reader gets the plain bytes, `verify` compares both forms with what was
 //! recorded, and receipts speak of the plain ones. See `layer1-prebackup/src/archive/compress.rs`.
 
-use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, LEVELS, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use serde::Serialize;
@@ -36,16 +36,20 @@ Exit code 1 if something could not be compressed.
 
 Example: layer3-indexer compress --older-than 90d --dry-run";
 
-/// What is asked for.
-#[derive(Debug, Clone)]
+// What is asked for. Said as documentation, it would stand in the help instead of what the command is for.
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Wanted {
-    /// Only contents that were committed before: an age or a date.
+    /// Only contents that were stored before: an age such as 30d, or a date
+    #[arg(long, value_name = "AGE", default_value = OLDER_THAN_DEFAULT)]
     pub(crate) older_than: String,
-    /// 1 to 19.
+    /// How hard to try, from 1 to 19
+    #[arg(long, value_name = "N", default_value_t = LEVEL_DEFAULT, value_parser = clap::value_parser!(i32).range(i64::from(*LEVELS.start())..=i64::from(*LEVELS.end())))]
     pub(crate) level: i32,
-    /// The newest contents stay plain.
+    /// Leave the newest content of each session plain
+    #[arg(long)]
     pub(crate) generations_only: bool,
-    /// Only tell.
+    /// Tell what would be compressed, and change nothing
+    #[arg(long)]
     pub(crate) dry_run: bool,
 }
 

@@ -52,12 +52,13 @@ const WRITING: &str = "write the export";
 const OUTPUT_TAGS: [&str; 4] = ["local-command-stdout", "local-command-stderr", "bash-stdout", "bash-stderr"];
 
 /// What a page is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
-    /// Markdown.
+    /// Markdown
+    #[value(name = "md")]
     Markdown,
-    /// One self-contained HTML page.
+    /// One HTML page that needs no network and no scripts
     Html,
 }
 
