@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use layer1_prebackup::config::places::{PlaceFlags, Places};
+use layer1_prebackup::config::places::Places;
 
 use crate::server_process::ServerCommand;
 
@@ -46,7 +46,7 @@ impl Settings {
             return ServerCommand { program: program.into(), args: args.to_vec() };
         }
         let mut args = vec![OsString::from("serve")];
-        args.extend(self.place_flags(WhichPlaces::NotDefault));
+        args.extend(as_args(self.places.to_flags_but_defaults()));
         args.extend(self.typed.iter().cloned());
         for root in allow_roots {
             args.extend(["--allow-root".into(), root.into()]);
@@ -57,7 +57,7 @@ impl Settings {
 
     /// The arguments of the detached deliverer: everything explicit, nothing left to its environment.
     pub(crate) fn deliverer_args(&self) -> Vec<OsString> {
-        let mut args = self.place_flags(WhichPlaces::All);
+        let mut args = as_args(self.places.to_flags());
         args.extend(self.typed.iter().cloned());
         let duration = |duration: Duration| OsString::from(humantime::format_duration(duration).to_string());
         args.extend(["deliver".into(), "--attempts".into(), self.attempts.to_string().into()]);
@@ -73,34 +73,16 @@ impl Settings {
         }
         args
     }
-
-    fn place_flags(&self, which: WhichPlaces) -> Vec<OsString> {
-        let places = &self.places;
-        let home = places.home.clone().into_os_string();
-        let default = Places::resolve(&PlaceFlags::default(), &|name| (name == "HOME").then(|| home.clone()));
-        let default = default.ok().filter(|_| which == WhichPlaces::NotDefault);
-        // The index follows its store, wherever that is.
-        let default_index = default.is_some().then(|| places.layer3_store.join("sessions.db"));
-        let flags = [
-            ("--claude-dir", &places.claude_dir, default.as_ref().map(|d| &d.claude_dir)),
-            ("--pre-backup-dir", &places.layer1_store, default.as_ref().map(|d| &d.layer1_store)),
-            ("--backup-dir", &places.layer3_store, default.as_ref().map(|d| &d.layer3_store)),
-            ("--session-db", &places.index, default_index.as_ref()),
-        ];
-        let needed = flags.into_iter().filter(|(_, place, default)| Some(*place) != *default);
-        needed.flat_map(|(flag, place, _)| [flag.into(), place.clone().into_os_string()]).collect()
-    }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WhichPlaces {
-    All,
-    NotDefault,
+fn as_args<'a>(flags: impl IntoIterator<Item = (&'static str, &'a Path)>) -> Vec<OsString> {
+    flags.into_iter().flat_map(|(flag, place)| [flag.into(), place.into()]).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use layer1_prebackup::config::places::PlaceFlags;
     use layer1_prebackup::config::settings::SettingFlags;
     use layer1_prebackup::log::Level;
 

@@ -13,6 +13,9 @@ pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR
 /// is absent they were installed from the sources.
 pub const INSTALLED_FROM: &str = "threefold-installed-from";
 
+/// The flags of Claude Code's directory, layer 1's store, layer 3's store and the index.
+pub const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "--backup-dir", "--session-db"];
+
 /// A place could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum PlacesError {
@@ -44,6 +47,15 @@ pub struct PlaceFlags {
     /// The index [env: SESSION_DB_PATH] [default: sessions.db in layer 3's store]
     #[arg(long, value_name = "FILE", global = true)]
     pub session_db: Option<PathBuf>,
+}
+
+impl PlaceFlags {
+    /// Each flag, and what was given for it.
+    pub fn named(&self) -> [(&'static str, Option<&Path>); 4] {
+        let PlaceFlags { claude_dir, pre_backup_dir, backup_dir, session_db } = self;
+        let given = [claude_dir, pre_backup_dir, backup_dir, session_db];
+        std::array::from_fn(|nth| (PLACE_FLAGS[nth], given[nth].as_deref()))
+    }
 }
 
 /// Absolute paths of everything.
@@ -86,16 +98,28 @@ impl Places {
                 (None, None) => set.as_ref().map_or(Ok(default), |set| absolute("the settings", set, &home)),
             }
         };
-        let (claude, pre) = (home.join(".claude"), home.join(".claude-backup-sessions"));
-        let claude_dir = pick(&flags.claude_dir, "--claude-dir", CLAUDE_CONFIG_DIR, &settings.claude_dir, claude)?;
-        let layer1_store =
-            pick(&flags.pre_backup_dir, "--pre-backup-dir", PRE_BACKUP_DIR, &settings.pre_backup_dir, pre)?;
-        let backup = home.join(".claude-backup");
-        let layer3_store = pick(&flags.backup_dir, "--backup-dir", BACKUP_DIR, &settings.backup_dir, backup)?;
-        let beside = layer3_store.join("sessions.db");
-        let index = pick(&flags.session_db, "--session-db", SESSION_DB_PATH, &settings.session_db_path, beside)?;
+        let [claude, pre, backup] = default_dirs(&home);
+        let claude_dir = pick(&flags.claude_dir, PLACE_FLAGS[0], CLAUDE_CONFIG_DIR, &settings.claude_dir, claude)?;
+        let layer1_store = pick(&flags.pre_backup_dir, PLACE_FLAGS[1], PRE_BACKUP_DIR, &settings.pre_backup_dir, pre)?;
+        let layer3_store = pick(&flags.backup_dir, PLACE_FLAGS[2], BACKUP_DIR, &settings.backup_dir, backup)?;
+        let beside = default_index(&layer3_store);
+        let index = pick(&flags.session_db, PLACE_FLAGS[3], SESSION_DB_PATH, &settings.session_db_path, beside)?;
         let policy = settings.policy(&home);
         Ok(Places { home, claude_dir, layer1_store, layer3_store, index, policy })
+    }
+
+    /// All of them, each with the flag that leads a program of ours to it.
+    pub fn to_flags(&self) -> [(&'static str, &Path); 4] {
+        let places = [&self.claude_dir, &self.layer1_store, &self.layer3_store, &self.index];
+        std::array::from_fn(|nth| (PLACE_FLAGS[nth], places[nth].as_path()))
+    }
+
+    /// Those that a program of ours would not find by itself: they are not the defaults.
+    pub fn to_flags_but_defaults(&self) -> Vec<(&'static str, &Path)> {
+        let index = default_index(&self.layer3_store);
+        let defaults = default_dirs(&self.home).into_iter().chain([index]);
+        let flags = self.to_flags().into_iter().zip(defaults);
+        flags.filter(|((_, place), default)| place != default).map(|(flag, _)| flag).collect()
     }
 
     /// Claude Code's folder of transcripts.
@@ -113,6 +137,16 @@ impl Places {
 pub fn claude_dir_of_transcript(transcript: &Path) -> Option<PathBuf> {
     let projects = transcript.parent()?.parent()?;
     (projects.file_name()? == "projects").then(|| projects.parent().map(Path::to_owned))?
+}
+
+/// Claude Code's directory and the two stores.
+fn default_dirs(home: &Path) -> [PathBuf; 3] {
+    [".claude", ".claude-backup-sessions", ".claude-backup"].map(|name| home.join(name))
+}
+
+/// The index follows its store, wherever that is.
+fn default_index(layer3_store: &Path) -> PathBuf {
+    layer3_store.join("sessions.db")
 }
 
 fn absolute(setting: &'static str, value: &Path, home: &Path) -> Result<PathBuf, PlacesError> {

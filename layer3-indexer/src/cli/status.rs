@@ -7,13 +7,14 @@ use layer1_prebackup::config::child_env;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places};
 use layer1_prebackup::config::settings::XDG_CONFIG_HOME;
 use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
+use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3};
 
 use crate::cli::screen::{Screen, needing_person};
 use crate::failure::Failure;
 use crate::health::checks::{Depth, examine};
 use crate::health::context::{Commands, Context};
 use crate::health::text::Renderer;
-use crate::terminal::{self, time};
+use crate::terminal::{path_quoted, time};
 
 /// Runs `status`.
 pub(super) fn run(places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Failure> {
@@ -69,25 +70,13 @@ fn pasteable(flags: &PlaceFlags) -> Commands {
         let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
         let found = found.and_then(|file| std::fs::canonicalize(file).ok());
         let mut words = match ours {
-            Some(ours) if found.as_ref() != Some(&ours) => terminal::shell_quoted(&ours.to_string_lossy()),
+            Some(ours) if found.as_ref() != Some(&ours) => path_quoted(&ours),
             _ => name.to_owned(),
         };
-        let PlaceFlags { claude_dir, pre_backup_dir, backup_dir, session_db } = flags;
-        let given = [
-            ("--claude-dir", claude_dir),
-            ("--pre-backup-dir", pre_backup_dir),
-            ("--backup-dir", backup_dir),
-            ("--session-db", session_db),
-        ];
-        for (flag, value) in given {
-            let value = value.as_ref().map(|value| terminal::shell_quoted(&value.to_string_lossy()));
-            words.extend(value.map(|value| format!(" {flag} {value}")));
+        for (flag, value) in flags.named() {
+            words.extend(value.map(|value| format!(" {flag} {}", path_quoted(value))));
         }
         words
     };
-    Commands {
-        layer1: command("layer1-prebackup"),
-        layer2: command("layer2-save-client"),
-        layer3: command("layer3-indexer"),
-    }
+    Commands { layer1: command(LAYER1), layer2: command(LAYER2), layer3: command(LAYER3) }
 }

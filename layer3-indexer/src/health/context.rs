@@ -83,15 +83,7 @@ impl Context {
 
     /// The places as install writes them into hooks and registration: as flags, those that are not the defaults.
     pub(crate) fn place_flags(&self) -> Vec<(&'static str, &Path)> {
-        let home = &self.places.home;
-        let defaults = [
-            home.join(".claude"),
-            home.join(".claude-backup-sessions"),
-            home.join(".claude-backup"),
-            self.typed_places.layer3_store.join("sessions.db"),
-        ];
-        let flags = all_place_flags(&self.typed_places).into_iter().zip(defaults);
-        flags.filter(|((_, place), default)| place != default).map(|(flag, _)| flag).collect()
+        self.typed_places.to_flags_but_defaults()
     }
 
     /// The first place in which a program of ours differs that gets these flags in Claude Code's
@@ -101,7 +93,7 @@ impl Context {
         let (settings, _) = Settings::gather(&look_up);
         // What cannot be resolved, the program itself reports.
         let theirs = Places::resolve_with(flags, &look_up, &settings).ok()?;
-        let pairs = all_place_flags(&theirs).into_iter().zip(all_place_flags(&self.places));
+        let pairs = theirs.to_flags().into_iter().zip(self.places.to_flags());
         let differing = pairs.map(|((_, theirs), (_, ours))| (theirs, ours)).find(|(theirs, ours)| theirs != ours);
         differing.map(|(theirs, ours)| format!("{}, not {}", theirs.display(), ours.display()))
     }
@@ -110,16 +102,6 @@ impl Context {
     pub(crate) fn short(&self, path: &Path) -> String {
         short(path, &self.places.home)
     }
-}
-
-/// All places as flags for our programs.
-pub(crate) fn all_place_flags(places: &Places) -> [(&'static str, &Path); 4] {
-    [
-        ("--claude-dir", &places.claude_dir),
-        ("--pre-backup-dir", &places.layer1_store),
-        ("--backup-dir", &places.layer3_store),
-        ("--session-db", &places.index),
-    ]
 }
 
 /// A path, below `home` with `~`.

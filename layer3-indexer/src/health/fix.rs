@@ -13,7 +13,7 @@ use layer1_prebackup::fs;
 use layer1_prebackup::names::{LAYER1, LAYER2};
 
 use super::child;
-use super::context::{Context, all_place_flags};
+use super::context::Context;
 use super::finding::{Finding, Remedy};
 use super::report::{Mended, Report};
 use crate::failure::chain;
@@ -96,7 +96,7 @@ fn run(installed: &Installed<'_>, name: &str, args: &[&str]) -> Result<(), Strin
     let program = folder.join(name);
     let mut command = Command::new(&program);
     command.env_clear().envs(context.vars.iter().cloned());
-    for (flag, place) in all_place_flags(&context.places) {
+    for (flag, place) in context.places.to_flags() {
         command.arg(flag).arg(place);
     }
     let failed = |why: String| format!("run {} {}: {why}", program.display(), args.join(" "));

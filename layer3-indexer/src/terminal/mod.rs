@@ -7,6 +7,7 @@
 pub(crate) mod time;
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use layer1_prebackup::claude::shell::quoted_if_needed;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -212,6 +213,11 @@ pub(crate) fn period(start: Option<&str>, end: Option<&str>) -> String {
 /// `1 session`, `2 sessions`.
 pub(crate) fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// A path quoted for `sh`.
+pub(crate) fn path_quoted(path: &Path) -> String {
+    shell_quoted(&path.to_string_lossy())
 }
 
 /// The text quoted for `sh`, so that pasting it gives exactly the text. Control characters are

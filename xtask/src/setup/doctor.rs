@@ -103,15 +103,7 @@ fn doctor(site: &Site, origin: &Origin, args: &Args) -> Result<Command> {
 fn with_args(program: &PathBuf, args: &Args) -> Command {
     let mut command = Command::new(program);
     command.arg("doctor");
-    let PlaceFlags { claude_dir, pre_backup_dir, backup_dir, session_db } = &args.places;
-    let given = [
-        ("--claude-dir", claude_dir),
-        ("--pre-backup-dir", pre_backup_dir),
-        ("--backup-dir", backup_dir),
-        ("--session-db", session_db),
-        ("--managed-dir", &args.managed_dir),
-    ];
-    for (flag, value) in given {
+    for (flag, value) in args.places.named().into_iter().chain([("--managed-dir", args.managed_dir.as_deref())]) {
         if let Some(value) = value {
             command.arg(flag).arg(value);
         }

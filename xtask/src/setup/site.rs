@@ -169,20 +169,9 @@ pub(crate) fn remove_if_empty(folder: &Path) -> Result<()> {
 }
 
 fn flags_of(places: &Places) -> Result<Vec<String>> {
-    let Places { home, claude_dir, layer1_store, layer3_store, index, policy: _ } = places;
-    let with_default = [
-        ("--claude-dir", claude_dir, home.join(".claude")),
-        ("--pre-backup-dir", layer1_store, home.join(".claude-backup-sessions")),
-        ("--backup-dir", layer3_store, home.join(".claude-backup")),
-        ("--session-db", index, layer3_store.join("sessions.db")),
-    ];
-    let mut flags = Vec::new();
-    for (flag, path, default) in with_default {
-        if *path != default {
-            flags.extend([flag.to_owned(), text(path)?.to_owned()]);
-        }
-    }
-    Ok(flags)
+    let flags = places.to_flags_but_defaults().into_iter();
+    let flags = flags.map(|(flag, path)| Ok([flag.to_owned(), text(path)?.to_owned()]));
+    Ok(flags.collect::<Result<Vec<_>>>()?.concat())
 }
 
 #[cfg(test)]

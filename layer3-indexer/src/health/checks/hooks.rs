@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::claude::hooks::{self, Hook, events, is_ours};
 use layer1_prebackup::claude::shell;
-use layer1_prebackup::config::places::PlaceFlags;
+use layer1_prebackup::config::places::{PLACE_FLAGS, PlaceFlags};
 use layer1_prebackup::fs::platform;
 use layer1_prebackup::names::{LAYER1, LAYER2};
 use serde_json::Value;
@@ -19,9 +19,6 @@ use crate::health::examination::{Examination, InstalledHooks};
 use crate::health::figures::HookStatus;
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::health::plugin::{self, Plugin};
-
-/// Flags that name a place, in any program of ours.
-const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "--backup-dir", "--session-db"];
 
 /// Whether each event has a hook of ours, and the programs that they run are there.
 pub(super) fn present(examination: &mut Examination<'_>) {

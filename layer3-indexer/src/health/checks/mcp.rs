@@ -20,7 +20,7 @@ use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::health::installation::Installation;
 use crate::health::{child, plugin};
-use crate::terminal::shell_quoted;
+use crate::terminal::path_quoted;
 
 /// The name of our MCP server.
 const MCP_NAME: &str = "session-manager";
@@ -181,16 +181,9 @@ fn ask(examination: &Examination<'_>, registered: &Registered) -> Option<Value> 
 }
 
 fn add_line(context: &Context) -> String {
-    let program = context.places.claude_dir.join("hooks").join(LAYER3);
-    let mut line = format!(
-        "{} mcp add --scope user {MCP_NAME} -- {} serve",
-        claude(context),
-        shell_quoted(&program.to_string_lossy())
-    );
-    for (flag, place) in context.place_flags() {
-        line.push_str(&format!(" {flag} {}", shell_quoted(&place.to_string_lossy())));
-    }
-    line
+    let program = path_quoted(&context.places.claude_dir.join("hooks").join(LAYER3));
+    let flags = context.place_flags().into_iter().map(|(flag, place)| format!(" {flag} {}", path_quoted(place)));
+    format!("{} mcp add --scope user {MCP_NAME} -- {program} serve{}", claude(context), flags.collect::<String>())
 }
 
 fn remove_line(context: &Context) -> String {
@@ -203,5 +196,5 @@ fn claude(context: &Context) -> String {
     if is_beside {
         return "claude".to_owned();
     }
-    format!("CLAUDE_CONFIG_DIR={} claude", shell_quoted(&context.places.claude_dir.to_string_lossy()))
+    format!("CLAUDE_CONFIG_DIR={} claude", path_quoted(&context.places.claude_dir))
 }

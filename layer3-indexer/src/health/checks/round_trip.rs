@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::hooks::of_folder;
 use crate::failure::chain;
 use crate::health::child;
-use crate::health::context::{Context, all_place_flags};
+use crate::health::context::Context;
 use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::terminal::shell_quoted;
@@ -140,7 +140,7 @@ impl Scratch {
 
     /// What `SessionEnd` runs, by the programs in this folder, with every place in here.
     fn chain(&self, programs: &Path) -> String {
-        let hooks = of_folder(programs, &all_place_flags(&self.places));
+        let hooks = of_folder(programs, &self.places.to_flags());
         let session_end = hooks.into_iter().find(|hook| hook.event == "SessionEnd");
         session_end.map(|hook| hook.handler.command).unwrap_or_default()
     }
