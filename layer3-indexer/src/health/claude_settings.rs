@@ -9,13 +9,13 @@ use serde_json::Value;
 
 /// Settings that are absent or empty say nothing; a link to a file is as good as the file.
 pub(crate) fn read(path: &Path) -> Result<Value, String> {
-    match fs::metadata(path) {
-        Ok(meta) if meta.is_file() => {}
-        Ok(_) => return Err("it is no regular file".to_owned()),
+    let is_file = fs::metadata(path).map(|meta| meta.is_file());
+    let bytes = match is_file.and_then(|is_file| is_file.then(|| fs::read(path)).transpose()) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err("it is no regular file".to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Value::Null),
         Err(error) => return Err(format!("it cannot be read: {error}")),
-    }
-    let bytes = fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    };
     if bytes.trim_ascii().is_empty() {
         return Ok(Value::Null);
     }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::context::short;
+
 /// All figures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Figures {
@@ -143,9 +145,13 @@ pub(crate) struct HookStatus {
 }
 
 impl HookStatus {
-    /// Where the hooks stand: the settings, or the plugin's folder.
-    pub(crate) fn place(&self) -> &Path {
-        self.plugin.as_ref().filter(|_| self.state == "plugin").unwrap_or(&self.settings)
+    /// How they are and where they stand: in the settings, or in the plugin's folder.
+    pub(crate) fn to_text(&self, home: &Path) -> String {
+        match (self.state, &self.plugin) {
+            ("no-claude", _) => "Claude Code's directory does not exist".to_owned(),
+            ("plugin", Some(folder)) => format!("by the plugin ({})", short(folder, home)),
+            (state, _) => format!("{state} ({})", short(&self.settings, home)),
+        }
     }
 }
 

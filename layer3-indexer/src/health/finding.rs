@@ -238,11 +238,6 @@ impl Finding {
         Finding { mend: Some(command.into()), ..self }
     }
 
-    /// The same without a cure.
-    pub(crate) fn without_cure(self) -> Finding {
-        Finding { mend: None, ..self }
-    }
-
     /// The same, where its check knows better whether it needs a person.
     pub(crate) fn needing_person(self, needs_person: bool) -> Finding {
         Finding { needs_person, ..self }

@@ -23,15 +23,9 @@ use crate::terminal;
 /// How long a delivery of all that is pending may take.
 const DELIVERY_WAIT: Duration = Duration::from_secs(600);
 
-/// The programs that are run, and on what.
-struct Installed<'a> {
-    context: &'a Context,
-    folder: &'a Path,
-}
-
 /// Does what is safe about what was found, programs first, the index last.
 pub(crate) fn fix(context: &Context, report: &Report) -> Vec<Mended> {
-    let installed = Installed { context, folder: &report.programs };
+    let programs = report.programs.as_path();
     let findings = report.findings.iter();
     let mut wanted: Vec<(Remedy, &Finding)> =
         findings.filter_map(|finding| Some((finding.kind.remedy()?, finding))).collect();
@@ -43,14 +37,16 @@ pub(crate) fn fix(context: &Context, report: &Report) -> Vec<Mended> {
         let done = match remedy {
             Remedy::MakeExecutable => add_mode(place, 0o755),
             Remedy::KeepPrivate => set_mode(place, 0o700),
-            Remedy::MakeStore => make_store(&installed, place, finding.needs_person),
+            Remedy::MakeStore => make_store(context, programs, place, finding.needs_person),
             // One delivery is of all jobs.
-            Remedy::Deliver => delivered.get_or_insert_with(|| deliver(&installed)).clone(),
+            Remedy::Deliver => delivered.get_or_insert_with(|| deliver(context, programs)).clone(),
             Remedy::RebuildIndex => rebuild_index(context),
         };
-        let is_done = done.is_ok();
-        let said = done.unwrap_or_else(|why| format!("failed to {why}"));
-        mended.push(Mended { kind: finding.kind, place: place.to_owned(), done: is_done, said });
+        let (done, said) = match done {
+            Ok(said) => (true, said),
+            Err(why) => (false, format!("failed to {why}")),
+        };
+        mended.push(Mended { kind: finding.kind, place: place.to_owned(), done, said });
     }
     mended
 }
@@ -68,20 +64,20 @@ fn set_mode(path: &Path, mode: u32) -> Result<String, String> {
 }
 
 /// Makes the directory and, where the other store holds sessions, has them brought back.
-fn make_store(installed: &Installed<'_>, path: &Path, refill: bool) -> Result<String, String> {
+fn make_store(context: &Context, programs: &Path, path: &Path, refill: bool) -> Result<String, String> {
     fs::create_dir_all(path).map_err(|error| chain(&error))?;
     if !refill {
         return Ok("made".to_owned());
     }
-    if path == installed.context.places.layer1_store {
-        run(installed, LAYER1, &["sweep", "--quiet", "--all"])?;
+    if path == context.places.layer1_store {
+        run(context, programs, LAYER1, &["sweep", "--quiet", "--all"])?;
         return Ok("made, and filled with what Claude Code still has".to_owned());
     }
-    deliver(installed).map(|_| "made, and filled from the other store".to_owned())
+    deliver(context, programs).map(|_| "made, and filled from the other store".to_owned())
 }
 
-fn deliver(installed: &Installed<'_>) -> Result<String, String> {
-    run(installed, LAYER2, &["drain", "--foreground", "--retry-failed"])?;
+fn deliver(context: &Context, programs: &Path) -> Result<String, String> {
+    run(context, programs, LAYER2, &["drain", "--foreground", "--retry-failed"])?;
     Ok("delivered what was pending".to_owned())
 }
 
@@ -91,9 +87,8 @@ fn rebuild_index(context: &Context) -> Result<String, String> {
 }
 
 /// Runs an installed program on the places that are looked at.
-fn run(installed: &Installed<'_>, name: &str, args: &[&str]) -> Result<(), String> {
-    let Installed { context, folder } = installed;
-    let program = folder.join(name);
+fn run(context: &Context, programs: &Path, name: &str, args: &[&str]) -> Result<(), String> {
+    let program = programs.join(name);
     let mut command = Command::new(&program);
     command.env_clear().envs(context.vars.iter().cloned());
     for (flag, place) in context.places.to_flags() {

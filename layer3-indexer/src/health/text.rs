@@ -94,7 +94,7 @@ impl Renderer<'_> {
             ("index", self.index()),
             ("outbox", self.outbox()),
             ("transcripts", self.sources()),
-            ("hooks", self.hooks()),
+            ("hooks", figures.hooks.to_text(self.home)),
             ("disk", self.disk()),
             ("this folder", self.light()),
         ]
@@ -136,14 +136,6 @@ impl Renderer<'_> {
         let gone = self.figures().vanished.iter().filter(|vanished| vanished.expected).count();
         let gone = if gone > 0 { format!("; {gone} it deleted are saved") } else { String::new() };
         format!("{}, {}{saved}{expiring}{gone}", count(sources.transcripts, "transcript"), Size(sources.bytes))
-    }
-
-    fn hooks(&self) -> String {
-        match self.figures().hooks.state {
-            "no-claude" => "Claude Code's directory does not exist".to_owned(),
-            "plugin" => format!("by the plugin ({})", self.short(self.figures().hooks.place())),
-            state => format!("{state} ({})", self.short(&self.figures().hooks.settings)),
-        }
     }
 
     fn disk(&self) -> String {

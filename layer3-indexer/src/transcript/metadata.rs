@@ -96,15 +96,13 @@ impl SessionStats {
     pub(crate) fn add(&mut self, record: &Record<'_>, time_ms: i64) {
         if let Some(title) = &record.title {
             let by_user = record.kind == "custom-title";
-            keep_max(&mut self.title, (by_user, time_ms, shortened(title, NAME_CHARS_MAX)));
+            keep_max(&mut self.title, Some((by_user, time_ms, shortened(title, NAME_CHARS_MAX))));
         }
         if matches!(record.class, Class::Title | Class::Bookkeeping) {
             return;
         }
-        if let Some(ms) = record.timestamp_ms {
-            self.start_ms = Some(self.start_ms.map_or(ms, |start| start.min(ms)));
-            self.end_ms = self.end_ms.max(Some(ms));
-        }
+        keep_min(&mut self.start_ms, record.timestamp_ms);
+        keep_max(&mut self.end_ms, record.timestamp_ms);
         if !record.is_sidechain {
             self.add_place(record, time_ms);
         }
@@ -121,15 +119,15 @@ impl SessionStats {
     pub(crate) fn merge(&mut self, other: &SessionStats) {
         self.prompts += other.prompts;
         self.answers += other.answers;
-        keep_min(&mut self.start_ms, &other.start_ms);
-        keep_max_of(&mut self.end_ms, &other.end_ms);
-        keep_max_of(&mut self.cwd, &other.cwd);
-        keep_max_of(&mut self.branch, &other.branch);
-        keep_max_of(&mut self.title, &other.title);
-        keep_min(&mut self.first_prompt, &other.first_prompt);
-        keep_max_of(&mut self.last_prompt, &other.last_prompt);
-        keep_min(&mut self.first_command, &other.first_command);
-        keep_max_of(&mut self.last_command, &other.last_command);
+        keep_min(&mut self.start_ms, other.start_ms);
+        keep_max(&mut self.end_ms, other.end_ms);
+        keep_max(&mut self.cwd, other.cwd.clone());
+        keep_max(&mut self.branch, other.branch.clone());
+        keep_max(&mut self.title, other.title.clone());
+        keep_min(&mut self.first_prompt, other.first_prompt.clone());
+        keep_max(&mut self.last_prompt, other.last_prompt.clone());
+        keep_min(&mut self.first_command, other.first_command.clone());
+        keep_max(&mut self.last_command, other.last_command.clone());
         for (list, entries, max) in [
             (&mut self.edited, &other.edited, FILES_MAX),
             (&mut self.read, &other.read, FILES_MAX),
@@ -171,22 +169,17 @@ impl SessionStats {
     }
 
     fn add_place(&mut self, record: &Record<'_>, time_ms: i64) {
-        if let Some(cwd) = &record.cwd {
-            keep_max(&mut self.cwd, (time_ms, cwd.to_string()));
-        }
-        if let Some(branch) = &record.git_branch {
-            keep_max(&mut self.branch, (time_ms, shortened(branch, NAME_CHARS_MAX)));
-        }
+        keep_max(&mut self.cwd, record.cwd.as_ref().map(|cwd| (time_ms, cwd.to_string())));
+        let branch = record.git_branch.as_ref().map(|branch| (time_ms, shortened(branch, NAME_CHARS_MAX)));
+        keep_max(&mut self.branch, branch);
         let (first, last) = match record.class {
             Class::Prompt => (&mut self.first_prompt, &mut self.last_prompt),
             Class::Command => (&mut self.first_command, &mut self.last_command),
             _ => return,
         };
-        if let Some(topic) = topic_of(record) {
-            let topic = Some((time_ms, topic));
-            keep_min(first, &topic);
-            keep_max_of(last, &topic);
-        }
+        let topic = topic_of(record).map(|topic| (time_ms, topic));
+        keep_min(first, topic.clone());
+        keep_max(last, topic);
     }
 
     fn add_tool(&mut self, name: &str, input: Option<&RawValue>, time_ms: i64) {
@@ -282,21 +275,16 @@ pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
     short
 }
 
-fn keep_max<T: PartialOrd>(slot: &mut Option<T>, value: T) {
-    if slot.as_ref().is_none_or(|kept| *kept < value) {
-        *slot = Some(value);
+/// Nothing is less than anything.
+fn keep_max<T: PartialOrd>(slot: &mut Option<T>, value: Option<T>) {
+    if *slot < value {
+        *slot = value;
     }
 }
 
-fn keep_max_of<T: PartialOrd + Clone>(slot: &mut Option<T>, value: &Option<T>) {
-    if value.is_some() && *slot < *value {
-        slot.clone_from(value);
-    }
-}
-
-fn keep_min<T: PartialOrd + Clone>(slot: &mut Option<T>, value: &Option<T>) {
-    if value.is_some() && (slot.is_none() || *value < *slot) {
-        slot.clone_from(value);
+fn keep_min<T: PartialOrd>(slot: &mut Option<T>, value: Option<T>) {
+    if value.is_some() && (slot.is_none() || value < *slot) {
+        *slot = value;
     }
 }
 

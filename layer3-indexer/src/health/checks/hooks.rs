@@ -100,12 +100,7 @@ pub(super) fn as_installed(examination: &mut Examination<'_>) {
         examination.hooks.programs.sort();
         examination.hooks.programs.dedup();
     }
-    let status = &examination.figures.hooks;
-    let summary = match status.state {
-        "no-claude" => "Claude Code's directory does not exist".to_owned(),
-        "plugin" => format!("by the plugin ({})", context.short(status.place())),
-        state => format!("{state} ({})", context.short(&status.settings)),
-    };
+    let summary = examination.figures.hooks.to_text(&context.places.home);
     examination.summarise(Subject::Hooks, summary);
 }
 

@@ -27,8 +27,7 @@ pub(super) fn jobs(examination: &mut Examination<'_>) {
         Err(error) => {
             let what = format!("failed to read the outbox: {error}");
             let finding = Finding::new(examination.context, Kind::UnreadableJob, what, &outbox);
-            examination.findings.push(finding.without_cure());
-            return;
+            return examination.findings.push(Finding { mend: None, ..finding });
         }
     };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_job(path)).collect();
@@ -69,14 +68,10 @@ fn is_job(path: &Path) -> bool {
 /// `None` for a job that was delivered meanwhile.
 fn read(path: &Path) -> Result<Option<Value>, String> {
     // Not every name leads to a regular file, and a FIFO must not be waited for.
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_file() => {}
-        Ok(_) => return Err("not a job: no regular file".to_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("a job that cannot be read: {error}")),
-    }
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
+    let is_file = fs::symlink_metadata(path).map(|meta| meta.is_file());
+    let bytes = match is_file.and_then(|is_file| is_file.then(|| fs::read(path)).transpose()) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err("not a job: no regular file".to_owned()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("a job that cannot be read: {error}")),
     };

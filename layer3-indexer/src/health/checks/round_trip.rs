@@ -6,7 +6,6 @@
 
 use std::ffi::OsString;
 use std::fs::DirBuilder;
-use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +23,7 @@ use crate::health::child;
 use crate::health::context::Context;
 use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind, Subject};
-use crate::terminal::shell_quoted;
+use crate::terminal::path_quoted;
 use crate::terminal::time::format_rfc3339_ms;
 
 /// Its folder in the stores.
@@ -40,28 +39,24 @@ type Failure = (Kind, String);
 
 /// Sends it through; the summary says how long that took.
 pub(super) fn goes_through(examination: &mut Examination<'_>) {
-    let context = examination.context;
-    if !context.round_trip {
-        return;
+    if examination.context.round_trip {
+        let (summary, finding) = run(examination.context, examination.hooks.chain.as_deref());
+        examination.findings.extend(finding);
+        examination.summarise(Subject::RoundTrip, summary);
     }
-    let (summary, finding) = match &examination.hooks.chain {
-        Some(programs) => run(context, programs),
-        // Why not, the check of the hooks has reported; that nothing went through is not well either.
-        None => {
-            let what = "not tried: SessionEnd has no hook as install writes it";
-            let finding = Finding::new(context, Kind::RoundTripFailed, what, &context.settings());
-            ("not tried".to_owned(), Some(finding))
-        }
-    };
-    examination.findings.extend(finding);
-    examination.summarise(Subject::RoundTrip, summary);
 }
 
-fn run(context: &Context, programs: &Path) -> (String, Option<Finding>) {
+fn run(context: &Context, programs: Option<&Path>) -> (String, Option<Finding>) {
+    let failed = |kind, what: String| Finding::new(context, kind, what, &context.settings());
+    let Some(programs) = programs else {
+        // Why not, the check of the hooks has reported; that nothing went through is not well either.
+        let what = "not tried: SessionEnd has no hook as install writes it".to_owned();
+        return ("not tried".to_owned(), Some(failed(Kind::RoundTripFailed, what)));
+    };
     let scratch = match Scratch::make(context) {
         Ok(scratch) => scratch,
         Err(why) => {
-            let look = format!("ls -ld {}", shell_quoted(&context.temp_dir.to_string_lossy()));
+            let look = format!("ls -ld {}", path_quoted(&context.temp_dir));
             let finding = Finding::new(context, Kind::RoundTripFailed, why, &context.temp_dir);
             return ("not tried".to_owned(), Some(finding.mend(look)));
         }
@@ -69,19 +64,14 @@ fn run(context: &Context, programs: &Path) -> (String, Option<Finding>) {
     let started = Instant::now();
     let sent = scratch.send(programs);
     let took = started.elapsed().as_millis();
-    let (summary, finding) = match sent {
-        Ok(()) => (format!("saved twice, receipted and found by search in {took} ms"), None),
-        Err((kind, what)) => {
-            ("did not come through".to_owned(), Some(Finding::new(context, kind, what, &context.settings())))
-        }
+    let mut summary = match sent {
+        Ok(()) => format!("saved twice, receipted and found by search in {took} ms"),
+        Err(_) => "did not come through".to_owned(),
     };
-    match remove(&scratch.root) {
-        Ok(()) => (summary, finding),
-        Err(error) => {
-            let rest = format!("{} could not be removed ({})", scratch.root.display(), chain(&error));
-            (format!("{summary}; {rest}"), finding)
-        }
+    if let Err(error) = remove(&scratch.root) {
+        summary.push_str(&format!("; {} could not be removed ({})", scratch.root.display(), chain(&error)));
     }
+    (summary, sent.err().map(|(kind, what)| failed(kind, what)))
 }
 
 /// The scratch directory, and the conversation in it.
@@ -283,18 +273,14 @@ fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
 
 /// Removes the scratch directory with all that is in it; no link is followed.
 fn remove(path: &Path) -> Result<(), DurableError> {
-    let is_folder = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-    if !is_folder {
-        return fs::remove_file(path).map(|_| ());
+    if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        // One that cannot be listed is not empty for all that is known, and its removal says why.
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            remove(&entry.path())?;
+        }
+        fs::remove_dir(path)?;
+    } else {
+        fs::remove_file(path)?;
     }
-    let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        // Then it is not empty for all that is known, and its removal says why.
-        Err(_) => return fs::remove_dir(path).map(|_| ()),
-    };
-    for entry in entries.flatten() {
-        remove(&entry.path())?;
-    }
-    fs::remove_dir(path).map(|_| ())
+    Ok(())
 }

@@ -73,7 +73,7 @@ pub fn read_records_telling<R: Read>(
         dealt_with(report.next_offset);
         line.clear();
         line.shrink_to(LINE_BYTES_KEPT);
-        let read = read_line(&mut reader, &mut line)?;
+        let read = to_newline(&mut reader, LINE_BYTES_MAX + 1, &mut |piece| line.extend_from_slice(piece))?;
         if read == 0 {
             return Ok(report);
         }
@@ -81,7 +81,10 @@ pub fn read_records_telling<R: Read>(
         if read > LINE_BYTES_MAX {
             report.unparsable += 1;
             report.next_offset += read as u64;
-            report.next_offset += skip_line(&mut reader, &|skipped| dealt_with(report.next_offset + skipped))?;
+            to_newline(&mut reader, usize::MAX, &mut |piece| {
+                report.next_offset += piece.len() as u64;
+                dealt_with(report.next_offset);
+            })?;
             continue;
         }
         let parsed = parse_line(&line, &mut mended);
@@ -111,21 +114,6 @@ pub fn with_record<T>(bytes: &[u8], each: impl FnOnce(&Record<'_>) -> T) -> Opti
     let mut mended = Vec::new();
     let parsed = parse_line(bytes, &mut mended);
     parsed.records.first().map(|(_, record)| each(record))
-}
-
-/// Reads a line and its newline, or more than [`LINE_BYTES_MAX`] of one; gives what was read.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
-    to_newline(reader, LINE_BYTES_MAX + 1, &mut |piece| line.extend_from_slice(piece))
-}
-
-/// Reads past the rest of a line; gives its length.
-fn skip_line(reader: &mut impl BufRead, tell: &dyn Fn(u64)) -> io::Result<u64> {
-    let mut skipped = 0;
-    let past = to_newline(reader, usize::MAX, &mut |piece| {
-        skipped += piece.len() as u64;
-        tell(skipped);
-    })?;
-    Ok(past as u64)
 }
 
 /// Reads up to a newline and that too, or so many bytes, and hands them over as they come; gives their number.
