@@ -1,76 +1,54 @@
 //! What can go wrong in one call of `session_save`, and what is to be done about it.
 
+use std::time::Duration;
+
+use layer1_prebackup::log::in_one_line;
+
+use crate::error::Error;
 use crate::receipt::ReceiptError;
 
-/// One attempt at `session_save` failed.
+/// One attempt at `session_save` failed. Most hold the other side's word.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// The program is not there, not executable, or could not be started.
     #[error("start the server {command}")]
-    Start {
-        /// As it was to be run.
-        command: String,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// No answer and no progress within the time.
+    Start { command: String, source: std::io::Error },
+    /// No answer and no progress within `--timeout`.
     #[error("get an answer from the server within {waited}", waited = humantime::format_duration(*waited))]
-    Timeout {
-        /// `--timeout`.
-        waited: std::time::Duration,
-        /// Whether it was the handshake that never ended.
-        in_handshake: bool,
-    },
-    /// The server ended, or closed its stdout, without an answer.
+    Timeout { waited: Duration, in_handshake: bool },
+    /// The server ended, or closed its stdout, without an answer: its exit status and last words on stderr.
     #[error("get an answer: the server ended {how}")]
-    Ended {
-        /// Exit status and its last words on stderr.
-        how: String,
-        /// Whether the handshake was not done.
-        in_handshake: bool,
-    },
+    Ended { how: String, in_handshake: bool },
     /// The handshake came to a wrong end.
-    #[error("agree with the server on the protocol: {what}")]
-    Handshake {
-        /// What came.
-        what: String,
-    },
+    #[error("agree with the server on the protocol: {0}")]
+    Handshake(String),
     /// An answer that is none to `tools/call`, or a JSON-RPC error.
-    #[error("call session_save: {what}")]
-    Protocol {
-        /// What came.
-        what: String,
-    },
+    #[error("call session_save: {0}")]
+    Protocol(String),
     /// The tool said that it failed; another time it may not.
-    #[error("save on the server: {message}")]
-    Tool {
-        /// The server's word.
-        message: String,
-    },
+    #[error("save on the server: {0}")]
+    Tool(String),
     /// The server said that the input is invalid. It will say so again.
-    #[error("save on the server: it refuses the input: {message}")]
-    Refused {
-        /// The server's word.
-        message: String,
-    },
+    #[error("save on the server: it refuses the input: {0}")]
+    Refused(String),
     /// The receipt is missing, wrong, or does not cover what layer 1 holds.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
     /// Saved, but what layer 1 holds could not be read, so nothing can be compared with the receipt.
-    #[error("compare the receipt with layer 1's store: {what}")]
-    Layer1Unreadable {
-        /// The archive's word.
-        what: String,
-    },
+    #[error("compare the receipt with layer 1's store: {0}")]
+    Layer1Unreadable(String),
     /// The server was good, but the receipt could not be kept.
-    #[error("keep the receipt: {what}")]
-    Keep {
-        /// What failed.
-        what: String,
-    },
+    #[error("keep the receipt: {0}")]
+    Keep(String),
     /// This program was told to end.
     #[error("go on: interrupted by a signal")]
     Interrupted,
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> CallError {
+        CallError::Keep(in_one_line(&*error))
+    }
 }
 
 /// What to do after a failed attempt.
@@ -88,8 +66,8 @@ impl CallError {
     /// The one place that decides what may heal.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
-            CallError::Refused { .. } => Verdict::SetAside,
-            CallError::Interrupted | CallError::Layer1Unreadable { .. } => Verdict::GiveUp,
+            CallError::Refused(_) => Verdict::SetAside,
+            CallError::Interrupted | CallError::Layer1Unreadable(_) => Verdict::GiveUp,
             _ => Verdict::Retry,
         }
     }
@@ -97,25 +75,14 @@ impl CallError {
     /// Whether the server that was called may be called again. One that hung, died or broke the
     /// protocol may not: an answer that comes late would be taken for the next one's.
     pub(crate) fn server_is_healthy(&self) -> bool {
-        match self {
-            CallError::Tool { .. }
-            | CallError::Refused { .. }
-            | CallError::Receipt(_)
-            | CallError::Layer1Unreadable { .. }
-            | CallError::Keep { .. } => true,
-            CallError::Start { .. }
-            | CallError::Timeout { .. }
-            | CallError::Ended { .. }
-            | CallError::Handshake { .. }
-            | CallError::Protocol { .. }
-            | CallError::Interrupted => false,
-        }
+        use CallError::{Keep, Layer1Unreadable, Receipt, Refused, Tool};
+        matches!(self, Tool(_) | Refused(_) | Receipt(_) | Layer1Unreadable(_) | Keep(_))
     }
 
     /// Whether the server never got as far as to see the job, so that the next job would fare no better.
     pub(crate) fn is_before_the_call(&self) -> bool {
         match self {
-            CallError::Start { .. } | CallError::Handshake { .. } => true,
+            CallError::Start { .. } | CallError::Handshake(_) => true,
             CallError::Timeout { in_handshake, .. } | CallError::Ended { in_handshake, .. } => *in_handshake,
             _ => false,
         }
@@ -124,8 +91,6 @@ impl CallError {
 
 #[cfg(test)]
 mod tests {
-    use layer1_prebackup::log::in_one_line;
-
     use super::*;
 
     #[test]
@@ -137,8 +102,8 @@ mod tests {
 
     #[test]
     fn only_a_refusal_is_set_aside() {
-        assert_eq!(CallError::Refused { message: String::new() }.verdict(), Verdict::SetAside);
-        assert_eq!(CallError::Tool { message: String::new() }.verdict(), Verdict::Retry);
+        assert_eq!(CallError::Refused(String::new()).verdict(), Verdict::SetAside);
+        assert_eq!(CallError::Tool(String::new()).verdict(), Verdict::Retry);
         assert_eq!(CallError::Interrupted.verdict(), Verdict::GiveUp);
     }
 }

@@ -18,7 +18,7 @@ use layer1_prebackup::config::settings::{self as user_settings, ATTEMPTS_MAX, Se
 
 use crate::deliver;
 use crate::drain;
-use crate::error::Error;
+use crate::error::{Error, failed};
 use crate::hook;
 use crate::interrupt::Interrupt;
 use crate::outbox::Outbox;
@@ -182,14 +182,14 @@ fn run(cli: Cli) -> Result<(), ()> {
     }
     if let Some(Verb::Pending { json }) = cli.command {
         let shown = pending::run(&Outbox::at(places.outbox()), json, now_ms(), &mut std::io::stdout().lock());
-        return shown.or_else(|error| told(&error));
+        return shown.or_else(|error| told(&*error));
     }
     if cli.command == Some(Verb::Ping) {
         let asked = ping::run(&settings(&cli, places, &set), &mut std::io::stdout().lock());
         return match asked {
             Ok(true) => Ok(()),
             Ok(false) => Err(()),
-            Err(error) => told(&error),
+            Err(error) => told(&*error),
         };
     }
     let report = Report::of_store(&places.layer1_store, cli.flags.foreground, places.policy.log_level);
@@ -201,7 +201,7 @@ fn run(cli: Cli) -> Result<(), ()> {
     match done {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
-            report.warning(&format!("failed to {}", in_one_line(&error)));
+            report.warning(&format!("failed to {}", in_one_line(&*error)));
             Err(())
         }
         // The panic hook has told where and why on stderr.
@@ -226,7 +226,7 @@ fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error>
             Ok(())
         }
         Some(Verb::Deliver { .. }) => {
-            let interrupt = Interrupt::listen().map_err(Error::Signals)?;
+            let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
             deliver::run(settings, report, &interrupt).map(|_summary| ())
         }
         Some(Verb::Pending { .. } | Verb::Ping) => Ok(()),

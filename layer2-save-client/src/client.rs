@@ -36,8 +36,8 @@ pub(crate) const CLIENT_NAME: &str = "layer2-save-client";
 pub(crate) struct Connection {
     // In this order: the service and its runtime hold the pipes, which must be closed before the
     // process is stopped.
-    service: Option<RunningService<RoleClient, Client>>,
-    runtime: Option<Runtime>,
+    service: RunningService<RoleClient, Client>,
+    runtime: Runtime,
     process: ServerProcess,
     signs_of_life: watch::Receiver<u64>,
     server: String,
@@ -65,7 +65,7 @@ pub(crate) fn connect(
     match runtime.block_on(handshake) {
         Ok(service) => {
             let server = name_of(&service);
-            Ok(Connection { service: Some(service), runtime: Some(runtime), process, signs_of_life, server })
+            Ok(Connection { service, runtime, process, signs_of_life, server })
         }
         Err(error) => {
             drop(runtime);
@@ -88,65 +88,54 @@ impl Connection {
         timeout: Duration,
         interrupt: &Interrupt,
     ) -> Result<Value, CallError> {
-        let (Some(service), Some(runtime)) = (&self.service, &self.runtime) else {
-            return Err(CallError::Ended { how: "before the call".to_owned(), in_handshake: false });
-        };
         let params = CallToolRequestParams::new(TOOL).with_arguments(arguments);
-        let mut signs_of_life = self.signs_of_life.clone();
-        signs_of_life.mark_unchanged();
-        let answer = runtime.block_on(async {
-            tokio::select! {
-                answer = service.call_tool_once(params) => answer.map_err(call_error),
-                () = silence(&mut signs_of_life, timeout) => {
-                    Err(CallError::Timeout { waited: timeout, in_handshake: false })
-                }
-                () = interrupt.wait() => Err(CallError::Interrupted),
-            }
-        })?;
-        match answer {
+        match self.ask(self.service.call_tool_once(params), timeout, interrupt)? {
             CallToolResponse::Complete(result) => value_of(&result),
-            _ => Err(CallError::Protocol { what: "the server asks for more input".to_owned() }),
+            _ => Err(CallError::Protocol("the server asks for more input".to_owned())),
         }
     }
 
     /// The names of the server's tools.
     pub(crate) fn tools(&self, timeout: Duration, interrupt: &Interrupt) -> Result<Vec<String>, CallError> {
-        let (Some(service), Some(runtime)) = (&self.service, &self.runtime) else {
-            return Err(CallError::Ended { how: "before it was asked".to_owned(), in_handshake: false });
-        };
-        let tools = runtime.block_on(async {
-            tokio::select! {
-                tools = service.list_all_tools() => tools.map_err(call_error),
-                () = tokio::time::sleep(timeout) => Err(CallError::Timeout { waited: timeout, in_handshake: false }),
-                () = interrupt.wait() => Err(CallError::Interrupted),
-            }
-        })?;
+        let tools = self.ask(self.service.list_all_tools(), timeout, interrupt)?;
         Ok(tools.into_iter().map(|tool| tool.name.into_owned()).collect())
     }
 
+    fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, ServiceError>>,
+        timeout: Duration,
+        interrupt: &Interrupt,
+    ) -> Result<T, CallError> {
+        let mut signs_of_life = self.signs_of_life.clone();
+        signs_of_life.mark_unchanged();
+        self.runtime.block_on(async {
+            tokio::select! {
+                answer = question => answer.map_err(call_error),
+                () = silence(&mut signs_of_life, timeout) => {
+                    Err(CallError::Timeout { waited: timeout, in_handshake: false })
+                }
+                () = interrupt.wait() => Err(CallError::Interrupted),
+            }
+        })
+    }
+
     /// Stops a server that is no longer needed.
-    pub(crate) fn stop(mut self) {
-        self.close_pipes();
-        self.process.stop(Patience::HEALTHY);
+    pub(crate) fn stop(self) {
+        self.without_pipes().stop(Patience::HEALTHY);
     }
 
     /// Stops a server after an error, and adds to the error how the server ended.
-    pub(crate) fn abandon(mut self, error: CallError) -> CallError {
-        self.close_pipes();
-        with_ending(error, &mut self.process)
+    pub(crate) fn abandon(self, error: CallError) -> CallError {
+        with_ending(error, &mut self.without_pipes())
     }
 
-    fn close_pipes(&mut self) {
+    fn without_pipes(self) -> ServerProcess {
         // The service's tasks live in the runtime and hold the pipes; both go at once, even
         // where a task is stuck in a write that nobody reads.
-        self.service = None;
-        self.runtime = None;
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.close_pipes();
+        drop(self.service);
+        drop(self.runtime);
+        self.process
     }
 }
 
@@ -201,9 +190,9 @@ fn value_of(result: &CallToolResult) -> Result<Value, CallError> {
     let field = |name: &str| error.and_then(|error| error.get(name)).and_then(Value::as_str);
     let message = one_line(field("message").or(first_text).unwrap_or("it does not say why"));
     if field("kind") == Some("invalid_input") {
-        Err(CallError::Refused { message })
+        Err(CallError::Refused(message))
     } else {
-        Err(CallError::Tool { message })
+        Err(CallError::Tool(message))
     }
 }
 
@@ -215,19 +204,19 @@ fn handshake_error(error: ClientInitializeError) -> CallError {
         ClientInitializeError::JsonRpcError(data) => data.message.into_owned(),
         other => other.to_string(),
     };
-    CallError::Handshake { what: one_line(&what) }
+    CallError::Handshake(one_line(&what))
 }
 
 fn call_error(error: ServiceError) -> CallError {
     match error {
         ServiceError::McpError(data) if data.code == ErrorCode::INVALID_PARAMS => {
-            CallError::Refused { message: one_line(&data.message) }
+            CallError::Refused(one_line(&data.message))
         }
-        ServiceError::McpError(data) => CallError::Tool { message: one_line(&data.message) },
+        ServiceError::McpError(data) => CallError::Tool(one_line(&data.message)),
         ServiceError::TransportClosed | ServiceError::TransportSend(_) | ServiceError::Cancelled { .. } => {
             CallError::Ended { how: String::new(), in_handshake: false }
         }
-        other => CallError::Protocol { what: one_line(&other.to_string()) },
+        other => CallError::Protocol(one_line(&other.to_string())),
     }
 }
 
@@ -271,11 +260,9 @@ mod tests {
     fn an_error_result_tells_whether_it_can_heal() {
         let failing = |text: &str| value_of(&CallToolResult::error(vec![ContentBlock::text(text)])).unwrap_err();
         let refused = failing(r#"{"error":{"kind":"invalid_input","message":"no such id"}}"#);
-        assert!(matches!(refused, CallError::Refused { message } if message == "no such id"));
+        assert!(matches!(refused, CallError::Refused(message) if message == "no such id"));
         let failed = failing(r#"{"error":{"kind":"failed","message":"disk full"}}"#);
-        assert!(matches!(failed, CallError::Tool { message } if message == "disk full"));
-        assert!(
-            matches!(failing("database\nis locked"), CallError::Tool { message } if message == "database is locked")
-        );
+        assert!(matches!(failed, CallError::Tool(message) if message == "disk full"));
+        assert!(matches!(failing("database\nis locked"), CallError::Tool(message) if message == "database is locked"));
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -
         };
         if let Err(error) = outbox.remove_temporaries() {
             // Litter is no reason to leave a conversation undelivered.
-            report.line_with_time(&format!("failed to clean up the outbox: {}", in_one_line(&error)));
+            report.line_with_time(&format!("failed to clean up the outbox: {}", in_one_line(&*error)));
         }
         round.lock = Some(lock);
         let delivered = round.deliver_all();
@@ -176,19 +176,12 @@ impl Round<'_> {
                 CallError::Timeout { .. } => report::timeout(number, of),
                 _ => report::failure(number, of, &in_one_line(&error)),
             });
-            match error.verdict() {
-                Verdict::Retry => {
-                    if let Some(pause) = attempts.next_pause() {
-                        self.report.line(&report::retrying(pause));
-                        if !self.interrupt.sleep(pause) {
-                            return Ok(Outcome::Interrupted);
-                        }
-                        continue;
-                    }
-                }
-                Verdict::SetAside | Verdict::GiveUp => {}
+            let pause = if error.verdict() == Verdict::Retry { attempts.next_pause() } else { None };
+            let Some(pause) = pause else { return Ok(self.give_up(name, job, &id, number, error)) };
+            self.report.line(&report::retrying(pause));
+            if !self.interrupt.sleep(pause) {
+                return Ok(Outcome::Interrupted);
             }
-            return Ok(self.give_up(name, job, &id, number, error));
         }
     }
 
@@ -211,14 +204,13 @@ impl Round<'_> {
         let server = server.server().to_owned();
         let answer = receipt::check(&answer, &job.session_id, holdings.files.as_deref(), self.settings.no_receipt)?;
         if let Some(what) = &holdings.unreadable {
-            return Err(CallError::Layer1Unreadable { what: what.clone() });
+            return Err(CallError::Layer1Unreadable(what.clone()));
         }
         self.settle(name, job, holdings, answer, server)
     }
 
     fn connect(&mut self) -> Result<(), CallError> {
-        let keep = |error: Error| CallError::Keep { what: in_one_line(&error) };
-        let jobs = self.outbox.list().map_err(keep)?.jobs;
+        let jobs = self.outbox.list()?.jobs;
         let mut roots: Vec<PathBuf> =
             jobs.iter().filter_map(|(_, job)| sessions::foreign_root(job, &self.settings.places)).collect();
         roots.sort();
@@ -245,7 +237,6 @@ impl Round<'_> {
         answer: Answer,
         server: String,
     ) -> Result<(), CallError> {
-        let keep = |error: Error| CallError::Keep { what: in_one_line(&error) };
         let new = |project, store_id, files, unreceipted| Receipt {
             format: RECEIPT_FORMAT,
             session_id: job.session_id.clone(),
@@ -275,11 +266,11 @@ impl Round<'_> {
                 || name.clone(),
                 |key| JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path),
             );
-            self.outbox.keep_receipt(lock, &kept_as, &receipt).map_err(keep)?;
+            self.outbox.keep_receipt(lock, &kept_as, &receipt)?;
         }
-        if !self.outbox.remove_if_unchanged(name, job.seq).map_err(keep)? {
+        if !self.outbox.remove_if_unchanged(name, job.seq)? {
             // Another event came meanwhile. Its delivery is due at once, as a job of its own merit.
-            self.outbox.update(name, forget_failures).map_err(keep)?;
+            self.outbox.update(name, forget_failures)?;
         }
         self.report.line(&line);
         self.summary.settled += 1;
@@ -294,7 +285,7 @@ impl Round<'_> {
             Ok(Some(copy)) => report::fallback(&copy, &places.home),
             Ok(None) => report::no_copy(&job.session_id),
             Err(error) => {
-                self.report.line_with_time(&format!("failed to {}", in_one_line(&error)));
+                self.report.line_with_time(&format!("failed to {}", in_one_line(&*error)));
                 report::no_copy(&job.session_id)
             }
         });
@@ -312,7 +303,7 @@ impl Round<'_> {
         });
         if let Err(error) = noted {
             // A full disk, say. The job is there as it was, and the other jobs may fare better.
-            self.report.line_with_time(&format!("failed to note that in the outbox: {}", in_one_line(&error)));
+            self.report.line_with_time(&format!("failed to note that in the outbox: {}", in_one_line(&*error)));
         }
         if is_set_aside { Outcome::SetAside } else { Outcome::NotSettled(error) }
     }

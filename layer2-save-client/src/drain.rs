@@ -13,7 +13,7 @@ use layer1_prebackup::archive::{Archive, SessionKey};
 use serde_json::json;
 
 use crate::deliver;
-use crate::error::Error;
+use crate::error::{Error, failed};
 use crate::interrupt::Interrupt;
 use crate::outbox::Outbox;
 use crate::receipt::{self, FileEntry};
@@ -32,10 +32,10 @@ const MESSAGE_CAUSE_CHARS_MAX: usize = 160;
 
 /// Makes the jobs, delivers, and writes one `systemMessage` to `out` if something needs the user.
 pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) -> Result<(), Error> {
-    let interrupt = Interrupt::listen().map_err(Error::Signals)?;
+    let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
     if let Err(error) = make_jobs(settings, report) {
         // What is in the outbox already must go out all the same.
-        report.warning(&format!("failed to look for sessions that need a delivery: {}", in_one_line(&error)));
+        report.warning(&format!("failed to look for sessions that need a delivery: {}", in_one_line(&*error)));
     }
     let outbox = Outbox::at(settings.places.outbox());
     let deadline = Instant::now() + BUSY_WAIT;
@@ -58,7 +58,7 @@ pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) ->
     }
     if let Some(message) = message(&outbox, settings)? {
         let line = format!("{}\n", json!({ "systemMessage": message }));
-        out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(Error::Stdout)?;
+        out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(failed("write to stdout"))?;
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ fn make_jobs(settings: &Settings, report: &Report) -> Result<(), Error> {
     for key in archive.sessions()? {
         if let Err(error) = make_job(&archive, &key, store_id.as_deref(), &outbox, settings) {
             let session = format!("{} of {}", key.id, key.project);
-            report.warning(&format!("failed to see whether {session} needs a delivery: {}", in_one_line(&error)));
+            report.warning(&format!("failed to see whether {session} needs a delivery: {}", in_one_line(&*error)));
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ use layer1_prebackup::wire::event::{Event, read_event};
 use wait_timeout::ChildExt;
 
 use crate::deliver;
-use crate::error::Error;
+use crate::error::{Error, failed};
 use crate::interrupt::Interrupt;
 use crate::outbox::{NewJob, Outbox};
 use crate::report::Report;
@@ -41,7 +41,7 @@ pub(crate) fn run(
         Ok(jobs) => jobs,
         // Without layer 1 the source is all there is to go by.
         Err(error) if archive.is_some() => {
-            report.warning(&format!("failed to look into layer 1's store: {}", in_one_line(&error)));
+            report.warning(&format!("failed to look into layer 1's store: {}", in_one_line(&*error)));
             sessions::jobs_for(&asked, &settings.places, None)?
         }
         Err(error) => return Err(error),
@@ -57,7 +57,7 @@ pub(crate) fn run(
         outbox.enqueue(job, now_ms())?;
     }
     if settings.foreground {
-        let interrupt = Interrupt::listen().map_err(Error::Signals)?;
+        let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
         deliver::run(settings, report, &interrupt)?;
         return Ok(());
     }
@@ -75,21 +75,21 @@ fn start_deliverer(settings: &Settings) -> Result<Child, Error> {
     command.args(settings.deliverer_args());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     settings.child_env.apply(&mut command);
-    detached(&mut command).spawn().map_err(|source| Error::Deliverer { program: settings.program.clone(), source })
+    let doing = format!("start the deliverer {}", settings.program.display());
+    detached(&mut command).spawn().map_err(failed(doing))
 }
 
 fn asked(stdin: impl AsFd, session_id: Option<&str>, report: &Report) -> Result<Option<Asked>, Error> {
     let input = read_event(stdin, STDIN_WAIT);
-    let event = input.map_err(Error::Stdin).map(|bytes| Event::parse(&bytes));
+    let event = input.map_err(failed("read the hook event from stdin")).and_then(|bytes| Ok(Event::parse(&bytes)?));
     let unusable = match event {
-        Ok(Ok(event)) => {
+        Ok(event) => {
             let id = SessionId::parse(&event.session_id)?;
             let trigger = event.trigger();
             let transcript = event.transcript_path.filter(|path| Path::is_absolute(path));
             return Ok(Some(Asked { id, transcript, cwd: event.cwd, trigger }));
         }
-        Ok(Err(error)) => in_one_line(&error),
-        Err(error) => in_one_line(&error),
+        Err(error) => in_one_line(&*error),
     };
     let Some(session_id) = session_id else {
         report.warning(&format!("failed to {unusable}; CLAUDE_CODE_SESSION_ID is not set either"));

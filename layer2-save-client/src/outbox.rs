@@ -19,7 +19,7 @@ use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::outbox_job::{JOB_FORMAT, Job, JobName, Unreadable};
 use serde::Deserialize;
 
-use crate::error::Error;
+use crate::error::{Error, failed};
 use crate::receipt::{RECEIPT_FORMAT, Receipt};
 
 /// Folders of the outbox: the last receipt of each session, and what is no job any more.
@@ -53,22 +53,6 @@ impl NewJob {
     }
 }
 
-/// Why a job could not be read: only what was read and is no job may be set aside.
-#[derive(Debug)]
-enum NotRead {
-    Failed(Error),
-    NoJob(Unreadable),
-}
-
-impl From<NotRead> for Error {
-    fn from(cause: NotRead) -> Error {
-        match cause {
-            NotRead::Failed(error) => error,
-            NotRead::NoJob(unreadable) => unreadable.into(),
-        }
-    }
-}
-
 /// What stands in the outbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
@@ -94,18 +78,7 @@ impl Outbox {
     pub(crate) fn enqueue(&self, new: &NewJob, now_ms: u64) -> Result<(JobName, Job), Error> {
         let name = new.name();
         let lock = self.lock()?;
-        let mut first_seq = 1;
-        let earlier = match self.read(&name) {
-            Ok(earlier) => earlier,
-            Err(NotRead::Failed(error)) => return Err(error),
-            // What is wrong with it can be seen in `damaged/`; the session is asked for anew, below.
-            Err(NotRead::NoJob(_)) => {
-                self.set_aside(&lock, &name, now_ms)?;
-                // A deliverer may have read it while it was whole: never the same number twice.
-                first_seq = now_ms;
-                None
-            }
-        };
+        let (earlier, first_seq) = self.read_or_set_aside(&lock, &name, now_ms)?;
         let job = coalesced(earlier, new, now_ms, first_seq);
         self.write(&lock, &name, &job)?;
         Ok((name, job))
@@ -115,18 +88,25 @@ impl Outbox {
     pub(crate) fn enqueue_if_absent(&self, new: &NewJob, now_ms: u64) -> Result<bool, Error> {
         let name = new.name();
         let lock = self.lock()?;
-        let mut first_seq = 1;
-        match self.read(&name) {
-            Ok(Some(_)) => return Ok(false),
-            Ok(None) => {}
-            Err(NotRead::Failed(error)) => return Err(error),
-            Err(NotRead::NoJob(_)) => {
-                self.set_aside(&lock, &name, now_ms)?;
-                first_seq = now_ms;
-            }
+        let (earlier, first_seq) = self.read_or_set_aside(&lock, &name, now_ms)?;
+        if earlier.is_none() {
+            self.write(&lock, &name, &coalesced(None, new, now_ms, first_seq))?;
         }
-        self.write(&lock, &name, &coalesced(None, new, now_ms, first_seq))?;
-        Ok(true)
+        Ok(earlier.is_none())
+    }
+
+    /// The job that is there, and the number that one made anew begins with.
+    fn read_or_set_aside(&self, lock: &Lock, name: &JobName, now_ms: u64) -> Result<(Option<Job>, u64), Error> {
+        match self.read(name) {
+            Ok(earlier) => Ok((earlier, 1)),
+            // Only what was read and is no job. What is wrong with it can be seen in `damaged/`; the session is
+            // asked for anew. A deliverer may have read it while it was whole: never the same number twice.
+            Err(error) if error.is::<Unreadable>() => {
+                self.set_aside(lock, name, now_ms)?;
+                Ok((None, now_ms))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Everything in the outbox. Writes nothing; an absent outbox is an empty one.
@@ -147,11 +127,11 @@ impl Outbox {
                 Ok(Some(found)) => listing.jobs.push((job, found)),
                 // Delivered and removed since the directory was listed.
                 Ok(None) => {}
-                Err(NotRead::NoJob(unreadable)) => listing.unreadable.push(unreadable),
-                // It may be readable the next time; until then it is told like the others.
-                Err(NotRead::Failed(error)) => {
-                    listing.unreadable.push(Unreadable { name: text, what: in_one_line(&error) });
-                }
+                Err(error) => listing.unreadable.push(match error.downcast() {
+                    Ok(unreadable) => *unreadable,
+                    // It may be readable the next time; until then it is told like the others.
+                    Err(error) => Unreadable { name: text, what: in_one_line(&*error) },
+                }),
             }
         }
         Ok(listing)
@@ -203,7 +183,7 @@ impl Outbox {
     /// Keeps a receipt durably, under [`Outbox::deliverer_lock`].
     pub(crate) fn keep_receipt(&self, lock: &Lock, name: &JobName, receipt: &Receipt) -> Result<(), Error> {
         self.refuse_newer_receipt(name)?;
-        let mut bytes = serde_json::to_vec(receipt).map_err(|source| Error::Encode { what: "a receipt", source })?;
+        let mut bytes = serde_json::to_vec(receipt).map_err(failed("encode a receipt as JSON"))?;
         bytes.push(b'\n');
         self.sync_what_was_left(lock)?;
         marked(lock, || Ok(fs::replace_file(&self.receipt_path(name), &bytes)?))
@@ -233,7 +213,8 @@ impl Outbox {
                 return Ok(lock);
             }
             if Instant::now() >= deadline {
-                return Err(Error::OutboxBusy { path, seconds: LOCK_WAIT.as_secs() });
+                let (path, seconds) = (path.display(), LOCK_WAIT.as_secs());
+                return Err(format!("lock {path}: another process has held it for {seconds} s").into());
             }
             // A lock that waits cannot be given up, and a stopped holder must not stop a hook.
             std::thread::sleep(LOCK_POLL);
@@ -255,20 +236,20 @@ impl Outbox {
         marked(lock, || Ok(()))
     }
 
-    fn read(&self, name: &JobName) -> Result<Option<Job>, NotRead> {
-        let unreadable = |what: String| NotRead::NoJob(Unreadable { name: name.file(), what });
-        let Some(bytes) = read_small(&self.path(name)).map_err(NotRead::Failed)? else { return Ok(None) };
-        refuse_newer(&bytes, JOB_FORMAT, &self.path(name)).map_err(NotRead::Failed)?;
+    fn read(&self, name: &JobName) -> Result<Option<Job>, Error> {
+        let unreadable = |what: String| Unreadable { name: name.file(), what };
+        let Some(bytes) = read_small(&self.path(name))? else { return Ok(None) };
+        refuse_newer(&bytes, JOB_FORMAT, &self.path(name))?;
         let job: Job = serde_json::from_slice(&bytes).map_err(|error| unreadable(format!("not a job: {error}")))?;
         if job.format != JOB_FORMAT {
-            return Err(unreadable(format!("a job of format {}, which this version does not know", job.format)));
+            return Err(unreadable(format!("a job of format {}, which this version does not know", job.format)).into());
         }
         SessionId::parse(&job.session_id).map_err(|error| unreadable(error.to_string()))?;
         Ok(Some(job))
     }
 
     fn write(&self, lock: &Lock, name: &JobName, job: &Job) -> Result<(), Error> {
-        let mut bytes = serde_json::to_vec(job).map_err(|source| Error::Encode { what: "a job", source })?;
+        let mut bytes = serde_json::to_vec(job).map_err(failed("encode a job as JSON"))?;
         bytes.push(b'\n');
         marked(lock, || Ok(fs::replace_file(&self.path(name), &bytes)?))
     }
@@ -353,8 +334,7 @@ fn refuse_newer(bytes: &[u8], known: u32, path: &Path) -> Result<(), Error> {
 fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     let Some(mut file) = layer1_prebackup::claude::transcripts::open_regular(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut file, &mut bytes)
-        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(failed(format!("read {}", path.display())))?;
     Ok(Some(bytes))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::error::Error;
+use crate::error::{Error, failed};
 use crate::outbox::{Listing, Outbox};
 use layer1_prebackup::wire::outbox_job::{Job, JobName};
 
@@ -16,7 +16,7 @@ pub(crate) fn run(outbox: &Outbox, as_json: bool, now_ms: u64, out: &mut impl Wr
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // The reader has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.map_err(Error::Stdout),
+        result => result.map_err(failed("write to stdout")),
     }
 }
 

@@ -7,20 +7,20 @@ use serde_json::json;
 
 use crate::call_error::CallError;
 use crate::client;
-use crate::error::Error;
+use crate::error::{Error, failed};
 use crate::interrupt::Interrupt;
 use crate::settings::Settings;
 
 /// Writes `{"server": "…", "tools": […]}`, or `{"error": "…"}` and gives `false`. Waits for the server
 /// as long as a delivery does, stops it, and writes nothing to any store.
 pub(crate) fn run(settings: &Settings, out: &mut impl Write) -> Result<bool, Error> {
-    let interrupt = Interrupt::listen().map_err(Error::Signals)?;
+    let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
     let answer = ask(settings, &interrupt);
     let line = match &answer {
         Ok((server, tools)) => json!({ "server": server, "tools": tools }),
         Err(error) => json!({ "error": in_one_line(error) }),
     };
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::Stdout)?;
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(failed("write to stdout"))?;
     Ok(answer.is_ok())
 }
 

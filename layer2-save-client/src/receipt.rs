@@ -80,54 +80,11 @@ pub(crate) enum Answer {
 
 /// An answer is not the receipt that settles the job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ReceiptError {
-    /// The answer holds no list of files.
-    #[error("verify the save: the server gave no receipt (--no-receipt accepts such a server)")]
-    None,
-    /// The answer is for somebody else.
-    #[error("verify the receipt: it is for session {got:?}")]
-    OtherSession {
-        /// The id in it.
-        got: String,
-    },
-    /// A needed field is missing or of the wrong kind.
-    #[error("verify the receipt: its {field} is missing or wrong")]
-    Field {
-        /// Which.
-        field: &'static str,
-    },
-    /// A file that layer 1 holds is not listed.
-    #[error("verify the receipt: {path} (generation {generation}) is not in it")]
-    Missing {
-        /// Which.
-        path: String,
-        /// Which generation.
-        generation: u32,
-    },
-    /// A file is listed with another length or hash than layer 1's.
-    #[error("verify the receipt: {path} (generation {generation}) has other bytes in it than layer 1 holds")]
-    Differs {
-        /// Which.
-        path: String,
-        /// Which generation.
-        generation: u32,
-    },
-    /// A file is listed but not covered by what the server stored.
-    #[error("verify the receipt: the server's copy does not cover {path} (generation {generation})")]
-    NotCovered {
-        /// Which.
-        path: String,
-        /// Which generation.
-        generation: u32,
-    },
-    /// The server found nothing to save, but layer 1 holds something.
-    #[error("verify the receipt: the server skipped the session ({reason}) although layer 1 holds {files} files of it")]
-    SkippedThoughHeld {
-        /// The server's word.
-        reason: String,
-        /// How many.
-        files: usize,
-    },
+#[error("verify the {0}")]
+pub(crate) struct ReceiptError(String);
+
+fn wrong(what: impl std::fmt::Display) -> ReceiptError {
+    ReceiptError(format!("receipt: {what}"))
 }
 
 #[derive(Deserialize)]
@@ -149,19 +106,20 @@ pub(crate) fn check(
         return check_skip(answer, expected.unwrap_or_default());
     }
     let Some(files) = answer.get("files") else {
-        return if accept_unreceipted { Ok(Answer::Unreceipted) } else { Err(ReceiptError::None) };
+        let none = "save: the server gave no receipt (--no-receipt accepts such a server)";
+        return if accept_unreceipted { Ok(Answer::Unreceipted) } else { Err(ReceiptError(none.to_owned())) };
     };
-    let text = |field: &'static str| match answer.get(field).and_then(Value::as_str) {
+    let missing = |field: &str| wrong(format!("its {field} is missing or wrong"));
+    let text = |field: &str| match answer.get(field).and_then(Value::as_str) {
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err(ReceiptError::Field { field }),
+        _ => Err(missing(field)),
     };
     let got = text("session_id")?;
     if got != session_id {
-        return Err(ReceiptError::OtherSession { got });
+        return Err(wrong(format!("it is for session {got:?}")));
     }
     let store_id = text("store_id")?;
-    let listed =
-        Vec::<AnsweredFile>::deserialize(files).map_err(|_malformed| ReceiptError::Field { field: "list of files" })?;
+    let listed = Vec::<AnsweredFile>::deserialize(files).map_err(|_malformed| missing("list of files"))?;
     check_files(&listed, session_id, expected)?;
     let project = answer.get("project").and_then(Value::as_str).map(str::to_owned);
     let files = listed.into_iter().filter(|file| file.covered).map(|file| file.entry).collect();
@@ -178,7 +136,8 @@ fn check_skip(answer: &Value, expected: &[FileEntry]) -> Result<Answer, ReceiptE
     let reason = answer.get("reason").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
     let held = expected.iter().filter(|entry| entry.bytes > 0).count();
     if held > 0 {
-        return Err(ReceiptError::SkippedThoughHeld { reason, files: held });
+        let what = format!("the server skipped the session ({reason}) although layer 1 holds {held} files of it");
+        return Err(wrong(what));
     }
     Ok(Answer::Skipped { reason })
 }
@@ -188,29 +147,24 @@ fn check_files(listed: &[AnsweredFile], session_id: &str, expected: Option<&[Fil
     for file in listed {
         by_name.entry((&file.entry.path, file.entry.generation)).or_default().push(file);
     }
-    let transcript = format!("{session_id}.jsonl");
-    let Some(expected) = expected else {
-        let found = by_name.get(&(transcript.as_str(), 0)).map(Vec::as_slice).unwrap_or_default();
-        return match found {
-            [] => Err(ReceiptError::Missing { path: transcript, generation: 0 }),
-            files if files.iter().all(|file| file.covered) => Ok(()),
-            _ => Err(ReceiptError::NotCovered { path: transcript, generation: 0 }),
-        };
-    };
-    for entry in expected {
-        let (path, generation) = (entry.path.clone(), entry.generation);
-        let found = by_name.get(&(entry.path.as_str(), generation)).map(Vec::as_slice).unwrap_or_default();
+    let check = |path: &str, generation: u32, entry: Option<&FileEntry>| {
+        let found = by_name.get(&(path, generation)).map(Vec::as_slice).unwrap_or_default();
+        let name = format!("{path} (generation {generation})");
         if found.is_empty() {
-            return Err(ReceiptError::Missing { path, generation });
+            return Err(wrong(format!("{name} is not in it")));
         }
-        if found.iter().any(|file| file.entry != *entry) {
-            return Err(ReceiptError::Differs { path, generation });
+        if entry.is_some_and(|entry| found.iter().any(|file| file.entry != *entry)) {
+            return Err(wrong(format!("{name} has other bytes in it than layer 1 holds")));
         }
         if found.iter().any(|file| !file.covered) {
-            return Err(ReceiptError::NotCovered { path, generation });
+            return Err(wrong(format!("the server's copy does not cover {name}")));
         }
+        Ok(())
+    };
+    match expected {
+        Some(expected) => expected.iter().try_for_each(|entry| check(&entry.path, entry.generation, Some(entry))),
+        None => check(&format!("{session_id}.jsonl"), 0, None),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(crate) fn holdings(job: &Job, id: &SessionId, places: &Places) -> Holdings {
         let files = (!files.is_empty()).then_some(files);
         Ok(Holdings { key: Some(key), files, unreadable: None })
     };
-    read().unwrap_or_else(|error| Holdings { unreadable: Some(in_one_line(&error)), ..Holdings::default() })
+    read().unwrap_or_else(|error| Holdings { unreadable: Some(in_one_line(&*error)), ..Holdings::default() })
 }
 
 /// Layer 1's copy of the job's transcript, if it is there and matches its recorded hash.
@@ -96,12 +96,15 @@ pub(crate) fn path_for_the_server(job: &Job, key: Option<&SessionKey>, places: &
     let transcript = PathBuf::from(&job.transcript_path);
     let root = projects_of(&transcript).filter(|root| root.is_dir());
     match (root, key) {
-        (None, Some(key)) => {
-            let newest = StoredName::newest(FileName::Transcript);
-            places.layer1_store.join(key.project.as_str()).join(newest.to_path(&key.id))
-        }
+        (None, Some(key)) => copy_of(key, places),
         _ => transcript,
     }
+}
+
+/// Where layer 1 keeps the newest copy of a session's transcript.
+fn copy_of(key: &SessionKey, places: &Places) -> PathBuf {
+    let newest = StoredName::newest(FileName::Transcript);
+    places.layer1_store.join(key.project.as_str()).join(newest.to_path(&key.id))
 }
 
 /// The root of transcripts that the server must be allowed to read for this job, unless it is the places' own.
@@ -146,13 +149,9 @@ fn jobs_by_id(asked: &Asked, places: &Places, archive: Option<&Archive>) -> Resu
 fn new_job(asked: &Asked, key: Option<&SessionKey>, transcript: &Path, places: &Places) -> Option<NewJob> {
     let claude_dir = claude_dir_of_transcript(transcript).unwrap_or_else(|| places.claude_dir.clone());
     // MCP speaks JSON: a path that is not text cannot be sent. Layer 1's names always can.
-    let copy = |key: &SessionKey| {
-        let newest = StoredName::newest(FileName::Transcript);
-        places.layer1_store.join(key.project.as_str()).join(newest.to_path(&key.id))
-    };
     let transcript_path = match transcript.to_str() {
         Some(text) => text.to_owned(),
-        None => copy(key?).to_str()?.to_owned(),
+        None => copy_of(key?, places).to_str()?.to_owned(),
     };
     Some(NewJob {
         id: asked.id.clone(),

@@ -166,7 +166,7 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "one `?`: the error of keeping a receipt",
         file: "layer2-save-client/src/deliver.rs",
-        find: "            self.outbox.keep_receipt(lock, &kept_as, &receipt).map_err(keep)?;",
+        find: "            self.outbox.keep_receipt(lock, &kept_as, &receipt)?;",
         replace: "            let _ = self.outbox.keep_receipt(lock, &kept_as, &receipt);",
         check: Check::Faults(&[
             "layer2/deliver/renameat/EIO/once/1",
