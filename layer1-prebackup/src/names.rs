@@ -26,28 +26,10 @@ pub(crate) const PROJECT_UNKNOWN: &str = "unknown";
 /// Digits of a generation number in a file name.
 const GENERATION_DIGITS: usize = 4;
 
-/// A name was refused. Nothing was read or written under it.
+/// A name was refused, and why. Nothing was read or written under it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
-    /// The session id breaks the rule that keeps it a plain file name.
-    #[error(
-        "use session id {0:?}: it must match [A-Za-z0-9][A-Za-z0-9._-]{{0,127}} and contain neither \".gen-\" nor \".events\""
-    )]
-    SessionId(String),
-    /// The project folder is not a plain, visible, portable file name.
-    #[error(
-        "use project name {0:?}: it must be a plain folder name of at most {PROJECT_BYTES_MAX} bytes without separators, control characters or a leading dot"
-    )]
-    Project(String),
-    /// A path of a stored file is not of the form that the archive writes.
-    #[error(
-        "use stored path {0:?}: it must be SESSION.jsonl, SESSION/…, SESSION.gen-NNNN.jsonl or SESSION.gen-NNNN/…, without \"..\""
-    )]
-    StoredPath(String),
-    /// A transcript's path does not end in `<session id>.jsonl`.
-    #[error("use transcript path {0:?}: its last component must be SESSION_ID.jsonl")]
-    TranscriptPath(PathBuf),
-}
+#[error("use {0}")]
+pub struct NameError(String);
 
 /// A session id that is safe as a file name on every file system.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,15 +46,16 @@ impl SessionId {
             && bytes.iter().all(plain)
             && !text.contains(".gen-")
             && !text.contains(".events");
-        if fits { Ok(SessionId(text.to_owned())) } else { Err(NameError::SessionId(text.to_owned())) }
+        let rule = "[A-Za-z0-9][A-Za-z0-9._-]{0,127} and contain neither \".gen-\" nor \".events\"";
+        let refuse = || NameError(format!("session id {text:?}: it must match {rule}"));
+        fits.then(|| SessionId(text.to_owned())).ok_or_else(refuse)
     }
 
     /// The id in `<root>/<slug>/<session id>.jsonl`.
     pub fn of_transcript(path: &Path) -> Result<SessionId, NameError> {
-        let refuse = || NameError::TranscriptPath(path.to_owned());
-        let name = path.file_name().and_then(OsStr::to_str).ok_or_else(refuse)?;
-        let stem = name.strip_suffix(".jsonl").ok_or_else(refuse)?;
-        SessionId::parse(stem)
+        let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(".jsonl"));
+        let rule = "its last component must be SESSION_ID.jsonl";
+        SessionId::parse(name.ok_or_else(|| NameError(format!("transcript path {path:?}: {rule}")))?)
     }
 
     /// The id as text.
@@ -101,11 +84,10 @@ impl ProjectName {
 
     /// Accepts a name that is already safe (from a job, a receipt or a user); refuses the rest.
     pub fn parse(text: &str) -> Result<ProjectName, NameError> {
-        if made_safe(text) == text {
-            Ok(ProjectName(text.to_owned()))
-        } else {
-            Err(NameError::Project(text.to_owned()))
-        }
+        let rule = "separators, control characters or a leading dot";
+        let what = format!("a plain folder name of at most {PROJECT_BYTES_MAX} bytes without {rule}");
+        let refuse = || NameError(format!("project name {text:?}: it must be {what}"));
+        (made_safe(text) == text).then(|| ProjectName(text.to_owned())).ok_or_else(refuse)
     }
 
     /// The folder `{PROJECT}~{n}` for a second session of the same id.
@@ -173,7 +155,8 @@ impl StoredName {
     /// Reads what [`StoredName::to_text`] wrote for the same session. Refuses anything that
     /// is not below the session's own names.
     pub fn parse(id: &SessionId, text: &str) -> Result<StoredName, NameError> {
-        let refuse = || NameError::StoredPath(text.to_owned());
+        let forms = "SESSION.jsonl, SESSION/…, SESSION.gen-NNNN.jsonl or SESSION.gen-NNNN/…, without \"..\"";
+        let refuse = || NameError(format!("stored path {text:?}: it must be {forms}"));
         let raw = unescaped(text).ok_or_else(refuse)?;
         let rest = raw.as_bytes().strip_prefix(id.0.as_bytes()).ok_or_else(refuse)?;
         let (generation, rest) = match rest.strip_prefix(b".gen-") {

@@ -46,12 +46,9 @@ pub(crate) enum InspectError {
     /// The archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// No session has this id or prefix.
-    #[error("find session {0:?} in {1}: no id begins so; `layer1-prebackup status` counts what is there")]
-    NoSession(String, String),
-    /// Several sessions begin with this prefix.
-    #[error("choose session {0:?}: it could be {1}")]
-    Ambiguous(String, String),
+    /// No session has this id or prefix, or several do.
+    #[error("{0}")]
+    Session(String),
     /// The answer could not be written.
     #[error("write the answer: {0}")]
     Output(#[from] io::Error),
@@ -234,7 +231,10 @@ fn save_again(archive: &Archive, findings: &[Finding]) -> Vec<Repair> {
 
 /// The sessions whose id is `session`, or begins with it if no other does.
 pub(crate) fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), InspectError> {
-    let none = || InspectError::NoSession(session.to_owned(), store.display().to_string());
+    let none = || {
+        let what = "no id begins so; `layer1-prebackup status` counts what is there";
+        InspectError::Session(format!("find session {session:?} in {}: {what}", store.display()))
+    };
     let archive = Archive::open_as_found(store)?.ok_or_else(none)?;
     let mut keys = archive.sessions()?;
     keys.retain(|key| key.id.as_str().starts_with(session));
@@ -247,7 +247,7 @@ pub(crate) fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionK
     match ids.len() {
         0 => Err(none()),
         1 => Ok((archive, keys)),
-        _ => Err(InspectError::Ambiguous(session.to_owned(), ids.join(", "))),
+        _ => Err(InspectError::Session(format!("choose session {session:?}: it could be {}", ids.join(", ")))),
     }
 }
 

@@ -9,7 +9,6 @@ use std::io;
 use std::path::Path;
 
 use layer1_prebackup::archive::ArchiveError;
-use layer1_prebackup::config::places::PlacesError;
 use layer1_prebackup::config::settings::SettingsError;
 use layer1_prebackup::fs::DurableError;
 use layer1_prebackup::names::NameError;
@@ -126,7 +125,6 @@ from! {
     SettingsError => |_| Kind::Other,
     EventError => |_| Kind::InvalidInput,
     NameError => |_| Kind::InvalidInput,
-    PlacesError => |_| Kind::InvalidInput,
     DurableError => |error| match error.source.kind() {
         io::ErrorKind::AlreadyExists => Kind::Exists,
         _ => Kind::Other,

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::config::settings::{Policy, Settings};
+use crate::config::settings::{Policy, Settings, SettingsError};
 pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
 
 /// Beside the installed programs: the path of the `install.sh` that installed them, one line. Where it
@@ -15,22 +15,6 @@ pub const INSTALLED_FROM: &str = "threefold-installed-from";
 
 /// The flags of Claude Code's directory, layer 1's store, layer 3's store and the index.
 pub const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "--backup-dir", "--session-db"];
-
-/// A place could not be resolved.
-#[derive(Debug, thiserror::Error)]
-pub enum PlacesError {
-    /// Hooks run in whatever directory the project has, so a relative path would scatter the stores.
-    #[error("resolve {setting}={value:?}: it must be an absolute path (or begin with ~/)")]
-    Relative {
-        /// The flag or variable.
-        setting: &'static str,
-        /// What it holds.
-        value: PathBuf,
-    },
-    /// There is no home directory to put the defaults in.
-    #[error("find the home directory: set HOME")]
-    NoHome,
-}
 
 /// Directories as flags, to be flattened into a clap parser. Flags win over the environment.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -77,7 +61,7 @@ pub struct Places {
 
 impl Places {
     /// [`Places::resolve_with`], without a file.
-    pub fn resolve(flags: &PlaceFlags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Places, PlacesError> {
+    pub fn resolve(flags: &PlaceFlags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Places, SettingsError> {
         Places::resolve_with(flags, env, &Settings::default())
     }
 
@@ -87,9 +71,9 @@ impl Places {
         flags: &PlaceFlags,
         env: &dyn Fn(&str) -> Option<OsString>,
         settings: &Settings,
-    ) -> Result<Places, PlacesError> {
+    ) -> Result<Places, SettingsError> {
         // Not from the system's list of users: a HOME that was taken away was taken away on purpose.
-        let home = env("HOME").map(PathBuf::from).filter(|home| home.is_absolute()).ok_or(PlacesError::NoHome)?;
+        let home = env("HOME").map(PathBuf::from).filter(|home| home.is_absolute()).ok_or_else(no_home)?;
         let pick = |flag: &Option<PathBuf>, flag_name, variable, set: &Option<PathBuf>, default: PathBuf| {
             let from_env = || env(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
             match (flag, from_env()) {
@@ -149,14 +133,18 @@ fn default_index(layer3_store: &Path) -> PathBuf {
     layer3_store.join("sessions.db")
 }
 
-fn absolute(setting: &'static str, value: &Path, home: &Path) -> Result<PathBuf, PlacesError> {
-    if let Ok(rest) = value.strip_prefix("~") {
-        return Ok(home.join(rest));
-    }
-    if value.is_absolute() {
-        Ok(value.to_owned())
-    } else {
-        Err(PlacesError::Relative { setting, value: value.to_owned() })
+fn no_home() -> SettingsError {
+    SettingsError("find the home directory: set HOME".to_owned())
+}
+
+/// Hooks run in whatever directory the project has, so a relative path would scatter the stores.
+fn absolute(setting: &str, value: &Path, home: &Path) -> Result<PathBuf, SettingsError> {
+    match value.strip_prefix("~") {
+        Ok(rest) => Ok(home.join(rest)),
+        Err(_) if value.is_absolute() => Ok(value.to_owned()),
+        Err(_) => {
+            Err(SettingsError(format!("resolve {setting}={value:?}: it must be an absolute path (or begin with ~/)")))
+        }
     }
 }
 
@@ -164,7 +152,7 @@ fn absolute(setting: &'static str, value: &Path, home: &Path) -> Result<PathBuf,
 mod tests {
     use super::*;
 
-    fn resolve(flags: &PlaceFlags, vars: &[(&str, &str)]) -> Result<Places, PlacesError> {
+    fn resolve(flags: &PlaceFlags, vars: &[(&str, &str)]) -> Result<Places, SettingsError> {
         Places::resolve(flags, &|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into()))
     }
 
@@ -180,7 +168,8 @@ mod tests {
     #[test]
     fn without_a_home_nothing_is_guessed() {
         for vars in [&[][..], &[("HOME", "")], &[("HOME", "relative")]] {
-            assert!(matches!(resolve(&PlaceFlags::default(), vars), Err(PlacesError::NoHome)));
+            let refused = resolve(&PlaceFlags::default(), vars).unwrap_err();
+            assert_eq!(refused.to_string(), "find the home directory: set HOME");
         }
     }
 

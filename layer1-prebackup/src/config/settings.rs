@@ -12,20 +12,9 @@ use std::time::Duration;
 
 use crate::config::exclude::Exclusions;
 use crate::config::size::Size;
-use crate::config::variables;
 pub use crate::config::variables::XDG_CONFIG_HOME;
+use crate::config::variables::{self, VARIABLE_PREFIX};
 use crate::log::Level;
-
-/// Globs between colons.
-const EXCLUDE: &str = "THREEFOLD_EXCLUDE";
-const FREE_SPACE_FLOOR: &str = "THREEFOLD_FREE_SPACE_FLOOR";
-/// Anything but nothing, `0` and `false` turns the journal off.
-const NO_JOURNAL: &str = "THREEFOLD_NO_JOURNAL";
-const LOG_LEVEL: &str = "THREEFOLD_LOG_LEVEL";
-const WAIT: &str = "THREEFOLD_WAIT";
-const TIMEOUT: &str = "THREEFOLD_TIMEOUT";
-const DELAY: &str = "THREEFOLD_DELAY";
-const ATTEMPTS: &str = "THREEFOLD_ATTEMPTS";
 
 /// A configuration file longer than this is none.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -67,14 +56,14 @@ pub(crate) const SETTINGS: [Setting; 12] = [
         variables::SESSION_DB_PATH,
         "--session-db",
     ),
-    setting("exclude", "[]", "[\"scratch-*\", \"~/clients/**\"]", EXCLUDE, "--exclude"),
-    setting("free_space_floor", "0", "\"256MB\"", FREE_SPACE_FLOOR, "--free-space-floor"),
-    setting("journal", "true", "false", NO_JOURNAL, "--no-journal"),
-    setting("log_level", "\"info\"", "\"warn\"", LOG_LEVEL, "--log-level"),
-    setting("wait", "\"1s\"", "\"500ms\"", WAIT, "--wait"),
-    setting("timeout", "\"10s\"", "\"1m\"", TIMEOUT, "--timeout"),
-    setting("attempts", "2", "3", ATTEMPTS, "--attempts"),
-    setting("delay", "\"1s\"", "\"2s\"", DELAY, "--delay"),
+    setting("exclude", "[]", "[\"scratch-*\", \"~/clients/**\"]", "THREEFOLD_EXCLUDE", "--exclude"),
+    setting("free_space_floor", "0", "\"256MB\"", "THREEFOLD_FREE_SPACE_FLOOR", "--free-space-floor"),
+    setting("journal", "true", "false", "THREEFOLD_NO_JOURNAL", "--no-journal"),
+    setting("log_level", "\"info\"", "\"warn\"", "THREEFOLD_LOG_LEVEL", "--log-level"),
+    setting("wait", "\"1s\"", "\"500ms\"", "THREEFOLD_WAIT", "--wait"),
+    setting("timeout", "\"10s\"", "\"1m\"", "THREEFOLD_TIMEOUT", "--timeout"),
+    setting("attempts", "2", "3", "THREEFOLD_ATTEMPTS", "--attempts"),
+    setting("delay", "\"1s\"", "\"2s\"", "THREEFOLD_DELAY", "--delay"),
 ];
 
 const fn setting(
@@ -87,55 +76,10 @@ const fn setting(
     Setting { key, default, example, variable, flag }
 }
 
-/// A setting could not be understood.
+/// A setting, or a place, could not be understood: a file, a variable or a flag, and what it must be.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The file is there and cannot be read.
-    #[error("read the settings {path}: {cause}; make it readable, or move it away", path = path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// The system's word.
-        cause: std::io::Error,
-    },
-    /// The file is no TOML.
-    #[error("read the settings {path}, line {line}: {what}", path = path.display())]
-    Syntax {
-        /// Which.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// The parser's word.
-        what: String,
-    },
-    /// Nothing is called so.
-    #[error("read the settings {path}: nothing is called {key:?}{hint}", path = path.display(), hint = hint(nearest))]
-    Unknown {
-        /// Which file.
-        path: PathBuf,
-        /// As it stands there.
-        key: String,
-        /// What may have been meant.
-        nearest: Option<&'static str>,
-    },
-    /// A value is not what it must be.
-    #[error("read {setting} in {from}: it must be {expected}")]
-    Value {
-        /// The key or the variable.
-        setting: &'static str,
-        /// The file, or the environment.
-        from: String,
-        /// What it must be.
-        expected: &'static str,
-    },
-}
-
-fn hint(nearest: &Option<&'static str>) -> String {
-    match nearest {
-        Some(key) => format!("; did you mean {key:?}?"),
-        None => format!("; there are: {}", SETTINGS.map(|setting| setting.key).join(", ")),
-    }
-}
+#[error("{0}")]
+pub struct SettingsError(pub(crate) String);
 
 /// What is set; `None` where nothing is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -242,73 +186,61 @@ impl Settings {
     }
 
     fn read_variables(&mut self, env: &dyn Fn(&str) -> Option<OsString>, problems: &mut Vec<SettingsError>) {
-        let mut variable = |name: &'static str| {
-            let value = env(name).filter(|value| !value.is_empty())?;
-            let text = value.to_str().map(str::to_owned);
-            if text.is_none() {
-                problems.push(wrong(name, ENVIRONMENT, "UTF-8"));
-            }
-            text
-        };
-        let exclude = variable(EXCLUDE);
-        let off = variable(NO_JOURNAL).is_some_and(|value| value != "0" && value != "false");
-        let values = [FREE_SPACE_FLOOR, LOG_LEVEL, WAIT, TIMEOUT, DELAY, ATTEMPTS].map(&mut variable);
-        if let Some(globs) = exclude {
-            self.exclude = Some(globs.split(':').filter(|glob| !glob.is_empty()).map(str::to_owned).collect());
+        // Those of places are read with their flags.
+        for setting in SETTINGS.iter().filter(|setting| setting.variable.starts_with(VARIABLE_PREFIX)) {
+            let Some(value) = env(setting.variable).filter(|value| !value.is_empty()) else { continue };
+            let taken = match value.to_str() {
+                Some(text) => {
+                    value_of_variable(setting.key, text).map_or(Ok(()), |value| self.take(setting.key, &value))
+                }
+                None => Err("UTF-8"),
+            };
+            problems.extend(taken.err().map(|expected| wrong(setting.variable, "the environment", expected)));
         }
-        if off {
-            self.journal = Some(false);
+    }
+
+    /// Takes over what a key is set to; fails with what it must be.
+    fn take(&mut self, key: &str, value: &toml::Value) -> Result<(), &'static str> {
+        let place = || value.as_str().and_then(place).ok_or(DIRECTORY).map(Some);
+        let duration =
+            || value.as_str().and_then(|text| humantime::parse_duration(text).ok()).ok_or(DURATION).map(Some);
+        match key {
+            "claude_dir" => self.claude_dir = place()?,
+            "pre_backup_dir" => self.pre_backup_dir = place()?,
+            "backup_dir" => self.backup_dir = place()?,
+            "session_db_path" => self.session_db_path = place()?,
+            "exclude" => self.exclude = Some(globs(value).ok_or(GLOBS)?),
+            "free_space_floor" => self.free_space_floor = Some(size(value).ok_or(Size::EXPECTED)?),
+            "journal" => self.journal = Some(value.as_bool().ok_or("true or false")?),
+            "log_level" => self.log_level = Some(value.as_str().and_then(Level::parse).ok_or(LEVEL)?),
+            "wait" => self.wait = duration()?,
+            "timeout" => self.timeout = duration()?,
+            "delay" => self.delay = duration()?,
+            "attempts" => self.attempts = Some(attempts(value).ok_or("a number from 1 to 1000")?),
+            _ => unreachable!("every setting is read"),
         }
-        let [floor, level, wait, timeout, delay, attempts] = values;
-        let mut reader = SettingReader { from: ENVIRONMENT, problems };
-        reader.text(FREE_SPACE_FLOOR, SIZE, floor, &mut self.free_space_floor, |text| parse_size(text).ok());
-        reader.text(LOG_LEVEL, LEVEL, level, &mut self.log_level, |text| parse_level(text).ok());
-        reader.text(WAIT, DURATION, wait, &mut self.wait, duration);
-        reader.text(TIMEOUT, DURATION, timeout, &mut self.timeout, duration);
-        reader.text(DELAY, DURATION, delay, &mut self.delay, duration);
-        reader.text(ATTEMPTS, COUNT, attempts, &mut self.attempts, |text| text.parse().ok().and_then(attempts_of));
+        Ok(())
     }
 }
 
-const ENVIRONMENT: &str = "the environment";
-const SIZE: &str = Size::EXPECTED;
+/// What a variable says, as it would stand in the file.
+fn value_of_variable(key: &str, text: &str) -> Option<toml::Value> {
+    match key {
+        "exclude" => Some(text.split(':').filter(|glob| !glob.is_empty()).collect::<Vec<_>>().into()),
+        // It turns the journal off, with anything but nothing, `0` and `false`.
+        "journal" => (text != "0" && text != "false").then_some(false.into()),
+        "attempts" => Some(text.parse::<i64>().map_or_else(|_| text.into(), toml::Value::from)),
+        _ => Some(text.into()),
+    }
+}
+
 const LEVEL: &str = "\"info\", \"warn\" or \"off\"";
 const DURATION: &str = "a duration such as \"500ms\", \"1s\" or \"2m\"";
-const COUNT: &str = "a number from 1 to 1000";
 const DIRECTORY: &str = "an absolute path (or one that begins with ~/)";
 const GLOBS: &str = "a list of texts such as [\"scratch-*\"]";
-const TRUTH: &str = "true or false";
 
-/// Takes values over and notes what is wrong with them.
-struct SettingReader<'a> {
-    from: &'a str,
-    problems: &'a mut Vec<SettingsError>,
-}
-
-impl SettingReader<'_> {
-    fn text<T>(
-        &mut self,
-        setting: &'static str,
-        expected: &'static str,
-        text: Option<String>,
-        slot: &mut Option<T>,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) {
-        if let Some(text) = text {
-            self.take(setting, expected, parse(&text), slot);
-        }
-    }
-
-    fn take<T>(&mut self, setting: &'static str, expected: &'static str, value: Option<T>, slot: &mut Option<T>) {
-        match value {
-            Some(value) => *slot = Some(value),
-            None => self.problems.push(wrong(setting, self.from, expected)),
-        }
-    }
-}
-
-fn wrong(setting: &'static str, from: &str, expected: &'static str) -> SettingsError {
-    SettingsError::Value { setting, from: from.to_owned(), expected }
+fn wrong(setting: &str, from: &str, expected: &str) -> SettingsError {
+    SettingsError(format!("read {setting} in {from}: it must be {expected}"))
 }
 
 /// Where the file is looked for; `None` without a home.
@@ -320,7 +252,10 @@ pub(crate) fn file(env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 
 /// The text of the file; `None` where there is none. A symlink is followed, a FIFO is not waited for.
 fn read(path: &Path) -> Result<Option<String>, SettingsError> {
-    let unreadable = |cause| SettingsError::Read { path: path.to_owned(), cause };
+    let unreadable = |cause: std::io::Error| {
+        let path = path.display();
+        SettingsError(format!("read the settings {path}: {cause}; make it readable, or move it away"))
+    };
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.len() <= FILE_BYTES_MAX => {}
         Ok(_) => return Err(unreadable(std::io::Error::other("it is no file, or far too long for one"))),
@@ -339,47 +274,25 @@ fn is_absent(error: &std::io::Error) -> bool {
 
 fn parse(path: &Path, text: &str, problems: &mut Vec<SettingsError>) -> Settings {
     let mut settings = Settings::default();
+    let from = path.display().to_string();
     let table: toml::Table = match toml::from_str(text) {
         Ok(table) => table,
         Err(error) => {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let what = error.message().replace('\n', " ");
-            problems.push(SettingsError::Syntax {
-                path: path.to_owned(),
-                line: 1 + before.matches('\n').count(),
-                what,
-            });
+            let (line, what) = (1 + before.matches('\n').count(), error.message().replace('\n', " "));
+            problems.push(SettingsError(format!("read the settings {from}, line {line}: {what}")));
             return settings;
         }
     };
-    let from = path.display().to_string();
     for (name, value) in &table {
-        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == name) else {
-            problems.push(SettingsError::Unknown { path: path.to_owned(), key: name.clone(), nearest: nearest(name) });
-            continue;
-        };
-        let mut reader = SettingReader { from: &from, problems };
-        let text = value.as_str();
-        let key = setting.key;
-        match key {
-            "claude_dir" => reader.take(key, DIRECTORY, text.and_then(place), &mut settings.claude_dir),
-            "pre_backup_dir" => reader.take(key, DIRECTORY, text.and_then(place), &mut settings.pre_backup_dir),
-            "backup_dir" => reader.take(key, DIRECTORY, text.and_then(place), &mut settings.backup_dir),
-            "session_db_path" => reader.take(key, DIRECTORY, text.and_then(place), &mut settings.session_db_path),
-            "exclude" => reader.take(key, GLOBS, globs(value), &mut settings.exclude),
-            "free_space_floor" => reader.take(key, SIZE, size(value), &mut settings.free_space_floor),
-            "journal" => reader.take(key, TRUTH, value.as_bool(), &mut settings.journal),
-            "log_level" => {
-                reader.take(key, LEVEL, text.and_then(|text| parse_level(text).ok()), &mut settings.log_level);
-            }
-            "wait" => reader.take(key, DURATION, text.and_then(duration), &mut settings.wait),
-            "timeout" => reader.take(key, DURATION, text.and_then(duration), &mut settings.timeout),
-            "delay" => reader.take(key, DURATION, text.and_then(duration), &mut settings.delay),
-            "attempts" => {
-                let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
-                reader.take(key, COUNT, number.and_then(attempts_of), &mut settings.attempts);
-            }
-            _ => unreachable!("every setting is read"),
+        if SETTINGS.iter().any(|setting| setting.key == name) {
+            problems.extend(settings.take(name, value).err().map(|expected| wrong(name, &from, expected)));
+        } else {
+            let hint = match nearest(name) {
+                Some(key) => format!("did you mean {key:?}?"),
+                None => format!("there are: {}", SETTINGS.map(|setting| setting.key).join(", ")),
+            };
+            problems.push(SettingsError(format!("read the settings {from}: nothing is called {name:?}; {hint}")));
         }
     }
     settings
@@ -401,12 +314,9 @@ fn size(value: &toml::Value) -> Option<u64> {
     }
 }
 
-fn duration(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok()
-}
-
-fn attempts_of(number: u32) -> Option<u32> {
-    (1..=ATTEMPTS_MAX).contains(&number).then_some(number)
+fn attempts(value: &toml::Value) -> Option<u32> {
+    let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+    number.filter(|number| (1..=ATTEMPTS_MAX).contains(number))
 }
 
 /// Bytes: a number, with `B`, `KB`, `MB`, `GB`, `TB` (thousands) or `KiB`, `MiB`, `GiB`, `TiB` (1024s) behind it.
@@ -566,7 +476,7 @@ mod tests {
         assert!(Settings::gather(&env).1.is_empty());
         fs::create_dir_all(home.path().join("threefold/config.toml")).unwrap();
         let (_, problems) = Settings::gather(&env);
-        assert!(matches!(problems[..], [SettingsError::Read { .. }]), "{problems:?}");
+        assert!(problems[0].to_string().ends_with("make it readable, or move it away"), "{problems:?}");
         assert!(Settings::gather(&|_| None).1.is_empty());
     }
 }

@@ -54,8 +54,3 @@ impl Failure {
         }
     }
 }
-
-/// What an error that does not name its cause was caused by, to be put behind it.
-pub(super) fn cause_of(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(String::new, |source| format!(": {source}"))
-}

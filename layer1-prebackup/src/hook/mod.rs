@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState};
 use crate::fs::syscall::uninterrupted;
 pub(crate) use crate::hook::failure::HookConfig;
-use crate::hook::failure::{CAUSE_NEWER, Failure, cause_of};
+use crate::hook::failure::{CAUSE_NEWER, Failure};
 use crate::log::Log;
 use crate::names::SessionId;
 use crate::wire::event::{self, Event};
@@ -92,7 +92,7 @@ fn copy_within_limit(config: &HookConfig, input: &[u8], deadline: Instant) -> Op
 fn copy(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure> {
     let event = match Event::parse(input) {
         Ok(event) => event,
-        Err(error) => return Some(Failure::new("event", format!("failed to {error}{}", cause_of(&error)))),
+        Err(error) => return Some(Failure::new("event", format!("failed to {error}"))),
     };
     let transcript = event.transcript_path.clone()?;
     let id = match SessionId::parse(&event.session_id).and_then(|_| SessionId::of_transcript(&transcript)) {

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::fs::syscall::uninterrupted;
 use crate::wire::surrogates;
@@ -20,24 +21,10 @@ use crate::wire::surrogates;
 pub(crate) const EVENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 const READ_BYTES: usize = 64 * 1024;
 
-/// Why input is not a usable event.
+/// Why input is not a usable event; fits after "failed to".
 #[derive(Debug, thiserror::Error)]
-pub enum EventError {
-    /// Nothing came.
-    #[error("read the hook event: stdin was empty")]
-    Empty,
-    /// What came is not one JSON object.
-    #[error("parse the hook event ({bytes} bytes)")]
-    Json {
-        /// How much came.
-        bytes: usize,
-        /// The parser's word.
-        source: serde_json::Error,
-    },
-    /// A field that is needed is missing or not a string.
-    #[error("use the hook event: it has no text field {0:?}")]
-    Field(&'static str),
-}
+#[error("{0}")]
+pub struct EventError(String);
 
 /// A hook event as far as Threefold understands it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,6 +49,13 @@ pub struct Event {
     pub(crate) compact_summary: Option<String>,
 }
 
+impl EventError {
+    /// A field that is needed is missing or not a string.
+    pub fn without(field: &str) -> EventError {
+        EventError(format!("use the hook event: it has no text field {field:?}"))
+    }
+}
+
 impl Event {
     /// Parses the first JSON object of `input`; what follows it is ignored.
     pub fn parse(input: &[u8]) -> Result<Event, EventError> {
@@ -70,10 +64,11 @@ impl Event {
         // text, half an emoji, any depth, a key that comes twice.
         let input = surrogates::without_lone(String::from_utf8_lossy(input));
         let mut values = serde_json::Deserializer::from_str(&input).into_iter::<Texts>();
-        let texts = values.next().ok_or(EventError::Empty)?.map_err(|source| EventError::Json { bytes, source })?;
+        let texts = values.next().ok_or_else(|| EventError("read the hook event: stdin was empty".to_owned()))?;
+        let texts = texts.map_err(|error| EventError(format!("parse the hook event ({bytes} bytes): {error}")))?;
         let text = |name: &str| texts.0.get(name).cloned();
         Ok(Event {
-            session_id: text("session_id").ok_or(EventError::Field("session_id"))?,
+            session_id: text("session_id").ok_or_else(|| EventError::without("session_id"))?,
             transcript_path: text("transcript_path").map(PathBuf::from),
             cwd: text("cwd"),
             kind: text("hook_event_name").unwrap_or_default(),
@@ -128,7 +123,8 @@ impl<'de> Deserialize<'de> for Texts {
                 while let Some(key) = map.next_key::<String>()? {
                     if !FIELDS.contains(&key.as_str()) {
                         map.next_value::<IgnoredAny>()?;
-                    } else if let MaybeText(Some(text)) = map.next_value()? {
+                    } else if let Ok(text) = serde_json::from_str(map.next_value::<&RawValue>()?.get()) {
+                        // Anything but text is read past, too.
                         texts.insert(key, text);
                     }
                 }
@@ -136,48 +132,6 @@ impl<'de> Deserialize<'de> for Texts {
             }
         }
         deserializer.deserialize_map(ObjectVisitor)
-    }
-}
-
-/// Text where text stands; nothing where anything else stands.
-struct MaybeText(Option<String>);
-
-impl<'de> Deserialize<'de> for MaybeText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MaybeText, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = MaybeText;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<MaybeText, E> {
-                Ok(MaybeText(Some(text.to_owned())))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<MaybeText, E> {
-                Ok(MaybeText(None))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<MaybeText, E> {
-                Ok(MaybeText(None))
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<MaybeText, E> {
-                Ok(MaybeText(None))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<MaybeText, E> {
-                Ok(MaybeText(None))
-            }
-            fn visit_unit<E>(self) -> Result<MaybeText, E> {
-                Ok(MaybeText(None))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<MaybeText, A::Error> {
-                while elements.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(MaybeText(None))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<MaybeText, A::Error> {
-                while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(MaybeText(None))
-            }
-        }
-        deserializer.deserialize_any(TextVisitor)
     }
 }
 
@@ -281,9 +235,10 @@ mod tests {
         assert_eq!(event.cwd, None);
         assert_eq!(event.trigger(), "pre-compact");
         assert_eq!(event.detail.as_deref(), Some("auto"));
-        assert!(matches!(Event::parse(b""), Err(EventError::Empty)));
-        assert!(matches!(Event::parse(b"{\"session_id\":"), Err(EventError::Json { .. })));
-        assert!(matches!(Event::parse(b"{\"session_id\":3}"), Err(EventError::Field("session_id"))));
+        let refused = |event: &[u8]| Event::parse(event).unwrap_err().to_string();
+        assert_eq!(refused(b""), "read the hook event: stdin was empty");
+        assert!(refused(b"{\"session_id\":").starts_with("parse the hook event (14 bytes): EOF"));
+        assert!(refused(b"{\"session_id\":3}").ends_with("no text field \"session_id\""));
     }
 
     #[test]
@@ -328,7 +283,7 @@ mod tests {
                 assert_eq!(Event::parse(event.as_bytes()).unwrap(), expected, "{event}");
             }
             let refused = Event::parse(format!("{{\"session_id\":{odd}}}").as_bytes());
-            assert!(matches!(refused, Err(EventError::Field("session_id"))), "{odd}");
+            assert!(refused.unwrap_err().to_string().ends_with("no text field \"session_id\""), "{odd}");
             let twice = format!("{{\"session_id\":\"a\",\"session_id\":\"b\",\"session_id\":{odd}}}");
             assert_eq!(Event::parse(twice.as_bytes()).unwrap().session_id, "b");
         }

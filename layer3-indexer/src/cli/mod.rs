@@ -138,7 +138,8 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         }
     }
     let settings = settings.with_flags(&cli.settings);
-    let places = Places::resolve_with(&cli.places, &env, &settings)?;
+    let places = Places::resolve_with(&cli.places, &env, &settings)
+        .map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
     let mut screen = Screen { out, terminal: terminal(), json: cli.json };
     command(cli.command, places, &cli.places, &mut screen).map(|()| ExitCode::SUCCESS)
 }

@@ -44,7 +44,7 @@ pub(super) fn run(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> 
             let event = Event::parse(&bytes)?;
             let id = SessionId::parse(&event.session_id)?;
             let Some(path) = &event.transcript_path else {
-                return Err(EventError::Field("transcript_path").into());
+                return Err(EventError::without("transcript_path").into());
             };
             let allowed: Vec<PathBuf> =
                 claude_dir_of_transcript(path).map(|dir| dir.join("projects")).into_iter().collect();
