@@ -28,9 +28,8 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 17] = [
-    (Depth::Cheap, stores::first),
-    (Depth::Cheap, stores::second),
+const CHECKS: [(Depth, Check); 16] = [
+    (Depth::Cheap, stores::both),
     (Depth::Cheap, index::state),
     (Depth::Cheap, outbox::jobs),
     (Depth::Cheap, sources::transcripts),

@@ -19,22 +19,13 @@ use crate::terminal::{count, shell_quoted};
 /// Written into a store and removed again.
 const PROBE: &str = ".doctor";
 
-/// Layer 1's store.
-pub(super) fn first(examination: &mut Examination<'_>) {
-    let context = examination.context;
-    let save = format!("{} sweep", context.commands.layer1);
-    let found = look(&context.places.layer1_store, &save, examination);
-    examination.figures.layer1 = figures(&context.places.layer1_store, &found, context.now_ms);
-    examination.first = found;
-}
-
-/// Layer 3's store.
-pub(super) fn second(examination: &mut Examination<'_>) {
-    let context = examination.context;
-    let save = format!("{} import", context.commands.layer3);
-    let found = look(&context.places.layer3_store, &save, examination);
-    examination.figures.layer3 = figures(&context.places.layer3_store, &found, context.now_ms);
-    examination.second = found;
+/// Layer 1's store and layer 3's.
+pub(super) fn both(examination: &mut Examination<'_>) {
+    let Context { places, commands, now_ms, .. } = examination.context;
+    examination.first = look(&places.layer1_store, &format!("{} sweep", commands.layer1), examination);
+    examination.second = look(&places.layer3_store, &format!("{} import", commands.layer3), examination);
+    examination.figures.layer1 = figures(&places.layer1_store, &examination.first, *now_ms);
+    examination.figures.layer3 = figures(&places.layer3_store, &examination.second, *now_ms);
 }
 
 /// Looks at a store; `save` makes one that lost its bookkeeping whole.

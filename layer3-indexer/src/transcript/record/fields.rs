@@ -19,66 +19,6 @@ pub(super) struct Text<'a>(pub(crate) Option<Cow<'a, str>>);
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Flag(pub bool);
 
-/// The outermost object of a record.
-#[derive(Debug, Default)]
-pub(super) struct Envelope<'a> {
-    pub(crate) kind: Text<'a>,
-    pub(crate) subtype: Text<'a>,
-    pub(crate) uuid: Text<'a>,
-    pub(crate) leaf_uuid: Text<'a>,
-    pub(crate) timestamp: Text<'a>,
-    pub(crate) session_id: Text<'a>,
-    pub(crate) cwd: Text<'a>,
-    pub(crate) git_branch: Text<'a>,
-    pub(crate) version: Text<'a>,
-    pub(crate) is_sidechain: Flag,
-    pub(crate) is_meta: Flag,
-    pub(crate) is_compact_summary: Flag,
-    pub(crate) is_api_error: Flag,
-    pub(crate) custom_title: Text<'a>,
-    pub(crate) ai_title: Text<'a>,
-    pub(crate) summary: Text<'a>,
-    pub(crate) message: Option<&'a RawValue>,
-    pub(crate) attachment: Option<&'a RawValue>,
-    pub(crate) content: Option<&'a RawValue>,
-}
-
-/// The `message` of a user or assistant record.
-#[derive(Debug, Default)]
-pub(super) struct Message<'a> {
-    pub(crate) model: Text<'a>,
-    pub(crate) content: Option<Content<'a>>,
-}
-
-/// The same where its content cannot be read in one go.
-#[derive(Debug, Default)]
-pub(super) struct RawMessage<'a> {
-    pub(crate) model: Text<'a>,
-    pub(crate) content: Option<&'a RawValue>,
-}
-
-/// The `attachment` of an attachment record.
-#[derive(Debug, Default)]
-pub(super) struct Attachment<'a> {
-    pub(crate) kind: Text<'a>,
-    pub(crate) mode: Text<'a>,
-    pub(crate) prompt: Option<&'a RawValue>,
-}
-
-/// An element of a message's content.
-#[derive(Debug, Default)]
-pub(super) struct RawBlock<'a> {
-    pub(crate) kind: Text<'a>,
-    pub(crate) text: Text<'a>,
-    pub(crate) thinking: Text<'a>,
-    pub(crate) name: Text<'a>,
-    pub(crate) id: Text<'a>,
-    pub(crate) tool_use_id: Text<'a>,
-    pub(crate) is_error: Flag,
-    pub(crate) input: Option<&'a RawValue>,
-    pub(crate) content: Option<Content<'a>>,
-}
-
 /// What is no object is no block; the rest of the message is still good.
 #[derive(Default)]
 struct Element<'a>(Option<RawBlock<'a>>);
@@ -90,23 +30,31 @@ pub(super) enum Content<'a> {
     Blocks(Vec<RawBlock<'a>>),
 }
 
-/// Reads an object, its known keys into the fields of `$object`, the rest past.
-macro_rules! object_visitor {
-    ($type:ident { $($key:literal => $field:ident),+ $(,)? }, skip_rest_if: $skip:expr) => {
-        impl<'de> Deserialize<'de> for $type<'de> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+/// Objects as far as they matter here: each key, the field that it is read into, and what that holds. All other
+/// keys are read past, as is what comes once `$skip` holds.
+macro_rules! objects {
+    ($($(#[$doc:meta])* $type:ident<$a:lifetime> {
+        $($key:literal => $field:ident: $held:ty),+ $(,)?
+    } $(skip_rest_if: $skip:expr)?;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(super) struct $type<$a> {
+            $(pub(crate) $field: $held),+
+        }
+
+        impl<$a> Deserialize<$a> for $type<$a> {
+            fn deserialize<D: Deserializer<$a>>(deserializer: D) -> Result<Self, D::Error> {
                 struct ObjectVisitor;
-                impl<'de> Visitor<'de> for ObjectVisitor {
-                    type Value = $type<'de>;
+                impl<$a> Visitor<$a> for ObjectVisitor {
+                    type Value = $type<$a>;
                     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                         f.write_str("an object")
                     }
-                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                        let skip: fn(&$type<'_>) -> bool = $skip;
+                    fn visit_map<A: MapAccess<$a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                         let mut object = $type::default();
                         while let Some(Text(key)) = map.next_key()? {
                             match key.as_deref().unwrap_or_default() {
-                                _ if skip(&object) => drop(map.next_value::<IgnoredAny>()?),
+                                $(_ if $skip(&object) => drop(map.next_value::<IgnoredAny>()?),)?
                                 $($key => object.$field = map.next_value()?,)+
                                 _ => drop(map.next_value::<IgnoredAny>()?),
                             }
@@ -117,53 +65,70 @@ macro_rules! object_visitor {
                 deserializer.deserialize_map(ObjectVisitor)
             }
         }
+    )+};
+}
+
+objects! {
+    /// The outermost object of a record.
+    Envelope<'a> {
+        "type" => kind: Text<'a>,
+        "subtype" => subtype: Text<'a>,
+        "uuid" => uuid: Text<'a>,
+        "leafUuid" => leaf_uuid: Text<'a>,
+        "timestamp" => timestamp: Text<'a>,
+        "sessionId" => session_id: Text<'a>,
+        "cwd" => cwd: Text<'a>,
+        "gitBranch" => git_branch: Text<'a>,
+        "version" => version: Text<'a>,
+        "isSidechain" => is_sidechain: Flag,
+        "isMeta" => is_meta: Flag,
+        "isCompactSummary" => is_compact_summary: Flag,
+        "isApiErrorMessage" => is_api_error: Flag,
+        "customTitle" => custom_title: Text<'a>,
+        "aiTitle" => ai_title: Text<'a>,
+        "summary" => summary: Text<'a>,
+        "message" => message: Option<&'a RawValue>,
+        "attachment" => attachment: Option<&'a RawValue>,
+        "content" => content: Option<&'a RawValue>,
+    // These are half of a transcript's bytes, and their type always comes first.
+    } skip_rest_if: is_api_request;
+
+    /// The `message` of a user or assistant record.
+    Message<'a> {
+        "model" => model: Text<'a>,
+        "content" => content: Option<Content<'a>>,
+    };
+
+    /// The same where its content cannot be read in one go.
+    RawMessage<'a> {
+        "model" => model: Text<'a>,
+        "content" => content: Option<&'a RawValue>,
+    };
+
+    /// The `attachment` of an attachment record.
+    Attachment<'a> {
+        "type" => kind: Text<'a>,
+        "commandMode" => mode: Text<'a>,
+        "prompt" => prompt: Option<&'a RawValue>,
+    };
+
+    /// An element of a message's content.
+    RawBlock<'a> {
+        "type" => kind: Text<'a>,
+        "text" => text: Text<'a>,
+        "thinking" => thinking: Text<'a>,
+        "name" => name: Text<'a>,
+        "id" => id: Text<'a>,
+        "tool_use_id" => tool_use_id: Text<'a>,
+        "is_error" => is_error: Flag,
+        "input" => input: Option<&'a RawValue>,
+        "content" => content: Option<Content<'a>>,
     };
 }
 
-object_visitor!(Envelope {
-    "type" => kind,
-    "subtype" => subtype,
-    "uuid" => uuid,
-    "leafUuid" => leaf_uuid,
-    "timestamp" => timestamp,
-    "sessionId" => session_id,
-    "cwd" => cwd,
-    "gitBranch" => git_branch,
-    "version" => version,
-    "isSidechain" => is_sidechain,
-    "isMeta" => is_meta,
-    "isCompactSummary" => is_compact_summary,
-    "isApiErrorMessage" => is_api_error,
-    "customTitle" => custom_title,
-    "aiTitle" => ai_title,
-    "summary" => summary,
-    "message" => message,
-    "attachment" => attachment,
-    "content" => content,
-// These are half of a transcript's bytes, and their type always comes first.
-}, skip_rest_if: |envelope| envelope.kind.0.as_deref().is_some_and(|kind| kind.starts_with("api-request")));
-
-object_visitor!(Message { "model" => model, "content" => content }, skip_rest_if: |_| false);
-
-object_visitor!(RawMessage { "model" => model, "content" => content }, skip_rest_if: |_| false);
-
-object_visitor!(Attachment {
-    "type" => kind,
-    "commandMode" => mode,
-    "prompt" => prompt,
-}, skip_rest_if: |_| false);
-
-object_visitor!(RawBlock {
-    "type" => kind,
-    "text" => text,
-    "thinking" => thinking,
-    "name" => name,
-    "id" => id,
-    "tool_use_id" => tool_use_id,
-    "is_error" => is_error,
-    "input" => input,
-    "content" => content,
-}, skip_rest_if: |_| false);
+fn is_api_request(envelope: &Envelope<'_>) -> bool {
+    envelope.kind.0.as_deref().is_some_and(|kind| kind.starts_with("api-request"))
+}
 
 /// What may stand at a place, and what is made of each; what is not of use there is read past.
 trait Tolerant<'de>: Default {
