@@ -51,24 +51,23 @@ pub(super) fn present(examination: &mut Examination<'_>) {
     let is_there = |path: &PathBuf| path.is_absolute() && platform::is_program(path);
     status.missing_programs = named.into_iter().filter(|path| !is_there(path)).collect();
     let in_settings = events().iter().any(|event| commands_of(&settings, event).iter().any(|c| is_ours(c)));
-    status.state = match status.missing_events.len() {
-        0 if !in_settings => "plugin",
-        0 => "installed",
-        n if n == events().len() => "missing",
-        _ => "incomplete",
-    };
-    status.plugin = plugin.map(|plugin| plugin.folder);
-    match status.state {
-        "missing" => {
-            let what = "no hook of Threefold stands in it; nothing is saved by itself";
-            examination.found(Kind::HooksMissing, what, &path);
+    let wrong;
+    (status.state, wrong) = match status.missing_events.len() {
+        0 if !in_settings => ("plugin", None),
+        0 => ("installed", None),
+        n if n == events().len() => {
+            let what = "no hook of Threefold stands in it; nothing is saved by itself".to_owned();
+            ("missing", Some((Kind::HooksMissing, what)))
         }
-        "incomplete" => {
+        _ => {
             let what = format!("no hook of Threefold on {}", status.missing_events.join(", "));
-            examination.found(Kind::HooksIncomplete, what, &path);
+            ("incomplete", Some((Kind::HooksIncomplete, what)))
         }
-        _ => {}
+    };
+    if let Some((kind, what)) = wrong {
+        examination.found(kind, what, &path);
     }
+    status.plugin = plugin.map(|plugin| plugin.folder);
     for program in &status.missing_programs {
         let what = "a hook runs this program, and it is not there or not executable";
         examination.found(Kind::HookProgramMissing, what, program);
@@ -202,34 +201,32 @@ fn of_plugin(context: &Context, plugin: &Plugin, found: &mut InstalledHooks) {
 
 /// What else is not as install writes it, to be read after the event's name.
 fn faults(handler: &Handler<'_>, wanted: &Hook) -> Vec<(Kind, String)> {
+    let value = handler.value;
     let in_background = wanted.handler.run_async.is_some();
-    let mut faults = Vec::new();
-    if handler.value.get("type").and_then(Value::as_str) != Some("command") {
-        faults.push((Kind::HookChanged, "has a hook that is not of type \"command\"".to_owned()));
-    }
-    let is_async = handler.value.get("async") == Some(&Value::Bool(true));
-    if in_background && !is_async {
-        faults.push((Kind::HookChanged, "runs without \"async\": the user waits for it".to_owned()));
-    }
-    if !in_background && is_async {
-        faults.push((Kind::HookChanged, "runs with \"async\": what comes after does not wait for it".to_owned()));
-    }
+    let is_async = is_true(value, "async");
     let matcher = handler.group.get("matcher").and_then(Value::as_str).unwrap_or_default();
-    if !matches!(matcher, "" | "*") {
-        faults.push((Kind::HookRestricted, format!("runs only for the matcher {matcher:?}")));
-    }
-    if handler.value.get("if").is_some() {
-        faults.push((Kind::HookRestricted, "runs only on a condition (\"if\")".to_owned()));
-    }
-    let Some(wanted) = wanted.handler.timeout else { return faults };
-    match handler.value.get("timeout").map(|given| (given, given.as_f64())) {
-        None => faults.push((Kind::HookTimeout, format!("has no \"timeout\"; it needs {wanted} s"))),
-        Some((given, seconds)) if seconds.is_none_or(|seconds| seconds < f64::from(wanted)) => {
-            faults.push((Kind::HookTimeout, format!("has a \"timeout\" of {given}; it needs {wanted} s")));
-        }
-        Some(_) => {}
-    }
-    faults
+    let is_command = value.get("type").and_then(Value::as_str) == Some("command");
+    let rows = [
+        (!is_command, Kind::HookChanged, "has a hook that is not of type \"command\"".to_owned()),
+        (in_background && !is_async, Kind::HookChanged, "runs without \"async\": the user waits for it".to_owned()),
+        (
+            !in_background && is_async,
+            Kind::HookChanged,
+            "runs with \"async\": what comes after does not wait for it".to_owned(),
+        ),
+        (!matches!(matcher, "" | "*"), Kind::HookRestricted, format!("runs only for the matcher {matcher:?}")),
+        (value.get("if").is_some(), Kind::HookRestricted, "runs only on a condition (\"if\")".to_owned()),
+    ];
+    let faults = rows.into_iter().filter(|(is_so, ..)| *is_so).map(|(_, kind, what)| (kind, what));
+    let late = wanted.handler.timeout.and_then(|wanted| late(value.get("timeout"), wanted));
+    faults.chain(late.map(|what| (Kind::HookTimeout, what))).collect()
+}
+
+/// How the seconds that a handler has are not those that it needs.
+fn late(given: Option<&Value>, wanted: u32) -> Option<String> {
+    let Some(given) = given else { return Some(format!("has no \"timeout\"; it needs {wanted} s")) };
+    let is_enough = given.as_f64().is_some_and(|seconds| seconds >= f64::from(wanted));
+    (!is_enough).then(|| format!("has a \"timeout\" of {given}; it needs {wanted} s"))
 }
 
 /// What keeps Claude Code from running the hooks at all, besides the user's own settings.
@@ -242,14 +239,15 @@ fn shadows(examination: &mut Examination<'_>) {
     for path in managed_files(&context.managed_dir) {
         // A policy that nobody can read binds nobody, or Claude Code itself reports it.
         let Ok(settings) = read(&path) else { continue };
-        if is_true(&settings, "allowManagedHooksOnly") {
-            let what =
-                format!("\"allowManagedHooksOnly\" is true: Claude Code runs no hook but the administrator's; {timer}");
-            examination.findings.push(Finding::new(context, Kind::HooksManagedOnly, what, &path).mend(cure.clone()));
-        }
-        if is_true(&settings, "disableAllHooks") {
-            let what = format!("the administrator has turned all hooks off; {timer}");
-            examination.findings.push(Finding::new(context, Kind::HooksDisabled, what, &path).mend(cure.clone()));
+        let only_managed = "\"allowManagedHooksOnly\" is true: Claude Code runs no hook but the administrator's";
+        for (key, kind, what) in [
+            ("allowManagedHooksOnly", Kind::HooksManagedOnly, only_managed),
+            ("disableAllHooks", Kind::HooksDisabled, "the administrator has turned all hooks off"),
+        ] {
+            if is_true(&settings, key) {
+                let finding = Finding::new(context, kind, format!("{what}; {timer}"), &path);
+                examination.findings.push(finding.mend(cure.clone()));
+            }
         }
     }
     let names = ["settings.json", "settings.local.json"];

@@ -147,46 +147,42 @@ pub(super) fn writable(examination: &mut Examination<'_>) {
 fn state(store: &StoreStatus, other: &StoreStatus, refill: &str, examination: &mut Examination<'_>) -> &'static str {
     let path = store.store.as_path();
     let quoted = shell_quoted(&path.to_string_lossy());
-    let finding = |kind, what: &str| Finding::new(examination.context, kind, what, path);
-    let mut found = Vec::new();
-    let state = match path.metadata() {
+    let context = examination.context;
+    let finding = |kind, what: &str| Finding::new(context, kind, what, path);
+    let (state, wrong) = match path.metadata() {
         Ok(meta) if meta.is_dir() => {
             let mode = meta.permissions().mode() & 0o7777;
             if mode & 0o077 != 0 {
-                found.push(finding(Kind::StoreOpen, &format!("others may look into it (mode {mode:o})")));
+                examination.found(Kind::StoreOpen, format!("others may look into it (mode {mode:o})"), path);
             }
             match probe(path) {
-                Ok(()) => "writable",
+                Ok(()) => ("writable", None),
                 Err(why) => {
                     let what = format!("nothing can be written into it: {why}");
                     let look = format!("ls -ld {quoted}; df -h {quoted}");
-                    found.push(finding(Kind::StoreUnwritable, &what).mend(look));
-                    "not writable"
+                    ("not writable", Some(finding(Kind::StoreUnwritable, &what).mend(look)))
                 }
             }
         }
         Ok(_) => {
             let replace = format!("mv {quoted} {quoted}.aside && {refill}");
-            found.push(finding(Kind::StoreUnwritable, "a file stands where the store should be").mend(replace));
-            "no directory"
+            let file = finding(Kind::StoreUnwritable, "a file stands where the store should be");
+            ("no directory", Some(file.mend(replace)))
         }
         Err(_) if path.symlink_metadata().is_ok() => {
-            let look = format!("ls -ld {quoted}");
-            found.push(finding(Kind::StoreUnwritable, "it is a link that leads nowhere").mend(look));
-            "a broken link"
+            let link = finding(Kind::StoreUnwritable, "it is a link that leads nowhere");
+            ("a broken link", Some(link.mend(format!("ls -ld {quoted}"))))
         }
         Err(_) if other.sessions > 0 => {
             let what = "it is not there, although the other store holds sessions";
-            found.push(finding(Kind::StoreMissing, what).mend(refill));
-            "missing"
+            ("missing", Some(finding(Kind::StoreMissing, what).mend(refill)))
         }
         Err(_) => {
             let young = finding(Kind::StoreMissing, "it is not there yet; the first save makes it");
-            found.push(young.needing_person(false).mend(format!("mkdir -m 700 {quoted}")));
-            "not there yet"
+            ("not there yet", Some(young.needing_person(false).mend(format!("mkdir -m 700 {quoted}"))))
         }
     };
-    examination.findings.extend(found);
+    examination.findings.extend(wrong);
     state
 }
 
