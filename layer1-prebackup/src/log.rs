@@ -68,13 +68,8 @@ pub struct Log {
 
 impl Log {
     /// The log `<store>/.log/<name>`, for example `layer1.log`. Nothing is made until the first line.
-    pub fn of_store(store: &Path, name: &str) -> Log {
-        Log { path: store.join(".log").join(name), level: Level::Info }
-    }
-
-    /// The same log, with fewer lines.
-    pub fn at(self, level: Level) -> Log {
-        Log { level, ..self }
+    pub fn of_store(store: &Path, name: &str, level: Level) -> Log {
+        Log { path: store.join(".log").join(name), level }
     }
 
     /// Appends `text` and a newline in one write; safe with several writers. Line breaks inside
@@ -86,7 +81,7 @@ impl Log {
         let mut line = text.replace(['\n', '\r'], " ");
         line.push('\n');
         // See the type's comment for why both errors are dropped.
-        let _ = self.open().and_then(|mut file| file.write_all(line.as_bytes()));
+        let _ = self.open().map(|mut file| file.write_all(line.as_bytes()));
         let _ = self.rotate_when_full();
     }
 
@@ -96,19 +91,11 @@ impl Log {
         self.line(&format!("{now} {text}"));
     }
 
-    fn open(&self) -> std::io::Result<File> {
+    fn open(&self) -> Result<File, fs::DurableError> {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(fs::FILE_MODE);
         options.custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
-        match options.open(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                if let Some(dir) = self.path.parent() {
-                    fs::create_dir_all(dir).map_err(|error| error.source)?;
-                }
-                options.open(&self.path)
-            }
-            result => result,
-        }
+        fs::open_making_folders(&options, "open", &self.path)
     }
 
     /// Under a lock, so that two processes never rotate twice; whoever comes second finds a short file.
@@ -174,7 +161,7 @@ mod tests {
     #[test]
     fn rotation_keeps_three_files_within_their_bound() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::of_store(dir.path(), "layer1.log");
+        let log = Log::of_store(dir.path(), "layer1.log", Level::Info);
         let text = "x".repeat(100 * 1024);
         for _ in 0..50 {
             log.line(&text);
@@ -194,7 +181,7 @@ mod tests {
     fn a_level_leaves_out_what_went_well_or_everything() {
         let dir = tempfile::tempdir().unwrap();
         for level in [Level::Off, Level::Warn, Level::Info] {
-            let log = Log::of_store(dir.path(), "layer1.log").at(level);
+            let log = Log::of_store(dir.path(), "layer1.log", level);
             log.line_with_time("saved p/a: 1 bytes");
             log.line("[session-save] ❌ Failed after 2 attempts");
         }
@@ -205,7 +192,7 @@ mod tests {
     #[test]
     fn one_call_is_one_line() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Log::of_store(dir.path(), "layer1.log");
+        let log = Log::of_store(dir.path(), "layer1.log", Level::Info);
         log.line("a\nb");
         log.line_with_time("c");
         let text = std::fs::read_to_string(&log.path).unwrap();

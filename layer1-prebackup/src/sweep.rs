@@ -93,7 +93,7 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let log = Log::of_store(&config.store, LOG_NAME).at(config.policy.log_level);
+    let log = Log::of_store(&config.store, LOG_NAME, config.policy.log_level);
     for failure in &report.failures {
         log.line_with_time(&format!("warning: sweep: {failure}"));
     }

@@ -20,7 +20,7 @@ pub(crate) struct Report {
 impl Report {
     /// To the log of a layer 1 store, and to stderr too if asked for.
     pub(crate) fn of_store(layer1_store: &Path, to_stderr: bool, level: Level) -> Report {
-        Report { log: Log::of_store(layer1_store, LOG_NAME).at(level), to_stderr }
+        Report { log: Log::of_store(layer1_store, LOG_NAME, level), to_stderr }
     }
 
     /// A line without a time.

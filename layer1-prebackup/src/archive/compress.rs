@@ -34,13 +34,6 @@ use crate::names::StoredName;
 /// The levels of compression: fast, small.
 pub const LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
 
-/// A content that was compressed.
-#[derive(Debug, Clone)]
-pub struct Compressed {
-    /// Length of the compressed file.
-    pub bytes: u64,
-}
-
 impl Archive {
     /// The contents of a session's transcript that are not compressed, or of which a killed run
     /// left the plain file too; the newest one only if its source is gone or is as it was copied.
@@ -56,15 +49,10 @@ impl Archive {
         Ok(found)
     }
 
-    /// Compresses a content; `None`, and nothing done, if it is not as it is described, does
+    /// Compresses a content and gives the length of the compressed file; `None`, and nothing done, if it is not as it is described, does
     /// not match its record, or would not become smaller. A run that is killed leaves the plain file, the
     /// compressed one or both, and the next run finishes it.
-    pub fn compress(
-        &self,
-        key: &SessionKey,
-        file: &StoredFile,
-        level: i32,
-    ) -> Result<Option<Compressed>, ArchiveError> {
+    pub fn compress(&self, key: &SessionKey, file: &StoredFile, level: i32) -> Result<Option<u64>, ArchiveError> {
         let name = &file.name;
         // Before the session's lock: whoever makes a store holds that one's lock first.
         if name.generation == 0 && self.slot(key, name).has(Form::Plain)? {
@@ -93,7 +81,7 @@ impl Archive {
             dir.remove(&slot.file_name(Form::Plain))?;
         }
         session.finish();
-        Ok(Some(Compressed { bytes: compressed.bytes }))
+        Ok(Some(compressed.bytes))
     }
 }
 

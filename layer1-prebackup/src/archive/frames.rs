@@ -10,7 +10,7 @@ use zeekstd::{BytesWrapper, EncodeOptions, FrameSizePolicy, SeekTable};
 
 use super::ledger::CompressedFile;
 use super::types::ArchiveError;
-use crate::fs::{self, DurableError};
+use crate::fs::{self, DurableError, HashingWriter};
 
 /// Plain bytes of a frame: what is unpacked for the shortest range. The last one has fewer.
 const FRAME_BYTES: u32 = 128 * 1024;
@@ -38,7 +38,7 @@ pub(super) fn write(
     let options = EncodeOptions::new().checksum_flag(true).compression_level(level);
     let options = options.frame_size_policy(FrameSizePolicy::Uncompressed(FRAME_BYTES));
     let mut encoder = options.into_raw_encoder().map_err(failed)?;
-    let mut sink = Sink { file: to.0, path: to.1, bytes: 0, hasher: blake3::Hasher::new() };
+    let mut sink = HashingWriter::new(to.0, to.1);
     let (mut input, mut output) = (vec![0; fs::COPY_BYTES], vec![0; fs::COPY_BYTES]);
     let mut offset = 0;
     while offset < bytes {
@@ -60,24 +60,8 @@ pub(super) fn write(
         }
     }
     sink.put(&text_of(encoder.into_seek_table()))?;
-    Ok(CompressedFile { bytes: sink.bytes, blake3: sink.hasher.finalize() })
-}
-
-/// Counts and hashes what is written.
-struct Sink<'a> {
-    file: &'a File,
-    path: &'a Path,
-    bytes: u64,
-    hasher: blake3::Hasher,
-}
-
-impl Sink<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<(), DurableError> {
-        fs::write_at(self.file, self.bytes, bytes, self.path)?;
-        self.bytes += bytes.len() as u64;
-        self.hasher.update(bytes);
-        Ok(())
-    }
+    let (bytes, blake3) = sink.written();
+    Ok(CompressedFile { bytes, blake3 })
 }
 
 /// Is given unpacked bytes and their offset.

@@ -39,7 +39,7 @@ mod verify;
 
 pub use self::{
     adopt_v1::TakenInAs,
-    compress::{Compressed, LEVELS},
+    compress::LEVELS,
     frames::Ranges,
     ledger::StoredFile,
     quick_check::QuickCheck,

@@ -1,8 +1,7 @@
 //! Records made anew from the contents as they stand, where the bookkeeping is lost or says nothing of them.
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::FileType;
 
@@ -12,7 +11,7 @@ use super::slot::Slot;
 use super::store::Archive;
 use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, SessionKey, Verification};
-use crate::fs::{self, Dir};
+use crate::fs;
 use crate::names::StoredName;
 
 /// Fills `ledger` in memory with an unverified record for each content on the disk that has none,
@@ -45,7 +44,12 @@ pub(super) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
             .is_some_and(|rest| matches!(rest, "" | ".jsonl" | ".jsonl.zst") || rest.starts_with(".gen-"));
         match kind {
             FileType::RegularFile if belongs => names.extend(content_name(key, &text)),
-            FileType::Directory if belongs => side_contents(&project, key, &entry, &mut names)?,
+            FileType::Directory if belongs => project.walk(Path::new(&entry), &mut |_, rel, kind| {
+                if kind == FileType::RegularFile {
+                    names.extend(StoredName::parse(&key.id, &crate::names::escaped(rel.as_os_str())));
+                }
+                Ok(true)
+            })?,
             _ => {}
         }
     }
@@ -53,30 +57,6 @@ pub(super) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
     // One that a killed run was compressing lies there in both forms.
     names.dedup();
     Ok(names)
-}
-
-fn side_contents(
-    project: &Dir,
-    key: &SessionKey,
-    top: &OsStr,
-    names: &mut Vec<StoredName>,
-) -> Result<(), ArchiveError> {
-    let mut pending = vec![PathBuf::from(top)];
-    while let Some(rel) = pending.pop() {
-        let Some(dir) = project.open_beneath(&rel)? else { continue };
-        for (entry, kind) in dir.entries()? {
-            let below = rel.join(&entry);
-            match kind {
-                FileType::Directory => pending.push(below),
-                FileType::RegularFile => {
-                    let text = crate::names::escaped(below.as_os_str());
-                    names.extend(StoredName::parse(&key.id, &text));
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The record of a content as it stands, from two readings that agree: a byte that was once read

@@ -146,15 +146,14 @@ pub(super) fn unlink(archive: &Archive, rel: &Path) -> Result<(), ArchiveError> 
 fn remove_empty_folders(archive: &Archive, id: &SessionId, parent: &Path) -> Result<(), ArchiveError> {
     let Some(dir) = archive.root.open_beneath(parent)? else { return Ok(()) };
     let mut folders: Vec<PathBuf> = Vec::new();
-    let own = dir.entries()?.into_iter().filter(|(entry, _)| is_side_folder_of(id, &entry.to_string_lossy()));
-    let mut pending: Vec<PathBuf> =
-        own.filter(|(_, kind)| *kind == FileType::Directory).map(|(entry, _)| parent.join(entry)).collect();
-    while let Some(folder) = pending.pop() {
-        if let Some(dir) = archive.root.open_beneath(&folder)? {
-            let below = dir.entries()?.into_iter().filter(|(_, kind)| *kind == FileType::Directory);
-            pending.extend(below.map(|(entry, _)| folder.join(entry)));
+    for (entry, kind) in dir.entries()? {
+        if kind == FileType::Directory && is_side_folder_of(id, &entry.to_string_lossy()) {
+            folders.push(parent.join(&entry));
+            archive.root.walk(&parent.join(entry), &mut |_, rel, kind| {
+                folders.extend((kind == FileType::Directory).then_some(rel));
+                Ok(true)
+            })?;
         }
-        folders.push(folder);
     }
     // The deepest first.
     for folder in folders.iter().rev() {
@@ -175,7 +174,10 @@ pub(super) fn quarantined(archive: &Archive, key: &SessionKey) -> Result<Vec<Qua
         match kind {
             FileType::RegularFile if is_quarantined_of(&key.id, &text) => found.push(folder.join(&entry)),
             FileType::Directory if is_side_folder_of(&key.id, &text) => {
-                found.extend(files_below(archive, &folder.join(&entry))?);
+                archive.root.walk(&folder.join(&entry), &mut |_, rel, kind| {
+                    found.extend((kind == FileType::RegularFile).then_some(rel));
+                    Ok(true)
+                })?;
             }
             _ => {}
         }
@@ -222,21 +224,4 @@ fn is_beside(archive: &Archive, key: &SessionKey, entry: &OsString) -> Result<bo
     let other = SessionId::parse(&format!("{}{stem}", key.id)).ok();
     let is_anothers = other.map(|id| archive.find(&id)).transpose()?.is_some_and(|keys| !keys.is_empty());
     Ok(number.bytes().all(|byte| byte.is_ascii_digit()) && !is_anothers)
-}
-
-fn files_below(archive: &Archive, folder: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
-    let mut found = Vec::new();
-    let mut pending = vec![folder.to_owned()];
-    while let Some(rel) = pending.pop() {
-        let Some(dir) = archive.root.open_beneath(&rel)? else { continue };
-        for (entry, kind) in dir.entries()? {
-            match kind {
-                FileType::Directory => pending.push(rel.join(entry)),
-                FileType::RegularFile => found.push(rel.join(entry)),
-                _ => {}
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
 }

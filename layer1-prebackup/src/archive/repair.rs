@@ -34,8 +34,8 @@ pub struct Repair {
 enum Candidate<'a> {
     /// A content of a store.
     Stored(&'a Archive, SessionKey, StoredName),
-    /// The source of the session's transcript, and the side file meant (none for the transcript).
-    Original(PathBuf, Option<PathBuf>),
+    /// The transcript that the session was copied from, and which of its files is meant.
+    Original(PathBuf, FileName),
 }
 
 impl Archive {
@@ -58,9 +58,9 @@ impl Archive {
     }
 }
 
-fn repair_session(
-    session: &mut OpenSession<'_>,
-    other: Option<&Archive>,
+fn repair_session<'a>(
+    session: &mut OpenSession<'a>,
+    other: Option<&'a Archive>,
     repairs: &mut Vec<Repair>,
 ) -> Result<(), ArchiveError> {
     for name in contents_on_disk(session.archive, &session.key)? {
@@ -94,9 +94,9 @@ fn repair_session(
     Ok(())
 }
 
-fn heal(
-    session: &mut OpenSession<'_>,
-    other: Option<&Archive>,
+fn heal<'a>(
+    session: &mut OpenSession<'a>,
+    other: Option<&'a Archive>,
     name: &StoredName,
     record: Record,
 ) -> Result<Option<(bool, String)>, ArchiveError> {
@@ -156,21 +156,18 @@ fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Re
 
 /// An unproven content is proven by the same bytes elsewhere. Where the other store has a proven
 /// content of the same name and length with another hash, ours is the damaged one.
-fn prove(
-    session: &mut OpenSession<'_>,
-    other: Option<&Archive>,
+fn prove<'a>(
+    session: &mut OpenSession<'a>,
+    other: Option<&'a Archive>,
     name: &StoredName,
     record: Record,
 ) -> Result<(bool, String), ArchiveError> {
-    for candidate in candidates(session, other, name)? {
-        if candidate_begins_with(session, &candidate, &record)? {
-            let detail = format!("proven equal to {}", candidate.path(session).display());
-            // Whether it was ever synced is not known.
-            session.sync_content(name)?;
-            let proven = Record { verification: Verification::Compared, ..record };
-            session.commit(&[Entry::Commit(name.clone(), Box::new(proven))])?;
-            return Ok((true, detail));
-        }
+    if let Some(candidate) = right_candidate(session, other, name, &record)? {
+        // Whether it was ever synced is not known.
+        session.sync_content(name)?;
+        let proven = Record { verification: Verification::Compared, ..record };
+        session.commit(&[Entry::Commit(name.clone(), Box::new(proven))])?;
+        return Ok((true, format!("proven equal to {}", candidate.path(session).display())));
     }
     if let Some(right) = proven_elsewhere(session, other, name, record.bytes)? {
         return restore(session, other, name, &right);
@@ -189,20 +186,13 @@ fn refresh_windows(
 }
 
 /// Puts the recorded bytes back at `name`, from whatever has them.
-fn restore(
-    session: &mut OpenSession<'_>,
-    other: Option<&Archive>,
+fn restore<'a>(
+    session: &mut OpenSession<'a>,
+    other: Option<&'a Archive>,
     name: &StoredName,
     record: &Record,
 ) -> Result<(bool, String), ArchiveError> {
-    let mut found = None;
-    for candidate in candidates(session, other, name)? {
-        if candidate_begins_with(session, &candidate, record)? {
-            found = Some(candidate);
-            break;
-        }
-    }
-    let Some(candidate) = found else {
+    let Some(candidate) = right_candidate(session, other, name, record)? else {
         return Ok((false, format!("no copy with the recorded hash {} was found", record.blake3.to_hex())));
     };
     let from = candidate.path(session);
@@ -261,11 +251,7 @@ fn candidates<'a>(
 ) -> Result<Vec<Candidate<'a>>, ArchiveError> {
     let mut list = Vec::new();
     if let Some(transcript) = session.ledger.source.clone() {
-        let side = match &name.file {
-            FileName::Transcript => None,
-            FileName::Side(rel) => Some(rel.clone()),
-        };
-        list.push(Candidate::Original(transcript, side));
+        list.push(Candidate::Original(transcript, name.file.clone()));
     }
     for (other, key) in others(session, other)? {
         let names = contents_on_disk(other, &key)?.into_iter().filter(|stored| stored.file == name.file);
@@ -315,31 +301,33 @@ fn proven_elsewhere(
     Ok(None)
 }
 
-fn candidate_begins_with(
-    session: &OpenSession<'_>,
-    candidate: &Candidate<'_>,
+/// The first candidate that begins with the recorded bytes.
+fn right_candidate<'a>(
+    session: &OpenSession<'a>,
+    other: Option<&'a Archive>,
+    name: &StoredName,
     record: &Record,
-) -> Result<bool, ArchiveError> {
-    let path = candidate.path(session);
-    // A candidate that cannot be opened or read is none; its own verify reports it.
-    let Ok(Some(file)) = candidate.open(&session.key.id) else { return Ok(false) };
-    Ok(fs::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|hash| hash == record.blake3))
+) -> Result<Option<Candidate<'a>>, ArchiveError> {
+    let is_right = |candidate: &Candidate<'_>| {
+        // A candidate that cannot be opened or read is none; its own verify reports it.
+        let Ok(Some(file)) = candidate.open(&session.key.id) else { return false };
+        fs::hash_of_prefix(&file, record.bytes, &candidate.path(session)).is_ok_and(|hash| hash == record.blake3)
+    };
+    Ok(candidates(session, other, name)?.into_iter().find(is_right))
 }
 
 impl Candidate<'_> {
     fn path(&self, session: &OpenSession<'_>) -> PathBuf {
         match self {
             Candidate::Stored(archive, key, name) => archive.slot(key, name).path(),
-            Candidate::Original(transcript, None) => transcript.clone(),
-            Candidate::Original(transcript, Some(rel)) => transcript.with_file_name(session.key.id.as_str()).join(rel),
+            Candidate::Original(transcript, file) => transcripts::source_path(transcript, &session.key.id, file),
         }
     }
 
     fn open(&self, id: &SessionId) -> Result<Option<std::fs::File>, ArchiveError> {
         match self {
             Candidate::Stored(archive, key, name) => archive.slot(key, name).open().map(Some),
-            Candidate::Original(transcript, None) => Ok(transcripts::open_regular(transcript)?),
-            Candidate::Original(transcript, Some(rel)) => Ok(transcripts::open_side_file(transcript, id, rel)?),
+            Candidate::Original(transcript, file) => Ok(transcripts::open_source(transcript, id, file)?),
         }
     }
 }

@@ -74,10 +74,10 @@ impl Archive {
         let steps = Steps::new(request.progress);
         save_transcript(&mut session, request, &steps, &mut report)?;
         for side in sides {
-            let open = || Ok(transcripts::open_side_file(request.transcript, request.id, &side.rel)?);
-            let path = request.transcript.with_extension("").join(&side.rel);
+            let name = FileName::Side(side.rel);
+            let open = || Ok(transcripts::open_source(request.transcript, request.id, &name)?);
+            let path = transcripts::source_path(request.transcript, request.id, &name);
             let source = Source { path: &path, open: &open, may_lag: false };
-            let name = FileName::Side(side.rel.clone());
             let saved = steps.step(side.identity.bytes, |progress| {
                 append::save(&mut session, &name, &source, request.compare, progress)
             });

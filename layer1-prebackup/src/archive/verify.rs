@@ -13,7 +13,7 @@ use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey, Verification};
 use crate::claude::transcripts::{self, Identity};
 use crate::fs;
-use crate::names::{FileName, StoredName};
+use crate::names::StoredName;
 
 impl Archive {
     /// Re-reads and re-hashes everything, or one session. An empty list means all is well.
@@ -60,14 +60,8 @@ fn compare_with_source(
 ) -> Option<Finding> {
     let finding =
         |detail: String, save| Some(Finding { save, ..Finding::of(key, name, FindingKind::SourceDiverged, detail) });
-    let path = match &name.file {
-        FileName::Transcript => transcript.to_owned(),
-        FileName::Side(rel) => transcript.with_file_name(key.id.as_str()).join(rel),
-    };
-    let open = || match &name.file {
-        FileName::Transcript => Ok(transcripts::open_regular(transcript)?),
-        FileName::Side(rel) => Ok(transcripts::open_side_file(transcript, &key.id, rel)?),
-    };
+    let path = transcripts::source_path(transcript, &key.id, &name.file);
+    let open = || Ok(transcripts::open_source(transcript, &key.id, &name.file)?);
     let source = Source { path: &path, open: &open, may_lag: false };
     let looked = diverges(record, &source).and_then(|first| match first {
         None => Ok(None),

@@ -2,7 +2,7 @@
 //! their root, and opening one never blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use rustix::fs::FileType;
 use serde::Deserialize;
 
 use crate::fs::{Dir, DurableError};
-use crate::names::SessionId;
+use crate::names::{FileName, SessionId};
 
 /// A line longer than this is not searched for the working directory.
 const CWD_LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -135,25 +135,17 @@ pub(crate) fn side_files(transcript: &Path, id: &SessionId) -> Result<Vec<FoundS
     }
     let Some(root) = parent.open_beneath(Path::new(id.as_str()))? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    let mut pending = vec![PathBuf::new()];
-    while let Some(rel) = pending.pop() {
-        let Some(dir) = root.open_beneath(&rel)? else { continue };
-        for (name, kind) in dir.entries()? {
-            if is_lock(&name) {
-                continue;
-            }
-            let below = rel.join(&name);
-            match kind {
-                FileType::Directory => pending.push(below),
-                FileType::RegularFile => {
-                    if let Some(stat) = dir.stat(&name)? {
-                        found.push(FoundSideFile { rel: below, identity: Identity::of(&stat) });
-                    }
-                }
-                _ => {}
-            }
+    root.walk(Path::new(""), &mut |dir, rel, kind| {
+        // Lock files and lock directories belong to a running client and must not be copied.
+        let is_lock = rel.extension().is_some_and(|extension| extension == "lock");
+        if kind == FileType::RegularFile
+            && !is_lock
+            && let Some(stat) = dir.stat(rel.file_name().unwrap_or_default())?
+        {
+            found.push(FoundSideFile { rel, identity: Identity::of(&stat) });
         }
-    }
+        Ok(!is_lock)
+    })?;
     found.sort_by(|a, b| a.rel.cmp(&b.rel));
     Ok(found)
 }
@@ -203,8 +195,23 @@ pub fn open_regular(path: &Path) -> Result<Option<File>, DurableError> {
     }
 }
 
-/// Opens `<folder of the transcript>/<session id>/<rel>`, following no symlink below the folder.
-pub fn open_side_file(transcript: &Path, id: &SessionId, rel: &Path) -> Result<Option<File>, DurableError> {
+/// Where the file of a session lies beside its transcript.
+pub(crate) fn source_path(transcript: &Path, id: &SessionId, file: &FileName) -> PathBuf {
+    match file {
+        FileName::Transcript => transcript.to_owned(),
+        FileName::Side(rel) => transcript.with_file_name(id.as_str()).join(rel),
+    }
+}
+
+/// Opens the file of a session that lies beside its transcript, or that itself; follows no symlink below its folder.
+pub fn open_source(transcript: &Path, id: &SessionId, file: &FileName) -> Result<Option<File>, DurableError> {
+    match file {
+        FileName::Transcript => open_regular(transcript),
+        FileName::Side(rel) => open_side_file(transcript, id, rel),
+    }
+}
+
+fn open_side_file(transcript: &Path, id: &SessionId, rel: &Path) -> Result<Option<File>, DurableError> {
     let (Some(parent), Some(name)) = (transcript.parent(), rel.file_name()) else { return Ok(None) };
     let Some(parent) = Dir::open(parent)? else { return Ok(None) };
     let below = Path::new(id.as_str()).join(rel.parent().unwrap_or(Path::new("")));
@@ -212,11 +219,6 @@ pub fn open_side_file(transcript: &Path, id: &SessionId, rel: &Path) -> Result<O
         Some(dir) => dir.open_file(name),
         None => Ok(None),
     }
-}
-
-/// Lock files and lock directories belong to a running client and must not be copied.
-fn is_lock(name: &OsString) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension == "lock")
 }
 
 #[cfg(test)]

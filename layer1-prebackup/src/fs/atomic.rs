@@ -22,18 +22,9 @@ impl Dir {
     /// [`Dir::replace_file`] without its last step: the bytes are safe, under the old name or the new one. One
     /// [`Dir::sync`] after several of them makes the new names safe, before anything is said of them.
     pub fn replace_file_unsynced(&self, name: &OsStr, content: &[u8]) -> Result<()> {
-        let expected = blake3::hash(content);
-        place_in(
-            self,
-            name,
-            FILE_MODE,
-            |temp| self.rename_unsynced(temp, self, name),
-            |file, temp| {
-                write_temp(&mut &content[..], file, temp, content.len() as u64)?;
-                Ok(((), content.len() as u64, expected))
-            },
-        )
-        .map(|_| ())
+        let (mut source, bytes, blake3) = (content, content.len() as u64, blake3::hash(content));
+        let rename = |temp: &OsStr| self.rename_unsynced(temp, self, name);
+        place_in(self, name, FILE_MODE, rename, copied(&mut source, bytes, blake3)).map(|_| ())
     }
 }
 
@@ -46,19 +37,20 @@ pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
 
 /// [`replace_file`] with another mode (settings.json keeps the user's, binaries are 0755).
 pub fn replace_file_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let expected = blake3::hash(content);
-    place(&mut &content[..], path, content.len() as u64, &expected, mode, Existing::Replaced)
+    let (mut source, bytes, blake3) = (content, content.len() as u64, blake3::hash(content));
+    place_with(path, mode, Existing::Replaced, copied(&mut source, bytes, blake3)).map(|_| ())
 }
 
-/// Copies `bytes` bytes from `source` to `to`, where nothing may stand yet, mode 0600, modified
-/// now. Nothing appears at `to` unless what was written, read back, hashes to `blake3`.
-pub fn copy_file_new(source: &mut impl Read, to: &Path, bytes: u64, blake3: &blake3::Hash) -> Result<()> {
-    place(source, to, bytes, blake3, FILE_MODE, Existing::Refused)
-}
-
-/// [`copy_file_new`], replacing what stands at `to`.
-pub fn copy_file_replace(source: &mut impl Read, to: &Path, bytes: u64, blake3: &blake3::Hash) -> Result<()> {
-    place(source, to, bytes, blake3, FILE_MODE, Existing::Replaced)
+/// Copies `bytes` bytes from `source` to `to`, mode 0600, modified now. Nothing appears at `to` unless what was
+/// written, read back, hashes to `blake3`.
+pub fn copy_file(
+    source: &mut impl Read,
+    to: &Path,
+    bytes: u64,
+    blake3: &blake3::Hash,
+    existing: Existing,
+) -> Result<()> {
+    place_with(to, FILE_MODE, existing, copied(source, bytes, *blake3)).map(|_| ())
 }
 
 /// Makes `path` hold what `write` writes, mode 0600, in memory that does not grow with it; gives
@@ -70,10 +62,11 @@ pub fn write_file<T, E: From<DurableError>>(
     write: impl FnOnce(&mut dyn io::Write) -> std::result::Result<T, E>,
 ) -> std::result::Result<(T, u64, blake3::Hash), E> {
     place_with(path, FILE_MODE, existing, |file, temp| {
-        let mut writer = HashingWriter { file, path: temp, bytes: 0, hasher: blake3::Hasher::new() };
+        let mut writer = HashingWriter::new(file, temp);
         let given = write(&mut writer)?;
         sync_data(file, temp)?;
-        Ok((given, writer.bytes, writer.hasher.finalize()))
+        let (bytes, blake3) = writer.written();
+        Ok((given, bytes, blake3))
     })
 }
 
@@ -100,19 +93,35 @@ pub enum Existing {
     Replaced,
 }
 
-/// Writes to a temporary file and hashes what it was given.
-struct HashingWriter<'a> {
+/// Writes to a file from its beginning on, counts and hashes.
+pub(crate) struct HashingWriter<'a> {
     file: &'a File,
     path: &'a Path,
     bytes: u64,
     hasher: blake3::Hasher,
 }
 
-impl io::Write for HashingWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        write_at(self.file, self.bytes, bytes, self.path).map_err(|error| error.source)?;
+impl<'a> HashingWriter<'a> {
+    pub(crate) fn new(file: &'a File, path: &'a Path) -> HashingWriter<'a> {
+        HashingWriter { file, path, bytes: 0, hasher: blake3::Hasher::new() }
+    }
+
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        write_at(self.file, self.bytes, bytes, self.path)?;
         self.hasher.update(bytes);
         self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Length and plain BLAKE3 of all that was written.
+    pub(crate) fn written(&self) -> (u64, blake3::Hash) {
+        (self.bytes, self.hasher.finalize())
+    }
+}
+
+impl io::Write for HashingWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes).map_err(|error| error.source)?;
         Ok(bytes.len())
     }
 
@@ -121,19 +130,16 @@ impl io::Write for HashingWriter<'_> {
     }
 }
 
-fn place(
+/// Fills a temporary file with what `source` gives.
+fn copied(
     source: &mut impl Read,
-    to: &Path,
     bytes: u64,
-    blake3: &blake3::Hash,
-    mode: u32,
-    existing: Existing,
-) -> Result<()> {
-    place_with(to, mode, existing, |file, temp| {
+    blake3: blake3::Hash,
+) -> impl FnOnce(&File, &Path) -> Result<((), u64, blake3::Hash)> {
+    move |file, temp| {
         write_temp(source, file, temp, bytes)?;
-        Ok(((), bytes, *blake3))
-    })
-    .map(|_| ())
+        Ok(((), bytes, blake3))
+    }
 }
 
 /// The order of a durable write around `fill`, which writes and syncs the temporary file and says
@@ -233,11 +239,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("x");
         let wrong = blake3::hash(b"other");
-        assert!(copy_file_new(&mut &b"bytes"[..], &to, 5, &wrong).is_err());
-        assert!(copy_file_new(&mut &b"short"[..], &to, 9, &wrong).is_err());
+        assert!(copy_file(&mut &b"bytes"[..], &to, 5, &wrong, Existing::Refused).is_err());
+        assert!(copy_file(&mut &b"short"[..], &to, 9, &wrong, Existing::Refused).is_err());
         assert!(names(dir.path()).is_empty());
-        copy_file_new(&mut &b"bytes"[..], &to, 5, &blake3::hash(b"bytes")).unwrap();
-        let refused = copy_file_new(&mut &b"other"[..], &to, 5, &wrong).unwrap_err();
+        copy_file(&mut &b"bytes"[..], &to, 5, &blake3::hash(b"bytes"), Existing::Refused).unwrap();
+        let refused = copy_file(&mut &b"other"[..], &to, 5, &wrong, Existing::Refused).unwrap_err();
         assert_eq!(refused.source.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&to).unwrap(), b"bytes");
     }

@@ -1,7 +1,7 @@
 //! Directories held open: names looked up, made, renamed, removed and synced in them.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::error::{DurableError, Result};
 use super::file::{DIR_MODE, FILE_MODE, lock_exclusively, not_regular, stat_of};
 use super::platform::{self, mode as mode_bits};
-use super::syscall::uninterrupted;
+use super::syscall::{call, uninterrupted};
 
 /// A store's deepest folders lie a few levels below it; its own entry lies in its parent.
 const ANCESTORS_MAX: usize = 6;
@@ -119,12 +119,28 @@ impl Dir {
             entries.sort_by(|a: &(OsString, FileType), b| a.0.cmp(&b.0));
             Ok(entries)
         };
-        uninterrupted(list).map_err(|error| DurableError::new("list directory", &self.path, error))
+        call("list directory", &self.path, list)
     }
 
     /// Calls `each` with what [`Dir::entries`] gives, in any order; after an interruption with some of it once more.
     pub(crate) fn each_entry(&self, each: &mut dyn FnMut(&OsStr, FileType)) -> Result<()> {
-        uninterrupted(|| self.list(each)).map_err(|error| DurableError::new("list directory", &self.path, error))
+        call("list directory", &self.path, || self.list(each))
+    }
+
+    /// Calls `each` with whatever lies below `top`: its folder, its path from here, and its type. A folder comes
+    /// before what lies in it, and that is left out where the answer is false. Follows no symlink.
+    pub(crate) fn walk(&self, top: &Path, each: &mut dyn FnMut(&Dir, PathBuf, FileType) -> Result<bool>) -> Result<()> {
+        let mut pending = vec![top.to_owned()];
+        while let Some(rel) = pending.pop() {
+            let Some(dir) = self.open_beneath(&rel)? else { continue };
+            for (name, kind) in dir.entries()? {
+                let below = rel.join(name);
+                if each(&dir, below.clone(), kind)? && kind == FileType::Directory {
+                    pending.push(below);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Makes the temporary file `name` (0600), empty; what an interrupted run left there goes.
@@ -155,8 +171,7 @@ impl Dir {
                 if to.stat(to_name)?.is_some() {
                     return Err(DurableError::new("rename to", &target, Errno::EXIST));
                 }
-                uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
-                    .map_err(|error| DurableError::new("rename to", &target, error))
+                call("rename to", &target, || rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
             }
             Err(error) => Err(DurableError::new("rename to", &target, error)),
         }
@@ -169,8 +184,7 @@ impl Dir {
     }
 
     pub(super) fn rename_unsynced(&self, name: &OsStr, to: &Dir, to_name: &OsStr) -> Result<()> {
-        uninterrupted(|| rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
-            .map_err(|error| DurableError::new("rename to", &to.path.join(to_name), error))
+        call("rename to", &to.path.join(to_name), || rustix::fs::renameat(&self.fd, name, &to.fd, to_name))
     }
 
     /// Unlinks the file `name` and syncs; true if it was there.
@@ -216,13 +230,12 @@ impl Dir {
     pub fn sync(&self) -> Result<()> {
         #[cfg(test)]
         super::counted::count(&self.path);
-        uninterrupted(|| sync_entries(&self.fd)).map_err(|error| DurableError::new("sync directory", &self.path, error))
+        call("sync directory", &self.path, || sync_entries(&self.fd))
     }
 
     fn reopen(&self) -> Result<Dir> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = uninterrupted(|| rustix::fs::openat(&self.fd, c".", flags, Mode::empty()))
-            .map_err(|error| DurableError::new("open directory", &self.path, error))?;
+        let fd = call("open directory", &self.path, || rustix::fs::openat(&self.fd, c".", flags, Mode::empty()))?;
         Ok(Dir { fd, path: self.path.clone() })
     }
 
@@ -335,12 +348,10 @@ impl Dir {
             return Ok(false);
         }
         if ours.st_size != 0 {
-            uninterrupted(|| rustix::fs::ftruncate(file, 0))
-                .map_err(|error| DurableError::new("truncate", &path, error))?;
+            call("truncate", &path, || rustix::fs::ftruncate(file, 0))?;
         }
         if platform::mode_of(&ours) != mode {
-            uninterrupted(|| rustix::fs::fchmod(file, mode_bits(mode)))
-                .map_err(|error| DurableError::new("set the mode of", &path, error))?;
+            call("set the mode of", &path, || rustix::fs::fchmod(file, mode_bits(mode)))?;
         }
         Ok(true)
     }
@@ -397,21 +408,33 @@ pub fn remove_dir(path: &Path) -> Result<bool> {
 
 /// Renames within one file system, refusing to replace anything, and syncs both directories.
 pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
-    let absent = |path: &Path| DurableError::new("rename", path, Errno::NOENT);
-    let (from_dir, from_name) = parent_of(from)?;
-    let (to_dir, to_name) = parent_of(to)?;
-    let (from_dir, to_dir) = (from_dir.ok_or_else(|| absent(from))?, to_dir.ok_or_else(|| absent(to))?);
-    from_dir.rename_new(from_name, &to_dir, to_name)
+    rename(from, to, Dir::rename_new)
 }
 
 /// Renames over whatever file stands at `to`, and syncs both directories. For logs only:
 /// nothing acknowledged is ever replaced.
 pub(crate) fn rename_over(from: &Path, to: &Path) -> Result<()> {
+    rename(from, to, Dir::rename_over)
+}
+
+fn rename(from: &Path, to: &Path, rename: fn(&Dir, &OsStr, &Dir, &OsStr) -> Result<()>) -> Result<()> {
     let absent = |path: &Path| DurableError::new("rename", path, Errno::NOENT);
     let (from_dir, from_name) = parent_of(from)?;
     let (to_dir, to_name) = parent_of(to)?;
     let (from_dir, to_dir) = (from_dir.ok_or_else(|| absent(from))?, to_dir.ok_or_else(|| absent(to))?);
-    from_dir.rename_over(from_name, &to_dir, to_name)
+    rename(&from_dir, from_name, &to_dir, to_name)
+}
+
+/// Opens a file to be written, and makes the folders that it is to lie in where they are missing.
+pub(crate) fn open_making_folders(options: &OpenOptions, operation: &'static str, path: &Path) -> Result<File> {
+    let mut opened = options.open(path);
+    if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        if let Some(parent) = path.parent() {
+            create_dir_all(parent)?;
+        }
+        opened = options.open(path);
+    }
+    opened.map_err(|error| DurableError::new(operation, path, error))
 }
 
 /// The one call that differs between platforms and does not stand in `platform/`, because it syncs.

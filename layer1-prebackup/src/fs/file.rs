@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, Stat};
 use rustix::io::Errno;
 
 use super::error::{DurableError, Result};
-use super::syscall::uninterrupted;
+use super::syscall::call;
 
 /// Mode of every directory that is made, whatever the umask.
 pub(super) const DIR_MODE: u32 = 0o700;
@@ -19,15 +19,14 @@ pub(crate) const COPY_BYTES: usize = 256 * 1024;
 
 /// A file's status by its descriptor; `path` is for the message.
 pub fn stat_of(file: &File, path: &Path) -> Result<Stat> {
-    uninterrupted(|| rustix::fs::fstat(file)).map_err(|error| DurableError::new("look up", path, error))
+    call("look up", path, || rustix::fs::fstat(file))
 }
 
 /// Reads at `offset` until `buffer` is full or the file ends; returns how much came.
 pub fn read_at(file: &File, offset: u64, buffer: &mut [u8], path: &Path) -> Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
-        let came = uninterrupted(|| rustix::io::pread(file, &mut buffer[filled..], offset + filled as u64))
-            .map_err(|error| DurableError::new("read", path, error))?;
+        let came = call("read", path, || rustix::io::pread(file, &mut buffer[filled..], offset + filled as u64))?;
         if came == 0 {
             break;
         }
@@ -48,8 +47,7 @@ pub(crate) fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8], path: &
 pub fn write_at(file: &File, offset: u64, bytes: &[u8], path: &Path) -> Result<()> {
     let mut written = 0;
     while written < bytes.len() {
-        let wrote = uninterrupted(|| rustix::io::pwrite(file, &bytes[written..], offset + written as u64))
-            .map_err(|error| DurableError::new("write", path, error))?;
+        let wrote = call("write", path, || rustix::io::pwrite(file, &bytes[written..], offset + written as u64))?;
         if wrote == 0 {
             return Err(DurableError::new("write", path, io::ErrorKind::WriteZero));
         }
@@ -74,7 +72,7 @@ pub fn sync_data(file: &File, path: &Path) -> Result<()> {
 
 /// Cuts a file to `bytes` and syncs that.
 pub fn truncate(file: &File, bytes: u64, path: &Path) -> Result<()> {
-    uninterrupted(|| rustix::fs::ftruncate(file, bytes)).map_err(|error| DurableError::new("truncate", path, error))?;
+    call("truncate", path, || rustix::fs::ftruncate(file, bytes))?;
     sync_data(file, path)
 }
 
@@ -95,10 +93,7 @@ pub(crate) fn hash_of_prefix_with(
     let mut offset = 0;
     while offset < bytes {
         let want = buffer.len().min((bytes - offset) as usize);
-        let came = read_at(file, offset, &mut buffer[..want], path)?;
-        if came < want {
-            return Err(DurableError::new("read", path, io::ErrorKind::UnexpectedEof));
-        }
+        read_exact_at(file, offset, &mut buffer[..want], path)?;
         hasher.update(&buffer[..want]);
         offset += want as u64;
         progress(offset);
@@ -107,8 +102,7 @@ pub(crate) fn hash_of_prefix_with(
 }
 
 pub(super) fn lock_exclusively(file: &File, path: &Path) -> Result<()> {
-    uninterrupted(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
-        .map_err(|error| DurableError::new("lock", path, error))
+    call("lock", path, || rustix::fs::flock(file, FlockOperation::LockExclusive))
 }
 
 pub(super) fn not_regular(what: &str) -> io::Error {

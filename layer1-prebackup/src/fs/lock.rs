@@ -2,17 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::dir::{Dir, create_dir_all};
+use super::dir::{Dir, open_making_folders};
 use super::error::{DurableError, Result};
 use super::file::{FILE_MODE, lock_exclusively, stat_of};
 use super::platform;
-use super::syscall::uninterrupted;
+use super::syscall::call;
 
 /// An advisory lock that dies with its holder. The lock file stays: removing it would let two
 /// processes hold a lock on two files of one name.
@@ -46,8 +45,7 @@ impl Lock {
     pub(crate) fn wait_in(dir: &Dir, name: &OsStr) -> Result<Lock> {
         let path = dir.path().join(name);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = uninterrupted(|| rustix::fs::openat(dir, name, flags, platform::mode(FILE_MODE)));
-        let file = opened.map_err(|error| DurableError::new("open lock", &path, error))?;
+        let file = call("open lock", &path, || rustix::fs::openat(dir, name, flags, platform::mode(FILE_MODE)))?;
         Lock::taken(file.into(), path)
     }
 
@@ -78,8 +76,7 @@ impl Lock {
     }
 
     fn set_mark(&self, bytes: u64) -> Result<()> {
-        uninterrupted(|| rustix::fs::ftruncate(&self.file, bytes))
-            .map_err(|error| DurableError::new("mark", &self.path, error))
+        call("mark", &self.path, || rustix::fs::ftruncate(&self.file, bytes))
     }
 
     /// Takes the lock if it is free.
@@ -97,15 +94,7 @@ fn lock_file(path: &Path) -> Result<File> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32);
-    match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(parent) = path.parent() {
-                create_dir_all(parent)?;
-            }
-            options.open(path).map_err(|error| DurableError::new("open lock", path, error))
-        }
-        result => result.map_err(|error| DurableError::new("open lock", path, error)),
-    }
+    open_making_folders(&options, "open lock", path)
 }
 
 #[cfg(test)]

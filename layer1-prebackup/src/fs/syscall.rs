@@ -1,6 +1,10 @@
 //! System calls that a signal may interrupt: made again, but not for ever.
 
+use std::path::Path;
+
 use rustix::io::{Errno, Result};
+
+use super::error::DurableError;
 
 /// How often a call is made again after EINTR. A call that is interrupted every time is broken,
 /// and an error that says so is better than a loop without end.
@@ -15,6 +19,15 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> Result<T>) -> Result<T>
         }
     }
     Err(Errno::INTR)
+}
+
+/// [`uninterrupted`]; its failure says what was being done, and to what.
+pub(super) fn call<T>(
+    operation: &'static str,
+    path: &Path,
+    call: impl FnMut() -> Result<T>,
+) -> std::result::Result<T, DurableError> {
+    uninterrupted(call).map_err(|error| DurableError::new(operation, path, error))
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ fn save(
             report.bytes_added,
             event.trigger()
         );
-        Log::of_store(store, LOG_NAME).at(config.policy.log_level).line_with_time(&text);
+        Log::of_store(store, LOG_NAME, config.policy.log_level).line_with_time(&text);
     }
     Ok(report.problems.first().map(|first| {
         let mut failure = Failure::of(first);
@@ -190,7 +190,7 @@ fn pass_on(stdout: impl AsFd, bytes: &[u8], deadline: Instant) -> io::Result<()>
 
 /// A store that hangs must not hold up the end of the hook either.
 fn log_within_limit(config: &HookConfig, text: String) {
-    let log = Log::of_store(&config.store, LOG_NAME).at(config.policy.log_level);
+    let log = Log::of_store(&config.store, LOG_NAME, config.policy.log_level);
     let (sender, receiver) = mpsc::channel();
     let spawned = std::thread::Builder::new().spawn(move || {
         log.line_with_time(&text);

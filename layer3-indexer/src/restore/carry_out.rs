@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::fs::{self, Dir};
+use layer1_prebackup::fs::{self, Dir, Existing};
 
 use crate::failure::Failure;
 use crate::restore::plan::{Plan, Standing};
@@ -52,8 +52,8 @@ impl Plan {
             };
             let (bytes, blake3) = (step.stored.bytes, &step.stored.blake3);
             let copied = match step.standing {
-                Standing::Different => fs::copy_file_replace(&mut file, &to, bytes, blake3),
-                _ => fs::copy_file_new(&mut file, &to, bytes, blake3),
+                Standing::Different => fs::copy_file(&mut file, &to, bytes, blake3, Existing::Replaced),
+                _ => fs::copy_file(&mut file, &to, bytes, blake3, Existing::Refused),
             };
             match copied {
                 // Another restore was faster, and wrote the same.

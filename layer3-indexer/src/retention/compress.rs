@@ -144,8 +144,8 @@ pub(crate) fn compress(
             continue;
         }
         match archive.compress(key, file, wanted.level) {
-            Ok(Some(compressed)) => {
-                let (path, packed) = (&file.path, compressed.bytes);
+            Ok(Some(packed)) => {
+                let path = &file.path;
                 journal.line(&format!("[compress] {store} {}/{path}: {} bytes to {packed}", key.project, file.bytes));
                 summary.add(store, key, file, Some(packed));
             }

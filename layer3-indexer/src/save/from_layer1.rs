@@ -7,7 +7,7 @@ use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
-use layer1_prebackup::names::{FileName, ProjectName, StoredName};
+use layer1_prebackup::names::{ProjectName, StoredName};
 
 use crate::failure::{Failure, chain};
 use crate::save::receipt::Expected;
@@ -87,10 +87,7 @@ pub(super) fn source_has(request: &Request<'_>, layer1: &Layer1, unchanged: bool
     if request.root == RootKind::Layer1Store {
         return false;
     }
-    let opened = match &want.name.file {
-        FileName::Transcript => transcripts::open_regular(request.transcript),
-        FileName::Side(rel) => transcripts::open_side_file(request.transcript, request.id, rel),
-    };
+    let opened = transcripts::open_source(request.transcript, request.id, &want.name.file);
     let Ok(Some(file)) = opened else { return false };
     if unchanged && layer1.files.iter().any(|file| file.name == want.name && Expected::of(file) == *want) {
         return true;

@@ -20,7 +20,7 @@ pub(crate) struct LogSink {
 impl LogSink {
     /// The log of layer 3's store; `echo` to write each line to stderr too.
     pub(crate) fn new(places: &Places, echo: bool) -> LogSink {
-        LogSink { log: Log::of_store(&places.layer3_store, LOG_NAME).at(places.policy.log_level), echo }
+        LogSink { log: Log::of_store(&places.layer3_store, LOG_NAME, places.policy.log_level), echo }
     }
 
     /// Writes one line, control characters made harmless.

@@ -30,7 +30,7 @@ fn rewritten() -> Scene {
 }
 
 /// Compresses older contents; the newest one is the matter of `newest`.
-fn compress(scene: &Scene) -> Vec<Compressed> {
+fn compress(scene: &Scene) -> Vec<u64> {
     let archive = scene.archive();
     let files = archive.compressible(&key()).unwrap();
     let older = files.iter().filter(|file| file.name.generation > 0);
@@ -66,7 +66,7 @@ fn older_transcripts_are_compressed_and_read_as_they_were() {
     let compressed = compress(&scene);
     assert_eq!(scene.names(), ["p/s1.gen-0001.jsonl.zst", "p/s1.gen-0002.jsonl.zst", "p/s1.jsonl"]);
     let older = before.iter().filter(|file| file.name.generation > 0);
-    assert!(compressed.iter().zip(older).all(|(done, file)| done.bytes < file.bytes / 2), "{compressed:?}");
+    assert!(compressed.iter().zip(older).all(|(done, file)| *done < file.bytes / 2), "{compressed:?}");
     let after = scene.archive().files(&key()).unwrap();
     for (before, after) in before.iter().zip(&after) {
         assert_eq!((&before.path, before.bytes, before.blake3), (&after.path, after.bytes, after.blake3));

@@ -1,14 +1,13 @@
 //! What would go, and why that is safe; what stays, and why.
 
 use std::cmp::Reverse;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, PruneReason, SessionKey, StoredFile};
 use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
-use layer1_prebackup::names::{FileName, SessionId, StoredName};
+use layer1_prebackup::names::{SessionId, StoredName};
 use serde::Serialize;
 
 use super::{Item, Target, refuse_live};
@@ -506,11 +505,7 @@ pub(super) fn are_held<'f>(
 }
 
 fn begins_with(transcript: &Path, id: &SessionId, name: &StoredName, file: &StoredFile) -> Result<bool, Failure> {
-    let opened: Option<File> = match &name.file {
-        FileName::Transcript => transcripts::open_regular(transcript)?,
-        FileName::Side(rel) => transcripts::open_side_file(transcript, id, rel)?,
-    };
-    let Some(opened) = opened else { return Ok(false) };
+    let Some(opened) = transcripts::open_source(transcript, id, &name.file)? else { return Ok(false) };
     match fs::hash_of_prefix(&opened, file.bytes, transcript) {
         Ok(hash) => Ok(hash == file.blake3),
         Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
