@@ -38,18 +38,24 @@ const HEADER_FILES: usize = 6;
 /// Joins what is around it to one character: families, professions, flags.
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
 
-/// Which part of a conversation.
-#[derive(Debug, Clone, Default)]
+/// Characters of a conversation that `show` prints unless told otherwise.
+const SHOW_CHARS_DEFAULT: usize = 1_000_000;
+
+// Which part of a conversation. A time is that of the first message at or after it; `around` looks through all
+// generations, so the others mean nothing beside it. Said as documentation, this would stand in the help.
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Window {
-    /// The message with this uuid (or its beginning), the one at `PATH:OFFSET` of the store, or the
-    /// first one at or after this RFC 3339 time.
+    /// The part around this message: what `search` gives (a uuid, its beginning, or PATH:OFFSET), or an RFC 3339 time
+    #[arg(long, value_name = "MESSAGE|TIME")]
     pub(crate) around: Option<String>,
-    /// Only the last so many messages; without meaning beside `around`.
+    /// Only the last N messages
+    #[arg(long, value_name = "N", conflicts_with = "around")]
     pub(crate) last: Option<usize>,
-    /// At most about so many characters.
+    /// At most about so many characters; what is left out is said
+    #[arg(long, value_name = "N", default_value_t = SHOW_CHARS_DEFAULT)]
     pub(crate) max_chars: usize,
-    /// An older content of the transcript, 1 being the oldest; without meaning beside `around`,
-    /// which looks through all of them.
+    /// An older content of the transcript, 1 being the oldest
+    #[arg(long, value_name = "N", conflicts_with = "around")]
     pub(crate) generation: Option<u32>,
 }
 
