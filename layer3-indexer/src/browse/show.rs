@@ -6,7 +6,6 @@
 //! no copy is good, a reader who lost a conversation still sees what is left of it, under a warning.
 
 use std::collections::{HashSet, VecDeque};
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -17,11 +16,11 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthChar;
 
 use crate::failure::{Context, Failure, Kind};
-use crate::save::metadata_path;
+use crate::save::read_metadata;
 use crate::stores::SessionCopies;
 use crate::terminal::time::{format_rfc3339_ms, parse_rfc3339_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
-use crate::transcript::metadata::{Metadata, SessionStats};
+use crate::transcript::metadata::SessionStats;
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
 
 /// Characters of a conversation that a model gets unless it asks for another number: about 10,000 tokens.
@@ -386,8 +385,7 @@ fn assemble(
     // Without metadata (it comes with the index) the frame says what the transcript says. Metadata
     // is about the newest content and its subagents; an older one speaks for itself.
     let of_transcript = read.tally.to_metadata();
-    let of_store = copies.in_layer3().and_then(|archive| fs::read(metadata_path(archive, key)).ok());
-    let of_store: Metadata = of_store.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let of_store = copies.in_layer3().and_then(|archive| read_metadata(archive, key)).unwrap_or_default();
     let is_newest = *name == StoredName::newest(FileName::Transcript);
     let (metadata, other) = if is_newest { (of_store, of_transcript) } else { (of_transcript, of_store) };
     let summary = read.summary_first(window.max_chars);

@@ -90,7 +90,7 @@ enum Command {
     Prune(prune::PruneArgs),
     /// Compress old transcripts in both stores; everything reads them as before
     #[command(after_long_help = retention::compress::HELP)]
-    Compress(retention::compress::Wanted),
+    Compress(retention::compress::CompressRequest),
     /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
     #[command(after_long_help = health::report::STATUS_HELP)]
     Status,

@@ -56,15 +56,8 @@ pub(super) fn run(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> 
     let journal = LogSink::new(places, true);
     let trigger = args.trigger.clone().or(of_event);
     let cwd = args.cwd.clone().or(event.cwd);
-    let request = Request {
-        id: &id,
-        transcript: &transcript,
-        root,
-        cwd: cwd.as_deref(),
-        trigger: trigger.as_deref(),
-        project: None,
-        expected: None,
-    };
+    let (cwd, trigger) = (cwd.as_deref(), trigger.as_deref());
+    let request = Request { cwd, trigger, ..Request::of(&id, &transcript, root) };
     let answer = match save::refused_by_settings(places, &request) {
         Some(skipped) => skipped,
         None => save::save(places, &journal, &request, &|_| {})?,

@@ -78,13 +78,9 @@ impl Plan {
             _ => transcript,
         };
         let request = save::Request {
-            id: &self.key.id,
-            transcript: &transcript,
-            root: RootKind::Claude,
-            cwd: None,
             trigger: Some(save::TRIGGER_BEFORE_RESTORE),
             project: Some(&self.key.project),
-            expected: None,
+            ..save::Request::of(&self.key.id, &transcript, RootKind::Claude)
         };
         let id = &self.key.id;
         let unsaved = |why: String| {

@@ -4,21 +4,22 @@
 //! Nothing else changes: each reader gets the plain bytes, `verify` compares both forms with what was
 //! recorded, and receipts speak of the plain ones. See `layer1-prebackup/src/archive/compress.rs`.
 
+use clap::Args;
 use layer1_prebackup::archive::{Archive, LEVELS, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use serde::Serialize;
 
 use crate::failure::{Failure, chain};
+use crate::retention::open;
 use crate::save::LogSink;
-use crate::save::adopt_v1;
-use crate::terminal::time::{now_ms, parse_when_ms};
+use crate::stores::Layer;
 use crate::terminal::{self, Style, Terminal, one_line};
 
 /// What is older than this is compressed, unless another age is given.
-pub(crate) const OLDER_THAN_DEFAULT: &str = "30d";
+const OLDER_THAN_DEFAULT: &str = "30d";
 /// A level that takes half a second for 10 MB and leaves little for the higher ones to gain.
-pub(crate) const LEVEL_DEFAULT: i32 = 9;
+const LEVEL_DEFAULT: i32 = 9;
 
 /// What `--help` tells beyond the options.
 pub(crate) const HELP: &str = "\
@@ -36,9 +37,9 @@ Exit code 1 if something could not be compressed.
 
 Example: layer3-indexer compress --older-than 90d --dry-run";
 
-// What is asked for. Said as documentation, it would stand in the help instead of what the command is for.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Wanted {
+// What is asked for, as typed. Said as documentation, it would stand in the help instead of what the command is for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompressRequest {
     /// Only contents that were stored before: an age such as 30d, or a date
     #[arg(long, value_name = "AGE", default_value = OLDER_THAN_DEFAULT)]
     pub(crate) older_than: String,
@@ -61,7 +62,7 @@ pub(crate) struct Item {
     /// Its folder.
     pub(crate) project: String,
     /// `layer1` or `layer3`.
-    pub(crate) store: &'static str,
+    pub(crate) store: Layer,
     /// The content, relative to the project's folder, without the ending `.zst`.
     pub(crate) path: String,
     /// 0 for the newest content, 1 for the oldest, then 2, …
@@ -108,46 +109,36 @@ pub(crate) struct Summary {
 pub(crate) fn compress(
     places: &Places,
     journal: &LogSink,
-    wanted: &Wanted,
+    wanted: &CompressRequest,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Summary, Failure> {
-    let before_ms = before(&wanted.older_than)?;
-    let (layer1, layer3) = match wanted.dry_run {
-        true => (Archive::open_as_found(&places.layer1_store)?, Archive::open_as_found(&places.layer3_store)?),
-        false => (Archive::open_or_adopt(&places.layer1_store)?, adopt_v1::open(places)?),
-    };
-    let floor = places.policy.free_space_floor;
-    let layer1 = layer1.map(|archive| archive.leaving_free(floor));
-    let stores: Vec<(&'static str, &Archive)> = layer1
-        .iter()
-        .map(|archive| ("layer1", archive))
-        .chain(layer3.iter().map(|archive| ("layer3", archive)))
-        .collect();
-    if stores.is_empty() {
-        return Err(Failure::no_store(&places.layer3_store));
-    }
-    let mut found: Vec<(&'static str, &Archive, SessionKey, StoredFile)> = Vec::new();
-    for (store, archive) in stores {
+    let before_ms = u64::try_from(open::before_ms(&wanted.older_than, "30d")?).unwrap_or(0);
+    let mut stores = open::open(places, wanted.dry_run)?;
+    stores.layer1 = stores.layer1.map(|archive| archive.leaving_free(places.policy.free_space_floor));
+    let mut found: Vec<(Layer, &Archive, SessionKey, StoredFile)> = Vec::new();
+    for (layer, archive) in [Layer::One, Layer::Three].into_iter().filter_map(|layer| Some((layer, stores.of(layer)?)))
+    {
         for key in archive.sessions()? {
             let is_meant = |file: &StoredFile| {
                 file.committed_ms < before_ms && (file.name.generation > 0 || !wanted.generations_only)
             };
             let files = archive.compressible(&key)?.into_iter().filter(is_meant);
-            found.extend(files.map(|file| (store, archive, key.clone(), file)));
+            found.extend(files.map(|file| (layer, archive, key.clone(), file)));
         }
     }
     let mut summary = Summary { dry_run: wanted.dry_run, ..Summary::default() };
-    for (done, (store, archive, key, file)) in found.iter().enumerate() {
+    for (done, (layer, archive, key, file)) in found.iter().enumerate() {
         progress(done, found.len());
         if wanted.dry_run {
-            summary.add(store, key, file, None);
+            summary.add(*layer, key, file, None);
             continue;
         }
         match archive.compress(key, file, wanted.level) {
             Ok(Some(packed)) => {
                 let path = &file.path;
+                let store = if *layer == Layer::One { "layer1" } else { "layer3" };
                 journal.line(&format!("[compress] {store} {}/{path}: {} bytes to {packed}", key.project, file.bytes));
-                summary.add(store, key, file, Some(packed));
+                summary.add(*layer, key, file, Some(packed));
             }
             Ok(None) => summary.left_plain += 1,
             Err(error) => summary.failed.push(LeftPlain {
@@ -163,7 +154,7 @@ pub(crate) fn compress(
 }
 
 impl Summary {
-    fn add(&mut self, store: &'static str, key: &SessionKey, file: &StoredFile, packed_bytes: Option<u64>) {
+    fn add(&mut self, store: Layer, key: &SessionKey, file: &StoredFile, packed_bytes: Option<u64>) {
         self.bytes += file.bytes;
         self.packed_bytes += packed_bytes.unwrap_or(file.bytes);
         self.compressed.push(Item {
@@ -178,23 +169,15 @@ impl Summary {
     }
 }
 
-fn before(typed: &str) -> Result<u64, Failure> {
-    let parsed = parse_when_ms(typed, now_ms()).map(|(first, _)| u64::try_from(first).unwrap_or(0));
-    parsed.ok_or_else(|| {
-        Failure::argument("--older-than", typed, "it must be an age such as 30d, or a date such as 2026-01-31")
-    })
-}
-
 /// The summary for a person.
 pub(crate) fn to_text(summary: &Summary, terminal: &Terminal) -> String {
     let mut text = String::new();
     for item in &summary.compressed {
         let packed = item.packed_bytes.map_or(String::new(), |packed| format!(" → {:>7}", Size(packed)));
-        let store = if item.store == "layer1" { "layer 1" } else { "layer 3" };
         text.push_str(&format!(
             "{:<7}{packed}  {}  {}\n",
             Size(item.bytes),
-            store,
+            item.store.name(),
             one_line(&format!("{}/{}", item.project, item.path)),
         ));
     }
@@ -238,7 +221,7 @@ mod tests {
 
     fn run(scene: &Scene, dry_run: bool) -> Summary {
         let (older_than, level) = ("2100-01-01".to_owned(), LEVEL_DEFAULT);
-        let wanted = Wanted { older_than, level, generations_only: true, dry_run };
+        let wanted = CompressRequest { older_than, level, generations_only: true, dry_run };
         compress(&scene.places, &LogSink::new(&scene.places, false), &wanted, &|_, _| {}).unwrap()
     }
 
@@ -254,17 +237,18 @@ mod tests {
         let summary = run(&scene, true);
         let told: Vec<_> = summary.compressed.iter().map(|item| (item.store, item.path.as_str())).collect();
         let path = format!("{ID}.gen-0001.jsonl");
-        assert_eq!(told, [("layer1", path.as_str()), ("layer3", path.as_str())]);
+        assert_eq!(told, [(Layer::One, path.as_str()), (Layer::Three, path.as_str())]);
         assert_eq!(scene.stored(), before);
     }
 
     #[test]
     fn what_is_younger_stays_plain() {
         let scene = rewritten();
-        let wanted = Wanted { older_than: "30d".to_owned(), level: 9, generations_only: false, dry_run: false };
+        let wanted =
+            CompressRequest { older_than: "30d".to_owned(), level: 9, generations_only: false, dry_run: false };
         let journal = LogSink::new(&scene.places, false);
         assert!(compress(&scene.places, &journal, &wanted, &|_, _| {}).unwrap().compressed.is_empty());
-        let wrong = Wanted { older_than: "old".to_owned(), ..wanted };
+        let wrong = CompressRequest { older_than: "old".to_owned(), ..wanted };
         assert!(compress(&scene.places, &journal, &wrong, &|_, _| {}).is_err());
     }
 
@@ -310,7 +294,7 @@ mod tests {
     }
 
     fn run_all(scene: &Scene) -> Summary {
-        let wanted = Wanted {
+        let wanted = CompressRequest {
             older_than: "2100-01-01".to_owned(),
             level: LEVEL_DEFAULT,
             generations_only: false,
@@ -348,7 +332,7 @@ mod tests {
         assert!(before.2[..3].iter().all(|found| !found.is_empty()), "{:?}", before.2);
         let summary = run_all(&scene);
         let told: Vec<_> = summary.compressed.iter().map(|item| (item.store, item.generation)).collect();
-        assert_eq!(told, [("layer1", 0), ("layer3", 0)]);
+        assert_eq!(told, [(Layer::One, 0), (Layer::Three, 0)]);
         assert!(to_text(&summary, &Terminal::PLAIN).contains("2 transcripts compressed"));
         let copy = scene.places.layer3_store.join(format!("proj/{ID}.jsonl"));
         assert!(!copy.exists() && copy.with_extension("jsonl.zst").exists());

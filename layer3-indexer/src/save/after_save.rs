@@ -6,14 +6,15 @@ use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
 
 use crate::failure::chain;
-use crate::index::Index;
+use crate::index::{Index, IndexError};
 use crate::save::log::LogSink;
 use crate::save::metadata_file::write_metadata;
 use crate::save::rebuild::{make_whole, not_indexed};
 use crate::save::steps::Steps;
 
-/// [`index`], with a panic as one more warning: no record, however odd, makes a stored session
-/// unacknowledged.
+/// Indexes the session and writes its metadata; gives the number of its messages. The copy is stored
+/// already, so whatever fails here is a warning, made good by the next save or by `rebuild`. So is a
+/// panic: no record, however odd, makes a stored session unacknowledged.
 pub(super) fn index_or_warn(
     places: &Places,
     journal: &LogSink,
@@ -24,17 +25,15 @@ pub(super) fn index_or_warn(
     warnings: &mut Vec<String>,
 ) -> u64 {
     let run = AssertUnwindSafe(|| index(places, journal, archive, key, trigger, steps, warnings));
-    match panic::catch_unwind(run) {
-        Ok(messages) => messages,
-        Err(_) => {
-            warnings.push("stored but not indexed: the indexer failed on this transcript".to_owned());
-            0
-        }
-    }
+    let why = match panic::catch_unwind(run) {
+        Ok(Ok(messages)) => return messages,
+        Ok(Err(error)) => chain(&error),
+        Err(_) => "the indexer failed on this transcript".to_owned(),
+    };
+    warnings.push(format!("stored but not indexed: {why}"));
+    0
 }
 
-/// Indexes the session and writes its metadata. The copy is stored already, so whatever fails
-/// here is a warning, made good by the next save or by `rebuild`.
 fn index(
     places: &Places,
     journal: &LogSink,
@@ -43,20 +42,12 @@ fn index(
     trigger: &str,
     steps: &Steps<'_>,
     warnings: &mut Vec<String>,
-) -> u64 {
-    let mut index = match Index::open(&places.index) {
-        Ok(index) => index,
-        Err(error) => {
-            warnings.push(format!("stored but not indexed: {}", chain(&error)));
-            return 0;
-        }
-    };
+) -> Result<u64, IndexError> {
+    let mut index = Index::open(&places.index)?;
     if let Some(aside) = index.set_aside() {
         // Said, but no failure: what was lost with it is made again below.
-        journal.line(&format!(
-            "[session-save] note: the index could not be used and was set aside as {}",
-            aside.display()
-        ));
+        let aside = aside.display();
+        journal.line(&format!("[session-save] note: the index could not be used and was set aside as {aside}"));
     }
     let messages = match steps.run(|progress| index.update_session(archive, key, trigger, progress)) {
         Ok(messages) => {
@@ -75,5 +66,5 @@ fn index(
         Ok(failed) => warnings.extend(failed.iter().map(not_indexed)),
         Err(error) => warnings.push(format!("other sessions could not be indexed: {}", chain(&error))),
     }
-    messages
+    Ok(messages)
 }

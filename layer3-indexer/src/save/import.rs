@@ -166,13 +166,14 @@ impl<'a> Run<'a> {
             self.summary.skipped += 1;
             return self.done(found.bytes, false);
         }
-        let behind = match &self.archive {
-            Some(archive) => archive.is_behind(&found.id, &found.path).and_then(|behind| {
+        let behind = self.archive.as_ref().map_or(Ok::<_, ArchiveError>(true), |archive| {
+            let behind = archive.is_behind(&found.id, &found.path)?;
+            if !behind {
                 // What needs no save is about to be called saved.
-                if behind { Ok(true) } else { archive.checkpoint(&found.id).map(|()| false) }
-            }),
-            None => Ok(true),
-        };
+                archive.checkpoint(&found.id)?;
+            }
+            Ok(behind)
+        });
         match behind {
             Ok(false) => self.summary.unchanged += 1,
             Ok(true) => self.save(&found.id, &found.path, RootKind::Claude, found.bytes),
@@ -200,19 +201,17 @@ impl<'a> Run<'a> {
     /// everything again at every import would be for nothing.
     fn lacks(&self, kept: &Kept) -> Result<bool, ArchiveError> {
         let Some(archive) = &self.archive else { return Ok(true) };
-        let mut held = Vec::new();
-        for key in archive.find(&kept.key.id)? {
-            held.push((archive.files(&key)?, key));
-        }
+        let keys = archive.find(&kept.key.id)?;
+        let held = keys.iter().map(|key| archive.files(key)).collect::<Result<Vec<_>, _>>()?.concat();
         for file in &kept.files {
             let same = |other: &StoredFile| {
                 other.name.file == file.name.file && other.bytes == file.bytes && other.blake3 == file.blake3
             };
-            if held.iter().any(|(files, _)| files.iter().any(same)) {
+            if held.iter().any(same) {
                 continue;
             }
             let mut covered = false;
-            for (_, key) in &held {
+            for key in &keys {
                 covered = covered || archive.covers(key, &file.name.file, file.bytes, &file.blake3)?;
             }
             if !covered {
@@ -223,8 +222,7 @@ impl<'a> Run<'a> {
     }
 
     fn save(&mut self, id: &SessionId, transcript: &Path, root: RootKind, bytes: u64) {
-        let request =
-            Request { id, transcript, root, cwd: None, trigger: Some(self.trigger), project: None, expected: None };
+        let request = Request { trigger: Some(self.trigger), ..Request::of(id, transcript, root) };
         let at = self.at;
         let progress = |done: u64| (self.report)(Progress { work_done: at.work_done + done.min(bytes), ..at });
         if self.stored.insert(id.clone()) && self.stored.len() == 1 {
@@ -282,11 +280,9 @@ impl<'a> Run<'a> {
     /// rows or their metadata, and their copies look unchanged ever after: that is made up for here too.
     /// The copies are made, so what fails of earlier sessions is a note.
     fn finish(mut self) -> Result<Summary, Failure> {
-        let archive = match self.archive.take() {
-            None => Archive::open(&self.places.layer3_store)?,
-            opened => opened,
-        };
-        if let Some(archive) = archive
+        let opened =
+            self.archive.take().map_or_else(|| Archive::open(&self.places.layer3_store), |opened| Ok(Some(opened)));
+        if let Some(archive) = opened?
             && let Err(error) = self.index(&archive)
         {
             self.summary.notes.push(format!("stored but not indexed: {error}"));
@@ -310,24 +306,21 @@ impl<'a> Run<'a> {
             report(Progress { work_done, ..at });
         };
         let behind = index.catch_up(archive, &sessions, Some(self.trigger), &progress)?;
-        for (key, error) in &behind {
-            let error = format!("stored but not indexed: {}", chain(error));
-            match self.stored.contains(&key.id) {
-                true => self.fail(&key.id, error),
-                false => self.summary.notes.push(format!("{}/{}: {error}", key.project, key.id)),
-            }
-        }
+        let mut note = |key: &SessionKey, what: &str, error: &dyn std::error::Error| {
+            self.summary.notes.push(format!("{}/{}{what}: {}", key.project, key.id, chain(error)));
+        };
+        let (failed, earlier): (Vec<_>, Vec<_>) = behind.iter().partition(|(key, _)| self.stored.contains(&key.id));
+        earlier.iter().for_each(|(key, error)| note(key, ": stored but not indexed", error));
         // Nothing is behind any more, but for what was told of just now.
         for (key, error) in make_whole(&mut index, archive, &|_, _| {})? {
             if !behind.iter().any(|(told, _)| *told == key) {
-                let error = format!("{}/{}: stored but not indexed: {}", key.project, key.id, chain(&error));
-                self.summary.notes.push(error);
+                note(&key, ": stored but not indexed", &error);
             }
         }
         for (key, error) in write_all_metadata(&index, archive, &sessions) {
-            let error = format!("{}/{} has no metadata: {}", key.project, key.id, chain(&error));
-            self.summary.notes.push(error);
+            note(&key, " has no metadata", &error);
         }
+        failed.iter().for_each(|(key, error)| self.fail(&key.id, format!("stored but not indexed: {}", chain(error))));
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use layer1_prebackup::fs::{Dir, DurableError, Lock};
 
 use crate::index::{Index, IndexError};
 use crate::save::adopt_v1;
+use crate::transcript::metadata::Metadata;
 
 /// Metadata files that are written under one lock: nobody waits for more of them.
 const METADATA_BATCH: usize = 64;
@@ -18,6 +19,11 @@ const METADATA_LOCK: &str = ".state/metadata.lock";
 /// The metadata file of a session.
 pub(crate) fn metadata_path(archive: &Archive, key: &SessionKey) -> PathBuf {
     archive.root().join(key.project.as_str()).join(format!("{}.json", key.id))
+}
+
+/// What is written of a session; nothing where that is not there, cannot be read, or is not ours.
+pub(crate) fn read_metadata(archive: &Archive, key: &SessionKey) -> Option<Metadata> {
+    serde_json::from_slice(&std::fs::read(metadata_path(archive, key)).ok()?).ok()
 }
 
 /// Writes what the index knows of a session as a whole to its metadata file, unless that stands

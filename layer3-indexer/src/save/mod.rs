@@ -18,7 +18,7 @@ mod tests;
 pub(crate) mod verify;
 
 pub(crate) use log::LogSink;
-pub(crate) use metadata_file::{lock_metadata, metadata_path, write_metadata};
+pub(crate) use metadata_file::{lock_metadata, read_metadata, write_metadata};
 pub(crate) use receipt::{Answer, Expected, ExpectedEntry, Receipt, Skipped};
 pub(crate) use request::{Request, TRIGGER_BEFORE_RESTORE, refused_by_settings};
 pub(crate) use session::save;

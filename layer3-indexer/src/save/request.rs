@@ -33,6 +33,13 @@ pub(crate) struct Request<'a> {
     pub(crate) expected: Option<&'a [Expected]>,
 }
 
+impl<'a> Request<'a> {
+    /// All that is there of this transcript.
+    pub(crate) fn of(id: &'a SessionId, transcript: &'a Path, root: RootKind) -> Request<'a> {
+        Request { id, transcript, root, cwd: None, trigger: None, project: None, expected: None }
+    }
+}
+
 /// The answer for a session that the user excluded. What the caller holds a copy of already is saved
 /// all the same: it waits for a receipt.
 pub(crate) fn refused_by_settings(places: &Places, request: &Request<'_>) -> Option<Answer> {

@@ -67,40 +67,40 @@ pub(crate) struct RepairEntry {
 
 impl RepairEntry {
     fn of(repair: &Repair) -> RepairEntry {
-        RepairEntry {
-            healed: repair.healed,
-            session_id: repair.key.id.to_string(),
-            project: repair.key.project.to_string(),
-            path: repair.path.clone(),
-            detail: repair.detail.clone(),
-        }
+        RepairEntry::new(repair.healed, Some(&repair.key), &repair.path, &repair.detail)
+    }
+
+    /// Of the index, where no session is named.
+    fn new(healed: bool, key: Option<&SessionKey>, path: &str, detail: &str) -> RepairEntry {
+        let (session_id, project) = texts(key);
+        RepairEntry { healed, session_id, project, path: path.to_owned(), detail: detail.to_owned() }
     }
 }
 
 impl FindingEntry {
     fn of(finding: &Finding) -> FindingEntry {
-        FindingEntry {
-            kind: finding.kind.as_str().to_owned(),
-            session_id: finding.key.id.to_string(),
-            project: finding.key.project.to_string(),
-            path: finding.path.clone(),
-            detail: finding.detail.clone(),
-        }
+        FindingEntry::new(finding.kind.as_str(), Some(&finding.key), &finding.path, &finding.detail)
     }
 
     /// Of a copy of layer 1 that has what layer 3 has not.
     fn ahead(bad: &BadCopy) -> FindingEntry {
         let kind = if bad.is_missing() { FindingKind::Missing } else { FindingKind::Damaged };
-        FindingEntry {
-            kind: kind.as_str().to_owned(),
-            session_id: bad.key.id.to_string(),
-            project: bad.key.project.to_string(),
-            path: bad.name.to_text(&bad.key.id),
-            detail: format!(
-                "{bad}, and layer 3 has not all of it; `layer1-prebackup verify --repair` heals what its source still has"
-            ),
-        }
+        let heals = "`layer1-prebackup verify --repair` heals what its source still has";
+        let detail = format!("{bad}, and layer 3 has not all of it; {heals}");
+        FindingEntry::new(kind.as_str(), Some(&bad.key), &bad.name.to_text(&bad.key.id), &detail)
     }
+
+    /// Of the index, where no session is named.
+    fn new(kind: &str, key: Option<&SessionKey>, path: &str, detail: &str) -> FindingEntry {
+        let (session_id, project) = texts(key);
+        let (kind, path, detail) = (kind.to_owned(), path.to_owned(), detail.to_owned());
+        FindingEntry { kind, session_id, project, path, detail }
+    }
+}
+
+/// A session's id and project.
+fn texts(key: Option<&SessionKey>) -> (String, String) {
+    key.map(|key| (key.id.to_string(), key.project.to_string())).unwrap_or_default()
 }
 
 /// The index is not what was written, or cannot be used.
@@ -153,28 +153,15 @@ fn found_in(places: &Places, archive: &Archive, only: Option<&SessionKey>) -> Re
 
 /// Saves what the source of a diverged content holds now; what was saved before stays as a generation.
 fn save_again(places: &Places, journal: &LogSink, finding: &Finding) -> Option<RepairEntry> {
-    let request = Request {
-        id: &finding.key.id,
-        transcript: finding.save.as_ref()?,
-        root: RootKind::Claude,
-        cwd: None,
-        trigger: None,
-        project: Some(&finding.key.project),
-        expected: None,
-    };
+    let project = Some(&finding.key.project);
+    let request = Request { project, ..Request::of(&finding.key.id, finding.save.as_ref()?, RootKind::Claude) };
     let (healed, detail) = match session::save(places, journal, &request, &|_| {}) {
         Ok(Answer::Receipt(Receipt { warning: None, .. })) => (true, Finding::SAVED_AGAIN.to_owned()),
         Ok(Answer::Receipt(Receipt { warning: Some(warning), .. })) => (false, warning),
         Ok(Answer::Skipped(skipped)) => (false, skipped.reason),
         Err(failure) => (false, format!("failed to {failure}")),
     };
-    Some(RepairEntry {
-        healed,
-        session_id: finding.key.id.to_string(),
-        project: finding.key.project.to_string(),
-        path: finding.path.clone(),
-        detail,
-    })
+    Some(RepairEntry::new(healed, Some(&finding.key), &finding.path, &detail))
 }
 
 /// The sessions to look at.
@@ -231,13 +218,7 @@ fn index_damage(places: &Places) -> Result<Option<FindingEntry>, Failure> {
         Err(error @ IndexError::Newer { .. }) => (INDEX_NEWER, format!("failed to {error}")),
         Err(error) => return Err(error.into()),
     };
-    Ok(Some(FindingEntry {
-        kind: kind.to_owned(),
-        session_id: String::new(),
-        project: String::new(),
-        path: places.index.display().to_string(),
-        detail,
-    }))
+    Ok(Some(FindingEntry::new(kind, None, &places.index.display().to_string(), &detail)))
 }
 
 fn renew_index(places: &Places, archive: &Archive, damage: &FindingEntry) -> Result<RepairEntry, Failure> {
@@ -252,9 +233,7 @@ fn renew_index(places: &Places, archive: &Archive, damage: &FindingEntry) -> Res
         (Some(aside), 0) => format!("made again from the store; the damaged one was set aside as {aside}"),
         (None, 0) => "made again from the store".to_owned(),
     };
-    let FindingEntry { path, .. } = damage;
-    let (session_id, project) = (String::new(), String::new());
-    Ok(RepairEntry { healed: failed.is_empty(), session_id, project, path: path.clone(), detail: made })
+    Ok(RepairEntry::new(failed.is_empty(), None, &damage.path, &made))
 }
 
 #[cfg(test)]

@@ -67,6 +67,11 @@ impl Stores {
         }
     }
 
+    /// The stores that hold a session, and as which one, layer 1's first.
+    pub(crate) fn holding<'s>(&'s self, pair: &'s Pair) -> impl Iterator<Item = (Layer, &'s Archive, &'s SessionKey)> {
+        [Layer::One, Layer::Three].into_iter().filter_map(|layer| Some((layer, self.of(layer)?, pair.in_store(layer)?)))
+    }
+
     /// Layer 3's store, which has an index; one that was only looked at has none of its own yet.
     pub(crate) fn indexed(&self) -> Option<&Archive> {
         self.layer3.as_ref().filter(|archive| !archive.store_id().is_empty())

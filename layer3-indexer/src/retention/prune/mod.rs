@@ -24,9 +24,10 @@ use crate::failure::{Context, Failure, Kind, chain};
 use crate::index::{Index, IndexError};
 use crate::save::{self, LogSink, rebuild};
 use crate::stores::{Layer, Pair, Stores};
+use crate::terminal::time::format_rfc3339_ms;
 use layer1_prebackup::claude::live;
 
-pub(crate) use plan::{Kept, Plan, Wanted, plan};
+pub(crate) use plan::{Kept, Plan, PruneRequest, plan};
 pub(crate) use text::{HELP, question, summary_text, to_text};
 
 /// How long a deliverer that is at work is waited for.
@@ -92,6 +93,13 @@ enum Target {
 }
 
 impl Item {
+    fn new(kind: &'static str, key: &SessionKey, time_ms: i64, bytes: u64, why: String, target: Target) -> Item {
+        let (session_id, project) = (key.id.to_string(), key.project.to_string());
+        let (time, only_copy) = (format_rfc3339_ms(time_ms), false);
+        let (path, store, topic, note) = (None, None, None, None);
+        Item { kind, session_id, project, path, store, time, topic, bytes, only_copy, why, note, target }
+    }
+
     /// Whether a run that was killed had begun to remove it: it was confirmed then.
     pub(crate) fn is_begun(&self) -> bool {
         matches!(self.target, Target::Session { begun: true, .. })
@@ -142,6 +150,7 @@ pub(crate) fn carry_out(places: &Places, journal: &LogSink, plan: &Plan) -> Resu
     for items in plan.items.chunk_by(|a, b| a.target.goes_with(&b.target)) {
         let gone = remove(places, plan, items).map_err(|failure| format!("failed to {failure}"));
         for (at, item) in items.iter().enumerate() {
+            let stays = |why| Kept { session_id: item.session_id.clone(), project: item.project.clone(), why };
             match &gone {
                 Ok(gone) if gone[at] => {
                     journal.line(&format!("[prune] removed {}", text::named(item)));
@@ -150,9 +159,9 @@ pub(crate) fn carry_out(places: &Places, journal: &LogSink, plan: &Plan) -> Resu
                 }
                 Ok(_) => {
                     let why = "it is not as it was shown any more; look again".to_owned();
-                    summary.failed.push(Kept::new(item, why));
+                    summary.failed.push(stays(why));
                 }
-                Err(why) => summary.failed.push(Kept::new(item, why.clone())),
+                Err(why) => summary.failed.push(stays(why.clone())),
             }
         }
     }

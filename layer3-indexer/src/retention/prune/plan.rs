@@ -3,7 +3,8 @@
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::{Archive, PruneReason, SessionKey, StoredFile};
+use clap::Args;
+use layer1_prebackup::archive::{PruneReason, SessionKey, StoredFile};
 use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
@@ -12,31 +13,42 @@ use serde::Serialize;
 
 use super::{Item, Target, refuse_live};
 use crate::failure::Failure;
-use crate::save::adopt_v1;
+use crate::retention::open;
+use crate::save::read_metadata;
 use crate::save::roots::resolved_projects;
 use crate::stores::session_name;
 use crate::stores::{Layer, Pair, Stores};
-use crate::terminal::time::{format_rfc3339_ms, now_ms, parse_rfc3339_ms, parse_when_ms};
+use crate::terminal::time::parse_rfc3339_ms;
 use crate::transcript::metadata::Metadata;
 
-/// What is asked for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
-    /// Sessions by their ids or unique beginnings; none for all in scope.
+// What is asked for, as typed. Said as documentation, it would stand in the help instead of what the command is for.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct PruneRequest {
+    /// Sessions that go, whole: their ids or unique beginnings
     pub(crate) sessions: Vec<String>,
-    /// Only this project's; `None` for all.
-    pub(crate) project: Option<String>,
-    /// Older contents, not whole sessions.
+    /// Older contents go, not whole sessions
+    #[arg(long)]
     pub(crate) generations: bool,
-    /// What repairs set aside.
+    /// What repairs set aside goes
+    #[arg(long, conflicts_with = "keep_last")]
     pub(crate) damaged: bool,
-    /// Only what is older: an age or a date.
+    /// Only what is older: an age such as 90d or "6 months", or a date
+    #[arg(long, value_name = "AGE")]
     pub(crate) older_than: Option<String>,
-    /// The newest so many stay: sessions, or generations of a file.
+    /// The newest N stay: sessions of the scope, or generations of each file
+    #[arg(long, value_name = "N")]
     pub(crate) keep_last: Option<usize>,
-    /// Sessions that nothing else has go too; of sessions that are named, older contents that nothing else has.
+    /// Only this project; by default the current directory's
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "sessions"])]
+    pub(crate) project: Option<String>,
+    /// All projects
+    #[arg(long, conflicts_with = "sessions")]
+    pub(crate) all: bool,
+    /// What is old enough, and with SESSION --generations each older content, goes even where nothing else has it
+    #[arg(long, conflicts_with = "damaged")]
     pub(crate) only_copies: bool,
-    /// Nothing is written, not even bookkeeping for a store that has none.
+    /// Tell what would go, and remove nothing
+    #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
@@ -55,8 +67,8 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn new(item: &Item, why: String) -> Kept {
-        Kept { session_id: item.session_id.clone(), project: item.project.clone(), why }
+    pub(super) fn new(key: &SessionKey, why: String) -> Kept {
+        Kept { session_id: key.id.to_string(), project: key.project.to_string(), why }
     }
 }
 
@@ -75,20 +87,22 @@ pub(crate) struct Plan {
 }
 
 /// Looks at both stores and Claude Code's files, reads and hashes what is to prove that something may
-/// go, and says what would. Removes nothing. A store that cannot be opened is an error: the other
+/// go, and says what would. Without a project it is about all of them. Removes nothing. A store that cannot be opened is an error: the other
 /// one's copy would be taken for the only one.
-pub(crate) fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Failure> {
+pub(crate) fn plan(places: &Places, wanted: &PruneRequest) -> Result<Plan, Failure> {
     let is_selecting = wanted.older_than.is_some() || wanted.keep_last.is_some();
     if wanted.sessions.is_empty() && !wanted.generations && !wanted.damaged && !is_selecting {
         let message = "choose what goes: name sessions, or say --older-than or --keep-last for whole sessions, --generations for older contents, --damaged for what repairs set aside";
         return Err(Failure::new(message));
     }
-    let stores = open(places, wanted.dry_run)?;
+    let stores = open::open(places, wanted.dry_run)?;
     let pairs = stores.pairs()?;
-    let begun: Vec<Pair> = pairs
-        .iter()
-        .filter_map(|pair| is_begun(&stores, pair).map(|yes| yes.then(|| pair.clone())).transpose())
-        .collect::<Result<_, _>>()?;
+    let mut begun = Vec::new();
+    for pair in &pairs {
+        if is_begun(&stores, pair)? {
+            begun.push(pair.clone());
+        }
+    }
     let examined: Vec<Pair> = match wanted.sessions.is_empty() {
         true => pairs
             .iter()
@@ -97,10 +111,11 @@ pub(crate) fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Failure> {
             .collect(),
         false => named(&pairs, &wanted.sessions)?,
     };
+    let before_ms = wanted.older_than.as_deref().map(|typed| open::before_ms(typed, "90d or \"6 months\""));
     let mut planner = Planner {
         places,
         wanted,
-        before_ms: wanted.older_than.as_deref().map(before).transpose()?,
+        before_ms: before_ms.transpose()?,
         found: transcripts::transcripts(&resolved_projects(places))?,
         pairs: &pairs,
         stores: &stores,
@@ -133,32 +148,9 @@ pub(crate) fn plan(places: &Places, wanted: &Wanted) -> Result<Plan, Failure> {
     Ok(Plan { items, kept, stores, unfinished, examined })
 }
 
-fn open(places: &Places, dry_run: bool) -> Result<Stores, Failure> {
-    let (layer1, layer3) = match dry_run {
-        true => (Archive::open_as_found(&places.layer1_store)?, Archive::open_as_found(&places.layer3_store)?),
-        false => (Archive::open_or_adopt(&places.layer1_store)?, adopt_v1::open(places)?),
-    };
-    let stores = Stores { layer1, layer3, notes: Vec::new() };
-    match stores.is_empty() {
-        true => Err(Failure::no_store(&places.layer3_store)),
-        false => Ok(stores),
-    }
-}
-
-/// The first moment that is not older than what was typed.
-fn before(typed: &str) -> Result<i64, Failure> {
-    let parsed = parse_when_ms(typed, now_ms()).map(|(first, _)| first);
-    parsed.ok_or_else(|| {
-        let why = "it must be an age such as 90d or \"6 months\", or a date such as 2026-01-31";
-        Failure::argument("--older-than", typed, why)
-    })
-}
-
 fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Failure> {
-    for layer in [Layer::One, Layer::Three] {
-        if let (Some(archive), Some(key)) = (stores.of(layer), pair.in_store(layer))
-            && archive.is_being_pruned(key)?
-        {
+    for (_, archive, key) in stores.holding(pair) {
+        if archive.is_being_pruned(key)? {
             return Ok(true);
         }
     }
@@ -167,13 +159,9 @@ fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Failure> {
 
 fn unfinished(stores: &Stores, pairs: &[Pair]) -> Result<Vec<(Layer, SessionKey)>, Failure> {
     let mut unfinished = Vec::new();
-    for pair in pairs {
-        for layer in [Layer::One, Layer::Three] {
-            if let (Some(archive), Some(key)) = (stores.of(layer), pair.in_store(layer))
-                && archive.has_unfinished_removals(key)?
-            {
-                unfinished.push((layer, key.clone()));
-            }
+    for (layer, archive, key) in pairs.iter().flat_map(|pair| stores.holding(pair)) {
+        if archive.has_unfinished_removals(key)? {
+            unfinished.push((layer, key.clone()));
         }
     }
     Ok(unfinished)
@@ -195,7 +183,7 @@ fn named(pairs: &[Pair], typed: &[String]) -> Result<Vec<Pair>, Failure> {
 
 struct Planner<'a> {
     places: &'a Places,
-    wanted: &'a Wanted,
+    wanted: &'a PruneRequest,
     before_ms: Option<i64>,
     found: Vec<FoundTranscript>,
     pairs: &'a [Pair],
@@ -278,8 +266,7 @@ impl Planner<'_> {
     }
 
     fn keep(&mut self, pair: &Pair, why: String) {
-        let key = pair.key();
-        self.kept.push(Kept { session_id: key.id.to_string(), project: key.project.to_string(), why });
+        self.kept.push(Kept::new(pair.key(), why));
     }
 
     /// Older contents that others begin with; of a session that was named those alone, too, if that was asked for.
@@ -294,8 +281,7 @@ impl Planner<'_> {
             self.keep(pair, error.to_string());
             return Ok(());
         }
-        for layer in [Layer::One, Layer::Three] {
-            let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
+        for (layer, archive, key) in self.stores.holding(pair) {
             let files = archive.files(key)?;
             let going: Vec<StoredFile> = files.iter().filter(|file| self.may_go(file, &files)).cloned().collect();
             let may_go = |file: &StoredFile| going.iter().any(|going| going.name == file.name);
@@ -318,19 +304,13 @@ impl Planner<'_> {
                     Some(found) => format!("{} begins with all of it", found.by.to_text(&key.id)),
                     None => ALONE.to_owned(),
                 };
+                let target = Target::Generation { pair: pair.clone(), layer, file: Box::new(file.clone()), grounds };
+                let time_ms = i64::try_from(file.committed_ms).unwrap_or(0);
                 self.items.push(Item {
-                    kind: "generation",
-                    session_id: key.id.to_string(),
-                    project: key.project.to_string(),
-                    path: Some(file.path.clone()),
+                    path: Some(file.path),
                     store: Some(layer),
-                    time: format_rfc3339_ms(i64::try_from(file.committed_ms).unwrap_or(0)),
-                    topic: None,
-                    bytes: file.disk_bytes,
                     only_copy: found.is_none(),
-                    why,
-                    note: None,
-                    target: Target::Generation { pair: pair.clone(), layer, file: Box::new(file), grounds },
+                    ..Item::new("generation", key, time_ms, file.disk_bytes, why, target)
                 });
             }
         }
@@ -347,26 +327,17 @@ impl Planner<'_> {
     }
 
     fn set_asides(&mut self, pair: &Pair) -> Result<(), Failure> {
-        for layer in [Layer::One, Layer::Three] {
-            let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
+        for (layer, archive, key) in self.stores.holding(pair) {
             for aside in archive.healed_quarantine(key)? {
                 let changed_ms = i64::try_from(aside.changed_ms).unwrap_or(0);
                 if self.before_ms.is_some_and(|before| changed_ms >= before) {
                     continue;
                 }
+                let why = "what it was is healed, and all of the session verifies".to_owned();
                 self.items.push(Item {
-                    kind: "set-aside",
-                    session_id: key.id.to_string(),
-                    project: key.project.to_string(),
                     path: Some(aside.path.display().to_string()),
                     store: Some(layer),
-                    time: format_rfc3339_ms(changed_ms),
-                    topic: None,
-                    bytes: aside.bytes,
-                    only_copy: false,
-                    why: "what it was is healed, and all of the session verifies".to_owned(),
-                    note: None,
-                    target: Target::Quarantined { layer, aside },
+                    ..Item::new("set-aside", key, changed_ms, aside.bytes, why, Target::Quarantined { layer, aside })
                 });
             }
         }
@@ -374,12 +345,12 @@ impl Planner<'_> {
     }
 
     fn look(&self, pair: &Pair) -> Result<Looked, Failure> {
-        let mut of = [Vec::new(), Vec::new()];
+        let (mut files1, mut files3) = (Vec::new(), Vec::new());
         let mut last_ms = Vec::new();
         let mut committed_ms = 0;
         let mut bytes = 0;
-        for (layer, files) in [Layer::One, Layer::Three].into_iter().zip(&mut of) {
-            let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) else { continue };
+        for (layer, archive, key) in self.stores.holding(pair) {
+            let files = if layer == Layer::One { &mut files1 } else { &mut files3 };
             *files = archive.files(key)?;
             bytes += files.iter().map(|file| file.disk_bytes).sum::<u64>();
             bytes += archive.leftovers(key)?.iter().map(|leftover| leftover.bytes).sum::<u64>();
@@ -390,36 +361,29 @@ impl Planner<'_> {
         let end = metadata.as_ref().and_then(|metadata| parse_rfc3339_ms(metadata.timestamp_end.as_deref()?));
         let modified = last_ms.into_iter().max().and_then(|ms| i64::try_from(ms).ok());
         let last_ms = end.max(modified).unwrap_or_else(|| i64::try_from(committed_ms).unwrap_or(i64::MAX));
-        let [files1, files3] = of;
         Ok(Looked { pair: pair.clone(), files1, files3, metadata, last_ms, bytes, sources: self.sources(pair)? })
     }
 
     /// What layer 3 wrote down about the session. Without it, the files' times must do.
     fn metadata(&self, pair: &Pair) -> Option<Metadata> {
         let (archive, key) = (self.stores.layer3.as_ref()?, pair.layer3.as_ref()?);
-        let path = archive.root().join(key.project.as_str()).join(format!("{}.json", key.id));
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+        read_metadata(archive, key)
     }
 
     /// Claude Code's transcripts of the session: where it was copied from, and what bears its id
     /// below `projects/` and is no other session's.
     fn sources(&self, pair: &Pair) -> Result<Vec<PathBuf>, Failure> {
         let mut sources = Vec::new();
-        for layer in [Layer::One, Layer::Three] {
-            if let (Some(archive), Some(key)) = (self.stores.of(layer), pair.in_store(layer)) {
-                sources.extend(archive.source_of(key)?);
-            }
+        for (_, archive, key) in self.stores.holding(pair) {
+            sources.extend(archive.source_of(key)?);
         }
         sources.retain(|path| !path.starts_with(&self.places.layer1_store));
         let id = &pair.key().id;
         for found in self.found.iter().filter(|found| found.id == *id) {
             let mut is_anothers = false;
-            for twin in self.pairs.iter().filter(|other| other.key().id == *id && *other != pair) {
-                for layer in [Layer::One, Layer::Three] {
-                    if let (Some(archive), Some(key)) = (self.stores.of(layer), twin.in_store(layer)) {
-                        is_anothers |= archive.source_of(key)?.as_ref() == Some(&found.path);
-                    }
-                }
+            let twins = self.pairs.iter().filter(|other| other.key().id == *id && *other != pair);
+            for (_, archive, key) in twins.flat_map(|twin| self.stores.holding(twin)) {
+                is_anothers |= archive.source_of(key)?.as_ref() == Some(&found.path);
             }
             if !is_anothers {
                 sources.push(found.path.clone());
@@ -456,20 +420,9 @@ impl Planner<'_> {
         let Looked { pair, files1: shown1, files3: shown3, metadata, last_ms, bytes, sources } = looked;
         let key = pair.key().clone();
         let topic = metadata.and_then(|metadata| metadata.title.or(metadata.first_topic));
-        self.items.push(Item {
-            kind: "session",
-            session_id: key.id.to_string(),
-            project: key.project.to_string(),
-            path: None,
-            store: None,
-            time: format_rfc3339_ms(last_ms),
-            topic,
-            bytes,
-            only_copy,
-            why,
-            note,
-            target: Target::Session { pair, shown1, shown3, sources, held_by_source, begun },
-        });
+        let target = Target::Session { pair, shown1, shown3, sources, held_by_source, begun };
+        let item = Item::new("session", &key, last_ms, bytes, why, target);
+        self.items.push(Item { topic, only_copy, note, ..item });
     }
 }
 

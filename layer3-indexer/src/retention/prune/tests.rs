@@ -33,19 +33,19 @@ fn age(path: &PathBuf) {
 }
 
 /// Everything that is older than now: the messages of [`prompt`] are of a fixed date.
-fn old() -> Wanted {
-    Wanted { older_than: Some("2100-01-01".to_owned()), ..Wanted::default() }
+fn old() -> PruneRequest {
+    PruneRequest { older_than: Some("2100-01-01".to_owned()), ..PruneRequest::default() }
 }
 
-fn named() -> Wanted {
-    Wanted { sessions: vec![ID[..10].to_owned()], ..Wanted::default() }
+fn named() -> PruneRequest {
+    PruneRequest { sessions: vec![ID[..10].to_owned()], ..PruneRequest::default() }
 }
 
-fn generations() -> Wanted {
-    Wanted { generations: true, ..Wanted::default() }
+fn generations() -> PruneRequest {
+    PruneRequest { generations: true, ..PruneRequest::default() }
 }
 
-fn planned(scene: &Scene, wanted: &Wanted) -> (Vec<String>, Vec<String>) {
+fn planned(scene: &Scene, wanted: &PruneRequest) -> (Vec<String>, Vec<String>) {
     let plan = plan(&scene.places, wanted).unwrap();
     let item = |item: &Item| {
         let only = if item.only_copy { "only copy" } else { "safe" };
@@ -54,7 +54,7 @@ fn planned(scene: &Scene, wanted: &Wanted) -> (Vec<String>, Vec<String>) {
     (plan.items.iter().map(item).collect(), plan.kept.iter().map(|kept| scene.filtered(&kept.why)).collect())
 }
 
-fn pruned(scene: &Scene, wanted: &Wanted) -> Summary {
+fn pruned(scene: &Scene, wanted: &PruneRequest) -> Summary {
     let plan = plan(&scene.places, wanted).unwrap();
     carry_out(&scene.places, &LogSink::new(&scene.places, false), &plan).unwrap()
 }
@@ -92,7 +92,7 @@ fn hits(scene: &Scene, word: &str) -> usize {
 #[test]
 fn without_a_word_of_what_goes_nothing_is_planned() {
     let scene = saved();
-    assert!(plan(&scene.places, &Wanted::default()).unwrap_err().to_string().starts_with("choose what goes: "));
+    assert!(plan(&scene.places, &PruneRequest::default()).unwrap_err().to_string().starts_with("choose what goes: "));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn the_only_copy_does_not_go_by_its_age_alone() {
     assert_eq!(kept, ["the only copy: Claude Code no longer has it; --only-copies lets it go"]);
     assert!(pruned(&scene, &old()).pruned.is_empty());
     assert_eq!(hits(&scene, "needle"), 1);
-    let wanted = Wanted { only_copies: true, ..old() };
+    let wanted = PruneRequest { only_copies: true, ..old() };
     assert_eq!(pruned(&scene, &wanted).pruned.len(), 1);
     assert_eq!(hits(&scene, "needle"), 0);
 }
@@ -167,7 +167,7 @@ fn the_only_copy_does_not_go_by_its_age_alone() {
 #[test]
 fn what_the_next_sweep_would_save_again_stays_unless_it_is_named() {
     let scene = saved();
-    for wanted in [old(), Wanted { only_copies: true, ..old() }] {
+    for wanted in [old(), PruneRequest { only_copies: true, ..old() }] {
         let (items, kept) = planned(&scene, &wanted);
         assert!(items.is_empty());
         assert_eq!(
@@ -220,7 +220,7 @@ fn a_live_session_is_never_pruned() {
     let live = sessions.join("1.json");
     fs::write(&live, format!("{{\"pid\":{},\"sessionId\":\"{ID}\"}}", std::process::id())).unwrap();
     scene.remove_sources();
-    let wanted = Wanted { only_copies: true, ..old() };
+    let wanted = PruneRequest { only_copies: true, ..old() };
     let (items, kept) = planned(&scene, &wanted);
     assert!(items.is_empty());
     assert!(kept[0].contains("it is live"), "{kept:?}");
@@ -247,13 +247,17 @@ fn the_newest_sessions_stay() {
     age(&other);
     scene.save_as(&other, crate::save::roots::RootKind::Claude, None, None).unwrap();
     scene.remove_sources();
-    let wanted = Wanted { keep_last: Some(1), only_copies: true, ..Wanted::default() };
+    let wanted = PruneRequest { keep_last: Some(1), only_copies: true, ..PruneRequest::default() };
     let plan = plan(&scene.places, &wanted).unwrap();
     assert_eq!(plan.items.iter().map(|item| item.session_id.as_str()).collect::<Vec<_>>(), [ID]);
     // Not older than its last message.
-    let wanted = Wanted { older_than: Some("2026-11-22T10:00:02Z".to_owned()), only_copies: true, ..Wanted::default() };
+    let wanted = PruneRequest {
+        older_than: Some("2026-11-22T10:00:02Z".to_owned()),
+        only_copies: true,
+        ..PruneRequest::default()
+    };
     assert!(planned(&scene, &wanted).0.is_empty());
-    let elsewhere = Wanted { project: Some("other".to_owned()), only_copies: true, ..old() };
+    let elsewhere = PruneRequest { project: Some("other".to_owned()), only_copies: true, ..old() };
     assert!(planned(&scene, &elsewhere).0.is_empty());
 }
 
@@ -285,7 +289,7 @@ fn any_prune_finishes_a_removal_that_was_begun() {
         let killed = || Err::<(), _>(layer1_prebackup::archive::ArchiveError::Shrank { path: "killed".into() });
         assert!(archive.prune_session(&key, &archive.files(&key).unwrap(), killed).is_err());
         is_all_well(&scene);
-        let summary = pruned(&scene, &Wanted { project: Some("other".to_owned()), ..generations() });
+        let summary = pruned(&scene, &PruneRequest { project: Some("other".to_owned()), ..generations() });
         assert_eq!(summary.pruned.len(), 1, "{layer:?}");
         assert_eq!(left(&scene).len(), 2, "{layer:?}: {:?}", left(&scene));
         assert_eq!(hits(&scene, "needle"), 0);
@@ -298,7 +302,7 @@ fn a_save_in_flight_writes_no_metadata_of_a_session_that_is_gone() {
     let scene = saved();
     let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
     let key = archive.find(&scene.id()).unwrap().remove(0);
-    let metadata = save::metadata_path(&archive, &key);
+    let metadata = save::metadata_file::metadata_path(&archive, &key);
     assert!(metadata.exists());
     // It has its rows still, as those have that a save put in again.
     let untold = || Ok::<_, Failure>(());
@@ -330,7 +334,7 @@ fn a_removal_waits_for_metadata_that_is_being_written_and_takes_it_along() {
             std::thread::sleep(Duration::from_millis(10));
             assert!(!removal.is_finished(), "it did not wait");
         }
-        fs::write(save::metadata_path(&archive, &key), "{}").unwrap();
+        fs::write(save::metadata_file::metadata_path(&archive, &key), "{}").unwrap();
         drop(lock);
         assert_eq!(removal.join().unwrap().pruned.len(), 1);
     });
@@ -369,17 +373,17 @@ fn superseded_generations_go_from_both_stores_and_every_word_stays_findable() {
 #[test]
 fn generations_of_a_named_session_that_nothing_else_has_go_only_if_that_is_said_too() {
     let scene = rewritten();
-    let (items, kept) = planned(&scene, &Wanted { generations: true, ..named() });
+    let (items, kept) = planned(&scene, &PruneRequest { generations: true, ..named() });
     assert!(items.len() == 2 && items.iter().all(|item| item.contains(" safe: ")), "{items:?}");
     let stays =
         format!("{ID}.gen-0002.jsonl: no content that stays in this store begins with it; --only-copies lets it go");
     assert_eq!(kept, [stays.clone(), stays]);
-    let wanted = Wanted { generations: true, only_copies: true, ..named() };
+    let wanted = PruneRequest { generations: true, only_copies: true, ..named() };
     let (items, _) = planned(&scene, &wanted);
     let alone = format!("generation {ID}.gen-0002.jsonl only copy: no content that stays in this store begins with it");
     assert_eq!((items.len(), &items[1]), (4, &alone));
-    assert_eq!(planned(&scene, &Wanted { keep_last: Some(1), ..wanted.clone() }).0.len(), 2);
-    assert_eq!(planned(&scene, &Wanted { older_than: Some("1d".to_owned()), ..wanted.clone() }).0.len(), 0);
+    assert_eq!(planned(&scene, &PruneRequest { keep_last: Some(1), ..wanted.clone() }).0.len(), 2);
+    assert_eq!(planned(&scene, &PruneRequest { older_than: Some("1d".to_owned()), ..wanted.clone() }).0.len(), 0);
     assert_eq!(pruned(&scene, &wanted).pruned.len(), 4);
     assert_eq!((hits(&scene, "one"), hits(&scene, "apart")), (1, 0));
     is_all_well(&scene);
@@ -397,11 +401,12 @@ fn what_makes_a_generation_safe_does_not_go_with_it() {
     }
     let safe = format!("generation {ID}.gen-0001.jsonl safe: {ID}.gen-0003.jsonl begins with all of it");
     assert_eq!(planned(&scene, &generations()).0, [safe.clone(), safe.clone()]);
-    assert_eq!(planned(&scene, &Wanted { generations: true, ..named() }).0, [safe.clone(), safe]);
+    assert_eq!(planned(&scene, &PruneRequest { generations: true, ..named() }).0, [safe.clone(), safe]);
     // With what nothing else has, the third goes too, and with it the last copy of the first.
-    let (items, _) = planned(&scene, &Wanted { generations: true, only_copies: true, ..named() });
+    let (items, _) = planned(&scene, &PruneRequest { generations: true, only_copies: true, ..named() });
     assert_eq!(items.iter().filter(|item| item.contains("only copy")).count(), 6, "{items:?}");
-    let (items, _) = planned(&scene, &Wanted { generations: true, only_copies: true, keep_last: Some(1), ..named() });
+    let (items, _) =
+        planned(&scene, &PruneRequest { generations: true, only_copies: true, keep_last: Some(1), ..named() });
     assert_eq!(items.iter().filter(|item| item.contains("only copy")).count(), 2, "{items:?}");
 }
 
@@ -421,13 +426,13 @@ fn what_a_repair_set_aside_goes_once_all_is_whole() {
     let scene = saved();
     flip_last_byte(&scene.copy());
     verify::repair(&scene.places, &LogSink::new(&scene.places, false), None).unwrap();
-    let wanted = Wanted { damaged: true, ..Wanted::default() };
+    let wanted = PruneRequest { damaged: true, ..PruneRequest::default() };
     let aside = format!(".state/damaged/proj/{ID}.jsonl");
     assert_eq!(
         planned(&scene, &wanted).0,
         [format!("set-aside {aside} safe: what it was is healed, and all of the session verifies")]
     );
-    assert!(planned(&scene, &Wanted { older_than: Some("1d".to_owned()), ..wanted.clone() }).0.is_empty());
+    assert!(planned(&scene, &PruneRequest { older_than: Some("1d".to_owned()), ..wanted.clone() }).0.is_empty());
     assert_eq!(pruned(&scene, &wanted).pruned.len(), 1);
     assert!(!scene.places.layer3_store.join(aside).exists());
     is_all_well(&scene);
@@ -438,7 +443,7 @@ fn a_dry_run_of_a_store_without_bookkeeping_writes_nothing() {
     let scene = saved();
     let state = scene.places.layer3_store.join(".state/store.json");
     layer1_prebackup::fs::remove_file(&state).unwrap();
-    plan(&scene.places, &Wanted { dry_run: true, ..old() }).unwrap();
+    plan(&scene.places, &PruneRequest { dry_run: true, ..old() }).unwrap();
     assert!(!state.exists());
     assert!(rebuild::store(&scene.places).is_ok());
 }
