@@ -49,14 +49,17 @@ pub(crate) struct ListRequest {
     pub(crate) limit: Option<usize>,
 }
 
-/// Sessions and what there is to know about them as a whole.
-#[derive(Debug, Clone, Default, Serialize)]
+/// Sessions and what there is to know about them as a whole. What is said of the fields, MCP clients read.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
 pub(crate) struct Listed {
-    /// Newest first by their last message.
+    /// Newest first. Each has session_id, project, cwd, timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, source_gone (Claude Code no longer has it).
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub(crate) sessions: Vec<SessionRow>,
-    /// Of all sessions that were asked for, also of those beyond the limit.
+    /// sessions, bytes and messages of all that were asked for, also beyond the limit.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub(crate) totals: SessionTotals,
-    /// What the user should know about the index; mostly empty.
+    /// What to know about the index; mostly empty.
     pub(crate) notes: Vec<String>,
 }
 

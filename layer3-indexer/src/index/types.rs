@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rmcp::schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::transcript::metadata::Metadata;
@@ -187,14 +188,18 @@ pub(crate) struct ContextMessage {
     pub(crate) text: String,
 }
 
-/// What a search found.
-#[derive(Debug, Clone, Default, Serialize)]
+/// What a search found, words before substrings; one hit for each session unless every message was asked for. What is
+/// said of the fields, MCP clients read.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[schemars(crate = "rmcp::schemars")]
 pub struct SearchResults {
-    /// Best first: by words, then by substrings. One for each session unless every message was asked for.
+    /// Best first. Each has session_id, project, title, time, role, branch, uuid, message (for session_get_context), snippet,
+    /// rank, others_in_session, source_gone and where it is stored; before and after, if context was asked for.
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub hits: Vec<Hit>,
-    /// Whether there are more behind these.
+    /// Whether there are more on the next page.
     pub(crate) more: bool,
-    /// What the user should know about how it was searched, in plain words; mostly empty.
+    /// What to know about how it was searched; mostly empty.
     pub(crate) notes: Vec<String>,
 }
 

@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::server::Server;
-use crate::browse::list::{self, ListRequest};
+use crate::browse::list::{self, ListRequest, Listed};
 use crate::browse::search::{self, SearchRequest};
 use crate::browse::show::{self, Conversation, Window};
 use crate::failure::{Context, Failure, Kind};
+use crate::index::SearchResults;
 use crate::save::adopt_v1;
 use crate::save::import::{self, Summary};
 use crate::save::verify::{self, Report};
@@ -80,7 +81,7 @@ static TOOLS: [Tool; 6] = [
             a snippet with the matches in [brackets]; read on with session_get_context(session_id, around: message).",
         read_only: true,
         input: input_schema::<SearchRequest>,
-        output: output_schema::<SearchOutput>,
+        output: output_schema::<SearchResults>,
         run: session_search,
     },
     Tool {
@@ -91,7 +92,7 @@ static TOOLS: [Tool; 6] = [
             lately; to find something that was said, use session_search.",
         read_only: true,
         input: input_schema::<ListRequest>,
-        output: output_schema::<ListOutput>,
+        output: output_schema::<Listed>,
         run: session_list,
     },
     Tool {
@@ -275,19 +276,6 @@ fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expec
     entries.iter().map(parse).collect()
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars")]
-struct SearchOutput {
-    /// Best first. Each has session_id, project, title, time, role, branch, uuid, message (for session_get_context), snippet,
-    /// rank, others_in_session, source_gone and where it is stored; before and after, if context was asked for.
-    #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
-    hits: Vec<Value>,
-    /// Whether there are more on the next page.
-    more: bool,
-    /// What to know about how it was searched; mostly empty.
-    notes: Vec<String>,
-}
-
 fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let mut search: SearchRequest = parse("session_search", arguments)?;
     search.project = search.project.filter(|text| !text.is_empty());
@@ -295,19 +283,6 @@ fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_
     let scope = search.project.as_ref().map_or("in all projects".to_owned(), |project| format!("in project {project}"));
     let text = search::to_text(&results, &search, &scope, &Terminal::PLAIN);
     answer(&results, Some(text))
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(crate = "rmcp::schemars")]
-struct ListOutput {
-    /// Newest first. Each has session_id, project, cwd, timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, source_gone (Claude Code no longer has it).
-    #[schemars(with = "Vec<serde_json::Map<String, Value>>")]
-    sessions: Vec<Value>,
-    /// sessions, bytes and messages of all that were asked for, also beyond the limit.
-    #[schemars(with = "serde_json::Map<String, Value>")]
-    totals: Value,
-    /// What to know about the index; mostly empty.
-    notes: Vec<String>,
 }
 
 fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
