@@ -8,10 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use layer1_prebackup::archive::Archive;
-use layer1_prebackup::fs::platform::process::detached;
+use layer1_prebackup::fs::platform::process::{self, detached};
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::event::{Event, read_event};
-use wait_timeout::ChildExt;
 
 use crate::deliver;
 use crate::error::{Error, failed};
@@ -64,7 +63,7 @@ pub(crate) fn run(
     let mut deliverer = start_deliverer(settings)?;
     // Still running after `wait`, or not to be waited for: either way the job is durable, and
     // the deliverer goes on without us.
-    let _ = deliverer.wait_timeout(wait);
+    let _ = process::wait_within(&mut deliverer, wait);
     Ok(())
 }
 

@@ -14,8 +14,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::fs::platform::process::{Group, Signal, detached};
-use wait_timeout::ChildExt;
+use layer1_prebackup::fs::platform::process::{self, Group, Signal, detached};
 
 use crate::call_error::CallError;
 
@@ -149,7 +148,7 @@ impl ServerProcess {
     fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         // An error means that there is no such child (any more): nothing is left to wait for,
         // and the rungs that follow find an empty group.
-        self.child.wait_timeout(limit).ok().flatten()
+        process::wait_within(&mut self.child, limit).ok().flatten()
     }
 
     fn signal(&self, signal: Signal) {
@@ -218,7 +217,6 @@ fn drain(mut stderr: ChildStderr, kept: &Mutex<VecDeque<u8>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use layer1_prebackup::fs::platform::process;
 
     fn shell(script: &str) -> (ServerProcess, ChildStdin, ChildStdout) {
         let command = ServerCommand { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };

@@ -250,6 +250,29 @@ fn a_hook_without_random_numbers_ends_well() {
 
 /// Layer 2 enqueues and delivers: the hook ends well and silently, and what it did not deliver
 /// the next drain does.
+/// The server is waited for in a destructor too, where a panic would end the hook by a signal.
+#[test]
+fn a_wait_for_the_server_that_fails_ends_the_hook_well() {
+    if !strace::is_here("a_wait_for_the_server_that_fails_ends_the_hook_well") {
+        return;
+    }
+    let scenario = first_copy();
+    let event = transcripts::session_end(&scenario.transcript);
+    scenario.scratch.layer1(&["--quiet"]).stdin(event.clone()).output().ok().silent();
+    // It ends after the first look at it, so there is a second.
+    let server = format!("'{}' not-covered; sleep 0.3", fake_server().display());
+    let args = ["--foreground", "--attempts", "1", "--timeout", "2s", "--server", "/bin/sh", "-c", &server];
+    for fault in ["error=EIO:when=1+", "error=EIO:when=2+", "error=EINTR:when=1", "error=EINTR:when=2"] {
+        let inject = ["-e", &format!("inject=wait4:{fault}")];
+        let run = Traced::new(&scenario.scratch, "wait4", &inject, LAYER2, &args).with(|run| run.stdin(event.clone()));
+        let trace = run.output();
+        assert!(trace.fault_fired(), "{fault}: {:#?}", trace.lines);
+        assert_eq!(trace.outcome.code, Some(0), "{fault}: {:#?}", trace.outcome);
+        assert!(trace.outcome.stdout.is_empty(), "{fault}: {:#?}", trace.outcome);
+        scenario.scratch.await_no_process(Duration::from_secs(20));
+    }
+}
+
 #[test]
 fn faults_in_a_hook_of_layer2() {
     let scenario = first_copy();

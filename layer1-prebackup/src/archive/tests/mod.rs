@@ -151,6 +151,16 @@ fn a_save_says_what_it_wrote_from_the_first_byte_to_the_last() {
 }
 
 #[test]
+fn a_save_says_how_long_the_source_was_whatever_came_of_it() {
+    let scene = Scene::new();
+    for (content, generations) in [("one\n", 0), ("one\n", 0), ("one\ntwo\n", 0), ("another\n", 1), ("an", 1)] {
+        fs::write(scene.transcript(), content).unwrap();
+        let report = scene.save();
+        assert_eq!((report.source_bytes, report.generations_begun), (content.len() as u64, generations), "{content:?}");
+    }
+}
+
+#[test]
 fn a_copy_grows_by_its_delta_and_a_second_run_writes_nothing() {
     let scene = Scene::new();
     let path = scene.transcript();

@@ -1,7 +1,9 @@
 //! Other processes: whether one is there and is the one meant; groups that end together.
 
+use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 pub use rustix::process::{Pid, Signal};
@@ -31,6 +33,49 @@ impl Group {
 /// not reach it, and it can be ended with all its children.
 pub fn detached(command: &mut Command) -> &mut Command {
     command.process_group(0)
+}
+
+/// How often a child is looked at where the system does not tell when it ends.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Waits for a child at most this long, and reaps it if it has ended; `None` if it still runs. An error is the
+/// system's: never a panic, because hooks and destructors wait too. The crate wait-timeout panics where the wait itself
+/// fails, and then again while it unwinds, which ends the process.
+pub fn wait_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            ended => return ended,
+        }
+        let left = limit.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        await_end(child, left);
+    }
+}
+
+/// Returns when the child has ended, when the time is over, or before; whoever calls it looks again.
+#[cfg(target_os = "linux")]
+fn await_end(child: &Child, left: Duration) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let opened = Pid::from_raw(child.id().cast_signed())
+        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok());
+    let told = opened.is_some_and(|descriptor| {
+        let limit = Timespec::try_from(left).ok();
+        poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], limit.as_ref()).is_ok()
+    });
+    if !told {
+        std::thread::sleep(left.min(LOOK_AGAIN));
+    }
+}
+
+/// Returns after a short while; whoever calls it looks again.
+#[cfg(not(target_os = "linux"))]
+fn await_end(_child: &Child, left: Duration) {
+    std::thread::sleep(left.min(LOOK_AGAIN));
 }
 
 /// Becomes another program; returns only the error that kept it from that.
@@ -111,6 +156,19 @@ mod tests {
         assert_eq!(parse_ps(b"Ss+\n"), Some(Stat { ended: false, started: None }));
         assert_eq!(parse_ps(b" Z\n"), Some(Stat { ended: true, started: None }));
         assert_eq!(parse_ps(b"\n"), None);
+    }
+
+    #[test]
+    fn a_child_is_waited_for_until_it_ends_or_the_time_is_over() {
+        let mut child = Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        assert_eq!(wait_within(&mut child, Duration::ZERO).unwrap(), None);
+        assert_eq!(wait_within(&mut child, Duration::from_millis(20)).unwrap(), None);
+        drop(child.stdin.take());
+        let started = Instant::now();
+        assert!(wait_within(&mut child, Duration::from_secs(60)).unwrap().is_some_and(|status| status.success()));
+        assert!(started.elapsed() < Duration::from_secs(30), "it is told, not waited for to the last");
+        // A child that was reaped is remembered.
+        assert!(wait_within(&mut child, Duration::ZERO).unwrap().is_some());
     }
 
     #[test]
