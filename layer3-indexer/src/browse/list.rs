@@ -92,8 +92,7 @@ pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Fai
 pub(crate) fn to_text(listed: &Listed, scope: &str, terminal: &Terminal) -> String {
     let mut text = String::new();
     for note in &listed.notes {
-        text.push_str(&terminal.paint(Style::Yellow, &format!("note: {}", one_line(note))));
-        text.push('\n');
+        text.push_str(&terminal.line(Style::Yellow, &format!("note: {}", one_line(note))));
     }
     let sessions = &listed.sessions;
     let Some(first) = sessions.first() else {
@@ -108,8 +107,7 @@ pub(crate) fn to_text(listed: &Listed, scope: &str, terminal: &Terminal) -> Stri
         text.push('\n');
     }
     for line in totals(listed, scope) {
-        text.push_str(&terminal.paint(Style::Dim, &fit(&line, terminal.columns)));
-        text.push('\n');
+        text.push_str(&terminal.line(Style::Dim, &fit(&line, terminal.columns)));
     }
     text
 }

@@ -195,8 +195,7 @@ fn role(text: Option<&str>) -> Result<Option<Role>, Failure> {
 pub(crate) fn to_text(results: &SearchResults, search: &SearchRequest, scope: &str, terminal: &Terminal) -> String {
     let mut text = String::new();
     for note in &results.notes {
-        text.push_str(&terminal.paint(Style::Yellow, &format!("note: {}", one_line(note))));
-        text.push('\n');
+        text.push_str(&terminal.line(Style::Yellow, &format!("note: {}", one_line(note))));
     }
     for hit in &results.hits {
         text.push_str(&hit_to_text(hit, &search.marks, terminal));

@@ -444,8 +444,7 @@ impl Conversation {
     pub(crate) fn to_text(&self, terminal: &Terminal) -> String {
         let mut text = self.frame(terminal);
         for note in &self.notes {
-            text.push_str(&terminal.paint(Style::Red, &format!("[{}]", one_line(note))));
-            text.push('\n');
+            text.push_str(&terminal.line(Style::Red, &format!("[{}]", one_line(note))));
         }
         if let Some(summary) = &self.summary {
             let why = "[the last compaction's summary comes first, because the whole does not fit]";
@@ -455,8 +454,7 @@ impl Conversation {
         }
         if self.omitted_before > 0 {
             let before = terminal::count(self.omitted_before as u64, "earlier message");
-            text.push_str(&terminal.paint(Style::Dim, &format!("[… {before} left out]")));
-            text.push('\n');
+            text.push_str(&terminal.line(Style::Dim, &format!("[… {before} left out]")));
         }
         for entry in &self.entries {
             push_entry(&mut text, entry, terminal);
@@ -464,8 +462,7 @@ impl Conversation {
         if self.omitted_after > 0 {
             let after = terminal::count(self.omitted_after as u64, "later message");
             text.push('\n');
-            text.push_str(&terminal.paint(Style::Dim, &format!("[… {after} left out]")));
-            text.push('\n');
+            text.push_str(&terminal.line(Style::Dim, &format!("[… {after} left out]")));
         }
         if self.unparsable > 0 {
             let pieces = terminal::count(self.unparsable, "damaged piece");
@@ -501,8 +498,7 @@ fn push_entry(text: &mut String, entry: &Entry, terminal: &Terminal) {
     let time = entry.time.map(|ms| format!(" {}", terminal::minute(&format_rfc3339_ms(ms)))).unwrap_or_default();
     let style = if entry.speaker == "user" { Style::Green } else { Style::Cyan };
     text.push_str(&terminal.paint(style, entry.speaker));
-    text.push_str(&terminal.paint(Style::Dim, &time));
-    text.push('\n');
+    text.push_str(&terminal.line(Style::Dim, &time));
     text.push_str(&terminal::lines(&entry.body));
     text.push('\n');
 }

@@ -154,8 +154,7 @@ pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Termi
         format!("{done} {path} ({size}, {files} {written})\n")
     };
     if let Some(command) = &restored.command {
-        text.push_str(&terminal.paint(Style::Bold, command));
-        text.push('\n');
+        text.push_str(&terminal.line(Style::Bold, command));
     }
     text
 }

@@ -46,8 +46,7 @@ fn report_text(report: &Report, terminal: &Terminal) -> String {
     }
     let sessions = terminal::count(report.sessions as u64, "session");
     if report.ok {
-        text.push_str(&terminal.paint(Style::Green, &format!("All is well: {sessions} read and compared")));
-        text.push('\n');
+        text.push_str(&terminal.line(Style::Green, &format!("All is well: {sessions} read and compared")));
     }
     text
 }

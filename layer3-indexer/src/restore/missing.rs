@@ -17,7 +17,7 @@ use crate::failure::{Failure, Kind};
 use crate::restore::place::standing;
 use crate::restore::plan::plan_for;
 use crate::restore::types::{Options, Restored};
-use crate::save::roots::resolved_projects;
+use crate::save::roots::{is_same_path, resolved_projects};
 use crate::stores::session_name;
 use crate::stores::{SessionCopies, Stores};
 
@@ -149,7 +149,7 @@ pub(super) fn state(
     }
     let Some(path) = standing(places, &key.id)? else { return Ok(State::Gone) };
     for twin in stores.sessions()?.into_iter().filter(|other| other.id == key.id && other != key) {
-        if SessionCopies::of(stores, &twin)?.sources().any(|source| is_same(source, &path)) {
+        if SessionCopies::of(stores, &twin)?.sources().any(|source| is_same_path(source, &path)) {
             let (id, project, path) = (&key.id, &key.project, path.display());
             let message =
                 format!("restore session {id} of project {project}: another session of this id stands at {path}");
@@ -164,11 +164,7 @@ pub(super) fn state(
 /// this one's business.
 fn lacks_side_files(places: &Places, transcript: &Path, copies: &SessionCopies) -> bool {
     let projects = transcript.parent().and_then(Path::parent);
-    let is_ours = projects.is_some_and(|projects| is_same(projects, &resolved_projects(places)));
+    let is_ours = projects.is_some_and(|projects| is_same_path(projects, &resolved_projects(places)));
     let folder = transcript.with_extension("");
     is_ours && copies.side_files().iter().any(|side| fs::symlink_metadata(folder.join(side)).is_err())
-}
-
-fn is_same(a: &Path, b: &Path) -> bool {
-    a == b || fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }

@@ -12,7 +12,7 @@ use layer1_prebackup::names::{ProjectName, StoredName};
 use crate::failure::{Failure, chain};
 use crate::save::receipt::Expected;
 use crate::save::request::Request;
-use crate::save::roots::RootKind;
+use crate::save::roots::{RootKind, is_same_path};
 use crate::save::steps::Steps;
 
 /// Layer 1's copy of the session.
@@ -66,12 +66,6 @@ fn key_in_layer1(archive: &Archive, request: &Request<'_>) -> Result<Option<Sess
         }
     }
     Ok(if free.len() == 1 { free.pop() } else { None })
-}
-
-/// Whether both lead to one file: layer 1 records paths as the events spell them, this layer as
-/// they resolve.
-pub(super) fn is_same_path(a: &Path, b: &Path) -> bool {
-    a == b || std::fs::canonicalize(a).is_ok_and(|a| std::fs::canonicalize(b).is_ok_and(|b| a == b))
 }
 
 /// Whether the source, side files included, is as layer 1 copied it; in doubt it is not. It looks

@@ -116,7 +116,8 @@ pub(super) fn not_indexed((key, error): &(SessionKey, IndexError)) -> String {
     format!("{}/{} could not be indexed: {}", key.project, key.id, chain(error))
 }
 
-fn note_set_aside(index: &Index, notes: &mut Vec<String>) {
+/// Says where an index went that could not be used.
+pub(crate) fn note_set_aside(index: &Index, notes: &mut Vec<String>) {
     if let Some(aside) = index.set_aside() {
         notes.push(format!("the index could not be used; it was set aside as {} and made again", aside.display()));
     }

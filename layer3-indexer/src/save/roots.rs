@@ -40,6 +40,12 @@ pub(crate) fn resolved_projects(places: &Places) -> PathBuf {
     fs::canonicalize(&projects).unwrap_or(projects)
 }
 
+/// Whether both lead to one file or folder: layer 1 records paths as the events spell them, this
+/// layer as they resolve.
+pub(crate) fn is_same_path(a: &Path, b: &Path) -> bool {
+    a == b || fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
+}
+
 #[derive(Debug)]
 struct Root {
     kind: RootKind,

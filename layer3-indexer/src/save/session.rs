@@ -15,11 +15,11 @@ use layer1_prebackup::names::{FileName, SessionId, StoredName};
 use crate::failure::{Failure, chain};
 use crate::save::adopt_v1;
 use crate::save::after_save::index_or_warn;
-use crate::save::from_layer1::{self, Layer1, is_same_path, take_over};
+use crate::save::from_layer1::{self, Layer1, take_over};
 use crate::save::log::LogSink;
 use crate::save::receipt::{Answer, Expected, Receipt, ReceiptFile};
 use crate::save::request::{Request, TRIGGER_BEFORE_RESTORE, TRIGGER_UNKNOWN};
-use crate::save::roots::RootKind;
+use crate::save::roots::{RootKind, is_same_path};
 use crate::save::steps::Steps;
 use crate::terminal::one_line;
 

@@ -48,6 +48,11 @@ impl Terminal {
         };
         if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
+
+    /// [`Terminal::paint`] of a line, and its end.
+    pub(crate) fn line(&self, style: Style, text: &str) -> String {
+        self.paint(style, text) + "\n"
+    }
 }
 
 /// How a piece of text stands out.

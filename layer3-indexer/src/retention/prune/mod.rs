@@ -315,11 +315,11 @@ fn bring_index_up(places: &Places, archive: &Archive, examined: &[Pair]) -> Resu
     for key in &behind {
         save::write_metadata(&index, archive, key)?;
     }
-    let aside = index
-        .set_aside()
-        .map(|path| format!("the index could not be used; it was set aside as {} and made again", path.display()));
+    let mut notes = Vec::new();
+    rebuild::note_set_aside(&index, &mut notes);
     let note = |(key, error): &(SessionKey, IndexError)| {
         format!("{}/{} could not be indexed again: {}", key.project, key.id, chain(error))
     };
-    Ok(aside.into_iter().chain(failed.iter().map(note)).collect())
+    notes.extend(failed.iter().map(note));
+    Ok(notes)
 }
