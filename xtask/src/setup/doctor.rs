@@ -71,16 +71,12 @@ fn needs_installation(site: &Site, origin: &Origin, args: &Args) -> Result<bool>
     let output = command.args(["--json", "--no-round-trip"]).output();
     let output = output.with_context(|| format!("start {}", shown(&command)))?;
     let answer: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("ask {}", shown(&command)))?;
-    let findings = answer.get("findings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let mended_so = |finding: &Value| {
-        finding.get("needs_person") == Some(&Value::Bool(true))
-            && finding.get("mend").and_then(Value::as_str).is_some_and(is_install)
-    };
-    let is_registration = |finding: &Value| {
-        let kind = finding.get("kind").and_then(Value::as_str).unwrap_or_default();
-        matches!(kind, "mcp-missing" | "mcp-stale" | "mcp-places")
-    };
-    Ok(findings.iter().any(|finding| mended_so(finding) || is_registration(finding)))
+    let mended_so =
+        |finding: &Value| finding["needs_person"] == true && finding["mend"].as_str().is_some_and(is_install);
+    let is_registration =
+        |finding: &Value| matches!(finding["kind"].as_str(), Some("mcp-missing" | "mcp-stale" | "mcp-places"));
+    let mut findings = answer["findings"].as_array().into_iter().flatten();
+    Ok(findings.any(|finding| mended_so(finding) || is_registration(finding)))
 }
 
 fn is_install(mend: &str) -> bool {

@@ -17,8 +17,7 @@ pub(crate) fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
     let waiting = ask(site, LAYER2, "pending")?;
     let third = ask(site, LAYER3, "status")?;
     let places = &site.places;
-    let jobs = waiting.get("jobs").and_then(Value::as_array).map_or(0, Vec::len);
-    let delivery = match jobs {
+    let delivery = match waiting["jobs"].as_array().map_or(0, Vec::len) {
         0 => "nothing waits to be delivered".to_owned(),
         1 => format!("1 session waits to be delivered: {LAYER2} pending"),
         n => format!("{n} sessions wait to be delivered: {LAYER2} pending"),
@@ -28,8 +27,8 @@ pub(crate) fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
     let index = third.get("index").unwrap_or(&third);
     writeln!(out, "index         {} in {}", counted(index, "messages", "message"), places.index.display())?;
     writeln!(out, "outbox        {delivery}")?;
-    let findings = third.get("findings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    match findings.iter().filter(|finding| finding.get("needs_person") == Some(&Value::Bool(true))).count() {
+    let findings = third["findings"].as_array().into_iter().flatten();
+    match findings.filter(|finding| finding["needs_person"] == true).count() {
         0 => {}
         1 => writeln!(out, "needs you     1 thing: {} status", site.program(LAYER3).display())?,
         n => writeln!(out, "needs you     {n} things: {} status", site.program(LAYER3).display())?,
@@ -57,7 +56,7 @@ fn sessions(status: &Value) -> String {
 }
 
 fn counted(status: &Value, key: &str, noun: &str) -> String {
-    match status.get(key).and_then(Value::as_u64) {
+    match status[key].as_u64() {
         Some(1) => format!("1 {noun}"),
         Some(n) => format!("{n} {noun}s"),
         None => format!("an unknown number of {noun}s"),
@@ -65,6 +64,5 @@ fn counted(status: &Value, key: &str, noun: &str) -> String {
 }
 
 fn size(status: &Value) -> String {
-    let bytes = status.get("bytes").and_then(Value::as_u64);
-    bytes.map_or("of unknown size".to_owned(), |bytes| Size(bytes).to_string())
+    status["bytes"].as_u64().map_or("of unknown size".to_owned(), |bytes| Size(bytes).to_string())
 }

@@ -201,9 +201,8 @@ impl Scratch {
         command.env_clear().envs(self.vars.iter().cloned());
         let outcome = child::run(&mut command, b"", DELIVERY_WAIT)?;
         let answer: Value = serde_json::from_str(&outcome.stdout).map_err(|_| outcome.summary())?;
-        let hits = answer.get("hits").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let is_it = |hit: &Value| hit.get("session_id").and_then(Value::as_str) == Some(&self.id);
-        if hits.iter().any(is_it) { Ok(()) } else { Err("no hit".to_owned()) }
+        let mut hits = answer["hits"].as_array().into_iter().flatten();
+        if hits.any(|hit| hit["session_id"] == *self.id) { Ok(()) } else { Err("no hit".to_owned()) }
     }
 
     /// The deliverer stops its server after the receipt; what it still does must not meet the removal.
