@@ -7,8 +7,8 @@
 //! bookkeeping: the store's id, and for each session a lock, a ledger (`ledger`) and at most one
 //! temporary file. All of it can be rebuilt from the contents.
 //!
-//! A copy is only ever appended to. Whatever else stands at the path of a newest content, or no
-//! longer begins the source, is renamed to a generation first (`append`).
+//! A copy is only ever appended to. What stands in the place of a newest content and is not the
+//! beginning of the source is renamed to a generation first (`append`).
 
 mod adopt_v1;
 mod append;

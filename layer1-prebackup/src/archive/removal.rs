@@ -1,4 +1,5 @@
-//! Unlinking what counts as removed. Nothing else in the archive unlinks a content.
+//! Unlinking what counts as removed. Nothing else in the archive unlinks a content (`compress`
+//! unlinks one of its two forms).
 //!
 //! The ledger says first what is to go, synced; whoever opens the session next finishes what a killed run
 //! did not, so each step can be taken twice.

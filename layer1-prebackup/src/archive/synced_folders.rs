@@ -2,7 +2,7 @@
 //!
 //! A content is safe when its bytes are, and every name from the root of the file system down to it.
 //! Whoever makes a folder syncs its name at once; what remains are the folders that a killed run, of any
-//! session, made and did not sync. No clock says of a folder that it is none of those; one of these does:
+//! session, made and did not sync. A time stamp cannot rule that out. Only these can:
 //!
 //! * It was seen to already, through the same [`Archive`].
 //! * A content that a ledger records as verified stands in it or below: whoever committed that had seen to its

@@ -6,8 +6,8 @@
 //! again on the same bytes: the kernel may have dropped them and would call the next one a
 //! success. The caller starts again from its source.
 //!
-//! Each file imports only those above it: `error`, `syscall`, `platform/`, `file`, `dir`, `lock`,
-//! `atomic`. Callers write `fs::replace_file`, wherever it stands.
+//! Each file imports only those before it in this list: `error`, `syscall`, `signals`, `platform/`,
+//! `file`, `dir`, `lock`, `atomic`. Callers write `fs::replace_file`, wherever it stands.
 //!
 //! Directories are held open as [`Dir`] and names are looked up in them one component at a time
 //! without following symlinks, so that nobody can redirect a write by planting a link.

@@ -1,4 +1,4 @@
-//! What the programs hand each other: hook events, and the text that carries bytes that are none.
+//! What the programs hand each other: hook events, the outbox's jobs, and JSON text with half a character in it.
 
 pub mod event;
 pub mod outbox_job;

@@ -1,4 +1,5 @@
-//! Jobs of the outbox, `<layer 1's store>/.outbox/{NAME}.json`: layer 2 writes them, layer 3 reads and removes them.
+//! Jobs of the outbox, `<layer 1's store>/.outbox/{NAME}.json`: layer 2 writes, delivers and
+//! removes them; layer 3's `status` and `doctor` read them, its `prune` removes those of what it removes.
 
 use serde::{Deserialize, Serialize};
 

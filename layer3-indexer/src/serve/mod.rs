@@ -38,7 +38,7 @@ const END_MS_MAX: u64 = 100;
 
 const INSTRUCTIONS: &str = "Keeps every Claude Code conversation of this user, across all projects: verified copies, searchable. \
 To recall earlier work (what was decided, tried, changed, or said, in whatever session), call session_search, then \
-session_get_context with a hit's session_id and its uuid as `around`. session_list gives a project's sessions, newest first; \
+session_get_context with a hit's session_id and its message as `around`. session_list gives a project's sessions, newest first; \
 session_get_context with `last` shows where one stopped. session_save, backup_create and session_verify keep and check copies; \
 they change no project files.";
 
