@@ -12,6 +12,7 @@ use super::paths::Form;
 use super::quarantine::quarantine;
 use super::rebuild_ledger::{feed, record_of_slot, windows_of};
 use super::session::OpenSession;
+use super::slot::Slot;
 use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, Compare, Verification};
 use crate::Hash;
@@ -137,6 +138,13 @@ fn save_once(
         Relation::Begins if !has_more || saving.undo_append(&record)? => saving.extend(record).map(Some),
         _ => saving.replace().map(Some),
     }
+}
+
+/// Whether a plain copy begins with the recorded bytes; more may follow.
+fn begins_with(slot: Slot<'_>, record: &Record) -> Result<bool, ArchiveError> {
+    let copy = slot.open()?;
+    let has_all = fs::stat_of(&copy, &slot.path())?.st_size as u64 >= record.bytes;
+    Ok(has_all && fs::hash_of_prefix(&copy, record.bytes, &slot.path())? == record.blake3)
 }
 
 /// Whether neither the source nor the copy's length changed since the last commit.
@@ -357,7 +365,7 @@ impl Saving<'_, '_> {
                 match known {
                     None => found,
                     Some(known) if (known.bytes, known.blake3) == (found.bytes, found.blake3) => known,
-                    Some(known) if found.bytes > known.bytes || source_has(&known)? => found,
+                    Some(known) if begins_with(slot, &known)? || source_has(&known)? => found,
                     Some(known) => known,
                 }
             }

@@ -476,6 +476,26 @@ fn a_damaged_copy_is_replaced_from_its_source_at_the_next_whole_comparison() {
 }
 
 #[test]
+fn a_damaged_copy_with_an_append_that_was_cut_off_keeps_its_record_where_nobody_else_has_the_bytes() {
+    for (behind, damaged, findings) in [("", true, 1), ("thr", true, 1), ("thr", false, 0)] {
+        let scene = Scene::new();
+        fs::write(scene.transcript(), "one\ntwo\n").unwrap();
+        scene.save();
+        let copy = if damaged { "one\ntw0\n" } else { "one\ntwo\n" };
+        fs::write(scene.store().join("p/s1.jsonl"), format!("{copy}{behind}")).unwrap();
+        fs::write(scene.transcript(), "another and longer one\n").unwrap();
+        scene.save_from(&scene.transcript(), Compare::Whole);
+        assert_eq!(scene.content("p/s1.gen-0001.jsonl"), format!("{copy}{behind}").as_bytes());
+        let found: Vec<_> = scene.archive().verify(None).unwrap().into_iter().map(|f| (f.path, f.kind)).collect();
+        assert_eq!(found.len(), findings, "{behind:?} {damaged}: {found:?}");
+        assert!(
+            found.iter().all(|found| *found == ("s1.gen-0001.jsonl".to_owned(), FindingKind::Damaged)),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
 fn a_copy_that_is_gone_is_made_again_and_one_that_cannot_be_is_asked_for() {
     let scene = Scene::new();
     let path = scene.transcript();
