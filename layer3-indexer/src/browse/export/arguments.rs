@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Argument;
+use super::renderer::Argument;
 use super::text::Sanitizer;
 
 /// The arguments; what is no object of them is one argument without a name.

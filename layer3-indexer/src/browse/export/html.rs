@@ -7,8 +7,8 @@
 
 use std::io::{self, Write};
 
+use super::renderer::{Argument, Header, MessageHeader, Part, Renderer};
 use super::text::{Parts, Piece, Sanitized, Sanitizer, code_span, pieces, visible};
-use super::{Argument, Header, MessageHeader, Part, Renderer};
 
 /// Longest glimpse of a call or a result in its folded line, in characters.
 const GLIMPSE_CHARS_MAX: usize = 140;

@@ -7,8 +7,8 @@
 
 use std::io::{self, Write};
 
+use super::renderer::{Header, MessageHeader, Part, Renderer, Speaker};
 use super::text::{Parts, Piece, Sanitized, Sanitizer, code_span, pieces, visible};
-use super::{Header, MessageHeader, Part, Renderer, Speaker};
 
 /// Longest argument that stands on its name's line, in characters.
 const SHORT_CHARS_MAX: usize = 100;

@@ -10,6 +10,7 @@ mod arguments;
 mod html;
 mod markdown;
 pub(crate) mod redact;
+mod renderer;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -33,6 +34,7 @@ use crate::transcript::metadata::{Metadata, SessionStats, command_line};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
 use arguments::arguments;
 use redact::Redactor;
+use renderer::{Header, MessageHeader, Part, Renderer, Speaker};
 use text::{Sanitized, Sanitizer};
 
 /// Subagents of subagents are shown within them down to here, deeper ones at the end.
@@ -177,102 +179,6 @@ pub(crate) fn export_to_file(
 
 fn exists(path: &Path) -> Failure {
     Failure::new(format!("write {}: it exists", path.display())).of(Kind::Exists).hint("--force replaces it")
-}
-
-/// What stands above the conversation.
-struct Header {
-    title: Sanitized<'static>,
-    /// The rows of the table.
-    rows: Vec<(&'static str, Vec<Sanitized<'static>>)>,
-    /// What must be read before everything else.
-    warnings: Vec<Sanitized<'static>>,
-}
-
-/// Who speaks, and where a link to it leads.
-struct MessageHeader {
-    speaker: Speaker,
-    anchor: String,
-    /// To the second, for people; and exactly.
-    time: Option<(String, String)>,
-    /// The same speaker goes on.
-    goes_on: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Speaker {
-    User,
-    Claude,
-    Tool,
-    Summary,
-    System,
-}
-
-impl Speaker {
-    fn of(class: Class) -> Option<Speaker> {
-        match class {
-            Class::Prompt | Class::Command => Some(Speaker::User),
-            Class::Answer => Some(Speaker::Claude),
-            Class::ToolResult | Class::CommandOutput => Some(Speaker::Tool),
-            Class::Summary => Some(Speaker::Summary),
-            Class::System => Some(Speaker::System),
-            Class::Meta | Class::Title | Class::Bookkeeping | Class::Unknown => None,
-        }
-    }
-
-    /// For people.
-    fn name(self) -> &'static str {
-        match self {
-            Speaker::User => "User",
-            Speaker::Claude => "Claude",
-            Speaker::Tool => "Tool",
-            Speaker::Summary => "Summary",
-            Speaker::System => "System",
-        }
-    }
-}
-
-/// An argument of a tool.
-struct Argument {
-    name: Sanitized<'static>,
-    value: Sanitized<'static>,
-}
-
-/// A part of a message.
-enum Part<'a> {
-    Prose(Sanitized<'a>),
-    /// Text as a program printed it.
-    Output(Sanitized<'a>),
-    /// A summary of what came before.
-    Summary(Sanitized<'a>),
-    Thinking(Sanitized<'a>),
-    Call {
-        tool: &'a Sanitized<'a>,
-        arguments: &'a [Argument],
-    },
-    Result {
-        tool: Option<Sanitized<'static>>,
-        text: Sanitized<'a>,
-        is_error: bool,
-    },
-    /// Something that is not text; its type.
-    Other(Sanitized<'a>),
-}
-
-/// A format: told the conversation in order, it writes it. Only sanitized text is handed to it, and
-/// it escapes all of it.
-trait Renderer {
-    fn begin(&mut self, header: &Header) -> io::Result<()>;
-    fn begin_message(&mut self, message: &MessageHeader) -> io::Result<()>;
-    fn part(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()>;
-    fn end_message(&mut self) -> io::Result<()>;
-    fn begin_subagent(&mut self, title: &Sanitized<'_>) -> io::Result<()>;
-    fn end_subagent(&mut self) -> io::Result<()>;
-    /// A remark of this program.
-    fn remark(&mut self, text: &Sanitized<'_>) -> io::Result<()>;
-    /// Ends the page with these remarks, and gives all of it out.
-    fn end(&mut self, remarks: &[Sanitized<'_>]) -> io::Result<()>;
-    /// Whether subagents belong where they were called; else they come at the end.
-    fn nests(&self) -> bool;
 }
 
 /// What a first pass over the transcript learns for the table.

@@ -6,6 +6,7 @@
 //! 3's store with the index in its midst: nothing copies from layer 3 to layer 1, so a run that is
 //! killed leaves nothing that comes back by itself, and the same command finishes it.
 
+mod item;
 mod pending_delivery;
 mod plan;
 #[cfg(test)]
@@ -15,123 +16,22 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use layer1_prebackup::archive::{Archive, PruneReason, Quarantined, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::names::SessionId;
-use serde::Serialize;
 
-use crate::failure::{Context, Failure, Kind, chain};
+use crate::failure::{Failure, chain};
 use crate::index::{Index, IndexError};
 use crate::save::{self, LogSink, rebuild};
-use crate::stores::{Layer, Pair, Stores};
-use crate::terminal::time::format_rfc3339_ms;
-use layer1_prebackup::claude::live;
+use crate::stores::{Pair, Stores};
+use item::{Item, Target};
+use pending_delivery::is_there;
+use plan::{Kept, refuse_live};
 
-pub(crate) use plan::{Kept, Plan, PruneRequest, plan};
+pub(crate) use plan::{Plan, PruneRequest, Summary, plan};
 pub(crate) use text::{HELP, question, summary_text, to_text};
 
 /// How long a deliverer that is at work is waited for.
 const DELIVERER_WAIT: Duration = Duration::from_secs(10);
-
-/// Something that goes.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Item {
-    /// `session`, `generation` or `set-aside`.
-    pub(crate) kind: &'static str,
-    /// The session.
-    pub(crate) session_id: String,
-    /// Its folder.
-    pub(crate) project: String,
-    /// The file, relative to the project's folder or, of what was set aside, to the store; none of a whole session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-    /// The store that the file is in; none of a whole session, which goes from both.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) store: Option<Layer>,
-    /// Of a session its last message, else when it was stored; RFC 3339.
-    pub(crate) time: String,
-    /// What the session is about, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) topic: Option<String>,
-    /// In both stores together.
-    pub(crate) bytes: u64,
-    /// Whether nothing else is known to have all of these bytes.
-    pub(crate) only_copy: bool,
-    /// Why it is safe, or whose copy it is.
-    pub(crate) why: String,
-    /// What the user should know of what comes after.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) note: Option<String>,
-    #[serde(skip)]
-    target: Target,
-}
-
-/// What is to be done for an [`Item`].
-#[derive(Debug, Clone)]
-enum Target {
-    Session {
-        pair: Pair,
-        shown1: Vec<StoredFile>,
-        shown3: Vec<StoredFile>,
-        /// Claude Code's transcripts of it.
-        sources: Vec<PathBuf>,
-        /// Every byte must still be in one of the sources.
-        held_by_source: bool,
-        /// A run that was killed had begun it.
-        begun: bool,
-    },
-    Generation {
-        pair: Pair,
-        layer: Layer,
-        file: Box<StoredFile>,
-        grounds: PruneReason,
-    },
-    Quarantined {
-        layer: Layer,
-        aside: Quarantined,
-    },
-}
-
-impl Item {
-    fn new(kind: &'static str, key: &SessionKey, time_ms: i64, bytes: u64, why: String, target: Target) -> Item {
-        let (session_id, project) = (key.id.to_string(), key.project.to_string());
-        let (time, only_copy) = (format_rfc3339_ms(time_ms), false);
-        let (path, store, topic, note) = (None, None, None, None);
-        Item { kind, session_id, project, path, store, time, topic, bytes, only_copy, why, note, target }
-    }
-
-    /// Whether a run that was killed had begun to remove it: it was confirmed then.
-    pub(crate) fn is_begun(&self) -> bool {
-        matches!(self.target, Target::Session { begun: true, .. })
-    }
-}
-
-/// What was removed.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Summary {
-    /// What went, or would go.
-    pub(crate) pruned: Vec<Item>,
-    /// What was asked for and stays, with the reason.
-    pub(crate) kept: Vec<Kept>,
-    /// The bytes of what went.
-    pub(crate) bytes: u64,
-    /// Whether this only tells.
-    pub(crate) dry_run: bool,
-    /// What could not be removed, and why.
-    pub(crate) failed: Vec<Kept>,
-    /// What the user should know besides.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) notes: Vec<String>,
-}
-
-impl Summary {
-    /// Of a plan that is not carried out.
-    pub(crate) fn of(plan: &Plan) -> Summary {
-        let bytes = plan.items.iter().map(|item| item.bytes).sum();
-        let (pruned, kept) = (plan.items.clone(), plan.kept.clone());
-        Summary { pruned, kept, bytes, dry_run: true, ..Summary::default() }
-    }
-}
 
 /// Removes what was shown. One thing that cannot be removed does not stop the others. Safe to kill:
 /// the same command, or any other `prune`, finishes what was begun.
@@ -180,35 +80,6 @@ fn checkpoint(stores: &Stores, pair: &Pair) -> Result<(), Failure> {
         archive.checkpoint(&pair.key().id)?;
     }
     Ok(())
-}
-
-/// An error while a process has the session open.
-fn refuse_live(places: &Places, id: &SessionId) -> Result<(), Failure> {
-    match live::live_process(&places.claude_dir, id) {
-        Ok(None) => Ok(()),
-        Ok(Some(pid)) => {
-            let message = format!("prune session {id}: it is live, process {pid} has it open");
-            Err(Failure::new(message).of(Kind::Live).hint("end that first"))
-        }
-        Err(error) => {
-            let path = places.claude_dir.join("sessions");
-            Err(error).context(format_args!("see whether session {id} is live, in {}", path.display()))
-        }
-    }
-}
-
-impl Target {
-    /// Whether both are older contents of one session in one store, for one reason: proven together,
-    /// what covers them is read once.
-    fn goes_with(&self, other: &Target) -> bool {
-        match (self, other) {
-            (
-                Target::Generation { pair, layer, grounds, .. },
-                Target::Generation { pair: other, layer: other_layer, grounds: other_grounds, .. },
-            ) => (pair, layer, grounds) == (other, other_layer, other_grounds),
-            _ => false,
-        }
-    }
 }
 
 /// For each of what goes together whether it went; what is not as it was shown stays.
@@ -286,11 +157,6 @@ fn remove_session(
 /// Removes a session's rows, if there is an index.
 fn forget(path: &Path, archive: &Archive, key: &SessionKey) -> Result<(), Failure> {
     if is_there(path)? { Ok(Index::open(path)?.forget(archive, key)?) } else { Ok(()) }
-}
-
-/// What cannot be looked at is not taken for absent.
-fn is_there(path: &Path) -> Result<bool, Failure> {
-    path.try_exists().context(format_args!("look for {}", path.display()))
 }
 
 /// Makes the index say what is stored of these sessions by now; gives what could not be read for it.

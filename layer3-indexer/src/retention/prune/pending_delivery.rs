@@ -11,8 +11,7 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::wire::outbox_job::JobName;
 
-use super::is_there;
-use crate::failure::Failure;
+use crate::failure::{Context, Failure};
 use crate::stores::Pair;
 
 /// How long the outbox's lock is waited for; it is held for a few small writes.
@@ -61,4 +60,9 @@ fn locked(path: &Path, wait: Duration) -> Result<Lock, Failure> {
         // A lock that waits cannot be given up, and a stopped holder must not stop this command.
         std::thread::sleep(POLL);
     }
+}
+
+/// What cannot be looked at is not taken for absent.
+pub(super) fn is_there(path: &Path) -> Result<bool, Failure> {
+    path.try_exists().context(format_args!("look for {}", path.display()))
 }

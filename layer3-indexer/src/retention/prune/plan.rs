@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use layer1_prebackup::archive::{PruneReason, SessionKey, StoredFile};
+use layer1_prebackup::claude::live;
 use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{SessionId, StoredName};
 use serde::Serialize;
 
-use super::{Item, Target, refuse_live};
-use crate::failure::Failure;
+use super::item::{Item, Target};
+use crate::failure::{Context, Failure, Kind};
 use crate::retention::open;
 use crate::save::read_metadata;
 use crate::save::roots::resolved_projects;
@@ -84,6 +85,33 @@ pub(crate) struct Plan {
     pub(super) unfinished: Vec<(Layer, SessionKey)>,
     /// The sessions that were looked at.
     pub(super) examined: Vec<Pair>,
+}
+
+/// What was removed.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Summary {
+    /// What went, or would go.
+    pub(crate) pruned: Vec<Item>,
+    /// What was asked for and stays, with the reason.
+    pub(crate) kept: Vec<Kept>,
+    /// The bytes of what went.
+    pub(crate) bytes: u64,
+    /// Whether this only tells.
+    pub(crate) dry_run: bool,
+    /// What could not be removed, and why.
+    pub(crate) failed: Vec<Kept>,
+    /// What the user should know besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
+}
+
+impl Summary {
+    /// Of a plan that is not carried out.
+    pub(crate) fn of(plan: &Plan) -> Summary {
+        let bytes = plan.items.iter().map(|item| item.bytes).sum();
+        let (pruned, kept) = (plan.items.clone(), plan.kept.clone());
+        Summary { pruned, kept, bytes, dry_run: true, ..Summary::default() }
+    }
 }
 
 /// Looks at both stores and Claude Code's files, reads and hashes what is to prove that something may
@@ -463,5 +491,20 @@ fn begins_with(transcript: &Path, id: &SessionId, name: &StoredName, file: &Stor
         Ok(hash) => Ok(hash == file.blake3),
         Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// An error while a process has the session open.
+pub(super) fn refuse_live(places: &Places, id: &SessionId) -> Result<(), Failure> {
+    match live::live_process(&places.claude_dir, id) {
+        Ok(None) => Ok(()),
+        Ok(Some(pid)) => {
+            let message = format!("prune session {id}: it is live, process {pid} has it open");
+            Err(Failure::new(message).of(Kind::Live).hint("end that first"))
+        }
+        Err(error) => {
+            let path = places.claude_dir.join("sessions");
+            Err(error).context(format_args!("see whether session {id} is live, in {}", path.display()))
+        }
     }
 }

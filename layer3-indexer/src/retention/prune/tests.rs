@@ -9,8 +9,10 @@ use layer1_prebackup::names::ProjectName;
 
 use super::*;
 use crate::browse::search::{self, SearchRequest};
+use crate::failure::Kind;
 use crate::save::rebuild;
 use crate::save::verify;
+use crate::stores::Layer;
 use crate::testing::{ID, Scene, answer, flip_last_byte, prompt};
 
 /// A session of [`ID`], years old, saved in both stores.

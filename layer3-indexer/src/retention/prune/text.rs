@@ -2,7 +2,8 @@
 
 use layer1_prebackup::config::size::Size;
 
-use super::{Item, Kept, Plan, Summary};
+use super::item::Item;
+use super::plan::{Kept, Plan, Summary};
 use crate::terminal::{self, Style, Terminal, fit, left, one_line};
 
 /// What `--help` tells beyond the options.
