@@ -98,8 +98,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let env = |name: &str| std::env::var_os(name);
-    let (settings, problems) = Settings::gather(&env);
-    let settings = settings.with_flags(&args.settings);
+    let (settings, problems) = Settings::gather(&env, &args.settings);
     let places = match Places::resolve_with(&args.places, &env, &settings) {
         Ok(places) => places,
         Err(error) => return fail(&format!("failed to {error}")),

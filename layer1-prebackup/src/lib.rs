@@ -21,7 +21,7 @@ pub mod log;
 
 // Of this program itself, what the others show or complete.
 pub mod cli;
-pub mod hook;
+mod hook;
 pub mod status;
 mod sweep;
 

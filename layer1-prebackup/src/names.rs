@@ -18,9 +18,9 @@ pub const LAYER3: &str = "layer3-indexer";
 pub const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
 
 /// Longest session id, in bytes: one leading character and 127 more.
-pub const SESSION_ID_BYTES_MAX: usize = 128;
+pub(crate) const SESSION_ID_BYTES_MAX: usize = 128;
 /// Longest project folder name, in bytes. File systems allow 255; the rest is room for suffixes.
-pub const PROJECT_BYTES_MAX: usize = 120;
+pub(crate) const PROJECT_BYTES_MAX: usize = 120;
 /// The folder of sessions for which no project name is known.
 pub(crate) const PROJECT_UNKNOWN: &str = "unknown";
 /// Digits of a generation number in a file name.

@@ -1,10 +1,12 @@
 //! `status`, `history` and `verify`: for debugging this layer alone. They write
 //! nothing, except for `verify --repair`.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::archive::{Archive, ArchiveError, Compare, Finding, Repair, SaveRequest, SessionKey, Verification};
@@ -12,8 +14,8 @@ use crate::claude::transcripts;
 use crate::config::exclude::Exclusions;
 use crate::config::settings::Policy;
 use crate::config::size::Size;
-use crate::hook::event_log;
-use crate::names::FileName;
+use crate::fs::{Dir, DurableError};
+use crate::names::{FileName, ProjectName};
 
 /// A finding of which layer 3's `status` tells in the same words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,7 +301,7 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
             }));
         }
     }
-    let without_transcript: Vec<Value> = event_log::published(store)
+    let without_transcript: Vec<Value> = published_journals(store)
         .map_err(ArchiveError::from)?
         .into_iter()
         .map(|path| json!({ "transcript": path.display().to_string() }))
@@ -318,6 +320,23 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
         "source_gone": source_gone,
         "without_transcript": without_transcript,
     }))
+}
+
+/// The published journals of a store: what events said of conversations that have no transcript.
+pub fn published_journals(store: &Path) -> Result<Vec<PathBuf>, DurableError> {
+    let Some(root) = Dir::open(store)? else { return Ok(Vec::new()) };
+    let mut paths = Vec::new();
+    for (folder, kind) in root.entries()? {
+        let is_project = folder.to_str().is_some_and(|name| ProjectName::parse(name).is_ok());
+        if kind != FileType::Directory || !is_project {
+            continue;
+        }
+        let Some(dir) = root.open_beneath(Path::new(&folder))? else { continue };
+        let is_journal = |name: &OsStr| name.to_str().is_some_and(|name| name.ends_with(".events.jsonl"));
+        let names = dir.entries()?.into_iter().filter(|(name, _)| is_journal(name));
+        paths.extend(names.map(|(name, _)| dir.path().join(name)));
+    }
+    Ok(paths)
 }
 
 fn list_paths(out: &mut dyn Write, kind: Kind, what: &str, rows: &Value) -> io::Result<()> {

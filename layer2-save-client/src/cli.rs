@@ -166,8 +166,7 @@ fn run(cli: Cli) -> Result<(), ()> {
         Err(())
     };
     let env = |name: &str| std::env::var_os(name);
-    let (set, problems) = user_settings::Settings::gather(&env);
-    let set = set.with_flags(&cli.settings);
+    let (set, problems) = user_settings::Settings::gather(&env, &cli.settings);
     let places = match Places::resolve_with(&cli.places, &env, &set) {
         Ok(places) => places,
         Err(error) => return told(&error),

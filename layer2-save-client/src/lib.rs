@@ -7,7 +7,7 @@
 
 mod call_error;
 pub mod cli;
-pub mod client;
+mod client;
 mod deliver;
 mod drain;
 mod error;

@@ -257,7 +257,7 @@ impl Outbox {
     fn set_aside(&self, lock: &Lock, name: &JobName, now_ms: u64) -> Result<(), Error> {
         let folder = self.dir.join(DAMAGED);
         marked(lock, || {
-            fs::create_dir_all(&folder)?;
+            Dir::create(&folder)?;
             Ok(fs::rename_new(&self.path(name), &folder.join(format!("{}.{now_ms}", name.file())))?)
         })
     }

@@ -224,9 +224,7 @@ mod tests {
     }
 
     fn is_alive(pid: &str) -> bool {
-        let pid = process::pid(pid.parse().unwrap()).unwrap();
-        // A zombie whose new parent has not reaped it yet is dead.
-        process::is_there(pid) && !process::stat(pid).is_none_or(|stat| stat.ended)
+        process::is_running(pid.parse().unwrap())
     }
 
     const QUICK: Patience = Patience { after_eof: Duration::from_millis(100), after_term: Duration::from_millis(300) };

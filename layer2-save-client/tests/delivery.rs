@@ -168,8 +168,7 @@ impl Home {
 }
 
 fn is_alive(pid: &str) -> bool {
-    let pid = process::pid(pid.parse().unwrap()).unwrap();
-    process::is_there(pid) && !process::stat(pid).is_none_or(|stat| stat.ended)
+    process::is_running(pid.parse().unwrap())
 }
 
 #[track_caller]

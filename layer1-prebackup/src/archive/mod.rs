@@ -43,7 +43,7 @@ pub use self::{
     frames::Ranges,
     ledger::StoredFile,
     quick_check::QuickCheck,
-    removal::{Leftover, Quarantined},
+    removal::Quarantined,
     repair::Repair,
     retention::{PruneReason, Superseded},
     slot::Slot,

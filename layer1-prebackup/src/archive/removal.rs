@@ -31,18 +31,10 @@ pub struct Quarantined {
     pub changed_ms: u64,
 }
 
-/// A file of a session that no ledger records: metadata, a journal, what was set aside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leftover {
-    /// Relative to the store's root.
-    pub(crate) path: PathBuf,
-    /// Its length.
-    pub bytes: u64,
-}
-
 impl Archive {
-    /// What [`Archive::prune_session`] removes besides the recorded contents and the bookkeeping.
-    pub fn leftovers(&self, key: &SessionKey) -> Result<Vec<Leftover>, ArchiveError> {
+    /// What [`Archive::prune_session`] removes besides the recorded contents and the bookkeeping: metadata, a
+    /// journal, what was set aside. Paths below the store, and lengths.
+    pub fn leftovers(&self, key: &SessionKey) -> Result<Vec<(PathBuf, u64)>, ArchiveError> {
         let mut paths: Vec<PathBuf> = quarantined(self, key)?.into_iter().map(|file| file.path).collect();
         let others = self.find(&key.id)?.into_iter().any(|other| other != *key);
         if !others {
@@ -59,7 +51,7 @@ impl Archive {
         let mut leftovers = Vec::new();
         for path in paths {
             if let Some(stat) = self.stat(&path)? {
-                leftovers.push(Leftover { path, bytes: stat.st_size as u64 });
+                leftovers.push((path, stat.st_size as u64));
             }
         }
         Ok(leftovers)
@@ -90,8 +82,8 @@ fn finish_all(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> {
     }
     let has_journals = archive.root.open_beneath(Path::new(JOURNALS))?.is_some();
     let journal = has_journals.then(|| Lock::wait(&archive.root().join(JOURNALS).join("lock"))).transpose()?;
-    for leftover in archive.leftovers(&key)? {
-        unlink(archive, &leftover.path)?;
+    for (path, _) in archive.leftovers(&key)? {
+        unlink(archive, &path)?;
     }
     drop(journal);
     // A killed run may have emptied folders and no more.

@@ -48,7 +48,8 @@ impl Archive {
 
     /// Removes older contents of a session for good: those of `wanted` that are still as they are
     /// described there. Gives those that went; what did not stays untouched. With
-    /// [`PruneReason::Named`], gaps between the generations of these files count as removed too.
+    /// [`PruneReason::Named`], gaps between the generations of these files count as removed too. What counts as
+    /// gone already and was not unlinked is unlinked, also where nothing is wanted.
     pub fn prune_generations(
         &self,
         key: &SessionKey,
@@ -124,13 +125,6 @@ impl Archive {
     pub fn has_unfinished_removals(&self, key: &SessionKey) -> Result<bool, ArchiveError> {
         let ledger = self.ledger(key)?;
         Ok(!ledger.is_going && !ledger.to_unlink().is_empty())
-    }
-
-    /// Unlinks what counts as gone.
-    pub fn finish_removals(&self, key: &SessionKey) -> Result<(), ArchiveError> {
-        // Opening it does.
-        self.open_session(key)?.finish();
-        Ok(())
     }
 
     /// What repairs put in quarantine of a session although all that is recorded of it is whole by now: each

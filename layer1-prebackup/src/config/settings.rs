@@ -150,9 +150,9 @@ pub struct Policy {
 }
 
 impl Settings {
-    /// What the file and the variables say (`env` looks one up; an empty one counts as unset), and
-    /// all that could not be understood. What else was said holds.
-    pub fn gather(env: &dyn Fn(&str) -> Option<OsString>) -> (Settings, Vec<SettingsError>) {
+    /// What the file, the variables (`env` looks one up; an empty one counts as unset) and the flags say, the
+    /// later winning, and all that could not be understood. What else was said holds.
+    pub fn gather(env: &dyn Fn(&str) -> Option<OsString>, flags: &SettingFlags) -> (Settings, Vec<SettingsError>) {
         let mut problems = Vec::new();
         let mut settings = match file(env).map(|path| read(&path).map(|text| (path, text))) {
             Some(Ok((path, Some(text)))) => parse(&path, &text, &mut problems),
@@ -163,11 +163,10 @@ impl Settings {
             Some(Ok((_, None))) | None => Settings::default(),
         };
         settings.read_variables(env, &mut problems);
-        (settings, problems)
+        (settings.with_flags(flags), problems)
     }
 
-    /// With what was typed, which wins.
-    pub fn with_flags(mut self, flags: &SettingFlags) -> Settings {
+    fn with_flags(mut self, flags: &SettingFlags) -> Settings {
         if !flags.exclude.is_empty() {
             self.exclude = Some(flags.exclude.clone());
         }
@@ -367,7 +366,7 @@ mod tests {
             "HOME" => Some(home.path().into()),
             name => vars.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()),
         };
-        let (settings, problems) = Settings::gather(&env);
+        let (settings, problems) = Settings::gather(&env, &SettingFlags::default());
         let home = home.path().display().to_string();
         (settings, problems.iter().map(|problem| problem.to_string().replace(&home, "~")).collect())
     }
@@ -473,10 +472,10 @@ mod tests {
     fn no_file_and_none_that_can_be_read_are_two_things() {
         let home = tempfile::tempdir().unwrap();
         let env = |name: &str| (name == XDG_CONFIG_HOME).then(|| home.path().into());
-        assert!(Settings::gather(&env).1.is_empty());
+        assert!(Settings::gather(&env, &SettingFlags::default()).1.is_empty());
         fs::create_dir_all(home.path().join("threefold/config.toml")).unwrap();
-        let (_, problems) = Settings::gather(&env);
+        let (_, problems) = Settings::gather(&env, &SettingFlags::default());
         assert!(problems[0].to_string().ends_with("make it readable, or move it away"), "{problems:?}");
-        assert!(Settings::gather(&|_| None).1.is_empty());
+        assert!(Settings::gather(&|_| None, &SettingFlags::default()).1.is_empty());
     }
 }

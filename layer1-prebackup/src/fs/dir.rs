@@ -386,7 +386,7 @@ impl AsFd for Dir {
 
 /// Makes a directory and its missing parents, mode 0700 whatever the umask, each entry synced.
 /// A symlink to a directory is accepted as the last component or above.
-pub fn create_dir_all(path: &Path) -> Result<()> {
+pub(crate) fn create_dir_all(path: &Path) -> Result<()> {
     Dir::create(path).map(|_| ())
 }
 

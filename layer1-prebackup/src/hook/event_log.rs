@@ -6,14 +6,13 @@
 //! waits goes, and what was published stays.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::FileType;
 use serde_json::json;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::claude::transcripts;
-use crate::fs::{self, Dir, DurableError, Lock};
+use crate::fs::{self, Lock};
 use crate::names::{ProjectName, SessionId};
 use crate::wire::event::Event;
 
@@ -60,23 +59,6 @@ pub(crate) fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Pat
     Ok(())
 }
 
-/// The published journals of a store.
-pub fn published(store: &Path) -> Result<Vec<PathBuf>, DurableError> {
-    let Some(root) = Dir::open(store)? else { return Ok(Vec::new()) };
-    let mut paths = Vec::new();
-    for (folder, kind) in root.entries()? {
-        let is_project = folder.to_str().is_some_and(|name| ProjectName::parse(name).is_ok());
-        if kind != FileType::Directory || !is_project {
-            continue;
-        }
-        let Some(dir) = root.open_beneath(Path::new(&folder))? else { continue };
-        let is_journal = |name: &OsStr| name.to_str().is_some_and(|name| name.ends_with(".events.jsonl"));
-        let names = dir.entries()?.into_iter().filter(|(name, _)| is_journal(name));
-        paths.extend(names.map(|(name, _)| dir.path().join(name)));
-    }
-    Ok(paths)
-}
-
 fn entry_of(event: &Event) -> Option<Vec<u8>> {
     let (name, text) = match event.kind.as_str() {
         "UserPromptSubmit" => ("prompt", event.prompt.as_ref()?),
@@ -100,6 +82,9 @@ fn read(path: &Path) -> Result<Vec<u8>, ArchiveError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
+
+    use crate::status::published_journals;
 
     struct Scene {
         dir: tempfile::TempDir,
@@ -128,7 +113,7 @@ mod tests {
         }
 
         fn published(&self) -> Vec<String> {
-            let paths = published(&self.dir.path().join("store")).unwrap();
+            let paths = published_journals(&self.dir.path().join("store")).unwrap();
             paths
                 .iter()
                 .flat_map(|path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
@@ -164,7 +149,7 @@ mod tests {
         let scene = Scene::new();
         scene.happens("UserPromptSubmit", "why?");
         scene.happens("SessionEnd", "");
-        let file = published(&scene.dir.path().join("store")).unwrap().remove(0);
+        let file = published_journals(&scene.dir.path().join("store")).unwrap().remove(0);
         let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
         let before = inode(&file);
         scene.happens("SessionEnd", "");

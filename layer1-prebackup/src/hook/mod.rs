@@ -4,7 +4,7 @@
 //! event back: after [`COPY_LIMIT`] the event is passed on and the process ends, in the middle of
 //! the copy if need be, which the archive is made to survive.
 
-pub mod event_log;
+mod event_log;
 mod failure;
 mod user_message;
 mod wait;

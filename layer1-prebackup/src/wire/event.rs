@@ -51,7 +51,7 @@ pub struct Event {
 
 impl EventError {
     /// A field that is needed is missing or not a string.
-    pub fn without(field: &str) -> EventError {
+    fn without(field: &str) -> EventError {
         EventError(format!("use the hook event: it has no text field {field:?}"))
     }
 }

@@ -129,7 +129,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         Err(error) => return print_usage(&error, out),
     };
     let env = |name: &str| std::env::var_os(name);
-    let (settings, problems) = Settings::gather(&env);
+    let (settings, problems) = Settings::gather(&env, &cli.settings);
     if let Some(problem) = problems.into_iter().next() {
         // A server that did not start would keep every session from being saved.
         match cli.command {
@@ -137,7 +137,6 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
             _ => return Err(problem.into()),
         }
     }
-    let settings = settings.with_flags(&cli.settings);
     let places = Places::resolve_with(&cli.places, &env, &settings)
         .map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
     let mut screen = Screen { out, terminal: terminal(), json: cli.json };

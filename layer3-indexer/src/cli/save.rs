@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::Args;
 use layer1_prebackup::config::places::{Places, claude_dir_of_transcript};
 use layer1_prebackup::names::SessionId;
-use layer1_prebackup::wire::event::{Event, EventError, read_event};
+use layer1_prebackup::wire::event::{Event, read_event};
 
 use crate::cli::screen::{Screen, absolute};
-use crate::failure::{Context, Failure};
+use crate::failure::{Context, Failure, Kind};
 use crate::save::roots::{RootKind, Roots};
 use crate::save::{self, Answer, LogSink, Request};
 use crate::terminal::{self, one_line};
@@ -44,7 +44,8 @@ pub(super) fn run(places: &Places, args: &SaveArgs, screen: &mut Screen<'_>) -> 
             let event = Event::parse(&bytes)?;
             let id = SessionId::parse(&event.session_id)?;
             let Some(path) = &event.transcript_path else {
-                return Err(EventError::without("transcript_path").into());
+                let what = "use the hook event: it has no text field \"transcript_path\"";
+                return Err(Failure::new(what).of(Kind::InvalidInput));
             };
             let allowed: Vec<PathBuf> =
                 claude_dir_of_transcript(path).map(|dir| dir.join("projects")).into_iter().collect();

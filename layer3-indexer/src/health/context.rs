@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::config::places::{PlaceFlags, Places};
-use layer1_prebackup::config::settings::Settings;
+use layer1_prebackup::config::settings::{SettingFlags, Settings};
 
 use super::installation::{self, Installation};
 use super::{claude_settings, plugin};
@@ -90,7 +90,7 @@ impl Context {
     /// environment, for people; `None` where it uses the places that are looked at.
     pub(crate) fn other_place(&self, flags: &PlaceFlags) -> Option<String> {
         let look_up = |name: &str| self.vars.iter().find(|(var, _)| var == name).map(|(_, value)| value.clone());
-        let (settings, _) = Settings::gather(&look_up);
+        let (settings, _) = Settings::gather(&look_up, &SettingFlags::default());
         // What cannot be resolved, the program itself reports.
         let theirs = Places::resolve_with(flags, &look_up, &settings).ok()?;
         let pairs = theirs.to_flags().into_iter().zip(self.places.to_flags());

@@ -65,7 +65,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<String, String> {
 
 /// Makes the directory and, where the other store holds sessions, has them brought back.
 fn make_store(context: &Context, programs: &Path, path: &Path, refill: bool) -> Result<String, String> {
-    fs::create_dir_all(path).map_err(|error| chain(&error))?;
+    fs::Dir::create(path).map_err(|error| chain(&error))?;
     if !refill {
         return Ok("made".to_owned());
     }

@@ -146,7 +146,7 @@ pub(super) struct Opened {
 /// Opens for writing; makes the file, sets an unusable one aside.
 pub(super) fn open(path: &Path) -> Result<Opened, IndexError> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+        fs::Dir::create(parent)?;
     }
     match open_once(path) {
         Err(error) if error.is_damage() => {

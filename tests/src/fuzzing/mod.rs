@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::names::{PROJECT_BYTES_MAX, ProjectName, SESSION_ID_BYTES_MAX, SessionId};
+use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::wire::event::{Event, read_event};
 use layer3_indexer::transcript::record::{
     Block, Located, ReadReport, Record, TornLine, read_records, tool_input_text, with_record,
@@ -52,12 +52,12 @@ pub fn event(input: &[u8]) {
     let ids = [SessionId::parse(&event.session_id)].into_iter();
     let transcripts = [&event.transcript_path, &event.agent_transcript_path].into_iter().flatten();
     for id in ids.chain(transcripts.map(|path| SessionId::of_transcript(path))).flatten() {
-        is_plain_name(id.as_str(), SESSION_ID_BYTES_MAX);
+        is_plain_name(id.as_str(), 128);
         assert_eq!(SessionId::parse(id.as_str()).as_ref(), Ok(&id));
     }
     let project = ProjectName::from_cwd(event.cwd.as_deref().unwrap_or_default());
     for project in [project.with_suffix(2), project] {
-        is_plain_name(project.as_str(), PROJECT_BYTES_MAX);
+        is_plain_name(project.as_str(), 120);
         assert_eq!(ProjectName::parse(project.as_str()).as_ref(), Ok(&project));
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use layer1_prebackup::claude::shell::quoted;
 use layer1_prebackup::config::child_env;
 use layer1_prebackup::config::places::{self, PlaceFlags, Places};
-use layer1_prebackup::config::settings::{Settings, XDG_CONFIG_HOME};
+use layer1_prebackup::config::settings::{SettingFlags, Settings, XDG_CONFIG_HOME};
 use layer1_prebackup::fs;
 use layer1_prebackup::fs::platform::is_program;
 use wait_timeout::ChildExt;
@@ -34,7 +34,7 @@ impl Site {
     /// path, or with one that is not UTF-8 and so cannot stand in settings.json.
     pub(crate) fn resolve(flags: &PlaceFlags, vars: Vec<(OsString, OsString)>) -> Result<Site> {
         let look_up = |name: &str| vars.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
-        let (settings, problems) = Settings::gather(&look_up);
+        let (settings, problems) = Settings::gather(&look_up, &SettingFlags::default());
         if let Some(problem) = problems.into_iter().next() {
             return Err(problem.into());
         }

@@ -285,7 +285,7 @@ fn generations_that_count_as_gone_are_unlinked_by_whoever_comes_next() {
     assert!(archive.has_unfinished_removals(&key()).unwrap());
     assert!(archive.verify(None).unwrap().is_empty());
     assert!(scene.names().contains(&"p/s1.gen-0001.jsonl".to_owned()));
-    archive.finish_removals(&key()).unwrap();
+    archive.prune_generations(&key(), &[], PruneReason::Superseded).unwrap();
     assert!(!archive.has_unfinished_removals(&key()).unwrap());
     assert!(!scene.names().contains(&"p/s1.gen-0001.jsonl".to_owned()));
     scene.is_clean();

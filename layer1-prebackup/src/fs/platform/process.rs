@@ -94,27 +94,32 @@ pub fn is_root() -> bool {
 }
 
 /// The process of this number; `None` for a number that no process can have.
-pub fn pid(number: i64) -> Option<Pid> {
+pub(crate) fn pid(number: i64) -> Option<Pid> {
     i32::try_from(number).ok().filter(|number| *number > 0).and_then(Pid::from_raw)
 }
 
 /// Whether a process of this number is there; one that has ended and is not yet reaped counts.
-pub fn is_there(pid: Pid) -> bool {
+pub(crate) fn is_there(pid: Pid) -> bool {
     matches!(rustix::process::test_kill_process(pid), Ok(()) | Err(Errno::PERM))
+}
+
+/// Whether a process of this number is there and has not ended; one that waits to be reaped has.
+pub fn is_running(number: i64) -> bool {
+    pid(number).is_some_and(|pid| is_there(pid) && !stat(pid).is_none_or(|stat| stat.ended))
 }
 
 /// What can be known of a process besides that it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stat {
+pub(crate) struct Stat {
     /// A zombie: it has ended and waits for its parent.
-    pub ended: bool,
+    pub(crate) ended: bool,
     /// When it started, in clock ticks since the machine started; `None` where the system counts otherwise.
     pub(crate) started: Option<u64>,
 }
 
 /// Looks at a process; `None` where the system does not tell.
 #[cfg(target_os = "linux")]
-pub fn stat(pid: Pid) -> Option<Stat> {
+pub(crate) fn stat(pid: Pid) -> Option<Stat> {
     parse_proc(&std::fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?)
 }
 

@@ -10,8 +10,8 @@ use layer1_prebackup::archive::{Archive, ArchiveError, QuickCheck, SessionKey, V
 use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
-use layer1_prebackup::hook::event_log;
 use layer1_prebackup::names::{FileName, SessionId};
+use layer1_prebackup::status::published_journals;
 
 use crate::failure::chain;
 use crate::health::claude_settings;
@@ -236,7 +236,7 @@ fn report_vanished(vanished: &[Vanished], stored: usize, examination: &mut Exami
 fn without_transcript(ids: &BTreeSet<SessionId>, examination: &mut Examination<'_>) {
     let context = examination.context;
     // A store that cannot be read was reported already.
-    for path in event_log::published(&context.places.layer1_store).unwrap_or_default() {
+    for path in published_journals(&context.places.layer1_store).unwrap_or_default() {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(id) = name.strip_suffix(".events.jsonl").and_then(|id| SessionId::parse(id).ok()) else {
             continue;

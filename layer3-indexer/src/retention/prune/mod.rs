@@ -16,7 +16,7 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, PruneReason, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
 
 use crate::failure::{Failure, chain};
@@ -44,7 +44,7 @@ pub(crate) fn carry_out(places: &Places, journal: &LogSink, plan: &Plan) -> Resu
     }
     for (layer, key) in &plan.unfinished {
         if let Some(archive) = plan.stores.of(*layer) {
-            archive.finish_removals(key)?;
+            archive.prune_generations(key, &[], PruneReason::Superseded)?;
         }
     }
     for items in plan.items.chunk_by(|a, b| a.target.goes_with(&b.target)) {

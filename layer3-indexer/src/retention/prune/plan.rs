@@ -381,7 +381,7 @@ impl Planner<'_> {
             let files = if layer == Layer::One { &mut files1 } else { &mut files3 };
             *files = archive.files(key)?;
             bytes += files.iter().map(|file| file.disk_bytes).sum::<u64>();
-            bytes += archive.leftovers(key)?.iter().map(|leftover| leftover.bytes).sum::<u64>();
+            bytes += archive.leftovers(key)?.iter().map(|(_, bytes)| bytes).sum::<u64>();
             committed_ms = files.iter().map(|file| file.committed_ms).fold(committed_ms, u64::max);
             last_ms.extend(archive.quick_check(key)?.source_modified_ms);
         }
