@@ -14,7 +14,7 @@ pub(super) const STORE_FILE: &str = ".state/store.json";
 pub(super) const STORE_LOCK: &str = ".state/store.lock";
 /// What was replaced or cannot be believed is kept here.
 pub(super) const QUARANTINE: &str = ".state/damaged";
-/// Its `lock` is held by whoever writes a journal; see [`crate::hook::event_log`].
+/// Its `lock` is held by whoever writes a journal; see `hook/event_log.rs`.
 pub(super) const JOURNALS: &str = ".state/journal";
 /// The folders of the sessions' bookkeeping.
 pub(super) const SESSIONS: &str = ".state/sessions";
