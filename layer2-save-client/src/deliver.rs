@@ -206,7 +206,7 @@ impl Round<'_> {
         if let Some(what) = &holdings.unreadable {
             return Err(CallError::Layer1Unreadable(what.clone()));
         }
-        self.settle(name, job, holdings, answer, server)
+        self.acknowledge(name, job, holdings, answer, server)
     }
 
     fn connect(&mut self) -> Result<(), CallError> {
@@ -229,7 +229,7 @@ impl Round<'_> {
     }
 
     /// The receipt is kept before the job goes: a crash in between delivers once more.
-    fn settle(
+    fn acknowledge(
         &mut self,
         name: &JobName,
         job: &Job,

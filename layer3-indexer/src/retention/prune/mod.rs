@@ -142,7 +142,7 @@ fn remove_session(
     {
         return Ok(false);
     }
-    pending_delivery::settle(places, pair, sources)?;
+    pending_delivery::forget_jobs(places, pair, sources)?;
     match (&stores.layer3, &pair.layer3) {
         (Some(archive), Some(key)) => archive.prune_session::<Failure, _>(key, shown3, || {
             // Held until the last file is gone: a save that is still under way writes no metadata meanwhile.

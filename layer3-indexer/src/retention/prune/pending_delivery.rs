@@ -27,7 +27,7 @@ pub(super) fn keep_deliverers_out(places: &Places, wait: Duration) -> Result<Opt
 }
 
 /// Removes the job and the receipt of a session that layer 1 has no more.
-pub(super) fn settle(places: &Places, pair: &Pair, sources: &[std::path::PathBuf]) -> Result<(), Failure> {
+pub(super) fn forget_jobs(places: &Places, pair: &Pair, sources: &[std::path::PathBuf]) -> Result<(), Failure> {
     let outbox = places.outbox();
     if !is_there(&outbox)? {
         return Ok(());
