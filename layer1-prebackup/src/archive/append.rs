@@ -27,8 +27,9 @@ const COMMIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// After so much the disk is given something to do, which it then does while the rest is read and hashed.
 const WRITE_BACK_BYTES: u64 = 4 * 1024 * 1024;
 /// Time between the two looks at a source whose content changed: Claude Code truncates and
-/// rewrites within milliseconds, and a generation is not begun for a glimpse of that.
-pub(super) const SECOND_LOOK: Duration = Duration::from_millis(200);
+/// rewrites within milliseconds, and a generation is not begun for a glimpse of that. This crate's
+/// own tests wait less: what they change between the looks, they change on an event.
+pub(super) const SECOND_LOOK: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 200 });
 
 /// A file to be copied, opened anew for each look at it.
 pub(super) struct Source<'a> {
