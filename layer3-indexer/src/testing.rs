@@ -18,6 +18,28 @@ use crate::stores::SessionCopies;
 /// The id that most tests use.
 pub(crate) const ID: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 
+/// A process that calls itself `claude`, for as long as it is kept.
+pub(crate) struct RunningClaude(std::process::Child);
+
+impl RunningClaude {
+    pub(crate) fn start() -> RunningClaude {
+        use std::os::unix::process::CommandExt;
+        let mut claude = std::process::Command::new("/bin/cat");
+        RunningClaude(claude.arg0("claude").stdin(std::process::Stdio::piped()).spawn().unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for RunningClaude {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
 /// A HOME of its own, removed at the end.
 pub(crate) struct Scene {
     home: tempfile::TempDir,

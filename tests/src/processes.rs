@@ -22,6 +22,30 @@ pub struct Process {
     pub command: String,
 }
 
+/// A process that calls itself `claude`, for as long as it is kept.
+pub struct RunningClaude(std::process::Child);
+
+impl RunningClaude {
+    /// Starts it.
+    pub fn start() -> RunningClaude {
+        use std::os::unix::process::CommandExt;
+        let mut claude = std::process::Command::new("/bin/cat");
+        RunningClaude(claude.arg0("claude").stdin(std::process::Stdio::piped()).spawn().expect("start cat"))
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for RunningClaude {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().expect("wait for cat");
+    }
+}
+
 /// Every process, zombies included.
 #[cfg(target_os = "linux")]
 pub fn all() -> Vec<Process> {

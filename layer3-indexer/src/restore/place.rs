@@ -64,16 +64,22 @@ pub(super) fn refuse_claudes(places: &Places, id: &SessionId, to: &Path) -> Resu
     }
 }
 
-pub(super) fn refuse_live(places: &Places, id: &SessionId) -> Result<(), Failure> {
-    match live::live_process(&places.claude_dir, id) {
-        Ok(None) => Ok(()),
+/// Refuses while a client has the session open, or where that cannot be told; forced, it says so instead.
+pub(super) fn refuse_live(places: &Places, id: &SessionId, force: bool) -> Result<Option<String>, Failure> {
+    let live = live::live_process(&places.claude_dir, id);
+    match live {
+        Ok(None) => Ok(None),
+        Ok(Some(pid)) if force => Ok(Some(format!("it is live in process {pid} and restored all the same"))),
         Ok(Some(pid)) => Err(Failure::new(format!("restore session {id}: it is live in process {pid}"))
             .of(Kind::Live)
-            .hint("end that Claude Code first")),
+            .hint("end that Claude Code first, or let `restore --force` restore it all the same")),
         Err(error) => {
-            let path = places.claude_dir.join("sessions");
-            let doing = format!("restore session {id}: {} could not be read, so it may be live", path.display());
-            Err(error).context(doing)
+            let unread =
+                format!("{} could not be read, so it may be live", places.claude_dir.join("sessions").display());
+            if force {
+                return Ok(Some(format!("{unread}; it is restored all the same")));
+            }
+            Err(error).context(format_args!("restore session {id}: {unread}"))
         }
     }
 }

@@ -78,12 +78,16 @@ pub(super) fn plan_for(
     options: &Options,
 ) -> Result<Plan, Failure> {
     let id = &key.id;
+    let mut notes = Vec::new();
     let standing = match &options.to {
         Some(to) => refuse_claudes(places, id, to).map(|()| None)?,
-        None => refuse_live(places, id).and_then(|()| standing(places, id))?,
+        None => {
+            notes.extend(refuse_live(places, id, options.force)?);
+            standing(places, id)?
+        }
     };
     let copies = SessionCopies::of(&stores, &key)?;
-    let mut notes = copies.notes.clone();
+    notes.extend(copies.notes.iter().cloned());
     let kept = standing.as_deref().filter(|_| options.only_absent);
     let (transcript, cwd) = match kept {
         Some(path) => (None, cwd_of_standing(path)?),

@@ -7,7 +7,7 @@ use super::place::Cwd;
 use super::*;
 use crate::save::roots::RootKind;
 use crate::stores::{Which, slug_of_source};
-use crate::testing::{ID, Scene, answer, prompt};
+use crate::testing::{ID, RunningClaude, Scene, answer, prompt};
 use std::path::Path;
 
 fn saved() -> Scene {
@@ -93,11 +93,16 @@ fn no_second_file_of_an_id_under_another_slug() {
 fn a_live_session_is_not_restored() {
     let scene = saved();
     scene.remove_sources();
-    let me = std::process::id();
-    let live = scene.places.claude_dir.join(format!("sessions/{me}.json"));
-    scene.write(&live, &format!(r#"{{"pid":{me},"sessionId":"{ID}"}}"#));
-    insta::assert_snapshot!(restore(&scene).replace(&me.to_string(), "PID"), @"restore session ID: it is live in process PID; end that Claude Code first");
+    let claude = RunningClaude::start();
+    let pid = claude.pid();
+    let live = scene.places.claude_dir.join(format!("sessions/{pid}.json"));
+    scene.write(&live, &format!(r#"{{"pid":{pid},"sessionId":"{ID}"}}"#));
+    insta::assert_snapshot!(restore(&scene).replace(&pid.to_string(), "PID"), @"restore session ID: it is live in process PID; end that Claude Code first, or let `restore --force` restore it all the same");
     assert!(!scene.transcript().exists());
+    let forced = Options { force: true, ..Options::default() };
+    let said = restore_with(&scene, &forced).replace(&pid.to_string(), "PID");
+    assert!(said.contains("live in process PID and restored all the same"), "{said}");
+    assert!(scene.transcript().exists());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
+use tests::processes::RunningClaude;
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::assert_saved_twice;
 use tests::transcripts::{self, COMPACTED, INTERACTIVE};
@@ -246,11 +247,20 @@ fn restore_refuses_a_live_session() {
     let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     fs::remove_file(&transcript).expect("lose the transcript");
-    let live = json!({"pid": std::process::id(), "sessionId": INTERACTIVE, "cwd": "/home/dev/proj"});
-    transcripts::append(&scratch.claude_dir().join(format!("sessions/{}.json", std::process::id())), live.to_string());
+    let of = |pid: u32| json!({"pid": pid, "sessionId": INTERACTIVE, "cwd": "/home/dev/proj"}).to_string();
+    let claude = RunningClaude::start();
+    let live = scratch.claude_dir().join("sessions/1.json");
+    transcripts::append(&live, of(claude.pid()));
     let outcome = scratch.layer3(&["restore", INTERACTIVE]).output();
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     assert!(!transcript.exists());
+    scratch.layer3(&["restore", INTERACTIVE, "--force"]).output().ok();
+    assert!(transcript.exists(), "it was forced");
+    // The number belongs to another program now, as process 1 does in every container.
+    fs::remove_file(&transcript).expect("lose it again");
+    transcripts::rewrite(&live, of(1));
+    scratch.layer3(&["restore", INTERACTIVE]).output().ok();
+    assert!(transcript.exists(), "nobody has it open");
 }
 
 /// A small generator of its own: the same life for the same seed.

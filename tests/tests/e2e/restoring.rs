@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tests::binaries::LAYER3;
+use tests::processes::RunningClaude;
 use tests::run::{Outcome, Run};
 use tests::scratch::{PROJECT, SLUG, Scratch};
 use tests::strace::{self, Traced};
@@ -477,9 +478,9 @@ fn one_that_cannot_be_restored_does_not_stop_the_others() {
     for store in [scratch.layer1_store(), scratch.layer3_store()] {
         flip(&copy(&store, format!("{damaged}.jsonl")));
     }
-    let me = std::process::id();
-    let session = json!({"pid": me, "sessionId": live});
-    transcripts::append(&scratch.claude_dir().join(format!("sessions/{me}.json")), session.to_string());
+    let claude = RunningClaude::start();
+    let session = json!({"pid": claude.pid(), "sessionId": live});
+    transcripts::append(&scratch.claude_dir().join("sessions/1.json"), session.to_string());
     let outcome = restore(&scratch, &["--all-missing"]).exits(1);
     assert_says(&outcome, &["3 sessions restored, 0 in place, 2 refused", "is damaged", "it is live"]);
     assert_says(
@@ -640,7 +641,8 @@ fn resume_says_what_is_missing() {
     let line = format!("cd {} && claude --resume {INTERACTIVE}", here.display());
     assert_says(&outcome, &["not on the PATH", &line]);
 
-    let live = json!({"pid": std::process::id(), "sessionId": INTERACTIVE});
+    let claude = RunningClaude::start();
+    let live = json!({"pid": claude.pid(), "sessionId": INTERACTIVE});
     transcripts::append(&scratch.claude_dir().join("sessions/1.json"), live.to_string());
     let outcome = scratch.layer3(&args).env("PATH", &path).output().exits(1);
     assert_says(&outcome, &["it is live in process"]);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use tests::processes::RunningClaude;
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::assert_saved_twice;
 use tests::terminal::CTRL_D;
@@ -270,7 +271,8 @@ fn a_live_session_stays() {
     let id = transcripts::made_id(1);
     let sessions = scratch.claude_dir().join("sessions");
     fs::create_dir_all(&sessions).expect("make a directory");
-    let live = format!("{{\"pid\":{},\"sessionId\":\"{id}\"}}", std::process::id());
+    let claude = RunningClaude::start();
+    let live = format!("{{\"pid\":{},\"sessionId\":\"{id}\"}}", claude.pid());
     fs::write(sessions.join("1.json"), live).expect("be a client");
     delete(&transcript);
     let before = all(&scratch);

@@ -132,6 +132,43 @@ pub(crate) fn stat(pid: Pid) -> Option<Stat> {
     parse_ps(&ps.output().ok().filter(|output| output.status.success())?.stdout)
 }
 
+/// What a process runs, as far as the system tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Where its program lies; `None` where that is not told.
+    pub(crate) program: Option<std::path::PathBuf>,
+    /// The name that the system keeps of it.
+    pub(crate) name: String,
+    /// Its words, that first by which it was called; cut at blanks where the system gives one line.
+    pub(crate) words: Vec<String>,
+}
+
+/// What a process runs; `None` where the system does not tell.
+#[cfg(target_os = "linux")]
+pub(crate) fn running(pid: Pid) -> Option<Running> {
+    let at = |name: &str| format!("/proc/{}/{name}", pid.as_raw_nonzero());
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let name = text(std::fs::read(at("comm")).ok()?.trim_ascii_end());
+    let line = std::fs::read(at("cmdline")).ok()?;
+    let words = line.split(|b| *b == 0).filter(|word| !word.is_empty()).map(text).collect();
+    // The program of another user's process is not told; its words are.
+    Some(Running { program: std::fs::read_link(at("exe")).ok(), name, words })
+}
+
+/// What a process runs; `None` where the system does not tell.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn running(pid: Pid) -> Option<Running> {
+    let ask = |what: &str| {
+        let mut ps = Command::new("/bin/ps");
+        ps.args(["-ww", "-o", what, "-p", &pid.as_raw_nonzero().to_string()]);
+        let output = ps.output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(output.stdout.trim_ascii()).into_owned())
+    };
+    let (name, line) = (ask("comm=")?, ask("args=")?);
+    let words = line.split_ascii_whitespace().map(str::to_owned).collect();
+    Some(Running { program: Some(name.clone().into()), name, words })
+}
+
 #[cfg(any(test, target_os = "linux"))]
 fn parse_proc(text: &[u8]) -> Option<Stat> {
     // Field 2 is the program's name in parentheses and may hold anything, ")" included.

@@ -13,7 +13,7 @@ use crate::failure::Kind;
 use crate::save::rebuild;
 use crate::save::verify;
 use crate::stores::Layer;
-use crate::testing::{ID, Scene, answer, flip_last_byte, prompt};
+use crate::testing::{ID, RunningClaude, Scene, answer, flip_last_byte, prompt};
 
 /// A session of [`ID`], years old, saved in both stores.
 fn saved() -> Scene {
@@ -220,7 +220,8 @@ fn a_live_session_is_never_pruned() {
     let sessions = scene.places.claude_dir.join("sessions");
     fs::create_dir_all(&sessions).unwrap();
     let live = sessions.join("1.json");
-    fs::write(&live, format!("{{\"pid\":{},\"sessionId\":\"{ID}\"}}", std::process::id())).unwrap();
+    let claude = RunningClaude::start();
+    fs::write(&live, format!("{{\"pid\":{},\"sessionId\":\"{ID}\"}}", claude.pid())).unwrap();
     scene.remove_sources();
     let wanted = PruneRequest { only_copies: true, ..old() };
     let (items, kept) = planned(&scene, &wanted);
