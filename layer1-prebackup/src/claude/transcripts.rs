@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 use serde::Deserialize;
 
-use crate::fs::{Dir, DurableError};
+use crate::fs::{Dir, DurableError, is_temp};
 use crate::names::{FileName, SessionId};
 
 /// A line longer than this is not searched for the working directory.
@@ -125,7 +125,7 @@ fn each_folder(
 }
 
 /// Every regular file below `<folder of the transcript>/<session id>/`, sorted. Symlinks, FIFOs,
-/// sockets, devices and whatever is named `*.lock` are left out.
+/// sockets, devices, whatever is named `*.lock` and what a restore is writing are left out.
 pub(crate) fn side_files(transcript: &Path, id: &SessionId) -> Result<Vec<FoundSideFile>, DurableError> {
     let Some(parent) = transcript.parent() else { return Ok(Vec::new()) };
     let Some(parent) = Dir::open(parent)? else { return Ok(Vec::new()) };
@@ -140,6 +140,7 @@ pub(crate) fn side_files(transcript: &Path, id: &SessionId) -> Result<Vec<FoundS
         let is_lock = rel.extension().is_some_and(|extension| extension == "lock");
         if kind == FileType::RegularFile
             && !is_lock
+            && !rel.file_name().is_some_and(is_temp)
             && let Some(stat) = dir.stat(rel.file_name().unwrap_or_default())?
         {
             found.push(FoundSideFile { rel, identity: Identity::of(&stat) });
@@ -245,7 +246,9 @@ mod tests {
         let transcript = dir.path().join("a.jsonl");
         let id = SessionId::parse("a").unwrap();
         assert!(side_files(&transcript, &id).unwrap().is_empty());
-        for path in ["a/subagents/agent-1.jsonl", "a/custom-title.json", "a/x.lock", "a/dir.lock/y"] {
+        for path in
+            ["a/subagents/agent-1.jsonl", "a/custom-title.json", "a/x.lock", "a/dir.lock/y", "a/.custom-title.json.tmp"]
+        {
             crate::fs::replace_file(&dir.path().join(path), b"x").unwrap();
         }
         std::os::unix::fs::symlink("/etc", dir.path().join("a/etc")).unwrap();

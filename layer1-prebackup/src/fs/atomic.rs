@@ -53,6 +53,15 @@ pub fn copy_file(
     place_with(to, FILE_MODE, existing, copied(source, bytes, *blake3)).map(|_| ())
 }
 
+/// How the temporary file of a write ends; it begins with a dot.
+const TEMP_END: &str = ".tmp";
+
+/// Whether a file of this name is one that is being written, or what a killed write left.
+pub(crate) fn is_temp(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b".") && name.ends_with(TEMP_END.as_bytes())
+}
+
 /// Makes `path` hold what `write` writes, mode 0600, in memory that does not grow with it; gives
 /// what `write` gave, the length and the plain BLAKE3. Nothing appears at `path` unless `write`
 /// succeeded and what was written was synced and read back; a failure leaves what stood there.
@@ -174,7 +183,7 @@ fn place_in<T, E: From<DurableError>>(
 ) -> std::result::Result<(T, u64, blake3::Hash), E> {
     let mut temp = OsString::from(".");
     temp.push(name);
-    temp.push(".tmp");
+    temp.push(TEMP_END);
     let file = dir.open_temp_exclusively(&temp, mode)?;
     let placed = fill(&file, &dir.path().join(&temp)).and_then(|(given, bytes, blake3)| {
         read_back(dir, &temp, bytes, &blake3)?;

@@ -31,6 +31,6 @@ pub use self::{
     file::{FILE_MODE, hash_of_prefix, read_at, stat_of, sync_data, truncate, write_at},
     lock::Lock,
 };
-pub(crate) use atomic::{HashingWriter, nameless_file};
+pub(crate) use atomic::{HashingWriter, is_temp, nameless_file};
 pub(crate) use dir::{create_dir_all, open_making_folders, rename_over};
 pub(crate) use file::{COPY_BYTES, hash_of_prefix_with, read_exact_at};

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use layer1_prebackup::archive::Archive;
+use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Dir, Existing};
@@ -15,7 +15,7 @@ use crate::restore::plan::{Plan, Standing};
 use crate::restore::types::Restored;
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, LogSink};
-use crate::stores::Chosen;
+use crate::stores::{Chosen, Layer, SessionCopies};
 
 impl Plan {
     /// Writes what is not in place yet. When it fails, what was written stays: it is right, and
@@ -67,27 +67,63 @@ impl Plan {
         }
         // A restore that was killed, or whose sync failed, may have made them, or put files there, and no more.
         folders.values().try_for_each(Dir::sync_way_up)?;
+        if self.command.is_some()
+            && let Err(why) = self.count_as_saved(places)
+        {
+            self.work.notes.push(format!(
+                "it is restored, and the copies could not be told of it: {why}; `layer1-prebackup sweep` and `layer3-indexer import` do that"
+            ));
+        }
         Ok(self.outcome(written))
+    }
+
+    /// Tells the stores that are there what stands below Claude Code's directory now: nobody is to be told that
+    /// what came from a copy has none, and an older content that was restored is the newest again.
+    fn count_as_saved(&self, places: &Places) -> Result<(), Failure> {
+        let (id, transcript) = (&self.key.id, self.root.join(&self.transcript));
+        if places.policy.exclude.is_excluded(&transcript, None) {
+            return Ok(());
+        }
+        let copies = SessionCopies::of(&self.stores, &self.key)?;
+        if copies.is_unproven() {
+            // A copy that nothing proves must not be proven by what came from it.
+            return Ok(());
+        }
+        if let Some(archive) = Archive::open(&places.layer1_store)? {
+            let project = copies.key_in(Layer::One).map(|key| &key.project);
+            let (compare, progress) = (Compare::Windows, &|_| {});
+            let request = SaveRequest { id, transcript: &transcript, project, cwd: None, compare, progress };
+            let report = archive.leaving_free(places.policy.free_space_floor).save(&request)?;
+            report.problems.into_iter().next().map_or(Ok(()), Err)?;
+        }
+        if Archive::open(&places.layer3_store)?.is_some() {
+            self.save_to_layer3(places, &transcript, save::TRIGGER_RESTORE)?;
+        }
+        Ok(())
+    }
+
+    /// Saves what stands there in the session's own folder, whatever other sources of this id there are.
+    fn save_to_layer3(&self, places: &Places, transcript: &Path, trigger: &str) -> Result<Answer, Failure> {
+        // This layer records each source under one spelling.
+        let transcript = match transcript.parent().map(std::fs::canonicalize) {
+            Some(Ok(folder)) => folder.join(format!("{}.jsonl", self.key.id)),
+            _ => transcript.to_owned(),
+        };
+        let request = save::Request {
+            trigger: Some(trigger),
+            project: Some(&self.key.project),
+            ..save::Request::of(&self.key.id, &transcript, RootKind::Claude)
+        };
+        save::save(places, &LogSink::new(places, false), &request, &|_| {})
     }
 
     /// Nothing is replaced that layer 3 does not hold: transcript and side files, read back.
     fn save_what_stands(&self, places: &Places) -> Result<(), Failure> {
-        let transcript = self.root.join(&self.transcript);
-        let transcript = match transcript.parent().map(std::fs::canonicalize) {
-            Some(Ok(folder)) => folder.join(format!("{}.jsonl", self.key.id)),
-            _ => transcript,
-        };
-        let request = save::Request {
-            trigger: Some(save::TRIGGER_BEFORE_RESTORE),
-            project: Some(&self.key.project),
-            ..save::Request::of(&self.key.id, &transcript, RootKind::Claude)
-        };
         let id = &self.key.id;
         let unsaved = |why: String| {
             Failure::new(format!("restore session {id}: what stands there could not be saved first: {why}"))
         };
-        // In its own folder, whatever other sources of this id there are.
-        let answer = save::save(places, &LogSink::new(places, false), &request, &|_| {});
+        let answer = self.save_to_layer3(places, &self.root.join(&self.transcript), save::TRIGGER_BEFORE_RESTORE);
         match answer.map_err(|error| unsaved(error.to_string()))? {
             Answer::Receipt(_) => {}
             Answer::Skipped(skipped) => return Err(unsaved(skipped.reason)),

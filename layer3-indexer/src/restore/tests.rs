@@ -1,5 +1,7 @@
 //! Restoring: what is written back, and what is refused.
 
+use layer1_prebackup::archive::Archive;
+use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::names::ProjectName;
 
 use super::missing::{Wanted, restore_missing};
@@ -188,7 +190,54 @@ fn force_saves_what_stands_there_before_it_is_replaced() {
         cd /home/dev/proj && claude --resume ID
         "#);
     assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2);
-    assert_eq!(std::fs::read_to_string(scene.copy()).unwrap(), standing);
+    let saved = scene.copies().transcript(3).and_then(|name| scene.copies().get(&name)).unwrap();
+    assert_eq!(std::fs::read_to_string(saved.at.path).unwrap(), standing);
+}
+
+#[test]
+fn what_was_restored_counts_as_saved_in_both_stores() {
+    let longest = || Options { content: Which::Longest, force: true, ..Options::default() };
+    let moved = || Options { cwd: Some("/srv/elsewhere".to_owned()), ..Options::default() };
+    type Case<'a> = (&'a str, &'a dyn Fn(&Scene), Options);
+    let cases: [Case<'_>; 4] = [
+        ("all of it", &|scene| scene.remove_sources(), Options::default()),
+        ("in another place", &|scene| scene.remove_sources(), moved()),
+        ("an older content over a stub", &|_| {}, longest()),
+        ("what stood there with an old time", &|scene| scene.age_sources(), Options::default()),
+    ];
+    for (what, lose, options) in cases {
+        let scene = saved();
+        scene.layer1_copies();
+        if options.force {
+            scene.transcribe(&[prompt(9, "stub")]);
+            scene.layer1_copies();
+        }
+        scene.receipt(None);
+        lose(&scene);
+        let restored = plan(&scene.places, ID, &options).and_then(|plan| plan.carry_out(&scene.places)).unwrap();
+        assert_eq!(restored.notes, [""; 0], "{what}");
+        let path = Path::new(&restored.path);
+        for store in [&scene.places.layer1_store, &scene.places.layer3_store] {
+            let archive = Archive::open(store).unwrap().unwrap();
+            let key = archive.find(&scene.id()).unwrap().remove(0);
+            assert!(!archive.is_behind(&scene.id(), path).unwrap(), "{what}: {}", store.display());
+            let newest = archive.files(&key).unwrap().into_iter().find(|file| file.name.generation == 0).unwrap();
+            assert_eq!(newest.bytes, restored.bytes, "{what}: {}", store.display());
+        }
+    }
+}
+
+#[test]
+fn a_restore_makes_no_store_and_saves_nothing_that_is_excluded() {
+    let mut scene = saved();
+    scene.remove_sources();
+    restore(&scene);
+    assert!(!scene.places.layer1_store.exists());
+    scene.remove_sources();
+    scene.places.policy.exclude = Exclusions::new(&["proj".to_owned()], &scene.places.home);
+    restore(&scene);
+    let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+    assert!(archive.is_behind(&scene.id(), &scene.transcript()).unwrap(), "it was not saved");
 }
 
 #[test]

@@ -20,5 +20,5 @@ pub(crate) mod verify;
 pub(crate) use log::LogSink;
 pub(crate) use metadata_file::{lock_metadata, read_metadata, write_metadata};
 pub(crate) use receipt::{Answer, Expected, ExpectedEntry, Receipt, Skipped};
-pub(crate) use request::{Request, TRIGGER_BEFORE_RESTORE, refused_by_settings};
+pub(crate) use request::{Request, TRIGGER_BEFORE_RESTORE, TRIGGER_RESTORE, refused_by_settings};
 pub(crate) use session::save;

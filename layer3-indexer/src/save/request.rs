@@ -14,6 +14,9 @@ pub(crate) const TRIGGER_UNKNOWN: &str = "manual";
 /// The trigger of the save of what `restore --force` is about to replace.
 pub(crate) const TRIGGER_BEFORE_RESTORE: &str = "before-restore";
 
+/// The trigger of the save of what a restore wrote.
+pub(crate) const TRIGGER_RESTORE: &str = "restore";
+
 /// What is to be saved. The transcript's path was checked by the caller.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {

@@ -67,6 +67,16 @@ impl SessionCopies {
         self.stores.layer3.as_ref().filter(|_| !self.layer3.files.is_empty())
     }
 
+    /// As this layer keeps it; `None` where it has nothing of it.
+    pub(crate) fn key_in(&self, layer: Layer) -> Option<&SessionKey> {
+        if layer == Layer::Three { &self.layer3 } else { &self.layer1 }.key.as_ref()
+    }
+
+    /// Whether nothing but its own bytes says what a content of it is.
+    pub(crate) fn is_unproven(&self) -> bool {
+        self.all().any(|(_, file)| file.verification == Verification::Unverified)
+    }
+
     /// The names of the newest contents in either store, and of the older generations as layer 3
     /// numbers them; as layer 1 does where layer 3 has nothing. Transcript first.
     pub(crate) fn names(&self) -> Vec<StoredName> {

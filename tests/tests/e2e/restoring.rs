@@ -137,7 +137,7 @@ fn after_a_rewrite_to_a_stub_every_generation_can_be_had() {
     let (long, stub) = rewritten(&scratch);
     let transcript = scratch.transcript(SUBAGENT);
     for (flags, content) in
-        [(&["--longest"][..], &long), (&["--generation", "1"], &long), (&["--generation", "0"], &stub), (&[], &stub)]
+        [(&[][..], &stub), (&["--generation", "0"], &stub), (&["--longest"], &long), (&["--generation", "1"], &long)]
     {
         lose_all(&scratch);
         let outcome = restore(&scratch, &[&[SUBAGENT], flags].concat()).ok();
@@ -146,8 +146,13 @@ fn after_a_rewrite_to_a_stub_every_generation_can_be_had() {
         // Whoever gets the stub is told of the rest.
         assert_eq!(outcome.stderr.contains("--longest"), flags.is_empty(), "{outcome:#?}");
     }
-    let outcome = restore(&scratch, &[SUBAGENT, "--generation", "2"]).exits(1);
-    assert_says(&outcome, &["no generation 2", "1 ("]);
+    // What was restored is the newest again, and what it replaced stays.
+    assert!(fs::read(copy(&scratch.layer3_store(), &format!("{SUBAGENT}.gen-0002.jsonl"))).is_ok_and(|it| it == stub));
+    lose_all(&scratch);
+    let outcome = restore(&scratch, &[SUBAGENT]).ok().unworried();
+    assert!(fs::read(&transcript).is_ok_and(|it| it == long), "{outcome:#?}");
+    let outcome = restore(&scratch, &[SUBAGENT, "--generation", "7"]).exits(1);
+    assert_says(&outcome, &["no generation 7", "1 ("]);
 }
 
 #[test]
@@ -186,18 +191,20 @@ fn with_both_copies_damaged_nothing_is_written_and_both_are_named() {
 
 #[test]
 fn a_damaged_older_generation_is_made_up_or_refused_and_never_replaced_by_another() {
-    let scratch = Scratch::new();
-    let (long, _) = rewritten(&scratch);
     let rel = format!("{SUBAGENT}.gen-0001.jsonl");
-    let copies = [copy(&scratch.layer3_store(), &rel), copy(&scratch.layer1_store(), &rel)];
-    flip(&copies[0]);
     for flags in [&["--generation", "1"][..], &["--longest"]] {
+        let scratch = Scratch::new();
+        let (long, _) = rewritten(&scratch);
+        flip(&copy(&scratch.layer3_store(), &rel));
         lose_all(&scratch);
         let outcome = restore(&scratch, &[&[SUBAGENT], flags].concat()).ok();
         assert!(fs::read(scratch.transcript(SUBAGENT)).is_ok_and(|it| it == long), "{flags:?}");
         assert_says(&outcome, &["layer 1's is used"]);
     }
-    flip(&copies[1]);
+    let scratch = Scratch::new();
+    rewritten(&scratch);
+    let copies = [copy(&scratch.layer3_store(), &rel), copy(&scratch.layer1_store(), &rel)];
+    copies.iter().for_each(|copy| flip(copy));
     lose_all(&scratch);
     let before = tree::all(&scratch.home());
     for flags in [&["--generation", "1"][..], &["--longest"]] {
