@@ -7,11 +7,12 @@ use std::path::Path;
 
 use super::append::{self, Source};
 use super::ledger::{Entry, Ledger, Record, StoredFile};
+use super::rebuild_ledger::windows_of;
 use super::session::{OpenSession, SessionLock};
 use super::store::Archive;
 use super::types::{ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, TranscriptState, Verification};
 use crate::Hash;
-use crate::claude::transcripts;
+use crate::claude::transcripts::{self, FoundSideFile};
 use crate::fs;
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
@@ -162,8 +163,11 @@ impl Archive {
             return Ok(identity.is_some_and(|identity| identity.bytes > 0));
         };
         let ledger = self.ledger(&key)?;
-        if ledger.is_damaged || (identity.is_some() && ledger.source.as_deref() != Some(transcript)) {
+        if ledger.is_damaged {
             return Ok(true);
+        }
+        if let Some(file) = opened.filter(|_| ledger.source.as_deref() != Some(transcript)) {
+            return Ok(!is_twin(&ledger, &file, transcript, id)?);
         }
         let is_saved = |file: FileName, identity: transcripts::Identity| {
             let record = ledger.record(&StoredName::newest(file));
@@ -314,6 +318,24 @@ fn is_second_source(recorded: Option<&Path>, transcript: &Path) -> Result<bool, 
     };
     let other = file_at(recorded)?;
     Ok(other.is_some() && other != file_at(transcript)?)
+}
+
+/// Whether this file, which is not the recorded source, is another one that bears the same content beside it, as a
+/// conversation does that was restored into a second configuration directory: as long as the copy, and the same at its
+/// beginning and its end, each side file as long as its copy. Neither of the two is then news.
+fn is_twin(ledger: &Ledger, file: &File, transcript: &Path, id: &SessionId) -> Result<bool, ArchiveError> {
+    if !is_second_source(ledger.source.as_deref(), transcript)? {
+        return Ok(false);
+    }
+    let record = |file: FileName| ledger.record(&StoredName::newest(file));
+    let bytes = fs::stat_of(file, transcript)?.st_size as u64;
+    let is_same = match record(FileName::Transcript) {
+        Some(record) => record.bytes == bytes && windows_of(file, bytes, transcript)? == record.windows,
+        None => false,
+    };
+    let sides = if is_same { transcripts::side_files(transcript, id)? } else { return Ok(false) };
+    let has = |side: FoundSideFile| record(FileName::Side(side.rel)).is_some_and(|r| r.bytes == side.identity.bytes);
+    Ok(sides.into_iter().all(has))
 }
 
 /// Which (project, id) the source belongs to: the job's word, else the folder that was copied from

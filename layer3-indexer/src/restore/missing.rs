@@ -136,7 +136,8 @@ fn restore_one(places: &Places, key: &SessionKey, wanted: &Wanted) -> Result<Opt
     Ok(Some(restored))
 }
 
-/// Whether the session's own transcript is where it was copied from, or anywhere below `projects/`.
+/// Whether the session's own transcript is where it was copied from, or anywhere below `projects/`. What stands in
+/// another configuration directory, of another home for instance, is none of this one's.
 pub(super) fn state(
     places: &Places,
     stores: &Rc<Stores>,
@@ -144,7 +145,9 @@ pub(super) fn state(
     copies: &SessionCopies,
 ) -> Result<State, Failure> {
     let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-    if let Some(source) = copies.sources().find(|source| is_file(source)) {
+    let projects = resolved_projects(places);
+    let is_ours = |source: &Path| is_file(source) && is_below(source, &projects);
+    if let Some(source) = copies.sources().find(|source| is_ours(source)) {
         return Ok(State::Stands(source.to_owned()));
     }
     let Some(path) = standing(places, &key.id)? else { return Ok(State::Gone) };
@@ -160,11 +163,15 @@ pub(super) fn state(
     Ok(State::Stands(path))
 }
 
+/// Whether a transcript is one of this folder's.
+fn is_below(transcript: &Path, projects: &Path) -> bool {
+    transcript.parent().and_then(Path::parent).is_some_and(|folder| is_same_path(folder, projects))
+}
+
 /// A transcript of another configuration directory is not lost, and its side files are none of
 /// this one's business.
 fn lacks_side_files(places: &Places, transcript: &Path, copies: &SessionCopies) -> bool {
-    let projects = transcript.parent().and_then(Path::parent);
-    let is_ours = projects.is_some_and(|projects| is_same_path(projects, &resolved_projects(places)));
     let folder = transcript.with_extension("");
-    is_ours && copies.side_files().iter().any(|side| fs::symlink_metadata(folder.join(side)).is_err())
+    is_below(transcript, &resolved_projects(places))
+        && copies.side_files().iter().any(|side| fs::symlink_metadata(folder.join(side)).is_err())
 }

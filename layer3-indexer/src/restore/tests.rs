@@ -2,6 +2,7 @@
 
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::config::exclude::Exclusions;
+use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::ProjectName;
 
 use super::missing::{Wanted, restore_missing};
@@ -224,6 +225,33 @@ fn what_was_restored_counts_as_saved_in_both_stores() {
             let newest = archive.files(&key).unwrap().into_iter().find(|file| file.name.generation == 0).unwrap();
             assert_eq!(newest.bytes, restored.bytes, "{what}: {}", store.display());
         }
+    }
+}
+
+#[test]
+fn another_home_on_the_same_machine_gets_what_it_lacks() {
+    let scene = saved();
+    scene.layer1_copies();
+    let second = Scene::new();
+    let places = Places {
+        layer1_store: scene.places.layer1_store.clone(),
+        layer3_store: scene.places.layer3_store.clone(),
+        index: scene.places.index.clone(),
+        ..second.places.clone()
+    };
+    let summary = restore_missing(&places, &Wanted::default(), &|_, _| {}).unwrap();
+    assert_eq!((summary.restored.len(), summary.in_place), (1, 0), "{summary:?}");
+    let path = second.transcript();
+    assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(scene.transcript()).unwrap());
+    let summary = restore_missing(&places, &Wanted::default(), &|_, _| {}).unwrap();
+    assert_eq!((summary.restored.len(), summary.in_place), (0, 1), "{summary:?}");
+    // Both count as saved; the first home's next sweep looks at its own once more.
+    scene.layer1_copies();
+    scene.receipt(None);
+    for store in [&places.layer1_store, &places.layer3_store] {
+        let archive = Archive::open(store).unwrap().unwrap();
+        assert!(!archive.is_behind(&scene.id(), &path).unwrap(), "{}", store.display());
+        assert!(!archive.is_behind(&scene.id(), &scene.transcript()).unwrap(), "{}", store.display());
     }
 }
 

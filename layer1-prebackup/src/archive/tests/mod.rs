@@ -571,6 +571,34 @@ fn what_is_behind_is_told_without_reading() {
 }
 
 #[test]
+fn a_second_file_of_the_same_content_is_not_behind_while_the_first_one_is_there() {
+    let scene = Scene::new();
+    let (path, id) = (scene.transcript(), SessionId::parse("s1").unwrap());
+    fs::write(&path, "one\n").unwrap();
+    fs::create_dir_all(path.with_extension("")).unwrap();
+    fs::write(path.with_extension("").join("custom-title.json"), "{}").unwrap();
+    scene.save();
+    let second = scene.dir.path().join("other/projects/-p/s1.jsonl");
+    fs::create_dir_all(second.with_extension("")).unwrap();
+    let is_behind = || scene.archive().is_behind(&id, &second).unwrap();
+    assert!(!is_behind(), "it is not there");
+    fs::write(&second, "one\n").unwrap();
+    fs::write(second.with_extension("").join("custom-title.json"), "{}").unwrap();
+    assert!(!is_behind());
+    fs::write(second.with_extension("").join("custom-title.json"), "{\"a\":1}").unwrap();
+    assert!(is_behind(), "its side file is another");
+    fs::write(second.with_extension("").join("custom-title.json"), "{}").unwrap();
+    for other in ["two\n", "one\ntwo\n", "on"] {
+        fs::write(&second, other).unwrap();
+        assert!(is_behind(), "{other:?}");
+    }
+    // One that moved is to be saved: its source is recorded then.
+    fs::write(&second, "one\n").unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(is_behind());
+}
+
+#[test]
 fn a_link_in_the_place_of_a_copy_is_not_followed() {
     let scene = Scene::new();
     let path = scene.transcript();
