@@ -12,7 +12,7 @@ use super::paths::Form;
 use super::quarantine::quarantine;
 use super::rebuild_ledger::{feed, record_of_slot, windows_of};
 use super::session::OpenSession;
-use super::slot::Slot;
+use super::slot::in_either_reading;
 use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, Compare, Verification};
 use crate::Hash;
@@ -22,8 +22,8 @@ use crate::fs::platform;
 use crate::names::{FileName, StoredName};
 
 /// A commit covers at most this much new content, so that a huge first copy that is cut off by a
-/// deadline has got somewhere.
-const COMMIT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// deadline has got somewhere. Less in this crate's own tests, so that theirs are of several commits.
+const COMMIT_BYTES_MAX: u64 = if cfg!(test) { 1 } else { 64 } * 1024 * 1024;
 /// After so much the disk is given something to do, which it then does while the rest is read and hashed.
 const WRITE_BACK_BYTES: u64 = 4 * 1024 * 1024;
 /// Time between the two looks at a source whose content changed: Claude Code truncates and
@@ -141,13 +141,6 @@ fn save_once(
     }
 }
 
-/// Whether a plain copy begins with the recorded bytes; more may follow.
-fn begins_with(slot: Slot<'_>, record: &Record) -> Result<bool, ArchiveError> {
-    let copy = slot.open()?;
-    let has_all = fs::stat_of(&copy, &slot.path())?.st_size as u64 >= record.bytes;
-    Ok(has_all && fs::hash_of_prefix(&copy, record.bytes, &slot.path())? == record.blake3)
-}
-
 /// Whether neither the source nor the copy's length changed since the last commit.
 fn is_unchanged(session: &OpenSession<'_>, name: &StoredName, identity: &Identity) -> Result<bool, ArchiveError> {
     let Some(record) = session.ledger.record(name) else { return Ok(false) };
@@ -201,14 +194,12 @@ impl Saving<'_, '_> {
         if bytes < record.bytes {
             return Ok(None);
         }
-        let is_intact = || -> Result<bool, ArchiveError> {
+        let is_intact = in_either_reading(|| {
             if self.compare == Compare::Whole || record.verification == Verification::Unverified {
                 return Ok(fs::hash_of_prefix_with(&copy, record.bytes, &path, self.progress)? == record.blake3);
             }
             Ok(windows_of(&copy, record.bytes, &path)? == record.windows)
-        };
-        // A copy is called damaged only if two readings say so.
-        let is_intact = is_intact()? || is_intact()?;
+        })?;
         let has_more = bytes > record.bytes;
         Ok(is_intact.then_some((record, has_more)))
     }
@@ -366,7 +357,7 @@ impl Saving<'_, '_> {
                 match known {
                     None => found,
                     Some(known) if (known.bytes, known.blake3) == (found.bytes, found.blake3) => known,
-                    Some(known) if begins_with(slot, &known)? || source_has(&known)? => found,
+                    Some(known) if slot.begins_with(&known)? || source_has(&known)? => found,
                     Some(known) => known,
                 }
             }
@@ -521,4 +512,68 @@ fn resumed(record: &Record, copy: &File, path: &Path) -> Result<TreeHasher, Arch
 
 fn gone(path: &Path) -> ArchiveError {
     ArchiveError::damaged(path, "it is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file_of(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    fn tree_of(bytes: &[u8]) -> TreeHasher {
+        let mut tree = TreeHasher::default();
+        tree.update(bytes);
+        tree
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_and_compared() {
+        let (path, old, all) = (Path::new("x"), [b'o'; 3000], [[b'o'; 3000], [b'n'; 3000]].concat());
+        let (before, after) = (tree_of(&old), tree_of(&all));
+        let check = |bytes: &[u8]| check_bytes(&file_of(bytes), &before, &after, &(3000..6000), path);
+        check(&all).unwrap();
+        let mut flipped = all.clone();
+        flipped[5999] ^= 1;
+        for wrong in [&all[..5999], &[&all[..], b"n"].concat(), &flipped, b""] {
+            assert!(matches!(check(wrong), Err(ArchiveError::Damaged { .. })), "{}", wrong.len());
+        }
+    }
+
+    #[test]
+    fn hashing_goes_on_from_a_record_whatever_its_state_is_worth() {
+        let (path, bytes) = (Path::new("x"), [b'x'; 5000]);
+        let copy = file_of(&[&bytes[..], b"not committed"].concat());
+        let record = Record::of(&tree_of(&bytes), Windows::default(), None, Verification::Written);
+        let others = tree_of(&[b'y'; 5000]).stack_as_hex();
+        for tree in [record.tree.clone(), others, String::new(), "no state at all".to_owned()] {
+            let mut resumed = resumed(&Record { tree: tree.clone(), ..record.clone() }, &copy, path).unwrap();
+            assert_eq!(resumed.root(), record.blake3, "{tree:?}");
+            resumed.update(b"more");
+            assert_eq!(resumed.root(), blake3::hash(&[&bytes[..], b"more"].concat()), "{tree:?}");
+        }
+        // Other bytes than were recorded are not built on, whether the damage is where hashing goes on or before.
+        for at in [0, 4999] {
+            let mut flipped = bytes;
+            flipped[at] ^= 1;
+            let resumed = resumed(&Record { tree: String::new(), ..record.clone() }, &file_of(&flipped), path);
+            assert!(matches!(resumed, Err(ArchiveError::Damaged { .. })), "{at}");
+        }
+    }
+
+    #[test]
+    fn windows_are_recorded_where_source_and_copy_agree_on_them() {
+        let path = Path::new("source");
+        let source = Source { path, open: &|| Ok(None), may_lag: false };
+        let file = file_of(b"some text\n");
+        let identity = Identity::of(&fs::stat_of(&file, path).unwrap());
+        let opened = Opened { source: &source, file, identity };
+        let agreed = |copy: &[u8]| opened.agreed_windows(&file_of(copy), 10, Path::new("copy"));
+        assert_eq!(agreed(b"some text\n").unwrap(), windows_of(&opened.file, 10, path).unwrap());
+        assert!(matches!(agreed(b"some test\n"), Err(ArchiveError::Damaged { .. })));
+    }
 }

@@ -24,7 +24,7 @@ use super::quarantine::quarantine;
 use super::session::OpenSession;
 #[cfg(doc)]
 use super::slot::Slot;
-use super::slot::{is_file_of, unpacks_to};
+use super::slot::{in_either_reading, is_file_of, unpacks_to};
 use super::store::Archive;
 use super::types::{ArchiveError, SessionKey};
 use crate::claude::transcripts::{self, Identity};
@@ -200,16 +200,11 @@ pub(super) fn resolve_forms(session: &OpenSession<'_>, name: &StoredName, record
     if record.compressed.is_none() || !slot.has(Form::Plain)? || !slot.has(Form::Compressed)? {
         return Ok(());
     }
-    let is_plain_whole = || -> Result<bool, ArchiveError> {
-        let (plain, path) = (slot.open()?, slot.path());
-        Ok(fs::stat_of(&plain, &path)?.st_size as u64 >= record.bytes
-            && fs::hash_of_prefix(&plain, record.bytes, &path)? == record.blake3)
-    };
-    if is_plain_whole()? || is_plain_whole()? {
+    if in_either_reading(|| slot.begins_with(record))? {
         session.sync_content(name)?;
         return remove_compressed(session, name);
     }
-    let is_compressed_whole = slot.is_compressed_whole(record)? || slot.is_compressed_whole(record)?;
+    let is_compressed_whole = in_either_reading(|| slot.is_compressed_whole(record))?;
     quarantine(session, name, if is_compressed_whole { Form::Plain } else { Form::Compressed })?;
     Ok(())
 }

@@ -184,13 +184,8 @@ fn table_of(compressed: &File, path: &Path) -> Result<SeekTable, ArchiveError> {
 fn text_of(table: SeekTable) -> Vec<u8> {
     let mut serializer = table.into_serializer();
     let mut text = vec![0; serializer.encoded_len()];
-    let mut filled = 0;
-    while filled < text.len() {
-        match serializer.write_into(&mut text[filled..]) {
-            0 => break,
-            came => filled += came,
-        }
-    }
+    // Where there is room for all of it, it is written at once.
+    serializer.write_into(&mut text);
     text
 }
 
@@ -274,6 +269,57 @@ mod tests {
         ranges.read_exact_at(frame as u64 + 1, &mut buffer).unwrap();
         assert!(buffer == text[frame + 1..frame + 10]);
         assert!(ranges.read_exact_at(1, &mut buffer).is_err());
+    }
+
+    #[test]
+    fn ranges_come_right_whichever_frame_was_kept_from_the_one_before() {
+        let text = text();
+        let (file, _) = compressed(&text);
+        let frame = FRAME_BYTES as usize;
+        let mut ranges = Ranges::compressed(file, PathBuf::from("x")).unwrap();
+        for from in [10, 20, frame + 5, frame + 6, 3, 2 * frame + 1, 2 * frame - 4] {
+            let mut buffer = [0; 9];
+            ranges.read_exact_at(from as u64, &mut buffer).unwrap();
+            assert!(buffer == text[from..from + 9], "{from}");
+            let kept = ranges.frames.as_ref().unwrap().last.as_ref().map(|(kept, _)| *kept);
+            assert_eq!(kept, Some(((from + 8) / frame) as u32), "{from}");
+        }
+        ranges.forget();
+        assert!(ranges.frames.unwrap().last.is_none());
+    }
+
+    /// One frame, with so many bytes before it that zstd skips, and its table.
+    fn frame_of(plain: usize, skipped: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if skipped > 0 {
+            bytes.extend([0x184d_2a50_u32.to_le_bytes(), (skipped as u32 - 8).to_le_bytes()].concat());
+            bytes.resize(skipped, 0);
+        }
+        bytes.extend(zstd::bulk::compress(&vec![b'x'; plain], 1).unwrap());
+        let mut table = SeekTable::new();
+        table.log_frame(bytes.len() as u32, plain as u32).unwrap();
+        bytes.extend(text_of(table));
+        bytes
+    }
+
+    #[test]
+    fn a_frame_that_is_not_one_of_ours_is_not_unpacked() {
+        let max = FRAME_BYTES_MAX as usize;
+        let skipped = |plain: usize| 2 * max - zstd::bulk::compress(&vec![b'x'; plain], 1).unwrap().len();
+        for (plain, skipped, is_ours) in [
+            (0, 0, false),
+            (1, 0, true),
+            (max, 0, true),
+            (max + 1, 0, false),
+            (10, skipped(10), true),
+            (10, skipped(10) + 1, false),
+        ] {
+            let came = unpacked(&file_of(&frame_of(plain, skipped)));
+            match is_ours {
+                true => assert!(came.unwrap() == vec![b'x'; plain], "{plain} {skipped}"),
+                false => assert!(matches!(came, Err(ArchiveError::Damaged { .. })), "{plain} {skipped}"),
+            }
+        }
     }
 
     #[test]

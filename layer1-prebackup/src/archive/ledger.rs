@@ -631,7 +631,7 @@ mod tests {
         Record {
             bytes,
             blake3: blake3::hash(&bytes.to_le_bytes()),
-            tree: String::new(),
+            tree: "ab".to_owned(),
             windows: Windows { head: "h".into(), tail: "t".into() },
             source: Some(Identity { dev: 1, ino: 2, bytes: 3, mtime_ns: 4, ctime_ns: 5 }),
             verification: Verification::Written,
@@ -678,6 +678,15 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_record_lacks_it_is_read_as_it_was_and_every_file_begins_with_its_format() {
+        let bare = Record { tree: String::new(), source: None, compressed: None, ..record(3) };
+        let (temp, dir) = written(&[Entry::Commit(newest(), Box::new(bare.clone()))]);
+        assert_eq!(Ledger::read(&dir, &key()).unwrap().record(&newest()), Some(&bare));
+        let text = std::fs::read_to_string(temp.path().join("p.ledger")).unwrap();
+        assert_eq!(text.lines().next().unwrap()[CHECKSUM_DIGITS..], *" {\"format\":1}");
+    }
+
+    #[test]
     fn a_torn_last_line_never_happened_and_a_bad_line_before_it_is_damage() {
         let (temp, dir) = written(&[commit(1), commit(2)]);
         let path = temp.path().join("p.ledger");
@@ -712,6 +721,27 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_ledger_is_written_anew_once_and_appended_to_from_then_on() {
+        type Spoil = fn(&mut Vec<u8>);
+        let spoils: [Spoil; 2] = [|text| text.truncate(text.len() - 5), |text| text[30] ^= 1];
+        for spoil in spoils {
+            let (temp, dir) = written(&[commit(1), commit(2)]);
+            let path = temp.path().join("p.ledger");
+            let mut text = std::fs::read(&path).unwrap();
+            spoil(&mut text);
+            std::fs::write(&path, text).unwrap();
+            let mut ledger = Ledger::read(&dir, &key()).unwrap();
+            ledger.write(&dir, &key(), &[commit(3)]).unwrap();
+            assert!(!ledger.is_damaged && !ledger.has_torn_tail);
+            let anew = std::fs::read(&path).unwrap();
+            ledger.write(&dir, &key(), &[commit(4)]).unwrap();
+            let after = std::fs::read(&path).unwrap();
+            assert!(after.len() > anew.len() && after.starts_with(&anew));
+            assert_eq!(ledger.bytes, after.len() as u64);
+        }
+    }
+
+    #[test]
     fn removals_are_read_again_and_a_commit_takes_them_back() {
         let older = StoredName { file: FileName::Transcript, generation: 3 };
         let (_temp, dir) = written(&[commit(1), Entry::Prune(older.clone())]);
@@ -737,11 +767,36 @@ mod tests {
     fn it_does_not_grow_for_ever() {
         let (temp, dir) = written(&[commit(0)]);
         let mut ledger = Ledger::read(&dir, &key()).unwrap();
-        for bytes in 0..2000 {
+        let length = || std::fs::metadata(temp.path().join("p.ledger")).unwrap().len();
+        let mut longest = 0;
+        for bytes in 0..600 {
             ledger.write(&dir, &key(), &[commit(bytes)]).unwrap();
+            longest = longest.max(length());
         }
-        assert!(std::fs::metadata(temp.path().join("p.ledger")).unwrap().len() < 2 * REWRITE_BYTES_MIN);
-        assert_eq!(Ledger::read(&dir, &key()).unwrap().record(&newest()), Some(&record(1999)));
+        assert!((REWRITE_BYTES_MIN..REWRITE_BYTES_MIN + 1000).contains(&longest), "{longest}");
+        assert_eq!(Ledger::read(&dir, &key()).unwrap().record(&newest()), Some(&record(599)));
+    }
+
+    #[test]
+    fn one_that_says_much_is_looked_at_each_time_it_has_doubled_and_rewritten_at_four_times_what_it_says() {
+        let (temp, dir) = written(&[commit(0)]);
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        let side = |n: u64| StoredName::newest(FileName::Side(Path::new("x").join(n.to_string())));
+        let many: Vec<Entry> = (0..150).map(|n| Entry::Commit(side(n), Box::new(record(n)))).collect();
+        ledger.write(&dir, &key(), &many).unwrap();
+        let needed = ledger.as_text(&key()).len() as u64;
+        // It is looked at behind 64 KiB and behind twice that in vain, and outgrown at the third look.
+        assert!((REWRITE_BYTES_MIN / 2 + 1..REWRITE_BYTES_MIN).contains(&needed), "{needed}");
+        let mut lengths = vec![ledger.bytes];
+        while lengths.len() < 2 || lengths[lengths.len() - 2] < lengths[lengths.len() - 1] {
+            ledger.write(&dir, &key(), &vec![commit(1); 5]).unwrap();
+            lengths.push(std::fs::metadata(temp.path().join("p.ledger")).unwrap().len());
+            assert!(lengths.len() < 1000);
+        }
+        let longest = lengths[lengths.len() - 2];
+        assert!((4 * REWRITE_BYTES_MIN..4 * REWRITE_BYTES_MIN + 8000).contains(&longest), "{longest}");
+        assert!(lengths[lengths.len() - 1] < needed + 4000);
+        assert_eq!(Ledger::read(&dir, &key()).unwrap().records().count(), 151);
     }
 
     #[test]

@@ -119,3 +119,58 @@ pub(super) fn windows_of(file: &File, bytes: u64, path: &Path) -> Result<Windows
     let tail = if bytes <= WINDOW_BYTES { head.clone() } else { window(bytes - length)? };
     Ok(Windows { head, tail })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file_of(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    fn bytes(count: usize) -> Vec<u8> {
+        (0..count).map(|n| (n / 3 % 251) as u8).collect()
+    }
+
+    #[test]
+    fn the_windows_are_the_first_and_the_last_bytes() {
+        let window = WINDOW_BYTES as usize;
+        for count in [0, 1, window - 1, window, window + 1, 3 * window] {
+            // More may follow that is not theirs.
+            let (all, path) = (bytes(count + 10), Path::new("x"));
+            let windows = windows_of(&file_of(&all), count as u64, path).unwrap();
+            let short = |bytes: &[u8]| blake3::hash(bytes).to_hex()[..16].to_owned();
+            let length = window.min(count);
+            let expected = Windows { head: short(&all[..length]), tail: short(&all[count - length..count]) };
+            assert_eq!(windows, expected, "{count}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_ends_before_was_cut_off_meanwhile() {
+        let path = Path::new("x");
+        for (count, asked) in [(0, 1), (9, 10), (5000, 5001), (fs::COPY_BYTES, 2 * fs::COPY_BYTES)] {
+            let file = file_of(&bytes(count));
+            let windows = windows_of(&file, asked as u64, path);
+            assert!(matches!(windows, Err(ArchiveError::Shrank { .. })), "{count} {windows:?}");
+            let mut tree = TreeHasher::default();
+            let fed = feed(&mut tree, &file, 0, asked as u64, path, &mut |_| {});
+            assert!(matches!(fed, Err(ArchiveError::Shrank { .. })), "{count} {fed:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_hashed_on_from_where_it_begins() {
+        let all = bytes(2 * fs::COPY_BYTES + 100);
+        let (file, path) = (file_of(&all), Path::new("x"));
+        let (mut tree, mut seen) = (TreeHasher::default(), Vec::new());
+        for (from, to) in [(0, 0), (0, 10), (10, 10 + fs::COPY_BYTES), (10 + fs::COPY_BYTES, all.len())] {
+            feed(&mut tree, &file, from as u64, to as u64, path, &mut |bytes| seen.extend_from_slice(bytes)).unwrap();
+            assert_eq!(tree.root(), blake3::hash(&all[..to]));
+            assert!(seen == all[..to], "{from}..{to}");
+        }
+    }
+}

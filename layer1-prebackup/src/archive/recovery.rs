@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::ledger::{Entry, Intent, Ledger, Record};
-use super::paths::{Form, QUARANTINE, ledger_name, project_folder, session_folder};
+use super::paths::{QUARANTINE, ledger_name, project_folder, session_folder};
 use super::rebuild_ledger::{rebuild, record_of_slot};
 use super::removal;
 use super::session::{OpenSession, SessionLock, was_left_clean};
@@ -141,20 +141,15 @@ impl<'a> OpenSession<'a> {
     }
 }
 
-/// The record of what was renamed: its own, if it is as recorded; damaged as it is, if none can be made of it.
+/// The record of what was renamed: its own, whatever the bytes are by now, so that `verify` goes on asking for those
+/// that it names; of what is there, if that has all of them and more, or nothing was recorded of it.
 fn record_of_rotated(target: Slot<'_>, record: Option<Record>) -> Result<Record, ArchiveError> {
-    if let Some(known) = &record
-        && let Some(compressed) = &known.compressed
-        && !target.has(Form::Plain)?
-        && target.is_as_recorded(compressed)?
-    {
-        return Ok(known.clone());
-    }
-    let found = match (record_of_slot(target, Verification::Found), &record) {
-        (Ok(found), _) => found,
-        (Err(error), Some(known)) if target.is_unreadable(&error) => known.clone(),
-        (Err(error), _) => return Err(error),
+    let Some(known) = record else { return record_of_slot(target, Verification::Found) };
+    let found = match record_of_slot(target, Verification::Found) {
+        Ok(found) => found,
+        Err(error) if target.is_unreadable(&error) => return Ok(known),
+        Err(error) => return Err(error),
     };
-    let known = record.filter(|known| (known.bytes, known.blake3) == (found.bytes, found.blake3));
-    Ok(known.map(|known| Record { compressed: found.compressed, ..known }).unwrap_or(found))
+    let has_more = found.bytes > known.bytes && target.begins_with(&known)?;
+    Ok(if has_more { found } else { Record { compressed: found.compressed, ..known } })
 }

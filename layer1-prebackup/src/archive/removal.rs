@@ -4,7 +4,7 @@
 //! The ledger says first what is to go, synced; whoever opens the session next finishes what a killed run
 //! did not, so each step can be taken twice.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
@@ -113,24 +113,17 @@ pub(super) fn unlink(archive: &Archive, rel: &Path) -> Result<(), ArchiveError> 
     } else {
         1
     };
-    let mut is_file = true;
-    let mut rel = rel.to_owned();
-    while let (Some(parent), Some(name)) = (rel.parent().map(Path::to_owned), rel.file_name().map(OsStr::to_owned)) {
+    for at in rel.ancestors() {
+        let is_file = at == rel;
+        let (Some(parent), Some(name)) = (at.parent(), at.file_name()) else { break };
         if !is_file && parent.components().count() < kept {
             break;
         }
-        if let Some(dir) = archive.root.open_beneath(&parent)? {
-            let removed = if is_file { dir.remove(&name)? } else { dir.remove_dir_if_empty(&name)? };
-            if !removed {
-                dir.sync()?;
-                // A folder that is not empty keeps those above it.
-                if !is_file && dir.stat(&name)?.is_some() {
-                    break;
-                }
-            }
+        let Some(dir) = archive.root.open_beneath(parent)? else { continue };
+        let removed = if is_file { dir.remove(name)? } else { dir.remove_dir_if_empty(name)? };
+        if !removed {
+            dir.sync()?;
         }
-        is_file = false;
-        rel = parent;
     }
     Ok(())
 }
@@ -217,4 +210,144 @@ fn is_beside(archive: &Archive, key: &SessionKey, entry: &OsString) -> Result<bo
     let other = SessionId::parse(&format!("{}{stem}", key.id)).ok();
     let is_anothers = other.map(|id| archive.find(&id)).transpose()?.is_some_and(|keys| !keys.is_empty());
     Ok(number.bytes().all(|byte| byte.is_ascii_digit()) && !is_anothers)
+}
+
+#[cfg(test)]
+// A test plays the part of a user and of a killed run.
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use crate::fs::counted;
+
+    fn key() -> SessionKey {
+        SessionKey::parse("p", "s1").unwrap()
+    }
+
+    fn store() -> (tempfile::TempDir, Archive) {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::create(dir.path()).unwrap();
+        (dir, archive)
+    }
+
+    fn put(archive: &Archive, rel: &str) {
+        let path = archive.root().join(rel);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+
+    #[test]
+    fn with_a_file_go_the_folders_that_are_the_sessions_own_and_empty_then() {
+        for (file, beside, stays, goes) in [
+            ("p/s1.gen-0001.jsonl", None, "p", "p/s1.gen-0001.jsonl"),
+            ("p/s1/a/b", None, "p", "p/s1"),
+            ("p/s1/a/b", Some("p/s1/c"), "p/s1", "p/s1/a"),
+            ("p/s1/a/b", Some("p/s1/a/c"), "p/s1/a", "p/s1/a/b"),
+            (".state/damaged/p/s1.jsonl", None, ".state/damaged/p", ".state/damaged/p/s1.jsonl"),
+            (".state/damaged/p/s1/a/b", None, ".state/damaged/p", ".state/damaged/p/s1"),
+            (".state/journal/s1.jsonl", None, ".state/journal", ".state/journal/s1.jsonl"),
+        ] {
+            let (_dir, archive) = store();
+            put(&archive, file);
+            beside.into_iter().for_each(|beside| put(&archive, beside));
+            // The second time as after a run that was killed before its sync.
+            for n in 0..2 {
+                counted::take();
+                unlink(&archive, Path::new(file)).unwrap();
+                let is_there = |rel: &str| archive.root().join(rel).exists();
+                assert_eq!((is_there(stays), is_there(goes)), (true, false), "{file} {n}");
+                assert!(beside.is_none_or(is_there), "{file}");
+                assert!(counted::take().contains(&archive.root().join(stays)), "{file} {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn empty_folders_of_other_sessions_stay() {
+        let (_dir, archive) = store();
+        for folder in ["p/s1/a/b", "p/s1.gen-0002", "p/s2/a", "p/s1.found"] {
+            std::fs::create_dir_all(archive.root().join(folder)).unwrap();
+        }
+        put(&archive, "p/s1.gen-0001/x");
+        remove_empty_folders(&archive, &key().id, Path::new("p")).unwrap();
+        let project = archive.root.open_beneath(Path::new("p")).unwrap().unwrap();
+        let mut left: Vec<_> = project.entries().unwrap().into_iter().map(|(name, _)| name).collect();
+        left.sort();
+        assert_eq!(left, ["s1.found", "s1.gen-0001", "s2"]);
+        assert!(archive.root().join("p/s2/a").exists());
+    }
+
+    #[test]
+    fn what_is_set_aside_of_a_session_is_told_by_its_name() {
+        for (name, expected) in [
+            ("s1.jsonl", true),
+            ("s1.jsonl.2", true),
+            ("s1.jsonl.zst", true),
+            ("s1.jsonl.zst.13", true),
+            ("s1.gen-0001.jsonl", true),
+            ("s1.gen-0001.jsonl.2", true),
+            ("s1.ledger.0123abcd", true),
+            ("s1.ledger.", false),
+            ("s1.ledger.0123abcx", false),
+            ("s1.jsonl.", false),
+            ("s1.jsonl.2x", false),
+            ("s1.jsonl.old", false),
+            ("s1.found.jsonl", false),
+            ("s12.jsonl", false),
+            ("s1", false),
+            ("s2.jsonl", false),
+        ] {
+            assert_eq!(is_quarantined_of(&key().id, name), expected, "{name}");
+        }
+        for (name, expected) in [
+            ("s1", true),
+            ("s1.gen-0001", true),
+            ("s1.gen-0012", true),
+            ("s1.gen-x", false),
+            ("s1.found", false),
+            ("s12", false),
+            ("s2", false),
+        ] {
+            assert_eq!(is_side_folder_of(&key().id, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beside_a_session_is_told_by_its_name_and_by_whose_it_is() {
+        let (_dir, archive) = store();
+        // A session that is called as what is found beside another.
+        put(&archive, "p/s1.found-3.jsonl");
+        for (name, expected) in [
+            ("s1.json", true),
+            ("s1.events.jsonl", true),
+            ("s1.jsonl.official", true),
+            ("s1.found.json", true),
+            ("s1.found-2.json", true),
+            ("s1.found-3.json", false),
+            ("s1.found-x.json", false),
+            ("s1.other.json", false),
+            ("s1.jsonl", false),
+            ("s2.json", false),
+        ] {
+            assert_eq!(is_beside(&archive, &key(), &OsString::from(name)).unwrap(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_aside_is_described_with_its_length_and_its_time() {
+        let (_dir, archive) = store();
+        put(&archive, ".state/damaged/p/s1/a/b");
+        put(&archive, ".state/damaged/p/s1.jsonl");
+        put(&archive, ".state/damaged/p/s2.jsonl");
+        // It was written long ago, and set aside just now.
+        let aside = archive.root().join(".state/damaged/p/s1.jsonl");
+        std::fs::File::options().write(true).open(&aside).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        let mut found = quarantined(&archive, &key()).unwrap();
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        let told: Vec<_> = found.iter().map(|file| (file.path.to_str().unwrap(), file.bytes)).collect();
+        assert_eq!(told, [(".state/damaged/p/s1/a/b", 1), (".state/damaged/p/s1.jsonl", 1)]);
+        let now = crate::clock::now_ms();
+        assert!(found.iter().all(|file| (now - 600_000..=now).contains(&file.changed_ms)), "{found:?} {now}");
+        // Nothing of it is there: nothing is set aside.
+        assert!(quarantined(&archive, &SessionKey::parse("q", "s1").unwrap()).unwrap().is_empty());
+    }
 }

@@ -128,6 +128,13 @@ impl Slot<'_> {
         Ok(self.form()?.is_some() && is_file_of(&self.open()?, record.bytes, &record.blake3, &self.path())?)
     }
 
+    /// Whether what a reader gets begins with the recorded bytes; more may follow.
+    pub(super) fn begins_with(&self, record: &Record) -> Result<bool, ArchiveError> {
+        let (file, path) = (self.open()?, self.path());
+        let has_all = fs::stat_of(&file, &path)?.st_size as u64 >= record.bytes;
+        Ok(has_all && fs::hash_of_prefix(&file, record.bytes, &path)? == record.blake3)
+    }
+
     /// Whether the compressed file is byte for byte what was recorded of it.
     pub(super) fn is_as_recorded(&self, compressed: &CompressedFile) -> Result<bool, ArchiveError> {
         match self.open_as(Form::Compressed)? {
@@ -155,11 +162,10 @@ impl Slot<'_> {
     /// Whether the compressed file can be believed to hold what is recorded, without unpacking it where that
     /// was done before. Only two readings say that it does not.
     pub(super) fn is_compressed_intact(&self, record: &Record) -> Result<bool, ArchiveError> {
-        let is_intact = || match &record.compressed {
+        in_either_reading(|| match &record.compressed {
             Some(compressed) if record.verification != Verification::Unverified => self.is_as_recorded(compressed),
             _ => self.unpacks_to(record),
-        };
-        Ok(is_intact()? || is_intact()?)
+        })
     }
 
     /// Whether the content lies there in its compressed form alone, which is recorded.
@@ -215,6 +221,11 @@ impl Slot<'_> {
     }
 }
 
+/// Whether one of two readings says so: a content is called damaged only if both do.
+pub(super) fn in_either_reading(reading: impl Fn() -> Result<bool, ArchiveError>) -> Result<bool, ArchiveError> {
+    Ok(reading()? || reading()?)
+}
+
 /// Whether a file holds so many bytes of that hash, and no more.
 pub(super) fn is_file_of(file: &File, bytes: u64, blake3: &Hash, path: &Path) -> Result<bool, ArchiveError> {
     Ok(fs::stat_of(file, path)?.st_size as u64 == bytes && fs::hash_of_prefix(file, bytes, path)? == *blake3)
@@ -233,5 +244,22 @@ pub(super) fn unpacks_to(compressed: &File, path: &Path, bytes: u64, blake3: &Ha
         Ok(count) => Ok(count == bytes && hasher.finalize() == *blake3),
         Err(ArchiveError::Damaged { .. }) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn one_reading_that_says_well_is_enough_and_two_that_say_damaged_are_needed() {
+        for (readings, expected, asked) in
+            [([true, false], true, 1), ([false, true], true, 2), ([false, false], false, 2)]
+        {
+            let next = Cell::new(0);
+            let reading = || Ok(readings[next.replace(next.get() + 1)]);
+            assert_eq!((in_either_reading(reading).unwrap(), next.get()), (expected, asked), "{readings:?}");
+        }
     }
 }

@@ -224,3 +224,23 @@ impl FindingKind {
 pub(super) struct Formatted {
     pub(super) format: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let failed =
+            |kind: ErrorKind| DurableError { operation: "write", path: "x".into(), source: kind.into() }.into();
+        for (error, expected) in [
+            (failed(ErrorKind::StorageFull), true),
+            (failed(ErrorKind::QuotaExceeded), true),
+            (failed(ErrorKind::PermissionDenied), false),
+            (ArchiveError::Shrank { path: "x".into() }, false),
+        ] {
+            assert_eq!(error.is_disk_full(), expected, "{error}");
+        }
+    }
+}

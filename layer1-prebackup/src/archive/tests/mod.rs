@@ -17,6 +17,7 @@ use super::*;
 use crate::fs::counted;
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
+mod edges;
 mod mark;
 mod synced_folders;
 
