@@ -6,13 +6,15 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::fs;
+use crate::fs::{self, Shortcoming};
 
 /// Size at which a log file is rotated.
 pub(crate) const LOG_BYTES_MAX: u64 = 1024 * 1024;
 /// Files kept: the current one and two older (`.1`, `.2`).
 pub(crate) const LOG_FILES: u32 = 3;
 
+/// The folder of the logs in a store.
+const LOG_FOLDER: &str = ".log";
 /// Longest cause in a log line or a job, in characters.
 const CAUSE_CHARS_MAX: usize = 400;
 
@@ -69,7 +71,7 @@ pub struct Log {
 impl Log {
     /// The log `<store>/.log/<name>`, for example `layer1.log`. Nothing is made until the first line.
     pub fn of_store(store: &Path, name: &str, level: Level) -> Log {
-        Log { path: store.join(".log").join(name), level }
+        Log { path: store.join(LOG_FOLDER).join(name), level }
     }
 
     /// Appends `text` and a newline in one write; safe with several writers. Line breaks inside
@@ -83,6 +85,22 @@ impl Log {
         // See the type's comment for why both errors are dropped.
         let _ = self.open().map(|mut file| file.write_all(line.as_bytes()));
         let _ = self.rotate_when_full();
+    }
+
+    /// Tells what the file system was found to lack, once in the life of the store. To be called when the work is done.
+    pub fn tell_shortcomings(&self) {
+        for shortcoming in Shortcoming::ALL {
+            let Some(place) = shortcoming.met_at() else { continue };
+            let mark = self.path.with_file_name(mark_of(shortcoming));
+            let text = text_of(shortcoming, place);
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(fs::FILE_MODE);
+            // It is there already, or cannot be: then it is told by the next run, better than never.
+            if let Ok(mut file) = fs::open_making_folders(&options, "create", &mark) {
+                let _ = file.write_all(text.as_bytes());
+                self.line_with_time(&format!("warning: {text}"));
+            }
+        }
     }
 
     /// [`Log::line`] with an RFC 3339 time in front.
@@ -122,6 +140,29 @@ impl Log {
         name.push(format!(".{n}"));
         name.into()
     }
+}
+
+/// What the file system of a store was found to lack, in words.
+pub fn shortcomings_of(store: &Path) -> Vec<String> {
+    let told = |shortcoming| std::fs::read_to_string(store.join(LOG_FOLDER).join(mark_of(shortcoming))).ok();
+    Shortcoming::ALL.into_iter().filter_map(told).collect()
+}
+
+fn mark_of(shortcoming: Shortcoming) -> &'static str {
+    match shortcoming {
+        Shortcoming::DirectorySync => "told.directory-sync",
+        Shortcoming::Locks => "told.locks",
+    }
+}
+
+fn text_of(shortcoming: Shortcoming, place: &Path) -> String {
+    let what = match shortcoming {
+        Shortcoming::DirectorySync => {
+            "cannot sync a directory; after a power cut the newest copies there may be missing until the next run"
+        }
+        Shortcoming::Locks => "has no file locks; use this backup from one computer at a time",
+    };
+    format!("the file system of {} {what}", place.display())
 }
 
 /// An error with its causes in one line of bounded length, for logs and jobs.

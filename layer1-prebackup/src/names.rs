@@ -21,6 +21,10 @@ pub const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
 pub(crate) const SESSION_ID_BYTES_MAX: usize = 128;
 /// Longest project folder name, in bytes. File systems allow 255; the rest is room for suffixes.
 pub(crate) const PROJECT_BYTES_MAX: usize = 120;
+/// Longest one that is read: the version before lengthened some names of full length by one.
+const PROJECT_BYTES_READ_MAX: usize = PROJECT_BYTES_MAX + 1;
+/// The index in layer 3's store. SQLite's and our own files beside it begin with its name, so no project's folder may.
+pub(crate) const INDEX_FILE: &str = "sessions.db";
 /// The folder of sessions for which no project name is known.
 pub(crate) const PROJECT_UNKNOWN: &str = "unknown";
 /// Digits of a generation number in a file name.
@@ -82,12 +86,19 @@ impl ProjectName {
         ProjectName(made_safe(last))
     }
 
-    /// Accepts a name that is already safe (from a job, a receipt or a user); refuses the rest.
+    /// Accepts a plain name (from a job, a receipt, a folder or a user); refuses the rest. What the version before
+    /// named its folders is among the plain ones, although such a folder would be named otherwise today.
     pub fn parse(text: &str) -> Result<ProjectName, NameError> {
         let rule = "separators, control characters or a leading dot";
         let what = format!("a plain folder name of at most {PROJECT_BYTES_MAX} bytes without {rule}");
         let refuse = || NameError(format!("project name {text:?}: it must be {what}"));
-        (made_safe(text) == text).then(|| ProjectName(text.to_owned())).ok_or_else(refuse)
+        let is_plain = !text.is_empty() && made_plain(text, PROJECT_BYTES_READ_MAX) == text;
+        is_plain.then(|| ProjectName(text.to_owned())).ok_or_else(refuse)
+    }
+
+    /// The name that a new folder gets for a project of this one: the same, unless it is reserved.
+    pub(crate) fn for_a_new_folder(&self) -> ProjectName {
+        ProjectName(made_safe(&self.0))
     }
 
     /// The folder `{PROJECT}~{n}` for a second session of the same id.
@@ -185,19 +196,35 @@ pub(crate) fn plain_relative(text: &OsStr) -> Option<PathBuf> {
     parts.clone().all(plain).then(|| PathBuf::from(text))
 }
 
+/// A folder's name for any component: plain, of at most [`PROJECT_BYTES_MAX`] bytes, none that Windows reserves and
+/// none of our own files'. Of what this gives it makes the same again.
 fn made_safe(component: &str) -> String {
+    let name = made_plain(component, PROJECT_BYTES_MAX);
+    if name.is_empty() {
+        return PROJECT_UNKNOWN.to_owned();
+    }
+    let mark_at = if is_ours(&name) { Some(0) } else { end_of_reserved_stem(&name) };
+    let Some(mark_at) = mark_at else { return name };
+    let mut marked = name;
+    marked.insert(mark_at, '_');
+    made_plain(&marked, PROJECT_BYTES_MAX)
+}
+
+/// Without separators, control characters, a leading dot, and blanks and dots at its end; perhaps nothing.
+fn made_plain(component: &str, bytes_max: usize) -> String {
     let replaced: String =
         component.chars().map(|c| if c.is_control() || "/\\:*?\"<>|".contains(c) { '_' } else { c }).collect();
     let mut name = replaced.trim_end_matches([' ', '.']).trim_start_matches(' ').to_owned();
     if name.starts_with('.') {
         name.replace_range(0..1, "_");
     }
-    truncate_to_bytes(&mut name, PROJECT_BYTES_MAX);
-    let name = name.trim_end_matches([' ', '.']).to_owned();
-    if name.is_empty() {
-        return PROJECT_UNKNOWN.to_owned();
-    }
-    if is_reserved_on_windows(&name) { format!("{name}_") } else { name }
+    truncate_to_bytes(&mut name, bytes_max);
+    name.trim_end_matches([' ', '.']).to_owned()
+}
+
+/// Whether a file of ours in the root of a store may bear the name, on whatever file system.
+fn is_ours(name: &str) -> bool {
+    name.get(..INDEX_FILE.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(INDEX_FILE))
 }
 
 fn truncate_to_bytes(text: &mut String, bytes_max: usize) {
@@ -208,13 +235,17 @@ fn truncate_to_bytes(text: &mut String, bytes_max: usize) {
     text.truncate(end);
 }
 
-/// CON, NUL, COM1 and their like, with any extension, cannot be folder names on Windows.
-fn is_reserved_on_windows(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();
-    let numbered = |prefix: &str| {
-        stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && n.as_bytes()[0].is_ascii_digit() && n != "0")
+/// CON, NUL, COM1 and their like, whatever follows behind a dot, cannot be folder names on Windows. Where that
+/// first part of such a name ends.
+fn end_of_reserved_stem(name: &str) -> Option<usize> {
+    let stem = name.split('.').next().unwrap_or(name).trim_end();
+    let upper = stem.to_ascii_uppercase();
+    let is_numbered = |prefix: &str| {
+        let number = upper.strip_prefix(prefix);
+        number.is_some_and(|n| n.chars().count() == 1 && n.chars().all(|digit| "123456789¹²³".contains(digit)))
     };
-    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT")
+    let is_device = matches!(upper.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$");
+    (is_device || is_numbered("COM") || is_numbered("LPT")).then_some(stem.len())
 }
 
 pub(crate) fn escaped(raw: &OsStr) -> String {
@@ -282,7 +313,13 @@ mod tests {
         check("/x/.hidden", "_hidden");
         check("/x/a:b*c", "a_b_c");
         check("/x/nul", "nul_");
-        check("/x/con.txt", "con.txt_");
+        check("/x/con.txt", "con_.txt");
+        check("/x/Aux .tar.gz", "Aux_ .tar.gz");
+        check("/x/com\u{b9}", "com\u{b9}_");
+        check("/x/console.log", "console.log");
+        check("/x/sessions.db", "_sessions.db");
+        check("/x/Sessions.DB-wal", "_Sessions.DB-wal");
+        check("/x/sessions.d", "sessions.d");
         check("/x/trailing. ", "trailing");
         check("/x/sesión", "sesión");
     }
@@ -294,8 +331,56 @@ mod tests {
             assert_eq!(ProjectName::parse(name.as_str()), Ok(name.clone()));
             assert_eq!(ProjectName::parse(name.with_suffix(2).as_str()), Ok(name.with_suffix(2)));
         }
-        for bad in ["", ".state", "..", "a/b", "a\0b"] {
+        for bad in ["", ".state", "..", "a/b", "a\0b", "a ", "a.", &"x".repeat(122)] {
             assert!(ProjectName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_the_version_before_named_is_still_one() {
+        let full = format!("con.{}_", "x".repeat(116));
+        assert_eq!(full.len(), PROJECT_BYTES_READ_MAX);
+        for old in ["con.txt_", "aux.js_", "nul_", "sessions.db", "sessions.db-wal", &full] {
+            let name = ProjectName::parse(old).unwrap();
+            assert_eq!(name.as_str(), old);
+            check_safe(name.for_a_new_folder().as_str());
+        }
+    }
+
+    #[test]
+    fn no_name_that_is_made_safe_is_reserved_or_changes_when_it_is_made_safe_again() {
+        let devices = ["con", "PRN", "aux", "Nul", "com1", "LPT9", "com\u{b2}", "conin$"];
+        let ours = ["sessions.db", "SESSIONS.DB", "store.json", ".outbox", ".state", "metadata.lock", "lock", "~"];
+        let behind = ["", "-wal", "-journal", ".lock", ".tmp", "_", "~2"];
+        let tails = ["", ".js", ".tar.gz", ".", " ", ". .", " .txt", "._", "..a", ".con", ".json", ".ledger", ".zst"];
+        for stem in devices.iter().chain(&ours) {
+            for head in ["", " ", ".", "..", "_", ". ", "\u{1}", "e\u{301}"] {
+                for (own, tail) in behind.iter().flat_map(|own| tails.map(|tail| (own, tail))) {
+                    for length in [0, 112, 114, 116, 250] {
+                        check_safe(&format!("{head}{stem}{own}{}{tail}", "x".repeat(length)));
+                        check_safe(&format!("{head}{stem}{tail}{}{own}", "\u{e9}. ".repeat(length / 4)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_safe(given: &str) {
+        let name = ProjectName::from_cwd(&format!("/x/{}", given.replace('/', "_")));
+        assert_eq!(ProjectName::from_cwd(&format!("/x/{name}")), name, "{given:?}");
+        assert_eq!(ProjectName::parse(name.as_str()).as_ref(), Ok(&name), "{given:?}");
+        for name in [&name, &name.with_suffix(2)] {
+            assert_eq!(ProjectName::parse(name.as_str()).as_ref(), Ok(name), "{given:?}");
+            assert_eq!(name.for_a_new_folder(), *name, "{given:?}");
+            assert!(name.as_str().len() <= PROJECT_BYTES_MAX, "{given:?}");
+            assert!(!is_ours(name.as_str()) && end_of_reserved_stem(name.as_str()).is_none(), "{given:?}: {name}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_name_at_all_is_safe_once_it_was_made_so(given in "\\PC{0,140}") {
+            check_safe(&given);
         }
     }
 

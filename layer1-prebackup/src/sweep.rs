@@ -103,6 +103,7 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
             report.copied, report.seen, report.bytes_added
         ));
     }
+    log.tell_shortcomings();
     Ok(report)
 }
 

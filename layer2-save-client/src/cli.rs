@@ -197,6 +197,7 @@ fn run(cli: Cli) -> Result<(), ()> {
     }
     let settings = settings(&cli, places, &set);
     let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, &settings, &report)));
+    report.tell_shortcomings();
     match done {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {

@@ -35,6 +35,11 @@ impl Report {
         self.echo(text);
     }
 
+    /// Tells what the store's file system was found to lack, once.
+    pub(crate) fn tell_shortcomings(&self) {
+        self.log.tell_shortcomings();
+    }
+
     /// A line with the time in front, and on stderr whatever the settings: for what a person
     /// should see who runs the command by hand.
     pub(crate) fn warning(&self, text: &str) {

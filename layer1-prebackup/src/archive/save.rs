@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::Path;
 
+use rustix::fs::FileType;
+
 use super::append::{self, Source};
 use super::ledger::{Entry, Ledger, Record, StoredFile};
 use super::rebuild_ledger::windows_of;
@@ -382,36 +384,73 @@ fn identify(
         Some(cwd) => ProjectName::from_cwd(&cwd),
         None => ProjectName::from_cwd(request.cwd.unwrap_or("")),
     };
-    let names: Vec<_> = archive.root.entries()?.into_iter().map(|(name, _)| name).collect();
-    let folders = Folders { names: &names, is_there: &|name| Ok(archive.root.stat(OsStr::new(name))?.is_some()) };
+    with_ledger(free_folder(archive, &base, &known)?)
+}
+
+impl Archive {
+    /// The project's folder in this store: the one of that name, or, where there is none yet, one by a name that a
+    /// new folder may bear. Two stores need not call it alike.
+    pub fn folder_for(&self, project: &ProjectName) -> Result<ProjectName, ArchiveError> {
+        let is_its_folder = |(name, kind): &(OsString, FileType)| name == project.as_str() && is_folder(*kind);
+        let is_there = self.root.entries()?.iter().any(is_its_folder);
+        if is_there { Ok(project.clone()) } else { free_folder(self, &project.for_a_new_folder(), &[]) }
+    }
+}
+
+/// `base`, or with a number behind it where that leads to what is not the project's, or to the folder of one of
+/// `known`, which bear the session's id.
+fn free_folder(archive: &Archive, base: &ProjectName, known: &[SessionKey]) -> Result<ProjectName, ArchiveError> {
+    let entries = archive.root.entries()?;
+    let find =
+        |name: &str| Ok(archive.root.stat(OsStr::new(name))?.map(|stat| transcripts::Identity::of(&stat).file()));
+    let folders = Folders { entries: &entries, find: &find };
     let mut project = base.clone();
     let mut n = 2;
-    while known.iter().any(|key| key.project == project) || folders.are_anothers(&project)? {
+    while folders.are_anothers(&project)? || folders.are_among(known, &project)? {
         project = base.with_suffix(n);
         n += 1;
     }
-    with_ledger(project)
+    Ok(project)
 }
 
-/// A store's folders, as its file system spells and finds them.
+fn is_folder(kind: FileType) -> bool {
+    kind == FileType::Directory
+}
+
+/// What stands in a store's root, as its file system spells and finds it.
 struct Folders<'a> {
-    names: &'a [OsString],
-    /// Whether a name leads to something.
-    is_there: &'a dyn Fn(&str) -> Result<bool, ArchiveError>,
+    entries: &'a [(OsString, FileType)],
+    /// Device and inode of what a name leads to.
+    find: &'a dyn Fn(&str) -> Result<Option<(u64, u64)>, ArchiveError>,
 }
 
 impl Folders<'_> {
-    /// Whether this name leads to the folder of a project that differs in the case of letters alone,
+    /// Whether this name leads to a file, or to the folder of a project that differs in the case of letters alone,
     /// because the file system does not tell them apart. One that only writes accents its own way
     /// (HFS+) leads to the same project.
     fn are_anothers(&self, project: &ProjectName) -> Result<bool, ArchiveError> {
         let text = project.as_str();
-        if self.names.iter().any(|name| name == text) {
-            return Ok(false);
+        if let Some((_, kind)) = self.entries.iter().find(|(name, _)| name == text) {
+            return Ok(!is_folder(*kind));
         }
         let caseless = text.to_lowercase();
-        let is_alike = |name: &OsString| name.to_str().is_some_and(|name| name.to_lowercase() == caseless);
-        Ok(self.names.iter().any(is_alike) && (self.is_there)(text)?)
+        let is_alike = |(name, _): &(OsString, _)| name.to_str().is_some_and(|name| name.to_lowercase() == caseless);
+        Ok(self.entries.iter().any(is_alike) && (self.find)(text)?.is_some())
+    }
+
+    /// Whether this name leads to the folder of one of these sessions, however that is spelled: there, two sessions
+    /// of one id would be taken for one.
+    fn are_among(&self, known: &[SessionKey], project: &ProjectName) -> Result<bool, ArchiveError> {
+        if known.iter().any(|key| key.project == *project) {
+            return Ok(true);
+        }
+        let Some(found) = (self.find)(project.as_str())? else { return Ok(false) };
+        for key in known {
+            if (self.find)(key.project.as_str())? == Some(found) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -441,16 +480,40 @@ fn count(report: &mut SaveReport, file: FileName, saved: Option<append::Saved>) 
 mod tests {
     use super::*;
 
-    /// Names as a folding file system would find them, with what it lists.
-    fn are_anothers(listed: &[&str], folds: bool, project: &str) -> bool {
-        let names: Vec<OsString> = listed.iter().map(OsString::from).collect();
+    /// Asks of names as a folding file system would find them, with what it lists.
+    fn ask<T>(listed: &[&str], folds: bool, ask: impl FnOnce(&Folders<'_>) -> Result<T, ArchiveError>) -> T {
+        let kind = |name: &str| if name.ends_with(".db") { FileType::RegularFile } else { FileType::Directory };
+        let entries: Vec<_> = listed.iter().map(|name| (OsString::from(name), kind(name))).collect();
         // Accents written in one way, as HFS+ does.
-        let folded = |text: &str| text.to_lowercase().replace("e\u{301}", "\u{e9}");
-        let is_there = |name: &str| {
-            Ok(listed.iter().any(|listed| if folds { folded(listed) == folded(name) } else { *listed == name }))
+        let folded =
+            |text: &str| if folds { text.to_lowercase().replace("e\u{301}", "\u{e9}") } else { text.to_owned() };
+        let find = |name: &str| {
+            let nth = listed.iter().position(|listed| folded(listed) == folded(name));
+            Ok(nth.map(|nth| (1, nth as u64)))
         };
-        let folders = Folders { names: &names, is_there: &is_there };
-        folders.are_anothers(&ProjectName::parse(project).unwrap()).unwrap()
+        ask(&Folders { entries: &entries, find: &find }).unwrap()
+    }
+
+    fn are_anothers(listed: &[&str], folds: bool, project: &str) -> bool {
+        ask(listed, folds, |folders| folders.are_anothers(&ProjectName::parse(project).unwrap()))
+    }
+
+    #[test]
+    fn no_file_is_taken_for_a_folder() {
+        assert!(are_anothers(&["index.db"], false, "index.db"));
+        assert!(are_anothers(&["Index.db"], true, "index.db"));
+        assert!(!are_anothers(&["Index.db"], false, "index.db"));
+    }
+
+    #[test]
+    fn two_sessions_of_one_id_never_share_a_folder_however_it_is_spelled() {
+        let among = |folds: bool, project: &str| {
+            let known = [SessionKey::parse("cafe\u{301}", "s1").unwrap()];
+            let project = ProjectName::parse(project).unwrap();
+            ask(&["cafe\u{301}", "bar"], folds, |folders| folders.are_among(&known, &project))
+        };
+        assert!(among(true, "caf\u{e9}") && among(true, "CAFE\u{301}") && among(false, "cafe\u{301}"));
+        assert!(!among(false, "caf\u{e9}") && !among(true, "bar") && !among(true, "new"));
     }
 
     #[test]

@@ -70,6 +70,11 @@ impl Identity {
             ctime_ns: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
     }
+
+    /// Device and inode: which file it is.
+    pub(crate) fn file(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
 }
 
 /// Every regular file `<projects>/*/<session id>.jsonl`, sorted by path. Symlinked folders and

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::settings::{Policy, Settings, SettingsError};
 pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
+use crate::names::INDEX_FILE;
 
 /// Beside the installed programs: the path of the `install.sh` that installed them, one line. Where it
 /// is absent they were installed from the sources.
@@ -128,9 +129,11 @@ fn default_dirs(home: &Path) -> [PathBuf; 3] {
     [".claude", ".claude-backup-sessions", ".claude-backup"].map(|name| home.join(name))
 }
 
-/// The index follows its store, wherever that is.
+/// The index follows its store, wherever that is. In a store of the version before, a project of the index's name
+/// may have its place; then it is hidden beside it, where no project can be.
 fn default_index(layer3_store: &Path) -> PathBuf {
-    layer3_store.join("sessions.db")
+    let usual = layer3_store.join(INDEX_FILE);
+    if usual.is_dir() { layer3_store.join(format!(".{INDEX_FILE}")) } else { usual }
 }
 
 fn no_home() -> SettingsError {

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::error::{DurableError, Result};
 use super::file::{DIR_MODE, FILE_MODE, lock_exclusively, not_regular, stat_of};
 use super::platform::{self, mode as mode_bits};
+use super::shortcomings::Shortcoming;
 use super::syscall::{call, uninterrupted};
 
 /// A store's deepest folders lie a few levels below it; its own entry lies in its parent.
@@ -226,11 +227,18 @@ impl Dir {
         Ok(())
     }
 
-    /// Syncs the directory's entries.
+    /// Syncs the directory's entries. A file system that has no such sync (of a network, often) is noted as a
+    /// [`Shortcoming`]; one that fails at it is an error.
     pub fn sync(&self) -> Result<()> {
         #[cfg(test)]
         super::counted::count(&self.path);
-        call("sync directory", &self.path, || sync_entries(&self.fd))
+        match uninterrupted(|| sync_entries(&self.fd)) {
+            Err(error) if Shortcoming::DirectorySync.is_said_by(error) => {
+                Shortcoming::DirectorySync.note(&self.path);
+                Ok(())
+            }
+            synced => synced.map_err(|error| DurableError::new("sync directory", &self.path, error)),
+        }
     }
 
     fn reopen(&self) -> Result<Dir> {
@@ -342,7 +350,11 @@ impl Dir {
     /// Locks the temporary file and empties it; false if it is not the one of that name any more.
     fn take_temp(&self, name: &OsStr, file: &File, mode: u32) -> Result<bool> {
         let path = self.path.join(name);
-        lock_exclusively(file, &path)?;
+        match lock_exclusively(file) {
+            // Then whoever needs such a turn holds another lock already: the session's, the log's, the outbox's.
+            Err(error) if Shortcoming::Locks.is_said_by(error) => Shortcoming::Locks.note(&path),
+            locked => locked.map_err(|error| DurableError::new("lock", &path, error))?,
+        }
         let (ours, named) = (stat_of(file, &path)?, self.stat(name)?);
         if named.is_none_or(|named| (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino)) {
             return Ok(false);

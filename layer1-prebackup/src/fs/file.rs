@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, Stat};
 use rustix::io::Errno;
 
 use super::error::{DurableError, Result};
-use super::syscall::call;
+use super::syscall::{call, uninterrupted};
 
 /// Mode of every directory that is made, whatever the umask.
 pub(super) const DIR_MODE: u32 = 0o700;
@@ -101,8 +101,9 @@ pub(crate) fn hash_of_prefix_with(
     Ok(hasher.finalize())
 }
 
-pub(super) fn lock_exclusively(file: &File, path: &Path) -> Result<()> {
-    call("lock", path, || rustix::fs::flock(file, FlockOperation::LockExclusive))
+/// Waits for the file's lock, which is gone with its last descriptor.
+pub(super) fn lock_exclusively(file: &File) -> rustix::io::Result<()> {
+    uninterrupted(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
 }
 
 pub(super) fn not_regular(what: &str) -> io::Error {

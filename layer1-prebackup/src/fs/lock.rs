@@ -2,16 +2,20 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
 
 use super::dir::{Dir, open_making_folders};
 use super::error::{DurableError, Result};
 use super::file::{FILE_MODE, lock_exclusively, stat_of};
-use super::platform;
-use super::syscall::call;
+use super::platform::{self, SubstituteLock};
+use super::shortcomings::Shortcoming;
+use super::syscall::{call, uninterrupted};
 
 /// An advisory lock that dies with its holder. The lock file stays: removing it would let two
 /// processes hold a lock on two files of one name.
@@ -30,10 +34,14 @@ use super::syscall::call;
 pub struct Lock {
     file: File,
     path: PathBuf,
+    /// Held instead, where the file system knows no locks.
+    _substitute: Option<SubstituteLock>,
 }
 
 /// Length of the file of a clean [`Lock`].
 const CLEAN_BYTES: u64 = 1;
+/// Time between two looks at a substitute that another process holds.
+const SUBSTITUTE_POLL: Duration = Duration::from_millis(10);
 
 impl Lock {
     /// Waits for the lock. The lock file is made (0600) and never removed.
@@ -50,8 +58,17 @@ impl Lock {
     }
 
     fn taken(file: File, path: PathBuf) -> Result<Lock> {
-        lock_exclusively(&file, &path)?;
-        Ok(Lock { file, path })
+        match lock_exclusively(&file) {
+            Ok(()) => return Ok(Lock { file, path, _substitute: None }),
+            Err(error) if Shortcoming::Locks.is_said_by(error) => {}
+            Err(error) => return Err(DurableError::new("lock", &path, error)),
+        }
+        loop {
+            if let Some(substitute) = substitute(&path)? {
+                return Ok(Lock { file, path, _substitute: Some(substitute) });
+            }
+            std::thread::sleep(SUBSTITUTE_POLL);
+        }
     }
 
     /// Whether the last holder finished.
@@ -82,12 +99,27 @@ impl Lock {
     /// Takes the lock if it is free.
     pub fn try_now(path: &Path) -> Result<Option<Lock>> {
         let file = lock_file(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { file, path: path.to_owned() })),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(DurableError::new("lock", path, error)),
-        }
+        let substitute = match uninterrupted(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
+            Ok(()) => None,
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) if Shortcoming::Locks.is_said_by(error) => match substitute(path)? {
+                Some(substitute) => Some(substitute),
+                None => return Ok(None),
+            },
+            Err(error) => return Err(DurableError::new("lock", path, error)),
+        };
+        Ok(Some(Lock { file, path: path.to_owned(), _substitute: substitute }))
     }
+}
+
+/// What is held of this machine instead of a lock of the file system's, unless another process holds it.
+fn substitute(path: &Path) -> Result<Option<SubstituteLock>> {
+    Shortcoming::Locks.note(path);
+    // One name for whatever path leads there.
+    let place = std::fs::canonicalize(path).map_err(|error| DurableError::new("look up the lock", path, error))?;
+    let name = format!("threefold-{}", blake3::hash(place.as_os_str().as_bytes()).to_hex());
+    SubstituteLock::try_now(&name)
+        .map_err(|error| DurableError::new("lock, without locks of the file system,", path, error))
 }
 
 fn lock_file(path: &Path) -> Result<File> {
@@ -109,6 +141,19 @@ mod tests {
         assert!(Lock::try_now(&path).unwrap().is_none());
         drop(held);
         assert!(Lock::try_now(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_substitute_is_exclusive_and_dies_with_its_holder_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("lock"), dir.path().join("link"));
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        drop(Lock::wait(&path).unwrap());
+        let held = substitute(&path).unwrap();
+        assert!(held.is_some() && substitute(&link.join("lock")).unwrap().is_none());
+        assert_eq!(Shortcoming::Locks.met_at().map(Path::file_name), Some(Some(OsStr::new("lock"))));
+        drop(held);
+        assert!(substitute(&path).unwrap().is_some());
     }
 
     #[test]

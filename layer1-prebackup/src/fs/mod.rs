@@ -6,8 +6,8 @@
 //! again on the same bytes: the kernel may have dropped them and would call the next one a
 //! success. The caller starts again from its source.
 //!
-//! Each file imports only those before it in this list: `error`, `syscall`, `signals`, `platform/`,
-//! `file`, `dir`, `lock`, `atomic`. Callers write `fs::replace_file`, wherever it stands.
+//! Each file imports only those before it in this list: `error`, `syscall`, `signals`, `shortcomings`,
+//! `platform/`, `file`, `dir`, `lock`, `atomic`. Callers write `fs::replace_file`, wherever it stands.
 //!
 //! Directories are held open as [`Dir`] and names are looked up in them one component at a time
 //! without following symlinks, so that nobody can redirect a write by planting a link.
@@ -21,6 +21,7 @@ mod error;
 mod file;
 mod lock;
 pub mod platform;
+mod shortcomings;
 pub mod signals;
 pub(crate) mod syscall;
 
@@ -34,3 +35,4 @@ pub use self::{
 pub(crate) use atomic::{HashingWriter, is_temp, nameless_file};
 pub(crate) use dir::{create_dir_all, open_making_folders, rename_over};
 pub(crate) use file::{COPY_BYTES, hash_of_prefix_with, read_exact_at};
+pub(crate) use shortcomings::Shortcoming;

@@ -136,6 +136,7 @@ fn save(
         progress: &|_| {},
     };
     let report = archive.save(&request)?;
+    let log = Log::of_store(store, LOG_NAME, config.policy.log_level);
     if report.transcript == TranscriptState::Stored && report.bytes_added > 0 {
         let project = report.key.as_ref().map_or("", |key| key.project.as_str());
         let but = match report.problems.len() {
@@ -148,8 +149,9 @@ fn save(
             report.bytes_added,
             event.trigger()
         );
-        Log::of_store(store, LOG_NAME, config.policy.log_level).line_with_time(&text);
+        log.line_with_time(&text);
     }
+    log.tell_shortcomings();
     Ok(report.problems.first().map(|first| {
         let mut failure = Failure::of(first);
         if report.problems.len() > 1 {

@@ -110,6 +110,7 @@ kinds! {
     StoreOpen "store-open", FirstCopy, true;
     SetAside "set-aside", FirstCopy, false;
     DiskLow "disk-low", FirstCopy, true;
+    FileSystem "file-system", FirstCopy, false;
     Index "index", Index, false;
     IndexSetAside "index-set-aside", Index, false;
     Fts5Missing "fts5-missing", Index, true;
@@ -173,8 +174,8 @@ impl Kind {
             // Their checks know more, or nothing has to be done.
             HooksDisabled | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable | McpUnreadable | McpMissing
             | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing | StoreUnwritable | SetAside
-            | Index | IndexSetAside | SourcesUnreadable | NotSaved | ExpiringUnsaved | NoTranscript | Excluded
-            | Vanished | Shrunk | TimerSilent => return None,
+            | FileSystem | Index | IndexSetAside | SourcesUnreadable | NotSaved | ExpiringUnsaved | NoTranscript
+            | Excluded | Vanished | Shrunk | TimerSilent => return None,
         })
     }
 

@@ -23,6 +23,11 @@ impl LogSink {
         LogSink { log: Log::of_store(&places.layer3_store, LOG_NAME, places.policy.log_level), echo }
     }
 
+    /// Tells what the store's file system was found to lack, once.
+    pub(super) fn tell_shortcomings(&self) {
+        self.log.tell_shortcomings();
+    }
+
     /// Writes one line, control characters made harmless.
     pub(crate) fn line(&self, text: &str) {
         let text = one_line(text);

@@ -107,6 +107,7 @@ fn save_and(
     for warning in &warnings {
         journal.line(&format!("[session-save] ⚠️ {}: {warning}", request.id));
     }
+    journal.tell_shortcomings();
     let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
     Ok(Answer::Receipt(Receipt { messages_indexed, trigger, warning, ..receipt }))
 }
@@ -155,7 +156,8 @@ fn destination(
     }
     let project = request.project.or(layer1.map(|layer1| &layer1.key.project));
     let free = project.filter(|project| source.is_none() || !taken.contains(project));
-    Ok(free.map(|project| SessionKey { project: project.clone(), id: request.id.clone() }))
+    let Some(free) = free else { return Ok(None) };
+    Ok(Some(SessionKey { project: archive.folder_for(free)?, id: request.id.clone() }))
 }
 
 fn copy(

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use tests::binaries::{LAYER1, LAYER2};
+use tests::binaries::{LAYER1, LAYER2, LAYER3};
 use tests::run::{Outcome, Run};
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::{assert_equals_source, assert_saved_twice};
+use tests::strace::{self, Traced};
 use tests::transcripts::{self, SUBAGENT};
 use tests::tree;
 
@@ -588,4 +589,79 @@ fn a_notice_of_the_future_does_not_silence_the_next() {
     fs::rename(&aside, &copy).expect("bring the copy back");
     assert_intact(&scratch, &grown);
     assert_heals(&scratch, &grown);
+}
+
+/// Calls that a file system may not know, and how it says so.
+const UNKNOWN: [(&str, &str); 7] = [
+    ("fsync", "EINVAL"),
+    ("fsync", "ENOSYS"),
+    ("fsync", "EOPNOTSUPP"),
+    ("flock", "ENOLCK"),
+    ("flock", "ENOSYS"),
+    ("flock", "EOPNOTSUPP"),
+    ("flock", "EINVAL"),
+];
+
+#[test]
+fn a_file_system_without_directory_syncs_or_locks_costs_no_copy_and_is_told_once() {
+    if !strace::is_here("a file system without directory syncs or locks") {
+        return;
+    }
+    for (call, error) in UNKNOWN {
+        let scratch = Scratch::new();
+        let id = transcripts::made_id(1);
+        let transcript = transcripts::make_conversation(&scratch, &id, 2);
+        let inject = format!("inject={call}:error={error}");
+        let fired = std::cell::Cell::new(0);
+        // SQLite's own file is none of them.
+        let state = format!(".state/sessions/{id}");
+        let below = ["", PROJECT, ".state", ".state/sessions", &state, ".outbox", ".outbox/receipts"];
+        let stores = [scratch.layer1_store(), scratch.layer3_store()];
+        let folders: Vec<String> =
+            stores.iter().flat_map(|store| below.map(|name| store.join(name).display().to_string())).collect();
+        let folders = folders.iter().map(|folder| folder.trim_end_matches('/')).filter(|_| call == "fsync");
+        let options: Vec<&str> = ["-e", &inject].into_iter().chain(folders.flat_map(|folder| ["-P", folder])).collect();
+        let run = |program: &str, args: &[&str], event: &str| {
+            let traced = Traced::new(&scratch, call, &options, program, args);
+            let trace = traced.with(|run| run.stdin(event)).output();
+            fired.set(fired.get() + usize::from(trace.fault_fired()));
+            trace.outcome.ok()
+        };
+        for turn in 0..2 {
+            transcripts::append(&transcript, transcripts::prompt_line(&id, 10 + turn, "the kiwi"));
+            run(LAYER1, &["--quiet"], &transcripts::session_end(&transcript)).silent();
+            run(LAYER2, &["--foreground"], &transcripts::session_end(&transcript));
+        }
+        // A rewritten transcript begins a generation: files are renamed.
+        transcripts::rewrite(&transcript, transcripts::prompt_line(&id, 20, "the kiwi, rewritten"));
+        run(LAYER1, &["sweep"], "");
+        run(LAYER3, &["import"], "");
+        // An append that a run finished before syncs no directory.
+        assert!(fired.get() >= 4, "{call} {error}: {}", fired.get());
+        assert_saved_twice(&scratch, &transcript);
+        assert_eq!(pending(&scratch).len(), 0, "{call} {error}");
+        let what = if call == "fsync" { "cannot sync a directory" } else { "has no file locks" };
+        let log: String = [1, 2, 3].map(|layer| scratch.log(layer)).concat();
+        assert_eq!(log.matches(what).count(), 2, "{call} {error}: {log}");
+        let status = scratch.layer3(&["status", "--json"]).output().json();
+        let told = status["findings"].as_array().expect("findings").iter().filter(|f| f["kind"] == "file-system");
+        assert_eq!(told.count(), 2, "{status}");
+        assert_verified(&scratch);
+    }
+}
+
+#[test]
+fn a_directory_whose_sync_fails_is_never_acknowledged() {
+    if !strace::is_here("a directory whose sync fails") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 2);
+    let event = transcripts::session_end(&transcript);
+    for (program, args) in [(LAYER1, &["--quiet"][..]), (LAYER3, &["save"])] {
+        let traced = Traced::new(&scratch, "fsync", &["-e", "inject=fsync:error=EIO"], program, args);
+        let trace = traced.with(|run| run.stdin(event.clone())).output();
+        assert!(trace.fault_fired() && trace.outcome.stderr.contains("sync directory"), "{:?}", trace.outcome);
+    }
+    assert!(!scratch.log(1).contains("saved"), "{}", scratch.log(1));
 }

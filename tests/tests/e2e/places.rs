@@ -296,3 +296,101 @@ fn projects_are_named_after_the_first_directory_of_the_conversation() {
         }
     }
 }
+
+/// Directories that a project may have: what Windows reserves, what we call our own files, and what is hidden.
+const ODD_PROJECTS: [&str; 14] = [
+    "sessions.db",
+    "Sessions.DB",
+    "sessions.db-wal",
+    "store.json",
+    "con.txt",
+    "aux.js",
+    "COM1.tar.gz",
+    "nul",
+    ".state",
+    ".outbox",
+    "deliver.lock",
+    "metadata.json",
+    "x.jsonl",
+    "a:b. ",
+];
+
+/// A conversation in each of [`ODD_PROJECTS`], and one in a usual one.
+fn odd_projects(scratch: &Scratch) -> Vec<PathBuf> {
+    let conversation = |(nth, name): (usize, &&str)| {
+        let id = transcripts::made_id(nth as u32 + 1);
+        let transcript = scratch.claude_dir().join(format!("projects/-w-{nth}/{id}.jsonl"));
+        let line = transcripts::prompt_line(&id, 1, "the okapi");
+        transcripts::append(&transcript, line.replace("/home/dev/proj", &format!("/w/{name}")));
+        transcript
+    };
+    ODD_PROJECTS.iter().chain(&["usual"]).enumerate().map(conversation).collect()
+}
+
+/// Every conversation is copied twice, listed and found, and a second run has nothing to do.
+#[track_caller]
+fn assert_all_there(scratch: &Scratch, transcripts: &[PathBuf]) {
+    assert_eq!(crate::product::session_ids(scratch).len(), transcripts.len());
+    assert_eq!(found_in(scratch, "okapi").len(), transcripts.len());
+    let swept = scratch.layer1(&["sweep"]).output().ok().text();
+    assert!(swept.contains(" 0 copied"), "{swept}");
+    let imported = scratch.layer3(&["import"]).output().ok().text();
+    assert!(imported.contains(&format!("0 saved, {} unchanged", transcripts.len())), "{imported}");
+    assert_verified(scratch);
+}
+
+#[test]
+fn a_project_may_bear_any_name_without_hiding_itself_or_another() {
+    let scratch = Scratch::new();
+    let transcripts = odd_projects(&scratch);
+    scratch.layer1(&["sweep"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    assert_all_there(&scratch, &transcripts);
+    for transcript in &transcripts {
+        transcripts::append(transcript, "{}\n");
+        chain(&scratch, &transcripts::session_end(transcript));
+    }
+    await_delivered(&scratch);
+    assert_all_there(&scratch, &transcripts);
+    scratch.layer3(&["rebuild"]).output().ok();
+    assert_all_there(&scratch, &transcripts);
+}
+
+#[test]
+fn folders_that_the_version_before_named_are_gone_on_with() {
+    let scratch = Scratch::new();
+    let transcripts = odd_projects(&scratch);
+    scratch.layer1(&["sweep"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    // What they were called before; of the index there was none then.
+    for index in
+        fs::read_dir(scratch.layer3_store()).expect("list a store").map(|entry| entry.expect("an entry").path())
+    {
+        if index.is_file() {
+            fs::remove_file(index).expect("remove the index");
+        }
+    }
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        for (now, before) in [("_sessions.db", "sessions.db"), ("con_.txt", "con.txt_"), ("aux_.js", "aux.js_")] {
+            fs::rename(store.join(now), store.join(before)).expect("rename a project's folder");
+            for session in fs::read_dir(store.join(".state/sessions")).expect("list the sessions") {
+                let ledger = |name: &str| session.as_ref().expect("an entry").path().join(format!("{name}.ledger"));
+                if ledger(now).exists() {
+                    fs::rename(ledger(now), ledger(before)).expect("rename a ledger");
+                }
+            }
+        }
+    }
+    scratch.layer3(&["rebuild"]).output().ok();
+    assert_all_there(&scratch, &transcripts);
+    for transcript in &transcripts {
+        transcripts::append(transcript, "{}\n");
+        chain(&scratch, &transcripts::session_end(transcript));
+    }
+    await_delivered(&scratch);
+    assert_all_there(&scratch, &transcripts);
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        assert_equals_source(&store, "con.txt_", &transcripts[4]);
+        assert!(!store.join("con_.txt").exists() && !store.join("_sessions.db").exists());
+    }
+}

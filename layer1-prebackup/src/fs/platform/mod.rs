@@ -7,6 +7,9 @@
 
 pub mod disk;
 pub mod process;
+mod substitute_lock;
+
+pub(crate) use substitute_lock::SubstituteLock;
 
 use std::fs::File;
 use std::io;

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use layer1_prebackup::config::size::Size;
+use layer1_prebackup::log::shortcomings_of;
 
 use crate::health::examination::Examination;
 use crate::health::figures::DiskStatus;
@@ -20,6 +21,11 @@ pub(super) fn room(examination: &mut Examination<'_>) {
     for disk in disks.iter().filter(|disk| is_low(disk)) {
         let (free, total) = (Size(disk.free_bytes), Size(disk.total_bytes));
         examination.found(Kind::DiskLow, format!("only {free} of {total} are free"), &disk.store);
+    }
+    for store in [&places.layer1_store, &places.layer3_store] {
+        for lack in shortcomings_of(store) {
+            examination.found(Kind::FileSystem, lack, store);
+        }
     }
     examination.figures.disks = disks;
     examination.figures.one_disk = one_disk;
