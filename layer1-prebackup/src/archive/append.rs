@@ -566,6 +566,24 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_cannot_be_read_is_not_said_to_differ() {
+        let (path, dir) = (Path::new("source"), tempfile::tempdir().unwrap());
+        let source = Source { path, open: &|| Ok(None), may_lag: false };
+        let record = Record::of(&tree_of(b"some text"), Windows::default(), None, Verification::Written);
+        let begins = |file: File| {
+            let identity = Identity::of(&fs::stat_of(&file, path).unwrap());
+            Opened { source: &source, file, identity }.begins_with(&record, &|_| {})
+        };
+        for (bytes, expected) in
+            [("some text", true), ("some text and more", true), ("some test", false), ("some", false)]
+        {
+            assert_eq!(begins(file_of(bytes.as_bytes())).unwrap(), expected, "{bytes}");
+        }
+        // A folder can be opened and not read.
+        assert!(begins(File::open(dir.path()).unwrap()).is_err());
+    }
+
+    #[test]
     fn windows_are_recorded_where_source_and_copy_agree_on_them() {
         let path = Path::new("source");
         let source = Source { path, open: &|| Ok(None), may_lag: false };

@@ -661,19 +661,25 @@ mod tests {
     #[test]
     fn what_was_written_is_read_again() {
         let odd = FileName::Side(Path::new("x/100%\n").to_owned());
+        let gone = StoredName::newest(FileName::Side(Path::new("gone").to_owned()));
         let entries = [
             commit(1),
             Entry::Source(PathBuf::from("/h/é.jsonl")),
             Entry::Commit(StoredName { file: odd.clone(), generation: 2 }, Box::new(record(9))),
             Entry::Begin(odd.clone(), Intent::Rotate { to: 3 }),
+            Entry::Commit(StoredName { generation: 1, ..newest() }, Box::new(record(4))),
             commit(5),
+            Entry::Begin(FileName::Transcript, Intent::Add { to: 7 }),
+            Entry::Commit(gone.clone(), Box::new(record(4))),
+            Entry::Gone(gone.clone()),
         ];
         let (_temp, dir) = written(&entries);
         let ledger = Ledger::read(&dir, &key()).unwrap();
         assert_eq!(ledger.record(&newest()), Some(&record(5)));
         assert_eq!(ledger.source.as_deref(), Some(Path::new("/h/é.jsonl")));
         assert_eq!(ledger.generation_max(&odd), 2);
-        assert_eq!(ledger.intents(), [(odd, Intent::Rotate { to: 3 })]);
+        assert_eq!(ledger.record(&gone), None);
+        assert_eq!(ledger.intents(), [(FileName::Transcript, Intent::Add { to: 7 }), (odd, Intent::Rotate { to: 3 })]);
         assert!(!ledger.is_damaged);
     }
 
@@ -683,7 +689,12 @@ mod tests {
         let (temp, dir) = written(&[Entry::Commit(newest(), Box::new(bare.clone()))]);
         assert_eq!(Ledger::read(&dir, &key()).unwrap().record(&newest()), Some(&bare));
         let text = std::fs::read_to_string(temp.path().join("p.ledger")).unwrap();
-        assert_eq!(text.lines().next().unwrap()[CHECKSUM_DIGITS..], *" {\"format\":1}");
+        let first = text.lines().next().unwrap();
+        assert_eq!(first[CHECKSUM_DIGITS..], *" {\"format\":1}");
+        // So does one that was made by a killed run and never written to.
+        std::fs::write(temp.path().join("p.ledger"), "").unwrap();
+        Ledger::read(&dir, &key()).unwrap().write(&dir, &key(), &[commit(1)]).unwrap();
+        assert!(std::fs::read_to_string(temp.path().join("p.ledger")).unwrap().starts_with(first));
     }
 
     #[test]
@@ -703,7 +714,9 @@ mod tests {
             flipped[at] ^= 4;
             std::fs::write(&path, &flipped).unwrap();
             let ledger = Ledger::read(&dir, &key()).unwrap();
-            assert!(ledger.is_damaged || ledger.has_torn_tail, "{at}");
+            // Without its end the last line is one that was being written.
+            let is_torn = at == whole.len() - 1;
+            assert_eq!((ledger.is_damaged, ledger.has_torn_tail), (!is_torn, is_torn), "{at}");
         }
     }
 
@@ -761,6 +774,23 @@ mod tests {
         ledger.write(&dir, &key(), &[commit(4)]).unwrap();
         let ledger = Ledger::read(&dir, &key()).unwrap();
         assert!(!ledger.is_going && ledger.record(&newest()) == Some(&record(4)));
+    }
+
+    #[test]
+    fn one_that_says_anything_is_not_empty_a_removal_too() {
+        let older = StoredName { generation: 3, ..newest() };
+        for (entries, expected) in [
+            (vec![], true),
+            (vec![Entry::Source(PathBuf::from("/h"))], true),
+            (vec![commit(1), Entry::Gone(newest())], true),
+            (vec![commit(1)], false),
+            (vec![Entry::Prune(older.clone())], false),
+            (vec![commit(1), Entry::Pruned(older)], false),
+            (vec![Entry::PruneAll], false),
+        ] {
+            let (_temp, dir) = written(&entries);
+            assert_eq!(Ledger::read(&dir, &key()).unwrap().is_empty(), expected, "{entries:?}");
+        }
     }
 
     #[test]

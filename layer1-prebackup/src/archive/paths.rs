@@ -73,6 +73,11 @@ pub(super) fn content_name(key: &SessionKey, text: &str) -> Option<StoredName> {
     plain.or_else(|| compressed().filter(may_be_compressed))
 }
 
+/// Whether a folder of this name holds a session's side files, of whichever generation.
+pub(super) fn is_side_folder_of(id: &SessionId, name: &str) -> bool {
+    name == id.as_str() || StoredName::parse(id, &format!("{name}.jsonl")).is_ok_and(|name| name.generation > 0)
+}
+
 /// The session that an entry of a project's folder belongs to.
 pub(super) fn session_of_entry(entry: &OsStr, kind: FileType) -> Option<SessionId> {
     let text = entry.to_str()?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::FileType;
 
 use super::ledger::{Ledger, Record, WINDOW_BYTES, Windows};
-use super::paths::{content_name, project_folder};
+use super::paths::{content_name, is_side_folder_of, project_folder};
 use super::slot::Slot;
 use super::store::Archive;
 use super::tree_hash::TreeHasher;
@@ -39,17 +39,16 @@ pub(super) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
     let mut names = Vec::new();
     for (entry, kind) in project.entries()? {
         let text = entry.to_string_lossy();
-        let belongs = text
-            .strip_prefix(key.id.as_str())
-            .is_some_and(|rest| matches!(rest, "" | ".jsonl" | ".jsonl.zst") || rest.starts_with(".gen-"));
         match kind {
-            FileType::RegularFile if belongs => names.extend(content_name(key, &text)),
-            FileType::Directory if belongs => project.walk(Path::new(&entry), &mut |_, rel, kind| {
-                if kind == FileType::RegularFile {
-                    names.extend(StoredName::parse(&key.id, &crate::names::escaped(rel.as_os_str())));
-                }
-                Ok(true)
-            })?,
+            FileType::RegularFile => names.extend(content_name(key, &text)),
+            FileType::Directory if is_side_folder_of(&key.id, &text) => {
+                project.walk(Path::new(&entry), &mut |_, rel, kind| {
+                    if kind == FileType::RegularFile {
+                        names.extend(StoredName::parse(&key.id, &crate::names::escaped(rel.as_os_str())));
+                    }
+                    Ok(true)
+                })?
+            }
             _ => {}
         }
     }
@@ -76,7 +75,7 @@ fn record_once(slot: Slot<'_>, verification: Verification) -> Result<Record, Arc
     let bytes = fs::stat_of(&file, &path)?.st_size as u64;
     let mut tree = TreeHasher::default();
     feed(&mut tree, &file, 0, bytes, &path, &mut |_| {})?;
-    let compressed = slot.described(bytes, &tree.root())?;
+    let compressed = slot.described(&tree.root())?;
     Ok(Record { compressed, ..Record::of(&tree, windows_of(&file, bytes, &path)?, None, verification) })
 }
 

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::ledger::Entry;
-use super::paths::{COMPRESSED_ENDING, Form, JOURNALS, QUARANTINE, content_path, may_be_compressed, project_folder};
+use super::paths::{
+    COMPRESSED_ENDING, Form, JOURNALS, QUARANTINE, content_path, is_side_folder_of, may_be_compressed, project_folder,
+};
 use super::rebuild_ledger::contents_on_disk;
 use super::session::OpenSession;
 use super::store::Archive;
@@ -191,10 +193,6 @@ fn is_quarantined_of(id: &SessionId, name: &str) -> bool {
     };
     let numbered = name.rsplit_once('.').filter(|(_, n)| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit()));
     is_content(name) || numbered.is_some_and(|(name, _)| is_content(name))
-}
-
-fn is_side_folder_of(id: &SessionId, name: &str) -> bool {
-    name == id.as_str() || StoredName::parse(id, &format!("{name}.jsonl")).is_ok_and(|name| name.generation > 0)
 }
 
 /// Metadata, a published journal, what the first version kept beside a session. An id may itself end

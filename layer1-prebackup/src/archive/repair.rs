@@ -101,7 +101,7 @@ fn heal<'a>(
     record: Record,
 ) -> Result<Option<(bool, String)>, ArchiveError> {
     let mut state = state_of(session, name, &record)?;
-    if matches!(state, State::Wrong | State::Trailing) {
+    if matches!(state, State::Wrong) {
         // A compressed file beside it, which a killed run left, may be whole.
         resolve_forms(session, name, &record)?;
         state = state_of(session, name, &record)?;
@@ -114,7 +114,7 @@ fn heal<'a>(
         (State::Exact, Verification::Unverified) => prove(session, other, name, record)?,
         (State::Exact, _) => return Ok(None),
         (State::Windows, _) => refresh_windows(session, name, record)?,
-        (State::Trailing | State::Wrong | State::Missing, _) => restore(session, other, name, &record)?,
+        (State::Wrong | State::Missing, _) => restore(session, other, name, &record)?,
     };
     Ok(Some(outcome))
 }
@@ -124,21 +124,17 @@ enum State {
     Exact,
     /// The bytes are right, the recorded windows are not.
     Windows,
-    /// The bytes are right, and more follow.
-    Trailing,
     Wrong,
     Missing,
 }
 
 fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Result<State, ArchiveError> {
-    let (slot, path) = (session.slot(name), session.slot(name).path());
+    let slot = session.slot(name);
     if slot.form()?.is_none() {
         return Ok(State::Missing);
     }
     // Whatever keeps it from being read, it is not the recorded content.
-    let Ok(file) = slot.open() else { return Ok(State::Wrong) };
-    let bytes = fs::stat_of(&file, &path)?.st_size as u64;
-    if bytes < record.bytes || !fs::hash_of_prefix(&file, record.bytes, &path).is_ok_and(|h| h == record.blake3) {
+    if !slot.is_exact(record).unwrap_or(false) {
         return Ok(State::Wrong);
     }
     if let Some(compressed) = &record.compressed
@@ -147,10 +143,7 @@ fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Re
     {
         return Ok(State::Wrong);
     }
-    if bytes > record.bytes {
-        return Ok(State::Trailing);
-    }
-    let windows = windows_of(&file, record.bytes, &path)?;
+    let windows = windows_of(&slot.open()?, record.bytes, &slot.path())?;
     Ok(if windows == record.windows { State::Exact } else { State::Windows })
 }
 

@@ -161,9 +161,6 @@ fn superseded(
     let mut found = Vec::new();
     for file in ledger.files() {
         let records: Vec<(&StoredName, &Record)> = ledger.records_of(file).collect();
-        if records.iter().all(|(name, _)| name.generation == 0) {
-            continue;
-        }
         let reader = Reader { archive, key, records: &records };
         let mut intact = BTreeMap::new();
         let mut going = BTreeSet::new();

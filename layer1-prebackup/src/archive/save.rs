@@ -267,11 +267,7 @@ fn replicate_one(
 /// Where a rebuilt record says the same as the other store's, whose bytes were just read, it is
 /// verified: synced, because nobody knows whether it ever was, and recorded so. False if there is none.
 fn verify_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &StoredFile) -> Result<bool, ArchiveError> {
-    let same = |record: &Record| {
-        record.verification == Verification::Unverified
-            && record.bytes == wanted.bytes
-            && record.blake3 == wanted.blake3
-    };
+    let same = |record: &Record| record.verification == Verification::Unverified && record.blake3 == wanted.blake3;
     let found = session.ledger.records_of(file).find(|(_, record)| same(record));
     let Some((name, record)) = found.map(|(name, record)| (name.clone(), record.clone())) else { return Ok(false) };
     let slot = session.slot(&name);
@@ -295,8 +291,7 @@ pub(super) fn is_covered(
 ) -> Result<bool, ArchiveError> {
     for (name, record) in ledger.records_of(file) {
         let slot = archive.slot(key, name);
-        let may_cover = record.bytes > bytes || (record.bytes == bytes && record.blake3 == *blake3);
-        if !may_cover || record.verification == Verification::Unverified || slot.form()?.is_none() {
+        if record.bytes < bytes || record.verification == Verification::Unverified || slot.form()?.is_none() {
             continue;
         }
         match fs::hash_of_prefix_with(&slot.open()?, bytes, &slot.path(), progress) {
@@ -479,6 +474,19 @@ fn count(report: &mut SaveReport, file: FileName, saved: Option<append::Saved>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_progress_of_several_steps_is_one_number_that_grows() {
+        let told = std::cell::RefCell::new(Vec::new());
+        let tell = |number| told.borrow_mut().push(number);
+        let steps = Steps::new(&tell);
+        steps.step(10, |progress| [4, 10, 7].map(progress));
+        steps.step(5, |_| ());
+        steps.step(0, |_| ());
+        // One that turns out longer than was thought.
+        steps.step(1, |progress| progress(9));
+        assert_eq!(told.into_inner(), [4, 10, 10, 11, 17, 18, 27, 28]);
+    }
 
     /// Asks of names as a folding file system would find them, with what it lists.
     fn ask<T>(listed: &[&str], folds: bool, ask: impl FnOnce(&Folders<'_>) -> Result<T, ArchiveError>) -> T {

@@ -119,8 +119,7 @@ impl Slot<'_> {
     /// Unpacks the compressed file to `plain`, which is called `to` in messages.
     pub(super) fn unpack_into(&self, compressed: &File, plain: &File, to: &Path) -> Result<(), ArchiveError> {
         let write = |offset, bytes: &[u8]| Ok(fs::write_at(plain, offset, bytes, to)?);
-        frames::unpack(compressed, &self.path_as(Form::Compressed), &mut { write })?;
-        Ok(())
+        frames::unpack(compressed, &self.path_as(Form::Compressed), &mut { write })
     }
 
     /// Whether what a reader gets holds exactly the recorded bytes.
@@ -146,7 +145,7 @@ impl Slot<'_> {
     /// Whether what stands at the compressed file's path unpacks to the bytes of the record.
     pub(super) fn unpacks_to(&self, record: &Record) -> Result<bool, ArchiveError> {
         match self.open_as(Form::Compressed)? {
-            Some(file) => unpacks_to(&file, &self.path_as(Form::Compressed), record.bytes, &record.blake3),
+            Some(file) => unpacks_to(&file, &self.path_as(Form::Compressed), &record.blake3),
             None => Ok(false),
         }
     }
@@ -176,10 +175,10 @@ impl Slot<'_> {
 
     /// What is to be recorded of the compressed file as it stands, in a record that is made anew of these
     /// plain bytes. One beside the plain file is ours only if it holds the same.
-    pub(super) fn described(&self, bytes: u64, blake3: &Hash) -> Result<Option<CompressedFile>, ArchiveError> {
+    pub(super) fn described(&self, blake3: &Hash) -> Result<Option<CompressedFile>, ArchiveError> {
         let Some(file) = self.open_as(Form::Compressed)? else { return Ok(None) };
         let path = self.path_as(Form::Compressed);
-        if self.has(Form::Plain)? && !unpacks_to(&file, &path, bytes, blake3)? {
+        if self.has(Form::Plain)? && !unpacks_to(&file, &path, blake3)? {
             return Ok(None);
         }
         let bytes = fs::stat_of(&file, &path)?.st_size as u64;
@@ -231,8 +230,8 @@ pub(super) fn is_file_of(file: &File, bytes: u64, blake3: &Hash, path: &Path) ->
     Ok(fs::stat_of(file, path)?.st_size as u64 == bytes && fs::hash_of_prefix(file, bytes, path)? == *blake3)
 }
 
-/// Whether a compressed file unpacks to so many bytes of that hash; not, if it cannot be unpacked.
-pub(super) fn unpacks_to(compressed: &File, path: &Path, bytes: u64, blake3: &Hash) -> Result<bool, ArchiveError> {
+/// Whether a compressed file unpacks to bytes of that hash; not, if it cannot be unpacked.
+pub(super) fn unpacks_to(compressed: &File, path: &Path, blake3: &Hash) -> Result<bool, ArchiveError> {
     let mut hasher = blake3::Hasher::new();
     let mut hash: Box<Each<'_>> = Box::new(|_, bytes| {
         hasher.update(bytes);
@@ -241,7 +240,7 @@ pub(super) fn unpacks_to(compressed: &File, path: &Path, bytes: u64, blake3: &Ha
     let unpacked = frames::unpack(compressed, path, &mut *hash);
     drop(hash);
     match unpacked {
-        Ok(count) => Ok(count == bytes && hasher.finalize() == *blake3),
+        Ok(()) => Ok(hasher.finalize() == *blake3),
         Err(ArchiveError::Damaged { .. }) => Ok(false),
         Err(error) => Err(error),
     }

@@ -8,15 +8,15 @@ use super::*;
 const COPY: &str = "p/s1.jsonl";
 const FIRST: &str = "p/s1.gen-0001.jsonl";
 
-fn newest() -> StoredName {
+pub(super) fn newest() -> StoredName {
     StoredName::newest(FileName::Transcript)
 }
 
-fn first() -> StoredName {
+pub(super) fn first() -> StoredName {
     StoredName { file: FileName::Transcript, generation: 1 }
 }
 
-fn saved(contents: &[&str]) -> Scene {
+pub(super) fn saved(contents: &[&str]) -> Scene {
     let scene = Scene::new();
     for content in contents {
         fs::write(scene.transcript(), content).unwrap();
@@ -26,12 +26,12 @@ fn saved(contents: &[&str]) -> Scene {
 }
 
 /// Writes entries as a run does that is killed then.
-fn commit(archive: &Archive, entries: &[Entry]) {
+pub(super) fn commit(archive: &Archive, entries: &[Entry]) {
     let lock = SessionLock::wait(archive, &key().id).unwrap();
     OpenSession::open(archive, key(), lock).unwrap().commit(entries).unwrap();
 }
 
-fn findings(scene: &Scene) -> Vec<(String, FindingKind)> {
+pub(super) fn findings(scene: &Scene) -> Vec<(String, FindingKind)> {
     scene.archive().verify(None).unwrap().into_iter().map(|found| (found.path, found.kind)).collect()
 }
 
@@ -221,7 +221,8 @@ fn a_quick_look_tells_lengths_and_windows_apart_and_nothing_more() {
     let mut middle = text.clone().into_bytes();
     middle[10_000] = b'y';
     let longer = [text.as_bytes(), b"more"].concat();
-    let cases: [(&str, Option<&[u8]>, Option<FindingKind>); 8] = [
+    type Case<'a> = (&'a str, Option<&'a [u8]>, Option<FindingKind>);
+    let cases: [Case<'_>; 8] = [
         (COPY, Some(text.as_bytes()), None),
         (COPY, Some(&longer), None),
         (COPY, Some(&middle), None),
@@ -354,4 +355,194 @@ fn a_gap_is_filled_with_what_the_other_store_has_of_the_same_file_and_nobody_her
     assert!(scene.archive().repair(None, Some(&other.archive())).unwrap().iter().all(|repair| repair.healed));
     assert_eq!(scene.tree(), before);
     scene.is_clean();
+}
+
+/// The middle of a file with another byte, written in place.
+fn flip_the_middle(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_turn_reads_two_windows_and_a_whole_comparison_all() {
+    for (of_source, ledger) in [(true, true), (false, true), (false, false)] {
+        for compare in [Compare::Windows, Compare::Whole] {
+            let scene = saved(&[&"x".repeat(20_000)]);
+            let path = if of_source { scene.transcript() } else { scene.store().join(COPY) };
+            flip_the_middle(&path);
+            if !ledger {
+                // What the remaining lines say is a claim, so a turn reads all of it too.
+                let path = scene.store().join(".state/sessions/s1/p.ledger");
+                let mut text = fs::read(&path).unwrap();
+                text[20] ^= 1;
+                fs::write(&path, text).unwrap();
+            }
+            append(&scene.transcript(), b"more");
+            let begun = scene.save_from(&scene.transcript(), compare).generations_begun;
+            assert_eq!(begun, u32::from(compare == Compare::Whole || !ledger), "{of_source} {ledger} {compare:?}");
+        }
+    }
+}
+
+#[test]
+fn a_generation_takes_a_number_that_nobody_has() {
+    let scene = saved(&["one\n"]);
+    for number in 1..4 {
+        fs::write(scene.store().join(format!("p/s1.gen-000{number}.jsonl")), "a stranger's").unwrap();
+    }
+    fs::write(scene.transcript(), "other\n").unwrap();
+    scene.save();
+    assert_eq!(scene.content("p/s1.gen-0004.jsonl"), b"one\n");
+    assert_eq!(scene.content(FIRST), b"a stranger's");
+}
+
+#[test]
+fn what_was_found_is_recorded_once_and_nothing_that_is_known_is_touched() {
+    let scene = saved(&["one\n"]);
+    let path = scene.store().join(".state/sessions/s1/p.ledger");
+    let mut text = fs::read(&path).unwrap();
+    for is_damaged in [false, true] {
+        if is_damaged {
+            text[20] ^= 1;
+            fs::write(&path, &text).unwrap();
+        }
+        scene.archive().record_found(&key()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_format_is_refused_and_left_alone() {
+    let scene = saved(&["one\n"]);
+    let path = scene.store().join(STORE_FILE);
+    let text = fs::read_to_string(&path).unwrap().replace("\"format\":1,", "\"format\":3,");
+    fs::write(&path, &text).unwrap();
+    for opened in [Archive::open(&scene.store()), Archive::create(&scene.store()).map(Some)] {
+        assert!(matches!(opened, Err(ArchiveError::NewerFormat { format: 3, .. })), "{opened:?}");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    // One that cannot be read is made anew.
+    fs::write(&path, "{").unwrap();
+    assert_eq!(scene.archive().store_id().len(), 32);
+}
+
+#[test]
+fn what_was_set_aside_before_keeps_its_name() {
+    let scene = saved(&["one\n"]);
+    for _ in 0..3 {
+        fs::write(scene.store().join(COPY), "onf\n").unwrap();
+        assert!(scene.archive().repair(None, None).unwrap()[0].healed);
+    }
+    let aside = fs::read_dir(scene.store().join(".state/damaged/p")).unwrap();
+    let mut aside: Vec<_> = aside.map(|entry| entry.unwrap().file_name()).collect();
+    aside.sort();
+    assert_eq!(aside, ["s1.jsonl", "s1.jsonl.2", "s1.jsonl.3"]);
+}
+
+#[test]
+fn what_is_behind_is_told_whoever_bears_the_id() {
+    let scene = Scene::new();
+    let id = key().id;
+    let is_behind = |path: &Path| scene.archive().is_behind(&id, path).unwrap();
+    let (one, two, three) = (scene.transcript(), scene.transcript_in("-q"), scene.transcript_in("-r"));
+    fs::write(&one, "").unwrap();
+    assert!(!is_behind(&one), "nothing is to be saved of an empty one");
+    fs::write(&one, "one\n").unwrap();
+    fs::write(&two, "two\n").unwrap();
+    scene.save_from(&one, Compare::Windows);
+    assert!(is_behind(&two), "another file of the only session");
+    scene.save_from(&two, Compare::Windows);
+    fs::write(&three, "").unwrap();
+    assert_eq!([&one, &two, &three].map(|path| is_behind(path)), [false; 3]);
+    fs::write(&three, "three\n").unwrap();
+    assert!(is_behind(&three));
+    // One that is gone has nothing new, wherever it was.
+    let scene = saved(&["one\n"]);
+    fs::remove_file(scene.transcript()).unwrap();
+    assert!(!scene.archive().is_behind(&id, &scene.transcript_in("-elsewhere")).unwrap());
+    // Of a ledger that is damaged nothing is believed.
+    let scene = saved(&["one\n"]);
+    let path = scene.store().join(".state/sessions/s1/p.ledger");
+    let mut text = fs::read(&path).unwrap();
+    text[20] ^= 1;
+    fs::write(&path, text).unwrap();
+    assert!(scene.archive().is_behind(&id, &scene.transcript()).unwrap());
+}
+
+#[test]
+fn sessions_of_one_id_are_told_apart_by_their_sources() {
+    let scene = Scene::new();
+    let slugs = ["-p", "-q", "-r"];
+    for slug in slugs {
+        fs::write(scene.transcript_in(slug), format!("{slug}\n")).unwrap();
+        scene.save_from(&scene.transcript_in(slug), Compare::Windows);
+    }
+    assert_eq!(scene.names(), ["p/s1.jsonl", "p~2/s1.jsonl", "p~3/s1.jsonl"]);
+    let project_of = |slug: &str| {
+        let of = scene.archive().session_of(&key().id, &scene.transcript_in(slug)).unwrap();
+        of.map(|key| key.project.as_str().to_owned())
+    };
+    let told = ["-p", "-q", "-r", "-s"].map(project_of);
+    assert_eq!(told, ["p", "p~2", "p~3", ""].map(|project| (!project.is_empty()).then(|| project.to_owned())));
+    // The only one is meant by any path.
+    let scene = saved(&["one\n"]);
+    assert_eq!(scene.archive().session_of(&key().id, Path::new("/elsewhere")).unwrap(), Some(key()));
+}
+
+#[test]
+fn a_transcript_that_was_moved_and_rewritten_goes_on_in_its_folder() {
+    let scene = saved(&["one\ntwo\n"]);
+    let moved = scene.transcript_in("-elsewhere");
+    fs::rename(scene.transcript(), &moved).unwrap();
+    fs::write(&moved, "one\n").unwrap();
+    assert_eq!(scene.save_from(&moved, Compare::Windows).generations_begun, 1);
+    assert_eq!(scene.names(), [FIRST, COPY]);
+    assert_eq!(scene.archive().source_of(&key()).unwrap(), Some(moved));
+}
+
+#[test]
+fn of_two_files_of_one_session_the_one_that_brought_the_last_bytes_is_its_source() {
+    let scene = saved(&["one\ntwo\n"]);
+    let second = scene.transcript_in("-q");
+    for (content, is_source) in [("one\n", false), ("one\ntwo\n", false), ("one\ntwo\nthree\n", true)] {
+        fs::write(&second, content).unwrap();
+        scene.save_from(&second, Compare::Windows);
+        let expected = if is_source { second.clone() } else { scene.transcript() };
+        assert_eq!(scene.archive().source_of(&key()).unwrap(), Some(expected), "{content:?}");
+    }
+}
+
+#[test]
+fn a_report_adds_up_what_was_done_about_each_file() {
+    let scene = Scene::new();
+    let side = scene.transcript().with_extension("").join("side");
+    fs::create_dir_all(side.parent().unwrap()).unwrap();
+    for (transcript, file, added, begun) in
+        [("one\n", "side", 8, 0), ("other\n", "SIDE!", 11, 2), ("other\n", "SIDE!?", 1, 0)]
+    {
+        fs::write(scene.transcript(), transcript).unwrap();
+        fs::write(&side, file).unwrap();
+        let report = scene.save();
+        assert_eq!((report.bytes_added, report.generations_begun), (added, begun), "{file}");
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_nobody_from_what_needs_no_room() {
+    let scene = saved(&["one\n"]);
+    let (transcript, id) = (scene.transcript(), key().id);
+    let save = |floor: u64| {
+        let (project, cwd, compare) = (None, None, Compare::Windows);
+        let request = SaveRequest { id: &id, transcript: &transcript, project, cwd, compare, progress: &|_| {} };
+        scene.archive().leaving_free(floor).save(&request).map(|report| report.bytes_added)
+    };
+    append(&transcript, b"two\n");
+    let refused = save(u64::MAX);
+    assert!(matches!(refused, Err(ArchiveError::Floor { bytes: 4, floor: u64::MAX, .. })), "{refused:?}");
+    assert_eq!(save(1).unwrap(), 4);
+    fs::write(&transcript, "").unwrap();
+    assert_eq!(save(u64::MAX).unwrap(), 0);
+    assert_eq!(scene.content(FIRST), b"one\ntwo\n");
 }

@@ -204,3 +204,27 @@ fn removing_and_compressing_take_the_mark_away_and_end_clean() {
     assert_eq!((within.get(), scene.mark()), (0, 1));
     assert_eq!(scene.names(), [""; 0]);
 }
+
+#[test]
+fn what_a_killed_run_left_of_another_project_of_the_id_is_synced_too() {
+    let (scene, key) = saved();
+    let second = scene.transcript_in("-q");
+    fs::write(&second, "two\n").unwrap();
+    scene.save_from(&second, Compare::Windows);
+    let lock = scene.store().join(".state/sessions/s1/lock");
+    fs::write(&lock, "").unwrap();
+    let synced = scene.synced(|| drop(scene.save()));
+    assert_eq!(synced, [LEDGER, "p", ".state/sessions/s1/p~2.ledger", "p~2", ".state/sessions/s1"]);
+    assert_eq!(scene.mark(), 1);
+    // One that cannot be read is told of by its own runs, and until then the lock is not marked.
+    let newer = Path::new(".state/sessions/s1/p~2.ledger");
+    let text = fs::read_to_string(scene.store().join(newer)).unwrap();
+    let line = "{\"format\":9}";
+    let line = format!("{} {line}\n", &blake3::hash(line.as_bytes()).to_hex()[..16]);
+    fs::write(scene.store().join(newer), format!("{text}{line}")).unwrap();
+    fs::write(&lock, "").unwrap();
+    append(&scene.transcript(), b"more\n");
+    scene.save();
+    assert_eq!((scene.mark(), scene.content(COPY)), (0, b"one\nmore\n".to_vec()));
+    assert_eq!(key.project.as_str(), "p");
+}

@@ -19,6 +19,7 @@ use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
 mod edges;
 mod mark;
+mod proofs;
 mod synced_folders;
 
 /// A source and a store in a scratch directory.
@@ -728,15 +729,21 @@ fn what_cannot_be_opened_is_a_finding_and_the_rest_is_verified() {
 
 #[test]
 fn a_rebuilt_record_covers_nothing_until_the_other_store_proves_it() {
-    let (scene, other, key) = two_stores();
-    fs::remove_dir_all(other.store().join(".state")).unwrap();
-    for file in scene.archive().files(&key).unwrap() {
-        let covers = || other.archive().covers(&key, &file.name.file, file.bytes, &file.blake3).unwrap();
-        assert!(!covers());
-        replicate(&other.archive(), &key, &scene.archive(), &file).unwrap();
-        assert!(covers());
+    for is_newest_first in [true, false] {
+        let (scene, other, key) = two_stores();
+        fs::remove_dir_all(other.store().join(".state")).unwrap();
+        let mut files = scene.archive().files(&key).unwrap();
+        if !is_newest_first {
+            files.reverse();
+        }
+        for file in files {
+            let covers = || other.archive().covers(&key, &file.name.file, file.bytes, &file.blake3).unwrap();
+            assert!(!covers());
+            replicate(&other.archive(), &key, &scene.archive(), &file).unwrap();
+            assert!(covers());
+        }
+        other.is_clean();
     }
-    other.is_clean();
 }
 
 #[test]
