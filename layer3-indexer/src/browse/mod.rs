@@ -4,3 +4,4 @@ pub(crate) mod export;
 pub(crate) mod list;
 pub(crate) mod search;
 pub(crate) mod show;
+mod title;

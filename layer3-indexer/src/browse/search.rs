@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::index::Marks;
-use crate::index::{ContextMessage, Hit, SearchQuery, SearchResults};
+use crate::index::{CHARACTER, ContextMessage, Hit, SearchQuery, SearchResults};
 use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
@@ -267,8 +267,9 @@ fn nearby_to_text(nearby: &[ContextMessage], terminal: &Terminal) -> String {
 
 /// What `show --around` takes: of a uuid the first group will do, a place has to be whole.
 fn short_message(message: &str) -> String {
-    let is_uuid = message.len() == 36 && message.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
-    one_line(if is_uuid { &message[..8] } else { message })
+    let (uuid, at) = message.split_at(message.find(CHARACTER).unwrap_or(message.len()));
+    let is_uuid = uuid.len() == 36 && uuid.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    one_line(&if is_uuid { format!("{}{at}", &uuid[..8]) } else { message.to_owned() })
 }
 
 /// The snippet with its marks as bold, where there are colours.

@@ -6,7 +6,6 @@
 //! no copy is good, a reader who lost a conversation still sees what is left of it, under a warning.
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
@@ -15,13 +14,16 @@ use rmcp::schemars;
 use serde::Serialize;
 use unicode_width::UnicodeWidthChar;
 
+use crate::browse::title::side_title;
 use crate::failure::{Context, Failure, Kind};
+use crate::index::CHARACTER;
 use crate::save::read_metadata;
 use crate::stores::SessionCopies;
 use crate::terminal::time::{format_rfc3339_ms, parse_rfc3339_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
+use crate::transcript::course::Course;
 use crate::transcript::metadata::SessionStats;
-use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
+use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
 
 /// Characters of a conversation that a model gets unless it asks for another number: about 10,000 tokens.
 pub(crate) const MAX_CHARS_DEFAULT: usize = 40_000;
@@ -32,6 +34,8 @@ pub(crate) const MAX_CHARS_LIMIT: usize = 1_000_000;
 const FOLDED_COLUMNS: usize = 160;
 /// Characters that a message takes beside its body.
 const ENTRY_CHARS: usize = 32;
+/// What stands behind the time of a message that the conversation went on without.
+const REWOUND: &str = " · rewound";
 /// Edited files named in the header.
 const HEADER_FILES: usize = 6;
 /// Joins what is around it to one character: families, professions, flags.
@@ -56,6 +60,9 @@ pub(crate) struct Window {
     /// An older content of the transcript, 1 being the oldest
     #[arg(long, value_name = "N", conflicts_with = "around")]
     pub(crate) generation: Option<u32>,
+    /// Everything whole: thinking, tool calls and their output, and what Claude Code told the model
+    #[arg(long)]
+    pub(crate) full: bool,
 }
 
 /// A conversation, or a window of it.
@@ -88,6 +95,8 @@ pub(crate) struct Conversation {
     pub(crate) omitted_before: usize,
     /// Messages left out after it.
     pub(crate) omitted_after: usize,
+    /// Messages in the file that the user went back to before: the conversation went on without them. They are marked.
+    pub(crate) rewound: usize,
     /// Lines of the file from which no record could be read.
     pub(crate) unparsable: u64,
     /// What to know about the copy that was read; it stands in the text too. Mostly empty.
@@ -112,6 +121,7 @@ struct Entry {
     body: String,
     /// Characters of the body.
     chars: usize,
+    is_rewound: bool,
 }
 
 /// Reads the window of the conversation from the stores.
@@ -119,7 +129,7 @@ pub(crate) fn conversation(copies: &SessionCopies, window: &Window) -> Result<Co
     let Some(around) = &window.around else {
         let name = copies.transcript(window.generation.unwrap_or(0))?;
         let (read, notes) = read(copies, &name, None, window)?;
-        return Ok(assemble(copies, &name, read, window, notes));
+        return Ok(assemble(copies, &name, read, 0, window, notes));
     };
     let target = Target::parse(around);
     let mut unreadable = Vec::new();
@@ -130,7 +140,7 @@ pub(crate) fn conversation(copies: &SessionCopies, window: &Window) -> Result<Co
         match read(copies, &name, Some(&target), window) {
             Ok((read, mut notes)) if read.found => {
                 notes.append(&mut unreadable);
-                return Ok(assemble(copies, &name, read, window, notes));
+                return Ok(assemble(copies, &name, read, target.at, window, notes));
             }
             Ok(_) => {}
             // It may stand in another file.
@@ -165,12 +175,19 @@ fn read(
 ) -> Result<(Collected, Vec<String>), Failure> {
     let mut content = copies.get_even_damaged(name)?;
     let path = content.at.path.clone();
-    let read = content.read().and_then(|bytes| collect(bytes, target, window));
+    let course = content.read().and_then(Course::of);
+    let read = course.and_then(|course| collect(content.read()?, &course, target, window));
     let read = read.context(format_args!("read {}", path.display()))?;
     Ok((read, copies.notes.iter().cloned().chain(content.notes).collect()))
 }
 
-enum Target {
+/// A message, and the character in it that is to be shown where it does not fit.
+struct Target {
+    message: Sought,
+    at: usize,
+}
+
+enum Sought {
     Uuid(String),
     /// A record without an id, by its place in a stored file.
     Place {
@@ -184,24 +201,29 @@ impl Target {
     fn parse(text: &str) -> Target {
         let text = text.trim();
         if let Some(ms) = parse_rfc3339_ms(text) {
-            return Target::Time(ms);
+            return Target { message: Sought::Time(ms), at: 0 };
         }
-        match text.rsplit_once(':').map(|(path, offset)| (path, offset.parse())) {
-            Some((path, Ok(offset))) => Target::Place { path: path.to_owned(), offset },
-            _ => Target::Uuid(text.to_owned()),
-        }
+        let (text, at) = match text.rsplit_once(CHARACTER).map(|(message, at)| (message, at.parse())) {
+            Some((message, Ok(at))) => (message, at),
+            _ => (text, 0),
+        };
+        let message = match text.rsplit_once(':').map(|(path, offset)| (path, offset.parse())) {
+            Some((path, Ok(offset))) => Sought::Place { path: path.to_owned(), offset },
+            _ => Sought::Uuid(text.to_owned()),
+        };
+        Target { message, at }
     }
 
     fn may_be_in(&self, file: &str) -> bool {
-        !matches!(self, Target::Place { path, .. } if path != file)
+        !matches!(&self.message, Sought::Place { path, .. } if path != file)
     }
 
     fn is(&self, located: &Located<'_>) -> bool {
         let record = &located.record;
-        match self {
-            Target::Uuid(prefix) => record.uuid.as_ref().is_some_and(|uuid| uuid.starts_with(prefix.as_str())),
-            Target::Place { offset, .. } => located.offset == *offset,
-            Target::Time(ms) => record.timestamp_ms.is_some_and(|time| time >= *ms),
+        match &self.message {
+            Sought::Uuid(prefix) => record.uuid.as_ref().is_some_and(|uuid| uuid.starts_with(prefix.as_str())),
+            Sought::Place { offset, .. } => located.offset == *offset,
+            Sought::Time(ms) => record.timestamp_ms.is_some_and(|time| time >= *ms),
         }
     }
 }
@@ -217,6 +239,7 @@ struct Collected {
     messages: usize,
     omitted_before: usize,
     omitted_after: usize,
+    rewound: usize,
     unparsable: u64,
     start: Option<i64>,
     end: Option<i64>,
@@ -227,18 +250,24 @@ struct Collected {
     tally: SessionStats,
 }
 
-fn collect(file: impl Read, target: Option<&Target>, window: &Window) -> io::Result<Collected> {
+fn collect(file: impl Read, course: &Course, target: Option<&Target>, window: &Window) -> io::Result<Collected> {
     let mut kept = Collected::default();
     let mut seen = HashSet::new();
     let reader = io::BufReader::new(file);
-    // The target was read and is yet to be shown: a notice has no entry, so the next message stands for it.
+    // The target was read and is yet to be shown: what has no entry is shown by the next message.
     let mut is_due = false;
     let report = record::read_records(reader, 0, TornLine::Final, &mut |located| {
-        kept.note(&located.record);
-        is_due |= !kept.found && target.is_some_and(|target| target.is(&located));
-        if let Some(entry) = entry(&located)
-            && seen.insert(fingerprint(&entry))
+        let record = &located.record;
+        kept.note(record);
+        let is_sought = !kept.found && !is_due && target.is_some_and(|target| target.is(&located));
+        is_due |= is_sought;
+        let whole = if window.full || is_sought { Whole::All } else { Whole::Said };
+        if !course.comes_again(&located)
+            && let Some(mut entry) = entry(record, whole)
+            && seen.insert(record.fingerprint())
         {
+            entry.is_rewound = course.is_rewound(record);
+            kept.rewound += usize::from(entry.is_rewound);
             kept.push(entry, std::mem::take(&mut is_due), target, window);
         }
         ControlFlow::Continue(())
@@ -246,13 +275,6 @@ fn collect(file: impl Read, target: Option<&Target>, window: &Window) -> io::Res
     kept.found |= is_due;
     kept.unparsable = report.unparsable;
     Ok(kept)
-}
-
-/// The same uuid can come again, with the same content or with more.
-fn fingerprint(entry: &Entry) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&entry.uuid, entry.time, &entry.body).hash(&mut hasher);
-    hasher.finish()
 }
 
 impl Collected {
@@ -322,7 +344,7 @@ impl Collected {
             }
             None => self.omitted_before -= 1,
         }
-        cut(&mut summary, max_chars / 2);
+        cut(&mut summary, 0, max_chars / 2);
         while self.entries.len() > 1 && self.chars + summary.chars > max_chars {
             self.drop_front();
         }
@@ -330,45 +352,85 @@ impl Collected {
     }
 }
 
-fn entry(located: &Located<'_>) -> Option<Entry> {
-    let record = &located.record;
+/// How much of a message is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    /// What was said; the rest folded to one line that says how much it is.
+    Said,
+    /// All of it, and notices too.
+    All,
+}
+
+fn entry(record: &Record<'_>, whole: Whole) -> Option<Entry> {
     let speaker = match record.class {
         Class::Prompt | Class::Command => "user",
         Class::Answer => "assistant",
         Class::ToolResult | Class::CommandOutput => "tool",
+        Class::Agent => "agent",
         Class::Summary => "summary",
-        Class::System => "system",
-        Class::Meta | Class::Title | Class::Bookkeeping | Class::Unknown => return None,
+        Class::System | Class::Unknown => "system",
+        Class::Meta if whole != Whole::Said => "system",
+        Class::Meta | Class::Title | Class::Bookkeeping => return None,
     };
-    let pieces: Vec<String> = record.blocks.iter().filter_map(|block| piece(block, record.class)).collect();
-    if pieces.is_empty() {
+    let pieces = record.blocks.iter().filter_map(|block| piece(block, record, whole != Whole::Said));
+    let mut body = String::new();
+    for piece in pieces {
+        body.push_str(if body.is_empty() { "" } else { "\n" });
+        body.push_str(&piece);
+    }
+    if body.is_empty() {
         return None;
     }
-    let body = pieces.join("\n");
+    if record.class == Class::Unknown {
+        let kind = record.subtype.as_deref().unwrap_or(&record.kind);
+        body.insert_str(0, &format!("  [{}]\n", one_line(kind)));
+    }
     let chars = body.chars().count() + ENTRY_CHARS;
     let uuid = record.uuid.as_deref().map(str::to_owned);
-    Some(Entry { time: record.timestamp_ms, speaker, uuid, body, chars })
+    Some(Entry { time: record.timestamp_ms, speaker, uuid, body, chars, is_rewound: false })
 }
 
-/// A block as text: words as they are, everything else folded to one line that says how much it is.
-fn piece(block: &Block<'_>, class: Class) -> Option<String> {
+/// A block as text: words as they are; everything else folded to one line that says how much it is, unless all of it is
+/// asked for.
+fn piece(block: &Block<'_>, record: &Record<'_>, whole: bool) -> Option<String> {
     let folded = |text: &str| fit(&one_line(text), FOLDED_COLUMNS).into_owned();
+    let under = |head: &str, text: &str| format!("{head}\n{}", text.trim_end());
     match block {
-        Block::Text(text) if matches!(class, Class::System | Class::CommandOutput) => {
-            Some(folded(text)).filter(|text| !text.is_empty())
+        Block::Text(text) | Block::Thinking(text) | Block::Output(text) | Block::Notice { text, .. }
+            if text.trim().is_empty() =>
+        {
+            None
         }
-        Block::Text(text) => Some(text.trim_end().to_owned()).filter(|text| !text.trim().is_empty()),
-        Block::Thinking(text) if text.trim().is_empty() => None,
+        Block::Text(text) if record.class == Class::System && !whole => Some(folded(text)),
+        Block::Text(text) => Some(text.trim_end().to_owned()),
+        Block::Output(text) if !whole => Some(folded(text)),
+        Block::Output(text) => Some(text.trim_end().to_owned()),
+        Block::Notice { tag, text, is_among_words } => {
+            let tag = if tag.is_empty() { "notice" } else { tag };
+            match whole || *is_among_words {
+                true => Some(under(&format!("  ({tag})"), text)),
+                // Beside the words that it came with, it explains them.
+                false if record.class == Class::Prompt => Some(folded(&format!("  ({tag}) {text}"))),
+                false => None,
+            }
+        }
+        Block::Act { name, args } => Some(command_line(name, args)).filter(|line| !line.is_empty()),
+        Block::Agent { from, text } => match from {
+            Some(from) => Some(under(&format!("  ({})", one_line(from)), text)),
+            None => Some(text.trim_end().to_owned()).filter(|text| !text.is_empty()),
+        },
+        Block::Thinking(text) if whole => Some(under("  (thinking)", text)),
         Block::Thinking(text) => Some(format!("  (thinking, {} characters)", text.chars().count())),
         Block::ToolUse { name, input, .. } => {
             let input = input.map(record::tool_input_text).unwrap_or_default();
-            Some(folded(&format!("→ {name}: {input}")))
+            let head = format!("→ {name}:");
+            Some(if whole { under(&one_line(&head), &input) } else { folded(&format!("{head} {input}")) })
         }
         Block::ToolResult { text, is_error, .. } => {
             let lines = text.trim_end().lines().count();
             let failed = if *is_error { "error, " } else { "" };
             let size = if lines > 1 { format!("({failed}{lines} lines) ") } else { failed.replace(", ", ": ") };
-            Some(folded(&format!("← {size}{text}")))
+            Some(if whole { under(&format!("← {size}"), text) } else { folded(&format!("← {size}{text}")) })
         }
         Block::Other(kind) => Some(format!("  [{}]", one_line(kind))),
     }
@@ -378,6 +440,7 @@ fn assemble(
     copies: &SessionCopies,
     name: &StoredName,
     mut read: Collected,
+    at: usize,
     window: &Window,
     notes: Vec<String>,
 ) -> Conversation {
@@ -392,7 +455,7 @@ fn assemble(
     let mut entries: Vec<Entry> = read.entries.into();
     if let [only] = entries.as_mut_slice() {
         let room = window.max_chars - summary.as_ref().map_or(0, |summary| summary.chars.min(window.max_chars / 2));
-        cut(only, room);
+        cut(only, at, room);
     }
     let mut conversation = Conversation {
         session_id: key.id.to_string(),
@@ -402,12 +465,13 @@ fn assemble(
         timestamp_start: read.start.map(format_rfc3339_ms).or(metadata.timestamp_start),
         timestamp_end: read.end.map(format_rfc3339_ms).or(metadata.timestamp_end),
         git_branch: read.branch.or(metadata.git_branch).or(other.git_branch),
-        title: metadata.title.or(other.title),
+        title: side_title(copies).filter(|_| is_newest).or(metadata.title).or(other.title),
         edited_files: if metadata.edited_files.is_empty() { other.edited_files } else { metadata.edited_files },
         last_topic: metadata.last_topic.or(other.last_topic),
         messages: read.messages,
         omitted_before: read.omitted_before,
         omitted_after: read.omitted_after,
+        rewound: read.rewound,
         unparsable: read.unparsable,
         notes,
         text: String::new(),
@@ -418,24 +482,31 @@ fn assemble(
     conversation
 }
 
-/// The message cut to `max_chars` characters, saying so; never within what is shown as one.
-fn cut(entry: &mut Entry, max_chars: usize) {
-    let all = entry.body.chars().count();
-    if all <= max_chars {
+/// The message cut to `max_chars` characters around the one that is looked for, saying so; never within what is shown as one.
+fn cut(entry: &mut Entry, at: usize, max_chars: usize) {
+    let body: Vec<char> = entry.body.chars().collect();
+    if body.len() <= max_chars {
         return;
     }
-    let mut kept: Vec<char> = entry.body.chars().take(max_chars).collect();
-    let mut next = entry.body.chars().nth(max_chars);
-    let joins = |c: char| c == ZERO_WIDTH_JOINER || c.width() == Some(0);
-    while next.is_some_and(joins) || kept.last() == Some(&ZERO_WIDTH_JOINER) {
-        next = kept.pop();
-        if next.is_none() {
-            break;
-        }
+    let joins = |place: usize| {
+        let joined = |c: &char| *c == ZERO_WIDTH_JOINER || c.width() == Some(0);
+        body.get(place).is_some_and(joined) || (place > 0 && body.get(place - 1) == Some(&ZERO_WIDTH_JOINER))
+    };
+    let mut start = at.saturating_sub(max_chars / 2).min(body.len() - max_chars);
+    let mut end = start + max_chars;
+    while end > start && joins(end) {
+        end -= 1;
     }
-    let left_out = all - kept.len();
-    let kept: String = kept.into_iter().collect();
-    entry.body = format!("{kept}\n[… {left_out} characters of this message left out; a larger max_chars shows them]");
+    while start > 0 && start < end && joins(start) {
+        start += 1;
+    }
+    let kept: String = body[start..end].iter().collect();
+    let before = if start > 0 { format!("[… {start} characters of this message left out]\n") } else { String::new() };
+    let after = match body.len() - end {
+        0 => String::new(),
+        left_out => format!("\n[… {left_out} characters of this message left out; a larger max_chars shows them]"),
+    };
+    entry.body = format!("{before}{kept}{after}");
     entry.chars = entry.body.chars().count() + ENTRY_CHARS;
 }
 
@@ -495,7 +566,10 @@ impl Conversation {
 
 fn push_entry(text: &mut String, entry: &Entry, terminal: &Terminal) {
     text.push('\n');
-    let time = entry.time.map(|ms| format!(" {}", terminal::minute(&format_rfc3339_ms(ms)))).unwrap_or_default();
+    let mut time = entry.time.map(|ms| format!(" {}", terminal::minute(&format_rfc3339_ms(ms)))).unwrap_or_default();
+    if entry.is_rewound {
+        time.push_str(REWOUND);
+    }
     let style = if entry.speaker == "user" { Style::Green } else { Style::Cyan };
     text.push_str(&terminal.paint(style, entry.speaker));
     text.push_str(&terminal.line(Style::Dim, &time));
@@ -719,8 +793,9 @@ mod tests {
     fn a_cut_says_how_much_and_splits_no_character() {
         let check = |body: &str, max_chars: usize, kept: &str| {
             let chars = body.chars().count();
-            let mut entry = Entry { time: None, speaker: "user", uuid: None, body: body.to_owned(), chars };
-            cut(&mut entry, max_chars);
+            let (time, speaker, uuid, is_rewound) = (None, "user", None, false);
+            let mut entry = Entry { time, speaker, uuid, body: body.to_owned(), chars, is_rewound };
+            cut(&mut entry, 0, max_chars);
             let left_out = body.chars().count() - kept.chars().count();
             let note = format!("\n[… {left_out} characters of this message left out; a larger max_chars shows them]");
             let expected = if left_out == 0 { body.to_owned() } else { kept.to_owned() + &note };
@@ -785,5 +860,110 @@ mod tests {
         flip_last_byte(&layer1.0.slot(&layer1.1, &StoredName::newest(FileName::Transcript)).path());
         let text = shown();
         assert!(text.contains("[THIS COPY IS DAMAGED:") && text.contains("kept"), "{text}");
+    }
+
+    #[test]
+    fn what_was_found_is_shown_whole_whatever_it_is() {
+        let filler = "word ".repeat(300);
+        let block = |n: u32, block: &str| {
+            format!(r#"{{"type":"assistant","uuid":"u-{n}","message":{{"content":[{block}]}}}}"#) + "\n"
+        };
+        let lines = [
+            prompt(1, "begin"),
+            block(2, &format!(r#"{{"type":"thinking","thinking":"{filler} okapi {filler}"}}"#)),
+            block(
+                3,
+                &format!(r#"{{"type":"tool_use","id":"t","name":"Write","input":{{"a":"{filler} numbat {filler}"}}}}"#),
+            ),
+            format!(
+                r#"{{"type":"user","uuid":"u-4","message":{{"content":[{{"type":"tool_result","tool_use_id":"t","content":"{filler} quokka {filler}"}}]}}}}"#
+            ) + "\n",
+            prompt(5, &format!("<local-command-stdout>{filler} tapir</local-command-stdout>")).replace("u-0005", "u-5"),
+            prompt(6, &format!("<system-reminder>{filler} gnu</system-reminder>")).replace("u-0006", "u-6"),
+            answer(7, "done"),
+        ];
+        let (_scene, copies) = scene(&lines);
+        let around = |message: &str, max_chars: usize| {
+            text(&copies, Window { around: Some(message.to_owned()), max_chars, ..Window::default() })
+        };
+        for (n, word) in [(2, "okapi"), (3, "numbat"), (4, "quokka"), (5, "tapir"), (6, "gnu")] {
+            assert!(around(&format!("u-{n}"), 20_000).contains(word), "{word}");
+            // Too long, but around the match.
+            let cut = around(&format!("u-{n}#1500"), 400);
+            assert!(cut.contains(word) && cut.contains("characters of this message left out]"), "{cut}");
+            // Only what is asked for.
+            let others = around(&format!("u-{}", if n == 2 { 3 } else { 2 }), 20_000);
+            assert!(!others.contains(word), "{others}");
+        }
+        let whole = Window { full: true, max_chars: 100_000, ..Window::default() };
+        let whole = text(&copies, whole);
+        for word in ["okapi", "numbat", "quokka", "tapir", "gnu"] {
+            assert!(whole.contains(word), "{word}");
+        }
+        let (_scene, copies) = scene_of_rewound();
+        assert_eq!(text(&copies, Window { max_chars: 1000, ..Window::default() }).matches("· rewound").count(), 2);
+    }
+
+    fn scene_of_rewound() -> (Scene, SessionCopies) {
+        let after = |line: String, parent: &str| line.replacen('{', &format!(r#"{{"parentUuid":"{parent}","#), 1);
+        scene(&[
+            prompt(1, "one"),
+            after(answer(2, "two"), "u-0001"),
+            after(prompt(3, "abandoned"), "u-0002"),
+            after(answer(4, "abandoned answer"), "u-0003"),
+            after(prompt(5, "kept"), "u-0002"),
+        ])
+    }
+
+    #[test]
+    fn words_acts_and_answers_are_told_apart_and_none_is_left_out() {
+        let queued = r#"{"type":"queue-operation","operation":"enqueue","timestamp":"2026-11-22T10:00:09.000Z","content":"never sent"}"#;
+        let rejected = r#"{"type":"user","uuid":"u-r","timestamp":"2026-11-22T10:00:07.000Z","message":{"content":[{"type":"tool_result","is_error":true,"content":"The user doesn't want to proceed with this tool use. To tell you how to proceed, the user said:\nuse the other"}]}}"#;
+        let lines = [
+            prompt(1, "<ide_opened_file>opened a.rs</ide_opened_file>\nfix it"),
+            prompt(2, "<command-name>/review</command-name><command-args>all</command-args>"),
+            prompt(3, "<task-notification><task-id>a1</task-id><result>Found it.</result></task-notification>"),
+            prompt(4, r#"<teammate-message teammate_id="ann">done</teammate-message>"#),
+            prompt(5, "<system-reminder>be brief</system-reminder>"),
+            prompt(6, "[Request interrupted by user]"),
+            rejected.to_owned() + "\n",
+            r#"{"type":"hologram","uuid":"h","timestamp":"2026-11-22T10:00:08.000Z","content":"new words"}"#.to_owned()
+                + "\n",
+            queued.to_owned() + "\n",
+        ];
+        let (_scene, copies) = scene(&lines);
+        insta::assert_snapshot!(text(&copies, Window { max_chars: 10_000, ..Window::default() }), @r#"
+        ── 2026-11-22 10:00 · [main] · proj/ID · 8 messages ──
+        last topic: never sent
+
+        user 2026-11-22 10:00
+          (ide_opened_file)
+        opened a.rs
+        fix it
+
+        user 2026-11-22 10:00
+        /review all
+
+        agent 2026-11-22 10:00
+        Found it.
+
+        agent 2026-11-22 10:00
+          (ann)
+        done
+
+        user 2026-11-22 10:00
+        [Request interrupted by user]
+
+        user 2026-11-22 10:00
+        ← error: The user doesn't want to proceed with this tool use. To tell you how to proceed, the user said:
+        use the other
+
+        system 2026-11-22 10:00
+          [hologram]
+        new words
+
+        user 2026-11-22 10:00
+        never sent
+        "#);
     }
 }

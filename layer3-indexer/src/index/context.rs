@@ -48,7 +48,7 @@ pub(super) fn context(
 fn shown(texts: &mut Texts<'_>, found: &Found) -> ContextMessage {
     let read = texts.with_record(found, |record| (record.uuid.as_deref().map(str::to_owned), text_of(record)));
     let (uuid, text) = read.unwrap_or_default();
-    ContextMessage { time: found.time(), role: found.speaker.role(), message: found.message(uuid.as_deref()), text }
+    ContextMessage { time: found.time(), role: found.speaker.role(), message: found.message(uuid.as_deref(), 0), text }
 }
 
 /// What was said; thoughts where there is nothing else.

@@ -8,7 +8,8 @@ use super::text::{Speaker, is_message, key_of, sections};
 use super::tool_calls::Named;
 use super::trigram::Tokens;
 use crate::transcript::metadata::SessionStats;
-use crate::transcript::record::Located;
+use crate::transcript::queue::may_be_sent;
+use crate::transcript::record::{Located, Record};
 
 /// Columns of the index of words.
 const COLUMNS: usize = 5;
@@ -39,6 +40,27 @@ pub(super) struct Message<'a> {
     /// Length of the text that has them.
     pub(crate) parts_bytes: usize,
     pub(crate) uses: Vec<Named>,
+    pub(crate) queued: Queued,
+}
+
+/// What a message is to the queue of prompts, and what was said in it.
+pub(super) enum Queued {
+    /// Nothing.
+    No,
+    /// It waits there.
+    Waits(String),
+    /// It may be one that waited.
+    MayBeSent(String),
+}
+
+impl Queued {
+    fn of(record: &Record<'_>) -> Queued {
+        if record.is_queued {
+            return Queued::Waits(record.said());
+        }
+        // A subagent's task comes from nobody's queue.
+        if may_be_sent(record) && !record.is_sidechain { Queued::MayBeSent(record.said()) } else { Queued::No }
+    }
 }
 
 impl<'a> Prepared<'a> {
@@ -68,6 +90,7 @@ impl<'a> Prepared<'a> {
                 parts: tokens.take(),
                 parts_bytes,
                 uses: Named::all_of(record),
+                queued: Queued::of(record),
             }
         });
         Prepared { offset: located.offset, length: located.length, time_ms, tally, message }

@@ -243,12 +243,12 @@ impl Search<'_> {
     fn show(&mut self, rank: usize, entry: &Entry, query: Option<&Query>) -> rusqlite::Result<()> {
         let Some(found) = self.found(entry.message)? else { return Ok(()) };
         let SearchQuery { marks, before, after, .. } = self.ranking.query;
-        let (uuid, snippet) = self.texts.show(&found, query, entry.by, marks);
+        let (uuid, snippet, at) = self.texts.show(&found, query, entry.by, marks);
         let mut context = |side, count| context(self.ranking.connection, &mut self.texts, &found, side, count);
         let (before, after) = (context(Side::Before, *before)?, context(Side::After, *after)?);
         self.results.hits.push(Hit {
             rank,
-            message: found.message(uuid.as_deref()),
+            message: found.message(uuid.as_deref(), at),
             path: found.path_text(),
             time: found.time(),
             session_id: found.session,

@@ -18,6 +18,8 @@ pub(crate) struct Snippet {
     pub(crate) text: String,
     /// How many of the query's terms are marked in it.
     pub(crate) terms_shown: usize,
+    /// Where in the text it begins, in bytes.
+    pub(crate) at: usize,
 }
 
 /// The part of `text` that shows most of the query. Where nothing of it is found, its beginning.
@@ -25,17 +27,19 @@ pub(crate) struct Snippet {
 pub(crate) fn snippet(text: &str, query: &Query, by: By, marks: &Marks) -> Snippet {
     let terms = query.terms();
     let mut best: Option<Snippet> = None;
+    let mut piece_at = 0;
     for piece in pieces(text) {
         let matches = matches(piece, &terms, by);
         let (start, terms_shown) = best_window(piece, &matches);
         if best.as_ref().is_none_or(|best| best.terms_shown < terms_shown) {
-            best = Some(Snippet { text: render(piece, start, &matches, marks), terms_shown });
+            best = Some(Snippet { text: render(piece, start, &matches, marks), terms_shown, at: piece_at + start });
         }
         if terms_shown == terms.len() {
             break;
         }
+        piece_at += piece.len();
     }
-    best.unwrap_or(Snippet { text: String::new(), terms_shown: 0 })
+    best.unwrap_or(Snippet { text: String::new(), terms_shown: 0, at: 0 })
 }
 
 /// How a text begins, on one line, in the length of a snippet.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::transcript::record::{Block, Class, Record, Role, tool_input_text};
+use crate::transcript::record::{Block, Class, Record, Role, command_line, tool_input_text};
 
 /// Columns of the index of words, in the order of the schema, and what a match in each is worth:
 /// what people wrote before what tools printed.
@@ -79,7 +79,12 @@ impl Speaker {
 
 /// Whether a record makes a row.
 pub(super) fn is_message(record: &Record<'_>) -> bool {
-    !matches!(record.class, Class::Title | Class::Bookkeeping | Class::Unknown)
+    match record.class {
+        // A session is found by its title without a row of it.
+        Class::Title | Class::Bookkeeping => false,
+        Class::Unknown => !record.blocks.is_empty(),
+        _ => true,
+    }
 }
 
 /// The texts of a message, each with its column. Without NULs, which end a text for SQLite.
@@ -95,12 +100,15 @@ pub(super) fn sections<'a>(record: &'a Record<'_>) -> Vec<(Column, Cow<'a, str>)
 
 fn section<'a>(class: Class, block: &'a Block<'_>) -> Option<(Column, Cow<'a, str>)> {
     let column = match class {
-        Class::Prompt | Class::Command => Column::User,
+        Class::Prompt => Column::User,
         Class::Answer | Class::Summary => Column::Assistant,
         _ => Column::ToolOutput,
     };
     match block {
         Block::Text(text) => Some((column, Cow::Borrowed(text))),
+        Block::Act { name, args } => Some((Column::User, Cow::Owned(command_line(name, args)))),
+        Block::Agent { text, .. } => Some((Column::Assistant, Cow::Borrowed(text))),
+        Block::Notice { text, .. } | Block::Output(text) => Some((Column::ToolOutput, Cow::Borrowed(text))),
         Block::Thinking(text) => Some((Column::Thinking, Cow::Borrowed(text))),
         Block::ToolUse { name, input, .. } => {
             let arguments = input.map(tool_input_text).unwrap_or_default();

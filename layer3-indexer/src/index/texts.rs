@@ -12,10 +12,12 @@ use super::matching::By;
 use super::query::Query;
 use super::snippet::{Snippet, beginning, snippet};
 use super::text::{Column, Speaker, sections};
-use super::types::Marks;
+use super::types::{CHARACTER, Marks};
 use crate::terminal::time::format_rfc3339_ms;
 use crate::transcript::record::{Record, with_record};
 
+/// Characters of a message that every window on it shows.
+const FAR_CHARS: usize = 2_000;
 /// Compressed contents whose last frame is kept unpacked, an eighth of a MiB each.
 const WARM_MAX: usize = 64;
 
@@ -76,9 +78,11 @@ impl Found {
         (self.time_ms != 0).then(|| format_rfc3339_ms(self.time_ms))
     }
 
-    /// What names the message: its id or, where it has none, `PATH:OFFSET`.
-    pub(crate) fn message(&self, uuid: Option<&str>) -> String {
-        uuid.map_or_else(|| format!("{}:{}", self.path_text(), self.place.offset), str::to_owned)
+    /// What names the message: its id or, where it has none, `PATH:OFFSET`; and the character in it that was found,
+    /// where that is far behind its beginning.
+    pub(crate) fn message(&self, uuid: Option<&str>, at: usize) -> String {
+        let message = uuid.map_or_else(|| format!("{}:{}", self.path_text(), self.place.offset), str::to_owned);
+        if at < FAR_CHARS { message } else { format!("{message}{CHARACTER}{at}") }
     }
 
     /// The stored file, relative to the project's folder.
@@ -140,32 +144,38 @@ impl<'s> Texts<'s> {
         holds.unwrap_or(false)
     }
 
-    /// The record's id and a snippet of the section that shows most of the query.
+    /// The record's id, a snippet of the section that shows most of the query, and which character of the message it is from.
     pub(crate) fn show(
         &mut self,
         found: &Found,
         query: Option<&Query>,
         by: By,
         marks: &Marks,
-    ) -> (Option<String>, String) {
+    ) -> (Option<String>, String, usize) {
         let shown = self.with_record(found, |record| {
-            let mut best: Option<(usize, Column, Snippet)> = None;
+            let mut best: Option<(usize, Column, Snippet, usize)> = None;
+            let mut before = 0;
             for (column, text) in sections(record) {
+                let section_at = before;
+                // And the line break behind it.
+                before += text.chars().count() + 1;
                 if by == By::Substrings && !column.has_parts() {
                     continue;
                 }
                 let snippet = match query {
                     Some(query) => snippet(&text, query, by, marks),
-                    None => Snippet { text: beginning(&text), terms_shown: 0 },
+                    None => Snippet { text: beginning(&text), terms_shown: 0, at: 0 },
                 };
                 let is_better = best
                     .as_ref()
-                    .is_none_or(|(shown, of, _)| (snippet.terms_shown, -(column as i32)) > (*shown, -(*of as i32)));
+                    .is_none_or(|(shown, of, ..)| (snippet.terms_shown, -(column as i32)) > (*shown, -(*of as i32)));
                 if is_better {
-                    best = Some((snippet.terms_shown, column, snippet));
+                    let at = section_at + text[..snippet.at].chars().count();
+                    best = Some((snippet.terms_shown, column, snippet, at));
                 }
             }
-            (record.uuid.as_deref().map(str::to_owned), best.map(|(_, _, snippet)| snippet.text).unwrap_or_default())
+            let (snippet, at) = best.map(|(_, _, snippet, at)| (snippet.text, at)).unwrap_or_default();
+            (record.uuid.as_deref().map(str::to_owned), snippet, at)
         });
         shown.unwrap_or_default()
     }

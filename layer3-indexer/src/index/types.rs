@@ -133,6 +133,9 @@ impl Default for Marks {
     }
 }
 
+/// Between a message and the character in it that was found, where that stands far behind its beginning: see [`Hit::message`].
+pub(crate) const CHARACTER: char = '#';
+
 /// A message that was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Hit {
@@ -155,7 +158,7 @@ pub struct Hit {
     /// The record's id.
     pub(crate) uuid: Option<String>,
     /// What `show --around` and `session_get_context` take to read on from here: the uuid or, where
-    /// the record has none, `PATH:OFFSET`.
+    /// the record has none, `PATH:OFFSET`; of a long message with the place of the match in it, `UUID#CHARACTER`.
     pub message: String,
     /// Other messages of the session that match; none where every message is a hit by itself.
     pub(crate) others_in_session: usize,

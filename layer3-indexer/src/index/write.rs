@@ -19,13 +19,15 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::contents::Contents;
 use super::error::{IndexError, Sqlite};
-use super::prepare::Prepared;
+use super::prepare::{Message, Prepared, Queued};
 use super::reading::{self, Range, Read};
 use super::tool_calls::{self, ToolCalls};
 use super::trigram_rows::TrigramRow;
 use super::wait::begin;
+use crate::transcript::TITLE_FILE;
 use crate::transcript::metadata::SessionStats;
-use crate::transcript::record::{ReadReport, TornLine};
+use crate::transcript::queue::Queue;
+use crate::transcript::record::{ReadReport, TornLine, with_record};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
 pub(super) const BATCH_BYTES: u64 = 64 * 1024 * 1024;
@@ -299,7 +301,10 @@ fn list(contents: &dyn Contents, key: &SessionKey) -> Result<Vec<Listed>, IndexE
 fn holds_messages(file: &StoredFile) -> bool {
     match &file.name.file {
         FileName::Transcript => true,
-        FileName::Side(path) => path.starts_with("subagents") && path.extension().is_some_and(|e| e == "jsonl"),
+        FileName::Side(path) => {
+            path.as_os_str() == TITLE_FILE
+                || (path.starts_with("subagents") && path.extension().is_some_and(|e| e == "jsonl"))
+        }
     }
 }
 
@@ -492,6 +497,7 @@ fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
         "DELETE FROM parts WHERE rowid IN (SELECT id FROM spans WHERE session = ?1)",
         "DELETE FROM spans WHERE session = ?1",
         "DELETE FROM uses WHERE message IN (SELECT id FROM messages WHERE session = ?1)",
+        "DELETE FROM queued WHERE content IN (SELECT id FROM contents WHERE session = ?1)",
         "DELETE FROM calls WHERE content IN (SELECT id FROM contents WHERE session = ?1)",
         "DELETE FROM messages WHERE session = ?1",
         "DELETE FROM contents WHERE session = ?1",
@@ -534,6 +540,7 @@ fn read_content(
     }
     let Some(hash) = resumed(&file, content).map_err(unreadable)? else { return Ok(Reading::Changed) };
     batch.tool_calls.begin_content(batch.transaction, content.id).doing("look up a session", path)?;
+    batch.begin_queue(content.id, &file).doing("look up a session", path)?;
     let start_bytes = batch.read_bytes;
     let (mut failure, mut told_bytes) = (None, start_bytes);
     let range = Range {
@@ -609,8 +616,12 @@ struct Batch<'t> {
     branches: HashMap<String, i64>,
     tool_calls: ToolCalls,
     trigram_row: TrigramRow,
+    /// Messages of the content that is being read.
+    queue: Queue<i64>,
     read_bytes: u64,
     added: u64,
+    /// Messages that went: they came again.
+    removed: u64,
     unparsable: u64,
 }
 
@@ -627,8 +638,10 @@ impl<'t> Batch<'t> {
             branches: HashMap::new(),
             tool_calls: ToolCalls::default(),
             trigram_row: TrigramRow::new(),
+            queue: Queue::new(),
             read_bytes: 0,
             added: 0,
+            removed: 0,
             unparsable: 0,
         })
     }
@@ -654,12 +667,13 @@ impl<'t> Batch<'t> {
             branch,
             message.key,
         ])? > 0;
+        let id = if is_new { self.transaction.last_insert_rowid() } else { 0 };
+        self.pass_queue(message, id)?;
         if !is_new {
             return Ok(());
         }
         self.added += 1;
         self.tally.merge(&prepared.tally);
-        let id = self.transaction.last_insert_rowid();
         tool_calls::add(self.transaction, id, &uses)?;
         let [user, assistant, thinking, tool_input, tool_output] = &message.columns;
         self.transaction
@@ -670,6 +684,62 @@ impl<'t> Batch<'t> {
             .execute(params![id, user, assistant, thinking, tool_input, tool_output])?;
         self.trigram_row.begin_message(self.transaction, self.session, id)?;
         self.trigram_row.add(&message.parts, message.parts_bytes);
+        Ok(())
+    }
+
+    /// What of the content waited when reading it ended last.
+    fn begin_queue(&mut self, content: i64, file: &File) -> rusqlite::Result<()> {
+        self.queue = Queue::new();
+        let mut statement = self.transaction.prepare_cached(
+            "SELECT m.id, m.offset, m.length FROM queued q
+             JOIN messages m ON m.id = q.message AND m.content = q.content WHERE q.content = ?1",
+        )?;
+        let mut rows = statement.query([content])?;
+        while let Some(row) = rows.next()? {
+            let (id, offset, length): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let mut bytes = vec![0; length.unsigned_abs() as usize];
+            // One that cannot be read is found to be so by whoever reads on; until then it is a message by itself.
+            if file.read_exact_at(&mut bytes, offset.unsigned_abs()).is_ok()
+                && let Some(said) = with_record(&bytes, |record| record.said())
+            {
+                self.queue.add(said, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every message passes here, also one that comes again: what was queued may be sent in it. `id` is 0 for one that
+    /// is in the index already.
+    fn pass_queue(&mut self, message: &Message<'_>, id: i64) -> rusqlite::Result<()> {
+        match &message.queued {
+            Queued::Waits(said) => {
+                let known = "SELECT id FROM messages WHERE session = ?1 AND key = ?2";
+                let id = match id {
+                    0 => self.transaction.query_row(known, [self.session, message.key], |row| row.get(0))?,
+                    id => id,
+                };
+                self.queue.add(said.clone(), id);
+            }
+            Queued::MayBeSent(said) if !self.queue.is_empty() => {
+                for id in self.queue.sent(said) {
+                    // Its number may come again.
+                    self.transaction.execute("DELETE FROM queued WHERE message = ?1", [id])?;
+                    self.transaction.execute("DELETE FROM uses WHERE message = ?1", [id])?;
+                    self.transaction.execute("DELETE FROM words WHERE rowid = ?1", [id])?;
+                    self.removed += self.transaction.execute("DELETE FROM messages WHERE id = ?1", [id])? as u64;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end_queue(&mut self, content: i64) -> rusqlite::Result<()> {
+        self.transaction.prepare_cached("DELETE FROM queued WHERE content = ?1")?.execute([content])?;
+        for id in self.queue.names() {
+            let sql = "INSERT OR IGNORE INTO queued (content, message) VALUES (?1, ?2)";
+            self.transaction.prepare_cached(sql)?.execute([content, id])?;
+        }
         Ok(())
     }
 
@@ -691,6 +761,7 @@ impl<'t> Batch<'t> {
             self.count_unknown(kind, *records)?;
         }
         self.tool_calls.end_content(self.transaction, content)?;
+        self.end_queue(content)?;
         self.transaction.execute(
             "UPDATE contents SET read_bytes = ?2, read_tail = ?3, read_tree = ?4, last_ms = ?5, settled = ?6
              WHERE id = ?1",
@@ -733,7 +804,7 @@ impl<'t> Batch<'t> {
                 metadata.git_branch,
                 metadata.title,
                 trigger,
-                self.added as i64,
+                self.added as i64 - self.removed as i64,
                 self.unparsable as i64,
                 self.tally.prompts + self.tally.answers > 0,
             ],

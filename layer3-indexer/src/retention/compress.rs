@@ -257,7 +257,7 @@ mod tests {
         let scene = rewritten();
         let read = || {
             let copies = scene.copies();
-            let window = show::Window { around: None, last: None, max_chars: 1_000_000, generation: Some(1) };
+            let window = show::Window { max_chars: 1_000_000, generation: Some(1), ..show::Window::default() };
             let shown = serde_json::to_value(show::conversation(&copies, &window).unwrap()).unwrap();
             let options =
                 export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 1 };
@@ -319,7 +319,7 @@ mod tests {
         let scene = long();
         let read = || {
             let copies = scene.copies();
-            let window = show::Window { around: None, last: Some(3), max_chars: 100_000, generation: None };
+            let window = show::Window { last: Some(3), max_chars: 100_000, ..show::Window::default() };
             let shown = serde_json::to_value(show::conversation(&copies, &window).unwrap()).unwrap();
             let options =
                 export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 0 };

@@ -100,7 +100,8 @@ static TOOLS: [Tool; 6] = [
         title: "Read a conversation",
         description: "Gives a saved conversation, or a window of it, as readable text: who said what and when, with tool calls folded \
             to one line each. Without `around` it is the end of the conversation (all of it if it fits), which is what is needed \
-            to continue it; where it does not fit, the last compaction's summary comes first. With `around` (the uuid of a search hit, or a time) it is the part around that message. Whatever is \
+            to continue it; where it does not fit, the last compaction's summary comes first. With `around` (the message of a search hit, or a time) it is the part around that message, which is shown whole or, \
+            where it is too long, around the match. What the user went back to before and took another way is marked as rewound. Whatever is \
             left out is said in the text; no message is cut silently.",
         read_only: true,
         input: input_schema::<ContextInput>,
@@ -304,6 +305,9 @@ struct ContextInput {
     /// At most about so many characters; 40000 by default, 1000000 at most.
     #[serde(default)]
     max_chars: Option<usize>,
+    /// Thinking, tool calls and their output whole instead of folded to a line each. The message of `around` always is.
+    #[serde(default)]
+    full: Option<bool>,
 }
 
 fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
@@ -314,6 +318,7 @@ fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progre
         last: input.last,
         max_chars: input.max_chars.unwrap_or(show::MAX_CHARS_DEFAULT).clamp(1, show::MAX_CHARS_LIMIT),
         generation: None,
+        full: input.full.unwrap_or(false),
     };
     let conversation = show::conversation(&copies, &window)?;
     let text = conversation.text.clone();

@@ -1,12 +1,13 @@
 //! What is known about a session as a whole: the content of `{SESSION_ID}.json` and of lists.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::terminal::time::format_rfc3339_ms;
-use crate::transcript::record::{Block, Class, Record};
+use crate::transcript::record::{Block, Class, Record, command_line};
 
 /// Most files in `edited_files`, and in `read_files`: those touched last.
 pub(crate) const FILES_MAX: usize = 500;
@@ -17,10 +18,67 @@ pub(crate) const COMMAND_CHARS_MAX: usize = 300;
 /// Longest topic, in characters.
 pub(crate) const TOPIC_CHARS_MAX: usize = 200;
 
+/// Kinds of records that name the session, who counts most last: what the user typed before what was made up. The one
+/// without a kind is the file beside the transcript: Claude Code writes the newest name there.
+const TITLES: [&str; 4] = ["agent-name", "ai-title", "custom-title", ""];
+
 /// Tools that change a file, and where their arguments name it.
 const EDITING_TOOLS: [&str; 5] = ["Edit", "MultiEdit", "Write", "NotebookEdit", "Update"];
 /// Tools that read one.
 const READING_TOOLS: [&str; 2] = ["Read", "NotebookRead"];
+/// Claude Code's own commands: what stands behind them is no task.
+const OWN_COMMANDS: [&str; 50] = [
+    "/add-dir",
+    "/advisor",
+    "/agents",
+    "/background",
+    "/branch",
+    "/bug",
+    "/cd",
+    "/chrome",
+    "/clear",
+    "/color",
+    "/compact",
+    "/config",
+    "/context",
+    "/continue",
+    "/copy",
+    "/cost",
+    "/doctor",
+    "/effort",
+    "/exit",
+    "/export",
+    "/fast",
+    "/feedback",
+    "/fork",
+    "/help",
+    "/hooks",
+    "/ide",
+    "/keybindings",
+    "/login",
+    "/logout",
+    "/mcp",
+    "/memory",
+    "/model",
+    "/output-style",
+    "/permissions",
+    "/plugin",
+    "/privacy-settings",
+    "/quit",
+    "/release-notes",
+    "/rename",
+    "/reset",
+    "/resume",
+    "/rewind",
+    "/sandbox",
+    "/stats",
+    "/status",
+    "/statusline",
+    "/theme",
+    "/usage",
+    "/vim",
+    "/voice",
+];
 /// Longest path of a touched file that is kept, in bytes: Linux takes no longer one.
 const PATH_BYTES_MAX: usize = 4096;
 /// Names of tools that are told apart; a transcript that is garbage may hold any number of them.
@@ -68,8 +126,8 @@ pub(crate) struct Metadata {
     pub(crate) trigger: String,
 }
 
-/// What metadata is made of while a session grows. It comes out the same in whatever order the
-/// session's messages are added, so an index that grew with the session equals a rebuilt one.
+/// What metadata is made of while a session grows. It comes out the same in whatever order messages of different times
+/// are added; of those of one time the order counts in which they stand in the file, which is that in which they are added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SessionStats {
     pub(crate) prompts: u64,
@@ -78,15 +136,15 @@ pub(crate) struct SessionStats {
     pub(crate) end_ms: Option<i64>,
     pub(crate) cwd: Option<(i64, String)>,
     pub(crate) branch: Option<(i64, String)>,
-    /// A name that the user gave wins over one that Claude Code made up.
-    pub(crate) title: Option<(bool, i64, String)>,
+    /// By who gave it, see [`TITLES`]; of one giver's the last one.
+    pub(crate) title: Option<(usize, String)>,
     pub(crate) edited: BTreeMap<String, i64>,
     pub(crate) read: BTreeMap<String, i64>,
     pub(crate) commands: BTreeMap<String, i64>,
     pub(crate) tools: BTreeMap<String, u64>,
     pub(crate) first_prompt: Option<(i64, String)>,
     pub(crate) last_prompt: Option<(i64, String)>,
-    /// Slash commands stand in for prompts in a session that has nothing else.
+    /// Commands without a task stand in for prompts in a session that has nothing else.
     pub(crate) first_command: Option<(i64, String)>,
     pub(crate) last_command: Option<(i64, String)>,
 }
@@ -94,9 +152,9 @@ pub(crate) struct SessionStats {
 impl SessionStats {
     /// Adds a record that is new to the session. `time_ms` is its time, or that of the record before it.
     pub(crate) fn add(&mut self, record: &Record<'_>, time_ms: i64) {
-        if let Some(title) = &record.title {
-            let by_user = record.kind == "custom-title";
-            keep_max(&mut self.title, Some((by_user, time_ms, shortened(title, NAME_CHARS_MAX))));
+        if let Some(title) = record.title.as_ref().filter(|title| !title.trim().is_empty()) {
+            let giver = TITLES.iter().position(|kind| record.kind == *kind).unwrap_or_default();
+            keep_title(&mut self.title, Some((giver, shortened(title, NAME_CHARS_MAX))));
         }
         if matches!(record.class, Class::Title | Class::Bookkeeping) {
             return;
@@ -121,13 +179,13 @@ impl SessionStats {
         self.answers += other.answers;
         keep_min(&mut self.start_ms, other.start_ms);
         keep_max(&mut self.end_ms, other.end_ms);
-        keep_max(&mut self.cwd, other.cwd.clone());
-        keep_max(&mut self.branch, other.branch.clone());
-        keep_max(&mut self.title, other.title.clone());
-        keep_min(&mut self.first_prompt, other.first_prompt.clone());
-        keep_max(&mut self.last_prompt, other.last_prompt.clone());
-        keep_min(&mut self.first_command, other.first_command.clone());
-        keep_max(&mut self.last_command, other.last_command.clone());
+        keep_last(&mut self.cwd, other.cwd.clone());
+        keep_last(&mut self.branch, other.branch.clone());
+        keep_title(&mut self.title, other.title.clone());
+        keep_first(&mut self.first_prompt, other.first_prompt.clone());
+        keep_last(&mut self.last_prompt, other.last_prompt.clone());
+        keep_first(&mut self.first_command, other.first_command.clone());
+        keep_last(&mut self.last_command, other.last_command.clone());
         for (list, entries, max) in [
             (&mut self.edited, &other.edited, FILES_MAX),
             (&mut self.read, &other.read, FILES_MAX),
@@ -157,7 +215,7 @@ impl SessionStats {
             timestamp_start: tally.start_ms.map(format_rfc3339_ms),
             timestamp_end: tally.end_ms.map(format_rfc3339_ms),
             git_branch: tally.branch.map(|(_, branch)| branch),
-            title: tally.title.map(|(_, _, title)| title),
+            title: tally.title.map(|(_, title)| title),
             edited_files: in_order(tally.edited),
             read_files: in_order(tally.read),
             bash_commands: in_order(tally.commands),
@@ -169,17 +227,16 @@ impl SessionStats {
     }
 
     fn add_place(&mut self, record: &Record<'_>, time_ms: i64) {
-        keep_max(&mut self.cwd, record.cwd.as_ref().map(|cwd| (time_ms, cwd.to_string())));
+        keep_last(&mut self.cwd, record.cwd.as_ref().map(|cwd| (time_ms, cwd.to_string())));
         let branch = record.git_branch.as_ref().map(|branch| (time_ms, shortened(branch, NAME_CHARS_MAX)));
-        keep_max(&mut self.branch, branch);
-        let (first, last) = match record.class {
-            Class::Prompt => (&mut self.first_prompt, &mut self.last_prompt),
-            Class::Command => (&mut self.first_command, &mut self.last_command),
-            _ => return,
+        keep_last(&mut self.branch, branch);
+        let Some((is_asked, topic)) = topic_of(record) else { return };
+        let (first, last) = match is_asked {
+            true => (&mut self.first_prompt, &mut self.last_prompt),
+            false => (&mut self.first_command, &mut self.last_command),
         };
-        let topic = topic_of(record).map(|topic| (time_ms, topic));
-        keep_min(first, topic.clone());
-        keep_max(last, topic);
+        keep_first(first, Some((time_ms, topic.clone())));
+        keep_last(last, Some((time_ms, topic)));
     }
 
     fn add_tool(&mut self, name: &str, input: Option<&RawValue>, time_ms: i64) {
@@ -235,25 +292,31 @@ fn argument(input: &RawValue, name: &str) -> Option<String> {
     serde_json::from_str(arguments.get(name)?.get()).ok()
 }
 
-fn topic_of(record: &Record<'_>) -> Option<String> {
-    let texts = record.blocks.iter().filter_map(|block| match block {
-        Block::Text(text) => Some(&**text),
-        _ => None,
-    });
-    let text = texts.collect::<Vec<_>>().join(" ");
-    let text = if record.class == Class::Command { command_line(&text) } else { text };
+/// What the user wrote or did in a message, shortened, and whether anything is asked for in it: a command is where
+/// something stands behind it, unless it is one of Claude Code's own.
+fn topic_of(record: &Record<'_>) -> Option<(bool, String)> {
+    if !matches!(record.class, Class::Prompt | Class::Command) {
+        return None;
+    }
+    let is_task = |name: &str| name.starts_with('/') && !OWN_COMMANDS.contains(&name);
+    let (mut is_asked, mut text) = (false, String::new());
+    for block in &record.blocks {
+        let words = match block {
+            Block::Text(words) => {
+                is_asked = true;
+                Cow::Borrowed(&**words)
+            }
+            Block::Act { name, args } if !name.starts_with('[') => {
+                is_asked |= !args.is_empty() && is_task(name);
+                Cow::Owned(command_line(name, args))
+            }
+            _ => continue,
+        };
+        text.push_str(&words);
+        text.push(' ');
+    }
     let topic = shortened(&text, TOPIC_CHARS_MAX);
-    (!topic.is_empty()).then_some(topic)
-}
-
-/// `/compact keep the names` from the tags that such a command is recorded in.
-pub(crate) fn command_line(text: &str) -> String {
-    let tagged = |tag: &str| {
-        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
-        rest.split_once(&format!("</{tag}>")).map(|(inside, _)| inside)
-    };
-    let parts = [tagged("command-name"), tagged("command-args"), tagged("bash-input")];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    (!topic.is_empty()).then_some((is_asked, topic))
 }
 
 /// On one line, at most so many characters, an ellipsis included where something was cut.
@@ -273,6 +336,29 @@ pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
         }
     }
     short
+}
+
+/// The later one; of two of one time the one that comes later.
+fn keep_last(slot: &mut Option<(i64, String)>, value: Option<(i64, String)>) {
+    if value.is_some() && slot.as_ref().map(|(time, _)| time) <= value.as_ref().map(|(time, _)| time) {
+        *slot = value;
+    }
+}
+
+/// The earlier one; of two of one time the one that came earlier.
+fn keep_first(slot: &mut Option<(i64, String)>, value: Option<(i64, String)>) {
+    if let Some((time, _)) = &value
+        && slot.as_ref().is_none_or(|(kept, _)| time < kept)
+    {
+        *slot = value;
+    }
+}
+
+/// Titles have no time: the last one of whoever counts most.
+fn keep_title(slot: &mut Option<(usize, String)>, value: Option<(usize, String)>) {
+    if value.is_some() && slot.as_ref().map(|(giver, _)| giver) <= value.as_ref().map(|(giver, _)| giver) {
+        *slot = value;
+    }
 }
 
 /// Nothing is less than anything.
@@ -413,5 +499,52 @@ mod tests {
         assert_eq!(shortened(&"é".repeat(300), 200), format!("{}…", "é".repeat(199)));
         assert_eq!(shortened(&"é".repeat(200), 200), "é".repeat(200));
         assert_eq!(shortened(" a\n\tb\u{1b} ", 200), "a b");
+    }
+
+    #[test]
+    fn of_messages_of_one_time_the_order_in_the_file_counts() {
+        let lines = [prompt(1, "zebra"), prompt(1, "lion"), prompt(1, "aardvark")];
+        let metadata = tally(&lines).to_metadata();
+        assert_eq!([metadata.first_topic, metadata.last_topic], [Some("zebra".into()), Some("aardvark".into())]);
+    }
+
+    #[test]
+    fn topics_are_what_was_asked() {
+        let command = |name: &str, args: &str| {
+            format!(
+                "<command-message>x is running…</command-message>\\n<command-name>{name}</command-name>\\n<command-args>{args}</command-args>"
+            )
+        };
+        let check = |prompts: &[&str], expected: Option<&str>| {
+            let lines: Vec<String> = prompts.iter().enumerate().map(|(n, text)| prompt(n, text)).collect();
+            assert_eq!(tally(&lines).to_metadata().first_topic.as_deref(), expected, "{prompts:?}");
+        };
+        check(&[&command("/orchestrate", "build it"), "thanks!"], Some("/orchestrate build it"));
+        for skipped in ["/clear", "/effort", "/model", "/my-skill"] {
+            check(&[&command(skipped, ""), "repair it"], Some("repair it"));
+        }
+        check(&[&command("/model", "opus"), "repair it"], Some("repair it"));
+        check(&[&command("/model", "opus")], Some("/model opus"));
+        check(&["<bash-input>ls</bash-input>", "repair it"], Some("repair it"));
+        check(&["<ide_selection>lines 1 to 2</ide_selection>\\nexplain this"], Some("explain this"));
+        check(&["<system-reminder>be brief</system-reminder>", "[Request interrupted by user]"], None);
+        check(&["<task-notification><result>x</result></task-notification>", "go on"], Some("go on"));
+    }
+
+    #[test]
+    fn the_newest_name_of_the_one_who_counts_most_is_the_title() {
+        let record = |kind: &str, key: &str, name: &str| format!(r#"{{"type":"{kind}","{key}":"{name}"}}"#);
+        let (given, made_up) =
+            (|name| record("custom-title", "customTitle", name), |name| record("ai-title", "aiTitle", name));
+        let agent = |name| record("agent-name", "agentName", name);
+        let beside = |name: &str| format!(r#"{{"customTitle":"{name}"}}"#);
+        let check = |lines: &[String], expected: &str| {
+            assert_eq!(tally(lines).to_metadata().title.as_deref(), Some(expected), "{lines:?}");
+        };
+        check(&[agent("a")], "a");
+        check(&[made_up("z"), made_up("b"), agent("c")], "b");
+        check(&[given("z"), given("b"), made_up("c")], "b");
+        check(&[given("b"), given("a"), given("b")], "b");
+        check(&[beside("z"), beside("a"), given("b"), given("")], "a");
     }
 }

@@ -165,10 +165,14 @@ impl<W: Write> Renderer for Html<W> {
 
     fn begin_message(&mut self, message: &MessageHeader) -> io::Result<()> {
         let (speaker, anchor) = (message.speaker.name(), &message.anchor);
-        let (class, name) = match message.goes_on {
+        let (mut class, mut name) = match message.goes_on {
             true => (format!("{} on", speaker.to_lowercase()), String::new()),
             false => (speaker.to_lowercase(), format!("{speaker} ")),
         };
+        if message.is_rewound {
+            class.push_str(" rewound");
+            name.push_str(if message.goes_on { "" } else { "(rewound) " });
+        }
         let markup = "<article class=\"{}\" id=\"{}\">\n<h2>{}<a href=\"#{}\"";
         self.fill(markup, &[&class, anchor, &name, anchor])?;
         match &message.time {
@@ -198,6 +202,13 @@ impl<W: Write> Renderer for Html<W> {
             }
             Part::Thinking(text) => {
                 self.raw("<details class=\"thinking\"><summary>thinking")?;
+                self.glimpse(text)?;
+                self.raw("\n")?;
+                self.marked_up(text)?;
+            }
+            Part::Notice { kind, text } => {
+                let kind = kind.headline(GLIMPSE_CHARS_MAX);
+                self.fill("<details class=\"thinking\"><summary>{}", &[kind.as_str()])?;
                 self.glimpse(text)?;
                 self.raw("\n")?;
                 self.marked_up(text)?;

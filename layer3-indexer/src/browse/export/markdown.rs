@@ -60,6 +60,15 @@ impl<W: Write> Markdown<W> {
         Ok(())
     }
 
+    /// What was not said.
+    fn quoted(&mut self, what: &str, text: &Sanitized<'_>) -> io::Result<()> {
+        self.block(&format!("*{what}:*"))?;
+        for line in text.as_str().trim().split('\n') {
+            self.line(&format!("> {}", harmless_outside_code(line)))?;
+        }
+        self.line("")
+    }
+
     fn marked_up(&mut self, text: &Sanitized<'_>) -> io::Result<()> {
         for piece in pieces(text.as_str()) {
             match piece {
@@ -96,7 +105,8 @@ impl<W: Write> Renderer for Markdown<W> {
             return Ok(());
         }
         let time = message.time.as_ref().map_or(String::new(), |(seconds, _)| format!(" · {seconds}"));
-        self.heading(2 + self.depth, &format!("{}{time}", message.speaker.name()))
+        let rewound = if message.is_rewound { " · rewound" } else { "" };
+        self.heading(2 + self.depth, &format!("{}{time}{rewound}", message.speaker.name()))
     }
 
     fn part(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
@@ -110,13 +120,8 @@ impl<W: Write> Renderer for Markdown<W> {
                 self.block("*What came before, as the compaction summed it up:*")?;
                 self.marked_up(text)
             }
-            Part::Thinking(text) => {
-                self.block("*Thinking:*")?;
-                for line in text.as_str().trim().split('\n') {
-                    self.line(&format!("> {}", harmless_outside_code(line)))?;
-                }
-                self.line("")
-            }
+            Part::Thinking(text) => self.quoted("Thinking", text),
+            Part::Notice { kind, text } => self.quoted(&plain(kind.as_str()), text),
             Part::Call { tool, arguments } => {
                 self.block(&format!("**Call of {}**", plain(tool.as_str())))?;
                 for argument in *arguments {

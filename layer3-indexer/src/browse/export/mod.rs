@@ -16,7 +16,7 @@ mod tests;
 mod text;
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher};
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -26,12 +26,14 @@ use layer1_prebackup::fs::{self, Existing};
 use layer1_prebackup::names::{FileName, StoredName};
 use serde::{Deserialize, Serialize};
 
+use crate::browse::title::side_title;
 use crate::failure::{Context, Failure, Kind};
 use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
 use crate::terminal::time::format_rfc3339_ms;
-use crate::transcript::metadata::{Metadata, SessionStats, command_line};
-use crate::transcript::record::{self, Block, Class, Located, Record, TornLine};
+use crate::transcript::course::Course;
+use crate::transcript::metadata::{Metadata, SessionStats};
+use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
 use arguments::arguments;
 use redact::Redactor;
 use renderer::{Header, MessageHeader, Part, Renderer, Speaker};
@@ -49,9 +51,6 @@ const META_BYTES_MAX: u64 = 64 * 1024;
 const OPEN_CALLS_MAX: usize = 1000;
 /// What fails when the page cannot be written.
 const WRITING: &str = "write the export";
-
-/// Tags around what a command of the user printed.
-const OUTPUT_TAGS: [&str; 4] = ["local-command-stdout", "local-command-stderr", "bash-stdout", "bash-stderr"];
 
 /// What a page is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -71,7 +70,7 @@ pub(crate) struct Options {
     pub(crate) format: Format,
     /// Whether secrets are masked.
     pub(crate) redact: bool,
-    /// Whether outputs of tools longer than `OUTPUT_CHARS_MAX` are written whole.
+    /// Whether outputs of tools longer than `OUTPUT_CHARS_MAX` are written whole, and what Claude Code told the model too.
     pub(crate) full: bool,
     /// Which content of the transcript, 0 being the newest; side files are always the newest.
     pub(crate) generation: u32,
@@ -128,6 +127,7 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
         anchors: 0,
         last_speaker: None,
         left_out: LeftOut::default(),
+        rewound: 0,
         exported: Exported {
             session_id: copies.key.id.to_string(),
             project: copies.key.project.to_string(),
@@ -223,7 +223,8 @@ fn header(
     let key = &copies.key;
     let metadata = &survey.metadata;
     let id = format!("{}/{}", key.project, key.id);
-    let title = metadata.title.as_deref().or(metadata.first_topic.as_deref()).unwrap_or(&id);
+    let named = side_title(copies).filter(|_| options.generation == 0);
+    let title = named.as_deref().or(metadata.title.as_deref()).or(metadata.first_topic.as_deref()).unwrap_or(&id);
     let mut rows: Vec<(&'static str, Vec<Sanitized<'static>>)> = Vec::new();
     let mut row = |name: &'static str, values: Vec<Option<&str>>| {
         let values = values.into_iter().flatten().filter(|value| !value.trim().is_empty());
@@ -331,74 +332,99 @@ struct Export<'a> {
     /// Tools of calls without result, by id.
     calls: BTreeMap<String, Sanitized<'static>>,
     anchors: u64,
-    last_speaker: Option<Speaker>,
+    /// Who spoke last, and whether that was rewound.
+    last_speaker: Option<(Speaker, bool)>,
     left_out: LeftOut,
+    rewound: u64,
     exported: Exported,
 }
 
 impl Export<'_> {
     fn transcript(&mut self, content: &mut Copy, depth: usize) -> Result<(), Failure> {
         let mut failed = None;
-        let report = each_record(content, &mut |located| match self.record(&located.record, depth) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
+        let course = content.read().and_then(Course::of);
+        let course = course.context(format_args!("read {}", content.at.path.display()))?;
+        let report = each_record(content, &mut |located| {
+            if course.comes_again(&located) {
+                return ControlFlow::Continue(());
+            }
+            match self.record(&located.record, course.is_rewound(&located.record), depth) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
             }
         })?;
         if let Some(error) = failed {
             return Err(error);
         }
         self.left_out.unparsable += report.unparsable;
-        for (kind, count) in report.unknown {
-            *self.left_out.unknown.entry(kind).or_default() += count;
-        }
         Ok(())
     }
 
-    fn record(&mut self, record: &Record<'_>, depth: usize) -> Result<(), Failure> {
+    fn record(&mut self, record: &Record<'_>, is_rewound: bool, depth: usize) -> Result<(), Failure> {
         let Some(speaker) = Speaker::of(record.class) else {
-            match record.class {
-                Class::Meta => self.left_out.reminders += 1,
-                // Unknown ones are counted by their type.
-                Class::Unknown => {}
-                _ => self.left_out.bookkeeping += 1,
-            }
+            self.left_out.bookkeeping += 1;
             return Ok(());
         };
-        if record.blocks.iter().all(is_empty) {
+        let full = self.sanitizer.full;
+        let blocks: Vec<&Block<'_>> = record.blocks.iter().filter(|block| is_written(block, full)).collect();
+        let is_notice = |block: &Block<'_>| matches!(block, Block::Notice { .. }) && !is_empty(block);
+        let notices = record.blocks.iter().any(|block| is_notice(block) && !is_written(block, full));
+        self.left_out.reminders += u64::from(notices || (record.class == Class::Meta && blocks.is_empty()));
+        if blocks.is_empty() {
+            if record.class == Class::Unknown {
+                *self.left_out.unknown.entry(record.kind.clone().into_owned()).or_default() += 1;
+            }
             return Ok(());
         }
-        if !self.seen.insert(fingerprint(record)) {
+        if !self.seen.insert(record.fingerprint()) {
             self.left_out.repeated += 1;
             return Ok(());
         }
-        let goes_on = speaker == Speaker::Tool || (speaker == Speaker::Claude && self.last_speaker == Some(speaker));
+        let this = Some((speaker, is_rewound));
+        let goes_on = speaker == Speaker::Tool || (speaker == Speaker::Claude && self.last_speaker == this);
         if speaker != Speaker::Tool {
-            self.last_speaker = Some(speaker);
+            self.last_speaker = this;
         }
-        let header =
-            MessageHeader { speaker, anchor: self.anchor(record), time: record.timestamp_ms.map(times), goes_on };
+        let time = record.timestamp_ms.map(times);
+        let header = MessageHeader { speaker, anchor: self.anchor(record), time, goes_on, is_rewound };
         self.renderer.begin_message(&header).context(WRITING)?;
-        for block in record.blocks.iter().filter(|block| !is_empty(block)) {
-            self.block(block, record.class, depth)?;
+        for block in blocks {
+            self.block(block, record, depth)?;
         }
         self.renderer.end_message().context(WRITING)?;
         self.exported.messages += 1;
+        self.rewound += u64::from(is_rewound);
         Ok(())
     }
 
-    fn block(&mut self, block: &Block<'_>, class: Class, depth: usize) -> Result<(), Failure> {
+    fn block(&mut self, block: &Block<'_>, record: &Record<'_>, depth: usize) -> Result<(), Failure> {
         let Export { renderer, sanitizer, .. } = self;
         let command;
         let part = match block {
-            Block::Text(text) if class == Class::Summary => Part::Summary(sanitizer.clean(text)),
-            Block::Text(text) if class == Class::CommandOutput => Part::Output(sanitizer.clean(untagged(text))),
-            Block::Text(text) if class == Class::Command => {
-                command = command_line(text);
-                Part::Prose(sanitizer.clean(if command.trim().is_empty() { text } else { &command }))
+            Block::Text(text) if record.class == Class::Summary => Part::Summary(sanitizer.clean(text)),
+            Block::Text(text) if record.class == Class::Unknown => {
+                let kind = sanitizer.clean(record.subtype.as_deref().unwrap_or(&record.kind));
+                Part::Notice { kind, text: sanitizer.clean(text) }
             }
             Block::Text(text) => Part::Prose(sanitizer.clean(text)),
+            Block::Notice { tag, text, .. } => {
+                let kind = sanitizer.clean(if tag.is_empty() { "notice" } else { tag });
+                Part::Notice { kind, text: sanitizer.clean(text) }
+            }
+            Block::Act { name, args } => {
+                command = command_line(name, args);
+                Part::Prose(sanitizer.clean(&command))
+            }
+            Block::Output(text) => Part::Output(sanitizer.clean(text)),
+            Block::Agent { from, text } => {
+                if let Some(from) = from {
+                    renderer.part(&Part::Prose(sanitizer.clean(from)), sanitizer).context(WRITING)?;
+                }
+                Part::Prose(sanitizer.clean(text))
+            }
             Block::Thinking(text) => Part::Thinking(sanitizer.clean(text)),
             Block::ToolUse { name, id, input } => {
                 let tool = sanitizer.clean(name).into_owned();
@@ -497,7 +523,7 @@ impl Export<'_> {
         let unknown: u64 = left_out.unknown.values().sum();
         let kinds: Vec<&str> = left_out.unknown.keys().take(10).map(String::as_str).collect();
         let counts = [
-            (left_out.reminders, "reminders of Claude Code to the model".to_owned()),
+            (left_out.reminders, "reminders of Claude Code to the model, which the option --full writes".to_owned()),
             (left_out.bookkeeping, "records of bookkeeping".to_owned()),
             (left_out.repeated, "messages that came again".to_owned()),
             (unknown, format!("records of types unknown here: {}", kinds.join(", "))),
@@ -507,6 +533,10 @@ impl Export<'_> {
         let counts: Vec<String> = counts.map(|(count, what)| format!("{what} ({count})")).collect();
         if !counts.is_empty() {
             remarks.push(format!("Left out: {}.", counts.join("; ")));
+        }
+        if self.rewound > 0 {
+            let rewound = terminal::count(self.rewound, "message");
+            remarks.push(format!("{rewound} marked as rewound: the conversation went on without them."));
         }
         if self.sanitizer.cut > 0 {
             remarks.push(format!(
@@ -522,17 +552,21 @@ impl Export<'_> {
     }
 }
 
-/// What a command printed, without the tags that it is recorded in.
-fn untagged(text: &str) -> &str {
-    let inside = |tag: &str| {
-        let inner = text.trim().strip_prefix('<')?.strip_prefix(tag)?.strip_prefix('>')?;
-        inner.strip_suffix('>')?.strip_suffix(tag)?.strip_suffix("</")
-    };
-    OUTPUT_TAGS.iter().find_map(|tag| inside(tag)).unwrap_or(text)
+fn is_empty(block: &Block<'_>) -> bool {
+    match block {
+        Block::Text(text)
+        | Block::Thinking(text)
+        | Block::Output(text)
+        | Block::Notice { text, .. }
+        | Block::Agent { text, .. } => text.trim().is_empty(),
+        Block::Act { name, args } => name.is_empty() && args.is_empty(),
+        _ => false,
+    }
 }
 
-fn is_empty(block: &Block<'_>) -> bool {
-    matches!(block, Block::Text(text) | Block::Thinking(text) if text.trim().is_empty())
+/// Reminders are for the model; one among words may have been typed.
+fn is_written(block: &Block<'_>, full: bool) -> bool {
+    !is_empty(block) && (full || !matches!(block, Block::Notice { is_among_words: false, .. }))
 }
 
 fn times(ms: i64) -> (String, String) {
@@ -544,21 +578,5 @@ fn times(ms: i64) -> (String, String) {
 fn hash_of(value: &impl std::hash::Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// The same uuid can come again, with the same content or with more.
-fn fingerprint(record: &Record<'_>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&record.uuid, record.timestamp_ms, record.is_sidechain).hash(&mut hasher);
-    for block in &record.blocks {
-        match block {
-            Block::Text(text) => (1, text).hash(&mut hasher),
-            Block::Thinking(text) => (2, text).hash(&mut hasher),
-            Block::ToolUse { name, id, input } => (3, name, id, input.map(|input| input.get())).hash(&mut hasher),
-            Block::ToolResult { id, text, is_error } => (4, id, text, is_error).hash(&mut hasher),
-            Block::Other(kind) => (5, kind).hash(&mut hasher),
-        }
-    }
     hasher.finish()
 }

@@ -22,12 +22,15 @@ pub(super) struct MessageHeader {
     pub(super) time: Option<(String, String)>,
     /// The same speaker goes on.
     pub(super) goes_on: bool,
+    /// The user went back to before it: the conversation went on without it.
+    pub(super) is_rewound: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speaker {
     User,
     Claude,
+    Agent,
     Tool,
     Summary,
     System,
@@ -38,10 +41,11 @@ impl Speaker {
         match class {
             Class::Prompt | Class::Command => Some(Speaker::User),
             Class::Answer => Some(Speaker::Claude),
+            Class::Agent => Some(Speaker::Agent),
             Class::ToolResult | Class::CommandOutput => Some(Speaker::Tool),
             Class::Summary => Some(Speaker::Summary),
-            Class::System => Some(Speaker::System),
-            Class::Meta | Class::Title | Class::Bookkeeping | Class::Unknown => None,
+            Class::System | Class::Meta | Class::Unknown => Some(Speaker::System),
+            Class::Title | Class::Bookkeeping => None,
         }
     }
 
@@ -50,6 +54,7 @@ impl Speaker {
         match self {
             Speaker::User => "User",
             Speaker::Claude => "Claude",
+            Speaker::Agent => "Agent",
             Speaker::Tool => "Tool",
             Speaker::Summary => "Summary",
             Speaker::System => "System",
@@ -71,6 +76,11 @@ pub(super) enum Part<'a> {
     /// A summary of what came before.
     Summary(Sanitized<'a>),
     Thinking(Sanitized<'a>),
+    /// What Claude Code told the model; what it is.
+    Notice {
+        kind: Sanitized<'a>,
+        text: Sanitized<'a>,
+    },
     Call {
         tool: &'a Sanitized<'a>,
         arguments: &'a [Argument],

@@ -518,3 +518,90 @@ fn nothing_is_written_twice_to_a_pipe_that_broke() {
     let error = export(&copies, &options(Format::Html), &mut Broken).unwrap_err();
     assert!(error.is(Kind::BrokenPipe), "{error}");
 }
+
+#[test]
+fn words_acts_and_answers_are_told_apart_and_what_was_rewound_is_marked() {
+    let after = |line: String, parent: &str| line.replacen('{', &format!(r#"{{"parentUuid":"{parent}","#), 1);
+    let lines = [
+        prompt(1, "<ide_opened_file>a.rs</ide_opened_file>\nfix it"),
+        after(
+            prompt(2, "<task-notification><task-id>a1</task-id><result>Found.</result></task-notification>"),
+            "u-0001",
+        ),
+        after(prompt(3, "<system-reminder>be brief</system-reminder>"), "u-0002"),
+        after(prompt(4, "abandoned"), "u-0003"),
+        after(answer(5, "abandoned answer"), "u-0004"),
+        after(prompt(6, "[Request interrupted by user]"), "u-0003"),
+        after(prompt(7, "kept"), "u-0006"),
+        r#"{"type":"queue-operation","operation":"enqueue","content":"never sent"}"#.to_owned() + "\n",
+        r#"{"type":"hologram","uuid":"h","content":"new words"}"#.to_owned() + "\n",
+    ];
+    let scene = saved(&lines);
+    let (markdown, _) = page(&scene, &options(Format::Markdown));
+    insta::assert_snapshot!(markdown.split_once("## User").unwrap().1, @r#"
+     · 2026-11-22 10:00:01
+
+    *ide\_opened\_file:*
+
+    > a.rs
+
+    fix it
+
+    ## Agent · 2026-11-22 10:00:02
+
+    Found.
+
+    ## User · 2026-11-22 10:00:04 · rewound
+
+    abandoned
+
+    ## Claude · 2026-11-22 10:00:05 · rewound
+
+    abandoned answer
+
+    ## User · 2026-11-22 10:00:06
+
+    \[Request interrupted by user]
+
+    ## User · 2026-11-22 10:00:07
+
+    kept
+
+    ## User
+
+    never sent
+
+    ## System
+
+    *hologram:*
+
+    > new words
+
+    ---
+
+    *8 messages, exported from the copy in Threefold's store after its hash was checked.*
+
+    *Left out: reminders of Claude Code to the model, which the option --full writes (2).*
+
+    *2 messages marked as rewound: the conversation went on without them.*
+    "#);
+    let (html, _) = page(&scene, &options(Format::Html));
+    assert_eq!((html.matches(" rewound\"").count(), html.matches("(rewound)").count()), (2, 2));
+    for word in ["a.rs", "fix it", "Found.", "interrupted", "never sent", "new words"] {
+        assert!(html.contains(word), "{word}");
+    }
+    assert!(!html.contains("be brief") && !markdown.contains("be brief"));
+    for format in [Format::Html, Format::Markdown] {
+        let (page, _) = page(&scene, &Options { full: true, ..options(format) });
+        assert!(page.contains("be brief") && page.contains("a1"), "{page}");
+    }
+}
+
+#[test]
+fn the_name_beside_the_transcript_is_the_title() {
+    let scene = Scene::new();
+    scene.transcribe(&[prompt(1, "one")]);
+    scene.write(&scene.transcript().with_extension("").join("custom-title.json"), r#"{"customTitle":"Zephyr"}"#);
+    scene.receipt(None);
+    assert!(page(&scene, &options(Format::Markdown)).0.starts_with("# Zephyr\n"));
+}

@@ -260,3 +260,101 @@ fn a_clock_that_was_wrong_makes_nothing_old() {
     let query = SearchQuery { now_ms: parse_rfc3339_ms("2026-11-24T00:00:00Z").unwrap(), ..by_session("needle") };
     assert_eq!(ids(&index, &store, &query), ["newuuid-1", "olduuid-1"]);
 }
+
+#[test]
+fn what_was_queued_is_found_once_whenever_it_is_sent() {
+    let store = Store::new();
+    let s = key("p", "s");
+    let queued = |text: &str| {
+        format!(
+            r#"{{"type":"queue-operation","operation":"enqueue","timestamp":"2026-11-22T10:00:05Z","content":"{text}"}}"#
+        ) + "\n"
+    };
+    let sent = |n: u32, text: &str| {
+        let prompt = format!(r#"{{"type":"queued_command","prompt":"{text}","commandMode":"prompt"}}"#);
+        format!(r#"{{"type":"attachment","uuid":"a-{n}","attachment":{prompt}}}"#) + "\n"
+    };
+    let lines = [
+        user(1, "begin"),
+        queued("the tapir"),
+        queued("the okapi"),
+        queued("the gnu"),
+        said(2, "at work"),
+        sent(3, "the tapir"),
+        user(4, "the okapi\nand the gnu"),
+        queued("the yak"),
+    ];
+    // Saved as a whole, and again after every line.
+    for steps in [vec![lines.len()], (1..=lines.len()).collect()] {
+        let mut index = fresh(&store);
+        for step in steps {
+            store.transcript(&s, &lines[..step].concat());
+            update(&mut index, &store, &s);
+        }
+        for (word, expected) in [("tapir", 1), ("okapi", 1), ("yak", 1)] {
+            assert_eq!(find(&index, &store, word).len(), expected, "{word}");
+        }
+        // It was sent as a part of a line: nobody can tell that it was.
+        assert_eq!(find(&index, &store, "gnu").len(), 2);
+        assert_eq!(dump(&index), rebuilt(&store));
+        assert_eq!(index.session(&s).unwrap().unwrap().metadata.messages, 6);
+    }
+    // What the older content had waiting was sent in the newer one.
+    let mut index = fresh(&store);
+    store.transcript(&s, &queued("the emu"));
+    update(&mut index, &store, &s);
+    store.transcript(&s, &(queued("the emu") + &user(9, "the emu")));
+    update(&mut index, &store, &s);
+    assert_eq!(find(&index, &store, "emu").len(), 1);
+}
+
+#[test]
+fn what_people_and_agents_said_is_found_in_its_place() {
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    let lines = [
+        user(1, "<ide_opened_file>opened lion.rs</ide_opened_file>\nask the tiger"),
+        user(2, "<task-notification><task-id>t</task-id><result>the zebra answers</result></task-notification>"),
+        user(3, "[Request interrupted by user]"),
+        r#"{"type":"hologram","uuid":"h","content":"a narwhal swims"}"#.to_owned() + "\n",
+    ];
+    store.transcript(&s, &lines.concat());
+    update(&mut index, &store, &s);
+    let role = |text: &str| index.search(&store, &SearchQuery::new(text, 0)).unwrap().hits[0].role;
+    assert_eq!(
+        ["tiger", "zebra", "interrupted", "narwhal"].map(role),
+        [Role::User, Role::Assistant, Role::User, Role::System]
+    );
+    assert_eq!(index.session(&s).unwrap().unwrap().metadata.first_topic.as_deref(), Some("ask the tiger"));
+}
+
+#[test]
+fn the_name_in_the_file_beside_the_transcript_is_the_newest() {
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    let title = |name: &str| format!(r#"{{"type":"custom-title","customTitle":"{name}"}}"#) + "\n";
+    store.transcript(&s, &(user(1, "prompt") + &title("zoo") + &title("ark")));
+    update(&mut index, &store, &s);
+    let known =
+        |index: &Index| index.session(&s).unwrap().map(|row| (row.metadata.title.unwrap(), row.subagents)).unwrap();
+    assert_eq!(known(&index), ("ark".to_owned(), 0));
+    store.put(&s, side("custom-title.json"), br#"{"customTitle":"Zephyr plan"}"#);
+    update(&mut index, &store, &s);
+    assert_eq!(known(&index), ("Zephyr plan".to_owned(), 0));
+    assert_eq!(ids(&index, &store, &by_session("zephyr")).len(), 1);
+    assert_eq!(dump(&index), rebuilt(&store));
+}
+
+#[test]
+fn a_hit_far_behind_the_beginning_names_its_place() {
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    let filler = "é word ".repeat(1000);
+    store.transcript(&s, &(user(1, &format!("{filler}okapi {filler}")) + &user(2, &format!("gnu {filler}"))));
+    update(&mut index, &store, &s);
+    let message = |text: &str| index.search(&store, &SearchQuery::new(text, 0)).unwrap().hits[0].message.clone();
+    assert_eq!(message("gnu"), "uuid-2");
+    let far = message("okapi");
+    let at: usize = far.strip_prefix("uuid-1#").unwrap().parse().unwrap();
+    assert!((6900..=7000).contains(&at), "{at}");
+}

@@ -520,7 +520,7 @@ fn sessions_without_prompt_or_answer_are_not_listed() {
     check(&mut index, "unparsable", "garbage\n", true);
     check(&mut index, "torn", "{\"type\":\"us", true);
     check(&mut index, "exit", &format!("{mode}{exit}{bye}{}", user(3, "so")), true);
-    assert_eq!(find(&index, &store, "bye"), ["exit tool: <local-command-stdout>[Bye]!</local-command-stdout>"]);
+    assert_eq!(find(&index, &store, "bye"), ["exit tool: [Bye]!"]);
 }
 
 #[test]
@@ -753,8 +753,8 @@ fn real_transcripts_are_understood() {
         })
         .collect();
     insta::assert_snapshot!(shown.join("\n"), @r#"
-    ae4ed748 2026-11-22T10:42:47.739Z /home/dev/proj 9 | - | @agent @bash echo x | @agent @bash echo x | Agent 1, Bash 1 | echo x
-    98146ed2 2026-11-22T10:42:25.510Z /home/dev/proj 6 | - | @full echo q | @full echo q | Bash 1 | echo q
+    ae4ed748 2026-11-22T10:42:47.667Z /home/dev/proj 9 | - | @agent @bash echo x | @agent @bash echo x | Agent 1, Bash 1 | echo x
+    98146ed2 2026-11-22T10:42:25.351Z /home/dev/proj 6 | - | @full echo q | @full echo q | Bash 1 | echo q
     5b3d80da 2026-11-22T10:19:27.703Z /home/dev/proj 20 | my-session-name | before compact one | in resumed |  | 
     5629db17 2026-11-22T10:19:29.118Z /home/dev/proj 17 | my-session-name | after compact | forked |  | 
     df1f039c 2026-11-22T10:17:51.992Z /home/dev/proj 2 | - | hello interactive | hello interactive |  |
@@ -786,12 +786,12 @@ fn real_transcripts_are_understood() {
     "#);
     insta::assert_debug_snapshot!(found("my-session-name"), @r#"
     [
-        "5b3d80da user: <command-name>/rename</command-name> <command-message>rename</command-message> <command-args>[my-session-name]</command-args>",
-        "5629db17 user: <command-name>/rename</command-name> <command-message>rename</command-message> <command-args>[my-session-name]</command-args>",
-        "5b3d80da tool: <local-command-stdout>Session renamed to: [my-session-name]</local-command-stdout>",
-        "5629db17 tool: <local-command-stdout>Session renamed to: [my-session-name]</local-command-stdout>",
-        "5b3d80da system: <system-reminder> The user named this session \"[my-session-name]\". This may indicate the session's focus or intent. </system-reminder>",
-        "5629db17 system: <system-reminder> The user named this session \"[my-session-name]\". This may indicate the session's focus or intent. </system-reminder>",
+        "5b3d80da user: /rename [my-session-name]",
+        "5629db17 user: /rename [my-session-name]",
+        "5b3d80da tool: Session renamed to: [my-session-name]",
+        "5629db17 tool: Session renamed to: [my-session-name]",
+        "5b3d80da system: The user named this session \"[my-session-name]\". This may indicate the session's focus or intent.",
+        "5629db17 system: The user named this session \"[my-session-name]\". This may indicate the session's focus or intent.",
     ]
     "#);
     // Nothing of what Claude Code sends along with every request.

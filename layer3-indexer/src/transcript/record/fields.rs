@@ -75,6 +75,8 @@ objects! {
         "subtype" => subtype: Text<'a>,
         "uuid" => uuid: Text<'a>,
         "leafUuid" => leaf_uuid: Text<'a>,
+        "parentUuid" => parent: Text<'a>,
+        "logicalParentUuid" => logical_parent: Text<'a>,
         "timestamp" => timestamp: Text<'a>,
         "sessionId" => session_id: Text<'a>,
         "cwd" => cwd: Text<'a>,
@@ -86,6 +88,9 @@ objects! {
         "isApiErrorMessage" => is_api_error: Flag,
         "customTitle" => custom_title: Text<'a>,
         "aiTitle" => ai_title: Text<'a>,
+        "agentName" => agent_name: Text<'a>,
+        "operation" => operation: Text<'a>,
+        "origin" => origin: Option<&'a RawValue>,
         "summary" => summary: Text<'a>,
         "message" => message: Option<&'a RawValue>,
         "attachment" => attachment: Option<&'a RawValue>,
@@ -110,6 +115,13 @@ objects! {
         "type" => kind: Text<'a>,
         "commandMode" => mode: Text<'a>,
         "prompt" => prompt: Option<&'a RawValue>,
+        "messages" => messages: Option<&'a RawValue>,
+    };
+
+    /// A message in an agent's mailbox.
+    Mail<'a> {
+        "from" => from: Text<'a>,
+        "text" => text: Text<'a>,
     };
 
     /// An element of a message's content.

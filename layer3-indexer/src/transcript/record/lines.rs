@@ -38,7 +38,7 @@ pub struct ReadReport {
     pub next_offset: u64,
     /// Pieces of lines that are no record, lines that are too long included.
     pub unparsable: u64,
-    /// Records of types that this program does not know, by type.
+    /// Records of types that this program does not know, by type; of attachments, by theirs.
     pub unknown: BTreeMap<String, u64>,
 }
 
@@ -94,7 +94,8 @@ pub fn read_records_telling<R: Read>(
         }
         for (range, record) in parsed.records {
             if record.class == Class::Unknown {
-                *report.unknown.entry(record.kind.clone().into_owned()).or_default() += 1;
+                let kind = record.subtype.as_ref().filter(|_| record.kind == "attachment").unwrap_or(&record.kind);
+                *report.unknown.entry(kind.clone().into_owned()).or_default() += 1;
             }
             let located =
                 Located { offset: line_offset + range.start as u64, length: (range.end - range.start) as u64, record };
@@ -176,7 +177,7 @@ fn scan(text: &str) -> Line<'_> {
             return line;
         }
         if let Ok((envelope, length)) = envelope_at(rest) {
-            line.records.push((at..at + length, record_of(envelope)));
+            line.records.push((at..at + length, record_of(envelope, &rest[..length])));
             at += length;
             continue;
         }

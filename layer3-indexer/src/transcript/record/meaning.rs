@@ -4,44 +4,119 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::fields::{Attachment, Content, Envelope, Message, RawBlock, RawMessage};
+use super::fields::{Attachment, Content, Envelope, Mail, Message, RawBlock, RawMessage};
+use super::spans::{answer_in_result, blocks_of_text};
+use super::tool_input::prose;
 use super::types::{Block, Class, Record};
 use crate::terminal::time::parse_rfc3339_ms;
 
 /// Types of records that are known to hold nothing to read. `api-request…` belong to them.
-const BOOKKEEPING: [&str; 14] = [
-    "agent-name",
+const BOOKKEEPING: [&str; 27] = [
+    "agent-color",
+    "agent-setting",
     "atis-latch",
+    "attribution-snapshot",
+    "content-replacement",
     "continued-in",
     "cost-state",
+    "file-history-delta",
     "file-history-snapshot",
+    "frame-link",
     "last-prompt",
+    "marble-origami-commit",
+    "marble-origami-snapshot",
     "mode",
     "permission-mode",
+    "pr-link",
     "progress",
     "prompt_snapshot",
-    "queue-operation",
     "relocated",
+    "resume-head-vouch",
+    "session-owner",
     "skill_listing",
+    "speculation-accept",
+    "tag",
+    "task-summary",
     "tools-used",
+    "worktree-state",
 ];
-/// How the text of a user record begins when it is a command of the user to Claude Code itself.
-const COMMAND_STARTS: [&str; 4] = ["<command-name>", "<command-message>", "<command-args>", "<bash-input>"];
-/// How it begins when it is what such a command printed.
-const OUTPUT_STARTS: [&str; 4] = ["<local-command-stdout>", "<local-command-stderr>", "<bash-stdout>", "<bash-stderr>"];
-/// How it begins when Claude Code wrote it, even where no flag says so.
-const META_STARTS: [&str; 4] =
-    ["<local-command-caveat>", "<system-reminder>", "<task-notification>", "[Request interrupted by user"];
+/// Attachments for the model that nobody said: what Claude Code tells it about the session and its tools, and copies of files.
+const ATTACHED: [&str; 62] = [
+    "agent_listing_delta",
+    "agent_mention",
+    "already_read_file",
+    "async_hook_response",
+    "auto_mode",
+    "auto_mode_exit",
+    "bagel_console",
+    "budget_usd",
+    "command_permissions",
+    "compact_file_reference",
+    "companion_intro",
+    "compaction_reminder",
+    "context_efficiency",
+    "critical_system_reminder",
+    "current_session_memory",
+    "date",
+    "date_change",
+    "deferred_tools_delta",
+    "diagnostics",
+    "directory",
+    "dynamic_skill",
+    "edited_image_file",
+    "edited_text_file",
+    "environment",
+    "file",
+    "hook_additional_context",
+    "hook_blocking_error",
+    "hook_cancelled",
+    "hook_error_during_execution",
+    "hook_non_blocking_error",
+    "hook_permission_decision",
+    "hook_stopped_continuation",
+    "hook_success",
+    "hook_system_message",
+    "invoked_skills",
+    "max_turns_reached",
+    "mcp_instructions_delta",
+    "mcp_resource",
+    "model",
+    "nested_memory",
+    "new_diagnostics",
+    "new_directories",
+    "new_files",
+    "opened_file_in_ide",
+    "output_style",
+    "output_token_usage",
+    "pdf_reference",
+    "plan_mode",
+    "plan_mode_exit",
+    "plan_mode_reentry",
+    "prompt_snapshot",
+    "relevant_memories",
+    "remote_session_change",
+    "selected_lines_in_ide",
+    "session_context",
+    "skill_discovery",
+    "skill_listing",
+    "structured_output",
+    "task_reminder",
+    "task_status",
+    "team_context",
+    "todo_reminder",
+];
 /// The model of an assistant record that Claude Code itself wrote.
 const SYNTHETIC_MODEL: &str = "<synthetic>";
 
-/// The record that a line's fields say.
-pub(super) fn record_of(envelope: Envelope<'_>) -> Record<'_> {
+/// The record that a line's fields say; `text` is all of it.
+pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a> {
     let kind = envelope.kind.0.clone().unwrap_or_default();
     let mut record = Record {
         subtype: envelope.subtype.0.clone(),
-        class: Class::Unknown,
+        class: Class::Bookkeeping,
         uuid: envelope.uuid.0.clone().or_else(|| envelope.leaf_uuid.0.clone()),
+        parent: envelope.parent.0.clone().or_else(|| envelope.logical_parent.0.clone()),
+        is_queued: false,
         timestamp_ms: envelope.timestamp.0.as_deref().and_then(parse_rfc3339_ms),
         is_sidechain: envelope.is_sidechain.0,
         cwd: envelope.cwd.0.clone(),
@@ -57,31 +132,86 @@ pub(super) fn record_of(envelope: Envelope<'_>) -> Record<'_> {
         "assistant" => read_assistant(&mut record, &envelope),
         "system" => read_system(&mut record, &envelope),
         "attachment" => read_attachment(&mut record, &envelope),
+        "queue-operation" => read_queued(&mut record, &envelope),
         "summary" => {
             record.class = Class::Summary;
             record.blocks.extend(envelope.summary.0.map(Block::Text));
         }
-        "custom-title" | "ai-title" => {
-            record.class = Class::Title;
-            record.title = envelope.custom_title.0.or(envelope.ai_title.0);
+        "custom-title" | "ai-title" | "agent-name" => read_title(&mut record, envelope),
+        // The file beside a transcript that holds nothing else.
+        "" if envelope.custom_title.0.is_some() => read_title(&mut record, envelope),
+        kind if kind.starts_with("api-request") || BOOKKEEPING.contains(&kind) => {}
+        _ => {
+            record.class = Class::Unknown;
+            record.blocks = Some(prose(text))
+                .filter(|prose| !prose.is_empty())
+                .map(|prose| Block::Text(prose.into()))
+                .into_iter()
+                .collect();
         }
-        kind if kind.starts_with("api-request") || BOOKKEEPING.contains(&kind) => record.class = Class::Bookkeeping,
-        _ => {}
     }
     record
 }
 
+fn read_title<'a>(record: &mut Record<'a>, envelope: Envelope<'a>) {
+    record.class = Class::Title;
+    record.title = envelope.custom_title.0.or(envelope.ai_title.0).or(envelope.agent_name.0);
+}
+
 fn read_user<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
-    record.blocks = message_of(envelope).content.map(blocks_of).unwrap_or_default();
-    record.class = if envelope.is_compact_summary.0 {
-        Class::Summary
-    } else if record.blocks.iter().any(|block| matches!(block, Block::ToolResult { .. })) {
+    let content = message_of(envelope).content.unwrap_or_default();
+    if envelope.is_compact_summary.0 {
+        record.blocks = blocks_of(content);
+        record.class = Class::Summary;
+        return;
+    }
+    // What a person is known to have typed is hers, whatever tags stand in it.
+    let by_hand = matches!(content, Content::Text(_))
+        && envelope.origin.is_some_and(|origin| memchr::memmem::find(origin.get().as_bytes(), b"\"human\"").is_some());
+    record.blocks = blocks_of_user(content, by_hand);
+    if envelope.is_meta.0 {
+        record.blocks.iter_mut().for_each(noticed);
+    }
+    record.class = class_of_user(&record.blocks, envelope.is_meta.0);
+}
+
+/// Words in a record that Claude Code wrote are none of a person.
+fn noticed(block: &mut Block<'_>) {
+    if let Block::Text(text) = block {
+        *block = Block::Notice { tag: "", text: std::mem::take(text), is_among_words: false };
+    }
+}
+
+/// What a user's record is, by what in it counts most.
+fn class_of_user(blocks: &[Block<'_>], is_meta: bool) -> Class {
+    let has = |of: fn(&Block<'_>) -> bool| blocks.iter().any(of);
+    if has(|block| matches!(block, Block::Text(text) if !text.trim().is_empty())) {
+        Class::Prompt
+    } else if has(|block| matches!(block, Block::ToolResult { .. })) {
         Class::ToolResult
-    } else if envelope.is_meta.0 || record.blocks.is_empty() {
-        Class::Meta
+    } else if has(|block| matches!(block, Block::Act { .. })) {
+        Class::Command
+    } else if has(|block| matches!(block, Block::Agent { .. })) {
+        Class::Agent
+    } else if has(|block| matches!(block, Block::Output(_))) {
+        Class::CommandOutput
+    } else if !is_meta && has(|block| matches!(block, Block::Other(_))) {
+        Class::Prompt
     } else {
-        class_of_user_text(&record.blocks)
-    };
+        Class::Meta
+    }
+}
+
+/// A prompt that is typed while the model works, or an agent's answer that comes then.
+fn read_queued<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
+    if envelope.operation.0.as_deref() != Some("enqueue") {
+        return;
+    }
+    record.blocks = envelope.content.map(|content| blocks_of_user(content_of(content), false)).unwrap_or_default();
+    record.is_queued = !record.blocks.is_empty();
+    if record.is_queued {
+        record.class = class_of_user(&record.blocks, false);
+    }
 }
 
 fn read_assistant<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
@@ -92,38 +222,63 @@ fn read_assistant<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
 }
 
 fn read_system<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
-    record.blocks = envelope.content.map(content_of).map(blocks_of).unwrap_or_default();
-    record.class = match record.subtype.as_deref() {
-        Some("local_command") => match class_of_user_text(&record.blocks) {
-            Class::Prompt => Class::System,
-            class => class,
-        },
-        _ => Class::System,
-    };
-    if record.blocks.is_empty() || record.subtype.as_deref() == Some("compact_boundary") {
-        record.class = Class::Bookkeeping;
-        record.blocks.clear();
+    let is_boundary = record.subtype.as_deref() == Some("compact_boundary");
+    let Some(content) = envelope.content.filter(|_| !is_boundary).map(content_of) else { return };
+    let is_command = record.subtype.as_deref() == Some("local_command");
+    record.blocks = if is_command { blocks_of_user(content, false) } else { blocks_of(content) };
+    if !record.blocks.is_empty() {
+        let class = if is_command { class_of_user(&record.blocks, false) } else { Class::System };
+        record.class = if class == Class::Prompt { Class::System } else { class };
     }
 }
 
 fn read_attachment<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
-    let attachment: Attachment<'a> =
-        envelope.attachment.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
-    record.class = Class::Bookkeeping;
-    if attachment.kind.0.as_deref() == Some("queued_command") {
-        record.blocks = attachment.prompt.map(content_of).map(blocks_of).unwrap_or_default();
-        let is_prompt = attachment.mode.0.as_deref().is_none_or(|mode| mode == "prompt");
-        record.class = if is_prompt { class_of_user_text(&record.blocks) } else { Class::Meta };
+    let raw = envelope.attachment.map(RawValue::get).unwrap_or_default();
+    let attachment: Attachment<'a> = serde_json::from_str(raw).unwrap_or_default();
+    match attachment.kind.0.as_deref().unwrap_or_default() {
+        "queued_command" => read_sent(record, &attachment),
+        "teammate_mailbox" => read_mail(record, &attachment),
+        kind if kind.is_empty() || ATTACHED.contains(&kind) => {}
+        _ => {
+            let prose = prose(raw);
+            record.class = if prose.is_empty() { Class::Bookkeeping } else { Class::Unknown };
+            record.blocks.extend(Some(prose).filter(|prose| !prose.is_empty()).map(|prose| Block::Text(prose.into())));
+        }
     }
     record.subtype = attachment.kind.0;
+}
+
+/// What was queued, when it was sent.
+fn read_sent<'a>(record: &mut Record<'a>, attachment: &Attachment<'a>) {
+    let prompt = attachment.prompt.map(content_of).unwrap_or_default();
+    record.blocks = blocks_of_user(prompt, false);
+    for block in &mut record.blocks {
+        match (attachment.mode.0.as_deref().unwrap_or("prompt"), &mut *block) {
+            ("bash", Block::Text(text)) => *block = Block::Act { name: "!".into(), args: std::mem::take(text) },
+            ("task-notification", Block::Text(text)) => {
+                *block = Block::Agent { from: None, text: std::mem::take(text) };
+            }
+            _ => {}
+        }
+    }
+    record.class = class_of_user(&record.blocks, false);
+}
+
+fn read_mail<'a>(record: &mut Record<'a>, attachment: &Attachment<'a>) {
+    let messages = attachment.messages.map(|raw| serde_json::from_str::<Vec<Mail<'a>>>(raw.get()));
+    let messages = messages.and_then(Result::ok).unwrap_or_default();
+    let said = |mail: Mail<'a>| Some(Block::Agent { from: mail.from.0, text: mail.text.0? });
+    record.blocks = messages.into_iter().filter_map(said).collect();
+    record.class = class_of_user(&record.blocks, false);
 }
 
 fn message_of<'a>(envelope: &Envelope<'a>) -> Message<'a> {
     let Some(raw) = envelope.message else { return Message::default() };
     serde_json::from_str(raw.get()).unwrap_or_else(|_| {
-        // A message that is no object has no content; the record is still one of its type.
+        // Of a message that is no object a text is the content; the record is still one of its type.
         let message: RawMessage<'a> = serde_json::from_str(raw.get()).unwrap_or_default();
-        Message { model: message.model, content: message.content.map(content_of) }
+        let content = message.content.or(Some(raw).filter(|raw| raw.get().starts_with('"')));
+        Message { model: message.model, content: content.map(content_of) }
     })
 }
 
@@ -135,21 +290,21 @@ fn content_of(raw: &RawValue) -> Content<'_> {
     })
 }
 
-fn class_of_user_text(blocks: &[Block<'_>]) -> Class {
-    let first = blocks.iter().find_map(|block| match block {
-        Block::Text(text) => Some(text.trim_start()),
-        _ => None,
-    });
-    let begins = |starts: &[&str]| first.is_some_and(|text| starts.iter().any(|start| text.starts_with(start)));
-    if begins(&COMMAND_STARTS) {
-        Class::Command
-    } else if begins(&OUTPUT_STARTS) {
-        Class::CommandOutput
-    } else if begins(&META_STARTS) || blocks.is_empty() {
-        Class::Meta
-    } else {
-        Class::Prompt
+/// The blocks of what stands under a user's name: see [`super::spans`].
+fn blocks_of_user(content: Content<'_>, by_hand: bool) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    for block in blocks_of(content) {
+        match block {
+            Block::Text(text) => blocks_of_text(text, by_hand, &mut blocks),
+            Block::ToolResult { id, mut text, is_error } => {
+                let answer = answer_in_result(&mut text);
+                blocks.push(Block::ToolResult { id, text, is_error });
+                blocks.extend(answer.map(Block::Text));
+            }
+            block => blocks.push(block),
+        }
     }
+    blocks
 }
 
 fn blocks_of(content: Content<'_>) -> Vec<Block<'_>> {
@@ -167,10 +322,14 @@ fn block_of(raw: RawBlock<'_>) -> Block<'_> {
         "tool_use" | "server_tool_use" | "mcp_tool_use" => {
             Block::ToolUse { name: raw.name.0.unwrap_or_default(), id: raw.id.0, input: raw.input }
         }
-        "tool_result" => {
+        // Those of tools that run elsewhere have names of their own.
+        kind if kind.ends_with("tool_result") => {
             Block::ToolResult { id: raw.tool_use_id.0, text: result_text(raw.content), is_error: raw.is_error.0 }
         }
-        _ => Block::Other(raw.kind.0.unwrap_or_default()),
+        _ => match raw.text.0 {
+            Some(text) if !text.trim().is_empty() => Block::Text(text),
+            _ => Block::Other(raw.kind.0.unwrap_or_default()),
+        },
     }
 }
 

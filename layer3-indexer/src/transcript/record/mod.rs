@@ -4,6 +4,7 @@
 mod fields;
 mod lines;
 mod meaning;
+mod spans;
 #[cfg(test)]
 mod tests;
 mod tool_input;
@@ -11,4 +12,5 @@ mod types;
 
 pub use lines::{LINE_BYTES_MAX, ReadReport, TornLine, read_records, read_records_telling, with_record};
 pub use tool_input::tool_input_text;
+pub(crate) use types::command_line;
 pub use types::{Block, Class, Located, Record, Role};

@@ -30,6 +30,12 @@ fn text_of(record: &Record<'_>) -> String {
         Block::Text(text) | Block::Thinking(text) => text.to_string(),
         Block::ToolUse { name, input, .. } => format!("{name}({})", input.map(tool_input_text).unwrap_or_default()),
         Block::ToolResult { text, is_error, .. } => format!("{text}{}", if *is_error { " (error)" } else { "" }),
+        Block::Notice { tag, text, is_among_words } => {
+            format!("{tag}{{{text}}}{}", if *is_among_words { "~" } else { "" })
+        }
+        Block::Act { name, args } => format!("{name}({args})"),
+        Block::Output(text) => format!("→{text}"),
+        Block::Agent { from, text } => format!("{}@{text}", from.as_deref().unwrap_or_default()),
         Block::Other(kind) => format!("<{kind}>"),
     });
     texts.collect::<Vec<_>>().join("|")
@@ -70,17 +76,17 @@ fn every_kind_of_record_has_its_class_and_text() {
         ),
         "ToolResult a\nb",
     );
-    check(&user(r#""<command-name>/exit</command-name>""#), "Command <command-name>/exit</command-name>");
+    check(&user(r#""<command-name>/exit</command-name>""#), "Command /exit()");
+    check(&user(r#""<local-command-stdout>Bye</local-command-stdout>""#), "CommandOutput →Bye");
     check(
-        &user(r#""<local-command-stdout>Bye</local-command-stdout>""#),
-        "CommandOutput <local-command-stdout>Bye</local-command-stdout>",
+        &user(r#"[{"type":"text","text":"[Request interrupted by user]"}]"#),
+        "Command [Request interrupted by user]()",
     );
-    check(&user(r#"[{"type":"text","text":"[Request interrupted by user]"}]"#), "Meta [Request interrupted by user]");
     check(&user("null"), "Meta ");
     check(&user("[17, \"x\", {\"type\":\"text\",\"text\":\"kept\"}]"), "Prompt kept");
-    check(r#"{"type":"user","isMeta":true,"message":{"content":"caveat"}}"#, "Meta caveat");
+    check(r#"{"type":"user","isMeta":true,"message":{"content":"caveat"}}"#, "Meta {caveat}");
     check(r#"{"type":"user","isCompactSummary":true,"message":{"content":"so far"}}"#, "Summary so far");
-    check(r#"{"type":"user","message":"odd"}"#, "Meta ");
+    check(r#"{"type":"user","message":"odd"}"#, "Prompt odd");
     check(
         r#"{"message":{"role":"assistant","content":[{"type":"thinking","thinking":"hm","signature":"x"},{"type":"text","text":"hi"}]},"type":"assistant"}"#,
         "Answer hm|hi",
@@ -96,7 +102,7 @@ fn every_kind_of_record_has_its_class_and_text() {
     check(r#"{"type":"summary","summary":"a title","leafUuid":"l"}"#, "Summary a title");
     check(
         r#"{"type":"system","subtype":"local_command","content":"<command-name>/rename</command-name>"}"#,
-        "Command <command-name>/rename</command-name>",
+        "Command /rename()",
     );
     check(r#"{"type":"system","subtype":"api_error","content":"overloaded"}"#, "System overloaded");
     check(r#"{"type":"system","subtype":"compact_boundary","content":"Conversation compacted"}"#, "Bookkeeping ");
@@ -111,12 +117,34 @@ fn every_kind_of_record_has_its_class_and_text() {
     );
     check(
         r#"{"attachment":{"type":"queued_command","prompt":"done","commandMode":"task-notification"},"type":"attachment"}"#,
-        "Meta done",
+        "Agent @done",
     );
+    check(
+        r#"{"attachment":{"type":"queued_command","prompt":"ls","commandMode":"bash"},"type":"attachment"}"#,
+        "Command !(ls)",
+    );
+    check(
+        r#"{"attachment":{"type":"teammate_mailbox","messages":[{"from":"ann","text":"done"}]},"type":"attachment"}"#,
+        "Agent ann@done",
+    );
+    check(
+        r#"{"type":"queue-operation","operation":"enqueue","content":"and this","sessionId":"s"}"#,
+        "Prompt and this",
+    );
+    check(r#"{"type":"queue-operation","operation":"remove","content":"and this"}"#, "Bookkeeping ");
     check(r#"{"attachment":{"type":"skill_listing","content":"x"},"type":"attachment"}"#, "Bookkeeping ");
     check(r#"{"type":"api-request-blob","message":{"role":"user","content":"x"}}"#, "Bookkeeping ");
     check(r#"{"type":"custom-title","customTitle":"t","sessionId":"s"}"#, "Title ");
-    check(r#"{"type":"hologram","content":"x"}"#, "Unknown ");
+    check(r#"{"type":"ai-title","aiTitle":"t"}"#, "Title ");
+    check(r#"{"type":"agent-name","agentName":"t"}"#, "Title ");
+    check(r#"{"customTitle":"t"}"#, "Title ");
+    check(r#"{"type":"hologram","content":"x"}"#, "Unknown x");
+    check(
+        r#"{"type":"hologram","uuid":"u","cwd":"/a b","n":1,"id":"abc","data":{"lines":["two words",{"text":"one"}],"path":"/x"}}"#,
+        "Unknown two words\none",
+    );
+    check(r#"{"type":"hologram","message":{"content":[{"type":"text","text":"hi"}]}}"#, "Unknown hi");
+    check(r#"{"type":"attachment","attachment":{"type":"hologram","said":"two words"}}"#, "Unknown two words");
     check(r#"{"no":"type"}"#, "Unknown ");
     check(
         r#"{"type":["odd"],"type":"user","uuid":7,"uuid":"u","message":{"content":"last key wins"}}"#,
@@ -134,7 +162,7 @@ fn a_block_that_cannot_be_read_costs_no_other() {
     let deep =
         |depth: usize| format!("{}17{}", r#"{"type":"tool_result","content":["#.repeat(depth), "]}".repeat(depth));
     check(&user(&deep(200)), "Prompt kept");
-    check(&user(&deep(2)), "ToolResult |kept");
+    check(&user(&deep(2)), "Prompt |kept");
 }
 
 #[test]
@@ -305,4 +333,141 @@ fn reading_goes_on_after_an_interruption() {
     let reader = Interrupted { bytes: lines.as_bytes(), is_ready: false };
     let report = read_records(reader, 0, TornLine::Wait, &mut each).unwrap();
     assert_eq!((offsets.len(), report.next_offset), (3, lines.len() as u64));
+}
+
+/// Every tag by what stands between it, and what is made of that.
+const TAGGED: [(&str, &str, &str); 24] = [
+    ("<command-name>/x</command-name>", "Command", "/x()"),
+    (
+        "<command-name>/x</command-name>\n  <command-message>x</command-message>\n<command-args>a b</command-args>",
+        "Command",
+        "command-message{x}|/x(a b)",
+    ),
+    (
+        "<command-message>x is running…</command-message>\n<command-name>/x</command-name>",
+        "Command",
+        "command-message{x is running…}|/x()",
+    ),
+    ("<bash-input>ls -l</bash-input>", "Command", "!(ls -l)"),
+    ("<user-memory-input>be brief</user-memory-input>", "Command", "#(be brief)"),
+    ("[Request interrupted by user]", "Command", "[Request interrupted by user]()"),
+    ("[Request interrupted by user for tool use]", "Command", "[Request interrupted by user for tool use]()"),
+    ("<local-command-stdout>out</local-command-stdout>", "CommandOutput", "→out"),
+    ("<local-command-stderr>out</local-command-stderr>", "CommandOutput", "→out"),
+    ("<bash-stdout>out</bash-stdout><bash-stderr></bash-stderr>", "CommandOutput", "→out"),
+    ("<bash-stdout></bash-stdout><bash-stderr>out</bash-stderr>", "CommandOutput", "→out"),
+    ("<local-command-caveat>x\ny</local-command-caveat>", "Meta", "local-command-caveat{x\ny}"),
+    (
+        "Caveat: The messages below were generated by the user while running local commands. DO NOT respond",
+        "Meta",
+        "local-command-caveat{Caveat: The messages below were generated by the user while running local commands. DO NOT respond}",
+    ),
+    ("<system-reminder>\nx\n</system-reminder>", "Meta", "system-reminder{x}"),
+    (
+        "<system-reminder>x</system-reminder>\n\n<system-reminder>y</system-reminder>",
+        "Meta",
+        "system-reminder{x}|system-reminder{y}",
+    ),
+    ("<ide_opened_file>x</ide_opened_file>", "Meta", "ide_opened_file{x}"),
+    ("<ide_selection>x</ide_selection>", "Meta", "ide_selection{x}"),
+    ("<user-prompt-submit-hook>x</user-prompt-submit-hook>", "Meta", "user-prompt-submit-hook{x}"),
+    (
+        "<task-notification>\n<task-id>a1</task-id>\n<status>completed</status>\n<summary>ended</summary>\n<result>the answer</result>\n</task-notification>",
+        "Agent",
+        "task-notification{<task-id>a1</task-id>}|task-notification{<status>completed</status>}|@ended|@the answer",
+    ),
+    (
+        "<task-notification>\n<result>it said </task-notification> and <result>x</result>\nmore</result>\n</task-notification>",
+        "Agent",
+        "@it said </task-notification> and <result>x</result>\nmore",
+    ),
+    (
+        "<task-notification>plain</task-notification>\nFull transcript available at: /x",
+        "Agent",
+        "@plain|task-notification{Full transcript available at: /x}",
+    ),
+    (
+        "<teammate-message teammate_id=\"ann\" summary=\"in short\">\nit is done\n</teammate-message>",
+        "Agent",
+        "teammate-message{teammate_id=\"ann\" summary=\"in short\"}|ann@it is done",
+    ),
+    ("<agent-message from=\"bob\">x</agent-message>", "Agent", "agent-message{from=\"bob\"}|bob@x"),
+    ("<cross-session-message>x</cross-session-message>", "Agent", "@x"),
+];
+
+#[test]
+fn only_what_is_tagged_is_taken_from_a_users_words() {
+    for (tagged, class, made) in TAGGED {
+        let made_among_words =
+            made.split('|').map(|block| if block.ends_with('}') { format!("{block}~") } else { block.to_owned() });
+        let made_among_words = made_among_words.collect::<Vec<_>>().join("|");
+        for (text, expected) in [
+            (tagged.to_owned(), format!("{class} {made}")),
+            (format!("{tagged}\nthe words\n"), format!("Prompt {made_among_words}|the words")),
+            (format!("the words\n\n{tagged}"), format!("Prompt the words|{made_among_words}")),
+            (format!("the words\n{tagged}\nmore"), format!("Prompt the words|{made_among_words}|more")),
+        ] {
+            let text = serde_json::to_string(&text).unwrap();
+            for content in [text.clone(), format!(r#"[{{"type":"text","text":{text}}}]"#)] {
+                check(&format!(r#"{{"type":"user","message":{{"content":{content}}},"uuid":"u"}}"#), &expected);
+            }
+            // A record that Claude Code calls its own: an act and an answer stay what they are.
+            let meta = expected.replacen("Prompt ", &format!("{class} "), 1);
+            let meta = meta.replace("the words", "{the words}").replace("|more", "|{more}");
+            if !made.contains("more") {
+                check(&format!(r#"{{"type":"user","isMeta":true,"message":{{"content":{text}}}}}"#), &meta);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_tag_of_claude_code_is_words() {
+    for text in [
+        // Unknown, not closed, only spoken of, quoted.
+        "<system_note>x</system_note>",
+        "<system-reminder> is a tag",
+        "<task-notification><result>half",
+        "what does <system-reminder>x</system-reminder> mean?",
+        "see:\n```\n<system-reminder>x</system-reminder>\n```\nwhy?",
+        "a < b and c > d [Request interrupted by user] Caveat: no",
+        "[Request interrupted by user is what it says",
+        "<command-names>/x</command-names>",
+    ] {
+        let json = serde_json::to_string(text).unwrap();
+        check(&format!(r#"{{"type":"user","message":{{"content":{json}}}}}"#), &format!("Prompt {text}"));
+    }
+    let by_hand =
+        r#"{"type":"user","origin":{"kind":"human"},"message":{"content":"<system-reminder>x</system-reminder>"}}"#;
+    check(by_hand, "Prompt <system-reminder>x</system-reminder>");
+    // With an escape in it the text is no longer borrowed.
+    check(
+        r#"{"type":"user","message":{"content":"<system-reminder>\"x\"</system-reminder>\n\"mine\""}}"#,
+        "Prompt system-reminder{\"x\"}~|\"mine\"",
+    );
+}
+
+#[test]
+fn what_the_user_says_in_a_tools_result_is_hers() {
+    let result = |text: &str| {
+        let text = serde_json::to_string(text).unwrap();
+        format!(
+            r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","content":{text},"is_error":true}}]}}}}"#
+        )
+    };
+    let rejected = "The user doesn't want to proceed with this tool use. The tool use was rejected (eg. if it was a file edit, the new_string was NOT written to the file). To tell you how to proceed, the user said:";
+    check(
+        &result(&format!("{rejected}\nuse the \"other\" one")),
+        &format!("Prompt {rejected} (error)|use the \"other\" one"),
+    );
+    check(&result(rejected), &format!("ToolResult {rejected} (error)"));
+    let stopped = "The user doesn't want to proceed with this tool use. STOP what you are doing";
+    check(&result(stopped), &format!("ToolResult {stopped} (error)"));
+    let answered = "User has answered your questions:";
+    check(&result(&format!("{answered} \"Which?\"=\"325\"")), &format!("Prompt {answered} (error)|\"Which?\"=\"325\""));
+    check(&result("It says: the user said: x"), "ToolResult It says: the user said: x (error)");
+    check(
+        r#"{"type":"user","message":{"content":[{"type":"tool_result","content":"out"},{"type":"text","text":"and test it"}]}}"#,
+        "Prompt out|and test it",
+    );
 }

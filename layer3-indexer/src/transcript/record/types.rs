@@ -1,19 +1,23 @@
 //! A record as the rest of the program sees it.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::value::RawValue;
 
 /// What a record is for a reader of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Something the user asked for, typed or queued. In a side transcript: the subagent's task.
+    /// Words of the user: asked for, typed or queued, or said when a tool was rejected. In a side transcript: the
+    /// subagent's task.
     Prompt,
-    /// A slash command or a `!` command of the user: run by Claude Code itself, not sent as a request.
+    /// An act of the user: a slash command, a `!` command, an interruption. Claude Code itself did it; nothing was asked.
     Command,
     /// What such a command printed.
     CommandOutput,
-    /// A user record that no user wrote: caveats, reminders, expanded skills, interruptions.
+    /// What another agent said: the answer of one that ran in the background, a message of a teammate.
+    Agent,
+    /// A user record that no user wrote: caveats, reminders, expanded skills.
     Meta,
     /// The model's words, thoughts and tool calls.
     Answer,
@@ -27,7 +31,7 @@ pub enum Class {
     Title,
     /// Bookkeeping of a known type: nothing to read.
     Bookkeeping,
-    /// A type that this program does not know.
+    /// A type that this program does not know; its blocks are the prose in it.
     Unknown,
 }
 
@@ -37,7 +41,7 @@ pub enum Class {
 pub enum Role {
     /// Prompts and commands of the user.
     User,
-    /// Words and thoughts of the model.
+    /// Words and thoughts of the model and of its agents.
     Assistant,
     /// Tool calls, their results, output of commands.
     Tool,
@@ -68,11 +72,36 @@ impl Role {
     }
 }
 
-/// A piece of a message.
+/// A piece of a message. All text of a record stands in its blocks, each piece once.
 #[derive(Debug, Clone)]
 pub enum Block<'a> {
-    /// Text.
+    /// Words of whoever the record is of.
     Text(Cow<'a, str>),
+    /// What Claude Code put into a message for the model: a reminder, a caveat, what an editor shows.
+    Notice {
+        /// What it is; empty where nothing says so.
+        tag: &'static str,
+        /// Its text.
+        text: Cow<'a, str>,
+        /// Whether it stood among words in one text: somebody may have typed it.
+        is_among_words: bool,
+    },
+    /// What the user did: see [`Class::Command`].
+    Act {
+        /// `/compact`, `!`, `[Request interrupted by user]`.
+        name: Cow<'a, str>,
+        /// What was typed behind it.
+        args: Cow<'a, str>,
+    },
+    /// What such a command printed.
+    Output(Cow<'a, str>),
+    /// What another agent said.
+    Agent {
+        /// Who, if it says so.
+        from: Option<Cow<'a, str>>,
+        /// Its words.
+        text: Cow<'a, str>,
+    },
     /// The model's reasoning.
     Thinking(Cow<'a, str>),
     /// A tool call.
@@ -108,6 +137,10 @@ pub struct Record<'a> {
     pub class: Class,
     /// Its id. The same id can come again.
     pub uuid: Option<Cow<'a, str>>,
+    /// The record that it follows; of a compaction, the last one before it.
+    pub parent: Option<Cow<'a, str>>,
+    /// Whether it waits for its turn: a prompt that comes again in another record when it is sent, or never does.
+    pub is_queued: bool,
     /// When, if it says so, in milliseconds since 1970.
     pub timestamp_ms: Option<i64>,
     /// Whether it belongs to a subagent.
@@ -133,10 +166,49 @@ impl Record<'_> {
             Class::Prompt | Class::Command => Role::User,
             Class::CommandOutput | Class::ToolResult => Role::Tool,
             Class::Answer if self.is_tool_call() => Role::Tool,
-            Class::Answer => Role::Assistant,
+            Class::Answer | Class::Agent => Role::Assistant,
             Class::Summary => Role::Summary,
             Class::Meta | Class::System | Class::Title | Class::Bookkeeping | Class::Unknown => Role::System,
         }
+    }
+
+    /// What a person or an agent said or did in it, as they would type it: its lines, without blanks around them.
+    pub fn said(&self) -> String {
+        let mut said = String::new();
+        let mut line = |line: &str| {
+            if !line.trim().is_empty() {
+                said.push_str(if said.is_empty() { "" } else { "\n" });
+                said.push_str(line.trim());
+            }
+        };
+        for block in &self.blocks {
+            match block {
+                Block::Text(text) | Block::Agent { text, .. } => text.lines().for_each(&mut line),
+                Block::Act { name, args } => command_line(name, args).lines().for_each(&mut line),
+                _ => {}
+            }
+        }
+        said
+    }
+
+    /// A hash of what it says. The same id can come again, with the same content or with more.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.uuid, self.timestamp_ms, self.is_sidechain).hash(&mut hasher);
+        for block in &self.blocks {
+            match block {
+                Block::Text(text) => (1, text).hash(&mut hasher),
+                Block::Thinking(text) => (2, text).hash(&mut hasher),
+                Block::ToolUse { name, id, input } => (3, name, id, input.map(|input| input.get())).hash(&mut hasher),
+                Block::ToolResult { id, text, is_error } => (4, id, text, is_error).hash(&mut hasher),
+                Block::Other(kind) => (5, kind).hash(&mut hasher),
+                Block::Notice { tag, text, .. } => (6, tag, text).hash(&mut hasher),
+                Block::Act { name, args } => (7, name, args).hash(&mut hasher),
+                Block::Output(text) => (8, text).hash(&mut hasher),
+                Block::Agent { from, text } => (9, from, text).hash(&mut hasher),
+            }
+        }
+        hasher.finish()
     }
 
     /// Whether it is a message of the model that only calls tools.
@@ -156,4 +228,9 @@ pub struct Located<'a> {
     pub length: u64,
     /// The record.
     pub record: Record<'a>,
+}
+
+/// `/compact keep the names`, `! ls`.
+pub(crate) fn command_line(name: &str, args: &str) -> String {
+    if args.is_empty() { name.to_owned() } else { format!("{name} {args}").trim_start().to_owned() }
 }
