@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -12,6 +12,7 @@ use crate::claude::timer_mark;
 use crate::config::places::{PlaceFlags, Places};
 use crate::config::settings::{HELP_HEADING, SettingFlags, Settings};
 use crate::hook::{self, HookConfig};
+use crate::session_store::{self, ADAPTERS, SessionStoreConfig};
 use crate::status::{self, InspectError};
 use crate::sweep::{self, SweepConfig, SweepReport};
 
@@ -68,6 +69,16 @@ enum Command {
         /// One JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Keep the sessions of a Claude Agent SDK application: requests on stdin, answers on stdout
+    #[command(after_help = "Example: layer1-prebackup session-store --adapter python")]
+    SessionStore {
+        /// Directory of these sessions (default ~/.claude-sdk)
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Print the adapter for an application in this language
+        #[arg(long, value_name = "LANGUAGE", value_parser = ADAPTERS.map(|(language, _)| language))]
+        adapter: Option<String>,
     },
     /// List the generations of a session with size, time and hash
     #[command(after_help = "Example: layer1-prebackup history 8c1f04de")]
@@ -170,6 +181,17 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
         Command::Verify { session, repair, json } => {
             let other = repair.then_some(places.layer3_store.as_path());
             status::verify(store, other, &places.policy, &session, json, out)
+        }
+        Command::SessionStore { adapter: Some(language), .. } => {
+            let adapter = ADAPTERS.iter().find(|(name, _)| *name == language).map_or("", |(_, text)| text);
+            out.write_all(adapter.as_bytes())?;
+            Ok(true)
+        }
+        Command::SessionStore { dir, adapter: None } => {
+            let dir = std::path::absolute(dir.unwrap_or_else(|| places.home.join(".claude-sdk")))?;
+            let config = SessionStoreConfig { store: store.to_owned(), dir, policy: places.policy.clone() };
+            session_store::run(&config, io::stdin().lock(), out)?;
+            Ok(true)
         }
         Command::History { session, json } => status::history(store, &session, json, out).map(|()| true),
     }

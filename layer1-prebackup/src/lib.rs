@@ -22,6 +22,7 @@ pub mod log;
 // Of this program itself, what the others show or complete.
 pub mod cli;
 mod hook;
+mod session_store;
 pub mod status;
 mod sweep;
 

@@ -33,6 +33,7 @@ mod product;
 mod receipts;
 mod restoring;
 mod retention;
+mod sdk;
 mod search;
 mod server;
 mod settings;

@@ -1,4 +1,4 @@
-//! `cargo xtask interop`: layer 3 as another's MCP client sees it.
+//! `cargo xtask interop`: layer 3 as another's MCP client sees it, and layer 1 behind the Agent SDK.
 //!
 //! Opt-in, because it fetches the MCP Inspector from npm. The server runs in a scratch home,
 //! in both eras of the protocol.
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use wait_timeout::ChildExt;
 use xshell::{Shell, cmd};
 
+use crate::dev::agent_sdk;
 use crate::release::{self};
 
 /// Pinned, because its options change: `--strict`, `--protocol-era`, `--format json`.
@@ -43,7 +44,8 @@ pub(crate) fn run(sh: &Shell) -> Result<()> {
         println!("skipped: npm could not install {INSPECTOR}");
         return Ok(());
     }
-    let server = release::build(sh)?.join(LAYER3);
+    let programs = release::build(sh)?;
+    let server = programs.join(LAYER3);
     let mut failed = 0;
     for era in ERAS {
         let client = Client::new(&folder, &server, era)?;
@@ -57,6 +59,7 @@ pub(crate) fn run(sh: &Shell) -> Result<()> {
             }
         }
     }
+    failed += agent_sdk::run(sh, &programs, conversation())?;
     ensure!(failed == 0, "pass {failed} of the checks above");
     Ok(())
 }

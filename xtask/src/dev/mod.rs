@@ -1,5 +1,6 @@
 //! What those who build Threefold run: tests, faults, measurements, what is handed out.
 
+mod agent_sdk;
 pub(crate) mod bench;
 pub(crate) mod dist;
 pub(crate) mod e2e_claude;
