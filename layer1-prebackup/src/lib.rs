@@ -15,7 +15,6 @@ pub mod names;
 pub mod wire;
 
 // What every program sets up and writes down.
-pub mod clock;
 pub mod config;
 pub mod log;
 

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::fs::{self, Shortcoming};
 
@@ -60,6 +61,12 @@ impl Level {
     }
 }
 
+/// Now, in milliseconds since 1970, for what is written down; a clock before that gives 0, because only ages are
+/// computed from it.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
 /// Appends lines to a layer's log. A line that cannot be written is dropped: the same words go
 /// to stderr, and a full disk must not turn a warning into a failure.
 #[derive(Debug, Clone)]
@@ -105,7 +112,7 @@ impl Log {
 
     /// [`Log::line`] with an RFC 3339 time in front.
     pub fn line_with_time(&self, text: &str) {
-        let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
+        let now = humantime::format_rfc3339_millis(SystemTime::now());
         self.line(&format!("{now} {text}"));
     }
 

@@ -1,8 +1,8 @@
 //! The command line, and the only place that reads the environment.
 
-use layer1_prebackup::clock::now_ms;
 use layer1_prebackup::config::child_env::ChildEnv;
 use layer1_prebackup::log::in_one_line;
+use layer1_prebackup::log::now_ms;
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::panic::{AssertUnwindSafe, catch_unwind};

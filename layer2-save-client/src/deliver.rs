@@ -3,7 +3,7 @@
 //! It looks again after it has released the lock: a hook that wrote its job in between found the
 //! lock held, started nothing, and relies on that look.
 
-use layer1_prebackup::clock::now_ms;
+use layer1_prebackup::log::now_ms;
 use layer1_prebackup::log::{in_one_line, one_line};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -3,8 +3,8 @@
 //! Sessions that were killed, a layer 3 that was away or lost its store: every session whose
 //! copy in layer 1 is ahead of its last receipt gets a job; then all jobs are delivered.
 
-use layer1_prebackup::clock::now_ms;
 use layer1_prebackup::log::in_one_line;
+use layer1_prebackup::log::now_ms;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Hook mode: from an event on stdin to a durable job and a deliverer that outlives the hook.
 
-use layer1_prebackup::clock::now_ms;
 use layer1_prebackup::log::in_one_line;
+use layer1_prebackup::log::now_ms;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -19,8 +19,8 @@ use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, Formatted, SessionKey, Verification};
 use crate::Hash;
 use crate::claude::transcripts::Identity;
-use crate::clock::now_ms;
 use crate::fs::{self, Dir};
+use crate::log::now_ms;
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
 /// The format that this version writes. A ledger of another format is not touched.

@@ -343,7 +343,7 @@ mod tests {
         found.sort_by(|a, b| a.path.cmp(&b.path));
         let told: Vec<_> = found.iter().map(|file| (file.path.to_str().unwrap(), file.bytes)).collect();
         assert_eq!(told, [(".state/damaged/p/s1/a/b", 1), (".state/damaged/p/s1.jsonl", 1)]);
-        let now = crate::clock::now_ms();
+        let now = crate::log::now_ms();
         assert!(found.iter().all(|file| (now - 600_000..=now).contains(&file.changed_ms)), "{found:?} {now}");
         // Nothing of it is there: nothing is set aside.
         assert!(quarantined(&archive, &SessionKey::parse("q", "s1").unwrap()).unwrap().is_empty());

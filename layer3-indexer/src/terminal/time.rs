@@ -7,7 +7,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Now, in milliseconds since 1970; 0 on a clock that stands before that.
 pub(crate) fn now_ms() -> i64 {
-    i64::try_from(layer1_prebackup::clock::now_ms()).unwrap_or(i64::MAX)
+    i64::try_from(layer1_prebackup::log::now_ms()).unwrap_or(i64::MAX)
 }
 
 /// Milliseconds since 1970 of an RFC 3339 time such as `2026-11-22T10:42:25.351Z` or one with an
