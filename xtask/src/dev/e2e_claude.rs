@@ -16,7 +16,9 @@ use crate::verb::AlreadyTold;
 
 const PACKAGE: &str = "@anthropic-ai/claude-code";
 /// Pinned, because what a client writes changes from release to release.
-const VERSION: &str = "2.1.330";
+const VERSION: &str = "2.1.332";
+/// Whatever npm has newest.
+const LATEST: &str = "latest";
 /// Kept here, below cargo's folder, from run to run.
 const CACHE: &str = "e2e-claude";
 /// What the installer needs of this process's environment to build in a scratch home, and where it is
@@ -30,6 +32,9 @@ const QUIET: [&str; 4] =
 /// What was typed; the program understands it.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
+    /// The client's version, or `latest`
+    #[arg(long, default_value = VERSION)]
+    client: String,
     /// Passed on to the program that drives the client; `--help` lists it
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     driver: Vec<OsString>,
@@ -39,7 +44,7 @@ pub(crate) struct Args {
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let binaries = release::build(sh)?;
     let driver = release::tool(sh, "e2e_claude")?;
-    let Some(claude) = client(sh, &release::target(sh)?.join(CACHE))? else { return Ok(()) };
+    let Some(claude) = client(sh, &release::target(sh)?.join(CACHE), &args.client)? else { return Ok(()) };
     let mut options: Vec<OsString> = Vec::new();
     if !test::has_tool(sh, "tmux") {
         println!("skipped: what needs a terminal; install the package `tmux` to run it");
@@ -57,31 +62,38 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
 }
 
 /// The folder of the client's program, fetched if it is not there; `None`, and said, if it cannot be had.
-fn client(sh: &Shell, cache: &Path) -> Result<Option<PathBuf>> {
+fn client(sh: &Shell, cache: &Path, wanted: &str) -> Result<Option<PathBuf>> {
+    let version = match wanted {
+        LATEST => cmd!(sh, "npm view {PACKAGE} version").quiet().ignore_stderr().read().unwrap_or_default(),
+        pinned => pinned.to_owned(),
+    };
+    let cache = cache.join(&version);
     let folder = cache.join("node_modules/.bin");
-    if is_installed(sh, &folder) {
+    if is_installed(sh, &folder, &version) {
+        println!("client: {PACKAGE}@{version}");
         return Ok(Some(folder));
     }
-    if cmd!(sh, "npm --version").quiet().ignore_stdout().ignore_stderr().run().is_err() {
-        println!("skipped: npm is not installed");
+    if version.is_empty() || cmd!(sh, "npm --version").quiet().ignore_stdout().ignore_stderr().run().is_err() {
+        println!("skipped: npm is not installed, or does not know the newest {PACKAGE}");
         return Ok(None);
     }
-    sh.create_dir(cache)?;
-    let install = cmd!(sh, "npm install --prefix {cache} --no-audit --no-fund {PACKAGE}@{VERSION}");
-    if install.ignore_stdout().run().is_err() || !is_installed(sh, &folder) {
-        println!("skipped: npm could not install {PACKAGE}@{VERSION}");
+    sh.create_dir(&cache)?;
+    let install = cmd!(sh, "npm install --prefix {cache} --no-audit --no-fund {PACKAGE}@{version}");
+    if install.ignore_stdout().run().is_err() || !is_installed(sh, &folder, &version) {
+        println!("skipped: npm could not install {PACKAGE}@{version}");
         return Ok(None);
     }
+    println!("client: {PACKAGE}@{version}");
     Ok(Some(folder))
 }
 
-/// Whether the wanted version stands there and runs on this machine.
-fn is_installed(sh: &Shell, folder: &Path) -> bool {
+/// Whether that version stands there and runs on this machine.
+fn is_installed(sh: &Shell, folder: &Path, version: &str) -> bool {
     let Ok(home) = sh.create_temp_dir() else { return false };
     let claude = folder.join("claude");
-    let version = cmd!(sh, "{claude} --version").quiet().ignore_stderr().env_clear().env("HOME", home.path());
-    let alone = QUIET.iter().fold(version, |version, name| version.env(name, "1"));
-    alone.read().is_ok_and(|version| version.starts_with(VERSION))
+    let asked = cmd!(sh, "{claude} --version").quiet().ignore_stderr().env_clear().env("HOME", home.path());
+    let alone = QUIET.iter().fold(asked, |asked, name| asked.env(name, "1"));
+    alone.read().is_ok_and(|said| !version.is_empty() && said.split(' ').next() == Some(version))
 }
 
 fn toolchain() -> Vec<(&'static str, OsString)> {
