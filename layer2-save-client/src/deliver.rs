@@ -31,8 +31,6 @@ const SERVER_FAULTS_MAX: u32 = 3;
 /// What became of a round of deliveries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// Jobs that were settled.
-    pub(crate) settled: usize,
     /// Whether another deliverer is at work; then it does it all.
     pub(crate) is_busy_elsewhere: bool,
     /// Whether a signal ended it.
@@ -273,7 +271,6 @@ impl Round<'_> {
             self.outbox.update(name, forget_failures)?;
         }
         self.report.line(&line);
-        self.summary.settled += 1;
         Ok(())
     }
 
@@ -361,4 +358,23 @@ fn arguments(job: &Job, holdings: &Holdings, settings: &Settings) -> Map<String,
         arguments.insert("expected".to_owned(), json!(files));
     }
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_as_saved_is_the_newest_transcript() {
+        let entry =
+            |path: &str, generation, bytes| FileEntry { path: path.into(), generation, bytes, blake3: "0".into() };
+        let others = [entry("a/side", 0, 1), entry("b.jsonl", 0, 2), entry("a.jsonl", 3, 4)];
+        for (files, expected) in [
+            (others.to_vec(), 0),
+            ([&others[..], &[entry("a.jsonl", 0, 8)]].concat(), 8),
+            ([&[entry("a.jsonl", 0, 8)], &others[..]].concat(), 8),
+        ] {
+            assert_eq!(transcript_bytes(&files, "a"), expected, "{files:?}");
+        }
+    }
 }

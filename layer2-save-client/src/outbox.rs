@@ -342,6 +342,7 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 mod tests {
     use super::*;
     use crate::receipt::RECEIPT_FORMAT;
+    use layer1_prebackup::wire::outbox_job::Failed;
 
     fn outbox() -> (tempfile::TempDir, Outbox) {
         let dir = tempfile::tempdir().unwrap();
@@ -365,11 +366,15 @@ mod tests {
         let (_dir, outbox) = outbox();
         let (name, first) = outbox.enqueue(&new_job("a", Some("p")), 10).unwrap();
         assert_eq!((name.as_str(), first.seq), ("a@p", 1));
-        outbox.update(&name, |job| job.attempts = 2).unwrap();
+        let failed = Failed { reason: "r".into(), content: "c".into(), server: "s".into() };
+        let fail =
+            |job: &mut Job| (job.attempts, job.last_error, job.failed) = (2, Some("e".into()), Some(failed.clone()));
+        outbox.update(&name, fail).unwrap();
         let again = NewJob { trigger: "session-end".into(), cwd: None, ..new_job("a", Some("p")) };
         let (_, second) = outbox.enqueue(&again, 20).unwrap();
         assert_eq!(second.seq, 2);
         assert_eq!((second.created_ms, second.updated_ms, second.attempts), (10, 20, 2));
+        assert_eq!((second.last_error.as_deref(), &second.failed), (Some("e"), &Some(failed)));
         assert_eq!((second.trigger.as_str(), second.cwd.as_deref()), ("session-end", Some("/p")));
         assert_eq!(outbox.list().unwrap().jobs, [(name, second)]);
     }
@@ -412,20 +417,32 @@ mod tests {
         let (dir, outbox) = outbox();
         let (name, job) = outbox.enqueue(&new_job("a", Some("p")), 1).unwrap();
         let root = dir.path().join("store/.outbox");
-        let newer = serde_json::to_string(&Job { format: 9, ..job }).unwrap();
-        for (file, content) in [("b@p.json", "{\"cut"), ("c@p.json", newer.as_str()), ("notes.txt", "hello")] {
+        let newer = serde_json::to_string(&Job { format: 9, ..job.clone() }).unwrap();
+        let older = serde_json::to_string(&Job { format: 0, ..job }).unwrap();
+        for (file, content) in
+            [("b@p.json", "{\"cut"), ("c@p.json", newer.as_str()), ("d@p.json", older.as_str()), ("notes.txt", "hello")]
+        {
             std::fs::write(root.join(file), content).unwrap();
         }
+        // No jobs, and nothing to be told: what is being written, locks and folders.
+        std::fs::write(root.join(".x.tmp"), "").unwrap();
+        std::fs::create_dir(root.join("folder.json")).unwrap();
         layer1_prebackup::fs::platform::make_fifo(&root.join("f@p.json"));
         let listing = outbox.list().unwrap();
         assert_eq!(listing.jobs.len(), 1);
         let names: Vec<_> = listing.unreadable.iter().map(|file| file.name.as_str()).collect();
-        assert_eq!(names, ["b@p.json", "c@p.json", "f@p.json", "notes.txt"]);
+        assert_eq!(names, ["b@p.json", "c@p.json", "d@p.json", "f@p.json", "notes.txt"]);
         assert!(outbox.remove_if_unchanged(&name, 1).unwrap());
         // A new event for a session whose job is damaged: the damaged file moves aside.
-        outbox.enqueue(&new_job("b", Some("p")), 7).unwrap();
+        let (_, anew) = outbox.enqueue(&new_job("b", Some("p")), 7).unwrap();
         assert_eq!(std::fs::read_to_string(root.join("damaged/b@p.json.7")).unwrap(), "{\"cut");
-        assert_eq!(outbox.list().unwrap().jobs[0].1.session_id, "b");
+        assert_eq!(outbox.list().unwrap().jobs, [(new_job("b", Some("p")).name(), anew.clone())]);
+        assert_eq!((anew.session_id.as_str(), anew.seq), ("b", 7), "a number that no deliverer has read");
+        // So does one that only an absent job is asked for of; a newer version's stays, and is refused.
+        assert!(outbox.enqueue_if_absent(&new_job("d", Some("p")), 8).unwrap());
+        assert_eq!(std::fs::read_to_string(root.join("damaged/d@p.json.8")).unwrap(), older);
+        assert!(outbox.enqueue(&new_job("c", Some("p")), 9).is_err());
+        assert_eq!(std::fs::read_to_string(root.join("c@p.json")).unwrap(), newer);
     }
 
     #[test]
@@ -435,11 +452,8 @@ mod tests {
         assert!(!dir.path().join("store").exists());
     }
 
-    #[test]
-    fn leftovers_of_a_killed_writer_go_and_receipts_stay() {
-        let (dir, outbox) = outbox();
-        let (name, _) = outbox.enqueue(&new_job("a", Some("p")), 1).unwrap();
-        let receipt = Receipt {
+    fn receipt() -> Receipt {
+        Receipt {
             format: RECEIPT_FORMAT,
             session_id: "a".into(),
             project: None,
@@ -448,15 +462,59 @@ mod tests {
             received_ms: 1,
             unreceipted: false,
             files: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn a_receipt_of_a_newer_version_is_not_read_and_not_replaced() {
+        let (dir, outbox) = outbox();
+        let (name, _) = outbox.enqueue(&new_job("a", Some("p")), 1).unwrap();
+        let lock = outbox.deliverer_lock().unwrap().unwrap();
+        outbox.keep_receipt(&lock, &name, &receipt()).unwrap();
+        outbox.keep_receipt(&lock, &name, &Receipt { received_ms: 2, ..receipt() }).unwrap();
+        assert_eq!(outbox.receipt(&name).unwrap().received_ms, 2);
+        let path = dir.path().join("store/.outbox/receipts").join(name.file());
+        let newer = serde_json::to_string(&Receipt { format: RECEIPT_FORMAT + 1, ..receipt() }).unwrap();
+        std::fs::write(&path, &newer).unwrap();
+        assert_eq!(outbox.receipt(&name), None);
+        assert!(outbox.keep_receipt(&lock, &name, &receipt()).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+    }
+
+    #[test]
+    fn a_lock_that_is_held_for_a_moment_is_waited_for_and_what_a_killed_run_left_is_seen_to() {
+        let (dir, outbox) = outbox();
+        let (name, job) = outbox.enqueue(&new_job("a", Some("p")), 1).unwrap();
+        let path = dir.path().join("store/.outbox/outbox.lock");
+        let mark = || std::fs::metadata(&path).unwrap().len();
+        assert_eq!(mark(), 1);
+        // A run that was killed between its write and the mark.
+        std::fs::write(&path, "").unwrap();
+        let held = Lock::try_now(&path).unwrap().unwrap();
+        let (_keep, never) = std::sync::mpsc::channel::<()>();
+        let holder = std::thread::spawn(move || {
+            let _ = never.recv_timeout(3 * LOCK_POLL);
+            drop(held);
+        });
+        assert!(!outbox.remove_if_unchanged(&name, job.seq + 1).unwrap());
+        assert_eq!(mark(), 1);
+        holder.join().unwrap();
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_writer_go_and_receipts_stay() {
+        let (dir, outbox) = outbox();
+        let (name, _) = outbox.enqueue(&new_job("a", Some("p")), 1).unwrap();
+        let receipt = receipt();
         let lock = outbox.deliverer_lock().unwrap().unwrap();
         outbox.keep_receipt(&lock, &name, &receipt).unwrap();
         let root = dir.path().join("store/.outbox");
-        for leftover in [".a@p.json.17.tmp", "receipts/.a@p.json.17.tmp"] {
+        for leftover in [".a@p.json.17.tmp", "receipts/.a@p.json.17.tmp", ".anothers", "receipts/anothers.tmp"] {
             std::fs::write(root.join(leftover), "half").unwrap();
         }
         outbox.remove_temporaries().unwrap();
         assert!(!root.join(".a@p.json.17.tmp").exists() && !root.join("receipts/.a@p.json.17.tmp").exists());
+        assert!(root.join(".anothers").exists() && root.join("receipts/anothers.tmp").exists());
         assert_eq!(outbox.receipt(&name), Some(receipt));
         std::fs::write(root.join("receipts/a@p.json"), "{").unwrap();
         assert_eq!(outbox.receipt(&name), None);

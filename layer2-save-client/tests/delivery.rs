@@ -354,6 +354,8 @@ fn one_server_serves_all_jobs_and_a_broken_one_is_not_tried_with_each() {
     let output = home.run(&["drain", "--delay", "10ms"], "exit 1", "");
     assert!(String::from_utf8_lossy(&output.stdout).contains("5 conversations"), "{output:?}");
     assert_eq!(home.lines_of("journal").len(), 2, "two attempts at the first job");
+    let log = fs::read_to_string(home.layer1().join(".log/layer2.log")).unwrap();
+    assert!(log.contains("not tried: 4 more jobs, because of the server"), "{log}");
     home.run(&["drain", "--delay", "10ms"], "shake; listen; exit 1", "");
     assert_eq!(home.calls().len(), 6, "two attempts at three jobs");
     home.run(&["drain"], HEALTHY, "");
@@ -364,6 +366,31 @@ fn one_server_serves_all_jobs_and_a_broken_one_is_not_tried_with_each() {
     let tried: Vec<_> = home.calls()[..6].iter().map(|call| call["session_id"].as_str().unwrap().to_owned()).collect();
     assert!(order[..2].iter().all(|id| !tried.contains(id)), "{order:?} after {tried:?}");
     home.assert_no_server_is_left();
+}
+
+#[test]
+fn a_server_that_is_well_is_asked_again_and_ends_by_itself() {
+    let home = Home::new();
+    home.converse(ID, "hello");
+    let server = "shake; listen; failure failed 'not now'; listen; receipt x; cat >/dev/null; sleep 0.1; echo bye >>\"$dir/ended\"";
+    assert!(home.deliver(server).ends_with("receipt verified"));
+    assert_eq!((home.lines_of("journal").len(), home.lines_of("ended")), (1, vec!["bye".to_owned()]));
+}
+
+#[test]
+fn an_event_that_comes_during_a_delivery_is_delivered_at_once_as_a_job_of_its_own() {
+    let home = Home::new();
+    home.converse(ID, "hello");
+    let once = ["--foreground", "--attempts", "1"];
+    home.run(&once, "exit 1", &home.event(ID));
+    assert_eq!(home.pending()[0]["attempts"], json!(1));
+    // As another hook does it meanwhile.
+    let raise = "sed -i 's/\"seq\":2/\"seq\":3/' \"$dir\"/.claude-backup-sessions/.outbox/*.json";
+    let server = format!("shake; listen; {raise}; receipt x; listen; failure failed 'not now'");
+    home.run(&once, &server, &home.event(ID));
+    assert_eq!(home.calls().len(), 2);
+    // What the one before had failed on is not its own.
+    assert_eq!((&home.pending()[0]["seq"], &home.pending()[0]["attempts"]), (&json!(3), &json!(1)));
 }
 
 #[test]
