@@ -15,6 +15,7 @@ pub mod index;
 pub mod restore;
 pub mod retention;
 pub mod save;
+mod scope;
 pub mod serve;
 pub mod stores;
 pub mod terminal;

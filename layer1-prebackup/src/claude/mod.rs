@@ -6,3 +6,4 @@ pub mod shell;
 pub mod slug;
 pub mod timer_mark;
 pub mod transcripts;
+pub mod worktrees;

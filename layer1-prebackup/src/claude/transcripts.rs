@@ -165,7 +165,7 @@ pub fn first_cwd(transcript: &Path) -> Result<Option<String>, DurableError> {
 }
 
 /// [`first_cwd`] of an open transcript; `path` is for the message.
-pub(crate) fn first_cwd_in(transcript: File, path: &Path) -> Result<Option<String>, DurableError> {
+pub fn first_cwd_in(transcript: File, path: &Path) -> Result<Option<String>, DurableError> {
     #[derive(Deserialize)]
     struct Located {
         cwd: Option<String>,

@@ -14,6 +14,7 @@ use crate::index::{Index, SessionFilter, SessionRow, SessionTotals};
 use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
+use crate::scope::{self, Here, Labels, Scope};
 use crate::terminal::time::now_ms;
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, width};
 
@@ -34,10 +35,18 @@ const TOPIC_COLUMNS_MIN: usize = 24;
 #[derive(Debug, Clone, Default, Args, Deserialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars", rename = "ListInput", example = serde_json::json!({"project": "app", "limit": 10}))]
 pub(crate) struct ListRequest {
-    /// Only of this project (a folder name, mostly the last component of its path). Without it: all projects.
+    /// Only of this project: its directory, or a part of its name. Without it: of the current directory's project.
     #[arg(skip)]
     #[serde(default)]
     pub(crate) project: Option<String>,
+    /// Of all projects.
+    #[arg(skip)]
+    #[serde(default)]
+    pub(crate) all: Option<bool>,
+    /// Where it is asked.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub(crate) here: Here,
     /// Only with a message since: a date (2026-11-22), yesterday, an RFC 3339 time, or an age (7d, "2 weeks ago").
     #[arg(long, value_name = "WHEN")]
     #[arg(help = "Only with a message since: a date, yesterday, an RFC 3339 time, or an age such as 7d")]
@@ -47,80 +56,105 @@ pub(crate) struct ListRequest {
     #[arg(long, value_name = "N", default_value = "50", help = "At most so many sessions")]
     #[serde(default)]
     pub(crate) limit: Option<usize>,
+    /// Pass over so many: those of the answers before.
+    #[arg(long, value_name = "N", default_value = "0", help = "Pass over so many sessions")]
+    #[serde(default)]
+    pub(crate) offset: Option<usize>,
+}
+
+impl ListRequest {
+    fn scope(&self) -> Scope {
+        Scope { all: self.all == Some(true), project: self.project.clone(), here: self.here.clone() }
+    }
 }
 
 /// Sessions and what there is to know about them as a whole. What is said of the fields, MCP clients read.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub(crate) struct Listed {
-    /// Newest first. Each has session_id, project, cwd, timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, source_gone (Claude Code no longer has it).
+    /// Newest first. Each has session_id, project, cwd, directory (of its project), timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, source_gone (Claude Code no longer has it).
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub(crate) sessions: Vec<SessionRow>,
     /// sessions, bytes and messages of all that were asked for, also beyond the limit.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub(crate) totals: SessionTotals,
-    /// What to know about the index; mostly empty.
+    /// Which sessions were asked for, in words.
+    pub(crate) scope: String,
+    /// Whether they are of all projects.
+    pub(crate) all_projects: bool,
+    /// What to know about the index, or about which sessions these are; mostly empty.
     pub(crate) notes: Vec<String>,
 }
 
 /// Lists sessions. Where nothing was ever saved, there are none.
 pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Failure> {
-    let filter = SessionFilter {
-        project: listing.project.clone().filter(|project| !project.is_empty()),
-        since_ms: when("since", listing.since.as_deref(), now_ms())?.map(|(first, _)| first),
-        limit: Some(listing.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX)),
-        ..SessionFilter::default()
-    };
+    let since_ms = when("since", listing.since.as_deref(), now_ms())?.map(|(first, _)| first);
+    let limit = Some(listing.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX));
     let mut notes = Vec::new();
     let Some(archive) = adopt_v1::open(places)? else {
         return Ok(Listed { notes: vec!["nothing was saved yet".to_owned()], ..Listed::default() });
     };
-    let ask = |index: &Index| Ok((index.sessions(&filter)?, index.totals(&filter)?));
-    let (mut sessions, totals) = rebuild::ask(places, &archive, &mut notes, ask)?;
+    let scope = listing.scope();
+    let ask = |index: &Index| {
+        let known = index.whereabouts()?;
+        let meant = scope::meant(&scope, &known);
+        let within = meant.rows(&known);
+        let filter =
+            SessionFilter { since_ms, limit, offset: listing.offset.unwrap_or(0), within, ..SessionFilter::default() };
+        Ok((meant, Labels::of(&known), index.sessions(&filter)?, index.totals(&filter)?))
+    };
+    let (mut meant, labels, mut sessions, totals) = rebuild::ask(places, &archive, &mut notes, ask)?;
     let key = |row: &SessionRow| SessionKey::parse(&row.metadata.project, &row.metadata.session_id);
     let keys = sessions.iter().map(key).collect::<Result<Vec<_>, _>>()?;
     let sources = Sources::look(places, &archive, keys.iter())?;
     for (row, key) in sessions.iter_mut().zip(&keys) {
         row.source_gone = sources.lack(key)?;
+        row.label = labels.label(&row.metadata.project, row.metadata.directory.as_deref());
     }
-    Ok(Listed { sessions, totals, notes })
+    notes.append(&mut meant.notes);
+    let all_projects = !meant.is_narrow();
+    Ok(Listed { sessions, totals, scope: meant.said, all_projects, notes })
 }
 
 /// The table: number, id, size with ⚠️ over 2 MB and 🔴 over 5 MB, period (day/month), branch, edited
 /// files, title or first topic with the number of subagents; the project where there are several.
 /// Then totals. Fits the terminal's columns.
-pub(crate) fn to_text(listed: &Listed, scope: &str, terminal: &Terminal) -> String {
+pub(crate) fn to_text(listed: &Listed, terminal: &Terminal) -> String {
     let mut text = String::new();
     for note in &listed.notes {
         text.push_str(&terminal.line(Style::Yellow, &format!("note: {}", one_line(note))));
     }
     let sessions = &listed.sessions;
     let Some(first) = sessions.first() else {
-        text.push_str(&format!("No session {scope}.\n"));
+        text.push_str(&format!("No session {}.\n", listed.scope));
+        if !listed.all_projects {
+            text.push_str("`--all` lists all projects.\n");
+        }
         return text;
     };
     let year = common_year(sessions);
-    let several = sessions.iter().any(|row| row.metadata.project != first.metadata.project);
+    let several = sessions.iter().any(|row| row.label != first.label);
     let rows: Vec<Vec<String>> = sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row, year, several)).collect();
     for line in table(&rows, terminal) {
         text.push_str(&line);
         text.push('\n');
     }
-    for line in totals(listed, scope) {
+    for line in totals(listed) {
         text.push_str(&terminal.line(Style::Dim, &fit(&line, terminal.columns)));
     }
     text
 }
 
-fn totals(listed: &Listed, scope: &str) -> Vec<String> {
+fn totals(listed: &Listed) -> Vec<String> {
     let all = &listed.totals;
     let shown = listed.sessions.len() as u64;
     let cut = if shown < all.sessions { format!(" ({shown} shown, --limit shows more)") } else { String::new() };
     let mut lines = vec![format!(
-        "{}, {}, {} {scope}{cut}",
+        "{}, {}, {} {}{cut}",
         terminal::count(all.sessions, "session"),
         Size(all.bytes),
-        terminal::count(all.messages, "message")
+        terminal::count(all.messages, "message"),
+        listed.scope
     )];
     let gone = listed.sessions.iter().filter(|row| row.source_gone).count() as u64;
     if gone > 0 {
@@ -171,7 +205,7 @@ fn cells(number: usize, row: &SessionRow, year: Option<&str>, several: bool) -> 
     vec![
         number.to_string(),
         short_id(&m.session_id),
-        if several { fit(&one_line(&m.project), PROJECT_COLUMNS).into_owned() } else { String::new() },
+        if several { fit(&row.label, PROJECT_COLUMNS).into_owned() } else { String::new() },
         if mark.is_empty() { Size(m.bytes).to_string() } else { format!("{mark} {}", Size(m.bytes)) },
         period(row, year),
         branch.map_or(String::new(), |branch| fit(&branch, BRANCH_COLUMNS).into_owned()),
@@ -253,7 +287,7 @@ mod tests {
             bytes,
             ..Metadata::default()
         };
-        SessionRow { metadata, subagents: 0, source_gone: false }
+        SessionRow { metadata, subagents: 0, source_gone: false, label: "proj".to_owned() }
     }
 
     fn rows() -> Vec<SessionRow> {
@@ -284,25 +318,26 @@ mod tests {
 
     fn listed(sessions: Vec<SessionRow>) -> Listed {
         let totals = SessionTotals { sessions: sessions.len() as u64, bytes: 45_134_343, messages: 36 };
-        Listed { sessions, totals, notes: Vec::new() }
+        Listed { sessions, totals, scope: "in ~/proj".to_owned(), ..Listed::default() }
     }
 
     #[test]
     fn the_table_is_aligned_by_display_width() {
-        insta::assert_snapshot!(to_text(&listed(rows()), "in project proj", &Terminal::PLAIN), @r#"
+        insta::assert_snapshot!(to_text(&listed(rows()), &Terminal::PLAIN), @r#"
         #  SESSION        SIZE  PERIOD             BRANCH    EDITED            TOPIC
         1  aaaaaaaa      39 kB  22/11 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
         2  bbbbbbbb  ⚠️ 3.1 MB  22/11 10:17→11:02                              日本語のプロジェクトを説明し…
         3  short      🔴 42 MB  22/11 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and lines
-        3 sessions, 45 MB, 36 messages in project proj
+        3 sessions, 45 MB, 36 messages in ~/proj
         "#);
     }
 
     #[test]
     fn the_table_fits_a_narrow_terminal() {
         let narrow = Terminal { columns: 72, ..Terminal::PLAIN };
-        let listed = Listed { notes: vec!["the index was made again".to_owned()], ..listed(rows()) };
-        let text = to_text(&listed, "in all projects", &narrow);
+        let notes = vec!["the index was made again".to_owned()];
+        let listed = Listed { notes, scope: "in all projects".to_owned(), ..listed(rows()) };
+        let text = to_text(&listed, &narrow);
         assert!(text.lines().all(|line| width(line) <= 72), "{text}");
         insta::assert_snapshot!(text, @r#"
         note: the index was made again
@@ -318,7 +353,7 @@ mod tests {
     fn projects_years_subagents_and_lost_sources_are_told_where_there_are_any() {
         let mut rows = rows();
         rows[0].subagents = 2;
-        rows[1].metadata.project = "other".to_owned();
+        rows[1].label = "other".to_owned();
         rows[1].source_gone = true;
         rows[1].subagents = 1;
         rows[2].metadata.timestamp_start = Some("2025-12-31T23:50:00.000Z".to_owned());
@@ -327,7 +362,8 @@ mod tests {
         let wide = Terminal { columns: 140, ..Terminal::PLAIN };
         let mut listed = listed(rows);
         listed.totals.sessions = 120;
-        insta::assert_snapshot!(to_text(&listed, "in all projects", &wide), @r#"
+        listed.scope = "in all projects".to_owned();
+        insta::assert_snapshot!(to_text(&listed, &wide), @r#"
         #  SESSION   PROJECT       SIZE  PERIOD                             BRANCH            EDITED            TOPIC
         1  aaaaaaaa  proj         39 kB  22/11/2026 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents) fix the parser
         2  bbbbbbbb  other    ⚠️ 3.1 MB  22/11/2026 10:17→11:02                                                 (source gone, +1 subagent) 日本語の…
@@ -339,6 +375,9 @@ mod tests {
 
     #[test]
     fn no_session_is_said_plainly() {
-        insta::assert_snapshot!(to_text(&listed(Vec::new()), "in project proj", &Terminal::PLAIN), @"No session in project proj.");
+        insta::assert_snapshot!(to_text(&listed(Vec::new()), &Terminal::PLAIN), @r"
+        No session in ~/proj.
+        `--all` lists all projects.
+        ");
     }
 }

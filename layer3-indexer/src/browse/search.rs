@@ -1,6 +1,6 @@
 //! Searching, and hits as people read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use clap::Args;
 use layer1_prebackup::archive::{Archive, SessionKey};
@@ -10,10 +10,11 @@ use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::index::Marks;
-use crate::index::{CHARACTER, ContextMessage, Hit, SearchQuery, SearchResults};
+use crate::index::{CHARACTER, ContextMessage, Hit, Index, SearchQuery, SearchResults, Whereabouts};
 use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
+use crate::scope::{self, Here, Labels, Scope};
 use crate::stores::session_name;
 use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
@@ -37,10 +38,18 @@ pub(crate) struct SearchRequest {
     /// Words, "phrases", OR, NOT, prefix*; or any other text.
     #[arg(skip)]
     pub(crate) query: String,
-    /// Only in this project (a folder name as session_list gives it). Without it: all projects.
+    /// Only in this project: its directory, or a part of its name. Without it: in the current directory's project.
     #[arg(skip)]
     #[serde(default)]
     pub(crate) project: Option<String>,
+    /// In all projects.
+    #[arg(skip)]
+    #[serde(default)]
+    pub(crate) all: Option<bool>,
+    /// Where it is asked.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub(crate) here: Here,
     /// Not before: a date (2026-11-22), yesterday, an RFC 3339 time, or an age (7d, 12h, "2 weeks ago").
     #[arg(long, value_name = "WHEN")]
     #[arg(help = "Not before: a date, yesterday, an RFC 3339 time, or an age such as 7d or \"2 weeks ago\"")]
@@ -98,6 +107,10 @@ pub(crate) struct SearchRequest {
     #[arg(long, value_name = "N", default_value = "1", help = "Which page of so many hits")]
     #[serde(default)]
     pub(crate) page: Option<usize>,
+    /// Pass over so many hits more: those of the answers before.
+    #[arg(long, value_name = "N", default_value = "0", help = "Pass over so many hits")]
+    #[serde(default)]
+    pub(crate) offset: Option<usize>,
     /// Marks of matched words; `[` and `]` by default.
     #[arg(skip)]
     #[serde(skip)]
@@ -122,7 +135,6 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
     let now_ms = now_ms();
     let limit = search.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let mut query = SearchQuery {
-        project: typed(&search.project),
         since_ms: when("since", search.since.as_deref(), now_ms)?.map(|(first, _)| first),
         until_ms: when("until", search.until.as_deref(), now_ms)?.map(|(_, last)| last),
         role: role(search.role.as_deref())?,
@@ -130,7 +142,7 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
         tool: typed(&search.tool),
         file: typed(&search.file),
         each: search.is_each(),
-        offset: (search.page() - 1).saturating_mul(limit),
+        offset: (search.page() - 1).saturating_mul(limit).saturating_add(search.offset.unwrap_or(0)),
         limit,
         before: search.before.or(search.context).unwrap_or(0).min(CONTEXT_MAX),
         after: search.after.or(search.context).unwrap_or(0).min(CONTEXT_MAX),
@@ -141,16 +153,42 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
         let notes = vec!["nothing was saved yet".to_owned()];
         return Ok(SearchResults { notes, ..SearchResults::default() });
     };
+    let mut scope = Scope { all: search.all == Some(true), project: search.project.clone(), here: search.here.clone() };
     if let Some(session) = typed(&search.session_id) {
         let (_, key) = session_name::find(&[&archive], &session)?;
         query.session_id = Some(key.id.to_string());
         query.project = Some(key.project.to_string());
+        scope.all = true;
     }
+    let ask = |index: &Index| {
+        let known = index.whereabouts()?;
+        let meant = scope::meant(&scope, &known);
+        let query = SearchQuery { within: meant.rows(&known), ..query.clone() };
+        Ok((index.search(&archive, &query)?, meant, known))
+    };
     let mut notes = Vec::new();
-    let mut results = rebuild::ask(places, &archive, &mut notes, |index| index.search(&archive, &query))?;
+    let (mut results, mut meant, known) = rebuild::ask(places, &archive, &mut notes, ask)?;
+    notes.append(&mut meant.notes);
     notes.append(&mut results.notes);
     mark_gone(places, &archive, &mut results.hits)?;
-    Ok(SearchResults { notes, ..results })
+    name_projects(&mut results.hits, &known);
+    let scope = match typed(&search.session_id) {
+        Some(session) => format!("in session {}", one_line(&session)),
+        None => meant.said.clone(),
+    };
+    Ok(SearchResults { notes, scope, all_projects: !meant.is_narrow(), ..results })
+}
+
+fn name_projects(hits: &mut [Hit], known: &[Whereabouts]) {
+    let labels = Labels::of(known);
+    let directories: HashMap<(&str, &str), &str> = known
+        .iter()
+        .filter_map(|session| Some(((&*session.project, &*session.session_id), scope::directory_of(session)?)))
+        .collect();
+    for hit in hits {
+        hit.directory = directories.get(&(&*hit.project, &*hit.session_id)).map(|directory| (*directory).to_owned());
+        hit.label = labels.label(&hit.project, hit.directory.as_deref());
+    }
 }
 
 /// An option that was given and is not blank.
@@ -192,7 +230,8 @@ fn role(text: Option<&str>) -> Result<Option<Role>, Failure> {
 
 /// Hits for a reader: who and when, and below it the snippet among the messages around it. The
 /// marks are the ones of the search; on a colour terminal they become bold.
-pub(crate) fn to_text(results: &SearchResults, search: &SearchRequest, scope: &str, terminal: &Terminal) -> String {
+pub(crate) fn to_text(results: &SearchResults, search: &SearchRequest, terminal: &Terminal) -> String {
+    let scope = &results.scope;
     let mut text = String::new();
     for note in &results.notes {
         text.push_str(&terminal.line(Style::Yellow, &format!("note: {}", one_line(note))));
@@ -205,6 +244,9 @@ pub(crate) fn to_text(results: &SearchResults, search: &SearchRequest, scope: &s
         true => format!("No hit {scope}.\n"),
         false => terminal.paint(Style::Dim, &totals(results, search, scope)) + "\n",
     });
+    if results.hits.is_empty() && !results.all_projects {
+        text.push_str("`--all` searches all projects.\n");
+    }
     text
 }
 
@@ -236,7 +278,7 @@ fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
     if let Some(branch) = terminal::branch(hit.branch.as_deref()) {
         head.push_str(&format!(" · {branch}"));
     }
-    let session = format!("{}/{}", one_line(&hit.project), one_line(&hit.session_id));
+    let session = format!("{}/{}", hit.label, one_line(&hit.session_id));
     let mut tail = format!("@ {}", short_message(&hit.message));
     if hit.others_in_session > 0 {
         tail.push_str(&format!(" · {} more here", hit.others_in_session));
@@ -296,9 +338,8 @@ mod tests {
         scene.receipt(None);
         let results = found(&scene, "parser");
         let every = SearchRequest { each: Some(true), ..SearchRequest::default() };
-        let text = |results: &SearchResults, search: &SearchRequest, terminal: &Terminal| {
-            to_text(results, search, "in all projects", terminal)
-        };
+        let text =
+            |results: &SearchResults, search: &SearchRequest, terminal: &Terminal| to_text(results, search, terminal);
         insta::assert_snapshot!(text(&results, &SearchRequest::default(), &Terminal::PLAIN), @r#"
         1 · 2026-11-22 10:00 · user · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0001 · 1 more here
           where is the sesión [parser]?
@@ -332,7 +373,7 @@ mod tests {
         scene.remove_sources();
         let results = search(&scene.places, &asked).unwrap();
         assert!(results.hits[0].source_gone);
-        insta::assert_snapshot!(to_text(&results, &asked, "in all projects", &Terminal::PLAIN), @r#"
+        insta::assert_snapshot!(to_text(&results, &asked, &Terminal::PLAIN), @r#"
         1 · 2026-11-22 10:00 · assistant · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0005 · source gone
           ┆ user: turn 3
           ┆ user: turn 4

@@ -4,7 +4,7 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 
 use crate::browse::list::{self, ListRequest};
-use crate::cli::screen::{Scope, Screen, scope};
+use crate::cli::screen::{Scope, Screen, here};
 use crate::failure::Failure;
 
 // Said as documentation, this would stand in the help instead of what the command is for.
@@ -18,10 +18,8 @@ pub(super) struct ListArgs {
 
 /// Runs `list`.
 pub(super) fn run(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let (project, said) = scope(&args.scope)?;
-    let listing = ListRequest { project, ..args.request };
+    let Scope { project, all } = args.scope;
+    let listing = ListRequest { project, all: Some(all), here: here(places), ..args.request };
     let listed = list::list(places, &listing)?;
-    let is_lacking = listed.sessions.is_empty() && listing.project.is_some();
-    let hint = if is_lacking { "`--all` lists all projects.\n" } else { "" };
-    screen.answer(&listed, |terminal| list::to_text(&listed, &said, terminal) + hint)
+    screen.answer(&listed, |terminal| list::to_text(&listed, terminal))
 }

@@ -239,20 +239,22 @@ mod tests {
                      choose from
 
         Options:
-              --all-missing     Bring back everything that is gone from Claude Code's directory, and leave
-                                what is there as it is
-              --project <NAME>  The project that is meant by the list, and by --all-missing
-              --generation <N>  An older content of the transcript, 1 being the oldest; side files come as
-                                they were last
-              --longest         The longest content of the transcript, whichever generation it is, and of
-                                each subagent's
-              --to <DIR>        Write to this directory instead of Claude Code's
-              --cwd <DIR>       The project lies here now
-              --map <OLD=NEW>   A directory of old, with all below it, lies elsewhere now; as often as
-                                needed
-              --force           Replace a different file that stands there; it is saved first
-              --dry-run         Tell what would be written, and write nothing
-          -h, --help            Print help
+              --all-missing        Bring back everything that is gone from Claude Code's directory, and
+                                   leave what is there as it is
+              --project <PROJECT>  Only this project: its directory, or a part of its name; by default the
+                                   list is the current directory's, and --all-missing is everything
+              --all                A list of all projects
+              --generation <N>     An older content of the transcript, 1 being the oldest; side files come
+                                   as they were last
+              --longest            The longest content of the transcript, whichever generation it is, and of
+                                   each subagent's
+              --to <DIR>           Write to this directory instead of Claude Code's
+              --cwd <DIR>          The project lies here now
+              --map <OLD=NEW>      A directory of old, with all below it, lies elsewhere now; as often as
+                                   needed
+              --force              Replace a different file that stands there; it is saved first
+              --dry-run            Tell what would be written, and write nothing
+          -h, --help               Print help
 
         Example: layer3-indexer restore --dry-run 8c1f04de
         "#);
@@ -267,24 +269,26 @@ mod tests {
                       behind `--` if it begins with -
 
         Options:
-              --project <NAME>   Only this project; by default the current directory's
-              --all              All projects
-              --since <WHEN>     Not before: a date, yesterday, an RFC 3339 time, or an age such as 7d or "2
-                                 weeks ago"
-              --until <WHEN>     Not after; of a day its end
-              --role <ROLE>      Only what this one said: user, assistant, tool, summary, system
-              --branch <BRANCH>  Only messages on this git branch
-              --tool <NAME>      Only calls of this tool and their results: Bash, Edit, …
-              --file <PATH>      Only in sessions that read or changed this file: its path, the end of it,
-                                 or a folder
-              --session <ID>     Only in this session, every message: its id or a unique beginning of it
-              --each             Every message, not only the best one of each session
-              --before <N>       Show the N messages before each hit
-              --after <N>        Show the N messages after each hit
-              --context <N>      Show the N messages before and after each hit
-              --limit <N>        At most so many hits [default: 20]
-              --page <N>         Which page of so many hits [default: 1]
-          -h, --help             Print help
+              --project <PROJECT>  Only this project: its directory, or a part of its name; by default the
+                                   current directory's
+              --all                All projects
+              --since <WHEN>       Not before: a date, yesterday, an RFC 3339 time, or an age such as 7d or
+                                   "2 weeks ago"
+              --until <WHEN>       Not after; of a day its end
+              --role <ROLE>        Only what this one said: user, assistant, tool, summary, system
+              --branch <BRANCH>    Only messages on this git branch
+              --tool <NAME>        Only calls of this tool and their results: Bash, Edit, …
+              --file <PATH>        Only in sessions that read or changed this file: its path, the end of it,
+                                   or a folder
+              --session <ID>       Only in this session, every message: its id or a unique beginning of it
+              --each               Every message, not only the best one of each session
+              --before <N>         Show the N messages before each hit
+              --after <N>          Show the N messages after each hit
+              --context <N>        Show the N messages before and after each hit
+              --limit <N>          At most so many hits [default: 20]
+              --page <N>           Which page of so many hits [default: 1]
+              --offset <N>         Pass over so many hits [default: 0]
+          -h, --help               Print help
 
         Example: layer3-indexer search --all --since 7d 'connection refused'
         "#);

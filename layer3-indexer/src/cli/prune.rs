@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
-use crate::cli::screen::{Scope, Screen, notes, scope, unless_none};
+use crate::cli::screen::{Screen, here, notes, unless_none};
 use crate::failure::{Context, Failure};
 use crate::retention::prune::{self, Plan, PruneRequest, Summary};
 use crate::save::LogSink;
@@ -37,9 +37,7 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
         };
         return Err(Failure::argument("--only-copies", &request.sessions.join(" "), why));
     }
-    if request.sessions.is_empty() {
-        request.project = scope(&Scope { project: request.project, all: request.all })?.0;
-    }
+    request.here = here(places);
     let plan = prune::plan(places, &request)?;
     if request.dry_run {
         return screen.answer(&Summary::of(&plan), |terminal| prune::to_text(&plan, terminal));

@@ -9,13 +9,14 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use serde_json::json;
 
-use crate::cli::screen::{Scope, Screen, absolute, config_dir, counting, notes, problem, scope, unless_none};
+use crate::cli::screen::{Screen, absolute, config_dir, counting, here, notes, problem, unless_none};
 use crate::failure::{Failure, chain};
 use crate::restore::missing::{self, Summary, Wanted};
 use crate::restore::pick::{self};
 use crate::restore::resume::ConfigDir;
 use crate::restore::{self, Moved, Options, Restored};
 use crate::save::adopt_v1;
+use crate::scope::Scope;
 use crate::stores::Which;
 use crate::terminal::{self, Style, Terminal, one_line};
 
@@ -27,9 +28,12 @@ pub(super) struct RestoreArgs {
     /// Bring back everything that is gone from Claude Code's directory, and leave what is there as it is
     #[arg(long, conflicts_with_all = ["session", "generation", "to", "cwd", "force"])]
     all_missing: bool,
-    /// The project that is meant by the list, and by --all-missing
-    #[arg(long, value_name = "NAME", conflicts_with = "session")]
+    /// Only this project: its directory, or a part of its name; by default the list is the current directory's, and --all-missing is everything
+    #[arg(long, value_name = "PROJECT", conflicts_with_all = ["session", "all"])]
     project: Option<String>,
+    /// A list of all projects
+    #[arg(long, conflicts_with = "session")]
+    all: bool,
     /// An older content of the transcript, 1 being the oldest; side files come as they were last
     #[arg(long, value_name = "N", conflicts_with = "longest")]
     generation: Option<u32>,
@@ -81,10 +85,13 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
         take_over(places);
     }
     if args.all_missing {
-        let wanted = Wanted { project: args.project, options, dry_run: args.dry_run };
+        let all = args.all || args.project.is_none();
+        let scope = Scope { all, project: args.project, here: here(places) };
+        let wanted = Wanted { scope, options, dry_run: args.dry_run };
         return restore_missing(places, &wanted, screen);
     }
-    let session = chosen(places, args.session, args.project, screen)?;
+    let scope = Scope { all: args.all, project: args.project, here: here(places) };
+    let session = chosen(places, args.session, &scope, screen)?;
     let plan = restore::plan(places, &session, &options)?;
     let restored = if args.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
     screen.answer(&json!({ "restored": restored }), |terminal| restored_text(&restored, args.dry_run, terminal))?;
@@ -99,6 +106,7 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
 fn restore_missing(places: &Places, wanted: &Wanted, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let summary = counting("sessions", |progress| missing::restore_missing(places, wanted, progress))?;
     screen.answer(&summary, |terminal| summary_text(&summary, wanted.dry_run, terminal))?;
+    notes(&summary.notes);
     notes(&summary.restored.iter().flat_map(about).collect::<BTreeSet<String>>());
     for refused in &summary.refused {
         problem(&format!("{}/{}: {}", refused.project, refused.session_id, refused.error));
@@ -163,7 +171,7 @@ pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Termi
 pub(super) fn chosen(
     places: &Places,
     typed: Option<String>,
-    project: Option<String>,
+    scope: &Scope,
     screen: &Screen<'_>,
 ) -> Result<String, Failure> {
     if let Some(typed) = typed {
@@ -175,8 +183,7 @@ pub(super) fn chosen(
             "name one by its id or a unique beginning of it (`list --all` shows them), or use `restore --all-missing`",
         ));
     }
-    let (project, _) = scope(&Scope { project, all: false })?;
-    let choices = pick::choices(places, &project.unwrap_or_default())?;
+    let choices = pick::choices(places, scope)?;
     pick::ask(&choices, &mut io::stdin().lock(), &mut io::stderr(), &screen.terminal)
 }
 

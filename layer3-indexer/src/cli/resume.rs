@@ -7,19 +7,23 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 
 use crate::cli::restore::{chosen, directory, given, restored_text, take_over};
-use crate::cli::screen::{Screen, complain, config_dir, notes};
+use crate::cli::screen::{Screen, complain, config_dir, here, notes};
 use crate::failure::Failure;
 use crate::restore::Options;
 use crate::restore::resume;
+use crate::scope::Scope;
 
 // The arguments of `resume`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
     /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from
     session: Option<String>,
-    /// The project that is meant by the list
-    #[arg(long, value_name = "NAME", conflicts_with = "session")]
+    /// A list of this project: its directory, or a part of its name; by default of the current directory's
+    #[arg(long, value_name = "PROJECT", conflicts_with_all = ["session", "all"])]
     project: Option<String>,
+    /// A list of all projects
+    #[arg(long, conflicts_with = "session")]
+    all: bool,
     /// The project lies here now
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -41,7 +45,8 @@ pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) ->
         ..Options::default()
     };
     take_over(places);
-    let session = chosen(places, args.session, args.project, screen)?;
+    let scope = Scope { all: args.all, project: args.project, here: here(places) };
+    let session = chosen(places, args.session, &scope, screen)?;
     let ready = resume::ready(places, &session, &options)?;
     if ready.restored.files_written > 0 {
         // stdout is claude's from here on.

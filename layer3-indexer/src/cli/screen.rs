@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
-use layer1_prebackup::names::ProjectName;
 
 use crate::failure::{Context, Failure};
 use crate::restore::resume::ConfigDir;
+use crate::scope::Here;
 use crate::terminal::{self, COLUMNS_DEFAULT, COLUMNS_MIN, Terminal, one_line};
+
+/// The directory of the project, which Claude Code tells those that it starts.
+const CLAUDE_PROJECT_DIR: &str = "CLAUDE_PROJECT_DIR";
 
 /// Where answers go and what can be shown there.
 pub(super) struct Screen<'a> {
@@ -115,28 +118,20 @@ pub(super) fn config_dir(places: &Places) -> ConfigDir {
 
 #[derive(Debug, Args)]
 pub(super) struct Scope {
-    /// Only this project; by default the current directory's
-    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    /// Only this project: its directory, or a part of its name; by default the current directory's
+    #[arg(long, value_name = "PROJECT", conflicts_with = "all")]
     pub(super) project: Option<String>,
     /// All projects
     #[arg(long)]
     pub(super) all: bool,
 }
 
-/// The project that `search` and `list` look at, and how to say so.
-pub(super) fn scope(scope: &Scope) -> Result<(Option<String>, String), Failure> {
-    if scope.all {
-        return Ok((None, "in all projects".to_owned()));
-    }
-    let project = match &scope.project {
-        Some(project) => project.clone(),
-        None => {
-            let cwd = std::env::current_dir().context("find the current directory")?;
-            ProjectName::from_cwd(&cwd.to_string_lossy()).to_string()
-        }
-    };
-    let said = format!("in project {}", one_line(&project));
-    Ok((Some(project), said))
+/// Where the command was given. Claude Code tells its hooks and servers the directory of the project; a directory that was
+/// deleted is still named by the shell.
+pub(super) fn here(places: &Places) -> Here {
+    let named = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let directory = named(CLAUDE_PROJECT_DIR).or_else(|| std::env::current_dir().ok()).or_else(|| named("PWD"));
+    Here { directory, home: places.home.clone() }
 }
 
 /// A failure where something stays wrong until a person does something; it was printed.

@@ -4,10 +4,9 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 
 use crate::browse::search::{self, SearchRequest};
-use crate::cli::screen::{Scope, Screen, scope};
+use crate::cli::screen::{Scope, Screen, here};
 use crate::failure::Failure;
 use crate::index::Marks;
-use crate::terminal::one_line;
 
 /// Marks of matched words on a colour terminal: characters that no text has, painted later.
 const MARKS_COLOUR: (&str, &str) = ("\u{e000}", "\u{e001}");
@@ -27,18 +26,14 @@ pub(super) struct SearchArgs {
 /// Runs `search`.
 pub(super) fn run(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let SearchArgs { query, scope: of, request } = args;
-    let (project, said) = match &request.session_id {
-        Some(session) => (None, format!("in session {}", one_line(session))),
-        None => scope(&of)?,
-    };
     let marks = if screen.terminal.colour && !screen.json {
         Marks { start: MARKS_COLOUR.0.to_owned(), end: MARKS_COLOUR.1.to_owned() }
     } else {
         Marks::default()
     };
-    let search = SearchRequest { query: query.join(" "), project, marks, ..request };
+    let Scope { project, all } = of;
+    let search =
+        SearchRequest { query: query.join(" "), project, all: Some(all), here: here(places), marks, ..request };
     let results = search::search(places, &search)?;
-    let is_lacking = results.hits.is_empty() && search.project.is_some();
-    let hint = if is_lacking { "`--all` searches all projects.\n" } else { "" };
-    screen.answer(&results, |terminal| search::to_text(&results, &search, &said, terminal) + hint)
+    screen.answer(&results, |terminal| search::to_text(&results, &search, terminal))
 }

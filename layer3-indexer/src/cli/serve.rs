@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
-use crate::cli::screen::absolute;
+use crate::cli::screen::{absolute, here};
 use crate::failure::Failure;
 use crate::serve;
 
@@ -20,5 +20,6 @@ pub(super) struct ServeArgs {
 /// Runs `serve`.
 pub(super) fn run(places: Places, args: ServeArgs) -> Result<(), Failure> {
     let allowed = args.allow_roots.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
-    serve::serve(places, &allowed)
+    let here = here(&places);
+    serve::serve(places, here, &allowed)
 }

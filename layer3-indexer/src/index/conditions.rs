@@ -19,6 +19,12 @@ impl Conditions {
         }
     }
 
+    /// Only these rows.
+    pub(crate) fn add_rows(&mut self, column: &str, rows: Option<&[i64]>) {
+        let rows = rows.map(|rows| Value::from(format!("{rows:?}")));
+        self.add(&format!("{column} IN (SELECT value FROM json_each(?))"), rows);
+    }
+
     /// A project and the folders `{PROJECT}~2`, … of sessions whose id it held already.
     pub(crate) fn add_project(&mut self, column: &str, project: Option<&str>) {
         let condition = format!("({column} = ? OR substr({column}, 1, length(?) + 1) = ? || '~')");

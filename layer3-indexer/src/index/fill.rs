@@ -231,7 +231,7 @@ impl Index {
                  INSERT INTO parts (parts) VALUES ('delete-all');
                  DELETE FROM messages; DELETE FROM contents; DELETE FROM unknown; DELETE FROM branches;
                  DELETE FROM spans; DELETE FROM uses; DELETE FROM calls; DELETE FROM tools; DELETE FROM files;
-                 DELETE FROM tracked; DELETE FROM tallies; DELETE FROM meta;",
+                 DELETE FROM tracked; DELETE FROM tallies; DELETE FROM directories; DELETE FROM meta;",
             )
             .doing("empty", &self.path)?;
         transaction.commit().doing("commit", &self.path)

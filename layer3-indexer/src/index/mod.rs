@@ -35,6 +35,6 @@ mod write;
 pub use contents::Contents;
 pub use error::IndexError;
 pub use open::Index;
-pub(crate) use types::{CHARACTER, ContextMessage, Marks, SessionFilter, SessionRow, SessionTotals};
+pub(crate) use types::{CHARACTER, ContextMessage, Marks, SessionFilter, SessionRow, SessionTotals, Whereabouts};
 pub use types::{Counts, Hit, SearchQuery, SearchResults};
 pub(crate) use version::versions;

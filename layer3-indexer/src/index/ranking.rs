@@ -101,6 +101,7 @@ impl<'s> Ranking<'s> {
         let mut sessions = Conditions::default();
         sessions.values.extend(expression.map(Value::from));
         sessions.add_project("project", query.project.as_deref());
+        sessions.add_rows("id", query.within.as_deref());
         sessions.add("session = ?", query.session_id.clone().map(Value::from));
         let mut conditions = Conditions { sql: String::new(), values: sessions.values };
         if !sessions.sql.is_empty() {

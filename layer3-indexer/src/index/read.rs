@@ -9,7 +9,7 @@ use super::conditions::Conditions;
 use super::error::{IndexError, Sqlite};
 use super::files::beside;
 use super::open::Index;
-use super::types::{Counts, SessionFilter, SessionRow, SessionTotals};
+use super::types::{Counts, SessionFilter, SessionRow, SessionTotals, Whereabouts};
 use crate::transcript::metadata::{Metadata, SessionStats};
 
 const SESSION_COLUMNS: &str = "t.project, t.session, t.messages, t.save_trigger,
@@ -26,8 +26,8 @@ impl Index {
         let limit = filter.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
         let sql = format!(
             "SELECT {SESSION_COLUMNS} FROM tracked t {NEWEST} WHERE t.listed = 1 {}
-             ORDER BY t.end_ms DESC NULLS LAST, t.id DESC LIMIT {limit}",
-            conditions.sql
+             ORDER BY t.end_ms DESC NULLS LAST, t.id DESC LIMIT {limit} OFFSET {}",
+            conditions.sql, filter.offset
         );
         let list = || {
             let mut statement = self.connection.prepare_cached(&sql)?;
@@ -35,6 +35,30 @@ impl Index {
             rows.collect::<rusqlite::Result<Vec<SessionRow>>>()
         };
         list().doing("list sessions", &self.path)
+    }
+
+    /// Every session, and the directories that its records name.
+    pub(crate) fn whereabouts(&self) -> Result<Vec<Whereabouts>, IndexError> {
+        let read = || {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT t.id, t.project, t.session, d.path FROM tracked t
+                 LEFT JOIN directories d ON d.session = t.id ORDER BY t.id, d.rank",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut all: Vec<Whereabouts> = Vec::new();
+            while let Some(row) = rows.next()? {
+                let id = row.get(0)?;
+                if all.last().is_none_or(|last| last.row != id) {
+                    let (project, session_id) = (row.get(1)?, row.get(2)?);
+                    all.push(Whereabouts { row: id, project, session_id, directories: Vec::new() });
+                }
+                let directories = &mut all.last_mut().expect("just pushed").directories;
+                directories.extend(row.get::<_, Option<String>>(3)?);
+                directories.dedup();
+            }
+            Ok(all)
+        };
+        read().doing("list directories", &self.path)
     }
 
     /// How many sessions that is without a limit, and their sizes.
@@ -100,6 +124,7 @@ impl Index {
 fn conditions(filter: &SessionFilter) -> Conditions {
     let mut conditions = Conditions::default();
     conditions.add_project("t.project", filter.project.as_deref());
+    conditions.add_rows("t.id", filter.within.as_deref());
     conditions.add("t.end_ms >= ?", filter.since_ms.map(Value::from));
     conditions.add("t.start_ms <= ?", filter.until_ms.map(Value::from));
     conditions.add("t.branch = ?", filter.branch.clone().map(Value::from));
@@ -120,7 +145,7 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         ..tally.to_metadata()
     };
     // The index knows nothing of sources; whoever asks looks.
-    Ok(SessionRow { metadata, subagents: number(row, 7)?, source_gone: false })
+    Ok(SessionRow { metadata, subagents: number(row, 7)?, source_gone: false, label: String::new() })
 }
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

@@ -53,6 +53,13 @@ CREATE TABLE tracked (
 CREATE INDEX tracked_end ON tracked (end_ms);
 -- What is counted of each: by itself, because a search reads the rows above one after the other.
 CREATE TABLE tallies (session INTEGER PRIMARY KEY, tally TEXT NOT NULL);
+-- The directories by which a session is told to be of a project.
+CREATE TABLE directories (
+    session INTEGER NOT NULL,
+    rank INTEGER NOT NULL,       -- the project's own first
+    path TEXT NOT NULL,
+    PRIMARY KEY (session, rank)
+) WITHOUT ROWID;
 CREATE VIEW sessions AS SELECT * FROM tracked WHERE listed = 1;
 
 -- One row for each stored file that holds messages, in each of its generations.

@@ -247,6 +247,8 @@ impl Search<'_> {
         let mut context = |side, count| context(self.ranking.connection, &mut self.texts, &found, side, count);
         let (before, after) = (context(Side::Before, *before)?, context(Side::After, *after)?);
         self.results.hits.push(Hit {
+            directory: None,
+            label: String::new(),
             rank,
             message: found.message(uuid.as_deref(), at),
             path: found.path_text(),

@@ -19,8 +19,25 @@ pub(crate) struct SessionFilter {
     pub(crate) until_ms: Option<i64>,
     /// Only whose last branch this is.
     pub(crate) branch: Option<String>,
+    /// Only these rows of [`Whereabouts`].
+    pub(crate) within: Option<Vec<i64>>,
+    /// Sessions to pass over.
+    pub(crate) offset: usize,
     /// At most so many, newest first; `None` for all.
     pub(crate) limit: Option<usize>,
+}
+
+/// A session and the directories that its records name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Whereabouts {
+    /// Its row in this index; rows of another one are numbered anew.
+    pub(crate) row: i64,
+    /// The session's folder.
+    pub(crate) project: String,
+    /// Its id.
+    pub(crate) session_id: String,
+    /// That of its project first, then the last working directory; none where no record names one.
+    pub(crate) directories: Vec<String>,
 }
 
 /// A session in a list.
@@ -33,6 +50,9 @@ pub(crate) struct SessionRow {
     pub(crate) subagents: u64,
     /// Whether Claude Code no longer has the session; what is stored can be restored.
     pub(crate) source_gone: bool,
+    /// What its project is called among others. The index does not know it; whoever asks says it.
+    #[serde(skip)]
+    pub(crate) label: String,
 }
 
 /// Numbers about all sessions that a list is taken from.
@@ -53,6 +73,8 @@ pub struct SearchQuery {
     pub text: String,
     /// Only in this project.
     pub project: Option<String>,
+    /// Only in these rows of the sessions' whereabouts.
+    pub within: Option<Vec<i64>>,
     /// Only in this session.
     pub session_id: Option<String>,
     /// Only at or after this time, in milliseconds since 1970.
@@ -90,6 +112,7 @@ impl SearchQuery {
         SearchQuery {
             text: text.to_owned(),
             project: None,
+            within: None,
             session_id: None,
             since_ms: None,
             until_ms: None,
@@ -145,6 +168,12 @@ pub struct Hit {
     pub(crate) session_id: String,
     /// The session's folder.
     pub(crate) project: String,
+    /// The directory of its project. The index does not say it of a hit; whoever asks does, and what the project is
+    /// called among others.
+    pub(crate) directory: Option<String>,
+    /// See there.
+    #[serde(skip)]
+    pub(crate) label: String,
     /// The session's name, where it has one.
     pub(crate) title: Option<String>,
     /// When, RFC 3339.
@@ -196,12 +225,16 @@ pub(crate) struct ContextMessage {
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub struct SearchResults {
-    /// Best first. Each has session_id, project, title, time, role, branch, uuid, message (for session_get_context), snippet,
+    /// Best first. Each has session_id, project, directory (of the project), title, time, role, branch, uuid, message (for session_get_context), snippet,
     /// rank, others_in_session, source_gone and where it is stored; before and after, if context was asked for.
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub hits: Vec<Hit>,
     /// Whether there are more on the next page.
     pub(crate) more: bool,
+    /// Where it was searched, in words.
+    pub(crate) scope: String,
+    /// Whether that is all projects.
+    pub(crate) all_projects: bool,
     /// What to know about how it was searched; mostly empty.
     pub(crate) notes: Vec<String>,
 }

@@ -503,6 +503,7 @@ fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
         "DELETE FROM contents WHERE session = ?1",
         "DELETE FROM unknown WHERE session = ?1",
         "DELETE FROM tallies WHERE session = ?1",
+        "DELETE FROM directories WHERE session = ?1",
         "UPDATE tracked SET messages = 0, unparsable = 0 WHERE id = ?1",
     ] {
         transaction.execute(sql, [session])?;
@@ -811,6 +812,12 @@ impl<'t> Batch<'t> {
         )?;
         let sql = "INSERT OR REPLACE INTO tallies (session, tally) VALUES (?1, ?2)";
         self.transaction.prepare_cached(sql)?.execute(params![self.session, tally])?;
+        let sql = "INSERT OR REPLACE INTO directories (session, rank, path) VALUES (?1, ?2, ?3)";
+        for (rank, path) in [metadata.directory, metadata.cwd].into_iter().enumerate() {
+            if let Some(path) = path {
+                self.transaction.prepare_cached(sql)?.execute(params![self.session, rank as i64, path])?;
+            }
+        }
         Ok(())
     }
 }

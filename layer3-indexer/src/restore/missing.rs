@@ -18,14 +18,14 @@ use crate::restore::place::standing;
 use crate::restore::plan::plan_for;
 use crate::restore::types::{Options, Restored};
 use crate::save::roots::{is_same_path, resolved_projects};
-use crate::stores::session_name;
+use crate::scope::{self, Scope};
 use crate::stores::{SessionCopies, Stores};
 
 /// What is to be brought back.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
-    /// Only sessions of this project.
-    pub(crate) project: Option<String>,
+    /// Which sessions.
+    pub(crate) scope: Scope,
     /// Which contents, and what moved. What stands there is left as it is in any case.
     pub(crate) options: Options,
     /// Only tell.
@@ -41,6 +41,9 @@ pub(crate) struct Summary {
     pub(crate) in_place: usize,
     /// Sessions that were not restored.
     pub(crate) refused: Vec<Refused>,
+    /// What to know about which sessions were meant; mostly empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
 }
 
 /// A session that was not restored, or not all of it.
@@ -68,8 +71,11 @@ pub(crate) fn restore_missing(
     wanted: &Wanted,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Summary, Failure> {
-    let keys = by_last_save(&Rc::new(Stores::open(places)?), wanted.project.as_deref())?;
-    let mut summary = Summary::default();
+    let stores = Rc::new(Stores::open(places)?);
+    let keys = by_last_save(&stores)?;
+    let meant = scope::meant(&wanted.scope, &scope::whereabouts(&stores, &keys));
+    let keys = meant.chosen(keys);
+    let mut summary = Summary { notes: meant.notes, ..Summary::default() };
     for (done, key) in keys.iter().enumerate() {
         progress(done, keys.len());
         match restore_one(places, key, wanted) {
@@ -96,7 +102,7 @@ impl Refused {
 }
 
 /// Of two sessions of one id the one that was saved last comes first: only one has room.
-fn by_last_save(stores: &Rc<Stores>, project: Option<&str>) -> Result<Vec<SessionKey>, Failure> {
+fn by_last_save(stores: &Rc<Stores>) -> Result<Vec<SessionKey>, Failure> {
     let mut keys = stores.sessions()?;
     keys.sort_by(|a, b| a.id.cmp(&b.id));
     let is_twin = |at: usize| {
@@ -112,8 +118,7 @@ fn by_last_save(stores: &Rc<Stores>, project: Option<&str>) -> Result<Vec<Sessio
         ordered.push((key.id.clone(), Reverse(last), key.clone()));
     }
     ordered.sort();
-    let keys = ordered.into_iter().map(|(_, _, key)| key);
-    Ok(keys.filter(|key| session_name::is_of_project(key, project)).collect())
+    Ok(ordered.into_iter().map(|(_, _, key)| key).collect())
 }
 
 /// `None` if nothing of it is missing.

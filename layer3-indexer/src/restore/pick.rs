@@ -10,10 +10,10 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 
 use crate::failure::{Context, Failure};
-use crate::index::SessionFilter;
+use crate::index::{SessionFilter, Whereabouts};
 use crate::restore::missing::{self, State};
 use crate::save::rebuild;
-use crate::stores::session_name;
+use crate::scope::{self, Labels, Scope};
 use crate::stores::{SessionCopies, Stores};
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right};
 use crate::transcript::metadata::Metadata;
@@ -24,6 +24,10 @@ const CHOICES_MAX: usize = 40;
 const TRIES_MAX: usize = 3;
 /// Columns of the session's id: the first group of a uuid tells it well enough.
 const ID_COLUMNS: usize = 8;
+/// Columns of a project.
+const PROJECT_COLUMNS: usize = 16;
+/// Marks a session that Claude Code no longer has.
+const GONE: &str = "gone";
 /// What fails when the terminal goes away.
 const ASKING: &str = "ask at the terminal";
 
@@ -34,17 +38,31 @@ pub(crate) struct Choice {
     is_missing: bool,
     bytes: u64,
     committed_ms: u64,
+    /// What its project is called.
+    label: String,
     /// What the index knows of it.
     metadata: Option<Metadata>,
 }
 
-/// The stored sessions of a project: those first whose transcript is gone, then the latest.
-pub(crate) fn choices(places: &Places, project: &str) -> Result<Vec<Choice>, Failure> {
+/// What there is to choose from.
+#[derive(Debug, Clone)]
+pub(crate) struct Choices {
+    choices: Vec<Choice>,
+    /// What to know about which they are.
+    notes: Vec<String>,
+}
+
+/// The stored sessions that are meant: those first whose transcript is gone, then the latest.
+pub(crate) fn choices(places: &Places, scope: &Scope) -> Result<Choices, Failure> {
     let stores = Rc::new(Stores::open(places)?);
-    let known = known(places, &stores, project);
+    let known = known(places, &stores);
     let mut choices = Vec::new();
     let keys = stores.sessions()?;
-    for key in keys.into_iter().filter(|key| session_name::is_of_project(key, Some(project))) {
+    let whereabouts = scope::whereabouts(&stores, &keys);
+    let meant = scope::meant(scope, &whereabouts);
+    let labels = Labels::of(&whereabouts);
+    let keys = keys.into_iter().zip(&whereabouts).collect();
+    for (key, at) in meant.chosen::<(SessionKey, &Whereabouts)>(keys) {
         let copies = SessionCopies::of(&stores, &key)?;
         choices.push(Choice {
             // One of which that cannot be told is not called lost.
@@ -52,23 +70,25 @@ pub(crate) fn choices(places: &Places, project: &str) -> Result<Vec<Choice>, Fai
             bytes: copies.bytes(),
             committed_ms: copies.committed_ms(),
             metadata: known.get(&(key.project.to_string(), key.id.to_string())).cloned(),
+            label: labels.label(key.project.as_str(), scope::directory_of(at)),
             key,
         });
     }
     let ended = |choice: &Choice| choice.metadata.as_ref().and_then(|metadata| metadata.timestamp_end.clone());
     choices.sort_by_key(|choice| (!choice.is_missing, Reverse(ended(choice)), Reverse(choice.committed_ms)));
     if choices.is_empty() {
-        return Err(Failure::new(format!("choose a session: none of project {project} is stored"))
-            .hint("name one by its id (`list --all` shows them), or another project with --project"));
+        let failure = Failure::new(format!("choose a session: none {} is stored", meant.said));
+        let failure = meant.notes.iter().fold(failure, |failure, note| failure.hint(note));
+        return Err(failure.hint("name one by its id (`list --all` shows them), or another project with --project"));
     }
-    Ok(choices)
+    Ok(Choices { choices, notes: meant.notes })
 }
 
-/// What the index knows of the project's sessions. The list serves without it.
-fn known(places: &Places, stores: &Stores, project: &str) -> HashMap<(String, String), Metadata> {
+/// What the index knows of the sessions. The list serves without it.
+fn known(places: &Places, stores: &Stores) -> HashMap<(String, String), Metadata> {
     let Some(archive) = stores.indexed() else { return HashMap::new() };
-    let filter = SessionFilter { project: Some(project.to_owned()), ..SessionFilter::default() };
-    let rows = rebuild::ask(places, archive, &mut Vec::new(), |index| index.sessions(&filter)).unwrap_or_default();
+    let all = SessionFilter::default();
+    let rows = rebuild::ask(places, archive, &mut Vec::new(), |index| index.sessions(&all)).unwrap_or_default();
     let key = |metadata: &Metadata| (metadata.project.clone(), metadata.session_id.clone());
     rows.into_iter().map(|row| (key(&row.metadata), row.metadata)).collect()
 }
@@ -76,11 +96,15 @@ fn known(places: &Places, stores: &Stores, project: &str) -> HashMap<(String, St
 /// Shows the list and asks for a number; the beginning of an id will do as well. Gives what names
 /// the session.
 pub(crate) fn ask(
-    choices: &[Choice],
+    offered: &Choices,
     input: &mut dyn BufRead,
     output: &mut dyn Write,
     terminal: &Terminal,
 ) -> Result<String, Failure> {
+    let choices = &offered.choices;
+    for note in &offered.notes {
+        say(output, &terminal.line(Style::Yellow, &format!("note: {}", one_line(note))))?;
+    }
     let shown = &choices[..choices.len().min(CHOICES_MAX)];
     let mut text = to_text(shown, terminal);
     if choices.len() > shown.len() {
@@ -116,20 +140,23 @@ impl Choice {
 fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
     let mut text = String::new();
     let digits = choices.len().to_string().len();
+    let labels = || choices.iter().map(|choice| choice.label.as_str());
+    let columns = labels().map(terminal::width).max().unwrap_or(0).min(PROJECT_COLUMNS);
+    let several = labels().any(|label| label != choices[0].label);
     for (choice, number) in choices.iter().zip(1..) {
         let metadata = choice.metadata.as_ref();
         let period = metadata.map(|m| terminal::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()));
         let topic = metadata.and_then(|m| m.title.as_deref().or(m.first_topic.as_deref())).unwrap_or("–");
-        let state = if choice.is_missing { terminal.paint(Style::Red, "gone") } else { "    ".to_owned() };
+        let state = if choice.is_missing { terminal.paint(Style::Red, GONE) } else { "    ".to_owned() };
+        let label = if several { left(&fit(&choice.label, columns), columns) + "  " } else { String::new() };
         let line = format!(
-            "{}  {state}  {}  {:>6}  {}  ",
+            "{}  {state}  {}  {label}{:>6}  {}  ",
             right(&number.to_string(), digits),
             left(choice.key.id.as_str().get(..ID_COLUMNS).unwrap_or(choice.key.id.as_str()), ID_COLUMNS),
             Size(choice.bytes),
             period.unwrap_or_default(),
         );
-        let used = digits + 2 + 4 + 2 + ID_COLUMNS + 2 + 6 + 2;
-        let used = used + terminal::width(line.trim_end().rsplit("  ").next().unwrap_or_default()) + 2;
+        let used = terminal::width(&line) - if choice.is_missing { state.len() - GONE.len() } else { 0 };
         let room = terminal.columns.saturating_sub(used).max(16);
         text.push_str(&format!("{line}{}\n", fit(&one_line(topic), room)));
     }

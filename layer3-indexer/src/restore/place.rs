@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use layer1_prebackup::claude::live;
 use layer1_prebackup::claude::slug::{is_slug_of, slug_of_cwd};
 use layer1_prebackup::claude::transcripts;
+use layer1_prebackup::claude::worktrees::project_of_worktree;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use layer1_prebackup::names::SessionId;
 
@@ -33,9 +34,15 @@ impl Cwd {
             || options.moved.iter().filter_map(|moved| moved.map(recorded.as_deref()?)).max_by_key(|(n, _)| *n);
         let moved = given.or_else(|| mapped().map(|(_, mapped)| mapped));
         // Another system's directory, or rubbish: nobody can go there.
-        let as_it_was = || recorded.clone().filter(|cwd| cwd.starts_with('/'));
+        let as_it_was = || recorded.clone().filter(|cwd| cwd.starts_with('/')).map(still_there);
         Cwd { is_moved: moved.is_some(), now: moved.or_else(as_it_was), recorded }
     }
+}
+
+/// The directory, or that of its project where it is a worktree that was removed.
+fn still_there(cwd: String) -> String {
+    let project = project_of_worktree(&cwd);
+    if !Path::new(&cwd).is_dir() && Path::new(project).is_dir() { project.to_owned() } else { cwd }
 }
 
 /// The line that resumes a session, quoted for a shell.
@@ -164,7 +171,9 @@ pub(super) fn cwd_of(transcript: impl Read, slug: Option<&str>) -> io::Result<Op
     let mut first: Option<String> = None;
     let mut fitting: Option<String> = None;
     record::read_records(transcript, 0, TornLine::Final, &mut |located| {
-        let Some(cwd) = located.record.cwd.as_deref().filter(|cwd| !cwd.is_empty()) else {
+        // Claude Code files a session of a worktree that it removed under the project's slug.
+        let record = &located.record;
+        let Some(cwd) = record.cwd.as_deref().or(record.worktree_of.as_deref()).filter(|cwd| !cwd.is_empty()) else {
             return ControlFlow::Continue(());
         };
         first.get_or_insert_with(|| cwd.to_owned());

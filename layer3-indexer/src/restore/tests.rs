@@ -9,6 +9,7 @@ use super::missing::{Wanted, restore_missing};
 use super::place::Cwd;
 use super::*;
 use crate::save::roots::RootKind;
+use crate::scope::Scope;
 use crate::stores::{Which, slug_of_source};
 use crate::testing::{ID, RunningClaude, Scene, answer, prompt};
 use std::path::Path;
@@ -390,7 +391,7 @@ fn of_two_sessions_of_one_id_the_later_one_comes_back_and_the_other_is_named() {
     insta::assert_snapshot!(scene.filtered(&summary.refused[0].error).replace(ID, "ID"), @"restore session ID of project one: another session of this id stands at ~/.claude/projects/-home-dev-two/ID.jsonl; `layer3-indexer restore one/ID --to DIR` puts this one elsewhere");
     assert!(!one.exists());
     let name = ProjectName::parse("two").unwrap();
-    let only = Wanted { project: Some(name.to_string()), ..Wanted::default() };
+    let only = Wanted { scope: Scope { project: Some(name.to_string()), ..Scope::default() }, ..Wanted::default() };
     assert_eq!(restore_missing(&scene.places, &only, &|_, _| {}).unwrap().in_place, 1);
 }
 

@@ -24,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::failure::{Context, Failure};
+use crate::scope::Here;
 use server::Server;
 use tools::Tool;
 
@@ -43,8 +44,8 @@ session_get_context with `last` shows where one stopped. session_save, backup_cr
 they change no project files.";
 
 /// Serves MCP on standard input and output until the input ends or a signal comes.
-pub(crate) fn serve(places: Places, allowed: &[PathBuf]) -> Result<(), Failure> {
-    let server = Server::new(places, allowed, true);
+pub(crate) fn serve(places: Places, here: Here, allowed: &[PathBuf]) -> Result<(), Failure> {
+    let server = Server::new(places, here, allowed, true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;

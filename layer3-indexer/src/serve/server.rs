@@ -6,11 +6,14 @@ use layer1_prebackup::config::places::Places;
 
 use crate::save::LogSink;
 use crate::save::roots::Roots;
+use crate::scope::Here;
 
 /// The places, where transcripts may lie, and the log.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(super) places: Places,
+    /// Where the client works.
+    pub(super) here: Here,
     pub(super) roots: Roots,
     pub(super) journal: LogSink,
 }
@@ -18,7 +21,7 @@ pub(crate) struct Server {
 impl Server {
     /// A server over these places; transcripts below `allowed` may be saved too. With `echo` the
     /// lines about saves go to stderr as well as to the log.
-    pub(crate) fn new(places: Places, allowed: &[PathBuf], echo: bool) -> Server {
-        Server { roots: Roots::resolve(&places, allowed), journal: LogSink::new(&places, echo), places }
+    pub(crate) fn new(places: Places, here: Here, allowed: &[PathBuf], echo: bool) -> Server {
+        Server { roots: Roots::resolve(&places, allowed), journal: LogSink::new(&places, echo), here, places }
     }
 }

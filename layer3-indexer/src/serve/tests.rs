@@ -21,7 +21,7 @@ fn eras() -> [ClientLifecycleMode; 2] {
 /// A client of a server over the scene, both in this process.
 async fn connect(scene: &Scene, era: ClientLifecycleMode) -> RunningService<RoleClient, Client> {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    let server = Server::new(scene.places.clone(), &[], false);
+    let server = Server::new(scene.places.clone(), Here::default(), &[], false);
     tokio::spawn(serve_on(server, tokio::io::split(far)));
     Client.serve_with_lifecycle(near, era).await.unwrap()
 }
@@ -52,8 +52,8 @@ fn both_eras_list_the_six_tools() {
         let summary: Vec<String> = lists[0].as_array().unwrap().iter().map(in_one_line).collect();
         insta::assert_snapshot!(summary.join("\n"), @r#"
         session_save(cwd expected project session_id transcript_path trigger) required ["session_id","transcript_path"] -> error files messages_indexed project reason session_id skipped store_id trigger warning any of [{"required":["session_id","project","store_id","files","messages_indexed","trigger"]},{"required":["skipped","reason"]},{"required":["error"]}] hints {"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":false,"title":"Save a conversation"}
-        session_search(branch context each file limit page project query role session_id since tool until) required ["query"] -> error hits more notes any of [{"required":["hits","more","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Search all conversations"}
-        session_list(limit project since) required null -> error notes sessions totals any of [{"required":["sessions","totals","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"List saved conversations"}
+        session_search(all branch context each file limit offset page project query role session_id since tool until) required ["query"] -> all_projects error hits more notes scope any of [{"required":["hits","more","scope","all_projects","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Search all conversations"}
+        session_list(all limit offset project since) required null -> all_projects error notes scope sessions totals any of [{"required":["sessions","totals","scope","all_projects","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"List saved conversations"}
         session_get_context(around full last max_chars session_id) required ["session_id"] -> cwd edited_files error git_branch last_topic messages notes omitted_after omitted_before path project rewound session_id text timestamp_end timestamp_start title unparsable any of [{"required":["session_id","project","path","cwd","timestamp_start","timestamp_end","git_branch","title","edited_files","last_topic","messages","omitted_before","omitted_after","rewound","unparsable","notes","text"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Read a conversation"}
         backup_create(project) required null -> error failed notes saved sessions skipped unchanged any of [{"required":["sessions","saved","unchanged","skipped","failed"]},{"required":["error"]}] hints {"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":false,"title":"Save all that changed"}
         session_verify(session_id) required null -> error findings ok repairs sessions any of [{"required":["ok","sessions","findings"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Verify the copies"}
@@ -141,7 +141,7 @@ fn a_call_is_answered_although_the_input_has_ended() {
         let scene = Scene::new();
         scene.transcribe(&[prompt(1, "hello")]);
         let (mut near, far) = tokio::io::duplex(64 * 1024);
-        let server = Server::new(scene.places.clone(), &[], false);
+        let server = Server::new(scene.places.clone(), Here::default(), &[], false);
         let serving = tokio::spawn(serve_on(server, tokio::io::split(far)));
         let call = json!({"name": "session_save", "_meta": {"progressToken": "p"},
             "arguments": {"session_id": ID, "transcript_path": scene.transcript(), "cwd": "/", "trigger": "stop"}});

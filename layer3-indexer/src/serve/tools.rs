@@ -278,16 +278,16 @@ fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expec
 }
 
 fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
-    let mut search: SearchRequest = parse("session_search", arguments)?;
-    search.project = search.project.filter(|text| !text.is_empty());
+    let search: SearchRequest = parse("session_search", arguments)?;
+    let search = SearchRequest { here: server.here.clone(), ..search };
     let results = search::search(&server.places, &search)?;
-    let scope = search.project.as_ref().map_or("in all projects".to_owned(), |project| format!("in project {project}"));
-    let text = search::to_text(&results, &search, &scope, &Terminal::PLAIN);
+    let text = search::to_text(&results, &search, &Terminal::PLAIN);
     answer(&results, Some(text))
 }
 
 fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let listing: ListRequest = parse("session_list", arguments)?;
+    let listing = ListRequest { here: server.here.clone(), ..listing };
     answer(&list::list(&server.places, &listing)?, None)
 }
 

@@ -34,25 +34,19 @@ pub(crate) fn only(mut found: Vec<SessionKey>, typed: &str) -> Result<SessionKey
 /// The sessions that `typed` may mean: those of exactly this id if there are any, else all whose
 /// id begins so.
 pub(crate) fn matches(sessions: Vec<SessionKey>, typed: &str) -> Vec<SessionKey> {
-    let (project, id) = match typed.split_once('/') {
+    let (project, id) = match typed.rsplit_once('/') {
         Some((project, id)) => (Some(project), id),
         None => (None, typed),
     };
     if id.is_empty() {
         return Vec::new();
     }
+    // Two projects of one name are told apart by what stands before it.
+    let project = project.map(|project| project.rsplit('/').next().unwrap_or(project));
     let in_project = |key: &SessionKey| project.is_none_or(|project| key.project.as_str() == project);
     let found = sessions.into_iter().filter(|key| in_project(key) && key.id.as_str().starts_with(id));
     let (exact, longer): (Vec<_>, Vec<_>) = found.partition(|key| key.id.as_str() == id);
     if exact.is_empty() { longer } else { exact }
-}
-
-/// Whether a session belongs to the project, or to `{PROJECT}~2` and so on, where a second one of
-/// an id is kept.
-pub(crate) fn is_of_project(key: &SessionKey, project: Option<&str>) -> bool {
-    let Some(project) = project else { return true };
-    let rest = key.project.as_str().strip_prefix(project);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('~'))
 }
 
 /// Nothing stored begins as `typed` does.
@@ -96,6 +90,7 @@ mod tests {
         check("abcd", &["p/abcd"]);
         check("abc", &["p/abc", "q/abc"]);
         check("q/abc", &["q/abc"]);
+        check("work/q/abc", &["q/abc"]);
         check("ab", &["p/abc", "p/abcd", "q/abc"]);
         check("zzz", &[]);
         check("", &[]);

@@ -96,6 +96,9 @@ pub(crate) struct Metadata {
     pub(crate) project: String,
     /// The last working directory.
     pub(crate) cwd: Option<String>,
+    /// The directory of its project: of a worktree's the one that it was made from, else where the session was started.
+    #[serde(default)]
+    pub(crate) directory: Option<String>,
     /// First time of a message, RFC 3339.
     pub(crate) timestamp_start: Option<String>,
     /// Last time of a message, RFC 3339.
@@ -135,6 +138,10 @@ pub(crate) struct SessionStats {
     pub(crate) start_ms: Option<i64>,
     pub(crate) end_ms: Option<i64>,
     pub(crate) cwd: Option<(i64, String)>,
+    #[serde(default)]
+    pub(crate) first_cwd: Option<(i64, String)>,
+    #[serde(default)]
+    pub(crate) worktree_of: Option<(i64, String)>,
     pub(crate) branch: Option<(i64, String)>,
     /// By who gave it, see [`TITLES`]; of one giver's the last one.
     pub(crate) title: Option<(usize, String)>,
@@ -156,6 +163,8 @@ impl SessionStats {
             let giver = TITLES.iter().position(|kind| record.kind == *kind).unwrap_or_default();
             keep_title(&mut self.title, Some((giver, shortened(title, NAME_CHARS_MAX))));
         }
+        let worktree_of = record.worktree_of.as_ref().filter(|directory| !directory.is_empty());
+        keep_first(&mut self.worktree_of, worktree_of.map(|directory| (time_ms, directory.to_string())));
         if matches!(record.class, Class::Title | Class::Bookkeeping) {
             return;
         }
@@ -180,6 +189,8 @@ impl SessionStats {
         keep_min(&mut self.start_ms, other.start_ms);
         keep_max(&mut self.end_ms, other.end_ms);
         keep_last(&mut self.cwd, other.cwd.clone());
+        keep_first(&mut self.first_cwd, other.first_cwd.clone());
+        keep_first(&mut self.worktree_of, other.worktree_of.clone());
         keep_last(&mut self.branch, other.branch.clone());
         keep_title(&mut self.title, other.title.clone());
         keep_first(&mut self.first_prompt, other.first_prompt.clone());
@@ -212,6 +223,7 @@ impl SessionStats {
         };
         Metadata {
             cwd: tally.cwd.map(|(_, cwd)| cwd),
+            directory: tally.worktree_of.or(tally.first_cwd).map(|(_, directory)| directory),
             timestamp_start: tally.start_ms.map(format_rfc3339_ms),
             timestamp_end: tally.end_ms.map(format_rfc3339_ms),
             git_branch: tally.branch.map(|(_, branch)| branch),
@@ -227,7 +239,9 @@ impl SessionStats {
     }
 
     fn add_place(&mut self, record: &Record<'_>, time_ms: i64) {
-        keep_last(&mut self.cwd, record.cwd.as_ref().map(|cwd| (time_ms, cwd.to_string())));
+        let cwd = record.cwd.as_ref().filter(|cwd| !cwd.is_empty()).map(|cwd| (time_ms, cwd.to_string()));
+        keep_first(&mut self.first_cwd, cwd.clone());
+        keep_last(&mut self.cwd, cwd);
         let branch = record.git_branch.as_ref().map(|branch| (time_ms, shortened(branch, NAME_CHARS_MAX)));
         keep_last(&mut self.branch, branch);
         let Some((is_asked, topic)) = topic_of(record) else { return };
@@ -441,6 +455,7 @@ mod tests {
         let metadata = tally(&lines).to_metadata();
         let expected = Metadata {
             cwd: Some("/w9".into()),
+            directory: Some("/w1".into()),
             timestamp_start: Some("2026-11-22T00:00:01.000Z".into()),
             timestamp_end: Some("2026-11-22T00:00:09.000Z".into()),
             git_branch: Some("b9".into()),

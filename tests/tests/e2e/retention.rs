@@ -260,8 +260,11 @@ fn nobody_is_asked_without_a_terminal_and_nothing_goes_without_a_yes() {
     // Another project's sessions are not meant.
     scratch.layer3(&["prune", "--project", "other", "--keep-last", "0", "--only-copies", "--yes"]).output().ok();
     assert_eq!(all(&scratch), before);
+    // Nothing is removed on a guess.
     scratch.layer3(&["prune", "--older-than", "1d", "--only-copies", "--yes"]).output().ok();
-    assert_eq!(of_session(&scratch, &id), [""; 0], "the current directory's project is meant");
+    assert_eq!(all(&scratch), before, "nothing is known of the current directory");
+    scratch.layer3(&["prune", "--project", "proj", "--older-than", "1d", "--only-copies", "--yes"]).output().ok();
+    assert_eq!(of_session(&scratch, &id), [""; 0]);
 }
 
 #[test]

@@ -146,11 +146,11 @@ fn search_and_list_take_the_project_of_the_current_directory() {
         found.iter().map(|entry| entry["session_id"].as_str().unwrap_or("").to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids(&["list", "--json"], "proj"), [INTERACTIVE]);
-    assert_eq!(ids(&["list", "--json"], "elsewhere"), [""; 0]);
+    assert_eq!(ids(&["list", "--json"], "elsewhere"), [INTERACTIVE], "where nothing is known, everything is meant");
     assert_eq!(ids(&["list", "--json", "--project", "proj"], "elsewhere"), [INTERACTIVE]);
     assert!(ids(&["search", "--json", "interactive"], "proj").iter().all(|id| id == INTERACTIVE));
     assert!(!ids(&["search", "--json", "interactive"], "proj").is_empty());
-    assert_eq!(ids(&["search", "--json", "interactive"], "elsewhere"), [""; 0]);
+    assert_eq!(ids(&["search", "--json", "interactive", "--project", "elsewhere"], "elsewhere"), [""; 0]);
 }
 
 /// A small generator of its own, so that a failing query can be found again by its number.

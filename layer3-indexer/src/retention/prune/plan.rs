@@ -17,6 +17,7 @@ use crate::failure::{Context, Failure, Kind};
 use crate::retention::open;
 use crate::save::read_metadata;
 use crate::save::roots::resolved_projects;
+use crate::scope::{self, Here, Scope};
 use crate::stores::session_name;
 use crate::stores::{Layer, Pair, Stores};
 use crate::terminal::time::parse_rfc3339_ms;
@@ -39,8 +40,8 @@ pub(crate) struct PruneRequest {
     /// The newest N stay: sessions of the scope, or generations of each file
     #[arg(long, value_name = "N")]
     pub(crate) keep_last: Option<usize>,
-    /// Only this project; by default the current directory's
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "sessions"])]
+    /// Only this project: its directory, or a part of its name; by default the current directory's
+    #[arg(long, value_name = "PROJECT", conflicts_with_all = ["all", "sessions"])]
     pub(crate) project: Option<String>,
     /// All projects
     #[arg(long, conflicts_with = "sessions")]
@@ -51,6 +52,9 @@ pub(crate) struct PruneRequest {
     /// Tell what would go, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Where it is asked.
+    #[arg(skip)]
+    pub(crate) here: Here,
 }
 
 /// Of an older content that is not safe.
@@ -85,6 +89,8 @@ pub(crate) struct Plan {
     pub(super) unfinished: Vec<(Layer, SessionKey)>,
     /// The sessions that were looked at.
     pub(super) examined: Vec<Pair>,
+    /// What to know about which they are.
+    pub(super) notes: Vec<String>,
 }
 
 /// What was removed.
@@ -110,7 +116,7 @@ impl Summary {
     pub(crate) fn of(plan: &Plan) -> Summary {
         let bytes = plan.items.iter().map(|item| item.bytes).sum();
         let (pruned, kept) = (plan.items.clone(), plan.kept.clone());
-        Summary { pruned, kept, bytes, dry_run: true, ..Summary::default() }
+        Summary { pruned, kept, bytes, dry_run: true, notes: plan.notes.clone(), ..Summary::default() }
     }
 }
 
@@ -131,13 +137,9 @@ pub(crate) fn plan(places: &Places, wanted: &PruneRequest) -> Result<Plan, Failu
             begun.push(pair.clone());
         }
     }
-    let examined: Vec<Pair> = match wanted.sessions.is_empty() {
-        true => pairs
-            .iter()
-            .filter(|pair| session_name::is_of_project(pair.key(), wanted.project.as_deref()))
-            .cloned()
-            .collect(),
-        false => named(&pairs, &wanted.sessions)?,
+    let (examined, notes) = match wanted.sessions.is_empty() {
+        true => of_scope(wanted, &stores, &pairs),
+        false => (named(&pairs, &wanted.sessions)?, Vec::new()),
     };
     let before_ms = wanted.older_than.as_deref().map(|typed| open::before_ms(typed, "90d or \"6 months\""));
     let mut planner = Planner {
@@ -173,7 +175,21 @@ pub(crate) fn plan(places: &Places, wanted: &PruneRequest) -> Result<Plan, Failu
     let Planner { items, kept, .. } = planner;
     let examined = examined.into_iter().chain(begun).collect();
     let unfinished = unfinished(&stores, &pairs)?;
-    Ok(Plan { items, kept, stores, unfinished, examined })
+    Ok(Plan { items, kept, stores, unfinished, examined, notes })
+}
+
+/// The sessions of the project that is meant. Where nothing is known of the current directory, none is: nothing is removed on
+/// a guess.
+fn of_scope(wanted: &PruneRequest, stores: &Stores, pairs: &[Pair]) -> (Vec<Pair>, Vec<String>) {
+    let scope = Scope { all: wanted.all, project: wanted.project.clone(), here: wanted.here.clone() };
+    let keys: Vec<SessionKey> = pairs.iter().map(|pair| pair.key().clone()).collect();
+    let meant = scope::meant(&scope, &scope::whereabouts(stores, &keys));
+    match meant.is_guess {
+        false => (meant.chosen(pairs.to_vec()), meant.notes),
+        true => {
+            (Vec::new(), vec!["no session of the current directory is saved; --project or --all chooses".to_owned()])
+        }
+    }
 }
 
 fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Failure> {

@@ -34,7 +34,8 @@ const TOPIC_COLUMNS: usize = 50;
 
 /// The plan, for a person to decide on.
 pub(crate) fn to_text(plan: &Plan, terminal: &Terminal) -> String {
-    let mut text = String::new();
+    let mut text: String =
+        plan.notes.iter().map(|note| terminal.line(Style::Yellow, &format!("note: {}", one_line(note)))).collect();
     for item in &plan.items {
         text.push_str(&line(item, terminal));
     }

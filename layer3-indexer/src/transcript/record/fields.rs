@@ -80,6 +80,7 @@ objects! {
         "timestamp" => timestamp: Text<'a>,
         "sessionId" => session_id: Text<'a>,
         "cwd" => cwd: Text<'a>,
+        "worktreeSession" => worktree: Option<&'a RawValue>,
         "gitBranch" => git_branch: Text<'a>,
         "version" => version: Text<'a>,
         "isSidechain" => is_sidechain: Flag,
@@ -97,6 +98,11 @@ objects! {
         "content" => content: Option<&'a RawValue>,
     // These are half of a transcript's bytes, and their type always comes first.
     } skip_rest_if: is_api_request;
+
+    /// The `worktreeSession` of a `worktree-state` record.
+    Worktree<'a> {
+        "originalCwd" => original_cwd: Text<'a>,
+    };
 
     /// The `message` of a user or assistant record.
     Message<'a> {

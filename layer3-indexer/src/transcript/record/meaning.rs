@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::fields::{Attachment, Content, Envelope, Mail, Message, RawBlock, RawMessage};
+use super::fields::{Attachment, Content, Envelope, Mail, Message, RawBlock, RawMessage, Worktree};
 use super::spans::{answer_in_result, blocks_of_text};
 use super::tool_input::prose;
 use super::types::{Block, Class, Record};
 use crate::terminal::time::parse_rfc3339_ms;
 
 /// Types of records that are known to hold nothing to read. `api-request…` belong to them.
-const BOOKKEEPING: [&str; 27] = [
+const BOOKKEEPING: [&str; 26] = [
     "agent-color",
     "agent-setting",
     "atis-latch",
@@ -38,7 +38,6 @@ const BOOKKEEPING: [&str; 27] = [
     "tag",
     "task-summary",
     "tools-used",
-    "worktree-state",
 ];
 /// Attachments for the model that nobody said: what Claude Code tells it about the session and its tools, and copies of files.
 const ATTACHED: [&str; 62] = [
@@ -120,6 +119,7 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
         timestamp_ms: envelope.timestamp.0.as_deref().and_then(parse_rfc3339_ms),
         is_sidechain: envelope.is_sidechain.0,
         cwd: envelope.cwd.0.clone(),
+        worktree_of: None,
         git_branch: envelope.git_branch.0.clone(),
         version: envelope.version.0.clone(),
         session_id: envelope.session_id.0.clone(),
@@ -140,6 +140,11 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
         "custom-title" | "ai-title" | "agent-name" => read_title(&mut record, envelope),
         // The file beside a transcript that holds nothing else.
         "" if envelope.custom_title.0.is_some() => read_title(&mut record, envelope),
+        // Null where the session leaves the worktree.
+        "worktree-state" => {
+            let worktree = envelope.worktree.and_then(|raw| serde_json::from_str::<Worktree<'_>>(raw.get()).ok());
+            record.worktree_of = worktree.and_then(|worktree| worktree.original_cwd.0);
+        }
         kind if kind.starts_with("api-request") || BOOKKEEPING.contains(&kind) => {}
         _ => {
             record.class = Class::Unknown;

@@ -147,6 +147,8 @@ pub struct Record<'a> {
     pub is_sidechain: bool,
     /// The working directory.
     pub cwd: Option<Cow<'a, str>>,
+    /// Of a `worktree-state` record: the directory of the project that the session's worktree belongs to.
+    pub worktree_of: Option<Cow<'a, str>>,
     /// The branch; `HEAD` when detached or in no repository.
     pub git_branch: Option<Cow<'a, str>>,
     /// Claude Code's version.

@@ -1,0 +1,42 @@
+//! Where a question is asked, and where a session belongs.
+
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::claude::worktrees::project_of_worktree;
+
+use crate::index::Whereabouts;
+use crate::terminal::one_line;
+
+/// Where a question is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Here {
+    /// The current directory, or that of Claude Code's project; it may have been deleted. `None`: nobody knows.
+    pub(crate) directory: Option<PathBuf>,
+    /// The home directory.
+    pub(crate) home: PathBuf,
+}
+
+impl Here {
+    /// The path as a person would write it: below the home directory with `~`.
+    pub(crate) fn shown(&self, path: &Path) -> String {
+        let below = path.strip_prefix(&self.home).ok().filter(|_| self.home.parent().is_some());
+        match below {
+            Some(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
+            Some(rest) => one_line(&format!("~/{}", rest.display())),
+            None => one_line(&path.display().to_string()),
+        }
+    }
+
+    /// A typed path: `~` is the home directory, and what is relative begins here.
+    pub(super) fn path(&self, typed: &str) -> PathBuf {
+        match typed.strip_prefix('~') {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => self.home.join(rest.trim_start_matches('/')),
+            _ => self.directory.as_deref().unwrap_or(Path::new("/")).join(typed),
+        }
+    }
+}
+
+/// The directory of a session's project, as its records say.
+pub(crate) fn directory_of(session: &Whereabouts) -> Option<&str> {
+    session.directories.first().map(|directory| project_of_worktree(directory))
+}
