@@ -127,7 +127,7 @@ fn restore_one(places: &Places, key: &SessionKey, wanted: &Wanted) -> Result<Opt
     let copies = SessionCopies::of(&stores, key)?;
     let state = state(places, &stores, key, &copies)?;
     if let State::Stands(path) = &state
-        && !lacks_side_files(places, path, &copies)
+        && !lacks_side_files(path, &copies)
     {
         return Ok(None);
     }
@@ -173,10 +173,7 @@ fn is_below(transcript: &Path, projects: &Path) -> bool {
     transcript.parent().and_then(Path::parent).is_some_and(|folder| is_same_path(folder, projects))
 }
 
-/// A transcript of another configuration directory is not lost, and its side files are none of
-/// this one's business.
-fn lacks_side_files(places: &Places, transcript: &Path, copies: &SessionCopies) -> bool {
+fn lacks_side_files(transcript: &Path, copies: &SessionCopies) -> bool {
     let folder = transcript.with_extension("");
-    is_below(transcript, &resolved_projects(places))
-        && copies.side_files().iter().any(|side| fs::symlink_metadata(folder.join(side)).is_err())
+    copies.side_files().iter().any(|side| fs::symlink_metadata(folder.join(side)).is_err())
 }

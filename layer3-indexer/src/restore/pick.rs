@@ -170,3 +170,56 @@ fn not_chosen() -> Failure {
 fn say(output: &mut dyn Write, text: &str) -> Result<(), Failure> {
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).context(ASKING)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(n: usize) -> Choice {
+        let key = SessionKey::parse("p", &format!("s{n:02}-and-more")).unwrap();
+        let metadata = Metadata { first_topic: Some("what it is about ".repeat(9)), ..Metadata::default() };
+        let label = "p".to_owned();
+        Choice { key, is_missing: n == 1, bytes: 1000 * n as u64, committed_ms: 0, label, metadata: Some(metadata) }
+    }
+
+    /// What is chosen of so many when this is typed, and what was shown.
+    fn asked(count: usize, typed: &str) -> (Option<String>, String) {
+        let offered = Choices { choices: (1..=count).map(choice).collect(), notes: Vec::new() };
+        let mut shown = Vec::new();
+        let terminal = Terminal { columns: 60, colour: false, interactive: false };
+        let chosen = ask(&offered, &mut typed.as_bytes(), &mut shown, &terminal).ok();
+        (chosen, String::from_utf8(shown).unwrap())
+    }
+
+    #[test]
+    fn a_number_or_the_beginning_of_an_id_chooses_and_nothing_leaves() {
+        for (typed, expected) in [
+            ("2\n", Some("p/s02-and-more")),
+            ("s03\n", Some("p/s03-and-more")),
+            ("s\n3\n", Some("p/s03-and-more")),
+            ("0\n4\n1\n", Some("p/s01-and-more")),
+            ("x\nx\nx\n1\n", None),
+            ("\n1\n", None),
+            ("q\n1\n", None),
+            ("quit\n1\n", None),
+            ("", None),
+        ] {
+            assert_eq!(asked(3, typed).0.as_deref(), expected, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn the_list_says_what_is_gone_and_how_many_more_there_are() {
+        let (_, shown) = asked(2, "\n");
+        let lines: Vec<&str> = shown.lines().take(2).collect();
+        assert!(lines[0].starts_with("1  gone  s01-and-") && lines[1].starts_with("2        s02-and-"), "{shown}");
+        assert!(lines.iter().all(|line| terminal::width(line) == 60), "{shown}");
+        for (count, more) in [(40, None), (41, Some("… and 1 older session:")), (43, Some("… and 3 older sessions:"))]
+        {
+            let (_, shown) = asked(count, "\n");
+            let told = shown.lines().find(|line| line.starts_with("… and"));
+            assert_eq!(told.is_some(), more.is_some(), "{count}");
+            assert!(more.is_none_or(|more| told.unwrap().starts_with(more)), "{told:?}");
+        }
+    }
+}

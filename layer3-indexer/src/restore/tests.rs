@@ -194,6 +194,10 @@ fn force_saves_what_stands_there_before_it_is_replaced() {
     assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2);
     let saved = scene.copies().transcript(3).and_then(|name| scene.copies().get(&name)).unwrap();
     assert_eq!(std::fs::read_to_string(saved.at.path).unwrap(), standing);
+    // A side file that is gone as well has nothing to be saved before.
+    std::fs::remove_file(scene.transcript().with_extension("").join("subagents/agent-1.jsonl")).unwrap();
+    scene.transcribe(&[prompt(11, "once more")]);
+    assert!(restore_with(&scene, &options).contains("2 written, 0 in place"));
 }
 
 #[test]
@@ -411,4 +415,264 @@ fn directories_that_moved_are_mapped_whole_and_the_nearest_first() {
     check(r"C:\Users\ann\proj", Some("/home/ann/proj"));
     check(r"D:\proj", None);
     assert!(["", "=", "a", "=b", "a="].iter().all(|text| Moved::parse(text).is_none()));
+}
+
+#[test]
+fn what_comes_in_between_stays_and_the_same_from_another_restore_is_right() {
+    let scene = saved();
+    let whole = std::fs::read_to_string(scene.transcript()).unwrap();
+    let another = whole.replace("hello", "jello");
+    for (standing, is_right) in [(&whole, true), (&another, false), (&format!("{whole}more\n"), false)] {
+        scene.remove_sources();
+        let plan = plan(&scene.places, ID, &Options::default()).unwrap();
+        scene.write(&scene.transcript(), standing);
+        let restored = plan.carry_out(&scene.places);
+        assert_eq!(
+            restored.map(|restored| (restored.files_written, restored.files_in_place)).ok(),
+            is_right.then_some((1, 1))
+        );
+        assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap(), *standing);
+    }
+}
+
+#[test]
+fn what_was_restored_is_recorded_under_the_path_that_it_resolves_to_and_with_its_reason() {
+    let scene = saved();
+    scene.remove_sources();
+    let claude_dir = scene.places.home.join("link");
+    std::os::unix::fs::symlink(&scene.places.claude_dir, &claude_dir).unwrap();
+    let places = Places { claude_dir, ..scene.places.clone() };
+    plan(&places, ID, &Options::default()).unwrap().carry_out(&places).unwrap();
+    let archive = Archive::open(&places.layer3_store).unwrap().unwrap();
+    let key = archive.find(&scene.id()).unwrap().remove(0);
+    assert_eq!(archive.source_of(&key).unwrap(), Some(scene.transcript()));
+    let log = std::fs::read_to_string(places.layer3_store.join(".log/layer3.log")).unwrap();
+    assert!(log.trim_end().ends_with("- trigger: restore"), "{log}");
+    scene.transcribe(&[prompt(5, "other")]);
+    let forced = Options { force: true, ..Options::default() };
+    plan(&scene.places, ID, &forced).unwrap().carry_out(&scene.places).unwrap();
+    let log = std::fs::read_to_string(places.layer3_store.join(".log/layer3.log")).unwrap();
+    assert_eq!(log.matches("- trigger: before-restore").count(), 1, "{log}");
+}
+
+/// Sessions of one id in the projects `one`, `two` and so on, saved in this order.
+fn of_one_id(names: &[&str]) -> Scene {
+    let scene = Scene::new();
+    for name in names {
+        let path = scene.transcript_in(&format!("-home-dev-{name}"), ID);
+        scene.write(&path, &prompt(1, name).replace("dev/proj", &format!("dev/{name}")));
+        scene.save_as(&path, RootKind::Claude, None, None).unwrap();
+    }
+    scene.remove_sources();
+    scene
+}
+
+#[test]
+fn of_many_sessions_of_one_id_the_last_one_comes_back_wherever_it_is_listed() {
+    for last in ["one", "two", "three"] {
+        let mut names = vec!["one", "two", "three"];
+        names.retain(|name| *name != last);
+        names.push(last);
+        let scene = of_one_id(&names);
+        let summary = restore_missing(&scene.places, &Wanted::default(), &|_, _| {}).unwrap();
+        let restored: Vec<&str> = summary.restored.iter().map(|restored| restored.project.as_str()).collect();
+        assert_eq!((restored, summary.refused.len()), (vec![last], 2));
+    }
+}
+
+#[test]
+fn what_was_restored_elsewhere_stays_in_its_own_folder_of_the_store() {
+    let scene = of_one_id(&["one", "two"]);
+    let moved = Options { cwd: Some("/srv/elsewhere".to_owned()), ..Options::default() };
+    let before = scene.stored();
+    plan(&scene.places, &format!("two/{ID}"), &moved).unwrap().carry_out(&scene.places).unwrap();
+    assert_eq!(scene.stored(), before);
+}
+
+#[test]
+fn nothing_is_replaced_that_could_not_be_saved_first() {
+    let scene = saved();
+    scene.layer1_copies();
+    let side = scene.transcript().with_extension("").join("subagents/agent-1.jsonl");
+    scene.write(&side, "written since");
+    // Something that is no file stands where its copy is to go.
+    let copy = scene.copy().with_extension("").join("subagents/agent-1.jsonl");
+    std::fs::remove_file(&copy).unwrap();
+    std::fs::create_dir(&copy).unwrap();
+    let forced = Options { force: true, ..Options::default() };
+    let said = restore_with(&scene, &forced);
+    assert!(said.contains("what stands there could not be saved first: "), "{said}");
+    assert_eq!(std::fs::read_to_string(&side).unwrap(), "written since");
+}
+
+#[test]
+fn force_replaces_a_side_file_that_has_grown_and_saves_it_before() {
+    let scene = saved();
+    let side = scene.transcript().with_extension("").join("subagents/agent-1.jsonl");
+    let before = std::fs::read_to_string(&side).unwrap();
+    scene.write(&side, &format!("{before}more\n"));
+    let forced = Options { force: true, ..Options::default() };
+    insta::assert_snapshot!(restore_with(&scene, &forced), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 1 written, 1 in place
+        cd /home/dev/proj && claude --resume ID
+        "#);
+    assert_eq!(std::fs::read_to_string(&side).unwrap(), before);
+    assert!(scene.stored().iter().any(|line| line.contains("agent-1.jsonl: 2 lines")), "{:?}", scene.stored());
+}
+
+#[test]
+fn missing_side_files_come_back_and_all_that_stands_is_left_alone() {
+    let grown = |scene: &Scene| {
+        scene.write(&scene.transcript(), &format!("{}more\n", std::fs::read_to_string(scene.transcript()).unwrap()));
+    };
+    let another = |scene: &Scene| scene.transcribe(&[prompt(7, "another")]);
+    type Change<'a> = &'a dyn Fn(&Scene);
+    let changes: [Change<'_>; 3] = [&|_| {}, &grown, &another];
+    for (at, change) in changes.into_iter().enumerate() {
+        for force in [false, true] {
+            let scene = saved();
+            change(&scene);
+            let standing = std::fs::read(scene.transcript()).unwrap();
+            let side = scene.transcript().with_extension("").join("subagents/agent-1.jsonl");
+            std::fs::remove_file(&side).unwrap();
+            let to = Some(scene.places.home.join("elsewhere"));
+            let wanted = Wanted { options: Options { force, to, ..Options::default() }, ..Wanted::default() };
+            let summary = restore_missing(&scene.places, &wanted, &|_, _| {}).unwrap();
+            assert_eq!((summary.restored.len(), summary.refused.len()), (1, 0), "{at} {force} {summary:?}");
+            let restored = &summary.restored[0];
+            assert_eq!((restored.files_written, restored.files_in_place), (1, 1), "{at} {force}");
+            assert_eq!((restored.bytes, restored.generation), (standing.len() as u64, None), "{at} {force}");
+            assert_eq!(std::fs::read(scene.transcript()).unwrap(), standing, "{at} {force}");
+            assert!(side.exists());
+            let again = restore_missing(&scene.places, &wanted, &|_, _| {}).unwrap();
+            assert_eq!((again.restored.len(), again.in_place), (0, 1), "{at} {force}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_restored_is_told_and_a_running_client_s_own_is_none_of_it() {
+    let lose_side = |scene: &Scene| {
+        std::fs::remove_file(scene.transcript().with_extension("").join("subagents/agent-1.jsonl")).unwrap();
+    };
+    let all = |scene: &Scene| restore_missing(&scene.places, &Wanted::default(), &|_, _| {}).unwrap();
+    // A side file that is damaged everywhere.
+    let scene = saved();
+    lose_side(&scene);
+    std::fs::write(scene.copy().with_extension("").join("subagents/agent-1.jsonl"), "damaged").unwrap();
+    let summary = all(&scene);
+    assert_eq!((summary.restored.len(), summary.in_place, summary.refused.len()), (0, 0, 1), "{summary:?}");
+    // A client that runs may have its reasons; one whose transcript is gone as well is told of.
+    for is_gone in [false, true] {
+        let scene = saved();
+        lose_side(&scene);
+        if is_gone {
+            scene.remove_sources();
+        }
+        let claude = RunningClaude::start();
+        let pid = claude.pid();
+        let live = scene.places.claude_dir.join(format!("sessions/{pid}.json"));
+        scene.write(&live, &format!(r#"{{"pid":{pid},"sessionId":"{ID}"}}"#));
+        let summary = all(&scene);
+        assert_eq!((summary.in_place, summary.refused.len()), if is_gone { (0, 1) } else { (1, 0) }, "{summary:?}");
+    }
+    // The transcript stands twice.
+    let scene = saved();
+    lose_side(&scene);
+    scene.write(&scene.transcript_in("-elsewhere", ID), "x");
+    let summary = all(&scene);
+    assert_eq!(summary.refused.len(), 1, "{summary:?}");
+    insta::assert_snapshot!(scene.filtered(&summary.refused[0].error).replace(ID, "ID"), @r#"
+        restore session ID: it is there twice, and Claude Code finds none of two: move one of them away:
+          ~/.claude/projects/-elsewhere/ID.jsonl
+          ~/.claude/projects/-home-dev-proj/ID.jsonl
+        "#);
+}
+
+#[test]
+fn what_stands_in_claude_codes_folder_is_looked_at_and_what_cannot_be_is_told() {
+    let scene = saved();
+    scene.remove_sources();
+    // A stray file is no project's folder.
+    scene.write(&scene.places.projects().join("stray"), "x");
+    assert!(restore(&scene).contains("2 written"));
+    scene.remove_sources();
+    std::fs::create_dir_all(scene.places.projects()).unwrap();
+    std::os::unix::fs::symlink("loop", scene.places.projects().join("loop")).unwrap();
+    assert!(restore(&scene).starts_with("examine ~/.claude/projects/loop/ID.jsonl: "), "{}", restore(&scene));
+    scene.remove_sources();
+    std::fs::write(scene.places.projects(), "a file").unwrap();
+    assert!(restore(&scene).starts_with("examine ~/.claude/projects: "), "{}", restore(&scene));
+}
+
+#[test]
+fn another_directory_is_none_of_claude_codes_and_what_stands_there_stays() {
+    let scene = saved();
+    let to = |to: &str| Options { to: Some(scene.places.home.join(to)), ..Options::default() };
+    for inside in [".claude/projects", ".claude/projects/-new/deep"] {
+        let said = restore_with(&scene, &to(inside));
+        assert!(said.contains("lies where Claude Code keeps its transcripts"), "{said}");
+    }
+    assert!(restore_with(&scene, &to("out")).contains("2 written"));
+    assert!(restore_with(&scene, &to("out")).contains("2 in place"));
+    std::fs::write(scene.places.home.join(format!("out/{ID}.jsonl")), "other").unwrap();
+    insta::assert_snapshot!(restore_with(&scene, &to("out")), @"restore session ID: a different file stands at ~/out/ID.jsonl; it is not touched: choose another directory");
+}
+
+#[test]
+fn a_session_goes_on_where_it_stands_whatever_its_project_is_called_now() {
+    let scene = saved();
+    let moved = |cwd: &str| Options { cwd: Some(cwd.to_owned()), ..Options::default() };
+    // Where the transcript stands already in the folder of that name, nothing is in the way.
+    assert!(restore_with(&scene, &moved("/home/dev/proj")).contains("0 written, 2 in place"));
+    let elsewhere = scene.places.home.join("elsewhere");
+    let cwd = elsewhere.to_str().unwrap();
+    let refused = resume::ready(&scene.places, ID, &moved(cwd)).unwrap_err().to_string();
+    insta::assert_snapshot!(scene.filtered(&refused).replace(ID, "ID"), @"resume session ID: its directory ~/elsewhere does not exist; --cwd DIR names the one it lies in now");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let ready = resume::ready(&scene.places, ID, &moved(cwd)).unwrap();
+    assert_eq!((ready.restored.files_written, ready.restored.files_in_place), (0, 2));
+    assert_eq!(ready.restored.cwd.as_deref(), Some(cwd));
+    // What stands there and went on is gone on with.
+    scene.transcribe(&[prompt(7, "another")]);
+    let ready = resume::ready(&scene.places, ID, &moved(cwd)).unwrap();
+    assert_eq!((ready.restored.files_written, ready.restored.generation), (0, None));
+    let dry = plan(&scene.places, ID, &Options { only_absent: true, ..Options::default() }).unwrap().dry_run();
+    assert_eq!((dry.files_written, dry.files_in_place), (0, 2));
+}
+
+#[test]
+fn of_a_subagent_s_transcript_the_longest_is_restored_with_the_longest_and_of_other_files_the_newest() {
+    let scene = saved();
+    let folder = scene.transcript().with_extension("");
+    for (name, text) in [("subagents/agent-1.jsonl", "a stub\n"), ("tool-results/1.txt", "a long first output")] {
+        scene.write(&folder.join(name), text);
+    }
+    scene.receipt(None);
+    scene.write(&folder.join("tool-results/1.txt"), "short");
+    scene.receipt(None);
+    for (content, agent) in [(Which::Newest, "a stub\n".to_owned()), (Which::Longest, answer(3, "sub"))] {
+        scene.remove_sources();
+        restore_with(&scene, &Options { content, ..Options::default() });
+        assert_eq!(std::fs::read_to_string(folder.join("subagents/agent-1.jsonl")).unwrap(), agent);
+        assert_eq!(std::fs::read_to_string(folder.join("tool-results/1.txt")).unwrap(), "short");
+    }
+}
+
+#[test]
+fn of_equally_long_contents_the_older_is_not_called_longer() {
+    let scene = saved();
+    let text = std::fs::read_to_string(scene.transcript()).unwrap();
+    scene.write(&scene.transcript(), &text.replace("hello", "jello"));
+    scene.receipt(None);
+    scene.remove_sources();
+    assert!(!restore(&scene).contains("--longest"));
+}
+
+#[test]
+fn a_session_was_started_in_the_first_directory_that_its_folder_is_named_after() {
+    let transcript = ["", "/a/b", "/home/dev/proj"].map(|cwd| prompt(1, "x").replace("/home/dev/proj", cwd)).concat();
+    for (slug, expected) in [(Some("-home-dev-proj"), "/home/dev/proj"), (Some("-nowhere"), "/a/b"), (None, "/a/b")] {
+        assert_eq!(super::place::cwd_of(transcript.as_bytes(), slug).unwrap().as_deref(), Some(expected), "{slug:?}");
+    }
 }

@@ -116,7 +116,7 @@ impl Stores {
     /// [`Stores::reopen`] after a save, which may have made an older generation of it.
     pub(crate) fn find_again(&self, chosen: &Chosen) -> Result<File, ArchiveError> {
         let archive = self.archive_of(chosen);
-        let same_file = |other: &StoredFile| other.name.file == chosen.name.file && other.bytes >= chosen.bytes;
+        let same_file = |other: &StoredFile| other.name.file == chosen.name.file;
         for other in archive.files(&chosen.key)?.iter().filter(|other| same_file(other)) {
             let Ok(file) = archive.slot(&chosen.key, &other.name).open() else { continue };
             if fs::hash_of_prefix(&file, chosen.bytes, &chosen.path).is_ok_and(|hash| hash == chosen.blake3) {

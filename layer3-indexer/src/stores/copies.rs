@@ -180,8 +180,8 @@ impl SessionCopies {
     /// note says that it is damaged. To be read by a person, never to be passed on.
     pub(crate) fn get_even_damaged(&self, name: &StoredName) -> Result<Copy, Failure> {
         let failure = match self.get(name) {
-            Err(failure) if failure.is(Kind::Damaged) => failure,
-            given => return given,
+            Ok(copy) => return Ok(copy),
+            Err(failure) => failure,
         };
         for (held, stored) in self.all().filter(|(_, stored)| stored.name == *name) {
             let (archive, key) = self.stores.of(held.layer).zip(held.key.clone()).expect("listed");
@@ -350,7 +350,7 @@ impl SessionCopies {
         // The other layer's first: that is where the same content is.
         let mut others: Vec<_> = self.all().filter(|(other, file)| !is_itself(other, file)).collect();
         others.sort_by_key(|(other, _)| other.layer == held.layer);
-        others.retain(|(_, file)| file.name.file == stored.name.file && file.bytes >= stored.bytes);
+        others.retain(|(_, file)| file.name.file == stored.name.file);
         for (other, file) in others {
             match other.read(&self.stores, file, stored.bytes, stored.blake3) {
                 Ok(copy) => {

@@ -98,6 +98,27 @@ mod tests {
     }
 
     #[test]
+    fn so_many_candidates_are_listed_and_the_rest_counted() {
+        for (count, rest) in
+            [(CANDIDATES_MAX, None), (CANDIDATES_MAX + 1, Some("… and 1 more")), (50, Some("… and 30 more"))]
+        {
+            let keys: Vec<_> = (0..count).map(|n| SessionKey::parse("p", &format!("a{n}")).unwrap()).collect();
+            let text = ambiguous("a", &keys).to_string();
+            assert_eq!(
+                (
+                    text.lines().filter(|line| line.starts_with("  p/")).count(),
+                    text.lines().last().unwrap().contains("… and")
+                ),
+                (CANDIDATES_MAX, rest.is_some())
+            );
+            assert!(
+                text.contains(&format!("{count} sessions match")) && rest.is_none_or(|rest| text.ends_with(rest)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn an_ambiguous_name_lists_the_candidates() {
         let key =
             |id: &str| SessionKey { project: ProjectName::parse("p").unwrap(), id: SessionId::parse(id).unwrap() };

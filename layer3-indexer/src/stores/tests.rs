@@ -1,12 +1,16 @@
 //! Which copy is good: one answer to every command.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::names::{FileName, StoredName};
 
 use crate::browse::show::{self, Window};
 use crate::restore::{self, Options};
 use crate::save::verify;
-use crate::stores::Which;
+use crate::stores::{Copy, Layer, SessionCopies, Stores, Unfit, Which};
 use crate::testing::{ID, Scene, answer, flip_last_byte, prompt};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +105,8 @@ fn restored(scene: &Scene, copies: &[PathBuf; 2], content: Which) -> Answer {
         Ok(restored) => {
             let text = std::fs::read_to_string(to.join(format!("{ID}.jsonl"))).unwrap();
             let given = [SHORT, LONG].into_iter().find(|content| lines(content).concat() == text);
+            // Nothing that is known to be bad, and no state of the same content, is called longer.
+            assert!(!restored.notes.join("\n").contains("--longest"), "{:?}", restored.notes);
             (given, named(copies, &restored.notes.join("\n")))
         }
         Err(failure) => (None, named(copies, &failure.to_string())),
@@ -119,11 +125,13 @@ fn shown(scene: &Scene, copies: &[PathBuf; 2]) -> Answer {
     }
 }
 
-fn verified(scene: &Scene, copies: &[PathBuf; 2]) -> BTreeSet<PathBuf> {
+fn verified(scene: &Scene, copies: &[PathBuf; 2], condition: Condition) -> BTreeSet<PathBuf> {
     let report = verify::verify(&scene.places, None).unwrap();
     let (ahead, own): (Vec<_>, Vec<_>) = report.findings.iter().partition(|f| f.detail.starts_with("layer 1's copy "));
     assert!(report.findings.iter().all(|finding| finding.path == format!("{ID}.jsonl")), "{report:?}");
     let mut bad: BTreeSet<PathBuf> = own.iter().map(|_| copies[1].clone()).collect();
+    let kind = if condition == Condition::Missing { "missing" } else { "damaged" };
+    assert!(report.findings.iter().all(|finding| finding.kind == kind), "{report:?}");
     bad.extend(ahead.iter().flat_map(|finding| named(copies, &finding.detail)));
     assert_eq!(report.ok, bad.is_empty());
     bad
@@ -156,7 +164,7 @@ fn every_command_gives_the_same_bytes_and_calls_the_same_copy_bad() {
                 for (command, answer) in answers.into_iter().filter(|(_, answer)| *answer != expected) {
                     wrong.push(format!("{store:?} {state:?} {condition:?}: {command} gives {answer:?}"));
                 }
-                let found = verified(&scene, &copies);
+                let found = verified(&scene, &copies, condition);
                 if found != verified_bad {
                     wrong.push(format!("{store:?} {state:?} {condition:?}: verify finds {found:?}"));
                 }
@@ -164,4 +172,152 @@ fn every_command_gives_the_same_bytes_and_calls_the_same_copy_bad() {
         }
     }
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn a_session_whose_bookkeeping_in_one_store_is_a_newer_version_s_is_served_by_the_other() {
+    for broken in [0, 1] {
+        for has_other in [true, false] {
+            let (scene, _) = scene(Store::First, State::Equal, Condition::Good);
+            let mut stores = [scene.places.layer1_store.clone(), scene.places.layer3_store.clone()];
+            stores.swap(0, broken);
+            let line = "{\"format\":9}";
+            let line = format!("{} {line}\n", &blake3::hash(line.as_bytes()).to_hex()[..16]);
+            std::fs::write(stores[0].join(format!(".state/sessions/{ID}/proj.ledger")), line).unwrap();
+            if !has_other {
+                std::fs::remove_dir_all(&stores[1]).unwrap();
+            }
+            let opened = std::rc::Rc::new(Stores::open(&scene.places).unwrap());
+            let copies = SessionCopies::find(&opened, ID);
+            let Ok(copies) = copies else {
+                assert!(!has_other);
+                continue;
+            };
+            assert!(has_other || broken == 0, "{broken} {has_other}");
+            assert!(copies.notes[0].contains("store cannot be used: "), "{:?}", copies.notes);
+            assert_eq!(copies.get(&newest()).is_ok(), has_other);
+        }
+    }
+}
+
+fn newest() -> StoredName {
+    StoredName::newest(FileName::Transcript)
+}
+
+fn text(mut copy: Copy) -> String {
+    let mut text = String::new();
+    copy.read().unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn what_serves_instead_of_a_damaged_content_is_the_same_content_of_the_other_layer_first() {
+    let scene = Scene::new();
+    scene.transcribe(&lines(LONG));
+    scene.receipt(None);
+    scene.transcribe(&lines(SHORT));
+    scene.receipt(None);
+    // An older content of layer 3 begins with the newest one.
+    let bad = scene.copy();
+    break_it(&bad, Condition::Damaged);
+    let older = bad.with_file_name(format!("{ID}.gen-0001.jsonl"));
+    let chosen = scene.copies().get(&newest()).unwrap();
+    assert_eq!((chosen.at.path.clone(), text(chosen)), (older, lines(SHORT).concat()));
+    scene.layer1_copies();
+    let copies = scene.copies();
+    let chosen = copies.get(&newest()).unwrap();
+    assert_eq!(chosen.at.path, scene.places.layer1_store.join(format!("proj/{ID}.jsonl")));
+    assert_eq!(chosen.bad.iter().map(|bad| &bad.name).collect::<Vec<_>>(), [&newest()]);
+    // What is damaged everywhere is given to be looked at, and no other content.
+    for path in [chosen.at.path.clone(), bad.with_file_name(format!("{ID}.gen-0001.jsonl"))] {
+        break_it(&path, Condition::Damaged);
+    }
+    let failure = copies.get(&newest()).unwrap_err().to_string();
+    assert!(failure.contains("layer 3's copy ") && failure.contains("layer 1's copy "), "{failure}");
+    assert!(!failure.contains("gen-0001"), "of other contents nothing is said: {failure}");
+    let shown = copies.get_even_damaged(&newest()).unwrap();
+    assert_eq!((&shown.at.name, shown.at.path.clone()), (&newest(), bad));
+    assert_eq!(text(shown).len(), lines(SHORT).concat().len());
+}
+
+#[test]
+fn what_is_empty_at_last_is_given_as_it_was_before_and_by_its_own_name_as_it_is() {
+    let scene = Scene::new();
+    scene.transcribe(&lines(SHORT));
+    scene.write(
+        &scene.transcript().with_extension("").join("side"),
+        "a side file that is much longer than the rest, which is short",
+    );
+    scene.layer1_copies();
+    scene.transcribe(&[]);
+    scene.layer1_copies();
+    scene.receipt(None);
+    let copies = scene.copies();
+    assert_eq!(text(copies.newest(&FileName::Transcript).unwrap()), lines(SHORT).concat());
+    assert_eq!(text(copies.get(&newest()).unwrap()), "");
+    let older = StoredName { generation: 1, ..newest() };
+    assert_eq!(text(copies.get(&older).unwrap()), lines(SHORT).concat());
+    assert_eq!(text(copies.choose(&FileName::Transcript, Which::Longest).unwrap()), lines(SHORT).concat());
+    let names: Vec<String> = copies.names().iter().map(|name| name.to_text(&scene.id()).replace(ID, "ID")).collect();
+    assert_eq!(names, ["ID.jsonl", "ID/side", "ID.gen-0001.jsonl"]);
+    assert_eq!(copies.side_files(), BTreeSet::from([PathBuf::from("side")]));
+    assert_eq!((copies.bytes(), copies.slug().as_deref()), (0, Some("-home-dev-proj")));
+    assert!(copies.in_layer3().is_some() && !copies.is_unproven());
+    assert!(copies.key_in(Layer::Three).is_some() && copies.key_in(Layer::One).is_some());
+    // Layer 1 alone has a generation that layer 3 lacks.
+    scene.transcribe(&[prompt(5, "other")]);
+    scene.layer1_copies();
+    scene.transcribe(&[prompt(6, "another")]);
+    scene.layer1_copies();
+    scene.transcribe(&[prompt(7, "once more")]);
+    scene.layer1_copies();
+    let copies = scene.copies();
+    let second = copies.generation(&FileName::Transcript, 2).unwrap();
+    assert_eq!(second.notes, [format!("{ID}.gen-0002.jsonl: layer 3 has no such generation, layer 1's is used")]);
+    assert_eq!(text(second), prompt(5, "other"));
+    assert!(copies.generation(&FileName::Transcript, 1).unwrap().notes.is_empty());
+    let Err(Unfit::NoGeneration(known)) = copies.generation(&FileName::Transcript, 9) else { panic!("there is none") };
+    assert_eq!(known.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [0, 1]);
+}
+
+/// Stores as they are found, with these sessions.
+fn found(layer1: &[&str], layer3: &[&str]) -> (Scene, Stores) {
+    let scene = Scene::new();
+    for (store, keys) in [(&scene.places.layer1_store, layer1), (&scene.places.layer3_store, layer3)] {
+        keys.iter().for_each(|key| scene.write(&store.join(format!("{key}.jsonl")), "x"));
+    }
+    let stores = Stores::open(&scene.places).unwrap();
+    (scene, stores)
+}
+
+#[test]
+fn a_session_in_another_folder_is_the_same_if_it_is_the_only_one_of_its_id_in_both_stores() {
+    for (layer1, layer3, expected) in [
+        (vec!["p/a"], vec!["p/a"], "p/a=p/a"),
+        (vec!["p/a"], vec!["q/a"], "p/a=q/a"),
+        (vec!["p/a", "p/b"], vec!["q/a"], "p/a=q/a p/b=-"),
+        (vec!["p/a", "q/a"], vec!["r/a"], "-=r/a p/a=- q/a=-"),
+        (vec!["p/a"], vec!["q/a", "r/a"], "-=q/a -=r/a p/a=-"),
+        (vec!["p/a", "q/a"], vec!["q/a", "p/a"], "p/a=p/a q/a=q/a"),
+        (vec!["p/a"], vec!["p/a", "q/a"], "p/a=p/a -=q/a"),
+        (vec!["p/b"], vec!["p/a"], "-=p/a p/b=-"),
+        (vec!["p/a"], vec![], "p/a=-"),
+        (vec![], vec!["p/a"], "-=p/a"),
+    ] {
+        let (_scene, stores) = found(&layer1, &layer3);
+        let told =
+            |key: &Option<SessionKey>| key.as_ref().map_or("-".to_owned(), |key| format!("{}/{}", key.project, key.id));
+        let pairs = stores.pairs().unwrap();
+        let text: Vec<_> = pairs.iter().map(|pair| format!("{}={}", told(&pair.layer1), told(&pair.layer3))).collect();
+        assert_eq!(text.join(" "), expected);
+        // Whoever asks for one session gets the same answer.
+        let (stores, pairs) = (std::rc::Rc::new(stores), pairs);
+        for pair in pairs {
+            let copies = SessionCopies::of(&stores, pair.key()).unwrap();
+            let keys = [Layer::One, Layer::Three].map(|layer| copies.key_in(layer).cloned());
+            assert_eq!(keys, [pair.layer1.clone(), pair.layer3.clone()], "{expected}");
+        }
+        assert!(stores.indexed().is_none() && !stores.is_empty());
+    }
 }
