@@ -81,7 +81,7 @@ pub fn write_file<T, E: From<DurableError>>(
 
 /// A file without a name on the disk of `dir`, readable and writable, that is gone with its last
 /// descriptor. For bytes that are read again at once; nothing of it is durable.
-pub(crate) fn nameless_file(dir: &Path) -> Result<File> {
+pub fn nameless_file(dir: &Path) -> Result<File> {
     let failed = |error| DurableError::new("make a file in", dir, error);
     if let Some(opened) = platform::unlinked_file(dir, FILE_MODE) {
         return opened.map_err(failed);

@@ -26,13 +26,13 @@ pub mod signals;
 pub(crate) mod syscall;
 
 pub use self::{
-    atomic::{Existing, copy_file, replace_file, replace_file_with_mode, write_file},
+    atomic::{Existing, copy_file, nameless_file, replace_file, replace_file_with_mode, write_file},
     dir::{Dir, remove_dir, remove_file, rename_new},
     error::DurableError,
     file::{FILE_MODE, hash_of_prefix, read_at, stat_of, sync_data, truncate, write_at},
     lock::Lock,
 };
-pub(crate) use atomic::{HashingWriter, is_temp, nameless_file};
+pub(crate) use atomic::{HashingWriter, is_temp};
 pub(crate) use dir::{create_dir_all, open_making_folders, rename_over};
 pub(crate) use file::{COPY_BYTES, hash_of_prefix_with, read_exact_at};
 pub(crate) use shortcomings::Shortcoming;

@@ -1,5 +1,7 @@
 //! Listing sessions, and the table of them.
 
+use std::rc::Rc;
+
 use clap::Args;
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
@@ -15,6 +17,7 @@ use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
 use crate::scope::{self, Here, Labels, Scope};
+use crate::stores::{Stores, loss};
 use crate::terminal::time::now_ms;
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, width};
 
@@ -72,7 +75,7 @@ impl ListRequest {
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub(crate) struct Listed {
-    /// Newest first. Each has session_id, project, cwd, directory (of its project), timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, source_gone (Claude Code no longer has it).
+    /// Newest first. Each has session_id, project, cwd, directory (of its project), timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, source_gone (Claude Code no longer has it), lost_messages (its newest version lost them, an older one has them).
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub(crate) sessions: Vec<SessionRow>,
     /// sessions, bytes and messages of all that were asked for, also beyond the limit.
@@ -107,9 +110,11 @@ pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Fai
     let key = |row: &SessionRow| SessionKey::parse(&row.metadata.project, &row.metadata.session_id);
     let keys = sessions.iter().map(key).collect::<Result<Vec<_>, _>>()?;
     let sources = Sources::look(places, &archive, keys.iter())?;
+    let stores = Rc::new(Stores::open(places)?);
     for (row, key) in sessions.iter_mut().zip(&keys) {
         row.source_gone = sources.lack(key)?;
         row.label = labels.label(&row.metadata.project, row.metadata.directory.as_deref());
+        row.lost_messages = loss::recorded_messages(&stores, key);
     }
     notes.append(&mut meant.notes);
     let all_projects = !meant.is_narrow();
@@ -159,6 +164,13 @@ fn totals(listed: &Listed) -> Vec<String> {
     let gone = listed.sessions.iter().filter(|row| row.source_gone).count() as u64;
     if gone > 0 {
         lines.push(format!("{} gone from Claude Code; `restore` brings it back", terminal::count(gone, "session")));
+    }
+    let lost = listed.sessions.iter().filter(|row| row.lost_messages > 0).count() as u64;
+    if lost > 0 {
+        lines.push(format!(
+            "{} lost messages that an older version has; `status` tells more",
+            terminal::count(lost, "session")
+        ));
     }
     lines
 }
@@ -221,6 +233,9 @@ fn topic(row: &SessionRow) -> String {
     let mut marks = Vec::new();
     if row.source_gone {
         marks.push("source gone".to_owned());
+    }
+    if row.lost_messages > 0 {
+        marks.push(format!("lost {}", terminal::count(row.lost_messages, "message")));
     }
     if row.subagents > 0 {
         marks.push(format!("+{}", terminal::count(row.subagents, "subagent")));
@@ -287,7 +302,7 @@ mod tests {
             bytes,
             ..Metadata::default()
         };
-        SessionRow { metadata, subagents: 0, source_gone: false, label: "proj".to_owned() }
+        SessionRow { metadata, subagents: 0, source_gone: false, lost_messages: 0, label: "proj".to_owned() }
     }
 
     fn rows() -> Vec<SessionRow> {

@@ -1,6 +1,7 @@
 //! Searching, and hits as people read them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use clap::Args;
 use layer1_prebackup::archive::{Archive, SessionKey};
@@ -15,7 +16,7 @@ use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
 use crate::scope::{self, Here, Labels, Scope};
-use crate::stores::session_name;
+use crate::stores::{Stores, loss, session_name};
 use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
 use crate::transcript::record::Role;
@@ -170,7 +171,7 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
     let (mut results, mut meant, known) = rebuild::ask(places, &archive, &mut notes, ask)?;
     notes.append(&mut meant.notes);
     notes.append(&mut results.notes);
-    mark_gone(places, &archive, &mut results.hits)?;
+    mark(places, &archive, &mut results.hits)?;
     name_projects(&mut results.hits, &known);
     let scope = match typed(&search.session_id) {
         Some(session) => format!("in session {}", one_line(&session)),
@@ -196,18 +197,20 @@ fn typed(text: &Option<String>) -> Option<String> {
     text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-fn mark_gone(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(), Failure> {
+/// Says of each hit what became of its session.
+fn mark(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(), Failure> {
     if hits.is_empty() {
         return Ok(());
     }
     let key = |hit: &Hit| SessionKey::parse(&hit.project, &hit.session_id);
     let keys = hits.iter().map(key).collect::<Result<Vec<_>, _>>()?;
     let sources = Sources::look(places, archive, keys.iter())?;
-    let mut known: BTreeMap<&SessionKey, bool> = BTreeMap::new();
+    let stores = Rc::new(Stores::open(places)?);
+    let mut known: BTreeMap<&SessionKey, (bool, u64)> = BTreeMap::new();
     for (hit, key) in hits.iter_mut().zip(&keys) {
-        hit.source_gone = match known.get(key) {
-            Some(gone) => *gone,
-            None => *known.entry(key).or_insert(sources.lack(key)?),
+        (hit.source_gone, hit.lost_messages) = match known.get(key) {
+            Some(marks) => *marks,
+            None => *known.entry(key).or_insert((sources.lack(key)?, loss::recorded_messages(&stores, key))),
         };
     }
     Ok(())
@@ -284,8 +287,12 @@ fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
         tail.push_str(&format!(" · {} more here", hit.others_in_session));
     }
     let gone = if hit.source_gone { terminal.paint(Style::Yellow, " · source gone") } else { String::new() };
+    let lost = match hit.lost_messages {
+        0 => String::new(),
+        n => terminal.paint(Style::Yellow, &format!(" · lost {}", terminal::count(n, "message"))),
+    };
     let mut text = format!(
-        "{} · {} {}{gone}\n",
+        "{} · {} {}{gone}{lost}\n",
         terminal.paint(Style::Dim, &head),
         terminal.paint(Style::Cyan, &session),
         terminal.paint(Style::Dim, &tail)

@@ -18,7 +18,7 @@ use crate::browse::title::side_title;
 use crate::failure::{Context, Failure, Kind};
 use crate::index::CHARACTER;
 use crate::save::read_metadata;
-use crate::stores::SessionCopies;
+use crate::stores::{Copy, SessionCopies};
 use crate::terminal::time::{format_rfc3339_ms, parse_rfc3339_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
 use crate::transcript::course::Course;
@@ -128,7 +128,13 @@ struct Entry {
 pub(crate) fn conversation(copies: &SessionCopies, window: &Window) -> Result<Conversation, Failure> {
     let Some(around) = &window.around else {
         let name = copies.transcript(window.generation.unwrap_or(0))?;
-        let (read, notes) = read(copies, &name, None, window)?;
+        let is_asked_for_newest = window.generation.is_none();
+        if let Some(whole) = is_asked_for_newest.then(|| copies.across()).flatten() {
+            let (read, notes) = read_copy(copies, whole, None, window)?;
+            return Ok(assemble(copies, &name, read, 0, window, notes));
+        }
+        let (read, mut notes) = read(copies, &name, None, window)?;
+        notes.extend(is_asked_for_newest.then(|| copies.loss_note()).flatten());
         return Ok(assemble(copies, &name, read, 0, window, notes));
     };
     let target = Target::parse(around);
@@ -173,7 +179,15 @@ fn read(
     target: Option<&Target>,
     window: &Window,
 ) -> Result<(Collected, Vec<String>), Failure> {
-    let mut content = copies.get_even_damaged(name)?;
+    read_copy(copies, copies.get_even_damaged(name)?, target, window)
+}
+
+fn read_copy(
+    copies: &SessionCopies,
+    mut content: Copy,
+    target: Option<&Target>,
+    window: &Window,
+) -> Result<(Collected, Vec<String>), Failure> {
     let path = content.at.path.clone();
     let course = content.read().and_then(Course::of);
     let read = course.and_then(|course| collect(content.read()?, &course, target, window));

@@ -93,7 +93,7 @@ enum Command {
     Compress(retention::compress::CompressRequest),
     /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
     #[command(after_long_help = health::report::STATUS_HELP)]
-    Status,
+    Status(status::StatusArgs),
     /// Look whether programs, hooks, server, stores and timer do what they should; exit code 1 if anything is wrong
     #[command(after_long_help = health::report::DOCTOR_HELP)]
     Doctor(doctor::DoctorArgs),
@@ -168,7 +168,7 @@ fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Sc
         Command::Rebuild => rebuild::run(&places, screen),
         Command::Prune(args) => prune::run(&places, args, screen),
         Command::Compress(args) => compress::run(&places, &args, screen),
-        Command::Status => status::run(places, flags, screen),
+        Command::Status(args) => status::run(places, flags, args, screen),
         Command::Doctor(args) => doctor::run(places, flags, args, screen),
     }
 }
@@ -248,6 +248,7 @@ mod tests {
                                    as they were last
               --longest            The longest content of the transcript, whichever generation it is, and of
                                    each subagent's
+              --joined             All versions as one: the older messages, then what only newer ones have
               --to <DIR>           Write to this directory instead of Claude Code's
               --cwd <DIR>          The project lies here now
               --map <OLD=NEW>      A directory of old, with all below it, lies elsewhere now; as often as

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Args;
 use layer1_prebackup::config::places::Places;
@@ -17,8 +18,9 @@ use crate::restore::resume::ConfigDir;
 use crate::restore::{self, Moved, Options, Restored};
 use crate::save::adopt_v1;
 use crate::scope::Scope;
-use crate::stores::Which;
-use crate::terminal::{self, Style, Terminal, one_line};
+use crate::stores::loss::Loss;
+use crate::stores::{SessionCopies, Stores, Which};
+use crate::terminal::{self, Style, Terminal, one_line, shell_quoted};
 
 // The arguments of `restore`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
@@ -40,6 +42,9 @@ pub(super) struct RestoreArgs {
     /// The longest content of the transcript, whichever generation it is, and of each subagent's
     #[arg(long)]
     longest: bool,
+    /// All versions as one: the older messages, then what only newer ones have
+    #[arg(long, conflicts_with_all = ["generation", "longest"])]
+    joined: bool,
     /// Write to this directory instead of Claude Code's
     #[arg(long, value_name = "DIR", conflicts_with_all = ["cwd", "map", "force"])]
     to: Option<PathBuf>,
@@ -69,16 +74,17 @@ pub(super) fn take_over(places: &Places) {
 pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let content = match (args.generation, args.longest) {
         (Some(n), _) => Which::Generation(n),
-        (None, true) => Which::Longest,
-        (None, false) => Which::Newest,
+        (None, longest) => version(longest, args.joined),
     };
-    let options = Options {
+    let is_open = args.generation.is_none() && content == Which::Newest && !args.dry_run;
+    let mut options = Options {
         content,
         to: args.to.map(absolute).transpose()?,
         force: args.force,
         cwd: args.cwd.map(directory).transpose()?,
         moved: args.map.iter().map(|text| moved(text)).collect::<Result<_, _>>()?,
         only_absent: false,
+        in_place: false,
         config_dir: given(config_dir(places)),
     };
     if !args.dry_run {
@@ -92,6 +98,13 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
     }
     let scope = Scope { all: args.all, project: args.project, here: here(places) };
     let session = chosen(places, args.session, &scope, screen)?;
+    if is_open && !screen.json && is_at_terminal() {
+        let copies = SessionCopies::find(&Rc::new(Stores::open(places)?), &session)?;
+        if let Some(loss) = copies.loss() {
+            options.content = choose_version("restore", &session, &loss, screen)?;
+            options.force |= options.content != Which::Newest;
+        }
+    }
     let plan = restore::plan(places, &session, &options)?;
     let restored = if args.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
     screen.answer(&json!({ "restored": restored }), |terminal| restored_text(&restored, args.dry_run, terminal))?;
@@ -178,13 +191,40 @@ pub(super) fn chosen(
         return Ok(typed);
     }
     // The list goes to stderr: stdout is for the answer.
-    if screen.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if screen.json || !is_at_terminal() {
         return Err(Failure::new("choose a session: there is no terminal to ask at").hint(
             "name one by its id or a unique beginning of it (`list --all` shows them), or use `restore --all-missing`",
         ));
     }
     let choices = pick::choices(places, scope)?;
     pick::ask(&choices, &mut io::stdin().lock(), &mut io::stderr(), &screen.terminal)
+}
+
+/// Whether somebody can be asked: the question goes to stderr, because stdout is for the answer.
+fn is_at_terminal() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Which content these flags mean.
+pub(super) fn version(longest: bool, joined: bool) -> Which {
+    match (longest, joined) {
+        (true, _) => Which::Longest,
+        (_, true) => Which::Joined,
+        _ => Which::Newest,
+    }
+}
+
+/// With which version to go on, the one that has all of it first. Without a terminal it refuses, and gives both commands.
+pub(super) fn choose_version(verb: &str, session: &str, loss: &Loss, screen: &Screen<'_>) -> Result<Which, Failure> {
+    let said = loss.to_text();
+    if screen.json || !is_at_terminal() {
+        let command = |flag: &str| format!("layer3-indexer {verb} {} {flag}", shell_quoted(session));
+        let (all, newest) = (command(&loss.flag()), command("--newest"));
+        return Err(Failure::new(format!("{verb} session {session}: {said}"))
+            .hint(format!("to go on with all of it: {all}"))
+            .hint(format!("to go on without: {newest}")));
+    }
+    pick::ask_version(&said, loss.which(), &mut io::stdin().lock(), &mut io::stderr())
 }
 
 fn moved(text: &str) -> Result<Moved, Failure> {

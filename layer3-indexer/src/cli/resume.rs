@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
-use crate::cli::restore::{chosen, directory, given, restored_text, take_over};
+use crate::cli::restore::{choose_version, chosen, directory, given, restored_text, take_over, version};
 use crate::cli::screen::{Screen, complain, config_dir, here, notes};
 use crate::failure::Failure;
 use crate::restore::Options;
 use crate::restore::resume;
 use crate::scope::Scope;
+use crate::stores::Which;
 
 // The arguments of `resume`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
@@ -27,6 +28,18 @@ pub(super) struct ResumeArgs {
     /// The project lies here now
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
+    /// Go on with the longest version, where the newest lost something
+    #[arg(long, group = "version")]
+    longest: bool,
+    /// Go on with this older version, 1 being the oldest
+    #[arg(long, group = "version", value_name = "N")]
+    generation: Option<u32>,
+    /// Go on with all versions joined: the older messages, then what only newer ones have
+    #[arg(long, group = "version")]
+    joined: bool,
+    /// Go on with the newest version, whatever it lost
+    #[arg(long, group = "version")]
+    newest: bool,
     /// More arguments for `claude`
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
@@ -39,7 +52,8 @@ pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) ->
         return Err(Failure::argument("--json", "resume", why));
     }
     let config_dir = config_dir(places);
-    let options = Options {
+    let mut options = Options {
+        content: args.generation.map_or_else(|| version(args.longest, args.joined), Which::Generation),
         cwd: args.cwd.map(directory).transpose()?,
         config_dir: given(config_dir.clone()),
         ..Options::default()
@@ -47,6 +61,10 @@ pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) ->
     take_over(places);
     let scope = Scope { all: args.all, project: args.project, here: here(places) };
     let session = chosen(places, args.session, &scope, screen)?;
+    let is_said = args.newest || args.longest || args.joined || args.generation.is_some();
+    if !is_said && let Some(loss) = resume::loss(places, &session)? {
+        options.content = choose_version("resume", &session, &loss, screen)?;
+    }
     let ready = resume::ready(places, &session, &options)?;
     if ready.restored.files_written > 0 {
         // stdout is claude's from here on.

@@ -2,7 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
+use clap::Args;
+use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::child_env;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places};
 use layer1_prebackup::config::settings::XDG_CONFIG_HOME;
@@ -13,17 +16,52 @@ use crate::cli::screen::{Screen, needing_person};
 use crate::failure::Failure;
 use crate::health::checks::{Depth, examine};
 use crate::health::context::{Commands, Context};
+use crate::health::finding::{Finding, Kind};
 use crate::health::text::Renderer;
+use crate::save::adopt_v1;
+use crate::stores::acknowledged::{self, Seen};
+use crate::stores::{SessionCopies, Stores};
 use crate::terminal::{path_quoted, time};
 
+// The arguments of `status`. Said as documentation, it would stand in the help instead of what the command is for.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// Tell no more of these conversations: that they lost messages, or that you deleted them; without a name, of all of them
+    #[arg(long, value_name = "SESSION", num_args = 0..)]
+    acknowledge: Option<Vec<String>>,
+}
+
 /// Runs `status`.
-pub(super) fn run(places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Failure> {
+pub(super) fn run(
+    places: Places,
+    flags: &PlaceFlags,
+    args: StatusArgs,
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
+    if let Some(sessions) = args.acknowledge {
+        acknowledge(&context(places.clone(), flags), &sessions)?;
+    }
     let context = context(places, flags);
     let report = examine(&context, Depth::Cheap);
     screen.answer(&report.status_json(), |terminal| {
         Renderer { report: &report, home: &context.places.home, terminal }.status()
     })?;
     needing_person(report.needing())
+}
+
+/// Acknowledges these conversations; without a name, all that lost something or are gone without being due.
+fn acknowledge(context: &Context, sessions: &[String]) -> Result<(), Failure> {
+    let stores = Rc::new(Stores::open(&context.places)?);
+    let mut named = sessions.iter().map(|typed| stores.find(typed)).collect::<Result<Vec<_>, _>>()?;
+    if sessions.is_empty() {
+        let told = examine(context, Depth::Cheap).findings.into_iter();
+        let told = told.filter(|finding| finding.kind.is_loss() || finding.kind == Kind::Vanished);
+        let key = |finding: Finding| SessionKey::parse(&finding.project?, &finding.session_id?).ok();
+        named.extend(told.filter_map(key));
+    }
+    let copies = named.iter().map(|key| SessionCopies::of(&stores, key)).collect::<Result<Vec<_>, _>>()?;
+    let archive = adopt_v1::create(&context.places)?;
+    acknowledged::acknowledge(&archive, &copies, Seen::All)
 }
 
 /// What is looked at by default, as the environment and the flags say.

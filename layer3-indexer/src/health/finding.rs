@@ -125,7 +125,9 @@ kinds! {
     NoTranscript Shared::NoTranscript.word(), Transcripts, true;
     Excluded Shared::Excluded.word(), Transcripts, false;
     Vanished Shared::Vanished.word(), Transcripts, false;
-    Shrunk "shrunk", Transcripts, false;
+    Shrunk "shrunk", Transcripts, true;
+    Rewritten "rewritten", Transcripts, true;
+    Split "split", Transcripts, true;
     TimerSilent "timer-silent", Timer, true;
     RoundTripFailed "round-trip-failed", RoundTrip, true;
     RoundTripCopy "round-trip-copy", RoundTrip, true;
@@ -150,6 +152,11 @@ pub(crate) enum Remedy {
 }
 
 impl Kind {
+    /// Whether messages of a conversation are not where Claude Code reads them: that comes before everything else.
+    pub(crate) fn is_loss(self) -> bool {
+        matches!(self, Kind::Shrunk | Kind::Rewritten | Kind::Split)
+    }
+
     /// The command that cures it, where kind and place alone say it.
     fn cure(self, subject: Subject, place: &Path, context: &Context) -> Option<String> {
         use Kind::*;
@@ -175,7 +182,7 @@ impl Kind {
             HooksDisabled | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable | McpUnreadable | McpMissing
             | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing | StoreUnwritable | SetAside
             | FileSystem | Index | IndexSetAside | SourcesUnreadable | NotSaved | ExpiringUnsaved | NoTranscript
-            | Excluded | Vanished | Shrunk | TimerSilent => return None,
+            | Excluded | Vanished | Shrunk | Rewritten | Split | TimerSilent => return None,
         })
     }
 

@@ -12,7 +12,7 @@ mod claude_settings;
 pub(crate) mod context;
 mod examination;
 mod figures;
-mod finding;
+pub(crate) mod finding;
 pub(crate) mod fix;
 mod installation;
 mod plugin;

@@ -11,6 +11,9 @@ use super::finding::{Finding, Kind, Subject};
 /// What `status --help` adds about exit codes and JSON.
 pub(crate) const STATUS_HELP: &str = "\
 Exit code 1 when something needs a person, 0 otherwise:
+  shrunk, rewritten, split
+                        the newest version of a conversation lost messages that an older one has; it stays
+                        until it is restored, or acknowledged with `status --acknowledge`
   mass-disappearance    many transcripts vanished long before Claude Code's own cleanup
   damaged-copy          a stored file is missing, cut short or changed (a quick check; `verify` reads all)
   store-unreadable      a store cannot be read, or lost its bookkeeping
@@ -23,7 +26,7 @@ Exit code 1 when something needs a person, 0 otherwise:
   disk-low              less than 256 MB are free for a store
   hooks-missing, hooks-incomplete, hooks-disabled, hook-program-missing, settings-unreadable
                         Claude Code does not run what saves its conversations
-Only told: file-system, vanished, shrunk, index, set-aside, and the above while they are young.
+Only told: file-system, vanished, index, set-aside, and the above while they are young.
 The light shows Claude Code's own limits for resuming, in the current directory's transcripts: green
 under 15 sessions and 5 MB with none over 2 MB, red over 25 sessions, 10 MB, or one over 5 MB.
 It says nothing about the copies and never changes the exit code.
@@ -110,7 +113,7 @@ impl Report {
         if !checks.is_empty() {
             findings.sort_by_key(|finding| finding.subject);
         }
-        findings.sort_by_key(|finding| !finding.needs_person);
+        findings.sort_by_key(|finding| (!finding.needs_person, !finding.kind.is_loss()));
         Report { findings, figures, checks, programs: hooks.folder(context), mended: Vec::new() }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
 use layer1_prebackup::claude::hooks::events;
@@ -13,6 +14,9 @@ use super::context::{Commands, Context};
 use super::finding::Finding;
 use super::report::Report;
 use super::text::Renderer;
+use crate::restore::{self, Options};
+use crate::stores::acknowledged::{self, Seen};
+use crate::stores::{SessionCopies, Stores, Which};
 use crate::terminal::Terminal;
 use crate::terminal::time;
 use crate::testing::{ID, Scene, answer, prompt};
@@ -313,7 +317,7 @@ fn issue_41458_a_mass_disappearance_is_said_first() {
       this folder  🟢 Claude Code has no transcript of it
 
     ✗ mass-disappearance
-        ~/.claude/projects: 6 of 6 transcripts are gone that changed within 30 days, so no cleanup was due; all are saved
+        ~/.claude/projects: 6 of 6 transcripts are gone that changed within 30 days, so no cleanup was due; all are saved. If you deleted them yourself, `layer3 status --acknowledge` lets them be, and `layer3 prune` removes the copies
           layer3 restore --all-missing
 
     · vanished (6)
@@ -328,11 +332,87 @@ fn issue_41458_a_mass_disappearance_is_said_first() {
 }
 
 #[test]
-fn a_transcript_that_shrank_can_be_had_longer() {
-    let scene = saved();
-    scene.transcribe(&[prompt(9, "stub")]);
+fn what_the_newest_version_lost_needs_a_person_until_it_is_restored_or_acknowledged() {
+    let mend = |scene: &Scene, content: Which| {
+        let options = Options { content, force: true, ..Options::default() };
+        restore::plan(&scene.places, ID, &options).and_then(|plan| plan.carry_out(&scene.places)).unwrap();
+    };
+    let lost = || {
+        let scene = saved();
+        scene.transcribe(&[prompt(9, "stub")]);
+        save_twice(&scene);
+        scene
+    };
+    let scene = lost();
+    insta::assert_snapshot!(found(&scene, 0), @"! shrunk ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: it lost 2 messages that version 1 has (207 B now, 485 B then); or, if that is all right, `layer3 status --acknowledge aaaaaaaa-0000-4000-8000-000000000001` [layer3 restore aaaaaaaa-0000-4000-8000-000000000001 --longest --force]");
+    assert!(
+        text(&scene, &status_after(&scene, 0)).starts_with("1 conversation lost messages that an older version has;")
+    );
+    // Gone, it is still lost, and can be put back without force.
+    scene.remove_sources();
+    assert!(found(&scene, 0).contains("--longest]"), "{}", found(&scene, 0));
+    mend(&scene, Which::Longest);
+    assert_eq!(found(&scene, 0), "", "restored");
+    let scene = lost();
+    acknowledged::acknowledge(&archive(&scene), [&scene.copies()], Seen::Loss).unwrap();
+    assert_eq!(found(&scene, 0), "", "acknowledged");
+    // The next loss is news again.
+    scene.transcribe(&[]);
     save_twice(&scene);
-    insta::assert_snapshot!(found(&scene, 0), @"  shrunk ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: its transcript has 207 B and had 485 B before [layer3 restore aaaaaaaa-0000-4000-8000-000000000001 --longest --force]");
+    assert!(found(&scene, 0).starts_with("! shrunk"), "{}", found(&scene, 0));
+    let scene = lost();
+    mend(&scene, Which::Joined);
+    assert_eq!(found(&scene, 0), "", "joined");
+}
+
+#[test]
+fn what_layer_1_alone_saw_and_what_was_stored_before_it_was_recorded_is_told_too() {
+    let scene = saved();
+    scene.transcribe(&[prompt(1, "why does the parser stop")]);
+    scene.layer1_copies();
+    assert!(found(&scene, 0).contains("! shrunk"), "{}", found(&scene, 0));
+    save_twice(&scene);
+    let records = scene.places.layer3_store.join(".state/losses");
+    assert!(found(&scene, 0).contains("! shrunk"), "recorded");
+    assert!(records.join(ID).join("proj.json").is_file());
+    for entry in fs::read_dir(records.join(ID)).unwrap() {
+        fs::write(entry.unwrap().path(), "{").unwrap();
+    }
+    assert!(found(&scene, 0).contains("! shrunk"), "compared again");
+}
+
+#[test]
+fn an_ordinary_rewrite_is_no_loss() {
+    let scene = saved();
+    let path = scene.transcript();
+    // Part of an answer is taken back; then the file moves to another folder.
+    scene.transcribe(&[prompt(1, "why does the parser stop"), answer(3, "because of the colon"), prompt(4, "thanks")]);
+    save_twice(&scene);
+    let moved = scene.transcript_in("-home-dev-elsewhere", ID);
+    scene.write(&moved, &fs::read_to_string(&path).unwrap());
+    fs::write(&path, "").unwrap();
+    assert!(!found(&scene, 0).contains("! "), "{}", found(&scene, 0));
+}
+
+#[test]
+fn what_was_deleted_on_purpose_is_told_no_more() {
+    let scene = saved();
+    save_more(&scene, 5);
+    scene.remove_sources();
+    assert!(found(&scene, 0).contains("mass-disappearance"));
+    let stores = Rc::new(Stores::open(&scene.places).unwrap());
+    let all: Vec<_> = stores.sessions().unwrap().iter().map(|key| SessionCopies::of(&stores, key).unwrap()).collect();
+    acknowledged::acknowledge(&archive(&scene), &all, Seen::All).unwrap();
+    assert_eq!(found(&scene, 0), "");
+    // It came back, went on and is gone again: that is news.
+    scene.transcribe(&[prompt(1, "why does the parser stop"), answer(2, "because of the comma"), prompt(3, "more")]);
+    save_twice(&scene);
+    scene.remove_sources();
+    assert_eq!(found(&scene, 0).matches("vanished").count(), 1, "{}", found(&scene, 0));
+}
+
+fn archive(scene: &Scene) -> Archive {
+    Archive::open(&scene.places.layer3_store).unwrap().unwrap()
 }
 
 #[test]

@@ -76,6 +76,15 @@ impl Renderer<'_> {
     }
 
     fn headline(&self) -> String {
+        let lost = self.report.findings.iter().filter(|finding| finding.needs_person && finding.kind.is_loss()).count();
+        if lost > 0 {
+            let lost = count(lost as u64, "conversation");
+            let text = format!(
+                "{lost} lost messages that an older version has; {} in all need you, below.",
+                count(self.report.needing() as u64, "thing")
+            );
+            return self.terminal.paint(Style::Red, &text) + "\n";
+        }
         let nothing = self.figures().layer1.sessions + self.figures().layer3.sessions == 0;
         let (style, text) = match self.report.needing() {
             0 if nothing => (Style::Yellow, "Nothing is saved yet, and nothing needs you.".to_owned()),

@@ -145,7 +145,7 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         ..tally.to_metadata()
     };
     // The index knows nothing of sources; whoever asks looks.
-    Ok(SessionRow { metadata, subagents: number(row, 7)?, source_gone: false, label: String::new() })
+    Ok(SessionRow { metadata, subagents: number(row, 7)?, source_gone: false, lost_messages: 0, label: String::new() })
 }
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

@@ -263,6 +263,7 @@ impl Search<'_> {
             others_in_session: entry.others,
             // The index knows nothing of sources; whoever asks looks.
             source_gone: false,
+            lost_messages: 0,
             snippet,
             offset: found.place.offset,
             before,

@@ -50,9 +50,16 @@ pub(crate) struct SessionRow {
     pub(crate) subagents: u64,
     /// Whether Claude Code no longer has the session; what is stored can be restored.
     pub(crate) source_gone: bool,
+    /// Messages that its newest version lost and an older one has; see `status`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) lost_messages: u64,
     /// What its project is called among others. The index does not know it; whoever asks says it.
     #[serde(skip)]
     pub(crate) label: String,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Numbers about all sessions that a list is taken from.
@@ -193,6 +200,9 @@ pub struct Hit {
     pub(crate) others_in_session: usize,
     /// Whether Claude Code no longer has the session; what is stored can be restored.
     pub(crate) source_gone: bool,
+    /// Messages that its newest version lost and an older one has; see `status`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) lost_messages: u64,
     /// The words around the match, matches marked, on one line.
     pub snippet: String,
     /// The stored file, relative to the project's folder (`StoredName::to_text`).
@@ -226,7 +236,7 @@ pub(crate) struct ContextMessage {
 #[schemars(crate = "rmcp::schemars")]
 pub struct SearchResults {
     /// Best first. Each has session_id, project, directory (of the project), title, time, role, branch, uuid, message (for session_get_context), snippet,
-    /// rank, others_in_session, source_gone and where it is stored; before and after, if context was asked for.
+    /// rank, others_in_session, source_gone, lost_messages (its newest version lost them) and where it is stored; before and after, if context was asked for.
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub hits: Vec<Hit>,
     /// Whether there are more on the next page.

@@ -1,21 +1,23 @@
 //! Carrying a plan out: what stands in the way is saved, side files come first, the transcript last.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Seek};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::SystemTime;
 
-use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
+use layer1_prebackup::archive::{Archive, Compare, SaveRequest, SessionKey};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Dir, Existing};
 
-use crate::failure::Failure;
+use crate::failure::{Context, Failure};
 use crate::restore::plan::{Plan, Standing};
 use crate::restore::types::Restored;
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, LogSink};
-use crate::stores::{Chosen, Layer, SessionCopies};
+use crate::stores::acknowledged::{self, Seen};
+use crate::stores::{Chosen, Layer, SessionCopies, Stores, Which};
 
 impl Plan {
     /// Writes what is not in place yet. When it fails, what was written stays: it is right, and
@@ -46,9 +48,13 @@ impl Plan {
                 continue;
             }
             let to = folder.path().join(name);
-            let mut file = match replaces {
-                true => self.stores.find_again(&step.stored)?,
-                false => self.stores.reopen(&step.stored)?,
+            let mut file = match &step.made {
+                Some(made) => {
+                    let rewound = || made.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+                    rewound().context("read what was joined")?
+                }
+                None if replaces => self.stores.find_again(&step.stored)?,
+                None => self.stores.reopen(&step.stored)?,
             };
             let (bytes, blake3) = (step.stored.bytes, &step.stored.blake3);
             let copied = match step.standing {
@@ -77,44 +83,21 @@ impl Plan {
         Ok(self.outcome(written))
     }
 
-    /// Tells the stores that are there what stands below Claude Code's directory now: nobody is to be told that
-    /// what came from a copy has none, and an older content that was restored is the newest again.
+    /// Tells the stores what stands below Claude Code's directory now. Who asked for an older version knows what the
+    /// newest one had beside it.
     fn count_as_saved(&self, places: &Places) -> Result<(), Failure> {
-        let (id, transcript) = (&self.key.id, self.root.join(&self.transcript));
-        if places.policy.exclude.is_excluded(&transcript, None) {
-            return Ok(());
-        }
         let copies = SessionCopies::of(&self.stores, &self.key)?;
         if copies.is_unproven() {
             // A copy that nothing proves must not be proven by what came from it.
             return Ok(());
         }
-        if let Some(archive) = Archive::open(&places.layer1_store)? {
-            let project = copies.key_in(Layer::One).map(|key| &key.project);
-            let (compare, progress) = (Compare::Windows, &|_| {});
-            let request = SaveRequest { id, transcript: &transcript, project, cwd: None, compare, progress };
-            let report = archive.leaving_free(places.policy.free_space_floor).save(&request)?;
-            report.problems.into_iter().next().map_or(Ok(()), Err)?;
-        }
-        if Archive::open(&places.layer3_store)?.is_some() {
-            self.save_to_layer3(places, &transcript, save::TRIGGER_RESTORE)?;
+        save_in_both(places, &copies, &self.root.join(&self.transcript))?;
+        let is_chosen = matches!(self.content, Which::Generation(1..) | Which::Longest);
+        if let Some(archive) = Archive::open(&places.layer3_store)?.filter(|_| is_chosen) {
+            let copies = SessionCopies::of(&Rc::new(Stores::open(places)?), &self.key)?;
+            acknowledged::acknowledge(&archive, [&copies], Seen::Loss)?;
         }
         Ok(())
-    }
-
-    /// Saves what stands there in the session's own folder, whatever other sources of this id there are.
-    fn save_to_layer3(&self, places: &Places, transcript: &Path, trigger: &str) -> Result<Answer, Failure> {
-        // This layer records each source under one spelling.
-        let transcript = match transcript.parent().map(std::fs::canonicalize) {
-            Some(Ok(folder)) => folder.join(format!("{}.jsonl", self.key.id)),
-            _ => transcript.to_owned(),
-        };
-        let request = save::Request {
-            trigger: Some(trigger),
-            project: Some(&self.key.project),
-            ..save::Request::of(&self.key.id, &transcript, RootKind::Claude)
-        };
-        save::save(places, &LogSink::new(places, false), &request, &|_| {})
     }
 
     /// Nothing is replaced that layer 3 does not hold: transcript and side files, read back.
@@ -123,7 +106,8 @@ impl Plan {
         let unsaved = |why: String| {
             Failure::new(format!("restore session {id}: what stands there could not be saved first: {why}"))
         };
-        let answer = self.save_to_layer3(places, &self.root.join(&self.transcript), save::TRIGGER_BEFORE_RESTORE);
+        let transcript = self.root.join(&self.transcript);
+        let answer = save_to_layer3(places, &self.key, &transcript, save::TRIGGER_BEFORE_RESTORE);
         match answer.map_err(|error| unsaved(error.to_string()))? {
             Answer::Receipt(_) => {}
             Answer::Skipped(skipped) => return Err(unsaved(skipped.reason)),
@@ -145,6 +129,41 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Saves a transcript that stands below Claude Code's directory in each store that is there: nobody is to be told that
+/// what came from a copy has none, and an older content that was restored is the newest again.
+pub(super) fn save_in_both(places: &Places, copies: &SessionCopies, transcript: &Path) -> Result<(), Failure> {
+    if places.policy.exclude.is_excluded(transcript, None) {
+        return Ok(());
+    }
+    let id = &copies.key.id;
+    if let Some(archive) = Archive::open(&places.layer1_store)? {
+        let project = copies.key_in(Layer::One).map(|key| &key.project);
+        let (compare, progress) = (Compare::Windows, &|_| {});
+        let request = SaveRequest { id, transcript, project, cwd: None, compare, progress };
+        let report = archive.leaving_free(places.policy.free_space_floor).save(&request)?;
+        report.problems.into_iter().next().map_or(Ok(()), Err)?;
+    }
+    if Archive::open(&places.layer3_store)?.is_some() {
+        save_to_layer3(places, &copies.key, transcript, save::TRIGGER_RESTORE)?;
+    }
+    Ok(())
+}
+
+/// Saves what stands there in the session's own folder, whatever other sources of this id there are.
+fn save_to_layer3(places: &Places, key: &SessionKey, transcript: &Path, trigger: &str) -> Result<Answer, Failure> {
+    // This layer records each source under one spelling.
+    let transcript = match transcript.parent().map(std::fs::canonicalize) {
+        Some(Ok(folder)) => folder.join(format!("{}.jsonl", key.id)),
+        _ => transcript.to_owned(),
+    };
+    let request = save::Request {
+        trigger: Some(trigger),
+        project: Some(&key.project),
+        ..save::Request::of(&key.id, &transcript, RootKind::Claude)
+    };
+    save::save(places, &LogSink::new(places, false), &request, &|_| {})
 }
 
 fn is_same(path: &Path, stored: &Chosen) -> Result<bool, Failure> {

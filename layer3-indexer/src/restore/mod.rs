@@ -16,5 +16,6 @@ pub(crate) mod resume;
 mod tests;
 mod types;
 
+pub(crate) use place::standing;
 pub(crate) use plan::plan;
 pub(crate) use types::{Moved, Options, Restored};

@@ -14,7 +14,7 @@ use crate::index::{SessionFilter, Whereabouts};
 use crate::restore::missing::{self, State};
 use crate::save::rebuild;
 use crate::scope::{self, Labels, Scope};
-use crate::stores::{SessionCopies, Stores};
+use crate::stores::{SessionCopies, Stores, Which};
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right};
 use crate::transcript::metadata::Metadata;
 
@@ -36,6 +36,8 @@ const ASKING: &str = "ask at the terminal";
 pub(crate) struct Choice {
     key: SessionKey,
     is_missing: bool,
+    /// Whether its newest version lost something.
+    lost: bool,
     bytes: u64,
     committed_ms: u64,
     /// What its project is called.
@@ -67,6 +69,7 @@ pub(crate) fn choices(places: &Places, scope: &Scope) -> Result<Choices, Failure
         choices.push(Choice {
             // One of which that cannot be told is not called lost.
             is_missing: matches!(missing::state(places, &stores, &key, &copies), Ok(State::Gone)),
+            lost: copies.loss().is_some(),
             bytes: copies.bytes(),
             committed_ms: copies.committed_ms(),
             metadata: known.get(&(key.project.to_string(), key.id.to_string())).cloned(),
@@ -131,6 +134,32 @@ pub(crate) fn ask(
     Err(not_chosen())
 }
 
+/// Asks which version of a session is meant that lost something: the one that has all of it stands first.
+pub(crate) fn ask_version(
+    lost: &str,
+    all: Which,
+    input: &mut dyn BufRead,
+    output: &mut dyn Write,
+) -> Result<Which, Failure> {
+    let choices = match all {
+        Which::Joined => "1  all of it: the older version, then what is new",
+        _ => "1  the older version that has it",
+    };
+    say(output, &format!("{}\n{choices}\n2  the newest version as it is\n", one_line(lost)))?;
+    for _ in 0..TRIES_MAX {
+        say(output, "1 or 2, or nothing to leave: ")?;
+        let mut line = String::new();
+        input.read_line(&mut line).context(ASKING)?;
+        match line.trim() {
+            "1" => return Ok(all),
+            "2" => return Ok(Which::Newest),
+            "" | "q" | "quit" => break,
+            _ => say(output, "That is none of them.\n")?,
+        }
+    }
+    Err(not_chosen())
+}
+
 impl Choice {
     fn named(&self) -> String {
         format!("{}/{}", self.key.project, self.key.id)
@@ -147,7 +176,11 @@ fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
         let metadata = choice.metadata.as_ref();
         let period = metadata.map(|m| terminal::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()));
         let topic = metadata.and_then(|m| m.title.as_deref().or(m.first_topic.as_deref())).unwrap_or("–");
-        let state = if choice.is_missing { terminal.paint(Style::Red, GONE) } else { "    ".to_owned() };
+        let state = match (choice.is_missing, choice.lost) {
+            (true, _) => terminal.paint(Style::Red, GONE),
+            (false, true) => terminal.paint(Style::Red, "lost"),
+            (false, false) => "    ".to_owned(),
+        };
         let label = if several { left(&fit(&choice.label, columns), columns) + "  " } else { String::new() };
         let line = format!(
             "{}  {state}  {}  {label}{:>6}  {}  ",
@@ -179,7 +212,15 @@ mod tests {
         let key = SessionKey::parse("p", &format!("s{n:02}-and-more")).unwrap();
         let metadata = Metadata { first_topic: Some("what it is about ".repeat(9)), ..Metadata::default() };
         let label = "p".to_owned();
-        Choice { key, is_missing: n == 1, bytes: 1000 * n as u64, committed_ms: 0, label, metadata: Some(metadata) }
+        Choice {
+            key,
+            is_missing: n == 1,
+            lost: false,
+            bytes: 1000 * n as u64,
+            committed_ms: 0,
+            label,
+            metadata: Some(metadata),
+        }
     }
 
     /// What is chosen of so many when this is typed, and what was shown.

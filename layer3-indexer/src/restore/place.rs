@@ -93,7 +93,7 @@ pub(super) fn refuse_live(places: &Places, id: &SessionId, force: bool) -> Resul
 
 /// Where a transcript of this id stands below `projects/`, whatever it is and even if its folder
 /// is a symlink: Claude Code may well look through that.
-pub(super) fn standing(places: &Places, id: &SessionId) -> Result<Option<PathBuf>, Failure> {
+pub(crate) fn standing(places: &Places, id: &SessionId) -> Result<Option<PathBuf>, Failure> {
     let projects = places.projects();
     let examining = |path: &Path| format!("examine {}", path.display());
     let folders = match std::fs::read_dir(&projects) {
@@ -138,7 +138,7 @@ pub(super) fn folder(
     if let Some(path) = standing {
         let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
         return match wanted {
-            Some(wanted) if !options.only_absent && folder != OsStr::new(&wanted) => {
+            Some(wanted) if !options.only_absent && !options.in_place && folder != OsStr::new(&wanted) => {
                 let path = path.display();
                 let message =
                     format!("restore session {id}: {path} is there already, and Claude Code would find none of two");

@@ -1,5 +1,6 @@
 //! What restoring a session will do, after every refusal. Making the plan writes nothing.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -19,6 +20,8 @@ use crate::stores::{Chosen, SessionCopies, Stores, Unfit, Which, slug_of_source}
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) stored: Chosen,
+    /// The content itself, where it was made of several stored ones.
+    pub(super) made: Option<File>,
     /// Below the root.
     pub(super) rel: PathBuf,
     pub(super) standing: Standing,
@@ -45,6 +48,8 @@ pub(crate) struct Plan {
     pub(super) transcript: PathBuf,
     /// Length of the transcript.
     pub(super) bytes: u64,
+    /// Which content of the transcript was asked for.
+    pub(super) content: Which,
     /// Generation of the transcript that is written.
     pub(super) generation: Option<u32>,
     pub(super) cwd: Option<String>,
@@ -92,20 +97,22 @@ pub(super) fn plan_for(
     let (transcript, cwd) = match kept {
         Some(path) => (None, cwd_of_standing(path)?),
         None => {
-            let chosen = copies.choose(&FileName::Transcript, options.content);
-            let mut copy = chosen.map_err(|unfit| refusal(id, options.content, unfit))?;
+            let mut copy = match options.content {
+                Which::Joined => copies.joined()?,
+                which => copies.choose(&FileName::Transcript, which).map_err(|unfit| refusal(id, which, unfit))?,
+            };
             notes.append(&mut copy.notes);
             // A stub restored where the whole conversation is stored as well is not what most want.
-            if let Some(longer) = copies.longer_than(&copy).filter(|_| options.content == Which::Newest) {
-                let (longer, bytes) = (Size(longer), Size(copy.at.bytes));
-                notes.push(format!(
-                    "an older content of it is longer ({longer}, this one has {bytes}): --longest restores that"
-                ));
+            if let Some(loss) =
+                copies.loss().filter(|_| options.content == Which::Newest && copy.at.name.generation == 0)
+            {
+                let (flag, lost) = (loss.flag(), loss.to_text());
+                notes.push(format!("`layer3-indexer restore {id} {flag}` restores all of it: {lost}"));
             }
             let slug = standing.as_deref().and_then(slug_of_source).or_else(|| copies.slug());
             let examining = format!("examine {}", copy.at.path.display());
             let cwd = copy.read().and_then(|bytes| cwd_of(bytes, slug.as_deref())).context(examining)?;
-            (Some(copy.at), cwd)
+            (Some((copy.at, (options.content == Which::Joined).then_some(copy.file))), cwd)
         }
     };
     let cwd = Cwd::of(cwd, options);
@@ -117,16 +124,17 @@ pub(super) fn plan_for(
         ),
     };
     let bytes = match (&transcript, kept) {
-        (Some(content), _) => content.bytes,
+        (Some((content, _)), _) => content.bytes,
         (None, path) => path.map_or(Ok(0), bytes_of)?,
     };
-    let generation = transcript.as_ref().map(|content| content.name.generation);
+    let generation = transcript.as_ref().map(|(content, _)| content.name.generation);
     let mut work = Work { steps: Vec::new(), kept: usize::from(kept.is_some()), notes, problems: Vec::new() };
     work.add(&Beneath::open(&root)?, id, &folder, &copies, transcript, options)?;
     let directory = cwd.now.as_deref();
     let command = options.to.is_none().then(|| place::command(directory, id, options.config_dir.as_deref()));
     let transcript = folder.join(format!("{id}.jsonl"));
-    Ok(Plan { root, transcript, bytes, generation, command, cwd: cwd.now, work, key, stores })
+    let content = options.content;
+    Ok(Plan { root, transcript, bytes, content, generation, command, cwd: cwd.now, work, key, stores })
 }
 
 impl Work {
@@ -137,7 +145,7 @@ impl Work {
         id: &SessionId,
         folder: &Path,
         copies: &SessionCopies,
-        transcript: Option<Chosen>,
+        transcript: Option<(Chosen, Option<File>)>,
         options: &Options,
     ) -> Result<(), Failure> {
         for side in copies.side_files() {
@@ -148,7 +156,9 @@ impl Work {
             }
             // A subagent's transcript is rewritten to a stub as its session's is.
             let which = match options.content {
-                Which::Longest if side.extension().is_some_and(|extension| extension == "jsonl") => Which::Longest,
+                Which::Longest | Which::Joined if side.extension().is_some_and(|extension| extension == "jsonl") => {
+                    Which::Longest
+                }
                 _ => Which::Newest,
             };
             match copies.choose(&FileName::Side(side.clone()), which) {
@@ -159,9 +169,10 @@ impl Work {
                 Err(unfit) => self.problems.push(format!("{}; it was left out", complaint(&side, unfit))),
             }
         }
-        if let Some(content) = transcript {
+        if let Some((content, made)) = transcript {
             let rel = folder.join(format!("{id}.jsonl"));
-            self.steps.push(beneath.step(id, rel, content, options, &mut self.notes)?);
+            let step = beneath.step(id, rel, content, options, &mut self.notes)?;
+            self.steps.push(Step { made, ..step });
         }
         Ok(())
     }
@@ -259,7 +270,7 @@ impl Beneath {
         let folder = self.folder_of(&rel)?;
         let stat = folder.as_ref().map_or(Ok(None), |folder| folder.stat(name))?;
         let (Some(folder), Some(stat)) = (folder, stat) else {
-            return Ok(Step { stored, rel, standing: Standing::Nothing });
+            return Ok(Step { stored, made: None, rel, standing: Standing::Nothing });
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             let path = path.display();
@@ -294,6 +305,6 @@ impl Beneath {
                 );
             }
         };
-        Ok(Step { stored, rel, standing })
+        Ok(Step { stored, made: None, rel, standing })
     }
 }

@@ -5,13 +5,18 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use layer1_prebackup::fs::platform::process::become_program;
 
 use crate::failure::{Context, Failure};
+use crate::restore::carry_out::save_in_both;
+use crate::restore::place::{refuse_live, standing};
 use crate::restore::plan::plan;
 use crate::restore::types::{Options, Restored};
+use crate::stores::loss::Loss;
+use crate::stores::{SessionCopies, Stores, Which};
 
 /// Set by a running Claude Code for its children. One that inherits them takes itself for a child
 /// and writes no transcript.
@@ -37,10 +42,24 @@ pub(crate) struct Ready {
     command: String,
 }
 
-/// Puts back what is missing of the session; what stands there is left as it is. Refuses where its
-/// directory does not exist, before it writes anything, and while it is live.
+/// What the session's newest content lost, so that somebody has to say with which one to go on. What stands below Claude
+/// Code's directory is saved before: it may have been rewritten without a hook.
+pub(crate) fn loss(places: &Places, typed: &str) -> Result<Option<Loss>, Failure> {
+    let stores = Rc::new(Stores::open(places)?);
+    let key = stores.find(typed)?;
+    if let Some(path) = standing(places, &key.id)? {
+        save_in_both(places, &SessionCopies::of(&stores, &key)?, &path)?;
+    }
+    Ok(SessionCopies::of(&Rc::new(Stores::open(places)?), &key)?.loss())
+}
+
+/// Puts back what is missing of the session. What stands there is left as it is, unless another content than the
+/// newest is asked for: then it is saved and replaced. Refuses where its directory does not exist, before it writes
+/// anything, and while it is live.
 pub(crate) fn ready(places: &Places, typed: &str, options: &Options) -> Result<Ready, Failure> {
-    let options = Options { only_absent: true, ..options.clone() };
+    let as_it_is = options.content == Which::Newest;
+    let options = Options { only_absent: as_it_is, force: !as_it_is, in_place: true, ..options.clone() };
+    refuse_live(places, &Stores::open(places)?.find(typed)?.id, false)?;
     let plan = plan(places, typed, &options)?;
     if let Some(cwd) = plan.cwd().filter(|cwd| !Path::new(cwd).is_dir()) {
         let message = format!("resume session {}: its directory {cwd} does not exist", plan.id());

@@ -308,7 +308,7 @@ fn what_layer_1_saw_last_is_the_newest_also_where_it_begins_a_generation() {
         ~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written, 0 in place
         cd /home/dev/proj && claude --resume ID
         ID.jsonl: layer 1 is ahead of layer 3, its copy is used
-        an older content of it is longer (448 B, this one has 231 B): --longest restores that
+        `layer3-indexer restore ID --longest` restores all of it: it lost 2 messages that version 1 has (231 B now, 448 B then)
         "#);
     assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap(), stub);
 }

@@ -22,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) moved: Vec<Moved>,
     /// Leave everything that stands there as it is; write what is absent.
     pub(crate) only_absent: bool,
+    /// What stands there is replaced where it stands, wherever the project lies now.
+    pub(crate) in_place: bool,
     /// Claude Code's directory, where it is not the one that `claude` would use by itself.
     pub(crate) config_dir: Option<PathBuf>,
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
 use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
@@ -23,6 +24,7 @@ use crate::save::receipt::Answer;
 use crate::save::request::Request;
 use crate::save::roots::{RootKind, resolved_projects};
 use crate::save::session;
+use crate::stores::{SessionCopies, Stores};
 
 /// What saving many sessions did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -287,9 +289,24 @@ impl<'a> Run<'a> {
         {
             self.summary.notes.push(format!("stored but not indexed: {error}"));
         }
+        if let Err(error) = self.record_losses() {
+            self.summary.notes.push(format!("stored, and what was lost could not be recorded: {error}"));
+        }
         self.at.work_done = self.at.work_all;
         (self.report)(self.at);
         Ok(self.summary)
+    }
+
+    /// What was stored by a version that did not record it too.
+    fn record_losses(&self) -> Result<(), Failure> {
+        if Archive::open(&self.places.layer3_store)?.is_none() {
+            return Ok(());
+        }
+        let stores = Rc::new(Stores::open(self.places)?);
+        // One session that cannot be compared does not keep the others from it.
+        let record = |key: &SessionKey| SessionCopies::of(&stores, key)?.record_loss();
+        let results: Vec<_> = stores.sessions()?.iter().map(record).collect();
+        results.into_iter().collect()
     }
 
     fn index(&mut self, archive: &Archive) -> Result<(), Failure> {

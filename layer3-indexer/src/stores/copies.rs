@@ -25,9 +25,9 @@ pub(crate) struct SessionCopies {
     pub(crate) key: SessionKey,
     /// What the user should know about a store that cannot be read.
     pub(crate) notes: Vec<String>,
-    stores: Rc<Stores>,
-    layer3: Held,
-    layer1: Held,
+    pub(super) stores: Rc<Stores>,
+    pub(super) layer3: Held,
+    pub(super) layer1: Held,
 }
 
 /// A content of one layer.
@@ -65,6 +65,18 @@ impl SessionCopies {
     /// Layer 3's store, where it has this session: its metadata lies there.
     pub(crate) fn in_layer3(&self) -> Option<&Archive> {
         self.stores.layer3.as_ref().filter(|_| !self.layer3.files.is_empty())
+    }
+
+    /// What a user types for it: its id, behind the project where another session has the same.
+    pub(crate) fn name(&self) -> String {
+        let same = |archive: &Archive| archive.find(&self.key.id).map_or(0, |keys| keys.len());
+        let most = [&self.stores.layer3, &self.stores.layer1].into_iter().flatten().map(same).max();
+        if most > Some(1) { format!("{}/{}", self.key.project, self.key.id) } else { self.key.id.to_string() }
+    }
+
+    /// Layer 3's store, if there is one.
+    pub(super) fn layer3_store(&self) -> Option<&Archive> {
+        self.stores.layer3.as_ref()
     }
 
     /// As this layer keeps it; `None` where it has nothing of it.
@@ -124,6 +136,8 @@ impl SessionCopies {
             Which::Newest | Which::Generation(0) => self.newest(file),
             Which::Generation(n) => self.generation(file, n),
             Which::Longest => self.longest(file),
+            // Of one file there is nothing to be joined: see [`SessionCopies::joined`].
+            Which::Joined => self.newest(file),
         }
     }
 
@@ -241,15 +255,6 @@ impl SessionCopies {
             |of1: &&StoredFile| self.layer3.newest(&of1.name.file).is_none_or(|of3| self.layer1_is_ahead(of3, of1));
         let read = |file: &StoredFile| self.layer1.read(&self.stores, file, file.bytes, file.blake3);
         newest.filter(is_ahead).filter_map(|file| read(file).err().map(|bad| *bad)).collect()
-    }
-
-    /// The length of the longest content of the file, if that is longer than this one and not known to be bad.
-    pub(crate) fn longer_than(&self, copy: &Copy) -> Option<u64> {
-        let is_bad = |held: &Held, file: &StoredFile| {
-            copy.bad.iter().any(|bad| bad.layer == held.layer && bad.name == file.name)
-        };
-        let of_file = self.all().filter(|(held, file)| file.name.file == copy.at.name.file && !is_bad(held, file));
-        of_file.map(|(_, file)| file.bytes).max().filter(|longest| *longest > copy.at.bytes)
     }
 
     /// The newest contents of both layers, that first which is ahead. One that is another content

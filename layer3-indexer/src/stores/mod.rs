@@ -1,8 +1,10 @@
 //! Both stores: which sessions they hold, and which copy of a content is good.
 
+pub(crate) mod acknowledged;
 mod both;
 mod copies;
 mod held;
+pub(crate) mod loss;
 pub(crate) mod session_name;
 #[cfg(test)]
 mod tests;

@@ -65,6 +65,8 @@ pub(crate) enum Which {
     Generation(u32),
     /// The longest of all.
     Longest,
+    /// All contents of the transcript as one.
+    Joined,
 }
 
 /// Where a stored content lies, and what it is.
@@ -91,7 +93,7 @@ pub(crate) struct Copy {
     pub(crate) bad: Vec<BadCopy>,
     /// Why those were not chosen, and what else its reader should know, in plain words.
     pub(crate) notes: Vec<String>,
-    pub(super) file: File,
+    pub(crate) file: File,
 }
 
 impl Copy {

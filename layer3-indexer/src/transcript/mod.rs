@@ -1,6 +1,7 @@
-//! What a record of a transcript means, decided once.
+//! What a record of a transcript means, decided once; what one content of a transcript has and another has not.
 
 pub(crate) mod course;
+pub(crate) mod lost;
 pub(crate) mod metadata;
 pub(crate) mod queue;
 pub mod record;

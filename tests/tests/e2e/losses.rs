@@ -17,7 +17,8 @@ use tests::waiting::await_until;
 
 use crate::disk::Mount;
 use crate::product::{
-    assert_verified, await_delivered, chain, chain_delivered, found_in, hits, pending, session_ids, sessions, turn,
+    assert_verified, await_delivered, chain, chain_delivered, found_in, hits, pending, session_ids, sessions, text,
+    turn,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -534,4 +535,105 @@ fn issue_62250_a_restored_file_is_swept_again() {
     assert_eq!(tree::visible_files(&sides).len(), count);
     assert_saved_twice(&scratch, &transcript);
     assert_verified(&scratch);
+}
+
+/// A line that follows another one: its `parentUuid` names it.
+fn following(before: &str, line: &str) -> String {
+    let parse = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("a record");
+    let mut record = parse(line);
+    record["parentUuid"] = parse(before)["uuid"].clone();
+    format!("{record}\n")
+}
+
+/// The kinds of losses that `status` tells.
+fn losses_told(scratch: &Scratch) -> Vec<String> {
+    let status = scratch.layer3(&["status", "--json"]).output().json();
+    let kinds = status["findings"].as_array().expect("findings").iter().map(|finding| text(finding, "kind").to_owned());
+    kinds.filter(|kind| ["shrunk", "rewritten", "split"].contains(&kind.as_str())).collect()
+}
+
+#[test]
+fn a_transcript_deleted_under_an_open_session_is_told_read_and_restored_as_one() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = scratch.transcript(&id);
+    let lines =
+        [transcripts::prompt_line(&id, 1, "the older question"), transcripts::answer_line(&id, 2, "an older answer")];
+    let old = lines.concat();
+    transcripts::append(&transcript, &old);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    fs::remove_file(&transcript).expect("delete it under the client");
+    let new = following(&lines[1], &transcripts::prompt_line(&id, 3, "the newer question"));
+    let new = new.clone() + &following(&new, &transcripts::answer_line(&id, 4, "a newer answer"));
+    transcripts::append(&transcript, &new);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_held_twice(&scratch, &id, old.as_bytes());
+    assert_held_twice(&scratch, &id, new.as_bytes());
+
+    let told = scratch.layer3(&["status", "--json"]).output().exits(1).json();
+    assert_eq!((&told["findings"][0]["kind"], &told["findings"][0]["needs_person"]), (&json!("split"), &json!(true)));
+    let text = scratch.layer3(&["status"]).output().exits(1).text();
+    assert!(text.starts_with("1 conversation lost messages") && text.contains("--joined --force"), "{text}");
+    let list = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();
+    assert_eq!(list["sessions"][0]["lost_messages"], json!(2), "{list:#}");
+    assert!(scratch.layer3(&["list", "--all"]).output().ok().text().contains("(lost 2 messages)"));
+    let found = scratch.layer3(&["search", "--all", "--json", "newer"]).output().ok().json();
+    assert_eq!(found["hits"][0]["lost_messages"], json!(2), "{found:#}");
+    let shown = scratch.layer3(&["show", &id]).output().ok().text();
+    let at = |words: &str| shown.find(words).unwrap_or_else(|| panic!("no {words:?} in {shown}"));
+    assert!(at("the older question") < at("a newer answer") && shown.contains("went on in a new file"), "{shown}");
+    let page = scratch.layer3(&["export", &id]).output().ok().text();
+    assert!(page.contains("the older question") && page.contains("a newer answer"), "{page}");
+    assert!(!scratch.layer3(&["show", &id, "--generation", "0"]).output().ok().text().contains("older"));
+
+    // Nobody can be asked here.
+    let refused =
+        scratch.layer3(&["resume", &id, "--cwd", scratch.project_dir().to_str().expect("UTF-8")]).output().exits(1);
+    let [joined, newest] = ["--joined", "--newest"].map(|flag| format!("layer3-indexer resume {id} {flag}"));
+    assert!(refused.stderr.contains(&joined) && refused.stderr.contains(&newest), "{refused:?}");
+    assert!(fs::read_to_string(&transcript).is_ok_and(|it| it == new), "nothing was touched");
+
+    let said = scratch.layer3(&["restore", &id]).output().ok();
+    assert!(said.stderr.contains("--joined"), "{said:?}");
+    // The client has gone on since.
+    let more = following(new.lines().last().expect("a line"), &transcripts::prompt_line(&id, 5, "and more"));
+    transcripts::append(&transcript, &more);
+    scratch.layer1(&["sweep"]).output().ok();
+    assert_restored(&scratch, &id, &["--joined", "--force"], format!("{old}{new}{more}").as_bytes());
+    assert_eq!(losses_told(&scratch), [""; 0]);
+    assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
+    let list = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();
+    assert_eq!(list["sessions"][0].get("lost_messages"), None, "{list:#}");
+}
+
+#[test]
+fn a_stub_that_no_hook_saw_is_not_resumed_in_silence() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = scratch.transcript(&id);
+    let old =
+        transcripts::prompt_line(&id, 1, "a long question") + &transcripts::answer_line(&id, 2, &"word ".repeat(500));
+    transcripts::append(&transcript, &old);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    transcripts::rewrite(&transcript, &transcripts::prompt_line(&id, 9, "a stub")[..]);
+    let resume = |flags: &[&str]| {
+        let here = scratch.project_dir();
+        let args = [&["resume", &id, "--cwd", here.to_str().expect("UTF-8")], flags].concat();
+        scratch.layer3(&args).output().exits(1)
+    };
+    let refused = resume(&[]);
+    assert!(refused.stderr.contains("it lost 2 messages") && refused.stderr.contains("--longest"), "{refused:?}");
+    // There is no claude to become; what it would go on with is there.
+    assert!(resume(&["--longest"]).stderr.contains("not on the PATH"));
+    assert!(fs::read_to_string(&transcript).is_ok_and(|it| it == old));
+    assert_eq!(losses_told(&scratch), [""; 0]);
+
+    transcripts::rewrite(&transcript, &transcripts::prompt_line(&id, 10, "another stub")[..]);
+    assert!(resume(&[]).stderr.contains("it lost"), "the next loss is news");
+    assert_eq!(losses_told(&scratch), ["shrunk"]);
+    // No hook of ours is installed in this home, and that is told too.
+    scratch.layer3(&["status", "--acknowledge", &id]).output().exits(1);
+    assert_eq!(losses_told(&scratch), [""; 0]);
+    assert!(resume(&[]).stderr.contains("not on the PATH"), "acknowledged");
 }

@@ -124,7 +124,7 @@ fn the_pasted_lines_bring_back_what_was_longer_and_what_vanished_in_a_mass() {
     transcripts::rewrite(&sources[0], transcripts::prompt_line(transcripts::RECORDED[0], 9, "a stub"));
     scratch.layer1(&["sweep"]).output().ok();
     scratch.layer3(&["import"]).output().ok();
-    paste("shrunk", 0);
+    paste("shrunk", 1);
     assert!(fs::read(&sources[0]).expect("read what was restored") == wholes[0]);
 
     scratch.layer1(&["sweep"]).output().ok();

@@ -108,7 +108,15 @@ pub(crate) struct Exported {
 /// Writes the session to `out` as it is read.
 pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Write) -> Result<Exported, Failure> {
     let name = copies.transcript(options.generation)?;
-    let mut content = copies.get(&name)?;
+    let whole = (options.generation == 0).then(|| copies.across()).flatten();
+    let mut content = match whole {
+        Some(whole) => whole,
+        None => {
+            let mut content = copies.get(&name)?;
+            content.notes.extend((options.generation == 0).then(|| copies.loss_note()).flatten());
+            content
+        }
+    };
     let survey = Survey::of(&mut content)?;
     let mut sanitizer = Sanitizer { redactor: options.redact.then(Redactor::default), full: options.full, cut: 0 };
     let out = BufWriter::new(out);

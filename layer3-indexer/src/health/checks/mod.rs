@@ -4,6 +4,7 @@ mod disks;
 mod hooks;
 mod index;
 mod light;
+mod losses;
 mod mcp;
 mod outbox;
 mod programs;
@@ -28,10 +29,11 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 16] = [
+const CHECKS: [(Depth, Check); 17] = [
     (Depth::Cheap, stores::both),
     (Depth::Cheap, index::state),
     (Depth::Cheap, outbox::jobs),
+    (Depth::Cheap, losses::of_sessions),
     (Depth::Cheap, sources::transcripts),
     (Depth::Cheap, hooks::present),
     (Depth::Cheap, disks::room),

@@ -1,16 +1,15 @@
-//! Claude Code's transcripts against the two stores: what is not saved, what vanished, what shrank,
-//! what its cleanup will delete next, and conversations of which there never was a transcript.
+//! Claude Code's transcripts against the two stores: what is not saved, what vanished, what its cleanup will delete next, and conversations of which there never was a transcript.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
-use layer1_prebackup::archive::{Archive, ArchiveError, QuickCheck, SessionKey, Verification};
+use layer1_prebackup::archive::{Archive, ArchiveError, QuickCheck, SessionKey};
 use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::config::size::Size;
-use layer1_prebackup::names::{FileName, SessionId};
+use layer1_prebackup::names::SessionId;
 use layer1_prebackup::status::published_journals;
 
 use crate::failure::chain;
@@ -21,6 +20,8 @@ use crate::health::figures::{Expiring, NotSaved, Vanished};
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::health::text::duration;
 use crate::save::roots::resolved_projects;
+use crate::stores::acknowledged::Acknowledged;
+use crate::stores::{SessionCopies, Stores};
 use crate::terminal::time::format_rfc3339_ms;
 use crate::terminal::{count, shell_quoted};
 
@@ -173,7 +174,7 @@ fn save_line(context: &Context, in_layer1: bool) -> String {
     if in_layer1 { import } else { format!("{} sweep && {import}", context.commands.layer1) }
 }
 
-/// Stored sessions whose transcript is gone, or is shorter than an older content of it.
+/// Stored sessions whose transcript is gone.
 fn lost(ids: &BTreeSet<SessionId>, examination: &mut Examination<'_>) {
     let context = examination.context;
     let mut stored: BTreeMap<&SessionKey, &QuickCheck> = BTreeMap::new();
@@ -185,14 +186,19 @@ fn lost(ids: &BTreeSet<SessionId>, examination: &mut Examination<'_>) {
     }
     let mut projects_of: BTreeMap<&SessionId, usize> = BTreeMap::new();
     stored.keys().for_each(|key| *projects_of.entry(&key.id).or_default() += 1);
+    let acknowledged = Acknowledged::read(examination.second.archive.as_ref());
+    let stores = Stores::open(&context.places).map(Rc::new).ok();
+    let is_acknowledged = |key: &SessionKey| {
+        let copies = stores.as_ref().and_then(|stores| SessionCopies::of(stores, key).ok());
+        copies.is_some_and(|copies| acknowledged.is_gone(&copies))
+    };
     let cleanup_ms = examination.figures.sources.cleanup_period_days.saturating_mul(DAY_MS);
     let mut gone = Vec::new();
     for (key, check) in &stored {
         let is_there = ids.contains(&key.id) || check.source.as_ref().is_some_and(|path| path.exists());
         let name = if projects_of[&key.id] > 1 { format!("{}/{}", key.project, key.id) } else { key.id.to_string() };
         let restore = format!("{} restore {}", context.commands.layer3, shell_quoted(&name));
-        examination.findings.extend(shrunk(context, key, check, &restore, is_there));
-        if !is_there && !check.files.is_empty() {
+        if !is_there && !check.files.is_empty() && !is_acknowledged(key) {
             gone.push(vanished(context, key, check, restore, cleanup_ms));
         }
     }
@@ -221,7 +227,8 @@ fn report_vanished(vanished: &[Vanished], stored: usize, examination: &mut Exami
         let gone = unexpected.len();
         let days = count(examination.figures.sources.cleanup_period_days, "day");
         let what = format!(
-            "{gone} of {should_be_there} transcripts are gone that changed within {days}, so no cleanup was due; all are saved"
+            "{gone} of {should_be_there} transcripts are gone that changed within {days}, so no cleanup was due; all are saved. If you deleted them yourself, `{} status --acknowledge` lets them be, and `{} prune` removes the copies",
+            context.commands.layer3, context.commands.layer3
         );
         examination.found(Kind::MassDisappearance, what, &context.places.projects());
     }
@@ -254,25 +261,6 @@ fn without_transcript(ids: &BTreeSet<SessionId>, examination: &mut Examination<'
         let is_news = age_ms < JOURNAL_NEWS_MS;
         examination.findings.push(finding.needing_person(is_news).of(&id, project.as_deref()));
     }
-}
-
-fn shrunk(context: &Context, key: &SessionKey, check: &QuickCheck, restore: &str, is_there: bool) -> Option<Finding> {
-    // What somebody else wrote over our copy is no older content of the conversation.
-    let contents = check
-        .files
-        .iter()
-        .filter(|file| file.name.file == FileName::Transcript && file.verification != Verification::Found);
-    let (newest, older): (Vec<_>, Vec<_>) = contents.partition(|file| file.name.generation == 0);
-    let newest = newest.first()?;
-    let longest = older.iter().map(|file| file.bytes).max()?;
-    if longest <= newest.bytes {
-        return None;
-    }
-    let what = format!("its transcript has {} and had {} before", Size(newest.bytes), Size(longest));
-    let force = if is_there { " --force" } else { "" };
-    let place = check.source.clone().unwrap_or_default();
-    let finding = Finding::new(context, Kind::Shrunk, what, &place).mend(format!("{restore} --longest{force}"));
-    Some(finding.of(&key.id, Some(key.project.as_str())))
 }
 
 /// Whether the present content is not in the store. Layer 1 records a source as its event spells

@@ -22,7 +22,7 @@ use layer1_prebackup::config::places::Places;
 use crate::failure::{Failure, chain};
 use crate::index::{Index, IndexError};
 use crate::save::{self, LogSink, rebuild};
-use crate::stores::{Pair, Stores};
+use crate::stores::{Pair, Stores, loss};
 use item::{Item, Target};
 use pending_delivery::is_there;
 use plan::{Kept, refuse_live};
@@ -148,6 +148,7 @@ fn remove_session(
             // Held until the last file is gone: a save that is still under way writes no metadata meanwhile.
             let metadata = save::lock_metadata(archive)?;
             forget(&places.index, archive, key)?;
+            loss::forget(archive, key)?;
             Ok(metadata)
         }),
         _ => Ok(true),

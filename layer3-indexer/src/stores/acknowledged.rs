@@ -1,0 +1,90 @@
+//! What a person has seen and lets be: conversations that lost something, and those that were deleted on purpose.
+//!
+//! It stands in layer 3's store as what was there to be seen, so that the next loss is news again. It is the user's
+//! word and can be made again by nobody.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::fs::{self, Lock};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::stores::SessionCopies;
+
+const FORMAT: u32 = 1;
+const FILE: &str = ".state/acknowledged.json";
+const LOCK: &str = ".state/acknowledged.lock";
+
+/// What was acknowledged, by `project/id`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Acknowledged {
+    format: u32,
+    /// Older contents whose loss was seen.
+    losses: BTreeMap<String, Vec<String>>,
+    /// The newest content of a conversation that Claude Code no longer has.
+    gone: BTreeMap<String, String>,
+}
+
+impl Acknowledged {
+    /// What is acknowledged; nothing where that cannot be read: better told twice than never.
+    pub(crate) fn read(layer3: Option<&Archive>) -> Acknowledged {
+        let read = || serde_json::from_slice(&std::fs::read(layer3?.root().join(FILE)).ok()?).ok();
+        read().filter(|all: &Acknowledged| all.format == FORMAT).unwrap_or_default()
+    }
+
+    /// Whether it was seen that Claude Code no longer has the session as it is stored now.
+    pub(crate) fn is_gone(&self, copies: &SessionCopies) -> bool {
+        self.gone.get(&name(&copies.key)).is_some_and(|mark| Some(mark) == copies.newest_mark().as_ref())
+    }
+
+    fn is_loss(&self, copies: &SessionCopies) -> bool {
+        let Some(seen) = self.losses.get(&name(&copies.key)) else { return false };
+        // A content that was lost, restored and lost again is there twice, and was seen once.
+        let count = |marks: &[String], mark: &String| marks.iter().filter(|other| *other == mark).count();
+        let older = copies.older_marks();
+        older.iter().all(|mark| count(&older, mark) <= count(seen, mark))
+    }
+}
+
+/// Whether what the session's newest content lost was seen.
+pub(super) fn is_loss(copies: &SessionCopies) -> bool {
+    Acknowledged::read(copies.layer3_store()).is_loss(copies)
+}
+
+/// What a person has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// What the session lost.
+    Loss,
+    /// That, and that Claude Code no longer has it.
+    All,
+}
+
+/// Notes durably what a person has seen of these sessions.
+pub(crate) fn acknowledge<'a>(
+    layer3: &Archive,
+    sessions: impl IntoIterator<Item = &'a SessionCopies>,
+    seen: Seen,
+) -> Result<(), Failure> {
+    let at = |file: &str| -> PathBuf { layer3.root().join(file) };
+    let _lock = Lock::wait(&at(LOCK))?;
+    let mut all = Acknowledged { format: FORMAT, ..Acknowledged::read(Some(layer3)) };
+    for copies in sessions {
+        let older = copies.older_marks();
+        if !older.is_empty() {
+            all.losses.insert(name(&copies.key), older);
+        }
+        if seen == Seen::All {
+            all.gone.extend(copies.newest_mark().map(|mark| (name(&copies.key), mark)));
+        }
+    }
+    // Strings in maps: this cannot fail.
+    let text = serde_json::to_vec_pretty(&all).expect("it serialises");
+    Ok(fs::replace_file(&at(FILE), &text)?)
+}
+
+fn name(key: &SessionKey) -> String {
+    format!("{}/{}", key.project, key.id)
+}

@@ -1,0 +1,274 @@
+//! What the newest content of a conversation lost of an older one.
+//!
+//! Two contents are compared once: what came out is recorded in layer 3's store, and holds for as long as the older
+//! contents are the same and the newest goes on from what was compared. Whoever only looks compares where nothing is
+//! recorded, and writes nothing.
+
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use layer1_prebackup::archive::{Archive, SessionKey, StoredFile, Verification};
+use layer1_prebackup::config::size::Size;
+use layer1_prebackup::fs::{self, DurableError};
+use layer1_prebackup::names::{FileName, StoredName};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Context, Failure};
+use crate::stores::acknowledged;
+use crate::stores::both::Stores;
+use crate::stores::copies::SessionCopies;
+use crate::stores::held::Held;
+use crate::stores::types::{Chosen, Copy, Layer, Which};
+use crate::terminal;
+use crate::transcript::lost::{How, Joiner, Messages};
+
+/// Format of a record.
+const FORMAT: u32 = 1;
+/// Where the records are, in layer 3's store.
+const RECORDS: &str = ".state/losses";
+
+/// What a conversation's newest content lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Loss {
+    pub(crate) how: How,
+    /// Messages that an older version has and the newest has not; of the version that has most of them.
+    pub(crate) messages: u64,
+    /// That version, 1 being the oldest.
+    pub(crate) version: u32,
+    /// Its length.
+    pub(crate) version_bytes: u64,
+    /// Whether no other content is longer.
+    pub(crate) is_longest: bool,
+    /// Length of the newest content.
+    pub(crate) bytes: u64,
+}
+
+/// A content by its length and hash: `1234:…`.
+fn mark(file: &StoredFile) -> String {
+    format!("{}:{}", file.bytes, file.blake3.to_hex())
+}
+
+/// What was compared, and what came out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Compared {
+    format: u32,
+    newest: String,
+    newest_bytes: u64,
+    older: Vec<String>,
+    loss: Option<Loss>,
+}
+
+impl Loss {
+    /// Whether a person has to decide. A compaction that Claude Code made room with is as it wanted it.
+    pub(crate) fn needs_person(&self) -> bool {
+        self.how != How::Compacted
+    }
+
+    /// What brings it back: all versions as one, where the newest goes on from the older one.
+    pub(crate) fn which(&self) -> Which {
+        if self.how == How::Split { Which::Joined } else { Which::Generation(self.version) }
+    }
+
+    /// The same as a flag.
+    pub(crate) fn flag(&self) -> String {
+        match self.how {
+            How::Split => "--joined".to_owned(),
+            _ if self.is_longest => "--longest".to_owned(),
+            _ => format!("--generation {}", self.version),
+        }
+    }
+
+    /// For people, in one sentence without its end.
+    pub(crate) fn to_text(&self) -> String {
+        let (messages, version) = (terminal::count(self.messages, "message"), self.version);
+        let what = match self.how {
+            How::Shrunk => "it lost",
+            How::Rewritten => "it was rewritten and lost",
+            How::Split => "Claude Code went on in a new file without",
+            How::Compacted => "a compaction replaced",
+        };
+        format!(
+            "{what} {messages} that version {version} has ({} now, {} then)",
+            Size(self.bytes),
+            Size(self.version_bytes)
+        )
+    }
+}
+
+impl SessionCopies {
+    /// What the newest content lost, unless a person acknowledged that or nobody has to decide.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        self.any_loss().filter(|loss| loss.needs_person() && !acknowledged::is_loss(self))
+    }
+
+    /// What the newest content lost. What cannot be read is not known to have lost anything; `verify` tells of it.
+    pub(crate) fn any_loss(&self) -> Option<Loss> {
+        let held = self.with_more_versions();
+        let (newest, older) = contents(held)?;
+        if let Some(compared) = self.recorded(held).filter(|compared| compared.holds(newest, &older)) {
+            return compared.loss;
+        }
+        compare(&self.stores, held, newest, &older).ok()?
+    }
+
+    /// Records what the newest content lost, where there is something to compare and it is not recorded yet.
+    pub(crate) fn record_loss(&self) -> Result<(), Failure> {
+        let held = &self.layer3;
+        let Some((newest, older)) = contents(held) else { return Ok(()) };
+        let Some(path) = self.record_path() else { return Ok(()) };
+        let is_settled = |compared: &Compared| {
+            compared.holds(newest, &older) && (compared.loss.is_none() || compared.newest == mark(newest))
+        };
+        if self.recorded(held).is_some_and(|compared| is_settled(&compared)) {
+            return Ok(());
+        }
+        let loss = compare(&self.stores, held, newest, &older)?;
+        let older = older.iter().map(|file| mark(file)).collect();
+        let (newest_bytes, newest) = (newest.bytes, mark(newest));
+        let compared = Compared { format: FORMAT, newest, newest_bytes, older, loss };
+        // Strings and numbers: this cannot fail.
+        let text = serde_json::to_vec(&compared).expect("it serialises");
+        Ok(fs::replace_file(&path, &text)?)
+    }
+
+    /// The older contents that a person has to have seen to acknowledge what was lost.
+    pub(super) fn older_marks(&self) -> Vec<String> {
+        contents(self.with_more_versions())
+            .map_or(Vec::new(), |(_, older)| older.iter().map(|file| mark(file)).collect())
+    }
+
+    /// The newest content.
+    pub(super) fn newest_mark(&self) -> Option<String> {
+        let newest = |held: &Held| held.newest(&FileName::Transcript).map(mark);
+        newest(&self.layer3).or_else(|| newest(&self.layer1))
+    }
+
+    /// All versions as one, the oldest first, each line as it was: see [`Joiner`].
+    pub(crate) fn joined(&self) -> Result<Copy, Failure> {
+        let held = self.with_more_versions();
+        let names = versions(held);
+        let copies = names.iter().map(|name| self.get(name)).collect::<Result<Vec<_>, _>>()?;
+        let archive = self.stores.of(held.layer).expect("what is listed is in a store");
+        let file = fs::nameless_file(archive.root()).or_else(|_| fs::nameless_file(&std::env::temp_dir()))?;
+        let path = archive.slot(held.key.as_ref().expect("listed"), &StoredName::newest(FileName::Transcript)).place();
+        let joining = || format!("join what is stored of {}", path.display());
+        let (mut joiner, mut out) = (Joiner::default(), io::BufWriter::new(&file));
+        let mut notes = Vec::new();
+        for mut copy in copies {
+            notes.append(&mut copy.notes);
+            let bytes = copy.read().context(joining())?;
+            joiner.add(bytes, &mut out).context(joining())?;
+        }
+        io::Write::flush(&mut out).context(joining())?;
+        drop(out);
+        let bytes = fs::stat_of(&file, &path)?.st_size as u64;
+        let blake3 = fs::hash_of_prefix(&file, bytes, &path)?;
+        let (layer, key) = (held.layer, held.key.clone().expect("listed"));
+        let name = StoredName::newest(FileName::Transcript);
+        Ok(Copy { at: Chosen { layer, key, name, path, bytes, blake3 }, bad: Vec::new(), notes, file })
+    }
+
+    /// What a reader of the newest content gets where Claude Code went on in a new file: all versions as one. `None`
+    /// also where a version cannot be read; [`SessionCopies::loss_note`] tells of it then.
+    pub(crate) fn across(&self) -> Option<Copy> {
+        let is_across = |loss: &Loss| matches!(loss.how, How::Split | How::Compacted);
+        let loss = self.any_loss().filter(is_across).filter(|_| !acknowledged::is_loss(self))?;
+        let mut copy = self.joined().ok()?;
+        copy.notes.push(format!("{}; all of it is shown here", loss.to_text()));
+        Some(copy)
+    }
+
+    /// What a reader of the newest content is told where that lost something.
+    pub(crate) fn loss_note(&self) -> Option<String> {
+        let loss = self.loss()?;
+        let (text, name, version) = (loss.to_text(), self.name(), loss.version);
+        Some(format!("{text}: `layer3-indexer show {name} --generation {version}` shows them"))
+    }
+
+    /// The store that has more versions: layer 3, unless layer 1 saw a rewriting that it did not deliver yet.
+    fn with_more_versions(&self) -> &Held {
+        let versions = |held: &Held| held.contents(&FileName::Transcript).count();
+        if versions(&self.layer1) > versions(&self.layer3) { &self.layer1 } else { &self.layer3 }
+    }
+
+    fn record_path(&self) -> Option<PathBuf> {
+        Some(record_path(self.stores.indexed()?, self.layer3.key.as_ref()?))
+    }
+
+    /// A record that cannot be read is made again.
+    fn recorded(&self, held: &Held) -> Option<Compared> {
+        let path = self.record_path().filter(|_| held.layer == Layer::Three)?;
+        let compared: Compared = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        (compared.format == FORMAT).then_some(compared)
+    }
+}
+
+impl Compared {
+    fn holds(&self, newest: &StoredFile, older: &[&StoredFile]) -> bool {
+        let same_newest = self.newest == mark(newest) || newest.bytes > self.newest_bytes;
+        same_newest && self.older.len() == older.len() && self.older.iter().zip(older).all(|(a, b)| *a == mark(b))
+    }
+}
+
+/// The newest content of the transcript and the older ones, oldest first. What somebody else wrote over our copy is
+/// no older content of the conversation. `None` where there is nothing to compare.
+fn contents(held: &Held) -> Option<(&StoredFile, Vec<&StoredFile>)> {
+    let all = || held.contents(&FileName::Transcript).filter(|file| file.verification != Verification::Found);
+    let newest = all().find(|file| file.name.generation == 0)?;
+    let mut older: Vec<&StoredFile> = all().filter(|file| file.name.generation > 0).collect();
+    older.sort_by_key(|file| file.name.generation);
+    (!older.is_empty()).then_some((newest, older))
+}
+
+/// The names of all versions, the oldest first.
+fn versions(held: &Held) -> Vec<StoredName> {
+    let (newest, older) = match contents(held) {
+        Some((newest, older)) => (Some(newest), older),
+        None => (held.newest(&FileName::Transcript), Vec::new()),
+    };
+    older.into_iter().chain(newest).map(|file| file.name.clone()).collect()
+}
+
+fn compare(stores: &Stores, held: &Held, newest: &StoredFile, older: &[&StoredFile]) -> Result<Option<Loss>, Failure> {
+    let now = messages(stores, held, newest)?;
+    let mut worst: Option<Loss> = None;
+    for (nth, file) in older.iter().enumerate() {
+        let lost = now.lost_of(&messages(stores, held, file)?, older.len() - nth);
+        let Some(lost) = lost.filter(|lost| worst.as_ref().is_none_or(|worst| lost.messages >= worst.messages)) else {
+            continue;
+        };
+        worst = Some(Loss {
+            how: lost.how,
+            messages: lost.messages,
+            version: file.name.generation,
+            version_bytes: file.bytes,
+            is_longest: older.iter().all(|other| other.bytes <= file.bytes) && newest.bytes < file.bytes,
+            bytes: newest.bytes,
+        });
+    }
+    Ok(worst)
+}
+
+fn messages(stores: &Stores, held: &Held, file: &StoredFile) -> Result<Messages, Failure> {
+    let (archive, key) = stores.of(held.layer).zip(held.key.as_ref()).expect("what is listed is in a store");
+    let slot = archive.slot(key, &file.name);
+    let content = io::Read::take(slot.open()?, file.bytes);
+    Messages::of(content).context(format_args!("read {}", slot.place().display()))
+}
+
+/// How many messages the newest content of a session lost, as far as that is recorded: for those who mark many sessions.
+pub(crate) fn recorded_messages(stores: &Rc<Stores>, key: &SessionKey) -> u64 {
+    let is_recorded = stores.indexed().is_some_and(|layer3| record_path(layer3, key).exists());
+    let copies = || is_recorded.then(|| SessionCopies::of(stores, key).ok()).flatten();
+    copies().and_then(|copies| copies.loss()).map_or(0, |loss| loss.messages)
+}
+
+/// Removes what is recorded of a session that is removed.
+pub(crate) fn forget(layer3: &Archive, key: &SessionKey) -> Result<(), DurableError> {
+    fs::remove_file(&record_path(layer3, key)).map(drop)
+}
+
+fn record_path(layer3: &Archive, key: &SessionKey) -> PathBuf {
+    layer3.root().join(RECORDS).join(key.id.as_str()).join(format!("{}.json", key.project))
+}
