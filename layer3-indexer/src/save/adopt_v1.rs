@@ -131,3 +131,89 @@ fn holds_a_conversation(path: &Path) -> bool {
     });
     read.is_ok() && is_said
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{ID, Scene, answer, prompt};
+    use layer1_prebackup::archive::Verification;
+
+    #[test]
+    fn what_stands_where_metadata_is_to_be_written_and_is_not_ours_is_kept_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        let ours = serde_json::to_string(&Metadata::default()).unwrap();
+        for (text, names) in [
+            ("", vec!["a.json"]),
+            (&ours, vec!["a.json"]),
+            ("another's", vec!["a.found.json"]),
+            ("{}", vec!["a.found-2.json", "a.found.json"]),
+            ("[]", vec!["a.found-2.json", "a.found-3.json", "a.found.json"]),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            keep_foreign_metadata(&path).unwrap();
+            let mut found: Vec<_> =
+                std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            found.sort();
+            assert_eq!(found, names, "{text}");
+        }
+        keep_foreign_metadata(&dir.path().join("absent.json")).unwrap();
+    }
+
+    #[test]
+    fn a_file_holds_a_conversation_where_somebody_says_something() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.jsonl");
+        let event = "{\"type\":\"system\",\"content\":\"x\"}\n";
+        for (text, expected) in [
+            (prompt(1, "hello"), true),
+            (answer(1, "hi"), true),
+            (format!("{event}{}", answer(1, "hi")), true),
+            (event.repeat(2), false),
+            ("no record at all\n".to_owned(), false),
+            (String::new(), false),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            assert_eq!(holds_a_conversation(&path), expected, "{text}");
+        }
+        assert!(!holds_a_conversation(&dir.path().join("absent")));
+        assert!(!holds_a_conversation(dir.path()));
+    }
+
+    #[test]
+    fn what_the_first_version_left_is_believed_and_what_lost_its_bookkeeping_is_not() {
+        for (metadata, verification) in [
+            (None, Verification::Unverified),
+            (Some("{\"tool_counts\":{}}"), Verification::Unverified),
+            (Some("{\"tool_counts\":\"{}\"}"), Verification::Found),
+        ] {
+            let scene = Scene::new();
+            let folder = scene.places.layer3_store.join("proj");
+            scene.write(&folder.join(format!("{ID}.jsonl")), &prompt(1, "hello"));
+            if let Some(metadata) = metadata {
+                scene.write(&folder.join(format!("{ID}.json")), metadata);
+            }
+            let archive = open(&scene.places).unwrap().unwrap();
+            let key = archive.find(&scene.id()).unwrap().remove(0);
+            assert_eq!(archive.files(&key).unwrap()[0].verification, verification, "{metadata:?}");
+            assert_eq!(archive.store_id().len(), 32);
+        }
+    }
+
+    #[test]
+    fn a_conversation_that_lay_beside_the_events_of_its_tools_is_found_in_its_session() {
+        let event = "{\"type\":\"system\",\"content\":\"x\"}\n".to_owned();
+        for (beside, newest, older) in [
+            (event.clone(), prompt(1, "hello"), event.clone()),
+            (prompt(2, "later"), prompt(2, "later"), prompt(1, "hello")),
+        ] {
+            let scene = Scene::new();
+            let folder = scene.places.layer3_store.join("proj");
+            scene.write(&folder.join(format!("{ID}.jsonl")), &beside);
+            scene.write(&folder.join(format!("{ID}.jsonl.official")), &prompt(1, "hello"));
+            open(&scene.places).unwrap();
+            let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+            assert_eq!((read(&format!("{ID}.jsonl")), read(&format!("{ID}.gen-0001.jsonl"))), (newest, older));
+        }
+    }
+}

@@ -206,9 +206,7 @@ impl<'a> Run<'a> {
         let keys = archive.find(&kept.key.id)?;
         let held = keys.iter().map(|key| archive.files(key)).collect::<Result<Vec<_>, _>>()?.concat();
         for file in &kept.files {
-            let same = |other: &StoredFile| {
-                other.name.file == file.name.file && other.bytes == file.bytes && other.blake3 == file.blake3
-            };
+            let same = |other: &StoredFile| other.name.file == file.name.file && other.blake3 == file.blake3;
             if held.iter().any(same) {
                 continue;
             }
@@ -401,6 +399,86 @@ mod tests {
         let stored: Vec<String> = scene.stored().iter().map(|line| line.replace(ID, "ID")).collect();
         assert_eq!(stored, ["proj/ID.gen-0001.jsonl: 1 lines", "proj/ID.jsonl: 1 lines"]);
         assert_eq!(counts(&import(&scene)), (1, 0, 1, 0, 0));
+    }
+
+    #[test]
+    fn what_layer_1_is_ahead_of_comes_and_what_another_folder_covers_does_not_come_again() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one"), prompt(2, "two")]);
+        scene.layer1_copies();
+        scene.receipt(None);
+        scene.transcribe(&[prompt(1, "one"), prompt(3, "tri")]);
+        scene.layer1_copies();
+        scene.remove_sources();
+        assert_eq!(counts(&import(&scene)), (1, 1, 0, 0, 0));
+        // Another session of the id, which layer 1 knows nothing of.
+        let other = scene.transcript_in("-home-dev-other", ID);
+        scene.write(&other, &prompt(7, "another").replace("dev/proj", "dev/other"));
+        assert_eq!(counts(&import(&scene)), (1, 1, 0, 0, 0));
+        // Layer 1 has beginnings of what layer 3 has.
+        scene.transcribe(&[prompt(1, "one"), prompt(3, "tri"), prompt(4, "four")]);
+        scene.receipt(None);
+        assert_eq!(counts(&import(&scene)), (2, 0, 2, 0, 0));
+    }
+
+    #[test]
+    fn what_the_user_excluded_is_skipped_in_either_place_and_counted_once() {
+        let mut scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.layer1_copies();
+        scene.places.policy.exclude =
+            layer1_prebackup::config::exclude::Exclusions::new(&["**/*.jsonl".to_owned()], &scene.places.home);
+        assert_eq!(counts(&import(&scene)), (1, 0, 0, 1, 0));
+        scene.remove_sources();
+        assert_eq!(counts(&import(&scene)), (1, 0, 0, 1, 0));
+        assert!(!scene.places.layer3_store.exists());
+    }
+
+    #[test]
+    fn the_work_of_an_import_is_known_before_it_begins_and_grows_to_its_end() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "one")]);
+        scene.layer1_copies();
+        let other = scene.transcript_in("-home-dev-proj", "second");
+        scene.write(&other, &prompt(2, "a second one that is longer"));
+        // Layer 1 alone has a third one.
+        let third = scene.transcript_in("-home-dev-proj", "third");
+        scene.write(&third, &prompt(3, "three"));
+        let id = SessionId::parse("third").unwrap();
+        let request = layer1_prebackup::archive::SaveRequest {
+            id: &id,
+            transcript: &third,
+            project: None,
+            cwd: None,
+            compare: layer1_prebackup::archive::Compare::Windows,
+            progress: &|_| {},
+        };
+        Archive::create(&scene.places.layer1_store).unwrap().save(&request).unwrap();
+        let [one, two, three] = [&scene.transcript(), &other, &third].map(|path| fs::metadata(path).unwrap().len());
+        fs::remove_file(&third).unwrap();
+        let told = std::cell::RefCell::new(Vec::new());
+        let journal = LogSink::new(&scene.places, false);
+        let summary = super::import(&scene.places, &journal, &|at| told.borrow_mut().push(at)).unwrap();
+        assert_eq!(counts(&summary), (3, 3, 0, 0, 0), "{summary:?}");
+        let told = told.into_inner();
+        // The sources are looked at first; what lies in either place is worked on there, and counted once.
+        let first =
+            Progress { work_done: 0, work_all: 2 * (one + two), sessions_done: 0, sessions_all: 2, bytes: one + two };
+        assert_eq!(told[0], first);
+        let all =
+            Progress { work_all: 2 * (one + two + one + three), sessions_all: 3, bytes: one + two + three, ..first };
+        assert!(told[1..].iter().all(|at| Progress { work_done: 0, sessions_done: 0, ..*at } == all), "{told:?}");
+        assert!(
+            told.is_sorted_by_key(|at| at.work_done) && told.iter().all(|at| at.work_done <= all.work_all),
+            "{told:?}"
+        );
+        let after = |sessions: usize| {
+            told.iter().filter(|at| at.sessions_done == sessions).map(|at| at.work_done).min().unwrap()
+        };
+        let done = [one.min(two), one + two, one + two + one + three];
+        assert!(after(1) >= done[0] && after(2) == done[1] && after(3) == done[2], "{told:?}");
+        let log = fs::read_to_string(scene.places.layer3_store.join(".log/layer3.log")).unwrap();
+        assert_eq!(log.matches("- trigger: import").count(), 3, "{log}");
     }
 
     #[test]

@@ -238,6 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn two_paths_are_the_same_where_they_lead_to_one_file() {
+        let scene = Scene::new();
+        for name in ["a", "b"] {
+            fs::write(scene.path(name), "x").unwrap();
+        }
+        symlink(scene.path("a"), scene.path("link")).unwrap();
+        for (one, two, expected) in [
+            ("a", "a", true),
+            ("a", "link", true),
+            ("a", "b", false),
+            ("gone", "gone", true),
+            ("gone", "lost", false),
+            ("a", "gone", false),
+        ] {
+            assert_eq!(is_same_path(&scene.path(one), &scene.path(two)), expected, "{one} {two}");
+        }
+    }
+
+    #[test]
     fn a_root_that_appears_later_is_resolved_then() {
         let scene = Scene::new();
         let later = scene.path("later/projects");

@@ -58,3 +58,28 @@ impl Steps<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use layer1_prebackup::names::StoredName;
+
+    #[test]
+    fn the_steps_of_a_save_are_one_number_that_grows_and_what_was_read_back_is_known() {
+        let told = RefCell::new(Vec::new());
+        let report = |number| told.borrow_mut().push(number);
+        let steps = Steps::new(&report);
+        steps.run(|progress| [5, 10, 7].map(progress));
+        steps.run(|_| ());
+        steps.run(|progress| progress(3));
+        assert_eq!(told.take(), [6, 11, 11, 15]);
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::create(dir.path()).unwrap();
+        let key = SessionKey::parse("p", "a").unwrap();
+        let want =
+            |bytes| Expected { name: StoredName::newest(FileName::Transcript), bytes, blake3: blake3::hash(b"x") };
+        // Nobody looks for what this save wrote and read back itself.
+        steps.know_as_covered(&key, &[(FileName::Transcript, 1, blake3::hash(b"x"))]);
+        assert_eq!(steps.are_covered(&archive, &key, &[&want(1), &want(2)]).unwrap(), [true, false]);
+    }
+}

@@ -241,3 +241,117 @@ fn entries_of_other_sessions_are_refused() {
         use the expected entry "abc.jsonl": its blake3 must be 64 hexadecimal digits
         "#);
 }
+
+#[test]
+fn what_the_user_excluded_is_refused_unless_it_waits_for_a_receipt() {
+    let mut scene = Scene::new();
+    let (id, transcript) = (scene.id(), scene.transcript());
+    let name = StoredName::newest(FileName::Transcript);
+    let held = [Expected { name, bytes: 1, blake3: blake3::hash(b"x") }];
+    let none: [Expected; 0] = [];
+    for is_excluded in [false, true] {
+        if is_excluded {
+            let globs = ["**/*.jsonl".to_owned()];
+            scene.places.policy.exclude =
+                layer1_prebackup::config::exclude::Exclusions::new(&globs, &scene.places.home);
+        }
+        for (expected, waits) in [(None, false), (Some(&none[..]), false), (Some(&held[..]), true)] {
+            let request = Request { expected, ..Request::of(&id, &transcript, RootKind::Claude) };
+            let answer = request::refused_by_settings(&scene.places, &request);
+            assert_eq!(answer.is_some(), is_excluded && !waits, "{expected:?}");
+        }
+    }
+}
+
+#[test]
+fn layer_1s_store_that_cannot_be_asked_is_a_warning_unless_all_comes_from_it() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    let held = scene.layer1_copies();
+    let copy = held.0.slot(&held.1, &StoredName::newest(FileName::Transcript)).path();
+    fs::write(scene.places.layer1_store.join(".state/store.json"), r#"{"format": 99, "store_id": "x"}"#).unwrap();
+    let warning = scene.receipt(None).warning.unwrap();
+    assert!(warning.starts_with("layer 1's store could not be asked: "), "{warning}");
+    assert!(scene.save_as(&copy, RootKind::Layer1Store, None, None).is_err());
+}
+
+#[test]
+fn a_save_without_a_reason_is_one_by_hand() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    let (id, transcript) = (scene.id(), scene.transcript());
+    for (trigger, expected) in [(None, "manual"), (Some(""), "manual"), (Some("stop"), "stop")] {
+        let request = Request { trigger, ..Request::of(&id, &transcript, RootKind::Claude) };
+        let Answer::Receipt(receipt) =
+            save(&scene.places, &LogSink::new(&scene.places, false), &request, &|_| {}).unwrap()
+        else {
+            panic!("it was skipped")
+        };
+        assert_eq!(receipt.trigger, expected);
+    }
+}
+
+/// Layer 1's copy of a transcript, as its hook makes it.
+fn copied(scene: &Scene, transcript: &Path) {
+    let id = scene.id();
+    let request = layer1_prebackup::archive::SaveRequest {
+        id: &id,
+        transcript,
+        project: None,
+        cwd: None,
+        compare: layer1_prebackup::archive::Compare::Whole,
+        progress: &|_| {},
+    };
+    Archive::create(&scene.places.layer1_store).unwrap().save(&request).unwrap();
+}
+
+#[test]
+fn of_two_sessions_of_one_id_each_gets_its_own_older_contents_from_layer_1() {
+    let scene = Scene::new();
+    let paths = ["one", "two"].map(|name| scene.transcript_in(&format!("-home-dev-{name}"), ID));
+    for round in ["first", "second"] {
+        for (path, name) in paths.iter().zip(["one", "two"]) {
+            scene.write(path, &prompt(1, &format!("{round} {name}")).replace("dev/proj", &format!("dev/{name}")));
+            copied(&scene, path);
+        }
+    }
+    for path in &paths {
+        scene.save_as(path, RootKind::Claude, None, None).unwrap();
+    }
+    let each = [
+        "one/ID.gen-0001.jsonl: 1 lines",
+        "one/ID.jsonl: 1 lines",
+        "two/ID.gen-0001.jsonl: 1 lines",
+        "two/ID.jsonl: 1 lines",
+    ];
+    let stored = || -> Vec<String> { scene.stored().iter().map(|line| line.replace(ID, "ID")).collect() };
+    assert_eq!(stored(), each);
+    for name in ["one", "two"] {
+        let older = fs::read_to_string(scene.places.layer3_store.join(format!("{name}/{ID}.gen-0001.jsonl"))).unwrap();
+        assert!(older.contains(&format!("first {name}")), "{older}");
+    }
+    // A third one, of which layer 1 has nothing, gets nothing of theirs.
+    let third = scene.transcript_in("-home-dev-three", ID);
+    scene.write(&third, &prompt(1, "third").replace("dev/proj", "dev/three"));
+    scene.save_as(&third, RootKind::Claude, None, None).unwrap();
+    let mut all = each.to_vec();
+    all.insert(2, "three/ID.jsonl: 1 lines");
+    assert_eq!(stored(), all);
+}
+
+#[test]
+fn a_transcript_that_was_moved_gets_the_older_contents_that_layer_1_has_of_it() {
+    let scene = Scene::new();
+    for text in ["first", "second"] {
+        scene.transcribe(&[prompt(1, text)]);
+        scene.layer1_copies();
+    }
+    let moved = scene.transcript_in("-elsewhere", ID);
+    scene.write(&moved, &prompt(1, "second"));
+    fs::remove_file(scene.transcript()).unwrap();
+    scene.save_as(&moved, RootKind::Claude, None, None).unwrap();
+    let stored: Vec<String> = scene.stored().iter().map(|line| line.replace(ID, "ID")).collect();
+    assert_eq!(stored, ["proj/ID.gen-0001.jsonl: 1 lines", "proj/ID.jsonl: 1 lines"]);
+    // The lock says that the names of all metadata are synced.
+    assert_eq!(fs::metadata(scene.places.layer3_store.join(".state/metadata.lock")).unwrap().len(), 1);
+}

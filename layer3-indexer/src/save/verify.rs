@@ -258,6 +258,65 @@ mod tests {
         assert!(verify(&scene.places, None).unwrap().ok);
         assert!(verify(&scene.places, Some("nope")).unwrap_err().is(Kind::InvalidInput));
     }
+
+    #[test]
+    fn an_index_of_a_newer_version_is_told_and_left_alone() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "hello")]);
+        scene.receipt(None);
+        let index = rusqlite::Connection::open(&scene.places.index).unwrap();
+        index.pragma_update(None, "user_version", 9999).unwrap();
+        drop(index);
+        let report = repair(&scene.places, &LogSink::new(&scene.places, false), None).unwrap();
+        let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind.as_str()).collect();
+        assert_eq!((report.ok, kinds, report.repairs.len()), (false, vec!["index-newer"], 0), "{report:?}");
+        let index = rusqlite::Connection::open(&scene.places.index).unwrap();
+        assert_eq!(index.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).unwrap(), 9999);
+    }
+
+    #[test]
+    fn a_source_that_parted_from_its_copy_is_told_and_saved_unless_the_user_excluded_it() {
+        for is_excluded in [false, true] {
+            let mut scene = Scene::new();
+            scene.transcribe(&[prompt(1, "hello")]);
+            scene.receipt(None);
+            scene.transcribe(&[prompt(2, "jello")]);
+            if is_excluded {
+                let globs = ["**/*.jsonl".to_owned()];
+                scene.places.policy.exclude =
+                    layer1_prebackup::config::exclude::Exclusions::new(&globs, &scene.places.home);
+            }
+            let report = verify(&scene.places, None).unwrap();
+            let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind.as_str()).collect();
+            assert_eq!(kinds, if is_excluded { vec![] } else { vec!["source-diverged"] });
+            let report = repair(&scene.places, &LogSink::new(&scene.places, false), None).unwrap();
+            assert_eq!((report.ok, report.repairs.len()), (true, usize::from(!is_excluded)), "{report:?}");
+            assert_eq!(scene.stored().len(), if is_excluded { 1 } else { 2 });
+        }
+    }
+
+    #[test]
+    fn one_id_in_two_projects_is_verified_in_both_and_two_ids_are_too_many() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "hello")]);
+        scene.receipt(None);
+        let other = scene.transcript_in("-home-dev-other", ID);
+        scene.write(&other, &prompt(2, "other").replace("dev/proj", "dev/other"));
+        scene.save_as(&other, RootKind::Claude, None, None).unwrap();
+        let report = verify(&scene.places, Some(ID)).unwrap();
+        assert_eq!((report.ok, report.sessions), (true, 2));
+        std::fs::write(scene.places.layer3_store.join(format!("other/{ID}.jsonl")), "bad").unwrap();
+        let report = verify(&scene.places, Some(ID)).unwrap();
+        assert_eq!((report.findings.len(), report.findings[0].project.as_str()), (1, "other"));
+        scene.remove_sources();
+        let report = repair(&scene.places, &LogSink::new(&scene.places, false), Some(ID)).unwrap();
+        assert!(!report.ok && report.repairs.iter().any(|repair| !repair.healed), "{report:?}");
+        let third = scene.transcript_in("-home-dev-proj", &ID.replace("001", "002"));
+        scene.write(&third, &prompt(3, "third"));
+        scene.save_as(&third, RootKind::Claude, None, None).unwrap();
+        assert!(verify(&scene.places, Some(&ID[..8])).unwrap_err().is(Kind::InvalidInput));
+    }
+
     #[test]
     fn a_flipped_bit_in_any_page_of_the_index_is_found_and_healed() {
         let scene = Scene::new();
