@@ -2,16 +2,19 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::archive::ArchiveError;
 use crate::claude::timer_mark;
+use crate::config::arguments;
 use crate::config::places::{PlaceFlags, Places};
-use crate::config::settings::{HELP_HEADING, SettingFlags, Settings};
-use crate::hook::{self, HookConfig};
+use crate::config::settings::{HELP_HEADING, SettingFlags, Settings, SettingsError};
+use crate::hook::{self, Configure, HookConfig};
 use crate::session_store::{self, ADAPTERS, SessionStoreConfig};
 use crate::status::{self, InspectError};
 use crate::sweep::{self, SweepConfig, SweepReport};
@@ -91,6 +94,9 @@ enum Command {
     },
 }
 
+/// Where Claude Code says which session a hook is of.
+const SESSION_ID: &str = "CLAUDE_CODE_SESSION_ID";
+
 /// The command line, as completions and manual pages are made from it.
 pub fn command_line() -> clap::Command {
     Args::command()
@@ -100,8 +106,9 @@ pub fn command_line() -> clap::Command {
 /// Never 2, which would block Claude Code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     crate::fs::signals::survive_file_size_limit("layer1-prebackup");
-    let args = match Args::try_parse_from(args) {
-        Ok(args) => args,
+    let args: Vec<OsString> = args.into_iter().collect();
+    let (args, misunderstood) = match parsed(&args) {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Nobody is left to tell if the streams are gone.
             let _ = error.print();
@@ -109,30 +116,34 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let env = |name: &str| std::env::var_os(name);
-    let (settings, problems) = Settings::gather(&env, &args.settings);
-    let places = match Places::resolve_with(&args.places, &env, &settings) {
-        Ok(places) => places,
-        Err(error) => return fail(&format!("failed to {error}")),
-    };
-    let complaint = problems.first().map(|problem| format!("failed to {problem}"));
     let Some(command) = args.command else {
-        let wants_journal = settings.journal.unwrap_or(true) && !args.no_journal;
-        let config = HookConfig {
-            store: places.layer1_store,
-            quiet: args.quiet,
-            journal: wants_journal && is_journal_possible(&env),
-            temp_dir: std::env::temp_dir(),
-            policy: places.policy,
-            complaint,
-        };
+        let quiet = args.quiet;
+        let configure: Configure = Arc::new(move |transcript| configure(&args, misunderstood.as_deref(), transcript));
         // A hook's stderr holds one line a failure; the words of a panic go into that line.
         std::panic::set_hook(Box::new(|_| {}));
-        let ran = std::panic::catch_unwind(|| hook::run(&config, io::stdin(), io::stdout(), io::stderr()));
+        let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            hook::run(quiet, &configure, io::stdin(), io::stdout(), io::stderr())
+        }));
         if ran.is_err() {
             fail("failed to run the hook: an internal error; please report it");
         }
         return ExitCode::SUCCESS;
     };
+    let (settings, problems) = Settings::gather(&env, &args.settings);
+    let is_hook = args.quiet && !io::stdin().is_terminal();
+    let (places, unusable) = if is_hook {
+        Places::of_hook(&args.places, &env, &settings, None)
+    } else {
+        (Places::resolve_with(&args.places, &env, &settings), Vec::new())
+    };
+    let places = match places {
+        Ok(places) => places,
+        Err(error) => {
+            let told = fail(&format!("failed to {error}"));
+            return if is_hook { ExitCode::SUCCESS } else { told };
+        }
+    };
+    let complaint = misunderstood.or_else(|| first_of(problems.iter().chain(&unusable)));
     if let Some(complaint) = complaint {
         // The sweep of a hook goes on; a person is asked to mend it first.
         let told = fail(&complaint);
@@ -147,6 +158,44 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(InspectError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&format!("failed to {error}")),
     }
+}
+
+/// The arguments; of those of a hook what can be understood, and what is wrong with the rest.
+fn parsed(args: &[OsString]) -> Result<(Args, Option<String>), clap::Error> {
+    match Args::try_parse_from(args) {
+        Ok(args) => Ok((args, None)),
+        Err(error) if !error.use_stderr() || io::stdin().is_terminal() => Err(error),
+        Err(error) => match arguments::understood::<Args>(args) {
+            Some((args, problem)) if args.command.is_none() || args.quiet => {
+                Ok((args, Some(format!("failed to {problem}"))))
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+/// What a hook goes by, whatever is wrong with what was said.
+fn configure(args: &Args, misunderstood: Option<&str>, transcript: Option<&Path>) -> Result<HookConfig, String> {
+    let env = |name: &str| std::env::var_os(name);
+    let (settings, problems) = Settings::gather(&env, &args.settings);
+    let (places, unusable) = Places::of_hook(&args.places, &env, &settings, transcript);
+    let places = places.map_err(|error| format!("failed to {error}"))?;
+    let wants_journal = settings.journal.unwrap_or(true) && !args.no_journal;
+    let complaint = misunderstood.map(str::to_owned);
+    Ok(HookConfig {
+        projects: places.projects(),
+        store: places.layer1_store,
+        journal: wants_journal && is_journal_possible(&env),
+        temp_dir: std::env::temp_dir(),
+        policy: places.policy,
+        complaint: complaint.or_else(|| first_of(problems.iter().chain(&unusable))),
+        home: places.home,
+        session_id: std::env::var(SESSION_ID).ok(),
+    })
+}
+
+fn first_of<'p>(mut problems: impl Iterator<Item = &'p SettingsError>) -> Option<String> {
+    problems.next().map(|problem| format!("failed to {problem}"))
 }
 
 /// Only in interactive sessions, where a missing transcript is never what the user asked for

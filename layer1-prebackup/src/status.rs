@@ -15,6 +15,7 @@ use crate::config::exclude::Exclusions;
 use crate::config::settings::Policy;
 use crate::config::size::Size;
 use crate::fs::{Dir, DurableError};
+pub use crate::hook::complaint::complaints;
 use crate::names::{FileName, ProjectName};
 
 /// A finding of which layer 3's `status` tells in the same words.

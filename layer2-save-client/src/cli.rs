@@ -5,6 +5,7 @@ use layer1_prebackup::log::in_one_line;
 use layer1_prebackup::log::now_ms;
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +14,10 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use layer1_prebackup::archive::{Archive, ArchiveError};
 use layer1_prebackup::claude::timer_mark;
+use layer1_prebackup::config::arguments;
 use layer1_prebackup::config::places::{PlaceFlags, Places};
-use layer1_prebackup::config::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags};
+use layer1_prebackup::config::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags, SettingsError};
+use layer1_prebackup::wire::event::Event;
 
 use crate::deliver;
 use crate::drain;
@@ -100,6 +103,12 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Stops telling of the jobs that were set aside as failed; a new event of the conversation tries again
+    #[command(after_help = "Example: layer2-save-client dismiss 8c1f04de")]
+    Dismiss {
+        /// Sessions, by their id or its beginning, or names of files in the outbox; all if none is given
+        session: Vec<String>,
+    },
     /// Starts the server, asks for its name and its tools, and stops it: {"server": "…", "tools": […]} or {"error": "…"}
     #[command(after_help = "Example: layer2-save-client ping --timeout 20s")]
     Ping,
@@ -123,12 +132,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     layer1_prebackup::fs::signals::survive_file_size_limit("layer2-save-client");
     let args: Vec<OsString> = args.collect();
     let on_failure = Cell::new(code_on_failure(&args));
-    let run = AssertUnwindSafe(|| match Cli::try_parse_from(&args) {
-        Ok(cli) => {
+    let run = AssertUnwindSafe(|| match parsed(&args) {
+        Ok((cli, misunderstood)) => {
             if is_hook_program(&cli) {
                 on_failure.set(0);
             }
-            run(cli)
+            run(cli, misunderstood)
         }
         Err(error) => {
             // Nothing can be done about a closed stdout or stderr.
@@ -145,21 +154,33 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
+/// The arguments; of those of a hook what can be understood, and what is wrong with the rest.
+fn parsed(args: &[OsString]) -> Result<(Cli, Option<SettingsError>), clap::Error> {
+    match Cli::try_parse_from(args) {
+        Ok(cli) => Ok((cli, None)),
+        Err(error) if !error.use_stderr() || std::io::stdin().is_terminal() => Err(error),
+        Err(error) => match arguments::understood::<Cli>(args) {
+            Some((cli, problem)) if matches!(cli.command, None | Some(Verb::Drain { .. })) => Ok((cli, Some(problem))),
+            _ => Err(error),
+        },
+    }
+}
+
 /// What a failure exits with: 1 for a command that a person calls, 0 for the hook and, once its
 /// arguments are accepted, for `drain`.
 fn code_on_failure(args: &[OsString]) -> u8 {
     let before_server = args.iter().skip(1).take_while(|arg| *arg != "--server");
     let is = |verb: &str| before_server.clone().any(|arg| arg == OsStr::new(verb));
-    u8::from(["drain", "pending", "ping", "deliver", "help"].into_iter().any(is))
+    u8::from(["drain", "pending", "dismiss", "ping", "deliver", "help"].into_iter().any(is))
 }
 
 /// Whether a hook may have started it: all but what a person asks for.
 fn is_hook_program(cli: &Cli) -> bool {
-    !matches!(cli.command, Some(Verb::Pending { .. } | Verb::Ping))
+    !matches!(cli.command, Some(Verb::Pending { .. } | Verb::Dismiss { .. } | Verb::Ping))
 }
 
 /// `Err` when it failed, which was told. Whether the exit code shows it, [`main`] decides.
-fn run(cli: Cli) -> Result<(), ()> {
+fn run(cli: Cli, misunderstood: Option<SettingsError>) -> Result<(), ()> {
     let is_hook_program = is_hook_program(&cli);
     let told = |error: &dyn std::error::Error| {
         eprint_line(&format!("layer2-save-client: failed to {}", in_one_line(error)));
@@ -167,10 +188,19 @@ fn run(cli: Cli) -> Result<(), ()> {
     };
     let env = |name: &str| std::env::var_os(name);
     let (set, problems) = user_settings::Settings::gather(&env, &cli.settings);
-    let places = match Places::resolve_with(&cli.places, &env, &set) {
+    let event = cli.command.is_none().then(|| hook::read(std::io::stdin()));
+    let (places, unusable) = if is_hook_program {
+        let event = event.as_ref().and_then(|event| event.as_ref().ok());
+        Places::of_hook(&cli.places, &env, &set, event.and_then(|event| event.transcript_path.as_deref()))
+    } else {
+        (Places::resolve_with(&cli.places, &env, &set), Vec::new())
+    };
+    let places = match places {
         Ok(places) => places,
         Err(error) => return told(&error),
     };
+    let are_places_corrected = !problems.is_empty() || !unusable.is_empty();
+    let problems: Vec<SettingsError> = misunderstood.into_iter().chain(problems).chain(unusable).collect();
     // Before anything is written there, a log line included. What else is wrong with the store is
     // told by those who need it.
     if let Err(error @ ArchiveError::NewerFormat { .. }) = Archive::open(&places.layer1_store) {
@@ -179,12 +209,16 @@ fn run(cli: Cli) -> Result<(), ()> {
     if let (Some(problem), false) = (problems.first(), is_hook_program) {
         return told(problem);
     }
+    if let Some(Verb::Dismiss { session }) = &cli.command {
+        let done = pending::dismiss(&Outbox::at(places.outbox()), session, now_ms(), &mut std::io::stdout().lock());
+        return done.or_else(|error| told(&*error));
+    }
     if let Some(Verb::Pending { json }) = cli.command {
         let shown = pending::run(&Outbox::at(places.outbox()), json, now_ms(), &mut std::io::stdout().lock());
         return shown.or_else(|error| told(&*error));
     }
     if cli.command == Some(Verb::Ping) {
-        let asked = ping::run(&settings(&cli, places, &set), &mut std::io::stdout().lock());
+        let asked = ping::run(&settings(&cli, places, &set, false), &mut std::io::stdout().lock());
         return match asked {
             Ok(true) => Ok(()),
             Ok(false) => Err(()),
@@ -195,8 +229,8 @@ fn run(cli: Cli) -> Result<(), ()> {
     if let Some(problem) = problems.first() {
         report.warning(&format!("failed to {}", in_one_line(problem)));
     }
-    let settings = settings(&cli, places, &set);
-    let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, &settings, &report)));
+    let settings = settings(&cli, places, &set, are_places_corrected);
+    let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, event, &settings, &report)));
     report.tell_shortcomings();
     match done {
         Ok(Ok(())) => Ok(()),
@@ -212,15 +246,16 @@ fn run(cli: Cli) -> Result<(), ()> {
     }
 }
 
-fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error> {
-    match cli.command {
+fn execute(cli: &Cli, event: Option<Result<Event, Error>>, settings: &Settings, report: &Report) -> Result<(), Error> {
+    match &cli.command {
         None => {
             let session_id = std::env::var(SESSION_ID_VARIABLE).ok().filter(|id| !id.is_empty());
-            hook::run(std::io::stdin(), session_id.as_deref(), settings.wait, settings, report)
+            let event = event.unwrap_or_else(|| hook::read(std::io::stdin()));
+            hook::run(event, session_id.as_deref(), settings.wait, settings, report)
         }
         Some(Verb::Drain { timer, .. }) => {
             drain::run(settings, report, &mut std::io::stdout().lock())?;
-            if timer {
+            if *timer {
                 timer_mark::record(&settings.places.layer1_store, timer_mark::DRAIN)?;
             }
             Ok(())
@@ -229,11 +264,11 @@ fn execute(cli: &Cli, settings: &Settings, report: &Report) -> Result<(), Error>
             let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
             deliver::run(settings, report, &interrupt).map(|_summary| ())
         }
-        Some(Verb::Pending { .. } | Verb::Ping) => Ok(()),
+        Some(Verb::Pending { .. } | Verb::Dismiss { .. } | Verb::Ping) => Ok(()),
     }
 }
 
-fn settings(cli: &Cli, places: Places, set: &user_settings::Settings) -> Settings {
+fn settings(cli: &Cli, places: Places, set: &user_settings::Settings, are_places_corrected: bool) -> Settings {
     let retry_failed =
         matches!(cli.command, Some(Verb::Drain { retry_failed: true, .. } | Verb::Deliver { retry_failed: true }));
     let child_env = ChildEnv::from_vars(std::env::vars_os(), &places);
@@ -249,6 +284,7 @@ fn settings(cli: &Cli, places: Places, set: &user_settings::Settings) -> Setting
         server: cli.flags.server.clone(),
         typed: cli.settings.to_args(),
         program: own_path(),
+        are_places_corrected,
         child_env,
     }
 }

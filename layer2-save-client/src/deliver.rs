@@ -6,7 +6,7 @@
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::log::{in_one_line, one_line};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use layer1_prebackup::fs::Lock;
 use layer1_prebackup::names::SessionId;
@@ -22,6 +22,7 @@ use crate::report::{self, Report};
 use crate::retry::Attempts;
 use crate::sessions::{self, Holdings};
 use crate::settings::Settings;
+use crate::settle;
 use layer1_prebackup::wire::outbox_job::{Failed, Job, JobName};
 
 /// After so many jobs in a row that a server hung or died on, it is the server, not the jobs:
@@ -60,6 +61,10 @@ pub(crate) fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -
         if let Err(error) = outbox.remove_temporaries() {
             // Litter is no reason to leave a conversation undelivered.
             report.line_with_time(&format!("failed to clean up the outbox: {}", in_one_line(&*error)));
+        }
+        if let Err(error) = settle::settle(&outbox, settings, report) {
+            // As above.
+            report.line_with_time(&format!("failed to settle jobs: {}", in_one_line(&*error)));
         }
         round.lock = Some(lock);
         let delivered = round.deliver_all();
@@ -158,17 +163,24 @@ impl Round<'_> {
         self.report.line_with_time(&format!("delivering {} (seq {}, {})", job.session_id, job.seq, job.trigger));
         let id = SessionId::parse(&job.session_id)?;
         let mut attempts = Attempts::new(self.settings.attempts, self.settings.delay);
+        let mut is_source_refused = false;
         loop {
             let (number, of) = (attempts.number(), attempts.of());
             self.report.line(&report::attempt(number, of));
             let holdings = sessions::holdings(job, &id, &self.settings.places);
-            let error = match self.attempt(name, job, &holdings) {
+            let error = match self.attempt(name, job, &holdings, is_source_refused) {
                 Ok(()) => return Ok(Outcome::Settled),
                 Err(error) => error,
             };
             if matches!(error, CallError::Interrupted) {
                 self.report.line_with_time("interrupted by a signal; the job waits");
                 return Ok(Outcome::Interrupted);
+            }
+            if matches!(error, CallError::Refused(_)) && !is_source_refused && holdings.key.is_some() {
+                // It may be a path that no server may follow. Layer 1's copy it may.
+                is_source_refused = true;
+                self.report.line_with_time(&format!("{}; now from layer 1's copy", in_one_line(&error)));
+                continue;
             }
             self.report.line(&match error {
                 CallError::Timeout { .. } => report::timeout(number, of),
@@ -184,7 +196,13 @@ impl Round<'_> {
     }
 
     /// One call, from the server's start if need be to the kept receipt and the removed job.
-    fn attempt(&mut self, name: &JobName, job: &Job, holdings: &Holdings) -> Result<(), CallError> {
+    fn attempt(
+        &mut self,
+        name: &JobName,
+        job: &Job,
+        holdings: &Holdings,
+        is_source_refused: bool,
+    ) -> Result<(), CallError> {
         let foreign_root = sessions::foreign_root(job, &self.settings.places);
         if foreign_root.is_some_and(|root| self.settings.server.is_none() && !self.roots.contains(&root)) {
             self.stop_server();
@@ -193,7 +211,8 @@ impl Round<'_> {
             self.connect()?;
         }
         let Some(server) = &mut self.server else { return Err(CallError::Interrupted) };
-        let arguments = arguments(job, holdings, self.settings);
+        let path = sessions::path_for_the_server(job, holdings.key.as_ref(), &self.settings.places, is_source_refused);
+        let arguments = arguments(job, holdings, &path);
         let answer = match server.call(arguments, self.settings.timeout, self.interrupt) {
             Ok(answer) => answer,
             Err(error) if error.server_is_healthy() => return Err(error),
@@ -291,12 +310,15 @@ impl Round<'_> {
             reason: cause.clone(),
             content: sessions::content_of(job),
             server: self.server.as_ref().map_or_else(String::new, |server| server.server().to_owned()),
+            told: false,
+            dismissed: false,
         });
         let is_set_aside = failed.is_some();
         let noted = self.outbox.update(name, |now| {
             now.attempts += u64::from(attempts);
             now.last_error = Some(cause);
-            now.failed = failed;
+            let earlier = now.failed.take();
+            now.failed = failed.map(|failed| failed.again(earlier));
         });
         if let Err(error) = noted {
             // A full disk, say. The job is there as it was, and the other jobs may fare better.
@@ -342,8 +364,7 @@ fn transcript_bytes(files: &[FileEntry], session_id: &str) -> u64 {
     files.iter().find(|file| file.generation == 0 && file.path == transcript).map_or(0, |file| file.bytes)
 }
 
-fn arguments(job: &Job, holdings: &Holdings, settings: &Settings) -> Map<String, Value> {
-    let path = sessions::path_for_the_server(job, holdings.key.as_ref(), &settings.places);
+fn arguments(job: &Job, holdings: &Holdings, path: &Path) -> Map<String, Value> {
     let mut arguments = Map::new();
     arguments.insert("session_id".to_owned(), json!(job.session_id));
     arguments.insert("transcript_path".to_owned(), json!(path.to_string_lossy()));

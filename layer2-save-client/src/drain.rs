@@ -16,10 +16,11 @@ use crate::deliver;
 use crate::error::{Error, failed};
 use crate::interrupt::Interrupt;
 use crate::outbox::Outbox;
-use crate::receipt::{self, FileEntry};
+use crate::receipt::FileEntry;
 use crate::report::Report;
 use crate::sessions;
 use crate::settings::Settings;
+use crate::settle;
 use layer1_prebackup::wire::outbox_job::JobName;
 
 /// The trigger of the jobs that are made here.
@@ -59,6 +60,13 @@ pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) ->
     if let Some(message) = message(&outbox, settings)? {
         let line = format!("{}\n", json!({ "systemMessage": message }));
         out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(failed("write to stdout"))?;
+        for (name, _) in outbox.list()?.jobs.into_iter().filter(|(_, job)| job.failed.is_some()) {
+            outbox.update(&name, |job| {
+                if let Some(failed) = &mut job.failed {
+                    failed.told = true;
+                }
+            })?;
+        }
     }
     Ok(())
 }
@@ -67,14 +75,7 @@ pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) ->
 /// receipt is of another store than the one that is there now.
 fn make_jobs(settings: &Settings, report: &Report) -> Result<(), Error> {
     let Some(archive) = Archive::open(&settings.places.layer1_store)? else { return Ok(()) };
-    let store_id = match Archive::open(&settings.places.layer3_store) {
-        Ok(store) => store.map(|store| store.store_id().to_owned()),
-        Err(error) => {
-            // Then no receipt can be trusted; a delivery too many is harmless.
-            report.line_with_time(&format!("failed to open layer 3's store: {}", in_one_line(&error)));
-            None
-        }
-    };
+    let store_id = settle::store_id_of(settings, report);
     let outbox = Outbox::at(settings.places.outbox());
     for key in archive.sessions()? {
         if let Err(error) = make_job(&archive, &key, store_id.as_deref(), &outbox, settings) {
@@ -99,12 +100,7 @@ fn make_job(
     }
     let name = JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path);
     outbox.refuse_newer_receipt(&name)?;
-    let receipt = outbox.receipt(&name);
-    let is_settled = receipt.is_some_and(|receipt| {
-        let is_of_the_store =
-            if receipt.unreceipted { settings.no_receipt } else { Some(receipt.store_id.as_str()) == store_id };
-        is_of_the_store && receipt::covers(&receipt, &held)
-    });
+    let is_settled = settle::is_receipted(outbox, &name, &held, store_id, settings);
     let has_content = held.iter().any(|file| file.bytes > 0);
     if has_content && !is_settled {
         outbox.enqueue_if_absent(&job, now_ms())?;
@@ -114,7 +110,9 @@ fn make_job(
 
 /// What the user must know, in one sentence or two; `None` when all is well.
 fn message(outbox: &Outbox, settings: &Settings) -> Result<Option<String>, Error> {
-    let jobs = outbox.list()?.jobs;
+    let mut jobs = outbox.list()?.jobs;
+    // What will not be tried again by itself is told once.
+    jobs.retain(|(_, job)| job.failed.as_ref().is_none_or(|failed| !failed.told && !failed.dismissed));
     let failed = jobs.iter().filter(|(_, job)| job.failed.is_some()).count();
     let waiting = jobs.len() - failed;
     if jobs.is_empty() {

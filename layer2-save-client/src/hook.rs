@@ -3,11 +3,13 @@
 use layer1_prebackup::log::in_one_line;
 use layer1_prebackup::log::now_ms;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use layer1_prebackup::archive::Archive;
+use layer1_prebackup::claude::event_transcripts;
+use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::platform::process::{self, detached};
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::event::{Event, read_event};
@@ -23,28 +25,36 @@ use crate::settings::Settings;
 /// How long the event is waited for: layer 1 stands before us in the pipe and may take 5 s.
 pub(crate) const STDIN_WAIT: Duration = Duration::from_secs(8);
 
-/// Reads the event, writes the job, starts the deliverer and waits for it up to `wait`.
+/// Reads the event, or says why there is none.
+pub(crate) fn read(stdin: impl AsFd) -> Result<Event, Error> {
+    let input = read_event(stdin, STDIN_WAIT);
+    input.map_err(failed("read the hook event from stdin")).and_then(|bytes| Ok(Event::parse(&bytes)?))
+}
+
+/// Takes the event, writes the job, starts the deliverer and waits for it up to `wait`.
 /// `session_id` is `CLAUDE_CODE_SESSION_ID`, for a pipe that brings nothing usable.
 ///
 /// An event whose transcript exists nowhere is no error and leaves no trace.
 pub(crate) fn run(
-    stdin: impl AsFd,
+    event: Result<Event, Error>,
     session_id: Option<&str>,
     wait: Duration,
     settings: &Settings,
     report: &Report,
 ) -> Result<(), Error> {
-    let Some(asked) = asked(stdin, session_id, report)? else { return Ok(()) };
     let archive = open_layer1(settings, report);
-    let jobs = match sessions::jobs_for(&asked, &settings.places, archive.as_ref()) {
-        Ok(jobs) => jobs,
-        // Without layer 1 the source is all there is to go by.
-        Err(error) if archive.is_some() => {
-            report.warning(&format!("failed to look into layer 1's store: {}", in_one_line(&*error)));
-            sessions::jobs_for(&asked, &settings.places, None)?
-        }
-        Err(error) => return Err(error),
-    };
+    let mut jobs = Vec::new();
+    for asked in asked(event, session_id, &settings.places, report)? {
+        jobs.extend(match sessions::jobs_for(&asked, &settings.places, archive.as_ref()) {
+            Ok(jobs) => jobs,
+            // Without layer 1 the source is all there is to go by.
+            Err(error) if archive.is_some() => {
+                report.warning(&format!("failed to look into layer 1's store: {}", in_one_line(&*error)));
+                sessions::jobs_for(&asked, &settings.places, None)?
+            }
+            Err(error) => return Err(error),
+        });
+    }
     let exclude = &settings.places.policy.exclude;
     let is_excluded = |job: &NewJob| exclude.is_excluded(Path::new(&job.transcript_path), job.cwd.as_deref());
     let jobs: Vec<NewJob> = jobs.into_iter().filter(|job| !is_excluded(job)).collect();
@@ -78,24 +88,34 @@ fn start_deliverer(settings: &Settings) -> Result<Child, Error> {
     detached(&mut command).spawn().map_err(failed(doing))
 }
 
-fn asked(stdin: impl AsFd, session_id: Option<&str>, report: &Report) -> Result<Option<Asked>, Error> {
-    let input = read_event(stdin, STDIN_WAIT);
-    let event = input.map_err(failed("read the hook event from stdin")).and_then(|bytes| Ok(Event::parse(&bytes)?));
-    let unusable = match event {
-        Ok(event) => {
-            let id = SessionId::parse(&event.session_id)?;
-            let trigger = event.trigger();
-            let transcript = event.transcript_path.filter(|path| Path::is_absolute(path));
-            return Ok(Some(Asked { id, transcript, cwd: event.cwd, trigger }));
+/// What is asked for, one a transcript: an event may be a little wrong, or say nothing at all.
+fn asked(
+    event: Result<Event, Error>,
+    session_id: Option<&str>,
+    places: &Places,
+    report: &Report,
+) -> Result<Vec<Asked>, Error> {
+    let event = match (event, session_id) {
+        (Ok(event), _) => event,
+        (Err(_), Some(session_id)) => Event::of_session(session_id),
+        (Err(error), None) => {
+            let unusable = in_one_line(&*error);
+            report.warning(&format!("failed to {unusable}; CLAUDE_CODE_SESSION_ID is not set either"));
+            return Ok(Vec::new());
         }
-        Err(error) => in_one_line(&*error),
     };
-    let Some(session_id) = session_id else {
-        report.warning(&format!("failed to {unusable}; CLAUDE_CODE_SESSION_ID is not set either"));
-        return Ok(None);
+    let trigger = event.trigger();
+    let found = event_transcripts::of_event(&event, &places.home, &[&places.projects()]);
+    if found.is_empty() {
+        // Layer 1 may hold a copy of it.
+        let id = SessionId::parse(&event.session_id)?;
+        return Ok(vec![Asked { id, transcript: None, cwd: event.cwd, trigger }]);
+    }
+    let asked = |transcript: PathBuf| {
+        let id = SessionId::of_transcript(&transcript)?;
+        Ok(Asked { id, transcript: Some(transcript), cwd: event.cwd.clone(), trigger: trigger.clone() })
     };
-    let id = SessionId::parse(session_id)?;
-    Ok(Some(Asked { id, transcript: None, cwd: None, trigger: Event::default().trigger() }))
+    found.into_iter().map(asked).collect()
 }
 
 /// Layer 1's store, if it is there and can be read. Each layer must do its work alone.

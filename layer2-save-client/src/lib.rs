@@ -22,3 +22,4 @@ mod retry;
 mod server_process;
 mod sessions;
 mod settings;
+mod settle;

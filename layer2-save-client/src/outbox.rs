@@ -254,11 +254,20 @@ impl Outbox {
         marked(lock, || Ok(fs::replace_file(&self.path(name), &bytes)?))
     }
 
+    /// Moves a file that is no job out of the way, to what was damaged.
+    pub(crate) fn put_aside(&self, file: &str, now_ms: u64) -> Result<(), Error> {
+        self.move_to_damaged(&self.lock()?, file, now_ms)
+    }
+
     fn set_aside(&self, lock: &Lock, name: &JobName, now_ms: u64) -> Result<(), Error> {
+        self.move_to_damaged(lock, &name.file(), now_ms)
+    }
+
+    fn move_to_damaged(&self, lock: &Lock, file: &str, now_ms: u64) -> Result<(), Error> {
         let folder = self.dir.join(DAMAGED);
         marked(lock, || {
             Dir::create(&folder)?;
-            Ok(fs::rename_new(&self.path(name), &folder.join(format!("{}.{now_ms}", name.file())))?)
+            Ok(fs::rename_new(&self.dir.join(file), &folder.join(format!("{file}.{now_ms}")))?)
         })
     }
 
@@ -366,7 +375,8 @@ mod tests {
         let (_dir, outbox) = outbox();
         let (name, first) = outbox.enqueue(&new_job("a", Some("p")), 10).unwrap();
         assert_eq!((name.as_str(), first.seq), ("a@p", 1));
-        let failed = Failed { reason: "r".into(), content: "c".into(), server: "s".into() };
+        let failed =
+            Failed { reason: "r".into(), content: "c".into(), server: "s".into(), told: false, dismissed: false };
         let fail =
             |job: &mut Job| (job.attempts, job.last_error, job.failed) = (2, Some("e".into()), Some(failed.clone()));
         outbox.update(&name, fail).unwrap();

@@ -1,4 +1,5 @@
-//! `pending`: what waits in the outbox, for people and for programs.
+//! `pending`: what waits in the outbox, for people and for programs; `dismiss`: what was set aside there as failed is
+//! not told any more.
 
 use std::io::Write;
 use std::time::Duration;
@@ -20,6 +21,39 @@ pub(crate) fn run(outbox: &Outbox, as_json: bool, now_ms: u64, out: &mut impl Wr
     }
 }
 
+/// Dismisses the jobs that were set aside and what is no job, of these sessions or names, or all; says what it did to
+/// `out`. An error if one that is named is not there.
+pub(crate) fn dismiss(outbox: &Outbox, wanted: &[String], now_ms: u64, out: &mut impl Write) -> Result<(), Error> {
+    let listing = outbox.list()?;
+    let is_wanted = |names: &[&str]| {
+        wanted.is_empty() || wanted.iter().any(|wanted| names.iter().any(|name| name.starts_with(wanted.as_str())))
+    };
+    let mut done = Vec::new();
+    for (name, job) in &listing.jobs {
+        let is_told = job.failed.as_ref().is_some_and(|failed| !failed.dismissed);
+        if is_told && is_wanted(&[name.as_str()]) {
+            outbox.update(name, |job| {
+                if let Some(failed) = &mut job.failed {
+                    failed.dismissed = true;
+                }
+            })?;
+            done.push(job.session_id.clone());
+        }
+    }
+    for file in listing.unreadable.iter().filter(|file| is_wanted(&[&file.name])) {
+        outbox.put_aside(&file.name, now_ms)?;
+        done.push(file.name.clone());
+    }
+    if done.is_empty() && !wanted.is_empty() {
+        return Err(format!("dismiss {}: nothing of it was set aside as failed", wanted.join(" ")).into());
+    }
+    let text = match done.as_slice() {
+        [] => "Nothing to dismiss.\n".to_owned(),
+        done => done.iter().map(|what| format!("Dismissed {what}\n")).collect(),
+    };
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(failed("write to stdout"))
+}
+
 fn in_json(listing: &Listing, now_ms: u64) -> Value {
     let jobs: Vec<Value> = listing.jobs.iter().map(|(name, job)| job_in_json(name, job, now_ms)).collect();
     json!({ "jobs": jobs, "unreadable": listing.unreadable })
@@ -39,6 +73,7 @@ fn job_in_json(name: &JobName, job: &Job, now_ms: u64) -> Value {
         "age_seconds": now_ms.saturating_sub(job.created_ms) / 1000,
         "attempts": job.attempts,
         "failed": job.failed.is_some(),
+        "dismissed": job.failed.as_ref().is_some_and(|failed| failed.dismissed),
         "last_error": job.last_error,
     })
 }
@@ -49,9 +84,11 @@ fn in_words(listing: &Listing, now_ms: u64) -> String {
         text.push_str("Nothing is pending: every session in the outbox was delivered.\n");
     } else {
         text.push_str(&table(listing, now_ms));
-        let failed = listing.jobs.iter().filter(|(_, job)| job.failed.is_some()).count();
+        let is_told = |job: &Job| job.failed.as_ref().is_some_and(|failed| !failed.dismissed);
+        let failed = listing.jobs.iter().filter(|(_, job)| is_told(job)).count();
         if failed > 0 {
-            text.push_str(&format!("\n{failed} set aside as failed; `drain --retry-failed` tries again.\n"));
+            let ways = "`drain --retry-failed` tries again, `dismiss` stops telling you";
+            text.push_str(&format!("\n{failed} set aside as failed; {ways}.\n"));
         }
     }
     if !listing.unreadable.is_empty() {
@@ -72,7 +109,12 @@ fn table(listing: &Listing, now_ms: u64) -> String {
             job.trigger.clone(),
             age(now_ms.saturating_sub(job.created_ms)),
             job.attempts.to_string(),
-            if job.failed.is_some() { "failed" } else { "waiting" }.to_owned(),
+            match &job.failed {
+                Some(failed) if failed.dismissed => "dismissed",
+                Some(_) => "failed",
+                None => "waiting",
+            }
+            .to_owned(),
             job.last_error.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     });
@@ -142,7 +184,13 @@ mod tests {
             .update(&name, |job| {
                 job.attempts = 2;
                 job.last_error = Some("save on the server: disk full".into());
-                job.failed = Some(Failed { reason: "x".into(), content: "y".into(), server: "z".into() });
+                job.failed = Some(Failed {
+                    reason: "x".into(),
+                    content: "y".into(),
+                    server: "z".into(),
+                    told: false,
+                    dismissed: false,
+                });
             })
             .unwrap();
         std::fs::write(dir.path().join(".outbox/notes"), "").unwrap();
@@ -151,14 +199,30 @@ mod tests {
         aaaa     proj     session-end  3m   2         failed   save on the server: disk full
         b        -        session-end  3m   0         waiting  -
 
-        1 set aside as failed; `drain --retry-failed` tries again.
+        1 set aside as failed; `drain --retry-failed` tries again, `dismiss` stops telling you.
 
         Not understood and left alone:
           notes: not a job
         ");
         let json: Value = serde_json::from_str(&output(&outbox, true)).unwrap();
-        assert_eq!(json["jobs"][0]["failed"], true);
+        assert_eq!((&json["jobs"][0]["failed"], &json["jobs"][0]["dismissed"]), (&json!(true), &json!(false)));
         assert_eq!(json["jobs"][0]["age_seconds"], 180);
         assert_eq!(json["unreadable"][0]["name"], "notes");
+
+        let dismissed = |wanted: &[&str]| {
+            let mut out = Vec::new();
+            let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+            dismiss(&outbox, &wanted, 190_001, &mut out).map(|()| String::from_utf8(out).unwrap())
+        };
+        // What waits is delivered, and cannot be dismissed.
+        insta::assert_snapshot!(dismissed(&["b"]).unwrap_err(), @"dismiss b: nothing of it was set aside as failed");
+        assert_eq!(dismissed(&["aa"]).unwrap(), "Dismissed aaaa\n");
+        assert_eq!(dismissed(&[]).unwrap(), "Dismissed notes\n");
+        assert_eq!(dismissed(&[]).unwrap(), "Nothing to dismiss.\n");
+        insta::assert_snapshot!(output(&outbox, false), @"
+        SESSION  PROJECT  TRIGGER      AGE  ATTEMPTS  STATE      LAST ERROR
+        aaaa     proj     session-end  3m   2         dismissed  save on the server: disk full
+        b        -        session-end  3m   0         waiting    -
+        ");
     }
 }

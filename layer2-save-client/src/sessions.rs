@@ -91,10 +91,11 @@ pub(crate) fn verified_copy(job: &Job, id: &SessionId, places: &Places) -> Resul
     Ok(matches.then_some(path))
 }
 
-/// The path that the server is given: the source where the server can reach it, else layer 1's copy.
-pub(crate) fn path_for_the_server(job: &Job, key: Option<&SessionKey>, places: &Places) -> PathBuf {
+/// The path that the server is given: the source where the server can reach it, else layer 1's copy; that one too
+/// where the server has refused the source.
+pub(crate) fn path_for_the_server(job: &Job, key: Option<&SessionKey>, places: &Places, is_refused: bool) -> PathBuf {
     let transcript = PathBuf::from(&job.transcript_path);
-    let root = projects_of(&transcript).filter(|root| root.is_dir());
+    let root = projects_of(&transcript).filter(|root| root.is_dir() && !is_refused);
     match (root, key) {
         (None, Some(key)) => copy_of(key, places),
         _ => transcript,
@@ -177,7 +178,7 @@ fn source_or_copy(archive: &Archive, key: &SessionKey) -> Result<PathBuf, Error>
 
 /// Whether there is something to save. What cannot be opened for want of rights is there, and
 /// its failure must be seen; what is no regular file is no transcript.
-fn exists(transcript: &Path) -> bool {
+pub(crate) fn exists(transcript: &Path) -> bool {
     match transcripts::open_regular(transcript) {
         Ok(file) => file.is_some(),
         Err(error) => error.source.kind() == std::io::ErrorKind::PermissionDenied,

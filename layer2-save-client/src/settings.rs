@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) typed: Vec<OsString>,
     /// This program.
     pub(crate) program: PathBuf,
+    /// Whether what was said of the places is not what is gone by: then a program that is started is told all of them.
+    pub(crate) are_places_corrected: bool,
     /// What child processes see of the environment.
     pub(crate) child_env: ChildEnv,
 }
@@ -46,7 +48,10 @@ impl Settings {
             return ServerCommand { program: program.into(), args: args.to_vec() };
         }
         let mut args = vec![OsString::from("serve")];
-        args.extend(as_args(self.places.to_flags_but_defaults()));
+        args.extend(match self.are_places_corrected {
+            true => as_args(self.places.to_flags()),
+            false => as_args(self.places.to_flags_but_defaults()),
+        });
         args.extend(self.typed.iter().cloned());
         for root in allow_roots {
             args.extend(["--allow-root".into(), root.into()]);
@@ -99,6 +104,7 @@ mod tests {
             server: None,
             typed: Vec::new(),
             program: "/h/.claude/hooks/layer2-save-client".into(),
+            are_places_corrected: false,
             child_env: ChildEnv::default(),
         }
     }
@@ -110,6 +116,8 @@ mod tests {
         let flags = PlaceFlags { backup_dir: Some("/b".into()), ..PlaceFlags::default() };
         let moved = settings(flags).server_command(&["/c/projects".into()]);
         assert_eq!(moved.display(), "/h/.claude/hooks/layer3-indexer serve --backup-dir /b --allow-root /c/projects");
+        let corrected = Settings { are_places_corrected: true, ..settings(PlaceFlags::default()) };
+        assert_eq!(corrected.server_command(&[]).args.len(), 1 + 2 * corrected.places.to_flags().len());
         let flags = PlaceFlags { session_db: Some("/x.db".into()), ..PlaceFlags::default() };
         assert!(settings(flags).server_command(&[]).display().ends_with("serve --session-db /x.db"));
         let typed =

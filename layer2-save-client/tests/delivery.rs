@@ -329,19 +329,54 @@ fn an_input_that_is_refused_is_set_aside_until_something_changes() {
     let message: Value = serde_json::from_slice(&output.stdout).unwrap();
     let message = message["systemMessage"].as_str().unwrap();
     assert!(message.contains("1 conversation ") && message.contains("layer2-save-client pending"), "{message}");
-    assert_eq!(home.calls().len(), 1);
+    assert_eq!(home.calls().len(), 2, "the source, then layer 1's copy");
+    assert!(home.run(&["drain"], refusing, "").stdout.is_empty(), "it is told once");
     // On the user's word.
     home.run(&["drain", "--retry-failed"], refusing, "");
-    assert_eq!(home.calls().len(), 2);
+    assert_eq!(home.calls().len(), 4);
     // Its content changed.
     home.converse(ID, "more");
-    home.run(&["drain"], refusing, "");
-    assert_eq!(home.calls().len(), 3);
+    assert!(!home.run(&["drain"], refusing, "").stdout.is_empty(), "it is told of anew");
+    assert_eq!(home.calls().len(), 6);
+    home.run(&["dismiss", ID], refusing, "");
+    assert_eq!(home.pending()[0]["dismissed"], json!(true));
     // The server changed.
     let newer = format!("version=2; {HEALTHY}");
     assert!(home.run(&["drain"], &newer, "").stdout.is_empty());
-    assert_eq!(home.calls().len(), 4);
+    assert_eq!(home.calls().len(), 7);
     assert_eq!(home.pending(), [json!(null); 0]);
+}
+
+/// A job that an older version made of an event whose session was another than its transcript's; by that name.
+fn foreign_job(home: &Home, id: &str, transcript: &str, failed: bool) {
+    let failed = failed.then(|| json!({"reason": "no such session", "content": "seq 1 absent", "server": "fake 1"}));
+    let job = json!({
+        "format": 1, "seq": 1, "session_id": id, "project": "p", "transcript_path": transcript, "claude_dir": home.path(),
+        "cwd": null, "trigger": "session-end", "created_ms": 1, "updated_ms": 1, "attempts": 2,
+        "last_error": "save on the server: it refuses the input", "failed": failed,
+    });
+    std::fs::write(home.layer1().join(format!(".outbox/{id}@p.json")), job.to_string()).unwrap();
+}
+
+#[test]
+fn a_job_that_can_never_succeed_ends() {
+    let home = Home::new();
+    home.converse(ID, "hello");
+    home.run(&["drain"], HEALTHY, "");
+    let (transcript, calls) = (home.transcript(ID).display().to_string(), home.calls().len());
+    // Of another id than its transcript's; saved meanwhile; of nothing that is there.
+    for failed in [true, false] {
+        foreign_job(&home, "another", &transcript, failed);
+        home.run(&["drain"], HEALTHY, "");
+        assert_eq!(home.pending(), [json!(null); 0]);
+        assert_eq!(home.calls().last().unwrap()["session_id"], json!(ID));
+    }
+    assert_eq!(home.calls().len(), calls + 2);
+    foreign_job(&home, ID, &transcript, true);
+    foreign_job(&home, "never", "/nowhere/projects/-p/never.jsonl", true);
+    assert!(home.run(&["drain"], "exit 1", "").stdout.is_empty());
+    assert_eq!(home.pending(), [json!(null); 0]);
+    assert_eq!(home.calls().len(), calls + 2);
 }
 
 #[test]
@@ -537,7 +572,8 @@ fn bad_arguments_never_exit_2() {
         assert_eq!(code(hook), (Some(0), true), "{hook:?}");
     }
     assert_eq!(code(&["--backup-dir", "relative"]), (Some(0), true));
-    for command in [["drain", "--nonsense"].as_slice(), &["pending", "--wait", "soon"], &["deliver", "x"]] {
+    assert_eq!(code(&["drain", "--nonsense"]), (Some(0), true));
+    for command in [["pending", "--wait", "soon"].as_slice(), &["deliver", "x"]] {
         assert_eq!(code(command), (Some(1), true), "{command:?}");
     }
     assert_eq!(code(&["pending", "--backup-dir", "relative"]), (Some(1), true));

@@ -1,5 +1,6 @@
 //! What Claude Code lays down and reads: transcripts, folder names, running sessions, hooks.
 
+pub mod event_transcripts;
 pub mod hooks;
 pub mod live;
 pub mod shell;

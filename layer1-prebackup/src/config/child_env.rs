@@ -30,9 +30,13 @@ impl ChildEnv {
             Some(SESSION_DB_PATH) => Some(places.index.clone()),
             _ => None,
         };
-        let allowed = vars.filter(|(name, _)| is_allowed(name));
+        // The one that was gone by, whatever the variable said.
+        let home = (OsString::from("HOME"), places.home.clone().into_os_string());
+        let allowed = vars.filter(|(name, _)| is_allowed(name) && name != "HOME");
         ChildEnv(
-            allowed
+            [home]
+                .into_iter()
+                .chain(allowed)
                 .map(|(name, value)| {
                     let value = resolved(&name).map_or(value, Into::into);
                     (name, value)

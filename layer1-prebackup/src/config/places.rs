@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::settings::{Policy, Settings, SettingsError};
 pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
+use crate::fs::platform;
 use crate::names::INDEX_FILE;
 
 /// Beside the installed programs: the path of the `install.sh` that installed them, one line. Where it
@@ -93,6 +94,64 @@ impl Places {
         Ok(Places { home, claude_dir, layer1_store, layer3_store, index, policy })
     }
 
+    /// The places of a hook, and all that cannot be used of what was said of them: it copies whatever was said. Of
+    /// each place what can be used is taken, in the order of [`Places::resolve_with`]. `transcript` is the event's: it
+    /// lies in Claude Code's directory, and that in somebody's home. An error only where nothing says of any home.
+    pub fn of_hook(
+        flags: &PlaceFlags,
+        env: &dyn Fn(&str) -> Option<OsString>,
+        settings: &Settings,
+        transcript: Option<&Path>,
+    ) -> (Result<Places, SettingsError>, Vec<SettingsError>) {
+        let of_event = transcript.filter(|path| path.is_absolute()).and_then(claude_dir_of_transcript);
+        let above = of_event.as_deref().and_then(Path::parent);
+        let mut problems = Vec::new();
+        let set = |name: &str| env(name).filter(|value| !value.is_empty());
+        let home = match (set("HOME").map(PathBuf::from), above) {
+            (Some(home), _) if home.is_absolute() && home.is_dir() => home,
+            (given, Some(above)) => {
+                let given = given.unwrap_or_default();
+                problems.push(SettingsError(format!("use HOME={given:?}: it must be an existing directory")));
+                above.to_owned()
+            }
+            // One that is to be made.
+            (Some(home), None) if home.is_absolute() => home,
+            (_, None) => return (Err(no_home()), problems),
+        };
+        let [claude, pre, backup] = default_dirs(&home);
+        let mut pick =
+            |nth: usize, flag: &Option<PathBuf>, variable: &str, in_file: &Option<PathBuf>, why_not: WhyNot| {
+                let said = [
+                    (PLACE_FLAGS[nth], flag.clone()),
+                    (variable, set(variable).map(PathBuf::from)),
+                    ("the settings", in_file.clone()),
+                ];
+                said.into_iter().find_map(|(setting, value)| {
+                    let value = value?;
+                    let usable = absolute(setting, &value, &home).and_then(|place| match why_not(&place) {
+                        None => Ok(place),
+                        Some(why) => Err(SettingsError(format!("use {setting}={value:?}: {why}"))),
+                    });
+                    usable.map_err(|problem| problems.push(problem)).ok()
+                })
+            };
+        let claude_dir = pick(0, &flags.claude_dir, CLAUDE_CONFIG_DIR, &settings.claude_dir, no_directory);
+        let claude_dir = claude_dir.or_else(|| of_event.clone().filter(|dir| dir.is_dir())).unwrap_or(claude);
+        let layer1_store = pick(1, &flags.pre_backup_dir, PRE_BACKUP_DIR, &settings.pre_backup_dir, unwritable);
+        // The other ones can wait, in layer 1's.
+        let layer3_store = pick(2, &flags.backup_dir, BACKUP_DIR, &settings.backup_dir, |_| None).unwrap_or(backup);
+        let index = pick(3, &flags.session_db, SESSION_DB_PATH, &settings.session_db_path, |_| None);
+        let layer1_store = layer1_store.unwrap_or_else(|| {
+            let beside = above.map(|above| default_dirs(above)[1].clone());
+            let inside = of_event.as_ref().map(|dir| dir.join("backup-sessions"));
+            let others = [Some(&pre), beside.as_ref(), inside.as_ref()].into_iter().flatten();
+            others.into_iter().find(|store| unwritable(store).is_none()).unwrap_or(&pre).clone()
+        });
+        let index = index.unwrap_or_else(|| default_index(&layer3_store));
+        let policy = settings.policy(&home);
+        (Ok(Places { home, claude_dir, layer1_store, layer3_store, index, policy }), problems)
+    }
+
     /// All of them, each with the flag that leads a program of ours to it.
     pub fn to_flags(&self) -> [(&'static str, &Path); 4] {
         let places = [&self.claude_dir, &self.layer1_store, &self.layer3_store, &self.index];
@@ -122,6 +181,26 @@ impl Places {
 pub fn claude_dir_of_transcript(transcript: &Path) -> Option<PathBuf> {
     let projects = transcript.parent()?.parent()?;
     (projects.file_name()? == "projects").then(|| projects.parent().map(Path::to_owned))?
+}
+
+/// Says why a place cannot be used, if it cannot.
+type WhyNot = fn(&Path) -> Option<&'static str>;
+
+fn no_directory(place: &Path) -> Option<&'static str> {
+    (!place.is_dir()).then_some("it must be an existing directory")
+}
+
+/// Looks at the place, or, where it is still to be made, at the folder that it is to be made in.
+fn unwritable(place: &Path) -> Option<&'static str> {
+    for folder in place.ancestors() {
+        return match std::fs::metadata(folder) {
+            Ok(meta) if !meta.is_dir() => Some("it must be a directory"),
+            Ok(_) => (!platform::may_write_in(folder)).then_some("it cannot be written"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(_) => Some("it cannot be read"),
+        };
+    }
+    Some("it cannot be made")
 }
 
 /// Claude Code's directory and the two stores.
@@ -189,6 +268,72 @@ mod tests {
     fn a_relative_path_is_refused_by_the_name_of_its_setting() {
         let error = resolve(&PlaceFlags::default(), &[("HOME", "/h"), ("BACKUP_DIR", "backups")]).unwrap_err();
         assert_eq!(error.to_string(), "resolve BACKUP_DIR=\"backups\": it must be an absolute path (or begin with ~/)");
+    }
+
+    /// Every way to say a place × every way in which it can be wrong.
+    #[test]
+    fn a_place_that_is_wrong_is_told_and_costs_no_hook_its_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        let transcript = home.join(".claude/projects/-p/s1.jsonl");
+        crate::fs::replace_file(&transcript, b"{}\n").unwrap();
+        let (file, good) = (dir.path().join("file"), dir.path().join("good"));
+        std::fs::write(&file, "").unwrap();
+        std::fs::create_dir(&good).unwrap();
+        let text = |path: &Path| path.display().to_string();
+        let wrong = ["relative".to_owned(), "./.claude".to_owned(), text(&file), text(&file.join("below"))];
+        let absent = text(&dir.path().join("not/there"));
+        for place in ["HOME", CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH] {
+            for value in wrong.iter().chain([&absent, &String::new()]) {
+                for by_flag in [false, true] {
+                    let is = |name: &str| !by_flag && place == name;
+                    let env = |name: &str| match name {
+                        name if is(name) => Some(value.into()),
+                        "HOME" => Some(home.clone().into()),
+                        _ => None,
+                    };
+                    let flag = |name: &str| (by_flag && place == name).then(|| PathBuf::from(value));
+                    let flags = PlaceFlags {
+                        claude_dir: flag(CLAUDE_CONFIG_DIR),
+                        pre_backup_dir: flag(PRE_BACKUP_DIR),
+                        backup_dir: flag(BACKUP_DIR),
+                        session_db: flag(SESSION_DB_PATH),
+                    };
+                    let (places, problems) = Places::of_hook(&flags, &env, &Settings::default(), Some(&transcript));
+                    let (places, what) = (places.unwrap(), format!("{place}={value:?} by flag: {by_flag}"));
+                    for path in [&places.home, &places.claude_dir, &places.layer1_store, &places.index] {
+                        assert!(path.is_absolute(), "{what}: {places:?}");
+                    }
+                    assert_eq!(unwritable(&places.layer1_store), None, "{what}: {places:?}");
+                    assert!(places.home == home || by_flag || place == "HOME", "{what}: {places:?}");
+                    // What is not there is made, but for what Claude Code makes; what is absolute may wait.
+                    let is_relative = !value.is_empty() && !value.starts_with('/');
+                    let is_told = match place {
+                        _ if value.is_empty() => place == "HOME" && !by_flag,
+                        "HOME" => !by_flag,
+                        CLAUDE_CONFIG_DIR => true,
+                        PRE_BACKUP_DIR => *value != absent,
+                        _ => is_relative,
+                    };
+                    assert_eq!(
+                        !problems.is_empty(),
+                        is_told || by_flag && value.is_empty() && place != "HOME",
+                        "{what}: {problems:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_any_home_a_hook_keeps_its_copies_beside_the_directory_that_the_transcript_lies_in() {
+        let transcript = Path::new("/nowhere/of/.claude/projects/-p/s1.jsonl");
+        let (places, problems) =
+            Places::of_hook(&PlaceFlags::default(), &|_| None, &Settings::default(), Some(transcript));
+        assert_eq!(places.unwrap().layer1_store, Path::new("/nowhere/of/.claude-backup-sessions"));
+        assert_eq!(problems[0].to_string(), "use HOME=\"\": it must be an existing directory");
+        let (places, _) = Places::of_hook(&PlaceFlags::default(), &|_| None, &Settings::default(), None);
+        assert_eq!(places.unwrap_err().to_string(), "find the home directory: set HOME");
     }
 
     #[test]

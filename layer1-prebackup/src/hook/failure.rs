@@ -1,6 +1,7 @@
 //! What hook mode is told, and how a failure in it is told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::archive::ArchiveError;
 use crate::config::settings::Policy;
@@ -13,8 +14,6 @@ pub(crate) const CAUSE_NEWER: &str = "format";
 pub(crate) struct HookConfig {
     /// Layer 1's store.
     pub(crate) store: PathBuf,
-    /// No passthrough; failures go to the user as a `systemMessage`.
-    pub(crate) quiet: bool,
     /// Keep what the events say of a conversation that has no transcript: see [`crate::hook::event_log`].
     pub(crate) journal: bool,
     /// Where the hourly limit of messages is kept when the store cannot be written.
@@ -23,7 +22,19 @@ pub(crate) struct HookConfig {
     pub(crate) policy: Policy,
     /// What is wrong with the settings, in one line: a copy is made all the same.
     pub(crate) complaint: Option<String>,
+    /// The user's home: `~` in an event.
+    pub(crate) home: PathBuf,
+    /// Claude Code's folder of transcripts, for an event whose path leads nowhere.
+    pub(crate) projects: PathBuf,
+    /// The session that the environment names, for an event that names none.
+    pub(crate) session_id: Option<String>,
 }
+
+/// How hook mode comes to its configuration, by the transcript that the event names. An error where it cannot.
+pub(crate) type Configure = Arc<dyn Fn(Option<&Path>) -> Result<HookConfig, String> + Send + Sync>;
+
+/// The cause of a failure that is none of the copy's.
+pub(crate) const CAUSE_SETTINGS: &str = "settings";
 
 /// A failure as it is told: what for the log, and its kind for the hourly limit.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! event back: after [`COPY_LIMIT`] the event is passed on and the process ends, in the middle of
 //! the copy if need be, which the archive is made to survive.
 
+pub(crate) mod complaint;
 mod event_log;
 mod failure;
 mod user_message;
@@ -19,13 +20,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState};
+use crate::archive::{Archive, ArchiveError, Compare, SaveReport, SaveRequest, TranscriptState};
+use crate::claude::event_transcripts;
 use crate::fs::syscall::uninterrupted;
-pub(crate) use crate::hook::failure::HookConfig;
-use crate::hook::failure::{CAUSE_NEWER, Failure};
+use crate::hook::failure::{CAUSE_NEWER, CAUSE_SETTINGS, Failure};
+pub(crate) use crate::hook::failure::{Configure, HookConfig};
 use crate::log::Log;
 use crate::names::SessionId;
-use crate::wire::event::{self, Event};
+use crate::wire::event::{self, Event, EventError};
 
 /// Longest wait for a complete event on stdin.
 pub(crate) const STDIN_LIMIT: Duration = Duration::from_secs(2);
@@ -33,6 +35,8 @@ pub(crate) const STDIN_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) const COPY_LIMIT: Duration = Duration::from_millis(4800);
 /// From the start of the program: then a reader that takes nothing is given up.
 pub(crate) const PASS_ON_LIMIT: Duration = Duration::from_secs(20);
+/// How often the end of a session is looked at again after a commit, while it still grows.
+const LAST_LOOKS_MAX: u32 = 3;
 /// Longest wait for the log line of a failure, after the event was passed on.
 const LOG_LIMIT: Duration = Duration::from_millis(100);
 /// A pipe that is ready takes at least this many bytes without blocking (POSIX's PIPE_BUF on Linux).
@@ -40,21 +44,23 @@ const PIPE_BYTES: usize = 4096;
 /// The name of layer 1's log.
 pub(crate) const LOG_NAME: &str = "layer1.log";
 
-/// Runs hook mode. Never fails: what goes wrong is one line on `stderr` and in the log.
-pub(crate) fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut stderr: impl io::Write) {
+/// Runs hook mode; a quiet one passes nothing on, and tells the user of a failure by a `systemMessage`. Never fails:
+/// what goes wrong is one line on `stderr` and in the log.
+pub(crate) fn run(quiet: bool, configure: &Configure, stdin: impl AsFd, stdout: impl AsFd, mut stderr: impl io::Write) {
     let started = Instant::now();
     let (input, unread) = match event::read_event(stdin, STDIN_LIMIT) {
         Ok(input) => (input, None),
         Err(error) => (Vec::new(), Some(Failure::new("stdin", format!("failed to read the hook event: {error}")))),
     };
-    let failure = unread.or_else(|| copy_within_limit(config, &input, started + COPY_LIMIT));
-    let failure = failure.or_else(|| config.complaint.clone().map(|text| Failure::new("settings", text)));
-    if !config.quiet {
+    let (config, failure) = copy_within_limit(configure, &input, started + COPY_LIMIT);
+    let complaint = config.as_ref().and_then(|config| config.complaint.clone());
+    let failure = unread.or(failure).or_else(|| complaint.map(|text| Failure::new(CAUSE_SETTINGS, text)));
+    if !quiet {
         // Nobody is left to tell if stderr is gone too.
         let _ = pass_on(stdout, &input, started + PASS_ON_LIMIT).map_err(|error| {
             let _ = writeln!(stderr, "layer1-prebackup: failed to pass the hook event on: {error}");
         });
-    } else if let Some(failure) = &failure {
+    } else if let (Some(failure), Some(config)) = (&failure, &config) {
         let message = user_message::for_user(config, &input, failure);
         // As above.
         let _ = message.map(|message| pass_on(stdout, message.as_bytes(), started + PASS_ON_LIMIT));
@@ -62,49 +68,87 @@ pub(crate) fn run(config: &HookConfig, stdin: impl AsFd, stdout: impl AsFd, mut 
     if let Some(failure) = failure {
         // As above.
         let _ = writeln!(stderr, "layer1-prebackup: warning: {}", failure.text);
-        if failure.cause != CAUSE_NEWER {
-            log_within_limit(config, format!("warning: {}", failure.text));
+        if let Some(config) = config.filter(|_| failure.cause != CAUSE_NEWER) {
+            log_within_limit(&config, format!("warning: {}", failure.text));
         }
     }
 }
 
-fn copy_within_limit(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure> {
+/// Copies in a thread of its own. The configuration too is found there: its places may be on a disk that hangs.
+fn copy_within_limit(configure: &Configure, input: &[u8], deadline: Instant) -> (Option<HookConfig>, Option<Failure>) {
     let (sender, receiver) = mpsc::channel();
-    let (config, input) = (config.clone(), input.to_vec());
+    let (found, configured) = mpsc::channel();
+    let (configure, input) = (configure.clone(), input.to_vec());
     let spawned = std::thread::Builder::new().name("copy".to_owned()).spawn(move || {
-        let result = catch_unwind(AssertUnwindSafe(|| copy(&config, &input, deadline)));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let event = Event::parse(&input);
+            let named = event.as_ref().ok().and_then(|event| event.transcript_path.as_deref());
+            let config = match configure(named) {
+                Ok(config) => config,
+                Err(text) => return Some(Failure::new(CAUSE_SETTINGS, text)),
+            };
+            // As below.
+            let _ = found.send(config.clone());
+            copy_for(&config, event, deadline)
+        }));
         let failure = result.unwrap_or_else(|panic| Some(panicked(panic.as_ref())));
         // The receiver is gone only when the limit has passed, and then it has said so.
         let _ = sender.send(failure);
     });
     if let Err(error) = spawned {
-        return Some(Failure::new("thread", format!("failed to start the copy: {error}")));
+        return (None, Some(Failure::new("thread", format!("failed to start the copy: {error}"))));
     }
-    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+    let failure = match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         Ok(failure) => failure,
         Err(_) => Some(Failure::new(
             "timeout",
             format!("failed to finish the copy within {COPY_LIMIT:?}; the next event goes on where it stopped"),
         )),
-    }
+    };
+    (configured.try_recv().ok(), failure)
 }
 
-fn copy(config: &HookConfig, input: &[u8], deadline: Instant) -> Option<Failure> {
-    let event = match Event::parse(input) {
-        Ok(event) => event,
-        Err(error) => return Some(Failure::new("event", format!("failed to {error}"))),
+/// Copies what the event means; what is not understood goes by the session that the environment names.
+fn copy_for(config: &HookConfig, event: Result<Event, EventError>, deadline: Instant) -> Option<Failure> {
+    let (event, not_understood) = match event {
+        Ok(event) => (event, None),
+        Err(error) => {
+            let event = Event::of_session(config.session_id.as_deref().unwrap_or_default());
+            (event, Some(Failure::new("event", format!("failed to {error}"))))
+        }
     };
-    let transcript = event.transcript_path.clone()?;
-    let id = match SessionId::parse(&event.session_id).and_then(|_| SessionId::of_transcript(&transcript)) {
+    copy(config, event, deadline).or(not_understood)
+}
+
+fn copy(config: &HookConfig, event: Event, deadline: Instant) -> Option<Failure> {
+    let transcripts = event_transcripts::of_event(&event, &config.home, &[&config.projects]);
+    if transcripts.is_empty() {
+        // Not every event names one.
+        let named = event.transcript_path?;
+        let error = SessionId::of_transcript(&named).err().map(|error| error.to_string()).unwrap_or_default();
+        return Some(Failure::new("name", format!("failed to {error}")));
+    }
+    let mut failures = transcripts.iter().filter_map(|transcript| {
+        let event = Event { transcript_path: Some(transcript.clone()), ..event.clone() };
+        copy_one(config, &event, transcript, deadline)
+    });
+    let first = failures.next();
+    // Each has its try.
+    failures.for_each(drop);
+    first
+}
+
+fn copy_one(config: &HookConfig, event: &Event, transcript: &Path, deadline: Instant) -> Option<Failure> {
+    let id = match SessionId::of_transcript(transcript) {
         Ok(id) => id,
         Err(error) => return Some(Failure::new("name", format!("failed to {error}"))),
     };
-    if config.policy.exclude.is_excluded(&transcript, event.cwd.as_deref()) {
+    if config.policy.exclude.is_excluded(transcript, event.cwd.as_deref()) {
         return None;
     }
-    wait::wait_for_transcript(&event, deadline);
-    let saved = save(config, &event, &id, &transcript);
-    let journaled = if config.journal { event_log::keep(&config.store, &event, &id, &transcript) } else { Ok(()) };
+    wait::wait_for_transcript(event, deadline);
+    let saved = save(config, event, &id, transcript);
+    let journaled = if config.journal { event_log::keep(&config.store, event, &id, transcript) } else { Ok(()) };
     match saved.and_then(|failure| journaled.map(|()| failure)) {
         Ok(failure) => failure,
         Err(error) => Some(Failure::of(&error)),
@@ -135,7 +179,7 @@ fn save(
         compare: compare_for(event),
         progress: &|_| {},
     };
-    let report = archive.save(&request)?;
+    let report = save_to_the_end(&archive, &request, event)?;
     let log = Log::of_store(store, LOG_NAME, config.policy.log_level);
     if report.transcript == TranscriptState::Stored && report.bytes_added > 0 {
         let project = report.key.as_ref().map_or("", |key| key.project.as_str());
@@ -152,6 +196,7 @@ fn save(
         log.line_with_time(&text);
     }
     log.tell_shortcomings();
+    complaint::keep(store, transcript, config.complaint.as_deref())?;
     Ok(report.problems.first().map(|first| {
         let mut failure = Failure::of(first);
         if report.problems.len() > 1 {
@@ -159,6 +204,27 @@ fn save(
         }
         failure
     }))
+}
+
+/// Saves, and at the end of a session looks again after each commit: the client writes its last line while the hook runs.
+fn save_to_the_end(archive: &Archive, request: &SaveRequest<'_>, event: &Event) -> Result<SaveReport, ArchiveError> {
+    let mut report = archive.save(request)?;
+    if event.kind != "SessionEnd" {
+        return Ok(report);
+    }
+    for _ in 0..LAST_LOOKS_MAX {
+        if !report.problems.is_empty() || !archive.is_behind(request.id, request.transcript)? {
+            break;
+        }
+        // What was there was compared whole a moment ago.
+        let again = archive.save(&SaveRequest { compare: Compare::Windows, ..*request })?;
+        report = SaveReport {
+            bytes_added: report.bytes_added + again.bytes_added,
+            generations_begun: report.generations_begun + again.generations_begun,
+            ..again
+        };
+    }
+    Ok(report)
 }
 
 fn compare_for(event: &Event) -> Compare {
@@ -217,6 +283,7 @@ mod tests {
     use crate::config::settings::Policy;
     use std::io::{Read, Write};
     use std::path::PathBuf;
+    use std::sync::Arc;
 
     struct Ran {
         stdout: Vec<u8>,
@@ -224,6 +291,10 @@ mod tests {
     }
 
     fn run_with(config: &HookConfig, input: &[u8]) -> Ran {
+        run_as(false, config, input)
+    }
+
+    fn run_as(quiet: bool, config: &HookConfig, input: &[u8]) -> Ran {
         let (stdin, mut feed) = io::pipe().unwrap();
         let (mut out, stdout) = io::pipe().unwrap();
         let input = input.to_vec();
@@ -233,7 +304,8 @@ mod tests {
             out.read_to_end(&mut bytes).map(|_| bytes)
         });
         let mut stderr = Vec::new();
-        run(config, &stdin, stdout, &mut stderr);
+        let config = config.clone();
+        run(quiet, &(Arc::new(move |_: Option<&Path>| Ok(config.clone())) as Configure), &stdin, stdout, &mut stderr);
         feeder.join().unwrap().unwrap();
         Ran { stdout: reader.join().unwrap().unwrap(), stderr: String::from_utf8(stderr).unwrap() }
     }
@@ -242,11 +314,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = HookConfig {
             store: dir.path().join("store"),
-            quiet: false,
             journal: false,
             temp_dir: dir.path().join("tmp"),
             policy: Policy::default(),
             complaint: None,
+            home: dir.path().to_owned(),
+            projects: dir.path().join("projects"),
+            session_id: None,
         };
         let transcript = dir.path().join("projects/-p/s1.jsonl");
         (dir, config, transcript)
@@ -271,6 +345,51 @@ mod tests {
             assert_eq!(ran.stderr, "");
         }
         assert_eq!(std::fs::read(config.store.join("p/s1.jsonl")).unwrap(), b"one\n");
+    }
+
+    #[test]
+    fn what_is_appended_while_the_end_of_a_session_is_copied_is_copied_too() {
+        let (_dir, config, transcript) = scene();
+        crate::fs::replace_file(&transcript, b"one\n").unwrap();
+        let (appended, lines) = (std::cell::Cell::new(0), transcript.clone());
+        let append = |_: u64| {
+            // While the first commit is made, and the second.
+            if appended.get() < 2 {
+                let mut file = std::fs::OpenOptions::new().append(true).open(&lines).unwrap();
+                file.write_all(b"late\n").unwrap();
+                appended.set(appended.get() + 1);
+            }
+        };
+        let archive = Archive::create(&config.store).unwrap();
+        let id = SessionId::parse("s1").unwrap();
+        let (compare, progress) = (Compare::Whole, &append as &dyn Fn(u64));
+        let request =
+            SaveRequest { id: &id, transcript: &transcript, project: None, cwd: Some("/h/p"), compare, progress };
+        let ended = Event { kind: "SessionEnd".to_owned(), ..Event::default() };
+        let report = save_to_the_end(&archive, &request, &ended).unwrap();
+        let copy = std::fs::read(config.store.join("p/s1.jsonl")).unwrap();
+        assert_eq!(copy, std::fs::read(&transcript).unwrap());
+        assert_eq!((report.bytes_added, report.generations_begun), (copy.len() as u64, 0));
+    }
+
+    #[test]
+    fn an_event_that_is_a_little_wrong_or_no_event_at_all_still_copies() {
+        for (input, tells) in [
+            (r#"{"session_id":"other","transcript_path":"PATH","cwd":"/h/p"}"#, false),
+            (r#"{"session_id":"../x","transcript_path":"PATH","cwd":"/h/p"}"#, false),
+            (r#"{"transcript_path":"PATH","cwd":"/h/p"}"#, false),
+            (r#"{"session_id":"s1","transcript_path":"/gone/projects/-p/s1.jsonl","cwd":"/h/p"}"#, false),
+            (r#"{"session_id":"s1","cwd":"/h/p"}"#, false),
+            ("", true),
+            ("{\"session_id\":", true),
+        ] {
+            let (_dir, mut config, transcript) = scene();
+            config.session_id = Some("s1".to_owned());
+            crate::fs::replace_file(&transcript, b"{\"cwd\":\"/h/p\"}\n").unwrap();
+            let ran = run_with(&config, input.replace("PATH", &transcript.display().to_string()).as_bytes());
+            assert!(config.store.join("p/s1.jsonl").exists(), "{input}: {}", ran.stderr);
+            assert_eq!(!ran.stderr.is_empty(), tells, "{input}: {}", ran.stderr);
+        }
     }
 
     #[test]
@@ -310,18 +429,17 @@ mod tests {
 
     #[test]
     fn quiet_tells_the_user_once_an_hour_and_only_where_it_is_shown() {
-        let (_dir, mut config, transcript) = scene();
-        config.quiet = true;
+        let (_dir, config, transcript) = scene();
         crate::fs::replace_file(&transcript, b"one\n").unwrap();
-        assert!(run_with(&config, &event(&transcript, "Stop")).stdout.is_empty());
+        assert!(run_as(true, &config, &event(&transcript, "Stop")).stdout.is_empty());
         crate::fs::replace_file(&transcript, b"one\ntwo\n").unwrap();
         let copy = config.store.join("p/s1.jsonl");
         crate::fs::remove_file(&copy).unwrap();
         std::fs::create_dir(&copy).unwrap();
-        assert!(run_with(&config, &event(&transcript, "PostCompact")).stdout.is_empty());
-        let told = run_with(&config, &event(&transcript, "Stop")).stdout;
+        assert!(run_as(true, &config, &event(&transcript, "PostCompact")).stdout.is_empty());
+        let told = run_as(true, &config, &event(&transcript, "Stop")).stdout;
         let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
         assert_eq!(told.as_object().unwrap().keys().collect::<Vec<_>>(), ["systemMessage"]);
-        assert!(run_with(&config, &event(&transcript, "UserPromptSubmit")).stdout.is_empty());
+        assert!(run_as(true, &config, &event(&transcript, "UserPromptSubmit")).stdout.is_empty());
     }
 }

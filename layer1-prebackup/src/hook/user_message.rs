@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::fs;
 use crate::fs::platform;
-use crate::hook::failure::{CAUSE_NEWER, Failure, HookConfig};
+use crate::hook::failure::{CAUSE_NEWER, CAUSE_SETTINGS, Failure, HookConfig};
 use crate::wire::event::Event;
 
 /// Time between two messages of one cause.
@@ -24,7 +24,10 @@ pub(crate) fn for_user(config: &HookConfig, input: &[u8], failure: &Failure) -> 
     // In the store; if that is what fails, in the temporary directory. If neither can be written
     // the message comes again: better told twice than not at all.
     let _ = marks.iter().map(|path| fs::replace_file(path, b"")).find(Result::is_ok);
-    let text = format!("Threefold could not back up this conversation: {}", failure.text);
+    let text = match failure.cause.as_str() {
+        CAUSE_SETTINGS => format!("Threefold backs up this conversation, but its settings are wrong: {}", failure.text),
+        _ => format!("Threefold could not back up this conversation: {}", failure.text),
+    };
     Some(serde_json::json!({ "systemMessage": text }).to_string() + "\n")
 }
 

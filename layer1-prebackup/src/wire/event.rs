@@ -1,7 +1,7 @@
 //! Hook events: reading one from stdin within a deadline, and what its fields mean.
 //!
 //! The bytes are kept as they came; parsing is tolerant, because fields come and go between
-//! releases of Claude Code. Only `session_id` is ever required.
+//! releases of Claude Code. Only `session_id` is ever required, or a transcript.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +29,7 @@ pub struct EventError(String);
 /// A hook event as far as Threefold understands it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
-    /// As sent, not yet checked: see [`crate::names::SessionId::parse`].
+    /// As sent, not yet checked: see [`crate::names::SessionId::parse`]. Empty when absent.
     pub session_id: String,
     /// Absent in events that have none, or when not text.
     pub transcript_path: Option<PathBuf>,
@@ -57,6 +57,11 @@ impl EventError {
 }
 
 impl Event {
+    /// An event of which nothing is known but the session.
+    pub fn of_session(session_id: &str) -> Event {
+        Event { session_id: session_id.to_owned(), ..Event::default() }
+    }
+
     /// Parses the first JSON object of `input`; what follows it is ignored.
     pub fn parse(input: &[u8]) -> Result<Event, EventError> {
         let bytes = input.len();
@@ -67,9 +72,16 @@ impl Event {
         let texts = values.next().ok_or_else(|| EventError("read the hook event: stdin was empty".to_owned()))?;
         let texts = texts.map_err(|error| EventError(format!("parse the hook event ({bytes} bytes): {error}")))?;
         let text = |name: &str| texts.0.get(name).cloned();
+        let transcript_path = text("transcript_path").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let session_id = match (text("session_id"), &transcript_path) {
+            (Some(id), _) => id,
+            // The transcript's name says it.
+            (None, Some(_)) => String::new(),
+            (None, None) => return Err(EventError::without("session_id")),
+        };
         Ok(Event {
-            session_id: text("session_id").ok_or_else(|| EventError::without("session_id"))?,
-            transcript_path: text("transcript_path").map(PathBuf::from),
+            session_id,
+            transcript_path,
             cwd: text("cwd"),
             kind: text("hook_event_name").unwrap_or_default(),
             agent_transcript_path: text("agent_transcript_path").map(PathBuf::from),
@@ -239,6 +251,8 @@ mod tests {
         assert_eq!(refused(b""), "read the hook event: stdin was empty");
         assert!(refused(b"{\"session_id\":").starts_with("parse the hook event (14 bytes): EOF"));
         assert!(refused(b"{\"session_id\":3}").ends_with("no text field \"session_id\""));
+        let named = Event::parse(b"{\"session_id\":3,\"transcript_path\":\"/p/a.jsonl\"}").unwrap();
+        assert_eq!((named.session_id.as_str(), named.transcript_path), ("", Some("/p/a.jsonl".into())));
     }
 
     #[test]

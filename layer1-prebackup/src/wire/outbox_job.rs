@@ -69,6 +69,25 @@ pub struct Failed {
     pub content: String,
     /// Name and version of the server that refused it.
     pub server: String,
+    /// The user was told of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub told: bool,
+    /// The user wants to hear no more of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dismissed: bool,
+}
+
+impl Failed {
+    /// The same, refused once more: the user hears of it anew only if something else is wrong, or of something else.
+    #[must_use]
+    pub fn again(self, earlier: Option<Failed>) -> Failed {
+        match earlier {
+            Some(earlier) if (&earlier.reason, &earlier.content) == (&self.reason, &self.content) => {
+                Failed { told: earlier.told, dismissed: earlier.dismissed, ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 /// A session that is to be delivered.

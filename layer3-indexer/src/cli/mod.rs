@@ -137,8 +137,16 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
             _ => return Err(problem.into()),
         }
     }
-    let places = Places::resolve_with(&cli.places, &env, &settings)
-        .map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
+    let places = match cli.command {
+        // As above: of what was said it takes what can be used.
+        Command::Serve(_) => {
+            let (places, unusable) = Places::of_hook(&cli.places, &env, &settings, None);
+            unusable.iter().for_each(|problem| complain(&format!("layer3-indexer: warning: failed to {problem}")));
+            places
+        }
+        _ => Places::resolve_with(&cli.places, &env, &settings),
+    };
+    let places = places.map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
     let mut screen = Screen { out, terminal: terminal(), json: cli.json };
     command(cli.command, places, &cli.places, &mut screen).map(|()| ExitCode::SUCCESS)
 }

@@ -96,6 +96,7 @@ kinds! {
     HookPlaces "hook-places", Hooks, true;
     FirstVersionHooks "first-version-hooks", Hooks, true;
     SettingsUnreadable "settings-unreadable", Hooks, true;
+    HookSettings "hook-settings", Hooks, true;
     McpMissing "mcp-missing", McpServer, true;
     McpForeign "mcp-foreign", McpServer, true;
     McpStale "mcp-stale", McpServer, true;
@@ -181,8 +182,8 @@ impl Kind {
             // Their checks know more, or nothing has to be done.
             HooksDisabled | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable | McpUnreadable | McpMissing
             | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing | StoreUnwritable | SetAside
-            | FileSystem | Index | IndexSetAside | SourcesUnreadable | NotSaved | ExpiringUnsaved | NoTranscript
-            | Excluded | Vanished | Shrunk | Rewritten | Split | TimerSilent => return None,
+            | FileSystem | HookSettings | Index | IndexSetAside | SourcesUnreadable | NotSaved | ExpiringUnsaved
+            | NoTranscript | Excluded | Vanished | Shrunk | Rewritten | Split | TimerSilent => return None,
         })
     }
 

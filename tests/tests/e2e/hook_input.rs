@@ -1,15 +1,16 @@
 //! Hook input as it should not be: cut, empty, huge, doubled, never ending.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::binaries::LAYER1;
 use tests::scratch::{PROJECT, Scratch};
-use tests::stores::assert_equals_source;
+use tests::stores::{assert_equals_source, assert_saved_twice, difference};
 use tests::strace::{self, Traced};
 use tests::transcripts::{self, INTERACTIVE};
 
-use crate::product::{DELIVERY, await_delivered};
+use crate::product::{DELIVERY, assert_verified, await_delivered, chain, chain_delivered, pending};
 
 /// Layer 1 gives up on stdin after 2 s, layer 2 after 8 s; the rest is room for a busy machine.
 const LAYER1_LIMIT: Duration = Duration::from_millis(4500);
@@ -189,4 +190,55 @@ fn a_source_that_hangs_is_given_up_after_five_seconds() {
     // strace itself waits for the call that it holds up.
     assert!(outcome.elapsed > Duration::from_millis(7500), "it hung: {outcome:#?}");
     assert!(outcome.said_after < Duration::from_secs(7), "after {:?}: {outcome:#?}", outcome.said_after);
+}
+
+/// What an event may have wrong, and its conversation is there all the same: each is a change of a good event.
+#[test]
+fn an_event_that_is_a_little_wrong_is_saved_twice_and_leaves_no_job() {
+    type Change = fn(&Path, &str) -> Value;
+    let changes: [(&str, Change); 9] = [
+        ("another id", |_, _| json!({"session_id": "6f2d9a1c-0000-4000-8000-000000000000"})),
+        ("no id", |_, _| json!({"session_id": null})),
+        ("an id that is none", |_, _| json!({"session_id": "../../x"})),
+        ("no path", |_, _| json!({"transcript_path": null})),
+        (
+            "another slug",
+            |path, id| json!({"transcript_path": path.with_file_name("gone").join(format!("{id}.jsonl"))}),
+        ),
+        ("a stale directory", |_, id| json!({"transcript_path": format!("/gone/projects/-p/{id}.jsonl")})),
+        ("a tilde", |_, id| json!({"transcript_path": format!("~/.claude/projects/-home-dev-proj/{id}.jsonl")})),
+        ("dots", |path, id| json!({"transcript_path": path.join("../-home-dev-proj").join(format!("{id}.jsonl"))})),
+        ("its folder of side files", |path, id| json!({"transcript_path": path.join(id)})),
+    ];
+    for (what, change) in changes {
+        let scratch = Scratch::new();
+        let id = transcripts::made_id(1);
+        let transcript = transcripts::make_conversation(&scratch, &id, 1);
+        let folder = transcript.parent().expect("a folder");
+        let mut event: Value = serde_json::from_str(&transcripts::session_end(&transcript)).expect("JSON");
+        for (name, value) in change(folder, &id).as_object().expect("fields") {
+            event[name] = value.clone();
+        }
+        chain(&scratch, &event.to_string()).silent();
+        scratch.await_no_process(DELIVERY);
+        assert!(pending(&scratch).is_empty(), "{what}: {:?}", pending(&scratch));
+        for store in [scratch.layer1_store(), scratch.layer3_store()] {
+            assert_eq!(difference(&store, PROJECT, &transcript), None, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_conversation_that_moved_to_another_slug_is_found_there_and_gone_on_with() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 1);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    let moved = scratch.claude_dir().join(format!("projects/-home-dev-proj-worktree/{id}.jsonl"));
+    std::fs::create_dir_all(moved.parent().expect("a folder")).expect("make a slug");
+    std::fs::rename(&transcript, &moved).expect("move a transcript");
+    transcripts::append(&moved, transcripts::prompt_line(&id, 9, "on"));
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_saved_twice(&scratch, &moved);
+    assert_verified(&scratch);
 }

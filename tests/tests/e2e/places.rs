@@ -394,3 +394,107 @@ fn folders_that_the_version_before_named_are_gone_on_with() {
         assert!(!store.join("con_.txt").exists() && !store.join("_sessions.db").exists());
     }
 }
+
+/// How a place is said.
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    ByVariable,
+    ByFlag,
+    InTheFile,
+}
+
+/// Every way to say a place × every way in which it can be wrong: a copy is made, nothing is printed to Claude Code but
+/// where the user sees it, and it is told. (Root may read what is unreadable; then there is nothing to tell.)
+#[test]
+fn a_place_that_is_wrong_never_costs_a_copy_and_is_told() {
+    let places = [
+        ("HOME", "", ""),
+        ("CLAUDE_CONFIG_DIR", "--claude-dir", "claude_dir"),
+        ("PRE_BACKUP_DIR", "--pre-backup-dir", "pre_backup_dir"),
+        ("BACKUP_DIR", "--backup-dir", "backup_dir"),
+        ("SESSION_DB_PATH", "--session-db", "session_db_path"),
+    ];
+    for (variable, flag, key) in places {
+        for said in [Said::ByVariable, Said::ByFlag, Said::InTheFile] {
+            let wrong: &[&str] = match said {
+                Said::ByVariable => &["./relative", "", "FILE", "FILE/below", "ABSENT"],
+                _ if flag.is_empty() => &[],
+                _ => &["relative", ""],
+            };
+            for wrong in wrong {
+                check_wrong_place((variable, flag, key), said, wrong);
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn check_wrong_place((variable, flag, key): (&str, &str, &str), said: Said, wrong: &str) {
+    let what = format!("{variable} {said:?} {wrong:?}");
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 1);
+    let (file, absent) = (scratch.beside("file"), scratch.beside("absent/below"));
+    fs::write(&file, "a file of somebody's").expect("write a file");
+    let value = wrong.replace("FILE", &file.display().to_string()).replace("ABSENT", &absent.display().to_string());
+    let flags = if matches!(said, Said::ByFlag) { format!("{flag} '{value}'") } else { String::new() };
+    if matches!(said, Said::InTheFile) {
+        let config = scratch.home().join(".config/threefold/config.toml");
+        transcripts::append(&config, format!("{key} = \"{value}\"\n"));
+    }
+    let run = |command: &str, event: &str| {
+        let run = scratch.hook(command, event);
+        if matches!(said, Said::ByVariable) { run.env(variable, &value) } else { run }.output().ok()
+    };
+    let (layer1, layer2) = (scratch.program(LAYER1), scratch.program(LAYER2));
+    let (layer1, layer2) = (format!("'{}' {flags}", layer1.display()), format!("'{}' {flags}", layer2.display()));
+    let told = run(&format!("{layer1} --quiet"), &transcripts::event("Stop", &transcript, json!({})));
+    run(
+        &format!("{layer1} sweep --quiet; {layer2} drain || :"),
+        &transcripts::event("SessionStart", &transcript, json!({})),
+    );
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 9, "the last one"));
+    run(&format!("{{ {layer1} || cat; }} | {layer2} || :"), &transcripts::session_end(&transcript)).silent();
+    scratch.await_no_process(DELIVERY);
+    let store = [scratch.layer1_store(), absent.clone(), scratch.home().join(".claude/backup-sessions")];
+    let store = store.into_iter().find(|store| store.join(PROJECT).join(format!("{id}.jsonl")).exists());
+    let store = store.unwrap_or_else(|| panic!("{what}: no copy; {told:?}"));
+    assert_equals_source(&store, PROJECT, &transcript);
+    if variable != "SESSION_DB_PATH" {
+        // An index is set aside where it cannot be used.
+        assert_eq!(fs::read_to_string(&file).expect("read a file"), "a file of somebody's", "{what}");
+    }
+    // What is not there is made; an index or a second copy that cannot be made is told by whoever makes it, later.
+    let is_relative = !value.is_empty() && !value.starts_with('/');
+    let is_wrong = match (variable, wrong) {
+        (_, "") => variable == "HOME" || !matches!(said, Said::ByVariable),
+        ("HOME" | "CLAUDE_CONFIG_DIR", _) => true,
+        ("PRE_BACKUP_DIR", wrong) => wrong != "ABSENT",
+        _ => is_relative,
+    };
+    let log = fs::read_to_string(store.join(".log/layer1.log")).expect("read a log");
+    assert_eq!(log.contains("warning: failed to"), is_wrong, "{what}: {log}");
+    assert_eq!(told.text().contains("systemMessage"), is_wrong, "{what}: {told:?}");
+    let status = scratch.layer3(&["status", "--json"]).output();
+    if status.text().is_empty() {
+        // The settings' file says the same to a person.
+        assert!(matches!(said, Said::InTheFile) && status.stderr.contains(key), "{what}: {status:?}");
+    } else if store == scratch.layer1_store() {
+        let status = status.json();
+        let findings = status["findings"].as_array().expect("findings");
+        let has = |kind: &str| findings.iter().any(|finding| finding["kind"] == kind);
+        // It may go by the same place, which it cannot read.
+        let is_told = has("hook-settings") || is_wrong && has("store-unreadable");
+        assert_eq!(is_told, is_wrong, "{what}: {status}");
+    }
+    if !(value.starts_with(&file.display().to_string()) && variable == "BACKUP_DIR") {
+        let second = [scratch.layer3_store(), absent]
+            .into_iter()
+            .find(|store| difference(store, PROJECT, &transcript).is_none());
+        assert!(
+            second.is_some(),
+            "{what}: no second copy; {}",
+            fs::read_to_string(store.join(".log/layer2.log")).unwrap_or_default()
+        );
+    }
+}

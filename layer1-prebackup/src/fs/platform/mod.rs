@@ -73,6 +73,12 @@ pub fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// Whether this process may make files in a directory.
+pub(crate) fn may_write_in(dir: &Path) -> bool {
+    use rustix::fs::Access;
+    rustix::fs::access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+}
+
 /// Makes a FIFO, for tests of what must never wait for one: not every system has a call for it that
 /// can be made here, but all have the program.
 #[doc(hidden)]

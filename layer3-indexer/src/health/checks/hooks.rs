@@ -20,6 +20,13 @@ use crate::health::figures::HookStatus;
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::health::plugin::{self, Plugin};
 
+/// What hooks could not use of what was said of places and settings.
+pub(super) fn complaints(examination: &mut Examination<'_>) {
+    for (path, complaint) in layer1_prebackup::status::complaints(&examination.context.places.layer1_store) {
+        examination.found(Kind::HookSettings, complaint, &path);
+    }
+}
+
 /// Whether each event has a hook of ours, and the programs that they run are there.
 pub(super) fn present(examination: &mut Examination<'_>) {
     let context = examination.context;

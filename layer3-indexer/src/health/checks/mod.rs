@@ -29,13 +29,14 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 17] = [
+const CHECKS: [(Depth, Check); 18] = [
     (Depth::Cheap, stores::both),
     (Depth::Cheap, index::state),
     (Depth::Cheap, outbox::jobs),
     (Depth::Cheap, losses::of_sessions),
     (Depth::Cheap, sources::transcripts),
     (Depth::Cheap, hooks::present),
+    (Depth::Cheap, hooks::complaints),
     (Depth::Cheap, disks::room),
     (Depth::Cheap, light::of_this_folder),
     (Depth::All, hooks::as_installed),

@@ -83,6 +83,9 @@ fn read(path: &Path) -> Result<Option<Value>, String> {
 }
 
 fn of_job(path: &Path, job: &Value, examination: &mut Examination<'_>) {
+    if job.pointer("/failed/dismissed") == Some(&Value::Bool(true)) {
+        return;
+    }
     let text = |name: &str| job.get(name).and_then(Value::as_str);
     let created_ms = job.get("created_ms").and_then(Value::as_u64);
     let age_ms = created_ms.map(|created| examination.context.now_ms.saturating_sub(created));

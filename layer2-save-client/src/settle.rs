@@ -1,0 +1,103 @@
+//! Jobs that need no delivery any more, or another one than they ask for.
+//!
+//! A job that can never succeed must end: one under an id that its transcript does not bear (an older version made
+//! such), one whose session was saved by another way meanwhile, one of which nothing is left to save.
+
+use std::path::Path;
+
+use layer1_prebackup::archive::Archive;
+use layer1_prebackup::log::{in_one_line, now_ms};
+use layer1_prebackup::names::SessionId;
+use layer1_prebackup::wire::outbox_job::{Job, JobName};
+
+use crate::error::Error;
+use crate::outbox::Outbox;
+use crate::receipt::{self, FileEntry};
+use crate::report::Report;
+use crate::sessions::{self, Asked};
+use crate::settings::Settings;
+
+/// Ends every job of the outbox that need not be delivered. One that cannot be looked into stays as it is.
+pub(crate) fn settle(outbox: &Outbox, settings: &Settings, report: &Report) -> Result<(), Error> {
+    let mut store_id = None;
+    for (name, job) in outbox.list()?.jobs {
+        let store_id = || store_id.get_or_insert_with(|| store_id_of(settings, report)).clone();
+        match settled(outbox, &name, &job, settings, store_id) {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                outbox.remove_if_unchanged(&name, job.seq)?;
+                report.line_with_time(&format!("settled {}: {why}", job.session_id));
+            }
+            Err(error) => {
+                report.line_with_time(&format!("failed to look into {}: {}", name.file(), in_one_line(&*error)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The id of layer 3's store, by which receipts are known to be of it.
+pub(crate) fn store_id_of(settings: &Settings, report: &Report) -> Option<String> {
+    match Archive::open(&settings.places.layer3_store) {
+        Ok(store) => store.map(|store| store.store_id().to_owned()),
+        Err(error) => {
+            // Then no receipt can be trusted; a delivery too many is harmless.
+            report.line_with_time(&format!("failed to open layer 3's store: {}", in_one_line(&error)));
+            None
+        }
+    }
+}
+
+/// Whether the last receipt of a session, kept as `name`, covers what layer 1 holds of it.
+pub(crate) fn is_receipted(
+    outbox: &Outbox,
+    name: &JobName,
+    held: &[FileEntry],
+    store_id: Option<&str>,
+    settings: &Settings,
+) -> bool {
+    outbox.receipt(name).is_some_and(|receipt| {
+        let is_of_the_store =
+            if receipt.unreceipted { settings.no_receipt } else { Some(receipt.store_id.as_str()) == store_id };
+        is_of_the_store && receipt::covers(&receipt, held)
+    })
+}
+
+/// Why the job is settled, if it is.
+fn settled(
+    outbox: &Outbox,
+    name: &JobName,
+    job: &Job,
+    settings: &Settings,
+    store_id: impl FnOnce() -> Option<String>,
+) -> Result<Option<&'static str>, Error> {
+    let (id, transcript) = (SessionId::parse(&job.session_id)?, Path::new(&job.transcript_path));
+    if let Ok(own) = SessionId::of_transcript(transcript)
+        && own != id
+    {
+        let archive = Archive::open(&settings.places.layer1_store)?;
+        let (cwd, trigger) = (job.cwd.clone(), job.trigger.clone());
+        let asked = Asked { id: own, transcript: Some(transcript.to_owned()), cwd, trigger };
+        for own in sessions::jobs_for(&asked, &settings.places, archive.as_ref())? {
+            outbox.enqueue(&own, now_ms())?;
+        }
+        return Ok(Some("its transcript bears another id, and is delivered under that"));
+    }
+    if job.failed.is_none() {
+        return Ok(None);
+    }
+    let holdings = sessions::holdings(job, &id, &settings.places);
+    if let Some(what) = holdings.unreadable {
+        return Err(what.into());
+    }
+    match (holdings.key, holdings.files) {
+        (Some(key), Some(held)) => {
+            let kept_as = JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path);
+            let is_saved = [&kept_as, name].into_iter().any(|name| outbox.receipt(name).is_some())
+                && is_receipted(outbox, &kept_as, &held, store_id().as_deref(), settings);
+            Ok(is_saved.then_some("it was saved meanwhile"))
+        }
+        _ if !sessions::exists(transcript) => Ok(Some("neither its transcript nor a copy of it is there")),
+        _ => Ok(None),
+    }
+}
