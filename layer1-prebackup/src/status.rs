@@ -383,5 +383,9 @@ fn printable(text: &str) -> String {
 }
 
 fn time_text(ms: u64) -> String {
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+    // This layer knows no time zones; it says which one it means.
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(ms))
+        .to_string()
+        .replace('T', " ")
+        .replace('Z', " UTC")
 }

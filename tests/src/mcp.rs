@@ -32,7 +32,7 @@ impl Client {
         let mut command = Command::new(scratch.program(LAYER3));
         command.arg("serve").args(args).env_clear();
         command.env("HOME", scratch.home()).env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8");
-        command.env("TMPDIR", scratch.tmp()).current_dir(scratch.project_dir());
+        command.env("TMPDIR", scratch.tmp()).env("TZ", "UTC").current_dir(scratch.project_dir());
         Client::of(command)
     }
 

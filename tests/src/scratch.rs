@@ -166,6 +166,7 @@ impl Scratch {
         run.env("HOME", self.home())
             .env("PATH", "/usr/bin:/bin")
             .env("LANG", "C.UTF-8")
+            .env("TZ", "UTC")
             .env("TMPDIR", self.tmp())
             .current_dir(&self.project_dir())
     }

@@ -121,7 +121,7 @@ pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Fai
     Ok(Listed { sessions, totals, scope: meant.said, all_projects, notes })
 }
 
-/// The table: number, id, size with ⚠️ over 2 MB and 🔴 over 5 MB, period (day/month), branch, edited
+/// The table: number, id, size with ⚠️ over 2 MB and 🔴 over 5 MB, period, branch, edited
 /// files, title or first topic with the number of subagents; the project where there are several.
 /// Then totals. Fits the terminal's columns.
 pub(crate) fn to_text(listed: &Listed, terminal: &Terminal) -> String {
@@ -137,9 +137,9 @@ pub(crate) fn to_text(listed: &Listed, terminal: &Terminal) -> String {
         }
         return text;
     };
-    let year = common_year(sessions);
     let several = sessions.iter().any(|row| row.label != first.label);
-    let rows: Vec<Vec<String>> = sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row, year, several)).collect();
+    let rows: Vec<Vec<String>> =
+        sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row, several, terminal)).collect();
     for line in table(&rows, terminal) {
         text.push_str(&line);
         text.push('\n');
@@ -181,36 +181,7 @@ const BRANCH: usize = 5;
 const EDITED: usize = 6;
 const TOPIC: usize = 7;
 
-/// The year and `-` that all times begin with: it need not stand in every row.
-fn common_year(sessions: &[SessionRow]) -> Option<&str> {
-    let times = || sessions.iter().flat_map(|row| [&row.metadata.timestamp_start, &row.metadata.timestamp_end]);
-    let year = times().flatten().next()?.get(..5)?;
-    times().flatten().all(|time| time.starts_with(year)).then_some(year)
-}
-
-/// `22/11 10:17→11:02`, the day before the month; with the year where a list has several.
-fn period(row: &SessionRow, year: Option<&str>) -> String {
-    let m = &row.metadata;
-    let day_first = |time: &Option<String>| {
-        let minute = terminal::minute(time.as_deref()?);
-        let (date, clock) = minute.split_once(' ').unwrap_or((&minute, ""));
-        let day = match date.split('-').collect::<Vec<_>>()[..] {
-            [_, month, day] if year.is_some() => format!("{day}/{month}"),
-            [year, month, day] => format!("{day}/{month}/{year}"),
-            _ => return Some((minute.clone(), String::new())),
-        };
-        Some((day, clock.to_owned()))
-    };
-    match (day_first(&m.timestamp_start), day_first(&m.timestamp_end)) {
-        (Some(start), Some(end)) if start == end => format!("{} {}", start.0, start.1),
-        (Some(start), Some(end)) if start.0 == end.0 => format!("{} {}→{}", start.0, start.1, end.1),
-        (Some(start), Some(end)) => format!("{} {}→{} {}", start.0, start.1, end.0, end.1),
-        (Some((day, clock)), None) | (None, Some((day, clock))) => format!("{day} {clock}"),
-        (None, None) => "–".to_owned(),
-    }
-}
-
-fn cells(number: usize, row: &SessionRow, year: Option<&str>, several: bool) -> Vec<String> {
+fn cells(number: usize, row: &SessionRow, several: bool, terminal: &Terminal) -> Vec<String> {
     let m = &row.metadata;
     let mark = terminal::size_mark(m.bytes);
     let branch = terminal::branch(m.git_branch.as_deref());
@@ -219,7 +190,7 @@ fn cells(number: usize, row: &SessionRow, year: Option<&str>, several: bool) -> 
         short_id(&m.session_id),
         if several { fit(&row.label, PROJECT_COLUMNS).into_owned() } else { String::new() },
         if mark.is_empty() { Size(m.bytes).to_string() } else { format!("{mark} {}", Size(m.bytes)) },
-        period(row, year),
+        terminal.period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()),
         branch.map_or(String::new(), |branch| fit(&branch, BRANCH_COLUMNS).into_owned()),
         fit(&file_names(&m.edited_files, 3), FILES_COLUMNS).into_owned(),
         topic(row),
@@ -339,10 +310,10 @@ mod tests {
     #[test]
     fn the_table_is_aligned_by_display_width() {
         insta::assert_snapshot!(to_text(&listed(rows()), &Terminal::PLAIN), @r#"
-        #  SESSION        SIZE  PERIOD             BRANCH    EDITED            TOPIC
-        1  aaaaaaaa      39 kB  22/11 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
-        2  bbbbbbbb  ⚠️ 3.1 MB  22/11 10:17→11:02                              日本語のプロジェクトを説明し…
-        3  short      🔴 42 MB  22/11 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and lines
+        #  SESSION        SIZE  PERIOD                  BRANCH    EDITED            TOPIC
+        1  aaaaaaaa      39 kB  2026-11-22 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
+        2  bbbbbbbb  ⚠️ 3.1 MB  2026-11-22 10:17→11:02                              日本語のプロジェクトを…
+        3  short      🔴 42 MB  2026-11-22 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and l…
         3 sessions, 45 MB, 36 messages in ~/proj
         "#);
     }
@@ -356,10 +327,10 @@ mod tests {
         assert!(text.lines().all(|line| width(line) <= 72), "{text}");
         insta::assert_snapshot!(text, @r#"
         note: the index was made again
-        #  SESSION        SIZE  PERIOD             TOPIC
-        1  aaaaaaaa      39 kB  22/11 10:17→11:02  fix the parser
-        2  bbbbbbbb  ⚠️ 3.1 MB  22/11 10:17→11:02  日本語のプロジェクトを説明し…
-        3  short      🔴 42 MB  22/11 10:17→11:02  colours ·[31mred· and lines
+        #  SESSION        SIZE  PERIOD                  TOPIC
+        1  aaaaaaaa      39 kB  2026-11-22 10:17→11:02  fix the parser
+        2  bbbbbbbb  ⚠️ 3.1 MB  2026-11-22 10:17→11:02  日本語のプロジェクトを…
+        3  short      🔴 42 MB  2026-11-22 10:17→11:02  colours ·[31mred· and l…
         3 sessions, 45 MB, 36 messages in all projects
         "#);
     }
@@ -380,9 +351,9 @@ mod tests {
         listed.scope = "in all projects".to_owned();
         insta::assert_snapshot!(to_text(&listed, &wide), @r#"
         #  SESSION   PROJECT       SIZE  PERIOD                             BRANCH            EDITED            TOPIC
-        1  aaaaaaaa  proj         39 kB  22/11/2026 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents) fix the parser
-        2  bbbbbbbb  other    ⚠️ 3.1 MB  22/11/2026 10:17→11:02                                                 (source gone, +1 subagent) 日本語の…
-        3  short     proj      🔴 42 MB  31/12/2025 23:50→01/01/2026 00:10  [feature/very-l…  e, d, c +2        a title
+        1  aaaaaaaa  proj         39 kB  2026-11-22 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents) fix the parser
+        2  bbbbbbbb  other    ⚠️ 3.1 MB  2026-11-22 10:17→11:02                                                 (source gone, +1 subagent) 日本語の…
+        3  short     proj      🔴 42 MB  2025-12-31 23:50→2026-01-01 00:10  [feature/very-l…  e, d, c +2        a title
         120 sessions, 45 MB, 36 messages in all projects (3 shown, --limit shows more)
         1 session gone from Claude Code; `restore` brings it back
         "#);

@@ -273,7 +273,7 @@ fn totals(results: &SearchResults, search: &SearchRequest, scope: &str) -> Strin
 }
 
 fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
-    let time = hit.time.as_deref().map_or("no time".to_owned(), terminal::minute);
+    let time = hit.time.as_deref().map_or("no time".to_owned(), |time| terminal.minute(time));
     let mut head = format!("{} · {time} · {}", hit.rank, hit.role.as_str());
     if hit.is_sidechain {
         head.push_str(" (subagent)");

@@ -19,7 +19,7 @@ use crate::failure::{Context, Failure, Kind};
 use crate::index::CHARACTER;
 use crate::save::read_metadata;
 use crate::stores::{Copy, SessionCopies};
-use crate::terminal::time::{format_rfc3339_ms, parse_rfc3339_ms};
+use crate::terminal::time::{format_rfc3339_ms, parse_time_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
 use crate::transcript::course::Course;
 use crate::transcript::metadata::SessionStats;
@@ -214,7 +214,7 @@ enum Sought {
 impl Target {
     fn parse(text: &str) -> Target {
         let text = text.trim();
-        if let Some(ms) = parse_rfc3339_ms(text) {
+        if let Some(ms) = parse_time_ms(text) {
             return Target { message: Sought::Time(ms), at: 0 };
         }
         let (text, at) = match text.rsplit_once(CHARACTER).map(|(message, at)| (message, at.parse())) {
@@ -558,7 +558,7 @@ impl Conversation {
 
     /// Start, end, branch; title, edited files and last topic where there are any.
     fn frame(&self, terminal: &Terminal) -> String {
-        let period = terminal::period(self.timestamp_start.as_deref(), self.timestamp_end.as_deref());
+        let period = terminal.period(self.timestamp_start.as_deref(), self.timestamp_end.as_deref());
         let mut parts = vec![period];
         parts.extend(terminal::branch(self.git_branch.as_deref()));
         parts.push(format!("{}/{}", self.project, self.session_id));
@@ -580,7 +580,7 @@ impl Conversation {
 
 fn push_entry(text: &mut String, entry: &Entry, terminal: &Terminal) {
     text.push('\n');
-    let mut time = entry.time.map(|ms| format!(" {}", terminal::minute(&format_rfc3339_ms(ms)))).unwrap_or_default();
+    let mut time = entry.time.map(|ms| format!(" {}", terminal.clock.minute(ms))).unwrap_or_default();
     if entry.is_rewound {
         time.push_str(REWOUND);
     }

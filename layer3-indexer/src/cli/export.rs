@@ -12,6 +12,7 @@ use crate::cli::screen::{Screen, absolute, notes, problem, unless_none};
 use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::stores::SessionCopies;
+use crate::terminal::time::Clock;
 use crate::terminal::{self, one_line};
 
 // Said as documentation, this would stand in the help instead of what the command is for.
@@ -51,6 +52,7 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
         redact: args.redact,
         full: args.full,
         generation: args.generation.unwrap_or(0),
+        clock: Clock::LOCAL,
     };
     let copies = SessionCopies::find(&adopt_v1::stores(places)?, &args.session)?;
     let exported = match &path {

@@ -10,6 +10,7 @@ use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use crate::failure::{Context, Failure};
 use crate::restore::resume::ConfigDir;
 use crate::scope::Here;
+use crate::terminal::time::Clock;
 use crate::terminal::{self, COLUMNS_DEFAULT, COLUMNS_MIN, Terminal, one_line};
 
 /// The directory of the project, which Claude Code tells those that it starts.
@@ -54,6 +55,7 @@ pub(super) fn terminal() -> Terminal {
         columns: columns.unwrap_or(COLUMNS_DEFAULT).max(COLUMNS_MIN),
         colour: is_terminal && !no_colour,
         interactive: is_terminal,
+        clock: Clock::now(),
     }
 }
 

@@ -174,7 +174,7 @@ fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
     let several = labels().any(|label| label != choices[0].label);
     for (choice, number) in choices.iter().zip(1..) {
         let metadata = choice.metadata.as_ref();
-        let period = metadata.map(|m| terminal::period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()));
+        let period = metadata.map(|m| terminal.period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()));
         let topic = metadata.and_then(|m| m.title.as_deref().or(m.first_topic.as_deref())).unwrap_or("–");
         let state = match (choice.is_missing, choice.lost) {
             (true, _) => terminal.paint(Style::Red, GONE),
@@ -189,7 +189,7 @@ fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
             Size(choice.bytes),
             period.unwrap_or_default(),
         );
-        let used = terminal::width(&line) - if choice.is_missing { state.len() - GONE.len() } else { 0 };
+        let used = terminal::width(&line) - (state.len() - GONE.len());
         let room = terminal.columns.saturating_sub(used).max(16);
         text.push_str(&format!("{line}{}\n", fit(&one_line(topic), room)));
     }
@@ -227,7 +227,7 @@ mod tests {
     fn asked(count: usize, typed: &str) -> (Option<String>, String) {
         let offered = Choices { choices: (1..=count).map(choice).collect(), notes: Vec::new() };
         let mut shown = Vec::new();
-        let terminal = Terminal { columns: 60, colour: false, interactive: false };
+        let terminal = Terminal { columns: 60, ..Terminal::PLAIN };
         let chosen = ask(&offered, &mut typed.as_bytes(), &mut shown, &terminal).ok();
         (chosen, String::from_utf8(shown).unwrap())
     }

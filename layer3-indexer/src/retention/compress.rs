@@ -205,6 +205,7 @@ mod tests {
     use crate::browse::search::{self, SearchRequest};
     use crate::browse::show;
     use crate::save::verify;
+    use crate::terminal::time::Clock;
     use crate::testing::{ID, Scene, answer, prompt};
 
     /// A session with an older content of many words in both stores.
@@ -259,8 +260,13 @@ mod tests {
             let copies = scene.copies();
             let window = show::Window { max_chars: 1_000_000, generation: Some(1), ..show::Window::default() };
             let shown = serde_json::to_value(show::conversation(&copies, &window).unwrap()).unwrap();
-            let options =
-                export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 1 };
+            let options = export::Options {
+                format: export::Format::Markdown,
+                redact: false,
+                full: true,
+                generation: 1,
+                clock: Clock::UTC,
+            };
             let mut page = Vec::new();
             export::export(&copies, &options, &mut page).unwrap();
             (shown, String::from_utf8(page).unwrap(), hits(&scene, "needle7"), hits(&scene, "new"))
@@ -321,8 +327,13 @@ mod tests {
             let copies = scene.copies();
             let window = show::Window { last: Some(3), max_chars: 100_000, ..show::Window::default() };
             let shown = serde_json::to_value(show::conversation(&copies, &window).unwrap()).unwrap();
-            let options =
-                export::Options { format: export::Format::Markdown, redact: false, full: true, generation: 0 };
+            let options = export::Options {
+                format: export::Format::Markdown,
+                redact: false,
+                full: true,
+                generation: 0,
+                clock: Clock::UTC,
+            };
             let mut page = Vec::new();
             export::export(&copies, &options, &mut page).unwrap();
             let found = ["needle1", "needle2499", "eedle1234", "in"].map(|word| hits(&scene, word));

@@ -281,7 +281,7 @@ fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_
     let search: SearchRequest = parse("session_search", arguments)?;
     let search = SearchRequest { here: server.here.clone(), ..search };
     let results = search::search(&server.places, &search)?;
-    let text = search::to_text(&results, &search, &Terminal::PLAIN);
+    let text = search::to_text(&results, &search, &Terminal::PAGE);
     answer(&results, Some(text))
 }
 
@@ -320,8 +320,9 @@ fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progre
         generation: None,
         full: input.full.unwrap_or(false),
     };
-    let conversation = show::conversation(&copies, &window)?;
-    let text = conversation.text.clone();
+    let mut conversation = show::conversation(&copies, &window)?;
+    let text = conversation.to_text(&Terminal::PAGE);
+    conversation.text = text.clone();
     answer(&conversation, Some(text))
 }
 

@@ -12,6 +12,8 @@ use std::path::Path;
 use layer1_prebackup::claude::shell::quoted_if_needed;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use self::time::{Clock, parse_rfc3339_ms};
+
 /// Columns when standard output is no terminal.
 pub(crate) const COLUMNS_DEFAULT: usize = 100;
 /// Least columns that a layout is made for; a narrower terminal wraps.
@@ -30,11 +32,16 @@ pub(crate) struct Terminal {
     pub(crate) colour: bool,
     /// Whether somebody watches: progress bars and control sequences make sense.
     pub(crate) interactive: bool,
+    /// How points in time are told.
+    pub(crate) clock: Clock,
 }
 
 impl Terminal {
-    /// No terminal: no colours, [`COLUMNS_DEFAULT`].
-    pub(crate) const PLAIN: Terminal = Terminal { columns: COLUMNS_DEFAULT, colour: false, interactive: false };
+    /// No terminal: no colours, [`COLUMNS_DEFAULT`], times in UTC.
+    pub(crate) const PLAIN: Terminal =
+        Terminal { columns: COLUMNS_DEFAULT, colour: false, interactive: false, clock: Clock::UTC };
+    /// [`Terminal::PLAIN`] for a reader with a clock on the wall.
+    pub(crate) const PAGE: Terminal = Terminal { clock: Clock::LOCAL, ..Terminal::PLAIN };
 
     /// `text` in the style, if there are colours.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
@@ -47,6 +54,19 @@ impl Terminal {
             Style::Cyan => "36",
         };
         if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// `2026-11-22T10:17:51.992Z` as `2026-11-22 10:17` of this clock; what is no such time comes back cleaned.
+    pub(crate) fn minute(&self, timestamp: &str) -> String {
+        parse_rfc3339_ms(timestamp).map_or_else(|| one_line(timestamp), |ms| self.clock.minute(ms))
+    }
+
+    /// `2026-11-22 10:17→10:19`, or both days where they differ.
+    pub(crate) fn period(&self, start: Option<&str>, end: Option<&str>) -> String {
+        match (start.and_then(parse_rfc3339_ms), end.and_then(parse_rfc3339_ms)) {
+            (Some(start), Some(end)) => self.clock.period(start, end),
+            _ => start.or(end).map_or("–".to_owned(), |time| self.minute(time)),
+        }
     }
 
     /// [`Terminal::paint`] of a line, and its end.
@@ -194,27 +214,6 @@ pub(crate) fn branch(name: Option<&str>) -> Option<String> {
     name.filter(|name| !name.is_empty() && *name != "HEAD").map(|name| format!("[{}]", one_line(name)))
 }
 
-/// `2026-11-22T10:17:51.992Z` as `2026-11-22 10:17`; what is no such time comes back cleaned.
-pub(crate) fn minute(timestamp: &str) -> String {
-    match (timestamp.get(..10), timestamp.get(11..16)) {
-        (Some(day), Some(time)) if timestamp.as_bytes()[10] == b'T' => one_line(&format!("{day} {time}")),
-        _ => one_line(timestamp),
-    }
-}
-
-/// `2026-11-22 10:17→10:19`, or both days where they differ.
-pub(crate) fn period(start: Option<&str>, end: Option<&str>) -> String {
-    match (start.map(minute), end.map(minute)) {
-        (Some(start), Some(end)) if start == end => start,
-        (Some(start), Some(end)) if start.get(..10) == end.get(..10) && end.len() == 16 => {
-            format!("{start}→{}", &end[11..])
-        }
-        (Some(start), Some(end)) => format!("{start}→{end}"),
-        (Some(time), None) | (None, Some(time)) => time,
-        (None, None) => "–".to_owned(),
-    }
-}
-
 /// `1 session`, `2 sessions`.
 pub(crate) fn count(n: u64, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
@@ -289,11 +288,12 @@ mod tests {
     fn times_are_short_and_large_sessions_marked() {
         assert_eq!((size_mark(LARGE_BYTES), size_mark(LARGE_BYTES + 1), size_mark(HUGE_BYTES + 1)), ("", "⚠️", "🔴"));
         let a = Some("2026-11-22T10:17:51.992Z");
+        let period = |start, end| Terminal::PLAIN.period(start, end);
         assert_eq!(period(a, Some("2026-11-22T10:19:00Z")), "2026-11-22 10:17→10:19");
         assert_eq!(period(a, Some("2026-11-23T10:19:00Z")), "2026-11-22 10:17→2026-11-23 10:19");
         assert_eq!(period(a, a), "2026-11-22 10:17");
         assert_eq!(period(None, None), "–");
-        assert_eq!(minute("odd\u{1b}"), "odd·");
+        assert_eq!(Terminal::PLAIN.minute("odd\u{1b}"), "odd·");
     }
 
     #[test]

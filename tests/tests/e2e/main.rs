@@ -41,6 +41,7 @@ mod skills;
 mod status;
 mod upgrades;
 mod version_before;
+mod where_and_when;
 
 #[test]
 fn no_module_is_forgotten() {

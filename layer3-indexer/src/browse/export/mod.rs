@@ -30,7 +30,7 @@ use crate::browse::title::side_title;
 use crate::failure::{Context, Failure, Kind};
 use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
-use crate::terminal::time::format_rfc3339_ms;
+use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
 use crate::transcript::course::Course;
 use crate::transcript::metadata::{Metadata, SessionStats};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
@@ -74,6 +74,8 @@ pub(crate) struct Options {
     pub(crate) full: bool,
     /// Which content of the transcript, 0 being the newest; side files are always the newest.
     pub(crate) generation: u32,
+    /// How points in time are told.
+    pub(crate) clock: Clock,
 }
 
 /// What was exported.
@@ -129,6 +131,7 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
         copies,
         subagents: Subagents::of(copies),
         renderer,
+        clock: options.clock,
         sanitizer,
         seen: HashSet::new(),
         calls: BTreeMap::new(),
@@ -244,7 +247,7 @@ fn header(
     row("Session", vec![Some(&id)]);
     let older = format!("generation {}: an older content of the transcript", options.generation);
     row("Content", vec![Some(older.as_str()).filter(|_| options.generation > 0)]);
-    let time = |time: &Option<String>| Some(format!("{} UTC", time.as_ref()?.get(..19)?.replace('T', " ")));
+    let time = |time: &Option<String>| Some(options.clock.exact(parse_rfc3339_ms(time.as_ref()?)?));
     row("Start", vec![time(&metadata.timestamp_start).as_deref()]);
     row("End", vec![time(&metadata.timestamp_end).as_deref()]);
     row("Directory", vec![metadata.cwd.as_deref()]);
@@ -334,6 +337,7 @@ struct Export<'a> {
     copies: &'a SessionCopies,
     subagents: Subagents,
     renderer: Box<dyn Renderer + 'a>,
+    clock: Clock,
     sanitizer: Sanitizer,
     /// Fingerprints of the messages written.
     seen: HashSet<u64>,
@@ -396,7 +400,7 @@ impl Export<'_> {
         if speaker != Speaker::Tool {
             self.last_speaker = this;
         }
-        let time = record.timestamp_ms.map(times);
+        let time = record.timestamp_ms.map(|ms| times(self.clock, ms));
         let header = MessageHeader { speaker, anchor: self.anchor(record), time, goes_on, is_rewound };
         self.renderer.begin_message(&header).context(WRITING)?;
         for block in blocks {
@@ -577,10 +581,10 @@ fn is_written(block: &Block<'_>, full: bool) -> bool {
     !is_empty(block) && (full || !matches!(block, Block::Notice { is_among_words: false, .. }))
 }
 
-fn times(ms: i64) -> (String, String) {
-    let exact = format_rfc3339_ms(ms);
-    let seconds = exact.get(..19).unwrap_or(&exact).replace('T', " ");
-    (seconds, exact)
+fn times(clock: Clock, ms: i64) -> (String, String) {
+    let seconds = clock.exact(ms);
+    // The page says at its head that it is in UTC.
+    (seconds.strip_suffix(" UTC").unwrap_or(&seconds).to_owned(), format_rfc3339_ms(ms))
 }
 
 fn hash_of(value: &impl std::hash::Hash) -> u64 {

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::terminal::time::Clock;
 use crate::testing::{ID, Scene, answer, flip_last_byte, prompt};
 
 /// A record of the conversation; `n` is its second.
@@ -76,7 +77,7 @@ fn saved(lines: &[String]) -> Scene {
 }
 
 fn options(format: Format) -> Options {
-    Options { format, redact: false, full: false, generation: 0 }
+    Options { format, redact: false, full: false, generation: 0, clock: Clock::UTC }
 }
 
 fn page(scene: &Scene, options: &Options) -> (String, Exported) {

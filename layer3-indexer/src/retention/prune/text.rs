@@ -90,7 +90,7 @@ fn line(item: &Item, terminal: &Terminal) -> String {
     let mut text = format!(
         "{}  {}  {:>7}  {}{store}{topic}\n    {}\n",
         left(item.kind, 10),
-        terminal::minute(&item.time),
+        terminal.minute(&item.time),
         Size(item.bytes),
         one_line(&name(item)),
         terminal.paint(style, &one_line(&item.why)),
