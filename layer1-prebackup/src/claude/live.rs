@@ -10,6 +10,20 @@ use crate::fs::platform::process::{self, Pid, Running};
 use crate::names::SessionId;
 use serde_json::Value;
 
+/// Claude Code names its session so to what it runs.
+pub const CLAUDE_CODE_SESSION_ID: &str = "CLAUDE_CODE_SESSION_ID";
+/// And its own process so.
+pub const CLAUDE_PID: &str = "CLAUDE_PID";
+
+/// The session that the client of this number has open, as it says itself.
+pub fn session_of(claude_dir: &Path, pid: u32) -> Option<String> {
+    let path = claude_dir.join("sessions").join(format!("{pid}.json"));
+    // A client that writes no such file has no session that anybody could name.
+    let bytes = fs::metadata(&path).ok().filter(fs::Metadata::is_file).and_then(|_| fs::read(&path).ok())?;
+    let value: Value = serde_json::from_slice(&bytes).ok()?;
+    value.get("sessionId").and_then(Value::as_str).map(str::to_owned)
+}
+
 /// The process that has the session open, if there is one: `sessions/<pid>.json` names the
 /// session, the process exists, it started when `procStart` says where that can be compared, and
 /// where it cannot, what it runs can be Claude Code (a pid may have been given to another program

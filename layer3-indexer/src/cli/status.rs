@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use clap::Args;
 use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::claude::live::{self, CLAUDE_CODE_SESSION_ID, CLAUDE_PID};
 use layer1_prebackup::config::child_env;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places};
 use layer1_prebackup::config::settings::XDG_CONFIG_HOME;
@@ -75,7 +76,12 @@ pub(super) fn context(places: Places, flags: &PlaceFlags) -> Context {
     let is_inside = is_named || places.claude_dir != places.home.join(".claude");
     let claude_json = if is_inside { &places.claude_dir } else { &places.home }.join(".claude.json");
     let config_home = set(XDG_CONFIG_HOME).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let asking = std::env::var(CLAUDE_CODE_SESSION_ID).ok().or_else(|| {
+        let pid = std::env::var(CLAUDE_PID).ok()?.parse().ok()?;
+        live::session_of(&places.claude_dir, pid)
+    });
     Context {
+        asking,
         now_ms: u64::try_from(time::now_ms()).unwrap_or(0),
         // Without a current directory there is no light for it.
         cwd: std::env::current_dir().ok(),

@@ -30,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) typed_places: Places,
     /// Now, in milliseconds since 1970.
     pub(crate) now_ms: u64,
+    /// The session of Claude Code that runs this command, if one does: it is being written.
+    pub(crate) asking: Option<String>,
     /// The current directory, if there is one.
     pub(crate) cwd: Option<PathBuf>,
     /// Our programs as one types them.

@@ -94,6 +94,8 @@ kinds! {
     HookTimeout "hook-timeout", Hooks, true;
     HookTwice "hook-twice", Hooks, true;
     HookPlaces "hook-places", Hooks, true;
+    HooksSilent "hooks-silent", Hooks, true;
+    PluginGone "plugin-gone", Hooks, true;
     FirstVersionHooks "first-version-hooks", Hooks, true;
     SettingsUnreadable "settings-unreadable", Hooks, true;
     HookSettings "hook-settings", Hooks, true;
@@ -180,10 +182,11 @@ impl Kind {
             UnreadableJob => format!("{layer2} pending"),
             MassDisappearance => format!("{layer3} restore --all-missing"),
             // Their checks know more, or nothing has to be done.
-            HooksDisabled | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable | McpUnreadable | McpMissing
-            | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing | StoreUnwritable | SetAside
-            | FileSystem | HookSettings | Index | IndexSetAside | SourcesUnreadable | NotSaved | ExpiringUnsaved
-            | NoTranscript | Excluded | Vanished | Shrunk | Rewritten | Split | TimerSilent => return None,
+            HooksDisabled | HooksSilent | PluginGone | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable
+            | McpUnreadable | McpMissing | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing
+            | StoreUnwritable | SetAside | FileSystem | HookSettings | Index | IndexSetAside | SourcesUnreadable
+            | NotSaved | ExpiringUnsaved | NoTranscript | Excluded | Vanished | Shrunk | Rewritten | Split
+            | TimerSilent => return None,
         })
     }
 

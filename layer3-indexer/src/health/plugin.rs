@@ -100,6 +100,15 @@ fn all_installed(claude_dir: &Path, settings: &Value) -> Vec<Installed> {
     installed.collect()
 }
 
+/// The folder of a plugin's marketplace, where that is a folder and gone: it is read in place, so the plugin is dead.
+pub(crate) fn marketplace_that_is_gone(claude_dir: &Path, full_name: &str) -> Option<PathBuf> {
+    let (_, marketplace) = full_name.split_once('@')?;
+    let known = json(&claude_dir.join("plugins/known_marketplaces.json"))?;
+    let folder = PathBuf::from(known.get(marketplace)?.get("installLocation")?.as_str()?);
+    // Whatever else keeps it from being looked at, it is not known to be gone.
+    matches!(fs::metadata(&folder), Err(error) if error.kind() == std::io::ErrorKind::NotFound).then_some(folder)
+}
+
 fn json(path: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }

@@ -1,6 +1,6 @@
 //! Each kind of finding, planted in a scratch HOME.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -29,11 +29,17 @@ fn commands() -> Commands {
 }
 
 fn status_after(scene: &Scene, later_ms: u64) -> Report {
+    status_at(scene, u64::try_from(time::now_ms()).unwrap() + later_ms, None)
+}
+
+/// A look at this time, by a command that this session runs.
+fn status_at(scene: &Scene, now_ms: u64, asking: Option<&str>) -> Report {
     let home = &scene.places.home;
     let context = Context {
         places: scene.places.clone(),
         typed_places: scene.places.clone(),
-        now_ms: u64::try_from(time::now_ms()).unwrap() + later_ms,
+        now_ms,
+        asking: asking.map(str::to_owned),
         cwd: Some(PathBuf::from("/home/dev/proj")),
         commands: commands(),
         program_dir: None,
@@ -636,4 +642,107 @@ fn tree(root: &Path) -> Vec<(PathBuf, Option<FileSeen>)> {
     }
     entries.sort();
     entries
+}
+
+/// What hooks that do not run look like: at ten past, of a turn a few minutes ago.
+fn silent(scene: &Scene) -> String {
+    let at = |minute: u64| 1_795_341_600_000 + minute * 60_000;
+    let set = |path: &Path, minute: u64| {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(at(minute));
+        File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+    };
+    set(&scene.places.claude_dir.join("my hooks/layer1-prebackup"), 0);
+    set(&scene.transcript(), 5);
+    let status = status_at(scene, at(10), None);
+    let silent = status.findings.iter().filter(|finding| finding.kind.word() == "hooks-silent");
+    let said = silent.map(|finding| format!("{} [{}]", finding.what, finding.mend.as_deref().unwrap_or("–")));
+    scene.filtered(&said.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn hooks_that_do_not_run_are_noticed_and_the_cause_where_it_can_be_found() {
+    let scene = || {
+        let scene = Scene::new();
+        install(&scene, &events(), json!({}));
+        scene.transcribe(&[prompt(60, "a turn"), answer(61, "that no hook saw")]);
+        scene
+    };
+    let first = scene();
+    insta::assert_snapshot!(silent(&first), @"1 conversation went on, and no hook of Threefold ran: the cause was not found [layer3 doctor]");
+    let trust = |accepted: bool| json!({"projects": {"/home/dev": {"hasTrustDialogAccepted": accepted}}}).to_string();
+    first.write(&first.places.home.join(".claude.json"), &trust(false));
+    assert!(
+        silent(&first).contains(
+            "was never told to trust /home/dev/proj; start it there and say yes [cd /home/dev/proj && claude]"
+        ),
+        "{}",
+        silent(&first)
+    );
+    first.write(&first.places.home.join(".claude.json"), &trust(true));
+    assert!(silent(&first).contains("not found"), "one above it is trusted: {}", silent(&first));
+    first.write(&first.places.home.join("managed/managed-settings.json"), r#"{"allowManagedHooksOnly":true}"#);
+    assert!(silent(&first).contains("\"allowManagedHooksOnly\" is true in "), "{}", silent(&first));
+
+    let log = |scene: &Scene, line: &str| scene.write(&scene.places.layer1_store.join(".log/layer1.log"), line);
+    for (what, line, is_told) in [
+        ("its hook ran", format!("2026-11-22T10:01:02.000Z saved proj/{ID}: 9 bytes, 9 new, stop\n"), false),
+        (
+            "a hook ran before the turn",
+            format!("2026-11-22T10:00:30.000Z saved proj/{ID}: 9 bytes, 9 new, stop\n"),
+            true,
+        ),
+        ("another session's ran", "2026-11-22T10:01:02.000Z saved proj/other: 9 bytes, 9 new, stop\n".to_owned(), true),
+        (
+            "only a sweep ran",
+            "2026-11-22T10:01:02.000Z sweep: 1 of 1 transcripts copied, 9 new bytes\n".to_owned(),
+            true,
+        ),
+    ] {
+        let scene = scene();
+        log(&scene, &line);
+        assert_eq!(!silent(&scene).is_empty(), is_told, "{what}");
+    }
+    let call = r#"{"type":"tool_use","id":"t","name":"Bash","input":{}}"#;
+    let calling = answer(61, "words").replace(r#"{"text":"words","type":"text"}"#, call);
+    assert!(calling.contains(call));
+    for unfinished in [&[prompt(60, "killed before it was answered")][..], &[prompt(60, "in the middle"), calling]] {
+        let scene = scene();
+        scene.transcribe(unfinished);
+        assert_eq!(silent(&scene), "", "{unfinished:?}");
+    }
+    // Nothing of it went on since the hooks are there.
+    let scene = scene();
+    scene.transcribe(&[prompt(0, "a turn"), answer(1, "before that")]);
+    assert_eq!(silent(&scene), "");
+}
+
+#[test]
+fn a_plugin_whose_marketplace_is_gone_is_told() {
+    let scene = Scene::new();
+    let claude = &scene.places.claude_dir;
+    let plugins = json!({"plugins": {"threefold@threefold": [{"scope": "user", "installPath": "/x"}]}});
+    scene.write(&claude.join("plugins/installed_plugins.json"), &plugins.to_string());
+    let market = scene.places.home.join("market");
+    let known = json!({"threefold": {"source": {"source": "directory"}, "installLocation": market}});
+    scene.write(&claude.join("plugins/known_marketplaces.json"), &known.to_string());
+    let is_told = |enabled: bool| {
+        scene.write(
+            &claude.join("settings.json"),
+            &json!({"enabledPlugins": {"threefold@threefold": enabled}}).to_string(),
+        );
+        found(&scene, 0).contains("plugin-gone")
+    };
+    assert!(is_told(true) && !is_told(false));
+    fs::create_dir_all(&market).unwrap();
+    assert!(!is_told(true));
+}
+
+#[test]
+fn the_session_that_asks_is_no_finding() {
+    let scene = Scene::new();
+    scene.transcribe(&[prompt(1, "how do things stand")]);
+    let later = u64::try_from(time::now_ms()).unwrap() + 2 * DAY_MS;
+    let told =
+        |asking| status_at(&scene, later, asking).findings.iter().any(|finding| finding.kind.word() == "not-saved");
+    assert!(told(None) && told(Some("another")) && !told(Some(ID)));
 }

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Take the programs from this directory instead of building them
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
-    /// Where to make the marketplace with the plugin in it [default: target/plugin]
+    /// Where to make the marketplace with the plugin in it [default: ~/.local/share/threefold/plugin]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
 }
@@ -47,7 +47,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     };
     let to = match &args.to {
         Some(to) => std::path::absolute(to).with_context(|| format!("find {}", to.display()))?,
-        None => release::target(sh)?.join("plugin"),
+        None => lasting_place()?,
     };
     let plugin = lay_out(sh, &binaries, &to)?;
     println!("made {}; to try it, or to install it for good:", plugin.display());
@@ -55,6 +55,13 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     println!("  claude plugin marketplace add {}", quoted_if_needed(&to.display().to_string()));
     println!("  claude plugin install {NAME}@{NAME}");
     Ok(())
+}
+
+/// Where it stays: Claude Code reads a marketplace in place, and without its folder the plugin is dead.
+fn lasting_place() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    Ok(data.context("find a place for it: HOME is not set; --to names one")?.join("threefold/plugin"))
 }
 
 /// Makes the marketplace in `to` and in it the plugin, whose folder is returned. What an earlier run

@@ -268,11 +268,11 @@ fn shadows(examination: &mut Examination<'_>) {
     }
 }
 
-fn is_true(settings: &Value, key: &str) -> bool {
+pub(super) fn is_true(settings: &Value, key: &str) -> bool {
     settings.get(key) == Some(&Value::Bool(true))
 }
 
-fn managed_files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn managed_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = vec![folder.join("managed-settings.json")];
     // Most machines have neither.
     let more = std::fs::read_dir(folder.join("managed-settings.d")).into_iter().flatten().flatten();

@@ -2,6 +2,7 @@
 
 mod disks;
 mod hooks;
+mod hooks_run;
 mod index;
 mod light;
 mod losses;
@@ -29,7 +30,7 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 18] = [
+const CHECKS: [(Depth, Check); 20] = [
     (Depth::Cheap, stores::both),
     (Depth::Cheap, index::state),
     (Depth::Cheap, outbox::jobs),
@@ -37,6 +38,8 @@ const CHECKS: [(Depth, Check); 18] = [
     (Depth::Cheap, sources::transcripts),
     (Depth::Cheap, hooks::present),
     (Depth::Cheap, hooks::complaints),
+    (Depth::Cheap, hooks_run::plugin_is_there),
+    (Depth::Cheap, hooks_run::seen),
     (Depth::Cheap, disks::room),
     (Depth::Cheap, light::of_this_folder),
     (Depth::All, hooks::as_installed),

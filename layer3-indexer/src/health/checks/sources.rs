@@ -124,6 +124,10 @@ fn not_saved(
     examination: &mut Examination<'_>,
 ) -> Option<NotSaved> {
     let context = examination.context;
+    // It goes on while it asks; its own hooks save it at the end of the turn.
+    if context.asking.as_deref() == Some(found.id.as_str()) {
+        return None;
+    }
     let (mut unreadable, mut has_copy) = (None, false);
     let mut current = |store: &FoundStore| match &store.archive {
         // An empty transcript is never stored, so there is nothing to wait for.
