@@ -412,11 +412,13 @@ fn is_folder(kind: FileType) -> bool {
     kind == FileType::Directory
 }
 
+/// Gives device and inode of what a name leads to.
+type Find<'a> = dyn Fn(&str) -> Result<Option<(u64, u64)>, ArchiveError> + 'a;
+
 /// What stands in a store's root, as its file system spells and finds it.
 struct Folders<'a> {
     entries: &'a [(OsString, FileType)],
-    /// Device and inode of what a name leads to.
-    find: &'a dyn Fn(&str) -> Result<Option<(u64, u64)>, ArchiveError>,
+    find: &'a Find<'a>,
 }
 
 impl Folders<'_> {

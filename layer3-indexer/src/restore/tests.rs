@@ -1,5 +1,8 @@
 //! Restoring: what is written back, and what is refused.
 
+// A test plays the part of Claude Code, of a user and of a failing disk.
+#![allow(clippy::disallowed_methods)]
+
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::config::places::Places;
@@ -331,7 +334,6 @@ fn a_transcript_that_was_emptied_comes_back_as_it_was_before() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)]
 fn bookkeeping_that_was_lost_does_not_bless_a_flipped_bit() {
     let scene = saved();
     let whole = std::fs::read(scene.transcript()).unwrap();
@@ -350,7 +352,6 @@ fn bookkeeping_that_was_lost_does_not_bless_a_flipped_bit() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)]
 fn a_store_that_cannot_be_read_does_not_keep_the_other_from_serving() {
     for broken in ["layer 1", "layer 3"] {
         let scene = saved();

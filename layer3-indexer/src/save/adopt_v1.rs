@@ -198,6 +198,19 @@ mod tests {
             assert_eq!(archive.files(&key).unwrap()[0].verification, verification, "{metadata:?}");
             assert_eq!(archive.store_id().len(), 32);
         }
+        // Its index tells it too, in the store or where ours is to be.
+        for is_beside in [true, false] {
+            let mut scene = Scene::new();
+            scene.write(&scene.places.layer3_store.join(format!("proj/{ID}.jsonl")), &prompt(1, "hello"));
+            let index = scene.places.layer3_store.join("sessions.db");
+            let elsewhere = scene.places.home.join("elsewhere.db");
+            let foreign = if is_beside { &index } else { &elsewhere };
+            rusqlite::Connection::open(foreign).unwrap().execute("CREATE TABLE sessions (id TEXT)", ()).unwrap();
+            scene.places.index = elsewhere;
+            let archive = open(&scene.places).unwrap().unwrap();
+            let key = archive.find(&scene.id()).unwrap().remove(0);
+            assert_eq!(archive.files(&key).unwrap()[0].verification, Verification::Found, "{is_beside}");
+        }
     }
 
     #[test]

@@ -435,6 +435,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods)]
     fn the_work_of_an_import_is_known_before_it_begins_and_grows_to_its_end() {
         let scene = Scene::new();
         scene.transcribe(&[prompt(1, "one")]);

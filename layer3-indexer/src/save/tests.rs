@@ -1,5 +1,8 @@
 //! Saving: copies, receipts and what becomes of bad sources.
 
+// A test plays the part of Claude Code, of a user and of a failing disk.
+#![allow(clippy::disallowed_methods)]
+
 use std::fs;
 use std::io::Write;
 

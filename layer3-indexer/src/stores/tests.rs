@@ -1,5 +1,8 @@
 //! Which copy is good: one answer to every command.
 
+// A test plays the part of Claude Code, of a user and of a failing disk.
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -69,7 +72,6 @@ fn scene(store: Store, state: State, condition: Condition) -> (Scene, [PathBuf; 
     (scene, copies)
 }
 
-#[allow(clippy::disallowed_methods)]
 fn break_it(copy: &Path, condition: Condition) {
     match condition {
         Condition::Good => {}
@@ -175,7 +177,6 @@ fn every_command_gives_the_same_bytes_and_calls_the_same_copy_bad() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods)]
 fn a_session_whose_bookkeeping_in_one_store_is_a_newer_version_s_is_served_by_the_other() {
     for broken in [0, 1] {
         for has_other in [true, false] {
