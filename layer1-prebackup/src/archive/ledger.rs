@@ -389,10 +389,7 @@ impl Ledger {
             let again = state.open_file(&name)?.ok_or_else(|| not_read_back(&path))?;
             let mut came = vec![0; text.len()];
             let read = fs::read_at(&again, self.bytes, &mut came, &path)?;
-            // The checksums too: bytes that were changed in memory before the write compare equal.
-            let mut lines = came[..read].split_inclusive(|byte| *byte == b'\n');
-            let is_whole = lines.all(|line| line.strip_suffix(b"\n").and_then(checked_line).is_some());
-            if is_whole && came[..read] == text[..] { Ok(()) } else { Err(not_read_back(&path)) }
+            if is_as_written(&came[..read], &text) { Ok(()) } else { Err(not_read_back(&path)) }
         });
         if let Err(error) = appended {
             // The first error is the one to report. If cutting back fails too, the line's bytes
@@ -520,6 +517,13 @@ fn append_synced(file: &File, offset: u64, text: &[u8], path: &Path) -> Result<(
 fn spelled_alike<'a>(line: &'a Line, key: &SessionKey) -> Option<&'a str> {
     let (ours, other) = (key.id.as_str(), line.path.as_deref()?.get(..key.id.as_str().len())?);
     (other != ours && other.eq_ignore_ascii_case(ours)).then_some(other)
+}
+
+/// Whether what was read back is what was to be written. The checksums too: bytes that were changed in memory
+/// before the write compare equal.
+fn is_as_written(came: &[u8], text: &[u8]) -> bool {
+    let mut lines = came.split_inclusive(|byte| *byte == b'\n');
+    lines.all(|line| line.strip_suffix(b"\n").and_then(checked_line).is_some()) && came == text
 }
 
 fn not_read_back(path: &Path) -> ArchiveError {
@@ -790,6 +794,23 @@ mod tests {
         ] {
             let (_temp, dir) = written(&entries);
             assert_eq!(Ledger::read(&dir, &key()).unwrap().is_empty(), expected, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn a_commit_that_reads_back_otherwise_or_was_changed_before_it_was_written_is_none() {
+        let text = encoded(&[commit(1), commit(2)], &key());
+        let mut flipped = text.clone();
+        flipped[40] ^= 1;
+        for (came, written, expected) in [
+            (&text[..], &text[..], true),
+            (&flipped, &text, false),
+            (&flipped, &flipped, false),
+            (&encoded(&[commit(3)], &key()), &text, false),
+            (&text[..text.len() - 1], &text, false),
+            (b"", &text, false),
+        ] {
+            assert_eq!(is_as_written(came, written), expected);
         }
     }
 
