@@ -75,7 +75,7 @@ impl ListRequest {
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub(crate) struct Listed {
-    /// Newest first. Each has session_id, project, cwd, directory (of its project), timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, source_gone (Claude Code no longer has it), lost_messages (its newest version lost them, an older one has them).
+    /// Newest first. Each has session_id, project, cwd, directory (of its project), timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, forks, forked_from and continued_in (where there is one), source_gone (Claude Code no longer has it), lost_messages (its newest version lost them, an older one has them).
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub(crate) sessions: Vec<SessionRow>,
     /// sessions, bytes and messages of all that were asked for, also beyond the limit.
@@ -211,6 +211,15 @@ fn topic(row: &SessionRow) -> String {
     if row.subagents > 0 {
         marks.push(format!("+{}", terminal::count(row.subagents, "subagent")));
     }
+    if let Some(origin) = &m.forked_from {
+        marks.push(format!("fork of {}", short_id(origin)));
+    }
+    if row.forks > 0 {
+        marks.push(terminal::count(row.forks, "fork"));
+    }
+    if let Some(next) = &m.continued_in {
+        marks.push(format!("continued in {}", short_id(next)));
+    }
     let topic = one_line(m.title.as_deref().or(m.first_topic.as_deref()).unwrap_or("–"));
     if marks.is_empty() { topic } else { format!("({}) {topic}", marks.join(", ")) }
 }
@@ -273,7 +282,7 @@ mod tests {
             bytes,
             ..Metadata::default()
         };
-        SessionRow { metadata, subagents: 0, source_gone: false, lost_messages: 0, label: "proj".to_owned() }
+        SessionRow { metadata, subagents: 0, forks: 0, source_gone: false, lost_messages: 0, label: "proj".to_owned() }
     }
 
     fn rows() -> Vec<SessionRow> {
@@ -342,18 +351,21 @@ mod tests {
         rows[1].label = "other".to_owned();
         rows[1].source_gone = true;
         rows[1].subagents = 1;
+        rows[0].forks = 2;
+        rows[2].metadata.forked_from = Some("aaaaaaaa-0000-4000-8000-000000000001".to_owned());
+        rows[2].metadata.continued_in = Some("next".to_owned());
         rows[2].metadata.timestamp_start = Some("2025-12-31T23:50:00.000Z".to_owned());
         rows[2].metadata.timestamp_end = Some("2026-01-01T00:10:00.000Z".to_owned());
         rows[2].metadata.title = Some("a title".to_owned());
-        let wide = Terminal { columns: 140, ..Terminal::PLAIN };
+        let wide = Terminal { columns: 160, ..Terminal::PLAIN };
         let mut listed = listed(rows);
         listed.totals.sessions = 120;
         listed.scope = "in all projects".to_owned();
         insta::assert_snapshot!(to_text(&listed, &wide), @r#"
         #  SESSION   PROJECT       SIZE  PERIOD                             BRANCH            EDITED            TOPIC
-        1  aaaaaaaa  proj         39 kB  2026-11-22 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents) fix the parser
-        2  bbbbbbbb  other    ⚠️ 3.1 MB  2026-11-22 10:17→11:02                                                 (source gone, +1 subagent) 日本語の…
-        3  short     proj      🔴 42 MB  2025-12-31 23:50→2026-01-01 00:10  [feature/very-l…  e, d, c +2        a title
+        1  aaaaaaaa  proj         39 kB  2026-11-22 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents, 2 forks) fix the parser
+        2  bbbbbbbb  other    ⚠️ 3.1 MB  2026-11-22 10:17→11:02                                                 (source gone, +1 subagent) 日本語のプロジェクトを説明し…
+        3  short     proj      🔴 42 MB  2025-12-31 23:50→2026-01-01 00:10  [feature/very-l…  e, d, c +2        (fork of aaaaaaaa, continued in next) a title
         120 sessions, 45 MB, 36 messages in all projects (3 shown, --limit shows more)
         1 session gone from Claude Code; `restore` brings it back
         "#);

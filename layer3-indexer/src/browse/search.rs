@@ -286,6 +286,9 @@ fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
     if hit.others_in_session > 0 {
         tail.push_str(&format!(" · {} more here", hit.others_in_session));
     }
+    if hit.other_sessions > 0 {
+        tail.push_str(&format!(" · also in {}", terminal::count(hit.other_sessions as u64, "fork")));
+    }
     let gone = if hit.source_gone { terminal.paint(Style::Yellow, " · source gone") } else { String::new() };
     let lost = match hit.lost_messages {
         0 => String::new(),

@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use super::conditions::Conditions;
 use super::query::{Expression, Query};
 use super::ranking::{Ranking, Scored, by_worth, sorted};
+use super::text::Speaker;
 
 /// Most parts of a query that are looked for apart.
 const PARTS_MAX: usize = 12;
@@ -39,7 +40,10 @@ impl Ranking<'_> {
         for (part, expression) in &parts {
             let found = match parts.len() {
                 1 => Cow::Borrowed(together),
-                _ => Cow::Owned(sorted(self.scored(expression, MESSAGES_MAX)?)),
+                _ => {
+                    let found = self.scored(expression, MESSAGES_MAX)?;
+                    Cow::Owned(sorted(found.into_iter().filter(|found| !found.is_echo).collect()))
+                }
             };
             let is_rare = found.len() < MESSAGES_MAX;
             let best = best_of_sessions(&found, part, &titles);
@@ -99,9 +103,10 @@ impl Ranking<'_> {
         conditions.add("words.rowid >= (SELECT min(id) FROM messages WHERE session = ?)", Some(Value::from(session)));
         conditions.add("words.rowid <= (SELECT max(id) FROM messages WHERE session = ?)", Some(Value::from(session)));
         conditions.add("m.session = ?", Some(Value::from(session)));
+        conditions.sql.push_str(&format!(" AND NOT {}", Speaker::sql_is_echo()));
         let sql = format!(
-            "SELECT words.rowid, m.session, m.time_ms, {} FROM words JOIN messages m ON m.id = words.rowid
-             WHERE words MATCH ?1 {}",
+            "SELECT {}, {} FROM words JOIN messages m ON m.id = words.rowid WHERE words MATCH ?1 {}",
+            Scored::sql(),
             self.score(),
             conditions.sql,
         );
@@ -128,7 +133,8 @@ impl Ranking<'_> {
         let mut conditions = self.conditions(None, false);
         conditions.add("m.session = ?", Some(Value::from(session)));
         let sql = format!(
-            "SELECT m.id, m.session, m.time_ms, 0.0 FROM messages m WHERE m.speaker = 0 {} ORDER BY m.id LIMIT 1",
+            "SELECT {}, 0.0 FROM messages m WHERE m.speaker = 0 {} ORDER BY m.id LIMIT 1",
+            Scored::sql(),
             conditions.sql
         );
         Ok(self.query_scored(&sql, conditions.values)?.first().copied())
@@ -143,7 +149,15 @@ fn best_of_sessions(found: &[Scored], part: &Expression, titles: &[(i64, String)
     }
     let title = found.first().map_or(TITLE_ALONE, |found| TITLE * found.score);
     for (session, _) in titles.iter().filter(|(_, title)| part.is_in_words_of(title)) {
-        let of_title = Scored { message: 0, session: *session, time_ms: 0, score: title };
+        let of_title = Scored {
+            message: 0,
+            session: *session,
+            key: 0,
+            is_echo: false,
+            time_ms: 0,
+            score: title,
+            is_in_a_row: false,
+        };
         let known = best.entry(*session).or_insert(of_title);
         known.score = known.score.max(title);
     }

@@ -33,7 +33,7 @@ pub(super) fn context(
     };
     let sql = format!(
         "SELECT {COLUMNS} FROM messages m {JOINS}
-         WHERE m.session = ?1 AND m.content = ?2 AND m.offset {compare} ?3 AND m.speaker % 16 != 5
+         WHERE m.session = ?1 AND m.content = ?2 AND m.offset {compare} ?3 AND m.speaker % 16 NOT IN (5, 8)
          ORDER BY m.offset {order} LIMIT {count}"
     );
     let mut statement = connection.prepare_cached(&sql)?;

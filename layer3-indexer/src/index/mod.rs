@@ -2,16 +2,19 @@
 //! store and can be made again from it. It holds no text; hits are re-read from the store.
 
 mod across_messages;
+mod blobs;
 mod checksums;
 mod conditions;
 mod contents;
 mod context;
 mod error;
+mod families;
 mod files;
 mod fill;
 pub(crate) mod fold;
 mod matching;
 mod open;
+mod own;
 mod prepare;
 pub mod query;
 mod ranking;

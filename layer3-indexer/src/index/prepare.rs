@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use super::fold::spaced;
+use super::blobs::without_blobs;
+use super::fold::indexed;
 use super::text::{Speaker, is_message, key_of, sections};
 use super::tool_calls::Named;
 use super::trigram::Tokens;
@@ -73,12 +74,13 @@ impl<'a> Prepared<'a> {
             let sections = sections(record);
             let key = key_of(record, &sections);
             let mut parts_bytes = 0;
-            for (_, text) in sections.iter().filter(|(column, _)| column.has_parts()) {
-                parts_bytes += text.len();
-                tokens.add(text);
-            }
             let mut columns = [const { None }; COLUMNS];
             for (column, text) in sections {
+                let text = without_blobs(text);
+                if column.has_parts() {
+                    parts_bytes += text.len();
+                    tokens.add(&text);
+                }
                 let column = &mut columns[column as usize];
                 *column = Some(joined(column.take(), text));
             }
@@ -86,7 +88,7 @@ impl<'a> Prepared<'a> {
                 speaker: Speaker::of(record),
                 branch: record.git_branch.as_deref().map(Cow::Borrowed),
                 key,
-                columns: columns.map(|text| text.map(spaced)),
+                columns: columns.map(|text| text.map(indexed)),
                 parts: tokens.take(),
                 parts_bytes,
                 uses: Named::all_of(record),

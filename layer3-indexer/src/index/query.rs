@@ -7,7 +7,8 @@
 
 use std::borrow::Cow;
 
-use super::fold::{folded, is_own_word, is_word_char, spaced};
+use super::blobs::beginning_of_blob;
+use super::fold::{folded, indexed, is_own_word, is_word_char, words as words_of};
 use super::matching::{self, Term};
 use super::trigram;
 
@@ -22,6 +23,22 @@ const TRIGRAMS_MAX: usize = 6;
 const DEPTH_MAX: usize = 32;
 /// Distance of NEAR where none is given, as in FTS5.
 const NEAR_DEFAULT: u32 = 10;
+
+/// Words from which on those of a query are taken for a sentence that somebody copied.
+const SENTENCE_WORDS: usize = 4;
+/// Words between the first and the last of a query that stand close together.
+const NEAR_WORDS: usize = 12;
+
+/// The words of a query close together, for the index of words, in FTS5's syntax.
+#[derive(Debug)]
+pub(crate) struct Close {
+    /// As they were typed.
+    pub(crate) in_a_row: String,
+    /// In any order.
+    pub(crate) near: String,
+    /// Whether they are as many as a sentence has.
+    pub(crate) is_sentence: bool,
+}
 
 /// What a query means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,13 +83,16 @@ impl Query {
     pub fn parse(text: &str) -> Option<Query> {
         let is_cut = text.chars().nth(QUERY_CHARS_MAX).is_some();
         let text: String = text.chars().take(QUERY_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
-        if let Some(expression) = syntax(&text) {
+        if let Some(mut expression) = syntax(&text) {
+            cut_blobs(&mut expression);
             return Some(Query { expression, is_cut });
         }
         let mut words: Vec<_> = plain_words(&text).collect();
         let is_cut = is_cut || words.len() > QUERY_TERMS_MAX;
         words.truncate(QUERY_TERMS_MAX);
-        joined(words, Expression::And).map(|expression| Query { expression, is_cut })
+        let mut expression = joined(words, Expression::And)?;
+        cut_blobs(&mut expression);
+        Some(Query { expression, is_cut })
     }
 
     /// The same for the index of words, in FTS5's syntax; `None` when no part of it is a word.
@@ -88,6 +108,22 @@ impl Query {
             other => vec![other],
         };
         parts.into_iter().filter_map(|part| Some((part, words_match(part)?))).collect()
+    }
+
+    /// The same with all words of the query side by side; `None` where it has fewer than two, or says itself how
+    /// they stand.
+    pub(crate) fn close_together(&self) -> Option<Close> {
+        let mut words = Vec::new();
+        plain_terms(&self.expression, &mut words)?;
+        let texts: Vec<&str> = words.iter().map(|term| term.text.as_str()).collect();
+        let in_a_row = indexed(Cow::Owned(texts.join(" "))).into_owned();
+        let count = words_of(&folded(&in_a_row)).count();
+        let near: Vec<String> = words.iter().filter_map(|term| word_term(term)).collect();
+        (near.len() > 1).then(|| Close {
+            in_a_row: quoted(&in_a_row),
+            near: format!("NEAR({}, {})", near.join(" "), NEAR_WORDS.max(count)),
+            is_sentence: count >= SENTENCE_WORDS,
+        })
     }
 
     /// Trigrams that a text must hold, in FTS5's syntax for an index without positions; `None`
@@ -123,6 +159,34 @@ impl Query {
     }
 }
 
+/// What was pasted of bytes is searched for by its beginning, which is what is indexed of them.
+fn cut_blobs(expression: &mut Expression) {
+    let cut = |term: &mut Term| {
+        if let Some(beginning) = beginning_of_blob(&term.text) {
+            *term = Term { text: beginning.to_owned(), is_prefix: true };
+        }
+    };
+    match expression {
+        Expression::Term(term) => cut(term),
+        Expression::Near(terms, _) => terms.iter_mut().for_each(cut),
+        Expression::And(parts) | Expression::Or(parts) => parts.iter_mut().for_each(cut_blobs),
+        Expression::Not(keep, drop) => {
+            cut_blobs(keep);
+            cut_blobs(drop);
+        }
+    }
+}
+
+/// The terms of a query that asks for all of them; `None` for any other.
+fn plain_terms<'e>(expression: &'e Expression, terms: &mut Vec<&'e Term>) -> Option<()> {
+    match expression {
+        Expression::Term(term) if !term.is_prefix => terms.push(term),
+        Expression::And(parts) => parts.iter().try_for_each(|part| plain_terms(part, terms))?,
+        _ => return None,
+    }
+    Some(())
+}
+
 fn plain_words(text: &str) -> impl Iterator<Item = Expression> {
     let words = text.split_whitespace().map(|word| word.trim_matches('"')).filter(|word| !word.is_empty());
     words.map(|word| Expression::Term(Term { text: word.to_owned(), is_prefix: false }))
@@ -155,7 +219,7 @@ fn words_match(expression: &Expression) -> Option<String> {
 
 fn word_term(term: &Term) -> Option<String> {
     let has_word = term.text.chars().any(is_word_char);
-    has_word.then(|| quoted(&spaced(Cow::Borrowed(&term.text))) + if term.is_prefix { " *" } else { "" })
+    has_word.then(|| quoted(&indexed(Cow::Borrowed(&term.text))) + if term.is_prefix { " *" } else { "" })
 }
 
 fn quoted(text: &str) -> String {

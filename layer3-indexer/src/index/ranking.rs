@@ -9,11 +9,14 @@
 //! The choices were measured on the judged queries of `tests/fixtures/judged`: see docs/performance.md.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::conditions::Conditions;
+use super::families::{AGE, Age, age};
+use super::query::Query;
 use super::text::{Speaker, WEIGHTS};
 use super::types::SearchQuery;
 
@@ -22,13 +25,33 @@ const RECENT_WEIGHT: f64 = 0.25;
 /// … and the age at which half of that is left.
 const RECENT_HALF_MS: f64 = 30.0 * 24.0 * 60.0 * 60.0 * 1000.0;
 
+/// What a message is worth that holds the words of a query in a row, and near each other, beside one that holds them apart.
+const IN_A_ROW_WEIGHT: f64 = 2.0;
+const NEAR_WEIGHT: f64 = 1.3;
+/// Messages that are looked at for either.
+const IN_A_ROW_MAX: usize = 600;
+const NEAR_MAX: usize = 5000;
+
 /// A message that matches; the larger the score, the better.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scored {
     pub(crate) message: i64,
     pub(crate) session: i64,
+    /// What tells the message apart from all others, also where another session has copied it.
+    pub(crate) key: i64,
+    /// Whether it is what our own search was asked or answered.
+    pub(crate) is_echo: bool,
     pub(crate) time_ms: i64,
     pub(crate) score: f64,
+    /// Whether it holds a whole sentence of the query as it was typed.
+    pub(crate) is_in_a_row: bool,
+}
+
+impl Scored {
+    /// SQL of all but the score, of messages `m`.
+    pub(crate) fn sql() -> String {
+        format!("m.id, m.session, m.key, {}, m.time_ms", Speaker::sql_is_echo())
+    }
 }
 
 /// One view of the index, and what is searched for in it.
@@ -65,10 +88,11 @@ impl<'s> Ranking<'s> {
         // One statement for any number, or each would be prepared by itself.
         conditions.values.push(Value::from(last as i64));
         let sql = format!(
-            "SELECT words.rowid, m.session, m.time_ms, {score} FROM words
+            "SELECT {}, {score} FROM words
              JOIN messages m ON m.id = words.rowid
              WHERE words MATCH ?1 AND m.session NOT IN (SELECT id FROM tracked WHERE listed = 0) {}
              ORDER BY words.rowid DESC LIMIT ?{}",
+            Scored::sql(),
             conditions.sql,
             conditions.values.len(),
         );
@@ -78,8 +102,54 @@ impl<'s> Ranking<'s> {
     pub(crate) fn query_scored(&self, sql: &str, values: Vec<Value>) -> rusqlite::Result<Vec<Scored>> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map(params_from_iter(values), |row| {
-            Ok(Scored { message: row.get(0)?, session: row.get(1)?, time_ms: row.get(2)?, score: row.get(3)? })
+            Ok(Scored {
+                message: row.get(0)?,
+                session: row.get(1)?,
+                key: row.get(2)?,
+                is_echo: row.get(3)?,
+                time_ms: row.get(4)?,
+                score: row.get(5)?,
+                is_in_a_row: false,
+            })
         })?;
+        rows.collect()
+    }
+
+    /// What matches, and holds the query's words in a row or close together, before all that holds them apart. `None`
+    /// where the query says itself how they stand.
+    pub(crate) fn close_together(&self, query: &Query, mut found: Vec<Scored>) -> rusqlite::Result<Vec<Scored>> {
+        let Some(close) = query.close_together() else { return Ok(sorted(found)) };
+        let near: HashSet<i64> = self.messages(&close.near)?.into_iter().collect();
+        let row = self.scored(&close.in_a_row, IN_A_ROW_MAX)?;
+        let in_a_row: HashSet<i64> = row.iter().map(|found| found.message).collect();
+        found.retain(|found| !in_a_row.contains(&found.message));
+        for found in found.iter_mut().filter(|found| near.contains(&found.message)) {
+            found.score *= NEAR_WEIGHT;
+        }
+        found.extend(row.into_iter().map(|found| Scored {
+            is_in_a_row: close.is_sentence,
+            score: found.score * IN_A_ROW_WEIGHT,
+            ..found
+        }));
+        Ok(sorted(found))
+    }
+
+    /// Of sessions, which is the first to show a message that several of them hold.
+    pub(crate) fn ages(&self, sessions: &BTreeSet<i64>) -> rusqlite::Result<HashMap<i64, Age>> {
+        if sessions.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<String> = sessions.iter().map(i64::to_string).collect();
+        let sql = format!("SELECT {AGE} FROM tracked t WHERE id IN ({})", ids.join(", "));
+        let mut statement = self.connection.prepare(&sql)?;
+        statement.query_map([], age)?.collect()
+    }
+
+    fn messages(&self, expression: &str) -> rusqlite::Result<Vec<i64>> {
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT rowid FROM words WHERE words MATCH ?1 ORDER BY rowid DESC LIMIT ?2")?;
+        let rows = statement.query_map(params![expression, NEAR_MAX as i64], |row| row.get(0))?;
         rows.collect()
     }
 
@@ -150,14 +220,18 @@ fn newest_ms(connection: &Connection, now_ms: i64) -> rusqlite::Result<i64> {
     connection.prepare_cached(sql)?.query_row([now_ms], |row| row.get(0))
 }
 
-/// Best first; of equals the newer one, then the one indexed last.
+/// Best first, echoes of our own search behind all others; of equals the newer one, then the one indexed last.
 pub(super) fn sorted(mut scored: Vec<Scored>) -> Vec<Scored> {
     scored.sort_unstable_by(|a, b| by_worth(b, a));
     scored
 }
 
 pub(super) fn by_worth(a: &Scored, b: &Scored) -> Ordering {
-    a.score.total_cmp(&b.score).then((a.time_ms, a.message).cmp(&(b.time_ms, b.message)))
+    b.is_echo
+        .cmp(&a.is_echo)
+        .then(a.is_in_a_row.cmp(&b.is_in_a_row))
+        .then(a.score.total_cmp(&b.score))
+        .then((a.time_ms, a.message).cmp(&(b.time_ms, b.message)))
 }
 
 /// A path or the end of one, as it stands between the slashes of stored paths.

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, Row, params_from_iter};
 
 use super::conditions::Conditions;
 use super::error::{IndexError, Sqlite};
+use super::families;
 use super::files::beside;
 use super::open::Index;
 use super::types::{Counts, SessionFilter, SessionRow, SessionTotals, Whereabouts};
@@ -16,7 +17,8 @@ const SESSION_COLUMNS: &str = "t.project, t.session, t.messages, t.save_trigger,
     (SELECT tally FROM tallies WHERE session = t.id),
     c.seen_bytes, c.seen_blake3,
     (SELECT count(DISTINCT s.path) FROM contents s WHERE s.session = t.id AND s.path != t.session || '.jsonl'
-        AND s.path != t.session || '/custom-title.json')";
+        AND s.path != t.session || '/custom-title.json'),
+    t.id";
 const NEWEST: &str = "LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = t.session || '.jsonl'";
 
 impl Index {
@@ -31,8 +33,9 @@ impl Index {
         );
         let list = || {
             let mut statement = self.connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params_from_iter(conditions.values), session_row)?;
-            rows.collect::<rusqlite::Result<Vec<SessionRow>>>()
+            let row = |row: &Row<'_>| Ok((row.get(8)?, session_row(row)?));
+            let rows = statement.query_map(params_from_iter(conditions.values), row)?;
+            self.with_forks(rows.collect::<rusqlite::Result<_>>()?)
         };
         list().doing("list sessions", &self.path)
     }
@@ -59,6 +62,27 @@ impl Index {
             Ok(all)
         };
         read().doing("list directories", &self.path)
+    }
+
+    /// Sessions and what they were forked from, also where only the messages that they share say so.
+    fn with_forks(&self, rows: Vec<(i64, SessionRow)>) -> rusqlite::Result<Vec<SessionRow>> {
+        let shared = families::shared(&self.connection)?;
+        let with_forks = |(id, mut row): (i64, SessionRow)| {
+            if !shared.contains(&id) {
+                return Ok(row);
+            }
+            let family = families::family(&self.connection, id)?;
+            match family.first() {
+                Some(first) if *first == id => row.forks = family.len() as u64 - 1,
+                Some(first) if row.metadata.forked_from.is_none() => {
+                    let sql = "SELECT session FROM tracked WHERE id = ?1";
+                    row.metadata.forked_from = self.connection.query_row(sql, [first], |row| row.get(0)).optional()?;
+                }
+                _ => {}
+            }
+            Ok(row)
+        };
+        rows.into_iter().map(with_forks).collect()
     }
 
     /// How many sessions that is without a limit, and their sizes.
@@ -145,7 +169,14 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         ..tally.to_metadata()
     };
     // The index knows nothing of sources; whoever asks looks.
-    Ok(SessionRow { metadata, subagents: number(row, 7)?, source_gone: false, lost_messages: 0, label: String::new() })
+    Ok(SessionRow {
+        metadata,
+        subagents: number(row, 7)?,
+        forks: 0,
+        source_gone: false,
+        lost_messages: 0,
+        label: String::new(),
+    })
 }
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

@@ -45,6 +45,7 @@ CREATE TABLE tracked (
     end_ms INTEGER,
     branch TEXT,
     title TEXT,
+    is_fork INTEGER NOT NULL DEFAULT 0, -- its messages say that they were copied from another one
     messages INTEGER NOT NULL DEFAULT 0,
     unparsable INTEGER NOT NULL DEFAULT 0,
     save_trigger TEXT NOT NULL DEFAULT '',
@@ -91,6 +92,15 @@ CREATE TABLE messages (
 );
 CREATE UNIQUE INDEX messages_key ON messages (session, key);
 
+-- Keys of the messages that a session may begin with where another one has it too: its first and its summaries.
+-- Sessions that share one have copied from each other.
+CREATE TABLE beginnings (
+    key INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    PRIMARY KEY (key, session)
+) WITHOUT ROWID;
+CREATE INDEX beginnings_session ON beginnings (session);
+
 CREATE TABLE branches (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 
 -- What a message asks of a tool or has from it, and the file that is touched thereby; 0 for none.
@@ -109,6 +119,7 @@ CREATE TABLE calls (
     call INTEGER NOT NULL,       -- hash of its id
     tool INTEGER NOT NULL,
     file INTEGER NOT NULL,
+    own INTEGER NOT NULL,        -- whether our own search is asked
     PRIMARY KEY (content, call)
 ) WITHOUT ROWID;
 -- Messages of a content that wait in the queue of prompts: they go when they come again as what was sent.

@@ -10,11 +10,12 @@ use rusqlite::{ErrorCode, OptionalExtension, Row, params_from_iter};
 use super::contents::Contents;
 use super::context::{Side, context};
 use super::error::{IndexError, Sqlite};
+use super::families::Families;
 use super::matching::By;
 use super::open::Index;
 use super::query::Query;
 use super::ranking::{Ranking, Scored, sorted};
-use super::text::Speaker;
+use super::text::{Speaker, is_same_everywhere};
 use super::texts::{COLUMNS, Found, JOINS, Place, Texts, found, place};
 use super::types::{Hit, SearchQuery, SearchResults};
 
@@ -57,8 +58,33 @@ struct Entry {
     message: i64,
     session: i64,
     by: By,
+    /// What comes before any score: an echo of our own search stands behind, a whole sentence in front.
+    class: (bool, bool),
     score: f64,
     others: usize,
+    /// Other sessions that hold the same message.
+    copies: usize,
+}
+
+impl Entry {
+    fn of(found: &Scored) -> Entry {
+        let Scored { message, session, score, .. } = *found;
+        let class = (!found.is_echo, found.is_in_a_row);
+        Entry { message, session, by: By::Words, class, score, others: 0, copies: 0 }
+    }
+}
+
+/// What was found by words.
+struct Known {
+    keys: BTreeSet<i64>,
+    /// Its sessions, where one hit of each is enough.
+    sessions: BTreeSet<i64>,
+}
+
+/// A message that matches, and how many other sessions hold it too.
+struct Copied {
+    found: Scored,
+    copies: usize,
 }
 
 struct Search<'s> {
@@ -92,11 +118,16 @@ impl Search<'_> {
             self.note("the query was too long; only its beginning was searched for");
         }
         let words = self.by_words(query)?;
-        let known: BTreeSet<i64> = words.iter().map(|found| found.message).collect();
+        let known = Known {
+            keys: words.iter().map(|found| found.key).collect(),
+            sessions: words.iter().filter(|_| !self.ranking.query.each).map(|found| found.session).collect(),
+        };
+        let words = self.one_of_each(words)?;
         let mut entries = self.entries(&words);
         if !self.ranking.query.each && entries.len() < ACROSS_MESSAGES_BELOW {
+            let words: Vec<Scored> = words.iter().map(|found| found.found).filter(|found| !found.is_echo).collect();
             let apart = none_if_refused(self.ranking.sessions_across(query, &words))?;
-            add_sessions(&mut entries, &apart);
+            add_sessions(&mut entries, &self.one_of_each(apart)?);
         }
         if entries.len() <= self.ranking.query.offset.saturating_add(self.ranking.query.limit)
             && !query.is_words_alone()
@@ -106,20 +137,41 @@ impl Search<'_> {
         Ok(entries)
     }
 
+    /// Each message once, in the session that it was written in rather than in a fork or a continuation of it, and in how
+    /// many others it stands.
+    fn one_of_each(&self, scored: Vec<Scored>) -> rusqlite::Result<Vec<Copied>> {
+        let mut sessions: HashMap<i64, Vec<i64>> = HashMap::new();
+        for found in scored.iter().filter(|found| is_same_everywhere(found.key)) {
+            sessions.entry(found.key).or_default().push(found.session);
+        }
+        let shared: BTreeSet<i64> = sessions.values().filter(|all| all.len() > 1).flatten().copied().collect();
+        let ages = self.ranking.ages(&shared)?;
+        let mut once = Vec::new();
+        for found in scored {
+            let Some(all) = sessions.get(&found.key) else {
+                once.push(Copied { found, copies: 0 });
+                continue;
+            };
+            if all.iter().min_by_key(|session| ages.get(session)) == Some(&found.session) {
+                once.push(Copied { found, copies: all.len() - 1 });
+            }
+        }
+        Ok(once)
+    }
+
     /// One for each message, or the best of each session and the number of its others.
-    fn entries(&self, scored: &[Scored]) -> Vec<Entry> {
-        let entry =
-            |s: &Scored| Entry { message: s.message, session: s.session, by: By::Words, score: s.score, others: 0 };
+    fn entries(&self, scored: &[Copied]) -> Vec<Entry> {
+        let entry = |s: &Copied| Entry { copies: s.copies, ..Entry::of(&s.found) };
         if self.ranking.query.each {
             return scored.iter().map(entry).collect();
         }
         let mut entries: Vec<Entry> = Vec::new();
         let mut places: HashMap<i64, usize> = HashMap::new();
         for found in scored {
-            match places.get(&found.session) {
+            match places.get(&found.found.session) {
                 Some(at) => entries[*at].others += 1,
                 None => {
-                    places.insert(found.session, entries.len());
+                    places.insert(found.found.session, entries.len());
                     entries.push(entry(found));
                 }
             }
@@ -129,17 +181,18 @@ impl Search<'_> {
 
     fn by_words(&mut self, query: &Query) -> rusqlite::Result<Vec<Scored>> {
         match query.words_match() {
-            Some(expression) => none_if_refused(self.ranked(&expression)),
+            Some(expression) => none_if_refused(self.ranked(query, &expression)),
             None => Ok(Vec::new()),
         }
     }
 
-    fn ranked(&mut self, expression: &str) -> rusqlite::Result<Vec<Scored>> {
+    fn ranked(&mut self, query: &Query, expression: &str) -> rusqlite::Result<Vec<Scored>> {
         if !self.ranking.has_more(expression, RANKED_MAX)? {
-            return Ok(sorted(self.ranking.scored(expression, RANKED_MAX)?));
+            return self.ranking.close_together(query, self.ranking.scored(expression, RANKED_MAX)?);
         }
         let written = format!("{{user assistant}} : {expression}");
-        let mut all = sorted(self.ranking.scored(&written, RANKED_MAX - RANKED_OTHERS_MAX)?);
+        let mut all =
+            self.ranking.close_together(query, self.ranking.scored(&written, RANKED_MAX - RANKED_OTHERS_MAX)?)?;
         let known: BTreeSet<i64> = all.iter().map(|found| found.message).collect();
         let others = self.ranking.worth(expression, RANKED_OTHERS_MAX, "0.0")?;
         all.extend(sorted(others).into_iter().filter(|found| !known.contains(&found.message)));
@@ -154,9 +207,10 @@ impl Search<'_> {
     fn by_filters(&mut self) -> rusqlite::Result<Vec<Entry>> {
         let conditions = self.ranking.conditions(None, true);
         let sql = format!(
-            "SELECT m.id, m.session, m.time_ms, 0.0 FROM messages m
+            "SELECT {}, 0.0 FROM messages m
              JOIN tracked t ON t.id = m.session AND t.listed = 1
              WHERE 1 {} ORDER BY m.time_ms DESC, m.id DESC LIMIT {}",
+            Scored::sql(),
             conditions.sql,
             FILTERED_MAX + 1,
         );
@@ -165,17 +219,19 @@ impl Search<'_> {
             found.truncate(FILTERED_MAX);
             self.note(&format!("more than {FILTERED_MAX} messages match; only the newest are shown"));
         }
+        let found = self.one_of_each(found)?;
         Ok(self.entries(&found))
     }
 
     /// Compares the text of messages that hold all trigrams of the query, or of all messages
     /// where it has none, newest first, until there are enough hits for the page; then only those
     /// of the sessions among them, which are counted.
-    fn by_parts(&mut self, query: &Query, known: &BTreeSet<i64>, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
+    fn by_parts(&mut self, query: &Query, known: &Known, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
         let enough = self.ranking.query.offset.saturating_add(self.ranking.query.limit);
         let each = self.ranking.query.each;
-        let by_words: BTreeSet<i64> = entries.iter().filter(|_| !each).map(|entry| entry.session).collect();
+        let shown: BTreeSet<i64> = entries.iter().filter(|_| !each).map(|entry| entry.session).collect();
         let mut places: HashMap<i64, usize> = HashMap::new();
+        let mut families = Families::default();
         let trigrams = query.trigrams_match();
         let is_scan = trigrams.is_none();
         let (from, condition) = match is_scan {
@@ -187,7 +243,7 @@ impl Search<'_> {
         };
         let conditions = self.ranking.conditions(trigrams, false);
         let sql = format!(
-            "SELECT m.id, m.session, m.content, m.offset, m.length FROM {from} CROSS JOIN tracked t ON t.id = m.session AND t.listed = 1
+            "SELECT m.id, m.session, m.key, m.content, m.offset, m.length FROM {from} CROSS JOIN tracked t ON t.id = m.session AND t.listed = 1
              WHERE {condition} {} ORDER BY m.time_ms DESC, m.id DESC LIMIT {}",
             conditions.sql,
             if is_scan { -1 } else { CANDIDATES_MAX as i64 },
@@ -196,9 +252,9 @@ impl Search<'_> {
         let mut rows = statement.query(params_from_iter(conditions.values))?;
         let (mut candidates, mut bytes) = (0, 0);
         while let Some(row) = rows.next()? {
-            let (message, session, place) = candidate(row)?;
+            let (message, session, key, place) = candidate(row)?;
             candidates += 1;
-            if known.contains(&message) || by_words.contains(&session) {
+            if known.keys.contains(&key) || known.sessions.contains(&session) || shown.contains(&session) {
                 continue;
             }
             let entry = places.get(&session).filter(|_| !each).copied();
@@ -221,11 +277,24 @@ impl Search<'_> {
             if !self.texts.holds(place, query) {
                 continue;
             }
+            let copies = match is_same_everywhere(key) && self.ranking.query.session_id.is_none() {
+                true => families.copies(self.ranking.connection, session, key)?,
+                false => Some(0),
+            };
+            let Some(copies) = copies else { continue };
             match entry {
                 Some(at) => entries[at].others += 1,
                 None => {
                     places.insert(session, entries.len());
-                    entries.push(Entry { message, session, by: By::Substrings, score: 0.0, others: 0 });
+                    entries.push(Entry {
+                        message,
+                        session,
+                        by: By::Substrings,
+                        class: (true, false),
+                        score: 0.0,
+                        others: 0,
+                        copies,
+                    });
                 }
             }
         }
@@ -261,6 +330,7 @@ impl Search<'_> {
             branch: found.branch,
             uuid,
             others_in_session: entry.others,
+            other_sessions: entry.copies,
             // The index knows nothing of sources; whoever asks looks.
             source_gone: false,
             lost_messages: 0,
@@ -287,24 +357,19 @@ fn none_if_refused(found: rusqlite::Result<Vec<Scored>>) -> rusqlite::Result<Vec
 }
 
 /// Sessions that hold the words apart, among those with a message that holds them all.
-fn add_sessions(entries: &mut Vec<Entry>, apart: &[Scored]) {
-    for found in apart {
+fn add_sessions(entries: &mut Vec<Entry>, apart: &[Copied]) {
+    for Copied { found, copies } in apart {
         match entries.iter_mut().find(|entry| entry.session == found.session) {
+            Some(entry) if !entry.class.0 => *entry = Entry { others: entry.others, ..Entry::of(found) },
             Some(entry) => entry.score = entry.score.max(found.score),
-            None => entries.push(Entry {
-                message: found.message,
-                session: found.session,
-                by: By::Words,
-                score: found.score,
-                others: 0,
-            }),
+            None => entries.push(Entry { copies: *copies, ..Entry::of(found) }),
         }
     }
     // Stable: of equals, the order before.
-    entries.sort_by(|a, b| b.score.total_cmp(&a.score));
+    entries.sort_by(|a, b| b.class.cmp(&a.class).then(b.score.total_cmp(&a.score)));
 }
 
-/// Of a row: a message, its session and its place.
-fn candidate(row: &Row<'_>) -> rusqlite::Result<(i64, i64, Place)> {
-    Ok((row.get(0)?, row.get(1)?, place(row, [2, 3, 4])?))
+/// Of a row: a message, its session, its key and its place.
+fn candidate(row: &Row<'_>) -> rusqlite::Result<(i64, i64, i64, Place)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, place(row, [3, 4, 5])?))
 }

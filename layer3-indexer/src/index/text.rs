@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::own;
 use crate::transcript::record::{Block, Class, Record, Role, command_line, tool_input_text};
 
 /// Columns of the index of words, in the order of the schema, and what a match in each is worth:
@@ -30,15 +31,30 @@ impl Column {
 pub(super) struct Speaker(pub i64);
 
 const SIDECHAIN: i64 = 16;
+/// From this number on: what our own search was asked and what it answered ([`own`]), of tools, of the user's
+/// commands, of Claude Code.
+const ECHO: i64 = 6;
 /// Numbers of speakers; tools have two: 3 for what was asked of them and 4 for what they gave back.
 /// What a message of each is worth.
-const FACTORS: [f64; 6] = [1.0, 0.9, 1.0, 0.6, 0.4, 0.4];
+const FACTORS: [f64; 9] = [1.0, 0.9, 1.0, 0.6, 0.4, 0.4, 0.4, 1.0, 0.4];
 /// Their roles.
-const ROLES: [Role; 6] = [Role::User, Role::Assistant, Role::Summary, Role::Tool, Role::Tool, Role::System];
+const ROLES: [Role; 9] = [
+    Role::User,
+    Role::Assistant,
+    Role::Summary,
+    Role::Tool,
+    Role::Tool,
+    Role::System,
+    Role::Tool,
+    Role::User,
+    Role::System,
+];
 
 impl Speaker {
     pub(crate) fn of(record: &Record<'_>) -> Speaker {
         let number = match record.role() {
+            Role::User if own::is_own_command(record) => ECHO + 1,
+            Role::System if own::is_own_command(record) => ECHO + 2,
             Role::User => 0,
             Role::Assistant => 1,
             Role::Summary => 2,
@@ -47,6 +63,19 @@ impl Speaker {
             Role::System => 5,
         };
         Speaker(number + if record.is_sidechain { SIDECHAIN } else { 0 })
+    }
+
+    /// The same where all that the message asks of tools, or has from them, is our own.
+    pub(crate) fn as_echo(self) -> Speaker {
+        match self.role() {
+            Role::Tool => Speaker(self.0 / SIDECHAIN * SIDECHAIN + ECHO),
+            _ => self,
+        }
+    }
+
+    /// SQL of whether a message is what our own search was asked or answered.
+    pub(crate) fn sql_is_echo() -> String {
+        format!("(m.speaker % {SIDECHAIN} >= {ECHO})")
     }
 
     pub(crate) fn role(self) -> Role {
@@ -89,7 +118,14 @@ pub(super) fn is_message(record: &Record<'_>) -> bool {
 
 /// The texts of a message, each with its column. Without NULs, which end a text for SQLite.
 pub(super) fn sections<'a>(record: &'a Record<'_>) -> Vec<(Column, Cow<'a, str>)> {
-    let sections = record.blocks.iter().filter_map(|block| section(record.class, block));
+    // A question to our own search beside other words is not theirs; by itself the message is one.
+    let is_call = record.is_tool_call();
+    let is_own = |block: &&Block<'_>| match block {
+        Block::ToolUse { name, input, .. } => !is_call && own::is_own_call(name, *input),
+        _ => false,
+    };
+    let blocks = record.blocks.iter().filter(|block| !is_own(block));
+    let sections = blocks.filter_map(|block| section(record.class, block));
     let sections = sections.filter(|(_, text)| !text.is_empty());
     let clean = |text: Cow<'a, str>| match memchr::memchr(0, text.as_bytes()) {
         Some(_) => Cow::Owned(text.replace('\0', " ")),
@@ -123,7 +159,7 @@ fn section<'a>(class: Class, block: &'a Block<'_>) -> Option<(Column, Cow<'a, st
 /// however often and in whatever file it comes. Without an id, its time stands in.
 pub(super) fn key_of(record: &Record<'_>, sections: &[(Column, Cow<'_, str>)]) -> i64 {
     let mut hasher = blake3::Hasher::new();
-    match &record.uuid {
+    match record.forked_from.as_ref().map(|origin| &origin.message).or(record.uuid.as_ref()) {
         Some(uuid) => hasher.update(uuid.as_bytes()),
         None => hasher.update(&record.timestamp_ms.unwrap_or(0).to_le_bytes()),
     };
@@ -131,5 +167,12 @@ pub(super) fn key_of(record: &Record<'_>, sections: &[(Column, Cow<'_, str>)]) -
         hasher.update(&[0, *column as u8]).update(text.as_bytes());
     }
     let bytes = *hasher.finalize().as_bytes();
-    i64::from_le_bytes(bytes[..8].try_into().unwrap_or_default())
+    let key = i64::from_le_bytes(bytes[..8].try_into().unwrap_or_default());
+    if record.uuid.is_some() { key | 1 } else { key & !1 }
+}
+
+/// Whether a message of this key is the same one in whatever session it stands: without an id, two that say the same
+/// are two.
+pub(super) fn is_same_everywhere(key: i64) -> bool {
+    key & 1 == 1
 }

@@ -5,11 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Transaction, params};
 
+use super::own::is_own_call;
 use crate::transcript::metadata::{NAME_CHARS_MAX, shortened, touched_file};
 use crate::transcript::record::{Block, Record};
 
 /// A tool and the file that it touches, by their numbers; no file is 0.
-pub(super) type Use = (i64, i64);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Use {
+    tool: i64,
+    file: i64,
+    /// Whether it is our own search.
+    pub(crate) is_own: bool,
+}
 
 /// The calls of the content that is being read, and numbers that were looked up.
 #[derive(Default)]
@@ -22,8 +29,10 @@ pub(super) struct ToolCalls {
 impl ToolCalls {
     /// Goes on with the calls that had no result when reading the content ended last.
     pub(crate) fn begin_content(&mut self, transaction: &Transaction<'_>, content: i64) -> rusqlite::Result<()> {
-        let mut statement = transaction.prepare_cached("SELECT call, tool, file FROM calls WHERE content = ?1")?;
-        let rows = statement.query_map([content], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
+        let mut statement = transaction.prepare_cached("SELECT call, tool, file, own FROM calls WHERE content = ?1")?;
+        let rows = statement.query_map([content], |row| {
+            Ok((row.get(0)?, Use { tool: row.get(1)?, file: row.get(2)?, is_own: row.get(3)? }))
+        })?;
         self.pending = rows.collect::<rusqlite::Result<_>>()?;
         Ok(())
     }
@@ -34,15 +43,16 @@ impl ToolCalls {
         let mut uses = Vec::new();
         for named in named {
             match named {
-                Named::Call { tool, file, call } => {
+                Named::Call { tool, file, call, is_own } => {
                     let tool = self.tool(transaction, tool)?;
                     let file = match file {
                         Some(path) => self.file(transaction, path)?,
                         None => 0,
                     };
-                    uses.push((tool, file));
+                    let used = Use { tool, file, is_own: *is_own };
+                    uses.push(used);
                     if let Some(call) = call {
-                        self.pending.insert(*call, (tool, file));
+                        self.pending.insert(*call, used);
                     }
                 }
                 Named::Result { call } => uses.extend(self.pending.remove(call)),
@@ -54,10 +64,10 @@ impl ToolCalls {
     /// Writes the calls that have no result yet.
     pub(crate) fn end_content(&mut self, transaction: &Transaction<'_>, content: i64) -> rusqlite::Result<()> {
         transaction.prepare_cached("DELETE FROM calls WHERE content = ?1")?.execute([content])?;
-        let mut insert =
-            transaction.prepare_cached("INSERT INTO calls (content, call, tool, file) VALUES (?1, ?2, ?3, ?4)")?;
-        for (call, (tool, file)) in std::mem::take(&mut self.pending) {
-            insert.execute([content, call, tool, file])?;
+        let mut insert = transaction
+            .prepare_cached("INSERT INTO calls (content, call, tool, file, own) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        for (call, Use { tool, file, is_own }) in std::mem::take(&mut self.pending) {
+            insert.execute(params![content, call, tool, file, is_own])?;
         }
         Ok(())
     }
@@ -74,7 +84,7 @@ impl ToolCalls {
 /// A use as the record says it.
 pub(super) enum Named {
     /// A tool is called, with the file that it touches.
-    Call { tool: String, file: Option<String>, call: Option<i64> },
+    Call { tool: String, file: Option<String>, call: Option<i64>, is_own: bool },
     /// What a call gave.
     Result { call: i64 },
 }
@@ -87,6 +97,7 @@ impl Named {
                 tool: shortened(name, NAME_CHARS_MAX),
                 file: input.and_then(touched_file),
                 call: id.as_deref().map(call_of),
+                is_own: is_own_call(name, *input),
             }),
             Block::ToolResult { id: Some(id), .. } => Some(Named::Result { call: call_of(id) }),
             _ => None,
@@ -97,7 +108,7 @@ impl Named {
 
 /// Adds what a new message uses.
 pub(super) fn add(transaction: &Transaction<'_>, message: i64, uses: &[Use]) -> rusqlite::Result<()> {
-    for (tool, file) in uses {
+    for Use { tool, file, .. } in uses {
         transaction
             .prepare_cached("INSERT OR IGNORE INTO uses (message, tool, file) VALUES (?1, ?2, ?3)")?
             .execute([message, *tool, *file])?;

@@ -6,7 +6,7 @@
 //! for a token that a row had before as for a new one, and most are repeated: of several messages together
 //! every token is given to it once.
 
-use super::fold::fold;
+use super::fold::folded;
 
 /// Letters of a token.
 pub(crate) const LETTERS: usize = 3;
@@ -21,12 +21,11 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 fn each_token(text: &str, mut each: impl FnMut(u32)) {
     let mut letters = [0; LETTERS];
     let mut run = 0;
-    for c in text.chars() {
+    for c in folded(text).chars() {
         if c.is_whitespace() {
             run = 0;
             continue;
         }
-        let Some(c) = fold(c) else { continue };
         letters = [letters[1], letters[2], u64::from(u32::from(c))];
         run += 1;
         if run >= LETTERS {

@@ -48,6 +48,8 @@ pub(crate) struct SessionRow {
     pub(crate) metadata: Metadata,
     /// Its subagents: those whose own transcripts are stored with it.
     pub(crate) subagents: u64,
+    /// Sessions that hold its messages too: forks of it, and those that go on with it in a new file.
+    pub(crate) forks: u64,
     /// Whether Claude Code no longer has the session; what is stored can be restored.
     pub(crate) source_gone: bool,
     /// Messages that its newest version lost and an older one has; see `status`.
@@ -198,6 +200,8 @@ pub struct Hit {
     pub message: String,
     /// Other messages of the session that match; none where every message is a hit by itself.
     pub(crate) others_in_session: usize,
+    /// Other sessions that hold the same message: forks and continuations of this one.
+    pub(crate) other_sessions: usize,
     /// Whether Claude Code no longer has the session; what is stored can be restored.
     pub(crate) source_gone: bool,
     /// Messages that its newest version lost and an older one has; see `status`.
@@ -236,7 +240,7 @@ pub(crate) struct ContextMessage {
 #[schemars(crate = "rmcp::schemars")]
 pub struct SearchResults {
     /// Best first. Each has session_id, project, directory (of the project), title, time, role, branch, uuid, message (for session_get_context), snippet,
-    /// rank, others_in_session, source_gone, lost_messages (its newest version lost them) and where it is stored; before and after, if context was asked for.
+    /// rank, others_in_session, other_sessions (forks and continuations that hold the same message), source_gone, lost_messages (its newest version lost them) and where it is stored; before and after, if context was asked for.
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub hits: Vec<Hit>,
     /// Whether there are more on the next page.

@@ -27,7 +27,7 @@ use super::wait::begin;
 use crate::transcript::TITLE_FILE;
 use crate::transcript::metadata::SessionStats;
 use crate::transcript::queue::Queue;
-use crate::transcript::record::{ReadReport, TornLine, with_record};
+use crate::transcript::record::{ReadReport, Role, TornLine, with_record};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
 pub(super) const BATCH_BYTES: u64 = 64 * 1024 * 1024;
@@ -500,6 +500,7 @@ fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
         "DELETE FROM queued WHERE content IN (SELECT id FROM contents WHERE session = ?1)",
         "DELETE FROM calls WHERE content IN (SELECT id FROM contents WHERE session = ?1)",
         "DELETE FROM messages WHERE session = ?1",
+        "DELETE FROM beginnings WHERE session = ?1",
         "DELETE FROM contents WHERE session = ?1",
         "DELETE FROM unknown WHERE session = ?1",
         "DELETE FROM tallies WHERE session = ?1",
@@ -614,6 +615,8 @@ struct Batch<'t> {
     transaction: &'t Transaction<'t>,
     session: i64,
     tally: SessionStats,
+    /// The first message as it was before.
+    first_message: Option<(i64, i64)>,
     branches: HashMap<String, i64>,
     tool_calls: ToolCalls,
     trigram_row: TrigramRow,
@@ -631,11 +634,13 @@ impl<'t> Batch<'t> {
         let sql = "SELECT tally FROM tallies WHERE session = ?1";
         let tally: Option<String> =
             transaction.prepare_cached(sql)?.query_row([session], |row| row.get(0)).optional()?;
+        // Only this program writes it; one that does not parse would be of another version.
+        let tally: SessionStats = tally.and_then(|tally| serde_json::from_str(&tally).ok()).unwrap_or_default();
         Ok(Batch {
             transaction,
             session,
-            // Only this program writes it; one that does not parse would be of another version.
-            tally: tally.and_then(|tally| serde_json::from_str(&tally).ok()).unwrap_or_default(),
+            first_message: tally.first_message,
+            tally,
             branches: HashMap::new(),
             tool_calls: ToolCalls::default(),
             trigram_row: TrigramRow::new(),
@@ -654,6 +659,8 @@ impl<'t> Batch<'t> {
         };
         let branch = self.branch(message.branch.as_deref())?;
         let uses = self.tool_calls.of(self.transaction, &message.uses)?;
+        let is_own = !uses.is_empty() && uses.iter().all(|used| used.is_own);
+        let speaker = if is_own { message.speaker.as_echo() } else { message.speaker };
         let mut insert = self.transaction.prepare_cached(
             "INSERT OR IGNORE INTO messages (session, content, offset, length, time_ms, speaker, branch, key)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -664,7 +671,7 @@ impl<'t> Batch<'t> {
             prepared.offset as i64,
             prepared.length as i64,
             prepared.time_ms,
-            message.speaker.0,
+            speaker.0,
             branch,
             message.key,
         ])? > 0;
@@ -675,6 +682,10 @@ impl<'t> Batch<'t> {
         }
         self.added += 1;
         self.tally.merge(&prepared.tally);
+        self.tally.add_message(prepared.time_ms, message.key);
+        if speaker.role() == Role::Summary {
+            self.add_beginning(message.key)?;
+        }
         tool_calls::add(self.transaction, id, &uses)?;
         let [user, assistant, thinking, tool_input, tool_output] = &message.columns;
         self.transaction
@@ -744,6 +755,12 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
+    fn add_beginning(&self, key: i64) -> rusqlite::Result<()> {
+        let sql = "INSERT OR IGNORE INTO beginnings (key, session) VALUES (?1, ?2)";
+        self.transaction.prepare_cached(sql)?.execute([key, self.session])?;
+        Ok(())
+    }
+
     fn branch(&mut self, name: Option<&str>) -> rusqlite::Result<i64> {
         let Some(name) = name else { return Ok(0) };
         if let Some(id) = self.branches.get(name) {
@@ -788,11 +805,18 @@ impl<'t> Batch<'t> {
     fn end(mut self, trigger: &str) -> rusqlite::Result<()> {
         self.trigram_row.end(self.transaction, self.session)?;
         self.tally.prune();
+        if let Some((_, first)) = self.tally.first_message {
+            if let Some((_, before)) = self.first_message.filter(|(_, key)| *key != first) {
+                let sql = "DELETE FROM beginnings WHERE key = ?1 AND session = ?2";
+                self.transaction.execute(sql, [before, self.session])?;
+            }
+            self.add_beginning(first)?;
+        }
         let metadata = self.tally.to_metadata();
         let tally = serde_json::to_string(&self.tally).unwrap_or_else(|_| "{}".to_owned());
         self.transaction.execute(
             "UPDATE tracked SET
-                start_ms = ?2, end_ms = ?3, branch = ?4, title = ?5, save_trigger = ?6,
+                start_ms = ?2, end_ms = ?3, branch = ?4, title = ?5, save_trigger = ?6, is_fork = ?10,
                 messages = messages + ?7, unparsable = unparsable + ?8,
                 listed = ?9 OR unparsable + ?8 > 0
                     OR EXISTS (SELECT 1 FROM unknown WHERE session = ?1)
@@ -808,6 +832,7 @@ impl<'t> Batch<'t> {
                 self.added as i64 - self.removed as i64,
                 self.unparsable as i64,
                 self.tally.prompts + self.tally.answers > 0,
+                metadata.forked_from.is_some(),
             ],
         )?;
         let sql = "INSERT OR REPLACE INTO tallies (session, tally) VALUES (?1, ?2)";

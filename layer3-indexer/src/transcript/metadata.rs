@@ -107,6 +107,12 @@ pub(crate) struct Metadata {
     pub(crate) git_branch: Option<String>,
     /// What the user or Claude Code named the session.
     pub(crate) title: Option<String>,
+    /// The session that it was forked from, where its records say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) forked_from: Option<String>,
+    /// The session in which Claude Code went on with it, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) continued_in: Option<String>,
     /// Files that tools changed, oldest change first; at most [`FILES_MAX`].
     pub(crate) edited_files: Vec<String>,
     /// Files that tools read, oldest first; at most [`FILES_MAX`].
@@ -145,6 +151,10 @@ pub(crate) struct SessionStats {
     pub(crate) branch: Option<(i64, String)>,
     /// By who gave it, see [`TITLES`]; of one giver's the last one.
     pub(crate) title: Option<(usize, String)>,
+    pub(crate) forked_from: Option<(i64, String)>,
+    pub(crate) continued_in: Option<(i64, String)>,
+    /// The time and the key in the index of the message that is the first by both.
+    pub(crate) first_message: Option<(i64, i64)>,
     pub(crate) edited: BTreeMap<String, i64>,
     pub(crate) read: BTreeMap<String, i64>,
     pub(crate) commands: BTreeMap<String, i64>,
@@ -165,6 +175,9 @@ impl SessionStats {
         }
         let worktree_of = record.worktree_of.as_ref().filter(|directory| !directory.is_empty());
         keep_first(&mut self.worktree_of, worktree_of.map(|directory| (time_ms, directory.to_string())));
+        let named = |id: &str| (time_ms, shortened(id, NAME_CHARS_MAX));
+        keep_max(&mut self.forked_from, record.forked_from.as_ref().map(|origin| named(&origin.session)));
+        keep_max(&mut self.continued_in, record.continued_in.as_deref().map(named));
         if matches!(record.class, Class::Title | Class::Bookkeeping) {
             return;
         }
@@ -182,12 +195,20 @@ impl SessionStats {
         }
     }
 
+    /// Adds a message that is new to the session, by its key in the index.
+    pub(crate) fn add_message(&mut self, time_ms: i64, key: i64) {
+        keep_min(&mut self.first_message, Some((time_ms, key)));
+    }
+
     /// Adds what was counted of other records that are new to the session.
     pub(crate) fn merge(&mut self, other: &SessionStats) {
         self.prompts += other.prompts;
         self.answers += other.answers;
         keep_min(&mut self.start_ms, other.start_ms);
         keep_max(&mut self.end_ms, other.end_ms);
+        keep_max(&mut self.forked_from, other.forked_from.clone());
+        keep_max(&mut self.continued_in, other.continued_in.clone());
+        keep_min(&mut self.first_message, other.first_message);
         keep_last(&mut self.cwd, other.cwd.clone());
         keep_first(&mut self.first_cwd, other.first_cwd.clone());
         keep_first(&mut self.worktree_of, other.worktree_of.clone());
@@ -228,6 +249,8 @@ impl SessionStats {
             timestamp_end: tally.end_ms.map(format_rfc3339_ms),
             git_branch: tally.branch.map(|(_, branch)| branch),
             title: tally.title.map(|(_, title)| title),
+            forked_from: tally.forked_from.map(|(_, session)| session),
+            continued_in: tally.continued_in.map(|(_, session)| session),
             edited_files: in_order(tally.edited),
             read_files: in_order(tally.read),
             bash_commands: in_order(tally.commands),

@@ -39,8 +39,8 @@ fn check_calls(change: &dyn Fn(&mut SearchQuery), expected: &[&str]) {
         ]
         .concat(),
     );
-    let read = call(2, "t1", "Read", r#"{"file_path":"/w/src/a.rs.bak"}"#);
-    store.transcript(&b, &[user(1, "needle"), read, result(3, "t1", "needle")].concat());
+    let read = call(12, "t1", "Read", r#"{"file_path":"/w/src/a.rs.bak"}"#);
+    store.transcript(&b, &[user(11, "needle"), read, result(13, "t1", "needle")].concat());
     update(&mut index, &store, &a);
     update(&mut index, &store, &b);
     let mut query = SearchQuery::new("needle", 0);
@@ -66,8 +66,8 @@ fn sessions_that_touched_a_file_are_found() {
     for file in ["/w/src/a.rs", "src/a.rs", "a.rs", "./src/a.rs", "w/src/a.rs", " src\\a.rs "] {
         check_calls(&|q| q.file = Some(file.into()), &of_a);
     }
-    check_calls(&|q| q.file = Some("a.rs.bak".into()), &["buuid-1", "buuid-3"]);
-    check_calls(&|q| q.file = Some("src/".into()), &[&of_a[..], &["buuid-1", "buuid-3"]].concat());
+    check_calls(&|q| q.file = Some("a.rs.bak".into()), &["buuid-11", "buuid-13"]);
+    check_calls(&|q| q.file = Some("src/".into()), &[&of_a[..], &["buuid-11", "buuid-13"]].concat());
     check_calls(&|q| q.file = Some("rc/a.rs".into()), &[]);
     // Beside a tool, its calls on the file; without a text, all calls on it.
     check_calls(&|q| (q.file, q.tool) = (Some("a.rs".into()), Some("Edit".into())), &["auuid-2", "auuid-3"]);
@@ -252,13 +252,13 @@ fn a_clock_that_was_wrong_makes_nothing_old() {
     let (mut index, old, new) = (fresh(&store), key("p", "old"), key("p", "new"));
     let wrong = key("p", "wrong");
     store.transcript(&old, &user(1, "needle").replace("2026-11", "2025-01"));
-    store.transcript(&new, &user(1, "needle"));
+    store.transcript(&new, &user(2, "needle"));
     store.transcript(&wrong, &user(1, "other").replace("2026-11", "2096-11"));
     for key in [&new, &old, &wrong] {
         update(&mut index, &store, key);
     }
     let query = SearchQuery { now_ms: parse_rfc3339_ms("2026-11-24T00:00:00Z").unwrap(), ..by_session("needle") };
-    assert_eq!(ids(&index, &store, &query), ["newuuid-1", "olduuid-1"]);
+    assert_eq!(ids(&index, &store, &query), ["newuuid-2", "olduuid-1"]);
 }
 
 #[test]
@@ -357,4 +357,167 @@ fn a_hit_far_behind_the_beginning_names_its_place() {
     let far = message("okapi");
     let at: usize = far.strip_prefix("uuid-1#").unwrap().parse().unwrap();
     assert!((6900..=7000).contains(&at), "{at}");
+}
+
+/// What is found first, by session, of conversations that each hold these lines.
+#[track_caller]
+fn check_first(sessions: &[(&str, Vec<String>)], query: &str, expected: &[&str]) {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    for (name, lines) in sessions {
+        store.transcript(&key("p", name), &lines.concat());
+        update(&mut index, &store, &key("p", name));
+    }
+    let hits = index.search(&store, &by_session(query)).unwrap().hits;
+    let found: Vec<String> = hits.iter().map(|hit| format!("{} +{}", hit.session_id, hit.other_sessions)).collect();
+    assert_eq!(found, expected, "{query}");
+}
+
+#[test]
+fn a_message_that_forks_have_copied_is_one_hit_of_its_origin() {
+    let copied = |id: &str, origin: &str| {
+        let from = format!(r#""forkedFrom":{{"sessionId":"{origin}","messageUuid":"{id}"}},"uuid":"#);
+        move |line: String| line.replace("\"uuid\":", &from)
+    };
+    let talk = || vec![user(1, "a kakapo flies"), said(2, "kakapos do not fly")];
+    let fork = |end: &str| {
+        let mut lines: Vec<String> = vec![
+            copied("uuid-1", "b")(user(1, "a kakapo flies")),
+            copied("uuid-2", "b")(said(2, "kakapos do not fly")),
+        ];
+        lines.push(user(end.len() as u32 + 10, end));
+        lines
+    };
+    // `b` is the origin: `a` and `c` say so, whichever was indexed first. `d` has words of its own, and `e` another talk.
+    let sessions = [
+        ("a", fork("on with a")),
+        ("b", [talk(), vec![user(40, "long after"), said(41, "yes")]].concat()),
+        ("c", fork("and with c")),
+        ("d", fork("kakapo again, in d")),
+        ("e", vec![user(50, "a kakapo in another talk, among other words")]),
+    ];
+    check_first(&sessions, "kakapo", &["b +3", "d +0", "e +0"]);
+    check_first(&sessions, "kakapo flies", &["b +3"]);
+    check_first(&sessions, "akap", &["e +0", "d +0", "b +3"]);
+    check_first(&sessions, "on with", &["a +0"]);
+    // What has no id is the same message nowhere else.
+    let nameless = |n| vec![user(n, "kiwi").replace(&format!("\"uuid\":\"uuid-{n}\","), "")];
+    check_first(&[("a", nameless(1)), ("b", nameless(1))], "kiwi", &["b +0", "a +0"]);
+}
+
+#[test]
+fn a_list_tells_forks_from_their_origin() {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    let next = "{\"type\":\"continued-in\",\"sessionId\":\"a\",\"continuedInSessionId\":\"b\"}\n".to_owned();
+    let talk = || vec![user(1, "a kakapo"), said(2, "yes")];
+    let says_so =
+        talk().concat().replace("\"uuid\":", "\"forkedFrom\":{\"sessionId\":\"b\",\"messageUuid\":\"x\"},\"uuid\":");
+    for (name, text) in [
+        ("b", [talk(), vec![user(3, "on")]].concat().concat()),
+        ("a", [talk(), vec![next]].concat().concat()),
+        ("c", says_so + &user(4, "another way")),
+        ("d", user(1, "the same id, another text")),
+    ] {
+        store.transcript(&key("p", name), &text);
+        update(&mut index, &store, &key("p", name));
+    }
+    let rows = index.sessions(&SessionFilter::default()).unwrap();
+    let mut shown: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let m = &row.metadata;
+            let [from, next] = [&m.forked_from, &m.continued_in].map(|id| id.as_deref().unwrap_or("-"));
+            format!("{} {} {from} {next}", m.session_id, row.forks)
+        })
+        .collect();
+    shown.sort();
+    assert_eq!(shown, ["a 1 - b", "b 0 a -", "c 0 b -", "d 0 - -"]);
+    assert_eq!(dump(&index), rebuilt(&store));
+}
+
+#[test]
+fn what_our_own_search_was_asked_and_answered_stands_behind() {
+    let asked = |n: u32| format!(r#"{{"query":"quarklet lease {n}"}}"#);
+    let command = r#"{"command":"'/h/.claude/hooks/layer3-indexer' search --json -- 'quarklet lease'"}"#;
+    let echo = |tool: &str, input: &str, n: u32| {
+        vec![
+            user(n, "seen before?"),
+            call(n + 1, "t", tool, input),
+            result(n + 2, "t", "1 · [quarklet] [lease] [quarklet] [lease]"),
+        ]
+    };
+    let skill = "<command-name>/threefold:search-sessions</command-name><command-args>quarklet lease</command-args>";
+    let beside = format!(
+        r#"{{"type":"text","text":"Let me look."}},{{"type":"tool_use","id":"t","name":"session_search","input":{}}}"#,
+        asked(1)
+    );
+    let sessions = [
+        ("beside", vec![user(50, "seen before?"), answer(51, &beside)]),
+        ("by_command", echo("Bash", command, 30)),
+        ("by_plugin", echo("mcp__plugin_x_y__session_get_context", &asked(3), 20)),
+        ("by_skill", vec![user(40, skill), said(41, "it is nowhere")]),
+        ("by_tool", echo("mcp__session-manager__session_search", &asked(2), 10)),
+        (
+            "original",
+            vec![
+                user(1, "run it"),
+                result(2, "x", "fatal: quarklet 0x77 has no lease, and much else was printed here"),
+            ],
+        ),
+    ];
+    let store = Store::new();
+    let mut index = fresh(&store);
+    for (name, lines) in &sessions {
+        store.transcript(&key("p", name), &lines.concat());
+        update(&mut index, &store, &key("p", name));
+    }
+    let hits = index.search(&store, &by_session("quarklet lease")).unwrap().hits;
+    assert_eq!((hits[0].session_id.as_str(), hits.len()), ("original", 5), "{hits:?}");
+    let by_user = SearchQuery { role: Some(Role::User), ..by_session("quarklet") };
+    assert_eq!(ids(&index, &store, &by_user), ["by_skilluuid-40"]);
+    assert_eq!(dump(&index), rebuilt(&store));
+}
+
+#[test]
+fn words_in_a_row_come_before_words_apart() {
+    let row = "Summary of the day. Now let me run the tests to verify everything works: done.";
+    let apart = "let tests run now; to me everything is the thing to verify, the tests, it works works works";
+    let mut sessions = vec![("row", vec![user(1, "hello"), result(2, "t", row)])];
+    sessions.extend(["a", "b", "c"].map(|name| (name, vec![user(name.as_bytes()[0] as u32 % 60, apart)])));
+    for query in ["Now let me run the tests to verify everything works:", "now LET me (run the tests) to verify"] {
+        check_first(&sessions, query, &["row +0", "c +0", "b +0", "a +0"]);
+    }
+}
+
+#[test]
+fn words_are_found_without_their_marks() {
+    let sessions = [("a", vec![user(1, "Ёлка и Łódź in der Straße, ＡＢＣ"), user(2, "İstanbul ｶﾞｷﾞ كِتَاب שָׁלוֹם")])];
+    for query in
+        ["елка", "ёлка", "lodz", "ŁÓDŹ", "strasse", "STRAẞE", "abc", "istanbul", "ガギ", "كتاب", "שלום", "tanbu", "ódź"]
+    {
+        check_first(&sessions, query, &["a +0"]);
+    }
+}
+
+#[test]
+fn pictures_do_not_fill_the_index() {
+    let mut seed: u64 = 7;
+    let mut byte = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(seed >> 33) as usize % 64]
+    };
+    let picture: String = (0..1_000_000).map(|_| char::from(byte())).collect();
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    let write = format!(r#"{{"file_path":"/w/a.svg","content":"data:image/png;base64,{picture}"}}"#);
+    let lines = [user(1, &format!("look {picture} needle")), call(2, "t", "Write", &write), result(3, "t", &picture)];
+    store.transcript(&s, &lines.concat());
+    update(&mut index, &store, &s);
+    index.checkpoint().unwrap();
+    let bytes = index.counts().unwrap().bytes;
+    assert!(bytes < 400_000, "{bytes} bytes of an index of {} of text", lines.concat().len());
+    for query in ["needle", &picture[..100], &picture, "a.svg"] {
+        assert!(!find(&index, &store, query).is_empty(), "{}", &query[..query.len().min(20)]);
+    }
 }

@@ -96,12 +96,20 @@ objects! {
         "message" => message: Option<&'a RawValue>,
         "attachment" => attachment: Option<&'a RawValue>,
         "content" => content: Option<&'a RawValue>,
+        "forkedFrom" => forked_from: Option<&'a RawValue>,
+        "continuedInSessionId" => continued_in: Text<'a>,
     // These are half of a transcript's bytes, and their type always comes first.
     } skip_rest_if: is_api_request;
 
     /// The `worktreeSession` of a `worktree-state` record.
     Worktree<'a> {
         "originalCwd" => original_cwd: Text<'a>,
+    };
+
+    /// What a record was copied from, by `/branch`.
+    ForkedFrom<'a> {
+        "sessionId" => session_id: Text<'a>,
+        "messageUuid" => message_uuid: Text<'a>,
     };
 
     /// The `message` of a user or assistant record.

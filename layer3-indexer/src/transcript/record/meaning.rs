@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::fields::{Attachment, Content, Envelope, Mail, Message, RawBlock, RawMessage, Worktree};
+use super::fields::{Attachment, Content, Envelope, ForkedFrom, Mail, Message, RawBlock, RawMessage, Worktree};
 use super::spans::{answer_in_result, blocks_of_text};
 use super::tool_input::prose;
-use super::types::{Block, Class, Record};
+use super::types::{Block, Class, Origin, Record};
 use crate::terminal::time::parse_rfc3339_ms;
 
 /// Types of records that are known to hold nothing to read. `api-request…` belong to them.
@@ -123,6 +123,8 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
         git_branch: envelope.git_branch.0.clone(),
         version: envelope.version.0.clone(),
         session_id: envelope.session_id.0.clone(),
+        forked_from: envelope.forked_from.and_then(origin_of),
+        continued_in: envelope.continued_in.0.clone(),
         title: None,
         blocks: Vec::new(),
         kind,
@@ -161,6 +163,11 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
 fn read_title<'a>(record: &mut Record<'a>, envelope: Envelope<'a>) {
     record.class = Class::Title;
     record.title = envelope.custom_title.0.or(envelope.ai_title.0).or(envelope.agent_name.0);
+}
+
+fn origin_of(raw: &RawValue) -> Option<Origin<'_>> {
+    let from: ForkedFrom<'_> = serde_json::from_str(raw.get()).ok()?;
+    Some(Origin { session: from.session_id.0?, message: from.message_uuid.0? })
 }
 
 fn read_user<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {

@@ -13,4 +13,4 @@ mod types;
 pub use lines::{LINE_BYTES_MAX, ReadReport, TornLine, read_records, read_records_telling, with_record};
 pub use tool_input::tool_input_text;
 pub(crate) use types::command_line;
-pub use types::{Block, Class, Located, Record, Role};
+pub use types::{Block, Class, Located, Origin, Record, Role};

@@ -155,10 +155,23 @@ pub struct Record<'a> {
     pub version: Option<Cow<'a, str>>,
     /// The session as the record says it: forks and resumes hold several.
     pub session_id: Option<Cow<'a, str>>,
+    /// Where it was copied from, in a fork.
+    pub forked_from: Option<Origin<'a>>,
+    /// The session in which the conversation goes on.
+    pub continued_in: Option<Cow<'a, str>>,
     /// The name that a [`Class::Title`] record gives to the session.
     pub title: Option<Cow<'a, str>>,
     /// Its content, in order; empty for bookkeeping and unknown types.
     pub blocks: Vec<Block<'a>>,
+}
+
+/// What a record of a fork is a copy of.
+#[derive(Debug, Clone)]
+pub struct Origin<'a> {
+    /// The session.
+    pub session: Cow<'a, str>,
+    /// The id of the record there.
+    pub message: Cow<'a, str>,
 }
 
 impl Record<'_> {
