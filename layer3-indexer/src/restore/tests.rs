@@ -574,8 +574,13 @@ fn what_cannot_be_restored_is_told_and_a_running_client_s_own_is_none_of_it() {
         let pid = claude.pid();
         let live = scene.places.claude_dir.join(format!("sessions/{pid}.json"));
         scene.write(&live, &format!(r#"{{"pid":{pid},"sessionId":"{ID}"}}"#));
-        let summary = all(&scene);
-        assert_eq!((summary.in_place, summary.refused.len()), if is_gone { (0, 1) } else { (1, 0) }, "{summary:?}");
+        // Forced or not: that is for a session that is named.
+        for force in [false, true] {
+            let wanted = Wanted { options: Options { force, ..Options::default() }, ..Wanted::default() };
+            let summary = restore_missing(&scene.places, &wanted, &|_, _| {}).unwrap();
+            let expected = if is_gone { (0, 1) } else { (1, 0) };
+            assert_eq!((summary.in_place, summary.refused.len()), expected, "{force} {summary:?}");
+        }
     }
     // The transcript stands twice.
     let scene = saved();
@@ -676,4 +681,15 @@ fn a_session_was_started_in_the_first_directory_that_its_folder_is_named_after()
     for (slug, expected) in [(Some("-home-dev-proj"), "/home/dev/proj"), (Some("-nowhere"), "/a/b"), (None, "/a/b")] {
         assert_eq!(super::place::cwd_of(transcript.as_bytes(), slug).unwrap().as_deref(), Some(expected), "{slug:?}");
     }
+}
+
+#[test]
+fn a_project_that_nobody_knows_is_told_and_nothing_comes_back() {
+    let scene = saved();
+    scene.remove_sources();
+    let scope = crate::scope::Scope { project: Some("nowhere".to_owned()), ..Default::default() };
+    let wanted = Wanted { scope, ..Wanted::default() };
+    let summary = restore_missing(&scene.places, &wanted, &|_, _| {}).unwrap();
+    assert_eq!((summary.restored.len(), summary.in_place, summary.notes.len()), (0, 0, 1), "{summary:?}");
+    assert!(!scene.transcript().exists());
 }
