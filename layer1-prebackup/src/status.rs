@@ -10,6 +10,7 @@ use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::archive::{Archive, ArchiveError, Compare, Finding, Repair, SaveRequest, SessionKey, Verification};
+use crate::claude::survey::{FoundTranscript, survey};
 use crate::claude::transcripts;
 use crate::config::exclude::Exclusions;
 use crate::config::settings::Policy;
@@ -29,6 +30,8 @@ pub enum Kind {
     Vanished,
     /// Of turns that were seen Claude Code wrote no transcript.
     NoTranscript,
+    /// Something looks like a conversation and is not copied.
+    PassedOver,
 }
 
 impl Kind {
@@ -39,6 +42,7 @@ impl Kind {
             Kind::Excluded => "excluded",
             Kind::Vanished => "vanished",
             Kind::NoTranscript => "no-transcript",
+            Kind::PassedOver => "passed-over",
         }
     }
 }
@@ -76,12 +80,16 @@ pub(crate) fn status(
     writeln!(out, "sessions     {}", number("sessions"))?;
     writeln!(out, "contents     {} files, {} older generations", number("files"), number("generations"))?;
     writeln!(out, "size         {}", Size(number("bytes")))?;
+    if let Some(unreadable @ 1..) = status["unreadable"].as_array().map(Vec::len) {
+        writeln!(out, "unreadable   {unreadable} sessions; `layer1-prebackup verify` tells more")?;
+    }
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
     list_paths(out, Kind::NotSaved, "not copied yet or changed since", &status["behind"])?;
     list_paths(out, Kind::Excluded, "not copied because excluded", &status["excluded"])?;
     list_paths(out, Kind::Vanished, "source gone", &status["source_gone"])?;
     list_paths(out, Kind::NoTranscript, "turns seen, no transcript", &status["without_transcript"])?;
+    list_paths(out, Kind::PassedOver, "looks like a conversation, not copied", &status["passed_over"])?;
     Ok(())
 }
 
@@ -210,7 +218,8 @@ fn check(
             findings.retain(is_asked_for);
         }
         checked.findings.extend(findings);
-        checked.files += archive.files(key)?.len();
+        // What keeps them from being counted is a finding.
+        checked.files += archive.files(key).map_or(0, |files| files.len());
     }
     Ok(())
 }
@@ -261,17 +270,21 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
         None => Vec::new(),
     };
     let (mut files, mut generations, mut bytes, mut unproven, mut last) = (0, 0, 0, 0, None);
-    let mut source_gone = Vec::new();
+    let (mut source_gone, mut unreadable) = (Vec::new(), Vec::new());
     for (archive, key) in archive.iter().flat_map(|archive| keys.iter().map(move |key| (archive, key))) {
-        for file in archive.files(key)? {
+        let Ok(stored) = archive.files(key) else {
+            unreadable.push(json!({ "project": key.project.as_str(), "session_id": key.id.as_str() }));
+            continue;
+        };
+        for file in stored {
             files += 1;
             bytes += file.disk_bytes;
             last = last.max(Some(file.committed_ms));
             unproven += u64::from(file.verification == Verification::Unverified);
             generations += u64::from(file.name.generation > 0 && file.name.file == FileName::Transcript);
         }
-        if let Some(source) = archive.source_of(key)?
-            && transcripts::open_regular(&source).is_ok_and(|opened| opened.is_none())
+        if let Ok(Some(source)) = archive.source_of(key)
+            && transcripts::open_transcript(&source).is_ok_and(|opened| opened.is_none())
         {
             source_gone.push(json!({
                 "project": key.project.as_str(),
@@ -281,7 +294,8 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
         }
     }
     let (mut behind, mut excluded) = (Vec::new(), Vec::new());
-    for transcript in transcripts::transcripts(projects).map_err(ArchiveError::from)? {
+    let (found, passed_over) = survey(projects);
+    for transcript in &found {
         // What cannot be read is not excluded: see `Exclusions::is_excluded`.
         if let Ok(Some(glob)) = exclude.excluding(&transcript.path, None) {
             excluded.push(json!({
@@ -292,7 +306,8 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
             continue;
         }
         let is_behind = match &archive {
-            Some(archive) => archive.is_behind(&transcript.id, &transcript.path)?,
+            // What cannot be compared counts as not saved.
+            Some(archive) => archive.is_behind_found(transcript).unwrap_or(true),
             None => transcript.bytes > 0,
         };
         if is_behind {
@@ -307,6 +322,12 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
         .into_iter()
         .map(|path| json!({ "transcript": path.display().to_string() }))
         .collect();
+    let of_sessions = found.iter().flat_map(FoundTranscript::passed_over);
+    let passed_over: Vec<Value> = passed_over
+        .into_iter()
+        .chain(of_sessions)
+        .map(|passed| json!({ "transcript": passed.path.display().to_string(), "why": passed.why }))
+        .collect();
     Ok(json!({
         "store": store.display().to_string(),
         "store_id": archive.as_ref().map(Archive::store_id).filter(|id| !id.is_empty()),
@@ -315,11 +336,13 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
         "generations": generations,
         "bytes": bytes,
         "unproven": unproven,
+        "unreadable": unreadable,
         "last_commit_ms": last,
         "behind": behind,
         "excluded": excluded,
         "source_gone": source_gone,
         "without_transcript": without_transcript,
+        "passed_over": passed_over,
     }))
 }
 
@@ -332,9 +355,11 @@ pub fn published_journals(store: &Path) -> Result<Vec<PathBuf>, DurableError> {
         if kind != FileType::Directory || !is_project {
             continue;
         }
-        let Some(dir) = root.open_beneath(Path::new(&folder))? else { continue };
+        // A folder that cannot be read is found when its sessions are.
+        let Ok(Some(dir)) = root.open_beneath(Path::new(&folder)) else { continue };
+        let Ok(entries) = dir.entries() else { continue };
         let is_journal = |name: &OsStr| name.to_str().is_some_and(|name| name.ends_with(".events.jsonl"));
-        let names = dir.entries()?.into_iter().filter(|(name, _)| is_journal(name));
+        let names = entries.into_iter().filter(|(name, _)| is_journal(name));
         paths.extend(names.map(|(name, _)| dir.path().join(name)));
     }
     Ok(paths)
@@ -349,7 +374,8 @@ fn list_paths(out: &mut dyn Write, kind: Kind, what: &str, rows: &Value) -> io::
         if rows.is_empty() { "none".to_owned() } else { rows.len().to_string() }
     )?;
     for row in rows.iter().take(20) {
-        writeln!(out, "  {}", printable(row["transcript"].as_str().unwrap_or("")))?;
+        let why = row["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+        writeln!(out, "  {}{}", printable(row["transcript"].as_str().unwrap_or("")), printable(&why))?;
     }
     if rows.len() > 20 {
         writeln!(out, "  … and {} more (--json lists all)", rows.len() - 20)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState};
-use crate::claude::transcripts::{self, FoundTranscript};
+use crate::claude::survey::{FoundTranscript, survey};
 use crate::config::settings::Policy;
 use crate::hook::LOG_NAME;
 use crate::log::Log;
@@ -79,8 +79,10 @@ pub(crate) fn run_at_start(
 
 /// Sweeps once. One transcript that fails does not stop the others.
 pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
-    let found = transcripts::transcripts(&config.projects)?;
+    let (found, passed_over) = survey(&config.projects);
     let mut report = SweepReport { seen: found.len(), ..SweepReport::default() };
+    let unread = passed_over.iter().filter(|passed| passed.is_unreadable);
+    report.failures.extend(unread.map(|passed| format!("failed to read {}: {}", passed.path.display(), passed.why)));
     if found.iter().all(|transcript| transcript.bytes == 0) && Archive::open(&config.store)?.is_none() {
         return Ok(report);
     }
@@ -117,7 +119,7 @@ fn sweep_one(
         report.excluded += 1;
         return Ok(());
     }
-    if !config.all && !archive.is_behind(&transcript.id, &transcript.path)? {
+    if !config.all && !archive.is_behind_found(transcript)? {
         return archive.checkpoint(&transcript.id);
     }
     let request = SaveRequest {
@@ -129,7 +131,7 @@ fn sweep_one(
         progress: &|_| {},
     };
     let saved = archive.save(&request)?;
-    if saved.transcript != TranscriptState::Absent {
+    if saved.transcript != TranscriptState::Absent || saved.bytes_added > 0 {
         report.copied += 1;
     }
     report.bytes_added += saved.bytes_added;

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, SessionKey};
-use layer1_prebackup::claude::transcripts::{self, Identity};
-use layer1_prebackup::config::places::{Places, claude_dir_of_transcript};
+use layer1_prebackup::claude::survey::survey;
+use layer1_prebackup::claude::transcripts::{Identity, claude_dir_of_transcript, open_transcript};
+use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::log::in_one_line;
 use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
@@ -116,7 +117,7 @@ pub(crate) fn foreign_root(job: &Job, places: &Places) -> Option<PathBuf> {
 
 /// Changes whenever the transcript does, or another event came.
 pub(crate) fn content_of(job: &Job) -> String {
-    let identity = transcripts::open_regular(Path::new(&job.transcript_path)).ok().flatten().and_then(|file| {
+    let identity = open_transcript(Path::new(&job.transcript_path)).ok().flatten().and_then(|file| {
         let stat = fs::stat_of(&file, Path::new(&job.transcript_path)).ok()?;
         Some(Identity::of(&stat))
     });
@@ -134,7 +135,7 @@ fn jobs_by_id(asked: &Asked, places: &Places, archive: Option<&Archive>) -> Resu
             jobs.extend(new_job(asked, Some(&key), &transcript, places));
         }
     }
-    for found in transcripts::transcripts(&places.projects())?.into_iter().filter(|found| found.id == asked.id) {
+    for found in survey(&places.projects()).0.into_iter().filter(|found| found.id == asked.id) {
         let key = archive.map(|archive| archive.session_of(&asked.id, &found.path)).transpose()?.flatten();
         let Some(job) = new_job(asked, key.as_ref(), &found.path, places) else { continue };
         match jobs.iter_mut().find(|earlier| earlier.name() == job.name()) {
@@ -179,7 +180,7 @@ fn source_or_copy(archive: &Archive, key: &SessionKey) -> Result<PathBuf, Error>
 /// Whether there is something to save. What cannot be opened for want of rights is there, and
 /// its failure must be seen; what is no regular file is no transcript.
 pub(crate) fn exists(transcript: &Path) -> bool {
-    match transcripts::open_regular(transcript) {
+    match open_transcript(transcript) {
         Ok(file) => file.is_some(),
         Err(error) => error.source.kind() == std::io::ErrorKind::PermissionDenied,
     }

@@ -97,7 +97,7 @@ fn is_compressible(
         return Ok(false);
     }
     let Some(transcript) = ledger.source.as_deref().filter(|_| name.generation == 0) else { return Ok(true) };
-    let Some(file) = transcripts::open_regular(transcript)? else { return Ok(true) };
+    let Some(file) = transcripts::open_transcript(transcript)? else { return Ok(true) };
     let identity = Identity::of(&fs::stat_of(&file, transcript)?);
     Ok(record.source == Some(identity) && record.bytes == identity.bytes)
 }

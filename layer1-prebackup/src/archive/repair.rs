@@ -13,7 +13,7 @@ use super::rebuild_ledger::{contents_on_disk, record_of_slot, windows_of};
 use super::session::{OpenSession, SessionLock};
 use super::store::Archive;
 use super::types::{ArchiveError, SessionKey, Verification};
-use crate::claude::transcripts;
+use crate::claude::side_files;
 use crate::fs;
 use crate::names::{FileName, SessionId, StoredName};
 
@@ -45,16 +45,29 @@ impl Archive {
     pub fn repair(&self, only: Option<&SessionKey>, other: Option<&Archive>) -> Result<Vec<Repair>, ArchiveError> {
         let mut repairs = Vec::new();
         for key in self.those_or_all(only)? {
-            let lock = SessionLock::wait(self, &key.id)?;
-            // Opening it would finish its removal without layer 3's index: `prune` does that.
-            if self.ledger(&key)?.is_going {
-                continue;
+            if let Err(error) = self.repair_one(&key, other, &mut repairs) {
+                let path = StoredName::newest(FileName::Transcript).to_text(&key.id);
+                repairs.push(Repair { key, path, healed: false, detail: format!("failed to {error}") });
             }
-            let mut session = OpenSession::open(self, key, lock)?;
-            repair_session(&mut session, other, &mut repairs)?;
-            session.finish();
         }
         Ok(repairs)
+    }
+
+    fn repair_one(
+        &self,
+        key: &SessionKey,
+        other: Option<&Archive>,
+        repairs: &mut Vec<Repair>,
+    ) -> Result<(), ArchiveError> {
+        let lock = SessionLock::wait(self, &key.id)?;
+        // Opening it would finish its removal without layer 3's index: `prune` does that.
+        if self.ledger(key)?.is_going {
+            return Ok(());
+        }
+        let mut session = OpenSession::open(self, key.clone(), lock)?;
+        repair_session(&mut session, other, repairs)?;
+        session.finish();
+        Ok(())
     }
 }
 
@@ -313,14 +326,14 @@ impl Candidate<'_> {
     fn path(&self, session: &OpenSession<'_>) -> PathBuf {
         match self {
             Candidate::Stored(archive, key, name) => archive.slot(key, name).path(),
-            Candidate::Original(transcript, file) => transcripts::source_path(transcript, &session.key.id, file),
+            Candidate::Original(transcript, file) => side_files::source_path(transcript, &session.key.id, file),
         }
     }
 
     fn open(&self, id: &SessionId) -> Result<Option<std::fs::File>, ArchiveError> {
         match self {
             Candidate::Stored(archive, key, name) => archive.slot(key, name).open().map(Some),
-            Candidate::Original(transcript, file) => Ok(transcripts::open_source(transcript, id, file)?),
+            Candidate::Original(transcript, file) => Ok(side_files::open_source(transcript, id, file)?),
         }
     }
 }

@@ -14,7 +14,9 @@ use super::session::{OpenSession, SessionLock};
 use super::store::Archive;
 use super::types::{ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, TranscriptState, Verification};
 use crate::Hash;
-use crate::claude::transcripts::{self, FoundSideFile};
+use crate::claude::side_files::{self, FoundSideFile, SideFiles, side_files};
+use crate::claude::survey::FoundTranscript;
+use crate::claude::transcripts;
 use crate::fs;
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
@@ -47,8 +49,10 @@ impl Archive {
     /// read back. An error means that the transcript was not saved in full; a side file that could
     /// not be stored is one of the report's problems.
     pub fn save(&self, request: &SaveRequest<'_>) -> Result<SaveReport, ArchiveError> {
-        let opened = transcripts::open_regular(request.transcript)?;
-        let sides = transcripts::side_files(request.transcript, request.id)?;
+        let opened = match transcripts::open_transcript(request.transcript) {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.save_sides_of_unreadable(request, error.into())),
+        };
         let bytes = match &opened {
             Some(file) => fs::stat_of(file, request.transcript)?.st_size as u64,
             None => 0,
@@ -68,32 +72,46 @@ impl Archive {
             problems: Vec::new(),
         };
         if transcript != TranscriptState::Stored && self.find(request.id)?.is_empty() {
-            return Ok(report);
+            if !side_files::has_rest_of(request.transcript, request.id) {
+                return Ok(report);
+            }
         }
         let lock = SessionLock::wait(self, request.id)?;
         let (key, ledger) = identify(self, &lock, request, opened)?;
         report.key = Some(key.clone());
         let mut session = OpenSession::open_with(self, key, lock, ledger)?;
         let steps = Steps::new(request.progress);
-        save_transcript(&mut session, request, &steps, &mut report)?;
-        for side in sides {
-            let name = FileName::Side(side.rel);
-            let open = || Ok(transcripts::open_source(request.transcript, request.id, &name)?);
-            let path = transcripts::source_path(request.transcript, request.id, &name);
-            let source = Source { path: &path, open: &open, may_lag: false };
-            let saved = steps.step(side.identity.bytes, |progress| {
-                append::save(&mut session, &name, &source, request.compare, progress)
-            });
-            match saved {
-                Ok(saved) => count(&mut report, name, saved),
-                Err(error) => {
-                    session.note_failure();
-                    report.problems.push(error);
-                }
-            }
+        let saved = save_transcript(&mut session, request, &steps, &mut report);
+        if saved.is_err() {
+            session.note_failure();
         }
+        save_side_files(&mut session, request, &steps, &mut report);
         session.finish();
-        Ok(report)
+        saved.map(|()| report)
+    }
+
+    /// What lies beside a transcript that cannot be read is saved where the session's folder is known; the error
+    /// that matters is the transcript's.
+    fn save_sides_of_unreadable(&self, request: &SaveRequest<'_>, error: ArchiveError) -> ArchiveError {
+        let save = || -> Result<(), ArchiveError> {
+            let Some(key) = self.session_of(request.id, request.transcript)? else { return Ok(()) };
+            let mut session = self.open_session(&key)?;
+            let mut report = SaveReport {
+                key: Some(key),
+                transcript: TranscriptState::Absent,
+                source_bytes: 0,
+                bytes_added: 0,
+                generations_begun: 0,
+                written: Vec::new(),
+                problems: Vec::new(),
+            };
+            save_side_files(&mut session, request, &Steps::new(request.progress), &mut report);
+            session.finish();
+            Ok(())
+        };
+        // Of two failures the first is told; the next save tries both again.
+        let _ = save();
+        error
     }
 
     /// Takes contents over from another store in their order, under one lock, the recorded hash of each checked
@@ -146,9 +164,23 @@ impl Archive {
     }
 
     /// Whether the source (transcript or side files) has changed since its copy, by device, inode,
-    /// size, mtime and ctime. An absent or empty transcript that nothing is stored of has not.
+    /// size, mtime and ctime. One that nothing is stored of and that has nothing to store has not.
     pub fn is_behind(&self, id: &SessionId, transcript: &Path) -> Result<bool, ArchiveError> {
-        let opened = transcripts::open_regular(transcript)?;
+        self.is_behind_by(id, transcript, &|| side_files(transcript, id))
+    }
+
+    /// [`Archive::is_behind`] of what was found just now, without another look at the folder.
+    pub fn is_behind_found(&self, found: &FoundTranscript) -> Result<bool, ArchiveError> {
+        self.is_behind_by(&found.id, &found.path, &|| found.side_files())
+    }
+
+    fn is_behind_by(
+        &self,
+        id: &SessionId,
+        transcript: &Path,
+        look: &dyn Fn() -> SideFiles,
+    ) -> Result<bool, ArchiveError> {
+        let opened = transcripts::open_transcript(transcript)?;
         let identity = match &opened {
             Some(file) => Some(transcripts::Identity::of(&fs::stat_of(file, transcript)?)),
             None => None,
@@ -161,15 +193,16 @@ impl Archive {
             }
             known = self.find_without_ledger(id)?;
         }
+        let has_rest = || look().found.iter().any(FoundSideFile::is_beside_transcript);
         let Some(key) = self.session_among(known, transcript)? else {
-            return Ok(identity.is_some_and(|identity| identity.bytes > 0));
+            return Ok(identity.is_some_and(|identity| identity.bytes > 0) || has_rest());
         };
         let ledger = self.ledger(&key)?;
         if ledger.is_damaged {
             return Ok(true);
         }
         if let Some(file) = opened.filter(|_| ledger.source.as_deref() != Some(transcript)) {
-            return Ok(!is_twin(&ledger, &file, transcript, id)?);
+            return Ok(!is_twin(&ledger, &file, transcript, look)?);
         }
         let is_saved = |file: FileName, identity: transcripts::Identity| {
             let record = ledger.record(&StoredName::newest(file));
@@ -178,8 +211,7 @@ impl Archive {
         if identity.is_some_and(|identity| !is_saved(FileName::Transcript, identity)) {
             return Ok(true);
         }
-        let sides = transcripts::side_files(transcript, id)?;
-        Ok(sides.into_iter().any(|side| !is_saved(FileName::Side(side.rel), side.identity)))
+        Ok(look().found.into_iter().any(|side| !is_saved(FileName::Side(side.rel), side.identity)))
     }
 }
 
@@ -194,13 +226,19 @@ fn save_transcript(
     if moved && !may_lag {
         session.note_source(request.transcript);
     }
-    let open = || Ok(transcripts::open_regular(request.transcript)?);
+    let open = || Ok(transcripts::open_transcript(request.transcript)?);
     let source = Source { path: request.transcript, open: &open, may_lag };
     let saved = steps.step(report.source_bytes, |progress| {
         append::save(session, &FileName::Transcript, &source, request.compare, progress)
     })?;
     match saved {
-        None => report.transcript = TranscriptState::Absent,
+        None => {
+            report.transcript = TranscriptState::Absent;
+            if moved && session.ledger.record(&StoredName::newest(FileName::Transcript)).is_none() {
+                // Only what is left of it: that tells where it belongs.
+                session.commit_source()?;
+            }
+        }
         Some(saved) => {
             report.source_bytes = saved.source_bytes;
             if moved && saved.added > 0 && may_lag {
@@ -211,6 +249,32 @@ fn save_transcript(
     }
     count(report, FileName::Transcript, saved);
     Ok(())
+}
+
+/// Each by itself: what cannot be saved of one is one of the report's problems.
+fn save_side_files(
+    session: &mut OpenSession<'_>,
+    request: &SaveRequest<'_>,
+    steps: &Steps<'_>,
+    report: &mut SaveReport,
+) {
+    let sides = side_files(request.transcript, request.id);
+    report.problems.extend(sides.problems.into_iter().map(ArchiveError::from));
+    for side in sides.found {
+        let name = FileName::Side(side.rel);
+        let open = || Ok(side_files::open_source(request.transcript, request.id, &name)?);
+        let path = side_files::source_path(request.transcript, request.id, &name);
+        let source = Source { path: &path, open: &open, may_lag: false };
+        let saved = steps
+            .step(side.identity.bytes, |progress| append::save(session, &name, &source, request.compare, progress));
+        match saved {
+            Ok(saved) => count(report, name, saved),
+            Err(error) => {
+                session.note_failure();
+                report.problems.push(error);
+            }
+        }
+    }
 }
 
 fn replicate_one(
@@ -309,7 +373,7 @@ pub(super) fn is_covered(
 fn is_second_source(recorded: Option<&Path>, transcript: &Path) -> Result<bool, ArchiveError> {
     let Some(recorded) = recorded.filter(|recorded| *recorded != transcript) else { return Ok(false) };
     let file_at = |path: &Path| -> Result<Option<(u64, u64)>, ArchiveError> {
-        let Some(file) = transcripts::open_regular(path)? else { return Ok(None) };
+        let Some(file) = transcripts::open_transcript(path)? else { return Ok(None) };
         let identity = transcripts::Identity::of(&fs::stat_of(&file, path)?);
         Ok(Some((identity.dev, identity.ino)))
     };
@@ -320,7 +384,12 @@ fn is_second_source(recorded: Option<&Path>, transcript: &Path) -> Result<bool, 
 /// Whether this file, which is not the recorded source, is another one that bears the same content beside it, as a
 /// conversation does that was restored into a second configuration directory: as long as the copy, and the same at its
 /// beginning and its end, each side file as long as its copy. Neither of the two is then news.
-fn is_twin(ledger: &Ledger, file: &File, transcript: &Path, id: &SessionId) -> Result<bool, ArchiveError> {
+fn is_twin(
+    ledger: &Ledger,
+    file: &File,
+    transcript: &Path,
+    look: &dyn Fn() -> SideFiles,
+) -> Result<bool, ArchiveError> {
     if !is_second_source(ledger.source.as_deref(), transcript)? {
         return Ok(false);
     }
@@ -330,9 +399,8 @@ fn is_twin(ledger: &Ledger, file: &File, transcript: &Path, id: &SessionId) -> R
         Some(record) => record.bytes == bytes && windows_of(file, bytes, transcript)? == record.windows,
         None => false,
     };
-    let sides = if is_same { transcripts::side_files(transcript, id)? } else { return Ok(false) };
     let has = |side: FoundSideFile| record(FileName::Side(side.rel)).is_some_and(|r| r.bytes == side.identity.bytes);
-    Ok(sides.into_iter().all(has))
+    Ok(is_same && look().found.into_iter().all(has))
 }
 
 /// Which (project, id) the source belongs to: the job's word, else the folder that was copied from
@@ -366,7 +434,10 @@ fn identify(
         // Nothing to compare: side files alone go to the only folder there is.
         return match candidates.into_iter().next() {
             Some(only) => Ok(only),
-            None => with_ledger(ProjectName::from_cwd(request.cwd.unwrap_or(""))),
+            None => {
+                let named = side_files::cwd_of_session(request.transcript, request.id)?;
+                with_ledger(ProjectName::from_cwd(named.as_deref().or(request.cwd).unwrap_or("")))
+            }
         };
     };
     for (candidate, ledger) in candidates {

@@ -7,22 +7,29 @@ use std::path::{Path, PathBuf};
 use super::ledger::{self, StoredFile};
 use super::paths::{Form, SESSIONS, content_file_name, session_folder, session_of_entry};
 use super::rebuild_ledger::rebuild;
-use super::store::Archive;
+use super::store::{Archive, is_forbidden};
 use super::types::{ArchiveError, SessionKey};
 use crate::names::{FileName, SessionId, StoredName};
 
 impl Archive {
-    /// All sessions, by project and id.
+    /// All sessions, by project and id. One that cannot be read is among them where anything tells of it.
     pub fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
         let mut keys = BTreeSet::new();
         for (project, dir) in self.project_folders()? {
-            let ids = dir.entries()?.into_iter().filter_map(|(entry, kind)| session_of_entry(&entry, kind));
+            let entries = match dir.entries() {
+                Err(error) if is_forbidden(&error) => continue,
+                entries => entries?,
+            };
+            let ids = entries.into_iter().filter_map(|(entry, kind)| session_of_entry(&entry, kind));
             keys.extend(ids.map(|id| SessionKey { project: project.clone(), id }));
         }
         if let Some(sessions) = self.root.open_beneath(Path::new(SESSIONS))? {
             for (entry, _) in sessions.entries()? {
                 if let Some(id) = entry.to_str().and_then(|text| SessionId::parse(text).ok()) {
-                    keys.extend(self.recorded(&id)?);
+                    match self.recorded(&id) {
+                        Err(ArchiveError::Durable(error)) if is_forbidden(&error) => {}
+                        recorded => keys.extend(recorded?),
+                    }
                 }
             }
         }

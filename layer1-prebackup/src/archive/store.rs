@@ -67,14 +67,16 @@ impl Archive {
         Err(ArchiveError::Floor { path: root.to_owned(), bytes, free, floor: self.min_free_space })
     }
 
-    /// The folders of the projects.
+    /// The folders of the projects, but for those that this user may not read: their sessions are known by the
+    /// bookkeeping, and fail one by one.
     pub(super) fn project_folders(&self) -> Result<Vec<(ProjectName, Dir)>, ArchiveError> {
         let mut folders = Vec::new();
         for (name, kind) in self.root.entries()? {
-            if let Some(project) = project_of_entry(&name, kind)
-                && let Some(dir) = self.root.open_beneath(Path::new(&name))?
-            {
-                folders.push((project, dir));
+            let Some(project) = project_of_entry(&name, kind) else { continue };
+            match self.root.open_beneath(Path::new(&name)) {
+                Ok(dir) => folders.extend(dir.map(|dir| (project, dir))),
+                Err(error) if is_forbidden(&error) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(folders)
@@ -102,6 +104,11 @@ pub(super) fn holds_a_project(root: &Path) -> Result<bool, ArchiveError> {
 
 pub(super) fn gone(root: &Path) -> DurableError {
     DurableError { operation: "open the store", path: root.to_owned(), source: std::io::ErrorKind::NotFound.into() }
+}
+
+/// Whether this user may not do it, whatever the disk could.
+pub(super) fn is_forbidden(error: &DurableError) -> bool {
+    error.source.kind() == std::io::ErrorKind::PermissionDenied
 }
 
 fn project_of_entry(name: &OsStr, kind: FileType) -> Option<ProjectName> {

@@ -11,7 +11,8 @@ use super::rebuild_ledger::{contents_on_disk, windows_of};
 use super::slot::Slot;
 use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey, Verification};
-use crate::claude::transcripts::{self, Identity};
+use crate::claude::side_files::{open_source, source_path};
+use crate::claude::transcripts::Identity;
 use crate::fs;
 use crate::names::StoredName;
 
@@ -20,7 +21,9 @@ impl Archive {
     pub fn verify(&self, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
         let mut findings = Vec::new();
         for key in self.those_or_all(only)? {
-            verify_session(self, &key, &mut findings)?;
+            if let Err(error) = verify_session(self, &key, &mut findings) {
+                findings.push(unlisted(&key, &error));
+            }
         }
         Ok(findings)
     }
@@ -60,8 +63,8 @@ fn compare_with_source(
 ) -> Option<Finding> {
     let finding =
         |detail: String, save| Some(Finding { save, ..Finding::of(key, name, FindingKind::SourceDiverged, detail) });
-    let path = transcripts::source_path(transcript, &key.id, &name.file);
-    let open = || Ok(transcripts::open_source(transcript, &key.id, &name.file)?);
+    let path = source_path(transcript, &key.id, &name.file);
+    let open = || Ok(open_source(transcript, &key.id, &name.file)?);
     let source = Source { path: &path, open: &open, may_lag: false };
     let looked = diverges(record, &source).and_then(|first| match first {
         None => Ok(None),

@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
-use crate::claude::transcripts;
+use crate::claude::side_files::cwd_of_session;
+use crate::claude::transcripts::first_cwd;
 use crate::fs::DurableError;
-use crate::names::ProjectName;
+use crate::names::{ProjectName, SessionId};
 
 /// Which sessions are not copied.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +54,10 @@ impl Exclusions {
         if self.is_empty() {
             return Ok(None);
         }
-        let named = transcripts::first_cwd(transcript)?;
+        let named = match SessionId::of_transcript(transcript) {
+            Ok(id) => cwd_of_session(transcript, &id)?,
+            Err(_) => first_cwd(transcript)?,
+        };
         Ok(self.match_session(transcript, named.as_deref().or(cwd)))
     }
 

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::claude::transcripts::claude_dir_of_transcript;
 use crate::config::settings::{Policy, Settings, SettingsError};
 pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
 use crate::fs::platform;
@@ -177,12 +178,6 @@ impl Places {
     }
 }
 
-/// The configuration directory in `<dir>/projects/<slug>/<id>.jsonl`, if the path is of that form.
-pub fn claude_dir_of_transcript(transcript: &Path) -> Option<PathBuf> {
-    let projects = transcript.parent()?.parent()?;
-    (projects.file_name()? == "projects").then(|| projects.parent().map(Path::to_owned))?
-}
-
 /// Says why a place cannot be used, if it cannot.
 type WhyNot = fn(&Path) -> Option<&'static str>;
 
@@ -334,12 +329,5 @@ mod tests {
         assert_eq!(problems[0].to_string(), "use HOME=\"\": it must be an existing directory");
         let (places, _) = Places::of_hook(&PlaceFlags::default(), &|_| None, &Settings::default(), None);
         assert_eq!(places.unwrap_err().to_string(), "find the home directory: set HOME");
-    }
-
-    #[test]
-    fn the_configuration_directory_is_derived_from_a_transcript() {
-        let derived = claude_dir_of_transcript(Path::new("/h/.claude/projects/-p/a.jsonl"));
-        assert_eq!(derived.as_deref(), Some(Path::new("/h/.claude")));
-        assert_eq!(claude_dir_of_transcript(Path::new("/tmp/a.jsonl")), None);
     }
 }

@@ -112,6 +112,11 @@ impl Dir {
         }
     }
 
+    /// What the directory itself is.
+    pub(crate) fn stat_itself(&self) -> Result<Stat> {
+        call("look up", &self.path, || rustix::fs::fstat(&self.fd))
+    }
+
     /// The names in it with their types (not following symlinks), sorted; `.` and `..` left out.
     pub fn entries(&self) -> Result<Vec<(OsString, FileType)>> {
         let list = || {

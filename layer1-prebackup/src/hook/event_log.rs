@@ -23,7 +23,7 @@ const FOLDER: &str = ".state/journal";
 /// Keeps what the event says, publishes it, or drops it, as the module describes.
 pub(crate) fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> Result<(), ArchiveError> {
     let waiting = store.join(FOLDER).join(format!("{id}.jsonl"));
-    let is_there = match transcripts::open_regular(transcript)? {
+    let is_there = match transcripts::open_transcript(transcript)? {
         Some(file) => fs::stat_of(&file, transcript)?.st_size > 0,
         None => false,
     };

@@ -163,7 +163,7 @@ fn save(
 ) -> Result<Option<Failure>, ArchiveError> {
     let store = &config.store;
     let opened = Archive::open(store)?;
-    if opened.is_none() && crate::claude::transcripts::open_regular(transcript)?.is_none() {
+    if opened.is_none() && crate::claude::transcripts::open_transcript(transcript)?.is_none() {
         return Ok(None);
     }
     let archive = match opened {

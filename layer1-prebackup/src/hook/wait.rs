@@ -34,7 +34,7 @@ pub(crate) fn wait_for_transcript(event: &Event, deadline: Instant) {
     let mut seen = 0;
     loop {
         // What cannot be read here is reported by the copy, which reads the same file.
-        let Ok(Some(file)) = transcripts::open_regular(path) else { return };
+        let Ok(Some(file)) = transcripts::open_transcript(path) else { return };
         let Ok(stat) = fs::stat_of(&file, path) else { return };
         let bytes = stat.st_size as u64;
         if bytes != seen && holds(&file, path, bytes, message) {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use layer1_prebackup::config::places::{Places, claude_dir_of_transcript};
+use layer1_prebackup::claude::transcripts::claude_dir_of_transcript;
+use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::event::{Event, read_event};
 

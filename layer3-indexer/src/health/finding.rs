@@ -124,6 +124,7 @@ kinds! {
     MassDisappearance "mass-disappearance", Transcripts, true;
     SourcesUnreadable "sources-unreadable", Transcripts, true;
     NotSaved Shared::NotSaved.word(), Transcripts, true;
+    PassedOver Shared::PassedOver.word(), Transcripts, true;
     ExpiringUnsaved "expiring-unsaved", Transcripts, true;
     NoTranscript Shared::NoTranscript.word(), Transcripts, true;
     Excluded Shared::Excluded.word(), Transcripts, false;
@@ -185,8 +186,8 @@ impl Kind {
             HooksDisabled | HooksSilent | PluginGone | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable
             | McpUnreadable | McpMissing | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing
             | StoreUnwritable | SetAside | FileSystem | HookSettings | Index | IndexSetAside | SourcesUnreadable
-            | NotSaved | ExpiringUnsaved | NoTranscript | Excluded | Vanished | Shrunk | Rewritten | Split
-            | TimerSilent => return None,
+            | NotSaved | PassedOver | ExpiringUnsaved | NoTranscript | Excluded | Vanished | Shrunk | Rewritten
+            | Split | TimerSilent => return None,
         })
     }
 

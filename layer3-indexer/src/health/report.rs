@@ -20,6 +20,8 @@ Exit code 1 when something needs a person, 0 otherwise:
   sources-unreadable    Claude Code's transcripts cannot be listed, or one cannot be read
   not-saved             no copy an hour after the last change, or not in both stores after a day
   expiring-unsaved      Claude Code's cleanup is about to delete a transcript that is not saved
+  passed-over           something below Claude Code's projects/ looks like a conversation and cannot be one: a link that leads nowhere, a
+                        name that is no session's, a file that lies too deep; move it, or leave it out with the setting `exclude`
   no-transcript         in the last two days turns were seen of a session that has no transcript
   failed-job, stuck-job, unreadable-job
                         the second copy was refused, waits for more than a day, or its job is damaged

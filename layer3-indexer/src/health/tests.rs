@@ -488,7 +488,7 @@ fn stores_of_any_kind_of_garbage_are_findings() {
     ! store-unreadable ~/.claude-backup-sessions: failed to open directory ~/.claude-backup-sessions/.state: Not a directory (os error 20) [layer1 verify]
     ! store-unreadable ~/.claude-backup: failed to open directory ~/.claude-backup/.state: Not a directory (os error 20) [layer3 verify]
     ! unreadable-job ~/.claude-backup-sessions/.outbox: failed to read the outbox: Not a directory (os error 20) [–]
-    ! sources-unreadable ~/.claude/projects: failed to open directory ~/.claude/projects: Not a directory (os error 20) [–]
+    ! sources-unreadable ~/.claude/projects: cannot read it: Not a directory (os error 20) [–]
     ");
 }
 

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{ArchiveError, SessionKey, StoredFile, TreeHasher};
+use layer1_prebackup::claude::side_files::BESIDE;
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -302,8 +303,11 @@ fn holds_messages(file: &StoredFile) -> bool {
     match &file.name.file {
         FileName::Transcript => true,
         FileName::Side(path) => {
+            let is_transcript = path.extension().is_some_and(|extension| extension == "jsonl");
+            // What lies beside a transcript may hold turns that nothing else has.
             path.as_os_str() == TITLE_FILE
-                || (path.starts_with("subagents") && path.extension().is_some_and(|e| e == "jsonl"))
+                || (path.starts_with("subagents") && is_transcript)
+                || (path.starts_with(BESIDE) && path.to_string_lossy().contains(".jsonl"))
         }
     }
 }

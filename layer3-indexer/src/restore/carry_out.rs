@@ -27,18 +27,17 @@ impl Plan {
         if replaces {
             self.save_what_stands(places)?;
         }
-        let root = Dir::create(&self.root)?;
         let mut folders = BTreeMap::new();
         let mut written = 0;
         for step in &self.work.steps {
             // Makes the folders without following a symlink below the root.
-            let folder = root.create_beneath(step.rel.parent().unwrap_or(Path::new("")))?;
+            let folder = Dir::create(&step.root)?.create_beneath(step.rel.parent().unwrap_or(Path::new("")))?;
             let name = step.rel.file_name().unwrap_or_default();
             if step.standing == Standing::Kept {
                 // Claude Code sweeps files away by their age, each by itself.
                 if let Some(file) = folder.open_file(name)? {
                     if let Err(error) = file.set_modified(SystemTime::now()) {
-                        let path = self.root.join(&step.rel);
+                        let path = step.root.join(&step.rel);
                         self.work.notes.push(format!("{} keeps its old time: {error}", path.display()));
                     }
                     // Whoever put it there may not have synced it.
@@ -114,7 +113,7 @@ impl Plan {
         }
         let archive = Archive::open(&places.layer3_store)?.ok_or_else(|| unsaved("there is no store".to_owned()))?;
         for step in self.work.steps.iter().filter(|step| step.standing == Standing::Different) {
-            let path = self.root.join(&step.rel);
+            let path = step.root.join(&step.rel);
             let file =
                 transcripts::open_regular(&path)?.ok_or_else(|| unsaved(format!("{} is gone", path.display())))?;
             let bytes = fs::stat_of(&file, &path)?.st_size as u64;
@@ -154,10 +153,10 @@ pub(super) fn save_in_both(places: &Places, copies: &SessionCopies, transcript: 
 /// Saves what stands there in the session's own folder, whatever other sources of this id there are.
 fn save_to_layer3(places: &Places, key: &SessionKey, transcript: &Path, trigger: &str) -> Result<Answer, Failure> {
     // This layer records each source under one spelling.
-    let transcript = match transcript.parent().map(std::fs::canonicalize) {
-        Some(Ok(folder)) => folder.join(format!("{}.jsonl", key.id)),
-        _ => transcript.to_owned(),
-    };
+    // A project's folder may be a link, and is recorded as it is called below `projects/`.
+    let below = transcript.parent().and_then(|folder| Some((folder.parent()?, folder.file_name()?)));
+    let resolved = below.and_then(|(root, slug)| Some(std::fs::canonicalize(root).ok()?.join(slug)));
+    let transcript = resolved.map_or(transcript.to_owned(), |folder| folder.join(format!("{}.jsonl", key.id)));
     let request = save::Request {
         trigger: Some(trigger),
         project: Some(&key.project),

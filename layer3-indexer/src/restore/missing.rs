@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::claude::side_files::{BESIDE, place_of};
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::names::FileName;
 use serde::Serialize;
 
 use crate::failure::{Failure, Kind};
@@ -174,6 +176,11 @@ fn is_below(transcript: &Path, projects: &Path) -> bool {
 }
 
 fn lacks_side_files(transcript: &Path, copies: &SessionCopies) -> bool {
-    let folder = transcript.with_extension("");
-    copies.side_files().iter().any(|side| fs::symlink_metadata(folder.join(side)).is_err())
+    // What lay beside it Claude Code and the user clear away by themselves.
+    let is_gone = |side: PathBuf| {
+        let is_beside = side.starts_with(BESIDE);
+        let (folder, below) = place_of(transcript, &copies.key.id, &FileName::Side(side));
+        !is_beside && folder.join(below).symlink_metadata().is_err()
+    };
+    copies.side_files().into_iter().any(is_gone)
 }

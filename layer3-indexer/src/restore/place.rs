@@ -161,7 +161,7 @@ pub(super) fn folder(
 
 pub(super) fn cwd_of_standing(path: &Path) -> Result<Option<String>, Failure> {
     // Something that is no file says nothing; it is left as it is.
-    let Ok(Some(file)) = transcripts::open_regular(path) else { return Ok(None) };
+    let Ok(Some(file)) = transcripts::open_transcript(path) else { return Ok(None) };
     cwd_of(&file, slug_of_source(path).as_deref()).context(format_args!("examine {}", path.display()))
 }
 

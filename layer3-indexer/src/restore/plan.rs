@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::claude::side_files;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, Dir, DurableError};
@@ -22,7 +23,9 @@ pub(super) struct Step {
     pub(super) stored: Chosen,
     /// The content itself, where it was made of several stored ones.
     pub(super) made: Option<File>,
-    /// Below the root.
+    /// A folder, which may be a link.
+    pub(super) root: PathBuf,
+    /// Below that.
     pub(super) rel: PathBuf,
     pub(super) standing: Standing,
 }
@@ -97,22 +100,32 @@ pub(super) fn plan_for(
     let (transcript, cwd) = match kept {
         Some(path) => (None, cwd_of_standing(path)?),
         None => {
-            let mut copy = match options.content {
-                Which::Joined => copies.joined()?,
-                which => copies.choose(&FileName::Transcript, which).map_err(|unfit| refusal(id, which, unfit))?,
+            let chosen = match options.content {
+                Which::Joined => copies.joined().map(Ok)?,
+                which => copies.choose(&FileName::Transcript, which),
             };
-            notes.append(&mut copy.notes);
-            // A stub restored where the whole conversation is stored as well is not what most want.
-            if let Some(loss) =
-                copies.loss().filter(|_| options.content == Which::Newest && copy.at.name.generation == 0)
-            {
-                let (flag, lost) = (loss.flag(), loss.to_text());
-                notes.push(format!("`layer3-indexer restore {id} {flag}` restores all of it: {lost}"));
+            match chosen {
+                Ok(mut copy) => {
+                    notes.append(&mut copy.notes);
+                    // A stub restored where the whole conversation is stored as well is not what most want.
+                    if let Some(loss) =
+                        copies.loss().filter(|_| options.content == Which::Newest && copy.at.name.generation == 0)
+                    {
+                        let (flag, lost) = (loss.flag(), loss.to_text());
+                        notes.push(format!("`layer3-indexer restore {id} {flag}` restores all of it: {lost}"));
+                    }
+                    let slug = standing.as_deref().and_then(slug_of_source).or_else(|| copies.slug());
+                    let examining = format!("examine {}", copy.at.path.display());
+                    let cwd = copy.read().and_then(|bytes| cwd_of(bytes, slug.as_deref())).context(examining)?;
+                    (Some((copy.at, (options.content == Which::Joined).then_some(copy.file))), cwd)
+                }
+                Err(Unfit::Absent) if !copies.side_files().is_empty() => {
+                    let gone = "its transcript was gone before Threefold saw it; what was left of it is restored";
+                    notes.push(gone.to_owned());
+                    (None, None)
+                }
+                Err(unfit) => return Err(refusal(id, options.content, unfit)),
             }
-            let slug = standing.as_deref().and_then(slug_of_source).or_else(|| copies.slug());
-            let examining = format!("examine {}", copy.at.path.display());
-            let cwd = copy.read().and_then(|bytes| cwd_of(bytes, slug.as_deref())).context(examining)?;
-            (Some((copy.at, (options.content == Which::Joined).then_some(copy.file))), cwd)
         }
     };
     let cwd = Cwd::of(cwd, options);
@@ -129,9 +142,11 @@ pub(super) fn plan_for(
     };
     let generation = transcript.as_ref().map(|(content, _)| content.name.generation);
     let mut work = Work { steps: Vec::new(), kept: usize::from(kept.is_some()), notes, problems: Vec::new() };
-    work.add(&Beneath::open(&root)?, id, &folder, &copies, transcript, options)?;
+    let is_whole = transcript.is_some() || kept.is_some();
+    work.add(&root.join(&folder), id, &copies, transcript, options)?;
     let directory = cwd.now.as_deref();
-    let command = options.to.is_none().then(|| place::command(directory, id, options.config_dir.as_deref()));
+    let is_resumable = is_whole && options.to.is_none();
+    let command = is_resumable.then(|| place::command(directory, id, options.config_dir.as_deref()));
     let transcript = folder.join(format!("{id}.jsonl"));
     let content = options.content;
     Ok(Plan { root, transcript, bytes, content, generation, command, cwd: cwd.now, work, key, stores })
@@ -141,16 +156,19 @@ impl Work {
     /// What is to be done about each side file, then about the transcript, if that is not kept.
     fn add(
         &mut self,
-        beneath: &Beneath,
-        id: &SessionId,
         folder: &Path,
+        id: &SessionId,
         copies: &SessionCopies,
         transcript: Option<(Chosen, Option<File>)>,
         options: &Options,
     ) -> Result<(), Failure> {
         for side in copies.side_files() {
-            let rel = folder.join(id.as_str()).join(&side);
-            if options.only_absent && beneath.stands(&rel)? {
+            let file = FileName::Side(side.clone());
+            let beneath = match options.to {
+                Some(_) => Beneath::open((folder.to_owned(), Path::new(id.as_str()).join(&side)))?,
+                None => Beneath::open(side_files::place_of(&folder.join(format!("{id}.jsonl")), id, &file))?,
+            };
+            if options.only_absent && beneath.stands()? {
                 self.kept += 1;
                 continue;
             }
@@ -161,17 +179,17 @@ impl Work {
                 }
                 _ => Which::Newest,
             };
-            match copies.choose(&FileName::Side(side.clone()), which) {
+            match copies.choose(&file, which) {
                 Ok(mut copy) => {
                     self.notes.append(&mut copy.notes);
-                    self.steps.push(beneath.step(id, rel, copy.at, options, &mut self.notes)?);
+                    self.steps.push(beneath.step(id, copy.at, options, &mut self.notes)?);
                 }
                 Err(unfit) => self.problems.push(format!("{}; it was left out", complaint(&side, unfit))),
             }
         }
         if let Some((content, made)) = transcript {
-            let rel = folder.join(format!("{id}.jsonl"));
-            let step = beneath.step(id, rel, content, options, &mut self.notes)?;
+            let beneath = Beneath::open((folder.to_owned(), PathBuf::from(format!("{id}.jsonl"))))?;
+            let step = beneath.step(id, content, options, &mut self.notes)?;
             self.steps.push(Step { made, ..step });
         }
         Ok(())
@@ -235,42 +253,39 @@ fn complaint(side: &Path, unfit: Unfit) -> String {
     }
 }
 
-/// The directory to restore below, if it is there. Nothing in it is reached through a symlink.
+/// The place of one file: the directory to restore below, if it is there, and the path in it, which leads through no
+/// symlink.
 struct Beneath {
     root: PathBuf,
+    rel: PathBuf,
     dir: Option<Dir>,
 }
 
 impl Beneath {
-    fn open(root: &Path) -> Result<Beneath, Failure> {
-        Ok(Beneath { root: root.to_owned(), dir: Dir::open(root)? })
+    fn open((root, rel): (PathBuf, PathBuf)) -> Result<Beneath, Failure> {
+        let dir = Dir::open(&root)?;
+        Ok(Beneath { root, rel, dir })
     }
 
-    /// The folder of `rel`; `None` where it does not exist.
-    fn folder_of(&self, rel: &Path) -> Result<Option<Dir>, DurableError> {
+    /// The folder of the file; `None` where it does not exist.
+    fn folder(&self) -> Result<Option<Dir>, DurableError> {
         let Some(dir) = &self.dir else { return Ok(None) };
-        dir.open_beneath(rel.parent().unwrap_or(Path::new("")))
+        dir.open_beneath(self.rel.parent().unwrap_or(Path::new("")))
     }
 
-    fn stands(&self, rel: &Path) -> Result<bool, Failure> {
-        let Some(folder) = self.folder_of(rel)? else { return Ok(false) };
-        Ok(folder.stat(rel.file_name().unwrap_or_default())?.is_some())
+    fn stands(&self) -> Result<bool, Failure> {
+        let Some(folder) = self.folder()? else { return Ok(false) };
+        Ok(folder.stat(self.rel.file_name().unwrap_or_default())?.is_some())
     }
 
-    fn step(
-        &self,
-        id: &SessionId,
-        rel: PathBuf,
-        stored: Chosen,
-        options: &Options,
-        notes: &mut Vec<String>,
-    ) -> Result<Step, Failure> {
+    fn step(self, id: &SessionId, stored: Chosen, options: &Options, notes: &mut Vec<String>) -> Result<Step, Failure> {
+        let folder = self.folder()?;
+        let Beneath { root, rel, .. } = self;
         let name = rel.file_name().unwrap_or_default();
-        let path = self.root.join(&rel);
-        let folder = self.folder_of(&rel)?;
+        let path = root.join(&rel);
         let stat = folder.as_ref().map_or(Ok(None), |folder| folder.stat(name))?;
         let (Some(folder), Some(stat)) = (folder, stat) else {
-            return Ok(Step { stored, made: None, rel, standing: Standing::Nothing });
+            return Ok(Step { stored, made: None, root, rel, standing: Standing::Nothing });
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             let path = path.display();
@@ -305,6 +320,6 @@ impl Beneath {
                 );
             }
         };
-        Ok(Step { stored, made: None, rel, standing })
+        Ok(Step { stored, made: None, root, rel, standing })
     }
 }

@@ -115,6 +115,7 @@ pub(crate) fn compress(
     let before_ms = u64::try_from(open::before_ms(&wanted.older_than, "30d")?).unwrap_or(0);
     let mut stores = open::open(places, wanted.dry_run)?;
     stores.layer1 = stores.layer1.map(|archive| archive.leaving_free(places.policy.free_space_floor));
+    let mut unreadable = Vec::new();
     let mut found: Vec<(Layer, &Archive, SessionKey, StoredFile)> = Vec::new();
     for (layer, archive) in [Layer::One, Layer::Three].into_iter().filter_map(|layer| Some((layer, stores.of(layer)?)))
     {
@@ -122,11 +123,22 @@ pub(crate) fn compress(
             let is_meant = |file: &StoredFile| {
                 file.committed_ms < before_ms && (file.name.generation > 0 || !wanted.generations_only)
             };
-            let files = archive.compressible(&key)?.into_iter().filter(is_meant);
+            let files = match archive.compressible(&key) {
+                Ok(files) => files.into_iter().filter(is_meant),
+                Err(error) => {
+                    unreadable.push(LeftPlain {
+                        session_id: key.id.to_string(),
+                        project: key.project.to_string(),
+                        path: String::new(),
+                        error: chain(&error),
+                    });
+                    continue;
+                }
+            };
             found.extend(files.map(|file| (layer, archive, key.clone(), file)));
         }
     }
-    let mut summary = Summary { dry_run: wanted.dry_run, ..Summary::default() };
+    let mut summary = Summary { dry_run: wanted.dry_run, failed: unreadable, ..Summary::default() };
     for (done, (layer, archive, key, file)) in found.iter().enumerate() {
         progress(done, found.len());
         if wanted.dry_run {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
-use layer1_prebackup::claude::transcripts;
+use layer1_prebackup::claude::side_files::open_source;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{ProjectName, StoredName};
@@ -81,7 +81,7 @@ pub(super) fn source_has(request: &Request<'_>, layer1: &Layer1, unchanged: bool
     if request.root == RootKind::Layer1Store {
         return false;
     }
-    let opened = transcripts::open_source(request.transcript, request.id, &want.name.file);
+    let opened = open_source(request.transcript, request.id, &want.name.file);
     let Ok(Some(file)) = opened else { return false };
     if unchanged && layer1.files.iter().any(|file| file.name == want.name && Expected::of(file) == *want) {
         return true;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
-use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
+use layer1_prebackup::claude::survey::{FoundTranscript, PassedOver, survey};
+use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 use rmcp::schemars;
@@ -75,9 +76,12 @@ pub(crate) struct Progress {
 /// store that layer 3 lacks.
 pub(crate) fn import(places: &Places, journal: &LogSink, progress: &dyn Fn(Progress)) -> Result<Summary, Failure> {
     let mut run = Run::new(places, journal, "import", progress)?;
-    let sources = transcripts::transcripts(&resolved_projects(places))?;
+    let sources = run.look();
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
-    let kept = layer1.as_ref().map_or(Ok(Vec::new()), kept_sessions)?;
+    let kept = match &layer1 {
+        Some(layer1) => run.kept_sessions(layer1)?,
+        None => Vec::new(),
+    };
     let seen: BTreeSet<&SessionId> = sources.iter().map(|found| &found.id).collect();
     run.expect_sources(&sources);
     kept.iter().for_each(|kept| run.expect_kept(kept, seen.contains(&kept.key.id)));
@@ -95,7 +99,7 @@ pub(crate) fn backup(
     progress: &dyn Fn(Progress),
 ) -> Result<Summary, Failure> {
     let mut run = Run::new(places, journal, "backup-create", progress)?;
-    let mut sources = transcripts::transcripts(&resolved_projects(places))?;
+    let mut sources = run.look();
     if let Some(project) = project {
         sources.retain(|found| run.project_of(found).as_ref() == Some(project));
     }
@@ -110,15 +114,6 @@ struct Kept {
     files: Vec<StoredFile>,
     transcript: PathBuf,
     bytes: u64,
-}
-
-fn kept_sessions(layer1: &Archive) -> Result<Vec<Kept>, ArchiveError> {
-    let kept = |key: SessionKey| {
-        let files = layer1.files(&key)?;
-        let transcript = layer1.slot(&key, &StoredName::newest(FileName::Transcript)).path();
-        Ok(Kept { bytes: files.iter().map(|file| file.bytes).sum(), transcript, files, key })
-    };
-    layer1.sessions()?.into_iter().map(kept).collect()
 }
 
 struct Run<'a> {
@@ -146,6 +141,30 @@ impl<'a> Run<'a> {
         Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default(), stored: BTreeSet::new() })
     }
 
+    /// Claude Code's conversations; what of them cannot be read is a note.
+    fn look(&mut self) -> Vec<FoundTranscript> {
+        let (found, passed_over) = survey(&resolved_projects(self.places));
+        let unread = passed_over.iter().filter(|passed| passed.is_unreadable);
+        let note = |passed: &PassedOver| format!("cannot read {}: {}", passed.path.display(), passed.why);
+        self.summary.notes.extend(unread.map(note));
+        found
+    }
+
+    /// The sessions of layer 1's store; one that cannot be read fails by itself.
+    fn kept_sessions(&mut self, layer1: &Archive) -> Result<Vec<Kept>, ArchiveError> {
+        let mut kept = Vec::new();
+        for key in layer1.sessions()? {
+            match layer1.files(&key) {
+                Ok(files) => {
+                    let transcript = layer1.slot(&key, &StoredName::newest(FileName::Transcript)).path();
+                    kept.push(Kept { bytes: files.iter().map(|file| file.bytes).sum(), transcript, files, key });
+                }
+                Err(error) => self.fail(&key.id, chain(&error)),
+            }
+        }
+        Ok(kept)
+    }
+
     fn expect_sources(&mut self, sources: &[FoundTranscript]) {
         let bytes: u64 = sources.iter().map(|found| found.bytes).sum();
         self.at = Progress { work_all: 2 * bytes, sessions_all: sources.len(), bytes, ..self.at };
@@ -169,7 +188,7 @@ impl<'a> Run<'a> {
             return self.done(found.bytes, false);
         }
         let behind = self.archive.as_ref().map_or(Ok::<_, ArchiveError>(true), |archive| {
-            let behind = archive.is_behind(&found.id, &found.path)?;
+            let behind = archive.is_behind_found(found)?;
             if !behind {
                 // What needs no save is about to be called saved.
                 archive.checkpoint(&found.id)?;

@@ -7,9 +7,11 @@
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
+use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 
@@ -101,9 +103,9 @@ impl Roots {
             return Err(outside());
         }
         let folder = resolved.join(slug);
-        check_folder(path, &folder)?;
+        check_folder(path, &folder, root.kind)?;
         let file = folder.join(expected);
-        check_file(path, &file)?;
+        self.check_file(path, &file, root.kind)?;
         Ok(CheckedTranscript { path: file, root: root.kind })
     }
 
@@ -123,6 +125,33 @@ impl Roots {
             })
     }
 
+    /// A transcript may be a link to one of the same user's, but to no other session's.
+    fn check_file(&self, path: &Path, file: &Path, root: RootKind) -> Result<(), Failure> {
+        let Some(meta) = examine(file)? else { return Ok(()) };
+        let kind = meta.file_type();
+        let kind = match kind {
+            _ if kind.is_file() => return Ok(()),
+            _ if kind.is_symlink() && root == RootKind::Claude => match self.leads_to_its_own(file) {
+                Ok(()) => return Ok(()),
+                Err(why) => format!("a symlink, and {why}"),
+            },
+            _ if kind.is_symlink() => "a symlink".to_owned(),
+            _ if kind.is_dir() => "a directory".to_owned(),
+            _ => "a FIFO, a socket or a device".to_owned(),
+        };
+        Err(refused(path, &format!("it is {kind}, not a regular file")))
+    }
+
+    fn leads_to_its_own(&self, link: &Path) -> Result<(), String> {
+        transcripts::open_transcript(link).map_err(|error| error.source.to_string())?;
+        let target = fs::canonicalize(link).map_err(|error| error.to_string())?;
+        let is_below_a_root = target.parent().and_then(Path::parent).is_some_and(|above| self.root_of(above).is_some());
+        match is_below_a_root && target.file_name() != link.file_name() {
+            true => Err("it leads to another session's transcript".to_owned()),
+            false => Ok(()),
+        }
+    }
+
     fn for_people(&self) -> String {
         self.roots.iter().map(|root| root.given.display().to_string()).collect::<Vec<_>>().join(", ")
     }
@@ -139,24 +168,18 @@ impl Root {
     }
 }
 
-fn check_folder(path: &Path, folder: &Path) -> Result<(), Failure> {
+/// A project's folder may be a link that stands in the root: to a folder of the user whose root it is.
+fn check_folder(path: &Path, folder: &Path, root: RootKind) -> Result<(), Failure> {
+    let refuse = |why: &str| Err(refused(path, &format!("{folder:?} must be a directory{why}")));
     match examine(folder)? {
         None => Ok(()),
         Some(meta) if meta.is_dir() => Ok(()),
-        Some(_) => Err(refused(path, &format!("{folder:?} must be a real directory, not a symlink or a file"))),
+        Some(meta) if meta.is_symlink() && root == RootKind::Claude => match fs::metadata(folder) {
+            Ok(target) if target.is_dir() && target.uid() == meta.uid() => Ok(()),
+            _ => refuse(", or a link of yours to one of yours"),
+        },
+        Some(_) => refuse(", not a symlink or a file"),
     }
-}
-
-fn check_file(path: &Path, file: &Path) -> Result<(), Failure> {
-    let Some(meta) = examine(file)? else { return Ok(()) };
-    let kind = meta.file_type();
-    let kind = match kind {
-        _ if kind.is_file() => return Ok(()),
-        _ if kind.is_symlink() => "a symlink",
-        _ if kind.is_dir() => "a directory",
-        _ => "a FIFO, a socket or a device",
-    };
-    Err(refused(path, &format!("it is {kind}, not a regular file")))
 }
 
 /// What lies at `path` itself, not behind it; `None` where nothing does.
@@ -257,6 +280,18 @@ mod tests {
     }
 
     #[test]
+    fn a_projects_folder_and_a_transcript_may_be_links_of_the_users_own() {
+        let scene = Scene::new();
+        fs::create_dir(scene.path("elsewhere")).unwrap();
+        fs::write(scene.path("elsewhere/a.jsonl"), "x").unwrap();
+        symlink(scene.path("elsewhere"), scene.path(".claude/projects/-slug")).unwrap();
+        symlink(scene.path("elsewhere/a.jsonl"), scene.path(".claude/projects/-p/a.jsonl")).unwrap();
+        for given in [".claude/projects/-slug/a.jsonl", ".claude/projects/-p/a.jsonl"] {
+            assert_eq!(scene.check("a", &scene.path(given)), format!("Claude ~/{given}"));
+        }
+    }
+
+    #[test]
     fn a_root_that_appears_later_is_resolved_then() {
         let scene = Scene::new();
         let later = scene.path("later/projects");
@@ -280,7 +315,9 @@ mod tests {
         layer1_prebackup::fs::platform::make_fifo(&p("-p/fifo.jsonl"));
         fs::create_dir(scene.path("elsewhere")).unwrap();
         fs::write(scene.path("elsewhere/a.jsonl"), "x").unwrap();
-        symlink(scene.path("elsewhere"), p("-slug")).unwrap();
+        symlink(p("-p/other.jsonl"), p("-p/another.jsonl")).unwrap();
+        symlink("/etc/passwd", p("-file")).unwrap();
+        symlink(scene.path("elsewhere"), scene.path(".claude-backup-sessions/link")).unwrap();
         let refused: Vec<String> = [
             ("a", PathBuf::from("/etc/passwd")),
             ("a", PathBuf::from("a.jsonl")),
@@ -291,7 +328,9 @@ mod tests {
             ("link", p("-p/link.jsonl")),
             ("dir", p("-p/dir.jsonl")),
             ("fifo", p("-p/fifo.jsonl")),
-            ("a", p("-slug/a.jsonl")),
+            ("another", p("-p/another.jsonl")),
+            ("a", p("-file/a.jsonl")),
+            ("a", scene.path(".claude-backup-sessions/link/a.jsonl")),
             ("a", scene.path("elsewhere/a.jsonl")),
             ("a", scene.path(".claude-backup-sessions/.state/a.jsonl")),
         ]
@@ -305,10 +344,12 @@ mod tests {
         accept transcript path "~/.claude/projects/-p/other.jsonl": its last component must be "a.jsonl", the session's own file
         accept transcript path "~/.claude/projects/a.jsonl": it must lie in a project folder directly below one of ~/.claude/projects, ~/.claude-backup-sessions; --allow-root DIR allows another
         accept transcript path "~/.claude/projects/-p/sub/a.jsonl": it must lie in a project folder directly below one of ~/.claude/projects, ~/.claude-backup-sessions; --allow-root DIR allows another
-        accept transcript path "~/.claude/projects/-p/link.jsonl": it is a symlink, not a regular file
+        accept transcript path "~/.claude/projects/-p/link.jsonl": it is a symlink, and it is a link to something that is no transcript, not a regular file
         accept transcript path "~/.claude/projects/-p/dir.jsonl": it is a directory, not a regular file
         accept transcript path "~/.claude/projects/-p/fifo.jsonl": it is a FIFO, a socket or a device, not a regular file
-        accept transcript path "~/.claude/projects/-slug/a.jsonl": "~/.claude/projects/-slug" must be a real directory, not a symlink or a file
+        accept transcript path "~/.claude/projects/-p/another.jsonl": it is a symlink, and it leads to another session's transcript, not a regular file
+        accept transcript path "~/.claude/projects/-file/a.jsonl": "~/.claude/projects/-file" must be a directory, or a link of yours to one of yours
+        accept transcript path "~/.claude-backup-sessions/link/a.jsonl": "~/.claude-backup-sessions/link" must be a directory, not a symlink or a file
         accept transcript path "~/elsewhere/a.jsonl": it must lie in a project folder directly below one of ~/.claude/projects, ~/.claude-backup-sessions; --allow-root DIR allows another
         accept transcript path "~/.claude-backup-sessions/.state/a.jsonl": it must lie in a project folder directly below one of ~/.claude/projects, ~/.claude-backup-sessions; --allow-root DIR allows another
         "#);

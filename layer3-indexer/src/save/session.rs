@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
+use layer1_prebackup::claude::side_files::has_rest_of;
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
@@ -66,7 +67,11 @@ fn save_and(
     let mut warnings = Vec::new();
     let layer1 = from_layer1::open_layer1(places, request, &mut warnings)?;
     let bytes = source_bytes(request)?;
-    if bytes.is_none_or(|bytes| bytes == 0) && layer1.is_none() && request.expected.is_none_or(<[_]>::is_empty) {
+    if bytes.is_none_or(|bytes| bytes == 0)
+        && !has_rest(request)
+        && layer1.is_none()
+        && request.expected.is_none_or(<[_]>::is_empty)
+    {
         let what = if bytes.is_none() { "does not exist" } else { "is empty" };
         let path = one_line(&request.transcript.display().to_string());
         return Ok(Answer::skipped(format!("the transcript {path} {what}, and layer 1 has no copy of it")));
@@ -123,12 +128,17 @@ fn record_loss(places: &Places, key: &SessionKey, warnings: &mut Vec<String>) {
     warnings.extend(recorded.err().map(|error| format!("what it lost could not be recorded: {error}")));
 }
 
+/// Whether something is left of a conversation beside where its transcript was.
+fn has_rest(request: &Request<'_>) -> bool {
+    request.root == RootKind::Claude && has_rest_of(request.transcript, request.id)
+}
+
 /// Length of the source's transcript now; `None` where there is none.
 fn source_bytes(request: &Request<'_>) -> Result<Option<u64>, Failure> {
     if request.root == RootKind::Layer1Store {
         return Ok(None);
     }
-    let Some(file) = transcripts::open_regular(request.transcript)? else { return Ok(None) };
+    let Some(file) = transcripts::open_transcript(request.transcript)? else { return Ok(None) };
     Ok(Some(fs::stat_of(&file, request.transcript)?.st_size as u64))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
-use layer1_prebackup::claude::transcripts;
+use layer1_prebackup::claude::survey::present;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 
@@ -26,7 +26,7 @@ impl<'a> Sources<'a> {
         sessions: impl Iterator<Item = &'a SessionKey>,
     ) -> Result<Sources<'a>, Failure> {
         let wanted = sessions.map(|key| &key.id).collect();
-        let present = transcripts::present(&resolved_projects(places), &wanted)?;
+        let present = present(&resolved_projects(places), &wanted);
         Ok(Sources { places, archive, present })
     }
 

@@ -911,3 +911,45 @@ fn ids_that_differ_in_case_alone_are_refused_where_the_file_system_folds_them() 
     assert!(matches!(&error, ArchiveError::SpelledAlike { other, .. } if other == "s1"), "{error}");
     assert_eq!(scene.tree(), before);
 }
+
+#[test]
+fn a_transcript_is_copied_whatever_lies_beside_it_and_what_lies_beside_it_whatever_it_is() {
+    let scene = Scene::new();
+    let transcript = scene.transcript();
+    fs::write(&transcript, "one\n").unwrap();
+    let (own, beside) = (transcript.with_file_name("s1"), transcript.with_file_name("s1 2.jsonl"));
+    std::os::unix::fs::symlink("s1", &own).unwrap();
+    fs::write(&beside, "two\n").unwrap();
+    let id = SessionId::of_transcript(&transcript).unwrap();
+    let save = || {
+        let (cwd, compare) = (Some("/home/p"), Compare::Windows);
+        let request = SaveRequest { id: &id, transcript: &transcript, project: None, cwd, compare, progress: &|_| {} };
+        scene.archive().save(&request)
+    };
+    let report = save().unwrap();
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    let held = |rel: &str| fs::read_to_string(scene.store().join(rel)).unwrap();
+    assert_eq!((held("p/s1.jsonl").as_str(), held("p/s1/.beside/s1 2.jsonl").as_str()), ("one\n", "two\n"));
+    fs::remove_file(&transcript).unwrap();
+    fs::create_dir(&transcript).unwrap();
+    fs::write(&beside, "two\nthree\n").unwrap();
+    assert!(save().is_err());
+    assert_eq!((held("p/s1.jsonl").as_str(), held("p/s1/.beside/s1 2.jsonl").as_str()), ("one\n", "two\nthree\n"));
+}
+
+#[test]
+fn what_is_left_of_a_conversation_whose_transcript_is_gone_is_kept() {
+    let scene = Scene::new();
+    let transcript = scene.transcript_in("-p").with_file_name("5b3d80da-3868-4fbe-b063-0aa144649138.jsonl");
+    let agent = transcript.with_extension("").join("subagents/agent-1.jsonl");
+    fs::create_dir_all(agent.parent().unwrap()).unwrap();
+    let id = SessionId::of_transcript(&transcript).unwrap();
+    assert!(!scene.archive().is_behind(&id, &transcript).unwrap());
+    fs::write(&agent, "{\"cwd\":\"/w/proj\"}\n").unwrap();
+    assert!(scene.archive().is_behind(&id, &transcript).unwrap());
+    assert_eq!(scene.save_from(&transcript, Compare::Windows).key.unwrap().project.as_str(), "proj");
+    assert!(!scene.archive().is_behind(&id, &transcript).unwrap());
+    assert!(scene.archive().verify(None).unwrap().is_empty());
+    let key = scene.archive().sessions().unwrap().remove(0);
+    assert_eq!(scene.archive().source_of(&key).unwrap(), Some(transcript));
+}

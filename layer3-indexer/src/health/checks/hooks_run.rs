@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use layer1_prebackup::claude::hooks::{events, programs};
-use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
+use layer1_prebackup::claude::survey::{FoundTranscript, survey};
+use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::log::Level;
 use serde_json::Value;
 
@@ -47,7 +48,7 @@ pub(super) fn seen(examination: &mut Examination<'_>) {
     let log = Log::read(&context.places.layer1_store);
     let since_ms = installed_ms.max(log.first_ms.unwrap_or(0));
     // What cannot be listed was reported.
-    let found = transcripts::transcripts(&resolved_projects(&context.places)).unwrap_or_default();
+    let found = survey(&resolved_projects(&context.places)).0;
     let unseen: Vec<FoundTranscript> =
         found.into_iter().filter(|found| went_on_unseen(context, found, since_ms, &log)).collect();
     let Some(first) = unseen.first() else { return };
@@ -131,7 +132,7 @@ fn went_on_unseen(context: &Context, found: &FoundTranscript, since_ms: i64, log
 
 /// Whether the end of a transcript holds a prompt after this time and an answer in words after it: a turn that ended.
 fn answered_since(path: &Path, since_ms: i64) -> std::io::Result<bool> {
-    let Ok(Some(file)) = transcripts::open_regular(path) else { return Ok(false) };
+    let Ok(Some(file)) = transcripts::open_transcript(path) else { return Ok(false) };
     let (mut asked, mut answered) = (false, false);
     record::read_records(tail(file)?, 0, TornLine::Final, &mut |located| {
         let record = &located.record;

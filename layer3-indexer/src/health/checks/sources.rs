@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, QuickCheck, SessionKey};
-use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
+use layer1_prebackup::claude::survey::{FoundTranscript, PassedOver, survey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::status::published_journals;
@@ -23,7 +23,7 @@ use crate::save::roots::resolved_projects;
 use crate::stores::acknowledged::Acknowledged;
 use crate::stores::{SessionCopies, Stores};
 use crate::terminal::time::format_rfc3339_ms;
-use crate::terminal::{count, shell_quoted};
+use crate::terminal::{count, one_line, shell_quoted};
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -39,6 +39,8 @@ const CLEANUP_DAYS_DEFAULT: u64 = 30;
 const EXPIRING_DAYS: u64 = 7;
 /// So many transcripts do not vanish one by one.
 const MASS_MIN: usize = 5;
+/// Names in one finding; a screen and a model have room for these.
+const NAMED_MAX: usize = 20;
 
 /// Claude Code's transcripts against the stores.
 pub(super) fn transcripts(examination: &mut Examination<'_>) {
@@ -48,13 +50,7 @@ pub(super) fn transcripts(examination: &mut Examination<'_>) {
     let sources = &mut examination.figures.sources;
     sources.projects.clone_from(&projects);
     sources.cleanup_period_days = cleanup_days;
-    let mut found = match transcripts::transcripts(&projects) {
-        Ok(found) => found,
-        Err(error) => {
-            examination.found(Kind::SourcesUnreadable, format!("failed to {}", chain(&error)), &projects);
-            return;
-        }
-    };
+    let (mut found, mut passed_over) = survey(&projects);
     sources.transcripts = found.len() as u64;
     sources.bytes = found.iter().map(|found| found.bytes).sum();
     let ids: BTreeSet<SessionId> = found.iter().map(|found| found.id.clone()).collect();
@@ -67,8 +63,36 @@ pub(super) fn transcripts(examination: &mut Examination<'_>) {
     for transcript in &found {
         one(transcript, examination);
     }
+    passed_over.extend(found.iter().flat_map(FoundTranscript::passed_over));
+    passed_over.retain(|passed| !context.places.policy.exclude.is_excluded(&passed.path, None));
+    report_passed_over(&passed_over, &projects, examination);
     lost(&ids, examination);
     without_transcript(&ids, examination);
+}
+
+/// What looks like a conversation and is not copied: what cannot be read each by itself, the rest by its reason.
+fn report_passed_over(passed_over: &[PassedOver], projects: &Path, examination: &mut Examination<'_>) {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for passed in passed_over {
+        if passed.is_unreadable {
+            examination.found(Kind::SourcesUnreadable, format!("cannot read it: {}", passed.why), &passed.path);
+        } else {
+            by_reason.entry(&passed.why).or_default().push(one_line(&passed.path.display().to_string()));
+        }
+    }
+    for (why, paths) in by_reason {
+        let (all, looks) = match paths.len() {
+            1 => ("1 file".to_owned(), "looks like a conversation and is passed over"),
+            n => (format!("{n} files"), "look like conversations and are passed over"),
+        };
+        let left = paths.len().saturating_sub(NAMED_MAX);
+        let mut named = paths[..paths.len() - left].join(", ");
+        if left > 0 {
+            named.push_str(&format!(" and {left} more (`layer1-prebackup status --json` lists all)"));
+        }
+        let what = format!("{all} {looks}, not saved, because {why}: {named}");
+        examination.found(Kind::PassedOver, what, projects);
+    }
 }
 
 /// What there is, what of it is saved, and when Claude Code deletes the next.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use layer1_prebackup::archive::{PruneReason, SessionKey, StoredFile};
 use layer1_prebackup::claude::live;
-use layer1_prebackup::claude::transcripts::{self, FoundTranscript};
+use layer1_prebackup::claude::side_files::open_source;
+use layer1_prebackup::claude::survey::{FoundTranscript, survey};
+use layer1_prebackup::claude::transcripts::open_transcript;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{SessionId, StoredName};
@@ -133,7 +135,7 @@ pub(crate) fn plan(places: &Places, wanted: &PruneRequest) -> Result<Plan, Failu
     let pairs = stores.pairs()?;
     let mut begun = Vec::new();
     for pair in &pairs {
-        if is_begun(&stores, pair)? {
+        if is_begun(&stores, pair) {
             begun.push(pair.clone());
         }
     }
@@ -146,7 +148,7 @@ pub(crate) fn plan(places: &Places, wanted: &PruneRequest) -> Result<Plan, Failu
         places,
         wanted,
         before_ms: before_ms.transpose()?,
-        found: transcripts::transcripts(&resolved_projects(places))?,
+        found: survey(&resolved_projects(places)).0,
         pairs: &pairs,
         stores: &stores,
         items: Vec::new(),
@@ -158,11 +160,17 @@ pub(crate) fn plan(places: &Places, wanted: &PruneRequest) -> Result<Plan, Failu
     let open: Vec<&Pair> = examined.iter().filter(|pair| !begun.contains(pair)).collect();
     if wanted.generations || wanted.damaged {
         for pair in open {
+            let mut looked = Ok(());
             if wanted.generations {
-                planner.generations(pair)?;
+                looked = planner.generations(pair);
             }
             if wanted.damaged {
-                planner.set_asides(pair)?;
+                looked = looked.and(planner.set_asides(pair));
+            }
+            match looked {
+                // One that was not named and cannot be read stays, and hinders no other.
+                Err(error) if wanted.sessions.is_empty() => planner.keep(pair, error.to_string()),
+                looked => looked?,
             }
         }
     } else if wanted.sessions.is_empty() {
@@ -174,7 +182,7 @@ pub(crate) fn plan(places: &Places, wanted: &PruneRequest) -> Result<Plan, Failu
     }
     let Planner { items, kept, .. } = planner;
     let examined = examined.into_iter().chain(begun).collect();
-    let unfinished = unfinished(&stores, &pairs)?;
+    let unfinished = unfinished(&stores, &pairs);
     Ok(Plan { items, kept, stores, unfinished, examined, notes })
 }
 
@@ -192,23 +200,16 @@ fn of_scope(wanted: &PruneRequest, stores: &Stores, pairs: &[Pair]) -> (Vec<Pair
     }
 }
 
-fn is_begun(stores: &Stores, pair: &Pair) -> Result<bool, Failure> {
-    for (_, archive, key) in stores.holding(pair) {
-        if archive.is_being_pruned(key)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// One that cannot be read is told where it is looked at.
+fn is_begun(stores: &Stores, pair: &Pair) -> bool {
+    stores.holding(pair).any(|(_, archive, key)| archive.is_being_pruned(key).unwrap_or(false))
 }
 
-fn unfinished(stores: &Stores, pairs: &[Pair]) -> Result<Vec<(Layer, SessionKey)>, Failure> {
-    let mut unfinished = Vec::new();
-    for (layer, archive, key) in pairs.iter().flat_map(|pair| stores.holding(pair)) {
-        if archive.has_unfinished_removals(key)? {
-            unfinished.push((layer, key.clone()));
-        }
-    }
-    Ok(unfinished)
+/// As [`is_begun`].
+fn unfinished(stores: &Stores, pairs: &[Pair]) -> Vec<(Layer, SessionKey)> {
+    let held = pairs.iter().flat_map(|pair| stores.holding(pair));
+    let unfinished = held.filter(|(_, archive, key)| archive.has_unfinished_removals(key).unwrap_or(false));
+    unfinished.map(|(layer, _, key)| (layer, key.clone())).collect()
 }
 
 /// The sessions that were typed, each once.
@@ -272,7 +273,13 @@ impl Planner<'_> {
 
     /// Of the sessions in scope those that are old enough, and not among the newest that stay.
     fn selected(&mut self, open: &[&Pair]) -> Result<(), Failure> {
-        let mut all = open.iter().map(|pair| self.look(pair)).collect::<Result<Vec<_>, _>>()?;
+        let mut all = Vec::new();
+        for pair in open {
+            match self.look(pair) {
+                Ok(looked) => all.push(looked),
+                Err(error) => self.keep(pair, error.to_string()),
+            }
+        }
         all.sort_by_key(|looked| (Reverse(looked.last_ms), looked.pair.key().clone()));
         let keep = self.wanted.keep_last.unwrap_or(0);
         let mut chosen: Vec<Looked> = all.into_iter().skip(keep).collect();
@@ -436,8 +443,11 @@ impl Planner<'_> {
         sources.sort();
         sources.dedup();
         let mut there = Vec::new();
+        // One that cannot be read may be saved again as soon as it can, and holds nothing until then.
+        let is_left = |path: &Path| self.found.iter().any(|found| found.path == path);
+        let is_there = |path: &Path| !matches!(open_transcript(path), Ok(None)) || is_left(path);
         for path in sources {
-            if transcripts::open_regular(&path)?.is_some() {
+            if is_there(&path) {
                 there.push(path);
             }
         }
@@ -502,7 +512,8 @@ pub(super) fn are_held<'f>(
 }
 
 fn begins_with(transcript: &Path, id: &SessionId, name: &StoredName, file: &StoredFile) -> Result<bool, Failure> {
-    let Some(opened) = transcripts::open_source(transcript, id, &name.file)? else { return Ok(false) };
+    // As above: one that cannot be read holds nothing.
+    let Ok(Some(opened)) = open_source(transcript, id, &name.file) else { return Ok(false) };
     match fs::hash_of_prefix(&opened, file.bytes, transcript) {
         Ok(hash) => Ok(hash == file.blake3),
         Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),

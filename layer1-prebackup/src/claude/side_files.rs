@@ -1,0 +1,452 @@
+//! What belongs to a conversation beside its transcript, and where Claude Code keeps it.
+//!
+//! A side file's name is its path below the session's own folder. What lies elsewhere bears the name of a folder
+//! that Claude Code does not make, so that it can neither be taken for the session's own nor be resumed:
+//! [`BESIDE`] for whatever bears the session's id beside its transcript (what the client set aside, conflict copies
+//! of a synced folder), [`CLAUDE`] for what the configuration directory keeps of the session.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use crate::claude::transcripts::{self, Identity, claude_dir_of_transcript, open_folder, open_transcript};
+use crate::fs::{self, Dir, DurableError};
+use crate::names::{FileName, SessionId};
+
+/// Of a side file that lies beside the transcript under another name, the first part of its path.
+pub const BESIDE: &str = ".beside";
+/// Of a side file that lies in the configuration directory, the first part of its path.
+pub(crate) const CLAUDE: &str = ".claude";
+/// Folders of the configuration directory with one for each session: earlier states of edited files, the task list.
+const KEPT_BY_ID: [&str; 2] = ["file-history", "tasks"];
+/// The folder of plans, each under the slug that the transcript names.
+const PLANS: &str = "plans";
+/// The slug is looked for in so much of the beginning and of the end of a transcript.
+const SLUG_WINDOW_BYTES: u64 = 64 * 1024;
+const SLUG_KEY: &[u8] = b"\"slug\"";
+/// Longest name of a plan, in bytes.
+const SLUG_BYTES_MAX: usize = 200;
+
+/// A side file as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FoundSideFile {
+    /// Its name, as the module describes.
+    pub(crate) rel: PathBuf,
+    /// What it was at the time of the walk.
+    pub(crate) identity: Identity,
+}
+
+impl FoundSideFile {
+    /// Whether it lies in the folder of the transcript, or below.
+    pub(crate) fn is_beside_transcript(&self) -> bool {
+        !self.rel.starts_with(CLAUDE)
+    }
+}
+
+/// What there is beside a transcript.
+#[derive(Debug, Default)]
+pub(crate) struct SideFiles {
+    /// Sorted by name.
+    pub(crate) found: Vec<FoundSideFile>,
+    /// What could not be looked at; everything else was.
+    pub(crate) problems: Vec<DurableError>,
+    /// Links, which are not followed.
+    pub(crate) links: Vec<PathBuf>,
+}
+
+/// Everything of the session beside its transcript. FIFOs, sockets, devices and whatever is named `*.lock` are left
+/// out, and one thing that cannot be read does not hide another.
+pub(crate) fn side_files(transcript: &Path, id: &SessionId) -> SideFiles {
+    let mut problems = Vec::new();
+    let beside = transcript.parent().map_or(Ok(Vec::new()), |folder| names_beside(folder, id));
+    let beside = beside.unwrap_or_else(|error| {
+        problems.push(error);
+        Vec::new()
+    });
+    let mut sides = side_files_with(transcript, id, &beside);
+    sides.problems.append(&mut problems);
+    sides
+}
+
+/// Whether something of the session lies beside its transcript, be that there or not.
+pub fn has_rest_of(transcript: &Path, id: &SessionId) -> bool {
+    side_files(transcript, id).found.iter().any(FoundSideFile::is_beside_transcript)
+}
+
+/// [`side_files`], where the names beside the transcript that bear its id are known.
+pub(crate) fn side_files_with(transcript: &Path, id: &SessionId, beside: &[OsString]) -> SideFiles {
+    let mut sides = SideFiles::default();
+    let own = transcript.with_file_name(id.as_str());
+    sides.attempt(|sides| sides.add_folder(&own, Path::new("")));
+    for name in beside {
+        sides.attempt(|sides| sides.add_beside(transcript, name));
+    }
+    if let Some(claude_dir) = claude_dir_of_transcript(transcript) {
+        for kept in KEPT_BY_ID {
+            let folder = claude_dir.join(kept).join(id.as_str());
+            sides.attempt(|sides| sides.add_folder(&folder, &Path::new(CLAUDE).join(kept)));
+        }
+        sides.attempt(|sides| sides.add_plans(&claude_dir.join(PLANS), transcript));
+    }
+    sides.found.sort_by(|a, b| a.rel.cmp(&b.rel));
+    sides
+}
+
+impl SideFiles {
+    fn attempt(&mut self, look: impl FnOnce(&mut SideFiles) -> Result<(), DurableError>) {
+        if let Err(error) = look(self) {
+            self.problems.push(error);
+        }
+    }
+
+    /// Every file below a folder, under names that begin with `top`.
+    fn add_folder(&mut self, folder: &Path, top: &Path) -> Result<(), DurableError> {
+        // Most sessions have none; a file of that name is none either.
+        if !folder.is_dir() && folder.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink()) {
+            return Ok(());
+        }
+        let Some(root) = open_folder(folder)? else { return Ok(()) };
+        let mut pending = vec![PathBuf::new()];
+        while let Some(below) = pending.pop() {
+            match root.open_beneath(&below).and_then(|dir| dir.map(|dir| Ok((dir.entries()?, dir))).transpose()) {
+                Ok(Some((entries, dir))) => {
+                    for (name, kind) in entries {
+                        self.add_entry(&dir, &name, kind, (&below, top), &mut pending);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => self.problems.push(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn add_entry(
+        &mut self,
+        dir: &Dir,
+        name: &OsStr,
+        kind: FileType,
+        (below, top): (&Path, &Path),
+        pending: &mut Vec<PathBuf>,
+    ) {
+        if is_passing(name) {
+            return;
+        }
+        match kind {
+            FileType::Directory => pending.push(below.join(name)),
+            FileType::Symlink => self.links.push(dir.path().join(name)),
+            FileType::RegularFile => match dir.stat(name) {
+                Ok(Some(stat)) => {
+                    self.found.push(FoundSideFile { rel: top.join(below).join(name), identity: Identity::of(&stat) });
+                }
+                Ok(None) => {}
+                Err(error) => self.problems.push(error),
+            },
+            _ => {}
+        }
+    }
+
+    fn add_beside(&mut self, transcript: &Path, name: &OsStr) -> Result<(), DurableError> {
+        let path = transcript.with_file_name(name);
+        let Some(folder) = path.parent().map(Dir::open).transpose()?.flatten() else { return Ok(()) };
+        let Some(stat) = folder.stat(name)? else { return Ok(()) };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => self.add_folder(&path, &Path::new(BESIDE).join(name)),
+            kind => {
+                let mut nothing = Vec::new();
+                self.add_entry(&folder, name, kind, (Path::new(""), Path::new(BESIDE)), &mut nothing);
+                Ok(())
+            }
+        }
+    }
+
+    fn add_plans(&mut self, plans: &Path, transcript: &Path) -> Result<(), DurableError> {
+        let Some(folder) = open_folder(plans)? else { return Ok(()) };
+        // One that cannot be read is told when it is saved.
+        let slugs =
+            open_transcript(transcript).ok().flatten().map_or(Ok(Vec::new()), |file| slugs_in(&file, transcript));
+        for slug in slugs? {
+            let name = OsString::from(format!("{slug}.md"));
+            if let Some(stat) = folder.stat(&name)?
+                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            {
+                let rel = Path::new(CLAUDE).join(PLANS).join(name);
+                self.found.push(FoundSideFile { rel, identity: Identity::of(&stat) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The plans that the beginning and the end of a transcript name.
+fn slugs_in(file: &File, path: &Path) -> Result<Vec<String>, DurableError> {
+    let bytes = fs::stat_of(file, path)?.st_size as u64;
+    let mut slugs = Vec::new();
+    for from in [0, bytes.saturating_sub(SLUG_WINDOW_BYTES).max(SLUG_WINDOW_BYTES.min(bytes))] {
+        let mut window = vec![0; (bytes - from).min(SLUG_WINDOW_BYTES) as usize];
+        let came = fs::read_at(file, from, &mut window, path)?;
+        let mut rest = &window[..came];
+        while let Some(at) = rest.windows(SLUG_KEY.len()).position(|window| window == SLUG_KEY) {
+            rest = &rest[at + SLUG_KEY.len()..];
+            let before = rest.iter().take_while(|byte| b": ".contains(byte)).count();
+            let Some(b'"') = rest.get(before) else { continue };
+            rest = &rest[before + 1..];
+            let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            let end = rest.iter().take_while(|byte| is_plain(byte)).count();
+            if (1..=SLUG_BYTES_MAX).contains(&end) && rest.get(end) == Some(&b'"') {
+                slugs.push(String::from_utf8_lossy(&rest[..end]).into_owned());
+            }
+        }
+    }
+    slugs.sort();
+    slugs.dedup();
+    Ok(slugs)
+}
+
+/// The names in a folder of transcripts that bear a session's id and are neither its transcript nor its own folder.
+fn names_beside(folder: &Path, id: &SessionId) -> Result<Vec<OsString>, DurableError> {
+    let Some(dir) = Dir::open(folder)? else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    dir.each_entry(&mut |name, _| {
+        if session_beside(name).as_ref() == Some(id) || is_variant_of(name, id) {
+            names.push(name.to_owned());
+        }
+    })?;
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// The session whose id a name bears without being its transcript or its folder: a UUID that stands in it by itself.
+pub(crate) fn session_beside(name: &OsStr) -> Option<SessionId> {
+    let bytes = name.as_bytes();
+    if is_passing(name) {
+        return None;
+    }
+    let stands_alone = |at: usize| {
+        let is_letter = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+        !is_letter(at.checked_sub(1)) && !is_letter(Some(at + UUID_BYTES)) && is_uuid(&bytes[at..at + UUID_BYTES])
+    };
+    let at = (0..=bytes.len().checked_sub(UUID_BYTES)?).find(|at| stands_alone(*at))?;
+    let rest = (&bytes[..at], &bytes[at + UUID_BYTES..]);
+    let is_its_own = matches!(rest, (b"", b"" | b".jsonl"));
+    let uuid = std::str::from_utf8(&bytes[at..at + UUID_BYTES]).ok()?;
+    (!is_its_own).then(|| SessionId::parse(uuid).ok()).flatten()
+}
+
+/// Whether a name is `ID.jsonl.…`, or `ID …` and no id of another session, for an id that is no UUID.
+pub(crate) fn is_variant_of(name: &OsStr, id: &SessionId) -> bool {
+    let Some(rest) = name.as_bytes().strip_prefix(id.as_str().as_bytes()) else { return false };
+    let is_variant = rest.starts_with(b".jsonl.")
+        || (rest.first().is_some_and(|byte| b" (".contains(byte)) && is_transcript_like(name));
+    is_variant && !is_passing(name)
+}
+
+const UUID_BYTES: usize = 36;
+
+/// Whether these bytes are a UUID, as Claude Code names sessions.
+pub(crate) fn is_uuid(bytes: &[u8]) -> bool {
+    bytes.len() == UUID_BYTES
+        && bytes.iter().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// Whether a name says that this may be a conversation, whatever else it says.
+pub(crate) fn is_transcript_like(name: &OsStr) -> bool {
+    let lower = name.as_bytes().to_ascii_lowercase();
+    lower.windows(6).any(|window| window == b".jsonl") && !is_passing(name)
+}
+
+/// Whether a file or folder of this name is there for a while only: locks belong to a running client and must not
+/// be copied; the other is a file that is being written.
+pub(crate) fn is_passing(name: &OsStr) -> bool {
+    name.as_bytes().ends_with(b".lock") || fs::is_temp(name)
+}
+
+/// The first directory that a record of the session names: of its transcript, else of what is left beside it.
+pub(crate) fn cwd_of_session(transcript: &Path, id: &SessionId) -> Result<Option<String>, DurableError> {
+    if let Some(file) = open_transcript(transcript)? {
+        return transcripts::first_cwd_in(file, transcript);
+    }
+    for side in side_files(transcript, id).found {
+        if !side.rel.file_name().is_some_and(is_transcript_like) {
+            continue;
+        }
+        let file = FileName::Side(side.rel);
+        if let Some(opened) = open_source(transcript, id, &file)?
+            && let Some(cwd) = transcripts::first_cwd_in(opened, &source_path(transcript, id, &file))?
+        {
+            return Ok(Some(cwd));
+        }
+    }
+    Ok(None)
+}
+
+/// Where the file of a session lies whose transcript this is: a folder, which may be a link, and the path below it.
+pub fn place_of(transcript: &Path, id: &SessionId, file: &FileName) -> (PathBuf, PathBuf) {
+    let folder = transcript.parent().unwrap_or(Path::new("/")).to_owned();
+    let FileName::Side(rel) = file else {
+        return (folder, transcript.file_name().map(PathBuf::from).unwrap_or_default());
+    };
+    let mut parts = rel.components();
+    let (first, rest) = (parts.next(), parts.as_path());
+    let first = match first {
+        Some(Component::Normal(first)) if rest.components().next().is_some() => first,
+        _ => OsStr::new(""),
+    };
+    if first == BESIDE {
+        return (folder, rest.to_owned());
+    }
+    match claude_dir_of_transcript(transcript).filter(|_| first == CLAUDE) {
+        Some(claude_dir) => place_in_claude_dir(&claude_dir, id, rest),
+        None => (folder.join(id.as_str()), rel.clone()),
+    }
+}
+
+/// `rest` is `plans/<name>`, or a folder with one for each session and the path below that.
+fn place_in_claude_dir(claude_dir: &Path, id: &SessionId, rest: &Path) -> (PathBuf, PathBuf) {
+    let mut parts = rest.components();
+    let kept = parts.next().map(|kept| PathBuf::from(kept.as_os_str())).unwrap_or_default();
+    match kept == Path::new(PLANS) {
+        true => (claude_dir.join(kept), parts.as_path().to_owned()),
+        false => (claude_dir.join(kept).join(id.as_str()), parts.as_path().to_owned()),
+    }
+}
+
+/// Where the file of a session lies whose transcript this is.
+pub(crate) fn source_path(transcript: &Path, id: &SessionId, file: &FileName) -> PathBuf {
+    let (root, below) = place_of(transcript, id, file);
+    root.join(below)
+}
+
+/// Opens the file of a session whose transcript this is, or that itself; below its folder no link is followed.
+pub fn open_source(transcript: &Path, id: &SessionId, file: &FileName) -> Result<Option<File>, DurableError> {
+    if *file == FileName::Transcript {
+        return open_transcript(transcript);
+    }
+    let (root, below) = place_of(transcript, id, file);
+    let (Some(name), Some(root)) = (below.file_name(), open_folder(&root)?) else { return Ok(None) };
+    match root.open_beneath(below.parent().unwrap_or(Path::new("")))? {
+        Some(dir) => dir.open_file(name),
+        None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "5b3d80da-3868-4fbe-b063-0aa144649138";
+
+    fn write(path: &Path) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+
+    fn found(transcript: &Path, id: &str) -> Vec<String> {
+        let id = SessionId::parse(id).unwrap();
+        let sides = side_files(transcript, &id);
+        assert_eq!(sides.problems.len(), 0, "{:?}", sides.problems);
+        for side in &sides.found {
+            let opened = open_source(transcript, &id, &FileName::Side(side.rel.clone()));
+            assert!(opened.unwrap().is_some(), "{:?}", side.rel);
+        }
+        sides.found.into_iter().map(|side| side.rel.display().to_string()).collect()
+    }
+
+    #[test]
+    fn side_files_leave_out_links_pipes_and_locks() {
+        let dir = tempfile::tempdir().unwrap();
+        let transcript = dir.path().join("a.jsonl");
+        assert!(found(&transcript, "a").is_empty());
+        for path in ["a/subagents/agent-1.jsonl", "a/custom-title.json", "a/x.lock", "a/dir.lock/y"] {
+            write(&dir.path().join(path));
+        }
+        std::os::unix::fs::symlink("/etc", dir.path().join("a/etc")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("a/passwd")).unwrap();
+        crate::fs::platform::make_fifo(&dir.path().join("a/fifo"));
+        assert_eq!(found(&transcript, "a"), ["custom-title.json", "subagents/agent-1.jsonl"]);
+        let id = SessionId::parse("a").unwrap();
+        assert_eq!(side_files(&transcript, &id).links.len(), 2);
+        assert!(transcripts::open_regular(&dir.path().join("a/fifo")).is_err());
+        assert!(open_source(&transcript, &id, &FileName::Side("etc/passwd".into())).is_err());
+    }
+
+    #[test]
+    fn whatever_bears_a_sessions_id_is_kept_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let transcript = dir.path().join(format!("{ID}.jsonl"));
+        let kept = [
+            format!("{ID} (1).jsonl"),
+            format!("{ID} (conflicted copy 2026-11-01).jsonl"),
+            format!("{ID} 2.jsonl"),
+            format!("{ID}-DESKTOP-1.jsonl"),
+            format!("{ID}.jsonl.bak"),
+            format!("{ID}.jsonl.superseded-17000"),
+            format!("{ID}.jsonl.superseded-17001/subagents/agent-1.jsonl"),
+            format!("{ID}.jsonl~"),
+            format!("{ID}.orphaned-1700-ab.jsonl"),
+            format!("{ID}.precompact.json"),
+            format!("{ID}.sync-conflict-20261101-101010-ABCDEFG.jsonl"),
+            format!("{ID}_0.jsonl"),
+            format!("Copy of {ID}.jsonl"),
+        ];
+        for name in kept.iter().chain(&[
+            format!("{ID}.jsonl"),
+            format!("{ID}.jsonl.lock"),
+            format!("{ID}0.jsonl"),
+            "5b3d80da-3868-4fbe-b063-0aa144649139.jsonl".to_owned(),
+        ]) {
+            write(&dir.path().join(name));
+        }
+        assert_eq!(found(&transcript, ID), kept.map(|name| format!(".beside/{name}")));
+        for name in ["s1.jsonl", "s1 2.jsonl", "s1.jsonl.old", "s1.x.jsonl", "s12.jsonl"] {
+            write(&dir.path().join(name));
+        }
+        assert_eq!(found(&dir.path().join("s1.jsonl"), "s1"), [".beside/s1 2.jsonl", ".beside/s1.jsonl.old"]);
+    }
+
+    #[test]
+    fn what_the_configuration_directory_keeps_of_a_session_is_kept_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let transcript = dir.path().join("projects/-p").join(format!("{ID}.jsonl"));
+        for path in [
+            format!("projects/-p/{ID}/tool-results/a.txt"),
+            format!("file-history/{ID}/0a@v1"),
+            "file-history/other/0a@v1".to_owned(),
+            format!("tasks/{ID}/1.json"),
+            format!("tasks/{ID}/.lock"),
+            "plans/calm-blue-fox.md".to_owned(),
+            "plans/other.md".to_owned(),
+        ] {
+            write(&dir.path().join(path));
+        }
+        std::fs::write(&transcript, "{\"slug\":\"calm-blue-fox\"}\n{\"slug\":\"../other\"}\n").unwrap();
+        let expected = [
+            ".claude/file-history/0a@v1",
+            ".claude/plans/calm-blue-fox.md",
+            ".claude/tasks/1.json",
+            "tool-results/a.txt",
+        ];
+        assert_eq!(found(&transcript, ID), expected);
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_is_followed_once_and_one_thing_that_is_unreadable_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let transcript = dir.path().join("a.jsonl");
+        write(&dir.path().join("elsewhere/subagents/agent-1.jsonl"));
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), dir.path().join("a")).unwrap();
+        assert_eq!(found(&transcript, "a"), ["subagents/agent-1.jsonl"]);
+        let id = SessionId::parse("b").unwrap();
+        std::os::unix::fs::symlink("b", dir.path().join("b")).unwrap();
+        write(&dir.path().join("b.jsonl.old"));
+        let sides = side_files(&dir.path().join("b.jsonl"), &id);
+        assert_eq!((sides.found.len(), sides.problems.len()), (1, 1));
+    }
+}

@@ -1,0 +1,376 @@
+//! Everything below `projects/` that is a conversation or looks like one.
+//!
+//! A look fails at nothing: what cannot be read, and what is like a transcript and none, is named and the rest is
+//! found. A project's folder may be a link, which is followed once; one that is reached twice counts once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use crate::claude::side_files::{
+    SideFiles, is_passing, is_transcript_like, is_uuid, is_variant_of, session_beside, side_files_with,
+};
+use crate::claude::transcripts::{Identity, open_folder, open_transcript};
+use crate::fs::{self, Dir, DurableError};
+use crate::names::SessionId;
+
+/// The folder of what Claude Code remembers of a project: no conversation.
+const MEMORY: &str = "memory";
+
+/// A conversation found under `projects/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundTranscript {
+    /// `<projects>/<slug>/<session id>.jsonl`.
+    pub path: PathBuf,
+    /// Its session id.
+    pub id: SessionId,
+    /// Length at the time of the look; where the transcript is gone, of what is left beside it.
+    pub bytes: u64,
+    /// Names beside it that bear its id.
+    pub(crate) beside: Vec<OsString>,
+}
+
+/// Something that looks like a conversation, or may hold some, and is not copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// What it is.
+    pub path: PathBuf,
+    /// Why it is not copied, in words that go after a colon.
+    pub why: String,
+    /// Whether it could not be read: then nobody knows what is in it.
+    pub is_unreadable: bool,
+}
+
+/// What there is below `projects/`.
+#[derive(Debug, Default)]
+struct Survey {
+    transcripts: Vec<FoundTranscript>,
+    passed_over: Vec<PassedOver>,
+}
+
+impl FoundTranscript {
+    /// Its side files.
+    pub(crate) fn side_files(&self) -> SideFiles {
+        side_files_with(&self.path, &self.id, &self.beside)
+    }
+
+    /// What of its side files is not copied and may be a conversation: links to one, and what cannot be read.
+    pub fn passed_over(&self) -> Vec<PassedOver> {
+        let sides = self.side_files();
+        let unread = sides.problems.iter().map(PassedOver::unreadable);
+        let link = "it is a link, and below a conversation's own folder none is followed";
+        let may_be_one = |path: &PathBuf| path.is_dir() || path.file_name().is_some_and(is_transcript_like);
+        let links = sides.links.into_iter().filter(may_be_one);
+        unread.chain(links.map(|path| PassedOver::new(path, link))).collect()
+    }
+}
+
+impl PassedOver {
+    fn new(path: PathBuf, why: impl Into<String>) -> PassedOver {
+        PassedOver { path, why: why.into(), is_unreadable: false }
+    }
+
+    fn unreadable(error: &DurableError) -> PassedOver {
+        PassedOver { path: error.path.clone(), why: error.source.to_string(), is_unreadable: true }
+    }
+}
+
+/// All conversations of all projects, and what only looks like one; both sorted by path. An absent folder has nothing
+/// in it.
+pub fn survey(projects: &Path) -> (Vec<FoundTranscript>, Vec<PassedOver>) {
+    let mut survey = Survey::default();
+    let folders = survey.folders(projects);
+    for folder in folders {
+        survey.add_folder(&folder);
+    }
+    survey.transcripts.sort_by(|a, b| a.path.cmp(&b.path));
+    survey.passed_over.sort_by(|a, b| a.path.cmp(&b.path));
+    (survey.transcripts, survey.passed_over)
+}
+
+/// Which of these sessions have a transcript below `projects/`, without a look at the files themselves. Costs a
+/// listing of the projects' folders, one after the other until all are found; what cannot be read is passed over.
+pub fn present<'w>(projects: &Path, wanted: &BTreeSet<&'w SessionId>) -> BTreeSet<&'w SessionId> {
+    let wanted: BTreeMap<&str, &SessionId> = wanted.iter().map(|id| (id.as_str(), *id)).collect();
+    let mut found = BTreeSet::new();
+    for folder in Survey::default().folders(projects) {
+        let listed = folder.each_entry(&mut |name, kind| {
+            let id = name.to_str().and_then(|name| name.strip_suffix(".jsonl")).and_then(|id| wanted.get(id));
+            if let (FileType::RegularFile | FileType::Symlink, Some(id)) = (kind, id) {
+                found.insert(*id);
+            }
+        });
+        // A folder that cannot be listed is named by whoever looks for what is not saved.
+        if listed.is_ok() && found.len() == wanted.len() {
+            break;
+        }
+    }
+    found
+}
+
+impl Survey {
+    /// The projects' folders, those first that are no links.
+    fn folders(&mut self, projects: &Path) -> Vec<Dir> {
+        let root = match Dir::open(projects).and_then(|root| root.map(|root| Ok((root.entries()?, root))).transpose()) {
+            Ok(Some((entries, root))) => Some((entries, root)),
+            Ok(None) => None,
+            Err(error) => {
+                self.passed_over.push(PassedOver::unreadable(&error));
+                None
+            }
+        };
+        let Some((mut entries, root)) = root else { return Vec::new() };
+        entries.sort_by_key(|(_, kind)| *kind == FileType::Symlink);
+        let (mut folders, mut seen) = (Vec::new(), BTreeSet::new());
+        for (slug, kind) in entries {
+            let path = root.path().join(&slug);
+            if kind != FileType::Directory && (kind != FileType::Symlink || path.is_file()) {
+                if is_transcript_like(&slug) {
+                    self.passed_over.push(PassedOver::new(path, "it lies in no project's folder"));
+                }
+                continue;
+            }
+            let opened =
+                if kind == FileType::Symlink { open_folder(&path) } else { root.open_beneath(Path::new(&slug)) };
+            match opened.and_then(|dir| dir.map(|dir| Ok((dir.stat_itself()?, dir))).transpose()) {
+                Ok(Some((stat, dir))) => {
+                    let identity = Identity::of(&stat);
+                    if seen.insert((identity.dev, identity.ino)) {
+                        folders.push(dir);
+                    }
+                }
+                Ok(None) if kind == FileType::Symlink => {
+                    self.passed_over.push(PassedOver::new(path, "it is a link that leads nowhere"));
+                }
+                Ok(None) => {}
+                Err(error) => self.passed_over.push(PassedOver::unreadable(&error)),
+            }
+        }
+        folders
+    }
+
+    fn add_folder(&mut self, dir: &Dir) {
+        let entries = match dir.entries() {
+            Ok(entries) => entries,
+            Err(error) => return self.passed_over.push(PassedOver::unreadable(&error)),
+        };
+        let names: BTreeSet<&OsStr> = entries.iter().map(|(name, _)| name.as_os_str()).collect();
+        let mut sessions = BTreeMap::new();
+        let mut beside: BTreeMap<SessionId, Vec<OsString>> = BTreeMap::new();
+        for (name, kind) in &entries {
+            if let Some(id) = owner_of(name, &names) {
+                beside.entry(id).or_default().push(name.clone());
+            } else if let Ok(id) = SessionId::of_transcript(Path::new(name)) {
+                self.add_transcript(dir, name, *kind, id, &mut sessions);
+            } else if *kind == FileType::Directory {
+                self.add_other_folder(dir, name, &names, &mut beside);
+            } else if is_transcript_like(name) {
+                self.passed_over.push(PassedOver::new(dir.path().join(name), "its name is no conversation's"));
+            }
+        }
+        for (id, names) in beside {
+            match sessions.get_mut(&id) {
+                Some(FoundTranscript { beside, .. }) => *beside = names,
+                None => self.add_rest(dir, id, names, &mut sessions),
+            }
+        }
+        self.transcripts.extend(sessions.into_values());
+    }
+
+    fn add_transcript(
+        &mut self,
+        dir: &Dir,
+        name: &OsStr,
+        kind: FileType,
+        id: SessionId,
+        sessions: &mut BTreeMap<SessionId, FoundTranscript>,
+    ) {
+        let path = dir.path().join(name);
+        let looked = match kind {
+            FileType::RegularFile => dir.stat(name).map(|stat| stat.map(|stat| stat.st_size as u64)),
+            FileType::Symlink => open_transcript(&path)
+                .and_then(|file| file.map(|file| Ok(fs::stat_of(&file, &path)?.st_size as u64)).transpose()),
+            _ => return self.passed_over.push(PassedOver::new(path, "it is no regular file")),
+        };
+        match looked {
+            Ok(Some(bytes)) => {
+                sessions.insert(id.clone(), FoundTranscript { path, id, bytes, beside: Vec::new() });
+            }
+            Ok(None) => {}
+            Err(error) => self.passed_over.push(PassedOver { path, ..PassedOver::unreadable(&error) }),
+        }
+    }
+
+    /// A folder that is no session's, or whose session has no transcript.
+    fn add_other_folder(
+        &mut self,
+        dir: &Dir,
+        name: &OsStr,
+        names: &BTreeSet<&OsStr>,
+        beside: &mut BTreeMap<SessionId, Vec<OsString>>,
+    ) {
+        let mut transcript = name.to_owned();
+        transcript.push(".jsonl");
+        if is_passing(name) || name == MEMORY || names.contains(transcript.as_os_str()) {
+            return;
+        }
+        if is_uuid(name.as_bytes()) {
+            // Claude Code deleted the transcript, or lost it, and left the rest.
+            if let Some(id) = name.to_str().and_then(|id| SessionId::parse(id).ok()) {
+                beside.entry(id).or_default();
+            }
+            return;
+        }
+        let mut pending = vec![PathBuf::from(name)];
+        while let Some(below) = pending.pop() {
+            match dir.open_beneath(&below).and_then(|dir| dir.map_or(Ok(Vec::new()), |dir| dir.entries())) {
+                Ok(entries) => {
+                    for (name, kind) in entries {
+                        let path = below.join(&name);
+                        if kind == FileType::Directory {
+                            pending.push(path);
+                        } else if is_transcript_like(&name) {
+                            let why = "it lies deeper than Claude Code keeps conversations";
+                            self.passed_over.push(PassedOver::new(dir.path().join(path), why));
+                        }
+                    }
+                }
+                Err(error) => self.passed_over.push(PassedOver::unreadable(&error)),
+            }
+        }
+    }
+
+    /// A session without a transcript of which something is left.
+    fn add_rest(
+        &mut self,
+        dir: &Dir,
+        id: SessionId,
+        beside: Vec<OsString>,
+        sessions: &mut BTreeMap<SessionId, FoundTranscript>,
+    ) {
+        let path = dir.path().join(format!("{id}.jsonl"));
+        let mut found = FoundTranscript { path, id, bytes: 0, beside };
+        let sides = found.side_files();
+        self.passed_over.extend(sides.problems.iter().map(PassedOver::unreadable));
+        let left = sides.found.iter().filter(|side| side.is_beside_transcript());
+        found.bytes = left.map(|side| side.identity.bytes).sum();
+        if found.bytes > 0 {
+            sessions.insert(found.id.clone(), found);
+        }
+    }
+}
+
+/// The session that a name belongs to without being its transcript or its folder.
+fn owner_of(name: &OsStr, names: &BTreeSet<&OsStr>) -> Option<SessionId> {
+    if let Some(id) = session_beside(name) {
+        return Some(id);
+    }
+    // Of an id that is no UUID, what follows it tells: the transcript must be there.
+    let text = name.to_str().filter(|_| is_transcript_like(name))?;
+    let ends = text.char_indices().filter(|(_, c)| " (.".contains(*c)).map(|(at, _)| at);
+    let ids = ends.filter_map(|end| SessionId::parse(text[..end].trim_end()).ok());
+    ids.filter(|id| is_variant_of(name, id)).find(|id| names.contains(OsStr::new(&format!("{id}.jsonl"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+    use std::os::unix::fs::symlink;
+
+    const ID: &str = "5b3d80da-3868-4fbe-b063-0aa144649138";
+
+    struct Scene {
+        dir: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new(files: &[&str]) -> Scene {
+            let scene = Scene { dir: tempfile::tempdir().unwrap() };
+            std::fs::create_dir(scene.path("")).unwrap();
+            files.iter().for_each(|file| scene.write(Path::new(&file.replace("ID", ID))));
+            scene
+        }
+
+        fn path(&self, rel: &str) -> PathBuf {
+            self.dir.path().join("projects").join(rel)
+        }
+
+        fn write(&self, rel: &Path) {
+            let path = self.dir.path().join("projects").join(rel);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+
+        fn look(&self) -> (Vec<String>, Vec<String>) {
+            let (found, passed) = survey(&self.path(""));
+            let below = |path: &Path| path.strip_prefix(self.path("")).unwrap().display().to_string().replace(ID, "ID");
+            let found = found.iter().map(|found| {
+                let beside = if found.beside.is_empty() { String::new() } else { format!(" +{}", found.beside.len()) };
+                below(&found.path) + &beside
+            });
+            let passed = passed.iter().map(|passed| format!("{}: {}", below(&passed.path), passed.why));
+            (found.collect(), passed.collect())
+        }
+    }
+
+    #[test]
+    fn what_is_a_conversation_is_found_and_what_looks_like_one_is_named() {
+        let scene = Scene::new(&[
+            "-p/a.jsonl",
+            "-p/a/x.jsonl",
+            "-p/b.txt",
+            "-p/a.gen-0001.jsonl",
+            "-p/memory/MEMORY.md",
+            "-p/ID.jsonl",
+            "-p/ID.jsonl.lock",
+            "-p/ID (1).jsonl",
+            "-p/a 2.jsonl",
+            "-p/old/deep/c.jsonl",
+            "-p/two words.jsonl",
+            "-q/c.jsonl",
+            "-q/ID.orphaned-1-a.jsonl",
+            "top.jsonl",
+        ]);
+        std::fs::create_dir(scene.path("-q/dir.jsonl")).unwrap();
+        scene.write(&Path::new("-q").join(OsString::from_vec(b"\xff.jsonl".to_vec())));
+        let (found, passed) = scene.look();
+        assert_eq!(found, ["-p/ID.jsonl +1", "-p/a.jsonl +1", "-q/ID.jsonl +1", "-q/c.jsonl"]);
+        insta::assert_snapshot!(passed.join("\n"), @"
+        -p/a.gen-0001.jsonl: its name is no conversation's
+        -p/old/deep/c.jsonl: it lies deeper than Claude Code keeps conversations
+        -p/two words.jsonl: its name is no conversation's
+        -q/dir.jsonl: it is no regular file
+        -q/�.jsonl: its name is no conversation's
+        top.jsonl: it lies in no project's folder
+        ");
+        assert!(survey(&scene.path("absent")).0.is_empty());
+    }
+
+    #[test]
+    fn links_to_folders_and_transcripts_are_followed_once_and_those_that_lead_nowhere_are_named() {
+        let scene = Scene::new(&["-p/a.jsonl", "../elsewhere/b.jsonl", "../single/c.jsonl", "../secret"]);
+        symlink(scene.path("../elsewhere"), scene.path("-linked")).unwrap();
+        symlink(scene.path("-p"), scene.path("-again")).unwrap();
+        symlink(scene.path("gone"), scene.path("-nowhere")).unwrap();
+        symlink("-loop", scene.path("-loop")).unwrap();
+        symlink(scene.path("../single/c.jsonl"), scene.path("-p/c.jsonl")).unwrap();
+        symlink(scene.path("../secret"), scene.path("-p/d.jsonl")).unwrap();
+        let (found, passed) = scene.look();
+        assert_eq!(found, ["-linked/b.jsonl", "-p/a.jsonl", "-p/c.jsonl"]);
+        let passed: Vec<&str> = passed.iter().map(|passed| passed.split_once(": ").unwrap().0).collect();
+        assert_eq!(passed, ["-loop", "-nowhere", "-p/d.jsonl"]);
+        let ids: Vec<SessionId> = ["a", "b", "c", "z"].map(|id| SessionId::parse(id).unwrap()).into();
+        assert_eq!(present(&scene.path(""), &ids.iter().collect()).len(), 3);
+    }
+
+    #[test]
+    fn what_is_left_of_a_conversation_whose_transcript_is_gone_is_found() {
+        let scene = Scene::new(&["-p/ID/subagents/agent-1.jsonl", "-q/ID/x.lock"]);
+        let (found, passed) = scene.look();
+        assert_eq!((found, passed), (vec!["-p/ID.jsonl".to_owned()], Vec::new()));
+    }
+}
