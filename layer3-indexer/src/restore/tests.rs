@@ -693,3 +693,30 @@ fn a_project_that_nobody_knows_is_told_and_nothing_comes_back() {
     assert_eq!((summary.restored.len(), summary.in_place, summary.notes.len()), (0, 0, 1), "{summary:?}");
     assert!(!scene.transcript().exists());
 }
+
+#[test]
+fn all_contents_of_a_conversation_are_restored_as_one_on_demand() {
+    let scene = rewritten();
+    scene.remove_sources();
+    restore_with(&scene, &Options { content: Which::Joined, ..Options::default() });
+    let text = std::fs::read_to_string(scene.transcript()).unwrap();
+    assert!(["hello", "hi", "stub"].into_iter().all(|word| text.contains(word)), "{text}");
+}
+
+#[test]
+fn what_a_session_lost_is_told_before_it_goes_on_and_another_content_is_gone_on_with_on_demand() {
+    let scene = saved();
+    assert!(resume::loss(&scene.places, ID).unwrap().is_none());
+    // Rewritten without a hook: it is saved first.
+    let stub = prompt(9, "stub");
+    scene.transcribe(std::slice::from_ref(&stub));
+    assert!(resume::loss(&scene.places, ID).unwrap().is_some());
+    assert_eq!(std::fs::read_to_string(scene.copy()).unwrap(), stub);
+    let cwd = Some(scene.places.home.to_str().unwrap().to_owned());
+    let options = |content| Options { content, cwd: cwd.clone(), ..Options::default() };
+    let as_it_is = resume::ready(&scene.places, ID, &options(Which::Newest)).unwrap();
+    assert_eq!((as_it_is.restored.files_written, std::fs::read_to_string(scene.transcript()).unwrap()), (0, stub));
+    let before = resume::ready(&scene.places, ID, &options(Which::Generation(1))).unwrap();
+    assert_eq!(before.restored.files_written, 1);
+    assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2);
+}
