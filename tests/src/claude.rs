@@ -180,7 +180,16 @@ impl Client {
         let pairs = [self.scratch.layer1_store(), self.scratch.layer3_store()]
             .into_iter()
             .flat_map(|store| transcripts.iter().map(move |transcript| (store.clone(), transcript)));
-        pairs.filter_map(|(store, transcript)| stores::difference(&store, project, transcript)).collect()
+        // A session of a worktree is of another project's folder.
+        let elsewhere = |store: &Path, transcript: &Path| {
+            let folders = fs::read_dir(store).into_iter().flatten().flatten();
+            let mut names = folders.map(|folder| folder.file_name().to_string_lossy().into_owned());
+            names.any(|name| stores::difference(store, &name, transcript).is_none())
+        };
+        let differing = pairs.filter_map(|(store, transcript)| {
+            stores::difference(&store, project, transcript).filter(|_| !elsewhere(&store, transcript))
+        });
+        differing.collect()
     }
 
     /// The client's own processes: not hooks, not servers.

@@ -90,12 +90,13 @@ impl Messages {
     /// What this newer content lost of the older one. Between the two lie so many rewritings.
     pub(crate) fn lost_of(&self, older: &Messages, rewritings: usize) -> Option<Lost> {
         let shares_ids = older.all.iter().any(|message| message.id.is_some_and(|id| self.ids.contains(&id)));
+        let follows = !self.parents.is_disjoint(&older.ids);
         let mut texts: HashMap<u64, usize> = HashMap::new();
         self.all.iter().for_each(|message| *texts.entry(message.said).or_default() += 1);
         let mut is_kept = |message: &Message| match message.id {
             Some(id) if self.ids.contains(&id) => true,
-            // Where other ids were given to all of it, what is said tells.
-            Some(_) if shares_ids => false,
+            // Where other ids were given to all of it, what is said tells: the same words may be said again.
+            Some(_) if shares_ids || follows => false,
             _ => texts.get_mut(&message.said).is_some_and(|left| {
                 *left > 0 && {
                     *left -= 1;
@@ -111,7 +112,7 @@ impl Messages {
             return None;
         }
         let is_summed_up = |until: i64| lost().all(|message| message.time_ms.is_none_or(|time| time <= until));
-        let goes_on = own && !kept.contains(&true) && !self.parents.is_disjoint(&older.ids);
+        let goes_on = own && !kept.contains(&true) && follows;
         let how = match goes_on {
             true if self.compacted_ms.is_some_and(is_summed_up) => How::Compacted,
             true => How::Split,
@@ -280,6 +281,7 @@ mod tests {
         let older = of("p1 a2 x3", None);
         let how = |newer: &Messages| newer.lost_of(&older, 1).map(|lost| lost.how);
         assert_eq!(how(&of("p4 a5", Some("x3"))), Some(How::Split));
+        assert_eq!(how(&of("p4 a2=a5", Some("x3"))), Some(How::Split), "the same answer again");
         assert_eq!(how(&of("p4 a5", Some("elsewhere"))), Some(How::Shrunk));
         assert_eq!(how(&of("b4 s5 p6 a7", Some("x3"))), Some(How::Compacted));
         // It knows nothing of what came after it.

@@ -6,6 +6,9 @@
 //! each of them *every* transcript must be in both stores.
 #![allow(clippy::disallowed_methods)] // It plays a user who deletes a transcript.
 
+#[path = "e2e_claude/losing.rs"]
+mod losing;
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -34,6 +37,9 @@ struct Args {
     /// Only scenarios whose name contains this; installing always comes first
     #[arg(long)]
     only: Option<String>,
+    /// Install the programs of this folder instead of building them
+    #[arg(long)]
+    binaries: Option<PathBuf>,
     /// There is no tmux: leave out what needs a terminal
     #[arg(long)]
     no_tmux: bool,
@@ -93,15 +99,18 @@ fn main() -> ExitCode {
     if args.only.as_ref().is_none_or(|only| PLUGIN.contains(only.as_str())) {
         run(PLUGIN, &|| plugin(&args));
     }
+    if args.only.as_ref().is_none_or(|only| losing::MARKETPLACE.contains(only.as_str())) {
+        run(losing::MARKETPLACE, &|| losing::marketplace(&args));
+    }
     if run("install", &|| install(&client, &args)) {
-        let terminal = if args.no_tmux { &TERMINAL[..0] } else { &TERMINAL[..] };
-        for (name, scenario) in PRINTING.iter().chain(terminal) {
+        let terminal: &[&[(&str, Scenario)]] = if args.no_tmux { &[] } else { &[&TERMINAL, &losing::TERMINAL] };
+        for (name, scenario) in PRINTING.iter().chain(&losing::PRINTING).chain(terminal.iter().copied().flatten()) {
             if args.only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
                 run(name, &|| scenario(&client));
             }
         }
     }
-    let left_out = if args.no_tmux { TERMINAL.len() } else { 0 };
+    let left_out = if args.no_tmux { TERMINAL.len() + losing::TERMINAL.len() } else { 0 };
     println!("{passed} ok, {failed} failed, {left_out} skipped in {:.0} s", started.elapsed().as_secs_f64());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -113,7 +122,8 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// `cargo xtask install` in the scratch home, with `claude` on the path.
 fn install(client: &Client, args: &Args) -> String {
-    let run = Run::new(&args.installer).arg("install").limit(Duration::from_secs(1800));
+    let binaries = args.binaries.iter().flat_map(|folder| [Path::new("--binaries"), folder]);
+    let run = Run::new(&args.installer).arg("install").args(binaries).limit(Duration::from_secs(1800));
     let run = client.environment().into_iter().fold(run, |run, (name, value)| run.env(name, value));
     let path = client.environment().into_iter().find(|(name, _)| *name == "PATH").map(|(_, path)| path);
     let mut run = run.current_dir(&client.scratch.project_dir());
