@@ -80,10 +80,10 @@ fn repair_session<'a>(
         if session.ledger.record(&name).is_none() {
             match record_of_slot(session.slot(&name), Verification::Unverified) {
                 Ok(record) => session.commit(&[Entry::Commit(name, Box::new(record))])?,
-                Err(error) if session.slot(&name).is_unreadable(&error) => {
+                Err(error) => {
+                    session.note_failure();
                     push(session, repairs, &name, (false, format!("no commit is recorded for it; failed to {error}")));
                 }
-                Err(error) => return Err(error),
             }
         }
     }
