@@ -87,6 +87,7 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
         return Ok(report);
     }
     let archive = Archive::create(&config.store)?.leaving_free(config.policy.free_space_floor);
+    archive.drop_superseded(true);
     let bar = if config.progress { progress_bar(found.len()) } else { ProgressBar::hidden() };
     for transcript in &found {
         if let Err(error) = sweep_one(config, &archive, transcript, &mut report) {

@@ -62,7 +62,7 @@ pub(crate) fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -
             // Litter is no reason to leave a conversation undelivered.
             report.line_with_time(&format!("failed to clean up the outbox: {}", in_one_line(&*error)));
         }
-        if let Err(error) = settle::settle(&outbox, settings, report) {
+        if let Err(error) = settle::settle(&outbox, &lock, settings, report) {
             // As above.
             report.line_with_time(&format!("failed to settle jobs: {}", in_one_line(&*error)));
         }

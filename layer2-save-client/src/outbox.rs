@@ -17,13 +17,13 @@ use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::fs::{self, Dir, Lock};
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::outbox_job::{JOB_FORMAT, Job, JobName, Unreadable};
+use layer1_prebackup::wire::outbox_receipt::RECEIPTS;
 use serde::Deserialize;
 
 use crate::error::{Error, failed};
 use crate::receipt::{RECEIPT_FORMAT, Receipt};
 
-/// Folders of the outbox: the last receipt of each session, and what is no job any more.
-const RECEIPTS: &str = "receipts";
+/// The folder of the outbox for what is no job any more.
 const DAMAGED: &str = "damaged";
 /// How long the outbox's lock is waited for; it is held for a few small writes.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -223,7 +223,7 @@ impl Outbox {
 
     /// Syncs what was put into the outbox, and every folder on the way to it, unless the last run that wrote
     /// under this lock finished. Its bytes were synced before it got its name.
-    fn sync_what_was_left(&self, lock: &Lock) -> Result<(), Error> {
+    pub(crate) fn sync_what_was_left(&self, lock: &Lock) -> Result<(), Error> {
         if lock.is_clean()? {
             return Ok(());
         }

@@ -5,57 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use layer1_prebackup::archive::StoredFile;
-use serde::{Deserialize, Serialize};
+pub(crate) use layer1_prebackup::wire::outbox_receipt::{FileEntry, RECEIPT_FORMAT, Receipt};
+use serde::Deserialize;
 use serde_json::Value;
-
-/// Format of a kept receipt.
-pub(crate) const RECEIPT_FORMAT: u32 = 1;
-
-/// One file of a session in one of its generations, as it stands in `expected` and in a receipt.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct FileEntry {
-    /// Relative to the project's folder in the store.
-    pub(crate) path: String,
-    /// 0 for the newest content.
-    pub(crate) generation: u32,
-    /// Length.
-    pub(crate) bytes: u64,
-    /// Plain BLAKE3 of the first `bytes` bytes, 64 hexadecimal digits.
-    pub(crate) blake3: String,
-}
-
-impl From<&StoredFile> for FileEntry {
-    fn from(file: &StoredFile) -> FileEntry {
-        FileEntry {
-            path: file.path.clone(),
-            generation: file.name.generation,
-            bytes: file.bytes,
-            blake3: file.blake3.to_hex().to_string(),
-        }
-    }
-}
-
-/// The last receipt of a session, as it is kept under `.outbox/receipts/`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Receipt {
-    /// [`RECEIPT_FORMAT`].
-    pub(crate) format: u32,
-    /// The session.
-    pub(crate) session_id: String,
-    /// Its folder in the server's store, if the server said so.
-    pub(crate) project: Option<String>,
-    /// Id of the server's store; empty when the server gives no receipts.
-    pub(crate) store_id: String,
-    /// Name and version of the server.
-    pub(crate) server: String,
-    /// When it came, in milliseconds since 1970.
-    pub(crate) received_ms: u64,
-    /// The answer had no receipt and `--no-receipt` accepted that: `files` is what was asked for.
-    pub(crate) unreceipted: bool,
-    /// What is covered.
-    pub(crate) files: Vec<FileEntry>,
-}
 
 /// What an answer of `session_save` means.
 #[derive(Debug, Clone, PartialEq, Eq)]

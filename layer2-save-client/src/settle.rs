@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use layer1_prebackup::archive::Archive;
+use layer1_prebackup::fs::Lock;
 use layer1_prebackup::log::{in_one_line, now_ms};
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::outbox_job::{Job, JobName};
@@ -17,14 +18,17 @@ use crate::report::Report;
 use crate::sessions::{self, Asked};
 use crate::settings::Settings;
 
-/// Ends every job of the outbox that need not be delivered. One that cannot be looked into stays as it is.
-pub(crate) fn settle(outbox: &Outbox, settings: &Settings, report: &Report) -> Result<(), Error> {
+/// Ends every job of the outbox that need not be delivered, under [`Outbox::deliverer_lock`]. One that cannot be looked
+/// into stays as it is.
+pub(crate) fn settle(outbox: &Outbox, lock: &Lock, settings: &Settings, report: &Report) -> Result<(), Error> {
     let mut store_id = None;
     for (name, job) in outbox.list()?.jobs {
         let store_id = || store_id.get_or_insert_with(|| store_id_of(settings, report)).clone();
         match settled(outbox, &name, &job, settings, store_id) {
             Ok(None) => {}
             Ok(Some(why)) => {
+                // The receipt that says so may be one that a killed run left, whose name is not on the disk yet.
+                outbox.sync_what_was_left(lock)?;
                 outbox.remove_if_unchanged(&name, job.seq)?;
                 report.line_with_time(&format!("settled {}: {why}", job.session_id));
             }

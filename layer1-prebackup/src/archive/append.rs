@@ -11,11 +11,13 @@ use super::ledger::{Entry, Intent, Record, Windows};
 use super::paths::Form;
 use super::quarantine::quarantine;
 use super::rebuild_ledger::{feed, record_of_slot, windows_of};
+use super::removal;
 use super::session::OpenSession;
 use super::slot::in_either_reading;
 use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, Compare, Verification};
 use crate::Hash;
+use crate::claude::replaced_whole::{SMALL_BYTES_MAX, is_replaced_whole, says_all_of};
 use crate::claude::transcripts::Identity;
 use crate::fs;
 use crate::fs::platform;
@@ -316,6 +318,7 @@ impl Saving<'_, '_> {
             // The error that matters is in hand; a leftover goes when the session is opened next.
             let _ = self.session.remove_temp();
         })?;
+        let is_superseded = self.is_contained_in_source()?;
         let slot = self.session.slot(&self.name);
         if slot.has(Form::Plain)? || slot.is_compressed_alone(self.session.ledger.record(&self.name))? {
             self.saved.rotated = self.keep_as_generation()?;
@@ -327,9 +330,40 @@ impl Saving<'_, '_> {
             let _ = self.session.remove_temp();
         })?;
         self.session.commit(&[Entry::Commit(self.name.clone(), Box::new(record.clone()))])?;
+        if is_superseded && self.saved.rotated {
+            self.remove_last_generation()?;
+        }
         self.saved.added += to;
         self.saved.written = Some((to, record.blake3));
         if to < identity.bytes { self.extend(record) } else { Ok(self.saved) }
+    }
+
+    /// Whether the source says all that the recorded content says, of a small file that is replaced as a whole, where
+    /// the store need not keep what another one may ask for.
+    fn is_contained_in_source(&self) -> Result<bool, ArchiveError> {
+        let FileName::Side(rel) = &self.name.file else { return Ok(false) };
+        let (now, record) = (self.source.identity.bytes, self.session.ledger.record(&self.name));
+        let Some(record) = record.filter(|record| record.bytes.max(now) <= SMALL_BYTES_MAX) else { return Ok(false) };
+        let (slot, path) = (self.session.slot(&self.name), self.source.source.path);
+        if !self.session.archive.drops_superseded() || !is_replaced_whole(rel) || !slot.has(Form::Plain)? {
+            return Ok(false);
+        }
+        let (mut ours, mut theirs) = (vec![0; record.bytes as usize], vec![0; now as usize]);
+        let came = fs::read_at(&slot.open()?, 0, &mut ours, &slot.path())?;
+        let is_recorded = came == ours.len() && blake3::hash(&ours) == record.blake3;
+        let came = fs::read_at(&self.source.file, 0, &mut theirs, path)?;
+        Ok(is_recorded && came == theirs.len() && says_all_of(&theirs, &ours))
+    }
+
+    /// Removes the content that was just made an older one: the newest says all of it. Written down first, like every
+    /// removal, so that one that is cut off is finished by the next run.
+    fn remove_last_generation(&mut self) -> Result<(), ArchiveError> {
+        let file = self.name.file.clone();
+        let generation = self.session.ledger.generation_max(&file);
+        self.session.commit(&[Entry::Prune(StoredName { file, generation })])?;
+        removal::finish(self.session)?;
+        self.saved.rotated = false;
+        Ok(())
     }
 
     /// Renames what stands at the path to the next generation. It keeps its record if it matches it, and

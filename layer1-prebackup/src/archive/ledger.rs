@@ -22,6 +22,7 @@ use crate::claude::transcripts::Identity;
 use crate::fs::{self, Dir};
 use crate::log::now_ms;
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
+use crate::wire::outbox_receipt::FileEntry;
 
 /// The format that this version writes. A ledger of another format is not touched.
 const FORMAT: u32 = 1;
@@ -112,6 +113,17 @@ impl StoredFile {
             verification: record.verification,
             committed_ms: record.committed_ms,
             disk_bytes: record.compressed.map_or(record.bytes, |file| file.bytes),
+        }
+    }
+}
+
+impl From<&StoredFile> for FileEntry {
+    fn from(file: &StoredFile) -> FileEntry {
+        FileEntry {
+            path: file.path.clone(),
+            generation: file.name.generation,
+            bytes: file.bytes,
+            blake3: file.blake3.to_hex().to_string(),
         }
     }
 }

@@ -17,6 +17,7 @@ pub struct Archive {
     pub(super) root: Dir,
     store_id: String,
     min_free_space: u64,
+    drops_superseded: Cell<bool>,
     pub(super) synced: SyncedFolders,
 }
 
@@ -33,12 +34,28 @@ pub(super) struct SyncedFolders {
 impl Archive {
     pub(super) fn at(root: &Path, store_id: String) -> Result<Option<Archive>, ArchiveError> {
         let synced = SyncedFolders::default();
-        Ok(Dir::open(root)?.map(|root| Archive { root, store_id, min_free_space: 0, synced }))
+        Ok(Dir::open(root)?.map(|root| Archive {
+            root,
+            store_id,
+            min_free_space: 0,
+            drops_superseded: false.into(),
+            synced,
+        }))
     }
 
     /// The same store; no copy is begun that would leave less than so many bytes free on its disk.
     pub fn leaving_free(self, bytes: u64) -> Archive {
         Archive { min_free_space: bytes, ..self }
+    }
+
+    /// Whether saves from here on keep no older content of a small side file that is replaced as a whole, where the
+    /// new one says all that the old one says. Not where another store still has the old one, and may ask for it.
+    pub fn drop_superseded(&self, drops: bool) {
+        self.drops_superseded.set(drops);
+    }
+
+    pub(super) fn drops_superseded(&self) -> bool {
+        self.drops_superseded.get()
     }
 
     /// The store's directory.

@@ -3,6 +3,7 @@
 pub mod event_transcripts;
 pub mod hooks;
 pub mod live;
+pub(crate) mod replaced_whole;
 pub mod shell;
 pub mod side_files;
 pub mod slug;

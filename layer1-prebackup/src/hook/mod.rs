@@ -171,6 +171,7 @@ fn save(
         None => Archive::create(store)?,
     };
     let archive = archive.leaving_free(config.policy.free_space_floor);
+    archive.drop_superseded(true);
     let request = SaveRequest {
         id,
         transcript,

@@ -2,4 +2,5 @@
 
 pub mod event;
 pub mod outbox_job;
+pub mod outbox_receipt;
 pub mod surrogates;

@@ -18,10 +18,11 @@ use serde::Serialize;
 use crate::failure::{Failure, chain};
 use crate::index::Index;
 use crate::save::adopt_v1;
+use crate::save::leave_receipts;
 use crate::save::log::LogSink;
 use crate::save::metadata_file::write_all_metadata;
 use crate::save::rebuild::make_whole;
-use crate::save::receipt::Answer;
+use crate::save::receipt::{Answer, Receipt};
 use crate::save::request::Request;
 use crate::save::roots::{RootKind, resolved_projects};
 use crate::save::session;
@@ -127,6 +128,8 @@ struct Run<'a> {
     summary: Summary,
     /// What was stored by this run, and is to be indexed.
     stored: BTreeSet<SessionId>,
+    /// Of those.
+    receipts: Vec<Receipt>,
 }
 
 impl<'a> Run<'a> {
@@ -138,7 +141,17 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>, Failure> {
         let archive = adopt_v1::open(places)?;
         let at = Progress { work_done: 0, work_all: 0, sessions_done: 0, sessions_all: 0, bytes: 0 };
-        Ok(Run { places, journal, trigger, archive, report, at, summary: Summary::default(), stored: BTreeSet::new() })
+        Ok(Run {
+            places,
+            journal,
+            trigger,
+            archive,
+            report,
+            at,
+            summary: Summary::default(),
+            stored: BTreeSet::new(),
+            receipts: Vec::new(),
+        })
     }
 
     /// Claude Code's conversations; what of them cannot be read is a note.
@@ -250,9 +263,10 @@ impl<'a> Run<'a> {
         match session::store(self.places, self.journal, self.archive.as_ref(), &request, &progress) {
             Ok(Answer::Receipt(receipt)) => {
                 self.summary.saved += 1;
-                if let Some(warning) = receipt.warning {
-                    self.fail(id, warning);
+                if let Some(warning) = &receipt.warning {
+                    self.fail(id, warning.clone());
                 }
+                self.receipts.push(receipt);
             }
             Ok(Answer::Skipped(_)) => self.summary.skipped += 1,
             Err(failure) => self.fail(id, failure.to_string()),
@@ -308,6 +322,9 @@ impl<'a> Run<'a> {
         }
         if let Err(error) = self.record_losses() {
             self.summary.notes.push(format!("stored, and what was lost could not be recorded: {error}"));
+        }
+        if let Err(error) = leave_receipts::leave(self.places, &self.receipts) {
+            self.summary.notes.push(format!("stored, and layer 2 sends it once more: {error}"));
         }
         self.at.work_done = self.at.work_all;
         (self.report)(self.at);

@@ -4,6 +4,7 @@ pub(crate) mod adopt_v1;
 mod after_save;
 mod from_layer1;
 pub(crate) mod import;
+mod leave_receipts;
 mod log;
 pub(crate) mod metadata_file;
 pub(crate) mod rebuild;

@@ -86,8 +86,10 @@ fn save_and(
     };
     let wanted = wanted(request, layer1.as_ref());
     let key = destination(archive, request, layer1.as_ref())?;
+    let unchanged = layer1.as_ref().is_some_and(|layer1| from_layer1::is_unchanged_since(request, layer1));
+    // What layer 1 still has is asked for.
+    archive.drop_superseded(layer1.is_none() || unchanged);
     if let (Some(key), Some(layer1)) = (&key, &layer1) {
-        let unchanged = from_layer1::is_unchanged_since(request, layer1);
         let gone =
             |want: &Expected| want.name.generation > 0 || !from_layer1::source_has(request, layer1, unchanged, want);
         take_over(archive, key, layer1, wanted.iter().filter(|want| gone(want)), &steps, &mut warnings)?;

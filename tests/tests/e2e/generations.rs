@@ -332,3 +332,27 @@ fn a_random_life_keeps_every_content_that_was_saved() {
         assert_verified(&scratch);
     }
 }
+
+#[test]
+fn a_small_side_file_that_says_more_than_before_begins_no_generation_in_either_store() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 1);
+    let meta = transcript.with_extension("").join("subagents/agent-1.meta.json");
+    transcripts::append(&meta, r#"{"agentType":"explore"}"#);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    transcripts::replace_by_rename(&meta, r#"{"agentType":"explore","ended":true}"#);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_saved_twice(&scratch, &transcript);
+    let generations = || {
+        let stores = [scratch.layer1_store(), scratch.layer3_store()];
+        let files = stores.iter().flat_map(|store| tests::tree::session_files(store));
+        files.filter(|path| path.contains(".gen-")).collect::<Vec<_>>()
+    };
+    assert_eq!(generations(), [""; 0]);
+    // What is not said any more is kept.
+    transcripts::replace_by_rename(&meta, r#"{"agentType":"plan"}"#);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    assert_eq!(generations().len(), 2, "{:?}", generations());
+    assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
+}

@@ -154,3 +154,29 @@ fn an_absent_transcript_settles_its_job() {
     chain(&scratch, &transcripts::event("SessionEnd", &absent, json!({"reason": "other"}))).unworried();
     await_delivered(&scratch);
 }
+
+#[test]
+fn an_import_leaves_receipts_so_that_nothing_is_sent_again() {
+    let scratch = Scratch::new();
+    let transcripts: Vec<_> =
+        (1..4).map(|n| transcripts::make_conversation(&scratch, &transcripts::made_id(n), 2)).collect();
+    transcripts::append(&transcripts[0].with_extension("").join("subagents/agent-1.jsonl"), "{}\n");
+    // As install does.
+    scratch.layer1(&["sweep"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    let calls = || scratch.log(2).matches("Calling session_save").count();
+    drain(&scratch);
+    assert_eq!(calls(), 0, "{}", scratch.log(2));
+    // Only what the second copy lacks is sent.
+    transcripts::append(&transcripts[1], transcripts::prompt_line(&transcripts::made_id(2), 9, "more"));
+    scratch.layer1(&["sweep"]).output().ok();
+    drain(&scratch);
+    assert_eq!(calls(), 1, "{}", scratch.log(2));
+    for transcript in &transcripts {
+        assert_saved_twice(&scratch, transcript);
+    }
+    // Another store's receipts are void.
+    std::fs::remove_dir_all(scratch.layer3_store()).expect("lose the store");
+    drain(&scratch);
+    assert_eq!(calls(), 4, "{}", scratch.log(2));
+}

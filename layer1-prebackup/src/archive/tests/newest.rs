@@ -447,3 +447,45 @@ fn an_older_program_refuses_a_store_that_has_one() {
     assert!(scene.archive().compress(&key(), &file, 9).unwrap().is_some());
     assert!(format(&scene).contains("\"format\":1,"));
 }
+
+/// What a small side file says at first and then; whether the older content is kept as a generation.
+const REPLACED: [(&str, &str, &str, bool); 7] = [
+    ("agent-1.meta.json", r#"{"agentType":"x"}"#, r#"{"agentType":"x","endedAt":"now"}"#, false),
+    ("custom-title.json", r#"{"customTitle":"A","n":[1]}"#, r#"{"n":[1,2],"customTitle":"A"}"#, false),
+    ("custom-title.json", r#"{"customTitle":"A"}"#, r#"{"customTitle":"B"}"#, true),
+    ("agent-1.meta.json", r#"{"a":1,"b":2}"#, r#"{"b":2}"#, true),
+    ("torn.json", r#"{"a":1,"b"#, r#"{"b":3,"a":1}"#, true),
+    ("journal.jsonl", r#"{"a":1}"#, r#"{ "a":1,"b":2}"#, true),
+    ("notes.txt", r#"{"a":1}"#, r#"{ "a":1,"b":2}"#, true),
+];
+
+#[test]
+fn a_small_side_file_whose_new_content_says_all_of_the_old_one_begins_no_generation() {
+    for (name, first, then, is_kept) in REPLACED {
+        for drops in [true, false] {
+            let scene = Scene::new();
+            fs::write(scene.transcript(), b"{}\n").unwrap();
+            let side = scene.transcript().with_extension("").join(name);
+            fs::create_dir_all(side.parent().unwrap()).unwrap();
+            let save = |content: &str| {
+                fs::write(&side, content).unwrap();
+                let (archive, id) = (scene.archive(), SessionId::parse("s1").unwrap());
+                archive.drop_superseded(drops);
+                let (transcript, compare, progress) = (&scene.transcript(), Compare::Windows, &|_| {});
+                let request =
+                    SaveRequest { id: &id, transcript, project: None, cwd: Some("/home/p"), compare, progress };
+                archive.save(&request).unwrap().generations_begun
+            };
+            save(first);
+            let expected = u32::from(is_kept || !drops);
+            assert_eq!(save(then), expected, "{name}: {then}");
+            let contents: Vec<_> = scene.tree().into_iter().filter(|(path, _)| path.ends_with(name)).collect();
+            assert_eq!(contents.len() as u32, 1 + expected, "{contents:?}");
+            assert!(contents.iter().any(|(_, bytes)| bytes == then.as_bytes()));
+            assert_eq!(scene.archive().verify(None).unwrap().len(), 0, "{name}");
+            // And on, with what differs.
+            assert_eq!(save(r#"{"another":"content"}"#), 1);
+            assert_eq!(scene.archive().verify(None).unwrap().len(), 0, "{name}");
+        }
+    }
+}
