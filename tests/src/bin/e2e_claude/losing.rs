@@ -1,8 +1,7 @@
 //! Conversations that the client or its user loses: what is told of them, and that they go on whole.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tests::claude::{Client, LIMIT};
@@ -19,10 +18,8 @@ pub(super) const PRINTING: [(&str, Scenario); 4] = [
     ("a session in a worktree of its own", worktree),
 ];
 /// In a terminal.
-pub(super) const TERMINAL: [(&str, Scenario); 2] = [
-    ("deleted under an open session, joined, resumed with all turns", split),
-    ("the client's own sweep, restore --all-missing, resumed", sweep),
-];
+pub(super) const TERMINAL: [(&str, Scenario); 1] =
+    [("deleted under an open session, joined, resumed with all turns", split)];
 /// In a home of its own.
 pub(super) const MARKETPLACE: &str = "the plugin from its marketplace, and when that is gone";
 
@@ -135,28 +132,6 @@ fn forms(client: &Client) -> String {
     client.print(&["--resume", &id], "Third words.");
     sent(client, before, "Third words.", &["First words.", "Second words."]);
     well(client, &transcript) + ", six forms"
-}
-
-fn sweep(client: &Client) -> String {
-    let id = transcripts::made_id(934);
-    client.print(&["--session-id", &id], "Older than thirty days.");
-    client.assert_all_saved();
-    let transcript = client.transcript(&id);
-    let whole = fs::read(&transcript).expect("read the transcript");
-    let old = SystemTime::now() - Duration::from_secs(40 * 24 * 60 * 60);
-    File::options().append(true).open(&transcript).and_then(|file| file.set_modified(old)).expect("age it");
-    let terminal = client.open(&["--session-id", &transcripts::made_id(940)]);
-    converse(client, &terminal, "Another day.", 1);
-    terminal.await_what("the client's sweep", || !transcript.exists());
-    terminal.enter("/exit");
-    terminal.await_end();
-    client.await_rest();
-    client.program("layer3-indexer").args(["restore", "--all-missing"]).output().ok();
-    assert!(fs::read(&transcript).is_ok_and(|again| again == whole), "not restored byte for byte");
-    let before = client.api.requests().len();
-    client.print(&["--resume", &id], "Thirty days later.");
-    sent(client, before, "Thirty days later.", &["Older than thirty days."]);
-    well(client, &transcript) + ", the old turn was sent"
 }
 
 fn several(client: &Client) -> String {
