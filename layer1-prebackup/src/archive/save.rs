@@ -71,10 +71,11 @@ impl Archive {
             written: Vec::new(),
             problems: Vec::new(),
         };
-        if transcript != TranscriptState::Stored && self.find(request.id)?.is_empty() {
-            if !side_files::has_rest_of(request.transcript, request.id) {
-                return Ok(report);
-            }
+        if transcript != TranscriptState::Stored
+            && self.find(request.id)?.is_empty()
+            && !side_files::has_rest_of(request.transcript, request.id)
+        {
+            return Ok(report);
         }
         let lock = SessionLock::wait(self, request.id)?;
         let (key, ledger) = identify(self, &lock, request, opened)?;
