@@ -46,7 +46,7 @@ impl Ranking<'_> {
                 }
             };
             let is_rare = found.len() < MESSAGES_MAX;
-            let best = best_of_sessions(&found, part, &titles);
+            let best = best_of_sessions(&found, Some(part), &titles);
             if is_rare { rare.push(best) } else { common.push((expression, best)) }
         }
         let Some(first) = rare.first() else { return Ok(Vec::new()) };
@@ -77,6 +77,25 @@ impl Ranking<'_> {
             found.extend(self.together(session, &bests)?);
         }
         Ok(found)
+    }
+
+    /// Sessions that hold the most of a question's words, in whatever message: each is worth the best message for each
+    /// word. With the number of words that none of them holds.
+    pub(super) fn sessions_by_words(&self, words: &[String]) -> rusqlite::Result<(Vec<Scored>, usize)> {
+        let mut sessions: HashMap<i64, Vec<Scored>> = HashMap::new();
+        let mut missing = 0;
+        for word in words {
+            let mut found = self.best_of(word, MESSAGES_MAX)?;
+            found.retain(|found| !found.is_echo);
+            missing += usize::from(found.is_empty());
+            let best = best_of_sessions(&sorted(found), None, &[]);
+            best.into_iter().for_each(|(session, best)| sessions.entry(session).or_default().push(best));
+        }
+        let mut all = Vec::new();
+        for (session, bests) in sessions {
+            all.extend(self.together(session, &bests)?);
+        }
+        Ok((sorted(all), missing))
     }
 
     /// Titles of sessions that the filters leave. A title is nobody's message: a filter that asks
@@ -141,14 +160,14 @@ impl Ranking<'_> {
     }
 }
 
-fn best_of_sessions(found: &[Scored], part: &Expression, titles: &[(i64, String)]) -> Best {
+fn best_of_sessions(found: &[Scored], part: Option<&Expression>, titles: &[(i64, String)]) -> Best {
     let mut best = Best::new();
     // Best first.
     for found in found {
         best.entry(found.session).or_insert(*found);
     }
     let title = found.first().map_or(TITLE_ALONE, |found| TITLE * found.score);
-    for (session, _) in titles.iter().filter(|(_, title)| part.is_in_words_of(title)) {
+    for (session, _) in titles.iter().filter(|(_, title)| part.is_some_and(|part| part.is_in_words_of(title))) {
         let of_title = Scored {
             message: 0,
             session: *session,

@@ -23,6 +23,7 @@ mod reading;
 mod schema;
 mod search;
 mod snippet;
+mod stop_words;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use super::blobs::beginning_of_blob;
 use super::fold::{folded, indexed, is_own_word, is_word_char, words as words_of};
 use super::matching::{self, Term};
+use super::stop_words::{is_stop_word, stem};
 use super::trigram;
 
 /// Longest query that is looked at, in characters; the rest is dropped.
@@ -28,6 +29,11 @@ const NEAR_DEFAULT: u32 = 10;
 const SENTENCE_WORDS: usize = 4;
 /// Words between the first and the last of a query that stand close together.
 const NEAR_WORDS: usize = 12;
+
+/// Words of a question that stay at least: of fewer, all are looked for.
+const CONTENT_WORDS_MIN: usize = 2;
+/// Words of a question that are looked for.
+const CONTENT_WORDS_MAX: usize = 24;
 
 /// The words of a query close together, for the index of words, in FTS5's syntax.
 #[derive(Debug)]
@@ -62,6 +68,8 @@ pub struct Query {
     pub(crate) expression: Expression,
     /// Whether some of it was dropped because it was too long.
     pub(crate) is_cut: bool,
+    /// Whether it says nothing about how its words stand: no quotes, no operators.
+    is_plain: bool,
 }
 
 impl Expression {
@@ -85,14 +93,14 @@ impl Query {
         let text: String = text.chars().take(QUERY_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
         if let Some(mut expression) = syntax(&text) {
             cut_blobs(&mut expression);
-            return Some(Query { expression, is_cut });
+            return Some(Query { expression, is_cut, is_plain: is_plain(&text) });
         }
         let mut words: Vec<_> = plain_words(&text).collect();
         let is_cut = is_cut || words.len() > QUERY_TERMS_MAX;
         words.truncate(QUERY_TERMS_MAX);
         let mut expression = joined(words, Expression::And)?;
         cut_blobs(&mut expression);
-        Some(Query { expression, is_cut })
+        Some(Query { expression, is_cut, is_plain: is_plain(&text) })
     }
 
     /// The same for the index of words, in FTS5's syntax; `None` when no part of it is a word.
@@ -126,6 +134,32 @@ impl Query {
         })
     }
 
+    /// The words of a question that say what is looked for, each with its other forms, for the index of words; none
+    /// where the query says itself how they stand, or has but one.
+    pub(crate) fn content_words(&self) -> Vec<String> {
+        let mut terms = Vec::new();
+        if !self.is_plain || plain_terms(&self.expression, &mut terms).is_none() || terms.len() < 2 {
+            return Vec::new();
+        }
+        let says_something =
+            |term: &&&Term| !is_stop_word(folded(&term.text).trim_matches(|c: char| !c.is_alphanumeric()));
+        let content: Vec<&Term> = terms.iter().filter(says_something).copied().collect();
+        let terms = if content.len() < CONTENT_WORDS_MIN { terms } else { content };
+        let forms = |term: &&Term| {
+            let word = word_term(term)?;
+            let text = folded(&term.text);
+            let mut words = words_of(&text);
+            Some(match (words.next().and_then(stem), words.next()) {
+                (Some(stem), None) => format!("({word} OR {} *)", quoted(stem)),
+                _ => word,
+            })
+        };
+        let mut words: Vec<String> = terms.iter().filter_map(forms).collect();
+        words.dedup();
+        words.truncate(CONTENT_WORDS_MAX);
+        words
+    }
+
     /// Trigrams that a text must hold, in FTS5's syntax for an index without positions; `None`
     /// when the query is too short to tell.
     pub(crate) fn trigrams_match(&self) -> Option<String> {
@@ -157,6 +191,10 @@ impl Query {
         collect_terms(&self.expression, &mut terms);
         terms
     }
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.contains('"') && !text.split_whitespace().any(|word| matches!(word, "AND" | "OR" | "NOT"))
 }
 
 /// What was pasted of bytes is searched for by its beginning, which is what is indexed of them.

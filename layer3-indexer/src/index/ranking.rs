@@ -82,6 +82,22 @@ impl<'s> Ranking<'s> {
         self.worth(expression, last, &self.score())
     }
 
+    /// The best of all that matches.
+    pub(crate) fn best_of(&self, expression: &str, count: usize) -> rusqlite::Result<Vec<Scored>> {
+        let mut conditions = self.conditions(Some(expression.to_owned()), false);
+        conditions.values.push(Value::from(count as i64));
+        let sql = format!(
+            "SELECT {}, {} AS worth FROM words JOIN messages m ON m.id = words.rowid
+             WHERE words MATCH ?1 AND m.session NOT IN (SELECT id FROM tracked WHERE listed = 0) {}
+             ORDER BY worth DESC, words.rowid DESC LIMIT ?{}",
+            Scored::sql(),
+            self.score(),
+            conditions.sql,
+            conditions.values.len(),
+        );
+        self.query_scored(&sql, conditions.values)
+    }
+
     /// What matches, and of that the last so many, each worth what the SQL says.
     pub(crate) fn worth(&self, expression: &str, last: usize, score: &str) -> rusqlite::Result<Vec<Scored>> {
         let mut conditions = self.conditions(Some(expression.to_owned()), false);

@@ -1,5 +1,5 @@
 //! Finding messages: by words, best first; then conversations that hold all words in different
-//! messages; then by parts of words, newest first.
+//! messages; then by parts of words, newest first; where that is nothing or little, those that hold the most words.
 //!
 //! **Pages.** The order depends on what is stored and asked alone, never on limit and offset.
 
@@ -30,6 +30,10 @@ const RANKED_MAX: usize = 600;
 const RANKED_OTHERS_MAX: usize = 150;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
+/// Words that say something, from which on a query is taken for a question …
+const QUESTION_WORDS: usize = 4;
+/// … and hits below which those that hold only most of the words of one are shown too; of any other query, where there is none.
+const MOST_WORDS_BELOW: usize = 3;
 /// Sessions found by words below which those that hold the words apart are looked for.
 const ACROSS_MESSAGES_BELOW: usize = 20;
 
@@ -134,6 +138,7 @@ impl Search<'_> {
         {
             self.by_parts(query, &known, &mut entries)?;
         }
+        self.by_most_words(query, &mut entries)?;
         Ok(entries)
     }
 
@@ -177,6 +182,39 @@ impl Search<'_> {
             }
         }
         entries
+    }
+
+    /// Where few or none hold all words: those that hold the most of those that say something.
+    fn by_most_words(&mut self, query: &Query, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
+        let words = query.content_words();
+        let is_question = words.len() >= QUESTION_WORDS;
+        if words.is_empty() || entries.len() >= if is_question { MOST_WORDS_BELOW } else { 1 } {
+            return Ok(());
+        }
+        let each = self.ranking.query.each;
+        let shown: BTreeSet<i64> =
+            entries.iter().map(|entry| if each { entry.message } else { entry.session }).collect();
+        let (found, missing) = match each {
+            true => (sorted(self.ranking.best_of(&words.join(" OR "), RANKED_MAX)?), 0),
+            false => self.ranking.sessions_by_words(&words)?,
+        };
+        let found = self.one_of_each(found)?;
+        let is_new = |found: &&Copied| !shown.contains(if each { &found.found.message } else { &found.found.session });
+        let before = entries.len();
+        entries
+            .extend(found.iter().filter(is_new).map(|found| Entry { copies: found.copies, ..Entry::of(&found.found) }));
+        if entries.len() > before {
+            let held = match missing {
+                0 => String::new(),
+                n => format!("; {n} of {} words that were looked for stand nowhere", words.len()),
+            };
+            let few = if before == 0 { "no message holds" } else { "few messages hold" };
+            self.note(&format!(
+                "{few} all of the words: what holds the most of them is shown{}{held}",
+                if before == 0 { "" } else { " too" }
+            ));
+        }
+        Ok(())
     }
 
     fn by_words(&mut self, query: &Query) -> rusqlite::Result<Vec<Scored>> {

@@ -217,7 +217,8 @@ fn words_that_stand_apart_in_a_session_are_found_behind_those_together() {
     assert_eq!(found("lion tiger"), ["together: a [lion] and a [tiger]", "apart: so does the [tiger]"]);
     assert_eq!(found("lion zebra"), ["titled: the [lion] walks"]);
     assert_eq!(found("crossing"), ["titled: the lion walks"]);
-    assert_eq!(found("zebra tiger"), [""; 0]);
+    // Where no conversation holds them all, those that hold one do.
+    assert_eq!(found("zebra tiger"), ["together: a lion and a [tiger]", "apart: so does the [tiger]"]);
     assert_eq!(found("\"lion sleeps\" tiger"), ["apart: the [lion sleeps]"]);
     let filtered = SearchQuery { role: Some(Role::User), ..by_session("lion tiger") };
     assert_eq!(ids(&index, &store, &filtered), ["togetheruuid-1"]);
@@ -519,5 +520,26 @@ fn pictures_do_not_fill_the_index() {
     assert!(bytes < 400_000, "{bytes} bytes of an index of {} of text", lines.concat().len());
     for query in ["needle", &picture[..100], &picture, "a.svg"] {
         assert!(!find(&index, &store, query).is_empty(), "{}", &query[..query.len().min(20)]);
+    }
+}
+
+#[test]
+fn a_question_finds_the_conversation_that_holds_most_of_its_words() {
+    let sessions = [
+        (
+            "en",
+            vec![user(1, "the retry policy waits twice"), said(2, "backoff is applied by the caller, I planned a fix")],
+        ),
+        ("es", vec![user(3, "la cola de mensajes se llena"), said(4, "el consumidor tarda demasiado")]),
+        ("other", vec![user(5, "when did we do what we did and why is it"), said(6, "you and I did it then")]),
+    ];
+    check_first(&sessions, "Why did the retries wait so long, and what about the backoff?", &["en +0"]);
+    check_first(&sessions, "¿Por qué se llena la cola de trabajos?", &["es +0"]);
+    check_first(&sessions, "which fixes are being planned", &["en +0"]);
+    // Whoever says how words stand means it.
+    for exact in
+        ["\"backoff retry\"", "backoff AND zebra", "backoff NOT caller", "NEAR(retry caller, 1)", "zebra* giraffe"]
+    {
+        check_first(&sessions, exact, &[]);
     }
 }

@@ -1,0 +1,65 @@
+//! Words that a question needs and an answer does not hold: they say nothing about what is looked for.
+
+/// In English, Spanish, German, French and Portuguese, folded; words that are something else in another of these, or
+/// in a program, are left out.
+const STOP_WORDS: &str = "
+a about after again all am an and any are as at be because been before being between both but by can could did do does doing done
+during each few for from further had has have having he her here hers him his how i if in into is it its itself just let me more most my
+no nor not of off on once only or other our out over own same she should so some such than that the their them then there these they this
+those through to too under until up us was we were what when where which while who whom whose why will with would you your yours
+i'm it's don't didn't doesn't what's that's there's we're you're i've
+al algo ante como con cual cuando de del desde donde el ella ellos en era es esa ese eso esta este esto estos fue fueron ha hace hay la las
+le les lo los mas me mi muy nos o para pero por porque que quien se ser si sin sobre su sus te tiene tu un una unas uno unos y ya
+aber auch auf aus bei bis das dass dem den der des die durch ein eine einem einen einer es fur haben hat ich ihr im ist kann mit nach nicht
+noch oder sich sie sind uber um und uns von vom wann warum was weil wenn wer werden wie wir wird wo zu zum zur
+au aux avec ce ces cette dans des du elle est et etait eu il ils je leur ma mais mes ne nous ou par pas pour pourquoi qu quand qui sa ses
+son sont sur ta tes ton une vos votre vous
+ao aos as com da das dos ela ele em essa esse foi isso ja mais na nao nas nem os pela pelo seu sua tem uma voce
+";
+
+/// Endings of English words that may stand for another form of the same word, longest first.
+const ENDINGS: [&str; 11] = ["ations", "ation", "ings", "ing", "ies", "ied", "edly", "ed", "es", "ly", "s"];
+/// Letters that a word keeps at least.
+const STEM_CHARS_MIN: usize = 4;
+
+/// Whether a folded word is one of them.
+pub(super) fn is_stop_word(word: &str) -> bool {
+    STOP_WORDS.split_whitespace().any(|stop| stop == word)
+}
+
+/// How the other forms of a folded word begin; `None` where it has no ending that is known, or little before it.
+pub(super) fn stem(word: &str) -> Option<&str> {
+    if !word.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        return None;
+    }
+    let stem = ENDINGS.iter().find_map(|ending| word.strip_suffix(ending)).unwrap_or(word);
+    // `planning` is of `plan`, `calling` of `call`.
+    let bytes = stem.as_bytes();
+    let is_doubled = bytes.len() > STEM_CHARS_MIN && bytes[bytes.len() - 1] == bytes[bytes.len() - 2];
+    let stem = if is_doubled && stem != word { &stem[..stem.len() - 1] } else { stem };
+    let stem = if stem == word { stem.strip_suffix('e').unwrap_or(stem) } else { stem };
+    (stem.len() >= STEM_CHARS_MIN).then_some(stem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_a_word_begin_alike() {
+        for (forms, begins) in [
+            (&["painting", "paintings", "painted", "paints", "paint"][..], "paint"),
+            (&["planning", "planned", "plans", "plan"], "plan"),
+            (&["migrations", "migration"], "migr"),
+            (&["retries", "retried"], "retr"),
+        ] {
+            for form in forms {
+                assert_eq!(stem(form), Some(begins), "{form}");
+            }
+        }
+        for word in ["is", "used", "αβγδε", "e2e", "das"] {
+            assert_eq!(stem(word), None, "{word}");
+        }
+        assert!(is_stop_word("what") && is_stop_word("cuando") && !is_stop_word("backoff"));
+    }
+}
