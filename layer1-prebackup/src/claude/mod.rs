@@ -2,6 +2,7 @@
 
 pub mod event_transcripts;
 pub mod hooks;
+pub mod limits;
 pub mod live;
 pub(crate) mod replaced_whole;
 pub mod shell;

@@ -124,6 +124,12 @@ impl SearchRequest {
         self.each == Some(true) || typed(&self.session_id).is_some()
     }
 
+    /// Hits of the answers before.
+    pub(crate) fn passed_over(&self) -> usize {
+        let limit = self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+        (self.page() - 1).saturating_mul(limit).saturating_add(self.offset.unwrap_or(0))
+    }
+
     /// The page, from 1 on.
     pub(crate) fn page(&self) -> usize {
         self.page.unwrap_or(1).max(1)
@@ -143,7 +149,7 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
         tool: typed(&search.tool),
         file: typed(&search.file),
         each: search.is_each(),
-        offset: (search.page() - 1).saturating_mul(limit).saturating_add(search.offset.unwrap_or(0)),
+        offset: search.passed_over(),
         limit,
         before: search.before.or(search.context).unwrap_or(0).min(CONTEXT_MAX),
         after: search.after.or(search.context).unwrap_or(0).min(CONTEXT_MAX),

@@ -25,11 +25,6 @@ use crate::transcript::course::Course;
 use crate::transcript::metadata::SessionStats;
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
 
-/// Characters of a conversation that a model gets unless it asks for another number: about 10,000 tokens.
-pub(crate) const MAX_CHARS_DEFAULT: usize = 40_000;
-/// Most characters of an answer over MCP: clients drop lines over 16 MiB, and a character takes
-/// up to six bytes in JSON, twice (as text and as structure).
-pub(crate) const MAX_CHARS_LIMIT: usize = 1_000_000;
 /// Columns of a folded tool call.
 const FOLDED_COLUMNS: usize = 160;
 /// Characters that a message takes beside its body.
@@ -494,6 +489,16 @@ fn assemble(
     };
     conversation.text = conversation.to_text(&Terminal::PLAIN);
     conversation
+}
+
+/// What the whole conversation reads as, from this character on and at most so many. At its end it says where to go on,
+/// with what comes before the number.
+pub(crate) fn page(text: &str, offset: usize, chars_max: usize, offset_is: &str) -> String {
+    let all = text.chars().count();
+    let page: String = text.chars().skip(offset).take(chars_max).collect();
+    let end = offset.min(all) + page.chars().count();
+    let go_on = if end < all { format!("; go on with {offset_is}{end}") } else { String::new() };
+    format!("{page}\n[characters {} to {end} of {all}{go_on}]\n", offset.min(all))
 }
 
 /// The message cut to `max_chars` characters around the one that is looked for, saying so; never within what is shown as one.

@@ -21,5 +21,6 @@ pub(super) fn run(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> R
     let Scope { project, all } = args.scope;
     let listing = ListRequest { project, all: Some(all), here: here(places), ..args.request };
     let listed = list::list(places, &listing)?;
+    screen.offset = listing.offset.unwrap_or(0);
     screen.answer(&listed, |terminal| list::to_text(&listed, terminal))
 }

@@ -46,6 +46,9 @@ pub(crate) struct Cli {
     /// Print one JSON object instead of text
     #[arg(long, global = true)]
     json: bool,
+    /// Answer a model: what fits into what Claude Code hands it of a command, and how to go on
+    #[arg(long, global = true)]
+    for_model: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -147,7 +150,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         _ => Places::resolve_with(&cli.places, &env, &settings),
     };
     let places = places.map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
-    let mut screen = Screen { out, terminal: terminal(), json: cli.json };
+    let mut screen = Screen { out, terminal: terminal(), json: cli.json, for_model: cli.for_model, offset: 0 };
     command(cli.command, places, &cli.places, &mut screen).map(|()| ExitCode::SUCCESS)
 }
 
@@ -225,6 +228,8 @@ mod tests {
               --session-db <FILE>     The index [env: SESSION_DB_PATH] [default: sessions.db in layer 3's
                                       store]
               --json                  Print one JSON object instead of text
+              --for-model             Answer a model: what fits into what Claude Code hands it of a command,
+                                      and how to go on
           -h, --help                  Print help
           -V, --version               Print version
 

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use layer1_prebackup::claude::limits::COMMAND_CHARS_MAX;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 
+use crate::browse::fit::{self, Fit};
 use crate::failure::{Context, Failure};
 use crate::restore::resume::ConfigDir;
 use crate::scope::Here;
@@ -21,6 +23,10 @@ pub(super) struct Screen<'a> {
     pub(super) out: &'a mut dyn Write,
     pub(super) terminal: Terminal,
     pub(super) json: bool,
+    /// Whether a model reads the answer.
+    pub(super) for_model: bool,
+    /// Entries that the answer passed over.
+    pub(super) offset: usize,
 }
 
 impl Screen<'_> {
@@ -30,6 +36,11 @@ impl Screen<'_> {
         value: &impl serde::Serialize,
         text: impl FnOnce(&Terminal) -> String,
     ) -> Result<(), Failure> {
+        if self.for_model {
+            let value = serde_json::to_value(value).context("write JSON")?;
+            let how = Fit { chars_max: COMMAND_CHARS_MAX, offset: self.offset, offset_is: "--offset " };
+            return self.json(&fit::fit(value, how));
+        }
         if self.json { self.json(value) } else { self.text(&text(&self.terminal)) }
     }
 

@@ -1,13 +1,18 @@
 //! `show`: its arguments, and what it prints.
 
 use clap::Args;
+use layer1_prebackup::claude::limits::COMMAND_CHARS_MAX;
 use layer1_prebackup::config::places::Places;
 
+use crate::browse::fit;
 use crate::browse::show::{self, Window};
 use crate::cli::screen::Screen;
 use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::stores::SessionCopies;
+
+/// Of an answer for a model, for what is said beside the conversation.
+const MARGIN_CHARS: usize = 2_000;
 
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
@@ -16,12 +21,27 @@ pub(super) struct ShowArgs {
     session: String,
     #[command(flatten)]
     window: Window,
+    /// All of it, page by page: the page from character N on; each says where the next one begins
+    #[arg(long, value_name = "N", conflicts_with_all = ["around", "last"])]
+    offset: Option<usize>,
 }
 
 /// Runs `show`.
 pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let copies = SessionCopies::find(&adopt_v1::stores(places)?, &args.session)?;
-    let window = Window { max_chars: args.window.max_chars.max(1), ..args.window };
+    let max_chars = args.window.max_chars.max(1);
+    let max_chars = if screen.for_model { max_chars.min(COMMAND_CHARS_MAX - MARGIN_CHARS) } else { max_chars };
+    let window = Window { max_chars: if args.offset.is_some() { usize::MAX } else { max_chars }, ..args.window };
     let conversation = show::conversation(&copies, &window)?;
+    if let Some(offset) = args.offset {
+        return screen.text(&show::page(&conversation.to_text(&screen.terminal), offset, max_chars, "--offset "));
+    }
+    if screen.for_model {
+        let text = conversation.to_text(&screen.terminal);
+        let go_on = "; --offset 0 instead of --around or --last reads all of it from the beginning, page by page";
+        let is_cut = text.contains(" left out");
+        let text = fit::fit_text(text, COMMAND_CHARS_MAX - MARGIN_CHARS, "");
+        return screen.text(&if is_cut { format!("{text}[not all of it{go_on}]\n") } else { text });
+    }
     screen.answer(&conversation, |terminal| conversation.to_text(terminal))
 }

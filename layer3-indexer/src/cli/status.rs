@@ -14,7 +14,7 @@ use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
 use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3};
 
 use crate::cli::screen::{Screen, needing_person};
-use crate::failure::Failure;
+use crate::failure::{Context as _, Failure};
 use crate::health::checks::{Depth, examine};
 use crate::health::context::{Commands, Context};
 use crate::health::finding::{Finding, Kind};
@@ -30,6 +30,9 @@ pub(super) struct StatusArgs {
     /// Tell no more of these conversations: that they lost messages, or that you deleted them; without a name, of all of them
     #[arg(long, value_name = "SESSION", num_args = 0..)]
     acknowledge: Option<Vec<String>>,
+    /// With --for-model: pass over so many findings
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "for_model")]
+    offset: usize,
 }
 
 /// Runs `status`.
@@ -44,10 +47,14 @@ pub(super) fn run(
     }
     let context = context(places, flags);
     let report = examine(&context, Depth::Cheap);
-    screen.answer(&report.status_json(), |terminal| {
-        Renderer { report: &report, home: &context.places.home, terminal }.status()
-    })?;
-    needing_person(report.needing())
+    let mut told = serde_json::to_value(report.status_json()).context("write JSON")?;
+    if let Some(findings) = told.get_mut("findings").and_then(serde_json::Value::as_array_mut) {
+        drop(findings.drain(..args.offset.min(findings.len())));
+    }
+    screen.offset = args.offset;
+    screen.answer(&told, |terminal| Renderer { report: &report, home: &context.places.home, terminal }.status())?;
+    // Of a command that fails a model gets less.
+    if screen.for_model { Ok(()) } else { needing_person(report.needing()) }
 }
 
 /// Acknowledges these conversations; without a name, all that lost something or are gone without being due.

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use layer1_prebackup::claude::limits::TOOL_CHARS_MAX;
 use layer1_prebackup::names::{ProjectName, SessionId};
 use rmcp::handler::server::common::{schema_for_input, schema_for_output};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool as ToolDescription, ToolAnnotations};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::server::Server;
+use crate::browse::fit::{self, Fit};
 use crate::browse::list::{self, ListRequest, Listed};
 use crate::browse::search::{self, SearchRequest};
 use crate::browse::show::{self, Conversation, Window};
@@ -26,6 +28,11 @@ use crate::save::verify::{self, Report};
 use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
 use crate::stores::SessionCopies;
 use crate::terminal::Terminal;
+
+/// Edited files that are named beside a conversation's text, the last ones.
+const EDITED_FILES_MAX: usize = 20;
+/// Most characters of why a tool failed.
+const FAILURE_CHARS_MAX: usize = 8_000;
 
 /// Told the work done so far and, if known, all of it; ever growing.
 type Progress<'a> = &'a dyn Fn(u64, Option<u64>);
@@ -47,7 +54,18 @@ pub(crate) struct Tool {
 /// A tool's answer: the structure, and the text beside it.
 struct Output {
     structure: Value,
-    text: String,
+    /// `None`: the structure as JSON.
+    text: Option<String>,
+    fit: Fit,
+    /// Whether it goes to a program, which gets all of it.
+    is_whole: bool,
+}
+
+impl Output {
+    /// One that passed over so many entries.
+    fn from(self, offset: usize) -> Output {
+        Output { fit: Fit { offset, ..self.fit }, ..self }
+    }
 }
 
 /// All tools, in the order of the list.
@@ -147,8 +165,11 @@ impl Tool {
     pub(crate) fn call(&self, server: &Server, arguments: JsonObject, progress: Progress<'_>) -> CallToolResult {
         match (self.run)(server, arguments, progress) {
             Ok(output) => {
-                let mut result = CallToolResult::success(vec![ContentBlock::text(output.text)]);
-                result.structured_content = Some(output.structure);
+                let structure = if output.is_whole { output.structure } else { fit::fit(output.structure, output.fit) };
+                let text = output.text.unwrap_or_else(|| structure.to_string());
+                let text = if output.is_whole { text } else { fit::fit_text(text, TOOL_CHARS_MAX, "") };
+                let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+                result.structured_content = Some(structure);
                 result
             }
             Err(error) => {
@@ -162,7 +183,7 @@ impl Tool {
 /// The answer of a tool that failed.
 pub(crate) fn failure(failure: &Failure) -> CallToolResult {
     let kind = if failure.is(Kind::InvalidInput) { "invalid_input" } else { "failed" };
-    let message = format!("failed to {failure}");
+    let message = fit::fit_text(format!("failed to {failure}"), FAILURE_CHARS_MAX, "");
     let mut result = CallToolResult::error(vec![ContentBlock::text(message.clone())]);
     result.structured_content = Some(json!({ "error": { "kind": kind, "message": message } }));
     result
@@ -220,11 +241,18 @@ fn parse<T: DeserializeOwned>(tool: &'static str, arguments: JsonObject) -> Resu
 
 /// The answer with its own text, or with the structure as JSON for clients that read only text.
 fn answer(structure: &impl Serialize, text: Option<String>) -> Result<Output, Failure> {
-    let write = || -> serde_json::Result<Output> {
-        let text = text.map_or_else(|| serde_json::to_string(structure), Ok)?;
-        Ok(Output { structure: serde_json::to_value(structure)?, text })
-    };
-    write().context("write the answer")
+    let fit = Fit { chars_max: TOOL_CHARS_MAX, offset: 0, offset_is: "offset: " };
+    let structure = serde_json::to_value(structure).context("write the answer")?;
+    Ok(Output { structure, text, fit, is_whole: false })
+}
+
+/// The answer without the first entries of its list.
+fn passing_over(mut output: Output, list: &str, offset: Option<usize>) -> Output {
+    let offset = offset.unwrap_or(0);
+    if let Some(Value::Array(entries)) = output.structure.get_mut(list) {
+        drop(entries.drain(..offset.min(entries.len())));
+    }
+    output.from(offset)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -267,7 +295,7 @@ fn session_save(server: &Server, arguments: JsonObject, progress: Progress<'_>) 
         return answer(&skipped, None);
     }
     let saved = save::save(&server.places, &server.journal, &request, &|bytes| progress(bytes, None))?;
-    answer(&saved, None)
+    Ok(Output { is_whole: expected.is_some(), ..answer(&saved, None)? })
 }
 
 fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expected>, Failure> {
@@ -282,13 +310,13 @@ fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_
     let search = SearchRequest { here: server.here.clone(), ..search };
     let results = search::search(&server.places, &search)?;
     let text = search::to_text(&results, &search, &Terminal::PAGE);
-    answer(&results, Some(text))
+    Ok(answer(&results, Some(text))?.from(search.passed_over()))
 }
 
 fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let listing: ListRequest = parse("session_list", arguments)?;
     let listing = ListRequest { here: server.here.clone(), ..listing };
-    answer(&list::list(&server.places, &listing)?, None)
+    Ok(answer(&list::list(&server.places, &listing)?, None)?.from(listing.offset.unwrap_or(0)))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -302,7 +330,10 @@ struct ContextInput {
     /// Only the last so many messages. Without meaning beside `around`.
     #[serde(default)]
     last: Option<usize>,
-    /// At most about so many characters; 40000 by default, 1000000 at most.
+    /// Read all of it, page by page: the page from this character on. 0 is the beginning; each page says where the next one is.
+    #[serde(default)]
+    offset: Option<usize>,
+    /// At most about so many characters; by default, and at most, as many as fit into an answer.
     #[serde(default)]
     max_chars: Option<usize>,
     /// Thinking, tool calls and their output whole instead of folded to a line each. The message of `around` always is.
@@ -316,14 +347,39 @@ fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progre
     let window = Window {
         around: input.around.filter(|text| !text.trim().is_empty()),
         last: input.last,
-        max_chars: input.max_chars.unwrap_or(show::MAX_CHARS_DEFAULT).clamp(1, show::MAX_CHARS_LIMIT),
+        max_chars: input.max_chars.unwrap_or(TOOL_CHARS_MAX).clamp(1, TOOL_CHARS_MAX),
         generation: None,
         full: input.full.unwrap_or(false),
     };
-    let mut conversation = show::conversation(&copies, &window)?;
-    let text = conversation.to_text(&Terminal::PAGE);
-    conversation.text = text.clone();
-    answer(&conversation, Some(text))
+    let mut max_chars = window.max_chars;
+    let whole = Window { last: None, around: None, max_chars: usize::MAX, ..window.clone() };
+    let mut conversation = show::conversation(&copies, if input.offset.is_some() { &whole } else { &window })?;
+    // The text tells of more files than a list that would take all the room.
+    let more = conversation.edited_files.len().saturating_sub(EDITED_FILES_MAX);
+    drop(conversation.edited_files.drain(..more));
+    let all = conversation.to_text(&Terminal::PAGE);
+    loop {
+        conversation.text = match input.offset {
+            Some(offset) => show::page(&all, offset, max_chars, "offset: "),
+            None if max_chars == window.max_chars => all.clone(),
+            None => {
+                let window = Window { max_chars, ..window.clone() };
+                let mut smaller = show::conversation(&copies, &window)?;
+                drop(smaller.edited_files.drain(..more));
+                conversation = smaller;
+                conversation.to_text(&Terminal::PAGE)
+            }
+        };
+        if input.offset.is_none() && conversation.text.contains(" left out") {
+            conversation.text.push_str("[offset: 0 reads all of it from the beginning, page by page]\n");
+        }
+        let chars = fit::chars(&serde_json::to_value(&conversation).context("write the answer")?);
+        if chars <= TOOL_CHARS_MAX || max_chars < 100 {
+            let text = conversation.text.clone();
+            return answer(&conversation, Some(text));
+        }
+        max_chars = (max_chars * TOOL_CHARS_MAX / chars * 9 / 10).min(TOOL_CHARS_MAX);
+    }
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -332,6 +388,9 @@ struct BackupInput {
     /// Only sessions of this project (a folder name as session_list gives it). Without it: all projects.
     #[serde(default)]
     project: Option<String>,
+    /// Pass over so many of what went wrong: those of the answers before.
+    #[serde(default)]
+    offset: Option<usize>,
 }
 
 fn backup_create(server: &Server, arguments: JsonObject, progress: Progress<'_>) -> Result<Output, Failure> {
@@ -339,7 +398,7 @@ fn backup_create(server: &Server, arguments: JsonObject, progress: Progress<'_>)
     let project = input.project.as_deref().filter(|text| !text.is_empty()).map(ProjectName::parse).transpose()?;
     let report = |at: import::Progress| progress(at.work_done, Some(at.work_all));
     let summary = import::backup(&server.places, &server.journal, project.as_ref(), &report)?;
-    answer(&summary, None)
+    Ok(passing_over(answer(&summary, None)?, "failed", input.offset))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -348,10 +407,13 @@ struct VerifyInput {
     /// The session's id or a unique beginning of it. Without it: all sessions.
     #[serde(default)]
     session_id: Option<String>,
+    /// Pass over so many of what went wrong: those of the answers before.
+    #[serde(default)]
+    offset: Option<usize>,
 }
 
 fn session_verify(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: VerifyInput = parse("session_verify", arguments)?;
     let report = verify::verify(&server.places, input.session_id.as_deref().filter(|text| !text.is_empty()))?;
-    answer(&report, None)
+    Ok(passing_over(answer(&report, None)?, "findings", input.offset))
 }
