@@ -358,3 +358,29 @@ fn a_transcript_that_was_moved_gets_the_older_contents_that_layer_1_has_of_it() 
     // The lock says that the names of all metadata are synced.
     assert_eq!(fs::metadata(scene.places.layer3_store.join(".state/metadata.lock")).unwrap().len(), 1);
 }
+
+#[test]
+fn what_the_caller_holds_is_found_in_layer_1_under_whichever_name_it_has_by_then_and_damage_there_is_told_once() {
+    for is_damaged in [false, true] {
+        let scene = Scene::new();
+        scene.transcribe(&conversation());
+        let expected = scene.expected(&scene.layer1_copies());
+        // Rewritten and shorter meanwhile: what the caller holds is an older content there.
+        scene.transcribe(&[prompt(1, "x")]);
+        let (archive, key) = scene.layer1_copies();
+        if is_damaged {
+            let first = StoredName { generation: 1, ..StoredName::newest(FileName::Transcript) };
+            fs::write(archive.slot(&key, &first).path(), "damaged").unwrap();
+        } else {
+            scene.remove_sources();
+        }
+        let receipt = scene.receipt(Some(&expected));
+        assert_eq!(covered(&receipt), [("ID.jsonl".to_owned(), !is_damaged)]);
+        let warning = receipt.warning.unwrap_or_default();
+        assert_eq!(
+            warning.matches("could not be taken over from layer 1's store").count(),
+            usize::from(is_damaged),
+            "{warning}"
+        );
+    }
+}
