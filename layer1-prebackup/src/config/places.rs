@@ -143,6 +143,10 @@ impl Places {
         let layer3_store = pick(2, &flags.backup_dir, BACKUP_DIR, &settings.backup_dir, |_| None).unwrap_or(backup);
         let index = pick(3, &flags.session_db, SESSION_DB_PATH, &settings.session_db_path, |_| None);
         let layer1_store = layer1_store.unwrap_or_else(|| {
+            // Where all is as it was set up, a default that cannot be used is a failure to tell.
+            if problems.is_empty() {
+                return pre.clone();
+            }
             let beside = above.map(|above| default_dirs(above)[1].clone());
             let inside = of_event.as_ref().map(|dir| dir.join("backup-sessions"));
             let others = [Some(&pre), beside.as_ref(), inside.as_ref()].into_iter().flatten();
