@@ -7,18 +7,18 @@
 //! not have, and is made again from it whenever it is lost. Unit tests beside the code, the
 //! end-to-end tests and the fault sweep in `tests/` hold it to that.
 
-pub mod browse;
+mod browse;
 pub mod cli;
-pub mod failure;
-pub mod health;
+mod failure;
+mod health;
 pub mod index;
-pub mod restore;
-pub mod retention;
-pub mod save;
+mod restore;
+mod retention;
+mod save;
 mod scope;
-pub mod serve;
-pub mod stores;
-pub mod terminal;
+mod serve;
+mod stores;
+mod terminal;
 #[cfg(test)]
 mod testing;
 pub mod transcript;

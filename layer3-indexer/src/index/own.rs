@@ -29,7 +29,7 @@ pub(super) fn is_own_call(name: &str, input: Option<&RawValue>) -> bool {
     if COMMANDS.contains(&name) {
         return runs_own_search(&text());
     }
-    SKILL_TOOLS.contains(&name) && text().lines().any(|line| names_skill(line))
+    SKILL_TOOLS.contains(&name) && text().lines().any(names_skill)
 }
 
 /// Whether a record of the user or of Claude Code is a call of one of our skills.

@@ -33,8 +33,9 @@ pub(super) fn find(typed: &str, known: &[Whereabouts]) -> Vec<usize> {
         let last = path.rsplit(['/', '\\']).next().unwrap_or_default();
         name.to_lowercase().contains(&lower) || if lower.contains('/') { &path } else { last }.contains(&lower)
     };
-    let ways: [&dyn Fn(&str, &str) -> bool; 3] = [&exact, &any_case, &part];
-    let of = |way: &dyn Fn(&str, &str) -> bool| -> Vec<usize> {
+    type Way<'a> = &'a dyn Fn(&str, &str) -> bool;
+    let ways: [Way<'_>; 3] = [&exact, &any_case, &part];
+    let of = |way: Way<'_>| -> Vec<usize> {
         let is_meant = |session: &Whereabouts| way(&session.project, directory_of(session).unwrap_or_default());
         (0..known.len()).filter(|place| is_meant(&known[*place])).collect()
     };

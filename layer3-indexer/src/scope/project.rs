@@ -173,7 +173,7 @@ mod tests {
         let at = fs::canonicalize(scratch.path()).unwrap();
         // As those have it who keep their settings in a repository.
         write(&at.join("home/.git/HEAD"), "ref: refs/heads/main\n");
-        fs::create_dir_all(at.join("home/work/app")).unwrap();
+        fs::create_dir_all(at.join("home").join("below/app")).unwrap();
         let home = at.join("home");
         for directory in [Path::new("/"), &at, &home] {
             let project = Project::of(directory, &home);
