@@ -147,7 +147,7 @@ fn after_a_rewrite_to_a_stub_every_generation_can_be_had() {
         assert_eq!(outcome.stderr.contains("--longest"), flags.is_empty(), "{outcome:#?}");
     }
     // What was restored is the newest again, and what it replaced stays.
-    assert!(fs::read(copy(&scratch.layer3_store(), &format!("{SUBAGENT}.gen-0002.jsonl"))).is_ok_and(|it| it == stub));
+    assert!(fs::read(copy(&scratch.layer3_store(), format!("{SUBAGENT}.gen-0002.jsonl"))).is_ok_and(|it| it == stub));
     lose_all(&scratch);
     let outcome = restore(&scratch, &[SUBAGENT]).ok().unworried();
     assert!(fs::read(&transcript).is_ok_and(|it| it == long), "{outcome:#?}");

@@ -107,10 +107,10 @@ const CIRCLES_OF_FILES: &[&str] = &[];
 const CIRCLES_OF_ROOMS: &[&str] = &[];
 
 /// So many items other crates may see of the three libraries together.
-const PUBLIC_ITEMS_MAX: usize = 352;
+const PUBLIC_ITEMS_MAX: usize = 364;
 
 /// So many lines the product may have: the three layers and xtask without tests, blank lines and comments.
-const PRODUCT_LINES_MAX: usize = 31_500;
+const PRODUCT_LINES_MAX: usize = 34_500;
 
 #[test]
 fn files_import_downwards_only() {
@@ -137,7 +137,8 @@ fn a_folder_of_modules_has_a_mod_rs() {
     let folders = houses.filter(|path| path.extension().is_some_and(|e| e == "rs"));
     let homeless = folders.map(|path| path.parent().unwrap().to_owned()).filter(|folder| {
         let is_root = folder.ends_with("src") || folder.ends_with("src/bin");
-        !is_root && !folder.join("mod.rs").is_file()
+        let is_program = folder.parent().is_some_and(|above| above.ends_with("src/bin"));
+        !is_root && !folder.join(if is_program { "main.rs" } else { "mod.rs" }).is_file()
     });
     assert_none("folders of modules without mod.rs", homeless.map(|folder| name_of(&folder)));
 }

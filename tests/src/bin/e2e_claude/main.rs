@@ -6,7 +6,6 @@
 //! each of them *every* transcript must be in both stores.
 #![allow(clippy::disallowed_methods)] // It plays a user who deletes a transcript.
 
-#[path = "e2e_claude/losing.rs"]
 mod losing;
 
 use std::fs;
