@@ -29,6 +29,14 @@ pub enum IndexError {
         /// How.
         what: String,
     },
+    /// The index was made by an older version: it is made again before it is used.
+    #[error("use the index {path}: it is of version {version}, this program makes another; `layer3-indexer rebuild` makes it again from the store", path = path.display())]
+    Outdated {
+        /// The index.
+        path: PathBuf,
+        /// Its version.
+        version: i32,
+    },
     /// The index was made by a newer version. Nothing was touched.
     #[error(
         "use the index {path}: it is of version {version}, made by a newer Threefold; update this one, or give it an index of its own (SESSION_DB_PATH)",
@@ -65,7 +73,7 @@ pub enum IndexError {
 impl IndexError {
     /// Whether the index has to be made again: see `Index::renew`.
     pub(crate) fn is_damage(&self) -> bool {
-        matches!(self, IndexError::Unusable { .. })
+        matches!(self, IndexError::Unusable { .. } | IndexError::Outdated { .. })
     }
 }
 

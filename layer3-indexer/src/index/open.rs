@@ -118,6 +118,8 @@ impl Index {
         };
         match verify() {
             Err(IndexError::Unusable { what, .. }) => Ok(Some(what)),
+            // It is whole, and made again when it is used next.
+            Err(IndexError::Outdated { .. }) => Ok(None),
             verified => verified,
         }
     }

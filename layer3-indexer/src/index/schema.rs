@@ -317,15 +317,13 @@ fn refuse_others(path: &Path) -> Result<(), IndexError> {
 }
 
 fn other_version(path: &Path, version: Option<i32>) -> IndexError {
-    if let Some(version) = version.filter(|version| *version > VERSION) {
-        return IndexError::Newer { path: path.to_owned(), version };
+    let path = path.to_owned();
+    match version {
+        None => IndexError::Unusable { path, what: "it is empty".to_owned() },
+        Some(version) if version > VERSION => IndexError::Newer { path, version },
+        Some(version) if version > 0 => IndexError::Outdated { path, version },
+        Some(_) => IndexError::Unusable { path, what: "it was made by another program".to_owned() },
     }
-    let what = match version {
-        None => "it is empty".to_owned(),
-        Some(-1) => "it was made by another program".to_owned(),
-        Some(version) => format!("it is of version {version}, this program makes version {VERSION}"),
-    };
-    IndexError::Unusable { path: path.to_owned(), what }
 }
 
 /// Whose the file is.

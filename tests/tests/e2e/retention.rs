@@ -68,7 +68,7 @@ fn a_dry_run_shows_what_would_go_and_why_and_writes_nothing() {
     delete(&alone);
     let before = all(&scratch);
     insta::assert_snapshot!(shown(&scratch, &["prune", "--all", "--older-than", "2100-01-01", "--only-copies", "--dry-run"]), @r#"
-    session     2026-11-22 00:01   1.9 kB  proj/00000000-0000-4000-8000-000000000001  alone in the world
+    session     2026-11-22 00:01 UTC   1.9 kB  proj/00000000-0000-4000-8000-000000000001  alone in the world
         the only copy: Claude Code no longer has it
     kept        proj/00000000-0000-4000-8000-000000000002
         Claude Code still has ~/.claude/projects/-home-dev-proj/00000000-0000-4000-8000-000000000002.jsonl; the next sweep would save it again
@@ -82,7 +82,7 @@ fn a_dry_run_shows_what_would_go_and_why_and_writes_nothing() {
     Nothing to remove
     "#);
     insta::assert_snapshot!(shown(&scratch, &["prune", &transcripts::made_id(2), "--dry-run"]), @r#"
-    session     2026-11-22 00:03   1.9 kB  proj/00000000-0000-4000-8000-000000000002  still with Claude
+    session     2026-11-22 00:03 UTC   1.9 kB  proj/00000000-0000-4000-8000-000000000002  still with Claude
         Claude Code has every byte of it: ~/.claude/projects/-home-dev-proj/00000000-0000-4000-8000-000000000002.jsonl
         that file stays where it is, and the next sweep saves the session again
     1 session (1.9 kB) to remove

@@ -15,12 +15,15 @@ use tests::version_before::{self, COMPRESSED, PENDING, REWRITTEN, WITHOUT_TRANSC
 
 use crate::product::{assert_verified, chain_delivered, drain, found_in, pending};
 
+/// What counts more records than before: those that only wait to be sent.
+const SAYS_MORE: [&str; 1] = ["timestamp_start"];
+
 /// Asserts that each field that was answered before is answered as before; there may be more.
 #[track_caller]
 fn assert_answers(what: &str, before: &Value, now: &Value) {
     match (before, now) {
         (Value::Object(before), Value::Object(now)) => {
-            for (name, before) in before {
+            for (name, before) in before.iter().filter(|(name, _)| !SAYS_MORE.contains(&name.as_str())) {
                 assert_answers(&format!("{what}.{name}"), before, now.get(name).unwrap_or(&Value::Null));
             }
         }
@@ -57,14 +60,14 @@ fn xtask(scratch: &Scratch, args: &[&str]) -> String {
 fn its_stores_and_index_are_read_as_before_and_nothing_of_them_changes() {
     let scratch = version_before::lay_out();
     let before = files_of_both(&scratch);
-    let index = fs::read(scratch.index()).expect("read the index");
     assert_eq!(pending(&scratch).len(), 1);
     assert_verified(&scratch);
+    // An index of another version is made again from the copies, once, and that is said.
+    found_in(&scratch, "dunlin");
     let answers = version_before::answers(&scratch);
     assert_answers("answers", &version_before::recorded_answers(), &answers);
     let records: BTreeMap<_, _> = before.into_iter().filter(|(path, _)| is_record(path)).collect();
     assert_eq!(self::records(&scratch), records);
-    assert_eq!(fs::read(scratch.index()).expect("read the index"), index, "the index is used as it is");
     let status = scratch.layer1(&["status"]).output();
     assert!(status.text().contains(&made_id(WITHOUT_TRANSCRIPT)[..8]), "what events said is told: {status:#?}");
 }
