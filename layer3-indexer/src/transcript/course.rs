@@ -36,7 +36,7 @@ struct Node {
 enum Turn {
     /// Words of the user: a turn begins.
     Asked,
-    /// One of her commands: a turn begins if it is answered.
+    /// One of her commands, or her words beside a tool's result, which may be one of several: a turn begins if it is answered.
     Commanded,
     Answered,
     /// Anything else.
@@ -85,7 +85,9 @@ fn node(record: &Record<'_>) -> Option<Node> {
     if record.is_sidechain || matches!(&*record.kind, "summary" | "last-prompt") {
         return None;
     }
+    let has_result = || record.blocks.iter().any(|block| matches!(block, Block::ToolResult { .. }));
     let turn = match record.class {
+        Class::Prompt if has_result() => Turn::Commanded,
         Class::Prompt => Turn::Asked,
         Class::Command => Turn::Commanded,
         Class::Answer => Turn::Answered,
@@ -191,6 +193,9 @@ mod tests {
                 "prompt" => r#""user","message":{"content":"asked"}"#,
                 "plan" => r#""user","message":{"content":"Implement the following plan:\nx"}"#,
                 "command" => r#""user","message":{"content":"<command-name>/x</command-name>"}"#,
+                "said" => {
+                    r#""user","message":{"content":[{"type":"tool_result","content":"x"},{"type":"text","text":"and?"}]}"#
+                }
                 "result" => r#""user","message":{"content":[{"type":"tool_result","content":"x"}]}"#,
                 "answer" => r#""assistant","message":{"content":[{"type":"text","text":"x"}]}"#,
                 "boundary" => r#""system","subtype":"compact_boundary","content":"x""#,
@@ -223,6 +228,8 @@ mod tests {
         // A command counts where it was answered, and where something was asked behind it.
         check("a< prompt, b<a answer, c<b command, d<c answer, e<b prompt", "c d");
         check("a< prompt, b<a answer, c<b command, d<c prompt, e<b prompt", "c d");
+        // Words beside a tool's result that were answered.
+        check("a< prompt, b<a answer, c<b said, d<c answer, e<b prompt, f<e answer", "c d");
         // Before a compaction.
         check("a< prompt, b<a answer, c<b prompt, d<b prompt, e<d answer, f<~e boundary, g<f prompt", "c");
     }
@@ -233,6 +240,8 @@ mod tests {
             "a< prompt, b<a answer, c<b answer, d<b result, e<c result, f<e answer",
             "a< prompt, b<a answer, c<b answer, e<c result, d<b result, f<d answer",
             "a< prompt, b<a answer, c<b command, d<b prompt, e<d answer",
+            // Words beside the result of one of two tools.
+            "a< prompt, b<a answer, c<b answer, d<b said, e<c result, f<e answer, g<f prompt",
             "a< prompt aside, b<a answer aside, c< prompt aside, d< prompt, e<d answer",
             "a< prompt, b<a answer, c<gone prompt, d<c answer",
             "a< prompt, b<a answer, c<~gone boundary, d<c prompt",
