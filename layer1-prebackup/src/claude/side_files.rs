@@ -7,10 +7,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::FileType;
+use serde::Deserialize;
 
 use crate::claude::transcripts::{self, Identity, claude_dir_of_transcript, open_folder, open_transcript};
 use crate::fs::{self, Dir, DurableError};
@@ -27,6 +29,8 @@ const PLANS: &str = "plans";
 /// The slug is looked for in so much of the beginning and of the end of a transcript.
 const SLUG_WINDOW_BYTES: u64 = 64 * 1024;
 const SLUG_KEY: &[u8] = b"\"slug\"";
+/// Longest first line of a subagent's file that is read.
+const AGENT_LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Longest name of a plan, in bytes.
 const SLUG_BYTES_MAX: usize = 200;
 
@@ -210,8 +214,9 @@ fn slugs_in(file: &File, path: &Path) -> Result<Vec<String>, DurableError> {
 fn names_beside(folder: &Path, id: &SessionId) -> Result<Vec<OsString>, DurableError> {
     let Some(dir) = Dir::open(folder)? else { return Ok(Vec::new()) };
     let mut names = Vec::new();
-    dir.each_entry(&mut |name, _| {
-        if session_beside(name).as_ref() == Some(id) || is_variant_of(name, id) {
+    dir.each_entry(&mut |name, kind| {
+        let is_its = || session_of_agent(&dir, name, kind).as_ref() == Some(id);
+        if session_beside(name).as_ref() == Some(id) || is_variant_of(name, id) || is_its() {
             names.push(name.to_owned());
         }
     })?;
@@ -235,6 +240,26 @@ pub(crate) fn session_beside(name: &OsStr) -> Option<SessionId> {
     let is_its_own = matches!(rest, (b"", b"" | b".jsonl"));
     let uuid = std::str::from_utf8(&bytes[at..at + UUID_BYTES]).ok()?;
     (!is_its_own).then(|| SessionId::parse(uuid).ok()).flatten()
+}
+
+/// The session of a subagent's file that lies beside the transcripts, as earlier versions of Claude Code laid it:
+/// `agent-….jsonl`, whose first line names the session. Only of such a name is anything read; what cannot be read
+/// is nobody's.
+pub(crate) fn session_of_agent(folder: &Dir, name: &OsStr, kind: FileType) -> Option<SessionId> {
+    #[derive(Deserialize)]
+    struct Record {
+        #[serde(rename = "sessionId")]
+        session_id: String,
+    }
+    let bytes = name.as_bytes();
+    if kind != FileType::RegularFile || !bytes.starts_with(b"agent-") || !bytes.ends_with(b".jsonl") {
+        return None;
+    }
+    let file = folder.open_file(name).ok().flatten()?;
+    let mut line = Vec::new();
+    BufReader::new(file.take(AGENT_LINE_BYTES_MAX)).read_until(b'\n', &mut line).ok()?;
+    let Record { session_id } = serde_json::from_slice(&line).ok()?;
+    SessionId::parse(&session_id).ok()
 }
 
 /// Whether a name is `ID.jsonl.…`, or `ID …` and no id of another session, for an id that is no UUID.
@@ -409,6 +434,26 @@ mod tests {
             write(&dir.path().join(name));
         }
         assert_eq!(found(&dir.path().join("s1.jsonl"), "s1"), [".beside/s1 2.jsonl", ".beside/s1.jsonl.old"]);
+    }
+
+    #[test]
+    fn a_subagents_file_of_the_old_layout_is_kept_with_the_session_that_its_first_line_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = |id: &str| format!("{{\"agentId\":\"1\",\"sessionId\":\"{id}\",\"message\":{{}}}}\n");
+        for (name, text) in [
+            ("agent-1.jsonl", line("s1")),
+            ("agent-2.jsonl", line("s2") + &line("s1")),
+            ("agent-3.jsonl", line(ID)),
+            ("agent-4.jsonl", "no record\n".to_owned() + &line("s1")),
+            ("agent-5.jsonl", String::new()),
+            ("other-1.jsonl", line("s1")),
+        ] {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink("agent-1.jsonl", dir.path().join("agent-6.jsonl")).unwrap();
+        assert_eq!(found(&dir.path().join("s1.jsonl"), "s1"), [".beside/agent-1.jsonl"]);
+        assert_eq!(found(&dir.path().join("s2.jsonl"), "s2"), [".beside/agent-2.jsonl"]);
+        assert_eq!(found(&dir.path().join(format!("{ID}.jsonl")), ID), [".beside/agent-3.jsonl"]);
     }
 
     #[test]

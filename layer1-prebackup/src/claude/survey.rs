@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use crate::claude::side_files::{
-    SideFiles, is_passing, is_transcript_like, is_uuid, is_variant_of, session_beside, side_files_with,
+    SideFiles, is_passing, is_transcript_like, is_uuid, is_variant_of, session_beside, session_of_agent,
+    side_files_with,
 };
 use crate::claude::transcripts::{Identity, open_folder, open_transcript};
 use crate::fs::{self, Dir, DurableError};
@@ -161,7 +162,7 @@ impl Survey {
         let mut sessions = BTreeMap::new();
         let mut beside: BTreeMap<SessionId, Vec<OsString>> = BTreeMap::new();
         for (name, kind) in &entries {
-            if let Some(id) = owner_of(name, &names) {
+            if let Some(id) = owner_of(name, &names).or_else(|| session_of_agent(dir, name, *kind)) {
                 beside.entry(id).or_default().push(name.clone());
             } else if let Ok(id) = SessionId::of_transcript(Path::new(name)) {
                 self.add_transcript(dir, name, *kind, id, &mut sessions);
@@ -365,6 +366,17 @@ mod tests {
         assert_eq!(passed, ["-loop", "-nowhere", "-p/d.jsonl"]);
         let ids: Vec<SessionId> = ["a", "b", "c", "z"].map(|id| SessionId::parse(id).unwrap()).into();
         assert_eq!(present(&scene.path(""), &ids.iter().collect()).len(), 3);
+    }
+
+    #[test]
+    fn a_subagents_file_beside_the_transcripts_is_no_conversation_of_its_own() {
+        let scene = Scene::new(&["-p/a.jsonl", "-p/agent-2.jsonl"]);
+        for (name, id) in [("agent-1.jsonl", "a"), ("agent-3.jsonl", ID)] {
+            std::fs::write(scene.path("-p").join(name), format!("{{\"sessionId\":\"{id}\"}}\n")).unwrap();
+        }
+        let (found, passed) = scene.look();
+        assert_eq!(found, ["-p/ID.jsonl +1", "-p/a.jsonl +1", "-p/agent-2.jsonl"]);
+        assert!(passed.is_empty(), "{passed:?}");
     }
 
     #[test]

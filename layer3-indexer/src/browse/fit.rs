@@ -61,13 +61,11 @@ pub(crate) fn fit(answer: Value, how: Fit) -> Value {
         if shown == 0 && !is_last && (all > 0 || used > room) {
             continue;
         }
+        let go_on = format!("go on with {}{}", how.offset_is, how.offset + shown);
         if shown < all {
-            let next = how.offset + shown;
-            let left_out = all - shown;
-            note(
-                &mut head,
-                &format!("{left_out} more do not fit into this answer; go on with {}{next}", how.offset_is),
-            );
+            note(&mut head, &format!("{} more do not fit into this answer; {go_on}", all - shown));
+        } else if has_more(&head, how.offset + all) {
+            note(&mut head, &format!("there are more; {go_on}"));
         }
         if let Some(list) = list {
             head.insert(list.to_owned(), Value::Array(fitting));
@@ -75,6 +73,12 @@ pub(crate) fn fit(answer: Value, how: Fit) -> Value {
         return Value::Object(head);
     }
     Value::Object(answer)
+}
+
+/// Whether a list goes on beyond so many entries, as its answer says.
+fn has_more(answer: &Map<String, Value>, passed: usize) -> bool {
+    let total = answer.get("totals").and_then(|totals| totals["sessions"].as_u64());
+    answer.get("more") == Some(&Value::Bool(true)) || total.is_some_and(|total| total > passed as u64)
 }
 
 /// The text cut at the end of a line to at most so many characters, saying so.
@@ -210,6 +214,13 @@ mod tests {
     #[test]
     fn what_fits_is_left_as_it_is_and_a_list_of_sessions_is_brief() {
         let how = Fit { chars_max: MAX, offset: 0, offset_is: "" };
+        let page = json!({"hits": [{"snippet": "a"}], "more": true, "notes": []});
+        let next = fit(page, Fit { offset: 20, offset_is: "--offset ", ..how });
+        assert_eq!(next["notes"], json!(["there are more; go on with --offset 21"]));
+        for (total, said) in [(22, json!(["there are more; go on with --offset 21"])), (21, Value::Null)] {
+            let page = json!({"sessions": [{"bytes": 1}], "totals": {"sessions": total}});
+            assert_eq!(fit(page, Fit { offset: 20, offset_is: "--offset ", ..how })["notes"], said);
+        }
         let answer = json!({"hits": [{"snippet": "a", "before": [1, 2]}], "notes": []});
         assert_eq!(fit(answer.clone(), how), answer);
         let brief = fit(json!({"sessions": [entry(1, 12, 0)]}), how);

@@ -119,6 +119,24 @@ fn a_deleted_session_comes_back_to_the_byte_side_files_and_all() {
 }
 
 #[test]
+fn a_subagents_file_of_the_old_layout_is_saved_found_counted_and_restored_with_its_session() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 2);
+    let answer = transcripts::answer_line(&id, 9, "the subagent saw a kittiwake");
+    transcripts::append(&transcript.with_file_name("agent-1a2b.jsonl"), answer);
+    let before = files(&scratch.slug_dir());
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    lose_all(&scratch);
+    assert_eq!(found_in(&scratch, "kittiwake"), [id.as_str()]);
+    let listed = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();
+    let sessions = listed["sessions"].as_array().expect("sessions");
+    assert_eq!(sessions.iter().map(|session| &session["subagents"]).collect::<Vec<_>>(), [&json!(1)]);
+    restore(&scratch, &[&id]).ok();
+    assert_restored_exactly(&scratch.slug_dir(), &before);
+}
+
+#[test]
 fn a_dry_run_writes_nothing() {
     let scratch = Scratch::new();
     let before = saved(&scratch, SUBAGENT);

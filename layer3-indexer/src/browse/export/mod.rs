@@ -21,6 +21,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use layer1_prebackup::claude::side_files::BESIDE;
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, Existing};
 use layer1_prebackup::names::{FileName, StoredName};
@@ -297,7 +298,9 @@ impl Subagents {
         let mut subagents = Subagents::default();
         for name in copies.names().into_iter().filter(|name| name.generation == 0) {
             let FileName::Side(rel) = &name.file else { continue };
-            if !rel.starts_with("subagents") || rel.extension().is_none_or(|ext| ext != "jsonl") {
+            // Earlier versions of Claude Code kept them beside the transcript.
+            let is_old = rel.strip_prefix(BESIDE).is_ok_and(|name| name.to_string_lossy().starts_with("agent-"));
+            if !(is_old || rel.starts_with("subagents")) || rel.extension().is_none_or(|ext| ext != "jsonl") {
                 continue;
             }
             let meta = subagent_meta(copies, rel);

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)] // It plays a user who deletes a transcript.
 
 mod losing;
+mod reading;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -103,7 +104,8 @@ fn main() -> ExitCode {
     }
     if run("install", &|| install(&client, &args)) {
         let terminal: &[&[(&str, Scenario)]] = if args.no_tmux { &[] } else { &[&TERMINAL, &losing::TERMINAL] };
-        for (name, scenario) in PRINTING.iter().chain(&losing::PRINTING).chain(terminal.iter().copied().flatten()) {
+        let rows = PRINTING.iter().chain(&losing::PRINTING).chain(terminal.iter().copied().flatten());
+        for (name, scenario) in rows.chain(&reading::ROWS) {
             if args.only.as_ref().is_none_or(|only| name.contains(only.as_str())) {
                 run(name, &|| scenario(&client));
             }
@@ -399,7 +401,7 @@ fn saved(client: &Client, transcript: &Path) -> String {
     format!("{} bytes in both stores, as are all {all}", fs::metadata(transcript).map_or(0, |meta| meta.len()))
 }
 
-/// Asserts that both stores keep an older content; says so.
+/// Asserts that both stores keep an older content, and says so; that the newest lost some of it is acknowledged.
 #[track_caller]
 fn kept(client: &Client, content: &[u8]) -> String {
     for store in [client.scratch.layer1_store(), client.scratch.layer3_store()] {
@@ -407,6 +409,7 @@ fn kept(client: &Client, content: &[u8]) -> String {
         let kept = files.filter_map(|name| fs::read(store.join(name)).ok()).any(|kept| kept.starts_with(content));
         assert!(kept, "the older {} bytes are not in {}", content.len(), store.display());
     }
+    client.program("layer3-indexer").args(["status", "--acknowledge"]).output();
     ", the older content as a generation".to_owned()
 }
 
