@@ -10,6 +10,7 @@ use std::sync::Arc;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::archive::ArchiveError;
+use crate::claude::other_dirs::SESSION_STORE;
 use crate::claude::timer_mark;
 use crate::config::arguments;
 use crate::config::places::{PlaceFlags, Places};
@@ -209,7 +210,7 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
     let store: &Path = &places.layer1_store;
     match command {
         Command::Sweep { all, timer } => {
-            let (projects, policy) = (places.projects(), places.policy.clone());
+            let (projects, policy) = (projects_of(places), places.policy.clone());
             let config = SweepConfig { store: store.to_owned(), projects, all, progress: !quiet, policy };
             // As a hook it stands in a pipe; a person at a terminal has no event to give.
             let input = io::stdin();
@@ -225,7 +226,8 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
             Ok(report.failures.is_empty())
         }
         Command::Status { json } => {
-            status::status(store, &places.projects(), &places.policy.exclude, json, out).map(|()| true)
+            status::status(store, &projects_of(places), places.not_kept(), &places.policy.exclude, json, out)
+                .map(|()| true)
         }
         Command::Verify { session, repair, json } => {
             let other = repair.then_some(places.layer3_store.as_path());
@@ -237,13 +239,18 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
             Ok(true)
         }
         Command::SessionStore { dir, adapter: None } => {
-            let dir = std::path::absolute(dir.unwrap_or_else(|| places.home.join(".claude-sdk")))?;
+            let dir = std::path::absolute(dir.unwrap_or_else(|| places.home.join(SESSION_STORE)))?;
             let config = SessionStoreConfig { store: store.to_owned(), dir, policy: places.policy.clone() };
             session_store::run(&config, io::stdin().lock(), out)?;
             Ok(true)
         }
         Command::History { session, json } => status::history(store, &session, json, out).map(|()| true),
     }
+}
+
+/// Every folder of transcripts that is kept.
+fn projects_of(places: &Places) -> Vec<PathBuf> {
+    places.all_claude_dirs().map(|dir| dir.join("projects")).collect()
 }
 
 fn report_sweep(report: &SweepReport, quiet: bool, out: &mut dyn Write) -> io::Result<()> {

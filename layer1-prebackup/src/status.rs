@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::archive::{Archive, ArchiveError, Compare, Finding, Repair, SaveRequest, SessionKey, Verification};
-use crate::claude::survey::{FoundTranscript, survey};
+use crate::claude::survey::{FoundTranscript, PassedOver, survey};
 use crate::claude::transcripts;
 use crate::config::exclude::Exclusions;
 use crate::config::settings::Policy;
@@ -64,12 +64,13 @@ pub(crate) enum InspectError {
 /// Sessions, bytes, generations, what is behind and what lost its source.
 pub(crate) fn status(
     store: &Path,
-    projects: &Path,
+    projects: &[PathBuf],
+    not_kept: Vec<PassedOver>,
     exclude: &Exclusions,
     as_json: bool,
     out: &mut dyn Write,
 ) -> Result<(), InspectError> {
-    let status = gather_status(store, projects, exclude)?;
+    let status = gather_status(store, projects, not_kept, exclude)?;
     if as_json {
         writeln!(out, "{status}")?;
         return Ok(());
@@ -263,7 +264,12 @@ pub(crate) fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionK
     }
 }
 
-fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<Value, InspectError> {
+fn gather_status(
+    store: &Path,
+    projects: &[PathBuf],
+    not_kept: Vec<PassedOver>,
+    exclude: &Exclusions,
+) -> Result<Value, InspectError> {
     let archive = Archive::open_as_found(store)?;
     let keys = match &archive {
         Some(archive) => archive.sessions()?,
@@ -326,6 +332,7 @@ fn gather_status(store: &Path, projects: &Path, exclude: &Exclusions) -> Result<
     let passed_over: Vec<Value> = passed_over
         .into_iter()
         .chain(of_sessions)
+        .chain(not_kept)
         .map(|passed| json!({ "transcript": passed.path.display().to_string(), "why": passed.why }))
         .collect();
     Ok(json!({

@@ -25,8 +25,8 @@ const SUCCESSIONS: [&str; 3] = ["clear", "resume", "fork"];
 pub(crate) struct SweepConfig {
     /// Layer 1's store.
     pub(crate) store: PathBuf,
-    /// Claude Code's folder of transcripts.
-    pub(crate) projects: PathBuf,
+    /// Claude Code's folders of transcripts.
+    pub(crate) projects: Vec<PathBuf>,
     /// Compare all contents, whether the files changed or not.
     pub(crate) all: bool,
     /// Draw a progress bar (it draws on a terminal only).
@@ -163,7 +163,7 @@ mod tests {
         let store = dir.path().join("store");
         let config = SweepConfig {
             store: store.clone(),
-            projects: dir.path().join("projects"),
+            projects: vec![dir.path().join("projects")],
             all: false,
             progress: false,
             policy: Policy::default(),

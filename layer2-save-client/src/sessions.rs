@@ -135,7 +135,11 @@ fn jobs_by_id(asked: &Asked, places: &Places, archive: Option<&Archive>) -> Resu
             jobs.extend(new_job(asked, Some(&key), &transcript, places));
         }
     }
-    for found in survey(&places.projects()).0.into_iter().filter(|found| found.id == asked.id) {
+    for found in survey(places.all_claude_dirs().map(|dir| dir.join("projects")))
+        .0
+        .into_iter()
+        .filter(|found| found.id == asked.id)
+    {
         let key = archive.map(|archive| archive.session_of(&asked.id, &found.path)).transpose()?.flatten();
         let Some(job) = new_job(asked, key.as_ref(), &found.path, places) else { continue };
         match jobs.iter_mut().find(|earlier| earlier.name() == job.name()) {

@@ -120,8 +120,12 @@ mod tests {
         assert_eq!(corrected.server_command(&[]).args.len(), 1 + 2 * corrected.places.to_flags().len());
         let flags = PlaceFlags { session_db: Some("/x.db".into()), ..PlaceFlags::default() };
         assert!(settings(flags).server_command(&[]).display().ends_with("serve --session-db /x.db"));
-        let typed =
-            SettingFlags { exclude: vec!["-h-*".into()], free_space_floor: Some(7), log_level: Some(Level::Warn) };
+        let typed = SettingFlags {
+            exclude: vec!["-h-*".into()],
+            free_space_floor: Some(7),
+            log_level: Some(Level::Warn),
+            ..SettingFlags::default()
+        };
         let told = Settings { typed: typed.to_args(), ..settings(PlaceFlags::default()) };
         let expected = "--exclude=-h-* --free-space-floor=7 --log-level=warn";
         assert!(told.server_command(&[]).display().ends_with(&format!("serve {expected}")));

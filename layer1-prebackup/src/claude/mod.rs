@@ -4,6 +4,7 @@ pub mod event_transcripts;
 pub mod hooks;
 pub mod limits;
 pub mod live;
+pub(crate) mod other_dirs;
 pub(crate) mod replaced_whole;
 pub mod shell;
 pub mod side_files;

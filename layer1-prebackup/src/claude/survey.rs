@@ -79,9 +79,9 @@ impl PassedOver {
     }
 }
 
-/// All conversations of all projects, and what only looks like one; both sorted by path. An absent folder has nothing
+/// All conversations of all projects of these folders, and what only looks like one; both sorted by path. An absent folder has nothing
 /// in it.
-pub fn survey(projects: &Path) -> (Vec<FoundTranscript>, Vec<PassedOver>) {
+pub fn survey<P: AsRef<Path>>(projects: impl IntoIterator<Item = P>) -> (Vec<FoundTranscript>, Vec<PassedOver>) {
     let mut survey = Survey::default();
     let folders = survey.folders(projects);
     for folder in folders {
@@ -94,7 +94,10 @@ pub fn survey(projects: &Path) -> (Vec<FoundTranscript>, Vec<PassedOver>) {
 
 /// Which of these sessions have a transcript below `projects/`, without a look at the files themselves. Costs a
 /// listing of the projects' folders, one after the other until all are found; what cannot be read is passed over.
-pub fn present<'w>(projects: &Path, wanted: &BTreeSet<&'w SessionId>) -> BTreeSet<&'w SessionId> {
+pub fn present<'w, P: AsRef<Path>>(
+    projects: impl IntoIterator<Item = P>,
+    wanted: &BTreeSet<&'w SessionId>,
+) -> BTreeSet<&'w SessionId> {
     let wanted: BTreeMap<&str, &SessionId> = wanted.iter().map(|id| (id.as_str(), *id)).collect();
     let mut found = BTreeSet::new();
     for folder in Survey::default().folders(projects) {
@@ -113,8 +116,16 @@ pub fn present<'w>(projects: &Path, wanted: &BTreeSet<&'w SessionId>) -> BTreeSe
 }
 
 impl Survey {
-    /// The projects' folders, those first that are no links.
-    fn folders(&mut self, projects: &Path) -> Vec<Dir> {
+    /// The projects' folders, of each root those first that are no links.
+    fn folders<P: AsRef<Path>>(&mut self, roots: impl IntoIterator<Item = P>) -> Vec<Dir> {
+        let (mut folders, mut seen) = (Vec::new(), BTreeSet::new());
+        for root in roots {
+            self.add_folders_of(root.as_ref(), &mut folders, &mut seen);
+        }
+        folders
+    }
+
+    fn add_folders_of(&mut self, projects: &Path, folders: &mut Vec<Dir>, seen: &mut BTreeSet<(u64, u64)>) {
         let root = match Dir::open(projects).and_then(|root| root.map(|root| Ok((root.entries()?, root))).transpose()) {
             Ok(Some((entries, root))) => Some((entries, root)),
             Ok(None) => None,
@@ -123,9 +134,8 @@ impl Survey {
                 None
             }
         };
-        let Some((mut entries, root)) = root else { return Vec::new() };
+        let Some((mut entries, root)) = root else { return };
         entries.sort_by_key(|(_, kind)| *kind == FileType::Symlink);
-        let (mut folders, mut seen) = (Vec::new(), BTreeSet::new());
         for (slug, kind) in entries {
             let path = root.path().join(&slug);
             if kind != FileType::Directory && (kind != FileType::Symlink || path.is_file()) {
@@ -150,7 +160,6 @@ impl Survey {
                 Err(error) => self.passed_over.push(PassedOver::unreadable(&error)),
             }
         }
-        folders
     }
 
     fn add_folder(&mut self, dir: &Dir) {
@@ -307,7 +316,7 @@ mod tests {
         }
 
         fn look(&self) -> (Vec<String>, Vec<String>) {
-            let (found, passed) = survey(&self.path(""));
+            let (found, passed) = survey([self.path("")]);
             let below = |path: &Path| path.strip_prefix(self.path("")).unwrap().display().to_string().replace(ID, "ID");
             let found = found.iter().map(|found| {
                 let beside = if found.beside.is_empty() { String::new() } else { format!(" +{}", found.beside.len()) };
@@ -348,7 +357,7 @@ mod tests {
         -q/�.jsonl: its name is no conversation's
         top.jsonl: it lies in no project's folder
         ");
-        assert!(survey(&scene.path("absent")).0.is_empty());
+        assert!(survey([scene.path("absent")]).0.is_empty());
     }
 
     #[test]
@@ -365,7 +374,7 @@ mod tests {
         let passed: Vec<&str> = passed.iter().map(|passed| passed.split_once(": ").unwrap().0).collect();
         assert_eq!(passed, ["-loop", "-nowhere", "-p/d.jsonl"]);
         let ids: Vec<SessionId> = ["a", "b", "c", "z"].map(|id| SessionId::parse(id).unwrap()).into();
-        assert_eq!(present(&scene.path(""), &ids.iter().collect()).len(), 3);
+        assert_eq!(present([scene.path("")], &ids.iter().collect()).len(), 3);
     }
 
     #[test]

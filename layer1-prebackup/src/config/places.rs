@@ -6,6 +6,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::claude::other_dirs;
+use crate::claude::survey::PassedOver;
 use crate::claude::transcripts::claude_dir_of_transcript;
 use crate::config::settings::{Policy, Settings, SettingsError};
 pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
@@ -52,6 +54,9 @@ pub struct Places {
     pub home: PathBuf,
     /// Claude Code's configuration directory; transcripts lie in its `projects/`.
     pub claude_dir: PathBuf,
+    /// More of them: those that the settings name and, where nothing says which one is meant, those that other programs
+    /// of Anthropic keep for the same user.
+    pub more_claude_dirs: Vec<PathBuf>,
     /// Layer 1's store.
     pub layer1_store: PathBuf,
     /// Layer 3's store.
@@ -92,7 +97,9 @@ impl Places {
         let beside = default_index(&layer3_store);
         let index = pick(&flags.session_db, PLACE_FLAGS[3], SESSION_DB_PATH, &settings.session_db_path, beside)?;
         let policy = settings.policy(&home);
-        Ok(Places { home, claude_dir, layer1_store, layer3_store, index, policy })
+        let is_named = flags.claude_dir.is_some() || env(CLAUDE_CONFIG_DIR).is_some_and(|dir| !dir.is_empty());
+        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings);
+        Ok(Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy })
     }
 
     /// The places of a hook, and all that cannot be used of what was said of them: it copies whatever was said. Of
@@ -154,7 +161,9 @@ impl Places {
         });
         let index = index.unwrap_or_else(|| default_index(&layer3_store));
         let policy = settings.policy(&home);
-        (Ok(Places { home, claude_dir, layer1_store, layer3_store, index, policy }), problems)
+        let is_named = flags.claude_dir.is_some() || set(CLAUDE_CONFIG_DIR).is_some();
+        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings);
+        (Ok(Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy }), problems)
     }
 
     /// All of them, each with the flag that leads a program of ours to it.
@@ -174,6 +183,26 @@ impl Places {
     /// Claude Code's folder of transcripts.
     pub fn projects(&self) -> PathBuf {
         self.claude_dir.join("projects")
+    }
+
+    /// Every configuration directory whose conversations are kept, the primary one first, none twice. The others need
+    /// not exist.
+    pub fn all_claude_dirs(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(&self.claude_dir).chain(&self.more_claude_dirs).map(PathBuf::as_path)
+    }
+
+    /// Directories with transcripts beside the usual one that are not kept, and how they would be. Costs a listing of
+    /// the home directory.
+    pub fn not_kept(&self) -> Vec<PassedOver> {
+        let resolved = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+        let kept: Vec<PathBuf> = self.all_claude_dirs().map(resolved).collect();
+        let others = other_dirs::beside(&self.home).into_iter().filter(|dir| !kept.contains(&resolved(dir)));
+        let passed = others.map(|path| {
+            let name = path.strip_prefix(&self.home).unwrap_or(&path).display();
+            let why = format!("no setting names this directory of Claude Code's; `claude_dirs = [\"~/{name}\"]` in ~/.config/threefold/config.toml does");
+            PassedOver { path, why, is_unreadable: false }
+        });
+        passed.collect()
     }
 
     /// Layer 2's outbox, inside layer 1's store.
@@ -205,6 +234,19 @@ fn unwritable(place: &Path) -> Option<&'static str> {
 /// Claude Code's directory and the two stores.
 fn default_dirs(home: &Path) -> [PathBuf; 3] {
     [".claude", ".claude-backup-sessions", ".claude-backup"].map(|name| home.join(name))
+}
+
+/// All but the primary one. Settings that name one that is no place were refused, or told, when they were read.
+fn more_claude_dirs(home: &Path, primary: &Path, is_named: bool, settings: &Settings) -> Vec<PathBuf> {
+    let listed = settings.claude_dirs.iter().flatten().filter_map(|dir| absolute("the settings", dir, home).ok());
+    let known = if is_named { Vec::new() } else { other_dirs::known(home) };
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for dir in listed.chain(known) {
+        if dir != primary && !dirs.contains(&dir) {
+            dirs.push(dir);
+        }
+    }
+    dirs
 }
 
 /// The index follows its store, wherever that is. In a store of the version before, a project of the index's name

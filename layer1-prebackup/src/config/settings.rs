@@ -39,7 +39,7 @@ pub(crate) struct Setting {
 }
 
 /// Everything that can be set, in the order of the documentation.
-pub(crate) const SETTINGS: [Setting; 12] = [
+pub(crate) const SETTINGS: [Setting; 13] = [
     setting("claude_dir", "~/.claude", "\"~/.claude\"", variables::CLAUDE_CONFIG_DIR, "--claude-dir"),
     setting(
         "pre_backup_dir",
@@ -56,6 +56,7 @@ pub(crate) const SETTINGS: [Setting; 12] = [
         variables::SESSION_DB_PATH,
         "--session-db",
     ),
+    setting("claude_dirs", "[]", "[\"~/.claude-work\"]", "THREEFOLD_CLAUDE_DIRS", "--claude-dirs"),
     setting("exclude", "[]", "[\"scratch-*\", \"~/clients/**\"]", "THREEFOLD_EXCLUDE", "--exclude"),
     setting("free_space_floor", "0", "\"256MB\"", "THREEFOLD_FREE_SPACE_FLOOR", "--free-space-floor"),
     setting("journal", "true", "false", "THREEFOLD_NO_JOURNAL", "--no-journal"),
@@ -86,6 +87,8 @@ pub struct SettingsError(pub(crate) String);
 pub struct Settings {
     /// Claude Code's directory.
     pub(crate) claude_dir: Option<PathBuf>,
+    /// More directories of Claude Code's.
+    pub(crate) claude_dirs: Option<Vec<PathBuf>>,
     /// Layer 1's store.
     pub(crate) pre_backup_dir: Option<PathBuf>,
     /// Layer 3's store.
@@ -116,6 +119,9 @@ pub(crate) const HELP_HEADING: &str = "Settings (docs/settings.md)";
 /// Settings as flags, to be flattened into a clap parser. Flags win over the environment and the file.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SettingFlags {
+    /// Keep the conversations of such a directory of Claude Code's too; may be repeated [env: THREEFOLD_CLAUDE_DIRS]
+    #[arg(long, value_name = "DIR", help_heading = HELP_HEADING, global = true)]
+    pub claude_dirs: Vec<PathBuf>,
     /// Leave sessions of such a project, directory or transcript uncopied; may be repeated [env: THREEFOLD_EXCLUDE]
     #[arg(long, value_name = "GLOB", help_heading = HELP_HEADING, global = true)]
     pub exclude: Vec<String>,
@@ -132,6 +138,7 @@ impl SettingFlags {
     pub fn to_args(&self) -> Vec<OsString> {
         // In one word each: a glob may begin with a hyphen, as the names of folders of transcripts do.
         let mut args: Vec<String> = self.exclude.iter().map(|glob| format!("--exclude={glob}")).collect();
+        args.extend(self.claude_dirs.iter().filter_map(|dir| Some(format!("--claude-dirs={}", dir.to_str()?))));
         args.extend(self.free_space_floor.map(|bytes| format!("--free-space-floor={bytes}")));
         args.extend(self.log_level.map(|level| format!("--log-level={}", level.as_str())));
         args.into_iter().map(OsString::from).collect()
@@ -167,6 +174,9 @@ impl Settings {
     }
 
     fn with_flags(mut self, flags: &SettingFlags) -> Settings {
+        if !flags.claude_dirs.is_empty() {
+            self.claude_dirs = Some(flags.claude_dirs.clone());
+        }
         if !flags.exclude.is_empty() {
             self.exclude = Some(flags.exclude.clone());
         }
@@ -208,6 +218,7 @@ impl Settings {
             "pre_backup_dir" => self.pre_backup_dir = place()?,
             "backup_dir" => self.backup_dir = place()?,
             "session_db_path" => self.session_db_path = place()?,
+            "claude_dirs" => self.claude_dirs = Some(directories(value).ok_or(DIRECTORIES)?),
             "exclude" => self.exclude = Some(globs(value).ok_or(GLOBS)?),
             "free_space_floor" => self.free_space_floor = Some(size(value).ok_or(Size::EXPECTED)?),
             "journal" => self.journal = Some(value.as_bool().ok_or("true or false")?),
@@ -225,7 +236,7 @@ impl Settings {
 /// What a variable says, as it would stand in the file.
 fn value_of_variable(key: &str, text: &str) -> Option<toml::Value> {
     match key {
-        "exclude" => Some(text.split(':').filter(|glob| !glob.is_empty()).collect::<Vec<_>>().into()),
+        "claude_dirs" | "exclude" => Some(text.split(':').filter(|glob| !glob.is_empty()).collect::<Vec<_>>().into()),
         // It turns the journal off, with anything but nothing, `0` and `false`.
         "journal" => (text != "0" && text != "false").then_some(false.into()),
         "attempts" => Some(text.parse::<i64>().map_or_else(|_| text.into(), toml::Value::from)),
@@ -236,6 +247,7 @@ fn value_of_variable(key: &str, text: &str) -> Option<toml::Value> {
 const LEVEL: &str = "\"info\", \"warn\" or \"off\"";
 const DURATION: &str = "a duration such as \"500ms\", \"1s\" or \"2m\"";
 const DIRECTORY: &str = "an absolute path (or one that begins with ~/)";
+const DIRECTORIES: &str = "a list of absolute paths (or of such that begin with ~/)";
 const GLOBS: &str = "a list of texts such as [\"scratch-*\"]";
 
 fn wrong(setting: &str, from: &str, expected: &str) -> SettingsError {
@@ -300,6 +312,10 @@ fn parse(path: &Path, text: &str, problems: &mut Vec<SettingsError>) -> Settings
 fn place(text: &str) -> Option<PathBuf> {
     let path = PathBuf::from(text);
     (path.is_absolute() || path.starts_with("~")).then_some(path)
+}
+
+fn directories(value: &toml::Value) -> Option<Vec<PathBuf>> {
+    value.as_array()?.iter().map(|dir| dir.as_str().and_then(place)).collect()
 }
 
 fn globs(value: &toml::Value) -> Option<Vec<String>> {
@@ -378,6 +394,7 @@ mod tests {
         assert_eq!(problems, [""; 0]);
         let expected = Settings {
             claude_dir: Some("~/.claude".into()),
+            claude_dirs: Some(vec!["~/.claude-work".into()]),
             pre_backup_dir: Some("~/copies".into()),
             backup_dir: Some("/disk/claude".into()),
             session_db_path: Some("~/sessions.db".into()),
@@ -411,7 +428,8 @@ mod tests {
         assert_eq!((env.free_space_floor, env.attempts, env.journal), (Some(2048), Some(4), Some(false)));
         assert_eq!((env.log_level, env.wait), (Some(Level::Warn), Some(Duration::from_secs(2))));
         assert_eq!(env.exclude, Some(vec!["b".to_owned(), "c".to_owned()]));
-        let flags = SettingFlags { exclude: vec!["d".to_owned()], free_space_floor: Some(3), log_level: None };
+        let flags =
+            SettingFlags { exclude: vec!["d".to_owned()], free_space_floor: Some(3), ..SettingFlags::default() };
         let flagged = env.with_flags(&flags);
         assert_eq!((flagged.free_space_floor, flagged.exclude), (Some(3), Some(vec!["d".to_owned()])));
         assert_eq!(flagged.log_level, Some(Level::Warn));
@@ -446,7 +464,7 @@ mod tests {
         read backup_dir in ~/.config/threefold/config.toml: it must be an absolute path (or one that begins with ~/)
         read the settings ~/.config/threefold/config.toml: nothing is called "exclud"; did you mean "exclude"?
         read journal in ~/.config/threefold/config.toml: it must be true or false
-        read the settings ~/.config/threefold/config.toml: nothing is called "zzz"; there are: claude_dir, pre_backup_dir, backup_dir, session_db_path, exclude, free_space_floor, journal, log_level, wait, timeout, attempts, delay
+        read the settings ~/.config/threefold/config.toml: nothing is called "zzz"; there are: claude_dir, pre_backup_dir, backup_dir, session_db_path, claude_dirs, exclude, free_space_floor, journal, log_level, wait, timeout, attempts, delay
         read THREEFOLD_DELAY in the environment: it must be a duration such as "500ms", "1s" or "2m"
         "#);
         assert_eq!(settings, Settings { log_level: Some(Level::Warn), ..Settings::default() });

@@ -19,7 +19,7 @@ use crate::failure::{Failure, Kind};
 use crate::restore::place::standing;
 use crate::restore::plan::plan_for;
 use crate::restore::types::{Options, Restored};
-use crate::save::roots::{is_same_path, resolved_projects};
+use crate::save::roots::{all_resolved_projects, is_same_path};
 use crate::scope::{self, Scope};
 use crate::stores::{SessionCopies, Stores};
 
@@ -152,8 +152,8 @@ pub(super) fn state(
     copies: &SessionCopies,
 ) -> Result<State, Failure> {
     let is_file = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let projects = resolved_projects(places);
-    let is_ours = |source: &Path| is_file(source) && is_below(source, &projects);
+    let projects = all_resolved_projects(places);
+    let is_ours = |source: &Path| is_file(source) && projects.iter().any(|projects| is_below(source, projects));
     if let Some(source) = copies.sources().find(|source| is_ours(source)) {
         return Ok(State::Stands(source.to_owned()));
     }

@@ -14,6 +14,7 @@ use layer1_prebackup::names::SessionId;
 
 use crate::failure::{Context, Failure, Kind};
 use crate::restore::types::Options;
+use crate::save::roots::is_same_path;
 use crate::stores::slug_of_source;
 use crate::terminal::shell_quoted;
 use crate::transcript::record::{self, TornLine};
@@ -61,19 +62,28 @@ pub(super) fn refuse_claudes(places: &Places, id: &SessionId, to: &Path) -> Resu
         let (there, above) = resolve(path)?;
         Some(there.join(path.strip_prefix(above).ok()?))
     };
-    match (resolved(to), resolved(&places.projects())) {
-        (Some(to_resolved), Some(projects)) if to_resolved.starts_with(&projects) => {
-            let to = to.display();
-            let message = format!("restore session {id}: {to} lies where Claude Code keeps its transcripts");
-            Err(Failure::new(message).hint("without --to it is put in its place there"))
-        }
-        _ => Ok(()),
+    let to_resolved = resolved(to);
+    let is_claudes = |projects: PathBuf| {
+        to_resolved.as_ref().zip(resolved(&projects)).is_some_and(|(to, projects)| to.starts_with(projects))
+    };
+    if places.all_claude_dirs().any(|dir| is_claudes(dir.join("projects"))) {
+        let to = to.display();
+        let message = format!("restore session {id}: {to} lies where Claude Code keeps its transcripts");
+        return Err(Failure::new(message).hint("without --to it is put in its place there"));
     }
+    Ok(())
 }
 
 /// Refuses while a client has the session open, or where that cannot be told; forced, it says so instead.
 pub(super) fn refuse_live(places: &Places, id: &SessionId, force: bool) -> Result<Option<String>, Failure> {
-    let live = live::live_process(&places.claude_dir, id);
+    let mut dir = places.claude_dir.as_path();
+    let mut live = Ok(None);
+    for next in places.all_claude_dirs() {
+        (dir, live) = (next, live::live_process(next, id));
+        if !matches!(live, Ok(None)) {
+            break;
+        }
+    }
     match live {
         Ok(None) => Ok(None),
         Ok(Some(pid)) if force => Ok(Some(format!("it is live in process {pid} and restored all the same"))),
@@ -81,8 +91,7 @@ pub(super) fn refuse_live(places: &Places, id: &SessionId, force: bool) -> Resul
             .of(Kind::Live)
             .hint("end that Claude Code first, or let `restore --force` restore it all the same")),
         Err(error) => {
-            let unread =
-                format!("{} could not be read, so it may be live", places.claude_dir.join("sessions").display());
+            let unread = format!("{} could not be read, so it may be live", dir.join("sessions").display());
             if force {
                 return Ok(Some(format!("{unread}; it is restored all the same")));
             }
@@ -91,18 +100,38 @@ pub(super) fn refuse_live(places: &Places, id: &SessionId, force: bool) -> Resul
     }
 }
 
+/// The folder of transcripts that the session was saved from, if it is one of those that are kept; else the primary
+/// directory's.
+pub(super) fn root_of<'p>(places: &Places, mut sources: impl Iterator<Item = &'p Path>) -> PathBuf {
+    let all: Vec<PathBuf> = places.all_claude_dirs().map(|dir| dir.join("projects")).collect();
+    let came_from = sources.find_map(|source| {
+        let root = source.parent()?.parent()?;
+        all.iter().find(|known| is_same_path(known, root)).cloned()
+    });
+    came_from.unwrap_or_else(|| places.projects())
+}
+
+/// Where a transcript of this id stands below the `projects/` of a directory that is kept, the first that has one.
+pub(crate) fn standing(places: &Places, id: &SessionId) -> Result<Option<PathBuf>, Failure> {
+    for dir in places.all_claude_dirs() {
+        if let Some(path) = standing_below(&dir.join("projects"), id)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
 /// Where a transcript of this id stands below `projects/`, whatever it is and even if its folder
 /// is a symlink: Claude Code may well look through that.
-pub(crate) fn standing(places: &Places, id: &SessionId) -> Result<Option<PathBuf>, Failure> {
-    let projects = places.projects();
+fn standing_below(projects: &Path, id: &SessionId) -> Result<Option<PathBuf>, Failure> {
     let examining = |path: &Path| format!("examine {}", path.display());
-    let folders = match std::fs::read_dir(&projects) {
+    let folders = match std::fs::read_dir(projects) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        folders => folders.context(examining(&projects))?,
+        folders => folders.context(examining(projects))?,
     };
     let mut paths = Vec::new();
     for folder in folders {
-        let path = folder.context(examining(&projects))?.path().join(format!("{id}.jsonl"));
+        let path = folder.context(examining(projects))?.path().join(format!("{id}.jsonl"));
         match std::fs::symlink_metadata(&path) {
             Ok(_) => paths.push(path),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}

@@ -132,7 +132,10 @@ pub(super) fn plan_for(
     let (root, folder) = match &options.to {
         Some(to) => (to.clone(), PathBuf::new()),
         None => (
-            places.projects(),
+            standing
+                .as_deref()
+                .and_then(|path| Some(path.parent()?.parent()?.to_owned()))
+                .unwrap_or_else(|| place::root_of(places, copies.sources())),
             place::folder(places, id, options, standing.as_deref(), copies.slug(), &cwd, &mut notes)?,
         ),
     };
@@ -146,7 +149,10 @@ pub(super) fn plan_for(
     work.add(&root.join(&folder), id, &copies, transcript, options)?;
     let directory = cwd.now.as_deref();
     let is_resumable = is_whole && options.to.is_none();
-    let command = is_resumable.then(|| place::command(directory, id, options.config_dir.as_deref()));
+    let command = is_resumable.then(|| {
+        let other = root.parent().filter(|_| root != places.projects());
+        place::command(directory, id, other.or(options.config_dir.as_deref()))
+    });
     let transcript = folder.join(format!("{id}.jsonl"));
     let content = options.content;
     Ok(Plan { root, transcript, bytes, content, generation, command, cwd: cwd.now, work, key, stores })
@@ -206,6 +212,11 @@ impl Plan {
     /// Where the session is to go on, if the transcript or the user says so.
     pub(crate) fn cwd(&self) -> Option<&str> {
         self.cwd.as_deref()
+    }
+
+    /// The configuration directory that it is put below, unless that is the primary one.
+    pub(super) fn other_config_dir(&self, places: &Places) -> Option<PathBuf> {
+        self.root.parent().filter(|_| self.root != places.projects()).map(Path::to_owned)
     }
 
     /// The session.

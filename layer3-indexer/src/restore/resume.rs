@@ -40,6 +40,8 @@ pub(crate) struct Ready {
     /// What was put back.
     pub(crate) restored: Restored,
     command: String,
+    /// The configuration directory that it lies in, unless that is the primary one.
+    config_dir: Option<PathBuf>,
 }
 
 /// What the session's newest content lost, so that somebody has to say with which one to go on. What stands below Claude
@@ -65,9 +67,10 @@ pub(crate) fn ready(places: &Places, typed: &str, options: &Options) -> Result<R
         let message = format!("resume session {}: its directory {cwd} does not exist", plan.id());
         return Err(Failure::new(message).hint("--cwd DIR names the one it lies in now"));
     }
+    let config_dir = plan.other_config_dir(places);
     let restored = plan.carry_out(places)?;
     let command = restored.command.clone().unwrap_or_default();
-    Ok(Ready { restored, command })
+    Ok(Ready { restored, command, config_dir })
 }
 
 /// Becomes `claude --resume ID ARGS…` in the session's directory, with the user's own environment
@@ -82,7 +85,8 @@ pub(crate) fn become_claude(ready: &Ready, args: &[OsString], config_dir: &Confi
     for name in NOT_FOR_CHILDREN {
         claude.env_remove(name);
     }
-    match config_dir {
+    let given = ready.config_dir.clone().map(ConfigDir::Given);
+    match given.as_ref().unwrap_or(config_dir) {
         ConfigDir::Inherited => {}
         ConfigDir::Given(dir) => drop(claude.env(CLAUDE_CONFIG_DIR, dir)),
         ConfigDir::Default => drop(claude.env_remove(CLAUDE_CONFIG_DIR)),

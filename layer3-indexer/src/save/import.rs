@@ -24,7 +24,7 @@ use crate::save::metadata_file::write_all_metadata;
 use crate::save::rebuild::make_whole;
 use crate::save::receipt::{Answer, Receipt};
 use crate::save::request::Request;
-use crate::save::roots::{RootKind, resolved_projects};
+use crate::save::roots::{RootKind, all_resolved_projects};
 use crate::save::session;
 use crate::stores::{SessionCopies, Stores};
 
@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
 
     /// Claude Code's conversations; what of them cannot be read is a note.
     fn look(&mut self) -> Vec<FoundTranscript> {
-        let (found, passed_over) = survey(&resolved_projects(self.places));
+        let (found, passed_over) = survey(all_resolved_projects(self.places));
         let unread = passed_over.iter().filter(|passed| passed.is_unreadable);
         let note = |passed: &PassedOver| format!("cannot read {}: {}", passed.path.display(), passed.why);
         self.summary.notes.extend(unread.map(note));

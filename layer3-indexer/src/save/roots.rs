@@ -42,6 +42,12 @@ pub(crate) fn resolved_projects(places: &Places) -> PathBuf {
     fs::canonicalize(&projects).unwrap_or(projects)
 }
 
+/// The folder of transcripts of every directory that is kept, [`resolved_projects`] first.
+pub(crate) fn all_resolved_projects(places: &Places) -> Vec<PathBuf> {
+    let all = places.all_claude_dirs().map(|dir| dir.join("projects"));
+    all.map(|projects| fs::canonicalize(&projects).unwrap_or(projects)).collect()
+}
+
 /// Whether both lead to one file or folder: layer 1 records paths as the events spell them, this
 /// layer as they resolve.
 pub(crate) fn is_same_path(a: &Path, b: &Path) -> bool {
@@ -67,8 +73,9 @@ impl Roots {
     /// Claude Code's `projects/`, layer 1's store, and what the user allowed; resolved now, as
     /// far as they exist.
     pub(crate) fn resolve(places: &Places, allowed: &[PathBuf]) -> Roots {
-        let ours =
-            [(RootKind::Claude, places.projects()), (RootKind::Layer1Store, places.layer1_store.clone())].into_iter();
+        let more = places.more_claude_dirs.iter().map(|dir| (RootKind::Claude, dir.join("projects")));
+        let ours = [(RootKind::Claude, places.projects()), (RootKind::Layer1Store, places.layer1_store.clone())];
+        let ours = ours.into_iter().chain(more);
         let allowed = allowed.iter().map(|given| (RootKind::Claude, given.clone()));
         let new = |(kind, given)| Root { kind, given, resolved: OnceLock::new() };
         let roots = Roots { roots: ours.chain(allowed).map(new).collect() };

@@ -8,7 +8,7 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 
 use crate::failure::Failure;
-use crate::save::roots::resolved_projects;
+use crate::save::roots::all_resolved_projects;
 
 /// Which of some sessions Claude Code has, as its directory shows them now.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl<'a> Sources<'a> {
         sessions: impl Iterator<Item = &'a SessionKey>,
     ) -> Result<Sources<'a>, Failure> {
         let wanted = sessions.map(|key| &key.id).collect();
-        let present = present(&resolved_projects(places), &wanted);
+        let present = present(all_resolved_projects(places), &wanted);
         Ok(Sources { places, archive, present })
     }
 

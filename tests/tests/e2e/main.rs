@@ -26,6 +26,7 @@ mod journal;
 mod judged;
 mod losses;
 mod missing_layers;
+mod more_dirs;
 mod old_store;
 mod places;
 mod plugin;

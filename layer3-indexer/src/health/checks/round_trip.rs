@@ -105,6 +105,7 @@ impl Scratch {
         let places = Places {
             home: root.join("home"),
             claude_dir: root.join("claude"),
+            more_claude_dirs: Vec::new(),
             layer1_store: root.join("first"),
             layer3_store: root.join("second"),
             index: root.join("second/sessions.db"),

@@ -19,7 +19,7 @@ use crate::health::examination::{Examination, FoundStore};
 use crate::health::figures::{Expiring, NotSaved, Vanished};
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::health::text::duration;
-use crate::save::roots::resolved_projects;
+use crate::save::roots::{all_resolved_projects, resolved_projects};
 use crate::stores::acknowledged::Acknowledged;
 use crate::stores::{SessionCopies, Stores};
 use crate::terminal::time::format_rfc3339_ms;
@@ -50,7 +50,7 @@ pub(super) fn transcripts(examination: &mut Examination<'_>) {
     let sources = &mut examination.figures.sources;
     sources.projects.clone_from(&projects);
     sources.cleanup_period_days = cleanup_days;
-    let (mut found, mut passed_over) = survey(&projects);
+    let (mut found, mut passed_over) = survey(all_resolved_projects(&context.places));
     sources.transcripts = found.len() as u64;
     sources.bytes = found.iter().map(|found| found.bytes).sum();
     let ids: BTreeSet<SessionId> = found.iter().map(|found| found.id.clone()).collect();
@@ -65,6 +65,7 @@ pub(super) fn transcripts(examination: &mut Examination<'_>) {
     }
     passed_over.extend(found.iter().flat_map(FoundTranscript::passed_over));
     passed_over.retain(|passed| !context.places.policy.exclude.is_excluded(&passed.path, None));
+    passed_over.extend(context.places.not_kept());
     report_passed_over(&passed_over, &projects, examination);
     lost(&ids, examination);
     without_transcript(&ids, examination);
@@ -82,6 +83,7 @@ fn report_passed_over(passed_over: &[PassedOver], projects: &Path, examination: 
     }
     for (why, paths) in by_reason {
         let (all, looks) = match paths.len() {
+            1 if Path::new(&paths[0]).is_dir() => ("1 directory".to_owned(), "holds conversations and is passed over"),
             1 => ("1 file".to_owned(), "looks like a conversation and is passed over"),
             n => (format!("{n} files"), "look like conversations and are passed over"),
         };
@@ -297,8 +299,9 @@ fn is_behind(archive: &Archive, found: &FoundTranscript, places: &Places) -> Res
     if !archive.is_behind(&found.id, &found.path)? {
         return Ok(false);
     }
-    let below = found.path.strip_prefix(resolved_projects(places)).ok();
-    match below.map(|below| places.projects().join(below)) {
+    let given = places.all_claude_dirs().map(|dir| dir.join("projects"));
+    let mut spellings = all_resolved_projects(places).into_iter().zip(given);
+    match spellings.find_map(|(resolved, given)| Some(given.join(found.path.strip_prefix(resolved).ok()?))) {
         Some(given) if given != found.path => archive.is_behind(&found.id, &given),
         _ => Ok(true),
     }

@@ -18,7 +18,7 @@ use super::item::{Item, Target};
 use crate::failure::{Context, Failure, Kind};
 use crate::retention::open;
 use crate::save::read_metadata;
-use crate::save::roots::resolved_projects;
+use crate::save::roots::all_resolved_projects;
 use crate::scope::{self, Here, Scope};
 use crate::stores::session_name;
 use crate::stores::{Layer, Pair, Stores};
@@ -148,7 +148,7 @@ pub(crate) fn plan(places: &Places, wanted: &PruneRequest) -> Result<Plan, Failu
         places,
         wanted,
         before_ms: before_ms.transpose()?,
-        found: survey(&resolved_projects(places)).0,
+        found: survey(all_resolved_projects(places)).0,
         pairs: &pairs,
         stores: &stores,
         items: Vec::new(),
@@ -456,8 +456,11 @@ impl Planner<'_> {
 
     /// The source that the next sweep would copy again.
     fn saved_again(&self, looked: &Looked) -> Option<PathBuf> {
-        let projects = resolved_projects(self.places);
-        let is_swept = |path: &&PathBuf| path.starts_with(&projects) || path.starts_with(self.places.projects());
+        let projects = all_resolved_projects(self.places);
+        let is_swept = |path: &&PathBuf| {
+            let given = self.places.all_claude_dirs().map(|dir| dir.join("projects"));
+            projects.iter().cloned().chain(given).any(|projects| path.starts_with(projects))
+        };
         let exclude = &self.places.policy.exclude;
         looked.sources.iter().filter(is_swept).find(|path| !exclude.is_excluded(path, None)).cloned()
     }

@@ -1,0 +1,61 @@
+//! Conversations below several configuration directories.
+
+use serde_json::Value;
+use tests::binaries::{LAYER1, LAYER3};
+use tests::run::Run;
+use tests::scratch::Scratch;
+
+fn write(scratch: &Scratch, path: &str, id: &str) -> Vec<u8> {
+    let cwd = scratch.home().join("work");
+    let line = serde_json::json!({
+        "type": "user", "uuid": id, "sessionId": id, "cwd": cwd, "timestamp": "2026-01-01T00:00:00.000Z",
+        "message": { "role": "user", "content": format!("words of {id}") },
+    });
+    let path = scratch.home().join(path);
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("make the folder");
+    let bytes = format!("{line}\n").into_bytes();
+    std::fs::write(path, &bytes).expect("write a transcript");
+    bytes
+}
+
+#[test]
+fn every_directory_is_kept_or_named_and_a_conversation_goes_back_to_its_own() {
+    let scratch = Scratch::new();
+    let cowork = ".config/Claude/local-agent-mode-sessions/a/o/local_1/.claude";
+    let dirs = [".claude", ".claude-work", ".claude-sdk", cowork];
+    let transcripts: Vec<(String, String, Vec<u8>)> = dirs
+        .iter()
+        .enumerate()
+        .map(|(nth, dir)| {
+            let id = format!("{nth}f5e2f5c-1111-4222-8333-944455556666");
+            let path = format!("{dir}/projects/-work/{id}.jsonl");
+            let bytes = write(&scratch, &path, &id);
+            (id, path, bytes)
+        })
+        .collect();
+    let run = |program: &str, args: &[&str]| {
+        Run::new(scratch.program(program)).env("HOME", scratch.home()).args(args).output()
+    };
+    let status = |program: &str| -> Value { run(program, &["status", "--json"]).json() };
+    let not_kept = |status: &Value| status.to_string().contains("claude_dirs = [");
+    assert!(not_kept(&status(LAYER1)) && not_kept(&status(LAYER3)));
+    let settings = scratch.home().join(".config/threefold/config.toml");
+    std::fs::create_dir_all(settings.parent().expect("a folder")).expect("make the folder");
+    std::fs::write(settings, "claude_dirs = [\"~/.claude-work\"]\n").expect("write the settings");
+    assert!(!not_kept(&status(LAYER1)) && !not_kept(&status(LAYER3)));
+
+    run(LAYER1, &["sweep"]).ok();
+    assert_eq!(status(LAYER1)["sessions"], 4);
+    run(LAYER3, &["import"]).ok();
+    for (_, path, _) in &transcripts {
+        std::fs::remove_file(scratch.home().join(path)).expect("remove a transcript");
+    }
+    run(LAYER3, &["restore", "--all-missing"]).ok();
+    for (_, path, bytes) in &transcripts {
+        assert_eq!(&std::fs::read(scratch.home().join(path)).expect("it is back"), bytes, "{path}");
+    }
+    std::fs::remove_file(scratch.home().join(&transcripts[1].1)).expect("remove a transcript");
+    let restored = run(LAYER3, &["restore", "--json", &transcripts[1].0]).ok().json();
+    assert!(restored.to_string().contains("CLAUDE_CONFIG_DIR="), "{restored}");
+    assert!(scratch.home().join(&transcripts[1].1).exists());
+}
