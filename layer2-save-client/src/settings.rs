@@ -93,7 +93,12 @@ mod tests {
 
     fn settings(flags: PlaceFlags) -> Settings {
         Settings {
-            places: Places::resolve(&flags, &|name| (name == "HOME").then(|| "/h".into())).unwrap(),
+            places: Places::resolve_with(
+                &flags,
+                &|name| (name == "HOME").then(|| "/h".into()),
+                &layer1_prebackup::config::settings::Settings::default(),
+            )
+            .unwrap(),
             wait: Duration::from_secs(1),
             attempts: 2,
             timeout: Duration::from_secs(10),

@@ -51,8 +51,12 @@ impl Scene {
         let home = tempfile::tempdir().unwrap();
         // Resolved, because this layer records sources so.
         let root = fs::canonicalize(home.path()).unwrap();
-        let places =
-            Places::resolve(&PlaceFlags::default(), &|name| (name == "HOME").then(|| root.clone().into())).unwrap();
+        let places = Places::resolve_with(
+            &PlaceFlags::default(),
+            &|name| (name == "HOME").then(|| root.clone().into()),
+            &layer1_prebackup::config::settings::Settings::default(),
+        )
+        .unwrap();
         Scene { home, places }
     }
 

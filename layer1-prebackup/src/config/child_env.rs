@@ -91,7 +91,7 @@ mod tests {
         let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let flags = PlaceFlags { backup_dir: Some("/flag".into()), ..PlaceFlags::default() };
         let lookup = |name: &str| vars.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
-        let places = Places::resolve(&flags, &lookup).unwrap();
+        let places = Places::resolve_with(&flags, &lookup, &crate::config::settings::Settings::default()).unwrap();
         let env = ChildEnv::from_vars(vars.into_iter(), &places);
         let text: Vec<String> =
             env.0.iter().map(|(name, value)| format!("{}={}", name.display(), value.display())).collect();

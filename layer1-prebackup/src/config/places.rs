@@ -19,7 +19,7 @@ use crate::names::INDEX_FILE;
 pub const INSTALLED_FROM: &str = "threefold-installed-from";
 
 /// The flags of Claude Code's directory, layer 1's store, layer 3's store and the index.
-pub const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "--backup-dir", "--session-db"];
+pub(crate) const PLACE_FLAGS: [&str; 4] = ["--claude-dir", "--pre-backup-dir", "--backup-dir", "--session-db"];
 
 /// Directories as flags, to be flattened into a clap parser. Flags win over the environment.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -68,11 +68,6 @@ pub struct Places {
 }
 
 impl Places {
-    /// [`Places::resolve_with`], without a file.
-    pub fn resolve(flags: &PlaceFlags, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Places, SettingsError> {
-        Places::resolve_with(flags, env, &Settings::default())
-    }
-
     /// Flags, else variables (`env` looks one up; an empty one counts as unset), else what the file
     /// says, else defaults below `HOME`.
     pub fn resolve_with(
@@ -276,7 +271,11 @@ mod tests {
     use super::*;
 
     fn resolve(flags: &PlaceFlags, vars: &[(&str, &str)]) -> Result<Places, SettingsError> {
-        Places::resolve(flags, &|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into()))
+        Places::resolve_with(
+            flags,
+            &|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into()),
+            &crate::config::settings::Settings::default(),
+        )
     }
 
     #[test]

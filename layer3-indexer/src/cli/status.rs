@@ -77,7 +77,8 @@ pub(super) fn context(places: Places, flags: &PlaceFlags) -> Context {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let vars: Vec<(OsString, OsString)> = std::env::vars_os().filter(|(name, _)| child_env::is_allowed(name)).collect();
     // What resolves with the settings' file resolves without it.
-    let typed_places = Places::resolve(flags, &set).unwrap_or_else(|_| places.clone());
+    let typed_places = Places::resolve_with(flags, &set, &layer1_prebackup::config::settings::Settings::default())
+        .unwrap_or_else(|_| places.clone());
     // Beside the usual directory; inside one that the variable names, or that is another.
     let is_named = flags.claude_dir.is_none() && set(CLAUDE_CONFIG_DIR).is_some();
     let is_inside = is_named || places.claude_dir != places.home.join(".claude");

@@ -226,7 +226,12 @@ mod tests {
 
         fn roots(&self, allowed: &[PathBuf]) -> Roots {
             let home = self.home.path().as_os_str().to_owned();
-            let places = Places::resolve(&PlaceFlags::default(), &|n| (n == "HOME").then(|| home.clone())).unwrap();
+            let places = Places::resolve_with(
+                &PlaceFlags::default(),
+                &|n| (n == "HOME").then(|| home.clone()),
+                &layer1_prebackup::config::settings::Settings::default(),
+            )
+            .unwrap();
             Roots::resolve(&places, allowed)
         }
 

@@ -40,7 +40,8 @@ impl Site {
         }
         let places = Places::resolve_with(flags, &look_up, &settings)?;
         // The programs read the settings themselves, so that a later change of them is heeded.
-        let flags_alone = Places::resolve(flags, &look_up)?;
+        let flags_alone =
+            Places::resolve_with(flags, &look_up, &layer1_prebackup::config::settings::Settings::default())?;
         let default_dir = places.home.join(".claude");
         let from_variable =
             flags.claude_dir.is_none() && look_up(places::CLAUDE_CONFIG_DIR).is_some_and(|v| !v.is_empty());

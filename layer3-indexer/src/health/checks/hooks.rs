@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::claude::hooks::{self, Hook, events, is_ours};
 use layer1_prebackup::claude::shell;
-use layer1_prebackup::config::places::{PLACE_FLAGS, PlaceFlags};
+use layer1_prebackup::config::places::PlaceFlags;
 use layer1_prebackup::fs::platform;
 use layer1_prebackup::names::{LAYER1, LAYER2};
 use serde_json::Value;
@@ -184,7 +184,7 @@ fn words(command: &str, home: &Path) -> Vec<(String, bool)> {
 
 /// The words but for flags that name a place.
 fn without_places(words: &[(String, bool)]) -> Vec<(String, bool)> {
-    let is_flag = |word: &str| PLACE_FLAGS.contains(&word);
+    let is_flag = |word: &str| PlaceFlags::default().named().iter().any(|(flag, _)| *flag == word);
     let is_value = |nth: usize| nth > 0 && is_flag(&words[nth - 1].0);
     let kept = words.iter().enumerate().filter(|(nth, (word, _))| !is_flag(word) && !is_value(*nth));
     kept.map(|(_, word)| word.clone()).collect()
