@@ -105,6 +105,7 @@ fn can_be_claude(running: &Running) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command, Stdio};
 
@@ -119,7 +120,12 @@ mod tests {
 
     /// A process that calls itself so, for as long as the test runs.
     fn called(name: &str) -> Child {
-        Command::new("/bin/cat").arg0(name).stdin(Stdio::piped()).spawn().unwrap()
+        let mut process =
+            Command::new("/bin/cat").arg0(name).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Once it answers, the system knows its words: right after the start it may not yet.
+        process.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        process.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        process
     }
 
     fn end(mut process: Child) {
