@@ -52,8 +52,8 @@ fn answered(client: &Client, tool: &str, input: &Value, ways_on: &[&str]) -> Str
     client.print(&[], &format!("[[call {tool} {input}]]"));
     let requests = client.api.requests().split_off(before);
     let messages = requests.iter().filter_map(|request| request["messages"].as_array()).flatten();
-    let blocks = messages.filter_map(|message| message["content"].as_array()).flatten();
-    let result = blocks.filter(|block| block["type"] == "tool_result").next_back();
+    let mut blocks = messages.filter_map(|message| message["content"].as_array()).flatten();
+    let result = blocks.rfind(|block| block["type"] == "tool_result");
     let result = result.unwrap_or_else(|| panic!("no result of {tool} {input} reached the API"));
     let text = match &result["content"] {
         Value::String(text) => text.clone(),
