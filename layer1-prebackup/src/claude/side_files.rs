@@ -31,6 +31,8 @@ const SLUG_WINDOW_BYTES: u64 = 64 * 1024;
 const SLUG_KEY: &[u8] = b"\"slug\"";
 /// Longest first line of a subagent's file that is read.
 const AGENT_LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// So many hexadecimal digits end the name of a file that the client is writing.
+const TEMP_MARK_CHARS: usize = 8;
 /// Longest name of a plan, in bytes.
 const SLUG_BYTES_MAX: usize = 200;
 
@@ -288,9 +290,13 @@ pub(crate) fn is_transcript_like(name: &OsStr) -> bool {
 }
 
 /// Whether a file or folder of this name is there for a while only: locks belong to a running client and must not
-/// be copied; the other is a file that is being written.
+/// be copied; the others are files that are being written, by us or by the client (`agent-1.meta.json.tmp.f5c18833`).
 pub(crate) fn is_passing(name: &OsStr) -> bool {
-    name.as_bytes().ends_with(b".lock") || fs::is_temp(name)
+    let is_the_clients = name
+        .to_str()
+        .and_then(|name| name.rsplit_once(".tmp."))
+        .is_some_and(|(_, mark)| mark.len() == TEMP_MARK_CHARS && mark.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    name.as_bytes().ends_with(b".lock") || fs::is_temp(name) || is_the_clients
 }
 
 /// The first directory that a record of the session names: of its transcript, else of what is left beside it.
@@ -389,7 +395,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let transcript = dir.path().join("a.jsonl");
         assert!(found(&transcript, "a").is_empty());
-        for path in ["a/subagents/agent-1.jsonl", "a/custom-title.json", "a/x.lock", "a/dir.lock/y"] {
+        for path in [
+            "a/subagents/agent-1.jsonl",
+            "a/custom-title.json",
+            "a/x.lock",
+            "a/agent-1.meta.json.tmp.f5c18833",
+            "a/dir.lock/y",
+        ] {
             write(&dir.path().join(path));
         }
         std::os::unix::fs::symlink("/etc", dir.path().join("a/etc")).unwrap();
