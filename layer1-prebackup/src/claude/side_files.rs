@@ -111,7 +111,7 @@ impl SideFiles {
     /// Every file below a folder, under names that begin with `top`.
     fn add_folder(&mut self, folder: &Path, top: &Path) -> Result<(), DurableError> {
         // Most sessions have none; a file of that name is none either.
-        if !folder.is_dir() && folder.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink()) {
+        if folder.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink() && !metadata.is_dir()) {
             return Ok(());
         }
         let Some(root) = open_folder(folder)? else { return Ok(()) };
