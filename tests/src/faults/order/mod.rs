@@ -3,7 +3,8 @@
 //!
 //! The model is stricter than any file system: a file's bytes are safe only after a sync of that
 //! file, a name (by creation, `mkdir` or rename) only after a sync of its directory. It does not
-//! look at `.log/`, at lock files, at files without a name, nor at the index, which is made again from the store.
+//! look at `.log/`, at lock files, at files without a name, nor at the index and what versions lost,
+//! which is made again from the store.
 
 mod acknowledged;
 mod model;

@@ -235,10 +235,12 @@ fn is_watched(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_lock = name == "lock" || name.ends_with(".lock") || name.ends_with(".turnstile");
     let is_index = name.starts_with("sessions.db");
+    // What a comparison of stored contents gave: made again from them.
+    let is_loss = path.iter().any(|part| part == "losses");
     // When a warning was last shown: losing that shows it once more.
     let is_mark = path.iter().any(|part| part == "told");
     let elsewhere = ["/dev/pts", "/dev/null", "/dev/tty", "/proc", "/sys"].iter().any(|dir| path.starts_with(dir));
     // A file without a name (`O_TMPFILE`) is gone with its descriptor: nothing of it can be acknowledged.
     let is_nameless = name.strip_prefix('#').is_some_and(|n| n.bytes().all(|byte| byte.is_ascii_digit()));
-    !is_nameless && !is_lock && !is_index && !is_mark && !is_log(path) && !elsewhere && !name.is_empty()
+    !is_nameless && !is_lock && !is_index && !is_loss && !is_mark && !is_log(path) && !elsewhere && !name.is_empty()
 }

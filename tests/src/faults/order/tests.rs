@@ -130,6 +130,7 @@ fn locks_logs_and_the_index_are_left_out() {
         r#"7 openat(AT_FDCWD</>, "/s/.state/store.lock", O_RDWR|O_CREAT, 0600) = 5</s/.state/store.lock>"#,
         r#"7 openat(AT_FDCWD</>, "/s/.log/layer1.log", O_WRONLY|O_CREAT, 0600) = 6</s/.log/layer1.log>"#,
         r#"7 pwrite64(7</s/sessions.db-wal>, "x", 1, 0) = 1"#,
+        r#"7 mkdirat(3</s/.state>, "losses", 0700) = 0"#,
         "7 +++ exited with 0 +++",
     ];
     assert!(violations(&lines).is_empty());
