@@ -19,6 +19,7 @@ use crate::health::checks::{Depth, examine};
 use crate::health::context::{Commands, Context};
 use crate::health::finding::{Finding, Kind};
 use crate::health::text::Renderer;
+use crate::restore::standing;
 use crate::save::adopt_v1;
 use crate::stores::acknowledged::{self, Seen};
 use crate::stores::{SessionCopies, Stores};
@@ -69,7 +70,12 @@ fn acknowledge(context: &Context, sessions: &[String]) -> Result<(), Failure> {
     }
     let copies = named.iter().map(|key| SessionCopies::of(&stores, key)).collect::<Result<Vec<_>, _>>()?;
     let archive = adopt_v1::create(&context.places)?;
-    acknowledged::acknowledge(&archive, &copies, Seen::All)
+    // Who lets a loss be said nothing of what happens to the transcript later.
+    let is_there = |copies: &SessionCopies| {
+        copies.sources().any(Path::exists) || !matches!(standing(&context.places, &copies.key.id), Ok(None))
+    };
+    let seen = |copies| (copies, if is_there(copies) { Seen::Loss } else { Seen::Gone });
+    acknowledged::acknowledge(&archive, copies.iter().map(seen))
 }
 
 /// What is looked at by default, as the environment and the flags say.

@@ -360,7 +360,7 @@ fn what_the_newest_version_lost_needs_a_person_until_it_is_restored_or_acknowled
     mend(&scene, Which::Longest);
     assert_eq!(found(&scene, 0), "", "restored");
     let scene = lost();
-    acknowledged::acknowledge(&archive(&scene), [&scene.copies()], Seen::Loss).unwrap();
+    acknowledged::acknowledge(&archive(&scene), [(&scene.copies(), Seen::Loss)]).unwrap();
     assert_eq!(found(&scene, 0), "", "acknowledged");
     // The next loss is news again.
     scene.transcribe(&[]);
@@ -408,7 +408,7 @@ fn what_was_deleted_on_purpose_is_told_no_more() {
     assert!(found(&scene, 0).contains("mass-disappearance"));
     let stores = Rc::new(Stores::open(&scene.places).unwrap());
     let all: Vec<_> = stores.sessions().unwrap().iter().map(|key| SessionCopies::of(&stores, key).unwrap()).collect();
-    acknowledged::acknowledge(&archive(&scene), &all, Seen::All).unwrap();
+    acknowledged::acknowledge(&archive(&scene), all.iter().map(|copies| (copies, Seen::Gone))).unwrap();
     assert_eq!(found(&scene, 0), "");
     // It came back, went on and is gone again: that is news.
     scene.transcribe(&[prompt(1, "why does the parser stop"), answer(2, "because of the comma"), prompt(3, "more")]);

@@ -94,7 +94,7 @@ impl Plan {
         let is_chosen = matches!(self.content, Which::Generation(1..) | Which::Longest);
         if let Some(archive) = Archive::open(&places.layer3_store)?.filter(|_| is_chosen) {
             let copies = SessionCopies::of(&Rc::new(Stores::open(places)?), &self.key)?;
-            acknowledged::acknowledge(&archive, [&copies], Seen::Loss)?;
+            acknowledged::acknowledge(&archive, [(&copies, Seen::Loss)])?;
         }
         Ok(())
     }

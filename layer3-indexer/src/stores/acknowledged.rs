@@ -4,13 +4,14 @@
 //! word and can be made again by nobody.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Read;
 
-use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey};
+use layer1_prebackup::claude::transcripts::open_regular;
 use layer1_prebackup::fs::{self, Lock};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
+use crate::failure::{Context, Failure};
 use crate::stores::SessionCopies;
 
 const FORMAT: u32 = 1;
@@ -30,8 +31,27 @@ pub(crate) struct Acknowledged {
 impl Acknowledged {
     /// What is acknowledged; nothing where that cannot be read: better told twice than never.
     pub(crate) fn read(layer3: Option<&Archive>) -> Acknowledged {
-        let read = || serde_json::from_slice(&std::fs::read(layer3?.root().join(FILE)).ok()?).ok();
-        read().filter(|all: &Acknowledged| all.format == FORMAT).unwrap_or_default()
+        layer3.and_then(|layer3| Acknowledged::all(layer3).ok()).unwrap_or_default()
+    }
+
+    /// What is acknowledged, for whoever writes it again with more: what cannot be read would be lost by that.
+    fn all(layer3: &Archive) -> Result<Acknowledged, Failure> {
+        let path = layer3.root().join(FILE);
+        let Some(mut file) = open_regular(&path)? else {
+            return Ok(Acknowledged { format: FORMAT, ..Acknowledged::default() });
+        };
+        let reading = || format!("read what was acknowledged in {}", path.display());
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).context(reading())?;
+        let damaged = |error: serde_json::Error| {
+            let why = format!("{}: {error}", reading());
+            Failure::new(why).hint("move that file away, and what it held is told and can be acknowledged again")
+        };
+        let all: serde_json::Value = serde_json::from_slice(&text).map_err(damaged)?;
+        match all["format"].as_u64() {
+            Some(format) if format > u64::from(FORMAT) => Err(ArchiveError::NewerFormat { path, format }.into()),
+            _ => serde_json::from_value(all).map_err(damaged),
+        }
     }
 
     /// Whether it was seen that Claude Code no longer has the session as it is stored now.
@@ -53,36 +73,34 @@ pub(super) fn is_loss(copies: &SessionCopies) -> bool {
     Acknowledged::read(copies.layer3_store()).is_loss(copies)
 }
 
-/// What a person has seen.
+/// What a person has seen of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// What the session lost.
+    /// What it lost.
     Loss,
     /// That, and that Claude Code no longer has it.
-    All,
+    Gone,
 }
 
-/// Notes durably what a person has seen of these sessions.
+/// Notes durably what a person has seen of these sessions. Where earlier notes cannot be read it fails, and they stay.
 pub(crate) fn acknowledge<'a>(
     layer3: &Archive,
-    sessions: impl IntoIterator<Item = &'a SessionCopies>,
-    seen: Seen,
+    sessions: impl IntoIterator<Item = (&'a SessionCopies, Seen)>,
 ) -> Result<(), Failure> {
-    let at = |file: &str| -> PathBuf { layer3.root().join(file) };
-    let _lock = Lock::wait(&at(LOCK))?;
-    let mut all = Acknowledged { format: FORMAT, ..Acknowledged::read(Some(layer3)) };
-    for copies in sessions {
+    let _lock = Lock::wait(&layer3.root().join(LOCK))?;
+    let mut all = Acknowledged::all(layer3)?;
+    for (copies, seen) in sessions {
         let older = copies.older_marks();
         if !older.is_empty() {
             all.losses.insert(name(&copies.key), older);
         }
-        if seen == Seen::All {
+        if seen == Seen::Gone {
             all.gone.extend(copies.newest_mark().map(|mark| (name(&copies.key), mark)));
         }
     }
     // Strings in maps: this cannot fail.
     let text = serde_json::to_vec_pretty(&all).expect("it serialises");
-    Ok(fs::replace_file(&at(FILE), &text)?)
+    Ok(fs::replace_file(&layer3.root().join(FILE), &text)?)
 }
 
 fn name(key: &SessionKey) -> String {

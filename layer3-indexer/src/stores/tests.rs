@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::names::{FileName, StoredName};
 
 use crate::browse::show::{self, Window};
 use crate::restore::{self, Options};
 use crate::save::verify;
+use crate::stores::acknowledged::{self, Acknowledged, Seen};
 use crate::stores::{Copy, Layer, SessionCopies, Stores, Unfit, Which};
 use crate::testing::{ID, Scene, answer, flip_last_byte, prompt};
 
@@ -321,4 +322,39 @@ fn a_session_in_another_folder_is_the_same_if_it_is_the_only_one_of_its_id_in_bo
         }
         assert!(stores.indexed().is_none() && !stores.is_empty());
     }
+}
+
+#[test]
+fn what_was_acknowledged_is_added_to_and_never_written_over_unread() {
+    let scene = Scene::new();
+    scene.transcribe(&lines(SHORT));
+    scene.receipt(None);
+    let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+    let acknowledge = || acknowledged::acknowledge(&archive, [(&scene.copies(), Seen::Gone)]);
+    let is_gone = || Acknowledged::read(Some(&archive)).is_gone(&scene.copies());
+    let path = archive.root().join(".state/acknowledged.json");
+    for earlier in [None, Some(r#"{"format": 1, "losses": {"p/b": ["1:x"]}, "gone": {"p/c": "2:y"}}"#)] {
+        if let Some(earlier) = earlier {
+            std::fs::write(&path, earlier).unwrap();
+        }
+        assert!(!is_gone());
+        acknowledge().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(is_gone() && earlier.is_none_or(|_| text.contains("1:x") && text.contains("2:y")), "{text}");
+    }
+    for (unread, why) in [
+        (r#"{"format": 2, "seen": []}"#, "format 2"),
+        (r#"{"format": 1, "losses": {"#, "move that file away"),
+        (r#"{"format": 1}"#, "move that file away"),
+        ("[]", "move that file away"),
+    ] {
+        std::fs::write(&path, unread).unwrap();
+        let failure = acknowledge().unwrap_err().to_string();
+        assert!(failure.contains(why), "{unread}: {failure}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), unread);
+        assert!(!is_gone(), "what cannot be read is told again");
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    acknowledge().unwrap_err();
 }

@@ -636,4 +636,13 @@ fn a_stub_that_no_hook_saw_is_not_resumed_in_silence() {
     scratch.layer3(&["status", "--acknowledge", &id]).output().exits(1);
     assert_eq!(losses_told(&scratch), [""; 0]);
     assert!(resume(&[]).stderr.contains("not on the PATH"), "acknowledged");
+    // That it may go was not said, until it is gone.
+    fs::remove_file(&transcript).expect("delete the transcript");
+    let is_vanished_told = || {
+        let status = scratch.layer3(&["status", "--json"]).output().json();
+        status["findings"].as_array().expect("findings").iter().any(|finding| finding["kind"] == "vanished")
+    };
+    assert!(is_vanished_told(), "it was there when its loss was acknowledged");
+    scratch.layer3(&["status", "--acknowledge", &id]).output().exits(1);
+    assert!(!is_vanished_told(), "acknowledged");
 }
