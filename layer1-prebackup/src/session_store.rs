@@ -179,20 +179,18 @@ impl SessionStore<'_> {
         let _lock = Lock::wait(&self.config.dir.join("lock"))?;
         let file = open_to_append(path)?;
         let length = fs::stat_of(&file, path)?.st_size as u64;
-        let known = match self.known.remove(path).filter(|known| known.bytes == length) {
+        let mut known = match self.known.remove(path).filter(|known| known.bytes == length) {
             Some(known) => known,
             None => Known::of(&whole(&file, length, path)?),
         };
-        let mut next = Known { bytes: known.bytes, uuids: known.uuids.clone() };
         let mut text = Vec::new();
         for entry in entries {
             let entry = entry.get().as_bytes();
-            if uuid_of(entry).is_none_or(|uuid| next.uuids.insert(uuid)) {
+            if uuid_of(entry).is_none_or(|uuid| known.uuids.insert(uuid)) {
                 text.extend(entry);
                 text.push(b'\n');
             }
         }
-        next.bytes += text.len() as u64;
         // What a killed run wrote of a line was never acknowledged.
         fs::truncate(&file, known.bytes, path)?;
         let kept = fs::write_at(&file, known.bytes, &text, path)
@@ -200,18 +198,21 @@ impl SessionStore<'_> {
             .map_err(RequestError::from)
             .and_then(|()| self.copy(id, transcript));
         match kept {
-            Ok(()) => self.known.insert(path.to_owned(), next),
+            Ok(()) => {
+                known.bytes += text.len() as u64;
+                self.known.insert(path.to_owned(), known);
+                Ok(())
+            }
             Err(error) => {
-                // The caller sends it again; entries without a uuid would be there twice. If this fails too, the first
-                // error is the one to report.
+                // The caller sends it again; entries without a uuid would be there twice. What is there is read anew
+                // then. If this fails too, the first error is the one to report.
                 let _ = match known.bytes {
                     0 => fs::remove_file(path).map(|_| ()),
                     bytes => fs::truncate(&file, bytes, path),
                 };
-                return Err(error);
+                Err(error)
             }
-        };
-        Ok(())
+        }
     }
 
     fn copy(&self, id: &SessionId, transcript: &Path) -> Result<(), RequestError> {
@@ -337,6 +338,15 @@ mod tests {
         let paths: Vec<_> = files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, ["s.jsonl", "s/subagents/agent-1.jsonl"]);
         assert_eq!(files[0].bytes, entries.len() as u64 + 1);
+    }
+
+    #[test]
+    fn a_subagent_before_its_session_is_in_the_store_too() {
+        let temp = tempfile::tempdir().unwrap();
+        assert_eq!(answers(temp.path(), &[SIDE]), [r#"{"id":null,"result":null}"#]);
+        let archive = Archive::open(&temp.path().join("store")).unwrap().expect("a store");
+        let files = archive.files(&archive.sessions().unwrap()[0]).unwrap();
+        assert_eq!(files[0].path, "s/subagents/agent-1.jsonl");
     }
 
     #[test]
