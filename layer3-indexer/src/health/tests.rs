@@ -711,9 +711,19 @@ fn hooks_that_do_not_run_are_noticed_and_the_cause_where_it_can_be_found() {
         assert_eq!(silent(&scene), "", "{unfinished:?}");
     }
     // Nothing of it went on since the hooks are there.
-    let scene = scene();
-    scene.transcribe(&[prompt(0, "a turn"), answer(1, "before that")]);
-    assert_eq!(silent(&scene), "");
+    let before = scene();
+    before.transcribe(&[prompt(0, "a turn"), answer(1, "before that")]);
+    assert_eq!(silent(&before), "");
+    // A directory without hooks of its own, as an application of the Agent SDK has it, is swept.
+    let mut swept = scene();
+    let sdk = swept.places.home.join(".claude-sdk");
+    let transcript = sdk.join("projects/-app/other.jsonl");
+    swept.write(&transcript, &format!("{}\n{}\n", prompt(60, "a turn"), answer(61, "of an application")));
+    let changed = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_795_341_600_000 + 5 * 60_000);
+    File::options().append(true).open(&transcript).unwrap().set_modified(changed).unwrap();
+    swept.transcribe(&[prompt(0, "a turn"), answer(1, "before that")]);
+    swept.places.more_claude_dirs.push(sdk);
+    assert_eq!(silent(&swept), "");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::health::context::{Context, edit};
 use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind};
 use crate::health::plugin;
-use crate::save::roots::all_resolved_projects;
+use crate::save::roots::resolved_projects;
 use crate::terminal::time::parse_rfc3339_ms;
 use crate::terminal::{count, shell_quoted};
 use crate::transcript::record::{self, Class, TornLine};
@@ -47,8 +47,9 @@ pub(super) fn seen(examination: &mut Examination<'_>) {
     let Some(installed_ms) = installed_ms(context) else { return };
     let log = Log::read(&context.places.layer1_store);
     let since_ms = installed_ms.max(log.first_ms.unwrap_or(0));
-    // What cannot be listed was reported.
-    let found = survey(all_resolved_projects(&context.places)).0;
+    // What cannot be listed was reported. Other directories have settings of their own, and applications of the
+    // Agent SDK run no hooks: what is kept there is swept.
+    let found = survey([resolved_projects(&context.places)]).0;
     let unseen: Vec<FoundTranscript> =
         found.into_iter().filter(|found| went_on_unseen(context, found, since_ms, &log)).collect();
     let Some(first) = unseen.first() else { return };
