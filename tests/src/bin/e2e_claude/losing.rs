@@ -63,7 +63,9 @@ fn split(client: &Client) -> String {
     let id = transcripts::made_id(931);
     let terminal = client.open(&["--session-id", &id]);
     converse(client, &terminal, "Before it was deleted.", 1);
-    terminal.await_what("its transcript", || client.find(&id).is_some());
+    // The file is there before the turn is in it.
+    let has_turn = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains(r#""type":"assistant""#));
+    terminal.await_what("its turn on the disk", || client.find(&id).is_some_and(|path| has_turn(&path)));
     let transcript = client.transcript(&id);
     client.program("layer1-prebackup").arg("sweep").output().ok();
     fs::remove_file(&transcript).expect("delete the transcript");
