@@ -125,7 +125,11 @@ impl MessagesApi {
 
     /// Streams an answer and closes it with an empty chunk, so that the connection can be used again.
     fn stream_answer(&self, writer: &mut impl Write, request: &Value) -> std::io::Result<()> {
-        let directive = directive(request);
+        let directive = match directive(request) {
+            // What was taken back is asked for once more, by some clients in the same words.
+            Directive::Retract if self.is_taken_back.load(Ordering::SeqCst) => Directive::Answer,
+            asked => asked,
+        };
         let input_tokens = if fills_the_context(request) { FULL_CONTEXT_TOKENS } else { INPUT_TOKENS };
         write!(writer, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")?;
         send(writer, "message_start", json!({ "message": message_start(request, input_tokens) }))?;
