@@ -533,6 +533,13 @@ mod tests {
     }
 
     #[test]
+    fn no_topic_is_made_of_a_document() {
+        let line = r#"{"type":"user","uuid":"u","timestamp":"2026-11-22T10:00:00.000Z","message":{"content":[{"type":"document","source":{"type":"text","data":"chapter one"}},{"type":"text","text":"what is it about?"}]}}"#;
+        let metadata = tally(&[format!("{line}\n")]).to_metadata();
+        assert_eq!(metadata.first_topic.as_deref(), Some("what is it about?"));
+    }
+
+    #[test]
     fn topics_are_cut_at_characters() {
         assert_eq!(shortened(&"é".repeat(300), 200), format!("{}…", "é".repeat(199)));
         assert_eq!(shortened(&"é".repeat(200), 200), "é".repeat(200));

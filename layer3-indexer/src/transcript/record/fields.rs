@@ -23,7 +23,7 @@ pub(super) struct Flag(pub bool);
 #[derive(Default)]
 struct Element<'a>(Option<RawBlock<'a>>);
 
-/// A message's content: text, or a list of blocks; anything else is empty.
+/// A message's content: text, or a list of blocks, or one of them; anything else is empty.
 #[derive(Debug)]
 pub(super) enum Content<'a> {
     Text(Cow<'a, str>),
@@ -149,6 +149,14 @@ objects! {
         "is_error" => is_error: Flag,
         "input" => input: Option<&'a RawValue>,
         "content" => content: Option<Content<'a>>,
+        "source" => source: Option<&'a RawValue>,
+    };
+
+    /// The `source` of a document.
+    Source<'a> {
+        "type" => kind: Text<'a>,
+        "data" => data: Option<&'a RawValue>,
+        "content" => content: Option<Content<'a>>,
     };
 }
 
@@ -245,6 +253,9 @@ impl<'de> Tolerant<'de> for Content<'de> {
             blocks.extend(block);
         }
         Ok(Content::Blocks(blocks))
+    }
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
+        Ok(Content::Blocks(Element::of_object(object)?.0.into_iter().collect()))
     }
 }
 

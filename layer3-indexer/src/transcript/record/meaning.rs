@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::fields::{Attachment, Content, Envelope, ForkedFrom, Mail, Message, RawBlock, RawMessage, Worktree};
+use super::fields::{Attachment, Content, Envelope, ForkedFrom, Mail, Message, RawBlock, RawMessage, Source, Worktree};
 use super::spans::{answer_in_result, blocks_of_text};
 use super::tool_input::prose;
 use super::types::{Block, Class, Origin, Record};
@@ -207,7 +207,7 @@ fn class_of_user(blocks: &[Block<'_>], is_meta: bool) -> Class {
         Class::Agent
     } else if has(|block| matches!(block, Block::Output(_))) {
         Class::CommandOutput
-    } else if !is_meta && has(|block| matches!(block, Block::Other(_))) {
+    } else if !is_meta && has(|block| matches!(block, Block::Other(_) | Block::Notice { is_among_words: true, .. })) {
         Class::Prompt
     } else {
         Class::Meta
@@ -327,7 +327,7 @@ fn blocks_of(content: Content<'_>) -> Vec<Block<'_>> {
     }
 }
 
-fn block_of(raw: RawBlock<'_>) -> Block<'_> {
+fn block_of(mut raw: RawBlock<'_>) -> Block<'_> {
     match raw.kind.0.as_deref().unwrap_or_default() {
         "text" => Block::Text(raw.text.0.unwrap_or_default()),
         "thinking" => Block::Thinking(raw.thinking.0.unwrap_or_default()),
@@ -338,9 +338,11 @@ fn block_of(raw: RawBlock<'_>) -> Block<'_> {
         kind if kind.ends_with("tool_result") => {
             Block::ToolResult { id: raw.tool_use_id.0, text: result_text(raw.content), is_error: raw.is_error.0 }
         }
-        _ => match raw.text.0 {
-            Some(text) if !text.trim().is_empty() => Block::Text(text),
-            _ => Block::Other(raw.kind.0.unwrap_or_default()),
+        kind => match (kind == "document", text_of(&mut raw)) {
+            // Given by the user, and not said by her: no title is made of it.
+            (true, Some(text)) => Block::Notice { tag: "document", text, is_among_words: true },
+            (_, Some(text)) => Block::Text(text),
+            (_, None) => Block::Other(raw.kind.0.unwrap_or_default()),
         },
     }
 }
@@ -350,8 +352,25 @@ fn result_text(content: Option<Content<'_>>) -> Cow<'_, str> {
         None => Cow::Borrowed(""),
         Some(Content::Text(text)) => text,
         Some(Content::Blocks(blocks)) => {
-            let mut texts: Vec<_> = blocks.into_iter().filter_map(|block| block.text.0).collect();
+            let mut texts: Vec<_> = blocks.into_iter().filter_map(|mut block| text_of(&mut block)).collect();
             if texts.len() == 1 { texts.remove(0) } else { Cow::Owned(texts.join("\n")) }
         }
+    }
+}
+
+/// The text of a block of any type: its own, that of its document, or that of the blocks in it.
+fn text_of<'a>(block: &mut RawBlock<'a>) -> Option<Cow<'a, str>> {
+    let is_text = |text: &Cow<'a, str>| !text.trim().is_empty();
+    let own = block.text.0.take().filter(is_text);
+    let own = own.or_else(|| block.source.map(document_text).filter(is_text));
+    own.or_else(|| Some(result_text(block.content.take())).filter(is_text))
+}
+
+/// What a document holds as text; of bytes, a PDF's for instance, nothing is read.
+fn document_text(source: &RawValue) -> Cow<'_, str> {
+    let source: Source<'_> = serde_json::from_str(source.get()).unwrap_or_default();
+    match (source.kind.0.as_deref(), source.data) {
+        (Some("text"), Some(data)) => result_text(serde_json::from_str(data.get()).ok()),
+        _ => result_text(source.content),
     }
 }

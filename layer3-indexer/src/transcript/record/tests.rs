@@ -471,3 +471,49 @@ fn what_the_user_says_in_a_tools_result_is_hers() {
         "Prompt out|and test it",
     );
 }
+
+#[test]
+fn the_text_in_a_block_is_read_wherever_it_stands() {
+    let document = |source: &str| format!(r#"{{"type":"document","title":"t","source":{source}}}"#);
+    let words = document(r#"{"type":"text","media_type":"text/plain","data":"the \"words\""}"#);
+    let parts = document(
+        r#"{"type":"content","content":[{"type":"text","text":"a"},{"type":"image","source":{"type":"base64","data":"eA=="}},{"type":"text","text":"b"}]}"#,
+    );
+    let bytes = document(r#"{"type":"base64","media_type":"application/pdf","data":"JVBERi0="}"#);
+    let fetched = format!(r#"{{"type":"web_fetch_result","url":"u","content":{words}}}"#);
+    let found = r#"{"type":"search_result","source":"u","title":"t","content":[{"type":"text","text":"found"}]}"#;
+    for (block, text) in [
+        (&*words, Some("the \"words\"")),
+        (&parts, Some("a\nb")),
+        (&document(r#"{"data":"the words","type":"text"}"#), Some("the words")),
+        (&document(r#"{"type":"content","content":"the words"}"#), Some("the words")),
+        (&fetched, Some("the \"words\"")),
+        (found, Some("found")),
+        (r#"{"type":"compaction","content":"in short"}"#, Some("in short")),
+        (&bytes, None),
+        (&document(r#"{"type":"url","url":"https://x"}"#), None),
+        (&document(r#"{"type":"text","data":7}"#), None),
+        (&document("[7]"), None),
+        (r#"{"type":"image","source":{"type":"base64","data":"eA=="}}"#, None),
+    ] {
+        let kind = block.split('"').nth(3).unwrap();
+        let shown = match text {
+            Some(text) if kind == "document" => format!("document{{{text}}}~"),
+            Some(text) => text.to_owned(),
+            None => format!("<{kind}>"),
+        };
+        check(&format!(r#"{{"type":"user","message":{{"content":[{block}]}}}}"#), &format!("Prompt {shown}"));
+        check(
+            &format!(r#"{{"type":"assistant","message":{{"content":[{{"type":"text","text":"see"}},{block}]}}}}"#),
+            &format!("Answer see|{shown}"),
+        );
+        for content in [format!("[{block}]"), block.to_owned()] {
+            check(
+                &format!(
+                    r#"{{"type":"user","message":{{"content":[{{"type":"web_fetch_tool_result","content":{content}}}]}}}}"#
+                ),
+                format!("ToolResult {}", text.unwrap_or_default()).as_str(),
+            );
+        }
+    }
+}

@@ -77,13 +77,14 @@ impl Role {
 pub enum Block<'a> {
     /// Words of whoever the record is of.
     Text(Cow<'a, str>),
-    /// What Claude Code put into a message for the model: a reminder, a caveat, what an editor shows.
+    /// What was put into a message for the model and is nobody's words: a reminder, a caveat, what an editor shows, a
+    /// document of the user.
     Notice {
         /// What it is; empty where nothing says so.
         tag: &'static str,
         /// Its text.
         text: Cow<'a, str>,
-        /// Whether it stood among words in one text: somebody may have typed it.
+        /// Whether it is shown like words: it stood among some in one text, and may have been typed, or the user gave it.
         is_among_words: bool,
     },
     /// What the user did: see [`Class::Command`].
@@ -122,7 +123,7 @@ pub enum Block<'a> {
         /// Whether the tool failed.
         is_error: bool,
     },
-    /// A picture, a document or a type of block that this program does not know; its type.
+    /// A picture, a document without text or a type of block that this program does not know; its type.
     Other(Cow<'a, str>),
 }
 
