@@ -82,7 +82,7 @@ fn has_more(answer: &Map<String, Value>, passed: usize) -> bool {
 }
 
 /// The text cut at the end of a line to at most so many characters, saying so.
-pub(crate) fn fit_text(text: String, chars_max: usize, go_on: &str) -> String {
+pub(crate) fn fit_text(text: String, chars_max: usize) -> String {
     if text_chars(&text) <= chars_max {
         return text;
     }
@@ -90,7 +90,7 @@ pub(crate) fn fit_text(text: String, chars_max: usize, go_on: &str) -> String {
     if let Some(end) = kept.rfind('\n') {
         kept.truncate(end + 1);
     }
-    format!("{kept}[… the rest does not fit into this answer{go_on}]\n")
+    format!("{kept}[… the rest does not fit into this answer]\n")
 }
 
 /// Characters of a value as JSON, as Claude Code counts them: in UTF-16.
@@ -226,7 +226,7 @@ mod tests {
         let brief = fit(json!({"sessions": [entry(1, 12, 0)]}), how);
         assert_eq!(brief["sessions"][0]["edited_files_left_out"], 2);
         assert_eq!(brief["sessions"][0].get("bash_commands"), None);
-        assert_eq!(fit_text("a\nb\n".to_owned(), 10, ""), "a\nb\n");
-        assert!(text_chars(&fit_text("line\n".repeat(9000), MAX, "; go on")) <= MAX);
+        assert_eq!(fit_text("a\nb\n".to_owned(), 10), "a\nb\n");
+        assert!(text_chars(&fit_text("line\n".repeat(9000), MAX)) <= MAX);
     }
 }

@@ -108,8 +108,8 @@ pub(crate) struct SearchRequest {
     #[arg(long, value_name = "N", default_value = "1", help = "Which page of so many hits")]
     #[serde(default)]
     pub(crate) page: Option<usize>,
-    /// Pass over so many hits more: those of the answers before.
-    #[arg(long, value_name = "N", default_value = "0", help = "Pass over so many hits")]
+    /// Pass over so many hits: those of the answers before. It stands instead of a page.
+    #[arg(long, value_name = "N", default_value = "0", help = "Pass over so many hits, instead of --page")]
     #[serde(default)]
     pub(crate) offset: Option<usize>,
     /// Marks of matched words; `[` and `]` by default.
@@ -124,10 +124,14 @@ impl SearchRequest {
         self.each == Some(true) || typed(&self.session_id).is_some()
     }
 
-    /// Hits of the answers before.
+    /// Hits of the answers before. An answer that says where to go on counts from the first hit, whatever page it was.
     pub(crate) fn passed_over(&self) -> usize {
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
-        (self.page() - 1).saturating_mul(limit).saturating_add(self.offset.unwrap_or(0))
+        self.by_offset().unwrap_or((self.page() - 1).saturating_mul(limit))
+    }
+
+    fn by_offset(&self) -> Option<usize> {
+        self.offset.filter(|offset| *offset > 0)
     }
 
     /// The page, from 1 on.
@@ -249,7 +253,7 @@ pub(crate) fn to_text(results: &SearchResults, search: &SearchRequest, terminal:
         text.push_str(&hit_to_text(hit, &search.marks, terminal));
     }
     text.push_str(&match results.hits.is_empty() {
-        true if search.page() > 1 => format!("No further hit {scope}.\n"),
+        true if search.passed_over() > 0 => format!("No further hit {scope}.\n"),
         true => format!("No hit {scope}.\n"),
         false => terminal.paint(Style::Dim, &totals(results, search, scope)) + "\n",
     });
@@ -269,6 +273,12 @@ fn totals(results: &SearchResults, search: &SearchRequest, scope: &str) -> Strin
             format!("{} in {sessions} {scope}", terminal::count(hits as u64, "hit"))
         }
     };
+    if let Some(offset) = search.by_offset() {
+        if results.more {
+            text.push_str(&format!("; --offset {} shows more", offset + shown));
+        }
+        return text;
+    }
     if results.more || search.page() > 1 {
         text.push_str(&format!(", page {}", search.page()));
     }
@@ -400,6 +410,32 @@ mod tests {
         let edge = SearchRequest { query: "\"turn 9\"".to_owned(), after: Some(3), ..SearchRequest::default() };
         let results = search(&scene.places, &edge).unwrap();
         assert_eq!((results.hits[0].before.len(), results.hits[0].after.len()), (0, 0));
+    }
+
+    #[test]
+    fn an_offset_counts_from_the_first_hit() {
+        let scene = Scene::new();
+        scene.transcribe(&(1..=9).map(|n| prompt(n, "needle")).collect::<Vec<_>>());
+        scene.receipt(None);
+        for (page, offset, ranks, said) in [
+            (Some(2), None, &[3, 4][..], ", page 2; there are more on page 3"),
+            (Some(2), Some(0), &[3, 4], ", page 2; there are more on page 3"),
+            (Some(2), Some(4), &[5, 6], "; --offset 6 shows more"),
+            (None, Some(7), &[8, 9], ""),
+        ] {
+            let asked = SearchRequest {
+                query: "needle".to_owned(),
+                each: Some(true),
+                limit: Some(2),
+                page,
+                offset,
+                ..Default::default()
+            };
+            let results = search(&scene.places, &asked).unwrap();
+            assert_eq!(results.hits.iter().map(|hit| hit.rank).collect::<Vec<_>>(), ranks, "{page:?} {offset:?}");
+            let text = to_text(&results, &asked, &Terminal::PLAIN);
+            assert!(text.ends_with(&format!("2 hits in all projects{said}\n")), "{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use rmcp::schemars;
 use serde::Serialize;
 use unicode_width::UnicodeWidthChar;
 
+use crate::browse::fit::text_chars;
 use crate::browse::title::side_title;
 use crate::failure::{Context, Failure, Kind};
 use crate::index::CHARACTER;
@@ -156,6 +157,24 @@ pub(crate) fn conversation(copies: &SessionCopies, window: &Window) -> Result<Co
         why.push_str(&format!("; failed to {error}"));
     }
     Err(Failure::argument("around", around, &why))
+}
+
+/// The window, made smaller until what `shown` makes of it has at most so many characters ([`text_chars`]): what is cut
+/// off must not be its end, which is the newest.
+pub(crate) fn fitting(
+    copies: &SessionCopies,
+    mut window: Window,
+    chars_max: usize,
+    shown: impl Fn(&Conversation) -> String,
+) -> Result<String, Failure> {
+    loop {
+        let text = shown(&conversation(copies, &window)?);
+        let chars = text_chars(&text);
+        if chars <= chars_max || window.max_chars < 100 {
+            return Ok(text);
+        }
+        window.max_chars = (window.max_chars.min(chars) * chars_max / chars * 9 / 10).max(1);
+    }
 }
 
 /// Every stored file that holds messages, the newest transcript first.
@@ -491,11 +510,17 @@ fn assemble(
     conversation
 }
 
-/// What the whole conversation reads as, from this character on and at most so many. At its end it says where to go on,
-/// with what comes before the number.
+/// What the whole conversation reads as, from this character on and at most so many, of which some count twice (see
+/// [`text_chars`]). At its end it says where to go on, with what comes before the number.
 pub(crate) fn page(text: &str, offset: usize, chars_max: usize, offset_is: &str) -> String {
     let all = text.chars().count();
-    let page: String = text.chars().skip(offset).take(chars_max).collect();
+    let mut used = 0;
+    let fits = |c: &char| {
+        let is_first = used == 0;
+        used += c.len_utf16();
+        is_first || used <= chars_max
+    };
+    let page: String = text.chars().skip(offset).take_while(fits).collect();
     let end = offset.min(all) + page.chars().count();
     let go_on = if end < all { format!("; go on with {offset_is}{end}") } else { String::new() };
     format!("{page}\n[characters {} to {end} of {all}{go_on}]\n", offset.min(all))
@@ -702,6 +727,41 @@ mod tests {
         "#);
         let short = Window { last: Some(1), max_chars: 7, ..Window::default() };
         assert!(text(&copies, short).contains("message\n[… 10 characters of this message left out"));
+    }
+
+    #[test]
+    fn what_fits_into_an_answer_ends_with_the_newest_message() {
+        for said in ["x", "\u{1f389}", "\u{1f389} \u{1f389}\u{1f389} of this"] {
+            let lines: Vec<String> =
+                (1..=200).map(|n| prompt(n, &format!("{} {n}.", said.repeat(n as usize % 9)))).collect();
+            let (_scene, copies) = scene(&lines);
+            for chars_max in [600, 1500, 4000] {
+                let window = Window { max_chars: chars_max, ..Window::default() };
+                let text = fitting(&copies, window, chars_max, |conversation| conversation.text.clone()).unwrap();
+                assert!(
+                    text_chars(&text) <= chars_max && text_chars(&text) > chars_max / 2,
+                    "{said} {chars_max}: {text}"
+                );
+                assert!(text.ends_with(" 200.\n") && text.contains("left out"), "{said} {chars_max}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn pages_that_fit_lead_to_all_of_a_text() {
+        let text = "a \u{1f389}\u{1f389} é日 of\n".repeat(20);
+        for chars_max in [1, 2, 7, 100, 1000] {
+            let (mut read, mut offset) = (String::new(), 0);
+            loop {
+                let page = page(&text, offset, chars_max, "offset: ");
+                let (part, told) = page.rsplit_once("\n[characters ").unwrap();
+                assert!(text_chars(part) <= chars_max.max(2), "{chars_max}: {part}");
+                read.push_str(part);
+                let Some((_, next)) = told.trim_end_matches("]\n").rsplit_once("go on with offset: ") else { break };
+                offset = next.parse().unwrap();
+            }
+            assert_eq!(read, text);
+        }
     }
 
     #[test]

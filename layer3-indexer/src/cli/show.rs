@@ -32,16 +32,17 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
     let max_chars = args.window.max_chars.max(1);
     let max_chars = if screen.for_model { max_chars.min(COMMAND_CHARS_MAX - MARGIN_CHARS) } else { max_chars };
     let window = Window { max_chars: if args.offset.is_some() { usize::MAX } else { max_chars }, ..args.window };
+    if screen.for_model && args.offset.is_none() {
+        let chars_max = COMMAND_CHARS_MAX - MARGIN_CHARS;
+        let text = show::fitting(&copies, window, chars_max, |conversation| conversation.to_text(&screen.terminal))?;
+        let go_on = "; --offset 0 instead of --around or --last reads all of it from the beginning, page by page";
+        let is_cut = text.contains(" left out") || fit::text_chars(&text) > chars_max;
+        let text = fit::fit_text(text, chars_max);
+        return screen.text(&if is_cut { format!("{text}[not all of it{go_on}]\n") } else { text });
+    }
     let conversation = show::conversation(&copies, &window)?;
     if let Some(offset) = args.offset {
         return screen.text(&show::page(&conversation.to_text(&screen.terminal), offset, max_chars, "--offset "));
-    }
-    if screen.for_model {
-        let text = conversation.to_text(&screen.terminal);
-        let go_on = "; --offset 0 instead of --around or --last reads all of it from the beginning, page by page";
-        let is_cut = text.contains(" left out");
-        let text = fit::fit_text(text, COMMAND_CHARS_MAX - MARGIN_CHARS, "");
-        return screen.text(&if is_cut { format!("{text}[not all of it{go_on}]\n") } else { text });
     }
     screen.answer(&conversation, |terminal| conversation.to_text(terminal))
 }

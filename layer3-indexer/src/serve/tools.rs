@@ -166,8 +166,9 @@ impl Tool {
         match (self.run)(server, arguments, progress) {
             Ok(output) => {
                 let structure = if output.is_whole { output.structure } else { fit::fit(output.structure, output.fit) };
-                let text = output.text.unwrap_or_else(|| structure.to_string());
-                let text = if output.is_whole { text } else { fit::fit_text(text, TOOL_CHARS_MAX, "") };
+                // A text that is too long does not say where to go on; the structure does.
+                let text = output.text.filter(|text| fit::text_chars(text) <= TOOL_CHARS_MAX);
+                let text = text.unwrap_or_else(|| structure.to_string());
                 let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
                 result.structured_content = Some(structure);
                 result
@@ -183,7 +184,7 @@ impl Tool {
 /// The answer of a tool that failed.
 pub(crate) fn failure(failure: &Failure) -> CallToolResult {
     let kind = if failure.is(Kind::InvalidInput) { "invalid_input" } else { "failed" };
-    let message = fit::fit_text(format!("failed to {failure}"), FAILURE_CHARS_MAX, "");
+    let message = fit::fit_text(format!("failed to {failure}"), FAILURE_CHARS_MAX);
     let mut result = CallToolResult::error(vec![ContentBlock::text(message.clone())]);
     result.structured_content = Some(json!({ "error": { "kind": kind, "message": message } }));
     result
