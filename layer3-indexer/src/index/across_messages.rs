@@ -107,6 +107,7 @@ impl Ranking<'_> {
         }
         let mut conditions = Conditions::default();
         conditions.add_project("project", query.project.as_deref());
+        conditions.add_rows("id", query.within.as_deref());
         conditions.add("session = ?", query.session_id.clone().map(Value::from));
         let sql = format!("SELECT id, title FROM tracked WHERE listed = 1 AND title IS NOT NULL {}", conditions.sql);
         let mut statement = self.connection.prepare_cached(&sql)?;

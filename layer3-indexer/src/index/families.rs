@@ -1,9 +1,13 @@
 //! Sessions that have copied from each other: forks, and those that go on in a new file. Each holds the messages
 //! of the one before under the same ids.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use rusqlite::{Connection, params};
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::conditions::Conditions;
 
 /// What tells which of a family a message is shown in: no fork before a fork, then the one that began first, and
 /// that ended first.
@@ -16,14 +20,22 @@ pub(super) fn age(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, Age)> {
     Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?, row.get(0)?)))
 }
 
-/// The families that were looked up.
-#[derive(Default)]
+/// The families that were looked up, among what the filters of a search leave: what another session holds that they
+/// do not leave is shown by nobody else.
 pub(super) struct Families {
     /// By session: see [`family`].
     of: HashMap<i64, Vec<i64>>,
+    filters: Conditions,
 }
 
 impl Families {
+    /// `filters`: what is asked of messages `m`.
+    pub(crate) fn new(mut filters: Conditions) -> Families {
+        filters.add("m.session = ?", Some(Value::Null));
+        filters.add("m.key = ?", Some(Value::Null));
+        Families { of: HashMap::new(), filters }
+    }
+
     /// How many others hold a message of a session too; `None` if one of them is older, and shows it.
     pub(crate) fn copies(
         &mut self,
@@ -31,18 +43,21 @@ impl Families {
         session: i64,
         key: i64,
     ) -> rusqlite::Result<Option<usize>> {
-        let family = match self.of.get(&session) {
-            Some(family) => family,
-            None => self.of.entry(session).or_insert(family(connection, session)?),
+        let Families { of, filters } = self;
+        let family = match of.entry(session) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(family(connection, session)?),
         };
-        let sql = "SELECT 1 FROM messages WHERE session = ?1 AND key = ?2";
-        let mut holds = connection.prepare_cached(sql)?;
+        let mut holds = connection.prepare_cached(&format!("SELECT 1 FROM messages m WHERE 1 {}", filters.sql))?;
+        let at = filters.values.len() - 2;
+        filters.values[at + 1] = Value::from(key);
         let mut copies = 0;
         let mut is_younger = false;
         for other in family {
+            filters.values[at] = Value::from(*other);
             if *other == session {
                 is_younger = true;
-            } else if holds.exists(params![other, key])? {
+            } else if holds.exists(params_from_iter(&filters.values))? {
                 if !is_younger {
                     return Ok(None);
                 }

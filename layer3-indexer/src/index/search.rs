@@ -269,7 +269,7 @@ impl Search<'_> {
         let each = self.ranking.query.each;
         let shown: BTreeSet<i64> = entries.iter().filter(|_| !each).map(|entry| entry.session).collect();
         let mut places: HashMap<i64, usize> = HashMap::new();
-        let mut families = Families::default();
+        let mut families = Families::new(self.ranking.conditions(None, false));
         let trigrams = query.trigrams_match();
         let is_scan = trigrams.is_none();
         let (from, condition) = match is_scan {
@@ -315,7 +315,7 @@ impl Search<'_> {
             if !self.texts.holds(place, query) {
                 continue;
             }
-            let copies = match is_same_everywhere(key) && self.ranking.query.session_id.is_none() {
+            let copies = match is_same_everywhere(key) {
                 true => families.copies(self.ranking.connection, session, key)?,
                 false => Some(0),
             };

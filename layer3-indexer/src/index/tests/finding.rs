@@ -407,6 +407,53 @@ fn a_message_that_forks_have_copied_is_one_hit_of_its_origin() {
 }
 
 #[test]
+fn titles_of_other_projects_take_no_room_of_the_one_that_is_meant() {
+    let store = Store::new();
+    let (mut index, here) = (fresh(&store), key("p", "here"));
+    let many: String = (2..1100).map(|n| user(n, "lion")).collect();
+    store.transcript(&here, &(user(1, "zebra") + &many));
+    update(&mut index, &store, &here);
+    for n in 0..45 {
+        let other = key("p", &format!("other-{n}"));
+        store.transcript(&other, &(user(n, "else") + "{\"type\":\"custom-title\",\"customTitle\":\"Zebra\"}\n"));
+        update(&mut index, &store, &other);
+    }
+    let row = index.whereabouts().unwrap().into_iter().find(|known| known.session_id == "here").unwrap().row;
+    let query = SearchQuery { within: Some(vec![row]), ..by_session("zebra lion") };
+    let results = index.search(&store, &query).unwrap();
+    assert_eq!((results.hits.len(), results.notes.as_slice()), (1, &[][..]), "{results:?}");
+}
+
+#[test]
+fn a_copy_is_shown_where_the_filters_leave_its_origin_out() {
+    let store = Store::new();
+    let (mut index, origin, fork) = (fresh(&store), key("p", "a"), key("p", "b"));
+    let talk = [user(1, "a kakapo flies"), said(2, "kakapos do not fly")].concat();
+    store.transcript(&origin, &talk);
+    store.transcript(&fork, &[talk.clone(), call(3, "t1", "Edit", r#"{"file_path":"/w/src/a.rs"}"#)].concat());
+    update(&mut index, &store, &origin);
+    update(&mut index, &store, &fork);
+    let rows: Vec<(i64, String)> =
+        index.whereabouts().unwrap().into_iter().map(|known| (known.row, known.session_id)).collect();
+    let row = |id: &str| rows.iter().find(|(_, known)| known == id).unwrap().0;
+    let found = |text: &str, change: &dyn Fn(&mut SearchQuery)| {
+        let mut query = SearchQuery::new(text, 0);
+        change(&mut query);
+        let mut found = ids(&index, &store, &query);
+        found.sort();
+        found.join(" ")
+    };
+    // As whole words and as parts of them.
+    for text in ["kakapo flies", "kapo flie"] {
+        assert_eq!(found(text, &|_| {}), "auuid-1");
+        assert_eq!(found(text, &|query| query.within = Some(vec![row("a")])), "auuid-1");
+        assert_eq!(found(text, &|query| query.within = Some(vec![row("b")])), "buuid-1");
+        assert_eq!(found(text, &|query| query.session_id = Some("b".into())), "buuid-1");
+        assert_eq!(found(text, &|query| query.file = Some("src/a.rs".into())), "buuid-1");
+    }
+}
+
+#[test]
 fn a_list_tells_forks_from_their_origin() {
     let store = Store::new();
     let mut index = fresh(&store);
