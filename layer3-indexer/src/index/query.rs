@@ -70,6 +70,8 @@ pub struct Query {
     pub(crate) is_cut: bool,
     /// Whether it says nothing about how its words stand: no quotes, no operators.
     is_plain: bool,
+    /// All of it, where it has operators and may be a sentence all the same: "you should NOT use it here".
+    sentence: Option<String>,
 }
 
 impl Expression {
@@ -93,14 +95,14 @@ impl Query {
         let text: String = text.chars().take(QUERY_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
         if let Some(mut expression) = syntax(&text) {
             cut_blobs(&mut expression);
-            return Some(Query { expression, is_cut, is_plain: is_plain(&text) });
+            return Some(Query { expression, is_cut, is_plain: is_plain(&text), sentence: sentence(&text) });
         }
         let mut words: Vec<_> = plain_words(&text).collect();
         let is_cut = is_cut || words.len() > QUERY_TERMS_MAX;
         words.truncate(QUERY_TERMS_MAX);
         let mut expression = joined(words, Expression::And)?;
         cut_blobs(&mut expression);
-        Some(Query { expression, is_cut, is_plain: is_plain(&text) })
+        Some(Query { expression, is_cut, is_plain: is_plain(&text), sentence: None })
     }
 
     /// The same for the index of words, in FTS5's syntax; `None` when no part of it is a word.
@@ -119,8 +121,13 @@ impl Query {
     }
 
     /// The same with all words of the query side by side; `None` where it has fewer than two, or says itself how
-    /// they stand.
+    /// they stand. Of what has operators and may be a sentence, a message that holds it as it was typed is found whatever
+    /// the operators mean.
     pub(crate) fn close_together(&self) -> Option<Close> {
+        if let Some(sentence) = &self.sentence {
+            let in_a_row = quoted(&indexed(Cow::Borrowed(sentence)));
+            return Some(Close { near: in_a_row.clone(), in_a_row, is_sentence: true });
+        }
         let mut words = Vec::new();
         plain_terms(&self.expression, &mut words)?;
         let texts: Vec<&str> = words.iter().map(|term| term.text.as_str()).collect();
@@ -194,7 +201,19 @@ impl Query {
 }
 
 fn is_plain(text: &str) -> bool {
-    !text.contains('"') && !text.split_whitespace().any(|word| matches!(word, "AND" | "OR" | "NOT"))
+    !text.contains('"') && !text.split_whitespace().any(is_operator)
+}
+
+/// A text of words and operators alone, of as many as a sentence has.
+fn sentence(text: &str) -> Option<String> {
+    let is_sentence = !text.contains(['"', '(', '*'])
+        && text.split_whitespace().any(is_operator)
+        && words_of(&folded(text)).count() >= SENTENCE_WORDS;
+    is_sentence.then(|| text.trim().to_owned())
+}
+
+fn is_operator(word: &str) -> bool {
+    matches!(word, "AND" | "OR" | "NOT")
 }
 
 /// What was pasted of bytes is searched for by its beginning, which is what is indexed of them.

@@ -407,6 +407,30 @@ fn a_message_that_forks_have_copied_is_one_hit_of_its_origin() {
 }
 
 #[test]
+fn a_sentence_with_an_operator_in_it_finds_its_place() {
+    let messages = [
+        (1, "here you should use it"),
+        (2, "and you should NOT use it here, ever"),
+        (3, "rock AND roll is here to stay"),
+        (4, "roll the rock, it is here to stay"),
+        (5, "that is there OR this"),
+        (6, "this is it, and that is there"),
+    ];
+    let store = Store::new();
+    let (mut index, a) = (fresh(&store), key("p", "a"));
+    store.transcript(&a, &messages.map(|(n, text)| user(n, text)).concat());
+    update(&mut index, &store, &a);
+    let found = |query: &str| ids(&index, &store, &SearchQuery::new(query, 0)).join(" ");
+    assert_eq!(found("you should NOT use it here"), "auuid-2");
+    assert_eq!(found("you should NOT here ever"), "auuid-1");
+    assert_eq!(found("rock AND roll is here to stay"), "auuid-3 auuid-4");
+    assert_eq!(found("that is there OR this"), "auuid-5 auuid-6");
+    // Fewer words are a query, and what has quotes or parentheses was meant as one.
+    assert_eq!(found("should NOT use"), "");
+    assert_eq!(found("\"you\" should NOT use it here"), "");
+}
+
+#[test]
 fn titles_of_other_projects_take_no_room_of_the_one_that_is_meant() {
     let store = Store::new();
     let (mut index, here) = (fresh(&store), key("p", "here"));
