@@ -71,7 +71,7 @@ pub struct Query {
     /// Whether it says nothing about how its words stand: no quotes, no operators.
     is_plain: bool,
     /// All of it, where it has operators and may be a sentence all the same: "you should NOT use it here".
-    sentence: Option<String>,
+    sentence: Option<Term>,
 }
 
 impl Expression {
@@ -125,7 +125,7 @@ impl Query {
     /// the operators mean.
     pub(crate) fn close_together(&self) -> Option<Close> {
         if let Some(sentence) = &self.sentence {
-            let in_a_row = quoted(&indexed(Cow::Borrowed(sentence)));
+            let in_a_row = quoted(&indexed(Cow::Borrowed(&sentence.text)));
             return Some(Close { near: in_a_row.clone(), in_a_row, is_sentence: true });
         }
         let mut words = Vec::new();
@@ -196,6 +196,7 @@ impl Query {
     pub fn terms(&self) -> Vec<&Term> {
         let mut terms = Vec::new();
         collect_terms(&self.expression, &mut terms);
+        terms.extend(&self.sentence);
         terms
     }
 }
@@ -205,11 +206,11 @@ fn is_plain(text: &str) -> bool {
 }
 
 /// A text of words and operators alone, of as many as a sentence has.
-fn sentence(text: &str) -> Option<String> {
+fn sentence(text: &str) -> Option<Term> {
     let is_sentence = !text.contains(['"', '(', '*'])
         && text.split_whitespace().any(is_operator)
         && words_of(&folded(text)).count() >= SENTENCE_WORDS;
-    is_sentence.then(|| text.trim().to_owned())
+    is_sentence.then(|| Term { text: text.trim().to_owned(), is_prefix: false })
 }
 
 fn is_operator(word: &str) -> bool {

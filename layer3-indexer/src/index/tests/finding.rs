@@ -422,6 +422,8 @@ fn a_sentence_with_an_operator_in_it_finds_its_place() {
     update(&mut index, &store, &a);
     let found = |query: &str| ids(&index, &store, &SearchQuery::new(query, 0)).join(" ");
     assert_eq!(found("you should NOT use it here"), "auuid-2");
+    let snippet = &index.search(&store, &SearchQuery::new("you should NOT use it here", 0)).unwrap().hits[0].snippet;
+    assert_eq!(snippet, "and [you should NOT use it here], ever");
     assert_eq!(found("you should NOT here ever"), "auuid-1");
     assert_eq!(found("rock AND roll is here to stay"), "auuid-3 auuid-4");
     assert_eq!(found("that is there OR this"), "auuid-5 auuid-6");
