@@ -388,6 +388,36 @@ fn what_layer_1_alone_saw_and_what_was_stored_before_it_was_recorded_is_told_too
 }
 
 #[test]
+fn how_it_was_lost_is_told_of_what_stands_now_and_one_version_that_cannot_be_read_hides_no_other() {
+    let bookkeeping = "{\"type\":\"mode\",\"mode\":\"default\"}\n".to_owned();
+    let scene = saved();
+    scene.transcribe(std::slice::from_ref(&bookkeeping));
+    save_twice(&scene);
+    assert!(found(&scene, 0).contains("! shrunk"), "{}", found(&scene, 0));
+    // A save that was killed copied what came since, and recorded nothing.
+    let more = prompt(7, "and now").replace("{\"type\"", "{\"parentUuid\":\"u-0002\",\"type\"");
+    scene.transcribe(&[bookkeeping, more]);
+    let (id, transcript, progress) = (scene.id(), scene.transcript(), |_| {});
+    let (project, cwd, compare) = (None, None, Compare::Whole);
+    let request = SaveRequest { id: &id, transcript: &transcript, project, cwd, compare, progress: &progress };
+    archive(&scene).save(&request).unwrap();
+    scene.layer1_copies();
+    assert!(found(&scene, 0).contains("! split"), "{}", found(&scene, 0));
+    // Of three versions the second cannot be read.
+    scene.transcribe(&[prompt(9, "stub")]);
+    save_twice(&scene);
+    let second = scene.copy().with_file_name(format!("{ID}.gen-0002.jsonl"));
+    fs::remove_file(&second).unwrap();
+    fs::create_dir(&second).unwrap();
+    assert!(found(&scene, 0).contains("! shrunk"), "{}", found(&scene, 0));
+    assert!(scene.copies().record_loss(&|_| {}).is_ok(), "it was recorded while all could be read");
+    fs::remove_dir_all(scene.places.layer3_store.join(".state/losses")).unwrap();
+    assert!(found(&scene, 0).contains("! shrunk"), "{}", found(&scene, 0));
+    scene.copies().record_loss(&|_| {}).unwrap_err();
+    assert!(!scene.places.layer3_store.join(".state/losses").exists(), "half a comparison is not recorded");
+}
+
+#[test]
 fn an_ordinary_rewrite_is_no_loss() {
     let scene = saved();
     let path = scene.transcript();

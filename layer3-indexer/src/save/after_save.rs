@@ -1,16 +1,18 @@
-//! What follows a copy that is stored: its rows in the index, its metadata.
+//! What follows a copy that is stored: its rows in the index, its metadata, what it lost of older versions.
 
 use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
 
-use crate::failure::chain;
+use crate::failure::{Failure, chain};
 use crate::index::{Index, IndexError};
 use crate::save::log::LogSink;
 use crate::save::metadata_file::write_metadata;
 use crate::save::rebuild::{make_whole, not_indexed};
 use crate::save::steps::Steps;
+use crate::stores::{SessionCopies, Stores};
 
 /// Indexes the session and writes its metadata; gives the number of its messages. The copy is stored
 /// already, so whatever fails here is a warning, made good by the next save or by `rebuild`. So is a
@@ -32,6 +34,19 @@ pub(super) fn index_or_warn(
     };
     warnings.push(format!("stored but not indexed: {why}"));
     0
+}
+
+/// Records what the newest content lost, so that whoever looks need not compare; what fails is a warning, as above.
+pub(super) fn record_loss_or_warn(places: &Places, key: &SessionKey, steps: &Steps<'_>, warnings: &mut Vec<String>) {
+    let record = |progress: &dyn Fn(u64)| -> Result<(), Failure> {
+        SessionCopies::of(&Rc::new(Stores::open(places)?), key)?.record_loss(progress)
+    };
+    let why = match panic::catch_unwind(AssertUnwindSafe(|| steps.run(record))) {
+        Ok(Ok(())) => return,
+        Ok(Err(failure)) => failure.to_string(),
+        Err(_) => "comparing the versions of this transcript failed".to_owned(),
+    };
+    warnings.push(format!("what it lost could not be recorded: {why}"));
 }
 
 fn index(

@@ -338,7 +338,7 @@ impl<'a> Run<'a> {
         }
         let stores = Rc::new(Stores::open(self.places)?);
         // One session that cannot be compared does not keep the others from it.
-        let record = |key: &SessionKey| SessionCopies::of(&stores, key)?.record_loss();
+        let record = |key: &SessionKey| SessionCopies::of(&stores, key)?.record_loss(&|_| {});
         let results: Vec<_> = stores.sessions()?.iter().map(record).collect();
         results.into_iter().collect()
     }

@@ -5,7 +5,6 @@
 //! so that it becomes an older generation and never the newest content.
 
 use std::path::Path;
-use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
 use layer1_prebackup::claude::side_files::has_rest_of;
@@ -16,14 +15,13 @@ use layer1_prebackup::names::{FileName, SessionId, StoredName};
 
 use crate::failure::{Failure, chain};
 use crate::save::adopt_v1;
-use crate::save::after_save::index_or_warn;
+use crate::save::after_save::{index_or_warn, record_loss_or_warn};
 use crate::save::from_layer1::{self, Layer1, take_over};
 use crate::save::log::LogSink;
 use crate::save::receipt::{Answer, Expected, Receipt, ReceiptFile};
 use crate::save::request::{Request, TRIGGER_BEFORE_RESTORE, TRIGGER_UNKNOWN};
 use crate::save::roots::{RootKind, is_same_path};
 use crate::save::steps::Steps;
-use crate::stores::{SessionCopies, Stores};
 use crate::terminal::one_line;
 
 /// Saves the session and says what is stored. `progress` is told the bytes handled so far, at
@@ -106,7 +104,7 @@ fn save_and(
     }
     let files = archive.files(&key)?;
     if files.iter().any(|file| file.name.generation > 0 && file.name.file == FileName::Transcript) {
-        record_loss(places, &key, &mut warnings);
+        record_loss_or_warn(places, &key, &steps, &mut warnings);
     }
     let bytes = verify_copy(archive, &key, &report, &files, &steps)?;
     let trigger = request.trigger.map(one_line).filter(|t| !t.is_empty()).unwrap_or(TRIGGER_UNKNOWN.to_owned());
@@ -122,12 +120,6 @@ fn save_and(
     journal.tell_shortcomings();
     let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
     Ok(Answer::Receipt(Receipt { messages_indexed, trigger, warning, ..receipt }))
-}
-
-/// Records what the newest content lost, so that whoever looks need not compare. The copy does not depend on it.
-fn record_loss(places: &Places, key: &SessionKey, warnings: &mut Vec<String>) {
-    let recorded = Stores::open(places).and_then(|stores| SessionCopies::of(&Rc::new(stores), key)?.record_loss());
-    warnings.extend(recorded.err().map(|error| format!("what it lost could not be recorded: {error}")));
 }
 
 /// Whether something is left of a conversation beside where its transcript was.

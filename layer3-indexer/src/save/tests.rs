@@ -384,3 +384,21 @@ fn what_the_caller_holds_is_found_in_layer_1_under_whichever_name_it_has_by_then
         );
     }
 }
+
+#[test]
+fn a_save_that_compares_long_versions_goes_on_telling_how_far_it_is() {
+    let scene = Scene::new();
+    let long = prompt(1, &"long ".repeat(400_000));
+    scene.transcribe(&[long.clone(), answer(2, "yes")]);
+    scene.receipt(None);
+    scene.transcribe(&[prompt(9, "stub")]);
+    let told = std::cell::RefCell::new(Vec::new());
+    let (id, transcript) = (scene.id(), scene.transcript());
+    let request = Request { trigger: Some("stop"), ..Request::of(&id, &transcript, RootKind::Claude) };
+    let journal = LogSink::new(&scene.places, false);
+    session::save(&scene.places, &journal, &request, &|done| told.borrow_mut().push(done)).unwrap();
+    let told = told.take();
+    let widest = told.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    let last = *told.last().unwrap();
+    assert!(told.is_sorted() && widest <= 8 << 20 && last > 2 * long.len() as u64, "{last} of {}", long.len());
+}

@@ -1,9 +1,10 @@
 //! What the newest content of a conversation lost of an older one.
 //!
-//! Two contents are compared once: what came out is recorded in layer 3's store, and holds for as long as the older
-//! contents are the same and the newest goes on from what was compared. Whoever only looks compares where nothing is
-//! recorded, and writes nothing.
+//! Two contents are compared once: what came out is recorded in layer 3's store, and holds for as long as both are the
+//! same; that nothing was lost, also where the newest goes on from what was compared. Whoever only looks compares where
+//! nothing is recorded, and writes nothing.
 
+use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -109,21 +110,20 @@ impl SessionCopies {
         if let Some(compared) = self.recorded(held).filter(|compared| compared.holds(newest, &older)) {
             return compared.loss;
         }
-        compare(&self.stores, held, newest, &older).ok()?
+        compare(&self.stores, held, newest, &older, &|_| {}).0
     }
 
-    /// Records what the newest content lost, where there is something to compare and it is not recorded yet.
-    pub(crate) fn record_loss(&self) -> Result<(), Failure> {
+    /// Records what the newest content lost, where there is something to compare and it is not recorded yet. `progress`
+    /// is told the bytes that were compared.
+    pub(crate) fn record_loss(&self, progress: &dyn Fn(u64)) -> Result<(), Failure> {
         let held = &self.layer3;
         let Some((newest, older)) = contents(held) else { return Ok(()) };
         let Some(path) = self.record_path() else { return Ok(()) };
-        let is_settled = |compared: &Compared| {
-            compared.holds(newest, &older) && (compared.loss.is_none() || compared.newest == mark(newest))
-        };
-        if self.recorded(held).is_some_and(|compared| is_settled(&compared)) {
+        if self.recorded(held).is_some_and(|compared| compared.holds(newest, &older)) {
             return Ok(());
         }
-        let loss = compare(&self.stores, held, newest, &older)?;
+        let (loss, all_read) = compare(&self.stores, held, newest, &older, progress);
+        all_read?;
         let older = older.iter().map(|file| mark(file)).collect();
         let (newest_bytes, newest) = (newest.bytes, mark(newest));
         let compared = Compared { format: FORMAT, newest, newest_bytes, older, loss };
@@ -205,8 +205,10 @@ impl SessionCopies {
 }
 
 impl Compared {
+    /// What lost nothing loses nothing by going on; how something was lost may show only later.
     fn holds(&self, newest: &StoredFile, older: &[&StoredFile]) -> bool {
-        let same_newest = self.newest == mark(newest) || newest.bytes > self.newest_bytes;
+        let went_on = || self.loss.is_none() && newest.bytes > self.newest_bytes;
+        let same_newest = self.newest == mark(newest) || went_on();
         same_newest && self.older.len() == older.len() && self.older.iter().zip(older).all(|(a, b)| *a == mark(b))
     }
 }
@@ -230,11 +232,30 @@ fn versions(held: &Held) -> Vec<StoredName> {
     older.into_iter().chain(newest).map(|file| file.name.clone()).collect()
 }
 
-fn compare(stores: &Stores, held: &Held, newest: &StoredFile, older: &[&StoredFile]) -> Result<Option<Loss>, Failure> {
-    let now = messages(stores, held, newest)?;
-    let mut worst: Option<Loss> = None;
+/// The worst loss of those that can be told, and whether every content could be read.
+fn compare(
+    stores: &Stores,
+    held: &Held,
+    newest: &StoredFile,
+    older: &[&StoredFile],
+    progress: &dyn Fn(u64),
+) -> (Option<Loss>, Result<(), Failure>) {
+    let told = Cell::new(0);
+    let messages = |file| messages(stores, held, file, &told, progress);
+    let now = match messages(newest) {
+        Ok(now) => now,
+        Err(failure) => return (None, Err(failure)),
+    };
+    let (mut worst, mut all_read): (Option<Loss>, _) = (None, Ok(()));
     for (nth, file) in older.iter().enumerate() {
-        let lost = now.lost_of(&messages(stores, held, file)?, older.len() - nth);
+        let before = match messages(file) {
+            Ok(before) => before,
+            Err(failure) => {
+                all_read = Err(failure);
+                continue;
+            }
+        };
+        let lost = now.lost_of(&before, older.len() - nth);
         let Some(lost) = lost.filter(|lost| worst.as_ref().is_none_or(|worst| lost.messages >= worst.messages)) else {
             continue;
         };
@@ -247,14 +268,36 @@ fn compare(stores: &Stores, held: &Held, newest: &StoredFile, older: &[&StoredFi
             bytes: newest.bytes,
         });
     }
-    Ok(worst)
+    (worst, all_read)
 }
 
-fn messages(stores: &Stores, held: &Held, file: &StoredFile) -> Result<Messages, Failure> {
+fn messages(
+    stores: &Stores,
+    held: &Held,
+    file: &StoredFile,
+    told: &Cell<u64>,
+    progress: &dyn Fn(u64),
+) -> Result<Messages, Failure> {
     let (archive, key) = stores.of(held.layer).zip(held.key.as_ref()).expect("what is listed is in a store");
     let slot = archive.slot(key, &file.name);
     let content = io::Read::take(slot.open()?, file.bytes);
-    Messages::of(content).context(format_args!("read {}", slot.place().display()))
+    Messages::of(Telling { content, told, progress }).context(format_args!("read {}", slot.place().display()))
+}
+
+/// Tells of what is read: a save that says nothing for long is taken for one that hangs.
+struct Telling<'a, R> {
+    content: R,
+    told: &'a Cell<u64>,
+    progress: &'a dyn Fn(u64),
+}
+
+impl<R: io::Read> io::Read for Telling<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let came = self.content.read(buffer)?;
+        self.told.set(self.told.get() + came as u64);
+        (self.progress)(self.told.get());
+        Ok(came)
+    }
 }
 
 /// How many messages the newest content of a session lost, as far as that is recorded: for those who mark many sessions.
