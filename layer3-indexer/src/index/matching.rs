@@ -48,7 +48,8 @@ pub(super) fn matches(text: &str, terms: &[&Term], by: By) -> Vec<Match> {
             Match { start, end, term: n }
         }));
     }
-    matches.sort_unstable();
+    // Of those that begin at one place that of the first term is marked.
+    matches.sort_unstable_by_key(|found| (found.start, found.term, found.end));
     matches
 }
 

@@ -194,9 +194,8 @@ impl Query {
 
     /// What is to be marked in a hit.
     pub fn terms(&self) -> Vec<&Term> {
-        let mut terms = Vec::new();
+        let mut terms = Vec::from_iter(&self.sentence);
         collect_terms(&self.expression, &mut terms);
-        terms.extend(&self.sentence);
         terms
     }
 }
