@@ -20,11 +20,11 @@ use rustix::fs::{FileType, OFlags};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::archive::{Archive, ArchiveError, Compare, SaveRequest};
-use crate::claude::transcripts;
+use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, Verification};
+use crate::claude::transcripts::{self, Identity};
 use crate::config::settings::Policy;
 use crate::fs::{self, Dir, DurableError, Lock};
-use crate::names::{NameError, SessionId, plain_relative};
+use crate::names::{FileName, NameError, SessionId, StoredName, plain_relative};
 
 /// The adapters, by the name of their language.
 pub(crate) const ADAPTERS: [(&str, &str); 2] = [
@@ -50,6 +50,8 @@ enum RequestError {
     Json(#[from] serde_json::Error),
     #[error("use {0}")]
     Key(String),
+    #[error("copy {path}: the backup keeps no file of such a name", path = .0.display())]
+    NotCopied(PathBuf),
     #[error(transparent)]
     Name(#[from] NameError),
     #[error(transparent)]
@@ -105,19 +107,27 @@ struct SessionStore<'a> {
     known: HashMap<PathBuf, Known>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 struct Known {
-    /// Length of its whole lines.
-    bytes: u64,
+    /// What the file was then.
+    identity: Identity,
+    /// Length and hash of its whole lines.
+    hasher: blake3::Hasher,
     /// Entries that are there: one that comes again is not kept twice.
     uuids: HashSet<String>,
 }
 
 impl Known {
-    fn of(text: &[u8]) -> Known {
+    fn of(text: &[u8], identity: Identity) -> Known {
         let bytes = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&text[..bytes]);
         let lines = text[..bytes].split(|byte| *byte == b'\n');
-        Known { bytes: bytes as u64, uuids: lines.filter_map(uuid_of).collect() }
+        Known { identity, hasher, uuids: lines.filter_map(uuid_of).collect() }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.hasher.count()
     }
 }
 
@@ -139,18 +149,19 @@ impl SessionStore<'_> {
         let id = SessionId::parse(&request.session_id)?;
         let side_folder = folder.join(id.as_str());
         let transcript = folder.join(format!("{id}.jsonl"));
-        let path = match request.subpath.as_deref().filter(|subpath| !subpath.is_empty()) {
+        let (file, path) = match request.subpath.as_deref().filter(|subpath| !subpath.is_empty()) {
             Some(subpath) => {
                 let refuse = || RequestError::Key(format!("subpath {subpath:?}: it must be a relative path"));
                 let rel = plain_relative(OsStr::new(&format!("{subpath}.jsonl"))).ok_or_else(refuse)?;
-                side_folder.join(rel)
+                let path = side_folder.join(&rel);
+                (FileName::Side(rel.to_owned()), path)
             }
-            None => transcript.clone(),
+            None => (FileName::Transcript, transcript.clone()),
         };
         match request.op {
             Operation::Append => {
                 if !request.entries.is_empty() {
-                    self.append(&id, &transcript, &path, &request.entries)?;
+                    self.append(&id, &transcript, (&file, &path), &request.entries)?;
                 }
                 Ok("null".to_owned())
             }
@@ -172,16 +183,16 @@ impl SessionStore<'_> {
         &mut self,
         id: &SessionId,
         transcript: &Path,
-        path: &Path,
+        (name, path): (&FileName, &Path),
         entries: &[&RawValue],
     ) -> Result<(), RequestError> {
         // One append at a time, of all processes: two batches must not share a place in the file.
         let _lock = Lock::wait(&self.config.dir.join("lock"))?;
         let file = open_to_append(path)?;
-        let length = fs::stat_of(&file, path)?.st_size as u64;
-        let mut known = match self.known.remove(path).filter(|known| known.bytes == length) {
+        let identity = Identity::of(&fs::stat_of(&file, path)?);
+        let mut known = match self.known.remove(path).filter(|known| known.identity == identity) {
             Some(known) => known,
-            None => Known::of(&whole(&file, length, path)?),
+            None => Known::of(&whole(&file, identity.bytes, path)?, identity),
         };
         let mut text = Vec::new();
         for entry in entries {
@@ -191,22 +202,24 @@ impl SessionStore<'_> {
                 text.push(b'\n');
             }
         }
+        let before = known.bytes();
+        known.hasher.update(&text);
         // What a killed run wrote of a line was never acknowledged.
-        fs::truncate(&file, known.bytes, path)?;
-        let kept = fs::write_at(&file, known.bytes, &text, path)
+        fs::truncate(&file, before, path)?;
+        let kept = fs::write_at(&file, before, &text, path)
             .and_then(|()| fs::sync_data(&file, path))
+            .and_then(|()| fs::stat_of(&file, path))
             .map_err(RequestError::from)
-            .and_then(|()| self.copy(id, transcript));
+            .and_then(|stat| self.copy(id, transcript, (name, path), &known.hasher).map(|()| Identity::of(&stat)));
         match kept {
-            Ok(()) => {
-                known.bytes += text.len() as u64;
-                self.known.insert(path.to_owned(), known);
+            Ok(identity) => {
+                self.known.insert(path.to_owned(), Known { identity, ..known });
                 Ok(())
             }
             Err(error) => {
                 // The caller sends it again; entries without a uuid would be there twice. What is there is read anew
                 // then. If this fails too, the first error is the one to report.
-                let _ = match known.bytes {
+                let _ = match before {
                     0 => fs::remove_file(path).map(|_| ()),
                     bytes => fs::truncate(&file, bytes, path),
                 };
@@ -215,7 +228,15 @@ impl SessionStore<'_> {
         }
     }
 
-    fn copy(&self, id: &SessionId, transcript: &Path) -> Result<(), RequestError> {
+    /// Succeeds when the first backup's content of this file is these bytes, whatever became of the session's others:
+    /// those that could not be copied are told by the next sweep and by `status`.
+    fn copy(
+        &self,
+        id: &SessionId,
+        transcript: &Path,
+        (name, path): (&FileName, &Path),
+        expected: &blake3::Hasher,
+    ) -> Result<(), RequestError> {
         if self.config.policy.exclude.is_excluded(transcript, None) {
             return Ok(());
         }
@@ -223,7 +244,19 @@ impl SessionStore<'_> {
         let request =
             SaveRequest { id, transcript, project: None, cwd: None, compare: Compare::Windows, progress: &|_| {} };
         let mut report = archive.save(&request)?;
-        if report.problems.is_empty() { Ok(()) } else { Err(report.problems.swap_remove(0).into()) }
+        let stored = report.key.as_ref().map_or(Ok(Vec::new()), |key| archive.files(key))?;
+        let newest = StoredName::newest(name.clone());
+        let is_copied = stored.iter().any(|stored| {
+            let is_verified = stored.verification != Verification::Unverified;
+            is_verified
+                && stored.name == newest
+                && (stored.bytes, stored.blake3) == (expected.count(), expected.finalize())
+        });
+        match report.problems.is_empty() {
+            _ if is_copied => Ok(()),
+            false => Err(report.problems.swap_remove(0).into()),
+            true => Err(RequestError::NotCopied(path.to_owned())),
+        }
     }
 }
 
@@ -242,11 +275,12 @@ fn open_to_append(path: &Path) -> Result<File, DurableError> {
     options.read(true).write(true).create(true).truncate(false).mode(fs::FILE_MODE);
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32);
     let file = fs::open_making_folders(&options, "open", path)?;
-    // Its name, where it is new: the entries in it are acknowledged.
+    // Its name, where it is new, and those of its folders, which a killed run may have made: the entries in it are
+    // acknowledged.
     if fs::stat_of(&file, path)?.st_size == 0
         && let Some(parent) = path.parent().map(Dir::open).transpose()?.flatten()
     {
-        parent.sync()?;
+        parent.sync_way_up()?;
     }
     Ok(file)
 }
@@ -275,7 +309,7 @@ fn sessions_in(folder: &Path) -> Result<Vec<serde_json::Value>, DurableError> {
         if let (FileType::RegularFile, Ok(id)) = (kind, SessionId::of_transcript(Path::new(&name)))
             && let Some(stat) = dir.stat(&name)?
         {
-            let mtime_ms = transcripts::Identity::of(&stat).mtime_ns / 1_000_000;
+            let mtime_ms = Identity::of(&stat).mtime_ns / 1_000_000;
             sessions.push(serde_json::json!({ "session_id": id.as_str(), "mtime": mtime_ms as u64 }));
         }
     }
@@ -372,6 +406,61 @@ mod tests {
         assert_eq!(came[1], r#"{"id":2,"result":null}"#);
         fs::remove_file(&temp.path().join("store")).unwrap();
         assert_eq!(answers(temp.path(), &[APPEND])[0], r#"{"id":1,"result":null}"#);
+    }
+
+    #[test]
+    fn an_append_is_answered_by_the_copy_of_its_own_file_whatever_becomes_of_others() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("sdk/projects/p");
+        std::fs::create_dir_all(&folder).unwrap();
+        // The session's other files cannot be looked at.
+        std::os::unix::fs::symlink("s", folder.join("s")).unwrap();
+        assert_eq!(answers(temp.path(), &[APPEND])[0], r#"{"id":1,"result":null}"#);
+        let copy = std::fs::read(temp.path().join("store/unknown/s.jsonl")).unwrap();
+        assert_eq!(copy, std::fs::read(folder.join("s.jsonl")).unwrap());
+        // What no copy is made of is not answered as if there were one.
+        std::fs::remove_file(folder.join("s")).unwrap();
+        for subpath in ["x.lock/agent-1", ".beside/agent-1"] {
+            let (append, load) =
+                (SIDE.replace("subagents/agent-1", subpath), LOAD.replace("\"s\"", "\"s\",\"subpath\":\"S\""));
+            let came = answers(temp.path(), &[&append, &load.replace("S\"", &format!("{subpath}\""))]);
+            assert!(came[0].contains(r#""error":"failed to "#), "{subpath}: {came:?}");
+            assert_eq!(came[1], r#"{"id":2,"result":null}"#, "{subpath}");
+        }
+    }
+
+    #[test]
+    fn what_another_program_wrote_is_read_again_however_long_it_is() {
+        let temp = tempfile::tempdir().unwrap();
+        let config = SessionStoreConfig {
+            store: temp.path().join("store"),
+            dir: temp.path().join("sdk"),
+            policy: Policy::default(),
+        };
+        let mut store = SessionStore { config: &config, known: HashMap::new() };
+        let mut append = |entries: &str| {
+            let text = format!(r#"{{"op":"append","project_key":"p","session_id":"s","entries":[{entries}]}}"#);
+            store.answer(&serde_json::from_str(&text).unwrap()).unwrap();
+        };
+        append(r#"{"uuid":"a"}"#);
+        let path = temp.path().join("sdk/projects/p/s.jsonl");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "{\"uuid\":\"b\"}\n").unwrap();
+        append(r#"{"uuid":"a"},{"uuid":"b"}"#);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"uuid\":\"b\"}\n{\"uuid\":\"a\"}\n");
+    }
+
+    #[test]
+    fn folders_that_a_killed_run_left_are_synced_before_an_entry_in_them_is_acknowledged() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("sdk/projects/p");
+        std::fs::create_dir_all(&folder).unwrap();
+        fs::counted::take();
+        answers(temp.path(), &[APPEND]);
+        let synced = fs::counted::take();
+        for above in folder.ancestors().take_while(|above| above.starts_with(temp.path())) {
+            assert!(synced.iter().any(|path| path == above), "{}", above.display());
+        }
     }
 
     #[test]
