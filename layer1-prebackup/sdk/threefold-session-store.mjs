@@ -15,8 +15,7 @@ import { createInterface } from "node:readline";
 /** A `SessionStore`. One program runs as long as it is used; it does not keep the application from ending. */
 export class ThreefoldSessionStore {
   #command;
-  #process = null;
-  #waiting = [];
+  #running = null;
 
   /**
    * @param {{ program?: string, directory?: string }} [options] `program`: the path of `layer1-prebackup`;
@@ -49,44 +48,45 @@ export class ThreefoldSessionStore {
 
   /** Ends the program. The next call starts it again. */
   close() {
-    this.#process?.stdin.end();
-    this.#process = null;
+    this.#running?.child.stdin.end();
+    this.#running = null;
   }
 
   #call(op, { projectKey, sessionId, subpath }, fields = {}) {
     const request = { op, project_key: projectKey, session_id: sessionId, subpath, ...fields };
     return new Promise((resolve, reject) => {
-      this.#process ??= this.#start();
-      this.#waiting.push({ resolve, reject });
-      this.#hold(this.#process);
-      this.#process.stdin.write(JSON.stringify(request) + "\n");
+      const running = (this.#running ??= this.#start());
+      running.waiting.push({ resolve, reject });
+      hold(running);
+      running.child.stdin.write(JSON.stringify(request) + "\n");
     });
   }
 
   #start() {
     const child = spawn(...this.#command, { stdio: ["pipe", "pipe", "inherit"] });
-    // Answers come in the order of the requests.
+    // Answers come in the order of the requests, and each program answers its own: one that was closed may still do so.
+    const running = { child, waiting: [] };
     createInterface({ input: child.stdout }).on("line", (line) => {
-      const { resolve, reject } = this.#waiting.shift();
       const { result, error } = JSON.parse(line);
-      this.#hold(child);
+      const { resolve, reject } = running.waiting.shift();
+      hold(running);
       if (error === undefined) resolve(result);
       else reject(new Error(`${this.#command[0]}: ${error}`));
     });
     const end = (why) => {
-      if (this.#process === child) this.#process = null;
-      for (const { reject } of this.#waiting.splice(0)) reject(new Error(`${this.#command[0]}: ${why}`));
+      if (this.#running === running) this.#running = null;
+      for (const { reject } of running.waiting.splice(0)) reject(new Error(`${this.#command[0]}: ${why}`));
     };
     child.on("error", (error) => end(error.message));
     child.on("close", () => end("it ended without an answer"));
     // A write to a program that has ended is told by its end.
     child.stdin.on("error", () => {});
-    return child;
+    return running;
   }
+}
 
-  /** The application waits for answers, and for nothing else. */
-  #hold(child) {
-    const change = this.#waiting.length > 0 ? "ref" : "unref";
-    for (const handle of [child, child.stdin, child.stdout]) handle[change]?.();
-  }
+/** The application waits for answers, and for nothing else. */
+function hold({ child, waiting }) {
+  const change = waiting.length > 0 ? "ref" : "unref";
+  for (const handle of [child, child.stdin, child.stdout]) handle[change]?.();
 }

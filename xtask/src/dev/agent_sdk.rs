@@ -41,6 +41,14 @@ const [projectKey] = readdirSync(`${process.env.HOME}/.claude-sdk/projects`);
 const appended = readFileSync(transcript, "utf8").trim().split("\n").map((line) => JSON.parse(line));
 assert.deepStrictEqual(await store.load({ projectKey, sessionId: id }), appended);
 assert.deepStrictEqual((await store.listSessions(projectKey)).map(({ sessionId }) => sessionId), [id]);
+const closed = { projectKey: "closed", sessionId: id };
+const appends = [];
+for (let n = 0; n < 20; n++) {
+  appends.push(store.append(closed, [{ uuid: `${n}` }]));
+  store.close();
+}
+await Promise.all(appends);
+assert.equal((await store.load(closed)).length, appends.length);
 console.log(`${appended.length} entries loaded as they were appended`);
 "#;
 
