@@ -66,12 +66,12 @@ pub(crate) struct SideFiles {
 /// Everything of the session beside its transcript. FIFOs, sockets, devices and whatever is named `*.lock` are left
 /// out, and one thing that cannot be read does not hide another.
 pub(crate) fn side_files(transcript: &Path, id: &SessionId) -> SideFiles {
-    let mut problems = Vec::new();
-    let beside = transcript.parent().map_or(Ok(Vec::new()), |folder| names_beside(folder, id));
-    let beside = beside.unwrap_or_else(|error| {
+    let (mut beside, mut problems) = (Vec::new(), Vec::new());
+    if let Some(folder) = transcript.parent()
+        && let Err(error) = add_names_beside(folder, id, &mut beside, &mut problems)
+    {
         problems.push(error);
-        Vec::new()
-    });
+    }
     let mut sides = side_files_with(transcript, id, &beside);
     sides.problems.append(&mut problems);
     sides
@@ -213,18 +213,29 @@ fn slugs_in(file: &File, path: &Path) -> Result<Vec<String>, DurableError> {
 }
 
 /// The names in a folder of transcripts that bear a session's id and are neither its transcript nor its own folder.
-fn names_beside(folder: &Path, id: &SessionId) -> Result<Vec<OsString>, DurableError> {
-    let Some(dir) = Dir::open(folder)? else { return Ok(Vec::new()) };
-    let mut names = Vec::new();
-    dir.each_entry(&mut |name, kind| {
-        let is_its = || session_of_agent(&dir, name, kind).as_ref() == Some(id);
-        if session_beside(name).as_ref() == Some(id) || is_variant_of(name, id) || is_its() {
-            names.push(name.to_owned());
+/// What may be one of them and cannot be read is a problem.
+fn add_names_beside(
+    folder: &Path,
+    id: &SessionId,
+    names: &mut Vec<OsString>,
+    problems: &mut Vec<DurableError>,
+) -> Result<(), DurableError> {
+    let Some(dir) = Dir::open(folder)? else { return Ok(()) };
+    for (name, kind) in dir.entries()? {
+        let is_its = match session_beside(&name).as_ref() == Some(id) || is_variant_of(&name, id) {
+            true => true,
+            false => session_of_agent(&dir, &name, kind).map(|session| session.as_ref() == Some(id)).unwrap_or_else(
+                |error| {
+                    problems.push(error);
+                    false
+                },
+            ),
+        };
+        if is_its {
+            names.push(name);
         }
-    })?;
-    names.sort();
-    names.dedup();
-    Ok(names)
+    }
+    Ok(())
 }
 
 /// The session whose id a name bears without being its transcript or its folder: a UUID that stands in it by itself.
@@ -245,9 +256,8 @@ pub(crate) fn session_beside(name: &OsStr) -> Option<SessionId> {
 }
 
 /// The session of a subagent's file that lies beside the transcripts, as earlier versions of Claude Code laid it:
-/// `agent-….jsonl`, whose first line names the session. Only of such a name is anything read; what cannot be read
-/// is nobody's.
-pub(crate) fn session_of_agent(folder: &Dir, name: &OsStr, kind: FileType) -> Option<SessionId> {
+/// `agent-….jsonl`, whose first line names the session. Only of such a name is anything read.
+pub(crate) fn session_of_agent(folder: &Dir, name: &OsStr, kind: FileType) -> Result<Option<SessionId>, DurableError> {
     #[derive(Deserialize)]
     struct Record {
         #[serde(rename = "sessionId")]
@@ -255,13 +265,15 @@ pub(crate) fn session_of_agent(folder: &Dir, name: &OsStr, kind: FileType) -> Op
     }
     let bytes = name.as_bytes();
     if kind != FileType::RegularFile || !bytes.starts_with(b"agent-") || !bytes.ends_with(b".jsonl") {
-        return None;
+        return Ok(None);
     }
-    let file = folder.open_file(name).ok().flatten()?;
+    let Some(file) = folder.open_file(name)? else { return Ok(None) };
     let mut line = Vec::new();
-    BufReader::new(file.take(AGENT_LINE_BYTES_MAX)).read_until(b'\n', &mut line).ok()?;
-    let Record { session_id } = serde_json::from_slice(&line).ok()?;
-    SessionId::parse(&session_id).ok()
+    let read = BufReader::new(file.take(AGENT_LINE_BYTES_MAX)).read_until(b'\n', &mut line);
+    read.map_err(|source| DurableError { operation: "read", path: folder.path().join(name), source })?;
+    // What is no such record is nobody's.
+    let record = serde_json::from_slice(&line).ok();
+    Ok(record.and_then(|Record { session_id }| SessionId::parse(&session_id).ok()))
 }
 
 /// Whether a name is `ID.jsonl.…`, or `ID …` and no id of another session, for an id that is no UUID.
@@ -466,6 +478,11 @@ mod tests {
         assert_eq!(found(&dir.path().join("s1.jsonl"), "s1"), [".beside/agent-1.jsonl"]);
         assert_eq!(found(&dir.path().join("s2.jsonl"), "s2"), [".beside/agent-2.jsonl"]);
         assert_eq!(found(&dir.path().join(format!("{ID}.jsonl")), ID), [".beside/agent-3.jsonl"]);
+        // One that cannot be read may be anybody's.
+        std::fs::create_dir(dir.path().join("agent-7.jsonl")).unwrap();
+        let folder = Dir::open(dir.path()).unwrap().unwrap();
+        assert!(session_of_agent(&folder, OsStr::new("agent-7.jsonl"), FileType::RegularFile).is_err());
+        assert_eq!(session_of_agent(&folder, OsStr::new("agent-8.jsonl"), FileType::RegularFile).unwrap(), None);
     }
 
     #[test]

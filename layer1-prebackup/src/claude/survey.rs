@@ -171,7 +171,13 @@ impl Survey {
         let mut sessions = BTreeMap::new();
         let mut beside: BTreeMap<SessionId, Vec<OsString>> = BTreeMap::new();
         for (name, kind) in &entries {
-            if let Some(id) = owner_of(name, &names).or_else(|| session_of_agent(dir, name, *kind)) {
+            let owner = match owner_of(name, &names) {
+                Some(id) => Ok(Some(id)),
+                None => session_of_agent(dir, name, *kind),
+            };
+            if let Err(error) = owner {
+                self.passed_over.push(PassedOver::unreadable(&error));
+            } else if let Ok(Some(id)) = owner {
                 beside.entry(id).or_default().push(name.clone());
             } else if let Ok(id) = SessionId::of_transcript(Path::new(name)) {
                 self.add_transcript(dir, name, *kind, id, &mut sessions);

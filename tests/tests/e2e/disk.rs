@@ -442,6 +442,31 @@ fn permissions_that_are_taken_away() {
 }
 
 #[test]
+fn a_subagents_file_that_cannot_be_read_is_told_and_kept_when_it_can_be() {
+    let scratch = Scratch::with_own_binaries();
+    let Some(layer1) = as_nobody(&scratch, "a_subagents_file_that_cannot_be_read") else { return };
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 20);
+    // Of the old layout: whose it is, it says itself.
+    let agent = scratch.slug_dir().join("agent-1.jsonl");
+    transcripts::append(&agent, format!("{{\"sessionId\":\"{id}\"}}\n"));
+    give_away(&scratch);
+    set_mode(&agent, 0o000);
+    let hook = layer1(&[]).stdin(transcripts::session_end(&transcript)).output().ok();
+    for warned in [hook, layer1(&["sweep"]).output().exits(1)] {
+        assert_warns_of(&one_warning(&warned), &["agent-1.jsonl", "Permission denied"]);
+    }
+    let status = layer1(&["status", "--json"]).output().ok().json();
+    assert!(status["passed_over"].to_string().contains("agent-1.jsonl"), "{status}");
+    assert_equals_source(&scratch.layer1_store(), PROJECT, &transcript);
+    set_mode(&agent, 0o600);
+    layer1(&["sweep"]).output().ok();
+    let folder = scratch.layer1_store().join(PROJECT);
+    assert_eq!(fs::read(folder.join(&id).join(".beside/agent-1.jsonl")).ok(), fs::read(&agent).ok());
+    assert!(!folder.join("agent-1.jsonl").exists(), "it is no conversation of its own");
+}
+
+#[test]
 fn layer3s_store_that_may_not_be_entered() {
     let scratch = Scratch::with_own_binaries();
     let Some(_) = as_nobody(&scratch, "layer3s_store_that_may_not_be_entered") else { return };
