@@ -419,7 +419,7 @@ mod tests {
         let copy = std::fs::read(temp.path().join("store/unknown/s.jsonl")).unwrap();
         assert_eq!(copy, std::fs::read(folder.join("s.jsonl")).unwrap());
         // What no copy is made of is not answered as if there were one.
-        std::fs::remove_file(folder.join("s")).unwrap();
+        assert!(fs::remove_file(&folder.join("s")).unwrap());
         for subpath in ["x.lock/agent-1", ".beside/agent-1"] {
             let (append, load) =
                 (SIDE.replace("subagents/agent-1", subpath), LOAD.replace("\"s\"", "\"s\",\"subpath\":\"S\""));
@@ -444,7 +444,7 @@ mod tests {
         };
         append(r#"{"uuid":"a"}"#);
         let path = temp.path().join("sdk/projects/p/s.jsonl");
-        std::fs::remove_file(&path).unwrap();
+        assert!(fs::remove_file(&path).unwrap());
         std::fs::write(&path, "{\"uuid\":\"b\"}\n").unwrap();
         append(r#"{"uuid":"a"},{"uuid":"b"}"#);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"uuid\":\"b\"}\n{\"uuid\":\"a\"}\n");

@@ -11,7 +11,7 @@ use crate::claude::survey::PassedOver;
 use crate::claude::transcripts::claude_dir_of_transcript;
 use crate::config::settings::{Policy, Settings, SettingsError};
 pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
-use crate::fs::platform;
+use crate::fs::{Dir, platform};
 use crate::names::INDEX_FILE;
 
 /// Beside the installed programs: the path of the `install.sh` that installed them, one line. Where it
@@ -206,6 +206,9 @@ impl Places {
     }
 }
 
+/// What every store of conversations has.
+const STATE: &str = ".state";
+
 /// Says why a place cannot be used, if it cannot.
 type WhyNot = fn(&Path) -> Option<&'static str>;
 
@@ -213,12 +216,19 @@ fn no_directory(place: &Path) -> Option<&'static str> {
     (!place.is_dir()).then_some("it must be an existing directory")
 }
 
-/// Looks at the place, or, where it is still to be made, at the folder that it is to be made in.
+/// Of a store that is there, asks for the right to write; of one that is still to be made, tries to make something
+/// where it is to lie. A full disk is no wrong place.
 fn unwritable(place: &Path) -> Option<&'static str> {
     for folder in place.ancestors() {
         return match std::fs::metadata(folder) {
             Ok(meta) if !meta.is_dir() => Some("it must be a directory"),
-            Ok(_) => (!platform::may_write_in(folder)).then_some("it cannot be written"),
+            Ok(_) if folder.join(STATE).is_dir() && folder == place => {
+                (!platform::may_write_in(folder)).then_some("it cannot be written")
+            }
+            Ok(_) => match Dir::open(folder).and_then(|dir| dir.map_or(Ok(()), |dir| dir.try_to_make())) {
+                Err(error) if !error.is_disk_full() => Some("it cannot be written"),
+                _ => None,
+            },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(_) => Some("it cannot be read"),
         };
@@ -321,7 +331,9 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         std::fs::create_dir(&good).unwrap();
         let text = |path: &Path| path.display().to_string();
-        let wrong = ["relative".to_owned(), "./.claude".to_owned(), text(&file), text(&file.join("below"))];
+        let file_below = file.join("below");
+        // In the last one nobody can make anything, whatever rights one has.
+        let wrong = ["relative", "./.claude", &text(&file), &text(&file_below), "/proc/threefold"].map(str::to_owned);
         let absent = text(&dir.path().join("not/there"));
         for place in ["HOME", CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH] {
             for value in wrong.iter().chain([&absent, &String::new()]) {
@@ -362,6 +374,16 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_place_in_which_nothing_can_be_made_is_told_whatever_its_rights_say() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(unwritable(&dir.path().join("a/b")), None);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        for place in ["/proc", "/proc/threefold", "/proc/threefold/store", "/dev/null/store"] {
+            assert!(unwritable(Path::new(place)).is_some(), "{place}");
         }
     }
 

@@ -19,6 +19,9 @@ use super::syscall::{call, uninterrupted};
 /// A store's deepest folders lie a few levels below it; its own entry lies in its parent.
 const ANCESTORS_MAX: usize = 6;
 
+/// The folder by which it is tried whether anything can be made.
+const TRIED: &str = ".threefold.tmp";
+
 /// How often a temporary file is opened anew because another writer had just used it up.
 const TEMP_TRIES_MAX: u32 = 1000;
 
@@ -146,6 +149,18 @@ impl Dir {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Fails where nothing can be made in it, whatever its rights say: tried with a folder that goes at once.
+    pub(crate) fn try_to_make(&self) -> Result<()> {
+        match uninterrupted(|| rustix::fs::mkdirat(&self.fd, TRIED, mode_bits(DIR_MODE))) {
+            // Another process tries it too, or was killed at it.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(DurableError::new("create directory", &self.path.join(TRIED), error)),
+        }
+        // It was made, and that was the question; a leftover goes with the next try.
+        let _ = self.unlink_unsynced(OsStr::new(TRIED), AtFlags::REMOVEDIR);
         Ok(())
     }
 
