@@ -107,7 +107,7 @@ struct SessionStore<'a> {
     known: HashMap<PathBuf, Known>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Known {
     /// What the file was then.
     identity: Identity,
