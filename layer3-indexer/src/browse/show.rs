@@ -21,7 +21,7 @@ use crate::index::CHARACTER;
 use crate::save::read_metadata;
 use crate::stores::{Copy, SessionCopies};
 use crate::terminal::time::{format_rfc3339_ms, parse_time_ms};
-use crate::terminal::{self, Style, Terminal, fit, one_line};
+use crate::terminal::{self, Style, Terminal, fit_one_line, one_line};
 use crate::transcript::course::Course;
 use crate::transcript::metadata::SessionStats;
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
@@ -421,7 +421,7 @@ fn entry(record: &Record<'_>, whole: Whole) -> Option<Entry> {
 /// A block as text: words as they are; everything else folded to one line that says how much it is, unless all of it is
 /// asked for.
 fn piece(block: &Block<'_>, record: &Record<'_>, whole: bool) -> Option<String> {
-    let folded = |text: &str| fit(&one_line(text), FOLDED_COLUMNS).into_owned();
+    let folded = |text: &str| fit_one_line(text, FOLDED_COLUMNS);
     let under = |head: &str, text: &str| format!("{head}\n{}", text.trim_end());
     match block {
         Block::Text(text) | Block::Thinking(text) | Block::Output(text) | Block::Notice { text, .. }

@@ -18,6 +18,8 @@ use self::time::{Clock, parse_rfc3339_ms};
 pub(crate) const COLUMNS_DEFAULT: usize = 100;
 /// Least columns that a layout is made for; a narrower terminal wraps.
 pub(crate) const COLUMNS_MIN: usize = 40;
+/// More bytes than any character of one column has, with all that joins it.
+const COLUMN_BYTES_MAX: usize = 64;
 /// From this size a session is marked ⚠️.
 pub(crate) const LARGE_BYTES: u64 = 2_000_000;
 /// From this size a session is marked 🔴.
@@ -95,8 +97,20 @@ pub(crate) enum Style {
 /// The text on one line: white space of any kind becomes one blank, other control characters
 /// (and the invisible ones that reorder text) become `·`.
 pub(crate) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
+    beginning_on_one_line(text, usize::MAX)
+}
+
+/// [`one_line`] of a text that may be long, cut to at most `columns` ([`fit`]): what is not shown is not looked at.
+pub(crate) fn fit_one_line(text: &str, columns: usize) -> String {
+    fit(&beginning_on_one_line(text, columns.saturating_mul(COLUMN_BYTES_MAX)), columns).into_owned()
+}
+
+fn beginning_on_one_line(text: &str, bytes_max: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(bytes_max));
     for c in text.chars() {
+        if line.len() > bytes_max {
+            break;
+        }
         if c.is_whitespace() {
             if !line.ends_with(' ') && !line.is_empty() {
                 line.push(' ');
@@ -254,6 +268,11 @@ mod tests {
     #[test]
     fn nothing_raw_reaches_the_terminal() {
         assert_eq!(one_line("a\u{1b}[31mred\u{7}\n\tb \u{202e}c "), "a·[31mred· b ·c");
+        for text in
+            ["a\u{7}\n b", " ", "abcde\n", &"long\n ".repeat(9999), &"👩🏽\u{200d}🚒".repeat(999), &"e\u{301}".repeat(99)]
+        {
+            assert_eq!(fit_one_line(text, 5), fit(&one_line(text), 5));
+        }
         assert_eq!(lines("a\r\nb\u{1b}]0;title\u{7}\tc\u{9b}"), "a\nb·]0;title·\tc·");
         assert_eq!(one_line(""), "");
         let value = "a\u{7f}\u{9b}31m\u{202e}\n\"é";
