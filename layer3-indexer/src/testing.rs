@@ -23,9 +23,15 @@ pub(crate) struct RunningClaude(std::process::Child);
 
 impl RunningClaude {
     pub(crate) fn start() -> RunningClaude {
+        use std::io::{Read, Write};
         use std::os::unix::process::CommandExt;
-        let mut claude = std::process::Command::new("/bin/cat");
-        RunningClaude(claude.arg0("claude").stdin(std::process::Stdio::piped()).spawn().unwrap())
+        use std::process::{Command, Stdio};
+        let mut claude =
+            Command::new("/bin/cat").arg0("claude").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // Once it answers, the system knows its words: right after the start it may not yet.
+        claude.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        claude.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        RunningClaude(claude)
     }
 
     pub(crate) fn pid(&self) -> u32 {
