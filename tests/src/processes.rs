@@ -28,9 +28,15 @@ pub struct RunningClaude(std::process::Child);
 impl RunningClaude {
     /// Starts it.
     pub fn start() -> RunningClaude {
+        use std::io::{Read, Write};
         use std::os::unix::process::CommandExt;
-        let mut claude = std::process::Command::new("/bin/cat");
-        RunningClaude(claude.arg0("claude").stdin(std::process::Stdio::piped()).spawn().expect("start cat"))
+        use std::process::{Command, Stdio};
+        let mut cat = Command::new("/bin/cat");
+        let mut claude = cat.arg0("claude").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("start cat");
+        // Once it answers, the system knows its words: right after the start it may not yet.
+        claude.stdin.as_mut().expect("a pipe").write_all(b"x").expect("write to cat");
+        claude.stdout.as_mut().expect("a pipe").read_exact(&mut [0]).expect("read of cat");
+        RunningClaude(claude)
     }
 
     /// Its number.
