@@ -68,7 +68,9 @@ impl Event {
         // What stands in the fields that are not needed must never cost a copy: bytes that are no
         // text, half an emoji, any depth, a key that comes twice.
         let input = surrogates::without_lone(String::from_utf8_lossy(input));
-        let mut values = serde_json::Deserializer::from_str(&input).into_iter::<Texts>();
+        // A shell that passes it on may have put a byte order mark before it.
+        let input = input.trim_start_matches('\u{feff}');
+        let mut values = serde_json::Deserializer::from_str(input).into_iter::<Texts>();
         let texts = values.next().ok_or_else(|| EventError("read the hook event: stdin was empty".to_owned()))?;
         let texts = texts.map_err(|error| EventError(format!("parse the hook event ({bytes} bytes): {error}")))?;
         let text = |name: &str| texts.0.get(name).cloned();
@@ -285,6 +287,8 @@ mod tests {
             assert_eq!(Event::parse(event.as_bytes()).unwrap().session_id, "a");
         }
         let event = Event::parse(b"{\"x\":\"\xff\xfe\",\"session_id\":\"a\"}").unwrap();
+        assert_eq!(event.session_id, "a");
+        let event = Event::parse(b"\xef\xbb\xbf{\"session_id\":\"a\"}\r\n").unwrap();
         assert_eq!(event.session_id, "a");
     }
 

@@ -14,7 +14,7 @@ use super::wait::{begin, retry_while_busy, wait_for_others};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
 /// version is set aside and made again; a newer one is refused.
-const VERSION: i32 = 6;
+const VERSION: i32 = 7;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
 const APPLICATION_ID: i32 = 0x3366_6c64;
 const PAGE_CACHE_KIB: i64 = 8 * 1024;

@@ -2,7 +2,8 @@
 //!
 //! Not every rewriting is a loss. Claude Code takes back a part of an answer in place and goes on; with local
 //! cleaning on, a compaction replaces what came before it by a summary; a move to another folder changes nothing.
-//! What counts are prompts, answers, results and summaries that the older content has and the newer one has not.
+//! What counts are prompts, answers, results and summaries that the older content has and the newer one has not, or has
+//! under the same id with other words, and no more of them.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,7 +12,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::transcript::record::{self, Class, LINE_BYTES_MAX, Record, Role, TornLine};
+use crate::transcript::record::{self, Block, Class, LINE_BYTES_MAX, Record, Role, TornLine, tool_input_text};
 
 /// Kinds of records that bear ids of their own.
 const WITH_IDS: [&str; 5] = ["user", "assistant", "system", "attachment", "progress"];
@@ -45,8 +46,10 @@ pub(crate) struct Lost {
 pub(crate) struct Messages {
     all: Vec<Message>,
     bytes: u64,
-    /// Of all records, messages or not.
-    ids: HashSet<u64>,
+    /// Of all records, messages or not, and how many characters each has; of one that comes again, the most.
+    ids: HashMap<u64, usize>,
+    /// Each id with what was said under it.
+    said: HashSet<(u64, u64)>,
     /// The records that others follow.
     parents: HashSet<u64>,
     /// When the compaction was that it begins with.
@@ -59,6 +62,7 @@ struct Message {
     id: Option<u64>,
     /// Of what it says.
     said: u64,
+    chars: usize,
     /// A part of an answer in words.
     is_answer: bool,
     time_ms: Option<i64>,
@@ -76,11 +80,16 @@ impl Messages {
                 messages.compacted_ms = is_boundary.then_some(record.timestamp_ms).flatten();
             }
             messages.parents.extend(record.parent.as_deref().map(hash));
+            let (said, chars) = said(record);
             // The same record can come again.
-            let is_new = id.is_none_or(|id| messages.ids.insert(id));
+            let is_new = id.is_none_or(|id| !messages.ids.contains_key(&id));
+            if let Some(id) = id {
+                messages.said.insert((id, said));
+                messages.ids.entry(id).and_modify(|most| *most = chars.max(*most)).or_insert(chars);
+            }
             if is_new && record.role() != Role::System && record.kind != OF_LISTS {
                 let is_answer = record.class == Class::Answer && !record.is_tool_call();
-                messages.all.push(Message { id, said: said(record), is_answer, time_ms: record.timestamp_ms });
+                messages.all.push(Message { id, said, chars, is_answer, time_ms: record.timestamp_ms });
             }
             ControlFlow::Continue(())
         })?;
@@ -89,12 +98,14 @@ impl Messages {
 
     /// What this newer content lost of the older one. Between the two lie so many rewritings.
     pub(crate) fn lost_of(&self, older: &Messages, rewritings: usize) -> Option<Lost> {
-        let shares_ids = older.all.iter().any(|message| message.id.is_some_and(|id| self.ids.contains(&id)));
-        let follows = !self.parents.is_disjoint(&older.ids);
+        let shares_ids = older.all.iter().any(|message| message.id.is_some_and(|id| self.ids.contains_key(&id)));
+        let follows = self.parents.iter().any(|parent| older.ids.contains_key(parent));
         let mut texts: HashMap<u64, usize> = HashMap::new();
         self.all.iter().for_each(|message| *texts.entry(message.said).or_default() += 1);
         let mut is_kept = |message: &Message| match message.id {
-            Some(id) if self.ids.contains(&id) => true,
+            Some(id) if self.ids.contains_key(&id) => {
+                self.said.contains(&(id, message.said)) || self.ids[&id] > message.chars
+            }
             // Where other ids were given to all of it, what is said tells: the same words may be said again.
             Some(_) if shares_ids || follows => false,
             _ => texts.get_mut(&message.said).is_some_and(|left| {
@@ -137,8 +148,24 @@ fn id_of(record: &Record<'_>) -> Option<u64> {
     WITH_IDS.contains(&record.kind.as_ref()).then(|| record.uuid.as_deref().map(hash)).flatten()
 }
 
-fn said(record: &Record<'_>) -> u64 {
-    hash(&format!("{:?} {:?}", record.role(), record.blocks))
+/// A hash of what a record says, however its JSON is written, and the number of characters of it.
+fn said(record: &Record<'_>) -> (u64, usize) {
+    let mut hasher = DefaultHasher::new();
+    let mut chars = 0;
+    record.role().hash(&mut hasher);
+    for block in &record.blocks {
+        let (id, text) = match block {
+            Block::Text(text) | Block::Notice { text, .. } | Block::Output(text) | Block::Thinking(text) => {
+                (None, text)
+            }
+            Block::Act { args: text, .. } | Block::Agent { text, .. } | Block::Other(text) => (None, text),
+            Block::ToolUse { id, input, .. } => (id.as_ref(), &input.map(tool_input_text).unwrap_or_default().into()),
+            Block::ToolResult { id, text, .. } => (id.as_ref(), text),
+        };
+        (std::mem::discriminant(block), id, text).hash(&mut hasher);
+        chars += text.len();
+    }
+    (hasher.finish(), chars)
 }
 
 fn hash(text: &str) -> u64 {
@@ -211,6 +238,7 @@ mod tests {
     /// Records by their names: `p1` a prompt, `a1` an answer, `t1` what a tool gave, `b1` the boundary of a compaction,
     /// `s1` its summary, `x1` bookkeeping with an id. Each follows the one before it, but a first one behind `^`, which
     /// follows nothing. Behind `=`, the id is another and what is said the same; `~` says that it has no id.
+    /// `p4=p3` is thus the prompt of `p3` with other words; one of more than two digits has longer ones.
     fn content(names: &str, follows: Option<&str>) -> String {
         let mut parent = follows.map(str::to_owned);
         let mut text = String::new();
@@ -266,6 +294,10 @@ mod tests {
             ("other ids, and one is gone", "p1 a2 p3", "^p1=q a2=r", Some((1, Shrunk))),
             ("no ids at all", "p1=~ a2=~ p3=~", "p1=~ a2=~", Some((1, Shrunk))),
             ("no ids, and it goes on", "p1=~ a2=~", "p1=~ a2=~ p3=~", None),
+            ("the same ids, and a prompt says something else", old, "p1 a2 p4=p3 t4 a5 x6", Some((1, Rewritten))),
+            ("the same ids, and a prompt says more", old, "p1 a2 p100=p3 t4 a5 x6", None),
+            ("the same ids, and nothing is said any more", old, "x1=p1 x2=a2 x3=p3 x4=t4 x5=a5 x6", Some((5, Shrunk))),
+            ("a part of an answer is taken back within a message", "p1 a2 p3 a100 p5", "p1 a2 p3 a4=a100 p5", None),
             ("the history comes again", "p1 a2", "p1 a2 p1 a2", None),
         ] {
             let of = |text: &str| Messages::of(text.as_bytes()).unwrap();

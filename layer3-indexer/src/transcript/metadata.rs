@@ -340,7 +340,7 @@ fn topic_of(record: &Record<'_>) -> Option<(bool, String)> {
     for block in &record.blocks {
         let words = match block {
             Block::Text(words) => {
-                is_asked = true;
+                is_asked |= !is_in_a_tag(words);
                 Cow::Borrowed(&**words)
             }
             Block::Act { name, args } if !name.starts_with('[') => {
@@ -354,6 +354,16 @@ fn topic_of(record: &Record<'_>) -> Option<(bool, String)> {
     }
     let topic = shortened(&text, TOPIC_CHARS_MAX);
     (!topic.is_empty()).then_some((is_asked, topic))
+}
+
+/// Whether a text begins with a tag of several words, as programs give them and HTML does not: one that is not known
+/// stands for what was asked only where nothing else does.
+fn is_in_a_tag(words: &str) -> bool {
+    let tag = words.trim_start().strip_prefix('<').and_then(|rest| rest.split(['>', ' ', '\n']).next());
+    tag.is_some_and(|tag| {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        tag.chars().all(is_of_name) && tag.trim_matches(['-', '_']).contains(['-', '_'])
+    })
 }
 
 /// On one line, at most so many characters, an ellipsis included where something was cut.
@@ -565,6 +575,11 @@ mod tests {
             assert_eq!(tally(&lines).to_metadata().first_topic.as_deref(), expected, "{prompts:?}");
         };
         check(&[&command("/orchestrate", "build it"), "thanks!"], Some("/orchestrate build it"));
+        for unknown in ["<new-report>it failed</new-report>", "<task-notification>\\n<result>it is cut"] {
+            check(&[unknown, "repair it"], Some("repair it"));
+            check(&[unknown], Some(&unknown.replace("\\n", " ")));
+        }
+        check(&["<div>it</div> is broken", "repair it"], Some("<div>it</div> is broken"));
         for skipped in ["/clear", "/effort", "/model", "/my-skill"] {
             check(&[&command(skipped, ""), "repair it"], Some("repair it"));
         }

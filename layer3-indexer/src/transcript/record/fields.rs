@@ -19,7 +19,7 @@ pub(super) struct Text<'a>(pub(crate) Option<Cow<'a, str>>);
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Flag(pub bool);
 
-/// What is no object is no block; the rest of the message is still good.
+/// A text by itself is a block of text. What else is no object is no block; the rest of the message is still good.
 #[derive(Default)]
 struct Element<'a>(Option<RawBlock<'a>>);
 
@@ -96,6 +96,7 @@ objects! {
         "message" => message: Option<&'a RawValue>,
         "attachment" => attachment: Option<&'a RawValue>,
         "content" => content: Option<&'a RawValue>,
+        "error" => error: Option<&'a RawValue>,
         "forkedFrom" => forked_from: Option<&'a RawValue>,
         "continuedInSessionId" => continued_in: Text<'a>,
     // These are half of a transcript's bytes, and their type always comes first.
@@ -150,6 +151,14 @@ objects! {
         "input" => input: Option<&'a RawValue>,
         "content" => content: Option<Content<'a>>,
         "source" => source: Option<&'a RawValue>,
+        "title" => title: Text<'a>,
+        "description" => description: Text<'a>,
+        "resource" => resource: Option<&'a RawValue>,
+        "stdout" => stdout: Text<'a>,
+        "stderr" => stderr: Text<'a>,
+        "url" => url: Text<'a>,
+        "uri" => uri: Text<'a>,
+        "tool_name" => tool_name: Text<'a>,
     };
 
     /// The `source` of a document.
@@ -266,6 +275,10 @@ impl Default for Content<'_> {
 }
 
 impl<'de> Tolerant<'de> for Element<'de> {
+    fn of_text(text: Cow<'de, str>) -> Self {
+        let kind = Text(Some(Cow::Borrowed("text")));
+        Element(Some(RawBlock { kind, text: Text(Some(text)), ..RawBlock::default() }))
+    }
     fn of_object<A: MapAccess<'de>>(object: A) -> Result<Self, A::Error> {
         RawBlock::deserialize(MapAccessDeserializer::new(object)).map(|block| Element(Some(block)))
     }

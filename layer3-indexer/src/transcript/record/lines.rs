@@ -48,6 +48,7 @@ pub struct ReadReport {
 ///
 /// Damage costs only what it hit: several records on one line are split, NULs around a record
 /// are dropped, a record after a torn one is found again, bytes that are not UTF-8 are replaced.
+/// A record may be laid out over several lines, the first of them `{` alone and the last beginning with `}`.
 pub fn read_records<R: Read>(
     reader: R,
     offset: u64,
@@ -73,10 +74,21 @@ pub fn read_records_telling<R: Read>(
         dealt_with(report.next_offset);
         line.clear();
         line.shrink_to(LINE_BYTES_KEPT);
-        let read = to_newline(&mut reader, LINE_BYTES_MAX + 1, &mut |piece| line.extend_from_slice(piece))?;
+        let mut read = to_newline(&mut reader, LINE_BYTES_MAX + 1, &mut |piece| line.extend_from_slice(piece))?;
         if read == 0 {
             return Ok(report);
         }
+        // What begins so was laid out over several lines, by an editor for instance.
+        let mut is_open = line.trim_ascii() == b"{";
+        while is_open && read <= LINE_BYTES_MAX {
+            let next = peek(&mut reader)?;
+            if !next.is_some_and(|byte| b" \t\r\n}".contains(&byte)) {
+                break;
+            }
+            is_open = next != Some(b'}');
+            read += to_newline(&mut reader, LINE_BYTES_MAX + 1 - read, &mut |piece| line.extend_from_slice(piece))?;
+        }
+        let is_open = is_open && peek(&mut reader)?.is_none();
         let line_offset = report.next_offset;
         if read > LINE_BYTES_MAX {
             report.unparsable += 1;
@@ -88,7 +100,7 @@ pub fn read_records_telling<R: Read>(
             continue;
         }
         let parsed = parse_line(&line, &mut mended);
-        let is_torn = line.last() != Some(&b'\n') && parsed.unparsable > 0;
+        let is_torn = (line.last() != Some(&b'\n') || is_open) && parsed.unparsable > 0;
         if is_torn && torn == TornLine::Wait {
             return Ok(report);
         }
@@ -115,6 +127,16 @@ pub fn with_record<T>(bytes: &[u8], each: impl FnOnce(&Record<'_>) -> T) -> Opti
     let mut mended = Vec::new();
     let parsed = parse_line(bytes, &mut mended);
     parsed.records.first().map(|(_, record)| each(record))
+}
+
+/// The next byte, which stays unread.
+fn peek(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
+    loop {
+        match reader.fill_buf() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            buffer => return Ok(buffer?.first().copied()),
+        }
+    }
 }
 
 /// Reads up to a newline and that too, or so many bytes, and hands them over as they come; gives their number.

@@ -40,7 +40,7 @@ const BOOKKEEPING: [&str; 26] = [
     "tools-used",
 ];
 /// Attachments for the model that nobody said: what Claude Code tells it about the session and its tools, and copies of files.
-const ATTACHED: [&str; 62] = [
+const ATTACHED: [&str; 61] = [
     "agent_listing_delta",
     "agent_mention",
     "already_read_file",
@@ -100,7 +100,6 @@ const ATTACHED: [&str; 62] = [
     "skill_listing",
     "structured_output",
     "task_reminder",
-    "task_status",
     "team_context",
     "todo_reminder",
 ];
@@ -235,7 +234,9 @@ fn read_assistant<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
 
 fn read_system<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
     let is_boundary = record.subtype.as_deref() == Some("compact_boundary");
-    let Some(content) = envelope.content.filter(|_| !is_boundary).map(content_of) else { return };
+    let error = || Some(prose(envelope.error?.get())).filter(|error| !error.is_empty());
+    let content = envelope.content.map(content_of).or_else(|| Some(Content::Text(error()?.into())));
+    let Some(content) = content.filter(|_| !is_boundary) else { return };
     let is_command = record.subtype.as_deref() == Some("local_command");
     record.blocks = if is_command { blocks_of_user(content, false) } else { blocks_of(content) };
     if !record.blocks.is_empty() {
@@ -250,6 +251,12 @@ fn read_attachment<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
     match attachment.kind.0.as_deref().unwrap_or_default() {
         "queued_command" => read_sent(record, &attachment),
         "teammate_mailbox" => read_mail(record, &attachment),
+        // What an agent in the background has come to.
+        "task_status" => {
+            let said = Some(prose(raw)).filter(|said| !said.is_empty());
+            record.blocks = said.map(|said| Block::Agent { from: None, text: said.into() }).into_iter().collect();
+            record.class = class_of_user(&record.blocks, false);
+        }
         kind if kind.is_empty() || ATTACHED.contains(&kind) => {}
         _ => {
             let prose = prose(raw);
@@ -358,12 +365,36 @@ fn result_text(content: Option<Content<'_>>) -> Cow<'_, str> {
     }
 }
 
-/// The text of a block of any type: its own, that of its document, or that of the blocks in it.
+/// The text of a block of any type: its title, and its own text, that of its document or resource, what a program
+/// printed, or the text of the blocks in it. Of a link that has none of those, where it leads.
 fn text_of<'a>(block: &mut RawBlock<'a>) -> Option<Cow<'a, str>> {
     let is_text = |text: &Cow<'a, str>| !text.trim().is_empty();
     let own = block.text.0.take().filter(is_text);
     let own = own.or_else(|| block.source.map(document_text).filter(is_text));
-    own.or_else(|| Some(result_text(block.content.take())).filter(is_text))
+    let own = own.or_else(|| block.resource.map(resource_text).filter(is_text));
+    let own = own.or_else(|| Some(result_text(block.content.take())).filter(is_text));
+    let title = block.title.0.take();
+    let printed = [block.stdout.0.take(), block.stderr.0.take(), block.description.0.take()];
+    let mut texts: Vec<_> = [title, own].into_iter().chain(printed).flatten().filter(is_text).collect();
+    let is_linked = block.url.0.is_some() || block.uri.0.is_some();
+    if is_linked && block.source.is_none() && texts.len() < 2 {
+        texts.extend(block.name.0.take().filter(is_text));
+        texts.extend(block.url.0.take().or(block.uri.0.take()).filter(is_text));
+    }
+    if texts.is_empty() {
+        texts.extend(block.tool_name.0.take().filter(is_text));
+    }
+    match texts.len() {
+        0 => None,
+        1 => texts.pop(),
+        _ => Some(Cow::Owned(texts.join("\n"))),
+    }
+}
+
+/// The text of a resource that a tool of an MCP server gave.
+fn resource_text(resource: &RawValue) -> Cow<'_, str> {
+    let resource: Option<RawBlock<'_>> = serde_json::from_str(resource.get()).ok();
+    resource.and_then(|mut resource| text_of(&mut resource)).unwrap_or_default()
 }
 
 /// What a document holds as text; of bytes, a PDF's for instance, nothing is read.

@@ -83,7 +83,7 @@ fn every_kind_of_record_has_its_class_and_text() {
         "Command [Request interrupted by user]()",
     );
     check(&user("null"), "Meta ");
-    check(&user("[17, \"x\", {\"type\":\"text\",\"text\":\"kept\"}]"), "Prompt kept");
+    check(&user("[17, \"x\", {\"type\":\"text\",\"text\":\"kept\"}]"), "Prompt x|kept");
     check(r#"{"type":"user","isMeta":true,"message":{"content":"caveat"}}"#, "Meta {caveat}");
     check(r#"{"type":"user","isCompactSummary":true,"message":{"content":"so far"}}"#, "Summary so far");
     check(r#"{"type":"user","message":"odd"}"#, "Prompt odd");
@@ -105,6 +105,10 @@ fn every_kind_of_record_has_its_class_and_text() {
         "Command /rename()",
     );
     check(r#"{"type":"system","subtype":"api_error","content":"overloaded"}"#, "System overloaded");
+    check(
+        r#"{"type":"system","subtype":"api_error","error":{"status":529,"error":{"message":"overloaded","type":"overloaded_error"}}}"#,
+        "System overloaded",
+    );
     check(r#"{"type":"system","subtype":"compact_boundary","content":"Conversation compacted"}"#, "Bookkeeping ");
     check(r#"{"type":"system","subtype":"turn_duration","durationMs":1}"#, "Bookkeeping ");
     check(
@@ -126,6 +130,10 @@ fn every_kind_of_record_has_its_class_and_text() {
     check(
         r#"{"attachment":{"type":"teammate_mailbox","messages":[{"from":"ann","text":"done"}]},"type":"attachment"}"#,
         "Agent ann@done",
+    );
+    check(
+        r#"{"attachment":{"type":"task_status","taskId":"a1","status":"running","deltaSummary":"found it"},"type":"attachment"}"#,
+        "Agent @found it",
     );
     check(
         r#"{"type":"queue-operation","operation":"enqueue","content":"and this","sessionId":"s"}"#,
@@ -194,6 +202,13 @@ fn damage_costs_only_what_it_hit() {
     assert_eq!((seen.len(), report.unparsable), (1, 0));
     check(b"", &[], 0);
     check(b"\0\0\0\0", &[], 0);
+    // Laid out over lines, by itself and among others; torn within, a line for each piece is no record.
+    let laid_out = serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(&a).unwrap()).unwrap();
+    check(laid_out.as_bytes(), &["prompt 1"], 0);
+    check(format!("{b}\n{laid_out}\n{b}\n").as_bytes(), &["prompt 2", "prompt 1", "prompt 2"], 0);
+    check(format!("{}\n{b}\n", laid_out.replace('\n', "\r\n")).as_bytes(), &["prompt 1", "prompt 2"], 0);
+    check(format!("{{\n{b}\n").as_bytes(), &["prompt 2"], 1);
+    check(format!("{}{b}\n", &laid_out[..40]).as_bytes(), &["prompt 2"], 1);
 }
 
 #[test]
@@ -336,7 +351,7 @@ fn reading_goes_on_after_an_interruption() {
 }
 
 /// Every tag by what stands between it, and what is made of that.
-const TAGGED: [(&str, &str, &str); 24] = [
+const TAGGED: [(&str, &str, &str); 30] = [
     ("<command-name>/x</command-name>", "Command", "/x()"),
     (
         "<command-name>/x</command-name>\n  <command-message>x</command-message>\n<command-args>a b</command-args>",
@@ -393,6 +408,20 @@ const TAGGED: [(&str, &str, &str); 24] = [
     ),
     ("<agent-message from=\"bob\">x</agent-message>", "Agent", "agent-message{from=\"bob\"}|bob@x"),
     ("<cross-session-message>x</cross-session-message>", "Agent", "@x"),
+    (
+        "<bash-notification>\n<shell-id>b1</shell-id>\n<status>failed</status>\n<summary>it failed</summary>\n</bash-notification>",
+        "Agent",
+        "bash-notification{<shell-id>b1</shell-id>}|bash-notification{<status>failed</status>}|@it failed",
+    ),
+    (
+        "<channel source=\"chat\" user=\"ann\">\nis it done?\n</channel>",
+        "Agent",
+        "channel{source=\"chat\" user=\"ann\"}|ann@is it done?",
+    ),
+    ("<channel-message>x</channel-message>", "Agent", "@x"),
+    ("<remote-review>x</remote-review>", "Agent", "@x"),
+    ("<mcp-resource-update server=\"s\">x</mcp-resource-update>", "Agent", "mcp-resource-update{server=\"s\"}|s@x"),
+    ("<github-webhook-activity>x</github-webhook-activity>", "Agent", "@x"),
 ];
 
 #[test]
@@ -433,6 +462,7 @@ fn what_is_no_tag_of_claude_code_is_words() {
         "a < b and c > d [Request interrupted by user] Caveat: no",
         "[Request interrupted by user is what it says",
         "<command-names>/x</command-names>",
+        "<channel>\n<title>x</title>\n</channel>",
     ] {
         let json = serde_json::to_string(text).unwrap();
         check(&format!(r#"{{"type":"user","message":{{"content":{json}}}}}"#), &format!("Prompt {text}"));
@@ -483,17 +513,32 @@ fn the_text_in_a_block_is_read_wherever_it_stands() {
     let fetched = format!(r#"{{"type":"web_fetch_result","url":"u","content":{words}}}"#);
     let found = r#"{"type":"search_result","source":"u","title":"t","content":[{"type":"text","text":"found"}]}"#;
     for (block, text) in [
-        (&*words, Some("the \"words\"")),
-        (&parts, Some("a\nb")),
-        (&document(r#"{"data":"the words","type":"text"}"#), Some("the words")),
-        (&document(r#"{"type":"content","content":"the words"}"#), Some("the words")),
-        (&fetched, Some("the \"words\"")),
-        (found, Some("found")),
+        (&*words, Some("t\nthe \"words\"")),
+        (&parts, Some("t\na\nb")),
+        (&document(r#"{"data":"the words","type":"text"}"#), Some("t\nthe words")),
+        (&document(r#"{"type":"content","content":"the words"}"#), Some("t\nthe words")),
+        (&fetched, Some("t\nthe \"words\"\nu")),
+        (found, Some("t\nfound")),
         (r#"{"type":"compaction","content":"in short"}"#, Some("in short")),
-        (&bytes, None),
-        (&document(r#"{"type":"url","url":"https://x"}"#), None),
-        (&document(r#"{"type":"text","data":7}"#), None),
-        (&document("[7]"), None),
+        (&bytes, Some("t")),
+        (&document(r#"{"type":"url","url":"https://x"}"#), Some("t")),
+        (&document(r#"{"type":"text","data":7}"#), Some("t")),
+        (&document("[7]"), Some("t")),
+        (r#"{"type":"document","source":{"type":"base64","data":"eA=="}}"#, None),
+        (r#"{"type":"resource","resource":{"uri":"file:///x","text":"in it"}}"#, Some("in it\nfile:///x")),
+        (
+            r#"{"type":"resource_link","uri":"file:///x","name":"x","description":"what it is"}"#,
+            Some("what it is\nx\nfile:///x"),
+        ),
+        (
+            r#"{"type":"web_search_result","url":"https://x","title":"a page","encrypted_content":"eA=="}"#,
+            Some("a page\nhttps://x"),
+        ),
+        (
+            r#"{"type":"bash_code_execution_result","stdout":"out","stderr":"err","return_code":1,"content":[]}"#,
+            Some("out\nerr"),
+        ),
+        (r#"{"type":"tool_reference","tool_name":"mcp__a__b"}"#, Some("mcp__a__b")),
         (r#"{"type":"image","source":{"type":"base64","data":"eA=="}}"#, None),
     ] {
         let kind = block.split('"').nth(3).unwrap();
