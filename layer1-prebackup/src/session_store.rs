@@ -416,7 +416,7 @@ mod tests {
         // The session's other files cannot be looked at.
         std::os::unix::fs::symlink("s", folder.join("s")).unwrap();
         assert_eq!(answers(temp.path(), &[APPEND])[0], r#"{"id":1,"result":null}"#);
-        let copy = std::fs::read(temp.path().join("store/unknown/s.jsonl")).unwrap();
+        let copy = std::fs::read(temp.path().join("store/p/s.jsonl")).unwrap();
         assert_eq!(copy, std::fs::read(folder.join("s.jsonl")).unwrap());
         // What no copy is made of is not answered as if there were one.
         assert!(fs::remove_file(&folder.join("s")).unwrap());

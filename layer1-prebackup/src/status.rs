@@ -4,15 +4,16 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
+use chrono::{DateTime, Local};
 use rustix::fs::FileType;
 use serde_json::{Value, json};
 
 use crate::archive::{Archive, ArchiveError, Compare, Finding, Repair, SaveRequest, SessionKey, Verification};
-use crate::claude::survey::{FoundTranscript, PassedOver, survey};
+use crate::claude::survey::{FoundTranscript, PassedOver, memories, survey};
 use crate::claude::transcripts;
 use crate::config::exclude::Exclusions;
+use crate::config::places::memories_of;
 use crate::config::settings::Policy;
 use crate::config::size::Size;
 use crate::fs::{Dir, DurableError};
@@ -86,6 +87,15 @@ pub(crate) fn status(
     }
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
+    if number("memories") > 0 {
+        let versions = number("memory_generations");
+        writeln!(
+            out,
+            "memory       {} projects, {} files, {versions} older versions",
+            number("memories"),
+            number("memory_files")
+        )?;
+    }
     list_paths(out, Kind::NotSaved, "not copied yet or changed since", &status["behind"])?;
     list_paths(out, Kind::Excluded, "not copied because excluded", &status["excluded"])?;
     list_paths(out, Kind::Vanished, "source gone", &status["source_gone"])?;
@@ -96,7 +106,8 @@ pub(crate) fn status(
 
 /// Every content of a session: generation, size, time, hash.
 pub(crate) fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn Write) -> Result<(), InspectError> {
-    let (archive, keys) = find(store, session)?;
+    let in_memories = |error| find(&memories_of(store), session).map_err(|_| error);
+    let (archive, keys) = find(store, session).or_else(in_memories)?;
     let mut rows = Vec::new();
     for key in &keys {
         for file in archive.files(key)? {
@@ -146,14 +157,14 @@ pub(crate) fn verify(
     out: &mut dyn Write,
 ) -> Result<bool, InspectError> {
     let mut checked = Checked::default();
-    if repair_from.is_some() {
-        Archive::open_or_adopt(store)?;
-    }
-    if sessions.is_empty()
-        && let Some(archive) = Archive::open_as_found(store)?
-    {
+    let memories = (memories_of(store), repair_from.map(memories_of));
+    for (store, repair_from) in [(store.to_owned(), repair_from.map(Path::to_owned)), memories] {
+        if repair_from.is_some() {
+            Archive::open_or_adopt(&store)?;
+        }
+        let Some(archive) = Archive::open_as_found(&store)?.filter(|_| sessions.is_empty()) else { continue };
         let keys = archive.sessions()?;
-        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from, policy, &mut checked)?;
+        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from.as_deref(), policy, &mut checked)?;
     }
     for session in sessions {
         let (archive, keys) = find(store, session)?;
@@ -323,6 +334,18 @@ fn gather_status(
             }));
         }
     }
+    let kept = Archive::open_as_found(&memories_of(store))?;
+    for memory in memories(projects).iter().filter(|memory| !exclude.is_excluded(&memory.path, None)) {
+        // As above.
+        if kept.as_ref().is_none_or(|kept| kept.is_behind_found(memory).unwrap_or(true)) {
+            behind.push(json!({ "session_id": memory.id.as_str(), "transcript": memory.path.display().to_string() }));
+        }
+    }
+    let memory_keys = kept.as_ref().map_or(Ok(Vec::new()), Archive::sessions)?;
+    // What cannot be read is found by `verify`.
+    let files_of = |key| kept.as_ref().and_then(|kept| kept.files(key).ok()).unwrap_or_default();
+    let memory_files: Vec<_> = memory_keys.iter().flat_map(files_of).collect();
+    let memory_generations = memory_files.iter().filter(|file| file.name.generation > 0).count();
     let without_transcript: Vec<Value> = published_journals(store)
         .map_err(ArchiveError::from)?
         .into_iter()
@@ -342,6 +365,9 @@ fn gather_status(
         "files": files,
         "generations": generations,
         "bytes": bytes,
+        "memories": memory_keys.len(),
+        "memory_files": memory_files.len() - memory_generations,
+        "memory_generations": memory_generations,
         "unproven": unproven,
         "unreadable": unreadable,
         "last_commit_ms": last,
@@ -415,10 +441,9 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// In the machine's time zone, or that of `TZ`; it says which.
 fn time_text(ms: u64) -> String {
-    // This layer knows no time zones; it says which one it means.
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(ms))
-        .to_string()
-        .replace('T', " ")
-        .replace('Z', " UTC")
+    // What is beyond all calendars is 1970.
+    let utc = DateTime::from_timestamp_millis(ms as i64).unwrap_or_default();
+    utc.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S %:z").to_string().replace(" +00:00", " UTC")
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState};
-use crate::claude::survey::{FoundTranscript, survey};
+use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState, keep_memory};
+use crate::claude::survey::{FoundTranscript, memories, survey};
 use crate::config::settings::Policy;
 use crate::hook::LOG_NAME;
 use crate::log::Log;
@@ -86,6 +86,7 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
     if found.iter().all(|transcript| transcript.bytes == 0) && Archive::open(&config.store)?.is_none() {
         return Ok(report);
     }
+    let memories = memories(&config.projects);
     let archive = Archive::create(&config.store)?.leaving_free(config.policy.free_space_floor);
     archive.drop_superseded(true);
     let bar = if config.progress { progress_bar(found.len()) } else { ProgressBar::hidden() };
@@ -96,6 +97,9 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    for memory in &memories {
+        keep_memory_of(config, memory, &mut report);
+    }
     let log = Log::of_store(&config.store, LOG_NAME, config.policy.log_level);
     for failure in &report.failures {
         log.line_with_time(&format!("warning: sweep: {failure}"));
@@ -139,6 +143,19 @@ fn sweep_one(
     report.generations_begun += saved.generations_begun;
     report.failures.extend(saved.problems.iter().map(|problem| format!("failed to {problem}")));
     Ok(())
+}
+
+/// What Claude Code remembers of a project. It counts among the bytes and the failures, and not among the transcripts.
+fn keep_memory_of(config: &SweepConfig, memory: &FoundTranscript, report: &mut SweepReport) {
+    let compare = if config.all { Compare::Whole } else { Compare::Windows };
+    match keep_memory(&config.store, memory, compare, &config.policy) {
+        Ok(None) => {}
+        Ok(Some(saved)) => {
+            report.bytes_added += saved.bytes_added;
+            report.failures.extend(saved.problems.iter().map(|problem| format!("failed to {problem}")));
+        }
+        Err(error) => report.failures.push(format!("failed to {error}")),
+    }
 }
 
 fn progress_bar(length: usize) -> ProgressBar {

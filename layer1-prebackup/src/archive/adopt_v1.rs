@@ -56,7 +56,7 @@ impl Archive {
         let transcript = FileName::Transcript;
         if bytes > 0 && !is_covered(self, key, &session.ledger, &transcript, bytes, &blake3, &|_| {})? {
             let open = || Ok(transcripts::open_regular(path)?);
-            let source = Source { path, open: &open, may_lag: false };
+            let source = Source { path, open: &open, may_lag: false, in_versions: false };
             match taken_in {
                 TakenInAs::Newest => drop(append::save(&mut session, &transcript, &source, Compare::Whole, &|_| {})?),
                 TakenInAs::Older => append::add_generation(&mut session, &transcript, &source, bytes)?,

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::compress::{make_plain, resolve_forms};
 use super::ledger::{Entry, Intent, Record, Windows};
@@ -41,6 +41,9 @@ pub(super) struct Source<'a> {
     pub(super) open: &'a dyn Fn() -> Result<Option<File>, ArchiveError>,
     /// A second file of the same content may lie elsewhere: being shorter is then no news.
     pub(super) may_lag: bool,
+    /// Each content is a version by itself, be it longer than the one before or another. Nobody waits for a second look
+    /// at one that was written long enough ago.
+    pub(super) in_versions: bool,
 }
 
 /// A source as it was at one look.
@@ -129,7 +132,7 @@ fn save_once(
     let mut saving = Saving { session, name, source: source_now, compare, progress, saved };
     let Some((record, has_more)) = saving.committed()? else { return saving.replace().map(Some) };
     let mut relation = saving.relation(&record)?;
-    if relation == Relation::Differs {
+    if relation == Relation::Differs && !(source.in_versions && is_settled(&saving.source.identity)) {
         std::thread::sleep(SECOND_LOOK);
         let Some(again) = source.look()? else { return Ok(None) };
         saving.saved.source_bytes = again.identity.bytes;
@@ -138,9 +141,19 @@ fn save_once(
     }
     match relation {
         Relation::Lags if saving.is_beginning_of_copy()? => Ok(Some(saving.saved)),
+        Relation::Begins if source.in_versions && saving.source.identity.bytes > record.bytes => {
+            saving.replace().map(Some)
+        }
         Relation::Begins if !has_more || saving.undo_append(&record)? => saving.extend(record).map(Some),
         _ => saving.replace().map(Some),
     }
+}
+
+/// Whether the last change of a source is old enough for a second look to see what a first one saw.
+fn is_settled(identity: &Identity) -> bool {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age_ns = since_1970.as_nanos() as i128 - identity.mtime_ns;
+    age_ns > SECOND_LOOK.as_nanos() as i128
 }
 
 /// Whether neither the source nor the copy's length changed since the last commit.
@@ -602,7 +615,7 @@ mod tests {
     #[test]
     fn a_source_that_cannot_be_read_is_not_said_to_differ() {
         let (path, dir) = (Path::new("source"), tempfile::tempdir().unwrap());
-        let source = Source { path, open: &|| Ok(None), may_lag: false };
+        let source = Source { path, open: &|| Ok(None), may_lag: false, in_versions: false };
         let record = Record::of(&tree_of(b"some text"), Windows::default(), None, Verification::Written);
         let begins = |file: File| {
             let identity = Identity::of(&fs::stat_of(&file, path).unwrap());
@@ -620,7 +633,7 @@ mod tests {
     #[test]
     fn windows_are_recorded_where_source_and_copy_agree_on_them() {
         let path = Path::new("source");
-        let source = Source { path, open: &|| Ok(None), may_lag: false };
+        let source = Source { path, open: &|| Ok(None), may_lag: false, in_versions: false };
         let file = file_of(b"some text\n");
         let identity = Identity::of(&fs::stat_of(&file, path).unwrap());
         let opened = Opened { source: &source, file, identity };

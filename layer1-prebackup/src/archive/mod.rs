@@ -16,6 +16,7 @@ mod compress;
 mod frames;
 mod generations;
 mod ledger;
+mod memory;
 mod open;
 mod paths;
 mod quarantine;
@@ -37,6 +38,7 @@ mod tree_hash;
 mod types;
 mod verify;
 
+pub(crate) use self::memory::keep_memory;
 pub use self::{
     adopt_v1::TakenInAs,
     compress::LEVELS,

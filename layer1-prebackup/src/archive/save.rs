@@ -14,6 +14,8 @@ use super::session::{OpenSession, SessionLock};
 use super::store::Archive;
 use super::types::{ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, TranscriptState, Verification};
 use crate::Hash;
+use crate::claude::memory::is_memory;
+use crate::claude::project_folder::cwd_of_folder;
 use crate::claude::side_files::{self, FoundSideFile, SideFiles, side_files};
 use crate::claude::survey::FoundTranscript;
 use crate::claude::transcripts;
@@ -126,12 +128,14 @@ impl Archive {
         contents: &[StoredFile],
         progress: &dyn Fn(u64),
     ) -> Result<Vec<Result<(), ArchiveError>>, ArchiveError> {
+        let in_versions = from.source_of(from_key)?.is_some_and(|source| is_memory(&source));
         let mut session = self.open_session(key)?;
         let steps = Steps::new(progress);
         let mut answers = Vec::with_capacity(contents.len());
         for content in contents {
-            let taken =
-                steps.step(content.bytes, |progress| replicate_one(&mut session, from, from_key, content, progress));
+            let taken = steps.step(content.bytes, |progress| {
+                replicate_one(&mut session, (from, from_key), content, in_versions, progress)
+            });
             if taken.is_err() {
                 session.note_failure();
             }
@@ -228,7 +232,7 @@ fn save_transcript(
         session.note_source(request.transcript);
     }
     let open = || Ok(transcripts::open_transcript(request.transcript)?);
-    let source = Source { path: request.transcript, open: &open, may_lag };
+    let source = Source { path: request.transcript, open: &open, may_lag, in_versions: false };
     let saved = steps.step(report.source_bytes, |progress| {
         append::save(session, &FileName::Transcript, &source, request.compare, progress)
     })?;
@@ -265,7 +269,8 @@ fn save_side_files(
         let name = FileName::Side(side.rel);
         let open = || Ok(side_files::open_source(request.transcript, request.id, &name)?);
         let path = side_files::source_path(request.transcript, request.id, &name);
-        let source = Source { path: &path, open: &open, may_lag: false };
+        let in_versions = is_memory(request.transcript);
+        let source = Source { path: &path, open: &open, may_lag: false, in_versions };
         let saved = steps
             .step(side.identity.bytes, |progress| append::save(session, &name, &source, request.compare, progress));
         match saved {
@@ -280,13 +285,17 @@ fn save_side_files(
 
 fn replicate_one(
     session: &mut OpenSession<'_>,
-    from: &Archive,
-    from_key: &SessionKey,
+    (from, from_key): (&Archive, &SessionKey),
     wanted: &StoredFile,
+    in_versions: bool,
     progress: &dyn Fn(u64),
 ) -> Result<(), ArchiveError> {
     let file = &wanted.name.file;
-    if is_covered(session.archive, &session.key, &session.ledger, file, wanted.bytes, &wanted.blake3, progress)? {
+    // One that goes on is a version too, so that its beginning is covered says nothing of it.
+    let is_version = || session.ledger.records_of(file).any(|(_, record)| record.blake3 == wanted.blake3);
+    if (!in_versions || is_version())
+        && is_covered(session.archive, &session.key, &session.ledger, file, wanted.bytes, &wanted.blake3, progress)?
+    {
         return Ok(());
     }
     let slot = from.slot(from_key, &wanted.name);
@@ -304,7 +313,7 @@ fn replicate_one(
         return Ok(());
     }
     let open = || slot.open().map(Some);
-    let source = Source { path: &path, open: &open, may_lag: false };
+    let source = Source { path: &path, open: &open, may_lag: false, in_versions };
     let newest = StoredName::newest(file.clone());
     let extends_newest = match session.ledger.record(&newest) {
         Some(record) if record.bytes <= wanted.bytes => {
@@ -437,7 +446,7 @@ fn identify(
             Some(only) => Ok(only),
             None => {
                 let named = side_files::cwd_of_session(request.transcript, request.id)?;
-                with_ledger(ProjectName::from_cwd(named.as_deref().or(request.cwd).unwrap_or("")))
+                with_ledger(project_of(named.as_deref(), request))
             }
         };
     };
@@ -447,11 +456,20 @@ fn identify(
             return Ok((candidate, ledger));
         }
     }
-    let base = match transcripts::first_cwd_in(opened, request.transcript)? {
-        Some(cwd) => ProjectName::from_cwd(&cwd),
-        None => ProjectName::from_cwd(request.cwd.unwrap_or("")),
-    };
+    let base = project_of(transcripts::first_cwd_in(opened, request.transcript)?.as_deref(), request);
     with_ledger(free_folder(archive, &base, &known)?)
+}
+
+/// Of the directory that the session names, else of the event's, else of the one that its folder is of.
+fn project_of(named: Option<&str>, request: &SaveRequest<'_>) -> ProjectName {
+    match named.or(request.cwd).filter(|cwd| !cwd.is_empty()) {
+        Some(cwd) => ProjectName::from_cwd(cwd),
+        None => {
+            let is_claudes = transcripts::claude_dir_of_transcript(request.transcript).is_some();
+            let folder = request.transcript.parent().filter(|_| is_claudes);
+            ProjectName::from_cwd(&folder.and_then(cwd_of_folder).unwrap_or_default())
+        }
+    }
 }
 
 impl Archive {

@@ -11,6 +11,7 @@ use super::rebuild_ledger::{contents_on_disk, windows_of};
 use super::slot::Slot;
 use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey, Verification};
+use crate::claude::memory::is_memory;
 use crate::claude::side_files::{open_source, source_path};
 use crate::claude::transcripts::Identity;
 use crate::fs;
@@ -65,7 +66,7 @@ fn compare_with_source(
         |detail: String, save| Some(Finding { save, ..Finding::of(key, name, FindingKind::SourceDiverged, detail) });
     let path = source_path(transcript, &key.id, &name.file);
     let open = || Ok(open_source(transcript, &key.id, &name.file)?);
-    let source = Source { path: &path, open: &open, may_lag: false };
+    let source = Source { path: &path, open: &open, may_lag: false, in_versions: false };
     let looked = diverges(record, &source).and_then(|first| match first {
         None => Ok(None),
         // Claude Code truncates and rewrites within milliseconds.
@@ -92,6 +93,8 @@ fn compare_with_source(
             ),
             None,
         ),
+        // A memory is edited between two saves.
+        Ok(Some(_)) if is_memory(transcript) => None,
         Ok(Some(_)) => finding(
             format!("{file} no longer begins with what was saved; the next save keeps both"),
             Some(transcript.to_owned()),

@@ -14,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::FileType;
 use serde::Deserialize;
 
+use crate::claude::memory::is_memory;
 use crate::claude::transcripts::{self, Identity, claude_dir_of_transcript, open_folder, open_transcript};
 use crate::fs::{self, Dir, DurableError};
 use crate::names::{FileName, SessionId};
@@ -67,7 +68,7 @@ pub(crate) struct SideFiles {
 /// out, and one thing that cannot be read does not hide another.
 pub(crate) fn side_files(transcript: &Path, id: &SessionId) -> SideFiles {
     let (mut beside, mut problems) = (Vec::new(), Vec::new());
-    if let Some(folder) = transcript.parent()
+    if let Some(folder) = transcript.parent().filter(|_| !is_memory(transcript))
         && let Err(error) = add_names_beside(folder, id, &mut beside, &mut problems)
     {
         problems.push(error);
@@ -85,6 +86,11 @@ pub fn has_rest_of(transcript: &Path, id: &SessionId) -> bool {
 /// [`side_files`], where the names beside the transcript that bear its id are known.
 pub(crate) fn side_files_with(transcript: &Path, id: &SessionId, beside: &[OsString]) -> SideFiles {
     let mut sides = SideFiles::default();
+    if is_memory(transcript) {
+        sides.attempt(|sides| sides.add_folder(transcript, Path::new("")));
+        sides.found.sort_by(|a, b| a.rel.cmp(&b.rel));
+        return sides;
+    }
     let own = transcript.with_file_name(id.as_str());
     sides.attempt(|sides| sides.add_folder(&own, Path::new("")));
     for name in beside {
@@ -313,6 +319,9 @@ pub(crate) fn is_passing(name: &OsStr) -> bool {
 
 /// The first directory that a record of the session names: of its transcript, else of what is left beside it.
 pub(crate) fn cwd_of_session(transcript: &Path, id: &SessionId) -> Result<Option<String>, DurableError> {
+    if is_memory(transcript) {
+        return Ok(None);
+    }
     if let Some(file) = open_transcript(transcript)? {
         return transcripts::first_cwd_in(file, transcript);
     }
@@ -336,6 +345,9 @@ pub fn place_of(transcript: &Path, id: &SessionId, file: &FileName) -> (PathBuf,
     let FileName::Side(rel) = file else {
         return (folder, transcript.file_name().map(PathBuf::from).unwrap_or_default());
     };
+    if is_memory(transcript) {
+        return (transcript.to_owned(), rel.clone());
+    }
     let mut parts = rel.components();
     let (first, rest) = (parts.next(), parts.as_path());
     let first = match first {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use crate::claude::memory::{MEMORY, id_of_memory};
 use crate::claude::side_files::{
     SideFiles, is_passing, is_transcript_like, is_uuid, is_variant_of, session_beside, session_of_agent,
     side_files_with,
@@ -17,9 +18,6 @@ use crate::claude::side_files::{
 use crate::claude::transcripts::{Identity, open_folder, open_transcript};
 use crate::fs::{self, Dir, DurableError};
 use crate::names::SessionId;
-
-/// The folder of what Claude Code remembers of a project: no conversation.
-const MEMORY: &str = "memory";
 
 /// A conversation found under `projects/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +88,29 @@ pub fn survey<P: AsRef<Path>>(projects: impl IntoIterator<Item = P>) -> (Vec<Fou
     survey.transcripts.sort_by(|a, b| a.path.cmp(&b.path));
     survey.passed_over.sort_by(|a, b| a.path.cmp(&b.path));
     (survey.transcripts, survey.passed_over)
+}
+
+/// What Claude Code remembers of each project of these folders: the folder `memory` stands for a transcript. Sorted by
+/// path; a folder without a file is none.
+pub fn memories<P: AsRef<Path>>(projects: impl IntoIterator<Item = P>) -> Vec<FoundTranscript> {
+    let folders = Survey::default().folders(projects);
+    let mut found: Vec<FoundTranscript> =
+        folders.iter().filter_map(|folder| memory_beside(&folder.path().join(MEMORY))).collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+/// What Claude Code remembers of the project in whose folder a transcript lies.
+pub fn memory_beside(transcript: &Path) -> Option<FoundTranscript> {
+    let path = transcript.with_file_name(MEMORY);
+    if !path.is_dir() {
+        return None;
+    }
+    let mut found = FoundTranscript { id: id_of_memory(&path), path, bytes: 0, beside: Vec::new() };
+    let sides = found.side_files();
+    found.bytes = sides.found.iter().map(|side| side.identity.bytes).sum();
+    // What cannot be read is told when it is saved.
+    (!sides.found.is_empty() || !sides.problems.is_empty()).then_some(found)
 }
 
 /// Which of these sessions have a transcript below `projects/`, without a look at the files themselves. Costs a

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::claude::memory::is_memory;
 use crate::fs::{Dir, DurableError};
 
 /// A line longer than this is not searched for the working directory.
@@ -62,6 +63,11 @@ pub fn first_cwd(transcript: &Path) -> Result<Option<String>, DurableError> {
 
 /// [`first_cwd`] of an open transcript; `path` is for the message.
 pub fn first_cwd_in(transcript: File, path: &Path) -> Result<Option<String>, DurableError> {
+    first_cwd_within(transcript, path)
+}
+
+/// [`first_cwd_in`] of a part of a transcript.
+pub(crate) fn first_cwd_within(transcript: impl Read, path: &Path) -> Result<Option<String>, DurableError> {
     #[derive(Deserialize)]
     struct Located {
         cwd: Option<String>,
@@ -104,8 +110,11 @@ pub fn open_regular(path: &Path) -> Result<Option<File>, DurableError> {
 }
 
 /// [`open_regular`] of a transcript, which may be a link to one: to a file of that ending, of the user whose
-/// folder the link lies in. A link that leads to nothing is an error.
+/// folder the link lies in. A link that leads to nothing is an error; the folder of a project's memory has none.
 pub fn open_transcript(path: &Path) -> Result<Option<File>, DurableError> {
+    if is_memory(path) {
+        return Ok(None);
+    }
     if !is_link(path) {
         return open_regular(path);
     }

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use crate::claude::memory::is_memory;
+use crate::claude::project_folder::cwd_of_folder;
 use crate::claude::side_files::cwd_of_session;
 use crate::claude::transcripts::first_cwd;
 use crate::fs::DurableError;
@@ -55,6 +57,7 @@ impl Exclusions {
             return Ok(None);
         }
         let named = match SessionId::of_transcript(transcript) {
+            _ if is_memory(transcript) => transcript.parent().and_then(cwd_of_folder),
             Ok(id) => cwd_of_session(transcript, &id)?,
             Err(_) => first_cwd(transcript)?,
         };

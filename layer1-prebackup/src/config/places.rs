@@ -200,10 +200,21 @@ impl Places {
         passed.collect()
     }
 
+    /// The same places, where the stores are those of the projects' memories: one in each store of conversations.
+    pub fn of_memories(&self) -> Places {
+        let [layer1_store, layer3_store] = [&self.layer1_store, &self.layer3_store].map(|store| memories_of(store));
+        Places { layer1_store, layer3_store, ..self.clone() }
+    }
+
     /// Layer 2's outbox, inside layer 1's store.
     pub fn outbox(&self) -> PathBuf {
         self.layer1_store.join(".outbox")
     }
+}
+
+/// The store of memories that belongs to a store of conversations.
+pub(crate) fn memories_of(store: &Path) -> PathBuf {
+    store.join(".memory")
 }
 
 /// What every store of conversations has.

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
-use crate::archive::{Archive, ArchiveError, Compare, SaveReport, SaveRequest, TranscriptState};
+use crate::archive::{Archive, ArchiveError, Compare, SaveReport, SaveRequest, TranscriptState, keep_memory};
 use crate::claude::event_transcripts;
+use crate::claude::survey::memory_beside;
 use crate::fs::syscall::uninterrupted;
 use crate::hook::failure::{CAUSE_NEWER, CAUSE_SETTINGS, Failure};
 pub(crate) use crate::hook::failure::{Configure, HookConfig};
@@ -149,10 +150,22 @@ fn copy_one(config: &HookConfig, event: &Event, transcript: &Path, deadline: Ins
     wait::wait_for_transcript(event, deadline);
     let saved = save(config, event, &id, transcript);
     let journaled = if config.journal { event_log::keep(&config.store, event, &id, transcript) } else { Ok(()) };
+    let remembered = save_memory(config, event, transcript);
     match saved.and_then(|failure| journaled.map(|()| failure)) {
-        Ok(failure) => failure,
+        Ok(failure) => failure.or(remembered),
         Err(error) => Some(Failure::of(&error)),
     }
+}
+
+/// Keeps what Claude Code remembers of the project. Not while it waits with a prompt: what a turn writes into the
+/// memory is there when the turn ends.
+fn save_memory(config: &HookConfig, event: &Event, transcript: &Path) -> Option<Failure> {
+    let memory = (event.kind != "UserPromptSubmit").then(|| memory_beside(transcript)).flatten()?;
+    let report = match keep_memory(&config.store, &memory, Compare::Windows, &config.policy) {
+        Ok(report) => report?,
+        Err(error) => return Some(Failure::of(&error)),
+    };
+    report.problems.first().map(Failure::of)
 }
 
 fn save(

@@ -20,6 +20,7 @@ use crate::index::Index;
 use crate::save::adopt_v1;
 use crate::save::leave_receipts;
 use crate::save::log::LogSink;
+use crate::save::memory;
 use crate::save::metadata_file::write_all_metadata;
 use crate::save::rebuild::make_whole;
 use crate::save::receipt::{Answer, Receipt};
@@ -313,6 +314,10 @@ impl<'a> Run<'a> {
     /// rows or their metadata, and their copies look unchanged ever after: that is made up for here too.
     /// The copies are made, so what fails of earlier sessions is a note.
     fn finish(mut self) -> Result<Summary, Failure> {
+        match memory::save_all(self.places) {
+            Ok(failed) => failed.into_iter().for_each(|(id, error)| self.fail(&id, error)),
+            Err(error) => self.summary.notes.push(format!("what Claude Code remembers could not be saved: {error}")),
+        }
         let opened =
             self.archive.take().map_or_else(|| Archive::open(&self.places.layer3_store), |opened| Ok(Some(opened)));
         if let Some(archive) = opened?

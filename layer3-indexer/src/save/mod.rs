@@ -6,6 +6,7 @@ mod from_layer1;
 pub(crate) mod import;
 mod leave_receipts;
 mod log;
+pub(crate) mod memory;
 pub(crate) mod metadata_file;
 pub(crate) mod rebuild;
 mod receipt;

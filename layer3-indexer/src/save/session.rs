@@ -8,6 +8,7 @@ use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
 use layer1_prebackup::claude::side_files::has_rest_of;
+use layer1_prebackup::claude::survey::memory_beside;
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
@@ -18,6 +19,7 @@ use crate::save::adopt_v1;
 use crate::save::after_save::{index_or_warn, record_loss_or_warn};
 use crate::save::from_layer1::{self, Layer1, take_over};
 use crate::save::log::LogSink;
+use crate::save::memory;
 use crate::save::receipt::{Answer, Expected, Receipt, ReceiptFile};
 use crate::save::request::{Request, TRIGGER_BEFORE_RESTORE, TRIGGER_UNKNOWN};
 use crate::save::roots::{RootKind, is_same_path};
@@ -32,9 +34,17 @@ pub(crate) fn save(
     request: &Request<'_>,
     progress: &dyn Fn(u64),
 ) -> Result<Answer, Failure> {
-    save_and(places, journal, None, request, progress, &|archive, key, trigger, steps, warnings| {
+    let answer = save_and(places, journal, None, request, progress, &|archive, key, trigger, steps, warnings| {
         index_or_warn(places, journal, archive, key, trigger, steps, warnings)
-    })
+    })?;
+    if request.root == RootKind::Claude
+        && let Some(found) = memory_beside(request.transcript)
+    {
+        // The conversation is saved whatever becomes of it.
+        let problems = memory::save(places, &found).unwrap_or_else(|error| vec![error.to_string()]);
+        problems.iter().for_each(|why| journal.line(&format!("[session-save] ⚠️ memory {}: {why}", found.id)));
+    }
+    Ok(answer)
 }
 
 /// [`save`] without index and metadata: for one of many sessions, which are indexed together

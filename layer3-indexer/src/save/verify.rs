@@ -133,6 +133,9 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
         let diverged = found_in(places, archive, only)?;
         repairs.extend(diverged.iter().filter_map(|finding| save_again(places, journal, finding)));
     }
+    if let Some((memories, layer1)) = memories(places)?.filter(|_| meant.all) {
+        repairs.extend(memories.repair(None, layer1.as_ref())?.iter().map(RepairEntry::of));
+    }
     let damage = meant.all.then(|| index_damage(places)).transpose()?.flatten();
     if let Some(damage) = damage.filter(|damage| damage.kind == INDEX_DAMAGED) {
         repairs.push(renew_index(places, archive, &damage)?);
@@ -205,9 +208,19 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<Vec<F
         findings.extend(copies.bad_ahead().iter().map(FindingEntry::ahead));
     }
     if meant.all {
+        if let Some((memories, _)) = memories(places)? {
+            findings.extend(found_in(places, &memories, None)?.iter().map(FindingEntry::of));
+        }
         findings.extend(index_damage(places)?);
     }
     Ok(findings)
+}
+
+/// The store of what Claude Code remembers of the projects, and layer 1's.
+fn memories(places: &Places) -> Result<Option<(Archive, Option<Archive>)>, Failure> {
+    let places = places.of_memories();
+    let Some(memories) = Archive::open_or_adopt(&places.layer3_store)? else { return Ok(None) };
+    Ok(Some((memories, Archive::open_as_found(&places.layer1_store)?)))
 }
 
 /// What is wrong with the index. The conversations do not depend on it.

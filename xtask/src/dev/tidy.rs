@@ -14,8 +14,9 @@ use crate::dev::imports::{self, Crate, without_tests};
 use crate::release;
 
 /// All that layer 1 may depend on: it must stay small enough to be trusted.
-const LAYER1_DEPENDENCIES: [&str; 12] = [
+const LAYER1_DEPENDENCIES: [&str; 13] = [
     "blake3",
+    "chrono",
     "clap",
     "humantime",
     "indicatif",
