@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use layer1_prebackup::archive::Archive;
-use layer1_prebackup::claude::event_transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::platform::process::{self, detached};
 use layer1_prebackup::names::SessionId;
@@ -105,7 +104,7 @@ fn asked(
         }
     };
     let trigger = event.trigger();
-    let found = event_transcripts::of_event(&event, &places.home, &[&places.projects()]);
+    let found = event.transcripts(&places.home, &[&places.projects()]);
     if found.is_empty() {
         // Layer 1 may hold a copy of it.
         let id = SessionId::parse(&event.session_id)?;

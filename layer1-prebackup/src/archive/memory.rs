@@ -35,7 +35,7 @@ pub(crate) fn keep_memory(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claude::survey::memory_beside;
+    use crate::claude::survey::memories;
     use crate::names::FileName;
 
     #[test]
@@ -45,7 +45,7 @@ mod tests {
         let write =
             |name: &str, text: &str| crate::fs::replace_file(&folder.join("memory").join(name), text.as_bytes());
         let keep = |compare: Compare| {
-            let found = memory_beside(&folder.join("x.jsonl")).unwrap();
+            let found = memories([folder.join("x.jsonl")]).remove(0);
             keep_memory(&store, &found, compare, &Policy::default()).unwrap()
         };
         crate::fs::replace_file(&folder.join("x.jsonl"), b"{\"cwd\":\"/h/proj\"}\n").unwrap();

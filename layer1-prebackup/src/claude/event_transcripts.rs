@@ -7,28 +7,30 @@ use crate::fs::{Dir, DurableError};
 use crate::names::SessionId;
 use crate::wire::event::Event;
 
-/// The transcripts that are there: the one that the event names, however it spells it (`~`, relative to its working
-/// directory, one of its side files or their folder). If that is not there, each that bears its name, or the event's
-/// session id, in some folder beside it or of one of `projects`: the client moves transcripts. If there is none either,
-/// the one that the event names, so that what is missing can be told; nothing where it names none.
-pub fn of_event(event: &Event, home: &Path, projects: &[&Path]) -> Vec<PathBuf> {
-    let named = event.transcript_path.as_deref().map(|path| spellings(path, event.cwd.as_deref(), home));
-    let named = named.unwrap_or_default();
-    if let Some(there) = named.iter().find(|path| is_transcript(path)) {
-        return vec![without_dots(there)];
-    }
-    let mut ids: Vec<SessionId> = named.iter().filter_map(|path| SessionId::of_transcript(path).ok()).collect();
-    ids.extend(SessionId::parse(&event.session_id));
-    ids.dedup();
-    let beside = named.iter().filter_map(|path| path.parent()?.parent());
-    let roots: Vec<&Path> = beside.chain(projects.iter().copied()).collect();
-    for id in &ids {
-        let found = bearing(id, &roots);
-        if !found.is_empty() {
-            return found;
+impl Event {
+    /// The transcripts that are there: the one that the event names, however it spells it (`~`, relative to its working
+    /// directory, one of its side files or their folder). If that is not there, each that bears its name, or the event's
+    /// session id, in some folder beside it or of one of `projects`: the client moves transcripts. If there is none either,
+    /// the one that the event names, so that what is missing can be told; nothing where it names none.
+    pub fn transcripts(&self, home: &Path, projects: &[&Path]) -> Vec<PathBuf> {
+        let named = self.transcript_path.as_deref().map(|path| spellings(path, self.cwd.as_deref(), home));
+        let named = named.unwrap_or_default();
+        if let Some(there) = named.iter().find(|path| is_transcript(path)) {
+            return vec![without_dots(there)];
         }
+        let mut ids: Vec<SessionId> = named.iter().filter_map(|path| SessionId::of_transcript(path).ok()).collect();
+        ids.extend(SessionId::parse(&self.session_id));
+        ids.dedup();
+        let beside = named.iter().filter_map(|path| path.parent()?.parent());
+        let roots: Vec<&Path> = beside.chain(projects.iter().copied()).collect();
+        for id in &ids {
+            let found = bearing(id, &roots);
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        named.into_iter().find(|path| SessionId::of_transcript(path).is_ok()).into_iter().collect()
     }
-    named.into_iter().find(|path| SessionId::of_transcript(path).is_ok()).into_iter().collect()
 }
 
 /// What a path may mean, the likeliest first; absolute all.
@@ -103,7 +105,7 @@ mod tests {
             let cwd = Some(home.join("w").display().to_string());
             let transcript_path = path.map(PathBuf::from);
             let event = Event { session_id: id.to_owned(), transcript_path, cwd, ..Event::default() };
-            let found = of_event(&event, home, &[&projects]);
+            let found = event.transcripts(home, &[&projects]);
             let below = |path: &PathBuf| path.strip_prefix(&projects).unwrap_or(path).display().to_string();
             found.iter().map(below).collect::<Vec<_>>().join(" ")
         };

@@ -90,19 +90,20 @@ pub fn survey<P: AsRef<Path>>(projects: impl IntoIterator<Item = P>) -> (Vec<Fou
     (survey.transcripts, survey.passed_over)
 }
 
-/// What Claude Code remembers of each project of these folders: the folder `memory` stands for a transcript. Sorted by
-/// path; a folder without a file is none.
-pub fn memories<P: AsRef<Path>>(projects: impl IntoIterator<Item = P>) -> Vec<FoundTranscript> {
+/// What Claude Code remembers of each project of these folders, or of the one in whose folder a transcript lies: the
+/// folder `memory` stands for a transcript. Sorted by path; a folder without a file is none.
+pub fn memories<P: AsRef<Path>>(of: impl IntoIterator<Item = P>) -> Vec<FoundTranscript> {
+    let is_transcript = |path: &P| SessionId::of_transcript(path.as_ref()).is_ok();
+    let (transcripts, projects): (Vec<P>, Vec<P>) = of.into_iter().partition(is_transcript);
+    let beside = transcripts.iter().map(|transcript| transcript.as_ref().with_file_name(MEMORY));
     let folders = Survey::default().folders(projects);
-    let mut found: Vec<FoundTranscript> =
-        folders.iter().filter_map(|folder| memory_beside(&folder.path().join(MEMORY))).collect();
+    let all = beside.chain(folders.iter().map(|folder| folder.path().join(MEMORY)));
+    let mut found: Vec<FoundTranscript> = all.filter_map(memory_at).collect();
     found.sort_by(|a, b| a.path.cmp(&b.path));
     found
 }
 
-/// What Claude Code remembers of the project in whose folder a transcript lies.
-pub fn memory_beside(transcript: &Path) -> Option<FoundTranscript> {
-    let path = transcript.with_file_name(MEMORY);
+fn memory_at(path: PathBuf) -> Option<FoundTranscript> {
     if !path.is_dir() {
         return None;
     }

@@ -21,8 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::archive::{Archive, ArchiveError, Compare, SaveReport, SaveRequest, TranscriptState, keep_memory};
-use crate::claude::event_transcripts;
-use crate::claude::survey::memory_beside;
+use crate::claude::survey::memories;
 use crate::fs::syscall::uninterrupted;
 use crate::hook::failure::{CAUSE_NEWER, CAUSE_SETTINGS, Failure};
 pub(crate) use crate::hook::failure::{Configure, HookConfig};
@@ -122,7 +121,7 @@ fn copy_for(config: &HookConfig, event: Result<Event, EventError>, deadline: Ins
 }
 
 fn copy(config: &HookConfig, event: Event, deadline: Instant) -> Option<Failure> {
-    let transcripts = event_transcripts::of_event(&event, &config.home, &[&config.projects]);
+    let transcripts = event.transcripts(&config.home, &[&config.projects]);
     if transcripts.is_empty() {
         // Not every event names one.
         let named = event.transcript_path?;
@@ -160,7 +159,7 @@ fn copy_one(config: &HookConfig, event: &Event, transcript: &Path, deadline: Ins
 /// Keeps what Claude Code remembers of the project. Not while it waits with a prompt: what a turn writes into the
 /// memory is there when the turn ends.
 fn save_memory(config: &HookConfig, event: &Event, transcript: &Path) -> Option<Failure> {
-    let memory = (event.kind != "UserPromptSubmit").then(|| memory_beside(transcript)).flatten()?;
+    let memory = (event.kind != "UserPromptSubmit").then(|| memories([transcript]).pop()).flatten()?;
     let report = match keep_memory(&config.store, &memory, Compare::Windows, &config.policy) {
         Ok(report) => report?,
         Err(error) => return Some(Failure::of(&error)),

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::cli::screen::{Screen, absolute, config_dir, counting, here, notes, problem, unless_none};
 use crate::failure::{Failure, chain};
+use crate::restore::memory::{self, Remembered};
 use crate::restore::missing::{self, Summary, Wanted};
 use crate::restore::pick::{self};
 use crate::restore::resume::ConfigDir;
@@ -20,6 +21,7 @@ use crate::save::adopt_v1;
 use crate::scope::Scope;
 use crate::stores::loss::Loss;
 use crate::stores::{SessionCopies, Stores, Which};
+use crate::terminal::time::{now_ms, parse_rfc3339_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, one_line, shell_quoted};
 
 // The arguments of `restore`. Said as documentation, it would stand in the help instead of what the command is for.
@@ -36,6 +38,12 @@ pub(super) struct RestoreArgs {
     /// A list of all projects
     #[arg(long, conflicts_with = "session")]
     all: bool,
+    /// Bring back what Claude Code remembers of the project (its memory folder) instead of a session; what is there stays
+    #[arg(long, conflicts_with_all = ["session", "all_missing", "generation", "longest", "joined", "cwd", "map"])]
+    memory: bool,
+    /// With --memory: as it was at this time, such as 2026-11-22 or "2 days ago"; --dry-run lists the versions
+    #[arg(long, value_name = "TIME", requires = "memory")]
+    until: Option<String>,
     /// An older content of the transcript, 1 being the oldest; side files come as they were last
     #[arg(long, value_name = "N", conflicts_with = "longest")]
     generation: Option<u32>,
@@ -90,6 +98,17 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
     if !args.dry_run {
         take_over(places);
     }
+    if args.memory {
+        let when = |typed: &String| {
+            let why = "it must be a time, such as 2026-11-22, \"2026-11-22 10:17\" or \"2 days ago\"";
+            let parsed = parse_when_ms(typed, now_ms()).and_then(|(_, last)| u64::try_from(last).ok());
+            parsed.ok_or_else(|| Failure::argument("--until", typed, why))
+        };
+        let until_ms = args.until.as_ref().map(when).transpose()?;
+        let scope = Scope { all: args.all, project: args.project, here: here(places) };
+        let wanted = memory::Wanted { scope, until_ms, to: options.to, force: args.force, dry_run: args.dry_run };
+        return restore_memory(places, &wanted, screen);
+    }
     if args.all_missing {
         let all = args.all || args.project.is_none();
         let scope = Scope { all, project: args.project, here: here(places) };
@@ -114,6 +133,45 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
         let left_out = terminal::count(left_out as u64, "side file");
         Failure::new(format!("restore all of session {}: {left_out} left out", restored.session_id))
     })
+}
+
+fn restore_memory(places: &Places, wanted: &memory::Wanted, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let (restored, told) = memory::restore_memory(places, wanted)?;
+    let answer = json!({ "restored_memory": restored, "notes": told });
+    screen.answer(&answer, |terminal| restored.iter().map(|of| memory_text(of, wanted.dry_run, terminal)).collect())?;
+    notes(&told);
+    let wrong: Vec<&String> = restored.iter().flat_map(|of| &of.problems).collect();
+    wrong.iter().for_each(|why| problem(why));
+    unless_none(wrong.len(), |failed| {
+        let all = failed + restored.iter().map(|of| of.files_written + of.files_in_place).sum::<usize>();
+        Failure::new(format!("restore {failed} of {} of a memory", terminal::count(all as u64, "file")))
+    })
+}
+
+fn memory_text(of: &Remembered, dry_run: bool, terminal: &Terminal) -> String {
+    let (project, path, size) = (one_line(&of.project), one_line(&of.path), Size(of.bytes));
+    let files = terminal::count(of.files_written as u64, "file");
+    let mut text = match (of.files_written, dry_run) {
+        (0, _) => format!("Nothing to do: all that is saved of the memory of {project} is in {path}\n"),
+        (_, true) => format!("Would restore {files} ({size}) of the memory of {project} to {path}\n"),
+        (_, false) => format!("Restored {files} ({size}) of the memory of {project} to {path}\n"),
+    };
+    if of.files_in_place > 0 && of.files_written > 0 {
+        text.push_str(&format!(
+            "{} there already and left as they are\n",
+            terminal::count(of.files_in_place as u64, "file")
+        ));
+    }
+    let time = |saved: &String| parse_rfc3339_ms(saved).map_or(saved.clone(), |ms| terminal.clock.minute(ms));
+    for file in of.files.iter().filter(|file| dry_run || file.written) {
+        let what = if file.written { "write" } else { "there" };
+        let versions = match file.versions.len() {
+            1 => String::new(),
+            n => format!(", {n} versions: {}", file.versions.iter().map(time).collect::<Vec<_>>().join(", ")),
+        };
+        text.push_str(&format!("  {what}  {}  saved {}{versions}\n", one_line(&file.path), time(&file.saved)));
+    }
+    text
 }
 
 fn restore_missing(places: &Places, wanted: &Wanted, screen: &mut Screen<'_>) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use layer1_prebackup::claude::limits::COMMAND_CHARS_MAX;
+use layer1_prebackup::claude::COMMAND_CHARS_MAX;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 
 use crate::browse::fit::{self, Fit};

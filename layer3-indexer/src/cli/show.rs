@@ -1,7 +1,7 @@
 //! `show`: its arguments, and what it prints.
 
 use clap::Args;
-use layer1_prebackup::claude::limits::COMMAND_CHARS_MAX;
+use layer1_prebackup::claude::COMMAND_CHARS_MAX;
 use layer1_prebackup::config::places::Places;
 
 use crate::browse::fit;

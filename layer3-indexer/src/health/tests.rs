@@ -388,6 +388,7 @@ fn what_layer_1_alone_saw_and_what_was_stored_before_it_was_recorded_is_told_too
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)]
 fn how_it_was_lost_is_told_of_what_stands_now_and_one_version_that_cannot_be_read_hides_no_other() {
     let bookkeeping = "{\"type\":\"mode\",\"mode\":\"default\"}\n".to_owned();
     let scene = saved();

@@ -7,6 +7,7 @@
 //! times are those of the restore: Claude Code sweeps transcripts away by their age.
 
 mod carry_out;
+pub(crate) mod memory;
 pub(crate) mod missing;
 pub(crate) mod pick;
 mod place;

@@ -144,7 +144,7 @@ mod tests {
         // Both gone from Claude Code and new in layer 1: another project's.
         write("MEMORY.md", "five\n");
         in_layer1();
-        std::fs::remove_dir_all(&folder).unwrap();
+        scene.remove_sources();
         assert_eq!(save_all(&scene.places).unwrap(), []);
         assert_eq!(held().len(), 5);
     }

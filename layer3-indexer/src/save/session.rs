@@ -8,7 +8,7 @@ use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
 use layer1_prebackup::claude::side_files::has_rest_of;
-use layer1_prebackup::claude::survey::memory_beside;
+use layer1_prebackup::claude::survey::memories;
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
@@ -38,7 +38,7 @@ pub(crate) fn save(
         index_or_warn(places, journal, archive, key, trigger, steps, warnings)
     })?;
     if request.root == RootKind::Claude
-        && let Some(found) = memory_beside(request.transcript)
+        && let Some(found) = memories([request.transcript]).pop()
     {
         // The conversation is saved whatever becomes of it.
         let problems = memory::save(places, &found).unwrap_or_else(|error| vec![error.to_string()]);

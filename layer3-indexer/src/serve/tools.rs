@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use layer1_prebackup::claude::limits::TOOL_CHARS_MAX;
+use layer1_prebackup::claude::TOOL_CHARS_MAX;
 use layer1_prebackup::names::{ProjectName, SessionId};
 use rmcp::handler::server::common::{schema_for_input, schema_for_output};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool as ToolDescription, ToolAnnotations};

@@ -25,6 +25,7 @@ mod import;
 mod journal;
 mod judged;
 mod losses;
+mod memory;
 mod missing_layers;
 mod more_dirs;
 mod old_store;

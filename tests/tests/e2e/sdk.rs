@@ -41,7 +41,7 @@ fn what_was_answered_outlives_the_program_that_answered() {
     let answer: Value = program().arg("session-store").stdin(load).output().ok().json();
     let expected: Vec<Value> = (0..5).map(|n| json!({ "type": "x", "n": n })).collect();
     assert_eq!(answer["result"], Value::from(expected));
-    let copy = scratch.layer1_store().join(format!("unknown/{SESSION}.jsonl"));
+    let copy = scratch.layer1_store().join(format!("app/{SESSION}.jsonl"));
     let lying = scratch.home().join(format!(".claude-sdk/projects/-app/{SESSION}.jsonl"));
     assert_eq!(std::fs::read(copy).expect("read the copy"), std::fs::read(lying).expect("read the session"));
     program().arg("verify").output().ok();

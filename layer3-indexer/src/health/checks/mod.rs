@@ -7,6 +7,7 @@ mod index;
 mod light;
 mod losses;
 mod mcp;
+mod memories;
 mod outbox;
 mod programs;
 mod round_trip;
@@ -30,12 +31,13 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 20] = [
+const CHECKS: [(Depth, Check); 21] = [
     (Depth::Cheap, stores::both),
     (Depth::Cheap, index::state),
     (Depth::Cheap, outbox::jobs),
     (Depth::Cheap, losses::of_sessions),
     (Depth::Cheap, sources::transcripts),
+    (Depth::Cheap, memories::of_projects),
     (Depth::Cheap, hooks::present),
     (Depth::Cheap, hooks::complaints),
     (Depth::Cheap, hooks_run::plugin_is_there),

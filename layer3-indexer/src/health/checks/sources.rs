@@ -28,9 +28,9 @@ use crate::terminal::{count, one_line, shell_quoted};
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// A transcript of which there is no copy at all is normal for as long as its first turn lasts.
-const NO_COPY_MS: u64 = HOUR_MS;
+pub(super) const NO_COPY_MS: u64 = HOUR_MS;
 /// The next start of Claude Code catches up with what hooks have missed; a day passes without one.
-const BEHIND_MS: u64 = DAY_MS;
+pub(super) const BEHIND_MS: u64 = DAY_MS;
 /// Turns without a transcript are news for so long.
 const JOURNAL_NEWS_MS: u64 = 2 * DAY_MS;
 /// `cleanupPeriodDays` unless the settings say otherwise.
@@ -199,7 +199,7 @@ fn not_saved(
     })
 }
 
-fn save_line(context: &Context, in_layer1: bool) -> String {
+pub(super) fn save_line(context: &Context, in_layer1: bool) -> String {
     let import = format!("{} import", context.commands.layer3);
     if in_layer1 { import } else { format!("{} sweep && {import}", context.commands.layer1) }
 }
@@ -307,7 +307,7 @@ fn is_behind(archive: &Archive, found: &FoundTranscript, places: &Places) -> Res
     }
 }
 
-fn modified_ms(path: &Path) -> Option<u64> {
+pub(super) fn modified_ms(path: &Path) -> Option<u64> {
     // A file that is gone by now has no age, and is reported as such at the next look.
     let modified = fs::symlink_metadata(path).and_then(|meta| meta.modified()).ok()?;
     modified.duration_since(UNIX_EPOCH).ok().and_then(|since| u64::try_from(since.as_millis()).ok())

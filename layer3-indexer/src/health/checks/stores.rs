@@ -84,7 +84,7 @@ fn why_none(store: &Path) -> Option<String> {
     }
 }
 
-fn damaged(context: &Context, archive: &Archive, found: &archive::Finding) -> Finding {
+pub(super) fn damaged(context: &Context, archive: &Archive, found: &archive::Finding) -> Finding {
     let project = found.key.project.as_str();
     let place = archive.root().join(project).join(&found.path);
     let what = format!("{}: {}", found.kind.as_str(), found.detail);

@@ -1,6 +1,0 @@
-//! How much of an answer Claude Code hands to the model. Beyond it the model gets a preview of 2 KB, or an error.
-
-/// Most characters of what a command prints: 30,000 pass, one more makes a preview of it. (A failing one is cut to 10,000.)
-pub const COMMAND_CHARS_MAX: usize = 28_000;
-/// Most characters of a tool's answer: 47,000 pass, 60,000 make a preview, 100,000 an error.
-pub const TOOL_CHARS_MAX: usize = 40_000;
