@@ -16,6 +16,7 @@ use crate::failure::{Context, Failure, Kind};
 use crate::restore::place::{self, Cwd, bytes_of, cwd_of, cwd_of_standing, refuse_claudes, refuse_live, standing};
 use crate::restore::types::{Options, Restored};
 use crate::stores::{Chosen, SessionCopies, Stores, Unfit, Which, slug_of_source};
+use crate::transcript::apart::{Apart, FILE_STATES, PLANS, TASKS};
 
 /// One stored content and where it goes.
 #[derive(Debug)]
@@ -97,6 +98,7 @@ pub(super) fn plan_for(
     let copies = SessionCopies::of(&stores, &key)?;
     notes.extend(copies.notes.iter().cloned());
     let kept = standing.as_deref().filter(|_| options.only_absent);
+    let mut apart = Apart::default();
     let (transcript, cwd) = match kept {
         Some(path) => (None, cwd_of_standing(path)?),
         None => {
@@ -116,7 +118,8 @@ pub(super) fn plan_for(
                     }
                     let slug = standing.as_deref().and_then(slug_of_source).or_else(|| copies.slug());
                     let examining = format!("examine {}", copy.at.path.display());
-                    let cwd = copy.read().and_then(|bytes| cwd_of(bytes, slug.as_deref())).context(examining)?;
+                    let cwd = copy.read().and_then(|bytes| cwd_of(bytes, slug.as_deref())).context(&examining)?;
+                    apart = copy.read().and_then(Apart::of).context(examining)?;
                     (Some((copy.at, (options.content == Which::Joined).then_some(copy.file))), cwd)
                 }
                 Err(Unfit::Absent) if !copies.side_files().is_empty() => {
@@ -139,6 +142,7 @@ pub(super) fn plan_for(
             place::folder(places, id, options, standing.as_deref(), copies.slug(), &cwd, &mut notes)?,
         ),
     };
+    notes.extend(lacking(&apart, &copies, &root.join(&folder).join(format!("{id}.jsonl"))));
     let bytes = match (&transcript, kept) {
         (Some((content, _)), _) => content.bytes,
         (None, path) => path.map_or(Ok(0), bytes_of)?,
@@ -156,6 +160,32 @@ pub(super) fn plan_for(
     let transcript = folder.join(format!("{id}.jsonl"));
     let content = options.content;
     Ok(Plan { root, transcript, bytes, content, generation, command, cwd: cwd.now, work, key, stores })
+}
+
+/// What the transcript names, and neither a store nor Claude Code's directory has.
+fn lacking(apart: &Apart, copies: &SessionCopies, transcript: &Path) -> Vec<String> {
+    let id = &copies.key.id;
+    let held = copies.side_files();
+    let is_there = |side: &Path| {
+        let (root, below) = side_files::place_of(transcript, id, &FileName::Side(side.to_owned()));
+        held.contains(side) || root.join(below).exists()
+    };
+    let mut notes = Vec::new();
+    let states = apart.file_states.len();
+    let gone = apart.file_states.iter().filter(|name| !is_there(&Path::new(FILE_STATES).join(name))).count();
+    if gone > 0 {
+        let which = if gone == states { format!("{gone}") } else { format!("{gone} of {states}") };
+        notes
+            .push(format!("not saved: {which} earlier states of edited files, so /rewind cannot bring that code back"));
+    }
+    let has_task = || held.iter().any(|side| side.starts_with(TASKS));
+    let tasks = side_files::place_of(transcript, id, &FileName::Side(Path::new(TASKS).join("1.json"))).0;
+    if apart.has_tasks && !has_task() && !tasks.is_dir() {
+        notes.push("not saved: its task list, so it goes on without one".to_owned());
+    }
+    let plans = apart.plans.iter().filter(|plan| !is_there(&Path::new(PLANS).join(plan)));
+    notes.extend(plans.map(|plan| format!("not saved: its plan {plan}, so /plan shows none")));
+    notes
 }
 
 impl Work {

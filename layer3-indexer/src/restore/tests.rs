@@ -720,3 +720,32 @@ fn what_a_session_lost_is_told_before_it_goes_on_and_another_content_is_gone_on_
     assert_eq!(before.restored.files_written, 1);
     assert_eq!(std::fs::read_to_string(scene.transcript()).unwrap().lines().count(), 2);
 }
+
+#[test]
+fn what_the_transcript_names_and_nobody_has_is_told() {
+    let scene = Scene::new();
+    let call = |tool: &str, input: &str| {
+        format!(
+            "{{\"type\":\"assistant\",\"message\":{{\"role\":\"assistant\",\"content\":[{{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"{tool}\",\"input\":{input}}}]}}}}\n"
+        )
+    };
+    let states = [
+        "{\"type\":\"file-history-snapshot\",\"snapshot\":{\"trackedFileBackups\":{\"a\":{\"backupFileName\":\"0a@v1\"},\"b\":{\"backupFileName\":\"0b@v1\"}}}}\n",
+    ];
+    let plan = call("Write", "{\"file_path\":\"/h/.claude/plans/calm-fox.md\"}")
+        .replace("{\"type\":\"assistant\",", "{\"slug\":\"calm-fox\",\"type\":\"assistant\",");
+    scene.transcribe(&[prompt(1, "hello"), states[0].to_owned(), call("TaskCreate", "{\"subject\":\"x\"}"), plan]);
+    scene.write(&scene.places.claude_dir.join(format!("file-history/{ID}/0a@v1")), "old");
+    scene.receipt(None);
+    scene.remove_sources();
+    let told = restore(&scene);
+    for expected in ["not saved: 1 of 2 earlier states", "not saved: its task list", "not saved: its plan calm-fox.md"]
+    {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    scene.remove_sources();
+    scene.write(&scene.places.claude_dir.join(format!("file-history/{ID}/0b@v1")), "old");
+    scene.write(&scene.places.claude_dir.join(format!("tasks/{ID}/1.json")), "{}");
+    scene.write(&scene.places.claude_dir.join("plans/calm-fox.md"), "plan");
+    assert!(!restore(&scene).contains("not saved:"), "{told}");
+}

@@ -1,5 +1,6 @@
 //! What a record of a transcript means, decided once; what one content of a transcript has and another has not.
 
+pub(crate) mod apart;
 pub(crate) mod course;
 pub(crate) mod lost;
 pub(crate) mod metadata;
