@@ -69,12 +69,14 @@ impl Client {
         });
         let state = json!({
             "hasCompletedOnboarding": true, "theme": "dark", "lastOnboardingVersion": "2.1.330",
+            // It offers another mode, with the sign of a prompt.
+            "hasSeenAutoDefaultNudge": true,
             "customApiKeyResponses": {"approved": [KEY], "rejected": []},
             "projects": {project.to_str().expect("a scratch path is UTF-8"): trusted},
         });
         fs::write(client.scratch.home().join(".claude.json"), state.to_string()).expect("write .claude.json");
         let settings = json!({"permissions": {
-            "defaultMode": "default", "allow": ["Bash", "Agent", "mcp__session-manager"],
+            "defaultMode": "default", "allow": ["Agent", "Bash", "Edit", "Workflow", "Write", "mcp__session-manager"],
         }});
         fs::create_dir_all(client.scratch.claude_dir()).expect("make the client's directory");
         fs::write(client.scratch.claude_dir().join("settings.json"), settings.to_string()).expect("write settings");
@@ -151,9 +153,10 @@ impl Client {
         self.find(id).unwrap_or_else(|| panic!("there is no transcript of {id}"))
     }
 
-    /// An installed program of ours.
+    /// A program of ours: the installed one; where the plugin is all that is installed, the one that was built.
     pub fn program(&self, name: &str) -> Run {
-        self.scratch.at_home(Run::new(self.scratch.claude_dir().join("hooks").join(name)))
+        let installed = self.scratch.claude_dir().join("hooks").join(name);
+        self.scratch.at_home(Run::new(if installed.exists() { installed } else { self.scratch.program(name) }))
     }
 
     /// Waits until the client and everything that it or a hook has started has ended.

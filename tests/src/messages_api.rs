@@ -1,7 +1,8 @@
 //! A stand-in for the Messages API, on the loopback interface, for driving the real client.
 //!
 //! The prompt says what the model is to do: the last `[[…]]` in the last text of a request is a
-//! [`Directive`]. After a tool's result, and without a directive, it answers with a few words.
+//! [`Directive`]; what a call hands to an agent may hold one too. After a tool's result, and without
+//! a directive, it answers with a few words.
 //! Every request's body is kept, so that a test can see what the client sent.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -43,6 +44,8 @@ pub struct MessagesApi {
 pub enum Directive {
     /// A few words.
     Answer,
+    /// These words: `[[say WORDS]]`.
+    Say(String),
     /// A call of this tool with this input: `[[call NAME JSON]]`.
     Call(String, Value),
     /// Words without end, until the client hangs up: `[[slow]]`.
@@ -51,6 +54,10 @@ pub enum Directive {
     Retract,
     /// Many megabytes of words: `[[long]]`.
     Long,
+    /// No answer but this status, which is not to be tried again: `[[fail 529]]`.
+    Fail(u16),
+    /// An answer that the service itself stops: `[[refuse]]`.
+    Refuse,
     /// What a compaction asks for.
     Summary,
 }
@@ -103,10 +110,10 @@ impl MessagesApi {
                 Ok(request) if is_messages => {
                     self.requests.lock().expect("no thread panics with the lock").push(request.clone());
                     self.answering.fetch_add(1, Ordering::SeqCst);
-                    let answered = if request["stream"] == json!(true) {
-                        self.stream_answer(&mut writer, &request)
-                    } else {
-                        respond(&mut writer, "200 OK", &whole_answer(&request))
+                    let answered = match directive(&request) {
+                        Directive::Fail(status) => refuse(&mut writer, status),
+                        _ if request["stream"] == json!(true) => self.stream_answer(&mut writer, &request),
+                        _ => respond(&mut writer, "200 OK", &whole_answer(&request)),
                     };
                     self.answering.fetch_sub(1, Ordering::SeqCst);
                     answered?;
@@ -161,7 +168,11 @@ impl MessagesApi {
             }
         }
         let calls = matches!(directive, Directive::Call(..) | Directive::Retract);
-        let stop_reason = if calls { "tool_use" } else { "end_turn" };
+        let stop_reason = match directive {
+            Directive::Refuse => "refusal",
+            _ if calls => "tool_use",
+            _ => "end_turn",
+        };
         let delta = json!({"stop_reason": stop_reason, "stop_sequence": null});
         send(
             writer,
@@ -184,19 +195,38 @@ pub fn directive(request: &Value) -> Directive {
     if text.contains("detailed summary") {
         return Directive::Summary;
     }
-    let Some((_, directive)) = text.rsplit_once("[[") else { return Directive::Answer };
-    let directive = directive.rsplit_once("]]").map_or(directive, |(directive, _)| directive);
+    let Some(directive) = last_in_brackets(&text) else { return Directive::Answer };
     let (verb, rest) = directive.split_once(' ').unwrap_or((directive, ""));
     match verb {
         "call" => {
             let (name, input) = rest.split_once(' ').unwrap_or((rest, "{}"));
             Directive::Call(name.to_owned(), serde_json::from_str(input).expect("the input of a call is JSON"))
         }
+        "say" => Directive::Say(rest.to_owned()),
+        "fail" => Directive::Fail(rest.parse().expect("a status is a number")),
+        "refuse" => Directive::Refuse,
         "slow" => Directive::Slow,
         "long" => Directive::Long,
         "retract" => Directive::Retract,
         _ => Directive::Answer,
     }
+}
+
+/// What the last `[[…]]` holds that lies in no other.
+fn last_in_brackets(text: &str) -> Option<&str> {
+    let end = text.rfind("]]")?;
+    let mut depth = 0;
+    for at in (0..end).rev() {
+        let rest = &text.as_bytes()[at..];
+        if rest.starts_with(b"]]") && at + 2 <= end {
+            depth += 1;
+        } else if rest.starts_with(b"[[") && depth > 0 {
+            depth -= 1;
+        } else if rest.starts_with(b"[[") {
+            return Some(&text[at + 2..end]);
+        }
+    }
+    None
 }
 
 /// Whether the answer is to claim that the context is nearly full: `[[full]]` somewhere in the prompt.
@@ -251,8 +281,21 @@ fn respond(writer: &mut impl Write, status: &str, body: &Value) -> std::io::Resu
     writer.flush()
 }
 
+/// An answer of this status, as the service gives it, with the word that trying again does not help.
+fn refuse(writer: &mut impl Write, status: u16) -> std::io::Result<()> {
+    let kind = match status {
+        400 => "invalid_request_error",
+        429 => "rate_limit_error",
+        529 => "overloaded_error",
+        _ => "api_error",
+    };
+    let error = json!({"type": "error", "error": {"type": kind, "message": "the stand-in was told to fail"}});
+    respond(writer, &format!("{status} Failed\r\nx-should-retry: false"), &error)
+}
+
 fn words(directive: &Directive) -> String {
     match directive {
+        Directive::Say(words) => words.clone(),
         Directive::Summary => "<summary>What was said before, in short.</summary>".to_owned(),
         Directive::Long => "on and on ".repeat(LONG_BYTES / 10),
         Directive::Retract => "taken back ".repeat(RETRACTED_WORDS / 2),
@@ -326,6 +369,13 @@ mod tests {
     fn the_prompt_says_what_the_model_does() {
         let call = Directive::Call("Bash".to_owned(), json!({"command": "echo [1]"}));
         assert_eq!(directive(&asked(r#"first [[slow]], then [[call Bash {"command":"echo [1]"}]]"#)), call);
+        let nested = r#"[[slow]] [[call Agent {"prompt":"[[call Bash {}]] [[say no]]"}]]"#;
+        let agent = Directive::Call("Agent".to_owned(), json!({"prompt": "[[call Bash {}]] [[say no]]"}));
+        assert_eq!(directive(&asked(nested)), agent);
+        assert_eq!(directive(&asked("[[say two words]]")), Directive::Say("two words".to_owned()));
+        assert_eq!(directive(&asked("[[fail 529]]")), Directive::Fail(529));
+        assert_eq!(directive(&asked("[[refuse]]")), Directive::Refuse);
+        assert_eq!(directive(&asked("a[1]] and [[ no end")), Directive::Answer);
         assert_eq!(directive(&asked("[[slow]]")), Directive::Slow);
         assert_eq!(directive(&asked("[[retract]]")), Directive::Retract);
         assert_eq!(directive(&asked("[[slow]] Write a detailed summary.")), Directive::Summary);
@@ -349,6 +399,22 @@ mod tests {
         assert!(called.contains("input_json_delta") && called.contains("985000"), "{called}");
         assert_eq!(api.requests(), [asked("hello"), asked("[[full]] [[call Bash {}]]")]);
         assert!(waiting::holds_within(LIMIT, || api.is_idle()));
+    }
+
+    #[test]
+    fn a_failure_has_its_status_and_is_not_to_be_tried_again() {
+        let api = MessagesApi::start();
+        for (status, kind) in [(400, "invalid_request"), (429, "rate_limit"), (500, "api"), (529, "overloaded")] {
+            let said =
+                exchanged(&api, "POST /v1/messages", &asked(&format!("[[fail {status}]]")), "\"type\":\"error\"}");
+            assert!(
+                said.starts_with(&format!("HTTP/1.1 {status} ")) && said.contains("x-should-retry: false"),
+                "{said}"
+            );
+            assert!(said.contains(&format!("{kind}_error")), "{said}");
+        }
+        let refused = exchanged(&api, "POST /v1/messages", &asked("[[refuse]]"), "message_stop\"}");
+        assert!(refused.contains(r#""stop_reason":"refusal""#), "{refused}");
     }
 
     #[test]

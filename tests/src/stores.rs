@@ -41,7 +41,11 @@ pub fn difference(store: &Path, project: &str, transcript: &Path) -> Option<Stri
         }
         Ok(_) => {}
     }
-    let (source_sides, stored_sides) = (side_files(transcript), side_files(&copy));
+    let mut source_sides = side_files(transcript);
+    source_sides.extend(kept_elsewhere(transcript));
+    let mut stored_sides = side_files(&copy);
+    // What is kept elsewhere may go there, and stays here.
+    stored_sides.retain(|name, _| !name.to_string_lossy().starts_with('.') || source_sides.contains_key(name));
     let names = source_sides.keys().chain(stored_sides.keys());
     let different: BTreeSet<_> = names.filter(|name| source_sides.get(*name) != stored_sides.get(*name)).collect();
     let first = different.first()?;
@@ -75,6 +79,27 @@ fn side_files(transcript: &Path) -> BTreeMap<PathBuf, blake3::Hash> {
         _ => None,
     });
     files.filter(|(path, _)| path.extension().is_none_or(|e| e != "lock") && !is_temporary(path)).collect()
+}
+
+/// What belongs to a conversation and lies outside its own folder, under the names that a store has for it: beside
+/// the transcript, and in the configuration directory.
+fn kept_elsewhere(transcript: &Path) -> BTreeMap<PathBuf, blake3::Hash> {
+    let id = transcript.file_stem().expect("a transcript has a name").to_string_lossy().into_owned();
+    let slug = transcript.parent().expect("a transcript lies in a folder");
+    let is_beside = |name: &str| name.starts_with(&format!("{id}.")) && !name.ends_with(".lock");
+    let beside = fs::read_dir(slug).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        path != transcript && path.is_file() && is_beside(&name) && !is_temporary(path)
+    });
+    let beside = beside.map(|path| (Path::new(".beside").join(path.file_name().unwrap_or_default()), path));
+    let claude_dir = slug.ancestors().nth(2).unwrap_or(slug);
+    let of_the_client = ["file-history", "tasks"].into_iter().flat_map(|kind| {
+        let folder = claude_dir.join(kind).join(&id);
+        let names = side_files(&folder).into_keys().collect::<Vec<_>>();
+        names.into_iter().map(move |name| (Path::new(".claude").join(kind).join(&name), folder.join(name)))
+    });
+    let all = beside.chain(of_the_client);
+    all.filter_map(|(name, path)| Some((name, blake3::hash(&fs::read(path).ok()?)))).collect()
 }
 
 /// `NAME.tmp.<8 hex digits>`: what the client writes before it renames it to `NAME`.

@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 use tests::claude::Client;
 use tests::transcripts;
 
-use super::{Scenario, saved};
+use crate::checks::layer3;
+use crate::row::{Row, printing};
 
 /// Last, because of the many conversations that they need.
-pub(super) const ROWS: [(&str, Scenario); 2] = [
-    ("the skills' commands reach the request, of 64 long conversations", skills),
-    ("the tools' answers reach the request, of 64 long conversations", tools),
+pub(crate) const ROWS: [Row; 2] = [
+    printing("the skills' commands reach the request, of 64 long conversations", skills),
+    printing("the tools' answers reach the request, of 64 long conversations", tools),
 ];
 
 const CONVERSATIONS: u32 = 64;
@@ -40,7 +41,7 @@ fn lay_out(client: &Client) -> String {
         }
         transcripts::append(&client.scratch.transcript(&id), lines.replace("/home/dev/proj", &project));
     }
-    client.program("layer3-indexer").arg("import").output().ok();
+    layer3(client, &["import"]).ok();
     client.program("layer1-prebackup").arg("sweep").output().ok();
     id(0)
 }
@@ -88,7 +89,7 @@ fn skills(client: &Client) -> String {
             told.push(format!("{skill} {}", answered(client, "Bash", &input, ways_on)));
         }
     }
-    saved(client, &client.transcript(&id)) + &format!("; characters: {}", told.join(", "))
+    format!("characters: {}", told.join(", "))
 }
 
 /// The tools that give what is saved.
@@ -108,5 +109,5 @@ fn tools(client: &Client) -> String {
         let length = answered(client, &format!("mcp__session-manager__{tool}"), &input, ways_on);
         told.push(format!("{tool} {length}"));
     }
-    saved(client, &client.transcript(&id)) + &format!("; characters: {}", told.join(", "))
+    format!("characters: {}", told.join(", "))
 }

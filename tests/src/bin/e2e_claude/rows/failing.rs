@@ -1,0 +1,45 @@
+//! Answers that never came: what the user typed is kept, shown and found.
+
+use tests::claude::Client;
+use tests::transcripts;
+
+use crate::checks::{converse, leave, readable, resumed};
+use crate::row::{Row, printing, typing};
+
+pub(crate) const ROWS: [Row; 2] = [printing("API errors", printed), typing("API errors in a terminal", at_terminal)];
+
+/// What the stand-in is told to do, and what the user said with it.
+const FAILURES: [(&str, &str); 5] = [
+    ("[[fail 429]]", "Typed into the limit."),
+    ("[[fail 500]]", "Typed into the crash."),
+    ("[[fail 529]]", "Typed into the crowd."),
+    ("[[fail 400]]", "Typed in vain."),
+    ("[[refuse]]", "Typed and refused."),
+];
+
+fn printed(client: &Client) -> String {
+    for ((failure, words), number) in FAILURES.iter().zip(950..) {
+        let id = transcripts::made_id(number);
+        // It says by its exit code that it failed.
+        client.run(&["-p", &format!("{words} {failure}"), "--session-id", &id]).output();
+        client.assert_all_saved();
+        readable(client, &id, &[words]);
+        resumed(client, &id, "Once more.", &[words]);
+    }
+    String::new()
+}
+
+fn at_terminal(client: &Client) -> String {
+    let id = transcripts::made_id(955);
+    let terminal = client.open(&["--session-id", &id]);
+    for (failure, words) in FAILURES {
+        converse(client, &terminal, &format!("At the screen: {words} {failure}"), 1);
+    }
+    converse(client, &terminal, "Now it answers.", 1);
+    leave(&terminal);
+    client.assert_all_saved();
+    let words = FAILURES.map(|(_, words)| words);
+    readable(client, &id, &words);
+    resumed(client, &id, "Once more.", &words);
+    String::new()
+}

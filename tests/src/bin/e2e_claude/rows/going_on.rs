@@ -1,0 +1,105 @@
+//! Conversations that are gone on with: another one, a branch, another tree, by several clients.
+
+use tests::claude::Client;
+use tests::run::Run;
+use tests::transcripts;
+
+use crate::checks::{converse, delete, is_back, layer3, leave, resumed, sent, text, typed};
+use crate::row::{Row, printing, typing};
+
+pub(crate) const ROWS: [Row; 5] = [
+    printing("several clients at once", several),
+    printing("two clients in one conversation", two_in_one),
+    printing("a session in a worktree of its own", worktree),
+    typing("/resume", resume),
+    typing("/branch", branch),
+];
+
+fn several(client: &Client) -> String {
+    let ids = [935, 936, 937, 938].map(transcripts::made_id);
+    let running: Vec<_> =
+        ids.iter().map(|id| client.run(&["-p", "All at once.", "--session-id", id]).spawn()).collect();
+    running.into_iter().for_each(|run| drop(run.wait().ok()));
+    ids.iter().for_each(|id| drop(client.transcript(id)));
+    String::new()
+}
+
+/// Both write into one file, each what it knows.
+fn two_in_one(client: &Client) -> String {
+    let id = transcripts::made_id(940);
+    client.print(&["--session-id", &id], "Begun by one.");
+    let turns = ["Gone on with by one.", "Gone on with by another."];
+    let running = turns.map(|turn| client.run(&["-p", turn, "--resume", &id]).spawn());
+    running.into_iter().for_each(|run| drop(run.wait().ok()));
+    client.assert_all_saved();
+    let shown = layer3(client, &["show", &id]).ok().text();
+    assert!(turns.iter().all(|turn| shown.contains(turn)), "{shown}");
+    String::new()
+}
+
+fn worktree(client: &Client) -> String {
+    let (id, project) = (transcripts::made_id(939), client.scratch.project_dir());
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=x", "-c", "user.email=x@example.com"];
+        let run = client.scratch.at_home(Run::new("/usr/bin/git")).args(identity).args(args);
+        run.current_dir(&project).output().ok();
+    };
+    git(&["init", "-q"]);
+    git(&["commit", "-q", "--allow-empty", "-m", "first"]);
+    client.print(&["-w", "aside", "--session-id", &id], "In a tree of its own.");
+    client.assert_all_saved();
+    let listed = layer3(client, &["list", "--json"]).ok().text();
+    assert!(listed.contains(&id), "the project's list has it not: {listed}");
+    let was = delete(client, &id);
+    layer3(client, &["restore", &id]).ok();
+    is_back(client, &id, &was, "restore");
+    let before = client.api.requests().len();
+    typed(client, &["resume", &id, "--", "-p", "Out of the tree."]).output().ok();
+    sent(client, before, "Out of the tree.", &["In a tree of its own."]);
+    String::new()
+}
+
+fn resume(client: &Client) -> String {
+    let (earlier, id) = (transcripts::made_id(941), transcripts::made_id(942));
+    client.print(&["--session-id", &earlier], "Said some time ago.");
+    let terminal = client.open(&["--session-id", &id]);
+    converse(client, &terminal, "Said before the other.", 1);
+    terminal.enter(&format!("/resume {earlier}"));
+    terminal.await_screen("Said some time ago.");
+    let before = client.api.requests().len();
+    converse(client, &terminal, "Back in the other.", 1);
+    sent(client, before, "Back in the other.", &["Said some time ago."]);
+    leave(&terminal);
+    resumed(client, &id, "And in the first again.", &["Said before the other."]);
+    String::new()
+}
+
+/// The branch is a conversation of its own, and what it took over is one hit.
+fn branch(client: &Client) -> String {
+    let id = transcripts::made_id(943);
+    let before = client.transcripts();
+    let terminal = client.open(&["--session-id", &id]);
+    converse(client, &terminal, "Before the fork in the quiet lane.", 1);
+    terminal.enter("/branch aside");
+    terminal.await_screen("Branched session");
+    converse(client, &terminal, "Beyond the fork.", 1);
+    leave(&terminal);
+    client.assert_all_saved();
+    let made = client.transcripts().difference(&before).cloned().collect::<Vec<_>>();
+    let branch = made.iter().find(|path| text(path).contains("Beyond the fork.")).expect("a branch's transcript");
+    let branch = branch.file_stem().expect("a name").to_string_lossy().into_owned();
+    assert!(made.len() == 2 && branch != id, "{made:?}");
+    let hits = layer3(client, &["search", "the fork in the quiet lane", "--json"]).ok().json();
+    let hits = hits["hits"].as_array().expect("hits").iter();
+    let sessions = hits.map(|hit| hit["session_id"].as_str().unwrap_or_default()).collect::<Vec<_>>();
+    assert_eq!(sessions, [id.as_str()], "what the branch took over is one hit, where it was said");
+    let listed = layer3(client, &["list", "--json"]).ok().json();
+    let rows = listed["sessions"].as_array().expect("sessions").iter();
+    let row = rows.clone().find(|row| row["session_id"] == branch.as_str()).expect("the branch is listed");
+    assert!(row.to_string().contains(&id), "the branch is not told from its origin: {row}");
+    let was = delete(client, &branch);
+    layer3(client, &["restore", &branch]).ok();
+    is_back(client, &branch, &was, "restore");
+    resumed(client, &branch, "On in the branch.", &["Before the fork in the quiet lane.", "Beyond the fork."]);
+    String::new()
+}

@@ -1,0 +1,93 @@
+//! Conversations that the client or its user loses: what is told of them, and that they go on whole.
+
+use std::fs;
+use std::path::Path;
+
+use tests::claude::Client;
+use tests::transcripts;
+
+use crate::checks::{converse, delete, files_of, is_back, layer3, leave, resumed, sent, sweep, told, typed};
+use crate::row::{Row, printing, typing};
+
+pub(crate) const ROWS: [Row; 3] = [
+    printing("a stub is not resumed in silence; resume --longest sends the old turns", stub),
+    printing("restore in all its forms, and the client goes on after each", forms),
+    typing("deleted under an open session, joined, resumed with all turns", split),
+];
+
+fn split(client: &Client) -> String {
+    let id = transcripts::made_id(931);
+    let terminal = client.open(&["--session-id", &id]);
+    converse(client, &terminal, "Before it was deleted.", 1);
+    // The file is there before the turn is in it.
+    let has_turn = |path: &Path| fs::read_to_string(path).is_ok_and(|text| text.contains(r#""type":"assistant""#));
+    terminal.await_what("its turn on the disk", || client.find(&id).is_some_and(|path| has_turn(&path)));
+    let transcript = client.transcript(&id);
+    sweep(client);
+    fs::remove_file(&transcript).expect("delete the transcript");
+    converse(client, &terminal, "After it was deleted.", 1);
+    leave(&terminal);
+    client.assert_all_saved();
+    assert_eq!(told(client), ["split"]);
+    let shown = layer3(client, &["show", &id]).ok().text();
+    assert!(shown.contains("Before it was deleted.") && shown.contains("After it was deleted."), "{shown}");
+    let refused = typed(client, &["resume", &id]).output().exits(1);
+    assert!(refused.stderr.contains("--joined") && refused.stderr.contains("--newest"), "{refused:?}");
+    layer3(client, &["restore", &id, "--joined", "--force"]).ok();
+    resumed(client, &id, "And on it goes, joined.", &["Before it was deleted.", "After it was deleted."]);
+    "both turns were sent".to_owned()
+}
+
+fn stub(client: &Client) -> String {
+    let id = transcripts::made_id(932);
+    client.print(&["--session-id", &id], "The words before the stub.");
+    client.assert_all_saved();
+    let transcript = client.transcript(&id);
+    let whole = fs::read(&transcript).expect("read the transcript");
+    let end = whole.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    transcripts::rewrite(&transcript, &whole[..end]);
+    let refused = typed(client, &["resume", &id]).output().exits(1);
+    assert!(refused.stderr.contains("it lost") && refused.stderr.contains("--longest"), "{refused:?}");
+    assert_eq!(told(client), ["shrunk"]);
+    let before = client.api.requests().len();
+    typed(client, &["resume", &id, "--longest", "--", "-p", "Go on from all of it."]).output().ok();
+    sent(client, before, "Go on from all of it.", &["The words before the stub."]);
+    "the old turn was sent".to_owned()
+}
+
+/// Each form brings it back byte for byte, and the client then sends all turns.
+fn forms(client: &Client) -> String {
+    let id = transcripts::made_id(933);
+    let mut said = vec!["Words of the beginning.".to_owned()];
+    client.print(&["--session-id", &id], &said[0]);
+    let mut go_on = |form: &str| {
+        let words = format!("Words after {form}.");
+        resumed(client, &id, &words, &said.iter().map(String::as_str).collect::<Vec<_>>());
+        said.push(words);
+        client.assert_all_saved();
+    };
+    go_on("the beginning");
+    for form in [
+        &["restore", &id][..],
+        &["restore", "--all-missing"],
+        &["restore", &id, "--longest"],
+        &["restore", &id, "--joined"],
+    ] {
+        let was = delete(client, &id);
+        layer3(client, form).ok();
+        is_back(client, &id, &was, &form.join(" "));
+        go_on(form.last().unwrap_or(&""));
+    }
+    let was = files_of(client, &id);
+    let to = client.scratch.beside("restored");
+    layer3(client, &["restore", &id, "--to", to.to_str().expect("UTF-8")]).ok();
+    let transcript = client.transcript(&id);
+    let whole = fs::read(&transcript).expect("read the transcript");
+    assert!(fs::read(to.join(format!("{id}.jsonl"))).is_ok_and(|again| again == whole), "--to");
+    transcripts::rewrite(&transcript, transcripts::prompt_line(&id, 1, "another conversation"));
+    sweep(client);
+    layer3(client, &["restore", &id, "--generation", "1", "--force"]).ok();
+    is_back(client, &id, &was, "--generation");
+    go_on("--generation");
+    format!("six forms, {} turns were sent", said.len())
+}
