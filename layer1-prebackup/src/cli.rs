@@ -225,10 +225,15 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
             }
             Ok(report.failures.is_empty())
         }
-        Command::Status { json } => {
-            status::status(store, &projects_of(places), places.not_kept(), &places.policy.exclude, json, out)
-                .map(|()| true)
-        }
+        Command::Status { json } => status::status(
+            store,
+            &projects_of(places),
+            places.not_kept(&std::env::temp_dir()),
+            &places.policy.exclude,
+            json,
+            out,
+        )
+        .map(|()| true),
         Command::Verify { session, repair, json } => {
             let other = repair.then_some(places.layer3_store.as_path());
             status::verify(store, other, &places.policy, &session, json, out)

@@ -351,11 +351,18 @@ fn gather_status(
         .into_iter()
         .map(|path| json!({ "transcript": path.display().to_string() }))
         .collect();
+    // A directory that is not kept is saved all the same where somebody swept it.
+    let is_covered = |dir: &Path| {
+        let is_saved = |found: &FoundTranscript| {
+            archive.as_ref().is_some_and(|archive| !archive.is_behind_found(found).unwrap_or(true))
+        };
+        survey([dir.join("projects")]).0.iter().all(is_saved)
+    };
     let of_sessions = found.iter().flat_map(FoundTranscript::passed_over);
     let passed_over: Vec<Value> = passed_over
         .into_iter()
         .chain(of_sessions)
-        .chain(not_kept)
+        .chain(not_kept.into_iter().filter(|passed| !is_covered(&passed.path)))
         .map(|passed| json!({ "transcript": passed.path.display().to_string(), "why": passed.why }))
         .collect();
     Ok(json!({

@@ -6,6 +6,7 @@ pub mod live;
 pub(crate) mod memory;
 pub(crate) mod other_dirs;
 pub(crate) mod project_folder;
+pub(crate) mod remembered_dirs;
 pub(crate) mod replaced_whole;
 pub mod shell;
 pub mod side_files;

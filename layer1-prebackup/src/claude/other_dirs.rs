@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::claude::side_files::is_uuid;
+
 /// What the session store keeps for applications of the Agent SDK, unless they say otherwise.
 pub(crate) const SESSION_STORE: &str = ".claude-sdk";
 
@@ -34,22 +36,38 @@ fn add_cowork(folder: &Path, depth: usize, dirs: &mut Vec<PathBuf>) {
     }
 }
 
-/// Folders beside the usual directory that bear its name and hold transcripts, as a second account's do; sorted.
+/// Folders in the home directory and in its `.config` that hold transcripts, as a second account's do; sorted. What
+/// does not bear the name of the usual one is known by transcripts that are named like Claude Code's.
 pub(crate) fn beside(home: &Path) -> Vec<PathBuf> {
-    let bears_its_name = |path: &PathBuf| {
+    let bears_its_name = |path: &Path| {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
         name.strip_prefix(b".claude").is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-"))
     };
-    let mut dirs: Vec<PathBuf> = folders_in(home).into_iter().filter(bears_its_name).collect();
-    dirs.retain(|dir| folders_in(&dir.join("projects")).iter().any(|project| holds_transcripts(project)));
+    let mut dirs = [folders_in(home), folders_in(&home.join(".config"))].concat();
+    dirs.retain(|dir| is_claude_dir(dir, !bears_its_name(dir)));
     dirs.sort();
     dirs
 }
 
-fn holds_transcripts(project: &Path) -> bool {
+/// Folders in a folder for temporary files that hold transcripts, as the Agent SDK makes them; sorted.
+pub(crate) fn temporary(temp_dir: &Path) -> Vec<PathBuf> {
+    let folders = folders_in(temp_dir);
+    let inner = folders.iter().map(|folder| folder.join(".claude"));
+    let mut dirs: Vec<PathBuf> = inner.chain(folders.iter().cloned()).collect();
+    dirs.retain(|dir| is_claude_dir(dir, true));
+    dirs.sort();
+    dirs
+}
+
+fn is_claude_dir(dir: &Path, by_uuid: bool) -> bool {
     // What cannot be listed is nothing that could be named.
-    let entries = fs::read_dir(project).into_iter().flatten().flatten();
-    entries.into_iter().any(|entry| Path::new(&entry.file_name()).extension().is_some_and(|kind| kind == "jsonl"))
+    let files = |project: PathBuf| fs::read_dir(project).into_iter().flatten().flatten();
+    let is_transcript = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let id = name.as_encoded_bytes().strip_suffix(b".jsonl");
+        id.is_some_and(|id| !by_uuid || is_uuid(id))
+    };
+    folders_in(&dir.join("projects")).into_iter().any(|project| files(project).any(is_transcript))
 }
 
 /// Real folders; none where there is nothing to list.
@@ -95,5 +113,14 @@ mod tests {
             ]
         );
         assert_eq!(found(beside(home.path())), [".claude", ".claude-work"]);
+        let id = "5b3d80da-3868-4fbe-b063-0aa144649138";
+        for folder in ["second", ".config/claude-two", "tmp/sdk-1", "tmp/sdk-2/.claude", "work"] {
+            let name = if folder == "work" { "notes" } else { id };
+            let file = home.path().join(folder).join(format!("projects/-p/{name}.jsonl"));
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "{}\n").unwrap();
+        }
+        assert_eq!(found(beside(home.path())), [".claude", ".claude-work", ".config/claude-two", "second"]);
+        assert_eq!(found(temporary(&home.path().join("tmp"))), ["tmp/sdk-1", "tmp/sdk-2/.claude"]);
     }
 }

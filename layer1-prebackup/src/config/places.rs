@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::claude::other_dirs;
+use crate::claude::remembered_dirs::remembered;
+use crate::claude::shell;
 use crate::claude::survey::PassedOver;
 use crate::claude::transcripts::claude_dir_of_transcript;
 use crate::config::settings::{Policy, Settings, SettingsError};
@@ -54,8 +56,8 @@ pub struct Places {
     pub home: PathBuf,
     /// Claude Code's configuration directory; transcripts lie in its `projects/`.
     pub claude_dir: PathBuf,
-    /// More of them: those that the settings name and, where nothing says which one is meant, those that other programs
-    /// of Anthropic keep for the same user.
+    /// More of them: those that the settings name and, where nothing says which one is meant, those in which a hook has
+    /// copied a conversation and those that other programs of Anthropic keep for the same user.
     pub more_claude_dirs: Vec<PathBuf>,
     /// Layer 1's store.
     pub layer1_store: PathBuf,
@@ -93,7 +95,7 @@ impl Places {
         let index = pick(&flags.session_db, PLACE_FLAGS[3], SESSION_DB_PATH, &settings.session_db_path, beside)?;
         let policy = settings.policy(&home);
         let is_named = flags.claude_dir.is_some() || env(CLAUDE_CONFIG_DIR).is_some_and(|dir| !dir.is_empty());
-        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings);
+        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, &layer1_store);
         Ok(Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy })
     }
 
@@ -157,7 +159,7 @@ impl Places {
         let index = index.unwrap_or_else(|| default_index(&layer3_store));
         let policy = settings.policy(&home);
         let is_named = flags.claude_dir.is_some() || set(CLAUDE_CONFIG_DIR).is_some();
-        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings);
+        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, &layer1_store);
         (Ok(Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy }), problems)
     }
 
@@ -187,17 +189,37 @@ impl Places {
     }
 
     /// Directories with transcripts beside the usual one that are not kept, and how they would be. Costs a listing of
-    /// the home directory.
-    pub fn not_kept(&self) -> Vec<PassedOver> {
-        let resolved = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    /// the home directory and of the one for temporary files.
+    pub fn not_kept(&self, temp_dir: &Path) -> Vec<PassedOver> {
         let kept: Vec<PathBuf> = self.all_claude_dirs().map(resolved).collect();
-        let others = other_dirs::beside(&self.home).into_iter().filter(|dir| !kept.contains(&resolved(dir)));
-        let passed = others.map(|path| {
+        let is_kept = |dir: &Path| {
+            let dir = resolved(dir);
+            kept.contains(&dir)
+                || [&self.layer1_store, &self.layer3_store].into_iter().any(|store| dir == resolved(store))
+        };
+        let known = other_dirs::beside(&self.home).into_iter().chain(other_dirs::known(&self.home));
+        let passed = |path: PathBuf, why: String| PassedOver { path, why, is_unreadable: false };
+        let mut others: Vec<PassedOver> = Vec::new();
+        for path in known.filter(|dir| !is_kept(dir)) {
             let name = path.strip_prefix(&self.home).unwrap_or(&path).display();
-            let why = format!("no setting names this directory of Claude Code's; `claude_dirs = [\"~/{name}\"]` in ~/.config/threefold/config.toml does");
-            PassedOver { path, why, is_unreadable: false }
-        });
-        passed.collect()
+            let why = format!(
+                "no setting names this directory of Claude Code's; `claude_dirs = [\"~/{name}\"]` in ~/.config/threefold/config.toml does"
+            );
+            if !others.iter().any(|other| other.path == path) {
+                others.push(passed(path, why));
+            }
+        }
+        // Who lives in such a directory has neighbours there.
+        let is_at_home = resolved(&self.home).starts_with(resolved(temp_dir));
+        let temporary = if is_at_home { Vec::new() } else { other_dirs::temporary(temp_dir) };
+        for path in temporary.into_iter().filter(|dir| !is_kept(dir)) {
+            let dir = shell::quoted(&path.to_string_lossy());
+            let why = format!(
+                "it is temporary; `layer1-prebackup --claude-dir {dir} sweep && layer3-indexer --claude-dir {dir} import` saves what is in it now"
+            );
+            others.push(passed(path, why));
+        }
+        others
     }
 
     /// The same places, where the stores are those of the projects' memories: one in each store of conversations.
@@ -253,16 +275,29 @@ fn default_dirs(home: &Path) -> [PathBuf; 3] {
 }
 
 /// All but the primary one. Settings that name one that is no place were refused, or told, when they were read.
-fn more_claude_dirs(home: &Path, primary: &Path, is_named: bool, settings: &Settings) -> Vec<PathBuf> {
+fn more_claude_dirs(
+    home: &Path,
+    primary: &Path,
+    is_named: bool,
+    settings: &Settings,
+    layer1_store: &Path,
+) -> Vec<PathBuf> {
     let listed = settings.claude_dirs.iter().flatten().filter_map(|dir| absolute("the settings", dir, home).ok());
-    let known = if is_named { Vec::new() } else { other_dirs::known(home) };
-    let mut dirs: Vec<PathBuf> = Vec::new();
+    let unnamed = || remembered(layer1_store).into_iter().chain(other_dirs::known(home)).collect();
+    let known: Vec<PathBuf> = if is_named { Vec::new() } else { unnamed() };
+    let (primary, mut dirs) = (resolved(primary), Vec::<PathBuf>::new());
     for dir in listed.chain(known) {
-        if dir != primary && !dirs.contains(&dir) {
+        // One directory under two names is one.
+        let is_another = |other: &PathBuf| *other == dir || resolved(other) == resolved(&dir);
+        if resolved(&dir) != primary && !dirs.iter().any(is_another) {
             dirs.push(dir);
         }
     }
     dirs
+}
+
+fn resolved(dir: &Path) -> PathBuf {
+    dir.canonicalize().unwrap_or_else(|_| dir.to_owned())
 }
 
 /// The index follows its store, wherever that is. In a store of the version before, a project of the index's name

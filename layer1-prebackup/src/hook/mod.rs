@@ -21,7 +21,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::archive::{Archive, ArchiveError, Compare, SaveReport, SaveRequest, TranscriptState, keep_memory};
+use crate::claude::remembered_dirs::remember;
 use crate::claude::survey::memories;
+use crate::claude::transcripts::claude_dir_of_transcript;
 use crate::fs::syscall::uninterrupted;
 use crate::hook::failure::{CAUSE_NEWER, CAUSE_SETTINGS, Failure};
 pub(crate) use crate::hook::failure::{Configure, HookConfig};
@@ -210,6 +212,9 @@ fn save(
     }
     log.tell_shortcomings();
     complaint::keep(store, transcript, config.complaint.as_deref())?;
+    if let Some(claude_dir) = claude_dir_of_transcript(transcript).filter(|_| report.source_bytes > 0) {
+        remember(store, &claude_dir, &config.temp_dir)?;
+    }
     Ok(report.problems.first().map(|first| {
         let mut failure = Failure::of(first);
         if report.problems.len() > 1 {

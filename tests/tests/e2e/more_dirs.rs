@@ -59,3 +59,50 @@ fn every_directory_is_kept_or_named_and_a_conversation_goes_back_to_its_own() {
     assert!(restored.to_string().contains("CLAUDE_CONFIG_DIR="), "{restored}");
     assert!(scratch.home().join(&transcripts[1].1).exists());
 }
+
+#[test]
+fn a_directory_that_a_hook_has_seen_once_is_kept_without_any_setting() {
+    let scratch = Scratch::new();
+    let (first, second) = ("0f5e2f5c-1111-4222-8333-944455556666", "1f5e2f5c-1111-4222-8333-944455556666");
+    let seen = format!("elsewhere/accounts/two/projects/-work/{first}.jsonl");
+    write(&scratch, &seen, first);
+    let event = serde_json::json!({
+        "session_id": first, "transcript_path": scratch.home().join(&seen), "hook_event_name": "Stop",
+        "cwd": scratch.home().join("work"),
+    });
+    scratch.layer1(&["--quiet"]).stdin(format!("{event}\n")).output().ok();
+    // Its next conversation was told by no hook; another conversation of the first one's id lies in the usual directory.
+    let later = format!("elsewhere/accounts/two/projects/-work/{second}.jsonl");
+    let bytes = write(&scratch, &later, second);
+    let twin = write(&scratch, &format!(".claude/projects/-work/{first}.jsonl"), "another");
+    scratch.layer1(&["sweep"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        assert_eq!(std::fs::read(store.join(format!("work/{second}.jsonl"))).expect("it is saved"), bytes);
+        assert_eq!(std::fs::read(store.join(format!("work~2/{first}.jsonl"))).expect("both are saved"), twin);
+    }
+    let shown = scratch.layer3(&["show", &format!("work/{first}")]).output().ok().text();
+    let shown_too = scratch.layer3(&["show", &format!("work~2/{first}")]).output().ok().text();
+    assert!(shown.contains(&format!("words of {first}")) && shown_too.contains("words of another"));
+    std::fs::remove_dir_all(scratch.home().join("elsewhere")).expect("remove the directory");
+    scratch.layer3(&["restore", second]).output().ok();
+    assert_eq!(std::fs::read(scratch.home().join(&later)).expect("it is back where it came from"), bytes);
+}
+
+#[test]
+fn a_temporary_directory_is_named_until_what_is_in_it_is_saved() {
+    let scratch = Scratch::new();
+    let id = "2f5e2f5c-1111-4222-8333-944455556666";
+    let dir = scratch.tmp().join("sdk-run");
+    let path = dir.join(format!("projects/-work/{id}.jsonl"));
+    write(&scratch, &path.display().to_string(), id);
+    let is_named = || {
+        let told = [LAYER1, LAYER3].map(|program| scratch.run(program, &["status", "--json"]).output().text());
+        told.map(|told| told.contains("it is temporary"))
+    };
+    assert_eq!(is_named(), [true, true]);
+    let dir = dir.display().to_string();
+    scratch.layer1(&["--claude-dir", &dir, "sweep"]).output().ok();
+    scratch.layer3(&["--claude-dir", &dir, "import"]).output().ok();
+    assert_eq!(is_named(), [false, false]);
+}

@@ -65,7 +65,8 @@ pub(super) fn transcripts(examination: &mut Examination<'_>) {
     }
     passed_over.extend(found.iter().flat_map(FoundTranscript::passed_over));
     passed_over.retain(|passed| !context.places.policy.exclude.is_excluded(&passed.path, None));
-    passed_over.extend(context.places.not_kept());
+    let not_kept = context.places.not_kept(&context.temp_dir);
+    passed_over.extend(not_kept.into_iter().filter(|passed| !is_covered(&passed.path, examination)));
     report_passed_over(&passed_over, &projects, examination);
     lost(&ids, examination);
     without_transcript(&ids, examination);
@@ -95,6 +96,15 @@ fn report_passed_over(passed_over: &[PassedOver], projects: &Path, examination: 
         let what = format!("{all} {looks}, not saved, because {why}: {named}");
         examination.found(Kind::PassedOver, what, projects);
     }
+}
+
+/// Whether all in a directory that is not kept is saved all the same, as where somebody swept it.
+fn is_covered(claude_dir: &Path, examination: &Examination<'_>) -> bool {
+    let stores = [&examination.first, &examination.second];
+    let archives: Vec<&Archive> = stores.into_iter().filter_map(|store| store.archive.as_ref()).collect();
+    let is_saved =
+        |found: &FoundTranscript| archives.iter().any(|archive| !archive.is_behind_found(found).unwrap_or(true));
+    survey([claude_dir.join("projects")]).0.iter().all(is_saved)
 }
 
 /// What there is, what of it is saved, and when Claude Code deletes the next.
