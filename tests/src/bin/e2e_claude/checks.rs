@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::claude::{Client, LIMIT, Terminal};
 use tests::run::{Outcome, Run};
 use tests::tree;
@@ -127,7 +127,7 @@ pub(crate) fn is_back(client: &Client, id: &str, was: &BTreeMap<PathBuf, blake3:
     assert_eq!(&files_of(client, id), was, "{form}: not byte for byte");
 }
 
-/// One prompt and its answer, for which the client makes so many requests.
+/// One prompt and its answer, for which the client makes so many requests that hold it.
 #[track_caller]
 pub(crate) fn converse(client: &Client, terminal: &Terminal, prompt: &str, requests: usize) {
     let before = client.api.requests().len();
@@ -167,12 +167,19 @@ pub(crate) fn kept(client: &Client, content: &[u8]) -> String {
     "the older content as a generation".to_owned()
 }
 
-pub(crate) fn call_shell(command: &str) -> String {
-    format!(r#"[[call Bash {{"command":"{command}","description":"say it"}}]]"#)
+/// What makes the model call this tool.
+pub(crate) fn call(tool: &str, input: &Value) -> String {
+    format!("[[call {tool} {input}]]")
 }
 
+/// A command in the shell.
+pub(crate) fn call_shell(command: &str) -> String {
+    call("Bash", &json!({"command": command, "description": "say it"}))
+}
+
+/// An agent that has no more to do than to answer.
 pub(crate) fn call_agent() -> String {
-    r#"[[call Agent {"description":"look","prompt":"look around","subagent_type":"general-purpose"}]]"#.to_owned()
+    call("Agent", &json!({"description": "look", "prompt": "look around", "subagent_type": "general-purpose"}))
 }
 
 /// All tool results in the messages of a request, as text.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tests::claude::{Client, Terminal};
 use tests::transcripts;
 
-use crate::checks::{converse, delete, files_of, found, is_back, layer3, leave, readable, resumed, text};
+use crate::checks::{call, converse, delete, files_of, found, is_back, layer3, leave, readable, resumed, text};
 use crate::row::{Row, typing};
 
 pub(crate) const ROWS: [Row; 2] = [typing("a background agent", background), typing("a workflow", workflow)];
@@ -15,7 +15,7 @@ fn background(client: &Client) -> String {
     let prompt = "look behind the chapel [[say The chapel has a well.]]";
     let input = json!({"description": "look", "prompt": prompt, "subagent_type": "general-purpose",
         "run_in_background": true});
-    terminal.enter(&format!("Send somebody. [[call Agent {input}]]"));
+    terminal.enter(&format!("Send somebody. {}", call("Agent", &input)));
     await_answer(client, &terminal, &id, "Send somebody.");
     converse(client, &terminal, "What did he see?", 1);
     leave(&terminal);
@@ -31,7 +31,7 @@ fn workflow(client: &Client) -> String {
     let script = r#"export const meta = {name: "rounds", description: "go round", phases: [{title: "Round"}]}
 const ask = (place) => agent("look at the " + place + " [[say The " + place + " is shut.]]", {label: place, phase: "Round"})
 return await parallel(["mill", "forge"].map((place) => () => ask(place)))"#;
-    terminal.enter(&format!("Use a workflow. [[call Workflow {}]]", json!({ "script": script })));
+    terminal.enter(&format!("Use a workflow. {}", call("Workflow", &json!({ "script": script }))));
     await_answer(client, &terminal, &id, "Use a workflow.");
     converse(client, &terminal, "What is open?", 1);
     leave(&terminal);

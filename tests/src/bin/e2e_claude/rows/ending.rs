@@ -26,7 +26,7 @@ fn exit(client: &Client) -> String {
     let terminal = client.open(&["--session-id", &id]);
     converse(client, &terminal, "Tell me of the sea.", 1);
     converse(client, &terminal, &call_shell("echo from-the-terminal"), 2);
-    converse(client, &terminal, &call_agent(), 4);
+    converse(client, &terminal, &call_agent(), 3);
     leave(&terminal);
     String::new()
 }
@@ -61,7 +61,7 @@ fn compact_by_itself(client: &Client) -> String {
     let id = transcripts::made_id(914);
     let terminal = client.open(&["--session-id", &id]);
     converse(client, &terminal, "A long talk. [[full]]", 1);
-    converse(client, &terminal, "And on it goes.", 2);
+    converse(client, &terminal, "And on it goes.", 1);
     terminal.await_what("a compact boundary", || boundaries(&client.transcript(&id)) == 1);
     leave(&terminal);
     String::new()

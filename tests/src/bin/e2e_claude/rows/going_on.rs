@@ -1,22 +1,25 @@
 //! Conversations that are gone on with: another one, a branch, another tree, by several clients.
 
+use std::path::PathBuf;
+
 use tests::claude::Client;
 use tests::run::Run;
 use tests::transcripts;
 
-use crate::checks::{converse, delete, is_back, layer3, leave, resumed, sent, text, typed};
+use crate::checks::{call_shell, converse, delete, is_back, layer3, leave, resumed, sent, text, typed};
 use crate::row::{Row, printing, typing};
 
-pub(crate) const ROWS: [Row; 5] = [
+pub(crate) const ROWS: [Row; 6] = [
     printing("several clients at once", several),
     printing("two clients in one conversation", two_in_one),
-    printing("a session in a worktree of its own", worktree),
+    printing("a session in a worktree, which stays", worktree),
+    typing("a session in a worktree that the client removes", removed_worktree),
     typing("/resume", resume),
     typing("/branch", branch),
 ];
 
 fn several(client: &Client) -> String {
-    let ids = [935, 936, 937, 938].map(transcripts::made_id);
+    let ids = [935, 936, 937].map(transcripts::made_id);
     let running: Vec<_> =
         ids.iter().map(|id| client.run(&["-p", "All at once.", "--session-id", id]).spawn()).collect();
     running.into_iter().for_each(|run| drop(run.wait().ok()));
@@ -37,26 +40,54 @@ fn two_in_one(client: &Client) -> String {
     String::new()
 }
 
+/// It worked there, so the tree stays, with the conversation's folder.
 fn worktree(client: &Client) -> String {
-    let (id, project) = (transcripts::made_id(939), client.scratch.project_dir());
+    let (id, project) = (transcripts::made_id(938), grown_project(client));
+    client.print(&["-w", "apart", "--session-id", &id], &format!("In a tree apart. {}", call_shell("touch grown")));
+    assert!(project.join(".claude/worktrees/apart/grown").exists(), "the client has not worked there");
+    out_of_the_tree(client, &id, "In a tree apart.");
+    String::new()
+}
+
+/// Nothing was done there, so the client removes the tree when it ends; its directory is gone.
+fn removed_worktree(client: &Client) -> String {
+    let (id, project) = (transcripts::made_id(939), grown_project(client));
+    let terminal = client.open(&["-w", "aside", "--session-id", &id]);
+    converse(client, &terminal, "In a tree aside.", 1);
+    leave(&terminal);
+    client.await_rest();
+    assert!(!project.join(".claude/worktrees/aside").exists(), "the client has left the tree");
+    out_of_the_tree(client, &id, "In a tree aside.");
+    String::new()
+}
+
+/// The project's directory, with a commit.
+fn grown_project(client: &Client) -> PathBuf {
+    let project = client.scratch.project_dir();
     let git = |args: &[&str]| {
         let identity = ["-c", "user.name=x", "-c", "user.email=x@example.com"];
         let run = client.scratch.at_home(Run::new("/usr/bin/git")).args(identity).args(args);
         run.current_dir(&project).output().ok();
     };
-    git(&["init", "-q"]);
-    git(&["commit", "-q", "--allow-empty", "-m", "first"]);
-    client.print(&["-w", "aside", "--session-id", &id], "In a tree of its own.");
+    if !project.join(".git").exists() {
+        git(&["init", "-q"]);
+        git(&["commit", "-q", "--allow-empty", "-m", "first"]);
+    }
+    project
+}
+
+/// In the project's directory it is listed, restored and gone on with.
+#[track_caller]
+fn out_of_the_tree(client: &Client, id: &str, words: &str) {
     client.assert_all_saved();
     let listed = layer3(client, &["list", "--json"]).ok().text();
-    assert!(listed.contains(&id), "the project's list has it not: {listed}");
-    let was = delete(client, &id);
-    layer3(client, &["restore", &id]).ok();
-    is_back(client, &id, &was, "restore");
-    let before = client.api.requests().len();
-    typed(client, &["resume", &id, "--", "-p", "Out of the tree."]).output().ok();
-    sent(client, before, "Out of the tree.", &["In a tree of its own."]);
-    String::new()
+    assert!(listed.contains(id), "the project's list has it not: {listed}");
+    let was = delete(client, id);
+    layer3(client, &["restore", id]).ok();
+    is_back(client, id, &was, "restore");
+    let (before, prompt) = (client.api.requests().len(), "Gone on with, outside.");
+    typed(client, &["resume", id, "--", "-p", prompt]).output().ok();
+    sent(client, before, prompt, &[words]);
 }
 
 fn resume(client: &Client) -> String {

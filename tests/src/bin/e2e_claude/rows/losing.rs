@@ -3,15 +3,17 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::json;
 use tests::claude::Client;
-use tests::transcripts;
+use tests::{transcripts, tree};
 
-use crate::checks::{converse, delete, files_of, is_back, layer3, leave, resumed, sent, sweep, told, typed};
+use crate::checks::{call, converse, delete, files_of, is_back, layer3, leave, resumed, sent, sweep, told, typed};
 use crate::row::{Row, printing, typing};
 
-pub(crate) const ROWS: [Row; 3] = [
+pub(crate) const ROWS: [Row; 4] = [
     printing("a stub is not resumed in silence; resume --longest sends the old turns", stub),
     printing("restore in all its forms, and the client goes on after each", forms),
+    printing("what the client remembers of the project, deleted and restored", memory),
     typing("deleted under an open session, joined, resumed with all turns", split),
 ];
 
@@ -90,4 +92,36 @@ fn forms(client: &Client) -> String {
     is_back(client, &id, &was, "--generation");
     go_on("--generation");
     format!("six forms, {} turns were sent", said.len())
+}
+
+/// The client writes it, and hands it to the model at the next start.
+fn memory(client: &Client) -> String {
+    let id = transcripts::made_id(934);
+    client.print(&["--session-id", &id], "Begin to remember.");
+    let memory = client.transcript(&id).with_file_name("memory");
+    let notes = ["The keeper of the light is called Ansgar.", "The keeper of the light is called Berthild."];
+    for note in notes {
+        let input = json!({"file_path": memory.join("MEMORY.md"), "content": note});
+        // Only what it has read may the client replace.
+        let read = call("Read", &json!({"file_path": memory.join("MEMORY.md")}));
+        client.print(&["--resume", &id], &read);
+        client.print(&["--resume", &id], &call("Write", &input));
+        assert!(fs::read_to_string(memory.join("MEMORY.md")).is_ok_and(|text| text == note), "it was not written");
+    }
+    client.assert_all_saved();
+    for store in [client.scratch.layer1_store(), client.scratch.layer3_store()] {
+        let kept = tree::all(&store.join(".memory"));
+        let holds = |note: &&&str| {
+            kept.keys().any(|path| fs::read(store.join(".memory").join(path)).is_ok_and(|kept| kept == note.as_bytes()))
+        };
+        assert_eq!(notes.iter().filter(holds).count(), notes.len(), "{} has {:?}", store.display(), kept.keys());
+    }
+    fs::remove_dir_all(&memory).expect("delete the memory");
+    client.print(&["--resume", &id], "Is anything left?");
+    layer3(client, &["restore", "--memory"]).ok();
+    assert!(fs::read_to_string(memory.join("MEMORY.md")).is_ok_and(|text| text == notes[1]), "it is not back");
+    let before = client.api.requests().len();
+    client.print(&["--resume", &id], "Who keeps the light?");
+    sent(client, before, "Who keeps the light?", &["called Berthild"]);
+    "two versions".to_owned()
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::claude::Client;
 use tests::transcripts;
 
-use crate::checks::layer3;
+use crate::checks::{layer3, sent};
 use crate::row::{Row, printing};
 
 /// Last, because of the many conversations that they need.
@@ -73,7 +73,7 @@ fn answered(client: &Client, tool: &str, input: &Value, ways_on: &[&str]) -> Str
     text.chars().count().to_string()
 }
 
-/// The commands of the skills as they are installed.
+/// The skills as they are installed: typed, each reaches the model, and so does what its commands print.
 fn skills(client: &Client) -> String {
     let id = lay_out(client);
     let mut told = Vec::new();
@@ -82,6 +82,10 @@ fn skills(client: &Client) -> String {
     {
         let text = fs::read_to_string(client.scratch.claude_dir().join("skills").join(skill).join("SKILL.md"));
         let text = text.expect("read an installed skill");
+        let before = client.api.requests().len();
+        client.print(&[], &format!("/{skill} harbour"));
+        let heading = text.lines().rev().find(|line| line.len() > 40).unwrap_or_default();
+        sent(client, before, "harbour", &[Value::from(heading).to_string().trim_matches('"')]);
         let commands = text.split("```sh\n").skip(1).filter_map(|block| block.lines().next()).map(str::trim);
         for command in commands.filter(|command| !command.contains("MESSAGE_UUID")) {
             let command = command.replace("SESSION_ID", &id).replace("WORDS", "harbour lanterns");

@@ -7,7 +7,7 @@ use serde_json::json;
 use tests::claude::{Client, Terminal};
 use tests::{transcripts, tree};
 
-use crate::checks::{call_shell, converse, files_of, is_back, layer3, leave, resumed};
+use crate::checks::{call, call_shell, converse, files_of, is_back, layer3, leave, resumed};
 use crate::row::{Row, printing, typing};
 
 pub(crate) const ROWS: [Row; 2] = [
@@ -66,10 +66,10 @@ fn rewind(client: &Client) -> String {
     let states = ["first state", "second state", "third state"];
     let terminal = client.open(&["--session-id", &id]);
     let write = json!({"file_path": code, "content": states[0]});
-    converse(client, &terminal, &format!("Write it. [[call Write {write}]]"), 2);
+    converse(client, &terminal, &format!("Write it. {}", call("Write", &write)), 2);
     for state in states.windows(2) {
         let edit = json!({"file_path": code, "old_string": state[0], "new_string": state[1]});
-        converse(client, &terminal, &format!("Make it the {}. [[call Edit {edit}]]", state[1]), 2);
+        converse(client, &terminal, &format!("Make it the {}. {}", state[1], call("Edit", &edit)), 2);
     }
     let code_is = |state: &str| fs::read_to_string(&code).is_ok_and(|text| text == state);
     assert!(code_is(states[2]), "the client did not write");
@@ -99,12 +99,17 @@ fn rewind_to_before(terminal: &Terminal, state: &str) {
     terminal.enter("/rewind");
     terminal.await_screen("Restore the code and/or conversation");
     // What was said stands above the list, and not indented.
-    let wanted = format!("  ❯ Make it the {state}.");
-    while !terminal.visible().contains(&wanted) {
-        let before = terminal.visible();
-        assert!(!before.contains("  ❯ Write it."), "no prompt {wanted:?}: {before}");
+    let chosen = || terminal.visible().lines().find_map(|line| line.strip_prefix("  ❯ ").map(str::to_owned));
+    let wanted = format!("Make it the {state}.");
+    loop {
+        let now = chosen();
+        match &now {
+            Some(prompt) if prompt.starts_with(&wanted) => break,
+            Some(prompt) => assert!(!prompt.starts_with("Write it."), "no prompt {wanted:?}: {}", terminal.visible()),
+            None => {}
+        }
         terminal.press(&["Up"]);
-        terminal.await_what("another prompt", || terminal.visible() != before);
+        terminal.await_what("another prompt", || chosen() != now);
     }
     terminal.press(&["Enter"]);
     terminal.await_screen("3. Restore code");
