@@ -20,6 +20,7 @@ use crate::scope::{self, Here, Labels, Scope};
 use crate::stores::{Stores, loss};
 use crate::terminal::time::now_ms;
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, width};
+use crate::transcript::desktop;
 
 /// Sessions, unless another number is asked for.
 pub(crate) const LIMIT_DEFAULT: usize = 50;
@@ -111,7 +112,9 @@ pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Fai
     let keys = sessions.iter().map(key).collect::<Result<Vec<_>, _>>()?;
     let sources = Sources::look(places, &archive, keys.iter())?;
     let stores = Rc::new(Stores::open(places)?);
+    let mut titles = desktop::titles(&places.home);
     for (row, key) in sessions.iter_mut().zip(&keys) {
+        row.metadata.title = row.metadata.title.take().or_else(|| titles.remove(key.id.as_str()));
         row.source_gone = sources.lack(key)?;
         row.label = labels.label(&row.metadata.project, row.metadata.directory.as_deref());
         row.lost_messages = loss::recorded_messages(&stores, key);

@@ -19,6 +19,7 @@ use crate::scope::{self, Here, Labels, Scope};
 use crate::stores::{Stores, loss, session_name};
 use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
+use crate::transcript::desktop;
 use crate::transcript::record::Role;
 
 /// Hits, unless another number is asked for.
@@ -217,7 +218,9 @@ fn mark(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(), Fail
     let sources = Sources::look(places, archive, keys.iter())?;
     let stores = Rc::new(Stores::open(places)?);
     let mut known: BTreeMap<&SessionKey, (bool, u64)> = BTreeMap::new();
+    let titles = desktop::titles(&places.home);
     for (hit, key) in hits.iter_mut().zip(&keys) {
+        hit.title = hit.title.take().or_else(|| titles.get(key.id.as_str()).cloned());
         (hit.source_gone, hit.lost_messages) = match known.get(key) {
             Some(marks) => *marks,
             None => *known.entry(key).or_insert((sources.lack(key)?, loss::recorded_messages(&stores, key))),

@@ -10,6 +10,7 @@ use crate::cli::screen::Screen;
 use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::stores::SessionCopies;
+use crate::transcript::desktop;
 
 /// Of an answer for a model, for what is said beside the conversation.
 const MARGIN_CHARS: usize = 2_000;
@@ -40,7 +41,9 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
         let text = fit::fit_text(text, chars_max);
         return screen.text(&if is_cut { format!("{text}[not all of it{go_on}]\n") } else { text });
     }
-    let conversation = show::conversation(&copies, &window)?;
+    let mut conversation = show::conversation(&copies, &window)?;
+    let desktop = || desktop::titles(&places.home).remove(&conversation.session_id);
+    conversation.title = conversation.title.take().or_else(desktop);
     if let Some(offset) = args.offset {
         return screen.text(&show::page(&conversation.to_text(&screen.terminal), offset, max_chars, "--offset "));
     }

@@ -21,6 +21,8 @@ pub(crate) struct Examination<'a> {
     pub(crate) findings: Vec<Finding>,
     /// How each thing is that `doctor` looked at, in one line.
     pub(crate) summaries: Vec<(Subject, String)>,
+    /// Of what there was nothing to look at.
+    pub(crate) unchecked: Vec<Subject>,
 }
 
 /// A store as it was found.
@@ -61,12 +63,19 @@ impl<'a> Examination<'a> {
             hooks: InstalledHooks::default(),
             findings,
             summaries,
+            unchecked: Vec::new(),
         }
     }
 
     /// Adds what a kind says by itself.
     pub(crate) fn found(&mut self, kind: Kind, what: impl Into<String>, place: &Path) {
         self.findings.push(Finding::new(self.context, kind, what, place));
+    }
+
+    /// Says why there was nothing to look at: then it is neither well nor wrong.
+    pub(crate) fn leave_unchecked(&mut self, subject: Subject, summary: String) {
+        self.unchecked.push(subject);
+        self.summarise(subject, summary);
     }
 
     /// Says how a thing is.

@@ -62,7 +62,7 @@ Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help
 rights from others, delivers what is pending, makes the index again. `cargo xtask doctor --fix`
 and an archive's `./setup doctor --fix` also install again. Only told: pending, index-set-aside.
 
---json: ok, version, checks (name, ok, said), findings (as of `status`, with check
+--json: ok, version, checks (name, ok, checked, said), findings (as of `status`, with check
 and fixable), mended.
 
 Example: layer3-indexer doctor --fix";
@@ -87,8 +87,10 @@ pub(crate) struct Report {
 pub(crate) struct Checked {
     /// Which.
     pub(crate) name: Subject,
-    /// Whether it is as it should be.
+    /// Whether it is as it should be; what is optional and not there is.
     pub(crate) ok: bool,
+    /// Whether there was something to look at.
+    pub(crate) checked: bool,
     /// How it is, in one line.
     pub(crate) said: String,
 }
@@ -110,10 +112,14 @@ pub(crate) struct Mended {
 impl Report {
     /// Puts in order what the checks found out.
     pub(crate) fn of(examination: Examination<'_>) -> Report {
-        let Examination { context, mut findings, mut summaries, figures, hooks, .. } = examination;
+        let Examination { context, mut findings, mut summaries, figures, hooks, unchecked, .. } = examination;
         let is_wrong = |subject| findings.iter().any(|found: &Finding| found.needs_person && found.subject == subject);
         summaries.sort_by_key(|(subject, _)| *subject);
-        let checked = |(name, said)| Checked { name, ok: !is_wrong(name), said };
+        let checked = |(name, said)| {
+            let checked = !unchecked.contains(&name);
+            let ok = !is_wrong(name) && (checked || name == Subject::Timer);
+            Checked { name, ok, checked, said }
+        };
         let checks: Vec<Checked> = summaries.into_iter().map(checked).collect();
         if !checks.is_empty() {
             findings.sort_by_key(|finding| finding.subject);

@@ -755,6 +755,18 @@ fn hooks_that_do_not_run_are_noticed_and_the_cause_where_it_can_be_found() {
     swept.transcribe(&[prompt(0, "a turn"), answer(1, "before that")]);
     swept.places.more_claude_dirs.push(sdk);
     assert_eq!(silent(&swept), "");
+    // A second account's has settings of its own: without a hook in them, or with one that did not run.
+    let mut second = scene();
+    let dir = second.places.home.join("two");
+    let transcript = dir.join("projects/-app/other.jsonl");
+    second.write(&transcript, &format!("{}\n{}\n", prompt(60, "a turn"), answer(61, "of another account")));
+    File::options().append(true).open(&transcript).unwrap().set_modified(changed).unwrap();
+    second.transcribe(&[prompt(0, "a turn"), answer(1, "before that")]);
+    second.places.more_claude_dirs.push(dir.clone());
+    insta::assert_snapshot!(silent(&second), @"1 conversation went on, and no hook of Threefold ran: none stands in ~/two/settings.json, which has settings of its own [CLAUDE_CONFIG_DIR=~/two cargo xtask install]");
+    let settings = fs::read_to_string(second.places.claude_dir.join("settings.json")).unwrap();
+    second.write(&dir.join("settings.json"), &settings);
+    insta::assert_snapshot!(silent(&second), @"1 conversation went on, and no hook of Threefold ran: the cause was not found [layer3 doctor]");
 }
 
 #[test]

@@ -57,7 +57,12 @@ impl Renderer<'_> {
             text.push_str(&format!("{mark}  {}: {}\n", self.short(&mended.place), one_line(&mended.said)));
         }
         for check in &self.report.checks {
-            let (style, mark) = if check.ok { (Style::Green, "✓") } else { (Style::Red, "✗") };
+            let is_wrong = self.report.findings.iter().any(|found| found.needs_person && found.subject == check.name);
+            let (style, mark) = match (check.checked, is_wrong) {
+                (_, true) => (Style::Red, "✗"),
+                (true, false) => (Style::Green, "✓"),
+                (false, false) => (Style::Yellow, "–"),
+            };
             let name = self.terminal.paint(Style::Bold, &left(check.name.name(), 11));
             text.push_str(&format!("{} {name}  {}\n", self.terminal.paint(style, mark), one_line(&check.said)));
             let findings: Vec<_> =
@@ -65,6 +70,9 @@ impl Renderer<'_> {
             text.push_str(&self.details(&findings));
         }
         let last = match self.report.needing() as u64 {
+            0 if self.report.checks.iter().any(|check| !check.ok) => {
+                self.terminal.paint(Style::Yellow, "Nothing is wrong in what could be checked.")
+            }
             0 => self.terminal.paint(Style::Green, "All is well."),
             n => self.terminal.paint(Style::Red, &format!("{} wrong.", count(n, "thing"))),
         };

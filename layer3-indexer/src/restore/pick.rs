@@ -10,12 +10,13 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 
 use crate::failure::{Context, Failure};
-use crate::index::{SessionFilter, Whereabouts};
+use crate::index::{SessionFilter, SessionRow, Whereabouts};
 use crate::restore::missing::{self, State};
 use crate::save::rebuild;
 use crate::scope::{self, Labels, Scope};
 use crate::stores::{SessionCopies, Stores, Which};
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right};
+use crate::transcript::desktop;
 use crate::transcript::metadata::Metadata;
 
 /// Most sessions that are offered.
@@ -92,8 +93,13 @@ fn known(places: &Places, stores: &Stores) -> HashMap<(String, String), Metadata
     let Some(archive) = stores.indexed() else { return HashMap::new() };
     let all = SessionFilter::default();
     let rows = rebuild::ask(places, archive, &mut Vec::new(), |index| index.sessions(&all)).unwrap_or_default();
-    let key = |metadata: &Metadata| (metadata.project.clone(), metadata.session_id.clone());
-    rows.into_iter().map(|row| (key(&row.metadata), row.metadata)).collect()
+    let mut titles = desktop::titles(&places.home);
+    let known = rows.into_iter().map(|SessionRow { metadata, .. }| {
+        let title = metadata.title.or_else(|| titles.remove(&metadata.session_id));
+        let key = (metadata.project.clone(), metadata.session_id.clone());
+        (key, Metadata { title, ..metadata })
+    });
+    known.collect()
 }
 
 /// Shows the list and asks for a number; the beginning of an id will do as well. Gives what names

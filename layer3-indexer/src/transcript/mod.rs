@@ -2,6 +2,7 @@
 
 pub(crate) mod apart;
 pub(crate) mod course;
+pub(crate) mod desktop;
 pub(crate) mod lost;
 pub(crate) mod metadata;
 pub(crate) mod queue;

@@ -536,3 +536,19 @@ fn a_timer_that_cannot_be_started_is_told_and_a_preview_writes_nothing() {
     run.env("XDG_CONFIG_HOME", &elsewhere).output().ok();
     assert!(elsewhere.join("systemd/user/threefold.service").exists());
 }
+
+#[test]
+fn what_could_not_be_looked_at_has_no_tick() {
+    let scratch = Scratch::new();
+    if scratch.claude_dir().exists() {
+        fs::remove_dir_all(scratch.claude_dir()).expect("remove Claude Code's directory");
+    }
+    let diagnosis = scratch.layer3(&["doctor", "--no-round-trip", "--json"]).output().json();
+    for name in ["programs", "hooks", "transcripts", "first copy", "second copy"] {
+        let check = diagnosis["checks"].as_array().expect("checks").iter().find(|check| check["name"] == name);
+        let check = check.unwrap_or_else(|| panic!("no check of {name}: {diagnosis:#}"));
+        assert_eq!((&check["ok"], &check["checked"]), (&false.into(), &false.into()), "{name}: {diagnosis:#}");
+    }
+    let text = scratch.layer3(&["doctor", "--no-round-trip"]).output().text();
+    assert!(text.contains("– hooks ") && !text.contains("✓ hooks ") && !text.contains("All is well"), "{text}");
+}

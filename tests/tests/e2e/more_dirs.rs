@@ -106,3 +106,19 @@ fn a_temporary_directory_is_named_until_what_is_in_it_is_saved() {
     scratch.layer3(&["--claude-dir", &dir, "import"]).output().ok();
     assert_eq!(is_named(), [false, false]);
 }
+
+#[test]
+fn the_desktop_apps_index_gives_its_sessions_their_titles() {
+    let scratch = Scratch::new();
+    let id = "3f5e2f5c-1111-4222-8333-944455556666";
+    write(&scratch, &format!(".claude/projects/-work/{id}.jsonl"), id);
+    let entry = scratch.home().join(".config/Claude/claude-code-sessions/a/o/local_1.json");
+    std::fs::create_dir_all(entry.parent().expect("a folder")).expect("make the folder");
+    let text = serde_json::json!({ "sessionId": "local_1", "cliSessionId": id, "title": "The desktop's own title" });
+    std::fs::write(entry, text.to_string()).expect("write the index");
+    scratch.layer3(&["import"]).output().ok();
+    for args in [&["list", "--all"][..], &["search", "--all", "--json", "words"], &["show", id]] {
+        let told = scratch.layer3(args).env("COLUMNS", "200").output().ok().text();
+        assert!(told.contains("The desktop's own title"), "{args:?}: {told}");
+    }
+}

@@ -107,7 +107,10 @@ pub(super) fn as_installed(examination: &mut Examination<'_>) {
         examination.hooks.programs.dedup();
     }
     let summary = examination.figures.hooks.to_text(&context.places.home);
-    examination.summarise(Subject::Hooks, summary);
+    match examination.figures.hooks.state {
+        "no-claude" => examination.leave_unchecked(Subject::Hooks, summary),
+        _ => examination.summarise(Subject::Hooks, summary),
+    }
 }
 
 fn each(settings: &Value, examination: &mut Examination<'_>) {

@@ -11,6 +11,7 @@ use std::time::UNIX_EPOCH;
 use layer1_prebackup::claude::hooks::{events, programs};
 use layer1_prebackup::claude::survey::{FoundTranscript, survey};
 use layer1_prebackup::claude::transcripts;
+use layer1_prebackup::config::places::Places;
 use layer1_prebackup::log::Level;
 use serde_json::Value;
 
@@ -41,23 +42,44 @@ pub(super) fn seen(examination: &mut Examination<'_>) {
     let context = examination.context;
     let is_installed = matches!(examination.figures.hooks.state, "installed" | "plugin" | "incomplete" | "disabled");
     // A log that does not tell of what went well proves nothing.
-    if !is_installed || context.places.policy.log_level != Level::Info {
+    if context.places.policy.log_level != Level::Info {
         return;
     }
-    let Some(installed_ms) = installed_ms(context) else { return };
     let log = Log::read(&context.places.layer1_store);
-    let since_ms = installed_ms.max(log.first_ms.unwrap_or(0));
-    // What cannot be listed was reported. Other directories have settings of their own, and applications of the
-    // Agent SDK run no hooks: what is kept there is swept.
-    let found = survey([resolved_projects(&context.places)]).0;
-    let unseen: Vec<FoundTranscript> =
-        found.into_iter().filter(|found| went_on_unseen(context, found, since_ms, &log)).collect();
-    let Some(first) = unseen.first() else { return };
-    let conversations = count(unseen.len() as u64, "conversation");
-    let (cause, cure) = cause(context, first);
-    let what = format!("{conversations} went on, and no hook of Threefold ran: {cause}");
-    let finding = Finding::new(context, Kind::HooksSilent, what, &first.path).mend(cure);
-    examination.findings.push(finding.of(&first.id, None));
+    for claude_dir in context.places.all_claude_dirs().filter(|dir| !runs_no_hooks(dir)) {
+        let is_other = *claude_dir != context.places.claude_dir;
+        let places = Places { claude_dir: claude_dir.to_owned(), ..context.places.clone() };
+        let of_dir = Context { places, ..context.clone() };
+        let own = installed_ms(&of_dir).filter(|_| is_other || is_installed);
+        let since = own.or_else(|| installed_ms(context).filter(|_| is_other && is_installed));
+        let Some(since_ms) = since.map(|since| since.max(log.first_ms.unwrap_or(0))) else { continue };
+        // What cannot be listed was reported.
+        let found = survey([resolved_projects(&of_dir.places)]).0;
+        let unseen: Vec<FoundTranscript> =
+            found.into_iter().filter(|found| went_on_unseen(context, found, since_ms, &log)).collect();
+        let Some(first) = unseen.first() else { continue };
+        let conversations = count(unseen.len() as u64, "conversation");
+        let (cause, cure) = match own {
+            Some(_) => cause(&of_dir, first),
+            None => not_in(&of_dir),
+        };
+        let what = format!("{conversations} went on, and no hook of Threefold ran: {cause}");
+        let finding = Finding::new(context, Kind::HooksSilent, what, &first.path).mend(cure);
+        examination.findings.push(finding.of(&first.id, None));
+    }
+}
+
+/// Whether it is a directory of an application of the Agent SDK, or of Cowork: no hook of anybody's runs there, and what is
+/// kept of it is swept.
+fn runs_no_hooks(claude_dir: &Path) -> bool {
+    claude_dir.ends_with(".claude-sdk") || claude_dir.iter().any(|part| part == "local-agent-mode-sessions")
+}
+
+/// That this directory has settings of its own, without a hook of ours; and what puts them there.
+fn not_in(context: &Context) -> (String, String) {
+    let dir = shell_quoted(&context.places.claude_dir.to_string_lossy());
+    let why = format!("none stands in {}, which has settings of its own", context.short(&context.settings()));
+    (why, format!("CLAUDE_CONFIG_DIR={dir} {}", context.install_line()))
 }
 
 /// A plugin whose marketplace is a folder that is gone is not loaded, although its copy is there.

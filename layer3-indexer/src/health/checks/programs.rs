@@ -19,7 +19,7 @@ const VERSION_WAIT: Duration = Duration::from_secs(20);
 /// Looks at the programs in the folders of those that the hooks name, or where install puts them.
 pub(super) fn fit(examination: &mut Examination<'_>) {
     if examination.figures.hooks.state == "no-claude" {
-        return examination.summarise(Subject::Programs, "Claude Code's directory does not exist".to_owned());
+        return examination.leave_unchecked(Subject::Programs, "Claude Code's directory does not exist".to_owned());
     }
     let named = examination.hooks.programs.iter();
     let mut folders: BTreeSet<PathBuf> = named.filter_map(|path| path.parent().map(Path::to_owned)).collect();

@@ -128,7 +128,10 @@ pub(super) fn expiring(examination: &mut Examination<'_>) {
     };
     let all = count(sources.transcripts, "transcript");
     let summary = format!("{all}, {saved}; Claude Code deletes them {days} after their last change: {next}");
-    examination.summarise(Subject::Transcripts, summary);
+    match sources.projects.symlink_metadata() {
+        Err(_) if sources.transcripts == 0 => examination.leave_unchecked(Subject::Transcripts, "none yet".to_owned()),
+        _ => examination.summarise(Subject::Transcripts, summary),
+    }
 }
 
 /// One transcript: is it saved, and how long will it be there?

@@ -18,6 +18,7 @@ use crate::terminal::{count, shell_quoted};
 
 /// Written into a store and removed again.
 const PROBE: &str = ".doctor";
+const NOT_THERE_YET: &str = "not there yet";
 
 /// Layer 1's store and layer 3's.
 pub(super) fn both(examination: &mut Examination<'_>) {
@@ -140,7 +141,11 @@ pub(super) fn writable(examination: &mut Examination<'_>) {
         let is_beside = subject == Subject::SecondCopy && figures.one_disk;
         let one_disk = if is_beside { ", the disk of the first" } else { "" };
         let place = examination.context.short(&store.store);
-        examination.summarise(subject, format!("{state}, {sessions}, {kind}{free}{one_disk} ({place})"));
+        let summary = format!("{state}, {sessions}, {kind}{free}{one_disk} ({place})");
+        match state {
+            NOT_THERE_YET => examination.leave_unchecked(subject, summary),
+            _ => examination.summarise(subject, summary),
+        }
     }
 }
 
@@ -179,7 +184,7 @@ fn state(store: &StoreStatus, other: &StoreStatus, refill: &str, examination: &m
         }
         Err(_) => {
             let young = finding(Kind::StoreMissing, "it is not there yet; the first save makes it");
-            ("not there yet", Some(young.needing_person(false).mend(format!("mkdir -m 700 {quoted}"))))
+            (NOT_THERE_YET, Some(young.needing_person(false).mend(format!("mkdir -m 700 {quoted}"))))
         }
     };
     examination.findings.extend(wrong);
