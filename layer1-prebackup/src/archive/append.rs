@@ -126,6 +126,7 @@ fn save_once(
     let Some(source_now) = source.look()? else { return Ok(None) };
     let name = StoredName::newest(file.clone());
     let saved = Saved { source_bytes: source_now.identity.bytes, ..Saved::default() };
+    refuse_anothers(session, &name)?;
     if compare == Compare::Windows && is_unchanged(session, &name, &source_now.identity)? {
         return Ok(Some(saved));
     }
@@ -147,6 +148,27 @@ fn save_once(
         Relation::Begins if !has_more || saving.undo_append(&record)? => saving.extend(record).map(Some),
         _ => saving.replace().map(Some),
     }
+}
+
+/// Refuses a side file at whose path another one of the session lies, because the store's file system does not tell
+/// their names apart: one of them would be taken for a version of the other.
+fn refuse_anothers(session: &OpenSession<'_>, name: &StoredName) -> Result<(), ArchiveError> {
+    if name.file == FileName::Transcript || session.ledger.record(name).is_some() {
+        return Ok(());
+    }
+    let file_at = |name: &StoredName| -> Result<Option<(u64, u64)>, ArchiveError> {
+        Ok(session.slot(name).stat(Form::Plain)?.map(|stat| Identity::of(&stat).file()))
+    };
+    let Some(there) = file_at(name)? else { return Ok(()) };
+    for (other, _) in session.ledger.records().filter(|(other, _)| other.generation == name.generation) {
+        if file_at(other)? == Some(there) {
+            return Err(ArchiveError::NamedAlike {
+                path: session.slot(name).path(),
+                other: other.to_text(&session.key.id),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Whether the last change of a source is old enough for a second look to see what a first one saw.

@@ -142,6 +142,18 @@ pub enum ArchiveError {
         /// The id that it belongs to.
         other: String,
     },
+    /// Another file of the session lies in this one's place: the store's file system does not tell their names apart.
+    /// Nothing was written.
+    #[error(
+        "save {path}: {other} lies in its place, because the two names differ in the case of letters or in how accents are written, and this file system does not tell them apart; rename one of them, or put the store on a file system that does",
+        path = path.display()
+    )]
+    NamedAlike {
+        /// Where it would lie.
+        path: PathBuf,
+        /// The file that lies there.
+        other: String,
+    },
     /// A stored content is not there, or its bytes do not match the recorded hash.
     #[error("use the stored copy {path}: {what}", path = path.display())]
     Damaged {

@@ -61,6 +61,7 @@ impl Failure {
             ArchiveError::NewerFormat { .. } => Failure::new(CAUSE_NEWER, text),
             ArchiveError::Shrank { .. } => Failure::new("shrank", text),
             ArchiveError::Floor { .. } => Failure::new("floor", text),
+            ArchiveError::NamedAlike { .. } => Failure::new("named-alike", text),
             ArchiveError::SpelledAlike { .. } => Failure::new("spelled-alike", text),
         }
     }

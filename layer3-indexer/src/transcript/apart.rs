@@ -39,9 +39,7 @@ impl Apart {
                 break;
             }
             let has = |mark: &&str| memchr::memmem::find(&line, mark.as_bytes()).is_some();
-            if let Some(record) =
-                MARKS.iter().any(|mark| has(&mark)).then(|| serde_json::from_slice(&line).ok()).flatten()
-            {
+            if let Some(record) = MARKS.iter().any(has).then(|| serde_json::from_slice(&line).ok()).flatten() {
                 apart.add(&record);
                 slugs.extend(record["slug"].as_str().map(|slug| format!("{slug}.md")));
             }

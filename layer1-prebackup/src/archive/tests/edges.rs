@@ -546,3 +546,37 @@ fn a_full_disk_keeps_nobody_from_what_needs_no_room() {
     assert_eq!(save(u64::MAX).unwrap(), 0);
     assert_eq!(scene.content(FIRST), b"one\ntwo\n");
 }
+
+/// A second name of a copy is what a file system that folds names shows for another spelling of it.
+#[test]
+fn a_side_file_whose_name_leads_to_anothers_copy_is_refused_and_costs_nothing() {
+    for (one, other) in [("Notes.txt", "notes.txt"), ("caf\u{e9}.txt", "cafe\u{301}.txt"), ("Deep/a.txt", "deep/a.txt")]
+    {
+        let scene = saved(&["{\"cwd\":\"/p\"}\n"]);
+        let write = |name: &str, text: &str| {
+            let path = scene.transcript().with_extension("").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(one, "one\n");
+        scene.save();
+        let place = |name: &str| scene.store().join("p/s1").join(name);
+        fs::create_dir_all(place(other).parent().unwrap()).unwrap();
+        fs::hard_link(place(one), place(other)).unwrap();
+        write(other, "another\n");
+        write("third.txt", "third\n");
+        for _ in 0..2 {
+            let report = try_save(&scene, &scene.transcript(), &|_| {}).unwrap();
+            let said = report.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            assert!(
+                said.contains(&format!("s1/{one} lies in its place")) && said.contains("rename one of them"),
+                "{said}"
+            );
+            assert_eq!((report.problems.len(), report.generations_begun), (1, 0));
+        }
+        assert_eq!(
+            (scene.content(&format!("p/s1/{one}")), scene.content("p/s1/third.txt")),
+            (b"one\n".into(), b"third\n".into())
+        );
+    }
+}
