@@ -99,6 +99,14 @@ pub(crate) struct Conversation {
     pub(crate) notes: Vec<String>,
     /// The conversation as text.
     pub(crate) text: String,
+    /// The session that it was forked from.
+    #[serde(skip)]
+    #[schemars(skip)]
+    forked_from: Option<String>,
+    /// The session in which Claude Code went on with it.
+    #[serde(skip)]
+    #[schemars(skip)]
+    continued_in: Option<String>,
     /// The last compaction's summary, where it is shown before everything else.
     #[serde(skip)]
     #[schemars(skip)]
@@ -503,6 +511,8 @@ fn assemble(
         unparsable: read.unparsable,
         notes,
         text: String::new(),
+        forked_from: metadata.forked_from,
+        continued_in: metadata.continued_in,
         summary,
         entries,
     };
@@ -586,7 +596,7 @@ impl Conversation {
         text
     }
 
-    /// Start, end, branch; title, edited files and last topic where there are any.
+    /// Start, end, branch; title, edited files, last topic, and the sessions before and after where there are any.
     fn frame(&self, terminal: &Terminal) -> String {
         let period = terminal.period(self.timestamp_start.as_deref(), self.timestamp_end.as_deref());
         let mut parts = vec![period];
@@ -600,6 +610,8 @@ impl Conversation {
             ("title", self.title.as_deref()),
             ("edited", Some(files.as_str()).filter(|files| !files.is_empty())),
             ("last topic", self.last_topic.as_deref()),
+            ("fork of", self.forked_from.as_deref()),
+            ("continued in", self.continued_in.as_deref()),
         ];
         for (name, value) in lines.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             frame.push_str(&format!("{}{}\n", terminal.paint(Style::Dim, &format!("{name}: ")), one_line(value)));
@@ -902,14 +914,20 @@ mod tests {
             r#""name":"Edit","input":{"file_path":"/p/src/lib.rs"}"#,
         );
         let title = r#"{"type":"custom-title","customTitle":"the \u001b[31mtitle"}"#.to_owned() + "\n";
-        let lines = [prompt(1, "begin"), edit, answer(5, "done"), prompt(90, "and now \u{202e}the rest"), title];
+        let next = "{\"type\":\"continued-in\",\"continuedInSessionId\":\"next\"}\n".to_owned();
+        let fork = prompt(90, "and now \u{202e}the rest");
+        let fork =
+            fork.replace("{\"type\"", "{\"forkedFrom\":{\"sessionId\":\"first\",\"messageUuid\":\"u\"},\"type\"");
+        let lines = [prompt(1, "begin"), edit, answer(5, "done"), fork, title, next];
         let (_scene, copies) = scene(&lines);
         let text = text(&copies, Window { max_chars: 1000, ..Window::default() });
-        insta::assert_snapshot!(text.lines().take(4).collect::<Vec<_>>().join("\n"), @r#"
+        insta::assert_snapshot!(text.lines().take(6).collect::<Vec<_>>().join("\n"), @r#"
         ── 2026-11-22 10:00→10:01 · [main] · proj/ID · 4 messages ──
         title: the [31mtitle
         edited: lib.rs
         last topic: and now ·the rest
+        fork of: first
+        continued in: next
         "#);
     }
 

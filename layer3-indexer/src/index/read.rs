@@ -16,9 +16,8 @@ use crate::transcript::metadata::{Metadata, SessionStats};
 const SESSION_COLUMNS: &str = "t.project, t.session, t.messages, t.save_trigger,
     (SELECT tally FROM tallies WHERE session = t.id),
     c.seen_bytes, c.seen_blake3,
-    (SELECT count(DISTINCT s.path) FROM contents s WHERE s.session = t.id AND s.path != t.session || '.jsonl'
-        AND s.path != t.session || '/custom-title.json'
-        AND (s.path NOT LIKE t.session || '/.beside/%' OR s.path LIKE t.session || '/.beside/agent-%')),
+    (SELECT count(DISTINCT s.path) FROM contents s WHERE s.session = t.id
+        AND (s.path LIKE t.session || '/subagents/%' OR s.path LIKE t.session || '/.beside/agent-%')),
     t.id";
 const NEWEST: &str = "LEFT JOIN contents c ON c.session = t.id AND c.generation = 0 AND c.path = t.session || '.jsonl'";
 

@@ -6,6 +6,7 @@
 //! the database is locked for writing, no batch works from an older state than its predecessor.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Seek, SeekFrom};
 use std::ops::ControlFlow;
@@ -25,10 +26,10 @@ use super::reading::{self, Range, Read};
 use super::tool_calls::{self, ToolCalls};
 use super::trigram_rows::TrigramRow;
 use super::wait::begin;
-use crate::transcript::TITLE_FILE;
 use crate::transcript::metadata::SessionStats;
 use crate::transcript::queue::Queue;
 use crate::transcript::record::{ReadReport, Role, TornLine, with_record};
+use crate::transcript::{TITLE_FILE, TOOL_RESULTS};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
 pub(super) const BATCH_BYTES: u64 = 64 * 1024 * 1024;
@@ -303,11 +304,12 @@ fn holds_messages(file: &StoredFile) -> bool {
     match &file.name.file {
         FileName::Transcript => true,
         FileName::Side(path) => {
-            let is_transcript = path.extension().is_some_and(|extension| extension == "jsonl");
-            // What lies beside a transcript may hold turns that nothing else has.
+            let is_like_one = |name: &OsStr| name.to_string_lossy().to_ascii_lowercase().contains(".jsonl");
+            // Agents' transcripts, what Claude Code set aside before it cleaned up, what lies beside the transcript: each
+            // may hold turns that nothing else has.
             path.as_os_str() == TITLE_FILE
-                || (path.starts_with("subagents") && is_transcript)
-                || (path.starts_with(BESIDE) && path.to_string_lossy().contains(".jsonl"))
+                || (!path.starts_with(TOOL_RESULTS) && path.file_name().is_some_and(is_like_one))
+                || (path.starts_with(BESIDE) && is_like_one(path.as_os_str()))
         }
     }
 }

@@ -91,8 +91,9 @@ impl Plan {
             return Ok(());
         }
         save_in_both(places, &copies, &self.root.join(&self.transcript))?;
-        let is_chosen = matches!(self.content, Which::Generation(1..) | Which::Longest);
-        if let Some(archive) = Archive::open(&places.layer3_store)?.filter(|_| is_chosen) {
+        let Some(archive) = Archive::open(&places.layer3_store)? else { return Ok(()) };
+        acknowledged::is_back(&archive, &self.key)?;
+        if matches!(self.content, Which::Generation(1..) | Which::Longest) {
             let copies = SessionCopies::of(&Rc::new(Stores::open(places)?), &self.key)?;
             acknowledged::acknowledge(&archive, [(&copies, Seen::Loss)])?;
         }

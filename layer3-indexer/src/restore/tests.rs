@@ -13,7 +13,7 @@ use super::place::Cwd;
 use super::*;
 use crate::save::roots::RootKind;
 use crate::scope::Scope;
-use crate::stores::{Which, slug_of_source};
+use crate::stores::{Which, acknowledged, slug_of_source};
 use crate::testing::{ID, RunningClaude, Scene, answer, prompt};
 use std::path::Path;
 
@@ -504,6 +504,22 @@ fn nothing_is_replaced_that_could_not_be_saved_first() {
     let said = restore_with(&scene, &forced);
     assert!(said.contains("what stands there could not be saved first: "), "{said}");
     assert_eq!(std::fs::read_to_string(&side).unwrap(), "written since");
+}
+
+#[test]
+fn what_was_deleted_on_purpose_and_restored_is_told_when_it_is_gone_again() {
+    let scene = saved();
+    let gone = |scene: &Scene| {
+        let layer3 = Archive::open(&scene.places.layer3_store).unwrap();
+        acknowledged::Acknowledged::read(layer3.as_ref()).is_gone(&scene.copies())
+    };
+    scene.remove_sources();
+    let layer3 = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+    acknowledged::acknowledge(&layer3, [(&scene.copies(), acknowledged::Seen::Gone)]).unwrap();
+    assert!(gone(&scene));
+    restore(&scene);
+    scene.remove_sources();
+    assert!(!gone(&scene));
 }
 
 #[test]

@@ -83,9 +83,11 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
 /// The work trees of the repository that has one here, the main one first; `None` where none has.
 fn repository_at(directory: &Path) -> Option<Vec<PathBuf>> {
     let dot_git = directory.join(".git");
-    let kind = fs::metadata(&dot_git).ok()?;
-    let (git_dir, main) = if kind.is_dir() {
+    let is_bare = || directory.join("HEAD").is_file() && directory.join("worktrees").is_dir();
+    let (git_dir, main) = if dot_git.is_dir() {
         (dot_git, Some(directory.to_owned()))
+    } else if !dot_git.exists() {
+        (is_bare().then(|| directory.to_owned())?, Some(directory.to_owned()))
     } else {
         let git_dir = named_in(&dot_git, "gitdir: ")?;
         match named_in(&git_dir.join("commondir"), "") {
@@ -148,6 +150,7 @@ mod tests {
         write(&path("home/bare/.bare/worktrees/feature/gitdir"), "../../../feature/.git\n");
         write(&path("home/bare/.bare/worktrees/feature/commondir"), "../..\n");
         write(&path("home/bare/feature/.git"), "gitdir: ../.bare/worktrees/feature\n");
+        write(&path("home/bare/.bare/HEAD"), "ref: refs/heads/main\n");
         std::os::unix::fs::symlink(path("home/app/src"), path("home/link")).unwrap();
         for (directory, roots) in [
             ("home/app", &["home/app", "home/app-fix"][..]),
@@ -159,6 +162,7 @@ mod tests {
             ("home/app/sub", &["home/app/sub"]),
             ("home/bare", &["home/bare", "home/bare/feature"]),
             ("home/bare/feature", &["home/bare/feature"]),
+            ("home/bare/.bare/worktrees", &["home/bare/.bare", "home/bare/feature"]),
             ("home/plain/sub", &["home/plain/sub"]),
         ] {
             let project = Project::of(&path(directory), &path("home"));

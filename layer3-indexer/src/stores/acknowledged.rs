@@ -103,6 +103,19 @@ pub(crate) fn acknowledge<'a>(
     Ok(fs::replace_file(&layer3.root().join(FILE), &text)?)
 }
 
+/// Takes back that a session may be gone: it is there again, and when Claude Code loses it once more that is news.
+pub(crate) fn is_back(layer3: &Archive, key: &SessionKey) -> Result<(), Failure> {
+    if !Acknowledged::all(layer3)?.gone.contains_key(&name(key)) {
+        return Ok(());
+    }
+    let _lock = Lock::wait(&layer3.root().join(LOCK))?;
+    let mut all = Acknowledged::all(layer3)?;
+    all.gone.remove(&name(key));
+    // As above.
+    let text = serde_json::to_vec_pretty(&all).expect("it serialises");
+    Ok(fs::replace_file(&layer3.root().join(FILE), &text)?)
+}
+
 fn name(key: &SessionKey) -> String {
     format!("{}/{}", key.project, key.id)
 }

@@ -10,3 +10,5 @@ pub mod record;
 
 /// The file beside a transcript in which Claude Code keeps the name that the user gave it last.
 pub(crate) const TITLE_FILE: &str = "custom-title.json";
+/// The folder of what tools gave back and was too large for the transcript, whatever it looks like.
+pub(crate) const TOOL_RESULTS: &str = "tool-results";

@@ -261,6 +261,8 @@ fn header(
     row("Edited files", latest.chain([more]).collect());
     row("First topic", vec![metadata.first_topic.as_deref()]);
     row("Last topic", vec![metadata.last_topic.as_deref().filter(|_| metadata.last_topic != metadata.first_topic)]);
+    row("Fork of", vec![metadata.forked_from.as_deref()]);
+    row("Continued in", vec![metadata.continued_in.as_deref()]);
     let size = Size(content.at.bytes).to_string();
     row("Transcript", vec![Some(&size)]);
     if options.redact {

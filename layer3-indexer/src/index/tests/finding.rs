@@ -347,6 +347,29 @@ fn the_name_in_the_file_beside_the_transcript_is_the_newest() {
 }
 
 #[test]
+fn turns_that_stand_in_any_file_of_the_session_are_found() {
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    store.transcript(&s, &user(1, "prompt"));
+    for (n, path, is_indexed) in [
+        (2, "subagents/agent-a.jsonl", true),
+        (3, "subagents/workflows/wf_1/agent-b.JSONL", true),
+        (4, "before-cleanup/1764000000000-abcdef12.jsonl.replaced", true),
+        (5, "remote-agents/r.jsonl", true),
+        (6, ".beside/s.jsonl.superseded-1", true),
+        (7, ".beside/s.orphaned-1.jsonl", true),
+        (8, "tool-results/toolu_1.jsonl", false),
+        (9, "workflows/scripts/w.js", false),
+    ] {
+        store.put(&s, side(path), user(n, &format!("wombat{n}")).as_bytes());
+        update(&mut index, &store, &s);
+        assert_eq!(ids(&index, &store, &by_session(&format!("wombat{n}"))).len(), usize::from(is_indexed), "{path}");
+    }
+    assert_eq!(index.session(&s).unwrap().unwrap().subagents, 2);
+    assert_eq!(dump(&index), rebuilt(&store));
+}
+
+#[test]
 fn a_hit_far_behind_the_beginning_names_its_place() {
     let store = Store::new();
     let (mut index, s) = (fresh(&store), key("p", "s"));
