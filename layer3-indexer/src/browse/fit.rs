@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// The lists that an answer may be long by.
-const LISTS: [&str; 5] = ["sessions", "hits", "findings", "failed", "files"];
+const LISTS: [&str; 6] = ["sessions", "hits", "answers", "findings", "failed", "files"];
 /// Of a session in a list, what is long and seldom needed.
 const DETAILS: [&str; 2] = ["bash_commands", "read_files"];
 /// How many elements a list within an entry may have, and characters a text, from generous to scarce.

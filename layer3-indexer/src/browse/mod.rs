@@ -6,3 +6,4 @@ pub(crate) mod list;
 pub(crate) mod search;
 pub(crate) mod show;
 mod title;
+pub(crate) mod why;

@@ -19,6 +19,7 @@ mod serve;
 mod show;
 mod status;
 mod verify;
+mod why;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -73,6 +74,12 @@ enum Command {
     /// Print a conversation
     #[command(after_help = "Example: layer3-indexer show 8c1f04de --last 20")]
     Show(show::ShowArgs),
+    /// Tell which conversation wrote a line of a file, or last touched the file
+    #[command(after_help = "Example: layer3-indexer why src/parser.rs:42")]
+    Why(Box<why::WhyArgs>),
+    /// Tell what was run after an error before, and whether it helped
+    #[command(after_help = "Example: layer3-indexer fix --file src/parser.rs 'cannot borrow `line` as mutable'")]
+    Fix(Box<why::FixArgs>),
     /// Put a conversation back where Claude Code finds it
     #[command(after_help = "Example: layer3-indexer restore --dry-run 8c1f04de")]
     Restore(restore::RestoreArgs),
@@ -172,6 +179,8 @@ fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Sc
         Command::Search(args) => search::run(&places, *args, screen),
         Command::List(args) => list::run(&places, args, screen),
         Command::Show(args) => show::run(&places, args, screen),
+        Command::Why(args) => why::run(&places, *args, screen),
+        Command::Fix(args) => why::run_fix(&places, *args, screen),
         Command::Restore(args) => restore::run(&places, args, screen),
         Command::Resume(args) => resume::run(&places, args, screen),
         Command::Export(args) => export::run(&places, &args, screen),

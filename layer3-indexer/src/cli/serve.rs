@@ -6,6 +6,7 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 
 use crate::cli::screen::{absolute, here};
+use crate::cli::why::child_env;
 use crate::failure::Failure;
 use crate::serve;
 
@@ -21,5 +22,6 @@ pub(super) struct ServeArgs {
 pub(super) fn run(places: Places, args: ServeArgs) -> Result<(), Failure> {
     let allowed = args.allow_roots.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
     let here = here(&places);
-    serve::serve(places, here, &allowed)
+    let env = child_env(&places);
+    serve::serve(places, here, env, &allowed)
 }

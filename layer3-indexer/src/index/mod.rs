@@ -12,6 +12,7 @@ mod families;
 mod files;
 mod fill;
 pub(crate) mod fold;
+mod lines;
 mod matching;
 mod open;
 mod own;
@@ -38,6 +39,7 @@ mod write;
 
 pub use contents::Contents;
 pub use error::IndexError;
+pub(crate) use lines::{Line, Wanted};
 pub use open::Index;
 pub(crate) use types::{CHARACTER, ContextMessage, Marks, SessionFilter, SessionRow, SessionTotals, Whereabouts};
 pub use types::{Counts, Hit, SearchQuery, SearchResults};

@@ -82,6 +82,11 @@ impl Speaker {
         ROLES.get((self.0 % SIDECHAIN) as usize).copied().unwrap_or(Role::System)
     }
 
+    /// Whether it is what our own search was asked or answered.
+    pub(crate) fn is_echo(self) -> bool {
+        self.0 % SIDECHAIN >= ECHO
+    }
+
     pub(crate) fn is_sidechain(self) -> bool {
         self.0 >= SIDECHAIN
     }

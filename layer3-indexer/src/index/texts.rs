@@ -188,7 +188,8 @@ impl<'s> Texts<'s> {
         value
     }
 
-    fn read(&mut self, found: &Found) -> Option<Vec<u8>> {
+    /// The record as it stands in the transcript.
+    pub(crate) fn read(&mut self, found: &Found) -> Option<Vec<u8>> {
         self.open(found);
         self.read_at(found.place)
     }

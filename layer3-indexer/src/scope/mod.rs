@@ -18,6 +18,7 @@ use crate::terminal::one_line;
 pub(crate) use here::{Here, directory_of};
 pub(crate) use names::Labels;
 use project::Project;
+pub(crate) use project::resolved;
 pub(crate) use stored::whereabouts;
 
 /// Which sessions are asked for, as typed.

@@ -61,7 +61,7 @@ fn outside_of_worktree(directory: &Path) -> PathBuf {
 }
 
 /// The real path of what exists, and what is left of it as it was typed.
-pub(super) fn resolved(path: &Path) -> PathBuf {
+pub(crate) fn resolved(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {

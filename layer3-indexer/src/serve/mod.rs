@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use layer1_prebackup::config::child_env::ChildEnv;
 use layer1_prebackup::config::places::Places;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ErrorCode, ErrorData, Implementation, ListToolsResult,
@@ -39,13 +40,14 @@ const END_MS_MAX: u64 = 100;
 
 const INSTRUCTIONS: &str = "Keeps every Claude Code conversation of this user, across all projects: verified copies, searchable. \
 To recall earlier work (what was decided, tried, changed, or said, in whatever session), call session_search, then \
-session_get_context with a hit's session_id and its message as `around`. session_list gives a project's sessions, newest first; \
+session_get_context with a hit's session_id and its message as `around`. session_why tells which conversation wrote a line of a \
+file, and what was run after an error before. session_list gives a project's sessions, newest first; \
 session_get_context with `last` shows where one stopped. session_save, backup_create and session_verify keep and check copies; \
 they change no project files.";
 
 /// Serves MCP on standard input and output until the input ends or a signal comes.
-pub(crate) fn serve(places: Places, here: Here, allowed: &[PathBuf]) -> Result<(), Failure> {
-    let server = Server::new(places, here, allowed, true);
+pub(crate) fn serve(places: Places, here: Here, env: ChildEnv, allowed: &[PathBuf]) -> Result<(), Failure> {
+    let server = Server { env, ..Server::new(places, here, allowed, true) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;

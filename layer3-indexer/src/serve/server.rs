@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use layer1_prebackup::config::child_env::ChildEnv;
 use layer1_prebackup::config::places::Places;
 
 use crate::save::LogSink;
@@ -14,6 +15,8 @@ pub(crate) struct Server {
     pub(super) places: Places,
     /// Where the client works.
     pub(super) here: Here,
+    /// What programs are started with.
+    pub(super) env: ChildEnv,
     pub(super) roots: Roots,
     pub(super) journal: LogSink,
 }
@@ -22,6 +25,7 @@ impl Server {
     /// A server over these places; transcripts below `allowed` may be saved too. With `echo` the
     /// lines about saves go to stderr as well as to the log.
     pub(crate) fn new(places: Places, here: Here, allowed: &[PathBuf], echo: bool) -> Server {
-        Server { roots: Roots::resolve(&places, allowed), journal: LogSink::new(&places, echo), here, places }
+        let (roots, journal) = (Roots::resolve(&places, allowed), LogSink::new(&places, echo));
+        Server { roots, journal, here, env: ChildEnv::default(), places }
     }
 }

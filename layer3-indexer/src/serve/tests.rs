@@ -38,7 +38,7 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 #[test]
-fn both_eras_list_the_six_tools() {
+fn both_eras_list_the_seven_tools() {
     run(async {
         let scene = Scene::new();
         let mut lists = Vec::new();
@@ -53,6 +53,7 @@ fn both_eras_list_the_six_tools() {
         insta::assert_snapshot!(summary.join("\n"), @r#"
         session_save(cwd expected project session_id transcript_path trigger) required ["session_id","transcript_path"] -> error files messages_indexed project reason session_id skipped store_id trigger warning any of [{"required":["session_id","project","store_id","files","messages_indexed","trigger"]},{"required":["skipped","reason"]},{"required":["error"]}] hints {"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":false,"title":"Save a conversation"}
         session_search(all branch context each file limit offset page project query role session_id since tool until) required ["query"] -> all_projects error hits more notes scope any of [{"required":["hits","more","scope","all_projects","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Search all conversations"}
+        session_why(all error file limit line offset project) required null -> all_projects answers error file more notes scope text any of [{"required":["answers","more","scope","all_projects","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Who wrote a line, what fixed an error"}
         session_list(all limit offset project since) required null -> all_projects error notes scope sessions totals any of [{"required":["sessions","totals","scope","all_projects","notes"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"List saved conversations"}
         session_get_context(around full last max_chars offset session_id) required ["session_id"] -> cwd edited_files error git_branch last_topic messages notes omitted_after omitted_before path project rewound session_id text timestamp_end timestamp_start title unparsable any of [{"required":["session_id","project","path","cwd","timestamp_start","timestamp_end","git_branch","title","edited_files","last_topic","messages","omitted_before","omitted_after","rewound","unparsable","notes","text"]},{"required":["error"]}] hints {"openWorldHint":false,"readOnlyHint":true,"title":"Read a conversation"}
         backup_create(offset project) required null -> error failed notes saved sessions skipped unchanged any of [{"required":["sessions","saved","unchanged","skipped","failed"]},{"required":["error"]}] hints {"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":false,"title":"Save all that changed"}
@@ -179,7 +180,7 @@ fn arguments_of_another_shape_never_end_the_server() {
                 client.call_tool(CallToolRequestParams::new(tool.name).with_arguments(arguments)).await.unwrap();
             }
         }
-        assert_eq!(client.list_all_tools().await.unwrap().len(), 6);
+        assert_eq!(client.list_all_tools().await.unwrap().len(), 7);
         client.cancel().await.unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! The six tools: names, schemas and descriptions that a model understands, and what each does.
+//! The seven tools: names, schemas and descriptions that a model understands, and what each does.
 //!
 //! A tool that fails answers with `isError` and `{"error": {"kind", "message"}}`: the model reads
 //! it, and layer 2 tells from the kind whether trying again could help.
@@ -20,6 +20,7 @@ use crate::browse::fit::{self, Fit};
 use crate::browse::list::{self, ListRequest, Listed};
 use crate::browse::search::{self, SearchRequest};
 use crate::browse::show::{self, Conversation, Window};
+use crate::browse::why::{self, Why, WhyRequest};
 use crate::failure::{Context, Failure, Kind};
 use crate::index::SearchResults;
 use crate::save::adopt_v1;
@@ -73,7 +74,7 @@ pub(crate) fn all() -> &'static [Tool] {
     &TOOLS
 }
 
-static TOOLS: [Tool; 6] = [
+static TOOLS: [Tool; 7] = [
     Tool {
         name: "session_save",
         title: "Save a conversation",
@@ -101,6 +102,19 @@ static TOOLS: [Tool; 6] = [
         input: input_schema::<SearchRequest>,
         output: output_schema::<SearchResults>,
         run: session_search,
+    },
+    Tool {
+        name: "session_why",
+        title: "Who wrote a line, what fixed an error",
+        description: "With file (and line): which conversation wrote this line, or last touched this file, and what the user had asked \
+            for; use it before changing code whose reason is not clear. With error: what was run after this error before, and \
+            whether it helped; use it when a command fails in a way that may have come up before. Answers marked exact are \
+            proven by the transcripts (the edits carried out once more, or the commit of the line); all others are guesses, and \
+            say why. Read on with session_get_context(session_id, around: message).",
+        read_only: true,
+        input: input_schema::<WhyRequest>,
+        output: output_schema::<Why>,
+        run: session_why,
     },
     Tool {
         name: "session_list",
@@ -312,6 +326,14 @@ fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_
     let results = search::search(&server.places, &search)?;
     let text = search::to_text(&results, &search, &Terminal::PAGE);
     Ok(answer(&results, Some(text))?.from(search.passed_over()))
+}
+
+fn session_why(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
+    let request: WhyRequest = parse("session_why", arguments)?;
+    let request = WhyRequest { here: server.here.clone(), env: server.env.clone(), ..request };
+    let answered = why::why(&server.places, &request)?;
+    let text = why::to_text(&answered, &request, &Terminal::PAGE);
+    Ok(answer(&answered, Some(text))?.from(request.passed_over()))
 }
 
 fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {

@@ -23,7 +23,7 @@ pub(crate) const TOPIC_CHARS_MAX: usize = 200;
 const TITLES: [&str; 4] = ["agent-name", "ai-title", "custom-title", ""];
 
 /// Tools that change a file, and where their arguments name it.
-const EDITING_TOOLS: [&str; 5] = ["Edit", "MultiEdit", "Write", "NotebookEdit", "Update"];
+pub(crate) const EDITING_TOOLS: [&str; 5] = ["Edit", "MultiEdit", "Write", "NotebookEdit", "Update"];
 /// Tools that read one.
 const READING_TOOLS: [&str; 2] = ["Read", "NotebookRead"];
 /// Claude Code's own commands: what stands behind them is no task.
@@ -324,7 +324,7 @@ pub(crate) fn touched_file(input: &RawValue) -> Option<String> {
 }
 
 /// A text argument of a tool, without building the others.
-fn argument(input: &RawValue, name: &str) -> Option<String> {
+pub(crate) fn argument(input: &RawValue, name: &str) -> Option<String> {
     let arguments: BTreeMap<String, &RawValue> = serde_json::from_str(input.get()).ok()?;
     serde_json::from_str(arguments.get(name)?.get()).ok()
 }

@@ -3,6 +3,7 @@
 pub(crate) mod apart;
 pub(crate) mod course;
 pub(crate) mod desktop;
+pub(crate) mod edits;
 pub(crate) mod lost;
 pub(crate) mod metadata;
 pub(crate) mod queue;

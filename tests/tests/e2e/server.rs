@@ -1,4 +1,4 @@
-//! Layer 3 over MCP: the six tools, both protocol eras, and what a model must not be able to do.
+//! Layer 3 over MCP: the seven tools, both protocol eras, and what a model must not be able to do.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,8 +15,15 @@ use tests::tree;
 use crate::arguments::describes;
 use crate::product::{assert_verified, await_delivered, chain, found_in, session_ids};
 
-const TOOLS: [&str; 6] =
-    ["backup_create", "session_get_context", "session_list", "session_save", "session_search", "session_verify"];
+const TOOLS: [&str; 7] = [
+    "backup_create",
+    "session_get_context",
+    "session_list",
+    "session_save",
+    "session_search",
+    "session_verify",
+    "session_why",
+];
 
 fn save_arguments(id: &str, path: impl AsRef<Path>) -> Value {
     json!({"session_id": id, "transcript_path": path.as_ref(), "cwd": "/home/dev/proj", "trigger": "session-end"})

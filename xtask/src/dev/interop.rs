@@ -25,8 +25,15 @@ const ERAS: [&str; 2] = ["legacy", "modern"];
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 const SESSION: &str = "0f5e2f5c-1111-4222-8333-944455556666";
-const TOOLS: [&str; 6] =
-    ["backup_create", "session_get_context", "session_list", "session_save", "session_search", "session_verify"];
+const TOOLS: [&str; 7] = [
+    "backup_create",
+    "session_get_context",
+    "session_list",
+    "session_save",
+    "session_search",
+    "session_verify",
+    "session_why",
+];
 
 /// What is asked of the server; each gives what was seen, in a few words.
 type Check = fn(&Client) -> Result<String>;
@@ -131,7 +138,7 @@ fn list(client: &Client) -> Result<String> {
     let names = tools.into_iter().flatten().filter_map(|tool| tool.get("name")?.as_str());
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
-    ensure!(names == TOOLS, "find the six tools, found {names:?}");
+    ensure!(names == TOOLS, "find the seven tools, found {names:?}");
     Ok(names.join(", "))
 }
 
