@@ -460,4 +460,17 @@ mod tests {
         assert_eq!(told.as_object().unwrap().keys().collect::<Vec<_>>(), ["systemMessage"]);
         assert!(run_as(true, &config, &event(&transcript, "UserPromptSubmit")).stdout.is_empty());
     }
+
+    #[test]
+    fn what_was_told_of_one_store_hides_nothing_of_another() {
+        let (dir, config, transcript) = scene();
+        crate::fs::replace_file(&transcript, b"one\n").unwrap();
+        let told = |store: &str| {
+            let store = dir.path().join(store);
+            crate::fs::replace_file(&store, b"no directory").unwrap();
+            let config = HookConfig { store, ..config.clone() };
+            !run_as(true, &config, &event(&transcript, "Stop")).stdout.is_empty()
+        };
+        assert_eq!([told("a"), told("a"), told("b"), told("a")], [true, false, true, false]);
+    }
 }

@@ -11,6 +11,8 @@ use crate::wire::event::Event;
 /// Time between two messages of one cause.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
 
+const STORE_DIGITS: usize = 16;
+
 /// The JSON line to print, or nothing: on events that do not show it, and within the hour.
 pub(crate) fn for_user(config: &HookConfig, input: &[u8], failure: &Failure) -> Option<String> {
     let event = Event::parse(input).ok()?;
@@ -36,7 +38,10 @@ fn mark_paths(config: &HookConfig, failure: &Failure) -> Vec<PathBuf> {
         failure.cause.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' }).collect();
     let user = platform::process::user();
     let in_store = config.store.join(".state/told").join(&cause);
-    let elsewhere = config.temp_dir.join(format!("threefold-{user}")).join(format!("told-{cause}"));
+    // One user's folder there serves every store of hers.
+    let store = blake3::hash(config.store.as_os_str().as_encoded_bytes()).to_hex();
+    let elsewhere =
+        config.temp_dir.join(format!("threefold-{user}")).join(format!("told-{cause}-{}", &store[..STORE_DIGITS]));
     if failure.cause == CAUSE_NEWER { vec![elsewhere] } else { vec![in_store, elsewhere] }
 }
 
