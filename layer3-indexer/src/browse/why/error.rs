@@ -40,8 +40,8 @@ pub(super) fn after(asking: &Asking<'_>, error: &str, target: Option<&Target>) -
     let all: Vec<&str> = words(error).take(WORDS_MAX).collect();
     let lasting: Vec<&str> = all.iter().copied().filter(|word| !word.chars().any(|c| c.is_ascii_digit())).collect();
     let together = |words: &[&str]| words.iter().map(|word| phrase(word)).collect::<Vec<_>>().join(" AND ");
-    // As it was printed; the same words; and without what differs each time, numbers and names with numbers in them.
-    let ways = [(phrase(&all.join(" ")), true), (together(&all), true), (together(&lasting), false)];
+    // As it was printed; the same words, which are the error if they stand in one line; and without what differs each time, numbers and names with numbers in them.
+    let ways = [(phrase(&all.join(" ")), true), (together(&all), false), (together(&lasting), false)];
     let mut answers = Vec::new();
     for (expression, is_exact) in ways.iter().filter(|_| !lasting.is_empty()) {
         let expression = format!("tool_output : ({expression})");
@@ -53,7 +53,7 @@ pub(super) fn after(asking: &Asking<'_>, error: &str, target: Option<&Target>) -
                 ControlFlow::Continue(())
             })?;
             for error in first_of_each(errors).iter().take(FOLLOWED_MAX) {
-                answers.extend(followed(asking, error, &lasting, *is_exact)?);
+                answers.extend(followed(asking, error, &lasting, &all, *is_exact)?);
             }
             if !answers.is_empty() {
                 break;
@@ -82,8 +82,15 @@ fn first_of_each(errors: Vec<Line>) -> Vec<Line> {
     first
 }
 
-fn followed(asking: &Asking<'_>, error: &Line, words: &[&str], is_exact: bool) -> Result<Option<Answer>, IndexError> {
+fn followed(
+    asking: &Asking<'_>,
+    error: &Line,
+    words: &[&str],
+    numbered: &[&str],
+    is_exact: bool,
+) -> Result<Option<Answer>, IndexError> {
     let Some((id, printed)) = answer_with(&error.bytes, words) else { return Ok(None) };
+    let is_exact = is_exact || holds_all(&printed, numbered);
     let mut failed: Option<Run> = None;
     let before = Wanted::Before { line: error, limit: BEFORE_MAX };
     asking.index.lines(asking.archive, before, None, &mut |line| {
@@ -109,8 +116,11 @@ fn followed(asking: &Asking<'_>, error: &Line, words: &[&str], is_exact: bool) -
         false => steps.truncate(STEPS_MAX),
     }
     let answer = Answer::of(error, message_of(error), Kind::Run, is_exact);
-    let answer =
-        if is_exact { answer } else { answer.because("an error of the same words, with other numbers or names") };
+    let answer = if is_exact {
+        answer
+    } else {
+        answer.because("an error of the same words, in another order or with other numbers")
+    };
     Ok(Some(Answer {
         error: Some(printed),
         command: failed.map(|run| run.shown),
@@ -119,6 +129,12 @@ fn followed(asking: &Asking<'_>, error: &Line, words: &[&str], is_exact: bool) -
         asked: asking.asked(error)?,
         ..answer
     }))
+}
+
+/// Whether a line holds all these words.
+fn holds_all(line: &str, words: &[&str]) -> bool {
+    let line = folded(line);
+    words.iter().all(|word| line.contains(&folded(word)))
 }
 
 /// The call that the error is of, and the line of its answer that says most of it.
@@ -167,8 +183,7 @@ fn program_of(command: &str) -> String {
 fn results_in(bytes: &[u8], words: &[&str]) -> Vec<(String, bool)> {
     let result = |block: &Block<'_>| match block {
         Block::ToolResult { id: Some(id), text, is_error } => {
-            let text = folded(text);
-            let has_error = !words.is_empty() && words.iter().all(|word| text.contains(&folded(word)));
+            let has_error = !words.is_empty() && holds_all(text, words);
             Some((id.to_string(), !is_error && !has_error))
         }
         _ => None,

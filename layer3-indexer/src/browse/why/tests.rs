@@ -14,7 +14,7 @@ use crate::testing::Scene;
 const ASKED: usize = 100;
 const WRONG_MAX: usize = 5;
 /// Histories that are tried: each by the number that chance begins with.
-const HISTORIES: u64 = 6;
+const HISTORIES: u64 = 4;
 /// Things that happen in each.
 const EVENTS: usize = 140;
 
@@ -331,4 +331,103 @@ fn who_wrote_a_line_is_told_exactly_whatever_happened_to_the_file() {
             assert!(told.answers.iter().all(|answer| !answer.exact), "{file}:{line} {text}: {told:#?}");
         }
     }
+}
+
+/// A call of a command and its answer, as two lines of a transcript.
+fn command(n: u32, command: &str, printed: &str, is_error: bool) -> String {
+    let record = |n: u32, kind: &str, content: Value| {
+        json!({"type": kind, "uuid": format!("r-{n}"), "cwd": "/app", "timestamp": format!("2026-11-22T10:{n:02}:00.000Z"),
+            "message": {"role": kind, "content": content}})
+    };
+    let call = json!([{"type": "tool_use", "id": format!("t{n}"), "name": "Bash", "input": {"command": command}}]);
+    let answer =
+        json!([{"type": "tool_result", "tool_use_id": format!("t{n}"), "is_error": is_error, "content": printed}]);
+    format!("{}\n{}\n", record(n, "assistant", call), record(n + 1, "user", answer))
+}
+
+#[test]
+fn what_was_run_after_an_error_is_told_and_whether_it_helped() {
+    let scene = Scene::new();
+    let edit = json!({"type": "assistant", "uuid": "e", "cwd": "/app", "timestamp": "2026-11-22T10:03:00.000Z", "message": {"content":
+        [{"type": "tool_use", "id": "e", "name": "Edit", "input": {"file_path": "/app/a.rs", "old_string": "x", "new_string": "y"}}]}});
+    let failing = "error[E0502]: cannot borrow `line` as mutable at 0x7f31";
+    scene.transcribe(&[
+        crate::testing::prompt(0, "make it build"),
+        command(1, "cd /app && cargo test -q", failing, true),
+        format!("{edit}\n"),
+        command(4, "cargo test", "all well", false),
+        command(6, "git push", "done", false),
+    ]);
+    scene.receipt(None);
+    let ask = |error: &str, file: Option<&str>| {
+        let request = WhyRequest { error: Some(error.to_owned()), file: file.map(str::to_owned), ..Default::default() };
+        let told = why(&scene.places, &request).unwrap();
+        (to_text(&told, &request, &crate::terminal::Terminal::PLAIN), told)
+    };
+    let (text, _) = ask("cannot borrow `line` as mutable", None);
+    insta::assert_snapshot!(text, @r#"
+    1 · exact · run · 2026-11-22 10:02 · proj/aaaaaaaa-0000-4000-8000-000000000001 @ r-2
+      asked: make it build
+      $ cd /app && cargo test -q
+      error: error[E0502]: cannot borrow `line` as mutable at 0x7f31
+      then: Edit /app/a.rs
+      then: $ cargo test
+      it worked
+    1 answer in all projects, 1 exact
+    "#);
+    let apart = command(1, "make", "one wolverine here\nand an ocelot there", true);
+    scene.write(&scene.transcript_in("-app", &id(9)), &[crate::testing::prompt(0, "x"), apart].concat());
+    scene.save_as(&scene.transcript_in("-app", &id(9)), RootKind::Claude, None, None).unwrap();
+    assert!(!ask("wolverine ocelot", None).1.answers[0].exact, "words in two lines are no error");
+    // The same error at another address is no more than likely the same.
+    let (_, other) = ask("error[E0502]: cannot borrow `line` as mutable at 0x99aa", None);
+    assert_eq!((other.answers.len(), other.answers[0].exact, other.answers[0].worked), (1, false, Some(true)));
+    assert!(ask("as mutable: `line` cannot borrow", None).1.answers[0].exact, "all words in one line");
+    assert!(ask("cannot borrow", Some("a.rs")).1.answers[0].worked == Some(true));
+    assert!(ask("cannot borrow", Some("b.rs")).1.answers.iter().all(|answer| answer.evidence == Kind::Words));
+    assert!(ask("no such words anywhere", None).1.answers.is_empty());
+}
+
+#[test]
+fn what_no_edit_wrote_is_of_the_conversation_that_committed_it() {
+    let git = |root: &Path, args: &[&str]| {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"];
+        let run = std::process::Command::new("git").arg("-C").arg(root).args(identity).args(args).output().unwrap();
+        assert!(run.status.success(), "{args:?}: {run:?}");
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let scene = Scene::new();
+    let root = fs::canonicalize(&scene.places.home).unwrap().join("app");
+    scene.write(&root.join("made.txt"), "what a command made\n");
+    git(&root, &["init", "-q"]);
+    git(&root, &["add", "made.txt"]);
+    let printed = git(&root, &["commit", "-m", "add what was made"]);
+    scene.write(&root.join("made.txt"), "what a command made\nand by hand\n");
+    scene.transcribe(&[
+        crate::testing::prompt(0, "make it"),
+        command(1, "generate > made.txt && git commit -m 'add what was made'", &printed, false),
+    ]);
+    scene.receipt(None);
+    let told = |line: usize| {
+        let request = WhyRequest {
+            file: Some(format!("made.txt:{line}")),
+            from: Some(root.clone()),
+            all: Some(true),
+            ..Default::default()
+        };
+        why(&scene.places, &request).unwrap().answers
+    };
+    let first = &told(1)[0];
+    assert_eq!((first.evidence, first.exact, first.message.as_str()), (Kind::Commit, true, "r-2"));
+    assert_eq!(first.commit.as_ref().map(|commit| commit.subject.as_str()), Some("add what was made"));
+    assert!(told(2).iter().all(|answer| !answer.exact));
+    // Only of the conversations that are meant: here is another project.
+    let here = Here { directory: Some(root.clone()), home: scene.places.home.clone() };
+    let request = WhyRequest {
+        file: Some("made.txt:1".to_owned()),
+        project: Some("other".to_owned()),
+        here,
+        ..Default::default()
+    };
+    assert!(why(&scene.places, &request).unwrap().answers.is_empty());
 }
