@@ -23,6 +23,7 @@ use super::contents::Contents;
 use super::error::{IndexError, Sqlite};
 use super::prepare::{Message, Prepared, Queued};
 use super::reading::{self, Range, Read};
+use super::text::is_same_everywhere;
 use super::tool_calls::{self, ToolCalls};
 use super::trigram_rows::TrigramRow;
 use super::wait::begin;
@@ -688,7 +689,10 @@ impl<'t> Batch<'t> {
         }
         self.added += 1;
         self.tally.merge(&prepared.tally);
-        self.tally.add_message(prepared.time_ms, message.key);
+        // Nobody copies one without an id, and a queued prompt goes when it is sent.
+        if is_same_everywhere(message.key) {
+            self.tally.add_message(prepared.time_ms, message.key);
+        }
         if speaker.role() == Role::Summary {
             self.add_beginning(message.key)?;
         }

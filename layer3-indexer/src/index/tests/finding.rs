@@ -508,6 +508,12 @@ fn a_list_tells_forks_from_their_origin() {
     let mut index = fresh(&store);
     let next = "{\"type\":\"continued-in\",\"sessionId\":\"a\",\"continuedInSessionId\":\"b\"}\n".to_owned();
     let talk = || vec![user(1, "a kakapo"), said(2, "yes")];
+    // What is typed is queued first, before the client sends it, and recorded twice.
+    let queued = |text: &str| {
+        format!(
+            r#"{{"type":"queue-operation","operation":"enqueue","timestamp":"2026-11-22T10:00:00Z","content":"{text}"}}"#
+        ) + "\n"
+    };
     let says_so =
         talk().concat().replace("\"uuid\":", "\"forkedFrom\":{\"sessionId\":\"b\",\"messageUuid\":\"x\"},\"uuid\":");
     for (name, text) in [
@@ -515,6 +521,8 @@ fn a_list_tells_forks_from_their_origin() {
         ("a", [talk(), vec![next]].concat().concat()),
         ("c", says_so + &user(4, "another way")),
         ("d", user(1, "the same id, another text")),
+        ("e", [queued("a kea"), user(6, "a kea"), said(7, "no")].concat()),
+        ("f", [user(6, "a kea"), said(7, "no"), queued("on"), user(8, "on")].concat()),
     ] {
         store.transcript(&key("p", name), &text);
         update(&mut index, &store, &key("p", name));
@@ -529,7 +537,7 @@ fn a_list_tells_forks_from_their_origin() {
         })
         .collect();
     shown.sort();
-    assert_eq!(shown, ["a 1 - b", "b 0 a -", "c 0 b -", "d 0 - -"]);
+    assert_eq!(shown, ["a 1 - b", "b 0 a -", "c 0 b -", "d 0 - -", "e 1 - -", "f 0 e -"]);
     assert_eq!(dump(&index), rebuilt(&store));
 }
 
