@@ -58,6 +58,8 @@ pub enum Directive {
     Fail(u16),
     /// An answer that the service itself stops: `[[refuse]]`.
     Refuse,
+    /// Some words, and then the connection is gone; not where they are asked for in one piece: `[[cut]]`.
+    Cut,
     /// What a compaction asks for.
     Summary,
 }
@@ -167,6 +169,9 @@ impl MessagesApi {
                 send_block(writer, &json!({"type": "text", "text": ""}), &delta)?;
             }
         }
+        if directive == Directive::Cut {
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
         let calls = matches!(directive, Directive::Call(..) | Directive::Retract);
         let stop_reason = match directive {
             Directive::Refuse => "refusal",
@@ -205,6 +210,7 @@ pub fn directive(request: &Value) -> Directive {
         "say" => Directive::Say(rest.to_owned()),
         "fail" => Directive::Fail(rest.parse().expect("a status is a number")),
         "refuse" => Directive::Refuse,
+        "cut" => Directive::Cut,
         "slow" => Directive::Slow,
         "long" => Directive::Long,
         "retract" => Directive::Retract,
@@ -415,6 +421,8 @@ mod tests {
         }
         let refused = exchanged(&api, "POST /v1/messages", &asked("[[refuse]]"), "message_stop\"}");
         assert!(refused.contains(r#""stop_reason":"refusal""#), "{refused}");
+        let cut = std::panic::catch_unwind(|| exchanged(&api, "POST /v1/messages", &asked("[[cut]]"), "message_stop"));
+        assert!(cut.is_err(), "it went on");
     }
 
     #[test]

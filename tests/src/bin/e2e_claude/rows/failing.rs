@@ -9,19 +9,21 @@ use crate::row::{Row, printing, typing};
 pub(crate) const ROWS: [Row; 2] = [printing("API errors", printed), typing("API errors in a terminal", at_terminal)];
 
 /// What the stand-in is told to do, and what the user said with it.
-const FAILURES: [(&str, &str); 5] = [
+const FAILURES: [(&str, &str); 6] = [
     ("[[fail 429]]", "Typed into the limit."),
     ("[[fail 500]]", "Typed into the crash."),
     ("[[fail 529]]", "Typed into the crowd."),
     ("[[fail 400]]", "Typed in vain."),
     ("[[refuse]]", "Typed and refused."),
+    ("[[cut]]", "Typed and cut off."),
 ];
 
 fn printed(client: &Client) -> String {
-    for ((failure, words), number) in FAILURES.iter().zip(950..) {
+    for ((failure, words), number) in FAILURES.iter().zip(971..) {
         let id = transcripts::made_id(number);
-        // It says by its exit code that it failed.
-        client.run(&["-p", &format!("{words} {failure}"), "--session-id", &id]).output();
+        // It says by its exit code that it failed. What is cut off it would try again for minutes.
+        let run = client.run(&["-p", &format!("{words} {failure}"), "--session-id", &id]);
+        assert!(!run.env("CLAUDE_CODE_MAX_RETRIES", "1").output().timed_out, "{failure}: it goes on for ever");
         client.assert_all_saved();
         readable(client, &id, &[words]);
         resumed(client, &id, "Once more.", &[words]);
@@ -30,7 +32,7 @@ fn printed(client: &Client) -> String {
 }
 
 fn at_terminal(client: &Client) -> String {
-    let id = transcripts::made_id(955);
+    let id = transcripts::made_id(970);
     let terminal = client.open(&["--session-id", &id]);
     for (failure, words) in FAILURES {
         converse(client, &terminal, &format!("At the screen: {words} {failure}"), 1);

@@ -93,8 +93,8 @@ fn retract(client: &Client) -> String {
     let running = client.run(&["-p", "Say too much. [[retract]]", "--session-id", &id]).spawn();
     let has_text = || client.find(&id).is_some_and(|transcript| text(&transcript).contains(RETRACTED));
     waiting::await_until("the text in the transcript", LIMIT, has_text);
-    sweep(client);
     let before = fs::read(client.transcript(&id)).expect("read the transcript");
+    sweep(client);
     client.api.take_back();
     running.wait().ok();
     assert!(!has_text(), "the client did not take its text back");
