@@ -23,6 +23,9 @@ const SHORT_HASH: std::ops::RangeInclusive<usize> = 7..=12;
 /// A commit that was made in a conversation is this far from it at most where only its message says so.
 const SAME_COMMIT_MS_MAX: i64 = 3 * 24 * 60 * 60 * 1000;
 
+/// Between the call that makes a commit and the commit, hooks of git included.
+const AT_ONCE_MS_MAX: i64 = 5 * 60 * 1000;
+
 /// A word or a row of words, as FTS5 takes it.
 pub(super) fn phrase(text: &str) -> String {
     format!("\"{}\"", text.replace(['"', '\0'], " "))
@@ -130,7 +133,9 @@ pub(super) fn maker(
         is_near(line) && commands_in(&line.bytes).0.iter().any(commits)
     })?;
     made.sort_by_key(|line| (line.age, (line.time_ms - commit.author_ms).abs()));
-    let is_certain = made.iter().all(|line| line.session == made[0].session);
+    // The time of a commit's changes stays when it is made anew: that is when the call was made.
+    let is_at_once = |line: &Line| (line.time_ms - commit.author_ms).abs() <= AT_ONCE_MS_MAX;
+    let is_certain = made.iter().all(|line| line.session == made[0].session && is_at_once(line));
     Ok(made.into_iter().next().map(|line| (line, is_certain)))
 }
 

@@ -159,8 +159,11 @@ fn of_line(
 
 fn committed(asking: &Asking<'_>, line: &Line, commit: &Commit, is_certain: bool) -> Result<Answer, IndexError> {
     let answer = Answer::of(line, message_of(line), Kind::Commit, is_certain);
-    let answer =
-        if is_certain { answer } else { answer.because("several conversations made a commit of this message") };
+    let answer = if is_certain {
+        answer
+    } else {
+        answer.because("it made a commit of this message, and another one may have too")
+    };
     Ok(Answer { commit: Some(commit.clone()), asked: asking.asked(line)?, ..answer })
 }
 
