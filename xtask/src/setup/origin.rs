@@ -13,6 +13,8 @@ use crate::release::{self};
 
 /// The name of this program in the folder that an archive was unpacked into.
 pub(crate) const SETUP: &str = "setup";
+/// For a program that waits to be installed.
+const MODE_PROGRAM: u32 = 0o755;
 
 /// Where programs and skills are taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,16 +83,43 @@ pub(crate) fn skills_source() -> PathBuf {
 }
 
 /// Copies binaries and skills into a folder of our own below cargo's, so that a build that is
-/// started meanwhile cannot hand over half a program. Returns that folder: `bin` and `skills`.
+/// started meanwhile cannot hand over half a program; nor can another installer, because none is
+/// written in place. Returns that folder: `bin` and `skills`.
 fn stage(binaries: &Path, skills: &Path) -> Result<PathBuf> {
     let stage = binaries.join("threefold-install");
     let bin = stage.join("bin");
     fs::create_dir_all(&bin).with_context(|| format!("create {}", bin.display()))?;
-    let programs: Vec<_> = PROGRAMS.iter().map(|program| binaries.join(program)).collect();
+    for program in PROGRAMS {
+        let source = binaries.join(program);
+        let content = fs::read(&source).with_context(|| format!("read {}", source.display()))?;
+        layer1_prebackup::fs::replace_file_with_mode(&bin.join(program), &content, MODE_PROGRAM)?;
+    }
     let options = CopyOptions::new().overwrite(true);
-    fs_extra::copy_items(&programs, &bin, &options)
-        .with_context(|| format!("copy the binaries to {}", bin.display()))?;
     fs_extra::copy_items(&[skills], &stage, &options)
         .with_context(|| format!("copy {} to {}", skills.display(), stage.display()))?;
     Ok(stage)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn what_one_installer_reads_another_does_not_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let (binaries, skills) = (dir.path().join("release"), dir.path().join("skills"));
+        let build = |text: &str| PROGRAMS.map(|name| fs::write(binaries.join(name), text).unwrap());
+        fs::create_dir_all(&binaries).unwrap();
+        fs::create_dir_all(&skills).unwrap();
+        build("the first build");
+        let staged = stage(&binaries, &skills).unwrap().join("bin").join(LAYER3);
+        let mut reading = fs::File::open(&staged).unwrap();
+        build("second");
+        stage(&binaries, &skills).unwrap();
+        let mut read = String::new();
+        reading.read_to_string(&mut read).unwrap();
+        assert_eq!((read.as_str(), fs::read_to_string(&staged).unwrap().as_str()), ("the first build", "second"));
+    }
 }
