@@ -83,10 +83,11 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
     let mut report = SweepReport { seen: found.len(), ..SweepReport::default() };
     let unread = passed_over.iter().filter(|passed| passed.is_unreadable);
     report.failures.extend(unread.map(|passed| format!("failed to read {}: {}", passed.path.display(), passed.why)));
-    if found.iter().all(|transcript| transcript.bytes == 0) && Archive::open(&config.store)?.is_none() {
+    let memories = memories(&config.projects);
+    let is_nothing = found.iter().chain(&memories).all(|found| found.bytes == 0);
+    if is_nothing && Archive::open(&config.store)?.is_none() {
         return Ok(report);
     }
-    let memories = memories(&config.projects);
     let archive = Archive::create(&config.store)?.leaving_free(config.policy.free_space_floor);
     archive.drop_superseded(true);
     let bar = if config.progress { progress_bar(found.len()) } else { ProgressBar::hidden() };

@@ -101,7 +101,10 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
     if args.memory {
         let when = |typed: &String| {
             let why = "it must be a time, such as 2026-11-22, \"2026-11-22 10:17\" or \"2 days ago\"";
-            let parsed = parse_when_ms(typed, now_ms()).and_then(|(_, last)| u64::try_from(last).ok());
+            // As --dry-run writes it, too; a second lasts to its end.
+            let plain = typed.replace(" UTC", "Z").replace(" +", "+").replace(" -", "-");
+            let parsed = parse_when_ms(&plain, now_ms()).and_then(|(_, last)| u64::try_from(last).ok());
+            let parsed = parsed.map(|last| if last.is_multiple_of(1000) { last + 999 } else { last });
             parsed.ok_or_else(|| Failure::argument("--until", typed, why))
         };
         let until_ms = args.until.as_ref().map(when).transpose()?;
@@ -162,7 +165,7 @@ fn memory_text(of: &Remembered, dry_run: bool, terminal: &Terminal) -> String {
             terminal::count(of.files_in_place as u64, "file")
         ));
     }
-    let time = |saved: &String| parse_rfc3339_ms(saved).map_or(saved.clone(), |ms| terminal.clock.minute(ms));
+    let time = |saved: &String| parse_rfc3339_ms(saved).map_or(saved.clone(), |ms| terminal.clock.exact(ms));
     for file in of.files.iter().filter(|file| dry_run || file.written) {
         let what = if file.written { "write" } else { "there" };
         let versions = match file.versions.len() {

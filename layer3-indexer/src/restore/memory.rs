@@ -138,9 +138,13 @@ fn whereabouts(places: &Places, wanted: &Wanted, all: &[Kept<'_>]) -> Vec<Wherea
     let stores = Stores::open(places).ok();
     let keys = stores.as_ref().and_then(|stores| stores.sessions().ok()).unwrap_or_default();
     let sessions = stores.as_ref().map(|stores| scope::whereabouts(stores, &keys)).unwrap_or_default();
-    let here = wanted.scope.here.directory.iter().map(|here| here.canonicalize().unwrap_or_else(|_| here.clone()));
-    let here: Vec<String> =
-        here.flat_map(|here| here.ancestors().map(|dir| dir.display().to_string()).collect::<Vec<_>>()).collect();
+    // A project may be typed as a directory.
+    let typed = wanted.scope.project.iter().filter(|typed| typed.contains('/') || typed.starts_with(['.', '~']));
+    let typed = typed.map(|typed| wanted.scope.here.path(typed));
+    let asked = wanted.scope.here.directory.iter().cloned().chain(typed);
+    let resolved = asked.map(|directory| directory.canonicalize().unwrap_or(directory));
+    let above = |directory: PathBuf| directory.ancestors().map(|dir| dir.display().to_string()).collect::<Vec<_>>();
+    let here: Vec<String> = resolved.flat_map(above).collect();
     let mut known: Vec<String> = sessions.into_iter().flat_map(|session| session.directories).chain(here).collect();
     known.sort();
     known.dedup();

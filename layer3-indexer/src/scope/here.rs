@@ -28,7 +28,7 @@ impl Here {
     }
 
     /// A typed path: `~` is the home directory, and what is relative begins here.
-    pub(super) fn path(&self, typed: &str) -> PathBuf {
+    pub(crate) fn path(&self, typed: &str) -> PathBuf {
         match typed.strip_prefix('~') {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => self.home.join(rest.trim_start_matches('/')),
             _ => self.directory.as_deref().unwrap_or(Path::new("/")).join(typed),

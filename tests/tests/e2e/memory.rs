@@ -66,4 +66,34 @@ fn a_memory_is_kept_twice_with_its_versions_and_comes_back() {
         assert_eq!(fs::read_to_string(file(name)).expect("it is back"), text);
     }
     assert_verified(&scratch);
+
+    // By its directory and by the time of a version, as it is told to programs and to people.
+    let directory = "/home/dev/proj";
+    let of = |args: &[&str]| {
+        scratch.layer3(&[&["restore", "--memory", "--project", directory], args].concat()).output().ok()
+    };
+    let told = of(&["--dry-run", "--json"]).json();
+    let files = told["restored_memory"][0]["files"].as_array().expect("files");
+    let index = files.iter().find(|file| file["path"] == "MEMORY.md").expect("the file with two versions");
+    let first = index["versions"][0].as_str().expect("a time");
+    of(&["--until", first, "--force"]);
+    assert_eq!(fs::read_to_string(file("MEMORY.md")).expect("it is there"), "one\n");
+    let text = of(&["--dry-run"]).text();
+    let line = text.lines().find(|line| line.contains("MEMORY.md")).expect("a line of the file");
+    let shown = line.split("versions: ").nth(1).expect("its versions").split(", ").next().expect("the first");
+    of(&["--until", shown, "--force", "--dry-run"]);
+}
+
+#[test]
+fn a_memory_without_any_conversation_is_kept_too() {
+    let scratch = Scratch::new();
+    write(&scratch.slug_dir().join("memory/MEMORY.md"), "alone\n");
+    scratch.layer1(&["sweep"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        assert_eq!(held(&store), ["alone\n"], "in {}", store.display());
+    }
+    fs::remove_dir_all(scratch.slug_dir()).expect("remove the folder");
+    scratch.layer3(&["restore", "--memory", "--all"]).output().ok();
+    assert_eq!(fs::read_to_string(scratch.slug_dir().join("memory/MEMORY.md")).expect("it is back"), "alone\n");
 }
