@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -104,8 +105,10 @@ pub fn memories<P: AsRef<Path>>(of: impl IntoIterator<Item = P>) -> Vec<FoundTra
 }
 
 fn memory_at(path: PathBuf) -> Option<FoundTranscript> {
-    if !path.is_dir() {
-        return None;
+    match path.metadata() {
+        Ok(meta) if !meta.is_dir() => return None,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return None,
+        _ => {}
     }
     let mut found = FoundTranscript { id: id_of_memory(&path), path, bytes: 0, beside: Vec::new() };
     let sides = found.side_files();

@@ -285,15 +285,14 @@ fn more_claude_dirs(
     let listed = settings.claude_dirs.iter().flatten().filter_map(|dir| absolute("the settings", dir, home).ok());
     let unnamed = || remembered(layer1_store).into_iter().chain(other_dirs::known(home)).collect();
     let known: Vec<PathBuf> = if is_named { Vec::new() } else { unnamed() };
-    let (primary, mut dirs) = (resolved(primary), Vec::<PathBuf>::new());
+    let mut dirs = vec![primary.to_owned()];
     for dir in listed.chain(known) {
         // One directory under two names is one.
-        let is_another = |other: &PathBuf| *other == dir || resolved(other) == resolved(&dir);
-        if resolved(&dir) != primary && !dirs.iter().any(is_another) {
+        if !dirs.contains(&dir) && !dirs.iter().any(|other| resolved(other) == resolved(&dir)) {
             dirs.push(dir);
         }
     }
-    dirs
+    dirs.split_off(1)
 }
 
 fn resolved(dir: &Path) -> PathBuf {

@@ -212,7 +212,9 @@ fn save(
     }
     log.tell_shortcomings();
     complaint::keep(store, transcript, config.complaint.as_deref())?;
-    if let Some(claude_dir) = claude_dir_of_transcript(transcript).filter(|_| report.source_bytes > 0) {
+    // The usual one needs no note. One that a killed run left unsynced is written again by the next hook, if it is lost.
+    let other = claude_dir_of_transcript(transcript).filter(|dir| *dir != config.home.join(".claude"));
+    if let Some(claude_dir) = other.filter(|_| report.source_bytes > 0) {
         remember(store, &claude_dir, &config.temp_dir)?;
     }
     Ok(report.problems.first().map(|first| {
