@@ -219,7 +219,7 @@ impl Round<'_> {
             Err(error) => return Err(self.server.take().map_or(CallError::Interrupted, |s| s.abandon(error))),
         };
         let server = server.server().to_owned();
-        let answer = receipt::check(&answer, &job.session_id, holdings.files.as_deref(), self.settings.no_receipt)?;
+        let answer = receipt::check(&answer, &job.session_id, holdings.entries().as_deref(), self.settings.no_receipt)?;
         if let Some(what) = &holdings.unreadable {
             return Err(CallError::Layer1Unreadable(what.clone()));
         }
@@ -270,7 +270,7 @@ impl Round<'_> {
                 (Some(new(project, store_id, files, false)), line)
             }
             Answer::Unreceipted => {
-                let files = holdings.files.clone().unwrap_or_default();
+                let files = holdings.entries().unwrap_or_default();
                 let line = report::saved_without_receipt(&job.session_id);
                 (Some(new(job.project.clone(), String::new(), files, true)), line)
             }
@@ -375,7 +375,7 @@ fn arguments(job: &Job, holdings: &Holdings, path: &Path) -> Map<String, Value> 
     if let Some(project) = project {
         arguments.insert("project".to_owned(), json!(project));
     }
-    if let Some(files) = &holdings.files {
+    if let Some(files) = holdings.entries() {
         arguments.insert("expected".to_owned(), json!(files));
     }
     arguments

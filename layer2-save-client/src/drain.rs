@@ -1,22 +1,23 @@
 //! `drain`: makes good what hooks could not, at the start of a session.
 //!
-//! Sessions that were killed, a layer 3 that was away or lost its store: every session whose
-//! copy in layer 1 is ahead of its last receipt gets a job; then all jobs are delivered.
+//! Sessions that were killed, a layer 3 that was away or lost its store, or whose store was put back to an older state:
+//! every session of which layer 3 lacks anything that layer 1 has gets a job; then all jobs are delivered. What then
+//! only layer 3 has, because layer 1's store was lost or put back, is taken back from there.
 
 use layer1_prebackup::log::in_one_line;
 use layer1_prebackup::log::now_ms;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
 use serde_json::json;
 
 use crate::deliver;
 use crate::error::{Error, failed};
 use crate::interrupt::Interrupt;
 use crate::outbox::Outbox;
-use crate::receipt::FileEntry;
 use crate::report::Report;
 use crate::sessions;
 use crate::settings::Settings;
@@ -34,28 +35,17 @@ const MESSAGE_CAUSE_CHARS_MAX: usize = 160;
 /// Makes the jobs, delivers, and writes one `systemMessage` to `out` if something needs the user.
 pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) -> Result<(), Error> {
     let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
-    if let Err(error) = make_jobs(settings, report) {
-        // What is in the outbox already must go out all the same.
-        report.warning(&format!("failed to look for sessions that need a delivery: {}", in_one_line(&*error)));
-    }
     let outbox = Outbox::at(settings.places.outbox());
-    let deadline = Instant::now() + BUSY_WAIT;
-    loop {
-        if outbox.list()?.jobs.is_empty() {
-            return Ok(());
-        }
-        let summary = deliver::run(settings, report, &interrupt)?;
-        if summary.was_interrupted {
-            return Ok(());
-        }
-        if !summary.is_busy_elsewhere {
-            break;
-        }
-        // Another deliverer has the lock and will do it all, but it may be a hook's with a
-        // server that hangs; what it leaves is ours.
-        if Instant::now() >= deadline || !interrupt.sleep(BUSY_POLL) {
-            return Ok(());
-        }
+    if !deliver_what_is_owed(&outbox, settings, report, &interrupt)? {
+        return Ok(());
+    }
+    // The newest contents are the same in both by now, so what is taken back is never mistaken for news.
+    let is_more_owed = take_back(&outbox, settings, report).unwrap_or_else(|error| {
+        report.warning(&format!("failed to look for what only the second copy has: {}", in_one_line(&*error)));
+        false
+    });
+    if is_more_owed && !deliver_what_is_owed(&outbox, settings, report, &interrupt)? {
+        return Ok(());
     }
     if let Some(message) = message(&outbox, settings)? {
         let line = format!("{}\n", json!({ "systemMessage": message }));
@@ -71,14 +61,97 @@ pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) ->
     Ok(())
 }
 
-/// A job for every session whose files are not all covered by its last receipt, or whose
-/// receipt is of another store than the one that is there now.
+/// Makes the jobs and delivers all that is in the outbox. False if it was interrupted, or another deliverer is still
+/// at it.
+fn deliver_what_is_owed(
+    outbox: &Outbox,
+    settings: &Settings,
+    report: &Report,
+    interrupt: &Interrupt,
+) -> Result<bool, Error> {
+    if let Err(error) = make_jobs(settings, report) {
+        // What is in the outbox already must go out all the same.
+        report.warning(&format!("failed to look for sessions that need a delivery: {}", in_one_line(&*error)));
+    }
+    let deadline = Instant::now() + BUSY_WAIT;
+    while !outbox.list()?.jobs.is_empty() {
+        let summary = deliver::run(settings, report, interrupt)?;
+        if summary.was_interrupted {
+            return Ok(false);
+        }
+        if !summary.is_busy_elsewhere {
+            break;
+        }
+        // Another deliverer has the lock and will do it all, but it may be a hook's with a
+        // server that hangs; what it leaves is ours.
+        if Instant::now() >= deadline || !interrupt.sleep(BUSY_POLL) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Gives layer 1 what only layer 3 has; whether that was anything. `prune` takes from layer 1 first, under the
+/// deliverer's lock, and marks in layer 3 what is to go before that.
+fn take_back(outbox: &Outbox, settings: &Settings, report: &Report) -> Result<bool, Error> {
+    let Some(layer1) = Archive::open(&settings.places.layer1_store)? else { return Ok(false) };
+    let Some(layer3) = settle::layer3_store(settings, report) else { return Ok(false) };
+    let Some(_lock) = outbox.deliverer_lock()? else { return Ok(false) };
+    let layer1 = layer1.leaving_free(settings.places.policy.free_space_floor);
+    let waiting: BTreeSet<String> = outbox.list()?.jobs.into_iter().map(|(_, job)| job.session_id).collect();
+    let mut has_taken = false;
+    for key in layer3.sessions()? {
+        if waiting.contains(key.id.as_str()) {
+            continue;
+        }
+        let session = format!("{} of {}", key.id, key.project);
+        match take_back_one(&layer1, &layer3, &key, settings) {
+            Ok(0) => {}
+            Ok(bytes) => {
+                has_taken = true;
+                report.line_with_time(&format!(
+                    "gave the first copy back what only the second had: {session}, {bytes} bytes"
+                ));
+            }
+            Err(error) => {
+                let why = in_one_line(&*error);
+                report
+                    .warning(&format!("failed to give the first copy back what only the second has: {session}: {why}"));
+            }
+        }
+    }
+    Ok(has_taken)
+}
+
+/// How many bytes layer 1 was given of a session.
+fn take_back_one(layer1: &Archive, layer3: &Archive, key: &SessionKey, settings: &Settings) -> Result<u64, Error> {
+    let has = layer3.files(key)?;
+    let into = match layer1.same_session(key, Some(layer3))? {
+        Some(into) => into,
+        None if layer1.find(&key.id)?.is_empty() => {
+            SessionKey { project: layer1.folder_for(&key.project)?, id: key.id.clone() }
+        }
+        // Nobody knows which of several it is.
+        None => return Ok(0),
+    };
+    let lacking = layer1.lacking(Some(&into), &has)?;
+    let is_excluded = |source: &Path| settings.places.policy.exclude.is_excluded(source, None);
+    if lacking.is_empty() || layer3.source_of(key)?.as_deref().is_some_and(is_excluded) {
+        return Ok(0);
+    }
+    let taken = layer1.replicate(&into, layer3, key, &lacking, &|_| {})?;
+    let bytes = |(content, taken): (&StoredFile, Result<(), ArchiveError>)| taken.map(|()| content.bytes);
+    Ok(lacking.iter().zip(taken).map(bytes).sum::<Result<u64, ArchiveError>>()?)
+}
+
+/// A job for every session of which layer 3 has not all that layer 1 has: its files are not all covered by its last
+/// receipt, that receipt is of another store than the one that is there now, or this one lacks some of them.
 fn make_jobs(settings: &Settings, report: &Report) -> Result<(), Error> {
     let Some(archive) = Archive::open(&settings.places.layer1_store)? else { return Ok(()) };
-    let store_id = settle::store_id_of(settings, report);
+    let layer3 = settle::layer3_store(settings, report);
     let outbox = Outbox::at(settings.places.outbox());
     for key in archive.sessions()? {
-        if let Err(error) = make_job(&archive, &key, store_id.as_deref(), &outbox, settings) {
+        if let Err(error) = make_job(&archive, &key, layer3.as_ref(), &outbox, settings) {
             let session = format!("{} of {}", key.id, key.project);
             report.warning(&format!("failed to see whether {session} needs a delivery: {}", in_one_line(&*error)));
         }
@@ -89,18 +162,18 @@ fn make_jobs(settings: &Settings, report: &Report) -> Result<(), Error> {
 fn make_job(
     archive: &Archive,
     key: &SessionKey,
-    store_id: Option<&str>,
+    layer3: Option<&Archive>,
     outbox: &Outbox,
     settings: &Settings,
 ) -> Result<(), Error> {
-    let held: Vec<FileEntry> = archive.files(key)?.iter().map(FileEntry::from).collect();
+    let held = archive.files(key)?;
     let Some(job) = sessions::job_of_key(archive, key, &settings.places, TRIGGER)? else { return Ok(()) };
     if settings.places.policy.exclude.is_excluded(Path::new(&job.transcript_path), None) {
         return Ok(());
     }
     let name = JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path);
     outbox.refuse_newer_receipt(&name)?;
-    let is_settled = settle::is_receipted(outbox, &name, &held, store_id, settings);
+    let is_settled = settle::is_receipted(outbox, &name, &held, layer3, settings);
     let has_content = held.iter().any(|file| file.bytes > 0);
     if has_content && !is_settled {
         outbox.enqueue_if_absent(&job, now_ms())?;

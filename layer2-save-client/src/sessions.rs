@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
 use layer1_prebackup::claude::survey::survey;
 use layer1_prebackup::claude::transcripts::{Identity, claude_dir_of_transcript, open_transcript};
 use layer1_prebackup::config::places::Places;
@@ -35,9 +35,16 @@ pub(crate) struct Holdings {
     /// The session in layer 1's store.
     pub(crate) key: Option<SessionKey>,
     /// All of its files; `None` when layer 1 holds nothing.
-    pub(crate) files: Option<Vec<FileEntry>>,
+    pub(crate) files: Option<Vec<StoredFile>>,
     /// Why it could not be read. Then layer 3 still saves from the source, but the job stays.
     pub(crate) unreadable: Option<String>,
+}
+
+impl Holdings {
+    /// All of its files as they stand in `expected` and in a receipt.
+    pub(crate) fn entries(&self) -> Option<Vec<FileEntry>> {
+        self.files.as_ref().map(|files| files.iter().map(FileEntry::from).collect())
+    }
 }
 
 /// The jobs for what was asked: one, or more where several sessions bear the id, or none where
@@ -73,7 +80,6 @@ pub(crate) fn holdings(job: &Job, id: &SessionId, places: &Places) -> Holdings {
         let Some(archive) = Archive::open(&places.layer1_store)? else { return Ok(Holdings::default()) };
         let Some(key) = key_of(job, id, &archive)? else { return Ok(Holdings::default()) };
         let files = archive.files(&key)?;
-        let files: Vec<FileEntry> = files.iter().map(FileEntry::from).collect();
         let files = (!files.is_empty()).then_some(files);
         Ok(Holdings { key: Some(key), files, unreadable: None })
     };

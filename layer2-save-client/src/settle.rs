@@ -3,12 +3,13 @@
 //! A job that can never succeed must end: one under an id that its transcript does not bear (an older version made
 //! such), one whose session was saved by another way meanwhile, one of which nothing is left to save.
 
+use std::cell::OnceCell;
 use std::path::Path;
 
-use layer1_prebackup::archive::Archive;
+use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
 use layer1_prebackup::fs::Lock;
 use layer1_prebackup::log::{in_one_line, now_ms};
-use layer1_prebackup::names::SessionId;
+use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::wire::outbox_job::{Job, JobName};
 
 use crate::error::Error;
@@ -21,10 +22,10 @@ use crate::settings::Settings;
 /// Ends every job of the outbox that need not be delivered, under [`Outbox::deliverer_lock`]. One that cannot be looked
 /// into stays as it is.
 pub(crate) fn settle(outbox: &Outbox, lock: &Lock, settings: &Settings, report: &Report) -> Result<(), Error> {
-    let mut store_id = None;
+    let opened = OnceCell::new();
+    let layer3 = || opened.get_or_init(|| layer3_store(settings, report)).as_ref();
     for (name, job) in outbox.list()?.jobs {
-        let store_id = || store_id.get_or_insert_with(|| store_id_of(settings, report)).clone();
-        match settled(outbox, &name, &job, settings, store_id) {
+        match settled(outbox, &name, &job, settings, &layer3) {
             Ok(None) => {}
             Ok(Some(why)) => {
                 // The receipt that says so may be one that a killed run left, whose name is not on the disk yet.
@@ -40,10 +41,10 @@ pub(crate) fn settle(outbox: &Outbox, lock: &Lock, settings: &Settings, report: 
     Ok(())
 }
 
-/// The id of layer 3's store, by which receipts are known to be of it.
-pub(crate) fn store_id_of(settings: &Settings, report: &Report) -> Option<String> {
+/// Layer 3's store, by which receipts are judged.
+pub(crate) fn layer3_store(settings: &Settings, report: &Report) -> Option<Archive> {
     match Archive::open(&settings.places.layer3_store) {
-        Ok(store) => store.map(|store| store.store_id().to_owned()),
+        Ok(store) => store,
         Err(error) => {
             // Then no receipt can be trusted; a delivery too many is harmless.
             report.line_with_time(&format!("failed to open layer 3's store: {}", in_one_line(&error)));
@@ -52,28 +53,42 @@ pub(crate) fn store_id_of(settings: &Settings, report: &Report) -> Option<String
     }
 }
 
-/// Whether the last receipt of a session, kept as `name`, covers what layer 1 holds of it.
+/// Whether the last receipt of a session, kept as `name`, covers what layer 1 holds of it, and the store that gave it
+/// still has all of that. One that was put back to an older state has the same id, and lacks what came since.
 pub(crate) fn is_receipted(
     outbox: &Outbox,
     name: &JobName,
-    held: &[FileEntry],
-    store_id: Option<&str>,
+    held: &[StoredFile],
+    layer3: Option<&Archive>,
     settings: &Settings,
 ) -> bool {
-    outbox.receipt(name).is_some_and(|receipt| {
-        let is_of_the_store =
-            if receipt.unreceipted { settings.no_receipt } else { Some(receipt.store_id.as_str()) == store_id };
-        is_of_the_store && receipt::covers(&receipt, held)
-    })
+    let Some(receipt) = outbox.receipt(name) else { return false };
+    let entries: Vec<FileEntry> = held.iter().map(FileEntry::from).collect();
+    if !receipt::covers(&receipt, &entries) {
+        return false;
+    }
+    if receipt.unreceipted {
+        return settings.no_receipt;
+    }
+    let has_all = |layer3: &Archive| -> Result<bool, Error> {
+        let id = SessionId::parse(&receipt.session_id)?;
+        let key = match &receipt.project {
+            Some(project) => Some(SessionKey { project: ProjectName::parse(project)?, id }),
+            None => layer3.find(&id)?.pop(),
+        };
+        Ok(layer3.lacking(key.as_ref(), held)?.is_empty())
+    };
+    // A store that cannot be asked is asked by a delivery, which says what is wrong with it.
+    layer3.is_some_and(|layer3| layer3.store_id() == receipt.store_id && has_all(layer3).unwrap_or(false))
 }
 
 /// Why the job is settled, if it is.
-fn settled(
+fn settled<'a>(
     outbox: &Outbox,
     name: &JobName,
     job: &Job,
     settings: &Settings,
-    store_id: impl FnOnce() -> Option<String>,
+    layer3: &dyn Fn() -> Option<&'a Archive>,
 ) -> Result<Option<&'static str>, Error> {
     let (id, transcript) = (SessionId::parse(&job.session_id)?, Path::new(&job.transcript_path));
     if let Ok(own) = SessionId::of_transcript(transcript)
@@ -98,7 +113,7 @@ fn settled(
         (Some(key), Some(held)) => {
             let kept_as = JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path);
             let is_saved = [&kept_as, name].into_iter().any(|name| outbox.receipt(name).is_some())
-                && is_receipted(outbox, &kept_as, &held, store_id().as_deref(), settings);
+                && is_receipted(outbox, &kept_as, &held, layer3(), settings);
             Ok(is_saved.then_some("it was saved meanwhile"))
         }
         _ if !sessions::exists(transcript) => Ok(Some("neither its transcript nor a copy of it is there")),

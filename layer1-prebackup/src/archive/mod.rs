@@ -15,6 +15,7 @@ mod append;
 mod compress;
 mod frames;
 mod generations;
+mod lacking;
 mod ledger;
 mod memory;
 mod open;

@@ -121,6 +121,7 @@ kinds! {
     StuckJob "stuck-job", Outbox, true;
     UnreadableJob "unreadable-job", Outbox, true;
     Pending "pending", Outbox, false;
+    OneCopy "one-copy", Outbox, true;
     MassDisappearance "mass-disappearance", Transcripts, true;
     SourcesUnreadable "sources-unreadable", Transcripts, true;
     NotSaved Shared::NotSaved.word(), Transcripts, true;
@@ -179,7 +180,7 @@ impl Kind {
             StoreOpen => format!("chmod 700 {}", quoted()),
             DiskLow => format!("df -h {}", quoted()),
             FailedJob => format!("{layer2} drain --foreground --retry-failed"),
-            StuckJob | Pending => format!("{layer2} drain --foreground"),
+            StuckJob | Pending | OneCopy => format!("{layer2} drain --foreground"),
             UnreadableJob => format!("{layer2} pending"),
             MassDisappearance => format!("{layer3} restore --all-missing"),
             // Their checks know more, or nothing has to be done.
@@ -197,7 +198,7 @@ impl Kind {
             Kind::ProgramNotExecutable => Some(Remedy::MakeExecutable),
             Kind::StoreMissing => Some(Remedy::MakeStore),
             Kind::StoreOpen => Some(Remedy::KeepPrivate),
-            Kind::Pending | Kind::FailedJob | Kind::StuckJob => Some(Remedy::Deliver),
+            Kind::Pending | Kind::FailedJob | Kind::StuckJob | Kind::OneCopy => Some(Remedy::Deliver),
             Kind::Index => Some(Remedy::RebuildIndex),
             _ => None,
         }

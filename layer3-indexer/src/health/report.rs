@@ -25,6 +25,7 @@ Exit code 1 when something needs a person, 0 otherwise:
   no-transcript         in the last two days turns were seen of a session that has no transcript
   failed-job, stuck-job, unreadable-job
                         the second copy was refused, waits for more than a day, or its job is damaged
+  one-copy              a conversation, or a version of it, is in one copy only: a store was lost, or put back to an older state
   disk-low              less than 256 MB are free for a store
   hooks-missing, hooks-incomplete, hooks-disabled, hook-program-missing, settings-unreadable
                         Claude Code does not run what saves its conversations

@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, Finding, FindingKind, Repair, SessionKey};
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
+use layer1_prebackup::names::{FileName, StoredName};
 use rmcp::schemars;
 use serde::Serialize;
 
@@ -15,8 +17,9 @@ use crate::save::receipt::{Answer, Receipt};
 use crate::save::request::Request;
 use crate::save::roots::RootKind;
 use crate::save::session;
+use crate::stores::one_copy::{OneCopy, in_one_copy};
 use crate::stores::session_name;
-use crate::stores::{BadCopy, SessionCopies, Stores};
+use crate::stores::{BadCopy, Layer, Pair, SessionCopies, Stores};
 
 /// What verifying found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -37,7 +40,7 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub(crate) struct FindingEntry {
-    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven` or `source-diverged`; `index-damaged` for the index.
+    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`, `source-diverged` or `one-copy`; `index-damaged` for the index.
     pub(crate) kind: String,
     /// The session; empty for the index.
     pub(crate) session_id: String,
@@ -90,6 +93,17 @@ impl FindingEntry {
         FindingEntry::new(kind.as_str(), Some(&bad.key), &bad.name.to_text(&bad.key.id), &detail)
     }
 
+    /// Of a conversation that the other store lacks, or a part of.
+    fn one_copy(alone: &OneCopy) -> FindingEntry {
+        let OneCopy { held_by, key, bytes } = alone;
+        let copy = if *held_by == Layer::One { "first" } else { "second" };
+        let detail = format!(
+            "{} only in the {copy} copy; `layer2-save-client drain --foreground` makes the other one",
+            Size(*bytes)
+        );
+        FindingEntry::new(ONE_COPY, Some(key), &StoredName::newest(FileName::Transcript).to_text(&key.id), &detail)
+    }
+
     /// Of the index, where no session is named.
     fn new(kind: &str, key: Option<&SessionKey>, path: &str, detail: &str) -> FindingEntry {
         let (session_id, project) = texts(key);
@@ -103,6 +117,8 @@ fn texts(key: Option<&SessionKey>) -> (String, String) {
     key.map(|key| (key.id.to_string(), key.project.to_string())).unwrap_or_default()
 }
 
+/// A conversation is not in both stores.
+const ONE_COPY: &str = "one-copy";
 /// The index is not what was written, or cannot be used.
 const INDEX_DAMAGED: &str = "index-damaged";
 /// The index is a newer version's, which this one leaves alone.
@@ -207,6 +223,8 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<Vec<F
         let Ok(copies) = SessionCopies::of(stores, key) else { continue };
         findings.extend(copies.bad_ahead().iter().map(FindingEntry::ahead));
     }
+    let is_meant = |pair: &Pair| meant.all || meant.keys.contains(pair.key());
+    findings.extend(in_one_copy(stores, places, &is_meant)?.iter().map(FindingEntry::one_copy));
     if meant.all {
         if let Some((memories, _)) = memories(places)? {
             findings.extend(found_in(places, &memories, None)?.iter().map(FindingEntry::of));

@@ -28,7 +28,7 @@ impl Held {
     pub(super) fn of(stores: &Stores, layer: Layer, key: &SessionKey) -> Result<Held, ArchiveError> {
         let other = stores.of(if layer == Layer::Three { Layer::One } else { Layer::Three });
         let Some(archive) = stores.of(layer) else { return Ok(Held::none(layer)) };
-        let Some(key) = same_session(archive, key, other)? else { return Ok(Held::none(layer)) };
+        let Some(key) = archive.same_session(key, other)? else { return Ok(Held::none(layer)) };
         let (files, source) = (archive.files(&key)?, archive.source_of(&key)?);
         Ok(Held { layer, key: Some(key), files, source })
     }
@@ -108,19 +108,4 @@ fn compare(file: &File, bytes: u64, blake3: Hash, path: &Path) -> Result<(), Str
         };
     }
     Err(how)
-}
-
-/// The session in a store: of the same project, else the only one of that id in both stores.
-fn same_session(
-    archive: &Archive,
-    key: &SessionKey,
-    other: Option<&Archive>,
-) -> Result<Option<SessionKey>, ArchiveError> {
-    let mut known = archive.find(&key.id)?;
-    if known.contains(key) {
-        return Ok(Some(key.clone()));
-    }
-    // A store that cannot be asked has no second one to mistake it for.
-    let others = other.and_then(|other| other.find(&key.id).ok()).map_or(1, |others| others.len());
-    Ok(if known.len() == 1 && others == 1 { known.pop() } else { None })
 }

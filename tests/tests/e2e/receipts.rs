@@ -1,7 +1,7 @@
 //! Receipts: a job leaves the outbox only when layer 3 holds everything that layer 1 holds.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tests::scratch::{PROJECT, Scratch};
@@ -10,7 +10,7 @@ use tests::transcripts::{self, INTERACTIVE, RECORDED, SUBAGENT};
 use tests::tree;
 
 use crate::product::{
-    assert_verified, await_delivered, chain, chain_delivered, drain, pending, session_ids, sessions, turn,
+    assert_verified, await_delivered, chain, chain_delivered, drain, pending, session_ids, sessions, text, turn,
 };
 
 /// Makes a directory where layer 3 would store `path` of the project.
@@ -179,4 +179,98 @@ fn an_import_leaves_receipts_so_that_nothing_is_sent_again() {
     std::fs::remove_dir_all(scratch.layer3_store()).expect("lose the store");
     drain(&scratch);
     assert_eq!(calls(), 4, "{}", scratch.log(2));
+}
+
+/// Copies a directory with all in it to a path where nothing stands.
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("make a directory");
+    for entry in fs::read_dir(from).expect("list a directory") {
+        let entry = entry.expect("read a directory's entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("look at an entry").is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).expect("copy a file");
+        }
+    }
+}
+
+/// A backup of a store, put over it.
+fn put_back(store: &Path, backup: &Path) {
+    fs::remove_dir_all(store).expect("remove the store");
+    copy_tree(backup, store);
+}
+
+/// The findings of `status` of this kind.
+fn findings(scratch: &Scratch, kind: &str) -> Vec<String> {
+    let status = scratch.layer3(&["status", "--json"]).output().json();
+    let found = status["findings"].as_array().expect("a list of findings");
+    found.iter().filter(|found| found["kind"] == kind).map(|found| text(found, "what")).collect()
+}
+
+/// Each store put back to what it was before these conversations: what is said of them until the next start, and after it.
+#[test]
+fn a_store_that_went_back_in_time_is_told_and_made_good_from_the_other_one() {
+    for (is_first, goes_on) in [(false, false), (false, true), (true, false), (true, true)] {
+        let what = format!("the first: {is_first}, it went on by itself: {goes_on}");
+        let scratch = Scratch::new();
+        let store = if is_first { scratch.layer1_store() } else { scratch.layer3_store() };
+        let transcripts: Vec<_> =
+            (1..5).map(|n| transcripts::make_conversation(&scratch, &transcripts::made_id(n), 2)).collect();
+        let grow = |nth: usize, turn| {
+            let line = transcripts::prompt_line(&transcripts::made_id(nth as u32 + 1), turn, "more");
+            transcripts::append(&transcripts[nth], line);
+        };
+        chain_delivered(&scratch, &transcripts::session_end(&transcripts[0]));
+        chain_delivered(&scratch, &transcripts::session_end(&transcripts[1]));
+        let backup = scratch.beside("backup");
+        copy_tree(&store, &backup);
+        grow(1, 7);
+        transcripts[1..3].iter().for_each(|path| chain_delivered(&scratch, &transcripts::session_end(path)));
+        let kept: Vec<_> = transcripts[..3].iter().map(|path| fs::read(path).expect("read a transcript")).collect();
+        put_back(&store, &backup);
+        transcripts[1..3].iter().for_each(|path| fs::remove_file(path).expect("delete a transcript"));
+        if goes_on {
+            // More is written into it than what it lost, and not by layer 2.
+            (0..40).for_each(|turn| grow(0, turn));
+            let save = ["save", "--transcript", transcripts[0].to_str().expect("a path that is text")];
+            if is_first { scratch.layer1(&["sweep"]) } else { scratch.layer3(&save) }.output().ok();
+        }
+        let said = findings(&scratch, "one-copy");
+        assert!(said.len() == 1 && said[0].starts_with("2 conversations are in one copy only"), "{what}: {said:?}");
+        let verified = scratch.layer3(&["verify"]).output().exits(1).text();
+        assert_eq!(verified.matches("one-copy").count(), 2, "{what}: {verified}");
+        assert!(scratch.layer3(&["doctor"]).output().exits(1).text().contains("one copy only"), "{what}");
+
+        // As at the next start.
+        scratch.layer1(&["sweep"]).output().ok();
+        drain(&scratch);
+        for (path, content) in transcripts[1..3].iter().zip(&kept[1..]) {
+            for store in [scratch.layer1_store(), scratch.layer3_store()] {
+                let copy = store.join(PROJECT).join(path.file_name().expect("a name"));
+                assert_eq!(fs::read(&copy).ok().as_ref(), Some(content), "{what}: {}", copy.display());
+            }
+        }
+        assert_saved_twice(&scratch, &transcripts[0]);
+        assert_eq!(findings(&scratch, "one-copy"), [""; 0], "{what}");
+        assert_verified(&scratch);
+        // And then nothing is sent or taken back again.
+        let calls = || scratch.log(2).matches("Calling session_save").count() + scratch.log(2).matches("gave").count();
+        let before = calls();
+        drain(&scratch);
+        assert_eq!(calls(), before, "{what}: {}", scratch.log(2));
+    }
+}
+
+#[test]
+fn what_was_removed_on_command_is_not_taken_back_from_the_other_store() {
+    let scratch = Scratch::new();
+    let transcripts: Vec<_> =
+        (1..3).map(|n| transcripts::make_conversation(&scratch, &transcripts::made_id(n), 2)).collect();
+    transcripts.iter().for_each(|path| chain_delivered(&scratch, &transcripts::session_end(path)));
+    fs::remove_file(&transcripts[0]).expect("delete a transcript");
+    scratch.layer3(&["prune", &transcripts::made_id(1), "--yes"]).output().ok();
+    drain(&scratch);
+    assert_eq!(session_ids(&scratch), [transcripts::made_id(2)]);
+    assert_eq!(findings(&scratch, "one-copy"), [""; 0]);
 }

@@ -31,10 +31,11 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 21] = [
+const CHECKS: [(Depth, Check); 22] = [
     (Depth::Cheap, stores::both),
     (Depth::Cheap, index::state),
     (Depth::Cheap, outbox::jobs),
+    (Depth::Cheap, stores::in_one_copy_only),
     (Depth::Cheap, losses::of_sessions),
     (Depth::Cheap, sources::transcripts),
     (Depth::Cheap, memories::of_projects),

@@ -13,6 +13,8 @@ use crate::health::context::Context;
 use crate::health::examination::{Examination, FoundStore};
 use crate::health::figures::StoreStatus;
 use crate::health::finding::{Finding, Kind, Subject};
+use crate::stores::one_copy::in_one_copy;
+use crate::stores::{Layer, Pair, Stores};
 use crate::terminal::time::format_rfc3339_ms;
 use crate::terminal::{count, shell_quoted};
 
@@ -61,6 +63,30 @@ fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundSto
         examination.found(Kind::SetAside, format!("{files} set aside by a repair, to be looked at or deleted"), &aside);
     }
     found
+}
+
+/// Conversations that one of the two lacks, although nothing of it waits to be saved.
+pub(super) fn in_one_copy_only(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let Ok(stores) = Stores::open(&context.places) else { return };
+    let is_meant = |pair: &Pair| context.asking.as_deref() != Some(pair.key().id.as_str());
+    // What cannot be read was told.
+    let alone = in_one_copy(&stores, &context.places, &is_meant).unwrap_or_default();
+    for (layer, copy, store) in
+        [(Layer::One, "first", &context.places.layer1_store), (Layer::Three, "second", &context.places.layer3_store)]
+    {
+        let held: Vec<_> = alone.iter().filter(|alone| alone.held_by == layer).collect();
+        if held.is_empty() {
+            continue;
+        }
+        let are = if held.len() == 1 { "is" } else { "are" };
+        let bytes = Size(held.iter().map(|alone| alone.bytes).sum());
+        let what = format!(
+            "{} {are} in one copy only, {bytes} of them in the {copy} copy alone: the other store was lost, or put back to an older state",
+            count(held.len() as u64, "conversation")
+        );
+        examination.found(Kind::OneCopy, what, store);
+    }
 }
 
 /// Why there is no store although something is there.

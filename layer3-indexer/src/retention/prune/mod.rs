@@ -2,8 +2,8 @@
 //!
 //! A plan is made first, and everything in it was read and hashed: what would go, and what makes it
 //! safe, or that it is the only copy. It is shown; only then it is carried out, each step proven
-//! again under the session's lock. Layer 1's store comes first, then what layer 2 owes, then layer
-//! 3's store with the index in its midst: nothing copies from layer 3 to layer 1, so a run that is
+//! again under the session's lock. Layer 3's store first notes that the session goes, so that nothing gives it back to
+//! layer 1; then layer 1's store loses it, then layer 2's jobs, then the index and layer 3's store: a run that is
 //! killed leaves nothing that comes back by itself, and the same command finishes it.
 
 mod item;
@@ -126,32 +126,41 @@ fn remove_session(
     sources: &[PathBuf],
 ) -> Result<bool, Failure> {
     checkpoint(stores, pair)?;
-    // Looked at before layer 1's copy goes: it must not be the first half of what is then refused.
-    if let (Some(archive), Some(key)) = (&stores.layer3, &pair.layer3) {
+    // Looked at before the first half goes: it must not be the half of what is then refused.
+    let held = [(&stores.layer1, &pair.layer1, shown1), (&stores.layer3, &pair.layer3, shown3)];
+    for (archive, key, shown) in held {
+        let (Some(archive), Some(key)) = (archive, key) else { continue };
         let is_same = |now: &StoredFile, shown: &StoredFile| {
             (&now.name, now.bytes, now.blake3) == (&shown.name, shown.bytes, shown.blake3)
         };
         let now = archive.files(key)?;
-        let is_as_shown = now.len() == shown3.len() && now.iter().zip(shown3).all(|(now, shown)| is_same(now, shown));
+        let is_as_shown = now.len() == shown.len() && now.iter().zip(shown).all(|(now, shown)| is_same(now, shown));
         if !is_as_shown && !archive.is_being_pruned(key)? {
             return Ok(false);
         }
     }
-    if let (Some(archive), Some(key)) = (&stores.layer1, &pair.layer1)
-        && !archive.prune_session::<Failure, ()>(key, shown1, || Ok(()))?
-    {
-        return Ok(false);
-    }
-    pending_delivery::forget_jobs(places, pair, sources)?;
+    let remove_first_copy = || -> Result<bool, Failure> {
+        if let (Some(archive), Some(key)) = (&stores.layer1, &pair.layer1)
+            && !archive.prune_session::<Failure, ()>(key, shown1, || Ok(()))?
+        {
+            return Ok(false);
+        }
+        pending_delivery::forget_jobs(places, pair, sources)?;
+        Ok(true)
+    };
     match (&stores.layer3, &pair.layer3) {
         (Some(archive), Some(key)) => archive.prune_session::<Failure, _>(key, shown3, || {
+            if !remove_first_copy()? {
+                let why = "remove the first copy: it changed while the second was removed";
+                return Err(Failure::new(why).hint("the same command finishes it"));
+            }
             // Held until the last file is gone: a save that is still under way writes no metadata meanwhile.
             let metadata = save::lock_metadata(archive)?;
             forget(&places.index, archive, key)?;
             loss::forget(archive, key)?;
             Ok(metadata)
         }),
-        _ => Ok(true),
+        _ => remove_first_copy(),
     }
 }
 

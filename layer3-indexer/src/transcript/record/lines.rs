@@ -12,7 +12,7 @@ use super::types::{Class, Located, Record};
 
 /// Longest line that is loaded; a longer one is counted as unparsable and read past. The longest
 /// line that was ever reported had 12.8 million characters.
-pub const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const READ_BYTES: usize = 256 * 1024;
 /// A line buffer that one long line made larger than this is given back.
 const LINE_BYTES_KEPT: usize = 1024 * 1024;
@@ -60,7 +60,7 @@ pub fn read_records<R: Read>(
 
 /// [`read_records`], telling `dealt_with` the offset before which nothing will be looked at again,
 /// at least once a line and once a buffer of a line that is too long.
-pub fn read_records_telling<R: Read>(
+pub(crate) fn read_records_telling<R: Read>(
     reader: R,
     offset: u64,
     torn: TornLine,

@@ -10,7 +10,8 @@ mod tests;
 mod tool_input;
 mod types;
 
-pub use lines::{LINE_BYTES_MAX, ReadReport, TornLine, read_records, read_records_telling, with_record};
+pub(crate) use lines::{LINE_BYTES_MAX, read_records_telling};
+pub use lines::{ReadReport, TornLine, read_records, with_record};
 pub use tool_input::tool_input_text;
 pub(crate) use types::command_line;
 pub use types::{Block, Class, Located, Origin, Record, Role};
