@@ -70,27 +70,24 @@ impl Home {
         }
         let archive = Archive::create(&store).unwrap();
         fs::write(self.path().join("store-id"), archive.store_id()).unwrap();
+        if self.transcript(ID).exists() {
+            copy(&archive, ID, &self.transcript(ID));
+        }
     }
 
     fn transcript(&self, id: &str) -> PathBuf {
         self.path().join(".claude/projects/-home-dev-p").join(format!("{id}.jsonl"))
     }
 
-    /// Writes a transcript and has layer 1 copy it.
+    /// Writes a transcript and has layer 1 copy it, and layer 3's store hold what a server will call covered.
     fn converse(&self, id: &str, words: &str) {
         let transcript = self.transcript(id);
         fs::create_dir_all(transcript.parent().unwrap()).unwrap();
         let mut file = fs::OpenOptions::new().create(true).append(true).open(&transcript).unwrap();
         writeln!(file, "{}", json!({"type": "user", "cwd": "/home/dev/p", "content": words})).unwrap();
-        let request = SaveRequest {
-            id: &SessionId::parse(id).unwrap(),
-            transcript: &transcript,
-            project: None,
-            cwd: None,
-            compare: Compare::Windows,
-            progress: &|_| {},
-        };
-        Archive::create(&self.layer1()).unwrap().save(&request).unwrap();
+        for store in [self.layer1(), self.path().join(".claude-backup")] {
+            copy(&Archive::create(&store).unwrap(), id, &transcript);
+        }
     }
 
     fn event(&self, id: &str) -> String {
@@ -165,6 +162,12 @@ impl Home {
             assert!(!is_alive(pid), "{pid} is still there");
         }
     }
+}
+
+fn copy(archive: &Archive, id: &str, transcript: &Path) {
+    let id = &SessionId::parse(id).unwrap();
+    let (compare, progress) = (Compare::Windows, &|_: u64| {});
+    archive.save(&SaveRequest { id, transcript, project: None, cwd: None, compare, progress }).unwrap();
 }
 
 fn is_alive(pid: &str) -> bool {

@@ -129,14 +129,16 @@ fn shown(scene: &Scene, copies: &[PathBuf; 2]) -> Answer {
 }
 
 fn verified(scene: &Scene, copies: &[PathBuf; 2], condition: Condition) -> BTreeSet<PathBuf> {
-    let report = verify::verify(&scene.places, None).unwrap();
+    let mut report = verify::verify(&scene.places, None).unwrap();
+    // The sources are gone, and one store has what the other has not.
+    report.findings.retain(|finding| finding.kind != "one-copy");
     let (ahead, own): (Vec<_>, Vec<_>) = report.findings.iter().partition(|f| f.detail.starts_with("layer 1's copy "));
     assert!(report.findings.iter().all(|finding| finding.path == format!("{ID}.jsonl")), "{report:?}");
     let mut bad: BTreeSet<PathBuf> = own.iter().map(|_| copies[1].clone()).collect();
     let kind = if condition == Condition::Missing { "missing" } else { "damaged" };
     assert!(report.findings.iter().all(|finding| finding.kind == kind), "{report:?}");
     bad.extend(ahead.iter().flat_map(|finding| named(copies, &finding.detail)));
-    assert_eq!(report.ok, bad.is_empty());
+    assert!(bad.is_empty() || !report.ok);
     bad
 }
 
