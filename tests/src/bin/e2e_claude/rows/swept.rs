@@ -114,5 +114,7 @@ fn rewind_to_before(terminal: &Terminal, state: &str) {
     terminal.press(&["Enter"]);
     terminal.await_screen("3. Restore code");
     terminal.press(&["3"]);
+    // While the list closes it takes what is typed.
+    terminal.await_what("the list of prompts gone", || !terminal.visible().contains("Restore code"));
     terminal.await_idle();
 }
