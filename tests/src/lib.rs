@@ -15,6 +15,7 @@ pub mod mcp;
 pub mod messages_api;
 pub mod old_store;
 pub mod processes;
+pub mod recall;
 pub mod recording;
 pub mod resources;
 pub mod run;

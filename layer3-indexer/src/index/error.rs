@@ -97,6 +97,15 @@ impl<T> Sqlite<T> for rusqlite::Result<T> {
     }
 }
 
+/// SQLite bounds the size of an expression by rules of its own. What it does not take as words is still
+/// searched for by parts; no text of a user is an error.
+pub(super) fn none_if_refused<T: Default>(found: rusqlite::Result<T>) -> rusqlite::Result<T> {
+    match found {
+        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => Ok(T::default()),
+        found => found,
+    }
+}
+
 /// Whether the database is no database, or none that holds together.
 fn is_damage(error: &rusqlite::Error) -> bool {
     // A damaged schema or FTS5 structure shows as a plain error of SQLite; no query text of a user

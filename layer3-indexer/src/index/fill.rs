@@ -229,6 +229,7 @@ impl Index {
             .execute_batch(
                 "INSERT INTO words (words) VALUES ('delete-all');
                  INSERT INTO parts (parts) VALUES ('delete-all');
+                 INSERT INTO topics (topics) VALUES ('delete-all');
                  DELETE FROM messages; DELETE FROM contents; DELETE FROM unknown; DELETE FROM branches;
                  DELETE FROM spans; DELETE FROM uses; DELETE FROM calls; DELETE FROM tools; DELETE FROM files;
                  DELETE FROM tracked; DELETE FROM tallies; DELETE FROM directories; DELETE FROM meta;",

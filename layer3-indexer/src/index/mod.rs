@@ -1,12 +1,12 @@
 //! The index: one row a message, in SQLite FTS5. Disposable: everything in it comes from the
 //! store and can be made again from it. It holds no text; hits are re-read from the store.
 
-mod across_messages;
 mod blobs;
 mod checksums;
 mod conditions;
 mod contents;
 mod context;
+mod conversations;
 mod error;
 mod families;
 mod files;
@@ -18,11 +18,13 @@ mod open;
 mod own;
 mod prepare;
 pub mod query;
+mod question;
 mod ranking;
 mod read;
 mod reading;
 mod schema;
 mod search;
+mod sessions;
 mod snippet;
 mod stop_words;
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod tests;
 mod text;
 mod texts;
 mod tool_calls;
+mod topics;
 mod trigram;
 mod trigram_rows;
 mod types;

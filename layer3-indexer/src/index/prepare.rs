@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use super::blobs::without_blobs;
 use super::fold::indexed;
-use super::text::{Speaker, is_message, key_of, sections};
+use super::text::{Column, Speaker, is_message, key_of, sections};
 use super::tool_calls::Named;
+use super::topics::topic_words;
 use super::trigram::Tokens;
 use crate::transcript::metadata::SessionStats;
 use crate::transcript::queue::may_be_sent;
@@ -40,6 +41,8 @@ pub(super) struct Message<'a> {
     pub(crate) parts: Vec<u32>,
     /// Length of the text that has them.
     pub(crate) parts_bytes: usize,
+    /// What it says of its session: see [`topic_words`].
+    pub(crate) topics: String,
     pub(crate) uses: Vec<Named>,
     pub(crate) queued: Queued,
 }
@@ -73,10 +76,19 @@ impl<'a> Prepared<'a> {
         let message = is_message(record).then(|| {
             let sections = sections(record);
             let key = key_of(record, &sections);
-            let mut parts_bytes = 0;
+            let (mut parts_bytes, mut topics) = (0, String::new());
             let mut columns = [const { None }; COLUMNS];
             for (column, text) in sections {
                 let text = without_blobs(text);
+                if column != Column::ToolOutput {
+                    let from = topics.len();
+                    topic_words(&text, &mut topics);
+                    if column == Column::User {
+                        // What people ask for says the most.
+                        let asked = topics[from..].to_owned();
+                        topics.push_str(&asked);
+                    }
+                }
                 if column.has_parts() {
                     parts_bytes += text.len();
                     tokens.add(&text);
@@ -91,6 +103,7 @@ impl<'a> Prepared<'a> {
                 columns: columns.map(|text| text.map(indexed)),
                 parts: tokens.take(),
                 parts_bytes,
+                topics,
                 uses: Named::all_of(record),
                 queued: Queued::of(record),
             }

@@ -10,7 +10,6 @@ use std::borrow::Cow;
 use super::blobs::beginning_of_blob;
 use super::fold::{folded, indexed, is_own_word, is_word_char, words as words_of};
 use super::matching::{self, Term};
-use super::stop_words::{is_stop_word, stem};
 use super::trigram;
 
 /// Longest query that is looked at, in characters; the rest is dropped.
@@ -29,11 +28,6 @@ const NEAR_DEFAULT: u32 = 10;
 const SENTENCE_WORDS: usize = 4;
 /// Words between the first and the last of a query that stand close together.
 const NEAR_WORDS: usize = 12;
-
-/// Words of a question that stay at least: of fewer, all are looked for.
-const CONTENT_WORDS_MIN: usize = 2;
-/// Words of a question that are looked for.
-const CONTENT_WORDS_MAX: usize = 24;
 
 /// The words of a query close together, for the index of words, in FTS5's syntax.
 #[derive(Debug)]
@@ -102,7 +96,8 @@ impl Query {
         words.truncate(QUERY_TERMS_MAX);
         let mut expression = joined(words, Expression::And)?;
         cut_blobs(&mut expression);
-        Some(Query { expression, is_cut, is_plain: is_plain(&text), sentence: None })
+        // Quotes that are none of a syntax are those of a title in a question.
+        Some(Query { expression, is_cut, is_plain: is_plain(&text.replace('"', " ")), sentence: None })
     }
 
     /// The same for the index of words, in FTS5's syntax; `None` when no part of it is a word.
@@ -141,30 +136,17 @@ impl Query {
         })
     }
 
-    /// The words of a question that say what is looked for, each with its other forms, for the index of words; none
-    /// where the query says itself how they stand, or has but one.
-    pub(crate) fn content_words(&self) -> Vec<String> {
+    /// Its words, where it says nothing about how they stand.
+    pub(crate) fn plain_words(&self) -> Option<Vec<&Term>> {
         let mut terms = Vec::new();
-        if !self.is_plain || plain_terms(&self.expression, &mut terms).is_none() || terms.len() < 2 {
-            return Vec::new();
-        }
-        let says_something =
-            |term: &&&Term| !is_stop_word(folded(&term.text).trim_matches(|c: char| !c.is_alphanumeric()));
-        let content: Vec<&Term> = terms.iter().filter(says_something).copied().collect();
-        let terms = if content.len() < CONTENT_WORDS_MIN { terms } else { content };
-        let forms = |term: &&Term| {
-            let word = word_term(term)?;
-            let text = folded(&term.text);
-            let mut words = words_of(&text);
-            Some(match (words.next().and_then(stem), words.next()) {
-                (Some(stem), None) => format!("({word} OR {} *)", quoted(stem)),
-                _ => word,
-            })
-        };
-        let mut words: Vec<String> = terms.iter().filter_map(forms).collect();
-        words.dedup();
-        words.truncate(CONTENT_WORDS_MAX);
-        words
+        (self.is_plain && plain_terms(&self.expression, &mut terms).is_some()).then_some(terms)
+    }
+
+    /// The words that a text must hold, for whatever reason: not those that it must not.
+    pub(crate) fn positive_terms(&self) -> Vec<&Term> {
+        let mut terms = Vec::new();
+        collect_terms(&self.expression, &mut terms);
+        terms
     }
 
     /// Trigrams that a text must hold, in FTS5's syntax for an index without positions; `None`
@@ -274,12 +256,12 @@ fn words_match(expression: &Expression) -> Option<String> {
     }
 }
 
-fn word_term(term: &Term) -> Option<String> {
+pub(super) fn word_term(term: &Term) -> Option<String> {
     let has_word = term.text.chars().any(is_word_char);
     has_word.then(|| quoted(&indexed(Cow::Borrowed(&term.text))) + if term.is_prefix { " *" } else { "" })
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 

@@ -15,9 +15,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
 use super::conditions::Conditions;
+use super::error::none_if_refused;
 use super::families::{AGE, Age, age};
 use super::query::Query;
-use super::text::{Speaker, WEIGHTS};
+use super::sessions::Sessions;
+use super::text::{MATCHED, Speaker, WEIGHTS};
 use super::types::SearchQuery;
 
 /// How much better a message of the newest moment is than an old one of the same words …
@@ -28,8 +30,7 @@ const RECENT_HALF_MS: f64 = 30.0 * 24.0 * 60.0 * 60.0 * 1000.0;
 /// What a message is worth that holds the words of a query in a row, and near each other, beside one that holds them apart.
 const IN_A_ROW_WEIGHT: f64 = 2.0;
 const NEAR_WEIGHT: f64 = 1.3;
-/// Messages that are looked at for either.
-const IN_A_ROW_MAX: usize = 600;
+/// Messages that are looked at for it.
 const NEAR_MAX: usize = 5000;
 
 /// A message that matches; the larger the score, the better.
@@ -58,12 +59,14 @@ impl Scored {
 pub(super) struct Ranking<'s> {
     pub(crate) connection: &'s Connection,
     pub(crate) query: &'s SearchQuery,
+    pub(crate) sessions: Sessions,
     newest_ms: i64,
 }
 
 impl<'s> Ranking<'s> {
     pub(crate) fn new(connection: &'s Connection, query: &'s SearchQuery) -> rusqlite::Result<Ranking<'s>> {
-        Ok(Ranking { connection, query, newest_ms: newest_ms(connection, query.now_ms)? })
+        let sessions = Sessions::read(connection, query)?;
+        Ok(Ranking { connection, query, sessions, newest_ms: newest_ms(connection, query.now_ms)? })
     }
 
     /// Whether more than so many messages match.
@@ -77,42 +80,18 @@ impl<'s> Ranking<'s> {
         self.connection.prepare_cached(&sql)?.exists(params_from_iter(&conditions.values))
     }
 
-    /// What matches, and of that the last so many.
-    pub(crate) fn scored(&self, expression: &str, last: usize) -> rusqlite::Result<Vec<Scored>> {
-        self.worth(expression, last, &self.score())
-    }
-
-    /// The best of all that matches.
-    pub(crate) fn best_of(&self, expression: &str, count: usize) -> rusqlite::Result<Vec<Scored>> {
-        let mut conditions = self.conditions(Some(expression.to_owned()), false);
-        conditions.values.push(Value::from(count as i64));
-        let sql = format!(
-            "SELECT {}, {} AS worth FROM words JOIN messages m ON m.id = words.rowid
-             WHERE words MATCH ?1 AND m.session NOT IN (SELECT id FROM tracked WHERE listed = 0) {}
-             ORDER BY worth DESC, words.rowid DESC LIMIT ?{}",
-            Scored::sql(),
-            self.score(),
-            conditions.sql,
-            conditions.values.len(),
-        );
-        self.query_scored(&sql, conditions.values)
-    }
-
-    /// What matches, and of that the last so many, each worth what the SQL says.
-    pub(crate) fn worth(&self, expression: &str, last: usize, score: &str) -> rusqlite::Result<Vec<Scored>> {
-        let mut conditions = self.conditions(Some(expression.to_owned()), false);
-        // One statement for any number, or each would be prepared by itself.
-        conditions.values.push(Value::from(last as i64));
+    /// All that matches; each worth what the SQL says.
+    pub(crate) fn worth(&self, expression: &str, score: &str) -> rusqlite::Result<Vec<Scored>> {
+        let conditions = self.conditions(Some(expression.to_owned()), false);
         let sql = format!(
             "SELECT {}, {score} FROM words
              JOIN messages m ON m.id = words.rowid
              WHERE words MATCH ?1 AND m.session NOT IN (SELECT id FROM tracked WHERE listed = 0) {}
-             ORDER BY words.rowid DESC LIMIT ?{}",
+             ORDER BY words.rowid DESC",
             Scored::sql(),
             conditions.sql,
-            conditions.values.len(),
         );
-        self.query_scored(&sql, conditions.values)
+        none_if_refused(self.query_scored(&sql, conditions.values))
     }
 
     pub(crate) fn query_scored(&self, sql: &str, values: Vec<Value>) -> rusqlite::Result<Vec<Scored>> {
@@ -135,8 +114,8 @@ impl<'s> Ranking<'s> {
     /// where the query says itself how they stand.
     pub(crate) fn close_together(&self, query: &Query, mut found: Vec<Scored>) -> rusqlite::Result<Vec<Scored>> {
         let Some(close) = query.close_together() else { return Ok(sorted(found)) };
-        let near: HashSet<i64> = self.messages(&close.near)?.into_iter().collect();
-        let row = self.scored(&close.in_a_row, IN_A_ROW_MAX)?;
+        let near: HashSet<i64> = self.near(&close.near)?.into_iter().collect();
+        let row = self.worth(&close.in_a_row, &self.score())?;
         let in_a_row: HashSet<i64> = row.iter().map(|found| found.message).collect();
         found.retain(|found| !in_a_row.contains(&found.message));
         for found in found.iter_mut().filter(|found| near.contains(&found.message)) {
@@ -161,7 +140,7 @@ impl<'s> Ranking<'s> {
         statement.query_map([], age)?.collect()
     }
 
-    fn messages(&self, expression: &str) -> rusqlite::Result<Vec<i64>> {
+    fn near(&self, expression: &str) -> rusqlite::Result<Vec<i64>> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT rowid FROM words WHERE words MATCH ?1 ORDER BY rowid DESC LIMIT ?2")?;
@@ -180,6 +159,79 @@ impl<'s> Ranking<'s> {
         )
     }
 
+    /// The sessions that the filters leave and of which a message that they leave holds an expression.
+    pub(crate) fn holding(&self, expression: &str) -> rusqlite::Result<BTreeSet<i64>> {
+        none_if_refused(self.sessions.holding(self.connection, expression, &self.filters(2, false)))
+    }
+
+    /// The messages of sessions that hold an expression, each worth the more of it the more it holds.
+    pub(crate) fn messages(&self, expression: &str, sessions: &BTreeSet<i64>) -> rusqlite::Result<Vec<Scored>> {
+        let weights = MATCHED.map(|weight| format!("{weight:?}")).join(", ");
+        let sql = format!("SELECT {}, -bm25(words, {weights})", Scored::sql());
+        let filters = self.filters(3, false);
+        none_if_refused(
+            self.query_scored(&self.within(&sql, &filters, sessions), self.values(expression, sessions, filters)),
+        )
+    }
+
+    /// The same without what they are worth.
+    pub(crate) fn messages_with(&self, expression: &str, sessions: &BTreeSet<i64>) -> rusqlite::Result<HashSet<i64>> {
+        let filters = self.filters(3, false);
+        let mut statement = self.connection.prepare_cached(&self.within("SELECT m.id", &filters, sessions))?;
+        let rows = statement.query_map(params_from_iter(self.values(expression, sessions, filters)), |row| row.get(0));
+        none_if_refused(rows.and_then(Iterator::collect))
+    }
+
+    fn within(&self, select: &str, filters: &Conditions, sessions: &BTreeSet<i64>) -> String {
+        let ids: Vec<String> = sessions.iter().map(i64::to_string).collect();
+        format!(
+            "{select} FROM words CROSS JOIN messages m ON m.id = words.rowid
+             WHERE words MATCH ?1 AND words.rowid BETWEEN ?2 AND ?3 AND m.session IN ({}) {}",
+            ids.join(", "),
+            filters.sql
+        )
+    }
+
+    fn values(&self, expression: &str, sessions: &BTreeSet<i64>, filters: Conditions) -> Vec<Value> {
+        let mut values = filters.values;
+        let (first, last) = self.sessions.range_of(sessions);
+        values[0] = Value::from(expression.to_owned());
+        (values[1], values[2]) = (Value::from(first), Value::from(last));
+        values
+    }
+
+    /// The first message of a session that the filters leave.
+    pub(crate) fn first_message(&self, session: i64) -> rusqlite::Result<Option<Scored>> {
+        let mut conditions = self.filters(0, false);
+        conditions.add("m.session = ?", Some(Value::from(session)));
+        let sql = format!(
+            "SELECT {}, 0.0 FROM messages m WHERE m.speaker = 0 {} ORDER BY m.id LIMIT 1",
+            Scored::sql(),
+            conditions.sql
+        );
+        Ok(self.query_scored(&sql, conditions.values)?.first().copied())
+    }
+
+    /// Titles of sessions that the filters leave. A title is nobody's message: a filter that asks
+    /// for certain messages leaves none.
+    pub(crate) fn titles(&self) -> rusqlite::Result<Vec<(i64, String)>> {
+        if self.has_message_filter() {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT id, title FROM tracked WHERE listed = 1 AND title IS NOT NULL";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let titles = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let is_meant = |title: &rusqlite::Result<(i64, String)>| {
+            title.as_ref().map_or(true, |(session, _)| self.sessions.get(*session).is_some())
+        };
+        titles.filter(is_meant).collect()
+    }
+
+    /// Whether messages are asked for by something else than what they say.
+    pub(crate) fn has_message_filter(&self) -> bool {
+        !self.filters(0, false).sql.is_empty()
+    }
+
     /// The filters, behind the expression that is matched, if there is one. `calls`: a file means
     /// the calls that touch it, not the sessions.
     pub(crate) fn conditions(&self, expression: Option<String>, calls: bool) -> Conditions {
@@ -193,6 +245,19 @@ impl<'s> Ranking<'s> {
         if !sessions.sql.is_empty() {
             conditions.sql = format!(" AND m.session IN (SELECT id FROM tracked WHERE listed = 1 {})", sessions.sql);
         }
+        self.add_filters(&mut conditions, calls);
+        conditions
+    }
+
+    /// Those that ask for certain messages, behind so many other values.
+    fn filters(&self, before: usize, calls: bool) -> Conditions {
+        let mut filters = Conditions { sql: String::new(), values: vec![Value::Null; before] };
+        self.add_filters(&mut filters, calls);
+        filters
+    }
+
+    fn add_filters(&self, conditions: &mut Conditions, calls: bool) {
+        let query = self.query;
         conditions.add("m.time_ms >= ?", query.since_ms.map(Value::from));
         conditions.add("m.time_ms <= ?", query.until_ms.map(Value::from));
         let branch = query.branch.clone().map(Value::from);
@@ -200,8 +265,7 @@ impl<'s> Ranking<'s> {
         if let Some(role) = query.role {
             conditions.sql.push_str(&format!(" AND {}", Speaker::sql_of(role)));
         }
-        self.add_uses(&mut conditions, calls);
-        conditions
+        self.add_uses(conditions, calls);
     }
 
     /// The filters by tool and file.

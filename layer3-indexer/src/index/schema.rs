@@ -47,6 +47,9 @@ CREATE TABLE tracked (
     title TEXT,
     is_fork INTEGER NOT NULL DEFAULT 0, -- its messages say that they were copied from another one
     messages INTEGER NOT NULL DEFAULT 0,
+    words INTEGER NOT NULL DEFAULT 0,   -- of its topics, each as often as it stands
+    first_message INTEGER,              -- its messages and perhaps those of others lie between these …
+    last_message INTEGER,
     unparsable INTEGER NOT NULL DEFAULT 0,
     save_trigger TEXT NOT NULL DEFAULT '',
     UNIQUE (project, session)
@@ -139,6 +142,11 @@ CREATE VIRTUAL TABLE words USING fts5 (
     user, assistant, thinking, tool_input, tool_output,
     content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );
+-- What sessions are about: see `topics.rs`.
+CREATE VIRTUAL TABLE topics USING fts5 (
+    words,
+    content = '', contentless_delete = 1, detail = none, tokenize = 'porter unicode61 remove_diacritics 2'
+);
 -- A row has the tokens of `trigram.rs` of the messages of one span.
 CREATE VIRTUAL TABLE parts USING fts5 (
     tokens,
@@ -156,6 +164,7 @@ CREATE TABLE spans (
 -- for what a transaction has of conversations as they are; of words that come once they take three
 -- times as much memory as they say.
 INSERT INTO words (words, rank) VALUES ('hashsize', 8388608), ('automerge', 8), ('crisismerge', 64);
+INSERT INTO topics (topics, rank) VALUES ('hashsize', 2097152), ('automerge', 8), ('crisismerge', 64);
 INSERT INTO parts (parts, rank) VALUES ('hashsize', 2097152), ('automerge', 8), ('crisismerge', 64);
 ";
 

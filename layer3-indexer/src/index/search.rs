@@ -1,19 +1,21 @@
-//! Finding messages: by words, best first; then conversations that hold all words in different
-//! messages; then by parts of words, newest first; where that is nothing or little, those that hold the most words.
+//! Finding conversations, or each message: by words, best first; then by parts of words, newest first; of a question, and
+//! where nothing holds all words, those that hold the most of them.
 //!
 //! **Pages.** The order depends on what is stored and asked alone, never on limit and offset.
 
 use std::collections::{BTreeSet, HashMap};
 
-use rusqlite::{ErrorCode, OptionalExtension, Row, params_from_iter};
+use rusqlite::{OptionalExtension, Row, params_from_iter};
 
 use super::contents::Contents;
 use super::context::{Side, context};
-use super::error::{IndexError, Sqlite};
+use super::conversations::{Candidates, Conversation};
+use super::error::{IndexError, Sqlite, none_if_refused};
 use super::families::Families;
 use super::matching::By;
 use super::open::Index;
 use super::query::Query;
+use super::question::Question;
 use super::ranking::{Ranking, Scored, sorted};
 use super::text::{Speaker, is_same_everywhere};
 use super::texts::{COLUMNS, Found, JOINS, Place, Texts, found, place};
@@ -23,19 +25,13 @@ use super::types::{Hit, SearchQuery, SearchResults};
 const CANDIDATES_MAX: usize = 20_000;
 /// Bytes of records that are read to compare them.
 const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Messages that are ranked. More hold only a word that says little by itself, and ranking costs
-/// microseconds each. Then those in which a person or the model wrote it are ranked, and …
-const RANKED_MAX: usize = 600;
-/// … behind them stand so many of all others, newest first.
-const RANKED_OTHERS_MAX: usize = 150;
+/// Messages that are ranked one by one where every one is a hit. Of more, those in which a person or the model wrote it
+/// are ranked, and behind them stand all others, newest first: ranking costs microseconds each.
+const RANKED_MAX: usize = 2000;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
-/// Words that say something, from which on a query is taken for a question …
+/// Words that say something, from which on a query is taken for a question: what holds only some of them is shown too.
 const QUESTION_WORDS: usize = 4;
-/// … and hits below which those that hold only most of the words of one are shown too; of any other query, where there is none.
-const MOST_WORDS_BELOW: usize = 3;
-/// Sessions found by words below which those that hold the words apart are looked for.
-const ACROSS_MESSAGES_BELOW: usize = 20;
 
 impl Index {
     /// Searches by words, and where these are too few, by parts. No text is an error; an empty one finds nothing.
@@ -49,7 +45,8 @@ impl Index {
             // One view of the index for all of it; each statement by itself would also lock and unlock the file.
             let _view = self.connection.unchecked_transaction()?;
             let ranking = Ranking::new(&self.connection, query)?;
-            let mut search = Search { ranking, texts: Texts::new(contents), results: SearchResults::default() };
+            let results = SearchResults::default();
+            let mut search = Search { ranking, texts: Texts::new(contents), results, candidates: None };
             search.run(parsed.as_ref())?;
             Ok(search.results)
         };
@@ -59,42 +56,34 @@ impl Index {
 
 /// A hit before its text is read.
 struct Entry {
-    message: i64,
     session: i64,
+    /// `None` where it is to be looked for in [`Search::candidates`].
+    message: Option<i64>,
     by: By,
-    /// What comes before any score: an echo of our own search stands behind, a whole sentence in front.
-    class: (bool, bool),
-    score: f64,
     others: usize,
     /// Other sessions that hold the same message.
     copies: usize,
 }
 
 impl Entry {
-    fn of(found: &Scored) -> Entry {
-        let Scored { message, session, score, .. } = *found;
-        let class = (!found.is_echo, found.is_in_a_row);
-        Entry { message, session, by: By::Words, class, score, others: 0, copies: 0 }
+    fn of(found: &Scored, copies: usize) -> Entry {
+        Entry { session: found.session, message: Some(found.message), by: By::Words, others: 0, copies }
     }
 }
 
 /// What was found by words.
+#[derive(Default)]
 struct Known {
     keys: BTreeSet<i64>,
     /// Its sessions, where one hit of each is enough.
     sessions: BTreeSet<i64>,
 }
 
-/// A message that matches, and how many other sessions hold it too.
-struct Copied {
-    found: Scored,
-    copies: usize,
-}
-
 struct Search<'s> {
     ranking: Ranking<'s>,
     texts: Texts<'s>,
     results: SearchResults,
+    candidates: Option<Candidates>,
 }
 
 impl Search<'_> {
@@ -105,8 +94,10 @@ impl Search<'_> {
             Some(parsed) => self.by_text(parsed)?,
         };
         self.results.more = entries.len() > query.offset.saturating_add(query.limit);
-        for (n, entry) in entries.iter().enumerate().skip(query.offset).take(query.limit) {
-            self.show(n + 1, entry, parsed)?;
+        let mut page: Vec<Entry> = entries.into_iter().skip(query.offset).take(query.limit).collect();
+        self.look_up(&mut page)?;
+        for (n, entry) in page.iter().enumerate() {
+            self.show(query.offset + n + 1, entry, parsed)?;
         }
         if self.texts.unreadable > 0 {
             let n = self.texts.unreadable;
@@ -121,123 +112,131 @@ impl Search<'_> {
         if query.is_cut {
             self.note("the query was too long; only its beginning was searched for");
         }
-        let words = self.by_words(query)?;
-        let known = Known {
-            keys: words.iter().map(|found| found.key).collect(),
-            sessions: words.iter().filter(|_| !self.ranking.query.each).map(|found| found.session).collect(),
+        if self.ranking.query.each { self.by_messages(query) } else { self.by_conversations(query) }
+    }
+
+    /// The conversations that hold all words, wherever in them; of a question, and where no other does, those that hold the most.
+    fn by_conversations(&mut self, query: &Query) -> rusqlite::Result<Vec<Entry>> {
+        let Some(question) = Question::of(query) else {
+            let candidates = self.ranking.of_expression(query)?;
+            let known = Known { sessions: candidates.sessions().collect(), ..Known::default() };
+            let mut entries = self.conversations(candidates)?;
+            self.add_parts(query, &known, &mut entries)?;
+            return Ok(entries);
         };
-        let words = self.one_of_each(words)?;
-        let mut entries = self.entries(&words);
-        if !self.ranking.query.each && entries.len() < ACROSS_MESSAGES_BELOW {
-            let words: Vec<Scored> = words.iter().map(|found| found.found).filter(|found| !found.is_echo).collect();
-            let apart = none_if_refused(self.ranking.sessions_across(query, &words))?;
-            add_sessions(&mut entries, &self.one_of_each(apart)?);
+        let answers = self.ranking.answers(&question)?;
+        let is_question = question.words.len() >= QUESTION_WORDS;
+        let all = self.ranking.of_question(query, &question, &answers, true);
+        let has_all = !all.is_empty();
+        let known = Known { sessions: all.sessions().collect(), ..Known::default() };
+        let mut entries = Vec::new();
+        if !is_question {
+            entries = self.conversations(all)?;
+            self.add_parts(query, &known, &mut entries)?;
         }
-        if entries.len() <= self.ranking.query.offset.saturating_add(self.ranking.query.limit)
-            && !query.is_words_alone()
-        {
-            self.by_parts(query, &known, &mut entries)?;
+        if !entries.is_empty() {
+            return Ok(entries);
         }
-        self.by_most_words(query, &mut entries)?;
+        let dropped: Vec<String> = answers.missing.iter().map(|n| question.words[*n].typed.clone()).collect();
+        let question = question.without(|n| answers.missing.contains(&n));
+        let any = self.ranking.of_question(query, &question, &answers, false);
+        let known = Known { sessions: any.sessions().collect(), ..Known::default() };
+        if !any.is_empty() {
+            if !has_all {
+                self.note_dropped(&question, &dropped);
+            }
+            entries = self.conversations(any)?;
+        }
+        if is_question {
+            self.add_parts(query, &known, &mut entries)?;
+        }
         Ok(entries)
     }
 
-    /// Each message once, in the session that it was written in rather than in a fork or a continuation of it, and in how
-    /// many others it stands.
-    fn one_of_each(&self, scored: Vec<Scored>) -> rusqlite::Result<Vec<Copied>> {
-        let mut sessions: HashMap<i64, Vec<i64>> = HashMap::new();
-        for found in scored.iter().filter(|found| is_same_everywhere(found.key)) {
-            sessions.entry(found.key).or_default().push(found.session);
-        }
-        let shared: BTreeSet<i64> = sessions.values().filter(|all| all.len() > 1).flatten().copied().collect();
-        let ages = self.ranking.ages(&shared)?;
-        let mut once = Vec::new();
-        for found in scored {
-            let Some(all) = sessions.get(&found.key) else {
-                once.push(Copied { found, copies: 0 });
-                continue;
-            };
-            if all.iter().min_by_key(|session| ages.get(session)) == Some(&found.session) {
-                once.push(Copied { found, copies: all.len() - 1 });
-            }
-        }
-        Ok(once)
+    fn conversations(&mut self, candidates: Candidates) -> rusqlite::Result<Vec<Entry>> {
+        let found = self.ranking.in_order(&candidates)?;
+        let entry = |found: &Conversation| Entry {
+            session: found.session,
+            message: found.shown.map(|shown| shown.message),
+            by: By::Words,
+            others: found.shown.map_or(0, |shown| shown.others),
+            copies: found.shown.map_or(0, |shown| shown.copies),
+        };
+        let entries = found.iter().map(entry).collect();
+        self.candidates = Some(candidates);
+        Ok(entries)
     }
 
-    /// One for each message, or the best of each session and the number of its others.
-    fn entries(&self, scored: &[Copied]) -> Vec<Entry> {
-        let entry = |s: &Copied| Entry { copies: s.copies, ..Entry::of(&s.found) };
-        if self.ranking.query.each {
-            return scored.iter().map(entry).collect();
-        }
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut places: HashMap<i64, usize> = HashMap::new();
-        for found in scored {
-            match places.get(&found.found.session) {
-                Some(at) => entries[*at].others += 1,
-                None => {
-                    places.insert(found.found.session, entries.len());
-                    entries.push(entry(found));
-                }
-            }
-        }
-        entries
-    }
-
-    /// Where few or none hold all words: those that hold the most of those that say something.
-    fn by_most_words(&mut self, query: &Query, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
-        let words = query.content_words();
-        let is_question = words.len() >= QUESTION_WORDS;
-        if words.is_empty() || entries.len() >= if is_question { MOST_WORDS_BELOW } else { 1 } {
+    /// Looks for the messages of conversations that were ranked without them.
+    fn look_up(&mut self, page: &mut [Entry]) -> rusqlite::Result<()> {
+        let Some(candidates) = &self.candidates else { return Ok(()) };
+        let unknown: BTreeSet<i64> =
+            page.iter().filter(|entry| entry.message.is_none()).map(|entry| entry.session).collect();
+        if unknown.is_empty() {
             return Ok(());
         }
-        let each = self.ranking.query.each;
-        let shown: BTreeSet<i64> =
-            entries.iter().map(|entry| if each { entry.message } else { entry.session }).collect();
-        let (found, missing) = match each {
-            true => (sorted(self.ranking.best_of(&words.join(" OR "), RANKED_MAX)?), 0),
-            false => self.ranking.sessions_by_words(&words)?,
-        };
-        let found = self.one_of_each(found)?;
-        let is_new = |found: &&Copied| !shown.contains(if each { &found.found.message } else { &found.found.session });
-        let before = entries.len();
-        entries
-            .extend(found.iter().filter(is_new).map(|found| Entry { copies: found.copies, ..Entry::of(&found.found) }));
-        if entries.len() > before {
-            let held = match missing {
-                0 => String::new(),
-                n => format!("; {n} of {} words that were looked for stand nowhere", words.len()),
-            };
-            let few = if before == 0 { "no message holds" } else { "few messages hold" };
-            self.note(&format!(
-                "{few} all of the words: what holds the most of them is shown{}{held}",
-                if before == 0 { "" } else { " too" }
-            ));
+        let shown = self.ranking.show(candidates, &unknown)?;
+        for entry in page.iter_mut().filter(|entry| entry.message.is_none()) {
+            if let Some(shown) = shown.get(&entry.session) {
+                (entry.message, entry.others, entry.copies) = (Some(shown.message), shown.others, shown.copies);
+            }
         }
         Ok(())
     }
 
-    fn by_words(&mut self, query: &Query) -> rusqlite::Result<Vec<Scored>> {
-        match query.words_match() {
-            Some(expression) => none_if_refused(self.ranked(query, &expression)),
-            None => Ok(Vec::new()),
-        }
+    /// What is found by parts of words, where whole ones leave room on the page.
+    fn add_parts(&mut self, query: &Query, known: &Known, entries: &mut Vec<Entry>) -> rusqlite::Result<()> {
+        let page = self.ranking.query.offset.saturating_add(self.ranking.query.limit);
+        if entries.len() <= page && !query.is_words_alone() { self.by_parts(query, known, entries) } else { Ok(()) }
     }
 
-    fn ranked(&mut self, query: &Query, expression: &str) -> rusqlite::Result<Vec<Scored>> {
-        if !self.ranking.has_more(expression, RANKED_MAX)? {
-            return self.ranking.close_together(query, self.ranking.scored(expression, RANKED_MAX)?);
+    /// Says which words were left out, or that no conversation holds them all.
+    fn note_dropped(&mut self, question: &Question, dropped: &[String]) {
+        let kept = question.words.len();
+        self.note(&match dropped.is_empty() {
+            true => "no conversation holds all of these words: those that hold the most of them are shown".to_owned(),
+            false => format!("{kept} of {} words; without: {}", kept + dropped.len(), dropped.join(", ")),
+        });
+    }
+
+    /// Every message that holds all words; where none does, those that hold the most.
+    fn by_messages(&mut self, query: &Query) -> rusqlite::Result<Vec<Entry>> {
+        let found = match query.words_match() {
+            Some(expression) => self.ranked(query, &expression)?,
+            None => Vec::new(),
+        };
+        let known = Known { keys: found.iter().map(|found| found.key).collect(), sessions: BTreeSet::new() };
+        let found = self.ranking.one_of_each(found)?;
+        let mut entries = each_entry(&found);
+        self.add_parts(query, &known, &mut entries)?;
+        if let Some(question) = Question::of(query)
+            && (entries.is_empty() || question.words.len() >= QUESTION_WORDS)
+        {
+            let known: BTreeSet<i64> = entries.iter().filter_map(|entry| entry.message).collect();
+            let any = self.ranking.worth(&question.any(), &self.ranking.score())?;
+            let any = any.into_iter().filter(|found| !known.contains(&found.message)).collect();
+            let more = self.ranking.one_of_each(sorted(any))?;
+            if !more.is_empty() && entries.is_empty() {
+                self.note("no message holds all of these words: those that hold the most of them are shown");
+            }
+            entries.extend(each_entry(&more));
+        }
+        Ok(entries)
+    }
+
+    fn ranked(&self, query: &Query, expression: &str) -> rusqlite::Result<Vec<Scored>> {
+        let ranking = &self.ranking;
+        if !none_if_refused(ranking.has_more(expression, RANKED_MAX))? {
+            return ranking.close_together(query, ranking.worth(expression, &ranking.score())?);
         }
         let written = format!("{{user assistant}} : {expression}");
-        let mut all =
-            self.ranking.close_together(query, self.ranking.scored(&written, RANKED_MAX - RANKED_OTHERS_MAX)?)?;
+        let mut all = match none_if_refused(ranking.has_more(&written, RANKED_MAX))? {
+            true => sorted(ranking.worth(&written, "0.0")?),
+            false => ranking.close_together(query, ranking.worth(&written, &ranking.score())?)?,
+        };
         let known: BTreeSet<i64> = all.iter().map(|found| found.message).collect();
-        let others = self.ranking.worth(expression, RANKED_OTHERS_MAX, "0.0")?;
+        let others = ranking.worth(expression, "0.0")?;
         all.extend(sorted(others).into_iter().filter(|found| !known.contains(&found.message)));
-        self.note(&format!(
-            "more than {RANKED_MAX} messages match; those that a person or the model wrote are shown, and of the \
-             output of tools what was indexed last"
-        ));
         Ok(all)
     }
 
@@ -257,8 +256,22 @@ impl Search<'_> {
             found.truncate(FILTERED_MAX);
             self.note(&format!("more than {FILTERED_MAX} messages match; only the newest are shown"));
         }
-        let found = self.one_of_each(found)?;
-        Ok(self.entries(&found))
+        let found = self.ranking.one_of_each(found)?;
+        if self.ranking.query.each {
+            return Ok(each_entry(&found));
+        }
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut places: HashMap<i64, usize> = HashMap::new();
+        for (scored, copies) in &found {
+            match places.get(&scored.session) {
+                Some(at) => entries[*at].others += 1,
+                None => {
+                    places.insert(scored.session, entries.len());
+                    entries.push(Entry::of(scored, *copies));
+                }
+            }
+        }
+        Ok(entries)
     }
 
     /// Compares the text of messages that hold all trigrams of the query, or of all messages
@@ -324,15 +337,7 @@ impl Search<'_> {
                 Some(at) => entries[at].others += 1,
                 None => {
                     places.insert(session, entries.len());
-                    entries.push(Entry {
-                        message,
-                        session,
-                        by: By::Substrings,
-                        class: (true, false),
-                        score: 0.0,
-                        others: 0,
-                        copies,
-                    });
+                    entries.push(Entry { session, message: Some(message), by: By::Substrings, others: 0, copies });
                 }
             }
         }
@@ -348,7 +353,8 @@ impl Search<'_> {
     }
 
     fn show(&mut self, rank: usize, entry: &Entry, query: Option<&Query>) -> rusqlite::Result<()> {
-        let Some(found) = self.found(entry.message)? else { return Ok(()) };
+        let Some(message) = entry.message else { return Ok(()) };
+        let Some(found) = self.found(message)? else { return Ok(()) };
         let SearchQuery { marks, before, after, .. } = self.ranking.query;
         let (uuid, snippet, at) = self.texts.show(&found, query, entry.by, marks);
         let mut context = |side, count| context(self.ranking.connection, &mut self.texts, &found, side, count);
@@ -385,26 +391,8 @@ impl Search<'_> {
     }
 }
 
-/// SQLite bounds the size of an expression by rules of its own. What it does not take as words is still
-/// searched for by parts; no text of a user is an error.
-fn none_if_refused(found: rusqlite::Result<Vec<Scored>>) -> rusqlite::Result<Vec<Scored>> {
-    match found {
-        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::Unknown => Ok(Vec::new()),
-        found => found,
-    }
-}
-
-/// Sessions that hold the words apart, among those with a message that holds them all.
-fn add_sessions(entries: &mut Vec<Entry>, apart: &[Copied]) {
-    for Copied { found, copies } in apart {
-        match entries.iter_mut().find(|entry| entry.session == found.session) {
-            Some(entry) if !entry.class.0 => *entry = Entry { others: entry.others, ..Entry::of(found) },
-            Some(entry) => entry.score = entry.score.max(found.score),
-            None => entries.push(Entry { copies: *copies, ..Entry::of(found) }),
-        }
-    }
-    // Stable: of equals, the order before.
-    entries.sort_by(|a, b| b.class.cmp(&a.class).then(b.score.total_cmp(&a.score)));
+fn each_entry(found: &[(Scored, usize)]) -> Vec<Entry> {
+    found.iter().map(|(scored, copies)| Entry::of(scored, *copies)).collect()
 }
 
 /// Of a row: a message, its session, its key and its place.

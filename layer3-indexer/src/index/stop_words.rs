@@ -27,8 +27,22 @@ pub(super) fn is_stop_word(word: &str) -> bool {
     STOP_WORDS.split_whitespace().any(|stop| stop == word)
 }
 
-/// How the other forms of a folded word begin; `None` where it has no ending that is known, or little before it.
-pub(super) fn stem(word: &str) -> Option<&str> {
+/// Other forms of a folded English word, as far as its endings tell; some of them are no words. None of a short one.
+pub(super) fn forms(word: &str) -> Vec<String> {
+    let Some(stem) = stem(word) else { return Vec::new() };
+    let is_of_y = word.ends_with("ies") || word.ends_with("ied") || stem.ends_with('y');
+    let stem = stem.strip_suffix('y').unwrap_or(stem);
+    let endings: &[&str] = if is_of_y { &["y", "ies", "ied", "ying"] } else { &["", "s", "e", "es", "ed", "ing"] };
+    let mut forms: Vec<String> = endings.iter().map(|ending| format!("{stem}{ending}")).collect();
+    if let Some(last) = stem.chars().next_back().filter(|last| !is_of_y && "bdglmnprt".contains(*last)) {
+        forms.extend(["ed", "ing"].map(|ending| format!("{stem}{last}{ending}")));
+    }
+    forms.retain(|form| form != word);
+    forms
+}
+
+/// How the other forms of a word begin; `None` where little stands before its ending.
+fn stem(word: &str) -> Option<&str> {
     if !word.bytes().all(|byte| byte.is_ascii_lowercase()) {
         return None;
     }

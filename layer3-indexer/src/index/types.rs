@@ -75,6 +75,9 @@ pub(crate) struct SessionTotals {
     pub(crate) messages: u64,
 }
 
+/// See [`SearchQuery::weights`].
+const WEIGHTS: [f64; 3] = [0.7, 0.2, 0.2];
+
 /// What to search for.
 #[derive(Debug, Clone)]
 pub struct SearchQuery {
@@ -113,6 +116,9 @@ pub struct SearchQuery {
     pub marks: Marks,
     /// Now, in milliseconds since 1970: newer messages are mildly preferred.
     pub now_ms: i64,
+    /// What a conversation's best message is worth beside what the conversation is about; words of a query together in a
+    /// message; the messages beside it. Chosen by `cargo xtask recall --sweep`.
+    pub weights: [f64; 3],
 }
 
 impl SearchQuery {
@@ -136,6 +142,7 @@ impl SearchQuery {
             after: 0,
             marks: Marks::default(),
             now_ms,
+            weights: WEIGHTS,
         }
     }
 

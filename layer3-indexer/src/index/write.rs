@@ -25,9 +25,10 @@ use super::prepare::{Message, Prepared, Queued};
 use super::reading::{self, Range, Read};
 use super::text::is_same_everywhere;
 use super::tool_calls::{self, ToolCalls};
+use super::topics::{self, Topics};
 use super::trigram_rows::TrigramRow;
 use super::wait::begin;
-use crate::transcript::metadata::SessionStats;
+use crate::transcript::metadata::{Metadata, SessionStats};
 use crate::transcript::queue::Queue;
 use crate::transcript::record::{ReadReport, Role, TornLine, with_record};
 use crate::transcript::{TITLE_FILE, TOOL_RESULTS};
@@ -512,11 +513,12 @@ fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
         "DELETE FROM unknown WHERE session = ?1",
         "DELETE FROM tallies WHERE session = ?1",
         "DELETE FROM directories WHERE session = ?1",
-        "UPDATE tracked SET messages = 0, unparsable = 0 WHERE id = ?1",
+        "UPDATE tracked SET messages = 0, unparsable = 0, words = 0, first_message = NULL, last_message = NULL,
+         title = NULL, branch = NULL WHERE id = ?1",
     ] {
         transaction.execute(sql, [session])?;
     }
-    Ok(())
+    topics::remove(transaction, session)
 }
 
 /// How reading a content ended.
@@ -627,6 +629,9 @@ struct Batch<'t> {
     branches: HashMap<String, i64>,
     tool_calls: ToolCalls,
     trigram_row: TrigramRow,
+    topics: Topics,
+    /// First and last message that was added.
+    messages: Option<(i64, i64)>,
     /// Messages of the content that is being read.
     queue: Queue<i64>,
     read_bytes: u64,
@@ -651,6 +656,8 @@ impl<'t> Batch<'t> {
             branches: HashMap::new(),
             tool_calls: ToolCalls::default(),
             trigram_row: TrigramRow::new(),
+            topics: Topics::default(),
+            messages: None,
             queue: Queue::new(),
             read_bytes: 0,
             added: 0,
@@ -706,6 +713,10 @@ impl<'t> Batch<'t> {
             .execute(params![id, user, assistant, thinking, tool_input, tool_output])?;
         self.trigram_row.begin_message(self.transaction, self.session, id)?;
         self.trigram_row.add(&message.parts, message.parts_bytes);
+        self.messages = Some((self.messages.map_or(id, |(first, _)| first), id));
+        if !speaker.is_echo() {
+            self.topics.add(&message.topics);
+        }
         Ok(())
     }
 
@@ -811,6 +822,19 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
+    /// What the session is called, where that is another than before.
+    fn write_names(&self, metadata: &Metadata) -> rusqlite::Result<()> {
+        let before = "SELECT title, branch FROM tracked WHERE id = ?1";
+        let before: [Option<String>; 2] =
+            self.transaction.prepare_cached(before)?.query_row([self.session], |row| Ok([row.get(0)?, row.get(1)?]))?;
+        let now = [&metadata.title, &metadata.git_branch];
+        if before.each_ref() == now {
+            return Ok(());
+        }
+        let names = now.map(|name| name.as_deref().unwrap_or_default()).join(" ");
+        topics::write_names(self.transaction, self.session, &names)
+    }
+
     /// Writes the session's row. It is listed when something was said in it, and in doubt.
     fn end(mut self, trigger: &str) -> rusqlite::Result<()> {
         self.trigram_row.end(self.transaction, self.session)?;
@@ -823,11 +847,15 @@ impl<'t> Batch<'t> {
             self.add_beginning(first)?;
         }
         let metadata = self.tally.to_metadata();
+        self.write_names(&metadata)?;
+        let words = std::mem::take(&mut self.topics).write(self.transaction, self.session)?;
+        let (first_message, last_message) = self.messages.unzip();
         let tally = serde_json::to_string(&self.tally).unwrap_or_else(|_| "{}".to_owned());
         self.transaction.execute(
             "UPDATE tracked SET
                 start_ms = ?2, end_ms = ?3, branch = ?4, title = ?5, save_trigger = ?6, is_fork = ?10,
-                messages = messages + ?7, unparsable = unparsable + ?8,
+                messages = messages + ?7, unparsable = unparsable + ?8, words = words + ?11,
+                first_message = coalesce(first_message, ?12), last_message = coalesce(?13, last_message),
                 listed = ?9 OR unparsable + ?8 > 0
                     OR EXISTS (SELECT 1 FROM unknown WHERE session = ?1)
                     OR EXISTS (SELECT 1 FROM contents WHERE session = ?1 AND read_bytes < seen_bytes)
@@ -843,6 +871,9 @@ impl<'t> Batch<'t> {
                 self.unparsable as i64,
                 self.tally.prompts + self.tally.answers > 0,
                 metadata.forked_from.is_some(),
+                words as i64,
+                first_message,
+                last_message,
             ],
         )?;
         let sql = "INSERT OR REPLACE INTO tallies (session, tally) VALUES (?1, ?2)";

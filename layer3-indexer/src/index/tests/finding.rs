@@ -169,12 +169,12 @@ fn what_a_person_wrote_is_found_under_any_amount_of_noise() {
         let results = index.search(&store, &by_session(text)).unwrap();
         assert_eq!(results.hits[0].session_id, "old", "{text}: {results:?}");
         assert_eq!(results.hits.len(), 2, "{text}: {results:?}");
-        assert!(results.notes[0].contains("more than 600"), "{text}: {:?}", results.notes);
+        assert!(results.notes.is_empty(), "{text}: {:?}", results.notes);
     }
-    // Behind it the output of tools, what was indexed last first.
-    let all = SearchQuery { each: true, limit: 500, ..SearchQuery::new("deploy", 0) };
+    // Behind it the output of tools, what was indexed last first; all of it can be paged to.
+    let all = SearchQuery { each: true, limit: 5000, ..SearchQuery::new("deploy", 0) };
     let each = index.search(&store, &all).unwrap().hits;
-    assert_eq!((each.len(), each[0].role), (151, Role::User));
+    assert_eq!((each.len(), each[0].role), (4001, Role::User));
     assert!(each[1..].is_sorted_by(|a, b| (&a.time, a.offset) > (&b.time, b.offset)), "{:?}", &each[1..4]);
     let without = index.search(&store, &by_session("deploy NOT hang")).unwrap();
     assert_eq!(without.hits[0].session_id, "zzz");
@@ -218,7 +218,10 @@ fn words_that_stand_apart_in_a_session_are_found_behind_those_together() {
     assert_eq!(found("lion zebra"), ["titled: the [lion] walks"]);
     assert_eq!(found("crossing"), ["titled: the lion walks"]);
     // Where no conversation holds them all, those that hold one do.
-    assert_eq!(found("zebra tiger"), ["together: a lion and a [tiger]", "apart: so does the [tiger]"]);
+    assert_eq!(
+        found("zebra tiger"),
+        ["together: a lion and a [tiger]", "titled: the lion walks", "apart: so does the [tiger]"]
+    );
     assert_eq!(found("\"lion sleeps\" tiger"), ["apart: the [lion sleeps]"]);
     let filtered = SearchQuery { role: Some(Role::User), ..by_session("lion tiger") };
     assert_eq!(ids(&index, &store, &filtered), ["togetheruuid-1"]);
@@ -420,7 +423,7 @@ fn a_message_that_forks_have_copied_is_one_hit_of_its_origin() {
         ("d", fork("kakapo again, in d")),
         ("e", vec![user(50, "a kakapo in another talk, among other words")]),
     ];
-    check_first(&sessions, "kakapo", &["b +3", "d +0", "e +0"]);
+    check_first(&sessions, "kakapo", &["d +0", "b +3", "e +0"]);
     check_first(&sessions, "kakapo flies", &["b +3"]);
     check_first(&sessions, "akap", &["e +0", "d +0", "b +3"]);
     check_first(&sessions, "on with", &["a +0"]);

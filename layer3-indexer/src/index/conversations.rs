@@ -1,0 +1,398 @@
+//! Which conversations answer, best first: by what they are about, then by their best messages.
+//!
+//! What a conversation is about, the index of topics says of all of them at once. Of the first some dozens the
+//! messages are looked at too; the rest stands behind these in the order of their topics, and its messages are
+//! looked at when they are shown. So a common word costs no more than a rare one, and all that matches can be paged to.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::families::{family, shared};
+use super::query::{Close, Query};
+use super::question::{Question, Word};
+use super::ranking::{Ranking, Scored};
+use super::text::is_same_everywhere;
+use super::topics::sessions_with;
+
+/// Conversations whose messages are looked at to rank them.
+const HEAD: usize = 24;
+/// Most parts of a query that conversations may hold in different messages.
+const PARTS_MAX: usize = 12;
+
+/// How often a word says half of what it can say, and what a long conversation takes from it: BM25's.
+const K: f64 = 1.2;
+const B: f64 = 0.75;
+/// What a part of a word says of it.
+const PART: f64 = 0.5;
+/// How often a word counts that only the output of tools holds.
+const IN_OUTPUT: f64 = 0.5;
+/// What of being in a row is worth that all words stand in a message, and that they do near each other.
+const TOGETHER: f64 = 0.5;
+const NEAR: f64 = 0.5;
+
+/// A conversation that matches.
+pub(super) struct Conversation {
+    pub(crate) session: i64,
+    /// What stands before any score: a whole sentence in front, an echo of our own search behind.
+    pub(crate) class: (bool, bool),
+    score: f64,
+    /// `None` until it was looked at.
+    pub(crate) shown: Option<Shown>,
+}
+
+/// The message that shows a conversation.
+#[derive(Clone, Copy)]
+pub(super) struct Shown {
+    pub(crate) message: i64,
+    /// Other messages of it that hold all that is searched for.
+    pub(crate) others: usize,
+    /// Other conversations that hold the same message.
+    pub(crate) copies: usize,
+}
+
+/// Conversations by how much they are about something, and what the messages of theirs are searched for.
+pub(super) struct Candidates {
+    sessions: HashMap<i64, f64>,
+    /// Any part of it, the more the better.
+    any: String,
+    /// All of it.
+    all: Option<String>,
+    close: Option<Close>,
+    /// Whether a fork has to hold all of it in a message of its own.
+    is_all: bool,
+    /// Whether the output of tools is to be looked at only where nothing else holds anything.
+    is_output_last: bool,
+}
+
+impl Candidates {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = i64> {
+        self.sessions.keys().copied()
+    }
+}
+
+/// What the words of a question are found in.
+pub(super) struct Answers {
+    /// Of each conversation what it is worth, and the words that it holds.
+    sessions: HashMap<i64, (f64, u32)>,
+    /// Words that none of them holds.
+    pub(crate) missing: Vec<usize>,
+}
+
+impl Ranking<'_> {
+    /// Where the words of a question stand.
+    pub(super) fn answers(&self, question: &Question) -> rusqlite::Result<Answers> {
+        let mut answers = self.about(&question.words)?;
+        for n in std::mem::take(&mut answers.missing) {
+            let found = self.holding(&question.words[n].matches)?;
+            if found.is_empty() {
+                answers.missing.push(n);
+            }
+            let of_output = found.into_iter().map(|session| (session, IN_OUTPUT)).collect();
+            self.add(&mut answers.sessions, &of_output, 1.0, 1 << n);
+        }
+        // Who says it all in one message holds it, wherever.
+        let all = (1 << question.words.len()) - 1;
+        for session in self.holding(&question.all())? {
+            answers.sessions.entry(session).or_default().1 = all;
+        }
+        if self.has_message_filter() {
+            self.keep_left(question, &mut answers)?;
+        }
+        Ok(answers)
+    }
+
+    /// What is held is what the messages hold that the filters leave.
+    fn keep_left(&self, question: &Question, answers: &mut Answers) -> rusqlite::Result<()> {
+        let mut left: HashMap<i64, u32> = HashMap::new();
+        for (n, word) in question.words.iter().enumerate() {
+            for session in self.holding(&word.matches)? {
+                *left.entry(session).or_default() |= 1 << n;
+            }
+        }
+        answers.sessions.retain(|session, _| left.contains_key(session));
+        for (session, held) in left {
+            answers.sessions.entry(session).or_default().1 = held;
+        }
+        Ok(())
+    }
+
+    fn about(&self, words: &[Word]) -> rusqlite::Result<Answers> {
+        let mut answers = Answers { sessions: HashMap::new(), missing: Vec::new() };
+        for (n, word) in words.iter().enumerate() {
+            let mut found: Option<HashMap<i64, f64>> = None;
+            for topic in &word.topics {
+                let with = sessions_with(self.connection, topic)?;
+                found = Some(match found {
+                    None => with,
+                    Some(found) => found
+                        .into_iter()
+                        .filter_map(|(session, count)| Some((session, count.min(*with.get(&session)?))))
+                        .collect(),
+                });
+            }
+            let found = found.unwrap_or_default();
+            if !found.keys().any(|session| self.sessions.get(*session).is_some()) {
+                answers.missing.push(n);
+            }
+            self.add(&mut answers.sessions, &found, 1.0, 1 << n);
+            for part in &word.parts {
+                self.add(&mut answers.sessions, &sessions_with(self.connection, part)?, PART, 0);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Adds what a word that stands in these sessions so often says of each.
+    fn add(&self, sessions: &mut HashMap<i64, (f64, u32)>, found: &HashMap<i64, f64>, weight: f64, word: u32) {
+        let with = found.len() as f64;
+        let rare = (1.0 + (self.sessions.count - with + 0.5).max(0.0) / (with + 0.5)).ln() * weight;
+        for (session, count) in found {
+            let Some(known) = self.sessions.get(*session) else { continue };
+            let length = 1.0 - B + B * known.words / self.sessions.mean_words.max(1.0);
+            let (score, held) = sessions.entry(*session).or_default();
+            *score += rare * count * (K + 1.0) / (count + K * length);
+            *held |= word;
+        }
+    }
+
+    /// The conversations that hold all of a question's words but for so many, in whatever message; `None` for any of them.
+    pub(super) fn of_question(
+        &self,
+        query: &Query,
+        question: &Question,
+        answers: &Answers,
+        is_all: bool,
+    ) -> Candidates {
+        let all = (1 << question.words.len()) - 1;
+        let sessions = answers.sessions.iter().filter(|(_, (_, held))| !is_all || *held == all);
+        Candidates {
+            sessions: sessions.map(|(session, (score, _))| (*session, *score)).collect(),
+            any: question.any(),
+            all: Some(question.all()),
+            close: query.close_together(),
+            is_all,
+            is_output_last: true,
+        }
+    }
+
+    /// The conversations that hold what a query of one word or with operators says: in one message or, where it asks for all
+    /// of several parts, in several.
+    pub(super) fn of_expression(&self, query: &Query) -> rusqlite::Result<Candidates> {
+        let parts = query.parts_match();
+        let whole = query.words_match();
+        let mut found = match &whole {
+            Some(whole) => self.holding(whole)?,
+            None => BTreeSet::new(),
+        };
+        if !parts.is_empty() && parts.len() <= PARTS_MAX {
+            let titles = self.titles()?;
+            let mut apart: Option<BTreeSet<i64>> = None;
+            for (part, expression) in &parts {
+                let mut with = if parts.len() == 1 { found.clone() } else { self.holding(expression)? };
+                let titled = titles.iter().filter(|(_, title)| part.is_in_words_of(title));
+                with.extend(titled.map(|(session, _)| *session));
+                apart = Some(match apart {
+                    None => with,
+                    Some(apart) => &apart & &with,
+                });
+            }
+            found.extend(apart.unwrap_or_default());
+        }
+        let close = query.close_together();
+        if let Some(close) = close.as_ref().filter(|close| close.is_sentence) {
+            found.extend(self.holding(&close.in_a_row)?);
+        }
+        let words: Vec<Word> = query.positive_terms().into_iter().filter_map(|term| Word::of(&term.text)).collect();
+        let words = &words[..words.len().min(PARTS_MAX)];
+        let about = self.about(words)?.sessions;
+        let worth = |session: &i64| about.get(session).map_or(0.0, |(score, _)| *score);
+        let any = match parts.len() {
+            0 | 1 => whole.clone().unwrap_or_default(),
+            _ => parts.iter().map(|(_, part)| part.as_str()).collect::<Vec<_>>().join(" OR "),
+        };
+        Ok(Candidates {
+            sessions: found.into_iter().map(|session| (session, worth(&session))).collect(),
+            any: close
+                .as_ref()
+                .filter(|close| close.is_sentence)
+                .map_or(any.clone(), |close| format!("{any} OR {}", close.in_a_row)),
+            all: whole.filter(|_| parts.len() > 1),
+            close,
+            is_all: false,
+            is_output_last: false,
+        })
+    }
+
+    /// The conversations in their order; those that only repeat what others hold are left out.
+    pub(super) fn in_order(&self, candidates: &Candidates) -> rusqlite::Result<Vec<Conversation>> {
+        let mut sessions: Vec<(f64, i64, i64)> = candidates
+            .sessions
+            .iter()
+            .filter_map(|(session, score)| Some((*score, self.sessions.get(*session)?.end_ms, *session)))
+            .collect();
+        sessions.sort_by(|a, b| b.0.total_cmp(&a.0).then((b.1, b.2).cmp(&(a.1, a.2))));
+        let best = sessions.first().map_or(1.0, |(score, ..)| score.max(f64::MIN_POSITIVE));
+        let mut head: BTreeSet<i64> = sessions.iter().take(HEAD).map(|(.., session)| *session).collect();
+        if let Some(close) = candidates.close.as_ref().filter(|close| close.is_sentence) {
+            head.extend(self.holding(&close.in_a_row)?);
+        }
+        // Whether a copy is all that a fork has to say is to be known of every one.
+        let shared = shared(self.connection)?;
+        head.extend(candidates.sessions.keys().filter(|session| shared.contains(session)));
+        let looked = self.look(candidates, &head, &shared)?;
+        let mut conversations: Vec<Conversation> = Vec::with_capacity(sessions.len());
+        for (score, _, session) in sessions {
+            if !head.contains(&session) {
+                let class = (false, true);
+                conversations.push(Conversation { session, class, score: score / best - 2.0, shown: None });
+                continue;
+            }
+            if let Some(Looked { class, score: of_message, shown, .. }) = looked.get(&session) {
+                let score = score / best + of_message;
+                conversations.push(Conversation { session, class: *class, score, shown: Some(*shown) });
+            }
+        }
+        let time = |conversation: &Conversation| {
+            let looked = looked.get(&conversation.session);
+            looked.map_or((0, 0), |looked| (looked.time_ms, looked.shown.message))
+        };
+        // Stable: of equals the order before.
+        conversations.sort_by(|a, b| {
+            b.class.cmp(&a.class).then(b.score.total_cmp(&a.score)).then_with(|| time(b).cmp(&time(a)))
+        });
+        Ok(conversations)
+    }
+
+    /// Looks at conversations that were not looked at to rank them.
+    pub(super) fn show(
+        &self,
+        candidates: &Candidates,
+        sessions: &BTreeSet<i64>,
+    ) -> rusqlite::Result<HashMap<i64, Shown>> {
+        let looked = self.look(candidates, sessions, &HashSet::new())?;
+        Ok(looked.into_iter().map(|(session, looked)| (session, looked.shown)).collect())
+    }
+
+    /// Looks at the messages of conversations.
+    fn look(
+        &self,
+        candidates: &Candidates,
+        sessions: &BTreeSet<i64>,
+        shared: &HashSet<i64>,
+    ) -> rusqlite::Result<HashMap<i64, Looked>> {
+        let mut sessions = sessions.clone();
+        // A message is shown in the oldest of those that hold it, which has to be among them.
+        for session in sessions.clone().iter().filter(|session| shared.contains(session)) {
+            sessions
+                .extend(family(self.connection, *session)?.iter().filter(|other| self.sessions.get(**other).is_some()));
+        }
+        let mut found = Vec::new();
+        if candidates.is_output_last {
+            found =
+                self.messages(&format!("{{user assistant thinking tool_input}} : ({})", candidates.any), &sessions)?;
+        }
+        let with: BTreeSet<i64> = found.iter().filter(|found| !found.is_echo).map(|found| found.session).collect();
+        let without: BTreeSet<i64> = &sessions - &with;
+        if !without.is_empty() {
+            found.retain(|found| with.contains(&found.session));
+            found.extend(self.messages(&candidates.any, &without)?);
+        }
+        let ids = |expression: Option<&str>| match expression {
+            Some(expression) => self.messages_with(expression, &sessions),
+            None => Ok(HashSet::new()),
+        };
+        let close = candidates.close.as_ref();
+        let in_a_row = ids(close.map(|close| close.in_a_row.as_str()))?;
+        let near = ids(close.filter(|_| candidates.all.is_some()).map(|close| close.near.as_str()))?;
+        let all = ids(candidates.all.as_deref())?;
+        let [of_messages, together, beside] = self.query.weights;
+        let mut of_session: BTreeMap<i64, Vec<(Scored, usize)>> = BTreeMap::new();
+        for (scored, copies) in self.one_of_each(found)? {
+            of_session.entry(scored.session).or_default().push((scored, copies));
+        }
+        let mut best = f64::MIN_POSITIVE;
+        for found in of_session.values_mut() {
+            found.sort_unstable_by_key(|(scored, _)| scored.message);
+            let own: Vec<(i64, f64)> = found.iter().map(|(scored, _)| (scored.message, scored.score)).collect();
+            for (n, (scored, _)) in found.iter_mut().enumerate() {
+                // What is asked in one message is answered in the next.
+                for other in [n.checked_sub(1), Some(n + 1)].into_iter().flatten() {
+                    if let Some((message, score)) = own.get(other)
+                        && message.abs_diff(scored.message) <= 2
+                    {
+                        scored.score += beside * score;
+                    }
+                }
+                best = if scored.is_echo { best } else { best.max(scored.score) };
+            }
+        }
+        let mut looked = HashMap::new();
+        for (session, found) in of_session {
+            let worth = |scored: &Scored| {
+                let is_in =
+                    |messages: &HashSet<i64>, worth: f64| if messages.contains(&scored.message) { worth } else { 0.0 };
+                let together = together * (is_in(&in_a_row, 1.0) + is_in(&near, NEAR) + is_in(&all, TOGETHER));
+                of_messages * scored.score / best + together
+            };
+            let rank = |scored: &Scored| (!scored.is_echo, worth(scored), scored.time_ms, scored.message);
+            let by_rank = |a: &Scored, b: &Scored| {
+                let (a, b) = (rank(a), rank(b));
+                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then((a.2, a.3).cmp(&(b.2, b.3)))
+            };
+            let holds_all = |scored: &Scored| candidates.all.is_none() || all.contains(&scored.message);
+            if candidates.is_all && shared.contains(&session) && !found.iter().any(|(scored, _)| holds_all(scored)) {
+                continue;
+            }
+            let Some((top, copies)) = found.iter().max_by(|a, b| by_rank(&a.0, &b.0)) else { continue };
+            let others = found.iter().filter(|(scored, _)| scored.message != top.message && holds_all(scored)).count();
+            let is_sentence = close.is_some_and(|close| close.is_sentence) && in_a_row.contains(&top.message);
+            let shown = Shown { message: top.message, others, copies: *copies };
+            let class = (is_sentence, !top.is_echo);
+            looked.insert(session, Looked { class, score: worth(top), time_ms: top.time_ms, shown });
+        }
+        // Of what only its title says, how it began.
+        for session in sessions.iter().filter(|session| candidates.sessions.contains_key(session)) {
+            if !looked.contains_key(session)
+                && !shared.contains(session)
+                && let Some(first) = self.first_message(*session)?
+            {
+                let shown = Shown { message: first.message, others: 0, copies: 0 };
+                looked.insert(*session, Looked { class: (false, true), score: 0.0, time_ms: first.time_ms, shown });
+            }
+        }
+        Ok(looked)
+    }
+
+    /// Each message once, in the session that it was written in rather than in a fork or a continuation of it, and in how
+    /// many others it stands.
+    pub(super) fn one_of_each(&self, scored: Vec<Scored>) -> rusqlite::Result<Vec<(Scored, usize)>> {
+        let mut sessions: HashMap<i64, Vec<i64>> = HashMap::new();
+        for found in scored.iter().filter(|found| is_same_everywhere(found.key)) {
+            sessions.entry(found.key).or_default().push(found.session);
+        }
+        let shared: BTreeSet<i64> = sessions.values().filter(|all| all.len() > 1).flatten().copied().collect();
+        let ages = self.ages(&shared)?;
+        let mut once = Vec::new();
+        for found in scored {
+            let Some(all) = sessions.get(&found.key) else {
+                once.push((found, 0));
+                continue;
+            };
+            if all.iter().min_by_key(|session| ages.get(session)) == Some(&found.session) {
+                once.push((found, all.len() - 1));
+            }
+        }
+        Ok(once)
+    }
+}
+
+/// What a conversation's messages say.
+struct Looked {
+    class: (bool, bool),
+    score: f64,
+    time_ms: i64,
+    shown: Shown,
+}

@@ -1,0 +1,134 @@
+//! The sessions that a search is about, and which of them hold something.
+
+use std::collections::{BTreeSet, HashMap};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::conditions::Conditions;
+use super::types::SearchQuery;
+
+/// Messages of one session in a row that hold something, before the rest of it is passed over.
+const IN_A_ROW: usize = 6;
+
+/// What is known of a session without looking at its messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    /// Its words, each as often as it stands.
+    pub(crate) words: f64,
+    pub(crate) end_ms: i64,
+}
+
+/// The messages of a session, first and last.
+struct Block {
+    first: i64,
+    last: i64,
+    session: i64,
+    /// Whether no other session's lie between them.
+    is_alone: bool,
+}
+
+/// The sessions that the filters leave, among all.
+pub(super) struct Sessions {
+    meant: HashMap<i64, Known>,
+    blocks: Vec<Block>,
+    /// How many there are, whatever the filters leave.
+    pub(crate) count: f64,
+    /// Their words, in the middle.
+    pub(crate) mean_words: f64,
+}
+
+impl Sessions {
+    /// Reads what is known of all.
+    pub(super) fn read(connection: &Connection, query: &SearchQuery) -> rusqlite::Result<Sessions> {
+        let mut filters = Conditions::default();
+        filters.add_project("project", query.project.as_deref());
+        filters.add_rows("id", query.within.as_deref());
+        filters.add("session = ?", query.session_id.clone().map(Value::from));
+        let sql = format!(
+            "SELECT id, first_message, last_message, words, coalesce(end_ms, 0), listed, (listed = 1 {}) FROM tracked
+             WHERE first_message IS NOT NULL ORDER BY first_message",
+            filters.sql
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(filters.values))?;
+        let (mut meant, mut blocks) = (HashMap::new(), Vec::<Block>::new());
+        let (mut count, mut words, mut end) = (0.0, 0.0, 0);
+        while let Some(row) = rows.next()? {
+            let session = row.get(0)?;
+            let known = Known { words: row.get(3)?, end_ms: row.get(4)? };
+            let block = Block { first: row.get(1)?, last: row.get(2)?, session, is_alone: true };
+            let is_apart = block.first > end;
+            if !is_apart && let Some(before) = blocks.last_mut() {
+                before.is_alone = false;
+            }
+            end = end.max(block.last);
+            blocks.push(Block { is_alone: is_apart, ..block });
+            if row.get(5)? {
+                count += 1.0;
+                words += known.words;
+            }
+            if row.get(6)? {
+                meant.insert(session, known);
+            }
+        }
+        Ok(Sessions { meant, blocks, count, mean_words: words / f64::max(count, 1.0) })
+    }
+
+    /// One that the filters leave.
+    pub(crate) fn get(&self, session: i64) -> Option<&Known> {
+        self.meant.get(&session)
+    }
+
+    /// First and last message of any of them.
+    pub(crate) fn range_of(&self, sessions: &BTreeSet<i64>) -> (i64, i64) {
+        let blocks = self.blocks.iter().filter(|block| sessions.contains(&block.session));
+        blocks.fold((i64::MAX, 0), |(first, last), block| (first.min(block.first), last.max(block.last)))
+    }
+
+    /// Those that the filters leave and of which a message holds an expression of FTS5. `filters`: what is asked of messages `m`,
+    /// behind two values.
+    pub(crate) fn holding(
+        &self,
+        connection: &Connection,
+        expression: &str,
+        filters: &Conditions,
+    ) -> rusqlite::Result<BTreeSet<i64>> {
+        let sql = format!(
+            "SELECT words.rowid, {} FROM words {} WHERE words MATCH ?1 AND words.rowid >= ?2 {} ORDER BY words.rowid",
+            if filters.sql.is_empty() { "0" } else { "m.session" },
+            if filters.sql.is_empty() { "" } else { "CROSS JOIN messages m ON m.id = words.rowid" },
+            filters.sql
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut owner = connection.prepare_cached("SELECT session FROM messages WHERE id = ?1")?;
+        let mut found = BTreeSet::new();
+        let mut from = 0;
+        'again: loop {
+            let values = [Value::from(expression.to_owned()), Value::from(from)];
+            let mut rows = statement.query(params_from_iter(values.iter().chain(&filters.values[2..])))?;
+            let mut in_a_row = (0, 0);
+            while let Some(row) = rows.next()? {
+                let message: i64 = row.get(0)?;
+                let at = self.blocks.partition_point(|block| block.first <= message);
+                let block = at.checked_sub(1).map(|at| &self.blocks[at]);
+                let block = block.filter(|block| block.is_alone && message <= block.last);
+                let session = match block {
+                    Some(block) => block.session,
+                    None => owner.query_row([message], |row| row.get(0))?,
+                };
+                if self.meant.contains_key(&session) {
+                    found.insert(session);
+                }
+                in_a_row = if in_a_row.0 == session { (session, in_a_row.1 + 1) } else { (session, 1) };
+                if let Some(block) = block
+                    && in_a_row.1 > IN_A_ROW
+                {
+                    from = block.last + 1;
+                    continue 'again;
+                }
+            }
+            return Ok(found);
+        }
+    }
+}

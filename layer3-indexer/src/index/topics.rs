@@ -1,0 +1,199 @@
+//! What each session is about: its words and how often it holds them, by which sessions are ranked before
+//! their messages are.
+//!
+//! A row of the index of topics has the words of one update that stand about equally often in it, and its number says
+//! of which session it is and how often. So a word costs a session one entry, whatever it wrote; nothing is ever
+//! written again; and how often a word stands in a session is about the sum of its rows.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::error::none_if_refused;
+use super::fold::{folded, is_own_word, word_length, words};
+
+/// Longest word that says what a session is about; longer ones are hashes and encoded bytes.
+const WORD_BYTES_MAX: usize = 40;
+/// Classes of how often: once, twice and more, four times and more, …
+const CLASSES: usize = 7;
+/// The class of a session's title and branches …
+const NAMES: i64 = 7;
+/// … each of whose words counts as so many.
+const NAME_COUNTS: f64 = 4.0;
+/// Bits of a row's number that are its class, and its class with the number of its update.
+const CLASS_BITS: u32 = 3;
+const UPDATE_BITS: u32 = 24;
+
+/// The words of a text for the index of topics: folded, each followed by its parts if it has capitals within, and of
+/// what is written without spaces each character and each two side by side.
+pub(super) fn topic_words(text: &str, into: &mut String) {
+    let mut rest = text;
+    while let Some(start) = rest.find(char::is_alphanumeric) {
+        rest = &rest[start..];
+        let length = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(length);
+        push_word(word, into);
+        rest = tail;
+    }
+}
+
+fn push_word(word: &str, into: &mut String) {
+    if word.is_ascii() {
+        if word.len() <= WORD_BYTES_MAX {
+            into.push_str(word);
+            let at = into.len() - word.len();
+            into[at..].make_ascii_lowercase();
+            into.push(' ');
+            camel_parts(word).for_each(|part| {
+                into.extend(part.chars().map(|c| c.to_ascii_lowercase()));
+                into.push(' ');
+            });
+        }
+        return;
+    }
+    each_topic_word(&folded(word), |word| {
+        into.push_str(word);
+        into.push(' ');
+    });
+}
+
+/// The words of a folded text as the index of topics has them.
+pub(super) fn each_topic_word(text: &str, mut each: impl FnMut(&str)) {
+    for word in words(text) {
+        if word.len() <= WORD_BYTES_MAX {
+            each(word);
+        }
+        let at = word.as_ptr() as usize - text.as_ptr() as usize;
+        let after = &text[at + word.len()..];
+        if word.starts_with(is_own_word) && after.starts_with(is_own_word) {
+            each(&text[at..at + word.len() + word_length(after)]);
+        }
+    }
+}
+
+/// `retry`, `Policy` of `retryPolicy`; none of a word that is one.
+pub(super) fn camel_parts(word: &str) -> impl Iterator<Item = &str> {
+    let bytes = word.as_bytes();
+    let begins = |at: usize| {
+        let (last, this) = (bytes[at - 1], bytes[at]);
+        let next_is_lower = bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+        this.is_ascii_uppercase() && (last.is_ascii_lowercase() || (last.is_ascii_uppercase() && next_is_lower))
+    };
+    let mut at = 0;
+    let has_parts = word.is_ascii() && (1..bytes.len()).any(begins);
+    std::iter::from_fn(move || {
+        if !has_parts || at == bytes.len() {
+            return None;
+        }
+        let end = (at + 1..bytes.len()).find(|at| begins(*at)).unwrap_or(bytes.len());
+        let part = &word[at..end];
+        at = end;
+        Some(part)
+    })
+}
+
+/// The words of an update, counted.
+#[derive(Default)]
+pub(super) struct Topics {
+    counts: HashMap<Box<str>, u32>,
+    /// All of them, each as often as it stands.
+    all: u64,
+}
+
+impl Topics {
+    /// Adds words as [`topic_words`] writes them.
+    pub(crate) fn add(&mut self, words: &str) {
+        for word in words.split(' ').filter(|word| !word.is_empty()) {
+            self.all += 1;
+            match self.counts.get_mut(word) {
+                Some(count) => *count += 1,
+                None => drop(self.counts.insert(word.into(), 1)),
+            }
+        }
+    }
+
+    /// Writes them as rows of the session; gives how many words they were.
+    pub(crate) fn write(self, transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<u64> {
+        if self.counts.is_empty() {
+            return Ok(0);
+        }
+        let mut words: Vec<(Box<str>, u32)> = self.counts.into_iter().collect();
+        words.sort_unstable();
+        let mut texts = [const { String::new() }; CLASSES];
+        for (word, count) in words {
+            let text = &mut texts[(count.ilog2() as usize).min(CLASSES - 1)];
+            text.push_str(&word);
+            text.push(' ');
+        }
+        let last = "SELECT rowid FROM topics WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid DESC LIMIT 1";
+        let (first, end) = rows_of(session);
+        let mut last = transaction.prepare_cached(last)?;
+        let last: Option<i64> = last.query_map([first, end], |row| row.get(0))?.next().transpose()?;
+        let update = last.map_or(first, |last| ((last >> CLASS_BITS) + 1) << CLASS_BITS);
+        let mut insert = transaction.prepare_cached("INSERT INTO topics (rowid, words) VALUES (?1, ?2)")?;
+        for (class, text) in texts.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+            insert.execute(params![update + class as i64, text])?;
+        }
+        Ok(self.all)
+    }
+}
+
+/// Writes what a session is called, in place of what it was called before.
+pub(super) fn write_names(transaction: &Transaction<'_>, session: i64, names: &str) -> rusqlite::Result<()> {
+    let mut words = String::new();
+    topic_words(names, &mut words);
+    let row = rows_of(session).0 + NAMES;
+    transaction.prepare_cached("DELETE FROM topics WHERE rowid = ?1")?.execute([row])?;
+    transaction.prepare_cached("INSERT INTO topics (rowid, words) VALUES (?1, ?2)")?.execute(params![row, words])?;
+    Ok(())
+}
+
+/// Removes what is known of a session.
+pub(super) fn remove(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
+    let (first, end) = rows_of(session);
+    transaction.execute("DELETE FROM topics WHERE rowid BETWEEN ?1 AND ?2", [first, end])?;
+    Ok(())
+}
+
+/// In which sessions a word stands, in whatever form, and about how often.
+pub(super) fn sessions_with(connection: &Connection, word: &str) -> rusqlite::Result<HashMap<i64, f64>> {
+    // What SQLite takes for several words, it was given as such: there is no row of it.
+    none_if_refused(read_sessions_with(connection, word))
+}
+
+fn read_sessions_with(connection: &Connection, word: &str) -> rusqlite::Result<HashMap<i64, f64>> {
+    let mut statement = connection.prepare_cached("SELECT rowid FROM topics WHERE topics MATCH ?1")?;
+    let mut rows = statement.query([format!("\"{}\"", word.replace('"', "\"\""))])?;
+    let mut sessions = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let row: i64 = row.get(0)?;
+        let class = row & ((1 << CLASS_BITS) - 1);
+        // The middle of what is counted in a class.
+        let count = if class == NAMES { NAME_COUNTS } else { 1.4 * f64::from(1 << class) - 0.4 };
+        *sessions.entry(row >> UPDATE_BITS).or_insert(0.0) += count;
+    }
+    Ok(sessions)
+}
+
+fn rows_of(session: i64) -> (i64, i64) {
+    (session << UPDATE_BITS, ((session + 1) << UPDATE_BITS) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        let mut words = String::new();
+        topic_words(text, &mut words);
+        assert_eq!(words.trim_end(), expected, "{text}");
+    }
+
+    #[test]
+    fn words_come_with_their_parts() {
+        check("parse_config(retryPolicy)", "parse config retrypolicy retry policy");
+        check("HTTPServer x2y Łódź isOK", "httpserver http server x2y lodz isok is ok");
+        check("日本語a", "日 日本 本 本語 語 a");
+        check(&"f".repeat(WORD_BYTES_MAX + 1), "");
+    }
+}
