@@ -76,11 +76,6 @@ impl Speaker {
         }
     }
 
-    /// Whether a message is what our own search was asked or answered.
-    pub(crate) fn is_echo(self) -> bool {
-        self.0 % SIDECHAIN >= ECHO
-    }
-
     /// SQL of whether a message is what our own search was asked or answered.
     pub(crate) fn sql_is_echo() -> String {
         format!("(m.speaker % {SIDECHAIN} >= {ECHO})")
