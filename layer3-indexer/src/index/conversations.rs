@@ -13,6 +13,8 @@ use super::ranking::{Ranking, Scored};
 use super::text::is_same_everywhere;
 use super::topics::sessions_with;
 
+/// Words that say something, from which on a query is taken for a question: what holds only some of them is shown too.
+pub(super) const QUESTION_WORDS: usize = 4;
 /// Conversations whose messages are looked at to rank them.
 const HEAD: usize = 24;
 /// Most parts of a query that conversations may hold in different messages.
@@ -98,23 +100,27 @@ impl Ranking<'_> {
         for session in self.holding(&question.all())? {
             answers.sessions.entry(session).or_default().1 = all;
         }
-        if self.has_message_filter() {
-            self.keep_left(question, &mut answers)?;
+        let is_held = answers.sessions.values().any(|(_, held)| *held == all);
+        if self.has_message_filter() || (!is_held && question.words.len() < QUESTION_WORDS) {
+            self.add_held(question, &mut answers)?;
         }
         Ok(answers)
     }
 
-    /// What is held is what the messages hold that the filters leave.
-    fn keep_left(&self, question: &Question, answers: &mut Answers) -> rusqlite::Result<()> {
-        let mut left: HashMap<i64, u32> = HashMap::new();
+    /// What is held is what the messages hold that the filters leave, the output of tools too.
+    fn add_held(&self, question: &Question, answers: &mut Answers) -> rusqlite::Result<()> {
+        let mut held: HashMap<i64, u32> = HashMap::new();
         for (n, word) in question.words.iter().enumerate() {
             for session in self.holding(&word.matches)? {
-                *left.entry(session).or_default() |= 1 << n;
+                *held.entry(session).or_default() |= 1 << n;
             }
         }
-        answers.sessions.retain(|session, _| left.contains_key(session));
-        for (session, held) in left {
-            answers.sessions.entry(session).or_default().1 = held;
+        if self.has_message_filter() {
+            answers.sessions.retain(|session, _| held.contains_key(session));
+            answers.sessions.values_mut().for_each(|(_, held)| *held = 0);
+        }
+        for (session, held) in held {
+            answers.sessions.entry(session).or_default().1 |= held;
         }
         Ok(())
     }

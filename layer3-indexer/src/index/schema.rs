@@ -47,7 +47,7 @@ CREATE TABLE tracked (
     title TEXT,
     is_fork INTEGER NOT NULL DEFAULT 0, -- its messages say that they were copied from another one
     messages INTEGER NOT NULL DEFAULT 0,
-    words INTEGER NOT NULL DEFAULT 0,   -- of its topics, each as often as it stands
+    topic_words INTEGER NOT NULL DEFAULT 0, -- of its topics, each as often as it stands
     first_message INTEGER,              -- its messages and perhaps those of others lie between these …
     last_message INTEGER,
     unparsable INTEGER NOT NULL DEFAULT 0,

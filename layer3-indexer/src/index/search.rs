@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Row, params_from_iter};
 
 use super::contents::Contents;
 use super::context::{Side, context};
-use super::conversations::{Candidates, Conversation};
+use super::conversations::{Candidates, Conversation, QUESTION_WORDS};
 use super::error::{IndexError, Sqlite, none_if_refused};
 use super::families::Families;
 use super::matching::By;
@@ -30,9 +30,6 @@ const COMPARE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const RANKED_MAX: usize = 2000;
 /// Messages that are shown where only filters are given.
 const FILTERED_MAX: usize = 2000;
-/// Words that say something, from which on a query is taken for a question: what holds only some of them is shown too.
-const QUESTION_WORDS: usize = 4;
-
 impl Index {
     /// Searches by words, and where these are too few, by parts. No text is an error; an empty one finds nothing.
     pub fn search(&self, contents: &dyn Contents, query: &SearchQuery) -> Result<SearchResults, IndexError> {

@@ -46,7 +46,7 @@ impl Sessions {
         filters.add_rows("id", query.within.as_deref());
         filters.add("session = ?", query.session_id.clone().map(Value::from));
         let sql = format!(
-            "SELECT id, first_message, last_message, words, coalesce(end_ms, 0), listed, (listed = 1 {}) FROM tracked
+            "SELECT id, first_message, last_message, topic_words, coalesce(end_ms, 0), listed, (listed = 1 {}) FROM tracked
              WHERE first_message IS NOT NULL ORDER BY first_message",
             filters.sql
         );

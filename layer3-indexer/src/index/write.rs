@@ -513,7 +513,7 @@ fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
         "DELETE FROM unknown WHERE session = ?1",
         "DELETE FROM tallies WHERE session = ?1",
         "DELETE FROM directories WHERE session = ?1",
-        "UPDATE tracked SET messages = 0, unparsable = 0, words = 0, first_message = NULL, last_message = NULL,
+        "UPDATE tracked SET messages = 0, unparsable = 0, topic_words = 0, first_message = NULL, last_message = NULL,
          title = NULL, branch = NULL WHERE id = ?1",
     ] {
         transaction.execute(sql, [session])?;
@@ -854,7 +854,7 @@ impl<'t> Batch<'t> {
         self.transaction.execute(
             "UPDATE tracked SET
                 start_ms = ?2, end_ms = ?3, branch = ?4, title = ?5, save_trigger = ?6, is_fork = ?10,
-                messages = messages + ?7, unparsable = unparsable + ?8, words = words + ?11,
+                messages = messages + ?7, unparsable = unparsable + ?8, topic_words = topic_words + ?11,
                 first_message = coalesce(first_message, ?12), last_message = coalesce(?13, last_message),
                 listed = ?9 OR unparsable + ?8 > 0
                     OR EXISTS (SELECT 1 FROM unknown WHERE session = ?1)

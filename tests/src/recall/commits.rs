@@ -8,7 +8,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Measure, Question, git};
+use super::git;
+use super::types::{Measure, Question};
 
 const SESSIONS: &str = "refs/heads/entire/checkpoints/v1";
 const PROJECT: &str = "-w-cli";

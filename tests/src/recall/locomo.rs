@@ -8,7 +8,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Measure, Question, git};
+use super::git;
+use super::types::{Measure, Question};
 
 const FILE: &str = "HEAD:data/locomo10.json";
 

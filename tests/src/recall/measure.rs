@@ -10,7 +10,7 @@ use layer1_prebackup::names::{ProjectName, SessionId};
 use layer3_indexer::index::{Index, SearchQuery};
 
 use super::plain_fts::PlainFts;
-use super::{Measure, Question};
+use super::types::{Measure, Question};
 use crate::bench::statistics::Summary;
 
 /// Hits that are looked at.

@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
-use super::Question;
+use super::types::Question;
 
 /// Messages in memory.
 #[derive(Debug)]
