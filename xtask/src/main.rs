@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use xshell::Shell;
 
-use crate::dev::{bench, dist, e2e_claude, faults, interop, plugin, record, soak, targets, test};
+use crate::dev::{bench, dist, e2e_claude, faults, interop, plugin, recall, record, soak, targets, test};
 use crate::setup::origin::Origin;
 use crate::setup::{doctor, install, uninstall};
 
@@ -39,6 +39,8 @@ enum Verb {
     /// Measure the programs beside the older chain and other programs, or count instructions; `bench --help` tells more
     #[command(disable_help_flag = true)]
     Bench(bench::Args),
+    /// Ask plain questions whose answers are known, and count how often the right conversation is found (needs network)
+    Recall(recall::Args),
     /// What CI runs: test, then a check for every other system whose target is installed
     Ci,
     /// Draw the README's recording anew from what the programs print, or record a store of the first version
@@ -108,6 +110,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Faults(args) => faults::run(&sh, args),
         Verb::Soak(args) => soak::run(&sh, args),
         Verb::Bench(args) => bench::run(&sh, args),
+        Verb::Recall(args) => recall::run(&sh, args),
         Verb::E2eClaude(args) => e2e_claude::run(&sh, args),
         Verb::Interop => interop::run(&sh),
     }

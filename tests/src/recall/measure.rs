@@ -18,6 +18,9 @@ const LOOKED_AT: usize = 20;
 /// What is asked at any hour has to find the same.
 const NOW_MS: i64 = 1_795_341_600_000;
 
+/// The place of the conversation that answers, 0 for the first, and the number of hits.
+type Place = (Option<usize>, usize);
+
 /// How often the conversation that answers was found, as parts of one.
 #[derive(Debug, Clone, Copy)]
 pub struct Recall {
@@ -34,12 +37,11 @@ pub struct Recall {
 }
 
 impl Recall {
-    /// From the place of each, 0 for the first, with the number of hits.
-    fn of(places: &[(Option<usize>, usize)]) -> Recall {
+    /// Of all places.
+    fn of(places: &[Place]) -> Recall {
         let asked = places.len();
         let part = |count: f64| count / asked.max(1) as f64;
-        let count =
-            |is: &dyn Fn(&(Option<usize>, usize)) -> bool| part(places.iter().filter(|place| is(place)).count() as f64);
+        let count = |is: &dyn Fn(&Place) -> bool| part(places.iter().filter(|place| is(place)).count() as f64);
         Recall {
             asked,
             nothing: count(&|(_, hits)| *hits == 0),

@@ -9,6 +9,7 @@ pub(crate) mod faults;
 mod imports;
 pub(crate) mod interop;
 pub(crate) mod plugin;
+pub(crate) mod recall;
 pub(crate) mod record;
 pub(crate) mod soak;
 pub(crate) mod suites;
