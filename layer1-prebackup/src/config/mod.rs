@@ -1,5 +1,6 @@
 //! What a person can set: the settings' file, the places, what is left out, what a child gets to see.
 
+mod apart;
 pub mod arguments;
 pub mod child_env;
 pub mod exclude;

@@ -11,6 +11,7 @@ use crate::claude::remembered_dirs::remembered;
 use crate::claude::shell;
 use crate::claude::survey::PassedOver;
 use crate::claude::transcripts::claude_dir_of_transcript;
+use crate::config::apart::Directories;
 use crate::config::settings::{Policy, Settings, SettingsError};
 pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
 use crate::fs::{Dir, platform};
@@ -96,7 +97,11 @@ impl Places {
         let policy = settings.policy(&home);
         let is_named = flags.claude_dir.is_some() || env(CLAUDE_CONFIG_DIR).is_some_and(|dir| !dir.is_empty());
         let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, &layer1_store);
-        Ok(Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy })
+        let places = Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy };
+        match places.not_apart() {
+            Some(problem) => Err(problem),
+            None => Ok(places),
+        }
     }
 
     /// The places of a hook, and all that cannot be used of what was said of them: it copies whatever was said. Of
@@ -144,9 +149,17 @@ impl Places {
         let claude_dir = claude_dir.or_else(|| of_event.clone().filter(|dir| dir.is_dir())).unwrap_or(claude);
         let layer1_store = pick(1, &flags.pre_backup_dir, PRE_BACKUP_DIR, &settings.pre_backup_dir, unwritable);
         // The other ones can wait, in layer 1's.
-        let layer3_store = pick(2, &flags.backup_dir, BACKUP_DIR, &settings.backup_dir, |_| None).unwrap_or(backup);
+        let layer3_store = pick(2, &flags.backup_dir, BACKUP_DIR, &settings.backup_dir, |_| None);
         let index = pick(3, &flags.session_db, SESSION_DB_PATH, &settings.session_db_path, |_| None);
+        let directories = Directories::default();
+        let among = |store: &PathBuf| directories.not_from_transcripts(store, [claude_dir.as_path()]);
+        let layer1_store = layer1_store.filter(|store| {
+            let why = among(store);
+            problems.extend(why.iter().map(|why| refused(FIRST, store, why)));
+            why.is_none()
+        });
         let layer1_store = layer1_store.unwrap_or_else(|| {
+            problems.extend(among(&pre).map(|why| refused(FIRST, &pre, &why)));
             // Where all is as it was set up, a default that cannot be used is a failure to tell.
             if problems.is_empty() {
                 return pre.clone();
@@ -154,13 +167,42 @@ impl Places {
             let beside = above.map(|above| default_dirs(above)[1].clone());
             let inside = of_event.as_ref().map(|dir| dir.join("backup-sessions"));
             let others = [Some(&pre), beside.as_ref(), inside.as_ref()].into_iter().flatten();
-            others.into_iter().find(|store| unwritable(store).is_none()).unwrap_or(&pre).clone()
+            others
+                .into_iter()
+                .find(|store| unwritable(store).is_none() && among(store).is_none())
+                .unwrap_or(&pre)
+                .clone()
+        });
+        let with_first = |store: &Path| directories.not_from_first_copy(store, &layer1_store);
+        let no_second = |store: &PathBuf| among(store).or_else(|| with_first(store));
+        let layer3_store = layer3_store.filter(|store| {
+            let why = no_second(store);
+            problems.extend(why.iter().map(|why| refused(SECOND, store, why)));
+            why.is_none()
+        });
+        // Where the default is wrong too, nothing is saved a second time until that is made good: the server refuses it.
+        let layer3_store = layer3_store.unwrap_or_else(|| {
+            problems.extend(no_second(&backup).map(|why| refused(SECOND, &backup, &why)));
+            backup
         });
         let index = index.unwrap_or_else(|| default_index(&layer3_store));
         let policy = settings.policy(&home);
         let is_named = flags.claude_dir.is_some() || set(CLAUDE_CONFIG_DIR).is_some();
         let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, &layer1_store);
         (Ok(Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy }), problems)
+    }
+
+    /// What is wrong where the stores do not lie apart from each other and from the transcripts.
+    fn not_apart(&self) -> Option<SettingsError> {
+        let directories = Directories::default();
+        let among = |name, store: &Path| {
+            directories.not_from_transcripts(store, self.all_claude_dirs()).map(|why| refused(name, store, &why))
+        };
+        let with_first = || {
+            let why = directories.not_from_first_copy(&self.layer3_store, &self.layer1_store)?;
+            Some(refused(SECOND, &self.layer3_store, &why))
+        };
+        among(FIRST, &self.layer1_store).or_else(|| among(SECOND, &self.layer3_store)).or_else(with_first)
     }
 
     /// All of them, each with the flag that leads a program of ours to it.
@@ -237,6 +279,14 @@ impl Places {
 /// The store of memories that belongs to a store of conversations.
 pub(crate) fn memories_of(store: &Path) -> PathBuf {
     store.join(".memory")
+}
+
+/// What the two stores are called where a place for one is refused.
+const FIRST: &str = "the store of the first copy (PRE_BACKUP_DIR)";
+const SECOND: &str = "the store of the second copy (BACKUP_DIR)";
+
+fn refused(name: &str, place: &Path, why: &str) -> SettingsError {
+    SettingsError(format!("use {} as {name}: {why}", place.display()))
 }
 
 /// What every store of conversations has.
@@ -441,5 +491,65 @@ mod tests {
         assert_eq!(problems[0].to_string(), "use HOME=\"\": it must be an existing directory");
         let (places, _) = Places::of_hook(&PlaceFlags::default(), &|_| None, &Settings::default(), None);
         assert_eq!(places.unwrap_err().to_string(), "find the home directory: set HOME");
+    }
+
+    /// Stores that do not lie apart, said in any way: refused by commands; a hook tells, and copies to what is right.
+    #[test]
+    fn stores_that_do_not_lie_apart_are_refused_and_cost_no_hook_its_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        let transcript = home.join(".claude/projects/-p/s1.jsonl");
+        crate::fs::replace_file(&transcript, b"{}\n").unwrap();
+        std::os::unix::fs::symlink(home.join(".claude/projects"), home.join("link")).unwrap();
+        std::os::unix::fs::symlink(&home, dir.path().join("home2")).unwrap();
+        let usual = [".claude-backup-sessions", ".claude-backup"];
+        for (first, second, expected) in [
+            ("one", "two", ["one", "two"]),
+            ("same", "same", ["same", usual[1]]),
+            ("../home2/same", "same", ["../home2/same", usual[1]]),
+            ("one", "one/two", ["one", usual[1]]),
+            ("two/one", "two", ["two/one", usual[1]]),
+            (".claude/projects", "two", [usual[0], "two"]),
+            ("link", "two", [usual[0], "two"]),
+            ("link/-p", "link", usual),
+            (".claude", "two", [usual[0], "two"]),
+            ("one", ".claude/projects/-p", ["one", usual[1]]),
+            ("one", ".", ["one", usual[1]]),
+            (".claude/backup", ".claude/backup2", [".claude/backup", ".claude/backup2"]),
+        ] {
+            for by_flag in [false, true] {
+                let env = |name: &str| match name {
+                    "HOME" => Some(home.clone().into()),
+                    PRE_BACKUP_DIR if !by_flag => Some(home.join(first).into()),
+                    BACKUP_DIR if !by_flag => Some(home.join(second).into()),
+                    _ => None,
+                };
+                let flag = |place: &str| by_flag.then(|| home.join(place));
+                let flags =
+                    PlaceFlags { pre_backup_dir: flag(first), backup_dir: flag(second), ..PlaceFlags::default() };
+                let what = format!("{first} {second} by flag: {by_flag}");
+                let is_right = expected == [first, second];
+                let resolved = Places::resolve_with(&flags, &env, &Settings::default());
+                assert_eq!(resolved.is_ok(), is_right, "{what}: {resolved:?}");
+                let (places, problems) = Places::of_hook(&flags, &env, &Settings::default(), Some(&transcript));
+                let places = places.unwrap();
+                let stores = [&places.layer1_store, &places.layer3_store];
+                assert_eq!(stores, [&home.join(expected[0]), &home.join(expected[1])], "{what}");
+                assert_eq!(problems.is_empty(), is_right, "{what}: {problems:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_that_lead_to_one_directory_leave_the_first_copy_and_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path();
+        std::fs::create_dir(home.join(".claude-backup-sessions")).unwrap();
+        std::os::unix::fs::symlink(".claude-backup-sessions", home.join(".claude-backup")).unwrap();
+        let env = |name: &str| (name == "HOME").then(|| home.into());
+        let (places, problems) = Places::of_hook(&PlaceFlags::default(), &env, &Settings::default(), None);
+        assert_eq!(places.unwrap().layer1_store, home.join(".claude-backup-sessions"));
+        let is_first = |problem: &SettingsError| problem.to_string().contains("the directory of the first copy");
+        assert!(problems.len() == 1 && is_first(&problems[0]), "{problems:?}");
     }
 }

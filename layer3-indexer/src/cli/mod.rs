@@ -152,7 +152,16 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         Command::Serve(_) => {
             let (places, unusable) = Places::of_hook(&cli.places, &env, &settings, None);
             unusable.iter().for_each(|problem| complain(&format!("layer3-indexer: warning: failed to {problem}")));
-            places
+            // Two stores that do not lie apart are not two copies, and no receipt may call them that.
+            places.and_then(|places| {
+                let flags = PlaceFlags {
+                    claude_dir: Some(places.claude_dir.clone()),
+                    pre_backup_dir: Some(places.layer1_store.clone()),
+                    backup_dir: Some(places.layer3_store.clone()),
+                    session_db: Some(places.index.clone()),
+                };
+                Places::resolve_with(&flags, &env, &settings).map(|_| places)
+            })
         }
         _ => Places::resolve_with(&cli.places, &env, &settings),
     };

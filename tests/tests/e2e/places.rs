@@ -498,3 +498,67 @@ fn check_wrong_place((variable, flag, key): (&str, &str, &str), said: Said, wron
         );
     }
 }
+
+/// Stores that are one directory, lie in each other or among the transcripts, by variable and by link: the hooks copy to
+/// what lies apart and tell, commands refuse, and nothing of Claude Code's is touched.
+#[test]
+fn stores_that_do_not_lie_apart_are_refused_and_cost_no_copy() {
+    type Prepare = fn(&Scratch);
+    let no: Prepare = |_| ();
+    let both_are_links: Prepare = |scratch| {
+        fs::create_dir(scratch.beside("disk")).expect("make a directory");
+        for store in [scratch.layer1_store(), scratch.layer3_store()] {
+            std::os::unix::fs::symlink(scratch.beside("disk"), store).expect("make a link");
+        }
+    };
+    let cases: [(&str, Option<(&str, &str)>, Prepare, bool); 5] = [
+        ("one for both", Some(("{beside}/same", "{beside}/same")), no, true),
+        ("the second in the first", Some(("{beside}/one", "{beside}/one/two")), no, true),
+        ("the first among the transcripts", Some(("{claude}/projects", "{beside}/two")), no, true),
+        ("the second holds the transcripts", Some(("{beside}/one", "{claude}")), no, true),
+        ("both defaults lead to one", None, both_are_links, false),
+    ];
+    for (what, places, prepare, has_second) in cases {
+        let scratch = Scratch::new();
+        prepare(&scratch);
+        let id = transcripts::made_id(1);
+        let transcript = transcripts::make_conversation(&scratch, &id, 1);
+        let path = |text: &str| {
+            let text = text.replace("{beside}", scratch.beside("").to_str().expect("text").trim_end_matches('/'));
+            PathBuf::from(text.replace("{claude}", scratch.claude_dir().to_str().expect("text")))
+        };
+        let given = places.map(|(first, second)| (path(first), path(second)));
+        let with = |run: tests::run::Run| match &given {
+            Some((first, second)) => run.env("PRE_BACKUP_DIR", first).env("BACKUP_DIR", second),
+            None => run,
+        };
+        let before = tree::all(&scratch.claude_dir());
+        let told = with(scratch.hook(&scratch.turn_command(), &transcripts::event("Stop", &transcript, json!({}))));
+        assert!(told.output().ok().text().contains("systemMessage"), "{what}");
+        with(scratch.hook(&scratch.chain_command(""), &transcripts::session_end(&transcript))).output().ok();
+        scratch.await_no_process(DELIVERY);
+        assert_eq!(tree::all(&scratch.claude_dir()), before, "{what}");
+        let copy = |store: &PathBuf| difference(store, PROJECT, &transcript).is_none();
+        let (mut first, mut second) = (vec![scratch.layer1_store()], vec![scratch.layer3_store()]);
+        given.iter().for_each(|(one, two)| {
+            first.push(one.clone());
+            second.push(two.clone());
+        });
+        assert!(first.iter().any(copy), "{what}: no first copy");
+        if has_second {
+            assert!(second.iter().any(copy), "{what}: no second copy");
+        } else {
+            let jobs = scratch.layer1_store().join(".outbox");
+            let waits = fs::read_dir(&jobs).expect("list the outbox").flatten();
+            let is_job = |name: String| name.ends_with(".json");
+            assert!(waits.filter_map(|job| job.file_name().into_string().ok()).any(is_job), "{what}: nothing waits");
+        }
+        for run in [scratch.layer3(&["import"]), scratch.layer1(&["sweep"]), scratch.layer2(&["pending"])] {
+            let refused = with(run).output().exits(1);
+            assert!(
+                refused.stderr.contains("failed to use ") || refused.stderr.contains(": use "),
+                "{what}: {refused:?}"
+            );
+        }
+    }
+}
