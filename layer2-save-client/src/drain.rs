@@ -128,11 +128,14 @@ fn take_back_one(layer1: &Archive, layer3: &Archive, key: &SessionKey, settings:
     let has = layer3.files(key)?;
     let into = match layer1.same_session(key, Some(layer3))? {
         Some(into) => into,
-        None if layer1.find(&key.id)?.is_empty() => {
+        None => {
+            let others = layer3.find(&key.id)?;
+            if !layer1.find(&key.id)?.iter().all(|own| others.contains(own)) {
+                // Nobody knows which of several it is.
+                return Ok(0);
+            }
             SessionKey { project: layer1.folder_for(&key.project)?, id: key.id.clone() }
         }
-        // Nobody knows which of several it is.
-        None => return Ok(0),
     };
     let lacking = layer1.lacking(Some(&into), &has)?;
     let is_excluded = |source: &Path| settings.places.policy.exclude.is_excluded(source, None);

@@ -44,6 +44,13 @@ fn report_text(report: &Report, terminal: &Terminal) -> String {
         let path = format!("{}/{}", one_line(&finding.project), one_line(&finding.path));
         text.push_str(&format!("{kind}  {path}: {}\n", one_line(&finding.detail)));
     }
+    if report.in_one_copy > 0 {
+        let conversations = terminal::count(report.in_one_copy as u64, "conversation");
+        let are = if report.in_one_copy == 1 { "is" } else { "are" };
+        text.push_str(&format!(
+            "{conversations} {are} in one copy only; `layer2-save-client drain --foreground` makes the other one\n"
+        ));
+    }
     let sessions = terminal::count(report.sessions as u64, "session");
     if report.ok {
         text.push_str(&terminal.line(Style::Green, &format!("All is well: {sessions} read and compared")));

@@ -31,6 +31,10 @@ pub(crate) struct Report {
     pub(crate) sessions: usize,
     /// What is wrong, one entry a content.
     pub(crate) findings: Vec<FindingEntry>,
+    /// Conversations that are in one copy only, wholly or in part. One that layer 1 never had is no finding: the next
+    /// `drain` gives it to it.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) in_one_copy: usize,
     /// What `--repair` did, one entry a content; the findings are those that remain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) repairs: Vec<RepairEntry>,
@@ -50,6 +54,10 @@ pub(crate) struct FindingEntry {
     pub(crate) path: String,
     /// What is wrong, in one line.
     pub(crate) detail: String,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What was done about something wrong.
@@ -95,7 +103,7 @@ impl FindingEntry {
 
     /// Of a conversation that the other store lacks, or a part of.
     fn one_copy(alone: &OneCopy) -> FindingEntry {
-        let OneCopy { held_by, key, bytes } = alone;
+        let OneCopy { held_by, key, bytes, .. } = alone;
         let copy = if *held_by == Layer::One { "first" } else { "second" };
         let detail = format!(
             "{} only in the {copy} copy; `layer2-save-client drain --foreground` makes the other one",
@@ -130,8 +138,8 @@ const INDEX_NEWER: &str = "index-newer";
 pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Failure> {
     let stores = Rc::new(Stores::with(places, Ok(Some(rebuild::store(places)?)))?);
     let meant = meant(layer3(&stores), typed)?;
-    let findings = findings(places, &stores, &meant)?;
-    Ok(Report { ok: findings.is_empty(), sessions: meant.keys.len(), findings, repairs: Vec::new() })
+    let (findings, in_one_copy) = findings(places, &stores, &meant)?;
+    Ok(Report { ok: findings.is_empty(), sessions: meant.keys.len(), findings, in_one_copy, repairs: Vec::new() })
 }
 
 /// Heals what [`verify`] finds, from the source or from layer 1's store, wherever their bytes meet
@@ -156,10 +164,10 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
     if let Some(damage) = damage.filter(|damage| damage.kind == INDEX_DAMAGED) {
         repairs.push(renew_index(places, archive, &damage)?);
     }
-    let findings = findings(places, &stores, &meant)?;
+    let (findings, in_one_copy) = findings(places, &stores, &meant)?;
     // What could not be healed may look well, as where its sync failed.
     let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
-    Ok(Report { ok, sessions: meant.keys.len(), findings, repairs })
+    Ok(Report { ok, sessions: meant.keys.len(), findings, in_one_copy, repairs })
 }
 
 /// What [`Archive::verify`] finds; a source that the user excluded may part from its copy.
@@ -213,7 +221,7 @@ fn layer3(stores: &Stores) -> &Archive {
     stores.layer3.as_ref().expect("it was opened")
 }
 
-fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<Vec<FindingEntry>, Failure> {
+fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<FindingEntry>, usize), Failure> {
     let mut findings = Vec::new();
     for only in meant.passes() {
         findings.extend(found_in(places, layer3(stores), only)?.iter().map(FindingEntry::of));
@@ -224,14 +232,16 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<Vec<F
         findings.extend(copies.bad_ahead().iter().map(FindingEntry::ahead));
     }
     let is_meant = |pair: &Pair| meant.all || meant.keys.contains(pair.key());
-    findings.extend(in_one_copy(stores, places, &is_meant)?.iter().map(FindingEntry::one_copy));
+    let alone = in_one_copy(stores, places, &is_meant)?;
+    let is_owed = |alone: &&OneCopy| alone.held_by == Layer::One || !alone.is_whole;
+    findings.extend(alone.iter().filter(is_owed).map(FindingEntry::one_copy));
     if meant.all {
         if let Some((memories, _)) = memories(places)? {
             findings.extend(found_in(places, &memories, None)?.iter().map(FindingEntry::of));
         }
         findings.extend(index_damage(places)?);
     }
-    Ok(findings)
+    Ok((findings, alone.len()))
 }
 
 /// The store of what Claude Code remembers of the projects, and layer 1's.

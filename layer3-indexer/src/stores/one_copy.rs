@@ -20,17 +20,22 @@ pub(crate) struct OneCopy {
     pub(crate) key: SessionKey,
     /// How much that is.
     pub(crate) bytes: u64,
+    /// Whether the other store has nothing at all of the conversation.
+    pub(crate) is_whole: bool,
 }
 
 /// The conversations among `meant` that are in one copy only, wholly or in part. Not those that wait to be saved, that
 /// go on in a source which the next hook or sweep copies, that the user excluded, or that cannot be read, which are
-/// told as such. None where a store is not there at all.
+/// told as such. None where a store is not there at all, or lost its bookkeeping: of that one nothing is known.
 pub(crate) fn in_one_copy(
     stores: &Stores,
     places: &Places,
     meant: &dyn Fn(&Pair) -> bool,
 ) -> Result<Vec<OneCopy>, Failure> {
     let (Some(layer1), Some(layer3)) = (&stores.layer1, &stores.layer3) else { return Ok(Vec::new()) };
+    if layer1.store_id().is_empty() || layer3.store_id().is_empty() {
+        return Ok(Vec::new());
+    }
     let waiting = waiting(&places.outbox());
     let mut found = Vec::new();
     for pair in stores.pairs()?.iter().filter(|pair| meant(pair) && !waiting.contains(pair.key().id.as_str())) {
@@ -39,7 +44,7 @@ pub(crate) fn in_one_copy(
             let Some(key) = pair.in_store(held_by) else { continue };
             let bytes = only_in(archive, key, other, other_key.as_ref()).unwrap_or(0);
             if bytes > 0 && !goes_on(layer1, layer3, pair, places).unwrap_or(true) {
-                found.push(OneCopy { held_by, key: key.clone(), bytes });
+                found.push(OneCopy { held_by, key: key.clone(), bytes, is_whole: other_key.is_none() });
             }
         }
     }

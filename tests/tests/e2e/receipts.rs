@@ -239,7 +239,7 @@ fn a_store_that_went_back_in_time_is_told_and_made_good_from_the_other_one() {
         let said = findings(&scratch, "one-copy");
         assert!(said.len() == 1 && said[0].starts_with("2 conversations are in one copy only"), "{what}: {said:?}");
         let verified = scratch.layer3(&["verify"]).output().exits(1).text();
-        assert_eq!(verified.matches("one-copy").count(), 2, "{what}: {verified}");
+        assert!(verified.contains("2 conversations are in one copy only"), "{what}: {verified}");
         assert!(scratch.layer3(&["doctor"]).output().exits(1).text().contains("one copy only"), "{what}");
 
         // As at the next start.

@@ -172,6 +172,9 @@ fn the_first_versions_sessions_are_listed_restored_and_kept_up_to_date() {
     assert_eq!(found_in(&scratch, "guillemot"), [made_id(IN_BOTH)]);
     let grown = before.into_iter().filter(|(path, _)| path.file_stem() != transcript.file_stem()).collect();
     assert_nothing_lost(&scratch, &grown, "a session that grew");
+    // As at the next start: what the second copy alone had is in the first one too.
+    drain(&scratch);
+    assert_nothing_lost(&scratch, &grown, "a start");
 
     scratch.layer3(&["verify"]).output().ok();
     // Layer 1 has no index and no metadata to know the first version by: layer 3's copies prove its own.
