@@ -1,9 +1,10 @@
 //! What each session is about: its words and how often it holds them, by which sessions are ranked before
 //! their messages are.
 //!
-//! A row of the index of topics has the words of one update that stand about equally often in it, and its number says
-//! of which session it is and how often. So a word costs a session one entry, whatever it wrote; nothing is ever
-//! written again; and how often a word stands in a session is about the sum of its rows.
+//! How often an update holds a word is written in binary digits: a row of the index of topics has the words that have
+//! this digit, and its number says of which session it is and which digit. So a word costs an update a few entries,
+//! however often it stands; nothing is ever written again; and how often a word stands in a session is the sum of its
+//! rows, into however many updates it came apart.
 
 use std::collections::HashMap;
 
@@ -14,15 +15,17 @@ use super::fold::{folded, is_own_word, word_length, words};
 
 /// Longest word that says what a session is about; longer ones are hashes and encoded bytes.
 const WORD_BYTES_MAX: usize = 40;
-/// Classes of how often: once, twice and more, four times and more, …
-const CLASSES: usize = 7;
-/// The class of a session's title and branches …
-const NAMES: i64 = 7;
+/// Digits of how often, in an update; what stands more often than they say counts as that.
+const DIGITS: usize = 15;
+/// In place of a digit: the row of a session's title and branches …
+const NAMES: i64 = 15;
 /// … each of whose words counts as so many.
 const NAME_COUNTS: f64 = 4.0;
-/// Bits of a row's number that are its class, and its class with the number of its update.
-const CLASS_BITS: u32 = 3;
-const UPDATE_BITS: u32 = 24;
+/// Bits of a row's number that are its digit, and its digit with the number of its update.
+const DIGIT_BITS: u32 = 4;
+const UPDATE_BITS: u32 = 28;
+/// Words that are counted in memory; more of them are several updates.
+const WORDS_MAX: usize = 50_000;
 
 /// The words of a text for the index of topics: folded, each followed by its parts if it has capitals within, and of
 /// what is written without spaces each character and each two side by side.
@@ -96,45 +99,51 @@ pub(super) fn camel_parts(word: &str) -> impl Iterator<Item = &str> {
 #[derive(Default)]
 pub(super) struct Topics {
     counts: HashMap<Box<str>, u32>,
-    /// All of them, each as often as it stands.
-    all: u64,
+    /// All of them, those that were written included, each as often as it stands.
+    pub(crate) all: u64,
 }
 
 impl Topics {
-    /// Adds words as [`topic_words`] writes them.
-    pub(crate) fn add(&mut self, words: &str) {
+    /// Adds words as [`topic_words`] writes them, and makes room for more.
+    pub(crate) fn add(&mut self, words: &str, transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
         for word in words.split(' ').filter(|word| !word.is_empty()) {
             self.all += 1;
             match self.counts.get_mut(word) {
                 Some(count) => *count += 1,
                 None => drop(self.counts.insert(word.into(), 1)),
             }
+            if self.counts.len() >= WORDS_MAX {
+                self.write(transaction, session)?;
+            }
         }
+        Ok(())
     }
 
-    /// Writes them as rows of the session; gives how many words they were.
-    pub(crate) fn write(self, transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<u64> {
+    /// Writes them as rows of the session.
+    pub(crate) fn write(&mut self, transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
         if self.counts.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
-        let mut words: Vec<(Box<str>, u32)> = self.counts.into_iter().collect();
+        let mut words: Vec<(Box<str>, u32)> = self.counts.drain().collect();
         words.sort_unstable();
-        let mut texts = [const { String::new() }; CLASSES];
+        let mut texts = [const { String::new() }; DIGITS];
         for (word, count) in words {
-            let text = &mut texts[(count.ilog2() as usize).min(CLASSES - 1)];
-            text.push_str(&word);
-            text.push(' ');
+            let count = count.min((1 << DIGITS) - 1);
+            for (_, text) in texts.iter_mut().enumerate().filter(|(digit, _)| count >> digit & 1 == 1) {
+                text.push_str(&word);
+                text.push(' ');
+            }
         }
         let last = "SELECT rowid FROM topics WHERE rowid BETWEEN ?1 AND ?2 ORDER BY rowid DESC LIMIT 1";
         let (first, end) = rows_of(session);
         let mut last = transaction.prepare_cached(last)?;
         let last: Option<i64> = last.query_map([first, end], |row| row.get(0))?.next().transpose()?;
-        let update = last.map_or(first, |last| ((last >> CLASS_BITS) + 1) << CLASS_BITS);
+        let update = last.map_or(first, |last| ((last >> DIGIT_BITS) + 1) << DIGIT_BITS);
         let mut insert = transaction.prepare_cached("INSERT INTO topics (rowid, words) VALUES (?1, ?2)")?;
-        for (class, text) in texts.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
-            insert.execute(params![update + class as i64, text])?;
+        for (digit, text) in texts.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+            insert.execute(params![update + digit as i64, text])?;
         }
-        Ok(self.all)
+        Ok(())
     }
 }
 
@@ -155,7 +164,7 @@ pub(super) fn remove(transaction: &Transaction<'_>, session: i64) -> rusqlite::R
     Ok(())
 }
 
-/// In which sessions a word stands, in whatever form, and about how often.
+/// In which sessions a word stands, in whatever form, and how often.
 pub(super) fn sessions_with(connection: &Connection, word: &str) -> rusqlite::Result<HashMap<i64, f64>> {
     // What SQLite takes for several words, it was given as such: there is no row of it.
     none_if_refused(read_sessions_with(connection, word))
@@ -167,9 +176,8 @@ fn read_sessions_with(connection: &Connection, word: &str) -> rusqlite::Result<H
     let mut sessions = HashMap::new();
     while let Some(row) = rows.next()? {
         let row: i64 = row.get(0)?;
-        let class = row & ((1 << CLASS_BITS) - 1);
-        // The middle of what is counted in a class.
-        let count = if class == NAMES { NAME_COUNTS } else { 1.4 * f64::from(1 << class) - 0.4 };
+        let digit = row & ((1 << DIGIT_BITS) - 1);
+        let count = if digit == NAMES { NAME_COUNTS } else { f64::from(1 << digit) };
         *sessions.entry(row >> UPDATE_BITS).or_insert(0.0) += count;
     }
     Ok(sessions)
@@ -195,5 +203,34 @@ mod tests {
         check("HTTPServer x2y Łódź isOK", "httpserver http server x2y lodz isok is ok");
         check("日本語a", "日 日本 本 本語 語 a");
         check(&"f".repeat(WORD_BYTES_MAX + 1), "");
+    }
+
+    #[test]
+    fn how_often_a_word_stands_is_known_however_it_came() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        let table =
+            "CREATE VIRTUAL TABLE topics USING fts5 (words, content = '', contentless_delete = 1, detail = none)";
+        connection.execute_batch(table).unwrap();
+        let transaction = connection.transaction().unwrap();
+        let many: String = (0..WORDS_MAX + 9).map(|n| format!("w{n} ")).collect();
+        let (once, often) = ("often rare ".to_owned(), "often ".repeat(1 + 4 + 64));
+        for (session, updates) in [(1, vec![format!("{often}{once}{many}")]), (2, vec![once, many, often])] {
+            let mut all = 0;
+            for update in updates {
+                let mut topics = Topics::default();
+                topics.add(&update, &transaction, session).unwrap();
+                assert!(topics.counts.len() < WORDS_MAX);
+                topics.write(&transaction, session).unwrap();
+                all += topics.all;
+            }
+            write_names(&transaction, session, "rare name").unwrap();
+            assert_eq!(all, 70 + 1 + WORDS_MAX as u64 + 9);
+        }
+        for (word, count) in [("often", 70.0), ("rare", 1.0 + NAME_COUNTS), ("w7", 1.0), ("name", NAME_COUNTS)] {
+            let expected = HashMap::from([(1, count), (2, count)]);
+            assert_eq!(sessions_with(&transaction, word).unwrap(), expected, "{word}");
+        }
+        remove(&transaction, 1).unwrap();
+        assert_eq!(sessions_with(&transaction, "often").unwrap(), HashMap::from([(2, 70.0)]));
     }
 }

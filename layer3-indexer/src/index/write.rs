@@ -715,7 +715,7 @@ impl<'t> Batch<'t> {
         self.trigram_row.add(&message.parts, message.parts_bytes);
         self.messages = Some((self.messages.map_or(id, |(first, _)| first), id));
         if !speaker.is_echo() {
-            self.topics.add(&message.topics);
+            self.topics.add(&message.topics, self.transaction, self.session)?;
         }
         Ok(())
     }
@@ -848,7 +848,7 @@ impl<'t> Batch<'t> {
         }
         let metadata = self.tally.to_metadata();
         self.write_names(&metadata)?;
-        let words = std::mem::take(&mut self.topics).write(self.transaction, self.session)?;
+        self.topics.write(self.transaction, self.session)?;
         let (first_message, last_message) = self.messages.unzip();
         let tally = serde_json::to_string(&self.tally).unwrap_or_else(|_| "{}".to_owned());
         self.transaction.execute(
@@ -871,7 +871,7 @@ impl<'t> Batch<'t> {
                 self.unparsable as i64,
                 self.tally.prompts + self.tally.answers > 0,
                 metadata.forked_from.is_some(),
-                words as i64,
+                self.topics.all as i64,
                 first_message,
                 last_message,
             ],
