@@ -26,6 +26,7 @@ mod schema;
 mod search;
 mod sessions;
 mod snippet;
+mod spelling;
 mod stop_words;
 #[cfg(test)]
 mod tests;

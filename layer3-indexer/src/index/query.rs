@@ -6,6 +6,7 @@
 //! its name.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::blobs::beginning_of_blob;
 use super::fold::{folded, indexed, is_own_word, is_word_char, words as words_of};
@@ -140,6 +141,23 @@ impl Query {
     pub(crate) fn plain_words(&self) -> Option<Vec<&Term>> {
         let mut terms = Vec::new();
         (self.is_plain && plain_terms(&self.expression, &mut terms).is_some()).then_some(terms)
+    }
+
+    /// The same query with some of its words spelled otherwise.
+    pub(crate) fn spelled(&self, spelled: &HashMap<String, String>) -> Query {
+        let mut query = self.clone();
+        let spell = |part: &mut Expression| {
+            if let Expression::Term(term) = part
+                && let Some(word) = spelled.get(&term.text)
+            {
+                term.text.clone_from(word);
+            }
+        };
+        match &mut query.expression {
+            Expression::And(parts) => parts.iter_mut().for_each(spell),
+            word => spell(word),
+        }
+        query
     }
 
     /// The words that a text must hold, for whatever reason: not those that it must not.

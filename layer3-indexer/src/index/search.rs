@@ -14,9 +14,11 @@ use super::error::{IndexError, Sqlite, none_if_refused};
 use super::families::Families;
 use super::matching::By;
 use super::open::Index;
-use super::query::Query;
-use super::question::Question;
+use super::query::{Query, quoted};
+use super::question::{Question, Word};
 use super::ranking::{Ranking, Scored, sorted};
+use super::spelling::{SPELLED_MAX, is_known, may_be_wrong, nearest};
+use super::stop_words::is_stop_word;
 use super::text::{Speaker, is_same_everywhere};
 use super::texts::{COLUMNS, Found, JOINS, Place, Texts, found, place};
 use super::types::{Hit, SearchQuery, SearchResults};
@@ -86,6 +88,11 @@ struct Search<'s> {
 impl Search<'_> {
     fn run(&mut self, parsed: Option<&Query>) -> rusqlite::Result<()> {
         let query = self.ranking.query;
+        let spelled = match parsed {
+            Some(parsed) => self.spelled(parsed)?,
+            None => None,
+        };
+        let parsed = spelled.as_ref().or(parsed);
         let entries = match parsed {
             None => self.by_filters()?,
             Some(parsed) => self.by_text(parsed)?,
@@ -103,6 +110,44 @@ impl Search<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// The query with the words that no conversation has, whole or as parts of words, as they were meant; `None` where
+    /// there are none.
+    fn spelled(&mut self, query: &Query) -> rusqlite::Result<Option<Query>> {
+        let mut spelled = HashMap::new();
+        for term in query.plain_words().unwrap_or_default() {
+            if spelled.len() == SPELLED_MAX {
+                break;
+            }
+            if let Some(word) = self.meant_by(&term.text)? {
+                self.note(&format!("{word} instead of {}, which no conversation has", term.text));
+                spelled.insert(term.text.clone(), word);
+            }
+        }
+        Ok((!spelled.is_empty()).then(|| query.spelled(&spelled)))
+    }
+
+    /// Of the words that are nearest to one that no conversation has, the one that most of those have that are meant.
+    fn meant_by(&mut self, typed: &str) -> rusqlite::Result<Option<String>> {
+        let connection = self.ranking.connection;
+        let Some(word) = may_be_wrong(typed) else { return Ok(None) };
+        let Some(asked) = Word::of(&word) else { return Ok(None) };
+        if is_stop_word(&word) || is_known(connection, &asked.matches)? {
+            return Ok(None);
+        }
+        let mut best = None;
+        for known in nearest(connection, &word)? {
+            let sessions = self.ranking.holding(&quoted(&known))?.len();
+            if sessions > best.as_ref().map_or(0, |(most, _)| *most) {
+                best = Some((sessions, known));
+            }
+        }
+        let mut parts = Vec::new();
+        if let (Some(_), Some(word)) = (&best, Query::parse(&word)) {
+            self.by_parts(&word, &Known::default(), &mut parts)?;
+        }
+        Ok(best.filter(|_| parts.is_empty()).map(|(_, known)| known))
     }
 
     fn by_text(&mut self, query: &Query) -> rusqlite::Result<Vec<Entry>> {

@@ -650,3 +650,66 @@ fn a_question_finds_the_conversation_that_holds_most_of_its_words() {
         check_first(&sessions, exact, &[]);
     }
 }
+
+#[test]
+fn a_word_that_no_conversation_has_is_the_nearest_that_some_has() {
+    let store = Store::new();
+    let (mut index, a, b) = (fresh(&store), key("p", "a"), key("p", "b"));
+    let lines = [
+        user(1, "the retry waits with exponential backoff before it asks the coordinator; bakeoff"),
+        said(2, "La configuración de la sesión; calendar of `parse_conf`"),
+    ];
+    store.transcript(&a, &lines.concat());
+    store.transcript(&b, &user(3, "a longer backoff, and subscriptions to a bodkins list"));
+    update(&mut index, &store, &a);
+    update(&mut index, &store, &b);
+    for (text, found, spelled) in [
+        // Left out, doubled, changed, and two that changed places; whatever stands around the word.
+        ("bakoff", "b a", "backoff instead of bakoff"),
+        ("Bakoff?", "b a", "backoff instead of Bakoff?"),
+        ("baackoff", "b a", "backoff instead of baackoff"),
+        ("abckoff", "b a", "backoff instead of abckoff"),
+        ("bcakoff", "b a", "backoff instead of bcakoff"),
+        ("retyr", "a", "retry instead of retyr"),
+        ("exponental coordinater", "a", "exponential instead of exponental, coordinator instead of coordinater"),
+        ("how does the retry wait with bakoff", "a", "backoff instead of bakoff"),
+        ("configurasion", "a", "configuracion instead of configurasion"),
+        ("subscirptoins", "b", "subscriptions instead of subscirptoins"),
+        // As it is: the word is there, in another form or as a part of one.
+        ("bakeoff", "a", ""),
+        ("subscription", "b", ""),
+        ("odkin", "b", ""),
+        ("calend", "a", ""),
+        // Too far, too short, or exact.
+        ("baqqoff", "", ""),
+        ("exqonential", "a", "exponential instead of exqonential"),
+        ("exqqqnential", "", ""),
+        ("liat", "b", "list instead of liat"),
+        ("lst", "", ""),
+        ("\"bakoff\"", "", ""),
+        ("bakoff NOT x", "", ""),
+        ("bakof*", "", ""),
+        ("parse_cofn", "", ""),
+        ("src/bakoff", "", ""),
+        ("baKoff", "", ""),
+        ("b4koff", "", ""),
+    ] {
+        let results = index.search(&store, &by_session(text)).unwrap();
+        let ids: Vec<&str> = results.hits.iter().map(|hit| hit.session_id.as_str()).collect();
+        let notes: Vec<&str> =
+            results.notes.iter().filter_map(|note| note.strip_suffix(", which no conversation has")).collect();
+        assert_eq!((ids.join(" "), notes.join(", ")), (found.to_owned(), spelled.to_owned()), "{text}");
+    }
+    // Every message likewise, also where nothing may be written; what a filter leaves has none.
+    let each = index.search(&store, &SearchQuery::new("bakoff", 0)).unwrap();
+    assert_eq!((each.hits.len(), each.notes.len()), (2, 1), "{each:?}");
+    assert!(each.hits[0].snippet.contains("[backoff]"), "{each:?}");
+    let reader = Index::open_read_only(&store.dir.path().join("index").join("sessions.db")).unwrap().unwrap();
+    for _ in 0..2 {
+        assert_eq!(reader.search(&store, &by_session("bakoff")).unwrap().hits.len(), 2);
+    }
+    // What the filters leave has no such word, and no word near it.
+    let of_b = SearchQuery { session_id: Some("b".into()), ..by_session("exponental") };
+    let none = index.search(&store, &of_b).unwrap();
+    assert_eq!((none.hits.len(), none.notes.len()), (0, 0), "{none:?}");
+}
