@@ -15,8 +15,9 @@ pub const CLAUDE_CODE_SESSION_ID: &str = "CLAUDE_CODE_SESSION_ID";
 /// And its own process so.
 pub const CLAUDE_PID: &str = "CLAUDE_PID";
 
-/// The session that the client of this number has open, as it says itself.
-pub fn session_of(claude_dir: &Path, pid: u32) -> Option<String> {
+/// The session that a client has open, as it says itself: the process of this number, or that which started this one.
+pub fn session_of(claude_dir: &Path, pid: Option<u32>) -> Option<String> {
+    let pid = pid.unwrap_or_else(process::parent);
     let path = claude_dir.join("sessions").join(format!("{pid}.json"));
     // A client that writes no such file has no session that anybody could name.
     let bytes = fs::metadata(&path).ok().filter(fs::Metadata::is_file).and_then(|_| fs::read(&path).ok())?;

@@ -15,7 +15,7 @@ use crate::index::{CHARACTER, ContextMessage, Hit, Index, SearchQuery, SearchRes
 use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
-use crate::scope::{self, Here, Labels, Scope};
+use crate::scope::{self, Here, Labels, Meant, Scope};
 use crate::stores::{Stores, loss, session_name};
 use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
@@ -172,10 +172,13 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
         query.project = Some(key.project.to_string());
         scope.all = true;
     }
+    let is_named = typed(&search.session_id).is_some();
+    let asking = search.here.asking(&places.claude_dir).filter(|_| !is_named);
     let ask = |index: &Index| {
         let known = index.whereabouts()?;
-        let meant = scope::meant(&scope, &known);
-        let query = SearchQuery { within: meant.rows(&known), ..query.clone() };
+        let mut meant = scope::meant(&scope, &known);
+        let within = without_asking(asking.as_deref(), &mut meant, &known);
+        let query = SearchQuery { within, ..query.clone() };
         Ok((index.search(&archive, &query)?, meant, known))
     };
     let mut notes = Vec::new();
@@ -189,6 +192,19 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
         None => meant.said.clone(),
     };
     Ok(SearchResults { notes, scope, all_projects: !meant.is_narrow(), ..results })
+}
+
+/// The rows that are meant but for those of the session that asks: it knows what was said in it, the question too.
+fn without_asking(asking: Option<&str>, meant: &mut Meant, known: &[Whereabouts]) -> Option<Vec<i64>> {
+    let rows = meant.rows(known);
+    let asks = |one: &&Whereabouts| Some(one.session_id.as_str()) == asking;
+    let own: Vec<i64> = known.iter().filter(asks).map(|one| one.row).collect();
+    let is_left_out = own.iter().any(|own| rows.as_ref().is_none_or(|rows| rows.contains(own)));
+    let Some(asking) = asking.filter(|_| is_left_out) else { return rows };
+    meant.notes.push(format!("this conversation is left out; name its session to search it: {}", one_line(asking)));
+    let mut rows = rows.unwrap_or_else(|| known.iter().map(|one| one.row).collect());
+    rows.retain(|row| !own.contains(row));
+    Some(rows)
 }
 
 fn name_projects(hits: &mut [Hit], known: &[Whereabouts]) {

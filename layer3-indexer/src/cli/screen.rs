@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer1_prebackup::claude::COMMAND_CHARS_MAX;
+use layer1_prebackup::claude::live::{CLAUDE_CODE_SESSION_ID, CLAUDE_PID};
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 
 use crate::browse::fit::{self, Fit};
@@ -144,7 +145,9 @@ pub(super) struct Scope {
 pub(super) fn here(places: &Places) -> Here {
     let named = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let directory = named(CLAUDE_PROJECT_DIR).or_else(|| std::env::current_dir().ok()).or_else(|| named("PWD"));
-    Here { directory, home: places.home.clone() }
+    let said = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let clients = said(CLAUDE_PID).and_then(|pid| pid.parse().ok()).into_iter().map(Some).collect();
+    Here { directory, home: places.home.clone(), clients, session: said(CLAUDE_CODE_SESSION_ID) }
 }
 
 /// A failure where something stays wrong until a person does something; it was printed.

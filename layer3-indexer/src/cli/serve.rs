@@ -21,7 +21,9 @@ pub(super) struct ServeArgs {
 /// Runs `serve`.
 pub(super) fn run(places: Places, args: ServeArgs) -> Result<(), Failure> {
     let allowed = args.allow_roots.into_iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
-    let here = here(&places);
+    let mut here = here(&places);
+    // Who starts the server is its client, whatever the environment came from.
+    here.clients.insert(0, None);
     let env = child_env(&places);
     serve::serve(places, here, env, &allowed)
 }

@@ -6,14 +6,13 @@ use std::rc::Rc;
 
 use clap::Args;
 use layer1_prebackup::archive::SessionKey;
-use layer1_prebackup::claude::live::{self, CLAUDE_CODE_SESSION_ID, CLAUDE_PID};
 use layer1_prebackup::config::child_env;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places};
 use layer1_prebackup::config::settings::XDG_CONFIG_HOME;
 use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
 use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3};
 
-use crate::cli::screen::{Screen, needing_person};
+use crate::cli::screen::{Screen, here, needing_person};
 use crate::failure::{Context as _, Failure};
 use crate::health::checks::{Depth, examine};
 use crate::health::context::{Commands, Context};
@@ -90,10 +89,7 @@ pub(super) fn context(places: Places, flags: &PlaceFlags) -> Context {
     let is_inside = is_named || places.claude_dir != places.home.join(".claude");
     let claude_json = if is_inside { &places.claude_dir } else { &places.home }.join(".claude.json");
     let config_home = set(XDG_CONFIG_HOME).map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let asking = std::env::var(CLAUDE_CODE_SESSION_ID).ok().or_else(|| {
-        let pid = std::env::var(CLAUDE_PID).ok()?.parse().ok()?;
-        live::session_of(&places.claude_dir, pid)
-    });
+    let asking = here(&places).asking(&places.claude_dir);
     Context {
         asking,
         now_ms: u64::try_from(time::now_ms()).unwrap_or(0),

@@ -315,7 +315,7 @@ mod tests {
         let scene = Scene::new();
         let folder = scene.transcript_in("-home-dev-proj", "x").with_file_name("memory");
         let here = |dir: &str| Scope {
-            here: Here { directory: Some(dir.into()), home: scene.places.home.clone() },
+            here: Here { directory: Some(dir.into()), home: scene.places.home.clone(), ..Here::default() },
             ..Scope::default()
         };
         let wanted = || Wanted { scope: here("/home/dev/proj/src"), ..Wanted::default() };

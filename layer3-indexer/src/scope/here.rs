@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use layer1_prebackup::claude::live;
 use layer1_prebackup::claude::worktrees::project_of_worktree;
 
 use crate::index::Whereabouts;
@@ -14,9 +15,19 @@ pub(crate) struct Here {
     pub(crate) directory: Option<PathBuf>,
     /// The home directory.
     pub(crate) home: PathBuf,
+    /// The processes of Claude Code for which it may be asked, the nearest first; `None` is the one that started
+    /// this program.
+    pub(crate) clients: Vec<Option<u32>>,
+    /// The session that Claude Code said it has, when it began to ask.
+    pub(crate) session: Option<String>,
 }
 
 impl Here {
+    /// The session that asks, if one does. A client has another one after `/clear` and says so in its file.
+    pub(crate) fn asking(&self, claude_dir: &Path) -> Option<String> {
+        self.clients.iter().find_map(|pid| live::session_of(claude_dir, *pid)).or_else(|| self.session.clone())
+    }
+
     /// The path as a person would write it: below the home directory with `~`.
     pub(crate) fn shown(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.home).ok().filter(|_| self.home.parent().is_some());

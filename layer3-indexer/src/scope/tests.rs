@@ -23,7 +23,7 @@ fn known() -> Vec<Whereabouts> {
 }
 
 fn here(directory: &str) -> Here {
-    Here { directory: Some(PathBuf::from(directory)), home: PathBuf::from("/nohome/me") }
+    Here { directory: Some(PathBuf::from(directory)), home: PathBuf::from("/nohome/me"), ..Here::default() }
 }
 
 fn check(directory: &str, project: Option<&str>, expected: Option<&[usize]>) -> Meant {

@@ -154,3 +154,54 @@ fn subagents_are_folded_under_their_session() {
     let text = scratch.layer3(&["list", "--all"]).output().ok().text();
     assert!(text.contains("(+1 subagent)"), "{text}");
 }
+
+#[test]
+fn the_conversation_that_asks_is_left_out_unless_it_is_named() {
+    let scratch = corpus();
+    let all = search(&scratch, &["--all", "OOMKilled"]);
+    let hits = all["hits"].as_array().expect("hits are a list");
+    let id_of = |name: &str| {
+        let id = hits.iter().filter_map(|hit| hit["session_id"].as_str()).find(|id| judged::name_of(id) == name);
+        id.expect("it is found").to_owned()
+    };
+    let (asking, other) = (id_of("k8s-oom"), id_of("oom-noise"));
+    let note = format!("this conversation is left out; name its session to search it: {asking}");
+    let ids = |answer: &Value| -> Vec<String> {
+        let hits = answer["hits"].as_array().expect("hits are a list");
+        let mut ids: Vec<String> =
+            hits.iter().filter_map(|hit| hit["session_id"].as_str()).map(str::to_owned).collect();
+        ids.dedup();
+        ids
+    };
+    let asked = |args: &[&str], variables: &[(&str, &str)]| -> (Vec<String>, Value) {
+        let run = scratch.layer3(&[&["search", "--json"][..], args].concat());
+        let run = variables.iter().fold(run, |run, (name, value)| run.env(name, value));
+        let answer = run.output().ok().json();
+        (ids(&answer), answer["notes"].clone())
+    };
+    let by_name = &[("CLAUDE_CODE_SESSION_ID", asking.as_str())][..];
+    for args in [&["--all", "OOMKilled"][..], &["--project", "infra", "OOMKilled"], &["--all", "--each", "OOMKilled"]] {
+        assert_eq!(asked(args, by_name), (vec![other.clone()], json!([note])), "{args:?}");
+    }
+    // It is named, it is none of those that are meant, or nobody knows it.
+    assert_eq!(asked(&["--session", &asking, "OOMKilled"], by_name), (vec![asking.clone()], json!([])));
+    assert_eq!(asked(&["--project", "blog", "OOMKilled"], by_name), (vec![], json!([])));
+    for nobody in ["", "ffffffff-0000-4000-8000-000000000009"] {
+        let (ids, notes) = asked(&["--all", "OOMKilled"], &[("CLAUDE_CODE_SESSION_ID", nobody)]);
+        assert_eq!((ids.len(), notes), (2, json!([])), "{nobody:?}");
+    }
+    // What the client says now is newer than what it said when it started who asks.
+    let me = std::process::id();
+    let sessions = scratch.claude_dir().join("sessions");
+    fs::create_dir_all(&sessions).expect("a directory is made");
+    let live = json!({"pid": me, "sessionId": asking}).to_string();
+    fs::write(sessions.join(format!("{me}.json")), live).expect("a file is written");
+    let variables = [("CLAUDE_CODE_SESSION_ID", other.as_str()), ("CLAUDE_PID", &me.to_string())];
+    assert_eq!(asked(&["--all", "OOMKilled"], &variables), (vec![other.clone()], json!([note])));
+    // The server is asked by who started it.
+    let (mut client, _) = Client::initialized(&scratch, &[]);
+    let mut call = |input: Value| ids(&client.call("session_search", input).expect("the tool answers"));
+    assert_eq!(call(json!({"query": "OOMKilled", "all": true})), [other]);
+    assert_eq!(call(json!({"query": "OOMKilled", "session_id": asking})), [asking]);
+    assert!(client.end().success());
+}

@@ -83,6 +83,11 @@ pub fn become_program(command: &mut Command) -> std::io::Error {
     command.exec()
 }
 
+/// The process that started this one.
+pub(crate) fn parent() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
 /// The number of the user whose rights count.
 pub fn user() -> u32 {
     rustix::process::getuid().as_raw()

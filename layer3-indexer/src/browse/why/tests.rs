@@ -292,7 +292,7 @@ impl History {
 }
 
 fn ask(scene: &Scene, root: &Path, file: String) -> Why {
-    let here = Here { directory: Some(root.to_owned()), home: scene.places.home.clone() };
+    let here = Here { directory: Some(root.to_owned()), home: scene.places.home.clone(), ..Here::default() };
     why(&scene.places, &WhyRequest { file: Some(file), here, ..WhyRequest::default() }).unwrap()
 }
 
@@ -422,7 +422,7 @@ fn what_no_edit_wrote_is_of_the_conversation_that_committed_it() {
     assert_eq!(first.commit.as_ref().map(|commit| commit.subject.as_str()), Some("add what was made"));
     assert!(told(2).iter().all(|answer| !answer.exact));
     // Only of the conversations that are meant: here is another project.
-    let here = Here { directory: Some(root.clone()), home: scene.places.home.clone() };
+    let here = Here { directory: Some(root.clone()), home: scene.places.home.clone(), ..Here::default() };
     let request = WhyRequest {
         file: Some("made.txt:1".to_owned()),
         project: Some("other".to_owned()),
