@@ -1,6 +1,7 @@
 //! The index: what is found, what is counted, and what a rebuild brings back.
 
 mod finding;
+mod questions;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,0 +1,35 @@
+//! Plain questions in several languages: the conversation that answers comes first.
+
+use super::*;
+
+/// Questions whose conversation may stand behind another one.
+const BEHIND_MAX: usize = 1;
+
+#[test]
+fn plain_questions_find_their_conversation_first() {
+    let store = Store::new();
+    let mut index = fresh(&store);
+    let (mut conversations, mut questions) = (Vec::<String>::new(), Vec::new());
+    for (n, line) in (1..).zip(include_str!("questions.txt").lines().filter(|line| !line.starts_with(';'))) {
+        let (mark, text) = line.split_once(' ').unwrap();
+        match mark {
+            "#" => conversations.push(String::new()),
+            ">" => conversations.last_mut().unwrap().push_str(&user(n, text)),
+            "<" => conversations.last_mut().unwrap().push_str(&said(n, text)),
+            _ => questions.push((format!("s{}", conversations.len()), text)),
+        }
+    }
+    for (n, lines) in (1..).zip(&conversations) {
+        let session = key("p", &format!("s{n}"));
+        store.transcript(&session, lines);
+        update(&mut index, &store, &session);
+    }
+    let first = |question: &str| {
+        let results = index.search(&store, &SearchQuery { each: false, ..SearchQuery::new(question, 0) }).unwrap();
+        results.hits.first().map(|hit| hit.session_id.clone())
+    };
+    assert!(questions.len() > conversations.len() && conversations.len() > 12);
+    let behind: Vec<_> =
+        questions.iter().filter(|(session, question)| first(question).as_ref() != Some(session)).collect();
+    assert!(behind.len() <= BEHIND_MAX, "{behind:#?}");
+}
