@@ -504,6 +504,7 @@ fn check_wrong_place((variable, flag, key): (&str, &str, &str), said: Said, wron
 #[test]
 fn stores_that_do_not_lie_apart_are_refused_and_cost_no_copy() {
     type Prepare = fn(&Scratch);
+    type Case<'c> = (&'c str, Option<(&'c str, &'c str)>, Prepare, bool);
     let no: Prepare = |_| ();
     let both_are_links: Prepare = |scratch| {
         fs::create_dir(scratch.beside("disk")).expect("make a directory");
@@ -511,7 +512,7 @@ fn stores_that_do_not_lie_apart_are_refused_and_cost_no_copy() {
             std::os::unix::fs::symlink(scratch.beside("disk"), store).expect("make a link");
         }
     };
-    let cases: [(&str, Option<(&str, &str)>, Prepare, bool); 5] = [
+    let cases: [Case<'_>; 5] = [
         ("one for both", Some(("{beside}/same", "{beside}/same")), no, true),
         ("the second in the first", Some(("{beside}/one", "{beside}/one/two")), no, true),
         ("the first among the transcripts", Some(("{claude}/projects", "{beside}/two")), no, true),
