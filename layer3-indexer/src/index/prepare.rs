@@ -41,8 +41,9 @@ pub(super) struct Message<'a> {
     pub(crate) parts: Vec<u32>,
     /// Length of the text that has them.
     pub(crate) parts_bytes: usize,
-    /// What it says of its session: see [`topic_words`].
+    /// What it says of its session, and what people ask for in it: see [`topic_words`].
     pub(crate) topics: String,
+    pub(crate) asked: String,
     pub(crate) uses: Vec<Named>,
     pub(crate) queued: Queued,
 }
@@ -76,18 +77,14 @@ impl<'a> Prepared<'a> {
         let message = is_message(record).then(|| {
             let sections = sections(record);
             let key = key_of(record, &sections);
-            let (mut parts_bytes, mut topics) = (0, String::new());
+            let (mut parts_bytes, mut topics, mut asked) = (0, String::new(), String::new());
             let mut columns = [const { None }; COLUMNS];
             for (column, text) in sections {
                 let text = without_blobs(text);
-                if column != Column::ToolOutput {
-                    let from = topics.len();
-                    topic_words(&text, &mut topics);
-                    if column == Column::User {
-                        // What people ask for says the most.
-                        let asked = topics[from..].to_owned();
-                        topics.push_str(&asked);
-                    }
+                match column {
+                    Column::User => topic_words(&text, &mut asked),
+                    Column::ToolOutput => {}
+                    _ => topic_words(&text, &mut topics),
                 }
                 if column.has_parts() {
                     parts_bytes += text.len();
@@ -104,6 +101,7 @@ impl<'a> Prepared<'a> {
                 parts: tokens.take(),
                 parts_bytes,
                 topics,
+                asked,
                 uses: Named::all_of(record),
                 queued: Queued::of(record),
             }

@@ -15,6 +15,8 @@ use super::fold::{folded, is_own_word, word_length, words};
 
 /// Longest word that says what a session is about; longer ones are hashes and encoded bytes.
 const WORD_BYTES_MAX: usize = 40;
+/// What people ask for says the most: each of its words counts as so many.
+pub(super) const ASKED_COUNTS: u32 = 2;
 /// Digits of how often, in an update; what stands more often than they say counts as that.
 const DIGITS: usize = 15;
 /// In place of a digit: the row of a session's title and branches …
@@ -25,11 +27,13 @@ const NAME_COUNTS: f64 = 4.0;
 const DIGIT_BITS: u32 = 4;
 const UPDATE_BITS: u32 = 28;
 /// Words that are counted in memory; more of them are several updates.
-const WORDS_MAX: usize = 50_000;
+const WORDS_MAX: usize = 8_000;
 
 /// The words of a text for the index of topics: folded, each followed by its parts if it has capitals within, and of
 /// what is written without spaces each character and each two side by side.
 pub(super) fn topic_words(text: &str, into: &mut String) {
+    // Many of these wait at a time.
+    into.reserve_exact(text.len() + 1);
     let mut rest = text;
     while let Some(start) = rest.find(char::is_alphanumeric) {
         rest = &rest[start..];
@@ -104,13 +108,19 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    /// Adds words as [`topic_words`] writes them, and makes room for more.
-    pub(crate) fn add(&mut self, words: &str, transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
+    /// Adds words as [`topic_words`] writes them, each as so many, and makes room for more.
+    pub(crate) fn add(
+        &mut self,
+        words: &str,
+        times: u32,
+        transaction: &Transaction<'_>,
+        session: i64,
+    ) -> rusqlite::Result<()> {
         for word in words.split(' ').filter(|word| !word.is_empty()) {
-            self.all += 1;
+            self.all += u64::from(times);
             match self.counts.get_mut(word) {
-                Some(count) => *count += 1,
-                None => drop(self.counts.insert(word.into(), 1)),
+                Some(count) => *count += times,
+                None => drop(self.counts.insert(word.into(), times)),
             }
             if self.counts.len() >= WORDS_MAX {
                 self.write(transaction, session)?;
@@ -218,7 +228,7 @@ mod tests {
             let mut all = 0;
             for update in updates {
                 let mut topics = Topics::default();
-                topics.add(&update, &transaction, session).unwrap();
+                topics.add(&update, 1, &transaction, session).unwrap();
                 assert!(topics.counts.len() < WORDS_MAX);
                 topics.write(&transaction, session).unwrap();
                 all += topics.all;

@@ -25,7 +25,7 @@ use super::prepare::{Message, Prepared, Queued};
 use super::reading::{self, Range, Read};
 use super::text::is_same_everywhere;
 use super::tool_calls::{self, ToolCalls};
-use super::topics::{self, Topics};
+use super::topics::{self, ASKED_COUNTS, Topics};
 use super::trigram_rows::TrigramRow;
 use super::wait::begin;
 use crate::transcript::metadata::{Metadata, SessionStats};
@@ -715,7 +715,8 @@ impl<'t> Batch<'t> {
         self.trigram_row.add(&message.parts, message.parts_bytes);
         self.messages = Some((self.messages.map_or(id, |(first, _)| first), id));
         if !speaker.is_echo() {
-            self.topics.add(&message.topics, self.transaction, self.session)?;
+            self.topics.add(&message.topics, 1, self.transaction, self.session)?;
+            self.topics.add(&message.asked, ASKED_COUNTS, self.transaction, self.session)?;
         }
         Ok(())
     }

@@ -270,6 +270,10 @@ fn force_keeps_what_stood_there_in_the_store() {
     let held: Vec<Vec<u8>> = files(&scratch.layer3_store().join(PROJECT)).into_values().collect();
     assert!(held.contains(&standing), "the transcript that stood there");
     assert!(held.contains(&b"another content\n".to_vec()), "the side file that stood there");
+    // One copy is made before anything is replaced; the other one follows.
+    scratch.layer2(&["drain", "--foreground"]).output().ok();
+    let held: Vec<Vec<u8>> = files(&scratch.layer1_store().join(PROJECT)).into_values().collect();
+    assert!(held.contains(&standing), "the transcript that stood there, in the first copy");
     assert_verified(&scratch);
 }
 
