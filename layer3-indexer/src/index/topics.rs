@@ -27,7 +27,7 @@ const NAME_COUNTS: f64 = 4.0;
 const DIGIT_BITS: u32 = 4;
 const UPDATE_BITS: u32 = 28;
 /// Words that are counted in memory; more of them are several updates.
-const WORDS_MAX: usize = 8_000;
+const WORDS_MAX: usize = 4_000;
 
 /// The words of a text for the index of topics: folded, each followed by its parts if it has capitals within, and of
 /// what is written without spaces each character and each two side by side.
