@@ -31,6 +31,9 @@ const IN_OUTPUT: f64 = 0.5;
 const TOGETHER: f64 = 0.5;
 const NEAR: f64 = 0.5;
 
+/// Between a message and one that it answers, mostly less.
+const BESIDE_MS: u64 = 2 * 60 * 1000;
+
 /// A conversation that matches.
 pub(super) struct Conversation {
     pub(crate) session: i64,
@@ -321,13 +324,14 @@ impl Ranking<'_> {
         }
         let mut best = f64::MIN_POSITIVE;
         for found in of_session.values_mut() {
-            found.sort_unstable_by_key(|(scored, _)| scored.message);
-            let own: Vec<(i64, f64)> = found.iter().map(|(scored, _)| (scored.message, scored.score)).collect();
+            // By what they say themselves: their numbers tell in which steps the index came.
+            found.sort_unstable_by_key(|(scored, _)| (scored.time_ms, scored.key));
+            let own: Vec<(i64, f64)> = found.iter().map(|(scored, _)| (scored.time_ms, scored.score)).collect();
             for (n, (scored, _)) in found.iter_mut().enumerate() {
                 // What is asked in one message is answered in the next.
                 for other in [n.checked_sub(1), Some(n + 1)].into_iter().flatten() {
-                    if let Some((message, score)) = own.get(other)
-                        && message.abs_diff(scored.message) <= 2
+                    if let Some((time_ms, score)) = own.get(other)
+                        && time_ms.abs_diff(scored.time_ms) <= BESIDE_MS
                     {
                         scored.score += beside * score;
                     }
@@ -343,7 +347,7 @@ impl Ranking<'_> {
                 let together = together * (is_in(&in_a_row, 1.0) + is_in(&near, NEAR) + is_in(&all, TOGETHER));
                 of_messages * scored.score / best + together
             };
-            let rank = |scored: &Scored| (!scored.is_echo, worth(scored), scored.time_ms, scored.message);
+            let rank = |scored: &Scored| (!scored.is_echo, worth(scored), scored.time_ms, scored.key);
             let by_rank = |a: &Scored, b: &Scored| {
                 let (a, b) = (rank(a), rank(b));
                 a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then((a.2, a.3).cmp(&(b.2, b.3)))
