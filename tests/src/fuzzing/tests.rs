@@ -78,6 +78,11 @@ fn any_bytes_are_an_event_or_refused() {
 
 #[test]
 fn any_bytes_are_a_transcript() {
+    // A record may lie over several lines, and its rest may still be to come.
+    for bytes in ["-0 ]nullone'one\"a\"\"),-0\n{\t\n", "{\n", "{\n \"type\":\"user\"\n}\n{\n \"type\"", "{\nx\n{\n }\n"]
+    {
+        records(bytes.as_bytes());
+    }
     check("records", records);
 }
 
