@@ -3,6 +3,7 @@
 //! One file a directory, `.state/claude-dirs/{16 digits}` in layer 1's store, that holds its path.
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -39,8 +40,8 @@ fn notes(store: &Path) -> Vec<(PathBuf, PathBuf)> {
     let entries = std::fs::read_dir(store.join(FOLDER)).into_iter().flatten().flatten();
     let note = |entry: std::fs::DirEntry| {
         let path = entry.path();
-        let is_ours =
-            entry.file_name().len() == NAME_DIGITS && entry.metadata().is_ok_and(|meta| meta.len() <= BYTES_MAX);
+        let is_plain = |meta: Metadata| meta.is_file() && meta.len() <= BYTES_MAX;
+        let is_ours = entry.file_name().len() == NAME_DIGITS && entry.metadata().is_ok_and(is_plain);
         let dir = is_ours.then(|| std::fs::read(&path).ok())?.map(|bytes| PathBuf::from(OsString::from_vec(bytes)))?;
         dir.is_absolute().then_some((path, dir))
     };
@@ -61,6 +62,9 @@ mod tests {
             remember(&store, claude_dir, &temp).unwrap();
         }
         std::fs::write(store.join(FOLDER).join("0123456789abcdef"), "relative").unwrap();
+        // Whoever read it would wait for a writer.
+        let fifo = store.join(FOLDER).join("fedcba9876543210");
+        assert!(std::process::Command::new("mkfifo").arg(fifo).status().unwrap().success());
         assert_eq!(remembered(&store), [gone.clone(), passing]);
         remember(&store, &temp.join("next"), &temp).unwrap();
         assert_eq!(remembered(&store), [gone, temp.join("next")]);

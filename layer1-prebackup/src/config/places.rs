@@ -96,7 +96,7 @@ impl Places {
         let index = pick(&flags.session_db, PLACE_FLAGS[3], SESSION_DB_PATH, &settings.session_db_path, beside)?;
         let policy = settings.policy(&home);
         let is_named = flags.claude_dir.is_some() || env(CLAUDE_CONFIG_DIR).is_some_and(|dir| !dir.is_empty());
-        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, &layer1_store);
+        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, [&layer1_store, &layer3_store]);
         let places = Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy };
         match places.not_apart() {
             Some(problem) => Err(problem),
@@ -188,7 +188,7 @@ impl Places {
         let index = index.unwrap_or_else(|| default_index(&layer3_store));
         let policy = settings.policy(&home);
         let is_named = flags.claude_dir.is_some() || set(CLAUDE_CONFIG_DIR).is_some();
-        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, &layer1_store);
+        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, [&layer1_store, &layer3_store]);
         (Ok(Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy }), problems)
     }
 
@@ -330,10 +330,15 @@ fn more_claude_dirs(
     primary: &Path,
     is_named: bool,
     settings: &Settings,
-    layer1_store: &Path,
+    stores: [&Path; 2],
 ) -> Vec<PathBuf> {
     let listed = settings.claude_dirs.iter().flatten().filter_map(|dir| absolute("the settings", dir, home).ok());
-    let unnamed = || remembered(layer1_store).into_iter().chain(other_dirs::known(home)).collect();
+    // One that nobody named cannot make a store a wrong place: a transcript may have been named that lies in a store.
+    let directories = Directories::default();
+    let is_apart = |dir: &PathBuf| {
+        stores.into_iter().all(|store| directories.not_from_transcripts(store, [dir.as_path()]).is_none())
+    };
+    let unnamed = || remembered(stores[0]).into_iter().chain(other_dirs::known(home)).filter(is_apart).collect();
     let known: Vec<PathBuf> = if is_named { Vec::new() } else { unnamed() };
     let mut dirs = vec![primary.to_owned()];
     for dir in listed.chain(known) {
@@ -374,6 +379,7 @@ fn absolute(setting: &str, value: &Path, home: &Path) -> Result<PathBuf, Setting
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claude::remembered_dirs::remember;
 
     fn resolve(flags: &PlaceFlags, vars: &[(&str, &str)]) -> Result<Places, SettingsError> {
         Places::resolve_with(
@@ -538,6 +544,24 @@ mod tests {
                 assert_eq!(problems.is_empty(), is_right, "{what}: {problems:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_directory_that_a_hook_remembered_makes_no_store_a_wrong_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, temp) = (dir.path().join("home"), dir.path().join("tmp"));
+        let [first, second] = [".claude-backup-sessions", ".claude-backup"].map(|store| home.join(store));
+        let other = home.join("other");
+        for claude_dir in [&first, &second, &home, &other] {
+            std::fs::create_dir_all(claude_dir.join("projects")).unwrap();
+            remember(&first, claude_dir, &temp).unwrap();
+        }
+        remember(&first, &first.join("p"), &temp).unwrap();
+        let env = |name: &str| (name == "HOME").then(|| home.clone().into());
+        let places = Places::resolve_with(&PlaceFlags::default(), &env, &Settings::default()).unwrap();
+        assert_eq!(places.more_claude_dirs, [home.clone(), other]);
+        let (_, problems) = Places::of_hook(&PlaceFlags::default(), &env, &Settings::default(), None);
+        assert!(problems.is_empty(), "{problems:?}");
     }
 
     #[test]
