@@ -126,7 +126,9 @@ pub(crate) fn restore_memory(places: &Places, wanted: &Wanted) -> Result<(Vec<Re
     let restored = chosen.iter().map(|kept| kept.restore(places, wanted)).collect::<Result<Vec<_>, _>>()?;
     if !wanted.dry_run && restored.iter().any(|restored| restored.files_written > 0) {
         // What was written is a version like any other. What was told above is not told again.
-        memory::save_all(places)?;
+        if let Err(why) = memory::save_all(places) {
+            notes.push(format!("what was restored could not be saved again: {why}"));
+        }
     }
     Ok((restored, notes))
 }
@@ -227,7 +229,8 @@ impl<'s> Kept<'s> {
                 None => Some(Existing::Refused),
                 Some(hash) if hash == version.blake3 || wanted.until_ms.is_none() => None,
                 Some(hash) => {
-                    let is_kept = versions.iter().any(|version| version.blake3 == hash);
+                    // Read back, not only recorded: what stands there may be the only good one.
+                    let is_kept = versions.iter().any(|version| version.blake3 == hash && version.open(rel).is_ok());
                     if wanted.force && !is_kept && !wanted.dry_run {
                         let what = format!("restore {}: what stands there could not be saved first", path.display());
                         return Err(Failure::new(what));

@@ -16,16 +16,29 @@ use crate::save::roots::all_resolved_projects;
 /// Gives what could not be saved of it.
 pub(crate) fn save(places: &Places, memory: &FoundTranscript) -> Result<Vec<String>, Failure> {
     let places = places.of_memories();
-    let layer1 = Archive::open_as_found(&places.layer1_store)?;
-    save_one(&places, layer1.as_ref(), &memory.id, Some(memory))
+    let (layer1, unusable) = layer1_as_found(&places);
+    let mut problems = save_one(&places, layer1.as_ref(), &memory.id, Some(memory))?;
+    problems.extend(unusable);
+    Ok(problems)
+}
+
+/// Layer 1's store of memories, or why it cannot be used: what stands there is saved all the same.
+fn layer1_as_found(places: &Places) -> (Option<Archive>, Option<String>) {
+    match Archive::open_as_found(&places.layer1_store) {
+        Ok(layer1) => (layer1, None),
+        Err(error) => (None, Some(chain(&error))),
+    }
 }
 
 /// [`save`] of every memory that Claude Code or layer 1 has: each that could not be saved, or not all of it, and why.
 pub(crate) fn save_all(places: &Places) -> Result<Vec<(SessionId, String)>, Failure> {
     let found = memories(all_resolved_projects(places));
     let places = places.of_memories();
-    let layer1 = Archive::open_as_found(&places.layer1_store)?;
-    let kept = layer1.as_ref().map_or(Ok(Vec::new()), Archive::sessions)?;
+    let (layer1, mut unusable) = layer1_as_found(&places);
+    let kept = layer1.as_ref().map_or(Ok(Vec::new()), Archive::sessions).unwrap_or_else(|error| {
+        unusable = Some(chain(&error));
+        Vec::new()
+    });
     let mut all: BTreeMap<SessionId, Option<FoundTranscript>> = kept.into_iter().map(|key| (key.id, None)).collect();
     all.extend(found.into_iter().map(|memory| (memory.id.clone(), Some(memory))));
     let mut failed = Vec::new();
@@ -35,6 +48,7 @@ pub(crate) fn save_all(places: &Places) -> Result<Vec<(SessionId, String)>, Fail
             Err(error) => failed.push((id.clone(), error.to_string())),
         }
     }
+    failed.extend(unusable.into_iter().flat_map(|why| all.keys().map(move |id| (id.clone(), why.clone()))));
     Ok(failed)
 }
 
@@ -147,5 +161,25 @@ mod tests {
         scene.remove_sources();
         assert_eq!(save_all(&scene.places).unwrap(), []);
         assert_eq!(held().len(), 5);
+    }
+
+    #[test]
+    fn a_first_copy_that_cannot_be_used_costs_the_second_nothing_and_is_told() {
+        let scene = Scene::new();
+        let file = scene.transcript_in("-home-dev-proj", "x").with_file_name("memory").join("MEMORY.md");
+        let places = scene.places.of_memories();
+        scene.write(&places.layer1_store.join(".state/store.json"), r#"{"format":99,"store_id":"0"}"#);
+        for text in ["one\n", "two\n"] {
+            scene.write(&file, text);
+            let found = memories(all_resolved_projects(&scene.places)).remove(0);
+            let told = if text == "one\n" {
+                save(&scene.places, &found).unwrap()
+            } else {
+                save_all(&scene.places).unwrap().into_iter().map(|(_, why)| why).collect()
+            };
+            assert!(told.len() == 1 && told[0].contains("99"), "{told:?}");
+            let archive = Archive::open(&places.layer3_store).unwrap().unwrap();
+            assert!(!archive.is_behind_found(&found).unwrap(), "{text}");
+        }
     }
 }

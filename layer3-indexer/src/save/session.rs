@@ -4,6 +4,7 @@
 //! longer has is taken over from layer 1's store before the source's present content is saved,
 //! so that it becomes an older generation and never the newest content.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
@@ -41,7 +42,11 @@ pub(crate) fn save(
         && let Some(found) = memories([request.transcript]).pop()
     {
         // The conversation is saved whatever becomes of it.
-        let problems = memory::save(places, &found).unwrap_or_else(|error| vec![error.to_string()]);
+        let saved = panic::catch_unwind(AssertUnwindSafe(|| memory::save(places, &found)));
+        let problems = match saved {
+            Ok(saved) => saved.unwrap_or_else(|error| vec![error.to_string()]),
+            Err(_) => vec!["saving it failed".to_owned()],
+        };
         problems.iter().for_each(|why| journal.line(&format!("[session-save] ⚠️ memory {}: {why}", found.id)));
     }
     Ok(answer)

@@ -44,7 +44,7 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub(crate) struct FindingEntry {
-    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`, `source-diverged` or `one-copy`; `index-damaged` for the index.
+    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`, `source-diverged` or `one-copy`; `memories-unreadable`; `index-damaged` for the index.
     pub(crate) kind: String,
     /// The session; empty for the index.
     pub(crate) session_id: String,
@@ -157,8 +157,11 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
         let diverged = found_in(places, archive, only)?;
         repairs.extend(diverged.iter().filter_map(|finding| save_again(places, journal, finding)));
     }
-    if let Some((memories, layer1)) = memories(places)?.filter(|_| meant.all) {
-        repairs.extend(memories.repair(None, layer1.as_ref())?.iter().map(RepairEntry::of));
+    if meant.all {
+        repairs.extend(repair_memories(places).unwrap_or_else(|failure| {
+            let found = unreadable_memories(places, &failure);
+            vec![RepairEntry::new(false, None, &found.path, &found.detail)]
+        }));
     }
     let damage = meant.all.then(|| index_damage(places)).transpose()?.flatten();
     if let Some(damage) = damage.filter(|damage| damage.kind == INDEX_DAMAGED) {
@@ -236,19 +239,31 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<
     let is_owed = |alone: &&OneCopy| alone.held_by == Layer::One || !alone.is_whole;
     findings.extend(alone.iter().filter(is_owed).map(FindingEntry::one_copy));
     if meant.all {
-        if let Some((memories, _)) = memories(places)? {
-            findings.extend(found_in(places, &memories, None)?.iter().map(FindingEntry::of));
-        }
+        findings.extend(of_memories(places).unwrap_or_else(|failure| vec![unreadable_memories(places, &failure)]));
         findings.extend(index_damage(places)?);
     }
     Ok((findings, alone.len()))
 }
 
-/// The store of what Claude Code remembers of the projects, and layer 1's.
-fn memories(places: &Places) -> Result<Option<(Archive, Option<Archive>)>, Failure> {
+/// What is wrong with what is kept of what Claude Code remembers of the projects.
+fn of_memories(places: &Places) -> Result<Vec<FindingEntry>, Failure> {
+    match Archive::open_or_adopt(&places.of_memories().layer3_store)? {
+        Some(memories) => Ok(found_in(places, &memories, None)?.iter().map(FindingEntry::of).collect()),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn repair_memories(places: &Places) -> Result<Vec<RepairEntry>, Failure> {
     let places = places.of_memories();
-    let Some(memories) = Archive::open_or_adopt(&places.layer3_store)? else { return Ok(None) };
-    Ok(Some((memories, Archive::open_as_found(&places.layer1_store)?)))
+    let Some(memories) = Archive::open_or_adopt(&places.layer3_store)? else { return Ok(Vec::new()) };
+    let layer1 = Archive::open_as_found(&places.layer1_store)?;
+    Ok(memories.repair(None, layer1.as_ref())?.iter().map(RepairEntry::of).collect())
+}
+
+/// That they cannot be looked at hides nothing of the conversations.
+fn unreadable_memories(places: &Places, failure: &Failure) -> FindingEntry {
+    let store = places.of_memories().layer3_store;
+    FindingEntry::new("memories-unreadable", None, &store.display().to_string(), &failure.to_string())
 }
 
 /// What is wrong with the index. The conversations do not depend on it.
@@ -282,6 +297,24 @@ mod tests {
     use super::*;
     use crate::failure::Kind;
     use crate::testing::{ID, Scene, prompt};
+
+    #[test]
+    fn memories_that_cannot_be_looked_at_hide_no_damage_of_conversations() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "hello")]);
+        scene.layer1_copies();
+        scene.receipt(None);
+        scene.remove_sources();
+        std::fs::write(scene.copy(), "damaged").unwrap();
+        let store = scene.places.of_memories().layer3_store;
+        scene.write(&store.join(".state/store.json"), r#"{"format":99,"store_id":"0"}"#);
+        let kinds = |report: &Report| report.findings.iter().map(|found| found.kind.clone()).collect::<Vec<_>>();
+        assert_eq!(kinds(&verify(&scene.places, None).unwrap()), ["damaged", "memories-unreadable"]);
+        let report = repair(&scene.places, &LogSink::new(&scene.places, false), None).unwrap();
+        assert_eq!((report.ok, kinds(&report)), (false, vec!["memories-unreadable".to_owned()]));
+        let healed: Vec<bool> = report.repairs.iter().map(|repair| repair.healed).collect();
+        assert_eq!(healed, [true, false]);
+    }
 
     #[test]
     fn what_is_damaged_is_found_and_healed_from_layer_1() {

@@ -163,7 +163,7 @@ fn said(record: &Record<'_>) -> (u64, usize) {
             Block::ToolResult { id, text, .. } => (id.as_ref(), text),
         };
         (std::mem::discriminant(block), id, text).hash(&mut hasher);
-        chars += text.len();
+        chars += text.chars().count();
     }
     (hasher.finish(), chars)
 }

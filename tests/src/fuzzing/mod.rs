@@ -80,9 +80,13 @@ fn is_plain_name(name: &str, bytes_max: usize) {
     assert!(components.next().is_none() && !name.starts_with('.') && name.len() <= bytes_max, "{name:?}");
 }
 
-/// Whether a record begins there that lies over several lines.
+/// Whether a record that lies over several lines begins there, and nothing behind its beginning ends it.
 fn is_laid_out(rest: &[u8]) -> bool {
-    rest.split(|b| *b == b'\n').next().is_some_and(|line| line.trim_ascii() == b"{")
+    let (lines, torn) = rest.split_at(rest.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1));
+    let mut lines = lines.split_inclusive(|b| *b == b'\n');
+    lines.next().is_some_and(|line| line.trim_ascii() == b"{")
+        && lines.all(|line| b" \t\r\n".contains(&line[0]))
+        && torn.first().is_none_or(|byte| b" \t\r}".contains(byte))
 }
 
 /// Any bytes where a transcript stands.

@@ -15,10 +15,20 @@ use wait_timeout::ChildExt;
 const GIT_MAX: Duration = Duration::from_secs(5);
 /// More of what it says is not read.
 const OUTPUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// It writes nothing, asks nobody, fetches nothing, and starts no program of a repository's settings.
+/// It writes nothing, asks nobody, fetches nothing, and starts no monitor, hook, text converter or signature check of a
+/// repository's settings; a filter by which a repository cleans its files runs as with any use of git there.
 const ENVIRONMENT: [(&str, &str); 4] =
     [("GIT_OPTIONAL_LOCKS", "0"), ("GIT_TERMINAL_PROMPT", "0"), ("GIT_NO_LAZY_FETCH", "1"), ("LC_ALL", "C")];
-const SETTINGS: [&str; 6] = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "color.ui=false"];
+const SETTINGS: [&str; 8] = [
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "log.showSignature=false",
+    "-c",
+    "color.ui=false",
+];
 
 /// A commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -48,7 +58,7 @@ impl Git<'_> {
     /// The commits of these lines of the file as it is; of a line that is in none, none.
     pub(super) fn blame(&self, file: &Path, lines: &Range<usize>) -> Option<Vec<Option<Commit>>> {
         let range = format!("-L{},{}", lines.start + 1, lines.end);
-        let told = self.ask(&["blame", "--line-porcelain", &range, "--"], file)?;
+        let told = self.ask(&["blame", "--no-textconv", "--line-porcelain", &range, "--"], file)?;
         Some(parse_blame(&told))
     }
 

@@ -112,8 +112,8 @@ fn gone(archive: &Archive, key: &SessionKey, examination: &mut Examination<'_>) 
     if files == 0 {
         return;
     }
-    let gone = if files == 1 { "is gone; it is saved" } else { "are gone; they are saved" };
-    let what = format!("{} of what Claude Code remembers of this project {gone}", count(files, "file"));
+    let gone = if files == 1 { "was deleted; it is backed up" } else { "were deleted; they are backed up" };
+    let what = format!("{} of Claude Code's memory of this project {gone}", count(files, "file"));
     let project = shell_quoted(key.project.as_str());
     let restore = format!("{} restore --memory --project {project}", context.commands.layer3);
     examination.findings.push(Finding::new(context, Kind::Vanished, what, &folder).mend(restore));

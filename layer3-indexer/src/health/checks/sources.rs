@@ -104,7 +104,8 @@ fn is_covered(claude_dir: &Path, examination: &Examination<'_>) -> bool {
     let archives: Vec<&Archive> = stores.into_iter().filter_map(|store| store.archive.as_ref()).collect();
     let is_saved =
         |found: &FoundTranscript| archives.iter().any(|archive| !archive.is_behind_found(found).unwrap_or(true));
-    survey([claude_dir.join("projects")]).0.iter().all(is_saved)
+    let (found, passed_over) = survey([claude_dir.join("projects")]);
+    passed_over.is_empty() && found.iter().all(is_saved)
 }
 
 /// What there is, what of it is saved, and when Claude Code deletes the next.
