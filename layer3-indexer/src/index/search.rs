@@ -17,7 +17,7 @@ use super::open::Index;
 use super::query::{Query, quoted};
 use super::question::{Question, Word};
 use super::ranking::{Ranking, Scored, sorted};
-use super::spelling::{SPELLED_MAX, is_known, may_be_wrong, nearest};
+use super::spelling::{LOOKED_UP_MAX, SPELLED_MAX, is_known, may_be_wrong, nearest};
 use super::stop_words::is_stop_word;
 use super::text::{Speaker, is_same_everywhere};
 use super::texts::{COLUMNS, Found, JOINS, Place, Texts, found, place};
@@ -116,7 +116,7 @@ impl Search<'_> {
     /// there are none.
     fn spelled(&mut self, query: &Query) -> rusqlite::Result<Option<Query>> {
         let mut spelled = HashMap::new();
-        for term in query.plain_words().unwrap_or_default() {
+        for term in query.plain_words().unwrap_or_default().into_iter().take(LOOKED_UP_MAX) {
             if spelled.len() == SPELLED_MAX {
                 break;
             }
@@ -145,7 +145,10 @@ impl Search<'_> {
         }
         let mut parts = Vec::new();
         if let (Some(_), Some(word)) = (&best, Query::parse(&word)) {
+            // What is said of this trial is nothing about the answer.
+            let notes = self.results.notes.len();
             self.by_parts(&word, &Known::default(), &mut parts)?;
+            self.results.notes.truncate(notes);
         }
         Ok(best.filter(|_| parts.is_empty()).map(|(_, known)| known))
     }

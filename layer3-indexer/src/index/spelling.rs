@@ -12,6 +12,8 @@ const ONE_WRONG_FROM: usize = 4;
 const TWO_WRONG_FROM: usize = 8;
 /// Letters of a word that anybody types; what is longer is no word, and comparing takes longer.
 const WORD_CHARS_MAX: usize = 40;
+/// Words of a query whose spelling is looked at.
+pub(super) const LOOKED_UP_MAX: usize = 16;
 /// Words of a query that are spelled otherwise at most, and words of the index that are looked at for each.
 pub(super) const SPELLED_MAX: usize = 4;
 const LOOKED_AT_MAX: usize = 20_000;

@@ -17,7 +17,7 @@ const SWEEP: [&[f64]; 3] = [&[0.5, 0.7, 1.0, 1.4], &[0.0, 0.1, 0.2, 0.4], &[0.0,
 #[command(name = "cargo xtask recall", bin_name = "cargo xtask recall")]
 struct Args {
     /// Which questions: even (those that weights are chosen on), odd or all
-    #[arg(long, default_value = "even")]
+    #[arg(long, default_value = "even", value_parser = ["even", "odd", "all"])]
     half: String,
     /// Try weights of the ranking, the best last, on the even half
     #[arg(long)]

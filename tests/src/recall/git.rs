@@ -62,6 +62,9 @@ pub(super) fn sha256<'t>(texts: impl Iterator<Item = &'t str>) -> io::Result<Vec
     let program: &[&str] = if is_there("sha256sum") { &["sha256sum"] } else { &["shasum", "-a", "256"] };
     for some in names.chunks(500) {
         let output = Command::new(program[0]).args(&program[1..]).args(some).current_dir(folder.path()).output()?;
+        if !output.status.success() {
+            return Err(io::Error::other(format!("{} failed", program[0])));
+        }
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         hashes.extend(text.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)));
     }

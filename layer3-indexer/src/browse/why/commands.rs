@@ -1,5 +1,6 @@
 //! What commands did that the stored conversations ran: which one made a commit, and what a file was called before.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use layer1_prebackup::claude::shell;
 use super::git::Commit;
 use super::history::Name;
 use super::target::{Target, absolute};
+use crate::index::fold::indexed;
 use crate::index::{Contents, Index, IndexError, Line, Wanted};
 use crate::transcript::metadata::argument;
 use crate::transcript::record::{Block, with_record};
@@ -28,7 +30,7 @@ const AT_ONCE_MS_MAX: i64 = 5 * 60 * 1000;
 
 /// A word or a row of words, as FTS5 takes it.
 pub(super) fn phrase(text: &str) -> String {
-    format!("\"{}\"", text.replace(['"', '\0'], " "))
+    format!("\"{}\"", indexed(Cow::Owned(text.replace(['"', '\0'], " "))))
 }
 
 /// The commands that a record runs.

@@ -38,12 +38,16 @@ pub(super) fn after(asking: &Asking<'_>, error: &str, target: Option<&Target>) -
     let of_file = of_file.transpose()?;
     let within = of_file.as_deref().or(asking.within);
     let all: Vec<&str> = words(error).take(WORDS_MAX).collect();
-    let lasting: Vec<&str> = all.iter().copied().filter(|word| !word.chars().any(|c| c.is_ascii_digit())).collect();
+    let mut lasting: Vec<&str> = all.iter().copied().filter(|word| !word.chars().any(|c| c.is_ascii_digit())).collect();
+    // Of an error that is nothing but a number, the number.
+    if lasting.is_empty() {
+        lasting.clone_from(&all);
+    }
     let together = |words: &[&str]| words.iter().map(|word| phrase(word)).collect::<Vec<_>>().join(" AND ");
     // As it was printed; the same words, which are the error if they stand in one line; and without what differs each time, numbers and names with numbers in them.
     let ways = [(phrase(&all.join(" ")), true), (together(&all), false), (together(&lasting), false)];
     let mut answers = Vec::new();
-    for (expression, is_exact) in ways.iter().filter(|_| !lasting.is_empty()) {
+    for (expression, is_exact) in ways.iter().filter(|_| !all.is_empty()) {
         let expression = format!("tool_output : ({expression})");
         for tool in [Some(SHELL), None] {
             let wanted = Wanted::Words { expression: &expression, tool, limit: ERRORS_MAX };

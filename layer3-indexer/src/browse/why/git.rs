@@ -17,9 +17,15 @@ const GIT_MAX: Duration = Duration::from_secs(5);
 const OUTPUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// It writes nothing, asks nobody, fetches nothing, and starts no monitor, hook, text converter or signature check of a
 /// repository's settings; a filter by which a repository cleans its files runs as with any use of git there.
-const ENVIRONMENT: [(&str, &str); 4] =
-    [("GIT_OPTIONAL_LOCKS", "0"), ("GIT_TERMINAL_PROMPT", "0"), ("GIT_NO_LAZY_FETCH", "1"), ("LC_ALL", "C")];
-const SETTINGS: [&str; 8] = [
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_NO_LAZY_FETCH", "1"),
+    // A file's name is no pattern.
+    ("GIT_LITERAL_PATHSPECS", "1"),
+    ("LC_ALL", "C"),
+];
+const SETTINGS: [&str; 12] = [
     "-c",
     "core.fsmonitor=false",
     "-c",
@@ -28,6 +34,10 @@ const SETTINGS: [&str; 8] = [
     "log.showSignature=false",
     "-c",
     "color.ui=false",
+    "-c",
+    "core.quotePath=false",
+    "-c",
+    "protocol.allow=never",
 ];
 
 /// A commit.
@@ -130,12 +140,20 @@ fn parse_blame(told: &str) -> Vec<Option<Commit>> {
 }
 
 fn seconds(text: &str) -> i64 {
-    text.trim().parse::<i64>().unwrap_or_default().saturating_mul(1000)
+    // Until the year 9999: a commit may claim any number.
+    text.trim().parse::<i64>().unwrap_or_default().clamp(0, 253_402_300_799) * 1000
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commit_may_claim_any_time() {
+        let long_ago = [seconds("-9223372036854775808"), seconds("soon")];
+        assert_eq!((long_ago, seconds("1769000000")), ([0, 0], 1_769_000_000_000));
+        assert!(seconds("9223372036854775807").checked_add(i64::MAX / 2).is_some());
+    }
 
     #[test]
     fn a_blame_is_read_line_by_line() {

@@ -106,7 +106,7 @@ fn by_words(places: &Places, request: &WhyRequest, here: &Here, words: &str) -> 
     };
     let hits = search::search(places, &asked)?.hits;
     let because = match request.error() {
-        Some(_) => "the conversation holds the same words; no command of it printed them",
+        Some(_) => "the conversation holds words of the error; no command that printed it was found",
         None => "no edit and no commit of it is known; the conversation holds the same words",
     };
     let answer = |hit: crate::index::Hit| Answer {

@@ -1,6 +1,7 @@
 //! The file that is asked about: where it lies, what it is called in other checkouts, which of its lines are meant.
 
 use std::fs;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
@@ -53,7 +54,8 @@ impl Target {
                 return Err(Failure::argument("file", typed, why));
             }
             (Some(lines), Some(text)) => {
-                let all = text.lines().count();
+                // A byte order mark is none of a line.
+                let all = text.trim_start_matches('\u{feff}').lines().count();
                 if *lines.start() == 0 || *lines.start() > all {
                     let why =
                         format!("the file has {} and the first one is 1", crate::terminal::count(all as u64, "line"));
@@ -113,7 +115,10 @@ fn read(file: &Path) -> Result<Option<String>, Failure> {
     if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
         return Err(Failure::argument("file", &file.display().to_string(), "it is no file of text"));
     }
-    Ok(Some(String::from_utf8_lossy(&fs::read(file).map_err(failed)?).into_owned()))
+    let mut bytes = Vec::new();
+    // Its length need not be what it says.
+    fs::File::open(file).and_then(|open| open.take(FILE_BYTES_MAX).read_to_end(&mut bytes)).map_err(failed)?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// A path that a record names, which may begin in the directory that the record names.

@@ -375,6 +375,13 @@ fn what_was_run_after_an_error_is_told_and_whether_it_helped() {
       it worked
     1 answer in all projects, 1 exact
     "#);
+    assert!(ask("E0502", None).1.answers[0].exact, "an error that is a number");
+    let folded = command(1, "make", "Datei größer als erlaubt: 文件过大", true);
+    scene.write(&scene.transcript_in("-app", &id(8)), &[crate::testing::prompt(0, "x"), folded].concat());
+    scene.save_as(&scene.transcript_in("-app", &id(8)), RootKind::Claude, None, None).unwrap();
+    for error in ["datei größer als erlaubt", "文件过大"] {
+        assert!(ask(error, None).1.answers.first().is_some_and(|answer| answer.exact), "{error}");
+    }
     let apart = command(1, "make", "one wolverine here\nand an ocelot there", true);
     scene.write(&scene.transcript_in("-app", &id(9)), &[crate::testing::prompt(0, "x"), apart].concat());
     scene.save_as(&scene.transcript_in("-app", &id(9)), RootKind::Claude, None, None).unwrap();

@@ -97,7 +97,8 @@ fn of_lines(
         });
         answers.push(answer);
     }
-    let text = (lines.len() == 1).then(|| shortened(disk.line(lines.start), SHOWN_CHARS));
+    // A line that no conversation is known to have written is not repeated to who may not read the file.
+    let text = (lines.len() == 1 && !answers.is_empty()).then(|| shortened(disk.line(lines.start), SHOWN_CHARS));
     let words = lines.clone().map(|line| disk.line(line).trim()).find(|line| says_something(line));
     let words = words.map(|line| format!("\"{}\"", line.replace('"', " ")));
     Ok(Found { answers, text, words, notes: history.notes, file: None })
@@ -120,7 +121,9 @@ fn of_line(
         let (is_proven, because) = match (origin.missing_ms, is_in_commit) {
             (None, _) if edit.is_here => (true, None),
             (_, Some(false)) => continue,
-            (None, _) => (true, None),
+            (None, _) if asking.within.is_some() => (true, None),
+            // Among all projects a file of this name may be another file.
+            (None, _) => (false, Some("it wrote the same line in a file of this name in another directory")),
             // Written on another branch, and there when the edit was made that does not have it.
             (Some(missing_ms), Some(true)) if commit.is_some_and(|commit| commit.author_ms < missing_ms) => {
                 (true, None)
@@ -228,7 +231,13 @@ fn of_file(asking: &Asking<'_>, target: &Target, git: &Git<'_>, history: History
         match answers.iter_mut().find(|(session, _)| *session == edit.line.session) {
             Some((_, answer)) => answer.edits = answer.edits.map(|edits| edits + 1),
             None => {
-                let answer = edited(edit, true, "");
+                let is_proven = edit.is_here || asking.within.is_some();
+                let answer = edited(edit, is_proven, "");
+                let answer = if is_proven {
+                    answer
+                } else {
+                    answer.because("it edited a file of this name in another directory")
+                };
                 let (edits, lines_kept) = (Some(1), target.text.is_some().then_some(0));
                 let lines_kept = kept.get(&edit.line.session).copied().or(lines_kept);
                 answers.push((
