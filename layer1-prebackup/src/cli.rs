@@ -16,6 +16,7 @@ use crate::config::arguments;
 use crate::config::places::{PlaceFlags, Places};
 use crate::config::settings::{HELP_HEADING, SettingFlags, Settings, SettingsError};
 use crate::hook::{self, Configure, HookConfig};
+use crate::names::{LAYER1, program_name, typed};
 use crate::session_store::{self, ADAPTERS, SessionStoreConfig};
 use crate::status::{self, InspectError};
 use crate::sweep::{self, SweepConfig, SweepReport};
@@ -25,7 +26,7 @@ use crate::sweep::{self, SweepConfig, SweepReport};
 /// Without a command it is a hook: it reads an event from stdin, copies the conversation that the
 /// event names, passes the event on to stdout, and exits 0 whatever happens.
 #[derive(Debug, Parser)]
-#[command(name = "layer1-prebackup", version)]
+#[command(name = program_name(LAYER1), version)]
 struct Args {
     #[command(flatten)]
     places: PlaceFlags,
@@ -46,7 +47,7 @@ struct Args {
 #[command(defer = true)]
 enum Command {
     /// Copy every conversation whose file changed since its copy
-    #[command(after_help = "Example: layer1-prebackup sweep")]
+    #[command(after_help = example("sweep"))]
     Sweep {
         /// Compare all contents, whether the files changed or not
         #[arg(long)]
@@ -56,14 +57,14 @@ enum Command {
         timer: bool,
     },
     /// Say what is stored and what is not
-    #[command(after_help = "Example: layer1-prebackup status --json")]
+    #[command(after_help = example("status --json"))]
     Status {
         /// One JSON object
         #[arg(long)]
         json: bool,
     },
     /// Read and hash everything again; exit 1 when anything is wrong
-    #[command(after_help = "Example: layer1-prebackup verify --repair 8c1f04de")]
+    #[command(after_help = example("verify --repair 8c1f04de"))]
     Verify {
         /// Session ids or unique prefixes; all sessions if none is given
         session: Vec<String>,
@@ -75,7 +76,7 @@ enum Command {
         json: bool,
     },
     /// Keep the sessions of a Claude Agent SDK application: requests on stdin, answers on stdout
-    #[command(after_help = "Example: layer1-prebackup session-store --adapter python")]
+    #[command(after_help = example("session-store --adapter python"))]
     SessionStore {
         /// Directory of these sessions (default ~/.claude-sdk)
         #[arg(long, value_name = "DIR")]
@@ -85,7 +86,7 @@ enum Command {
         adapter: Option<String>,
     },
     /// List the generations of a session with size, time and hash
-    #[command(after_help = "Example: layer1-prebackup history 8c1f04de")]
+    #[command(after_help = example("history 8c1f04de"))]
     History {
         /// Session id or unique prefix
         session: String,
@@ -98,6 +99,11 @@ enum Command {
 /// Where Claude Code says which session a hook is of.
 const SESSION_ID: &str = "CLAUDE_CODE_SESSION_ID";
 
+/// What stands below the help of a verb.
+fn example(words: &str) -> String {
+    format!("Example: {}", typed(LAYER1, words))
+}
+
 /// The command line, as completions and manual pages are made from it.
 pub fn command_line() -> clap::Command {
     Args::command()
@@ -106,7 +112,7 @@ pub fn command_line() -> clap::Command {
 /// Parses `args` (the program's name first) and runs. Exit codes: 0 done, 1 refused or failed.
 /// Never 2, which would block Claude Code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    crate::fs::signals::survive_file_size_limit("layer1-prebackup");
+    crate::fs::signals::survive_file_size_limit(LAYER1);
     let args: Vec<OsString> = args.into_iter().collect();
     let (args, misunderstood) = match parsed(&args) {
         Ok(parsed) => parsed,
@@ -165,7 +171,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn parsed(args: &[OsString]) -> Result<(Args, Option<String>), clap::Error> {
     match Args::try_parse_from(args) {
         Ok(args) => Ok((args, None)),
-        Err(error) if !error.use_stderr() || io::stdin().is_terminal() => Err(error),
+        Err(error) if !error.use_stderr() || io::stdin().is_terminal() || program_name(LAYER1) != LAYER1 => Err(error),
         Err(error) => match arguments::understood::<Args>(args) {
             Some((args, problem)) if args.command.is_none() || args.quiet => {
                 Ok((args, Some(format!("failed to {problem}"))))
@@ -261,7 +267,7 @@ fn projects_of(places: &Places) -> Vec<PathBuf> {
 fn report_sweep(report: &SweepReport, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     for failure in &report.failures {
         // As in `main`.
-        let _ = writeln!(io::stderr(), "layer1-prebackup: warning: {failure}");
+        let _ = writeln!(io::stderr(), "{}: warning: {failure}", program_name(LAYER1));
     }
     if quiet {
         return Ok(());
@@ -279,6 +285,6 @@ fn report_sweep(report: &SweepReport, quiet: bool, out: &mut dyn Write) -> io::R
 
 fn fail(text: &str) -> ExitCode {
     // As in `main`.
-    let _ = writeln!(io::stderr(), "layer1-prebackup: {text}");
+    let _ = writeln!(io::stderr(), "{}: {text}", program_name(LAYER1));
     ExitCode::from(1)
 }

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// Layer 1's program.
 pub const LAYER1: &str = "layer1-prebackup";
@@ -16,6 +17,38 @@ pub const LAYER2: &str = "layer2-save-client";
 pub const LAYER3: &str = "layer3-indexer";
 /// The three programs, in the order of the layers.
 pub const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
+/// The one command that stands for all three: a link to layer 3's program.
+pub const THREEFOLD: &str = "threefold";
+/// The verbs of [`THREEFOLD`] that another program carries out, and which.
+const PASSED_ON: [(&str, &str); 5] =
+    [("sweep", LAYER1), ("history", LAYER1), ("pending", LAYER2), ("drain", LAYER2), ("dismiss", LAYER2)];
+
+/// How a program is called in what people read: [`THREEFOLD`] where this process was started by that name, else `program`.
+pub fn program_name(program: &'static str) -> &'static str {
+    static IS_THREEFOLD: LazyLock<bool> =
+        LazyLock::new(|| std::env::args_os().next().is_some_and(|own| is_threefold(&own)));
+    if *IS_THREEFOLD { THREEFOLD } else { program }
+}
+
+/// What to type for a verb of one of [`PROGRAMS`], `words` being the verb and its arguments: what a person who
+/// started this process can type the same way.
+pub fn typed(program: &'static str, words: &str) -> String {
+    typed_as(program_name(program), program, words)
+}
+
+fn typed_as(name: &str, program: &str, words: &str) -> String {
+    let verb = words.split_whitespace().next().unwrap_or_default();
+    if name == program || program == LAYER3 || PASSED_ON.contains(&(verb, program)) {
+        return format!("{name} {words}");
+    }
+    format!("{name} {program} {words}")
+}
+
+/// Whether a first argument, the name or path that a program was started by, is [`THREEFOLD`]. On some file systems
+/// letters are typed in either case.
+fn is_threefold(own: &OsStr) -> bool {
+    Path::new(own).file_name().is_some_and(|name| name.eq_ignore_ascii_case(THREEFOLD))
+}
 
 /// Longest session id, in bytes: one leading character and 127 more.
 pub(crate) const SESSION_ID_BYTES_MAX: usize = 128;
@@ -288,6 +321,31 @@ pub(crate) fn unescaped(text: &str) -> Option<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_comes_from_what_was_typed() {
+        for threefold in ["threefold", "/h/.local/bin/threefold", "./threefold", "Threefold", "../x y/THREEFOLD"] {
+            assert!(is_threefold(OsStr::new(threefold)), "{threefold}");
+        }
+        for other in ["", "layer3-indexer", "/x/threefold/layer3-indexer", "threefold-old", "-threefold", "/", ".."] {
+            assert!(!is_threefold(OsStr::new(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_typed_can_be_typed_by_that_name() {
+        assert_eq!(typed(LAYER1, "sweep --all"), "layer1-prebackup sweep --all");
+        for (program, words, expected) in [
+            (LAYER3, "verify x", "threefold verify x"),
+            (LAYER1, "sweep --all", "threefold sweep --all"),
+            (LAYER2, "drain", "threefold drain"),
+            (LAYER1, "verify --repair", "threefold layer1-prebackup verify --repair"),
+            (LAYER2, "ping", "threefold layer2-save-client ping"),
+        ] {
+            assert_eq!(typed_as(THREEFOLD, program, words), expected);
+            assert_eq!(typed_as(program, program, words), format!("{program} {words}"));
+        }
+    }
 
     #[test]
     fn session_ids_are_plain_file_names() {

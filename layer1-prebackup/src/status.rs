@@ -18,7 +18,7 @@ use crate::config::settings::Policy;
 use crate::config::size::Size;
 use crate::fs::{Dir, DurableError};
 pub use crate::hook::complaint::complaints;
-use crate::names::{FileName, ProjectName};
+use crate::names::{FileName, LAYER1, ProjectName, typed};
 
 /// A finding of which layer 3's `status` tells in the same words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ pub(crate) fn status(
     writeln!(out, "contents     {} files, {} older generations", number("files"), number("generations"))?;
     writeln!(out, "size         {}", Size(number("bytes")))?;
     if let Some(unreadable @ 1..) = status["unreadable"].as_array().map(Vec::len) {
-        writeln!(out, "unreadable   {unreadable} sessions; `layer1-prebackup verify` tells more")?;
+        writeln!(out, "unreadable   {unreadable} sessions; `{}` tells more", typed(LAYER1, "verify"))?;
     }
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
@@ -256,7 +256,7 @@ fn save_again(archive: &Archive, findings: &[Finding]) -> Vec<Repair> {
 /// The sessions whose id is `session`, or begins with it if no other does.
 pub(crate) fn find(store: &Path, session: &str) -> Result<(Archive, Vec<SessionKey>), InspectError> {
     let none = || {
-        let what = "no id begins so; `layer1-prebackup status` counts what is there";
+        let what = format!("no id begins so; `{}` counts what is there", typed(LAYER1, "status"));
         InspectError::Session(format!("find session {session:?} in {}: {what}", store.display()))
     };
     let archive = Archive::open_as_found(store)?.ok_or_else(none)?;

@@ -17,6 +17,7 @@ use layer1_prebackup::claude::timer_mark;
 use layer1_prebackup::config::arguments;
 use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags, SettingsError};
+use layer1_prebackup::names::{LAYER2, program_name, typed};
 use layer1_prebackup::wire::event::Event;
 
 use crate::deliver;
@@ -45,7 +46,7 @@ const SESSION_ID_VARIABLE: &str = "CLAUDE_CODE_SESSION_ID";
 /// Without a command it is a hook: it reads an event from stdin, writes a job, starts a
 /// deliverer in the background, prints nothing and exits 0, whatever happens.
 #[derive(Debug, Parser)]
-#[command(name = "layer2-save-client", version)]
+#[command(name = program_name(LAYER2), version)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Verb>,
@@ -87,7 +88,7 @@ struct Flags {
 #[command(defer = true)]
 enum Verb {
     /// Delivers all that is pending, and every session that layer 3 does not have yet
-    #[command(after_help = "Example: layer2-save-client drain --retry-failed")]
+    #[command(after_help = example("drain --retry-failed"))]
     Drain {
         /// Also try the jobs that were set aside as failed
         #[arg(long)]
@@ -97,20 +98,20 @@ enum Verb {
         timer: bool,
     },
     /// Lists what is pending, with age, attempts and the last error
-    #[command(after_help = "Example: layer2-save-client pending --json")]
+    #[command(after_help = example("pending --json"))]
     Pending {
         /// One JSON object: {"jobs": [...]}
         #[arg(long)]
         json: bool,
     },
     /// Stops telling of the jobs that were set aside as failed; a new event of the conversation tries again
-    #[command(after_help = "Example: layer2-save-client dismiss 8c1f04de")]
+    #[command(after_help = example("dismiss 8c1f04de"))]
     Dismiss {
         /// Sessions, by their id or its beginning, or names of files in the outbox; all if none is given
         session: Vec<String>,
     },
     /// Starts the server, asks for its name and its tools, and stops it: {"server": "…", "tools": […]} or {"error": "…"}
-    #[command(after_help = "Example: layer2-save-client ping --timeout 20s")]
+    #[command(after_help = example("ping --timeout 20s"))]
     Ping,
     /// Delivers all that is pending, without looking for more
     #[command(hide = true)]
@@ -121,6 +122,11 @@ enum Verb {
     },
 }
 
+/// What stands below the help of a verb.
+fn example(words: &str) -> String {
+    format!("Example: {}", typed(LAYER2, words))
+}
+
 /// The command line, as completions and manual pages are made from it.
 pub fn command_line() -> clap::Command {
     Cli::command()
@@ -129,7 +135,7 @@ pub fn command_line() -> clap::Command {
 /// Runs the program and gives its exit code: 0, or 1 when a command (not the hook) was refused
 /// or failed. Never 2: that would block Claude Code. A panic in the hook or in `drain` is a 0 too.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
-    layer1_prebackup::fs::signals::survive_file_size_limit("layer2-save-client");
+    layer1_prebackup::fs::signals::survive_file_size_limit(LAYER2);
     let args: Vec<OsString> = args.collect();
     let on_failure = Cell::new(code_on_failure(&args));
     let run = AssertUnwindSafe(|| match parsed(&args) {
@@ -158,7 +164,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 fn parsed(args: &[OsString]) -> Result<(Cli, Option<SettingsError>), clap::Error> {
     match Cli::try_parse_from(args) {
         Ok(cli) => Ok((cli, None)),
-        Err(error) if !error.use_stderr() || std::io::stdin().is_terminal() => Err(error),
+        Err(error) if !error.use_stderr() || std::io::stdin().is_terminal() || program_name(LAYER2) != LAYER2 => {
+            Err(error)
+        }
         Err(error) => match arguments::understood::<Cli>(args) {
             Some((cli, problem)) if matches!(cli.command, None | Some(Verb::Drain { .. })) => Ok((cli, Some(problem))),
             _ => Err(error),
@@ -183,7 +191,7 @@ fn is_hook_program(cli: &Cli) -> bool {
 fn run(cli: Cli, misunderstood: Option<SettingsError>) -> Result<(), ()> {
     let is_hook_program = is_hook_program(&cli);
     let told = |error: &dyn std::error::Error| {
-        eprint_line(&format!("layer2-save-client: failed to {}", in_one_line(error)));
+        eprint_line(&format!("{}: failed to {}", program_name(LAYER2), in_one_line(error)));
         Err(())
     };
     let env = |name: &str| std::env::var_os(name);
@@ -293,7 +301,7 @@ fn settings(cli: &Cli, places: Places, set: &user_settings::Settings, are_places
 /// then Linux calls the path deleted, and the new program under the same name does the work.
 fn own_path() -> PathBuf {
     // Without its own path the program finds neither the server nor itself; the message says so.
-    let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("layer2-save-client"));
+    let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from(LAYER2));
     match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
         Some(replaced) if !path.exists() => replaced.into(),
         _ => path,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use layer1_prebackup::log::{Level, Log};
+use layer1_prebackup::names::{LAYER2, program_name};
 
 /// Name of the log file.
 pub(crate) const LOG_NAME: &str = "layer2.log";
@@ -44,7 +45,7 @@ impl Report {
     /// should see who runs the command by hand.
     pub(crate) fn warning(&self, text: &str) {
         self.log.line_with_time(text);
-        Report { log: self.log.clone(), to_stderr: true }.echo(&format!("layer2-save-client: {text}"));
+        Report { log: self.log.clone(), to_stderr: true }.echo(&format!("{}: {text}", program_name(LAYER2)));
     }
 
     fn echo(&self, text: &str) {

@@ -11,7 +11,7 @@ use std::path::Path;
 use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::config::settings::SettingsError;
 use layer1_prebackup::fs::DurableError;
-use layer1_prebackup::names::NameError;
+use layer1_prebackup::names::{LAYER3, NameError, typed};
 use layer1_prebackup::wire::event::EventError;
 
 /// What callers tell failures apart by.
@@ -56,7 +56,7 @@ impl Failure {
     /// There is nothing to read from yet.
     pub(crate) fn no_store(store: &Path) -> Failure {
         Failure::new(format!("open the store {}: it does not exist yet", store.display()))
-            .hint("`layer3-indexer import` makes it")
+            .hint(format!("`{}` makes it", typed(LAYER3, "import")))
     }
 
     /// Some of many failed; all others were dealt with. Each was reported.

@@ -15,7 +15,7 @@ use crate::config::apart::Directories;
 use crate::config::settings::{Policy, Settings, SettingsError};
 pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
 use crate::fs::{Dir, platform};
-use crate::names::INDEX_FILE;
+use crate::names::{INDEX_FILE, LAYER1, LAYER3, typed};
 
 /// Beside the installed programs: the path of the `install.sh` that installed them, one line. Where it
 /// is absent they were installed from the sources.
@@ -257,7 +257,9 @@ impl Places {
         for path in temporary.into_iter().filter(|dir| !is_kept(dir)) {
             let dir = shell::quoted(&path.to_string_lossy());
             let why = format!(
-                "it is temporary; `layer1-prebackup --claude-dir {dir} sweep && layer3-indexer --claude-dir {dir} import` saves what is in it now"
+                "it is temporary; `{} && {}` saves what is in it now",
+                typed(LAYER1, &format!("sweep --claude-dir {dir}")),
+                typed(LAYER3, &format!("import --claude-dir {dir}"))
             );
             others.push(passed(path, why));
         }

@@ -8,6 +8,7 @@ mod doctor;
 mod export;
 mod import;
 mod list;
+mod pass_on;
 mod prune;
 mod rebuild;
 mod restore;
@@ -29,14 +30,15 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::{SettingFlags, Settings};
+use layer1_prebackup::names::{LAYER3, program_name};
 
-use crate::cli::screen::{Screen, complain, terminal};
+use crate::cli::screen::{Screen, complain, example, terminal};
 use crate::failure::{Context, Failure, Kind};
 use crate::{health, retention};
 
 /// Layer 3 of Threefold: every Claude Code conversation, verified, searchable and restorable
 #[derive(Debug, Parser)]
-#[command(name = "layer3-indexer", version, arg_required_else_help = true)]
+#[command(name = program_name(LAYER3), version, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -57,56 +59,58 @@ pub(crate) struct Cli {
 #[command(defer = true)]
 enum Command {
     /// Be the MCP server `session-manager` on stdin and stdout
-    #[command(after_help = "Example: layer3-indexer serve --allow-root ~/.claude-work/projects")]
+    #[command(after_help = example("serve --allow-root ~/.claude-work/projects"))]
     Serve(serve::ServeArgs),
     /// Save one session: a verified copy, its metadata, its rows in the index
-    #[command(after_help = "Example: layer3-indexer save --transcript 8c1f04de-1f0d-4b6e-9d0c-3a1b2c3d4e5f.jsonl")]
+    #[command(after_help = example("save --transcript 8c1f04de-1f0d-4b6e-9d0c-3a1b2c3d4e5f.jsonl"))]
     Save(save::SaveArgs),
     /// Save everything that Claude Code and layer 1 have
-    #[command(after_help = "Example: layer3-indexer import")]
+    #[command(after_help = example("import"))]
     Import,
     /// Search all that was said
-    #[command(after_help = "Example: layer3-indexer search --all --since 7d 'connection refused'")]
+    #[command(after_help = example("search --all --since 7d 'connection refused'"))]
     Search(Box<search::SearchArgs>),
     /// List saved sessions, newest first
-    #[command(after_help = "Example: layer3-indexer list --all --since yesterday")]
+    #[command(after_help = example("list --all --since yesterday"))]
     List(list::ListArgs),
     /// Print a conversation
-    #[command(after_help = "Example: layer3-indexer show 8c1f04de --last 20")]
+    #[command(after_help = example("show 8c1f04de --last 20"))]
     Show(show::ShowArgs),
     /// Tell which conversation wrote a line of a file, or last touched the file
-    #[command(after_help = "Example: layer3-indexer why src/parser.rs:42")]
+    #[command(after_help = example("why src/parser.rs:42"))]
     Why(Box<why::WhyArgs>),
     /// Tell what was run after an error before, and whether it helped
-    #[command(after_help = "Example: layer3-indexer fix --file src/parser.rs 'cannot borrow `line` as mutable'")]
+    #[command(after_help = example("fix --file src/parser.rs 'cannot borrow `line` as mutable'"))]
     Fix(Box<why::FixArgs>),
     /// Put a conversation back where Claude Code finds it
-    #[command(after_help = "Example: layer3-indexer restore --dry-run 8c1f04de")]
+    #[command(after_help = example("restore --dry-run 8c1f04de"))]
     Restore(restore::RestoreArgs),
     /// Go on with a conversation: put back what is missing, then `claude --resume`
-    #[command(after_help = "Example: layer3-indexer resume 8c1f04de")]
+    #[command(after_help = example("resume 8c1f04de"))]
     Resume(resume::ResumeArgs),
     /// Write a conversation as Markdown or as one HTML page
-    #[command(after_help = "Example: layer3-indexer export 8c1f04de --redact -o conversation.html")]
+    #[command(after_help = example("export 8c1f04de --redact -o conversation.html"))]
     Export(export::ExportArgs),
     /// Re-read and re-hash every stored file
-    #[command(after_help = "Example: layer3-indexer verify --repair")]
+    #[command(after_help = example("verify --repair"))]
     Verify(verify::VerifyArgs),
     /// Make the index again from the store
-    #[command(after_help = "Example: layer3-indexer rebuild")]
+    #[command(after_help = example("rebuild"))]
     Rebuild,
     /// Remove sessions or older contents of them from both stores; shows them and asks first
-    #[command(after_long_help = retention::prune::HELP)]
+    #[command(after_long_help = retention::prune::help())]
     Prune(prune::PruneArgs),
     /// Compress old transcripts in both stores; everything reads them as before
-    #[command(after_long_help = retention::compress::HELP)]
+    #[command(after_long_help = retention::compress::help())]
     Compress(retention::compress::CompressRequest),
     /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
-    #[command(after_long_help = health::report::STATUS_HELP)]
+    #[command(after_long_help = health::report::status_help())]
     Status(status::StatusArgs),
     /// Look whether programs, hooks, server, stores and timer do what they should; exit code 1 if anything is wrong
-    #[command(after_long_help = health::report::DOCTOR_HELP)]
+    #[command(after_long_help = health::report::doctor_help())]
     Doctor(doctor::DoctorArgs),
+    #[command(flatten)]
+    PassedOn(pass_on::Verb),
 }
 
 /// The command line, as completions and manual pages are made from it.
@@ -116,7 +120,7 @@ pub fn command_line() -> clap::Command {
 
 /// Runs the program on its own arguments, environment and streams.
 pub fn main() -> ExitCode {
-    layer1_prebackup::fs::signals::survive_file_size_limit("layer3-indexer");
+    layer1_prebackup::fs::signals::survive_file_size_limit(LAYER3);
     // Not locked: `serve` writes to standard output from another thread.
     let mut out = io::stdout();
     let caught = panic::catch_unwind(AssertUnwindSafe(|| run(std::env::args_os(), &mut out)));
@@ -125,7 +129,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) if failure.is(Kind::BrokenPipe) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&format!("layer3-indexer: failed to {failure}"));
+            complain(&format!("{}: failed to {failure}", program_name(LAYER3)));
             ExitCode::FAILURE
         }
     }
@@ -143,7 +147,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
     if let Some(problem) = problems.into_iter().next() {
         // A server that did not start would keep every session from being saved.
         match cli.command {
-            Command::Serve(_) => complain(&format!("layer3-indexer: warning: failed to {problem}")),
+            Command::Serve(_) => complain(&format!("{}: warning: failed to {problem}", program_name(LAYER3))),
             _ => return Err(problem.into()),
         }
     }
@@ -151,7 +155,9 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         // As above: of what was said it takes what can be used.
         Command::Serve(_) => {
             let (places, unusable) = Places::of_hook(&cli.places, &env, &settings, None);
-            unusable.iter().for_each(|problem| complain(&format!("layer3-indexer: warning: failed to {problem}")));
+            unusable
+                .iter()
+                .for_each(|problem| complain(&format!("{}: warning: failed to {problem}", program_name(LAYER3))));
             // Two stores that do not lie apart are not two copies, and no receipt may call them that.
             places.and_then(|places| {
                 let flags = PlaceFlags {
@@ -167,7 +173,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
     };
     let places = places.map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
     let mut screen = Screen { out, terminal: terminal(), json: cli.json, for_model: cli.for_model, offset: 0 };
-    command(cli.command, places, &cli.places, &mut screen).map(|()| ExitCode::SUCCESS)
+    command(cli.command, places, (&cli.places, &cli.settings), &mut screen).map(|()| ExitCode::SUCCESS)
 }
 
 fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -180,7 +186,12 @@ fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<ExitCode, Fai
     Ok(ExitCode::SUCCESS)
 }
 
-fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Screen<'_>) -> Result<(), Failure> {
+fn command(
+    command: Command,
+    places: Places,
+    (flags, settings): (&PlaceFlags, &SettingFlags),
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(places, args),
         Command::Save(args) => save::run(&places, &args, screen),
@@ -199,6 +210,7 @@ fn command(command: Command, places: Places, flags: &PlaceFlags, screen: &mut Sc
         Command::Compress(args) => compress::run(&places, &args, screen),
         Command::Status(args) => status::run(places, flags, args, screen),
         Command::Doctor(args) => doctor::run(places, flags, args, screen),
+        Command::PassedOn(verb) => verb.run(flags, settings, screen.json),
     }
 }
 

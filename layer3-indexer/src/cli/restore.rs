@@ -8,6 +8,7 @@ use std::rc::Rc;
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
+use layer1_prebackup::names::{LAYER3, typed};
 use serde_json::json;
 
 use crate::cli::screen::{Screen, absolute, config_dir, counting, here, notes, problem, unless_none};
@@ -279,7 +280,7 @@ pub(super) fn version(longest: bool, joined: bool) -> Which {
 pub(super) fn choose_version(verb: &str, session: &str, loss: &Loss, screen: &Screen<'_>) -> Result<Which, Failure> {
     let said = loss.to_text();
     if screen.json || !is_at_terminal() {
-        let command = |flag: &str| format!("layer3-indexer {verb} {} {flag}", shell_quoted(session));
+        let command = |flag: &str| typed(LAYER3, &format!("{verb} {} {flag}", shell_quoted(session)));
         let (all, newest) = (command(&loss.flag()), command("--newest"));
         return Err(Failure::new(format!("{verb} session {session}: {said}"))
             .hint(format!("to go on with all of it: {all}"))

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer1_prebackup::claude::COMMAND_CHARS_MAX;
 use layer1_prebackup::claude::live::{CLAUDE_CODE_SESSION_ID, CLAUDE_PID};
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
+use layer1_prebackup::names::{LAYER3, program_name, typed};
 
 use crate::browse::fit::{self, Fit};
 use crate::failure::{Context, Failure};
@@ -71,6 +72,11 @@ pub(super) fn terminal() -> Terminal {
     }
 }
 
+/// What stands below the help of a verb.
+pub(super) fn example(words: &str) -> String {
+    format!("Example: {}", typed(LAYER3, words))
+}
+
 /// A line for people. If nobody reads stderr, nothing is lost that the exit code does not say.
 pub(super) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{}", terminal::lines(line));
@@ -78,7 +84,7 @@ pub(super) fn complain(line: &str) {
 
 /// What went wrong beside the answer, for people.
 pub(super) fn problem(text: &str) {
-    complain(&format!("layer3-indexer: {}", one_line(text)));
+    complain(&format!("{}: {}", program_name(LAYER3), one_line(text)));
 }
 
 /// What is to be known besides the answer.

@@ -10,8 +10,9 @@ use layer1_prebackup::config::child_env;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places};
 use layer1_prebackup::config::settings::XDG_CONFIG_HOME;
 use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
-use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3};
+use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3, program_name};
 
+use crate::cli::pass_on::program_dir;
 use crate::cli::screen::{Screen, here, needing_person};
 use crate::failure::{Context as _, Failure};
 use crate::health::checks::{Depth, examine};
@@ -96,7 +97,7 @@ pub(super) fn context(places: Places, flags: &PlaceFlags) -> Context {
         // Without a current directory there is no light for it.
         cwd: std::env::current_dir().ok(),
         commands: pasteable(flags),
-        program_dir: program_dir(),
+        program_dir: program_dir().ok(),
         claude_json,
         managed_dir: MANAGED_SETTINGS_DIR.into(),
         config_home: config_home.unwrap_or_else(|| places.home.join(".config")),
@@ -108,23 +109,25 @@ pub(super) fn context(places: Places, flags: &PlaceFlags) -> Context {
     }
 }
 
-/// The folder that this program lies in, links followed.
-fn program_dir() -> Option<PathBuf> {
-    let here = std::env::current_exe().ok().and_then(|exe| std::fs::canonicalize(exe).ok())?;
-    here.parent().map(Path::to_owned)
-}
-
-/// Our programs as one would type them now: their names where the `PATH` leads to them, else
-/// their paths beside this program; then the flags that were typed for this run.
+/// Our programs as one would type them now: the one command where this was started by its name, else each by its own;
+/// names where the `PATH` leads to them, else paths; then the flags that were typed for this run.
 fn pasteable(flags: &PlaceFlags) -> Commands {
-    let folder = program_dir();
+    let folder = program_dir().ok();
+    let own = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let command = |name: &str| {
-        let ours = folder.as_ref().map(|folder| folder.join(name));
+    let command = |program: &'static str| {
+        let name = program_name(program);
+        let is_one = name != program;
+        let ours = folder.as_ref().map(|folder| folder.join(if is_one { LAYER3 } else { program }));
         let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
         let found = found.and_then(|file| std::fs::canonicalize(file).ok());
         let mut words = match ours {
-            Some(ours) if found.as_ref() != Some(&ours) => path_quoted(&ours),
+            Some(ours) if found.as_ref() == Some(&ours) => name.to_owned(),
+            // What was typed leads to it, from here at least.
+            Some(_) if is_one && own.components().count() > 1 => {
+                path_quoted(&std::path::absolute(&own).unwrap_or(own.clone()))
+            }
+            Some(ours) => path_quoted(&ours),
             _ => name.to_owned(),
         };
         for (flag, value) in flags.named() {
@@ -132,5 +135,8 @@ fn pasteable(flags: &PlaceFlags) -> Commands {
         }
         words
     };
-    Commands { layer1: command(LAYER1), layer2: command(LAYER2), layer3: command(LAYER3) }
+    let layer1 = command(LAYER1);
+    // `verify` alone is layer 3's.
+    let first_copy = if program_name(LAYER1) == LAYER1 { layer1.clone() } else { format!("{layer1} {LAYER1}") };
+    Commands { layer1, layer2: command(LAYER2), layer3: command(LAYER3), first_copy }
 }

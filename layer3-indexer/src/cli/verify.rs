@@ -2,6 +2,7 @@
 
 use clap::Args;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::names::{LAYER2, typed};
 
 use crate::cli::screen::{Screen, unless_none};
 use crate::failure::Failure;
@@ -48,7 +49,8 @@ fn report_text(report: &Report, terminal: &Terminal) -> String {
         let conversations = terminal::count(report.in_one_copy as u64, "conversation");
         let are = if report.in_one_copy == 1 { "is" } else { "are" };
         text.push_str(&format!(
-            "{conversations} {are} in one copy only; `layer2-save-client drain --foreground` makes the other one\n"
+            "{conversations} {are} in one copy only; `{}` makes the other one\n",
+            typed(LAYER2, "drain --foreground")
         ));
     }
     let sessions = terminal::count(report.sessions as u64, "session");

@@ -19,6 +19,8 @@ pub(crate) struct Commands {
     pub(crate) layer2: String,
     /// Layer 3.
     pub(crate) layer3: String,
+    /// Layer 1, for a verb that layer 3 has too.
+    pub(crate) first_copy: String,
 }
 
 /// What is to be looked at, and from where.

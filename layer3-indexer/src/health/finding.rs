@@ -165,8 +165,8 @@ impl Kind {
     /// The command that cures it, where kind and place alone say it.
     fn cure(self, subject: Subject, place: &Path, context: &Context) -> Option<String> {
         use Kind::*;
-        let Commands { layer1, layer2, layer3 } = &context.commands;
-        let keeper = if subject == Subject::SecondCopy { layer3 } else { layer1 };
+        let Commands { layer2, layer3, first_copy, .. } = &context.commands;
+        let keeper = if subject == Subject::SecondCopy { layer3 } else { first_copy };
         let quoted = || shell_quoted(&place.to_string_lossy());
         Some(match self {
             HooksMissing | HooksIncomplete | HookChanged | HookRestricted | HookTimeout | HookTwice | HookPlaces
@@ -281,7 +281,7 @@ mod tests {
             let word = kind.word();
             assert!(Kind::ALL[..nth].iter().all(|other| other.word() != word), "{word}");
             // Of excluded transcripts nothing is wrong.
-            let help = format!("{} {}", report::STATUS_HELP, report::DOCTOR_HELP);
+            let help = format!("{} {}", report::status_help(), report::doctor_help());
             let mut words = help.split(|c: char| !c.is_alphanumeric() && c != '-');
             assert!(*kind == Kind::Excluded || words.any(|explained| explained == word), "{word}");
         }

@@ -1,5 +1,6 @@
 //! What `status` and `doctor` found out, and the JSON that they print of it.
 
+use layer1_prebackup::names::{LAYER3, typed};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use super::figures::Figures;
 use super::finding::{Finding, Kind, Subject};
 
 /// What `status --help` adds about exit codes and JSON.
-pub(crate) const STATUS_HELP: &str = "\
+const STATUS_HELP: &str = "\
 Exit code 1 when something needs a person, 0 otherwise:
   shrunk, rewritten, split
                         the newest version of a conversation lost messages that an older one has; it stays
@@ -40,10 +41,15 @@ It says nothing about the copies and never changes the exit code.
 --json: ok, findings (kind, needs_person, what, where, mend, session_id, project), the figures of
 layer 3's store, layer1, index, outbox, sources, not_yet_saved, vanished, hooks, disks, one_disk, light.
 
-Example: layer3-indexer status --json";
+";
+
+/// [`STATUS_HELP`], and an example.
+pub(crate) fn status_help() -> String {
+    format!("{STATUS_HELP}\nExample: {}", typed(LAYER3, "status --json"))
+}
 
 /// What `doctor --help` adds.
-pub(crate) const DOCTOR_HELP: &str = "\
+const DOCTOR_HELP: &str = "\
 Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help` lists, and:
   program-missing, program-not-executable, program-broken, program-version
                         one of the three programs is not fit for use, or of another version
@@ -66,7 +72,12 @@ and an archive's `./setup doctor --fix` also install again. Only told: pending, 
 --json: ok, version, checks (name, ok, checked, said), findings (as of `status`, with check
 and fixable), mended.
 
-Example: layer3-indexer doctor --fix";
+";
+
+/// [`DOCTOR_HELP`], and an example.
+pub(crate) fn doctor_help() -> String {
+    format!("{DOCTOR_HELP}\nExample: {}", typed(LAYER3, "doctor --fix"))
+}
 
 /// What a look found out.
 #[derive(Debug, Clone, PartialEq)]

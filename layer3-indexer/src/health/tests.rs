@@ -25,7 +25,12 @@ const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 fn commands() -> Commands {
-    Commands { layer1: "layer1".to_owned(), layer2: "layer2".to_owned(), layer3: "layer3".to_owned() }
+    Commands {
+        layer1: "layer1".to_owned(),
+        layer2: "layer2".to_owned(),
+        layer3: "layer3".to_owned(),
+        first_copy: "layer1".to_owned(),
+    }
 }
 
 fn status_after(scene: &Scene, later_ms: u64) -> Report {

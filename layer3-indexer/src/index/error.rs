@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::fs::DurableError;
+use layer1_prebackup::names::{LAYER3, typed};
 use rusqlite::{ErrorCode, ffi};
 
 use crate::failure::{Failure, Kind};
@@ -22,7 +23,7 @@ pub enum IndexError {
         source: rusqlite::Error,
     },
     /// The index is damaged, of an older version or another program's. `Index::open` sets it aside and makes a fresh one.
-    #[error("use the index {path}: {what}; `layer3-indexer rebuild` makes it again from the store", path = path.display())]
+    #[error("use the index {path}: {what}; `{}` makes it again from the store", typed(LAYER3, "rebuild"), path = path.display())]
     Unusable {
         /// The index.
         path: PathBuf,
@@ -30,7 +31,7 @@ pub enum IndexError {
         what: String,
     },
     /// The index was made by an older version: it is made again before it is used.
-    #[error("use the index {path}: it is of version {version}, this program makes another; `layer3-indexer rebuild` makes it again from the store", path = path.display())]
+    #[error("use the index {path}: it is of version {version}, this program makes another; `{}` makes it again from the store", typed(LAYER3, "rebuild"), path = path.display())]
     Outdated {
         /// The index.
         path: PathBuf,

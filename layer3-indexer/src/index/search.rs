@@ -3,6 +3,7 @@
 //!
 //! **Pages.** The order depends on what is stored and asked alone, never on limit and offset.
 
+use layer1_prebackup::names::{LAYER3, typed};
 use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{OptionalExtension, Row, params_from_iter};
@@ -106,7 +107,8 @@ impl Search<'_> {
         if self.texts.unreadable > 0 {
             let n = self.texts.unreadable;
             self.note(&format!(
-                "the text of {n} messages could not be read from the store; `layer3-indexer verify` says why"
+                "the text of {n} messages could not be read from the store; `{}` says why",
+                typed(LAYER3, "verify")
             ));
         }
         Ok(())

@@ -10,6 +10,7 @@ use layer1_prebackup::archive::{Archive, Compare, SaveRequest, SessionKey};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Dir, Existing};
+use layer1_prebackup::names::{LAYER1, LAYER3, typed};
 
 use crate::failure::{Context, Failure};
 use crate::restore::plan::{Plan, Standing};
@@ -76,7 +77,9 @@ impl Plan {
             && let Err(why) = self.count_as_saved(places)
         {
             self.work.notes.push(format!(
-                "it is restored, and the copies could not be told of it: {why}; `layer1-prebackup sweep` and `layer3-indexer import` do that"
+                "it is restored, and the copies could not be told of it: {why}; `{}` and `{}` do that",
+                typed(LAYER1, "sweep"),
+                typed(LAYER3, "import")
             ));
         }
         Ok(self.outcome(written))

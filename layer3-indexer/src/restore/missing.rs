@@ -12,7 +12,7 @@ use std::rc::Rc;
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::claude::side_files::{BESIDE, place_of};
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::names::FileName;
+use layer1_prebackup::names::{FileName, LAYER3, typed};
 use serde::Serialize;
 
 use crate::failure::{Failure, Kind};
@@ -163,8 +163,8 @@ pub(super) fn state(
             let (id, project, path) = (&key.id, &key.project, path.display());
             let message =
                 format!("restore session {id} of project {project}: another session of this id stands at {path}");
-            let hint = format!("`layer3-indexer restore {project}/{id} --to DIR` puts this one elsewhere");
-            return Err(Failure::new(message).hint(hint));
+            let restore = typed(LAYER3, &format!("restore {project}/{id} --to DIR"));
+            return Err(Failure::new(message).hint(format!("`{restore}` puts this one elsewhere")));
         }
     }
     Ok(State::Stands(path))

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
+use layer1_prebackup::names::{LAYER3, typed};
 
 use crate::failure::{Context, Failure};
 use crate::index::{SessionFilter, SessionRow, Whereabouts};
@@ -118,7 +119,7 @@ pub(crate) fn ask(
     let mut text = to_text(shown, terminal);
     if choices.len() > shown.len() {
         let more = terminal::count((choices.len() - shown.len()) as u64, "older session");
-        text.push_str(&format!("… and {more}: `layer3-indexer list` shows them\n"));
+        text.push_str(&format!("… and {more}: `{}` shows them\n", typed(LAYER3, "list")));
     }
     say(output, &text)?;
     for _ in 0..TRIES_MAX {

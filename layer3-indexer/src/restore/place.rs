@@ -10,7 +10,7 @@ use layer1_prebackup::claude::slug::{is_slug_of, slug_of_cwd};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::claude::worktrees::project_of_worktree;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
-use layer1_prebackup::names::SessionId;
+use layer1_prebackup::names::{LAYER3, SessionId, typed};
 
 use crate::failure::{Context, Failure, Kind};
 use crate::restore::types::Options;
@@ -171,9 +171,8 @@ pub(super) fn folder(
                 let path = path.display();
                 let message =
                     format!("restore session {id}: {path} is there already, and Claude Code would find none of two");
-                let hint =
-                    format!("`layer3-indexer resume {id} --cwd DIR` goes on with it as it is, or move it away first");
-                Err(Failure::new(message).hint(hint))
+                let resume = typed(LAYER3, &format!("resume {id} --cwd DIR"));
+                Err(Failure::new(message).hint(format!("`{resume}` goes on with it as it is, or move it away first")))
             }
             _ => Ok(PathBuf::from(folder)),
         };

@@ -9,7 +9,7 @@ use layer1_prebackup::claude::side_files;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, Dir, DurableError};
-use layer1_prebackup::names::{FileName, SessionId};
+use layer1_prebackup::names::{FileName, LAYER3, SessionId, typed};
 use rustix::fs::FileType;
 
 use crate::failure::{Context, Failure, Kind};
@@ -114,7 +114,8 @@ pub(super) fn plan_for(
                         copies.loss().filter(|_| options.content == Which::Newest && copy.at.name.generation == 0)
                     {
                         let (flag, lost) = (loss.flag(), loss.to_text());
-                        notes.push(format!("`layer3-indexer restore {id} {flag}` restores all of it: {lost}"));
+                        let restore = typed(LAYER3, &format!("restore {id} {flag}"));
+                        notes.push(format!("`{restore}` restores all of it: {lost}"));
                     }
                     let slug = standing.as_deref().and_then(slug_of_source).or_else(|| copies.slug());
                     let examining = format!("examine {}", copy.at.path.display());
@@ -275,9 +276,9 @@ fn refusal(id: &SessionId, which: Which, unfit: Unfit) -> Failure {
     let refuse = |why: &str| Failure::new(format!("restore session {id}: {why}"));
     match unfit {
         Unfit::Absent => refuse("no transcript of it is stored"),
-        Unfit::Damaged(wrong) => {
-            refuse(&wrong.join(", ")).of(Kind::Damaged).hint(format!("`layer3-indexer verify {id}` tells more"))
-        }
+        Unfit::Damaged(wrong) => refuse(&wrong.join(", "))
+            .of(Kind::Damaged)
+            .hint(format!("`{}` tells more", typed(LAYER3, &format!("verify {id}")))),
         Unfit::NoGeneration(known) => {
             let generation = if let Which::Generation(n) = which { n } else { 0 };
             let known = known.iter().map(|(n, bytes)| format!("{n} ({})", Size(*bytes)));

@@ -91,7 +91,7 @@ pub(crate) fn become_claude(ready: &Ready, args: &[OsString], config_dir: &Confi
         ConfigDir::Given(dir) => drop(claude.env(CLAUDE_CONFIG_DIR, dir)),
         ConfigDir::Default => drop(claude.env_remove(CLAUDE_CONFIG_DIR)),
     }
-    let source = become_program(&mut claude);
+    let source = become_program(&mut claude, None);
     let command = &ready.command;
     match source.kind() {
         io::ErrorKind::NotFound => {

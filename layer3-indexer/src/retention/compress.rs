@@ -8,6 +8,7 @@ use clap::Args;
 use layer1_prebackup::archive::{Archive, LEVELS, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
+use layer1_prebackup::names::{LAYER3, typed};
 use serde::Serialize;
 
 use crate::failure::{Failure, chain};
@@ -22,7 +23,7 @@ const OLDER_THAN_DEFAULT: &str = "30d";
 const LEVEL_DEFAULT: i32 = 9;
 
 /// What `--help` tells beyond the options.
-pub(crate) const HELP: &str = "\
+const HELP: &str = "\
 Compressed are transcripts that did not change for so long, ID.jsonl, and older contents,
 ID.gen-0001.jsonl and so on, each to a file of its own that `zstd -d` reads too. Side files stay
 plain, and so does a transcript whose source has changed since it was copied. Everything reads the
@@ -35,7 +36,12 @@ the next one finishes it. What does not match its record is left alone for `veri
 
 Exit code 1 if something could not be compressed.
 
-Example: layer3-indexer compress --older-than 90d --dry-run";
+";
+
+/// [`HELP`], and an example.
+pub(crate) fn help() -> String {
+    format!("{HELP}\nExample: {}", typed(LAYER3, "compress --older-than 90d --dry-run"))
+}
 
 // What is asked for, as typed. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Clone, Args)]

@@ -13,7 +13,7 @@ use layer1_prebackup::claude::survey::memories;
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
-use layer1_prebackup::names::{FileName, SessionId, StoredName};
+use layer1_prebackup::names::{FileName, LAYER3, SessionId, StoredName, typed};
 
 use crate::failure::{Failure, chain};
 use crate::save::adopt_v1;
@@ -248,7 +248,9 @@ pub(super) fn verify_copy(
     if steps.are_covered(archive, key, &[&Expected::of(stored)])? != [true] {
         let (path, bytes) = (&stored.path, stored.bytes);
         let why = format!("{path} does not hash to what was recorded ({bytes} bytes)");
-        return Err(unproven(&key.id, &why).hint(format!("`layer3-indexer verify {}` tells more", key.id)));
+        return Err(
+            unproven(&key.id, &why).hint(format!("`{}` tells more", typed(LAYER3, &format!("verify {}", key.id))))
+        );
     }
     Ok(Some(stored.bytes))
 }

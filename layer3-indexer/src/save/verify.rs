@@ -5,7 +5,7 @@ use std::rc::Rc;
 use layer1_prebackup::archive::{Archive, Finding, FindingKind, Repair, SessionKey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
-use layer1_prebackup::names::{FileName, StoredName};
+use layer1_prebackup::names::{FileName, LAYER1, LAYER2, LAYER3, StoredName, typed};
 use rmcp::schemars;
 use serde::Serialize;
 
@@ -96,8 +96,8 @@ impl FindingEntry {
     /// Of a copy of layer 1 that has what layer 3 has not.
     fn ahead(bad: &BadCopy) -> FindingEntry {
         let kind = if bad.is_missing() { FindingKind::Missing } else { FindingKind::Damaged };
-        let heals = "`layer1-prebackup verify --repair` heals what its source still has";
-        let detail = format!("{bad}, and layer 3 has not all of it; {heals}");
+        let heals = typed(LAYER1, "verify --repair");
+        let detail = format!("{bad}, and layer 3 has not all of it; `{heals}` heals what its source still has");
         FindingEntry::new(kind.as_str(), Some(&bad.key), &bad.name.to_text(&bad.key.id), &detail)
     }
 
@@ -106,8 +106,9 @@ impl FindingEntry {
         let OneCopy { held_by, key, bytes, .. } = alone;
         let copy = if *held_by == Layer::One { "first" } else { "second" };
         let detail = format!(
-            "{} only in the {copy} copy; `layer2-save-client drain --foreground` makes the other one",
-            Size(*bytes)
+            "{} only in the {copy} copy; `{}` makes the other one",
+            Size(*bytes),
+            typed(LAYER2, "drain --foreground")
         );
         FindingEntry::new(ONE_COPY, Some(key), &StoredName::newest(FileName::Transcript).to_text(&key.id), &detail)
     }
@@ -270,7 +271,9 @@ fn unreadable_memories(places: &Places, failure: &Failure) -> FindingEntry {
 fn index_damage(places: &Places) -> Result<Option<FindingEntry>, Failure> {
     let (kind, detail) = match Index::verify(&places.index) {
         Ok(None) => return Ok(None),
-        Ok(Some(what)) => (INDEX_DAMAGED, format!("{what}; searches may answer less until `layer3-indexer rebuild`")),
+        Ok(Some(what)) => {
+            (INDEX_DAMAGED, format!("{what}; searches may answer less until `{}`", typed(LAYER3, "rebuild")))
+        }
         Err(error @ IndexError::Newer { .. }) => (INDEX_NEWER, format!("failed to {error}")),
         Err(error) => return Err(error.into()),
     };

@@ -5,6 +5,7 @@ use std::fs::File;
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
+use layer1_prebackup::names::{LAYER3, typed};
 
 use crate::failure::{Failure, chain};
 use crate::stores::session_name;
@@ -49,7 +50,7 @@ impl Stores {
             (true, None) => {
                 let (layer3, layer1) = (places.layer3_store.display(), places.layer1_store.display());
                 let message = format!("find a store: neither {layer3} nor {layer1} is there");
-                Err(Failure::new(message).hint("`layer3-indexer import` makes one"))
+                Err(Failure::new(message).hint(format!("`{}` makes one", typed(LAYER3, "import"))))
             }
         }
     }

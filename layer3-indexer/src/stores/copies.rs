@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile, Verification};
 use layer1_prebackup::fs;
-use layer1_prebackup::names::{FileName, StoredName};
+use layer1_prebackup::names::{FileName, LAYER3, StoredName, typed};
 
 use crate::failure::{Failure, Kind};
 use crate::stores::both::{Stores, unusable};
@@ -245,7 +245,7 @@ impl SessionCopies {
             Unfit::Absent | Unfit::NoGeneration(_) => "it is not stored".to_owned(),
         };
         let message = format!("read {} of session {id}: {wrong}; no other store has those bytes", name.to_text(id));
-        Failure::new(message).of(Kind::Damaged).hint(format!("`layer3-indexer verify {id}` tells more"))
+        Failure::new(message).of(Kind::Damaged).hint(format!("`{}` tells more", typed(LAYER3, &format!("verify {id}"))))
     }
 
     /// Layer 1's copies that have what layer 3 has not, and are not as they were recorded.

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use layer1_prebackup::archive::{Archive, SessionKey, StoredFile, Verification};
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, DurableError};
-use layer1_prebackup::names::{FileName, StoredName};
+use layer1_prebackup::names::{FileName, LAYER3, StoredName, typed};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Context, Failure};
@@ -183,7 +183,8 @@ impl SessionCopies {
     pub(crate) fn loss_note(&self) -> Option<String> {
         let loss = self.loss()?;
         let (text, name, version) = (loss.to_text(), self.name(), loss.version);
-        Some(format!("{text}: `layer3-indexer show {name} --generation {version}` shows them"))
+        let show = typed(LAYER3, &format!("show {name} --generation {version}"));
+        Some(format!("{text}: `{show}` shows them"))
     }
 
     /// The store that has more versions: layer 3, unless layer 1 saw a rewriting that it did not deliver yet.

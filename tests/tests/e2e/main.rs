@@ -41,6 +41,7 @@ mod server;
 mod settings;
 mod skills;
 mod status;
+mod threefold;
 mod upgrades;
 mod version_before;
 mod where_and_when;

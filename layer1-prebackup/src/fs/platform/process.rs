@@ -78,8 +78,10 @@ fn await_end(_child: &Child, left: Duration) {
     std::thread::sleep(left.min(LOOK_AGAIN));
 }
 
-/// Becomes another program; returns only the error that kept it from that.
-pub fn become_program(command: &mut Command) -> std::io::Error {
+/// Becomes another program, which is told that it was started by `name` if one is given; returns only the error that
+/// kept it from that.
+pub fn become_program(command: &mut Command, name: Option<&str>) -> std::io::Error {
+    name.map(|name| command.arg0(name));
     command.exec()
 }
 

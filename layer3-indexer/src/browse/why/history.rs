@@ -1,5 +1,6 @@
 //! The edits of a file that the stored conversations tell of, in each of the checkouts that they were made in.
 
+use layer1_prebackup::names::{LAYER3, typed};
 use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
@@ -76,9 +77,10 @@ impl History {
                 if bytes > READ_BYTES_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
             if unread > 0 {
-                history
-                    .notes
-                    .push(format!("{unread} edits could not be read from the store; `layer3-indexer verify` says why"));
+                history.notes.push(format!(
+                    "{unread} edits could not be read from the store; `{}` says why",
+                    typed(LAYER3, "verify")
+                ));
             }
         }
         if bytes > READ_BYTES_MAX {

@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use layer1_prebackup::archive::{Archive, ArchiveError, QuickCheck, SessionKey};
 use layer1_prebackup::claude::survey::{FoundTranscript, PassedOver, survey};
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::names::SessionId;
+use layer1_prebackup::names::{LAYER1, SessionId, typed};
 use layer1_prebackup::status::published_journals;
 
 use crate::failure::chain;
@@ -91,7 +91,7 @@ fn report_passed_over(passed_over: &[PassedOver], projects: &Path, examination: 
         let left = paths.len().saturating_sub(NAMED_MAX);
         let mut named = paths[..paths.len() - left].join(", ");
         if left > 0 {
-            named.push_str(&format!(" and {left} more (`layer1-prebackup status --json` lists all)"));
+            named.push_str(&format!(" and {left} more (`{}` lists all)", typed(LAYER1, "status --json")));
         }
         let what = format!("{all} {looks}, not saved, because {why}: {named}");
         examination.found(Kind::PassedOver, what, projects);

@@ -28,7 +28,7 @@ use pending_delivery::is_there;
 use plan::{Kept, refuse_live};
 
 pub(crate) use plan::{Plan, PruneRequest, Summary, plan};
-pub(crate) use text::{HELP, question, summary_text, to_text};
+pub(crate) use text::{help, question, summary_text, to_text};
 
 /// How long a deliverer that is at work is waited for.
 const DELIVERER_WAIT: Duration = Duration::from_secs(10);

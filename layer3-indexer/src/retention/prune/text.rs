@@ -1,13 +1,14 @@
 //! What is shown before anything goes, and what is told afterwards.
 
 use layer1_prebackup::config::size::Size;
+use layer1_prebackup::names::{LAYER3, typed};
 
 use super::item::Item;
 use super::plan::{Kept, Plan, Summary};
 use crate::terminal::{self, Style, Terminal, fit, left, one_line};
 
 /// What `--help` tells beyond the options.
-pub(crate) const HELP: &str = "\
+const HELP: &str = "\
 What goes:
   SESSION...                 these sessions, whole, from both stores and the index
   --older-than, --keep-last  whole sessions without a sign of life since then, or all but the newest N
@@ -27,7 +28,12 @@ What makes it safe:
 
 Exit code 1 if anything that was to go did not, or nobody confirmed it.
 
-Example: layer3-indexer prune --older-than '6 months' --dry-run";
+";
+
+/// [`HELP`], and an example.
+pub(crate) fn help() -> String {
+    format!("{HELP}\nExample: {}", typed(LAYER3, "prune --older-than '6 months' --dry-run"))
+}
 
 /// Longest topic that is shown, in columns.
 const TOPIC_COLUMNS: usize = 50;

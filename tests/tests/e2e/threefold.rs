@@ -1,0 +1,60 @@
+//! The one command, `threefold`: a link to layer 3's program that says what its reader can type.
+
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use tests::binaries::{LAYER1, LAYER2, LAYER3};
+use tests::run::Run;
+use tests::scratch::Scratch;
+use tests::transcripts::{self, INTERACTIVE};
+
+/// A link of this name to layer 3's program, in a folder of links.
+fn linked(scratch: &Scratch, name: &str) -> PathBuf {
+    let link = scratch.beside("links").join(name);
+    std::fs::create_dir_all(link.parent().expect("a folder")).expect("make a folder");
+    symlink(scratch.program(LAYER3), &link).expect("make a link");
+    link
+}
+
+#[test]
+fn what_is_said_can_be_typed_by_the_name_that_was_typed() {
+    let scratch = Scratch::new();
+    // What a case-insensitive file system lets pass is the same name.
+    let links = ["threefold", "Threefold", "layer3-indexer"].map(|name| linked(&scratch, name));
+    for (link, name) in links.iter().zip(["threefold", "threefold", "layer3-indexer"]) {
+        let run = |args: &[&str]| scratch.at_home(Run::new(link)).args(args).output();
+        let said = run(&["verify"]).exits(1).silent().stderr;
+        assert!(said.starts_with(&format!("{name}: failed to ")), "{said}");
+        assert!(said.contains(&format!("`{name} import`")), "{said}");
+        let help = run(&["search", "--help"]).ok().text();
+        assert!(help.contains(&format!("Example: {name} search ")), "{help}");
+        assert!(run(&["--version"]).ok().text().starts_with(&format!("{name} ")));
+        let help = run(&["--help"]).ok().text();
+        assert!(name == LAYER3 || !help.contains(LAYER3), "{help}");
+    }
+}
+
+#[test]
+fn verbs_of_the_other_programs_are_theirs() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let id = transcript.file_stem().expect("an id").to_string_lossy().into_owned();
+    let threefold = linked(&scratch, "threefold");
+    let run = |args: &[&str]| scratch.at_home(Run::new(&threefold)).args(args).output();
+    assert!(run(&["sweep"]).ok().text().contains("1 copied"));
+    assert_eq!(run(&["--json", "history", &id]).ok().json(), run(&["history", &id, "--json"]).ok().json());
+    run(&["drain", "--foreground"]).ok();
+    assert_eq!(run(&["pending", "--json"]).ok().json()["jobs"], serde_json::json!([]));
+    let help = run(&["sweep", "--help"]).ok().text();
+    assert!(help.contains("Usage: threefold sweep") && help.contains("Example: threefold sweep"), "{help}");
+    // Without an id it is an error, and no hook that waits for an event.
+    assert!(run(&["history"]).exits(1).silent().stderr.contains("Usage: threefold history"));
+    assert!(run(&[LAYER1, "verify"]).ok().text().contains("0 findings"));
+    run(&[LAYER2, "dismiss"]).ok();
+    let elsewhere = scratch.beside("other store");
+    let flag = elsewhere.to_str().expect("UTF-8");
+    assert!(run(&["--pre-backup-dir", flag, "sweep", "--all"]).ok().text().contains("1 copied"));
+    assert!(elsewhere.join(".state").is_dir(), "flags before the verb are passed on");
+    let told = scratch.at_home(Run::new(&threefold)).args(["sweep"]).env("HOME", "").output().exits(1).silent().stderr;
+    assert_eq!(told, "threefold: failed to find the home directory: set HOME\n");
+}
