@@ -1,6 +1,7 @@
 //! The command line of layer 1, and the only place of it that reads the environment.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::names::{LAYER1, program_name, typed};
 use crate::session_store::{self, ADAPTERS, SessionStoreConfig};
 use crate::status::{self, InspectError};
 use crate::sweep::{self, SweepConfig, SweepReport};
+use crate::wire::shown::Screen;
 
 /// Layer 1 of Threefold: a durable copy of a Claude Code conversation, before anything else.
 ///
@@ -117,9 +119,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (args, misunderstood) = match parsed(&args) {
         Ok(parsed) => parsed,
         Err(error) => {
+            if error.use_stderr() {
+                tell(error.render());
+                return ExitCode::from(1);
+            }
             // Nobody is left to tell if the streams are gone.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(1) } else { ExitCode::SUCCESS };
+            return ExitCode::SUCCESS;
         }
     };
     let env = |name: &str| std::env::var_os(name);
@@ -158,8 +164,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return told;
         }
     }
-    let mut out = io::stdout().lock();
-    match run_command(command, &places, args.quiet, &mut out) {
+    // The protocol of a session store, and the adapters, are for programs.
+    let for_program = matches!(command, Command::SessionStore { .. });
+    let (mut raw, mut shown) = (io::stdout(), Screen(io::stdout()));
+    let out: &mut dyn Write = if for_program { &mut raw } else { &mut shown };
+    match run_command(command, &places, args.quiet, out) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(InspectError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -266,8 +275,7 @@ fn projects_of(places: &Places) -> Vec<PathBuf> {
 
 fn report_sweep(report: &SweepReport, quiet: bool, out: &mut dyn Write) -> io::Result<()> {
     for failure in &report.failures {
-        // As in `main`.
-        let _ = writeln!(io::stderr(), "{}: warning: {failure}", program_name(LAYER1));
+        tell(format_args!("{}: warning: {failure}\n", program_name(LAYER1)));
     }
     if quiet {
         return Ok(());
@@ -284,7 +292,11 @@ fn report_sweep(report: &SweepReport, quiet: bool, out: &mut dyn Write) -> io::R
 }
 
 fn fail(text: &str) -> ExitCode {
-    // As in `main`.
-    let _ = writeln!(io::stderr(), "{}: {text}", program_name(LAYER1));
+    tell(format_args!("{}: {text}\n", program_name(LAYER1)));
     ExitCode::from(1)
+}
+
+fn tell(text: impl Display) {
+    // As in `main`.
+    let _ = write!(Screen(io::stderr()), "{text}");
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::fs::{self, Shortcoming};
+use crate::wire::shown::{shown, shown_on_a_line};
 
 /// Size at which a log file is rotated.
 pub(crate) const LOG_BYTES_MAX: u64 = 1024 * 1024;
@@ -87,7 +88,7 @@ impl Log {
         if !self.level.admits(text) {
             return;
         }
-        let mut line = text.replace(['\n', '\r'], " ");
+        let mut line = shown_on_a_line(&text.replace('\r', " ")).into_owned();
         line.push('\n');
         // See the type's comment for why both errors are dropped.
         let _ = self.open().map(|mut file| file.write_all(line.as_bytes()));
@@ -196,9 +197,10 @@ pub fn one_line(text: &str) -> String {
         }
         line.push_str(word);
     }
+    let line = shown(&line);
     match line.char_indices().nth(CAUSE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
+        None => line.into_owned(),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::config::size::Size;
 use crate::fs::{Dir, DurableError};
 pub use crate::hook::complaint::complaints;
 use crate::names::{FileName, LAYER1, ProjectName, typed};
+use crate::wire::shown::{in_json, shown_on_a_line};
 
 /// A finding of which layer 3's `status` tells in the same words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +74,7 @@ pub(crate) fn status(
 ) -> Result<(), InspectError> {
     let status = gather_status(store, projects, not_kept, exclude)?;
     if as_json {
-        writeln!(out, "{status}")?;
-        return Ok(());
+        return write_json(out, &status);
     }
     let number = |name: &str| status[name].as_u64().unwrap_or(0);
     let unnamed = if number("sessions") > 0 { "without bookkeeping" } else { "not made yet" };
@@ -124,8 +124,7 @@ pub(crate) fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn 
         }
     }
     if as_json {
-        writeln!(out, "{}", json!({ "history": rows }))?;
-        return Ok(());
+        return write_json(out, &json!({ "history": rows }));
     }
     writeln!(out, "{:>10}  {:>12}  {:<20}  {:<16}  path", "generation", "bytes", "committed", "blake3")?;
     for row in &rows {
@@ -140,7 +139,7 @@ pub(crate) fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn 
             time_text(row["committed_ms"].as_u64().unwrap_or(0)),
             &row["blake3"].as_str().unwrap_or("")[..16],
             row["project"].as_str().unwrap_or(""),
-            row["path"].as_str().unwrap_or(""),
+            shown_on_a_line(row["path"].as_str().unwrap_or("")),
         )?;
     }
     Ok(())
@@ -173,16 +172,17 @@ pub(crate) fn verify(
     if as_json {
         let findings: Vec<Value> = checked.findings.iter().map(finding_json).collect();
         let repairs: Vec<Value> = checked.repairs.iter().map(repair_json).collect();
-        writeln!(out, "{}", json!({ "files": checked.files, "findings": findings, "repairs": repairs }))?;
+        write_json(out, &json!({ "files": checked.files, "findings": findings, "repairs": repairs }))?;
         return Ok(checked.is_well());
     }
     for repair in &checked.repairs {
         let word = if repair.healed { "healed" } else { "not healed" };
-        writeln!(out, "{word}: {}/{}: {}", repair.key.project, repair.path, repair.detail)?;
+        let (path, detail) = (shown_on_a_line(&repair.path), shown_on_a_line(&repair.detail));
+        writeln!(out, "{word}: {}/{path}: {detail}", repair.key.project)?;
     }
     for finding in &checked.findings {
-        let key = &finding.key;
-        writeln!(out, "{}: {}/{}: {}", finding.kind.as_str(), key.project, finding.path, finding.detail)?;
+        let (path, detail) = (shown_on_a_line(&finding.path), shown_on_a_line(&finding.detail));
+        writeln!(out, "{}: {}/{path}: {detail}", finding.kind.as_str(), finding.key.project)?;
     }
     writeln!(out, "{} files read, {} findings", checked.files, checked.findings.len())?;
     Ok(checked.is_well())
@@ -415,7 +415,7 @@ fn list_paths(out: &mut dyn Write, kind: Kind, what: &str, rows: &Value) -> io::
     )?;
     for row in rows.iter().take(20) {
         let why = row["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
-        writeln!(out, "  {}{}", printable(row["transcript"].as_str().unwrap_or("")), printable(&why))?;
+        writeln!(out, "  {}{}", shown_on_a_line(row["transcript"].as_str().unwrap_or("")), shown_on_a_line(&why))?;
     }
     if rows.len() > 20 {
         writeln!(out, "  … and {} more (--json lists all)", rows.len() - 20)?;
@@ -443,9 +443,8 @@ fn repair_json(repair: &Repair) -> Value {
     })
 }
 
-/// A path that another program chose, without what would steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+fn write_json(out: &mut dyn Write, value: &Value) -> Result<(), InspectError> {
+    Ok(writeln!(out, "{}", in_json(value.to_string()))?)
 }
 
 /// In the machine's time zone, or that of `TZ`; it says which.

@@ -19,6 +19,7 @@ use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags, SettingsError};
 use layer1_prebackup::names::{LAYER2, program_name, typed};
 use layer1_prebackup::wire::event::Event;
+use layer1_prebackup::wire::shown::shown;
 
 use crate::deliver;
 use crate::drain;
@@ -146,8 +147,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
             run(cli, misunderstood)
         }
         Err(error) => {
-            // Nothing can be done about a closed stdout or stderr.
-            let _ = error.print();
+            if error.use_stderr() {
+                eprint_line(error.render().to_string().trim_end());
+            } else {
+                // Nothing can be done about a closed stdout.
+                let _ = error.print();
+            }
             match error.kind() {
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(()),
                 _ => Err(()),
@@ -310,7 +315,7 @@ fn own_path() -> PathBuf {
 
 fn eprint_line(text: &str) {
     // Nothing can be done about a closed stderr.
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{}\n", shown(text)).as_bytes());
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use layer1_prebackup::log::in_one_line;
 use layer1_prebackup::log::now_ms;
+use layer1_prebackup::wire::shown::shown;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
@@ -48,7 +49,7 @@ pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) ->
         return Ok(());
     }
     if let Some(message) = message(&outbox, settings)? {
-        let line = format!("{}\n", json!({ "systemMessage": message }));
+        let line = format!("{}\n", json!({ "systemMessage": shown(&message) }));
         out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(failed("write to stdout"))?;
         for (name, _) in outbox.list()?.jobs.into_iter().filter(|(_, job)| job.failed.is_some()) {
             outbox.update(&name, |job| {

@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 use crate::error::{Error, failed};
 use crate::outbox::{Listing, Outbox};
 use layer1_prebackup::wire::outbox_job::{Job, JobName};
+use layer1_prebackup::wire::shown::{self, shown_on_a_line};
 
 /// Writes a table, or `{"jobs": […], "unreadable": […]}`. Changes nothing.
 pub(crate) fn run(outbox: &Outbox, as_json: bool, now_ms: u64, out: &mut impl Write) -> Result<(), Error> {
     let listing = outbox.list()?;
-    let text = if as_json { format!("{}\n", in_json(&listing, now_ms)) } else { in_words(&listing, now_ms) };
+    let text =
+        if as_json { shown::in_json(format!("{}\n", in_json(&listing, now_ms))) } else { in_words(&listing, now_ms) };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // The reader has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -49,7 +51,7 @@ pub(crate) fn dismiss(outbox: &Outbox, wanted: &[String], now_ms: u64, out: &mut
     }
     let text = match done.as_slice() {
         [] => "Nothing to dismiss.\n".to_owned(),
-        done => done.iter().map(|what| format!("Dismissed {what}\n")).collect(),
+        done => done.iter().map(|what| format!("Dismissed {}\n", shown_on_a_line(what))).collect(),
     };
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(failed("write to stdout"))
 }
@@ -94,7 +96,7 @@ fn in_words(listing: &Listing, now_ms: u64) -> String {
     if !listing.unreadable.is_empty() {
         text.push_str("\nNot understood and left alone:\n");
         for file in &listing.unreadable {
-            text.push_str(&format!("  {}: {}\n", file.name, file.what));
+            text.push_str(&format!("  {}: {}\n", shown_on_a_line(&file.name), shown_on_a_line(&file.what)));
         }
     }
     text
@@ -118,6 +120,8 @@ fn table(listing: &Listing, now_ms: u64) -> String {
             job.last_error.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     });
+    // A job is a file that anybody may have written.
+    let rows = rows.map(|row| row.map(|cell| shown_on_a_line(&cell).into_owned()));
     let rows: Vec<[String; 7]> = std::iter::once(head).chain(rows).collect();
     let mut text = String::new();
     for row in &rows {

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use layer1_prebackup::log::in_one_line;
+use layer1_prebackup::wire::shown::in_json;
 use serde_json::json;
 
 use crate::call_error::CallError;
@@ -20,7 +21,7 @@ pub(crate) fn run(settings: &Settings, out: &mut impl Write) -> Result<bool, Err
         Ok((server, tools)) => json!({ "server": server, "tools": tools }),
         Err(error) => json!({ "error": in_one_line(error) }),
     };
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(failed("write to stdout"))?;
+    writeln!(out, "{}", in_json(line.to_string())).and_then(|()| out.flush()).map_err(failed("write to stdout"))?;
     Ok(answer.is_ok())
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use layer1_prebackup::log::{Level, Log};
 use layer1_prebackup::names::{LAYER2, program_name};
+use layer1_prebackup::wire::shown::shown;
 
 /// Name of the log file.
 pub(crate) const LOG_NAME: &str = "layer2.log";
@@ -51,7 +52,7 @@ impl Report {
     fn echo(&self, text: &str) {
         if self.to_stderr {
             // A closed stderr must not end a delivery; the log has the line.
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{}\n", shown(text)).as_bytes());
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::fs;
 use crate::fs::platform;
 use crate::hook::failure::{CAUSE_NEWER, CAUSE_SETTINGS, Failure, HookConfig};
 use crate::wire::event::Event;
+use crate::wire::shown::shown;
 
 /// Time between two messages of one cause.
 const INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -30,7 +31,7 @@ pub(crate) fn for_user(config: &HookConfig, input: &[u8], failure: &Failure) -> 
         CAUSE_SETTINGS => format!("Threefold backs up this conversation, but its settings are wrong: {}", failure.text),
         _ => format!("Threefold could not back up this conversation: {}", failure.text),
     };
-    Some(serde_json::json!({ "systemMessage": text }).to_string() + "\n")
+    Some(serde_json::json!({ "systemMessage": shown(&text) }).to_string() + "\n")
 }
 
 fn mark_paths(config: &HookConfig, failure: &Failure) -> Vec<PathBuf> {

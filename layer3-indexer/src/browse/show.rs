@@ -925,7 +925,7 @@ mod tests {
         ── 2026-11-22 10:00→10:01 · [main] · proj/ID · 4 messages ──
         title: the [31mtitle
         edited: lib.rs
-        last topic: and now ·the rest
+        last topic: and now ⟨U+202E⟩the rest
         fork of: first
         continued in: next
         "#);

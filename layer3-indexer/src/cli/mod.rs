@@ -178,8 +178,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
 
 fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<ExitCode, Failure> {
     if error.use_stderr() {
-        // clap writes to stderr; if that is closed there is nobody to tell.
-        let _ = error.print();
+        complain(error.render().to_string().trim_end());
         return Ok(ExitCode::FAILURE);
     }
     write!(out, "{}", error.render()).and_then(|()| out.flush()).context("write to stdout")?;

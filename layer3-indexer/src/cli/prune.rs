@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::wire::shown;
 
 use crate::cli::screen::{Screen, here, notes, unless_none};
 use crate::failure::{Context, Failure};
@@ -71,7 +72,7 @@ fn confirm(plan: &Plan, screen: &Screen<'_>) -> Result<(), Failure> {
     let (question, yes) = prune::question(plan);
     let ask = || {
         let mut line = String::new();
-        let mut stderr = io::stderr();
+        let mut stderr = shown::Screen(io::stderr());
         stderr.write_all(question.as_bytes())?;
         stderr.flush()?;
         io::stdin().lock().read_line(&mut line).map(|_| line)

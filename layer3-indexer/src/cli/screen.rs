@@ -9,6 +9,7 @@ use layer1_prebackup::claude::COMMAND_CHARS_MAX;
 use layer1_prebackup::claude::live::{CLAUDE_CODE_SESSION_ID, CLAUDE_PID};
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use layer1_prebackup::names::{LAYER3, program_name, typed};
+use layer1_prebackup::wire::shown::in_json;
 
 use crate::browse::fit::{self, Fit};
 use crate::failure::{Context, Failure};
@@ -47,12 +48,15 @@ impl Screen<'_> {
     }
 
     pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {
-        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).context("write to stdout")
+        self.out
+            .write_all(self.terminal.only_colours(text).as_bytes())
+            .and_then(|()| self.out.flush())
+            .context("write to stdout")
     }
 
     pub(super) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(value).context("write JSON")?;
-        self.text(&(terminal::json(text) + "\n"))
+        self.text(&(in_json(text) + "\n"))
     }
 }
 

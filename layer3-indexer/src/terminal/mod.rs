@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use layer1_prebackup::claude::shell::quoted_if_needed;
+use layer1_prebackup::wire::shown::{is_hidden, shown, shown_but};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use self::time::{Clock, parse_rfc3339_ms};
@@ -71,6 +72,16 @@ impl Terminal {
         }
     }
 
+    /// The text with nothing in it that a terminal obeys but the colours of [`Terminal::paint`]: the last line of defence,
+    /// whatever was forgotten where the text was made.
+    pub(crate) fn only_colours<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let is_ours = |rest: &str| {
+            let code = rest.strip_prefix("\u{1b}[").and_then(|code| code.split_once('m'));
+            code.is_some_and(|(code, _)| ["0", "1", "2", "31", "32", "33", "36"].contains(&code))
+        };
+        if self.colour { shown_but(text, is_ours) } else { shown(text) }
+    }
+
     /// [`Terminal::paint`] of a line, and its end.
     pub(crate) fn line(&self, style: Style, text: &str) -> String {
         self.paint(style, text) + "\n"
@@ -95,7 +106,7 @@ pub(crate) enum Style {
 }
 
 /// The text on one line: white space of any kind becomes one blank, other control characters
-/// (and the invisible ones that reorder text) become `·`.
+/// become `·`, and what cannot be seen or reorders text is named.
 pub(crate) fn one_line(text: &str) -> String {
     beginning_on_one_line(text, usize::MAX)
 }
@@ -107,6 +118,7 @@ pub(crate) fn fit_one_line(text: &str, columns: usize) -> String {
 
 fn beginning_on_one_line(text: &str, bytes_max: usize) -> String {
     let mut line = String::with_capacity(text.len().min(bytes_max));
+    let mut before = None;
     for c in text.chars() {
         if line.len() > bytes_max {
             break;
@@ -116,41 +128,18 @@ fn beginning_on_one_line(text: &str, bytes_max: usize) -> String {
                 line.push(' ');
             }
         } else {
-            line.push(if is_unsafe(c) { '·' } else { c });
+            if is_hidden(before, c) { line.push_str(&shown(c.encode_utf8(&mut [0; 4]))) } else { line.push(c) }
         }
+        before = Some(c);
     }
     line.truncate(line.trim_end().len());
     line
 }
 
-/// The text with its line breaks and tabs kept, other control characters as `·`.
+/// The text with its line breaks and tabs kept, other control characters as `·`, what else cannot be seen named.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
-    let keep = |c: char| matches!(c, '\n' | '\t') || !is_unsafe(c);
-    if text.chars().all(keep) {
-        return Cow::Borrowed(text);
-    }
     // CRLF is a line break, not damage.
-    let text = text.replace("\r\n", "\n");
-    Cow::Owned(text.chars().map(|c| if keep(c) { c } else { '·' }).collect())
-}
-
-/// JSON with the control characters that it allows to stand raw (DEL, C1, reordering) escaped: a
-/// terminal would obey some of them. The value is the same.
-pub(crate) fn json(text: String) -> String {
-    if !text.chars().any(is_unsafe) {
-        return text;
-    }
-    let mut escaped = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        // Outside of strings there are none, and all of them have four digits.
-        if is_unsafe(c) { escaped.push_str(&format!("\\u{:04x}", u32::from(c))) } else { escaped.push(c) }
-    }
-    escaped
-}
-
-/// Control characters, and the bidirectional overrides that make a text look like another.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    if text.contains("\r\n") { Cow::Owned(shown(&text.replace("\r\n", "\n")).into_owned()) } else { shown(text) }
 }
 
 /// Columns that the text takes.
@@ -241,14 +230,15 @@ pub(crate) fn path_quoted(path: &Path) -> String {
 /// The text quoted for `sh`, so that pasting it gives exactly the text. Control characters are
 /// written as `$'\xNN'`, which bash and zsh read.
 pub(crate) fn shell_quoted(text: &str) -> String {
-    if !text.chars().any(is_unsafe) {
+    let is_escaped = |c: char| c.is_control() || is_hidden(None, c);
+    if !text.chars().any(is_escaped) {
         return quoted_if_needed(text);
     }
     let mut quoted = String::from("$'");
     for c in text.chars() {
         match c {
             '\'' | '\\' => quoted.extend(['\\', c]),
-            c if is_unsafe(c) => {
+            c if is_escaped(c) => {
                 let mut utf8 = [0; 4];
                 for byte in c.encode_utf8(&mut utf8).bytes() {
                     quoted.push_str(&format!("\\x{byte:02x}"));
@@ -267,7 +257,7 @@ mod tests {
 
     #[test]
     fn nothing_raw_reaches_the_terminal() {
-        assert_eq!(one_line("a\u{1b}[31mred\u{7}\n\tb \u{202e}c "), "a·[31mred· b ·c");
+        assert_eq!(one_line("a\u{1b}[31mred\u{7}\n\tb \u{202e}c "), "a·[31mred· b ⟨U+202E⟩c");
         for text in
             ["a\u{7}\n b", " ", "abcde\n", &"long\n ".repeat(9999), &"👩🏽\u{200d}🚒".repeat(999), &"e\u{301}".repeat(99)]
         {
@@ -275,10 +265,10 @@ mod tests {
         }
         assert_eq!(lines("a\r\nb\u{1b}]0;title\u{7}\tc\u{9b}"), "a\nb·]0;title·\tc·");
         assert_eq!(one_line(""), "");
-        let value = "a\u{7f}\u{9b}31m\u{202e}\n\"é";
-        let text = json(serde_json::to_string(value).unwrap());
-        assert_eq!(text, r#""a\u007f\u009b31m\u202e\n\"é""#);
-        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), value);
+        let painted = Terminal { colour: true, ..Terminal::PLAIN }.paint(Style::Red, "a") + "\u{1b}[2J\u{202e}";
+        let colours = Terminal { colour: true, ..Terminal::PLAIN };
+        assert_eq!(colours.only_colours(&painted), "\u{1b}[31ma\u{1b}[0m·[2J⟨U+202E⟩");
+        assert_eq!(Terminal::PLAIN.only_colours(&painted), "·[31ma·[0m·[2J⟨U+202E⟩");
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod old_store;
 mod places;
 mod plugin;
 mod product;
+mod readers;
 mod receipts;
 mod restoring;
 mod retention;

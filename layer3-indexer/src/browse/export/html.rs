@@ -8,7 +8,7 @@
 use std::io::{self, Write};
 
 use super::renderer::{Argument, Header, MessageHeader, Part, Renderer};
-use super::text::{Parts, Piece, Sanitized, Sanitizer, code_span, pieces, visible};
+use super::text::{Backticks, Parts, Piece, Sanitized, Sanitizer, pieces, visible};
 
 /// Longest glimpse of a call or a result in its folded line, in characters.
 const GLIMPSE_CHARS_MAX: usize = 140;
@@ -58,21 +58,24 @@ impl<W: Write> Html<W> {
 
     /// Prose with line breaks kept, code spans, bold words and addresses.
     fn line(&mut self, line: &str) -> io::Result<()> {
+        let ticks = Backticks::of(line);
+        let last_stars = line.rfind("**");
         let mut rest = line;
         while let Some(at) = rest.find(['`', '*', 'h']) {
             // The part before it, unless it belongs to what begins here.
             let (before, from) = rest.split_at(at);
+            let here = line.len() - from.len();
             let starts_word = !before.chars().next_back().is_some_and(char::is_alphanumeric);
-            if let Some((length, close)) = code_span(from).filter(|_| from.starts_with('`')) {
+            if let Some((length, close)) = ticks.span_at(here).map(|(length, close)| (length, close - here)) {
                 let code = from[length..close].trim_matches(|c| c == ' ' && length > 1);
                 self.fill("{}<code>{}</code>", &[before, code])?;
                 rest = &from[close + length..];
-            } else if let Some(bold) = bold(from) {
+            } else if let Some(bold) = (last_stars > Some(here + 1)).then(|| bold(from)).flatten() {
                 self.fill("{}<strong>", &[before])?;
                 self.line(bold)?;
                 self.raw("</strong>")?;
                 rest = &from[bold.len() + 4..];
-            } else if let Some(address) = address(from).filter(|_| starts_word) {
+            } else if let Some(address) = starts_word.then(|| address(from)).flatten() {
                 let link = "{}<a rel=\"noopener noreferrer nofollow\" href=\"{}\">{}</a>";
                 self.fill(link, &[before, address, address])?;
                 rest = &from[address.len()..];
@@ -297,22 +300,20 @@ fn size(text: &Sanitized<'_>) -> String {
 
 /// The only way of a text into the page, in content and in attributes alike.
 fn escape(out: &mut impl Write, text: &str) -> io::Result<()> {
+    let text = visible(text);
     let mut from = 0;
-    for (at, c) in text.char_indices() {
-        let shown = match c {
-            '&' => "&amp;".to_owned(),
-            '<' => "&lt;".to_owned(),
-            '>' => "&gt;".to_owned(),
-            '"' => "&quot;".to_owned(),
-            '\'' => "&#39;".to_owned(),
-            c => match visible(c) {
-                None => continue,
-                Some(shown) => shown,
-            },
+    for (at, b) in text.bytes().enumerate() {
+        let escaped = match b {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            b'\'' => "&#39;",
+            _ => continue,
         };
         out.write_all(&text.as_bytes()[from..at])?;
-        out.write_all(shown.as_bytes())?;
-        from = at + c.len_utf8();
+        out.write_all(escaped.as_bytes())?;
+        from = at + 1;
     }
     out.write_all(&text.as_bytes()[from..])
 }

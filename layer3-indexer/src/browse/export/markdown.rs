@@ -1,14 +1,14 @@
 //! Markdown that renders alike everywhere and in which nothing of a transcript is live.
 //!
 //! What was written in Markdown stays so as far as it is harmless: code, bold, lists, links to the
-//! web. What could break out is escaped: HTML, headings and rules (they could forge a message),
+//! web. What could break out is written as references: HTML, headings and rules (they could forge a message),
 //! pictures (they load), links to anywhere else, code spans and fences that do not close. Code is
 //! fenced by more backticks than stand in it.
 
 use std::io::{self, Write};
 
 use super::renderer::{Header, MessageHeader, Part, Renderer, Speaker};
-use super::text::{Parts, Piece, Sanitized, Sanitizer, code_span, pieces, visible};
+use super::text::{Backticks, Parts, Piece, Sanitized, Sanitizer, pieces, visible};
 
 /// Longest argument that stands on its name's line, in characters.
 const SHORT_CHARS_MAX: usize = 100;
@@ -46,7 +46,7 @@ impl<W: Write> Markdown<W> {
         let fence = "`".repeat(longest.max(2) + 1);
         self.line(&format!("{fence}{language}"))?;
         for line in lines {
-            self.line(&shown(line))?;
+            self.line(&visible(line))?;
         }
         self.block(&fence)
     }
@@ -179,28 +179,25 @@ impl<W: Write> Renderer for Markdown<W> {
     }
 }
 
-/// The text with what cannot be seen made visible.
-fn shown(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    text.chars().for_each(|c| push_shown(&mut out, c));
-    out
-}
-
-fn push_shown(out: &mut String, c: char) {
-    match visible(c) {
-        Some(shown) => out.push_str(&shown),
-        None => out.push(c),
+/// A character as a reference to it. No dialect of Markdown takes that for anything but the character, while a backslash or
+/// a backtick before it may be taken for the end of a bare address.
+fn push_reference(out: &mut String, c: char) {
+    match c {
+        '<' => out.push_str("&lt;"),
+        '&' => out.push_str("&amp;"),
+        c => out.push_str(&format!("&#{};", u32::from(c))),
     }
 }
 
 /// On one line, with nothing in it that means anything in Markdown.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in shown(text).split_whitespace().collect::<Vec<_>>().join(" ").chars() {
-        if c.is_ascii_punctuation() && !".,:;/'()=@%?-".contains(c) {
-            out.push('\\');
+    for c in visible(text).split_whitespace().collect::<Vec<_>>().join(" ").chars() {
+        match c {
+            '<' | '&' | '`' | '[' | '|' | '\\' => push_reference(&mut out, c),
+            c if c.is_ascii_punctuation() && !".,:;/'()=@%?->\"".contains(c) => out.extend(['\\', c]),
+            c => out.push(c),
         }
-        out.push(c);
     }
     out
 }
@@ -209,50 +206,55 @@ fn plain(text: &str) -> String {
 fn span(text: &str) -> String {
     let ticks = "`".repeat(longest_backticks(text) + 1);
     let room = if text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) { " " } else { "" };
-    format!("{ticks}{room}{}{room}{ticks}", shown(text))
+    format!("{ticks}{room}{}{room}{ticks}", visible(text))
 }
 
 fn longest_backticks(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// A line of prose, with all that could be live in it escaped; code spans that close on it stay.
+/// A line of prose, with all that could be live in it written as references; code spans that close on it stay.
 fn harmless(line: &str) -> String {
-    escaped(line, code_span)
+    let line = visible(line);
+    escaped(&line, &Backticks::of(&line))
 }
 
 /// [`harmless`] without code spans: nothing at all is code here.
 fn harmless_outside_code(line: &str) -> String {
-    escaped(line, |_| None)
+    escaped(&visible(line), &Backticks::of(""))
 }
 
-fn escaped(line: &str, code_span: fn(&str) -> Option<(usize, usize)>) -> String {
+fn escaped(line: &str, ticks: &Backticks) -> String {
     let mut out = String::with_capacity(line.len() + 8);
-    let mut rest = escape_start(line, &mut out);
-    while let Some(at) = rest.find('`') {
-        // Backslashes before a backtick would make it another one.
-        escape(&rest[..at], &mut out);
-        rest = &rest[at..];
-        // A bar within one would end a cell of a table, and the code with it.
-        match code_span(rest).filter(|(_, close)| !rest[..*close].contains('|')) {
+    let mut from = start(line, &mut out);
+    let (mut may_be_swallowed, mut seen) = (false, 0);
+    while let Some(at) = line[from..].find('`').map(|at| from + at) {
+        escape(&line[from..at], &mut out);
+        // Behind a bare address the backtick may belong to that, and close no span.
+        may_be_swallowed &= !line[seen..at].contains([' ', '\t']);
+        let word = line[seen..at].rsplit([' ', '\t']).next().unwrap_or("");
+        may_be_swallowed |= word.contains(['.', ':', '@', '\\']);
+        seen = at;
+        // A bar within a span would end a cell of a table, and the code with it.
+        let is_code = |code: &str| !code.contains('|') && !may_be_swallowed;
+        match ticks.span_at(at).filter(|(_, close)| is_code(&line[at..*close])) {
             Some((length, close)) => {
-                out.push_str(&shown(&rest[..close + length]));
-                rest = &rest[close + length..];
+                out.push_str(&line[at..close + length]);
+                from = close + length;
             }
             None => {
-                let run = rest.len() - rest.trim_start_matches('`').len();
-                out.push_str(&"\\`".repeat(run));
-                rest = &rest[run..];
+                let run = line[at..].len() - line[at..].trim_start_matches('`').len();
+                (0..run).for_each(|_| push_reference(&mut out, '`'));
+                from = at + run;
             }
         }
     }
-    escape(rest, &mut out);
+    escape(&line[from..], &mut out);
     out
 }
 
-/// What means something at the beginning of a line only: headings, rules and underlines, names of
-/// links. Gives the rest of the line.
-fn escape_start<'l>(line: &'l str, out: &mut String) -> &'l str {
+/// What means something at the beginning of a line only: headings, rules and underlines. Gives where the rest begins.
+fn start(line: &str, out: &mut String) -> usize {
     let bare = line.trim_start_matches([' ', '\t', '>']);
     let mark = bare.chars().next().unwrap_or(' ');
     let is_rule = "=-_*".contains(mark) && bare.trim_end().chars().all(|c| c == mark || c == ' ');
@@ -260,49 +262,47 @@ fn escape_start<'l>(line: &'l str, out: &mut String) -> &'l str {
     let in_list = bare.trim_start_matches(|c: char| c.is_ascii_digit() || " \t>-+*.)".contains(c));
     let marked = if is_rule { bare } else { in_list };
     if !is_rule && !in_list.starts_with('#') {
-        return line;
+        return 0;
     }
-    let (start, rest) = line.split_at(line.len() - marked.len());
-    out.push_str(start);
-    out.push('\\');
-    out.push_str(&rest[..1]);
-    &rest[1..]
+    let at = line.len() - marked.len();
+    out.push_str(&line[..at]);
+    push_reference(out, if is_rule { mark } else { '#' });
+    at + 1
 }
 
-/// Text outside of code. A backslash is doubled where what follows it gets one of its own.
+/// Text outside of code.
 fn escape(text: &str, out: &mut String) {
-    let mut slashes = 0;
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        if c == '\\' {
-            slashes += 1;
-            if chars.peek().is_none() {
-                out.push_str(&"\\\\".repeat(slashes));
-            }
-            continue;
-        }
+    let tildes = |from: usize| text[from..].bytes().take_while(|b| *b == b'~').count();
+    let mut run = 0;
+    for (at, c) in text.char_indices() {
         let rest = &text[at..];
+        if c == '~' && run == 0 {
+            run = tildes(at);
+        }
         let is_live = match c {
             '<' => true,
             '&' => rest[1..].starts_with(|c: char| c.is_ascii_alphabetic() || c == '#'),
-            '!' => rest[1..].starts_with('['),
-            '[' => !is_web_link(rest),
-            '~' => rest.starts_with("~~~") || text[..at].ends_with("~~"),
+            '[' => text[..at].ends_with(['!', '\\']) || !is_harmless_bracket(rest),
+            '~' => run >= 3,
+            // It would take the meaning of the reference behind it, or of what stands behind this text.
+            '\\' => rest[1..].starts_with(['<', '&', '[', '~']) || rest.len() == 1,
             _ => false,
         };
-        out.push_str(&"\\".repeat(if is_live { 2 * slashes } else { slashes }));
-        slashes = 0;
-        if is_live {
-            out.push('\\');
+        if c != '~' {
+            run = 0;
         }
-        push_shown(out, c);
+        if is_live { push_reference(out, c) } else { out.push(c) }
     }
 }
 
-/// `[text](https://…)`.
-fn is_web_link(text: &str) -> bool {
-    let Some((words, target)) = text.split_once("](") else { return false };
-    !words[1..].contains(['[', ']', '`']) && (target.starts_with("https://") || target.starts_with("http://"))
+/// `[text](https://…)`, or `[text]` with nothing behind it: no definition of a link is left that could make one of that.
+fn is_harmless_bracket(text: &str) -> bool {
+    let words = &text[1..];
+    let behind = words.find(['[', ']', '`', '\\']).and_then(|end| words[end..].strip_prefix(']'));
+    behind.is_some_and(|behind| match behind.strip_prefix('(') {
+        Some(target) => target.starts_with("https://") || target.starts_with("http://"),
+        None => !behind.starts_with(['[', ':']),
+    })
 }
 
 #[cfg(test)]
@@ -315,40 +315,47 @@ mod tests {
 
     #[test]
     fn html_is_never_live() {
-        check("a <script> & <b>", "a \\<script> & \\<b>");
-        check("`<b>` <b>", "`<b>` \\<b>");
-        check("`<b> <i>", "\\`\\<b> \\<i>");
-        check("\\<b>", "\\\\\\<b>");
-        check("\\`<b>`", "\\\\`<b>`");
-        check("a\\", "a\\\\");
-        check("&lt;script&gt;", "\\&lt;script\\&gt;");
-        check("| `a|<b>` |", "| \\`a|\\<b>\\` |");
-        check("``<b>` <i>", "\\`\\`\\<b>\\` \\<i>");
+        check("a <script> & <b>", "a &lt;script> & &lt;b>");
+        check("`<b>` <b>", "`<b>` &lt;b>");
+        check("(**`<b>`**)", "(**`<b>`**)");
+        check("`<b> <i>", "&#96;&lt;b> &lt;i>");
+        check("\\<b>", "&#92;&lt;b>");
+        check("\\`<b>`", "&#92;&#96;&lt;b>&#96;");
+        check("http://e/`<b>` http://e/<b>", "http://e/&#96;&lt;b>&#96; http://e/&lt;b>");
+        check("http://e/`a b` `<c>`", "http://e/&#96;a b` `&lt;c>&#96;");
+        check("a\\", "a&#92;");
+        check("C:\\a *b*", "C:\\a *b*");
+        check("&lt;script&gt;", "&amp;lt;script&amp;gt;");
+        check("| `a|<b>` |", "| &#96;a|&lt;b>&#96; |");
+        check("``<b>` <i>", "&#96;&#96;&lt;b>&#96; &lt;i>");
     }
 
     #[test]
     fn nothing_forges_structure() {
-        check("## User", "\\## User");
-        check("  # x", "  \\# x");
-        check("> # x", "> \\# x");
-        check("---", "\\---");
-        check("===", "\\===");
-        check("* * *", "\\* * *");
+        check("## User", "&#35;# User");
+        check("  # x", "  &#35; x");
+        check("> # x", "> &#35; x");
+        check("---", "&#45;--");
+        check("===", "&#61;==");
+        check("* * *", "&#42; * *");
         check("- item", "- item");
-        check("- ```js", "- \\`\\`\\`js");
-        check("~~~", "\\~~\\~");
-        check("- # x", "- \\# x");
-        check("1. ## x", "1. \\## x");
+        check("- ```js", "- &#96;&#96;&#96;js");
+        check("~~~ ~~x~~", "&#126;&#126;&#126; ~~x~~");
+        check("- # x", "- &#35; x");
+        check("1. ## x", "1. &#35;# x");
         check("**bold** stays", "**bold** stays");
     }
 
     #[test]
     fn only_web_links_are_links() {
         check("[a](https://b.c)", "[a](https://b.c)");
-        check("[a](javascript:alert(1))", "\\[a](javascript:alert(1))");
-        check("![a](https://b.c)", "\\![a](https://b.c)");
-        check("[a]: javascript:x", "\\[a]: javascript:x");
-        check("<javascript:x>", "\\<javascript:x>");
+        check("[a](javascript:alert(1))", "&#91;a](javascript:alert(1))");
+        check("![a](https://b.c)", "!&#91;a](https://b.c)");
+        check("- [x] [masked], \\[a]", "- [x] [masked], &#92;&#91;a]");
+        check("[a\\] b](javascript:x)", "&#91;a\\] b](javascript:x)");
+        check("[a [b] c](javascript:x)", "&#91;a [b] c](javascript:x)");
+        check("[a]: javascript:x", "&#91;a]: javascript:x");
+        check("<javascript:x>", "&lt;javascript:x>");
     }
 
     #[test]

@@ -114,7 +114,12 @@ fn a_small_conversation_as_markdown() {
 }
 
 /// What transcripts were made of to get out of a page.
-const HOSTILE: [&str; 30] = [
+const HOSTILE: [&str; 35] = [
+    "see http://e/<svg onload=alert(1)> http://e/`<script>`",
+    "www.evil.com/<svg onload=alert(1)>",
+    "a@b.co<svg onload=alert(1)>",
+    "http://e/`a b` `<c>`",
+    "\\<b> \\`<b>`",
     "<script>alert(1)</script>",
     "</script><script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
@@ -191,7 +196,7 @@ fn check_html(page: &str) {
     ];
     let body = body(page);
     assert!(!body.contains("<!--"));
-    assert!(!body.chars().any(|c| c != '\n' && c != '\t' && visible_mark(c)), "an invisible character");
+    assert_eq!(text::visible(&body), body, "an invisible character");
     let mut open: Vec<String> = Vec::new();
     let mut rest = body.as_str();
     while let Some(at) = rest.find('<') {
@@ -220,10 +225,6 @@ fn check_html(page: &str) {
     assert_eq!((open, rest), (Vec::new(), "\n"));
 }
 
-fn visible_mark(c: char) -> bool {
-    text::visible(c).is_some()
-}
-
 fn attributes(tag: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     let mut rest = tag;
@@ -236,63 +237,156 @@ fn attributes(tag: &str) -> Vec<(&str, &str)> {
     found
 }
 
-/// Nothing of a transcript is HTML, a heading or a picture: outside of fences and code spans every
-/// `<` has its backslash, and the headings are ours.
+/// Nothing of a transcript is HTML, a heading or a picture, as a real renderer has it; and neither where bare addresses are
+/// links that swallow whatever stands in them, as on GitHub.
 fn check_markdown(page: &str) {
-    let mut fence: Option<String> = None;
-    for line in page.lines() {
-        if let Some(open) = &fence {
-            if line == open.as_str() {
-                fence = None;
+    assert_eq!(text::visible(page), page, "an invisible character");
+    let without = without_addresses(page);
+    for page in [page, &without] {
+        let (mut is_in_code, mut footer) = (false, false);
+        let mut heading = None;
+        for event in pulldown_cmark::Parser::new_ext(page, pulldown_cmark::Options::all()) {
+            use pulldown_cmark::{Event, HeadingLevel, Tag, TagEnd};
+            match event {
+                Event::Html(live) | Event::InlineHtml(live) => panic!("live HTML: {live:?} in {page}"),
+                Event::Start(Tag::Image { dest_url, .. }) => panic!("a picture: {dest_url} in {page}"),
+                Event::Start(Tag::Link { dest_url, .. }) => {
+                    // Without its address a link is to what stood behind that.
+                    let is_ours = page == without || ["http://", "https://"].iter().any(|it| dest_url.starts_with(it));
+                    assert!(is_ours, "a link to {dest_url} in {page}");
+                }
+                Event::Start(Tag::Heading { level, .. }) => heading = Some((level, String::new())),
+                Event::End(TagEnd::Heading(_)) => {
+                    let (level, words) = heading.take().unwrap();
+                    let ours = ["User", "Claude", "Tool", "Summary", "System", "Subagent"];
+                    let is_ours = level == HeadingLevel::H1 || ours.iter().any(|ours| words.starts_with(ours));
+                    assert!(is_ours && level <= HeadingLevel::H3, "a heading: {words:?} in {page}");
+                }
+                Event::Start(Tag::CodeBlock(_)) => is_in_code = true,
+                Event::End(TagEnd::CodeBlock) => is_in_code = false,
+                Event::Text(text) => {
+                    heading.iter_mut().for_each(|(_, words)| words.push_str(&text));
+                    footer |= !is_in_code && text.contains("exported from the copy");
+                }
+                _ => {}
             }
-            continue;
         }
-        let ticks: String = line.chars().take_while(|c| *c == '`').collect();
-        if ticks.len() >= 3 && !line[ticks.len()..].contains('`') {
-            fence = Some(ticks);
-            continue;
-        }
-        assert!(!line.chars().any(|c| c != '\t' && visible_mark(c)), "an invisible character: {line:?}");
-        let prose = without_code(line);
-        for (at, live) in prose.match_indices(['<', '[']) {
-            let before = &prose[..at];
-            let slashes = before.len() - before.trim_end_matches('\\').len();
-            let is_picture = before.ends_with('!') && !before.ends_with("\\!");
-            let is_web_link = live == "[" && !is_picture && prose[at..].contains("](http");
-            assert!(slashes % 2 == 1 || is_web_link, "{live} is live after {before:?} in {line:?}");
-        }
-        let words = line.trim_start_matches([' ', '>', '-']);
-        let is_ours = ["# ", "## ", "### "].iter().any(|mark| {
-            line.strip_prefix(mark).is_some_and(|words| {
-                *mark == "# "
-                    || ["User", "Claude", "Tool", "Summary", "System", "Subagent"]
-                        .iter()
-                        .any(|ours| words.starts_with(ours))
-            })
-        });
-        assert!(is_ours || !words.starts_with('#'), "a heading: {line:?}");
+        assert!(footer, "an open fence swallows the end of {page}");
     }
-    assert_eq!(fence, None, "a fence is open");
 }
 
-/// The line without its code spans, found as CommonMark finds them: a backslash keeps a backtick
-/// from opening one.
-fn without_code(line: &str) -> String {
-    let mut prose = String::new();
-    let mut rest = line;
-    while let Some(c) = rest.chars().next() {
-        if c == '\\' {
-            let two: String = rest.chars().take(2).collect();
-            prose.push_str(&two);
-            rest = &rest[two.len()..];
-        } else if let Some((length, close)) = text::code_span(rest).filter(|_| c == '`') {
-            rest = &rest[close + length..];
-        } else {
-            prose.push(c);
-            rest = &rest[c.len_utf8()..];
+/// The page without its bare addresses, each of which may reach to the next blank or `<`.
+fn without_addresses(page: &str) -> String {
+    let mut fence = None;
+    let word = |word: &str| {
+        let at = ["http://", "https://", "www.", "mailto:", "@"].iter().filter_map(|start| word.find(start)).min();
+        at.map_or(word.to_owned(), |at| {
+            word[..at].to_owned() + word[at..].find('<').map_or("", |end| &word[at + end..])
+        })
+    };
+    let line = |line: &str| {
+        let ticks = line.len() - line.trim_start_matches('`').len();
+        match fence {
+            None if ticks >= 3 => fence = Some(ticks),
+            Some(open) if ticks == open && line.len() == open => fence = None,
+            None => return line.split(' ').map(word).collect::<Vec<_>>().join(" "),
+            Some(_) => {}
+        }
+        line.to_owned()
+    };
+    page.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What may stand before something live and take away what was to disarm it, and what may be live.
+#[test]
+fn no_mix_of_what_is_harmless_is_live() {
+    const BEFORE: [&str; 20] = [
+        "",
+        "see http://e/",
+        "https://e/?q=",
+        "www.evil.com/",
+        "a@b.co",
+        "mailto:a@b.co",
+        "http://e/`",
+        "http://e/`a b` ",
+        "\\",
+        "\\\\",
+        "`",
+        "`` ` ",
+        "x`y`",
+        "**",
+        "| a | ",
+        "> ",
+        "- ",
+        "    ",
+        "[a](https://e/",
+        "&lt;",
+    ];
+    const LIVE: [&str; 20] = [
+        "<svg onload=alert(1)>",
+        "<img src=x onerror=alert(1)>",
+        "<a href=\"javascript:alert(1)\">x</a>",
+        "`<script>1</script>`",
+        "``<b>``",
+        "<script>alert(1)</script>",
+        "<!-- x -->",
+        "<?php x ?>",
+        "<![CDATA[x]]>",
+        "<javascript:alert(1)>",
+        "[x](javascript:alert(1))",
+        "![x](https://e/b.png)",
+        "[x]: javascript:alert(1)",
+        "[![x](https://e)](https://e)",
+        "[x][y]",
+        "[x](https://e \"<b>\")",
+        "[`](https://e)<b>`",
+        "&#60;b>",
+        "</pre><b>",
+        "<B/x>",
+    ];
+    for before in BEFORE {
+        let said = LIVE.map(|live| format!("{before}{live} `ok`\n{before}{live}\n\n{live}{before}{live}"));
+        let scene = Scene::new();
+        scene.transcribe(&said.iter().zip(1..).map(|(said, n)| answer(n, said)).collect::<Vec<_>>());
+        scene.receipt(None);
+        check_markdown(&page(&scene, &options(Format::Markdown)).0);
+    }
+}
+
+/// Twice the text costs about twice the time; a quadratic search in it would cost many times more than all of this.
+#[test]
+fn long_lines_of_one_thing_are_written_in_time() {
+    let runs: String = (1..600).map(|n| "`".repeat(n) + " ").collect();
+    let units = [
+        "[",
+        "![",
+        "`a",
+        "**x ",
+        "~",
+        "\\",
+        "<",
+        "h",
+        "xhttp://",
+        "http://a.b/`",
+        "](",
+        "\u{200b}",
+        "> ",
+        "# ",
+        "*",
+        "|",
+        "- ",
+    ];
+    for text in units.iter().map(|unit| unit.repeat(200_000 / unit.len())).chain([runs]) {
+        let scene = Scene::new();
+        scene.transcribe(&[answer(1, &text)]);
+        scene.receipt(None);
+        for format in [Format::Html, Format::Markdown] {
+            let begun = std::time::Instant::now();
+            page(&scene, &options(format));
+            let seconds = begun.elapsed().as_secs();
+            assert!(seconds < 10, "{seconds} seconds for {:?}… in {format:?}", &text[..12]);
         }
     }
-    prose
 }
 
 #[test]
@@ -562,7 +656,7 @@ fn words_acts_and_answers_are_told_apart_and_what_was_rewound_is_marked() {
 
     ## User · 2026-11-22 10:00:06
 
-    \[Request interrupted by user]
+    [Request interrupted by user]
 
     ## User · 2026-11-22 10:00:07
 

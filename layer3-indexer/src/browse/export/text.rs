@@ -2,6 +2,9 @@
 //! input. Renderers only take [`Sanitized`] text, and only [`Sanitizer`] makes it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+
+use layer1_prebackup::wire::shown::is_hidden;
 
 use super::redact::Redactor;
 
@@ -122,29 +125,26 @@ fn without_colours(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// What is written in place of a character that cannot be seen or makes others look like something
-/// else: control characters, and those that reorder, hide or join text. `None`: the character itself.
-pub(super) fn visible(c: char) -> Option<String> {
-    let code = u32::from(c);
-    match c {
-        '\n' | '\t' => None,
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + code).map(String::from),
-        '\u{7f}' => Some('\u{2421}'.to_string()),
-        '\u{80}'..='\u{9f}'
-        | '\u{61c}'
-        | '\u{180e}'
-        | '\u{200b}'
-        | '\u{200e}'
-        | '\u{200f}'
-        | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}'
-        | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}'
-        | '\u{fdd0}'..='\u{fdef}'
-        | '\u{e0000}'..='\u{e0fff}' => Some(format!("⟨U+{code:04X}⟩")),
-        _ if code & 0xfffe == 0xfffe => Some(format!("⟨U+{code:04X}⟩")),
-        _ => None,
+/// The text with what cannot be seen, or makes others look like something else, made visible.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    let mut last = None;
+    let is_first = |(_, c): &(usize, char)| is_hidden(last.replace(*c), *c);
+    let Some((first, _)) = text.char_indices().find(is_first) else { return Cow::Borrowed(text) };
+    let mut out = String::with_capacity(text.len() + 8);
+    out.push_str(&text[..first]);
+    let mut before = text[..first].chars().next_back();
+    for c in text[first..].chars() {
+        let code = u32::from(c);
+        match c {
+            '\n' | '\t' => out.push(c),
+            '\0'..='\u{1f}' => out.extend(char::from_u32(0x2400 + code)),
+            '\u{7f}' => out.push('\u{2421}'),
+            c if is_hidden(before, c) => out.push_str(&format!("⟨U+{code:04X}⟩")),
+            c => out.push(c),
+        }
+        before = Some(c);
     }
+    Cow::Owned(out)
 }
 
 /// A piece of a message that was written in Markdown.
@@ -211,20 +211,34 @@ impl<'a> Fence<'a> {
     }
 }
 
-/// Where the run of backticks that `text` begins with is closed by one of the same length: the
-/// length of the run and the offset of the closing one. `None` if it is not closed.
-pub(super) fn code_span(text: &str) -> Option<(usize, usize)> {
-    let length = text.len() - text.trim_start_matches('`').len();
-    let mut at = length;
-    while let Some(next) = text[at..].find('`') {
-        let start = at + next;
-        let run = text[start..].len() - text[start..].trim_start_matches('`').len();
-        if run == length {
-            return Some((length, start));
+/// The runs of backticks of a line, and which of them closes which: found once, however many there are.
+pub(super) struct Backticks {
+    /// Where each begins, its length, and where the next one of that length begins.
+    runs: Vec<(usize, usize, Option<usize>)>,
+}
+
+impl Backticks {
+    pub(crate) fn of(line: &str) -> Backticks {
+        let mut runs: Vec<(usize, usize, Option<usize>)> = Vec::new();
+        for (at, _) in line.match_indices('`') {
+            match runs.last_mut() {
+                Some((start, length, _)) if *start + *length == at => *length += 1,
+                _ => runs.push((at, 1, None)),
+            }
         }
-        at = start + run;
+        let mut last = HashMap::new();
+        for (start, length, next) in runs.iter_mut().rev() {
+            *next = last.insert(*length, *start);
+        }
+        Backticks { runs }
     }
-    None
+
+    /// The length of the run that begins here, and where the one begins that closes it.
+    pub(crate) fn span_at(&self, at: usize) -> Option<(usize, usize)> {
+        let run = self.runs.binary_search_by_key(&at, |(start, ..)| *start).ok()?;
+        let (_, length, close) = self.runs[run];
+        Some((length, close?))
+    }
 }
 
 #[cfg(test)]
@@ -236,12 +250,8 @@ mod tests {
         let mut sanitizer = Sanitizer::default();
         let clean = sanitizer.clean("a\u{1b}[1;31mred\u{1b}[0m\r\nb\u{1b}]0;t\u{7}\r\u{1b}[2J\u{1b}");
         assert_eq!(clean.as_str(), "ared\nb\u{1b}]0;t\u{7}\r\u{1b}[2J\u{1b}");
-        let shown: String = clean.as_str().chars().map(|c| visible(c).unwrap_or(c.to_string())).collect();
-        assert_eq!(shown, "ared\nb␛]0;t␇␍␛[2J␛");
-        let shown: String = "é\0\u{202e}\u{9b}\u{feff}\u{e0041}\u{200b}👩\u{200d}👧"
-            .chars()
-            .map(|c| visible(c).unwrap_or(c.to_string()))
-            .collect();
+        assert_eq!(visible(clean.as_str()), "ared\nb␛]0;t␇␍␛[2J␛");
+        let shown = visible("é\0\u{202e}\u{9b}\u{feff}\u{e0041}\u{200b}👩\u{200d}👧");
         assert_eq!(shown, "é␀⟨U+202E⟩⟨U+009B⟩⟨U+FEFF⟩⟨U+E0041⟩⟨U+200B⟩👩\u{200d}👧");
     }
 
@@ -279,9 +289,12 @@ mod tests {
 
     #[test]
     fn code_spans_close_with_as_many() {
-        assert_eq!(code_span("`a` b"), Some((1, 2)));
-        assert_eq!(code_span("``a`b`` c"), Some((2, 5)));
-        assert_eq!(code_span("`a"), None);
-        assert_eq!(code_span("``a`"), None);
+        let span = |text, at| Backticks::of(text).span_at(at);
+        assert_eq!(span("`a` b", 0), Some((1, 2)));
+        assert_eq!(span("x ``a`b`` c", 2), Some((2, 7)));
+        assert_eq!(span("``a`b`` c", 1), None);
+        assert_eq!(span("`a", 0), None);
+        assert_eq!(span("``a`", 0), None);
+        assert_eq!(span("`a``b`", 0), Some((1, 5)));
     }
 }
