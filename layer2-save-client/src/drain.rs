@@ -18,12 +18,13 @@ use serde_json::json;
 use crate::deliver;
 use crate::error::{Error, failed};
 use crate::interrupt::Interrupt;
-use crate::outbox::Outbox;
+use crate::outbox::{NewJob, Outbox};
 use crate::report::Report;
 use crate::sessions;
 use crate::settings::Settings;
 use crate::settle;
-use layer1_prebackup::wire::outbox_job::JobName;
+use layer1_prebackup::names::SessionId;
+use layer1_prebackup::wire::outbox_job::{JobName, MEMORIES_TRIGGER};
 
 /// The trigger of the jobs that are made here.
 pub(crate) const TRIGGER: &str = "drain";
@@ -45,6 +46,9 @@ pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) ->
         report.warning(&format!("failed to look for what only the second copy has: {}", in_one_line(&*error)));
         false
     });
+    if let Err(error) = take_back_memories(settings, report) {
+        report.warning(&format!("failed to look for memories that only the second copy has: {}", in_one_line(&*error)));
+    }
     if is_more_owed && !deliver_what_is_owed(&outbox, settings, report, &interrupt)? {
         return Ok(());
     }
@@ -124,6 +128,78 @@ fn take_back(outbox: &Outbox, settings: &Settings, report: &Report) -> Result<bo
     Ok(has_taken)
 }
 
+/// Gives layer 1 what only layer 3 has of what Claude Code remembers of the projects. Not while layer 3 lacks something
+/// of it too: what is newer there would be taken for older then, or older for newer.
+fn take_back_memories(settings: &Settings, report: &Report) -> Result<(), Error> {
+    let places = settings.places.of_memories();
+    let Some(layer3) = Archive::open(&places.layer3_store)? else { return Ok(()) };
+    let keys = layer3.sessions()?;
+    if keys.is_empty() || Archive::open(&settings.places.layer1_store)?.is_none() {
+        return Ok(());
+    }
+    let layer1 = Archive::create(&places.layer1_store)?.leaving_free(places.policy.free_space_floor);
+    for key in keys {
+        let take_back = || match lacks_memory(&layer1, &layer3, &key.id)? {
+            true => Ok(0),
+            false => take_back_one(&layer1, &layer3, &key, settings),
+        };
+        match take_back() {
+            Ok(0) => {}
+            Ok(bytes) => {
+                report.line_with_time(&format!(
+                    "gave the first copy back what only the second had: memory {}, {bytes} bytes",
+                    key.id
+                ));
+            }
+            Err(error) => {
+                let why = in_one_line(&*error);
+                report.warning(&format!("failed to give the first copy back the memory {}: {why}", key.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether layer 3 lacks something that layer 1 has of the memory with this id.
+fn lacks_memory(layer1: &Archive, layer3: &Archive, id: &SessionId) -> Result<bool, Error> {
+    for key in layer1.find(id)? {
+        let other = layer3.same_session(&key, Some(layer1))?;
+        if !layer3.lacking(other.as_ref(), &layer1.files(&key)?)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Has layer 3 take over what layer 1 remembers of the projects, where it lacks some: with the next conversation that
+/// can be sent, because only layer 3 writes to its store. Without one, `import` does it.
+fn ask_for_memories(archive: &Archive, outbox: &Outbox, settings: &Settings) -> Result<(), Error> {
+    let places = settings.places.of_memories();
+    let Some(memories) = Archive::open(&places.layer1_store)? else { return Ok(()) };
+    let layer3 = Archive::open(&places.layer3_store)?;
+    let is_lacking = |key: &SessionKey| match &layer3 {
+        Some(layer3) => lacks_memory(&memories, layer3, &key.id),
+        None => Ok(true),
+    };
+    let mut lacking = false;
+    for key in memories.sessions()? {
+        lacking = lacking || is_lacking(&key)?;
+    }
+    let waiting = outbox.list()?.jobs;
+    for key in archive.sessions()?.iter().filter(|_| lacking) {
+        let is_excluded =
+            |job: &NewJob| settings.places.policy.exclude.is_excluded(Path::new(&job.transcript_path), None);
+        let job = sessions::job_of_key(archive, key, &settings.places, MEMORIES_TRIGGER)?;
+        let Some(job) = job.filter(|job| !is_excluded(job)) else { continue };
+        let name = JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path);
+        if waiting.iter().all(|(other, _)| *other != name) {
+            outbox.enqueue_if_absent(&job, now_ms())?;
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// How many bytes layer 1 was given of a session.
 fn take_back_one(layer1: &Archive, layer3: &Archive, key: &SessionKey, settings: &Settings) -> Result<u64, Error> {
     let has = layer3.files(key)?;
@@ -160,7 +236,7 @@ fn make_jobs(settings: &Settings, report: &Report) -> Result<(), Error> {
             report.warning(&format!("failed to see whether {session} needs a delivery: {}", in_one_line(&*error)));
         }
     }
-    Ok(())
+    ask_for_memories(&archive, &outbox, settings)
 }
 
 fn make_job(

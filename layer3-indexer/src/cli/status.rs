@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
-use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::child_env;
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, PlaceFlags, Places};
 use layer1_prebackup::config::settings::XDG_CONFIG_HOME;
@@ -22,13 +22,14 @@ use crate::health::text::Renderer;
 use crate::restore::standing;
 use crate::save::adopt_v1;
 use crate::stores::acknowledged::{self, Seen};
+use crate::stores::memory_loss::memory_losses;
 use crate::stores::{SessionCopies, Stores};
 use crate::terminal::{path_quoted, time};
 
 // The arguments of `status`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Tell no more of these conversations: that they lost messages, or that you deleted them; without a name, of all of them
+    /// Tell no more of these conversations or memories: that they lost something, or that you deleted them; without a name, of all of them
     #[arg(long, value_name = "SESSION", num_args = 0..)]
     acknowledge: Option<Vec<String>>,
     /// With --for-model: pass over so many findings
@@ -61,7 +62,15 @@ pub(super) fn run(
 /// Acknowledges these conversations; without a name, all that lost something or are gone without being due.
 fn acknowledge(context: &Context, sessions: &[String]) -> Result<(), Failure> {
     let stores = Rc::new(Stores::open(&context.places)?);
-    let mut named = sessions.iter().map(|typed| stores.find(typed)).collect::<Result<Vec<_>, _>>()?;
+    let places = context.places.of_memories();
+    // What cannot be read has nothing to be acknowledged.
+    let memories =
+        [&places.layer3_store, &places.layer1_store].map(|store| Archive::open_as_found(store).ok().flatten());
+    let mut memories = memory_losses(memories.each_ref().map(Option::as_ref), stores.layer3.as_ref());
+    memories.retain(|loss| sessions.is_empty() || sessions.iter().any(|typed| *typed == loss.key.id.as_str()));
+    let is_conversation = |typed: &&String| memories.iter().all(|loss| **typed != loss.key.id.as_str());
+    let named = sessions.iter().filter(is_conversation).map(|typed| stores.find(typed));
+    let mut named = named.collect::<Result<Vec<_>, _>>()?;
     if sessions.is_empty() {
         let told = examine(context, Depth::Cheap).findings.into_iter();
         let told = told.filter(|finding| finding.kind.is_loss() || finding.kind == Kind::Vanished);
@@ -75,7 +84,8 @@ fn acknowledge(context: &Context, sessions: &[String]) -> Result<(), Failure> {
         copies.sources().any(Path::exists) || !matches!(standing(&context.places, &copies.key.id), Ok(None))
     };
     let seen = |copies| (copies, if is_there(copies) { Seen::Loss } else { Seen::Gone });
-    acknowledged::acknowledge(&archive, copies.iter().map(seen))
+    acknowledged::acknowledge(&archive, copies.iter().map(seen))?;
+    acknowledged::acknowledge_memories(&archive, memories.iter().map(|loss| (&loss.key, loss.marks.as_slice())))
 }
 
 /// What is looked at by default, as the environment and the flags say.

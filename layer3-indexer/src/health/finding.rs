@@ -130,6 +130,7 @@ kinds! {
     NoTranscript Shared::NoTranscript.word(), Transcripts, true;
     Excluded Shared::Excluded.word(), Transcripts, false;
     Vanished Shared::Vanished.word(), Transcripts, false;
+    MemoryShrunk "memory-shrunk", Transcripts, false;
     Shrunk "shrunk", Transcripts, true;
     Rewritten "rewritten", Transcripts, true;
     Split "split", Transcripts, true;
@@ -187,8 +188,8 @@ impl Kind {
             HooksDisabled | HooksSilent | PluginGone | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable
             | McpUnreadable | McpMissing | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing
             | StoreUnwritable | SetAside | FileSystem | HookSettings | Index | IndexSetAside | SourcesUnreadable
-            | NotSaved | PassedOver | ExpiringUnsaved | NoTranscript | Excluded | Vanished | Shrunk | Rewritten
-            | Split | TimerSilent => return None,
+            | NotSaved | PassedOver | ExpiringUnsaved | NoTranscript | Excluded | Vanished | MemoryShrunk | Shrunk
+            | Rewritten | Split | TimerSilent => return None,
         })
     }
 

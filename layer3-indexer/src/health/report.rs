@@ -14,7 +14,7 @@ const STATUS_HELP: &str = "\
 Exit code 1 when something needs a person, 0 otherwise:
   shrunk, rewritten, split
                         the newest version of a conversation lost messages that an older one has; it stays
-                        until it is restored, or acknowledged with `status --acknowledge`
+                        until it is restored, or acknowledged with `status --acknowledge`; the same of a subagent's file
   mass-disappearance    many transcripts vanished long before Claude Code's own cleanup
   damaged-copy          a stored file is missing, cut short or changed (a quick check; `verify` reads all)
   store-unreadable      a store cannot be read, or lost its bookkeeping
@@ -26,14 +26,15 @@ Exit code 1 when something needs a person, 0 otherwise:
   no-transcript         in the last two days turns were seen of a session that has no transcript
   failed-job, stuck-job, unreadable-job
                         the second copy was refused, waits for more than a day, or its job is damaged
-  one-copy              a conversation, or a version of it, is in one copy only: a store was lost, or put back to an older state
+  one-copy              a conversation, or a version of it, or of what Claude Code remembers of a project, is in one copy only: a store
+                        was lost, or put back to an older state
   disk-low              less than 256 MB are free for a store
   hooks-missing, hooks-incomplete, hooks-disabled, hook-program-missing, settings-unreadable
                         Claude Code does not run what saves its conversations
   hook-settings         hooks save, but not where a variable, a flag or the settings' file says
   hooks-silent, plugin-gone
                         a conversation went on, and no hook of Threefold ran; the plugin's folder is gone
-Only told: file-system, vanished, index, set-aside, and the above while they are young.
+Only told: file-system, vanished, memory-shrunk, index, set-aside, and the above while they are young.
 The light shows Claude Code's own limits for resuming, in the current directory's transcripts: green
 under 15 sessions and 5 MB with none over 2 MB, red over 25 sessions, 10 MB, or one over 5 MB.
 It says nothing about the copies and never changes the exit code.

@@ -377,6 +377,42 @@ fn what_the_newest_version_lost_needs_a_person_until_it_is_restored_or_acknowled
 }
 
 #[test]
+fn what_a_subagents_file_lost_needs_a_person_while_the_transcript_stays() {
+    let rel = "subagents/agent-a1.jsonl";
+    let write = |scene: &Scene, lines: &[String]| {
+        scene.write(&scene.transcript().with_extension("").join(rel), &lines.concat());
+        save_twice(scene);
+    };
+    let lost = || {
+        let scene = saved();
+        write(&scene, &[prompt(11, "look into it"), answer(12, "it is the comma")]);
+        assert_eq!(found(&scene, 0), "");
+        // As the client takes back the end of an answer, and with what else is no loss.
+        write(&scene, &[prompt(11, "look into it"), answer(12, "it is the comma"), answer(13, "and more")]);
+        assert_eq!(found(&scene, 0), "");
+        write(&scene, &[prompt(11, "look into it")]);
+        scene
+    };
+    let scene = lost();
+    insta::assert_snapshot!(found(&scene, 0), @"! shrunk ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001/subagents/agent-a1.jsonl: of its subagent's file subagents/agent-a1.jsonl: it lost 2 messages that version 1 has (215 B now, 714 B then); or, if that is all right, `layer3 status --acknowledge aaaaaaaa-0000-4000-8000-000000000001` [layer3 restore aaaaaaaa-0000-4000-8000-000000000001 --longest --force]");
+    let options = Options { content: Which::Longest, force: true, ..Options::default() };
+    restore::plan(&scene.places, ID, &options).and_then(|plan| plan.carry_out(&scene.places)).unwrap();
+    assert_eq!(found(&scene, 0), "", "restored");
+    let scene = lost();
+    acknowledged::acknowledge(&archive(&scene), [(&scene.copies(), Seen::Loss)]).unwrap();
+    assert_eq!(found(&scene, 0), "", "acknowledged");
+    // The next loss is news again; a file that says what the agent is may be replaced at will.
+    write(&scene, &[]);
+    assert!(found(&scene, 0).starts_with("! shrunk"), "{}", found(&scene, 0));
+    let scene = saved();
+    for text in ["{\"agentType\":\"Explore\",\"status\":\"running\"}", "{}"] {
+        scene.write(&scene.transcript().with_extension("").join("subagents/agent-a1.meta.json"), text);
+        save_twice(&scene);
+    }
+    assert_eq!(found(&scene, 0), "");
+}
+
+#[test]
 fn what_layer_1_alone_saw_and_what_was_stored_before_it_was_recorded_is_told_too() {
     let scene = saved();
     scene.transcribe(&[prompt(1, "why does the parser stop")]);

@@ -14,6 +14,7 @@ use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, LAYER3, SessionId, StoredName, typed};
+use layer1_prebackup::wire::outbox_job::MEMORIES_TRIGGER;
 
 use crate::failure::{Failure, chain};
 use crate::save::adopt_v1;
@@ -38,18 +39,27 @@ pub(crate) fn save(
     let answer = save_and(places, journal, None, request, progress, &|archive, key, trigger, steps, warnings| {
         index_or_warn(places, journal, archive, key, trigger, steps, warnings)
     })?;
-    if request.root == RootKind::Claude
-        && let Some(found) = memories([request.transcript]).pop()
-    {
-        // The conversation is saved whatever becomes of it.
-        let saved = panic::catch_unwind(AssertUnwindSafe(|| memory::save(places, &found)));
-        let problems = match saved {
-            Ok(saved) => saved.unwrap_or_else(|error| vec![error.to_string()]),
-            Err(_) => vec!["saving it failed".to_owned()],
-        };
-        problems.iter().for_each(|why| journal.line(&format!("[session-save] ⚠️ memory {}: {why}", found.id)));
-    }
+    // The conversation is saved whatever becomes of it.
+    let saved = panic::catch_unwind(AssertUnwindSafe(|| save_memories(places, request)));
+    let problems = saved.unwrap_or_else(|_| vec!["memory: saving it failed".to_owned()]);
+    problems.iter().for_each(|why| journal.line(&format!("[session-save] ⚠️ {why}")));
     Ok(answer)
+}
+
+/// Saves what Claude Code remembers of the session's project, or of all where that was asked for; what could not be.
+fn save_memories(places: &Places, request: &Request<'_>) -> Vec<String> {
+    let told = |id: &SessionId, why: &str| format!("memory {id}: {why}");
+    if request.trigger == Some(MEMORIES_TRIGGER) {
+        let failed = memory::save_all(places);
+        return failed.map_or_else(
+            |error| vec![format!("memories: {error}")],
+            |failed| failed.iter().map(|(id, why)| told(id, why)).collect(),
+        );
+    }
+    let found = (request.root == RootKind::Claude).then(|| memories([request.transcript]).pop()).flatten();
+    let Some(found) = found else { return Vec::new() };
+    let problems = memory::save(places, &found).unwrap_or_else(|error| vec![error.to_string()]);
+    problems.iter().map(|why| told(&found.id, why)).collect()
 }
 
 /// [`save`] without index and metadata: for one of many sessions, which are indexed together

@@ -17,7 +17,7 @@ use crate::save::receipt::{Answer, Receipt};
 use crate::save::request::Request;
 use crate::save::roots::RootKind;
 use crate::save::session;
-use crate::stores::one_copy::{OneCopy, in_one_copy};
+use crate::stores::one_copy::{OneCopy, in_one_copy, memories_in_one_copy};
 use crate::stores::session_name;
 use crate::stores::{BadCopy, Layer, Pair, SessionCopies, Stores};
 
@@ -111,6 +111,17 @@ impl FindingEntry {
             typed(LAYER2, "drain --foreground")
         );
         FindingEntry::new(ONE_COPY, Some(key), &StoredName::newest(FileName::Transcript).to_text(&key.id), &detail)
+    }
+
+    /// The same of what Claude Code remembers of a project.
+    fn memory_in_one_copy(alone: &OneCopy) -> FindingEntry {
+        let (bytes, key) = (Size(alone.bytes), &alone.key);
+        let (copy, makes) = match alone.held_by {
+            Layer::One => ("first", "layer3-indexer import"),
+            Layer::Three => ("second", "layer2-save-client drain --foreground"),
+        };
+        let detail = format!("{bytes} of this memory only in the {copy} copy; `{makes}` makes the other one");
+        FindingEntry::new(ONE_COPY, Some(key), key.id.as_str(), &detail)
     }
 
     /// Of the index, where no session is named.
@@ -240,6 +251,8 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<
     let is_owed = |alone: &&OneCopy| alone.held_by == Layer::One || !alone.is_whole;
     findings.extend(alone.iter().filter(is_owed).map(FindingEntry::one_copy));
     if meant.all {
+        let alone = memories_in_one_copy(places).unwrap_or_default();
+        findings.extend(alone.iter().filter(is_owed).map(FindingEntry::memory_in_one_copy));
         findings.extend(of_memories(places).unwrap_or_else(|failure| vec![unreadable_memories(places, &failure)]));
         findings.extend(index_damage(places)?);
     }

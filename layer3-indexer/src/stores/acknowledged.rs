@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey};
 use layer1_prebackup::claude::transcripts::open_regular;
@@ -54,23 +55,38 @@ impl Acknowledged {
         }
     }
 
+    fn write(&self, layer3: &Archive) -> Result<(), Failure> {
+        // Strings in maps: this cannot fail.
+        let text = serde_json::to_vec_pretty(self).expect("it serialises");
+        Ok(fs::replace_file(&layer3.root().join(FILE), &text)?)
+    }
+
     /// Whether it was seen that Claude Code no longer has the session as it is stored now.
     pub(crate) fn is_gone(&self, copies: &SessionCopies) -> bool {
         self.gone.get(&name(&copies.key)).is_some_and(|mark| Some(mark) == copies.newest_mark().as_ref())
     }
 
-    fn is_loss(&self, copies: &SessionCopies) -> bool {
-        let Some(seen) = self.losses.get(&name(&copies.key)) else { return false };
+    fn has_seen(&self, key: &SessionKey, older: &[String]) -> bool {
+        let Some(seen) = self.losses.get(&name(key)) else { return false };
         // A content that was lost, restored and lost again is there twice, and was seen once.
         let count = |marks: &[String], mark: &String| marks.iter().filter(|other| *other == mark).count();
-        let older = copies.older_marks();
-        older.iter().all(|mark| count(&older, mark) <= count(seen, mark))
+        older.iter().all(|mark| count(older, mark) <= count(seen, mark))
+    }
+
+    /// Whether it was seen what Claude Code no longer has of a project's memory.
+    pub(super) fn is_memory_loss(&self, key: &SessionKey, mark: &str) -> bool {
+        self.losses.get(&name(key)).is_some_and(|seen| seen.iter().any(|other| other == mark))
     }
 }
 
 /// Whether what the session's newest content lost was seen.
 pub(super) fn is_loss(copies: &SessionCopies) -> bool {
-    Acknowledged::read(copies.layer3_store()).is_loss(copies)
+    Acknowledged::read(copies.layer3_store()).has_seen(&copies.key, &copies.older_marks())
+}
+
+/// The same of a subagent's file.
+pub(super) fn is_subagent_loss(copies: &SessionCopies, rel: &Path) -> bool {
+    Acknowledged::read(copies.layer3_store()).has_seen(&copies.key, &copies.subagent_marks(rel))
 }
 
 /// What a person has seen of a session.
@@ -90,7 +106,8 @@ pub(crate) fn acknowledge<'a>(
     let _lock = Lock::wait(&layer3.root().join(LOCK))?;
     let mut all = Acknowledged::all(layer3)?;
     for (copies, seen) in sessions {
-        let older = copies.older_marks();
+        let mut older = copies.older_marks();
+        older.extend(copies.all_subagent_marks());
         if !older.is_empty() {
             all.losses.insert(name(&copies.key), older);
         }
@@ -98,9 +115,22 @@ pub(crate) fn acknowledge<'a>(
             all.gone.extend(copies.newest_mark().map(|mark| (name(&copies.key), mark)));
         }
     }
-    // Strings in maps: this cannot fail.
-    let text = serde_json::to_vec_pretty(&all).expect("it serialises");
-    Ok(fs::replace_file(&layer3.root().join(FILE), &text)?)
+    all.write(layer3)
+}
+
+/// The same of memories: what each lost, by the marks of what was there to be seen.
+pub(crate) fn acknowledge_memories<'a>(
+    layer3: &Archive,
+    memories: impl IntoIterator<Item = (&'a SessionKey, &'a [String])>,
+) -> Result<(), Failure> {
+    let _lock = Lock::wait(&layer3.root().join(LOCK))?;
+    let mut all = Acknowledged::all(layer3)?;
+    for (key, marks) in memories {
+        let seen = all.losses.entry(name(key)).or_default();
+        let news: Vec<String> = marks.iter().filter(|mark| !seen.contains(mark)).cloned().collect();
+        seen.extend(news);
+    }
+    all.write(layer3)
 }
 
 /// Takes back that a session may be gone: it is there again, and when Claude Code loses it once more that is news.
@@ -111,9 +141,7 @@ pub(crate) fn is_back(layer3: &Archive, key: &SessionKey) -> Result<(), Failure>
     let _lock = Lock::wait(&layer3.root().join(LOCK))?;
     let mut all = Acknowledged::all(layer3)?;
     all.gone.remove(&name(key));
-    // As above.
-    let text = serde_json::to_vec_pretty(&all).expect("it serialises");
-    Ok(fs::replace_file(&layer3.root().join(FILE), &text)?)
+    all.write(layer3)
 }
 
 fn name(key: &SessionKey) -> String {

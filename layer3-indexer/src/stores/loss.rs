@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, SessionKey, StoredFile, Verification};
@@ -43,6 +43,12 @@ pub(crate) struct Loss {
     pub(crate) is_longest: bool,
     /// Length of the newest content.
     pub(crate) bytes: u64,
+}
+
+/// Whether a side file holds what a subagent did.
+fn is_of_subagent(rel: &Path) -> bool {
+    let name = rel.file_name().unwrap_or_default().as_encoded_bytes();
+    name.starts_with(b"agent-") && name.ends_with(b".jsonl")
 }
 
 /// A content by its length and hash: `1234:…`.
@@ -106,7 +112,7 @@ impl SessionCopies {
     /// What the newest content lost. What cannot be read is not known to have lost anything; `verify` tells of it.
     pub(crate) fn any_loss(&self) -> Option<Loss> {
         let held = self.with_more_versions();
-        let (newest, older) = contents(held)?;
+        let (newest, older) = contents(held, &FileName::Transcript)?;
         if let Some(compared) = self.recorded(held).filter(|compared| compared.holds(newest, &older)) {
             return compared.loss;
         }
@@ -117,7 +123,7 @@ impl SessionCopies {
     /// is told the bytes that were compared.
     pub(crate) fn record_loss(&self, progress: &dyn Fn(u64)) -> Result<(), Failure> {
         let held = &self.layer3;
-        let Some((newest, older)) = contents(held) else { return Ok(()) };
+        let Some((newest, older)) = contents(held, &FileName::Transcript) else { return Ok(()) };
         let Some(path) = self.record_path() else { return Ok(()) };
         if self.recorded(held).is_some_and(|compared| compared.holds(newest, &older)) {
             return Ok(());
@@ -134,8 +140,34 @@ impl SessionCopies {
 
     /// The older contents that a person has to have seen to acknowledge what was lost.
     pub(super) fn older_marks(&self) -> Vec<String> {
-        contents(self.with_more_versions())
+        contents(self.with_more_versions(), &FileName::Transcript)
             .map_or(Vec::new(), |(_, older)| older.iter().map(|file| mark(file)).collect())
+    }
+
+    /// What the newest contents of the subagents' files lost, unless a person acknowledged that, each with its path
+    /// below the session's folder. Nothing is recorded of it: such a file is rarely written anew.
+    pub(crate) fn subagent_losses(&self) -> Vec<(PathBuf, Loss)> {
+        let lost = |rel: PathBuf| {
+            let file = FileName::Side(rel.clone());
+            let held = self.with_more_versions_of(&file);
+            let (newest, older) = contents(held, &file)?;
+            let loss = compare(&self.stores, held, newest, &older, &|_| {}).0.filter(Loss::needs_person)?;
+            (!acknowledged::is_subagent_loss(self, &rel)).then_some((rel, loss))
+        };
+        self.side_files().into_iter().filter(|rel| is_of_subagent(rel)).filter_map(lost).collect()
+    }
+
+    /// [`SessionCopies::older_marks`] of a subagent's file.
+    pub(super) fn subagent_marks(&self, rel: &Path) -> Vec<String> {
+        let file = FileName::Side(rel.to_owned());
+        let older = contents(self.with_more_versions_of(&file), &file).map(|(_, older)| older).unwrap_or_default();
+        older.iter().map(|content| format!("{} {}", rel.display(), mark(content))).collect()
+    }
+
+    /// Those of all subagents' files.
+    pub(super) fn all_subagent_marks(&self) -> Vec<String> {
+        let files = self.side_files().into_iter().filter(|rel| is_of_subagent(rel));
+        files.flat_map(|rel| self.subagent_marks(&rel)).collect()
     }
 
     /// The newest content.
@@ -189,7 +221,11 @@ impl SessionCopies {
 
     /// The store that has more versions: layer 3, unless layer 1 saw a rewriting that it did not deliver yet.
     fn with_more_versions(&self) -> &Held {
-        let versions = |held: &Held| held.contents(&FileName::Transcript).count();
+        self.with_more_versions_of(&FileName::Transcript)
+    }
+
+    fn with_more_versions_of(&self, file: &FileName) -> &Held {
+        let versions = |held: &Held| held.contents(file).count();
         if versions(&self.layer1) > versions(&self.layer3) { &self.layer1 } else { &self.layer3 }
     }
 
@@ -214,10 +250,10 @@ impl Compared {
     }
 }
 
-/// The newest content of the transcript and the older ones, oldest first. What somebody else wrote over our copy is
+/// The newest content of a file and the older ones, oldest first. What somebody else wrote over our copy is
 /// no older content of the conversation. `None` where there is nothing to compare.
-fn contents(held: &Held) -> Option<(&StoredFile, Vec<&StoredFile>)> {
-    let all = || held.contents(&FileName::Transcript).filter(|file| file.verification != Verification::Found);
+fn contents<'h>(held: &'h Held, file: &FileName) -> Option<(&'h StoredFile, Vec<&'h StoredFile>)> {
+    let all = || held.contents(file).filter(|file| file.verification != Verification::Found);
     let newest = all().find(|file| file.name.generation == 0)?;
     let mut older: Vec<&StoredFile> = all().filter(|file| file.name.generation > 0).collect();
     older.sort_by_key(|file| file.name.generation);
@@ -226,7 +262,7 @@ fn contents(held: &Held) -> Option<(&StoredFile, Vec<&StoredFile>)> {
 
 /// The names of all versions, the oldest first.
 fn versions(held: &Held) -> Vec<StoredName> {
-    let (newest, older) = match contents(held) {
+    let (newest, older) = match contents(held, &FileName::Transcript) {
         Some((newest, older)) => (Some(newest), older),
         None => (held.newest(&FileName::Transcript), Vec::new()),
     };

@@ -5,6 +5,7 @@ mod both;
 mod copies;
 mod held;
 pub(crate) mod loss;
+pub(crate) mod memory_loss;
 pub(crate) mod one_copy;
 pub(crate) mod session_name;
 #[cfg(test)]

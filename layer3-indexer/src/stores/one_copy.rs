@@ -32,18 +32,34 @@ pub(crate) fn in_one_copy(
     places: &Places,
     meant: &dyn Fn(&Pair) -> bool,
 ) -> Result<Vec<OneCopy>, Failure> {
-    let (Some(layer1), Some(layer3)) = (&stores.layer1, &stores.layer3) else { return Ok(Vec::new()) };
-    if layer1.store_id().is_empty() || layer3.store_id().is_empty() {
+    if stores.layer1.is_none() || stores.layer3.is_none() { Ok(Vec::new()) } else { alone(stores, places, meant) }
+}
+
+/// The same of what Claude Code remembers of the projects, where both stores are there: that one of them has no memory
+/// at all is told by nothing else.
+pub(crate) fn memories_in_one_copy(places: &Places) -> Result<Vec<OneCopy>, Failure> {
+    let of_memories = places.of_memories();
+    let is_there = |place: &Path| place.is_dir();
+    let none = !is_there(&of_memories.layer1_store) && !is_there(&of_memories.layer3_store);
+    if none || !is_there(&places.layer1_store) || !is_there(&places.layer3_store) {
+        return Ok(Vec::new());
+    }
+    alone(&Stores::open(&of_memories)?, &of_memories, &|_| true)
+}
+
+fn alone(stores: &Stores, places: &Places, meant: &dyn Fn(&Pair) -> bool) -> Result<Vec<OneCopy>, Failure> {
+    let is_lost = |archive: &Option<Archive>| archive.as_ref().is_some_and(|archive| archive.store_id().is_empty());
+    if is_lost(&stores.layer1) || is_lost(&stores.layer3) || !stores.notes.is_empty() {
         return Ok(Vec::new());
     }
     let waiting = waiting(&places.outbox());
     let mut found = Vec::new();
     for pair in stores.pairs()?.iter().filter(|pair| meant(pair) && !waiting.contains(pair.key().id.as_str())) {
-        let sides = [(Layer::One, layer1, layer3, &pair.layer3), (Layer::Three, layer3, layer1, &pair.layer1)];
-        for (held_by, archive, other, other_key) in sides {
-            let Some(key) = pair.in_store(held_by) else { continue };
-            let bytes = only_in(archive, key, other, other_key.as_ref()).unwrap_or(0);
-            if bytes > 0 && !goes_on(layer1, layer3, pair, places).unwrap_or(true) {
+        for (held_by, other) in [(Layer::One, Layer::Three), (Layer::Three, Layer::One)] {
+            let Some((archive, key)) = stores.of(held_by).zip(pair.in_store(held_by)) else { continue };
+            let other_key = pair.in_store(other);
+            let bytes = only_in(archive, key, stores.of(other), other_key).unwrap_or(0);
+            if bytes > 0 && !goes_on(stores, pair, places).unwrap_or(true) {
                 found.push(OneCopy { held_by, key: key.clone(), bytes, is_whole: other_key.is_none() });
             }
         }
@@ -54,17 +70,20 @@ pub(crate) fn in_one_copy(
 fn only_in(
     archive: &Archive,
     key: &SessionKey,
-    other: &Archive,
+    other: Option<&Archive>,
     other_key: Option<&SessionKey>,
 ) -> Result<u64, ArchiveError> {
-    Ok(other.lacking(other_key, &archive.files(key)?)?.iter().map(|file| file.bytes).sum())
+    let held = archive.files(key)?;
+    let lacking = other.map_or_else(|| Ok(held.clone()), |other| other.lacking(other_key, &held))?;
+    Ok(lacking.iter().map(|file| file.bytes).sum())
 }
 
 /// Whether a source of the conversation is there and one of the stores is behind it, or it is excluded.
-fn goes_on(layer1: &Archive, layer3: &Archive, pair: &Pair, places: &Places) -> Result<bool, ArchiveError> {
-    let stored = [(layer1, &pair.layer1), (layer3, &pair.layer3)];
+fn goes_on(stores: &Stores, pair: &Pair, places: &Places) -> Result<bool, ArchiveError> {
+    let stored = [(&stores.layer1, &pair.layer1), (&stores.layer3, &pair.layer3)];
     let mut sources = Vec::new();
     for (archive, key) in stored {
+        let Some(archive) = archive else { continue };
         let Some(source) = key.as_ref().map(|key| archive.source_of(key)).transpose()?.flatten() else { continue };
         if places.policy.exclude.is_excluded(&source, None) {
             return Ok(true);

@@ -140,3 +140,10 @@ pub(crate) fn text(value: &Value, field: &str) -> String {
 fn array(value: Value, field: &str) -> Vec<Value> {
     value[field].as_array().unwrap_or_else(|| panic!("no list {field:?} in {value:#}")).clone()
 }
+
+/// What `status` says of the findings of one kind.
+pub(crate) fn findings(scratch: &Scratch, kind: &str) -> Vec<String> {
+    let status = scratch.layer3(&["status", "--json"]).output().json();
+    let found = status["findings"].as_array().expect("a list of findings");
+    found.iter().filter(|found| found["kind"] == kind).map(|found| text(found, "what")).collect()
+}

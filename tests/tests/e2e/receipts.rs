@@ -10,7 +10,7 @@ use tests::transcripts::{self, INTERACTIVE, RECORDED, SUBAGENT};
 use tests::tree;
 
 use crate::product::{
-    assert_verified, await_delivered, chain, chain_delivered, drain, pending, session_ids, sessions, text, turn,
+    assert_verified, await_delivered, chain, chain_delivered, drain, findings, pending, session_ids, sessions, turn,
 };
 
 /// Makes a directory where layer 3 would store `path` of the project.
@@ -202,12 +202,6 @@ fn put_back(store: &Path, backup: &Path) {
 }
 
 /// The findings of `status` of this kind.
-fn findings(scratch: &Scratch, kind: &str) -> Vec<String> {
-    let status = scratch.layer3(&["status", "--json"]).output().json();
-    let found = status["findings"].as_array().expect("a list of findings");
-    found.iter().filter(|found| found["kind"] == kind).map(|found| text(found, "what")).collect()
-}
-
 /// Each store put back to what it was before these conversations: what is said of them until the next start, and after it.
 #[test]
 fn a_store_that_went_back_in_time_is_told_and_made_good_from_the_other_one() {

@@ -1,19 +1,24 @@
-//! What Claude Code remembers of the projects against the two copies of it: what is not saved, what is gone, what is damaged.
+//! What Claude Code remembers of the projects against the two copies of it: what is not saved, what is gone,
+//! what is in one copy only, what is damaged.
 
 use std::path::Path;
 
-use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
+use layer1_prebackup::archive::Archive;
 use layer1_prebackup::claude::survey::{FoundTranscript, memories};
-use layer1_prebackup::names::FileName;
+use layer1_prebackup::config::size::Size;
 
 use crate::failure::chain;
 use crate::health::checks::sources::{BEHIND_MS, NO_COPY_MS, modified_ms, save_line};
 use crate::health::checks::stores::damaged;
+use crate::health::context::Commands;
 use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind};
 use crate::health::text::duration;
 use crate::save::memory::key_of;
 use crate::save::roots::all_resolved_projects;
+use crate::stores::Layer;
+use crate::stores::memory_loss::{MemoryLoss, memory_losses};
+use crate::stores::one_copy::memories_in_one_copy;
 use crate::terminal::{count, shell_quoted};
 
 /// What Claude Code remembers, in both copies.
@@ -26,16 +31,10 @@ pub(super) fn of_projects(examination: &mut Examination<'_>) {
     for memory in &found {
         not_saved(memory, first.as_ref(), second.as_ref(), examination);
     }
-    let mut told = Vec::new();
-    for archive in [&second, &first].into_iter().flatten() {
-        // A store that cannot be listed was reported.
-        for key in archive.sessions().unwrap_or_default() {
-            if !told.contains(&key.id) {
-                told.push(key.id.clone());
-                gone(archive, &key, examination);
-            }
-        }
+    for loss in memory_losses([second.as_ref(), first.as_ref()], examination.second.archive.as_ref()) {
+        lost(&loss, examination);
     }
+    in_one_copy_only(examination);
 }
 
 /// Opens a store of memories; what a quick look finds wrong in it is reported.
@@ -97,26 +96,51 @@ fn not_saved(
     examination.findings.push(finding.needing_person(age_ms > limit_ms).mend(save_line(context, in_first)));
 }
 
-/// Files that are saved and no longer there.
-fn gone(archive: &Archive, key: &SessionKey, examination: &mut Examination<'_>) {
+/// Files that are no longer as they were, by the command that brings them back.
+fn lost(loss: &MemoryLoss, examination: &mut Examination<'_>) {
     let context = examination.context;
-    // What cannot be read was reported by the quick look.
-    let Ok((Some(folder), files)) = archive.source_of(key).and_then(|source| Ok((source, archive.files(key)?))) else {
-        return;
-    };
-    let is_gone = |file: &&StoredFile| match &file.name.file {
-        FileName::Side(rel) if file.name.generation == 0 => folder.join(rel).symlink_metadata().is_err(),
-        _ => false,
-    };
-    let files = files.iter().filter(is_gone).count() as u64;
-    if files == 0 {
-        return;
+    let layer3 = &context.commands.layer3;
+    let restore = format!("{layer3} restore --memory --project {}", shell_quoted(loss.key.project.as_str()));
+    let let_be = format!("if that is all right, `{layer3} status --acknowledge {}`", loss.key.id);
+    if loss.deleted > 0 {
+        let gone = if loss.deleted == 1 { "was deleted; it is backed up" } else { "were deleted; they are backed up" };
+        let files = count(loss.deleted, "file");
+        let what = format!("{files} of Claude Code's memory of this project {gone}; {let_be}");
+        examination.findings.push(Finding::new(context, Kind::Vanished, what, &loss.folder).mend(&restore));
     }
-    let gone = if files == 1 { "was deleted; it is backed up" } else { "were deleted; they are backed up" };
-    let what = format!("{} of Claude Code's memory of this project {gone}", count(files, "file"));
-    let project = shell_quoted(key.project.as_str());
-    let restore = format!("{} restore --memory --project {project}", context.commands.layer3);
-    examination.findings.push(Finding::new(context, Kind::Vanished, what, &folder).mend(restore));
+    if loss.shorter > 0 {
+        let are = if loss.shorter == 1 { "is" } else { "are" };
+        let files = count(loss.shorter, "file");
+        let what = format!(
+            "{files} of Claude Code's memory of this project {are} shorter than a version that is backed up; `--until TIME` brings that back; {let_be}"
+        );
+        let look = format!("{restore} --dry-run");
+        examination.findings.push(Finding::new(context, Kind::MemoryShrunk, what, &loss.folder).mend(look));
+    }
+}
+
+/// Memories that one of the two stores lacks, or a version of them.
+fn in_one_copy_only(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    // What cannot be read was told.
+    let alone = memories_in_one_copy(&context.places).unwrap_or_default();
+    let places = context.places.of_memories();
+    let Commands { layer2, layer3, .. } = &context.commands;
+    for (layer, copy, store, mend) in [
+        (Layer::One, "first", &places.layer1_store, format!("{layer3} import")),
+        (Layer::Three, "second", &places.layer3_store, format!("{layer2} drain --foreground")),
+    ] {
+        let held: Vec<_> = alone.iter().filter(|alone| alone.held_by == layer).collect();
+        if held.is_empty() {
+            continue;
+        }
+        let bytes = Size(held.iter().map(|alone| alone.bytes).sum());
+        let what = format!(
+            "what Claude Code remembers of {} is in one copy only, {bytes} of it in the {copy} copy alone: the other store was lost, or put back to an older state",
+            count(held.len() as u64, "project")
+        );
+        examination.findings.push(Finding::new(context, Kind::OneCopy, what, store).mend(mend));
+    }
 }
 
 /// When the newest file below a folder was last modified.
