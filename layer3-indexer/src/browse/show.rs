@@ -23,7 +23,7 @@ use crate::stores::{Copy, SessionCopies};
 use crate::terminal::time::{format_rfc3339_ms, parse_time_ms};
 use crate::terminal::{self, Style, Terminal, fit_one_line, one_line};
 use crate::transcript::course::Course;
-use crate::transcript::metadata::SessionStats;
+use crate::transcript::metadata::{Order, SessionStats};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
 
 /// Columns of a folded tool call.
@@ -185,6 +185,32 @@ pub(crate) fn fitting(
     }
 }
 
+/// Adds what the subagents said and did behind the conversation, each under its file's name, as far as there is room.
+pub(crate) fn add_subagents(conversation: &mut Conversation, copies: &SessionCopies, window: &Window) {
+    for name in conversations(copies).into_iter().filter(|name| name.generation == 0) {
+        let FileName::Side(rel) = &name.file else { continue };
+        let used: usize = conversation.entries.iter().map(|entry| entry.chars).sum();
+        let room = Window { max_chars: window.max_chars.saturating_sub(used).max(1), ..window.clone() };
+        match read(copies, &name, None, &room) {
+            Ok((read, _)) if read.messages == 0 => {}
+            Ok((read, notes)) => {
+                let mut body = format!("{}, {}", rel.display(), terminal::count(read.messages as u64, "message"));
+                if read.omitted_before > 0 {
+                    body.push_str(&format!(", of which the first {} are left out here", read.omitted_before));
+                }
+                let chars = body.chars().count() + ENTRY_CHARS;
+                let head = Entry { time: None, speaker: "subagent", uuid: None, body, chars, is_rewound: false };
+                conversation.entries.push(head);
+                conversation.entries.extend(read.entries);
+                conversation.unparsable += read.unparsable;
+                conversation.notes.extend(notes.into_iter().filter(|note| !copies.notes.contains(note)));
+            }
+            Err(failure) => conversation.notes.push(failure.to_string()),
+        }
+    }
+    conversation.text = conversation.to_text(&Terminal::PLAIN);
+}
+
 /// Every stored file that holds messages, the newest transcript first.
 fn conversations(copies: &SessionCopies) -> Vec<StoredName> {
     let mut names = copies.names();
@@ -284,6 +310,7 @@ struct Collected {
     /// The last one, wherever it stands.
     summary: Option<Entry>,
     tally: SessionStats,
+    order: Order,
 }
 
 fn collect(file: impl Read, course: &Course, target: Option<&Target>, window: &Window) -> io::Result<Collected> {
@@ -319,7 +346,7 @@ impl Collected {
             self.start.get_or_insert(ms);
             self.end = Some(ms);
         }
-        self.tally.add(record, record.timestamp_ms.or(self.end).unwrap_or_default());
+        self.tally.add(record, self.order.next_ms(record));
         if let Some(branch) = &record.git_branch {
             self.branch = Some(branch.to_string());
         }
@@ -831,6 +858,36 @@ mod tests {
         assert_eq!(path("u-0001").unwrap(), "ID.gen-0001.jsonl");
         assert_eq!(path("u-0003").unwrap(), "ID/subagents/agent-1.jsonl");
         assert!(path("nope").unwrap_err().contains("no message of this session"));
+    }
+
+    #[test]
+    fn what_subagents_did_stands_behind_the_conversation_as_far_as_there_is_room() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "the question")]);
+        let write = |name: &str, lines: &[String]| {
+            scene.write(&scene.transcript().with_extension("").join("subagents").join(name), &lines.concat());
+        };
+        write("agent-1.jsonl", &[prompt(2, "look into it"), answer(3, "it is below")]);
+        write("deep/agent-2.jsonl", &[answer(4, "and more")]);
+        write("journal.jsonl", &["{\"type\":\"started\"}\n".to_owned()]);
+        scene.receipt(None);
+        let copies = scene.copies();
+        let text = |max_chars: usize| {
+            let window = Window { max_chars, full: true, ..Window::default() };
+            let mut found = conversation(&copies, &window).unwrap();
+            add_subagents(&mut found, &copies, &window);
+            let lines = found.text.lines().skip(2).filter(|line| !line.is_empty() && !line.contains(" 2026-"));
+            lines.collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(
+            text(10_000),
+            "the question|subagent|subagents/agent-1.jsonl, 2 messages|look into it|it is below|subagent|subagents/deep/agent-2.jsonl, 1 message|and more"
+        );
+        assert!(
+            text(60).contains("subagents/agent-1.jsonl, 2 messages, of which the first 1 are left out here"),
+            "{}",
+            text(60)
+        );
     }
 
     const SUMMARY: &str = r#"{"type":"user","uuid":"u-sum","timestamp":"2026-11-22T10:00:30.000Z","isCompactSummary":true,"message":{"role":"user","content":"What was done so far."}}

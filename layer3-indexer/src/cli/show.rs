@@ -42,6 +42,9 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
         return screen.text(&if is_cut { format!("{text}[not all of it{go_on}]\n") } else { text });
     }
     let mut conversation = show::conversation(&copies, &window)?;
+    if window.full && (&window.around, window.last, window.generation) == (&None, None, None) {
+        show::add_subagents(&mut conversation, &copies, &window);
+    }
     let desktop = || desktop::titles(&places.home).remove(&conversation.session_id);
     conversation.title = conversation.title.take().or_else(desktop);
     if let Some(offset) = args.offset {

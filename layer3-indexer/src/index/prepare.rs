@@ -69,11 +69,12 @@ impl Queued {
 }
 
 impl<'a> Prepared<'a> {
-    /// `tokens` is empty before and after.
-    pub(crate) fn of(located: &'a Located<'_>, time_ms: i64, tokens: &mut Tokens) -> Prepared<'a> {
+    /// `ordered_ms` is its time in the order of its file. `tokens` is empty before and after.
+    pub(crate) fn of(located: &'a Located<'_>, ordered_ms: i64, tokens: &mut Tokens) -> Prepared<'a> {
         let record = &located.record;
+        let time_ms = record.timestamp_ms.unwrap_or(ordered_ms);
         let mut tally = SessionStats::default();
-        tally.add(record, time_ms);
+        tally.add(record, ordered_ms);
         let message = is_message(record).then(|| {
             let sections = sections(record);
             let key = key_of(record, &sections);

@@ -17,6 +17,7 @@ use layer1_prebackup::archive::TreeHasher;
 
 use super::prepare::Prepared;
 use super::trigram::Tokens;
+use crate::transcript::metadata::Order;
 use crate::transcript::record::{Located, ReadReport, TornLine, read_records_telling};
 
 /// What was read is hashed in multiples of this: whole subtrees of BLAKE3 cost far less than their parts.
@@ -141,19 +142,18 @@ fn read_here(
     let mut file = range.file;
     let start = range.bytes.start;
     file.seek(SeekFrom::Start(start))?;
-    let (mut last_ms, mut is_cut, mut tokens) = (range.last_ms, false, Tokens::new());
+    let (mut order, mut is_cut, mut tokens) = (Order { latest_ms: range.last_ms }, false, Tokens::new());
     let dealt_with = Cell::new(start);
     let rest = io::Read::take(file, range.bytes.end.saturating_sub(start));
     let mut reader = Hashing { reader: rest, hash, pending: Vec::new(), dealt_with: &dealt_with };
     let mut each = |located: Located<'_>| {
-        last_ms = located.record.timestamp_ms.unwrap_or(last_ms);
         is_cut = located.offset + located.length - start >= range.bytes_max;
-        let wanted = each(Prepared::of(&located, last_ms, &mut tokens));
+        let wanted = each(Prepared::of(&located, order.next_ms(&located.record), &mut tokens));
         if is_cut { ControlFlow::Break(()) } else { wanted }
     };
     let report = read_records_telling(&mut reader, start, range.torn, &mut each, &|offset| dealt_with.set(offset))?;
     let (tree, whole) = reader.ended_at(report.next_offset);
-    Ok(Read { report, tree, whole, last_ms, is_cut })
+    Ok(Read { report, tree, whole, last_ms: order.latest_ms, is_cut })
 }
 
 /// Hashes what is read, up to where the records were dealt with: there the next update goes on.

@@ -14,7 +14,7 @@ use super::wait::{begin, retry_while_busy, wait_for_others};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
 /// version is set aside and made again; a newer one is refused.
-const VERSION: i32 = 7;
+const VERSION: i32 = 8;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
 const APPLICATION_ID: i32 = 0x3366_6c64;
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
@@ -91,7 +91,7 @@ CREATE TABLE messages (
     time_ms INTEGER NOT NULL,
     speaker INTEGER NOT NULL,
     branch INTEGER NOT NULL,
-    key INTEGER NOT NULL         -- hash of uuid and text
+    key INTEGER NOT NULL         -- hash of time and text
 );
 CREATE UNIQUE INDEX messages_key ON messages (session, key);
 

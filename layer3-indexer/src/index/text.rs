@@ -163,14 +163,21 @@ fn section<'a>(class: Class, block: &'a Block<'_>) -> Option<(Column, Cow<'a, st
     }
 }
 
-/// Tells messages of a session apart: the same id with the same text is the same message,
-/// however often and in whatever file it comes. Without an id, its time stands in.
+/// Tells messages of a session apart: what the same one says at the same time is the same message, however often, in
+/// whatever file and under whatever id it comes; a fork may give new ids to what it copies. Without a time its id
+/// stands in. Two tools may answer the same at once: so the ids of calls count.
 pub(super) fn key_of(record: &Record<'_>, sections: &[(Column, Cow<'_, str>)]) -> i64 {
     let mut hasher = blake3::Hasher::new();
-    match record.forked_from.as_ref().map(|origin| &origin.message).or(record.uuid.as_ref()) {
-        Some(uuid) => hasher.update(uuid.as_bytes()),
-        None => hasher.update(&record.timestamp_ms.unwrap_or(0).to_le_bytes()),
+    match (record.timestamp_ms, record.forked_from.as_ref().map(|origin| &origin.message).or(record.uuid.as_ref())) {
+        (None, Some(uuid)) => hasher.update(uuid.as_bytes()),
+        (time_ms, _) => hasher.update(&time_ms.unwrap_or(0).to_le_bytes()),
     };
+    hasher.update(record.kind.as_bytes());
+    for block in &record.blocks {
+        if let Block::ToolUse { id: Some(id), .. } | Block::ToolResult { id: Some(id), .. } = block {
+            hasher.update(&[0]).update(id.as_bytes());
+        }
+    }
     for (column, text) in sections {
         hasher.update(&[0, *column as u8]).update(text.as_bytes());
     }

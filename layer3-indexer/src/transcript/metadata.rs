@@ -135,6 +135,26 @@ pub(crate) struct Metadata {
     pub(crate) trigger: String,
 }
 
+/// When records were written, in the order of their file: a clock may go back, and what stands later came later.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Order {
+    /// The latest time so far, in milliseconds since 1970.
+    pub(crate) latest_ms: i64,
+}
+
+impl Order {
+    /// The time of the next record of the file; one that has none has the time of those before it. What is queued stands
+    /// by itself: in a fork it comes before what is copied.
+    pub(crate) fn next_ms(&mut self, record: &Record<'_>) -> i64 {
+        let own_ms = record.timestamp_ms.unwrap_or(self.latest_ms);
+        if record.kind == "queue-operation" {
+            return own_ms;
+        }
+        self.latest_ms = self.latest_ms.max(own_ms);
+        self.latest_ms
+    }
+}
+
 /// What metadata is made of while a session grows. It comes out the same in whatever order messages of different times
 /// are added; of those of one time the order counts in which they stand in the file, which is that in which they are added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -167,7 +187,7 @@ pub(crate) struct SessionStats {
 }
 
 impl SessionStats {
-    /// Adds a record that is new to the session. `time_ms` is its time, or that of the record before it.
+    /// Adds a record that is new to the session; `time_ms` is its time in the [`Order`] of its file.
     pub(crate) fn add(&mut self, record: &Record<'_>, time_ms: i64) {
         if let Some(title) = record.title.as_ref().filter(|title| !title.trim().is_empty()) {
             let giver = TITLES.iter().position(|kind| record.kind == *kind).unwrap_or_default();
@@ -190,7 +210,7 @@ impl SessionStats {
         self.prompts += u64::from(record.class == Class::Prompt);
         for block in &record.blocks {
             if let Block::ToolUse { name, input, .. } = block {
-                self.add_tool(name, *input, time_ms);
+                self.add_tool(name, *input, record.timestamp_ms.unwrap_or(time_ms));
             }
         }
     }

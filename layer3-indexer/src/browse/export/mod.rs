@@ -33,7 +33,7 @@ use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
 use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
 use crate::transcript::course::Course;
-use crate::transcript::metadata::{Metadata, SessionStats};
+use crate::transcript::metadata::{Metadata, Order, SessionStats};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
 use arguments::arguments;
 use redact::Redactor;
@@ -202,11 +202,10 @@ struct Survey {
 impl Survey {
     fn of(content: &mut Copy) -> Result<Survey, Failure> {
         let mut tally = SessionStats::default();
-        let (mut version, mut last_ms) = (None, 0);
+        let (mut version, mut order) = (None, Order::default());
         each_record(content, &mut |located| {
             let record = &located.record;
-            last_ms = record.timestamp_ms.unwrap_or(last_ms);
-            tally.add(record, last_ms);
+            tally.add(record, order.next_ms(record));
             if let Some(of_record) = &record.version {
                 version = Some(of_record.to_string());
             }

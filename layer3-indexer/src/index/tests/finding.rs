@@ -427,9 +427,46 @@ fn a_message_that_forks_have_copied_is_one_hit_of_its_origin() {
     check_first(&sessions, "kakapo flies", &["b +3"]);
     check_first(&sessions, "akap", &["e +0", "d +0", "b +3"]);
     check_first(&sessions, "on with", &["a +0"]);
+    // Neither ids nor a word of where it comes from: what was said by the same one at the same time is the same.
+    let anew = |line: String, of: &str| line.replace("\"uuid\":\"uuid-", &format!("\"uuid\":\"{of}-"));
+    let under_new_ids = |of: &str, end: &str| {
+        let mut lines: Vec<String> = talk().into_iter().map(|line| anew(line, of)).collect();
+        lines.push(anew(user(end.len() as u32 + 10, end), of));
+        lines
+    };
+    let asked_by_the_model = vec![said(1, "a kakapo flies"), said(2, "yes")];
+    let sessions = [
+        ("a", under_new_ids("x", "on")),
+        ("b", talk()),
+        ("c", under_new_ids("y", "onwards")),
+        ("d", asked_by_the_model),
+    ];
+    check_first(&sessions, "kakapo flies", &["b +2", "d +0"]);
+    check_first(&sessions, "kakapos", &["b +2"]);
     // What has no id is the same message nowhere else.
     let nameless = |n| vec![user(n, "kiwi").replace(&format!("\"uuid\":\"uuid-{n}\","), "")];
     check_first(&[("a", nameless(1)), ("b", nameless(1))], "kiwi", &["b +0", "a +0"]);
+}
+
+#[test]
+fn a_clock_that_goes_back_decides_neither_title_nor_topic() {
+    let (store, a) = (Store::new(), key("p", "a"));
+    let mut index = fresh(&store);
+    // The clock was put back, and forth by a year in between; parts of it come with later saves.
+    let wrong = user(1, "the third").replace("2026-11-22", "2027-11-22");
+    let mut lines = vec![user(30, "the first"), user(20, "the second"), wrong];
+    for end in ["the fourth", "the last"] {
+        lines.push(user(10 + end.len() as u32 % 7, end));
+        store.transcript(&a, &lines.concat());
+        update(&mut index, &store, &a);
+    }
+    let row = index.sessions(&SessionFilter::default()).unwrap().remove(0);
+    let topics = [row.metadata.first_topic, row.metadata.last_topic];
+    assert_eq!(topics.map(Option::unwrap_or_default), ["the first", "the last"]);
+    assert_eq!(dump(&index), rebuilt(&store));
+    // A message keeps its own time.
+    let hit = index.search(&store, &SearchQuery::new("second", 0)).unwrap().hits.remove(0);
+    assert_eq!(hit.time.as_deref(), Some("2026-11-22T10:20:00.000Z"));
 }
 
 #[test]
@@ -540,7 +577,7 @@ fn a_list_tells_forks_from_their_origin() {
         })
         .collect();
     shown.sort();
-    assert_eq!(shown, ["a 1 - b", "b 0 a -", "c 0 b -", "d 0 - -", "e 1 - -", "f 0 e -"]);
+    assert_eq!(shown, ["a 2 - b", "b 0 a -", "c 0 b -", "d 0 - -", "e 1 - -", "f 0 e -"]);
     assert_eq!(dump(&index), rebuilt(&store));
 }
 

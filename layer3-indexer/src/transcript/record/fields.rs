@@ -131,6 +131,24 @@ objects! {
         "commandMode" => mode: Text<'a>,
         "prompt" => prompt: Option<&'a RawValue>,
         "messages" => messages: Option<&'a RawValue>,
+        "content" => content: Option<&'a RawValue>,
+        "blockingError" => blocking_error: Option<&'a RawValue>,
+        "stdout" => stdout: Option<&'a RawValue>,
+        "stderr" => stderr: Option<&'a RawValue>,
+        "message" => message: Option<&'a RawValue>,
+    };
+
+    /// The `blockingError` of a hook.
+    HookError<'a> {
+        "blockingError" => text: Text<'a>,
+    };
+
+    /// What a text says that it has from elsewhere.
+    Citation<'a> {
+        "title" => title: Text<'a>,
+        "document_title" => document: Text<'a>,
+        "url" => url: Text<'a>,
+        "cited_text" => text: Text<'a>,
     };
 
     /// A message in an agent's mailbox.
@@ -159,6 +177,7 @@ objects! {
         "url" => url: Text<'a>,
         "uri" => uri: Text<'a>,
         "tool_name" => tool_name: Text<'a>,
+        "citations" => citations: Option<&'a RawValue>,
     };
 
     /// The `source` of a document.

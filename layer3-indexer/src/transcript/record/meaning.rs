@@ -4,9 +4,12 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::fields::{Attachment, Content, Envelope, ForkedFrom, Mail, Message, RawBlock, RawMessage, Source, Worktree};
+use super::fields::{
+    Attachment, Citation, Content, Envelope, ForkedFrom, HookError, Mail, Message, RawBlock, RawMessage, Source,
+    Worktree,
+};
 use super::spans::{answer_in_result, blocks_of_text};
-use super::tool_input::prose;
+use super::tool_input::{prose, tool_input_text};
 use super::types::{Block, Class, Origin, Record};
 use crate::terminal::time::parse_rfc3339_ms;
 
@@ -40,7 +43,7 @@ const BOOKKEEPING: [&str; 26] = [
     "tools-used",
 ];
 /// Attachments for the model that nobody said: what Claude Code tells it about the session and its tools, and copies of files.
-const ATTACHED: [&str; 61] = [
+const ATTACHED: [&str; 54] = [
     "agent_listing_delta",
     "agent_mention",
     "already_read_file",
@@ -66,15 +69,8 @@ const ATTACHED: [&str; 61] = [
     "edited_text_file",
     "environment",
     "file",
-    "hook_additional_context",
-    "hook_blocking_error",
     "hook_cancelled",
-    "hook_error_during_execution",
-    "hook_non_blocking_error",
     "hook_permission_decision",
-    "hook_stopped_continuation",
-    "hook_success",
-    "hook_system_message",
     "invoked_skills",
     "max_turns_reached",
     "mcp_instructions_delta",
@@ -102,6 +98,16 @@ const ATTACHED: [&str; 61] = [
     "task_reminder",
     "team_context",
     "todo_reminder",
+];
+/// Attachments in which a hook of the user speaks.
+const OF_HOOKS: [&str; 7] = [
+    "hook_additional_context",
+    "hook_blocking_error",
+    "hook_error_during_execution",
+    "hook_non_blocking_error",
+    "hook_stopped_continuation",
+    "hook_success",
+    "hook_system_message",
 ];
 /// The model of an assistant record that Claude Code itself wrote.
 const SYNTHETIC_MODEL: &str = "<synthetic>";
@@ -257,6 +263,12 @@ fn read_attachment<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
             record.blocks = said.map(|said| Block::Agent { from: None, text: said.into() }).into_iter().collect();
             record.class = class_of_user(&record.blocks, false);
         }
+        kind if OF_HOOKS.contains(&kind) => {
+            let said = said_by_hook(&attachment);
+            record.class = if said.is_empty() { Class::Bookkeeping } else { Class::Meta };
+            let notice = Block::Notice { tag: "hook", text: said.into(), is_among_words: false };
+            record.blocks.extend((record.class == Class::Meta).then_some(notice));
+        }
         kind if kind.is_empty() || ATTACHED.contains(&kind) => {}
         _ => {
             let prose = prose(raw);
@@ -265,6 +277,21 @@ fn read_attachment<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
         }
     }
     record.subtype = attachment.kind.0;
+}
+
+/// What a hook told the model or the user: its words, each once, and not how it was run.
+fn said_by_hook(attachment: &Attachment<'_>) -> String {
+    let told = [attachment.content, attachment.stdout, attachment.stderr, attachment.message];
+    let error = |raw: &RawValue| serde_json::from_str::<HookError<'_>>(raw.get()).ok()?.text.0.map(Cow::into_owned);
+    let error = attachment.blocking_error.map(|raw| error(raw).unwrap_or_else(|| tool_input_text(raw)));
+    let mut said: Vec<String> = Vec::new();
+    for text in told.into_iter().flatten().map(tool_input_text).chain(error) {
+        let text = text.trim().to_owned();
+        if !text.is_empty() && !said.iter().any(|other| other.contains(&text)) {
+            said.push(text);
+        }
+    }
+    said.join("\n")
 }
 
 /// What was queued, when it was sent.
@@ -330,8 +357,28 @@ fn blocks_of(content: Content<'_>) -> Vec<Block<'_>> {
     match content {
         Content::Text(text) if text.is_empty() => Vec::new(),
         Content::Text(text) => vec![Block::Text(text)],
-        Content::Blocks(blocks) => blocks.into_iter().map(block_of).collect(),
+        Content::Blocks(raw) => {
+            let mut blocks = Vec::with_capacity(raw.len());
+            for block in raw {
+                let cited = block.citations.map(cited).unwrap_or_default();
+                blocks.push(block_of(block));
+                if !cited.is_empty() {
+                    blocks.push(Block::Notice { tag: "citation", text: cited.into(), is_among_words: true });
+                }
+            }
+            blocks
+        }
     }
+}
+
+/// What a text refers to: the titles, addresses and words of its sources.
+fn cited(citations: &RawValue) -> String {
+    let citations: Vec<Citation<'_>> = serde_json::from_str(citations.get()).unwrap_or_default();
+    let mut words = Vec::new();
+    for Citation { title, document, url, text } in citations {
+        words.extend([title.0.or(document.0), url.0, text.0].into_iter().flatten().filter(|text| !text.is_empty()));
+    }
+    words.join("\n")
 }
 
 fn block_of(mut raw: RawBlock<'_>) -> Block<'_> {

@@ -60,6 +60,28 @@ fn half_an_emoji_does_not_hide_a_message() {
 }
 
 #[test]
+fn what_a_hook_said_and_what_a_text_refers_to_is_text() {
+    let hook = |kind: &str, fields: &str| {
+        format!(
+            r#"{{"type":"attachment","attachment":{{"type":"hook_{kind}","hookName":"Stop","command":"sh say.sh"{fields}}}}}"#
+        )
+    };
+    check(
+        &hook("additional_context", r#","content":["use tabs","and no spaces"]"#),
+        "Meta hook{use tabs\nand no spaces}",
+    );
+    check(
+        &hook("success", r#","content":"done","stdout":"done\n","stderr":"a warning""#),
+        "Meta hook{done\na warning}",
+    );
+    check(&hook("blocking_error", r#","blockingError":{"blockingError":"no","command":"x"}"#), "Meta hook{no}");
+    check(&hook("system_message", r#","content":"3 are saved""#), "Meta hook{3 are saved}");
+    check(&hook("success", r#","content":"","stdout":"""#), "Bookkeeping ");
+    let cited = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"it flies","citations":[{"type":"web_search_result_location","url":"https://a.example","title":"Birds","cited_text":"a kakapo does not"},{"type":"char_location","document_title":"Notes","cited_text":"it does"}]},{"type":"text","text":"or not","citations":null}]}}"#;
+    check(cited, "Answer it flies|citation{Birds\nhttps://a.example\na kakapo does not\nNotes\nit does}~|or not");
+}
+
+#[test]
 fn every_kind_of_record_has_its_class_and_text() {
     check(&prompt(1), "Prompt prompt 1");
     let user =
