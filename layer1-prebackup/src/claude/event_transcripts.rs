@@ -13,6 +13,11 @@ impl Event {
     /// session id, in some folder beside it or of one of `projects`: the client moves transcripts. If there is none either,
     /// the one that the event names, so that what is missing can be told; nothing where it names none.
     pub fn transcripts(&self, home: &Path, projects: &[&Path]) -> Vec<PathBuf> {
+        // As it is almost always: the other spellings cost a look into each folder above.
+        let is_usual = |path: &&Path| path.is_absolute() && is_in_project_folder(path) && is_transcript(path);
+        if let Some(there) = self.transcript_path.as_deref().filter(is_usual) {
+            return vec![without_dots(there)];
+        }
         let named = self.transcript_path.as_deref().map(|path| spellings(path, self.cwd.as_deref(), home));
         let named = named.unwrap_or_default();
         if let Some(there) = named.iter().find(|path| is_transcript(path)) {
@@ -53,6 +58,11 @@ fn spellings(path: &Path, cwd: Option<&str>, home: &Path) -> Vec<PathBuf> {
     };
     let owners: Vec<PathBuf> = given.iter().filter_map(|path| owner(path)).collect();
     owners.into_iter().chain(given).collect()
+}
+
+/// Whether a path is `…/projects/<folder>/<name>`: then it is no side file of another one.
+fn is_in_project_folder(path: &Path) -> bool {
+    path.ancestors().nth(2).is_some_and(|projects| projects.ends_with("projects"))
 }
 
 /// Whether it is there and named like one. What cannot be opened for want of rights is there: its failure must be seen.

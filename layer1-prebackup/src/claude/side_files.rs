@@ -25,6 +25,8 @@ pub const BESIDE: &str = ".beside";
 pub(crate) const CLAUDE: &str = ".claude";
 /// Folders of the configuration directory with one for each session: earlier states of edited files, the task list.
 const KEPT_BY_ID: [&str; 2] = ["file-history", "tasks"];
+/// The folder in which earlier versions of Claude Code kept the task lists, `{ID}-agent-{AGENT}.json`.
+const TODOS: &str = "todos";
 /// The folder of plans, each under the slug that the transcript names.
 const PLANS: &str = "plans";
 /// The slug is looked for in so much of the beginning and of the end of a transcript.
@@ -101,6 +103,7 @@ pub(crate) fn side_files_with(transcript: &Path, id: &SessionId, beside: &[OsStr
             let folder = claude_dir.join(kept).join(id.as_str());
             sides.attempt(|sides| sides.add_folder(&folder, &Path::new(CLAUDE).join(kept)));
         }
+        sides.attempt(|sides| sides.add_todos(&claude_dir.join(TODOS), id));
         sides.attempt(|sides| sides.add_plans(&claude_dir.join(PLANS), transcript));
     }
     sides.found.sort_by(|a, b| a.rel.cmp(&b.rel));
@@ -173,6 +176,19 @@ impl SideFiles {
                 Ok(())
             }
         }
+    }
+
+    fn add_todos(&mut self, todos: &Path, id: &SessionId) -> Result<(), DurableError> {
+        let Some(folder) = open_folder(todos)? else { return Ok(()) };
+        let start = format!("{id}-agent-");
+        for (name, kind) in folder.entries()? {
+            if name.as_bytes().starts_with(start.as_bytes()) && kind == FileType::RegularFile {
+                let mut nothing = Vec::new();
+                let top = Path::new(CLAUDE).join(TODOS);
+                self.add_entry(&folder, &name, kind, (Path::new(""), &top), &mut nothing);
+            }
+        }
+        Ok(())
     }
 
     fn add_plans(&mut self, plans: &Path, transcript: &Path) -> Result<(), DurableError> {
@@ -310,10 +326,12 @@ pub(crate) fn is_transcript_like(name: &OsStr) -> bool {
 /// Whether a file or folder of this name is there for a while only: locks belong to a running client and must not
 /// be copied; the others are files that are being written, by us or by the client (`agent-1.meta.json.tmp.f5c18833`).
 pub(crate) fn is_passing(name: &OsStr) -> bool {
+    let is_mark = |mark: &str| mark.len() == TEMP_MARK_CHARS && mark.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // Of a transcript, one that a killed client left may be all that there is.
     let is_the_clients = name
         .to_str()
         .and_then(|name| name.rsplit_once(".tmp."))
-        .is_some_and(|(_, mark)| mark.len() == TEMP_MARK_CHARS && mark.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        .is_some_and(|(of, mark)| is_mark(mark) && !of.ends_with(".jsonl"));
     name.as_bytes().ends_with(b".lock") || fs::is_temp(name) || is_the_clients
 }
 
@@ -363,11 +381,11 @@ pub fn place_of(transcript: &Path, id: &SessionId, file: &FileName) -> (PathBuf,
     }
 }
 
-/// `rest` is `plans/<name>`, or a folder with one for each session and the path below that.
+/// `rest` is `plans/<name>`, `todos/<name>`, or a folder with one for each session and the path below that.
 fn place_in_claude_dir(claude_dir: &Path, id: &SessionId, rest: &Path) -> (PathBuf, PathBuf) {
     let mut parts = rest.components();
     let kept = parts.next().map(|kept| PathBuf::from(kept.as_os_str())).unwrap_or_default();
-    match kept == Path::new(PLANS) {
+    match kept == Path::new(PLANS) || kept == Path::new(TODOS) {
         true => (claude_dir.join(kept), parts.as_path().to_owned()),
         false => (claude_dir.join(kept).join(id.as_str()), parts.as_path().to_owned()),
     }
@@ -450,6 +468,8 @@ mod tests {
             format!("{ID}.jsonl.bak"),
             format!("{ID}.jsonl.superseded-17000"),
             format!("{ID}.jsonl.superseded-17001/subagents/agent-1.jsonl"),
+            format!("{ID}.jsonl.tmp.1234.1700000000000"),
+            format!("{ID}.jsonl.tmp.f5c18833"),
             format!("{ID}.jsonl~"),
             format!("{ID}.orphaned-1700-ab.jsonl"),
             format!("{ID}.precompact.json"),
@@ -507,6 +527,9 @@ mod tests {
             "file-history/other/0a@v1".to_owned(),
             format!("tasks/{ID}/1.json"),
             format!("tasks/{ID}/.lock"),
+            format!("todos/{ID}-agent-{ID}.json"),
+            format!("todos/{ID}-agent-a1.json"),
+            format!("todos/00000000{}-agent-{ID}.json", &ID[8..]),
             "plans/calm-blue-fox.md".to_owned(),
             "plans/other.md".to_owned(),
         ] {
@@ -517,6 +540,8 @@ mod tests {
             ".claude/file-history/0a@v1",
             ".claude/plans/calm-blue-fox.md",
             ".claude/tasks/1.json",
+            &format!(".claude/todos/{ID}-agent-{ID}.json"),
+            &format!(".claude/todos/{ID}-agent-a1.json"),
             "tool-results/a.txt",
         ];
         assert_eq!(found(&transcript, ID), expected);
