@@ -1,7 +1,8 @@
 //! How often the conversation that answers a plain question is found, and found first, beside what plain FTS5 finds.
 //!
-//! Two measures of others, of which nothing is kept here: [`locomo`], long dialogues with questions about them, and
-//! [`commits`], real coding sessions and the commits that were made in them. Weights are chosen on the questions whose hash
+//! Three measures of others, of which nothing is kept here: [`locomo`], long dialogues with questions about them,
+//! [`commits`], real coding sessions and the commits that were made in them, and [`sentences`] of these sessions, pasted as they
+//! stand. Weights are chosen on the questions whose hash
 //! is even ([`Half`]); the others say whether the choice holds for what it was not made on.
 
 mod commits;
@@ -9,6 +10,7 @@ mod git;
 mod locomo;
 mod measure;
 mod plain_fts;
+mod sentences;
 mod types;
 
 use std::io;
@@ -21,6 +23,7 @@ pub use types::{Half, Measure, Question};
 pub fn lay_out(name: &str, git_dir: &Path, projects: &Path, half: Half) -> io::Result<Measure> {
     let mut measure = match name {
         "locomo" => locomo::lay_out(git_dir, projects)?,
+        "sentences" => sentences::lay_out(git_dir, projects)?,
         _ => commits::lay_out(git_dir, projects)?,
     };
     let hashes = git::sha256(measure.questions.iter().map(|question| question.text.as_str()))?;

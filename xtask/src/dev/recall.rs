@@ -14,9 +14,12 @@ use crate::verb::AlreadyTold;
 
 /// Kept here, below cargo's folder: the data, and what is made of it.
 const FOLDER: &str = "recall";
-/// What the measures are called, and whose data they are of.
-const DATA: [(&str, &str); 2] =
-    [("locomo", "https://github.com/dial481/locomo.git"), ("commits", "https://github.com/entireio/cli.git")];
+/// What the measures are called, the clone that each is made of, and whose data that is.
+const DATA: [(&str, &str, &str); 3] = [
+    ("locomo", "locomo", "https://github.com/dial481/locomo.git"),
+    ("commits", "commits", "https://github.com/entireio/cli.git"),
+    ("sentences", "commits", "https://github.com/entireio/cli.git"),
+];
 
 /// What was typed; the program understands the rest.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,8 +38,8 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let folder = target.join(FOLDER);
     sh.create_dir(&folder)?;
     let mut data: Vec<OsString> = Vec::new();
-    for (name, address) in DATA {
-        let clone = args.have.clone().unwrap_or_else(|| folder.join("data")).join(name);
+    for (name, of, address) in DATA {
+        let clone = args.have.clone().unwrap_or_else(|| folder.join("data")).join(of);
         if !clone.exists() && cmd!(sh, "git clone --quiet --bare {address} {clone}").quiet().run().is_err() {
             println!("skipped: {name}, whose data could not be had from {address}");
             continue;
