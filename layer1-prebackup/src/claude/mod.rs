@@ -20,5 +20,5 @@ pub mod worktrees;
 
 /// Most characters of what a command prints: 30,000 pass, one more makes a preview of it. (A failing one is cut to 10,000.)
 pub const COMMAND_CHARS_MAX: usize = 28_000;
-/// Most characters of a tool's answer: 47,000 pass, 60,000 make a preview, 100,000 an error.
+/// Most characters of a tool's answer: 47,000 pass, 60,000 make a preview, unless the tool says that it may give more.
 pub const TOOL_CHARS_MAX: usize = 40_000;

@@ -117,8 +117,8 @@ impl FindingEntry {
     fn memory_in_one_copy(alone: &OneCopy) -> FindingEntry {
         let (bytes, key) = (Size(alone.bytes), &alone.key);
         let (copy, makes) = match alone.held_by {
-            Layer::One => ("first", "layer3-indexer import"),
-            Layer::Three => ("second", "layer2-save-client drain --foreground"),
+            Layer::One => ("first", typed(LAYER3, "import")),
+            Layer::Three => ("second", typed(LAYER2, "drain --foreground")),
         };
         let detail = format!("{bytes} of this memory only in the {copy} copy; `{makes}` makes the other one");
         FindingEntry::new(ONE_COPY, Some(key), key.id.as_str(), &detail)

@@ -49,6 +49,10 @@ fn both_eras_list_the_seven_tools() {
             client.cancel().await.unwrap();
         }
         assert_eq!(lists[0], lists[1]);
+        // However the client counts, what is built to its limit passes.
+        for tool in lists[0].as_array().unwrap() {
+            assert_eq!(tool["_meta"]["anthropic/maxResultSizeChars"], 80_000, "{tool}");
+        }
         let summary: Vec<String> = lists[0].as_array().unwrap().iter().map(in_one_line).collect();
         insta::assert_snapshot!(summary.join("\n"), @r#"
         session_save(cwd expected project session_id transcript_path trigger) required ["session_id","transcript_path"] -> error files messages_indexed project reason session_id skipped store_id trigger warning any of [{"required":["session_id","project","store_id","files","messages_indexed","trigger"]},{"required":["skipped","reason"]},{"required":["error"]}] hints {"destructiveHint":false,"idempotentHint":true,"openWorldHint":false,"readOnlyHint":false,"title":"Save a conversation"}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use layer1_prebackup::claude::TOOL_CHARS_MAX;
 use layer1_prebackup::names::{ProjectName, SessionId};
 use rmcp::handler::server::common::{schema_for_input, schema_for_output};
-use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool as ToolDescription, ToolAnnotations};
+use rmcp::model::{CallToolResult, ContentBlock, JsonObject, MetaObject, Tool as ToolDescription, ToolAnnotations};
 use rmcp::schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,10 @@ use crate::terminal::Terminal;
 const EDITED_FILES_MAX: usize = 20;
 /// Most characters of why a tool failed.
 const FAILURE_CHARS_MAX: usize = 8_000;
+/// How a tool tells Claude Code how long its answers may be before the model gets a preview of them; 200,000 was obeyed.
+const MAX_RESULT: &str = "anthropic/maxResultSizeChars";
+/// An answer is built to [`TOOL_CHARS_MAX`], each character as it is counted here; however the client counts, it passes.
+const RESULT_CHARS_MAX: usize = 2 * TOOL_CHARS_MAX;
 
 /// Told the work done so far and, if known, all of it; ever growing.
 type Progress<'a> = &'a dyn Fn(u64, Option<u64>);
@@ -173,6 +177,7 @@ impl Tool {
             .with_title(self.title)
             .with_raw_output_schema(Arc::new((self.output)()))
             .with_annotations(annotations)
+            .with_meta(MetaObject(JsonObject::from_iter([(MAX_RESULT.to_owned(), RESULT_CHARS_MAX.into())])))
     }
 
     /// Runs the tool; a failure is an answer too.
