@@ -223,6 +223,9 @@ fn is_journal_possible(env: &dyn Fn(&str) -> Option<OsString>) -> bool {
 
 fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Write) -> Result<bool, InspectError> {
     let store: &Path = &places.layer1_store;
+    if let Some(why) = places.away(store) {
+        return Err(ArchiveError::Away(why).into());
+    }
     match command {
         Command::Sweep { all, timer } => {
             let (projects, policy) = (projects_of(places), places.policy.clone());
@@ -234,6 +237,8 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
             } else {
                 sweep::run(&config)?
             };
+            // As in the hook.
+            let _ = places.note_disk(store);
             report_sweep(&report, quiet, out)?;
             if timer {
                 timer_mark::record(store, timer_mark::SWEEP).map_err(ArchiveError::from)?;

@@ -56,6 +56,8 @@ pub(crate) const SESSION_ID_BYTES_MAX: usize = 128;
 pub(crate) const PROJECT_BYTES_MAX: usize = 120;
 /// Longest one that is read: the version before lengthened some names of full length by one.
 const PROJECT_BYTES_READ_MAX: usize = PROJECT_BYTES_MAX + 1;
+/// In layer 3's store: the list of what is owed to the index.
+pub const TO_INDEX: &str = ".state/to-index";
 /// The index in layer 3's store. SQLite's and our own files beside it begin with its name, so no project's folder may.
 pub(crate) const INDEX_FILE: &str = "sessions.db";
 /// The folder of sessions for which no project name is known.

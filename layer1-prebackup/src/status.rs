@@ -171,8 +171,10 @@ pub(crate) fn verify(
     }
     if as_json {
         let findings: Vec<Value> = checked.findings.iter().map(finding_json).collect();
+        let notes: Vec<Value> = checked.notes.iter().map(finding_json).collect();
         let repairs: Vec<Value> = checked.repairs.iter().map(repair_json).collect();
-        write_json(out, &json!({ "files": checked.files, "findings": findings, "repairs": repairs }))?;
+        let answer = json!({ "files": checked.files, "findings": findings, "notes": notes, "repairs": repairs });
+        write_json(out, &answer)?;
         return Ok(checked.is_well());
     }
     for repair in &checked.repairs {
@@ -180,7 +182,7 @@ pub(crate) fn verify(
         let (path, detail) = (shown_on_a_line(&repair.path), shown_on_a_line(&repair.detail));
         writeln!(out, "{word}: {}/{path}: {detail}", repair.key.project)?;
     }
-    for finding in &checked.findings {
+    for finding in checked.findings.iter().chain(&checked.notes) {
         let (path, detail) = (shown_on_a_line(&finding.path), shown_on_a_line(&finding.detail));
         writeln!(out, "{}: {}/{path}: {detail}", finding.kind.as_str(), finding.key.project)?;
     }
@@ -193,6 +195,7 @@ struct Checked {
     files: usize,
     repairs: Vec<Repair>,
     findings: Vec<Finding>,
+    notes: Vec<Finding>,
 }
 
 impl Checked {
@@ -229,6 +232,8 @@ fn check(
             findings = archive.verify(Some(key))?;
             findings.retain(is_asked_for);
         }
+        let (notes, findings) = findings.into_iter().partition::<Vec<_>, _>(|finding| finding.kind.is_note());
+        checked.notes.extend(notes);
         checked.findings.extend(findings);
         // What keeps them from being counted is a finding.
         checked.files += archive.files(key).map_or(0, |files| files.len());

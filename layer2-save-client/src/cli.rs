@@ -17,8 +17,9 @@ use layer1_prebackup::claude::timer_mark;
 use layer1_prebackup::config::arguments;
 use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags, SettingsError};
-use layer1_prebackup::names::{LAYER2, program_name, typed};
+use layer1_prebackup::names::{LAYER2, SessionId, program_name, typed};
 use layer1_prebackup::wire::event::Event;
+use layer1_prebackup::wire::outbox_job::{Job, JobName};
 use layer1_prebackup::wire::shown::shown;
 
 use crate::deliver;
@@ -120,6 +121,9 @@ enum Verb {
         /// Also try the jobs that were set aside as failed
         #[arg(long)]
         retry_failed: bool,
+        /// A job that could not be written into the outbox: it is delivered before those that are there
+        #[arg(long, value_name = "JSON")]
+        job: Vec<String>,
     },
 }
 
@@ -212,6 +216,9 @@ fn run(cli: Cli, misunderstood: Option<SettingsError>) -> Result<(), ()> {
         Ok(places) => places,
         Err(error) => return told(&error),
     };
+    if let (false, Some(why)) = (is_hook_program, places.away(&places.layer1_store)) {
+        return told(&ArchiveError::Away(why));
+    }
     let are_places_corrected = !problems.is_empty() || !unusable.is_empty();
     let problems: Vec<SettingsError> = misunderstood.into_iter().chain(problems).chain(unusable).collect();
     // Before anything is written there, a log line included. What else is wrong with the store is
@@ -245,17 +252,30 @@ fn run(cli: Cli, misunderstood: Option<SettingsError>) -> Result<(), ()> {
     let settings = settings(&cli, places, &set, are_places_corrected);
     let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, event, &settings, &report)));
     report.tell_shortcomings();
-    match done {
-        Ok(Ok(())) => Ok(()),
+    let failure = match done {
+        Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => {
-            report.warning(&format!("failed to {}", in_one_line(&*error)));
-            Err(())
+            let failure = format!("failed to {}", in_one_line(&*error));
+            report.warning(&failure);
+            failure
         }
         // The panic hook has told where and why on stderr.
         Err(_) => {
-            report.line_with_time("failed: this program panicked; what was in the outbox is still there");
-            Err(())
+            let failure = "failed: this program panicked; what was in the outbox is still there";
+            report.line_with_time(failure);
+            failure.to_owned()
         }
+    };
+    tell_of_drain(&cli, &failure, &Outbox::at(settings.places.outbox()));
+    Err(())
+}
+
+/// The start of a session is where the user hears of what is wrong with this layer.
+fn tell_of_drain(cli: &Cli, failure: &str, outbox: &Outbox) {
+    if matches!(cli.command, Some(Verb::Drain { .. })) && outbox.is_news(failure) {
+        let message = format!("Threefold: conversations may not be saved a second time: {failure}");
+        // Nothing can be done about a closed stdout.
+        let _ = drain::tell(&message, &mut std::io::stdout().lock());
     }
 }
 
@@ -273,9 +293,14 @@ fn execute(cli: &Cli, event: Option<Result<Event, Error>>, settings: &Settings, 
             }
             Ok(())
         }
-        Some(Verb::Deliver { .. }) => {
+        Some(Verb::Deliver { job, .. }) => {
             let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
-            deliver::run(settings, report, &interrupt).map(|_summary| ())
+            let unkept = job.iter().map(|job| {
+                let job: Job = serde_json::from_str(job).map_err(failed("read a job"))?;
+                let id = SessionId::parse(&job.session_id)?;
+                Ok((JobName::of(&id, job.project.as_deref(), &job.transcript_path), job))
+            });
+            deliver::with_unkept(settings, report, &interrupt, unkept.collect::<Result<_, Error>>()?)
         }
         Some(Verb::Pending { .. } | Verb::Dismiss { .. } | Verb::Ping) => Ok(()),
     }
@@ -283,7 +308,7 @@ fn execute(cli: &Cli, event: Option<Result<Event, Error>>, settings: &Settings, 
 
 fn settings(cli: &Cli, places: Places, set: &user_settings::Settings, are_places_corrected: bool) -> Settings {
     let retry_failed =
-        matches!(cli.command, Some(Verb::Drain { retry_failed: true, .. } | Verb::Deliver { retry_failed: true }));
+        matches!(cli.command, Some(Verb::Drain { retry_failed: true, .. } | Verb::Deliver { retry_failed: true, .. }));
     let child_env = ChildEnv::from_vars(std::env::vars_os(), &places);
     Settings {
         places,

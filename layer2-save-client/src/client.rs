@@ -125,6 +125,11 @@ impl Connection {
         self.without_pipes().stop(Patience::HEALTHY);
     }
 
+    /// [`Connection::stop`] of our own server, which is given time to index what it has saved.
+    pub(crate) fn stop_when_indexed(self) {
+        self.without_pipes().stop(Patience::INDEXING);
+    }
+
     /// Stops a server after an error, and adds to the error how the server ended.
     pub(crate) fn abandon(self, error: CallError) -> CallError {
         with_ending(error, &mut self.without_pipes())

@@ -28,6 +28,8 @@ use layer1_prebackup::wire::outbox_job::{Failed, Job, JobName};
 /// After so many jobs in a row that a server hung or died on, it is the server, not the jobs:
 /// the rest waits. Jobs with fewer attempts come first, so no job can keep the others back for good.
 const SERVER_FAULTS_MAX: u32 = 3;
+/// So often it is looked again for jobs of which none could be tried: one may come in while nobody looks.
+const IDLE_PASSES_MAX: u32 = 3;
 
 /// What became of a round of deliveries.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -41,19 +43,10 @@ pub(crate) struct Summary {
 /// Delivers what is in the outbox, until nothing is left that was not tried.
 pub(crate) fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -> Result<Summary, Error> {
     let outbox = Outbox::at(settings.places.outbox());
-    let mut round = Round {
-        settings,
-        report,
-        interrupt,
-        outbox: &outbox,
-        lock: None,
-        server: None,
-        roots: Vec::new(),
-        tried: BTreeMap::new(),
-        faults: 0,
-        summary: Summary::default(),
-    };
+    let mut round = Round::new(settings, report, interrupt, &outbox);
+    let mut idle = 0;
     loop {
+        let tried = round.tried.clone();
         let Some(lock) = outbox.deliverer_lock()? else {
             round.summary.is_busy_elsewhere = true;
             return Ok(round.summary);
@@ -68,17 +61,47 @@ pub(crate) fn run(settings: &Settings, report: &Report, interrupt: &Interrupt) -
         }
         round.lock = Some(lock);
         let delivered = round.deliver_all();
-        round.stop_server();
+        // First: the server may go on indexing for a while, and others have something to deliver meanwhile.
         round.lock = None;
+        round.stop_server();
         delivered?;
         if interrupt.came() {
             round.summary.was_interrupted = true;
             return Ok(round.summary);
         }
+        idle = if round.tried == tried { idle + 1 } else { 0 };
         if round.due()?.is_empty() {
             return Ok(round.summary);
         }
+        if idle >= IDLE_PASSES_MAX {
+            // It can be listed and not delivered: too few files may be open, say.
+            report.line_with_time("not tried: jobs that could not be read; they wait");
+            return Ok(round.summary);
+        }
     }
+}
+
+/// [`run`], after jobs that could not be made durable: each is tried once, and nothing is kept of it but what the server
+/// stores. They lie nowhere, so what keeps one from being delivered is an error.
+pub(crate) fn with_unkept(
+    settings: &Settings,
+    report: &Report,
+    interrupt: &Interrupt,
+    unkept: Vec<(JobName, Job)>,
+) -> Result<(), Error> {
+    if unkept.is_empty() {
+        return run(settings, report, interrupt).map(|_summary| ());
+    }
+    let outbox = Outbox::at(settings.places.outbox());
+    let mut round = Round::new(settings, report, interrupt, &outbox);
+    round.unkept = unkept;
+    let delivered = round.deliver_unkept();
+    round.stop_server();
+    if let Err(error) = run(settings, report, interrupt) {
+        // What keeps jobs from being written may keep the outbox from being used.
+        report.warning(&format!("failed to deliver what waits in the outbox: {}", in_one_line(&*error)));
+    }
+    delivered
 }
 
 struct Round<'a> {
@@ -91,6 +114,8 @@ struct Round<'a> {
     server: Option<Connection>,
     /// What the running server may read besides its own places.
     roots: Vec<PathBuf>,
+    /// What is delivered instead of the outbox's jobs.
+    unkept: Vec<(JobName, Job)>,
     /// Sequence numbers that this process has tried, whatever came of it.
     tried: BTreeMap<JobName, u64>,
     faults: u32,
@@ -105,8 +130,54 @@ enum Outcome {
     Interrupted,
 }
 
-impl Round<'_> {
+impl<'a> Round<'a> {
+    fn new(settings: &'a Settings, report: &'a Report, interrupt: &'a Interrupt, outbox: &'a Outbox) -> Round<'a> {
+        Round {
+            settings,
+            report,
+            interrupt,
+            outbox,
+            lock: None,
+            server: None,
+            roots: Vec::new(),
+            unkept: Vec::new(),
+            tried: BTreeMap::new(),
+            faults: 0,
+            summary: Summary::default(),
+        }
+    }
+
+    fn deliver_unkept(&mut self) -> Result<(), Error> {
+        if let Some(why) = self.settings.second_away() {
+            return Err(why.into());
+        }
+        let mut first_failure = Ok(());
+        for (name, job) in self.unkept.clone() {
+            let failure = match self.deliver(&name, &job)? {
+                Outcome::Settled => continue,
+                Outcome::NotSettled(error) => in_one_line(&error),
+                Outcome::SetAside => "the server refuses it".to_owned(),
+                Outcome::Interrupted => return Err(CallError::Interrupted.into()),
+            };
+            first_failure = first_failure.and(Err(format!("save {} a second time: {failure}", job.session_id).into()));
+        }
+        first_failure
+    }
+
+    /// Writes down at each job what it waits for.
+    fn wait_for_the_disk(&mut self, why: &str) -> Result<(), Error> {
+        let due = self.due()?;
+        for (name, _) in due.iter().filter(|(_, job)| job.last_error.as_deref() != Some(why)) {
+            self.outbox.update(name, |job| job.last_error = Some(why.to_owned()))?;
+        }
+        self.leave(&due, why);
+        Ok(())
+    }
+
     fn deliver_all(&mut self) -> Result<(), Error> {
+        if let Some(why) = self.settings.second_away() {
+            return self.wait_for_the_disk(&why);
+        }
         for stranger in self.outbox.list()?.unreadable {
             self.report.line_with_time(&format!("left alone, failed to {stranger}"));
         }
@@ -227,7 +298,7 @@ impl Round<'_> {
     }
 
     fn connect(&mut self) -> Result<(), CallError> {
-        let jobs = self.outbox.list()?.jobs;
+        let jobs = if self.unkept.is_empty() { self.outbox.list()?.jobs } else { self.unkept.clone() };
         let mut roots: Vec<PathBuf> =
             jobs.iter().filter_map(|(_, job)| sessions::foreign_root(job, &self.settings.places)).collect();
         roots.sort();
@@ -240,8 +311,10 @@ impl Round<'_> {
     }
 
     fn stop_server(&mut self) {
-        if let Some(server) = self.server.take() {
-            server.stop();
+        match self.server.take() {
+            Some(server) if self.settings.server.is_none() && !self.interrupt.came() => server.stop_when_indexed(),
+            Some(server) => server.stop(),
+            None => {}
         }
     }
 
@@ -276,6 +349,10 @@ impl Round<'_> {
             }
             Answer::Skipped { reason } => (None, report::skipped(&job.session_id, &one_line(&reason))),
         };
+        if !self.unkept.is_empty() {
+            self.report.line(&line);
+            return Ok(());
+        }
         if let Some(receipt) = receipt {
             let Some(lock) = &self.lock else { return Err(CallError::Interrupted) };
             // `drain` looks for it by what layer 1 calls the session.
@@ -314,6 +391,9 @@ impl Round<'_> {
             dismissed: false,
         });
         let is_set_aside = failed.is_some();
+        if !self.unkept.is_empty() {
+            return if is_set_aside { Outcome::SetAside } else { Outcome::NotSettled(error) };
+        }
         let noted = self.outbox.update(name, |now| {
             now.attempts += u64::from(attempts);
             now.last_error = Some(cause);

@@ -13,8 +13,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
+use layer1_prebackup::names::TO_INDEX;
 use serde_json::json;
 
+use crate::call_error::CallError;
+use crate::client;
 use crate::deliver;
 use crate::error::{Error, failed};
 use crate::interrupt::Interrupt;
@@ -24,12 +27,12 @@ use crate::sessions;
 use crate::settings::Settings;
 use crate::settle;
 use layer1_prebackup::names::SessionId;
-use layer1_prebackup::wire::outbox_job::{JobName, MEMORIES_TRIGGER};
+use layer1_prebackup::wire::outbox_job::{Job, JobName, MEMORIES_TRIGGER};
 
 /// The trigger of the jobs that are made here.
 pub(crate) const TRIGGER: &str = "drain";
 /// How long another deliverer is waited for.
-const BUSY_WAIT: Duration = Duration::from_secs(60);
+const BUSY_WAIT: Duration = Duration::from_secs(20);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 /// Longest cause in the message to the user, in characters.
 const MESSAGE_CAUSE_CHARS_MAX: usize = 160;
@@ -38,23 +41,43 @@ const MESSAGE_CAUSE_CHARS_MAX: usize = 160;
 pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) -> Result<(), Error> {
     let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
     let outbox = Outbox::at(settings.places.outbox());
-    if !deliver_what_is_owed(&outbox, settings, report, &interrupt)? {
-        return Ok(());
+    let mut delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt)?;
+    if delivered == Delivered::All {
+        // The newest contents are the same in both by now, so what is taken back is never mistaken for news.
+        let is_more_owed = take_back(&outbox, settings, report).unwrap_or_else(|error| {
+            report.warning(&format!("failed to look for what only the second copy has: {}", in_one_line(&*error)));
+            false
+        });
+        if settings.second_away().is_none()
+            && let Err(error) = take_back_memories(settings, report)
+        {
+            let why = in_one_line(&*error);
+            report.warning(&format!("failed to look for memories that only the second copy has: {why}"));
+        }
+        if is_more_owed {
+            delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt)?;
+        }
     }
-    // The newest contents are the same in both by now, so what is taken back is never mistaken for news.
-    let is_more_owed = take_back(&outbox, settings, report).unwrap_or_else(|error| {
-        report.warning(&format!("failed to look for what only the second copy has: {}", in_one_line(&*error)));
-        false
-    });
-    if let Err(error) = take_back_memories(settings, report) {
-        report.warning(&format!("failed to look for memories that only the second copy has: {}", in_one_line(&*error)));
+    let trouble = match delivered {
+        Delivered::Interrupted => return Ok(()),
+        Delivered::All => settings.second_away(),
+        Delivered::Elsewhere => {
+            let lock = outbox.deliverer_lock_path();
+            let seconds = BUSY_WAIT.as_secs();
+            Some(format!(
+                "lock {}: another program has held it for {seconds} s; it may hang, or have been stopped",
+                lock.display()
+            ))
+        }
+    };
+    if let Some(trouble) = &trouble {
+        report.line_with_time(&format!("failed to {trouble}"));
+    } else if let Err(error) = have_indexed(settings, &interrupt) {
+        // The conversations are saved; the next search makes up for it too.
+        report.warning(&format!("failed to have the index filled: {}", in_one_line(&error)));
     }
-    if is_more_owed && !deliver_what_is_owed(&outbox, settings, report, &interrupt)? {
-        return Ok(());
-    }
-    if let Some(message) = message(&outbox, settings)? {
-        let line = format!("{}\n", json!({ "systemMessage": shown(&message) }));
-        out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(failed("write to stdout"))?;
+    if let Some(message) = message(&outbox, settings, trouble)? {
+        tell(&message, out)?;
         for (name, _) in outbox.list()?.jobs.into_iter().filter(|(_, job)| job.failed.is_some()) {
             outbox.update(&name, |job| {
                 if let Some(failed) = &mut job.failed {
@@ -66,34 +89,73 @@ pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) ->
     Ok(())
 }
 
-/// Makes the jobs and delivers all that is in the outbox. False if it was interrupted, or another deliverer is still
-/// at it.
+/// Tells the user.
+pub(crate) fn tell(message: &str, out: &mut impl Write) -> Result<(), Error> {
+    let line = format!("{}\n", json!({ "systemMessage": shown(message) }));
+    out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(failed("write to stdout"))
+}
+
+/// What became of all that is owed.
+#[derive(Debug, PartialEq, Eq)]
+enum Delivered {
+    /// It was tried.
+    All,
+    Interrupted,
+    /// Another deliverer is still at it.
+    Elsewhere,
+}
+
+/// Makes the jobs and delivers all that is in the outbox.
 fn deliver_what_is_owed(
     outbox: &Outbox,
     settings: &Settings,
     report: &Report,
     interrupt: &Interrupt,
-) -> Result<bool, Error> {
-    if let Err(error) = make_jobs(settings, report) {
+) -> Result<Delivered, Error> {
+    let unkept = make_jobs(settings, report).unwrap_or_else(|error| {
         // What is in the outbox already must go out all the same.
         report.warning(&format!("failed to look for sessions that need a delivery: {}", in_one_line(&*error)));
+        Vec::new()
+    });
+    if !unkept.is_empty() {
+        deliver::with_unkept(settings, report, interrupt, unkept)?;
     }
     let deadline = Instant::now() + BUSY_WAIT;
     while !outbox.list()?.jobs.is_empty() {
         let summary = deliver::run(settings, report, interrupt)?;
         if summary.was_interrupted {
-            return Ok(false);
+            return Ok(Delivered::Interrupted);
         }
         if !summary.is_busy_elsewhere {
             break;
         }
         // Another deliverer has the lock and will do it all, but it may be a hook's with a
         // server that hangs; what it leaves is ours.
-        if Instant::now() >= deadline || !interrupt.sleep(BUSY_POLL) {
-            return Ok(false);
+        if Instant::now() >= deadline {
+            return Ok(Delivered::Elsewhere);
+        }
+        if !interrupt.sleep(BUSY_POLL) {
+            return Ok(Delivered::Interrupted);
         }
     }
-    Ok(true)
+    Ok(Delivered::All)
+}
+
+/// Starts the server, which fills in what the index lacks, where something was saved that the index was not written
+/// for: it could not be, or it was put back to an older state.
+fn have_indexed(settings: &Settings, interrupt: &Interrupt) -> Result<(), CallError> {
+    let written_at = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let places = &settings.places;
+    let mut log = places.index.clone().into_os_string();
+    log.push("-wal");
+    let index = written_at(&places.index).max(written_at(Path::new(&log)));
+    let owed = written_at(&places.layer3_store.join(TO_INDEX));
+    if settings.server.is_some() || settings.second_away().is_some() || owed <= index {
+        return Ok(());
+    }
+    let command = settings.server_command(&[]);
+    client::connect(&command, &settings.child_env, settings.timeout, interrupt)?.stop_when_indexed();
+    Ok(())
 }
 
 /// Gives layer 1 what only layer 3 has; whether that was anything. `prune` takes from layer 1 first, under the
@@ -225,18 +287,24 @@ fn take_back_one(layer1: &Archive, layer3: &Archive, key: &SessionKey, settings:
 }
 
 /// A job for every session of which layer 3 has not all that layer 1 has: its files are not all covered by its last
-/// receipt, that receipt is of another store than the one that is there now, or this one lacks some of them.
-fn make_jobs(settings: &Settings, report: &Report) -> Result<(), Error> {
-    let Some(archive) = Archive::open(&settings.places.layer1_store)? else { return Ok(()) };
+/// receipt, that receipt is of another store than the one that is there now, or this one lacks some of them. Gives
+/// those that could not be made durable. None where the disk of the second copy is not there: nobody knows what it has.
+fn make_jobs(settings: &Settings, report: &Report) -> Result<Vec<(JobName, Job)>, Error> {
+    let mut unkept = Vec::new();
+    if settings.second_away().is_some() {
+        return Ok(unkept);
+    }
+    let Some(archive) = Archive::open(&settings.places.layer1_store)? else { return Ok(unkept) };
     let layer3 = settle::layer3_store(settings, report);
     let outbox = Outbox::at(settings.places.outbox());
     for key in archive.sessions()? {
-        if let Err(error) = make_job(&archive, &key, layer3.as_ref(), &outbox, settings) {
+        if let Err(error) = make_job(&archive, &key, layer3.as_ref(), &outbox, settings, &mut unkept) {
             let session = format!("{} of {}", key.id, key.project);
             report.warning(&format!("failed to see whether {session} needs a delivery: {}", in_one_line(&*error)));
         }
     }
-    ask_for_memories(&archive, &outbox, settings)
+    ask_for_memories(&archive, &outbox, settings)?;
+    Ok(unkept)
 }
 
 fn make_job(
@@ -245,6 +313,7 @@ fn make_job(
     layer3: Option<&Archive>,
     outbox: &Outbox,
     settings: &Settings,
+    unkept: &mut Vec<(JobName, Job)>,
 ) -> Result<(), Error> {
     let held = archive.files(key)?;
     let Some(job) = sessions::job_of_key(archive, key, &settings.places, TRIGGER)? else { return Ok(()) };
@@ -255,20 +324,26 @@ fn make_job(
     outbox.refuse_newer_receipt(&name)?;
     let is_settled = settle::is_receipted(outbox, &name, &held, layer3, settings);
     let has_content = held.iter().any(|file| file.bytes > 0);
-    if has_content && !is_settled {
-        outbox.enqueue_if_absent(&job, now_ms())?;
+    if has_content
+        && !is_settled
+        && let Err(error) = outbox.enqueue_if_absent(&job, now_ms())
+    {
+        unkept.push(Outbox::unkept(&job, now_ms()));
+        return Err(error);
     }
     Ok(())
 }
 
 /// What the user must know, in one sentence or two; `None` when all is well.
-fn message(outbox: &Outbox, settings: &Settings) -> Result<Option<String>, Error> {
+/// `trouble` is what keeps all of them from being delivered. The same cause is told once a day.
+fn message(outbox: &Outbox, settings: &Settings, trouble: Option<String>) -> Result<Option<String>, Error> {
     let mut jobs = outbox.list()?.jobs;
     // What will not be tried again by itself is told once.
     jobs.retain(|(_, job)| job.failed.as_ref().is_none_or(|failed| !failed.told && !failed.dismissed));
     let failed = jobs.iter().filter(|(_, job)| job.failed.is_some()).count();
     let waiting = jobs.len() - failed;
-    if jobs.is_empty() {
+    let cause = trouble.clone().or_else(|| jobs.iter().find_map(|(_, job)| job.last_error.clone())).unwrap_or_default();
+    if jobs.is_empty() && trouble.is_none() || failed == 0 && !outbox.is_news(&cause) {
         return Ok(None);
     }
     let conversations =
@@ -283,7 +358,10 @@ fn message(outbox: &Outbox, settings: &Settings) -> Result<Option<String>, Error
             conversations(failed)
         ));
     }
-    let mut cause = jobs.iter().find_map(|(_, job)| job.last_error.clone()).unwrap_or_default();
+    if parts.is_empty() {
+        parts.push("no conversation can be saved a second time now".to_owned());
+    }
+    let mut cause = cause;
     if let Some((end, _)) = cause.char_indices().nth(MESSAGE_CAUSE_CHARS_MAX) {
         cause.truncate(end);
         cause.push('…');

@@ -12,6 +12,7 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::platform::process::{self, detached};
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::event::{Event, read_event};
+use layer1_prebackup::wire::outbox_job::{Job, JobName};
 
 use crate::deliver;
 use crate::error::{Error, failed};
@@ -61,26 +62,31 @@ pub(crate) fn run(
         return Ok(());
     }
     let outbox = Outbox::at(settings.places.outbox());
+    let mut unkept = Vec::new();
     for job in &jobs {
-        outbox.enqueue(job, now_ms())?;
+        if let Err(error) = outbox.enqueue(job, now_ms()) {
+            // The disk of the first copy, say, is full or broken. The second one has its own.
+            let why = in_one_line(&*error);
+            report.warning(&format!("failed to write down that {} is to be saved a second time ({why}); it is saved at once, and not tried again if that fails", job.id));
+            unkept.push(Outbox::unkept(job, now_ms()));
+        }
     }
     if settings.foreground {
         let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
-        deliver::run(settings, report, &interrupt)?;
-        return Ok(());
+        return deliver::with_unkept(settings, report, &interrupt, unkept);
     }
-    let mut deliverer = start_deliverer(settings)?;
-    // Still running after `wait`, or not to be waited for: either way the job is durable, and
-    // the deliverer goes on without us.
+    let mut deliverer = start_deliverer(settings, &unkept)?;
+    // Still running after `wait`, or not to be waited for: either way the deliverer goes on without us, with jobs that
+    // are durable or that it was given.
     let _ = process::wait_within(&mut deliverer, wait);
     Ok(())
 }
 
 /// Starts this program once more, in a process group of its own and with no pipe of ours: a held
 /// stdout would hold up the host.
-fn start_deliverer(settings: &Settings) -> Result<Child, Error> {
+fn start_deliverer(settings: &Settings, unkept: &[(JobName, Job)]) -> Result<Child, Error> {
     let mut command = Command::new(&settings.program);
-    command.args(settings.deliverer_args());
+    command.args(settings.deliverer_args(unkept));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     settings.child_env.apply(&mut command);
     let doing = format!("start the deliverer {}", settings.program.display());

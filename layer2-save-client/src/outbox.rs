@@ -28,6 +28,9 @@ const DAMAGED: &str = "damaged";
 /// How long the outbox's lock is waited for; it is held for a few small writes.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(10);
+/// What was told to the user last, by its hash: one cause is told once a day.
+const TOLD: &str = ".told";
+const TOLD_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a hook or `drain` asks to be delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +75,11 @@ impl Outbox {
     /// The outbox in `dir`. Nothing is made until the first job.
     pub(crate) fn at(dir: PathBuf) -> Outbox {
         Outbox { dir }
+    }
+
+    /// The job as it would be, for one that cannot be made durable.
+    pub(crate) fn unkept(new: &NewJob, now_ms: u64) -> (JobName, Job) {
+        (new.name(), coalesced(None, new, now_ms, 1))
     }
 
     /// Makes the job durable, or raises the sequence number of the one that is there.
@@ -162,7 +170,29 @@ impl Outbox {
 
     /// The right to deliver, if nobody else has it. It dies with its holder.
     pub(crate) fn deliverer_lock(&self) -> Result<Option<Lock>, Error> {
-        Ok(Lock::try_now(&self.dir.join("deliver.lock"))?)
+        Ok(Lock::try_now(&self.deliverer_lock_path())?)
+    }
+
+    /// Where that lock lies.
+    pub(crate) fn deliverer_lock_path(&self) -> PathBuf {
+        self.dir.join("deliver.lock")
+    }
+
+    /// Whether a cause was not told within a day; from now on it was. Where that cannot be noted it is told again.
+    pub(crate) fn is_news(&self, cause: &str) -> bool {
+        let path = self.dir.join(TOLD);
+        let hash = blake3_of(cause);
+        let is_recent = || {
+            let told_at = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok()?;
+            Some(std::time::SystemTime::now().duration_since(told_at).is_ok_and(|age| age < TOLD_AGAIN))
+        };
+        let is_known = read_small(&path).is_ok_and(|told| told.as_deref() == Some(hash.as_bytes()));
+        if is_known && is_recent() == Some(true) {
+            return false;
+        }
+        // As above. Without an outbox there is nothing to make one for.
+        let _ = self.dir.is_dir().then(|| fs::replace_file(&path, hash.as_bytes()));
+        true
     }
 
     /// The last receipt of a session; `None` if there is none, or none that can be read: then
@@ -317,6 +347,10 @@ fn coalesced(earlier: Option<Job>, new: &NewJob, now_ms: u64, first_seq: u64) ->
             ..fresh
         },
     }
+}
+
+fn blake3_of(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
 fn is_temporary(name: &OsStr) -> bool {

@@ -58,6 +58,9 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
+    /// Our own server goes on indexing what it has saved.
+    pub(crate) const INDEXING: Patience =
+        Patience { after_eof: Duration::from_secs(60), after_term: Duration::from_secs(2) };
     /// A server that did its work may finish what it has begun.
     pub(crate) const HEALTHY: Patience =
         Patience { after_eof: Duration::from_secs(5), after_term: Duration::from_secs(2) };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use layer1_prebackup::config::places::Places;
 
 use crate::server_process::ServerCommand;
+use layer1_prebackup::wire::outbox_job::{Job, JobName};
 
 /// How to deliver.
 #[derive(Debug, Clone)]
@@ -41,6 +42,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Why our own server could save nothing now: the disk of the second copy is not there. Jobs wait for it.
+    pub(crate) fn second_away(&self) -> Option<String> {
+        self.server.is_none().then(|| self.places.away(&self.places.layer3_store)).flatten()
+    }
+
     /// The server to start. `allow_roots` are directories of transcripts besides the places' own;
     /// only our own server knows that flag.
     pub(crate) fn server_command(&self, allow_roots: &[PathBuf]) -> ServerCommand {
@@ -61,7 +67,8 @@ impl Settings {
     }
 
     /// The arguments of the detached deliverer: everything explicit, nothing left to its environment.
-    pub(crate) fn deliverer_args(&self) -> Vec<OsString> {
+    /// `unkept` are jobs that it does not find in the outbox.
+    pub(crate) fn deliverer_args(&self, unkept: &[(JobName, Job)]) -> Vec<OsString> {
         let mut args = as_args(self.places.to_flags());
         args.extend(self.typed.iter().cloned());
         let duration = |duration: Duration| OsString::from(humantime::format_duration(duration).to_string());
@@ -71,6 +78,10 @@ impl Settings {
             if is_set {
                 args.push(flag.into());
             }
+        }
+        for (_, job) in unkept {
+            let job = serde_json::to_string(job).expect("plain fields always serialise");
+            args.extend(["--job".into(), job.into()]);
         }
         if let Some(server) = &self.server {
             args.push("--server".into());
@@ -134,7 +145,7 @@ mod tests {
         let told = Settings { typed: typed.to_args(), ..settings(PlaceFlags::default()) };
         let expected = "--exclude=-h-* --free-space-floor=7 --log-level=warn";
         assert!(told.server_command(&[]).display().ends_with(&format!("serve {expected}")));
-        let args: Vec<_> = told.deliverer_args().iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let args: Vec<_> = told.deliverer_args(&[]).iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
         assert!(args.join(" ").contains(&format!("{expected} deliver")), "{args:?}");
     }
 
@@ -142,7 +153,7 @@ mod tests {
     fn a_server_of_the_users_is_taken_as_it_is() {
         let own = Settings { server: Some(vec!["node".into(), "x.js".into()]), ..settings(PlaceFlags::default()) };
         assert_eq!(own.server_command(&["/c/projects".into()]).display(), "node x.js");
-        let args: Vec<_> = own.deliverer_args().iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        let args: Vec<_> = own.deliverer_args(&[]).iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
         insta::assert_snapshot!(args.join(" "), @"--claude-dir /h/.claude --pre-backup-dir /h/.claude-backup-sessions --backup-dir /h/.claude-backup --session-db /h/.claude-backup/sessions.db deliver --attempts 2 --timeout 10s --delay 1s 500ms --retry-failed --server node x.js");
     }
 }

@@ -43,6 +43,10 @@ pub(crate) fn settle(outbox: &Outbox, lock: &Lock, settings: &Settings, report: 
 
 /// Layer 3's store, by which receipts are judged.
 pub(crate) fn layer3_store(settings: &Settings, report: &Report) -> Option<Archive> {
+    if settings.second_away().is_some() {
+        // What may lie in its place is another store. Nothing is delivered until it is back.
+        return None;
+    }
     match Archive::open(&settings.places.layer3_store) {
         Ok(store) => store,
         Err(error) => {

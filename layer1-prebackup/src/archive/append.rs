@@ -425,7 +425,11 @@ impl Saving<'_, '_> {
                 let found = record_of_slot(slot, Verification::Found)?;
                 match known {
                     None => found,
-                    Some(known) if (known.bytes, known.blake3) == (found.bytes, found.blake3) => known,
+                    Some(known) if (known.bytes, known.blake3) == (found.bytes, found.blake3) => {
+                        // What nobody was told of needs no proof.
+                        let is_unproven = known.verification == Verification::Unverified;
+                        if is_unproven && self.session.is_unacknowledged { found } else { known }
+                    }
                     Some(known) if slot.begins_with(&known)? || source_has(&known)? => found,
                     Some(known) => known,
                 }

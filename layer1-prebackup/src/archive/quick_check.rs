@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::ledger::{Ledger, Record, StoredFile};
 use super::paths::Form;
 use super::rebuild_ledger::{contents_on_disk, windows_of};
+use super::session::was_left_by_killed;
 use super::slot::Slot;
 use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey};
@@ -48,7 +49,8 @@ fn look(archive: &Archive, key: &SessionKey) -> Result<QuickCheck, ArchiveError>
 
 fn findings(archive: &Archive, key: &SessionKey, ledger: &Ledger) -> Vec<Finding> {
     let mut findings = findings_of_records(archive, key, ledger, check);
-    if ledger.is_empty() {
+    // What cannot be looked at is told below.
+    if ledger.is_empty() && !was_left_by_killed(archive, &key.id, ledger).unwrap_or(false) {
         let lost = |name: &StoredName| {
             Finding::of(key, name, FindingKind::BookkeepingLost, "no commit is recorded of this session")
         };

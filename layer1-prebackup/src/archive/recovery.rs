@@ -67,6 +67,7 @@ impl<'a> OpenSession<'a> {
             session.keep_damaged_ledger()?;
         }
         if session.ledger.is_damaged || session.ledger.is_empty() {
+            session.is_unacknowledged = session.lock.was_left_by_killed(&session.ledger)?;
             rebuild(archive, &session.key, &mut session.ledger)?;
         }
         Ok(session)

@@ -124,7 +124,15 @@ fn heal<'a>(
         }
     }
     let outcome = match (state, record.verification) {
-        (State::Exact, Verification::Unverified) => prove(session, other, name, record)?,
+        (State::Exact, Verification::Unverified) => match prove(session, other, name, record.clone())? {
+            (false, _) if session.is_unacknowledged => {
+                session.sync_content(name)?;
+                let found = Record { verification: Verification::Found, ..record };
+                session.commit(&[Entry::Commit(name.clone(), Box::new(found))])?;
+                (true, "a run that was killed left it, and nobody was told that it is saved; kept as found".to_owned())
+            }
+            proven => proven,
+        },
         (State::Exact, _) => return Ok(None),
         (State::Windows, _) => refresh_windows(session, name, record)?,
         (State::Wrong | State::Missing, _) => restore(session, other, name, &record)?,

@@ -22,6 +22,9 @@ use crate::claude::transcripts;
 use crate::fs;
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
+/// With more side files than this, an unchanged one costs no look at its copy.
+const SIDES_LOOKED_AT_MAX: usize = 200;
+
 /// Makes one growing number of the progress of several files.
 pub(super) struct Steps<'a> {
     done: Cell<u64>,
@@ -72,6 +75,7 @@ impl Archive {
             generations_begun: 0,
             written: Vec::new(),
             problems: Vec::new(),
+            sides_left: 0,
         };
         if transcript != TranscriptState::Stored
             && self.find(request.id)?.is_empty()
@@ -107,6 +111,7 @@ impl Archive {
                 generations_begun: 0,
                 written: Vec::new(),
                 problems: Vec::new(),
+                sides_left: 0,
             };
             save_side_files(&mut session, request, &Steps::new(request.progress), &mut report);
             session.finish();
@@ -265,7 +270,27 @@ fn save_side_files(
 ) {
     let sides = side_files(request.transcript, request.id);
     report.problems.extend(sides.problems.into_iter().map(ArchiveError::from));
-    for side in sides.found {
+    let newest = |side: &FoundSideFile| StoredName::newest(FileName::Side(side.rel.clone()));
+    let is_recorded = |ledger: &Ledger, side: &FoundSideFile| {
+        let record = ledger.record(&newest(side)).filter(|record| record.verification != Verification::Unverified);
+        record.is_some_and(|record| record.source == Some(side.identity) && record.bytes == side.identity.bytes)
+    };
+    // Of many, an unchanged one is not looked at any further with each turn. The end of a session compares them all.
+    let are_many = request.compare == Compare::Windows && sides.found.len() > SIDES_LOOKED_AT_MAX;
+    // First what is not saved at all: what changes all the time must not keep it from that.
+    let (known, new): (Vec<_>, Vec<_>) =
+        sides.found.into_iter().partition(|side| session.ledger.record(&newest(side)).is_some());
+    let mut taken = 0;
+    for side in new.into_iter().chain(known) {
+        let is_over = taken > 0 && session.archive.is_time_up();
+        if (are_many || is_over) && is_recorded(&session.ledger, &side) {
+            continue;
+        }
+        if is_over {
+            report.sides_left += 1;
+            continue;
+        }
+        taken += 1;
         let name = FileName::Side(side.rel);
         let open = || Ok(side_files::open_source(request.transcript, request.id, &name)?);
         let path = side_files::source_path(request.transcript, request.id, &name);

@@ -36,6 +36,8 @@ pub(super) struct OpenSession<'a> {
     has_failed: Cell<bool>,
     /// The transcript that is being copied, to be recorded with its first commit.
     source: Option<PathBuf>,
+    /// Whether its unverified records are of what a killed run left and never acknowledged.
+    pub(super) is_unacknowledged: bool,
 }
 
 /// The lock of a session id: whoever writes anything of it holds this.
@@ -44,6 +46,15 @@ pub(super) struct SessionLock {
     lock: Lock,
     /// Where it lies, and the ledgers beside it.
     pub(super) state: Dir,
+    /// Whether a run before this one made it.
+    was_there: bool,
+}
+
+/// [`SessionLock::was_left_by_killed`], for one who only reads.
+pub(super) fn was_left_by_killed(archive: &Archive, id: &SessionId, ledger: &Ledger) -> Result<bool, ArchiveError> {
+    let Some(state) = archive.root.open_beneath(&session_folder(id))? else { return Ok(false) };
+    let was_there = state.stat(OsStr::new(LOCK_NAME))?.is_some();
+    Ok(was_there && !ledger.is_damaged && !was_left_clean(&state)?)
 }
 
 /// Whether the last run that wrote anything of the sessions whose state lies in `state` finished.
@@ -60,12 +71,19 @@ impl SessionLock {
             Some(state) => state,
             None => archive.synced_dir(&rel, &|_| Ok(false))?,
         };
-        Ok(SessionLock { lock: Lock::wait_in(&state, OsStr::new(LOCK_NAME))?, state })
+        let was_there = state.stat(OsStr::new(LOCK_NAME))?.is_some();
+        Ok(SessionLock { lock: Lock::wait_in(&state, OsStr::new(LOCK_NAME))?, state, was_there })
     }
 
     /// The sessions of the id that have a ledger.
     pub(super) fn keys(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
         ledger::keys_in(&self.state, id)
+    }
+
+    /// Whether what no ledger records was left by a run that was killed before it acknowledged anything of it: that one
+    /// made the lock, and took its mark away. Where the bookkeeping was lost there is no lock, or one with its mark.
+    pub(super) fn was_left_by_killed(&self, ledger: &Ledger) -> Result<bool, ArchiveError> {
+        Ok(self.was_there && !ledger.is_damaged && !self.lock.is_clean()?)
     }
 
     /// Reads a ledger. Nobody else writes it while the lock is held.
@@ -83,7 +101,7 @@ impl<'a> OpenSession<'a> {
         ledger: Ledger,
     ) -> Result<Self, ArchiveError> {
         let (is_clean, has_failed) = (lock.lock.is_clean()?.into(), Cell::default());
-        Ok(OpenSession { archive, key, ledger, lock, is_clean, has_failed, source: None })
+        Ok(OpenSession { archive, key, ledger, lock, is_clean, has_failed, source: None, is_unacknowledged: false })
     }
 
     /// To be called when all that was to be done is done; without it the session is left as one

@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{FileType, Stat};
 
 use super::types::ArchiveError;
+use crate::config::size::Size;
 use crate::fs::{Dir, DurableError, platform};
 use crate::names::ProjectName;
 
@@ -18,6 +20,7 @@ pub struct Archive {
     store_id: String,
     min_free_space: u64,
     drops_superseded: Cell<bool>,
+    sides_until: Cell<Option<Instant>>,
     pub(super) synced: SyncedFolders,
 }
 
@@ -39,6 +42,7 @@ impl Archive {
             store_id,
             min_free_space: 0,
             drops_superseded: false.into(),
+            sides_until: None.into(),
             synced,
         }))
     }
@@ -52,6 +56,16 @@ impl Archive {
     /// new one says all that the old one says. Not where another store still has the old one, and may ask for it.
     pub fn drop_superseded(&self, drops: bool) {
         self.drops_superseded.set(drops);
+    }
+
+    /// Until when saves from here on go on with side files. Then the rest of them is left to the next save, which begins
+    /// with them; each save takes one at least.
+    pub fn leave_sides_after(&self, until: Instant) {
+        self.sides_until.set(Some(until));
+    }
+
+    pub(super) fn is_time_up(&self) -> bool {
+        self.sides_until.get().is_some_and(|until| Instant::now() >= until)
     }
 
     pub(super) fn drops_superseded(&self) -> bool {
@@ -68,20 +82,31 @@ impl Archive {
         &self.store_id
     }
 
-    /// An error if writing so many bytes would take the disk below what is to stay free. Where nothing
-    /// is to stay free, nothing is asked.
+    /// An error if so many bytes do not fit, or would take the disk below what is to stay free: a copy that cannot be
+    /// finished would leave no room for any other.
     pub(super) fn make_sure_of_room(&self, bytes: u64) -> Result<(), ArchiveError> {
-        if self.min_free_space == 0 || bytes == 0 {
+        if bytes == 0 {
             return Ok(());
         }
-        let root = self.root.path();
-        let free = platform::disk::room(root)
-            .map_err(|source| DurableError { operation: "ask for the free space of", path: root.to_owned(), source })?
-            .free;
-        if free.saturating_sub(bytes) >= self.min_free_space {
-            return Ok(());
+        let (path, floor) = (self.root.path().to_owned(), self.min_free_space);
+        let free = match platform::disk::room(&path) {
+            // It does not tell; a write that does not fit will.
+            Ok(room) if room.total == 0 => return Ok(()),
+            Ok(room) => room.free,
+            Err(_) if floor == 0 => return Ok(()),
+            Err(source) => {
+                return Err(DurableError { operation: "ask for the free space of", path, source }.into());
+            }
+        };
+        match free.checked_sub(bytes) {
+            Some(left) if left >= floor => Ok(()),
+            None if floor == 0 => {
+                let what = format!("No space left on device: it takes {}, and {} are free", Size(bytes), Size(free));
+                let source = std::io::Error::new(std::io::ErrorKind::StorageFull, what);
+                Err(DurableError { operation: "copy to", path, source }.into())
+            }
+            _ => Err(ArchiveError::Floor { path, bytes, free, floor }),
         }
-        Err(ArchiveError::Floor { path: root.to_owned(), bytes, free, floor: self.min_free_space })
     }
 
     /// The folders of the projects, but for those that this user may not read: their sessions are known by the

@@ -93,6 +93,8 @@ pub struct SaveReport {
     pub written: Vec<(FileName, u64, Hash)>,
     /// Files of the session that could not be stored; everything else was.
     pub problems: Vec<ArchiveError>,
+    /// How many side files were left to the next save: see [`super::Archive::leave_sides_after`].
+    pub sides_left: usize,
 }
 
 /// The archive failed to do something. What was acknowledged before is untouched.
@@ -154,6 +156,9 @@ pub enum ArchiveError {
         /// The file that lies there.
         other: String,
     },
+    /// The store lies on a disk that is not there. Nothing was made in its place.
+    #[error("{0}")]
+    Away(String),
     /// A stored content is not there, or its bytes do not match the recorded hash.
     #[error("use the stored copy {path}: {what}", path = path.display())]
     Damaged {
@@ -214,11 +219,13 @@ pub enum FindingKind {
     Unverified,
     /// The stored bytes are as recorded, but the source, which still exists, no longer begins with them.
     SourceDiverged,
+    /// A note: a run that was killed left the file, and nobody was told that it is saved. The next save takes it over.
+    NotAcknowledged,
 }
 
 impl FindingKind {
     /// The word in reports: `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`,
-    /// `source-diverged`.
+    /// `source-diverged`, `not-acknowledged`.
     pub fn as_str(self) -> &'static str {
         match self {
             FindingKind::Damaged => "damaged",
@@ -227,7 +234,13 @@ impl FindingKind {
             FindingKind::GenerationGap => "generation-gap",
             FindingKind::Unverified => "unproven",
             FindingKind::SourceDiverged => "source-diverged",
+            FindingKind::NotAcknowledged => "not-acknowledged",
         }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_note(self) -> bool {
+        self == FindingKind::NotAcknowledged
     }
 }
 

@@ -8,6 +8,7 @@ use super::ledger::Record;
 use super::paths::Form;
 use super::quick_check::{findings_of_records, unlisted};
 use super::rebuild_ledger::{contents_on_disk, windows_of};
+use super::session::was_left_by_killed;
 use super::slot::Slot;
 use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey, Verification};
@@ -16,6 +17,9 @@ use crate::claude::side_files::{open_source, source_path};
 use crate::claude::transcripts::Identity;
 use crate::fs;
 use crate::names::StoredName;
+
+const NOT_ACKNOWLEDGED: &str =
+    "a run that was killed left it before anything was said to be saved; the next save takes it over";
 
 impl Archive {
     /// Re-reads and re-hashes everything, or one session. An empty list means all is well.
@@ -35,12 +39,14 @@ fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Findin
     findings.extend(findings_of_records(archive, key, &ledger, check));
     match contents_on_disk(archive, key) {
         // What the user had removed is on its way, should a run have been killed.
-        Ok(names) => findings.extend(
-            names
-                .iter()
-                .filter(|name| ledger.record(name).is_none() && !ledger.is_pruned(name))
-                .map(|name| Finding::of(key, name, FindingKind::BookkeepingLost, "no commit is recorded for it")),
-        ),
+        Ok(names) => {
+            let is_left = was_left_by_killed(archive, &key.id, &ledger)?;
+            let unrecorded = names.iter().filter(|name| ledger.record(name).is_none() && !ledger.is_pruned(name));
+            findings.extend(unrecorded.map(|name| match is_left && name.generation == 0 {
+                true => Finding::of(key, name, FindingKind::NotAcknowledged, NOT_ACKNOWLEDGED),
+                false => Finding::of(key, name, FindingKind::BookkeepingLost, "no commit is recorded for it"),
+            }));
+        }
         Err(error) => findings.push(unlisted(key, &error)),
     }
     let gap = "neither the file nor its record is there";

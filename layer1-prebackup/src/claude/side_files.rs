@@ -38,6 +38,8 @@ const AGENT_LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const TEMP_MARK_CHARS: usize = 8;
 /// Longest name of a plan, in bytes.
 const SLUG_BYTES_MAX: usize = 200;
+/// Folders in folders are looked into so far. Claude Code makes two or three; each costs a look at all above it.
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// A side file as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub(crate) struct SideFiles {
     pub(crate) problems: Vec<DurableError>,
     /// Links, which are not followed.
     pub(crate) links: Vec<PathBuf>,
+    /// Folders that lie deeper than [`DEPTH_MAX`]; they are not looked into.
+    pub(crate) too_deep: Vec<PathBuf>,
 }
 
 /// Everything of the session beside its transcript. FIFOs, sockets, devices and whatever is named `*.lock` are left
@@ -151,6 +155,7 @@ impl SideFiles {
             return;
         }
         match kind {
+            FileType::Directory if below.components().count() >= DEPTH_MAX => self.too_deep.push(dir.path().join(name)),
             FileType::Directory => pending.push(below.join(name)),
             FileType::Symlink => self.links.push(dir.path().join(name)),
             FileType::RegularFile => match dir.stat(name) {

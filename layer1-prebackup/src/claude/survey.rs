@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 
 use crate::claude::memory::{MEMORY, id_of_memory};
 use crate::claude::side_files::{
-    SideFiles, is_passing, is_transcript_like, is_uuid, is_variant_of, session_beside, session_of_agent,
+    DEPTH_MAX, SideFiles, is_passing, is_transcript_like, is_uuid, is_variant_of, session_beside, session_of_agent,
     side_files_with,
 };
 use crate::claude::transcripts::{Identity, open_folder, open_transcript};
@@ -64,9 +64,12 @@ impl FoundTranscript {
         let link = "it is a link, and below a conversation's own folder none is followed";
         let may_be_one = |path: &PathBuf| path.is_dir() || path.file_name().is_some_and(is_transcript_like);
         let links = sides.links.into_iter().filter(may_be_one);
-        unread.chain(links.map(|path| PassedOver::new(path, link))).collect()
+        let deep = sides.too_deep.into_iter().map(|path| PassedOver::new(path, TOO_DEEP));
+        unread.chain(links.map(|path| PassedOver::new(path, link))).chain(deep).collect()
     }
 }
+
+const TOO_DEEP: &str = "it lies in too many folders; move it up, and what is in it is saved";
 
 impl PassedOver {
     fn new(path: PathBuf, why: impl Into<String>) -> PassedOver {
@@ -271,7 +274,7 @@ impl Survey {
                 Ok(entries) => {
                     for (name, kind) in entries {
                         let path = below.join(&name);
-                        if kind == FileType::Directory {
+                        if kind == FileType::Directory && path.components().count() <= DEPTH_MAX {
                             pending.push(path);
                         } else if is_transcript_like(&name) {
                             let why = "it lies deeper than Claude Code keeps conversations";

@@ -2,6 +2,7 @@
 
 mod apart;
 pub mod arguments;
+pub(crate) mod away;
 pub mod child_env;
 pub mod exclude;
 pub mod places;

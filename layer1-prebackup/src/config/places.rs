@@ -12,9 +12,10 @@ use crate::claude::shell;
 use crate::claude::survey::PassedOver;
 use crate::claude::transcripts::claude_dir_of_transcript;
 use crate::config::apart::Directories;
+use crate::config::away;
 use crate::config::settings::{Policy, Settings, SettingsError};
 pub use crate::config::variables::{BACKUP_DIR, CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, SESSION_DB_PATH};
-use crate::fs::{Dir, platform};
+use crate::fs::{Dir, DurableError, platform};
 use crate::names::{INDEX_FILE, LAYER1, LAYER3, typed};
 
 /// Beside the installed programs: the path of the `install.sh` that installed them, one line. Where it
@@ -130,7 +131,7 @@ impl Places {
         };
         let [claude, pre, backup] = default_dirs(&home);
         let mut pick =
-            |nth: usize, flag: &Option<PathBuf>, variable: &str, in_file: &Option<PathBuf>, why_not: WhyNot| {
+            |nth: usize, flag: &Option<PathBuf>, variable: &str, in_file: &Option<PathBuf>, why_not: WhyNot<'_>| {
                 let said = [
                     (PLACE_FLAGS[nth], flag.clone()),
                     (variable, set(variable).map(PathBuf::from)),
@@ -145,12 +146,13 @@ impl Places {
                     usable.map_err(|problem| problems.push(problem)).ok()
                 })
             };
-        let claude_dir = pick(0, &flags.claude_dir, CLAUDE_CONFIG_DIR, &settings.claude_dir, no_directory);
+        let claude_dir = pick(0, &flags.claude_dir, CLAUDE_CONFIG_DIR, &settings.claude_dir, &no_directory);
         let claude_dir = claude_dir.or_else(|| of_event.clone().filter(|dir| dir.is_dir())).unwrap_or(claude);
-        let layer1_store = pick(1, &flags.pre_backup_dir, PRE_BACKUP_DIR, &settings.pre_backup_dir, unwritable);
+        let unusable = |store: &Path| away::away(&home, store).or_else(|| unwritable(store).map(str::to_owned));
+        let layer1_store = pick(1, &flags.pre_backup_dir, PRE_BACKUP_DIR, &settings.pre_backup_dir, &unusable);
         // The other ones can wait, in layer 1's.
-        let layer3_store = pick(2, &flags.backup_dir, BACKUP_DIR, &settings.backup_dir, |_| None);
-        let index = pick(3, &flags.session_db, SESSION_DB_PATH, &settings.session_db_path, |_| None);
+        let layer3_store = pick(2, &flags.backup_dir, BACKUP_DIR, &settings.backup_dir, &|_| None);
+        let index = pick(3, &flags.session_db, SESSION_DB_PATH, &settings.session_db_path, &|_| None);
         let directories = Directories::default();
         let among = |store: &PathBuf| directories.not_from_transcripts(store, [claude_dir.as_path()]);
         let layer1_store = layer1_store.filter(|store| {
@@ -159,7 +161,8 @@ impl Places {
             why.is_none()
         });
         let layer1_store = layer1_store.unwrap_or_else(|| {
-            problems.extend(among(&pre).map(|why| refused(FIRST, &pre, &why)));
+            let of_default = among(&pre).or_else(|| away::away(&home, &pre));
+            problems.extend(of_default.map(|why| refused(FIRST, &pre, &why)));
             // Where all is as it was set up, a default that cannot be used is a failure to tell.
             if problems.is_empty() {
                 return pre.clone();
@@ -167,11 +170,7 @@ impl Places {
             let beside = above.map(|above| default_dirs(above)[1].clone());
             let inside = of_event.as_ref().map(|dir| dir.join("backup-sessions"));
             let others = [Some(&pre), beside.as_ref(), inside.as_ref()].into_iter().flatten();
-            others
-                .into_iter()
-                .find(|store| unwritable(store).is_none() && among(store).is_none())
-                .unwrap_or(&pre)
-                .clone()
+            others.into_iter().find(|store| unusable(store).is_none() && among(store).is_none()).unwrap_or(&pre).clone()
         });
         let with_first = |store: &Path| directories.not_from_first_copy(store, &layer1_store);
         let no_second = |store: &PathBuf| among(store).or_else(|| with_first(store));
@@ -272,6 +271,16 @@ impl Places {
         Places { layer1_store, layer3_store, ..self.clone() }
     }
 
+    /// Why a store is not in its place, where it lies on a disk that is not there: then none is made.
+    pub fn away(&self, store: &Path) -> Option<String> {
+        away::away(&self.home, store).map(|why| format!("use {}: {why}", store.display()))
+    }
+
+    /// Notes on which disk a store lies that was opened to be written, for [`Places::away`].
+    pub fn note_disk(&self, store: &Path) -> Result<(), DurableError> {
+        away::note(&self.home, store)
+    }
+
     /// Layer 2's outbox, inside layer 1's store.
     pub fn outbox(&self) -> PathBuf {
         self.layer1_store.join(".outbox")
@@ -295,10 +304,10 @@ fn refused(name: &str, place: &Path, why: &str) -> SettingsError {
 const STATE: &str = ".state";
 
 /// Says why a place cannot be used, if it cannot.
-type WhyNot = fn(&Path) -> Option<&'static str>;
+type WhyNot<'w> = &'w dyn Fn(&Path) -> Option<String>;
 
-fn no_directory(place: &Path) -> Option<&'static str> {
-    (!place.is_dir()).then_some("it must be an existing directory")
+fn no_directory(place: &Path) -> Option<String> {
+    (!place.is_dir()).then(|| "it must be an existing directory".to_owned())
 }
 
 /// Of a store that is there, asks for the right to write; of one that is still to be made, tries to make something

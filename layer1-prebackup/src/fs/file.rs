@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Stat};
 use rustix::io::Errno;
@@ -101,9 +102,22 @@ pub(crate) fn hash_of_prefix_with(
     Ok(hasher.finalize())
 }
 
-/// Waits for the file's lock, which is gone with its last descriptor.
+/// How long a lock is waited for. Its holder may have been stopped, or hang with its disk: what waits then does without,
+/// says so, and is done by the next run.
+pub(super) const LOCK_WAIT: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { 10_000 });
+/// Time between two looks at a lock that another process holds, at first and at most.
+pub(super) const LOCK_POLL: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+
+/// Waits for the file's lock, [`LOCK_WAIT`] at most; it is gone with its last descriptor.
 pub(super) fn lock_exclusively(file: &File) -> rustix::io::Result<()> {
-    uninterrupted(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match uninterrupted(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL[1]),
+            Err(Errno::WOULDBLOCK) => return Err(Errno::TIMEDOUT),
+            taken => return taken,
+        }
+    }
 }
 
 pub(super) fn not_regular(what: &str) -> io::Error {

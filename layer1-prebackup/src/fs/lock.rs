@@ -2,17 +2,18 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::Instant;
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::dir::{Dir, open_making_folders};
 use super::error::{DurableError, Result};
-use super::file::{FILE_MODE, lock_exclusively, stat_of};
+use super::file::{FILE_MODE, LOCK_POLL, LOCK_WAIT, stat_of};
 use super::platform::{self, SubstituteLock};
 use super::shortcomings::Shortcoming;
 use super::syscall::{call, uninterrupted};
@@ -40,11 +41,9 @@ pub struct Lock {
 
 /// Length of the file of a clean [`Lock`].
 const CLEAN_BYTES: u64 = 1;
-/// Time between two looks at a substitute that another process holds.
-const SUBSTITUTE_POLL: Duration = Duration::from_millis(10);
 
 impl Lock {
-    /// Waits for the lock. The lock file is made (0600) and never removed.
+    /// Waits for the lock, 10 s at most. The lock file is made (0600) and never removed.
     pub fn wait(path: &Path) -> Result<Lock> {
         Lock::taken(lock_file(path)?, path.to_owned())
     }
@@ -58,16 +57,21 @@ impl Lock {
     }
 
     fn taken(file: File, path: PathBuf) -> Result<Lock> {
-        match lock_exclusively(&file) {
-            Ok(()) => return Ok(Lock { file, path, _substitute: None }),
-            Err(error) if Shortcoming::Locks.is_said_by(error) => {}
-            Err(error) => return Err(DurableError::new("lock", &path, error)),
-        }
+        let deadline = Instant::now() + LOCK_WAIT;
+        let mut pause = LOCK_POLL[0];
         loop {
-            if let Some(substitute) = substitute(&path)? {
-                return Ok(Lock { file, path, _substitute: Some(substitute) });
+            if let Some(substitute) = taken_now(&file, &path)? {
+                return Ok(Lock { file, path, _substitute: substitute });
             }
-            std::thread::sleep(SUBSTITUTE_POLL);
+            if Instant::now() >= deadline {
+                let what = format!(
+                    "another program has held it for {} s; it may hang, or have been stopped",
+                    LOCK_WAIT.as_secs()
+                );
+                return Err(DurableError::new("lock", &path, std::io::Error::new(ErrorKind::TimedOut, what)));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LOCK_POLL[1]);
         }
     }
 
@@ -99,16 +103,18 @@ impl Lock {
     /// Takes the lock if it is free.
     pub fn try_now(path: &Path) -> Result<Option<Lock>> {
         let file = lock_file(path)?;
-        let substitute = match uninterrupted(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
-            Ok(()) => None,
-            Err(Errno::WOULDBLOCK) => return Ok(None),
-            Err(error) if Shortcoming::Locks.is_said_by(error) => match substitute(path)? {
-                Some(substitute) => Some(substitute),
-                None => return Ok(None),
-            },
-            Err(error) => return Err(DurableError::new("lock", path, error)),
-        };
-        Ok(Some(Lock { file, path: path.to_owned(), _substitute: substitute }))
+        let taken = taken_now(&file, path)?;
+        Ok(taken.map(|substitute| Lock { file, path: path.to_owned(), _substitute: substitute }))
+    }
+}
+
+/// Takes the lock of the file, or what stands for it, unless another process holds it.
+fn taken_now(file: &File, path: &Path) -> Result<Option<Option<SubstituteLock>>> {
+    match uninterrupted(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
+        Ok(()) => Ok(Some(None)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) if Shortcoming::Locks.is_said_by(error) => Ok(substitute(path)?.map(Some)),
+        Err(error) => Err(DurableError::new("lock", path, error)),
     }
 }
 
@@ -141,6 +147,16 @@ mod tests {
         assert!(Lock::try_now(&path).unwrap().is_none());
         drop(held);
         assert!(Lock::try_now(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_whose_holder_was_stopped_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let _held = Lock::wait(&path).unwrap();
+        let refused = Lock::wait(&path).unwrap_err();
+        assert_eq!(refused.source.kind(), ErrorKind::TimedOut);
+        assert!(refused.to_string().contains("another program has held it"), "{refused}");
     }
 
     #[test]

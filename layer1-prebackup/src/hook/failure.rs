@@ -62,6 +62,7 @@ impl Failure {
             ArchiveError::Shrank { .. } => Failure::new("shrank", text),
             ArchiveError::Floor { .. } => Failure::new("floor", text),
             ArchiveError::NamedAlike { .. } => Failure::new("named-alike", text),
+            ArchiveError::Away(_) => Failure::new("away", text),
             ArchiveError::SpelledAlike { .. } => Failure::new("spelled-alike", text),
         }
     }

@@ -24,6 +24,7 @@ use crate::archive::{Archive, ArchiveError, Compare, SaveReport, SaveRequest, Tr
 use crate::claude::remembered_dirs::remember;
 use crate::claude::survey::memories;
 use crate::claude::transcripts::claude_dir_of_transcript;
+use crate::config::away;
 use crate::fs::syscall::uninterrupted;
 use crate::hook::failure::{CAUSE_NEWER, CAUSE_SETTINGS, Failure};
 pub(crate) use crate::hook::failure::{Configure, HookConfig};
@@ -37,6 +38,10 @@ pub(crate) const STDIN_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) const COPY_LIMIT: Duration = Duration::from_millis(4800);
 /// From the start of the program: then a reader that takes nothing is given up.
 pub(crate) const PASS_ON_LIMIT: Duration = Duration::from_secs(20);
+/// How long after its start a hook that Claude Code waits with goes on with side files.
+const PROMPT_SIDES: Duration = Duration::from_millis(300);
+/// So long before [`COPY_LIMIT`] any hook leaves the rest of them to the next.
+const LIMIT_MARGIN: Duration = Duration::from_millis(800);
 /// How often the end of a session is looked at again after a commit, while it still grows.
 const LAST_LOOKS_MAX: u32 = 3;
 /// Longest wait for the log line of a failure, after the event was passed on.
@@ -149,7 +154,7 @@ fn copy_one(config: &HookConfig, event: &Event, transcript: &Path, deadline: Ins
         return None;
     }
     wait::wait_for_transcript(event, deadline);
-    let saved = save(config, event, &id, transcript);
+    let saved = save(config, event, &id, transcript, sides_until(event, deadline));
     let journaled = if config.journal { event_log::keep(&config.store, event, &id, transcript) } else { Ok(()) };
     let remembered = save_memory(config, event, transcript);
     match saved.and_then(|failure| journaled.map(|()| failure)) {
@@ -174,6 +179,7 @@ fn save(
     event: &Event,
     id: &SessionId,
     transcript: &Path,
+    sides_until: Instant,
 ) -> Result<Option<Failure>, ArchiveError> {
     let store = &config.store;
     let opened = Archive::open(store)?;
@@ -182,10 +188,15 @@ fn save(
     }
     let archive = match opened {
         Some(archive) => archive,
-        None => Archive::create(store)?,
+        None => match away::away(&config.home, store) {
+            // No other place was to be had either.
+            Some(why) => return Err(ArchiveError::Away(format!("use {}: {why}", store.display()))),
+            None => Archive::create(store)?,
+        },
     };
     let archive = archive.leaving_free(config.policy.free_space_floor);
     archive.drop_superseded(true);
+    archive.leave_sides_after(sides_until);
     let request = SaveRequest {
         id,
         transcript,
@@ -202,6 +213,10 @@ fn save(
             0 => String::new(),
             n => format!(", but {n} side files not"),
         };
+        let but = match report.sides_left {
+            0 => but,
+            n => format!("{but}, {n} side files later"),
+        };
         let text = format!(
             "saved {project}/{id}: {} bytes, {} new, {}{but}",
             report.source_bytes,
@@ -212,6 +227,8 @@ fn save(
     }
     log.tell_shortcomings();
     complaint::keep(store, transcript, config.complaint.as_deref())?;
+    // Without it nobody would notice that the disk is not there. The next hook writes it.
+    let _ = away::note(&config.home, store);
     // The usual one needs no note. One that a killed run left unsynced is written again by the next hook, if it is lost.
     let other = claude_dir_of_transcript(transcript).filter(|dir| *dir != config.home.join(".claude"));
     if let Some(claude_dir) = other.filter(|_| report.source_bytes > 0) {
@@ -233,7 +250,7 @@ fn save_to_the_end(archive: &Archive, request: &SaveRequest<'_>, event: &Event) 
         return Ok(report);
     }
     for _ in 0..LAST_LOOKS_MAX {
-        if !report.problems.is_empty() || !archive.is_behind(request.id, request.transcript)? {
+        if !report.problems.is_empty() || report.sides_left > 0 || !archive.is_behind(request.id, request.transcript)? {
             break;
         }
         // What was there was compared whole a moment ago.
@@ -245,6 +262,12 @@ fn save_to_the_end(archive: &Archive, request: &SaveRequest<'_>, event: &Event) 
         };
     }
     Ok(report)
+}
+
+/// Until when side files are copied: a prompt waits for its hook, and no hook is to be cut off in the middle of one.
+fn sides_until(event: &Event, deadline: Instant) -> Instant {
+    let before = if event.kind == "UserPromptSubmit" { COPY_LIMIT - PROMPT_SIDES } else { LIMIT_MARGIN };
+    deadline.checked_sub(before).unwrap_or(deadline)
 }
 
 fn compare_for(event: &Event) -> Compare {

@@ -45,6 +45,10 @@ fn report_text(report: &Report, terminal: &Terminal) -> String {
         let path = format!("{}/{}", one_line(&finding.project), one_line(&finding.path));
         text.push_str(&format!("{kind}  {path}: {}\n", one_line(&finding.detail)));
     }
+    for note in &report.notes {
+        let path = format!("{}/{}", one_line(&note.project), one_line(&note.path));
+        text.push_str(&format!("{}  {path}: {}\n", note.kind, one_line(&note.detail)));
+    }
     if report.in_one_copy > 0 {
         let conversations = terminal::count(report.in_one_copy as u64, "conversation");
         let are = if report.in_one_copy == 1 { "is" } else { "are" };

@@ -108,6 +108,7 @@ kinds! {
     McpTools "mcp-tools", McpServer, true;
     DamagedCopy "damaged-copy", FirstCopy, true;
     StoreUnreadable "store-unreadable", FirstCopy, true;
+    StoreAway "store-away", FirstCopy, true;
     StoreMissing "store-missing", FirstCopy, true;
     StoreUnwritable "store-unwritable", FirstCopy, true;
     StoreOpen "store-open", FirstCopy, true;
@@ -186,10 +187,10 @@ impl Kind {
             MassDisappearance => format!("{layer3} restore --all-missing"),
             // Their checks know more, or nothing has to be done.
             HooksDisabled | HooksSilent | PluginGone | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable
-            | McpUnreadable | McpMissing | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreMissing
-            | StoreUnwritable | SetAside | FileSystem | HookSettings | Index | IndexSetAside | SourcesUnreadable
-            | NotSaved | PassedOver | ExpiringUnsaved | NoTranscript | Excluded | Vanished | MemoryShrunk | Shrunk
-            | Rewritten | Split | TimerSilent => return None,
+            | McpUnreadable | McpMissing | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreAway
+            | StoreMissing | StoreUnwritable | SetAside | FileSystem | HookSettings | Index | IndexSetAside
+            | SourcesUnreadable | NotSaved | PassedOver | ExpiringUnsaved | NoTranscript | Excluded | Vanished
+            | MemoryShrunk | Shrunk | Rewritten | Split | TimerSilent => return None,
         })
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::context::short;
 use super::figures::{Colour, DiskStatus, Figures, StoreStatus};
-use super::finding::Finding;
+use super::finding::{Finding, Kind};
 use super::report::Report;
 use layer1_prebackup::config::size::Size;
 
@@ -119,6 +119,9 @@ impl Renderer<'_> {
 
     fn store(&self, store: &StoreStatus) -> String {
         let place = self.short(&store.store);
+        if self.report.findings.iter().any(|found| found.kind == Kind::StoreAway && found.place == store.store) {
+            return format!("not there ({place})");
+        }
         let Some(age) = store.last_save_age_seconds else { return format!("nothing yet ({place})") };
         let sessions = count(store.sessions, "session");
         format!("{sessions}, {}, last save {} ago ({place})", Size(store.bytes), duration(age))

@@ -1,6 +1,7 @@
 //! Where the text of messages lies.
 
 use std::fs::File;
+use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, Ranges, SessionKey, StoredFile};
 use layer1_prebackup::names::StoredName;
@@ -11,6 +12,10 @@ use crate::transcript::metadata::Metadata;
 pub trait Contents {
     /// See [`Archive::store_id`].
     fn store_id(&self) -> &str;
+    /// Where it lies, if it keeps a list of what is owed to the index.
+    fn root(&self) -> Option<&Path> {
+        None
+    }
     /// See [`Archive::files`].
     fn files(&self, key: &SessionKey) -> Result<Vec<StoredFile>, ArchiveError>;
     /// See [`layer1_prebackup::archive::Slot::open`].
@@ -28,6 +33,9 @@ pub trait Contents {
 impl Contents for Archive {
     fn store_id(&self) -> &str {
         Archive::store_id(self)
+    }
+    fn root(&self) -> Option<&Path> {
+        Some(Archive::root(self))
     }
     fn files(&self, key: &SessionKey) -> Result<Vec<StoredFile>, ArchiveError> {
         Archive::files(self, key)

@@ -49,6 +49,14 @@ pub enum IndexError {
         /// Its version.
         version: i32,
     },
+    /// Another program holds a lock of the index, or hangs with it.
+    #[error("write into the index {path}: another program has held its lock for {seconds} s", path = path.display())]
+    Busy {
+        /// The index.
+        path: PathBuf,
+        /// How long that was waited for.
+        seconds: u64,
+    },
     /// The index file could not be made or set aside.
     #[error(transparent)]
     Durable(#[from] DurableError),

@@ -7,7 +7,8 @@ use layer1_prebackup::archive::SessionKey;
 use super::contents::Contents;
 use super::error::{IndexError, Sqlite};
 use super::files::identity_of;
-use super::open::{FILLED_FROM, Index};
+use super::open::{COVERS, FILLED_FROM, Index};
+use super::owed::{self, Noted};
 use super::wait::begin;
 use super::write;
 
@@ -44,6 +45,7 @@ impl Index {
     ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
         self.checkpoint()?;
         let identity = self.identity;
+        let covers = contents.root().map_or(Ok(None), owed::end)?;
         let sessions = contents.sessions()?;
         let mut behind = Vec::new();
         let mut failed = Vec::new();
@@ -60,14 +62,42 @@ impl Index {
             return Ok(failed);
         }
         self.forget_others(contents, &sessions)?;
-        let transaction = begin(&self.connection, &self.path)?;
-        transaction
-            .execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [FILLED_FROM, contents.store_id()])
-            .doing("write", &self.path)?;
-        transaction.commit().doing("commit", &self.path)?;
-        self.checkpoint()?;
+        self.note_filled(contents, covers)?;
         progress(sessions.len(), sessions.len());
         Ok(failed)
+    }
+
+    /// [`Index::fill`], of no more sessions than those that may be lacking, where that is known.
+    pub(crate) fn fill_owed(
+        &mut self,
+        contents: &dyn Contents,
+        progress: &dyn Fn(usize, usize),
+    ) -> Result<Vec<(SessionKey, IndexError)>, IndexError> {
+        let covers = contents.root().map_or(Ok(None), owed::end)?;
+        let Some(owed) = self.owed(contents)? else { return self.fill(contents, progress) };
+        let identity = self.identity;
+        let failed = self.catch_up(contents, &owed, None, progress)?;
+        // In a fresh one there is more to do.
+        if self.identity != identity {
+            return self.fill(contents, progress);
+        }
+        self.note_filled(contents, covers)?;
+        Ok(failed)
+    }
+
+    fn note_filled(&mut self, contents: &dyn Contents, covers: Option<owed::Position>) -> Result<(), IndexError> {
+        let transaction = begin(&self.connection, &self.path)?;
+        let set = |key: &str, value: &str| {
+            transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [key, value])
+        };
+        set(FILLED_FROM, contents.store_id()).doing("write", &self.path)?;
+        match covers {
+            Some(covers) => set(COVERS, &covers),
+            None => transaction.execute("DELETE FROM meta WHERE key = ?1", [COVERS]),
+        }
+        .doing("write", &self.path)?;
+        transaction.commit().doing("commit", &self.path)?;
+        self.checkpoint()
     }
 
     /// Brings the sessions that are behind their contents up to date, with `trigger` as what caused
@@ -157,7 +187,7 @@ impl Index {
             };
             let identity = self.identity;
             for (key, trigger) in &sessions[done..done + apart] {
-                match self.update(contents, key, trigger, &|_| progress(done), Index::checkpoint_if_large) {
+                match self.update(contents, key, trigger, None, &|_| progress(done), Index::checkpoint_if_large) {
                     Ok(_) => {}
                     Err(error) if is_of_one_session(&error) => failed.push((key.clone(), error)),
                     Err(error) => return Err(error),
@@ -244,15 +274,17 @@ impl Index {
     ///
     /// An index that turns out damaged is renewed and the session indexed in the fresh one:
     /// look at [`Index::is_incomplete`] afterwards. A stored file that cannot be read is left
-    /// for the next update and everything else is indexed before the error is returned.
+    /// for the next update and everything else is indexed before the error is returned. Where the session was `noted` in
+    /// the list of what is owed, what the index keeps of that list goes on with the rows, in one transaction.
     pub(crate) fn update_session(
         &mut self,
         contents: &dyn Contents,
         key: &SessionKey,
         trigger: &str,
+        noted: Option<&Noted>,
         progress: &dyn Fn(u64),
     ) -> Result<u64, IndexError> {
-        self.update(contents, key, trigger, progress, Index::checkpoint)
+        self.update(contents, key, trigger, noted, progress, Index::checkpoint)
     }
 
     fn update(
@@ -260,12 +292,13 @@ impl Index {
         contents: &dyn Contents,
         key: &SessionKey,
         trigger: &str,
+        noted: Option<&Noted>,
         progress: &dyn Fn(u64),
         checkpoint: fn(&mut Index) -> Result<(), IndexError>,
     ) -> Result<u64, IndexError> {
         let run = |index: &mut Index| {
             checkpoint(index)?;
-            let updated = index.try_update(contents, key, trigger, progress)?;
+            let updated = index.try_update(contents, key, trigger, noted, progress)?;
             checkpoint(index).map(|()| updated)
         };
         for _ in 0..RENEWALS_MAX {
@@ -285,13 +318,14 @@ impl Index {
         contents: &dyn Contents,
         key: &SessionKey,
         trigger: &str,
+        noted: Option<&Noted>,
         tell: &dyn Fn(u64),
     ) -> Result<u64, IndexError> {
         let mut progress = write::Progress::new(tell);
         let mut races = 0;
         if self.is_behind(contents, key)? {
             loop {
-                match write::step(&self.connection, &self.path, contents, key, trigger, &mut progress)? {
+                match write::step(&self.connection, &self.path, contents, key, trigger, noted, &mut progress)? {
                     write::Step::More => self.checkpoint_if_large()?,
                     write::Step::Done => break,
                     write::Step::Raced if races < RACES_MAX => races += 1,

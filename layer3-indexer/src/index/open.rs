@@ -2,16 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use layer1_prebackup::archive::SessionKey;
 use rusqlite::Connection;
 
 use super::checksums;
 use super::contents::Contents;
 use super::error::{IndexError, Sqlite};
 use super::files;
+use super::owed;
 use super::schema;
 
 /// Key of the id of the store that the index was filled from.
 pub(super) const FILLED_FROM: &str = "filled_from";
+/// Key of the place in the store's list of what is owed up to which the index has all.
+pub(super) const COVERS: &str = "covers";
 
 /// An open index.
 #[derive(Debug)]
@@ -74,16 +78,43 @@ impl Index {
     }
 
     /// Whether the index was never filled from this store from end to end: it is fresh, or
-    /// filling it was interrupted, or the store is another one. [`Index::fill`] heals that.
+    /// filling it was interrupted, or the store is another one; or something was saved that it lacks, because it could
+    /// not be written then or was put back to an older state. [`Index::fill`] heals that.
     pub(crate) fn is_incomplete(&self, contents: &dyn Contents) -> Result<bool, IndexError> {
+        if self.meta(FILLED_FROM)?.as_deref() != Some(contents.store_id()) {
+            return Ok(true);
+        }
+        let Some(root) = contents.root() else { return Ok(false) };
+        Ok(owed::end(root)? != self.meta(COVERS)?)
+    }
+
+    /// The sessions that were saved and that the index may lack; `None` where it may lack any.
+    pub(super) fn owed(&self, contents: &dyn Contents) -> Result<Option<Vec<SessionKey>>, IndexError> {
+        let is_filled = self.meta(FILLED_FROM)?.as_deref() == Some(contents.store_id());
+        let (Some(root), Some(covers), true) = (contents.root(), self.meta(COVERS)?, is_filled) else {
+            return Ok(None);
+        };
+        Ok(owed::behind(root, &covers)?.map(|keys| keys.into_iter().collect()))
+    }
+
+    /// How many sessions of the store are not indexed, or not wholly.
+    pub(crate) fn unindexed(&self, contents: &dyn Contents) -> Result<usize, IndexError> {
+        let keys = match self.owed(contents)? {
+            Some(keys) => keys,
+            None => contents.sessions()?,
+        };
+        // One that cannot be read cannot be indexed either, and is told by others.
+        Ok(keys.iter().filter(|key| self.is_behind(contents, key).unwrap_or(false)).count())
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<String>, IndexError> {
         let mut statement =
             self.connection.prepare_cached("SELECT value FROM meta WHERE key = ?1").doing("read", &self.path)?;
-        let mut rows = statement.query([FILLED_FROM]).doing("read", &self.path)?;
-        let store: Option<String> = match rows.next().doing("read", &self.path)? {
-            Some(row) => Some(row.get(0).doing("read", &self.path)?),
-            None => None,
-        };
-        Ok(store.as_deref() != Some(contents.store_id()))
+        let mut rows = statement.query([key]).doing("read", &self.path)?;
+        match rows.next().doing("read", &self.path)? {
+            Some(row) => Ok(Some(row.get(0).doing("read", &self.path)?)),
+            None => Ok(None),
+        }
     }
 
     /// The result of a last attempt. What is damaged even then does not stay where the next run

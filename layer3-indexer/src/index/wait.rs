@@ -1,5 +1,6 @@
 //! Waiting for other processes that use the index.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,23 @@ const BUSY_MS_MAX: u64 = 30_000;
 /// is free for moments only is never met.
 const BUSY_PAUSE_MS: u64 = 2;
 
+thread_local! {
+    static PATIENCE_MS: Cell<u64> = const { Cell::new(BUSY_MS_MAX) };
+}
+
+/// Does something for which this thread waits for other processes at most so long at a time: who reads has an answer
+/// without it.
+pub(crate) fn with_patience<T>(patience: Duration, work: impl FnOnce() -> T) -> T {
+    struct Before(u64);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            PATIENCE_MS.set(self.0);
+        }
+    }
+    let _before = Before(PATIENCE_MS.replace(patience.as_millis() as u64));
+    work()
+}
+
 /// Starts a transaction that holds the write lock from its beginning: one that took it later
 /// could be refused at once, however long it was willing to wait.
 ///
@@ -28,12 +46,23 @@ pub(super) fn begin<'c>(connection: &'c Connection, path: &Path) -> Result<Trans
 
 /// Held by whoever waits for the write lock, and by whoever moves the log into the database.
 pub(super) fn write_lock(path: &Path) -> Result<fs::Lock, IndexError> {
-    Ok(fs::Lock::wait(&beside(path, ".turnstile", "."))?)
+    let (turnstile, patience_ms) = (beside(path, ".turnstile", "."), PATIENCE_MS.get());
+    let deadline = Instant::now() + Duration::from_millis(patience_ms);
+    loop {
+        // Not waited for: its holder may have been stopped.
+        if let Some(lock) = fs::Lock::try_now(&turnstile)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= deadline {
+            return Err(IndexError::Busy { path: path.to_owned(), seconds: patience_ms / 1000 });
+        }
+        pause();
+    }
 }
 
 /// Runs what SQLite may refuse because of other processes without waiting for them itself.
 pub(super) fn retry_while_busy<T>(mut attempt: impl FnMut() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-    let deadline = Instant::now() + Duration::from_millis(BUSY_MS_MAX);
+    let deadline = Instant::now() + Duration::from_millis(PATIENCE_MS.get());
     loop {
         match attempt() {
             Err(error) if is_busy(&error) && Instant::now() < deadline => pause(),
@@ -49,7 +78,7 @@ fn pause() {
 /// What SQLite calls while another connection holds a lock; false gives up.
 pub(super) fn wait_for_others(attempts: i32) -> bool {
     pause();
-    attempts.unsigned_abs() < (BUSY_MS_MAX / BUSY_PAUSE_MS) as u32
+    u64::from(attempts.unsigned_abs()) < PATIENCE_MS.get() / BUSY_PAUSE_MS
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

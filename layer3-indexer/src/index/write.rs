@@ -21,6 +21,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::contents::Contents;
 use super::error::{IndexError, Sqlite};
+use super::open::COVERS;
+use super::owed::Noted;
 use super::prepare::{Message, Prepared, Queued};
 use super::reading::{self, Range, Read};
 use super::text::is_same_everywhere;
@@ -136,10 +138,16 @@ pub(super) fn step(
     contents: &dyn Contents,
     key: &SessionKey,
     trigger: &str,
+    noted: Option<&Noted>,
     progress: &mut Progress<'_>,
 ) -> Result<Step, IndexError> {
     let transaction = begin(connection, path)?;
     let step = step_in(&transaction, path, contents, key, trigger, progress)?;
+    if let (Step::Done, Some(noted)) = (&step, noted) {
+        // Where another session was added in between, there is more to do than this one.
+        let sql = "UPDATE meta SET value = ?1 WHERE key = ?2 AND value = ?3";
+        transaction.execute(sql, [&noted.after, COVERS, &noted.before]).doing("write", path)?;
+    }
     if !matches!(step, Step::Raced) {
         transaction.commit().doing("commit", path)?;
         (progress.tell)(progress.read);

@@ -17,7 +17,7 @@ use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 
 use crate::failure::Failure;
 use crate::index::Index;
-use crate::stores::Stores;
+use crate::stores::{Stores, second_as_found};
 use crate::transcript::metadata::Metadata;
 use crate::transcript::record::{self, Role, TornLine};
 
@@ -28,7 +28,7 @@ const LOOK_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Opens the store; `None` where nothing is stored. One without bookkeeping gets it: see [`create`].
 pub(crate) fn open(places: &Places) -> Result<Option<Archive>, ArchiveError> {
-    match Archive::open_as_found(&places.layer3_store)? {
+    match second_as_found(places)? {
         Some(found) if found.store_id().is_empty() => create(places).map(Some),
         opened => Ok(opened.map(|archive| archive.leaving_free(places.policy.free_space_floor))),
     }
@@ -37,13 +37,18 @@ pub(crate) fn open(places: &Places) -> Result<Option<Archive>, ArchiveError> {
 /// Both stores, as far as they can be read. One of the first version is taken over before, so that nothing
 /// of it is missed; where that fails, as on a disk that is read-only, it is read as it stands.
 pub(crate) fn stores(places: &Places) -> Result<Rc<Stores>, Failure> {
-    let layer3 = open(places).or_else(|_| Archive::open_as_found(&places.layer3_store));
+    let layer3 = open(places).or_else(|_| second_as_found(places));
     Ok(Rc::new(Stores::with(places, layer3)?))
 }
 
 /// Opens the store, makes it where there is none, and takes over what the first version left there.
 pub(crate) fn create(places: &Places) -> Result<Archive, ArchiveError> {
+    if let Some(why) = places.away(&places.layer3_store) {
+        return Err(ArchiveError::Away(why));
+    }
     let archive = Archive::create_adopting(&places.layer3_store, |archive| adopt(places, archive))?;
+    // Without it nobody would notice that the disk is not there. The next save writes it.
+    let _ = places.note_disk(&places.layer3_store);
     Ok(archive.leaving_free(places.policy.free_space_floor))
 }
 

@@ -7,7 +7,7 @@ use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
 
 use crate::failure::{Failure, chain};
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, owed};
 use crate::save::log::LogSink;
 use crate::save::metadata_file::write_metadata;
 use crate::save::rebuild::{make_whole, not_indexed};
@@ -58,13 +58,17 @@ fn index(
     steps: &Steps<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<u64, IndexError> {
-    let mut index = Index::open(&places.index)?;
+    let opened = Index::open(&places.index);
+    let is_behind = opened.as_ref().map_or(Ok(true), |index| index.is_behind(archive, key)).unwrap_or(true);
+    // First of all: whatever happens from here on, it is known that this session is to be indexed.
+    let noted = if is_behind { owed::add(archive.root(), key) } else { None };
+    let mut index = opened?;
     if let Some(aside) = index.set_aside() {
         // Said, but no failure: what was lost with it is made again below.
         let aside = aside.display();
         journal.line(&format!("[session-save] note: the index could not be used and was set aside as {aside}"));
     }
-    let messages = match steps.run(|progress| index.update_session(archive, key, trigger, progress)) {
+    let messages = match steps.run(|progress| index.update_session(archive, key, trigger, noted.as_ref(), progress)) {
         Ok(messages) => {
             if let Err(error) = write_metadata(&index, archive, key) {
                 warnings.push(format!("stored but its metadata could not be written: {}", chain(&error)));

@@ -11,8 +11,9 @@ use crate::terminal::one_line;
 pub(crate) const LOG_NAME: &str = "layer3.log";
 
 /// Where the lines about saves go: the log, and stderr unless something else is drawn there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct LogSink {
+    places: Places,
     log: Log,
     echo: bool,
 }
@@ -20,7 +21,8 @@ pub(crate) struct LogSink {
 impl LogSink {
     /// The log of layer 3's store; `echo` to write each line to stderr too.
     pub(crate) fn new(places: &Places, echo: bool) -> LogSink {
-        LogSink { log: Log::of_store(&places.layer3_store, LOG_NAME, places.policy.log_level), echo }
+        let log = Log::of_store(&places.layer3_store, LOG_NAME, places.policy.log_level);
+        LogSink { places: places.clone(), log, echo }
     }
 
     /// Tells what the store's file system was found to lack, once.
@@ -31,7 +33,10 @@ impl LogSink {
     /// Writes one line, control characters made harmless.
     pub(crate) fn line(&self, text: &str) {
         let text = one_line(text);
-        self.log.line(&text);
+        // Where the store's disk is not there, no folder is made in its place.
+        if self.places.away(&self.places.layer3_store).is_none() {
+            self.log.line(&text);
+        }
         if self.echo {
             // The line is in the log; a stderr that nobody reads must not end a save.
             let _ = writeln!(std::io::stderr(), "{text}");

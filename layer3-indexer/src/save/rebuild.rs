@@ -1,13 +1,18 @@
 //! The index made again from the store, on command or because it is not fit for use.
 
+use std::time::Duration;
+
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
 use serde::Serialize;
 
 use crate::failure::{Failure, chain};
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, with_patience};
 use crate::save::adopt_v1;
 use crate::save::metadata_file::write_all_metadata;
+
+/// How long a reader waits for other programs at a time, before it answers without what the index lacks.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// What a rebuild did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,12 +80,17 @@ pub(crate) fn ready(places: &Places, archive: &Archive, notes: &mut Vec<String>)
     {
         return Ok(readable?.expect("just matched"));
     }
-    match fill(places, archive, notes) {
+    match with_patience(PATIENCE, || fill(places, archive, notes)) {
         Ok(index) => Ok(index),
         // A store on a read-only disk: what the index has is better than nothing.
         Err(error) => match readable {
             Ok(Some(index)) => {
-                notes.push(format!("the index may lack sessions, it could not be filled: {error}"));
+                let lacks = match index.unindexed(archive) {
+                    Ok(1) => "1 conversation is not indexed yet".to_owned(),
+                    Ok(many @ 2..) => format!("{many} conversations are not indexed yet"),
+                    Ok(0) | Err(_) => "the index may lack conversations".to_owned(),
+                };
+                notes.push(format!("{lacks}; the next save or search tries again (failed to {error})"));
                 Ok(index)
             }
             _ => Err(error),
@@ -108,7 +118,7 @@ pub(crate) fn make_whole(
         Err(error) if error.is_damage() => index.renew()?,
         incomplete => drop(incomplete?),
     }
-    index.fill(archive, progress)
+    index.fill_owed(archive, progress)
 }
 
 /// What the user is told of a session that could not be read for the index.

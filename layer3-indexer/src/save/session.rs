@@ -20,6 +20,7 @@ use crate::failure::{Failure, chain};
 use crate::save::adopt_v1;
 use crate::save::after_save::{index_or_warn, record_loss_or_warn};
 use crate::save::from_layer1::{self, Layer1, take_over};
+use crate::save::later::Later;
 use crate::save::log::LogSink;
 use crate::save::memory;
 use crate::save::receipt::{Answer, Expected, Receipt, ReceiptFile};
@@ -36,9 +37,32 @@ pub(crate) fn save(
     request: &Request<'_>,
     progress: &dyn Fn(u64),
 ) -> Result<Answer, Failure> {
-    let answer = save_and(places, journal, None, request, progress, &|archive, key, trigger, steps, warnings| {
+    save_with_memory(places, journal, request, progress, &|archive, key, trigger, steps, warnings| {
         index_or_warn(places, journal, archive, key, trigger, steps, warnings)
-    })?;
+    })
+}
+
+/// [`save`], whose answer does not wait for the index.
+pub(crate) fn save_and_index_later(
+    places: &Places,
+    journal: &LogSink,
+    later: &Later,
+    request: &Request<'_>,
+    progress: &dyn Fn(u64),
+) -> Result<Answer, Failure> {
+    save_with_memory(places, journal, request, progress, &|_, key, trigger, _, warnings| {
+        later.index(key, trigger, warnings)
+    })
+}
+
+fn save_with_memory(
+    places: &Places,
+    journal: &LogSink,
+    request: &Request<'_>,
+    progress: &dyn Fn(u64),
+    index: &Indexer<'_>,
+) -> Result<Answer, Failure> {
+    let answer = save_and(places, journal, None, request, progress, index)?;
     // The conversation is saved whatever becomes of it.
     let saved = panic::catch_unwind(AssertUnwindSafe(|| save_memories(places, request)));
     let problems = saved.unwrap_or_else(|_| vec!["memory: saving it failed".to_owned()]);
@@ -215,6 +239,7 @@ fn copy(
             generations_begun: 0,
             written: Vec::new(),
             problems: Vec::new(),
+            sides_left: 0,
         });
     }
     let compare = match request.trigger {

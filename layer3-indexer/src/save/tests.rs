@@ -137,6 +137,7 @@ fn a_mismatch_is_an_error_and_no_receipt() {
         generations_begun: 0,
         written: Vec::new(),
         problems: Vec::new(),
+        sides_left: 0,
     };
     let short = verify_copy(&archive, &key, &report(1_000_000), &files, &Steps::new(&|_| {})).unwrap_err();
     let mut bytes = fs::read(scene.copy()).unwrap();
@@ -401,4 +402,116 @@ fn a_save_that_compares_long_versions_goes_on_telling_how_far_it_is() {
     let widest = told.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
     let last = *told.last().unwrap();
     assert!(told.is_sorted() && widest <= 8 << 20 && last > 2 * long.len() as u64, "{last} of {}", long.len());
+}
+
+/// Whatever keeps one save from being indexed, or takes it out of the index again: the index knows that it lacks it, and
+/// whoever asks it next has it.
+#[test]
+fn an_index_that_lacks_a_conversation_knows_it_and_is_filled_by_whoever_needs_it() {
+    type Hinder<'a> = &'a dyn Fn(&Scene, &dyn Fn());
+    let index_files = |scene: &Scene| -> Vec<std::path::PathBuf> {
+        let entries = fs::read_dir(&scene.places.layer3_store).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_file()).collect()
+    };
+    let hinders: [(&str, Hinder); 5] = [
+        ("another program holds the index", &|scene, save| {
+            let beside = scene.places.index.with_file_name(".sessions.db.turnstile");
+            let _held = layer1_prebackup::fs::Lock::wait(&beside).unwrap();
+            crate::index::with_patience(std::time::Duration::from_millis(20), save);
+        }),
+        ("an older index is put back", &|scene, save| {
+            let aside = scene.places.home.join("aside");
+            fs::create_dir(&aside).unwrap();
+            for path in index_files(scene) {
+                fs::copy(&path, aside.join(path.file_name().unwrap())).unwrap();
+            }
+            save();
+            index_files(scene).iter().for_each(|path| fs::remove_file(path).unwrap());
+            for entry in fs::read_dir(&aside).unwrap() {
+                let path = entry.unwrap().path();
+                fs::copy(&path, scene.places.layer3_store.join(path.file_name().unwrap())).unwrap();
+            }
+        }),
+        ("a folder is in its place", &|scene, save| {
+            let aside = scene.places.home.join("aside");
+            fs::rename(&scene.places.index, &aside).unwrap();
+            fs::create_dir(&scene.places.index).unwrap();
+            save();
+            fs::remove_dir(&scene.places.index).unwrap();
+            fs::rename(aside, &scene.places.index).unwrap();
+        }),
+        ("the list of what is owed is lost", &|scene, save| {
+            save();
+            fs::remove_file(scene.places.layer3_store.join(".state/to-index")).unwrap();
+        }),
+        ("the list of what is owed is something else", &|scene, save| {
+            save();
+            fs::write(scene.places.layer3_store.join(".state/to-index"), vec![b'x'; 10_000]).unwrap();
+        }),
+    ];
+    for (what, hinder) in hinders {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "the first one")]);
+        scene.save(None).unwrap();
+        let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+        let is_incomplete =
+            || crate::index::Index::open_read_only(&scene.places.index).unwrap().unwrap().is_incomplete(&archive);
+        assert!(!is_incomplete().unwrap(), "{what}");
+        let transcript = scene.transcript_in("-home-dev-proj", "other");
+        scene.write(&transcript, &prompt(2, "a zebrafinch"));
+        hinder(&scene, &|| {
+            scene.save_as(&transcript, RootKind::Claude, None, None).unwrap();
+        });
+        assert!(is_incomplete().unwrap(), "{what}");
+        let mut notes = Vec::new();
+        let count = |index: &crate::index::Index| index.counts();
+        let counts = rebuild::ask(&scene.places, &archive, &mut notes, count).unwrap();
+        assert_eq!((counts.sessions, notes), (2, Vec::new()), "{what}");
+        assert!(!is_incomplete().unwrap(), "{what}: it is filled once");
+        let index = crate::index::Index::open_read_only(&scene.places.index).unwrap().unwrap();
+        assert_eq!(index.unindexed(&archive).unwrap(), 0, "{what}");
+    }
+}
+
+/// Who reads does not wait for ever for who writes, and says what is missing.
+#[test]
+fn a_reader_of_an_index_that_cannot_be_filled_says_how_much_it_lacks() {
+    let scene = Scene::new();
+    scene.transcribe(&[prompt(1, "the first one")]);
+    scene.save(None).unwrap();
+    let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+    let _held = layer1_prebackup::fs::Lock::wait(&scene.places.index.with_file_name(".sessions.db.turnstile")).unwrap();
+    for id in ["other", "third"] {
+        let transcript = scene.transcript_in("-home-dev-proj", id);
+        scene.write(&transcript, &prompt(2, "a zebrafinch"));
+        let save = || scene.save_as(&transcript, RootKind::Claude, None, None);
+        crate::index::with_patience(std::time::Duration::from_millis(20), save).unwrap();
+    }
+    let mut notes = Vec::new();
+    let counts = rebuild::ask(&scene.places, &archive, &mut notes, crate::index::Index::counts).unwrap();
+    assert_eq!(counts.sessions, 1);
+    assert!(notes.len() == 1 && notes[0].starts_with("2 conversations are not indexed yet"), "{notes:?}");
+}
+
+/// The server's answer says what is stored, and comes although the index cannot be written.
+#[test]
+fn a_receipt_does_not_wait_for_the_index() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    scene.save(None).unwrap();
+    let held = layer1_prebackup::fs::Lock::wait(&scene.places.index.with_file_name(".sessions.db.turnstile")).unwrap();
+    let journal = LogSink::new(&scene.places, false);
+    let later = later::Later::start(&scene.places, &journal);
+    let transcript = scene.transcript_in("-home-dev-proj", "other");
+    scene.write(&transcript, &prompt(2, "a zebrafinch"));
+    let id = SessionId::parse("other").unwrap();
+    let request = Request::of(&id, &transcript, RootKind::Claude);
+    let saved = save_and_index_later(&scene.places, &journal, &later, &request, &|_| {}).unwrap();
+    let Answer::Receipt(receipt) = saved else { panic!("{saved:?}") };
+    assert!(receipt.files.iter().all(|file| file.covered) && receipt.messages_indexed == 0, "{receipt:?}");
+    assert!(receipt.warning.is_some_and(|warning| warning.contains("still being indexed")));
+    drop(held);
+    later.finish();
+    let index = crate::index::Index::open_read_only(&scene.places.index).unwrap().unwrap();
+    assert_eq!(index.counts().unwrap().sessions, 2);
 }

@@ -1,6 +1,7 @@
 //! Re-reading and re-hashing what is stored.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use layer1_prebackup::archive::{Archive, Finding, FindingKind, Repair, SessionKey};
 use layer1_prebackup::config::places::Places;
@@ -10,7 +11,7 @@ use rmcp::schemars;
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, with_patience};
 use crate::save::log::LogSink;
 use crate::save::rebuild;
 use crate::save::receipt::{Answer, Receipt};
@@ -31,6 +32,9 @@ pub(crate) struct Report {
     pub(crate) sessions: usize,
     /// What is wrong, one entry a content.
     pub(crate) findings: Vec<FindingEntry>,
+    /// What is to be known and is not wrong: `not-acknowledged`, which a killed run left before anything was said to be saved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<FindingEntry>,
     /// Conversations that are in one copy only, wholly or in part. One that layer 1 never had is no finding: the next
     /// `drain` gives it to it.
     #[serde(skip_serializing_if = "is_none")]
@@ -143,6 +147,10 @@ const ONE_COPY: &str = "one-copy";
 const INDEX_DAMAGED: &str = "index-damaged";
 /// The index is a newer version's, which this one leaves alone.
 const INDEX_NEWER: &str = "index-newer";
+/// Another program keeps the index from being looked at.
+const INDEX_BUSY: &str = "index-busy";
+/// How long others are waited for before that is said.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Re-reads and re-hashes every content of the store and the index, or the contents of the sessions
 /// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the
@@ -151,7 +159,9 @@ pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Fai
     let stores = Rc::new(Stores::with(places, Ok(Some(rebuild::store(places)?)))?);
     let meant = meant(layer3(&stores), typed)?;
     let (findings, in_one_copy) = findings(places, &stores, &meant)?;
-    Ok(Report { ok: findings.is_empty(), sessions: meant.keys.len(), findings, in_one_copy, repairs: Vec::new() })
+    let (notes, findings) = notes_among(findings);
+    let (ok, sessions) = (findings.is_empty(), meant.keys.len());
+    Ok(Report { ok, sessions, findings, notes, in_one_copy, repairs: Vec::new() })
 }
 
 /// Heals what [`verify`] finds, from the source or from layer 1's store, wherever their bytes meet
@@ -180,9 +190,15 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
         repairs.push(renew_index(places, archive, &damage)?);
     }
     let (findings, in_one_copy) = findings(places, &stores, &meant)?;
+    let (notes, findings) = notes_among(findings);
     // What could not be healed may look well, as where its sync failed.
     let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
-    Ok(Report { ok, sessions: meant.keys.len(), findings, in_one_copy, repairs })
+    Ok(Report { ok, sessions: meant.keys.len(), findings, notes, in_one_copy, repairs })
+}
+
+/// What is no finding, and what is.
+fn notes_among(findings: Vec<FindingEntry>) -> (Vec<FindingEntry>, Vec<FindingEntry>) {
+    findings.into_iter().partition(|finding| finding.kind == FindingKind::NotAcknowledged.as_str())
 }
 
 /// What [`Archive::verify`] finds; a source that the user excluded may part from its copy.
@@ -282,12 +298,13 @@ fn unreadable_memories(places: &Places, failure: &Failure) -> FindingEntry {
 
 /// What is wrong with the index. The conversations do not depend on it.
 fn index_damage(places: &Places) -> Result<Option<FindingEntry>, Failure> {
-    let (kind, detail) = match Index::verify(&places.index) {
+    let (kind, detail) = match with_patience(PATIENCE, || Index::verify(&places.index)) {
         Ok(None) => return Ok(None),
         Ok(Some(what)) => {
             (INDEX_DAMAGED, format!("{what}; searches may answer less until `{}`", typed(LAYER3, "rebuild")))
         }
         Err(error @ IndexError::Newer { .. }) => (INDEX_NEWER, format!("failed to {error}")),
+        Err(error @ IndexError::Busy { .. }) => (INDEX_BUSY, format!("failed to {error}; verify again later")),
         Err(error) => return Err(error.into()),
     };
     Ok(Some(FindingEntry::new(kind, None, &places.index.display().to_string(), &detail)))

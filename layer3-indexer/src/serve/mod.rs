@@ -2,7 +2,8 @@
 //!
 //! The one place of this crate with a runtime: it reads and writes messages, while each tool call
 //! runs on a thread of its own. It ends at the end of input, on SIGINT and on SIGTERM, at any
-//! moment: what a tool acknowledged is durable, and what it was doing is repeated by the next save.
+//! moment: what a tool acknowledged is durable, and what it was doing is repeated by the next save. At the end of input it
+//! finishes what it is indexing, unless a signal comes.
 
 mod server;
 #[cfg(test)]
@@ -48,20 +49,25 @@ they change no project files.";
 /// Serves MCP on standard input and output until the input ends or a signal comes.
 pub(crate) fn serve(places: Places, here: Here, env: ChildEnv, allowed: &[PathBuf]) -> Result<(), Failure> {
     let server = Server { env, ..Server::new(places, here, allowed, true) };
+    let later = Arc::clone(&server.later);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let result = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
         tokio::select! {
-            result = serve_on(server, rmcp::transport::stdio_pipes()) => result,
-            _ = interrupt.recv() => Ok(()),
-            _ = terminate.recv() => Ok(()),
+            result = serve_on(server, rmcp::transport::stdio_pipes()) => result.map(|()| true),
+            _ = interrupt.recv() => Ok(false),
+            _ = terminate.recv() => Ok(false),
         }
     });
     // A read of stdin on a blocking thread cannot be cancelled, and a save may be at work: neither
     // may hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(END_MS_MAX));
-    result
+    if result? {
+        // The client has all its receipts, and gives us time to index what they are of.
+        later.finish();
+    }
+    Ok(())
 }
 
 /// Serves on any pair of streams until the input ends.

@@ -1,11 +1,13 @@
 //! What every tool call works with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use layer1_prebackup::config::child_env::ChildEnv;
 use layer1_prebackup::config::places::Places;
 
 use crate::save::LogSink;
+use crate::save::later::Later;
 use crate::save::roots::Roots;
 use crate::scope::Here;
 
@@ -19,6 +21,7 @@ pub(crate) struct Server {
     pub(super) env: ChildEnv,
     pub(super) roots: Roots,
     pub(super) journal: LogSink,
+    pub(super) later: Arc<Later>,
 }
 
 impl Server {
@@ -26,6 +29,7 @@ impl Server {
     /// lines about saves go to stderr as well as to the log.
     pub(crate) fn new(places: Places, here: Here, allowed: &[PathBuf], echo: bool) -> Server {
         let (roots, journal) = (Roots::resolve(&places, allowed), LogSink::new(&places, echo));
-        Server { roots, journal, here, env: ChildEnv::default(), places }
+        let later = Arc::new(Later::start(&places, &journal));
+        Server { roots, journal, later, here, env: ChildEnv::default(), places }
     }
 }

@@ -314,7 +314,8 @@ fn session_save(server: &Server, arguments: JsonObject, progress: Progress<'_>) 
     if let Some(skipped) = save::refused_by_settings(&server.places, &request) {
         return answer(&skipped, None);
     }
-    let saved = save::save(&server.places, &server.journal, &request, &|bytes| progress(bytes, None))?;
+    let Server { places, journal, later, .. } = server;
+    let saved = save::save_and_index_later(places, journal, later, &request, &|bytes| progress(bytes, None))?;
     Ok(Output { is_whole: expected.is_some(), ..answer(&saved, None)? })
 }
 

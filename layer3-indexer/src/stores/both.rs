@@ -26,7 +26,7 @@ impl Stores {
     /// Opens what there is. One store that cannot be opened is a note: the other one serves. Writes
     /// nothing: a store without bookkeeping is read as it stands.
     pub(crate) fn open(places: &Places) -> Result<Stores, Failure> {
-        Stores::with(places, Archive::open_as_found(&places.layer3_store))
+        Stores::with(places, second_as_found(places))
     }
 
     /// [`Stores::open`] with layer 3's store opened already.
@@ -130,6 +130,14 @@ impl Stores {
 
     fn archive_of(&self, chosen: &Chosen) -> &Archive {
         self.of(chosen.layer).expect("a content was chosen from this store")
+    }
+}
+
+/// The store of the second copy as it stands; an error where its disk is not there, whatever lies in its place.
+pub(crate) fn second_as_found(places: &Places) -> Result<Option<Archive>, ArchiveError> {
+    match places.away(&places.layer3_store) {
+        Some(why) => Err(ArchiveError::Away(why)),
+        None => Archive::open_as_found(&places.layer3_store),
     }
 }
 

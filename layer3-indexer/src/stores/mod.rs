@@ -12,6 +12,6 @@ pub(crate) mod session_name;
 mod tests;
 mod types;
 
-pub(crate) use both::Stores;
+pub(crate) use both::{Stores, second_as_found};
 pub(crate) use copies::{SessionCopies, slug_of_source};
 pub(crate) use types::{BadCopy, Chosen, Copy, Layer, Pair, Unfit, Which};

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 mod arguments;
+mod away;
 mod chain;
 mod concurrency;
 mod corruption;

@@ -580,3 +580,142 @@ fn a_side_file_whose_name_leads_to_anothers_copy_is_refused_and_costs_nothing() 
         );
     }
 }
+
+/// A copy that was begun and cannot be finished would leave no room for any other, whatever the user wants left free.
+#[test]
+fn a_copy_that_cannot_fit_is_not_begun() {
+    let grow = |path: &Path| {
+        let room = crate::fs::platform::disk::room(path.parent().unwrap()).unwrap();
+        let file = fs::File::options().create(true).append(true).open(path).unwrap();
+        // No byte of it is on the disk.
+        file.set_len(file.metadata().unwrap().len() + room.free + (1 << 30)).unwrap();
+    };
+    type Change<'a> = &'a dyn Fn(&Scene);
+    let changes: [(&str, bool, Change); 3] = [
+        ("its first copy", false, &|scene| {
+            fs::write(scene.transcript(), "{\"cwd\":\"/home/p\"}\n").unwrap();
+            grow(&scene.transcript());
+        }),
+        ("it grew", true, &|scene| grow(&scene.transcript())),
+        ("it is another one", true, &|scene| {
+            fs::write(scene.transcript(), "changed\n").unwrap();
+            grow(&scene.transcript());
+        }),
+    ];
+    for (what, was_saved, change) in changes {
+        let scene = if was_saved { saved(&["one\n"]) } else { Scene::new() };
+        let before = if was_saved { scene.tree() } else { Vec::new() };
+        change(&scene);
+        let refused = try_save(&scene, &scene.transcript(), &|_| {}).unwrap_err();
+        assert!(refused.is_disk_full() && refused.to_string().contains("No space left on device"), "{what}: {refused}");
+        assert_eq!(scene.tree(), before, "{what}");
+        // What fits is saved all the same.
+        fs::write(scene.transcript(), "one\ntwo\n").unwrap();
+        let side = scene.transcript().with_extension("").join("tool-results/large.txt");
+        fs::create_dir_all(side.parent().unwrap()).unwrap();
+        grow(&side);
+        let report = try_save(&scene, &scene.transcript(), &|_| {}).unwrap();
+        assert_eq!(scene.content(COPY), b"one\ntwo\n", "{what}");
+        assert!(report.problems.len() == 1 && report.problems[0].is_disk_full(), "{what}: {:?}", report.problems);
+    }
+}
+
+/// A first copy that was killed between its rename and its commit, and whose source is another one by then: nobody was
+/// told of it, so it is a note, is kept, and is none of `verify`'s findings ever.
+#[test]
+fn what_a_killed_first_copy_left_is_no_finding() {
+    let killed = || {
+        let scene = Scene::new();
+        let archive = scene.archive();
+        drop(SessionLock::wait(&archive, &key().id).unwrap());
+        fs::create_dir(scene.store().join("p")).unwrap();
+        fs::write(scene.store().join(COPY), "left\n").unwrap();
+        scene
+    };
+    let kinds = |scene: &Scene| -> Vec<FindingKind> { findings(scene).into_iter().map(|(_, kind)| kind).collect() };
+    for content in ["left\nand more\n", "another one\n"] {
+        let scene = killed();
+        assert_eq!(kinds(&scene), [FindingKind::NotAcknowledged]);
+        assert!(scene.archive().quick_check(&key()).unwrap().findings.is_empty());
+        fs::write(scene.transcript(), content).unwrap();
+        scene.save();
+        assert_eq!(scene.content(COPY), content.as_bytes());
+        assert_eq!(kinds(&scene), [], "{content}");
+        if content.starts_with("another") {
+            assert_eq!(scene.content(FIRST), b"left\n");
+        }
+    }
+    let scene = killed();
+    assert!(scene.archive().repair(None, None).unwrap().iter().all(|repair| repair.healed));
+    assert_eq!((kinds(&scene), scene.content(COPY)), (vec![], b"left\n".to_vec()));
+    // Bookkeeping that was lost is one: what lies there was acknowledged.
+    for lost in [".state/sessions/s1", ".state/sessions/s1/p.ledger"] {
+        let scene = saved(&["one\n"]);
+        let path = scene.store().join(lost);
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap()
+        } else {
+            fs::remove_file(path).unwrap()
+        }
+        assert_eq!(kinds(&scene), [FindingKind::BookkeepingLost], "{lost}");
+    }
+}
+
+/// However many side files there are, each save goes on where the one before stopped, and the transcript does not wait.
+#[test]
+fn side_files_that_take_too_long_are_left_to_the_next_save() {
+    let scene = Scene::new();
+    fs::write(scene.transcript(), "one\n").unwrap();
+    let sides = scene.transcript().with_extension("").join("tool-results");
+    fs::create_dir_all(&sides).unwrap();
+    for n in 0..5 {
+        fs::write(sides.join(format!("{n}.txt")), format!("result {n}\n")).unwrap();
+    }
+    let (id, transcript) = (key().id, scene.transcript());
+    let request = |compare| SaveRequest {
+        id: &id,
+        transcript: &transcript,
+        project: None,
+        cwd: Some("/home/p"),
+        compare,
+        progress: &|_| {},
+    };
+    let in_a_hurry = |compare| {
+        let archive = scene.archive();
+        archive.leave_sides_after(std::time::Instant::now());
+        archive.save(&request(compare)).unwrap().sides_left
+    };
+    assert_eq!(in_a_hurry(Compare::Windows), 4);
+    assert_eq!(scene.content(COPY), b"one\n");
+    // One that changes all the time keeps none of the others from being saved.
+    for left in [4, 3, 2, 1] {
+        fs::write(sides.join("0.txt"), format!("{left} changes\n")).unwrap();
+        assert_eq!(in_a_hurry(Compare::Whole), left);
+    }
+    assert_eq!((in_a_hurry(Compare::Windows), in_a_hurry(Compare::Windows)), (0, 0));
+    assert!(!scene.archive().is_behind(&id, &scene.transcript()).unwrap());
+    assert_eq!(scene.content("p/s1/tool-results/0.txt"), b"1 changes\n");
+    scene.is_clean();
+}
+
+/// Each folder costs a look at all above it, so one that lies in very many is told of and not looked into.
+#[test]
+fn folders_in_folders_without_end_are_not_followed() {
+    let scene = Scene::new();
+    fs::write(scene.transcript(), "one\n").unwrap();
+    let mut folder = scene.transcript().with_extension("");
+    let shallow = folder.join("a/b/c/found.txt");
+    fs::create_dir_all(shallow.parent().unwrap()).unwrap();
+    fs::write(&shallow, "found\n").unwrap();
+    for _ in 0..120 {
+        folder.push("d");
+        fs::create_dir_all(&folder).unwrap();
+    }
+    fs::write(folder.join("lost.txt"), "lost\n").unwrap();
+    scene.save();
+    assert_eq!(scene.content("p/s1/a/b/c/found.txt"), b"found\n");
+    let (transcripts, _) = crate::claude::survey::survey([scene.dir.path().join("projects")]);
+    let told = transcripts[0].passed_over();
+    assert!(told.len() == 1 && told[0].why.contains("too many folders"), "{told:?}");
+    assert!(!scene.archive().is_behind_found(&transcripts[0]).unwrap());
+}

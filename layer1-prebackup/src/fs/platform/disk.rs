@@ -18,6 +18,11 @@ pub fn room(path: &Path) -> io::Result<Room> {
     Ok(Room { free: disk.f_bavail.saturating_mul(disk.f_frsize), total: disk.f_blocks.saturating_mul(disk.f_frsize) })
 }
 
+/// A number that tells the file system that `path` lies on from others, and stays the same while it is mounted.
+pub(crate) fn file_system(path: &Path) -> io::Result<u64> {
+    Ok(rustix::fs::statvfs(path)?.f_fsid)
+}
+
 /// The name of the file system that `path` lies on, as people call it.
 pub fn kind(path: &Path) -> String {
     rustix::fs::statfs(path).map_or_else(|_| UNKNOWN.to_owned(), |found| name_of(&found))

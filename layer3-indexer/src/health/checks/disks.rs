@@ -17,7 +17,10 @@ const FREE_BYTES_MIN: u64 = 256_000_000;
 /// looked for where it will be made.
 pub(super) fn room(examination: &mut Examination<'_>) {
     let places = &examination.context.places;
-    let (disks, one_disk) = of_stores(&[&places.layer1_store, &places.layer3_store]);
+    let stores = [places.layer1_store.as_path(), &places.layer3_store];
+    let there: Vec<&Path> = stores.into_iter().filter(|store| places.away(store).is_none()).collect();
+    let (disks, one_disk) = of_stores(&there);
+    let one_disk = one_disk && there.len() == stores.len();
     for disk in disks.iter().filter(|disk| is_low(disk)) {
         let (free, total) = (Size(disk.free_bytes), Size(disk.total_bytes));
         examination.found(Kind::DiskLow, format!("only {free} of {total} are free"), &disk.store);

@@ -17,13 +17,19 @@ pub(super) fn state(examination: &mut Examination<'_>) {
     let look = || -> Result<_, IndexError> {
         let Some(index) = Index::open_read_only(path)? else { return Ok(None) };
         let incomplete = archive.map_or(Ok(false), |archive| index.is_incomplete(archive))?;
-        Ok(Some((index.counts()?, incomplete)))
+        let unindexed = archive.filter(|_| incomplete).map_or(Ok(0), |archive| index.unindexed(archive))?;
+        Ok(Some((index.counts()?, incomplete, unindexed)))
     };
     let finding = |what: String| Finding::new(examination.context, Kind::Index, what, path);
     let mut found = None;
     match look() {
         Ok(None) => {}
-        Ok(Some((counts, incomplete))) => {
+        Ok(Some((counts, incomplete, unindexed))) => {
+            if unindexed > 0 {
+                let are = if unindexed == 1 { "is" } else { "are" };
+                let lacking = count(unindexed as u64, "conversation");
+                found = Some(finding(format!("{lacking} {are} not indexed yet; the next save or search does it")));
+            }
             status.state = if incomplete { "incomplete" } else { "ready" };
             status.messages = counts.messages;
             status.bytes = counts.bytes;

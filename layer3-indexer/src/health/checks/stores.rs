@@ -36,6 +36,10 @@ fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundSto
     let mut found = FoundStore::default();
     let context = examination.context;
     let unreadable = |what: String| Finding::new(context, Kind::StoreUnreadable, what, store);
+    if let Some(why) = context.places.away(store) {
+        examination.found(Kind::StoreAway, format!("failed to {why}"), store);
+        return found;
+    }
     let findings = &mut examination.findings;
     match Archive::open(store) {
         Ok(Some(archive)) => found.archive = Some(archive),
@@ -180,6 +184,9 @@ fn state(store: &StoreStatus, other: &StoreStatus, refill: &str, examination: &m
     let quoted = shell_quoted(&path.to_string_lossy());
     let context = examination.context;
     let finding = |kind, what: &str| Finding::new(context, kind, what, path);
+    if context.places.away(path).is_some() {
+        return "its disk is not there";
+    }
     let (state, wrong) = match path.metadata() {
         Ok(meta) if meta.is_dir() => {
             let mode = meta.permissions().mode() & 0o7777;

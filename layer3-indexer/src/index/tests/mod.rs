@@ -129,7 +129,7 @@ fn record(n: u32, kind: &str, message: &str) -> String {
 }
 
 fn update(index: &mut Index, store: &Store, key: &SessionKey) -> u64 {
-    index.update_session(store, key, "stop", &|_| {}).unwrap()
+    index.update_session(store, key, "stop", None, &|_| {}).unwrap()
 }
 
 fn find(index: &Index, store: &Store, text: &str) -> Vec<String> {
@@ -426,7 +426,7 @@ fn a_large_transcript_is_indexed_in_batches_and_resumed() {
     let tell = |n| told.borrow_mut().push(n);
     let mut progress = write::Progress::new(&tell);
     // As after a crash: one batch, and nothing more.
-    let step = write::step(&index.connection, &index.path, &store, &s, "stop", &mut progress).unwrap();
+    let step = write::step(&index.connection, &index.path, &store, &s, "stop", None, &mut progress).unwrap();
     assert!(matches!(step, write::Step::More));
     // Whoever waits sees that something happens long before a batch is full.
     assert!(told.borrow().len() > 10 && told.borrow()[0] < 2_000_000, "{told:?}");
@@ -539,7 +539,7 @@ fn files_that_cannot_be_read_do_not_hide_the_rest() {
     let hidden = lost.with_extension("hidden");
     #[allow(clippy::disallowed_methods)]
     fs::rename(&lost, &hidden).unwrap();
-    assert!(index.update_session(&store, &s, "stop", &|_| {}).is_err());
+    assert!(index.update_session(&store, &s, "stop", None, &|_| {}).is_err());
     assert_eq!((find(&index, &store, "main").len(), find(&index, &store, "found").len()), (1, 1));
     #[allow(clippy::disallowed_methods)]
     fs::rename(&hidden, &lost).unwrap();
@@ -561,7 +561,7 @@ fn a_content_that_does_not_hash_to_its_record_is_not_indexed() {
     fs::write(&path, good.replace("needle", "noodle")).unwrap();
     let other = side("subagents/agent-b.jsonl");
     store.put(&s, other, user(3, "beside").as_bytes());
-    let error = index.update_session(&store, &s, "stop", &|_| {}).unwrap_err();
+    let error = index.update_session(&store, &s, "stop", None, &|_| {}).unwrap_err();
     assert!(error.to_string().contains("s.jsonl"), "{error}");
     let found = |index: &Index, text: &str| find(index, &store, text).len();
     assert_eq!((found(&index, "noodle"), found(&index, "beside")), (0, 1));
@@ -578,7 +578,7 @@ fn a_content_that_is_shorter_than_its_record_is_not_indexed() {
     store.transcript(&s, &format!("{}{}", user(1, "whole"), user(2, "needle")));
     let path = store.path_of(&s, &StoredName::newest(FileName::Transcript));
     fs::write(&path, user(1, "whole")).unwrap();
-    assert!(index.update_session(&store, &s, "stop", &|_| {}).is_err());
+    assert!(index.update_session(&store, &s, "stop", None, &|_| {}).is_err());
     assert_eq!(find(&index, &store, "whole").len(), 0);
 }
 
@@ -635,7 +635,7 @@ fn an_unusable_index_is_set_aside_and_made_again() {
         }
     };
     for n in 0..4 {
-        Index::open(&path).unwrap().update_session(&store, &s, "stop", &|_| {}).unwrap();
+        Index::open(&path).unwrap().update_session(&store, &s, "stop", None, &|_| {}).unwrap();
         damage(&path, n);
         let read_only = Index::open_read_only(&path);
         assert!(n == 3 || read_only.as_ref().is_err_and(IndexError::is_damage), "{n}: {read_only:?}");
@@ -656,7 +656,7 @@ fn an_index_of_a_newer_version_is_refused_in_whatever_file_it_says_so() {
     let s = key("p", "s");
     store.transcript(&s, &user(1, "needle"));
     let path = store.dir.path().join("index").join("sessions.db");
-    Index::open(&path).unwrap().update_session(&store, &s, "stop", &|_| {}).unwrap();
+    Index::open(&path).unwrap().update_session(&store, &s, "stop", None, &|_| {}).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     other.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
     other.pragma_update(None, "user_version", 99).unwrap();
@@ -690,7 +690,7 @@ fn many_processes_share_an_index() {
                 store.transcript(key, text);
                 for trigger in ["stop", "pre-compact", "session-end"] {
                     let mut index = Index::open(path).unwrap();
-                    index.update_session(&store, key, trigger, &|_| {}).unwrap();
+                    index.update_session(&store, key, trigger, None, &|_| {}).unwrap();
                     find(&index, &store, "needle");
                 }
             });
@@ -919,7 +919,7 @@ fn a_writer_of_many_batches_lets_others_in() {
                     started.wait();
                 }
             };
-            index.update_session(&large, &l, "stop", &tell).unwrap();
+            index.update_session(&large, &l, "stop", None, &tell).unwrap();
             done.store(true, std::sync::atomic::Ordering::SeqCst);
         });
         started.wait();

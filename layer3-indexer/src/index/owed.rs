@@ -1,0 +1,106 @@
+//! What of the store is owed to the index: a list in the store, `.state/to-index`, to which a session is added before it
+//! is indexed. The index keeps how far in that list it has come, so one that could not be written, or was put back to
+//! an older state, is known by what it keeps, and what it lacks by the rest of the list.
+//!
+//! The first line is the list's own name. One that is long, lost, or not what was kept of it says nothing: then every
+//! session is looked at.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::claude::transcripts::open_regular;
+use layer1_prebackup::fs;
+use layer1_prebackup::names::TO_INDEX;
+
+use super::error::IndexError;
+use crate::terminal::time::now_ms;
+
+/// A longer list is begun anew, and every session looked at once.
+const LIST_BYTES_MAX: u64 = 256 * 1024;
+const NAME_DIGITS: usize = 16;
+
+/// A place in the list, as the index keeps it: the list's name and a length.
+pub(super) type Position = String;
+
+/// A session that was added to the list: the places before and behind it.
+pub(crate) struct Noted {
+    pub(super) before: Position,
+    pub(super) after: Position,
+}
+
+/// The end of the list; `None` where there is none.
+pub(super) fn end(root: &Path) -> Result<Option<Position>, IndexError> {
+    let path = root.join(TO_INDEX);
+    let Some(mut file) = open_regular(&path)? else { return Ok(None) };
+    let unreadable = |source| IndexError::Read { path: path.clone(), source };
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    let mut name = Vec::new();
+    Read::by_ref(&mut file).take(NAME_DIGITS as u64).read_to_end(&mut name).map_err(unreadable)?;
+    Ok(Some(position(&String::from_utf8_lossy(&name), bytes)))
+}
+
+/// The sessions behind a place of the list; `None` where it is no place of it.
+pub(super) fn behind(root: &Path, kept: &str) -> Result<Option<BTreeSet<SessionKey>>, IndexError> {
+    let path = root.join(TO_INDEX);
+    let Some(file) = open_regular(&path)? else { return Ok(None) };
+    let mut list = Vec::new();
+    let read = file.take(LIST_BYTES_MAX + 1).read_to_end(&mut list);
+    read.map_err(|source| IndexError::Read { path, source })?;
+    let list = String::from_utf8_lossy(&list);
+    let begin = kept.split_once(':').and_then(|(name, bytes)| {
+        let begin = bytes.parse::<usize>().ok()?;
+        (list.len() as u64 <= LIST_BYTES_MAX && list.starts_with(name) && name.len() == NAME_DIGITS).then_some(begin)
+    });
+    let rest = begin.and_then(|begin| list.get(begin..));
+    let key = |line: &str| line.split_once('/').and_then(|(project, id)| SessionKey::parse(project, id).ok());
+    Ok(rest.map(|rest| rest.lines().filter_map(key).collect()))
+}
+
+/// Adds a session. Where that cannot be written, the list loses its name, which takes no room: every session is looked
+/// at then, this one too.
+pub(crate) fn add(root: &Path, key: &SessionKey) -> Option<Noted> {
+    let path = root.join(TO_INDEX);
+    try_add(&path, key).ok().or_else(|| {
+        let emptied =
+            open_to_write(&path).and_then(|file| Ok(fs::truncate(&file, 0, &path).map_err(|error| error.source)?));
+        // A store that takes not even that takes no copy either.
+        drop(emptied);
+        None
+    })
+}
+
+fn try_add(path: &Path, key: &SessionKey) -> io::Result<Noted> {
+    let mut file = open_to_write(path)?;
+    if file.metadata()?.len() > LIST_BYTES_MAX {
+        fs::truncate(&file, 0, path).map_err(|error| error.source)?;
+    }
+    let is_new = file.metadata()?.len() == 0;
+    let own = blake3::hash(format!("{} {} {}", now_ms(), std::process::id(), path.display()).as_bytes()).to_hex();
+    let line = format!("{}/{}\n", key.project, key.id);
+    let text = if is_new { format!("{}\n{line}", &own[..NAME_DIGITS]) } else { line.clone() };
+    // One write, so that two programs do not mix theirs.
+    file.write_all(text.as_bytes())?;
+    let after = file.stream_position()?;
+    let mut name = String::new();
+    file.rewind()?;
+    Read::by_ref(&mut file).take(NAME_DIGITS as u64).read_to_string(&mut name)?;
+    Ok(Noted { before: position(&name, after - line.len() as u64), after: position(&name, after) })
+}
+
+fn open_to_write(path: &Path) -> io::Result<File> {
+    // Opened for reading first: what is no regular file of ours is left alone.
+    if open_regular(path).map_err(|error| error.source)?.is_none() && path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut options = OpenOptions::new();
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    options.read(true).append(true).create(true).mode(fs::FILE_MODE).custom_flags(flags.bits() as i32).open(path)
+}
+
+fn position(name: &str, bytes: u64) -> Position {
+    format!("{name}:{bytes}")
+}
