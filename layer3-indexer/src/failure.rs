@@ -109,6 +109,18 @@ impl<T, E: StdError + Send + Sync + 'static> Context<T> for Result<T, E> {
     }
 }
 
+impl<T> Context<T> for Result<T, Failure> {
+    fn context(self, doing: impl Display) -> Result<T, Failure> {
+        self.map_err(|failure| Failure { message: format!("{doing}: {}", failure.message), ..failure })
+    }
+}
+
+impl<T> Context<T> for Option<T> {
+    fn context(self, doing: impl Display) -> Result<T, Failure> {
+        self.ok_or_else(|| Failure::new(doing.to_string()))
+    }
+}
+
 /// Errors that say by themselves what failed.
 macro_rules! from {
     ($($error:ty => $kind:expr),* $(,)?) => {

@@ -17,8 +17,10 @@ mod retention;
 mod save;
 mod scope;
 mod serve;
+mod setup;
 mod stores;
 mod terminal;
-#[cfg(test)]
-mod testing;
 pub mod transcript;
+
+#[cfg(test)]
+use stores::testing;

@@ -101,7 +101,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Install(args) => install::run(&sh, &Origin::Workspace, args),
         Verb::Plugin(args) => plugin::run(&sh, args),
         Verb::Dist(args) => dist::run(&sh, args),
-        Verb::Uninstall(args) => uninstall::run(args),
+        Verb::Uninstall(args) => uninstall::run(&sh, &Origin::Workspace, args),
         Verb::Doctor(args) => doctor::run(&sh, &Origin::Workspace, args),
         Verb::Test => test::run(&sh),
         Verb::Ci => test::run_as_ci(&sh),
@@ -120,7 +120,7 @@ fn run_setup(origin: &Origin, verb: &SetupVerb) -> Result<()> {
     let sh = Shell::new()?;
     match verb {
         SetupVerb::Install(args) => install::run(&sh, origin, args),
-        SetupVerb::Uninstall(args) => uninstall::run(args),
+        SetupVerb::Uninstall(args) => uninstall::run(&sh, origin, args),
         SetupVerb::Doctor(args) => doctor::run(&sh, origin, args),
     }
 }

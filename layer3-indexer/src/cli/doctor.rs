@@ -7,6 +7,7 @@ use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::fs::platform::MANAGED_SETTINGS_DIR;
 
 use crate::cli::screen::{Screen, needing_person};
+use crate::cli::setup::install_again;
 use crate::cli::status::context;
 use crate::failure::Failure;
 use crate::health::checks::{Depth, examine};
@@ -37,6 +38,11 @@ pub(super) fn run(
     let (managed_dir, round_trip) = (args.managed_dir, !args.no_round_trip);
     let context = Context { managed_dir, round_trip, ..context(places, flags) };
     let mut report = examine(&context, Depth::All);
+    let mut sink = std::io::sink();
+    let out: &mut dyn std::io::Write = if screen.json || screen.for_model { &mut sink } else { screen.out };
+    if args.fix && install_again(flags, &context, &report.findings, out)? {
+        report = examine(&context, Depth::All);
+    }
     if args.fix {
         let mended = fix(&context, &report);
         if !mended.is_empty() {

@@ -17,6 +17,7 @@ mod save;
 mod screen;
 mod search;
 mod serve;
+mod setup;
 mod show;
 mod status;
 mod verify;
@@ -34,6 +35,7 @@ use layer1_prebackup::names::{LAYER3, program_name};
 
 use crate::cli::screen::{Screen, complain, example, terminal};
 use crate::failure::{Context, Failure, Kind};
+use crate::setup::{install, uninstall};
 use crate::{health, retention};
 
 /// Layer 3 of Threefold: every Claude Code conversation, verified, searchable and restorable
@@ -109,6 +111,15 @@ enum Command {
     /// Look whether programs, hooks, server, stores and timer do what they should; exit code 1 if anything is wrong
     #[command(after_long_help = health::report::doctor_help())]
     Doctor(doctor::DoctorArgs),
+    /// Install the hooks, the MCP server, the skills and the command `threefold`, and save the conversations that exist
+    #[command(after_help = example("setup --dry-run"))]
+    Setup(install::Args),
+    /// Take away what setup wrote; saved conversations stay
+    #[command(after_help = example("uninstall --keep-command"))]
+    Uninstall(uninstall::Args),
+    /// Print what makes a shell complete this command
+    #[command(after_help = example("completions fish"))]
+    Completions(setup::CompletionsArgs),
     #[command(flatten)]
     PassedOn(pass_on::Verb),
 }
@@ -209,6 +220,9 @@ fn command(
         Command::Compress(args) => compress::run(&places, &args, screen),
         Command::Status(args) => status::run(places, flags, args, screen),
         Command::Doctor(args) => doctor::run(places, flags, args, screen),
+        Command::Setup(args) => setup::run(flags, &args, screen),
+        Command::Uninstall(args) => setup::run_uninstall(flags, &args, screen),
+        Command::Completions(args) => setup::run_completions::<Cli>(&args, screen),
         Command::PassedOn(verb) => verb.run(flags, settings, screen.json),
     }
 }

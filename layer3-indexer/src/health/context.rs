@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::{SettingFlags, Settings};
+use layer1_prebackup::names::{LAYER3, PROGRAMS, program_name};
 
 use super::installation::{self, Installation};
 use super::{claude_settings, plugin};
@@ -68,7 +69,26 @@ impl Context {
 
     /// What installs again what is wrong with the programs and hooks.
     pub(crate) fn install_line(&self) -> String {
-        self.installation().install_line()
+        match self.installation() {
+            Installation::Sources | Installation::Archive(_) if self.can_set_up() => {
+                format!("{} setup", self.commands.layer3)
+            }
+            installation => installation.install_line(),
+        }
+    }
+
+    /// The same with a flag of the installer; a plugin has none.
+    pub(crate) fn install_line_with(&self, flag: &str) -> Option<String> {
+        match self.installation() {
+            Installation::Sources | Installation::Archive(_) => Some(format!("{} {flag}", self.install_line())),
+            Installation::Plugin(_) | Installation::LoosePlugin(_) => None,
+        }
+    }
+
+    /// Whether who asks knows the one command, and it has all that it installs.
+    fn can_set_up(&self) -> bool {
+        let is_there = |dir: &PathBuf| PROGRAMS.iter().all(|program| dir.join(program).is_file());
+        program_name(LAYER3) != LAYER3 && self.program_dir.as_ref().is_some_and(is_there)
     }
 
     /// What installs again a program that lies here: in the plugin's folder that is the plugin, whatever else is installed.

@@ -1,8 +1,8 @@
 //! Mending what can be mended without harm: nothing is overwritten, nothing is deleted, and no file
 //! of Claude Code's or the user's is changed.
 //!
-//! Hooks, programs and the server's registration are not mended here, because only the installer
-//! knows how to change those files: `cargo xtask doctor --fix` calls it.
+//! Hooks, skills and the server's registration are not mended here, because only the room `setup`
+//! knows how to change those files: `doctor --fix` of the installed program calls it first.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -90,14 +90,6 @@ impl Installation {
             }
         }
     }
-
-    /// The same with a flag of the installer; a plugin has none.
-    pub(crate) fn install_line_with(&self, flag: &str) -> Option<String> {
-        match self {
-            Installation::Sources | Installation::Archive(_) => Some(format!("{} {flag}", self.install_line())),
-            Installation::Plugin(_) | Installation::LoosePlugin(_) => None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -139,7 +131,6 @@ mod tests {
         write(&claude.join("settings.json"), json!({"enabledPlugins": {"threefold@elsewhere": true}}));
         let again = "claude plugin uninstall threefold@elsewhere && claude plugin install threefold@elsewhere";
         assert_eq!(line("target/release"), again);
-        assert_eq!(find(&claude, None).install_line_with("--timer"), None);
         list(json!([{"scope": "project", "installPath": "/p"}]));
         let again = "claude plugin uninstall --scope project threefold@elsewhere \
                      && claude plugin install --scope project threefold@elsewhere";
@@ -154,10 +145,10 @@ mod tests {
         assert_eq!(line("unpacked here/bin"), "cargo xtask install");
         write(&claude.join("settings.json"), "{");
         write(&claude.join("hooks/layer2-save-client"), "");
-        assert_eq!(find(&claude, None).install_line_with("--timer").unwrap(), "cargo xtask install --timer");
+        assert_eq!(find(&claude, None).install_line(), "cargo xtask install");
         write(&claude.join("hooks").join(INSTALLED_FROM), format!("{}\n", at("unpacked here/install.sh").display()));
         assert_eq!(line("target/release"), "'DIR/unpacked here/install.sh'");
         fs::write(claude.join("hooks").join(INSTALLED_FROM), "/gone/install.sh\n").unwrap();
-        assert_eq!(find(&claude, None).install_line_with("--timer").unwrap(), "./install.sh --timer");
+        assert_eq!(find(&claude, None).install_line(), "./install.sh");
     }
 }

@@ -68,8 +68,8 @@ Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help
   round-trip-failed, round-trip-copy, round-trip-receipt, round-trip-search
                         a synthetic conversation did not come through the installed chain
 --fix does what is safe: makes a program executable again, makes a store that is gone, takes its
-rights from others, delivers what is pending, makes the index again. `cargo xtask doctor --fix`
-and an archive's `./setup doctor --fix` also install again. Only told: pending, index-set-aside.
+rights from others, delivers what is pending, makes the index again. Of the
+installed program, and by `cargo xtask doctor --fix`, it also installs again. Only told: pending, index-set-aside.
 
 --json: ok, version, checks (name, ok, checked, said), findings (as of `status`, with check
 and fixable), mended.

@@ -9,6 +9,8 @@ pub(crate) mod memory_loss;
 pub(crate) mod one_copy;
 pub(crate) mod session_name;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod types;
 

@@ -212,6 +212,57 @@ fn unpacked_installed_used_and_taken_away_without_cargo() {
     assert_eq!(after.1, before, "and nothing else");
 }
 
+#[test]
+fn what_is_installed_mends_and_removes_itself_when_the_archive_is_gone() {
+    let (scratch, transcript) = home();
+    let settings = scratch.claude_dir().join("settings.json");
+    let as_the_user_wrote_it = "{\n\t\"model\" : \"opus\",\n\t\"hooks\": {\"Stop\": [ ]},\"n\":1.50\n}";
+    fs::write(&settings, as_the_user_wrote_it).expect("write the settings");
+    let before = saved_and_rest(&scratch).1;
+    let folder = unpacked(&scratch);
+    install(&scratch, &folder, &["--no-import"]).ok();
+    fs::remove_dir_all(&folder).expect("remove what was unpacked");
+    let link = scratch.home().join(".local/bin/threefold");
+    let threefold = |args: &[&str]| {
+        let path = format!(
+            "{}:{}:/usr/bin:/bin",
+            link.parent().expect("a folder").display(),
+            scratch.beside("path").display()
+        );
+        scratch.at_home(Run::new(&link)).env("PATH", path).args(args).limit(LIMIT).output()
+    };
+    let managed = scratch.beside("managed");
+    let managed = managed.to_str().expect("UTF-8");
+    threefold(&["sweep"]).ok();
+    threefold(&["import"]).ok();
+    threefold(&["drain", "--foreground"]).ok();
+    stores::assert_saved_twice(&scratch, &transcript);
+    threefold(&["doctor", "--managed-dir", managed]).ok();
+
+    // What was installed and is lost comes back, without what it was installed from.
+    fs::write(&settings, as_the_user_wrote_it).expect("lose the hooks");
+    fs::write(scratch.home().join(".claude.json"), NO_SERVERS).expect("lose the server");
+    fs::remove_file(scratch.claude_dir().join("skills/continue-dev/SKILL.md")).expect("lose a skill");
+    let status = threefold(&["status", "--json"]).exits(1).json();
+    let is_hooks = |finding: &&Value| finding["kind"] == "hooks-missing";
+    let hooks = status["findings"].as_array().expect("findings").iter().find(is_hooks).expect("the hooks are missed");
+    assert_eq!(hooks["mend"], "threefold setup");
+    threefold(&["doctor", "--fix", "--managed-dir", managed]).ok();
+    assert!(scratch.claude_dir().join("skills/continue-dev/SKILL.md").is_file());
+    threefold(&["doctor", "--managed-dir", managed]).ok();
+
+    let told = threefold(&["uninstall"]).ok().text();
+    assert!(told.contains("your saved sessions stay where they are"), "{told}");
+    assert_eq!(fs::read_to_string(&settings).expect("read the settings"), as_the_user_wrote_it);
+    let mut after = saved_and_rest(&scratch).1;
+    let is_kept_copy = |path: &Path| path.to_string_lossy().contains("threefold-backup");
+    after.retain(|path, _| !is_kept_copy(path));
+    // Claude's own file was written, and the folder's time is another.
+    let names = |tree: &Tree| tree.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&after), names(&before));
+    stores::assert_saved_twice(&scratch, &transcript);
+}
+
 /// What the stores hold, without what was told about it.
 fn without_logs(saved: Tree) -> Tree {
     saved.into_iter().filter(|(path, _)| path.iter().all(|part| part != ".log")).collect()

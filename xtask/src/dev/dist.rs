@@ -117,7 +117,7 @@ fn lay_out(sh: &Shell, programs: &[(PathBuf, String)], folder: &Path) -> Result<
 /// The files below a folder by their paths in it, sorted.
 fn files(folder: &Path) -> Result<Vec<String>> {
     let content = fs_extra::dir::get_dir_content(folder).with_context(|| format!("list {}", folder.display()))?;
-    let prefix = format!("{}/", crate::setup::site::text(folder)?);
+    let prefix = format!("{}/", folder.to_str().context("list a folder whose path is not UTF-8")?);
     let relative = |path: &String| path.strip_prefix(&prefix).map(str::to_owned);
     let mut files: Vec<String> = content.files.iter().filter_map(relative).collect();
     ensure!(files.len() == content.files.len(), "list {}: a file lies elsewhere", folder.display());

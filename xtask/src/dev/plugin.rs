@@ -15,16 +15,19 @@ use serde_json::{Map, Value, json};
 use xshell::Shell;
 
 use crate::release::{self};
-use crate::setup::hooks::Group;
-use crate::setup::mcp;
-use crate::setup::origin;
-use crate::setup::skills;
+use crate::setup::origin::skills_source;
 use layer1_prebackup::claude::hooks;
 
 /// The plugin's name, and its marketplace's.
 const NAME: &str = "threefold";
 const DESCRIPTION: &str = "Keeps every conversation, whatever fails: two verified copies outside of Claude Code's \
     directory, searchable and restorable";
+/// The MCP server's name.
+const SERVER: &str = "session-manager";
+/// The skills' folders, and what stands in their texts for layer 3's program: the plugin's `bin` is on the `PATH` of the
+/// commands that Claude runs.
+const SKILLS: [&str; 3] = ["continue-dev", "search-sessions", "session-health"];
+const PLACEHOLDER: &str = "{{LAYER3_INDEXER}}";
 /// What must go along with the programs, from the root of the workspace.
 pub(crate) const TEXTS: [&str; 4] = ["README.md", "LICENSE", "LICENSE-MIT", "LICENSE-APACHE"];
 
@@ -74,8 +77,9 @@ fn lay_out(sh: &Shell, binaries: &Path, to: &Path) -> Result<PathBuf> {
     write(plugin.join(".claude-plugin/plugin.json"), &manifest())?;
     write(plugin.join("hooks/hooks.json"), &hooks_json()?)?;
     write(plugin.join(".mcp.json"), &mcp_json())?;
-    for (name, text) in skills::of_plugin(&origin::skills_source())? {
-        sh.write_file(plugin.join("skills").join(name).join("SKILL.md"), text)?;
+    for name in SKILLS {
+        let text = sh.read_file(skills_source().join(name).join("SKILL.md"))?;
+        sh.write_file(plugin.join("skills").join(name).join("SKILL.md"), skill(&text))?;
     }
     let copy = |from: PathBuf, to: PathBuf| {
         let copied = fs_extra::file::copy(&from, &to, &CopyOptions::new());
@@ -117,15 +121,24 @@ fn marketplace() -> Value {
 fn hooks_json() -> Result<Value> {
     let mut events = Map::new();
     for hook in hooks::of_plugin() {
-        let group = Group { hooks: [&hook.handler] };
-        events.insert(hook.event.to_owned(), json!([serde_json::to_value(group).context("write the hooks")?]));
+        let handler = serde_json::to_value(&hook.handler).context("write the hooks")?;
+        events.insert(hook.event.to_owned(), json!([{"hooks": [handler]}]));
     }
     Ok(json!({"description": DESCRIPTION, "hooks": events}))
 }
 
+/// A skill's text with the program in it; a rule of what is allowed becomes a string of YAML, as an installation writes it.
+fn skill(template: &str) -> String {
+    let filled = |line: &str| match line.strip_prefix("  - ").filter(|rule| rule.contains(PLACEHOLDER)) {
+        Some(rule) => format!("  - {}\n", Value::from(rule.replace(PLACEHOLDER, LAYER3))),
+        None => line.replace(PLACEHOLDER, LAYER3) + "\n",
+    };
+    template.lines().map(filled).collect()
+}
+
 fn mcp_json() -> Value {
     let program = format!("${{CLAUDE_PLUGIN_ROOT}}/bin/{LAYER3}");
-    json!({"mcpServers": {mcp::NAME: {"command": program, "args": ["serve"]}}})
+    json!({"mcpServers": {SERVER: {"command": program, "args": ["serve"]}}})
 }
 
 #[cfg(test)]

@@ -4,23 +4,17 @@
 //! With `--fix` it also does what only the installer can: where the checks say that an installation
 //! would mend something, it installs again.
 
-use layer1_prebackup::names::LAYER3;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Result, bail};
 use layer1_prebackup::config::places::PlaceFlags;
 use serde_json::Value;
 use xshell::Shell;
 
 use crate::setup::install;
-use crate::setup::origin::Origin;
-use crate::setup::site::{Site, end_within};
-use crate::verb::AlreadyTold;
+use crate::setup::origin::{Origin, able, succeed, verb_of};
 
-/// How long a program may take to say that it knows the command.
-const HELP_WAIT: Duration = Duration::from_secs(20);
 /// What a finding says that an installation mends: from the sources, or by an archive's script.
 const INSTALL: [&str; 2] = ["cargo xtask install", "install.sh"];
 
@@ -49,24 +43,21 @@ pub(crate) struct Args {
 
 /// Runs the verb. Fails when anything is wrong, which was printed then.
 pub(crate) fn run(sh: &Shell, origin: &Origin, args: &Args) -> Result<()> {
-    let site = Site::here(&args.places)?;
-    if args.fix && needs_installation(&site, origin, args)? {
+    if args.fix && needs_installation(origin, args)? {
         let binaries = args.binaries.clone();
         let places = args.places.clone();
         install::run(sh, origin, &install::Args { binaries, places, no_import: true, ..install::Args::default() })?;
     }
-    let mut command = doctor(&site, origin, args)?;
+    let mut command = doctor(origin, args)?;
     command.args(args.fix.then_some("--fix"));
     command.args(args.json.then_some("--json"));
-    let status = command.status().with_context(|| format!("start {}", shown(&command)))?;
-    // The program has told what is wrong.
-    if status.success() { Ok(()) } else { Err(Error::msg(AlreadyTold)) }
+    succeed(&mut command)
 }
 
 /// Whether something is wrong that a plain installation mends. One that would have to replace
 /// what is not ours is left to the user.
-fn needs_installation(site: &Site, origin: &Origin, args: &Args) -> Result<bool> {
-    let Some(program) = able(site, origin) else { return Ok(true) };
+fn needs_installation(origin: &Origin, args: &Args) -> Result<bool> {
+    let Some(program) = able(origin, &args.places, "doctor")? else { return Ok(true) };
     let mut command = with_args(&program, args);
     let output = command.args(["--json", "--no-round-trip"]).output();
     let output = output.with_context(|| format!("start {}", shown(&command)))?;
@@ -84,11 +75,13 @@ fn is_install(mend: &str) -> bool {
     mend == INSTALL[0] || mend.ends_with(INSTALL[1])
 }
 
-fn doctor(site: &Site, origin: &Origin, args: &Args) -> Result<Command> {
-    let Some(program) = able(site, origin) else {
-        let (installed, other) = (site.program(LAYER3), origin.layer3());
-        let install = origin.install_line();
-        bail!("run doctor: neither {} nor {} can; run `{install}`", installed.display(), other.display());
+fn doctor(origin: &Origin, args: &Args) -> Result<Command> {
+    let Some(program) = able(origin, &args.places, "doctor")? else {
+        bail!(
+            "run doctor: neither the installed program nor {} can; run `{}`",
+            origin.layer3().display(),
+            origin.install_line()
+        );
     };
     let mut command = with_args(&program, args);
     command.args(args.no_round_trip.then_some("--no-round-trip"));
@@ -96,25 +89,12 @@ fn doctor(site: &Site, origin: &Origin, args: &Args) -> Result<Command> {
 }
 
 /// As if it had been typed in this shell: the program sees the places and the variables that were given here.
-fn with_args(program: &PathBuf, args: &Args) -> Command {
-    let mut command = Command::new(program);
-    command.arg("doctor");
-    for (flag, value) in args.places.named().into_iter().chain([("--managed-dir", args.managed_dir.as_deref())]) {
-        if let Some(value) = value {
-            command.arg(flag).arg(value);
-        }
+fn with_args(program: &Path, args: &Args) -> Command {
+    let mut command = verb_of(program, "doctor", &args.places);
+    if let Some(dir) = &args.managed_dir {
+        command.arg("--managed-dir").arg(dir);
     }
     command
-}
-
-/// The program that knows the command: the installed one, else the one that would be installed from here.
-fn able(site: &Site, origin: &Origin) -> Option<PathBuf> {
-    [site.program(LAYER3), origin.layer3()].into_iter().find(|program| {
-        let mut help = Command::new(program);
-        help.args(["doctor", "--help"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        // One that does not start, or hangs, is passed over like one that does not know the command.
-        end_within(&mut help, HELP_WAIT).is_ok_and(|status| status.is_some_and(|status| status.success()))
-    })
 }
 
 fn shown(command: &Command) -> String {

@@ -1,13 +1,6 @@
-//! What users run: installing, removing, looking whether it works.
+//! What users run, which the program that is installed does itself: its verbs `setup`, `uninstall` and `doctor`.
 
 pub(crate) mod doctor;
-pub(crate) mod hooks;
 pub(crate) mod install;
-pub(crate) mod mcp;
 pub(crate) mod origin;
-pub(crate) mod protection;
-pub(crate) mod settings_json;
-pub(crate) mod site;
-pub(crate) mod skills;
-pub(crate) mod timer;
 pub(crate) mod uninstall;

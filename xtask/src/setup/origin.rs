@@ -1,20 +1,25 @@
-//! Where an installation is taken from, and the folder in which it waits to be installed.
+//! Where an installation is taken from, and the program that carries out what is asked for.
 
-use layer1_prebackup::claude::shell::quoted_if_needed;
-use layer1_prebackup::names::{LAYER3, PROGRAMS};
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use fs_extra::dir::CopyOptions;
+use anyhow::{Context, Error, Result};
+use layer1_prebackup::claude::shell::quoted_if_needed;
+use layer1_prebackup::config::places::{PlaceFlags, Places};
+use layer1_prebackup::config::settings::Settings;
+use layer1_prebackup::names::LAYER3;
+use wait_timeout::ChildExt;
 use xshell::Shell;
 
-use crate::release::{self};
+use crate::release;
+use crate::verb::AlreadyTold;
 
 /// The name of this program in the folder that an archive was unpacked into.
 pub(crate) const SETUP: &str = "setup";
-/// For a program that waits to be installed.
-const MODE_PROGRAM: u32 = 0o755;
+/// How long a program may take to say that it knows a verb.
+const HELP_WAIT: Duration = Duration::from_secs(20);
 
 /// Where programs and skills are taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +42,6 @@ impl Origin {
         Ok(Origin::Unpacked(own.parent().context("find the folder of this program")?.to_owned()))
     }
 
-    /// The skills' sources.
-    pub(crate) fn skills(&self) -> PathBuf {
-        match self {
-            Origin::Workspace => skills_source(),
-            Origin::Unpacked(folder) => folder.join("skills"),
-        }
-    }
-
     /// The folder with the programs, if it is not one that has to be built first.
     pub(crate) fn binaries(&self) -> Option<PathBuf> {
         match self {
@@ -53,18 +50,21 @@ impl Origin {
         }
     }
 
-    /// Layer 3's program as it is now, whether it was built or not.
-    pub(crate) fn layer3(&self) -> PathBuf {
-        self.binaries().unwrap_or_else(release::folder).join(LAYER3)
+    /// The folder with the programs, whether they were built or not.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.binaries().unwrap_or_else(release::folder)
     }
 
-    /// A folder whose `bin` and `skills` hold what is to be installed; programs are taken from
-    /// `binaries`, else built.
-    pub(crate) fn stage(&self, sh: &Shell, binaries: Option<&Path>) -> Result<PathBuf> {
-        match (self, binaries) {
-            (_, Some(binaries)) => stage(binaries, &self.skills()),
-            (Origin::Workspace, None) => stage(&release::build(sh)?, &self.skills()),
-            (Origin::Unpacked(folder), None) => Ok(folder.clone()),
+    /// Layer 3's program as it is now, whether it was built or not.
+    pub(crate) fn layer3(&self) -> PathBuf {
+        self.folder().join(LAYER3)
+    }
+
+    /// The folder with the programs that are to be installed: `binaries`, else an archive's, else one that they are built in.
+    pub(crate) fn built(&self, sh: &Shell, binaries: Option<&Path>) -> Result<PathBuf> {
+        match binaries.map(Path::to_owned).or_else(|| self.binaries()) {
+            Some(binaries) => std::path::absolute(&binaries).with_context(|| format!("find {}", binaries.display())),
+            None => release::build(sh),
         }
     }
 
@@ -79,47 +79,50 @@ impl Origin {
 
 /// The skills' sources.
 pub(crate) fn skills_source() -> PathBuf {
-    release::workspace().join("xtask/skills")
+    release::workspace().join("layer3-indexer/skills")
 }
 
-/// Copies binaries and skills into a folder of our own below cargo's, so that a build that is
-/// started meanwhile cannot hand over half a program; nor can another installer, because none is
-/// written in place. Returns that folder: `bin` and `skills`.
-fn stage(binaries: &Path, skills: &Path) -> Result<PathBuf> {
-    let stage = binaries.join("threefold-install");
-    let bin = stage.join("bin");
-    fs::create_dir_all(&bin).with_context(|| format!("create {}", bin.display()))?;
-    for program in PROGRAMS {
-        let source = binaries.join(program);
-        let content = fs::read(&source).with_context(|| format!("read {}", source.display()))?;
-        layer1_prebackup::fs::replace_file_with_mode(&bin.join(program), &content, MODE_PROGRAM)?;
+/// The program of layer 3 that knows a verb: the installed one, the one that would be installed from here, or `None`. Where
+/// an archive was unpacked its own comes first: its sums were checked.
+pub(crate) fn able(origin: &Origin, places: &PlaceFlags, verb: &str) -> Result<Option<PathBuf>> {
+    let env = |name: &str| std::env::var_os(name);
+    let installed = Places::resolve_with(places, &env, &Settings::default())?.claude_dir.join("hooks").join(LAYER3);
+    let mut programs = [installed, origin.layer3()];
+    if *origin != Origin::Workspace {
+        programs.reverse();
     }
-    let options = CopyOptions::new().overwrite(true);
-    fs_extra::copy_items(&[skills], &stage, &options)
-        .with_context(|| format!("copy {} to {}", skills.display(), stage.display()))?;
-    Ok(stage)
+    let knows = |program: &PathBuf| {
+        let mut help = Command::new(program);
+        help.args([verb, "--help"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // One that does not start, or hangs, is passed over like one that does not know the verb.
+        end_within(&mut help, HELP_WAIT).is_ok_and(|status| status.is_some_and(|status| status.success()))
+    };
+    Ok(programs.into_iter().find(knows))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io::Read;
-
-    use super::*;
-
-    #[test]
-    fn what_one_installer_reads_another_does_not_write() {
-        let dir = tempfile::tempdir().unwrap();
-        let (binaries, skills) = (dir.path().join("release"), dir.path().join("skills"));
-        let build = |text: &str| PROGRAMS.map(|name| fs::write(binaries.join(name), text).unwrap());
-        fs::create_dir_all(&binaries).unwrap();
-        fs::create_dir_all(&skills).unwrap();
-        build("the first build");
-        let staged = stage(&binaries, &skills).unwrap().join("bin").join(LAYER3);
-        let mut reading = fs::File::open(&staged).unwrap();
-        build("second");
-        stage(&binaries, &skills).unwrap();
-        let mut read = String::new();
-        reading.read_to_string(&mut read).unwrap();
-        assert_eq!((read.as_str(), fs::read_to_string(&staged).unwrap().as_str()), ("the first build", "second"));
+/// A verb of a program of layer 3, for these places.
+pub(crate) fn verb_of(program: &Path, verb: &str, places: &PlaceFlags) -> Command {
+    let mut command = Command::new(program);
+    command.arg(verb);
+    for (flag, value) in places.named() {
+        command.args(value.into_iter().flat_map(|value| [flag.as_ref(), value.as_os_str()]));
     }
+    command
+}
+
+/// Runs it to its end. What failed it has told.
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("start {}", command.get_program().display()))?;
+    if status.success() { Ok(()) } else { Err(Error::msg(AlreadyTold)) }
+}
+
+/// Starts a command and waits for its end. `None` where that takes longer than `limit`: it is killed then.
+fn end_within(command: &mut Command, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let mut child = command.spawn()?;
+    let status = child.wait_timeout(limit)?;
+    if status.is_none() {
+        child.kill()?;
+        child.wait()?;
+    }
+    Ok(status)
 }

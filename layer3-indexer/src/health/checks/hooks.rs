@@ -119,7 +119,7 @@ fn each(settings: &Value, examination: &mut Examination<'_>) {
     for (event, command) in all_commands(settings) {
         if hooks::is_first_version(&command) {
             let what = format!("{event} still runs the old version: {command}");
-            let replace_old = context.installation().install_line_with("--replace-old");
+            let replace_old = context.install_line_with("--replace-old");
             // A plugin leaves the settings alone: what stands there is taken out by hand.
             let cure = replace_old.unwrap_or_else(|| edit(&path));
             examination.findings.push(Finding::new(context, Kind::FirstVersionHooks, what, &path).mend(cure));
@@ -242,7 +242,7 @@ fn late(given: Option<&Value>, wanted: u32) -> Option<String> {
 /// What keeps Claude Code from running the hooks at all, besides the user's own settings.
 fn shadows(examination: &mut Examination<'_>) {
     let context = examination.context;
-    let (timer, cure) = match context.installation().install_line_with("--timer") {
+    let (timer, cure) = match context.install_line_with("--timer") {
         Some(line) => ("a timer saves without hooks", line),
         None => ("this saves without hooks, by a timer of yours for instance", context.save_now_line()),
     };

@@ -19,7 +19,7 @@ pub(super) fn runs(examination: &mut Examination<'_>) {
     let context = examination.context;
     let (unit, start) = unit(context);
     let Ok(meta) = unit.metadata() else {
-        let summary = match context.installation().install_line_with("--timer") {
+        let summary = match context.install_line_with("--timer") {
             Some(line) => format!("not set; `{line}` sets one that saves without hooks"),
             None => format!("not set; what one would run is `{}`", context.save_now_line()),
         };

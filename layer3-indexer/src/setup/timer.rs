@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
 use layer1_prebackup::fs;
 use layer1_prebackup::fs::platform;
 
+use crate::failure::Context;
+use crate::setup::Result;
 use crate::setup::site::{self, Site, Standing, end_within};
 
 /// Name of the units, and of the agent.
@@ -210,7 +211,7 @@ impl Timer {
     fn all_succeed(&self, site: &Site, lines: &[Vec<String>]) -> Result<()> {
         for words in lines {
             let command = site.program_of_the_system(&words[0]);
-            let mut command = command.with_context(|| format!("{} is not on the PATH", words[0]))?;
+            let mut command = command.context(format_args!("{} is not on the PATH", words[0]))?;
             succeeds(command.args(&words[1..]), &words[..2].join(" "))?;
         }
         Ok(())
@@ -219,7 +220,7 @@ impl Timer {
 
 fn succeeds(command: &mut Command, name: &str) -> Result<()> {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    match end_within(quiet, MANAGER_TIMEOUT).with_context(|| format!("{name} does not start"))? {
+    match end_within(quiet, MANAGER_TIMEOUT).context(format_args!("{name} does not start"))? {
         Some(status) if status.success() => Ok(()),
         Some(status) => bail!("{name}: {status}"),
         None => bail!("{name} does not answer"),
@@ -239,7 +240,7 @@ fn standing(path: &Path, wanted: &str, mark: &str) -> Result<Standing> {
     let there = match std::fs::read(path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Standing::Absent),
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        Err(error) => return Err(error).context(format_args!("read {}", path.display())),
     };
     let is_timer = path.extension().is_some_and(|extension| extension == "timer");
     Ok(if there == wanted {

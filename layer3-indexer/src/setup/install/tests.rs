@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::setup::uninstall;
+use layer1_prebackup::config::places::PlaceFlags;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
@@ -38,11 +39,9 @@ impl Scene {
         let scene =
             Scene { _turn: turn, dir: tempfile::tempdir().unwrap(), flags: PlaceFlags::default(), vars: Vec::new() };
         for program in PROGRAMS {
-            scene.write_program(&format!("stage/bin/{program}"), STUB);
+            scene.write_program(&format!("stage/{program}"), STUB);
         }
         scene.write_program("path/claude", CLAUDE);
-        let options = fs_extra::dir::CopyOptions::new();
-        fs_extra::copy_items(&[Origin::Workspace.skills()], scene.at("stage"), &options).unwrap();
         std::fs::create_dir(scene.home()).unwrap();
         scene
     }
@@ -67,7 +66,9 @@ impl Scene {
     }
 
     fn site(&self) -> Site {
-        let path = std::env::join_paths([self.at("path"), "/usr/bin".into(), "/bin".into()]).unwrap();
+        let path =
+            std::env::join_paths([self.at("path"), self.home().join(".local/bin"), "/usr/bin".into(), "/bin".into()])
+                .unwrap();
         let mut vars = vec![("HOME".into(), self.home().into_os_string()), ("PATH".into(), path)];
         vars.extend(self.vars.iter().map(|(name, value)| (name.into(), value.clone().into_os_string())));
         Site::resolve(&self.flags, vars).unwrap()
@@ -82,7 +83,7 @@ impl Scene {
 
     fn uninstall(&self, dry_run: bool) -> String {
         let mut out = Vec::new();
-        let result = uninstall::uninstall(&self.site(), dry_run, &mut out);
+        let result = uninstall::uninstall(&self.site(), &uninstall::Args { dry_run, keep_command: false }, &mut out);
         self.told(out, result)
     }
 
@@ -137,6 +138,7 @@ fn a_first_installation() {
         installed the skill /session-health
         wrote the hooks into /home/.claude/settings.json
         registered the MCP server session-manager
+        linked /home/.local/bin/threefold: the command for everything
         saving the sessions that exist …
         first copy    5 sessions, 351 kB, in /home/.claude-backup-sessions
         second copy   5 sessions, 351 kB, in /home/.claude-backup
@@ -158,10 +160,12 @@ fn a_first_installation() {
         755 .claude/hooks/layer1-prebackup
         755 .claude/hooks/layer2-save-client
         755 .claude/hooks/layer3-indexer
+        600 .claude/hooks/threefold-command
         600 .claude/settings.json
         644 .claude/skills/continue-dev/SKILL.md
         644 .claude/skills/search-sessions/SKILL.md
         644 .claude/skills/session-health/SKILL.md
+        777 .local/bin/threefold
         ");
 }
 
@@ -200,6 +204,7 @@ fn uninstalling_leaves_what_was_there_before_and_the_data() {
         would remove /home/.claude/hooks/layer1-prebackup
         would remove /home/.claude/hooks/layer2-save-client
         would remove /home/.claude/hooks/layer3-indexer
+        would remove /home/.local/bin/threefold
         nothing was changed
         ");
     assert_eq!(scene.tree(), installed);
@@ -210,11 +215,14 @@ fn uninstalling_leaves_what_was_there_before_and_the_data() {
         removed the skill /continue-dev
         removed the skill /search-sessions
         removed the skill /session-health
+        removed /home/.local/bin/threefold
         removed /home/.claude/hooks/layer1-prebackup
         removed /home/.claude/hooks/layer2-save-client
         removed /home/.claude/hooks/layer3-indexer
         your saved sessions stay where they are:
           /home/.claude-backup
+        each is PROJECT/SESSION.jsonl there, one JSON record a line (`zstd -d` unpacks .jsonl.zst); copied to
+        ~/.claude/projects/PROJECT/SESSION.jsonl, `claude --resume SESSION` goes on with it
         ");
     let mut after = scene.tree();
     after.retain(|name, _| !name.contains("threefold-backup"));
@@ -223,6 +231,8 @@ fn uninstalling_leaves_what_was_there_before_and_the_data() {
     insta::assert_snapshot!(scene.uninstall(false), @"
         your saved sessions stay where they are:
           /home/.claude-backup
+        each is PROJECT/SESSION.jsonl there, one JSON record a line (`zstd -d` unpacks .jsonl.zst); copied to
+        ~/.claude/projects/PROJECT/SESSION.jsonl, `claude --resume SESSION` goes on with it
         ");
 }
 
@@ -263,6 +273,7 @@ fn the_first_version_is_refused_and_replaced_only_when_told() {
         kept what was there as /home/.claude/settings.json.threefold-backup-TIME
         wrote the hooks into /home/.claude/settings.json
         registered the MCP server session-manager
+        linked /home/.local/bin/threefold: the command for everything
         first copy    5 sessions, 351 kB, in /home/.claude-backup-sessions
         second copy   5 sessions, 351 kB, in /home/.claude-backup
         index         345 messages in /home/.claude-backup/sessions.db
@@ -304,14 +315,16 @@ fn a_skill_of_the_users_own_is_left_alone_and_one_of_ours_is_updated() {
     let skill = |name: &str| scene.home().join(format!(".claude/skills/{name}/SKILL.md"));
     let improved = std::fs::read_to_string(skill("continue-dev")).unwrap() + "Always in Spanish.\n";
     std::fs::write(skill("continue-dev"), &improved).unwrap();
-    scene.write("stage/skills/session-health/SKILL.md", "a newer text\n");
+    // As a version with other words installed it.
+    let text = std::fs::read_to_string(skill("session-health")).unwrap();
+    std::fs::write(skill("session-health"), skills::sealed("an older text\n")).unwrap();
     let told = scene.install(&args);
     insta::assert_snapshot!(told.lines().filter(|line| line.contains("skill")).collect::<Vec<_>>().join("\n"), @"
         left your own skill alone: /home/.claude/skills/continue-dev/SKILL.md (--replace-old replaces it)
         updated the skill /session-health
         ");
     assert_eq!(std::fs::read_to_string(skill("continue-dev")).unwrap(), improved);
-    assert!(std::fs::read_to_string(skill("session-health")).unwrap().starts_with("a newer text\n"));
+    assert_eq!(std::fs::read_to_string(skill("session-health")).unwrap(), text);
     let told = scene.install(&Args { replace_old: true, ..args });
     insta::assert_snapshot!(told.lines().filter(|line| line.contains("skill")).collect::<Vec<_>>().join("\n"), @"replaced the skill /continue-dev, kept yours as /home/.claude/skills/continue-dev/SKILL.md.threefold-backup-TIME");
 }
@@ -322,10 +335,10 @@ fn a_preview_changes_nothing() {
     scene.write("home/.claude/settings.json", "{\n  \"model\": \"opus\"\n}\n");
     let before = scene.tree();
     let mut out = Vec::new();
-    let result = preview(&scene.site(), &Origin::Workspace, &Args::default(), &mut out);
+    let result = preview(&scene.site(), Path::new("/built"), &Args::default(), &mut out);
     let told = scene.told(out, result);
     insta::assert_snapshot!(told.lines().filter(|line| !line.starts_with('+')).collect::<Vec<_>>().join("\n"), @r#"
-        would build layer1-prebackup, layer2-save-client, layer3-indexer and copy what differs to /home/.claude/hooks
+        would take layer1-prebackup, layer2-save-client, layer3-indexer from /built and copy what differs to /home/.claude/hooks
         would change /home/.claude/settings.json:
         --- /home/.claude/settings.json
         @@ -1,3 +1,93 @@
@@ -337,6 +350,7 @@ fn a_preview_changes_nothing() {
         would write /home/.claude/skills/continue-dev/SKILL.md
         would write /home/.claude/skills/search-sessions/SKILL.md
         would write /home/.claude/skills/session-health/SKILL.md
+        would link /home/.local/bin/threefold
         would save all sessions under /home/.claude/projects
         nothing was changed
         "#);
@@ -379,7 +393,101 @@ fn the_first_version_is_replaced_at_a_terminal_only_after_a_yes() {
 #[test]
 fn sessions_that_could_not_be_saved_are_a_failure() {
     let scene = Scene::new();
-    scene.write_program("stage/bin/layer3-indexer", "#!/bin/sh\nexit 1\n");
+    scene.write_program("stage/layer3-indexer", "#!/bin/sh\nexit 1\n");
     let told = scene.install(&Args::default());
     insta::assert_snapshot!(told.lines().last().unwrap(), @"failed to save all sessions: layer3-indexer import (exit status: 1); the hooks are installed, the next session's start tries again");
+}
+
+#[test]
+fn what_stands_in_the_commands_place_and_is_not_ours_stays() {
+    let scene = Scene::new();
+    let args = Args { no_import: true, ..Args::default() };
+    let link = scene.home().join(".local/bin/threefold");
+    let linked_line = |told: &str| told.lines().find(|line| line.contains("/threefold")).unwrap_or_default().to_owned();
+    scene.write("elsewhere/layer3-indexer", "another installation's");
+    for theirs in ["a file", "a folder", "another's link", "another installation's link", "a link to nothing"] {
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        match theirs {
+            "a file" => scene.write("home/.local/bin/threefold", "mine"),
+            "a folder" => std::fs::create_dir(&link).unwrap(),
+            "another's link" => std::os::unix::fs::symlink("/bin/sh", &link).unwrap(),
+            "another installation's link" => {
+                std::os::unix::fs::symlink("../../../elsewhere/layer3-indexer", &link).unwrap()
+            }
+            _ => std::os::unix::fs::symlink("/gone/threefold", &link).unwrap(),
+        }
+        let there = || (std::fs::read_link(&link).ok(), std::fs::read(&link).ok(), link.is_dir());
+        let before = there();
+        let told = linked_line(&scene.install(&args));
+        assert_eq!(
+            told,
+            "left /home/.local/bin/threefold alone: it is not of this installation; --bin-dir DIR puts the command \
+             elsewhere, --no-bin leaves it out",
+            "{theirs}"
+        );
+        scene.uninstall(false);
+        assert_eq!(there(), before, "{theirs}");
+        if before.2 { std::fs::remove_dir(&link).unwrap() } else { fs::remove_file(&link).map(|_| ()).unwrap() }
+    }
+    // What another place of this installation left is ours.
+    std::os::unix::fs::symlink("/gone/hooks/layer3-indexer", &link).unwrap();
+    assert!(linked_line(&scene.install(&args)).starts_with("linked /home/.local/bin/threefold"));
+    assert_eq!(std::fs::read_link(&link).unwrap(), scene.site().program(LAYER3));
+}
+
+#[test]
+fn the_command_is_taken_away_from_wherever_it_was_put() {
+    let scene = Scene::new();
+    let args = |bin_dir: Option<&str>, no_bin| Args {
+        no_import: true,
+        no_bin,
+        bin_dir: bin_dir.map(|dir| scene.at(dir)),
+        ..Args::default()
+    };
+    assert!(!scene.install(&args(None, true)).contains("threefold:"));
+    assert_eq!(scene.names().matches("threefold\n").count(), 0, "--no-bin");
+    scene.install(&args(Some("home/my bin/deep"), false));
+    // A later run, as an update makes it, finds it there.
+    assert!(scene.install(&args(None, false)).contains("everything is installed already"));
+    let kept = {
+        let mut out = Vec::new();
+        let args = uninstall::Args { dry_run: false, keep_command: true };
+        let result = uninstall::uninstall(&scene.site(), &args, &mut out);
+        scene.told(out, result)
+    };
+    assert!(kept.contains("the command stays"), "{kept}");
+    assert!(
+        !std::fs::read_to_string(scene.home().join(".claude/settings.json")).is_ok_and(|text| text.contains("hooks"))
+    );
+    assert!(scene.home().join("my bin/deep/threefold").exists());
+    scene.uninstall(false);
+    assert_eq!(scene.names(), "644 .claude.json\n");
+    assert!(!scene.home().join("my bin").exists() && !scene.home().join(".local").exists());
+}
+
+#[test]
+fn each_shell_is_told_its_own_line() {
+    let mut scene = Scene::new();
+    let elsewhere = scene.at("it's here");
+    let hint = |scene: &Scene, bin_dir: Option<PathBuf>| {
+        let told = scene.install(&Args { no_import: true, bin_dir, ..Args::default() });
+        told.lines().skip_while(|line| !line.contains("PATH")).map(str::trim).collect::<Vec<_>>().join(" | ")
+    };
+    let dir = Some(scene.home().join("bin"));
+    for (shell, expected) in [
+        ("/usr/bin/fish", "~/.config/fish/config.fish, then open a new terminal: | fish_add_path \"$HOME\"/bin"),
+        ("/bin/zsh", "~/.zshrc, then open a new terminal: | export PATH=\"$HOME\"/bin:\"$PATH\""),
+        ("/bin/bash", "~/.bashrc, then open a new terminal: | export PATH=\"$HOME\"/bin:\"$PATH\""),
+        ("", "~/.profile, then open a new terminal: | export PATH=\"$HOME\"/bin:\"$PATH\""),
+    ] {
+        scene.vars = vec![("SHELL", shell.into())];
+        assert_eq!(hint(&scene, dir.clone()), format!("the PATH does not lead to it yet; add this line to {expected}"));
+    }
+    assert!(hint(&scene, Some(elsewhere)).ends_with("export PATH='/it'\\''s here':\"$PATH\""));
+    // Another program of the name comes first.
+    scene.write_program("path/threefold", "#!/bin/sh\n");
+    assert_eq!(
+        hint(&scene, Some(scene.home().join(".local/bin"))),
+        "another program comes first on the PATH: /path/threefold"
+    );
 }

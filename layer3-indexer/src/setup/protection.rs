@@ -1,13 +1,14 @@
 //! What is protected now: five lines from the installed programs' own words.
 
-use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3};
+use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3, typed};
 use std::io::Write;
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
 use layer1_prebackup::config::size::Size;
 use serde_json::Value;
 
+use crate::failure::Context;
+use crate::setup::Result;
 use crate::setup::site::Site;
 
 /// Asks the three programs and says in five lines what they hold, and what to do next. Fails if
@@ -19,36 +20,42 @@ pub(crate) fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
     let places = &site.places;
     let delivery = match waiting["jobs"].as_array().map_or(0, Vec::len) {
         0 => "nothing waits to be delivered".to_owned(),
-        1 => format!("1 session waits to be delivered: {LAYER2} pending"),
-        n => format!("{n} sessions wait to be delivered: {LAYER2} pending"),
+        1 => format!("1 session waits to be delivered: {}", typed(LAYER2, "pending")),
+        n => format!("{n} sessions wait to be delivered: {}", typed(LAYER2, "pending")),
     };
-    writeln!(out, "first copy    {}, {}, in {}", sessions(&first), size(&first), places.layer1_store.display())?;
-    writeln!(out, "second copy   {}, {}, in {}", sessions(&third), size(&third), places.layer3_store.display())?;
+    writeln!(out, "first copy    {}, {}, in {}", sessions(&first), size(&first), places.layer1_store.display())
+        .context("write to stdout")?;
+    writeln!(out, "second copy   {}, {}, in {}", sessions(&third), size(&third), places.layer3_store.display())
+        .context("write to stdout")?;
     let index = third.get("index").unwrap_or(&third);
-    writeln!(out, "index         {} in {}", counted(index, "messages", "message"), places.index.display())?;
-    writeln!(out, "outbox        {delivery}")?;
+    writeln!(out, "index         {} in {}", counted(index, "messages", "message"), places.index.display())
+        .context("write to stdout")?;
+    writeln!(out, "outbox        {delivery}").context("write to stdout")?;
     let findings = third["findings"].as_array().into_iter().flatten();
     match findings.filter(|finding| finding["needs_person"] == true).count() {
         0 => {}
-        1 => writeln!(out, "needs you     1 thing: {} status", site.program(LAYER3).display())?,
-        n => writeln!(out, "needs you     {n} things: {} status", site.program(LAYER3).display())?,
+        1 => writeln!(out, "needs you     1 thing: {} status", site.program(LAYER3).display())
+            .context("write to stdout")?,
+        n => writeln!(out, "needs you     {n} things: {} status", site.program(LAYER3).display())
+            .context("write to stdout")?,
     }
     writeln!(
         out,
         "next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS"
-    )?;
+    )
+    .context("write to stdout")?;
     Ok(())
 }
 
 fn ask(site: &Site, program: &str, verb: &str) -> Result<Value> {
-    let asked = || format!("ask {} {verb} --json", site.program(program).display());
+    let asked = format!("ask {} {verb} --json", site.program(program).display());
     let mut command = site.own_command(program);
     let output =
-        command.args([verb, "--json"]).stdin(Stdio::null()).stderr(Stdio::inherit()).output().with_context(asked)?;
+        command.args([verb, "--json"]).stdin(Stdio::null()).stderr(Stdio::inherit()).output().context(&asked)?;
     // An answer that names what needs a person comes with exit code 1.
     let answer = serde_json::from_slice::<Value>(&output.stdout);
-    ensure!(output.status.success() || answer.is_ok(), "{} ({})", asked(), output.status);
-    answer.with_context(asked)
+    ensure!(output.status.success() || answer.is_ok(), "{asked} ({})", output.status);
+    answer.context(&asked)
 }
 
 fn sessions(status: &Value) -> String {

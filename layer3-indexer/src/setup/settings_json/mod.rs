@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::failure::Context;
+use crate::setup::Result;
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstArray, CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode};
 use layer1_prebackup::claude::hooks::{self, Hook, command_of};
@@ -37,27 +38,27 @@ impl Change {
         let before = read(&target)?;
         let mode = match &before {
             Some(_) => {
-                std::fs::metadata(&target).with_context(|| format!("read {}", target.display()))?.permissions().mode()
+                std::fs::metadata(&target).context(format_args!("read {}", target.display()))?.permissions().mode()
             }
             None => MODE_NEW,
         };
-        let text = before.as_deref().unwrap_or_default();
-        let (mark, body) = match text.strip_prefix(BYTE_ORDER_MARK) {
-            Some(body) => (&text[..text.len() - body.len()], body),
-            None => ("", text),
-        };
-        let blank = body.trim().is_empty();
-        let edited = edit(if blank { "{}\n" } else { body })
-            .with_context(|| format!("change {}: it is left as it is; mend it and run this again", path.display()))?;
-        let unchanged = edited == body || (blank && edited == "{}\n");
-        let after = if unchanged { before.clone() } else { Some(format!("{mark}{edited}")) };
+        let edited = edited(before.as_deref().unwrap_or_default(), edit)
+            .context(format_args!("change {}: it is left as it is; mend it and run this again", path.display()))?;
+        let after = edited.or_else(|| before.clone());
         Ok(Change { path: path.to_owned(), target, before, after, mode: mode & 0o7777 })
     }
 
-    /// [`Change::of`] for an uninstallation: a file that was made by us and holds nothing any
+    /// [`Change::of`] for an uninstallation of `hooks`: if nothing else has changed since they were written, the file is
+    /// what it was before, to the byte; a file that was made by us and holds nothing any
     /// more goes. It was made by us if no copy of an earlier one stands beside it.
-    pub(crate) fn of_removal(path: &Path, edit: impl Fn(&str) -> Result<String>) -> Result<Change> {
-        let mut change = Change::of(path, edit)?;
+    pub(crate) fn of_removal(path: &Path, hooks: &[Hook]) -> Result<Change> {
+        let mut change = Change::of(path, |text| without_hooks(text, hooks::is_ours))?;
+        if let (false, Some(text)) = (change.is_empty(), &change.before)
+            && let Some(before) = before_hooks(path, text, hooks)?
+        {
+            change.after = Some(before);
+            return Ok(change);
+        }
         let emptied = change.before != change.after && change.after.as_deref().is_some_and(|text| text.trim() == "{}");
         if emptied && change.path == change.target && backups_of(path)?.is_empty() {
             change.after = None;
@@ -102,6 +103,33 @@ impl Change {
         }
         Ok(backup)
     }
+}
+
+/// What `edit` makes of a text of settings; `None` where it changes nothing.
+fn edited(text: &str, edit: impl Fn(&str) -> Result<String>) -> Result<Option<String>> {
+    let (mark, body) = match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(body) => (&text[..text.len() - body.len()], body),
+        None => ("", text),
+    };
+    let blank = body.trim().is_empty();
+    let edited = edit(if blank { "{}\n" } else { body })?;
+    let unchanged = edited == body || (blank && edited == "{}\n");
+    Ok((!unchanged).then(|| format!("{mark}{edited}")))
+}
+
+/// The kept copy, without a hook of ours, of which writing `hooks` makes just this text.
+fn before_hooks(path: &Path, text: &str, hooks: &[Hook]) -> Result<Option<String>> {
+    for backup in backups_of(path)?.iter().rev() {
+        // One that cannot be read, or is no JSON, is not where this text came from.
+        let Ok(Some(before)) = read(backup) else { continue };
+        let has_ours = commands(before.trim_start_matches(BYTE_ORDER_MARK))
+            .is_ok_and(|commands| commands.iter().any(|(_, command)| hooks::is_ours(command)));
+        let made = edited(&before, |body| with_hooks(body, hooks));
+        if !has_ours && made.is_ok_and(|made| made.as_deref() == Some(text)) {
+            return Ok(Some(before));
+        }
+    }
+    Ok(None)
 }
 
 /// The settings with exactly `wanted` as our hooks. One of ours that stands there already is
@@ -151,7 +179,7 @@ pub(crate) fn keep_copy(path: &Path, content: &[u8], mode: u32) -> Result<PathBu
         n => format!("{name}{BACKUP_INFIX}{time}-{n}"),
     });
     let mut free = free.map(|name| path.with_file_name(name)).filter(|path| path.symlink_metadata().is_err());
-    let backup = free.next().with_context(|| format!("name a copy of {}", path.display()))?;
+    let backup = free.next().context(format_args!("name a copy of {}", path.display()))?;
     fs::replace_file_with_mode(&backup, content, mode)?;
     Ok(backup)
 }
@@ -163,11 +191,11 @@ pub(crate) fn backups_of(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(parent) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("list {}", parent.display())),
+        Err(error) => return Err(error).context(format_args!("list {}", parent.display())),
     };
     let mut backups = Vec::new();
     for entry in entries {
-        let entry = entry.with_context(|| format!("list {}", parent.display()))?;
+        let entry = entry.context(format_args!("list {}", parent.display()))?;
         if entry.file_name().to_string_lossy().starts_with(&prefix) {
             backups.push(entry.path());
         }
@@ -194,7 +222,7 @@ fn add_hook(tree: &CstRootNode, hook: &Hook) -> Result<()> {
         None => settings.object_value_or_set("hooks"),
     };
     let groups = match last(&hooks, hook.event) {
-        Some(event) => event.array_value().with_context(|| format!("its \"hooks.{}\" is not a list", hook.event))?,
+        Some(event) => event.array_value().context(format_args!("its \"hooks.{}\" is not a list", hook.event))?,
         None => hooks.array_value_or_set(hook.event),
     };
     groups.append(group);
@@ -325,10 +353,10 @@ fn value(node: &CstNode) -> Result<Value> {
 fn read(path: &Path) -> Result<Option<String>> {
     match std::fs::read(path) {
         Ok(bytes) => {
-            String::from_utf8(bytes).map(Some).with_context(|| format!("read {}: it is not UTF-8", path.display()))
+            String::from_utf8(bytes).map(Some).context(format_args!("read {}: it is not UTF-8", path.display()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        Err(error) => Err(error).context(format_args!("read {}", path.display())),
     }
 }
 

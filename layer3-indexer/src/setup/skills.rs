@@ -7,14 +7,19 @@ use layer1_prebackup::names::LAYER3;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use layer1_prebackup::fs;
 
+use crate::failure::Context;
+use crate::setup::Result;
 use crate::setup::settings_json;
 use crate::setup::site::{self, Site, Standing};
 
-/// The skills' folders.
-pub(crate) const NAMES: [&str; 3] = ["continue-dev", "search-sessions", "session-health"];
+/// The skills: the name of each one's folder, and its text with a placeholder in it.
+const SKILLS: [(&str, &str); 3] = [
+    ("continue-dev", include_str!("../../skills/continue-dev/SKILL.md")),
+    ("search-sessions", include_str!("../../skills/search-sessions/SKILL.md")),
+    ("session-health", include_str!("../../skills/session-health/SKILL.md")),
+];
 
 /// Stands in a skill's text for layer 3's program and its flags.
 const PLACEHOLDER: &str = "{{LAYER3_INDEXER}}";
@@ -36,15 +41,9 @@ pub(crate) struct Skill {
     pub standing: Standing,
 }
 
-/// Reads the skills in `source`, filled in for `site`, and what stands in their places.
-pub(crate) fn of_site(site: &Site, source: &Path) -> Result<Vec<Skill>> {
-    NAMES.iter().map(|name| skill(site, source, name)).collect()
-}
-
-/// The skills in `source` with their names, for a plugin: its `bin` is on the `PATH` of the commands
-/// that Claude runs.
-pub(crate) fn of_plugin(source: &Path) -> Result<Vec<(&'static str, String)>> {
-    NAMES.iter().map(|name| Ok((*name, filled_in(&template(source, name)?, LAYER3)))).collect()
+/// The skills, filled in for `site`, and what stands in their places.
+pub(crate) fn of_site(site: &Site) -> Result<Vec<Skill>> {
+    SKILLS.iter().map(|(name, template)| skill(site, name, template)).collect()
 }
 
 /// Writes the skill; a user's own only with `replace`, and then not without a copy of it.
@@ -57,7 +56,7 @@ pub(crate) fn install(skill: &Skill, replace: bool) -> Result<String> {
             return Ok(format!("left your own skill alone: {} (--replace-old replaces it)", path.display()));
         }
         Standing::Theirs => {
-            let theirs = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            let theirs = std::fs::read(path).context(format_args!("read {}", path.display()))?;
             format!(
                 "replaced the skill /{name}, kept yours as {}",
                 settings_json::keep_copy(path, &theirs, MODE)?.display()
@@ -73,7 +72,7 @@ pub(crate) fn install(skill: &Skill, replace: bool) -> Result<String> {
 /// The skills that are installed and unchanged.
 pub(crate) fn installed(site: &Site) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut ours = Vec::new();
-    for name in NAMES {
+    for (name, _) in SKILLS {
         let path = path_of(site, name);
         if read(&path)?.is_some_and(|text| is_sealed(&text)) {
             ours.push((name, path));
@@ -82,8 +81,8 @@ pub(crate) fn installed(site: &Site) -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(ours)
 }
 
-fn skill(site: &Site, source: &Path, name: &'static str) -> Result<Skill> {
-    let text = sealed(&filled_in(&template(source, name)?, &program_line(site)?));
+fn skill(site: &Site, name: &'static str, template: &str) -> Result<Skill> {
+    let text = sealed(&filled_in(template, &program_line(site)?));
     let path = path_of(site, name);
     let standing = match read(&path)? {
         None => Standing::Absent,
@@ -92,11 +91,6 @@ fn skill(site: &Site, source: &Path, name: &'static str) -> Result<Skill> {
         Some(_) => Standing::Theirs,
     };
     Ok(Skill { name, path, text, standing })
-}
-
-fn template(source: &Path, name: &str) -> Result<String> {
-    let source = source.join(name).join("SKILL.md");
-    std::fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))
 }
 
 fn path_of(site: &Site, name: &str) -> PathBuf {
@@ -131,7 +125,7 @@ fn quoted_without_backslash(word: &str) -> String {
     if word.contains('\'') && is_plain_in_double_quotes { format!("\"{word}\"") } else { quoted_if_needed(word) }
 }
 
-fn sealed(body: &str) -> String {
+pub(super) fn sealed(body: &str) -> String {
     format!("{body}{SEAL_START}{}{SEAL_END}", blake3::hash(body.as_bytes()).to_hex())
 }
 
@@ -144,7 +138,7 @@ fn read(path: &Path) -> Result<Option<String>> {
         // One that is not UTF-8 is not of ours, and that is all there is to know about it.
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        Err(error) => Err(error).context(format_args!("read {}", path.display())),
     }
 }
 
@@ -188,9 +182,7 @@ mod tests {
 
     #[test]
     fn each_skill_allows_only_our_program_and_names_the_users_language() {
-        for name in NAMES {
-            let text =
-                std::fs::read_to_string(crate::setup::origin::skills_source().join(name).join("SKILL.md")).unwrap();
+        for (name, text) in SKILLS {
             let front = text.split("---\n").nth(1).unwrap();
             let rules: Vec<&str> = front.lines().filter_map(|line| line.strip_prefix("  - ")).collect();
             assert!(

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use crate::failure::Context;
+use crate::setup::Result;
 use layer1_prebackup::claude::shell::quoted;
 use layer1_prebackup::config::child_env;
 use layer1_prebackup::config::places::{self, PlaceFlags, Places};
@@ -26,6 +27,8 @@ pub(crate) struct Site {
     pub flags: Vec<String>,
     /// `CLAUDE_CONFIG_DIR` for a `claude` that works on this site; `None` where its default is meant.
     config_dir: Option<PathBuf>,
+    /// Whether a flag names another directory of Claude Code's than the user's own.
+    pub is_elsewhere: bool,
     vars: Vec<(OsString, OsString)>,
 }
 
@@ -46,13 +49,14 @@ impl Site {
         let from_variable =
             flags.claude_dir.is_none() && look_up(places::CLAUDE_CONFIG_DIR).is_some_and(|v| !v.is_empty());
         let config_dir = (from_variable || places.claude_dir != default_dir).then(|| places.claude_dir.clone());
+        let is_elsewhere = flags.claude_dir.is_some() && places.claude_dir != default_dir;
         let flags = flags_of(&flags_alone)?;
-        Ok(Site { places, flags, config_dir, vars })
+        Ok(Site { places, flags, config_dir, is_elsewhere, vars })
     }
 
-    /// [`Site::resolve`] in this process's environment.
-    pub(crate) fn here(flags: &PlaceFlags) -> Result<Site> {
-        Site::resolve(flags, std::env::vars_os().collect())
+    /// A variable of the environment that it was resolved from.
+    pub(crate) fn variable(&self, name: &str) -> Option<OsString> {
+        self.vars.iter().find(|(var, _)| var == name).map(|(_, value)| value.clone())
     }
 
     /// The folder of the installed programs.
@@ -153,7 +157,7 @@ pub(crate) fn end_within(command: &mut Command, limit: Duration) -> io::Result<O
 
 /// A path as text. Fails where it is not UTF-8.
 pub(crate) fn text(path: &Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("use {}: the path is not UTF-8", path.display()))
+    path.to_str().context(format_args!("use {}: the path is not UTF-8", path.display()))
 }
 
 /// Removes a folder if it is there and empty. One that is a symlink is the user's arrangement and stays.
@@ -161,7 +165,7 @@ pub(crate) fn remove_if_empty(folder: &Path) -> Result<()> {
     let is_empty = match std::fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == ErrorKind::NotFound => false,
-        Err(error) => return Err(error).with_context(|| format!("list {}", folder.display())),
+        Err(error) => return Err(error).context(format_args!("list {}", folder.display())),
     };
     if is_empty && !folder.is_symlink() {
         fs::remove_dir(folder)?;

@@ -1,24 +1,17 @@
 //! Layer 1's table of hooks, with the programs and flags of an installation, as settings.json has them.
 
-use anyhow::Result;
-use layer1_prebackup::claude::hooks::{self, Handler, Hook};
+use layer1_prebackup::claude::hooks::{self, Hook};
 use layer1_prebackup::claude::shell::quoted;
 use layer1_prebackup::names::{LAYER1, LAYER2};
-use serde::Serialize;
 
+use crate::failure::Failure;
+use crate::setup::Result;
 use crate::setup::site::{self, Site};
-
-/// A hook as an entry of its event's list: a group with one handler and no matcher.
-#[derive(Debug, Serialize)]
-pub(crate) struct Group<'a> {
-    /// Its only handler.
-    pub hooks: [&'a Handler; 1],
-}
 
 /// All hooks of an installation, in the order of a conversation's life.
 pub(crate) fn of_site(site: &Site) -> Result<Vec<Hook>> {
     let flags: String = site.flags.chunks(2).map(|pair| format!(" {} {}", pair[0], quoted(&pair[1]))).collect();
-    let program = |name| Ok::<_, anyhow::Error>(quoted(site::text(&site.program(name))?) + &flags);
+    let program = |name| Ok::<_, Failure>(quoted(site::text(&site.program(name))?) + &flags);
     Ok(hooks::of_programs(&program(LAYER1)?, &program(LAYER2)?))
 }
 

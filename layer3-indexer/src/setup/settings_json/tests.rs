@@ -584,7 +584,7 @@ fn a_file_that_was_made_by_us_goes_with_our_hooks() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deep/settings.json");
     let install = || Change::of(&path, |text| with_hooks(text, &wanted())).unwrap().make().unwrap();
-    let uninstall = || Change::of_removal(&path, |text| without_hooks(text, hooks::is_ours)).unwrap().make().unwrap();
+    let uninstall = || Change::of_removal(&path, &wanted()).unwrap().make().unwrap();
     assert!(install().is_none());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, MODE_NEW);
     assert!(uninstall().is_none());
@@ -593,4 +593,34 @@ fn a_file_that_was_made_by_us_goes_with_our_hooks() {
     assert!(install().is_some());
     assert!(uninstall().is_some());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{}\n");
+}
+
+#[test]
+fn settings_come_back_as_they_were_to_the_byte_however_they_were_written() {
+    for before in [
+        "{}",
+        "{ }\n",
+        "{\"hooks\":{}}",
+        "{\"a\":1,\"hooks\": {\"Stop\": [ ], \"Other\":[]},\"n\":1.50}",
+        "\u{feff}{\"model\" : \"opus\"}",
+        " \n",
+        "{\r\n\t\"hooks\": {\"SessionEnd\": [{\"hooks\": []}]}\r\n}\r\n",
+        "{\"a\": 1, \"a\": 2}",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.json");
+        std::fs::write(&path, before).unwrap();
+        // As an older version wrote them, then as this one does.
+        for hooks in [hooks::of_programs("/old/layer1-prebackup", "/old/layer2-save-client"), wanted()] {
+            Change::of(&path, |text| with_hooks(text, &hooks)).unwrap().make().unwrap();
+        }
+        let installed = std::fs::read_to_string(&path).unwrap();
+        Change::of_removal(&path, &wanted()).unwrap().make().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+        // What the user has added since stays.
+        std::fs::write(&path, installed.replacen('{', "{\"mine\": 1,", 1)).unwrap();
+        Change::of_removal(&path, &wanted()).unwrap().make().unwrap();
+        let after = std::fs::read_to_string(&path).unwrap();
+        assert!(after.contains("\"mine\": 1") && !after.contains("layer1-prebackup"), "{after}");
+    }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask install`: programs, hooks, MCP server, skills; then the sessions that exist.
+//! `setup`: programs, hooks, MCP server, skills, the command; then the sessions that exist.
 //!
 //! Everything that could be refused is looked at before anything is changed. A second run finds
 //! everything in its place and changes nothing.
@@ -7,13 +7,13 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use layer1_prebackup::config::places::{INSTALLED_FROM, PlaceFlags};
+use layer1_prebackup::config::places::INSTALLED_FROM;
 use layer1_prebackup::fs;
-use xshell::Shell;
 
+use crate::failure::Context;
+use crate::setup::Result;
+use crate::setup::command::{self, Link};
 use crate::setup::mcp::{self, Registered};
-use crate::setup::origin::Origin;
 use crate::setup::protection;
 use crate::setup::settings_json::{self, Change};
 use crate::setup::site::{Site, Standing};
@@ -24,7 +24,7 @@ use layer1_prebackup::claude::hooks;
 /// Mode of an installed program.
 const MODE_PROGRAM: u32 = 0o755;
 
-/// What was typed.
+// What was typed. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Args {
     /// Show what would change, as a diff where it is a text, and change nothing
@@ -33,83 +33,95 @@ pub(crate) struct Args {
     /// Remove the hooks and the MCP server of the first version, and replace skills of the same name; without it a terminal is asked
     #[arg(long)]
     pub replace_old: bool,
-    /// Install the programs that lie in this directory instead of building them
+    /// Install the programs that lie in this directory [default: where this program lies]
     #[arg(long, value_name = "DIR")]
-    pub binaries: Option<PathBuf>,
+    pub from: Option<PathBuf>,
     /// Leave the sessions that exist alone; the next session's start saves them
     #[arg(long)]
     pub no_import: bool,
     /// Also set a timer of this user (systemd, launchd) that saves every ten minutes, whatever becomes of the hooks
     #[arg(long)]
     pub timer: bool,
-    /// Where to install, and which stores the hooks use
-    #[command(flatten)]
-    pub places: PlaceFlags,
+    /// Put the command `threefold` into this directory [default: ~/.local/bin]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_bin")]
+    pub bin_dir: Option<PathBuf>,
+    /// Put no command `threefold` anywhere
+    #[arg(long)]
+    pub no_bin: bool,
 }
 
-/// Runs the verb: looks, builds, installs.
-pub(crate) fn run(sh: &Shell, origin: &Origin, args: &Args) -> Result<()> {
-    let site = Site::here(&args.places)?;
-    let mut out = std::io::stdout().lock();
+/// Installs the programs that lie in `from`: looks, then writes.
+pub(crate) fn run(site: &Site, from: &Path, args: &Args, out: &mut dyn Write) -> Result<()> {
     if args.dry_run {
-        return preview(&site, origin, args, &mut out);
+        return preview(site, from, args, out);
     }
-    let args = &Args { replace_old: args.replace_old || may_replace_old(&site)?, ..args.clone() };
-    check(&site, args.replace_old)?;
-    wanted_timer(&site, args)?;
-    let stage = origin.stage(sh, args.binaries.as_deref())?;
-    record_origin(&site, origin)?;
-    install(&site, &stage, args, &mut out)
+    let args = &Args { replace_old: args.replace_old || may_replace_old(site)?, ..args.clone() };
+    check(site, args.replace_old)?;
+    wanted_timer(site, args)?;
+    record_origin(site, from)?;
+    install(site, from, args, out)
 }
 
 /// Keeps by what the programs were installed, for the cures that `status` and `doctor` name.
-fn record_origin(site: &Site, origin: &Origin) -> Result<()> {
+fn record_origin(site: &Site, from: &Path) -> Result<()> {
+    // An installation that mends itself came from where it came from.
+    if from == site.hooks_dir() || std::fs::canonicalize(from).ok() == std::fs::canonicalize(site.hooks_dir()).ok() {
+        return Ok(());
+    }
     let path = site.program(INSTALLED_FROM);
-    match origin {
-        Origin::Workspace => fs::remove_file(&path).map(|_| ())?,
-        Origin::Unpacked(folder) => {
-            let line = format!("{}\n", folder.join("install.sh").display());
-            if std::fs::read_to_string(&path).ok().as_ref() != Some(&line) {
-                fs::replace_file(&path, line.as_bytes())?;
-            }
-        }
+    let script = from.parent().map(|folder| folder.join("install.sh")).filter(|script| script.is_file());
+    let Some(script) = script else { return Ok(fs::remove_file(&path).map(|_| ())?) };
+    let line = format!("{}\n", script.display());
+    // What cannot be read is written anew, which tells why.
+    if std::fs::read_to_string(&path).ok().as_ref() != Some(&line) {
+        fs::replace_file(&path, line.as_bytes())?;
     }
     Ok(())
 }
 
 /// Tells what [`install`] would do.
-fn preview(site: &Site, origin: &Origin, args: &Args, out: &mut dyn Write) -> Result<()> {
+fn preview(site: &Site, from: &Path, args: &Args, out: &mut dyn Write) -> Result<()> {
     let registered = check(site, args.replace_old)?;
-    let get = match args.binaries.clone().or_else(|| origin.binaries()) {
-        Some(binaries) => format!("take {} from {}", PROGRAMS.join(", "), binaries.display()),
-        None => format!("build {}", PROGRAMS.join(", ")),
-    };
-    writeln!(out, "would {get} and copy what differs to {}", site.hooks_dir().display())?;
+    let (programs, hooks_dir) = (PROGRAMS.join(", "), site.hooks_dir());
+    writeln!(out, "would take {programs} from {} and copy what differs to {}", from.display(), hooks_dir.display())
+        .context("write to stdout")?;
     let change = settings_change(site, args.replace_old)?;
     if change.is_empty() {
-        writeln!(out, "would leave {} as it is", site.settings().display())?;
+        writeln!(out, "would leave {} as it is", site.settings().display()).context("write to stdout")?;
     } else {
-        write!(out, "would change {}:\n{}", site.settings().display(), change.diff())?;
+        write!(out, "would change {}:\n{}", site.settings().display(), change.diff()).context("write to stdout")?;
     }
     if registered != Registered::Same {
-        writeln!(out, "would register the MCP server:\n{}", mcp::lines(site, &registered)?)?;
+        writeln!(out, "would register the MCP server:\n{}", mcp::lines(site, &registered)?)
+            .context("write to stdout")?;
     }
-    for skill in skills::of_site(site, &origin.skills())? {
+    for skill in skills::of_site(site)? {
         let what = match skill.standing {
             Standing::Same => continue,
             Standing::Absent | Standing::Ours => "write",
             Standing::Theirs if args.replace_old => "replace, keeping a copy of,",
             Standing::Theirs => "leave alone, since it is your own,",
         };
-        writeln!(out, "would {what} {}", skill.path.display())?;
+        writeln!(out, "would {what} {}", skill.path.display()).context("write to stdout")?;
+    }
+    if let Some(link) = wanted_link(site, args)? {
+        match link.standing {
+            Standing::Same => {}
+            Standing::Theirs => writeln!(out, "would leave alone, since it is not ours, {}", link.path.display())
+                .context("write to stdout")?,
+            Standing::Absent | Standing::Ours => {
+                writeln!(out, "would link {}", link.path.display()).context("write to stdout")?;
+            }
+        }
     }
     if let Some(timer) = wanted_timer(site, args)? {
-        write!(out, "{}", timer.preview())?;
+        write!(out, "{}", timer.preview()).context("write to stdout")?;
     }
     if !args.no_import {
-        writeln!(out, "would save all sessions under {}", site.places.projects().display())?;
+        writeln!(out, "would save all sessions under {}", site.places.projects().display())
+            .context("write to stdout")?;
     }
-    writeln!(out, "nothing was changed")?;
+    writeln!(out, "nothing was changed").context("write to stdout")?;
     Ok(())
 }
 
@@ -129,10 +141,11 @@ fn ask_to_replace(old: &[String], answer: &mut dyn BufRead, out: &mut dyn Write)
         "These would overwrite the same files:\n{}\nRemove them (settings.json is copied first), and replace skills of \
          the same name? No saved session is touched. [y/N] ",
         old.join("\n")
-    )?;
-    out.flush()?;
+    )
+    .context("write to stdout")?;
+    out.flush().context("write to stderr")?;
     let mut line = String::new();
-    answer.read_line(&mut line)?;
+    answer.read_line(&mut line).context("read the answer")?;
     Ok(["y", "yes"].contains(&line.trim().to_lowercase().as_str()))
 }
 
@@ -141,9 +154,10 @@ fn in_the_way(site: &Site) -> Result<(Vec<String>, Registered)> {
     let mut old = Vec::new();
     let settings_path = site.settings();
     if let Some(text) = settings_json::read_body(&settings_path)? {
-        let commands = settings_json::commands(&text).with_context(|| {
-            format!("read {}: it is left as it is; mend it and run this again", settings_path.display())
-        })?;
+        let commands = settings_json::commands(&text).context(format_args!(
+            "read {}: it is left as it is; mend it and run this again",
+            settings_path.display()
+        ))?;
         let first_version = commands.iter().filter(|(_, command)| hooks::is_first_version(command));
         old.extend(first_version.map(|(event, command)| format!("  hook of {event}: {command}")));
     }
@@ -174,12 +188,12 @@ fn check(site: &Site, replace_old: bool) -> Result<Registered> {
     Ok(registered)
 }
 
-/// Installs from a stage (`bin` and `skills`) and says what it did.
-fn install(site: &Site, stage: &Path, args: &Args, out: &mut dyn Write) -> Result<()> {
+/// Installs the programs that lie in `from`, and says what it did.
+fn install(site: &Site, from: &Path, args: &Args, out: &mut dyn Write) -> Result<()> {
     let registered = check(site, args.replace_old)?;
     let timer = wanted_timer(site, args)?;
-    let mut done = place_programs(site, &stage.join("bin"), out)?;
-    for skill in skills::of_site(site, &stage.join("skills"))? {
+    let mut done = place_programs(site, from, out)?;
+    for skill in skills::of_site(site)? {
         done |= say(out, &skills::install(&skill, args.replace_old)?)?;
     }
     let change = settings_change(site, args.replace_old)?;
@@ -193,13 +207,27 @@ fn install(site: &Site, stage: &Path, args: &Args, out: &mut dyn Write) -> Resul
     if let Some(timer) = timer {
         done |= say(out, &timer.install(site)?)?;
     }
+    let link = wanted_link(site, args)?;
+    if let Some(link) = &link {
+        done |= say(out, &link.install(site)?)?;
+    }
     if !done {
         say(out, "everything is installed already")?;
     }
     if !args.no_import {
         save_what_exists(site, out)?;
     }
-    protection::report(site, out)
+    protection::report(site, out)?;
+    let hint = link.map(|link| link.path_hint(site)).unwrap_or_default();
+    say(out, &hint).map(|_| ())
+}
+
+fn wanted_link(site: &Site, args: &Args) -> Result<Option<Link>> {
+    // Who installs into a directory apart, to try it for instance, gets nothing into his own.
+    if args.no_bin || (site.is_elsewhere && args.bin_dir.is_none()) {
+        return Ok(None);
+    }
+    command::of_site(site, args.bin_dir.as_deref()).map(Some)
 }
 
 /// The timer, where it is asked for, or is set already and may have to be brought up to date.
@@ -226,7 +254,7 @@ fn place_programs(site: &Site, from: &Path, out: &mut dyn Write) -> Result<bool>
     let mut done = false;
     for name in PROGRAMS {
         let (source, target) = (from.join(name), site.program(name));
-        let content = std::fs::read(&source).with_context(|| format!("read {}", source.display()))?;
+        let content = std::fs::read(&source).context(format_args!("read {}", source.display()))?;
         if !stands(&target, &content) {
             fs::replace_file_with_mode(&target, &content, MODE_PROGRAM)?;
             done |= say(out, &format!("installed {}", target.display()))?;
@@ -243,12 +271,11 @@ fn stands(target: &Path, content: &[u8]) -> bool {
 
 /// Has the installed programs save every session that exists, in both stores, with receipts.
 fn save_what_exists(site: &Site, out: &mut dyn Write) -> Result<()> {
-    writeln!(out, "saving the sessions that exist …")?;
+    writeln!(out, "saving the sessions that exist …").context("write to stdout")?;
     let mut failed = Vec::new();
     for (program, verb) in [(LAYER1, "sweep"), (LAYER3, "import"), (LAYER2, "drain")] {
         let mut command = site.own_command(program);
-        let status =
-            command.arg(verb).status().with_context(|| format!("start {}", site.program(program).display()))?;
+        let status = command.arg(verb).status().context(format_args!("start {}", site.program(program).display()))?;
         if !status.success() {
             failed.push(format!("{program} {verb} ({status})"));
         }
@@ -264,7 +291,7 @@ fn save_what_exists(site: &Site, out: &mut dyn Write) -> Result<()> {
 /// Says a line, unless there is nothing to say; true if there was.
 fn say(out: &mut dyn Write, line: &str) -> Result<bool> {
     if !line.is_empty() {
-        writeln!(out, "{line}")?;
+        writeln!(out, "{line}").context("write to stdout")?;
     }
     Ok(!line.is_empty())
 }

@@ -10,9 +10,10 @@ use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::failure::Context;
+use crate::setup::Result;
 use crate::setup::site::{self, Site, end_within};
 
 /// The server's name, which the first version used too.
@@ -39,10 +40,10 @@ pub(crate) fn registered(site: &Site) -> Result<Registered> {
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Registered::No),
-        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        Err(error) => return Err(error).context(format_args!("read {}", path.display())),
     };
     let json: Value =
-        serde_json::from_slice(&bytes).with_context(|| format!("read {}: it is not JSON", path.display()))?;
+        serde_json::from_slice(&bytes).context(format_args!("read {}: it is not JSON", path.display()))?;
     let Some(server) = json.get("mcpServers").and_then(|servers| servers.get(NAME)) else { return Ok(Registered::No) };
     let args = server.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     let command = server.get("command").and_then(Value::as_str);
@@ -137,7 +138,7 @@ fn run(site: &Site, args: &[String]) -> Result<()> {
     let line = in_shell(site, args)?;
     let mut command: Command = site.claude().context("find `claude` on the PATH")?;
     command.args(args).current_dir(&site.places.home).stdin(Stdio::null()).stdout(Stdio::null());
-    match end_within(&mut command, CLAUDE_TIMEOUT).with_context(|| format!("start {line}"))? {
+    match end_within(&mut command, CLAUDE_TIMEOUT).context(format_args!("start {line}"))? {
         Some(status) if status.success() => Ok(()),
         Some(status) => bail!("run ({status}):\n{line}"),
         None => bail!("run, within {} s:\n{line}", CLAUDE_TIMEOUT.as_secs()),
