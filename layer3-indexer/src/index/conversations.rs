@@ -5,11 +5,13 @@
 //! looked at when they are shown. So a common word costs no more than a rare one, and all that matches can be paged to.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
 use super::families::{family, shared};
+use super::mentions::{Mentions, said};
 use super::query::{Close, Query};
 use super::question::{Question, Word};
-use super::ranking::{Ranking, Scored};
+use super::ranking::{Ranking, Scored, rare};
 use super::text::is_same_everywhere;
 use super::topics::sessions_with;
 
@@ -20,19 +22,21 @@ const HEAD: usize = 24;
 /// Most parts of a query that conversations may hold in different messages.
 const PARTS_MAX: usize = 12;
 
-/// How often a word says half of what it can say, and what a long conversation takes from it: BM25's.
+/// BM25's: how often a word says half of what it can say, and what a conversation that is longer than others takes from it.
 const K: f64 = 1.2;
 const B: f64 = 0.75;
+/// Of long conversations a word says half when it comes oftener, for in these all words come again: as often as this times the
+/// root of how many words one of them has.
+const K_OF_LONG: f64 = 0.06;
 /// What a part of a word says of it.
 const PART: f64 = 0.5;
 /// How often a word counts that only the output of tools holds.
 const IN_OUTPUT: f64 = 0.5;
-/// What of being in a row is worth that all words stand in a message, and that they do near each other.
+/// What of being in a row is worth that all parts of an expression stand in a message.
 const TOGETHER: f64 = 0.5;
-const NEAR: f64 = 0.5;
-
-/// Between a message and one that it answers, mostly less.
-const BESIDE_MS: u64 = 2 * 60 * 1000;
+/// Messages of a conversation that say what it is worth, and what each says beside the one before.
+const BEST: usize = 5;
+const NEXT_BEST: f64 = 0.5;
 
 /// A conversation that matches.
 pub(super) struct Conversation {
@@ -64,8 +68,8 @@ pub(super) struct Candidates {
     close: Option<Close>,
     /// Whether a fork has to hold all of it in a message of its own.
     is_all: bool,
-    /// Whether the output of tools is to be looked at only where nothing else holds anything.
-    is_output_last: bool,
+    /// Of a question, whose messages are looked for in the output of tools only where nothing else holds anything.
+    mentions: Option<Rc<Mentions>>,
 }
 
 impl Candidates {
@@ -76,6 +80,12 @@ impl Candidates {
     pub(crate) fn sessions(&self) -> impl Iterator<Item = i64> {
         self.sessions.keys().copied()
     }
+
+    /// All of it as it was typed. Where a question stands in the output of tools, it is mostly what somebody did later about
+    /// what is looked for: a log, or a list of commits.
+    fn in_a_row(&self, close: &Close) -> String {
+        if self.mentions.is_some() { said(&close.in_a_row) } else { close.in_a_row.clone() }
+    }
 }
 
 /// What the words of a question are found in.
@@ -84,25 +94,32 @@ pub(super) struct Answers {
     sessions: HashMap<i64, (f64, u32)>,
     /// Words that none of them holds.
     pub(crate) missing: Vec<usize>,
+    mentions: Rc<Mentions>,
 }
 
 impl Ranking<'_> {
     /// Where the words of a question stand.
     pub(super) fn answers(&self, question: &Question) -> rusqlite::Result<Answers> {
-        let mut answers = self.about(&question.words)?;
-        for n in std::mem::take(&mut answers.missing) {
+        let (mut sessions, mut missing) = self.about(&question.words)?;
+        for n in std::mem::take(&mut missing) {
             let found = self.holding(&question.words[n].matches)?;
             if found.is_empty() {
-                answers.missing.push(n);
+                missing.push(n);
             }
             let of_output = found.into_iter().map(|session| (session, IN_OUTPUT)).collect();
-            self.add(&mut answers.sessions, &of_output, 1.0, 1 << n);
+            self.add(&mut sessions, &of_output, 1.0, 1 << n);
+        }
+        let mentions = Mentions::of(self, question)?;
+        let [_, of_pair, _] = self.query.weights;
+        for pair in mentions.pairs_of_sessions(self)? {
+            self.add(&mut sessions, &pair, of_pair, 0);
         }
         // Who says it all in one message holds it, wherever.
         let all = (1 << question.words.len()) - 1;
-        for session in self.holding(&question.all())? {
-            answers.sessions.entry(session).or_default().1 = all;
+        for session in mentions.all_of_sessions(self)? {
+            sessions.entry(session).or_default().1 = all;
         }
+        let mut answers = Answers { sessions, missing, mentions: Rc::new(mentions) };
         let is_held = answers.sessions.values().any(|(_, held)| *held == all);
         if self.has_message_filter() || (!is_held && question.words.len() < QUESTION_WORDS) {
             self.add_held(question, &mut answers)?;
@@ -128,8 +145,9 @@ impl Ranking<'_> {
         Ok(())
     }
 
-    fn about(&self, words: &[Word]) -> rusqlite::Result<Answers> {
-        let mut answers = Answers { sessions: HashMap::new(), missing: Vec::new() };
+    /// Of each conversation what these words are worth, and which it holds; and those that none of the ones that are meant holds.
+    fn about(&self, words: &[Word]) -> rusqlite::Result<(HashMap<i64, (f64, u32)>, Vec<usize>)> {
+        let (mut sessions, mut missing) = (HashMap::new(), Vec::new());
         for (n, word) in words.iter().enumerate() {
             let mut found: Option<HashMap<i64, f64>> = None;
             for topic in &word.topics {
@@ -144,25 +162,25 @@ impl Ranking<'_> {
             }
             let found = found.unwrap_or_default();
             if !found.keys().any(|session| self.sessions.get(*session).is_some()) {
-                answers.missing.push(n);
+                missing.push(n);
             }
-            self.add(&mut answers.sessions, &found, 1.0, 1 << n);
+            self.add(&mut sessions, &found, 1.0, 1 << n);
             for part in &word.parts {
-                self.add(&mut answers.sessions, &sessions_with(self.connection, part)?, PART, 0);
+                self.add(&mut sessions, &sessions_with(self.connection, part)?, PART, 0);
             }
         }
-        Ok(answers)
+        Ok((sessions, missing))
     }
 
     /// Adds what a word that stands in these sessions so often says of each.
     fn add(&self, sessions: &mut HashMap<i64, (f64, u32)>, found: &HashMap<i64, f64>, weight: f64, word: u32) {
-        let with = found.len() as f64;
-        let rare = (1.0 + (self.sessions.count - with + 0.5).max(0.0) / (with + 0.5)).ln() * weight;
+        let rare = rare(found.len() as f64, self.sessions.count) * weight;
+        let k = f64::max(K, K_OF_LONG * self.sessions.mean_words.sqrt());
         for (session, count) in found {
             let Some(known) = self.sessions.get(*session) else { continue };
             let length = 1.0 - B + B * known.words / self.sessions.mean_words.max(1.0);
             let (score, held) = sessions.entry(*session).or_default();
-            *score += rare * count * (K + 1.0) / (count + K * length);
+            *score += rare * count * (k + 1.0) / (count + k * length);
             *held |= word;
         }
     }
@@ -183,7 +201,7 @@ impl Ranking<'_> {
             all: Some(question.all()),
             close: query.close_together(),
             is_all,
-            is_output_last: true,
+            mentions: Some(Rc::clone(&answers.mentions)),
         }
     }
 
@@ -216,7 +234,7 @@ impl Ranking<'_> {
         }
         let words: Vec<Word> = query.positive_terms().into_iter().filter_map(|term| Word::of(&term.text)).collect();
         let words = &words[..words.len().min(PARTS_MAX)];
-        let about = self.about(words)?.sessions;
+        let (about, _) = self.about(words)?;
         let worth = |session: &i64| about.get(session).map_or(0.0, |(score, _)| *score);
         let any = match parts.len() {
             0 | 1 => whole.clone().unwrap_or_default(),
@@ -231,7 +249,7 @@ impl Ranking<'_> {
             all: whole.filter(|_| parts.len() > 1),
             close,
             is_all: false,
-            is_output_last: false,
+            mentions: None,
         })
     }
 
@@ -246,7 +264,7 @@ impl Ranking<'_> {
         let best = sessions.first().map_or(1.0, |(score, ..)| score.max(f64::MIN_POSITIVE));
         let mut head: BTreeSet<i64> = sessions.iter().take(HEAD).map(|(.., session)| *session).collect();
         if let Some(close) = candidates.close.as_ref().filter(|close| close.is_sentence) {
-            head.extend(self.holding(&close.in_a_row)?);
+            head.extend(self.holding(&candidates.in_a_row(close))?);
         }
         // Whether a copy is all that a fork has to say is to be known of every one.
         let shared = shared(self.connection)?;
@@ -298,61 +316,54 @@ impl Ranking<'_> {
             sessions
                 .extend(family(self.connection, *session)?.iter().filter(|other| self.sessions.get(**other).is_some()));
         }
-        let mut found = Vec::new();
-        if candidates.is_output_last {
-            found =
-                self.messages(&format!("{{user assistant thinking tool_input}} : ({})", candidates.any), &sessions)?;
-        }
+        let mut found = match &candidates.mentions {
+            Some(mentions) => mentions.worth(self, &sessions, shared)?,
+            None => Vec::new(),
+        };
         let with: BTreeSet<i64> = found.iter().filter(|found| !found.is_echo).map(|found| found.session).collect();
         let without: BTreeSet<i64> = &sessions - &with;
         if !without.is_empty() {
             found.retain(|found| with.contains(&found.session));
             found.extend(self.messages(&candidates.any, &without)?);
         }
-        let ids = |expression: Option<&str>| match expression {
-            Some(expression) => self.messages_with(expression, &sessions),
-            None => Ok(HashSet::new()),
-        };
+        let ids = |expression: &str| self.messages_with(expression, &sessions);
         let close = candidates.close.as_ref();
-        let in_a_row = ids(close.map(|close| close.in_a_row.as_str()))?;
-        let near = ids(close.filter(|_| candidates.all.is_some()).map(|close| close.near.as_str()))?;
-        let all = ids(candidates.all.as_deref())?;
-        let [of_messages, together, beside] = self.query.weights;
+        let in_a_row = close.map_or(Ok(HashSet::new()), |close| ids(&candidates.in_a_row(close)))?;
+        let all_here;
+        let all = match (&candidates.mentions, &candidates.all) {
+            (Some(mentions), _) => Some(&mentions.all),
+            (None, Some(all)) => {
+                all_here = ids(all)?;
+                Some(&all_here)
+            }
+            (None, None) => None,
+        };
+        let [of_messages, _, together] = self.query.weights;
         let mut of_session: BTreeMap<i64, Vec<(Scored, usize)>> = BTreeMap::new();
         for (scored, copies) in self.one_of_each(found)? {
             of_session.entry(scored.session).or_default().push((scored, copies));
         }
-        let mut best = f64::MIN_POSITIVE;
-        for found in of_session.values_mut() {
-            // By what they say themselves: their numbers tell in which steps the index came.
-            found.sort_unstable_by_key(|(scored, _)| (scored.time_ms, scored.key));
-            let own: Vec<(i64, f64)> = found.iter().map(|(scored, _)| (scored.time_ms, scored.score)).collect();
-            for (n, (scored, _)) in found.iter_mut().enumerate() {
-                // What is asked in one message is answered in the next.
-                for other in [n.checked_sub(1), Some(n + 1)].into_iter().flatten() {
-                    if let Some((time_ms, score)) = own.get(other)
-                        && time_ms.abs_diff(scored.time_ms) <= BESIDE_MS
-                    {
-                        scored.score += beside * score;
-                    }
-                }
-                best = if scored.is_echo { best } else { best.max(scored.score) };
-            }
-        }
+        let worth_of_session = |found: &Vec<(Scored, usize)>| {
+            let mut scores: Vec<f64> =
+                found.iter().filter(|(scored, _)| !scored.is_echo).map(|(scored, _)| scored.score).collect();
+            scores.sort_unstable_by(|a, b| b.total_cmp(a));
+            scores.iter().take(BEST).rev().fold(0.0, |worse, score| score + NEXT_BEST * worse)
+        };
+        let best = of_session.values().map(worth_of_session).fold(f64::MIN_POSITIVE, f64::max);
         let mut looked = HashMap::new();
         for (session, found) in of_session {
-            let worth = |scored: &Scored| {
-                let is_in =
-                    |messages: &HashSet<i64>, worth: f64| if messages.contains(&scored.message) { worth } else { 0.0 };
-                let together = together * (is_in(&in_a_row, 1.0) + is_in(&near, NEAR) + is_in(&all, TOGETHER));
-                of_messages * scored.score / best + together
+            let holds_all = |scored: &Scored| all.is_none_or(|all| all.contains(&scored.message));
+            let bonus = |scored: &Scored| {
+                let is_row = in_a_row.contains(&scored.message);
+                let is_all = candidates.mentions.is_none() && all.is_some() && holds_all(scored);
+                together * (f64::from(u8::from(is_row)) + TOGETHER * f64::from(u8::from(is_all)))
             };
+            let worth = |scored: &Scored| of_messages * scored.score / best + bonus(scored);
             let rank = |scored: &Scored| (!scored.is_echo, worth(scored), scored.time_ms, scored.key);
             let by_rank = |a: &Scored, b: &Scored| {
                 let (a, b) = (rank(a), rank(b));
                 a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then((a.2, a.3).cmp(&(b.2, b.3)))
             };
-            let holds_all = |scored: &Scored| candidates.all.is_none() || all.contains(&scored.message);
             if candidates.is_all && shared.contains(&session) && !found.iter().any(|(scored, _)| holds_all(scored)) {
                 continue;
             }
@@ -361,7 +372,8 @@ impl Ranking<'_> {
             let is_sentence = close.is_some_and(|close| close.is_sentence) && in_a_row.contains(&top.message);
             let shown = Shown { message: top.message, others, copies: *copies };
             let class = (is_sentence, !top.is_echo);
-            looked.insert(session, Looked { class, score: worth(top), time_ms: top.time_ms, shown });
+            let score = of_messages * worth_of_session(&found) / best + bonus(top);
+            looked.insert(session, Looked { class, score, time_ms: top.time_ms, shown });
         }
         // Of what only its title says, how it began.
         for session in sessions.iter().filter(|session| candidates.sessions.contains_key(session)) {

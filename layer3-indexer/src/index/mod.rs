@@ -14,6 +14,7 @@ mod fill;
 pub(crate) mod fold;
 mod lines;
 mod matching;
+mod mentions;
 mod open;
 pub(crate) mod owed;
 mod own;

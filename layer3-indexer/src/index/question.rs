@@ -33,7 +33,8 @@ pub(super) struct Word {
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(crate) words: Vec<Word>,
-    pairs: Vec<String>,
+    /// In the syntax of FTS5, for the index of words.
+    pub(crate) pairs: Vec<String>,
 }
 
 impl Question {
@@ -46,7 +47,12 @@ impl Question {
         let is_asked = |word: &Cow<'_, str>| content < CONTENT_WORDS_MIN || says_something(word);
         let mut all: Vec<Word> = Vec::new();
         for word in typed.iter().filter(|word| is_asked(word)).filter_map(|word| Word::of(word)) {
-            if all.len() < CONTENT_WORDS_MAX && !all.iter().any(|known| known.topics == word.topics) {
+            if all.len() < CONTENT_WORDS_MAX
+                && !all.iter().any(|known| {
+                    (&known.topics, &known.parts) == (&word.topics, &word.parts)
+                        && (!word.topics.is_empty() || known.matches == word.matches)
+                })
+            {
                 all.push(word);
             }
         }
@@ -96,7 +102,7 @@ impl Word {
             true => exact,
             false => format!("({exact} OR {})", forms.iter().map(|form| quoted(form)).collect::<Vec<_>>().join(" OR ")),
         };
-        (!topics.is_empty()).then(|| Word { typed: typed.to_owned(), matches, topics, parts })
+        Some(Word { typed: typed.to_owned(), matches, topics, parts })
     }
 }
 

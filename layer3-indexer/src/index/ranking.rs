@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::conditions::Conditions;
 use super::error::none_if_refused;
@@ -52,6 +52,19 @@ impl Scored {
     /// SQL of all but the score, of messages `m`.
     pub(crate) fn sql() -> String {
         format!("m.id, m.session, m.key, {}, m.time_ms", Speaker::sql_is_echo())
+    }
+
+    /// From a row that begins so.
+    pub(crate) fn of(row: &Row<'_>, score: f64) -> rusqlite::Result<Scored> {
+        Ok(Scored {
+            message: row.get(0)?,
+            session: row.get(1)?,
+            key: row.get(2)?,
+            is_echo: row.get(3)?,
+            time_ms: row.get(4)?,
+            score,
+            is_in_a_row: false,
+        })
     }
 }
 
@@ -96,17 +109,7 @@ impl<'s> Ranking<'s> {
 
     pub(crate) fn query_scored(&self, sql: &str, values: Vec<Value>) -> rusqlite::Result<Vec<Scored>> {
         let mut statement = self.connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params_from_iter(values), |row| {
-            Ok(Scored {
-                message: row.get(0)?,
-                session: row.get(1)?,
-                key: row.get(2)?,
-                is_echo: row.get(3)?,
-                time_ms: row.get(4)?,
-                score: row.get(5)?,
-                is_in_a_row: false,
-            })
-        })?;
+        let rows = statement.query_map(params_from_iter(values), |row| Scored::of(row, row.get(5)?))?;
         rows.collect()
     }
 
@@ -162,6 +165,20 @@ impl<'s> Ranking<'s> {
     /// The sessions that the filters leave and of which a message that they leave holds an expression.
     pub(crate) fn holding(&self, expression: &str) -> rusqlite::Result<BTreeSet<i64>> {
         none_if_refused(self.sessions.holding(self.connection, expression, &self.filters(2, false)))
+    }
+
+    /// The messages that the filters leave and that hold an expression, in the order of their numbers.
+    pub(crate) fn messages_holding(&self, expression: &str) -> rusqlite::Result<Vec<i64>> {
+        let mut filters = self.filters(1, false);
+        filters.values[0] = Value::from(expression.to_owned());
+        let sql = format!(
+            "SELECT words.rowid FROM words {} WHERE words MATCH ?1 {} ORDER BY words.rowid",
+            if filters.sql.is_empty() { "" } else { "CROSS JOIN messages m ON m.id = words.rowid" },
+            filters.sql
+        );
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(params_from_iter(&filters.values), |row| row.get(0));
+        none_if_refused(rows.and_then(Iterator::collect))
     }
 
     /// The messages of sessions that hold an expression, each worth the more of it the more it holds.
@@ -298,6 +315,11 @@ impl<'s> Ranking<'s> {
 fn newest_ms(connection: &Connection, now_ms: i64) -> rusqlite::Result<i64> {
     let sql = "SELECT coalesce(max(end_ms), 0) FROM tracked WHERE end_ms <= ?1";
     connection.prepare_cached(sql)?.query_row([now_ms], |row| row.get(0))
+}
+
+/// What a word says that so many of all hold: the fewer, the more.
+pub(super) fn rare(with: f64, all: f64) -> f64 {
+    (1.0 + (all - with + 0.5).max(0.0) / (with + 0.5)).ln()
 }
 
 /// Best first, echoes of our own search behind all others; of equals the newer one, then the one indexed last.

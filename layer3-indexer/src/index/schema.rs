@@ -32,7 +32,7 @@ const APPLICATION_AT: usize = 68;
 /// `words` finds words in all text. `parts` finds parts of words in what people and the model
 /// wrote: without positions, and in several messages together, so hits are checked against the text.
 /// Neither holds any text.
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
 -- One row for each session of the store, also for those that appear in no list.
@@ -94,6 +94,8 @@ CREATE TABLE messages (
     key INTEGER NOT NULL         -- hash of time and text
 );
 CREATE UNIQUE INDEX messages_key ON messages (session, key);
+-- What our own search was asked and answered: see `text.rs`.
+CREATE INDEX messages_echo ON messages (id) WHERE (speaker % 16 >= 6);
 
 -- Keys of the messages that a session may begin with where another one has it too: its first and its summaries.
 -- Sessions that share one have copied from each other.

@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{CachedStatement, Connection, params_from_iter};
 
 use super::conditions::Conditions;
 use super::types::SearchQuery;
 
 /// Messages of one session in a row that hold something, before the rest of it is passed over.
 const IN_A_ROW: usize = 6;
+const OWNER: &str = "SELECT session FROM messages WHERE id = ?1";
 
 /// What is known of a session without looking at its messages.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,8 @@ pub(super) struct Sessions {
     pub(crate) count: f64,
     /// Their words, in the middle.
     pub(crate) mean_words: f64,
+    /// All their messages.
+    pub(crate) messages: f64,
 }
 
 impl Sessions {
@@ -46,14 +49,14 @@ impl Sessions {
         filters.add_rows("id", query.within.as_deref());
         filters.add("session = ?", query.session_id.clone().map(Value::from));
         let sql = format!(
-            "SELECT id, first_message, last_message, topic_words, coalesce(end_ms, 0), listed, (listed = 1 {}) FROM tracked
+            "SELECT id, first_message, last_message, topic_words, coalesce(end_ms, 0), listed, (listed = 1 {}), messages FROM tracked
              WHERE first_message IS NOT NULL ORDER BY first_message",
             filters.sql
         );
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query(params_from_iter(filters.values))?;
         let (mut meant, mut blocks) = (HashMap::new(), Vec::<Block>::new());
-        let (mut count, mut words, mut end) = (0.0, 0.0, 0);
+        let (mut count, mut words, mut messages, mut end) = (0.0, 0.0, 0.0, 0);
         while let Some(row) = rows.next()? {
             let session = row.get(0)?;
             let known = Known { words: row.get(3)?, end_ms: row.get(4)? };
@@ -67,12 +70,13 @@ impl Sessions {
             if row.get(5)? {
                 count += 1.0;
                 words += known.words;
+                messages += row.get::<_, f64>(7)?;
             }
             if row.get(6)? {
                 meant.insert(session, known);
             }
         }
-        Ok(Sessions { meant, blocks, count, mean_words: words / f64::max(count, 1.0) })
+        Ok(Sessions { meant, blocks, count, mean_words: words / f64::max(count, 1.0), messages })
     }
 
     /// One that the filters leave.
@@ -80,10 +84,38 @@ impl Sessions {
         self.meant.get(&session)
     }
 
+    /// The words of a message, in the middle.
+    pub(crate) fn mean_words_of_message(&self) -> f64 {
+        (self.mean_words * self.count / self.messages.max(1.0)).max(1.0)
+    }
+
     /// First and last message of any of them.
     pub(crate) fn range_of(&self, sessions: &BTreeSet<i64>) -> (i64, i64) {
         let blocks = self.blocks.iter().filter(|block| sessions.contains(&block.session));
         blocks.fold((i64::MAX, 0), |(first, last), block| (first.min(block.first), last.max(block.last)))
+    }
+
+    /// Of messages in the order of their numbers, with the session of each.
+    pub(crate) fn owners(&self, connection: &Connection, messages: &[i64]) -> rusqlite::Result<Vec<(i64, i64)>> {
+        let mut owner = connection.prepare_cached(OWNER)?;
+        let mut owners = Vec::with_capacity(messages.len());
+        let mut at = 0;
+        for message in messages {
+            while self.blocks.get(at).is_some_and(|block| block.first <= *message) {
+                at += 1;
+            }
+            owners.push((*message, self.owner(at, *message, &mut owner)?));
+        }
+        Ok(owners)
+    }
+
+    /// Whose a message is that stands before so many blocks.
+    fn owner(&self, blocks: usize, message: i64, owner: &mut CachedStatement<'_>) -> rusqlite::Result<i64> {
+        let block = blocks.checked_sub(1).map(|at| &self.blocks[at]);
+        match block.filter(|block| block.is_alone && message <= block.last) {
+            Some(block) => Ok(block.session),
+            None => owner.query_row([message], |row| row.get(0)),
+        }
     }
 
     /// Those that the filters leave and of which a message holds an expression of FTS5. `filters`: what is asked of messages `m`,
@@ -101,7 +133,7 @@ impl Sessions {
             filters.sql
         );
         let mut statement = connection.prepare_cached(&sql)?;
-        let mut owner = connection.prepare_cached("SELECT session FROM messages WHERE id = ?1")?;
+        let mut owner = connection.prepare_cached(OWNER)?;
         let mut found = BTreeSet::new();
         let mut from = 0;
         'again: loop {
@@ -113,10 +145,7 @@ impl Sessions {
                 let at = self.blocks.partition_point(|block| block.first <= message);
                 let block = at.checked_sub(1).map(|at| &self.blocks[at]);
                 let block = block.filter(|block| block.is_alone && message <= block.last);
-                let session = match block {
-                    Some(block) => block.session,
-                    None => owner.query_row([message], |row| row.get(0))?,
-                };
+                let session = self.owner(at, message, &mut owner)?;
                 if self.meant.contains_key(&session) {
                     found.insert(session);
                 }

@@ -76,7 +76,7 @@ pub(crate) struct SessionTotals {
 }
 
 /// See [`SearchQuery::weights`].
-const WEIGHTS: [f64; 3] = [0.7, 0.2, 0.2];
+const WEIGHTS: [f64; 3] = [1.0, 0.3, 0.2];
 
 /// What to search for.
 #[derive(Debug, Clone)]
@@ -116,8 +116,8 @@ pub struct SearchQuery {
     pub marks: Marks,
     /// Now, in milliseconds since 1970: newer messages are mildly preferred.
     pub now_ms: i64,
-    /// What a conversation's best message is worth beside what the conversation is about; words of a query together in a
-    /// message; the messages beside it. Chosen by `cargo xtask recall --sweep`.
+    /// What a conversation's best messages are worth beside what the conversation is about; two words of a question side by
+    /// side beside one of them; all of it in a row in one message. Chosen by `cargo xtask recall --sweep`.
     pub weights: [f64; 3],
 }
 

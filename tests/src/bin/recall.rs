@@ -10,7 +10,7 @@ use clap::Parser;
 use tests::recall::{Half, Measure, Recall, Searched, lay_out};
 
 /// What each weight may be in a sweep.
-const SWEEP: [&[f64]; 3] = [&[0.5, 0.7, 1.0, 1.4], &[0.0, 0.1, 0.2, 0.4], &[0.0, 0.2, 0.4]];
+const SWEEP: [&[f64]; 3] = [&[0.7, 1.0, 1.4, 2.0], &[0.1, 0.2, 0.3, 0.5], &[0.0, 0.2, 0.4]];
 
 /// Asks plain questions whose answers are known.
 #[derive(Debug, Parser)]
@@ -98,9 +98,9 @@ fn row(measure: &str, what: &str, recall: &Recall) {
 fn sweep(measures: &[(Measure, Searched)]) -> io::Result<()> {
     let mut all: Vec<(f64, String)> = Vec::new();
     for messages in SWEEP[0] {
-        for together in SWEEP[1] {
-            for beside in SWEEP[2] {
-                let weights = [*messages, *together, *beside];
+        for pairs in SWEEP[1] {
+            for in_a_row in SWEEP[2] {
+                let weights = [*messages, *pairs, *in_a_row];
                 let mut line = format!("{weights:?}");
                 let mut sum = 0.0;
                 for (measure, searched) in measures {

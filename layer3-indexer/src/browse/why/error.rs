@@ -46,18 +46,23 @@ pub(super) fn after(asking: &Asking<'_>, error: &str, target: Option<&Target>) -
     let together = |words: &[&str]| words.iter().map(|word| phrase(word)).collect::<Vec<_>>().join(" AND ");
     // As it was printed; the same words, which are the error if they stand in one line; and without what differs each time, numbers and names with numbers in them.
     let ways = [(phrase(&all.join(" ")), true), (together(&all), false), (together(&lasting), false)];
-    let mut answers = Vec::new();
+    let (mut answers, mut notes) = (Vec::new(), Vec::new());
     for (expression, is_exact) in ways.iter().filter(|_| !all.is_empty()) {
         let expression = format!("tool_output : ({expression})");
         for tool in [Some(SHELL), None] {
             let wanted = Wanted::Words { expression: &expression, tool, limit: ERRORS_MAX };
-            let mut errors: Vec<Line> = Vec::new();
+            let (mut errors, mut seen): (Vec<Line>, usize) = (Vec::new(), 0);
             asking.index.lines(asking.archive, wanted, within, &mut |line| {
+                seen += 1;
                 errors.extend(Some(line).filter(|line| !line.is_echo));
                 ControlFlow::Continue(())
             })?;
-            for error in first_of_each(errors).iter().take(FOLLOWED_MAX) {
+            let errors = first_of_each(errors);
+            for error in errors.iter().take(FOLLOWED_MAX) {
                 answers.extend(followed(asking, error, &lasting, &all, *is_exact)?);
+            }
+            if !answers.is_empty() && (seen == ERRORS_MAX || errors.len() > FOLLOWED_MAX) {
+                notes.push("many conversations have this error; only the newest were looked at. A file or a project narrows it".to_owned());
             }
             if !answers.is_empty() {
                 break;
@@ -71,7 +76,7 @@ pub(super) fn after(asking: &Asking<'_>, error: &str, target: Option<&Target>) -
     answers.sort_by_key(|answer: &Answer| (answer.worked != Some(true), answer.after.is_empty()));
     let words = Some(all.join(" ")).filter(|words| !words.is_empty());
     let file = target.map(|target| target.path.display().to_string());
-    Ok(Found { answers, words, file, ..Found::default() })
+    Ok(Found { answers, words, file, notes, ..Found::default() })
 }
 
 /// Of each transcript the line where the error comes first; those that have it last first.

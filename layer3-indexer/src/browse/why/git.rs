@@ -15,8 +15,8 @@ use wait_timeout::ChildExt;
 const GIT_MAX: Duration = Duration::from_secs(5);
 /// More of what it says is not read.
 const OUTPUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// It writes nothing, asks nobody, fetches nothing, and starts no monitor, hook, text converter or signature check of a
-/// repository's settings; a filter by which a repository cleans its files runs as with any use of git there.
+/// It writes nothing, asks nobody, fetches nothing, and starts no monitor, hook, text converter, filter of contents or signature
+/// check of a repository's settings.
 const ENVIRONMENT: [(&str, &str); 5] = [
     ("GIT_OPTIONAL_LOCKS", "0"),
     ("GIT_TERMINAL_PROMPT", "0"),
@@ -68,7 +68,10 @@ impl Git<'_> {
     /// The commits of these lines of the file as it is; of a line that is in none, none.
     pub(super) fn blame(&self, file: &Path, lines: &Range<usize>) -> Option<Vec<Option<Commit>>> {
         let range = format!("-L{},{}", lines.start + 1, lines.end);
-        let told = self.ask(&["blame", "--no-textconv", "--line-porcelain", &range, "--"], file)?;
+        let without_filters = self.without_filters();
+        let mut args: Vec<&str> = without_filters.iter().flat_map(|setting| ["-c", setting]).collect();
+        args.extend(["blame", "--no-textconv", "--line-porcelain", &range, "--"]);
+        let told = self.ask(&args, file)?;
         Some(parse_blame(&told))
     }
 
@@ -82,14 +85,30 @@ impl Git<'_> {
         Some(Commit { hash, author_ms, made_ms, subject: lines.next().unwrap_or_default().to_owned(), file })
     }
 
+    /// Settings without the programs through which git reads the file of a repository that asks for it: any that is set
+    /// is set to nothing. Asking for the settings runs none of them.
+    fn without_filters(&self) -> Vec<String> {
+        let told = self.told(
+            &["config", "--null", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process|required)$"],
+            None,
+        );
+        let told = told.unwrap_or_default();
+        let names = told.split('\0').filter(|name| !name.is_empty());
+        names.map(|name| format!("{name}={}", if name.ends_with(".required") { "false" } else { "" })).collect()
+    }
+
     fn ask(&self, args: &[&str], file: &Path) -> Option<String> {
+        self.told(args, Some(file))
+    }
+
+    fn told(&self, args: &[&str], file: Option<&Path>) -> Option<String> {
         if !self.root.join(".git").exists() {
             return None;
         }
         let mut command = Command::new("git");
         self.env.apply(&mut command);
         command.envs(ENVIRONMENT).arg("-C").arg(&self.root).args(SETTINGS).args(args);
-        run(command.arg(file))
+        run(command.args(file))
     }
 }
 
@@ -153,6 +172,35 @@ mod tests {
         let long_ago = [seconds("-9223372036854775808"), seconds("soon")];
         assert_eq!((long_ago, seconds("1769000000")), ([0, 0], 1_769_000_000_000));
         assert!(seconds("9223372036854775807").checked_add(i64::MAX / 2).is_some());
+    }
+
+    #[test]
+    fn no_filter_of_a_repository_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = |args: &[&str]| {
+            let mut git = Command::new("git");
+            git.arg("-C").arg(folder.path()).args(["-c", "user.name=a", "-c", "user.email=a@b.invalid"]).args(args);
+            assert!(git.status().unwrap().success(), "{args:?}");
+        };
+        git(&["init", "--quiet"]);
+        std::fs::write(folder.path().join("f"), "one\n").unwrap();
+        git(&["add", "f"]);
+        git(&["commit", "--quiet", "--message", "first"]);
+        std::fs::write(folder.path().join(".gitattributes"), "* filter=Own.odd\n").unwrap();
+        for (program, mark) in [("clean", "cleaned"), ("process", "processed")] {
+            let runs = format!("touch '{}'; cat", folder.path().join(mark).display());
+            git(&["config", &format!("filter.Own.odd.{program}"), &runs]);
+        }
+        git(&["config", "filter.Own.odd.required", "true"]);
+        // Looked at anew, because it is not as git knows it.
+        std::fs::write(folder.path().join("f"), "one\ntwo\n").unwrap();
+        let env = ChildEnv::default();
+        let told = Git { root: folder.path().to_owned(), env: &env }.blame(Path::new("f"), &(0..2));
+        let known: Vec<bool> = told.unwrap().iter().map(Option::is_some).collect();
+        assert_eq!(known, [true, false]);
+        for mark in ["cleaned", "processed"] {
+            assert!(!folder.path().join(mark).exists(), "{mark}");
+        }
     }
 
     #[test]

@@ -121,9 +121,8 @@ impl History {
         let own = self.checkouts.iter().filter(|(root, _)| is_own(root));
         let others = self.checkouts.iter().filter(|(root, _)| !is_own(root));
         for (root, replay) in own.chain(others) {
-            let is_settled = |found: &Vec<Origin>| {
-                found.iter().any(|origin| origin.missing_ms.is_none() && self.edits[origin.edit].is_here)
-            };
+            let is_settled =
+                |found: &Vec<Origin>| found.iter().any(|origin| origin.is_proof() && self.edits[origin.edit].is_here);
             if !is_own(root) && all.iter().all(is_settled) {
                 break;
             }
@@ -134,7 +133,7 @@ impl History {
         for found in &mut all {
             let order = |origin: &Origin| {
                 let edit = &self.edits[origin.edit];
-                (origin.missing_ms.is_some(), !edit.is_here, -edit.line.time_ms)
+                (!origin.is_proof(), !edit.is_here, -edit.line.time_ms)
             };
             found.sort_by_key(order);
         }

@@ -27,7 +27,7 @@ use crate::save::{adopt_v1, rebuild};
 use crate::scope::{self, Here, Labels, Scope};
 use crate::transcript::record::Role;
 pub(crate) use text::to_text;
-use types::{Answer, Asking, Found, Kind};
+use types::{Answer, Asking, Found};
 pub(crate) use types::{Why, WhyRequest};
 
 /// Answers, unless another number is asked for.
@@ -54,7 +54,15 @@ pub(crate) fn why(places: &Places, request: &WhyRequest) -> Result<Why, Failure>
     let ask = |index: &Index| {
         let known = index.whereabouts()?;
         let meant = scope::meant(&scope, &known);
-        let within = meant.rows(&known);
+        let mut within = meant.rows(&known);
+        // Who asks after an error has just met it.
+        if request.error().is_some()
+            && let Some(asks) = here.asking(&places.claude_dir)
+        {
+            let rows = within.unwrap_or_else(|| known.iter().map(|one| one.row).collect());
+            let is_other = |row: &i64| !known.iter().any(|one| one.row == *row && one.session_id == asks);
+            within = Some(rows.into_iter().filter(is_other).collect());
+        }
         let asking = Asking { index, archive: &archive, within: within.as_deref() };
         let found = match (request.error(), &target) {
             (Some(error), target) => error::after(&asking, error, target.as_ref())?,
@@ -70,7 +78,7 @@ pub(crate) fn why(places: &Places, request: &WhyRequest) -> Result<Why, Failure>
     if found.answers.is_empty()
         && let Some(words) = &found.words
     {
-        found.answers = by_words(places, request, &here, words)?;
+        found.answers = by_words(places, request, target.as_ref(), &here, words)?;
     }
     name_projects(&mut found.answers, &known);
     let (offset, limit) = (request.passed_over(), request.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX));
@@ -94,11 +102,19 @@ fn here_of(request: &WhyRequest, target: Option<&target::Target>) -> Here {
 }
 
 /// Conversations that hold the words, where nothing proves anything.
-fn by_words(places: &Places, request: &WhyRequest, here: &Here, words: &str) -> Result<Vec<Answer>, Failure> {
+fn by_words(
+    places: &Places,
+    request: &WhyRequest,
+    target: Option<&target::Target>,
+    here: &Here,
+    words: &str,
+) -> Result<Vec<Answer>, Failure> {
     let asked = SearchRequest {
         query: words.to_owned(),
         project: request.project.clone(),
         all: request.all,
+        // The file of an error says which conversations are meant.
+        file: request.error().and(target).map(|target| target.relative().to_string_lossy().into_owned()),
         here: here.clone(),
         limit: Some(GUESSES),
         marks: Marks { start: String::new(), end: String::new() },
@@ -110,31 +126,16 @@ fn by_words(places: &Places, request: &WhyRequest, here: &Here, words: &str) -> 
         None => "no edit and no commit of it is known; the conversation holds the same words",
     };
     let answer = |hit: crate::index::Hit| Answer {
-        rank: 0,
-        evidence: Kind::Words,
-        exact: false,
         because: Some(because.to_owned()),
-        lines: None,
         session_id: hit.session_id,
         project: hit.project,
-        directory: None,
-        label: String::new(),
         title: hit.title,
         time: hit.time,
         message: hit.message,
         is_sidechain: hit.is_sidechain,
         branch: hit.branch,
         asked: (hit.role == Role::User).then(|| hit.snippet.clone()),
-        tool: None,
-        file: None,
-        change: Vec::new(),
-        edits: None,
-        lines_kept: None,
-        commit: None,
-        error: None,
-        command: None,
-        after: Vec::new(),
-        worked: None,
+        ..Answer::default()
     };
     Ok(hits.into_iter().map(answer).collect())
 }

@@ -5,6 +5,7 @@
 //! a step has as new is that step's, and one that it has as old is looked for before it. A line that a step does not have
 //! came in another way: by hand, by a command, or from another branch.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -14,8 +15,8 @@ use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 
 use crate::transcript::edits::{Change, EditCall, EditResult};
 
-/// How long two versions of a file are compared at most; then they are compared more coarsely.
-const COMPARE_MAX: Duration = Duration::from_millis(500);
+/// How long the versions of one file are compared at most; what is left is then compared more coarsely, and proves nothing.
+const COMPARE_MAX: Duration = Duration::from_secs(3);
 /// Letters and digits from which on a line says something by itself.
 const TELLING_CHARS: usize = 4;
 
@@ -26,6 +27,7 @@ type Hashes = Vec<u64>;
 #[derive(Debug)]
 pub(super) struct Replay {
     is_notebook: bool,
+    comparing: Comparing,
     /// What the file holds after the last step, as far as that is known.
     state: Option<String>,
     steps: Vec<Step>,
@@ -61,6 +63,22 @@ pub(super) struct Origin {
     /// Where a later edit did not have the line: when. Then it was taken out and put back by somebody else, or it was on
     /// another branch at that time.
     pub(super) missing_ms: Option<i64>,
+    /// Whether versions of the file were compared in haste: a line may then be taken for a new one that was moved.
+    pub(super) is_coarse: bool,
+}
+
+impl Origin {
+    /// Whether the edits alone prove it.
+    pub(super) fn is_proof(&self) -> bool {
+        self.missing_ms.is_none() && !self.is_coarse
+    }
+}
+
+/// The time that comparing has taken, all versions of a file together, and whether that was enough.
+#[derive(Debug, Default)]
+struct Comparing {
+    taken: Cell<Duration>,
+    is_coarse: Cell<bool>,
 }
 
 /// A file as it is.
@@ -100,7 +118,7 @@ pub(super) fn says_something(line: &str) -> bool {
 
 impl Replay {
     pub(super) fn new(is_notebook: bool) -> Replay {
-        Replay { is_notebook, state: None, steps: Vec::new() }
+        Replay { is_notebook, comparing: Comparing::default(), state: None, steps: Vec::new() }
     }
 
     /// Adds an edit that is newer than all before. One that failed changed nothing.
@@ -118,7 +136,7 @@ impl Replay {
         let after = after.or_else(|| carried_out(before.clone().unwrap_or_default(), &changes));
         if let Some(after) = after {
             let (was, is) = (hashes(&before.unwrap_or_default(), self.is_notebook), hashes(&after, self.is_notebook));
-            let from = aligned(&is, &was);
+            let from = self.comparing.aligned(&is, &was);
             self.steps.push(Step { edit, time_ms, does: Does::Whole { before: was, after: is, from, is_noted } });
             self.state = Some(after);
             return;
@@ -137,6 +155,7 @@ impl Replay {
     pub(super) fn origins(&self, disk: &Disk, asked: Range<usize>) -> Vec<Option<Origin>> {
         let mut way = Way {
             disk,
+            comparing: &self.comparing,
             found: vec![None; disk.lines()],
             missing: HashMap::new(),
             at: disk.hashes.iter().enumerate().map(|(n, hash)| (*hash, asked.contains(&n).then_some(n))).collect(),
@@ -153,13 +172,15 @@ impl Replay {
                 break;
             }
         }
-        way.found.drain(asked).collect()
+        let is_coarse = self.comparing.is_coarse.get();
+        way.found.drain(asked).map(|found| found.map(|origin| Origin { is_coarse, ..origin })).collect()
     }
 }
 
 /// Going back from the file as it is.
 struct Way<'d> {
     disk: &'d Disk,
+    comparing: &'d Comparing,
     found: Vec<Option<Origin>>,
     /// Lines that a step did not have, and since when they are known to be missing.
     missing: HashMap<usize, Option<i64>>,
@@ -174,12 +195,12 @@ impl Way<'_> {
 
     fn go_back(&mut self, step: &Step, before: &[u64], after: &[u64], from: &[Option<usize>], is_noted: bool) {
         let here: Hashes = self.at.iter().map(|(hash, _)| *hash).collect();
-        let places = aligned(&here, after);
+        let places = self.comparing.aligned(&here, after);
         let mut earlier: Vec<(u64, Option<usize>)> = before.iter().map(|hash| (*hash, None)).collect();
         for ((_, line), place) in self.at.iter().zip(places) {
             let Some(line) = *line else { continue };
             match place.map(|place| from[place]) {
-                Some(None) => self.found[line] = Some(Origin { edit: step.edit, missing_ms: None }),
+                Some(None) => self.found[line] = Some(Origin { edit: step.edit, missing_ms: None, is_coarse: false }),
                 Some(Some(was)) => earlier[was].1 = Some(line),
                 None => drop(self.missing.insert(line, is_noted.then_some(step.time_ms))),
             }
@@ -195,14 +216,14 @@ impl Way<'_> {
         for (line, at) in self.rows_in_common(lines) {
             if let Some(missing_ms) = self.missing.get(&line).copied().filter(|_| is_new(at)) {
                 self.missing.remove(&line);
-                self.found[line] = Some(Origin { edit: step.edit, missing_ms });
+                self.found[line] = Some(Origin { edit: step.edit, missing_ms, is_coarse: false });
             }
         }
     }
 
     /// Lines that the file has in common with others, in rows of which one line at least says something by itself.
     fn rows_in_common(&self, lines: &[u64]) -> Vec<(usize, usize)> {
-        let places = aligned(&self.disk.hashes, lines);
+        let places = self.comparing.aligned(&self.disk.hashes, lines);
         let mut common: Vec<(usize, usize)> = Vec::new();
         let mut row: Vec<(usize, usize)> = Vec::new();
         for (line, place) in places.iter().enumerate().chain([(usize::MAX, &None)]) {
@@ -223,11 +244,11 @@ impl Way<'_> {
         let mut is_written = vec![false; self.disk.lines()];
         if says_something(new) && self.disk.text.matches(new).count() == 1 {
             let before = hashes(&self.disk.text.replacen(new, old, 1), is_notebook);
-            let from = aligned(&self.disk.hashes, &before);
+            let from = self.comparing.aligned(&self.disk.hashes, &before);
             is_written.iter_mut().zip(from).for_each(|(is_written, from)| *is_written = from.is_none());
         } else {
             let (was, is) = (hashes(old, is_notebook), hashes(new, is_notebook));
-            let from = aligned(&is, &was);
+            let from = self.comparing.aligned(&is, &was);
             for (line, at) in self.rows_in_common(&is) {
                 is_written[line] = from[at].is_none();
             }
@@ -237,7 +258,7 @@ impl Way<'_> {
             let missing_ms = self.missing.remove(&line);
             if here.is_some() || missing_ms.is_some() {
                 here.into_iter().for_each(|(_, looked_for)| *looked_for = None);
-                self.found[line] = Some(Origin { edit: step.edit, missing_ms: missing_ms.flatten() });
+                self.found[line] = Some(Origin { edit: step.edit, missing_ms: missing_ms.flatten(), is_coarse: false });
             }
         }
     }
@@ -248,23 +269,32 @@ fn carried_out(text: String, changes: &[Change]) -> Option<String> {
     changes.iter().try_fold(text, |text, change| change.apply(&text))
 }
 
-/// Of each of these, which of the others it is; what is in the same order in both is.
-fn aligned(these: &[u64], others: &[u64]) -> Vec<Option<usize>> {
-    let prefix = these.iter().zip(others).take_while(|(a, b)| a == b).count();
-    let rest = these.len().min(others.len()) - prefix;
-    let suffix = these.iter().rev().zip(others.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
-    let (last, last_of_others) = (these.len() - suffix, others.len() - suffix);
-    let mut places: Vec<Option<usize>> = (0..prefix).map(Some).collect();
-    places.resize(last, None);
-    let deadline = Some(Instant::now() + COMPARE_MAX);
-    let (between, between_of_others) = (&these[prefix..last], &others[prefix..last_of_others]);
-    for same in capture_diff_slices_deadline(Algorithm::Patience, between, between_of_others, deadline) {
-        if let DiffOp::Equal { old_index, new_index, len } = same {
-            (0..len).for_each(|n| places[prefix + old_index + n] = Some(prefix + new_index + n));
+impl Comparing {
+    /// Of each of these, which of the others it is; what is in the same order in both is.
+    fn aligned(&self, these: &[u64], others: &[u64]) -> Vec<Option<usize>> {
+        let prefix = these.iter().zip(others).take_while(|(a, b)| a == b).count();
+        let rest = these.len().min(others.len()) - prefix;
+        let suffix = these.iter().rev().zip(others.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
+        let (last, last_of_others) = (these.len() - suffix, others.len() - suffix);
+        let mut places: Vec<Option<usize>> = (0..prefix).map(Some).collect();
+        places.resize(last, None);
+        let (between, between_of_others) = (&these[prefix..last], &others[prefix..last_of_others]);
+        let begun = Instant::now();
+        let deadline = begun + COMPARE_MAX.saturating_sub(self.taken.get());
+        let same = capture_diff_slices_deadline(Algorithm::Patience, between, between_of_others, Some(deadline));
+        let now = Instant::now();
+        self.taken.set(self.taken.get() + (now - begun));
+        // Where nothing was left to compare, no time was needed.
+        let is_compared = !between.is_empty() && !between_of_others.is_empty();
+        self.is_coarse.set(self.is_coarse.get() || (is_compared && now >= deadline));
+        for same in same {
+            if let DiffOp::Equal { old_index, new_index, len } = same {
+                (0..len).for_each(|n| places[prefix + old_index + n] = Some(prefix + new_index + n));
+            }
         }
+        places.extend((last_of_others..others.len()).map(Some));
+        places
     }
-    places.extend((last_of_others..others.len()).map(Some));
-    places
 }
 
 /// The text as Claude Code compares it: whatever the line breaks are.
@@ -327,7 +357,7 @@ mod tests {
         let disk = Disk::of(disk, false);
         let said = |origin: Option<Origin>| match origin {
             None => "-".to_owned(),
-            Some(Origin { edit, missing_ms: None }) => edit.to_string(),
+            Some(Origin { edit, missing_ms: None, .. }) => edit.to_string(),
             Some(Origin { edit, .. }) => format!("{edit}?"),
         };
         let origins = replay.origins(&disk, 0..disk.lines());
@@ -370,6 +400,20 @@ mod tests {
     fn lines_of_an_edit_that_was_itself_edited_are_found_by_what_is_left() {
         let edits = ["before=>first line of it\nsecond line of it\nthird line of it", "second line=>2nd line"];
         check(&edits, "x\nfirst line of it\n2nd line of it\nthird line of it\n", false, "- 0 1 0");
+    }
+
+    #[test]
+    fn what_was_compared_in_haste_proves_nothing() {
+        let mut replay = Replay::new(false);
+        let change = |new: &str| vec![Change::Whole(new.to_owned())];
+        for (n, text) in ["first line\nsecond line\n", "another\nsecond line\nmore\n"].into_iter().enumerate() {
+            let call = EditCall { id: None, tool: "Write".into(), path: "/f".into(), changes: change(text) };
+            replay.add(n, n as i64, &call, None);
+            replay.comparing.taken.set(COMPARE_MAX);
+        }
+        let disk = Disk::of("another\nsecond line\nmore\n", false);
+        let origins = replay.origins(&disk, 0..disk.lines());
+        assert!(origins.iter().flatten().count() > 0 && origins.iter().flatten().all(|origin| !origin.is_proof()));
     }
 
     #[test]

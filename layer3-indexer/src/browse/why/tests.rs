@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::types::Kind;
 use super::*;
 use crate::save::roots::RootKind;
 use crate::testing::Scene;

@@ -81,7 +81,7 @@ impl WhyRequest {
 }
 
 /// What speaks for a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
     /// An edit.
@@ -91,11 +91,12 @@ pub(crate) enum Kind {
     /// What was run after the error.
     Run,
     /// The same words.
+    #[default]
     Words,
 }
 
 /// A conversation, and what speaks for it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Answer {
     /// 1 for the first.
     pub(crate) rank: usize,
@@ -154,31 +155,16 @@ pub(crate) struct Answer {
 impl Answer {
     pub(super) fn of(line: &Line, message: String, evidence: Kind, exact: bool) -> Answer {
         Answer {
-            rank: 0,
             evidence,
             exact,
-            because: None,
-            lines: None,
             session_id: line.session_id.clone(),
             project: line.project.clone(),
-            directory: None,
-            label: String::new(),
             title: line.title.clone(),
             time: (line.time_ms != 0).then(|| format_rfc3339_ms(line.time_ms)),
             message,
             is_sidechain: line.is_sidechain,
             branch: line.branch.clone(),
-            asked: None,
-            tool: None,
-            file: None,
-            change: Vec::new(),
-            edits: None,
-            lines_kept: None,
-            commit: None,
-            error: None,
-            command: None,
-            after: Vec::new(),
-            worked: None,
+            ..Answer::default()
         }
     }
 

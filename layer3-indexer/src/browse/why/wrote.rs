@@ -54,7 +54,7 @@ fn of_lines(
 ) -> Result<Found, IndexError> {
     let mut origins = history.origins(target, disk, lines.clone());
     let is_settled = |history: &History, found: &Vec<Origin>| {
-        found.first().is_some_and(|origin| origin.missing_ms.is_none() && history.edits[origin.edit].is_here)
+        found.first().is_some_and(|origin| origin.is_proof() && history.edits[origin.edit].is_here)
     };
     let mut commits = vec![None; lines.len()];
     if !origins.iter().all(|found| is_settled(&history, found)) {
@@ -119,6 +119,9 @@ fn of_line(
         let edited_ms = edit.line.time_ms;
         let is_in_commit = commit.map(|commit| edited_ms <= commit.made_ms + CLOCK_MS);
         let (is_proven, because) = match (origin.missing_ms, is_in_commit) {
+            (_, _) if origin.is_coarse => {
+                (false, Some("the versions of the file are too long to be compared in full; it wrote the same line"))
+            }
             (None, _) if edit.is_here => (true, None),
             (_, Some(false)) => continue,
             (None, _) if asking.within.is_some() => (true, None),
@@ -219,7 +222,7 @@ fn of_file(asking: &Asking<'_>, target: &Target, git: &Git<'_>, history: History
     if let Some(text) = &target.text {
         let disk = Disk::of(text, target.is_notebook());
         for found in history.origins(target, &disk, 0..disk.lines()) {
-            let proven = found.first().filter(|origin| origin.missing_ms.is_none());
+            let proven = found.first().filter(|origin| origin.is_proof());
             if let Some(origin) = proven {
                 *kept.entry(history.edits[origin.edit].line.session).or_default() += 1;
             }

@@ -135,10 +135,11 @@ fn pages_have_no_gap_and_no_duplicate() {
         store.transcript(&key, &lines.concat());
         update(&mut index, &store, &key);
     }
-    for (each, expected) in [(false, 32), (true, 32)] {
-        let all = SearchQuery { each, limit: 500, ..SearchQuery::new("needle thread", 0) };
+    let question = "how is the needle thread of the haystack made";
+    for (each, text) in [(false, "needle thread"), (true, "needle thread"), (false, "needle"), (false, question)] {
+        let all = SearchQuery { each, limit: 500, ..SearchQuery::new(text, 0) };
         let whole = ids(&index, &store, &all);
-        assert_eq!(whole.len(), expected, "{whole:?}");
+        assert_eq!(whole.len(), 32, "{text}: {whole:?}");
         for limit in [1, 7, 13] {
             let mut paged = Vec::new();
             for page in 0.. {
@@ -151,7 +152,7 @@ fn pages_have_no_gap_and_no_duplicate() {
                     break;
                 }
             }
-            assert_eq!(paged, whole, "pages of {limit}, each: {each}");
+            assert_eq!(paged, whole, "{text}: pages of {limit}, each: {each}");
         }
     }
 }
@@ -220,7 +221,7 @@ fn words_that_stand_apart_in_a_session_are_found_behind_those_together() {
     // Where no conversation holds them all, those that hold one do.
     assert_eq!(
         found("zebra tiger"),
-        ["together: a lion and a [tiger]", "titled: the lion walks", "apart: so does the [tiger]"]
+        ["together: a lion and a [tiger]", "apart: so does the [tiger]", "titled: the lion walks"]
     );
     assert_eq!(found("\"lion sleeps\" tiger"), ["apart: the [lion sleeps]"]);
     let filtered = SearchQuery { role: Some(Role::User), ..by_session("lion tiger") };
@@ -423,7 +424,7 @@ fn a_message_that_forks_have_copied_is_one_hit_of_its_origin() {
         ("d", fork("kakapo again, in d")),
         ("e", vec![user(50, "a kakapo in another talk, among other words")]),
     ];
-    check_first(&sessions, "kakapo", &["d +0", "b +3", "e +0"]);
+    check_first(&sessions, "kakapo", &["b +3", "d +0", "e +0"]);
     check_first(&sessions, "kakapo flies", &["b +3"]);
     check_first(&sessions, "akap", &["e +0", "d +0", "b +3"]);
     check_first(&sessions, "on with", &["a +0"]);
@@ -628,11 +629,14 @@ fn what_our_own_search_was_asked_and_answered_stands_behind() {
 fn words_in_a_row_come_before_words_apart() {
     let row = "Summary of the day. Now let me run the tests to verify everything works: done.";
     let apart = "let tests run now; to me everything is the thing to verify, the tests, it works works works";
-    let mut sessions = vec![("row", vec![user(1, "hello"), result(2, "t", row)])];
+    let mut sessions =
+        vec![("row", vec![user(1, "hello"), said(2, row)]), ("log", vec![user(3, "hi"), result(4, "t", row)])];
     sessions.extend(["a", "b", "c"].map(|name| (name, vec![user(name.as_bytes()[0] as u32 % 60, apart)])));
+    // What a tool printed is mostly a log of what was done elsewhere.
     for query in ["Now let me run the tests to verify everything works:", "now LET me (run the tests) to verify"] {
-        check_first(&sessions, query, &["row +0", "c +0", "b +0", "a +0"]);
+        check_first(&sessions, query, &["row +0", "c +0", "b +0", "a +0", "log +0"]);
     }
+    check_first(&sessions, "\"Now let me run the tests\" everything", &["row +0", "log +0"]);
 }
 
 #[test]
