@@ -241,9 +241,14 @@ impl SessionStore<'_> {
             return Ok(());
         }
         let archive = Archive::create(&self.config.store)?.leaving_free(self.config.policy.free_space_floor);
+        let forgotten = archive.forgotten(id)?;
         let request =
             SaveRequest { id, transcript, project: None, cwd: None, compare: Compare::Windows, progress: &|_| {} };
         let mut report = archive.save(&request)?;
+        if forgotten.is_some() {
+            // It is stored without what was forgotten, or not at all.
+            return report.problems.pop().map_or(Ok(()), |problem| Err(problem.into()));
+        }
         let stored = report.key.as_ref().map_or(Ok(Vec::new()), |key| archive.files(key))?;
         let newest = StoredName::newest(name.clone());
         let is_copied = stored.iter().any(|stored| {

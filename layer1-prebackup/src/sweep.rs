@@ -137,7 +137,7 @@ fn sweep_one(
         progress: &|_| {},
     };
     let saved = archive.save(&request)?;
-    if saved.transcript != TranscriptState::Absent || saved.bytes_added > 0 {
+    if !matches!(saved.transcript, TranscriptState::Absent | TranscriptState::Forgotten) || saved.bytes_added > 0 {
         report.copied += 1;
     }
     report.bytes_added += saved.bytes_added;

@@ -264,6 +264,9 @@ fn ask_for_memories(archive: &Archive, outbox: &Outbox, settings: &Settings) -> 
 
 /// How many bytes layer 1 was given of a session.
 fn take_back_one(layer1: &Archive, layer3: &Archive, key: &SessionKey, settings: &Settings) -> Result<u64, Error> {
+    if layer1.is_forgotten(&key.id)? {
+        return Ok(0);
+    }
     let has = layer3.files(key)?;
     let into = match layer1.same_session(key, Some(layer3))? {
         Some(into) => into,
@@ -315,6 +318,10 @@ fn make_job(
     settings: &Settings,
     unkept: &mut Vec<(JobName, Job)>,
 ) -> Result<(), Error> {
+    // Where one of the stores was put back to an older state, the other one still knows.
+    if archive.is_forgotten(&key.id)? || layer3.map_or(Ok(false), |layer3| layer3.is_forgotten(&key.id))? {
+        return Ok(());
+    }
     let held = archive.files(key)?;
     let Some(job) = sessions::job_of_key(archive, key, &settings.places, TRIGGER)? else { return Ok(()) };
     if settings.places.policy.exclude.is_excluded(Path::new(&job.transcript_path), None) {

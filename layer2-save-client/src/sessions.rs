@@ -48,8 +48,12 @@ impl Holdings {
 }
 
 /// The jobs for what was asked: one, or more where several sessions bear the id, or none where
-/// neither a source nor a copy exists (Claude Code names transcripts that never exist).
+/// neither a source nor a copy exists (Claude Code names transcripts that never exist), or where the user had the
+/// conversation forgotten.
 pub(crate) fn jobs_for(asked: &Asked, places: &Places, archive: Option<&Archive>) -> Result<Vec<NewJob>, Error> {
+    if archive.map_or(Ok(false), |archive| archive.is_forgotten(&asked.id))? {
+        return Ok(Vec::new());
+    }
     match &asked.transcript {
         Some(transcript) => {
             let key = archive.map(|archive| archive.session_of(&asked.id, transcript)).transpose()?.flatten();

@@ -53,10 +53,14 @@ impl Archive {
         let bytes = fs::stat_of(&file, path)?.st_size as u64;
         let blake3 = fs::hash_of_prefix(&file, bytes, path)?;
         let mut session = self.open_session(key)?;
+        if self.is_forgotten(&key.id)? {
+            return Ok(());
+        }
         let transcript = FileName::Transcript;
         if bytes > 0 && !is_covered(self, key, &session.ledger, &transcript, bytes, &blake3, &|_| {})? {
             let open = || Ok(transcripts::open_regular(path)?);
-            let source = Source { path, open: &open, may_lag: false, in_versions: false };
+            let (marks, dir) = (session.marks.clone(), session.archive.root());
+            let source = Source { path, open: &open, may_lag: false, in_versions: false, marks: &marks, dir };
             match taken_in {
                 TakenInAs::Newest => drop(append::save(&mut session, &transcript, &source, Compare::Whole, &|_| {})?),
                 TakenInAs::Older => append::add_generation(&mut session, &transcript, &source, bytes)?,

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::compress::{make_plain, resolve_forms};
 use super::ledger::{Entry, Intent, Record, Windows};
+use super::marks::Marks;
 use super::paths::Form;
 use super::quarantine::quarantine;
 use super::rebuild_ledger::{feed, record_of_slot, windows_of};
@@ -44,6 +45,10 @@ pub(super) struct Source<'a> {
     /// Each content is a version by itself, be it longer than the one before or another. Nobody waits for a second look
     /// at one that was written long enough ago.
     pub(super) in_versions: bool,
+    /// What the user had forgotten of it, which is copied as replaced.
+    pub(super) marks: &'a Marks,
+    /// Where a copy with that replaced is made.
+    pub(super) dir: &'a Path,
 }
 
 /// A source as it was at one look.
@@ -59,11 +64,20 @@ impl Source<'_> {
     pub(super) fn look(&self) -> Result<Option<Opened<'_>>, ArchiveError> {
         let Some(file) = (self.open)()? else { return Ok(None) };
         let identity = Identity::of(&fs::stat_of(&file, self.path)?);
-        Ok(Some(Opened { source: self, file, identity }))
+        Ok(Some(match self.marks.view(&file, self.path, self.dir)? {
+            None => Opened { source: self, file, identity },
+            // It is the source that tells whether it changed.
+            Some((view, bytes)) => Opened { source: self, file: view, identity: Identity { bytes, ..identity } },
+        }))
     }
 }
 
 impl Opened<'_> {
+    /// The hash of its first bytes.
+    pub(super) fn hash_of_prefix(&self, bytes: u64) -> Result<Hash, ArchiveError> {
+        Ok(fs::hash_of_prefix(&self.file, bytes, self.source.path)?)
+    }
+
     /// Whether it begins with the recorded bytes: all of them are read.
     pub(super) fn begins_with(&self, record: &Record, progress: &dyn Fn(u64)) -> Result<bool, ArchiveError> {
         match fs::hash_of_prefix_with(&self.file, record.bytes, self.source.path, progress) {
@@ -641,7 +655,14 @@ mod tests {
     #[test]
     fn a_source_that_cannot_be_read_is_not_said_to_differ() {
         let (path, dir) = (Path::new("source"), tempfile::tempdir().unwrap());
-        let source = Source { path, open: &|| Ok(None), may_lag: false, in_versions: false };
+        let source = Source {
+            path,
+            open: &|| Ok(None),
+            may_lag: false,
+            in_versions: false,
+            marks: &Marks::default(),
+            dir: path,
+        };
         let record = Record::of(&tree_of(b"some text"), Windows::default(), None, Verification::Written);
         let begins = |file: File| {
             let identity = Identity::of(&fs::stat_of(&file, path).unwrap());
@@ -659,7 +680,14 @@ mod tests {
     #[test]
     fn windows_are_recorded_where_source_and_copy_agree_on_them() {
         let path = Path::new("source");
-        let source = Source { path, open: &|| Ok(None), may_lag: false, in_versions: false };
+        let source = Source {
+            path,
+            open: &|| Ok(None),
+            may_lag: false,
+            in_versions: false,
+            marks: &Marks::default(),
+            dir: path,
+        };
         let file = file_of(b"some text\n");
         let identity = Identity::of(&fs::stat_of(&file, path).unwrap());
         let opened = Opened { source: &source, file, identity };

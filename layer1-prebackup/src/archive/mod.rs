@@ -13,10 +13,13 @@
 mod adopt_v1;
 mod append;
 mod compress;
+mod forget;
+mod forgotten;
 mod frames;
 mod generations;
 mod lacking;
 mod ledger;
+mod marks;
 mod memory;
 mod open;
 mod paths;
@@ -43,8 +46,11 @@ pub(crate) use self::memory::keep_memory;
 pub use self::{
     adopt_v1::TakenInAs,
     compress::LEVELS,
+    forget::held_by_source,
+    forgotten::Forgotten,
     frames::Ranges,
     ledger::StoredFile,
+    marks::{HeldBy, Marks, Needle},
     quick_check::QuickCheck,
     removal::Quarantined,
     repair::Repair,

@@ -212,7 +212,8 @@ fn restore<'a>(
     let from = candidate.path(session);
     let id = session.key.id.clone();
     let open = || candidate.open(&id);
-    let source = Source { path: &from, open: &open, may_lag: false, in_versions: false };
+    let (marks, dir) = (session.marks.clone(), session.archive.root());
+    let source = Source { path: &from, open: &open, may_lag: false, in_versions: false, marks: &marks, dir };
     let mut written = append::write_from(session, &source, record.bytes)?;
     if written.blake3 != record.blake3 {
         session.remove_temp()?;
@@ -242,7 +243,8 @@ fn fill_gap(
             let slot = other.slot(&key, &stored.name);
             let from = slot.path();
             let open = || slot.open().map(Some);
-            let source = Source { path: &from, open: &open, may_lag: false, in_versions: false };
+            let (marks, dir) = (session.marks.clone(), session.archive.root());
+            let source = Source { path: &from, open: &open, may_lag: false, in_versions: false, marks: &marks, dir };
             let written = append::write_from(session, &source, stored.bytes)?;
             if written.blake3 != stored.blake3 {
                 session.remove_temp()?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::FileType;
 
 use super::append::{self, Source};
+use super::forgotten::Forgotten;
 use super::ledger::{Entry, Ledger, Record, StoredFile};
 use super::rebuild_ledger::windows_of;
 use super::session::{OpenSession, SessionLock};
@@ -18,7 +19,7 @@ use crate::claude::memory::is_memory;
 use crate::claude::project_folder::cwd_of_folder;
 use crate::claude::side_files::{self, FoundSideFile, SideFiles, side_files};
 use crate::claude::survey::FoundTranscript;
-use crate::claude::transcripts;
+use crate::claude::transcripts::{self, Identity};
 use crate::fs;
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
@@ -84,6 +85,9 @@ impl Archive {
             return Ok(report);
         }
         let lock = SessionLock::wait(self, request.id)?;
+        if self.is_forgotten(request.id)? {
+            return Ok(SaveReport { transcript: TranscriptState::Forgotten, ..report });
+        }
         let (key, ledger) = identify(self, &lock, request, opened)?;
         report.key = Some(key.clone());
         let mut session = OpenSession::open_with(self, key, lock, ledger)?;
@@ -103,6 +107,9 @@ impl Archive {
         let save = || -> Result<(), ArchiveError> {
             let Some(key) = self.session_of(request.id, request.transcript)? else { return Ok(()) };
             let mut session = self.open_session(&key)?;
+            if self.is_forgotten(request.id)? {
+                return Ok(());
+            }
             let mut report = SaveReport {
                 key: Some(key),
                 transcript: TranscriptState::Absent,
@@ -135,6 +142,9 @@ impl Archive {
     ) -> Result<Vec<Result<(), ArchiveError>>, ArchiveError> {
         let in_versions = from.source_of(from_key)?.is_some_and(|source| is_memory(&source));
         let mut session = self.open_session(key)?;
+        if self.is_forgotten(&key.id)? {
+            return Err(ArchiveError::Forgotten { id: key.id.to_string() });
+        }
         let steps = Steps::new(progress);
         let mut answers = Vec::with_capacity(contents.len());
         for content in contents {
@@ -174,7 +184,8 @@ impl Archive {
     }
 
     /// Whether the source (transcript or side files) has changed since its copy, by device, inode,
-    /// size, mtime and ctime. One that nothing is stored of and that has nothing to store has not.
+    /// size, mtime and ctime. One that nothing is stored of and that has nothing to store has not, nor has one that the
+    /// user had forgotten.
     pub fn is_behind(&self, id: &SessionId, transcript: &Path) -> Result<bool, ArchiveError> {
         self.is_behind_by(id, transcript, &|| side_files(transcript, id))
     }
@@ -190,6 +201,10 @@ impl Archive {
         transcript: &Path,
         look: &dyn Fn() -> SideFiles,
     ) -> Result<bool, ArchiveError> {
+        let forgotten = self.forgotten(id)?;
+        if forgotten.as_ref().is_some_and(Forgotten::is_whole) {
+            return Ok(false);
+        }
         let opened = transcripts::open_transcript(transcript)?;
         let identity = match &opened {
             Some(file) => Some(transcripts::Identity::of(&fs::stat_of(file, transcript)?)),
@@ -216,7 +231,12 @@ impl Archive {
         }
         let is_saved = |file: FileName, identity: transcripts::Identity| {
             let record = ledger.record(&StoredName::newest(file));
-            record.is_some_and(|record| record.source == Some(identity) && record.bytes == identity.bytes)
+            let is_as_long = |record: &Record| record.bytes == identity.bytes;
+            record.is_some_and(|record| match (&forgotten, record.source) {
+                // What was replaced in the copy makes it longer or shorter.
+                (Some(_), Some(known)) => known == Identity { bytes: record.bytes, ..identity },
+                (_, known) => known == Some(identity) && is_as_long(record),
+            })
         };
         if identity.is_some_and(|identity| !is_saved(FileName::Transcript, identity)) {
             return Ok(true);
@@ -237,7 +257,8 @@ fn save_transcript(
         session.note_source(request.transcript);
     }
     let open = || Ok(transcripts::open_transcript(request.transcript)?);
-    let source = Source { path: request.transcript, open: &open, may_lag, in_versions: false };
+    let (marks, dir) = (session.marks.clone(), session.archive.root());
+    let source = Source { path: request.transcript, open: &open, may_lag, in_versions: false, marks: &marks, dir };
     let saved = steps.step(report.source_bytes, |progress| {
         append::save(session, &FileName::Transcript, &source, request.compare, progress)
     })?;
@@ -295,7 +316,8 @@ fn save_side_files(
         let open = || Ok(side_files::open_source(request.transcript, request.id, &name)?);
         let path = side_files::source_path(request.transcript, request.id, &name);
         let in_versions = is_memory(request.transcript);
-        let source = Source { path: &path, open: &open, may_lag: false, in_versions };
+        let (marks, dir) = (session.marks.clone(), session.archive.root());
+        let source = Source { path: &path, open: &open, may_lag: false, in_versions, marks: &marks, dir };
         let saved = steps
             .step(side.identity.bytes, |progress| append::save(session, &name, &source, request.compare, progress));
         match saved {
@@ -334,11 +356,16 @@ fn replicate_one(
         }
         Err(error) => return Err(error.into()),
     }
-    if verify_by(session, file, wanted)? {
+    // What was forgotten here is not taken over from a store that still has it.
+    if session.marks.view(&opened, &path, session.archive.root())?.is_some() {
+        return Err(ArchiveError::Forgotten { id: session.key.id.to_string() });
+    }
+    if verify_by(session, file, &wanted.blake3)? {
         return Ok(());
     }
     let open = || slot.open().map(Some);
-    let source = Source { path: &path, open: &open, may_lag: false, in_versions };
+    let (marks, dir) = (session.marks.clone(), session.archive.root());
+    let source = Source { path: &path, open: &open, may_lag: false, in_versions, marks: &marks, dir };
     let newest = StoredName::newest(file.clone());
     let extends_newest = match session.ledger.record(&newest) {
         Some(record) if record.bytes <= wanted.bytes => {
@@ -365,8 +392,8 @@ fn replicate_one(
 
 /// Where a rebuilt record says the same as the other store's, whose bytes were just read, it is
 /// verified: synced, because nobody knows whether it ever was, and recorded so. False if there is none.
-fn verify_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &StoredFile) -> Result<bool, ArchiveError> {
-    let same = |record: &Record| record.verification == Verification::Unverified && record.blake3 == wanted.blake3;
+pub(super) fn verify_by(session: &mut OpenSession<'_>, file: &FileName, wanted: &Hash) -> Result<bool, ArchiveError> {
+    let same = |record: &Record| record.verification == Verification::Unverified && record.blake3 == *wanted;
     let found = session.ledger.records_of(file).find(|(_, record)| same(record));
     let Some((name, record)) = found.map(|(name, record)| (name.clone(), record.clone())) else { return Ok(false) };
     let slot = session.slot(&name);

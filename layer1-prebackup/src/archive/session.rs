@@ -4,8 +4,10 @@ use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::ledger::{self, Entry, Ledger};
+use super::marks::Marks;
 use super::paths::{Form, QUARANTINE, ledger_name, project_folder, session_folder};
 use super::slot::Slot;
 use super::store::Archive;
@@ -34,6 +36,8 @@ pub(super) struct OpenSession<'a> {
     is_clean: Cell<bool>,
     /// Whether something of this run failed: then it does not end clean.
     has_failed: Cell<bool>,
+    /// What the user had forgotten of it.
+    pub(super) marks: Rc<Marks>,
     /// The transcript that is being copied, to be recorded with its first commit.
     source: Option<PathBuf>,
     /// Whether its unverified records are of what a killed run left and never acknowledged.
@@ -101,7 +105,10 @@ impl<'a> OpenSession<'a> {
         ledger: Ledger,
     ) -> Result<Self, ArchiveError> {
         let (is_clean, has_failed) = (lock.lock.is_clean()?.into(), Cell::default());
-        Ok(OpenSession { archive, key, ledger, lock, is_clean, has_failed, source: None, is_unacknowledged: false })
+        let forgotten = archive.forgotten(&key.id)?;
+        let marks = Rc::new(forgotten.map(|forgotten| forgotten.marks).unwrap_or_default());
+        let is_unacknowledged = false;
+        Ok(OpenSession { archive, key, ledger, lock, is_clean, has_failed, marks, source: None, is_unacknowledged })
     }
 
     /// To be called when all that was to be done is done; without it the session is left as one

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Hash;
 use crate::fs::DurableError;
-use crate::names::{FileName, NameError, ProjectName, SessionId, StoredName};
+use crate::names::{FileName, LAYER3, NameError, ProjectName, SessionId, StoredName, typed};
 
 /// A session as a store knows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +73,8 @@ pub enum TranscriptState {
     Empty,
     /// All of it, as long as it was at open, is stored.
     Stored,
+    /// The user had the conversation forgotten, so nothing of it is stored.
+    Forgotten,
 }
 
 /// What a save did.
@@ -159,6 +161,15 @@ pub enum ArchiveError {
     /// The store lies on a disk that is not there. Nothing was made in its place.
     #[error("{0}")]
     Away(String),
+    /// The user had the conversation forgotten. Nothing of it is stored.
+    #[error(
+        "store conversation {id}: you had it forgotten; `{allow}` lets it be backed up again",
+        allow = typed(LAYER3, &format!("forget --allow-again {id}"))
+    )]
+    Forgotten {
+        /// Its id.
+        id: String,
+    },
     /// A stored content is not there, or its bytes do not match the recorded hash.
     #[error("use the stored copy {path}: {what}", path = path.display())]
     Damaged {

@@ -72,7 +72,10 @@ fn compare_with_source(
         |detail: String, save| Some(Finding { save, ..Finding::of(key, name, FindingKind::SourceDiverged, detail) });
     let path = source_path(transcript, &key.id, &name.file);
     let open = || Ok(open_source(transcript, &key.id, &name.file)?);
-    let source = Source { path: &path, open: &open, may_lag: false, in_versions: false };
+    // One that cannot be read is told where anything is saved.
+    let marks = archive.forgotten(&key.id).ok().flatten().map(|forgotten| forgotten.marks).unwrap_or_default();
+    let source =
+        Source { path: &path, open: &open, may_lag: false, in_versions: false, marks: &marks, dir: archive.root() };
     let looked = diverges(record, &source).and_then(|first| match first {
         None => Ok(None),
         // Claude Code truncates and rewrites within milliseconds.
@@ -83,8 +86,8 @@ fn compare_with_source(
     });
     let file = path.display();
     let is_stored = |identity: Identity| -> Result<bool, ArchiveError> {
-        let Some(opened) = (source.open)()? else { return Ok(true) };
-        let hash = fs::hash_of_prefix(&opened, identity.bytes, &path)?;
+        let Some(opened) = source.look()? else { return Ok(true) };
+        let hash = opened.hash_of_prefix(identity.bytes)?;
         archive.covers(key, &name.file, identity.bytes, &hash)
     };
     let looked = looked.and_then(|diverged| match diverged {

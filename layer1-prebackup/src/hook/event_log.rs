@@ -37,6 +37,9 @@ pub(crate) fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Pat
         return Ok(());
     }
     let archive = Archive::create(store)?;
+    if archive.is_forgotten(id)? {
+        return Ok(());
+    }
     let unvouched = |_: &Path| Ok(false);
     let folder = archive.synced_dir(Path::new(FOLDER), &unvouched)?;
     let _lock = Lock::wait_in(&folder, OsStr::new("lock"))?;

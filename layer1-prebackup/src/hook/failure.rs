@@ -60,6 +60,7 @@ impl Failure {
             ArchiveError::Damaged { .. } => Failure::new("damaged", text),
             ArchiveError::NewerFormat { .. } => Failure::new(CAUSE_NEWER, text),
             ArchiveError::Shrank { .. } => Failure::new("shrank", text),
+            ArchiveError::Forgotten { .. } => Failure::new("forgotten", text),
             ArchiveError::Floor { .. } => Failure::new("floor", text),
             ArchiveError::NamedAlike { .. } => Failure::new("named-alike", text),
             ArchiveError::Away(_) => Failure::new("away", text),

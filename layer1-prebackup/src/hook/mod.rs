@@ -207,6 +207,10 @@ fn save(
     };
     let report = save_to_the_end(&archive, &request, event)?;
     let log = Log::of_store(store, LOG_NAME, config.policy.log_level);
+    if report.transcript == TranscriptState::Forgotten {
+        log.line_with_time(&format!("skipped a conversation that you had forgotten, {}", event.trigger()));
+        return Ok(None);
+    }
     if report.transcript == TranscriptState::Stored && report.bytes_added > 0 {
         let project = report.key.as_ref().map_or("", |key| key.project.as_str());
         let but = match report.problems.len() {

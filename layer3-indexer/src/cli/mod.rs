@@ -6,6 +6,7 @@
 mod compress;
 mod doctor;
 mod export;
+mod forget;
 mod import;
 mod list;
 mod pass_on;
@@ -102,6 +103,9 @@ enum Command {
     /// Remove sessions or older contents of them from both stores; shows them and asks first
     #[command(after_long_help = retention::prune::help())]
     Prune(prune::PruneArgs),
+    /// Delete a conversation from both copies for good, and keep it from being backed up again
+    #[command(after_long_help = retention::forget::help())]
+    Forget(forget::ForgetArgs),
     /// Compress old transcripts in both stores; everything reads them as before
     #[command(after_long_help = retention::compress::help())]
     Compress(retention::compress::CompressRequest),
@@ -217,6 +221,7 @@ fn command(
         Command::Verify(args) => verify::run(&places, &args, screen),
         Command::Rebuild => rebuild::run(&places, screen),
         Command::Prune(args) => prune::run(&places, args, screen),
+        Command::Forget(args) => forget::run(&places, args, screen),
         Command::Compress(args) => compress::run(&places, &args, screen),
         Command::Status(args) => status::run(places, flags, args, screen),
         Command::Doctor(args) => doctor::run(places, flags, args, screen),

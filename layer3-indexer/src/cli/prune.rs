@@ -1,14 +1,11 @@
 //! `prune`: its arguments, what it asks, and what it prints.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-
 use clap::Args;
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::wire::shown;
 
-use crate::cli::screen::{Screen, here, notes, unless_none};
+use crate::cli::screen::{Screen, confirm, here, notes, unless_none};
 use crate::failure::{Context, Failure};
-use crate::retention::prune::{self, Plan, PruneRequest, Summary};
+use crate::retention::prune::{self, PruneRequest, Summary};
 use crate::save::LogSink;
 
 // Said as documentation, this would stand in the help instead of what the command is for.
@@ -48,7 +45,13 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
         screen.text(&text)?;
     }
     if !yes && plan.items.iter().any(|item| !item.is_begun()) {
-        confirm(&plan, screen)?;
+        let (question, yes) = prune::question(&plan);
+        let (doing, hint) = ("remove anything", "look with --dry-run, then say --yes");
+        match confirm(screen, &question, yes).context("ask at the terminal")? {
+            Some(true) => {}
+            Some(false) => return Err(Failure::new(format!("{doing}: it was not confirmed"))),
+            None => return Err(Failure::new(format!("{doing}: there is no terminal to ask at")).hint(hint)),
+        }
     }
     let summary = prune::carry_out(places, &LogSink::new(places, false), &plan)?;
     if screen.json {
@@ -61,25 +64,4 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
     unless_none(summary.failed.len(), |failed| {
         Failure::new(format!("remove {failed} of {}: each is told above", plan.items.len()))
     })
-}
-
-/// Asks at the terminal. Any other answer than the one that was asked for is a no.
-fn confirm(plan: &Plan, screen: &Screen<'_>) -> Result<(), Failure> {
-    if screen.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        let message = "remove anything: there is no terminal to ask at";
-        return Err(Failure::new(message).hint("look with --dry-run, then say --yes"));
-    }
-    let (question, yes) = prune::question(plan);
-    let ask = || {
-        let mut line = String::new();
-        let mut stderr = shown::Screen(io::stderr());
-        stderr.write_all(question.as_bytes())?;
-        stderr.flush()?;
-        io::stdin().lock().read_line(&mut line).map(|_| line)
-    };
-    let line = ask().context("ask at the terminal")?;
-    match yes.contains(&line.trim()) {
-        true => Ok(()),
-        false => Err(Failure::new("remove anything: it was not confirmed")),
-    }
 }

@@ -1,6 +1,6 @@
 //! What every verb needs of the command line: where answers go, what can be shown there, and which project is meant.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,7 +9,7 @@ use layer1_prebackup::claude::COMMAND_CHARS_MAX;
 use layer1_prebackup::claude::live::{CLAUDE_CODE_SESSION_ID, CLAUDE_PID};
 use layer1_prebackup::config::places::{CLAUDE_CONFIG_DIR, Places};
 use layer1_prebackup::names::{LAYER3, program_name, typed};
-use layer1_prebackup::wire::shown::in_json;
+use layer1_prebackup::wire::shown::{self, in_json};
 
 use crate::browse::fit::{self, Fit};
 use crate::failure::{Context, Failure};
@@ -89,6 +89,20 @@ pub(super) fn complain(line: &str) {
 /// What went wrong beside the answer, for people.
 pub(super) fn problem(text: &str) {
     complain(&format!("{}: {}", program_name(LAYER3), one_line(text)));
+}
+
+/// Asks at the terminal whether it may go; `None` where there is none to ask at. Any other answer than one of `yes` is a
+/// no.
+pub(super) fn confirm(screen: &Screen<'_>, question: &str, yes: &[&str]) -> io::Result<Option<bool>> {
+    if screen.json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    let mut line = String::new();
+    let mut stderr = shown::Screen(io::stderr());
+    stderr.write_all(question.as_bytes())?;
+    stderr.flush()?;
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(Some(yes.contains(&line.trim())))
 }
 
 /// What is to be known besides the answer.

@@ -115,6 +115,7 @@ kinds! {
     SetAside "set-aside", FirstCopy, false;
     DiskLow "disk-low", FirstCopy, true;
     FileSystem "file-system", FirstCopy, false;
+    ForgetUnfinished "forget-unfinished", FirstCopy, true;
     Index "index", Index, false;
     IndexSetAside "index-set-aside", Index, false;
     Fts5Missing "fts5-missing", Index, true;
@@ -190,7 +191,7 @@ impl Kind {
             | McpUnreadable | McpMissing | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreAway
             | StoreMissing | StoreUnwritable | SetAside | FileSystem | HookSettings | Index | IndexSetAside
             | SourcesUnreadable | NotSaved | PassedOver | ExpiringUnsaved | NoTranscript | Excluded | Vanished
-            | MemoryShrunk | Shrunk | Rewritten | Split | TimerSilent => return None,
+            | ForgetUnfinished | MemoryShrunk | Shrunk | Rewritten | Split | TimerSilent => return None,
         })
     }
 

@@ -29,6 +29,7 @@ Exit code 1 when something needs a person, 0 otherwise:
   one-copy              a conversation, or a version of it, or of what Claude Code remembers of a project, is in one copy only: a store
                         was lost, or put back to an older state
   store-away            the disk of a store is not there; what is to be saved waits for it
+  forget-unfinished     a conversation that you had forgotten is not gone from both copies; `forget` again finishes it
   disk-low              less than 256 MB are free for a store
   hooks-missing, hooks-incomplete, hooks-disabled, hook-program-missing, settings-unreadable
                         Claude Code does not run what saves its conversations

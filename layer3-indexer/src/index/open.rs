@@ -77,6 +77,11 @@ impl Index {
         Ok(())
     }
 
+    /// Removes the index at `path` and every one that was set aside from there. The next [`Index::open`] makes a fresh one.
+    pub(crate) fn remove(path: &Path) -> Result<(), IndexError> {
+        schema::remove(path)
+    }
+
     /// Whether the index was never filled from this store from end to end: it is fresh, or
     /// filling it was interrupted, or the store is another one; or something was saved that it lacks, because it could
     /// not be written then or was put back to an older state. [`Index::fill`] heals that.

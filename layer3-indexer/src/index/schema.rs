@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{IndexError, Sqlite};
-use super::files::{PAGE_BYTES, SUMS, beside, database, free_name, identity_of};
+use super::files::{self, PAGE_BYTES, SUMS, beside, database, free_name, identity_of};
 use super::wait::{begin, retry_while_busy, wait_for_others};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
@@ -235,6 +235,20 @@ pub(super) fn set_aside(path: &Path, unusable: Option<(u64, u64)>) -> Result<Opt
         }
     }
     Ok(Some(aside))
+}
+
+/// Unlinks the index, what belongs to it and what was set aside of it, unless it is another program's. A term that is
+/// deleted from an index by its rows stays in its pages.
+pub(super) fn remove(path: &Path) -> Result<(), IndexError> {
+    refuse_others(path)?;
+    let _lock = fs::Lock::wait(&beside(path, ".lock", "."))?;
+    let asides = files::set_asides(path).into_iter().map(|(aside, _)| aside);
+    for database in asides.chain([path.to_owned()]) {
+        for suffix in ["-wal", "-shm", SUMS, ""] {
+            fs::remove_file(&beside(&database, suffix, ""))?;
+        }
+    }
+    Ok(())
 }
 
 fn open_once(path: &Path) -> Result<Opened, IndexError> {

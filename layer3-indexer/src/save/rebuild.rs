@@ -122,7 +122,7 @@ pub(crate) fn make_whole(
 }
 
 /// What the user is told of a session that could not be read for the index.
-pub(super) fn not_indexed((key, error): &(SessionKey, IndexError)) -> String {
+pub(crate) fn not_indexed((key, error): &(SessionKey, IndexError)) -> String {
     format!("{}/{} could not be indexed: {}", key.project, key.id, chain(error))
 }
 

@@ -113,6 +113,9 @@ fn save_and(
     let steps = Steps::new(progress);
     let mut warnings = Vec::new();
     let layer1 = from_layer1::open_layer1(places, request, &mut warnings)?;
+    if is_forgotten(places, request.id)? {
+        return Ok(forgotten(request.id));
+    }
     let bytes = source_bytes(request)?;
     if bytes.is_none_or(|bytes| bytes == 0)
         && !has_rest(request)
@@ -142,6 +145,9 @@ fn save_and(
         take_over(archive, key, layer1, wanted.iter().filter(|want| gone(want)), &steps, &mut warnings)?;
     }
     let report = copy(archive, request, key.as_ref(), &steps)?;
+    if report.transcript == TranscriptState::Forgotten {
+        return Ok(forgotten(request.id));
+    }
     warnings
         .extend(report.problems.iter().map(|problem| format!("not everything could be stored: {}", chain(problem))));
     let Some(key) = stored_key(archive, key, &report)? else {
@@ -169,6 +175,20 @@ fn save_and(
     journal.tell_shortcomings();
     let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
     Ok(Answer::Receipt(Receipt { messages_indexed, trigger, warning, ..receipt }))
+}
+
+/// Whether the user had the conversation forgotten: either store may have been put back to an older state, or be another.
+fn is_forgotten(places: &Places, id: &SessionId) -> Result<bool, Failure> {
+    let by = |store: &Path| Archive::open(store)?.map_or(Ok(false), |archive| archive.is_forgotten(id));
+    // A layer 1 that cannot be read is a warning of the save.
+    Ok(by(&places.layer3_store)? || by(&places.layer1_store).unwrap_or(false))
+}
+
+fn forgotten(id: &SessionId) -> Answer {
+    Answer::skipped(format!(
+        "you had conversation {id} forgotten; `{}` ends that",
+        typed(LAYER3, &format!("forget --allow-again {id}"))
+    ))
 }
 
 /// Whether something is left of a conversation beside where its transcript was.
@@ -270,7 +290,7 @@ pub(super) fn verify_copy(
     let Some(stored) = files.iter().find(|file| file.name == newest) else {
         return match report.transcript {
             TranscriptState::Stored => Err(unproven(&key.id, "the store has no transcript of it")),
-            TranscriptState::Absent | TranscriptState::Empty => Ok(None),
+            TranscriptState::Absent | TranscriptState::Empty | TranscriptState::Forgotten => Ok(None),
         };
     };
     if report.transcript == TranscriptState::Stored && stored.bytes < report.source_bytes {

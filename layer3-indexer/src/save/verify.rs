@@ -6,7 +6,7 @@ use std::time::Duration;
 use layer1_prebackup::archive::{Archive, Finding, FindingKind, Repair, SessionKey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
-use layer1_prebackup::names::{FileName, LAYER1, LAYER2, LAYER3, StoredName, typed};
+use layer1_prebackup::names::{FileName, LAYER1, LAYER2, LAYER3, SessionId, StoredName, typed};
 use rmcp::schemars;
 use serde::Serialize;
 
@@ -18,6 +18,7 @@ use crate::save::receipt::{Answer, Receipt};
 use crate::save::request::Request;
 use crate::save::roots::RootKind;
 use crate::save::session;
+use crate::stores::not_forgotten::{NotForgotten, not_forgotten};
 use crate::stores::one_copy::{OneCopy, in_one_copy, memories_in_one_copy};
 use crate::stores::session_name;
 use crate::stores::{BadCopy, Layer, Pair, SessionCopies, Stores};
@@ -48,7 +49,7 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub(crate) struct FindingEntry {
-    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`, `source-diverged` or `one-copy`; `memories-unreadable`; `index-damaged` for the index.
+    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`, `source-diverged`, `one-copy` or `forget-unfinished`; `memories-unreadable`; `index-damaged` for the index.
     pub(crate) kind: String,
     /// The session; empty for the index.
     pub(crate) session_id: String,
@@ -128,6 +129,14 @@ impl FindingEntry {
         FindingEntry::new(ONE_COPY, Some(key), key.id.as_str(), &detail)
     }
 
+    /// Of a conversation that was to be forgotten and is not gone.
+    fn not_forgotten(found: &NotForgotten) -> FindingEntry {
+        let path = StoredName::newest(FileName::Transcript).to_text(&found.id);
+        let detail = format!("{}: `{}`", found.to_text(), typed(LAYER3, &found.command()));
+        let entry = FindingEntry::new(FORGET_UNFINISHED, None, &path, &detail);
+        FindingEntry { session_id: found.id.to_string(), ..entry }
+    }
+
     /// Of the index, where no session is named.
     fn new(kind: &str, key: Option<&SessionKey>, path: &str, detail: &str) -> FindingEntry {
         let (session_id, project) = texts(key);
@@ -143,6 +152,8 @@ fn texts(key: Option<&SessionKey>) -> (String, String) {
 
 /// A conversation is not in both stores.
 const ONE_COPY: &str = "one-copy";
+/// A conversation was to be forgotten, and is not gone.
+const FORGET_UNFINISHED: &str = "forget-unfinished";
 /// The index is not what was written, or cannot be used.
 const INDEX_DAMAGED: &str = "index-damaged";
 /// The index is a newer version's, which this one leaves alone.
@@ -265,6 +276,9 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<
     let is_meant = |pair: &Pair| meant.all || meant.keys.contains(pair.key());
     let alone = in_one_copy(stores, places, &is_meant)?;
     let is_owed = |alone: &&OneCopy| alone.held_by == Layer::One || !alone.is_whole;
+    let unfinished = not_forgotten(stores)?;
+    let is_meant = |id: &SessionId| meant.all || meant.keys.iter().any(|key| key.id == *id);
+    findings.extend(unfinished.iter().filter(|found| is_meant(&found.id)).map(FindingEntry::not_forgotten));
     findings.extend(alone.iter().filter(is_owed).map(FindingEntry::one_copy));
     if meant.all {
         let alone = memories_in_one_copy(places).unwrap_or_default();

@@ -144,6 +144,21 @@ pub(crate) fn is_back(layer3: &Archive, key: &SessionKey) -> Result<(), Failure>
     all.write(layer3)
 }
 
+/// Takes back all that was seen of a session: nothing of it is there any more.
+pub(crate) fn forget(layer3: &Archive, key: &SessionKey) -> Result<(), Failure> {
+    let is_in = |all: &Acknowledged| all.gone.contains_key(&name(key)) || all.losses.contains_key(&name(key));
+    if !is_in(&Acknowledged::all(layer3)?) {
+        return Ok(());
+    }
+    let _lock = Lock::wait(&layer3.root().join(LOCK))?;
+    let mut all = Acknowledged::all(layer3)?;
+    all.gone.remove(&name(key));
+    all.losses.remove(&name(key));
+    // As above.
+    let text = serde_json::to_vec_pretty(&all).expect("it serialises");
+    Ok(fs::replace_file(&layer3.root().join(FILE), &text)?)
+}
+
 fn name(key: &SessionKey) -> String {
     format!("{}/{}", key.project, key.id)
 }

@@ -346,7 +346,14 @@ pub(crate) fn recorded_messages(stores: &Rc<Stores>, key: &SessionKey) -> u64 {
 
 /// Removes what is recorded of a session that is removed.
 pub(crate) fn forget(layer3: &Archive, key: &SessionKey) -> Result<(), DurableError> {
-    fs::remove_file(&record_path(layer3, key)).map(drop)
+    let record = record_path(layer3, key);
+    fs::remove_file(&record)?;
+    // The id's folder too, unless another project's record lies in it.
+    let is_empty = |folder: &Path| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+    match record.parent().filter(|folder| is_empty(folder)) {
+        Some(folder) => fs::remove_dir(folder).map(drop),
+        None => Ok(()),
+    }
 }
 
 fn record_path(layer3: &Archive, key: &SessionKey) -> PathBuf {

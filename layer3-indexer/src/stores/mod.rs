@@ -6,6 +6,7 @@ mod copies;
 mod held;
 pub(crate) mod loss;
 pub(crate) mod memory_loss;
+pub(crate) mod not_forgotten;
 pub(crate) mod one_copy;
 pub(crate) mod session_name;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey};
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::names::SessionId;
 
 use crate::failure::Failure;
 use crate::stores::both::Stores;
@@ -54,7 +55,11 @@ fn alone(stores: &Stores, places: &Places, meant: &dyn Fn(&Pair) -> bool) -> Res
     }
     let waiting = waiting(&places.outbox());
     let mut found = Vec::new();
-    for pair in stores.pairs()?.iter().filter(|pair| meant(pair) && !waiting.contains(pair.key().id.as_str())) {
+    // What was forgotten and is not gone is told as such. In doubt it is not.
+    let both = || stores.layer1.iter().chain(&stores.layer3);
+    let is_forgotten = |id: &SessionId| both().any(|archive| archive.is_forgotten(id).unwrap_or(false));
+    let meant = |pair: &&Pair| meant(pair) && !is_forgotten(&pair.key().id);
+    for pair in stores.pairs()?.iter().filter(meant).filter(|pair| !waiting.contains(pair.key().id.as_str())) {
         for (held_by, other) in [(Layer::One, Layer::Three), (Layer::Three, Layer::One)] {
             let Some((archive, key)) = stores.of(held_by).zip(pair.in_store(held_by)) else { continue };
             let other_key = pair.in_store(other);

@@ -16,7 +16,7 @@ use crate::transcripts;
 use crate::tree;
 
 /// All of them.
-pub(super) const WORKLOADS: [Workload; 15] = [
+pub(super) const WORKLOADS: [Workload; 17] = [
     Workload { program: "layer3", name: "save-first", make: save_first },
     Workload { program: "layer3", name: "save-long", make: save_long },
     Workload { program: "layer3", name: "save-delta", make: save_delta },
@@ -29,6 +29,8 @@ pub(super) const WORKLOADS: [Workload; 15] = [
     Workload { program: "layer3", name: "rebuild", make: rebuild },
     Workload { program: "layer3", name: "prune-session", make: prune_session },
     Workload { program: "layer3", name: "prune-generations", make: prune_generations },
+    Workload { program: "layer3", name: "forget", make: forget },
+    Workload { program: "layer3", name: "forget-match", make: forget_match },
     Workload { program: "layer3", name: "compress", make: compress },
     Workload { program: "layer3", name: "compress-newest", make: compress_newest },
     Workload { program: "layer3", name: "save-packed", make: save_packed },
@@ -173,6 +175,76 @@ fn prune_session() -> Scene {
     let mut scene = prune_scene(scratch, step, &staying);
     scene.checks.push(Check { when: When::Recovered, ask: not_gone });
     scene
+}
+
+/// One of two conversations is forgotten, which Claude Code still has: nothing brings it back at any time.
+fn forget() -> Scene {
+    let scratch = Scratch::new();
+    let (going, staying) = (conversation(&scratch, 1), conversation(&scratch, 2));
+    for transcript in [&going, &staying] {
+        run_hook(&scratch, transcript);
+        saved(&scratch, transcript);
+    }
+    let receipts = scratch.layer1_store().join(".outbox/receipts");
+    fs::create_dir_all(&receipts).expect("make the outbox");
+    fs::write(receipts.join(format!("{}@{PROJECT}.json", id_of(&going))), "{}").expect("write a receipt");
+    let step = asking(&["forget", &id_of(&going), "--yes"]);
+    let mut scene = prune_scene(scratch, step, &staying);
+    scene.checks = vec![Check { when: When::Recovered, ask: not_forgotten }];
+    // The index is made anew each time.
+    scene.writes_again = true;
+    scene
+}
+
+/// A text in two versions of a conversation is forgotten, which Claude Code still has.
+fn forget_match() -> Scene {
+    let scratch = Scratch::new();
+    let (going, staying) = (conversation(&scratch, 1), conversation(&scratch, 2));
+    let id = id_of(&going);
+    transcripts::append(&going, transcripts::prompt_line(&id, 900, FORGOTTEN));
+    run_hook(&scratch, &going);
+    saved(&scratch, &going);
+    transcripts::rewrite(&going, transcripts::prompt_line(&id, 901, &format!("once more {FORGOTTEN}")));
+    for transcript in [&going, &staying] {
+        run_hook(&scratch, transcript);
+        saved(&scratch, transcript);
+    }
+    let mut scene = prune_scene(scratch, asking(&["forget", "--match", FORGOTTEN, "--yes"]), &staying);
+    scene.checks = vec![Check { when: When::Recovered, ask: text_is_left }];
+    scene.writes_again = true;
+    scene
+}
+
+/// Stands in one conversation alone.
+const FORGOTTEN: &str = "zanzibar-7719-pelican";
+
+/// A file of the stores that holds the text after a sweep and an import.
+fn text_is_left(scene: &Scene, _: bool) -> Option<String> {
+    let scratch = scene.scratch();
+    scratch.layer1(&["sweep", "--all"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    let holds = |path: &PathBuf| {
+        let bytes = fs::read(path).unwrap_or_default();
+        bytes.windows(FORGOTTEN.len()).any(|window| window == FORGOTTEN.as_bytes())
+    };
+    let all = scene.state.iter().flat_map(|store| tree::all(store).into_keys().map(move |path| store.join(path)));
+    all.filter(holds).map(|path| format!("a: {} holds it", path.display())).next()
+}
+
+/// What is left of the forgotten conversation after a sweep and an import.
+fn not_forgotten(scene: &Scene, _: bool) -> Option<String> {
+    let scratch = scene.scratch();
+    scratch.layer1(&["sweep", "--all"]).output().ok();
+    scratch.layer3(&["import"]).output().ok();
+    let id = transcripts::made_id(1);
+    let stays =
+        [PathBuf::from(format!(".state/sessions/{id}/lock")), PathBuf::from(format!(".state/forgotten/{id}.json"))];
+    let left = scene
+        .state
+        .iter()
+        .flat_map(|store| tree::all(store).into_keys())
+        .find(|path| path.to_string_lossy().contains(&id) && !stays.iter().any(|stays| stays.starts_with(path)));
+    left.map(|path| format!("a: {} is left", path.display()))
 }
 
 /// A content that is the beginning of the newest one goes, one that is not stays.

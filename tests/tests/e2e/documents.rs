@@ -43,7 +43,11 @@ fn with_ours(scratch: &Scratch, line: &str) -> String {
     ];
     let line = ours.iter().fold(line.to_owned(), |line, (theirs, ours)| line.replace(theirs, ours));
     // It asks at a terminal, and here is none.
-    if line.contains("--dry-run") { line } else { line.replace("threefold prune ", "threefold prune --yes ") }
+    let asking = ["prune", "forget"].map(|verb| format!("threefold {verb} "));
+    match asking.iter().find(|asking| line.contains(*asking) && !line.contains("--dry-run")) {
+        Some(asking) => line.replace(asking, &format!("{asking}--yes ")),
+        None => line,
+    }
 }
 
 /// A block of command lines, and what must have happened before it.

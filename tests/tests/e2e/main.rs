@@ -18,6 +18,7 @@ mod durability;
 mod export;
 mod faults;
 mod finding;
+mod forget;
 mod generations;
 mod gigabyte;
 mod healing;

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use layer1_prebackup::archive::{Archive, ArchiveError};
 use layer1_prebackup::claude::hooks::{events, programs};
 use layer1_prebackup::claude::survey::{FoundTranscript, survey};
 use layer1_prebackup::claude::transcripts;
@@ -150,7 +151,11 @@ fn went_on_unseen(context: &Context, found: &FoundTranscript, since_ms: i64, log
         return false;
     }
     let is_excluded = || context.places.policy.exclude.is_excluded(&found.path, None);
-    answered_since(&found.path, since_ms).unwrap_or(false) && !is_excluded()
+    // Of what was forgotten the log does not say whose hook ran.
+    let is_forgotten = || -> Result<bool, ArchiveError> {
+        Archive::open(&context.places.layer1_store)?.map_or(Ok(false), |archive| archive.is_forgotten(&found.id))
+    };
+    answered_since(&found.path, since_ms).unwrap_or(false) && !is_excluded() && !is_forgotten().unwrap_or(false)
 }
 
 /// Whether the end of a transcript holds a prompt after this time and an answer in words after it: a turn that ended.

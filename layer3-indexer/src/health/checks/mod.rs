@@ -31,8 +31,9 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 22] = [
+const CHECKS: [(Depth, Check); 23] = [
     (Depth::Cheap, stores::both),
+    (Depth::Cheap, stores::forgotten),
     (Depth::Cheap, index::state),
     (Depth::Cheap, outbox::jobs),
     (Depth::Cheap, stores::in_one_copy_only),

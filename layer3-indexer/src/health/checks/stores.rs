@@ -13,6 +13,7 @@ use crate::health::context::Context;
 use crate::health::examination::{Examination, FoundStore};
 use crate::health::figures::StoreStatus;
 use crate::health::finding::{Finding, Kind, Subject};
+use crate::stores::not_forgotten::not_forgotten;
 use crate::stores::one_copy::in_one_copy;
 use crate::stores::{Layer, Pair, Stores};
 use crate::terminal::time::format_rfc3339_ms;
@@ -67,6 +68,20 @@ fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundSto
         examination.found(Kind::SetAside, format!("{files} set aside by a repair, to be looked at or deleted"), &aside);
     }
     found
+}
+
+/// Conversations that the user had forgotten and that are not gone from both stores: `forget` was cut off, or a store was
+/// put back to an older state.
+pub(super) fn forgotten(examination: &mut Examination<'_>) {
+    let Context { places, commands, .. } = examination.context;
+    // What cannot be read was told.
+    let of = |places| Stores::open(places).and_then(|stores| Ok(not_forgotten(&stores)?)).unwrap_or_default();
+    for found in of(places).into_iter().chain(of(&places.of_memories())) {
+        let store = if found.in_store == Layer::One { &places.layer1_store } else { &places.layer3_store };
+        let finding = Finding::new(examination.context, Kind::ForgetUnfinished, found.to_text(), store);
+        let command = format!("{} {}", commands.layer3, found.command());
+        examination.findings.push(finding.mend(command).of(&found.id, None));
+    }
 }
 
 /// Conversations that one of the two lacks, although nothing of it waits to be saved.

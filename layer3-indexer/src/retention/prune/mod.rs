@@ -7,31 +7,26 @@
 //! killed leaves nothing that comes back by itself, and the same command finishes it.
 
 mod item;
-mod pending_delivery;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use layer1_prebackup::archive::{Archive, PruneReason, SessionKey, StoredFile};
 use layer1_prebackup::config::places::Places;
 
 use crate::failure::{Failure, chain};
 use crate::index::{Index, IndexError};
+use crate::retention::pending_delivery::{self, DELIVERER_WAIT, is_there};
 use crate::save::{self, LogSink, rebuild};
 use crate::stores::{Pair, Stores, loss};
 use item::{Item, Target};
-use pending_delivery::is_there;
 use plan::{Kept, refuse_live};
 
 pub(crate) use plan::{Plan, PruneRequest, Summary, plan};
 pub(crate) use text::{help, question, summary_text, to_text};
-
-/// How long a deliverer that is at work is waited for.
-const DELIVERER_WAIT: Duration = Duration::from_secs(10);
 
 /// Removes what was shown. One thing that cannot be removed does not stop the others. Safe to kill:
 /// the same command, or any other `prune`, finishes what was begun.

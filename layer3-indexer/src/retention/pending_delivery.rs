@@ -4,16 +4,19 @@
 //! the project is not known or too long, and the same name under `.outbox/receipts/`. No deliverer
 //! works meanwhile: it would deliver what is just going.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Lock};
+use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::outbox_job::JobName;
 
 use crate::failure::{Context, Failure};
 use crate::stores::Pair;
 
+/// How long a deliverer that is at work is waited for.
+pub(super) const DELIVERER_WAIT: Duration = Duration::from_secs(10);
 /// How long the outbox's lock is waited for; it is held for a few small writes.
 const OUTBOX_WAIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
@@ -27,7 +30,7 @@ pub(super) fn keep_deliverers_out(places: &Places, wait: Duration) -> Result<Opt
 }
 
 /// Removes the job and the receipt of a session that layer 1 has no more.
-pub(super) fn forget_jobs(places: &Places, pair: &Pair, sources: &[std::path::PathBuf]) -> Result<(), Failure> {
+pub(super) fn forget_jobs(places: &Places, pair: &Pair, sources: &[PathBuf]) -> Result<(), Failure> {
     let outbox = places.outbox();
     if !is_there(&outbox)? {
         return Ok(());
@@ -39,6 +42,29 @@ pub(super) fn forget_jobs(places: &Places, pair: &Pair, sources: &[std::path::Pa
     for name in names {
         fs::remove_file(&outbox.join(name.file()))?;
         fs::remove_file(&outbox.join("receipts").join(name.file()))?;
+    }
+    Ok(())
+}
+
+/// Removes every job and receipt of an id, whatever project and source it names.
+pub(super) fn forget_all_jobs(places: &Places, id: &SessionId) -> Result<(), Failure> {
+    let outbox = places.outbox();
+    if !is_there(&outbox)? {
+        return Ok(());
+    }
+    let _lock = locked(&outbox.join("outbox.lock"), OUTBOX_WAIT)?;
+    let begin = format!("{id}@");
+    for folder in [outbox.join("receipts"), outbox] {
+        if !is_there(&folder)? {
+            continue;
+        }
+        let reading = || format!("list {}", folder.display());
+        for entry in std::fs::read_dir(&folder).context(reading())? {
+            let name = entry.context(reading())?.file_name();
+            if name.to_string_lossy().starts_with(&begin) {
+                fs::remove_file(&folder.join(name))?;
+            }
+        }
     }
     Ok(())
 }

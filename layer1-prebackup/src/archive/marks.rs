@@ -1,0 +1,408 @@
+//! Messages that the user had forgotten: the strings that hold a text are replaced, and stay so.
+//!
+//! What is forgotten is a line, by its hash, and which strings of it go: the text itself is kept nowhere. Whatever is
+//! copied into a store of such a conversation is copied as if the source had the replaced lines ([`Marks::view`]), so the
+//! copy goes on growing, is compared, and is restored as any other. The records keep their form, their ids and their
+//! parents: a client resumes from them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
+use std::path::Path;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::types::ArchiveError;
+use crate::fs;
+
+/// What stands in the place of a string.
+const REMOVED: &str = "[removed by threefold forget]";
+/// Fields by which Claude Code finds and orders its records: without their values it does not resume.
+const STRUCTURE: [&str; 12] = [
+    "type",
+    "subtype",
+    "uuid",
+    "parentUuid",
+    "logicalParentUuid",
+    "leafUuid",
+    "sessionId",
+    "timestamp",
+    "role",
+    "id",
+    "tool_use_id",
+    "messageId",
+];
+/// So deep lie the fields of a block in a message's content; what lies deeper is what tools were given.
+const STRUCTURE_DEPTH_MAX: usize = 4;
+/// Bytes that are copied at once.
+const COPY_BYTES: u64 = fs::COPY_BYTES as u64;
+
+/// Lines that were forgotten: the first half of the BLAKE3 of each, and which of its strings and numbers are replaced;
+/// none where the whole line is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Marks(BTreeMap<String, Vec<u32>>);
+
+impl Marks {
+    /// Whether nothing is marked.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many lines are marked.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Marks these too.
+    pub fn add(&mut self, other: Marks) {
+        self.0.extend(other.0);
+    }
+
+    /// The content as it is to be stored, and its length, in a file without a name on the disk of `dir`; `None` where no
+    /// line of it is marked. The lines before the last one are whole in the same bytes, whatever follows.
+    pub(super) fn view(&self, file: &File, path: &Path, dir: &Path) -> Result<Option<(File, u64)>, ArchiveError> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let mut marked: Vec<(Range<u64>, &[u32])> = Vec::new();
+        // What comes meanwhile is the next look's.
+        let end = each_line(file, path, |at, line| {
+            if let Some(which) = self.0.get(&hash_of(line)) {
+                marked.push((at..at + line.len() as u64, which));
+            }
+        })?;
+        if marked.is_empty() {
+            return Ok(None);
+        }
+        let view = fs::nameless_file(dir)?;
+        let (mut from, mut to) = (0, 0);
+        for (range, which) in marked {
+            to = copy(file, from..range.start, &view, to, path)?;
+            let mut line = vec![0; (range.end - range.start) as usize];
+            fs::read_exact_at(file, range.start, &mut line, path)?;
+            let line = redacted(&line, which);
+            fs::write_at(&view, to, &line, path)?;
+            (from, to) = (range.end, to + line.len() as u64);
+        }
+        to = copy(file, from..end, &view, to, path)?;
+        Ok(Some((view, to)))
+    }
+}
+
+/// A text that is to be forgotten.
+#[derive(Debug, Clone)]
+pub struct Needle {
+    text: String,
+    /// The text, and as it stands in JSON, and in JSON in JSON.
+    forms: Vec<Vec<u8>>,
+}
+
+/// Lines that hold a text.
+#[derive(Debug, Clone, Default)]
+pub struct HeldBy {
+    /// The lines.
+    pub marks: Marks,
+    /// How many they are, each content's counted.
+    pub lines: u64,
+    /// How many of them hold it in a field that Claude Code needs to resume, or as a field's name.
+    pub structural: u64,
+}
+
+impl HeldBy {
+    /// Those of both.
+    pub fn add(&mut self, other: HeldBy) {
+        self.marks.add(other.marks);
+        self.lines += other.lines;
+        self.structural += other.structural;
+    }
+}
+
+impl Needle {
+    /// To be looked for as it is typed.
+    pub fn new(text: &str) -> Needle {
+        let escaped = |text: &str| {
+            // A string: this cannot fail.
+            let json = serde_json::to_string(text).expect("it serialises");
+            json[1..json.len() - 1].to_owned()
+        };
+        let (once, twice) = (escaped(text), escaped(&escaped(text)));
+        let mut forms = vec![text.to_owned(), once, twice];
+        forms.dedup();
+        Needle { text: text.to_owned(), forms: forms.into_iter().map(String::into_bytes).collect() }
+    }
+
+    /// The bytes that it stands in files as.
+    pub fn forms(&self) -> &[Vec<u8>] {
+        &self.forms
+    }
+
+    /// The lines of a file that hold it.
+    pub(super) fn lines_of(&self, file: &File, path: &Path) -> Result<HeldBy, ArchiveError> {
+        let mut held = HeldBy::default();
+        each_line(file, path, |_, line| {
+            if let Some((which, is_structural)) = self.look(line) {
+                held.marks.0.insert(hash_of(line), which);
+                held.lines += 1;
+                held.structural += u64::from(is_structural);
+            }
+        })?;
+        Ok(held)
+    }
+
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        self.forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form))
+    }
+
+    /// Which strings of a line hold it, or none for all of it, and whether Claude Code needs one of them.
+    fn look(&self, line: &[u8]) -> Option<(Vec<u32>, bool)> {
+        let is_raw = self.is_in(line);
+        if !is_raw && !line.windows(2).any(|pair| pair == b"\\u") {
+            return None;
+        }
+        if serde_json::from_slice::<IgnoredAny>(line).is_err() {
+            return is_raw.then(|| (Vec::new(), false));
+        }
+        let (mut which, mut is_structural, mut key) = (Vec::new(), false, None);
+        for (at, token) in tokens(line).into_iter().enumerate() {
+            let bytes = &line[token.range.clone()];
+            let text = serde_json::from_slice::<String>(bytes).ok();
+            let holds = self.is_in(bytes) || text.as_ref().is_some_and(|text| text.contains(&self.text));
+            let is_needed = token.is_key || key.as_deref().is_some_and(|key| STRUCTURE.contains(&key));
+            let is_needed = is_needed && token.depth <= STRUCTURE_DEPTH_MAX;
+            if holds {
+                is_structural |= is_needed;
+                which.push(at as u32);
+            }
+            if token.is_key {
+                key = text;
+            }
+        }
+        if which.is_empty() && !is_raw {
+            return None;
+        }
+        // It may stand across several strings.
+        if self.is_in(&redacted(line, &which)) {
+            which.clear();
+        }
+        Some((which, is_structural))
+    }
+}
+
+/// A string, a field's name or a number in a line of JSON.
+struct Token {
+    range: Range<usize>,
+    is_key: bool,
+    /// In how many objects and lists it lies.
+    depth: usize,
+}
+
+/// Of a line that is valid JSON, in their order.
+fn tokens(line: &[u8]) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    let (mut at, mut depth) = (0, 0);
+    while let Some(byte) = line.get(at) {
+        let from = at;
+        at += 1;
+        match byte {
+            b'"' => {
+                while line.get(at).is_some_and(|byte| *byte != b'"') {
+                    at += if line[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+                let is_key = line[at.min(line.len())..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
+                tokens.push(Token { range: from..at.min(line.len()), is_key, depth });
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_digit = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+                while line.get(at).is_some_and(is_digit) {
+                    at += 1;
+                }
+                tokens.push(Token { range: from..at, is_key: false, depth });
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    tokens
+}
+
+/// The line with these of its strings and numbers replaced, or all of it.
+fn redacted(line: &[u8], which: &[u32]) -> Vec<u8> {
+    if which.is_empty() {
+        return REMOVED.as_bytes().to_vec();
+    }
+    let (mut made, mut from) = (Vec::with_capacity(line.len()), 0);
+    for (at, token) in tokens(line).into_iter().enumerate() {
+        if !which.contains(&(at as u32)) {
+            continue;
+        }
+        made.extend_from_slice(&line[from..token.range.start]);
+        if line[token.range.start] == b'"' {
+            made.extend_from_slice(format!("\"{REMOVED}\"").as_bytes());
+        } else {
+            made.push(b'0');
+        }
+        from = token.range.end;
+    }
+    made.extend_from_slice(&line[from..]);
+    made
+}
+
+fn hash_of(line: &[u8]) -> String {
+    blake3::hash(line).to_hex()[..32].to_owned()
+}
+
+/// Each line without its end, and where it begins; gives where the last one ends.
+fn each_line(file: &File, path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<u64, ArchiveError> {
+    let mut reader = BufReader::with_capacity(fs::COPY_BYTES, From { file, at: 0, path });
+    let (mut line, mut at) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        let came = reader.read_until(b'\n', &mut line).map_err(|source| fs::DurableError {
+            operation: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        if came == 0 {
+            return Ok(at);
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        each(at, text);
+        at += came as u64;
+    }
+}
+
+/// Reads a file from its beginning, wherever others stand in it.
+struct From<'f> {
+    file: &'f File,
+    at: u64,
+    path: &'f Path,
+}
+
+impl Read for From<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let came = fs::read_at(self.file, self.at, buffer, self.path).map_err(|error| error.source)?;
+        self.at += came as u64;
+        Ok(came)
+    }
+}
+
+/// Copies a range to the place `to`; gives the place behind it.
+fn copy(from: &File, range: Range<u64>, view: &File, mut to: u64, path: &Path) -> Result<u64, ArchiveError> {
+    let mut buffer = vec![0; COPY_BYTES as usize];
+    let mut at = range.start;
+    while at < range.end {
+        let bytes = (range.end - at).min(COPY_BYTES) as usize;
+        fs::read_exact_at(from, at, &mut buffer[..bytes], path)?;
+        fs::write_at(view, to, &buffer[..bytes], path)?;
+        (at, to) = (at + bytes as u64, to + bytes as u64);
+    }
+    Ok(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file_of(text: &str) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    fn text_of(file: &File, bytes: u64) -> String {
+        let mut text = vec![0; bytes as usize];
+        fs::read_exact_at(file, 0, &mut text, Path::new("x")).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    /// What becomes of a line when a text is forgotten, and whether Claude Code needs a part of it.
+    #[test]
+    fn the_strings_that_hold_a_text_go_and_the_record_stays() {
+        let removed = format!("\"{REMOVED}\"");
+        for (text, line, expected, is_structural) in [
+            (
+                "hush",
+                r#"{"uuid":"u1","message":{"content":"say hush now"}}"#,
+                r#"{"uuid":"u1","message":{"content":REMOVED}}"#,
+                false,
+            ),
+            (
+                "hush",
+                r#"{"message":{"content":[{"type":"text","text":"no"},{"type":"text","text":"hush"}]}}"#,
+                r#"{"message":{"content":[{"type":"text","text":"no"},{"type":"text","text":REMOVED}]}}"#,
+                false,
+            ),
+            ("two\nlines", r#"{"a":"x two\nlines y"}"#, r#"{"a":REMOVED}"#, false),
+            ("say \"hi\"", r#"{"a":"{\"b\":\"say \\\"hi\\\"\"}"}"#, r#"{"a":REMOVED}"#, false),
+            ("é-secret", r#"{"a":"\u00e9-secret","b":1}"#, r#"{"a":REMOVED,"b":1}"#, false),
+            ("a/b", r#"{"a":"x a\/b"}"#, r#"{"a":"x a\/b"}"#, false),
+            (
+                "4711",
+                r#"{"message":{"content":[{"input":{"pin":47110,"x":4}}]}}"#,
+                r#"{"message":{"content":[{"input":{"pin":0,"x":4}}]}}"#,
+                false,
+            ),
+            (
+                "hush",
+                r#"{"message":{"content":[{"input":{"hush":1}}]}}"#,
+                r#"{"message":{"content":[{"input":{REMOVED:1}}]}}"#,
+                false,
+            ),
+            (
+                "hush",
+                r#"{"message":{"content":[{"input":{"id":"hush"}}]}}"#,
+                r#"{"message":{"content":[{"input":{"id":REMOVED}}]}}"#,
+                false,
+            ),
+            ("hush", r#"{"uuid":"hush-1","x":2}"#, r#"{"uuid":REMOVED,"x":2}"#, true),
+            ("hush", r#"{"hush":2}"#, r#"{REMOVED:2}"#, true),
+            // Across strings, and in what is no record.
+            (r#"x":"y"#, r#"{"x":"y"}"#, "ALL", false),
+            ("hush", "say hush", "ALL", false),
+            ("hush", r#"{"a":"hush""#, "ALL", false),
+            ("hush", r#"{"a":"hus"}"#, r#"{"a":"hus"}"#, false),
+        ] {
+            let expected = expected.replace("REMOVED", &removed).replace("ALL", REMOVED);
+            let needle = Needle::new(text);
+            let held = needle.lines_of(&file_of(line), Path::new("x")).unwrap();
+            let (before, after) = ("before\n", "\nafter");
+            let file = file_of(&[before, line, after].concat());
+            let view = held.marks.view(&file, Path::new("x"), &std::env::temp_dir()).unwrap();
+            let seen = view.map_or(line.to_owned(), |(view, bytes)| {
+                let text = text_of(&view, bytes);
+                text.strip_prefix(before).unwrap().strip_suffix(after).unwrap().to_owned()
+            });
+            // A slash may be written in two ways, of which JavaScript knows one.
+            let expected = if line.contains(r"\/") { seen.clone() } else { expected };
+            assert_eq!((seen.as_str(), held.structural > 0), (expected.as_str(), is_structural), "{text:?} in {line}");
+            assert!(!needle.is_in(seen.as_bytes()), "{seen}");
+            let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+            assert!(!is_json(line) || is_json(&seen) || seen == REMOVED, "{seen}");
+            // Once more, nothing is left to be replaced.
+            assert!(needle.lines_of(&file_of(&seen), Path::new("x")).unwrap().marks.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_a_source_goes_on_with_comes_behind_the_same_bytes() {
+        let needle = Needle::new("hush");
+        let (one, two, three) = ("{\"a\":\"one\"}\n", "{\"a\":\"hush\"}\n", "{\"a\":\"three\"}\n");
+        let marks = needle.lines_of(&file_of(two), Path::new("x")).unwrap().marks;
+        let view = |text: &str| {
+            let view = marks.view(&file_of(text), Path::new("x"), &std::env::temp_dir()).unwrap();
+            view.map(|(view, bytes)| text_of(&view, bytes))
+        };
+        assert_eq!(view(one), None);
+        let first = view(&[one, two].concat()).unwrap();
+        assert!(first.starts_with(one) && first.contains(REMOVED) && !first.contains("hush"));
+        assert_eq!(view(&[one, two, three, "torn"].concat()).unwrap(), [&first, three, "torn"].concat());
+        // Typed once more it is another line.
+        assert_eq!(view(&[two, "{\"b\":\"hush\"}\n"].concat()).unwrap().matches("hush").count(), 1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Removing all that the stores hold of one id, and the id from the logs.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+
+use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::config::places::Places;
+use layer1_prebackup::fs::{sync_data, write_at};
+use layer1_prebackup::names::{ProjectName, SessionId};
+use memchr::memmem;
+
+use crate::failure::{Context, Failure};
+use crate::retention::pending_delivery::{forget_all_jobs, is_there};
+use crate::save;
+use crate::stores::{Stores, acknowledged, loss};
+
+/// Where repairs put what they replaced.
+const DAMAGED: &str = ".state/damaged";
+/// Where turns without a transcript wait.
+const JOURNALS: &str = ".state/journal";
+/// Of a conversation of which no folder is known.
+const NO_PROJECT: &str = "unknown";
+
+/// Removes it from both stores, and what layer 2 has of it. Can be taken twice.
+pub(super) fn erase(places: &Places, stores: &Stores, id: &SessionId) -> Result<(), Failure> {
+    if let Some(archive) = &stores.layer1 {
+        for key in keys_of(archive, id)? {
+            archive.forget_session::<Failure, ()>(&key, || Ok(()))?;
+        }
+    }
+    forget_all_jobs(places, id)?;
+    let Some(archive) = &stores.layer3 else { return Ok(()) };
+    for key in keys_of(archive, id)? {
+        archive.forget_session::<Failure, _>(&key, || {
+            // Held until the last file is gone: a save that is still under way writes no metadata meanwhile.
+            let metadata = save::lock_metadata(archive)?;
+            loss::forget(archive, &key)?;
+            acknowledged::forget(archive, &key)?;
+            Ok(metadata)
+        })?;
+    }
+    Ok(())
+}
+
+/// The sessions of an id in a store, with those of which only something beside a transcript is there.
+pub(super) fn keys_of(archive: &Archive, id: &SessionId) -> Result<BTreeSet<SessionKey>, Failure> {
+    let mut keys: BTreeSet<SessionKey> = archive.sessions()?.into_iter().filter(|key| key.id == *id).collect();
+    for top in [archive.root().to_owned(), archive.root().join(DAMAGED)] {
+        for project in names_in(&top)? {
+            let Ok(named) = ProjectName::parse(&project) else { continue };
+            let begins = |name: &String| name.strip_prefix(id.as_str()).is_some_and(|rest| rest.starts_with('.'));
+            if top.join(&project).is_dir() && names_in(&top.join(&project))?.iter().any(begins) {
+                keys.insert(SessionKey { project: named, id: id.clone() });
+            }
+        }
+    }
+    if keys.is_empty() && is_there(&archive.root().join(JOURNALS).join(format!("{id}.jsonl")))? {
+        keys.extend(SessionKey::parse(NO_PROJECT, id.as_str()).ok());
+    }
+    Ok(keys)
+}
+
+fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
+    if !is_there(folder)? {
+        return Ok(Vec::new());
+    }
+    let reading = || format!("list {}", folder.display());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).context(reading())? {
+        // Names that are no text are not ours.
+        names.extend(entry.context(reading())?.file_name().into_string().ok());
+    }
+    Ok(names)
+}
+
+/// Writes as many `x` over each of these texts in the logs of both stores. In place: whoever has a log open goes on in it.
+pub(super) fn scrub_logs(places: &Places, texts: &[Vec<u8>]) -> Result<(), Failure> {
+    for store in [&places.layer1_store, &places.layer3_store] {
+        let folder = store.join(".log");
+        for name in names_in(&folder)? {
+            let path = folder.join(name);
+            if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+                scrub(&path, texts)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn scrub(path: &Path, texts: &[Vec<u8>]) -> Result<(), Failure> {
+    let log = fs::read(path).context(format_args!("read {}", path.display()))?;
+    let file = OpenOptions::new().write(true).open(path).context(format_args!("open {}", path.display()))?;
+    let mut is_changed = false;
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        for at in memmem::find_iter(&log, text) {
+            write_at(&file, at as u64, &vec![b'x'; text.len()], path)?;
+            is_changed = true;
+        }
+    }
+    Ok(if is_changed {
+        sync_data(&file, path)?
+    })
+}
