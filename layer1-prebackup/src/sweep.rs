@@ -17,8 +17,9 @@ use crate::wire::event::{self, Event};
 /// Claude Code writes one more line to the transcript of a session that `/clear`, `/resume` or
 /// `/branch` has ended, after that session's last hook. Measured: it comes within 100 ms.
 const LAST_LINE_WAIT: Duration = Duration::from_secs(1);
-/// The sources of a SessionStart that follows another session of the same client.
-const SUCCESSIONS: [&str; 3] = ["clear", "resume", "fork"];
+/// The sources of a SessionStart after which more is written of what was before: another session's last line, or a
+/// compaction's boundary and summary, which come within a second. Measured: they were there 0.3 s later.
+const SUCCESSIONS: [&str; 4] = ["clear", "resume", "fork", "compact"];
 
 /// What a sweep needs to know.
 #[derive(Debug, Clone)]

@@ -2,7 +2,10 @@
 //!
 //! All handlers of an event run in parallel, so what must happen in order stands in one command.
 //! Every command ends with `|| :`, because a hook that fails shows the user an error and exit 2
-//! would block Claude Code.
+//! would block Claude Code. What `:` is given it ignores: our name, for who reads the settings.
+//!
+//! At a compaction Claude Code shows its user a line for each hook of PreCompact and PostCompact, with the command. None
+//! stands on PostCompact: SessionStart follows a compaction too, within 20 ms of that event, and catches up.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +20,9 @@ const TIMEOUT_SAVE_SECS: u32 = 30;
 /// Seconds for the copy before a prompt is sent; the user waits for it.
 const TIMEOUT_PROMPT_SECS: u32 = 10;
 
+/// How every command ends.
+const END: &str = "|| : threefold";
+
 /// What a hook does.
 #[derive(Clone, Copy)]
 enum Task {
@@ -30,14 +36,13 @@ enum Task {
 
 /// Every event, what its hook does, how many seconds it has, and whether Claude Code goes on meanwhile; in the
 /// order of a conversation's life.
-const TABLE: [(&str, Task, Option<u32>, bool); 8] = [
+const TABLE: [(&str, Task, Option<u32>, bool); 7] = [
     ("SessionStart", Task::CatchUp, None, true),
     ("UserPromptSubmit", Task::Copy, Some(TIMEOUT_PROMPT_SECS), false),
     ("Stop", Task::Copy, None, true),
     ("StopFailure", Task::Copy, None, true),
     ("SubagentStop", Task::Copy, None, true),
     ("PreCompact", Task::Save, Some(TIMEOUT_SAVE_SECS), false),
-    ("PostCompact", Task::Copy, None, true),
     ("SessionEnd", Task::Save, Some(TIMEOUT_SAVE_SECS), false),
 ];
 
@@ -85,9 +90,9 @@ pub fn events() -> [&'static str; TABLE.len()] {
 pub fn of_programs(copy: &str, deliver: &str) -> Vec<Hook> {
     let hook = |(event, task, timeout, run_async): (&'static str, Task, Option<u32>, bool)| {
         let command = match task {
-            Task::CatchUp => format!("{copy} sweep --quiet; {deliver} drain || :"),
-            Task::Copy => format!("{copy} --quiet || :"),
-            Task::Save => format!("{{ {copy} || cat; }} | {deliver} || :"),
+            Task::CatchUp => format!("{copy} sweep --quiet; {deliver} drain {END}"),
+            Task::Copy => format!("{copy} --quiet {END}"),
+            Task::Save => format!("{{ {copy} || cat; }} | {deliver} {END}"),
         };
         Hook { event, handler: Handler { kind: "command", command, timeout, run_async: run_async.then_some(true) } }
     };
@@ -117,7 +122,7 @@ pub fn of_plugin() -> Vec<Hook> {
 fn detaching_chain(copy: &str, deliver: &str) -> String {
     format!(
         "exec 3<&0; ( {{ {{ {copy} || cat; }} <&3 3<&- | {deliver} --wait 500ms 3<&- || :; echo; }} & \
-         {{ sleep 1; echo; }} 3<&- & ) 2>/dev/null | read -r end || :"
+         {{ sleep 1; echo; }} 3<&- & ) 2>/dev/null | read -r end {END}"
     )
 }
 
@@ -170,14 +175,13 @@ mod tests {
         let row = |hook: Hook| format!("{:16} {}\n", hook.event, serde_json::to_string(&hook.handler).unwrap());
         let table: String = of_plugin().into_iter().map(row).collect();
         insta::assert_snapshot!(table.replace("\\\"${CLAUDE_PLUGIN_ROOT}/bin/", "\\\"…/"), @r#"
-        SessionStart     {"type":"command","command":"\"…/layer1-prebackup\" sweep --quiet; \"…/layer2-save-client\" drain || :","async":true}
-        UserPromptSubmit {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","timeout":10}
-        Stop             {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","async":true}
-        StopFailure      {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","async":true}
-        SubagentStop     {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","async":true}
-        PreCompact       {"type":"command","command":"{ \"…/layer1-prebackup\" || cat; } | \"…/layer2-save-client\" || :","timeout":30}
-        PostCompact      {"type":"command","command":"\"…/layer1-prebackup\" --quiet || :","async":true}
-        SessionEnd       {"type":"command","command":"exec 3<&0; ( { { \"…/layer1-prebackup\" || cat; } <&3 3<&- | \"…/layer2-save-client\" --wait 500ms 3<&- || :; echo; } & { sleep 1; echo; } 3<&- & ) 2>/dev/null | read -r end || :","timeout":30}
+        SessionStart     {"type":"command","command":"\"…/layer1-prebackup\" sweep --quiet; \"…/layer2-save-client\" drain || : threefold","async":true}
+        UserPromptSubmit {"type":"command","command":"\"…/layer1-prebackup\" --quiet || : threefold","timeout":10}
+        Stop             {"type":"command","command":"\"…/layer1-prebackup\" --quiet || : threefold","async":true}
+        StopFailure      {"type":"command","command":"\"…/layer1-prebackup\" --quiet || : threefold","async":true}
+        SubagentStop     {"type":"command","command":"\"…/layer1-prebackup\" --quiet || : threefold","async":true}
+        PreCompact       {"type":"command","command":"{ \"…/layer1-prebackup\" || cat; } | \"…/layer2-save-client\" || : threefold","timeout":30}
+        SessionEnd       {"type":"command","command":"exec 3<&0; ( { { \"…/layer1-prebackup\" || cat; } <&3 3<&- | \"…/layer2-save-client\" --wait 500ms 3<&- || :; echo; } & { sleep 1; echo; } 3<&- & ) 2>/dev/null | read -r end || : threefold","timeout":30}
         "#);
         let events = |hooks: Vec<Hook>| hooks.into_iter().map(|hook| hook.event).collect::<Vec<_>>();
         assert_eq!(events(of_plugin()), super::events());

@@ -10,6 +10,16 @@ pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// [`quoted`], but what lies below the home is written by that name: the same word then fits where the home is another.
+pub fn quoted_below_home(word: &str, home: &Path) -> String {
+    let below = Path::new(word).strip_prefix(home).ok().filter(|_| home.parent().is_some()).and_then(Path::to_str);
+    match below {
+        Some(rest) if !rest.is_empty() && !rest.contains(['"', '$', '`', '\\', '!']) => format!("\"$HOME/{rest}\""),
+        Some(rest) if !rest.is_empty() => format!("\"$HOME\"{}", quoted(&format!("/{rest}"))),
+        _ => quoted(word),
+    }
+}
+
 /// [`quoted`], but only where `sh` would read something else without the quotes.
 pub fn quoted_if_needed(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
@@ -93,6 +103,23 @@ fn is_home(command: &str, at: usize, chars: &mut Peekable<CharIndices>) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_below_the_home_is_read_back_there_and_in_another_home() {
+        let home = Path::new("/home/it's me");
+        for (word, written) in [
+            ("/home/it's me/.claude/hooks/x", "\"$HOME/.claude/hooks/x\""),
+            ("/home/it's me/a \"b\" $c", "\"$HOME\"'/a \"b\" $c'"),
+            ("/home/it's me", "'/home/it'\\''s me'"),
+            ("/home/it's me too/x", "'/home/it'\\''s me too/x'"),
+        ] {
+            assert_eq!(quoted_below_home(word, home), written);
+            let read = |home: &Path| tokens(written, home)[0].text.clone();
+            assert_eq!(read(home), word);
+            assert!(!written.contains("$HOME") || read(Path::new("/b")) == word.replace("/home/it's me", "/b"));
+        }
+        assert_eq!(quoted_below_home("/x", Path::new("/")), "'/x'");
+    }
 
     #[test]
     fn words_are_split_as_the_shell_does() {

@@ -624,7 +624,7 @@ fn issue_78392_absent_hooks_need_a_person() {
     ! hooks-missing ~/.claude/settings.json: no hook of Threefold stands in it; nothing is saved by itself [cargo xtask install]
     ! settings-unreadable ~/.claude/settings.json: it is not JSON, and Claude Code ignores it: EOF while parsing an object at line 1 column 9 [–]
     ! settings-unreadable ~/.claude/settings.json: it is not JSON, and Claude Code ignores it: expected value at line 1 column 2 [–]
-    ! hooks-incomplete ~/.claude/settings.json: no hook of Threefold on PostCompact, SessionEnd [cargo xtask install]
+    ! hooks-incomplete ~/.claude/settings.json: no hook of Threefold on SessionEnd [cargo xtask install]
     ! hooks-disabled ~/.claude/settings.json: "disableAllHooks" is true: Claude Code runs no hook; take it out [–]
     ! hook-program-missing ~/.claude/old hooks/layer1-prebackup: a hook runs this program, and it is not there or not executable [cargo xtask install]
     "#);

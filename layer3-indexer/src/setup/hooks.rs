@@ -1,7 +1,7 @@
 //! Layer 1's table of hooks, with the programs and flags of an installation, as settings.json has them.
 
 use layer1_prebackup::claude::hooks::{self, Hook};
-use layer1_prebackup::claude::shell::quoted;
+use layer1_prebackup::claude::shell::quoted_below_home;
 use layer1_prebackup::names::{LAYER1, LAYER2};
 
 use crate::failure::Failure;
@@ -10,8 +10,10 @@ use crate::setup::site::{self, Site};
 
 /// All hooks of an installation, in the order of a conversation's life.
 pub(crate) fn of_site(site: &Site) -> Result<Vec<Hook>> {
-    let flags: String = site.flags.chunks(2).map(|pair| format!(" {} {}", pair[0], quoted(&pair[1]))).collect();
-    let program = |name| Ok::<_, Failure>(quoted(site::text(&site.program(name))?) + &flags);
+    let home = &site.places.home;
+    let flags: String =
+        site.flags.chunks(2).map(|pair| format!(" {} {}", pair[0], quoted_below_home(&pair[1], home))).collect();
+    let program = |name| Ok::<_, Failure>(quoted_below_home(site::text(&site.program(name))?, home) + &flags);
     Ok(hooks::of_programs(&program(LAYER1)?, &program(LAYER2)?))
 }
 
@@ -29,14 +31,13 @@ mod tests {
     #[test]
     fn the_whole_configuration() {
         insta::assert_snapshot!(table(&PlaceFlags::default()), @r#"
-        SessionStart     {"type":"command","command":"'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :","async":true}
-        UserPromptSubmit {"type":"command","command":"'/h/.claude/hooks/layer1-prebackup' --quiet || :","timeout":10}
-        Stop             {"type":"command","command":"'/h/.claude/hooks/layer1-prebackup' --quiet || :","async":true}
-        StopFailure      {"type":"command","command":"'/h/.claude/hooks/layer1-prebackup' --quiet || :","async":true}
-        SubagentStop     {"type":"command","command":"'/h/.claude/hooks/layer1-prebackup' --quiet || :","async":true}
-        PreCompact       {"type":"command","command":"{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :","timeout":30}
-        PostCompact      {"type":"command","command":"'/h/.claude/hooks/layer1-prebackup' --quiet || :","async":true}
-        SessionEnd       {"type":"command","command":"{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :","timeout":30}
+        SessionStart     {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" sweep --quiet; \"$HOME/.claude/hooks/layer2-save-client\" drain || : threefold","async":true}
+        UserPromptSubmit {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold","timeout":10}
+        Stop             {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold","async":true}
+        StopFailure      {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold","async":true}
+        SubagentStop     {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold","async":true}
+        PreCompact       {"type":"command","command":"{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold","timeout":30}
+        SessionEnd       {"type":"command","command":"{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold","timeout":30}
         "#);
     }
 
@@ -48,14 +49,13 @@ mod tests {
             ..PlaceFlags::default()
         };
         insta::assert_snapshot!(table(&flags), @r#"
-        SessionStart     {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' sweep --quiet; '/it'\\''s here/hooks/layer2-save-client' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' drain || :","async":true}
-        UserPromptSubmit {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || :","timeout":10}
-        Stop             {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || :","async":true}
-        StopFailure      {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || :","async":true}
-        SubagentStop     {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || :","async":true}
-        PreCompact       {"type":"command","command":"{ '/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || cat; } | '/it'\\''s here/hooks/layer2-save-client' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || :","timeout":30}
-        PostCompact      {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || :","async":true}
-        SessionEnd       {"type":"command","command":"{ '/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || cat; } | '/it'\\''s here/hooks/layer2-save-client' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || :","timeout":30}
+        SessionStart     {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' sweep --quiet; '/it'\\''s here/hooks/layer2-save-client' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' drain || : threefold","async":true}
+        UserPromptSubmit {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || : threefold","timeout":10}
+        Stop             {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || : threefold","async":true}
+        StopFailure      {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || : threefold","async":true}
+        SubagentStop     {"type":"command","command":"'/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' --quiet || : threefold","async":true}
+        PreCompact       {"type":"command","command":"{ '/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || cat; } | '/it'\\''s here/hooks/layer2-save-client' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || : threefold","timeout":30}
+        SessionEnd       {"type":"command","command":"{ '/it'\\''s here/hooks/layer1-prebackup' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || cat; } | '/it'\\''s here/hooks/layer2-save-client' --claude-dir '/it'\\''s here' --backup-dir '/disk/b' || : threefold","timeout":30}
         "#);
     }
 }

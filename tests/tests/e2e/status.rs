@@ -14,7 +14,7 @@ use crate::product::{chain_delivered, text};
 fn install_hooks(scratch: &Scratch) {
     let mut settings = serde_json::json!({});
     let events = ["SessionStart", "UserPromptSubmit", "Stop", "StopFailure", "SubagentStop", "PreCompact"];
-    for event in events.into_iter().chain(["PostCompact", "SessionEnd"]) {
+    for event in events.into_iter().chain(["SessionEnd"]) {
         let command = scratch.command_of(event).expect("a command");
         settings["hooks"][event] = serde_json::json!([{ "hooks": [{ "type": "command", "command": command }] }]);
     }

@@ -2,11 +2,16 @@
 
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use tests::binaries::{LAYER1, LAYER2, LAYER3};
+use tests::binaries::{self, LAYER1, LAYER2, LAYER3};
 use tests::run::Run;
 use tests::scratch::Scratch;
 use tests::transcripts::{self, INTERACTIVE};
+use tests::tree;
+
+/// Programs of the debug build are large, and the machine may be busy.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A link of this name to layer 3's program, in a folder of links.
 fn linked(scratch: &Scratch, name: &str) -> PathBuf {
@@ -32,6 +37,41 @@ fn what_is_said_can_be_typed_by_the_name_that_was_typed() {
         let help = run(&["--help"]).ok().text();
         assert!(name == LAYER3 || !help.contains(LAYER3), "{help}");
     }
+}
+
+#[test]
+fn hooks_save_on_another_machine_whose_home_is_elsewhere() {
+    let scratch = Scratch::new();
+    let from = binaries::folder().to_str().expect("UTF-8");
+    let setup =
+        scratch.at_home(Run::new(scratch.program(LAYER3))).args(["setup", "--from", from, "--no-import", "--no-bin"]);
+    setup.env("PATH", "/usr/bin:/bin").limit(LIMIT).output().ok();
+    let settings = std::fs::read_to_string(scratch.claude_dir().join("settings.json")).expect("read the settings");
+    assert!(!settings.contains(scratch.home().to_str().expect("UTF-8")), "{settings}");
+    // The same settings and programs, where the home has another name.
+    let home = scratch.beside("it's another home");
+    std::fs::rename(scratch.home(), &home).expect("move the home");
+    let transcript = home.join(format!(".claude/projects/-p/{}.jsonl", transcripts::made_id(1)));
+    std::fs::create_dir_all(transcript.parent().expect("a folder")).expect("make a folder");
+    let line = transcripts::prompt_line(&transcripts::made_id(1), 0, "said in another home");
+    transcripts::append(&transcript, &line);
+    let settings: serde_json::Value = serde_json::from_str(&settings).expect("settings are JSON");
+    for event in ["PreCompact", "Stop", "SessionEnd"] {
+        let command = settings["hooks"][event][0]["hooks"][0]["command"].as_str().expect("a command");
+        assert!(command.ends_with("|| : threefold"), "{command}");
+        let hook = Run::new("/bin/sh").args(["-c", command]).env("HOME", &home).env("PATH", "/usr/bin:/bin");
+        hook.stdin(transcripts::event(event, &transcript, serde_json::json!({}))).limit(LIMIT).output().ok().silent();
+        let stores = tree::visible_files(&home.join(".claude-backup-sessions"));
+        assert!(
+            stores.iter().any(|file| file.ends_with(&format!("{}.jsonl", transcripts::made_id(1)))),
+            "{event}: {stores:?}"
+        );
+    }
+    scratch.await_no_process(LIMIT);
+    let threefold =
+        scratch.at_home(Run::new(home.join(".claude/hooks").join(LAYER3))).env("HOME", &home).current_dir(&home);
+    let found = threefold.args(["search", "--all", "--json", "another"]).output().ok().json();
+    assert_eq!(found["hits"][0]["session_id"], transcripts::made_id(1).as_str(), "{found}");
 }
 
 #[test]

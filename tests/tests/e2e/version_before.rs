@@ -143,7 +143,12 @@ fn its_hooks_are_told_from_the_users_own_and_installed_again_or_taken_away() {
         status["findings"].as_array().expect("findings").iter().map(|finding| &finding["kind"]).collect();
     assert!(!kinds.iter().any(|kind| kind.to_string().contains("hook")), "{kinds:?}");
     xtask(&scratch, &["install", "--binaries", binaries::folder().to_str().expect("UTF-8")]);
-    assert_eq!(fs::read_to_string(&settings).expect("read the settings"), before, "nothing to change");
+    let upgraded = fs::read_to_string(&settings).expect("read the settings");
+    let of_ours = |text: &str| text.lines().filter(|line| line.contains(binaries::LAYER1)).count();
+    assert_eq!(of_ours(&upgraded) + 1, of_ours(&before), "in place, and none on PostCompact: {upgraded}");
+    assert!(!upgraded.contains("PostCompact") && !upgraded.contains("/home/.claude/hooks"), "{upgraded}");
+    xtask(&scratch, &["install", "--binaries", binaries::folder().to_str().expect("UTF-8")]);
+    assert_eq!(fs::read_to_string(&settings).expect("read the settings"), upgraded, "nothing to change");
     xtask(&scratch, &["uninstall"]);
     assert_eq!(fs::read_to_string(&settings).expect("read the settings"), version_before::own_settings());
     assert!(!scratch.claude_dir().join("skills/search-sessions").exists(), "its skills go too");

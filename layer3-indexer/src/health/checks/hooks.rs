@@ -10,7 +10,7 @@ use layer1_prebackup::claude::hooks::{self, Hook, events, is_ours};
 use layer1_prebackup::claude::shell;
 use layer1_prebackup::config::places::PlaceFlags;
 use layer1_prebackup::fs::platform;
-use layer1_prebackup::names::{LAYER1, LAYER2};
+use layer1_prebackup::names::{LAYER1, LAYER2, THREEFOLD};
 use serde_json::Value;
 
 use crate::health::claude_settings::{Handler, commands_of, handlers, read};
@@ -182,7 +182,11 @@ fn difference(context: &Context, handler: &Handler<'_>, wanted: &Hook) -> Option
 
 /// A command as `sh` reads it, and whether a word is an operator.
 fn words(command: &str, home: &Path) -> Vec<(String, bool)> {
-    shell::tokens(command, home).into_iter().map(|token| (token.text, token.is_operator)).collect()
+    let mut words: Vec<_> =
+        shell::tokens(command, home).into_iter().map(|token| (token.text, token.is_operator)).collect();
+    // Our name at the end does nothing, and versions before did not write it.
+    words.pop_if(|(word, _)| word == THREEFOLD);
+    words
 }
 
 /// The words but for flags that name a place.

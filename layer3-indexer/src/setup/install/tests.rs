@@ -341,7 +341,7 @@ fn a_preview_changes_nothing() {
         would take layer1-prebackup, layer2-save-client, layer3-indexer from /built and copy what differs to /home/.claude/hooks
         would change /home/.claude/settings.json:
         --- /home/.claude/settings.json
-        @@ -1,3 +1,93 @@
+        @@ -1,3 +1,82 @@
          {
         -  "model": "opus"
          }

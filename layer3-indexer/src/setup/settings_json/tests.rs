@@ -61,7 +61,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
+                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" sweep --quiet; \"$HOME/.claude/hooks/layer2-save-client\" drain || : threefold",
                     "async": true
                   }
                 ]
@@ -72,7 +72,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
                     "timeout": 10
                   }
                 ]
@@ -83,7 +83,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
                     "async": true
                   }
                 ]
@@ -94,7 +94,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
                     "async": true
                   }
                 ]
@@ -105,7 +105,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
                     "async": true
                   }
                 ]
@@ -116,19 +116,8 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+                    "command": "{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold",
                     "timeout": 30
-                  }
-                ]
-              }
-            ],
-            "PostCompact": [
-              {
-                "hooks": [
-                  {
-                    "type": "command",
-                    "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
-                    "async": true
                   }
                 ]
               }
@@ -138,7 +127,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+                    "command": "{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold",
                     "timeout": 30
                   }
                 ]
@@ -160,7 +149,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -173,7 +162,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+        +            "command": "{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold",
         +            "timeout": 30
         +          }
         +        ]
@@ -184,7 +173,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" sweep --quiet; \"$HOME/.claude/hooks/layer2-save-client\" drain || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -195,7 +184,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "timeout": 10
         +          }
         +        ]
@@ -206,7 +195,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -217,7 +206,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -228,141 +217,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
-        +            "timeout": 30
-        +          }
-        +        ]
-        +      }
-        +    ],
-        +    "PostCompact": [
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
-        +            "async": true
-        +          }
-        +        ]
-        +      }
-        +    ]
-           },
-        "#);
-}
-
-#[test]
-fn tabs_stay_tabs() {
-    let before = "{\n\t\"model\": \"opus\"\n}\n";
-    let after = installed(before);
-    assert!(after.lines().all(|line| !line.starts_with(' ')));
-    insta::assert_snapshot!(diff(before, &after).lines().take(14).collect::<Vec<_>>().join("\n").replace('\t', "→"), @r#"
-        @@ -1,3 +1,93 @@
-         {
-        -→"model": "opus"
-        +→"model": "opus",
-        +→"hooks": {
-        +→→"SessionStart": [
-        +→→→{
-        +→→→→"hooks": [
-        +→→→→→{
-        +→→→→→→"type": "command",
-        +→→→→→→"command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
-        +→→→→→→"async": true
-        +→→→→→}
-        +→→→→]
-        "#);
-}
-
-#[test]
-fn other_places_update_the_commands_in_place() {
-    let before = installed(OTHERS);
-    let after = with_hooks(&before, &crate::setup::hooks::of_site(&site(Some("/c"))).unwrap()).unwrap();
-    insta::assert_snapshot!(diff(&before, &after), @r#"
-        @@ -9,3 +9,3 @@
-                     "type": "command",
-        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
-        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
-                     "async": true
-        @@ -21,3 +21,3 @@
-                     "type": "command",
-        -            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
-        +            "command": "{ '/c/hooks/layer1-prebackup' --claude-dir '/c' || cat; } | '/c/hooks/layer2-save-client' --claude-dir '/c' || :",
-                     "timeout": 30
-        @@ -32,3 +32,3 @@
-                     "type": "command",
-        -            "command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
-        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' sweep --quiet; '/c/hooks/layer2-save-client' --claude-dir '/c' drain || :",
-                     "async": true
-        @@ -43,3 +43,3 @@
-                     "type": "command",
-        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
-        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
-                     "timeout": 10
-        @@ -54,3 +54,3 @@
-                     "type": "command",
-        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
-        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
-                     "async": true
-        @@ -65,3 +65,3 @@
-                     "type": "command",
-        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
-        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
-                     "async": true
-        @@ -76,3 +76,3 @@
-                     "type": "command",
-        -            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
-        +            "command": "{ '/c/hooks/layer1-prebackup' --claude-dir '/c' || cat; } | '/c/hooks/layer2-save-client' --claude-dir '/c' || :",
-                     "timeout": 30
-        @@ -87,3 +87,3 @@
-                     "type": "command",
-        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
-        +            "command": "'/c/hooks/layer1-prebackup' --claude-dir '/c' --quiet || :",
-                     "async": true
-        "#);
-}
-
-#[test]
-fn the_hooks_of_the_first_version_go_and_nothing_else() {
-    let before = r#"{
-  "hooks": {
-    "PreCompact": [
-      {
-        "hooks": [
-          { "type": "command", "command": "~/.claude/hooks/pre-session-save-backup.sh | ~/.claude/hooks/pre-compact-backup.sh" },
-          { "type": "command", "command": "echo mine" }
-        ]
-      }
-    ],
-    "SessionEnd": [
-      { "hooks": [{ "type": "command", "command": "node", "args": ["/h/.claude/hooks/call-mcp-session-save.js"] }] }
-    ]
-  }
-}
-"#;
-    let after = without_hooks(&installed(before), hooks::is_first_version).unwrap();
-    insta::assert_snapshot!(diff(before, &after), @r#"
-        @@ -5,5 +5,13 @@
-                 "hooks": [
-        -          { "type": "command", "command": "~/.claude/hooks/pre-session-save-backup.sh | ~/.claude/hooks/pre-compact-backup.sh" },
-                   { "type": "command", "command": "echo mine" }
-                 ]
-        +      },
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
-        +            "timeout": 30
-        +          }
-        +        ]
-               }
-        @@ -11,3 +19,77 @@
-             "SessionEnd": [
-        -      { "hooks": [{ "type": "command", "command": "node", "args": ["/h/.claude/hooks/call-mcp-session-save.js"] }] }
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "{ '/h/.claude/hooks/layer1-prebackup' || cat; } | '/h/.claude/hooks/layer2-save-client' || :",
+        +            "command": "{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold",
         +            "timeout": 30
         +          }
         +        ]
@@ -373,7 +228,7 @@ fn the_hooks_of_the_first_version_go_and_nothing_else() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' sweep --quiet; '/h/.claude/hooks/layer2-save-client' drain || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" sweep --quiet; \"$HOME/.claude/hooks/layer2-save-client\" drain || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -384,7 +239,7 @@ fn the_hooks_of_the_first_version_go_and_nothing_else() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "timeout": 10
         +          }
         +        ]
@@ -395,7 +250,7 @@ fn the_hooks_of_the_first_version_go_and_nothing_else() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -406,7 +261,7 @@ fn the_hooks_of_the_first_version_go_and_nothing_else() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -417,73 +272,18 @@ fn the_hooks_of_the_first_version_go_and_nothing_else() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
         +      }
-        +    ],
-        +    "PostCompact": [
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
-        +            "async": true
-        +          }
-        +        ]
-        +      }
-             ]
-        "#);
-    insta::assert_snapshot!(without_hooks(before, hooks::is_first_version).unwrap(), @r#"
-        {
-          "hooks": {
-            "PreCompact": [
-              {
-                "hooks": [
-                  { "type": "command", "command": "echo mine" }
-                ]
-              }
-            ]
-          }
-        }
-        "#);
-}
-
-#[test]
-fn ours_behind_a_matcher_or_under_another_event_is_moved() {
-    let before = installed("{}\n")
-        .replacen("\"hooks\": [\n          {", "\"matcher\": \"resume\",\n        \"hooks\": [\n          {", 1)
-        .replacen("\"Stop\"", "\"PreToolUse\"", 1);
-    let after = with_hooks(&before, &wanted()).unwrap();
-    insta::assert_snapshot!(diff(&before, &after), @r#"
-        @@ -4,3 +4,2 @@
-               {
-        -        "matcher": "resume",
-                 "hooks": [
-        @@ -21,13 +20,2 @@
-                     "timeout": 10
-        -          }
-        -        ]
-        -      }
-        -    ],
-        -    "PreToolUse": [
-        -      {
-        -        "hooks": [
-        -          {
-        -            "type": "command",
-        -            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
-        -            "async": true
-                   }
-        @@ -90,2 +78,13 @@
-               }
         +    ],
         +    "Stop": [
         +      {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "'/h/.claude/hooks/layer1-prebackup' --quiet || :",
+        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
