@@ -159,6 +159,8 @@ pub fn shortcomings_of(store: &Path) -> Vec<String> {
 fn mark_of(shortcoming: Shortcoming) -> &'static str {
     match shortcoming {
         Shortcoming::DirectorySync => "told.directory-sync",
+        Shortcoming::FileSync => "told.file-sync",
+        Shortcoming::Modes => "told.modes",
         Shortcoming::Locks => "told.locks",
     }
 }
@@ -167,6 +169,12 @@ fn text_of(shortcoming: Shortcoming, place: &Path) -> String {
     let what = match shortcoming {
         Shortcoming::DirectorySync => {
             "cannot sync a directory; after a power cut the newest copies there may be missing until the next run"
+        }
+        Shortcoming::FileSync => {
+            "cannot sync a file; after a power cut what was copied last may be missing until the next run"
+        }
+        Shortcoming::Modes => {
+            "does not let Threefold choose who may read a file; others may be able to read these copies"
         }
         Shortcoming::Locks => "has no file locks; use this backup from one computer at a time",
     };

@@ -13,6 +13,9 @@ pub(crate) enum CallError {
     /// The program is not there, not executable, or could not be started.
     #[error("start the server {command}")]
     Start { command: String, source: std::io::Error },
+    /// The system has not what a conversation with a server needs.
+    #[error("speak with a server")]
+    Runtime(#[source] std::io::Error),
     /// No answer and no progress within `--timeout`.
     #[error("get an answer from the server within {waited}", waited = humantime::format_duration(*waited))]
     Timeout { waited: Duration, in_handshake: bool },
@@ -82,7 +85,7 @@ impl CallError {
     /// Whether the server never got as far as to see the job, so that the next job would fare no better.
     pub(crate) fn is_before_the_call(&self) -> bool {
         match self {
-            CallError::Start { .. } | CallError::Handshake(_) => true,
+            CallError::Start { .. } | CallError::Runtime(_) | CallError::Handshake(_) => true,
             CallError::Timeout { in_handshake, .. } | CallError::Ended { in_handshake, .. } => *in_handshake,
             _ => false,
         }

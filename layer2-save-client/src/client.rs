@@ -51,7 +51,7 @@ pub(crate) fn connect(
     interrupt: &Interrupt,
 ) -> Result<Connection, CallError> {
     let fail = |source: io::Error| CallError::Start { command: command.display(), source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CallError::Runtime)?;
     let (mut process, stdin, stdout) = server_process::start(command, env)?;
     let (sender, signs_of_life) = watch::channel(0);
     let handshake = async {

@@ -6,9 +6,12 @@
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::log::{in_one_line, one_line};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use layer1_prebackup::fs::Lock;
+use layer1_prebackup::fs::platform::process::spawn_detached;
 use layer1_prebackup::names::SessionId;
 use serde_json::{Map, Value, json};
 
@@ -278,23 +281,43 @@ impl<'a> Round<'a> {
         if foreign_root.is_some_and(|root| self.settings.server.is_none() && !self.roots.contains(&root)) {
             self.stop_server();
         }
-        if self.server.is_none() {
-            self.connect()?;
-        }
-        let Some(server) = &mut self.server else { return Err(CallError::Interrupted) };
         let path = sessions::path_for_the_server(job, holdings.key.as_ref(), &self.settings.places, is_source_refused);
-        let arguments = arguments(job, holdings, &path);
-        let answer = match server.call(arguments, self.settings.timeout, self.interrupt) {
-            Ok(answer) => answer,
-            Err(error) if error.server_is_healthy() => return Err(error),
-            Err(error) => return Err(self.server.take().map_or(CallError::Interrupted, |s| s.abandon(error))),
+        let connected = if self.server.is_none() { self.connect() } else { Ok(()) };
+        let (answer, server) = match connected {
+            Ok(()) => self.call(arguments(job, holdings, &path))?,
+            Err(CallError::Runtime(_)) if self.settings.server.is_none() => self.save_by_command(job, &path)?,
+            Err(error) => return Err(error),
         };
-        let server = server.server().to_owned();
         let answer = receipt::check(&answer, &job.session_id, holdings.entries().as_deref(), self.settings.no_receipt)?;
         if let Some(what) = &holdings.unreadable {
             return Err(CallError::Layer1Unreadable(what.clone()));
         }
         self.acknowledge(name, job, holdings, answer, server)
+    }
+
+    fn call(&mut self, arguments: Map<String, Value>) -> Result<(Value, String), CallError> {
+        let Some(server) = &mut self.server else { return Err(CallError::Interrupted) };
+        match server.call(arguments, self.settings.timeout, self.interrupt) {
+            Ok(answer) => Ok((answer, server.server().to_owned())),
+            Err(error) if error.server_is_healthy() => Err(error),
+            Err(error) => Err(self.server.take().map_or(CallError::Interrupted, |server| server.abandon(error))),
+        }
+    }
+
+    /// What the server would do, without a server: for systems that cannot speak with one. The answer is the same.
+    fn save_by_command(&self, job: &Job, path: &Path) -> Result<(Value, String), CallError> {
+        let mut command = self.settings.server_command(&[]);
+        command.args[0] = "save".into();
+        let more = ["--json", "--trigger", &job.trigger, "--transcript"].map(OsString::from);
+        command.args.extend(more.into_iter().chain([path.into()]));
+        let mut process = Command::new(&command.program);
+        process.args(&command.args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        self.settings.child_env.apply(&mut process);
+        let ran = spawn_detached(&mut process).and_then(Child::wait_with_output);
+        let ran = ran.map_err(|source| CallError::Start { command: command.display(), source })?;
+        let answer = serde_json::from_slice(&ran.stdout);
+        let answer = answer.map_err(|_| CallError::Tool(format!("`layer3-indexer save` ended with {}", ran.status)))?;
+        Ok((answer, "layer3-indexer save".to_owned()))
     }
 
     fn connect(&mut self) -> Result<(), CallError> {
@@ -350,7 +373,8 @@ impl<'a> Round<'a> {
             Answer::Skipped { reason } => (None, report::skipped(&job.session_id, &one_line(&reason))),
         };
         if !self.unkept.is_empty() {
-            self.report.line(&line);
+            // Nothing is kept of it, so nothing is said that a later run could rely on.
+            self.report.line_with_time(&format!("delivered {} at once; no receipt could be kept", job.session_id));
             return Ok(());
         }
         if let Some(receipt) = receipt {

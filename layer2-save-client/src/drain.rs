@@ -39,7 +39,7 @@ const MESSAGE_CAUSE_CHARS_MAX: usize = 160;
 
 /// Makes the jobs, delivers, and writes one `systemMessage` to `out` if something needs the user.
 pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) -> Result<(), Error> {
-    let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
+    let interrupt = Interrupt::listen_or_not();
     let outbox = Outbox::at(settings.places.outbox());
     let mut delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt)?;
     if delivered == Delivered::All {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::fs::platform::process::{self, detached};
+use layer1_prebackup::fs::platform::process::{self, spawn_detached};
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::event::{Event, read_event};
 use layer1_prebackup::wire::outbox_job::{Job, JobName};
@@ -72,7 +72,7 @@ pub(crate) fn run(
         }
     }
     if settings.foreground {
-        let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
+        let interrupt = Interrupt::listen_or_not();
         return deliver::with_unkept(settings, report, &interrupt, unkept);
     }
     let mut deliverer = start_deliverer(settings, &unkept)?;
@@ -90,7 +90,7 @@ fn start_deliverer(settings: &Settings, unkept: &[(JobName, Job)]) -> Result<Chi
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     settings.child_env.apply(&mut command);
     let doing = format!("start the deliverer {}", settings.program.display());
-    detached(&mut command).spawn().map_err(failed(doing))
+    spawn_detached(&mut command).map_err(failed(doing))
 }
 
 /// What is asked for, one a transcript: an event may be a little wrong, or say nothing at all.

@@ -61,6 +61,12 @@ impl Interrupt {
         Ok(Interrupt { told, watch })
     }
 
+    /// [`Interrupt::listen`]; where that cannot be had (no threads, no descriptors, a sandbox) signals end the program,
+    /// which is no reason to deliver nothing.
+    pub(crate) fn listen_or_not() -> Interrupt {
+        Interrupt::listen().unwrap_or_else(|_| Interrupt { told: Arc::default(), watch: watch::channel(None).1 })
+    }
+
     /// Whether a signal came.
     pub(crate) fn came(&self) -> bool {
         *lock(&self.told.0)

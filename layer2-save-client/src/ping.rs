@@ -15,7 +15,7 @@ use crate::settings::Settings;
 /// Writes `{"server": "…", "tools": […]}`, or `{"error": "…"}` and gives `false`. Waits for the server
 /// as long as a delivery does, stops it, and writes nothing to any store.
 pub(crate) fn run(settings: &Settings, out: &mut impl Write) -> Result<bool, Error> {
-    let interrupt = Interrupt::listen().map_err(failed("watch for signals"))?;
+    let interrupt = Interrupt::listen_or_not();
     let answer = ask(settings, &interrupt);
     let line = match &answer {
         Ok((server, tools)) => json!({ "server": server, "tools": tools }),

@@ -14,7 +14,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::fs::platform::process::{self, Group, Signal, detached};
+use layer1_prebackup::fs::platform::process::{self, Group, Signal, spawn_detached};
 
 use crate::call_error::CallError;
 
@@ -92,7 +92,7 @@ pub(crate) fn start(
         let mut process = Command::new(&command.program);
         process.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         env.apply(&mut process);
-        detached(&mut process).spawn().map_err(fail)?
+        spawn_detached(&mut process).map_err(fail)?
     };
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (drained_sender, drained) = mpsc::channel();
@@ -112,7 +112,7 @@ pub(crate) fn start(
     if let Err(error) = std::thread::Builder::new().name("server stderr".to_owned()).spawn(drain) {
         drop((stdin, stdout));
         server.stop(Patience::BROKEN);
-        return Err(fail(error));
+        return Err(CallError::Runtime(error));
     }
     Ok((server, stdin, stdout))
 }

@@ -188,7 +188,7 @@ impl Dir {
         match renamed {
             Ok(()) => Ok(()),
             // The file system cannot refuse by itself: look first. Writers hold the session's lock.
-            Err(Errno::INVAL | Errno::NOSYS) => {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 if to.stat(to_name)?.is_some() {
                     return Err(DurableError::new("rename to", &target, Errno::EXIST));
                 }
@@ -311,8 +311,10 @@ impl Dir {
         let stat = uninterrupted(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)).map_err(fail)?;
         let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if is_dir && platform::mode_of(&stat) & 0o700 != 0o700 {
-            uninterrupted(|| rustix::fs::chmodat(&self.fd, name, mode_bits(DIR_MODE), AtFlags::empty()))
-                .map_err(fail)?;
+            match uninterrupted(|| rustix::fs::chmodat(&self.fd, name, mode_bits(DIR_MODE), AtFlags::empty())) {
+                Err(error) if Shortcoming::Modes.is_said_by(error) => Shortcoming::Modes.note(&self.path),
+                set => set.map_err(fail)?,
+            }
         }
         self.sync()
     }
@@ -383,7 +385,10 @@ impl Dir {
             call("truncate", &path, || rustix::fs::ftruncate(file, 0))?;
         }
         if platform::mode_of(&ours) != mode {
-            call("set the mode of", &path, || rustix::fs::fchmod(file, mode_bits(mode)))?;
+            match uninterrupted(|| rustix::fs::fchmod(file, mode_bits(mode))) {
+                Err(error) if Shortcoming::Modes.is_said_by(error) => Shortcoming::Modes.note(&path),
+                set => set.map_err(|error| DurableError::new("set the mode of", &path, error))?,
+            }
         }
         Ok(true)
     }

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, Stat};
 use rustix::io::Errno;
 
 use super::error::{DurableError, Result};
+use super::shortcomings::Shortcoming;
 use super::syscall::{call, uninterrupted};
 
 /// Mode of every directory that is made, whatever the umask.
@@ -65,6 +66,10 @@ pub fn sync_data(file: &File, path: &Path) -> Result<()> {
     for _ in 0..100 {
         match file.sync_data() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if Errno::from_io_error(&error).is_some_and(|error| Shortcoming::FileSync.is_said_by(error)) => {
+                Shortcoming::FileSync.note(path);
+                return Ok(());
+            }
             result => return result.map_err(|error| DurableError::new("sync", path, error)),
         }
     }

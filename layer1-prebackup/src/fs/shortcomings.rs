@@ -10,16 +10,21 @@ use rustix::io::Errno;
 pub(crate) enum Shortcoming {
     /// The sync of a directory: after a loss of power a name may be missing that was there before.
     DirectorySync,
+    /// The sync of a file: after a loss of power what was written last may be missing.
+    FileSync,
+    /// Rights: who else may read a file is the file system's to say.
+    Modes,
     /// Locks: programs of this machine keep each other out in another way, those of other machines do not.
     Locks,
 }
 
 /// Where each was met first by this process.
-static MET: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+static MET: [OnceLock<PathBuf>; 4] = [const { OnceLock::new() }; 4];
 
 impl Shortcoming {
     /// All of them.
-    pub(crate) const ALL: [Shortcoming; 2] = [Shortcoming::DirectorySync, Shortcoming::Locks];
+    pub(crate) const ALL: [Shortcoming; 4] =
+        [Shortcoming::DirectorySync, Shortcoming::FileSync, Shortcoming::Modes, Shortcoming::Locks];
 
     /// The directory or file where this process met it first.
     pub(crate) fn met_at(self) -> Option<&'static Path> {
@@ -31,7 +36,10 @@ impl Shortcoming {
         // Linux has one number for the two of them, others have two.
         let is_unknown =
             error == Errno::INVAL || error == Errno::NOSYS || error == Errno::NOTSUP || error == Errno::OPNOTSUPP;
-        is_unknown || self == Shortcoming::Locks && error == Errno::NOLCK
+        // Where every file has the rights of the mount, they cannot be changed, whoever asks.
+        is_unknown
+            || self == Shortcoming::Locks && error == Errno::NOLCK
+            || self == Shortcoming::Modes && error == Errno::PERM
     }
 
     /// Notes it. Only the first place is kept.

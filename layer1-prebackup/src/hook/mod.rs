@@ -10,6 +10,7 @@ mod failure;
 mod user_message;
 mod wait;
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,25 +86,20 @@ pub(crate) fn run(quiet: bool, configure: &Configure, stdin: impl AsFd, stdout: 
 fn copy_within_limit(configure: &Configure, input: &[u8], deadline: Instant) -> (Option<HookConfig>, Option<Failure>) {
     let (sender, receiver) = mpsc::channel();
     let (found, configured) = mpsc::channel();
-    let (configure, input) = (configure.clone(), input.to_vec());
+    let (shared, bytes) = (configure.clone(), input.to_vec());
     let spawned = std::thread::Builder::new().name("copy".to_owned()).spawn(move || {
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let event = Event::parse(&input);
-            let named = event.as_ref().ok().and_then(|event| event.transcript_path.as_deref());
-            let config = match configure(named) {
-                Ok(config) => config,
-                Err(text) => return Some(Failure::new(CAUSE_SETTINGS, text)),
-            };
+        let failure = copy_now(&shared, &bytes, deadline, &|config| {
             // As below.
             let _ = found.send(config.clone());
-            copy_for(&config, event, deadline)
-        }));
-        let failure = result.unwrap_or_else(|panic| Some(panicked(panic.as_ref())));
+        });
         // The receiver is gone only when the limit has passed, and then it has said so.
         let _ = sender.send(failure);
     });
-    if let Err(error) = spawned {
-        return (None, Some(Failure::new("thread", format!("failed to start the copy: {error}"))));
+    if spawned.is_err() {
+        // Where no thread is to be had, nothing can be waited for, and all the same be copied.
+        let config = RefCell::new(None);
+        let failure = copy_now(configure, input, deadline, &|found| *config.borrow_mut() = Some(found.clone()));
+        return (config.into_inner(), failure);
     }
     let failure = match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         Ok(failure) => failure,
@@ -113,6 +109,25 @@ fn copy_within_limit(configure: &Configure, input: &[u8], deadline: Instant) -> 
         )),
     };
     (configured.try_recv().ok(), failure)
+}
+
+fn copy_now(
+    configure: &Configure,
+    input: &[u8],
+    deadline: Instant,
+    configured: &dyn Fn(&HookConfig),
+) -> Option<Failure> {
+    let copied = catch_unwind(AssertUnwindSafe(|| {
+        let event = Event::parse(input);
+        let named = event.as_ref().ok().and_then(|event| event.transcript_path.as_deref());
+        let config = match configure(named) {
+            Ok(config) => config,
+            Err(text) => return Some(Failure::new(CAUSE_SETTINGS, text)),
+        };
+        configured(&config);
+        copy_for(&config, event, deadline)
+    }));
+    copied.unwrap_or_else(|panic| Some(panicked(panic.as_ref())))
 }
 
 /// Copies what the event means; what is not understood goes by the session that the environment names.

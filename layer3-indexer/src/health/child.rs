@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use layer1_prebackup::fs::platform::process::{Group, Signal, detached};
+use layer1_prebackup::fs::platform::process::{Group, Signal, spawn_detached};
 use wait_timeout::ChildExt;
 
 /// More of an output is not kept: nobody reads it.
@@ -36,7 +36,7 @@ impl Outcome {
 /// says what went wrong.
 pub(super) fn run(command: &mut Command, input: &[u8], limit: Duration) -> Result<Outcome, String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = detached(command).spawn().map_err(|error| format!("it does not start: {error}"))?;
+    let mut child = spawn_detached(command).map_err(|error| format!("it does not start: {error}"))?;
     let stdout = child.stdout.take().map(read_to_end);
     let stderr = child.stderr.take().map(read_to_end);
     if let Some(mut stdin) = child.stdin.take() {

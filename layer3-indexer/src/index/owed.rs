@@ -62,15 +62,26 @@ pub(super) fn behind(root: &Path, kept: &str) -> Result<Option<BTreeSet<SessionK
 
 /// Adds a session. Where that cannot be written, the list loses its name, which takes no room: every session is looked
 /// at then, this one too.
-pub(crate) fn add(root: &Path, key: &SessionKey) -> Option<Noted> {
+pub(crate) fn add(root: &Path, key: &SessionKey) -> Result<Noted, IndexError> {
     let path = root.join(TO_INDEX);
-    try_add(&path, key).ok().or_else(|| {
-        let emptied =
-            open_to_write(&path).and_then(|file| Ok(fs::truncate(&file, 0, &path).map_err(|error| error.source)?));
-        // A store that takes not even that takes no copy either.
+    try_add(&path, key).map_err(|source| {
+        let emptied = open_to_write(&path).map(|file| fs::truncate(&file, 0, &path));
+        // The error that matters is in hand.
         drop(emptied);
-        None
+        IndexError::Read { path, source }
     })
+}
+
+/// Makes sure of the list where a session could not be indexed: a loss of power must not take it off the list again.
+pub(crate) fn sync(root: &Path) -> Result<(), IndexError> {
+    let path = root.join(TO_INDEX);
+    if let Some(file) = open_regular(&path)? {
+        fs::sync_data(&file, &path)?;
+    }
+    if let Some(folder) = path.parent().map(fs::Dir::open).transpose()?.flatten() {
+        folder.sync()?;
+    }
+    Ok(())
 }
 
 fn try_add(path: &Path, key: &SessionKey) -> io::Result<Noted> {

@@ -61,8 +61,17 @@ fn index(
     let opened = Index::open(&places.index);
     let is_behind = opened.as_ref().map_or(Ok(true), |index| index.is_behind(archive, key)).unwrap_or(true);
     // First of all: whatever happens from here on, it is known that this session is to be indexed.
-    let noted = if is_behind { owed::add(archive.root(), key) } else { None };
-    let mut index = opened?;
+    let noted = is_behind.then(|| owed::add(archive.root(), key)).transpose().unwrap_or_else(|error| {
+        warnings.push(format!("stored; that it is to be indexed could not be noted: {}", chain(&error)));
+        None
+    });
+    let mut index = match opened {
+        Ok(index) => index,
+        Err(error) => {
+            owed::sync(archive.root())?;
+            return Err(error);
+        }
+    };
     if let Some(aside) = index.set_aside() {
         // Said, but no failure: what was lost with it is made again below.
         let aside = aside.display();
@@ -77,6 +86,7 @@ fn index(
         }
         Err(error) => {
             warnings.push(format!("stored but not indexed: {}", chain(&error)));
+            owed::sync(archive.root())?;
             0
         }
     };

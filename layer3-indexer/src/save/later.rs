@@ -13,7 +13,7 @@ use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
 
 use crate::failure::Failure;
-use crate::index::Index;
+use crate::index::{Index, with_patience};
 use crate::save::adopt_v1;
 use crate::save::after_save::index_or_warn;
 use crate::save::log::LogSink;
@@ -22,6 +22,8 @@ use crate::save::steps::Steps;
 
 /// How long a save waits for its messages to be indexed.
 const WAIT: Duration = Duration::from_secs(3);
+/// How long other programs are waited for at a time. What is not indexed then, the next save or search does.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing is saved before what the index lacks is filled in.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -43,7 +45,7 @@ impl Later {
     pub(crate) fn start(places: &Places, journal: &LogSink) -> Later {
         let (sender, works) = mpsc::channel();
         let (places, journal) = (places.clone(), journal.clone());
-        let run = move || index_all(&places, &journal, &works);
+        let run = move || with_patience(PATIENCE, || index_all(&places, &journal, &works));
         let worker = std::thread::Builder::new().name("index".to_owned()).spawn(run).ok();
         Later { works: Mutex::new(worker.is_some().then_some(sender)), worker: Mutex::new(worker) }
     }

@@ -1,12 +1,14 @@
-//! Stores on disks that are not there, or that cannot take what layer 2 has to write down: nothing is made in their
+//! Worlds that are not healthy: disks that are not there or full, systems that know less, locks that are held. Nothing is made in their
 //! place, what waits is told, and each copy fails alone.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use tests::binaries::{LAYER1, LAYER2};
 use tests::run::Run;
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::{assert_equals_source, difference};
+use tests::strace::{self, Traced};
 use tests::transcripts;
 use tests::tree;
 
@@ -172,5 +174,107 @@ fn a_store_of_the_first_copy_that_cannot_be_written_does_not_keep_the_second_fro
         scratch.await_no_process(DELIVERY);
         assert!(outcome.stderr.contains("it is saved at once"), "{what}: {outcome:#?}");
         assert_eq!(difference(&scratch.layer3_store(), PROJECT, &transcript), None, "{what}");
+    }
+}
+
+/// With too few descriptors what can be saved is saved, nothing runs on, and the next run makes up for the rest.
+#[test]
+fn too_few_descriptors_cost_a_delivery_and_nothing_more() {
+    for descriptors in [32, 20, 16, 12, 10] {
+        let scratch = Scratch::new();
+        let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 20);
+        let end = transcripts::session_end(&transcript);
+        let command = format!("ulimit -n {descriptors}; {}", scratch.chain_command(""));
+        scratch.hook(&command, &end).output().ok().silent();
+        scratch.await_no_process(DELIVERY);
+        assert_equals_source(&scratch.layer1_store(), PROJECT, &transcript);
+        let log = scratch.log(2);
+        assert!(log.len() < 20_000, "{descriptors}: {} bytes of log", log.len());
+        if descriptors >= 32 {
+            assert_eq!(difference(&scratch.layer3_store(), PROJECT, &transcript), None, "{descriptors}: {log}");
+        }
+        chain_delivered(&scratch, &end);
+        assert_equals_source(&scratch.layer3_store(), PROJECT, &transcript);
+        assert_verified(&scratch);
+    }
+}
+
+/// What a system does not know of costs no copy: it is not the same as a call that fails.
+#[test]
+fn what_a_system_does_not_know_of_costs_no_copy() {
+    if !strace::is_here("what_a_system_does_not_know_of_costs_no_copy") {
+        return;
+    }
+    for (call, error) in [
+        ("fdatasync", "EINVAL"),
+        ("renameat2", "EOPNOTSUPP"),
+        ("getrandom", "ENOSYS"),
+        ("clone3", "EPERM"),
+        ("epoll_create1", "ENOSYS"),
+    ] {
+        let scratch = Scratch::new();
+        let id = transcripts::made_id(1);
+        let transcript = transcripts::make_conversation(&scratch, &id, 20);
+        let end = transcripts::session_end(&transcript);
+        let inject = format!("inject={call}:error={error}");
+        let mut fired = false;
+        for (program, args) in [(LAYER1, &[][..]), (LAYER2, &["--foreground"][..])] {
+            let traced = Traced::new(&scratch, call, &["-e", &inject], program, args);
+            let trace = traced.with(|run| run.stdin(end.clone())).output();
+            assert_eq!(trace.outcome.code, Some(0), "{call} {error}: {:#?}", trace.outcome);
+            fired |= trace.fault_fired();
+        }
+        assert!(fired, "{call} {error}: it was not asked for");
+        for store in [scratch.layer1_store(), scratch.layer3_store()] {
+            assert_eq!(difference(&store, PROJECT, &transcript), None, "{call} {error}: {}", scratch.log(2));
+        }
+        assert!(pending(&scratch).is_empty(), "{call} {error}: {}", scratch.log(2));
+        assert_verified(&scratch);
+    }
+    // What fails is no such thing.
+    let scratch = Scratch::new();
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(1), 20);
+    let traced = Traced::new(&scratch, "fdatasync", &["-e", "inject=fdatasync:error=EIO"], LAYER1, &[]);
+    let trace = traced.with(|run| run.stdin(transcripts::session_end(&transcript))).output();
+    assert!(trace.fault_fired() && trace.outcome.stderr.contains("warning: failed to"), "{:#?}", trace.outcome);
+}
+
+/// A lock whose holder was stopped keeps nobody waiting for ever, and what was left is done once it is gone.
+#[test]
+fn a_lock_that_is_held_for_ever_is_told_of_and_makes_nobody_wait_for_ever() {
+    let id = transcripts::made_id(1);
+    let locks: [(&str, &dyn Fn(&Scratch) -> PathBuf); 4] = [
+        ("first session", &|scratch| scratch.layer1_store().join(".state/sessions").join(&id).join("lock")),
+        ("deliverer", &|scratch| scratch.layer1_store().join(".outbox/deliver.lock")),
+        ("outbox", &|scratch| scratch.layer1_store().join(".outbox/outbox.lock")),
+        ("index", &|scratch| scratch.layer3_store().join(".sessions.db.turnstile")),
+    ];
+    for (what, path) in locks {
+        let scratch = Scratch::new();
+        let transcript = transcripts::make_conversation(&scratch, &id, 20);
+        let end = transcripts::session_end(&transcript);
+        chain_delivered(&scratch, &end);
+        transcripts::append(&transcript, transcripts::prompt_line(&id, 500, "while a lock is held"));
+        let held = File::options().append(true).open(path(&scratch)).expect("open a lock");
+        held.lock().expect("hold it");
+        // Each run has a limit of its own, after which the test fails.
+        scratch.hook(&scratch.chain_command(""), &end).output().ok().silent();
+        let start = scratch.hook(&scratch.start_command(), "{}").output().ok();
+        let told = format!("{}{}{}", start.text(), start.stderr, scratch.log(2));
+        if what != "index" {
+            assert!(told.contains("has held it for"), "{what}: {told}");
+        }
+        for verb in [&["search", "--all", "held"][..], &["list", "--all"], &["status"], &["verify"]] {
+            let outcome = scratch.layer3(verb).output();
+            assert!(matches!(outcome.code, Some(0 | 1)), "{what}, {verb:?}: {outcome:#?}");
+        }
+        drop(held);
+        scratch.await_no_process(DELIVERY);
+        scratch.hook(&scratch.start_command(), "{}").output().ok();
+        await_delivered(&scratch);
+        for store in [scratch.layer1_store(), scratch.layer3_store()] {
+            assert_equals_source(&store, PROJECT, &transcript);
+        }
+        assert_verified(&scratch);
     }
 }

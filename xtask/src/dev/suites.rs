@@ -105,11 +105,9 @@ fn run_one(suite: &Suite, args: &[&str], prepare: &dyn Fn(&mut Command), end: In
     // On a terminal Ctrl-C must reach the tests; where nobody can press it, a test that hangs has to be ended from
     // here, with all that it started.
     let is_group = !std::io::stdin().is_terminal();
-    if is_group {
-        process::detached(&mut command);
-    }
     let begun = Instant::now();
-    let mut child = command.spawn().with_context(|| format!("start the tests of {name}"))?;
+    let started = if is_group { process::spawn_detached(&mut command) } else { command.spawn() };
+    let mut child = started.with_context(|| format!("start the tests of {name}"))?;
     let output = child.stdout.take().with_context(|| format!("read the output of {name}"))?;
     let reader = std::thread::spawn(move || read(output, begun));
     let left = end.saturating_duration_since(Instant::now());

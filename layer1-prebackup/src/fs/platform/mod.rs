@@ -40,9 +40,14 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
-        filled += crate::fs::syscall::uninterrupted(|| {
+        let drawn = crate::fs::syscall::uninterrupted(|| {
             rustix::rand::getrandom(&mut *rest, rustix::rand::GetRandomFlags::empty())
-        })?;
+        });
+        match drawn {
+            Ok(came) => filled += came,
+            // An old kernel, or a sandbox that does not know of it.
+            Err(_) => return random_of_device(rest),
+        }
     }
     Ok(())
 }
@@ -50,6 +55,10 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
 /// Fills `bytes` with random ones of the system's: every other Unix has this device.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+    random_of_device(bytes)
+}
+
+fn random_of_device(bytes: &mut [u8]) -> io::Result<()> {
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, bytes)
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use layer1_prebackup::config::child_env::ChildEnv;
-use layer1_prebackup::fs::platform::process::{Group, Signal, detached};
+use layer1_prebackup::fs::platform::process::{Group, Signal, spawn_detached};
 use serde::Serialize;
 use wait_timeout::ChildExt;
 
@@ -115,7 +115,7 @@ impl Git<'_> {
 /// What it prints; `None` where it fails or takes too long.
 fn run(command: &mut Command) -> Option<String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = detached(command).spawn().ok()?;
+    let mut child = spawn_detached(command).ok()?;
     let output = child.stdout.take()?;
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();

@@ -234,7 +234,8 @@ fn is_touched(touched: &BTreeSet<PathBuf>, path: &Path) -> bool {
 fn is_watched(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_lock = name == "lock" || name.ends_with(".lock") || name.ends_with(".turnstile");
-    let is_index = name.starts_with("sessions.db");
+    // The list of what is owed to the index is as disposable: it is synced where the index could not be written.
+    let is_index = name.starts_with("sessions.db") || name == "to-index";
     // What a comparison of stored contents gave: made again from them.
     let is_loss = path.iter().any(|part| part == "losses");
     // When a warning was last shown: losing that shows it once more.
