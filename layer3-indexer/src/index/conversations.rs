@@ -269,7 +269,7 @@ impl Ranking<'_> {
         // Whether a copy is all that a fork has to say is to be known of every one.
         let shared = shared(self.connection)?;
         head.extend(candidates.sessions.keys().filter(|session| shared.contains(session)));
-        let looked = self.look(candidates, &head, &shared)?;
+        let (looked, behind) = self.look(candidates, &head, Some(&shared))?;
         let mut conversations: Vec<Conversation> = Vec::with_capacity(sessions.len());
         for (score, _, session) in sessions {
             if !head.contains(&session) {
@@ -280,6 +280,8 @@ impl Ranking<'_> {
             if let Some(Looked { class, score: of_message, shown, .. }) = looked.get(&session) {
                 let score = score / best + of_message;
                 conversations.push(Conversation { session, class: *class, score, shown: Some(*shown) });
+            } else if behind.contains(&session) {
+                conversations.push(Conversation { session, class: (false, true), score: score / best, shown: None });
             }
         }
         let time = |conversation: &Conversation| {
@@ -299,17 +301,21 @@ impl Ranking<'_> {
         candidates: &Candidates,
         sessions: &BTreeSet<i64>,
     ) -> rusqlite::Result<HashMap<i64, Shown>> {
-        let looked = self.look(candidates, sessions, &HashSet::new())?;
+        let (looked, _) = self.look(candidates, sessions, None)?;
         Ok(looked.into_iter().map(|(session, looked)| (session, looked.shown)).collect())
     }
 
-    /// Looks at the messages of conversations.
+    /// Looks at the messages of conversations, to rank them where those are told that have copied from each other, else to
+    /// show them. The second answer is of those that need no look to be ranked: where some say what a question asks for, those
+    /// in which only tools print it are worth what the conversation as a whole is.
     fn look(
         &self,
         candidates: &Candidates,
         sessions: &BTreeSet<i64>,
-        shared: &HashSet<i64>,
-    ) -> rusqlite::Result<HashMap<i64, Looked>> {
+        ranked: Option<&HashSet<i64>>,
+    ) -> rusqlite::Result<(HashMap<i64, Looked>, BTreeSet<i64>)> {
+        let none = HashSet::new();
+        let shared = ranked.unwrap_or(&none);
         let mut sessions = sessions.clone();
         // A message is shown in the oldest of those that hold it, which has to be among them.
         for session in sessions.clone().iter().filter(|session| shared.contains(session)) {
@@ -321,7 +327,12 @@ impl Ranking<'_> {
             None => Vec::new(),
         };
         let with: BTreeSet<i64> = found.iter().filter(|found| !found.is_echo).map(|found| found.session).collect();
-        let without: BTreeSet<i64> = &sessions - &with;
+        let mut without: BTreeSet<i64> = &sessions - &with;
+        let mut behind = BTreeSet::new();
+        if ranked.is_some() && !with.is_empty() {
+            behind = without.iter().filter(|session| !shared.contains(session)).copied().collect();
+            without.retain(|session| !behind.contains(session));
+        }
         if !without.is_empty() {
             found.retain(|found| with.contains(&found.session));
             found.extend(self.messages(&candidates.any, &without)?);
@@ -378,6 +389,7 @@ impl Ranking<'_> {
         // Of what only its title says, how it began.
         for session in sessions.iter().filter(|session| candidates.sessions.contains_key(session)) {
             if !looked.contains_key(session)
+                && !behind.contains(session)
                 && !shared.contains(session)
                 && let Some(first) = self.first_message(*session)?
             {
@@ -385,7 +397,7 @@ impl Ranking<'_> {
                 looked.insert(*session, Looked { class: (false, true), score: 0.0, time_ms: first.time_ms, shown });
             }
         }
-        Ok(looked)
+        Ok((looked, behind))
     }
 
     /// Each message once, in the session that it was written in rather than in a fork or a continuation of it, and in how
