@@ -88,10 +88,12 @@ impl Candidates {
     }
 }
 
+/// Of each conversation what it is worth, and the words that it holds.
+type About = HashMap<i64, (f64, u32)>;
+
 /// What the words of a question are found in.
 pub(super) struct Answers {
-    /// Of each conversation what it is worth, and the words that it holds.
-    sessions: HashMap<i64, (f64, u32)>,
+    sessions: About,
     /// Words that none of them holds.
     pub(crate) missing: Vec<usize>,
     mentions: Rc<Mentions>,
@@ -146,7 +148,7 @@ impl Ranking<'_> {
     }
 
     /// Of each conversation what these words are worth, and which it holds; and those that none of the ones that are meant holds.
-    fn about(&self, words: &[Word]) -> rusqlite::Result<(HashMap<i64, (f64, u32)>, Vec<usize>)> {
+    fn about(&self, words: &[Word]) -> rusqlite::Result<(About, Vec<usize>)> {
         let (mut sessions, mut missing) = (HashMap::new(), Vec::new());
         for (n, word) in words.iter().enumerate() {
             let mut found: Option<HashMap<i64, f64>> = None;
@@ -173,7 +175,7 @@ impl Ranking<'_> {
     }
 
     /// Adds what a word that stands in these sessions so often says of each.
-    fn add(&self, sessions: &mut HashMap<i64, (f64, u32)>, found: &HashMap<i64, f64>, weight: f64, word: u32) {
+    fn add(&self, sessions: &mut About, found: &HashMap<i64, f64>, weight: f64, word: u32) {
         let rare = rare(found.len() as f64, self.sessions.count) * weight;
         let k = f64::max(K, K_OF_LONG * self.sessions.mean_words.sqrt());
         for (session, count) in found {
