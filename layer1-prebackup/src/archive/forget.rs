@@ -139,6 +139,8 @@ pub fn held_by_source(found: &FoundTranscript, needle: &Needle) -> HeldBy {
 }
 
 #[cfg(test)]
+// A test plays the part of a user and of a killed run.
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
     use crate::archive::ledger::Intent;

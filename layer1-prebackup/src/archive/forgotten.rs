@@ -35,6 +35,9 @@ pub struct Forgotten {
     pub marks: Marks,
 }
 
+/// A tombstone, or why it cannot be read.
+type ById = (SessionId, Result<Forgotten, ArchiveError>);
+
 impl Forgotten {
     /// A conversation that is forgotten from now on.
     pub fn new(id: &SessionId, at_ms: u64) -> Forgotten {
@@ -86,7 +89,7 @@ impl Archive {
     }
 
     /// Everything that was forgotten, by id. A tombstone that cannot be read fails by itself.
-    pub fn all_forgotten(&self) -> Result<Vec<(SessionId, Result<Forgotten, ArchiveError>)>, ArchiveError> {
+    pub fn all_forgotten(&self) -> Result<Vec<ById>, ArchiveError> {
         let Some(dir) = self.root.open_beneath(Path::new(FOLDER))? else { return Ok(Vec::new()) };
         let id = |(name, _): (OsString, _)| SessionId::parse(name.to_str()?.strip_suffix(".json")?).ok();
         let mut ids: Vec<SessionId> = dir.entries()?.into_iter().filter_map(id).collect();

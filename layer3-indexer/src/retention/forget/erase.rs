@@ -98,7 +98,8 @@ fn scrub(path: &Path, texts: &[Vec<u8>]) -> Result<(), Failure> {
             is_changed = true;
         }
     }
-    Ok(if is_changed {
-        sync_data(&file, path)?
-    })
+    if is_changed {
+        sync_data(&file, path)?;
+    }
+    Ok(())
 }

@@ -89,7 +89,7 @@ impl Sought {
     /// Whether any of it stands in these bytes, and how many they were.
     fn look(&self, reader: &mut dyn Read) -> io::Result<(bool, u64)> {
         let texts = self.texts();
-        let finders: Vec<memmem::Finder<'_>> = texts.iter().map(|text| memmem::Finder::new(text)).collect();
+        let finders: Vec<memmem::Finder<'_>> = texts.iter().map(memmem::Finder::new).collect();
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
         let (mut has_text, mut has_line, mut lines) = (false, false, Lines::default());
         let bytes = read_through(reader, longest, &mut |window, new| {
