@@ -401,6 +401,15 @@ fn what_a_subagents_file_lost_needs_a_person_while_the_transcript_stays() {
     let scene = lost();
     acknowledged::acknowledge(&archive(&scene), [(&scene.copies(), Seen::Loss)]).unwrap();
     assert_eq!(found(&scene, 0), "", "acknowledged");
+    // One that is gone while the transcript is there is told, and comes back.
+    let file = scene.transcript().with_extension("").join(rel);
+    assert!(layer1_prebackup::fs::remove_file(&file).unwrap());
+    assert!(found(&scene, 0).starts_with("  vanished ~/.claude/projects/-home-dev-proj/"), "{}", found(&scene, 0));
+    restore::plan(&scene.places, ID, &Options::default()).and_then(|plan| plan.carry_out(&scene.places)).unwrap();
+    assert_eq!((found(&scene, 0).as_str(), file.exists()), ("", true));
+    assert!(layer1_prebackup::fs::remove_file(&file).unwrap());
+    acknowledged::acknowledge(&archive(&scene), [(&scene.copies(), Seen::Loss)]).unwrap();
+    assert_eq!(found(&scene, 0), "", "acknowledged");
     // The next loss is news again; a file that says what the agent is may be replaced at will.
     write(&scene, &[]);
     assert!(found(&scene, 0).starts_with("! shrunk"), "{}", found(&scene, 0));

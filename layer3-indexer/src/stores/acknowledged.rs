@@ -73,8 +73,8 @@ impl Acknowledged {
         older.iter().all(|mark| count(older, mark) <= count(seen, mark))
     }
 
-    /// Whether it was seen what Claude Code no longer has of a project's memory.
-    pub(super) fn is_memory_loss(&self, key: &SessionKey, mark: &str) -> bool {
+    /// Whether one thing was seen that Claude Code no longer has of a conversation or of a project's memory.
+    pub(super) fn has_seen_one(&self, key: &SessionKey, mark: &str) -> bool {
         self.losses.get(&name(key)).is_some_and(|seen| seen.iter().any(|other| other == mark))
     }
 }
@@ -87,6 +87,11 @@ pub(super) fn is_loss(copies: &SessionCopies) -> bool {
 /// The same of a subagent's file.
 pub(super) fn is_subagent_loss(copies: &SessionCopies, rel: &Path) -> bool {
     Acknowledged::read(copies.layer3_store()).has_seen(&copies.key, &copies.subagent_marks(rel))
+}
+
+/// Whether it was seen that one of the session's files is gone.
+pub(super) fn is_mark_seen(copies: &SessionCopies, mark: &str) -> bool {
+    Acknowledged::read(copies.layer3_store()).has_seen_one(&copies.key, mark)
 }
 
 /// What a person has seen of a session.

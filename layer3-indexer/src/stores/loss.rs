@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, SessionKey, StoredFile, Verification};
+use layer1_prebackup::claude::side_files::place_of;
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, DurableError};
 use layer1_prebackup::names::{FileName, LAYER3, StoredName, typed};
@@ -164,10 +165,31 @@ impl SessionCopies {
         older.iter().map(|content| format!("{} {}", rel.display(), mark(content))).collect()
     }
 
-    /// Those of all subagents' files.
+    /// Those of all subagents' files, and of those that are gone.
     pub(super) fn all_subagent_marks(&self) -> Vec<String> {
         let files = self.side_files().into_iter().filter(|rel| is_of_subagent(rel));
-        files.flat_map(|rel| self.subagent_marks(&rel)).collect()
+        let gone = self.subagents_missing().into_iter().map(|(_, mark)| mark);
+        files.flat_map(|rel| self.subagent_marks(&rel)).chain(gone).collect()
+    }
+
+    /// The subagents' files that are saved and not there any more, although the transcript is, unless a person
+    /// acknowledged that.
+    pub(crate) fn subagents_gone(&self) -> Vec<PathBuf> {
+        let missing = self.subagents_missing().into_iter();
+        missing.filter(|(_, mark)| !acknowledged::is_mark_seen(self, mark)).map(|(rel, _)| rel).collect()
+    }
+
+    /// Each with what there is to be acknowledged.
+    fn subagents_missing(&self) -> Vec<(PathBuf, String)> {
+        let Some(source) = self.sources().find(|source| source.exists()) else { return Vec::new() };
+        let missing = |rel: PathBuf| {
+            let file = FileName::Side(rel.clone());
+            let newest = self.with_more_versions_of(&file).newest(&file).filter(|newest| newest.bytes > 0)?;
+            let (folder, below) = place_of(source, &self.key.id, &file);
+            let is_missing = folder.join(below).symlink_metadata().is_err();
+            is_missing.then(|| (rel.clone(), format!("gone {} {}", rel.display(), mark(newest))))
+        };
+        self.side_files().into_iter().filter(|rel| is_of_subagent(rel)).filter_map(missing).collect()
     }
 
     /// The newest content.

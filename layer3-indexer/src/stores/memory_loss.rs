@@ -60,7 +60,7 @@ fn loss_of(key: SessionKey, folder: PathBuf, files: &[StoredFile], seen: &Acknow
             Ok(_) => continue,
         };
         let mark = format!("{what} {} {}:{}", rel.display(), lost.bytes, lost.blake3.to_hex());
-        if !seen.is_memory_loss(&loss.key, &mark) {
+        if !seen.has_seen_one(&loss.key, &mark) {
             *count += 1;
             loss.marks.push(mark);
         }

@@ -152,7 +152,7 @@ pub(super) fn visible(text: &str) -> Cow<'_, str> {
 pub(super) enum Piece<'a> {
     /// Lines of text.
     Prose(Vec<&'a str>),
-    /// Lines between fences, and the word behind the opening one.
+    /// Lines between fences, and the word behind the opening one; what else stands there is the first line.
     Code { language: &'a str, lines: Vec<&'a str> },
 }
 
@@ -170,7 +170,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
             pieces.push(Piece::Prose(std::mem::take(&mut prose)));
         }
         let code = lines.by_ref().take_while(|line| !fence.closes(line));
-        let lines = code.map(|line| fence.unindented(line)).collect();
+        let lines = fence.words.into_iter().chain(code.map(|line| fence.unindented(line))).collect();
         pieces.push(Piece::Code { language: fence.language, lines });
     }
     if !prose.is_empty() {
@@ -184,6 +184,8 @@ struct Fence<'a> {
     mark: char,
     length: usize,
     language: &'a str,
+    /// What stands behind it and is no language: a model may go on in the line of a fence.
+    words: Option<&'a str>,
 }
 
 impl<'a> Fence<'a> {
@@ -195,9 +197,10 @@ impl<'a> Fence<'a> {
         if length < 3 || info.contains('`') {
             return None;
         }
-        let word = info.split_whitespace().next().unwrap_or("");
+        let word = info.trim();
         let is_language = word.len() <= 30 && word.chars().all(|c| c.is_ascii_alphanumeric() || "_+#.-".contains(c));
-        Some(Fence { indent: line.len() - bare.len(), mark, length, language: if is_language { word } else { "" } })
+        let (language, words) = if is_language { (word, None) } else { ("", Some(word)) };
+        Some(Fence { indent: line.len() - bare.len(), mark, length, language, words })
     }
 
     fn closes(&self, line: &str) -> bool {
@@ -256,6 +259,18 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_a_fence_is_not_lost() {
+        let of = |text: &'static str| match pieces(text).remove(0) {
+            Piece::Code { language, lines } => (language, lines.join("|")),
+            Piece::Prose(lines) => ("prose", lines.join("|")),
+        };
+        assert_eq!(of("```rust\nx\n```"), ("rust", "x".to_owned()));
+        assert_eq!(of("```Wait, I misread!\nx\n```"), ("", "Wait, I misread!|x".to_owned()));
+        assert_eq!(of("~~~ js title=\"a.js\"\nx\n~~~"), ("", "js title=\"a.js\"|x".to_owned()));
+        assert_eq!(of("```\nx\n```So there is"), ("", "x|```So there is".to_owned()));
+    }
+
+    #[test]
     fn a_secret_among_colours_is_masked() {
         let mut sanitizer = Sanitizer { redactor: Some(Redactor::default()), ..Sanitizer::default() };
         assert_eq!(sanitizer.clean("x \u{1b}[1mghp_0123456789\u{1b}[0mabcdefghijklmnop").as_str(), "x [masked]");
@@ -278,7 +293,7 @@ mod tests {
         let code = |language, lines: &[&'static str]| Piece::Code { language, lines: lines.to_vec() };
         let expected = [
             Piece::Prose(vec!["a"]),
-            code("rust", &["fn x() {}"]),
+            code("", &["rust ignore", "fn x() {}"]),
             Piece::Prose(vec!["b"]),
             code("", &["```", "c"]),
             code("", &["open", "```"]),

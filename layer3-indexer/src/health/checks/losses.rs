@@ -11,7 +11,7 @@ use crate::health::finding::{Finding, Kind};
 use crate::restore::standing;
 use crate::stores::loss::Loss;
 use crate::stores::{SessionCopies, Stores};
-use crate::terminal::shell_quoted;
+use crate::terminal::{count, shell_quoted};
 use crate::transcript::lost::How;
 
 /// What each saved conversation lost. Where it was compared already, nothing is read but its record.
@@ -34,6 +34,18 @@ pub(super) fn of_sessions(examination: &mut Examination<'_>) {
             let source = copies.sources().next().unwrap_or(Path::new(""));
             let (folder, below) = place_of(source, &key.id, &FileName::Side(rel));
             found(examination, &copies, &loss, what, &folder.join(below), "--longest --force");
+        }
+        if let files @ 1.. = copies.subagents_gone().len() as u64 {
+            let layer3 = &context.commands.layer3;
+            let gone = if files == 1 { "was deleted; it is backed up" } else { "were deleted; they are backed up" };
+            let name = shell_quoted(&copies.name());
+            let what = format!(
+                "{} of its subagents {gone}; if that is all right, `{layer3} status --acknowledge {name}`",
+                count(files, "file")
+            );
+            let source = copies.sources().next().unwrap_or(Path::new(""));
+            let finding = Finding::new(context, Kind::Vanished, what, source).mend(format!("{layer3} restore {name}"));
+            examination.findings.push(finding.of(&key.id, Some(key.project.as_str())));
         }
     }
 }

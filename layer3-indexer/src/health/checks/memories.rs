@@ -32,7 +32,9 @@ pub(super) fn of_projects(examination: &mut Examination<'_>) {
         not_saved(memory, first.as_ref(), second.as_ref(), examination);
     }
     for loss in memory_losses([second.as_ref(), first.as_ref()], examination.second.archive.as_ref()) {
-        lost(&loss, examination);
+        if !context.places.policy.exclude.is_excluded(&loss.folder, None) {
+            lost(&loss, examination);
+        }
     }
     in_one_copy_only(examination);
 }
