@@ -97,9 +97,10 @@ impl Places {
         let index = pick(&flags.session_db, PLACE_FLAGS[3], SESSION_DB_PATH, &settings.session_db_path, beside)?;
         let policy = settings.policy(&home);
         let is_named = flags.claude_dir.is_some() || env(CLAUDE_CONFIG_DIR).is_some_and(|dir| !dir.is_empty());
-        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, [&layer1_store, &layer3_store]);
+        let (directories, stores) = (Directories::default(), [layer1_store.as_path(), layer3_store.as_path()]);
+        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, stores, &directories);
         let places = Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy };
-        match places.not_apart() {
+        match places.not_apart(&directories) {
             Some(problem) => Err(problem),
             None => Ok(places),
         }
@@ -187,13 +188,13 @@ impl Places {
         let index = index.unwrap_or_else(|| default_index(&layer3_store));
         let policy = settings.policy(&home);
         let is_named = flags.claude_dir.is_some() || set(CLAUDE_CONFIG_DIR).is_some();
-        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, [&layer1_store, &layer3_store]);
+        let stores = [layer1_store.as_path(), layer3_store.as_path()];
+        let more_claude_dirs = more_claude_dirs(&home, &claude_dir, is_named, settings, stores, &directories);
         (Ok(Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy }), problems)
     }
 
     /// What is wrong where the stores do not lie apart from each other and from the transcripts.
-    fn not_apart(&self) -> Option<SettingsError> {
-        let directories = Directories::default();
+    fn not_apart(&self, directories: &Directories) -> Option<SettingsError> {
         let among = |name, store: &Path| {
             directories.not_from_transcripts(store, self.all_claude_dirs()).map(|why| refused(name, store, &why))
         };
@@ -342,10 +343,10 @@ fn more_claude_dirs(
     is_named: bool,
     settings: &Settings,
     stores: [&Path; 2],
+    directories: &Directories,
 ) -> Vec<PathBuf> {
     let listed = settings.claude_dirs.iter().flatten().filter_map(|dir| absolute("the settings", dir, home).ok());
     // One that nobody named cannot make a store a wrong place: a transcript may have been named that lies in a store.
-    let directories = Directories::default();
     let is_apart = |dir: &PathBuf| {
         stores.into_iter().all(|store| directories.not_from_transcripts(store, [dir.as_path()]).is_none())
     };
