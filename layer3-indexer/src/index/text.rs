@@ -176,6 +176,8 @@ pub(super) fn key_of(record: &Record<'_>, sections: &[(Column, Cow<'_, str>)]) -
         (time_ms, _) => hasher.update(&time_ms.unwrap_or(0).to_le_bytes()),
     };
     hasher.update(record.kind.as_bytes());
+    // Two projects are two, whatever is said in them at once.
+    hasher.update(record.cwd.as_deref().unwrap_or_default().as_bytes());
     for block in &record.blocks {
         if let Block::ToolUse { id: Some(id), .. } | Block::ToolResult { id: Some(id), .. } = block {
             hasher.update(&[0]).update(id.as_bytes());
