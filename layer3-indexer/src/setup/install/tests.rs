@@ -427,7 +427,8 @@ fn what_stands_in_the_commands_place_and_is_not_ours_stays() {
         );
         scene.uninstall(false);
         assert_eq!(there(), before, "{theirs}");
-        if before.2 { std::fs::remove_dir(&link).unwrap() } else { fs::remove_file(&link).map(|_| ()).unwrap() }
+        let removed = if before.2 { fs::remove_dir(&link).map(drop) } else { fs::remove_file(&link).map(drop) };
+        removed.unwrap();
     }
     // What another place of this installation left is ours.
     std::os::unix::fs::symlink("/gone/hooks/layer3-indexer", &link).unwrap();
