@@ -14,6 +14,9 @@ use layer1_prebackup::fs::DurableError;
 use layer1_prebackup::names::{LAYER3, NameError, typed};
 use layer1_prebackup::wire::event::EventError;
 
+/// Longest value of an argument that is told, in characters.
+const VALUE_CHARS_MAX: usize = 200;
+
 /// What callers tell failures apart by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -50,7 +53,9 @@ impl Failure {
 
     /// An argument is not acceptable.
     pub(crate) fn argument(name: &str, value: &str, why: &str) -> Failure {
-        Failure::new(format!("use {name} {value:?}: {why}")).of(Kind::InvalidInput)
+        let end = value.char_indices().nth(VALUE_CHARS_MAX).map_or(value.len(), |(end, _)| end);
+        let more = if end < value.len() { "…" } else { "" };
+        Failure::new(format!("use {name} {:?}{more}: {why}", &value[..end])).of(Kind::InvalidInput)
     }
 
     /// There is nothing to read from yet.

@@ -50,6 +50,14 @@ impl Exclusions {
         matches!(self.excluding(transcript, cwd), Ok(Some(_)))
     }
 
+    /// Whether what was saved in a project's folder, of a session that worked in these directories, is excluded now.
+    pub fn is_saved_excluded(&self, folder: &str, directories: &[String]) -> bool {
+        let is_name = |glob: &Glob| !glob.pattern.contains('/') && matches(&glob.pattern, folder);
+        let nowhere = Path::new("");
+        self.globs.iter().any(is_name)
+            || directories.iter().any(|directory| self.match_session(nowhere, Some(directory)).is_some())
+    }
+
     /// The glob that excludes the session of a transcript. Where it works is the first directory
     /// that it names, else `cwd`.
     pub(crate) fn excluding(&self, transcript: &Path, cwd: Option<&str>) -> Result<Option<&str>, DurableError> {

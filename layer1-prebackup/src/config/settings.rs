@@ -39,7 +39,7 @@ pub(crate) struct Setting {
 }
 
 /// Everything that can be set, in the order of the documentation.
-pub(crate) const SETTINGS: [Setting; 13] = [
+pub(crate) const SETTINGS: [Setting; 15] = [
     setting("claude_dir", "~/.claude", "\"~/.claude\"", variables::CLAUDE_CONFIG_DIR, "--claude-dir"),
     setting(
         "pre_backup_dir",
@@ -61,6 +61,8 @@ pub(crate) const SETTINGS: [Setting; 13] = [
     setting("free_space_floor", "0", "\"256MB\"", "THREEFOLD_FREE_SPACE_FLOOR", "--free-space-floor"),
     setting("journal", "true", "false", "THREEFOLD_NO_JOURNAL", "--no-journal"),
     setting("log_level", "\"info\"", "\"warn\"", "THREEFOLD_LOG_LEVEL", "--log-level"),
+    setting("mcp_scope", "\"all\"", "\"project\"", "THREEFOLD_MCP_SCOPE", "--mcp-scope"),
+    setting("mcp_redact", "false", "true", "THREEFOLD_MCP_REDACT", "--mcp-redact"),
     setting("wait", "\"1s\"", "\"500ms\"", "THREEFOLD_WAIT", "--wait"),
     setting("timeout", "\"10s\"", "\"1m\"", "THREEFOLD_TIMEOUT", "--timeout"),
     setting("attempts", "2", "3", "THREEFOLD_ATTEMPTS", "--attempts"),
@@ -103,6 +105,10 @@ pub struct Settings {
     pub(crate) journal: Option<bool>,
     /// What gets into the logs.
     pub(crate) log_level: Option<Level>,
+    /// Whether the MCP server serves the conversations of its client's project alone.
+    pub mcp_of_project: Option<bool>,
+    /// Whether it masks what looks like a secret.
+    pub mcp_redact: Option<bool>,
     /// How long layer 2's hook waits for a delivery.
     pub wait: Option<Duration>,
     /// How long a server may be silent.
@@ -223,6 +229,8 @@ impl Settings {
             "free_space_floor" => self.free_space_floor = Some(size(value).ok_or(Size::EXPECTED)?),
             "journal" => self.journal = Some(value.as_bool().ok_or("true or false")?),
             "log_level" => self.log_level = Some(value.as_str().and_then(Level::parse).ok_or(LEVEL)?),
+            "mcp_scope" => self.mcp_of_project = Some(value.as_str().and_then(parse_mcp_scope).ok_or(MCP_SCOPE)?),
+            "mcp_redact" => self.mcp_redact = Some(value.as_bool().ok_or("true or false")?),
             "wait" => self.wait = duration()?,
             "timeout" => self.timeout = duration()?,
             "delay" => self.delay = duration()?,
@@ -239,11 +247,22 @@ fn value_of_variable(key: &str, text: &str) -> Option<toml::Value> {
         "claude_dirs" | "exclude" => Some(text.split(':').filter(|glob| !glob.is_empty()).collect::<Vec<_>>().into()),
         // It turns the journal off, with anything but nothing, `0` and `false`.
         "journal" => (text != "0" && text != "false").then_some(false.into()),
+        "mcp_redact" => Some(text.parse::<bool>().map_or_else(|_| text.into(), toml::Value::from)),
         "attempts" => Some(text.parse::<i64>().map_or_else(|_| text.into(), toml::Value::from)),
         _ => Some(text.into()),
     }
 }
 
+/// Whether the project alone is meant: `project` or `all`.
+pub fn parse_mcp_scope(text: &str) -> Option<bool> {
+    match text {
+        "project" => Some(true),
+        "all" => Some(false),
+        _ => None,
+    }
+}
+
+const MCP_SCOPE: &str = "\"project\" or \"all\"";
 const LEVEL: &str = "\"info\", \"warn\" or \"off\"";
 const DURATION: &str = "a duration such as \"500ms\", \"1s\" or \"2m\"";
 const DIRECTORY: &str = "an absolute path (or one that begins with ~/)";
@@ -402,6 +421,8 @@ mod tests {
             free_space_floor: Some(256_000_000),
             journal: Some(false),
             log_level: Some(Level::Warn),
+            mcp_of_project: Some(true),
+            mcp_redact: Some(true),
             wait: Some(Duration::from_millis(500)),
             timeout: Some(Duration::from_secs(60)),
             attempts: Some(3),
@@ -464,7 +485,7 @@ mod tests {
         read backup_dir in ~/.config/threefold/config.toml: it must be an absolute path (or one that begins with ~/)
         read the settings ~/.config/threefold/config.toml: nothing is called "exclud"; did you mean "exclude"?
         read journal in ~/.config/threefold/config.toml: it must be true or false
-        read the settings ~/.config/threefold/config.toml: nothing is called "zzz"; there are: claude_dir, pre_backup_dir, backup_dir, session_db_path, claude_dirs, exclude, free_space_floor, journal, log_level, wait, timeout, attempts, delay
+        read the settings ~/.config/threefold/config.toml: nothing is called "zzz"; there are: claude_dir, pre_backup_dir, backup_dir, session_db_path, claude_dirs, exclude, free_space_floor, journal, log_level, mcp_scope, mcp_redact, wait, timeout, attempts, delay
         read THREEFOLD_DELAY in the environment: it must be a duration such as "500ms", "1s" or "2m"
         "#);
         assert_eq!(settings, Settings { log_level: Some(Level::Warn), ..Settings::default() });

@@ -188,7 +188,11 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
     };
     let places = places.map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
     let mut screen = Screen { out, terminal: terminal(), json: cli.json, for_model: cli.for_model, offset: 0 };
-    command(cli.command, places, (&cli.places, &cli.settings), &mut screen).map(|()| ExitCode::SUCCESS)
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(places, args, &settings),
+        other => command(other, places, (&cli.places, &cli.settings), &mut screen),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -207,7 +211,8 @@ fn command(
     screen: &mut Screen<'_>,
 ) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => serve::run(places, args),
+        // It has no screen, and was called above.
+        Command::Serve(_) => Ok(()),
         Command::Save(args) => save::run(&places, &args, screen),
         Command::Import => import::run(&places, screen),
         Command::Search(args) => search::run(&places, *args, screen),

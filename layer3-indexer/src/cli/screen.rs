@@ -171,7 +171,7 @@ pub(super) fn here(places: &Places) -> Here {
     let directory = named(CLAUDE_PROJECT_DIR).or_else(|| std::env::current_dir().ok()).or_else(|| named("PWD"));
     let said = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let clients = said(CLAUDE_PID).and_then(|pid| pid.parse().ok()).into_iter().map(Some).collect();
-    Here { directory, home: places.home.clone(), clients, session: said(CLAUDE_CODE_SESSION_ID) }
+    Here { directory, home: places.home.clone(), clients, session: said(CLAUDE_CODE_SESSION_ID), ..Here::default() }
 }
 
 /// A failure where something stays wrong until a person does something; it was printed.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::claude::live;
 use layer1_prebackup::claude::worktrees::project_of_worktree;
+use layer1_prebackup::config::exclude::Exclusions;
 
 use crate::index::Whereabouts;
 use crate::terminal::one_line;
@@ -20,6 +21,17 @@ pub(crate) struct Here {
     pub(crate) clients: Vec<Option<u32>>,
     /// The session that Claude Code said it has, when it began to ask.
     pub(crate) session: Option<String>,
+    /// What is never handed out, whatever is asked for.
+    pub(crate) limits: Limits,
+}
+
+/// Which sessions may be handed out at all: all of them, unless a setting says less.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Only those of the project of this directory; of none where it is not known.
+    pub(crate) project_of: Option<Option<PathBuf>>,
+    /// None of these.
+    pub(crate) exclude: Exclusions,
 }
 
 impl Here {

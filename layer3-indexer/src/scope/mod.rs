@@ -15,7 +15,7 @@ use layer1_prebackup::names::ProjectName;
 
 use crate::index::Whereabouts;
 use crate::terminal::one_line;
-pub(crate) use here::{Here, directory_of};
+pub(crate) use here::{Here, Limits, directory_of};
 pub(crate) use names::Labels;
 use project::Project;
 pub(crate) use project::resolved;
@@ -68,8 +68,27 @@ impl Meant {
     }
 }
 
-/// Which of these sessions are meant.
+/// Which of these sessions are meant, of those that may be handed out.
 pub(crate) fn meant(scope: &Scope, known: &[Whereabouts]) -> Meant {
+    let mut meant = asked_for(scope, known);
+    let served = places(known, |session| is_served(session, &scope.here));
+    if served.len() < known.len() {
+        let is_served = |place: &usize| served.binary_search(place).is_ok();
+        meant.places = Some(meant.places.map_or(served.clone(), |all| all.into_iter().filter(is_served).collect()));
+    }
+    meant
+}
+
+/// Whether the session may be handed out: not where a setting excludes it, or keeps to another project.
+pub(crate) fn is_served(session: &Whereabouts, here: &Here) -> bool {
+    let Limits { project_of, exclude } = &here.limits;
+    let is_of_project = |directory: &Option<PathBuf>| {
+        directory.as_ref().is_some_and(|directory| is_of(session, &Project::of(directory, &here.home)))
+    };
+    project_of.as_ref().is_none_or(is_of_project) && !exclude.is_saved_excluded(&session.project, &session.directories)
+}
+
+fn asked_for(scope: &Scope, known: &[Whereabouts]) -> Meant {
     let here = &scope.here;
     if scope.all {
         return Meant::all(Vec::new());

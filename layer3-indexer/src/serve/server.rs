@@ -22,6 +22,8 @@ pub(crate) struct Server {
     pub(super) roots: Roots,
     pub(super) journal: LogSink,
     pub(super) later: Arc<Later>,
+    /// Whether what looks like a secret is masked in answers.
+    pub(super) is_masking: bool,
 }
 
 impl Server {
@@ -30,6 +32,6 @@ impl Server {
     pub(crate) fn new(places: Places, here: Here, allowed: &[PathBuf], echo: bool) -> Server {
         let (roots, journal) = (Roots::resolve(&places, allowed), LogSink::new(&places, echo));
         let later = Arc::new(Later::start(&places, &journal));
-        Server { roots, journal, later, here, env: ChildEnv::default(), places }
+        Server { roots, journal, later, here, env: ChildEnv::default(), is_masking: false, places }
     }
 }

@@ -4,6 +4,8 @@ use rmcp::model::{CallToolRequestParams, ProtocolVersion};
 use rmcp::service::RunningService;
 use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient};
 use serde_json::{Value, json};
+use std::path::Path;
+use tokio::io::DuplexStream;
 
 use super::*;
 use crate::testing::{ID, Scene, answer, prompt};
@@ -186,5 +188,187 @@ fn arguments_of_another_shape_never_end_the_server() {
         }
         assert_eq!(client.list_all_tools().await.unwrap().len(), 7);
         client.cancel().await.unwrap();
+    });
+}
+
+/// A server, its streams, and what was said to begin with.
+async fn raw(scene: &Scene, buffer: usize) -> (tokio::io::ReadHalf<DuplexStream>, tokio::io::WriteHalf<DuplexStream>) {
+    use tokio::io::AsyncWriteExt;
+    let (near, far) = tokio::io::duplex(buffer);
+    let server = Server::new(scene.places.clone(), Here::default(), &[], false);
+    tokio::spawn(serve_on(server, tokio::io::split(far)));
+    let (read, mut write) = tokio::io::split(near);
+    let client =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let begin = json!({"jsonrpc": "2.0", "id": "begin", "method": "initialize", "params": client});
+    write
+        .write_all(format!("{begin}\n{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}}\n").as_bytes())
+        .await
+        .unwrap();
+    (read, write)
+}
+
+#[test]
+fn a_line_that_is_no_request_is_answered_and_the_server_goes_on() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let call = |id: &str, query: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"session_search","arguments":{{"query":{query}}}}}}}"#
+        )
+    };
+    let long_id = format!("\"{}\"", "i".repeat(2_000_000));
+    let bad: [(Vec<u8>, Value, i64); 13] = [
+        (b"hello".to_vec(), Value::Null, -32700),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/list\xff\"}".to_vec(), json!(5), -32700),
+        (call("6", &deep).into_bytes(), json!(6), -32700),
+        (call("7", &format!("\"{}\"", "a".repeat(lines::LINE_BYTES_MAX))).into_bytes(), json!(7), -32600),
+        (vec![b'x'; 3 * lines::LINE_BYTES_MAX], Value::Null, -32600),
+        (call("8", &format!("[{}0]", "0,".repeat(1_000_000))).into_bytes(), json!(8), -32600),
+        (call(&long_id, "1").into_bytes(), Value::Null, -32600),
+        (b"[{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/list\"}]".to_vec(), Value::Null, -32600),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"tools/list\"}".to_vec(), Value::Null, -32600),
+        (b"{\"jsonrpc\":\"2.0\",\"id\":1.5,\"method\":\"tools/list\"}".to_vec(), Value::Null, -32600),
+        (b"{\"id\":9}".to_vec(), json!(9), -32600),
+        (b"\0\0\0".to_vec(), Value::Null, -32700),
+        (
+            format!(r#"{{"jsonrpc":"2.0","id":10,"method":"{}"}}"#, "m".repeat(3_000_000)).into_bytes(),
+            json!(10),
+            -32601,
+        ),
+    ];
+    run(async {
+        let scene = Scene::new();
+        let (read, mut write) = raw(&scene, 64 * 1024).await;
+        let mut answers = BufReader::new(read).lines();
+        let mut answer = async || answers.next_line().await.unwrap().unwrap();
+        answer().await;
+        for (line, id, code) in bad {
+            // What comes in between is read over: no line, an answer nobody asked for, a notification nobody knows.
+            for line in [
+                &line[..],
+                b"",
+                b" \r",
+                b"{\"jsonrpc\":\"2.0\",\"id\":5,\"result\":7}",
+                b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/odd\",\"params\":7}",
+            ] {
+                write.write_all(line).await.unwrap();
+                write.write_all(b"\n").await.unwrap();
+            }
+            let text = answer().await;
+            let said: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((&said["id"], said["error"]["code"].as_i64()), (&id, Some(code)), "{text}");
+            assert!(text.len() < 4000, "{} bytes", text.len());
+            write.write_all(b"{\"jsonrpc\":\"2.0\",\"id\":\"p\",\"method\":\"ping\"}\r\n").await.unwrap();
+            assert!(answer().await.contains("\"p\""));
+        }
+    });
+}
+
+#[test]
+fn a_client_that_asks_and_does_not_read_waits_and_is_answered_later() {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    run(async {
+        let scene = Scene::new();
+        let (read, mut write) = raw(&scene, 4096).await;
+        let mut asked = 0;
+        loop {
+            let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{asked},\"method\":\"tools/list\"}}\n");
+            let limit = Duration::from_secs(if asked < 50 { 60 } else { 2 });
+            if tokio::time::timeout(limit, write.write_all(line.as_bytes())).await.is_err() {
+                break;
+            }
+            asked += 1;
+            assert!(asked < 1000, "everything is read, and kept in memory");
+        }
+        let mut answers = BufReader::new(read).lines();
+        for _ in 0..=asked {
+            answers.next_line().await.unwrap().unwrap();
+        }
+    });
+}
+
+/// Whatever is asked, what comes back is short.
+#[test]
+fn answers_are_bounded_whatever_the_arguments() {
+    run(async {
+        let scene = Scene::new();
+        let long: Vec<String> =
+            (1..=40).map(|n| prompt(n % 60, &format!("{n} {}", "\u{1}\u{202e}é".repeat(4000)))).collect();
+        scene.transcribe(&long);
+        scene.receipt(None);
+        let client = connect(&scene, ClientLifecycleMode::Initialize).await;
+        let huge = "\u{1}\"x".repeat(10_000);
+        let values = [
+            json!(huge),
+            json!(u64::MAX),
+            json!(-1),
+            json!(1e300),
+            json!(true),
+            json!([huge]),
+            json!({huge.clone(): huge}),
+            Value::Null,
+            json!(""),
+        ];
+        for tool in tools::all() {
+            let fields: Vec<String> =
+                tool.describe().input_schema["properties"].as_object().unwrap().keys().cloned().collect();
+            for (field, value) in fields.iter().flat_map(|field| values.iter().map(move |value| (field, value))) {
+                let mut arguments =
+                    json!({"session_id": ID, "query": "x", "error": "x", "transcript_path": scene.transcript()});
+                arguments[field] = value.clone();
+                let Value::Object(arguments) = arguments else { unreachable!() };
+                let result =
+                    client.call_tool(CallToolRequestParams::new(tool.name).with_arguments(arguments)).await.unwrap();
+                let bytes = serde_json::to_vec(&result).unwrap().len();
+                assert!(bytes < 400_000, "{} with {field} {:.40}: {bytes} bytes", tool.name, value.to_string());
+            }
+        }
+        client.cancel().await.unwrap();
+    });
+}
+
+#[test]
+fn what_the_settings_keep_back_is_not_handed_out() {
+    use crate::scope::Limits;
+    use layer1_prebackup::config::exclude::Exclusions;
+    run(async {
+        let exclude = |glob: &str| Exclusions::new(&[glob.to_owned()], Path::new("/home/dev"));
+        let project = |directory: &str| Some(Some(PathBuf::from(directory)));
+        for (limits, is_served) in [
+            (Limits::default(), true),
+            (Limits { project_of: project("/home/dev/proj"), ..Limits::default() }, true),
+            (Limits { project_of: project("/home/dev/other"), ..Limits::default() }, false),
+            (Limits { project_of: Some(None), ..Limits::default() }, false),
+            (Limits { exclude: exclude("pro?"), ..Limits::default() }, false),
+            (Limits { exclude: exclude("/home/dev/**"), ..Limits::default() }, false),
+            (Limits { exclude: exclude("~/proj"), ..Limits::default() }, false),
+            (Limits { exclude: exclude("/home/dev/projects"), ..Limits::default() }, true),
+        ] {
+            let scene = Scene::new();
+            scene.transcribe(&[prompt(1, "a needle")]);
+            scene.receipt(None);
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let here = Here { home: "/home/dev".into(), limits: limits.clone(), ..Here::default() };
+            tokio::spawn(serve_on(Server::new(scene.places.clone(), here, &[], false), tokio::io::split(far)));
+            let client = Client.serve_with_lifecycle(near, ClientLifecycleMode::Initialize).await.unwrap();
+            for (tool, arguments) in [
+                ("session_search", json!({"query": "needle", "all": true})),
+                ("session_search", json!({"query": "needle", "session_id": ID})),
+                ("session_search", json!({"query": "needle", "project": "proj"})),
+                ("session_list", json!({"all": true})),
+                ("session_get_context", json!({"session_id": ID})),
+                ("session_get_context", json!({"session_id": ID, "offset": 0})),
+                ("session_get_context", json!({"session_id": format!("proj/{ID}"), "around": "u-0001"})),
+            ] {
+                let answer = call(&client, tool, arguments.clone()).await.to_string();
+                assert_eq!(
+                    answer.contains("a needle") || answer.contains("a [needle]"),
+                    is_served,
+                    "{limits:?} {tool} {arguments}: {answer}"
+                );
+            }
+            client.cancel().await.unwrap();
+        }
     });
 }

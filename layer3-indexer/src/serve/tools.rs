@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use layer1_prebackup::claude::TOOL_CHARS_MAX;
 use layer1_prebackup::names::{ProjectName, SessionId};
+use layer1_prebackup::wire::shown::shown;
 use rmcp::handler::server::common::{schema_for_input, schema_for_output};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, MetaObject, Tool as ToolDescription, ToolAnnotations};
 use rmcp::schemars::JsonSchema;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::server::Server;
+use crate::browse::export::redact::Redactor;
 use crate::browse::fit::{self, Fit};
 use crate::browse::list::{self, ListRequest, Listed};
 use crate::browse::search::{self, SearchRequest};
@@ -27,7 +29,8 @@ use crate::save::adopt_v1;
 use crate::save::import::{self, Summary};
 use crate::save::verify::{self, Report};
 use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
-use crate::stores::SessionCopies;
+use crate::scope;
+use crate::stores::{SessionCopies, Stores};
 use crate::terminal::Terminal;
 
 /// Edited files that are named beside a conversation's text, the last ones.
@@ -184,9 +187,21 @@ impl Tool {
     pub(crate) fn call(&self, server: &Server, arguments: JsonObject, progress: Progress<'_>) -> CallToolResult {
         match (self.run)(server, arguments, progress) {
             Ok(output) => {
-                let structure = if output.is_whole { output.structure } else { fit::fit(output.structure, output.fit) };
+                let mut redactor = server.is_masking.then(Redactor::default);
+                let mut clean = |text: &str| {
+                    let text = shown(text);
+                    redactor.as_mut().map_or_else(|| text.to_string(), |redactor| redactor.mask(&text).into_owned())
+                };
+                let structure = match output.is_whole {
+                    true => output.structure,
+                    false => {
+                        let mut structure = output.structure;
+                        for_each_text(&mut structure, &mut clean);
+                        fit::fit(structure, output.fit)
+                    }
+                };
                 // A text that is too long does not say where to go on; the structure does.
-                let text = output.text.filter(|text| fit::text_chars(text) <= TOOL_CHARS_MAX);
+                let text = output.text.map(|text| clean(&text)).filter(|text| fit::text_chars(text) <= TOOL_CHARS_MAX);
                 let text = text.unwrap_or_else(|| structure.to_string());
                 let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
                 result.structured_content = Some(structure);
@@ -200,10 +215,25 @@ impl Tool {
     }
 }
 
+/// Rewrites every text within a value.
+fn for_each_text(value: &mut Value, rewrite: &mut impl FnMut(&str) -> String) {
+    match value {
+        Value::String(text) => *text = rewrite(text),
+        Value::Array(values) => values.iter_mut().for_each(|value| for_each_text(value, rewrite)),
+        Value::Object(fields) => {
+            for (name, mut value) in std::mem::take(fields) {
+                for_each_text(&mut value, rewrite);
+                fields.insert(rewrite(&name), value);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// The answer of a tool that failed.
 pub(crate) fn failure(failure: &Failure) -> CallToolResult {
     let kind = if failure.is(Kind::InvalidInput) { "invalid_input" } else { "failed" };
-    let message = fit::fit_text(format!("failed to {failure}"), FAILURE_CHARS_MAX);
+    let message = fit::fit_text(shown(&format!("failed to {failure}")).into_owned(), FAILURE_CHARS_MAX);
     let mut result = CallToolResult::error(vec![ContentBlock::text(message.clone())]);
     result.structured_content = Some(json!({ "error": { "kind": kind, "message": message } }));
     result
@@ -373,6 +403,11 @@ struct ContextInput {
 fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: ContextInput = parse("session_get_context", arguments)?;
     let copies = SessionCopies::find(&adopt_v1::stores(&server.places)?, &input.session_id)?;
+    let meant = scope::whereabouts(&Stores::open(&server.places)?, std::slice::from_ref(&copies.key));
+    if !meant.iter().all(|session| scope::is_served(session, &server.here)) {
+        let why = "the settings (mcp_scope, exclude) keep this server from handing it out";
+        return Err(Failure::argument("session_id", &input.session_id, why));
+    }
     let window = Window {
         around: input.around.filter(|text| !text.trim().is_empty()),
         last: input.last,
