@@ -256,7 +256,9 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
         .map(|()| true),
         Command::Verify { session, repair, json } => {
             let other = repair.then_some(places.layer3_store.as_path());
-            status::verify(store, other, &places.policy, &session, json, out)
+            let mut sources = projects_of(places);
+            sources.push(places.home.join(SESSION_STORE));
+            status::verify(store, other, (&places.policy, &sources), &session, json, out)
         }
         Command::SessionStore { adapter: Some(language), .. } => {
             let adapter = ADAPTERS.iter().find(|(name, _)| *name == language).map_or("", |(_, text)| text);

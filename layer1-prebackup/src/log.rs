@@ -1,19 +1,22 @@
 //! The log of a layer: `<store>/.log/layerN.log`, rotated at 1 MiB, three files kept.
 
 use std::error::Error;
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::fs::{self, Shortcoming};
+use crate::fs::{self, Dir, Shortcoming};
 use crate::wire::shown::{shown, shown_on_a_line};
 
 /// Size at which a log file is rotated.
 pub(crate) const LOG_BYTES_MAX: u64 = 1024 * 1024;
 /// Files kept: the current one and two older (`.1`, `.2`).
 pub(crate) const LOG_FILES: u32 = 3;
+
+/// What was told once of a file system is no longer.
+const MARK_BYTES_MAX: u64 = 16 * 1024;
 
 /// The folder of the logs in a store.
 const LOG_FOLDER: &str = ".log";
@@ -72,14 +75,15 @@ pub fn now_ms() -> u64 {
 /// to stderr, and a full disk must not turn a warning into a failure.
 #[derive(Debug, Clone)]
 pub struct Log {
-    path: PathBuf,
+    store: PathBuf,
+    name: String,
     level: Level,
 }
 
 impl Log {
     /// The log `<store>/.log/<name>`, for example `layer1.log`. Nothing is made until the first line.
     pub fn of_store(store: &Path, name: &str, level: Level) -> Log {
-        Log { path: store.join(LOG_FOLDER).join(name), level }
+        Log { store: store.to_owned(), name: name.to_owned(), level }
     }
 
     /// Appends `text` and a newline in one write; safe with several writers. Line breaks inside
@@ -99,13 +103,14 @@ impl Log {
     pub fn tell_shortcomings(&self) {
         for shortcoming in Shortcoming::ALL {
             let Some(place) = shortcoming.met_at() else { continue };
-            let mark = self.path.with_file_name(mark_of(shortcoming));
-            let text = text_of(shortcoming, place);
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true).mode(fs::FILE_MODE);
-            // It is there already, or cannot be: then it is told by the next run, better than never.
-            if let Ok(mut file) = fs::open_making_folders(&options, "create", &mark) {
-                let _ = file.write_all(text.as_bytes());
+            let (mark, text) = (OsStr::new(mark_of(shortcoming)), text_of(shortcoming, place));
+            let note = || {
+                let folder = self.folder()?;
+                let is_told = folder.stat(mark)?.is_some();
+                if is_told { Ok(false) } else { folder.replace_file_unsynced(mark, text.as_bytes()).map(|()| true) }
+            };
+            // Where it cannot be noted it is told by the next run, better than never.
+            if matches!(note(), Ok::<bool, fs::DurableError>(true)) {
                 self.line_with_time(&format!("warning: {text}"));
             }
         }
@@ -117,43 +122,57 @@ impl Log {
         self.line(&format!("{now} {text}"));
     }
 
+    /// Its folder. What stands in the place of that, or of the log, and is not ours, is put aside.
+    fn folder(&self) -> Result<Dir, fs::DurableError> {
+        Dir::create_own(&self.store.join(LOG_FOLDER))
+    }
+
     fn open(&self) -> Result<File, fs::DurableError> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(fs::FILE_MODE);
-        options.custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
-        fs::open_making_folders(&options, "open", &self.path)
+        let (folder, name) = (self.folder()?, OsStr::new(&self.name));
+        match folder.open_own_file_for_appending(name) {
+            Err(_) if folder.is_taken(name)? => {
+                folder.move_aside(name)?;
+                folder.open_own_file_for_appending(name)
+            }
+            opened => opened,
+        }
     }
 
     /// Under a lock, so that two processes never rotate twice; whoever comes second finds a short file.
     fn rotate_when_full(&self) -> Result<(), fs::DurableError> {
-        let is_full = || std::fs::metadata(&self.path).is_ok_and(|m| m.len() >= LOG_BYTES_MAX);
-        if !is_full() {
+        let folder = self.folder()?;
+        let is_full = || {
+            let stat = folder.stat(OsStr::new(&self.name))?;
+            Ok::<_, fs::DurableError>(stat.is_some_and(|stat| stat.st_size as u64 >= LOG_BYTES_MAX))
+        };
+        if !is_full()? {
             return Ok(());
         }
-        let Some(_lock) = fs::Lock::try_now(&self.path.with_extension("lock"))? else { return Ok(()) };
-        if !is_full() {
+        let lock = Path::new(&self.name).with_extension("lock");
+        let Some(_lock) = fs::Lock::try_in(&folder, lock.as_os_str())? else { return Ok(()) };
+        if !is_full()? {
             return Ok(());
         }
         for n in (1..LOG_FILES).rev() {
-            let from = if n == 1 { self.path.clone() } else { self.older(n - 1) };
-            if from.exists() {
-                fs::rename_over(&from, &self.older(n))?;
+            let from = if n == 1 { self.name.clone() } else { self.older(n - 1) };
+            if folder.stat(OsStr::new(&from))?.is_some() {
+                folder.rename_over(OsStr::new(&from), &folder, OsStr::new(&self.older(n)))?;
             }
         }
         Ok(())
     }
 
-    fn older(&self, n: u32) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{n}"));
-        name.into()
+    fn older(&self, n: u32) -> String {
+        format!("{}.{n}", self.name)
     }
 }
 
 /// What the file system of a store was found to lack, in words.
 pub fn shortcomings_of(store: &Path) -> Vec<String> {
-    let told = |shortcoming| std::fs::read_to_string(store.join(LOG_FOLDER).join(mark_of(shortcoming))).ok();
-    Shortcoming::ALL.into_iter().filter_map(told).collect()
+    let rel = |shortcoming| Path::new(LOG_FOLDER).join(mark_of(shortcoming));
+    // What cannot be read is told again by whoever meets it next.
+    let told = |shortcoming| fs::read_own(store, &rel(shortcoming), MARK_BYTES_MAX).ok().flatten();
+    Shortcoming::ALL.into_iter().filter_map(told).map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
 }
 
 fn mark_of(shortcoming: Shortcoming) -> &'static str {
@@ -253,7 +272,7 @@ mod tests {
         let log = Log::of_store(dir.path(), "layer1.log", Level::Info);
         log.line("a\nb");
         log.line_with_time("c");
-        let text = std::fs::read_to_string(&log.path).unwrap();
+        let text = std::fs::read_to_string(log.store.join(LOG_FOLDER).join(&log.name)).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.starts_with("a b\n"));
     }

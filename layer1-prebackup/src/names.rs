@@ -64,6 +64,8 @@ pub(crate) const INDEX_FILE: &str = "sessions.db";
 pub(crate) const PROJECT_UNKNOWN: &str = "unknown";
 /// Digits of a generation number in a file name.
 const GENERATION_DIGITS: usize = 4;
+/// The highest generation that is believed. No file has more contents, and whoever counts them must come to an end.
+pub(crate) const GENERATION_MAX: u32 = 99_999;
 
 /// A name was refused, and why. Nothing was read or written under it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -210,7 +212,8 @@ impl StoredName {
             Some(tail) => {
                 let digits = tail.iter().take_while(|b| b.is_ascii_digit()).count();
                 let number = std::str::from_utf8(&tail[..digits]).ok().and_then(|d| d.parse::<u32>().ok());
-                let n = number.filter(|n| *n > 0 && digits >= GENERATION_DIGITS).ok_or_else(refuse)?;
+                let is_ours = |n: &u32| (1..=GENERATION_MAX).contains(n) && digits >= GENERATION_DIGITS;
+                let n = number.filter(is_ours).ok_or_else(refuse)?;
                 (n, &tail[digits..])
             }
         };
@@ -222,6 +225,42 @@ impl StoredName {
         let name = StoredName { file, generation };
         if name.to_text(id) == text { Ok(name) } else { Err(refuse()) }
     }
+}
+
+/// Whether a file of this name is a copy that another program made of one beside it, which `is_known` knows: a sync
+/// service (`x (conflicted copy).jsonl`, `x.sync-conflict-….jsonl`, `x 2.jsonl`, `.x.jsonl.icloud`), an editor, or `cp`
+/// (`x.jsonl.bak`, `x.bak.jsonl`).
+pub(crate) fn is_a_copy(name: &str, is_known: &dyn Fn(&str) -> bool) -> bool {
+    let plain = name.trim_start_matches(['.', '_', '~', '#']);
+    if plain.len() < name.len() && is_known(plain) {
+        return true;
+    }
+    let ending = plain.rfind('.').map_or("", |at| &plain[at..]);
+    let ends = plain.char_indices().filter(|(at, c)| *at > 0 && " .-_~(#".contains(*c));
+    let mut beginnings = ends.map(|(at, _)| &plain[..at]);
+    beginnings.any(|beginning| {
+        let with_ending = format!("{beginning}{ending}");
+        is_known(beginning) || (!ending.is_empty() && with_ending != plain && is_known(&with_ending))
+    })
+}
+
+/// The id of another session that this one's is a longer spelling of, as in `ID.bak` or `ID-HOST`, if `is_known` says
+/// that there is one. What is random through and through is nobody's copy.
+pub(crate) fn copied_id(id: &SessionId, is_known: &dyn Fn(&SessionId) -> bool) -> Option<SessionId> {
+    let text = id.as_str();
+    if is_uuid(text) {
+        return None;
+    }
+    let ends = text.char_indices().filter(|(at, c)| *c == '.' || ("-_".contains(*c) && is_uuid(&text[..*at])));
+    ends.filter_map(|(at, _)| SessionId::parse(&text[..at]).ok()).find(|shorter| is_known(shorter))
+}
+
+fn is_uuid(text: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(fits)
 }
 
 /// The path when it is relative and of plain components only (no `..`, no `.`, not empty).
@@ -445,6 +484,51 @@ mod tests {
     }
 
     #[test]
+    fn copies_that_other_programs_make_are_told_by_their_names() {
+        let is_known = |name: &str| ["x.jsonl", "y", "a.b.json"].contains(&name);
+        for copy in [
+            "x (conflicted copy 2026-11-28).jsonl",
+            "x.sync-conflict-20261128-101010-ABCDEFG.jsonl",
+            "x 2.jsonl",
+            "x (1).jsonl",
+            "x-HOST.jsonl",
+            "x_old.jsonl",
+            "x.bak.jsonl",
+            "x.jsonl.bak",
+            "x.jsonl~",
+            "x.jsonl.icloud",
+            ".x.jsonl.icloud",
+            "._x.jsonl",
+            "~x.jsonl.tmp",
+            "#x.jsonl#",
+            "y 2",
+            "y.orig",
+            "a.b (2).json",
+        ] {
+            assert!(is_a_copy(copy, &is_known), "{copy}");
+        }
+        for other in ["", ".", "x.jsonl", "xx.jsonl", "z 2.jsonl", "x2.jsonl", "x.json", "yy", "b.json"] {
+            assert!(!is_a_copy(other, &is_known), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_longer_than_another_is_its_copys() {
+        let uuid = "5b3d80da-3868-4fbe-b063-0aa144649138";
+        let is_known = |id: &SessionId| [uuid, "s1"].contains(&id.as_str());
+        let copied = |text: &str| copied_id(&SessionId::parse(text).unwrap(), &is_known).is_some();
+        for copy in [".bak", ".sync-conflict-20261128-101010-ABCDEFG", "-HOST", "_1"].map(|end| format!("{uuid}{end}"))
+        {
+            assert!(copied(&copy), "{copy}");
+        }
+        assert!(copied("s1.bak"));
+        // Of what is not random through and through, a longer one may be another.
+        for other in ["s1-2", "s1_2", "s12", "s1", uuid, "5b3d80da-3868-4fbe-b063-0aa144649139"] {
+            assert!(!copied(other), "{other}");
+        }
+    }
+
+    #[test]
     fn stored_names_round_trip_for_any_bytes() {
         let id = SessionId::parse("abc").unwrap();
         let odd = PathBuf::from(OsString::from_vec(b"sub/\xff 100%\n.txt".to_vec()));
@@ -467,6 +551,8 @@ mod tests {
             "abc.gen-1.jsonl",
             "abc.gen-0000.jsonl",
             "abc.gen-00001.jsonl",
+            "abc.gen-100000.jsonl",
+            "abc.gen-4294967295.jsonl",
             "abc/%zz",
             "abc.json",
         ] {

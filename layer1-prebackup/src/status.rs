@@ -150,7 +150,7 @@ pub(crate) fn history(store: &Path, session: &str, as_json: bool, out: &mut dyn 
 pub(crate) fn verify(
     store: &Path,
     repair_from: Option<&Path>,
-    policy: &Policy,
+    (policy, projects): (&Policy, &[PathBuf]),
     sessions: &[String],
     as_json: bool,
     out: &mut dyn Write,
@@ -163,11 +163,13 @@ pub(crate) fn verify(
         }
         let Some(archive) = Archive::open_as_found(&store)?.filter(|_| sessions.is_empty()) else { continue };
         let keys = archive.sessions()?;
-        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from.as_deref(), policy, &mut checked)?;
+        let archive = archive.leaving_free(policy.free_space_floor).with_sources_in(projects.to_vec());
+        check(archive, &keys, repair_from.as_deref(), policy, &mut checked)?;
     }
     for session in sessions {
         let (archive, keys) = find(store, session)?;
-        check(archive.leaving_free(policy.free_space_floor), &keys, repair_from, policy, &mut checked)?;
+        let archive = archive.leaving_free(policy.free_space_floor).with_sources_in(projects.to_vec());
+        check(archive, &keys, repair_from, policy, &mut checked)?;
     }
     if as_json {
         let findings: Vec<Value> = checked.findings.iter().map(finding_json).collect();

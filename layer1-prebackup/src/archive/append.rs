@@ -126,8 +126,27 @@ pub(super) fn save(
             std::thread::sleep(SECOND_LOOK);
             save_once(session, file, source, compare, progress)
         }
+        // Something else than a content stands in the place of one.
+        Err(ArchiveError::Durable(error)) if error.is_not_ours() && put_aside(session, file)? => {
+            save_once(session, file, source, compare, progress)
+        }
         result => result,
     }
+}
+
+/// Moves what stands in the place of the newest content, and can be no content of ours, to quarantine; whether
+/// anything did.
+fn put_aside(session: &OpenSession<'_>, file: &FileName) -> Result<bool, ArchiveError> {
+    let name = StoredName::newest(file.clone());
+    let mut is_moved = false;
+    for form in [Form::Plain, Form::Compressed] {
+        if let Err(ArchiveError::Durable(error)) = session.slot(&name).open_as(form)
+            && error.is_not_ours()
+        {
+            is_moved |= quarantine(session, &name, form)?.is_some();
+        }
+    }
+    Ok(is_moved)
 }
 
 fn save_once(
@@ -199,10 +218,7 @@ fn is_unchanged(session: &OpenSession<'_>, name: &StoredName, identity: &Identit
     if !verified || record.source != Some(*identity) || record.bytes != identity.bytes {
         return Ok(false);
     }
-    let is_file = |stat: rustix::fs::Stat, bytes: u64| {
-        let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-        kind == rustix::fs::FileType::RegularFile && stat.st_size as u64 == bytes
-    };
+    let is_file = |stat: rustix::fs::Stat, bytes: u64| fs::may_be_ours(&stat) && stat.st_size as u64 == bytes;
     if let Some(stat) = session.slot(name).stat(Form::Plain)? {
         return Ok(is_file(stat, record.bytes));
     }

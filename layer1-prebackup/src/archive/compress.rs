@@ -149,8 +149,8 @@ fn write_compressed(
     let compressed = frames::write((&plain, &slot.path()), record.bytes, level, (&temp, &path))?;
     fs::sync_data(&temp, &path)?;
     let again = session.open_temp()?;
-    let is_right =
-        is_file_of(&again, compressed.bytes, &compressed.blake3, &path)? && unpacks_to(&again, &path, &record.blake3)?;
+    let is_right = is_file_of(&again, compressed.bytes, &compressed.blake3, &path)?
+        && unpacks_to(&again, &path, Some(record.bytes), &record.blake3)?;
     let wrong = || ArchiveError::damaged(path, "what was compressed does not give the recorded bytes");
     is_right.then_some(compressed).ok_or_else(wrong)
 }

@@ -16,6 +16,12 @@ use crate::fs::{self, DurableError, HashingWriter};
 const FRAME_BYTES: u32 = 128 * 1024;
 /// No frame of ours has more, so a table that says so is damaged.
 const FRAME_BYTES_MAX: u64 = 4 * FRAME_BYTES as u64;
+/// No content of ours has more frames: their table is read at once.
+const FRAMES_MAX: u32 = 1 << 20;
+/// Text never compresses better than so many times; who says so says it to fill a disk.
+const RATIO_MAX: u64 = 1000;
+/// Up to so many plain bytes nobody asks how well they compressed.
+const PLAIN_BYTES_SMALL: u64 = 256 * 1024 * 1024;
 /// What the table takes besides the sizes of the frames …
 const TABLE_BYTES: u64 = 17;
 /// … the end of that, which begins with their number …
@@ -68,9 +74,21 @@ pub(super) fn write(
 pub(super) type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), ArchiveError> + 'a;
 
 /// Unpacks all of it. To each frame's checksum its bytes must agree, and the file must hold what the table
-/// says and nothing else.
-pub(super) fn unpack(compressed: &File, path: &Path, each: &mut Each<'_>) -> Result<(), ArchiveError> {
+/// says and nothing else. Where the number of plain bytes is `known`, nothing is unpacked that has another.
+pub(super) fn unpack(
+    compressed: &File,
+    path: &Path,
+    known: Option<u64>,
+    each: &mut Each<'_>,
+) -> Result<(), ArchiveError> {
     let table = table_of(compressed, path)?;
+    let says = table.size_decomp();
+    if known.is_some_and(|known| known != says) {
+        return Err(ArchiveError::damaged(path, format!("it unpacks to {says} bytes, which are not those recorded")));
+    }
+    if says > PLAIN_BYTES_SMALL && says / RATIO_MAX > table.size_comp() {
+        return Err(ArchiveError::damaged(path, format!("it says that it unpacks to {says} bytes, which cannot be")));
+    }
     let mut offset = 0;
     for frame in 0..table.num_frames() {
         let bytes = unpack_frame(compressed, path, &table, frame)?;
@@ -172,7 +190,11 @@ fn table_of(compressed: &File, path: &Path) -> Result<SeekTable, ArchiveError> {
     let end = bytes.checked_sub(TABLE_END_BYTES).ok_or_else(wrong)?;
     let mut number = [0; 4];
     fs::read_exact_at(compressed, end, &mut number, path)?;
-    let length = TABLE_BYTES + ENTRY_BYTES * u64::from(u32::from_le_bytes(number));
+    let frames = u32::from_le_bytes(number);
+    if frames > FRAMES_MAX {
+        return Err(wrong());
+    }
+    let length = TABLE_BYTES + ENTRY_BYTES * u64::from(frames);
     let begin = bytes.checked_sub(length).ok_or_else(wrong)?;
     let mut text = vec![0; length as usize];
     fs::read_exact_at(compressed, begin, &mut text, path)?;
@@ -219,7 +241,7 @@ mod tests {
 
     fn unpacked(compressed: &File) -> Result<Vec<u8>, ArchiveError> {
         let mut bytes = Vec::new();
-        unpack(compressed, Path::new("x"), &mut |offset, came| {
+        unpack(compressed, Path::new("x"), None, &mut |offset, came| {
             assert_eq!(offset, bytes.len() as u64);
             bytes.extend_from_slice(came);
             Ok(())
@@ -336,6 +358,33 @@ mod tests {
         for wrong in [plain, unused, no_frame, [&raw[..], &raw[..]].concat(), Vec::new(), b"tiny".to_vec()] {
             assert!(matches!(unpacked(&file_of(&wrong)), Err(ArchiveError::Damaged { .. })));
         }
+    }
+
+    #[test]
+    fn what_unpacks_to_more_than_can_be_is_not_unpacked() {
+        let frame = zstd::bulk::compress(&vec![0; FRAME_BYTES as usize], 19).unwrap();
+        let of = |frames: u32| {
+            let mut table = SeekTable::new();
+            (0..frames).for_each(|_| table.log_frame(frame.len() as u32, FRAME_BYTES).unwrap());
+            file_of(&[frame.repeat(frames as usize), text_of(table)].concat())
+        };
+        let refused = |file: &File, known| {
+            let mut asked = 0;
+            let each = &mut |_: u64, bytes: &[u8]| {
+                asked += bytes.len();
+                Ok(())
+            };
+            let is_damaged = matches!(unpack(file, Path::new("x"), known, each), Err(ArchiveError::Damaged { .. }));
+            (is_damaged, asked)
+        };
+        let few = of(2);
+        assert_eq!(refused(&few, None), (false, 2 * FRAME_BYTES as usize));
+        assert_eq!(refused(&few, Some(u64::from(2 * FRAME_BYTES))), (false, 2 * FRAME_BYTES as usize));
+        for known in [0, 20_000, u64::from(2 * FRAME_BYTES) - 1, u64::MAX] {
+            assert_eq!(refused(&few, Some(known)), (true, 0), "{known}");
+        }
+        // Four gigabytes in a hundred kilobytes.
+        assert_eq!(refused(&of(32 * 1024), None), (true, 0));
     }
 
     #[test]

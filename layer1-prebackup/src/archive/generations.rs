@@ -5,7 +5,7 @@ use super::ledger::{Entry, Intent, Record};
 use super::paths::Form;
 use super::session::OpenSession;
 use super::types::ArchiveError;
-use crate::names::{FileName, StoredName};
+use crate::names::{FileName, GENERATION_MAX, StoredName};
 
 impl OpenSession<'_> {
     /// Renames the newest content of `file` to the next free generation and records it there as
@@ -25,11 +25,19 @@ impl OpenSession<'_> {
 
     /// A generation of `file` that neither the ledger nor the disk knows.
     pub(super) fn next_generation(&self, file: &FileName) -> Result<StoredName, ArchiveError> {
-        let mut next = StoredName { file: file.clone(), generation: self.ledger.generation_max(file) + 1 };
-        while self.slot(&next).form()?.is_some() {
-            next.generation += 1;
+        let highest = self.ledger.generation_max(file);
+        let is_free = |generation: &u32| {
+            let name = StoredName { file: file.clone(), generation: *generation };
+            let is_known = self.ledger.record(&name).is_some() || self.ledger.is_pruned(&name);
+            Ok::<_, ArchiveError>(!is_known && self.slot(&name).form()?.is_none())
+        };
+        // Where somebody's file takes the last number, one before it will do.
+        for generation in (highest + 1..=GENERATION_MAX).chain((1..highest).rev()) {
+            if is_free(&generation)? {
+                return Ok(StoredName { file: file.clone(), generation });
+            }
         }
-        Ok(next)
+        Err(ArchiveError::damaged(self.slot(&StoredName::newest(file.clone())).path(), "it has too many versions"))
     }
 
     fn rename(&self, from: &StoredName, to: &StoredName, form: Form) -> Result<(), ArchiveError> {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::paths::{ledger_name, session_folder};
+use super::paths::{LEDGER_ENDING, ledger_name, session_folder};
 use super::store::Archive;
 use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, Formatted, SessionKey, Verification};
@@ -21,7 +21,7 @@ use crate::Hash;
 use crate::claude::transcripts::Identity;
 use crate::fs::{self, Dir};
 use crate::log::now_ms;
-use crate::names::{FileName, ProjectName, SessionId, StoredName};
+use crate::names::{FileName, GENERATION_MAX, ProjectName, SessionId, StoredName};
 use crate::wire::outbox_receipt::FileEntry;
 
 /// The format that this version writes. A ledger of another format is not touched.
@@ -29,6 +29,19 @@ const FORMAT: u32 = 1;
 /// A ledger longer than this, and than [`REWRITE_FACTOR`] times what it needs, is rewritten.
 const REWRITE_BYTES_MIN: u64 = 64 * 1024;
 const REWRITE_FACTOR: u64 = 4;
+/// A ledger is never longer, in bytes: that is more than thirty thousand contents of one session. Nor is it read further.
+const LEDGER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What a line can say of a content at most. What says more is damaged.
+const CONTENT_BYTES_MAX: u64 = 1 << 44;
+const TREE_DIGITS_MAX: usize = 64 * 64;
+const WINDOW_DIGITS_MAX: usize = 64;
+const SOURCE_BYTES_MAX: usize = 4096;
+/// The end of the year 9999, in milliseconds since 1970.
+const TIME_MS_MAX: u64 = 253_402_300_799_999;
+/// Enough of a ledger for its first line, which says whose it is.
+const FIRST_LINE_BYTES: usize = 1024;
+/// Generations that are nowhere are named up to so many of each file.
+const GAPS_MAX: usize = 100;
 /// Length of the head and of the tail window, in bytes.
 pub(super) const WINDOW_BYTES: u64 = 4096;
 /// Hexadecimal digits of a line's checksum.
@@ -159,6 +172,8 @@ pub(super) struct Ledger {
     pub(super) source: Option<PathBuf>,
     /// A line before the last one was bad, or the ledger was not there although contents are.
     pub(super) is_damaged: bool,
+    /// It says which session it is of.
+    says_whose: bool,
     /// The last line was torn.
     has_torn_tail: bool,
     bytes: u64,
@@ -171,6 +186,9 @@ pub(super) struct Ledger {
 struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<u64>,
+    /// Project and id of the session that the ledger is of: a copy of it under another name is no ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<(String, String)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,6 +234,8 @@ struct Line {
 /// A change of the ledger, to be written in one go with others.
 #[derive(Debug, Clone)]
 pub(super) enum Entry {
+    /// Which session the ledger is of.
+    Of(SessionKey),
     Commit(StoredName, Box<Record>),
     Begin(FileName, Intent),
     Gone(StoredName),
@@ -228,17 +248,25 @@ pub(super) enum Entry {
     PruneAll,
 }
 
-/// The sessions that have a ledger in `state` ([`session_folder`] of `id`).
+/// The sessions that have a ledger in `state` ([`session_folder`] of `id`), by the names of the files alone.
 pub(super) fn keys_in(state: &Dir, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
-    let project = |name: &OsStr| ProjectName::parse(name.to_str()?.strip_suffix(".ledger")?).ok();
+    let project = |name: &OsStr| ProjectName::parse(name.to_str()?.strip_suffix(LEDGER_ENDING)?).ok();
     let projects = state.entries()?.into_iter().filter_map(|(name, _)| project(&name));
     Ok(projects.map(|project| SessionKey { project, id: id.clone() }).collect())
 }
 
 impl Archive {
+    /// The folder of a session's bookkeeping; `None` where there is none, or something else stands in its place.
+    pub(super) fn state_of(&self, id: &SessionId) -> Result<Option<Dir>, ArchiveError> {
+        match self.root.open_beneath(&session_folder(id)) {
+            Err(error) if error.is_not_ours() => Ok(None),
+            state => Ok(state?),
+        }
+    }
+
     /// The ledger of a session; an absent one is empty.
     pub(super) fn ledger(&self, key: &SessionKey) -> Result<Ledger, ArchiveError> {
-        match self.root.open_beneath(&session_folder(&key.id))? {
+        match self.state_of(&key.id)? {
             Some(state) => Ledger::read(&state, key),
             None => Ok(Ledger::default()),
         }
@@ -256,7 +284,13 @@ impl Ledger {
     fn read_once(state: &Dir, key: &SessionKey) -> Result<Ledger, ArchiveError> {
         let name = ledger_name(key);
         let path = state.path().join(&name);
-        let text = Ledger::text(state, key)?.unwrap_or_default();
+        let text = match Ledger::text(state, key) {
+            // Whatever it holds is not believed. Whoever writes next puts it aside.
+            Err(ArchiveError::Durable(error)) if error.is_not_ours() => {
+                return Ok(Ledger { is_damaged: true, ..Ledger::default() });
+            }
+            text => text?.unwrap_or_default(),
+        };
         Ledger::parse(&text, key).map_err(|refused| match refused {
             Refused::Newer(format) => ArchiveError::NewerFormat { path, format },
             Refused::SpelledAlike(other) => ArchiveError::SpelledAlike { path, other },
@@ -266,16 +300,28 @@ impl Ledger {
     /// The bytes of the ledger; `None` if there is none.
     pub(super) fn text(state: &Dir, key: &SessionKey) -> Result<Option<Vec<u8>>, ArchiveError> {
         let name = ledger_name(key);
-        let Some(file) = state.open_file(&name)? else { return Ok(None) };
+        let Some(file) = state.open_own_file(&name)? else { return Ok(None) };
         let path = state.path().join(&name);
-        let mut text = vec![0; fs::stat_of(&file, &path)?.st_size as usize];
-        let came = fs::read_at(&file, 0, &mut text, &path)?;
+        let bytes = fs::stat_of(&file, &path)?.st_size as u64;
+        let text = fs::read_bounded(&file, LEDGER_BYTES_MAX, &path)?;
         // Another writer may have cut a failed commit off; then the rest of it is not there.
-        if came < text.len() && came as u64 != fs::stat_of(&file, &path)?.st_size as u64 {
-            return Err(ArchiveError::damaged(path, format!("{came} bytes came of {}", text.len())));
+        let came = text.len() as u64;
+        if came < bytes && came != fs::stat_of(&file, &path)?.st_size as u64 {
+            return Err(ArchiveError::damaged(path, format!("{came} bytes came of {bytes}")));
         }
-        text.truncate(came);
         Ok(Some(text))
+    }
+
+    /// The session that a ledger says it is of; `None` where it does not say, as those of the version before, or is none.
+    pub(super) fn said_to_be_of(state: &Dir, key: &SessionKey) -> Option<SessionKey> {
+        let name = ledger_name(key);
+        // One that cannot be read is found when its session is.
+        let file = state.open_own_file(&name).ok()??;
+        let mut text = vec![0; FIRST_LINE_BYTES];
+        let came = fs::read_at(&file, 0, &mut text, &state.path().join(&name)).ok()?;
+        let first = text[..came].split(|byte| *byte == b'\n').next()?;
+        let (project, id) = checked_line(first)?.of?;
+        SessionKey::parse(&project, &id).ok()
     }
 
     fn parse(text: &[u8], key: &SessionKey) -> Result<Ledger, Refused> {
@@ -289,10 +335,17 @@ impl Ledger {
                 // Another version's line may say nothing else that is understood.
                 None => json.and_then(|json| serde_json::from_slice(json).ok()).map(|Formatted { format }| format),
             };
-            if let Some(other) = line.as_ref().and_then(|line| spelled_alike(line, key)) {
+            let of = line.as_ref().and_then(|line| line.of.as_ref()).map(|(_, id)| id.as_str());
+            let other = of.filter(|id| *id != key.id.as_str() && id.eq_ignore_ascii_case(key.id.as_str()));
+            if let Some(other) = other.or_else(|| line.as_ref().and_then(|line| spelled_alike(line, key))) {
                 return Err(Refused::SpelledAlike(other.to_owned()));
             }
+            let is_anothers = |(project, id): &(String, String)| (project.as_str(), id.as_str()) != key.names();
             match line {
+                // A copy of another session's ledger: nothing that it says is of this one.
+                Some(Line { of: Some(of), .. }) if is_anothers(&of) => {
+                    return Ok(Ledger { is_damaged: true, ..Ledger::default() });
+                }
                 _ if format.is_some_and(|format| format > u64::from(FORMAT)) => {
                     return Err(Refused::Newer(format.unwrap_or_default()));
                 }
@@ -343,14 +396,15 @@ impl Ledger {
         self.records.range(from..=to)
     }
 
-    /// Generations below the highest one of a file that are nowhere, although nobody had them removed.
+    /// Generations below the highest one of a file that are nowhere, although nobody had them removed; of each file
+    /// the first [`GAPS_MAX`].
     pub(super) fn gaps(&self) -> Vec<StoredName> {
         let older = |file: &FileName| {
             let of = |generation| StoredName { file: file.clone(), generation };
-            (1..self.generation_max(file)).map(of).collect::<Vec<_>>()
+            let is_gap = |name: &StoredName| self.record(name).is_none() && !self.is_pruned(name);
+            (1..self.generation_max(file)).map(of).filter(is_gap).take(GAPS_MAX).collect::<Vec<_>>()
         };
-        let names = self.files().into_iter().flat_map(older);
-        names.filter(|name| self.record(name).is_none() && !self.is_pruned(name)).collect()
+        self.files().into_iter().flat_map(older).collect()
     }
 
     /// The files of which something is committed, transcript first.
@@ -393,12 +447,15 @@ impl Ledger {
         if self.bytes == 0 || self.is_damaged || self.has_torn_tail || self.has_outgrown(key) {
             return self.rewrite(state, key, entries);
         }
-        let text = encoded(entries, key);
+        let whose = (!self.says_whose).then(|| Entry::Of(key.clone()));
+        let entries: Vec<Entry> = whose.into_iter().chain(entries.iter().cloned()).collect();
+        let text = encoded(&entries, key);
         let name = ledger_name(key);
         let path = state.path().join(&name);
-        let Some(file) = state.open_file_for_writing(&name)? else { return self.rewrite(state, key, entries) };
+        make_sure_it_fits(self.bytes + text.len() as u64, &path)?;
+        let Some(file) = state.open_own_file_for_writing(&name)? else { return self.rewrite(state, key, &entries) };
         let appended = append_synced(&file, self.bytes, &text, &path).and_then(|()| {
-            let again = state.open_file(&name)?.ok_or_else(|| not_read_back(&path))?;
+            let again = state.open_own_file(&name)?.ok_or_else(|| not_read_back(&path))?;
             let mut came = vec![0; text.len()];
             let read = fs::read_at(&again, self.bytes, &mut came, &path)?;
             if is_as_written(&came[..read], &text) { Ok(()) } else { Err(not_read_back(&path)) }
@@ -410,7 +467,7 @@ impl Ledger {
             return Err(error);
         }
         self.bytes += text.len() as u64;
-        self.apply(entries);
+        self.apply(&entries);
         Ok(())
     }
 
@@ -418,15 +475,17 @@ impl Ledger {
         let mut next = self.clone();
         next.apply(entries);
         let text = next.as_text(key);
+        make_sure_it_fits(text.len() as u64, &state.path().join(ledger_name(key)))?;
         state.replace_file(&ledger_name(key), &text)?;
         let bytes = text.len() as u64;
-        *self = Ledger { bytes, look_at: 0, is_damaged: false, has_torn_tail: false, ..next };
+        *self = Ledger { bytes, look_at: 0, is_damaged: false, says_whose: true, has_torn_tail: false, ..next };
         Ok(())
     }
 
     fn apply(&mut self, entries: &[Entry]) {
         for entry in entries {
             match entry {
+                Entry::Of(_) => self.says_whose = true,
                 Entry::Commit(name, record) => {
                     // Somebody stores something here again: nothing of that may be unlinked.
                     self.is_going = false;
@@ -462,8 +521,10 @@ impl Ledger {
     }
 
     fn take(&mut self, line: &Line, key: &SessionKey) -> Option<()> {
+        self.says_whose |= line.of.is_some();
         if let Some(source) = &line.source {
-            self.source = Some(path_from_text(source)?);
+            let is_plain = |source: &PathBuf| source.is_absolute() && source.as_os_str().len() <= SOURCE_BYTES_MAX;
+            self.source = Some(path_from_text(source).filter(is_plain)?);
         }
         if line.prune_all == Some(true) {
             self.apply(&[Entry::PruneAll]);
@@ -475,6 +536,10 @@ impl Ledger {
         }
         let Some(path) = &line.path else { return Some(()) };
         let name = StoredName::parse(&key.id, path).ok()?;
+        let is_one = |to: u32| (1..=GENERATION_MAX).contains(&to);
+        if !line.rotate_to.is_none_or(is_one) || !line.add_to.is_none_or(is_one) {
+            return None;
+        }
         let entry = if let Some(to) = line.rotate_to {
             Entry::Begin(name.file, Intent::Rotate { to })
         } else if let Some(to) = line.add_to {
@@ -489,7 +554,8 @@ impl Ledger {
     }
 
     fn as_text(&self, key: &SessionKey) -> Vec<u8> {
-        let mut text = with_checksum(&Line { format: Some(u64::from(FORMAT)), ..Line::default() });
+        let of = Some((key.project.to_string(), key.id.to_string()));
+        let mut text = with_checksum(&Line { format: Some(u64::from(FORMAT)), of, ..Line::default() });
         let source = self.source.clone().map(Entry::Source);
         let records = self.records.iter().map(|(name, record)| Entry::Commit(name.clone(), Box::new(record.clone())));
         let intents = self.intents.iter().map(|(file, intent)| Entry::Begin(file.clone(), *intent));
@@ -511,6 +577,14 @@ impl Ledger {
         self.look_at = 2 * self.bytes;
         self.bytes > REWRITE_FACTOR * self.as_text(key).len() as u64
     }
+}
+
+fn make_sure_it_fits(bytes: u64, path: &Path) -> Result<(), ArchiveError> {
+    if bytes <= LEDGER_BYTES_MAX {
+        return Ok(());
+    }
+    let what = format!("it would get longer than {LEDGER_BYTES_MAX} bytes: one conversation has too many side files");
+    Err(ArchiveError::damaged(path, what))
 }
 
 /// The names of all generations of a file.
@@ -550,6 +624,7 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
     let path = |name: &StoredName| Some(name.to_text(&key.id));
     let newest = |file: &FileName| path(&StoredName::newest(file.clone()));
     match entry {
+        Entry::Of(key) => Line { of: Some((key.project.to_string(), key.id.to_string())), ..Line::default() },
         Entry::Source(source) => Line { source: Some(path_to_text(source)), ..Line::default() },
         Entry::Gone(name) => Line { path: path(name), gone: Some(true), ..Line::default() },
         Entry::Prune(name) => Line { prune: path(name), ..Line::default() },
@@ -582,6 +657,16 @@ fn record_of(line: &Line) -> Option<Record> {
         None => None,
     };
     let identity = Identity { dev, ino, bytes, mtime_ns: mtime_ns.into(), ctime_ns: ctime_ns.into() };
+    let is_short = |text: &Option<String>, digits_max: usize| text.as_ref().is_none_or(|text| text.len() <= digits_max);
+    let can_be = line.bytes.is_none_or(|bytes| bytes <= CONTENT_BYTES_MAX)
+        && compressed.is_none_or(|file| file.bytes <= CONTENT_BYTES_MAX)
+        && is_short(&line.tree, TREE_DIGITS_MAX)
+        && is_short(&line.head, WINDOW_DIGITS_MAX)
+        && is_short(&line.tail, WINDOW_DIGITS_MAX)
+        && line.at.is_none_or(|at| at <= TIME_MS_MAX);
+    if !can_be {
+        return None;
+    }
     Some(Record {
         bytes: line.bytes?,
         blake3: Hash::from_hex(line.blake3.as_deref()?).ok()?,
@@ -706,7 +791,7 @@ mod tests {
         assert_eq!(Ledger::read(&dir, &key()).unwrap().record(&newest()), Some(&bare));
         let text = std::fs::read_to_string(temp.path().join("p.ledger")).unwrap();
         let first = text.lines().next().unwrap();
-        assert_eq!(first[CHECKSUM_DIGITS..], *" {\"format\":1}");
+        assert_eq!(first[CHECKSUM_DIGITS..], *" {\"format\":1,\"of\":[\"p\",\"a\"]}");
         // So does one that was made by a killed run and never written to.
         std::fs::write(temp.path().join("p.ledger"), "").unwrap();
         Ledger::read(&dir, &key()).unwrap().write(&dir, &key(), &[commit(1)]).unwrap();
@@ -868,5 +953,91 @@ mod tests {
         let line = with_checksum(&Line { format: Some(u64::from(FORMAT) + 1), ..Line::default() });
         std::fs::write(temp.path().join("p.ledger"), line).unwrap();
         assert!(matches!(Ledger::read(&dir, &key()), Err(ArchiveError::NewerFormat { .. })));
+    }
+
+    fn line(json: serde_json::Value) -> Vec<u8> {
+        let json = json.to_string().into_bytes();
+        [checksum(&json).as_bytes(), b" ", &json, b"\n"].concat()
+    }
+
+    /// A line of its own behind a good one.
+    fn read_with(line: &[u8]) -> Ledger {
+        let (temp, dir) = written(&[commit(1)]);
+        let path = temp.path().join("p.ledger");
+        let text = [&std::fs::read(&path).unwrap(), line].concat();
+        std::fs::write(&path, text).unwrap();
+        Ledger::read(&dir, &key()).unwrap()
+    }
+
+    #[test]
+    fn what_no_line_of_ours_says_is_damage_and_costs_what_the_line_costs() {
+        let content = |more: serde_json::Value| {
+            let mut line = serde_json::json!({
+                "path": "a.jsonl", "bytes": 5, "blake3": "0".repeat(64), "head": "", "tail": "", "proof": "written", "at": 1
+            });
+            line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            line
+        };
+        for said in [
+            content(serde_json::json!({ "bytes": u64::MAX })),
+            content(serde_json::json!({ "bytes": 1_u64 << 63 })),
+            content(serde_json::json!({ "packed": [u64::MAX, "0".repeat(64)] })),
+            content(serde_json::json!({ "tree": "0".repeat(1 << 20) })),
+            content(serde_json::json!({ "head": "0".repeat(1 << 20) })),
+            content(serde_json::json!({ "at": u64::MAX })),
+            content(serde_json::json!({ "path": "a.gen-4294967295.jsonl" })),
+            content(serde_json::json!({ "path": "a/../../../etc/passwd" })),
+            content(serde_json::json!({ "path": "/etc/passwd" })),
+            content(serde_json::json!({ "path": "b.jsonl" })),
+            serde_json::json!({ "path": "a.jsonl", "rotate_to": u32::MAX }),
+            serde_json::json!({ "path": "a.jsonl", "add_to": 0 }),
+            serde_json::json!({ "prune": "../x" }),
+            serde_json::json!({ "source": "relative" }),
+            serde_json::json!({ "source": format!("/{}", "x".repeat(10_000)) }),
+        ] {
+            let ledger = read_with(&line(said.clone()));
+            assert!(ledger.is_damaged, "{said}");
+            assert_eq!((ledger.record(&newest()), &ledger.source), (Some(&record(1)), &None), "{said}");
+        }
+        // Many numbers that are nowhere are not all named.
+        let far = read_with(&line(content(serde_json::json!({ "path": "a.gen-99999.jsonl" }))));
+        assert_eq!((far.is_damaged, far.gaps().len()), (false, GAPS_MAX));
+    }
+
+    #[test]
+    fn a_ledger_is_of_the_session_that_it_says_and_of_no_other() {
+        let (temp, dir) = written(&[commit(1)]);
+        let whole = std::fs::read(temp.path().join("p.ledger")).unwrap();
+        let other = SessionKey { project: ProjectName::parse("p 2").unwrap(), ..key() };
+        std::fs::write(temp.path().join("p 2.ledger"), &whole).unwrap();
+        assert_eq!(Ledger::said_to_be_of(&dir, &key()), Some(key()));
+        assert_eq!(Ledger::said_to_be_of(&dir, &other), Some(key()));
+        let copied = Ledger::read(&dir, &other).unwrap();
+        assert!(copied.is_damaged && copied.is_empty());
+        // One of the version before says so with its next commit.
+        let before = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        std::fs::write(
+            temp.path().join("p.ledger"),
+            [line(serde_json::json!({ "format": 1 })), whole[before..].to_vec()].concat(),
+        )
+        .unwrap();
+        let mut ledger = Ledger::read(&dir, &key()).unwrap();
+        assert_eq!((Ledger::said_to_be_of(&dir, &key()), ledger.record(&newest())), (None, Some(&record(1))));
+        ledger.write(&dir, &key(), &[commit(2)]).unwrap();
+        std::fs::copy(temp.path().join("p.ledger"), temp.path().join("p 2.ledger")).unwrap();
+        assert!(!Ledger::read(&dir, &key()).unwrap().is_damaged && Ledger::read(&dir, &other).unwrap().is_damaged);
+    }
+
+    #[test]
+    fn what_is_no_ledger_is_not_read_whatever_its_length_and_ours_takes_its_place() {
+        for bytes in [LEDGER_BYTES_MAX + 1, 1 << 40] {
+            let (temp, dir) = written(&[commit(1)]);
+            let path = temp.path().join("p.ledger");
+            std::fs::File::create(&path).unwrap().set_len(bytes).unwrap();
+            let mut ledger = Ledger::read(&dir, &key()).unwrap();
+            assert!(ledger.is_damaged && ledger.is_empty(), "{bytes}");
+            ledger.write(&dir, &key(), &[commit(2)]).unwrap();
+            assert_eq!(Ledger::read(&dir, &key()).unwrap().record(&newest()), Some(&record(2)), "{bytes}");
+        }
     }
 }

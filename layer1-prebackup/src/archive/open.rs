@@ -1,15 +1,15 @@
 //! Opening a store, and making one: its id and its format.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
-use super::paths::{COMPRESSED_ENDING, STORE_FILE, STORE_LOCK, session_of_entry};
+use super::paths::{COMPRESSED_ENDING, STATE, STORE_FILE, STORE_LOCK, session_of_entry};
 use super::store::{Archive, gone, holds_a_project};
 use super::types::{ArchiveError, Formatted};
-use crate::claude::transcripts::open_regular;
-use crate::fs::{self, DurableError, Lock, platform};
+use crate::fs::{self, Dir, DurableError, Lock, platform};
 
 /// `.state/store.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,7 +25,9 @@ const STORE_FORMAT: u32 = 2;
 /// of plain ones alone would call it missing.
 const STORE_FORMAT_PLAIN: u32 = 1;
 /// Longer than any version will make it.
-const STORE_FILE_BYTES_MAX: usize = 64 * 1024;
+const STORE_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Ours have 32 digits.
+const ID_BYTES_MAX: usize = 64;
 
 impl Archive {
     /// Opens the store for writing; makes it (0700, with a random id) where there is none.
@@ -42,8 +44,7 @@ impl Archive {
         if let Some(archive) = Archive::open(root)? {
             return Ok(archive);
         }
-        fs::create_dir_all(&root.join(".state"))?;
-        let lock = Lock::wait(&root.join(STORE_LOCK))?;
+        let lock = Lock::wait_in(&Dir::create(root)?.create_own_beneath(Path::new(STATE))?, name_of(STORE_LOCK))?;
         if let Some(archive) = Archive::open(root)? {
             return Ok(archive);
         }
@@ -62,7 +63,7 @@ impl Archive {
     fn write_store_file(&self, format: u32) -> Result<(), ArchiveError> {
         let store = StoreFile { format, store_id: self.store_id().to_owned() };
         let text = serde_json::to_string(&store).expect("two plain fields always serialise") + "\n";
-        Ok(fs::replace_file(&self.root().join(STORE_FILE), text.as_bytes())?)
+        Ok(self.state()?.replace_file(name_of(STORE_FILE), text.as_bytes())?)
     }
 
     /// Makes sure, on the disk, that a version which knows of no compressed newest contents refuses the store.
@@ -74,7 +75,7 @@ impl Archive {
             // A run that was killed may have put it there and no more.
             return self.sync_store();
         }
-        let lock = Lock::wait(&self.root().join(STORE_LOCK))?;
+        let lock = Lock::wait_in(&self.state()?, name_of(STORE_LOCK))?;
         if !is_raised()? {
             lock.mark_unknown()?;
             self.write_store_file(STORE_FORMAT)?;
@@ -107,9 +108,9 @@ impl Archive {
             return Err(ArchiveError::NewerFormat { path: root.join(STORE_FILE), format });
         }
         match serde_json::from_slice::<StoreFile>(&text) {
-            Ok(store) => Archive::at(root, store.store_id),
+            Ok(store) if is_an_id(&store.store_id) => Archive::at(root, store.store_id),
             // Bookkeeping, and rebuildable: a store without a readable id gets a new one.
-            Err(_) => Ok(None),
+            _ => Ok(None),
         }
     }
 
@@ -134,13 +135,22 @@ impl Archive {
     }
 }
 
+/// What can be no file of ours says nothing, and another takes its place.
 fn store_text(root: &Path) -> Result<Option<Vec<u8>>, ArchiveError> {
-    let path = root.join(STORE_FILE);
-    let Some(file) = open_regular(&path)? else { return Ok(None) };
-    let mut text = vec![0; STORE_FILE_BYTES_MAX];
-    let came = fs::read_at(&file, 0, &mut text, &path)?;
-    text.truncate(came);
-    Ok(Some(text))
+    match fs::read_own(root, Path::new(STORE_FILE), STORE_FILE_BYTES_MAX) {
+        Err(error) if error.is_not_ours() => Ok(Some(Vec::new())),
+        text => Ok(text?),
+    }
+}
+
+/// Whether it can be a store's id: it is told to people and compared with what was told.
+fn is_an_id(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+fn name_of(path: &'static str) -> &'static OsStr {
+    Path::new(path).file_name().unwrap_or(OsStr::new(path))
 }
 
 /// 0 where that cannot be read: another id is then made.

@@ -18,6 +18,8 @@ pub(super) const QUARANTINE: &str = ".state/damaged";
 pub(super) const JOURNALS: &str = ".state/journal";
 /// The folders of the sessions' bookkeeping.
 pub(super) const SESSIONS: &str = ".state/sessions";
+/// What a ledger's name ends in, behind the project's.
+pub(super) const LEDGER_ENDING: &str = ".ledger";
 /// What a compressed file's name ends in, behind the plain one's.
 pub(super) const COMPRESSED_ENDING: &str = ".zst";
 
@@ -35,7 +37,7 @@ pub(super) fn session_folder(id: &SessionId) -> PathBuf {
 
 /// The ledger's file name in [`session_folder`].
 pub(super) fn ledger_name(key: &SessionKey) -> OsString {
-    OsString::from(format!("{}.ledger", key.project))
+    OsString::from(format!("{}{LEDGER_ENDING}", key.project))
 }
 
 /// The folder of a project.
@@ -67,9 +69,9 @@ pub(super) fn content_file_name(key: &SessionKey, name: &StoredName, form: Form)
 }
 
 /// The content of a file in a project's folder, compressed or not.
-pub(super) fn content_name(key: &SessionKey, text: &str) -> Option<StoredName> {
-    let plain = StoredName::parse(&key.id, text).ok();
-    let compressed = || StoredName::parse(&key.id, text.strip_suffix(COMPRESSED_ENDING)?).ok();
+pub(super) fn content_name(id: &SessionId, text: &str) -> Option<StoredName> {
+    let plain = StoredName::parse(id, text).ok();
+    let compressed = || StoredName::parse(id, text.strip_suffix(COMPRESSED_ENDING)?).ok();
     plain.or_else(|| compressed().filter(may_be_compressed))
 }
 
@@ -86,6 +88,10 @@ pub(super) fn session_of_entry(entry: &OsStr, kind: FileType) -> Option<SessionI
         FileType::Directory => text,
         _ => return None,
     };
-    let id = stem.split_once(".gen-").map_or(stem, |(id, _)| id);
-    SessionId::parse(id).ok()
+    let id = SessionId::parse(stem.split_once(".gen-").map_or(stem, |(id, _)| id)).ok()?;
+    let is_its_own = match kind {
+        FileType::RegularFile => content_name(&id, text).is_some(),
+        _ => is_side_folder_of(&id, text),
+    };
+    is_its_own.then_some(id)
 }

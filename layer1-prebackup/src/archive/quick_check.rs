@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use super::ledger::{Ledger, Record, StoredFile};
 use super::paths::Form;
-use super::rebuild_ledger::{contents_on_disk, windows_of};
+use super::rebuild_ledger::{unrecorded, windows_of};
 use super::session::was_left_by_killed;
 use super::slot::Slot;
 use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey};
+use crate::fs;
 use crate::names::{FileName, StoredName};
 
 /// What a quick look at a session tells. No content was read beyond the windows of its transcripts.
@@ -54,7 +55,7 @@ fn findings(archive: &Archive, key: &SessionKey, ledger: &Ledger) -> Vec<Finding
         let lost = |name: &StoredName| {
             Finding::of(key, name, FindingKind::BookkeepingLost, "no commit is recorded of this session")
         };
-        match contents_on_disk(archive, key) {
+        match unrecorded(archive, key, ledger) {
             Ok(names) => findings.extend(names.first().map(lost)),
             Err(error) => findings.push(unlisted(key, &error)),
         }
@@ -100,6 +101,10 @@ fn check(slot: Slot<'_>, record: &Record) -> Result<Option<(FindingKind, String)
     let bytes = stat.st_size as u64;
     if bytes < record.bytes {
         let detail = format!("{bytes} bytes are there of {} recorded", record.bytes);
+        return Ok(Some((FindingKind::Damaged, detail)));
+    }
+    if !fs::may_be_ours(&stat) {
+        let detail = "it is no file of Threefold's: a link, a device, or a file under two names".to_owned();
         return Ok(Some((FindingKind::Damaged, detail)));
     }
     if slot.name.file != FileName::Transcript {

@@ -1,5 +1,7 @@
 //! Records made anew from the contents as they stand, where the bookkeeping is lost or says nothing of them.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 
@@ -12,25 +14,49 @@ use super::store::Archive;
 use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, SessionKey, Verification};
 use crate::fs;
-use crate::names::StoredName;
+use crate::names::{FileName, StoredName, is_a_copy};
 
 /// Fills `ledger` in memory with an unverified record for each content on the disk that has none,
 /// and marks the records that there are as unverified.
 pub(super) fn rebuild(archive: &Archive, key: &SessionKey, ledger: &mut Ledger) -> Result<(), ArchiveError> {
     ledger.distrust_all();
-    for name in contents_on_disk(archive, key)? {
-        let is_known = ledger.record(&name).is_some() || ledger.is_pruned(&name);
-        if !is_known {
-            let slot = archive.slot(key, &name);
-            match record_of_slot(slot, Verification::Unverified) {
-                Ok(record) => ledger.insert_unwritten(name, record),
-                // It must not keep the others from being read and the source from being saved; `verify` names it.
-                Err(error) if slot.is_unreadable(&error) => {}
-                Err(error) => return Err(error),
-            }
+    for name in unrecorded(archive, key, ledger)? {
+        let slot = archive.slot(key, &name);
+        match record_of_slot(slot, Verification::Unverified) {
+            Ok(record) => ledger.insert_unwritten(name, record),
+            // It must not keep the others from being read and the source from being saved; `verify` names it.
+            Err(error) if slot.is_unreadable(&error) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// The contents of a session on the disk of which the ledger says nothing, without those that another program made of
+/// a recorded one ([`is_a_copy`]).
+pub(super) fn unrecorded(
+    archive: &Archive,
+    key: &SessionKey,
+    ledger: &Ledger,
+) -> Result<Vec<StoredName>, ArchiveError> {
+    let mut names = contents_on_disk(archive, key)?;
+    names.retain(|name| ledger.record(name).is_none() && !ledger.is_pruned(name));
+    if names.is_empty() {
+        return Ok(names);
+    }
+    let recorded: BTreeSet<&StoredName> = ledger.records().map(|(name, _)| name).collect();
+    names.retain(|name| !is_anothers_copy(name, &recorded));
+    Ok(names)
+}
+
+/// Whether it is a side file that another program made of a recorded one beside it.
+fn is_anothers_copy(name: &StoredName, recorded: &BTreeSet<&StoredName>) -> bool {
+    let FileName::Side(rel) = &name.file else { return false };
+    let Some(last) = rel.file_name().and_then(OsStr::to_str) else { return false };
+    is_a_copy(last, &|other| {
+        let file = FileName::Side(rel.with_file_name(other));
+        recorded.contains(&StoredName { file, generation: name.generation })
+    })
 }
 
 /// Every content of a session that lies in the store, whether recorded or not.
@@ -40,7 +66,7 @@ pub(super) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Ve
     for (entry, kind) in project.entries()? {
         let text = entry.to_string_lossy();
         match kind {
-            FileType::RegularFile => names.extend(content_name(key, &text)),
+            FileType::RegularFile => names.extend(content_name(&key.id, &text)),
             FileType::Directory if is_side_folder_of(&key.id, &text) => {
                 project.walk(Path::new(&entry), &mut |_, rel, kind| {
                     if kind == FileType::RegularFile {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::ledger::{Entry, Intent, Ledger, Record};
-use super::paths::{QUARANTINE, ledger_name, project_folder, session_folder};
+use super::paths::{QUARANTINE, ledger_name, project_folder};
 use super::rebuild_ledger::{rebuild, record_of_slot};
 use super::removal;
 use super::session::{OpenSession, SessionLock, was_left_clean};
@@ -24,13 +24,13 @@ impl Archive {
     /// finished. For one that was found not to be behind and so is not saved, before it is said to be saved.
     /// Nothing that was begun is finished here.
     pub fn checkpoint(&self, id: &SessionId) -> Result<(), ArchiveError> {
-        let Some(state) = self.root.open_beneath(&session_folder(id))? else { return Ok(()) };
+        let Some(state) = self.state_of(id)? else { return Ok(()) };
         self.sync_store()?;
         if was_left_clean(&state)? {
             return Ok(());
         }
         let lock = SessionLock::wait(self, id)?;
-        if let Some(key) = lock.keys(id)?.into_iter().next() {
+        if let Some(key) = self.recorded(id)?.into_iter().next() {
             let ledger = lock.ledger(&key)?;
             let session = OpenSession::as_left(self, key, lock, ledger)?;
             session.sync_what_was_left()?;
@@ -77,10 +77,15 @@ impl<'a> OpenSession<'a> {
     /// not synced that. They are believed from here on, so they are synced first: those of all
     /// sessions under this lock, because it is marked for all of them.
     fn sync_what_was_left(&self) -> Result<(), ArchiveError> {
-        let keys = self.lock.keys(&self.key.id)?;
+        let keys = self.archive.recorded(&self.key.id)?;
         for key in &keys {
-            let Some(file) = self.lock.state.open_file(&ledger_name(key))? else { continue };
-            fs::sync_data(&file, &self.lock.state.path().join(ledger_name(key)))?;
+            match self.lock.state.open_own_file(&ledger_name(key)) {
+                Ok(Some(file)) => fs::sync_data(&file, &self.lock.state.path().join(ledger_name(key)))?,
+                Ok(None) => continue,
+                // It is put aside, and made again.
+                Err(error) if error.is_not_ours() => {}
+                Err(error) => return Err(error.into()),
+            }
             match self.lock.ledger(key) {
                 _ if *key == self.key => self.sync_folders(key, &self.ledger)?,
                 Ok(ledger) => self.sync_folders(key, &ledger)?,

@@ -4,7 +4,7 @@
 //! The ledger says first what is to go, synced; whoever opens the session next finishes what a killed run
 //! did not, so each step can be taken twice.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
@@ -82,8 +82,8 @@ fn finish_all(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> {
     for name in contents_on_disk(archive, &key)? {
         unlink_content(archive, &key, &name)?;
     }
-    let has_journals = archive.root.open_beneath(Path::new(JOURNALS))?.is_some();
-    let journal = has_journals.then(|| Lock::wait(&archive.root().join(JOURNALS).join("lock"))).transpose()?;
+    let journals = archive.root.open_beneath(Path::new(JOURNALS))?;
+    let journal = journals.map(|journals| Lock::wait_in(&journals, OsStr::new("lock"))).transpose()?;
     for (path, _) in archive.leftovers(&key)? {
         unlink(archive, &path)?;
     }

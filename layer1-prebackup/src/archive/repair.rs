@@ -9,7 +9,7 @@ use super::compress::resolve_forms;
 use super::ledger::{Entry, Record};
 use super::paths::Form;
 use super::quarantine::quarantine;
-use super::rebuild_ledger::{contents_on_disk, record_of_slot, windows_of};
+use super::rebuild_ledger::{contents_on_disk, record_of_slot, unrecorded, windows_of};
 use super::session::{OpenSession, SessionLock};
 use super::store::Archive;
 use super::types::{ArchiveError, SessionKey, Verification};
@@ -76,14 +76,12 @@ fn repair_session<'a>(
     other: Option<&'a Archive>,
     repairs: &mut Vec<Repair>,
 ) -> Result<(), ArchiveError> {
-    for name in contents_on_disk(session.archive, &session.key)? {
-        if session.ledger.record(&name).is_none() {
-            match record_of_slot(session.slot(&name), Verification::Unverified) {
-                Ok(record) => session.commit(&[Entry::Commit(name, Box::new(record))])?,
-                Err(error) => {
-                    session.note_failure();
-                    push(session, repairs, &name, (false, format!("no commit is recorded for it; failed to {error}")));
-                }
+    for name in unrecorded(session.archive, &session.key, &session.ledger)? {
+        match record_of_slot(session.slot(&name), Verification::Unverified) {
+            Ok(record) => session.commit(&[Entry::Commit(name, Box::new(record))])?,
+            Err(error) => {
+                session.note_failure();
+                push(session, repairs, &name, (false, format!("no commit is recorded for it; failed to {error}")));
             }
         }
     }
@@ -122,6 +120,17 @@ fn heal<'a>(
             let detail = "restored from its compressed file; what stood there is in .state/damaged".to_owned();
             return Ok(Some((true, detail)));
         }
+    }
+    // A claim of a damaged ledger, of which a later line may be lost.
+    if matches!(state, State::Wrong)
+        && record.verification == Verification::Unverified
+        && let Ok(found) = record_of_slot(session.slot(name), Verification::Unverified)
+        && let Some(candidate) = right_candidate(session, other, name, &found)?
+    {
+        session.sync_content(name)?;
+        let proven = Record { verification: Verification::Compared, ..found };
+        session.commit(&[Entry::Commit(name.clone(), Box::new(proven))])?;
+        return Ok(Some((true, format!("recorded anew: it is equal to {}", candidate.path(session).display()))));
     }
     let outcome = match (state, record.verification) {
         (State::Exact, Verification::Unverified) => match prove(session, other, name, record.clone())? {
@@ -266,7 +275,7 @@ fn candidates<'a>(
     name: &StoredName,
 ) -> Result<Vec<Candidate<'a>>, ArchiveError> {
     let mut list = Vec::new();
-    if let Some(transcript) = session.ledger.source.clone() {
+    if let Some(transcript) = session.ledger.source.clone().filter(|source| session.archive.may_open(source)) {
         list.push(Candidate::Original(transcript, name.file.clone()));
     }
     for (other, key) in others(session, other)? {

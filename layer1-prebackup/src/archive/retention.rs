@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ledger::{Entry, Ledger, Record, StoredFile};
-use super::rebuild_ledger::contents_on_disk;
+use super::rebuild_ledger::unrecorded;
 use super::removal::{Quarantined, finish, quarantined, unlink};
 use super::session::{OpenSession, SessionLock};
 use super::store::Archive;
@@ -104,8 +104,7 @@ impl Archive {
             return Ok(false);
         }
         // Nobody was shown what no record names.
-        let on_disk = contents_on_disk(self, key)?;
-        if let Some(name) = on_disk.into_iter().find(|name| session.ledger.record(name).is_none()) {
+        if let Some(name) = unrecorded(self, key, &session.ledger)?.into_iter().next() {
             let what = "no commit is recorded for it, so it was not shown; `verify --repair` records it".to_owned();
             return Err(ArchiveError::Damaged { path: self.slot(key, &name).path(), what }.into());
         }

@@ -480,7 +480,7 @@ fn identify(
     if let Some(project) = request.project {
         return with_ledger(project.clone());
     }
-    let mut known = lock.keys(request.id)?;
+    let mut known = archive.recorded(request.id)?;
     if known.is_empty() {
         known = archive.find_without_ledger(request.id)?;
     }

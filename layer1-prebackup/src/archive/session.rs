@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::ledger::{self, Entry, Ledger};
+use super::ledger::{Entry, Ledger};
 use super::marks::Marks;
 use super::paths::{Form, QUARANTINE, ledger_name, project_folder, session_folder};
 use super::slot::Slot;
@@ -14,6 +14,7 @@ use super::store::Archive;
 use super::synced_folders::holds_verified;
 use super::types::{ArchiveError, SessionKey};
 use crate::fs::{self, Dir, Lock};
+use crate::log::now_ms;
 use crate::names::{FileName, SessionId, StoredName};
 
 /// Name of the one temporary file of a session, beside its ledger.
@@ -71,17 +72,12 @@ impl SessionLock {
     /// Waits for the lock of `id`.
     pub(super) fn wait(archive: &Archive, id: &SessionId) -> Result<SessionLock, ArchiveError> {
         let rel = session_folder(id);
-        let state = match archive.root.open_beneath(&rel)? {
+        let state = match archive.state_of(id)? {
             Some(state) => state,
             None => archive.synced_dir(&rel, &|_| Ok(false))?,
         };
         let was_there = state.stat(OsStr::new(LOCK_NAME))?.is_some();
         Ok(SessionLock { lock: Lock::wait_in(&state, OsStr::new(LOCK_NAME))?, state, was_there })
-    }
-
-    /// The sessions of the id that have a ledger.
-    pub(super) fn keys(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
-        ledger::keys_in(&self.state, id)
     }
 
     /// Whether what no ledger records was left by a run that was killed before it acknowledged anything of it: that one
@@ -157,7 +153,7 @@ impl<'a> OpenSession<'a> {
 
     /// Opens the temporary file for reading.
     pub(super) fn open_temp(&self) -> Result<File, ArchiveError> {
-        let temp = self.lock.state.open_file(OsStr::new(TEMP_NAME))?;
+        let temp = self.lock.state.open_own_file(OsStr::new(TEMP_NAME))?;
         temp.ok_or_else(|| ArchiveError::damaged(self.temp_path(), "it is gone"))
     }
 
@@ -170,7 +166,12 @@ impl<'a> OpenSession<'a> {
 
     /// Removes the temporary file of a run that was killed.
     pub(super) fn remove_left_temp(&self) -> Result<(), ArchiveError> {
-        if self.lock.state.stat(OsStr::new(TEMP_NAME))?.is_some() { self.remove_temp() } else { Ok(()) }
+        let name = OsStr::new(TEMP_NAME);
+        if self.lock.state.is_taken(name)? {
+            self.begin_writing()?;
+            return Ok(self.lock.state.move_aside(name)?);
+        }
+        if self.lock.state.stat(name)?.is_some() { self.remove_temp() } else { Ok(()) }
     }
 
     /// Renames the temporary file to `name`, where nothing may stand, and syncs that. Its old name is left
@@ -196,13 +197,27 @@ impl<'a> OpenSession<'a> {
 
     /// A damaged ledger is about to be replaced; what it said is kept in quarantine.
     pub(super) fn keep_damaged_ledger(&self) -> Result<(), ArchiveError> {
-        let Some(text) = Ledger::text(&self.lock.state, &self.key)? else { return Ok(()) };
+        let text = match Ledger::text(&self.lock.state, &self.key) {
+            Ok(None) => return Ok(()),
+            Ok(Some(text)) => Some(text),
+            // No ledger was ever like it: it is not read, but goes there as it stands.
+            Err(ArchiveError::Durable(error)) if error.is_not_ours() => None,
+            Err(error) => return Err(error),
+        };
         self.begin_writing()?;
         let folder = Path::new(QUARANTINE).join(project_folder(&self.key));
         let quarantine = self.archive.synced_dir(&folder, &|_| Ok(false))?;
-        let digest = blake3::hash(&text).to_hex();
-        let name = format!("{}.ledger.{}", self.key.id, &digest[..8]);
-        Ok(quarantine.replace_file(OsStr::new(&name), &text)?)
+        let name = |hash: &str| format!("{}.ledger.{hash}", self.key.id);
+        if let Some(text) = text {
+            let digest = blake3::hash(&text).to_hex();
+            return Ok(quarantine.replace_file(OsStr::new(&name(&digest[..8])), &text)?);
+        }
+        let mut number = now_ms();
+        while quarantine.stat(OsStr::new(&name(&format!("{number:x}"))))?.is_some() {
+            number += 1;
+        }
+        let aside = name(&format!("{number:x}"));
+        Ok(self.lock.state.rename_new(&ledger_name(&self.key), &quarantine, OsStr::new(&aside))?)
     }
 
     /// Writes ledger entries durably.
@@ -255,7 +270,7 @@ impl<'a> OpenSession<'a> {
         self.begin_writing()?;
         let slot = self.slot(name);
         match slot.dir()? {
-            Some(dir) => Ok(dir.open_file_for_writing(&slot.file_name(Form::Plain))?),
+            Some(dir) => Ok(dir.open_own_file_for_writing(&slot.file_name(Form::Plain))?),
             None => Ok(None),
         }
     }

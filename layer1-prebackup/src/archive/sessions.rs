@@ -1,39 +1,157 @@
 //! Finding the sessions of a store, and what is recorded of them.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::ledger::{self, StoredFile};
-use super::paths::{Form, SESSIONS, content_file_name, session_folder, session_of_entry};
+use super::ledger::{self, Ledger, StoredFile};
+use super::paths::{Form, SESSIONS, content_file_name, ledger_name, project_folder, session_folder, session_of_entry};
 use super::rebuild_ledger::rebuild;
 use super::store::{Archive, is_forbidden};
 use super::types::{ArchiveError, SessionKey};
-use crate::names::{FileName, SessionId, StoredName};
+use crate::fs::Dir;
+use crate::names::{FileName, ProjectName, SessionId, StoredName, copied_id, is_a_copy};
 
 impl Archive {
-    /// All sessions, by project and id. One that cannot be read is among them where anything tells of it.
+    /// All sessions, by project and id. One that cannot be read is among them where anything tells of it; what
+    /// another program copied within the store is not ([`Archive::strangers`]).
     pub fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
-        let mut keys = BTreeSet::new();
-        for (project, dir) in self.project_folders()? {
+        Ok(self.look(&mut |_| {})?.into_iter().collect())
+    }
+
+    /// What lies in the store and looks like ours, but is a copy of that under another name, which a sync service made
+    /// (a *conflict copy*) or somebody: never a session of its own. Paths below the store, sorted.
+    pub fn strangers(&self) -> Result<Vec<PathBuf>, ArchiveError> {
+        let mut strangers = BTreeSet::new();
+        self.look(&mut |path| {
+            strangers.insert(path);
+        })?;
+        Ok(strangers.into_iter().collect())
+    }
+
+    /// Every session; `stranger` is given what only looks like one.
+    fn look(&self, stranger: &mut dyn FnMut(PathBuf)) -> Result<BTreeSet<SessionKey>, ArchiveError> {
+        let folders = self.project_folders()?;
+        let mut keys = self.all_recorded(&folders, stranger)?;
+        let ids: BTreeSet<SessionId> = keys.iter().map(|key| key.id.clone()).collect();
+        let recorded = keys.clone();
+        let is_store = self.has_store_file()?;
+        for (project, dir) in folders {
             let entries = match dir.entries() {
                 Err(error) if is_forbidden(&error) => continue,
                 entries => entries?,
             };
-            let ids = entries.into_iter().filter_map(|(entry, kind)| session_of_entry(&entry, kind));
-            keys.extend(ids.map(|id| SessionKey { project: project.clone(), id }));
-        }
-        if let Some(sessions) = self.root.open_beneath(Path::new(SESSIONS))? {
-            for (entry, _) in sessions.entries()? {
-                if let Some(id) = entry.to_str().and_then(|text| SessionId::parse(text).ok()) {
-                    match self.recorded(&id) {
-                        Err(ArchiveError::Durable(error)) if is_forbidden(&error) => {}
-                        recorded => keys.extend(recorded?),
+            for (entry, kind) in entries {
+                let known =
+                    |id: &SessionId| recorded.contains(&SessionKey { project: project.clone(), id: id.clone() });
+                let session = session_of_entry(&entry, kind);
+                let is_strange = match &session {
+                    Some(id) if known(id) => false,
+                    // Nobody recorded it. Of what is recorded elsewhere, or under a shorter id, it is a copy.
+                    Some(id) => {
+                        let is_elsewhere = ids.contains(id) && !is_numbered(&project);
+                        is_store && (is_elsewhere || copied_id(id, &|other| ids.contains(other)).is_some())
                     }
+                    None => is_store && is_copy_beside(&entry, &known),
+                };
+                if is_strange {
+                    stranger(Path::new(project.as_str()).join(entry));
+                } else {
+                    keys.extend(session.map(|id| SessionKey { project: project.clone(), id }));
                 }
             }
         }
-        Ok(keys.into_iter().collect())
+        Ok(keys)
+    }
+
+    /// The sessions that have a ledger of their own.
+    fn all_recorded(
+        &self,
+        folders: &[(ProjectName, Dir)],
+        stranger: &mut dyn FnMut(PathBuf),
+    ) -> Result<BTreeSet<SessionKey>, ArchiveError> {
+        let mut keys = BTreeSet::new();
+        let sessions = match self.root.open_beneath(Path::new(SESSIONS)) {
+            Err(error) if error.is_not_ours() => return Ok(keys),
+            sessions => sessions?,
+        };
+        let Some(sessions) = sessions else { return Ok(keys) };
+        let names: BTreeSet<&ProjectName> = folders.iter().map(|(name, _)| name).collect();
+        let has_folder = |key: &SessionKey| Ok(names.contains(&key.project));
+        let entries = sessions.entries()?;
+        let is_entry = |id: &str| entries.binary_search_by(|(name, _)| name.as_os_str().cmp(OsStr::new(id))).is_ok();
+        for (entry, _) in &entries {
+            let text = entry.to_string_lossy();
+            let Ok(id) = SessionId::parse(&text) else {
+                if is_a_copy(&text, &is_entry) {
+                    stranger(Path::new(SESSIONS).join(entry));
+                }
+                continue;
+            };
+            let state = match sessions.open_beneath(Path::new(entry)) {
+                Ok(Some(state)) => state,
+                Ok(None) => continue,
+                // A file or a link where a folder of ours would be: nothing is recorded there.
+                Err(error) if is_forbidden(&error) || error.is_not_ours() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let is_copied = copied_id(&id, &|other| is_entry(other.as_str())).is_some();
+            match self.own_ledgers(&state, &id, is_copied, &has_folder) {
+                Ok((own, others)) => {
+                    keys.extend(own);
+                    others.iter().for_each(|key| stranger(session_folder(&id).join(ledger_name(key))));
+                }
+                Err(ArchiveError::Durable(error)) if is_forbidden(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Of the ledgers in the folder of `id` those that are its own, and those that are copies of one under another
+    /// name. A ledger says whose it is; one of the version before does not, and is believed where something of the
+    /// session lies in the folder that it names, or nowhere at all.
+    fn own_ledgers(
+        &self,
+        state: &Dir,
+        id: &SessionId,
+        is_copied: bool,
+        has_folder: &dyn Fn(&SessionKey) -> Result<bool, ArchiveError>,
+    ) -> Result<(Vec<SessionKey>, Vec<SessionKey>), ArchiveError> {
+        let all = ledger::keys_in(state, id)?;
+        if let [only] = &all[..]
+            && !is_copied
+            && has_folder(only)?
+        {
+            return Ok((all, Vec::new()));
+        }
+        let (mut own, mut others, mut unsaid) = (Vec::new(), Vec::new(), Vec::new());
+        for key in all {
+            match Ledger::said_to_be_of(state, &key) {
+                Some(said) if said == key => own.push(key),
+                Some(_) => others.push(key),
+                None if self.has_content(&key)? => own.push(key),
+                None => unsaid.push(key),
+            }
+        }
+        let is_somewhere = !own.is_empty() || is_copied || (!unsaid.is_empty() && !self.lying_about(id)?.is_empty());
+        if is_somewhere {
+            others.extend(unsaid)
+        } else {
+            own.extend(unsaid)
+        }
+        own.sort();
+        Ok((own, others))
+    }
+
+    /// Whether a transcript's content of the session lies in its folder, or the folder of its side files.
+    fn has_content(&self, key: &SessionKey) -> Result<bool, ArchiveError> {
+        match self.root.open_beneath(project_folder(key)) {
+            Ok(Some(dir)) => holds_content(&dir, key),
+            Ok(None) => Ok(false),
+            Err(error) if is_forbidden(&error) || error.is_not_ours() => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// One session, or all.
@@ -43,10 +161,15 @@ impl Archive {
 
     /// The sessions with this id that the bookkeeping knows: those whose source is known are among them.
     pub fn recorded(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
-        match self.root.open_beneath(&session_folder(id))? {
-            Some(state) => ledger::keys_in(&state, id),
-            None => Ok(Vec::new()),
-        }
+        let Some(state) = self.state_of(id)? else { return Ok(Vec::new()) };
+        let has_folder = |key: &SessionKey| Ok(self.root.stat(OsStr::new(key.project.as_str()))?.is_some());
+        Ok(self.own_ledgers(&state, id, self.is_copied(id)?, &has_folder)?.0)
+    }
+
+    /// Whether the store has something of a session whose id this one's may be a copy's of.
+    fn is_copied(&self, id: &SessionId) -> Result<bool, ArchiveError> {
+        let has = |other: &SessionId| self.stat(&session_folder(other)).is_ok_and(|stat| stat.is_some());
+        Ok(copied_id(id, &has).is_some())
     }
 
     /// The sessions with this id; more than one only when two sources bore it.
@@ -56,19 +179,20 @@ impl Archive {
     }
 
     pub(super) fn find_without_ledger(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
-        let newest = StoredName::newest(FileName::Transcript);
-        let first = StoredName { file: FileName::Transcript, generation: 1 };
+        if self.is_copied(id)? && self.has_store_file()? {
+            return Ok(Vec::new());
+        }
+        self.lying_about(id)
+    }
+
+    /// The sessions with this id of which a content of the transcript lies in the folder of some project.
+    fn lying_about(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
         let mut keys = Vec::new();
         for (project, dir) in self.project_folders()? {
             let key = SessionKey { project, id: id.clone() };
             // Every folder is looked at for every session that is new, so each is opened once.
-            let is_there = |name: &OsString| Ok::<_, ArchiveError>(dir.stat(name)?.is_some());
-            for name in [&newest, &first] {
-                let forms = [Form::Plain, Form::Compressed].map(|form| content_file_name(&key, name, form));
-                if is_there(&forms[0])? || is_there(&forms[1])? {
-                    keys.push(key);
-                    break;
-                }
+            if holds_content(&dir, &key)? {
+                keys.push(key);
             }
         }
         Ok(keys)
@@ -107,4 +231,39 @@ impl Archive {
     pub fn source_of(&self, key: &SessionKey) -> Result<Option<PathBuf>, ArchiveError> {
         Ok(self.ledger(key)?.source)
     }
+}
+
+fn holds_content(dir: &Dir, key: &SessionKey) -> Result<bool, ArchiveError> {
+    let first = StoredName { file: FileName::Transcript, generation: 1 };
+    for name in [StoredName::newest(FileName::Transcript), first] {
+        for form in [Form::Plain, Form::Compressed] {
+            if dir.stat(&content_file_name(key, &name, form))?.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a project's folder bears a number that we give: `{PROJECT}~2`.
+fn is_numbered(project: &ProjectName) -> bool {
+    let number = project.as_str().rsplit_once('~').map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether an entry of a project's folder, which is no content, is a copy of something of a recorded session.
+fn is_copy_beside(entry: &OsStr, is_recorded: &dyn Fn(&SessionId) -> bool) -> bool {
+    let text = entry.to_string_lossy();
+    let id_of = |name: &str| {
+        let stem = [".jsonl.zst", ".jsonl", ".json"].iter().find_map(|ending| name.strip_suffix(ending));
+        let stem = stem.unwrap_or(name);
+        SessionId::parse(stem.split_once(".gen-").map_or(stem, |(id, _)| id)).ok()
+    };
+    let is_known = |name: &str| id_of(name).is_some_and(|id| is_recorded(&id));
+    let is_ours = |rest: &str| {
+        rest == ".json" || rest == ".events.jsonl" || rest == ".jsonl.official" || rest.starts_with(".found")
+    };
+    let is_own =
+        text.char_indices().filter(|(_, c)| *c == '.').any(|(at, _)| is_known(&text[..at]) && is_ours(&text[at..]));
+    !is_own && is_a_copy(&text, &is_known)
 }

@@ -111,15 +111,17 @@ impl Slot<'_> {
     /// Opens the file of one form as it stands.
     pub(super) fn open_as(&self, form: Form) -> Result<Option<File>, ArchiveError> {
         match self.dir_for(form)? {
-            Some(dir) => Ok(dir.open_file(&self.file_name(form))?),
+            Some(dir) => Ok(dir.open_own_file(&self.file_name(form))?),
             None => Ok(None),
         }
     }
 
     /// Unpacks the compressed file to `plain`, which is called `to` in messages.
     pub(super) fn unpack_into(&self, compressed: &File, plain: &File, to: &Path) -> Result<(), ArchiveError> {
+        // What is recorded bounds what is unpacked; of what is not, the file itself.
+        let known = self.archive.ledger(self.key)?.record(self.name).map(|record| record.bytes);
         let write = |offset, bytes: &[u8]| Ok(fs::write_at(plain, offset, bytes, to)?);
-        frames::unpack(compressed, &self.path_as(Form::Compressed), &mut { write })
+        frames::unpack(compressed, &self.path_as(Form::Compressed), known, &mut { write })
     }
 
     /// Whether what a reader gets holds exactly the recorded bytes.
@@ -145,7 +147,7 @@ impl Slot<'_> {
     /// Whether what stands at the compressed file's path unpacks to the bytes of the record.
     pub(super) fn unpacks_to(&self, record: &Record) -> Result<bool, ArchiveError> {
         match self.open_as(Form::Compressed)? {
-            Some(file) => unpacks_to(&file, &self.path_as(Form::Compressed), &record.blake3),
+            Some(file) => unpacks_to(&file, &self.path_as(Form::Compressed), Some(record.bytes), &record.blake3),
             None => Ok(false),
         }
     }
@@ -178,16 +180,21 @@ impl Slot<'_> {
     pub(super) fn described(&self, blake3: &Hash) -> Result<Option<CompressedFile>, ArchiveError> {
         let Some(file) = self.open_as(Form::Compressed)? else { return Ok(None) };
         let path = self.path_as(Form::Compressed);
-        if self.has(Form::Plain)? && !unpacks_to(&file, &path, blake3)? {
+        if self.has(Form::Plain)? && !unpacks_to(&file, &path, None, blake3)? {
             return Ok(None);
         }
         let bytes = fs::stat_of(&file, &path)?.st_size as u64;
         Ok(Some(CompressedFile { bytes, blake3: fs::hash_of_prefix(&file, bytes, &path)? }))
     }
 
-    /// Whether the content is there compressed alone and cannot be unpacked: then no record can be made of it.
+    /// Whether the content is there compressed alone and cannot be unpacked, or what stands there is no content of ours:
+    /// then no record can be made of it.
     pub(super) fn is_unreadable(&self, error: &ArchiveError) -> bool {
-        matches!(error, ArchiveError::Damaged { .. }) && self.has(Form::Plain).is_ok_and(|is_there| !is_there)
+        match error {
+            ArchiveError::Damaged { .. } => self.has(Form::Plain).is_ok_and(|is_there| !is_there),
+            ArchiveError::Durable(error) => error.is_not_ours(),
+            _ => false,
+        }
     }
 
     fn look(&self) -> Result<Option<(Form, File)>, ArchiveError> {
@@ -231,13 +238,18 @@ pub(super) fn is_file_of(file: &File, bytes: u64, blake3: &Hash, path: &Path) ->
 }
 
 /// Whether a compressed file unpacks to bytes of that hash; not, if it cannot be unpacked.
-pub(super) fn unpacks_to(compressed: &File, path: &Path, blake3: &Hash) -> Result<bool, ArchiveError> {
+pub(super) fn unpacks_to(
+    compressed: &File,
+    path: &Path,
+    known: Option<u64>,
+    blake3: &Hash,
+) -> Result<bool, ArchiveError> {
     let mut hasher = blake3::Hasher::new();
     let mut hash: Box<Each<'_>> = Box::new(|_, bytes| {
         hasher.update(bytes);
         Ok(())
     });
-    let unpacked = frames::unpack(compressed, path, &mut *hash);
+    let unpacked = frames::unpack(compressed, path, known, &mut *hash);
     drop(hash);
     match unpacked {
         Ok(()) => Ok(hasher.finalize() == *blake3),

@@ -3,11 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use rustix::fs::{FileType, Stat};
 
+use super::paths::STATE;
 use super::types::ArchiveError;
 use crate::config::size::Size;
 use crate::fs::{Dir, DurableError, platform};
@@ -21,6 +22,7 @@ pub struct Archive {
     min_free_space: u64,
     drops_superseded: Cell<bool>,
     sides_until: Cell<Option<Instant>>,
+    sources: Option<Vec<PathBuf>>,
     pub(super) synced: SyncedFolders,
 }
 
@@ -43,6 +45,7 @@ impl Archive {
             min_free_space: 0,
             drops_superseded: false.into(),
             sides_until: None.into(),
+            sources: None,
             synced,
         }))
     }
@@ -50,6 +53,25 @@ impl Archive {
     /// The same store; no copy is begun that would leave less than so many bytes free on its disk.
     pub fn leaving_free(self, bytes: u64) -> Archive {
         Archive { min_free_space: bytes, ..self }
+    }
+
+    /// The same store; what its ledgers name as the source of a session is opened only below these folders, for a store
+    /// may come from anywhere, and what it names be anybody's.
+    pub fn with_sources_in(self, folders: Vec<PathBuf>) -> Archive {
+        Archive { sources: Some(folders), ..self }
+    }
+
+    /// Whether a source that a ledger names may be opened.
+    pub(super) fn may_open(&self, source: &Path) -> bool {
+        let Some(folders) = &self.sources else { return true };
+        let is_plain = source.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        let resolved = || source.parent().and_then(|folder| std::fs::canonicalize(folder).ok());
+        let is_below = |path: &Path| {
+            let resolved =
+                |folder: &PathBuf| std::fs::canonicalize(folder).is_ok_and(|folder| path.starts_with(folder));
+            folders.iter().any(|folder| path.starts_with(folder) || resolved(folder))
+        };
+        is_plain && (is_below(source) || resolved().is_some_and(|folder| is_below(&folder)))
     }
 
     /// Whether saves from here on keep no older content of a small side file that is replaced as a whole, where the
@@ -80,6 +102,11 @@ impl Archive {
     /// The store's random id, 32 hexadecimal digits; another id means another store.
     pub fn store_id(&self) -> &str {
         &self.store_id
+    }
+
+    /// The folder of the bookkeeping, made where it is missing: for a file or a lock of ours in it.
+    pub fn state(&self) -> Result<Dir, DurableError> {
+        self.root.create_own_beneath(Path::new(STATE))
     }
 
     /// An error if so many bytes do not fit, or would take the disk below what is to stay free: a copy that cannot be
@@ -118,6 +145,8 @@ impl Archive {
             match self.root.open_beneath(Path::new(&name)) {
                 Ok(dir) => folders.extend(dir.map(|dir| (project, dir))),
                 Err(error) if is_forbidden(&error) => {}
+                // Exchanged since the root was listed.
+                Err(error) if error.is_not_ours() => {}
                 Err(error) => return Err(error.into()),
             }
         }

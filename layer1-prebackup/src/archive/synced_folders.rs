@@ -42,7 +42,8 @@ impl Archive {
         if !self.was_made_for_good()? {
             // Held meanwhile, so that nobody writes between the syncs and the mark. Whoever holds it makes the
             // store, and sets the mark.
-            let lock = Lock::try_now(&self.root().join(STORE_LOCK))?;
+            let name = Path::new(STORE_LOCK).file_name().unwrap_or(OsStr::new(STORE_LOCK));
+            let lock = Lock::try_in(&self.state()?, name)?;
             self.root.open_beneath(Path::new(STATE))?.as_ref().unwrap_or(&self.root).sync_way_up()?;
             if let Some(lock) = lock.filter(|_| self.has_store_file().is_ok_and(|has| has)) {
                 // Without the mark the next run makes sure of it again.
@@ -68,7 +69,14 @@ impl Archive {
         for name in rel.iter() {
             let above = below.as_ref().unwrap_or(&self.root);
             at.push(name);
-            let (dir, is_new) = above.create_child(name)?;
+            let (dir, is_new) = match above.create_child(name) {
+                // In the place of bookkeeping, which can be made again. A project's folder is somebody's to move.
+                Err(error) if error.is_not_ours() && at.starts_with(STATE) => {
+                    above.move_aside(name)?;
+                    above.create_child(name)?
+                }
+                made => made?,
+            };
             let is_safe = is_new || known.borrow().contains(&at) || is_verified(&at)?;
             if !is_safe {
                 above.sync()?;
@@ -90,8 +98,11 @@ impl Archive {
         Ok(self.has_store_file()? && Lock::is_clean_at(&state, lock)?)
     }
 
-    fn has_store_file(&self) -> Result<bool, ArchiveError> {
-        Ok(self.stat(Path::new(STORE_FILE))?.is_some())
+    pub(super) fn has_store_file(&self) -> Result<bool, ArchiveError> {
+        match self.stat(Path::new(STORE_FILE)) {
+            Err(ArchiveError::Durable(error)) if error.is_not_ours() => Ok(false),
+            stat => Ok(stat?.is_some()),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::append::{SECOND_LOOK, Source};
 use super::ledger::Record;
 use super::paths::Form;
 use super::quick_check::{findings_of_records, unlisted};
-use super::rebuild_ledger::{contents_on_disk, windows_of};
+use super::rebuild_ledger::{unrecorded, windows_of};
 use super::session::was_left_by_killed;
 use super::slot::Slot;
 use super::store::Archive;
@@ -37,12 +37,11 @@ impl Archive {
 fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Finding>) -> Result<(), ArchiveError> {
     let ledger = archive.ledger(key)?;
     findings.extend(findings_of_records(archive, key, &ledger, check));
-    match contents_on_disk(archive, key) {
+    match unrecorded(archive, key, &ledger) {
         // What the user had removed is on its way, should a run have been killed.
         Ok(names) => {
             let is_left = was_left_by_killed(archive, &key.id, &ledger)?;
-            let unrecorded = names.iter().filter(|name| ledger.record(name).is_none() && !ledger.is_pruned(name));
-            findings.extend(unrecorded.map(|name| match is_left && name.generation == 0 {
+            findings.extend(names.iter().map(|name| match is_left && name.generation == 0 {
                 true => Finding::of(key, name, FindingKind::NotAcknowledged, NOT_ACKNOWLEDGED),
                 false => Finding::of(key, name, FindingKind::BookkeepingLost, "no commit is recorded for it"),
             }));
@@ -51,7 +50,7 @@ fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Findin
     }
     let gap = "neither the file nor its record is there";
     findings.extend(ledger.gaps().iter().map(|name| Finding::of(key, name, FindingKind::GenerationGap, gap)));
-    if let Some(transcript) = &ledger.source {
+    if let Some(transcript) = ledger.source.as_ref().filter(|source| archive.may_open(source)) {
         let newest = ledger.records().filter(|(name, _)| name.generation == 0);
         findings
             .extend(newest.filter_map(|(name, record)| compare_with_source(archive, key, name, record, transcript)));

@@ -25,7 +25,7 @@ pub(crate) fn remember(store: &Path, claude_dir: &Path, temp_dir: &Path) -> Resu
             fs::remove_file(&note)?;
         }
     }
-    fs::replace_file(&path, claude_dir.as_os_str().as_bytes())
+    fs::replace_own(store, &Path::new(FOLDER).join(&digits[..NAME_DIGITS]), claude_dir.as_os_str().as_bytes())
 }
 
 /// Those that are remembered; one that is gone may come back, and its conversations with it. Sorted.

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use crate::fs::{self, DurableError};
 
+/// A time is shorter.
+const NOTE_BYTES_MAX: u64 = 1024;
 /// Layer 1's part of a run.
 pub(crate) const SWEEP: &str = "sweep";
 /// Layer 2's part of a run.
@@ -17,22 +19,22 @@ pub const PARTS: [&str; 2] = [SWEEP, DRAIN];
 /// Notes that a part of the timer's work was done, now.
 pub fn record(store: &Path, part: &str) -> Result<(), DurableError> {
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
-    fs::replace_file(&path_of(store, part), format!("{now}\n").as_bytes())
+    fs::replace_own(store, &rel_of(part), format!("{now}\n").as_bytes())
 }
 
 /// When a part of the timer's work was last done; `None` where it never was, and where what is
 /// noted is no time. Fails where the note cannot be read.
 pub fn last(store: &Path, part: &str) -> std::io::Result<Option<SystemTime>> {
-    match std::fs::read_to_string(path_of(store, part)) {
-        Ok(text) => Ok(humantime::parse_rfc3339(text.trim()).ok()),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(error),
+    match fs::read_own(store, &rel_of(part), NOTE_BYTES_MAX) {
+        Ok(text) => Ok(text.and_then(|text| humantime::parse_rfc3339(str::from_utf8(&text).ok()?.trim()).ok())),
+        Err(error) if error.source.kind() == ErrorKind::NotADirectory => Ok(None),
+        Err(error) => Err(error.source),
     }
 }
 
-/// Where a part's note lies.
-pub(crate) fn path_of(store: &Path, part: &str) -> PathBuf {
-    store.join(".state/timer").join(part)
+/// Where a part's note lies in a store.
+fn rel_of(part: &str) -> PathBuf {
+    Path::new(".state/timer").join(part)
 }
 
 #[cfg(test)]
@@ -48,7 +50,7 @@ mod tests {
         let age = SystemTime::now().duration_since(last(dir.path(), SWEEP).unwrap().unwrap()).unwrap();
         assert!(age < Duration::from_secs(60), "{age:?}");
         assert_eq!(last(dir.path(), DRAIN).unwrap(), None);
-        std::fs::write(path_of(dir.path(), DRAIN), "yesterday").unwrap();
+        std::fs::write(dir.path().join(rel_of(DRAIN)), "yesterday").unwrap();
         assert_eq!(last(dir.path(), DRAIN).unwrap(), None);
     }
 }

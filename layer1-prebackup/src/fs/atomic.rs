@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::dir::Dir;
@@ -23,6 +24,11 @@ impl Dir {
     /// [`Dir::sync`] after several of them makes the new names safe, before anything is said of them.
     pub fn replace_file_unsynced(&self, name: &OsStr, content: &[u8]) -> Result<()> {
         let (mut source, bytes, blake3) = (content, content.len() as u64, blake3::hash(content));
+        let is_folder = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        // Whatever else stands there loses its name to the file; a folder would keep it.
+        if self.stat(name)?.is_some_and(is_folder) {
+            self.move_aside(name)?;
+        }
         let rename = |temp: &OsStr| self.rename_unsynced(temp, self, name);
         place_in(self, name, FILE_MODE, rename, copied(&mut source, bytes, blake3)).map(|_| ())
     }

@@ -10,8 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use super::error::{DurableError, Result};
-use super::file::{DIR_MODE, FILE_MODE, lock_exclusively, not_regular, stat_of};
+use super::error::{DurableError, NotOurs, Result};
+use super::file::{DIR_MODE, FILE_MODE, lock_exclusively, make_sure_it_is_ours, not_regular, read_bounded, stat_of};
 use super::platform::{self, mode as mode_bits};
 use super::shortcomings::Shortcoming;
 use super::syscall::{call, uninterrupted};
@@ -21,6 +21,9 @@ const ANCESTORS_MAX: usize = 6;
 
 /// The folder by which it is tried whether anything can be made.
 const TRIED: &str = ".threefold.tmp";
+
+/// What a name ends in under which something was put aside that stood in the place of a file of ours.
+const NOT_OURS: &str = ".not-ours";
 
 /// How often a temporary file is opened anew because another writer had just used it up.
 const TEMP_TRIES_MAX: u32 = 1000;
@@ -95,15 +98,107 @@ impl Dir {
         Ok((child, true))
     }
 
+    /// Opens a folder of ours, in a directory that the user named: no symlink is followed to it. `None` where there is
+    /// nothing.
+    pub fn open_own(path: &Path) -> Result<Option<Dir>> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Dir::open(path) };
+        match Dir::open(parent)? {
+            Some(parent) => parent.child(name),
+            None => Ok(None),
+        }
+    }
+
+    /// [`Dir::open_own`], made where it is missing (0700, its entry synced), and so are its parents. What stands in
+    /// its place is put aside.
+    pub fn create_own(path: &Path) -> Result<Dir> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Dir::create(path) };
+        Dir::create(parent)?.create_own_beneath(Path::new(name))
+    }
+
+    /// [`Dir::create_beneath`] of folders of ours: what stands in the place of one is put aside.
+    pub fn create_own_beneath(&self, rel: &Path) -> Result<Dir> {
+        let mut below: Option<Dir> = None;
+        for name in components(rel) {
+            let above = below.as_ref().unwrap_or(self);
+            let made = match above.create_child(name) {
+                Err(error) if error.is_not_ours() => {
+                    above.move_aside(name)?;
+                    above.create_child(name)
+                }
+                made => made,
+            };
+            below = Some(made?.0);
+        }
+        below.map_or_else(|| self.reopen(), Ok)
+    }
+
     /// Opens the regular file `name` for reading: no symlink followed, never blocking.
     /// `None` where there is nothing; something else of that name is an error.
     pub fn open_file(&self, name: &OsStr) -> Result<Option<File>> {
         self.open_regular(name, OFlags::RDONLY)
     }
 
-    /// [`Dir::open_file`] for reading and writing.
-    pub(crate) fn open_file_for_writing(&self, name: &OsStr) -> Result<Option<File>> {
-        self.open_regular(name, OFlags::RDWR)
+    /// [`Dir::open_file`] of a file of ours, which has this name alone: another is [`DurableError::is_not_ours`].
+    pub fn open_own_file(&self, name: &OsStr) -> Result<Option<File>> {
+        self.checked(name, self.open_regular(name, OFlags::RDONLY)?)
+    }
+
+    /// [`Dir::open_own_file`] for reading and writing.
+    pub(crate) fn open_own_file_for_writing(&self, name: &OsStr) -> Result<Option<File>> {
+        self.checked(name, self.open_regular(name, OFlags::RDWR)?)
+    }
+
+    /// All of a file of ours, which is never longer than `bytes_max`; `None` where there is nothing. What can be no
+    /// file of ours is [`DurableError::is_not_ours`].
+    pub fn read_own_file(&self, name: &OsStr, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+        let file = self.open_own_file(name)?;
+        file.map(|file| read_bounded(&file, bytes_max, &self.path.join(name))).transpose()
+    }
+
+    /// Opens a file of ours for appending, made (0600) where it is missing.
+    pub(crate) fn open_own_file_for_appending(&self, name: &OsStr) -> Result<File> {
+        let path = self.path.join(name);
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let open = || rustix::fs::openat(&self.fd, name, flags | OFlags::CLOEXEC, mode_bits(FILE_MODE));
+        let file = File::from(call("open", &path, open)?);
+        make_sure_it_is_ours(&stat_of(&file, &path)?, &path)?;
+        Ok(file)
+    }
+
+    fn checked(&self, name: &OsStr, file: Option<File>) -> Result<Option<File>> {
+        let path = self.path.join(name);
+        if let Some(file) = &file {
+            let stat = stat_of(file, &path)?;
+            make_sure_it_is_ours(&stat, &path)?;
+            if platform::is_hollow(file, &stat) {
+                let what = format!("it has {} bytes, nearly all of them holes; move it away", stat.st_size);
+                return Err(DurableError::new("open", &path, io::Error::other(NotOurs(what))));
+            }
+        }
+        Ok(file)
+    }
+
+    /// Whether something stands at `name` that can be no file of ours, by what it is: see [`Dir::open_own_file`].
+    pub(crate) fn is_taken(&self, name: &OsStr) -> Result<bool> {
+        let path = self.path.join(name);
+        Ok(self.stat(name)?.is_some_and(|stat| make_sure_it_is_ours(&stat, &path).is_err()))
+    }
+
+    /// Renames what stands at `name`, and is not ours, to `.NAME.not-ours` beside it: nothing of another's is deleted,
+    /// read or written.
+    pub fn move_aside(&self, name: &OsStr) -> Result<()> {
+        let plain = name.as_bytes().strip_prefix(b".").unwrap_or(name.as_bytes());
+        let aside = |n: u32| {
+            let mut aside = OsString::from(".");
+            aside.push(OsStr::from_bytes(plain));
+            aside.push(if n == 1 { NOT_OURS.to_owned() } else { format!("{NOT_OURS}.{n}") });
+            aside
+        };
+        let mut n = 1;
+        while self.stat(&aside(n))?.is_some() {
+            n += 1;
+        }
+        self.rename_new(name, self, &aside(n))
     }
 
     /// What `name` is, without following it; `None` where there is nothing.
@@ -294,8 +389,8 @@ impl Dir {
             Ok(fd) => Ok(Some(Dir { fd, path })),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::NOTDIR | Errno::LOOP) => {
-                let what = io::Error::other("it is a file or a symlink where a directory belongs; move it away");
-                Err(DurableError::new("open directory", &path, what))
+                let what = "it is a file or a symlink where a directory belongs; move it away".to_owned();
+                Err(DurableError::new("open directory", &path, io::Error::other(NotOurs(what))))
             }
             Err(error) => Err(DurableError::new("open directory", &path, error)),
         }
@@ -327,6 +422,8 @@ impl Dir {
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP) => return Err(DurableError::new("open", &path, not_regular("a symlink"))),
             Err(Errno::ISDIR) => return Err(DurableError::new("open", &path, not_regular("a directory"))),
+            // A socket; or a device without a driver.
+            Err(Errno::NXIO | Errno::NODEV) => return Err(DurableError::new("open", &path, not_regular("no file"))),
             Err(error) => return Err(DurableError::new("open", &path, error)),
         };
         let stat = stat_of(&file, &path)?;
@@ -346,11 +443,18 @@ impl Dir {
         for _ in 0..TEMP_TRIES_MAX {
             let (file, is_new) = match open(flags | OFlags::CREATE | OFlags::EXCL) {
                 Ok(file) => (file, true),
-                Err(Errno::EXIST) => match open(flags) {
-                    Ok(file) => (file, false),
-                    Err(Errno::NOENT) => continue,
-                    Err(error) => return Err(fail(error)),
-                },
+                Err(Errno::EXIST) => {
+                    // What is no file of ours is not emptied, but makes way.
+                    if self.is_taken(name)? {
+                        self.move_aside(name)?;
+                        continue;
+                    }
+                    match open(flags) {
+                        Ok(file) => (file, false),
+                        Err(Errno::NOENT) => continue,
+                        Err(error) => return Err(fail(error)),
+                    }
+                }
                 Err(error) => return Err(fail(error)),
             };
             match self.take_temp(name, &file, mode) {
@@ -381,6 +485,7 @@ impl Dir {
         if named.is_none_or(|named| (named.st_dev, named.st_ino) != (ours.st_dev, ours.st_ino)) {
             return Ok(false);
         }
+        make_sure_it_is_ours(&ours, &path)?;
         if ours.st_size != 0 {
             call("truncate", &path, || rustix::fs::ftruncate(file, 0))?;
         }
@@ -421,12 +526,6 @@ impl AsFd for Dir {
     }
 }
 
-/// Makes a directory and its missing parents, mode 0700 whatever the umask, each entry synced.
-/// A symlink to a directory is accepted as the last component or above.
-pub(crate) fn create_dir_all(path: &Path) -> Result<()> {
-    Dir::create(path).map(|_| ())
-}
-
 /// Unlinks a file and syncs its directory; true if it was there.
 pub fn remove_file(path: &Path) -> Result<bool> {
     match parent_of(path)? {
@@ -448,12 +547,6 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
     rename(from, to, Dir::rename_new)
 }
 
-/// Renames over whatever file stands at `to`, and syncs both directories. For logs only:
-/// nothing acknowledged is ever replaced.
-pub(crate) fn rename_over(from: &Path, to: &Path) -> Result<()> {
-    rename(from, to, Dir::rename_over)
-}
-
 fn rename(from: &Path, to: &Path, rename: fn(&Dir, &OsStr, &Dir, &OsStr) -> Result<()>) -> Result<()> {
     let absent = |path: &Path| DurableError::new("rename", path, Errno::NOENT);
     let (from_dir, from_name) = parent_of(from)?;
@@ -467,7 +560,7 @@ pub(crate) fn open_making_folders(options: &OpenOptions, operation: &'static str
     let mut opened = options.open(path);
     if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         if let Some(parent) = path.parent() {
-            create_dir_all(parent)?;
+            Dir::create(parent)?;
         }
         opened = options.open(path);
     }

@@ -16,7 +16,18 @@ pub struct DurableError {
     pub source: io::Error,
 }
 
+/// What no file of ours can be: it is neither read nor written, whatever it holds.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotOurs(pub(super) String);
+
 impl DurableError {
+    /// Whether something else stands there than a file of ours: a link, a folder, a FIFO, a file with a second name,
+    /// one that is longer than ours ever are.
+    pub fn is_not_ours(&self) -> bool {
+        self.source.get_ref().is_some_and(|source| source.is::<NotOurs>())
+    }
+
     pub(super) fn new(operation: &'static str, path: &Path, source: impl Into<io::Error>) -> DurableError {
         DurableError { operation, path: path.to_owned(), source: source.into() }
     }

@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, Stat};
+use rustix::fs::{FileType, FlockOperation, Stat};
 use rustix::io::Errno;
 
-use super::error::{DurableError, Result};
+use super::error::{DurableError, NotOurs, Result};
 use super::shortcomings::Shortcoming;
 use super::syscall::{call, uninterrupted};
 
@@ -126,5 +126,41 @@ pub(super) fn lock_exclusively(file: &File) -> rustix::io::Result<()> {
 }
 
 pub(super) fn not_regular(what: &str) -> io::Error {
-    io::Error::other(format!("{what} where a regular file belongs; move it away"))
+    io::Error::other(NotOurs(format!("{what} where a regular file belongs; move it away")))
+}
+
+/// An error unless the file is one that we may have made: regular, and under one name alone. A second name (a hard
+/// link) is another's, and whoever writes under one of them writes under both. Some file systems count no names.
+pub(super) fn make_sure_it_is_ours(stat: &Stat, path: &Path) -> Result<()> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(DurableError::new("open", path, not_regular("not a regular file")));
+    }
+    // The type of the field differs between platforms.
+    #[allow(clippy::unnecessary_cast)]
+    let names = stat.st_nlink as u64;
+    #[cfg(test)]
+    let names = super::counted::names(names);
+    if names > 1 {
+        let what = format!("it is one file under {names} names (hard links); put a copy of its own in its place");
+        return Err(DurableError::new("open", path, io::Error::other(NotOurs(what))));
+    }
+    Ok(())
+}
+
+/// Whether a file may be ours, by what it is: see [`make_sure_it_is_ours`].
+pub(crate) fn may_be_ours(stat: &Stat) -> bool {
+    make_sure_it_is_ours(stat, Path::new("")).is_ok()
+}
+
+/// Reads all of a file, unless it is longer than `bytes_max`.
+pub fn read_bounded(file: &File, bytes_max: u64, path: &Path) -> Result<Vec<u8>> {
+    let bytes = stat_of(file, path)?.st_size as u64;
+    if bytes > bytes_max {
+        let what = format!("it has {bytes} bytes, more than the {bytes_max} that are read; move it away");
+        return Err(DurableError::new("read", path, io::Error::other(NotOurs(what))));
+    }
+    let mut content = vec![0; bytes as usize];
+    let came = read_at(file, 0, &mut content, path)?;
+    content.truncate(came);
+    Ok(content)
 }

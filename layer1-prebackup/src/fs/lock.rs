@@ -4,16 +4,15 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use super::dir::{Dir, open_making_folders};
+use super::dir::Dir;
 use super::error::{DurableError, Result};
-use super::file::{FILE_MODE, LOCK_POLL, LOCK_WAIT, stat_of};
+use super::file::{FILE_MODE, LOCK_POLL, LOCK_WAIT, make_sure_it_is_ours, stat_of};
 use super::platform::{self, SubstituteLock};
 use super::shortcomings::Shortcoming;
 use super::syscall::{call, uninterrupted};
@@ -41,19 +40,20 @@ pub struct Lock {
 
 /// Length of the file of a clean [`Lock`].
 const CLEAN_BYTES: u64 = 1;
+/// How often something is put aside that stands in a lock's place.
+const ASIDE_TRIES_MAX: u32 = 10;
 
 impl Lock {
-    /// Waits for the lock, 10 s at most. The lock file is made (0600) and never removed.
+    /// Waits for the lock, 10 s at most. The lock file is made (0600) and never removed. What stands in its place and
+    /// can be no file of ours is put aside.
     pub fn wait(path: &Path) -> Result<Lock> {
-        Lock::taken(lock_file(path)?, path.to_owned())
+        let (dir, name) = parent_made(path)?;
+        Lock::wait_in(&dir, name)
     }
 
     /// [`Lock::wait`] for the lock `name` in a directory.
-    pub(crate) fn wait_in(dir: &Dir, name: &OsStr) -> Result<Lock> {
-        let path = dir.path().join(name);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = call("open lock", &path, || rustix::fs::openat(dir, name, flags, platform::mode(FILE_MODE)))?;
-        Lock::taken(file.into(), path)
+    pub fn wait_in(dir: &Dir, name: &OsStr) -> Result<Lock> {
+        Lock::taken(lock_file(dir, name)?, dir.path().join(name))
     }
 
     fn taken(file: File, path: PathBuf) -> Result<Lock> {
@@ -102,9 +102,15 @@ impl Lock {
 
     /// Takes the lock if it is free.
     pub fn try_now(path: &Path) -> Result<Option<Lock>> {
-        let file = lock_file(path)?;
-        let taken = taken_now(&file, path)?;
-        Ok(taken.map(|substitute| Lock { file, path: path.to_owned(), _substitute: substitute }))
+        let (dir, name) = parent_made(path)?;
+        Lock::try_in(&dir, name)
+    }
+
+    /// [`Lock::try_now`] for the lock `name` in a directory.
+    pub fn try_in(dir: &Dir, name: &OsStr) -> Result<Option<Lock>> {
+        let (file, path) = (lock_file(dir, name)?, dir.path().join(name));
+        let taken = taken_now(&file, &path)?;
+        Ok(taken.map(|substitute| Lock { file, path, _substitute: substitute }))
     }
 }
 
@@ -128,11 +134,31 @@ fn substitute(path: &Path) -> Result<Option<SubstituteLock>> {
         .map_err(|error| DurableError::new("lock, without locks of the file system,", path, error))
 }
 
-fn lock_file(path: &Path) -> Result<File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
-    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits() as i32);
-    open_making_folders(&options, "open lock", path)
+fn parent_made(path: &Path) -> Result<(Dir, &OsStr)> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(DurableError::new("open lock", path, Errno::ISDIR));
+    };
+    Ok((Dir::create(parent)?, name))
+}
+
+/// The lock's file. A mark is its length, so one under another name too would be a change of somebody's file.
+fn lock_file(dir: &Dir, name: &OsStr) -> Result<File> {
+    let path = dir.path().join(name);
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let open = || rustix::fs::openat(dir, name, flags, platform::mode(FILE_MODE));
+    for _ in 0..ASIDE_TRIES_MAX {
+        let opened = uninterrupted(open);
+        if dir.is_taken(name)? {
+            dir.move_aside(name)?;
+            continue;
+        }
+        let file = File::from(opened.map_err(|error| DurableError::new("open lock", &path, error))?);
+        // Another process may have put aside what was opened here.
+        if make_sure_it_is_ours(&stat_of(&file, &path)?, &path).is_ok() {
+            return Ok(file);
+        }
+    }
+    Err(DurableError::new("open lock", &path, Errno::AGAIN))
 }
 
 #[cfg(test)]

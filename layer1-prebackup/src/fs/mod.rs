@@ -7,7 +7,7 @@
 //! success. The caller starts again from its source.
 //!
 //! Each file imports only those before it in this list: `error`, `syscall`, `signals`, `shortcomings`,
-//! `platform/`, `file`, `dir`, `lock`, `atomic`. Callers write `fs::replace_file`, wherever it stands.
+//! `platform/`, `file`, `dir`, `lock`, `atomic`, `own`. Callers write `fs::replace_file`, wherever it stands.
 //!
 //! Directories are held open as [`Dir`] and names are looked up in them one component at a time
 //! without following symlinks, so that nobody can redirect a write by planting a link.
@@ -20,6 +20,7 @@ mod dir;
 mod error;
 mod file;
 mod lock;
+mod own;
 pub mod platform;
 mod shortcomings;
 pub mod signals;
@@ -29,10 +30,11 @@ pub use self::{
     atomic::{Existing, copy_file, nameless_file, replace_file, replace_file_with_mode, write_file},
     dir::{Dir, remove_dir, remove_file, rename_new},
     error::DurableError,
-    file::{FILE_MODE, hash_of_prefix, read_at, stat_of, sync_data, truncate, write_at},
+    file::{FILE_MODE, hash_of_prefix, read_at, read_bounded, stat_of, sync_data, truncate, write_at},
     lock::Lock,
+    own::{read_own, remove_own, replace_own},
 };
 pub(crate) use atomic::{HashingWriter, is_temp};
-pub(crate) use dir::{create_dir_all, open_making_folders, rename_over};
-pub(crate) use file::{COPY_BYTES, hash_of_prefix_with, read_exact_at};
+pub(crate) use dir::open_making_folders;
+pub(crate) use file::{COPY_BYTES, hash_of_prefix_with, may_be_ours, read_exact_at};
 pub(crate) use shortcomings::Shortcoming;

@@ -19,11 +19,12 @@ pub(super) fn keep(store: &Path, transcript: &Path, complaint: Option<&str>) -> 
     let folder = transcript.parent().unwrap_or(transcript);
     let digits = blake3::hash(folder.as_os_str().as_encoded_bytes()).to_hex();
     let path = store.join(FOLDER).join(&digits[..NAME_DIGITS]);
-    let Some(complaint) = complaint else { return fs::remove_file(&path).map(|_| ()) };
+    let rel = Path::new(FOLDER).join(&digits[..NAME_DIGITS]);
+    let Some(complaint) = complaint else { return fs::remove_own(store, &rel).map(|_| ()) };
     let text = format!("{complaint} (in hooks of {})\n", folder.display());
     // It is written once, not with every turn, but for its age.
     let is_kept = read(&path).is_some_and(|(kept, age)| kept == text.trim_end() && age < AGE_MAX / 2);
-    if is_kept { Ok(()) } else { fs::replace_file(&path, text.as_bytes()) }
+    if is_kept { Ok(()) } else { fs::replace_own(store, &rel, text.as_bytes()) }
 }
 
 /// What hooks said of their settings lately, each with the file that says so.

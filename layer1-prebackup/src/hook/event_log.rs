@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::claude::transcripts;
-use crate::fs::{self, Lock};
+use crate::fs::{self, Dir, Lock};
 use crate::names::{ProjectName, SessionId};
 use crate::wire::event::Event;
 
@@ -22,18 +22,20 @@ const FOLDER: &str = ".state/journal";
 
 /// Keeps what the event says, publishes it, or drops it, as the module describes.
 pub(crate) fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Path) -> Result<(), ArchiveError> {
-    let waiting = store.join(FOLDER).join(format!("{id}.jsonl"));
+    let waiting = format!("{id}.jsonl");
+    let waiting = OsStr::new(&waiting);
+    let opened = Dir::open(store)?.map(|root| root.open_beneath(Path::new(FOLDER))).transpose()?.flatten();
     let is_there = match transcripts::open_transcript(transcript)? {
         Some(file) => fs::stat_of(&file, transcript)?.st_size > 0,
         None => false,
     };
     if is_there {
-        fs::remove_file(&waiting)?;
+        opened.map(|folder| folder.remove(waiting)).transpose()?;
         return Ok(());
     }
     let is_end = matches!(event.kind.as_str(), "Stop" | "SessionEnd");
     let entry = entry_of(event);
-    if entry.is_none() && !(is_end && transcripts::open_regular(&waiting)?.is_some()) {
+    if entry.is_none() && !(is_end && opened.map(|folder| folder.stat(waiting)).transpose()?.flatten().is_some()) {
         return Ok(());
     }
     let archive = Archive::create(store)?;
@@ -43,16 +45,16 @@ pub(crate) fn keep(store: &Path, event: &Event, id: &SessionId, transcript: &Pat
     let unvouched = |_: &Path| Ok(false);
     let folder = archive.synced_dir(Path::new(FOLDER), &unvouched)?;
     let _lock = Lock::wait_in(&folder, OsStr::new("lock"))?;
-    let mut journal = read(&waiting)?;
+    let mut journal = read(&folder, waiting)?;
     if let Some(entry) = entry.filter(|entry| (journal.len() + entry.len()) as u64 <= JOURNAL_BYTES_MAX) {
         journal.extend(entry);
-        folder.replace_file(waiting.file_name().unwrap_or_default(), &journal)?;
+        folder.replace_file(waiting, &journal)?;
     }
     if is_end && !journal.is_empty() {
         let project = ProjectName::from_cwd(event.cwd.as_deref().unwrap_or(""));
         let folder = archive.synced_dir(Path::new(project.as_str()), &unvouched)?;
         let name = format!("{id}.events.jsonl");
-        if read(&folder.path().join(&name))? == journal {
+        if read(&folder, OsStr::new(&name))? == journal {
             // Published before, perhaps by a run that was killed before it synced the name.
             folder.sync()?;
         } else {
@@ -74,12 +76,13 @@ fn entry_of(event: &Event) -> Option<Vec<u8>> {
     Some((entry.to_string() + "\n").into_bytes())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ArchiveError> {
-    let Some(file) = transcripts::open_regular(path)? else { return Ok(Vec::new()) };
-    let mut bytes = vec![0; fs::stat_of(&file, path)?.st_size as usize];
-    // Whoever writes here holds the lock. A part of it must not be taken for the whole and replace it.
-    fs::read_exact_at(&file, 0, &mut bytes, path)?;
-    Ok(bytes)
+/// What can be no journal of ours holds nothing; writing puts ours in its place.
+fn read(folder: &Dir, name: &OsStr) -> Result<Vec<u8>, ArchiveError> {
+    // Whoever writes here holds the lock.
+    match folder.read_own_file(name, JOURNAL_BYTES_MAX) {
+        Err(error) if error.is_not_ours() => Ok(Vec::new()),
+        journal => Ok(journal?.unwrap_or_default()),
+    }
 }
 
 #[cfg(test)]

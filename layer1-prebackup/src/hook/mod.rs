@@ -495,9 +495,9 @@ mod tests {
         crate::fs::replace_file(&transcript, b"one\n").unwrap();
         assert!(run_as(true, &config, &event(&transcript, "Stop")).stdout.is_empty());
         crate::fs::replace_file(&transcript, b"one\ntwo\n").unwrap();
-        let copy = config.store.join("p/s1.jsonl");
-        crate::fs::remove_file(&copy).unwrap();
-        std::fs::create_dir(&copy).unwrap();
+        let folder = config.store.join("p");
+        crate::fs::rename_new(&folder, &config.store.join("q")).unwrap();
+        crate::fs::replace_file(&folder, b"no folder").unwrap();
         assert!(run_as(true, &config, &event(&transcript, "PostCompact")).stdout.is_empty());
         let told = run_as(true, &config, &event(&transcript, "Stop")).stdout;
         let told: serde_json::Value = serde_json::from_slice(&told).unwrap();

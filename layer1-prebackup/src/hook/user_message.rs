@@ -26,7 +26,11 @@ pub(crate) fn for_user(config: &HookConfig, input: &[u8], failure: &Failure) -> 
     }
     // In the store; if that is what fails, in the temporary directory. If neither can be written
     // the message comes again: better told twice than not at all.
-    let _ = marks.iter().map(|path| fs::replace_file(path, b"")).find(Result::is_ok);
+    let mark = |path: &PathBuf| match path.strip_prefix(&config.store) {
+        Ok(rel) => fs::replace_own(&config.store, rel, b""),
+        Err(_) => fs::replace_file(path, b""),
+    };
+    let _ = marks.iter().map(mark).find(Result::is_ok);
     let text = match failure.cause.as_str() {
         CAUSE_SETTINGS => format!("Threefold backs up this conversation, but its settings are wrong: {}", failure.text),
         _ => format!("Threefold could not back up this conversation: {}", failure.text),

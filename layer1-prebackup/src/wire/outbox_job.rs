@@ -9,6 +9,8 @@ use crate::names::SessionId;
 pub const JOB_FORMAT: u32 = 1;
 /// The trigger of a job after which layer 3 takes over what is remembered of every project: a store of memories lost some.
 pub const MEMORIES_TRIGGER: &str = "memories";
+/// No job file is longer, in bytes.
+pub const JOB_BYTES_MAX: u64 = 1024 * 1024;
 /// Longest readable job name, in bytes; a temporary file's name still fits a file system's 255.
 const NAME_BYTES_MAX: usize = 200;
 /// Hexadecimal digits of a hash in a job's name.

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// Their folder in the outbox.
 pub const RECEIPTS: &str = "receipts";
+/// No kept receipt is longer, in bytes: a hundred thousand files take less.
+pub const RECEIPT_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Format of a kept receipt.
 pub const RECEIPT_FORMAT: u32 = 1;
 

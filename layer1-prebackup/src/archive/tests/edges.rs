@@ -106,7 +106,9 @@ fn a_copy_of_another_length_is_mended_although_its_source_did_not_change() {
     let scene = saved(&["one\n"]);
     fs::remove_file(scene.store().join(COPY)).unwrap();
     std::os::unix::fs::symlink("four", scene.store().join(COPY)).unwrap();
-    assert!(try_save(&scene, &scene.transcript(), &|_| {}).is_err());
+    scene.save();
+    assert_eq!(scene.content(COPY), b"one\n");
+    scene.is_clean();
 }
 
 #[test]
@@ -563,6 +565,7 @@ fn a_side_file_whose_name_leads_to_anothers_copy_is_refused_and_costs_nothing() 
         let place = |name: &str| scene.store().join("p/s1").join(name);
         fs::create_dir_all(place(other).parent().unwrap()).unwrap();
         fs::hard_link(place(one), place(other)).unwrap();
+        counted::count_no_names();
         write(other, "another\n");
         write("third.txt", "third\n");
         for _ in 0..2 {

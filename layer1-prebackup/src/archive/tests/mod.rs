@@ -6,6 +6,7 @@
 mod compress;
 mod newest;
 mod retention;
+mod strangers;
 
 use std::fs;
 use std::io::Write;
@@ -620,8 +621,11 @@ fn a_link_in_the_place_of_a_copy_is_not_followed() {
         compare: Compare::Windows,
         progress: &|_| {},
     };
-    assert!(scene.archive().save(&request).is_err());
+    // It is put aside as it stands, and a copy takes its place.
+    assert!(scene.archive().save(&request).unwrap().problems.is_empty());
     assert_eq!(fs::read(&outside).unwrap(), b"one\n");
+    assert_eq!(scene.content("p/s1.jsonl"), b"one\ntwo\n");
+    assert!(fs::symlink_metadata(scene.store().join(".state/damaged/p/s1.jsonl")).unwrap().is_symlink());
 }
 
 /// A store with two generations and a side file, and a second store that took everything over.

@@ -131,6 +131,30 @@ pub(crate) fn begin_writing_back(file: &File, range: std::ops::Range<u64>) {
     }
 }
 
+/// Whether a long file is next to empty: the disk holds less than a part in 512 of it, and the rest is holes, which read
+/// as zeros for as long as anybody likes. No compression that file systems do comes near that.
+pub(crate) fn is_hollow(file: &File, stat: &Stat) -> bool {
+    const HOLLOW_BYTES_MIN: u64 = 64 * 1024 * 1024;
+    // The types of the fields differ between platforms.
+    #[allow(clippy::unnecessary_cast)]
+    let (bytes, on_disk) = (stat.st_size as u64, stat.st_blocks as u64 * 512);
+    bytes >= HOLLOW_BYTES_MIN && on_disk < bytes / 512 && has_hole(file, bytes)
+}
+
+/// Where it is not known whether there are holes, there is none. The file is then read from its beginning on.
+fn has_hole(file: &File, bytes: u64) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"))]
+    {
+        let hole = rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(0)).unwrap_or(bytes);
+        hole < bytes && rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0)).is_ok()
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd")))]
+    {
+        let _ = (file, bytes);
+        false
+    }
+}
+
 /// A file in memory, for where the disk is full or read-only; `None` where the system has no such files.
 pub(crate) fn memory_file() -> Option<File> {
     #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,0 +1,162 @@
+//! Stores that somebody else changed: copies under other names, and what can be no file of ours.
+
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use super::compress::key;
+use super::edges::saved;
+use super::*;
+use crate::fs::platform;
+
+/// Everything below the store, folders left out.
+fn files(store: &Path) -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![store.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.path()),
+            }
+        }
+    }
+    files
+}
+
+/// The names that a sync service, an editor or `cp` gives a copy.
+fn copies_of(path: &Path) -> Vec<PathBuf> {
+    let [name, stem] = [path.file_name(), path.file_stem()].map(|part| part.unwrap().to_str().unwrap());
+    let ending = path.extension().map_or(String::new(), |ending| format!(".{}", ending.to_str().unwrap()));
+    [
+        format!("{stem} (conflicted copy 2026-11-28){ending}"),
+        format!("{stem}.sync-conflict-20261128-101010-ABCDEFG{ending}"),
+        format!("{stem} 2{ending}"),
+        format!("{stem}.bak{ending}"),
+        format!("{name}.bak"),
+        format!("{name}~"),
+        format!(".{name}.icloud"),
+        format!("~{name}.tmp"),
+        format!("._{name}"),
+    ]
+    .map(|name| path.with_file_name(name))
+    .to_vec()
+}
+
+fn with_side_file() -> Scene {
+    let scene = saved(&["one\n", "other\n"]);
+    fs::create_dir_all(scene.transcript().with_extension("")).unwrap();
+    fs::write(scene.transcript().with_extension("").join("agent-1.jsonl"), "side\n").unwrap();
+    scene.save();
+    scene
+}
+
+#[test]
+fn copies_of_everything_are_nobodys_and_the_conversation_goes_on() {
+    let scene = with_side_file();
+    let archive = scene.archive();
+    let held = |archive: &Archive| archive.files(&key()).unwrap().into_iter().map(|file| file.path).collect::<Vec<_>>();
+    let before = held(&archive);
+    for file in files(&scene.store()) {
+        copies_of(&file).iter().for_each(|copy| assert!(fs::copy(&file, copy).is_ok()));
+    }
+    for folder in ["p", ".state/sessions/s1"] {
+        let (from, to) = (scene.store().join(folder), scene.store().join(format!("{folder} 2")));
+        fs::create_dir(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    assert_eq!(archive.sessions().unwrap(), [key()]);
+    assert_eq!(archive.find(&key().id).unwrap(), [key()]);
+    assert_eq!(held(&archive), before);
+    assert_eq!(archive.verify(None).unwrap().len(), 0);
+    let strangers = archive.strangers().unwrap();
+    for named in ["p/s1 2.jsonl", "p/s1.sync-conflict-20261128-101010-ABCDEFG.jsonl", "p 2/s1.jsonl", "p/s1.jsonl.bak"]
+    {
+        assert!(strangers.contains(&PathBuf::from(named)), "{named}: {strangers:?}");
+    }
+    assert!(strangers.contains(&PathBuf::from(".state/sessions/s1/p 2.ledger")), "{strangers:?}");
+    assert!(!strangers.iter().any(|path| path.ends_with("s1.jsonl") && path.starts_with("p/")), "{strangers:?}");
+    let text = "other\nmore\n";
+    fs::write(scene.transcript(), text).unwrap();
+    scene.save();
+    assert_eq!(scene.content("p/s1.jsonl"), text.as_bytes());
+    // Nor is it lost with what is recorded.
+    fs::remove_dir_all(scene.store().join(".state/sessions/s1")).unwrap();
+    assert!(archive.sessions().unwrap().contains(&key()));
+}
+
+#[test]
+fn without_any_ledger_every_transcript_is_a_session() {
+    let scene = saved(&["one\n"]);
+    fs::copy(scene.store().join("p/s1.jsonl"), scene.store().join("p/s1.bak.jsonl")).unwrap();
+    assert_eq!(scene.archive().sessions().unwrap(), [key()]);
+    fs::remove_dir_all(scene.store().join(".state")).unwrap();
+    assert_eq!(scene.archive().sessions().unwrap().len(), 2);
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_content_or_a_ledger_costs_that_alone_and_is_mended() {
+    let outside = tempfile::tempdir().unwrap();
+    let secret = outside.path().join("secret");
+    type Plant<'a> = &'a dyn Fn(&Path);
+    let plants: [(&str, Plant<'_>); 7] = [
+        ("link", &|at| symlink(&secret, at).unwrap()),
+        ("zeros", &|at| symlink("/dev/zero", at).unwrap()),
+        ("name", &|at| fs::hard_link(&secret, at).unwrap()),
+        ("fifo", &|at| platform::make_fifo(at)),
+        ("folder", &|at| fs::create_dir(at).unwrap()),
+        ("holes", &|at| fs::File::create(at).unwrap().set_len(1 << 40).unwrap()),
+        ("socket", &|at| drop(std::os::unix::net::UnixListener::bind(at).unwrap())),
+    ];
+    for place in [
+        "p/s1.jsonl",
+        "p/s1/agent-1.jsonl",
+        ".state/sessions/s1/p.ledger",
+        ".state/sessions/s1/lock",
+        ".state/sessions/s1/new",
+    ] {
+        for (what, plant) in plants {
+            let told = format!("{what} at {place}");
+            let scene = with_side_file();
+            fs::write(&secret, "SECRET").unwrap();
+            let at = scene.store().join(place);
+            let _ = fs::remove_file(&at);
+            plant(&at);
+            // Looking costs nothing but the entry.
+            let archive = scene.archive();
+            assert_eq!(archive.sessions().unwrap(), [key()], "{told}");
+            assert!(archive.quick_check(&key()).is_ok() && archive.files(&key()).is_ok(), "{told}");
+            archive.verify(None).unwrap();
+            // And the next save goes on.
+            fs::write(scene.transcript(), "other\nmore\n").unwrap();
+            scene.save();
+            fs::write(scene.transcript(), "other\nmore\nand more\n").unwrap();
+            scene.save();
+            assert_eq!(scene.content("p/s1.jsonl"), b"other\nmore\nand more\n", "{told}");
+            let repairs = archive.repair(None, None).unwrap();
+            // What a lost ledger said of an older content has nobody to prove it.
+            let is_lost = place.ends_with("ledger");
+            assert!(repairs.iter().all(|repair| repair.healed || is_lost), "{told}: {repairs:?}");
+            assert_eq!(scene.content("p/s1/agent-1.jsonl"), b"side\n", "{told}");
+            assert_eq!(scene.content("p/s1.gen-0001.jsonl"), b"one\n", "{told}");
+            assert_eq!(fs::read(&secret).unwrap(), b"SECRET", "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_lies_nowhere_near_is_not_opened() {
+    let scene = saved(&["one\n"]);
+    let projects = vec![scene.transcript().parent().unwrap().parent().unwrap().to_owned()];
+    fs::write(scene.transcript(), "another\n").unwrap();
+    let diverged = |archive: Archive| archive.verify(None).unwrap().iter().any(|finding| finding.save.is_some());
+    assert!(diverged(scene.archive()) && diverged(scene.archive().with_sources_in(projects)));
+    assert!(!diverged(scene.archive().with_sources_in(vec![scene.store()])));
+    // Nor is it what heals.
+    fs::write(scene.transcript(), "one\n").unwrap();
+    fs::remove_file(scene.store().join("p/s1.jsonl")).unwrap();
+    assert!(!scene.archive().with_sources_in(vec![scene.store()]).repair(None, None).unwrap()[0].healed);
+    assert!(scene.archive().repair(None, None).unwrap()[0].healed);
+}
