@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::archive::ArchiveError;
-use layer1_prebackup::fs::{self, Dir, Lock};
+use layer1_prebackup::fs::{self, Dir, DurableError, Lock};
 use layer1_prebackup::names::SessionId;
-use layer1_prebackup::wire::outbox_job::{JOB_FORMAT, Job, JobName, Unreadable};
-use layer1_prebackup::wire::outbox_receipt::RECEIPTS;
+use layer1_prebackup::wire::outbox_job::{JOB_BYTES_MAX, JOB_FORMAT, Job, JobName, Unreadable};
+use layer1_prebackup::wire::outbox_receipt::{RECEIPT_BYTES_MAX, RECEIPTS};
 use serde::Deserialize;
 
 use crate::error::{Error, failed};
@@ -25,6 +25,10 @@ use crate::receipt::{RECEIPT_FORMAT, Receipt};
 
 /// The folder of the outbox for what is no job any more.
 const DAMAGED: &str = "damaged";
+/// Held by whoever delivers.
+const DELIVERER_LOCK: &str = "deliver.lock";
+/// Nobody asks so often: a job that says so is none, and numbers go on from each that is one.
+const SEQ_MAX: u64 = u64::MAX / 2;
 /// How long the outbox's lock is waited for; it is held for a few small writes.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(10);
@@ -120,7 +124,7 @@ impl Outbox {
     /// Everything in the outbox. Writes nothing; an absent outbox is an empty one.
     pub(crate) fn list(&self) -> Result<Listing, Error> {
         let mut listing = Listing::default();
-        let Some(dir) = Dir::open(&self.dir)? else { return Ok(listing) };
+        let Some(dir) = Dir::open_own(&self.dir)? else { return Ok(listing) };
         for (name, kind) in dir.entries()? {
             let text = name.to_string_lossy().into_owned();
             // Hidden names are temporary files of a write that is under way.
@@ -149,7 +153,7 @@ impl Outbox {
     pub(crate) fn remove_if_unchanged(&self, name: &JobName, seq: u64) -> Result<bool, Error> {
         let _lock = self.lock()?;
         match self.read(name)? {
-            Some(job) if job.seq == seq => match Dir::open(&self.dir)? {
+            Some(job) if job.seq == seq => match Dir::open_own(&self.dir)? {
                 Some(dir) => Ok(dir.remove_unsynced(OsStr::new(&name.file()))?),
                 None => Ok(true),
             },
@@ -170,35 +174,35 @@ impl Outbox {
 
     /// The right to deliver, if nobody else has it. It dies with its holder.
     pub(crate) fn deliverer_lock(&self) -> Result<Option<Lock>, Error> {
-        Ok(Lock::try_now(&self.deliverer_lock_path())?)
+        Ok(Lock::try_in(&Dir::create_own(&self.dir)?, OsStr::new(DELIVERER_LOCK))?)
     }
 
     /// Where that lock lies.
     pub(crate) fn deliverer_lock_path(&self) -> PathBuf {
-        self.dir.join("deliver.lock")
+        self.dir.join(DELIVERER_LOCK)
     }
 
     /// Whether a cause was not told within a day; from now on it was. Where that cannot be noted it is told again.
     pub(crate) fn is_news(&self, cause: &str) -> bool {
-        let path = self.dir.join(TOLD);
         let hash = blake3_of(cause);
         let is_recent = || {
-            let told_at = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok()?;
+            let told_at = std::fs::symlink_metadata(self.dir.join(TOLD)).and_then(|meta| meta.modified()).ok()?;
             Some(std::time::SystemTime::now().duration_since(told_at).is_ok_and(|age| age < TOLD_AGAIN))
         };
-        let is_known = read_small(&path).is_ok_and(|told| told.as_deref() == Some(hash.as_bytes()));
+        let told = self.read_file(Path::new(TOLD), JOB_BYTES_MAX);
+        let is_known = told.is_ok_and(|told| told.as_deref() == Some(hash.as_bytes()));
         if is_known && is_recent() == Some(true) {
             return false;
         }
         // As above. Without an outbox there is nothing to make one for.
-        let _ = self.dir.is_dir().then(|| fs::replace_file(&path, hash.as_bytes()));
+        let _ = self.dir.is_dir().then(|| self.replace_file(Path::new(TOLD), hash.as_bytes()));
         true
     }
 
     /// The last receipt of a session; `None` if there is none, or none that can be read: then
     /// the session is delivered once more, which is always safe.
     pub(crate) fn receipt(&self, name: &JobName) -> Option<Receipt> {
-        let bytes = read_small(&self.receipt_path(name)).ok().flatten()?;
+        let bytes = self.read_file(&receipt_rel(name), RECEIPT_BYTES_MAX).ok().flatten()?;
         serde_json::from_slice(&bytes).ok().filter(|receipt: &Receipt| receipt.format == RECEIPT_FORMAT)
     }
 
@@ -206,7 +210,7 @@ impl Outbox {
     pub(crate) fn refuse_newer_receipt(&self, name: &JobName) -> Result<(), Error> {
         let path = self.receipt_path(name);
         // One that cannot be read is replaced, as a damaged one is.
-        let bytes = read_small(&path).ok().flatten().unwrap_or_default();
+        let bytes = self.read_file(&receipt_rel(name), RECEIPT_BYTES_MAX).ok().flatten().unwrap_or_default();
         refuse_newer(&bytes, RECEIPT_FORMAT, &path)
     }
 
@@ -216,15 +220,16 @@ impl Outbox {
         let mut bytes = serde_json::to_vec(receipt).map_err(failed("encode a receipt as JSON"))?;
         bytes.push(b'\n');
         self.sync_what_was_left(lock)?;
-        marked(lock, || Ok(fs::replace_file(&self.receipt_path(name), &bytes)?))
+        marked(lock, || Ok(self.replace_file(&receipt_rel(name), &bytes)?))
     }
 
     /// Removes what a killed hook or deliverer left half-written. Only the holder of
     /// [`Outbox::deliverer_lock`] may.
     pub(crate) fn remove_temporaries(&self) -> Result<(), Error> {
         let _lock = self.lock()?;
-        for path in [self.dir.clone(), self.dir.join(RECEIPTS)] {
-            let Some(dir) = Dir::open(&path)? else { continue };
+        let Some(outbox) = Dir::open_own(&self.dir)? else { return Ok(()) };
+        for folder in ["", RECEIPTS] {
+            let Some(dir) = outbox.open_beneath(Path::new(folder))? else { continue };
             for (name, _) in dir.entries()? {
                 if is_temporary(&name) {
                     dir.remove(&name)?;
@@ -235,10 +240,10 @@ impl Outbox {
     }
 
     fn lock(&self) -> Result<Lock, Error> {
-        let path = self.dir.join("outbox.lock");
+        let (dir, path) = (Dir::create_own(&self.dir)?, self.dir.join("outbox.lock"));
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
-            if let Some(lock) = Lock::try_now(&path)? {
+            if let Some(lock) = Lock::try_in(&dir, OsStr::new("outbox.lock"))? {
                 self.sync_what_was_left(&lock)?;
                 return Ok(lock);
             }
@@ -257,22 +262,31 @@ impl Outbox {
         if lock.is_clean()? {
             return Ok(());
         }
+        let Some(outbox) = Dir::open_own(&self.dir)? else { return Ok(()) };
         for folder in [RECEIPTS, DAMAGED] {
-            if let Some(folder) = Dir::open(&self.dir.join(folder))? {
+            if let Some(folder) = outbox.open_beneath(Path::new(folder))? {
                 folder.sync()?;
             }
         }
-        Dir::open(&self.dir)?.map_or(Ok(()), |dir| dir.sync_way_up())?;
+        outbox.sync_way_up()?;
         marked(lock, || Ok(()))
     }
 
     fn read(&self, name: &JobName) -> Result<Option<Job>, Error> {
         let unreadable = |what: String| Unreadable { name: name.file(), what };
-        let Some(bytes) = read_small(&self.path(name))? else { return Ok(None) };
+        let bytes = match self.read_file(Path::new(&name.file()), JOB_BYTES_MAX) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_not_ours() => return Err(unreadable(format!("not a job: {}", error.source)).into()),
+            Err(error) => return Err(error.into()),
+        };
         refuse_newer(&bytes, JOB_FORMAT, &self.path(name))?;
         let job: Job = serde_json::from_slice(&bytes).map_err(|error| unreadable(format!("not a job: {error}")))?;
         if job.format != JOB_FORMAT {
             return Err(unreadable(format!("a job of format {}, which this version does not know", job.format)).into());
+        }
+        if job.seq > SEQ_MAX || job.attempts > SEQ_MAX {
+            return Err(unreadable("not a job: nobody asked for it so often".to_owned()).into());
         }
         SessionId::parse(&job.session_id).map_err(|error| unreadable(error.to_string()))?;
         Ok(Some(job))
@@ -281,7 +295,7 @@ impl Outbox {
     fn write(&self, lock: &Lock, name: &JobName, job: &Job) -> Result<(), Error> {
         let mut bytes = serde_json::to_vec(job).map_err(failed("encode a job as JSON"))?;
         bytes.push(b'\n');
-        marked(lock, || Ok(fs::replace_file(&self.path(name), &bytes)?))
+        marked(lock, || Ok(self.replace_file(Path::new(&name.file()), &bytes)?))
     }
 
     /// Moves a file that is no job out of the way, to what was damaged.
@@ -296,13 +310,30 @@ impl Outbox {
     fn move_to_damaged(&self, lock: &Lock, file: &str, now_ms: u64) -> Result<(), Error> {
         let folder = self.dir.join(DAMAGED);
         marked(lock, || {
-            Dir::create(&folder)?;
+            Dir::create_own(&self.dir)?.create_own_beneath(Path::new(DAMAGED))?;
             Ok(fs::rename_new(&self.dir.join(file), &folder.join(format!("{file}.{now_ms}")))?)
         })
     }
 
     fn path(&self, name: &JobName) -> PathBuf {
         self.dir.join(name.file())
+    }
+
+    /// A file's bytes; `None` if there is none. Never those of what can be no file of ours.
+    fn read_file(&self, rel: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, DurableError> {
+        let (store, folder) = self.place();
+        fs::read_own(store, &folder.join(rel), bytes_max)
+    }
+
+    fn replace_file(&self, rel: &Path, bytes: &[u8]) -> Result<(), DurableError> {
+        let (store, folder) = self.place();
+        fs::replace_own(store, &folder.join(rel), bytes)
+    }
+
+    /// The store that it lies in, and its folder there.
+    fn place(&self) -> (&Path, &Path) {
+        let store = self.dir.parent().unwrap_or(Path::new("."));
+        (store, self.dir.strip_prefix(store).unwrap_or(&self.dir))
     }
 
     fn receipt_path(&self, name: &JobName) -> PathBuf {
@@ -373,12 +404,8 @@ fn refuse_newer(bytes: &[u8], known: u32, path: &Path) -> Result<(), Error> {
     }
 }
 
-/// A file's bytes; `None` if there is none. Never blocks on what is no regular file.
-fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let Some(mut file) = layer1_prebackup::claude::transcripts::open_regular(path)? else { return Ok(None) };
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(failed(format!("read {}", path.display())))?;
-    Ok(Some(bytes))
+fn receipt_rel(name: &JobName) -> PathBuf {
+    Path::new(RECEIPTS).join(name.file())
 }
 
 #[cfg(test)]
