@@ -113,6 +113,7 @@ kinds! {
     StoreUnwritable "store-unwritable", FirstCopy, true;
     StoreOpen "store-open", FirstCopy, true;
     SetAside "set-aside", FirstCopy, false;
+    ConflictCopies "conflict-copies", FirstCopy, false;
     DiskLow "disk-low", FirstCopy, true;
     FileSystem "file-system", FirstCopy, false;
     ForgetUnfinished "forget-unfinished", FirstCopy, true;
@@ -189,9 +190,9 @@ impl Kind {
             // Their checks know more, or nothing has to be done.
             HooksDisabled | HooksSilent | PluginGone | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable
             | McpUnreadable | McpMissing | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreAway
-            | StoreMissing | StoreUnwritable | SetAside | FileSystem | HookSettings | Index | IndexSetAside
-            | SourcesUnreadable | NotSaved | PassedOver | ExpiringUnsaved | NoTranscript | Excluded | Vanished
-            | ForgetUnfinished | MemoryShrunk | Shrunk | Rewritten | Split | TimerSilent => return None,
+            | StoreMissing | StoreUnwritable | SetAside | ConflictCopies | FileSystem | HookSettings | Index
+            | IndexSetAside | SourcesUnreadable | NotSaved | PassedOver | ExpiringUnsaved | NoTranscript | Excluded
+            | Vanished | ForgetUnfinished | MemoryShrunk | Shrunk | Rewritten | Split | TimerSilent => return None,
         })
     }
 

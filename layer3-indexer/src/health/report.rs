@@ -36,7 +36,8 @@ Exit code 1 when something needs a person, 0 otherwise:
   hook-settings         hooks save, but not where a variable, a flag or the settings' file says
   hooks-silent, plugin-gone
                         a conversation went on, and no hook of Threefold ran; the plugin's folder is gone
-Only told: file-system, vanished, memory-shrunk, index, set-aside, and the above while they are young.
+Only told: file-system, vanished, memory-shrunk, index, set-aside, conflict-copies (what a sync
+service or `cp` copied inside a backup: never used, delete it), and the above while they are young.
 The light shows Claude Code's own limits for resuming, in the current directory's transcripts: green
 under 15 sessions and 5 MB with none over 2 MB, red over 25 sessions, 10 MB, or one over 5 MB.
 It says nothing about the copies and never changes the exit code.

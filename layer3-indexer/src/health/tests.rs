@@ -566,8 +566,8 @@ fn stores_of_any_kind_of_garbage_are_findings() {
       not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]
     ! store-unreadable ~/.claude-backup-sessions: failed to use ~/.claude-backup-sessions/.state/store.json: its format 99 is newer than this program; update Threefold [layer1 verify]
       not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]
-    ! store-unreadable ~/.claude-backup-sessions: failed to open directory ~/.claude-backup-sessions/.state: Not a directory (os error 20) [layer1 verify]
-    ! store-unreadable ~/.claude-backup: failed to open directory ~/.claude-backup/.state: Not a directory (os error 20) [layer3 verify]
+    ! store-unreadable ~/.claude-backup-sessions: failed to open directory ~/.claude-backup-sessions: Not a directory (os error 20) [layer1 verify]
+    ! store-unreadable ~/.claude-backup: failed to open directory ~/.claude-backup: Not a directory (os error 20) [layer3 verify]
     ! unreadable-job ~/.claude-backup-sessions/.outbox: failed to read the outbox: Not a directory (os error 20) [–]
     ! sources-unreadable ~/.claude/projects: cannot read it: Not a directory (os error 20) [–]
     ");

@@ -248,13 +248,18 @@ pub(super) fn verify(connection: &mut Connection, path: &Path) -> Result<Option<
 fn first_wrong_page(path: &Path) -> Result<Option<String>, IndexError> {
     let file = database(path)?;
     let sums_path = beside(path, SUMS, "");
-    let sums = match std::fs::read(&sums_path) {
+    let sums = match File::open(&sums_path) {
         Ok(sums) => sums,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Some("its sums are missing, so it cannot be proven".to_owned()));
         }
         Err(source) => return Err(IndexError::Read { path: sums_path, source }),
     };
+    // One of each page is read, however many more there are.
+    let pages = fs::stat_of(file, path)?.st_size as u64 / PAGE_BYTES as u64;
+    let mut bytes = vec![0; slot(u32::try_from(pages).unwrap_or(u32::MAX)) as usize + SUMS_MAGIC.len()];
+    let came = fs::read_at(&sums, 0, &mut bytes, &sums_path)?;
+    let sums = &bytes[..came];
     if !sums.starts_with(&SUMS_MAGIC) {
         return Ok(Some("the header of its sums is damaged".to_owned()));
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use layer1_prebackup::archive::{Archive, ArchiveError, Ranges, SessionKey, StoredFile};
 use layer1_prebackup::names::StoredName;
 
-use crate::transcript::metadata::Metadata;
+use crate::transcript::metadata::{Metadata, metadata_text};
 
 /// Where the text of messages lies. [`Archive`] is the one that counts; tests have others.
 pub trait Contents {
@@ -50,9 +50,8 @@ impl Contents for Archive {
         Archive::sessions(self)
     }
     fn last_trigger(&self, key: &SessionKey) -> Option<String> {
-        let path = self.root().join(key.project.as_str()).join(format!("{}.json", key.id));
         // A lost metadata file costs this word alone.
-        let metadata: Metadata = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        let metadata: Metadata = serde_json::from_slice(&metadata_text(self, key)?).ok()?;
         Some(metadata.trigger)
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use layer1_prebackup::archive::ArchiveError;
 use layer1_prebackup::fs::DurableError;
 use layer1_prebackup::names::{LAYER3, typed};
-use rusqlite::{ErrorCode, ffi};
+use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::failure::{Failure, Kind};
 
@@ -123,7 +123,13 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     // A page that was written and is not there to be read: the log, or the file, ends before it. What was moved of
     // such a log is half of something, and only SQLite's other files know that it was never whole.
     let ends_early = error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_SHORT_READ);
+    // A row that we never wrote: of another type, out of range, or longer than any of ours.
+    let is_no_row_of_ours = matches!(
+        error,
+        Error::InvalidColumnType(..) | Error::IntegralValueOutOfRange(..) | Error::FromSqlConversionFailure(..)
+    ) || error.sqlite_error_code() == Some(ErrorCode::TooBig);
     ends_early
+        || is_no_row_of_ours
         || matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
         || ["vtable constructor failed", "malformed", "no such table", "no such column"].into_iter().any(says)
 }

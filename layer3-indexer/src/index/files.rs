@@ -15,12 +15,39 @@ use crate::terminal::time::{format_rfc3339_ms, now_ms};
 pub(super) const PAGE_BYTES: usize = 8192;
 /// Suffix of the file of sums.
 pub(super) const SUMS: &str = "-sums";
+/// From this length on a file that the disk holds next to nothing of is none of ours.
+const HOLLOW_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// Stands behind the name of an index that could not be used, before the time.
 const SET_ASIDE: &str = ".set-aside-";
 
+/// What belongs to the database beside it: its log, the log's index, a journal that another program left, the sums.
+pub(super) const PARTS: [&str; 5] = ["-wal", "-shm", "-journal", SUMS, ""];
+
+/// Whether one of its files can be none of ours, whatever is in it: a link, a FIFO, a file under two names, one that
+/// is next to empty. Asked before SQLite opens any of them: it would follow, wait, or read for as long as they last.
+pub(super) fn not_ours(path: &Path) -> Result<Option<String>, IndexError> {
+    for part in PARTS {
+        let file = beside(path, part, "");
+        let meta = match file.symlink_metadata() {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(IndexError::Read { path: file, source }),
+        };
+        let is_hollow = meta.len() >= HOLLOW_BYTES_MIN && meta.blocks() * 512 < meta.len() / 512;
+        let what = match meta.nlink() {
+            _ if !meta.is_file() => "it is a link, a folder or a device",
+            2.. => "it is one file under several names (hard links)",
+            _ if is_hollow => "it is nearly all holes",
+            _ => continue,
+        };
+        return Ok(Some(format!("{}: {what}", file.file_name().unwrap_or_default().to_string_lossy())));
+    }
+    Ok(None)
+}
+
 /// Device and inode.
 pub(super) fn identity_of(path: &Path) -> Result<Option<(u64, u64)>, IndexError> {
-    match path.metadata() {
+    match path.symlink_metadata() {
         Ok(metadata) => Ok(Some((metadata.dev(), metadata.ino()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(IndexError::Read { path: path.to_owned(), source }),
@@ -70,7 +97,7 @@ pub(super) fn set_asides(path: &Path) -> Vec<(PathBuf, u64)> {
         let is_one = entry.file_name().as_encoded_bytes().starts_with(begin);
         let Some(meta) = entry.metadata().ok().filter(|meta| is_one && meta.is_file()) else { continue };
         let name = entry.file_name().to_string_lossy().into_owned();
-        let whole = ["-wal", "-shm", SUMS].into_iter().find_map(|part| name.strip_suffix(part));
+        let whole = PARTS.into_iter().filter(|part| !part.is_empty()).find_map(|part| name.strip_suffix(part));
         *found.entry(path.with_file_name(whole.unwrap_or(&name))).or_default() += meta.len();
     }
     found.into_iter().collect()

@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{IndexError, Sqlite};
-use super::files::{self, PAGE_BYTES, SUMS, beside, database, free_name, identity_of};
+use super::files::{self, PAGE_BYTES, PARTS, beside, database, free_name, identity_of, not_ours};
 use super::wait::{begin, retry_while_busy, wait_for_others};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
@@ -17,6 +17,10 @@ use super::wait::{begin, retry_while_busy, wait_for_others};
 const VERSION: i32 = 8;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
 const APPLICATION_ID: i32 = 0x3366_6c64;
+/// Of all that [`SCHEMA`] makes, as SQLite keeps it. What a database has besides (a trigger, a view) would run when ours
+/// is read or written; a test says what stands here after a change of the schema.
+const SCHEMA_DIGEST: &str = "515d192d2b50a477";
+const DIGEST_DIGITS: usize = 16;
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
 /// Of a reader. Memory that is touched for the first time costs a search more than reading a page again.
 const PAGES_READ: i64 = 32;
@@ -25,6 +29,7 @@ const PAGES_READ: i64 = 32;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 /// Big-endian numbers in the header.
+const PAGE_BYTES_AT: usize = 16;
 const PAGES_AT: usize = 28;
 const VERSION_AT: usize = 60;
 const APPLICATION_AT: usize = 68;
@@ -208,6 +213,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<Option<Opened>, IndexError> 
         Some(VERSION) => {}
         version => return Err(other_version(path, version)),
     }
+    make_sure_of_schema(&connection, path)?;
     connection.pragma_update(None, "cache_size", PAGES_READ).doing("open", path)?;
     connection.pragma_update(None, "query_only", true).doing("open", path)?;
     Ok(Some(Opened { connection, set_aside: None, identity }))
@@ -228,7 +234,7 @@ pub(super) fn set_aside(path: &Path, unusable: Option<(u64, u64)>) -> Result<Opt
     let aside = free_name(path);
     // The log goes first: a database without its log is still recognised as unusable, a fresh
     // one beside a foreign log would not be.
-    for suffix in ["-wal", "-shm", SUMS, ""] {
+    for suffix in PARTS {
         let from = beside(path, suffix, "");
         if from.symlink_metadata().is_ok() {
             fs::rename_new(&from, &beside(&aside, suffix, ""))?;
@@ -269,7 +275,7 @@ fn open_once(path: &Path) -> Result<Opened, IndexError> {
             .doing("open", path)?;
     debug_assert_eq!(mode, "wal");
     match version_of(&connection, path)? {
-        Some(VERSION) => {}
+        Some(VERSION) => make_sure_of_schema(&connection, path)?,
         None => create(&connection, path)?,
         version => return Err(other_version(path, version)),
     }
@@ -285,6 +291,9 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<(), IndexError> {
         // What is in the log is moved by `Index::checkpoint` alone, which reads it back.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        // A database may come from anywhere: what its schema says is not to run.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         // Or a statement is planned anew for each value that it is given.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.pragma_update(None, "temp_store", "memory")?;
@@ -315,6 +324,31 @@ fn version_of(connection: &Connection, path: &Path) -> Result<Option<i32>, Index
     retry_while_busy(read).doing("open", path)
 }
 
+/// A database with anything else in it than ours is made again.
+fn make_sure_of_schema(connection: &Connection, path: &Path) -> Result<(), IndexError> {
+    let digest = retry_while_busy(|| schema_digest(connection)).doing("open", path)?;
+    match digest == SCHEMA_DIGEST {
+        true => Ok(()),
+        false => Err(IndexError::Unusable { path: path.to_owned(), what: "its tables are not ours".to_owned() }),
+    }
+}
+
+/// Of every table, index, view and trigger: its kind, its name, the table that it is of, and how it was made.
+fn schema_digest(connection: &Connection) -> rusqlite::Result<String> {
+    let mut statement =
+        connection.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY name, type")?;
+    let mut rows = statement.query([])?;
+    let mut hasher = blake3::Hasher::new();
+    while let Some(row) = rows.next()? {
+        for column in 0..4 {
+            // A name that is no text, as somebody may have written into the schema, is none of ours.
+            let text: String = row.get(column)?;
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        }
+    }
+    Ok(hasher.finalize().to_hex()[..DIGEST_DIGITS].to_owned())
+}
+
 fn create(connection: &Connection, path: &Path) -> Result<(), IndexError> {
     let transaction = begin(connection, path)?;
     if version_of(&transaction, path)?.is_none() {
@@ -334,10 +368,17 @@ fn create(connection: &Connection, path: &Path) -> Result<(), IndexError> {
 
 /// Before SQLite opens it: what is not ours is not changed, in no byte.
 fn refuse_others(path: &Path) -> Result<(), IndexError> {
+    if let Some(what) = not_ours(path)? {
+        return Err(IndexError::Unusable { path: path.to_owned(), what });
+    }
     match look(path)? {
         Whose::Unsaid => Ok(()),
         Whose::Newer(version) => Err(other_version(path, Some(version))),
         Whose::Foreign => Err(other_version(path, Some(-1))),
+        Whose::Misshapen => Err(IndexError::Unusable {
+            path: path.to_owned(),
+            what: "its pages have another size than ours".to_owned(),
+        }),
     }
 }
 
@@ -360,6 +401,8 @@ pub(super) enum Whose {
     Newer(i32),
     /// Another program's.
     Foreign,
+    /// It says that it is ours, and its pages are not.
+    Misshapen,
 }
 
 /// Whose a database is, from its header before SQLite opens it: opening it for writing would already
@@ -372,7 +415,7 @@ pub(super) fn look(path: &Path) -> Result<Whose, IndexError> {
 }
 
 fn look_once(path: &Path) -> Result<Whose, IndexError> {
-    if identity_of(path)?.is_none() {
+    if identity_of(path)?.is_none() || not_ours(path)?.is_some() {
         return Ok(Whose::Unsaid);
     }
     let mut header = [0; HEADER_BYTES];
@@ -381,11 +424,41 @@ fn look_once(path: &Path) -> Result<Whose, IndexError> {
         return Ok(Whose::Unsaid);
     }
     let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let page_bytes = usize::from(u16::from_be_bytes([header[PAGE_BYTES_AT], header[PAGE_BYTES_AT + 1]]));
     Ok(match number(APPLICATION_AT) {
         APPLICATION_ID if number(VERSION_AT) > VERSION => Whose::Newer(number(VERSION_AT)),
+        APPLICATION_ID if number(VERSION_AT) == VERSION && page_bytes != PAGE_BYTES => Whose::Misshapen,
         APPLICATION_ID => Whose::Unsaid,
         // One of ours whose tables are in its log still has a single page.
         _ if number(PAGES_AT) > 1 => Whose::Foreign,
         _ => Whose::Unsaid,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest_of(more: &str) -> String {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(SCHEMA).unwrap();
+        connection.execute_batch(more).unwrap();
+        schema_digest(&connection).unwrap()
+    }
+
+    #[test]
+    fn the_schema_is_ours_and_nothing_else() {
+        assert_eq!(digest_of(""), SCHEMA_DIGEST, "write this after a change of the schema");
+        for more in [
+            "CREATE TRIGGER t AFTER INSERT ON branches BEGIN DELETE FROM messages; END",
+            "CREATE VIEW v AS SELECT * FROM meta",
+            "CREATE TABLE t (x)",
+            "CREATE INDEX i ON branches (name)",
+            "DROP TABLE queued; CREATE TABLE queued (content, message)",
+            "DROP TABLE queued; CREATE VIEW queued AS SELECT 1 AS content, 2 AS message",
+            "DROP INDEX tracked_end",
+        ] {
+            assert_ne!(digest_of(more), SCHEMA_DIGEST, "{more}");
+        }
+    }
 }

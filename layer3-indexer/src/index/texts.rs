@@ -14,7 +14,7 @@ use super::snippet::{Snippet, beginning, snippet};
 use super::text::{Column, Speaker, sections};
 use super::types::{CHARACTER, Marks};
 use crate::terminal::time::format_rfc3339_ms;
-use crate::transcript::record::{Record, with_record};
+use crate::transcript::record::{LINE_BYTES_MAX, Record, with_record};
 
 /// Characters of a message that every window on it shows.
 const FAR_CHARS: usize = 2_000;
@@ -195,6 +195,10 @@ impl<'s> Texts<'s> {
     }
 
     fn read_at(&mut self, place: Place) -> Option<Vec<u8>> {
+        // The index says where; no record is longer, whatever it says.
+        if place.length > LINE_BYTES_MAX as u64 {
+            return None;
+        }
         let file = self.files.get_mut(&place.content)?.as_mut()?;
         let mut bytes = vec![0; place.length as usize];
         file.read_exact_at(place.offset, &mut bytes).ok()?;

@@ -23,6 +23,8 @@ use crate::transcript::record::{self, Role, TornLine};
 
 /// The ending under which the first version kept a conversation beside the events of its tools.
 const OFFICIAL: &str = ".jsonl.official";
+/// Longer metadata is nobody's.
+const METADATA_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A file that begins with this much and no word of a conversation holds none.
 const LOOK_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -30,7 +32,7 @@ const LOOK_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) fn open(places: &Places) -> Result<Option<Archive>, ArchiveError> {
     match second_as_found(places)? {
         Some(found) if found.store_id().is_empty() => create(places).map(Some),
-        opened => Ok(opened.map(|archive| archive.leaving_free(places.policy.free_space_floor))),
+        opened => Ok(opened.map(|archive| of(places, archive))),
     }
 }
 
@@ -49,14 +51,20 @@ pub(crate) fn create(places: &Places) -> Result<Archive, ArchiveError> {
     let archive = Archive::create_adopting(&places.layer3_store, |archive| adopt(places, archive))?;
     // Without it nobody would notice that the disk is not there. The next save writes it.
     let _ = places.note_disk(&places.layer3_store);
-    Ok(archive.leaving_free(places.policy.free_space_floor))
+    Ok(of(places, archive))
+}
+
+/// The store, with what the user's settings and places say of it.
+pub(crate) fn of(places: &Places, archive: Archive) -> Archive {
+    let projects = places.all_claude_dirs().map(|dir| dir.join("projects")).collect();
+    archive.leaving_free(places.policy.free_space_floor).with_sources_in(projects)
 }
 
 /// Keeps what stands where our metadata is to be written, and is not ours, as `{ID}.found.json`.
 pub(crate) fn keep_foreign_metadata(path: &Path) -> Result<(), DurableError> {
     let is_foreign = || {
         // What cannot be read is not known to be anybody's; writing over it tells what is wrong.
-        let Ok(text) = std::fs::read(path) else { return false };
+        let Ok(Some(text)) = of_first_version(path) else { return false };
         !text.is_empty() && serde_json::from_slice::<Metadata>(&text).is_err()
     };
     // Nothing is called another's by one reading.
@@ -66,6 +74,12 @@ pub(crate) fn keep_foreign_metadata(path: &Path) -> Result<(), DurableError> {
     let name = |n: u32| path.with_extension(if n == 1 { "found.json".to_owned() } else { format!("found-{n}.json") });
     let free = (1..).map(name).find(|name| name.symlink_metadata().is_err());
     fs::rename_new(path, &free.unwrap_or_else(|| name(u32::MAX)))
+}
+
+/// What another program kept as metadata beside a conversation.
+fn of_first_version(path: &Path) -> Result<Option<Vec<u8>>, DurableError> {
+    let file = transcripts::open_regular(path)?;
+    file.map(|file| fs::read_bounded(&file, METADATA_BYTES_MAX, path)).transpose()
 }
 
 fn adopt(places: &Places, archive: &Archive) -> Result<(), ArchiveError> {
@@ -101,8 +115,8 @@ fn is_first_version(places: &Places, archive: &Archive, sessions: &[SessionKey])
     let counts_as_text = |key: &SessionKey| {
         let path = archive.root().join(key.project.as_str()).join(format!("{}.json", key.id));
         // As above.
-        let metadata =
-            std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        let text = of_first_version(&path).ok().flatten();
+        let metadata = text.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
         metadata.is_some_and(|metadata| metadata["tool_counts"].is_string())
     };
     is_foreign(&beside) || is_foreign(&places.index) || sessions.iter().any(counts_as_text)

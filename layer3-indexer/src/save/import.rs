@@ -528,10 +528,12 @@ mod tests {
         let scene = Scene::new();
         scene.transcribe(&[prompt(1, "one")]);
         scene.write(&scene.transcript_in("-home-dev-proj", "second"), &prompt(2, "two"));
-        // Something that is no file stands where the copy is to go.
-        fs::create_dir_all(scene.places.layer3_store.join("proj").join(format!("{ID}.jsonl"))).unwrap();
+        // A newer version has written what is recorded of it.
+        let newer = "{\"format\":99}";
+        let ledger = format!("{} {newer}\n", &blake3::hash(newer.as_bytes()).to_hex()[..16]);
+        scene.write(&scene.places.layer3_store.join(format!(".state/sessions/{ID}/proj.ledger")), &ledger);
         let summary = import(&scene);
-        assert_eq!(counts(&summary), (2, 1, 0, 0, 1), "{summary:?}");
+        assert_eq!(counts(&summary), (2, 1, 0, 0, 2), "{summary:?}");
         assert_eq!(summary.failed[0].session_id, ID);
     }
 

@@ -1,6 +1,7 @@
 //! What a save of many sessions leaves for layer 2: a receipt of each, so that its `drain` does not send them again.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::config::places::Places;
@@ -8,7 +9,7 @@ use layer1_prebackup::fs::{Dir, Lock};
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::outbox_job::JobName;
-use layer1_prebackup::wire::outbox_receipt::{FileEntry, RECEIPT_FORMAT, RECEIPTS, Receipt as Kept};
+use layer1_prebackup::wire::outbox_receipt::{FileEntry, RECEIPT_BYTES_MAX, RECEIPT_FORMAT, RECEIPTS, Receipt as Kept};
 
 use crate::failure::{Context, Failure};
 use crate::save::receipt::Receipt;
@@ -18,8 +19,9 @@ use crate::save::receipt::Receipt;
 pub(super) fn leave(places: &Places, receipts: &[Receipt]) -> Result<(), Failure> {
     let Some(layer1) = Archive::open(&places.layer1_store)?.filter(|_| !receipts.is_empty()) else { return Ok(()) };
     let outbox = places.outbox();
-    let Some(lock) = Lock::try_now(&outbox.join("deliver.lock"))? else { return Ok(()) };
-    let folder = Dir::create(&outbox.join(RECEIPTS))?;
+    let outbox = Dir::create_own(&outbox)?;
+    let Some(lock) = Lock::try_in(&outbox, OsStr::new("deliver.lock"))? else { return Ok(()) };
+    let folder = outbox.create_own_beneath(Path::new(RECEIPTS))?;
     // What an earlier run left unsynced is not made safe here, so its mark is not set either.
     let was_clean = lock.is_clean()?;
     lock.mark_unknown()?;
@@ -32,7 +34,7 @@ pub(super) fn leave(places: &Places, receipts: &[Receipt]) -> Result<(), Failure
             _ => continue,
         };
         let name = JobName::of(&id, Some(&project), "");
-        if let Ok(text) = std::fs::read(folder.path().join(name.file()))
+        if let Ok(Some(text)) = folder.read_own_file(OsStr::new(&name.file()), RECEIPT_BYTES_MAX)
             && serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|kept| is_newer(&kept))
         {
             continue;

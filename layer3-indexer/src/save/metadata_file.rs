@@ -1,7 +1,7 @@
 //! The metadata beside a session's copy.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
@@ -9,12 +9,12 @@ use layer1_prebackup::fs::{Dir, DurableError, Lock};
 
 use crate::index::{Index, IndexError};
 use crate::save::adopt_v1;
-use crate::transcript::metadata::Metadata;
+use crate::transcript::metadata::{Metadata, metadata_text};
 
 /// Metadata files that are written under one lock: nobody waits for more of them.
 const METADATA_BATCH: usize = 64;
 /// See [`lock_metadata`].
-const METADATA_LOCK: &str = ".state/metadata.lock";
+const METADATA_LOCK: &str = "metadata.lock";
 
 /// The metadata file of a session.
 pub(crate) fn metadata_path(archive: &Archive, key: &SessionKey) -> PathBuf {
@@ -23,7 +23,7 @@ pub(crate) fn metadata_path(archive: &Archive, key: &SessionKey) -> PathBuf {
 
 /// What is written of a session; nothing where that is not there, cannot be read, or is not ours.
 pub(crate) fn read_metadata(archive: &Archive, key: &SessionKey) -> Option<Metadata> {
-    serde_json::from_slice(&std::fs::read(metadata_path(archive, key)).ok()?).ok()
+    serde_json::from_slice(&metadata_text(archive, key)?).ok()
 }
 
 /// Writes what the index knows of a session as a whole to its metadata file, unless that stands
@@ -79,7 +79,7 @@ fn write_batch(
 /// Held by whoever writes metadata, and by whoever removes a session while its files go. It is taken after
 /// the session's own lock and before those of the index; who holds it takes no session's.
 pub(crate) fn lock_metadata(archive: &Archive) -> Result<Lock, DurableError> {
-    Lock::wait(&archive.root().join(METADATA_LOCK))
+    Lock::wait_in(&archive.state()?, OsStr::new(METADATA_LOCK))
 }
 
 /// Puts the metadata file in its place; nothing where the store has nothing of the session any more; its folder, where that is still to be synced.
@@ -95,7 +95,7 @@ fn put_metadata(index: &Index, archive: &Archive, key: &SessionKey, lock: &Lock)
     let mut text = serde_json::to_string_pretty(&row.metadata).expect("metadata serialises");
     text.push('\n');
     // Whatever keeps the old one from being read, it is replaced; another program's is kept aside.
-    if std::fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+    if metadata_text(archive, key).is_some_and(|old| old == text.as_bytes()) {
         return Ok(None);
     }
     lock.mark_unknown()?;

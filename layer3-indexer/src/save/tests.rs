@@ -156,9 +156,11 @@ fn a_mismatch_is_an_error_and_no_receipt() {
 
 #[test]
 fn an_index_that_cannot_be_opened_is_a_warning() {
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     scene.transcribe(&conversation());
-    fs::create_dir_all(scene.places.index.join("in-the-way")).unwrap();
+    let in_the_way = scene.places.home.join("in-the-way");
+    scene.write(&in_the_way, "a file");
+    scene.places.index = in_the_way.join("sessions.db");
     let receipt = scene.receipt(None);
     assert_eq!(covered(&receipt), [("ID.jsonl".to_owned(), true)]);
     assert!(receipt.warning.unwrap().starts_with("stored but not indexed: "));

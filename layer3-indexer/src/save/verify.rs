@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::index::{Index, IndexError, with_patience};
+use crate::save::adopt_v1;
 use crate::save::log::LogSink;
 use crate::save::rebuild;
 use crate::save::receipt::{Answer, Receipt};
@@ -292,7 +293,9 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<
 /// What is wrong with what is kept of what Claude Code remembers of the projects.
 fn of_memories(places: &Places) -> Result<Vec<FindingEntry>, Failure> {
     match Archive::open_or_adopt(&places.of_memories().layer3_store)? {
-        Some(memories) => Ok(found_in(places, &memories, None)?.iter().map(FindingEntry::of).collect()),
+        Some(memories) => {
+            Ok(found_in(places, &adopt_v1::of(places, memories), None)?.iter().map(FindingEntry::of).collect())
+        }
         None => Ok(Vec::new()),
     }
 }
@@ -300,6 +303,7 @@ fn of_memories(places: &Places) -> Result<Vec<FindingEntry>, Failure> {
 fn repair_memories(places: &Places) -> Result<Vec<RepairEntry>, Failure> {
     let places = places.of_memories();
     let Some(memories) = Archive::open_or_adopt(&places.layer3_store)? else { return Ok(Vec::new()) };
+    let memories = adopt_v1::of(&places, memories);
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
     Ok(memories.repair(None, layer1.as_ref())?.iter().map(RepairEntry::of).collect())
 }

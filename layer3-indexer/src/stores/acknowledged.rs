@@ -4,20 +4,21 @@
 //! word and can be made again by nobody.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey};
-use layer1_prebackup::claude::transcripts::open_regular;
 use layer1_prebackup::fs::{self, Lock};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Context, Failure};
+use crate::failure::Failure;
 use crate::stores::SessionCopies;
 
 const FORMAT: u32 = 1;
 const FILE: &str = ".state/acknowledged.json";
-const LOCK: &str = ".state/acknowledged.lock";
+const LOCK: &str = "acknowledged.lock";
+/// A hundred thousand conversations take less.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What was acknowledged, by `project/id`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +39,10 @@ impl Acknowledged {
     /// What is acknowledged, for whoever writes it again with more: what cannot be read would be lost by that.
     fn all(layer3: &Archive) -> Result<Acknowledged, Failure> {
         let path = layer3.root().join(FILE);
-        let Some(mut file) = open_regular(&path)? else {
+        let Some(text) = fs::read_own(layer3.root(), Path::new(FILE), FILE_BYTES_MAX)? else {
             return Ok(Acknowledged { format: FORMAT, ..Acknowledged::default() });
         };
         let reading = || format!("read what was acknowledged in {}", path.display());
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).context(reading())?;
         let damaged = |error: serde_json::Error| {
             let why = format!("{}: {error}", reading());
             Failure::new(why).hint("move that file away, and what it held is told and can be acknowledged again")
@@ -58,7 +57,7 @@ impl Acknowledged {
     fn write(&self, layer3: &Archive) -> Result<(), Failure> {
         // Strings in maps: this cannot fail.
         let text = serde_json::to_vec_pretty(self).expect("it serialises");
-        Ok(fs::replace_file(&layer3.root().join(FILE), &text)?)
+        Ok(fs::replace_own(layer3.root(), Path::new(FILE), &text)?)
     }
 
     /// Whether it was seen that Claude Code no longer has the session as it is stored now.
@@ -108,7 +107,7 @@ pub(crate) fn acknowledge<'a>(
     layer3: &Archive,
     sessions: impl IntoIterator<Item = (&'a SessionCopies, Seen)>,
 ) -> Result<(), Failure> {
-    let _lock = Lock::wait(&layer3.root().join(LOCK))?;
+    let _lock = Lock::wait_in(&layer3.state()?, OsStr::new(LOCK))?;
     let mut all = Acknowledged::all(layer3)?;
     for (copies, seen) in sessions {
         let mut older = copies.older_marks();
@@ -128,7 +127,7 @@ pub(crate) fn acknowledge_memories<'a>(
     layer3: &Archive,
     memories: impl IntoIterator<Item = (&'a SessionKey, &'a [String])>,
 ) -> Result<(), Failure> {
-    let _lock = Lock::wait(&layer3.root().join(LOCK))?;
+    let _lock = Lock::wait_in(&layer3.state()?, OsStr::new(LOCK))?;
     let mut all = Acknowledged::all(layer3)?;
     for (key, marks) in memories {
         let seen = all.losses.entry(name(key)).or_default();
@@ -143,7 +142,7 @@ pub(crate) fn is_back(layer3: &Archive, key: &SessionKey) -> Result<(), Failure>
     if !Acknowledged::all(layer3)?.gone.contains_key(&name(key)) {
         return Ok(());
     }
-    let _lock = Lock::wait(&layer3.root().join(LOCK))?;
+    let _lock = Lock::wait_in(&layer3.state()?, OsStr::new(LOCK))?;
     let mut all = Acknowledged::all(layer3)?;
     all.gone.remove(&name(key));
     all.write(layer3)

@@ -286,10 +286,11 @@ impl SessionCopies {
         if same(of3, of1) {
             return false;
         }
-        if self.layer1.begins_with(stores, of1, of3) {
-            return true;
-        }
         let is_bad = || self.layer1.read(stores, of1, of1.bytes, of1.blake3).is_err();
+        if self.layer1.begins_with(stores, of1, of3) {
+            // What is recorded of it may be older than what it holds.
+            return !(self.layer3.contents(file).any(|of3| same(of3, of1)) && is_bad());
+        }
         if of1.bytes > of3.bytes && self.are_as_often_rewritten(file) && is_bad() {
             return true;
         }
@@ -314,13 +315,26 @@ impl SessionCopies {
     /// The newest content of a file, whatever it is.
     fn latest(&self, file: &FileName, tried: &mut Tried) -> Option<Copy> {
         let order = self.newest_first(file);
-        let copy = self.first_good(&order, tried)?;
+        let Some(copy) = self.first_good(&order, tried) else { return self.whole_in_the_other(&order, tried) };
         match order.as_slice() {
             [(held, ahead), _] if held.layer == Layer::One && copy.at.layer == Layer::One => {
                 Some(copy.noting(format!("{}: layer 1 is ahead of layer 3, its copy is used", ahead.path)))
             }
             _ => Some(copy),
         }
+    }
+
+    /// What the other layer has, proven and whole, where what counts as the newest is nowhere: a record may be anybody's.
+    fn whole_in_the_other(&self, order: &[Candidate<'_>], tried: &Tried) -> Option<Copy> {
+        let (held, stored) = order.first()?;
+        let other = self.other(held);
+        let newest = other.newest(&stored.name.file).filter(|file| file.verification != Verification::Unverified)?;
+        let copy = other.read(&self.stores, newest, newest.bytes, newest.blake3).ok()?;
+        let wrong = tried.bad.first().map(BadCopy::to_string).unwrap_or_default();
+        let (layer, path) = (other.layer.name(), copy.at.path.display());
+        let said =
+            format!("{wrong}; {layer}'s is whole, has other bytes than were recorded there, and is used: {path}");
+        Some(copy.noting(said))
     }
 
     /// The first of these contents that a good copy is found of.

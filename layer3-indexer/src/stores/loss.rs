@@ -27,6 +27,8 @@ use crate::transcript::lost::{How, Joiner, Messages};
 
 /// Format of a record.
 const FORMAT: u32 = 1;
+/// A record is shorter: two lines a version.
+const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Where the records are, in layer 3's store.
 const RECORDS: &str = ".state/losses";
 
@@ -136,7 +138,8 @@ impl SessionCopies {
         let compared = Compared { format: FORMAT, newest, newest_bytes, older, loss };
         // Strings and numbers: this cannot fail.
         let text = serde_json::to_vec(&compared).expect("it serialises");
-        Ok(fs::replace_file(&path, &text)?)
+        let store = self.stores.indexed().map_or(Path::new(""), Archive::root);
+        Ok(fs::replace_own(store, path.strip_prefix(store).unwrap_or(&path), &text)?)
     }
 
     /// The older contents that a person has to have seen to acknowledge what was lost.
@@ -258,7 +261,9 @@ impl SessionCopies {
     /// A record that cannot be read is made again.
     fn recorded(&self, held: &Held) -> Option<Compared> {
         let path = self.record_path().filter(|_| held.layer == Layer::Three)?;
-        let compared: Compared = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        let store = self.stores.indexed()?.root();
+        let text = fs::read_own(store, path.strip_prefix(store).ok()?, RECORD_BYTES_MAX).ok()??;
+        let compared: Compared = serde_json::from_slice(&text).ok()?;
         (compared.format == FORMAT).then_some(compared)
     }
 }

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::fs::read_own;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -17,6 +20,16 @@ pub(crate) const COMMANDS_MAX: usize = 200;
 pub(crate) const COMMAND_CHARS_MAX: usize = 300;
 /// Longest topic, in characters.
 pub(crate) const TOPIC_CHARS_MAX: usize = 200;
+
+/// No metadata file of ours is longer, in bytes.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What stands in a session's metadata file; nothing where there is none, or none that may be ours.
+pub(crate) fn metadata_text(archive: &Archive, key: &SessionKey) -> Option<Vec<u8>> {
+    let rel = Path::new(key.project.as_str()).join(format!("{}.json", key.id));
+    // Whatever keeps it from being read, it is made again with the next save.
+    read_own(archive.root(), &rel, FILE_BYTES_MAX).ok().flatten()
+}
 
 /// Kinds of records that name the session, who counts most last: what the user typed before what was made up. The one
 /// without a kind is the file beside the transcript: Claude Code writes the newest name there.

@@ -13,6 +13,7 @@ use layer1_prebackup::claude::hooks::{events, programs};
 use layer1_prebackup::claude::survey::{FoundTranscript, survey};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::fs::read_own;
 use layer1_prebackup::log::Level;
 use serde_json::Value;
 
@@ -36,6 +37,8 @@ const NEWS_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// Of the end of a transcript that is read.
 const TAIL_BYTES: u64 = 512 * 1024;
 /// The current log of layer 1 and the older ones.
+/// A log is rotated long before.
+const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const LOGS: [&str; 3] = [".log/layer1.log.2", ".log/layer1.log.1", ".log/layer1.log"];
 
 /// Looks for conversations that went on without a hook.
@@ -122,7 +125,7 @@ impl Log {
     fn read(store: &Path) -> Log {
         let mut log = Log { first_ms: None, last_ms: HashMap::new() };
         // A log that is not there or cannot be read tells nothing.
-        let texts = LOGS.iter().filter_map(|name| fs::read(store.join(name)).ok());
+        let texts = LOGS.iter().filter_map(|name| read_own(store, Path::new(name), LOG_BYTES_MAX).ok().flatten());
         for text in texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
             for (time, said) in text.lines().filter_map(|line| line.split_once(' ')) {
                 let Some(time) = parse_rfc3339_ms(time) else { continue };

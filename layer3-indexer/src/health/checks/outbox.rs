@@ -7,6 +7,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use layer1_prebackup::fs::Dir;
+use layer1_prebackup::wire::outbox_job::JOB_BYTES_MAX;
 use serde_json::Value;
 
 use crate::health::examination::Examination;
@@ -67,13 +69,13 @@ fn is_job(path: &Path) -> bool {
 
 /// `None` for a job that was delivered meanwhile.
 fn read(path: &Path) -> Result<Option<Value>, String> {
-    // Not every name leads to a regular file, and a FIFO must not be waited for.
-    let is_file = fs::symlink_metadata(path).map(|meta| meta.is_file());
-    let bytes = match is_file.and_then(|is_file| is_file.then(|| fs::read(path)).transpose()) {
+    let (folder, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
+    let read = Dir::open_own(folder).and_then(|dir| dir.map_or(Ok(None), |dir| dir.read_own_file(name, JOB_BYTES_MAX)));
+    let bytes = match read {
         Ok(Some(bytes)) => bytes,
-        Ok(None) => return Err("not a job: no regular file".to_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("a job that cannot be read: {error}")),
+        Ok(None) => return Ok(None),
+        Err(error) if error.is_not_ours() => return Err("not a job: no regular file".to_owned()),
+        Err(error) => return Err(format!("a job that cannot be read: {}", error.source)),
     };
     match serde_json::from_slice(&bytes) {
         Ok(job @ Value::Object(_)) => Ok(Some(job)),

@@ -1,7 +1,7 @@
 //! The two stores: their figures, what a quick look finds wrong in them, and whether they can be written.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{self, Archive};
 use layer1_prebackup::config::size::Size;
@@ -21,6 +21,8 @@ use crate::terminal::{count, shell_quoted};
 
 /// Written into a store and removed again.
 const PROBE: &str = ".doctor";
+/// So many copies are named.
+const NAMED_MAX: usize = 5;
 const NOT_THERE_YET: &str = "not there yet";
 
 /// Layer 1's store and layer 3's.
@@ -62,6 +64,11 @@ fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundSto
                 .push(unreadable(format!("failed to {}", chain(&error))).of(&key.id, Some(key.project.as_str()))),
         }
     }
+    // A store that cannot be listed was told.
+    let strangers = archive.strangers().unwrap_or_default();
+    if !strangers.is_empty() {
+        examination.found(Kind::ConflictCopies, conflict_copies(&strangers), store);
+    }
     let aside = store.join(".state/damaged");
     if let files @ 1.. = files_below(&aside) {
         let files = count(files, "damaged file");
@@ -82,6 +89,20 @@ pub(super) fn forgotten(examination: &mut Examination<'_>) {
         let command = format!("{} {}", commands.layer3, found.command());
         examination.findings.push(finding.mend(command).of(&found.id, None));
     }
+}
+
+/// Copies of what is ours under other names, and what to do about them.
+fn conflict_copies(strangers: &[PathBuf]) -> String {
+    let named = strangers.iter().take(NAMED_MAX).map(|path| path.to_string_lossy().escape_debug().to_string());
+    let more = strangers.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let (are, them) = if strangers.len() == 1 { ("is a copy", "it") } else { ("are copies", "them") };
+    format!(
+        "{} here {are} that a sync service or `cp` made ({}{more}); Threefold does not use {them}: \
+         delete {them}, and keep the backup out of folders that are synced",
+        count(strangers.len() as u64, "file"),
+        named.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// Conversations that one of the two lacks, although nothing of it waits to be saved.
