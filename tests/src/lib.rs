@@ -10,6 +10,7 @@ pub mod binaries;
 pub mod claude;
 pub mod faults;
 pub mod fuzzing;
+pub mod hostile;
 pub mod judged;
 pub mod mcp;
 pub mod messages_api;

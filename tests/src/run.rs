@@ -116,6 +116,17 @@ impl Run {
         self
     }
 
+    /// Lets it have so many KiB of addresses and no more.
+    pub fn addresses(mut self, kib: u64) -> Run {
+        let mut limited = Command::new("/bin/sh");
+        limited.args(["-c", &format!("ulimit -v {kib}; exec \"$0\" \"$@\"")]);
+        limited.arg(self.command.get_program()).args(self.command.get_args()).env_clear().process_group(0);
+        limited.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        limited.current_dir(self.command.get_current_dir().unwrap_or(Path::new("/")));
+        self.command = limited;
+        self
+    }
+
     /// Starts it at a terminal of its own, where the test types; what was to be its input is not used.
     #[track_caller]
     pub fn at_terminal(self) -> Terminal {
@@ -209,6 +220,11 @@ impl Running {
     pub fn signal(&self, signal: Signal) {
         // It may just have ended.
         let _ = kill_process(raw_pid(self.child.id()), signal);
+    }
+
+    /// Whether its limit is not reached yet.
+    pub fn has_time(&self) -> bool {
+        self.started.elapsed() < self.limit
     }
 
     /// Whether it has ended.

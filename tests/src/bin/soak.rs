@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::names::FileName;
+use tests::hostile::{Pair, Random};
 use tests::scratch::Scratch;
 use tests::{processes, resources, run, stores, transcripts, tree};
 
@@ -52,6 +53,18 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Every command over stores in which somebody changed, linked, exchanged or put back a few files
+    Hostile {
+        /// How many pairs of stores
+        #[arg(long, default_value_t = 2000)]
+        stores: u64,
+        /// The first of as many seeds
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// What a command may take
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -59,12 +72,29 @@ fn main() -> ExitCode {
     let failures = match Args::parse().command {
         Command::Kills { count, seed } => kills(count, seed),
         Command::Events { count, sessions, parallel, seed } => events(count, sessions, parallel, seed),
+        Command::Hostile { stores, seed, seconds } => hostile(stores, seed, Duration::from_secs(seconds)),
     };
     for failure in &failures {
         println!("FAILED: {failure}");
     }
     println!("{} failures in {:.0} s", failures.len(), started.elapsed().as_secs_f64());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn hostile(stores: u64, seed: u64, limit: Duration) -> Vec<String> {
+    let pair = Pair::new(limit);
+    let (mut failures, mut commands) = (Vec::new(), 0);
+    for seed in seed..seed + stores {
+        let tried = pair.try_out(seed);
+        commands += tried.commands;
+        let changes = tried.changes.join("; ");
+        for wrong in tried.wrong {
+            println!("seed {seed} ({changes}): {wrong}");
+            failures.push(format!("seed {seed} ({changes}): {wrong}"));
+        }
+    }
+    println!("{stores} hostile stores, {commands} commands");
+    failures
 }
 
 /// A content that a ledger said was committed.
@@ -268,17 +298,4 @@ fn unsound(store: &Path, name: &str) -> Vec<String> {
 fn bytes_below(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
     entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, good enough for choosing instants.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit
-    }
 }

@@ -23,6 +23,7 @@ mod generations;
 mod gigabyte;
 mod healing;
 mod hook_input;
+mod hostile;
 mod import;
 mod journal;
 mod judged;
