@@ -139,7 +139,7 @@ impl Dir {
     }
 
     /// [`Dir::open_file`] of a file of ours, which has this name alone: another is [`DurableError::is_not_ours`].
-    pub fn open_own_file(&self, name: &OsStr) -> Result<Option<File>> {
+    pub(crate) fn open_own_file(&self, name: &OsStr) -> Result<Option<File>> {
         self.checked(name, self.open_regular(name, OFlags::RDONLY)?)
     }
 
@@ -186,7 +186,7 @@ impl Dir {
 
     /// Renames what stands at `name`, and is not ours, to `.NAME.not-ours` beside it: nothing of another's is deleted,
     /// read or written.
-    pub fn move_aside(&self, name: &OsStr) -> Result<()> {
+    pub(crate) fn move_aside(&self, name: &OsStr) -> Result<()> {
         let plain = name.as_bytes().strip_prefix(b".").unwrap_or(name.as_bytes());
         let aside = |n: u32| {
             let mut aside = OsString::from(".");

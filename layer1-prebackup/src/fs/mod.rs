@@ -32,9 +32,10 @@ pub use self::{
     error::DurableError,
     file::{FILE_MODE, hash_of_prefix, read_at, read_bounded, stat_of, sync_data, truncate, write_at},
     lock::Lock,
-    own::{read_own, remove_own, replace_own},
+    own::{read_own, replace_own},
 };
 pub(crate) use atomic::{HashingWriter, is_temp};
 pub(crate) use dir::open_making_folders;
 pub(crate) use file::{COPY_BYTES, hash_of_prefix_with, may_be_ours, read_exact_at};
+pub(crate) use own::remove_own;
 pub(crate) use shortcomings::Shortcoming;

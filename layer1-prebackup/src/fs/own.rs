@@ -25,7 +25,7 @@ pub fn replace_own(store: &Path, rel: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// Unlinks the file `rel` of a store and syncs its folder; true if it was there.
-pub fn remove_own(store: &Path, rel: &Path) -> Result<bool> {
+pub(crate) fn remove_own(store: &Path, rel: &Path) -> Result<bool> {
     let (folder, name) = parts(rel)?;
     match Dir::open(store)? {
         Some(root) => root.open_beneath(folder)?.map_or(Ok(false), |dir| dir.remove(name)),
