@@ -234,8 +234,6 @@ struct Line {
 /// A change of the ledger, to be written in one go with others.
 #[derive(Debug, Clone)]
 pub(super) enum Entry {
-    /// Which session the ledger is of.
-    Of(SessionKey),
     Commit(StoredName, Box<Record>),
     Begin(FileName, Intent),
     Gone(StoredName),
@@ -340,7 +338,8 @@ impl Ledger {
             if let Some(other) = other.or_else(|| line.as_ref().and_then(|line| spelled_alike(line, key))) {
                 return Err(Refused::SpelledAlike(other.to_owned()));
             }
-            let is_anothers = |(project, id): &(String, String)| (project.as_str(), id.as_str()) != key.names();
+            // A folder may have been renamed, and the ledger with it. No session is.
+            let is_anothers = |(_, id): &(String, String)| id != key.id.as_str();
             match line {
                 // A copy of another session's ledger: nothing that it says is of this one.
                 Some(Line { of: Some(of), .. }) if is_anothers(&of) => {
@@ -444,16 +443,15 @@ impl Ledger {
     /// Appends the entries, syncs, reads them back, and only then takes them over in memory. On
     /// an error the file is cut back to what it was, so that nobody reads an unsynced commit.
     pub(super) fn write(&mut self, state: &Dir, key: &SessionKey, entries: &[Entry]) -> Result<(), ArchiveError> {
-        if self.bytes == 0 || self.is_damaged || self.has_torn_tail || self.has_outgrown(key) {
+        // One of the version before does not say first of all whose it is.
+        if self.bytes == 0 || self.is_damaged || self.has_torn_tail || !self.says_whose || self.has_outgrown(key) {
             return self.rewrite(state, key, entries);
         }
-        let whose = (!self.says_whose).then(|| Entry::Of(key.clone()));
-        let entries: Vec<Entry> = whose.into_iter().chain(entries.iter().cloned()).collect();
-        let text = encoded(&entries, key);
+        let text = encoded(entries, key);
         let name = ledger_name(key);
         let path = state.path().join(&name);
         make_sure_it_fits(self.bytes + text.len() as u64, &path)?;
-        let Some(file) = state.open_own_file_for_writing(&name)? else { return self.rewrite(state, key, &entries) };
+        let Some(file) = state.open_own_file_for_writing(&name)? else { return self.rewrite(state, key, entries) };
         let appended = append_synced(&file, self.bytes, &text, &path).and_then(|()| {
             let again = state.open_own_file(&name)?.ok_or_else(|| not_read_back(&path))?;
             let mut came = vec![0; text.len()];
@@ -467,7 +465,7 @@ impl Ledger {
             return Err(error);
         }
         self.bytes += text.len() as u64;
-        self.apply(&entries);
+        self.apply(entries);
         Ok(())
     }
 
@@ -485,7 +483,6 @@ impl Ledger {
     fn apply(&mut self, entries: &[Entry]) {
         for entry in entries {
             match entry {
-                Entry::Of(_) => self.says_whose = true,
                 Entry::Commit(name, record) => {
                     // Somebody stores something here again: nothing of that may be unlinked.
                     self.is_going = false;
@@ -624,7 +621,6 @@ fn line_of(entry: &Entry, key: &SessionKey) -> Line {
     let path = |name: &StoredName| Some(name.to_text(&key.id));
     let newest = |file: &FileName| path(&StoredName::newest(file.clone()));
     match entry {
-        Entry::Of(key) => Line { of: Some((key.project.to_string(), key.id.to_string())), ..Line::default() },
         Entry::Source(source) => Line { source: Some(path_to_text(source)), ..Line::default() },
         Entry::Gone(name) => Line { path: path(name), gone: Some(true), ..Line::default() },
         Entry::Prune(name) => Line { prune: path(name), ..Line::default() },
@@ -1012,7 +1008,9 @@ mod tests {
         std::fs::write(temp.path().join("p 2.ledger"), &whole).unwrap();
         assert_eq!(Ledger::said_to_be_of(&dir, &key()), Some(key()));
         assert_eq!(Ledger::said_to_be_of(&dir, &other), Some(key()));
-        let copied = Ledger::read(&dir, &other).unwrap();
+        // Of another session nothing that it says is believed.
+        let another = SessionKey { id: SessionId::parse("b").unwrap(), ..key() };
+        let copied = Ledger::read(&dir, &another).unwrap();
         assert!(copied.is_damaged && copied.is_empty());
         // One of the version before says so with its next commit.
         let before = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
@@ -1025,7 +1023,8 @@ mod tests {
         assert_eq!((Ledger::said_to_be_of(&dir, &key()), ledger.record(&newest())), (None, Some(&record(1))));
         ledger.write(&dir, &key(), &[commit(2)]).unwrap();
         std::fs::copy(temp.path().join("p.ledger"), temp.path().join("p 2.ledger")).unwrap();
-        assert!(!Ledger::read(&dir, &key()).unwrap().is_damaged && Ledger::read(&dir, &other).unwrap().is_damaged);
+        assert!(!Ledger::read(&dir, &key()).unwrap().is_damaged && Ledger::read(&dir, &another).unwrap().is_damaged);
+        assert_eq!(Ledger::said_to_be_of(&dir, &other), Some(key()));
     }
 
     #[test]

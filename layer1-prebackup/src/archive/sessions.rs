@@ -126,9 +126,12 @@ impl Archive {
             return Ok((all, Vec::new()));
         }
         let (mut own, mut others, mut unsaid) = (Vec::new(), Vec::new(), Vec::new());
-        for key in all {
+        for key in &all {
+            let key = key.clone();
             match Ledger::said_to_be_of(state, &key) {
                 Some(said) if said == key => own.push(key),
+                // Renamed with its folder, and none is left under the name that it says.
+                Some(said) if said.id == key.id && !all.contains(&said) && self.has_content(&key)? => own.push(key),
                 Some(_) => others.push(key),
                 None if self.has_content(&key)? => own.push(key),
                 None => unsaid.push(key),

@@ -22,11 +22,6 @@ impl SessionKey {
     pub fn parse(project: &str, id: &str) -> Result<SessionKey, NameError> {
         Ok(SessionKey { project: ProjectName::parse(project)?, id: SessionId::parse(id)? })
     }
-
-    /// Project and id as text.
-    pub(super) fn names(&self) -> (&str, &str) {
-        (self.project.as_str(), self.id.as_str())
-    }
 }
 
 /// What a recorded hash is worth.

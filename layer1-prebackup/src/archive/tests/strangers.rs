@@ -88,6 +88,20 @@ fn copies_of_everything_are_nobodys_and_the_conversation_goes_on() {
 }
 
 #[test]
+fn a_project_whose_folder_was_renamed_with_its_ledgers_is_gone_on_with() {
+    let scene = with_side_file();
+    let rename = |from: &str, to: &str| fs::rename(scene.store().join(from), scene.store().join(to)).unwrap();
+    rename("p", "q 2");
+    rename(".state/sessions/s1/p.ledger", ".state/sessions/s1/q 2.ledger");
+    let renamed = SessionKey::parse("q 2", "s1").unwrap();
+    let archive = scene.archive();
+    assert_eq!((archive.sessions().unwrap(), archive.verify(None).unwrap().len()), (vec![renamed.clone()], 0));
+    fs::write(scene.transcript(), "other\nmore\n").unwrap();
+    assert_eq!(scene.save().key.unwrap(), renamed);
+    assert_eq!((scene.content("q 2/s1.jsonl"), archive.strangers().unwrap().len()), (b"other\nmore\n".to_vec(), 0));
+}
+
+#[test]
 fn without_any_ledger_every_transcript_is_a_session() {
     let scene = saved(&["one\n"]);
     fs::copy(scene.store().join("p/s1.jsonl"), scene.store().join("p/s1.bak.jsonl")).unwrap();
