@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use layer1_prebackup::fs;
 use rusqlite::config::DbConfig;
@@ -17,10 +18,6 @@ use super::wait::{begin, retry_while_busy, wait_for_others};
 const VERSION: i32 = 8;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
 const APPLICATION_ID: i32 = 0x3366_6c64;
-/// Of all that [`SCHEMA`] makes, as SQLite keeps it. What a database has besides (a trigger, a view) would run when ours
-/// is read or written; a test says what stands here after a change of the schema.
-const SCHEMA_DIGEST: &str = "515d192d2b50a477";
-const DIGEST_DIGITS: usize = 16;
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
 /// Of a reader. Memory that is touched for the first time costs a search more than reading a page again.
 const PAGES_READ: i64 = 32;
@@ -327,14 +324,27 @@ fn version_of(connection: &Connection, path: &Path) -> Result<Option<i32>, Index
 /// A database with anything else in it than ours is made again.
 fn make_sure_of_schema(connection: &Connection, path: &Path) -> Result<(), IndexError> {
     let digest = retry_while_busy(|| schema_digest(connection)).doing("open", path)?;
-    match digest == SCHEMA_DIGEST {
+    match digest == *ours().doing("make the tables", path)? {
         true => Ok(()),
         false => Err(IndexError::Unusable { path: path.to_owned(), what: "its tables are not ours".to_owned() }),
     }
 }
 
+/// Of all that [`SCHEMA`] makes, as SQLite keeps it. What a database has besides (a trigger, a view) would run when ours
+/// is read or written.
+fn ours() -> rusqlite::Result<&'static blake3::Hash> {
+    static OURS: OnceLock<blake3::Hash> = OnceLock::new();
+    if let Some(known) = OURS.get() {
+        return Ok(known);
+    }
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(SCHEMA)?;
+    let digest = schema_digest(&connection)?;
+    Ok(OURS.get_or_init(|| digest))
+}
+
 /// Of every table, index, view and trigger: its kind, its name, the table that it is of, and how it was made.
-fn schema_digest(connection: &Connection) -> rusqlite::Result<String> {
+fn schema_digest(connection: &Connection) -> rusqlite::Result<blake3::Hash> {
     let mut statement =
         connection.prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY name, type")?;
     let mut rows = statement.query([])?;
@@ -346,7 +356,7 @@ fn schema_digest(connection: &Connection) -> rusqlite::Result<String> {
             hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
         }
     }
-    Ok(hasher.finalize().to_hex()[..DIGEST_DIGITS].to_owned())
+    Ok(hasher.finalize())
 }
 
 fn create(connection: &Connection, path: &Path) -> Result<(), IndexError> {
@@ -439,7 +449,7 @@ fn look_once(path: &Path) -> Result<Whose, IndexError> {
 mod tests {
     use super::*;
 
-    fn digest_of(more: &str) -> String {
+    fn digest_of(more: &str) -> blake3::Hash {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(SCHEMA).unwrap();
         connection.execute_batch(more).unwrap();
@@ -448,7 +458,7 @@ mod tests {
 
     #[test]
     fn the_schema_is_ours_and_nothing_else() {
-        assert_eq!(digest_of(""), SCHEMA_DIGEST, "write this after a change of the schema");
+        assert_eq!(digest_of(""), *ours().unwrap());
         for more in [
             "CREATE TRIGGER t AFTER INSERT ON branches BEGIN DELETE FROM messages; END",
             "CREATE VIEW v AS SELECT * FROM meta",
@@ -458,7 +468,7 @@ mod tests {
             "DROP TABLE queued; CREATE VIEW queued AS SELECT 1 AS content, 2 AS message",
             "DROP INDEX tracked_end",
         ] {
-            assert_ne!(digest_of(more), SCHEMA_DIGEST, "{more}");
+            assert_ne!(digest_of(more), *ours().unwrap(), "{more}");
         }
     }
 }
