@@ -29,13 +29,15 @@ pub(super) fn not_ours(path: &Path) -> Result<Option<String>, IndexError> {
     for part in PARTS {
         let file = beside(path, part, "");
         let meta = match file.symlink_metadata() {
+            // A folder may be a project's: it stays where it is, and SQLite says that it is none.
+            Ok(meta) if meta.is_dir() => continue,
             Ok(meta) => meta,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => return Err(IndexError::Read { path: file, source }),
         };
         let is_hollow = meta.len() >= HOLLOW_BYTES_MIN && meta.blocks() * 512 < meta.len() / 512;
         let what = match meta.nlink() {
-            _ if !meta.is_file() => "it is a link, a folder or a device",
+            _ if !meta.is_file() => "it is a link or a device",
             2.. => "it is one file under several names (hard links)",
             _ if is_hollow => "it is nearly all holes",
             _ => continue,

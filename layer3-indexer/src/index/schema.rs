@@ -247,7 +247,7 @@ pub(super) fn remove(path: &Path) -> Result<(), IndexError> {
     let _lock = fs::Lock::wait(&beside(path, ".lock", "."))?;
     let asides = files::set_asides(path).into_iter().map(|(aside, _)| aside);
     for database in asides.chain([path.to_owned()]) {
-        for suffix in ["-wal", "-shm", SUMS, ""] {
+        for suffix in PARTS {
             fs::remove_file(&beside(&database, suffix, ""))?;
         }
     }

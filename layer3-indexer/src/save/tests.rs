@@ -156,11 +156,9 @@ fn a_mismatch_is_an_error_and_no_receipt() {
 
 #[test]
 fn an_index_that_cannot_be_opened_is_a_warning() {
-    let mut scene = Scene::new();
+    let scene = Scene::new();
     scene.transcribe(&conversation());
-    let in_the_way = scene.places.home.join("in-the-way");
-    scene.write(&in_the_way, "a file");
-    scene.places.index = in_the_way.join("sessions.db");
+    fs::create_dir_all(scene.places.index.join("in-the-way")).unwrap();
     let receipt = scene.receipt(None);
     assert_eq!(covered(&receipt), [("ID.jsonl".to_owned(), true)]);
     assert!(receipt.warning.unwrap().starts_with("stored but not indexed: "));
@@ -415,7 +413,7 @@ fn an_index_that_lacks_a_conversation_knows_it_and_is_filled_by_whoever_needs_it
         let entries = fs::read_dir(&scene.places.layer3_store).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.is_file()).collect()
     };
-    let hinders: [(&str, Hinder); 4] = [
+    let hinders: [(&str, Hinder); 5] = [
         ("another program holds the index", &|scene, save| {
             let beside = scene.places.index.with_file_name(".sessions.db.turnstile");
             let _held = layer1_prebackup::fs::Lock::wait(&beside).unwrap();
@@ -433,6 +431,14 @@ fn an_index_that_lacks_a_conversation_knows_it_and_is_filled_by_whoever_needs_it
                 let path = entry.unwrap().path();
                 fs::copy(&path, scene.places.layer3_store.join(path.file_name().unwrap())).unwrap();
             }
+        }),
+        ("a folder is in its place", &|scene, save| {
+            let aside = scene.places.home.join("aside");
+            fs::rename(&scene.places.index, &aside).unwrap();
+            fs::create_dir(&scene.places.index).unwrap();
+            save();
+            fs::remove_dir(&scene.places.index).unwrap();
+            fs::rename(aside, &scene.places.index).unwrap();
         }),
         ("the list of what is owed is lost", &|scene, save| {
             save();

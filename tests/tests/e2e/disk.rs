@@ -330,7 +330,8 @@ fn a_store_that_is_deleted_between_two_events() {
 
 #[test]
 fn a_store_that_is_replaced_by_a_file_between_two_events() {
-    for what in ["", ".state", PROJECT] {
+    // What stands in the place of bookkeeping is put aside instead.
+    for what in ["", PROJECT] {
         let scratch = Scratch::new();
         let grown = saved(&scratch);
         chain_delivered(&scratch, &transcripts::session_end(&grown.transcript));
@@ -598,10 +599,10 @@ fn a_notice_of_the_future_does_not_silence_the_next() {
     let scratch = Scratch::new();
     let grown = saved(&scratch);
     grow(&grown, 5_000);
-    let copy = scratch.layer1_store().join(PROJECT).join(format!("{}.jsonl", grown.id));
-    let aside = scratch.beside("the copy");
-    fs::rename(&copy, &aside).expect("move the copy");
-    fs::create_dir(&copy).expect("block its place");
+    let copy = scratch.layer1_store().join(PROJECT);
+    let aside = scratch.beside("the copies");
+    fs::rename(&copy, &aside).expect("move the copies");
+    fs::write(&copy, "").expect("block their place");
     let quiet = || scratch.hook(&scratch.turn_command(), &transcripts::prompt_submit(&grown.transcript)).output().ok();
     assert!(quiet().json()["systemMessage"].is_string());
     quiet().silent();
@@ -610,8 +611,8 @@ fn a_notice_of_the_future_does_not_silence_the_next() {
         set_modified(&mark.expect("list the marks").path(), SystemTime::now() + YEAR);
     }
     assert!(quiet().json()["systemMessage"].is_string(), "the clock went back: it is told again");
-    fs::remove_dir(&copy).expect("clear the way");
-    fs::rename(&aside, &copy).expect("bring the copy back");
+    fs::remove_file(&copy).expect("clear the way");
+    fs::rename(&aside, &copy).expect("bring the copies back");
     assert_intact(&scratch, &grown);
     assert_heals(&scratch, &grown);
 }
