@@ -89,6 +89,7 @@ fn is_one(a: &Path, b: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
 
@@ -130,13 +131,14 @@ mod tests {
         let other = home.path().join("other");
         std::fs::create_dir(&other).unwrap();
         let is_away = || away(home.path(), &store).is_some_and(|why| why.contains("its disk is not there"));
-        let mut stands: Vec<(&str, Box<dyn Fn()>)> = Vec::new();
-        stands.push(("nothing", Box::new(|| {})));
-        stands.push(("an empty directory", Box::new(|| std::fs::create_dir(&mount).unwrap())));
-        stands.push(("a file", Box::new(|| std::fs::write(&mount, "").unwrap())));
-        stands.push(("a link", Box::new(|| std::os::unix::fs::symlink(&other, &mount).unwrap())));
-        stands.push(("a broken link", Box::new(|| std::os::unix::fs::symlink("/nowhere", &mount).unwrap())));
-        stands.push(("another store", Box::new(|| make_store(&store, "b"))));
+        let stands: [(&str, &dyn Fn()); 6] = [
+            ("nothing", &|| {}),
+            ("an empty directory", &|| std::fs::create_dir(&mount).unwrap()),
+            ("a file", &|| std::fs::write(&mount, "").unwrap()),
+            ("a link", &|| std::os::unix::fs::symlink(&other, &mount).unwrap()),
+            ("a broken link", &|| std::os::unix::fs::symlink("/nowhere", &mount).unwrap()),
+            ("another store", &|| make_store(&store, "b")),
+        ];
         let clear = || {
             if mount.is_symlink() || mount.is_file() {
                 std::fs::remove_file(&mount).unwrap();
@@ -144,7 +146,7 @@ mod tests {
                 std::fs::remove_dir_all(&mount).unwrap();
             }
         };
-        for (what, stand) in &stands {
+        for (what, stand) in stands {
             clear();
             stand();
             assert!(is_away(), "{what}");

@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(shown_on_a_line("a\nb\tc\u{7}"), "a b c·");
         assert_eq!(shown_but("\u{1b}[1mx\u{1b}[2J", |rest| rest.starts_with("\u{1b}[1m")), "\u{1b}[1mx·[2J");
         let mut screen = Screen(Vec::new());
-        write!(screen, "{}\u{1b}c", "a\u{202e}").unwrap();
+        screen.write_all("a\u{202e}\u{1b}c".as_bytes()).unwrap();
         assert_eq!(screen.0, "a⟨U+202E⟩·c".as_bytes());
     }
 

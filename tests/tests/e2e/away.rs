@@ -243,19 +243,19 @@ fn what_a_system_does_not_know_of_costs_no_copy() {
 #[test]
 fn a_lock_that_is_held_for_ever_is_told_of_and_makes_nobody_wait_for_ever() {
     let id = transcripts::made_id(1);
-    let locks: [(&str, &dyn Fn(&Scratch) -> PathBuf); 4] = [
-        ("first session", &|scratch| scratch.layer1_store().join(".state/sessions").join(&id).join("lock")),
-        ("deliverer", &|scratch| scratch.layer1_store().join(".outbox/deliver.lock")),
-        ("outbox", &|scratch| scratch.layer1_store().join(".outbox/outbox.lock")),
-        ("index", &|scratch| scratch.layer3_store().join(".sessions.db.turnstile")),
-    ];
-    for (what, path) in locks {
+    for what in ["first session", "deliverer", "outbox", "index"] {
         let scratch = Scratch::new();
+        let path = match what {
+            "first session" => scratch.layer1_store().join(".state/sessions").join(&id).join("lock"),
+            "deliverer" => scratch.layer1_store().join(".outbox/deliver.lock"),
+            "outbox" => scratch.layer1_store().join(".outbox/outbox.lock"),
+            _ => scratch.layer3_store().join(".sessions.db.turnstile"),
+        };
         let transcript = transcripts::make_conversation(&scratch, &id, 20);
         let end = transcripts::session_end(&transcript);
         chain_delivered(&scratch, &end);
         transcripts::append(&transcript, transcripts::prompt_line(&id, 500, "while a lock is held"));
-        let held = File::options().append(true).open(path(&scratch)).expect("open a lock");
+        let held = File::options().append(true).open(&path).expect("open a lock");
         held.lock().expect("hold it");
         // Each run has a limit of its own, after which the test fails.
         scratch.hook(&scratch.chain_command(""), &end).output().ok().silent();

@@ -49,7 +49,7 @@ fn spoken(scratch: &Scratch, n: u32, words: &str) -> PathBuf {
     let (id, transcript) = (transcripts::made_id(n), scratch.transcript(&transcripts::made_id(n)));
     transcripts::append(&transcript, transcripts::prompt_line(&id, 100 * n, words));
     transcripts::append(&transcript, transcripts::answer_line(&id, 100 * n + 1, "as you say"));
-    transcripts::append(&transcript.with_extension("").join("tool-results/one.txt"), &format!("{words}\n"));
+    transcripts::append(&transcript.with_extension("").join("tool-results/one.txt"), format!("{words}\n"));
     transcript
 }
 
@@ -78,8 +78,8 @@ fn named(scratch: &Scratch, id: &str) -> Vec<PathBuf> {
 
 #[track_caller]
 fn assert_forgotten(scratch: &Scratch, id: &str) {
-    assert_eq!(holding(scratch, &["zanzibar", "pelican"]), [PathBuf::new(); 0]);
-    assert_eq!(named(scratch, id), [PathBuf::new(); 0]);
+    assert_eq!(holding(scratch, &["zanzibar", "pelican"]), Vec::<PathBuf>::new());
+    assert_eq!(named(scratch, id), Vec::<PathBuf>::new());
     assert_eq!(found_in(scratch, "pelican"), [""; 0]);
     assert_eq!(session_ids(scratch), [transcripts::made_id(2)]);
     assert_eq!(pending(scratch), [Value::Null; 0]);
@@ -281,7 +281,7 @@ fn what_is_left_under_a_name_that_is_not_ours_is_named_and_the_exit_code_is_1() 
         fs::remove_file(path).expect("a person looks after it");
     }
     scratch.layer3(&["forget", &id, "--yes"]).output().ok();
-    assert_eq!(named(&scratch, &id), [PathBuf::new(); 0]);
+    assert_eq!(named(&scratch, &id), Vec::<PathBuf>::new());
     let status = scratch.layer3(&["status"]).output().text();
     assert!(!status.contains("forget"), "{status}");
 }
@@ -325,7 +325,7 @@ fn with_messages(scratch: &Scratch) -> (PathBuf, PathBuf) {
 
 #[track_caller]
 fn assert_text_is_nowhere(scratch: &Scratch) {
-    assert_eq!(holding(scratch, &[SECRET]), [PathBuf::new(); 0]);
+    assert_eq!(holding(scratch, &[SECRET]), Vec::<PathBuf>::new());
     assert_eq!(found_in(scratch, SECRET), [""; 0]);
     assert_eq!(session_ids(scratch), [transcripts::made_id(1), transcripts::made_id(2)]);
     assert_verified(scratch);
@@ -351,7 +351,7 @@ fn a_text_is_in_no_message_of_either_copy_and_the_conversation_goes_on_without_i
     assert_text_is_nowhere(&scratch);
     assert_eq!(fs::read(&going).expect("the transcript"), source, "no file of Claude Code's is touched");
     // What is beside it in the same conversation stays, and is found.
-    assert_eq!(found_in(&scratch, "\"pelican rests\""), [id.clone()]);
+    assert_eq!(found_in(&scratch, "\"pelican rests\""), std::slice::from_ref(&id));
     let again = || {
         scratch.hook(&scratch.start_command(), "{}").output().ok();
         await_delivered(&scratch);
@@ -371,7 +371,7 @@ fn a_text_is_in_no_message_of_either_copy_and_the_conversation_goes_on_without_i
     chain_delivered(&scratch, &transcripts::session_end(&going));
     again();
     assert_text_is_nowhere(&scratch);
-    assert_eq!(found_in(&scratch, "flamingo"), [id.clone()]);
+    assert_eq!(found_in(&scratch, "flamingo"), std::slice::from_ref(&id));
     assert_eq!(named(&scratch, &format!("{id}.gen-")).len(), generations, "it grows as before");
     // What comes back is what Claude Code has, line for line, but for what was forgotten: each record with its parent.
     let source = fs::read_to_string(&going).expect("the transcript");

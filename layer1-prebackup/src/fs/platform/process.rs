@@ -33,7 +33,7 @@ impl Group {
 /// not reach it, and it can be ended with all its children.
 pub fn spawn_detached(command: &mut Command) -> io::Result<Child> {
     let spawned = command.process_group(0).spawn();
-    match spawned.as_ref().map_err(|error| Errno::from_io_error(error)) {
+    match spawned.as_ref().map_err(Errno::from_io_error) {
         // A sandbox that forbids the newer call for it, and not the older one, which a user that is set asks for: our own.
         Err(Some(Errno::PERM | Errno::NOSYS)) => command.uid(user()).spawn(),
         _ => spawned,
