@@ -265,7 +265,7 @@ impl Pair {
                 touched.insert(store.clone());
             }
             "delete" => fs::remove_file(&at).expect("remove a file"),
-            "unreadable" => fs::set_permissions(&at, fs::Permissions::from_mode(0)).expect("set a mode"),
+            "unreadable" => fs::set_permissions(&at, fs::Permissions::from_mode(0o000)).expect("set a mode"),
             "json" => {
                 let text = match random.below(3) {
                     0 => "[".repeat(200_000),
@@ -315,7 +315,7 @@ impl Pair {
         match random.below(10) {
             0 => format!(r#"{{"source":"{}/secret.txt"}}"#, outside.display()),
             1 => format!(r#"{{"source":"{}/projects/x/{id}.jsonl"}}"#, outside.display()),
-            2 => format!(r#"{{"source":"/dev/zero"}}"#),
+            2 => r#"{"source":"/dev/zero"}"#.to_owned(),
             3 => content(&format!("{id}.jsonl"), u64::MAX),
             4 => content(&format!("{id}.jsonl"), secret.len() as u64),
             5 => content(&format!("{id}.gen-4294967295.jsonl"), 1),

@@ -50,12 +50,15 @@ mod tests {
 
     const SECRET: &str = "somebody's";
 
+    /// Puts something in a place.
+    type Plant = Box<dyn Fn(&Path)>;
+
     /// Everything that can stand in the place of a file of ours.
-    fn planted(outside: &Path) -> Vec<(&'static str, Box<dyn Fn(&Path)>)> {
+    fn planted(outside: &Path) -> Vec<(&'static str, Plant)> {
         let secret = outside.join("secret");
         let linked = secret.clone();
         vec![
-            ("a link", Box::new(move |at: &Path| symlink(&secret, at).unwrap()) as Box<dyn Fn(&Path)>),
+            ("a link", Box::new(move |at: &Path| symlink(&secret, at).unwrap()) as Plant),
             ("a link to a device", Box::new(|at: &Path| symlink("/dev/zero", at).unwrap())),
             ("a link to nothing", Box::new(|at: &Path| symlink("nothing", at).unwrap())),
             ("a second name", Box::new(move |at: &Path| fs::hard_link(&linked, at).unwrap())),
