@@ -11,10 +11,16 @@ pub fn quoted(word: &str) -> String {
 }
 
 /// [`quoted`], but what lies below the home is written by that name: the same word then fits where the home is another.
+/// Where `HOME` is not set it is this home, as far as its name needs no quotes of its own.
 pub fn quoted_below_home(word: &str, home: &Path) -> String {
     let below = Path::new(word).strip_prefix(home).ok().filter(|_| home.parent().is_some()).and_then(Path::to_str);
+    let is_plain = |text: &str| !text.contains(['"', '$', '`', '\\', '!']);
+    let named = home.to_str().filter(|home| is_plain(home) && !home.contains(['\'', '{', '}']));
     match below {
-        Some(rest) if !rest.is_empty() && !rest.contains(['"', '$', '`', '\\', '!']) => format!("\"$HOME/{rest}\""),
+        Some(rest) if !rest.is_empty() && is_plain(rest) => {
+            let home = named.map_or("$HOME".to_owned(), |home| format!("${{HOME:-{home}}}"));
+            format!("\"{home}/{rest}\"")
+        }
         Some(rest) if !rest.is_empty() => format!("\"$HOME\"{}", quoted(&format!("/{rest}"))),
         _ => quoted(word),
     }
@@ -39,7 +45,8 @@ pub struct Token {
     pub is_known: bool,
 }
 
-/// The pieces of a command as `sh` splits it, as far as quotes, backslashes, `~/`, `$HOME` and `${HOME}` go.
+/// The pieces of a command as `sh` splits it, as far as quotes, backslashes, `~/`, `$HOME`, `${HOME}` and `${HOME:-…}`
+/// go.
 pub fn tokens(command: &str, home: &Path) -> Vec<Token> {
     let home = home.to_string_lossy();
     let (mut tokens, mut word, mut start, mut quote, mut is_known) = (Vec::new(), String::new(), 0, None, true);
@@ -85,12 +92,14 @@ pub fn tokens(command: &str, home: &Path) -> Vec<Token> {
     tokens
 }
 
-/// Whether the `$` at this place begins `$HOME` or `${HOME}`; if so, the rest of it is read.
+/// Whether the `$` at this place begins `$HOME`, `${HOME}` or `${HOME:-…}`; if so, the rest of it is read.
 fn is_home(command: &str, at: usize, chars: &mut Peekable<CharIndices>) -> bool {
     let rest = &command[at + 1..];
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let read = if rest.starts_with("{HOME}") {
         "{HOME}".len()
+    } else if let Some((default, _)) = rest.strip_prefix("{HOME:-").and_then(|rest| rest.split_once('}')) {
+        "{HOME:-}".len() + default.chars().count()
     } else if rest.starts_with("HOME") && !rest["HOME".len()..].starts_with(is_name) {
         "HOME".len()
     } else {
@@ -106,6 +115,13 @@ mod tests {
 
     #[test]
     fn what_lies_below_the_home_is_read_back_there_and_in_another_home() {
+        let home = Path::new("/home/ñ me");
+        let written = quoted_below_home("/home/ñ me/.claude/hooks/x", home);
+        assert_eq!(written, "\"${HOME:-/home/ñ me}/.claude/hooks/x\"");
+        let word = |home: &str| tokens(&format!("{written} --quiet"), Path::new(home))[0].clone();
+        assert!(word("/b").is_known);
+        assert_eq!([word("/home/ñ me").text, word("/b").text], ["/home/ñ me/.claude/hooks/x", "/b/.claude/hooks/x"]);
+        // A name in which the shell would read something else.
         let home = Path::new("/home/it's me");
         for (word, written) in [
             ("/home/it's me/.claude/hooks/x", "\"$HOME/.claude/hooks/x\""),

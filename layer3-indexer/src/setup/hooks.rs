@@ -31,13 +31,13 @@ mod tests {
     #[test]
     fn the_whole_configuration() {
         insta::assert_snapshot!(table(&PlaceFlags::default()), @r#"
-        SessionStart     {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" sweep --quiet; \"$HOME/.claude/hooks/layer2-save-client\" drain || : threefold","async":true}
-        UserPromptSubmit {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold","timeout":10}
-        Stop             {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold","async":true}
-        StopFailure      {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold","async":true}
-        SubagentStop     {"type":"command","command":"\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold","async":true}
-        PreCompact       {"type":"command","command":"{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold","timeout":30}
-        SessionEnd       {"type":"command","command":"{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold","timeout":30}
+        SessionStart     {"type":"command","command":"\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" sweep --quiet; \"${HOME:-/h}/.claude/hooks/layer2-save-client\" drain || : threefold","async":true}
+        UserPromptSubmit {"type":"command","command":"\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold","timeout":10}
+        Stop             {"type":"command","command":"\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold","async":true}
+        StopFailure      {"type":"command","command":"\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold","async":true}
+        SubagentStop     {"type":"command","command":"\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold","async":true}
+        PreCompact       {"type":"command","command":"{ \"${HOME:-/h}/.claude/hooks/layer1-prebackup\" || cat; } | \"${HOME:-/h}/.claude/hooks/layer2-save-client\" || : threefold","timeout":30}
+        SessionEnd       {"type":"command","command":"{ \"${HOME:-/h}/.claude/hooks/layer1-prebackup\" || cat; } | \"${HOME:-/h}/.claude/hooks/layer2-save-client\" || : threefold","timeout":30}
         "#);
     }
 

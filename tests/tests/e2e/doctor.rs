@@ -242,7 +242,7 @@ const FAULTS: [Fault; 46] = [
         });
     }),
     fault("a hook saves into another store", "hook-places", INSTALL, |scratch| {
-        let program = format!("\"$HOME/.claude/hooks/{LAYER1}\"");
+        let program = format!("\"${{HOME:-{}}}/.claude/hooks/{LAYER1}\"", scratch.home().display());
         replace_in_command(scratch, "Stop", &program, &format!("{program} --pre-backup-dir /else/where"));
     }),
     fault("all hooks are turned off", "hooks-disabled", "settings.json", |scratch| {

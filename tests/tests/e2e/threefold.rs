@@ -7,6 +7,7 @@ use std::time::Duration;
 use tests::binaries::{self, LAYER1, LAYER2, LAYER3};
 use tests::run::Run;
 use tests::scratch::Scratch;
+use tests::stores;
 use tests::transcripts::{self, INTERACTIVE};
 use tests::tree;
 
@@ -40,14 +41,27 @@ fn what_is_said_can_be_typed_by_the_name_that_was_typed() {
 }
 
 #[test]
-fn hooks_save_on_another_machine_whose_home_is_elsewhere() {
+fn hooks_save_without_a_home_and_on_another_machine_whose_home_is_elsewhere() {
     let scratch = Scratch::new();
     let from = binaries::folder().to_str().expect("UTF-8");
     let setup =
         scratch.at_home(Run::new(scratch.program(LAYER3))).args(["setup", "--from", from, "--no-import", "--no-bin"]);
     setup.env("PATH", "/usr/bin:/bin").limit(LIMIT).output().ok();
     let settings = std::fs::read_to_string(scratch.claude_dir().join("settings.json")).expect("read the settings");
-    assert!(!settings.contains(scratch.home().to_str().expect("UTF-8")), "{settings}");
+    let home = scratch.home();
+    let without = settings.replace(&format!("${{HOME:-{}}}", home.display()), "");
+    assert!(!without.contains(home.to_str().expect("UTF-8")), "{settings}");
+    let settings: serde_json::Value = serde_json::from_str(&settings).expect("settings are JSON");
+    let command_of = |event: &str| settings["hooks"][event][0]["hooks"][0]["command"].as_str().expect("a command");
+    let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(2), 3);
+    for event in ["Stop", "SessionEnd"] {
+        // The home that is missing is told of, and costs nothing.
+        let hook = Run::new("/bin/sh").args(["-c", command_of(event)]).env("PATH", "/usr/bin:/bin");
+        hook.stdin(transcripts::event(event, &transcript, serde_json::json!({}))).limit(LIMIT).output().ok();
+        assert_eq!(stores::difference(&scratch.layer1_store(), "proj", &transcript), None, "{event}");
+    }
+    scratch.await_no_process(LIMIT);
+    assert_eq!(stores::difference(&scratch.layer3_store(), "proj", &transcript), None);
     // The same settings and programs, where the home has another name.
     let home = scratch.beside("it's another home");
     std::fs::rename(scratch.home(), &home).expect("move the home");
@@ -55,9 +69,8 @@ fn hooks_save_on_another_machine_whose_home_is_elsewhere() {
     std::fs::create_dir_all(transcript.parent().expect("a folder")).expect("make a folder");
     let line = transcripts::prompt_line(&transcripts::made_id(1), 0, "said in another home");
     transcripts::append(&transcript, &line);
-    let settings: serde_json::Value = serde_json::from_str(&settings).expect("settings are JSON");
     for event in ["PreCompact", "Stop", "SessionEnd"] {
-        let command = settings["hooks"][event][0]["hooks"][0]["command"].as_str().expect("a command");
+        let command = command_of(event);
         assert!(command.ends_with("|| : threefold"), "{command}");
         let hook = Run::new("/bin/sh").args(["-c", command]).env("HOME", &home).env("PATH", "/usr/bin:/bin");
         hook.stdin(transcripts::event(event, &transcript, serde_json::json!({}))).limit(LIMIT).output().ok().silent();

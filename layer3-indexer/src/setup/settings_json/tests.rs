@@ -61,7 +61,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" sweep --quiet; \"$HOME/.claude/hooks/layer2-save-client\" drain || : threefold",
+                    "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" sweep --quiet; \"${HOME:-/h}/.claude/hooks/layer2-save-client\" drain || : threefold",
                     "async": true
                   }
                 ]
@@ -72,7 +72,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
+                    "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
                     "timeout": 10
                   }
                 ]
@@ -83,7 +83,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
+                    "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
                     "async": true
                   }
                 ]
@@ -94,7 +94,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
+                    "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
                     "async": true
                   }
                 ]
@@ -105,7 +105,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
+                    "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
                     "async": true
                   }
                 ]
@@ -116,7 +116,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold",
+                    "command": "{ \"${HOME:-/h}/.claude/hooks/layer1-prebackup\" || cat; } | \"${HOME:-/h}/.claude/hooks/layer2-save-client\" || : threefold",
                     "timeout": 30
                   }
                 ]
@@ -127,7 +127,7 @@ fn an_empty_object_is_filled() {
                 "hooks": [
                   {
                     "type": "command",
-                    "command": "{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold",
+                    "command": "{ \"${HOME:-/h}/.claude/hooks/layer1-prebackup\" || cat; } | \"${HOME:-/h}/.claude/hooks/layer2-save-client\" || : threefold",
                     "timeout": 30
                   }
                 ]
@@ -141,7 +141,7 @@ fn an_empty_object_is_filled() {
 #[test]
 fn the_hooks_of_others_stay_byte_for_byte() {
     insta::assert_snapshot!(diff(OTHERS, &installed(OTHERS)), @r#"
-        @@ -4,6 +4,91 @@
+        @@ -4,6 +4,80 @@
              "Stop": [
         -      { "matcher": "", "hooks": [{ "type": "command", "command": "say done" }] }
         +      { "matcher": "", "hooks": [{ "type": "command", "command": "say done" }] },
@@ -149,7 +149,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
+        +            "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -162,7 +162,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold",
+        +            "command": "{ \"${HOME:-/h}/.claude/hooks/layer1-prebackup\" || cat; } | \"${HOME:-/h}/.claude/hooks/layer2-save-client\" || : threefold",
         +            "timeout": 30
         +          }
         +        ]
@@ -173,7 +173,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" sweep --quiet; \"$HOME/.claude/hooks/layer2-save-client\" drain || : threefold",
+        +            "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" sweep --quiet; \"${HOME:-/h}/.claude/hooks/layer2-save-client\" drain || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -184,7 +184,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
+        +            "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "timeout": 10
         +          }
         +        ]
@@ -195,7 +195,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
+        +            "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -206,7 +206,7 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
+        +            "command": "\"${HOME:-/h}/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
         +            "async": true
         +          }
         +        ]
@@ -217,79 +217,14 @@ fn the_hooks_of_others_stay_byte_for_byte() {
         +        "hooks": [
         +          {
         +            "type": "command",
-        +            "command": "{ \"$HOME/.claude/hooks/layer1-prebackup\" || cat; } | \"$HOME/.claude/hooks/layer2-save-client\" || : threefold",
+        +            "command": "{ \"${HOME:-/h}/.claude/hooks/layer1-prebackup\" || cat; } | \"${HOME:-/h}/.claude/hooks/layer2-save-client\" || : threefold",
         +            "timeout": 30
         +          }
         +        ]
         +      }
-        +    ],
-        +    "SessionStart": [
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" sweep --quiet; \"$HOME/.claude/hooks/layer2-save-client\" drain || : threefold",
-        +            "async": true
-        +          }
-        +        ]
-        +      }
-        +    ],
-        +    "UserPromptSubmit": [
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
-        +            "timeout": 10
-        +          }
-        +        ]
-        +      }
-        +    ],
-        +    "Stop": [
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
-        +            "async": true
-        +          }
-        +        ]
-        +      }
-        +    ],
-        +    "StopFailure": [
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
-        +            "async": true
-        +          }
-        +        ]
-        +      }
-        +    ],
-        +    "SubagentStop": [
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
-        +            "async": true
-        +          }
-        +        ]
-        +      }
-        +    ],
-        +    "Stop": [
-        +      {
-        +        "hooks": [
-        +          {
-        +            "type": "command",
-        +            "command": "\"$HOME/.claude/hooks/layer1-prebackup\" --quiet || : threefold",
-        +            "async": true
-        +          }
-        +        ]
-        +      }
-             ]
-        "#);
+        +    ]
+           },
+    "#);
 }
 
 #[test]
