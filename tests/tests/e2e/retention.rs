@@ -424,7 +424,10 @@ fn a_session_of_last_year_is_compressed_and_goes_on() {
     for id in [&id, &other] {
         let transcript = scratch.transcript(id);
         for turn in 0..60 {
-            transcripts::append(&transcript, transcripts::prompt_line(id, turn, &format!("an ancient word{turn}")));
+            transcripts::append(
+                &transcript,
+                transcripts::prompt_line(id, turn, &format!("an ancient word{turn} of {id}")),
+            );
         }
         save(&scratch, &transcript);
     }
