@@ -25,7 +25,7 @@ fn storm(scratch: &Scratch, transcripts: &[PathBuf]) -> u32 {
                     let id = transcript.file_stem().expect("a name").to_string_lossy();
                     transcripts::append(
                         transcript,
-                        transcripts::prompt_line(&id, turn, &format!("zebu number n{turn}")),
+                        transcripts::prompt_line(&id, turn, &format!("zebu number n{turn} of {id}")),
                     );
                 }
                 turn += 1;

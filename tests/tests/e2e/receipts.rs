@@ -24,7 +24,9 @@ fn block(scratch: &Scratch, path: &str) -> PathBuf {
 fn a_side_file_that_layer3_could_not_store_keeps_the_job() {
     let scratch = Scratch::new();
     let transcript = transcripts::lay_out(&scratch, SUBAGENT);
-    let blocked = block(&scratch, &format!("{SUBAGENT}/subagents/agent-a3f794ef1b94d5971.jsonl"));
+    let blocked = scratch.layer3_store().join(PROJECT).join(SUBAGENT);
+    fs::create_dir_all(scratch.layer3_store().join(PROJECT)).expect("make a folder");
+    fs::write(&blocked, "").expect("block the side files' folder");
     chain(&scratch, &transcripts::session_end(&transcript));
     scratch.await_no_process(crate::product::DELIVERY);
     let jobs = pending(&scratch);
@@ -33,7 +35,7 @@ fn a_side_file_that_layer3_could_not_store_keeps_the_job() {
     let copy = scratch.layer3_store().join(PROJECT).join(format!("{SUBAGENT}.jsonl"));
     assert_eq!(fs::read(copy).ok(), fs::read(&transcript).ok(), "the rest of the session is stored all the same");
 
-    fs::remove_dir(blocked).expect("clear the way");
+    fs::remove_file(blocked).expect("clear the way");
     drain(&scratch);
     assert_saved_twice(&scratch, &transcript);
     assert_verified(&scratch);

@@ -297,10 +297,10 @@ fn force_that_cannot_save_replaces_nothing() {
     saved(&scratch, SUBAGENT);
     let transcript = scratch.transcript(SUBAGENT);
     transcripts::rewrite(&transcript, "written since\n");
-    // Layer 3's ledger cannot be written: a folder is where its temporary file and its lock belong.
-    let state = scratch.layer3_store().join(format!(".state/sessions/{SUBAGENT}"));
-    fs::remove_file(state.join("lock")).expect("remove a lock");
-    fs::create_dir(state.join("lock")).expect("block the lock");
+    // Layer 3 cannot write: a file stands in the place of the project's folder.
+    let copies = scratch.layer3_store().join(PROJECT);
+    fs::rename(&copies, scratch.beside("the copies")).expect("move the copies");
+    fs::write(&copies, "").expect("block their place");
     let outcome = restore(&scratch, &[SUBAGENT, "--force"]).exits(1).silent();
     assert_says(&outcome, &["could not be saved first"]);
     assert_eq!(fs::read_to_string(&transcript).expect("read the transcript"), "written since\n");

@@ -275,26 +275,50 @@ fn check_markdown(page: &str) {
     }
 }
 
-/// The page without its bare addresses, each of which may reach to the next blank or `<`.
+/// The page without its bare addresses, each of which may reach to the next blank or `<`. What is code has none.
 fn without_addresses(page: &str) -> String {
     let mut fence = None;
-    let word = |word: &str| {
-        let at = ["http://", "https://", "www.", "mailto:", "@"].iter().filter_map(|start| word.find(start)).min();
-        at.map_or(word.to_owned(), |at| {
-            word[..at].to_owned() + word[at..].find('<').map_or("", |end| &word[at + end..])
-        })
+    let outside_fences = |line: &str| {
+        let (mut out, mut rest) = (String::new(), line);
+        while let Some(first) = rest.chars().next() {
+            let ticks = rest.len() - rest.trim_start_matches('`').len();
+            let length = if ticks > 0 {
+                end_of_span(rest, ticks).unwrap_or(ticks)
+            } else if ["http://", "https://", "www.", "mailto:", "@"].iter().any(|start| rest.starts_with(start)) {
+                rest = &rest[rest.find([' ', '<']).unwrap_or(rest.len())..];
+                continue;
+            } else {
+                first.len_utf8()
+            };
+            out.push_str(&rest[..length]);
+            rest = &rest[length..];
+        }
+        out
     };
     let line = |line: &str| {
         let ticks = line.len() - line.trim_start_matches('`').len();
         match fence {
-            None if ticks >= 3 => fence = Some(ticks),
+            None if ticks >= 3 && !line[ticks..].contains('`') => fence = Some(ticks),
             Some(open) if ticks == open && line.len() == open => fence = None,
-            None => return line.split(' ').map(word).collect::<Vec<_>>().join(" "),
+            None => return outside_fences(line),
             Some(_) => {}
         }
         line.to_owned()
     };
     page.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Where the code span ends that so many backticks open at the beginning of the text, if any ends it.
+fn end_of_span(text: &str, ticks: usize) -> Option<usize> {
+    let mut at = ticks;
+    loop {
+        at += text[at..].find('`')?;
+        let run = text[at..].len() - text[at..].trim_start_matches('`').len();
+        at += run;
+        if run == ticks {
+            return Some(at);
+        }
+    }
 }
 
 /// What may stand before something live and take away what was to disarm it, and what may be live.
