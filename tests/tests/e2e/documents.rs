@@ -18,12 +18,11 @@ use tests::transcripts::{self, COMPACTED};
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Lines that no test can run here: how the line begins, why, and the test that runs what it stands for.
-const ELSEWHERE: [(&str, &str, &str); 5] = [
+const ELSEWHERE: [(&str, &str, &str); 4] = [
     ("cargo xtask test", "it is what runs this test", "every_test_file_is_a_module"),
     ("./install.sh --uninstall", "lies in an archive", "unpacked_installed_used_and_taken_away_without_cargo"),
     ("./install.sh", "lies in an archive", "unpacked_installed_used_and_taken_away_without_cargo"),
     ("./setup doctor", "lies in an archive", "unpacked_installed_used_and_taken_away_without_cargo"),
-    ("alias threefold=", "sets the name that is a script on the PATH here", "every_line_of_the_readme_runs"),
 ];
 
 /// The directory of the recorded conversations.
