@@ -158,8 +158,8 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the durable write of a job",
         file: "layer2-save-client/src/outbox.rs",
-        find: "        marked(lock, || Ok(fs::replace_file(&self.path(name), &bytes)?))",
-        replace: "        std::fs::write(self.path(name), &bytes).expect(\"write a job\");\n        Ok(())",
+        find: "        marked(lock, || Ok(self.replace_file(Path::new(&name.file()), &bytes)?))",
+        replace: "        std::fs::write(self.dir.join(name.file()), &bytes).expect(\"write a job\");\n        Ok(())",
         check: Check::Faults(&["layer2/enqueue/pwrite64/EINTR/once/1", "layer2/enqueue/write/EINTR/once/1"]),
         says: "a clean run acknowledges too early",
     },
