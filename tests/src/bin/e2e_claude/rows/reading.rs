@@ -31,7 +31,8 @@ fn lay_out(client: &Client) -> String {
         let id = id(n);
         let mut lines = String::new();
         for turn in 0..TURNS {
-            let words = format!("the {turn}. harbour of many, {}", "with its lanterns and its long piers, ".repeat(30));
+            let words =
+                format!("the {turn}. harbour of {n} towns, {}", "with its lanterns and its long piers, ".repeat(30));
             let file = format!("{project}/src/a_folder_of_some_depth/number_{n}/file_{turn}.rs");
             lines += &transcripts::prompt_line(&id, 4 * turn, &words);
             lines += &transcripts::tool_line(&id, 4 * turn + 1, "Edit", json!({"file_path": file}));
