@@ -9,11 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
 
-use crate::failure::Failure;
-use crate::index::{Index, with_patience};
+use crate::failure::{Failure, chain};
+use crate::index::{Index, owed, with_patience};
 use crate::save::adopt_v1;
 use crate::save::after_save::index_or_warn;
 use crate::save::log::LogSink;
@@ -50,8 +50,9 @@ impl Later {
         Later { works: Mutex::new(worker.is_some().then_some(sender)), worker: Mutex::new(worker) }
     }
 
-    /// Has a saved session indexed; the number of its messages, if that is known by then.
-    pub(super) fn index(&self, key: &SessionKey, trigger: &str, warnings: &mut Vec<String>) -> u64 {
+    /// Has a saved session indexed; the number of its messages, if that is known by then. If not, the session is on
+    /// the list of what is owed to the index, synced, before this returns: the client may end us once it has the receipt.
+    pub(super) fn index(&self, archive: &Archive, key: &SessionKey, trigger: &str, warnings: &mut Vec<String>) -> u64 {
         let (done, answer) = mpsc::channel();
         let work = Work { key: key.clone(), trigger: trigger.to_owned(), done };
         let works = self.works.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,6 +67,9 @@ impl Later {
                 warnings.push("stored; its messages are still being indexed".to_owned());
             }
             Err(_) => warnings.push("stored but not indexed: the next save or search does it".to_owned()),
+        }
+        if let Err(error) = owed::add(archive.root(), key).and_then(|_| owed::sync(archive.root())) {
+            warnings.push(format!("that it is to be indexed could not be noted: {}", chain(&error)));
         }
         0
     }

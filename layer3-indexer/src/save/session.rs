@@ -50,8 +50,8 @@ pub(crate) fn save_and_index_later(
     request: &Request<'_>,
     progress: &dyn Fn(u64),
 ) -> Result<Answer, Failure> {
-    save_with_memory(places, journal, request, progress, &|_, key, trigger, _, warnings| {
-        later.index(key, trigger, warnings)
+    save_with_memory(places, journal, request, progress, &|archive, key, trigger, _, warnings| {
+        later.index(archive, key, trigger, warnings)
     })
 }
 

@@ -515,3 +515,36 @@ fn a_receipt_does_not_wait_for_the_index() {
     let index = crate::index::Index::open_read_only(&scene.places.index).unwrap().unwrap();
     assert_eq!(index.counts().unwrap().sessions, 2);
 }
+
+/// The client may end the server, or the machine may stop, as soon as the receipt is there.
+#[test]
+fn what_is_not_indexed_when_its_receipt_is_given_is_on_the_list_of_what_is_owed() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    scene.save(None).unwrap();
+    let journal = LogSink::new(&scene.places, false);
+    let save = |later: &later::Later, name: &str| {
+        let transcript = scene.transcript_in("-home-dev-proj", name);
+        scene.write(&transcript, &prompt(2, "a zebrafinch"));
+        let id = SessionId::parse(name).unwrap();
+        let request = Request::of(&id, &transcript, RootKind::Claude);
+        let saved = save_and_index_later(&scene.places, &journal, later, &request, &|_| {}).unwrap();
+        assert!(matches!(saved, Answer::Receipt(_)), "{saved:?}");
+    };
+    let list = || fs::read_to_string(scene.places.layer3_store.join(".state/to-index")).unwrap();
+    // The one that indexes is held up with another session.
+    let held = layer1_prebackup::fs::Lock::wait(&scene.places.index.with_file_name(".sessions.db.turnstile")).unwrap();
+    let later = later::Later::start(&scene.places, &journal);
+    save(&later, "second");
+    save(&later, "third");
+    assert!(list().contains("/third\n"), "{}", list());
+    drop(held);
+    later.finish();
+    // There is none any more, as where no thread is to be had.
+    save(&later, "fourth");
+    assert!(list().contains("/fourth\n"), "{}", list());
+    let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+    let index = crate::index::Index::open_read_only(&scene.places.index).unwrap().unwrap();
+    assert_eq!(index.unindexed(&archive).unwrap(), 1);
+    assert!(index.is_incomplete(&archive).unwrap());
+}
