@@ -272,7 +272,7 @@ fn run(cli: Cli, misunderstood: Option<SettingsError>) -> Result<(), ()> {
 
 /// The start of a session is where the user hears of what is wrong with this layer.
 fn tell_of_drain(cli: &Cli, failure: &str, outbox: &Outbox) {
-    if matches!(cli.command, Some(Verb::Drain { .. })) && outbox.is_news(failure) {
+    if matches!(cli.command, Some(Verb::Drain { timer: false, .. })) && outbox.is_news(failure) {
         let message = format!("Threefold: conversations may not be saved a second time: {failure}");
         // Nothing can be done about a closed stdout.
         let _ = drain::tell(&message, &mut std::io::stdout().lock());
@@ -287,7 +287,7 @@ fn execute(cli: &Cli, event: Option<Result<Event, Error>>, settings: &Settings, 
             hook::run(event, session_id.as_deref(), settings.wait, settings, report)
         }
         Some(Verb::Drain { timer, .. }) => {
-            drain::run(settings, report, &mut std::io::stdout().lock())?;
+            drain::run(settings, report, !*timer, &mut std::io::stdout().lock())?;
             if *timer {
                 timer_mark::record(&settings.places.layer1_store, timer_mark::DRAIN)?;
             }

@@ -37,8 +37,9 @@ const BUSY_POLL: Duration = Duration::from_millis(50);
 /// Longest cause in the message to the user, in characters.
 const MESSAGE_CAUSE_CHARS_MAX: usize = 160;
 
-/// Makes the jobs, delivers, and writes one `systemMessage` to `out` if something needs the user.
-pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) -> Result<(), Error> {
+/// Makes the jobs, delivers, and writes one `systemMessage` to `out` if something needs the user. What `is_seen` by
+/// nobody, because a timer runs this, counts as told to nobody.
+pub(crate) fn run(settings: &Settings, report: &Report, is_seen: bool, out: &mut impl Write) -> Result<(), Error> {
     let interrupt = Interrupt::listen_or_not();
     let outbox = Outbox::at(settings.places.outbox());
     let mut delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt)?;
@@ -76,9 +77,9 @@ pub(crate) fn run(settings: &Settings, report: &Report, out: &mut impl Write) ->
         // The conversations are saved; the next search makes up for it too.
         report.warning(&format!("failed to have the index filled: {}", in_one_line(&error)));
     }
-    if let Some(message) = message(&outbox, settings, trouble)? {
+    if let Some(message) = message(&outbox, settings, trouble, is_seen)? {
         tell(&message, out)?;
-        for (name, _) in outbox.list()?.jobs.into_iter().filter(|(_, job)| job.failed.is_some()) {
+        for (name, _) in outbox.list()?.jobs.into_iter().filter(|(_, job)| is_seen && job.failed.is_some()) {
             outbox.update(&name, |job| {
                 if let Some(failed) = &mut job.failed {
                     failed.told = true;
@@ -342,15 +343,20 @@ fn make_job(
 }
 
 /// What the user must know, in one sentence or two; `None` when all is well.
-/// `trouble` is what keeps all of them from being delivered. The same cause is told once a day.
-fn message(outbox: &Outbox, settings: &Settings, trouble: Option<String>) -> Result<Option<String>, Error> {
+/// `trouble` is what keeps all of them from being delivered. The same cause is told once a day, if the message `is_seen`.
+fn message(
+    outbox: &Outbox,
+    settings: &Settings,
+    trouble: Option<String>,
+    is_seen: bool,
+) -> Result<Option<String>, Error> {
     let mut jobs = outbox.list()?.jobs;
     // What will not be tried again by itself is told once.
     jobs.retain(|(_, job)| job.failed.as_ref().is_none_or(|failed| !failed.told && !failed.dismissed));
     let failed = jobs.iter().filter(|(_, job)| job.failed.is_some()).count();
     let waiting = jobs.len() - failed;
     let cause = trouble.clone().or_else(|| jobs.iter().find_map(|(_, job)| job.last_error.clone())).unwrap_or_default();
-    if jobs.is_empty() && trouble.is_none() || failed == 0 && !outbox.is_news(&cause) {
+    if jobs.is_empty() && trouble.is_none() || failed == 0 && is_seen && !outbox.is_news(&cause) {
         return Ok(None);
     }
     let conversations =

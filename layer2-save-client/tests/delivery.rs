@@ -584,3 +584,30 @@ fn bad_arguments_never_exit_2() {
         assert_eq!(code(shown), (Some(0), false), "{shown:?}");
     }
 }
+
+/// Nobody reads what a timer's run says.
+#[test]
+fn what_a_timer_says_is_still_told_to_the_user() {
+    let refusing = "shake; while :; do listen; failure invalid_input 'no such root'; done";
+    for (server, fails_once) in [(refusing, true), ("exit 1", false)] {
+        let home = Home::new();
+        home.converse(ID, "hello");
+        let told = |args: &[&str]| !home.run(args, server, "").stdout.is_empty();
+        assert!(told(&["drain", "--timer"]) && told(&["drain", "--timer"]), "{server}: as its log has it");
+        assert!(told(&["drain"]), "{server}");
+        assert!(!told(&["drain"]), "{server}: it is told once");
+        assert_eq!(home.pending()[0]["failed"], json!(fails_once));
+    }
+    // The whole of it fails: a job of a newer version stands in the way, and at once it cannot be saved either.
+    let home = Home::new();
+    home.converse(ID, "hello");
+    home.run(&["drain"], "exit 1", "");
+    let job = fs::read_dir(home.layer1().join(".outbox")).unwrap().map(|entry| entry.unwrap().path());
+    let job = job.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "json")).unwrap();
+    fs::write(job, r#"{"format":99}"#).unwrap();
+    let told = |args: &[&str]| String::from_utf8(home.run(args, "exit 1", "").stdout).unwrap();
+    assert_eq!(told(&["drain", "--timer"]), "");
+    let message = told(&["drain"]);
+    assert!(message.contains("may not be saved a second time: failed to"), "{message}");
+    assert_eq!(told(&["drain"]), "", "it is told once");
+}
