@@ -307,7 +307,10 @@ fn make_jobs(settings: &Settings, report: &Report) -> Result<Vec<(JobName, Job)>
             report.warning(&format!("failed to see whether {session} needs a delivery: {}", in_one_line(&*error)));
         }
     }
-    ask_for_memories(&archive, &outbox, settings)?;
+    if let Err(error) = ask_for_memories(&archive, &outbox, settings) {
+        // That costs the conversations nothing.
+        report.warning(&format!("failed to have memories saved a second time: {}", in_one_line(&*error)));
+    }
     Ok(unkept)
 }
 

@@ -611,3 +611,20 @@ fn what_a_timer_says_is_still_told_to_the_user() {
     assert!(message.contains("may not be saved a second time: failed to"), "{message}");
     assert_eq!(told(&["drain"]), "", "it is told once");
 }
+
+#[test]
+fn memories_that_cannot_be_looked_at_keep_no_conversation_from_being_delivered_at_once() {
+    let home = Home::new();
+    home.converse(ID, "hello");
+    // Its job cannot be written.
+    let outbox = home.layer1().join(".outbox");
+    fs::create_dir_all(&outbox).unwrap();
+    fs::write(outbox.join(format!("{ID}@p.json")), r#"{"format":99}"#).unwrap();
+    let state = home.layer1().join(".memory/.state");
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("store.json"), r#"{"format":99,"store_id":"0"}"#).unwrap();
+    let output = home.run(&["drain"], HEALTHY, "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("failed to have memories saved a second time"), "{said}");
+    assert_eq!(home.calls().len(), 1, "{said}");
+}
