@@ -80,6 +80,8 @@ pub(crate) struct SourceStatus {
     pub(crate) projects: PathBuf,
     pub(crate) transcripts: u64,
     pub(crate) bytes: u64,
+    /// Those of them that are not to be saved: the settings exclude them, or the user had them forgotten.
+    pub(crate) left_out: u64,
     /// Days after which Claude Code deletes one that did not change.
     pub(crate) cleanup_period_days: u64,
     /// Those that it deletes within a week.

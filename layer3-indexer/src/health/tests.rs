@@ -250,6 +250,7 @@ fn the_json_is_as_documented() {
         "bytes": 485,
         "cleanup_period_days": 30,
         "expiring": [],
+        "left_out": 0,
         "projects": "~/.claude/projects",
         "transcripts": 1
       },

@@ -13,6 +13,21 @@ use crate::terminal::{Style, Terminal, count, left, one_line};
 /// Findings of one kind that are shown; `--json` has all.
 const SHOWN_MAX: usize = 3;
 
+/// What is saved of Claude Code's transcripts. Those that are not to be saved are not called so.
+pub(crate) fn how_saved(figures: &Figures) -> String {
+    let left_out = figures.sources.left_out;
+    let saved = match figures.not_yet_saved.len() {
+        0 if left_out == 0 => "all saved twice, ".to_owned(),
+        0 if left_out == figures.sources.transcripts => String::new(),
+        0 => format!("{} saved twice, ", figures.sources.transcripts - left_out),
+        n => format!("{n} not yet saved twice, "),
+    };
+    match left_out {
+        0 => saved.trim_end_matches(", ").to_owned(),
+        n => format!("{saved}{n} not saved on purpose (excluded, or deleted with `forget`)"),
+    }
+}
+
 /// `a few seconds`, `3 hours`, `12 days`.
 pub(crate) fn duration(seconds: u64) -> String {
     match seconds {
@@ -144,10 +159,9 @@ impl Renderer<'_> {
 
     fn sources(&self) -> String {
         let sources = &self.figures().sources;
-        let saved = match self.figures().not_yet_saved.len() {
-            _ if sources.transcripts == 0 => String::new(),
-            0 => ", all saved twice".to_owned(),
-            n => format!(", {n} not yet saved twice"),
+        let saved = match sources.transcripts {
+            0 => String::new(),
+            _ => format!(", {}", how_saved(self.figures())),
         };
         let expiring = match sources.expiring.len() {
             0 => String::new(),

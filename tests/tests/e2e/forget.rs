@@ -89,6 +89,11 @@ fn assert_forgotten(scratch: &Scratch, id: &str) {
     let findings = status["findings"].as_array().expect("findings");
     assert_eq!(findings.iter().filter(about).collect::<Vec<_>>(), [&Value::Null; 0], "{status:#}");
     assert_eq!(status["not_yet_saved"], json!([]), "{status:#}");
+    // What Claude Code still has of it is not called saved.
+    let left_out = u64::from(scratch.transcript(id).exists());
+    assert_eq!(status["sources"]["left_out"], left_out, "{status:#}");
+    let told = scratch.layer3(&["status"]).output().text();
+    assert_eq!(told.contains("all saved twice"), left_out == 0, "{told}");
     let first = scratch.layer1(&["status", "--json"]).output().ok().json();
     assert_eq!(first["behind"], json!([]), "{first:#}");
 }
@@ -283,7 +288,7 @@ fn what_is_left_under_a_name_that_is_not_ours_is_named_and_the_exit_code_is_1() 
     scratch.layer3(&["forget", &id, "--yes"]).output().ok();
     assert_eq!(named(&scratch, &id), Vec::<PathBuf>::new());
     let status = scratch.layer3(&["status"]).output().text();
-    assert!(!status.contains("forget"), "{status}");
+    assert!(!status.contains("forget-unfinished") && !status.contains(&format!("forget {id}")), "{status}");
 }
 
 #[test]

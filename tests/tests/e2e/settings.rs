@@ -145,6 +145,7 @@ fn excluded_sessions_are_copied_by_no_layer_and_told_by_status() {
         assert_eq!(status["behind"], json!([]));
         let status = scratch.layer3(&["status"]).output();
         assert!(status.text().contains("1 transcript not copied"), "{status:#?}");
+        assert!(status.text().contains("1 saved twice, 1 not saved on purpose"), "{status:#?}");
         assert!(!status.text().contains(&made_id(1)), "{status:#?}");
     }
 }

@@ -18,7 +18,7 @@ use crate::health::context::Context;
 use crate::health::examination::{Examination, FoundStore};
 use crate::health::figures::{Expiring, NotSaved, Vanished};
 use crate::health::finding::{Finding, Kind, Subject};
-use crate::health::text::duration;
+use crate::health::text::{duration, how_saved};
 use crate::save::roots::{all_resolved_projects, resolved_projects};
 use crate::stores::acknowledged::Acknowledged;
 use crate::stores::{SessionCopies, Stores};
@@ -60,6 +60,13 @@ pub(super) fn transcripts(examination: &mut Examination<'_>) {
         let what = format!("{} not copied: the settings exclude them", count((all - found.len()) as u64, "transcript"));
         examination.found(Kind::Excluded, what, &projects);
     }
+    // In doubt, a tombstone that cannot be read, it is looked at like any other.
+    let is_forgotten = |found: &FoundTranscript| {
+        let archives = [&examination.first, &examination.second].into_iter().filter_map(|store| store.archive.as_ref());
+        archives.into_iter().any(|archive| archive.is_forgotten(&found.id).unwrap_or(false))
+    };
+    found.retain(|found| !is_forgotten(found));
+    examination.figures.sources.left_out = (all - found.len()) as u64;
     for transcript in &found {
         one(transcript, examination);
     }
@@ -112,10 +119,7 @@ fn is_covered(claude_dir: &Path, examination: &Examination<'_>) -> bool {
 pub(super) fn expiring(examination: &mut Examination<'_>) {
     let sources = &examination.figures.sources;
     let days = count(sources.cleanup_period_days, "day");
-    let saved = match examination.figures.not_yet_saved.len() {
-        0 => "all saved twice".to_owned(),
-        n => format!("{n} not yet saved twice"),
-    };
+    let saved = how_saved(&examination.figures);
     let next = match sources.expiring.iter().min_by_key(|expiring| expiring.days_left) {
         None => "none within a week".to_owned(),
         Some(next) => {
