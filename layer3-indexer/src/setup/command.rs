@@ -168,7 +168,7 @@ fn path_line(folder: &Path, site: &Site) -> String {
         "fish" => format!("fish_add_path {folder}"),
         _ => format!("export PATH={folder}:\"$PATH\""),
     };
-    format!("the PATH does not lead to it yet; add this line to {file}, then open a new terminal:\n  {line}")
+    format!("`threefold` is not on your PATH yet; add this line to {file}, then open a new terminal:\n  {line}")
 }
 
 /// A folder as a word of a shell, below the home without its name.

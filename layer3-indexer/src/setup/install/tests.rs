@@ -482,7 +482,10 @@ fn each_shell_is_told_its_own_line() {
         ("", "~/.profile, then open a new terminal: | export PATH=\"$HOME\"/bin:\"$PATH\""),
     ] {
         scene.vars = vec![("SHELL", shell.into())];
-        assert_eq!(hint(&scene, dir.clone()), format!("the PATH does not lead to it yet; add this line to {expected}"));
+        assert_eq!(
+            hint(&scene, dir.clone()),
+            format!("`threefold` is not on your PATH yet; add this line to {expected}")
+        );
     }
     assert!(hint(&scene, Some(elsewhere)).ends_with("export PATH='/it'\\''s here':\"$PATH\""));
     // Another program of the name comes first.
