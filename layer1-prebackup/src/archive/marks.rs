@@ -6,6 +6,7 @@
 //! parents: a client resumes from them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
@@ -56,9 +57,24 @@ impl Marks {
         self.0.len()
     }
 
-    /// Marks these too.
+    /// Marks these too: of a line that both know, what either says.
     pub fn add(&mut self, other: Marks) {
-        self.0.extend(other.0);
+        for (line, which) in other.0 {
+            match self.0.entry(line) {
+                Entry::Vacant(place) => {
+                    place.insert(which);
+                }
+                // No string means all of the line.
+                Entry::Occupied(known) if known.get().is_empty() => {}
+                Entry::Occupied(mut known) if which.is_empty() => known.get_mut().clear(),
+                Entry::Occupied(mut known) => {
+                    let known = known.get_mut();
+                    known.extend(which);
+                    known.sort_unstable();
+                    known.dedup();
+                }
+            }
+        }
     }
 
     /// The content as it is to be stored, and its length, in a file without a name on the disk of `dir`; `None` where no
@@ -386,6 +402,26 @@ mod tests {
             assert!(!is_json(line) || is_json(&seen) || seen == REMOVED, "{seen}");
             // Once more, nothing is left to be replaced.
             assert!(needle.lines_of(&file_of(&seen), Path::new("x")).unwrap().marks.is_empty());
+        }
+    }
+
+    /// Claude Code's own line still has both texts when the second is forgotten.
+    #[test]
+    fn what_is_forgotten_of_a_line_later_brings_nothing_back_that_was_forgotten_before() {
+        for (line, texts, expected) in [
+            (r#"{"a":"one hush","b":"two","c":"calm"}"#, ["hush", "calm"], r#"{"a":REMOVED,"b":"two","c":REMOVED}"#),
+            (r#"{"a":"hush and calm","b":1}"#, ["hush", "calm"], r#"{"a":REMOVED,"b":1}"#),
+            (r#"{"a":17,"b":"calm"}"#, ["17", "calm"], r#"{"a":0,"b":REMOVED}"#),
+            (r#"{"x":"y","b":"calm"}"#, [r#"x":"y"#, "calm"], "ALL"),
+            (r#"{"x":"y","b":"calm"}"#, ["calm", r#"x":"y"#], "ALL"),
+        ] {
+            let expected = expected.replace("REMOVED", &format!("\"{REMOVED}\"")).replace("ALL", REMOVED);
+            let mut marks = Marks::default();
+            for text in texts {
+                marks.add(Needle::new(text).lines_of(&file_of(line), Path::new("x")).unwrap().marks);
+            }
+            let (view, bytes) = marks.view(&file_of(line), Path::new("x"), &std::env::temp_dir()).unwrap().unwrap();
+            assert_eq!(text_of(&view, bytes), expected, "{texts:?} in {line}");
         }
     }
 
