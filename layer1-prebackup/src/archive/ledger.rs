@@ -450,7 +450,10 @@ impl Ledger {
         let text = encoded(entries, key);
         let name = ledger_name(key);
         let path = state.path().join(&name);
-        make_sure_it_fits(self.bytes + text.len() as u64, &path)?;
+        // Written anew it may fit again, however little it has outgrown.
+        if self.bytes + text.len() as u64 > LEDGER_BYTES_MAX {
+            return self.rewrite(state, key, entries);
+        }
         let Some(file) = state.open_own_file_for_writing(&name)? else { return self.rewrite(state, key, entries) };
         let appended = append_synced(&file, self.bytes, &text, &path).and_then(|()| {
             let again = state.open_own_file(&name)?.ok_or_else(|| not_read_back(&path))?;
@@ -942,6 +945,24 @@ mod tests {
         assert!((4 * REWRITE_BYTES_MIN..4 * REWRITE_BYTES_MIN + 8000).contains(&longest), "{longest}");
         assert!(lengths[lengths.len() - 1] < needed + 4000);
         assert_eq!(Ledger::read(&dir, &key()).unwrap().records().count(), 151);
+    }
+
+    #[test]
+    fn one_of_very_many_files_is_rewritten_before_it_is_full() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap().unwrap();
+        let mut ledger = Ledger::default();
+        let Entry::Commit(_, record) = commit(1) else { unreachable!() };
+        let side = |n: u32| FileName::Side(format!("tool-results/{n:0200}.txt").into());
+        let all: Vec<Entry> = (0..12_000).map(|n| Entry::Commit(StoredName::newest(side(n)), record.clone())).collect();
+        ledger.write(&dir, &key(), &all).unwrap();
+        let needed = ledger.bytes;
+        assert!((LEDGER_BYTES_MAX / REWRITE_FACTOR + 1..LEDGER_BYTES_MAX / 2).contains(&needed), "{needed}");
+        for _ in 0..LEDGER_BYTES_MAX / needed {
+            ledger.write(&dir, &key(), &all).unwrap();
+        }
+        assert_eq!(std::fs::metadata(temp.path().join("p.ledger")).unwrap().len(), needed);
+        assert_eq!(Ledger::read(&dir, &key()).unwrap().records().count(), all.len());
     }
 
     #[test]
