@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::FileType;
+
 use crate::fs::{self, Dir, Shortcoming};
 use crate::wire::shown::{shown, shown_on_a_line};
 
@@ -131,7 +133,7 @@ impl Log {
         let (folder, name) = (self.folder()?, OsStr::new(&self.name));
         match folder.open_own_file_for_appending(name) {
             Err(_) if folder.is_taken(name)? => {
-                folder.move_aside(name)?;
+                folder.move_aside(name, FileType::RegularFile)?;
                 folder.open_own_file_for_appending(name)
             }
             opened => opened,

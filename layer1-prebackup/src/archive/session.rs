@@ -6,6 +6,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use rustix::fs::FileType;
+
 use super::ledger::{Entry, Ledger};
 use super::marks::Marks;
 use super::paths::{Form, QUARANTINE, ledger_name, project_folder, session_folder};
@@ -169,7 +171,7 @@ impl<'a> OpenSession<'a> {
         let name = OsStr::new(TEMP_NAME);
         if self.lock.state.is_taken(name)? {
             self.begin_writing()?;
-            return Ok(self.lock.state.move_aside(name)?);
+            return Ok(self.lock.state.move_aside(name, FileType::RegularFile)?);
         }
         if self.lock.state.stat(name)?.is_some() { self.remove_temp() } else { Ok(()) }
     }

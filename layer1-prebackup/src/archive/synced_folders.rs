@@ -19,6 +19,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
 use super::ledger::{Ledger, Record};
 use super::paths::{Form, STATE, STORE_FILE, STORE_LOCK, content_path, project_folder};
 use super::store::Archive;
@@ -72,7 +74,7 @@ impl Archive {
             let (dir, is_new) = match above.create_child(name) {
                 // In the place of bookkeeping, which can be made again. A project's folder is somebody's to move.
                 Err(error) if error.is_not_ours() && at.starts_with(STATE) => {
-                    above.move_aside(name)?;
+                    above.move_aside(name, FileType::Directory)?;
                     above.create_child(name)?
                 }
                 made => made?,

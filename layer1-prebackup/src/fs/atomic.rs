@@ -27,7 +27,7 @@ impl Dir {
         let is_folder = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         // Whatever else stands there loses its name to the file; a folder would keep it.
         if self.stat(name)?.is_some_and(is_folder) {
-            self.move_aside(name)?;
+            self.move_aside(name, FileType::RegularFile)?;
         }
         let rename = |temp: &OsStr| self.rename_unsynced(temp, self, name);
         place_in(self, name, FILE_MODE, rename, copied(&mut source, bytes, blake3)).map(|_| ())

@@ -122,7 +122,7 @@ impl Dir {
             let above = below.as_ref().unwrap_or(self);
             let made = match above.create_child(name) {
                 Err(error) if error.is_not_ours() => {
-                    above.move_aside(name)?;
+                    above.move_aside(name, FileType::Directory)?;
                     above.create_child(name)
                 }
                 made => made,
@@ -184,9 +184,22 @@ impl Dir {
         Ok(self.stat(name)?.is_some_and(|stat| make_sure_it_is_ours(&stat, &path).is_err()))
     }
 
-    /// Renames what stands at `name`, and is not ours, to `.NAME.not-ours` beside it: nothing of another's is deleted,
-    /// read or written.
-    pub(crate) fn move_aside(&self, name: &OsStr) -> Result<()> {
+    /// Renames what stands at `name`, where a file or folder of ours (`wanted`) belongs and this can be none, to
+    /// `.NAME.not-ours` beside it: nothing of another's is deleted, read or written. One at a time: what another process
+    /// has put in its place meanwhile stays.
+    pub(crate) fn move_aside(&self, name: &OsStr, wanted: FileType) -> Result<()> {
+        let turn = File::from(self.reopen()?.fd);
+        match lock_exclusively(&turn) {
+            Err(error) if Shortcoming::Locks.is_said_by(error) => Shortcoming::Locks.note(&self.path),
+            locked => locked.map_err(|error| DurableError::new("lock", &self.path, error))?,
+        }
+        let is_in_the_way = |stat: Stat| match wanted {
+            FileType::Directory => FileType::from_raw_mode(stat.st_mode) != FileType::Directory,
+            _ => make_sure_it_is_ours(&stat, &self.path).is_err(),
+        };
+        if !self.stat(name)?.is_some_and(is_in_the_way) {
+            return Ok(());
+        }
         let plain = name.as_bytes().strip_prefix(b".").unwrap_or(name.as_bytes());
         let aside = |n: u32| {
             let mut aside = OsString::from(".");
@@ -446,7 +459,7 @@ impl Dir {
                 Err(Errno::EXIST) => {
                     // What is no file of ours is not emptied, but makes way.
                     if self.is_taken(name)? {
-                        self.move_aside(name)?;
+                        self.move_aside(name, FileType::RegularFile)?;
                         continue;
                     }
                     match open(flags) {

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FileType, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::dir::Dir;
@@ -53,17 +53,14 @@ impl Lock {
 
     /// [`Lock::wait`] for the lock `name` in a directory.
     pub fn wait_in(dir: &Dir, name: &OsStr) -> Result<Lock> {
-        Lock::taken(lock_file(dir, name)?, dir.path().join(name))
-    }
-
-    fn taken(file: File, path: PathBuf) -> Result<Lock> {
         let deadline = Instant::now() + LOCK_WAIT;
         let mut pause = LOCK_POLL[0];
         loop {
-            if let Some(substitute) = taken_now(&file, &path)? {
-                return Ok(Lock { file, path, _substitute: substitute });
+            if let Some(lock) = Lock::try_in(dir, name)? {
+                return Ok(lock);
             }
             if Instant::now() >= deadline {
+                let path = dir.path().join(name);
                 let what = format!(
                     "another program has held it for {} s; it may hang, or have been stopped",
                     LOCK_WAIT.as_secs()
@@ -107,11 +104,43 @@ impl Lock {
     }
 
     /// [`Lock::try_now`] for the lock `name` in a directory.
+    ///
+    /// A mark is its length, so a file that has another name too would be a change of somebody's: it is put aside, unless
+    /// it is held. Who made that name (a snapshot of hard links) may have made it of a lock of ours.
     pub fn try_in(dir: &Dir, name: &OsStr) -> Result<Option<Lock>> {
-        let (file, path) = (lock_file(dir, name)?, dir.path().join(name));
-        let taken = taken_now(&file, &path)?;
-        Ok(taken.map(|substitute| Lock { file, path, _substitute: substitute }))
+        let path = dir.path().join(name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(dir, name, flags, platform::mode(FILE_MODE));
+        for _ in 0..ASIDE_TRIES_MAX {
+            let opened = uninterrupted(open).map(File::from);
+            let is_taken = dir.is_taken(name)?;
+            if is_taken && !opened.as_ref().is_ok_and(is_regular) {
+                dir.move_aside(name, FileType::RegularFile)?;
+                continue;
+            }
+            let file = match opened {
+                // What was no file, and is put aside by now.
+                Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV) => continue,
+                opened => opened.map_err(|error| DurableError::new("open lock", &path, error))?,
+            };
+            let Some(substitute) = taken_now(&file, &path)? else { return Ok(None) };
+            if is_taken {
+                dir.move_aside(name, FileType::RegularFile)?;
+                continue;
+            }
+            // Another process may have put aside what was opened here.
+            let (ours, named) = (stat_of(&file, &path)?, dir.stat(name)?);
+            let is_the_same = named.is_some_and(|named| (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino));
+            if is_the_same && make_sure_it_is_ours(&ours, &path).is_ok() {
+                return Ok(Some(Lock { file, path, _substitute: substitute }));
+            }
+        }
+        Err(DurableError::new("open lock", &path, Errno::AGAIN))
     }
+}
+
+fn is_regular(file: &File) -> bool {
+    file.metadata().is_ok_and(|meta| meta.is_file())
 }
 
 /// Takes the lock of the file, or what stands for it, unless another process holds it.
@@ -141,26 +170,6 @@ fn parent_made(path: &Path) -> Result<(Dir, &OsStr)> {
     Ok((Dir::create(parent)?, name))
 }
 
-/// The lock's file. A mark is its length, so one under another name too would be a change of somebody's file.
-fn lock_file(dir: &Dir, name: &OsStr) -> Result<File> {
-    let path = dir.path().join(name);
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(dir, name, flags, platform::mode(FILE_MODE));
-    for _ in 0..ASIDE_TRIES_MAX {
-        let opened = uninterrupted(open);
-        if dir.is_taken(name)? {
-            dir.move_aside(name)?;
-            continue;
-        }
-        let file = File::from(opened.map_err(|error| DurableError::new("open lock", &path, error))?);
-        // Another process may have put aside what was opened here.
-        if make_sure_it_is_ours(&stat_of(&file, &path)?, &path).is_ok() {
-            return Ok(file);
-        }
-    }
-    Err(DurableError::new("open lock", &path, Errno::AGAIN))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +192,39 @@ mod tests {
         let refused = Lock::wait(&path).unwrap_err();
         assert_eq!(refused.source.kind(), ErrorKind::TimedOut);
         assert!(refused.to_string().contains("another program has held it"), "{refused}");
+    }
+
+    #[test]
+    fn one_that_is_held_stays_where_it_is_when_somebody_gives_it_a_second_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, link] = ["lock", "snapshot"].map(|name| dir.path().join(name));
+        let held = Lock::wait(&path).unwrap();
+        std::fs::hard_link(&path, &link).unwrap();
+        assert!(Lock::try_now(&path).unwrap().is_none());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        drop(held);
+        let next = Lock::try_now(&path).unwrap();
+        assert!(next.is_some() && Lock::try_now(&path).unwrap().is_none());
+    }
+
+    #[test]
+    fn of_many_who_find_something_in_its_place_one_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..200 {
+            let (path, start) = (dir.path().join(format!("{round}")), std::sync::Barrier::new(8));
+            std::os::unix::fs::symlink("nothing", &path).unwrap();
+            let take = || {
+                start.wait();
+                Lock::try_now(&path).unwrap()
+            };
+            let holders = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(take)).collect();
+                // Each is held until all have tried.
+                let taken: Vec<_> = threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect();
+                taken.len()
+            });
+            assert_eq!(holders, 1, "round {round}");
+        }
     }
 
     #[test]
