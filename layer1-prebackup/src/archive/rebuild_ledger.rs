@@ -33,7 +33,7 @@ pub(super) fn rebuild(archive: &Archive, key: &SessionKey, ledger: &mut Ledger) 
 }
 
 /// The contents of a session on the disk of which the ledger says nothing, without those that another program made of
-/// a recorded one ([`is_a_copy`]).
+/// a recorded one ([`is_a_copy`]). Of a damaged ledger nobody knows what it said, so there any of them may be ours.
 pub(super) fn unrecorded(
     archive: &Archive,
     key: &SessionKey,
@@ -41,7 +41,7 @@ pub(super) fn unrecorded(
 ) -> Result<Vec<StoredName>, ArchiveError> {
     let mut names = contents_on_disk(archive, key)?;
     names.retain(|name| ledger.record(name).is_none() && !ledger.is_pruned(name));
-    if names.is_empty() {
+    if names.is_empty() || ledger.is_damaged {
         return Ok(names);
     }
     let recorded: BTreeSet<&StoredName> = ledger.records().map(|(name, _)| name).collect();

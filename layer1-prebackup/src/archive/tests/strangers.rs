@@ -88,6 +88,23 @@ fn copies_of_everything_are_nobodys_and_the_conversation_goes_on() {
 }
 
 #[test]
+fn of_what_a_damaged_ledger_may_have_said_nothing_is_taken_for_a_copy() {
+    let scene = with_side_file();
+    let folder = scene.transcript().with_extension("");
+    fs::write(folder.join("agent-1-2.jsonl"), "another side\n").unwrap();
+    scene.save();
+    let ledger = scene.store().join(".state/sessions/s1/p.ledger");
+    let damage = |line: &str| if line.contains("agent-1-2") { "x\n".to_owned() } else { format!("{line}\n") };
+    let damaged: String = fs::read_to_string(&ledger).unwrap().lines().map(damage).collect();
+    fs::write(&ledger, damaged).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(scene.transcript(), "other\nmore\n").unwrap();
+    scene.save();
+    let held: Vec<String> = scene.archive().files(&key()).unwrap().into_iter().map(|file| file.path).collect();
+    assert!(held.contains(&"s1/agent-1-2.jsonl".to_owned()), "{held:?}");
+}
+
+#[test]
 fn a_project_whose_folder_was_renamed_with_its_ledgers_is_gone_on_with() {
     let scene = with_side_file();
     let rename = |from: &str, to: &str| fs::rename(scene.store().join(from), scene.store().join(to)).unwrap();
