@@ -1,6 +1,6 @@
 //! Finding the sessions of a store, and what is recorded of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -33,8 +33,14 @@ impl Archive {
     fn look(&self, stranger: &mut dyn FnMut(PathBuf)) -> Result<BTreeSet<SessionKey>, ArchiveError> {
         let folders = self.project_folders()?;
         let mut keys = self.all_recorded(&folders, stranger)?;
-        let ids: BTreeSet<SessionId> = keys.iter().map(|key| key.id.clone()).collect();
         let recorded = keys.clone();
+        let mut by_id: BTreeMap<&SessionId, Vec<&SessionKey>> = BTreeMap::new();
+        recorded.iter().for_each(|key| by_id.entry(&key.id).or_default().push(key));
+        // Where the recorded one is gone, the other may be all that is left. What cannot be looked at is told elsewhere.
+        let is_there = |id: &SessionId| {
+            let keys = by_id.get(id).into_iter().flatten();
+            keys.into_iter().any(|key| self.has_content(key).unwrap_or(true))
+        };
         let is_store = self.has_store_file()?;
         for (project, dir) in folders {
             let entries = match dir.entries() {
@@ -49,10 +55,15 @@ impl Archive {
                     Some(id) if known(id) => false,
                     // Nobody recorded it. Of what is recorded elsewhere, or under a shorter id, it is a copy.
                     Some(id) => {
-                        let is_elsewhere = ids.contains(id) && !is_numbered(&project);
-                        is_store && (is_elsewhere || copied_id(id, &|other| ids.contains(other)).is_some())
+                        let is_elsewhere = || by_id.contains_key(id) && !is_numbered(&project) && is_there(id);
+                        let is_longer =
+                            || copied_id(id, &|other| by_id.contains_key(other)).is_some_and(|of| is_there(&of));
+                        is_store && (is_elsewhere() || is_longer())
                     }
-                    None => is_store && is_copy_beside(&entry, &known),
+                    None => {
+                        let is_beside = |of: &dyn Fn(&SessionId) -> bool| is_copy_beside(&entry, of);
+                        is_store && is_beside(&known) && is_beside(&|id| known(id) && is_there(id))
+                    }
                 };
                 if is_strange {
                     stranger(Path::new(project.as_str()).join(entry));
@@ -150,7 +161,7 @@ impl Archive {
     /// Whether a transcript's content of the session lies in its folder, or the folder of its side files.
     fn has_content(&self, key: &SessionKey) -> Result<bool, ArchiveError> {
         match self.root.open_beneath(project_folder(key)) {
-            Ok(Some(dir)) => holds_content(&dir, key),
+            Ok(Some(dir)) => Ok(holds_content(&dir, key)? || dir.stat(OsStr::new(key.id.as_str()))?.is_some()),
             Ok(None) => Ok(false),
             Err(error) if is_forbidden(&error) || error.is_not_ours() => Ok(true),
             Err(error) => Err(error.into()),

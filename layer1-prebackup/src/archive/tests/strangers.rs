@@ -118,6 +118,25 @@ fn a_project_whose_folder_was_renamed_with_its_ledgers_is_gone_on_with() {
     assert_eq!((scene.content("q 2/s1.jsonl"), archive.strangers().unwrap().len()), (b"other\nmore\n".to_vec(), 0));
 }
 
+/// Of what is called a copy, people are told to delete it.
+#[test]
+fn what_is_left_of_a_conversation_under_another_name_is_no_copy() {
+    for (from, to) in [("p", "q"), ("p/s1.jsonl", "p/s1.bak.jsonl"), ("p/s1.jsonl", "p/s1.jsonl.bak")] {
+        let scene = saved(&["one\n"]);
+        let [from, to] = [from, to].map(|name| scene.store().join(name));
+        fs::rename(&from, &to).unwrap();
+        let strangers = scene.archive().strangers().unwrap();
+        assert!(strangers.is_empty(), "{to:?}: {strangers:?}");
+        let findings = scene.archive().verify(None).unwrap();
+        assert!(findings.iter().any(|finding| finding.kind == FindingKind::Missing), "{findings:?}");
+        // With the original in its place it is one.
+        scene.save();
+        fs::write(scene.transcript(), "one\ntwo\n").unwrap();
+        scene.save();
+        assert_eq!(scene.archive().strangers().unwrap().len(), 1, "{to:?}");
+    }
+}
+
 #[test]
 fn without_any_ledger_every_transcript_is_a_session() {
     let scene = saved(&["one\n"]);
