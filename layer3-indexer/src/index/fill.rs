@@ -62,7 +62,7 @@ impl Index {
             return Ok(failed);
         }
         self.forget_others(contents, &sessions)?;
-        self.note_filled(contents, covers)?;
+        self.note_filled(contents, covers, &failed)?;
         progress(sessions.len(), sessions.len());
         Ok(failed)
     }
@@ -81,11 +81,20 @@ impl Index {
         if self.identity != identity {
             return self.fill(contents, progress);
         }
-        self.note_filled(contents, covers)?;
+        self.note_filled(contents, covers, &failed)?;
         Ok(failed)
     }
 
-    fn note_filled(&mut self, contents: &dyn Contents, covers: Option<owed::Position>) -> Result<(), IndexError> {
+    /// Notes that all up to `covers` is indexed, but for what `failed`, which stays owed: it may be readable later.
+    fn note_filled(
+        &mut self,
+        contents: &dyn Contents,
+        covers: Option<owed::Position>,
+        failed: &[(SessionKey, IndexError)],
+    ) -> Result<(), IndexError> {
+        if let Some(root) = contents.root() {
+            failed.iter().try_for_each(|(key, _)| owed::add(root, key).map(drop))?;
+        }
         let transaction = begin(&self.connection, &self.path)?;
         let set = |key: &str, value: &str| {
             transaction.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", [key, value])

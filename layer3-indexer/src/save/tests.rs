@@ -548,3 +548,42 @@ fn what_is_not_indexed_when_its_receipt_is_given_is_on_the_list_of_what_is_owed(
     assert_eq!(index.unindexed(&archive).unwrap(), 1);
     assert!(index.is_incomplete(&archive).unwrap());
 }
+
+/// What could not be read when the index was filled is told until it can be, and indexed then.
+#[test]
+fn a_conversation_that_could_not_be_read_for_the_index_stays_owed_to_it() {
+    for is_rebuilt in [false, true] {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "the first one")]);
+        scene.save(None).unwrap();
+        let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+        let transcript = scene.transcript_in("-home-dev-proj", "other");
+        scene.write(&transcript, &prompt(2, "a zebrafinch"));
+        let turnstile = scene.places.index.with_file_name(".sessions.db.turnstile");
+        let held = layer1_prebackup::fs::Lock::wait(&turnstile).unwrap();
+        let save = || scene.save_as(&transcript, RootKind::Claude, None, None);
+        crate::index::with_patience(std::time::Duration::from_millis(20), save).unwrap();
+        drop(held);
+        let copy = scene.copy().with_file_name("other.jsonl");
+        let bytes = fs::read(&copy).unwrap();
+        fs::write(&copy, vec![b'x'; bytes.len()]).unwrap();
+        if is_rebuilt {
+            let rebuilt = rebuild::rebuild(&scene.places, &|_, _| {}).unwrap();
+            assert_eq!(rebuilt.failed.len(), 1, "{rebuilt:?}");
+        }
+        let ask = || {
+            let mut notes = Vec::new();
+            let counts = rebuild::ask(&scene.places, &archive, &mut notes, crate::index::Index::counts).unwrap();
+            (counts.messages, notes)
+        };
+        for _ in 0..2 {
+            let (messages, notes) = ask();
+            assert_eq!(messages, 1);
+            assert!(notes.len() == 1 && notes[0].contains("other could not be indexed"), "{notes:?}");
+        }
+        fs::write(&copy, bytes).unwrap();
+        assert_eq!(ask(), (2, Vec::new()));
+        let index = crate::index::Index::open_read_only(&scene.places.index).unwrap().unwrap();
+        assert!(!index.is_incomplete(&archive).unwrap());
+    }
+}
