@@ -172,20 +172,33 @@ impl Needle {
         self.forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form))
     }
 
-    /// Which strings of a line hold it, or none for all of it, and whether Claude Code needs one of them.
+    /// Where it stands in a line as it is.
+    fn places_in(&self, line: &[u8]) -> Vec<Range<usize>> {
+        let of = |form: &Vec<u8>| {
+            let (bytes, windows) = (form.len(), line.windows(form.len()).enumerate());
+            windows.filter(|(_, window)| window == form).map(|(at, _)| at..at + bytes).collect::<Vec<_>>()
+        };
+        self.forms.iter().flat_map(of).collect()
+    }
+
+    /// Which strings of a line hold it or a part of it, or none for all of it, and whether Claude Code needs one of them.
     fn look(&self, line: &[u8]) -> Option<(Vec<u32>, bool)> {
-        let is_raw = self.is_in(line);
+        let places = self.places_in(line);
+        let is_raw = !places.is_empty();
         if !is_raw && !line.windows(2).any(|pair| pair == b"\\u") {
             return None;
         }
         if serde_json::from_slice::<IgnoredAny>(line).is_err() {
-            return is_raw.then(|| (Vec::new(), false));
+            // What stands in the place of the line must not hold it.
+            return is_raw.then(|| (Vec::new(), self.is_in(REMOVED.as_bytes())));
         }
         let (mut which, mut is_structural, mut key) = (Vec::new(), false, None);
         for (at, token) in tokens(line).into_iter().enumerate() {
             let bytes = &line[token.range.clone()];
             let text = serde_json::from_slice::<String>(bytes).ok();
-            let holds = self.is_in(bytes) || text.as_ref().is_some_and(|text| text.contains(&self.text));
+            // It may stand across several strings.
+            let holds = places.iter().any(|place| place.start < token.range.end && token.range.start < place.end)
+                || text.as_ref().is_some_and(|text| text.contains(&self.text));
             let is_needed = token.is_key || key.as_deref().is_some_and(|key| STRUCTURE.contains(&key));
             let is_needed = is_needed && token.depth <= STRUCTURE_DEPTH_MAX;
             if holds {
@@ -199,10 +212,11 @@ impl Needle {
         if which.is_empty() && !is_raw {
             return None;
         }
-        // It may stand across several strings.
+        // In no string, or in what would stand in its place: a whole record is nothing that Claude Code can do without.
         if self.is_in(&redacted(line, &which)) {
             which.clear();
         }
+        is_structural |= which.is_empty();
         Some((which, is_structural))
     }
 }
@@ -378,8 +392,24 @@ mod tests {
             ),
             ("hush", r#"{"uuid":"hush-1","x":2}"#, r#"{"uuid":REMOVED,"x":2}"#, true),
             ("hush", r#"{"hush":2}"#, r#"{REMOVED:2}"#, true),
-            // Across strings, and in what is no record.
-            (r#"x":"y"#, r#"{"x":"y"}"#, "ALL", false),
+            // Across strings: those that hold a part of it.
+            (r#"x":"y"#, r#"{"x":"y","z":"y"}"#, r#"{REMOVED:REMOVED,"z":"y"}"#, true),
+            (
+                r#""pin":"4711""#,
+                r#"{"uuid":"u1","message":{"content":[{"text":"no"},{"input":{"pin":"4711","x":"4711"}}]}}"#,
+                r#"{"uuid":"u1","message":{"content":[{"text":"no"},{"input":{REMOVED:REMOVED,"x":"4711"}}]}}"#,
+                false,
+            ),
+            (r#""role":"user""#, r#"{"message":{"role":"user"}}"#, r#"{"message":{REMOVED:REMOVED}}"#, true),
+            // Of a record that cannot be told from the rest.
+            (
+                ":true",
+                r#"{"uuid":"u1","x":[true],"y":{"z":[0,1]}}"#,
+                r#"{"uuid":"u1","x":[true],"y":{"z":[0,1]}}"#,
+                false,
+            ),
+            ("true]", r#"{"uuid":"u1","x":[true]}"#, "ALL", true),
+            // In what is no record.
             ("hush", "say hush", "ALL", false),
             ("hush", r#"{"a":"hush""#, "ALL", false),
             ("hush", r#"{"a":"hus"}"#, r#"{"a":"hus"}"#, false),
@@ -412,8 +442,9 @@ mod tests {
             (r#"{"a":"one hush","b":"two","c":"calm"}"#, ["hush", "calm"], r#"{"a":REMOVED,"b":"two","c":REMOVED}"#),
             (r#"{"a":"hush and calm","b":1}"#, ["hush", "calm"], r#"{"a":REMOVED,"b":1}"#),
             (r#"{"a":17,"b":"calm"}"#, ["17", "calm"], r#"{"a":0,"b":REMOVED}"#),
-            (r#"{"x":"y","b":"calm"}"#, [r#"x":"y"#, "calm"], "ALL"),
-            (r#"{"x":"y","b":"calm"}"#, ["calm", r#"x":"y"#], "ALL"),
+            (r#"{"x":"y","b":"calm"}"#, [r#"x":"y"#, "calm"], r#"{REMOVED:REMOVED,"b":REMOVED}"#),
+            (r#"{"x":[true],"b":"calm"}"#, ["true]", "calm"], "ALL"),
+            (r#"{"x":[true],"b":"calm"}"#, ["calm", "true]"], "ALL"),
         ] {
             let expected = expected.replace("REMOVED", &format!("\"{REMOVED}\"")).replace("ALL", REMOVED);
             let mut marks = Marks::default();
@@ -422,6 +453,14 @@ mod tests {
             }
             let (view, bytes) = marks.view(&file_of(line), Path::new("x"), &std::env::temp_dir()).unwrap().unwrap();
             assert_eq!(text_of(&view, bytes), expected, "{texts:?} in {line}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_what_stands_in_its_place_is_refused() {
+        for line in [r#"{"uuid":"u1","a":"run threefold forget"}"#, "run threefold forget"] {
+            let held = Needle::new("threefold").lines_of(&file_of(line), Path::new("x")).unwrap();
+            assert_eq!((held.lines, held.structural), (1, 1), "{line}");
         }
     }
 
