@@ -42,7 +42,11 @@ pub(crate) fn of_site(site: &Site, bin_dir: Option<&Path>) -> Result<Link> {
     };
     let path = match folder {
         Some(folder) => folder.join(THREEFOLD),
-        None => recorded(site)?.into_iter().next().unwrap_or_else(|| site.places.home.join(BIN_DIR).join(THREEFOLD)),
+        None => {
+            // Of another home, whose programs came here with it, the folder is not there.
+            let before = recorded(site)?.into_iter().next().filter(|link| link.parent().is_some_and(Path::is_dir));
+            before.unwrap_or_else(|| site.places.home.join(BIN_DIR).join(THREEFOLD))
+        }
     };
     let target = site.program(LAYER3);
     let standing = standing(&path, &target)?;

@@ -185,6 +185,7 @@ fn check(site: &Site, replace_old: bool) -> Result<Registered> {
             mcp::removal_line(site)?
         );
     }
+    settings_change(site, replace_old)?;
     Ok(registered)
 }
 

@@ -467,6 +467,32 @@ fn the_command_is_taken_away_from_wherever_it_was_put() {
 }
 
 #[test]
+fn the_command_comes_into_this_home_when_the_programs_came_from_another_one() {
+    let scene = Scene::new();
+    let args = Args { no_import: true, ..Args::default() };
+    scene.install(&args);
+    let link = scene.home().join(".local/bin/threefold");
+    std::fs::write(scene.site().program("threefold-command"), "/gone/home/.local/bin/threefold\n").unwrap();
+    fs::remove_file(&link).unwrap();
+    assert!(scene.install(&args).contains("linked /home/.local/bin/threefold"));
+    assert_eq!(std::fs::read_link(&link).unwrap(), scene.site().program(LAYER3));
+    scene.uninstall(false);
+    assert!(link.symlink_metadata().is_err());
+}
+
+#[test]
+fn settings_that_cannot_be_changed_are_told_before_anything_is_written() {
+    for settings in [r#"{"hooks":[1]}"#, r#"{"hooks":{"Stop":"x"}}"#, "{", "[]"] {
+        let scene = Scene::new();
+        scene.write("home/.claude/settings.json", settings);
+        let before = scene.tree();
+        let told = scene.install(&Args::default());
+        assert!(told.starts_with("failed to ") && told.contains("settings.json"), "{told}");
+        assert_eq!(scene.tree(), before, "{settings}: {told}");
+    }
+}
+
+#[test]
 fn each_shell_is_told_its_own_line() {
     let mut scene = Scene::new();
     let elsewhere = scene.at("it's here");
