@@ -20,7 +20,7 @@ pub(super) struct ForgetArgs {
     #[arg(long)]
     yes: bool,
     /// Let conversations that were forgotten be backed up again; what was deleted does not come back
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with_all = ["dry_run", "matching", "finish"])]
     allow_again: bool,
 }
 

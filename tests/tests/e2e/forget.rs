@@ -425,7 +425,9 @@ fn what_was_killed_says_so_and_is_finished_and_a_store_that_was_put_back_is_clea
     scratch.layer3(&["import"]).output();
     let in_second = holding(&scratch, &[SECRET]).into_iter().find(|path| path.starts_with(scratch.layer3_store()));
     assert_eq!(in_second, None);
-    scratch.layer3(&["forget", "--finish"]).output().ok();
+    // What cannot be looked for is not called gone.
+    let finished = scratch.layer3(&["forget", "--finish"]).output().ok();
+    assert!(!finished.text().contains("Checked") && finished.stderr.contains("forget --match TEXT"), "{finished:?}");
     let transcripts_holding = |path: &PathBuf| path.to_string_lossy().contains(&format!("{PROJECT}/{id}"));
     let left: Vec<PathBuf> = holding(&scratch, &[SECRET]).into_iter().filter(transcripts_holding).collect();
     let is_no_content = |path: &PathBuf| ["events", "damaged"].iter().any(|part| path.to_string_lossy().contains(part));
@@ -442,7 +444,8 @@ fn a_text_that_claude_code_needs_is_refused_and_nothing_is_changed() {
     let transcript = spoken(&scratch, 1, "a text");
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     let before = holding(&scratch, &["a text"]);
-    for text in ["user", "parentUuid", "2026-", &transcripts::made_id(1), "abc", "   ", ""] {
+    let (id, across) = (transcripts::made_id(1), "\"role\":\"user\"");
+    for text in ["user", "parentUuid", "2026-", &id, across, "abc", "   ", ""] {
         let refused = scratch.layer3(&["forget", "--match", text, "--yes"]).output().exits(1);
         assert!(refused.stderr.contains("--match"), "{text:?}: {refused:?}");
     }
@@ -453,6 +456,92 @@ fn a_text_that_claude_code_needs_is_refused_and_nothing_is_changed() {
     assert_eq!(piped.json()["forgotten"], json!([]));
     assert_eq!(holding(&scratch, &["a text"]), before);
     assert_verified(&scratch);
+}
+
+#[test]
+fn a_text_that_was_forgotten_stays_so_when_another_one_of_the_same_message_is() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let going = spoken(&scratch, 1, "nothing");
+    // Two strings of one record, and both texts in one string of another.
+    let input = json!({ "command": "echo zanzibar", "description": "of the pelican" });
+    transcripts::append(&going, transcripts::tool_line(&id, 310, "Bash", input));
+    transcripts::append(&going, transcripts::answer_line(&id, 311, "zanzibar and pelican"));
+    let save = || {
+        chain_delivered(&scratch, &transcripts::session_end(&going));
+        scratch.layer1(&["sweep", "--all"]).output().ok();
+        scratch.layer3(&["import"]).output().ok();
+    };
+    save();
+    for (n, text) in ["zanzibar", "pelican"].into_iter().enumerate() {
+        scratch.layer3(&["forget", "--match", text, "--yes"]).output().ok();
+        save();
+        assert_eq!(holding(&scratch, &["zanzibar", "pelican"][..=n]), Vec::<PathBuf>::new(), "{text}");
+    }
+    assert_eq!(named(&scratch, &format!("{id}.gen-")), Vec::<PathBuf>::new());
+    assert_verified(&scratch);
+}
+
+#[test]
+fn what_is_nobodys_or_lies_behind_a_link_is_not_touched_and_is_told() {
+    let scratch = Scratch::new();
+    let transcript = spoken(&scratch, 1, SECRET);
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    let said = format!("{SECRET} of {}\n", transcripts::made_id(1));
+    let notes = scratch.layer3_store().join(PROJECT).join("notes.json");
+    let outside = scratch.beside("outside");
+    fs::create_dir_all(&outside).expect("a folder");
+    let theirs = [notes.clone(), outside.join("layer3.log")];
+    theirs.iter().for_each(|path| fs::write(path, &said).expect("a file of somebody"));
+    let logs = scratch.layer3_store().join(".log");
+    fs::remove_dir_all(&logs).expect("the logs");
+    std::os::unix::fs::symlink(&outside, &logs).expect("a link");
+    for args in [["--match", SECRET], ["--", &transcripts::made_id(1)]] {
+        let outcome = scratch.layer3(&["forget", "--yes", "--json", args[0], args[1]]).output().exits(1);
+        assert_eq!(outcome.json()["still_there"], json!([notes]), "{outcome:?}");
+        assert!(outcome.stderr.contains("is a link"), "{outcome:?}");
+        assert!(theirs.iter().all(|path| fs::read_to_string(path).is_ok_and(|text| text == said)), "{args:?}");
+    }
+}
+
+#[test]
+fn of_two_conversations_with_one_id_none_is_forgotten_by_its_project() {
+    let scratch = Scratch::new();
+    let one = spoken(&scratch, 1, "in the first folder");
+    chain_delivered(&scratch, &transcripts::session_end(&one));
+    let id = transcripts::made_id(1);
+    let folders = || {
+        let files = tree::all(&scratch.layer3_store()).into_keys();
+        files.filter(|path| path.ends_with(format!("{id}.jsonl"))).count()
+    };
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        fs::create_dir(store.join("other")).expect("a folder");
+        fs::copy(&one, store.join("other").join(format!("{id}.jsonl"))).expect("a copy");
+    }
+    let refused = scratch.layer3(&["forget", &format!("{PROJECT}/{id}"), "--yes"]).output().exits(1);
+    assert!(refused.stderr.contains("other has the same id"), "{refused:?}");
+    assert_eq!(folders(), 2);
+    scratch.layer3(&["forget", &id, "--yes"]).output().ok();
+    assert_eq!(folders(), 0);
+}
+
+#[test]
+fn a_beginning_that_another_conversation_has_too_is_refused() {
+    let scratch = Scratch::new();
+    let saved = spoken(&scratch, 1, "it is saved");
+    chain_delivered(&scratch, &transcripts::session_end(&saved));
+    spoken(&scratch, 2, "only Claude Code has it");
+    let begin = &transcripts::made_id(1)[..8];
+    for args in [&["--yes"][..], &["--dry-run"]] {
+        let refused = scratch.layer3(&[&["forget", begin], args].concat()).output().exits(1);
+        assert!(refused.stderr.contains("type more of it"), "{refused:?}");
+    }
+    assert_eq!(session_ids(&scratch), [transcripts::made_id(1)]);
+    scratch.layer3(&["forget", "--allow-again", "--finish"]).output().exits(1);
+    scratch.layer3(&["forget", "--allow-again", "--match", "it is saved"]).output().exits(1);
+    scratch.layer3(&["forget", &transcripts::made_id(1), "--yes"]).output().ok();
+    // What was forgotten is not meant any more.
+    scratch.layer3(&["forget", begin, "--dry-run"]).output().exits(1);
 }
 
 fn copy(from: &Path, to: &Path) {

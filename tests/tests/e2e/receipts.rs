@@ -203,7 +203,6 @@ fn put_back(store: &Path, backup: &Path) {
     copy_tree(backup, store);
 }
 
-/// The findings of `status` of this kind.
 /// Each store put back to what it was before these conversations: what is said of them until the next start, and after it.
 #[test]
 fn a_store_that_went_back_in_time_is_told_and_made_good_from_the_other_one() {

@@ -7,7 +7,7 @@ use layer1_prebackup::archive::{Archive, Forgotten, SessionKey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::remove_file;
 use layer1_prebackup::log::now_ms;
-use layer1_prebackup::names::{SessionId, TO_INDEX};
+use layer1_prebackup::names::{LAYER3, SessionId, TO_INDEX, typed};
 
 use super::types::{Item, Plan, Summary};
 use super::{erase, proof, rewrite};
@@ -56,7 +56,7 @@ pub(crate) fn carry_out(
     if let Some(needle) = needle {
         sought.seek(needle);
         in_logs.extend_from_slice(needle.forms());
-        rewrite::clear_others(places, needle, &proof::search(places, stores, &sought)?.still_there)?;
+        rewrite::clear_others(places, stores, needle, &proof::search(places, stores, &sought)?.still_there)?;
     }
     if let (Some(index), Some(archive)) = (&index, &stores.layer3) {
         let failed = write_all_metadata(index, archive, &archive.sessions()?);
@@ -74,9 +74,17 @@ pub(crate) fn carry_out(
             summary.notes.extend(recorded().err().map(|failure| format!("{}: failed to {failure}", key.id)));
         }
     }
-    erase::scrub_logs(places, &in_logs)?;
+    summary.notes.extend(erase::scrub_logs(places, &in_logs)?);
     let proof::Proof { files, bytes, still_there, elsewhere } = proof::search(places, stores, &sought)?;
-    (summary.checked_files, summary.checked_bytes) = (files, bytes);
+    if needle.is_none() && items.iter().any(|item| item.messages.is_some()) {
+        let command = typed(LAYER3, "forget --match TEXT");
+        summary.notes.push(format!(
+            "the text itself is kept nowhere, so it was not looked for; `{command}` removes it from logs and damaged files too, and checks that it is gone"
+        ));
+    }
+    if !sought.is_nothing() {
+        (summary.checked_files, summary.checked_bytes) = (files, bytes);
+    }
     (summary.still_there, summary.elsewhere) = (still_there, elsewhere);
     if summary.still_there.is_empty() && summary.failed.is_empty() {
         for item in items {

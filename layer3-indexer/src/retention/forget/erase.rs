@@ -75,9 +75,15 @@ fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
 }
 
 /// Writes as many `x` over each of these texts in the logs of both stores. In place: whoever has a log open goes on in it.
-pub(super) fn scrub_logs(places: &Places, texts: &[Vec<u8>]) -> Result<(), Failure> {
+/// A folder that is a link leads to what is not ours, and is left alone; gives what to know of that.
+pub(super) fn scrub_logs(places: &Places, texts: &[Vec<u8>]) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
     for store in [&places.layer1_store, &places.layer3_store] {
         let folder = store.join(".log");
+        if folder.is_symlink() {
+            notes.push(format!("{} is a link; the logs that it leads to were not changed", folder.display()));
+            continue;
+        }
         for name in names_in(&folder)? {
             let path = folder.join(name);
             if path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
@@ -85,7 +91,7 @@ pub(super) fn scrub_logs(places: &Places, texts: &[Vec<u8>]) -> Result<(), Failu
             }
         }
     }
-    Ok(())
+    Ok(notes)
 }
 
 fn scrub(path: &Path, texts: &[Vec<u8>]) -> Result<(), Failure> {

@@ -169,14 +169,30 @@ fn named(stores: &Stores, stored: &[SessionKey], found: &[FoundTranscript], type
     let matching = session_name::matches(stored.to_vec(), typed);
     let mut ids: BTreeSet<&SessionId> = matching.iter().map(|key| &key.id).collect();
     let mut others: BTreeSet<SessionId> = found.iter().map(|found| found.id.clone()).collect();
+    let mut unsaved = others.clone();
     for archive in stores.layer1.iter().chain(&stores.layer3) {
-        others.extend(archive.all_forgotten()?.into_iter().map(|(id, _)| id));
+        // A project's name before the id leaves out nothing of what would go.
+        for id in &ids {
+            let is_meant = |key: &SessionKey| !session_name::matches(vec![key.clone()], typed).is_empty();
+            if let Some(other) = keys_of(archive, id)?.into_iter().find(|key| !is_meant(key)) {
+                let why = "has the same id, and all of an id is deleted; type the id alone for that";
+                return Err(Failure::argument("ID", typed, &format!("{} {why}", other.project)));
+            }
+        }
+        for (id, _) in archive.all_forgotten()? {
+            unsaved.remove(&id);
+            others.insert(id);
+        }
         // What has no transcript: turns that were seen, and what lies beside.
         if let Ok(id) = SessionId::parse(typed)
             && !keys_of(archive, &id)?.is_empty()
         {
             others.insert(id);
         }
+    }
+    if !ids.is_empty() && !ids.iter().any(|id| id.as_str() == typed) {
+        // What only Claude Code has may be meant as well.
+        ids.extend(unsaved.iter().filter(|id| id.as_str().starts_with(typed)));
     }
     if ids.is_empty() {
         ids = others.iter().filter(|id| id.as_str() == typed).collect();
@@ -187,7 +203,7 @@ fn named(stores: &Stores, stored: &[SessionKey], found: &[FoundTranscript], type
     match ids.len() {
         0 => Err(session_name::unknown(typed)),
         1 => Ok(ids.pop_first().expect("there is one").clone()),
-        _ if !matching.is_empty() => Err(session_name::ambiguous(typed, &matching)),
+        n if matching.len() >= n => Err(session_name::ambiguous(typed, &matching)),
         n => Err(Failure::argument("ID", typed, &format!("{n} conversations begin so; type more of it"))),
     }
 }

@@ -67,6 +67,11 @@ impl Sought {
         }
     }
 
+    /// Whether nothing is looked for, so that not finding it proves nothing.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.ids.is_empty() && self.texts.is_empty()
+    }
+
     /// A text, whosever it is.
     pub(super) fn seek(&mut self, needle: &Needle) {
         self.texts.extend_from_slice(needle.forms());

@@ -1,5 +1,6 @@
 //! Messages that hold a text go from the contents of both stores, and the text from whatever else lies there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,13 +51,20 @@ fn save_again(places: &Places, archive: &Archive, key: &SessionKey) -> Result<()
 }
 
 /// Removes the text from files that are no contents: what can be made again goes, of what waits the lines that hold it.
-pub(super) fn clear_others(places: &Places, needle: &Needle, holding: &[PathBuf]) -> Result<(), Failure> {
+/// A file that is nobody's stays, and is named.
+pub(super) fn clear_others(
+    places: &Places,
+    stores: &Stores,
+    needle: &Needle,
+    holding: &[PathBuf],
+) -> Result<(), Failure> {
+    let metadata: BTreeSet<PathBuf> =
+        stores.sessions()?.iter().map(|key| Path::new(key.project.as_str()).join(format!("{}.json", key.id))).collect();
     for store in [&places.layer1_store, &places.layer3_store] {
         for (path, rel) in holding.iter().filter_map(|path| Some((path, path.strip_prefix(store).ok()?))) {
             let rel = rel.strip_prefix(".memory").unwrap_or(rel);
             let name = rel.to_string_lossy();
-            let is_metadata = rel.components().count() == 2 && name.ends_with(".json") && !name.starts_with('.');
-            if GOES.iter().any(|folder| rel.starts_with(folder)) || is_metadata {
+            if GOES.iter().any(|folder| rel.starts_with(folder)) || metadata.contains(rel) {
                 remove_file(path)?;
             } else if rel.starts_with(JOURNALS) || name.ends_with(PUBLISHED) {
                 // Where there is one, there is its folder.

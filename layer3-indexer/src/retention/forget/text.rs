@@ -99,8 +99,11 @@ pub(crate) fn summary_text(summary: &Summary, terminal: &Terminal) -> String {
         text.push_str(&format!("{} deleted ({})\n", conversations(whole.len()), Size(summary.bytes)));
     }
     if summary.still_there.is_empty() && summary.failed.is_empty() {
-        let (files, bytes) = (terminal::count(summary.checked_files, "file"), Size(summary.checked_bytes));
-        text.push_str(&format!("Checked: nothing of it is left in either copy ({files}, {bytes} read)\n"));
+        // What was looked for, and what was not, the notes say.
+        if summary.checked_files > 0 {
+            let (files, bytes) = (terminal::count(summary.checked_files, "file"), Size(summary.checked_bytes));
+            text.push_str(&format!("Checked: nothing of it is left in either copy ({files}, {bytes} read)\n"));
+        }
         if !summary.forgotten.is_empty() {
             let allow = typed(LAYER3, "forget --allow-again ID");
             text.push_str(&format!("It will not be backed up again; `{allow}` would allow that\n"));
