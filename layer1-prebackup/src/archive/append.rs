@@ -140,7 +140,7 @@ fn put_aside(session: &OpenSession<'_>, file: &FileName) -> Result<bool, Archive
     let name = StoredName::newest(file.clone());
     let mut is_moved = false;
     for form in [Form::Plain, Form::Compressed] {
-        if let Err(ArchiveError::Durable(error)) = session.slot(&name).open_as(form)
+        if let Err(ArchiveError::Durable(error)) = session.slot(&name).open_alone_as(form)
             && error.is_not_ours()
         {
             is_moved |= quarantine(session, &name, form)?.is_some();

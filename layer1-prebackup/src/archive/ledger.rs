@@ -298,7 +298,8 @@ impl Ledger {
     /// The bytes of the ledger; `None` if there is none.
     pub(super) fn text(state: &Dir, key: &SessionKey) -> Result<Option<Vec<u8>>, ArchiveError> {
         let name = ledger_name(key);
-        let Some(file) = state.open_own_file(&name)? else { return Ok(None) };
+        // Each of its lines proves itself, and it says whose it is.
+        let Some(file) = state.open_own_file_under_any_names(&name)? else { return Ok(None) };
         let path = state.path().join(&name);
         let bytes = fs::stat_of(&file, &path)?.st_size as u64;
         let text = fs::read_bounded(&file, LEDGER_BYTES_MAX, &path)?;
@@ -314,7 +315,7 @@ impl Ledger {
     pub(super) fn said_to_be_of(state: &Dir, key: &SessionKey) -> Option<SessionKey> {
         let name = ledger_name(key);
         // One that cannot be read is found when its session is.
-        let file = state.open_own_file(&name).ok()??;
+        let file = state.open_own_file_under_any_names(&name).ok()??;
         let mut text = vec![0; FIRST_LINE_BYTES];
         let came = fs::read_at(&file, 0, &mut text, &state.path().join(&name)).ok()?;
         let first = text[..came].split(|byte| *byte == b'\n').next()?;
@@ -454,7 +455,12 @@ impl Ledger {
         if self.bytes + text.len() as u64 > LEDGER_BYTES_MAX {
             return self.rewrite(state, key, entries);
         }
-        let Some(file) = state.open_own_file_for_writing(&name)? else { return self.rewrite(state, key, entries) };
+        let file = match state.open_own_file_for_writing(&name) {
+            Ok(Some(file)) => file,
+            // It is not written to under its other name too.
+            Err(error) if !error.is_not_ours() => return Err(error.into()),
+            _ => return self.rewrite(state, key, entries),
+        };
         let appended = append_synced(&file, self.bytes, &text, &path).and_then(|()| {
             let again = state.open_own_file(&name)?.ok_or_else(|| not_read_back(&path))?;
             let mut came = vec![0; text.len()];

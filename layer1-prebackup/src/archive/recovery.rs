@@ -79,7 +79,7 @@ impl<'a> OpenSession<'a> {
     fn sync_what_was_left(&self) -> Result<(), ArchiveError> {
         let keys = self.archive.recorded(&self.key.id)?;
         for key in &keys {
-            match self.lock.state.open_own_file(&ledger_name(key)) {
+            match self.lock.state.open_own_file_under_any_names(&ledger_name(key)) {
                 Ok(Some(file)) => fs::sync_data(&file, &self.lock.state.path().join(ledger_name(key)))?,
                 Ok(None) => continue,
                 // It is put aside, and made again.

@@ -108,11 +108,40 @@ impl Slot<'_> {
         Ok(self.stat(form)?.is_some())
     }
 
-    /// Opens the file of one form as it stands.
+    /// Opens the file of one form as it stands, for reading. Under a second name (a hard link, as tools that look for
+    /// duplicates make them) it counts as ours where it is exactly what is recorded.
     pub(super) fn open_as(&self, form: Form) -> Result<Option<File>, ArchiveError> {
+        match self.open_alone_as(form) {
+            Err(ArchiveError::Durable(error)) if error.is_not_ours() => match self.proven_as(form)? {
+                Some(file) => Ok(Some(file)),
+                None => Err(error.into()),
+            },
+            opened => opened,
+        }
+    }
+
+    /// [`Slot::open_as`] of a file that has this name alone.
+    pub(super) fn open_alone_as(&self, form: Form) -> Result<Option<File>, ArchiveError> {
         match self.dir_for(form)? {
             Some(dir) => Ok(dir.open_own_file(&self.file_name(form))?),
             None => Ok(None),
+        }
+    }
+
+    /// The file of one form, if it is exactly what is recorded.
+    fn proven_as(&self, form: Form) -> Result<Option<File>, ArchiveError> {
+        let ledger = self.archive.ledger(self.key)?;
+        let Some(record) = ledger.record(self.name) else { return Ok(None) };
+        let (bytes, blake3) = match (form, record.compressed) {
+            (Form::Plain, _) => (record.bytes, record.blake3),
+            (Form::Compressed, Some(file)) => (file.bytes, file.blake3),
+            (Form::Compressed, None) => return Ok(None),
+        };
+        let Some(dir) = self.dir_for(form)? else { return Ok(None) };
+        match dir.open_own_file_under_any_names(&self.file_name(form)) {
+            Ok(Some(file)) if is_file_of(&file, bytes, &blake3, &self.path_as(form))? => Ok(Some(file)),
+            Err(error) if !error.is_not_ours() => Err(error.into()),
+            _ => Ok(None),
         }
     }
 

@@ -140,12 +140,18 @@ impl Dir {
 
     /// [`Dir::open_file`] of a file of ours, which has this name alone: another is [`DurableError::is_not_ours`].
     pub(crate) fn open_own_file(&self, name: &OsStr) -> Result<Option<File>> {
-        self.checked(name, self.open_regular(name, OFlags::RDONLY)?)
+        self.checked(name, self.open_regular(name, OFlags::RDONLY)?, make_sure_it_is_ours)
+    }
+
+    /// [`Dir::open_own_file`], but under however many names: what is read of it must prove itself, and nothing is
+    /// written to it.
+    pub(crate) fn open_own_file_under_any_names(&self, name: &OsStr) -> Result<Option<File>> {
+        self.checked(name, self.open_regular(name, OFlags::RDONLY)?, |_, _| Ok(()))
     }
 
     /// [`Dir::open_own_file`] for reading and writing.
     pub(crate) fn open_own_file_for_writing(&self, name: &OsStr) -> Result<Option<File>> {
-        self.checked(name, self.open_regular(name, OFlags::RDWR)?)
+        self.checked(name, self.open_regular(name, OFlags::RDWR)?, make_sure_it_is_ours)
     }
 
     /// All of a file of ours, which is never longer than `bytes_max`; `None` where there is nothing. What can be no
@@ -165,11 +171,16 @@ impl Dir {
         Ok(file)
     }
 
-    fn checked(&self, name: &OsStr, file: Option<File>) -> Result<Option<File>> {
+    fn checked(
+        &self,
+        name: &OsStr,
+        file: Option<File>,
+        make_sure: fn(&Stat, &Path) -> Result<()>,
+    ) -> Result<Option<File>> {
         let path = self.path.join(name);
         if let Some(file) = &file {
             let stat = stat_of(file, &path)?;
-            make_sure_it_is_ours(&stat, &path)?;
+            make_sure(&stat, &path)?;
             if platform::is_hollow(file, &stat) {
                 let what = format!("it has {} bytes, nearly all of them holes; move it away", stat.st_size);
                 return Err(DurableError::new("open", &path, io::Error::other(NotOurs(what))));

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::error::{DurableError, Result};
+use super::file::read_bounded;
 
 /// All of the file `rel` of a store; `None` where there is nothing. See [`Dir::read_own_file`].
 pub fn read_own(store: &Path, rel: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
@@ -16,6 +17,15 @@ pub fn read_own(store: &Path, rel: &Path, bytes_max: u64) -> Result<Option<Vec<u
         Some(root) => root.open_beneath(folder)?.map_or(Ok(None), |dir| dir.read_own_file(name, bytes_max)),
         None => Ok(None),
     }
+}
+
+/// [`read_own`] of a file that proves itself, under however many names it is there.
+pub(crate) fn read_own_under_any_names(store: &Path, rel: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+    let (folder, name) = parts(rel)?;
+    let Some(root) = Dir::open(store)? else { return Ok(None) };
+    let Some(dir) = root.open_beneath(folder)? else { return Ok(None) };
+    let file = dir.open_own_file_under_any_names(name)?;
+    file.map(|file| read_bounded(&file, bytes_max, &store.join(rel))).transpose()
 }
 
 /// Makes the file `rel` of a store hold exactly `content`, as [`super::replace_file`] does.

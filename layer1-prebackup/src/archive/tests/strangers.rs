@@ -210,3 +210,55 @@ fn a_source_that_lies_nowhere_near_is_not_opened() {
     assert!(!scene.archive().with_sources_in(vec![scene.store()]).repair(None, None).unwrap()[0].healed);
     assert!(scene.archive().repair(None, None).unwrap()[0].healed);
 }
+
+/// A tool that looks for duplicates, or `cp -al`, gives files a second name. What is exactly as recorded stays readable,
+/// which may be the only copy there is; nothing is written under the other name; and it is told.
+#[test]
+fn what_has_a_second_name_is_read_where_it_proves_itself_and_never_written_to() {
+    let scene = with_side_file();
+    let all = scene.archive().files(&key()).unwrap();
+    let id = scene.archive().store_id().to_owned();
+    assert_eq!(all.len(), 3);
+    let content = |name: &StoredName| fs::read(scene.archive().slot(&key(), name).path()).unwrap();
+    let before: Vec<Vec<u8>> = all.iter().map(|file| content(&file.name)).collect();
+    let beside = tempfile::tempdir_in(scene.store().parent().unwrap()).unwrap();
+    let others: Vec<PathBuf> = (0..).map(|n: u32| beside.path().join(n.to_string())).take(20).collect();
+    let linked: Vec<(PathBuf, Vec<u8>)> = files(&scene.store())
+        .iter()
+        .zip(&others)
+        .filter(|(file, _)| !file.ends_with("lock") && !file.ends_with("store.lock"))
+        .map(|(file, other)| {
+            fs::hard_link(file, other).unwrap();
+            (other.clone(), fs::read(other).unwrap())
+        })
+        .collect();
+    assert!(linked.len() >= 4, "{linked:?}");
+    let source = fs::read(scene.transcript()).unwrap();
+    fs::remove_file(scene.transcript()).unwrap();
+    let archive = Archive::open(&scene.store()).unwrap().unwrap();
+    assert_eq!(archive.store_id(), id);
+    assert_eq!(archive.sessions().unwrap(), [key()]);
+    for (file, before) in all.iter().zip(&before) {
+        let mut read = Vec::new();
+        let mut opened = archive.slot(&key(), &file.name).open().unwrap();
+        std::io::Read::read_to_end(&mut opened, &mut read).unwrap();
+        assert_eq!(&read, before, "{:?}", file.name);
+    }
+    let told = format!("{:?}", archive.quick_check(&key()).unwrap().findings);
+    assert!(told.contains("under two names"), "{told}");
+    // It goes on, whole, and the versions with it.
+    fs::write(scene.transcript(), [&source[..], b"more\n"].concat()).unwrap();
+    scene.save();
+    let newest = StoredName::newest(FileName::Transcript);
+    assert_eq!(content(&newest), fs::read(scene.transcript()).unwrap());
+    assert_eq!(scene.archive().files(&key()).unwrap().len(), 3);
+    for (other, before) in linked {
+        assert_eq!(fs::read(&other).unwrap(), before, "{}", other.display());
+    }
+    // What is not as recorded is not read, whoever's it is.
+    let at = scene.archive().slot(&key(), &all[1].name).path();
+    fs::remove_file(&at).unwrap();
+    fs::write(beside.path().join("secret"), "SECRET").unwrap();
+    fs::hard_link(beside.path().join("secret"), &at).unwrap();
+    assert!(scene.archive().slot(&key(), &all[1].name).open().is_err());
+}
