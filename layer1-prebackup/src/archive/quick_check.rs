@@ -7,7 +7,7 @@ use super::ledger::{Ledger, Record, StoredFile};
 use super::paths::Form;
 use super::rebuild_ledger::{unrecorded, windows_of};
 use super::session::was_left_by_killed;
-use super::slot::Slot;
+use super::slot::{OTHER_NAMES, Slot};
 use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey};
 use crate::fs;
@@ -104,8 +104,11 @@ fn check(slot: Slot<'_>, record: &Record) -> Result<Option<(FindingKind, String)
         return Ok(Some((FindingKind::Damaged, detail)));
     }
     if !fs::may_be_ours(&stat) {
-        let detail = "it is no file of Threefold's: a link, a device, or a file under two names".to_owned();
-        return Ok(Some((FindingKind::Damaged, detail)));
+        let detail = match slot.has_other_names()? {
+            true => OTHER_NAMES,
+            false => "it is no file of Threefold's: a link, a device, or a file under two names",
+        };
+        return Ok(Some((FindingKind::Damaged, detail.to_owned())));
     }
     if slot.name.file != FileName::Transcript {
         return Ok(None);

@@ -163,8 +163,8 @@ fn state_of(session: &OpenSession<'_>, name: &StoredName, record: &Record) -> Re
     if slot.form()?.is_none() {
         return Ok(State::Missing);
     }
-    // Whatever keeps it from being read, it is not the recorded content.
-    if !slot.is_exact(record).unwrap_or(false) {
+    // Whatever keeps it from being read, it is not the recorded content; and what is somebody's too is no copy.
+    if !slot.is_exact(record).unwrap_or(false) || slot.has_other_names()? {
         return Ok(State::Wrong);
     }
     if let Some(compressed) = &record.compressed

@@ -19,6 +19,10 @@ use crate::names::StoredName;
 /// may bring it back between two looks.
 const LOOKS: [Form; 3] = [Form::Plain, Form::Compressed, Form::Plain];
 
+/// What is said of a content that [`Slot::has_other_names`].
+pub(super) const OTHER_NAMES: &str =
+    "it is one file under several names (hard links), of which the other copy may be one: damage to it damages all";
+
 /// A place for a content. It says nothing of whether anything is recorded or stands there.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot<'a> {
@@ -125,6 +129,15 @@ impl Slot<'_> {
         match self.dir_for(form)? {
             Some(dir) => Ok(dir.open_own_file(&self.file_name(form))?),
             None => Ok(None),
+        }
+    }
+
+    /// Whether what a reader gets lies there under further names: the other copy may be one of them.
+    pub(super) fn has_other_names(&self) -> Result<bool, ArchiveError> {
+        let Some(form) = self.form()? else { return Ok(false) };
+        match self.open_alone_as(form) {
+            Err(ArchiveError::Durable(error)) if error.is_not_ours() => Ok(self.proven_as(form)?.is_some()),
+            opened => opened.map(|_| false),
         }
     }
 
