@@ -66,7 +66,7 @@ pub(super) struct Candidates {
     /// All of it.
     all: Option<String>,
     close: Option<Close>,
-    /// Whether a fork has to hold all of it in a message of its own.
+    /// Whether a fork has to hold all of it in a message of its own, where what it has copied from matches too.
     is_all: bool,
     /// Of a question, whose messages are looked for in the output of tools only where nothing else holds anything.
     mentions: Option<Rc<Mentions>>,
@@ -377,7 +377,11 @@ impl Ranking<'_> {
                 let (a, b) = (rank(a), rank(b));
                 a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then((a.2, a.3).cmp(&(b.2, b.3)))
             };
-            if candidates.is_all && shared.contains(&session) && !found.iter().any(|(scored, _)| holds_all(scored)) {
+            if candidates.is_all
+                && shared.contains(&session)
+                && !found.iter().any(|(scored, _)| holds_all(scored))
+                && self.has_older(candidates, session)?
+            {
                 continue;
             }
             let Some((top, copies)) = found.iter().max_by(|a, b| by_rank(&a.0, &b.0)) else { continue };
@@ -390,16 +394,22 @@ impl Ranking<'_> {
         }
         // Of what only its title says, how it began.
         for session in sessions.iter().filter(|session| candidates.sessions.contains_key(session)) {
-            if !looked.contains_key(session)
-                && !behind.contains(session)
-                && !shared.contains(session)
-                && let Some(first) = self.first_message(*session)?
-            {
+            if looked.contains_key(session) || behind.contains(session) {
+                continue;
+            }
+            let is_copy = shared.contains(session) && self.has_older(candidates, *session)?;
+            if !is_copy && let Some(first) = self.first_message(*session)? {
                 let shown = Shown { message: first.message, others: 0, copies: 0 };
                 looked.insert(*session, Looked { class: (false, true), score: 0.0, time_ms: first.time_ms, shown });
             }
         }
         Ok((looked, behind))
+    }
+
+    /// Whether a conversation that this one has copied from, or shares its beginning with, matches too.
+    fn has_older(&self, candidates: &Candidates, session: i64) -> rusqlite::Result<bool> {
+        let family = family(self.connection, session)?;
+        Ok(family.iter().take_while(|other| **other != session).any(|other| candidates.sessions.contains_key(other)))
     }
 
     /// Each message once, in the session that it was written in rather than in a fork or a continuation of it, and in how

@@ -449,6 +449,43 @@ fn a_message_that_forks_have_copied_is_one_hit_of_its_origin() {
     check_first(&[("a", nameless(1)), ("b", nameless(1))], "kiwi", &["b +0", "a +0"]);
 }
 
+/// Words in several messages, or in the title, count for a conversation that was forked as for any other, and for a fork
+/// where what it has copied does not hold them all.
+#[test]
+fn a_forked_conversation_and_its_fork_are_found_by_words_apart_and_by_their_titles() {
+    let talk = || vec![user(1, "the walrus sings"), user(2, "a trombone plays")];
+    let titled = |title: &str| vec![format!("{{\"type\":\"custom-title\",\"customTitle\":\"{title}\"}}\n")];
+    let sessions = [
+        ("a", [talk(), titled("Harpsichord")].concat()),
+        ("b", [talk(), vec![user(30, "and a xylophone")], titled("Glockenspiel")].concat()),
+        (
+            "c",
+            vec![user(40, "no walrus"), user(41, "no trombone"), user(42, "no xylophone"), user(43, "no glockenspiel")],
+        ),
+    ];
+    let store = Store::new();
+    let mut index = fresh(&store);
+    for (name, lines) in &sessions {
+        store.transcript(&key("p", name), &lines.concat());
+        update(&mut index, &store, &key("p", name));
+    }
+    for (query, expected) in [
+        ("walrus trombone", &["a +1", "c +0"][..]),
+        ("walrus AND trombone", &["a +1", "c +0"]),
+        ("walrus xylophone", &["b +0", "c +0"]),
+        ("harpsichord", &["a +0"]),
+        ("glockenspiel", &["b +0", "c +0"]),
+        ("trombone harpsichord", &["a +1"]),
+        ("trombone glockenspiel", &["b +0", "c +0"]),
+    ] {
+        let hits = index.search(&store, &by_session(query)).unwrap().hits;
+        let mut found: Vec<String> =
+            hits.iter().map(|hit| format!("{} +{}", hit.session_id, hit.other_sessions)).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{query}");
+    }
+}
+
 #[test]
 fn a_clock_that_goes_back_decides_neither_title_nor_topic() {
     let (store, a) = (Store::new(), key("p", "a"));
