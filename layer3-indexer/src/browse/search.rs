@@ -17,7 +17,7 @@ use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
 use crate::scope::{self, Here, Labels, Meant, Scope};
-use crate::stores::{Stores, loss, session_name};
+use crate::stores::{Stores, loss};
 use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
 use crate::transcript::desktop;
@@ -171,7 +171,8 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
     };
     let mut scope = Scope { all: search.all == Some(true), project: search.project.clone(), here: search.here.clone() };
     if let Some(session) = typed(&search.session_id) {
-        let (_, key) = session_name::find(&[&archive], &session)?;
+        let stores = Stores::open(places)?;
+        let key = scope::named(&stores, &search.here, archive.sessions()?, &session)?;
         query.session_id = Some(key.id.to_string());
         query.project = Some(key.project.to_string());
         scope.all = true;

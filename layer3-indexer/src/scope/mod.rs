@@ -11,9 +11,12 @@ mod stored;
 
 use std::path::{Path, PathBuf};
 
+use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::names::ProjectName;
 
+use crate::failure::Failure;
 use crate::index::Whereabouts;
+use crate::stores::{Stores, session_name};
 use crate::terminal::one_line;
 pub(crate) use here::{Here, Limits, directory_of};
 pub(crate) use names::Labels;
@@ -68,15 +71,30 @@ impl Meant {
     }
 }
 
-/// Which of these sessions are meant, of those that may be handed out.
+/// Which of these sessions are meant, of those that may be handed out; of no other one anything is said.
 pub(crate) fn meant(scope: &Scope, known: &[Whereabouts]) -> Meant {
-    let mut meant = asked_for(scope, known);
     let served = places(known, |session| is_served(session, &scope.here));
-    if served.len() < known.len() {
-        let is_served = |place: &usize| served.binary_search(place).is_ok();
-        meant.places = Some(meant.places.map_or(served.clone(), |all| all.into_iter().filter(is_served).collect()));
+    if served.len() == known.len() {
+        return asked_for(scope, known);
     }
-    meant
+    let of_served: Vec<Whereabouts> = served.iter().map(|place| known[*place].clone()).collect();
+    let meant = asked_for(scope, &of_served);
+    let chosen = meant.places.map(|all| all.into_iter().map(|place| served[place]).collect());
+    Meant { places: Some(chosen.unwrap_or(served)), ..meant }
+}
+
+/// The one of these sessions that `typed` names, of those that may be handed out.
+pub(crate) fn named(stores: &Stores, here: &Here, keys: Vec<SessionKey>, typed: &str) -> Result<SessionKey, Failure> {
+    let all = session_name::matches(keys, typed);
+    let known = whereabouts(stores, &all);
+    let served = all.iter().zip(&known).filter(|(_, session)| is_served(session, here));
+    let served: Vec<SessionKey> = served.map(|(key, _)| key.clone()).collect();
+    if served.is_empty() && !all.is_empty() {
+        let why = "the settings (mcp_scope, exclude) keep this server from handing it out";
+        return Err(Failure::argument("session_id", typed, why));
+    }
+    let told = |failure: Failure| stores.notes.iter().fold(failure, |failure, note| failure.hint(note));
+    session_name::only(served, typed).map_err(told)
 }
 
 /// Whether the session may be handed out: not where a setting excludes it, or keeps to another project.

@@ -107,3 +107,19 @@ fn projects_of_one_name_are_told_apart_by_their_directories() {
         assert_eq!(labels.label(project, directory), label);
     }
 }
+
+#[test]
+fn of_what_may_not_be_handed_out_not_even_a_name_is_said() {
+    let limits = Limits { project_of: Some(Some("/nohome/a/app".into())), ..Limits::default() };
+    for project in [None, Some("plain"), Some("plian"), Some("app"), Some("/nohome/b/app"), Some("/nohome/plai")] {
+        for all in [false, true] {
+            let here = Here { limits: limits.clone(), ..here("/nohome/a/app") };
+            let scope = Scope { project: project.map(str::to_owned), here, all };
+            let meant = meant(&scope, &known());
+            let places = meant.places.as_deref().unwrap_or(&[99]);
+            assert!(places.is_empty() || places == [0, 9], "{project:?}: {meant:?}");
+            let said = meant.notes.join(" ").replace(project.unwrap_or("-"), "");
+            assert!(["/b/", "plain", "deep", "hreefold"].iter().all(|name| !said.contains(name)), "{meant:?}");
+        }
+    }
+}

@@ -127,7 +127,7 @@ impl Handler {
         // The semaphore is never closed; without a permit the call runs all the same. What is cancelled is not begun.
         let _permit = tokio::select! {
             permit = self.calls.acquire() => permit,
-            () = context.ct.cancelled() => return tools::failure(&failed("the call was cancelled")).into(),
+            () = context.ct.cancelled() => return tools::failure(&failed("the call was cancelled"), str::to_owned).into(),
         };
         let server = Arc::clone(&self.server);
         let arguments = request.arguments.unwrap_or_default();
@@ -163,7 +163,9 @@ impl Handler {
         }
         match result {
             Ok(result) => result.into(),
-            Err(error) => tools::failure(&failed(&format!("{} ended unexpectedly: {error}", tool.name))).into(),
+            Err(error) => {
+                tools::failure(&failed(&format!("{} ended unexpectedly: {error}", tool.name)), str::to_owned).into()
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::save::import::{self, Summary};
 use crate::save::verify::{self, Report};
 use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
 use crate::scope;
-use crate::stores::{SessionCopies, Stores};
+use crate::stores::SessionCopies;
 use crate::terminal::Terminal;
 
 /// Edited files that are named beside a conversation's text, the last ones.
@@ -185,13 +185,13 @@ impl Tool {
 
     /// Runs the tool; a failure is an answer too.
     pub(crate) fn call(&self, server: &Server, arguments: JsonObject, progress: Progress<'_>) -> CallToolResult {
+        let mut redactor = server.is_masking.then(Redactor::default);
+        let mut clean = |text: &str| {
+            let text = shown(text);
+            redactor.as_mut().map_or_else(|| text.to_string(), |redactor| redactor.mask(&text).into_owned())
+        };
         match (self.run)(server, arguments, progress) {
             Ok(output) => {
-                let mut redactor = server.is_masking.then(Redactor::default);
-                let mut clean = |text: &str| {
-                    let text = shown(text);
-                    redactor.as_mut().map_or_else(|| text.to_string(), |redactor| redactor.mask(&text).into_owned())
-                };
                 let structure = match output.is_whole {
                     true => output.structure,
                     false => {
@@ -209,7 +209,7 @@ impl Tool {
             }
             Err(error) => {
                 server.journal.line(&format!("[{}] ❌ {error}", self.name.replace('_', "-")));
-                failure(&error)
+                failure(&error, clean)
             }
         }
     }
@@ -230,10 +230,10 @@ fn for_each_text(value: &mut Value, rewrite: &mut impl FnMut(&str) -> String) {
     }
 }
 
-/// The answer of a tool that failed.
-pub(crate) fn failure(failure: &Failure) -> CallToolResult {
+/// The answer of a tool that failed; of its text what `clean` leaves.
+pub(crate) fn failure(failure: &Failure, mut clean: impl FnMut(&str) -> String) -> CallToolResult {
     let kind = if failure.is(Kind::InvalidInput) { "invalid_input" } else { "failed" };
-    let message = fit::fit_text(shown(&format!("failed to {failure}")).into_owned(), FAILURE_CHARS_MAX);
+    let message = fit::fit_text(clean(&format!("failed to {failure}")), FAILURE_CHARS_MAX);
     let mut result = CallToolResult::error(vec![ContentBlock::text(message.clone())]);
     result.structured_content = Some(json!({ "error": { "kind": kind, "message": message } }));
     result
@@ -402,12 +402,9 @@ struct ContextInput {
 
 fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: ContextInput = parse("session_get_context", arguments)?;
-    let copies = SessionCopies::find(&adopt_v1::stores(&server.places)?, &input.session_id)?;
-    let meant = scope::whereabouts(&Stores::open(&server.places)?, std::slice::from_ref(&copies.key));
-    if !meant.iter().all(|session| scope::is_served(session, &server.here)) {
-        let why = "the settings (mcp_scope, exclude) keep this server from handing it out";
-        return Err(Failure::argument("session_id", &input.session_id, why));
-    }
+    let stores = adopt_v1::stores(&server.places)?;
+    let key = scope::named(&stores, &server.here, stores.sessions()?, &input.session_id)?;
+    let copies = SessionCopies::of(&stores, &key)?;
     let window = Window {
         around: input.around.filter(|text| !text.trim().is_empty()),
         last: input.last,

@@ -1,26 +1,12 @@
-//! Which session is meant: an id or the beginning of one, over everything that is stored.
+//! Which session is meant: its id, a unique beginning of it, or either behind `PROJECT/`, as the same id may be kept under
+//! two projects. Asked of the stores, not of the index, which is disposable.
 
-use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::archive::SessionKey;
 
 use crate::failure::{Failure, Kind};
 
 /// Most candidates that an ambiguous prefix lists.
 const CANDIDATES_MAX: usize = 20;
-
-/// Finds the one session that `typed` names: its id, a unique beginning of it, or either after
-/// `PROJECT/` (the same id may be kept under two projects). Asks the stores, not the index,
-/// which is disposable; the first store that knows such a session decides.
-pub(crate) fn find<'a>(stores: &[&'a Archive], typed: &str) -> Result<(&'a Archive, SessionKey), Failure> {
-    for store in stores {
-        let mut found = matches(store.sessions()?, typed);
-        match found.len() {
-            0 => {}
-            1 => return Ok((store, found.remove(0))),
-            _ => return Err(ambiguous(typed, &found)),
-        }
-    }
-    Err(unknown(typed))
-}
 
 /// The one session of these that `typed` may mean.
 pub(crate) fn only(mut found: Vec<SessionKey>, typed: &str) -> Result<SessionKey, Failure> {

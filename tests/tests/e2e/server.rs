@@ -359,3 +359,112 @@ fn a_server_that_answers_for_long_takes_no_more_memory_and_no_more_handles() {
     assert_eq!(course.receipts, 300);
     assert_eq!(course.growth(), None);
 }
+
+/// Starts a server with a setting as a flag, as a variable or in the settings' file.
+fn set(scratch: &Scratch, how: &str, flags: &[&str], variable: (&str, &str), line: &str) -> Client {
+    let file = scratch.home().join(".config/threefold/config.toml");
+    fs::create_dir_all(file.parent().expect("a folder")).expect("make a folder");
+    fs::write(&file, if how == "file" { line } else { "" }).expect("write the settings");
+    let mut command = std::process::Command::new(scratch.program(tests::binaries::LAYER3));
+    command.arg("serve").args(if how == "flag" { flags } else { &[] }).env_clear();
+    command.env("HOME", scratch.home()).env("PATH", "/usr/bin:/bin").env("TMPDIR", scratch.tmp()).env("TZ", "UTC");
+    if how == "variable" {
+        command.env(variable.0, variable.1);
+    }
+    command.current_dir(scratch.home().join("mine"));
+    let mut client = Client::of(command);
+    client.initialize();
+    client
+}
+
+/// Two projects, of which the client works in `mine`. Nothing of `hidden` may be seen, not even its name.
+fn two_projects(scratch: &Scratch, secret: &str) {
+    let lay_out = |name: &str, id: &str, text: &str| {
+        let cwd = scratch.home().join(name).display().to_string();
+        fs::create_dir_all(&cwd).expect("make a directory");
+        let title = json!({"type": "custom-title", "customTitle": format!("titled {text}"), "sessionId": id});
+        let line = transcripts::prompt_line(id, 1, &format!("a needle {text}")).replace("/home/dev/proj", &cwd);
+        let path = scratch.claude_dir().join("projects").join(cwd.replace('/', "-")).join(format!("{id}.jsonl"));
+        transcripts::append(&path, format!("{line}{title}\n"));
+    };
+    lay_out("mine", "aaaa0000-0000-4000-8000-000000000001", secret);
+    lay_out("hidden", "aaaa0000-0000-4000-8000-000000000002", "whispered");
+    lay_out("hidden", "bbbb0000-0000-4000-8000-000000000003", "whispered");
+    lay_out("hiddentoo", "bbbb0000-0000-4000-8000-000000000004", "whispered");
+    scratch.layer3(&["import"]).output().ok();
+}
+
+/// Calls of every tool that hands out what was said.
+fn reading_calls(scratch: &Scratch) -> Vec<(&'static str, Value)> {
+    let hidden = scratch.home().join("hidden/a.rs");
+    vec![
+        ("session_search", json!({"query": "needle", "all": true})),
+        ("session_search", json!({"query": "needle", "each": true, "context": 5, "all": true})),
+        ("session_search", json!({"query": "needle", "project": "hidde"})),
+        ("session_search", json!({"query": "needle", "project": "hiden"})),
+        ("session_search", json!({"query": "needle", "session_id": "aaaa"})),
+        ("session_search", json!({"query": "needle", "session_id": "bbbb"})),
+        ("session_search", json!({"query": "whispred", "all": true})),
+        ("session_list", json!({"all": true})),
+        ("session_list", json!({"project": "hiddn"})),
+        ("session_get_context", json!({"session_id": "aaaa"})),
+        ("session_get_context", json!({"session_id": "aaaa", "offset": 0, "full": true})),
+        ("session_get_context", json!({"session_id": "bbbb"})),
+        ("session_get_context", json!({"session_id": "bbbb0000-0000-4000-8000-000000000003", "last": 1})),
+        ("session_why", json!({"error": "needle", "all": true})),
+        ("session_why", json!({"file": hidden, "all": true})),
+    ]
+}
+
+#[test]
+fn a_server_of_one_project_hands_out_nothing_of_another() {
+    let scratch = Scratch::new();
+    two_projects(&scratch, "spoken");
+    fs::write(scratch.home().join("hidden/a.rs"), "a needle whispered\n").expect("write a file");
+    for how in ["nothing", "flag", "variable", "file"] {
+        let mut client = set(
+            &scratch,
+            how,
+            &["--mcp-scope", "project"],
+            ("THREEFOLD_MCP_SCOPE", "project"),
+            "mcp_scope = \"project\"\n",
+        );
+        let (mut spoken, mut seen) = (0, 0);
+        for (tool, arguments) in reading_calls(&scratch) {
+            let answer =
+                client.request("tools/call", json!({"name": tool, "arguments": arguments}))["result"].to_string();
+            spoken += usize::from(answer.contains("spoken"));
+            let asked = arguments.to_string();
+            let is_seen = |text: &&str| answer.contains(*text) && !asked.contains(*text);
+            let of_hidden: Vec<&str> =
+                ["whisper", "000002", "000003", "000004", "hidden", "hiddentoo"].into_iter().filter(is_seen).collect();
+            assert!(of_hidden.is_empty() || how == "nothing", "{how} {tool} {arguments}: {of_hidden:?} in {answer}");
+            seen += usize::from(!of_hidden.is_empty());
+        }
+        // The calls would see it: all but the one that names what is not there.
+        assert_eq!(seen > 10, how == "nothing", "{how}: {seen}");
+        assert!(spoken >= if how == "nothing" { 3 } else { 6 }, "{how}: {spoken}");
+        assert!(client.end().success());
+    }
+}
+
+#[test]
+fn a_server_that_masks_hands_out_no_secret() {
+    let scratch = Scratch::new();
+    let secret = ["ghp_", "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5"].concat();
+    two_projects(&scratch, &secret);
+    for how in ["nothing", "flag", "variable", "file"] {
+        let mut client = set(&scratch, how, &["--mcp-redact"], ("THREEFOLD_MCP_REDACT", "true"), "mcp_redact = true\n");
+        let (mut masked, mut leaked) = (0, 0);
+        let failing = ("session_get_context", json!({"session_id": secret}));
+        for (tool, arguments) in reading_calls(&scratch).into_iter().chain([failing]) {
+            let answer =
+                client.request("tools/call", json!({"name": tool, "arguments": arguments}))["result"].to_string();
+            masked += usize::from(answer.contains("[masked]"));
+            leaked += usize::from(answer.contains(&secret));
+            assert!(how == "nothing" || !answer.contains(&secret[4..20]), "{how} {tool} {arguments}: {answer}");
+        }
+        assert_eq!((masked > 4, leaked > 4), (how != "nothing", how == "nothing"), "{how}: {masked} {leaked}");
+        assert!(client.end().success());
+    }
+}
