@@ -102,8 +102,8 @@ pub(super) const MUTATIONS: [Mutation; 18] = [
     Mutation {
         removed: "the lock of a session",
         file: "layer1-prebackup/src/fs/lock.rs",
-        find: "            if let Some(substitute) = taken_now(&file, &path)? {\n",
-        replace: "            if let Some(substitute) = Some(None) {\n",
+        find: "let Some(substitute) = taken_now(&file, &path)? else {",
+        replace: "let Some(substitute) = Some(None) else {",
         check: Check::EndToEnd("concurrency::a_session_that_another_writer_holds_is_left_alone_until_it_is_free"),
         says: "it wrote without the lock",
     },
