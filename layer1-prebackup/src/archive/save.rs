@@ -17,7 +17,7 @@ use super::types::{ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, T
 use crate::Hash;
 use crate::claude::memory::is_memory;
 use crate::claude::project_folder::cwd_of_folder;
-use crate::claude::side_files::{self, FoundSideFile, SideFiles, side_files};
+use crate::claude::side_files::{self, FoundSideFile, SideFiles, side_files_by};
 use crate::claude::survey::FoundTranscript;
 use crate::claude::transcripts::{self, Identity};
 use crate::fs;
@@ -55,7 +55,7 @@ impl Archive {
     /// read back. An error means that the transcript was not saved in full; a side file that could
     /// not be stored is one of the report's problems.
     pub fn save(&self, request: &SaveRequest<'_>) -> Result<SaveReport, ArchiveError> {
-        let opened = match transcripts::open_transcript(request.transcript) {
+        let opened = match transcripts::open_transcript_by(self.reach(), request.transcript) {
             Ok(opened) => opened,
             Err(error) => return Err(self.save_sides_of_unreadable(request, error.into())),
         };
@@ -80,7 +80,7 @@ impl Archive {
         };
         if transcript != TranscriptState::Stored
             && self.find(request.id)?.is_empty()
-            && !side_files::has_rest_of(request.transcript, request.id)
+            && !side_files::has_rest_of(self.reach(), request.transcript, request.id)
         {
             return Ok(report);
         }
@@ -187,7 +187,7 @@ impl Archive {
     /// size, mtime and ctime. One that nothing is stored of and that has nothing to store has not, nor has one that the
     /// user had forgotten.
     pub fn is_behind(&self, id: &SessionId, transcript: &Path) -> Result<bool, ArchiveError> {
-        self.is_behind_by(id, transcript, &|| side_files(transcript, id))
+        self.is_behind_by(id, transcript, &|| side_files_by(self.reach(), transcript, id))
     }
 
     /// [`Archive::is_behind`] of what was found just now, without another look at the folder.
@@ -205,7 +205,7 @@ impl Archive {
         if forgotten.as_ref().is_some_and(Forgotten::is_whole) {
             return Ok(false);
         }
-        let opened = transcripts::open_transcript(transcript)?;
+        let opened = transcripts::open_transcript_by(self.reach(), transcript)?;
         let identity = match &opened {
             Some(file) => Some(transcripts::Identity::of(&fs::stat_of(file, transcript)?)),
             None => None,
@@ -256,7 +256,8 @@ fn save_transcript(
     if moved && !may_lag {
         session.note_source(request.transcript);
     }
-    let open = || Ok(transcripts::open_transcript(request.transcript)?);
+    let reach = session.archive.reach();
+    let open = || Ok(transcripts::open_transcript_by(reach, request.transcript)?);
     let (marks, dir) = (session.marks.clone(), session.archive.root());
     let source = Source { path: request.transcript, open: &open, may_lag, in_versions: false, marks: &marks, dir };
     let saved = steps.step(report.source_bytes, |progress| {
@@ -289,7 +290,8 @@ fn save_side_files(
     steps: &Steps<'_>,
     report: &mut SaveReport,
 ) {
-    let sides = side_files(request.transcript, request.id);
+    let reach = session.archive.reach();
+    let sides = side_files_by(reach, request.transcript, request.id);
     report.problems.extend(sides.problems.into_iter().map(ArchiveError::from));
     let newest = |side: &FoundSideFile| StoredName::newest(FileName::Side(side.rel.clone()));
     let is_recorded = |ledger: &Ledger, side: &FoundSideFile| {
@@ -313,7 +315,7 @@ fn save_side_files(
         }
         taken += 1;
         let name = FileName::Side(side.rel);
-        let open = || Ok(side_files::open_source(request.transcript, request.id, &name)?);
+        let open = || Ok(side_files::open_source_by(reach, request.transcript, request.id, &name)?);
         let path = side_files::source_path(request.transcript, request.id, &name);
         let in_versions = is_memory(request.transcript);
         let (marks, dir) = (session.marks.clone(), session.archive.root());
@@ -497,7 +499,7 @@ fn identify(
         return match candidates.into_iter().next() {
             Some(only) => Ok(only),
             None => {
-                let named = side_files::cwd_of_session(request.transcript, request.id)?;
+                let named = side_files::cwd_of_session(archive.reach(), request.transcript, request.id)?;
                 with_ledger(project_of(named.as_deref(), request))
             }
         };

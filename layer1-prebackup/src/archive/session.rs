@@ -201,6 +201,8 @@ impl<'a> OpenSession<'a> {
     pub(super) fn keep_damaged_ledger(&self) -> Result<(), ArchiveError> {
         let text = match Ledger::text(&self.lock.state, &self.key) {
             Ok(None) => return Ok(()),
+            // A second name: nothing of another's file is copied either.
+            Ok(Some(_)) if self.lock.state.is_taken(&ledger_name(&self.key))? => None,
             Ok(Some(text)) => Some(text),
             // No ledger was ever like it: it is not read, but goes there as it stands.
             Err(ArchiveError::Durable(error)) if error.is_not_ours() => None,

@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Stat};
 
 use super::paths::STATE;
 use super::types::ArchiveError;
+use crate::claude::transcripts::Reach;
 use crate::config::size::Size;
 use crate::fs::{Dir, DurableError, platform};
 use crate::names::ProjectName;
@@ -22,6 +23,7 @@ pub struct Archive {
     min_free_space: u64,
     drops_superseded: Cell<bool>,
     sides_until: Cell<Option<Instant>>,
+    reach: Cell<Reach>,
     sources: Option<Vec<PathBuf>>,
     pub(super) synced: SyncedFolders,
 }
@@ -45,6 +47,7 @@ impl Archive {
             min_free_space: 0,
             drops_superseded: false.into(),
             sides_until: None.into(),
+            reach: Reach::Links.into(),
             sources: None,
             synced,
         }))
@@ -84,6 +87,15 @@ impl Archive {
     /// with them; each save takes one at least.
     pub fn leave_sides_after(&self, until: Instant) {
         self.sides_until.set(Some(until));
+    }
+
+    /// How far saves from here on follow the names of their sources, and [`Archive::is_behind`] does.
+    pub fn reach_sources_by(&self, reach: Reach) {
+        self.reach.set(reach);
+    }
+
+    pub(super) fn reach(&self) -> Reach {
+        self.reach.get()
     }
 
     pub(super) fn is_time_up(&self) -> bool {

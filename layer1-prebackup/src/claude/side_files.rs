@@ -15,7 +15,7 @@ use rustix::fs::FileType;
 use serde::Deserialize;
 
 use crate::claude::memory::is_memory;
-use crate::claude::transcripts::{self, Identity, claude_dir_of_transcript, open_folder, open_transcript};
+use crate::claude::transcripts::{self, Identity, Reach, claude_dir_of_transcript, open_folder_by, open_transcript_by};
 use crate::fs::{self, Dir, DurableError};
 use crate::names::{FileName, SessionId};
 
@@ -58,13 +58,13 @@ impl FoundSideFile {
 }
 
 /// What there is beside a transcript.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SideFiles {
     /// Sorted by name.
     pub(crate) found: Vec<FoundSideFile>,
     /// What could not be looked at; everything else was.
     pub(crate) problems: Vec<DurableError>,
-    /// Links, which are not followed.
+    /// Links, which are not followed, second names (hard links) included where none is read.
     pub(crate) links: Vec<PathBuf>,
     /// Folders that lie deeper than [`DEPTH_MAX`]; they are not looked into.
     pub(crate) too_deep: Vec<PathBuf>,
@@ -72,47 +72,51 @@ pub(crate) struct SideFiles {
 
 /// Everything of the session beside its transcript. FIFOs, sockets, devices and whatever is named `*.lock` are left
 /// out, and one thing that cannot be read does not hide another.
-pub(crate) fn side_files(transcript: &Path, id: &SessionId) -> SideFiles {
+pub(crate) fn side_files_by(reach: Reach, transcript: &Path, id: &SessionId) -> SideFiles {
     let (mut beside, mut problems) = (Vec::new(), Vec::new());
-    if let Some(folder) = transcript.parent().filter(|_| !is_memory(transcript))
-        && let Err(error) = add_names_beside(folder, id, &mut beside, &mut problems)
+    if !is_memory(transcript)
+        && let Err(error) = add_names_beside(reach, transcript, id, &mut beside, &mut problems)
     {
         problems.push(error);
     }
-    let mut sides = side_files_with(transcript, id, &beside);
+    let mut sides = side_files_with(reach, transcript, id, &beside);
     sides.problems.append(&mut problems);
     sides
 }
 
 /// Whether something of the session lies beside its transcript, be that there or not.
-pub fn has_rest_of(transcript: &Path, id: &SessionId) -> bool {
-    side_files(transcript, id).found.iter().any(FoundSideFile::is_beside_transcript)
+pub fn has_rest_of(reach: Reach, transcript: &Path, id: &SessionId) -> bool {
+    side_files_by(reach, transcript, id).found.iter().any(FoundSideFile::is_beside_transcript)
 }
 
-/// [`side_files`], where the names beside the transcript that bear its id are known.
-pub(crate) fn side_files_with(transcript: &Path, id: &SessionId, beside: &[OsString]) -> SideFiles {
-    let mut sides = SideFiles::default();
+/// [`side_files_by`], where the names beside the transcript that bear its id are known.
+pub(crate) fn side_files_with(reach: Reach, transcript: &Path, id: &SessionId, beside: &[OsString]) -> SideFiles {
+    let mut sides = SideFiles { found: Vec::new(), problems: Vec::new(), links: Vec::new(), too_deep: Vec::new() };
+    let of = (reach, transcript);
     if is_memory(transcript) {
-        sides.attempt(|sides| sides.add_folder(transcript, Path::new("")));
+        sides.attempt(|sides| sides.add_folder(of, transcript, Path::new("")));
         sides.found.sort_by(|a, b| a.rel.cmp(&b.rel));
         return sides;
     }
     let own = transcript.with_file_name(id.as_str());
-    sides.attempt(|sides| sides.add_folder(&own, Path::new("")));
+    sides.attempt(|sides| sides.add_folder(of, &own, Path::new("")));
     for name in beside {
-        sides.attempt(|sides| sides.add_beside(transcript, name));
+        sides.attempt(|sides| sides.add_beside(of, name));
     }
     if let Some(claude_dir) = claude_dir_of_transcript(transcript) {
         for kept in KEPT_BY_ID {
             let folder = claude_dir.join(kept).join(id.as_str());
-            sides.attempt(|sides| sides.add_folder(&folder, &Path::new(CLAUDE).join(kept)));
+            sides.attempt(|sides| sides.add_folder(of, &folder, &Path::new(CLAUDE).join(kept)));
         }
-        sides.attempt(|sides| sides.add_todos(&claude_dir.join(TODOS), id));
-        sides.attempt(|sides| sides.add_plans(&claude_dir.join(PLANS), transcript));
+        sides.attempt(|sides| sides.add_todos(of, &claude_dir.join(TODOS), id));
+        sides.attempt(|sides| sides.add_plans(of, &claude_dir.join(PLANS)));
     }
     sides.found.sort_by(|a, b| a.rel.cmp(&b.rel));
     sides
 }
+
+/// By whom, and of which transcript, side files are looked for.
+type Of<'a> = (Reach, &'a Path);
 
 impl SideFiles {
     fn attempt(&mut self, look: impl FnOnce(&mut SideFiles) -> Result<(), DurableError>) {
@@ -122,18 +126,19 @@ impl SideFiles {
     }
 
     /// Every file below a folder, under names that begin with `top`.
-    fn add_folder(&mut self, folder: &Path, top: &Path) -> Result<(), DurableError> {
+    fn add_folder(&mut self, of: Of<'_>, folder: &Path, top: &Path) -> Result<(), DurableError> {
         // Most sessions have none; a file of that name is none either.
         if folder.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink() && !metadata.is_dir()) {
             return Ok(());
         }
-        let Some(root) = open_folder(folder)? else { return Ok(()) };
+        let (reach, transcript) = of;
+        let Some(root) = open_folder_by(reach, folder, transcript)? else { return Ok(()) };
         let mut pending = vec![PathBuf::new()];
         while let Some(below) = pending.pop() {
             match root.open_beneath(&below).and_then(|dir| dir.map(|dir| Ok((dir.entries()?, dir))).transpose()) {
                 Ok(Some((entries, dir))) => {
                     for (name, kind) in entries {
-                        self.add_entry(&dir, &name, kind, (&below, top), &mut pending);
+                        self.add_entry(reach, &dir, &name, kind, (&below, top), &mut pending);
                     }
                 }
                 Ok(None) => {}
@@ -145,6 +150,7 @@ impl SideFiles {
 
     fn add_entry(
         &mut self,
+        reach: Reach,
         dir: &Dir,
         name: &OsStr,
         kind: FileType,
@@ -159,6 +165,9 @@ impl SideFiles {
             FileType::Directory => pending.push(below.join(name)),
             FileType::Symlink => self.links.push(dir.path().join(name)),
             FileType::RegularFile => match dir.stat(name) {
+                Ok(Some(stat)) if reach == Reach::Plain && !fs::may_be_ours(&stat) => {
+                    self.links.push(dir.path().join(name));
+                }
                 Ok(Some(stat)) => {
                     self.found.push(FoundSideFile { rel: top.join(below).join(name), identity: Identity::of(&stat) });
                 }
@@ -169,45 +178,44 @@ impl SideFiles {
         }
     }
 
-    fn add_beside(&mut self, transcript: &Path, name: &OsStr) -> Result<(), DurableError> {
+    fn add_beside(&mut self, of: Of<'_>, name: &OsStr) -> Result<(), DurableError> {
+        let (reach, transcript) = of;
         let path = transcript.with_file_name(name);
-        let Some(folder) = path.parent().map(Dir::open).transpose()?.flatten() else { return Ok(()) };
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        let Some(folder) = open_folder_by(reach, parent, transcript)? else { return Ok(()) };
         let Some(stat) = folder.stat(name)? else { return Ok(()) };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.add_folder(&path, &Path::new(BESIDE).join(name)),
+            FileType::Directory => self.add_folder(of, &path, &Path::new(BESIDE).join(name)),
             kind => {
                 let mut nothing = Vec::new();
-                self.add_entry(&folder, name, kind, (Path::new(""), Path::new(BESIDE)), &mut nothing);
+                self.add_entry(reach, &folder, name, kind, (Path::new(""), Path::new(BESIDE)), &mut nothing);
                 Ok(())
             }
         }
     }
 
-    fn add_todos(&mut self, todos: &Path, id: &SessionId) -> Result<(), DurableError> {
-        let Some(folder) = open_folder(todos)? else { return Ok(()) };
+    fn add_todos(&mut self, (reach, transcript): Of<'_>, todos: &Path, id: &SessionId) -> Result<(), DurableError> {
+        let Some(folder) = open_folder_by(reach, todos, transcript)? else { return Ok(()) };
         let start = format!("{id}-agent-");
         for (name, kind) in folder.entries()? {
             if name.as_bytes().starts_with(start.as_bytes()) && kind == FileType::RegularFile {
                 let mut nothing = Vec::new();
                 let top = Path::new(CLAUDE).join(TODOS);
-                self.add_entry(&folder, &name, kind, (Path::new(""), &top), &mut nothing);
+                self.add_entry(reach, &folder, &name, kind, (Path::new(""), &top), &mut nothing);
             }
         }
         Ok(())
     }
 
-    fn add_plans(&mut self, plans: &Path, transcript: &Path) -> Result<(), DurableError> {
-        let Some(folder) = open_folder(plans)? else { return Ok(()) };
+    fn add_plans(&mut self, (reach, transcript): Of<'_>, plans: &Path) -> Result<(), DurableError> {
+        let Some(folder) = open_folder_by(reach, plans, transcript)? else { return Ok(()) };
         // One that cannot be read is told when it is saved.
-        let slugs =
-            open_transcript(transcript).ok().flatten().map_or(Ok(Vec::new()), |file| slugs_in(&file, transcript));
-        for slug in slugs? {
+        let opened = open_transcript_by(reach, transcript).ok().flatten();
+        for slug in opened.map_or(Ok(Vec::new()), |file| slugs_in(&file, transcript))? {
             let name = OsString::from(format!("{slug}.md"));
-            if let Some(stat) = folder.stat(&name)?
-                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            {
-                let rel = Path::new(CLAUDE).join(PLANS).join(name);
-                self.found.push(FoundSideFile { rel, identity: Identity::of(&stat) });
+            if folder.stat(&name)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
+                let (mut nothing, top) = (Vec::new(), Path::new(CLAUDE).join(PLANS));
+                self.add_entry(reach, &folder, &name, FileType::RegularFile, (Path::new(""), &top), &mut nothing);
             }
         }
         Ok(())
@@ -242,12 +250,14 @@ fn slugs_in(file: &File, path: &Path) -> Result<Vec<String>, DurableError> {
 /// The names in a folder of transcripts that bear a session's id and are neither its transcript nor its own folder.
 /// What may be one of them and cannot be read is a problem.
 fn add_names_beside(
-    folder: &Path,
+    reach: Reach,
+    transcript: &Path,
     id: &SessionId,
     names: &mut Vec<OsString>,
     problems: &mut Vec<DurableError>,
 ) -> Result<(), DurableError> {
-    let Some(dir) = Dir::open(folder)? else { return Ok(()) };
+    let folder = transcript.parent().unwrap_or(Path::new("/"));
+    let Some(dir) = open_folder_by(reach, folder, transcript)? else { return Ok(()) };
     for (name, kind) in dir.entries()? {
         let is_its = match session_beside(&name).as_ref() == Some(id) || is_variant_of(&name, id) {
             true => true,
@@ -341,19 +351,19 @@ pub(crate) fn is_passing(name: &OsStr) -> bool {
 }
 
 /// The first directory that a record of the session names: of its transcript, else of what is left beside it.
-pub(crate) fn cwd_of_session(transcript: &Path, id: &SessionId) -> Result<Option<String>, DurableError> {
+pub(crate) fn cwd_of_session(reach: Reach, transcript: &Path, id: &SessionId) -> Result<Option<String>, DurableError> {
     if is_memory(transcript) {
         return Ok(None);
     }
-    if let Some(file) = open_transcript(transcript)? {
+    if let Some(file) = open_transcript_by(reach, transcript)? {
         return transcripts::first_cwd_in(file, transcript);
     }
-    for side in side_files(transcript, id).found {
+    for side in side_files_by(reach, transcript, id).found {
         if !side.rel.file_name().is_some_and(is_transcript_like) {
             continue;
         }
         let file = FileName::Side(side.rel);
-        if let Some(opened) = open_source(transcript, id, &file)?
+        if let Some(opened) = open_source_by(reach, transcript, id, &file)?
             && let Some(cwd) = transcripts::first_cwd_in(opened, &source_path(transcript, id, &file))?
         {
             return Ok(Some(cwd));
@@ -404,13 +414,25 @@ pub(crate) fn source_path(transcript: &Path, id: &SessionId, file: &FileName) ->
 
 /// Opens the file of a session whose transcript this is, or that itself; below its folder no link is followed.
 pub fn open_source(transcript: &Path, id: &SessionId, file: &FileName) -> Result<Option<File>, DurableError> {
+    open_source_by(Reach::Links, transcript, id, file)
+}
+
+/// [`open_source`], reached by a name of somebody's.
+pub fn open_source_by(
+    reach: Reach,
+    transcript: &Path,
+    id: &SessionId,
+    file: &FileName,
+) -> Result<Option<File>, DurableError> {
     if *file == FileName::Transcript {
-        return open_transcript(transcript);
+        return open_transcript_by(reach, transcript);
     }
     let (root, below) = place_of(transcript, id, file);
-    let (Some(name), Some(root)) = (below.file_name(), open_folder(&root)?) else { return Ok(None) };
+    let (Some(name), Some(root)) = (below.file_name(), open_folder_by(reach, &root, transcript)?) else {
+        return Ok(None);
+    };
     match root.open_beneath(below.parent().unwrap_or(Path::new("")))? {
-        Some(dir) => dir.open_file(name),
+        Some(dir) => reach.open_file(&dir, name),
         None => Ok(None),
     }
 }
@@ -428,7 +450,7 @@ mod tests {
 
     fn found(transcript: &Path, id: &str) -> Vec<String> {
         let id = SessionId::parse(id).unwrap();
-        let sides = side_files(transcript, &id);
+        let sides = side_files_by(Reach::Links, transcript, &id);
         assert_eq!(sides.problems.len(), 0, "{:?}", sides.problems);
         for side in &sides.found {
             let opened = open_source(transcript, &id, &FileName::Side(side.rel.clone()));
@@ -456,7 +478,7 @@ mod tests {
         crate::fs::platform::make_fifo(&dir.path().join("a/fifo"));
         assert_eq!(found(&transcript, "a"), ["custom-title.json", "subagents/agent-1.jsonl"]);
         let id = SessionId::parse("a").unwrap();
-        assert_eq!(side_files(&transcript, &id).links.len(), 2);
+        assert_eq!(side_files_by(Reach::Links, &transcript, &id).links.len(), 2);
         assert!(transcripts::open_regular(&dir.path().join("a/fifo")).is_err());
         assert!(open_source(&transcript, &id, &FileName::Side("etc/passwd".into())).is_err());
     }
@@ -562,7 +584,7 @@ mod tests {
         let id = SessionId::parse("b").unwrap();
         std::os::unix::fs::symlink("b", dir.path().join("b")).unwrap();
         write(&dir.path().join("b.jsonl.old"));
-        let sides = side_files(&dir.path().join("b.jsonl"), &id);
+        let sides = side_files_by(Reach::Links, &dir.path().join("b.jsonl"), &id);
         assert_eq!((sides.found.len(), sides.problems.len()), (1, 1));
     }
 }

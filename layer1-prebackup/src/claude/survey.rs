@@ -16,7 +16,7 @@ use crate::claude::side_files::{
     DEPTH_MAX, SideFiles, is_passing, is_transcript_like, is_uuid, is_variant_of, session_beside, session_of_agent,
     side_files_with,
 };
-use crate::claude::transcripts::{Identity, open_folder, open_transcript};
+use crate::claude::transcripts::{Identity, Reach, open_folder, open_transcript};
 use crate::fs::{self, Dir, DurableError};
 use crate::names::SessionId;
 
@@ -54,7 +54,7 @@ struct Survey {
 impl FoundTranscript {
     /// Its side files.
     pub(crate) fn side_files(&self) -> SideFiles {
-        side_files_with(&self.path, &self.id, &self.beside)
+        side_files_with(Reach::Links, &self.path, &self.id, &self.beside)
     }
 
     /// What of its side files is not copied and may be a conversation: links to one, and what cannot be read.

@@ -1,6 +1,8 @@
 //! The source: Claude Code's files. They are only ever read, and opening one never blocks. A link is followed
-//! only where a transcript or a folder of one user's stands, never below.
+//! only where a transcript or a folder of one user's stands, never below; see [`Reach`]. What is checked is what was
+//! opened, so that nothing can be put in its place between the two.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -51,6 +53,16 @@ impl Identity {
     pub(crate) fn file(&self) -> (u64, u64) {
         (self.dev, self.ino)
     }
+}
+
+/// How far a name is followed, which depends on who gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Claude Code's hooks, its directory, a person: a link of the user's is followed where the module says so.
+    Links,
+    /// A model: below the folder of transcripts, and the configuration directory, no link is followed, and no file is
+    /// read that has a second name (a hard link), for that may be anybody's.
+    Plain,
 }
 
 /// The first directory that a record of a transcript names; `None` where none does, or the transcript is not there.
@@ -112,11 +124,20 @@ pub fn open_regular(path: &Path) -> Result<Option<File>, DurableError> {
 /// [`open_regular`] of a transcript, which may be a link to one: to a file of that ending, of the user whose
 /// folder the link lies in. A link that leads to nothing is an error; the folder of a project's memory has none.
 pub fn open_transcript(path: &Path) -> Result<Option<File>, DurableError> {
+    open_transcript_by(Reach::Links, path)
+}
+
+/// [`open_transcript`] by a name of somebody's. What is not reached so is [`DurableError::is_not_ours`].
+pub fn open_transcript_by(reach: Reach, path: &Path) -> Result<Option<File>, DurableError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
     if is_memory(path) {
         return Ok(None);
     }
-    if !is_link(path) {
-        return open_regular(path);
+    if reach == Reach::Plain || !is_link(path) {
+        return match open_folder_by(reach, parent, path)? {
+            Some(folder) => reach.open_file(&folder, name),
+            None => Ok(None),
+        };
     }
     let refuse = |why: &str| refused_link("open", path, why);
     let target = followed(path)?;
@@ -130,13 +151,40 @@ pub fn open_transcript(path: &Path) -> Result<Option<File>, DurableError> {
     }
 }
 
+impl Reach {
+    /// Opens a regular file in a folder that was reached so; a link there is never followed.
+    pub(crate) fn open_file(self, folder: &Dir, name: &OsStr) -> Result<Option<File>, DurableError> {
+        match self {
+            Reach::Links => folder.open_file(name),
+            Reach::Plain => folder.open_own_file(name),
+        }
+    }
+}
+
 /// Opens a folder of Claude Code's, which may be a link to one of the same user.
 pub(crate) fn open_folder(path: &Path) -> Result<Option<Dir>, DurableError> {
-    let Some(dir) = Dir::open(path)? else { return Ok(None) };
-    if is_link(path) && owner_of_folder(path)? != dir.stat_itself()?.st_uid {
-        return Err(refused_link("open directory", path, "it is a link to a folder of another user"));
+    match Dir::open_own(path) {
+        Err(error) if error.is_not_ours() => {}
+        opened => return opened,
     }
-    Ok(Some(dir))
+    let Some(dir) = Dir::open(path)? else { return Ok(None) };
+    match owner_of_folder(path)? == dir.stat_itself()?.st_uid {
+        true => Ok(Some(dir)),
+        false => Err(refused_link("open directory", path, "it is a link to a folder of another user")),
+    }
+}
+
+/// [`open_folder`] of one that belongs to a transcript: below the folder of all transcripts, or else below the
+/// configuration directory.
+pub(crate) fn open_folder_by(reach: Reach, path: &Path, transcript: &Path) -> Result<Option<Dir>, DurableError> {
+    let projects = transcript.parent().and_then(Path::parent);
+    let above = [projects, projects.and_then(Path::parent)].into_iter().flatten();
+    let below = above.filter_map(|top| Some((top, path.strip_prefix(top).ok()?))).next();
+    match (reach, below) {
+        (Reach::Plain, Some((top, below))) => Dir::open(top)?.map_or(Ok(None), |top| top.open_beneath(below)),
+        (Reach::Plain, None) => Err(refused_link("open directory", path, "it lies outside of Claude Code's directory")),
+        (Reach::Links, _) => open_folder(path),
+    }
 }
 
 /// Where a link leads to in the end.

@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::claude::memory::is_memory;
 use crate::claude::project_folder::cwd_of_folder;
 use crate::claude::side_files::cwd_of_session;
-use crate::claude::transcripts::first_cwd;
+use crate::claude::transcripts::{Reach, first_cwd};
 use crate::fs::DurableError;
 use crate::names::{ProjectName, SessionId};
 
@@ -66,7 +66,7 @@ impl Exclusions {
         }
         let named = match SessionId::of_transcript(transcript) {
             _ if is_memory(transcript) => transcript.parent().and_then(cwd_of_folder),
-            Ok(id) => cwd_of_session(transcript, &id)?,
+            Ok(id) => cwd_of_session(Reach::Links, transcript, &id)?,
             Err(_) => first_cwd(transcript)?,
         };
         Ok(self.match_session(transcript, named.as_deref().or(cwd)))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
-use layer1_prebackup::claude::side_files::open_source;
+use layer1_prebackup::claude::side_files::open_source_by;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{ProjectName, StoredName};
@@ -32,6 +32,7 @@ pub(super) fn open_layer1(
     let open = || -> Result<Option<Layer1>, ArchiveError> {
         let Some(archive) = Archive::open_as_found(&places.layer1_store)? else { return Ok(None) };
         let Some(key) = key_in_layer1(&archive, request)? else { return Ok(None) };
+        archive.reach_sources_by(request.reach);
         let files = archive.files(&key)?;
         Ok((!files.is_empty()).then_some(Layer1 { archive, key, files }))
     };
@@ -71,17 +72,17 @@ fn key_in_layer1(archive: &Archive, request: &Request<'_>) -> Result<Option<Sess
 /// Whether the source, side files included, is as layer 1 copied it; in doubt it is not. It looks
 /// at every file of the session, so it is asked once a save.
 pub(super) fn is_unchanged_since(request: &Request<'_>, layer1: &Layer1) -> bool {
-    request.root != RootKind::Layer1Store
+    request.root == RootKind::Claude
         && layer1.archive.is_behind(request.id, request.transcript).is_ok_and(|behind| !behind)
 }
 
 /// Whether the source still begins with what layer 1 copied from it. In doubt it does not: then
 /// the content is taken over, which costs space and loses nothing.
 pub(super) fn source_has(request: &Request<'_>, layer1: &Layer1, unchanged: bool, want: &Expected) -> bool {
-    if request.root == RootKind::Layer1Store {
+    if request.root != RootKind::Claude {
         return false;
     }
-    let opened = open_source(request.transcript, request.id, &want.name.file);
+    let opened = open_source_by(request.reach, request.transcript, request.id, &want.name.file);
     let Ok(Some(file)) = opened else { return false };
     if unchanged && layer1.files.iter().any(|file| file.name == want.name && Expected::of(file) == *want) {
         return true;

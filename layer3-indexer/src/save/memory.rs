@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, Compare, SaveRequest, SessionKey, StoredFile};
 use layer1_prebackup::claude::survey::{FoundTranscript, memories};
+use layer1_prebackup::claude::transcripts::Reach;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
 
@@ -14,10 +15,10 @@ use crate::save::roots::all_resolved_projects;
 
 /// Saves what Claude Code remembers of one project, if that changed or layer 1 has a version of it that is not here.
 /// Gives what could not be saved of it.
-pub(crate) fn save(places: &Places, memory: &FoundTranscript) -> Result<Vec<String>, Failure> {
+pub(crate) fn save(places: &Places, memory: &FoundTranscript, reach: Reach) -> Result<Vec<String>, Failure> {
     let places = places.of_memories();
     let (layer1, unusable) = layer1_as_found(&places);
-    let mut problems = save_one(&places, layer1.as_ref(), &memory.id, Some(memory))?;
+    let mut problems = save_one(&places, layer1.as_ref(), &memory.id, Some(memory), reach)?;
     problems.extend(unusable);
     Ok(problems)
 }
@@ -43,7 +44,7 @@ pub(crate) fn save_all(places: &Places) -> Result<Vec<(SessionId, String)>, Fail
     all.extend(found.into_iter().map(|memory| (memory.id.clone(), Some(memory))));
     let mut failed = Vec::new();
     for (id, memory) in &all {
-        match save_one(&places, layer1.as_ref(), id, memory.as_ref()) {
+        match save_one(&places, layer1.as_ref(), id, memory.as_ref(), Reach::Links) {
             Ok(problems) => failed.extend(problems.into_iter().map(|problem| (id.clone(), problem))),
             Err(error) => failed.push((id.clone(), error.to_string())),
         }
@@ -65,6 +66,7 @@ fn save_one(
     layer1: Option<&Archive>,
     id: &SessionId,
     memory: Option<&FoundTranscript>,
+    reach: Reach,
 ) -> Result<Vec<String>, Failure> {
     let memory = memory.filter(|memory| !places.policy.exclude.is_excluded(&memory.path, None));
     let opened = Archive::open(&places.layer3_store)?;
@@ -90,6 +92,7 @@ fn save_one(
         None => Archive::create(&places.layer3_store)?,
     };
     let archive = archive.leaving_free(places.policy.free_space_floor);
+    archive.reach_sources_by(reach);
     let mut problems = Vec::new();
     let mut key = held.map(|(key, _)| key);
     if let (Some(layer1), Some((from, _))) = (layer1, &kept) {
@@ -152,7 +155,7 @@ mod tests {
         // What layer 1 has not seen.
         write("MEMORY.md", "four\n");
         for _ in 0..2 {
-            assert_eq!(save(&scene.places, &found()).unwrap(), [""; 0]);
+            assert_eq!(save(&scene.places, &found(), Reach::Plain).unwrap(), [""; 0]);
             assert_eq!(held(), ["0 four\n", "1 one\n", "2 one\ntwo\n", "3 three\n"]);
         }
         // Both gone from Claude Code and new in layer 1: another project's.
@@ -173,7 +176,7 @@ mod tests {
             scene.write(&file, text);
             let found = memories(all_resolved_projects(&scene.places)).remove(0);
             let told = if text == "one\n" {
-                save(&scene.places, &found).unwrap()
+                save(&scene.places, &found, Reach::Plain).unwrap()
             } else {
                 save_all(&scene.places).unwrap().into_iter().map(|(_, why)| why).collect()
             };

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use layer1_prebackup::claude::transcripts::Reach;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::{ProjectName, SessionId};
 
@@ -18,7 +19,7 @@ pub(crate) const TRIGGER_BEFORE_RESTORE: &str = "before-restore";
 pub(crate) const TRIGGER_RESTORE: &str = "restore";
 
 /// What is to be saved. The transcript's path was checked by the caller.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Request<'a> {
     /// The session.
     pub(crate) id: &'a SessionId,
@@ -26,6 +27,8 @@ pub(crate) struct Request<'a> {
     pub(crate) transcript: &'a Path,
     /// What kind of root that is; layer 1's store is a place to take over from, not a source.
     pub(crate) root: RootKind,
+    /// How far its path, which may have become another's since it was checked, is followed at each open.
+    pub(crate) reach: Reach,
     /// The event's working directory.
     pub(crate) cwd: Option<&'a str>,
     /// What caused the save: `pre-compact`, `session-end`, …
@@ -39,7 +42,7 @@ pub(crate) struct Request<'a> {
 impl<'a> Request<'a> {
     /// All that is there of this transcript.
     pub(crate) fn of(id: &'a SessionId, transcript: &'a Path, root: RootKind) -> Request<'a> {
-        Request { id, transcript, root, cwd: None, trigger: None, project: None, expected: None }
+        Request { id, transcript, root, reach: Reach::Links, cwd: None, trigger: None, project: None, expected: None }
     }
 }
 

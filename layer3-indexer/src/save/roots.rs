@@ -24,6 +24,9 @@ pub(crate) enum RootKind {
     Claude,
     /// Layer 1's store: what lies there is a copy, not a source.
     Layer1Store,
+    /// Claude Code's, but reached by a link or under a second name, which is not read for whoever names it: only what
+    /// layer 1 copied of it, at a hook of Claude Code's, counts.
+    Unread,
 }
 
 /// A path that passed the check.

@@ -10,13 +10,13 @@ use std::path::Path;
 use layer1_prebackup::archive::{Archive, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
 use layer1_prebackup::claude::side_files::has_rest_of;
 use layer1_prebackup::claude::survey::memories;
-use layer1_prebackup::claude::transcripts;
+use layer1_prebackup::claude::transcripts::{self, Reach};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, LAYER3, SessionId, StoredName, typed};
 use layer1_prebackup::wire::outbox_job::MEMORIES_TRIGGER;
 
-use crate::failure::{Failure, chain};
+use crate::failure::{Failure, Kind, chain};
 use crate::save::adopt_v1;
 use crate::save::after_save::{index_or_warn, record_loss_or_warn};
 use crate::save::from_layer1::{self, Layer1, take_over};
@@ -80,9 +80,9 @@ fn save_memories(places: &Places, request: &Request<'_>) -> Vec<String> {
             |failed| failed.iter().map(|(id, why)| told(id, why)).collect(),
         );
     }
-    let found = (request.root == RootKind::Claude).then(|| memories([request.transcript]).pop()).flatten();
+    let found = (request.root != RootKind::Layer1Store).then(|| memories([request.transcript]).pop()).flatten();
     let Some(found) = found else { return Vec::new() };
-    let problems = memory::save(places, &found).unwrap_or_else(|error| vec![error.to_string()]);
+    let problems = memory::save(places, &found, request.reach).unwrap_or_else(|error| vec![error.to_string()]);
     problems.iter().map(|why| told(&found.id, why)).collect()
 }
 
@@ -113,6 +113,7 @@ fn save_and(
     let steps = Steps::new(progress);
     let mut warnings = Vec::new();
     let layer1 = from_layer1::open_layer1(places, request, &mut warnings)?;
+    let request = &as_reached(request, layer1.as_ref())?;
     if is_forgotten(places, request.id)? {
         return Ok(forgotten(request.id));
     }
@@ -134,6 +135,7 @@ fn save_and(
             &opened
         }
     };
+    archive.reach_sources_by(request.reach);
     let wanted = wanted(request, layer1.as_ref());
     let key = destination(archive, request, layer1.as_ref())?;
     let unchanged = layer1.as_ref().is_some_and(|layer1| from_layer1::is_unchanged_since(request, layer1));
@@ -193,15 +195,33 @@ fn forgotten(id: &SessionId) -> Answer {
 
 /// Whether something is left of a conversation beside where its transcript was.
 fn has_rest(request: &Request<'_>) -> bool {
-    request.root == RootKind::Claude && has_rest_of(request.transcript, request.id)
+    request.root == RootKind::Claude && has_rest_of(request.reach, request.transcript, request.id)
+}
+
+/// The request, as far as its transcript may be read: one that a link leads to, or that has a second name, counts as far
+/// as layer 1 has a copy of it.
+fn as_reached<'a>(request: &Request<'a>, layer1: Option<&Layer1>) -> Result<Request<'a>, Failure> {
+    if request.root != RootKind::Claude || request.reach != Reach::Plain {
+        return Ok(*request);
+    }
+    match transcripts::open_transcript_by(request.reach, request.transcript) {
+        Err(error) if error.is_not_ours() && layer1.is_some() => Ok(Request { root: RootKind::Unread, ..*request }),
+        Err(error) if error.is_not_ours() => {
+            let what = format!("accept transcript path {:?}: {}", request.transcript, error.source);
+            let hint =
+                format!("layer 1 has no copy of it; if it is a conversation, `{}` saves it", typed(LAYER3, "import"));
+            Err(Failure::new(what).of(Kind::InvalidInput).hint(hint))
+        }
+        _ => Ok(*request),
+    }
 }
 
 /// Length of the source's transcript now; `None` where there is none.
 fn source_bytes(request: &Request<'_>) -> Result<Option<u64>, Failure> {
-    if request.root == RootKind::Layer1Store {
+    if request.root != RootKind::Claude {
         return Ok(None);
     }
-    let Some(file) = transcripts::open_transcript(request.transcript)? else { return Ok(None) };
+    let Some(file) = transcripts::open_transcript_by(request.reach, request.transcript)? else { return Ok(None) };
     Ok(Some(fs::stat_of(&file, request.transcript)?.st_size as u64))
 }
 
@@ -250,7 +270,7 @@ fn copy(
     key: Option<&SessionKey>,
     steps: &Steps<'_>,
 ) -> Result<SaveReport, Failure> {
-    if request.root == RootKind::Layer1Store {
+    if request.root != RootKind::Claude {
         return Ok(SaveReport {
             key: key.cloned(),
             transcript: TranscriptState::Absent,

@@ -5,10 +5,12 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 
 use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, SaveReport, TranscriptState};
+use layer1_prebackup::claude::transcripts::Reach;
 use layer1_prebackup::names::{FileName, SessionId, StoredName};
 
 use super::log::LOG_NAME;
@@ -586,4 +588,81 @@ fn a_conversation_that_could_not_be_read_for_the_index_stays_owed_to_it() {
         let index = crate::index::Index::open_read_only(&scene.places.index).unwrap().unwrap();
         assert!(!index.is_incomplete(&archive).unwrap());
     }
+}
+
+/// What is put in a file's place between the check of its path and the look at it is not stored for a model; what
+/// layer 1 copied at a hook is, whatever stands there.
+#[test]
+fn what_takes_the_place_of_a_checked_file_is_not_stored_for_a_model() {
+    const SECRET: &str = "{\"cwd\":\"/home/dev/proj\",\"secret\":\"canary\"}\n";
+    type Swap = fn(&Scene, &Path);
+    let foreign: [(&str, Swap); 8] = [
+        ("the transcript becomes a link", |scene, secret| {
+            fs::remove_file(scene.transcript()).unwrap();
+            symlink(secret.join("a.jsonl"), scene.transcript()).unwrap();
+        }),
+        ("the transcript becomes a second name", |scene, secret| {
+            fs::remove_file(scene.transcript()).unwrap();
+            fs::hard_link(secret.join("a.jsonl"), scene.transcript()).unwrap();
+        }),
+        ("the project's folder becomes a link", |scene, secret| {
+            let folder = scene.transcript().parent().unwrap().to_owned();
+            fs::rename(&folder, secret.join("moved")).unwrap();
+            symlink(secret, folder).unwrap();
+        }),
+        ("a side file is a second name", |scene, secret| {
+            let place = scene.transcript().with_extension("").join("tool-results/x.txt");
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::hard_link(secret.join("a.jsonl"), place).unwrap();
+        }),
+        ("the session's own folder is a link", |scene, secret| {
+            symlink(secret, scene.transcript().with_extension("")).unwrap();
+        }),
+        ("a name beside it is a second name", |scene, secret| {
+            fs::hard_link(secret.join("a.jsonl"), scene.transcript().with_extension("jsonl.bak")).unwrap();
+        }),
+        ("a task list is a link", |scene, secret| {
+            let tasks = scene.places.claude_dir.join("tasks");
+            fs::create_dir_all(&tasks).unwrap();
+            symlink(secret, tasks.join(ID)).unwrap();
+        }),
+        ("the memory is a link", |scene, secret| {
+            symlink(secret, scene.transcript().with_file_name("memory")).unwrap();
+        }),
+    ];
+    for (what, swap) in foreign {
+        for layer1_copied in [false, true] {
+            let scene = Scene::new();
+            scene.transcribe(&conversation());
+            let secret = scene.places.claude_dir.with_file_name("secret");
+            for name in ["a.jsonl".to_owned(), format!("{ID}.jsonl")] {
+                scene.write(&secret.join(name), SECRET);
+            }
+            if layer1_copied {
+                scene.layer1_copies();
+            }
+            let roots = roots::Roots::resolve(&scene.places, &[]);
+            let checked = roots.check(&scene.id(), &scene.transcript()).unwrap();
+            swap(&scene, &secret);
+            let id = scene.id();
+            let request = Request { reach: Reach::Plain, ..Request::of(&id, &checked.path, checked.root) };
+            let answer = save(&scene.places, &LogSink::new(&scene.places, false), &request, &|_| {});
+            let stored = files_below(&scene.places.layer3_store);
+            let holds = |bytes: &Vec<u8>| bytes.windows(6).any(|window| window == b"canary");
+            assert!(!stored.iter().any(holds), "{what}: a foreign file is stored: {answer:?}");
+            let is_there = stored.iter().any(|bytes| *bytes == conversation().concat().into_bytes());
+            let is_transcript = what.starts_with("the transcript") || what.starts_with("the project");
+            assert_eq!(is_there, layer1_copied || !is_transcript, "{what}, {layer1_copied}: {answer:?}");
+            assert_eq!(answer.is_ok(), is_there, "{what}: {answer:?}");
+        }
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let all = entries.flat_map(|entry| match entry.file_type().unwrap() {
+        kind if kind.is_dir() => files_below(&entry.path()),
+        _ => vec![fs::read(entry.path()).unwrap()],
+    });
+    all.collect()
 }

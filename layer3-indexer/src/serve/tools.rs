@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use layer1_prebackup::claude::TOOL_CHARS_MAX;
+use layer1_prebackup::claude::transcripts::Reach;
 use layer1_prebackup::names::{ProjectName, SessionId};
 use layer1_prebackup::wire::shown::shown;
 use rmcp::handler::server::common::{schema_for_input, schema_for_output};
@@ -336,6 +337,7 @@ fn session_save(server: &Server, arguments: JsonObject, progress: Progress<'_>) 
         id: &id,
         transcript: &checked.path,
         root: checked.root,
+        reach: Reach::Plain,
         cwd: input.cwd.as_deref(),
         trigger: input.trigger.as_deref(),
         project: project.as_ref(),

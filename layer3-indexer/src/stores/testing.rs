@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, Compare, SaveRequest, SessionKey};
+use layer1_prebackup::claude::transcripts::Reach;
 use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::names::{FileName, ProjectName, SessionId, StoredName};
 
@@ -141,6 +142,7 @@ impl Scene {
             id: &id,
             transcript,
             root,
+            reach: Reach::Links,
             cwd: Some("/home/dev/proj"),
             trigger: Some("session-end"),
             project: project.as_ref(),

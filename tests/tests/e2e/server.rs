@@ -468,3 +468,50 @@ fn a_server_that_masks_hands_out_no_secret() {
         assert!(client.end().success());
     }
 }
+
+/// A link that is put in a transcript's place again and again, while a model has it saved again and again.
+#[test]
+fn a_link_that_is_swapped_in_during_saves_never_gets_a_foreign_file_stored() {
+    const CANARY: &str = "canary-31c7";
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = transcripts::make_conversation(&scratch, &id, 3);
+    let secret = scratch.beside("elsewhere").join("projects/-x").join(format!("{id}.jsonl"));
+    fs::create_dir_all(secret.parent().expect("a folder")).expect("make a folder");
+    fs::write(&secret, format!("{{\"cwd\":\"/x\",\"text\":\"{CANARY}\"}}\n").repeat(50)).expect("write a secret");
+    let (link, real) = (transcript.with_extension("link"), transcript.with_extension("real"));
+    let (mut client, _) = Client::initialized(&scratch, &[]);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                n += 1;
+                fs::copy(&transcript, &real).expect("keep the transcript");
+                match n % 2 {
+                    0 => symlink(&secret, &link).expect("make a link"),
+                    _ => fs::hard_link(&secret, &link).expect("make a second name"),
+                }
+                fs::rename(&link, &transcript).expect("put a foreign file in its place");
+                std::thread::yield_now();
+                fs::rename(&real, &transcript).expect("put the transcript back");
+            }
+        });
+        for _ in 0..150 {
+            client
+                .request("tools/call", json!({"name": "session_save", "arguments": save_arguments(&id, &transcript)}));
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let saved =
+        client.request("tools/call", json!({"name": "session_save", "arguments": save_arguments(&id, &transcript)}));
+    assert!(saved["result"]["isError"].as_bool() != Some(true), "{saved}");
+    assert!(client.end().success());
+    assert_equals_source(&scratch.layer3_store(), PROJECT, &transcript);
+    let holds = |path: &Path| {
+        fs::read(scratch.layer3_store().join(path))
+            .is_ok_and(|bytes| bytes.windows(CANARY.len()).any(|w| w == CANARY.as_bytes()))
+    };
+    let held: Vec<_> = tree::all(&scratch.layer3_store()).into_keys().filter(|path| holds(path)).collect();
+    assert_eq!(held, [""; 0].map(std::path::PathBuf::from));
+}

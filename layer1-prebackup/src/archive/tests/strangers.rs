@@ -1,6 +1,6 @@
 //! Stores that somebody else changed: copies under other names, and what can be no file of ours.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 
 use super::compress::key;
@@ -192,6 +192,12 @@ fn what_stands_in_the_place_of_a_content_or_a_ledger_costs_that_alone_and_is_men
             assert_eq!(scene.content("p/s1/agent-1.jsonl"), b"side\n", "{told}");
             assert_eq!(scene.content("p/s1.gen-0001.jsonl"), b"one\n", "{told}");
             assert_eq!(fs::read(&secret).unwrap(), b"SECRET", "{told}");
+            let copied: Vec<PathBuf> = files(&scene.store())
+                .into_iter()
+                .filter(|path| path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.nlink() == 1))
+                .filter(|path| path.metadata().unwrap().len() == 6 && fs::read(path).unwrap() == b"SECRET")
+                .collect();
+            assert!(copied.is_empty(), "{told}: {copied:?}");
         }
     }
 }
