@@ -41,10 +41,10 @@ use crate::{health, retention};
 
 /// Layer 3 of Threefold: every Claude Code conversation, verified, searchable and restorable
 #[derive(Debug, Parser)]
-#[command(name = program_name(LAYER3), version, arg_required_else_help = true)]
+#[command(name = program_name(LAYER3), version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
     #[command(flatten)]
     places: PlaceFlags,
     #[command(flatten)]
@@ -157,16 +157,17 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         Ok(cli) => cli,
         Err(error) => return print_usage(&error, out),
     };
+    let Some(verb) = cli.command else { return print_help(out) };
     let env = |name: &str| std::env::var_os(name);
     let (settings, problems) = Settings::gather(&env, &cli.settings);
     if let Some(problem) = problems.into_iter().next() {
         // A server that did not start would keep every session from being saved.
-        match cli.command {
+        match verb {
             Command::Serve(_) => complain(&format!("{}: warning: failed to {problem}", program_name(LAYER3))),
             _ => return Err(problem.into()),
         }
     }
-    let places = match cli.command {
+    let places = match verb {
         // As above: of what was said it takes what can be used.
         Command::Serve(_) => {
             let (places, unusable) = Places::of_hook(&cli.places, &env, &settings, None);
@@ -188,11 +189,17 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
     };
     let places = places.map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
     let mut screen = Screen { out, terminal: terminal(), json: cli.json, for_model: cli.for_model, offset: 0 };
-    let done = match cli.command {
+    let done = match verb {
         Command::Serve(args) => serve::run(places, args, &settings),
         other => command(other, places, (&cli.places, &cli.settings), &mut screen),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// What there is to type, for who typed no verb.
+fn print_help(out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    write!(out, "{}", Cli::command().render_help()).and_then(|()| out.flush()).context("write to stdout")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_usage(error: &clap::Error, out: &mut dyn Write) -> Result<ExitCode, Failure> {
@@ -250,10 +257,15 @@ mod tests {
     fn wrong_arguments_stop_without_exit_code_2() {
         let mut out = Vec::new();
         let run_on = |args: &[&str], out: &mut Vec<u8>| run(args.iter().map(OsString::from), out);
-        for args in [&["layer3-indexer", "bogus"][..], &["layer3-indexer"], &["layer3-indexer", "search"]] {
+        for args in [&["layer3-indexer", "bogus"][..], &["layer3-indexer", "search"]] {
             assert_eq!(run_on(args, &mut out).unwrap(), ExitCode::FAILURE, "{args:?}");
         }
-        assert!(run_on(&["layer3-indexer", "--help"], &mut out).is_ok());
+        assert!(out.is_empty());
+        for args in [&["layer3-indexer"][..], &["layer3-indexer", "--json"], &["layer3-indexer", "--help"]] {
+            out.clear();
+            assert_eq!(run_on(args, &mut out).unwrap(), ExitCode::SUCCESS, "{args:?}");
+            assert!(String::from_utf8_lossy(&out).contains("\nCommands:\n"), "{args:?}");
+        }
         assert!(run_on(&["layer3-indexer", "serve", "--help"], &mut out).is_ok());
         assert!(String::from_utf8(out).unwrap().contains("Usage: layer3-indexer"));
     }
