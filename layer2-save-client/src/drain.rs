@@ -173,6 +173,10 @@ fn take_back(outbox: &Outbox, settings: &Settings, report: &Report) -> Result<bo
             continue;
         }
         let session = format!("{} of {}", key.id, key.project);
+        if let Err(error) = take_back_labels(&layer1, &layer3, &key) {
+            let why = in_one_line(&error);
+            report.warning(&format!("failed to tell the first copy what {session} is called: {why}"));
+        }
         match take_back_one(&layer1, &layer3, &key, settings) {
             Ok(0) => {}
             Ok(bytes) => {
@@ -189,6 +193,26 @@ fn take_back(outbox: &Outbox, settings: &Settings, report: &Report) -> Result<bo
         }
     }
     Ok(has_taken)
+}
+
+/// Gives layer 1 what only layer 3 has of what the user calls a conversation.
+fn take_back_labels(layer1: &Archive, layer3: &Archive, key: &SessionKey) -> Result<(), ArchiveError> {
+    match layer3.labels(&key.id)? {
+        Some(labels) => layer1.merge_labels(&key.id, &labels).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Whether layer 3 lacks something that layer 1 has of what the user calls a conversation.
+fn lacks_labels(layer1: &Archive, layer3: &Archive, key: &SessionKey) -> bool {
+    // What is damaged in the first copy comes back from the second one, and what is damaged there with a save.
+    let Ok(Some(labels)) = layer1.labels(&key.id) else { return false };
+    match layer3.labels(&key.id) {
+        Ok(Some(mut known)) => known.merge(&labels),
+        // Nobody but its version can write there.
+        Err(ArchiveError::NewerFormat { .. }) => false,
+        Ok(None) | Err(_) => true,
+    }
 }
 
 /// Gives layer 1 what only layer 3 has of what Claude Code remembers of the projects. Not while layer 3 lacks something
@@ -333,7 +357,8 @@ fn make_job(
     }
     let name = JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path);
     outbox.refuse_newer_receipt(&name)?;
-    let is_settled = settle::is_receipted(outbox, &name, &held, layer3, settings);
+    let is_settled = settle::is_receipted(outbox, &name, &held, layer3, settings)
+        && !layer3.is_some_and(|layer3| lacks_labels(archive, layer3, key));
     let has_content = held.iter().any(|file| file.bytes > 0);
     if has_content
         && !is_settled

@@ -17,6 +17,7 @@ mod forget;
 mod forgotten;
 mod frames;
 mod generations;
+mod labels;
 mod lacking;
 mod ledger;
 mod marks;
@@ -49,6 +50,7 @@ pub use self::{
     forget::held_by_source,
     forgotten::Forgotten,
     frames::Ranges,
+    labels::{LabelChange, Labels},
     ledger::StoredFile,
     marks::{HeldBy, Marks, Needle},
     quick_check::QuickCheck,

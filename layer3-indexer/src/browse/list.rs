@@ -17,6 +17,7 @@ use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
 use crate::scope::{self, Here, Labels, Scope};
+use crate::stores::called::{Called, describe};
 use crate::stores::{Stores, loss};
 use crate::terminal::time::now_ms;
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, width};
@@ -56,6 +57,14 @@ pub(crate) struct ListRequest {
     #[arg(help = "Only with a message since: a date, yesterday, an RFC 3339 time, or an age such as 7d")]
     #[serde(default)]
     pub(crate) since: Option<String>,
+    /// Only with this tag of the user's; with several of them, with all.
+    #[arg(long, value_name = "TAG", help = "Only with this tag; repeat it for more")]
+    #[serde(default)]
+    pub(crate) tag: Vec<String>,
+    /// Only what the user pinned.
+    #[arg(long, num_args = 0, default_missing_value = "true", help = "Only pinned conversations")]
+    #[serde(default)]
+    pub(crate) pinned: Option<bool>,
     /// At most so many; 50 by default, 1000 at most.
     #[arg(long, value_name = "N", default_value = "50", help = "At most so many sessions")]
     #[serde(default)]
@@ -76,7 +85,7 @@ impl ListRequest {
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub(crate) struct Listed {
-    /// Newest first. Each has session_id, project, cwd, directory (of its project), timestamp_start, timestamp_end, git_branch, title, edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, forks, forked_from and continued_in (where there is one), source_gone (Claude Code no longer has it), lost_messages (its newest version lost them, an older one has them).
+    /// Newest first. Each has session_id, project, cwd, directory (of its project), timestamp_start, timestamp_end, git_branch, title, name, tags, pinned and note (where the user gave them), edited_files, read_files, bash_commands, tool_counts, first_topic, last_topic, messages, bytes, blake3, subagents, forks, forked_from and continued_in (where there is one), source_gone (Claude Code no longer has it), lost_messages (its newest version lost them, an older one has them).
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub(crate) sessions: Vec<SessionRow>,
     /// sessions, bytes and messages of all that were asked for, also beyond the limit.
@@ -99,9 +108,13 @@ pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Fai
         return Ok(Listed { notes: vec!["nothing was saved yet".to_owned()], ..Listed::default() });
     };
     let scope = listing.scope();
+    let stores = Rc::new(Stores::open(places)?);
+    let called = Called::of(&stores);
+    let pinned = listing.pinned == Some(true);
     let ask = |index: &Index| {
         let known = index.whereabouts()?;
-        let meant = scope::meant(&scope, &known);
+        let mut meant = scope::meant(&scope, &known);
+        meant.keep(&known, &listing.tag, pinned, &called);
         let within = meant.rows(&known);
         let filter =
             SessionFilter { since_ms, limit, offset: listing.offset.unwrap_or(0), within, ..SessionFilter::default() };
@@ -111,10 +124,12 @@ pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Fai
     let key = |row: &SessionRow| SessionKey::parse(&row.metadata.project, &row.metadata.session_id);
     let keys = sessions.iter().map(key).collect::<Result<Vec<_>, _>>()?;
     let sources = Sources::look(places, &archive, keys.iter())?;
-    let stores = Rc::new(Stores::open(places)?);
     let mut titles = desktop::titles(&places.home);
     for (row, key) in sessions.iter_mut().zip(&keys) {
         row.metadata.title = row.metadata.title.take().or_else(|| titles.remove(key.id.as_str()));
+        if let Some(labels) = called.get(key.id.as_str()) {
+            describe(&mut row.metadata, labels);
+        }
         row.source_gone = sources.lack(key)?;
         row.label = labels.label(&row.metadata.project, row.metadata.directory.as_deref());
         row.lost_messages = loss::recorded_messages(&stores, key);
@@ -205,6 +220,10 @@ fn cells(number: usize, row: &SessionRow, several: bool, terminal: &Terminal) ->
 fn topic(row: &SessionRow) -> String {
     let m = &row.metadata;
     let mut marks = Vec::new();
+    if m.pinned {
+        marks.push("pinned".to_owned());
+    }
+    marks.extend(m.tags.iter().map(|tag| format!("#{}", one_line(tag))));
     if row.source_gone {
         marks.push("source gone".to_owned());
     }

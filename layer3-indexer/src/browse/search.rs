@@ -17,6 +17,7 @@ use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
 use crate::scope::{self, Here, Labels, Meant, Scope};
+use crate::stores::called::Called;
 use crate::stores::{Stores, loss};
 use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, fit, one_line};
@@ -85,6 +86,10 @@ pub(crate) struct SearchRequest {
     #[arg(help = "Only in this session, every message: its id or a unique beginning of it")]
     #[serde(default)]
     pub(crate) session_id: Option<String>,
+    /// Only in conversations with this tag of the user's; with several of them, with all.
+    #[arg(long, value_name = "TAG", help = "Only in conversations with this tag; repeat it for more")]
+    #[serde(default)]
+    pub(crate) tag: Vec<String>,
     /// Every message that matches; by default the best one of each session, with the number of others.
     #[arg(long, num_args = 0, default_missing_value = "true")]
     #[arg(help = "Every message, not only the best one of each session")]
@@ -172,16 +177,18 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
     let mut scope = Scope { all: search.all == Some(true), project: search.project.clone(), here: search.here.clone() };
     if let Some(session) = typed(&search.session_id) {
         let stores = Stores::open(places)?;
-        let key = scope::named(&stores, &search.here, archive.sessions()?, &session)?;
+        let key = scope::named(places, &stores, &search.here, archive.sessions()?, &session)?;
         query.session_id = Some(key.id.to_string());
         query.project = Some(key.project.to_string());
         scope.all = true;
     }
     let is_named = typed(&search.session_id).is_some();
     let asking = search.here.asking(&places.claude_dir).filter(|_| !is_named);
+    let called = if search.tag.is_empty() { Called::default() } else { Called::of(&Stores::open(places)?) };
     let ask = |index: &Index| {
         let known = index.whereabouts()?;
         let mut meant = scope::meant(&scope, &known);
+        meant.keep(&known, &search.tag, false, &called);
         let within = without_asking(asking.as_deref(), &mut meant, &known);
         let query = SearchQuery { within, ..query.clone() };
         Ok((index.search(&archive, &query)?, meant, known))
@@ -238,10 +245,16 @@ fn mark(places: &Places, archive: &Archive, hits: &mut [Hit]) -> Result<(), Fail
     let keys = hits.iter().map(key).collect::<Result<Vec<_>, _>>()?;
     let sources = Sources::look(places, archive, keys.iter())?;
     let stores = Rc::new(Stores::open(places)?);
+    let called = Called::of(&stores);
     let mut known: BTreeMap<&SessionKey, (bool, u64)> = BTreeMap::new();
     let titles = desktop::titles(&places.home);
     for (hit, key) in hits.iter_mut().zip(&keys) {
         hit.title = hit.title.take().or_else(|| titles.get(key.id.as_str()).cloned());
+        if let Some(labels) = called.get(key.id.as_str()) {
+            hit.name = labels.name().map(str::to_owned);
+            hit.title = hit.name.clone().or_else(|| hit.title.take());
+            (hit.tags, hit.pinned) = (labels.tags().map(str::to_owned).collect(), labels.is_pinned());
+        }
         (hit.source_gone, hit.lost_messages) = match known.get(key) {
             Some(marks) => *marks,
             None => *known.entry(key).or_insert((sources.lack(key)?, loss::recorded_messages(&stores, key))),
@@ -334,6 +347,7 @@ fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
         0 => String::new(),
         n => terminal.paint(Style::Yellow, &format!(" · lost {}", terminal::count(n, "message"))),
     };
+    let tail = format!("{tail}{}", called(hit));
     let mut text = format!(
         "{} · {} {}{gone}{lost}\n",
         terminal.paint(Style::Dim, &head),
@@ -346,6 +360,14 @@ fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
     text.push_str(&format!("{SAID}{}\n", painted(&lines.join(&format!("\n{SAID}")), marks, terminal)));
     text.push_str(&nearby_to_text(&hit.after, terminal));
     text
+}
+
+/// What the user calls the session.
+fn called(hit: &Hit) -> String {
+    let name = hit.name.iter().map(|name| format!("\"{}\"", one_line(name)));
+    let tags = hit.tags.iter().map(|tag| format!("#{}", one_line(tag)));
+    let pinned = hit.pinned.then(|| "pinned".to_owned());
+    name.chain(pinned).chain(tags).map(|part| format!(" · {part}")).collect()
 }
 
 fn nearby_to_text(nearby: &[ContextMessage], terminal: &Terminal) -> String {

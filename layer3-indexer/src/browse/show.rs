@@ -19,6 +19,7 @@ use crate::browse::title::side_title;
 use crate::failure::{Context, Failure, Kind};
 use crate::index::CHARACTER;
 use crate::save::read_metadata;
+use crate::stores::called::CalledAs;
 use crate::stores::{Copy, SessionCopies};
 use crate::terminal::time::{format_rfc3339_ms, parse_time_ms};
 use crate::terminal::{self, Style, Terminal, fit_one_line, one_line};
@@ -86,6 +87,9 @@ pub(crate) struct Conversation {
     pub(crate) git_branch: Option<String>,
     /// What the user or Claude Code named the session.
     pub(crate) title: Option<String>,
+    /// What the user calls it.
+    #[serde(flatten)]
+    pub(crate) called: CalledAs,
     /// Files that tools changed.
     pub(crate) edited_files: Vec<String>,
     /// The last prompt, shortened.
@@ -525,6 +529,10 @@ fn assemble(
         let room = window.max_chars - summary.as_ref().map_or(0, |summary| summary.chars.min(window.max_chars / 2));
         cut(only, at, room);
     }
+    let labels = copies.labels();
+    // The name that the user gave it may have been taken away since the metadata was written.
+    let title = metadata.title.filter(|_| metadata.name.is_none()).or(other.title.filter(|_| other.name.is_none()));
+    let title = side_title(copies).filter(|_| is_newest).or(title);
     let mut conversation = Conversation {
         session_id: key.id.to_string(),
         project: key.project.to_string(),
@@ -533,7 +541,8 @@ fn assemble(
         timestamp_start: read.start.map(format_rfc3339_ms).or(metadata.timestamp_start),
         timestamp_end: read.end.map(format_rfc3339_ms).or(metadata.timestamp_end),
         git_branch: read.branch.or(metadata.git_branch).or(other.git_branch),
-        title: side_title(copies).filter(|_| is_newest).or(metadata.title).or(other.title),
+        title: labels.name().map(str::to_owned).or(title),
+        called: CalledAs::of(&labels),
         edited_files: if metadata.edited_files.is_empty() { other.edited_files } else { metadata.edited_files },
         last_topic: metadata.last_topic.or(other.last_topic),
         messages: read.messages,
@@ -652,8 +661,11 @@ impl Conversation {
         let mut frame = terminal.paint(Style::Bold, &format!("── {} ──", parts.join(" · ")));
         frame.push('\n');
         let files = file_names(&self.edited_files, HEADER_FILES);
+        let tags = self.called.tags();
         let lines = [
             ("title", self.title.as_deref()),
+            ("tags", Some(tags.as_str()).filter(|tags| !tags.is_empty())),
+            ("note", self.called.note.as_deref()),
             ("edited", Some(files.as_str()).filter(|files| !files.is_empty())),
             ("last topic", self.last_topic.as_deref()),
             ("fork of", self.forked_from.as_deref()),

@@ -8,6 +8,7 @@ use layer1_prebackup::config::size::Size;
 use serde_json::json;
 
 use crate::browse::export::{self, Exported, Format};
+use crate::cli::called::id_of;
 use crate::cli::screen::{Screen, absolute, notes, problem, unless_none};
 use crate::failure::Failure;
 use crate::save::adopt_v1;
@@ -18,7 +19,7 @@ use crate::terminal::{self, one_line};
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// The session: its id or a unique beginning of it
+    /// The session: its id, a unique beginning of it, or what it is called
     session: String,
     /// What to write; by default what the name of FILE says, else Markdown
     #[arg(long, value_enum)]
@@ -54,7 +55,8 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
         generation: args.generation.unwrap_or(0),
         clock: Clock::LOCAL,
     };
-    let copies = SessionCopies::find(&adopt_v1::stores(places)?, &args.session)?;
+    let session = id_of(places, args.session.clone(), screen)?;
+    let copies = SessionCopies::find(&adopt_v1::stores(places)?, &session)?;
     let exported = match &path {
         Some(path) => export::export_to_file(&copies, &options, path, args.force)?,
         None => export::export(&copies, &options, screen.out)?,

@@ -6,6 +6,7 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 use serde_json::json;
 
+use crate::cli::called::id_of;
 use crate::cli::screen::{Screen, confirm, counting, notes};
 use crate::failure::{Context, Failure};
 use crate::retention::forget::{self, ForgetRequest, Summary};
@@ -34,6 +35,9 @@ pub(super) fn run(places: &Places, args: ForgetArgs, screen: &mut Screen<'_>) ->
     }
     if allow_again {
         return let_back(places, &request.conversations, screen);
+    }
+    for typed in &mut request.conversations {
+        *typed = id_of(places, std::mem::take(typed), screen)?;
     }
     let plan = forget::plan(places, &request)?;
     if request.dry_run {

@@ -3,11 +3,13 @@
 //!
 //! 0: done. 1: refused, failed, or typed wrongly. Never 2, which would block Claude Code.
 
+mod called;
 mod compress;
 mod doctor;
 mod export;
 mod forget;
 mod import;
+mod label;
 mod list;
 mod pass_on;
 mod prune;
@@ -79,6 +81,18 @@ enum Command {
     /// Print a conversation
     #[command(after_help = example("show 8c1f04de --last 20"))]
     Show(show::ShowArgs),
+    /// Give a conversation a name, to find it and to type instead of its id
+    #[command(after_help = example("name 8c1f04de 'auth bug'"))]
+    Name(label::NameArgs),
+    /// Tag a conversation; `list --tag` and `search --tag` show what has a tag
+    #[command(after_help = example("tag 8c1f04de work urgent"))]
+    Tag(label::TagArgs),
+    /// Pin a conversation; `list --pinned` shows what is pinned
+    #[command(after_help = example("pin 8c1f04de"))]
+    Pin(label::PinArgs),
+    /// Write a note about a conversation
+    #[command(after_help = example("note 8c1f04de 'the fix that worked'"))]
+    Note(label::NoteArgs),
     /// Tell which conversation wrote a line of a file, or last touched the file
     #[command(after_help = example("why src/parser.rs:42"))]
     Why(Box<why::WhyArgs>),
@@ -225,6 +239,10 @@ fn command(
         Command::Search(args) => search::run(&places, *args, screen),
         Command::List(args) => list::run(&places, args, screen),
         Command::Show(args) => show::run(&places, args, screen),
+        Command::Name(args) => label::run_name(&places, args, screen),
+        Command::Tag(args) => label::run_tag(&places, args, screen),
+        Command::Pin(args) => label::run_pin(&places, args, screen),
+        Command::Note(args) => label::run_note(&places, args, screen),
         Command::Why(args) => why::run(&places, *args, screen),
         Command::Fix(args) => why::run_fix(&places, *args, screen),
         Command::Restore(args) => restore::run(&places, args, screen),
@@ -240,7 +258,7 @@ fn command(
         Command::Setup(args) => setup::run(flags, &args, screen),
         Command::Uninstall(args) => setup::run_uninstall(flags, &args, screen),
         Command::Completions(args) => setup::run_completions::<Cli>(&args, screen),
-        Command::PassedOn(verb) => verb.run(flags, settings, screen.json),
+        Command::PassedOn(verb) => verb.run(flags, settings, &places, screen),
     }
 }
 

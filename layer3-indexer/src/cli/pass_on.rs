@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{Args, Subcommand};
-use layer1_prebackup::config::places::PlaceFlags;
+use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::SettingFlags;
 use layer1_prebackup::fs::platform::process::become_program;
 use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3, program_name};
 
-use crate::cli::screen::example;
+use crate::cli::called::id_of;
+use crate::cli::screen::{Screen, example};
 use crate::failure::{Context, Failure};
 
 /// The verbs.
@@ -50,7 +51,13 @@ pub(super) struct PassedOn {
 
 impl Verb {
     /// Becomes the other program, which lies beside this one, with everything that was typed. Returns only if that fails.
-    pub(super) fn run(&self, places: &PlaceFlags, settings: &SettingFlags, json: bool) -> Result<(), Failure> {
+    pub(super) fn run(
+        &self,
+        flags: &PlaceFlags,
+        settings: &SettingFlags,
+        places: &Places,
+        screen: &Screen<'_>,
+    ) -> Result<(), Failure> {
         let (program, verb, typed) = match self {
             Verb::Sweep(typed) => (LAYER1, Some("sweep"), typed),
             Verb::History(typed) => (LAYER1, Some("history"), typed),
@@ -62,10 +69,19 @@ impl Verb {
         };
         let path = program_dir().context("find the folder of this program")?.join(program);
         let mut command = Command::new(&path);
-        for (flag, place) in places.named() {
+        for (flag, place) in flags.named() {
             command.args(place.into_iter().flat_map(|place| [flag.as_ref(), place.as_os_str()]));
         }
-        command.args(settings.to_args()).args(verb).args(&typed.args).args(json.then_some("--json"));
+        let mut args = typed.args.clone();
+        // The other programs know ids alone.
+        if let (Verb::History(_) | Verb::Dismiss(_), Some(Some(first))) =
+            (self, args.first().map(|first| first.to_str()))
+            && !first.starts_with('-')
+        {
+            let id = id_of(places, first.to_owned(), screen)?;
+            args[0] = id.rsplit('/').next().unwrap_or_default().into();
+        }
+        command.args(settings.to_args()).args(verb).args(&args).args(screen.json.then_some("--json"));
         // So that it names what its reader has typed.
         let name = Some(program_name(LAYER3)).filter(|name| *name != LAYER3);
         Err(become_program(&mut command, name)).context(format_args!("start {}", path.display()))

@@ -3,6 +3,7 @@
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
+use crate::cli::called::id_of;
 use crate::cli::screen::{Screen, confirm, here, notes, unless_none};
 use crate::failure::{Context, Failure};
 use crate::retention::prune::{self, PruneRequest, Summary};
@@ -36,6 +37,9 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
         return Err(Failure::argument("--only-copies", &request.sessions.join(" "), why));
     }
     request.here = here(places);
+    for typed in &mut request.sessions {
+        *typed = id_of(places, std::mem::take(typed), screen)?;
+    }
     let plan = prune::plan(places, &request)?;
     if request.dry_run {
         return screen.answer(&Summary::of(&plan), |terminal| prune::to_text(&plan, terminal));

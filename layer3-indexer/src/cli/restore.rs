@@ -11,6 +11,7 @@ use layer1_prebackup::config::size::Size;
 use layer1_prebackup::names::{LAYER3, typed};
 use serde_json::json;
 
+use crate::cli::called::id_of;
 use crate::cli::screen::{Screen, absolute, config_dir, counting, here, notes, problem, unless_none};
 use crate::failure::{Failure, chain};
 use crate::restore::memory::{self, Remembered};
@@ -28,7 +29,7 @@ use crate::terminal::{self, Style, Terminal, one_line, shell_quoted};
 // The arguments of `restore`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
-    /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from
+    /// The session: its id, a unique beginning of it, or what it is called; at a terminal, without it, a list to choose from
     session: Option<String>,
     /// Bring back everything that is gone from Claude Code's directory, and leave what is there as it is
     #[arg(long, conflicts_with_all = ["session", "generation", "to", "cwd", "force"])]
@@ -250,7 +251,7 @@ pub(super) fn chosen(
     screen: &Screen<'_>,
 ) -> Result<String, Failure> {
     if let Some(typed) = typed {
-        return Ok(typed);
+        return id_of(places, typed, screen);
     }
     // The list goes to stderr: stdout is for the answer.
     if screen.json || !is_at_terminal() {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Args;
 use layer1_prebackup::config::places::Places;
@@ -12,12 +13,13 @@ use crate::failure::Failure;
 use crate::restore::Options;
 use crate::restore::resume;
 use crate::scope::Scope;
-use crate::stores::Which;
+use crate::stores::{SessionCopies, Stores, Which};
+use crate::terminal::one_line;
 
 // The arguments of `resume`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
-    /// The session: its id or a unique beginning of it; at a terminal, without it, a list to choose from
+    /// The session: its id, a unique beginning of it, or what it is called; at a terminal, without it, a list to choose from
     session: Option<String>,
     /// A list of this project: its directory, or a part of its name; by default of the current directory's
     #[arg(long, value_name = "PROJECT", conflicts_with_all = ["session", "all"])]
@@ -66,6 +68,9 @@ pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) ->
         options.content = choose_version("resume", &session, &loss, screen)?;
     }
     let ready = resume::ready(places, &session, &options)?;
+    if let Some(called) = called(places, &session) {
+        complain(&called);
+    }
     if ready.restored.files_written > 0 {
         // stdout is claude's from here on.
         complain(restored_text(&ready.restored, false, &screen.terminal).lines().next().unwrap_or_default());
@@ -73,4 +78,16 @@ pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) ->
     notes(ready.restored.notes.iter().chain(&ready.restored.problems));
     resume::become_claude(&ready, &args.args, &config_dir)?;
     Ok(())
+}
+
+/// What the user calls the conversation that is about to go on, where it is called anything.
+fn called(places: &Places, session: &str) -> Option<String> {
+    // For reading alone: what cannot be told keeps nobody from going on.
+    let copies = SessionCopies::find(&Rc::new(Stores::open(places).ok()?), session).ok()?;
+    let labels = copies.labels();
+    let name = labels.name().map(|name| format!("\"{}\"", one_line(name)));
+    let tags = labels.tags().map(|tag| format!("#{}", one_line(tag)));
+    let note = labels.note().map(|note| format!("note: {}", one_line(note)));
+    let parts: Vec<String> = name.into_iter().chain(tags).chain(note).collect();
+    (!parts.is_empty()).then(|| parts.join("  "))
 }

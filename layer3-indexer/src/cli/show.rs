@@ -6,6 +6,7 @@ use layer1_prebackup::config::places::Places;
 
 use crate::browse::fit;
 use crate::browse::show::{self, Window};
+use crate::cli::called::id_of;
 use crate::cli::screen::Screen;
 use crate::failure::Failure;
 use crate::save::adopt_v1;
@@ -18,7 +19,7 @@ const MARGIN_CHARS: usize = 2_000;
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// The session: its id or a unique beginning of it
+    /// The session: its id, a unique beginning of it, or what it is called
     session: String,
     #[command(flatten)]
     window: Window,
@@ -29,7 +30,8 @@ pub(super) struct ShowArgs {
 
 /// Runs `show`.
 pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let copies = SessionCopies::find(&adopt_v1::stores(places)?, &args.session)?;
+    let session = id_of(places, args.session, screen)?;
+    let copies = SessionCopies::find(&adopt_v1::stores(places)?, &session)?;
     let max_chars = args.window.max_chars.max(1);
     let max_chars = if screen.for_model { max_chars.min(COMMAND_CHARS_MAX - MARGIN_CHARS) } else { max_chars };
     let window = Window { max_chars: if args.offset.is_some() { usize::MAX } else { max_chars }, ..args.window };

@@ -4,6 +4,7 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::{LAYER2, typed};
 
+use crate::cli::called::id_of;
 use crate::cli::screen::{Screen, unless_none};
 use crate::failure::Failure;
 use crate::save::LogSink;
@@ -13,7 +14,7 @@ use crate::terminal::{self, Style, Terminal, one_line};
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Only this session: its id or a unique beginning of it
+    /// Only this session: its id, a unique beginning of it, or what it is called
     session: Option<String>,
     /// Heal what is wrong from the source or from layer 1's store, where the recorded hash proves them right
     #[arg(long)]
@@ -22,9 +23,10 @@ pub(super) struct VerifyArgs {
 
 /// Runs `verify`.
 pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let session = args.session.clone().map(|typed| id_of(places, typed, screen)).transpose()?;
     let report = match args.repair {
-        true => verify::repair(places, &LogSink::new(places, false), args.session.as_deref())?,
-        false => verify::verify(places, args.session.as_deref())?,
+        true => verify::repair(places, &LogSink::new(places, false), session.as_deref())?,
+        false => verify::verify(places, session.as_deref())?,
     };
     screen.answer(&report, |terminal| report_text(&report, terminal))?;
     let unhealed = report.repairs.iter().filter(|repair| !repair.healed).count();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use layer1_prebackup::archive::{Archive, ArchiveError, Ranges, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, ArchiveError, Labels, Ranges, SessionKey, StoredFile};
 use layer1_prebackup::names::StoredName;
 
 use crate::transcript::metadata::{Metadata, metadata_text};
@@ -28,6 +28,10 @@ pub trait Contents {
     fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError>;
     /// What caused the session's last save, as its metadata file has it: a rebuilt index takes it from there.
     fn last_trigger(&self, key: &SessionKey) -> Option<String>;
+    /// What the user calls the session, see [`Archive::labels`].
+    fn labels(&self, _key: &SessionKey) -> Option<Labels> {
+        None
+    }
 }
 
 impl Contents for Archive {
@@ -53,5 +57,9 @@ impl Contents for Archive {
         // A lost metadata file costs this word alone.
         let metadata: Metadata = serde_json::from_slice(&metadata_text(self, key)?).ok()?;
         Some(metadata.trigger)
+    }
+    fn labels(&self, key: &SessionKey) -> Option<Labels> {
+        // One that is damaged is told by `verify`, and comes back from the other store.
+        Archive::labels(self, &key.id).ok().flatten()
     }
 }

@@ -12,6 +12,7 @@ mod families;
 mod files;
 mod fill;
 pub(crate) mod fold;
+mod labels;
 mod lines;
 mod matching;
 mod mentions;

@@ -17,6 +17,7 @@ use rusqlite::{Connection, Row, params, params_from_iter};
 use super::conditions::Conditions;
 use super::error::none_if_refused;
 use super::families::{AGE, Age, age};
+use super::labels;
 use super::query::Query;
 use super::sessions::Sessions;
 use super::text::{MATCHED, Speaker, WEIGHTS};
@@ -241,7 +242,10 @@ impl<'s> Ranking<'s> {
         let is_meant = |title: &rusqlite::Result<(i64, String)>| {
             title.as_ref().map_or(true, |(session, _)| self.sessions.get(*session).is_some())
         };
-        titles.filter(is_meant).collect()
+        let titles: Vec<(i64, String)> = titles.filter(is_meant).collect::<rusqlite::Result<_>>()?;
+        let mut called = labels::all(self.connection)?;
+        called.retain(|(session, _)| self.sessions.get(*session).is_some());
+        Ok(titles.into_iter().chain(called).collect())
     }
 
     /// Whether messages are asked for by something else than what they say.

@@ -40,6 +40,17 @@ impl Index {
         list().doing("list sessions", &self.path)
     }
 
+    /// What the sessions are called: project, id and title.
+    pub(crate) fn titles(&self) -> Result<Vec<(String, String, String)>, IndexError> {
+        let read = || {
+            let sql = "SELECT project, session, title FROM tracked WHERE title IS NOT NULL";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let titles = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            titles.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().doing("list titles", &self.path)
+    }
+
     /// Every session, and the directories that its records name.
     pub(crate) fn whereabouts(&self) -> Result<Vec<Whereabouts>, IndexError> {
         let read = || {

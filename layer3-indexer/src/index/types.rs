@@ -192,6 +192,15 @@ pub struct Hit {
     pub(crate) label: String,
     /// The session's name, where it has one.
     pub(crate) title: Option<String>,
+    /// The name that the user gave it here, which stands as the title then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// The user's tags of the session. The index does not say them; whoever asks does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
+    /// Whether the user pinned the session; likewise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pinned: bool,
     /// When, RFC 3339.
     pub(crate) time: Option<String>,
     /// Who.

@@ -14,13 +14,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use layer1_prebackup::Hash;
-use layer1_prebackup::archive::{ArchiveError, SessionKey, StoredFile, TreeHasher};
+use layer1_prebackup::archive::{ArchiveError, Labels, SessionKey, StoredFile, TreeHasher};
 use layer1_prebackup::claude::side_files::BESIDE;
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::contents::Contents;
 use super::error::{IndexError, Sqlite};
+use super::labels;
 use super::open::COVERS;
 use super::owed::Noted;
 use super::prepare::{Message, Prepared, Queued};
@@ -128,7 +129,12 @@ pub(super) fn is_behind(
         let same = |row: &&Indexed| row.path == listed.path && row.generation == listed.name.generation;
         indexed.iter().find(same).is_some_and(|row| row.settled && row.is_as_seen(listed))
     };
-    Ok(listing.len() != indexed.len() || !listing.iter().all(is_indexed))
+    if listing.len() != indexed.len() || !listing.iter().all(is_indexed) {
+        return Ok(true);
+    }
+    let kept = session.map(|session| labels::kept(connection, session)).transpose().doing("look up a session", path)?;
+    let kept = kept.flatten().map(|(words, _)| words);
+    Ok(kept != labels::words(contents.labels(key).as_ref()))
 }
 
 /// One batch.
@@ -245,7 +251,7 @@ pub(super) fn step_in(
         return Ok(Step::Raced);
     }
     let (read, added) = (batch.read_bytes, batch.added);
-    batch.end(trigger).doing("update a session", path)?;
+    batch.end(trigger, contents.labels(key).as_ref()).doing("update a session", path)?;
     progress.read += read;
     progress.added += added;
     Ok(if is_more { Step::More } else { Step::Done })
@@ -526,6 +532,7 @@ fn reset(transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
     ] {
         transaction.execute(sql, [session])?;
     }
+    labels::remove(transaction, session)?;
     topics::remove(transaction, session)
 }
 
@@ -832,20 +839,29 @@ impl<'t> Batch<'t> {
     }
 
     /// What the session is called, where that is another than before.
-    fn write_names(&self, metadata: &Metadata) -> rusqlite::Result<()> {
+    fn write_names(
+        &self,
+        metadata: &Metadata,
+        title: Option<&String>,
+        labels: Option<&Labels>,
+    ) -> rusqlite::Result<()> {
         let before = "SELECT title, branch FROM tracked WHERE id = ?1";
         let before: [Option<String>; 2] =
             self.transaction.prepare_cached(before)?.query_row([self.session], |row| Ok([row.get(0)?, row.get(1)?]))?;
-        let now = [&metadata.title, &metadata.git_branch];
-        if before.each_ref() == now {
+        let words = labels::words(labels);
+        let called = words.map(|words| (words, metadata.title.clone().unwrap_or_default()));
+        let is_called_so = labels::kept(self.transaction, self.session)? == called;
+        if before.each_ref().map(Option::as_ref) == [title, metadata.git_branch.as_ref()] && is_called_so {
             return Ok(());
         }
-        let names = now.map(|name| name.as_deref().unwrap_or_default()).join(" ");
+        labels::write(self.transaction, self.session, called.as_ref())?;
+        let names = [&metadata.title, &metadata.git_branch].map(|name| name.as_deref().unwrap_or_default());
+        let names = format!("{} {}", names.join(" "), called.map(|(words, _)| words).unwrap_or_default());
         topics::write_names(self.transaction, self.session, &names)
     }
 
     /// Writes the session's row. It is listed when something was said in it, and in doubt.
-    fn end(mut self, trigger: &str) -> rusqlite::Result<()> {
+    fn end(mut self, trigger: &str, labels: Option<&Labels>) -> rusqlite::Result<()> {
         self.trigram_row.end(self.transaction, self.session)?;
         self.tally.prune();
         if let Some((_, first)) = self.tally.first_message {
@@ -856,7 +872,8 @@ impl<'t> Batch<'t> {
             self.add_beginning(first)?;
         }
         let metadata = self.tally.to_metadata();
-        self.write_names(&metadata)?;
+        let title = labels.and_then(Labels::name).map(str::to_owned).or_else(|| metadata.title.clone());
+        self.write_names(&metadata, title.as_ref(), labels)?;
         self.topics.write(self.transaction, self.session)?;
         let (first_message, last_message) = self.messages.unzip();
         let tally = serde_json::to_string(&self.tally).unwrap_or_else(|_| "{}".to_owned());
@@ -874,7 +891,7 @@ impl<'t> Batch<'t> {
                 self.tally.start_ms,
                 self.tally.end_ms,
                 metadata.git_branch,
-                metadata.title,
+                title,
                 trigger,
                 self.added as i64 - self.removed as i64,
                 self.unparsable as i64,

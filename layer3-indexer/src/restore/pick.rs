@@ -15,6 +15,7 @@ use crate::index::{SessionFilter, SessionRow, Whereabouts};
 use crate::restore::missing::{self, State};
 use crate::save::rebuild;
 use crate::scope::{self, Labels, Scope};
+use crate::stores::called::{Called, describe};
 use crate::stores::{SessionCopies, Stores, Which};
 use crate::terminal::{self, Style, Terminal, fit, left, one_line, right};
 use crate::transcript::desktop;
@@ -95,8 +96,13 @@ fn known(places: &Places, stores: &Stores) -> HashMap<(String, String), Metadata
     let all = SessionFilter::default();
     let rows = rebuild::ask(places, archive, &mut Vec::new(), |index| index.sessions(&all)).unwrap_or_default();
     let mut titles = desktop::titles(&places.home);
+    let called = Called::of(stores);
     let known = rows.into_iter().map(|SessionRow { metadata, .. }| {
-        let title = metadata.title.or_else(|| titles.remove(&metadata.session_id));
+        let mut metadata = metadata;
+        if let Some(labels) = called.get(&metadata.session_id) {
+            describe(&mut metadata, labels);
+        }
+        let title = metadata.title.take().or_else(|| titles.remove(&metadata.session_id));
         let key = (metadata.project.clone(), metadata.session_id.clone());
         (key, Metadata { title, ..metadata })
     });

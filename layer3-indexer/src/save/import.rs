@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::failure::{Failure, chain};
 use crate::index::Index;
 use crate::save::adopt_v1;
+use crate::save::labels;
 use crate::save::leave_receipts;
 use crate::save::log::LogSink;
 use crate::save::memory;
@@ -317,6 +318,11 @@ impl<'a> Run<'a> {
         match memory::save_all(self.places) {
             Ok(failed) => failed.into_iter().for_each(|(id, error)| self.fail(&id, error)),
             Err(error) => self.summary.notes.push(format!("what Claude Code remembers could not be saved: {error}")),
+        }
+        if let (Ok(Some(layer1)), Some(archive)) = (Archive::open(&self.places.layer1_store), &self.archive) {
+            for (id, error) in labels::exchange(archive, &layer1) {
+                self.fail(&id, format!("its name, tags and note are not in both copies: {}", chain(&error)));
+            }
         }
         let opened =
             self.archive.take().map_or_else(|| Archive::open(&self.places.layer3_store), |opened| Ok(Some(opened)));

@@ -9,6 +9,7 @@ use layer1_prebackup::fs::{Dir, DurableError, Lock};
 
 use crate::index::{Index, IndexError};
 use crate::save::adopt_v1;
+use crate::stores::called::describe;
 use crate::transcript::metadata::{Metadata, metadata_text};
 
 /// Metadata files that are written under one lock: nobody waits for more of them.
@@ -84,10 +85,13 @@ pub(crate) fn lock_metadata(archive: &Archive) -> Result<Lock, DurableError> {
 
 /// Puts the metadata file in its place; nothing where the store has nothing of the session any more; its folder, where that is still to be synced.
 fn put_metadata(index: &Index, archive: &Archive, key: &SessionKey, lock: &Lock) -> Result<Option<Dir>, IndexError> {
-    let Some(row) = index.session(key)? else { return Ok(None) };
+    let Some(mut row) = index.session(key)? else { return Ok(None) };
     // The user may have had it removed since it was saved; its row may still be there, or be there again.
     if archive.files(key)?.is_empty() {
         return Ok(None);
+    }
+    if let Ok(Some(labels)) = archive.labels(&key.id) {
+        describe(&mut row.metadata, &labels);
     }
     let path = metadata_path(archive, key);
     let (folder, name) = (archive.folder_of(key)?, OsString::from(format!("{}.json", key.id)));

@@ -4,6 +4,7 @@ pub(crate) mod adopt_v1;
 mod after_save;
 mod from_layer1;
 pub(crate) mod import;
+pub(crate) mod labels;
 pub(crate) mod later;
 mod leave_receipts;
 mod log;

@@ -7,7 +7,9 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
-use layer1_prebackup::archive::{Archive, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState};
+use layer1_prebackup::archive::{
+    Archive, ArchiveError, Compare, SaveReport, SaveRequest, SessionKey, StoredFile, TranscriptState,
+};
 use layer1_prebackup::claude::side_files::has_rest_of;
 use layer1_prebackup::claude::survey::memories;
 use layer1_prebackup::claude::transcripts::{self, Reach};
@@ -159,6 +161,11 @@ fn save_and(
     if let Some(layer1) = &layer1 {
         take_over(archive, &key, layer1, wanted.iter(), &steps, &mut warnings)?;
     }
+    if let Some(layer1) = &layer1
+        && let Err(error) = take_labels(archive, &layer1.archive, &key)
+    {
+        warnings.push(format!("its name, tags and note could not be taken from the first copy: {}", chain(&error)));
+    }
     let files = archive.files(&key)?;
     if files.iter().any(|file| file.name.generation > 0 && file.name.file == FileName::Transcript) {
         record_loss_or_warn(places, &key, &steps, &mut warnings);
@@ -177,6 +184,14 @@ fn save_and(
     journal.tell_shortcomings();
     let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
     Ok(Answer::Receipt(Receipt { messages_indexed, trigger, warning, ..receipt }))
+}
+
+/// What the user calls the conversation, where the first copy has more of that.
+fn take_labels(archive: &Archive, layer1: &Archive, key: &SessionKey) -> Result<(), ArchiveError> {
+    match layer1.labels(&key.id)? {
+        Some(labels) => archive.merge_labels(&key.id, &labels).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Whether the user had the conversation forgotten: either store may have been put back to an older state, or be another.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::index::{Index, IndexError, with_patience};
 use crate::save::adopt_v1;
+use crate::save::labels;
 use crate::save::log::LogSink;
 use crate::save::rebuild;
 use crate::save::receipt::{Answer, Receipt};
@@ -50,7 +51,7 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(crate = "rmcp::schemars")]
 pub(crate) struct FindingEntry {
-    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`, `source-diverged`, `one-copy` or `forget-unfinished`; `memories-unreadable`; `index-damaged` for the index.
+    /// `damaged`, `missing`, `bookkeeping-lost`, `generation-gap`, `unproven`, `source-diverged`, `one-copy`, `labels-differ` or `forget-unfinished`; `memories-unreadable`; `index-damaged` for the index.
     pub(crate) kind: String,
     /// The session; empty for the index.
     pub(crate) session_id: String,
@@ -155,6 +156,8 @@ fn texts(key: Option<&SessionKey>) -> (String, String) {
 const ONE_COPY: &str = "one-copy";
 /// A conversation was to be forgotten, and is not gone.
 const FORGET_UNFINISHED: &str = "forget-unfinished";
+/// The two copies do not say the same of what the user calls a conversation.
+const LABELS_DIFFER: &str = "labels-differ";
 /// The index is not what was written, or cannot be used.
 const INDEX_DAMAGED: &str = "index-damaged";
 /// The index is a newer version's, which this one leaves alone.
@@ -186,6 +189,9 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
     let meant = meant(archive, typed)?;
     let mut repairs = Vec::new();
+    if let Some(layer1) = &layer1 {
+        repairs.extend(repair_labels(archive, layer1, &meant));
+    }
     for only in meant.passes() {
         repairs.extend(archive.repair(only, layer1.as_ref())?.iter().map(RepairEntry::of));
         let diverged = found_in(places, archive, only)?;
@@ -206,6 +212,29 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
     // What could not be healed may look well, as where its sync failed.
     let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
     Ok(Report { ok, sessions: meant.keys.len(), findings, notes, in_one_copy, repairs })
+}
+
+/// Has each copy say again what the user calls the conversations.
+fn repair_labels(archive: &Archive, layer1: &Archive, meant: &Meant) -> Vec<RepairEntry> {
+    let differ = labels_that_differ(archive, layer1, meant);
+    let failed = if differ.is_empty() { Vec::new() } else { labels::exchange(archive, layer1) };
+    let entry = |(key, path): (SessionKey, String)| match failed.iter().find(|(id, _)| *id == key.id) {
+        Some((_, error)) => RepairEntry::new(false, Some(&key), &path, &format!("failed to {error}")),
+        None => RepairEntry::new(
+            true,
+            Some(&key),
+            &path,
+            "taken from the other copy; what was damaged is in .state/damaged",
+        ),
+    };
+    differ.into_iter().map(|(key, path, _)| entry((key, path))).collect()
+}
+
+/// The conversations of which the copies do not say the same name, tags and note: where that lies, and what is wrong.
+fn labels_that_differ(archive: &Archive, layer1: &Archive, meant: &Meant) -> Vec<(SessionKey, String, String)> {
+    let path = |key: &SessionKey| Archive::labels_path(&key.id).display().to_string();
+    let differs = |key: &SessionKey| Some((key.clone(), path(key), labels::difference(archive, layer1, &key.id)?));
+    meant.keys.iter().filter_map(differs).collect()
 }
 
 /// What is no finding, and what is.
@@ -273,6 +302,13 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<
         // A session whose record cannot be read was found above.
         let Ok(copies) = SessionCopies::of(stores, key) else { continue };
         findings.extend(copies.bad_ahead().iter().map(FindingEntry::ahead));
+    }
+    if let Some(layer1) = &stores.layer1 {
+        let differ = labels_that_differ(layer3(stores), layer1, meant).into_iter();
+        let hint = typed(LAYER3, "verify --repair");
+        findings.extend(differ.map(|(key, path, what)| {
+            FindingEntry::new(LABELS_DIFFER, Some(&key), &path, &format!("{what}; `{hint}` puts them together"))
+        }));
     }
     let is_meant = |pair: &Pair| meant.all || meant.keys.contains(pair.key());
     let alone = in_one_copy(stores, places, &is_meant)?;

@@ -4,6 +4,7 @@
 //! folder in the store: two directories of one name are two projects. Where nothing is known of the current directory, all
 //! sessions are meant, or those of a directory of its name that is gone; and the answer says so.
 
+mod called;
 mod here;
 mod names;
 mod project;
@@ -12,12 +13,15 @@ mod stored;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::ProjectName;
 
 use crate::failure::Failure;
 use crate::index::Whereabouts;
+use crate::stores::called::Called;
 use crate::stores::{Stores, session_name};
 use crate::terminal::one_line;
+pub(crate) use called::{Candidate, called};
 pub(crate) use here::{Here, Limits, directory_of};
 pub(crate) use names::Labels;
 use project::Project;
@@ -65,6 +69,18 @@ impl Meant {
         sessions.into_iter().enumerate().filter(|(place, _)| is_meant(place)).map(|(_, session)| session).collect()
     }
 
+    /// Those of them that have all of these tags, and are pinned if that is asked for.
+    pub(crate) fn keep(&mut self, known: &[Whereabouts], tags: &[String], pinned: bool, called: &Called) {
+        if tags.is_empty() && !pinned {
+            return;
+        }
+        let all = self.places.take().unwrap_or_else(|| (0..known.len()).collect());
+        let kept = all.into_iter().filter(|place| called.is(&known[*place].session_id, tags, pinned));
+        self.places = Some(kept.collect());
+        let tags = tags.iter().map(|tag| format!(" with the tag {}", one_line(tag)));
+        self.said.extend(tags.chain(pinned.then(|| " that are pinned".to_owned())));
+    }
+
     /// Whether less than everything is meant.
     pub(crate) fn is_narrow(&self) -> bool {
         self.places.is_some()
@@ -84,8 +100,17 @@ pub(crate) fn meant(scope: &Scope, known: &[Whereabouts]) -> Meant {
 }
 
 /// The one of these sessions that `typed` names, of those that may be handed out.
-pub(crate) fn named(stores: &Stores, here: &Here, keys: Vec<SessionKey>, typed: &str) -> Result<SessionKey, Failure> {
-    let all = session_name::matches(keys, typed);
+pub(crate) fn named(
+    places: &Places,
+    stores: &Stores,
+    here: &Here,
+    keys: Vec<SessionKey>,
+    typed: &str,
+) -> Result<SessionKey, Failure> {
+    let mut all = session_name::matches(keys.clone(), typed);
+    if all.is_empty() {
+        all = called(places, stores, &keys, typed).into_iter().map(|candidate| candidate.key).collect();
+    }
     let known = whereabouts(stores, &all);
     let served = all.iter().zip(&known).filter(|(_, session)| is_served(session, here));
     let served: Vec<SessionKey> = served.map(|(key, _)| key.clone()).collect();

@@ -128,7 +128,7 @@ static TOOLS: [Tool; 7] = [
         name: "session_list",
         title: "List saved conversations",
         description: "Lists saved sessions, newest first: period, branch, size, number of messages, edited and read files, commands, \
-            tools used, first and last topic. Use it to find the session to continue, or to see what was done in a project \
+            tools used, first and last topic, and the user's own name, tags and note. Use it to find the session to continue, or to see what was done in a project \
             lately; to find something that was said, use session_search.",
         read_only: true,
         input: input_schema::<ListRequest>,
@@ -383,7 +383,7 @@ fn session_list(server: &Server, arguments: JsonObject, _progress: Progress<'_>)
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(crate = "rmcp::schemars", example = json!({"session_id": "8c1f04de", "last": 20}))]
 struct ContextInput {
-    /// The session's id or a unique beginning of it; PROJECT/ID where two projects have the same id.
+    /// The session's id or a unique beginning of it, or what it is called; PROJECT/ID where two projects have the same id.
     session_id: String,
     /// A message (as a search hit names it: a uuid or its beginning, or PATH:OFFSET), or an RFC 3339 time.
     #[serde(default)]
@@ -405,7 +405,7 @@ struct ContextInput {
 fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: ContextInput = parse("session_get_context", arguments)?;
     let stores = adopt_v1::stores(&server.places)?;
-    let key = scope::named(&stores, &server.here, stores.sessions()?, &input.session_id)?;
+    let key = scope::named(&server.places, &stores, &server.here, stores.sessions()?, &input.session_id)?;
     let copies = SessionCopies::of(&stores, &key)?;
     let window = Window {
         around: input.around.filter(|text| !text.trim().is_empty()),
@@ -477,6 +477,7 @@ struct VerifyInput {
 
 fn session_verify(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let input: VerifyInput = parse("session_verify", arguments)?;
-    let report = verify::verify(&server.places, input.session_id.as_deref().filter(|text| !text.is_empty()))?;
+    let typed = input.session_id.filter(|text| !text.is_empty());
+    let report = verify::verify(&server.places, typed.as_deref())?;
     Ok(passing_over(answer(&report, None)?, "findings", input.offset))
 }

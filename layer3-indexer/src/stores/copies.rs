@@ -9,12 +9,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile, Verification};
+use layer1_prebackup::archive::{Archive, ArchiveError, Labels, SessionKey, StoredFile, Verification};
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, LAYER3, StoredName, typed};
 
 use crate::failure::{Failure, Kind};
 use crate::stores::both::{Stores, unusable};
+use crate::stores::called::labels_of;
 use crate::stores::held::Held;
 use crate::stores::types::{BadCopy, Chosen, Copy, Layer, Unfit, Which};
 
@@ -65,6 +66,11 @@ impl SessionCopies {
     /// Layer 3's store, where it has this session: its metadata lies there.
     pub(crate) fn in_layer3(&self) -> Option<&Archive> {
         self.stores.layer3.as_ref().filter(|_| !self.layer3.files.is_empty())
+    }
+
+    /// What the user calls it.
+    pub(crate) fn labels(&self) -> Labels {
+        labels_of(&self.stores, &self.key.id)
     }
 
     /// What a user types for it: its id, behind the project where another session has the same.

@@ -2,6 +2,7 @@
 
 pub(crate) mod acknowledged;
 mod both;
+pub(crate) mod called;
 mod copies;
 mod held;
 pub(crate) mod loss;

@@ -120,6 +120,18 @@ pub(crate) struct Metadata {
     pub(crate) git_branch: Option<String>,
     /// What the user or Claude Code named the session.
     pub(crate) title: Option<String>,
+    /// The name that the user gave it here, which stands as the title then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// The user's tags, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
+    /// Whether the user pinned it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pinned: bool,
+    /// The user's note about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
     /// The session that it was forked from, where its records say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) forked_from: Option<String>,

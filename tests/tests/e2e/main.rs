@@ -27,6 +27,7 @@ mod hostile;
 mod import;
 mod journal;
 mod judged;
+mod labels;
 mod losses;
 mod memory;
 mod missing_layers;

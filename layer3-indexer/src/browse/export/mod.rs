@@ -234,7 +234,10 @@ fn header(
     let key = &copies.key;
     let metadata = &survey.metadata;
     let id = format!("{}/{}", key.project, key.id);
+    let labels = copies.labels();
     let named = side_title(copies).filter(|_| options.generation == 0);
+    let named = labels.name().map(str::to_owned).or(named);
+    let tags: Vec<String> = labels.tags().map(|tag| format!("#{tag}")).collect();
     let title = named.as_deref().or(metadata.title.as_deref()).or(metadata.first_topic.as_deref()).unwrap_or(&id);
     let mut rows: Vec<(&'static str, Vec<Sanitized<'static>>)> = Vec::new();
     let mut row = |name: &'static str, values: Vec<Option<&str>>| {
@@ -245,6 +248,8 @@ fn header(
         }
     };
     row("Session", vec![Some(&id)]);
+    row("Tags", tags.iter().map(|tag| Some(tag.as_str())).collect());
+    row("Note", vec![labels.note()]);
     let older = format!("generation {}: an older content of the transcript", options.generation);
     row("Content", vec![Some(older.as_str()).filter(|_| options.generation > 0)]);
     let time = |time: &Option<String>| Some(options.clock.exact(parse_rfc3339_ms(time.as_ref()?)?));

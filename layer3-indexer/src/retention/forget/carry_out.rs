@@ -51,6 +51,9 @@ pub(crate) fn carry_out(
         }
     }
     summary.bytes = summary.forgotten.iter().filter(|item| item.messages.is_none()).map(|item| item.bytes).sum();
+    if let Some(needle) = needle {
+        rewrite::clear_labels(stores, needle)?;
+    }
     let index = make_index_again(places, stores, &mut summary.notes, progress)?;
     let mut in_logs: Vec<Vec<u8>> = sought.texts();
     if let Some(needle) = needle {

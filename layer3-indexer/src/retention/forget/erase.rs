@@ -29,6 +29,9 @@ pub(super) fn erase(places: &Places, stores: &Stores, id: &SessionId) -> Result<
             archive.forget_session::<Failure, ()>(&key, || Ok(()))?;
         }
     }
+    for archive in stores.layer1.iter().chain(&stores.layer3) {
+        archive.remove_labels(id)?;
+    }
     forget_all_jobs(places, id)?;
     let Some(archive) = &stores.layer3 else { return Ok(()) };
     for key in keys_of(archive, id)? {

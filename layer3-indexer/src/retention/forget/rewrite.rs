@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use layer1_prebackup::archive::{Archive, Compare, Needle, SaveRequest, SessionKey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{Lock, remove_file, replace_file};
+use layer1_prebackup::log::now_ms;
 
 use super::erase::keys_of;
 use super::types::Item;
@@ -50,6 +51,22 @@ fn save_again(places: &Places, archive: &Archive, key: &SessionKey) -> Result<()
     Ok(())
 }
 
+/// Removes the text from what the user calls conversations.
+pub(super) fn clear_labels(stores: &Stores, needle: &Needle) -> Result<(), Failure> {
+    for archive in stores.layer1.iter().chain(&stores.layer3) {
+        for (id, labels) in archive.all_labels()? {
+            // What cannot be read is removed if it holds the text.
+            let Ok(mut labels) = labels else { continue };
+            let holds =
+                |text: &str| needle.forms().iter().any(|form| memchr::memmem::find(text.as_bytes(), form).is_some());
+            if labels.remove_texts(holds, now_ms()) {
+                archive.replace_labels(&id, &labels)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Removes the text from files that are no contents: what can be made again goes, of what waits the lines that hold it.
 /// A file that is nobody's stays, and is named.
 pub(super) fn clear_others(
@@ -64,7 +81,10 @@ pub(super) fn clear_others(
         for (path, rel) in holding.iter().filter_map(|path| Some((path, path.strip_prefix(store).ok()?))) {
             let rel = rel.strip_prefix(".memory").unwrap_or(rel);
             let name = rel.to_string_lossy();
-            if GOES.iter().any(|folder| rel.starts_with(folder)) || metadata.contains(rel) {
+            if GOES.iter().any(|folder| rel.starts_with(folder))
+                || metadata.contains(rel)
+                || Archive::labels_of_path(rel).is_some()
+            {
                 remove_file(path)?;
             } else if rel.starts_with(JOURNALS) || name.ends_with(PUBLISHED) {
                 // Where there is one, there is its folder.
