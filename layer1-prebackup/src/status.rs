@@ -180,7 +180,7 @@ pub(crate) fn verify(
         return Ok(checked.is_well());
     }
     for repair in &checked.repairs {
-        let word = if repair.healed { "healed" } else { "not healed" };
+        let word = if repair.healed { "repaired" } else { "not repaired" };
         let (path, detail) = (shown_on_a_line(&repair.path), shown_on_a_line(&repair.detail));
         writeln!(out, "{word}: {}/{path}: {detail}", repair.key.project)?;
     }

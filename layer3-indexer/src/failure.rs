@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Damaged,
     /// A client has the session open.
     Live,
+    /// The answer said already what is wrong: only the exit code is left.
+    Told,
     /// Whatever nobody asks for.
     Other,
 }
@@ -91,9 +93,21 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What failed and why, then a line a hint: for a terminal.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let hints = self.hints.iter().map(|hint| format!("hint: {hint}"));
+        std::iter::once(format!("failed to {}", self.what_failed())).chain(hints).collect()
+    }
+
+    fn what_failed(&self) -> String {
+        with_causes(self.message.clone(), self.source.as_ref().map(|source| &**source as _))
+    }
+}
+
 impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&with_causes(self.message.clone(), self.source.as_ref().map(|source| &**source as _)))?;
+        f.write_str(&self.what_failed())?;
         self.hints.iter().try_for_each(|hint| write!(f, "; {hint}"))
     }
 }

@@ -122,6 +122,12 @@ impl Client {
     /// The client in a terminal, ready for a prompt.
     #[track_caller]
     pub fn open(&self, args: &[&str]) -> Terminal<'_> {
+        self.open_with(&[], args)
+    }
+
+    /// [`Client::open`] with more of an environment.
+    #[track_caller]
+    pub fn open_with(&self, more: &[(&str, &str)], args: &[&str]) -> Terminal<'_> {
         // Each has a server of its own: the one before may not quite have ended.
         let socket = self.scratch.beside(&format!("tmux-{}", self.terminals.fetch_add(1, Ordering::Relaxed)));
         let terminal =
@@ -129,6 +135,7 @@ impl Client {
         let mut tmux = terminal.tmux(&["new-session", "-d", "-x", COLUMNS, "-y", LINES, "-c"]);
         tmux.arg(self.scratch.project_dir()).args(["--", "/usr/bin/env", "-i"]);
         tmux.args(self.environment().into_iter().map(|(name, value)| format!("{name}={value}")));
+        tmux.args(more.iter().map(|(name, value)| format!("{name}={value}")));
         tmux.arg(self.folder.join("claude")).args(args);
         assert!(tmux.status().expect("start tmux").success(), "open a terminal");
         terminal.await_screen(PROMPT);

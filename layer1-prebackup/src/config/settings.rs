@@ -125,13 +125,13 @@ pub(crate) const HELP_HEADING: &str = "Settings (docs/settings.md)";
 /// Settings as flags, to be flattened into a clap parser. Flags win over the environment and the file.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SettingFlags {
-    /// Keep the conversations of such a directory of Claude Code's too; may be repeated [env: THREEFOLD_CLAUDE_DIRS]
+    /// Also save the conversations of this Claude Code directory (repeatable) [env: THREEFOLD_CLAUDE_DIRS]
     #[arg(long, value_name = "DIR", help_heading = HELP_HEADING, global = true)]
     pub claude_dirs: Vec<PathBuf>,
-    /// Leave sessions of such a project, directory or transcript uncopied; may be repeated [env: THREEFOLD_EXCLUDE]
+    /// Do not save conversations of this project, directory or transcript (repeatable) [env: THREEFOLD_EXCLUDE]
     #[arg(long, value_name = "GLOB", help_heading = HELP_HEADING, global = true)]
     pub exclude: Vec<String>,
-    /// Begin no copy that leaves less free on the disk, such as 256MB [env: THREEFOLD_FREE_SPACE_FLOOR]
+    /// Stop copying when less than this is free on the disk, such as 256MB [env: THREEFOLD_FREE_SPACE_FLOOR]
     #[arg(long, value_name = "SIZE", help_heading = HELP_HEADING, value_parser = parse_size, global = true)]
     pub free_space_floor: Option<u64>,
     /// What gets into the log: info, warn or off [env: THREEFOLD_LOG_LEVEL]

@@ -20,7 +20,7 @@ use crate::scope::{self, Here, Labels, Scope};
 use crate::stores::called::{Called, describe};
 use crate::stores::{Stores, loss};
 use crate::terminal::time::now_ms;
-use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, width};
+use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, short_id, width};
 use crate::transcript::desktop;
 
 /// Sessions, unless another number is asked for.
@@ -66,11 +66,11 @@ pub(crate) struct ListRequest {
     #[serde(default)]
     pub(crate) pinned: Option<bool>,
     /// At most so many; 50 by default, 1000 at most.
-    #[arg(long, value_name = "N", default_value = "50", help = "At most so many sessions")]
+    #[arg(long, value_name = "N", default_value = "50", help = "Maximum number of conversations")]
     #[serde(default)]
     pub(crate) limit: Option<usize>,
     /// Pass over so many: those of the answers before.
-    #[arg(long, value_name = "N", default_value = "0", help = "Pass over so many sessions")]
+    #[arg(long, value_name = "N", default_value = "0", help = "Skip this many conversations")]
     #[serde(default)]
     pub(crate) offset: Option<usize>,
 }
@@ -244,12 +244,6 @@ fn topic(row: &SessionRow) -> String {
     }
     let topic = one_line(m.title.as_deref().or(m.first_topic.as_deref()).unwrap_or("–"));
     if marks.is_empty() { topic } else { format!("({}) {topic}", marks.join(", ")) }
-}
-
-/// The first group of a uuid names a session well enough to type it; other ids stay whole.
-fn short_id(id: &str) -> String {
-    let is_uuid = id.len() == 36 && id.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
-    fit(if is_uuid { &id[..8] } else { id }, 20).into_owned()
 }
 
 fn table(rows: &[Vec<String>], terminal: &Terminal) -> Vec<String> {

@@ -56,11 +56,13 @@ pub(crate) struct SearchRequest {
     pub(crate) here: Here,
     /// Not before: a date (2026-11-22), yesterday, an RFC 3339 time, or an age (7d, 12h, "2 weeks ago").
     #[arg(long, value_name = "WHEN")]
-    #[arg(help = "Not before: a date, yesterday, an RFC 3339 time, or an age such as 7d or \"2 weeks ago\"")]
+    #[arg(
+        help = "Only messages since this time: a date, yesterday, an RFC 3339 time, or an age such as 7d or \"2 weeks ago\""
+    )]
     #[serde(default)]
     pub(crate) since: Option<String>,
     /// Not after: likewise; of a day its end.
-    #[arg(long, value_name = "WHEN", help = "Not after; of a day its end")]
+    #[arg(long, value_name = "WHEN", help = "Only messages before this time (a date includes that day)")]
     #[serde(default)]
     pub(crate) until: Option<String>,
     /// Only what this one said: user, assistant, tool, summary or system.
@@ -107,16 +109,16 @@ pub(crate) struct SearchRequest {
     #[arg(long, value_name = "N", help = "Show the N messages before and after each hit")]
     #[serde(default)]
     pub(crate) context: Option<usize>,
-    /// At most so many hits; 20 by default, 500 at most.
-    #[arg(long, value_name = "N", default_value = "20", help = "At most so many hits")]
+    /// Maximum number of results; 20 by default, 500 at most.
+    #[arg(long, value_name = "N", default_value = "20", help = "Maximum number of results")]
     #[serde(default)]
     pub(crate) limit: Option<usize>,
-    /// Which page of so many hits, from 1 on.
-    #[arg(long, value_name = "N", default_value = "1", help = "Which page of so many hits")]
+    /// Page number, from 1 on.
+    #[arg(long, value_name = "N", default_value = "1", help = "Page number")]
     #[serde(default)]
     pub(crate) page: Option<usize>,
     /// Pass over so many hits: those of the answers before. It stands instead of a page.
-    #[arg(long, value_name = "N", default_value = "0", help = "Pass over so many hits, instead of --page")]
+    #[arg(long, value_name = "N", default_value = "0", help = "Skip this many results, instead of --page")]
     #[serde(default)]
     pub(crate) offset: Option<usize>,
     /// Marks of matched words; `[` and `]` by default.

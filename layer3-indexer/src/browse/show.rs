@@ -56,10 +56,10 @@ pub(crate) struct Window {
     /// Only the last N messages
     #[arg(long, value_name = "N", conflicts_with = "around")]
     pub(crate) last: Option<usize>,
-    /// At most about so many characters; what is left out is said
+    /// About this many characters at most; says what is left out
     #[arg(long, value_name = "N", default_value_t = SHOW_CHARS_DEFAULT)]
     pub(crate) max_chars: usize,
-    /// An older content of the transcript, 1 being the oldest
+    /// An older version, 1 being the oldest
     #[arg(long, value_name = "N", conflicts_with = "around")]
     pub(crate) generation: Option<u32>,
     /// Everything whole: thinking, tool calls and their output, and what Claude Code told the model

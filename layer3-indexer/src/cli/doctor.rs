@@ -18,7 +18,7 @@ use crate::health::text::Renderer;
 // The arguments of `doctor`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
-    /// Mend what is safe to mend, then look again
+    /// Fix what is safe to fix, then check again
     #[arg(long)]
     fix: bool,
     /// Do not send a synthetic conversation through the installed hooks
@@ -51,7 +51,7 @@ pub(super) fn run(
         }
     }
     screen.answer(&report.doctor_json(), |terminal| {
-        Renderer { report: &report, home: &context.places.home, terminal }.doctor()
+        Renderer { report: &report, context: &context, terminal, verbose: true }.doctor()
     })?;
     needing_person(report.needing())
 }

@@ -36,7 +36,7 @@ pub(super) struct ExportArgs {
     /// Write long outputs of tools whole instead of their beginning and end
     #[arg(long)]
     full: bool,
-    /// An older content of the transcript, 1 being the oldest
+    /// An older version, 1 being the oldest
     #[arg(long, value_name = "N")]
     generation: Option<u32>,
 }

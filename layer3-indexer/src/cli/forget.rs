@@ -50,7 +50,7 @@ pub(super) fn run(places: &Places, args: ForgetArgs, screen: &mut Screen<'_>) ->
     if !yes && !request.finish {
         match confirm(screen, forget::QUESTION, &["yes"]).context("ask at the terminal")? {
             Some(true) => {}
-            Some(false) => return Err(Failure::new("delete anything: it was not confirmed")),
+            Some(false) => return Err(Failure::new("delete anything: cancelled")),
             None => {
                 let hint = "look with --dry-run, then add --yes";
                 return Err(Failure::new("delete anything: there is no terminal to ask at").hint(hint));

@@ -39,6 +39,7 @@ use layer1_prebackup::names::{LAYER3, program_name};
 use crate::cli::screen::{Screen, complain, example, terminal};
 use crate::failure::{Context, Failure, Kind};
 use crate::setup::{install, uninstall};
+use crate::terminal::one_line;
 use crate::{health, retention};
 
 /// Layer 3 of Threefold: every Claude Code conversation, verified, searchable and restorable
@@ -54,7 +55,7 @@ pub(crate) struct Cli {
     /// Print one JSON object instead of text
     #[arg(long, global = true)]
     json: bool,
-    /// Answer a model: what fits into what Claude Code hands it of a command, and how to go on
+    /// Shorten the answer to what Claude Code passes on to a model
     #[arg(long, global = true)]
     for_model: bool,
 }
@@ -63,19 +64,19 @@ pub(crate) struct Cli {
 // Only the one that is called is built: starting the program is a good part of what it costs.
 #[command(defer = true)]
 enum Command {
-    /// Be the MCP server `session-manager` on stdin and stdout
+    /// Run the MCP server `session-manager` on stdin and stdout (Claude Code starts it)
     #[command(after_help = example("serve --allow-root ~/.claude-work/projects"))]
     Serve(serve::ServeArgs),
-    /// Save one session: a verified copy, its metadata, its rows in the index
+    /// Save one conversation: a verified copy, its metadata, and the search index
     #[command(after_help = example("save --transcript 8c1f04de-1f0d-4b6e-9d0c-3a1b2c3d4e5f.jsonl"))]
     Save(save::SaveArgs),
     /// Save everything that Claude Code and layer 1 have
     #[command(after_help = example("import"))]
     Import,
-    /// Search all that was said
+    /// Search everything that was said
     #[command(after_help = example("search --all --since 7d 'connection refused'"))]
     Search(Box<search::SearchArgs>),
-    /// List saved sessions, newest first
+    /// List saved conversations, newest first
     #[command(after_help = example("list --all --since yesterday"))]
     List(list::ListArgs),
     /// Print a conversation
@@ -93,10 +94,10 @@ enum Command {
     /// Write a note about a conversation
     #[command(after_help = example("note 8c1f04de 'the fix that worked'"))]
     Note(label::NoteArgs),
-    /// Tell which conversation wrote a line of a file, or last touched the file
+    /// Show which conversation wrote a line of a file, or last changed the file
     #[command(after_help = example("why src/parser.rs:42"))]
     Why(Box<why::WhyArgs>),
-    /// Tell what was run after an error before, and whether it helped
+    /// Show what was run after this error before, and whether it helped
     #[command(after_help = example("fix --file src/parser.rs 'cannot borrow `line` as mutable'"))]
     Fix(Box<why::FixArgs>),
     /// Put a conversation back where Claude Code finds it
@@ -108,34 +109,34 @@ enum Command {
     /// Write a conversation as Markdown or as one HTML page
     #[command(after_help = example("export 8c1f04de --redact -o conversation.html"))]
     Export(export::ExportArgs),
-    /// Re-read and re-hash every stored file
+    /// Read every saved file again and compare its hash
     #[command(after_help = example("verify --repair"))]
     Verify(verify::VerifyArgs),
-    /// Make the index again from the store
+    /// Rebuild the search index
     #[command(after_help = example("rebuild"))]
     Rebuild,
-    /// Remove sessions or older contents of them from both stores; shows them and asks first
+    /// Delete conversations or older versions from both copies; lists them and asks first
     #[command(after_long_help = retention::prune::help())]
     Prune(prune::PruneArgs),
-    /// Delete a conversation from both copies for good, and keep it from being backed up again
+    /// Delete a conversation from both copies for good, and never back it up again
     #[command(after_long_help = retention::forget::help())]
     Forget(forget::ForgetArgs),
-    /// Compress old transcripts in both stores; everything reads them as before
+    /// Compress old conversations in both copies; everything still works with them
     #[command(after_long_help = retention::compress::help())]
     Compress(retention::compress::CompressRequest),
-    /// Tell what is saved, what is not, and what needs you; exit code 1 if something does
+    /// Show what is saved and what is not; exit code 1 if something needs you
     #[command(after_long_help = health::report::status_help())]
     Status(status::StatusArgs),
-    /// Look whether programs, hooks, server, stores and timer do what they should; exit code 1 if anything is wrong
+    /// Check the installation; exit code 1 if something is wrong
     #[command(after_long_help = health::report::doctor_help())]
     Doctor(doctor::DoctorArgs),
     /// Install the hooks, the MCP server, the skills and the command `threefold`, and save the conversations that exist
     #[command(after_help = example("setup --dry-run"))]
     Setup(install::Args),
-    /// Take away what setup wrote; saved conversations stay
+    /// Remove what setup installed; saved conversations stay
     #[command(after_help = example("uninstall --keep-command"))]
     Uninstall(uninstall::Args),
-    /// Print what makes a shell complete this command
+    /// Print shell completions
     #[command(after_help = example("completions fish"))]
     Completions(setup::CompletionsArgs),
     #[command(flatten)]
@@ -157,8 +158,16 @@ pub fn main() -> ExitCode {
     match caught.unwrap_or(Ok(ExitCode::FAILURE)) {
         Ok(code) => code,
         Err(failure) if failure.is(Kind::BrokenPipe) => ExitCode::SUCCESS,
+        Err(failure) if failure.is(Kind::Told) => ExitCode::FAILURE,
         Err(failure) => {
-            complain(&format!("{}: failed to {failure}", program_name(LAYER3)));
+            for (nth, line) in failure.lines().iter().enumerate() {
+                let line = one_line(line);
+                if nth == 0 {
+                    complain(&format!("{}: {line}", program_name(LAYER3)))
+                } else {
+                    complain(&format!("  {line}"))
+                }
+            }
             ExitCode::FAILURE
         }
     }

@@ -32,7 +32,7 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
     if request.only_copies && request.generations == request.sessions.is_empty() {
         let why = match request.generations {
             true => "older contents that nothing else has go from sessions that are named alone; name them",
-            false => "sessions that are named go whoever has them; leave it out",
+            false => "conversations that are named are deleted in any case; leave it out",
         };
         return Err(Failure::argument("--only-copies", &request.sessions.join(" "), why));
     }
@@ -53,7 +53,7 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
         let (doing, hint) = ("remove anything", "look with --dry-run, then say --yes");
         match confirm(screen, &question, yes).context("ask at the terminal")? {
             Some(true) => {}
-            Some(false) => return Err(Failure::new(format!("{doing}: it was not confirmed"))),
+            Some(false) => return Err(Failure::new(format!("{doing}: cancelled"))),
             None => return Err(Failure::new(format!("{doing}: there is no terminal to ask at")).hint(hint)),
         }
     }
@@ -66,6 +66,6 @@ pub(super) fn run(places: &Places, args: PruneArgs, screen: &mut Screen<'_>) -> 
     }
     notes(&summary.notes);
     unless_none(summary.failed.len(), |failed| {
-        Failure::new(format!("remove {failed} of {}: each is told above", plan.items.len()))
+        Failure::new(format!("remove {failed} of {}: each is named above", plan.items.len()))
     })
 }

@@ -29,9 +29,9 @@ use crate::terminal::{self, Style, Terminal, one_line, shell_quoted};
 // The arguments of `restore`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
-    /// The session: its id, a unique beginning of it, or what it is called; at a terminal, without it, a list to choose from
+    /// The conversation: its id, a unique beginning of it, or its name; omit it to choose from a list
     session: Option<String>,
-    /// Bring back everything that is gone from Claude Code's directory, and leave what is there as it is
+    /// Bring back everything that was deleted from Claude Code's directory; leaves what is there alone
     #[arg(long, conflicts_with_all = ["session", "generation", "to", "cwd", "force"])]
     all_missing: bool,
     /// Only this project: its directory, or a part of its name; by default the list is the current directory's, and --all-missing is everything
@@ -46,10 +46,10 @@ pub(super) struct RestoreArgs {
     /// With --memory: as it was at this time, such as 2026-11-22 or "2 days ago"; --dry-run lists the versions
     #[arg(long, value_name = "TIME", requires = "memory")]
     until: Option<String>,
-    /// An older content of the transcript, 1 being the oldest; side files come as they were last
+    /// An older version of the transcript, 1 being the oldest; side files come in their newest version
     #[arg(long, value_name = "N", conflicts_with = "longest")]
     generation: Option<u32>,
-    /// The longest content of the transcript, whichever generation it is, and of each subagent's
+    /// Use the longest saved version, also of each subagent
     #[arg(long)]
     longest: bool,
     /// All versions as one: the older messages, then what only newer ones have
@@ -58,16 +58,16 @@ pub(super) struct RestoreArgs {
     /// Write to this directory instead of Claude Code's
     #[arg(long, value_name = "DIR", conflicts_with_all = ["cwd", "map", "force"])]
     to: Option<PathBuf>,
-    /// The project lies here now
+    /// The project's current directory
     #[arg(long, value_name = "DIR", conflicts_with = "map")]
     cwd: Option<PathBuf>,
-    /// A directory of old, with all below it, lies elsewhere now; as often as needed
+    /// The directory OLD has moved to NEW (repeatable)
     #[arg(long, value_name = "OLD=NEW")]
     map: Vec<String>,
-    /// Replace a different file that stands there; it is saved first
+    /// Replace a file that differs; it is saved first
     #[arg(long)]
     force: bool,
-    /// Tell what would be written, and write nothing
+    /// Show what would be written; write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -231,7 +231,7 @@ pub(super) fn restored_text(restored: &Restored, dry_run: bool, terminal: &Termi
     let path = one_line(&restored.path);
     let (done, written) = if dry_run { ("Would restore", "to write") } else { ("Restored", "written") };
     let mut text = if restored.files_written == 0 {
-        format!("Nothing to do: {path} is there already, with the same content\n")
+        format!("Already in place: {path}\n")
     } else {
         let size = Size(restored.bytes);
         let files = terminal::count(restored.files_written as u64, "file");

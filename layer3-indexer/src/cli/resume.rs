@@ -19,7 +19,7 @@ use crate::terminal::one_line;
 // The arguments of `resume`. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
-    /// The session: its id, a unique beginning of it, or what it is called; at a terminal, without it, a list to choose from
+    /// The conversation: its id, a unique beginning of it, or its name; omit it to choose from a list
     session: Option<String>,
     /// A list of this project: its directory, or a part of its name; by default of the current directory's
     #[arg(long, value_name = "PROJECT", conflicts_with_all = ["session", "all"])]
@@ -27,7 +27,7 @@ pub(super) struct ResumeArgs {
     /// A list of all projects
     #[arg(long, conflicts_with = "session")]
     all: bool,
-    /// The project lies here now
+    /// The project's current directory
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
     /// Go on with the longest version, where the newest lost something

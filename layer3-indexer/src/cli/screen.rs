@@ -12,7 +12,7 @@ use layer1_prebackup::names::{LAYER3, program_name, typed};
 use layer1_prebackup::wire::shown::{self, in_json};
 
 use crate::browse::fit::{self, Fit};
-use crate::failure::{Context, Failure};
+use crate::failure::{Context, Failure, Kind};
 use crate::restore::resume::ConfigDir;
 use crate::scope::Here;
 use crate::terminal::time::Clock;
@@ -177,7 +177,6 @@ pub(super) fn here(places: &Places) -> Here {
 /// A failure where something stays wrong until a person does something; it was printed.
 pub(super) fn needing_person(needing: usize) -> Result<(), Failure> {
     unless_none(needing, |needing| {
-        let needing = terminal::count(needing as u64, "thing");
-        Failure::new(format!("report all well: found {needing} for a person to mend"))
+        Failure::new(format!("call it well: {}", terminal::count(needing as u64, "problem"))).of(Kind::Told)
     })
 }

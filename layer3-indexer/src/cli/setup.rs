@@ -51,7 +51,7 @@ pub(super) fn run_completions<C: CommandFactory>(
     screen.out.write_all(&text).and_then(|()| screen.out.flush()).context("write to stdout")
 }
 
-/// Installs again what an installation mends, if this is the installed program and all three are there. Whether it did.
+/// Installs again what an installation fixes, if this is the installed program and all three are there. Whether it did.
 pub(super) fn install_again(
     flags: &PlaceFlags,
     context: &Context,

@@ -32,7 +32,10 @@ pub(super) struct StatusArgs {
     /// Tell no more of these conversations or memories: that they lost something, or that you deleted them; without a name, of all of them
     #[arg(long, value_name = "SESSION", num_args = 0..)]
     acknowledge: Option<Vec<String>>,
-    /// With --for-model: pass over so many findings
+    /// Also how much Claude Code has to resume in the current directory
+    #[arg(long, short)]
+    verbose: bool,
+    /// With --for-model: skip this many findings
     #[arg(long, value_name = "N", default_value_t = 0, requires = "for_model")]
     offset: usize,
 }
@@ -54,7 +57,8 @@ pub(super) fn run(
         drop(findings.drain(..args.offset.min(findings.len())));
     }
     screen.offset = args.offset;
-    screen.answer(&told, |terminal| Renderer { report: &report, home: &context.places.home, terminal }.status())?;
+    let verbose = args.verbose;
+    screen.answer(&told, |terminal| Renderer { report: &report, context: &context, terminal, verbose }.status())?;
     // Of a command that fails a model gets less.
     if screen.for_model { Ok(()) } else { needing_person(report.needing()) }
 }

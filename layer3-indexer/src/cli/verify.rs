@@ -16,7 +16,7 @@ use crate::terminal::{self, Style, Terminal, one_line};
 pub(super) struct VerifyArgs {
     /// Only this session: its id, a unique beginning of it, or what it is called
     session: Option<String>,
-    /// Heal what is wrong from the source or from layer 1's store, where the recorded hash proves them right
+    /// Repair damaged files from the transcript or the other copy, where the recorded hash proves them good
     #[arg(long)]
     repair: bool,
 }
@@ -38,7 +38,7 @@ pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -
 fn report_text(report: &Report, terminal: &Terminal) -> String {
     let mut text = String::new();
     for repair in &report.repairs {
-        let (style, word) = if repair.healed { (Style::Green, "healed") } else { (Style::Red, "not healed") };
+        let (style, word) = if repair.healed { (Style::Green, "repaired") } else { (Style::Red, "not repaired") };
         let path = format!("{}/{}", one_line(&repair.project), one_line(&repair.path));
         text.push_str(&format!("{}  {path}: {}\n", terminal.paint(style, word), one_line(&repair.detail)));
     }

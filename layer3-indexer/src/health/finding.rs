@@ -1,5 +1,5 @@
 //! What a look can find: each kind with its word, the check that it belongs to, whether it needs a
-//! person, and the command that cures it.
+//! person, and the command that fixes it.
 
 use std::path::{Path, PathBuf};
 

@@ -6,6 +6,7 @@
 //! missing, unreadable or full of garbage is a [`finding::Finding`] like any other, with the command
 //! that cures it, never an error. Whatever is started is waited for within a bound.
 
+mod causes;
 pub(crate) mod checks;
 mod child;
 mod claude_settings;
@@ -20,3 +21,4 @@ pub(crate) mod report;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+mod titles;

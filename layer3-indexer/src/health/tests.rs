@@ -39,8 +39,12 @@ fn status_after(scene: &Scene, later_ms: u64) -> Report {
 
 /// A look at this time, by a command that this session runs.
 fn status_at(scene: &Scene, now_ms: u64, asking: Option<&str>) -> Report {
+    examine(&context_at(scene, now_ms, asking), Depth::Cheap)
+}
+
+fn context_at(scene: &Scene, now_ms: u64, asking: Option<&str>) -> Context {
     let home = &scene.places.home;
-    let context = Context {
+    Context {
         places: scene.places.clone(),
         typed_places: scene.places.clone(),
         now_ms,
@@ -54,8 +58,7 @@ fn status_at(scene: &Scene, now_ms: u64, asking: Option<&str>) -> Report {
         temp_dir: home.join("tmp"),
         vars: Vec::new(),
         round_trip: false,
-    };
-    examine(&context, Depth::Cheap)
+    }
 }
 
 /// The findings of a look that long from now, a line each: `!` where they need a person.
@@ -115,13 +118,13 @@ fn save_more(scene: &Scene, n: u32) {
 }
 
 fn text(scene: &Scene, status: &Report) -> String {
-    let text =
-        scene.filtered(&Renderer { report: status, home: &scene.places.home, terminal: &Terminal::PLAIN }.status());
+    let (context, terminal) = (&context_at(scene, 0, None), &Terminal::PLAIN);
+    let text = scene.filtered(&Renderer { report: status, context, terminal, verbose: true }.status());
     let disk = text.lines().find(|line| line.trim_start().starts_with("disk")).unwrap().to_owned();
     assert!(disk.contains(" free"), "{disk}");
     let index = text.lines().find(|line| line.trim_start().starts_with("index")).unwrap().to_owned();
-    let (kept, _) = index.rsplit_once(", ").unwrap();
-    text.replace(&disk, "  disk         DISK").replace(&index, &format!("{kept}, SIZE"))
+    let sized = index.rsplit_once(", ").map_or(index.clone(), |(kept, _)| format!("{kept}, SIZE"));
+    text.replace(&disk, "  disk         DISK").replace(&index, &sized)
 }
 
 #[test]
@@ -129,15 +132,15 @@ fn nothing_at_all_is_well() {
     let scene = Scene::new();
     assert_eq!(found(&scene, 0), "");
     insta::assert_snapshot!(text(&scene, &status_after(&scene, 0)), @r"
-    Nothing is saved yet, and nothing needs you.
-      first copy   nothing yet (~/.claude-backup-sessions)
-      second copy  nothing yet (~/.claude-backup)
-      index        missing, 0 messages, SIZE
-      outbox       empty
+    – Nothing is saved yet: there is no conversation.
+      first copy   – nothing yet (~/.claude-backup-sessions)
+      second copy  – nothing yet (~/.claude-backup)
+      index        – none yet
+      waiting      nothing
       transcripts  0 transcripts, 0 B
       hooks        Claude Code's directory does not exist
       disk         DISK
-      this folder  🟢 Claude Code has no transcript of it
+      this folder  – Claude Code has no transcript of it
     ");
     assert!(fs::read_dir(&scene.places.home).unwrap().next().is_none(), "a look makes nothing");
 }
@@ -155,17 +158,40 @@ fn all_is_well_in_less_than_a_screen() {
     assert_eq!(found(&scene, 3 * HOUR_MS), "");
     let status = status_after(&scene, 3 * HOUR_MS);
     insta::assert_snapshot!(text(&scene, &status), @r"
-    All is well.
-      first copy   1 session, 485 B, last save 3 hours ago (~/.claude-backup-sessions)
-      second copy  1 session, 485 B, last save 3 hours ago (~/.claude-backup)
+    ✓ Everything is saved: 1 conversation, 485 B, two copies, last save 3 hours ago
+      first copy   1 conversation, 485 B, last save 3 hours ago (~/.claude-backup-sessions)
+      second copy  1 conversation, 485 B, last save 3 hours ago (~/.claude-backup)
       index        ready, 2 messages, SIZE
-      outbox       empty
+      waiting      nothing
       transcripts  1 transcript, 485 B, all saved twice
       hooks        installed (~/.claude/settings.json)
       disk         DISK
-      this folder  🟢 1 transcript, 485 B, the largest 485 B: what Claude Code resumes with ease, not the copies
+      this folder  🟢 1 transcript, 485 B, the largest 485 B: `claude --resume` is quick here; it is not about your copies
     ");
     assert!(text(&scene, &status).lines().count() < 20);
+}
+
+#[test]
+fn one_cause_is_one_thing_to_see_and_one_to_do() {
+    let scene = Scene::new();
+    fs::create_dir_all(&scene.places.claude_dir).unwrap();
+    for n in 0..5 {
+        let id = format!("bbbbbbbb-0000-4000-8000-{n:012}");
+        scene.write(&scene.transcript_in("-home-dev-proj", &id), &prompt(n, &format!("question {n}")));
+    }
+    for (later, deleted) in [(2 * HOUR_MS, ""), (25 * DAY_MS, ". Claude Code deletes 5 of them within a week")] {
+        let told = text(&scene, &status_after(&scene, later));
+        let first = format!(
+            "⚠ 5 conversations are not saved: Threefold's hooks are not installed{deleted} → cargo xtask install"
+        );
+        assert_eq!(told.lines().next().unwrap(), first);
+        assert_eq!(told.matches("→").count(), 2, "{told}");
+        assert!(told.contains("question 0 (bbbbbbbb): ") && told.contains("… and 2 more (--json lists all)"), "{told}");
+    }
+    // What is there already waits for nothing but its next turn, and is not called saved.
+    install(&scene, &events(), json!({}));
+    let told = text(&scene, &status_after(&scene, 0));
+    assert!(told.starts_with("– 5 conversations are waiting for the next save."), "{told}");
 }
 
 #[test]
@@ -267,18 +293,18 @@ fn a_transcript_without_a_copy_needs_a_person_after_an_hour() {
     install(&scene, &events(), json!({}));
     scene.transcribe(&[prompt(1, "first words")]);
     scene.write(&scene.transcript_in("-home-dev-proj", "empty"), "");
-    insta::assert_snapshot!(found(&scene, 0), @"  not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: no copy; it changed a few seconds ago [layer1 sweep && layer3 import]");
-    insta::assert_snapshot!(found(&scene, 2 * HOUR_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: no copy; it changed 2 hours ago [layer1 sweep && layer3 import]");
+    insta::assert_snapshot!(found(&scene, 0), @"  not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: no copy (changed a few seconds ago) [layer1 sweep && layer3 import]");
+    insta::assert_snapshot!(found(&scene, 2 * HOUR_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: no copy (changed 2 hours ago) [layer1 sweep && layer3 import]");
 }
 
 #[test]
 fn a_transcript_that_changed_needs_a_person_after_a_day() {
     let scene = saved();
     scene.transcribe(&[prompt(1, "why does the parser stop"), answer(2, "because of the comma"), prompt(3, "and now")]);
-    insta::assert_snapshot!(found(&scene, 2 * HOUR_MS), @"  not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: changed since its copy, 2 hours ago [layer1 sweep && layer3 import]");
-    insta::assert_snapshot!(found(&scene, 2 * DAY_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: changed since its copy, 2 days ago [layer1 sweep && layer3 import]");
+    insta::assert_snapshot!(found(&scene, 2 * HOUR_MS), @"  not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: changed 2 hours ago, after its last copy [layer1 sweep && layer3 import]");
+    insta::assert_snapshot!(found(&scene, 2 * DAY_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: changed 2 days ago, after its last copy [layer1 sweep && layer3 import]");
     scene.layer1_copies();
-    insta::assert_snapshot!(found(&scene, 2 * DAY_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the first copy has what changed 2 days ago [layer3 import]");
+    insta::assert_snapshot!(found(&scene, 2 * DAY_MS), @"! not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: the second copy is out of date (changed 2 days ago) [layer3 import]");
     let status = status_after(&scene, 2 * DAY_MS);
     let not_saved = &status.figures.not_yet_saved[0];
     assert_eq!((not_saved.reason, not_saved.in_layer1, not_saved.in_layer3), ("changed", true, false));
@@ -288,7 +314,7 @@ fn a_transcript_that_changed_needs_a_person_after_a_day() {
 fn a_vanished_transcript_comes_with_the_line_that_brings_it_back() {
     let scene = saved();
     scene.remove_sources();
-    insta::assert_snapshot!(found(&scene, 0), @"  vanished ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: its transcript is gone, its copies are there [layer3 restore aaaaaaaa-0000-4000-8000-000000000001]");
+    insta::assert_snapshot!(found(&scene, 0), @"  vanished ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: deleted by Claude Code or by hand; it is backed up [layer3 restore aaaaaaaa-0000-4000-8000-000000000001]");
     // By then Claude Code's own cleanup would have deleted it.
     assert_eq!(found(&scene, 40 * DAY_MS), "");
     let status = status_after(&scene, 40 * DAY_MS);
@@ -318,28 +344,26 @@ fn issue_41458_a_mass_disappearance_is_said_first() {
         (false, "mass-disappearance", 6)
     );
     insta::assert_snapshot!(text(&scene, &status), @r"
-    1 thing needs you, below.
-      first copy   6 sessions, 1.6 kB, last save a few seconds ago (~/.claude-backup-sessions)
-      second copy  6 sessions, 1.6 kB, last save a few seconds ago (~/.claude-backup)
+    ⚠ Many transcripts disappeared at once; they are backed up → layer3 restore --all-missing
+      first copy   6 conversations, 1.6 kB, last save a few seconds ago (~/.claude-backup-sessions)
+      second copy  6 conversations, 1.6 kB, last save a few seconds ago (~/.claude-backup)
       index        ready, 7 messages, SIZE
-      outbox       empty
+      waiting      nothing
       transcripts  0 transcripts, 0 B
       hooks        installed (~/.claude/settings.json)
       disk         DISK
-      this folder  🟢 Claude Code has no transcript of it
+      this folder  – Claude Code has no transcript of it
 
-    ✗ mass-disappearance
+    ✗ Many transcripts disappeared at once; they are backed up (mass-disappearance)
         ~/.claude/projects: 6 of 6 transcripts are gone that changed within 30 days, so no cleanup was due; all are saved. If you deleted them yourself, `layer3 status --acknowledge` lets them be, and `layer3 prune` removes the copies
-          layer3 restore --all-missing
+        → layer3 restore --all-missing
 
-    · vanished (6)
-        ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: its transcript is gone, its copies are there
-          layer3 restore aaaaaaaa-0000-4000-8000-000000000001
-        ~/.claude/projects/-home-dev-proj/bbbbbbbb-0000-4000-8000-000000000000.jsonl: its transcript is gone, its copies are there
-          layer3 restore bbbbbbbb-0000-4000-8000-000000000000
-        ~/.claude/projects/-home-dev-proj/bbbbbbbb-0000-4000-8000-000000000001.jsonl: its transcript is gone, its copies are there
-          layer3 restore bbbbbbbb-0000-4000-8000-000000000001
-        … and 3 more, which --json lists
+    · 6 conversations were deleted; they are backed up (vanished)
+        why does the parser stop (aaaaaaaa): deleted by Claude Code or by hand; it is backed up
+        another conversation (bbbbbbbb): deleted by Claude Code or by hand; it is backed up
+        another conversation (bbbbbbbb): deleted by Claude Code or by hand; it is backed up
+        … and 3 more (--json lists all)
+        → layer3 restore --all-missing
     ");
 }
 
@@ -358,7 +382,8 @@ fn what_the_newest_version_lost_needs_a_person_until_it_is_restored_or_acknowled
     let scene = lost();
     insta::assert_snapshot!(found(&scene, 0), @"! shrunk ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: it lost 2 messages that version 1 has (207 B now, 485 B then); or, if that is all right, `layer3 status --acknowledge aaaaaaaa-0000-4000-8000-000000000001` [layer3 restore aaaaaaaa-0000-4000-8000-000000000001 --longest --force]");
     assert!(
-        text(&scene, &status_after(&scene, 0)).starts_with("1 conversation lost messages that an older version has;")
+        text(&scene, &status_after(&scene, 0))
+            .starts_with("⚠ A conversation lost messages that an older version still has → layer3 restore ")
     );
     // Gone, it is still lost, and can be put back without force.
     scene.remove_sources();
@@ -513,8 +538,8 @@ fn what_the_cleanup_deletes_next_is_counted_and_named_if_it_is_not_saved() {
     assert_eq!((status.needing() == 0, expiring.days_left, expiring.saved), (true, 4, true));
     scene.write(&scene.transcript_in("-home-dev-proj", "unsaved"), &prompt(1, "never seen by a hook"));
     insta::assert_snapshot!(found(&scene, 15 * DAY_MS), @r"
-    ! not-saved ~/.claude/projects/-home-dev-proj/unsaved.jsonl: no copy; it changed 15 days ago [layer1 sweep && layer3 import]
-    ! expiring-unsaved ~/.claude/projects/-home-dev-proj/unsaved.jsonl: Claude Code deletes it in 4 days, and it is not saved [layer1 sweep && layer3 import]
+    ! not-saved ~/.claude/projects/-home-dev-proj/unsaved.jsonl: no copy (changed 15 days ago) [layer1 sweep && layer3 import]
+    ! expiring-unsaved ~/.claude/projects/-home-dev-proj/unsaved.jsonl: not saved, and Claude Code deletes it in 4 days [layer1 sweep && layer3 import]
     ");
 }
 
@@ -544,7 +569,7 @@ fn damaged_copies_are_seen_without_reading_them_whole() {
     ! damaged-copy ~/.claude-backup/proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: missing: 485 bytes were recorded; the file is not there [layer3 verify --repair]
     ! damaged-copy ~/.claude-backup-sessions/proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: bookkeeping-lost: the ledger has a damaged line; what it says is to be proven again [layer1 verify --repair]
     ! damaged-copy ~/.claude-backup-sessions/proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: bookkeeping-lost: no commit is recorded of this session [layer1 verify --repair]
-      not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]
+      not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: the first copy is out of date (changed a few seconds ago) [layer1 sweep && layer3 import]
     ");
 }
 
@@ -564,9 +589,9 @@ fn stores_of_any_kind_of_garbage_are_findings() {
     seen.push(found(&other, 0));
     insta::assert_snapshot!(seen.join("\n"), @r"
     ! store-unreadable ~/.claude-backup-sessions: 1 session without bookkeeping: the bookkeeping is lost, or the first version wrote them; the next save takes them over as they are [layer1 sweep]
-      not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]
+      not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: the first copy is out of date (changed a few seconds ago) [layer1 sweep && layer3 import]
     ! store-unreadable ~/.claude-backup-sessions: failed to use ~/.claude-backup-sessions/.state/store.json: its format 99 is newer than this program; update Threefold [layer1 verify]
-      not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: only the second copy has what changed a few seconds ago [layer1 sweep && layer3 import]
+      not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: the first copy is out of date (changed a few seconds ago) [layer1 sweep && layer3 import]
     ! store-unreadable ~/.claude-backup-sessions: failed to open directory ~/.claude-backup-sessions: Not a directory (os error 20) [layer1 verify]
     ! store-unreadable ~/.claude-backup: failed to open directory ~/.claude-backup: Not a directory (os error 20) [layer3 verify]
     ! unreadable-job ~/.claude-backup-sessions/.outbox: failed to read the outbox: Not a directory (os error 20) [–]
@@ -629,9 +654,9 @@ fn issue_78392_absent_hooks_need_a_person() {
     fs::write(&settings, fs::read_to_string(&settings).unwrap().replace("my hooks", "old hooks")).unwrap();
     seen.push(found(&scene, 0));
     insta::assert_snapshot!(seen.join("\n"), @r#"
-    ! hooks-missing ~/.claude/settings.json: no hook of Threefold stands in it; nothing is saved by itself [cargo xtask install]
-    ! hooks-missing ~/.claude/settings.json: no hook of Threefold stands in it; nothing is saved by itself [cargo xtask install]
-    ! hooks-missing ~/.claude/settings.json: no hook of Threefold stands in it; nothing is saved by itself [cargo xtask install]
+    ! hooks-missing ~/.claude/settings.json: it holds no hook of Threefold, so nothing is saved automatically [cargo xtask install]
+    ! hooks-missing ~/.claude/settings.json: it holds no hook of Threefold, so nothing is saved automatically [cargo xtask install]
+    ! hooks-missing ~/.claude/settings.json: it holds no hook of Threefold, so nothing is saved automatically [cargo xtask install]
     ! settings-unreadable ~/.claude/settings.json: it is not JSON, and Claude Code ignores it: EOF while parsing an object at line 1 column 9 [–]
     ! settings-unreadable ~/.claude/settings.json: it is not JSON, and Claude Code ignores it: expected value at line 1 column 2 [–]
     ! hooks-incomplete ~/.claude/settings.json: no hook of Threefold on SessionEnd [cargo xtask install]

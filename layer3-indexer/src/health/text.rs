@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use super::context::short;
+use super::causes::{Cause, capitalised, causes, headline};
+use super::context::Context;
 use super::figures::{Colour, DiskStatus, Figures, StoreStatus};
 use super::finding::{Finding, Kind};
 use super::report::Report;
+use super::titles::Titles;
 use layer1_prebackup::config::size::Size;
 
-use crate::terminal::{Style, Terminal, count, left, one_line};
+use crate::terminal::{Style, Terminal, count, left, one_line, short_id};
 
 /// Findings of one kind that are shown; `--json` has all.
 const SHOWN_MAX: usize = 3;
@@ -41,23 +43,35 @@ pub(crate) fn duration(seconds: u64) -> String {
 /// A report, for people. The home is written as `~` outside of commands.
 pub(crate) struct Renderer<'a> {
     pub(crate) report: &'a Report,
-    pub(crate) home: &'a Path,
+    pub(crate) context: &'a Context,
     pub(crate) terminal: &'a Terminal,
+    /// Whether also what only Claude Code's own limits are about.
+    pub(crate) verbose: bool,
 }
 
 impl Renderer<'_> {
-    /// What `status` prints: a line a place, then what needs a person, then what is worth knowing. No
-    /// more than a screen when all is well.
+    /// What `status` prints: one line that is true of all, a line a place, then each cause of what needs a person, then
+    /// what is worth knowing. No more than a screen when all is well.
     pub(crate) fn status(&self) -> String {
-        let mut text = self.headline();
+        let causes = causes(self.report);
+        let mut text = self.headline(&causes);
         for (name, value) in self.places() {
             let name = self.terminal.paint(Style::Bold, &left(name, 11));
             text.push_str(&format!("  {name}  {}\n", one_line(&value)));
         }
-        for needs_person in [true, false] {
-            let findings = self.report.findings.iter().filter(|finding| finding.needs_person == needs_person);
-            for group in groups(findings) {
-                text.push_str(&self.group(&group));
+        let titles = Titles::new(self.context);
+        for cause in &causes {
+            let (style, mark) = if cause.needs_person { (Style::Red, "✗") } else { (Style::Yellow, "·") };
+            let heading = format!("{mark} {}", capitalised(&cause.heading()));
+            text.push_str(&format!("\n{} ({})\n", self.terminal.paint(style, &heading), cause.kind.word()));
+            text.push_str(&self.cause(cause, &titles));
+            for consequence in &cause.consequences {
+                let heading = capitalised(&consequence.heading());
+                text.push_str(&format!(
+                    "  {heading} ({})\n{}",
+                    consequence.kind.word(),
+                    self.things(consequence, false, &titles)
+                ));
             }
         }
         text
@@ -67,7 +81,7 @@ impl Renderer<'_> {
     pub(crate) fn doctor(&self) -> String {
         let mut text = String::new();
         for mended in &self.report.mended {
-            let (style, mark) = if mended.done { (Style::Green, "mended") } else { (Style::Red, "not mended") };
+            let (style, mark) = if mended.done { (Style::Green, "fixed") } else { (Style::Red, "not fixed") };
             let mark = self.terminal.paint(style, &format!("{mark} {}", mended.kind.word()));
             text.push_str(&format!("{mark}  {}: {}\n", self.short(&mended.place), one_line(&mended.said)));
         }
@@ -98,38 +112,40 @@ impl Renderer<'_> {
         &self.report.figures
     }
 
-    fn headline(&self) -> String {
-        let lost = self.report.findings.iter().filter(|finding| finding.needs_person && finding.kind.is_loss()).count();
-        if lost > 0 {
-            let lost = count(lost as u64, "conversation");
-            let text = format!(
-                "{lost} lost messages that an older version has; {} in all need you, below.",
-                count(self.report.needing() as u64, "thing")
-            );
-            return self.terminal.paint(Style::Red, &text) + "\n";
+    fn headline(&self, causes: &[Cause<'_>]) -> String {
+        let store = &self.figures().layer3;
+        let last = store.last_save_age_seconds.map(|age| format!(", last save {} ago", duration(age)));
+        let conversations = count(store.sessions, "conversation");
+        let mut saved = format!("{conversations}, {}, two copies{}", Size(store.bytes), last.unwrap_or_default());
+        if let left_out @ 1.. = self.figures().sources.left_out {
+            saved.push_str(&format!(" ({left_out} not saved on purpose)"));
         }
-        let nothing = self.figures().layer1.sessions + self.figures().layer3.sessions == 0;
-        let (style, text) = match self.report.needing() {
-            0 if nothing => (Style::Yellow, "Nothing is saved yet, and nothing needs you.".to_owned()),
-            0 => (Style::Green, "All is well.".to_owned()),
-            1 => (Style::Red, "1 thing needs you, below.".to_owned()),
-            n => (Style::Red, format!("{n} things need you, below.")),
+        let line = headline(self.report, causes, &saved);
+        let (style, mark) = match (line.needs_person, line.is_saved) {
+            (true, _) => (Style::Red, "⚠"),
+            (false, true) => (Style::Green, "✓"),
+            (false, false) => (Style::Yellow, "–"),
         };
-        self.terminal.paint(style, &text) + "\n"
+        let text = self.terminal.paint(style, &one_line(&format!("{mark} {}", line.text)));
+        let mend = line.mend.map(|mend| format!(" → {}", self.command(&mend)));
+        format!("{text}{}\n", mend.unwrap_or_default())
     }
 
-    fn places(&self) -> [(&'static str, String); 8] {
+    fn places(&self) -> Vec<(&'static str, String)> {
         let figures = self.figures();
-        [
+        let mut places = vec![
             ("first copy", self.store(&figures.layer1)),
             ("second copy", self.store(&figures.layer3)),
             ("index", self.index()),
-            ("outbox", self.outbox()),
+            ("waiting", self.outbox()),
             ("transcripts", self.sources()),
-            ("hooks", figures.hooks.to_text(self.home)),
+            ("hooks", figures.hooks.to_text(&self.context.places.home)),
             ("disk", self.disk()),
-            ("this folder", self.light()),
-        ]
+        ];
+        if self.verbose {
+            places.push(("this folder", self.light()));
+        }
+        places
     }
 
     fn store(&self, store: &StoreStatus) -> String {
@@ -137,13 +153,16 @@ impl Renderer<'_> {
         if self.report.findings.iter().any(|found| found.kind == Kind::StoreAway && found.place == store.store) {
             return format!("not there ({place})");
         }
-        let Some(age) = store.last_save_age_seconds else { return format!("nothing yet ({place})") };
-        let sessions = count(store.sessions, "session");
+        let Some(age) = store.last_save_age_seconds else { return format!("– nothing yet ({place})") };
+        let sessions = count(store.sessions, "conversation");
         format!("{sessions}, {}, last save {} ago ({place})", Size(store.bytes), duration(age))
     }
 
     fn index(&self) -> String {
         let index = &self.figures().index;
+        if index.state == "missing" {
+            return "– none yet".to_owned();
+        }
         format!("{}, {}, {}", index.state, count(index.messages, "message"), Size(index.bytes))
     }
 
@@ -152,8 +171,8 @@ impl Renderer<'_> {
         let oldest = outbox.oldest_age_seconds.map(|age| format!(", the oldest for {}", duration(age)));
         let failed = if outbox.failed > 0 { format!(", {} failed", outbox.failed) } else { String::new() };
         match outbox.jobs {
-            0 => "empty".to_owned(),
-            n => format!("{} waiting for the second copy{}{failed}", count(n, "session"), oldest.unwrap_or_default()),
+            0 => "nothing".to_owned(),
+            n => format!("{} for the second copy{}{failed}", count(n, "conversation"), oldest.unwrap_or_default()),
         }
     }
 
@@ -176,7 +195,7 @@ impl Renderer<'_> {
         let free = |disk: &DiskStatus| format!("{} of {} free", Size(disk.free_bytes), Size(disk.total_bytes));
         match self.figures().disks.as_slice() {
             [disk, ..] if self.figures().one_disk => {
-                format!("{}; both copies lie on it, BACKUP_DIR can move one", free(disk))
+                format!("{}; both copies are on this disk (set BACKUP_DIR to put one elsewhere)", free(disk))
             }
             disks => disks.iter().map(free).collect::<Vec<_>>().join("; "),
         }
@@ -190,44 +209,62 @@ impl Renderer<'_> {
             Colour::Red => "🔴",
         };
         if light.folder.is_none() {
-            return format!("{mark} Claude Code has no transcript of it");
+            return "– Claude Code has no transcript of it".to_owned();
         }
         let (sessions, bytes) = (count(light.sessions, "transcript"), Size(light.bytes));
         let largest = Size(light.largest_bytes);
-        format!("{mark} {sessions}, {bytes}, the largest {largest}: what Claude Code resumes with ease, not the copies")
+        let slow = if light.colour == Colour::Green { "is quick" } else { "may be slow" };
+        format!(
+            "{mark} {sessions}, {bytes}, the largest {largest}: `claude --resume` {slow} here; it is not about your copies"
+        )
     }
 
-    fn group(&self, group: &[&Finding]) -> String {
-        let number = if group.len() > 1 { format!(" ({})", group.len()) } else { String::new() };
-        let mut text = format!("\n{}{number}\n", self.kind(group[0]));
-        let shown = &group[..group.len().min(SHOWN_MAX)];
-        for (nth, finding) in shown.iter().enumerate() {
-            text.push_str(&format!("    {}\n", self.what(finding)));
-            if let Some(mend) = &finding.mend
-                && shown.get(nth + 1).is_none_or(|next| next.mend != finding.mend)
-            {
-                text.push_str(&format!("      {}\n", self.command(mend)));
+    /// Up to three of what a cause is about, and the command that fixes it.
+    fn cause(&self, cause: &Cause<'_>, titles: &Titles<'_>) -> String {
+        let mend = cause.mend().map(str::to_owned).or_else(|| self.mend_of_all(cause));
+        let mut text = self.things(cause, mend.is_none(), titles);
+        if let Some(mend) = mend {
+            text.push_str(&format!("    → {}\n", self.command(&mend)));
+        }
+        text
+    }
+
+    /// What brings back all at once what was deleted.
+    fn mend_of_all(&self, cause: &Cause<'_>) -> Option<String> {
+        let is_of_all = cause.kind == Kind::Vanished && cause.things() > SHOWN_MAX as u64;
+        is_of_all.then(|| format!("{} restore --all-missing", self.context.commands.layer3))
+    }
+
+    /// Up to three things; each `with` its own command where they differ.
+    fn things(&self, cause: &Cause<'_>, with: bool, titles: &Titles<'_>) -> String {
+        let mut text = String::new();
+        let about = cause.about();
+        for finding in about.iter().take(SHOWN_MAX) {
+            text.push_str(&format!("    {}\n", self.what(finding, titles)));
+            if let Some(mend) = finding.mend.as_ref().filter(|_| with) {
+                text.push_str(&format!("      → {}\n", self.command(mend)));
             }
         }
-        if group.len() > SHOWN_MAX {
-            text.push_str(&format!("    … and {} more, which --json lists\n", group.len() - SHOWN_MAX));
+        if about.len() > SHOWN_MAX {
+            text.push_str(&format!("    … and {} more (--json lists all)\n", about.len() - SHOWN_MAX));
         }
         text
     }
 
     fn details(&self, findings: &[&Finding]) -> String {
+        let titles = Titles::new(self.context);
         let mut text = String::new();
         for (nth, finding) in findings.iter().enumerate() {
             let is_same = |other: &&&Finding| other.kind == finding.kind;
             let before = findings[..nth].iter().filter(is_same).count();
             if before == SHOWN_MAX {
                 let more = findings.iter().filter(is_same).count() - SHOWN_MAX;
-                text.push_str(&format!("    … and {more} more {}, which --json lists\n", finding.kind.word()));
+                text.push_str(&format!("    … and {more} more {} (--json lists all)\n", finding.kind.word()));
             }
             if before >= SHOWN_MAX {
                 continue;
             }
-            text.push_str(&format!("    {}  {}\n", self.kind(finding), self.what(finding)));
+            text.push_str(&format!("    {}  {}\n", self.kind(finding), self.what(finding, &titles)));
             if let Some(mend) = &finding.mend {
                 let fix = if finding.kind.remedy().is_some() { "   (or --fix)" } else { "" };
                 text.push_str(&format!("        {}{fix}\n", self.command(mend)));
@@ -241,8 +278,13 @@ impl Renderer<'_> {
         self.terminal.paint(style, &format!("{mark} {}", finding.kind.word()))
     }
 
-    fn what(&self, finding: &Finding) -> String {
-        format!("{}: {}", self.short(&finding.place), one_line(&finding.what))
+    /// A conversation by its title, anything else by its place.
+    fn what(&self, finding: &Finding, titles: &Titles<'_>) -> String {
+        let what = one_line(&finding.what);
+        match (titles.of(finding), &finding.session_id) {
+            (Some(title), Some(id)) => format!("{} ({}): {what}", one_line(&title), short_id(id)),
+            _ => format!("{}: {what}", self.short(&finding.place)),
+        }
     }
 
     fn command(&self, mend: &str) -> String {
@@ -250,18 +292,6 @@ impl Renderer<'_> {
     }
 
     fn short(&self, path: &Path) -> String {
-        one_line(&short(path, self.home))
+        one_line(&self.context.short(path))
     }
-}
-
-/// The findings by kind, in the order in which the kinds come.
-fn groups<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<Vec<&'a Finding>> {
-    let mut groups: Vec<Vec<&Finding>> = Vec::new();
-    for finding in findings {
-        match groups.iter_mut().find(|group| group[0].kind == finding.kind) {
-            Some(group) => group.push(finding),
-            None => groups.push(vec![finding]),
-        }
-    }
-    groups
 }

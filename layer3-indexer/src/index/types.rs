@@ -106,7 +106,7 @@ pub struct SearchQuery {
     pub each: bool,
     /// Hits to pass over: those of the pages before.
     pub offset: usize,
-    /// At most so many hits.
+    /// Maximum number of results.
     pub limit: usize,
     /// Messages to show before each hit.
     pub before: usize,

@@ -129,7 +129,7 @@ pub(crate) fn ask(
     }
     say(output, &text)?;
     for _ in 0..TRIES_MAX {
-        say(output, &format!("Number (1-{}), or nothing to leave: ", shown.len()))?;
+        say(output, &format!("Conversation number (1-{}, Enter to cancel): ", shown.len()))?;
         let mut line = String::new();
         input.read_line(&mut line).context(ASKING)?;
         let typed = line.trim();
@@ -141,7 +141,7 @@ pub(crate) fn ask(
         let mut begun = choices.iter().filter(begins);
         match (numbered, begun.next(), begun.next()) {
             (Some(choice), ..) | (None, Some(choice), None) => return Ok(choice.named()),
-            _ => say(output, "That is none of them.\n")?,
+            _ => say(output, &format!("Please type a number from 1 to {}.\n", shown.len()))?,
         }
     }
     Err(not_chosen())
@@ -160,14 +160,14 @@ pub(crate) fn ask_version(
     };
     say(output, &format!("{}\n{choices}\n2  the newest version as it is\n", one_line(lost)))?;
     for _ in 0..TRIES_MAX {
-        say(output, "1 or 2, or nothing to leave: ")?;
+        say(output, "1 or 2 (Enter to cancel): ")?;
         let mut line = String::new();
         input.read_line(&mut line).context(ASKING)?;
         match line.trim() {
             "1" => return Ok(all),
             "2" => return Ok(Which::Newest),
             "" | "q" | "quit" => break,
-            _ => say(output, "That is none of them.\n")?,
+            _ => say(output, "Please type 1 or 2.\n")?,
         }
     }
     Err(not_chosen())
@@ -210,7 +210,7 @@ fn to_text(choices: &[Choice], terminal: &Terminal) -> String {
 }
 
 fn not_chosen() -> Failure {
-    Failure::new("choose a session: none was chosen")
+    Failure::new("choose a conversation: cancelled")
 }
 
 fn say(output: &mut dyn Write, text: &str) -> Result<(), Failure> {

@@ -103,8 +103,8 @@ impl FindingEntry {
     /// Of a copy of layer 1 that has what layer 3 has not.
     fn ahead(bad: &BadCopy) -> FindingEntry {
         let kind = if bad.is_missing() { FindingKind::Missing } else { FindingKind::Damaged };
-        let heals = typed(LAYER1, "verify --repair");
-        let detail = format!("{bad}, and layer 3 has not all of it; `{heals}` heals what its source still has");
+        let repair = typed(LAYER1, "verify --repair");
+        let detail = format!("{bad}, and layer 3 has not all of it; `{repair}` repairs what its source still has");
         FindingEntry::new(kind.as_str(), Some(&bad.key), &bad.name.to_text(&bad.key.id), &detail)
     }
 

@@ -45,7 +45,7 @@ impl Acknowledged {
         let reading = || format!("read what was acknowledged in {}", path.display());
         let damaged = |error: serde_json::Error| {
             let why = format!("{}: {error}", reading());
-            Failure::new(why).hint("move that file away, and what it held is told and can be acknowledged again")
+            Failure::new(why).hint("move that file away, and run this again")
         };
         let all: serde_json::Value = serde_json::from_slice(&text).map_err(damaged)?;
         match all["format"].as_u64() {

@@ -111,6 +111,12 @@ pub(crate) fn one_line(text: &str) -> String {
     beginning_on_one_line(text, usize::MAX)
 }
 
+/// The first group of a uuid names a session well enough to type it; other ids stay whole.
+pub(crate) fn short_id(id: &str) -> String {
+    let is_uuid = id.len() == 36 && id.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    fit(if is_uuid { &id[..8] } else { id }, 20).into_owned()
+}
+
 /// [`one_line`] of a text that may be long, cut to at most `columns` ([`fit`]): what is not shown is not looked at.
 pub(crate) fn fit_one_line(text: &str, columns: usize) -> String {
     fit(&beginning_on_one_line(text, columns.saturating_mul(COLUMN_BYTES_MAX)), columns).into_owned()

@@ -30,7 +30,7 @@ fn a_page_is_written_to_a_private_file_once() {
     assert_eq!((&exported["format"], &exported["subagents"]), (&json!("html"), &json!(1)), "{exported:#}");
     assert_eq!(fs::metadata(&page).expect("the page").permissions().mode() & 0o7777, 0o600);
     let again = scratch.layer3(&["export", SUBAGENT, "-o", to]).output().exits(1);
-    assert!(again.stderr.contains("it exists; --force replaces it"), "{again:#?}");
+    assert!(again.stderr.contains("it exists\n  hint: --force replaces it"), "{again:#?}");
     scratch.layer3(&["export", SUBAGENT, "-o", to, "--force", "--format", "md"]).output().ok();
     assert!(fs::read_to_string(&page).expect("the page").starts_with("# "));
 }

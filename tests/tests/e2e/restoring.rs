@@ -113,7 +113,7 @@ fn a_deleted_session_comes_back_to_the_byte_side_files_and_all() {
         let resume = text.lines().last().expect("two lines");
         assert_eq!(resume, format!("cd /home/dev/proj && claude --resume {id}"));
         // And once more: nothing to do.
-        assert_says(&restore(&scratch, &[id]).ok().unworried(), &["Nothing to do"]);
+        assert_says(&restore(&scratch, &[id]).ok().unworried(), &["Already in place"]);
         assert_restored_exactly(&scratch.slug_dir(), &before);
     }
 }
@@ -742,10 +742,13 @@ fn at_a_terminal_a_session_is_chosen_by_its_number() {
     };
     let outcome = ask("99\n1\n").ok();
     // Missing ones come first.
-    assert_says(&outcome, &["1  gone  ae4ed748", "That is none of them", &format!("claude --resume {SUBAGENT}")]);
+    assert_says(
+        &outcome,
+        &["1  gone  ae4ed748", "Please type a number from 1 to ", &format!("claude --resume {SUBAGENT}")],
+    );
     assert!(scratch.transcript(SUBAGENT).exists());
     let shown = ask("\n").exits(1).text();
-    assert!(!shown.contains("gone") && shown.contains("none was chosen"), "{shown}");
+    assert!(!shown.contains("gone") && shown.contains("cancelled"), "{shown}");
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn answered(scratch: &Scratch, args: &[&str], question: &str, answer: &str) -> (
 #[test]
 fn at_a_terminal_nothing_goes_without_a_yes_and_with_it_what_was_shown() {
     const QUESTION: &str = "Remove them? [y/N] ";
-    const LAST_COPY: &str = "All of it is gone for good then. Type \"yes\" to remove: ";
+    const LAST_COPY: &str = "These exist nowhere else, so this cannot be undone. Type \"yes\" to delete: ";
     let scratch = Scratch::new();
     for n in 1..=3 {
         saved(&scratch, n, "still with Claude");
@@ -197,7 +197,7 @@ fn at_a_terminal_nothing_goes_without_a_yes_and_with_it_what_was_shown() {
     for (id, question, answer) in asked.into_iter().chain(asked_twice) {
         let (code, screen) = answered(&scratch, &["prune", id], question, answer);
         assert!(screen.contains(&id[..8]), "{answer:?}: it is shown first: {screen}");
-        assert!(screen.contains("it was not confirmed"), "{answer:?}: {screen}");
+        assert!(screen.contains(": cancelled"), "{answer:?}: {screen}");
         assert_eq!((code, all(&scratch) == before), (Some(1), true), "{answer:?}: {screen}");
     }
     for (id, question, answer) in
@@ -219,7 +219,7 @@ fn who_is_not_at_a_terminal_is_told_what_to_say_instead() {
     let id = transcripts::made_id(1);
     let refused = scratch.layer3(&["prune", &id]).stdin("y\n").output().exits(1);
     assert!(refused.text().contains(&id[..8]), "{refused:?}");
-    let line = "layer3-indexer: failed to remove anything: there is no terminal to ask at; look with --dry-run, then say --yes\n";
+    let line = "layer3-indexer: failed to remove anything: there is no terminal to ask at\n  hint: look with --dry-run, then say --yes\n";
     assert_eq!(refused.stderr, line);
     // Nor who reads JSON at one: an answer is not to be mistaken for it.
     let (code, screen) = scratch.layer3(&["prune", &id, "--json"]).at_terminal().end();

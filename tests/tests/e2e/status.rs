@@ -4,7 +4,9 @@
 use std::fs;
 
 use serde_json::Value;
+use tests::binaries::LAYER3;
 use tests::scratch::Scratch;
+use tests::strace::Traced;
 use tests::transcripts::{self, INTERACTIVE};
 use tests::tree;
 
@@ -34,7 +36,7 @@ fn a_lost_conversation_comes_back_with_the_pasted_line() {
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     let status = scratch.layer3(&["status", "--json"]).output().ok().unworried().json();
     assert_eq!((status["ok"].as_bool(), kinds(&status).len()), (Some(true), 0), "{status:#}");
-    assert!(scratch.layer3(&["status"]).output().ok().text().starts_with("All is well."));
+    assert!(scratch.layer3(&["status"]).output().ok().text().starts_with("✓ Everything is saved: 1 conversation, "));
 
     let whole = fs::read(&transcript).expect("read the transcript");
     fs::remove_file(&transcript).expect("lose the transcript");
@@ -43,6 +45,24 @@ fn a_lost_conversation_comes_back_with_the_pasted_line() {
     let line = text(&status["findings"][0], "mend");
     scratch.at_home(tests::run::Run::new("/bin/sh")).args(["-c", &line]).output().ok();
     assert!(fs::read(&transcript).expect("read what was restored") == whole, "{line}");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_one_cause_however_many_conversations_wait() {
+    let scratch = Scratch::new();
+    for n in 1..=5 {
+        let transcript = transcripts::make_conversation(&scratch, &transcripts::made_id(n), 2);
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+        transcripts::append(&transcript, transcripts::prompt_line(&transcripts::made_id(n), 500, "one more"));
+    }
+    install_hooks(&scratch);
+    let calls = "?access,faccessat,?faccessat2";
+    let inject = format!("inject={calls}:error=EROFS");
+    let trace = Traced::new(&scratch, calls, &["-e", &inject], LAYER3, &["status"]).output();
+    assert!(trace.fault_fired(), "{:#?}", trace.outcome);
+    let told = trace.outcome.exits(1).text();
+    assert!(told.starts_with("⚠ 5 conversations are not saved: nothing can be written to both backups"), "{told}");
+    assert!(told.contains("Read-only file system") && told.lines().count() < 25, "{told}");
 }
 
 #[test]
@@ -55,7 +75,7 @@ fn every_program_says_the_size_of_a_store_in_the_same_words() {
     let first = scratch.layer1(&["status"]).output().ok().text();
     let second = scratch.layer3(&["status"]).output().exits(1).text();
     assert!(first.contains("size         15 MB"), "{first}");
-    for line in ["first copy   1 session, 15 MB,", "second copy  1 session, 15 MB,"] {
+    for line in ["first copy   1 conversation, 15 MB,", "second copy  1 conversation, 15 MB,"] {
         assert!(second.contains(line), "{second}");
     }
 }

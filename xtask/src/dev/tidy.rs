@@ -219,6 +219,86 @@ fn nothing_forbidden_stands_in_a_source() {
     assert_none("forbidden words", found);
 }
 
+/// Words that may not stand where people read, because they would not look for them.
+const NOT_PLAIN: [&str; 17] = [
+    "mend",
+    "mends",
+    "mended",
+    "mending",
+    "cure",
+    "cures",
+    "cured",
+    "heal",
+    "heals",
+    "healed",
+    "healing",
+    "whoever",
+    "fit for use",
+    "so many",
+    "is told",
+    "are told",
+    "gone for good",
+];
+
+#[test]
+fn people_are_spoken_to_in_plain_words() {
+    let product = |path: &str| path.starts_with("layer") || path.starts_with("xtask/src/setup");
+    let is_test = |path: &str| path.contains("/tests") || path.ends_with("testing.rs") || path.ends_with("schema.rs");
+    let texts = sources().filter(|(path, _)| product(path) && !is_test(path));
+    let said = texts.flat_map(|(path, text)| {
+        literals(&imports::without_tests(&text))
+            .into_iter()
+            .map(move |(line, text)| (path.clone(), line, text))
+            .collect::<Vec<_>>()
+    });
+    // Names of fields that scripts read.
+    let is_field = |text: &str| matches!(text, "mend" | "healed") || text.contains("--json: ok, ");
+    let found = said.filter(|(.., text)| !is_field(text)).filter_map(|(path, line, text)| {
+        let words = format!(" {} ", text.replace(|c: char| !c.is_alphanumeric(), " "));
+        let word = NOT_PLAIN.iter().find(|word| words.contains(&format!(" {word} ")))?;
+        Some(format!("{path}:{line}: {word}"))
+    });
+    assert_none("words that are not plain", found);
+}
+
+/// The string literals of a source, each with its line.
+fn literals(text: &str) -> Vec<(usize, String)> {
+    let (mut found, mut line, mut rest) = (Vec::new(), 1, text);
+    let mut pass = |rest: &mut &str, bytes: usize| {
+        line += rest[..bytes].matches('\n').count();
+        *rest = &rest[bytes..];
+        line
+    };
+    while let Some(at) = rest.find(['"', '/', '\'']) {
+        pass(&mut rest, at);
+        if text[..text.len() - rest.len()].ends_with("r#") {
+            let end = rest.find("\"#").unwrap_or(rest.len());
+            found.push((pass(&mut rest, 1), rest[..end.saturating_sub(1)].to_owned()));
+            pass(&mut rest, end);
+        } else if rest.starts_with("//") {
+            let end = rest.find('\n').unwrap_or(rest.len());
+            pass(&mut rest, end);
+        } else if rest.starts_with("'\"'") || rest.starts_with("'\\\"'") {
+            pass(&mut rest, 3);
+        } else if rest.starts_with('"') {
+            let at = pass(&mut rest, 1);
+            let mut is_escaped = false;
+            let end = rest.find(|c| {
+                let ends = c == '"' && !is_escaped;
+                is_escaped = c == '\\' && !is_escaped;
+                ends
+            });
+            let end = end.unwrap_or(rest.len());
+            found.push((at, rest[..end].to_owned()));
+            let end = (end + 1).min(rest.len());
+            pass(&mut rest, end);
+        } else {
+            pass(&mut rest, 1);
+        }
+    }
+    found
+}
+
 #[test]
 fn no_path_of_a_machine_is_committed() {
     let texts = files(&release::workspace())

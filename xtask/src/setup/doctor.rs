@@ -21,7 +21,7 @@ const INSTALL: [&str; 2] = ["cargo xtask install", "install.sh"];
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Args {
-    /// Mend what is safe to mend, hooks, programs and MCP server by installing again, then look again
+    /// Fix what is safe to fix, hooks, programs and MCP server by installing again, then look again
     #[arg(long)]
     fix: bool,
     /// Print one JSON object instead of text

@@ -199,7 +199,7 @@ impl<W: Write> Renderer for Html<W> {
                 self.pre(&sanitizer.parts(text))?;
             }
             Part::Summary(text) => {
-                let markup = "<details class=\"summary\"><summary>what came before, as the compaction summed it up <span class=\"size\">{}</span></summary>\n";
+                let markup = "<details class=\"summary\"><summary>Summary of the conversation so far (compaction) <span class=\"size\">{}</span></summary>\n";
                 self.fill(markup, &[&size(text)])?;
                 self.marked_up(text)?;
             }

@@ -117,7 +117,7 @@ impl<W: Write> Renderer for Markdown<W> {
                 self.parts(&sanitizer.parts(text))
             }
             Part::Summary(text) => {
-                self.block("*What came before, as the compaction summed it up:*")?;
+                self.block("*Summary of the conversation so far (compaction):*")?;
                 self.marked_up(text)
             }
             Part::Thinking(text) => self.quoted("Thinking", text),

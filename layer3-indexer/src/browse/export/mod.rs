@@ -537,7 +537,7 @@ impl Export<'_> {
     fn finish(mut self) -> Result<Exported, Failure> {
         self.exported.cut = self.sanitizer.cut;
         let mut remarks = vec![format!(
-            "{}, exported from the copy in Threefold's store after its hash was checked.",
+            "{}, exported by Threefold from a verified backup.",
             terminal::count(self.exported.messages, "message")
         )];
         let left_out = &self.left_out;

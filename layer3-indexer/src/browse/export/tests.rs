@@ -266,7 +266,7 @@ fn check_markdown(page: &str) {
                 Event::End(TagEnd::CodeBlock) => is_in_code = false,
                 Event::Text(text) => {
                     heading.iter_mut().for_each(|(_, words)| words.push_str(&text));
-                    footer |= !is_in_code && text.contains("exported from the copy");
+                    footer |= !is_in_code && text.contains("exported by Threefold");
                 }
                 _ => {}
             }
@@ -698,7 +698,7 @@ fn words_acts_and_answers_are_told_apart_and_what_was_rewound_is_marked() {
 
     ---
 
-    *8 messages, exported from the copy in Threefold's store after its hash was checked.*
+    *8 messages, exported by Threefold from a verified backup.*
 
     *Left out: reminders of Claude Code to the model, which the option --full writes (2).*
 

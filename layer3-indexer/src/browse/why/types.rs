@@ -55,12 +55,12 @@ pub(crate) struct WhyRequest {
     #[arg(skip)]
     #[serde(skip)]
     pub(crate) env: ChildEnv,
-    /// At most so many conversations; 10 by default, 200 at most.
-    #[arg(long, value_name = "N", default_value = "10", help = "At most so many conversations")]
+    /// Maximum number of conversations; 10 by default, 200 at most.
+    #[arg(long, value_name = "N", default_value = "10", help = "Maximum number of conversations")]
     #[serde(default)]
     pub(crate) limit: Option<usize>,
     /// Pass over so many: those of the answers before.
-    #[arg(long, value_name = "N", default_value = "0", help = "Pass over so many conversations")]
+    #[arg(long, value_name = "N", default_value = "0", help = "Skip this many conversations")]
     #[serde(default)]
     pub(crate) offset: Option<usize>,
 }

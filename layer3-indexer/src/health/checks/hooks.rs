@@ -63,7 +63,7 @@ pub(super) fn present(examination: &mut Examination<'_>) {
         0 if !in_settings => ("plugin", None),
         0 => ("installed", None),
         n if n == events().len() => {
-            let what = "no hook of Threefold stands in it; nothing is saved by itself".to_owned();
+            let what = "it holds no hook of Threefold, so nothing is saved automatically".to_owned();
             ("missing", Some((Kind::HooksMissing, what)))
         }
         _ => {

@@ -46,7 +46,7 @@ fn look_into(folder: &Path, examination: &mut Examination<'_>) -> String {
         examination.found(Kind::ProgramVersion, what, path);
     }
     let place = examination.context.short(folder);
-    format!("{} of {} fit for use, version {reference}, in {place}", versions.len(), PROGRAMS.len())
+    format!("{} of {} OK, version {reference}, in {place}", versions.len(), PROGRAMS.len())
 }
 
 /// The version that a program tells, or what is wrong with it.
@@ -55,7 +55,7 @@ fn version(context: &Context, path: &Path, name: &str) -> Result<String, (Kind, 
         return Err((Kind::ProgramMissing, "it is not there".to_owned()));
     }
     if !platform::is_program(path) {
-        return Err((Kind::ProgramNotExecutable, "it may not be executed".to_owned()));
+        return Err((Kind::ProgramNotExecutable, "not executable".to_owned()));
     }
     let broken = |why: String| (Kind::ProgramBroken, format!("it does not tell its version: {why}"));
     let mut command = Command::new(path);

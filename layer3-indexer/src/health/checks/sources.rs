@@ -153,7 +153,10 @@ fn one(found: &FoundTranscript, examination: &mut Examination<'_>) {
         let (session_id, path) = (found.id.to_string(), found.path.clone());
         sources.expiring.push(Expiring { session_id, path, days_left, saved });
         if !saved {
-            let what = format!("Claude Code deletes it in {}, and it is not saved", count(days_left, "day"));
+            let what = match days_left {
+                0 => "not saved, and Claude Code deletes it today".to_owned(),
+                n => format!("not saved, and Claude Code deletes it in {}", count(n, "day")),
+            };
             let finding = Finding::new(context, Kind::ExpiringUnsaved, what, &found.path);
             examination.findings.push(finding.mend(save_line(context, false)).of(&found.id, None));
         }
@@ -193,10 +196,10 @@ fn not_saved(
     let ago = duration(age_ms / 1000);
     let (reason, limit_ms, what) = match (&unreadable, has_copy) {
         (Some(error), _) => ("unreadable", 0, format!("failed to {error}")),
-        (None, _) if in_layer1 => ("changed", BEHIND_MS, format!("only the first copy has what changed {ago} ago")),
-        (None, _) if in_layer3 => ("changed", BEHIND_MS, format!("only the second copy has what changed {ago} ago")),
-        (None, true) => ("changed", BEHIND_MS, format!("changed since its copy, {ago} ago")),
-        (None, false) => ("no-copy", NO_COPY_MS, format!("no copy; it changed {ago} ago")),
+        (None, _) if in_layer1 => ("changed", BEHIND_MS, format!("the second copy is out of date (changed {ago} ago)")),
+        (None, _) if in_layer3 => ("changed", BEHIND_MS, format!("the first copy is out of date (changed {ago} ago)")),
+        (None, true) => ("changed", BEHIND_MS, format!("changed {ago} ago, after its last copy")),
+        (None, false) => ("no-copy", NO_COPY_MS, format!("no copy (changed {ago} ago)")),
     };
     let finding = match unreadable {
         Some(_) => Finding::new(context, Kind::SourcesUnreadable, what, &found.path),
@@ -281,7 +284,7 @@ fn report_vanished(vanished: &[Vanished], stored: usize, examination: &mut Exami
         examination.found(Kind::MassDisappearance, what, &context.places.projects());
     }
     examination.findings.extend(unexpected.into_iter().map(|gone| {
-        let what = "its transcript is gone, its copies are there";
+        let what = "deleted by Claude Code or by hand; it is backed up";
         let finding = Finding::new(context, Kind::Vanished, what, &gone.path).mend(gone.restore.clone());
         finding.of(&gone.session_id, Some(&gone.project))
     }));

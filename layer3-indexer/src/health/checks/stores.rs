@@ -7,6 +7,7 @@ use layer1_prebackup::archive::{self, Archive};
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, platform};
 use layer1_prebackup::names::{FileName, StoredName};
+use rustix::fs::{Access, access};
 
 use crate::failure::chain;
 use crate::health::context::Context;
@@ -75,6 +76,23 @@ fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundSto
         examination.found(Kind::SetAside, format!("{files} set aside by a repair, to be looked at or deleted"), &aside);
     }
     found
+}
+
+/// Whether a save could write: asked of the system, nothing is written. `doctor` tries it.
+pub(super) fn may_be_written(examination: &mut Examination<'_>) {
+    let places = &examination.context.places;
+    for store in [&places.layer1_store, &places.layer3_store] {
+        if !store.is_dir() || places.away(store).is_some() {
+            continue;
+        }
+        if let Err(error) = access(store, Access::WRITE_OK | Access::EXEC_OK) {
+            let what = format!("nothing can be written into it: {}", std::io::Error::from(error));
+            let quoted = shell_quoted(&store.to_string_lossy());
+            let look = format!("ls -ld {quoted}; df -h {quoted}");
+            let finding = Finding::new(examination.context, Kind::StoreUnwritable, what, store).mend(look);
+            examination.findings.push(finding);
+        }
+    }
 }
 
 /// Conversations that the user had forgotten and that are not gone from both stores: `forget` was cut off, or a store was
@@ -190,6 +208,8 @@ fn figures(store: &Path, found: &FoundStore, now_ms: u64) -> StoreStatus {
 
 /// Whether both are there, writable, for nobody else, and on which file system they are.
 pub(super) fn writable(examination: &mut Examination<'_>) {
+    // To write says more than to ask.
+    examination.findings.retain(|finding| finding.kind != Kind::StoreUnwritable);
     let figures = examination.figures.clone();
     let commands = &examination.context.commands;
     let stores = [

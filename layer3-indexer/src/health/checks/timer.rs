@@ -20,7 +20,7 @@ pub(super) fn runs(examination: &mut Examination<'_>) {
     let (unit, start) = unit(context);
     let Ok(meta) = unit.metadata() else {
         let summary = match context.install_line_with("--timer") {
-            Some(line) => format!("not set; `{line}` sets one that saves without hooks"),
+            Some(line) => format!("off (optional: `{line}` saves every ten minutes, even if the hooks stop running)"),
             None => format!("not set; what one would run is `{}`", context.save_now_line()),
         };
         return examination.leave_unchecked(Subject::Timer, summary);

@@ -28,7 +28,7 @@ use crate::transcript::metadata::Metadata;
 // What is asked for, as typed. Said as documentation, it would stand in the help instead of what the command is for.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct PruneRequest {
-    /// Sessions that go, whole: their ids or unique beginnings
+    /// Conversations to delete: their ids or unique beginnings
     pub(crate) sessions: Vec<String>,
     /// Older contents go, not whole sessions
     #[arg(long)]
@@ -384,7 +384,7 @@ impl Planner<'_> {
                 if self.before_ms.is_some_and(|before| changed_ms >= before) {
                     continue;
                 }
-                let why = "what it was is healed, and all of the session verifies".to_owned();
+                let why = "what it was is repaired, and all of the session verifies".to_owned();
                 self.items.push(Item {
                     path: Some(aside.path.display().to_string()),
                     store: Some(layer),

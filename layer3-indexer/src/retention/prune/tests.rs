@@ -433,7 +433,7 @@ fn what_a_repair_set_aside_goes_once_all_is_whole() {
     let aside = format!(".state/damaged/proj/{ID}.jsonl");
     assert_eq!(
         planned(&scene, &wanted).0,
-        [format!("set-aside {aside} safe: what it was is healed, and all of the session verifies")]
+        [format!("set-aside {aside} safe: what it was is repaired, and all of the session verifies")]
     );
     assert!(planned(&scene, &PruneRequest { older_than: Some("1d".to_owned()), ..wanted.clone() }).0.is_empty());
     assert_eq!(pruned(&scene, &wanted).pruned.len(), 1);

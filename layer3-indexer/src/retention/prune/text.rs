@@ -16,7 +16,7 @@ What goes:
   --damaged                  what repairs set aside, where all of the session verifies by now
 
 What makes it safe:
-  Nothing goes that was not shown with its size and the reason, and confirmed. What is called safe
+  Nothing is deleted until you have seen it listed and confirmed. What is called safe
   was just read and hashed, and is so again under the session's lock before it goes.
   A session whose bytes Claude Code does not have, all of them, is the only copy: by age or number it
   goes with --only-copies alone; --yes is not enough. So does, of a session that is named, an older
@@ -68,8 +68,8 @@ pub(crate) fn question(plan: &Plan) -> (String, &'static [&'static str]) {
     match plan.items.iter().filter(|item| item.only_copy).count() {
         0 => ("Remove them? [y/N] ".to_owned(), &["y", "yes"]),
         only => {
-            let of = if only == plan.items.len() { "All of it is".to_owned() } else { format!("{only} of them are") };
-            (format!("{of} gone for good then. Type \"yes\" to remove: "), &["yes"])
+            let of = if only == plan.items.len() { "These".to_owned() } else { format!("{only} of these") };
+            (format!("{of} exist nowhere else, so this cannot be undone. Type \"yes\" to delete: "), &["yes"])
         }
     }
 }

@@ -154,10 +154,8 @@ fn in_the_way(site: &Site) -> Result<(Vec<String>, Registered)> {
     let mut old = Vec::new();
     let settings_path = site.settings();
     if let Some(text) = settings_json::read_body(&settings_path)? {
-        let commands = settings_json::commands(&text).context(format_args!(
-            "read {}: it is left as it is; mend it and run this again",
-            settings_path.display()
-        ))?;
+        let commands = settings_json::commands(&text)
+            .context(format_args!("read {}: it was not changed; fix it and run this again", settings_path.display()))?;
         let first_version = commands.iter().filter(|(_, command)| hooks::is_first_version(command));
         old.extend(first_version.map(|(event, command)| format!("  hook of {event}: {command}")));
     }

@@ -43,7 +43,7 @@ impl Change {
             None => MODE_NEW,
         };
         let edited = edited(before.as_deref().unwrap_or_default(), edit)
-            .context(format_args!("change {}: it is left as it is; mend it and run this again", path.display()))?;
+            .context(format_args!("change {}: it was not changed; fix it and run this again", path.display()))?;
         let after = edited.or_else(|| before.clone());
         Ok(Change { path: path.to_owned(), target, before, after, mode: mode & 0o7777 })
     }

@@ -15,7 +15,7 @@ use tests::tree;
 pub(crate) fn all_is_well(client: &Client) -> String {
     let said = all_is_well_but(client, &[]);
     let status = layer3(client, &["status"]).ok().text();
-    assert!(status.contains("All is well"), "{status}");
+    assert!(status.contains("Everything is saved"), "{status}");
     said
 }
 

@@ -18,12 +18,15 @@ const FAILURES: [(&str, &str); 6] = [
     ("[[cut]]", "Typed and cut off."),
 ];
 
+/// What is cut off the client would try again for minutes.
+const FEW_RETRIES: (&str, &str) = ("CLAUDE_CODE_MAX_RETRIES", "1");
+
 fn printed(client: &Client) -> String {
     for ((failure, words), number) in FAILURES.iter().zip(971..) {
         let id = transcripts::made_id(number);
-        // It says by its exit code that it failed. What is cut off it would try again for minutes.
+        // It says by its exit code that it failed.
         let run = client.run(&["-p", &format!("{words} {failure}"), "--session-id", &id]);
-        assert!(!run.env("CLAUDE_CODE_MAX_RETRIES", "1").output().timed_out, "{failure}: it goes on for ever");
+        assert!(!run.env(FEW_RETRIES.0, FEW_RETRIES.1).output().timed_out, "{failure}: it goes on for ever");
         client.assert_all_saved();
         readable(client, &id, &[words]);
         resumed(client, &id, "Once more.", &[words]);
@@ -33,7 +36,7 @@ fn printed(client: &Client) -> String {
 
 fn at_terminal(client: &Client) -> String {
     let id = transcripts::made_id(970);
-    let terminal = client.open(&["--session-id", &id]);
+    let terminal = client.open_with(&[FEW_RETRIES], &["--session-id", &id]);
     for (failure, words) in FAILURES {
         converse(client, &terminal, &format!("At the screen: {words} {failure}"), 1);
     }
