@@ -19,7 +19,7 @@ use crate::terminal::{self, one_line};
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// The session: its id, a unique beginning of it, or what it is called
+    /// The conversation: its id, a unique beginning of it, or its name
     session: String,
     /// What to write; by default what the name of FILE says, else Markdown
     #[arg(long, value_enum)]

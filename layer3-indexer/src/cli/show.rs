@@ -19,7 +19,7 @@ const MARGIN_CHARS: usize = 2_000;
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// The session: its id, a unique beginning of it, or what it is called
+    /// The conversation: its id, a unique beginning of it, or its name
     session: String,
     #[command(flatten)]
     window: Window,
