@@ -20,6 +20,7 @@ mod generations;
 mod labels;
 mod lacking;
 mod ledger;
+mod listings;
 mod marks;
 mod memory;
 mod open;

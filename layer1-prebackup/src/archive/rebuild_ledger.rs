@@ -63,7 +63,7 @@ fn is_anothers_copy(name: &StoredName, recorded: &BTreeSet<&StoredName>) -> bool
 pub(super) fn contents_on_disk(archive: &Archive, key: &SessionKey) -> Result<Vec<StoredName>, ArchiveError> {
     let Some(project) = archive.root.open_beneath(project_folder(key))? else { return Ok(Vec::new()) };
     let mut names = Vec::new();
-    for (entry, kind) in project.entries()? {
+    for (entry, kind) in archive.listings.entries_of(&project, key)? {
         let text = entry.to_string_lossy();
         match kind {
             FileType::RegularFile => names.extend(content_name(&key.id, &text)),

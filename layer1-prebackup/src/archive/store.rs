@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use rustix::fs::{FileType, Stat};
 
+use super::listings::Listings;
 use super::paths::STATE;
 use super::types::ArchiveError;
 use crate::claude::transcripts::Reach;
@@ -26,6 +27,7 @@ pub struct Archive {
     reach: Cell<Reach>,
     sources: Option<Vec<PathBuf>>,
     pub(super) synced: SyncedFolders,
+    pub(super) listings: Listings,
 }
 
 /// What is known of a store's folders; see [`super::synced_folders`]. It is not asked again whether it
@@ -50,6 +52,7 @@ impl Archive {
             reach: Reach::Links.into(),
             sources: None,
             synced,
+            listings: Listings::default(),
         }))
     }
 

@@ -19,6 +19,9 @@ use super::syscall::{call, uninterrupted};
 /// A store's deepest folders lie a few levels below it; its own entry lies in its parent.
 const ANCESTORS_MAX: usize = 6;
 
+/// Folders in folders that are walked through; each costs a look at all above it.
+const WALKED_DEPTH_MAX: usize = 80;
+
 /// The folder by which it is tried whether anything can be made.
 const TRIED: &str = ".threefold.tmp";
 
@@ -256,14 +259,16 @@ impl Dir {
     }
 
     /// Calls `each` with whatever lies below `top`: its folder, its path from here, and its type. A folder comes
-    /// before what lies in it, and that is left out where the answer is false. Follows no symlink.
+    /// before what lies in it, and that is left out where the answer is false, and below [`WALKED_DEPTH_MAX`] folders,
+    /// where nothing of ours lies. Follows no symlink.
     pub(crate) fn walk(&self, top: &Path, each: &mut dyn FnMut(&Dir, PathBuf, FileType) -> Result<bool>) -> Result<()> {
         let mut pending = vec![top.to_owned()];
         while let Some(rel) = pending.pop() {
             let Some(dir) = self.open_beneath(&rel)? else { continue };
             for (name, kind) in dir.entries()? {
                 let below = rel.join(name);
-                if each(&dir, below.clone(), kind)? && kind == FileType::Directory {
+                let is_near = below.components().count() <= top.components().count() + WALKED_DEPTH_MAX;
+                if each(&dir, below.clone(), kind)? && kind == FileType::Directory && is_near {
                     pending.push(below);
                 }
             }

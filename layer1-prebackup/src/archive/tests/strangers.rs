@@ -269,3 +269,45 @@ fn what_has_a_second_name_is_read_where_it_proves_itself_and_never_written_to() 
     fs::hard_link(beside.path().join("secret"), &at).unwrap();
     assert!(scene.archive().slot(&key(), &all[1].name).open().is_err());
 }
+
+/// A look at every session costs one listing of their folder, not one for each; and a folder that changes is listed anew.
+#[test]
+fn a_folder_is_listed_once_for_all_of_its_sessions_and_anew_when_it_changes() {
+    let scene = saved(&["one\n"]);
+    for n in 0..300 {
+        fs::write(scene.store().join(format!("p/n{n}.jsonl")), "{").unwrap();
+    }
+    let folder = fs::File::open(scene.store().join("p")).unwrap();
+    folder.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60)).unwrap();
+    let archive = scene.archive();
+    // It has not rested: a change within the same tick would not be seen.
+    archive.verify(None).unwrap();
+    assert!(archive.listings.made.get() > 300);
+    archive.listings.rest.set(std::time::Duration::ZERO);
+    archive.listings.made.set(0);
+    let findings = archive.verify(None).unwrap();
+    assert_eq!((findings.len(), archive.listings.made.get()), (300, 1));
+    fs::remove_file(scene.store().join("p/n7.jsonl")).unwrap();
+    fs::write(scene.store().join("p/n8.gen-0001.jsonl"), "[").unwrap();
+    assert_eq!(archive.verify(None).unwrap().len(), 300);
+    for key in archive.sessions().unwrap() {
+        archive.files(&key).unwrap();
+        archive.quick_check(&key).unwrap();
+    }
+    assert_eq!(archive.listings.made.get(), 2);
+}
+
+#[test]
+fn folders_in_folders_without_end_cost_a_look_at_those_that_may_be_ours() {
+    let scene = with_side_file();
+    let mut at = scene.store().join("p/s1");
+    for _ in 0..300 {
+        at.push("d");
+        fs::create_dir(&at).unwrap();
+    }
+    fs::write(at.join("leaf"), "x").unwrap();
+    let started = std::time::Instant::now();
+    assert!(scene.archive().verify(None).unwrap().is_empty());
+    assert!(scene.archive().repair(None, None).unwrap().is_empty());
+    assert!(started.elapsed() < std::time::Duration::from_secs(20));
+}
