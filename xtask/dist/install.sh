@@ -4,9 +4,9 @@
 #
 #   ./install.sh               install; a second time it changes nothing
 #   ./install.sh --dry-run     show what would change
-#   ./install.sh --timer       also save every ten minutes, whatever becomes of the hooks
+#   ./install.sh --timer       also save every ten minutes, even if the hooks stop running
 #   ./install.sh --help        all options
-#   ./install.sh --uninstall   take it away again; saved conversations stay
+#   ./install.sh --uninstall   remove it; saved conversations stay
 #
 # `./setup doctor` tells whether it works.
 set -eu

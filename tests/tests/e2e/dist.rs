@@ -120,7 +120,9 @@ fn the_archive_holds_all_that_its_list_of_checksums_names_and_nothing_else() {
         assert!(*bytes > 100, "{name} is as good as empty");
     }
     let mut wanted: Vec<String> =
-        ["LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "README.md", "setup", "install.sh"].map(str::to_owned).to_vec();
+        ["LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "README.md", "SECURITY.md", "setup", "install.sh"]
+            .map(str::to_owned)
+            .to_vec();
     for program in ALL {
         wanted.push(format!("bin/{program}"));
         wanted.extend([format!("completions/{program}.bash"), format!("completions/{program}.fish")]);
@@ -167,6 +169,50 @@ fn asks_for_loader(elf: &[u8]) -> bool {
         |at: usize, bytes: usize| elf[at..at + bytes].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     let (headers, size, count) = (number(32, 8), number(54, 2), number(56, 2));
     (0..count).any(|n| number((headers + n * size) as usize, 4) == PT_INTERP)
+}
+
+/// What a release publishes: the script that fetches the archive of this machine, and a formula.
+#[test]
+fn the_script_that_fetches_an_archive_checks_it_and_installs_it() {
+    let (scratch, _) = home();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/dist");
+    let released = scratch.beside("released");
+    fs::create_dir(&released).expect("make a folder");
+    let name = archive().file_name().expect("a name").to_str().expect("UTF-8").to_owned();
+    let (sum, url) = (format!("{name}.sha256"), format!("file://{}", released.display()));
+    let version = name.split('-').nth(1).expect("a version").to_owned();
+    fs::copy(archive(), released.join(&name)).expect("copy the archive");
+    fs::copy(archive().with_file_name(&sum), released.join(&sum)).expect("copy its checksum");
+    let script = fs::read_to_string(root.join("get.sh")).expect("read the script");
+    let filled = script.replace("@URL@", &url).replace("@VERSION@", &version);
+    let get = |script: &str| {
+        let run = scratch.at_home(Run::new("/bin/sh")).args(["-s", "--", "--no-import"]);
+        run.env("PATH", "/usr/bin:/bin").stdin(script.to_owned()).limit(LIMIT).output()
+    };
+    // Half a download runs nothing, and what is not what its checksum says is not unpacked.
+    get(&filled[..filled.len() / 2]);
+    assert!(!scratch.claude_dir().join("hooks").exists(), "half of it did something");
+    let whole = fs::read(released.join(&name)).expect("read the archive");
+    fs::write(released.join(&name), &whole[..whole.len() - 1]).expect("damage the archive");
+    let refused = get(&filled).exits(1);
+    assert!(refused.stderr.contains("is not what its checksum says; try again; nothing was changed"), "{refused:?}");
+    fs::write(released.join(&name), &whole).expect("mend the archive");
+    get(&filled).ok();
+    assert!(scratch.claude_dir().join("hooks").join(LAYER3).exists());
+    let left: Vec<_> =
+        fs::read_dir(scratch.beside("tmp")).expect("list").map(|entry| entry.expect("an entry")).collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    for target in
+        ["aarch64-apple-darwin", "x86_64-apple-darwin", "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"]
+    {
+        fs::copy(archive().with_file_name(&sum), released.join(format!("threefold-{version}-{target}.tar.gz.sha256")))
+            .expect("copy a checksum");
+    }
+    let formula = Run::new(root.join("formula.sh")).args(["https://a.example/releases/x", &version]).arg(&released);
+    let formula = scratch.at_home(formula).env("PATH", "/usr/bin:/bin").output().ok().text();
+    let sum = fs::read_to_string(archive().with_file_name(&sum)).expect("read a checksum");
+    assert_eq!(formula.matches(&format!("sha256 \"{}\"", &sum[..64])).count(), 4, "{formula}");
 }
 
 #[test]

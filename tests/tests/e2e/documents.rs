@@ -225,6 +225,12 @@ fn every_line_of_the_readme_runs() {
 }
 
 #[test]
+fn the_readme_is_short() {
+    let words = document("README.md").split_whitespace().count();
+    assert!(words <= 900, "{words} words in the README, at most 900");
+}
+
+#[test]
 fn every_line_of_the_recipes_runs() {
     check("docs/recipes.md", 20);
 }
@@ -245,12 +251,12 @@ fn what_is_run_elsewhere_stands_in_a_document_and_in_a_test() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = ["tests/e2e/dist.rs", "tests/e2e/documents.rs", "../xtask/src/dev/tidy.rs"];
     let sources: String = sources.iter().map(|name| fs::read_to_string(folder.join(name)).expect("a source")).collect();
-    let readme = document("README.md");
+    let documents = ["README.md", "docs/install.md", "docs/promises.md"].map(document).concat();
     for (begins, why, test) in ELSEWHERE {
-        assert!(readme.lines().any(|line| line.starts_with(begins)), "{begins} stands in no document ({why})");
+        assert!(documents.lines().any(|line| line.starts_with(begins)), "{begins} stands in no document ({why})");
         assert!(sources.contains(&format!("fn {test}()")), "{begins}: no test {test}");
     }
-    // The README's table of promises names tests by a part of their names.
+    // The table of promises names tests by a part of their names.
     let modules =
         fs::read_dir(folder.join("tests/e2e")).expect("list the tests").map(|entry| entry.expect("an entry").path());
     let texts: String = modules
@@ -260,13 +266,13 @@ fn what_is_run_elsewhere_stands_in_a_document_and_in_a_test() {
             format!("mod {stem}\n{}", fs::read_to_string(path).expect("a test"))
         })
         .collect();
-    for named in readme.split("`cargo test -p tests --test e2e ").skip(1) {
+    for named in documents.split("`cargo test -p tests --test e2e ").skip(1) {
         let name = named.split(['`', ' ']).next().expect("a name");
         let is_known = texts.lines().any(|line| {
             let line = line.trim_start();
             (line.starts_with("fn ") || line.starts_with("mod ")) && line.contains(name)
         });
-        assert!(is_known, "the README names a test {name}, and there is none");
+        assert!(is_known, "a promise names a test {name}, and there is none");
     }
 }
 
@@ -294,9 +300,9 @@ fn links_between_documents_lead_somewhere() {
     let docs =
         fs::read_dir(root.join("docs")).expect("list the documents").map(|entry| entry.expect("an entry").path());
     let documents = docs.filter(|path| path.extension().is_some_and(|e| e == "md"));
-    for path in
-        documents.chain(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)))
-    {
+    for path in documents.chain(
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root.join(name)),
+    ) {
         let text = fs::read_to_string(&path).expect("read a document");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().expect("a path");

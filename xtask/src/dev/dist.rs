@@ -31,7 +31,7 @@ const XTASK: &str = "xtask";
 const SUMS: &str = "SHA256SUMS";
 
 /// What README.md and the documents point to.
-const DOCUMENTS: [&str; 3] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+const DOCUMENTS: [&str; 4] = ["ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
 
 /// What was typed.
 #[derive(Debug, Clone, Default, clap::Args)]
