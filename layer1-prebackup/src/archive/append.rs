@@ -97,8 +97,8 @@ pub(super) struct Saved {
     pub(super) added: u64,
     /// Whether a generation was begun.
     pub(super) rotated: bool,
-    /// Length and hash of what is stored now, if this save wrote all of it and read it back.
-    pub(super) written: Option<(u64, Hash)>,
+    /// Length and hash of what is stored now, if this save read all of it from the store and found that hash.
+    pub(super) read_back: Option<(u64, Hash)>,
 }
 
 /// How the source relates to the committed bytes.
@@ -165,6 +165,7 @@ fn save_once(
     }
     let mut saving = Saving { session, name, source: source_now, compare, progress, saved };
     let Some((record, has_more)) = saving.committed()? else { return saving.replace().map(Some) };
+    saving.saved.read_back = saving.read_whole(&record)?;
     let mut relation = saving.relation(&record)?;
     if relation == Relation::Differs && !(source.in_versions && is_settled(&saving.source.identity)) {
         std::thread::sleep(SECOND_LOOK);
@@ -271,6 +272,14 @@ impl Saving<'_, '_> {
         Ok(is_intact.then_some((record, has_more)))
     }
 
+    /// What [`Saving::committed`] just read of the store from its first byte to its last, and hashed: not where windows
+    /// were enough, nor where it unpacked nothing. An unproven record is not one to be built on.
+    fn read_whole(&self, record: &Record) -> Result<Option<(u64, Hash)>, ArchiveError> {
+        let is_read = self.compare == Compare::Whole && record.verification != Verification::Unverified;
+        let is_plain = is_read && self.session.slot(&self.name).has(Form::Plain)?;
+        Ok(is_plain.then_some((record.bytes, record.blake3)))
+    }
+
     fn relation(&self, record: &Record) -> Result<Relation, ArchiveError> {
         let Opened { source, file, identity } = &self.source;
         if identity.bytes < record.bytes {
@@ -341,7 +350,7 @@ impl Saving<'_, '_> {
             match self.append_step(&record, &before, &copy, &path) {
                 Ok(next) => {
                     self.saved.added += next.bytes - record.bytes;
-                    self.saved.written = self.saved.written.map(|_| (next.bytes, next.blake3));
+                    self.saved.read_back = self.saved.read_back.map(|_| (next.bytes, next.blake3));
                     record = next;
                 }
                 Err(error) => {
@@ -399,7 +408,7 @@ impl Saving<'_, '_> {
             self.remove_last_generation()?;
         }
         self.saved.added += to;
-        self.saved.written = Some((to, record.blake3));
+        self.saved.read_back = Some((to, record.blake3));
         if to < identity.bytes { self.extend(record) } else { Ok(self.saved) }
     }
 

@@ -1,6 +1,7 @@
 //! Saving a session: which folder it belongs to, then its transcript, then its side files.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::Path;
@@ -74,7 +75,7 @@ impl Archive {
             source_bytes: bytes,
             bytes_added: 0,
             generations_begun: 0,
-            written: Vec::new(),
+            read_back: Vec::new(),
             problems: Vec::new(),
             sides_left: 0,
         };
@@ -116,7 +117,7 @@ impl Archive {
                 source_bytes: 0,
                 bytes_added: 0,
                 generations_begun: 0,
-                written: Vec::new(),
+                read_back: Vec::new(),
                 problems: Vec::new(),
                 sides_left: 0,
             };
@@ -177,10 +178,16 @@ impl Archive {
     ) -> Result<Vec<bool>, ArchiveError> {
         let ledger = self.ledger(key)?;
         let steps = Steps::new(progress);
-        let covered = |(file, bytes, blake3): &(&FileName, u64, Hash)| {
-            steps.step(*bytes, |progress| is_covered(self, key, &ledger, file, *bytes, blake3, progress))
-        };
-        wanted.iter().map(covered).collect()
+        let mut covered = vec![false; wanted.len()];
+        let files: BTreeSet<&FileName> = wanted.iter().map(|(file, ..)| *file).collect();
+        for file in files {
+            let at: Vec<usize> = (0..wanted.len()).filter(|at| wanted[*at].0 == file).collect();
+            let prefixes: Vec<(u64, Hash)> = at.iter().map(|at| (wanted[*at].1, wanted[*at].2)).collect();
+            let bytes = prefixes.iter().map(|(bytes, _)| *bytes).sum();
+            let answers = steps.step(bytes, |progress| are_covered(self, key, &ledger, file, &prefixes, progress))?;
+            at.into_iter().zip(answers).for_each(|(at, answer)| covered[at] = answer);
+        }
+        Ok(covered)
     }
 
     /// Whether the source (transcript or side files) has changed since its copy, by device, inode,
@@ -417,19 +424,44 @@ pub(super) fn is_covered(
     blake3: &Hash,
     progress: &dyn Fn(u64),
 ) -> Result<bool, ArchiveError> {
-    for (name, record) in ledger.records_of(file) {
+    Ok(are_covered(archive, key, ledger, file, &[(bytes, *blake3)], progress)? == [true])
+}
+
+/// [`is_covered`] of several beginnings: one answer each. A content is read once for all of them, and only where its
+/// record does not say that it is another one of the same length.
+fn are_covered(
+    archive: &Archive,
+    key: &SessionKey,
+    ledger: &Ledger,
+    file: &FileName,
+    wanted: &[(u64, Hash)],
+    progress: &dyn Fn(u64),
+) -> Result<Vec<bool>, ArchiveError> {
+    let mut covered = vec![false; wanted.len()];
+    let (read, mut done) = (Cell::new(0), 0);
+    let is_exact = |record: &Record, (bytes, blake3): &(u64, Hash)| record.bytes == *bytes && record.blake3 == *blake3;
+    let may_begin =
+        |record: &Record, (bytes, blake3): &(u64, Hash)| record.bytes > *bytes || is_exact(record, &(*bytes, *blake3));
+    let mut contents: Vec<(&StoredName, &Record)> = ledger.records_of(file).collect();
+    contents.sort_by_key(|(_, record)| !wanted.iter().any(|want| is_exact(record, want)));
+    for (name, record) in contents {
+        let open = wanted.iter().zip(&covered).filter(|(want, covered)| !**covered && may_begin(record, want));
+        let lengths: BTreeSet<u64> = open.map(|((bytes, _), _)| *bytes).collect();
         let slot = archive.slot(key, name);
-        if record.bytes < bytes || record.verification == Verification::Unverified || slot.form()?.is_none() {
+        if lengths.is_empty() || record.verification == Verification::Unverified || slot.form()?.is_none() {
             continue;
         }
-        match fs::hash_of_prefix_with(&slot.open()?, bytes, &slot.path(), progress) {
-            Ok(hash) if hash == *blake3 => return Ok(true),
-            Ok(_) => {}
-            Err(error) if error.source.kind() == std::io::ErrorKind::UnexpectedEof => {}
-            Err(error) => return Err(error.into()),
+        let tell = |bytes| {
+            read.set(bytes);
+            progress(done + bytes);
+        };
+        let hashes = fs::hashes_of_prefixes(&slot.open()?, &lengths, &slot.path(), &tell)?;
+        done += read.replace(0);
+        for (covered, (bytes, blake3)) in covered.iter_mut().zip(wanted) {
+            *covered |= hashes.get(bytes) == Some(blake3);
         }
     }
-    Ok(false)
+    Ok(covered)
 }
 
 /// Whether the session's recorded source is another file that still exists: then two files bear
@@ -611,7 +643,7 @@ fn begin_alike(archive: &Archive, key: &SessionKey, opened: &File, path: &Path) 
 
 fn count(report: &mut SaveReport, file: FileName, saved: Option<append::Saved>) {
     if let Some(saved) = saved {
-        report.written.extend(saved.written.map(|(bytes, blake3)| (file, bytes, blake3)));
+        report.read_back.extend(saved.read_back.map(|(bytes, blake3)| (file, bytes, blake3)));
         report.bytes_added += saved.added;
         report.generations_begun += u32::from(saved.rotated);
     }

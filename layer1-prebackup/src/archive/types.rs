@@ -90,9 +90,9 @@ pub struct SaveReport {
     pub bytes_added: u64,
     /// Generations begun by this save.
     pub generations_begun: u32,
-    /// Files whose newest content this save wrote from its first byte to its last, synced, and read back through a
-    /// new descriptor; length and hash of each.
-    pub written: Vec<(FileName, u64, Hash)>,
+    /// Files whose newest content this save read from the store from its first byte to its last, the bytes that it wrote
+    /// through a new descriptor after their sync, and found to be what is recorded; length and hash of each.
+    pub read_back: Vec<(FileName, u64, Hash)>,
     /// Files of the session that could not be stored; everything else was.
     pub problems: Vec<ArchiveError>,
     /// How many side files were left to the next save: see [`super::Archive::leave_sides_after`].

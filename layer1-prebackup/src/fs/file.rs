@@ -1,5 +1,6 @@
 //! An open file: its status, reads and writes at an offset, its sync, its hash.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -94,17 +95,35 @@ pub(crate) fn hash_of_prefix_with(
     path: &Path,
     progress: &dyn Fn(u64),
 ) -> Result<blake3::Hash> {
+    let hashes = hashes_of_prefixes(file, &BTreeSet::from([bytes]), path, progress)?;
+    hashes.get(&bytes).copied().ok_or_else(|| DurableError::new("read", path, io::ErrorKind::UnexpectedEof))
+}
+
+/// [`hash_of_prefix_with`] of several lengths in one reading; none of those that the file is too short for.
+pub(crate) fn hashes_of_prefixes(
+    file: &File,
+    lengths: &BTreeSet<u64>,
+    path: &Path,
+    progress: &dyn Fn(u64),
+) -> Result<BTreeMap<u64, blake3::Hash>> {
+    let mut hashes = BTreeMap::new();
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; COPY_BYTES];
     let mut offset = 0;
-    while offset < bytes {
-        let want = buffer.len().min((bytes - offset) as usize);
-        read_exact_at(file, offset, &mut buffer[..want], path)?;
-        hasher.update(&buffer[..want]);
-        offset += want as u64;
-        progress(offset);
+    for bytes in lengths {
+        while offset < *bytes {
+            let want = buffer.len().min((bytes - offset) as usize);
+            let came = read_at(file, offset, &mut buffer[..want], path)?;
+            if came < want {
+                return Ok(hashes);
+            }
+            hasher.update(&buffer[..want]);
+            offset += want as u64;
+            progress(offset);
+        }
+        hashes.insert(*bytes, hasher.finalize());
     }
-    Ok(hasher.finalize())
+    Ok(hashes)
 }
 
 /// How long a lock is waited for. Its holder may have been stopped, or hang with its disk: what waits then does without,

@@ -157,7 +157,11 @@ fn save_and(
     let Some(key) = stored_key(archive, key, &report)? else {
         return Err(unproven(request.id, "the store has no transcript of it"));
     };
-    steps.know_as_covered(&key, &report.written);
+    steps.know_as_covered(&key, &report.read_back);
+    // All that is asked below of one content, the copy's own length and the caller's, is read at once.
+    let newest = archive.files(&key)?.into_iter().filter(|file| file.name == StoredName::newest(FileName::Transcript));
+    let newest: Vec<Expected> = newest.map(|file| Expected::of(&file)).collect();
+    steps.are_covered(archive, &key, &wanted.iter().chain(&newest).collect::<Vec<_>>())?;
     if let Some(layer1) = &layer1 {
         take_over(archive, &key, layer1, wanted.iter(), &steps, &mut warnings)?;
     }
@@ -292,7 +296,7 @@ fn copy(
             source_bytes: 0,
             bytes_added: 0,
             generations_begun: 0,
-            written: Vec::new(),
+            read_back: Vec::new(),
             problems: Vec::new(),
             sides_left: 0,
         });

@@ -137,7 +137,7 @@ fn a_mismatch_is_an_error_and_no_receipt() {
         source_bytes,
         bytes_added: 0,
         generations_begun: 0,
-        written: Vec::new(),
+        read_back: Vec::new(),
         problems: Vec::new(),
         sides_left: 0,
     };

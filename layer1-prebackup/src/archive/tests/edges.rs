@@ -49,7 +49,7 @@ fn a_source_of_several_commits_is_copied_whole_at_first_and_anew() {
         fs::write(scene.transcript(), text(seed)).unwrap();
         let report = scene.save();
         assert_eq!((report.bytes_added, report.generations_begun), (2_621_440, generations));
-        assert_eq!(report.written, [(FileName::Transcript, 2_621_440, blake3::hash(&text(seed)))]);
+        assert_eq!(report.read_back, [(FileName::Transcript, 2_621_440, blake3::hash(&text(seed)))]);
         assert!(scene.content(COPY) == text(seed));
     }
     assert!(scene.content(FIRST) == text(0));

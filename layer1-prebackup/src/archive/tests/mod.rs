@@ -140,17 +140,43 @@ fn replicate(to: &Archive, key: &SessionKey, from: &Archive, content: &StoredFil
 }
 
 #[test]
-fn a_save_says_what_it_wrote_from_the_first_byte_to_the_last() {
+fn a_save_says_what_it_read_back_from_the_first_byte_to_the_last() {
     let scene = Scene::new();
     let whole = |content: &str| vec![(FileName::Transcript, content.len() as u64, blake3::hash(content.as_bytes()))];
+    let save = |compare| scene.save_from(&scene.transcript(), compare).read_back;
     fs::write(scene.transcript(), "one\n").unwrap();
-    assert_eq!(scene.save().written, whole("one\n"));
-    // Of what was there before it read two windows, no more.
-    fs::write(scene.transcript(), "one\ntwo\n").unwrap();
-    assert_eq!(scene.save_from(&scene.transcript(), Compare::Whole).written, []);
-    assert_eq!(scene.save().written, []);
+    assert_eq!(save(Compare::Windows), whole("one\n"));
+    // Of what was there before it read two windows, no more, or all.
+    assert_eq!(save(Compare::Windows), []);
+    assert_eq!(save(Compare::Whole), whole("one\n"));
+    append(&scene.transcript(), b"two\n");
+    assert_eq!(save(Compare::Windows), []);
+    append(&scene.transcript(), b"three\n");
+    assert_eq!(save(Compare::Whole), whole("one\ntwo\nthree\n"));
+    // Damage makes it an older content, and what was read back is the new one.
+    fs::write(scene.store().join("p/s1.jsonl"), "one\ntwx\nthree\n").unwrap();
+    let report = scene.save_from(&scene.transcript(), Compare::Whole);
+    assert_eq!((report.read_back, report.generations_begun), (whole("one\ntwo\nthree\n"), 1));
     fs::write(scene.transcript(), "another\n").unwrap();
-    assert_eq!(scene.save().written, whole("another\n"));
+    assert_eq!(save(Compare::Windows), whole("another\n"));
+}
+
+#[test]
+fn what_was_unpacked_from_nothing_or_proven_by_nobody_is_not_said_to_be_read_back() {
+    let scene = Scene::new();
+    fs::write(scene.transcript(), "one\n".repeat(1000)).unwrap();
+    scene.save();
+    let content = scene.archive().compressible(&compress::key()).unwrap().remove(0);
+    assert!(scene.archive().compress(&compress::key(), &content, 3).unwrap().is_some());
+    assert_eq!(scene.save_from(&scene.transcript(), Compare::Whole).read_back, []);
+    let scene = Scene::new();
+    fs::write(scene.transcript(), "one\ntwo\n").unwrap();
+    scene.save();
+    fs::remove_file(scene.store().join(".state/sessions/s1/p.ledger")).unwrap();
+    // The source is shorter now, so nothing proves what lies there.
+    fs::write(scene.transcript(), "one\n").unwrap();
+    let report = scene.save_from(&scene.transcript(), Compare::Whole);
+    assert_eq!(report.read_back, [(FileName::Transcript, 4, blake3::hash(b"one\n"))]);
 }
 
 #[test]
