@@ -13,7 +13,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
-use layer1_prebackup::names::TO_INDEX;
 use serde_json::json;
 
 use crate::call_error::CallError;
@@ -26,7 +25,6 @@ use crate::report::Report;
 use crate::sessions;
 use crate::settings::Settings;
 use crate::settle;
-use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::outbox_job::{Job, JobName, MEMORIES_TRIGGER};
 
 /// The trigger of the jobs that are made here.
@@ -145,13 +143,7 @@ fn deliver_what_is_owed(
 /// Starts the server, which fills in what the index lacks, where something was saved that the index was not written
 /// for: it could not be, or it was put back to an older state.
 fn have_indexed(settings: &Settings, interrupt: &Interrupt) -> Result<(), CallError> {
-    let written_at = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let places = &settings.places;
-    let mut log = places.index.clone().into_os_string();
-    log.push("-wal");
-    let index = written_at(&places.index).max(written_at(Path::new(&log)));
-    let owed = written_at(&places.layer3_store.join(TO_INDEX));
-    if settings.server.is_some() || settings.second_away().is_some() || owed <= index {
+    if settings.server.is_some() || settings.second_away().is_some() || !settle::is_index_behind(settings) {
         return Ok(());
     }
     let command = settings.server_command(&[]);
@@ -203,18 +195,6 @@ fn take_back_labels(layer1: &Archive, layer3: &Archive, key: &SessionKey) -> Res
     }
 }
 
-/// Whether layer 3 lacks something that layer 1 has of what the user calls a conversation.
-fn lacks_labels(layer1: &Archive, layer3: &Archive, key: &SessionKey) -> bool {
-    // What is damaged in the first copy comes back from the second one, and what is damaged there with a save.
-    let Ok(Some(labels)) = layer1.labels(&key.id) else { return false };
-    match layer3.labels(&key.id) {
-        Ok(Some(mut known)) => known.merge(&labels),
-        // Nobody but its version can write there.
-        Err(ArchiveError::NewerFormat { .. }) => false,
-        Ok(None) | Err(_) => true,
-    }
-}
-
 /// Gives layer 1 what only layer 3 has of what Claude Code remembers of the projects. Not while layer 3 lacks something
 /// of it too: what is newer there would be taken for older then, or older for newer.
 fn take_back_memories(settings: &Settings, report: &Report) -> Result<(), Error> {
@@ -226,7 +206,7 @@ fn take_back_memories(settings: &Settings, report: &Report) -> Result<(), Error>
     }
     let layer1 = Archive::create(&places.layer1_store)?.leaving_free(places.policy.free_space_floor);
     for key in keys {
-        let take_back = || match lacks_memory(&layer1, &layer3, &key.id)? {
+        let take_back = || match settle::lacks_memory(&layer1, &layer3, &key.id)? {
             true => Ok(0),
             false => take_back_one(&layer1, &layer3, &key, settings),
         };
@@ -247,17 +227,6 @@ fn take_back_memories(settings: &Settings, report: &Report) -> Result<(), Error>
     Ok(())
 }
 
-/// Whether layer 3 lacks something that layer 1 has of the memory with this id.
-fn lacks_memory(layer1: &Archive, layer3: &Archive, id: &SessionId) -> Result<bool, Error> {
-    for key in layer1.find(id)? {
-        let other = layer3.same_session(&key, Some(layer1))?;
-        if !layer3.lacking(other.as_ref(), &layer1.files(&key)?)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// Has layer 3 take over what layer 1 remembers of the projects, where it lacks some: with the next conversation that
 /// can be sent, because only layer 3 writes to its store. Without one, `import` does it.
 fn ask_for_memories(archive: &Archive, outbox: &Outbox, settings: &Settings) -> Result<(), Error> {
@@ -265,7 +234,7 @@ fn ask_for_memories(archive: &Archive, outbox: &Outbox, settings: &Settings) -> 
     let Some(memories) = Archive::open(&places.layer1_store)? else { return Ok(()) };
     let layer3 = Archive::open(&places.layer3_store)?;
     let is_lacking = |key: &SessionKey| match &layer3 {
-        Some(layer3) => lacks_memory(&memories, layer3, &key.id),
+        Some(layer3) => settle::lacks_memory(&memories, layer3, &key.id),
         None => Ok(true),
     };
     let mut lacking = false;
@@ -357,8 +326,9 @@ fn make_job(
     }
     let name = JobName::of(&key.id, Some(key.project.as_str()), &job.transcript_path);
     outbox.refuse_newer_receipt(&name)?;
-    let is_settled = settle::is_receipted(outbox, &name, &held, layer3, settings)
-        && !layer3.is_some_and(|layer3| lacks_labels(archive, layer3, key));
+    let is_settled = (settle::is_receipted(outbox, &name, &held, layer3, settings)
+        || settle::is_held_without_receipt(outbox, &name, (archive, key), &held, layer3, settings)?)
+        && !layer3.is_some_and(|layer3| settle::lacks_labels(archive, layer3, &key.id));
     let has_content = held.iter().any(|file| file.bytes > 0);
     if has_content
         && !is_settled

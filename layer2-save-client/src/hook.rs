@@ -21,6 +21,7 @@ use crate::outbox::{NewJob, Outbox};
 use crate::report::Report;
 use crate::sessions::{self, Asked};
 use crate::settings::Settings;
+use crate::settle::is_nothing_owed;
 
 /// How long the event is waited for: layer 1 stands before us in the pipe and may take 5 s.
 pub(crate) const STDIN_WAIT: Duration = Duration::from_secs(8);
@@ -62,6 +63,9 @@ pub(crate) fn run(
         return Ok(());
     }
     let outbox = Outbox::at(settings.places.outbox());
+    if are_owed_nothing(&jobs, archive.as_ref(), &outbox, settings, report) {
+        return Ok(());
+    }
     let mut unkept = Vec::new();
     for job in &jobs {
         if let Err(error) = outbox.enqueue(job, now_ms()) {
@@ -80,6 +84,23 @@ pub(crate) fn run(
     // are durable or that it was given.
     let _ = process::wait_within(&mut deliverer, wait);
     Ok(())
+}
+
+/// Whether no server need be started for these: the second copy has all of them, and nothing else waits. In doubt it has not.
+fn are_owed_nothing(
+    jobs: &[NewJob],
+    layer1: Option<&Archive>,
+    outbox: &Outbox,
+    settings: &Settings,
+    report: &Report,
+) -> bool {
+    let Some(layer1) = layer1 else { return false };
+    let nothing_owed = |job: &NewJob| is_nothing_owed(outbox, job, layer1, settings, report).unwrap_or(false);
+    let are_owed_nothing = outbox.list().is_ok_and(|listing| listing.jobs.is_empty()) && jobs.iter().all(nothing_owed);
+    if are_owed_nothing {
+        jobs.iter().for_each(|job| report.line_with_time(&format!("nothing new of {} ({})", job.id, job.trigger)));
+    }
+    are_owed_nothing
 }
 
 /// Starts this program once more, in a process group of its own and with no pipe of ours: a held

@@ -6,14 +6,15 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
-use layer1_prebackup::archive::{Archive, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
+use layer1_prebackup::claude::survey::memories;
 use layer1_prebackup::fs::Lock;
 use layer1_prebackup::log::{in_one_line, now_ms};
-use layer1_prebackup::names::{ProjectName, SessionId};
+use layer1_prebackup::names::{ProjectName, SessionId, TO_INDEX};
 use layer1_prebackup::wire::outbox_job::{Job, JobName};
 
 use crate::error::Error;
-use crate::outbox::Outbox;
+use crate::outbox::{NewJob, Outbox};
 use crate::receipt::{self, FileEntry};
 use crate::report::Report;
 use crate::sessions::{self, Asked};
@@ -84,6 +85,85 @@ pub(crate) fn is_receipted(
     };
     // A store that cannot be asked is asked by a delivery, which says what is wrong with it.
     layer3.is_some_and(|layer3| layer3.store_id() == receipt.store_id && has_all(layer3).unwrap_or(false))
+}
+
+/// Whether a session that no receipt is kept of needs none: it was copied twice by `import`, say, before layer 1 had it, or
+/// the receipts were lost. Our own layer 3 records what it has written, synced and read back, as it does before a receipt.
+pub(crate) fn is_held_without_receipt(
+    outbox: &Outbox,
+    name: &JobName,
+    (layer1, key): (&Archive, &SessionKey),
+    held: &[StoredFile],
+    layer3: Option<&Archive>,
+    settings: &Settings,
+) -> Result<bool, Error> {
+    let Some(layer3) = layer3.filter(|_| settings.server.is_none() && outbox.receipt(name).is_none()) else {
+        return Ok(false);
+    };
+    let Some(other) = layer3.same_session(key, Some(layer1))? else { return Ok(false) };
+    Ok(layer3.lacking(Some(&other), held)?.is_empty())
+}
+
+/// Whether nothing of a session is owed to layer 3, nor of what Claude Code remembers of its project: layer 1 has all that
+/// the source has, the receipt covers that, and layer 3's files are there and look well. In doubt something is owed.
+pub(crate) fn is_nothing_owed(
+    outbox: &Outbox,
+    job: &NewJob,
+    layer1: &Archive,
+    settings: &Settings,
+    report: &Report,
+) -> Result<bool, Error> {
+    let (transcript, places) = (Path::new(&job.transcript_path), &settings.places);
+    let Some(project) = &job.project else { return Ok(false) };
+    let key = SessionKey { project: ProjectName::parse(project)?, id: job.id.clone() };
+    let held = layer1.files(&key)?;
+    let Some(layer3) = layer3_store(settings, report) else { return Ok(false) };
+    let has_receipt = || is_receipted(outbox, &job.name(), &held, Some(&layer3), settings);
+    if held.is_empty() || layer1.is_behind(&job.id, transcript)? || !has_receipt() || is_index_behind(settings) {
+        return Ok(false);
+    }
+    let Some(other) = layer3.same_session(&key, Some(layer1))? else { return Ok(false) };
+    if lacks_labels(layer1, &layer3, &job.id) || !layer3.quick_check(&other)?.findings.is_empty() {
+        return Ok(false);
+    }
+    let Some(memory) = memories([transcript]).pop() else { return Ok(true) };
+    let memories = places.of_memories();
+    let stores = (Archive::open(&memories.layer1_store)?, Archive::open(&memories.layer3_store)?);
+    let (Some(first), Some(second)) = stores else { return Ok(false) };
+    Ok(!first.is_behind_found(&memory)? && !lacks_memory(&first, &second, &memory.id)?)
+}
+
+/// Whether something was saved that the index was not written for: it could not be, or it was put back to an older state.
+pub(crate) fn is_index_behind(settings: &Settings) -> bool {
+    let written_at = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let places = &settings.places;
+    let mut log = places.index.clone().into_os_string();
+    log.push("-wal");
+    let index = written_at(&places.index).max(written_at(Path::new(&log)));
+    written_at(&places.layer3_store.join(TO_INDEX)) > index
+}
+
+/// Whether layer 3 lacks something that layer 1 has of the memory with this id.
+pub(crate) fn lacks_memory(layer1: &Archive, layer3: &Archive, id: &SessionId) -> Result<bool, Error> {
+    for key in layer1.find(id)? {
+        let other = layer3.same_session(&key, Some(layer1))?;
+        if !layer3.lacking(other.as_ref(), &layer1.files(&key)?)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether layer 3 lacks something that layer 1 has of what the user calls a conversation.
+pub(crate) fn lacks_labels(layer1: &Archive, layer3: &Archive, id: &SessionId) -> bool {
+    // What is damaged in the first copy comes back from the second one, and what is damaged there with a save.
+    let Ok(Some(labels)) = layer1.labels(id) else { return false };
+    match layer3.labels(id) {
+        Ok(Some(mut known)) => known.merge(&labels),
+        // Nobody but its version can write there.
+        Err(ArchiveError::NewerFormat { .. }) => false,
+        Ok(None) | Err(_) => true,
+    }
 }
 
 /// Why the job is settled, if it is.

@@ -85,10 +85,18 @@ impl Trace {
 
 /// Bytes that calls of the write family put into files below `dir`, from the lines of a trace.
 pub fn bytes_written_below(lines: &[String], dir: &Path) -> u64 {
-    let below = format!("<{}/", dir.display());
-    let goes_there =
-        |line: &str| WRITES.iter().any(|call| line.contains(&format!(" {call}("))) && line.contains(&below);
-    let written = |line: &str| -> Option<u64> { line.rsplit_once("= ")?.1.split(' ').next()?.parse().ok() };
+    bytes_moved(lines, &WRITES, &format!("<{}/", dir.display()))
+}
+
+/// Bytes that calls of the read family took out of the file at `path`.
+pub fn bytes_read_of(lines: &[String], path: &Path) -> u64 {
+    bytes_moved(lines, &READS, &format!("<{}>", path.display()))
+}
+
+/// What these calls gave back, of those whose first descriptor is a file with this beginning of a name.
+fn bytes_moved(lines: &[String], calls: &[&str], of: &str) -> u64 {
+    let is_one = |line: &str| calls.iter().any(|call| line.contains(&format!(" {call}("))) && line.contains(of);
+    let moved = |line: &str| -> Option<u64> { line.rsplit_once("= ")?.1.split(' ').next()?.parse().ok() };
     // A call that another thread interrupted is printed in two pieces: the path stands in the
     // first, the result in the second, of the same process.
     let mut open_calls: Vec<(&str, bool)> = Vec::new();
@@ -96,14 +104,14 @@ pub fn bytes_written_below(lines: &[String], dir: &Path) -> u64 {
     for line in lines {
         let pid = line.split(' ').next().unwrap_or("");
         if line.contains("<unfinished ...>") {
-            open_calls.push((pid, goes_there(line)));
+            open_calls.push((pid, is_one(line)));
         } else if line.contains(" resumed>") {
             let place = open_calls.iter().position(|(opener, _)| *opener == pid);
             if place.is_some_and(|place| open_calls.remove(place).1) {
-                sum += written(line).unwrap_or(0);
+                sum += moved(line).unwrap_or(0);
             }
-        } else if goes_there(line) {
-            sum += written(line).unwrap_or(0);
+        } else if is_one(line) {
+            sum += moved(line).unwrap_or(0);
         }
     }
     sum
@@ -111,6 +119,9 @@ pub fn bytes_written_below(lines: &[String], dir: &Path) -> u64 {
 
 /// The calls that put bytes into a file.
 pub const WRITES: [&str; 7] = ["write", "pwrite64", "writev", "pwritev", "pwritev2", "copy_file_range", "sendfile"];
+
+/// The calls that take bytes out of a file.
+pub const READS: [&str; 8] = ["read", "pread64", "readv", "preadv", "preadv2", "copy_file_range", "sendfile", "mmap"];
 
 #[cfg(test)]
 mod tests {
@@ -131,5 +142,6 @@ mod tests {
         ];
         let lines: Vec<String> = lines.iter().map(|line| line.to_string()).collect();
         assert_eq!(bytes_written_below(&lines, Path::new("/s")), 125);
+        assert_eq!(bytes_read_of(&lines, Path::new("/s/proj/a.jsonl")), 1000);
     }
 }

@@ -3,10 +3,10 @@
 //! Nothing is remembered for it, no counter and no receipt: a store that was put back to an older state, and may have
 //! gone on from there, is found out by what it lacks.
 
-use super::ledger::StoredFile;
+use super::ledger::{Record, StoredFile};
 use super::save::is_covered;
 use super::store::Archive;
-use super::types::{ArchiveError, SessionKey};
+use super::types::{ArchiveError, SessionKey, Verification};
 
 impl Archive {
     /// The session of this store that is `key` in another one: of the same project, else the only one of that id
@@ -22,8 +22,8 @@ impl Archive {
     }
 
     /// Those of another store's `contents` of a session that this store lacks, older ones first: none of what it
-    /// recorded as `key` has these bytes or begins with them, and nobody had them removed from here. Reads no bytes
-    /// but of a longer content.
+    /// recorded as `key` and proved has these bytes or begins with them, and nobody had them removed from here. Reads no
+    /// bytes but of a longer content.
     pub fn lacking(&self, key: Option<&SessionKey>, contents: &[StoredFile]) -> Result<Vec<StoredFile>, ArchiveError> {
         let mut lacking = Vec::new();
         let ledger = key.map(|key| Ok::<_, ArchiveError>((key, self.ledger(key)?))).transpose()?;
@@ -33,7 +33,9 @@ impl Archive {
                 Some((_, ledger)) if ledger.is_pruned(&content.name) => true,
                 Some((key, ledger)) => {
                     let (file, bytes, blake3) = (&content.name.file, content.bytes, &content.blake3);
-                    ledger.records_of(file).any(|(_, record)| (record.bytes, &record.blake3) == (bytes, blake3))
+                    let is_it = |record: &Record| (record.bytes, &record.blake3) == (bytes, blake3);
+                    let is_proven = |record: &Record| record.verification != Verification::Unverified;
+                    ledger.records_of(file).any(|(_, record)| is_it(record) && is_proven(record))
                         || is_covered(self, key, ledger, file, bytes, blake3, &|_| {})?
                 }
             };

@@ -62,6 +62,16 @@ fn what_is_covered_is_read_and_what_cannot_be_is_not() {
 }
 
 #[test]
+fn what_nobody_proved_is_lacking_whatever_is_recorded_of_it() {
+    let scene = saved(&["one\n"]);
+    let files = scene.archive().files(&key()).unwrap();
+    let lacks = || scene.archive().lacking(Some(&key()), &files).unwrap().len();
+    assert_eq!(lacks(), 0);
+    distrust(&scene, &newest());
+    assert_eq!(lacks(), 1);
+}
+
+#[test]
 fn older_contents_are_taken_over_behind_a_longer_newest_one_in_whatever_order() {
     let scene = saved(&["1\n", "22\n", "a longer one\n"]);
     let files = scene.archive().files(&key()).unwrap();
