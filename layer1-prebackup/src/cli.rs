@@ -31,6 +31,15 @@ use crate::wire::shown::Screen;
 #[command(name = program_name(LAYER1), version)]
 struct Args {
     #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+// Said as documentation, it would stand in the help instead of what the program is for.
+#[derive(Debug, clap::Args)]
+struct Flags {
+    #[command(flatten)]
     places: PlaceFlags,
     #[command(flatten)]
     settings: SettingFlags,
@@ -40,8 +49,6 @@ struct Args {
     /// Pass nothing on and print nothing, except one message to the user when a copy fails
     #[arg(long, global = true)]
     quiet: bool,
-    #[command(subcommand)]
-    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -130,7 +137,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let env = |name: &str| std::env::var_os(name);
     let Some(command) = args.command else {
-        let quiet = args.quiet;
+        let quiet = args.flags.quiet;
         let configure: Configure = Arc::new(move |transcript| configure(&args, misunderstood.as_deref(), transcript));
         // A hook's stderr holds one line a failure; the words of a panic go into that line.
         std::panic::set_hook(Box::new(|_| {}));
@@ -142,12 +149,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     };
-    let (settings, problems) = Settings::gather(&env, &args.settings);
-    let is_hook = args.quiet && !io::stdin().is_terminal();
+    let (settings, problems) = Settings::gather(&env, &args.flags.settings);
+    let is_hook = args.flags.quiet && !io::stdin().is_terminal();
     let (places, unusable) = if is_hook {
-        Places::of_hook(&args.places, &env, &settings, None)
+        Places::of_hook(&args.flags.places, &env, &settings, None)
     } else {
-        (Places::resolve_with(&args.places, &env, &settings), Vec::new())
+        (Places::resolve_with(&args.flags.places, &env, &settings), Vec::new())
     };
     let places = match places {
         Ok(places) => places,
@@ -160,7 +167,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(complaint) = complaint {
         // The sweep of a hook goes on; a person is asked to mend it first.
         let told = fail(&complaint);
-        if !args.quiet {
+        if !args.flags.quiet {
             return told;
         }
     }
@@ -168,7 +175,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let for_program = matches!(command, Command::SessionStore { .. });
     let (mut raw, mut shown) = (io::stdout(), Screen(io::stdout()));
     let out: &mut dyn Write = if for_program { &mut raw } else { &mut shown };
-    match run_command(command, &places, args.quiet, out) {
+    match run_command(command, &places, args.flags.quiet, out) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(InspectError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -178,11 +185,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The arguments; of those of a hook what can be understood, and what is wrong with the rest.
 fn parsed(args: &[OsString]) -> Result<(Args, Option<String>), clap::Error> {
-    match Args::try_parse_from(args) {
+    let program = clap::Command::new(program_name(LAYER1)).version(env!("CARGO_PKG_VERSION"));
+    match arguments::parsed::<Args, Flags, Command>(program, args) {
         Ok(args) => Ok((args, None)),
         Err(error) if !error.use_stderr() || io::stdin().is_terminal() || program_name(LAYER1) != LAYER1 => Err(error),
         Err(error) => match arguments::understood::<Args>(args) {
-            Some((args, problem)) if args.command.is_none() || args.quiet => {
+            Some((args, problem)) if args.command.is_none() || args.flags.quiet => {
                 Ok((args, Some(format!("failed to {problem}"))))
             }
             _ => Err(error),
@@ -193,10 +201,10 @@ fn parsed(args: &[OsString]) -> Result<(Args, Option<String>), clap::Error> {
 /// What a hook goes by, whatever is wrong with what was said.
 fn configure(args: &Args, misunderstood: Option<&str>, transcript: Option<&Path>) -> Result<HookConfig, String> {
     let env = |name: &str| std::env::var_os(name);
-    let (settings, problems) = Settings::gather(&env, &args.settings);
-    let (places, unusable) = Places::of_hook(&args.places, &env, &settings, transcript);
+    let (settings, problems) = Settings::gather(&env, &args.flags.settings);
+    let (places, unusable) = Places::of_hook(&args.flags.places, &env, &settings, transcript);
     let places = places.map_err(|error| format!("failed to {error}"))?;
-    let wants_journal = settings.journal.unwrap_or(true) && !args.no_journal;
+    let wants_journal = settings.journal.unwrap_or(true) && !args.flags.no_journal;
     let complaint = misunderstood.map(str::to_owned);
     Ok(HookConfig {
         projects: places.projects(),

@@ -54,10 +54,6 @@ struct Cli {
     command: Option<Verb>,
     #[command(flatten)]
     flags: Flags,
-    #[command(flatten)]
-    places: PlaceFlags,
-    #[command(flatten)]
-    settings: SettingFlags,
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +79,10 @@ struct Flags {
     /// The MCP server to start; takes all arguments that follow [default: layer3-indexer serve, beside this program]
     #[arg(long, value_name = "CMD", num_args = 1.., allow_hyphen_values = true, global = true)]
     server: Option<Vec<OsString>>,
+    #[command(flatten)]
+    places: PlaceFlags,
+    #[command(flatten)]
+    settings: SettingFlags,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -171,7 +171,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 
 /// The arguments; of those of a hook what can be understood, and what is wrong with the rest.
 fn parsed(args: &[OsString]) -> Result<(Cli, Option<SettingsError>), clap::Error> {
-    match Cli::try_parse_from(args) {
+    let program = clap::Command::new(program_name(LAYER2)).version(env!("CARGO_PKG_VERSION"));
+    match arguments::parsed::<Cli, Flags, Verb>(program, args) {
         Ok(cli) => Ok((cli, None)),
         Err(error) if !error.use_stderr() || std::io::stdin().is_terminal() || program_name(LAYER2) != LAYER2 => {
             Err(error)
@@ -204,13 +205,13 @@ fn run(cli: Cli, misunderstood: Option<SettingsError>) -> Result<(), ()> {
         Err(())
     };
     let env = |name: &str| std::env::var_os(name);
-    let (set, problems) = user_settings::Settings::gather(&env, &cli.settings);
+    let (set, problems) = user_settings::Settings::gather(&env, &cli.flags.settings);
     let event = cli.command.is_none().then(|| hook::read(std::io::stdin()));
     let (places, unusable) = if is_hook_program {
         let event = event.as_ref().and_then(|event| event.as_ref().ok());
-        Places::of_hook(&cli.places, &env, &set, event.and_then(|event| event.transcript_path.as_deref()))
+        Places::of_hook(&cli.flags.places, &env, &set, event.and_then(|event| event.transcript_path.as_deref()))
     } else {
-        (Places::resolve_with(&cli.places, &env, &set), Vec::new())
+        (Places::resolve_with(&cli.flags.places, &env, &set), Vec::new())
     };
     let places = match places {
         Ok(places) => places,
@@ -320,7 +321,7 @@ fn settings(cli: &Cli, places: Places, set: &user_settings::Settings, are_places
         retry_failed,
         foreground: cli.flags.foreground,
         server: cli.flags.server.clone(),
-        typed: cli.settings.to_args(),
+        typed: cli.flags.settings.to_args(),
         program: own_path(),
         are_places_corrected,
         child_env,
@@ -372,7 +373,7 @@ mod tests {
     fn flags_of_places_go_anywhere() {
         let before = parse("--backup-dir /b pending --json");
         let after = parse("pending --json --backup-dir /b");
-        assert_eq!(before.places.backup_dir, after.places.backup_dir);
+        assert_eq!(before.flags.places.backup_dir, after.flags.places.backup_dir);
         assert_eq!(after.command, Some(Verb::Pending { json: true }));
     }
 }

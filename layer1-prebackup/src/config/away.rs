@@ -18,7 +18,7 @@ const NAME_DIGITS: usize = 16;
 /// What says in a store which one it is.
 const STORE_FILE: &str = ".state/store.json";
 /// Longer than either file is ever made.
-const BYTES_MAX: usize = 64 * 1024;
+const BYTES_MAX: u64 = 64 * 1024;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
@@ -77,9 +77,7 @@ fn id_of(store: &Path) -> Option<String> {
 /// What cannot be read says nothing; whoever needs the store tells what is wrong with it.
 fn read<T: for<'d> Deserialize<'d>>(path: &Path) -> Option<T> {
     let file = open_regular(path).ok().flatten()?;
-    let mut text = vec![0; BYTES_MAX];
-    let came = fs::read_at(&file, 0, &mut text, path).ok()?;
-    serde_json::from_slice(&text[..came]).ok()
+    serde_json::from_slice(&fs::read_bounded(&file, BYTES_MAX, path).ok()?).ok()
 }
 
 /// Whether two directories lie on one disk. One that cannot be looked at lies on none.

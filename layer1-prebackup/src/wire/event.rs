@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -172,10 +173,10 @@ fn read_until(input: &impl AsFd, deadline: Instant, bytes: &mut Vec<u8>) -> io::
             break;
         }
         let start = bytes.len();
-        bytes.resize(start + READ_BYTES, 0);
-        let result = uninterrupted(|| rustix::io::read(input, &mut bytes[start..]));
-        bytes.truncate(start + *result.as_ref().unwrap_or(&0));
-        if result? == 0 {
+        if bytes.len() == bytes.capacity() {
+            bytes.reserve(READ_BYTES);
+        }
+        if uninterrupted(|| rustix::io::read(input, spare_capacity(bytes)))? == 0 {
             break;
         }
         complete = complete || scan.advance(&bytes[start..]);

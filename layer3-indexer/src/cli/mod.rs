@@ -32,6 +32,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use layer1_prebackup::config::arguments;
 use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::{SettingFlags, Settings};
 use layer1_prebackup::names::{LAYER3, program_name};
@@ -48,6 +49,13 @@ use crate::{health, retention};
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+// Said as documentation, it would stand in the help instead of what the program is for.
+#[derive(Debug, clap::Args)]
+struct Flags {
     #[command(flatten)]
     places: PlaceFlags,
     #[command(flatten)]
@@ -176,13 +184,15 @@ pub fn main() -> ExitCode {
 /// Runs one command; its answer goes to `out`, everything for people to stderr. Arguments that are
 /// wrong are no failure: what they are was printed.
 pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write) -> Result<ExitCode, Failure> {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let program = clap::Command::new(program_name(LAYER3)).version(env!("CARGO_PKG_VERSION"));
+    let cli = match arguments::parsed::<Cli, Flags, Command>(program, &args) {
         Ok(cli) => cli,
         Err(error) => return print_usage(&error, out),
     };
     let Some(verb) = cli.command else { return print_help(out) };
     let env = |name: &str| std::env::var_os(name);
-    let (settings, problems) = Settings::gather(&env, &cli.settings);
+    let (settings, problems) = Settings::gather(&env, &cli.flags.settings);
     if let Some(problem) = problems.into_iter().next() {
         // A server that did not start would keep every session from being saved.
         match verb {
@@ -193,7 +203,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
     let places = match verb {
         // As above: of what was said it takes what can be used.
         Command::Serve(_) => {
-            let (places, unusable) = Places::of_hook(&cli.places, &env, &settings, None);
+            let (places, unusable) = Places::of_hook(&cli.flags.places, &env, &settings, None);
             unusable
                 .iter()
                 .for_each(|problem| complain(&format!("{}: warning: failed to {problem}", program_name(LAYER3))));
@@ -208,13 +218,14 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
                 Places::resolve_with(&flags, &env, &settings).map(|_| places)
             })
         }
-        _ => Places::resolve_with(&cli.places, &env, &settings),
+        _ => Places::resolve_with(&cli.flags.places, &env, &settings),
     };
     let places = places.map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
-    let mut screen = Screen { out, terminal: terminal(), json: cli.json, for_model: cli.for_model, offset: 0 };
+    let mut screen =
+        Screen { out, terminal: terminal(), json: cli.flags.json, for_model: cli.flags.for_model, offset: 0 };
     let done = match verb {
         Command::Serve(args) => serve::run(places, args, &settings),
-        other => command(other, places, (&cli.places, &cli.settings), &mut screen),
+        other => command(other, places, (&cli.flags.places, &cli.flags.settings), &mut screen),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
