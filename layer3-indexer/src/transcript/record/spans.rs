@@ -5,6 +5,10 @@
 //! is not closed and one in the middle of a line are words. Nothing is dropped: each piece becomes a block.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
 
 use super::types::Block;
 
@@ -70,6 +74,11 @@ const NOTICE_LINES: [(&str, &str); 3] = [
 ];
 /// How a line begins that tells that the user interrupted, and how it ends.
 const INTERRUPTED: (&str, &str) = ("[Request interrupted by user", "]");
+/// What Claude Code writes without a tag. Each text of a user is searched for it, so the searches are made once.
+static UNTAGGED: LazyLock<Vec<Finder<'static>>> = LazyLock::new(|| {
+    let lines = NOTICE_LINES.iter().map(|(line, _)| *line);
+    lines.chain([INTERRUPTED.0]).map(Finder::new).collect()
+});
 /// What was typed behind a sign: what it is recorded as, and the sign.
 const MEMORY: (&str, &str) = ("user-memory-input", "#");
 const SHELL: &str = "!";
@@ -87,9 +96,8 @@ const ANSWERS: [(&str, &str); 7] = [
 
 /// The blocks of a text. `by_hand`: a person is known to have typed all of it, so that reminders in it are her own.
 pub(super) fn blocks_of_text<'a>(text: Cow<'a, str>, by_hand: bool, blocks: &mut Vec<Block<'a>>) {
-    let may_hold =
-        text.contains('<') || text.contains(INTERRUPTED.0) || NOTICE_LINES.iter().any(|(line, _)| text.contains(line));
-    if !may_hold {
+    let bytes = text.as_bytes();
+    if memchr(b'<', bytes).is_none() && UNTAGGED.iter().all(|line| line.find(bytes).is_none()) {
         blocks.push(Block::Text(text));
         return;
     }
