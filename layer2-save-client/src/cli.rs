@@ -33,7 +33,7 @@ use crate::ping;
 use crate::report::Report;
 use crate::settings::Settings;
 
-/// `--wait`, where nothing is set.
+/// `--wait`, where nothing is set: a machine may go away with a program that runs Claude Code.
 const WAIT_DEFAULT: Duration = Duration::from_secs(1);
 /// `--timeout`, where nothing is set.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -42,6 +42,8 @@ const DELAY_DEFAULT: Duration = Duration::from_secs(1);
 /// `--attempts`, where nothing is set.
 const ATTEMPTS_DEFAULT: u32 = 2;
 const SESSION_ID_VARIABLE: &str = "CLAUDE_CODE_SESSION_ID";
+/// How Claude Code was started: `cli` at a terminal.
+const ENTRYPOINT_VARIABLE: &str = "CLAUDE_CODE_ENTRYPOINT";
 
 /// Delivers Claude Code conversations to the MCP tool `session_save`, through a durable outbox.
 ///
@@ -58,7 +60,7 @@ struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct Flags {
-    /// How long the hook waits for the delivery before it leaves it to the background [default: 1s]
+    /// How long the hook waits for the delivery before it leaves it to the background [default: 1s, at a terminal 0s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, global = true)]
     wait: Option<Duration>,
     /// How long the server may be silent: no answer and no progress [default: 10s]
@@ -313,7 +315,7 @@ fn settings(cli: &Cli, places: Places, set: &user_settings::Settings, are_places
     let child_env = ChildEnv::from_vars(std::env::vars_os(), &places);
     Settings {
         places,
-        wait: cli.flags.wait.or(set.wait).unwrap_or(WAIT_DEFAULT),
+        wait: cli.flags.wait.or(set.wait).unwrap_or(wait_default(std::env::var_os(ENTRYPOINT_VARIABLE).as_deref())),
         attempts: cli.flags.attempts.or(set.attempts).unwrap_or(ATTEMPTS_DEFAULT),
         timeout: cli.flags.timeout.or(set.timeout).unwrap_or(TIMEOUT_DEFAULT),
         delay: cli.flags.delay.or(set.delay).unwrap_or(DELAY_DEFAULT),
@@ -326,6 +328,12 @@ fn settings(cli: &Cli, places: Places, set: &user_settings::Settings, are_places
         are_places_corrected,
         child_env,
     }
+}
+
+/// A person at a terminal waits for the hook, with a prompt before her when it ends: the first copy is made, and that the
+/// second is owed is on the disk. Where nobody does, the second one is waited for.
+fn wait_default(entrypoint: Option<&OsStr>) -> Duration {
+    if entrypoint.is_some_and(|started| started == "cli") { Duration::ZERO } else { WAIT_DEFAULT }
 }
 
 /// This program's path. An update may have replaced the file while a hook waited for its event:

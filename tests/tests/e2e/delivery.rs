@@ -201,6 +201,22 @@ fn exit_is_held_up_by_no_more_than_the_wait() {
 }
 
 #[test]
+fn a_person_at_a_terminal_waits_for_no_server_and_a_program_does() {
+    for (entrypoint, waits) in [("cli", false), ("sdk-cli", true), ("", true)] {
+        let scratch = Scratch::new();
+        let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+        let command = scratch.chain_command(&format!("--timeout 2s --attempts 1 {}", fake("hang-in-call")));
+        let hook = scratch.hook(&command, &transcripts::session_end(&transcript));
+        let outcome = hook.env("CLAUDE_CODE_ENTRYPOINT", entrypoint).output().ok().silent();
+        // Its jobs are written down when it ends, whoever waits.
+        assert_eq!(pending(&scratch).len(), 1, "{entrypoint}");
+        assert_eq!(outcome.elapsed >= Duration::from_millis(950), waits, "{entrypoint}: {outcome:#?}");
+        await_log(&scratch, "❌ Failed after 1 attempt");
+        scratch.await_no_process(Duration::from_secs(20));
+    }
+}
+
+#[test]
 fn a_killed_deliverer_loses_nothing() {
     let scratch = Scratch::new();
     let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
