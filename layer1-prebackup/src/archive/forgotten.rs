@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::marks::Marks;
 use super::store::Archive;
 use super::types::{ArchiveError, Formatted};
-use crate::fs;
+use crate::fs::{self, Dir};
 use crate::names::SessionId;
 
 pub(super) const FOLDER: &str = ".state/forgotten";
@@ -56,7 +56,7 @@ impl Archive {
     /// Whether the user had a conversation forgotten. A tombstone that cannot be read is an error: what it says
     /// must not be stored, and what it does not say must not be lost.
     pub fn forgotten(&self, id: &SessionId) -> Result<Option<Forgotten>, ArchiveError> {
-        let Some(dir) = self.root.open_beneath(Path::new(FOLDER))? else { return Ok(None) };
+        let Some(dir) = self.tombstones()? else { return Ok(None) };
         let name = file_name(id);
         let Some(file) = dir.open_file(&name)? else { return Ok(None) };
         let path = dir.path().join(&name);
@@ -88,9 +88,23 @@ impl Archive {
         Ok(self.forgotten(id)?.is_some_and(|forgotten| forgotten.is_whole()))
     }
 
+    /// Their folder. What stands in its place and is none says of no conversation that it was forgotten: all go on to be
+    /// saved, `status` tells of it, and the next `forget` puts it aside.
+    fn tombstones(&self) -> Result<Option<Dir>, ArchiveError> {
+        match self.root.open_beneath(Path::new(FOLDER)) {
+            Err(error) if error.is_not_ours() => Ok(None),
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Whether something stands in the place of the folder of what was forgotten that can be no folder of ours.
+    pub fn has_lost_tombstones(&self) -> bool {
+        matches!(self.root.open_beneath(Path::new(FOLDER)), Err(error) if error.is_not_ours())
+    }
+
     /// Everything that was forgotten, by id. A tombstone that cannot be read fails by itself.
     pub fn all_forgotten(&self) -> Result<Vec<ById>, ArchiveError> {
-        let Some(dir) = self.root.open_beneath(Path::new(FOLDER))? else { return Ok(Vec::new()) };
+        let Some(dir) = self.tombstones()? else { return Ok(Vec::new()) };
         let id = |(name, _): (OsString, _)| SessionId::parse(name.to_str()?.strip_suffix(".json")?).ok();
         let mut ids: Vec<SessionId> = dir.entries()?.into_iter().filter_map(id).collect();
         ids.sort();

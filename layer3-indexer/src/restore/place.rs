@@ -103,12 +103,20 @@ pub(super) fn refuse_live(places: &Places, id: &SessionId, force: bool) -> Resul
 /// The folder of transcripts that the session was saved from, if it is one of those that are kept; else the primary
 /// directory's.
 pub(super) fn root_of<'p>(places: &Places, mut sources: impl Iterator<Item = &'p Path>) -> PathBuf {
-    let all: Vec<PathBuf> = places.all_claude_dirs().map(|dir| dir.join("projects")).collect();
-    let came_from = sources.find_map(|source| {
-        let root = source.parent()?.parent()?;
-        all.iter().find(|known| is_same_path(known, root)).cloned()
-    });
-    came_from.unwrap_or_else(|| places.projects())
+    sources.find_map(|source| kept_root_of(places, source)).unwrap_or_else(|| places.projects())
+}
+
+/// The folder below `projects/` that the session was saved from: what a store says that names a directory which is
+/// kept, before what names another one, as a store from elsewhere does.
+pub(super) fn slug_of<'p>(places: &Places, sources: impl Iterator<Item = &'p Path>) -> Option<String> {
+    let sources: Vec<&Path> = sources.collect();
+    let kept = sources.iter().filter(|source| kept_root_of(places, source).is_some());
+    kept.chain(&sources).find_map(|source| slug_of_source(source))
+}
+
+fn kept_root_of(places: &Places, source: &Path) -> Option<PathBuf> {
+    let root = source.parent()?.parent()?;
+    places.all_claude_dirs().map(|dir| dir.join("projects")).find(|known| is_same_path(known, root))
 }
 
 /// Where a transcript of this id stands below the `projects/` of a directory that is kept, the first that has one.

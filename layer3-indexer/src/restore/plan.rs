@@ -117,7 +117,10 @@ pub(super) fn plan_for(
                         let restore = typed(LAYER3, &format!("restore {id} {flag}"));
                         notes.push(format!("`{restore}` restores all of it: {lost}"));
                     }
-                    let slug = standing.as_deref().and_then(slug_of_source).or_else(|| copies.slug());
+                    let slug = standing
+                        .as_deref()
+                        .and_then(slug_of_source)
+                        .or_else(|| place::slug_of(places, copies.sources()));
                     let examining = format!("examine {}", copy.at.path.display());
                     let cwd = copy.read().and_then(|bytes| cwd_of(bytes, slug.as_deref())).context(&examining)?;
                     apart = copy.read().and_then(Apart::of).context(examining)?;
@@ -133,6 +136,7 @@ pub(super) fn plan_for(
         }
     };
     let cwd = Cwd::of(cwd, options);
+    let recorded = || place::slug_of(places, copies.sources());
     let (root, folder) = match &options.to {
         Some(to) => (to.clone(), PathBuf::new()),
         None => (
@@ -140,7 +144,7 @@ pub(super) fn plan_for(
                 .as_deref()
                 .and_then(|path| Some(path.parent()?.parent()?.to_owned()))
                 .unwrap_or_else(|| place::root_of(places, copies.sources())),
-            place::folder(places, id, options, standing.as_deref(), copies.slug(), &cwd, &mut notes)?,
+            place::folder(places, id, options, standing.as_deref(), recorded(), &cwd, &mut notes)?,
         ),
     };
     notes.extend(lacking(&apart, &copies, &root.join(&folder).join(format!("{id}.jsonl"))));

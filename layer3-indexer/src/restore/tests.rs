@@ -765,3 +765,21 @@ fn what_the_transcript_names_and_nobody_has_is_told() {
     scene.write(&scene.places.claude_dir.join("plans/calm-fox.md"), "plan");
     assert!(!restore(&scene).contains("not saved:"), "{told}");
 }
+
+/// A line with a right checksum that names another directory than the user's as the source, in one of the stores.
+#[test]
+fn a_source_that_a_store_names_elsewhere_decides_no_place_where_the_other_names_one_of_the_users() {
+    let scene = saved();
+    scene.layer1_copies();
+    let stores = crate::save::adopt_v1::stores(&scene.places).unwrap();
+    let key = stores.find(ID).unwrap();
+    let ledger = scene.places.layer3_store.join(format!(".state/sessions/{ID}/{}.ledger", key.project));
+    let json = format!(r#"{{"source":"/elsewhere/projects/x/{ID}.jsonl"}}"#);
+    let sum = blake3::hash(json.as_bytes()).to_hex()[..16].to_owned();
+    let mut text = std::fs::read_to_string(&ledger).unwrap();
+    text.push_str(&format!("{sum} {json}\n"));
+    std::fs::write(&ledger, text).unwrap();
+    scene.remove_sources();
+    let said = restore(&scene);
+    assert!(said.starts_with("~/.claude/projects/-home-dev-proj/ID.jsonl: 2 written"), "{said}");
+}

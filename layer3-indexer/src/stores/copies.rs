@@ -120,11 +120,6 @@ impl SessionCopies {
         [&self.layer3, &self.layer1].into_iter().filter_map(|held| held.source.as_deref())
     }
 
-    /// The folder below `projects/` that it was copied from.
-    pub(crate) fn slug(&self) -> Option<String> {
-        self.sources().find_map(slug_of_source)
-    }
-
     /// When something of it was last committed, in milliseconds since 1970.
     pub(crate) fn committed_ms(&self) -> u64 {
         self.all().map(|(_, file)| file.committed_ms).max().unwrap_or(0)
@@ -300,7 +295,10 @@ impl SessionCopies {
         if of1.bytes > of3.bytes && self.are_as_often_rewritten(file) && is_bad() {
             return true;
         }
-        let is_known = |of3: &StoredFile| same(of3, of1) || self.layer3.begins_with(stores, of3, of1);
+        // A record that says less than what stands there (a ledger that was put back) knows nothing of that.
+        let is_itself = |of3: &StoredFile| self.layer3.read(stores, of3, of3.bytes, of3.blake3).is_ok();
+        let is_known =
+            |of3: &StoredFile| same(of3, of1) || (self.layer3.begins_with(stores, of3, of1) && is_itself(of3));
         let known = self.layer3.contents(file).any(is_known);
         let mut older = self.layer1.contents(file).filter(|file| file.name.generation > 0);
         !known && older.any(|older| same(older, of3) || self.layer1.begins_with(stores, older, of3))

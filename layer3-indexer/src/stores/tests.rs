@@ -266,7 +266,10 @@ fn what_is_empty_at_last_is_given_as_it_was_before_and_by_its_own_name_as_it_is(
     let names: Vec<String> = copies.names().iter().map(|name| name.to_text(&scene.id()).replace(ID, "ID")).collect();
     assert_eq!(names, ["ID.jsonl", "ID/side", "ID.gen-0001.jsonl"]);
     assert_eq!(copies.side_files(), BTreeSet::from([PathBuf::from("side")]));
-    assert_eq!((copies.bytes(), copies.slug().as_deref()), (0, Some("-home-dev-proj")));
+    assert_eq!(
+        (copies.bytes(), copies.sources().find_map(super::slug_of_source).as_deref()),
+        (0, Some("-home-dev-proj"))
+    );
     assert!(copies.in_layer3().is_some() && !copies.is_unproven());
     assert!(copies.key_in(Layer::Three).is_some() && copies.key_in(Layer::One).is_some());
     // Layer 1 alone has a generation that layer 3 lacks.
@@ -359,4 +362,24 @@ fn what_was_acknowledged_is_added_to_and_never_written_over_unread() {
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     acknowledge().unwrap_err();
+}
+
+/// Layer 3's ledger was put back to what it was before a rewriting; what stands there is what layer 1 has too.
+#[test]
+fn a_ledger_that_was_put_back_makes_no_older_content_the_newest() {
+    let scene = Scene::new();
+    scene.transcribe(&lines(LONG));
+    let held = scene.layer1_copies();
+    scene.receipt(Some(&scene.expected(&held)));
+    let key = Archive::open(&scene.places.layer3_store).unwrap().unwrap().find(&scene.id()).unwrap().remove(0);
+    let ledger = scene.places.layer3_store.join(format!(".state/sessions/{ID}/{}.ledger", key.project));
+    let before = std::fs::read(&ledger).unwrap();
+    scene.transcribe(&[prompt(7, "begun anew")]);
+    let held = scene.layer1_copies();
+    scene.receipt(Some(&scene.expected(&held)));
+    std::fs::write(&ledger, before).unwrap();
+    let mut newest = String::new();
+    let mut copy = scene.copies().newest(&FileName::Transcript).unwrap();
+    copy.file.read_to_string(&mut newest).unwrap();
+    assert_eq!(newest, prompt(7, "begun anew"), "{:?}", copy.at);
 }

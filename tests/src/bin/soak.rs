@@ -15,8 +15,10 @@ use layer1_prebackup::archive::Archive;
 use layer1_prebackup::names::FileName;
 use tests::hostile::{Pair, Random};
 use tests::scratch::Scratch;
-use tests::{processes, resources, run, stores, transcripts, tree};
+use tests::{fuzzing, hostile, processes, resources, run, stores, transcripts, tree};
 
+/// What a reader may take of memory.
+const FUZZ_MIB_MAX: u64 = 256;
 /// Of the events, one in so many is a save by one long-lived server afterwards.
 const SAVES_ONE_IN: u64 = 4;
 
@@ -53,6 +55,18 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Damaged and made-up bytes for every reader: events, transcripts, queries, ledgers, compressed contents, jobs
+    Fuzz {
+        /// How long for each
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// Of the accidents
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// One of them alone
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Every command over stores in which somebody changed, linked, exchanged or put back a few files
     Hostile {
         /// How many pairs of stores
@@ -72,6 +86,7 @@ fn main() -> ExitCode {
     let failures = match Args::parse().command {
         Command::Kills { count, seed } => kills(count, seed),
         Command::Events { count, sessions, parallel, seed } => events(count, sessions, parallel, seed),
+        Command::Fuzz { minutes, seed, only } => fuzz(Duration::from_secs(minutes * 60), seed, only.as_deref()),
         Command::Hostile { stores, seed, seconds } => hostile(stores, seed, Duration::from_secs(seconds)),
     };
     for failure in &failures {
@@ -79,6 +94,29 @@ fn main() -> ExitCode {
     }
     println!("{} failures in {:.0} s", failures.len(), started.elapsed().as_secs_f64());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A broken promise panics and is caught; an abort, or more memory than the limit, ends the run.
+fn fuzz(each: Duration, seed: u64, only: Option<&str>) -> Vec<String> {
+    let mut failures = Vec::new();
+    for (name, holds) in fuzzing::TARGETS.into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
+        let (seeds, started, mut runs) = (fuzzing::seeds(name), Instant::now(), 0_u64);
+        let mut random = Random(seed);
+        while started.elapsed() < each && failures.len() < 20 {
+            let before = random.0;
+            let bytes = fuzzing::mutated(&seeds, &mut random);
+            runs += 1;
+            if std::panic::catch_unwind(|| holds(&bytes)).is_err() {
+                failures.push(format!("{name}, seed {before}: {:?}", String::from_utf8_lossy(&bytes)));
+            }
+        }
+        let peak_mib = hostile::peak_kib_of(std::process::id()) / 1024;
+        println!("{name}: {runs} inputs in {:.0} s, {peak_mib} MiB at most so far", started.elapsed().as_secs_f64());
+        if peak_mib > FUZZ_MIB_MAX {
+            failures.push(format!("{name}: {peak_mib} MiB of memory"));
+        }
+    }
+    failures
 }
 
 fn hostile(stores: u64, seed: u64, limit: Duration) -> Vec<String> {

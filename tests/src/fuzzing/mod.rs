@@ -5,6 +5,7 @@
 //! the fuzz targets in `fuzz/` run them for as long as one likes.
 
 mod index;
+mod stores;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +21,80 @@ use layer3_indexer::transcript::record::{
     Block, Located, ReadReport, Record, TornLine, read_records, tool_input_text, with_record,
 };
 
+use crate::hostile::Random;
+
 pub use index::query;
+pub use stores::{compressed, job, ledger};
+
+/// A promise that any bytes are held against.
+type Target = (&'static str, fn(&[u8]));
+
+/// Every target, by name.
+pub const TARGETS: [Target; 6] = [
+    ("event", event),
+    ("records", records),
+    ("query", query),
+    ("ledger", ledger),
+    ("compressed", compressed),
+    ("job", job),
+];
+
+/// Pieces that mean something to one parser or another, for [`mutated`].
+const PIECES: [&[u8]; 16] = [
+    b"\n",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b"\"",
+    b"\\",
+    b"+",
+    b"18446744073709551615",
+    b"-1",
+    b"..",
+    b"/",
+    b"\0",
+    b"\xff",
+    b"\x28\xb5\x2f\xfd",
+    b"gen-4294967295",
+];
+
+/// What the mutations of a target begin with: the corpus in `fuzz/`, or what a store has.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    let Ok(entries) = std::fs::read_dir(&folder) else { return stores::seeds(target) };
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("read the corpus").path()).collect();
+    paths.sort();
+    paths.iter().map(|path| std::fs::read(path).expect("read a file of the corpus")).collect()
+}
+
+/// One of these after some accidents to it, always the same for the same numbers.
+pub fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let draw = |random: &mut Random| seeds[random.below(seeds.len() as u64) as usize].clone();
+    let mut bytes = draw(random);
+    for _ in 0..=random.below(6) {
+        let at = random.below(bytes.len() as u64 + 1) as usize;
+        let to = at + random.below((bytes.len() - at).min(64) as u64 + 1) as usize;
+        match random.below(8) {
+            0 => bytes.truncate(at),
+            1 | 2 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            3 => drop(bytes.drain(at..to)),
+            4 => bytes.extend_from_within(at..to),
+            5 => drop(bytes.splice(at..at, draw(random))),
+            _ => {
+                let piece = PIECES[random.below(PIECES.len() as u64) as usize];
+                drop(bytes.splice(at..to.min(at + piece.len()), piece.iter().copied()));
+            }
+        }
+    }
+    bytes.truncate(INPUT_BYTES_MAX);
+    bytes
+}
 
 /// Places at which an input is cut in two, evenly over its length.
 const CUTS: usize = 8;
+/// No input of a mutation is longer.
+const INPUT_BYTES_MAX: usize = 1 << 20;
 /// A pipe holds this much without a reader.
 const PIPE_BYTES: usize = 64 * 1024;
 /// An event that is complete must be read long before this. Only a broken promise waits for it.

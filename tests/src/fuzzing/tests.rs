@@ -86,6 +86,21 @@ fn any_bytes_are_a_transcript() {
     check("records", records);
 }
 
+/// A few of what `cargo xtask soak fuzz` does for as long as one likes.
+#[test]
+fn any_bytes_stand_where_a_store_keeps_its_own() {
+    for (target, holds) in super::TARGETS.into_iter().filter(|(name, _)| ["ledger", "compressed", "job"].contains(name))
+    {
+        let (seeds, mut random) = (super::seeds(target), crate::hostile::Random(1));
+        seeds.iter().for_each(|seed| holds(seed));
+        for _ in 0..CASES / 3 {
+            let bytes = super::mutated(&seeds, &mut random);
+            println!("{target}: {}", String::from_utf8_lossy(&bytes));
+            holds(&bytes);
+        }
+    }
+}
+
 #[test]
 fn any_text_is_a_query() {
     check("query", query);

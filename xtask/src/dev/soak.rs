@@ -11,7 +11,7 @@ use crate::verb::AlreadyTold;
 /// What was typed; the program understands it.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// `kills` or `events`, and their options; `--help` lists them
+    /// `kills`, `events`, `hostile` or `fuzz`, and their options; `--help` lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "ARGS")]
     soak: Vec<OsString>,
 }

@@ -311,3 +311,28 @@ fn folders_in_folders_without_end_cost_a_look_at_those_that_may_be_ours() {
     assert!(scene.archive().repair(None, None).unwrap().is_empty());
     assert!(started.elapsed() < std::time::Duration::from_secs(20));
 }
+
+/// Whatever stands where tombstones would: conversations go on to be saved, and a new one finds its place.
+#[test]
+fn what_stands_in_the_place_of_the_tombstones_stops_no_save() {
+    let outside = tempfile::tempdir().unwrap();
+    type Plant<'a> = &'a dyn Fn(&Path);
+    let plants: [Plant<'_>; 4] = [
+        &|at| fs::write(at, "x").unwrap(),
+        &|at| symlink(outside.path(), at).unwrap(),
+        &|at| symlink("/nowhere", at).unwrap(),
+        &|at| platform::make_fifo(at),
+    ];
+    for plant in plants {
+        let scene = saved(&["one\n"]);
+        plant(&scene.store().join(".state/forgotten"));
+        fs::write(scene.transcript(), "one\ntwo\n").unwrap();
+        scene.save();
+        assert_eq!(scene.content("p/s1.jsonl"), b"one\ntwo\n");
+        let archive = scene.archive();
+        assert!(archive.has_lost_tombstones() && archive.all_forgotten().unwrap().is_empty());
+        archive.note_forgotten(&key().id, &Forgotten::new(&key().id, 1)).unwrap();
+        assert!(archive.is_forgotten(&key().id).unwrap() && !archive.has_lost_tombstones());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+}

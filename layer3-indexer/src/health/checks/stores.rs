@@ -18,7 +18,7 @@ use crate::stores::not_forgotten::not_forgotten;
 use crate::stores::one_copy::in_one_copy;
 use crate::stores::{Layer, Pair, Stores};
 use crate::terminal::time::format_rfc3339_ms;
-use crate::terminal::{count, shell_quoted};
+use crate::terminal::{count, one_line, shell_quoted};
 
 /// Written into a store and removed again.
 const PROBE: &str = ".doctor";
@@ -99,6 +99,20 @@ pub(super) fn may_be_written(examination: &mut Examination<'_>) {
 /// put back to an older state.
 pub(super) fn forgotten(examination: &mut Examination<'_>) {
     let Context { places, commands, .. } = examination.context;
+    for store in [&places.layer1_store, &places.layer3_store] {
+        // What cannot be opened was told.
+        if Archive::open_as_found(store)
+            .is_ok_and(|archive| archive.is_some_and(|archive| archive.has_lost_tombstones()))
+        {
+            let at = store.join(".state/forgotten");
+            let what = format!(
+                "which conversations you had forgotten is not known here, and they may be saved again: a file or link \
+                 stands in the place of the folder {}; put the folder back, or move that away",
+                one_line(&at.to_string_lossy())
+            );
+            examination.findings.push(Finding::new(examination.context, Kind::ForgetUnfinished, what, store));
+        }
+    }
     // What cannot be read was told.
     let of = |places| Stores::open(places).and_then(|stores| Ok(not_forgotten(&stores)?)).unwrap_or_default();
     for found in of(places).into_iter().chain(of(&places.of_memories())) {
