@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 use wait_timeout::ChildExt;
 
 /// End of input, as a terminal's line discipline takes it.
@@ -32,6 +33,8 @@ impl Terminal {
     pub fn start(mut command: Command) -> Terminal {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("open a terminal");
         grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("unlock a terminal");
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&ours, size).expect("set a terminal's size");
         let name = ptsname(&ours, Vec::new()).expect("name a terminal");
         let name = name.to_str().expect("a terminal's name is ASCII");
         let theirs = OpenOptions::new().read(true).write(true).open(name).expect("open a terminal's other end");

@@ -1,6 +1,7 @@
 //! What a person or a model reads of the stores: lists, hits, conversations, pages to keep.
 
 pub(crate) mod export;
+pub(crate) mod finder;
 pub(crate) mod fit;
 pub(crate) mod list;
 pub(crate) mod search;

@@ -44,7 +44,7 @@ const HEADER_FILES: usize = 6;
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
 
 /// Characters of a conversation that `show` prints unless told otherwise.
-const SHOW_CHARS_DEFAULT: usize = 1_000_000;
+pub(crate) const SHOW_CHARS_DEFAULT: usize = 1_000_000;
 
 // Which part of a conversation. A time is that of the first message at or after it; `around` looks through all
 // generations, so the others mean nothing beside it. Said as documentation, this would stand in the help.
@@ -253,7 +253,7 @@ fn read_copy(
 }
 
 /// A message, and the character in it that is to be shown where it does not fit.
-struct Target {
+pub(crate) struct Target {
     message: Sought,
     at: usize,
 }
@@ -269,7 +269,7 @@ enum Sought {
 }
 
 impl Target {
-    fn parse(text: &str) -> Target {
+    pub(crate) fn parse(text: &str) -> Target {
         let text = text.trim();
         if let Some(ms) = parse_time_ms(text) {
             return Target { message: Sought::Time(ms), at: 0 };
@@ -285,11 +285,11 @@ impl Target {
         Target { message, at }
     }
 
-    fn may_be_in(&self, file: &str) -> bool {
+    pub(crate) fn may_be_in(&self, file: &str) -> bool {
         !matches!(&self.message, Sought::Place { path, .. } if path != file)
     }
 
-    fn is(&self, located: &Located<'_>) -> bool {
+    pub(crate) fn is(&self, located: &Located<'_>) -> bool {
         let record = &located.record;
         match &self.message {
             Sought::Uuid(prefix) => record.uuid.as_ref().is_some_and(|uuid| uuid.starts_with(prefix.as_str())),

@@ -8,19 +8,21 @@ use layer1_prebackup::config::size::Size;
 use serde_json::json;
 
 use crate::browse::export::{self, Exported, Format};
-use crate::cli::called::id_of;
-use crate::cli::screen::{Screen, absolute, notes, problem, unless_none};
+use crate::browse::finder::Verb;
+use crate::cli::restore::chosen;
+use crate::cli::screen::{Screen, absolute, here, notes, problem, unless_none};
 use crate::failure::Failure;
 use crate::save::adopt_v1;
+use crate::scope::Scope;
 use crate::stores::SessionCopies;
 use crate::terminal::time::Clock;
 use crate::terminal::{self, one_line};
 
 // Said as documentation, this would stand in the help instead of what the command is for.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct ExportArgs {
-    /// The conversation: its id, a unique beginning of it, or its name
-    session: String,
+    /// The conversation: its id, a unique beginning of it, or its name; omit it at a terminal to choose from a list
+    session: Option<String>,
     /// What to write; by default what the name of FILE says, else Markdown
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -41,6 +43,13 @@ pub(super) struct ExportArgs {
     generation: Option<u32>,
 }
 
+impl ExportArgs {
+    /// A page of a conversation, in place of what is there.
+    pub(super) fn to_page(session: Option<String>, page: PathBuf) -> ExportArgs {
+        ExportArgs { session, output: Some(page), force: true, ..ExportArgs::default() }
+    }
+}
+
 /// Runs `export`.
 pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let path = args.output.clone().map(absolute).transpose()?;
@@ -55,7 +64,8 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
         generation: args.generation.unwrap_or(0),
         clock: Clock::LOCAL,
     };
-    let session = id_of(places, args.session.clone(), screen)?;
+    let scope = Scope { all: false, project: None, here: here(places) };
+    let session = chosen(places, args.session.clone(), &scope, Verb::Export, screen)?;
     let copies = SessionCopies::find(&adopt_v1::stores(places)?, &session)?;
     let exported = match &path {
         Some(path) => export::export_to_file(&copies, &options, path, args.force)?,

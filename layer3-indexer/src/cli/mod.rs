@@ -3,10 +3,12 @@
 //!
 //! 0: done. 1: refused, failed, or typed wrongly. Never 2, which would block Claude Code.
 
+mod bare;
 mod called;
 mod compress;
 mod doctor;
 mod export;
+mod find;
 mod forget;
 mod import;
 mod label;
@@ -27,7 +29,7 @@ mod verify;
 mod why;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
@@ -112,7 +114,7 @@ enum Command {
     #[command(after_help = example("restore --dry-run 8c1f04de"))]
     Restore(restore::RestoreArgs),
     /// Go on with a conversation: put back what is missing, then `claude --resume`
-    #[command(after_help = example("resume 8c1f04de"))]
+    #[command(after_help = example("resume 8c1f04de --before-compaction"))]
     Resume(resume::ResumeArgs),
     /// Write a conversation as Markdown or as one HTML page
     #[command(after_help = example("export 8c1f04de --redact -o conversation.html"))]
@@ -147,6 +149,9 @@ enum Command {
     /// Print shell completions
     #[command(after_help = example("completions fish"))]
     Completions(setup::CompletionsArgs),
+    /// What nothing typed means at a terminal
+    #[command(skip)]
+    Find,
     #[command(flatten)]
     PassedOn(pass_on::Verb),
 }
@@ -190,7 +195,12 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         Ok(cli) => cli,
         Err(error) => return print_usage(&error, out),
     };
-    let Some(verb) = cli.command else { return print_help(out) };
+    let terminal = terminal();
+    let is_watched = !cli.flags.json && terminal.interactive && io::stdin().is_terminal() && io::stderr().is_terminal();
+    if cli.command.is_none() && !is_watched {
+        return print_help(out);
+    }
+    let verb = cli.command.unwrap_or(Command::Find);
     let env = |name: &str| std::env::var_os(name);
     let (settings, problems) = Settings::gather(&env, &cli.flags.settings);
     if let Some(problem) = problems.into_iter().next() {
@@ -221,8 +231,7 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         _ => Places::resolve_with(&cli.flags.places, &env, &settings),
     };
     let places = places.map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
-    let mut screen =
-        Screen { out, terminal: terminal(), json: cli.flags.json, for_model: cli.flags.for_model, offset: 0 };
+    let mut screen = Screen { out, terminal, json: cli.flags.json, for_model: cli.flags.for_model, offset: 0 };
     let done = match verb {
         Command::Serve(args) => serve::run(places, args, &settings),
         other => command(other, places, (&cli.flags.places, &cli.flags.settings), &mut screen),
@@ -278,6 +287,7 @@ fn command(
         Command::Setup(args) => setup::run(flags, &args, screen),
         Command::Uninstall(args) => setup::run_uninstall(flags, &args, screen),
         Command::Completions(args) => setup::run_completions::<Cli>(&args, screen),
+        Command::Find => bare::run(&places, screen),
         Command::PassedOn(verb) => verb.run(flags, settings, &places, screen),
     }
 }

@@ -11,7 +11,9 @@ use layer1_prebackup::config::size::Size;
 use layer1_prebackup::names::{LAYER3, typed};
 use serde_json::json;
 
+use crate::browse::finder::Verb;
 use crate::cli::called::id_of;
+use crate::cli::find;
 use crate::cli::screen::{Screen, absolute, config_dir, counting, here, notes, problem, unless_none};
 use crate::failure::{Failure, chain};
 use crate::restore::memory::{self, Remembered};
@@ -27,7 +29,7 @@ use crate::terminal::time::{now_ms, parse_rfc3339_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, one_line, shell_quoted};
 
 // The arguments of `restore`. Said as documentation, it would stand in the help instead of what the command is for.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct RestoreArgs {
     /// The conversation: its id, a unique beginning of it, or its name; omit it to choose from a list
     session: Option<String>,
@@ -80,6 +82,13 @@ pub(super) fn take_over(places: &Places) {
     }
 }
 
+impl RestoreArgs {
+    /// Of a conversation, without more.
+    pub(super) fn of(session: Option<String>) -> RestoreArgs {
+        RestoreArgs { session, ..RestoreArgs::default() }
+    }
+}
+
 /// Runs `restore`.
 pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let content = match (args.generation, args.longest) {
@@ -121,7 +130,7 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
         return restore_missing(places, &wanted, screen);
     }
     let scope = Scope { all: args.all, project: args.project, here: here(places) };
-    let session = chosen(places, args.session, &scope, screen)?;
+    let session = chosen(places, args.session, &scope, Verb::Restore, screen)?;
     if is_open && !screen.json && is_at_terminal() {
         let copies = SessionCopies::find(&Rc::new(Stores::open(places)?), &session)?;
         if let Some(loss) = copies.loss() {
@@ -248,6 +257,7 @@ pub(super) fn chosen(
     places: &Places,
     typed: Option<String>,
     scope: &Scope,
+    verb: Verb,
     screen: &Screen<'_>,
 ) -> Result<String, Failure> {
     if let Some(typed) = typed {
@@ -258,6 +268,9 @@ pub(super) fn chosen(
         return Err(Failure::new("choose a session: there is no terminal to ask at").hint(
             "name one by its id or a unique beginning of it (`list --all` shows them), or use `restore --all-missing`",
         ));
+    }
+    if find::can_be_shown(screen) {
+        return find::choose(places, scope, verb);
     }
     let choices = pick::choices(places, scope)?;
     pick::ask(&choices, &mut io::stdin().lock(), &mut io::stderr(), &screen.terminal)

@@ -7,17 +7,18 @@ use std::rc::Rc;
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
+use crate::browse::finder::Verb;
 use crate::cli::restore::{choose_version, chosen, directory, given, restored_text, take_over, version};
 use crate::cli::screen::{Screen, complain, config_dir, here, notes};
 use crate::failure::Failure;
-use crate::restore::Options;
 use crate::restore::resume;
+use crate::restore::{Options, Point};
 use crate::scope::Scope;
 use crate::stores::{SessionCopies, Stores, Which};
 use crate::terminal::one_line;
 
 // The arguments of `resume`. Said as documentation, it would stand in the help instead of what the command is for.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct ResumeArgs {
     /// The conversation: its id, a unique beginning of it, or its name; omit it to choose from a list
     session: Option<String>,
@@ -42,9 +43,28 @@ pub(super) struct ResumeArgs {
     /// Go on with the newest version, whatever it lost
     #[arg(long, group = "version")]
     newest: bool,
+    /// Go on from this message, in a new session that has all up to it and nothing after: what `search` gives (a uuid, its
+    /// beginning, or PATH:OFFSET), or a time
+    #[arg(long, value_name = "MESSAGE|TIME", conflicts_with_all = ["before_compaction", "newest"])]
+    at: Option<String>,
+    /// Go on from before a compaction, in a new session: before the Nth, 1 being the oldest, or before the last one
+    #[arg(long, value_name = "N", num_args = 0..=1, conflicts_with = "newest")]
+    before_compaction: Option<Option<usize>>,
     /// More arguments for `claude`
     #[arg(last = true, value_name = "ARGS")]
     args: Vec<OsString>,
+}
+
+impl ResumeArgs {
+    /// Of a conversation, up to a point if there is one.
+    pub(super) fn of(session: Option<String>, point: Option<Point>) -> ResumeArgs {
+        let (at, before_compaction) = match point {
+            Some(Point::At(message)) => (Some(message), None),
+            Some(Point::BeforeCompaction(n)) => (None, Some(n)),
+            None => (None, None),
+        };
+        ResumeArgs { session, at, before_compaction, ..ResumeArgs::default() }
+    }
 }
 
 /// Runs `resume`; returns only if `claude` could not be started.
@@ -62,7 +82,18 @@ pub(super) fn run(places: &Places, args: ResumeArgs, screen: &mut Screen<'_>) ->
     };
     take_over(places);
     let scope = Scope { all: args.all, project: args.project, here: here(places) };
-    let session = chosen(places, args.session, &scope, screen)?;
+    let session = chosen(places, args.session, &scope, Verb::Resume, screen)?;
+    let point = args.at.map(Point::At).or(args.before_compaction.map(Point::BeforeCompaction));
+    if let Some(point) = point {
+        let ready = resume::ready_at(places, &session, &point, &options)?;
+        complain(&format!(
+            "A new session was made, {}; the conversation itself is as it was.",
+            ready.restored.session_id
+        ));
+        notes(ready.restored.notes.iter().chain(&ready.restored.problems));
+        resume::become_claude(&ready, &args.args, &config_dir)?;
+        return Ok(());
+    }
     let is_said = args.newest || args.longest || args.joined || args.generation.is_some();
     if !is_said && let Some(loss) = resume::loss(places, &session)? {
         options.content = choose_version("resume", &session, &loss, screen)?;

@@ -4,12 +4,14 @@ use clap::Args;
 use layer1_prebackup::claude::COMMAND_CHARS_MAX;
 use layer1_prebackup::config::places::Places;
 
+use crate::browse::finder::Verb;
 use crate::browse::fit;
 use crate::browse::show::{self, Window};
-use crate::cli::called::id_of;
-use crate::cli::screen::Screen;
+use crate::cli::restore::chosen;
+use crate::cli::screen::{Screen, here};
 use crate::failure::Failure;
 use crate::save::adopt_v1;
+use crate::scope::Scope;
 use crate::stores::SessionCopies;
 use crate::transcript::desktop;
 
@@ -17,10 +19,10 @@ use crate::transcript::desktop;
 const MARGIN_CHARS: usize = 2_000;
 
 // Said as documentation, this would stand in the help instead of what the command is for.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct ShowArgs {
-    /// The conversation: its id, a unique beginning of it, or its name
-    session: String,
+    /// The conversation: its id, a unique beginning of it, or its name; omit it at a terminal to choose from a list
+    session: Option<String>,
     #[command(flatten)]
     window: Window,
     /// All of it, page by page: the page from character N on; each says where the next one begins
@@ -28,9 +30,18 @@ pub(super) struct ShowArgs {
     offset: Option<usize>,
 }
 
+impl ShowArgs {
+    /// All of a conversation.
+    pub(super) fn of(session: Option<String>) -> ShowArgs {
+        let window = Window { max_chars: show::SHOW_CHARS_DEFAULT, ..Window::default() };
+        ShowArgs { session, window, offset: None }
+    }
+}
+
 /// Runs `show`.
 pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let session = id_of(places, args.session, screen)?;
+    let scope = Scope { all: false, project: None, here: here(places) };
+    let session = chosen(places, args.session, &scope, Verb::Show, screen)?;
     let copies = SessionCopies::find(&adopt_v1::stores(places)?, &session)?;
     let max_chars = args.window.max_chars.max(1);
     let max_chars = if screen.for_model { max_chars.min(COMMAND_CHARS_MAX - MARGIN_CHARS) } else { max_chars };

@@ -48,7 +48,9 @@ pub use contents::Contents;
 pub use error::IndexError;
 pub(crate) use lines::{Line, Wanted};
 pub use open::Index;
-pub(crate) use types::{CHARACTER, ContextMessage, Marks, SessionFilter, SessionRow, SessionTotals, Whereabouts};
+pub(crate) use types::{
+    CHARACTER, ContextMessage, Glance, Marks, SessionFilter, SessionRow, SessionTotals, Whereabouts,
+};
 pub use types::{Counts, Hit, SearchQuery, SearchResults};
 pub(crate) use version::versions;
 pub(crate) use wait::with_patience;

@@ -10,7 +10,7 @@ use super::error::{IndexError, Sqlite};
 use super::families;
 use super::files::beside;
 use super::open::Index;
-use super::types::{Counts, SessionFilter, SessionRow, SessionTotals, Whereabouts};
+use super::types::{Counts, Glance, SessionFilter, SessionRow, SessionTotals, Whereabouts};
 use crate::transcript::metadata::{Metadata, SessionStats};
 
 const SESSION_COLUMNS: &str = "t.project, t.session, t.messages, t.save_trigger,
@@ -38,6 +38,47 @@ impl Index {
             self.with_forks(rows.collect::<rusqlite::Result<_>>()?)
         };
         list().doing("list sessions", &self.path)
+    }
+
+    /// Listed sessions, newest first by their last message, without what takes time to read.
+    pub(crate) fn glances(&self) -> Result<Vec<Glance>, IndexError> {
+        let read = || {
+            let sql = format!(
+                "SELECT t.id, t.project, t.session, t.title, t.end_ms, t.messages, coalesce(c.seen_bytes, 0)
+                 FROM tracked t {NEWEST} WHERE t.listed = 1 ORDER BY t.end_ms DESC NULLS LAST, t.id DESC"
+            );
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let glances = statement.query_map([], |row| {
+                Ok(Glance {
+                    row: row.get(0)?,
+                    project: row.get(1)?,
+                    session: row.get(2)?,
+                    title: row.get(3)?,
+                    end_ms: row.get(4)?,
+                    messages: number(row, 5)?,
+                    bytes: number(row, 6)?,
+                })
+            })?;
+            glances.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().doing("list sessions", &self.path)
+    }
+
+    /// How these sessions began, by their rows; those of which nothing is known are left out.
+    pub(crate) fn beginnings(&self, rows: &[i64]) -> Result<Vec<(i64, String)>, IndexError> {
+        let read = || {
+            let sql =
+                "SELECT coalesce(json_extract(tally, '$.first_prompt[1]'), json_extract(tally, '$.first_command[1]'))
+                 FROM tallies WHERE session = ?1";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut begun = Vec::new();
+            for row in rows {
+                let text: Option<Option<String>> = statement.query_row([row], |row| row.get(0)).optional()?;
+                begun.extend(text.flatten().map(|text| (*row, text)));
+            }
+            Ok(begun)
+        };
+        read().doing("list beginnings", &self.path)
     }
 
     /// What the sessions are called: project, id and title.

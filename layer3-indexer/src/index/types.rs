@@ -40,6 +40,19 @@ pub(crate) struct Whereabouts {
     pub(crate) directories: Vec<String>,
 }
 
+/// What a list of very many sessions says of one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Glance {
+    /// Its row in this index.
+    pub(crate) row: i64,
+    pub(crate) project: String,
+    pub(crate) session: String,
+    pub(crate) title: Option<String>,
+    pub(crate) end_ms: Option<i64>,
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
+
 /// A session in a list.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct SessionRow {

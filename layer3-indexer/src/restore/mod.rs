@@ -16,7 +16,9 @@ pub(crate) mod resume;
 #[cfg(test)]
 mod tests;
 mod types;
+pub(crate) mod until;
 
 pub(crate) use place::standing;
 pub(crate) use plan::plan;
 pub(crate) use types::{Moved, Options, Restored};
+pub(crate) use until::Point;

@@ -301,14 +301,14 @@ fn complaint(side: &Path, unfit: Unfit) -> String {
 
 /// The place of one file: the directory to restore below, if it is there, and the path in it, which leads through no
 /// symlink.
-struct Beneath {
+pub(super) struct Beneath {
     root: PathBuf,
     rel: PathBuf,
     dir: Option<Dir>,
 }
 
 impl Beneath {
-    fn open((root, rel): (PathBuf, PathBuf)) -> Result<Beneath, Failure> {
+    pub(super) fn open((root, rel): (PathBuf, PathBuf)) -> Result<Beneath, Failure> {
         let dir = Dir::open(&root)?;
         Ok(Beneath { root, rel, dir })
     }
@@ -324,7 +324,13 @@ impl Beneath {
         Ok(folder.stat(self.rel.file_name().unwrap_or_default())?.is_some())
     }
 
-    fn step(self, id: &SessionId, stored: Chosen, options: &Options, notes: &mut Vec<String>) -> Result<Step, Failure> {
+    pub(super) fn step(
+        self,
+        id: &SessionId,
+        stored: Chosen,
+        options: &Options,
+        notes: &mut Vec<String>,
+    ) -> Result<Step, Failure> {
         let folder = self.folder()?;
         let Beneath { root, rel, .. } = self;
         let name = rel.file_name().unwrap_or_default();

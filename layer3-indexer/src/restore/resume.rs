@@ -13,8 +13,9 @@ use layer1_prebackup::fs::platform::process::become_program;
 use crate::failure::{Context, Failure};
 use crate::restore::carry_out::save_in_both;
 use crate::restore::place::{refuse_live, standing};
-use crate::restore::plan::plan;
+use crate::restore::plan::{Plan, plan};
 use crate::restore::types::{Options, Restored};
+use crate::restore::until::{self, Point};
 use crate::stores::loss::Loss;
 use crate::stores::{SessionCopies, Stores, Which};
 
@@ -62,7 +63,10 @@ pub(crate) fn ready(places: &Places, typed: &str, options: &Options) -> Result<R
     let as_it_is = options.content == Which::Newest;
     let options = Options { only_absent: as_it_is, force: !as_it_is, in_place: true, ..options.clone() };
     refuse_live(places, &Stores::open(places)?.find(typed)?.id, false)?;
-    let plan = plan(places, typed, &options)?;
+    carried_out(places, plan(places, typed, &options)?)
+}
+
+fn carried_out(places: &Places, plan: Plan) -> Result<Ready, Failure> {
     if let Some(cwd) = plan.cwd().filter(|cwd| !Path::new(cwd).is_dir()) {
         let message = format!("resume session {}: its directory {cwd} does not exist", plan.id());
         return Err(Failure::new(message).hint("--cwd DIR names the one it lies in now"));
@@ -71,6 +75,12 @@ pub(crate) fn ready(places: &Places, typed: &str, options: &Options) -> Result<R
     let restored = plan.carry_out(places)?;
     let command = restored.command.clone().unwrap_or_default();
     Ok(Ready { restored, command, config_dir })
+}
+
+/// Makes a new session of the conversation up to a point; refuses where its directory does not exist, before it writes
+/// anything. The conversation itself may be live.
+pub(crate) fn ready_at(places: &Places, typed: &str, point: &Point, options: &Options) -> Result<Ready, Failure> {
+    carried_out(places, until::plan(places, typed, point, options)?)
 }
 
 /// Becomes `claude --resume ID ARGS…` in the session's directory, with the user's own environment

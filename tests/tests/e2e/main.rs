@@ -17,6 +17,7 @@ mod documents;
 mod durability;
 mod export;
 mod faults;
+mod finder;
 mod finding;
 mod forget;
 mod generations;

@@ -36,7 +36,7 @@ pub fn target() -> String {
 
 /// Fills `bytes` with random ones of the system's.
 #[cfg(target_os = "linux")]
-pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
@@ -54,7 +54,7 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
 
 /// Fills `bytes` with random ones of the system's: every other Unix has this device.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
     random_of_device(bytes)
 }
 

@@ -29,6 +29,11 @@ impl Group {
     }
 }
 
+/// Stops this process, as a shell's Ctrl-Z does; returns when it goes on.
+pub fn stop_self() -> io::Result<()> {
+    Ok(rustix::process::kill_process(rustix::process::getpid(), Signal::TSTP)?)
+}
+
 /// Starts the command as the leader of a process group of its own: a signal to ours does
 /// not reach it, and it can be ended with all its children.
 pub fn spawn_detached(command: &mut Command) -> io::Result<Child> {

@@ -10,12 +10,62 @@ use tests::{transcripts, tree};
 use crate::checks::{call, converse, delete, files_of, is_back, layer3, leave, resumed, sent, sweep, told, typed};
 use crate::row::{Row, printing, typing};
 
-pub(crate) const ROWS: [Row; 4] = [
+pub(crate) const ROWS: [Row; 5] = [
     printing("a stub is not resumed in silence; resume --longest sends the old turns", stub),
     printing("restore in all its forms, and the client goes on after each", forms),
     printing("what the client remembers of the project, deleted and restored", memory),
+    typing("resume --at and --before-compaction send what was said before, and nothing after", back),
     typing("deleted under an open session, joined, resumed with all turns", split),
 ];
+
+fn back(client: &Client) -> String {
+    let id = transcripts::made_id(934);
+    let terminal = client.open(&["--session-id", &id]);
+    converse(client, &terminal, "First of the old days.", 1);
+    converse(client, &terminal, "Second of the old days.", 1);
+    terminal.enter("/compact");
+    let has = |text: &str| fs::read_to_string(client.transcript(&id)).is_ok_and(|all| all.contains(text));
+    terminal.await_what("a compact boundary", || has(r#""subtype":"compact_boundary""#));
+    converse(client, &terminal, "Third, of the new days.", 1);
+    leave(&terminal);
+    client.assert_all_saved();
+    let before = fs::read(client.transcript(&id)).expect("read the transcript");
+    let text = String::from_utf8_lossy(&before).into_owned();
+    let records = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let records: Vec<serde_json::Value> = records.collect();
+    let first = records
+        .iter()
+        .position(|record| record.to_string().contains("First of the old days.") && record["type"] == "user");
+    let answered = records[first.expect("the first prompt")..].iter().find(|record| record["type"] == "assistant");
+    let answer = answered.and_then(|record| record["uuid"].as_str()).expect("an answer with an id").to_owned();
+    for (args, has, lacks) in [
+        (
+            vec!["--at", &answer],
+            vec!["First of the old days."],
+            vec!["Second of the old days.", "Third, of the new days."],
+        ),
+        (
+            vec!["--before-compaction"],
+            vec!["First of the old days.", "Second of the old days."],
+            vec!["Third, of the new days."],
+        ),
+    ] {
+        let prompt = format!("Another way from {}.", args[0]);
+        let asked = client.api.requests().len();
+        let args: Vec<&str> = ["resume", &id].into_iter().chain(args).chain(["--", "-p", &prompt]).collect();
+        typed(client, &args).output().ok();
+        sent(client, asked, &prompt, &has);
+        let requests = client.api.requests().split_off(asked);
+        let mut texts =
+            requests.iter().map(|request| request["messages"].to_string()).filter(|text| text.contains(&prompt));
+        assert!(
+            texts.all(|text| lacks.iter().all(|words| !text.contains(words))),
+            "{args:?}: what came after was sent"
+        );
+    }
+    assert!(fs::read(client.transcript(&id)).expect("read it again").starts_with(&before));
+    "two new sessions, and the old one as it was".to_owned()
+}
 
 fn split(client: &Client) -> String {
     let id = transcripts::made_id(931);
