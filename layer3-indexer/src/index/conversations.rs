@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::families::{family, shared};
-use super::mentions::{Mentions, said};
-use super::query::{Close, Query};
+use super::mentions::Mentions;
+use super::query::Query;
 use super::question::{Question, Word};
 use super::ranking::{Ranking, Scored, rare};
 use super::text::is_same_everywhere;
@@ -58,18 +58,19 @@ pub(super) struct Shown {
     pub(crate) copies: usize,
 }
 
-/// Conversations by how much they are about something, and what the messages of theirs are searched for.
+/// Conversations by how much they are about something, and the messages in which they say it.
 pub(super) struct Candidates {
     sessions: HashMap<i64, f64>,
-    /// Any part of it, the more the better.
-    any: String,
-    /// All of it.
-    all: Option<String>,
-    close: Option<Close>,
+    mentions: Rc<Mentions>,
+    /// Of a question, which is looked for in the output of tools only where nothing else holds anything: its words.
+    in_output: Vec<String>,
+    /// Whether all of several parts are searched for, of which a message that holds them all is worth more.
+    is_together: bool,
+    /// All of it as it was typed, and whether that is a sentence.
+    in_a_row: HashSet<i64>,
+    is_sentence: bool,
     /// Whether a fork has to hold all of it in a message of its own, where what it has copied from matches too.
     is_all: bool,
-    /// Of a question, whose messages are looked for in the output of tools only where nothing else holds anything.
-    mentions: Option<Rc<Mentions>>,
 }
 
 impl Candidates {
@@ -79,12 +80,6 @@ impl Candidates {
 
     pub(crate) fn sessions(&self) -> impl Iterator<Item = i64> {
         self.sessions.keys().copied()
-    }
-
-    /// All of it as it was typed. Where a question stands in the output of tools, it is mostly what somebody did later about
-    /// what is looked for: a log, or a list of commits.
-    fn in_a_row(&self, close: &Close) -> String {
-        if self.mentions.is_some() { said(&close.in_a_row) } else { close.in_a_row.clone() }
     }
 }
 
@@ -97,11 +92,13 @@ pub(super) struct Answers {
     /// Words that none of them holds.
     pub(crate) missing: Vec<usize>,
     mentions: Rc<Mentions>,
+    in_a_row: HashSet<i64>,
+    is_sentence: bool,
 }
 
 impl Ranking<'_> {
     /// Where the words of a question stand.
-    pub(super) fn answers(&self, question: &Question) -> rusqlite::Result<Answers> {
+    pub(super) fn answers(&self, query: &Query, question: &Question) -> rusqlite::Result<Answers> {
         let (mut sessions, mut missing) = self.about(&question.words)?;
         for n in std::mem::take(&mut missing) {
             let found = self.holding(&question.words[n].matches)?;
@@ -118,10 +115,16 @@ impl Ranking<'_> {
         }
         // Who says it all in one message holds it, wherever.
         let all = (1 << question.words.len()) - 1;
-        for session in mentions.all_of_sessions(self)? {
+        for session in mentions.all_of_sessions(self)?.into_keys() {
             sessions.entry(session).or_default().1 = all;
         }
-        let mut answers = Answers { sessions, missing, mentions: Rc::new(mentions) };
+        // Where a question stands in the output of tools, it is mostly what somebody did later about what is looked for: a
+        // log, or a list of commits.
+        let close = query.close_together();
+        let in_a_row = close.as_ref().map_or(Ok(Vec::new()), |close| mentions.saying(self, &close.in_a_row))?;
+        let in_a_row = in_a_row.into_iter().collect();
+        let is_sentence = close.is_some_and(|close| close.is_sentence);
+        let mut answers = Answers { sessions, missing, mentions: Rc::new(mentions), in_a_row, is_sentence };
         let is_held = answers.sessions.values().any(|(_, held)| *held == all);
         if self.has_message_filter() || (!is_held && question.words.len() < QUESTION_WORDS) {
             self.add_held(question, &mut answers)?;
@@ -188,39 +191,32 @@ impl Ranking<'_> {
     }
 
     /// The conversations that hold all of a question's words but for so many, in whatever message; `None` for any of them.
-    pub(super) fn of_question(
-        &self,
-        query: &Query,
-        question: &Question,
-        answers: &Answers,
-        is_all: bool,
-    ) -> Candidates {
+    pub(super) fn of_question(&self, question: &Question, answers: &Answers, is_all: bool) -> Candidates {
         let all = (1 << question.words.len()) - 1;
         let sessions = answers.sessions.iter().filter(|(_, (_, held))| !is_all || *held == all);
         Candidates {
             sessions: sessions.map(|(session, (score, _))| (*session, *score)).collect(),
-            any: question.any(),
-            all: Some(question.all()),
-            close: query.close_together(),
+            mentions: Rc::clone(&answers.mentions),
+            in_output: question.words.iter().map(|word| word.matches.clone()).collect(),
+            is_together: false,
+            in_a_row: answers.in_a_row.clone(),
+            is_sentence: answers.is_sentence,
             is_all,
-            mentions: Some(Rc::clone(&answers.mentions)),
         }
     }
 
     /// The conversations that hold what a query of one word or with operators says: in one message or, where it asks for all
     /// of several parts, in several.
     pub(super) fn of_expression(&self, query: &Query) -> rusqlite::Result<Candidates> {
+        let close = query.close_together();
         let parts = query.parts_match();
-        let whole = query.words_match();
-        let mut found = match &whole {
-            Some(whole) => self.holding(whole)?,
-            None => BTreeSet::new(),
-        };
+        let expressions: Vec<String> = parts.iter().map(|(_, part)| part.clone()).collect();
+        let mut mentions = Mentions::anywhere(self, &expressions)?;
+        let mut found: BTreeSet<i64> = mentions.all_of_sessions(self)?.into_keys().collect();
         if !parts.is_empty() && parts.len() <= PARTS_MAX {
             let titles = self.titles()?;
             let mut apart: Option<BTreeSet<i64>> = None;
-            for (part, expression) in &parts {
-                let mut with = if parts.len() == 1 { found.clone() } else { self.holding(expression)? };
+            for ((part, _), mut with) in parts.iter().zip(mentions.sessions_of_words(self)?) {
                 let titled = titles.iter().filter(|(_, title)| part.is_in_words_of(title));
                 with.extend(titled.map(|(session, _)| *session));
                 apart = Some(match apart {
@@ -230,28 +226,24 @@ impl Ranking<'_> {
             }
             found.extend(apart.unwrap_or_default());
         }
-        let close = query.close_together();
-        if let Some(close) = close.as_ref().filter(|close| close.is_sentence) {
-            found.extend(self.holding(&close.in_a_row)?);
+        let in_a_row = close.as_ref().map_or(Ok(Vec::new()), |close| self.messages_holding(&close.in_a_row))?;
+        let is_sentence = close.is_some_and(|close| close.is_sentence);
+        if is_sentence {
+            found.extend(self.sessions_of(&in_a_row)?);
+            mentions.add(in_a_row.clone());
         }
         let words: Vec<Word> = query.positive_terms().into_iter().filter_map(|term| Word::of(&term.text)).collect();
         let words = &words[..words.len().min(PARTS_MAX)];
         let (about, _) = self.about(words)?;
         let worth = |session: &i64| about.get(session).map_or(0.0, |(score, _)| *score);
-        let any = match parts.len() {
-            0 | 1 => whole.clone().unwrap_or_default(),
-            _ => parts.iter().map(|(_, part)| part.as_str()).collect::<Vec<_>>().join(" OR "),
-        };
         Ok(Candidates {
             sessions: found.into_iter().map(|session| (session, worth(&session))).collect(),
-            any: close
-                .as_ref()
-                .filter(|close| close.is_sentence)
-                .map_or(any.clone(), |close| format!("{any} OR {}", close.in_a_row)),
-            all: whole.filter(|_| parts.len() > 1),
-            close,
+            mentions: Rc::new(mentions),
+            in_output: Vec::new(),
+            is_together: parts.len() > 1,
+            in_a_row: in_a_row.into_iter().collect(),
+            is_sentence,
             is_all: false,
-            mentions: None,
         })
     }
 
@@ -265,8 +257,10 @@ impl Ranking<'_> {
         sessions.sort_by(|a, b| b.0.total_cmp(&a.0).then((b.1, b.2).cmp(&(a.1, a.2))));
         let best = sessions.first().map_or(1.0, |(score, ..)| score.max(f64::MIN_POSITIVE));
         let mut head: BTreeSet<i64> = sessions.iter().take(HEAD).map(|(.., session)| *session).collect();
-        if let Some(close) = candidates.close.as_ref().filter(|close| close.is_sentence) {
-            head.extend(self.holding(&candidates.in_a_row(close))?);
+        if candidates.is_sentence {
+            let mut in_a_row: Vec<i64> = candidates.in_a_row.iter().copied().collect();
+            in_a_row.sort_unstable();
+            head.extend(self.sessions_of(&in_a_row)?);
         }
         // Whether a copy is all that a fork has to say is to be known of every one.
         let shared = shared(self.connection)?;
@@ -324,33 +318,22 @@ impl Ranking<'_> {
             sessions
                 .extend(family(self.connection, *session)?.iter().filter(|other| self.sessions.get(**other).is_some()));
         }
-        let mut found = match &candidates.mentions {
-            Some(mentions) => mentions.worth(self, &sessions, shared)?,
-            None => Vec::new(),
-        };
-        let with: BTreeSet<i64> = found.iter().filter(|found| !found.is_echo).map(|found| found.session).collect();
-        let mut without: BTreeSet<i64> = &sessions - &with;
+        let mentions = &candidates.mentions;
+        let mut found = mentions.worth(self, &sessions, shared)?;
         let mut behind = BTreeSet::new();
-        if ranked.is_some() && !with.is_empty() {
-            behind = without.iter().filter(|session| !shared.contains(session)).copied().collect();
-            without.retain(|session| !behind.contains(session));
-        }
-        if !without.is_empty() {
-            found.retain(|found| with.contains(&found.session));
-            found.extend(self.messages(&candidates.any, &without)?);
-        }
-        let ids = |expression: &str| self.messages_with(expression, &sessions);
-        let close = candidates.close.as_ref();
-        let in_a_row = close.map_or(Ok(HashSet::new()), |close| ids(&candidates.in_a_row(close)))?;
-        let all_here;
-        let all = match (&candidates.mentions, &candidates.all) {
-            (Some(mentions), _) => Some(&mentions.all),
-            (None, Some(all)) => {
-                all_here = ids(all)?;
-                Some(&all_here)
+        if !candidates.in_output.is_empty() {
+            let with: BTreeSet<i64> = found.iter().map(|found| found.session).collect();
+            let mut without: BTreeSet<i64> = &sessions - &with;
+            if ranked.is_some() && !with.is_empty() {
+                behind = without.iter().filter(|session| !shared.contains(session)).copied().collect();
+                without.retain(|session| !behind.contains(session));
             }
-            (None, None) => None,
-        };
+            if !without.is_empty() {
+                let printed = Mentions::anywhere_in(self, &candidates.in_output, &without)?;
+                found.extend(printed.worth(self, &without, shared)?);
+            }
+        }
+        let with_all = mentions.all_of_sessions(self)?;
         let [of_messages, _, together] = self.query.weights;
         let mut of_session: BTreeMap<i64, Vec<(Scored, usize)>> = BTreeMap::new();
         for (scored, copies) in self.one_of_each(found)? {
@@ -365,10 +348,10 @@ impl Ranking<'_> {
         let best = of_session.values().map(worth_of_session).fold(f64::MIN_POSITIVE, f64::max);
         let mut looked = HashMap::new();
         for (session, found) in of_session {
-            let holds_all = |scored: &Scored| all.is_none_or(|all| all.contains(&scored.message));
+            let holds_all = |scored: &Scored| mentions.holds_all(scored.message);
             let bonus = |scored: &Scored| {
-                let is_row = in_a_row.contains(&scored.message);
-                let is_all = candidates.mentions.is_none() && all.is_some() && holds_all(scored);
+                let is_row = candidates.in_a_row.contains(&scored.message);
+                let is_all = candidates.is_together && holds_all(scored);
                 together * (f64::from(u8::from(is_row)) + TOGETHER * f64::from(u8::from(is_all)))
             };
             let worth = |scored: &Scored| of_messages * scored.score / best + bonus(scored);
@@ -385,8 +368,13 @@ impl Ranking<'_> {
                 continue;
             }
             let Some((top, copies)) = found.iter().max_by(|a, b| by_rank(&a.0, &b.0)) else { continue };
-            let others = found.iter().filter(|(scored, _)| scored.message != top.message && holds_all(scored)).count();
-            let is_sentence = close.is_some_and(|close| close.is_sentence) && in_a_row.contains(&top.message);
+            // Of others than those that were looked at it is known that they are copies of nothing.
+            let all = match shared.contains(&session) {
+                true => found.iter().filter(|(scored, _)| holds_all(scored)).count(),
+                false => with_all.get(&session).copied().unwrap_or_default(),
+            };
+            let others = all - usize::from(holds_all(top));
+            let is_sentence = candidates.is_sentence && candidates.in_a_row.contains(&top.message);
             let shown = Shown { message: top.message, others, copies: *copies };
             let class = (is_sentence, !top.is_echo);
             let score = of_messages * worth_of_session(&found) / best + bonus(top);

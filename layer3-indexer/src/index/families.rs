@@ -79,8 +79,8 @@ pub(super) fn shared(connection: &Connection) -> rusqlite::Result<HashSet<i64>> 
 /// Of a session those of its project that it shares a beginning with, itself included, the oldest first.
 pub(super) fn family(connection: &Connection, session: i64) -> rusqlite::Result<Vec<i64>> {
     let sql = format!(
-        "SELECT DISTINCT {AGE} FROM beginnings a JOIN beginnings b ON b.key = a.key
-         JOIN tracked t ON t.id = b.session JOIN tracked s ON s.id = a.session
+        "SELECT DISTINCT {AGE} FROM beginnings a CROSS JOIN beginnings b ON b.key = a.key
+         CROSS JOIN tracked t ON t.id = b.session JOIN tracked s ON s.id = a.session
          WHERE a.session = ?1 AND t.project = s.project AND t.listed = 1"
     );
     let mut statement = connection.prepare_cached(&sql)?;

@@ -101,14 +101,18 @@ impl Folded {
 
 /// A text as it is compared.
 pub(crate) fn folded(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
-    }
     let mut folded = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut rest = text;
+    loop {
+        // Most of most texts is ASCII, which is folded many letters at a time.
+        let (ascii, tail) = rest.split_at(rest.bytes().position(|byte| !byte.is_ascii()).unwrap_or(rest.len()));
+        let at = folded.len();
+        folded.push_str(ascii);
+        folded[at..].make_ascii_lowercase();
+        let Some(c) = tail.chars().next() else { return folded };
         push_folded(&mut folded, c);
+        rest = &tail[c.len_utf8()..];
     }
-    folded
 }
 
 /// Adds a character as it is compared: nothing for a mark, several for some. Gives where what became of it
@@ -144,9 +148,11 @@ fn push_folded(text: &mut String, c: char) -> usize {
     begins
 }
 
-/// Ideographs and Korean syllables: most of what is not ASCII, and nothing to be done about.
+/// Ideographs and Korean syllables, dashes, quotes, arrows, lines and ticks: most of what is not ASCII, and nothing to be
+/// done about.
 fn is_plain(c: char) -> bool {
-    matches!(c, '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
+    matches!(c, '\u{2012}'..='\u{2016}' | '\u{2018}'..='\u{2023}' | '\u{2190}'..='\u{2199}' | '\u{2500}'..='\u{27bf}'
+        | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}')
 }
 
 /// The marks of kana, which make other syllables of them, and the parts of Korean syllables: some systems write
@@ -261,6 +267,17 @@ mod tests {
         }
         let joined = Folded::of("aｶﾞb");
         assert_eq!((joined.original(1, 4), joined.original(4, 5)), ((1, 7), (7, 8)));
+    }
+
+    #[test]
+    fn of_a_plain_character_nothing_is_to_be_made() {
+        for c in ('\u{2000}'..='\u{a000}').filter(|c| is_plain(*c)) {
+            let mut parts = Vec::new();
+            decompose_compatible(c, |part| parts.push(part));
+            assert_eq!((parts, c.to_lowercase().collect::<Vec<_>>()), (vec![c], vec![c]), "{c:?}");
+            let is_dropped = DROPPED.iter().any(|(first, last)| (*first..=*last).contains(&c));
+            assert!(!is_dropped && !LIKE.iter().any(|(letter, _)| *letter == c) && digit(c) == c, "{c:?}");
+        }
     }
 
     #[test]

@@ -33,8 +33,16 @@ pub(super) struct Word {
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(crate) words: Vec<Word>,
+    pub(crate) pairs: Vec<Pair>,
+}
+
+/// Two words side by side.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
     /// In the syntax of FTS5, for the index of words.
-    pub(crate) pairs: Vec<String>,
+    pub(crate) matches: String,
+    /// Which words of the whole question they are, so far as they are looked for.
+    pub(crate) words: [Option<usize>; 2],
 }
 
 impl Question {
@@ -57,7 +65,11 @@ impl Question {
             }
         }
         let pairs = typed.windows(2).filter(|pair| is_asked(&pair[0]) || is_asked(&pair[1]));
-        let pairs = pairs.map(|pair| quoted(&indexed(Cow::Owned(format!("{} {}", pair[0], pair[1])))));
+        let place = |typed: &str| all.iter().position(|word| word.typed == typed);
+        let pairs = pairs.map(|pair| Pair {
+            matches: quoted(&indexed(Cow::Owned(format!("{} {}", pair[0], pair[1])))),
+            words: [place(&pair[0]), place(&pair[1])],
+        });
         let pairs = pairs.take(CONTENT_WORDS_MAX).collect();
         (all.len() > 1).then_some(Question { words: all, pairs })
     }
@@ -65,7 +77,7 @@ impl Question {
     /// Any of the words, the more the better, for the index of words.
     pub(crate) fn any(&self) -> String {
         let words = self.words.iter().map(|word| word.matches.as_str());
-        words.chain(self.pairs.iter().map(String::as_str)).collect::<Vec<_>>().join(" OR ")
+        words.chain(self.pairs.iter().map(|pair| pair.matches.as_str())).collect::<Vec<_>>().join(" OR ")
     }
 
     /// All of the words.

@@ -20,7 +20,7 @@ use super::families::{AGE, Age, age};
 use super::labels;
 use super::query::Query;
 use super::sessions::Sessions;
-use super::text::{MATCHED, Speaker, WEIGHTS};
+use super::text::{Speaker, WEIGHTS};
 use super::types::SearchQuery;
 
 /// How much better a message of the newest moment is than an old one of the same words …
@@ -165,57 +165,50 @@ impl<'s> Ranking<'s> {
 
     /// The sessions that the filters leave and of which a message that they leave holds an expression.
     pub(crate) fn holding(&self, expression: &str) -> rusqlite::Result<BTreeSet<i64>> {
-        none_if_refused(self.sessions.holding(self.connection, expression, &self.filters(2, false)))
+        self.sessions_of(&self.messages_holding(expression)?)
+    }
+
+    /// The sessions of messages, in the order of these, that the filters leave.
+    pub(crate) fn sessions_of(&self, messages: &[i64]) -> rusqlite::Result<BTreeSet<i64>> {
+        let counts = self.counts_of(messages)?;
+        Ok(counts.into_keys().filter(|session| self.sessions.get(*session).is_some()).collect())
+    }
+
+    /// How many of messages, in the order of their numbers, each session has.
+    pub(crate) fn counts_of(&self, messages: &[i64]) -> rusqlite::Result<HashMap<i64, usize>> {
+        let mut counts = HashMap::new();
+        for run in self.sessions.owners(self.connection, messages)?.chunk_by(|a, b| a.1 == b.1) {
+            *counts.entry(run[0].1).or_insert(0) += run.len();
+        }
+        Ok(counts)
     }
 
     /// The messages that the filters leave and that hold an expression, in the order of their numbers.
     pub(crate) fn messages_holding(&self, expression: &str) -> rusqlite::Result<Vec<i64>> {
+        self.messages_between(expression, None)
+    }
+
+    /// The same of those from one number to another, if they are given.
+    pub(crate) fn messages_between(&self, expression: &str, range: Option<(i64, i64)>) -> rusqlite::Result<Vec<i64>> {
         let mut filters = self.filters(1, false);
         filters.values[0] = Value::from(expression.to_owned());
+        // Not where it holds for all: SQLite compares each.
+        filters.add("words.rowid >= ?", range.map(|(first, _)| Value::from(first)));
+        filters.add("words.rowid <= ?", range.map(|(_, last)| Value::from(last)));
+        // As one text: a row for each would cost twice as much as finding it.
         let sql = format!(
-            "SELECT words.rowid FROM words {} WHERE words MATCH ?1 {} ORDER BY words.rowid",
-            if filters.sql.is_empty() { "" } else { "CROSS JOIN messages m ON m.id = words.rowid" },
+            "SELECT group_concat(words.rowid) FROM words {} WHERE words MATCH ?1 {}",
+            if self.has_message_filter() { "CROSS JOIN messages m ON m.id = words.rowid" } else { "" },
             filters.sql
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(params_from_iter(&filters.values), |row| row.get(0));
-        none_if_refused(rows.and_then(Iterator::collect))
-    }
-
-    /// The messages of sessions that hold an expression, each worth the more of it the more it holds.
-    pub(crate) fn messages(&self, expression: &str, sessions: &BTreeSet<i64>) -> rusqlite::Result<Vec<Scored>> {
-        let weights = MATCHED.map(|weight| format!("{weight:?}")).join(", ");
-        let sql = format!("SELECT {}, -bm25(words, {weights})", Scored::sql());
-        let filters = self.filters(3, false);
-        none_if_refused(
-            self.query_scored(&self.within(&sql, &filters, sessions), self.values(expression, sessions, filters)),
-        )
-    }
-
-    /// The same without what they are worth.
-    pub(crate) fn messages_with(&self, expression: &str, sessions: &BTreeSet<i64>) -> rusqlite::Result<HashSet<i64>> {
-        let filters = self.filters(3, false);
-        let mut statement = self.connection.prepare_cached(&self.within("SELECT m.id", &filters, sessions))?;
-        let rows = statement.query_map(params_from_iter(self.values(expression, sessions, filters)), |row| row.get(0));
-        none_if_refused(rows.and_then(Iterator::collect))
-    }
-
-    fn within(&self, select: &str, filters: &Conditions, sessions: &BTreeSet<i64>) -> String {
-        let ids: Vec<String> = sessions.iter().map(i64::to_string).collect();
-        format!(
-            "{select} FROM words CROSS JOIN messages m ON m.id = words.rowid
-             WHERE words MATCH ?1 AND words.rowid BETWEEN ?2 AND ?3 AND m.session IN ({}) {}",
-            ids.join(", "),
-            filters.sql
-        )
-    }
-
-    fn values(&self, expression: &str, sessions: &BTreeSet<i64>, filters: Conditions) -> Vec<Value> {
-        let mut values = filters.values;
-        let (first, last) = self.sessions.range_of(sessions);
-        values[0] = Value::from(expression.to_owned());
-        (values[1], values[2]) = (Value::from(first), Value::from(last));
-        values
+        let found = statement.query_row(params_from_iter(&filters.values), |row| row.get(0));
+        let found: Option<String> = none_if_refused(found)?;
+        let mut messages: Vec<i64> =
+            found.as_deref().unwrap_or_default().split(',').filter_map(|number| number.parse().ok()).collect();
+        // They come so; nothing promises it.
+        messages.sort_unstable();
+        Ok(messages)
     }
 
     /// The first message of a session that the filters leave.

@@ -135,7 +135,8 @@ impl Search<'_> {
         let connection = self.ranking.connection;
         let Some(word) = may_be_wrong(typed) else { return Ok(None) };
         let Some(asked) = Word::of(&word) else { return Ok(None) };
-        if is_stop_word(&word) || is_known(connection, &asked.matches)? {
+        // Its other forms cost more to look up than the word itself, which mostly is there.
+        if is_stop_word(&word) || is_known(connection, &quoted(&word))? || is_known(connection, &asked.matches)? {
             return Ok(None);
         }
         let mut best = None;
@@ -171,9 +172,9 @@ impl Search<'_> {
             self.add_parts(query, &known, &mut entries)?;
             return Ok(entries);
         };
-        let answers = self.ranking.answers(&question)?;
+        let answers = self.ranking.answers(query, &question)?;
         let is_question = question.words.len() >= QUESTION_WORDS;
-        let all = self.ranking.of_question(query, &question, &answers, true);
+        let all = self.ranking.of_question(&question, &answers, true);
         let has_all = !all.is_empty();
         let known = Known { sessions: all.sessions().collect(), ..Known::default() };
         let mut entries = Vec::new();
@@ -186,7 +187,7 @@ impl Search<'_> {
         }
         let dropped: Vec<String> = answers.missing.iter().map(|n| question.words[*n].typed.clone()).collect();
         let question = question.without(|n| answers.missing.contains(&n));
-        let any = self.ranking.of_question(query, &question, &answers, false);
+        let any = self.ranking.of_question(&question, &answers, false);
         let known = Known { sessions: any.sessions().collect(), ..Known::default() };
         if !any.is_empty() {
             if !has_all {

@@ -1,4 +1,4 @@
-//! The sessions that a search is about, and which of them hold something.
+//! The sessions that a search is about, and which messages are theirs.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,8 +8,6 @@ use rusqlite::{CachedStatement, Connection, params_from_iter};
 use super::conditions::Conditions;
 use super::types::SearchQuery;
 
-/// Messages of one session in a row that hold something, before the rest of it is passed over.
-const IN_A_ROW: usize = 6;
 const OWNER: &str = "SELECT session FROM messages WHERE id = ?1";
 
 /// What is known of a session without looking at its messages.
@@ -89,10 +87,9 @@ impl Sessions {
         (self.mean_words * self.count / self.messages.max(1.0)).max(1.0)
     }
 
-    /// First and last message of any of them.
-    pub(crate) fn range_of(&self, sessions: &BTreeSet<i64>) -> (i64, i64) {
-        let blocks = self.blocks.iter().filter(|block| sessions.contains(&block.session));
-        blocks.fold((i64::MAX, 0), |(first, last), block| (first.min(block.first), last.max(block.last)))
+    /// First and last message of each.
+    pub(crate) fn ranges_of(&self, sessions: &BTreeSet<i64>) -> impl Iterator<Item = (i64, i64)> {
+        self.blocks.iter().filter(|block| sessions.contains(&block.session)).map(|block| (block.first, block.last))
     }
 
     /// Of messages in the order of their numbers, with the session of each.
@@ -115,49 +112,6 @@ impl Sessions {
         match block.filter(|block| block.is_alone && message <= block.last) {
             Some(block) => Ok(block.session),
             None => owner.query_row([message], |row| row.get(0)),
-        }
-    }
-
-    /// Those that the filters leave and of which a message holds an expression of FTS5. `filters`: what is asked of messages `m`,
-    /// behind two values.
-    pub(crate) fn holding(
-        &self,
-        connection: &Connection,
-        expression: &str,
-        filters: &Conditions,
-    ) -> rusqlite::Result<BTreeSet<i64>> {
-        let sql = format!(
-            "SELECT words.rowid, {} FROM words {} WHERE words MATCH ?1 AND words.rowid >= ?2 {} ORDER BY words.rowid",
-            if filters.sql.is_empty() { "0" } else { "m.session" },
-            if filters.sql.is_empty() { "" } else { "CROSS JOIN messages m ON m.id = words.rowid" },
-            filters.sql
-        );
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut owner = connection.prepare_cached(OWNER)?;
-        let mut found = BTreeSet::new();
-        let mut from = 0;
-        'again: loop {
-            let values = [Value::from(expression.to_owned()), Value::from(from)];
-            let mut rows = statement.query(params_from_iter(values.iter().chain(&filters.values[2..])))?;
-            let mut in_a_row = (0, 0);
-            while let Some(row) = rows.next()? {
-                let message: i64 = row.get(0)?;
-                let at = self.blocks.partition_point(|block| block.first <= message);
-                let block = at.checked_sub(1).map(|at| &self.blocks[at]);
-                let block = block.filter(|block| block.is_alone && message <= block.last);
-                let session = self.owner(at, message, &mut owner)?;
-                if self.meant.contains_key(&session) {
-                    found.insert(session);
-                }
-                in_a_row = if in_a_row.0 == session { (session, in_a_row.1 + 1) } else { (session, 1) };
-                if let Some(block) = block
-                    && in_a_row.1 > IN_A_ROW
-                {
-                    from = block.last + 1;
-                    continue 'again;
-                }
-            }
-            return Ok(found);
         }
     }
 }

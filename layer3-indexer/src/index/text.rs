@@ -12,9 +12,6 @@ pub(super) const WEIGHTS: [f64; 5] = [8.0, 5.0, 2.0, 3.0, 1.0];
 /// Those that people and the model wrote: all but the output of tools, which is the last.
 pub(super) const SAID: &str = "user assistant thinking tool_input";
 
-/// The same for messages of conversations that were chosen: how often a word stands in one says more than where.
-pub(super) const MATCHED: [f64; 5] = [1.5, 1.0, 1.0, 1.0, 0.5];
-
 /// A column of the index of words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {

@@ -195,6 +195,8 @@ fn a_word_that_many_messages_hold_is_ranked_in_all_of_them() {
     assert_eq!(results.hits[0].role, Role::User);
     let places: BTreeSet<u64> = results.hits.iter().map(|hit| hit.offset).collect();
     assert_eq!(places.len(), 451);
+    let results = index.search(&store, &by_session("deploy")).unwrap();
+    assert_eq!((results.hits[0].role, results.hits[0].others_in_session), (Role::User, 450));
 }
 
 #[test]
@@ -226,6 +228,16 @@ fn words_that_stand_apart_in_a_session_are_found_behind_those_together() {
     assert_eq!(found("\"lion sleeps\" tiger"), ["apart: the [lion sleeps]"]);
     let filtered = SearchQuery { role: Some(Role::User), ..by_session("lion tiger") };
     assert_eq!(ids(&index, &store, &filtered), ["togetheruuid-1"]);
+}
+
+#[test]
+fn a_question_that_one_message_answers_for_the_other_stands_before_words_far_apart() {
+    let [asked, answered] = ["Where are the invoices kept?", "They live in Postgres."];
+    let other = |n| said(n, "Something else is talked about.");
+    let beside = vec![user(1, asked), said(2, answered), other(3), other(4), other(5)];
+    let apart = vec![user(11, asked), other(12), other(13), other(14), said(15, answered)];
+    let sessions = [("beside", beside), ("apart", apart)];
+    check_first(&sessions, "invoices postgres", &["beside +0", "apart +0"]);
 }
 
 #[test]
@@ -424,7 +436,7 @@ fn a_message_that_forks_have_copied_is_one_hit_of_its_origin() {
         ("d", fork("kakapo again, in d")),
         ("e", vec![user(50, "a kakapo in another talk, among other words")]),
     ];
-    check_first(&sessions, "kakapo", &["b +3", "d +0", "e +0"]);
+    check_first(&sessions, "kakapo", &["d +0", "b +3", "e +0"]);
     check_first(&sessions, "kakapo flies", &["b +3"]);
     check_first(&sessions, "akap", &["e +0", "d +0", "b +3"]);
     check_first(&sessions, "on with", &["a +0"]);
