@@ -6,6 +6,7 @@ use clap::Args;
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
+use layer1_prebackup::names::{LAYER3, typed};
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +66,21 @@ pub(crate) struct ListRequest {
     #[arg(long, num_args = 0, default_missing_value = "true", help = "Only pinned conversations")]
     #[serde(default)]
     pub(crate) pinned: Option<bool>,
+    /// Only what Claude Code no longer has.
+    #[arg(
+        long,
+        num_args = 0,
+        default_missing_value = "true",
+        help = "Only conversations that Claude Code no longer has"
+    )]
+    #[serde(default)]
+    pub(crate) gone: Option<bool>,
+    /// In this order: newest (the default), oldest, size or messages, the largest first.
+    #[arg(long, value_name = "ORDER", help = "newest, oldest, size or messages (the largest first) [default: newest]")]
+    #[serde(default)]
+    pub(crate) sort: Option<String>,
     /// At most so many; 50 by default, 1000 at most.
-    #[arg(long, value_name = "N", default_value = "50", help = "Maximum number of conversations")]
+    #[arg(long, short = 'n', value_name = "N", default_value = "50", help = "Maximum number of conversations")]
     #[serde(default)]
     pub(crate) limit: Option<usize>,
     /// Pass over so many: those of the answers before.
@@ -99,6 +113,37 @@ pub(crate) struct Listed {
     pub(crate) notes: Vec<String>,
 }
 
+/// In which order sessions are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Newest,
+    Oldest,
+    Size,
+    Messages,
+}
+
+impl Order {
+    fn parse(text: Option<&str>) -> Result<Order, Failure> {
+        match text {
+            None | Some("newest") => Ok(Order::Newest),
+            Some("oldest") => Ok(Order::Oldest),
+            Some("size") => Ok(Order::Size),
+            Some("messages") => Ok(Order::Messages),
+            Some(other) => Err(Failure::argument("sort", other, "it must be newest, oldest, size or messages")),
+        }
+    }
+
+    /// What comes newest first in this order; of equals the newest stays first.
+    fn apply(self, sessions: &mut [(SessionRow, SessionKey)]) {
+        match self {
+            Order::Newest => {}
+            Order::Oldest => sessions.reverse(),
+            Order::Size => sessions.sort_by_key(|(row, _)| std::cmp::Reverse(row.metadata.bytes)),
+            Order::Messages => sessions.sort_by_key(|(row, _)| std::cmp::Reverse(row.metadata.messages)),
+        }
+    }
+}
+
 /// Lists sessions. Where nothing was ever saved, there are none.
 pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Failure> {
     let since_ms = when("since", listing.since.as_deref(), now_ms())?.map(|(first, _)| first);
@@ -111,19 +156,36 @@ pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Fai
     let stores = Rc::new(Stores::open(places)?);
     let called = Called::of(&stores);
     let pinned = listing.pinned == Some(true);
+    let (only_gone, order) = (listing.gone == Some(true), Order::parse(listing.sort.as_deref())?);
+    // What the index does not know is asked of all.
+    let (asked, offset) = (limit.filter(|_| !only_gone && order == Order::Newest), listing.offset.unwrap_or(0));
     let ask = |index: &Index| {
         let known = index.whereabouts()?;
         let mut meant = scope::meant(&scope, &known);
         meant.keep(&known, &listing.tag, pinned, &called);
         let within = meant.rows(&known);
-        let filter =
-            SessionFilter { since_ms, limit, offset: listing.offset.unwrap_or(0), within, ..SessionFilter::default() };
+        let offset = if asked.is_some() { offset } else { 0 };
+        let filter = SessionFilter { since_ms, limit: asked, offset, within, ..SessionFilter::default() };
         Ok((meant, Labels::of(&known), index.sessions(&filter)?, index.totals(&filter)?))
     };
-    let (mut meant, labels, mut sessions, totals) = rebuild::ask(places, &archive, &mut notes, ask)?;
+    let (mut meant, labels, mut sessions, mut totals) = rebuild::ask(places, &archive, &mut notes, ask)?;
     let key = |row: &SessionRow| SessionKey::parse(&row.metadata.project, &row.metadata.session_id);
-    let keys = sessions.iter().map(key).collect::<Result<Vec<_>, _>>()?;
-    let sources = Sources::look(places, &archive, keys.iter())?;
+    let found = sessions.iter().map(key).collect::<Result<Vec<_>, _>>()?;
+    let sources = Sources::look(places, &archive, found.iter())?;
+    let mut keys = found.clone();
+    if asked.is_none() {
+        let mut both: Vec<_> = sessions.into_iter().zip(keys).collect();
+        if only_gone {
+            let lack = both.iter().map(|(_, key)| sources.lack(key)).collect::<Result<Vec<_>, _>>()?;
+            let mut lack = lack.into_iter();
+            both.retain(|_| lack.next() == Some(true));
+            let of = |count: fn(&SessionRow) -> u64| both.iter().map(|(row, _)| count(row)).sum();
+            let (bytes, messages) = (of(|row| row.metadata.bytes), of(|row| row.metadata.messages));
+            totals = SessionTotals { sessions: both.len() as u64, bytes, messages };
+        }
+        order.apply(&mut both);
+        (sessions, keys) = both.into_iter().skip(offset).take(limit.unwrap_or(LIMIT_DEFAULT)).unzip();
+    }
     let mut titles = desktop::titles(&places.home);
     for (row, key) in sessions.iter_mut().zip(&keys) {
         row.metadata.title = row.metadata.title.take().or_else(|| titles.remove(key.id.as_str()));
@@ -149,7 +211,7 @@ pub(crate) fn to_text(listed: &Listed, terminal: &Terminal) -> String {
     }
     let sessions = &listed.sessions;
     let Some(first) = sessions.first() else {
-        text.push_str(&format!("No session {}.\n", listed.scope));
+        text.push_str(&format!("No conversation {}.\n", listed.scope));
         if !listed.all_projects {
             text.push_str("`--all` lists all projects.\n");
         }
@@ -174,30 +236,34 @@ fn totals(listed: &Listed) -> Vec<String> {
     let cut = if shown < all.sessions { format!(" ({shown} shown, --limit shows more)") } else { String::new() };
     let mut lines = vec![format!(
         "{}, {}, {} {}{cut}",
-        terminal::count(all.sessions, "session"),
+        terminal::count(all.sessions, "conversation"),
         Size(all.bytes),
         terminal::count(all.messages, "message"),
         listed.scope
     )];
     let gone = listed.sessions.iter().filter(|row| row.source_gone).count() as u64;
     if gone > 0 {
-        lines.push(format!("{} gone from Claude Code; `restore` brings it back", terminal::count(gone, "session")));
+        lines.push(format!(
+            "{gone} of these deleted by Claude Code; `{}` brings all back",
+            typed(LAYER3, "restore --all-missing")
+        ));
     }
     let lost = listed.sessions.iter().filter(|row| row.lost_messages > 0).count() as u64;
     if lost > 0 {
         lines.push(format!(
-            "{} lost messages that an older version has; `status` tells more",
-            terminal::count(lost, "session")
+            "{} lost messages that an older version still has; `status` says what to do",
+            terminal::count(lost, "conversation")
         ));
     }
     lines
 }
 
-const HEADINGS: [&str; 8] = ["#", "SESSION", "PROJECT", "SIZE", "PERIOD", "BRANCH", "EDITED", "TOPIC"];
+const HEADINGS: [&str; 9] = ["#", "ID", "PROJECT", "SIZE", "MSGS", "PERIOD", "BRANCH", "EDITED", "TITLE"];
 const SIZE: usize = 3;
-const BRANCH: usize = 5;
-const EDITED: usize = 6;
-const TOPIC: usize = 7;
+const MESSAGES: usize = 4;
+const BRANCH: usize = 6;
+const EDITED: usize = 7;
+const TOPIC: usize = 8;
 
 fn cells(number: usize, row: &SessionRow, several: bool, terminal: &Terminal) -> Vec<String> {
     let m = &row.metadata;
@@ -208,6 +274,7 @@ fn cells(number: usize, row: &SessionRow, several: bool, terminal: &Terminal) ->
         short_id(&m.session_id),
         if several { fit(&row.label, PROJECT_COLUMNS).into_owned() } else { String::new() },
         if mark.is_empty() { Size(m.bytes).to_string() } else { format!("{mark} {}", Size(m.bytes)) },
+        m.messages.to_string(),
         terminal.period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()),
         branch.map_or(String::new(), |branch| fit(&branch, BRANCH_COLUMNS).into_owned()),
         fit(&file_names(&m.edited_files, 3), FILES_COLUMNS).into_owned(),
@@ -225,7 +292,7 @@ fn topic(row: &SessionRow) -> String {
     }
     marks.extend(m.tags.iter().map(|tag| format!("#{}", one_line(tag))));
     if row.source_gone {
-        marks.push("source gone".to_owned());
+        marks.push("deleted".to_owned());
     }
     if row.lost_messages > 0 {
         marks.push(format!("lost {}", terminal::count(row.lost_messages, "message")));
@@ -257,7 +324,9 @@ fn table(rows: &[Vec<String>], terminal: &Terminal) -> Vec<String> {
         terminal.columns.max(terminal::COLUMNS_MIN).saturating_sub(used)
     };
     // What gives way to the topic, one after the other.
-    for (column, columns_max) in [(BRANCH, BRANCH_COLUMNS / 2), (EDITED, FILES_COLUMNS / 2), (EDITED, 0), (BRANCH, 0)] {
+    let giving_way =
+        [(BRANCH, BRANCH_COLUMNS / 2), (EDITED, FILES_COLUMNS / 2), (EDITED, 0), (MESSAGES, 0), (BRANCH, 0)];
+    for (column, columns_max) in giving_way {
         if room(&columns) < columns[TOPIC].min(TOPIC_COLUMNS_MIN) {
             columns[column] = columns[column].min(columns_max);
         }
@@ -274,7 +343,7 @@ fn line(cells: &[String], columns: &[usize]) -> String {
     let cells: Vec<String> = aligned
         .map(|(i, (cell, columns))| {
             let cell = fit(cell, *columns);
-            if i == 0 || i == SIZE { right(&cell, *columns) } else { left(&cell, *columns) }
+            if [0, SIZE, MESSAGES].contains(&i) { right(&cell, *columns) } else { left(&cell, *columns) }
         })
         .collect();
     cells.join("  ").trim_end().to_owned()
@@ -334,13 +403,13 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned_by_display_width() {
-        insta::assert_snapshot!(to_text(&listed(rows()), &Terminal::PLAIN), @r#"
-        #  SESSION        SIZE  PERIOD                  BRANCH    EDITED            TOPIC
-        1  aaaaaaaa      39 kB  2026-11-22 10:17→11:02  [main]    lex.rs, parse.rs  fix the parser
-        2  bbbbbbbb  ⚠️ 3.1 MB  2026-11-22 10:17→11:02                              日本語のプロジェクトを…
-        3  short      🔴 42 MB  2026-11-22 10:17→11:02  [featur…  e, d, c +2        colours ·[31mred· and l…
-        3 sessions, 45 MB, 36 messages in ~/proj
-        "#);
+        insta::assert_snapshot!(to_text(&listed(rows()), &Terminal::PLAIN), @r"
+        #  ID             SIZE  MSGS  PERIOD                  BRANCH    TITLE
+        1  aaaaaaaa      39 kB    12  2026-11-22 10:17→11:02  [main]    fix the parser
+        2  bbbbbbbb  ⚠️ 3.1 MB    12  2026-11-22 10:17→11:02            日本語のプロジェクトを説明してくだ…
+        3  short      🔴 42 MB    12  2026-11-22 10:17→11:02  [featur…  colours ·[31mred· and lines
+        3 conversations, 45 MB, 36 messages in ~/proj
+        ");
     }
 
     #[test]
@@ -350,14 +419,14 @@ mod tests {
         let listed = Listed { notes, scope: "in all projects".to_owned(), ..listed(rows()) };
         let text = to_text(&listed, &narrow);
         assert!(text.lines().all(|line| width(line) <= 72), "{text}");
-        insta::assert_snapshot!(text, @r#"
+        insta::assert_snapshot!(text, @r"
         note: the index was made again
-        #  SESSION        SIZE  PERIOD                  TOPIC
+        #  ID             SIZE  PERIOD                  TITLE
         1  aaaaaaaa      39 kB  2026-11-22 10:17→11:02  fix the parser
         2  bbbbbbbb  ⚠️ 3.1 MB  2026-11-22 10:17→11:02  日本語のプロジェクトを…
         3  short      🔴 42 MB  2026-11-22 10:17→11:02  colours ·[31mred· and l…
-        3 sessions, 45 MB, 36 messages in all projects
-        "#);
+        3 conversations, 45 MB, 36 messages in all projects
+        ");
     }
 
     #[test]
@@ -377,20 +446,20 @@ mod tests {
         let mut listed = listed(rows);
         listed.totals.sessions = 120;
         listed.scope = "in all projects".to_owned();
-        insta::assert_snapshot!(to_text(&listed, &wide), @r#"
-        #  SESSION   PROJECT       SIZE  PERIOD                             BRANCH            EDITED            TOPIC
-        1  aaaaaaaa  proj         39 kB  2026-11-22 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents, 2 forks) fix the parser
-        2  bbbbbbbb  other    ⚠️ 3.1 MB  2026-11-22 10:17→11:02                                                 (source gone, +1 subagent) 日本語のプロジェクトを説明し…
-        3  short     proj      🔴 42 MB  2025-12-31 23:50→2026-01-01 00:10  [feature/very-l…  e, d, c +2        (fork of aaaaaaaa, continued in next) a title
-        120 sessions, 45 MB, 36 messages in all projects (3 shown, --limit shows more)
-        1 session gone from Claude Code; `restore` brings it back
-        "#);
+        insta::assert_snapshot!(to_text(&listed, &wide), @r"
+        #  ID        PROJECT       SIZE  MSGS  PERIOD                             BRANCH            EDITED            TITLE
+        1  aaaaaaaa  proj         39 kB    12  2026-11-22 10:17→11:02             [main]            lex.rs, parse.rs  (+2 subagents, 2 forks) fix the parser
+        2  bbbbbbbb  other    ⚠️ 3.1 MB    12  2026-11-22 10:17→11:02                                                 (deleted, +1 subagent) 日本語のプロジェクトを説明…
+        3  short     proj      🔴 42 MB    12  2025-12-31 23:50→2026-01-01 00:10  [feature/very-l…  e, d, c +2        (fork of aaaaaaaa, continued in next) a title
+        120 conversations, 45 MB, 36 messages in all projects (3 shown, --limit shows more)
+        1 of these deleted by Claude Code; `layer3-indexer restore --all-missing` brings all back
+        ");
     }
 
     #[test]
     fn no_session_is_said_plainly() {
         insta::assert_snapshot!(to_text(&listed(Vec::new()), &Terminal::PLAIN), @r"
-        No session in ~/proj.
+        No conversation in ~/proj.
         `--all` lists all projects.
         ");
     }

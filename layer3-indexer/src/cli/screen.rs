@@ -157,10 +157,10 @@ pub(super) fn config_dir(places: &Places) -> ConfigDir {
 #[derive(Debug, Args)]
 pub(super) struct Scope {
     /// Only this project: its directory, or a part of its name; by default the current directory's
-    #[arg(long, value_name = "PROJECT", conflicts_with = "all")]
+    #[arg(long, short, value_name = "PROJECT", conflicts_with = "all")]
     pub(super) project: Option<String>,
     /// All projects
-    #[arg(long)]
+    #[arg(long, short)]
     pub(super) all: bool,
 }
 

@@ -132,9 +132,38 @@ fn a_hit_is_read_on_from_its_message_also_when_its_source_is_gone() {
         assert!(client.end().success());
     }
     let text = scratch.layer3(&["search", "--all", "quokka"]).output().ok().text();
-    assert!(text.contains("source gone") && text.contains("19 more here"), "{text}");
+    assert!(text.contains("deleted by Claude Code") && text.contains("19 more here"), "{text}");
     let listed = scratch.layer3(&["list", "--all"]).output().ok().text();
-    assert!(listed.contains("source gone"), "{listed}");
+    assert!(listed.contains("(deleted") && listed.contains("restore --all-missing"), "{listed}");
+}
+
+#[test]
+fn a_list_is_of_what_was_deleted_and_in_the_order_that_is_asked_for() {
+    let scratch = Scratch::new();
+    let made = [(1, 9), (2, 3), (3, 30), (4, 6)].map(|(n, turns)| {
+        let id = transcripts::made_id(n);
+        (transcripts::make_conversation(&scratch, &id, turns), id)
+    });
+    scratch.layer3(&["import"]).output().ok();
+    for (transcript, _) in &made[1..3] {
+        fs::remove_file(transcript).expect("lose a transcript");
+    }
+    let list = |args: &[&str]| {
+        let listed = scratch.layer3(&[&["list", "-a", "--json"][..], args].concat()).output().ok().json();
+        let sessions = listed["sessions"].as_array().expect("sessions").clone();
+        let ids: Vec<_> = sessions.iter().map(|row| row["session_id"].as_str().expect("an id").to_owned()).collect();
+        (ids, listed["totals"]["sessions"].as_u64().expect("a number"))
+    };
+    let ids = |wanted: &[usize]| wanted.iter().map(|n| made[*n].1.to_string()).collect::<Vec<_>>();
+    assert_eq!(list(&["--sort", "size"]), (ids(&[2, 0, 3, 1]), 4));
+    assert_eq!(list(&["--sort", "messages", "-n", "2", "--offset", "1"]), (ids(&[0, 3]), 4));
+    let (mut newest, mut oldest) = (list(&[]).0, list(&["--sort", "oldest"]).0);
+    newest.reverse();
+    assert_eq!((newest, oldest.len()), (std::mem::take(&mut oldest), 4));
+    assert_eq!(list(&["--gone", "--sort", "size"]), (ids(&[2, 1]), 2));
+    assert_eq!(list(&["--gone", "--sort", "size", "-n", "1"]), (ids(&[2]), 2));
+    let refused = scratch.layer3(&["list", "--sort", "colour"]).output().exits(1);
+    assert!(refused.stderr.contains("it must be newest, oldest, size or messages"), "{refused:?}");
 }
 
 #[test]
