@@ -92,7 +92,7 @@ fn it_is_left_as_it_was_found_and_verbs_without_an_id_open_it() {
     assert_eq!((text(&known, "session_id"), known["tags"][0].as_str()), (OTHER.to_owned(), Some("deep")));
     // A terminal that can show lines alone is asked as before.
     let mut terminal = open(&scratch, &["resume"], "dumb");
-    terminal.await_text("Number");
+    terminal.await_text("umber (1-");
     terminal.type_in("\n");
     assert_eq!(terminal.end().0, Some(1));
 }
