@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use rusqlite::{Connection, Transaction, params};
 
 use super::error::none_if_refused;
@@ -34,13 +35,20 @@ const WORDS_MAX: usize = 4_000;
 pub(super) fn topic_words(text: &str, into: &mut String) {
     // Many of these wait at a time.
     into.reserve_exact(text.len() + 1);
-    let mut rest = text;
-    while let Some(start) = rest.find(char::is_alphanumeric) {
-        rest = &rest[start..];
-        let length = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
-        let (word, tail) = rest.split_at(length);
-        push_word(word, into);
-        rest = tail;
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let start = at;
+        at += bytes[start..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        if bytes.get(at).is_some_and(|byte| !byte.is_ascii()) {
+            // Only where letters of other scripts stand are they looked at one by one.
+            let rest = &text[start..];
+            at = start + rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+        }
+        match start < at {
+            true => push_word(&text[start..at], into),
+            false => at += text[at..].chars().next().map_or(1, char::len_utf8),
+        }
     }
 }
 
@@ -87,7 +95,9 @@ pub(super) fn camel_parts(word: &str) -> impl Iterator<Item = &str> {
         this.is_ascii_uppercase() && (last.is_ascii_lowercase() || (last.is_ascii_uppercase() && next_is_lower))
     };
     let mut at = 0;
-    let has_parts = word.is_ascii() && (1..bytes.len()).any(begins);
+    // Almost no word has any.
+    let has_capitals = bytes.iter().skip(1).any(u8::is_ascii_uppercase);
+    let has_parts = has_capitals && word.is_ascii() && (1..bytes.len()).any(begins);
     std::iter::from_fn(move || {
         if !has_parts || at == bytes.len() {
             return None;
@@ -102,7 +112,7 @@ pub(super) fn camel_parts(word: &str) -> impl Iterator<Item = &str> {
 /// The words of an update, counted.
 #[derive(Default)]
 pub(super) struct Topics {
-    counts: HashMap<Box<str>, u32>,
+    counts: HashMap<Box<str>, u32, RandomState>,
     /// All of them, those that were written included, each as often as it stands.
     pub(crate) all: u64,
 }
@@ -205,6 +215,17 @@ mod tests {
         let mut words = String::new();
         topic_words(text, &mut words);
         assert_eq!(words.trim_end(), expected, "{text}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn words_are_what_stands_between_what_is_no_letter(text in "([a-zA-Z0-9]{0,9}|[ ._/é日ßÉ٣—\u{301}\u{1F600}]{0,3}){0,9}") {
+            let mut expected = String::new();
+            text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).for_each(|word| push_word(word, &mut expected));
+            let mut words = String::new();
+            topic_words(&text, &mut words);
+            proptest::prop_assert_eq!(words, expected);
+        }
     }
 
     #[test]
