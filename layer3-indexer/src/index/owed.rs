@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use layer1_prebackup::archive::SessionKey;
@@ -64,6 +64,10 @@ pub(super) fn behind(root: &Path, kept: &str) -> Result<Option<BTreeSet<SessionK
 /// at then, this one too.
 pub(crate) fn add(root: &Path, key: &SessionKey) -> Result<Noted, IndexError> {
     let path = root.join(TO_INDEX);
+    // Under a second name it may be anybody's file, which is not written to. A new list has another name, so all is looked at.
+    if path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.nlink() > 1) {
+        fs::replace_own(root, Path::new(TO_INDEX), b"")?;
+    }
     try_add(&path, key).map_err(|source| {
         let emptied = open_to_write(&path).map(|file| fs::truncate(&file, 0, &path));
         // The error that matters is in hand.

@@ -666,3 +666,19 @@ fn files_below(folder: &Path) -> Vec<Vec<u8>> {
     });
     all.collect()
 }
+
+#[test]
+fn a_list_of_what_is_owed_that_is_somebody_elses_file_too_is_not_written_to() {
+    let scene = Scene::new();
+    scene.transcribe(&conversation());
+    scene.receipt(None);
+    let list = scene.places.layer3_store.join(".state/to-index");
+    let other = scene.places.claude_dir.join("other");
+    fs::write(&other, "somebody's\n").unwrap();
+    let _ = fs::remove_file(&list);
+    fs::hard_link(&other, &list).unwrap();
+    scene.transcribe(&[conversation(), vec![prompt(3, "more")]].concat());
+    let receipt = scene.receipt(None);
+    assert_eq!((receipt.messages_indexed, receipt.warning), (3, None));
+    assert_eq!(fs::read_to_string(&other).unwrap(), "somebody's\n");
+}

@@ -6,12 +6,14 @@
 //! bad copy is named in any case: a content is never replaced by another one in silence.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, ArchiveError, Labels, SessionKey, StoredFile, Verification};
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, LAYER3, StoredName, typed};
+use serde::de::IgnoredAny;
 
 use crate::failure::{Failure, Kind};
 use crate::stores::both::{Stores, unusable};
@@ -287,6 +289,20 @@ impl SessionCopies {
         if same(of3, of1) {
             return false;
         }
+        let is_unproven = |file: &StoredFile| file.verification == Verification::Unverified;
+        // Of equally long ones the one that is read decides: see [`SessionCopies::served`].
+        if is_unproven(of3) && !is_unproven(of1) && of3.bytes != of1.bytes {
+            // Its own bytes say what it is: they may be anything, unless layer 1's are known to them.
+            let mut older = self.layer3.contents(file).filter(|file| file.name.generation > 0);
+            let is_news = self.layer3.begins_with(stores, of3, of1) && self.may_be_lines(&self.layer3, of3, of1.bytes);
+            if !is_news && !older.any(|older| same(older, of1) || self.layer3.begins_with(stores, older, of1)) {
+                return self.layer1.read(stores, of1, of1.bytes, of1.blake3).is_ok();
+            }
+        }
+        let from = if self.layer1.begins_with(stores, of1, of3) { of3.bytes } else { 0 };
+        if is_unproven(of1) && !is_unproven(of3) && !self.may_be_lines(&self.layer1, of1, from) {
+            return false;
+        }
         let is_bad = || self.layer1.read(stores, of1, of1.bytes, of1.blake3).is_err();
         if self.layer1.begins_with(stores, of1, of3) {
             // What is recorded of it may be older than what it holds.
@@ -302,6 +318,33 @@ impl SessionCopies {
         let known = self.layer3.contents(file).any(is_known);
         let mut older = self.layer1.contents(file).filter(|file| file.name.generation > 0);
         !known && older.any(|older| same(older, of3) || self.layer1.begins_with(stores, older, of3))
+    }
+
+    /// Whether what an unproven content has from there on may be what Claude Code wrote: lines of JSON, where it keeps such.
+    fn may_be_lines(&self, held: &Held, stored: &StoredFile, from: u64) -> bool {
+        let is_of_lines = match &stored.name.file {
+            FileName::Transcript => true,
+            FileName::Side(rel) => rel.extension().is_some_and(|ending| ending == "jsonl"),
+        };
+        if !is_of_lines {
+            return true;
+        }
+        let Some((archive, key)) = self.stores.of(held.layer).zip(held.key.as_ref()) else { return false };
+        // What cannot be read is no news.
+        let Ok(mut file) = archive.slot(key, &stored.name).open() else { return false };
+        if file.seek(SeekFrom::Start(from)).is_err() {
+            return false;
+        }
+        let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+        while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+            // The last one may not be whole yet.
+            let is_torn = !line.ends_with(b"\n") && line.starts_with(b"{");
+            if !is_torn && !line.trim_ascii().is_empty() && serde_json::from_slice::<IgnoredAny>(&line).is_err() {
+                return false;
+            }
+            line.clear();
+        }
+        true
     }
 
     /// Each rewriting leaves an older content behind: with as many of them, both layers' newest are

@@ -383,3 +383,68 @@ fn a_ledger_that_was_put_back_makes_no_older_content_the_newest() {
     copy.file.read_to_string(&mut newest).unwrap();
     assert_eq!(newest, prompt(7, "begun anew"), "{:?}", copy.at);
 }
+
+/// Of what has lost its bookkeeping its own bytes say what it is: they are news only if they go on in lines of JSON.
+#[test]
+fn what_nothing_proves_is_no_news_unless_it_goes_on_as_claude_code_writes() {
+    type Spoil = fn(&Scene, &Path, &Path);
+    let cases: [(&str, Spoil, bool); 5] = [
+        (
+            "layer 1 went on, and lost its bookkeeping",
+            |scene, first, _| {
+                scene.transcribe(&lines(LONG));
+                scene.layer1_copies();
+                std::fs::remove_dir_all(first.parent().unwrap().with_file_name(".state")).unwrap();
+                std::fs::remove_file(scene.transcript()).unwrap();
+            },
+            true,
+        ),
+        (
+            "layer 1 lost its bookkeeping, and has rubbish behind its end",
+            |_, first, _| {
+                let rubbish = [std::fs::read(first).unwrap(), vec![0xfe; 900]].concat();
+                std::fs::write(first, rubbish).unwrap();
+                std::fs::remove_dir_all(first.parent().unwrap().with_file_name(".state")).unwrap();
+            },
+            false,
+        ),
+        (
+            "layer 3 lost its bookkeeping, and something else stands there",
+            |_, _, second| {
+                std::fs::write(second, "something else\n".repeat(400)).unwrap();
+                std::fs::remove_dir_all(second.parent().unwrap().parent().unwrap().join(".state/sessions")).unwrap();
+            },
+            false,
+        ),
+        (
+            "layer 3 lost its bookkeeping, and has rubbish behind its end",
+            |_, _, second| {
+                let rubbish = [std::fs::read(second).unwrap(), vec![0xfe; 900]].concat();
+                std::fs::write(second, rubbish).unwrap();
+                std::fs::remove_dir_all(second.parent().unwrap().parent().unwrap().join(".state/sessions")).unwrap();
+            },
+            false,
+        ),
+        (
+            "layer 3 lost its bookkeeping alone",
+            |_, _, second| {
+                std::fs::remove_dir_all(second.parent().unwrap().parent().unwrap().join(".state/sessions")).unwrap();
+            },
+            false,
+        ),
+    ];
+    for (what, spoil, is_long) in cases {
+        let scene = Scene::new();
+        scene.transcribe(&lines(SHORT));
+        let held = scene.layer1_copies();
+        scene.receipt(Some(&scene.expected(&held)));
+        let first = held.0.slot(&held.1, &StoredName::newest(FileName::Transcript)).path();
+        spoil(&scene, &first, &scene.copy());
+        let mut newest = Vec::new();
+        let mut copy = scene.copies().newest(&FileName::Transcript).unwrap();
+        copy.file.read_to_end(&mut newest).unwrap();
+        newest.truncate(copy.at.bytes as usize);
+        let expected = lines(if is_long { LONG } else { SHORT }).concat();
+        assert_eq!(String::from_utf8_lossy(&newest), expected, "{what}: {:?}", copy.at);
+    }
+}
