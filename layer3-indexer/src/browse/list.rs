@@ -10,8 +10,8 @@ use layer1_prebackup::names::{LAYER3, typed};
 use rmcp::schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::browse::fit::file_names;
 use crate::browse::search::when;
-use crate::browse::show::file_names;
 use crate::failure::Failure;
 use crate::index::{Index, SessionFilter, SessionRow, SessionTotals};
 use crate::save::adopt_v1;

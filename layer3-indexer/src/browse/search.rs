@@ -10,7 +10,7 @@ use layer1_prebackup::names::{self, LAYER3};
 use rmcp::schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::browse::show::SAID;
+use crate::browse::fit::SAID;
 use crate::failure::Failure;
 use crate::index::Marks;
 use crate::index::{CHARACTER, ContextMessage, Hit, Index, SearchQuery, SearchResults, Whereabouts};
@@ -24,6 +24,7 @@ use crate::terminal::time::{now_ms, parse_when_ms};
 use crate::terminal::{self, Style, Terminal, fit, fit_one_line, one_line, short_id};
 use crate::transcript::desktop;
 use crate::transcript::record::Role;
+use crate::transcript::redact::Redactor;
 
 /// Hits, unless another number is asked for.
 pub(crate) const LIMIT_DEFAULT: usize = 20;
@@ -124,6 +125,10 @@ pub(crate) struct SearchRequest {
     #[arg(long, value_name = "N", default_value = "0", help = "Skip this many results, instead of --page")]
     #[serde(default)]
     pub(crate) offset: Option<usize>,
+    /// Mask what looks like a secret: keys, tokens, passwords
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) redact: bool,
     /// Marks of matched words; `[` and `]` by default.
     #[arg(skip)]
     #[serde(skip)]
@@ -173,6 +178,7 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
         before: search.before.or(search.context).unwrap_or(0).min(CONTEXT_MAX),
         after: search.after.or(search.context).unwrap_or(0).min(CONTEXT_MAX),
         marks: search.marks.clone(),
+        redact: search.redact,
         ..SearchQuery::new(&search.query, now_ms)
     };
     let Some(archive) = adopt_v1::open(places)? else {
@@ -203,6 +209,11 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
     notes.append(&mut meant.notes);
     notes.append(&mut results.notes);
     mark(places, &archive, &mut results.hits)?;
+    if search.redact {
+        let mut redactor = Redactor::default();
+        let texts = results.hits.iter_mut().flat_map(|hit| hit.title.iter_mut().chain(&mut hit.branch));
+        texts.for_each(|text| *text = redactor.mask(text).into_owned());
+    }
     name_projects(&mut results.hits, &known);
     let scope = match typed(&search.session_id) {
         Some(session) => format!("in session {}", one_line(&session)),

@@ -17,6 +17,7 @@ use crate::scope::Scope;
 use crate::stores::SessionCopies;
 use crate::terminal::time::Clock;
 use crate::terminal::{self, one_line};
+use crate::transcript::redact::in_words;
 
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Default, Args)]
@@ -32,7 +33,7 @@ pub(super) struct ExportArgs {
     /// Replace FILE if it exists
     #[arg(long, requires = "output")]
     force: bool,
-    /// Mask what looks like a secret: keys, tokens, passwords. By their form only, so some may stay: read it before you share it
+    /// Mask what looks like a secret: keys, tokens, passwords. The last line says how many. Some may stay: read it before you share it
     #[arg(long)]
     redact: bool,
     /// Write long outputs of tools whole instead of their beginning and end
@@ -88,11 +89,11 @@ fn format_of(path: Option<&Path>) -> Format {
 /// What the reader of the page should know, on stderr: standard output may be the page.
 fn report_export(exported: &Exported) -> Result<(), Failure> {
     notes(&exported.notes);
-    if let Some(masked) = exported.masked {
-        let masked = terminal::count(masked, "secret");
-        problem(&format!("{masked} masked, by their form; others may be left, read it before you share it"));
-    }
     exported.problems.iter().for_each(|why| problem(&format!("left out: failed to {why}")));
+    if exported.masked.is_some() {
+        problem("what has neither the form nor the name of a secret is not masked: read it before you share it");
+        problem(&in_words(&exported.masked_kinds));
+    }
     unless_none(exported.problems.len(), |failed| {
         let failed = terminal::count(failed as u64, "subagent");
         Failure::new(format!("export all of the session: {failed} left out"))

@@ -21,6 +21,7 @@ mod resume;
 mod save;
 mod screen;
 mod search;
+mod secrets;
 mod serve;
 mod setup;
 mod show;
@@ -131,6 +132,9 @@ enum Command {
     /// Delete a conversation from both copies for good, and never back it up again
     #[command(after_long_help = retention::forget::help())]
     Forget(forget::ForgetArgs),
+    /// Tell which conversations hold passwords, keys and tokens, without printing them
+    #[command(after_help = example("secrets --all"))]
+    Secrets(secrets::SecretsArgs),
     /// Compress old conversations in both copies; everything still works with them
     #[command(after_long_help = retention::compress::help())]
     Compress(retention::compress::CompressRequest),
@@ -281,6 +285,7 @@ fn command(
         Command::Rebuild => rebuild::run(&places, screen),
         Command::Prune(args) => prune::run(&places, args, screen),
         Command::Forget(args) => forget::run(&places, args, screen),
+        Command::Secrets(args) => secrets::run(&places, args, screen),
         Command::Compress(args) => compress::run(&places, &args, screen),
         Command::Status(args) => status::run(places, flags, args, screen),
         Command::Doctor(args) => doctor::run(places, flags, args, screen),

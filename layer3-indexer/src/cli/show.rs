@@ -45,7 +45,8 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
     let copies = SessionCopies::find(&adopt_v1::stores(places)?, &session)?;
     let max_chars = args.window.max_chars.max(1);
     let max_chars = if screen.for_model { max_chars.min(COMMAND_CHARS_MAX - MARGIN_CHARS) } else { max_chars };
-    let window = Window { max_chars: if args.offset.is_some() { usize::MAX } else { max_chars }, ..args.window };
+    let window = Window { max_chars: if args.offset.is_some() { usize::MAX } else { max_chars }, ..args.window }
+        .learned(&copies);
     if screen.for_model && args.offset.is_none() {
         let chars_max = COMMAND_CHARS_MAX - MARGIN_CHARS;
         let text = show::fitting(&copies, window, chars_max, |conversation| conversation.to_text(&screen.terminal))?;
@@ -60,8 +61,9 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
     }
     let desktop = || desktop::titles(&places.home).remove(&conversation.session_id);
     conversation.title = conversation.title.take().or_else(desktop);
+    conversation.clean(&window.redactor);
     if let Some(offset) = args.offset {
-        return screen.text(&show::page(&conversation.to_text(&screen.terminal), offset, max_chars, "--offset "));
+        return screen.text(&fit::page(&conversation.to_text(&screen.terminal), offset, max_chars, "--offset "));
     }
     screen.answer(&conversation, |terminal| conversation.to_text(terminal))
 }

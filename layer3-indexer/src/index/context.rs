@@ -1,12 +1,13 @@
 //! The messages before and after a hit.
 
+use std::borrow::Cow;
+
 use rusqlite::Connection;
 
 use super::snippet::beginning;
-use super::text::{Column, sections};
+use super::text::Column;
 use super::texts::{COLUMNS, Found, JOINS, Texts, found};
 use super::types::ContextMessage;
-use crate::transcript::record::Record;
 
 /// On which side of a hit.
 #[derive(Clone, Copy)]
@@ -46,14 +47,13 @@ pub(super) fn context(
 }
 
 fn shown(texts: &mut Texts<'_>, found: &Found) -> ContextMessage {
-    let read = texts.with_record(found, |record| (record.uuid.as_deref().map(str::to_owned), text_of(record)));
+    let read = texts.with_sections(found, |uuid, sections| (uuid, text_of(sections)));
     let (uuid, text) = read.unwrap_or_default();
     ContextMessage { time: found.time(), role: found.speaker.role(), message: found.message(uuid.as_deref(), 0), text }
 }
 
 /// What was said; thoughts where there is nothing else.
-fn text_of(record: &Record<'_>) -> String {
-    let sections = sections(record);
+fn text_of(sections: Vec<(Column, Cow<'_, str>)>) -> String {
     let said = |thinking: bool| {
         let texts = sections.iter().filter(|(column, _)| (*column == Column::Thinking) == thinking);
         texts.map(|(_, text)| &**text).collect::<Vec<_>>().join(" ")

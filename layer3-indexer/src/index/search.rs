@@ -46,7 +46,8 @@ impl Index {
             let _view = self.connection.unchecked_transaction()?;
             let ranking = Ranking::new(&self.connection, query)?;
             let results = SearchResults::default();
-            let mut search = Search { ranking, texts: Texts::new(contents), results, candidates: None };
+            let mut search =
+                Search { ranking, texts: Texts::masking(contents, query.redact), results, candidates: None };
             search.run(parsed.as_ref())?;
             Ok(search.results)
         };

@@ -1,5 +1,6 @@
 //! The text of messages that were found, read from the store again.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use layer1_prebackup::archive::{Ranges, SessionKey};
@@ -15,6 +16,7 @@ use super::text::{Column, Speaker, sections};
 use super::types::{CHARACTER, Marks};
 use crate::terminal::time::format_rfc3339_ms;
 use crate::transcript::record::{LINE_BYTES_MAX, Record, with_record};
+use crate::transcript::redact::Redactor;
 
 /// Characters of a message that every window on it shows.
 const FAR_CHARS: usize = 2_000;
@@ -107,11 +109,30 @@ pub(super) struct Texts<'s> {
     warm: VecDeque<i64>,
     /// Messages that could not be read.
     pub(crate) unreadable: usize,
+    redactor: Option<Redactor>,
 }
 
 impl<'s> Texts<'s> {
     pub(crate) fn new(contents: &'s dyn Contents) -> Texts<'s> {
-        Texts { contents, files: BTreeMap::new(), warm: VecDeque::new(), unreadable: 0 }
+        Texts::masking(contents, false)
+    }
+
+    /// Texts in which secrets are masked, if that is asked for.
+    pub(crate) fn masking(contents: &'s dyn Contents, redact: bool) -> Texts<'s> {
+        let redactor = redact.then(Redactor::default);
+        Texts { contents, files: BTreeMap::new(), warm: VecDeque::new(), unreadable: 0, redactor }
+    }
+
+    /// The sections of a record as they may be shown: masked whole, before a snippet is cut out of one.
+    fn shown<'t>(redactor: &mut Option<Redactor>, record: &'t Record<'_>) -> Vec<(Column, Cow<'t, str>)> {
+        let mut sections = sections(record);
+        if let Some(redactor) = redactor {
+            record.each_text(|text| redactor.learn(text));
+            for (_, text) in &mut sections {
+                *text = Cow::Owned(redactor.mask(text).into_owned());
+            }
+        }
+        sections
     }
 
     /// Whether it was tried to open a content.
@@ -152,10 +173,10 @@ impl<'s> Texts<'s> {
         by: By,
         marks: &Marks,
     ) -> (Option<String>, String, usize) {
-        let shown = self.with_record(found, |record| {
+        let shown = self.with_sections(found, |uuid, sections| {
             let mut best: Option<(usize, Column, Snippet, usize)> = None;
             let mut before = 0;
-            for (column, text) in sections(record) {
+            for (column, text) in sections {
                 let section_at = before;
                 // And the line break behind it.
                 before += text.chars().count() + 1;
@@ -175,9 +196,23 @@ impl<'s> Texts<'s> {
                 }
             }
             let (snippet, at) = best.map(|(_, _, snippet, at)| (snippet.text, at)).unwrap_or_default();
-            (record.uuid.as_deref().map(str::to_owned), snippet, at)
+            (uuid, snippet, at)
         });
         shown.unwrap_or_default()
+    }
+
+    /// The id of the record, and its sections as they may be shown.
+    pub(crate) fn with_sections<T>(
+        &mut self,
+        found: &Found,
+        each: impl FnOnce(Option<String>, Vec<(Column, Cow<'_, str>)>) -> T,
+    ) -> Option<T> {
+        let mut redactor = self.redactor.take();
+        let read = self.with_record(found, |record| {
+            each(record.uuid.as_deref().map(str::to_owned), Texts::shown(&mut redactor, record))
+        });
+        self.redactor = redactor;
+        read
     }
 
     /// A message that cannot be read is counted; it stays a hit without words.

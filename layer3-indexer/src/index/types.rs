@@ -127,6 +127,8 @@ pub struct SearchQuery {
     pub after: usize,
     /// Marks of the matched words in snippets.
     pub marks: Marks,
+    /// Whether what looks like a secret is masked in them.
+    pub redact: bool,
     /// Now, in milliseconds since 1970: newer messages are mildly preferred.
     pub now_ms: i64,
     /// What a conversation's best messages are worth beside what the conversation is about; two words of a question side by
@@ -154,6 +156,7 @@ impl SearchQuery {
             before: 0,
             after: 0,
             marks: Marks::default(),
+            redact: false,
             now_ms,
             weights: WEIGHTS,
         }

@@ -15,10 +15,9 @@ use rmcp::model::{CallToolResult, ContentBlock, JsonObject, MetaObject, Tool as 
 use rmcp::schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::server::Server;
-use crate::browse::export::redact::Redactor;
 use crate::browse::fit::{self, Fit};
 use crate::browse::list::{self, ListRequest, Listed};
 use crate::browse::search::{self, SearchRequest};
@@ -33,6 +32,7 @@ use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
 use crate::scope;
 use crate::stores::SessionCopies;
 use crate::terminal::Terminal;
+use crate::transcript::redact::{Redactor, in_words, masks_in};
 
 /// Edited files that are named beside a conversation's text, the last ones.
 const EDITED_FILES_MAX: usize = 20;
@@ -187,9 +187,10 @@ impl Tool {
     /// Runs the tool; a failure is an answer too.
     pub(crate) fn call(&self, server: &Server, arguments: JsonObject, progress: Progress<'_>) -> CallToolResult {
         let mut redactor = server.is_masking.then(Redactor::default);
-        let mut clean = |text: &str| {
-            let text = shown(text);
-            redactor.as_mut().map_or_else(|| text.to_string(), |redactor| redactor.mask(&text).into_owned())
+        // What cannot be seen must not hide a secret: it is shown afterwards.
+        let mut clean = |text: &str| match &mut redactor {
+            Some(redactor) => shown(&redactor.mask(text)).into_owned(),
+            None => shown(text).into_owned(),
         };
         match (self.run)(server, arguments, progress) {
             Ok(output) => {
@@ -198,11 +199,23 @@ impl Tool {
                     false => {
                         let mut structure = output.structure;
                         for_each_text(&mut structure, &mut clean);
+                        if server.is_masking
+                            && let Value::Object(structure) = &mut structure
+                        {
+                            note_masked(structure);
+                        }
                         fit::fit(structure, output.fit)
                     }
                 };
                 // A text that is too long does not say where to go on; the structure does.
-                let text = output.text.map(|text| clean(&text)).filter(|text| fit::text_chars(text) <= TOOL_CHARS_MAX);
+                let masked = |text: String| match masks_in(&text) {
+                    masks if server.is_masking && !masks.is_empty() && !text.contains("\nmasked: ") => {
+                        format!("{text}{}\n", in_words(&masks))
+                    }
+                    _ => text,
+                };
+                let text =
+                    output.text.map(|text| masked(clean(&text))).filter(|text| fit::text_chars(text) <= TOOL_CHARS_MAX);
                 let text = text.unwrap_or_else(|| structure.to_string());
                 let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
                 result.structured_content = Some(structure);
@@ -213,6 +226,15 @@ impl Tool {
                 failure(&error, clean)
             }
         }
+    }
+}
+
+/// Says how many secrets of which kind were masked.
+fn note_masked(structure: &mut Map<String, Value>) {
+    let text = Value::Object(structure.clone()).to_string();
+    let masks = masks_in(&text);
+    if !masks.is_empty() {
+        fit::note(structure, &in_words(&masks));
     }
 }
 
@@ -360,7 +382,7 @@ fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expec
 
 fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
     let search: SearchRequest = parse("session_search", arguments)?;
-    let search = SearchRequest { here: server.here.clone(), ..search };
+    let search = SearchRequest { here: server.here.clone(), redact: server.is_masking, ..search };
     let results = search::search(&server.places, &search)?;
     let text = search::to_text(&results, &search, &Terminal::PAGE);
     Ok(answer(&results, Some(text))?.from(search.passed_over()))
@@ -413,7 +435,10 @@ fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progre
         max_chars: input.max_chars.unwrap_or(TOOL_CHARS_MAX).clamp(1, TOOL_CHARS_MAX),
         generation: None,
         full: input.full.unwrap_or(false),
+        redact: server.is_masking,
+        ..Window::default()
     };
+    let window = window.learned(&copies);
     let mut max_chars = window.max_chars;
     let whole = Window { last: None, around: None, max_chars: usize::MAX, ..window.clone() };
     let mut conversation = show::conversation(&copies, if input.offset.is_some() { &whole } else { &window })?;
@@ -423,7 +448,7 @@ fn session_get_context(server: &Server, arguments: JsonObject, _progress: Progre
     let all = conversation.to_text(&Terminal::PAGE);
     loop {
         conversation.text = match input.offset {
-            Some(offset) => show::page(&all, offset, max_chars, "offset: "),
+            Some(offset) => fit::page(&all, offset, max_chars, "offset: "),
             None if max_chars == window.max_chars => all.clone(),
             None => {
                 let window = Window { max_chars, ..window.clone() };

@@ -8,6 +8,7 @@ pub(crate) mod lost;
 pub(crate) mod metadata;
 pub(crate) mod queue;
 pub mod record;
+pub(crate) mod redact;
 
 /// The file beside a transcript in which Claude Code keeps the name that the user gave it last.
 pub(crate) const TITLE_FILE: &str = "custom-title.json";

@@ -43,10 +43,59 @@ fn what_was_masked_is_counted_on_stderr() {
     transcripts::append(&transcript, transcripts::prompt_line(&id, 1, "my key is AKIAIOSFODNN7EXAMPLE"));
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     let outcome = scratch.layer3(&["export", &id, "--redact"]).output().ok();
-    assert!(outcome.text().contains("my key is [masked]") && !outcome.text().contains("AKIA"), "{outcome:#?}");
-    assert!(outcome.stderr.contains("secrets masked, by their form; others may be left"), "{outcome:#?}");
+    assert!(
+        outcome.text().contains("my key is [masked: AWS access key]") && !outcome.text().contains("AKIA"),
+        "{outcome:#?}"
+    );
+    let last = |text: &str| text.trim_end().lines().next_back().unwrap_or_default().to_owned();
+    // The prompt, and the first topic in the table.
+    assert_eq!(last(&outcome.stderr), "layer3-indexer: masked: 3 AWS access keys", "{outcome:#?}");
+    assert!(last(&outcome.text()).contains("masked: 3 AWS access keys"), "{outcome:#?}");
+    let shown = scratch.layer3(&["show", &id, "--redact"]).output().ok();
+    assert!(!shown.text().contains("AKIA"), "{shown:#?}");
+    assert_eq!(last(&shown.text()), "masked: 2 AWS access keys", "{shown:#?}");
+    let found = scratch.layer3(&["search", "--all", "--redact", "key"]).output().ok();
+    assert!(found.text().contains("AWS access") && !found.text().contains("AKIA"), "{found:#?}");
+    let kept = scratch.layer3(&["export", &id]).output().ok();
+    assert!(kept.text().contains("AKIAIOSFODNN7EXAMPLE") && !kept.text().contains("masked"), "{kept:#?}");
     // What goes to standard output is the page; there is no place for an object about it.
     scratch.layer3(&["export", &id, "--json"]).output().exits(1);
+}
+
+#[test]
+fn which_conversations_hold_secrets_is_told_without_one() {
+    let scratch = Scratch::new();
+    let (id, clean) = (transcripts::made_id(1), transcripts::made_id(2));
+    let token = ["ghp_", "aB3dE5fG7hJ9kL1mN3pQ5rS7tU9vW1xY3zA5"].concat();
+    let said =
+        ["DB_PASSWORD=tr0ub4dor&3x", "it is tr0ub4dor&3x", &format!("in base64 {}", base64(&format!("token {token}")))];
+    for (id, texts) in [(&id, &said[..]), (&clean, &["nothing of it"])] {
+        let transcript = scratch.transcript(id);
+        for (turn, text) in (0..).zip(texts.iter()) {
+            transcripts::append(&transcript, transcripts::prompt_line(id, turn, text));
+        }
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    }
+    let told = scratch.layer3(&["secrets", "--all"]).output().ok().text();
+    assert_eq!(told.matches(&id[..8]).count(), 1, "{told}");
+    assert!(told.contains("1 GitHub token, 2 passwords\n1 conversation of 2: "), "{told}");
+    assert!(told.contains("forget --match -"), "{told}");
+    let json = scratch.layer3(&["secrets", &id, "--json"]).output().ok().json();
+    assert_eq!(json["sessions"][0]["kinds"], json!({"GitHub token": 1, "password": 2}), "{json:#}");
+    for text in [told, json.to_string()] {
+        assert!(!text.contains("tr0ub4dor") && !text.contains(&token[4..]), "{text}");
+    }
+    let none = scratch.layer3(&["secrets", &clean]).output().ok().text();
+    assert_eq!(none, "No secret is recognised in 1 conversation.\n");
+    scratch.layer3(&["secrets", "ffffffff"]).output().exits(1);
+    scratch.layer3(&["secrets", &id, "--all"]).output().exits(1);
+}
+
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: Vec<u8> = text.bytes().flat_map(|b| (0..8).rev().map(move |bit| b >> bit & 1)).collect();
+    let digit = |six: &[u8]| six.iter().fold(0, |all, bit| all << 1 | bit) << (6 - six.len());
+    bits.chunks(6).map(|six| char::from(DIGITS[usize::from(digit(six))])).collect()
 }
 
 #[test]

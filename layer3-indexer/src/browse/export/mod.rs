@@ -9,7 +9,6 @@
 mod arguments;
 mod html;
 mod markdown;
-pub(crate) mod redact;
 mod renderer;
 #[cfg(test)]
 mod tests;
@@ -35,8 +34,8 @@ use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
 use crate::transcript::course::Course;
 use crate::transcript::metadata::{Metadata, Order, SessionStats};
 use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
+use crate::transcript::redact::{Redactor, in_words};
 use arguments::arguments;
-use redact::Redactor;
 use renderer::{Header, MessageHeader, Part, Renderer, Speaker};
 use text::{Sanitized, Sanitizer};
 
@@ -94,6 +93,9 @@ pub(crate) struct Exported {
     pub(crate) subagents: u64,
     /// Secrets masked; none were looked for if there is no number.
     pub(crate) masked: Option<u64>,
+    /// How many of which kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) masked_kinds: BTreeMap<&'static str, u64>,
     /// Outputs that were cut for their length.
     pub(crate) cut: u64,
     /// The file written, if one was.
@@ -120,8 +122,12 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
             content
         }
     };
-    let survey = Survey::of(&mut content)?;
-    let mut sanitizer = Sanitizer { redactor: options.redact.then(Redactor::default), full: options.full, cut: 0 };
+    let mut redactor = options.redact.then(Redactor::default);
+    let survey = Survey::of(&mut content, &mut redactor)?;
+    if let Some(redactor) = &mut redactor {
+        learn_of_subagents(copies, redactor);
+    }
+    let mut sanitizer = Sanitizer { redactor, full: options.full, cut: 0 };
     let out = BufWriter::new(out);
     let header = header(copies, &content, &survey, options, &mut sanitizer);
     let renderer: Box<dyn Renderer + '_> = match options.format {
@@ -147,6 +153,7 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
             messages: 0,
             subagents: 0,
             masked: None,
+            masked_kinds: BTreeMap::new(),
             cut: 0,
             path: None,
             bytes: None,
@@ -200,18 +207,35 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(content: &mut Copy) -> Result<Survey, Failure> {
+    fn of(content: &mut Copy, redactor: &mut Option<Redactor>) -> Result<Survey, Failure> {
         let mut tally = SessionStats::default();
         let (mut version, mut order) = (None, Order::default());
         each_record(content, &mut |located| {
             let record = &located.record;
             tally.add(record, order.next_ms(record));
+            if let Some(redactor) = redactor {
+                record.each_text(|text| redactor.learn(text));
+            }
             if let Some(of_record) = &record.version {
                 version = Some(of_record.to_string());
             }
             ControlFlow::Continue(())
         })?;
         Ok(Survey { metadata: tally.to_metadata(), version })
+    }
+}
+
+/// What stands under the name of a secret in a subagent's transcript is one in all of them.
+fn learn_of_subagents(copies: &SessionCopies, redactor: &mut Redactor) {
+    for name in copies.names().into_iter().filter(|name| name.generation == 0) {
+        let is_transcript =
+            matches!(&name.file, FileName::Side(rel) if rel.extension().is_some_and(|ext| ext == "jsonl"));
+        // What cannot be read now is told where it is to be written.
+        let Some(mut content) = is_transcript.then(|| copies.get(&name).ok()).flatten() else { continue };
+        let _ = each_record(&mut content, &mut |located| {
+            located.record.each_text(|text| redactor.learn(text));
+            ControlFlow::Continue(())
+        });
     }
 }
 
@@ -565,10 +589,16 @@ impl Export<'_> {
                 terminal::count(self.sanitizer.cut, "long tool text")
             ));
         }
+        let masked = self.sanitizer.redactor.as_ref().map(Redactor::counts).cloned();
         let remarks: Vec<Sanitized<'static>> =
             remarks.iter().map(|remark| self.sanitizer.clean(remark).into_owned()).collect();
+        let mut remarks = remarks;
+        if let Some(masked) = masked {
+            remarks.push(self.sanitizer.clean(&in_words(&masked)).into_owned());
+            self.exported.masked = Some(masked.values().sum());
+            self.exported.masked_kinds = masked;
+        }
         self.renderer.end(&remarks).context(WRITING)?;
-        self.exported.masked = self.sanitizer.redactor.as_ref().map(|redactor| redactor.masked);
         Ok(self.exported)
     }
 }

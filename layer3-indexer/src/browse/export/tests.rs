@@ -466,7 +466,8 @@ proptest! {
             Just("{\\\"client_secret\\\":\\\"@\\\"}"), Just("<password>@</password>"), Just("let secret: &str = \"@\";"),
         ],
     ) {
-        prop_assume!(!secret.contains('<') && !secret.starts_with('%'));
+        // What reads as a path is none.
+        prop_assume!(!secret.contains('<') && !secret.starts_with(['%', '/']));
         survives_not(&secret, &format!("x {} y", named.replace('@', &secret)), None)?;
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use layer1_prebackup::wire::shown::is_hidden;
 
-use super::redact::Redactor;
+use crate::transcript::redact::Redactor;
 
 /// Longest tool output or argument that is written whole, in characters, unless all is asked for.
 pub(crate) const OUTPUT_CHARS_MAX: usize = 20_000;
@@ -273,7 +273,10 @@ mod tests {
     #[test]
     fn a_secret_among_colours_is_masked() {
         let mut sanitizer = Sanitizer { redactor: Some(Redactor::default()), ..Sanitizer::default() };
-        assert_eq!(sanitizer.clean("x \u{1b}[1mghp_0123456789\u{1b}[0mabcdefghijklmnop").as_str(), "x [masked]");
+        assert_eq!(
+            sanitizer.clean("x \u{1b}[1mghp_0123456789\u{1b}[0mabcdefghijklmnop").as_str(),
+            "x [masked: GitHub token]"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Padding, Paragraph};
 
 use super::model::{Mode, Model, Purpose, Row, RowState, Verb};
-use crate::browse::show::SAID;
+use crate::browse::fit::SAID;
 use crate::terminal::{count, fit, left, one_line, right, width, wrap};
 
 /// How it is drawn.

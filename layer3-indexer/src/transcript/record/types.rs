@@ -207,6 +207,24 @@ impl Record<'_> {
         said
     }
 
+    /// Every text of it that a reader may see, arguments of tools as JSON.
+    pub(crate) fn each_text(&self, mut each: impl FnMut(&str)) {
+        let of_record = [&self.title, &self.git_branch, &self.cwd, &self.subtype];
+        of_record.into_iter().flatten().for_each(|text| each(text));
+        for block in &self.blocks {
+            match block {
+                Block::Text(text) | Block::Thinking(text) | Block::Output(text) | Block::Other(text) => each(text),
+                Block::Notice { text, .. } | Block::ToolResult { text, .. } => each(text),
+                Block::Act { name, args } => each(&command_line(name, args)),
+                Block::Agent { from, text } => from.iter().chain([text]).for_each(|text| each(text)),
+                Block::ToolUse { name, input, .. } => {
+                    each(name);
+                    input.iter().for_each(|input| each(input.get()));
+                }
+            }
+        }
+    }
+
     /// A hash of what it says. The same id can come again, with the same content or with more.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
