@@ -6,6 +6,7 @@
 //! the programs print today.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::binaries::{LAYER1, LAYER2, LAYER3};
@@ -31,16 +32,16 @@ const RECORDS: [(&str, &str, &str); 4] = [
 const STEPS: [(&str, Action); 5] = [
     ("# Claude Code ends the session and runs its hook", Action::Hook),
     ("rm ~/.claude/projects/-home-dev-parser/*.jsonl   # 30 days later", Action::Lose),
-    ("threefold search 'backoff loop' --all", Action::Layer3(&["search", "backoff loop", "--all"])),
-    ("threefold restore 0f6c2a51", Action::Layer3(&["restore", "0f6c2a51"])),
-    ("threefold verify", Action::Layer3(&["verify"])),
+    ("threefold search 'backoff loop' --all", Action::Threefold(&["search", "backoff loop", "--all"])),
+    ("threefold restore 0f6c2a51", Action::Threefold(&["restore", "0f6c2a51"])),
+    ("threefold verify", Action::Threefold(&["verify"])),
 ];
 
 #[derive(Debug, Clone, Copy)]
 enum Action {
     Hook,
     Lose,
-    Layer3(&'static [&'static str]),
+    Threefold(&'static [&'static str]),
 }
 
 /// Lays the recorded conversation out as Claude Code would and gives its path.
@@ -69,6 +70,9 @@ pub fn lay_out(scratch: &Scratch) -> PathBuf {
 pub fn play() -> Vec<(String, Vec<String>)> {
     let scratch = Scratch::new();
     let transcript = lay_out(&scratch);
+    // As an installation links it.
+    let command = scratch.beside("threefold");
+    symlink(scratch.program(LAYER3), &command).expect("link the command");
     let steps = STEPS.iter().map(|(typed, action)| {
         let shown = match action {
             Action::Hook => {
@@ -83,7 +87,7 @@ pub fn play() -> Vec<(String, Vec<String>)> {
                 fs::remove_file(&transcript).expect("lose the transcript");
                 Vec::new()
             }
-            Action::Layer3(args) => lines(&scratch, scratch.run(LAYER3, args)),
+            Action::Threefold(args) => lines(&scratch, scratch.at_home(Run::new(&command)).args(*args)),
         };
         (typed.to_string(), shown)
     });

@@ -363,8 +363,7 @@ fn hit_to_text(hit: &Hit, marks: &Marks, terminal: &Terminal) -> String {
     if hit.other_sessions > 0 {
         tail.push_str(&format!(" · also in {}", terminal::count(hit.other_sessions as u64, "fork")));
     }
-    let gone =
-        if hit.source_gone { terminal.paint(Style::Yellow, " · deleted by Claude Code") } else { String::new() };
+    let gone = if hit.source_gone { terminal.paint(Style::Yellow, " · deleted") } else { String::new() };
     let lost = match hit.lost_messages {
         0 => String::new(),
         n => terminal.paint(Style::Yellow, &format!(" · lost {}", terminal::count(n, "message"))),
@@ -478,7 +477,7 @@ mod tests {
         let results = search(&scene.places, &asked).unwrap();
         assert!(results.hits[0].source_gone);
         insta::assert_snapshot!(to_text(&results, &asked, &Terminal::PLAIN), @r"
-        1 · 2026-11-22 10:00 · assistant · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0005 · deleted by Claude Code
+        1 · 2026-11-22 10:00 · assistant · [main] · proj/aaaaaaaa-0000-4000-8000-000000000001 @ u-0005 · deleted
           ┆ user: turn 3
           ┆ user: turn 4
         │ [needle]

@@ -132,7 +132,7 @@ fn a_hit_is_read_on_from_its_message_also_when_its_source_is_gone() {
         assert!(client.end().success());
     }
     let text = scratch.layer3(&["search", "--all", "quokka"]).output().ok().text();
-    assert!(text.contains("deleted by Claude Code") && text.contains("19 more here"), "{text}");
+    assert!(text.contains(" · deleted") && text.contains("19 more here"), "{text}");
     let listed = scratch.layer3(&["list", "--all"]).output().ok().text();
     assert!(listed.contains("(deleted") && listed.contains("restore --all-missing"), "{listed}");
 }
