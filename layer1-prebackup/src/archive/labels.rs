@@ -135,7 +135,8 @@ impl Labels {
         for (field, value) in &other.others {
             // Nobody here knows which is later; both stores are to have the same.
             let own = self.others.entry(field).or_insert_with(|| value.clone());
-            if value.to_string() > own.to_string() {
+            let (theirs, ours) = (value.to_string(), own.to_string());
+            if theirs > ours {
                 *own = value.clone();
             }
         }

@@ -147,7 +147,7 @@ impl Order {
 /// Lists sessions. Where nothing was ever saved, there are none.
 pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Failure> {
     let since_ms = when("since", listing.since.as_deref(), now_ms())?.map(|(first, _)| first);
-    let limit = Some(listing.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX));
+    let limit = listing.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let mut notes = Vec::new();
     let Some(archive) = adopt_v1::open(places)? else {
         return Ok(Listed { notes: vec!["nothing was saved yet".to_owned()], ..Listed::default() });
@@ -158,7 +158,7 @@ pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Fai
     let pinned = listing.pinned == Some(true);
     let (only_gone, order) = (listing.gone == Some(true), Order::parse(listing.sort.as_deref())?);
     // What the index does not know is asked of all.
-    let (asked, offset) = (limit.filter(|_| !only_gone && order == Order::Newest), listing.offset.unwrap_or(0));
+    let (asked, offset) = (Some(limit).filter(|_| !only_gone && order == Order::Newest), listing.offset.unwrap_or(0));
     let ask = |index: &Index| {
         let known = index.whereabouts()?;
         let mut meant = scope::meant(&scope, &known);
@@ -184,7 +184,7 @@ pub(crate) fn list(places: &Places, listing: &ListRequest) -> Result<Listed, Fai
             totals = SessionTotals { sessions: both.len() as u64, bytes, messages };
         }
         order.apply(&mut both);
-        (sessions, keys) = both.into_iter().skip(offset).take(limit.unwrap_or(LIMIT_DEFAULT)).unzip();
+        (sessions, keys) = both.into_iter().skip(offset).take(limit).unzip();
     }
     let mut titles = desktop::titles(&places.home);
     for (row, key) in sessions.iter_mut().zip(&keys) {

@@ -42,14 +42,14 @@ pub(crate) fn called(places: &Places, stores: &Stores, keys: &[SessionKey], type
             of(keys, &id).filter(is_it).map(|key| (false, Candidate { key: key.clone(), title: title.clone() }));
         candidates.extend(found);
     }
-    let chosen = |is_meant: &dyn Fn(bool, &str) -> bool| -> Vec<Candidate> {
+    let chosen = |is_meant: &IsMeant<'_>| -> Vec<Candidate> {
         let meant = candidates.iter().filter(|(is_name, candidate)| is_meant(*is_name, &candidate.title));
         let mut meant: Vec<Candidate> = meant.map(|(_, candidate)| candidate.clone()).collect();
         meant.sort_by(|a, b| a.key.cmp(&b.key));
         meant.dedup_by(|a, b| a.key == b.key);
         meant
     };
-    let ways: [&dyn Fn(bool, &str) -> bool; 4] = [
+    let ways: [&IsMeant<'_>; 4] = [
         &|is_name, title| is_name && title == typed,
         &|is_name, title| is_name && title.to_lowercase() == lower,
         &|_, title| title.to_lowercase() == lower,
@@ -57,6 +57,9 @@ pub(crate) fn called(places: &Places, stores: &Stores, keys: &[SessionKey], type
     ];
     ways.into_iter().map(chosen).find(|meant| !meant.is_empty()).unwrap_or_default()
 }
+
+/// Whether a title is meant; the first says that the user gave it.
+type IsMeant<'a> = dyn Fn(bool, &str) -> bool + 'a;
 
 fn of<'k>(keys: &'k [SessionKey], id: &'k str) -> impl Iterator<Item = &'k SessionKey> {
     keys.iter().filter(move |key| key.id.as_str() == id)

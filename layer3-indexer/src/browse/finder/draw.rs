@@ -242,8 +242,7 @@ fn first_shown(lines: &[String], has_hit: bool, query: &str, columns: usize, roo
         line.starts_with('│') && words.iter().all(|word| line.contains(word.as_str()))
     };
     if has_hit && !words.is_empty() {
-        let hit =
-            lines.iter().position(|line| all_of_them(line)).or_else(|| lines.iter().position(|line| holds(&line)));
+        let hit = lines.iter().position(all_of_them).or_else(|| lines.iter().position(|line| holds(&line)));
         if let Some(hit) = hit {
             return hit.saturating_sub(room / 3);
         }

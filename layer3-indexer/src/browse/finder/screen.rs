@@ -2,7 +2,6 @@
 
 use std::io::{self, BufWriter, Stderr, Write};
 use std::panic;
-use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
 use crossterm::clipboard::CopyToClipboard;
@@ -122,15 +121,10 @@ impl Screen {
                 }
                 is_stale = true;
             }
-            loop {
-                match work.done.try_recv() {
-                    Ok(event) => {
-                        is_looking &= !matches!(event, Event::States(_) | Event::Said(_));
-                        effects.extend(model.update(event));
-                        is_stale = true;
-                    }
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            while let Ok(event) = work.done.try_recv() {
+                is_looking &= !matches!(event, Event::States(_) | Event::Said(_));
+                effects.extend(model.update(event));
+                is_stale = true;
             }
             if is_stale {
                 let look = Look { colour, now_ms: now_ms() };

@@ -357,9 +357,9 @@ fn every_name_is_heeded_wherever_it_stands() {
             template.replacen("{}", &secret, template.matches("{}").count()).replace(&format!(" {secret}\n"), " {}\n");
         for carrier in CARRIERS {
             // What reaches to the end of its line takes what follows there.
-            let is_fit = !matches!(carrier.0, "coloured within" | "invisible")
-                && !(carrier.0 == "Chinese" && template.contains('\n'));
-            if is_fit {
+            let is_unfit = matches!(carrier.0, "coloured within" | "invisible")
+                || carrier.0 == "Chinese" && template.contains('\n');
+            if !is_unfit {
                 carried(template, &text, &secret, carrier, &mut wrong);
             }
         }
