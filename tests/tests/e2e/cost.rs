@@ -159,7 +159,8 @@ fn an_unchanged_end_of_a_session_reads_the_transcript_once_syncs_nothing_and_sta
 /// What is owed although the transcript is as it was: each is made good by the end of the session.
 #[test]
 fn an_unchanged_end_of_a_session_makes_good_what_the_second_copy_lacks() {
-    let spoilt: [(&str, fn(&Scratch, &Path)); 6] = [
+    type Spoil = fn(&Scratch, &Path);
+    let spoilt: [(&str, Spoil); 6] = [
         ("the copy is gone", |_, copy| fs::remove_file(copy).expect("remove the copy")),
         ("the copy is shorter", |_, copy| {
             let bytes = fs::read(copy).expect("read the copy");
