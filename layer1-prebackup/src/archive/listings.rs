@@ -5,7 +5,7 @@
 //! of two changes within one tick of a file system's clock, the second would not be seen.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +24,7 @@ const NAMES_MAX: usize = 400_000;
 
 #[derive(Debug)]
 pub(super) struct Listings {
-    kept: RefCell<HashMap<ProjectName, Listing>>,
+    kept: RefCell<BTreeMap<ProjectName, Listing>>,
     pub(super) rest: Cell<Duration>,
     #[cfg(test)]
     pub(super) made: Cell<u32>,

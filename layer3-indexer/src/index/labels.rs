@@ -18,7 +18,7 @@ pub(super) fn words(labels: Option<&Labels>) -> Option<String> {
     Some(texts.join("\n").replace(THEN, " ")).filter(|words| !words.is_empty())
 }
 
-/// What was written of a session by [`write`], and with which other title.
+/// What was written of a session by [`write()`], and with which other title.
 pub(super) fn kept(connection: &Connection, session: i64) -> rusqlite::Result<Option<(String, String)>> {
     let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
     let kept: Option<String> = statement.query_row([key(session)], |row| row.get(0)).optional()?;
