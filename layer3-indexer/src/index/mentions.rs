@@ -20,8 +20,9 @@ const LONGER: f64 = 0.75;
 const BESIDE: f64 = 0.5;
 /// Messages of a conversation that are looked at more closely …
 const CLOSELY: usize = 12;
-/// … and of those that are worth the same as the last one beside so many, the first ones and the last ones.
-const ALIKE: usize = 24;
+/// … and of those that are worth the same as the last one beside so many, the first ones and the last ones in the order in
+/// which they were indexed. A rebuilt index may have another order: of fewer alike ones its answer is the same.
+const ALIKE: usize = 64;
 
 /// Messages, by their numbers, in the order of these.
 pub(super) type Messages = Vec<i64>;

@@ -117,10 +117,10 @@ pub(super) fn after_recovery(scene: &Scene, outcomes: &[Outcome]) -> Vec<Problem
     for (question, answer) in &scene.answers {
         let outcome = scene.run(question);
         if without_trigger(&outcome.stdout) != without_trigger(answer) {
-            let bytes = answer.len();
+            let clean = String::from_utf8_lossy(answer);
             problems.push(problem(
                 Harm::Lost,
-                format!("a: another answer than the {bytes} bytes after a clean run: {outcome:?}"),
+                format!("a: another answer than after a clean run: {outcome:?}\nclean: {clean}"),
             ));
         }
     }
