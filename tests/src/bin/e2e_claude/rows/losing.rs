@@ -19,7 +19,7 @@ pub(crate) const ROWS: [Row; 5] = [
 ];
 
 fn back(client: &Client) -> String {
-    let id = transcripts::made_id(935);
+    let id = transcripts::made_id(930);
     let terminal = client.open(&["--session-id", &id]);
     converse(client, &terminal, "First of the old days.", 1);
     converse(client, &terminal, "Second of the old days.", 1);
