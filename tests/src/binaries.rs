@@ -50,7 +50,7 @@ fn built() -> PathBuf {
 }
 
 /// Cargo's build directory.
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     let own = std::env::current_exe().expect("own path");
     // <target>/<profile>/deps/<test>, or <target>/<profile>/<program>
     let folder = own.parent().expect("a program lies in a folder");

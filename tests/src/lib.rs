@@ -14,6 +14,7 @@ pub mod hostile;
 pub mod judged;
 pub mod mcp;
 pub mod messages_api;
+pub mod offsite;
 pub mod old_store;
 pub mod processes;
 pub mod recall;

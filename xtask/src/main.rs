@@ -6,7 +6,9 @@ use anyhow::Result;
 use clap::Parser;
 use xshell::Shell;
 
-use crate::dev::{bench, dist, e2e_claude, faults, interop, plugin, recall, record, soak, targets, test};
+use crate::dev::{
+    bench, dist, e2e_claude, faults, interop, offsite_tools, plugin, recall, record, soak, targets, test,
+};
 use crate::setup::origin::Origin;
 use crate::setup::{doctor, install, uninstall};
 
@@ -52,6 +54,8 @@ enum Verb {
     E2eClaude(e2e_claude::Args),
     /// Check layer 3 against the MCP Inspector from npm (needs npm and network)
     Interop,
+    /// Fetch what the tests of the off-site copy need: restic, and servers that keep a repository
+    OffsiteTools,
 }
 
 /// Installs Threefold from the folder that this program lies in.
@@ -113,6 +117,7 @@ fn run(verb: &Verb) -> Result<()> {
         Verb::Recall(args) => recall::run(&sh, args),
         Verb::E2eClaude(args) => e2e_claude::run(&sh, args),
         Verb::Interop => interop::run(&sh),
+        Verb::OffsiteTools => offsite_tools::fetch(&sh).map(drop),
     }
 }
 

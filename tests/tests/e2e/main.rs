@@ -33,6 +33,7 @@ mod losses;
 mod memory;
 mod missing_layers;
 mod more_dirs;
+mod offsite;
 mod old_store;
 mod places;
 mod plugin;

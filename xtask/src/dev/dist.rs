@@ -19,8 +19,8 @@ use layer1_prebackup::fs::platform::is_program;
 use tar::{Builder, HeaderMode};
 use xshell::{Shell, cmd};
 
+use crate::dev::machine::on_path;
 use crate::dev::plugin::TEXTS;
-use crate::dev::test::on_path;
 use crate::release::{self};
 use crate::setup::origin::{self, SETUP};
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result};
 use xshell::{Shell, cmd};
 
-use crate::dev::test;
+use crate::dev::machine;
 use crate::release;
 use crate::verb::AlreadyTold;
 
@@ -46,7 +46,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let driver = release::tool(sh, "e2e_claude")?;
     let Some(claude) = client(sh, &release::target(sh)?.join(CACHE), &args.client)? else { return Ok(()) };
     let mut options: Vec<OsString> = Vec::new();
-    if !test::has_tool(sh, "tmux") {
+    if !machine::has_tool(sh, "tmux") {
         println!("skipped: what needs a terminal; install the package `tmux` to run it");
         options.push("--no-tmux".into());
     }

@@ -8,6 +8,8 @@ pub(crate) mod faults;
 #[cfg(test)]
 mod imports;
 pub(crate) mod interop;
+mod machine;
+pub(crate) mod offsite_tools;
 pub(crate) mod plugin;
 pub(crate) mod recall;
 pub(crate) mod record;

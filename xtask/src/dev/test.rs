@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use layer1_prebackup::config::places;
-use layer1_prebackup::fs::platform::{self, is_program, process};
+use layer1_prebackup::fs::platform;
 use xshell::{Shell, cmd};
 
-use crate::dev::suites;
+use crate::dev::machine::{has_tool, in_ci};
 use crate::dev::targets::{self, Checked};
+use crate::dev::{offsite_tools, suites};
 use crate::release;
 
 /// Where the end-to-end tests find the release binaries.
@@ -79,6 +80,7 @@ fn run_all(sh: &Shell, begun: Instant) -> Result<Tally> {
     let binaries = release::build(sh)?;
     step("system tools");
     let has_strace = has_strace(sh)?;
+    let has_all = offsite_tools::fetch(sh)? && has_strace;
     let mut tally = Tally::default();
     step("formatting");
     tally += component(sh, "fmt", &["fmt", "--all", "--check"])?;
@@ -88,7 +90,7 @@ fn run_all(sh: &Shell, begun: Instant) -> Result<Tally> {
     step("documentation of the code");
     tally += documentation(sh)?;
     step("tests: unit, house rules, end to end on the release binaries");
-    tally += tests(sh, &binaries, has_strace, begun + TESTS_TIMEOUT)?;
+    tally += tests(sh, &binaries, has_all, begun + TESTS_TIMEOUT)?;
     Ok(tally)
 }
 
@@ -125,38 +127,18 @@ fn has_strace(sh: &Shell) -> Result<bool> {
         println!("skipped: the tests that need strace, which is of Linux");
         return Ok(false);
     }
-    if std::env::var_os("CI").is_some_and(|ci| !ci.is_empty()) {
+    if in_ci() {
         bail!("find strace, which the fault tests need: install the package `strace`");
     }
     println!("skipped: the tests that need strace; install the package `strace` to run them");
     Ok(false)
 }
 
-/// Looks for a program, and installs the package of its name where that is this machine's way and ours to do.
-pub(crate) fn has_tool(sh: &Shell, name: &str) -> bool {
-    if !on_path(name) && process::is_root() && on_path("apt-get") {
-        println!("installing {name} with apt-get");
-        let update = cmd!(sh, "apt-get update").quiet().ignore_stdout();
-        let install = cmd!(sh, "apt-get install --yes --no-install-recommends {name}").quiet().ignore_stdout();
-        let installed = update.run().and_then(|()| install.env("DEBIAN_FRONTEND", "noninteractive").run());
-        if let Err(error) = &installed {
-            println!("apt-get did not install {name}: {error}");
-        }
-    }
-    on_path(name)
-}
-
-/// Whether a program of this name is on the `PATH`.
-pub(crate) fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| is_program(&dir.join(program)))
-}
-
 /// All tests, and what they cost.
-fn tests(sh: &Shell, binaries: &Path, has_strace: bool, end: Instant) -> Result<Tally> {
+fn tests(sh: &Shell, binaries: &Path, has_all: bool, end: Instant) -> Result<Tally> {
     let Some(suites) = suites::build(sh)? else { return Ok(Tally::FAILED) };
     // The output of tests that passed is needed only where some of them may have skipped themselves.
-    let shown: &[&str] = if has_strace { &[] } else { &["--show-output"] };
+    let shown: &[&str] = if has_all { &[] } else { &["--show-output"] };
     let foreign: Vec<_> =
         std::env::vars_os().map(|(name, _)| name).filter(|name| is_foreign(&name.to_string_lossy())).collect();
     let prepare = |command: &mut Command| {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::dev::test;
+use crate::dev::machine;
 use crate::release;
 
 /// Peers that are Rust packages, and their versions: numbers in a README must be repeatable.
@@ -20,7 +20,7 @@ pub(crate) fn old_chain(sh: &Shell, folder: &Path) -> Result<()> {
         return Ok(());
     }
     let has_npm = cmd!(sh, "npm --version").quiet().ignore_stdout().ignore_stderr().run().is_ok();
-    if !has_npm || !test::has_tool(sh, "jq") {
+    if !has_npm || !machine::has_tool(sh, "jq") {
         println!("skipped: the old chain needs node, npm and jq");
         return Ok(());
     }
@@ -35,7 +35,7 @@ pub(crate) fn old_chain(sh: &Shell, folder: &Path) -> Result<()> {
 
 /// restic from Debian, the others by cargo, into `folder`.
 pub(crate) fn peers(sh: &Shell, folder: &Path) -> Result<()> {
-    if !test::has_tool(sh, "restic") {
+    if !machine::has_tool(sh, "restic") {
         println!("skipped: restic is not installed");
     }
     for (name, version) in CRATES {
@@ -49,7 +49,7 @@ pub(crate) fn peers(sh: &Shell, folder: &Path) -> Result<()> {
 
 /// valgrind, without which no instruction is counted.
 pub(crate) fn valgrind(sh: &Shell) -> Result<()> {
-    if !test::has_tool(sh, "valgrind") {
+    if !machine::has_tool(sh, "valgrind") {
         bail!("find valgrind, which counts instructions; install the package `valgrind`");
     }
     Ok(())

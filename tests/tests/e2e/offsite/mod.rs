@@ -1,0 +1,3 @@
+//! The off-site copy, on real engines and real servers.
+
+mod servers;
