@@ -46,7 +46,7 @@ use crate::setup::{install, uninstall};
 use crate::terminal::one_line;
 use crate::{health, retention};
 
-/// Layer 3 of Threefold: every Claude Code conversation, verified, searchable and restorable
+/// Threefold keeps every Claude Code conversation: find it, read it and go on with it
 #[derive(Debug, Parser)]
 #[command(name = program_name(LAYER3), version)]
 pub(crate) struct Cli {

@@ -195,7 +195,8 @@ pub(super) struct Headline {
 pub(super) fn headline(report: &Report, causes: &[Cause<'_>], saved: &str) -> Headline {
     let wrong: Vec<&Cause<'_>> = causes.iter().filter(|cause| cause.needs_person).collect();
     let Some(first) = wrong.first() else {
-        let waiting = report.figures.not_yet_saved.len() as u64;
+        // A conversation with a job in the outbox may be among those that are not saved yet.
+        let waiting = (report.figures.not_yet_saved.len() as u64).max(report.figures.outbox.jobs);
         let nothing = report.figures.layer1.sessions + report.figures.layer3.sessions == 0;
         let text = match waiting {
             0 if nothing => "Nothing is saved yet: there is no conversation.".to_owned(),

@@ -633,6 +633,16 @@ fn jobs_of_layer2_are_read_as_files() {
 }
 
 #[test]
+fn a_second_copy_that_is_still_owed_is_not_called_saved() {
+    let scene = saved();
+    assert!(text(&scene, &status_after(&scene, 0)).starts_with("✓ Everything is saved"));
+    let job = json!({ "format": 1, "session_id": ID, "created_ms": u64::try_from(time::now_ms()).unwrap() });
+    scene.write(&scene.places.outbox().join("a@p.json"), &job.to_string());
+    let told = text(&scene, &status_after(&scene, 0));
+    assert!(told.starts_with("– 1 conversation is waiting for the next save."), "{told}");
+}
+
+#[test]
 fn issue_78392_absent_hooks_need_a_person() {
     let scene = saved();
     let settings = scene.places.claude_dir.join("settings.json");

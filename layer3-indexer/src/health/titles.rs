@@ -1,12 +1,12 @@
 //! What conversations are called: an id says nothing to a person.
 
 use std::cell::OnceCell;
-use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::claude::transcripts::open_regular;
 
 use super::context::Context;
 use super::finding::Finding;
@@ -53,10 +53,7 @@ impl<'a> Titles<'a> {
 
 /// The title of a transcript by its beginning.
 fn of_transcript(path: &Path) -> Option<String> {
-    if !path.symlink_metadata().ok()?.is_file() {
-        return None;
-    }
-    let file = File::open(path).ok()?.take(READ_BYTES_MAX);
+    let file = open_regular(path).ok().flatten()?.take(READ_BYTES_MAX);
     let (mut stats, mut order) = (SessionStats::default(), Order::default());
     let read = read_records(file, 0, TornLine::Wait, &mut |located| {
         let time_ms = order.next_ms(&located.record);
