@@ -20,8 +20,14 @@ pub const PROGRAMS: [&str; 3] = [LAYER1, LAYER2, LAYER3];
 /// The one command that stands for all three: a link to layer 3's program.
 pub const THREEFOLD: &str = "threefold";
 /// The verbs of [`THREEFOLD`] that another program carries out, and which.
-const PASSED_ON: [(&str, &str); 5] =
-    [("sweep", LAYER1), ("history", LAYER1), ("pending", LAYER2), ("drain", LAYER2), ("dismiss", LAYER2)];
+const PASSED_ON: [(&str, &str); 6] = [
+    ("sweep", LAYER1),
+    ("history", LAYER1),
+    ("pending", LAYER2),
+    ("drain", LAYER2),
+    ("dismiss", LAYER2),
+    ("offsite", LAYER2),
+];
 
 /// How a program is called in what people read: [`THREEFOLD`] where this process was started by that name, else `program`.
 pub fn program_name(program: &'static str) -> &'static str {

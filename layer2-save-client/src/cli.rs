@@ -16,9 +16,12 @@ use layer1_prebackup::archive::{Archive, ArchiveError};
 use layer1_prebackup::claude::timer_mark;
 use layer1_prebackup::config::arguments;
 use layer1_prebackup::config::places::{PlaceFlags, Places};
-use layer1_prebackup::config::settings::{self as user_settings, ATTEMPTS_MAX, SettingFlags, SettingsError};
+use layer1_prebackup::config::settings::{
+    self as user_settings, ATTEMPTS_MAX, SettingFlags, SettingsError, XDG_CONFIG_HOME,
+};
 use layer1_prebackup::names::{LAYER2, SessionId, program_name, typed};
 use layer1_prebackup::wire::event::Event;
+use layer1_prebackup::wire::offsite::State;
 use layer1_prebackup::wire::outbox_job::{Job, JobName};
 use layer1_prebackup::wire::shown::shown;
 
@@ -27,6 +30,9 @@ use crate::drain;
 use crate::error::{Error, failed};
 use crate::hook;
 use crate::interrupt::Interrupt;
+use crate::offsite;
+use crate::offsite::options::Options;
+use crate::offsite::site::Site;
 use crate::outbox::Outbox;
 use crate::pending;
 use crate::ping;
@@ -117,6 +123,9 @@ enum Verb {
     /// Starts the server, asks for its name and its tools, and stops it: {"server": "…", "tools": […]} or {"error": "…"}
     #[command(after_help = example("ping --timeout 20s"))]
     Ping,
+    /// The third place, beyond this disk and this machine (docs/offsite.md)
+    #[command(subcommand, after_help = example("offsite status"))]
+    Offsite(offsite::verbs::Verb),
     /// Delivers all that is pending, without looking for more
     #[command(hide = true)]
     Deliver {
@@ -191,12 +200,12 @@ fn parsed(args: &[OsString]) -> Result<(Cli, Option<SettingsError>), clap::Error
 fn code_on_failure(args: &[OsString]) -> u8 {
     let before_server = args.iter().skip(1).take_while(|arg| *arg != "--server");
     let is = |verb: &str| before_server.clone().any(|arg| arg == OsStr::new(verb));
-    u8::from(["drain", "pending", "dismiss", "ping", "deliver", "help"].into_iter().any(is))
+    u8::from(["drain", "pending", "dismiss", "ping", "offsite", "deliver", "help"].into_iter().any(is))
 }
 
 /// Whether a hook may have started it: all but what a person asks for.
 fn is_hook_program(cli: &Cli) -> bool {
-    !matches!(cli.command, Some(Verb::Pending { .. } | Verb::Dismiss { .. } | Verb::Ping))
+    !matches!(cli.command, Some(Verb::Pending { .. } | Verb::Dismiss { .. } | Verb::Ping | Verb::Offsite(_)))
 }
 
 /// `Err` when it failed, which was told. Whether the exit code shows it, [`main`] decides.
@@ -253,7 +262,16 @@ fn run(cli: Cli, misunderstood: Option<SettingsError>) -> Result<(), ()> {
         report.warning(&format!("failed to {}", in_one_line(problem)));
     }
     let settings = settings(&cli, places, &set, are_places_corrected);
-    let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, event, &settings, &report)));
+    let options = offsite_options(&set, &settings.places);
+    if let Some(Verb::Offsite(verb)) = &cli.command {
+        let ran = run_offsite(verb, &settings, &options, &report);
+        return match ran {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(()),
+            Err(error) => told(&*error),
+        };
+    }
+    let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, event, &settings, &options, &report)));
     report.tell_shortcomings();
     let failure = match done {
         Ok(Ok(())) => return Ok(()),
@@ -282,7 +300,52 @@ fn tell_of_drain(cli: &Cli, failure: &str, outbox: &Outbox) {
     }
 }
 
-fn execute(cli: &Cli, event: Option<Result<Event, Error>>, settings: &Settings, report: &Report) -> Result<(), Error> {
+fn offsite_options(set: &user_settings::Settings, places: &Places) -> Options {
+    let config_home = std::env::var_os(XDG_CONFIG_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
+    let config_home = config_home.unwrap_or_else(|| places.home.join(".config"));
+    Options::resolve(&set.offsite, &places.home, &config_home, std::env::vars_os())
+}
+
+/// Whether all is well.
+fn run_offsite(
+    verb: &offsite::verbs::Verb,
+    settings: &Settings,
+    options: &Options,
+    report: &Report,
+) -> Result<bool, Error> {
+    let (interrupt, path) = (Interrupt::listen_or_not(), std::env::var_os("PATH").unwrap_or_default());
+    let site = Site { settings, options, interrupt: &interrupt, report, path: &path };
+    let is_well = offsite::verbs::run(&site, verb, &mut std::io::stdout().lock())?;
+    if offsite::verbs::is_restore(verb) && is_well {
+        // The second copy, and the index.
+        drain::run(settings, report, false, &mut std::io::sink())?;
+        print!("{}", offsite::verbs::after_restore());
+    }
+    Ok(is_well)
+}
+
+/// What is due of the third place, behind what was delivered. A session's start does not wait for it; the timer does,
+/// because what it leaves running may be ended with it.
+fn offsite_due(settings: &Settings, options: &Options, report: &Report, waits: bool) {
+    // Where nothing was set up, nothing is started.
+    if !matches!(State::read(&settings.places.layer1_store), Ok(None)) {
+        let done = match waits {
+            true => run_offsite(&offsite::verbs::DUE, settings, options, report).map(drop),
+            false => offsite::due::start_detached(settings, &options.key_env(&settings.child_env)),
+        };
+        if let Err(error) = done {
+            report.line_with_time(&format!("[offsite] failed to {}", in_one_line(&*error)));
+        }
+    }
+}
+
+fn execute(
+    cli: &Cli,
+    event: Option<Result<Event, Error>>,
+    settings: &Settings,
+    options: &Options,
+    report: &Report,
+) -> Result<(), Error> {
     match &cli.command {
         None => {
             let session_id = std::env::var(SESSION_ID_VARIABLE).ok().filter(|id| !id.is_empty());
@@ -294,6 +357,7 @@ fn execute(cli: &Cli, event: Option<Result<Event, Error>>, settings: &Settings, 
             if *timer {
                 timer_mark::record(&settings.places.layer1_store, timer_mark::DRAIN)?;
             }
+            offsite_due(settings, options, report, *timer);
             Ok(())
         }
         Some(Verb::Deliver { job, .. }) => {
@@ -305,7 +369,7 @@ fn execute(cli: &Cli, event: Option<Result<Event, Error>>, settings: &Settings, 
             });
             deliver::with_unkept(settings, report, &interrupt, unkept.collect::<Result<_, Error>>()?)
         }
-        Some(Verb::Pending { .. } | Verb::Dismiss { .. } | Verb::Ping) => Ok(()),
+        Some(Verb::Pending { .. } | Verb::Dismiss { .. } | Verb::Ping | Verb::Offsite(_)) => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ mod drain;
 mod error;
 mod hook;
 mod interrupt;
+mod offsite;
 mod outbox;
 mod pending;
 mod ping;

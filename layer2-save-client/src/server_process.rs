@@ -87,17 +87,30 @@ pub(crate) fn start(
     command: &ServerCommand,
     env: &ChildEnv,
 ) -> Result<(ServerProcess, ChildStdin, ChildStdout), CallError> {
-    let fail = |source: io::Error| CallError::Start { command: command.display(), source };
-    let mut child = {
-        let mut process = Command::new(&command.program);
-        process.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        env.apply(&mut process);
-        spawn_detached(&mut process).map_err(fail)?
+    let mut process = Command::new(&command.program);
+    process.args(&command.args);
+    env.apply(&mut process);
+    let (mut server, stdin, stdout) = start_with(process, Stdio::piped(), &command.display())?;
+    let Some(stdin) = stdin else {
+        server.stop(Patience::BROKEN);
+        return Err(CallError::Start { command: command.display(), source: io::Error::other("it has no pipes") });
     };
+    Ok((server, stdin, stdout))
+}
+
+/// Starts any program so, with pipes for stdout and stderr; `name` is for the message.
+pub(crate) fn start_with(
+    mut process: Command,
+    stdin: Stdio,
+    name: &str,
+) -> Result<(ServerProcess, Option<ChildStdin>, ChildStdout), CallError> {
+    let fail = |source: io::Error| CallError::Start { command: name.to_owned(), source };
+    process.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = spawn_detached(&mut process).map_err(fail)?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (drained_sender, drained) = mpsc::channel();
     let mut server = ServerProcess { group: Group::of(&child), child, stderr: Arc::default(), drained, stopped: false };
-    let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+    let (stdin, Some(stdout), Some(stderr)) = pipes else {
         server.stop(Patience::BROKEN);
         return Err(fail(io::Error::other("it has no pipes")));
     };
@@ -138,17 +151,27 @@ impl ServerProcess {
 
     /// The last lines that the server wrote to stderr, in one line; empty if it was silent.
     pub(crate) fn last_words(&self) -> String {
+        one_line(&self.last_lines().join(" | "))
+    }
+
+    /// The last lines that it wrote to stderr.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
         // Disconnected or timed out: what is there is what there is.
         let _ = self.drained.recv_timeout(STDERR_WAIT);
         let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = kept.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        let shown = &lines[lines.len().saturating_sub(STDERR_LINES_SHOWN)..];
-        one_line(&shown.join(" | "))
+        lines[lines.len().saturating_sub(STDERR_LINES_SHOWN)..].iter().map(|line| (*line).to_owned()).collect()
     }
 
-    fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit status, if it ends within that time.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         // An error means that there is no such child (any more): nothing is left to wait for,
         // and the rungs that follow find an empty group.
         process::wait_within(&mut self.child, limit).ok().flatten()

@@ -12,6 +12,7 @@
 
 mod adopt_v1;
 mod append;
+mod committed;
 mod compress;
 mod forget;
 mod forgotten;
@@ -32,6 +33,7 @@ mod recovery;
 mod removal;
 mod repair;
 mod retention;
+mod returned;
 mod save;
 mod session;
 mod sessions;
@@ -47,6 +49,7 @@ mod verify;
 pub(crate) use self::memory::keep_memory;
 pub use self::{
     adopt_v1::TakenInAs,
+    committed::{Committed, committed},
     compress::LEVELS,
     forget::held_by_source,
     forgotten::Forgotten,
@@ -58,6 +61,7 @@ pub use self::{
     removal::Quarantined,
     repair::Repair,
     retention::{PruneReason, Superseded},
+    returned::Said,
     slot::Slot,
     store::Archive,
     tree_hash::TreeHasher,

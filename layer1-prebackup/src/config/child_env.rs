@@ -45,6 +45,12 @@ impl ChildEnv {
         )
     }
 
+    /// The same, and these: for one program alone.
+    pub fn with(mut self, more: impl IntoIterator<Item = (OsString, OsString)>) -> ChildEnv {
+        self.0.extend(more);
+        self
+    }
+
     /// Clears the command's environment and sets this one.
     pub fn apply(&self, command: &mut Command) {
         command.env_clear().envs(self.0.iter().map(|(name, value)| (name, value)));

@@ -23,6 +23,9 @@ const SLIPS_MAX: usize = 3;
 /// Calls of `session_save` that can be asked for at most.
 pub const ATTEMPTS_MAX: u32 = 1000;
 
+/// Of a setting that no flag sets.
+const NO_FLAG: &str = "none";
+
 /// One thing that can be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Setting {
@@ -39,7 +42,7 @@ pub(crate) struct Setting {
 }
 
 /// Everything that can be set, in the order of the documentation.
-pub(crate) const SETTINGS: [Setting; 15] = [
+pub(crate) const SETTINGS: [Setting; 25] = [
     setting("claude_dir", "~/.claude", "\"~/.claude\"", variables::CLAUDE_CONFIG_DIR, "--claude-dir"),
     setting(
         "pre_backup_dir",
@@ -67,6 +70,28 @@ pub(crate) const SETTINGS: [Setting; 15] = [
     setting("timeout", "\"10s\"", "\"1m\"", "THREEFOLD_TIMEOUT", "--timeout"),
     setting("attempts", "2", "3", "THREEFOLD_ATTEMPTS", "--attempts"),
     setting("delay", "\"1s\"", "\"2s\"", "THREEFOLD_DELAY", "--delay"),
+    setting("offsite", "as set up", "\"sftp:backup:threefold\"", "THREEFOLD_OFFSITE", NO_FLAG),
+    setting("offsite_name", "as set up", "\"laptop\"", "THREEFOLD_OFFSITE_NAME", NO_FLAG),
+    setting(
+        "offsite_key_file",
+        "~/.config/threefold/offsite.key",
+        "\"~/keys/offsite.key\"",
+        "THREEFOLD_OFFSITE_KEY_FILE",
+        NO_FLAG,
+    ),
+    setting(
+        "offsite_key_command",
+        "none",
+        "\"secret-tool lookup name threefold\"",
+        "THREEFOLD_OFFSITE_KEY_COMMAND",
+        NO_FLAG,
+    ),
+    setting("offsite_env_file", "none", "\"~/.config/threefold/offsite.env\"", "THREEFOLD_OFFSITE_ENV_FILE", NO_FLAG),
+    setting("offsite_every", "\"15m\"", "\"1h\"", "THREEFOLD_OFFSITE_EVERY", NO_FLAG),
+    setting("offsite_silence", "\"2m\"", "\"5m\"", "THREEFOLD_OFFSITE_SILENCE", NO_FLAG),
+    setting("offsite_exclude", "[]", "[\"~/clients/**\"]", "THREEFOLD_OFFSITE_EXCLUDE", NO_FLAG),
+    setting("offsite_peers", "\"list\"", "\"none\"", "THREEFOLD_OFFSITE_PEERS", NO_FLAG),
+    setting("offsite_upload_limit", "none", "\"1MB\"", "THREEFOLD_OFFSITE_UPLOAD_LIMIT", NO_FLAG),
 ];
 
 const fn setting(
@@ -117,6 +142,44 @@ pub struct Settings {
     pub attempts: Option<u32>,
     /// Pause between two calls.
     pub delay: Option<Duration>,
+    /// The third place.
+    pub offsite: Offsite,
+}
+
+/// What is said of the third place, see docs/offsite.md; `None` where nothing is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offsite {
+    /// The place: an address as `restic` takes it. It holds one repository a machine.
+    pub place: Option<String>,
+    /// What this machine is called there.
+    pub name: Option<String>,
+    /// The file that holds the key.
+    pub key_file: Option<PathBuf>,
+    /// The command that prints the key, instead of a file.
+    pub key_command: Option<String>,
+    /// A file of variables for `restic` alone.
+    pub env_file: Option<PathBuf>,
+    /// Pause between two pushes at least.
+    pub every: Option<Duration>,
+    /// How long a push may make no progress.
+    pub silence: Option<Duration>,
+    /// Conversations that are never sent: globs, as of `exclude`.
+    pub exclude: Option<Vec<String>>,
+    /// What is fetched of other machines.
+    pub peers: Option<Peers>,
+    /// Bytes a second that are sent at most.
+    pub upload_limit: Option<u64>,
+}
+
+/// What a machine fetches of the other ones in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peers {
+    /// Nothing.
+    None,
+    /// Which conversations they have.
+    List,
+    /// The conversations too, to be searched here.
+    All,
 }
 
 /// Under which the flags stand in `--help`.
@@ -234,6 +297,16 @@ impl Settings {
             "wait" => self.wait = duration()?,
             "timeout" => self.timeout = duration()?,
             "delay" => self.delay = duration()?,
+            "offsite" => self.offsite.place = text(value).ok_or(OFFSITE).map(Some)?,
+            "offsite_name" => self.offsite.name = text(value).ok_or("a text").map(Some)?,
+            "offsite_key_file" => self.offsite.key_file = place()?,
+            "offsite_key_command" => self.offsite.key_command = text(value).ok_or("a command").map(Some)?,
+            "offsite_env_file" => self.offsite.env_file = place()?,
+            "offsite_every" => self.offsite.every = duration()?,
+            "offsite_silence" => self.offsite.silence = duration()?,
+            "offsite_exclude" => self.offsite.exclude = Some(globs(value).ok_or(GLOBS)?),
+            "offsite_peers" => self.offsite.peers = Some(peers(value).ok_or(PEERS)?),
+            "offsite_upload_limit" => self.offsite.upload_limit = Some(size(value).ok_or(Size::EXPECTED)?),
             "attempts" => self.attempts = Some(attempts(value).ok_or("a number from 1 to 1000")?),
             _ => unreachable!("every setting is read"),
         }
@@ -244,7 +317,7 @@ impl Settings {
 /// What a variable says, as it would stand in the file.
 fn value_of_variable(key: &str, text: &str) -> Option<toml::Value> {
     match key {
-        "claude_dirs" | "exclude" => Some(text.split(':').filter(|glob| !glob.is_empty()).collect::<Vec<_>>().into()),
+        "claude_dirs" | "exclude" | "offsite_exclude" => Some(text.split(':').filter(|glob| !glob.is_empty()).collect::<Vec<_>>().into()),
         // It turns the journal off, with anything but nothing, `0` and `false`.
         "journal" => (text != "0" && text != "false").then_some(false.into()),
         "mcp_redact" => Some(text.parse::<bool>().map_or_else(|_| text.into(), toml::Value::from)),
@@ -264,6 +337,10 @@ pub fn parse_mcp_scope(text: &str) -> Option<bool> {
 
 const MCP_SCOPE: &str = "\"project\" or \"all\"";
 const LEVEL: &str = "\"info\", \"warn\" or \"off\"";
+/// A table of this name is kept for more than one place.
+const OFFSITE: &str = "one place, such as \"sftp:backup:threefold\" or \"/media/usb/threefold\"; tables such as \
+    [offsite.usb] are for a second place, which this version does not have";
+const PEERS: &str = "\"none\", \"list\" or \"all\"";
 const DURATION: &str = "a duration such as \"500ms\", \"1s\" or \"2m\"";
 const DIRECTORY: &str = "an absolute path (or one that begins with ~/)";
 const DIRECTORIES: &str = "a list of absolute paths (or of such that begin with ~/)";
@@ -348,6 +425,19 @@ fn size(value: &toml::Value) -> Option<u64> {
     }
 }
 
+fn text(value: &toml::Value) -> Option<String> {
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn peers(value: &toml::Value) -> Option<Peers> {
+    match value.as_str()? {
+        "none" => Some(Peers::None),
+        "list" => Some(Peers::List),
+        "all" => Some(Peers::All),
+        _ => None,
+    }
+}
+
 fn attempts(value: &toml::Value) -> Option<u32> {
     let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
     number.filter(|number| (1..=ATTEMPTS_MAX).contains(number))
@@ -427,6 +517,18 @@ mod tests {
             timeout: Some(Duration::from_secs(60)),
             attempts: Some(3),
             delay: Some(Duration::from_secs(2)),
+            offsite: Offsite {
+                place: Some("sftp:backup:threefold".to_owned()),
+                name: Some("laptop".to_owned()),
+                key_file: Some("~/keys/offsite.key".into()),
+                key_command: Some("secret-tool lookup name threefold".to_owned()),
+                env_file: Some("~/.config/threefold/offsite.env".into()),
+                every: Some(Duration::from_secs(60 * 60)),
+                silence: Some(Duration::from_secs(5 * 60)),
+                exclude: Some(vec!["~/clients/**".to_owned()]),
+                peers: Some(Peers::None),
+                upload_limit: Some(1_000_000),
+            },
         };
         assert_eq!(settings, expected);
     }
@@ -485,7 +587,7 @@ mod tests {
         read backup_dir in ~/.config/threefold/config.toml: it must be an absolute path (or one that begins with ~/)
         read the settings ~/.config/threefold/config.toml: nothing is called "exclud"; did you mean "exclude"?
         read journal in ~/.config/threefold/config.toml: it must be true or false
-        read the settings ~/.config/threefold/config.toml: nothing is called "zzz"; there are: claude_dir, pre_backup_dir, backup_dir, session_db_path, claude_dirs, exclude, free_space_floor, journal, log_level, mcp_scope, mcp_redact, wait, timeout, attempts, delay
+        read the settings ~/.config/threefold/config.toml: nothing is called "zzz"; there are: claude_dir, pre_backup_dir, backup_dir, session_db_path, claude_dirs, exclude, free_space_floor, journal, log_level, mcp_scope, mcp_redact, wait, timeout, attempts, delay, offsite, offsite_name, offsite_key_file, offsite_key_command, offsite_env_file, offsite_every, offsite_silence, offsite_exclude, offsite_peers, offsite_upload_limit
         read THREEFOLD_DELAY in the environment: it must be a duration such as "500ms", "1s" or "2m"
         "#);
         assert_eq!(settings, Settings { log_level: Some(Level::Warn), ..Settings::default() });

@@ -72,6 +72,13 @@ impl Lock {
         }
     }
 
+    /// The locked file once more, for a child's stdin: the lock is held until that child has ended too, even where this
+    /// process was killed. (Not where the file system knows no locks: there it ends with this process.)
+    pub fn to_stdin(&self) -> Result<std::process::Stdio> {
+        let copied = self.file.try_clone();
+        Ok(copied.map_err(|error| DurableError::new("hand on the lock", &self.path, error))?.into())
+    }
+
     /// Whether the last holder finished.
     pub fn is_clean(&self) -> Result<bool> {
         Ok(stat_of(&self.file, &self.path)?.st_size as u64 == CLEAN_BYTES)
@@ -181,6 +188,19 @@ mod tests {
         let held = Lock::wait(&path).unwrap();
         assert!(Lock::try_now(&path).unwrap().is_none());
         drop(held);
+        assert!(Lock::try_now(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_that_a_child_was_given_is_held_until_that_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = Lock::wait(&path).unwrap();
+        let mut child = std::process::Command::new("/bin/sleep").arg("1000").stdin(lock.to_stdin().unwrap()).spawn();
+        drop(lock);
+        assert!(Lock::try_now(&path).unwrap().is_none());
+        let child = child.as_mut().unwrap();
+        child.kill().and_then(|()| child.wait()).unwrap();
         assert!(Lock::try_now(&path).unwrap().is_some());
     }
 

@@ -18,6 +18,11 @@ impl Group {
         Pid::from_raw(child.id().cast_signed()).map(Group)
     }
 
+    /// The group that a process leads; `None` if that process has ended, or its number is another's by now.
+    pub fn led_by(leader: &Process) -> Option<Group> {
+        pid(leader.number).filter(|_| leader.is_running()).map(Group)
+    }
+
     /// Sends a signal to all that is left of it.
     pub fn signal(self, signal: Signal) -> std::io::Result<()> {
         Ok(rustix::process::kill_process_group(self.0, signal)?)
@@ -186,6 +191,42 @@ pub(crate) fn running(pid: Pid) -> Option<Running> {
     Some(Running { program: Some(name.clone().into()), name, words })
 }
 
+/// A process that is not mistaken for a later one of the same number, as far as the system tells.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Process {
+    number: i64,
+    started: Option<u64>,
+}
+
+impl Process {
+    /// The process of this number, as it is now.
+    pub fn of(number: u32) -> Process {
+        let started = pid(i64::from(number)).and_then(stat).and_then(|stat| stat.started);
+        Process { number: i64::from(number), started }
+    }
+
+    /// Whether it still runs. Where the system does not tell when a process started, its number has to do.
+    pub fn is_running(&self) -> bool {
+        let same = |stat: Stat| !stat.ended && (self.started.is_none() || stat.started == self.started);
+        pid(self.number).and_then(stat).is_some_and(same)
+    }
+}
+
+/// How many bytes a process of this user has read and written by now, files, pipes and sockets together; `None` where
+/// the system does not tell.
+#[cfg(target_os = "linux")]
+pub fn bytes_moved(number: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{number}/io")).ok()?;
+    let counted = |line: &str| line.strip_prefix("rchar: ").or(line.strip_prefix("wchar: "))?.parse::<u64>().ok();
+    text.lines().filter_map(counted).reduce(u64::saturating_add)
+}
+
+/// As on Linux; here nothing tells.
+#[cfg(not(target_os = "linux"))]
+pub fn bytes_moved(_number: u32) -> Option<u64> {
+    None
+}
+
 #[cfg(any(test, target_os = "linux"))]
 fn parse_proc(text: &[u8]) -> Option<Stat> {
     // Field 2 is the program's name in parentheses and may hold anything, ")" included.
@@ -243,5 +284,8 @@ mod tests {
         child.wait().unwrap();
         assert!(!group.is_there());
         assert_eq!((pid(0), pid(-1), pid(i64::MAX)), (None, None, None));
+        let own = Process::of(std::process::id());
+        assert!(own.is_running() && Group::led_by(&Process { number: -1, ..own.clone() }).is_none());
+        assert!(own.started.is_none() || !Process { started: Some(1), ..own }.is_running());
     }
 }

@@ -1,0 +1,257 @@
+//! `offsite init`: a key, a repository, a card. It happens once, by command, and adopts nothing that is another's.
+
+use std::path::Path;
+
+use layer1_prebackup::fs::platform::random;
+use layer1_prebackup::fs::{self, Lock};
+use layer1_prebackup::log::now_ms;
+use layer1_prebackup::names::{LAYER2, typed};
+use layer1_prebackup::wire::offsite::{FOLDER, Kind, State};
+
+use super::engine::Engine;
+use super::key::Key;
+use super::place::{MACHINES, Place, machine_name};
+use super::site::{SetUp, Site};
+use super::snapshots::{Snapshot, repository_id, snapshots, tags};
+use super::trouble::Trouble;
+use crate::error::{Error, failed};
+
+/// What a card holds, besides its tags; in [`FOLDER`].
+const CARD: &str = "card.json";
+const WRITER_BYTES: usize = 8;
+
+/// Which machine is set up where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) place: String,
+    pub(crate) name: String,
+    /// Whether a repository that these same conversations were sent to before is gone on with.
+    pub(crate) take_over: bool,
+}
+
+/// Makes what is missing of key, repository and card, and writes down what was set up. The same again changes nothing.
+pub(crate) fn init(site: &Site<'_>, lock: &Lock, wanted: &Wanted) -> Result<(SetUp, Key), Error> {
+    let place = Place::parse(&wanted.place, &site.settings.places.home)?;
+    let name = machine_name(&wanted.name)?;
+    let (key, is_new) = key(site)?;
+    let made = make_missing(site, lock, &place, name, wanted);
+    let state = made.inspect_err(|error| {
+        let is_refused = error.downcast_ref::<Trouble>().is_some_and(|trouble| trouble.kind == Kind::WrongKey);
+        if is_new && is_refused {
+            // Nothing was made with it, and the right one is to be put there. Where it stays, that is said then.
+            let _ = fs::remove_file(&site.options.key.file);
+        }
+    })?;
+    Ok((SetUp { state, place }, key))
+}
+
+/// Makes what is missing at the place, and writes down what was set up.
+fn make_missing(site: &Site<'_>, lock: &Lock, place: &Place, name: &str, wanted: &Wanted) -> Result<State, Error> {
+    let store_id = site.store_id()?;
+    let engine = site.engine(place, lock)?;
+    let (machines, repository) = (place.repository(MACHINES), place.repository(name));
+    let has_machines = id_of(&engine, &machines).map_err(|error| refuse_other_key(error, place, name))?.is_some();
+    let found = id_of(&engine, &repository)?;
+    let known = State::read(site.store()).map_err(failed("read the state of the third place"))?;
+    let known = known.filter(|known| {
+        known.place == place.as_str() && known.name == name && Some(&known.repository) == found.as_ref()
+    });
+    let writer = match &known {
+        Some(known) => known.writer.clone(),
+        None => new_writer()?,
+    };
+    let cards = if has_machines { snapshots(&engine, &machines)? } else { Vec::new() };
+    let card = cards.iter().rev().find(|card| card.hostname == name);
+    let newest = if found.is_some() { snapshots(&engine, &repository)?.pop() } else { None };
+    for other in card.into_iter().chain(&newest) {
+        refuse_another(other, &store_id, &writer, wanted)?;
+    }
+    if !has_machines {
+        make(&engine, &machines)?;
+    }
+    let id = match found {
+        Some(id) => id,
+        None => make(&engine, &repository)?,
+    };
+    let is_written = |card: &Snapshot| card.writer() == writer && card.repository() == id;
+    let mut state = known.unwrap_or_else(|| State::set_up(place.as_str(), name, &id, &writer, now_ms()));
+    state.engine = Some(engine.version.clone());
+    // Before the card: a set-up that is cut off here goes on as the one that it was.
+    state.write(site.store())?;
+    if !card.is_some_and(is_written) {
+        write_card(site.store(), &engine, &machines, &state, &store_id)?;
+    }
+    keep_keys(site.store(), &engine, &repository, place)?;
+    Ok(state)
+}
+
+/// The key, and whether it was made now. It is on the disk before anything is locked with it.
+fn key(site: &Site<'_>) -> Result<(Key, bool), Error> {
+    let env = site.options.key_env(&site.settings.child_env);
+    if let Some(key) = site.options.key.read(&env)? {
+        return Ok((key, false));
+    }
+    let key = Key::random()?;
+    site.options.key.write(&key, &env)?;
+    Ok((key, true))
+}
+
+fn new_writer() -> Result<String, Error> {
+    let mut bytes = [0; WRITER_BYTES];
+    random(&mut bytes).map_err(failed("ask the system for random numbers"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The id of a repository; `None` where there is none.
+fn id_of(engine: &Engine<'_>, repository: &str) -> Result<Option<String>, Error> {
+    match repository_id(engine, repository) {
+        Err(error) if error.downcast_ref::<Trouble>().is_some_and(|it| it.kind == Kind::NotMounted) => Ok(None),
+        id => id.map(Some),
+    }
+}
+
+fn make(engine: &Engine<'_>, repository: &str) -> Result<String, Error> {
+    engine.text(repository, &["init", "--json"])?;
+    repository_id(engine, repository)
+}
+
+fn refuse_other_key(error: Error, place: &Place, name: &str) -> Error {
+    match error.downcast_ref::<Trouble>() {
+        Some(trouble) if trouble.kind == Kind::WrongKey => {
+            let join = typed(LAYER2, &format!("offsite join {} --name {name}", place.as_str()));
+            let what = format!("this place has another key already; `{join}` asks for it");
+            Trouble::new(Kind::WrongKey, what).into()
+        }
+        _ => error,
+    }
+}
+
+/// An error where a name is another machine's, or was this one's under another set-up.
+fn refuse_another(newest: &Snapshot, store_id: &str, writer: &str, wanted: &Wanted) -> Result<(), Error> {
+    let Wanted { place, name, take_over } = wanted;
+    if newest.store() != store_id {
+        let what = format!("{name} is the name of another machine in {place}; choose another one");
+        return Err(Trouble::new(Kind::AnotherWriter, what).into());
+    }
+    if newest.writer() != writer && !take_over {
+        let again = typed(LAYER2, &format!("offsite init {place} --name {name} --take-over"));
+        let what = format!(
+            "these conversations are sent to {name} in {place} from another machine, or from this one before it was \
+             set up anew (last at {}). If that one is no more, `{again}`",
+            newest.time
+        );
+        return Err(Trouble::new(Kind::AnotherWriter, what).into());
+    }
+    Ok(())
+}
+
+/// Writes the card by which the other machines of the place know this one.
+fn write_card(store: &Path, engine: &Engine<'_>, machines: &str, state: &State, store_id: &str) -> Result<(), Error> {
+    let card = serde_json::json!({ "format": 1, "name": state.name, "store": store_id, "repository": state.repository });
+    let rel = Path::new(FOLDER).join(CARD);
+    fs::replace_own(store, &rel, format!("{card}\n").as_bytes())?;
+    let tags = tags("card", store_id, &state.writer, Some(&state.repository));
+    let rel = rel.to_string_lossy();
+    let args = ["backup", "--json", "--host", &state.name, "--group-by", "host", "--tag", &tags, &rel];
+    super::snapshots::complete(engine.lines(machines, &args, &mut |_| Ok(()))?)
+}
+
+/// A key file of a repository, as it lies there, in the order in which `restic` writes it.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct KeyFile {
+    created: String,
+    username: String,
+    hostname: String,
+    kdf: String,
+    #[serde(rename = "N")]
+    n: u64,
+    r: u64,
+    p: u64,
+    salt: String,
+    data: String,
+}
+
+/// Keeps a copy of the repository's key files, which are encrypted with the key, and of its config where that is a file
+/// of this machine: a server that lost them would take everything with it.
+fn keep_keys(store: &Path, engine: &Engine<'_>, repository: &str, place: &Place) -> Result<(), Error> {
+    let keep = |name: &str, bytes: &[u8]| fs::replace_own(store, &Path::new(FOLDER).join("keys").join(name), bytes);
+    for id in engine.text(repository, &["list", "keys", "--no-lock"])?.split_whitespace() {
+        let text = engine.text(repository, &["cat", "key", id, "--no-lock"])?;
+        let key: KeyFile = serde_json::from_str(&text).map_err(failed("understand restic's answer to `cat key`"))?;
+        let text = serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))?;
+        keep(&format!("keys/{id}"), &text)?;
+    }
+    if place.directory().is_some() {
+        let config = Path::new(repository).join("config");
+        let bytes = std::fs::read(&config).map_err(failed(format!("read {}", config.display())))?;
+        keep("config", &bytes)?;
+    }
+    Ok(())
+}
+
+/// The recovery sheet.
+pub(crate) fn sheet(set_up: &SetUp, key: &Key) -> String {
+    let SetUp { state, place } = set_up;
+    let words = key.words();
+    let rows: Vec<String> = words
+        .chunks(6)
+        .enumerate()
+        .map(|(row, words)| {
+            let numbered = words.iter().enumerate().map(|(nth, word)| format!("{:>2} {word:<9}", row * 6 + nth + 1));
+            format!("  {}", numbered.collect::<Vec<_>>().join(" ").trim_end())
+        })
+        .collect();
+    let (place, name, repository) = (place.as_str(), &state.name, place.repository(&state.name));
+    let restore = "threefold offsite restore";
+    format!(
+        "RECOVERY SHEET for the conversations of {name}
+Print this, or write it down. Keep it where neither this computer nor the place below is.
+Without these 24 words nobody can read what is stored there, and nobody can help, the makers of Threefold included.
+
+{}
+
+  place       {place}
+  machine     {name}
+  repository  {} ({repository})
+
+On a new computer: install restic and Threefold, then
+  {restore} {place} --host {name}
+and type the words when asked. Without Threefold, the words are restic's password, with single blanks between them:
+  restic -r {repository} restore latest --target FOLDER
+",
+        rows.join("\n"),
+        super::snapshots::short_id(&state.repository),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sheet_has_all_that_a_person_needs() {
+        let words: Vec<String> = "abandon ".repeat(23).split_whitespace().map(str::to_owned).collect();
+        let key = Key::parse(&format!("{} art", words.join(" "))).unwrap();
+        let place = Place::parse("sftp:backup:threefold", Path::new("/h")).unwrap();
+        let state = State::set_up(place.as_str(), "laptop", &"5f".repeat(32), "w", 0);
+        insta::assert_snapshot!(sheet(&SetUp { state, place }, &key), @r#"
+        RECOVERY SHEET for the conversations of laptop
+        Print this, or write it down. Keep it where neither this computer nor the place below is.
+        Without these 24 words nobody can read what is stored there, and nobody can help, the makers of Threefold included.
+
+           1 abandon    2 abandon    3 abandon    4 abandon    5 abandon    6 abandon
+           7 abandon    8 abandon    9 abandon   10 abandon   11 abandon   12 abandon
+          13 abandon   14 abandon   15 abandon   16 abandon   17 abandon   18 abandon
+          19 abandon   20 abandon   21 abandon   22 abandon   23 abandon   24 art
+
+          place       sftp:backup:threefold
+          machine     laptop
+          repository  5f5f5f5f (sftp:backup:threefold/laptop)
+
+        On a new computer: install restic and Threefold, then
+          threefold offsite restore sftp:backup:threefold --host laptop
+        and type the words when asked. Without Threefold, the words are restic's password, with single blanks between them:
+          restic -r sftp:backup:threefold/laptop restore latest --target FOLDER
+        "#);
+    }
+}

@@ -1,0 +1,193 @@
+//! What every command of the third place begins with: the settings, the state, the lock, and `restic`.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use layer1_prebackup::archive::Archive;
+use layer1_prebackup::fs::{Dir, Lock};
+use layer1_prebackup::log::now_ms;
+use layer1_prebackup::names::{LAYER2, typed};
+use layer1_prebackup::wire::offsite::{FOLDER, Kind, State};
+
+use super::engine::{self, Engine};
+use super::options::Options;
+use super::place::Place;
+use super::seal::{Seal, Sealer};
+use super::snapshots::{Snapshot, repository_id, snapshots};
+use super::trouble::Trouble;
+use crate::error::{Error, failed};
+use crate::interrupt::Interrupt;
+use crate::report::Report;
+use crate::settings::Settings;
+
+/// Held by whoever runs `restic` on our repository, in [`FOLDER`].
+const LOCK: &str = "lock";
+/// How long another command of ours is waited for; a push may take hours.
+const BUSY_WAIT: Duration = Duration::from_secs(10);
+const BUSY_POLL: Duration = Duration::from_millis(50);
+
+/// This machine, as far as the third place is concerned.
+#[derive(Clone, Copy)]
+pub(crate) struct Site<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) options: &'a Options,
+    pub(crate) interrupt: &'a Interrupt,
+    pub(crate) report: &'a Report,
+    /// `PATH` of the environment.
+    pub(crate) path: &'a OsStr,
+}
+
+/// What is set up, with the place as it is used.
+#[derive(Debug, Clone)]
+pub(crate) struct SetUp {
+    pub(crate) state: State,
+    pub(crate) place: Place,
+}
+
+impl<'a> Site<'a> {
+    /// Layer 1's store.
+    pub(crate) fn store(&self) -> &'a Path {
+        &self.settings.places.layer1_store
+    }
+
+    /// The right to use our repository. Waits a little for another command; a `restic` whose command was killed is ended.
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
+        let deadline = Instant::now() + BUSY_WAIT;
+        loop {
+            if let Some(lock) = self.lock_now()? {
+                return Ok(lock);
+            }
+            if Instant::now() >= deadline || !self.interrupt.sleep(BUSY_POLL) {
+                return Err("use the third place: another command uses it now; `offsite status` tells when it is done".into());
+            }
+        }
+    }
+
+    /// The same, without waiting for a command that lives.
+    pub(crate) fn lock_now(&self) -> Result<Option<Lock>, Error> {
+        let folder = Dir::create_own(self.store())?.create_own_beneath(Path::new(FOLDER))?;
+        let lock = Lock::try_in(&folder, OsStr::new(LOCK))?;
+        if lock.is_none() && engine::end_orphan(self.store())? {
+            self.report.line_with_time("[offsite] ended a restic that a killed push had left");
+            return Ok(Lock::try_in(&folder, OsStr::new(LOCK))?);
+        }
+        Ok(lock)
+    }
+
+    /// What was set up; an error where nothing was, or the settings name something else by now.
+    pub(crate) fn set_up(&self) -> Result<SetUp, Error> {
+        let state = State::read(self.store()).map_err(failed("read the state of the third place"))?;
+        let state = state.ok_or_else(|| {
+            let init = typed(LAYER2, "offsite init PLACE --name NAME");
+            Error::from(format!("find a third place: none is set up; set one up with `{init}`"))
+        })?;
+        let place = Place::parse(&state.place, &self.settings.places.home)?;
+        if let Some(set) = &self.options.place {
+            let set = Place::parse(set, &self.settings.places.home)?;
+            if set != place {
+                let (set, place) = (set.as_str(), place.as_str());
+                let init = typed(LAYER2, &format!("offsite init {set} --name {}", state.name));
+                return Err(format!("use the third place: the setting offsite says {set}, and {place} is set up; `{init}` sets it up").into());
+            }
+        }
+        match &self.options.name {
+            Some(name) if *name != state.name => {
+                let known = &state.name;
+                Err(format!("use the third place: the setting offsite_name says {name}, and {known} is set up").into())
+            }
+            _ => Ok(SetUp { state, place }),
+        }
+    }
+
+    /// `restic`, once the key is known to be there and the place's disk to be mounted.
+    pub(crate) fn engine<'l>(&self, place: &Place, lock: &'l Lock) -> Result<Engine<'l>, Error>
+    where
+        'a: 'l,
+    {
+        self.options.key.check()?;
+        let common = (&self.settings.child_env, OsString::from(self.path));
+        let engine = Engine::start(self.options, common, self.store(), lock, self.interrupt)?;
+        engine::check_mounted(place)?;
+        Ok(engine)
+    }
+
+    /// The store's id; an error where there is no store yet.
+    pub(crate) fn store_id(&self) -> Result<String, Error> {
+        let archive = Archive::open(self.store())?;
+        let archive = archive.ok_or_else(|| Error::from("find conversations: nothing is saved yet"))?;
+        Ok(archive.store_id().to_owned())
+    }
+
+    /// What there is to send now, and what is left out.
+    pub(crate) fn seal(&self, state: &State) -> Result<(Seal, Vec<std::path::PathBuf>), Error> {
+        let store_id = self.store_id()?;
+        let by = Sealer { store: &store_id, writer: &state.writer, host: &state.name };
+        Seal::of_store(self.store(), &self.options.exclude, by, now_ms())
+    }
+
+    /// Does something, and keeps in the state what kinds of trouble it met or no longer meets. `looked_at` are those
+    /// that it would have met.
+    pub(crate) fn noting<T>(
+        &self,
+        set_up: &mut SetUp,
+        looked_at: &[Kind],
+        work: impl FnOnce(&mut SetUp) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let done = work(set_up);
+        match &done {
+            Ok(_) => set_up.state.is_well(looked_at),
+            Err(error) => {
+                if let Some(trouble) = error.downcast_ref::<Trouble>() {
+                    set_up.state.trouble(trouble.kind, &trouble.what, now_ms());
+                }
+            }
+        }
+        match set_up.state.write(self.store()) {
+            // What went wrong first is what a person has to know.
+            Err(error) if done.is_ok() => Err(error.into()),
+            _ => done,
+        }
+    }
+}
+
+/// All that is met by looking into a repository: where that went well, none of it is so any more.
+pub(crate) const MET_BY_LOOKING: [Kind; 10] = [
+    Kind::EngineMissing,
+    Kind::EngineOld,
+    Kind::KeyMissing,
+    Kind::WrongKey,
+    Kind::NotMounted,
+    Kind::OffsiteUnreachable,
+    Kind::AnotherRepository,
+    Kind::AnotherWriter,
+    Kind::Locked,
+    Kind::OffsiteFailed,
+];
+
+/// Our snapshots, after it was made sure that the repository is the one that was set up, and that no other machine
+/// writes to it. Nothing is written before that.
+pub(crate) fn our_snapshots(
+    engine: &Engine<'_>,
+    repository: &str,
+    state: &State,
+    store_id: &str,
+) -> Result<Vec<Snapshot>, Error> {
+    let id = repository_id(engine, repository)?;
+    if id != state.repository {
+        let what = format!("another repository is there (id {id}, not {}); nothing was written to it", state.repository);
+        return Err(Trouble::new(Kind::AnotherRepository, what).into());
+    }
+    let all = snapshots(engine, repository)?;
+    match all.last() {
+        Some(newest) if newest.store() != store_id || newest.writer() != state.writer => {
+            let (name, time) = (&newest.hostname, &newest.time);
+            let what = format!(
+                "another machine writes to {repository} (as {name}, last at {time}); nothing was written to it. \
+                 Set one of the two up again with a name of its own"
+            );
+            Err(Trouble::new(Kind::AnotherWriter, what).into())
+        }
+        _ => Ok(all),
+    }
+}

@@ -1,0 +1,181 @@
+//! What is in a repository, as `restic` says it: its id, its snapshots, the files of one.
+
+use std::collections::HashMap;
+
+use layer1_prebackup::wire::offsite::Kind;
+use serde::Deserialize;
+
+use super::engine::{Ended, Engine};
+use super::trouble::Trouble;
+use crate::error::{Error, failed};
+
+/// What stands before the store's id in a snapshot's tag.
+const STORE_TAG: &str = "store=";
+/// The same of the set-up's.
+const WRITER_TAG: &str = "writer=";
+/// The same of a repository's, on a card.
+const REPOSITORY_TAG: &str = "repository=";
+
+/// A snapshot.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) id: String,
+    /// RFC 3339, in the zone of the machine that made it.
+    pub(crate) time: String,
+    /// The machine, by its name in the place.
+    pub(crate) hostname: String,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    summary: Summary,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Summary {
+    data_added_packed: u64,
+}
+
+impl Snapshot {
+    fn tag(&self, before: &str) -> &str {
+        self.tags.iter().find_map(|tag| tag.strip_prefix(before)).unwrap_or_default()
+    }
+
+    /// The id of the store that it is of.
+    pub(crate) fn store(&self) -> &str {
+        self.tag(STORE_TAG)
+    }
+
+    /// The set-up that made it.
+    pub(crate) fn writer(&self) -> &str {
+        self.tag(WRITER_TAG)
+    }
+
+    /// On a card: the id of the machine's repository.
+    pub(crate) fn repository(&self) -> &str {
+        self.tag(REPOSITORY_TAG)
+    }
+
+    /// When it was made, in milliseconds since 1970; 0 where that cannot be understood.
+    pub(crate) fn at_ms(&self) -> u64 {
+        let time = chrono_free(&self.time).and_then(|time| humantime::parse_rfc3339(&time).ok());
+        let since = time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        since.map_or(0, |since| since.as_millis() as u64)
+    }
+
+    /// Bytes that were sent for it.
+    pub(crate) fn sent(&self) -> u64 {
+        self.summary.data_added_packed
+    }
+}
+
+/// The first 8 digits of an id.
+pub(crate) fn short_id(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// The tags of a snapshot, as one argument.
+pub(crate) fn tags(kind: &str, store: &str, writer: &str, repository: Option<&str>) -> String {
+    let repository = repository.map(|id| format!(",{REPOSITORY_TAG}{id}")).unwrap_or_default();
+    format!("{kind},{STORE_TAG}{store},{WRITER_TAG}{writer}{repository}")
+}
+
+/// The repository's id, which also says that the key opens it.
+pub(crate) fn repository_id(engine: &Engine<'_>, repository: &str) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    struct Config {
+        id: String,
+    }
+    let text = engine.text(repository, &["cat", "config", "--no-lock"])?;
+    let config: Config = serde_json::from_str(&text).map_err(failed("understand restic's answer to `cat config`"))?;
+    Ok(config.id)
+}
+
+/// All snapshots of a repository, the newest last. Leaves no lock and needs none.
+pub(crate) fn snapshots(engine: &Engine<'_>, repository: &str) -> Result<Vec<Snapshot>, Error> {
+    let text = engine.text(repository, &["snapshots", "--json", "--no-lock"])?;
+    let mut all: Vec<Snapshot> = match text.trim() {
+        "null" => Vec::new(),
+        text => serde_json::from_str(text).map_err(failed("understand restic's answer to `snapshots`"))?,
+    };
+    all.sort_by_key(Snapshot::at_ms);
+    Ok(all)
+}
+
+/// The files of a snapshot, by their paths in it (they begin with `/`), with their lengths.
+pub(crate) fn files(
+    engine: &Engine<'_>,
+    repository: &str,
+    snapshot: &str,
+    caching: &[&str],
+) -> Result<HashMap<String, u64>, Error> {
+    #[derive(Deserialize)]
+    struct Node {
+        #[serde(default, rename = "type")]
+        kind: String,
+        #[serde(default)]
+        path: String,
+        #[serde(default)]
+        size: u64,
+    }
+    let mut files = HashMap::new();
+    let args = [&["ls", "--json", "--no-lock"], caching, &[snapshot]].concat();
+    let ended = engine.lines(repository, &args, &mut |line| {
+        let node: Node = serde_json::from_slice(line).map_err(failed("understand restic's answer to `ls`"))?;
+        if node.kind == "file" {
+            files.insert(node.path, node.size);
+        }
+        Ok(())
+    })?;
+    complete(ended)?;
+    Ok(files)
+}
+
+/// A trouble where something could not be read: only of a backup that says nothing bad.
+pub(crate) fn complete(ended: Ended) -> Result<(), Error> {
+    match ended {
+        Ended::Well => Ok(()),
+        Ended::Incomplete => {
+            Err(Trouble::new(Kind::OffsiteFailed, "restic ended with exit code 3: not everything could be read").into())
+        }
+    }
+}
+
+/// `restic` writes the zone that its machine was in; the parser knows UTC alone.
+fn chrono_free(time: &str) -> Option<String> {
+    if time.ends_with('Z') {
+        return Some(time.to_owned());
+    }
+    let (clock, zone) = time.split_at_checked(time.len().checked_sub(6)?)?;
+    let sign = match zone.as_bytes()[0] {
+        b'+' => -1,
+        b'-' => 1,
+        _ => return None,
+    };
+    let (hours, minutes) = zone[1..].split_once(':')?;
+    let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
+    let local = humantime::parse_rfc3339(&format!("{clock}Z")).ok()?;
+    let offset = std::time::Duration::from_secs(u64::try_from(minutes * 60).ok()?);
+    let utc = if sign < 0 { local.checked_sub(offset)? } else { local.checked_add(offset)? };
+    Some(humantime::format_rfc3339_millis(utc).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_any_zone_are_one_instant() {
+        let at = |time: &str| {
+            let json = format!(r#"{{"id":"0123456789ab","time":"{time}","hostname":"laptop","tags":["a","store=s"]}}"#);
+            let snapshot: Snapshot = serde_json::from_str(&json).unwrap();
+            assert_eq!((snapshot.store(), snapshot.writer(), short_id(&snapshot.id)), ("s", "", "01234567"));
+            snapshot.at_ms()
+        };
+        let utc = at("2026-11-29T14:13:53.549426169Z");
+        assert_eq!(utc, 1_795_961_633_549);
+        assert_eq!(at("2026-11-29T15:13:53.549426169+01:00"), utc);
+        assert_eq!(at("2026-11-29T08:43:53.549426169-05:30"), utc);
+        assert_eq!((at("yesterday"), at("")), (0, 0));
+    }
+}

@@ -1,0 +1,99 @@
+//! `offsite status`: how the third place is, from what was written down. Starts nothing, asks nobody.
+
+use std::io::Write;
+
+use layer1_prebackup::config::size::Size;
+use layer1_prebackup::log::now_ms;
+use layer1_prebackup::wire::offsite::State;
+use serde_json::{Value, json};
+
+use super::seal::rfc3339;
+use super::site::Site;
+use super::snapshots::short_id;
+use crate::error::{Error, failed};
+
+/// Prints it; false where something needs a person.
+pub(crate) fn run(site: &Site<'_>, as_json: bool, out: &mut impl Write) -> Result<bool, Error> {
+    let print = |out: &mut dyn Write, text: String| writeln!(out, "{text}").map_err(failed("write to stdout"));
+    if State::read(site.store()).map_err(failed("read the state of the third place"))?.is_none() && as_json {
+        print(out, json!({ "place": null, "findings": [] }).to_string())?;
+        return Ok(true);
+    }
+    let mut set_up = site.set_up()?;
+    // What was said last may be of before the last conversation.
+    if let Ok((seal, _)) = site.seal(&set_up.state) {
+        super::push::note_waiting(site, &mut set_up, &seal);
+    }
+    let state = set_up.state;
+    let now = now_ms();
+    let is_well = state.findings(now).iter().all(|found| !found.needs_person);
+    print(out, if as_json { to_json(&state, now).to_string() } else { to_text(&state, now) })?;
+    Ok(is_well)
+}
+
+fn to_json(state: &State, now: u64) -> Value {
+    let findings = state.findings(now).into_iter().map(|found| {
+        json!({
+            "kind": found.kind, "what": found.what, "since": rfc3339(found.since_ms),
+            "needs_person": found.needs_person, "fix": found.fix,
+        })
+    });
+    json!({
+        "place": state.place, "name": state.name, "repository": state.repository, "engine": state.engine,
+        "waiting": state.waiting, "dirty": state.dirty_since_ms.is_some(),
+        "push": state.receipt.as_ref().map(|push| json!({
+            "at": rfc3339(push.at_ms), "snapshot": push.snapshot, "sessions": push.sessions, "files": push.files,
+            "bytes": push.bytes, "complete": true,
+        })),
+        "last_try": state.attempt.as_ref().map(|last| json!({
+            "at": rfc3339(last.at_ms), "ok": last.ok, "said": last.said,
+        })),
+        "drill": state.drill.as_ref().map(|drill| json!({
+            "at": rfc3339(drill.at_ms), "session": drill.session, "path": drill.path, "snapshot": drill.snapshot,
+            "result": drill.result, "equal": drill.equal, "of": drill.of,
+        })),
+        "check": state.check.as_ref().map(|check| json!({
+            "at": rfc3339(check.at_ms), "part": check.part, "parts": check.parts, "ok": check.ok,
+        })),
+        "snapshots": state.snapshots.map(|(count, _)| count), "stored_bytes": state.snapshots.map(|(_, bytes)| bytes),
+        "key_confirmed": state.key_confirmed_ms.is_some(),
+        "findings": findings.collect::<Vec<_>>(),
+    })
+}
+
+fn to_text(state: &State, now: u64) -> String {
+    let mut lines = vec![format!("off-site     {}", state.in_a_line(now))];
+    if let Some(line) = proof(state, now) {
+        lines.push(format!("             {line}"));
+    }
+    for found in state.findings(now) {
+        let mark = if found.needs_person { "✗" } else { "·" };
+        lines.push(format!("{mark} {}: {}\n    {}", found.kind.word(), found.what, found.fix));
+    }
+    layer1_prebackup::wire::shown::shown(&lines.join("\n")).into_owned()
+}
+
+/// What was proven of it.
+fn proof(state: &State, now: u64) -> Option<String> {
+    let drill = state.drill.as_ref().map(|drill| {
+        let (age, session, result) = (ago(now, drill.at_ms), session_id(&drill.session), &drill.result);
+        format!("drill {age}: {session} {result} ({} of {} within 31 days)", drill.equal, drill.of)
+    });
+    let check = state.check.as_ref().map(|check| match check.ok {
+        true => format!("data check {} of {}", check.part, check.parts),
+        false => format!("data check {} of {} failed", check.part, check.parts),
+    });
+    let stored = state.snapshots.map(|(count, bytes)| format!("{} sent, {count} snapshots", Size(bytes)));
+    let newest = state.receipt.as_ref().map(|receipt| format!("the newest is {}", short_id(&receipt.snapshot)));
+    let all: Vec<String> = [drill, check, stored, newest].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+fn session_id(session: &str) -> &str {
+    let id = session.rsplit('/').next().unwrap_or(session);
+    short_id(id)
+}
+
+fn ago(now: u64, then: u64) -> String {
+    layer1_prebackup::wire::offsite::ago(now.saturating_sub(then))
+}

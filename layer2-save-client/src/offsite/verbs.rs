@@ -1,0 +1,316 @@
+//! The commands of the third place, as they are typed and carried out.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use clap::Subcommand;
+use layer1_prebackup::log::{in_one_line, now_ms};
+use layer1_prebackup::names::{LAYER2, LAYER3, typed};
+use layer1_prebackup::wire::offsite::{Kind, State};
+
+use super::check::{Extent, check};
+use super::drill::{Which, drill, print};
+use super::due::{is_of_yesterday, may_try};
+use super::key::{Key, WORDS};
+use super::push::{Pushed, Reading, note_attempt, note_waiting, push};
+use super::repair::repair;
+use super::restore::{self, restore};
+use super::setup::{Wanted, init, sheet};
+use super::site::Site;
+use super::status;
+use crate::error::{Error, failed};
+
+/// What stands below the help of a verb.
+fn example(words: &str) -> String {
+    format!("Example: {}", typed(LAYER2, &format!("offsite {words}")))
+}
+
+/// The verbs.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum Verb {
+    /// Sets up a third place for this machine: makes the key and the repository, prints the recovery sheet, sends everything
+    #[command(after_help = example("init sftp:backup:threefold --name laptop"))]
+    Init {
+        /// An existing directory such as /media/usb/threefold, or sftp:HOST:PATH, rest:https://HOST/, s3:HOST/BUCKET, rclone:REMOTE:PATH
+        place: String,
+        /// What this machine is called there: lower-case letters, digits, hyphens
+        #[arg(long)]
+        name: String,
+        /// Go on with what these same conversations were sent to before, from a computer that is no more
+        #[arg(long)]
+        take_over: bool,
+    },
+    /// Sends what is saved and has not arrived yet, and reads back what arrived
+    #[command(after_help = example("push"))]
+    Push {
+        /// Now, which is what it does without this
+        #[arg(long, conflicts_with = "due")]
+        now: bool,
+        /// Only if it is time to: for timers, prints nothing
+        #[arg(long)]
+        due: bool,
+    },
+    /// Shows what arrived, what waits, what was proven and what is wrong; exit code 1 if something needs you
+    #[command(after_help = example("status"))]
+    Status {
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Brings a conversation back from the place and compares it with what was sent
+    #[command(after_help = example("drill --all"))]
+    Drill {
+        /// The conversation's id, or its beginning; one is drawn if none is given
+        session: Option<String>,
+        /// All of them
+        #[arg(long, conflicts_with = "session")]
+        all: bool,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks the repository, and a 28th of its data, another one each time
+    #[command(after_help = example("check --all"))]
+    Check {
+        /// All of its data
+        #[arg(long)]
+        all: bool,
+    },
+    /// Sends again what the place lost or damaged, and proves it
+    #[command(after_help = example("repair"))]
+    Repair,
+    /// Brings everything back that a machine sent, onto one that has nothing yet
+    #[command(after_help = example("restore sftp:backup:threefold --host laptop"))]
+    Restore {
+        /// The place [default: the setting offsite]
+        place: Option<String>,
+        /// The machine's name there
+        #[arg(long)]
+        host: String,
+    },
+    /// Shows the recovery sheet, or confirms that it is kept
+    #[command(after_help = example("key show"))]
+    Key {
+        #[command(subcommand)]
+        verb: KeyVerb,
+    },
+}
+
+/// What a timer asks for.
+pub(crate) const DUE: Verb = Verb::Push { now: false, due: true };
+
+/// What is done with the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Prints the recovery sheet, with the key
+    #[command(after_help = example("key show"))]
+    Show,
+    /// Asks for two of the words, to see that the sheet is kept
+    #[command(after_help = example("key confirm"))]
+    Confirm,
+}
+
+/// Carries a verb out; false where the exit code is 1.
+pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<bool, Error> {
+    match verb {
+        Verb::Init { place, name, take_over } => {
+            set_up(site, &Wanted { place: place.clone(), name: name.clone(), take_over: *take_over }, out)
+        }
+        Verb::Push { due: true, .. } => {
+            push_due(site);
+            Ok(true)
+        }
+        Verb::Push { .. } => {
+            let lock = site.lock()?;
+            let pushed = push(site, &mut site.set_up()?, &lock, Reading::Changed)?;
+            say(out, &pushed.to_text())
+        }
+        Verb::Status { json } => status::run(site, *json, out),
+        Verb::Drill { session, all, json } => {
+            let which = match session {
+                Some(id) => Which::Named(id.clone()),
+                None if *all => Which::All,
+                None => Which::Drawn,
+            };
+            let lock = site.lock()?;
+            let lines = drill(site, &mut site.set_up()?, &lock, &which)?;
+            print(&lines, *json, out)?;
+            Ok(true)
+        }
+        Verb::Check { all } => {
+            let lock = site.lock()?;
+            let mut set_up = site.set_up()?;
+            check(site, &mut set_up, &lock, if *all { Extent::All } else { Extent::NextPart })?;
+            let part = set_up.state.check.filter(|_| !*all).map(|check| format!(" (part {} of {})", check.part, check.parts));
+            say(out, &format!("No errors{}.\n", part.unwrap_or_default()))
+        }
+        Verb::Repair => {
+            let lock = site.lock()?;
+            let done = repair(site, &mut site.set_up()?, &lock)?;
+            let (packs, sessions) = (done.packs, done.drilled.len());
+            let left = match done.left.as_str() {
+                "" => "No errors are left.\n".to_owned(),
+                left => format!("Older snapshots have errors that cannot be repaired from here: {left}\n"),
+            };
+            say(out, &format!("{packs} broken packs were taken out. {}{sessions} conversations came back equal. {left}", done.pushed.to_text()))
+        }
+        Verb::Restore { place, host } => {
+            let wanted = restore::Wanted { place: place.clone(), host: host.clone() };
+            let lock = site.lock()?;
+            let restored = restore(site, &lock, &wanted, &mut ask_for_words)?;
+            say(out, &restored.to_text())?;
+            Ok(restored.wrong.is_empty())
+        }
+        Verb::Key { verb: KeyVerb::Show } => {
+            let (set_up, key) = (site.set_up()?, key(site)?);
+            say(out, &sheet(&set_up, &key))
+        }
+        Verb::Key { verb: KeyVerb::Confirm } => {
+            let key = key(site)?;
+            confirm(&key)?;
+            let _lock = site.lock()?;
+            let mut set_up = site.set_up()?;
+            set_up.state.key_confirmed_ms = Some(now_ms());
+            set_up.state.write(site.store())?;
+            say(out, "Both words are right: the recovery sheet is kept.\n")
+        }
+    }
+}
+
+/// Whether a verb leaves a store that is to be saved a second time, and what to type then.
+pub(crate) fn is_restore(verb: &Verb) -> bool {
+    matches!(verb, Verb::Restore { .. })
+}
+
+fn say(out: &mut impl Write, text: &str) -> Result<bool, Error> {
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(failed("write to stdout"))?;
+    Ok(true)
+}
+
+fn set_up(site: &Site<'_>, wanted: &Wanted, out: &mut impl Write) -> Result<bool, Error> {
+    let lock = site.lock()?;
+    let (mut set_up, key) = init(site, &lock, wanted)?;
+    say(out, &sheet(&set_up, &key))?;
+    say(out, "\nSending everything for the first time; this may take a while …\n")?;
+    let pushed = push(site, &mut set_up, &lock, Reading::Changed)?;
+    let confirm = typed(LAYER2, "offsite key confirm");
+    say(out, &format!("{}When the sheet is kept, type `{confirm}`.\n", pushed.to_text()))
+}
+
+impl Pushed {
+    fn to_text(&self) -> String {
+        match self {
+            Pushed::NothingNew => "Nothing new: all that is saved has arrived before.\n".to_owned(),
+            Pushed::Received(receipt) => {
+                let (sessions, files) = (receipt.sessions, receipt.files);
+                let snapshot = super::snapshots::short_id(&receipt.snapshot);
+                format!("{sessions} conversations, {files} files arrived and were read back (snapshot {snapshot}).\n")
+            }
+        }
+    }
+}
+
+fn key(site: &Site<'_>) -> Result<Key, Error> {
+    let key = site.options.key.read(&site.options.key_env(&site.settings.child_env))?;
+    key.ok_or_else(|| format!("find the key: there is none in {}", site.options.key.place()).into())
+}
+
+/// The words of the key, typed.
+fn ask_for_words() -> Result<String, Error> {
+    if std::io::stdin().is_terminal() {
+        prompt("The 24 words of the recovery sheet, with blanks between them: ")?;
+    }
+    let mut words = String::new();
+    let mut stdin = std::io::stdin().lock();
+    while words.split_whitespace().count() < WORDS {
+        if stdin.read_line(&mut words).map_err(failed("read the words"))? == 0 {
+            break;
+        }
+    }
+    Ok(words)
+}
+
+fn prompt(text: &str) -> Result<(), Error> {
+    let mut stderr = std::io::stderr();
+    stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()).map_err(failed("ask on stderr"))
+}
+
+/// Asks for two of the words, drawn.
+fn confirm(key: &Key) -> Result<(), Error> {
+    let words = key.words();
+    let mut drawn = [0; 2];
+    layer1_prebackup::fs::platform::random(&mut drawn).map_err(failed("ask the system for random numbers"))?;
+    let first = usize::from(drawn[0]) % WORDS;
+    let second = (first + 1 + usize::from(drawn[1]) % (WORDS - 1)) % WORDS;
+    for nth in [first, second] {
+        prompt(&format!("Word {}: ", nth + 1))?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).map_err(failed("read a word"))?;
+        if answer.trim().to_lowercase() != words[nth] {
+            let show = typed(LAYER2, "offsite key show");
+            return Err(format!("confirm the key: word {} is another one; `{show}` prints the sheet", nth + 1).into());
+        }
+    }
+    Ok(())
+}
+
+/// Does what is due, and says what goes wrong in the log and in the state alone.
+pub(crate) fn push_due(site: &Site<'_>) {
+    if let Err(error) = what_is_due(site) {
+        site.report.line_with_time(&format!("[offsite] failed to {}", in_one_line(&*error)));
+    }
+}
+
+fn what_is_due(site: &Site<'_>) -> Result<(), Error> {
+    if State::read(site.store()).map_err(failed("read the state of the third place"))?.is_none() {
+        return Ok(());
+    }
+    // Another one is at it.
+    let Some(lock) = site.lock_now()? else { return Ok(()) };
+    let mut set_up = site.set_up()?;
+    let (seal, _) = site.seal(&set_up.state)?;
+    let before = (set_up.state.waiting, set_up.state.dirty_since_ms);
+    note_waiting(site, &mut set_up, &seal);
+    if before != (set_up.state.waiting, set_up.state.dirty_since_ms) {
+        set_up.state.write(site.store())?;
+    }
+    if !may_try(&set_up.state, site.options.every, now_ms()) {
+        return Ok(());
+    }
+    if set_up.state.dirty_since_ms.is_some() {
+        push(site, &mut set_up, &lock, Reading::Changed)?;
+    }
+    if set_up.state.receipt.is_none() {
+        return Ok(());
+    }
+    let (drilled, checked) = (set_up.state.drill.as_ref(), set_up.state.check.as_ref());
+    let (drilled, checked) = (drilled.map(|drill| drill.at_ms), checked.map(|check| check.at_ms));
+    let mut proven = Ok(());
+    if is_of_yesterday(drilled, now_ms()) {
+        proven = keep_going(drill(site, &mut set_up, &lock, &Which::Drawn));
+    }
+    if proven.is_ok() && is_of_yesterday(checked, now_ms()) {
+        proven = keep_going(check(site, &mut set_up, &lock, Extent::NextPart));
+    }
+    if let Err(error) = &proven {
+        // It waits as after a push that failed.
+        note_attempt(site, &mut set_up, &Err(in_one_line(&**error)))?;
+    }
+    proven
+}
+
+/// A proof that failed is in the state, and keeps nothing else from being done.
+fn keep_going<T>(done: Result<T, Error>) -> Result<(), Error> {
+    match done {
+        Err(error) => match error.downcast::<super::trouble::Trouble>() {
+            Ok(trouble) if matches!(trouble.kind, Kind::DrillFailed | Kind::CheckFailed) => Ok(()),
+            Ok(trouble) => Err(trouble),
+            Err(error) => Err(error),
+        },
+        Ok(_) => Ok(()),
+    }
+}
+
+/// What to type when everything is back.
+pub(crate) fn after_restore() -> String {
+    format!("Give Claude Code its conversations back with `{}`.\n", typed(LAYER3, "restore --all-missing"))
+}
