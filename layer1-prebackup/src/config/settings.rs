@@ -317,7 +317,9 @@ impl Settings {
 /// What a variable says, as it would stand in the file.
 fn value_of_variable(key: &str, text: &str) -> Option<toml::Value> {
     match key {
-        "claude_dirs" | "exclude" | "offsite_exclude" => Some(text.split(':').filter(|glob| !glob.is_empty()).collect::<Vec<_>>().into()),
+        "claude_dirs" | "exclude" | "offsite_exclude" => {
+            Some(text.split(':').filter(|glob| !glob.is_empty()).collect::<Vec<_>>().into())
+        }
         // It turns the journal off, with anything but nothing, `0` and `false`.
         "journal" => (text != "0" && text != "false").then_some(false.into()),
         "mcp_redact" => Some(text.parse::<bool>().map_or_else(|_| text.into(), toml::Value::from)),

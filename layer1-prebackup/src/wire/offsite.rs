@@ -40,6 +40,8 @@ pub struct State {
     pub repository: String,
     /// Random, of this set-up on this machine: a store that was copied to a second machine has another one there.
     pub writer: String,
+    /// The snapshot with which the set-up before this one ended, where this one went on with its repository.
+    pub taken_over: Option<String>,
     /// When it was set up, in milliseconds since 1970, as all times here.
     pub set_up_ms: u64,
     /// When a person showed that the recovery sheet is at hand.
@@ -211,12 +213,18 @@ impl State {
     /// The state that a store says; `None` where no third place was set up. An error where a newer version wrote it, or
     /// it cannot be read or understood.
     pub fn read(store: &Path) -> std::io::Result<Option<State>> {
-        let bytes = fs::read_own(store, Path::new(STATE), STATE_BYTES_MAX).map_err(|error| error.source)?;
+        let bytes = match fs::read_own(store, Path::new(STATE), STATE_BYTES_MAX) {
+            // There is no store: others say so.
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => None,
+            bytes => bytes.map_err(|error| error.source)?,
+        };
         let Some(bytes) = bytes else { return Ok(None) };
         let state: State = serde_json::from_slice(&bytes).map_err(std::io::Error::other)?;
         if state.format > FORMAT {
             let format = state.format;
-            return Err(std::io::Error::other(format!("its format {format} is newer than this program; update Threefold")));
+            return Err(std::io::Error::other(format!(
+                "its format {format} is newer than this program; update Threefold"
+            )));
         }
         Ok(Some(state))
     }
@@ -403,14 +411,8 @@ mod tests {
         assert_eq!(state.in_a_line(0), "laptop → /p: nothing sent yet");
         state.waiting = 2;
         state.dirty_since_ms = None;
-        state.receipt = Some(Receipt {
-            at_ms: 0,
-            snapshot: String::new(),
-            seal: String::new(),
-            sessions: 1,
-            files: 1,
-            bytes: 1,
-        });
+        state.receipt =
+            Some(Receipt { at_ms: 0, snapshot: String::new(), seal: String::new(), sessions: 1, files: 1, bytes: 1 });
         assert_eq!(words(&state, 7 * DAY_MS), "");
         let line = "laptop → /p: 1 conversation, last push 2 hours ago, 2 conversations wait";
         assert_eq!(state.in_a_line(2 * HOUR_MS), line);

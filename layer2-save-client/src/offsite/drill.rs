@@ -61,8 +61,9 @@ pub(crate) fn drill(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Wh
     let looked_at = [&MET_BY_LOOKING[..], &[Kind::DrillOld]].concat();
     let lines = site.noting(set_up, &looked_at, |set_up| drilled(site, set_up, lock, which))?;
     let bad: Vec<&Line> = lines.iter().filter(|line| line.result != EQUAL).collect();
-    for line in &lines {
-        site.report.line_with_time(&format!("[offsite] drill of {}: {}", line.session, line.result));
+    for line in lines.iter().filter(|line| lines.len() == 1 || line.result != EQUAL) {
+        let mark = if line.result == EQUAL { "✅" } else { "❌" };
+        site.report.line_with_time(&format!("[offsite] {mark} drill of {}: {}", line.session, line.result));
     }
     if bad.is_empty() {
         // One that is well says nothing of another that was not; after all of them, or that one, it is.
@@ -246,7 +247,8 @@ impl Source<'_> {
     /// The sealed files that come back equal when the whole snapshot does, in one stream. What stands behind the first
     /// damage is not among them.
     fn proven_at_once(&self, seal: &Seal) -> Result<BTreeSet<String>, Error> {
-        let sealed: BTreeMap<String, Sealed> = seal.files.iter().map(|file| (file.path.clone(), file.clone())).collect();
+        let sealed: BTreeMap<String, Sealed> =
+            seal.files.iter().map(|file| (file.path.clone(), file.clone())).collect();
         let (chunks, stream) = std::sync::mpsc::sync_channel::<Vec<u8>>(4);
         let reader = std::thread::Builder::new().name("tar".to_owned()).spawn(move || proven_in(stream, &sealed));
         let reader = reader.map_err(failed("start a thread"))?;
@@ -353,7 +355,8 @@ fn contradicts(witness: &Archive, file: &Sealed) -> bool {
     let Ok(key) = SessionKey::parse(project, id) else { return false };
     // Where it cannot be read it is no witness.
     let files = witness.files(&key).unwrap_or_default();
-    let same = files.iter().find(|own| own.path == path && own.name.generation == file.generation && own.bytes == file.bytes);
+    let same =
+        files.iter().find(|own| own.path == path && own.name.generation == file.generation && own.bytes == file.bytes);
     same.is_some_and(|own| own.blake3.to_hex().as_str() != file.blake3)
 }
 
@@ -382,7 +385,8 @@ fn equal_within(lines: &[Line], since_ms: u64, sessions: &BTreeMap<&str, Vec<&Se
 
 fn read(store: &Path) -> Vec<Line> {
     // Without it all sessions are as if never brought back.
-    let text = fs::read_own(store, &Path::new(FOLDER).join(DRILLS), DRILLS_BYTES_MAX).ok().flatten().unwrap_or_default();
+    let text =
+        fs::read_own(store, &Path::new(FOLDER).join(DRILLS), DRILLS_BYTES_MAX).ok().flatten().unwrap_or_default();
     text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
@@ -403,7 +407,12 @@ pub(crate) fn print(lines: &[Line], as_json: bool, out: &mut impl Write) -> Resu
         let said = if line.why.is_empty() { String::new() } else { format!(": {}", line.why) };
         match as_json {
             true => text.push_str(&serde_json::to_string(line).map_err(failed("encode a drill as JSON"))?),
-            false => text.push_str(&format!("{} {}{said} (snapshot {})", line.session, line.result, short_id(&line.snapshot))),
+            false => text.push_str(&format!(
+                "{} {}{said} (snapshot {})",
+                line.session,
+                line.result,
+                short_id(&line.snapshot)
+            )),
         }
         text.push('\n');
     }

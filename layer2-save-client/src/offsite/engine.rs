@@ -160,7 +160,14 @@ impl<'a> Engine<'a> {
     /// The same, run in another folder: it leaves files where it is run.
     pub(crate) fn in_folder(&self, folder: &Path) -> Engine<'a> {
         let (program, version) = (self.program.clone(), self.version.clone());
-        Engine { folder: folder.to_owned(), program, version, env: self.env.clone(), store: self.store.clone(), ..*self }
+        Engine {
+            folder: folder.to_owned(),
+            program,
+            version,
+            env: self.env.clone(),
+            store: self.store.clone(),
+            ..*self
+        }
     }
 
     /// Removes the locks that killed ones of ours left: see the top of this file.
@@ -340,7 +347,11 @@ fn take_lines(
     each: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
-        return if rest.len() > LINE_BYTES_MAX { Err("read restic's answer: a line is too long".into()) } else { Ok(()) };
+        return if rest.len() > LINE_BYTES_MAX {
+            Err("read restic's answer: a line is too long".into())
+        } else {
+            Ok(())
+        };
     };
     let behind = rest.split_off(end + 1);
     for line in rest.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -474,7 +485,8 @@ mod tests {
         let told = "use the third place: the key opens no repository there: wrong password or no key found (wrong-key)";
         check(Some(12), json, told);
         check(Some(11), "Fatal: repo already locked", "use the third place: repo already locked (locked)");
-        let full = "Save failed: write: no space left on device\nFatal: unable to save snapshot: no space left on device";
+        let full =
+            "Save failed: write: no space left on device\nFatal: unable to save snapshot: no space left on device";
         let told = "use the third place: unable to save snapshot: no space left on device (offsite-full)";
         check(Some(1), full, told);
         let away = "Fatal: unable to open repository: dial tcp 127.0.0.1:1: connect: connection refused";
@@ -495,7 +507,9 @@ mod tests {
         let mut progress = Progress::begin();
         let long_ago = progress.last;
         let status = |seconds: u32, bytes: u64| {
-            format!(r#"{{"message_type":"status","seconds_elapsed":{seconds},"percent_done":0.5,"bytes_done":{bytes}}}"#)
+            format!(
+                r#"{{"message_type":"status","seconds_elapsed":{seconds},"percent_done":0.5,"bytes_done":{bytes}}}"#
+            )
         };
         assert!(progress.take(status(1, 5).as_bytes()));
         let first = progress.last;

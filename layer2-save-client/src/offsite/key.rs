@@ -70,7 +70,9 @@ impl Key {
             .filter(|entropy| Key::of(entropy).0 == key);
         match entropy {
             Some(_) => Ok(Key(key)),
-            None => Err("read the key: a word is wrong, or two stand in each other's place (the checksum differs)".into()),
+            None => {
+                Err("read the key: a word is wrong, or two stand in each other's place (the checksum differs)".into())
+            }
         }
     }
 
@@ -158,7 +160,8 @@ fn printed_by(command: &str, env: &ChildEnv) -> Result<String, Error> {
     let mut process = Command::new("/bin/sh");
     process.args(["-c", command]);
     env.apply(&mut process);
-    let (mut child, _, stdout) = server_process::start_with(process, Stdio::null(), "/bin/sh").map_err(failed(doing()))?;
+    let (mut child, _, stdout) =
+        server_process::start_with(process, Stdio::null(), "/bin/sh").map_err(failed(doing()))?;
     let (send, came) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut text = String::new();

@@ -41,7 +41,7 @@ impl Place {
             None => PathBuf::from(text.strip_prefix("local:").unwrap_or(text)),
         };
         match path.to_str() {
-            Some(path) if path.starts_with('/') && path.trim_end_matches('/') != "" => {
+            Some(path) if path.starts_with('/') && !path.trim_end_matches('/').is_empty() => {
                 Ok(Place(path.trim_end_matches('/').to_owned()))
             }
             _ => refuse(

@@ -25,6 +25,9 @@ mod tests {
         let files = |files: &[(&str, u64)]| files.iter().map(|(path, size)| ((*path).to_owned(), *size)).collect();
         let all = [("/p/a.jsonl", 5), ("/p/b.jsonl", 6), ("/p/c.jsonl", 0), ("/x", 1)];
         assert!(not_covered(&seal, &files(&all)).is_empty());
-        assert_eq!(not_covered(&seal, &files(&[("/p/a.jsonl", 4), ("p/b.jsonl", 6)])), ["p/a.jsonl", "p/b.jsonl", "p/c.jsonl"]);
+        assert_eq!(
+            not_covered(&seal, &files(&[("/p/a.jsonl", 4), ("p/b.jsonl", 6)])),
+            ["p/a.jsonl", "p/b.jsonl", "p/c.jsonl"]
+        );
     }
 }

@@ -119,7 +119,10 @@ fn refuse_a_store_in_use(site: &Site<'_>, begun: Option<&Begun>, place: &Place, 
             return Ok(());
         }
         let (host, place) = (&begun.host, &begun.place);
-        return Err(format!("restore into {store}: the restore of {host} from {place} was begun there; finish that first").into());
+        return Err(format!(
+            "restore into {store}: the restore of {host} from {place} was begun there; finish that first"
+        )
+        .into());
     }
     let elsewhere = "name another directory with --pre-backup-dir";
     if State::read(site.store()).map_err(failed("read the state of the third place"))?.is_some() {
@@ -196,7 +199,11 @@ impl Restored {
             return format!("{sessions} conversations came back, {files} files, each as it was sealed ({of}).\n");
         }
         let shown: Vec<&str> = wrong.iter().take(SHOWN_MAX).map(String::as_str).collect();
-        let more = if wrong.len() > SHOWN_MAX { format!("\n  … and {} more", wrong.len() - SHOWN_MAX) } else { String::new() };
+        let more = if wrong.len() > SHOWN_MAX {
+            format!("\n  … and {} more", wrong.len() - SHOWN_MAX)
+        } else {
+            String::new()
+        };
         format!(
             "{} of {files} files did not come back as they were sent ({of}):\n  {}{more}\nAll others did. \
              An older snapshot may have them; the same command again tries once more.\n",

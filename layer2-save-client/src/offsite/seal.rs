@@ -120,7 +120,11 @@ impl Seal {
     pub(crate) fn parse(text: &[u8]) -> Result<Seal, Error> {
         let seal: Seal = serde_json::from_slice(text).map_err(failed("understand the seal"))?;
         if seal.format > FORMAT {
-            return Err(format!("use the seal: its format {} is newer than this program; update Threefold", seal.format).into());
+            return Err(format!(
+                "use the seal: its format {} is newer than this program; update Threefold",
+                seal.format
+            )
+            .into());
         }
         // A repository may be anybody's.
         let is_plain = |path: &str| {
@@ -263,7 +267,8 @@ mod tests {
 
     #[test]
     fn what_is_new_is_counted_by_session_and_time_is_not() {
-        let (old, new) = (seal(&[("p/a.jsonl", 1), ("p/b.jsonl", 1)]), seal(&[("p/a.jsonl", 2), ("p/a/x", 1), ("p/b.jsonl", 1)]));
+        let (old, new) =
+            (seal(&[("p/a.jsonl", 1), ("p/b.jsonl", 1)]), seal(&[("p/a.jsonl", 2), ("p/a/x", 1), ("p/b.jsonl", 1)]));
         assert_eq!((new.waiting(Some(&old)), new.waiting(None), old.waiting(Some(&old))), (1, 2, 0));
         assert_ne!(old.digest(), new.digest());
         assert_eq!(Seal { at: rfc3339(7), ..old.clone() }.digest(), old.digest());
@@ -282,7 +287,8 @@ mod tests {
     #[test]
     fn sums_are_as_b3sum_writes_them() {
         let seal = seal(&[("p/a b.jsonl", 1), ("p/back\\slash\nbreak", 1)]);
-        let lines: Vec<String> = seal.files.iter().map(|file| sum_line(file).replace(&"0".repeat(64), "HASH")).collect();
+        let lines: Vec<String> =
+            seal.files.iter().map(|file| sum_line(file).replace(&"0".repeat(64), "HASH")).collect();
         insta::assert_snapshot!(lines.concat(), @r#"
         HASH  p/a b.jsonl
         \HASH  p/back\\slash\nbreak

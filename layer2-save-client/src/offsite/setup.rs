@@ -76,6 +76,8 @@ fn make_missing(site: &Site<'_>, lock: &Lock, place: &Place, name: &str, wanted:
     let is_written = |card: &Snapshot| card.writer() == writer && card.repository() == id;
     let mut state = known.unwrap_or_else(|| State::set_up(place.as_str(), name, &id, &writer, now_ms()));
     state.engine = Some(engine.version.clone());
+    // It was looked at above, and is ours or was taken over.
+    state.taken_over = newest.map(|newest| newest.id);
     // Before the card: a set-up that is cut off here goes on as the one that it was.
     state.write(site.store())?;
     if !card.is_some_and(is_written) {
@@ -147,7 +149,8 @@ fn refuse_another(newest: &Snapshot, store_id: &str, writer: &str, wanted: &Want
 
 /// Writes the card by which the other machines of the place know this one.
 fn write_card(store: &Path, engine: &Engine<'_>, machines: &str, state: &State, store_id: &str) -> Result<(), Error> {
-    let card = serde_json::json!({ "format": 1, "name": state.name, "store": store_id, "repository": state.repository });
+    let card =
+        serde_json::json!({ "format": 1, "name": state.name, "store": store_id, "repository": state.repository });
     let rel = Path::new(FOLDER).join(CARD);
     fs::replace_own(store, &rel, format!("{card}\n").as_bytes())?;
     let tags = tags("card", store_id, &state.writer, Some(&state.repository));

@@ -59,7 +59,9 @@ impl<'a> Site<'a> {
                 return Ok(lock);
             }
             if Instant::now() >= deadline || !self.interrupt.sleep(BUSY_POLL) {
-                return Err("use the third place: another command uses it now; `offsite status` tells when it is done".into());
+                return Err(
+                    "use the third place: another command uses it now; `offsite status` tells when it is done".into()
+                );
             }
         }
     }
@@ -88,7 +90,10 @@ impl<'a> Site<'a> {
             if set != place {
                 let (set, place) = (set.as_str(), place.as_str());
                 let init = typed(LAYER2, &format!("offsite init {set} --name {}", state.name));
-                return Err(format!("use the third place: the setting offsite says {set}, and {place} is set up; `{init}` sets it up").into());
+                return Err(format!(
+                    "use the third place: the setting offsite says {set}, and {place} is set up; `{init}` sets it up"
+                )
+                .into());
             }
         }
         match &self.options.name {
@@ -175,12 +180,16 @@ pub(crate) fn our_snapshots(
 ) -> Result<Vec<Snapshot>, Error> {
     let id = repository_id(engine, repository)?;
     if id != state.repository {
-        let what = format!("another repository is there (id {id}, not {}); nothing was written to it", state.repository);
+        let what =
+            format!("another repository is there (id {id}, not {}); nothing was written to it", state.repository);
         return Err(Trouble::new(Kind::AnotherRepository, what).into());
     }
     let all = snapshots(engine, repository)?;
+    let is_ours = |newest: &Snapshot| {
+        newest.store() == store_id && (newest.writer() == state.writer || state.taken_over.as_ref() == Some(&newest.id))
+    };
     match all.last() {
-        Some(newest) if newest.store() != store_id || newest.writer() != state.writer => {
+        Some(newest) if !is_ours(newest) => {
             let (name, time) = (&newest.hostname, &newest.time);
             let what = format!(
                 "another machine writes to {repository} (as {name}, last at {time}); nothing was written to it. \

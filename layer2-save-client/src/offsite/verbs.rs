@@ -140,7 +140,8 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             let lock = site.lock()?;
             let mut set_up = site.set_up()?;
             check(site, &mut set_up, &lock, if *all { Extent::All } else { Extent::NextPart })?;
-            let part = set_up.state.check.filter(|_| !*all).map(|check| format!(" (part {} of {})", check.part, check.parts));
+            let part =
+                set_up.state.check.filter(|_| !*all).map(|check| format!(" (part {} of {})", check.part, check.parts));
             say(out, &format!("No errors{}.\n", part.unwrap_or_default()))
         }
         Verb::Repair => {
@@ -151,7 +152,13 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
                 "" => "No errors are left.\n".to_owned(),
                 left => format!("Older snapshots have errors that cannot be repaired from here: {left}\n"),
             };
-            say(out, &format!("{packs} broken packs were taken out. {}{sessions} conversations came back equal. {left}", done.pushed.to_text()))
+            say(
+                out,
+                &format!(
+                    "{packs} broken packs were taken out. {}{sessions} conversations came back equal. {left}",
+                    done.pushed.to_text()
+                ),
+            )
         }
         Verb::Restore { place, host } => {
             let wanted = restore::Wanted { place: place.clone(), host: host.clone() };

@@ -32,6 +32,9 @@ pub(super) enum Verb {
     /// Stop telling of what could not be saved a second time
     #[command(after_help = example("dismiss 8c1f04de"))]
     Dismiss(PassedOn),
+    /// Keep a third copy beyond this disk and this machine: set it up, send, prove, bring back (docs/offsite.md)
+    #[command(after_help = example("offsite init sftp:backup:threefold --name laptop"))]
+    Offsite(PassedOn),
     /// Run the program that makes the first copy, with all of its verbs and flags
     #[command(name = LAYER1, hide = true)]
     Layer1(PassedOn),
@@ -64,6 +67,7 @@ impl Verb {
             Verb::Pending(typed) => (LAYER2, Some("pending"), typed),
             Verb::Drain(typed) => (LAYER2, Some("drain"), typed),
             Verb::Dismiss(typed) => (LAYER2, Some("dismiss"), typed),
+            Verb::Offsite(typed) => (LAYER2, Some("offsite"), typed),
             Verb::Layer1(typed) => (LAYER1, None, typed),
             Verb::Layer2(typed) => (LAYER2, None, typed),
         };

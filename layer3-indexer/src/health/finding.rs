@@ -22,6 +22,7 @@ pub(crate) enum Subject {
     Outbox,
     Transcripts,
     Timer,
+    Offsite,
     RoundTrip,
 }
 
@@ -38,6 +39,7 @@ impl Subject {
             Subject::Outbox => "outbox",
             Subject::Transcripts => "transcripts",
             Subject::Timer => "timer",
+            Subject::Offsite => "off-site",
             Subject::RoundTrip => "round trip",
         }
     }
@@ -138,6 +140,26 @@ kinds! {
     Rewritten "rewritten", Transcripts, true;
     Split "split", Transcripts, true;
     TimerSilent "timer-silent", Timer, true;
+    EngineMissing "engine-missing", Offsite, true;
+    EngineOld "engine-old", Offsite, true;
+    OffsiteUnreachable "offsite-unreachable", Offsite, true;
+    NotMounted "not-mounted", Offsite, true;
+    WrongKey "wrong-key", Offsite, true;
+    KeyMissing "key-missing", Offsite, true;
+    AnotherRepository "another-repository", Offsite, true;
+    AnotherWriter "another-writer", Offsite, true;
+    OffsiteFull "offsite-full", Offsite, true;
+    Locked "locked", Offsite, true;
+    NotCovered "not-covered", Offsite, true;
+    OffsiteFailed "offsite-failed", Offsite, true;
+    DrillFailed "drill-failed", Offsite, true;
+    CheckFailed "check-failed", Offsite, true;
+    DrillOld "drill-old", Offsite, true;
+    OffsiteBehind "offsite-behind", Offsite, true;
+    OffsiteState "offsite-state", Offsite, true;
+    KeyUnconfirmed "key-unconfirmed", Offsite, false;
+    ManySnapshots "many-snapshots", Offsite, false;
+    OffsiteOff "offsite-off", Offsite, false;
     RoundTripFailed "round-trip-failed", RoundTrip, true;
     RoundTripCopy "round-trip-copy", RoundTrip, true;
     RoundTripReceipt "round-trip-receipt", RoundTrip, true;
@@ -192,7 +214,10 @@ impl Kind {
             | McpUnreadable | McpMissing | McpForeign | McpStale | McpPlaces | McpSilent | McpTools | StoreAway
             | StoreMissing | StoreUnwritable | SetAside | ConflictCopies | FileSystem | HookSettings | Index
             | IndexSetAside | SourcesUnreadable | NotSaved | PassedOver | ExpiringUnsaved | NoTranscript | Excluded
-            | Vanished | ForgetUnfinished | MemoryShrunk | Shrunk | Rewritten | Split | TimerSilent => return None,
+            | Vanished | ForgetUnfinished | MemoryShrunk | Shrunk | Rewritten | Split | TimerSilent | EngineMissing
+            | EngineOld | OffsiteUnreachable | NotMounted | WrongKey | KeyMissing | AnotherRepository
+            | AnotherWriter | OffsiteFull | Locked | NotCovered | OffsiteFailed | DrillFailed | CheckFailed
+            | DrillOld | OffsiteBehind | OffsiteState | KeyUnconfirmed | ManySnapshots | OffsiteOff => return None,
         })
     }
 

@@ -36,14 +36,24 @@ Exit code 1 when something needs a person, 0 otherwise:
   hook-settings         hooks save, but not where a variable, a flag or the settings' file says
   hooks-silent, plugin-gone
                         a conversation went on, and no hook of Threefold ran; the plugin's folder is gone
-Only told: file-system, vanished, memory-shrunk, index, set-aside, conflict-copies (what a sync
+  engine-missing, engine-old
+                        restic, which sends conversations to the third place, is not installed, or too old
+  offsite-unreachable, not-mounted, offsite-full, offsite-failed
+                        the third place has not answered for a week, is not there, has no room, or failed for a day
+  wrong-key, key-missing, another-repository, another-writer
+                        the key does not open it or is not there; it is another one, or another machine writes to it
+  locked, not-covered, offsite-behind
+                        for a day it was locked, or what was sent is not all there; for three days nothing arrived
+  drill-failed, check-failed, drill-old, offsite-state
+                        what was sent did not come back equal, or nothing was brought back for a week; its state is unreadable
+Only told: key-unconfirmed (nobody confirmed that the recovery sheet is kept), many-snapshots, file-system, vanished, memory-shrunk, index, set-aside, conflict-copies (what a sync
 service or `cp` copied inside a backup: never used, delete it), and the above while they are young.
 The light shows Claude Code's own limits for resuming, in the current directory's transcripts: green
 under 15 sessions and 5 MB with none over 2 MB, red over 25 sessions, 10 MB, or one over 5 MB.
 It says nothing about the copies and never changes the exit code.
 
 --json: ok, findings (kind, needs_person, what, where, mend, session_id, project), the figures of
-layer 3's store, layer1, index, outbox, sources, not_yet_saved, vanished, hooks, disks, one_disk, light.
+layer 3's store, layer1, index, outbox, sources, not_yet_saved, vanished, hooks, disks, one_disk, offsite, light.
 
 ";
 
@@ -71,7 +81,8 @@ Exit code 1 when anything is wrong, 0 otherwise. It can find what `status --help
                         a synthetic conversation did not come through the installed chain
 --fix does what is safe: makes a program executable again, makes a store that is gone, takes its
 rights from others, delivers what is pending, makes the index again. Of the
-installed program, and by `cargo xtask doctor --fix`, it also installs again. Only told: pending, index-set-aside.
+installed program, and by `cargo xtask doctor --fix`, it also installs again. Only told: pending, index-set-aside,
+offsite-off (no third place, and one disk has both copies).
 
 --json: ok, version, checks (name, ok, checked, said), findings (as of `status`, with check
 and fixable), mended.
@@ -133,7 +144,8 @@ impl Report {
         summaries.sort_by_key(|(subject, _)| *subject);
         let checked = |(name, said)| {
             let checked = !unchecked.contains(&name);
-            let ok = !is_wrong(name) && (checked || name == Subject::Timer);
+            let is_optional = matches!(name, Subject::Timer | Subject::Offsite);
+            let ok = !is_wrong(name) && (checked || is_optional);
             Checked { name, ok, checked, said }
         };
         let checks: Vec<Checked> = summaries.into_iter().map(checked).collect();

@@ -32,7 +32,10 @@ const RECORDED_IN: &str = "/home/dev/proj";
 fn with_ours(scratch: &Scratch, line: &str) -> String {
     let transcript = scratch.transcript(COMPACTED);
     let server = format!("'{}' serve", scratch.claude_dir().join("hooks").join(LAYER3).display());
-    let ours: [(&str, &str); 6] = [
+    let disk = scratch.beside("usb");
+    fs::create_dir_all(&disk).expect("make a folder for a disk");
+    let ours: [(&str, &str); 7] = [
+        ("/media/usb/threefold", &disk.display().to_string()),
         (RECORDED_IN, &scratch.project_dir().display().to_string()),
         ("/…/ID.jsonl", &transcript.display().to_string()),
         ("\"ID\"", &format!("\"{COMPACTED}\"")),
@@ -121,6 +124,8 @@ case "$1 $2" in
 esac
 "#;
     write("claude", claude.to_owned());
+    let restic = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/offsite/restic");
+    write("restic", fs::read_to_string(restic).expect("read the stand-in"));
     let (xtask, folder) = (binaries::xtask().display(), binaries::folder().display());
     let cargo = format!(
         "#!/bin/sh\nshift\nverb=$1\nshift\ncase $verb in install) set -- --binaries '{folder}' \"$@\" ;; esac\nexec '{xtask}' \"$verb\" \"$@\"\n"
@@ -169,6 +174,13 @@ fn given(scratch: &Scratch, what: &str) {
             let options = fs_extra::dir::CopyOptions::new().copy_inside(true);
             fs_extra::dir::copy(scratch.layer3_store(), scratch.home().join("other"), &options).expect("copy a store");
             fs::remove_file(scratch.home().join("other/sessions.db")).expect("leave its index");
+        }
+        "a new computer" => {
+            run(scratch, &with_ours(scratch, "threefold offsite init /media/usb/threefold --name laptop")).ok();
+            lose();
+            for store in [scratch.layer1_store(), scratch.layer3_store()] {
+                fs::remove_dir_all(store).expect("lose a store");
+            }
         }
         "a damaged index" => {
             let mut bytes = fs::read(scratch.index()).expect("read the index");

@@ -8,6 +8,7 @@ mod light;
 mod losses;
 mod mcp;
 mod memories;
+mod offsite;
 mod outbox;
 mod programs;
 mod round_trip;
@@ -31,7 +32,7 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 24] = [
+const CHECKS: [(Depth, Check); 26] = [
     (Depth::Cheap, stores::both),
     (Depth::Cheap, stores::may_be_written),
     (Depth::Cheap, stores::forgotten),
@@ -47,6 +48,7 @@ const CHECKS: [(Depth, Check); 24] = [
     (Depth::Cheap, hooks_run::seen),
     (Depth::Cheap, disks::room),
     (Depth::Cheap, light::of_this_folder),
+    (Depth::Cheap, offsite::state),
     (Depth::All, hooks::as_installed),
     (Depth::All, programs::fit),
     (Depth::All, mcp::answers),
@@ -55,6 +57,7 @@ const CHECKS: [(Depth, Check); 24] = [
     (Depth::All, outbox::waiting),
     (Depth::All, sources::expiring),
     (Depth::All, timer::runs),
+    (Depth::All, offsite::none_on_one_disk),
     (Depth::All, round_trip::goes_through),
 ];
 
