@@ -530,6 +530,7 @@ fn piece(block: &Block<'_>, record: &Record<'_>, whole: bool, masking: &Masking)
             let size = if lines > 1 { format!("({failed}{lines} lines) ") } else { failed.replace(", ", ": ") };
             Some(if whole { under(&format!("← {size}"), text) } else { folded(&format!("← {size}{text}")) })
         }
+        Block::Picture(_) => Some("  [image]".to_owned()),
         Block::Other(kind) => Some(format!("  [{}]", one_line(&clean(kind)))),
     }
 }

@@ -7,7 +7,7 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use serde_json::json;
 
-use crate::browse::export::{self, Exported, Format};
+use crate::browse::export::{self, Exported, Format, Keep, Options};
 use crate::browse::finder::Verb;
 use crate::cli::restore::chosen;
 use crate::cli::screen::{Screen, absolute, here, notes, problem, unless_none};
@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::scope::Scope;
 use crate::stores::SessionCopies;
-use crate::terminal::time::Clock;
 use crate::terminal::{self, one_line};
+use crate::transcript::record::Role;
 use crate::transcript::redact::in_words;
 
 // Said as documentation, this would stand in the help instead of what the command is for.
@@ -39,6 +39,18 @@ pub(super) struct ExportArgs {
     /// Write long outputs of tools whole instead of their beginning and end
     #[arg(long)]
     full: bool,
+    /// Only what these said: user, assistant, tool, summary or system; several with commas
+    #[arg(long, value_name = "ROLE", value_parser = role, value_delimiter = ',')]
+    role: Vec<Role>,
+    /// Only what was said: no tools, no thinking
+    #[arg(long)]
+    compact: bool,
+    /// Leave pictures out of an HTML page; --redact leaves them out too, because nothing in them can be masked
+    #[arg(long)]
+    no_images: bool,
+    /// Open the page in a browser; without FILE it is written to the temporary directory
+    #[arg(long)]
+    open: bool,
     /// An older version, 1 being the oldest
     #[arg(long, value_name = "N")]
     generation: Option<u32>,
@@ -58,12 +70,13 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
         let why = "the page itself goes to standard output; name a file with -o";
         return Err(Failure::argument("--json", "export", why));
     }
-    let options = export::Options {
-        format: args.format.unwrap_or_else(|| format_of(path.as_deref())),
+    let options = Options {
         redact: args.redact,
         full: args.full,
+        pictures: !args.no_images,
+        keep: Keep { roles: args.role.clone(), is_compact: args.compact },
         generation: args.generation.unwrap_or(0),
-        clock: Clock::LOCAL,
+        ..Options::of(args.format.unwrap_or_else(|| format_of(path.as_deref())))
     };
     let scope = Scope { all: false, project: None, here: here(places) };
     let session = chosen(places, args.session.clone(), &scope, Verb::Export, screen)?;
@@ -79,6 +92,11 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
         screen.text(&format!("Exported {messages} to {} ({})\n", one_line(path), Size(bytes)))?;
     }
     report_export(&exported)
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let known = || Role::ALL.map(Role::as_str).join(", ");
+    Role::parse(text).ok_or_else(|| format!("it must be one of {}", known()))
 }
 
 fn format_of(path: Option<&Path>) -> Format {

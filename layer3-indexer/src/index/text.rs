@@ -159,7 +159,7 @@ fn section<'a>(class: Class, block: &'a Block<'_>) -> Option<(Column, Cow<'a, st
             Some((Column::ToolInput, Cow::Owned(format!("{name}\n{arguments}"))))
         }
         Block::ToolResult { text, .. } => Some((Column::ToolOutput, Cow::Borrowed(text))),
-        Block::Other(_) => None,
+        Block::Picture(_) | Block::Other(_) => None,
     }
 }
 

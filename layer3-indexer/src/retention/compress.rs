@@ -279,11 +279,10 @@ mod tests {
             let window = show::Window { max_chars: 1_000_000, generation: Some(1), ..show::Window::default() };
             let shown = serde_json::to_value(show::conversation(&copies, &window).unwrap()).unwrap();
             let options = export::Options {
-                format: export::Format::Markdown,
-                redact: false,
                 full: true,
                 generation: 1,
                 clock: Clock::UTC,
+                ..export::Options::of(export::Format::Markdown)
             };
             let mut page = Vec::new();
             export::export(&copies, &options, &mut page).unwrap();
@@ -346,11 +345,10 @@ mod tests {
             let window = show::Window { last: Some(3), max_chars: 100_000, ..show::Window::default() };
             let shown = serde_json::to_value(show::conversation(&copies, &window).unwrap()).unwrap();
             let options = export::Options {
-                format: export::Format::Markdown,
-                redact: false,
                 full: true,
                 generation: 0,
                 clock: Clock::UTC,
+                ..export::Options::of(export::Format::Markdown)
             };
             let mut page = Vec::new();
             export::export(&copies, &options, &mut page).unwrap();

@@ -5,6 +5,7 @@
 //! What counts are prompts, answers, results and summaries that the older content has and the newer one has not, or has
 //! under the same id with other words, and no more of them.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read};
@@ -159,6 +160,7 @@ fn said(record: &Record<'_>) -> (u64, usize) {
                 (None, text)
             }
             Block::Act { args: text, .. } | Block::Agent { text, .. } | Block::Other(text) => (None, text),
+            Block::Picture(_) => (None, &Cow::Borrowed("image")),
             Block::ToolUse { id, input, .. } => (id.as_ref(), &input.map(tool_input_text).unwrap_or_default().into()),
             Block::ToolResult { id, text, .. } => (id.as_ref(), text),
         };

@@ -1,22 +1,36 @@
-//! One HTML page with everything in it: no scripts, no network, tool calls folded with `<details>`
+//! One HTML page with everything in it: no scripts, no network, long outputs folded with `<details>`
 //! (which browsers open by themselves for a search in the page and for a link to a message).
 //!
-//! Nothing of a transcript is markup here. Tags are constants of this file, `raw` and `fill` take no
-//! other, and every text goes through [`escape`]. Addresses become links only for http and https. A policy
+//! Nothing of a transcript is markup here: see `page`, through which everything is written. A policy
 //! in the page forbids scripts and loads, should something slip through all the same.
 
 use std::io::{self, Write};
 
-use super::renderer::{Argument, Header, MessageHeader, Part, Renderer};
-use super::text::{Backticks, Parts, Piece, Sanitized, Sanitizer, pieces, visible};
+use super::call::{Argument, Body, Call, Question};
+use super::diff::{self, Fate};
+use super::page::Page;
+use super::pictures::Picture;
+use super::prose::prose;
+use super::renderer::{Header, MessageHeader, Part, Renderer, Row};
+use super::text::{Parts, Sanitized, Sanitizer};
+use crate::terminal::count;
 
-/// Longest glimpse of a call or a result in its folded line, in characters.
+/// Longest glimpse of a result in its folded line, in characters.
 const GLIMPSE_CHARS_MAX: usize = 140;
-/// Arguments that tell most of a call, best first.
-const TELLING: [&str; 9] =
-    ["command", "file_path", "notebook_path", "pattern", "query", "url", "path", "description", "prompt"];
+/// Prompts in the index of a page.
+const PROMPTS_MAX: usize = 5_000;
+/// A result of so many lines and characters is open,
+const OPEN_LINES_MAX: usize = 12;
+const OPEN_CHARS_MAX: usize = 1_500;
+/// but not of these tools: what they say of a success, the call says better.
+const QUIET: [&str; 7] = ["AskUserQuestion", "Edit", "MultiEdit", "NotebookEdit", "Read", "TodoWrite", "Write"];
+/// What is written, or changed, is open up to so many lines.
+const OPEN_CHANGES_MAX: usize = 200;
+/// Those who answer in Markdown.
+const IN_MARKDOWN: [&str; 3] = ["Agent", "Task", "WebFetch"];
 
-const HEAD: &str = concat!(
+/// The head of every page, up to its title.
+pub(super) const HEAD: &str = concat!(
     "<!doctype html>\n<html>\n<head>\n<meta charset=\"utf-8\">\n",
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; ",
     "base-uri 'none'; form-action 'none'\">\n",
@@ -31,110 +45,69 @@ const HEAD: &str = concat!(
 
 /// Writes the page.
 pub(super) struct Html<W: Write> {
-    out: W,
+    page: Page<W>,
+    /// Of the message that is being written, until its first part stands there.
+    due: Option<MessageHeader>,
+    /// Whether a result at its call has the anchor of the message.
+    is_anchored: bool,
+    /// Whether an article is open; a result goes to its call and needs none.
+    is_open: bool,
+    /// Those of the messages that subagents are within.
+    outer: Vec<bool>,
+    day: String,
+    prompts: Vec<Prompt>,
+    more_prompts: u64,
+}
+
+/// A line of the index.
+struct Prompt {
+    anchor: String,
+    words: Sanitized<'static>,
+    time: String,
 }
 
 impl<W: Write> Html<W> {
     pub(crate) fn new(out: W) -> Html<W> {
-        Html { out }
-    }
-
-    /// Markup: only what stands in this file.
-    fn raw(&mut self, markup: &'static str) -> io::Result<()> {
-        self.out.write_all(markup.as_bytes())
-    }
-
-    /// Markup with a text, escaped, in place of each `{}`.
-    fn fill(&mut self, markup: &'static str, texts: &[&str]) -> io::Result<()> {
-        let mut texts = texts.iter();
-        for (n, markup) in markup.split("{}").enumerate() {
-            if n > 0 {
-                escape(&mut self.out, texts.next().expect("a text for each place"))?;
-            }
-            self.raw(markup)?;
+        let page = Page::new(out);
+        Html {
+            page,
+            due: None,
+            is_anchored: false,
+            is_open: false,
+            outer: Vec::new(),
+            day: String::new(),
+            prompts: Vec::new(),
+            more_prompts: 0,
         }
-        Ok(())
-    }
-
-    /// Prose with line breaks kept, code spans, bold words and addresses.
-    fn line(&mut self, line: &str) -> io::Result<()> {
-        let ticks = Backticks::of(line);
-        let last_stars = line.rfind("**");
-        let mut rest = line;
-        while let Some(at) = rest.find(['`', '*', 'h']) {
-            // The part before it, unless it belongs to what begins here.
-            let (before, from) = rest.split_at(at);
-            let here = line.len() - from.len();
-            let starts_word = !before.chars().next_back().is_some_and(char::is_alphanumeric);
-            if let Some((length, close)) = ticks.span_at(here).map(|(length, close)| (length, close - here)) {
-                let code = from[length..close].trim_matches(|c| c == ' ' && length > 1);
-                self.fill("{}<code>{}</code>", &[before, code])?;
-                rest = &from[close + length..];
-            } else if let Some(bold) = (last_stars > Some(here + 1)).then(|| bold(from)).flatten() {
-                self.fill("{}<strong>", &[before])?;
-                self.line(bold)?;
-                self.raw("</strong>")?;
-                rest = &from[bold.len() + 4..];
-            } else if let Some(address) = starts_word.then(|| address(from)).flatten() {
-                let link = "{}<a rel=\"noopener noreferrer nofollow\" href=\"{}\">{}</a>";
-                self.fill(link, &[before, address, address])?;
-                rest = &from[address.len()..];
-            } else {
-                let run = from.len() - from.trim_start_matches(['`', '*']).len();
-                let end = at + run.max(1);
-                self.fill("{}", &[&rest[..end]])?;
-                rest = &rest[end..];
-            }
-        }
-        self.fill("{}", &[rest])
     }
 
     fn pre(&mut self, parts: &Parts<'_>) -> io::Result<()> {
-        self.fill("<pre>{}</pre>", &[parts.head])?;
+        // A line that is too wide for every screen is read better broken.
+        let is_one_line = !parts.head.trim_end().contains('\n');
+        self.page.raw(if is_one_line { "<pre class=\"one\">" } else { "<pre>" })?;
+        self.page.fill("{}</pre>", &[parts.head])?;
         if parts.left_out > 0 {
-            let cut = "<p class=\"cut\">… {} characters are left out here; <code>--full</code> exports them …</p><pre>{}</pre>";
-            self.fill(cut, &[&parts.left_out.to_string(), parts.tail])?;
+            self.left_out(parts.left_out)?;
+            self.page.fill("<pre>{}</pre>", &[parts.tail])?;
         }
         Ok(())
     }
 
-    fn paragraph(&mut self, lines: &[&str]) -> io::Result<()> {
-        let lines = trimmed(lines);
-        let mut at = 0;
-        while at < lines.len() {
-            let is_table = |line: &&&str| line.trim_start().starts_with('|');
-            let table = lines[at..].iter().take_while(is_table).count();
-            if table > 1 {
-                self.fill("<pre class=\"table\">{}</pre>", &[&lines[at..at + table].join("\n")])?;
-                at += table;
-                continue;
-            }
-            let next = lines[at + 1..].windows(2).position(|two| two.iter().all(|line| is_table(&line)));
-            let end = next.map_or(lines.len(), |next| at + 1 + next);
-            self.raw("<div class=\"text\" dir=\"auto\">")?;
-            for (n, line) in trimmed(&lines[at..end]).iter().enumerate() {
-                self.raw(if n > 0 { "\n" } else { "" })?;
-                match heading(line) {
-                    Some(words) => {
-                        self.raw("<strong class=\"heading\">")?;
-                        self.line(words)?;
-                        self.raw("</strong>")?;
-                    }
-                    None => self.line(line)?,
-                }
-            }
-            self.raw("</div>\n")?;
-            at = end;
-        }
-        Ok(())
+    fn left_out(&mut self, chars: usize) -> io::Result<()> {
+        let cut = "<p class=\"cut\">… {} characters are left out here; <code>--full</code> exports them …</p>";
+        self.page.fill(cut, &[&chars.to_string()])
     }
 
-    fn marked_up(&mut self, text: &Sanitized<'_>) -> io::Result<()> {
-        for piece in pieces(text.as_str()) {
-            match piece {
-                Piece::Prose(lines) => self.paragraph(&lines)?,
-                Piece::Code { lines, .. } => self.fill("<pre>{}</pre>\n", &[&lines.join("\n")])?,
-            }
+    fn marked_up(&mut self, text: &str) -> io::Result<()> {
+        prose(&mut self.page, text)
+    }
+
+    /// Markdown that may be too long.
+    fn marked_up_parts(&mut self, parts: &Parts<'_>) -> io::Result<()> {
+        self.marked_up(parts.head)?;
+        if parts.left_out > 0 {
+            self.left_out(parts.left_out)?;
+            self.marked_up(parts.tail)?;
         }
         Ok(())
     }
@@ -143,31 +116,34 @@ impl<W: Write> Html<W> {
     fn glimpse(&mut self, text: &Sanitized<'_>) -> io::Result<()> {
         let beginning = text.headline(GLIMPSE_CHARS_MAX);
         let markup = " <span class=\"size\">{}</span><span class=\"glimpse\">{}</span></summary>";
-        self.fill(markup, &[&size(text), beginning.as_str()])
-    }
-}
-
-impl<W: Write> Renderer for Html<W> {
-    fn begin(&mut self, header: &Header) -> io::Result<()> {
-        let title = header.title.as_str();
-        self.raw(HEAD)?;
-        self.fill("{}</title>\n</head>\n<body>\n<header>\n<h1 dir=\"auto\">{}</h1>\n", &[title, title])?;
-        for warning in &header.warnings {
-            self.remark(warning)?;
-        }
-        self.raw("<table>\n")?;
-        for (name, values) in &header.rows {
-            self.fill("<tr><th scope=\"row\">{}</th><td dir=\"auto\">", &[name])?;
-            for (n, value) in values.iter().enumerate() {
-                self.fill(if n > 0 { "<br>{}" } else { "{}" }, &[value.as_str()])?;
-            }
-            self.raw("</td></tr>\n")?;
-        }
-        self.raw("</table>\n</header>\n<main>\n")
+        self.page.fill(markup, &[&size(text), beginning.as_str()])
     }
 
-    fn begin_message(&mut self, message: &MessageHeader) -> io::Result<()> {
-        let (speaker, anchor) = (message.speaker.name(), &message.anchor);
+    fn folded(&mut self, what: &str, text: &Sanitized<'_>) -> io::Result<()> {
+        self.page.fill("<details class=\"thinking\"><summary>{}", &[what])?;
+        self.glimpse(text)?;
+        self.raw("\n")?;
+        self.marked_up(text.as_str())?;
+        self.raw("</details>\n")
+    }
+
+    fn raw(&mut self, markup: &'static str) -> io::Result<()> {
+        self.page.raw(markup)
+    }
+
+    /// Writes the head of the message before the first of its parts that stands by itself.
+    fn open(&mut self) -> io::Result<()> {
+        let Some(message) = self.due.take() else { return Ok(()) };
+        self.is_open = true;
+        if let Some(time) = message.time.as_ref().filter(|time| self.outer.is_empty() && time.day != self.day) {
+            self.page.fill("<p class=\"day\">{}</p>\n", &[&time.day])?;
+            self.day.clone_from(&time.day);
+        }
+        let speaker = message.speaker.name();
+        let anchor = &match self.is_anchored {
+            true => format!("{}-on", message.anchor),
+            false => message.anchor,
+        };
         let (mut class, mut name) = match message.goes_on {
             true => (format!("{} on", speaker.to_lowercase()), String::new()),
             false => (speaker.to_lowercase(), format!("{speaker} ")),
@@ -176,87 +152,335 @@ impl<W: Write> Renderer for Html<W> {
             class.push_str(" rewound");
             name.push_str(if message.goes_on { "" } else { "(rewound) " });
         }
-        let markup = "<article class=\"{}\" id=\"{}\">\n<h2>{}<a href=\"#{}\"";
-        self.fill(markup, &[&class, anchor, &name, anchor])?;
+        self.page.fill("<article class=\"{}\" id=\"{}\">\n<h2>{}<a href=\"#{}\"", &[&class, anchor, &name, anchor])?;
+        let cost = message.cost.as_ref().map_or("", Sanitized::as_str);
         match &message.time {
-            Some((seconds, _)) if message.goes_on => self.fill(" title=\"{}\">#", &[seconds])?,
-            Some((seconds, exact)) => self.fill("><time datetime=\"{}\">{}</time>", &[exact, seconds])?,
+            Some(time) => {
+                let seconds = format!("{} {}", time.day, time.clock);
+                let told: Vec<&str> = [seconds.as_str(), cost].into_iter().filter(|text| !text.is_empty()).collect();
+                self.page.fill(" title=\"{}\">", &[&told.join(" · ")])?;
+                match message.goes_on {
+                    true => self.raw("#")?,
+                    false => self.page.fill("<time datetime=\"{}\">{}</time>", &[&time.exact, &time.clock])?,
+                }
+            }
             None => self.raw(">#")?,
         }
         self.raw("</a></h2>\n")
     }
 
-    fn part(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
-        match part {
-            Part::Prose(text) => return self.marked_up(text),
-            Part::Other(kind) => {
-                return self
-                    .fill("<p class=\"other\">[{}, not exported]</p>\n", &[kind.headline(GLIMPSE_CHARS_MAX).as_str()]);
+    fn result(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        let Part::Result { call, tool, text, is_error, pictures } = part else { return Ok(()) };
+        let is_at_call = call.is_some_and(|call| self.page.go_to_place(call));
+        let anchor = self.due.as_ref().filter(|due| due.is_result && !self.is_anchored).map(|due| due.anchor.clone());
+        // Behind a list, what Claude Code tells the model of its agent would belong to the last point.
+        let text = &text.apart("\nagentId: ");
+        match anchor.filter(|_| is_at_call) {
+            Some(anchor) => {
+                self.is_anchored = true;
+                self.page.fill("<div class=\"answer\" id=\"{}\">\n", &[&anchor])?;
             }
-            Part::Output(text) => {
-                self.raw("<details class=\"result\"><summary>output")?;
-                self.glimpse(text)?;
-                self.pre(&sanitizer.parts(text))?;
-            }
-            Part::Summary(text) => {
-                let markup = "<details class=\"summary\"><summary>Summary of the conversation so far (compaction) <span class=\"size\">{}</span></summary>\n";
-                self.fill(markup, &[&size(text)])?;
-                self.marked_up(text)?;
-            }
-            Part::Thinking(text) => {
-                self.raw("<details class=\"thinking\"><summary>thinking")?;
-                self.glimpse(text)?;
-                self.raw("\n")?;
-                self.marked_up(text)?;
-            }
-            Part::Notice { kind, text } => {
-                let kind = kind.headline(GLIMPSE_CHARS_MAX);
-                self.fill("<details class=\"thinking\"><summary>{}", &[kind.as_str()])?;
-                self.glimpse(text)?;
-                self.raw("\n")?;
-                self.marked_up(text)?;
-            }
-            Part::Call { tool, arguments } => self.call(tool, arguments, sanitizer)?,
-            Part::Result { tool, text, is_error } => {
-                let of = tool
-                    .as_ref()
-                    .map_or(String::new(), |tool| format!(" of {}", tool.headline(GLIMPSE_CHARS_MAX).as_str()));
-                let markup = match is_error {
-                    true => "<details class=\"result error\"><summary>error{}",
-                    false => "<details class=\"result\"><summary>result{}",
-                };
-                self.fill(markup, &[&of])?;
-                self.glimpse(text)?;
-                self.pre(&sanitizer.parts(text))?;
-            }
+            None if is_at_call => self.raw("<div class=\"answer\">\n")?,
+            None => self.open()?,
+        }
+        let tool = tool.as_ref().map_or("", Sanitized::as_str);
+        if pictures.is_empty() || *is_error || !text.as_str().trim().is_empty() {
+            let of = if is_at_call || tool.is_empty() { String::new() } else { format!(" of {tool}") };
+            self.answer(tool, &of, text, *is_error, sanitizer)?;
+        }
+        for picture in pictures {
+            self.picture(picture)?;
+        }
+        if is_at_call {
+            self.raw("</div>\n")?;
+            self.page.leave_place()?;
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        tool: &str,
+        of: &str,
+        text: &Sanitized<'_>,
+        is_error: bool,
+        sanitizer: &mut Sanitizer,
+    ) -> io::Result<()> {
+        let is_prose = IN_MARKDOWN.contains(&tool) && !is_error;
+        let is_short = text.as_str().len() <= OPEN_CHARS_MAX && text.as_str().lines().count() <= OPEN_LINES_MAX;
+        let is_open = (is_error || !QUIET.contains(&tool)) && (is_short || is_prose);
+        self.raw(match (is_error, is_open) {
+            (true, true) => "<details class=\"result error\" open><summary>error",
+            (true, false) => "<details class=\"result error\"><summary>error",
+            (false, true) => "<details class=\"result\" open><summary>result",
+            (false, false) => "<details class=\"result\"><summary>result",
+        })?;
+        self.page.fill("{}", &[of])?;
+        self.glimpse(text)?;
+        let parts = sanitizer.parts(text);
+        if is_prose {
+            self.marked_up_parts(&parts)?
+        } else {
+            self.pre(&parts)?
         }
         self.raw("</details>\n")
     }
 
+    fn picture(&mut self, picture: &Picture<'_>) -> io::Result<()> {
+        match picture {
+            Picture::Data { media_type, data } => {
+                let markup = "<p><img alt=\"a picture of this conversation\" src=\"data:{};base64,{}\"></p>\n";
+                self.page.fill(markup, &[media_type, data])
+            }
+            Picture::LeftOut(why) => self.page.fill("<p class=\"other\">[{}]</p>\n", &[why]),
+        }
+    }
+
+    fn call(&mut self, call: &Call, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        self.page.fill("<section class=\"tool\">\n<h3><b>{}</b>", &[call.tool.as_str()])?;
+        if let Some(server) = &call.server {
+            self.page.fill(" <span class=\"size\">MCP server {}</span>", &[server.as_str()])?;
+        }
+        if let Some(telling) = &call.telling {
+            self.page.fill(" <span class=\"glimpse\">{}</span>", &[telling.as_str()])?;
+        }
+        self.raw("</h3>\n")?;
+        self.body(&call.body, sanitizer)?;
+        if call.arguments.is_empty() {
+            return Ok(());
+        }
+        self.raw("<details class=\"call\"><summary>")?;
+        let short = |argument: &Argument| {
+            format!("{}: {}", argument.name.as_str(), argument.value.headline(GLIMPSE_CHARS_MAX / 3).as_str())
+        };
+        let glimpse: Vec<String> = call.arguments.iter().take(6).map(short).collect();
+        self.page.fill("<span class=\"glimpse\">{}</span></summary>\n", &[&glimpse.join(" · ")])?;
+        for argument in &call.arguments {
+            self.page.fill("<div><span class=\"name\">{}</span>", &[argument.name.as_str()])?;
+            self.pre(&sanitizer.parts(&argument.value))?;
+            self.raw("</div>\n")?;
+        }
+        self.raw("</details>\n")
+    }
+
+    fn body(&mut self, body: &Body, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        match body {
+            Body::Nothing => Ok(()),
+            Body::Command(command) => {
+                self.raw("<div class=\"command\">")?;
+                self.pre(&sanitizer.parts(command))?;
+                self.raw("</div>\n")
+            }
+            Body::Changes(changes) => changes.iter().try_for_each(|(old, new)| self.change(old, new, sanitizer)),
+            Body::Written(text) => {
+                self.raw(if is_long(text) {
+                    "<details class=\"written\"><summary>"
+                } else {
+                    "<details class=\"written\" open><summary>"
+                })?;
+                self.page.fill("written <span class=\"size\">{}</span></summary>", &[&size(text)])?;
+                self.pre(&sanitizer.parts(text))?;
+                self.raw("</details>\n")
+            }
+            Body::Task(task) => self.folded("task", task),
+            Body::Plan(plan) => {
+                self.raw("<div class=\"plan\">")?;
+                self.marked_up(plan.as_str())?;
+                self.raw("</div>\n")
+            }
+            Body::Todos(todos) => {
+                self.raw("<ul class=\"todos\">\n")?;
+                for (progress, todo) in todos {
+                    let markup = "<li class=\"{}\">{} {}</li>\n";
+                    let class = format!("{progress:?}").to_lowercase();
+                    self.page.fill(markup, &[&class, progress.mark(), todo.as_str()])?;
+                }
+                self.raw("</ul>\n")
+            }
+            Body::Questions(questions) => questions.iter().try_for_each(|question| self.question(question)),
+        }
+    }
+
+    fn question(&mut self, question: &Question) -> io::Result<()> {
+        let many = if question.has_many { " (several may be chosen)" } else { "" };
+        self.page
+            .fill("<p class=\"question\"><strong>{}</strong>{}</p>\n<ul>\n", &[question.question.as_str(), many])?;
+        for (label, description) in &question.options {
+            self.page.fill("<li>{}", &[label.as_str()])?;
+            if !description.as_str().is_empty() {
+                self.page.fill(" <span class=\"size\">{}</span>", &[description.as_str()])?;
+            }
+            self.raw("</li>\n")?;
+        }
+        self.raw("</ul>\n")
+    }
+
+    fn change(&mut self, old: &Sanitized<'_>, new: &Sanitized<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        let (old, new) = (sanitizer.parts(old), sanitizer.parts(new));
+        if old.left_out + new.left_out > 0 {
+            self.raw("<div class=\"old\">")?;
+            self.pre(&old)?;
+            self.raw("</div><div class=\"new\">")?;
+            self.pre(&new)?;
+            return self.raw("</div>\n");
+        }
+        let lines = diff::lines(old.head, new.head);
+        let is_long = lines.len() > OPEN_CHANGES_MAX;
+        if is_long {
+            let what = count(lines.len() as u64, "line");
+            self.page.fill(
+                "<details class=\"written\"><summary>change <span class=\"size\">{}</span></summary>",
+                &[&what],
+            )?;
+        }
+        self.raw("<pre class=\"diff\">")?;
+        for line in &lines {
+            self.raw(match line.fate {
+                Fate::Kept => "<span>  ",
+                Fate::Removed => "<span class=\"old\">- ",
+                Fate::Added => "<span class=\"new\">+ ",
+                Fate::Skipped(_) => "<span class=\"size\">",
+            })?;
+            if let Fate::Skipped(lines) = line.fate {
+                self.page.fill("  … {} unchanged", &[&count(lines as u64, "line")])?;
+            }
+            for (is_other, piece) in &line.pieces {
+                self.page.fill(if *is_other { "<mark>{}</mark>" } else { "{}" }, &[piece])?;
+            }
+            self.raw("\n</span>")?;
+        }
+        self.raw(if is_long { "</pre></details>\n" } else { "</pre>\n" })
+    }
+
+    /// The rows of a table.
+    fn rows<'r>(&mut self, rows: impl Iterator<Item = &'r Row>) -> io::Result<()> {
+        self.raw("<table>\n")?;
+        for Row { name, values, .. } in rows {
+            self.page.fill("<tr><th scope=\"row\">{}</th><td dir=\"auto\">", &[name])?;
+            for (n, value) in values.iter().enumerate() {
+                self.page.fill(if n > 0 { "<br>{}" } else { "{}" }, &[value.as_str()])?;
+            }
+            self.raw("</td></tr>\n")?;
+        }
+        self.raw("</table>\n")
+    }
+
+    /// Stands beside or above the conversation, wherever it stands in the file.
+    fn index_of_prompts(&mut self) -> io::Result<()> {
+        self.raw("<nav id=\"n-prompts\">\n<h2>Prompts</h2>\n<ol>\n")?;
+        for Prompt { anchor, words, time } in &self.prompts {
+            let markup = "<li><a href=\"#{}\" title=\"{}\">{}</a></li>\n";
+            self.page.fill(markup, &[anchor, time, words.as_str()])?;
+        }
+        self.raw("</ol>\n")?;
+        if self.more_prompts > 0 {
+            self.page.fill("<p>and {} more</p>\n", &[&self.more_prompts.to_string()])?;
+        }
+        self.raw("</nav>\n")
+    }
+}
+
+impl<W: Write> Renderer for Html<W> {
+    fn begin(&mut self, header: &Header) -> io::Result<()> {
+        let title = header.title.as_str();
+        self.raw(HEAD)?;
+        self.page.fill("{}</title>\n</head>\n<body>\n<header>\n", &[title])?;
+        if let Some(back) = header.back {
+            self.page.fill("<p class=\"back\"><a href=\"{}\">All conversations</a></p>\n", &[back])?;
+        }
+        self.page.fill("<h1 dir=\"auto\">{}</h1>\n", &[title])?;
+        for warning in &header.warnings {
+            self.remark(warning)?;
+        }
+        self.rows(header.rows.iter().filter(|row| row.is_main))?;
+        if header.rows.iter().any(|row| !row.is_main) {
+            self.raw("<details class=\"about\"><summary>More about this conversation</summary>\n")?;
+            self.rows(header.rows.iter().filter(|row| !row.is_main))?;
+            self.raw("</details>\n")?;
+        }
+        self.raw("</header>\n<main>\n")
+    }
+
+    fn begin_message(&mut self, message: &MessageHeader) -> io::Result<()> {
+        if let Some(words) = message.prompt.as_ref().filter(|_| self.outer.is_empty()) {
+            if self.prompts.len() < PROMPTS_MAX {
+                let time = message.time.as_ref().map_or(String::new(), |time| format!("{} {}", time.day, time.clock));
+                self.prompts.push(Prompt { anchor: message.anchor.clone(), words: words.clone(), time });
+            } else {
+                self.more_prompts += 1;
+            }
+        }
+        self.due = Some(message.clone());
+        self.is_anchored = false;
+        Ok(())
+    }
+
+    fn part(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        if let Part::Result { .. } = part {
+            return self.result(part, sanitizer);
+        }
+        self.open()?;
+        match part {
+            Part::Prose(text) => self.marked_up(text.as_str()),
+            Part::Other(kind) => self
+                .page
+                .fill("<p class=\"other\">[{}, not exported]</p>\n", &[kind.headline(GLIMPSE_CHARS_MAX).as_str()]),
+            Part::Output(text) => self.answer("", " of the command", text, false, sanitizer),
+            Part::Summary(text) => {
+                let markup = "<details class=\"summary\"><summary>Summary of the conversation so far (compaction) <span class=\"size\">{}</span></summary>\n";
+                self.page.fill(markup, &[&size(text)])?;
+                self.marked_up(text.as_str())?;
+                self.raw("</details>\n")
+            }
+            Part::Thinking(text) => self.folded("thinking", text),
+            Part::Notice { kind, text } => {
+                let kind = kind.headline(GLIMPSE_CHARS_MAX);
+                self.folded(kind.as_str(), text)
+            }
+            Part::Call(call) => self.call(call, sanitizer),
+            Part::Picture(picture) => self.picture(picture),
+            Part::Result { .. } => Ok(()),
+        }
+    }
+
+    fn end_call(&mut self, call: &Call) -> io::Result<()> {
+        if let Some(id) = &call.id {
+            self.page.keep_place(id);
+        }
+        self.raw("</section>\n")
+    }
+
     fn end_message(&mut self) -> io::Result<()> {
-        self.raw("</article>\n")
+        self.due = None;
+        if std::mem::take(&mut self.is_open) { self.raw("</article>\n") } else { Ok(()) }
     }
 
     fn begin_subagent(&mut self, title: &Sanitized<'_>) -> io::Result<()> {
+        self.outer.push(std::mem::take(&mut self.is_open));
         let markup = "<details class=\"subagent\"><summary>subagent <span class=\"glimpse\">{}</span></summary>\n";
-        self.fill(markup, &[title.as_str()])
+        self.page.fill(markup, &[title.as_str()])
     }
 
     fn end_subagent(&mut self) -> io::Result<()> {
+        self.is_open = self.outer.pop().unwrap_or_default();
         self.raw("</details>\n")
     }
 
     fn remark(&mut self, text: &Sanitized<'_>) -> io::Result<()> {
-        self.fill("<p class=\"warning\">{}</p>\n", &[text.as_str()])
+        self.page.fill("<p class=\"warning\">{}</p>\n", &[text.as_str()])
     }
 
     fn end(&mut self, remarks: &[Sanitized<'_>]) -> io::Result<()> {
-        self.raw("</main>\n<footer>\n")?;
+        self.raw("</main>\n")?;
+        if !self.prompts.is_empty() {
+            self.index_of_prompts()?;
+        }
+        self.raw("<footer>\n")?;
         for remark in remarks {
-            self.fill("<p>{}</p>\n", &[remark.as_str()])?;
+            self.page.fill("<p>{}</p>\n", &[remark.as_str()])?;
         }
         self.raw("</footer>\n</body>\n</html>\n")?;
-        self.out.flush()
+        self.page.finish("<p class=\"other\">no result is recorded</p>\n")
     }
 
     fn nests(&self) -> bool {
@@ -264,130 +488,15 @@ impl<W: Write> Renderer for Html<W> {
     }
 }
 
-impl<W: Write> Html<W> {
-    fn call(&mut self, tool: &Sanitized<'_>, arguments: &[Argument], sanitizer: &mut Sanitizer) -> io::Result<()> {
-        let headline = tool.headline(GLIMPSE_CHARS_MAX);
-        self.fill("<details class=\"call\"><summary><b>{}</b> ", &[headline.as_str()])?;
-        let named = |name: &&str| arguments.iter().find(|argument| argument.name.as_str() == *name);
-        if let Some(telling) = TELLING.iter().find_map(named).or(arguments.first()) {
-            let beginning = telling.value.headline(GLIMPSE_CHARS_MAX);
-            self.fill("<span class=\"glimpse\">{}</span>", &[beginning.as_str()])?;
-        }
-        self.raw("</summary>\n")?;
-        for argument in arguments {
-            let name = argument.name.as_str();
-            let markup = match name {
-                "old_string" => "<div class=\"old\"><span class=\"name\">{}</span>",
-                "new_string" => "<div class=\"new\"><span class=\"name\">{}</span>",
-                _ => "<div><span class=\"name\">{}</span>",
-            };
-            self.fill(markup, &[name])?;
-            self.pre(&sanitizer.parts(&argument.value))?;
-            self.raw("</div>\n")?;
-        }
-        Ok(())
-    }
+fn is_long(text: &Sanitized<'_>) -> bool {
+    text.as_str().lines().count() > OPEN_CHANGES_MAX / 5
 }
 
 fn size(text: &Sanitized<'_>) -> String {
     let text = text.as_str().trim_end();
     match text.lines().count() {
         0 => "empty".to_owned(),
-        1 => crate::terminal::count(text.chars().count() as u64, "character"),
-        lines => crate::terminal::count(lines as u64, "line"),
-    }
-}
-
-/// The only way of a text into the page, in content and in attributes alike.
-fn escape(out: &mut impl Write, text: &str) -> io::Result<()> {
-    let text = visible(text);
-    let mut from = 0;
-    for (at, b) in text.bytes().enumerate() {
-        let escaped = match b {
-            b'&' => "&amp;",
-            b'<' => "&lt;",
-            b'>' => "&gt;",
-            b'"' => "&quot;",
-            b'\'' => "&#39;",
-            _ => continue,
-        };
-        out.write_all(&text.as_bytes()[from..at])?;
-        out.write_all(escaped.as_bytes())?;
-        from = at + 1;
-    }
-    out.write_all(&text.as_bytes()[from..])
-}
-
-/// Without the empty lines at both ends.
-fn trimmed<'l, 't>(lines: &'l [&'t str]) -> &'l [&'t str] {
-    let is_blank = |line: &&str| line.trim().is_empty();
-    let Some(first) = lines.iter().position(|line| !is_blank(line)) else { return &[] };
-    let last = lines.iter().rposition(|line| !is_blank(line)).unwrap_or(first);
-    &lines[first..=last]
-}
-
-/// The words of `## A heading`.
-fn heading(line: &str) -> Option<&str> {
-    let words = line.trim_start_matches('#');
-    let level = line.len() - words.len();
-    words.strip_prefix(' ').filter(|words| (1..=6).contains(&level) && !words.trim().is_empty())
-}
-
-/// What stands between the asterisks that the text begins with.
-fn bold(text: &str) -> Option<&str> {
-    let inner = text.strip_prefix("**")?;
-    let end = inner.find("**")?;
-    let inner = &inner[..end];
-    (!inner.is_empty() && !inner.starts_with([' ', '*']) && !inner.ends_with(' ')).then_some(inner)
-}
-
-/// The http or https address that the text begins with; never one with a user, who could look
-/// like the host.
-fn address(text: &str) -> Option<&str> {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
-    let fits = |c: char| c.is_alphanumeric() || "-._~:/?#[]@!$&()*+,;=%".contains(c);
-    let length = host.find(|c| !fits(c)).unwrap_or(host.len());
-    let host = host[..length].trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '*']);
-    let authority = host.split(['/', '?', '#']).next()?;
-    let is_host = authority.chars().next().is_some_and(char::is_alphanumeric) && !authority.contains('@');
-    let start = text.len() - text.trim_start_matches("http").trim_start_matches('s').trim_start_matches("://").len();
-    is_host.then(|| &text[..start + host.len()])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(text: &str) -> String {
-        let mut page = Html::new(Vec::new());
-        page.line(text).unwrap();
-        String::from_utf8(page.out).unwrap()
-    }
-
-    #[test]
-    fn text_is_never_markup() {
-        assert_eq!(line("<b>&\"' \u{202e}\0"), "&lt;b&gt;&amp;&quot;&#39; ⟨U+202E⟩␀");
-        assert_eq!(line("`<i>` and **a <b> c**"), "<code>&lt;i&gt;</code> and <strong>a &lt;b&gt; c</strong>");
-        assert_eq!(line("``a ` b`` ` c"), "<code>a ` b</code> ` c");
-        assert_eq!(line("2 ** 3 ** 4, **, ***x***"), "2 ** 3 ** 4, **, ***x***");
-        assert_eq!(line("h ` * hh"), "h ` * hh");
-    }
-
-    #[test]
-    fn only_web_addresses_are_links() {
-        let link = |url: &str| format!("<a rel=\"noopener noreferrer nofollow\" href=\"{url}\">{url}</a>");
-        assert_eq!(line("see https://a.b/c?d=1&e, ok"), format!("see {}, ok", link("https://a.b/c?d=1&amp;e")));
-        assert_eq!(line("(http://a.b/ñ)."), format!("({}).", link("http://a.b/ñ")));
-        assert_eq!(line("https://a.b/\"onx=\"1"), format!("{}&quot;onx=&quot;1", link("https://a.b/")));
-        for text in [
-            "javascript:alert(1)",
-            "data:text/html,x",
-            "https://",
-            "xhttps://a.b",
-            "https://bank.com@evil.test/",
-            "http:/a",
-        ] {
-            assert_eq!(line(text), text, "{text}");
-        }
+        1 => count(text.chars().count() as u64, "character"),
+        lines => count(lines as u64, "line"),
     }
 }

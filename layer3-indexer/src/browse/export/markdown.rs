@@ -7,7 +7,10 @@
 
 use std::io::{self, Write};
 
-use super::renderer::{Header, MessageHeader, Part, Renderer, Speaker};
+use super::call::{Body, Call};
+use super::diff::{self, Fate};
+use super::pictures::Picture;
+use super::renderer::{Header, MessageHeader, Part, Renderer, Row, Speaker};
 use super::text::{Backticks, Parts, Piece, Sanitized, Sanitizer, pieces, visible};
 
 /// Longest argument that stands on its name's line, in characters.
@@ -85,6 +88,75 @@ impl<W: Write> Markdown<W> {
     }
 }
 
+impl<W: Write> Markdown<W> {
+    fn picture(&mut self, picture: &Picture<'_>) -> io::Result<()> {
+        // Here it would load, or be a line of megabytes that nobody can read around.
+        match picture {
+            Picture::Data { media_type, .. } => self.block(&format!("*(a picture, {media_type}, not exported)*")),
+            Picture::LeftOut(why) => self.block(&format!("*({})*", plain(why))),
+        }
+    }
+
+    fn call(&mut self, call: &Call, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        let server =
+            call.server.as_ref().map_or(String::new(), |server| format!(" (MCP server {})", plain(server.as_str())));
+        let telling = call.telling.as_ref().map_or(String::new(), |telling| format!(": {}", span(telling.as_str())));
+        self.block(&format!("**Call of {}**{server}{telling}", plain(call.tool.as_str())))?;
+        match &call.body {
+            Body::Nothing => {}
+            Body::Command(text) | Body::Written(text) => self.parts(&sanitizer.parts(text))?,
+            Body::Task(text) => self.quoted("Task", text)?,
+            Body::Plan(text) => self.quoted("Plan", text)?,
+            Body::Changes(changes) => changes.iter().try_for_each(|(old, new)| self.change(old, new, sanitizer))?,
+            Body::Todos(todos) => {
+                for (progress, todo) in todos {
+                    self.line(&format!("- {} {}", progress.mark(), plain(todo.as_str())))?;
+                }
+                self.line("")?;
+            }
+            Body::Questions(questions) => {
+                for question in questions {
+                    self.block(&format!("**{}**", plain(question.question.as_str())))?;
+                    for (label, description) in &question.options {
+                        self.line(&format!("- {}: {}", plain(label.as_str()), plain(description.as_str())))?;
+                    }
+                    self.line("")?;
+                }
+            }
+        }
+        for argument in &call.arguments {
+            let value = argument.value.as_str();
+            let name = plain(argument.name.as_str());
+            if value.chars().count() <= SHORT_CHARS_MAX && !value.contains('\n') && !value.trim().is_empty() {
+                self.block(&format!("{name}: {}", span(value)))?;
+            } else {
+                self.block(&format!("{name}:"))?;
+                self.parts(&sanitizer.parts(&argument.value))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, old: &Sanitized<'_>, new: &Sanitized<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        let (old, new) = (sanitizer.parts(old), sanitizer.parts(new));
+        if old.left_out + new.left_out > 0 {
+            self.parts(&old)?;
+            return self.parts(&new);
+        }
+        let shown = |line: &diff::Line| {
+            let mark = match line.fate {
+                Fate::Kept => "  ",
+                Fate::Removed => "- ",
+                Fate::Added => "+ ",
+                Fate::Skipped(lines) => return format!("@@ {lines} unchanged @@"),
+            };
+            line.pieces.iter().fold(mark.to_owned(), |line, (_, piece)| line + piece)
+        };
+        let lines: Vec<String> = diff::lines(old.head, new.head).iter().map(shown).collect();
+        self.fenced("diff", lines.iter().map(String::as_str))
+    }
+}
+
 impl<W: Write> Renderer for Markdown<W> {
     fn begin(&mut self, header: &Header) -> io::Result<()> {
         self.heading(1, &plain(header.title.as_str()))?;
@@ -93,7 +165,7 @@ impl<W: Write> Renderer for Markdown<W> {
         }
         self.line("| | |")?;
         self.line("|---|---|")?;
-        for (name, values) in &header.rows {
+        for Row { name, values, .. } in &header.rows {
             let values: Vec<String> = values.iter().map(|value| plain(value.as_str())).collect();
             self.line(&format!("| {name} | {} |", values.join(", ")))?;
         }
@@ -104,7 +176,7 @@ impl<W: Write> Renderer for Markdown<W> {
         if message.goes_on && message.speaker == Speaker::Tool {
             return Ok(());
         }
-        let time = message.time.as_ref().map_or(String::new(), |(seconds, _)| format!(" · {seconds}"));
+        let time = message.time.as_ref().map_or(String::new(), |time| format!(" · {} {}", time.day, time.clock));
         let rewound = if message.is_rewound { " · rewound" } else { "" };
         self.heading(2 + self.depth, &format!("{}{time}{rewound}", message.speaker.name()))
     }
@@ -122,28 +194,23 @@ impl<W: Write> Renderer for Markdown<W> {
             }
             Part::Thinking(text) => self.quoted("Thinking", text),
             Part::Notice { kind, text } => self.quoted(&plain(kind.as_str()), text),
-            Part::Call { tool, arguments } => {
-                self.block(&format!("**Call of {}**", plain(tool.as_str())))?;
-                for argument in *arguments {
-                    let value = argument.value.as_str();
-                    let name = plain(argument.name.as_str());
-                    if value.chars().count() <= SHORT_CHARS_MAX && !value.contains('\n') && !value.trim().is_empty() {
-                        self.block(&format!("{name}: {}", span(value)))?;
-                    } else {
-                        self.block(&format!("{name}:"))?;
-                        self.parts(&sanitizer.parts(&argument.value))?;
-                    }
-                }
-                Ok(())
-            }
-            Part::Result { tool, text, is_error } => {
+            Part::Call(call) => self.call(call, sanitizer),
+            Part::Result { tool, text, is_error, pictures, .. } => {
                 let what = if *is_error { "Error" } else { "Result" };
                 let of = tool.as_ref().map(|tool| format!(" of {}", plain(tool.as_str()))).unwrap_or_default();
                 self.block(&format!("**{what}{of}**"))?;
-                self.parts(&sanitizer.parts(text))
+                if pictures.is_empty() || !text.as_str().trim().is_empty() {
+                    self.parts(&sanitizer.parts(text))?;
+                }
+                pictures.iter().try_for_each(|picture| self.picture(picture))
             }
+            Part::Picture(picture) => self.picture(picture),
             Part::Other(kind) => self.block(&format!("*({}, not exported)*", plain(kind.as_str()))),
         }
+    }
+
+    fn end_call(&mut self, _: &Call) -> io::Result<()> {
+        Ok(())
     }
 
     fn end_message(&mut self) -> io::Result<()> {

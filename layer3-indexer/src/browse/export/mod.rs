@@ -6,109 +6,52 @@
 //! so memory does not grow with it (8 bytes a message, to leave out what comes again). Whatever is
 //! left out is said in the page. Everything in a transcript is hostile: see `text`.
 
-mod arguments;
+mod call;
+mod diff;
+mod head;
 mod html;
 mod markdown;
+mod options;
+mod page;
+mod pictures;
+mod prose;
 mod renderer;
+mod subagents;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use layer1_prebackup::claude::side_files::BESIDE;
-use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, Existing};
-use layer1_prebackup::names::{FileName, StoredName};
-use serde::{Deserialize, Serialize};
 
-use crate::browse::title::side_title;
 use crate::failure::{Context, Failure, Kind};
 use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
-use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
+use crate::terminal::time::{Clock, format_rfc3339_ms};
 use crate::transcript::course::Course;
-use crate::transcript::metadata::{Metadata, Order, SessionStats};
-use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
+use crate::transcript::record::{Block, Class, Record, command_line};
 use crate::transcript::redact::{Redactor, in_words};
-use arguments::arguments;
-use renderer::{Header, MessageHeader, Part, Renderer, Speaker};
+use call::Call;
+use head::{Survey, VALUE_CHARS_MAX, each_record, header, learn_of_subagents};
+pub(crate) use options::{Exported, Format, Keep, Options};
+use pictures::Pictures;
+use renderer::{MessageHeader, Part, Renderer, Speaker, Time};
+use subagents::{Subagent, Subagents};
 use text::{Sanitized, Sanitizer};
 
 /// Subagents of subagents are shown within them down to here, deeper ones at the end.
 const DEPTH_MAX: usize = 6;
-/// Files named in the table.
-const FILES_NAMED_MAX: usize = 30;
-/// Longest value in the table, and longest title, in characters.
-const VALUE_CHARS_MAX: usize = 300;
-/// Longest description of a subagent that is read, in bytes of its `.meta.json`.
-const META_BYTES_MAX: u64 = 64 * 1024;
+/// Longest line of a prompt in the index, in characters.
+const PROMPT_CHARS_MAX: usize = 90;
 /// Calls whose results have not come yet, and whose tool is remembered.
 const OPEN_CALLS_MAX: usize = 1000;
 /// What fails when the page cannot be written.
 const WRITING: &str = "write the export";
-
-/// What a page is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Format {
-    /// Markdown
-    #[value(name = "md")]
-    Markdown,
-    /// One HTML page that needs no network and no scripts
-    Html,
-}
-
-/// What to export and how.
-#[derive(Debug, Clone)]
-pub(crate) struct Options {
-    /// In what.
-    pub(crate) format: Format,
-    /// Whether secrets are masked.
-    pub(crate) redact: bool,
-    /// Whether outputs of tools longer than `OUTPUT_CHARS_MAX` are written whole, and what Claude Code told the model too.
-    pub(crate) full: bool,
-    /// Which content of the transcript, 0 being the newest; side files are always the newest.
-    pub(crate) generation: u32,
-    /// How points in time are told.
-    pub(crate) clock: Clock,
-}
-
-/// What was exported.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Exported {
-    /// The session.
-    pub(crate) session_id: String,
-    /// Its folder in the store.
-    pub(crate) project: String,
-    /// In what.
-    pub(crate) format: Format,
-    /// Messages written, those of subagents included.
-    pub(crate) messages: u64,
-    /// Transcripts of subagents written.
-    pub(crate) subagents: u64,
-    /// Secrets masked; none were looked for if there is no number.
-    pub(crate) masked: Option<u64>,
-    /// How many of which kind.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) masked_kinds: BTreeMap<&'static str, u64>,
-    /// Outputs that were cut for their length.
-    pub(crate) cut: u64,
-    /// The file written, if one was.
-    pub(crate) path: Option<String>,
-    /// Its length.
-    pub(crate) bytes: Option<u64>,
-    /// Its BLAKE3.
-    pub(crate) blake3: Option<String>,
-    /// What to know about the copies that were read.
-    pub(crate) notes: Vec<String>,
-    /// Transcripts of subagents that could not be exported; the page says so where they belong.
-    pub(crate) problems: Vec<String>,
-}
 
 /// Writes the session to `out` as it is read.
 pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Write) -> Result<Exported, Failure> {
@@ -139,6 +82,14 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
         subagents: Subagents::of(copies),
         renderer,
         clock: options.clock,
+        keep: &options.keep,
+        cwd: survey.metadata.cwd,
+        pictures: Pictures::new(match (options.pictures, options.redact) {
+            (false, _) => Some("left out by --no-images"),
+            // Nobody can look for a secret in it.
+            (true, true) => Some("left out by --redact: what it shows cannot be masked"),
+            (true, false) => None,
+        }),
         sanitizer,
         seen: HashSet::new(),
         calls: BTreeMap::new(),
@@ -152,6 +103,7 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
             format: options.format,
             messages: 0,
             subagents: 0,
+            pictures: 0,
             masked: None,
             masked_kinds: BTreeMap::new(),
             cut: 0,
@@ -200,162 +152,6 @@ fn exists(path: &Path) -> Failure {
     Failure::new(format!("write {}: it exists", path.display())).of(Kind::Exists).hint("--force replaces it")
 }
 
-/// What a first pass over the transcript learns for the table.
-struct Survey {
-    metadata: Metadata,
-    version: Option<String>,
-}
-
-impl Survey {
-    fn of(content: &mut Copy, redactor: &mut Option<Redactor>) -> Result<Survey, Failure> {
-        let mut tally = SessionStats::default();
-        let (mut version, mut order) = (None, Order::default());
-        each_record(content, &mut |located| {
-            let record = &located.record;
-            tally.add(record, order.next_ms(record));
-            if let Some(redactor) = redactor {
-                record.each_text(|text| redactor.learn(text));
-            }
-            if let Some(of_record) = &record.version {
-                version = Some(of_record.to_string());
-            }
-            ControlFlow::Continue(())
-        })?;
-        Ok(Survey { metadata: tally.to_metadata(), version })
-    }
-}
-
-/// What stands under the name of a secret in a subagent's transcript is one in all of them.
-fn learn_of_subagents(copies: &SessionCopies, redactor: &mut Redactor) {
-    for name in copies.names().into_iter().filter(|name| name.generation == 0) {
-        let is_transcript =
-            matches!(&name.file, FileName::Side(rel) if rel.extension().is_some_and(|ext| ext == "jsonl"));
-        // What cannot be read now is told where it is to be written.
-        let Some(mut content) = is_transcript.then(|| copies.get(&name).ok()).flatten() else { continue };
-        let _ = each_record(&mut content, &mut |located| {
-            located.record.each_text(|text| redactor.learn(text));
-            ControlFlow::Continue(())
-        });
-    }
-}
-
-fn each_record(
-    content: &mut Copy,
-    each: &mut dyn FnMut(Located<'_>) -> ControlFlow<()>,
-) -> Result<record::ReadReport, Failure> {
-    let path = content.at.path.clone();
-    let read = content.read().and_then(|bytes| record::read_records(bytes, 0, TornLine::Final, each));
-    read.context(format_args!("read {}", path.display()))
-}
-
-fn header(
-    copies: &SessionCopies,
-    content: &Copy,
-    survey: &Survey,
-    options: &Options,
-    sanitizer: &mut Sanitizer,
-) -> Header {
-    let key = &copies.key;
-    let metadata = &survey.metadata;
-    let id = format!("{}/{}", key.project, key.id);
-    let labels = copies.labels();
-    let named = side_title(copies).filter(|_| options.generation == 0);
-    let named = labels.name().map(str::to_owned).or(named);
-    let tags: Vec<String> = labels.tags().map(|tag| format!("#{tag}")).collect();
-    let title = named.as_deref().or(metadata.title.as_deref()).or(metadata.first_topic.as_deref()).unwrap_or(&id);
-    let mut rows: Vec<(&'static str, Vec<Sanitized<'static>>)> = Vec::new();
-    let mut row = |name: &'static str, values: Vec<Option<&str>>| {
-        let values = values.into_iter().flatten().filter(|value| !value.trim().is_empty());
-        let values: Vec<_> = values.map(|value| sanitizer.clean(value).headline(VALUE_CHARS_MAX)).collect();
-        if !values.is_empty() {
-            rows.push((name, values));
-        }
-    };
-    row("Session", vec![Some(&id)]);
-    row("Tags", tags.iter().map(|tag| Some(tag.as_str())).collect());
-    row("Note", vec![labels.note()]);
-    let older = format!("generation {}: an older content of the transcript", options.generation);
-    row("Content", vec![Some(older.as_str()).filter(|_| options.generation > 0)]);
-    let time = |time: &Option<String>| Some(options.clock.exact(parse_rfc3339_ms(time.as_ref()?)?));
-    row("Start", vec![time(&metadata.timestamp_start).as_deref()]);
-    row("End", vec![time(&metadata.timestamp_end).as_deref()]);
-    row("Directory", vec![metadata.cwd.as_deref()]);
-    row("Branch", vec![metadata.git_branch.as_deref().filter(|branch| *branch != "HEAD")]);
-    row("Claude Code", vec![survey.version.as_deref()]);
-    let edited = &metadata.edited_files;
-    let more = format!("and {} more", edited.len().saturating_sub(FILES_NAMED_MAX));
-    let latest = edited.iter().rev().take(FILES_NAMED_MAX).map(|file| Some(file.as_str()));
-    let more = Some(more.as_str()).filter(|_| edited.len() > FILES_NAMED_MAX);
-    row("Edited files", latest.chain([more]).collect());
-    row("First topic", vec![metadata.first_topic.as_deref()]);
-    row("Last topic", vec![metadata.last_topic.as_deref().filter(|_| metadata.last_topic != metadata.first_topic)]);
-    row("Fork of", vec![metadata.forked_from.as_deref()]);
-    row("Continued in", vec![metadata.continued_in.as_deref()]);
-    let size = Size(content.at.bytes).to_string();
-    row("Transcript", vec![Some(&size)]);
-    if options.redact {
-        row("Secrets", vec![Some("masked where they were recognised by their form")]);
-    }
-    let warnings = copies.notes.iter().chain(&content.notes).map(|note| sanitizer.clean(note).into_owned()).collect();
-    Header { title: sanitizer.clean(title).headline(VALUE_CHARS_MAX), rows, warnings }
-}
-
-/// Transcripts of subagents that were not written yet.
-#[derive(Default)]
-struct Subagents {
-    /// By the id of the call that started them.
-    called: BTreeMap<String, Vec<Subagent>>,
-    others: Vec<Subagent>,
-}
-
-struct Subagent {
-    name: StoredName,
-    /// Its kind and task, as its side file says them; else its file's name.
-    title: String,
-}
-
-/// `agent-….meta.json`.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct SubagentMeta {
-    agent_type: Option<String>,
-    description: Option<String>,
-    tool_use_id: Option<String>,
-}
-
-impl Subagents {
-    fn of(copies: &SessionCopies) -> Subagents {
-        let mut subagents = Subagents::default();
-        for name in copies.names().into_iter().filter(|name| name.generation == 0) {
-            let FileName::Side(rel) = &name.file else { continue };
-            // Earlier versions of Claude Code kept them beside the transcript.
-            let is_old = rel.strip_prefix(BESIDE).is_ok_and(|name| name.to_string_lossy().starts_with("agent-"));
-            if !(is_old || rel.starts_with("subagents")) || rel.extension().is_none_or(|ext| ext != "jsonl") {
-                continue;
-            }
-            let meta = subagent_meta(copies, rel);
-            let words: Vec<String> = [meta.agent_type, meta.description].into_iter().flatten().collect();
-            let stem = rel.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let title = if words.is_empty() { stem } else { words.join(": ") };
-            let subagent = Subagent { title, name: name.clone() };
-            match meta.tool_use_id {
-                Some(id) => subagents.called.entry(id).or_default().push(subagent),
-                None => subagents.others.push(subagent),
-            }
-        }
-        subagents
-    }
-}
-
-/// Only for a title and a place: without it, or where it is damaged, the transcript comes at the end.
-fn subagent_meta(copies: &SessionCopies, rel: &Path) -> SubagentMeta {
-    let name = StoredName::newest(FileName::Side(rel.with_extension("meta.json")));
-    let Ok(mut content) = copies.get(&name) else { return SubagentMeta::default() };
-    let mut bytes = Vec::new();
-    let read = content.read().and_then(|reader| reader.take(META_BYTES_MAX).read_to_end(&mut bytes));
-    read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
 /// Records that are not in the page.
 #[derive(Default)]
 struct LeftOut {
@@ -364,6 +160,8 @@ struct LeftOut {
     unknown: BTreeMap<String, u64>,
     unparsable: u64,
     repeated: u64,
+    /// By the choice of roles.
+    unwanted: u64,
 }
 
 struct Export<'a> {
@@ -371,6 +169,9 @@ struct Export<'a> {
     subagents: Subagents,
     renderer: Box<dyn Renderer + 'a>,
     clock: Clock,
+    keep: &'a Keep,
+    cwd: Option<String>,
+    pictures: Pictures,
     sanitizer: Sanitizer,
     /// Fingerprints of the messages written.
     seen: HashSet<u64>,
@@ -414,7 +215,7 @@ impl Export<'_> {
             return Ok(());
         };
         let full = self.sanitizer.full;
-        let blocks: Vec<&Block<'_>> = record.blocks.iter().filter(|block| is_written(block, full)).collect();
+        let mut blocks: Vec<&Block<'_>> = record.blocks.iter().filter(|block| is_written(block, full)).collect();
         let is_notice = |block: &Block<'_>| matches!(block, Block::Notice { .. }) && !is_empty(block);
         let notices = record.blocks.iter().any(|block| is_notice(block) && !is_written(block, full));
         self.left_out.reminders += u64::from(notices || (record.class == Class::Meta && blocks.is_empty()));
@@ -428,25 +229,69 @@ impl Export<'_> {
             self.left_out.repeated += 1;
             return Ok(());
         }
+        let all = blocks.len();
+        blocks.retain(|block| self.keep.keeps(record, block));
+        self.left_out.unwanted += (all - blocks.len()) as u64;
+        if blocks.is_empty() {
+            return Ok(());
+        }
         let this = Some((speaker, is_rewound));
         let goes_on = speaker == Speaker::Tool || (speaker == Speaker::Claude && self.last_speaker == this);
         if speaker != Speaker::Tool {
             self.last_speaker = this;
         }
-        let time = record.timestamp_ms.map(|ms| times(self.clock, ms));
-        let header = MessageHeader { speaker, anchor: self.anchor(record), time, goes_on, is_rewound };
+        let is_result = blocks.iter().all(|block| matches!(block, Block::ToolResult { .. }));
+        let header = MessageHeader {
+            speaker,
+            anchor: self.anchor(record),
+            time: record.timestamp_ms.map(|ms| time_of(self.clock, ms)),
+            goes_on,
+            is_result,
+            is_rewound,
+            prompt: self.prompt(record, &blocks),
+            cost: self.cost(record),
+        };
         self.renderer.begin_message(&header).context(WRITING)?;
-        for block in blocks {
+        for block in &blocks {
             self.block(block, record, depth)?;
         }
         self.renderer.end_message().context(WRITING)?;
         self.exported.messages += 1;
         self.rewound += u64::from(is_rewound);
+        self.named_in(&blocks, depth)
+    }
+
+    /// What a prompt says, for the index.
+    fn prompt(&mut self, record: &Record<'_>, blocks: &[&Block<'_>]) -> Option<Sanitized<'static>> {
+        let said = blocks.iter().find_map(|block| match block {
+            Block::Text(text) if record.class == Class::Prompt && !record.is_sidechain => Some(text),
+            _ => None,
+        });
+        said.map(|text| self.sanitizer.clean(text).headline(PROMPT_CHARS_MAX))
+    }
+
+    fn cost(&mut self, record: &Record<'_>) -> Option<Sanitized<'static>> {
+        let spent = record.spent().map(|spent| spent.in_words());
+        let words: Vec<String> = record.model.as_deref().map(str::to_owned).into_iter().chain(spent).collect();
+        Some(self.sanitizer.clean(&words.join(" · ")).headline(VALUE_CHARS_MAX)).filter(|_| !words.is_empty())
+    }
+
+    /// Subagents of which only a result says where they belong.
+    fn named_in(&mut self, blocks: &[&Block<'_>], depth: usize) -> Result<(), Failure> {
+        if depth >= DEPTH_MAX || !self.renderer.nests() {
+            return Ok(());
+        }
+        for block in blocks {
+            let Block::ToolResult { text, .. } = block else { continue };
+            if let Some(subagent) = self.subagents.named_in(text) {
+                self.subagent(&subagent, depth + 1)?;
+            }
+        }
         Ok(())
     }
 
     fn block(&mut self, block: &Block<'_>, record: &Record<'_>, depth: usize) -> Result<(), Failure> {
-        let Export { renderer, sanitizer, .. } = self;
+        let Export { renderer, sanitizer, pictures, .. } = self;
         let command;
         let part = match block {
             Block::Text(text) if record.class == Class::Summary => Part::Summary(sanitizer.clean(text)),
@@ -472,42 +317,46 @@ impl Export<'_> {
             }
             Block::Thinking(text) => Part::Thinking(sanitizer.clean(text)),
             Block::ToolUse { name, id, input } => {
-                let tool = sanitizer.clean(name).into_owned();
-                let arguments = input.map(|input| arguments(input, sanitizer)).unwrap_or_default();
-                let part = Part::Call { tool: &tool, arguments: &arguments };
-                renderer.part(&part, sanitizer).context(WRITING)?;
-                return id.as_ref().map_or(Ok(()), |id| self.called(id, tool, depth));
+                let call = Call::of(name, id.as_deref(), *input, self.cwd.as_deref(), sanitizer);
+                renderer.part(&Part::Call(&call), sanitizer).context(WRITING)?;
+                return self.called(call, depth);
             }
-            Block::ToolResult { id, text, is_error } => {
-                let tool = id.as_deref().and_then(|id| self.calls.remove(id));
-                Part::Result { tool, text: sanitizer.clean(text), is_error: *is_error }
+            Block::ToolResult { id, text, is_error, pictures: shown } => {
+                let call = id.as_deref();
+                let tool = call.and_then(|id| self.calls.remove(id));
+                let pictures = shown.iter().map(|picture| pictures.of(*picture)).collect();
+                Part::Result { call, tool, text: sanitizer.clean(text), is_error: *is_error, pictures }
             }
+            Block::Picture(picture) => Part::Picture(pictures.of(*picture)),
             Block::Other(kind) => Part::Other(sanitizer.clean(kind)),
         };
         renderer.part(&part, sanitizer).context(WRITING)
     }
 
     /// Remembers the call for its result, and writes what it started.
-    fn called(&mut self, id: &str, tool: Sanitized<'static>, depth: usize) -> Result<(), Failure> {
-        if self.calls.len() >= OPEN_CALLS_MAX {
-            // Results of calls that were interrupted never come.
-            self.calls.clear();
+    fn called(&mut self, call: Call, depth: usize) -> Result<(), Failure> {
+        if let Some(id) = &call.id {
+            if self.calls.len() >= OPEN_CALLS_MAX {
+                // Results of calls that were interrupted never come.
+                self.calls.clear();
+            }
+            self.calls.insert(id.clone(), call.tool.clone());
+            let is_here = depth < DEPTH_MAX && self.renderer.nests();
+            for subagent in if is_here { self.subagents.called_by(id) } else { Vec::new() } {
+                self.subagent(&subagent, depth + 1)?;
+            }
         }
-        self.calls.insert(id.to_owned(), tool);
-        if depth >= DEPTH_MAX || !self.renderer.nests() {
-            return Ok(());
-        }
-        for subagent in self.subagents.called.remove(id).unwrap_or_default() {
-            self.subagent(&subagent, depth + 1)?;
-        }
-        Ok(())
+        self.renderer.end_call(&call).context(WRITING)
     }
 
     /// Those that no call was found for, or that were too deep.
     fn rest_of_subagents(&mut self) -> Result<(), Failure> {
         loop {
-            let mut rest: Vec<Subagent> = std::mem::take(&mut self.subagents.called).into_values().flatten().collect();
-            rest.append(&mut self.subagents.others);
+            let rest = self.subagents.rest();
+            if !self.keep.keeps_tools() {
+                self.left_out.unwanted += rest.len() as u64;
+                return Ok(());
+            }
             if rest.is_empty() {
                 return Ok(());
             }
@@ -560,6 +409,7 @@ impl Export<'_> {
 
     fn finish(mut self) -> Result<Exported, Failure> {
         self.exported.cut = self.sanitizer.cut;
+        self.exported.pictures = self.pictures.written;
         let mut remarks = vec![format!(
             "{}, exported by Threefold from a verified backup.",
             terminal::count(self.exported.messages, "message")
@@ -572,6 +422,10 @@ impl Export<'_> {
             (left_out.bookkeeping, "records of bookkeeping".to_owned()),
             (left_out.repeated, "messages that came again".to_owned()),
             (unknown, format!("records of types unknown here: {}", kinds.join(", "))),
+            (
+                left_out.unwanted,
+                format!("calls and results of tools, thoughts and the like, by the option {}", self.keep.option()),
+            ),
             (left_out.unparsable, "damaged pieces that could not be read".to_owned()),
         ];
         let counts = counts.into_iter().filter(|(count, _)| *count > 0);
@@ -620,10 +474,12 @@ fn is_written(block: &Block<'_>, full: bool) -> bool {
     !is_empty(block) && (full || !matches!(block, Block::Notice { is_among_words: false, .. }))
 }
 
-fn times(clock: Clock, ms: i64) -> (String, String) {
+fn time_of(clock: Clock, ms: i64) -> Time {
     let seconds = clock.exact(ms);
-    // The page says at its head that it is in UTC.
-    (seconds.strip_suffix(" UTC").unwrap_or(&seconds).to_owned(), format_rfc3339_ms(ms))
+    // The page says at its head which zone it is.
+    let mut words = seconds.split(' ').map(str::to_owned);
+    let (day, time) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    Time { day, clock: time, exact: format_rfc3339_ms(ms) }
 }
 
 fn hash_of(value: &impl std::hash::Hash) -> u64 {

@@ -2,28 +2,53 @@
 
 use std::io;
 
+use super::call::Call;
+use super::pictures::Picture;
 use super::text::{Sanitized, Sanitizer};
 use crate::transcript::record::Class;
 
 /// What stands above the conversation.
 pub(super) struct Header {
     pub(super) title: Sanitized<'static>,
-    /// The rows of the table.
-    pub(super) rows: Vec<(&'static str, Vec<Sanitized<'static>>)>,
+    /// The page of all conversations that this one is among.
+    pub(super) back: Option<&'static str>,
+    pub(super) rows: Vec<Row>,
     /// What must be read before everything else.
     pub(super) warnings: Vec<Sanitized<'static>>,
 }
 
+/// A row of the table.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) values: Vec<Sanitized<'static>>,
+    /// Whether everybody wants to know it.
+    pub(super) is_main: bool,
+}
+
 /// Who speaks, and where a link to it leads.
+#[derive(Clone)]
 pub(super) struct MessageHeader {
     pub(super) speaker: Speaker,
     pub(super) anchor: String,
-    /// To the second, for people; and exactly.
-    pub(super) time: Option<(String, String)>,
+    pub(super) time: Option<Time>,
     /// The same speaker goes on.
     pub(super) goes_on: bool,
+    /// Whether results of tools are all of it.
+    pub(super) is_result: bool,
     /// The user went back to before it: the conversation went on without it.
     pub(super) is_rewound: bool,
+    /// What a prompt says, on one line, where it is one of the user's.
+    pub(super) prompt: Option<Sanitized<'static>>,
+    /// The model that answered and what it cost.
+    pub(super) cost: Option<Sanitized<'static>>,
+}
+
+/// When, for people, and exactly.
+#[derive(Clone)]
+pub(super) struct Time {
+    pub(super) day: String,
+    pub(super) clock: String,
+    pub(super) exact: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +87,6 @@ impl Speaker {
     }
 }
 
-/// An argument of a tool.
-pub(super) struct Argument {
-    pub(super) name: Sanitized<'static>,
-    pub(super) value: Sanitized<'static>,
-}
-
 /// A part of a message.
 pub(super) enum Part<'a> {
     Prose(Sanitized<'a>),
@@ -81,15 +100,17 @@ pub(super) enum Part<'a> {
         kind: Sanitized<'a>,
         text: Sanitized<'a>,
     },
-    Call {
-        tool: &'a Sanitized<'a>,
-        arguments: &'a [Argument],
-    },
+    /// What the call started follows, then [`Renderer::end_call`].
+    Call(&'a Call),
     Result {
+        /// The id of its call.
+        call: Option<&'a str>,
         tool: Option<Sanitized<'static>>,
         text: Sanitized<'a>,
         is_error: bool,
+        pictures: Vec<Picture<'a>>,
     },
+    Picture(Picture<'a>),
     /// Something that is not text; its type.
     Other(Sanitized<'a>),
 }
@@ -100,6 +121,7 @@ pub(super) trait Renderer {
     fn begin(&mut self, header: &Header) -> io::Result<()>;
     fn begin_message(&mut self, message: &MessageHeader) -> io::Result<()>;
     fn part(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()>;
+    fn end_call(&mut self, call: &Call) -> io::Result<()>;
     fn end_message(&mut self) -> io::Result<()>;
     fn begin_subagent(&mut self, title: &Sanitized<'_>) -> io::Result<()>;
     fn end_subagent(&mut self) -> io::Result<()>;

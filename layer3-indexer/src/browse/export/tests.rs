@@ -4,12 +4,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use layer1_prebackup::names::{FileName, StoredName};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::terminal::time::Clock;
 use crate::testing::{ID, Scene, answer, flip_last_byte, prompt};
+use crate::transcript::record::Role;
 
 /// A record of the conversation; `n` is its second.
 fn line(n: u32, kind: &str, content: Value, more: Value) -> String {
@@ -77,7 +79,7 @@ fn saved(lines: &[String]) -> Scene {
 }
 
 fn options(format: Format) -> Options {
-    Options { format, redact: false, full: false, generation: 0, clock: Clock::UTC }
+    Options { clock: Clock::UTC, ..Options::of(format) }
 }
 
 fn page(scene: &Scene, options: &Options) -> (String, Exported) {
@@ -169,7 +171,27 @@ fn hostile(text: &str, cwd: &str) -> Vec<String> {
         prompt(6, &json!(format!("<command-name>{text}</command-name>")).as_str().unwrap().replace('\n', " ")),
         prompt(7, &format!("<local-command-stdout>{text}")),
         line(8, "system", json!(null), json!({"subtype": "informational", "content": text})),
-        call(9, "edit", "Edit", json!({"file_path": text, "old_string": text, "new_string": text})),
+        call(9, "edit", "Edit", json!({"file_path": text, "old_string": text, "new_string": format!("{text} {text}")})),
+        call(10, "edits", "MultiEdit", json!({"file_path": text, "edits": [{"old_string": text, "new_string": text}]})),
+        call(10, "write", "Write", json!({"file_path": text, "content": text, text: text})),
+        call(10, "shell", "Bash", json!({"command": text, "description": text})),
+        call(10, "agent", "Agent", json!({"prompt": text, "description": text, "subagent_type": text})),
+        result(10, "agent", json!(text), false),
+        call(10, "plan", "ExitPlanMode", json!({"plan": text})),
+        call(10, "todo", "TodoWrite", json!({"todos": [{"content": text, "status": text, "activeForm": text}]})),
+        call(
+            10,
+            "ask",
+            "AskUserQuestion",
+            json!({"questions": [{"question": text, "header": text, "options": [{"label": text, "description": text}]}]}),
+        ),
+        call(10, "mcp", &format!("mcp__{text}__{text}"), json!({"query": text})),
+        line(
+            11,
+            "user",
+            json!([{"type": "image", "source": {"type": "base64", "media_type": text, "data": text}}]),
+            json!({}),
+        ),
         format!("{}\n", json!({"type": "custom-title", "customTitle": text, "sessionId": ID})),
         format!("{}\n", json!({"type": text, "uuid": text, "sessionId": ID})),
     ]
@@ -189,15 +211,58 @@ fn hostile_page(text: &str, format: Format) -> String {
 /// Every tag of the page with its attributes, as a browser would see them. Panics where something
 /// stands that this program does not write.
 fn check_html(page: &str) {
-    const TAGS: [&str; 28] = [
-        "html", "head", "meta", "title", "body", "header", "h1", "h2", "table", "tr", "th", "td", "br", "main",
-        "article", "a", "time", "div", "pre", "code", "strong", "b", "details", "summary", "span", "p", "footer",
+    const TAGS: [&str; 45] = [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "body",
+        "header",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "br",
+        "hr",
+        "main",
+        "nav",
+        "section",
+        "article",
+        "a",
+        "time",
+        "div",
+        "pre",
+        "code",
+        "strong",
+        "em",
+        "del",
+        "mark",
+        "b",
+        "details",
+        "summary",
+        "span",
+        "p",
+        "blockquote",
+        "ul",
+        "ol",
+        "li",
+        "img",
+        "footer",
         "!doctype",
     ];
     let body = body(page);
     assert!(!body.contains("<!--"));
     assert_eq!(text::visible(&body), body, "an invisible character");
     let mut open: Vec<String> = Vec::new();
+    let mut ids = HashSet::new();
     let mut rest = body.as_str();
     while let Some(at) = rest.find('<') {
         assert!(!rest[..at].contains('>'), "a bracket outside of a tag: {}", &rest[..at]);
@@ -209,15 +274,17 @@ fn check_html(page: &str) {
         for (attribute, value) in attributes(tag) {
             let is_ours = match attribute {
                 "class" | "dir" | "scope" | "datetime" | "title" | "rel" | "charset" | "http-equiv" | "name"
-                | "content" => true,
-                "id" => value.starts_with("m-") || value.starts_with("n-"),
+                | "content" | "alt" | "data-language" => true,
+                "start" => value.bytes().all(|b| b.is_ascii_digit()),
+                "id" => ids.insert(value.to_owned()) && (value.starts_with("m-") || value.starts_with("n-")),
+                "src" => name == "img" && value.starts_with("data:image/png;base64,"),
                 "href" => value.starts_with('#') || value.starts_with("https://") || value.starts_with("http://"),
                 _ => false,
             };
             assert!(is_ours && !value.contains('<'), "<{tag}>: {attribute}={value}");
         }
         match (tag.starts_with('/'), name) {
-            (_, "meta" | "br" | "!doctype") => {}
+            (_, "meta" | "br" | "hr" | "img" | "!doctype") => {}
             (true, name) => assert_eq!(open.pop().as_deref(), Some(name), "closed in the wrong order"),
             (false, name) => open.push(name.to_owned()),
         }
@@ -233,6 +300,7 @@ fn attributes(tag: &str) -> Vec<(&str, &str)> {
         found.push((before.rsplit(' ').next().unwrap(), value));
         rest = next;
     }
+    let rest = if tag.starts_with("details ") { rest.replace(" open", "") } else { rest.to_owned() };
     assert!(tag.starts_with('!') || rest.trim().is_empty() || found.is_empty(), "<{tag}>");
     found
 }
@@ -258,7 +326,7 @@ fn check_markdown(page: &str) {
                 Event::Start(Tag::Heading { level, .. }) => heading = Some((level, String::new())),
                 Event::End(TagEnd::Heading(_)) => {
                     let (level, words) = heading.take().unwrap();
-                    let ours = ["User", "Claude", "Tool", "Summary", "System", "Subagent"];
+                    let ours = ["User", "Claude", "Agent", "Tool", "Summary", "System", "Subagent"];
                     let is_ours = level == HeadingLevel::H1 || ours.iter().any(|ours| words.starts_with(ours));
                     assert!(is_ours && level <= HeadingLevel::H3, "a heading: {words:?} in {page}");
                 }
@@ -539,8 +607,8 @@ fn long_outputs_are_cut_and_it_is_said() {
 fn what_came_again_is_written_once() {
     let scene = saved(&[prompt(1, "only once"), answer(2, "yes"), prompt(1, "only once")]);
     let (html, exported) = page(&scene, &options(Format::Html));
-    // The topic, the title twice, and the message.
-    assert_eq!(html.matches("only once").count(), 4);
+    // The topic, the title twice, the message, and the index.
+    assert_eq!(html.matches("only once").count(), 5);
     assert_eq!(exported.messages, 2);
     assert!(html.contains("messages that came again (1)"), "{html}");
 }
@@ -724,4 +792,185 @@ fn the_name_beside_the_transcript_is_the_title() {
     scene.write(&scene.transcript().with_extension("").join("custom-title.json"), r#"{"customTitle":"Zephyr"}"#);
     scene.receipt(None);
     assert!(page(&scene, &options(Format::Markdown)).0.starts_with("# Zephyr\n"));
+}
+
+/// A conversation with every kind of content that Claude Code writes.
+fn zoo() -> Scene {
+    const ZOO: &str = "2007a11a-0c0d-4e11-8f00-000000200020";
+    let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/zoo");
+    let read = |path: &str| fs::read_to_string(fixture.join(path)).unwrap();
+    let scene = Scene::new();
+    let lines = read(&format!("{ZOO}.jsonl")).replace(ZOO, ID);
+    let side = scene.transcript().with_extension("").join("subagents");
+    for entry in fs::read_dir(fixture.join(ZOO).join("subagents")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        scene.write(&side.join(&name), &read(&format!("{ZOO}/subagents/{name}")).replace(ZOO, ID));
+    }
+    scene.transcribe(&[lines]);
+    scene.receipt(None);
+    scene
+}
+
+#[test]
+fn every_kind_of_content_is_shown_as_what_it_is() {
+    let scene = zoo();
+    let (html, exported) = page(&scene, &options(Format::Html));
+    check_html(&html);
+    assert_eq!((exported.subagents, exported.pictures), (2, 2));
+    let answers = html.split("<section class=\"tool\">").skip(1);
+    let answers: Vec<&str> = answers.map(|card| card.split("</section>").next().unwrap()).collect();
+    let of = |tool: &str| {
+        let head = format!("<h3><b>{tool}</b>");
+        *answers.iter().find(|card| card.trim_start().starts_with(&head)).unwrap_or_else(|| panic!("no card of {tool}"))
+    };
+    let holds = |tool: &str, parts: &[&str]| {
+        parts.iter().for_each(|part| assert!(of(tool).contains(part), "{part} in {}", of(tool)));
+    };
+    // Two calls at once, then two results: each stands in the card of its call.
+    holds("Read", &["net/client.rs</span>", "class=\"answer\" id=\"m-", "pub struct Client&lt;T&gt;"]);
+    holds("Grep", &["backoff</span>", "tests/retry.rs:9"]);
+    holds("Bash", &["$ ", "error\" open", "test retry::first ... FAILED"].map(|part| part.trim_start_matches("$ ")));
+    holds("TodoWrite", &["<li class=\"done\">☑ Find", "<li class=\"begun\">◐ Compute", "<li class=\"open\">☐ Add"]);
+    holds("Edit", &["<span class=\"old\">- ", "<span class=\"new\">+ ", "<mark>"]);
+    holds("MultiEdit", &["<mark>&quot;0.4.3&quot;</mark>", "- rand = "]);
+    holds("Write", &["written <span class=\"size\">10 lines</span>", "fn the_cap_holds()"]);
+    holds("NotebookEdit", &["plt.plot", "cell_type: code"]);
+    holds("AskUserQuestion", &["<strong>How long may a delay get?</strong>", "(several may be chosen)", "<li>gRPC"]);
+    holds("ExitPlanMode", &["<div class=\"plan\">", "<h3>Plan: honest backoff</h3>", "approved your plan"]);
+    holds("get_issue", &["MCP server tracker", "Retry storms the server"]);
+    holds("WebFetch", &["<code>sleep = random("]);
+    holds("Skill", &["skill: commit"]);
+    // What a subagent did stands in the card of its call, before what came of it.
+    let agent = html.split("<b>Agent</b>").nth(1).unwrap();
+    let at = |text: &str| agent.find(text).unwrap_or_else(|| panic!("{text}"));
+    assert!(at("class=\"subagent\"") < at("grep -n") && at("grep -n") < at("agentId: a1b2c3d4e5f60718"), "{agent}");
+    for part in [
+        "<img alt=\"a picture of this conversation\" src=\"data:image/png;base64,iVBOR",
+        "<td class=\"right\"><strong>30 s</strong></td>",
+        "<pre class=\"code\" data-language=\"rust\">",
+        "<li>☑ <code>net/client.rs</code>",
+        "<del>uncapped</del>",
+        "<blockquote>",
+        "client.rs (net/client.rs:41)",
+        "&lt;b&gt;this&lt;/b&gt;",
+        "! git status --short",
+        "Summary of the conversation so far",
+        "API Error: 529 Overloaded",
+        "[Request interrupted by user for tool use]",
+        "日本語のテスト 🎉 — العربية",
+        "claude-sonnet-4-5",
+        "tokens in",
+        "The retry in `net/client.rs` never backs off",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    // The index leads to prompts that are there.
+    let index = html.split("<nav").nth(1).unwrap();
+    for link in index.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(html.contains(&format!("id=\"{link}\"")), "{link}");
+    }
+    check_markdown(&page(&scene, &options(Format::Markdown)).0);
+}
+
+#[test]
+fn only_what_was_said_or_what_some_said_is_written_if_that_is_asked_for() {
+    let scene = zoo();
+    for format in [Format::Html, Format::Markdown] {
+        let keep = Keep { is_compact: true, ..Keep::default() };
+        let (said, exported) = page(&scene, &Options { keep, ..options(format) });
+        for part in ["never backs off", "look at the client and the tests at once", "What was wrong", "no sleep"] {
+            assert!(said.contains(part), "{part}");
+        }
+        for part in ["cargo test retry", "tests/retry.rs:9", "integer division", "Audit other", "529", "0.42"] {
+            assert!(!said.contains(part), "{part}");
+        }
+        assert!(said.contains("by the option --compact (") && exported.subagents == 0, "{said}");
+        let keep = Keep { roles: vec![Role::User], ..Keep::default() };
+        let (said, _) = page(&scene, &Options { keep, ..options(format) });
+        assert!(said.contains("never backs off") && !said.contains("What was wrong"));
+        let keep = Keep { roles: vec![Role::Tool], ..Keep::default() };
+        let (said, _) = page(&scene, &Options { keep, ..options(format) });
+        assert!(said.contains("tests/retry.rs:9") && !said.contains("What was wrong"));
+    }
+}
+
+#[test]
+fn pictures_are_data_of_known_types_within_limits_or_left_out_with_a_word() {
+    let png = "iVBORw0KGgo=";
+    let picture = |media: &str, data: &str| {
+        let source = json!({"type": "base64", "media_type": media, "data": data});
+        json!({"type": "image", "source": source})
+    };
+    let scene = saved(&[
+        line(1, "user", json!([picture("image/png", png)]), json!({})),
+        call(2, "t", "Read", json!({"file_path": "a.png"})),
+        result(3, "t", json!([picture("image/png", png)]), false),
+        line(4, "user", json!([picture("image/svg+xml", png), picture("text/html", png)]), json!({})),
+        line(5, "user", json!([picture("image/png", "\"onerror=alert(1)"), picture("image/png", "")]), json!({})),
+        line(6, "user", json!([picture("image/png", &"A".repeat(8 * 1024 * 1024))]), json!({})),
+        line(
+            7,
+            "user",
+            json!([{"type": "image", "source": {"type": "url", "url": "https://e.test/a.png"}}]),
+            json!({}),
+        ),
+    ]);
+    let (html, exported) = page(&scene, &options(Format::Html));
+    check_html(&html);
+    assert_eq!((html.matches("<img ").count(), exported.pictures), (2, 2));
+    for (why, times) in
+        [("of a type that", 2), ("bytes are damaged", 2), ("left out because it has 6.3 MB", 1), ("does not hold", 1)]
+    {
+        assert_eq!(html.matches(why).count(), times, "{why}: {html}");
+    }
+    let (none, _) = page(&scene, &Options { pictures: false, ..options(Format::Html) });
+    assert!(!none.contains("<img ") && none.contains("a picture, left out by --no-images"));
+    let (masked, _) = page(&scene, &Options { redact: true, ..options(Format::Html) });
+    assert!(!masked.contains("<img ") && masked.contains("left out by --redact"), "{masked}");
+    let (markdown, _) = page(&scene, &options(Format::Markdown));
+    assert!(!markdown.contains(png) && markdown.contains("(a picture, image/png, not exported)"), "{markdown}");
+}
+
+#[test]
+fn a_subagent_that_only_a_result_names_stands_behind_it() {
+    let scene = Scene::new();
+    let side = scene.transcript().with_extension("").join("subagents");
+    scene.write(&side.join("agent-abcd1234.jsonl"), &answer(5, "from below"));
+    let lines = [
+        call(1, "t", "Task", json!({"description": "look", "prompt": "Look"})),
+        result(2, "t", json!("Done.\nagentId: abcd1234 (use it)"), false),
+        prompt(8, "afterwards"),
+    ];
+    scene.transcribe(&lines);
+    scene.receipt(None);
+    let (html, _) = page(&scene, &options(Format::Html));
+    check_html(&html);
+    let at = |text: &str| html.find(text).unwrap();
+    assert!(at("Done.") < at("from below") && at("from below") < at("afterwards</p>"), "{html}");
+}
+
+#[test]
+fn results_that_come_late_or_never_or_twice_are_all_in_the_page() {
+    let scene = saved(&[
+        call(1, "late", "Bash", json!({"command": "one"})),
+        call(2, "never", "Bash", json!({"command": "two"})),
+        prompt(3, "in between"),
+        result(4, "late", json!("the first"), false),
+        result(5, "late", json!("the second"), false),
+        result(6, "unknown", json!("of nobody"), false),
+        line(
+            7,
+            "user",
+            json!([{"type": "tool_result", "tool_use_id": "late", "content": "third"}, {"type": "text", "text": "and words"}]),
+            json!({}),
+        ),
+    ]);
+    let (html, _) = page(&scene, &options(Format::Html));
+    check_html(&html);
+    let at = |text: &str| html.find(text).unwrap_or_else(|| panic!("{text}: {html}"));
+    assert!(at("the first") < at("no result is recorded") && at("no result is recorded") < at("in between</p>"));
+    assert!(
+        at("in between</p>") < at("the second") && at("the second") < at("of nobody") && at("of nobody") < at("third")
+    );
+    assert!(html.contains("and words"));
 }

@@ -44,6 +44,14 @@ impl Sanitized<'_> {
         Sanitized(Cow::Owned(line))
     }
 
+    /// With an empty line before each line that begins so.
+    pub(crate) fn apart(&self, beginning: &str) -> Sanitized<'_> {
+        match self.0.contains(beginning) {
+            true => Sanitized(Cow::Owned(self.0.replace(beginning, &format!("\n{beginning}")))),
+            false => Sanitized(Cow::Borrowed(&self.0)),
+        }
+    }
+
     /// The same text, owned.
     pub(crate) fn into_owned(self) -> Sanitized<'static> {
         Sanitized(Cow::Owned(self.0.into_owned()))
@@ -197,9 +205,7 @@ impl<'a> Fence<'a> {
         if length < 3 || info.contains('`') {
             return None;
         }
-        let word = info.trim();
-        let is_language = word.len() <= 30 && word.chars().all(|c| c.is_ascii_alphanumeric() || "_+#.-".contains(c));
-        let (language, words) = if is_language { (word, None) } else { ("", Some(word)) };
+        let (language, words) = language_of(info).map_or(("", Some(info.trim())), |language| (language, None));
         Some(Fence { indent: line.len() - bare.len(), mark, length, language, words })
     }
 
@@ -212,6 +218,13 @@ impl<'a> Fence<'a> {
         let blanks = line.len() - line.trim_start_matches(' ').len();
         &line[blanks.min(self.indent)..]
     }
+}
+
+/// The language that stands behind the opening of a fence, empty if nothing does; `None` for anything else.
+pub(super) fn language_of(info: &str) -> Option<&str> {
+    let word = info.trim();
+    let fits = word.len() <= 30 && word.chars().all(|c| c.is_ascii_alphanumeric() || "_+#.-".contains(c));
+    fits.then_some(word)
 }
 
 /// The runs of backticks of a line, and which of them closes which: found once, however many there are.

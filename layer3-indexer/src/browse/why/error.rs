@@ -191,7 +191,7 @@ fn program_of(command: &str) -> String {
 /// The results in a record: of which call, and whether it went well without the error.
 fn results_in(bytes: &[u8], words: &[&str]) -> Vec<(String, bool)> {
     let result = |block: &Block<'_>| match block {
-        Block::ToolResult { id: Some(id), text, is_error } => {
+        Block::ToolResult { id: Some(id), text, is_error, .. } => {
             let has_error = !words.is_empty() && holds_all(text, words);
             Some((id.to_string(), !is_error && !has_error))
         }

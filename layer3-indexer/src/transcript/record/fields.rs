@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Text where text stands; nothing where anything else stands.
@@ -116,6 +117,7 @@ objects! {
     /// The `message` of a user or assistant record.
     Message<'a> {
         "model" => model: Text<'a>,
+        "usage" => usage: Option<&'a RawValue>,
         "content" => content: Option<Content<'a>>,
     };
 
@@ -180,12 +182,32 @@ objects! {
         "citations" => citations: Option<&'a RawValue>,
     };
 
+    /// The `source` of a picture.
+    PictureSource<'a> {
+        "media_type" => media_type: Text<'a>,
+        "data" => data: Text<'a>,
+    };
+
     /// The `source` of a document.
     Source<'a> {
         "type" => kind: Text<'a>,
         "data" => data: Option<&'a RawValue>,
         "content" => content: Option<Content<'a>>,
     };
+}
+
+/// The `usage` of an answer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Usage {
+    #[serde(rename = "input_tokens")]
+    pub(super) input: u64,
+    #[serde(rename = "cache_creation_input_tokens")]
+    pub(super) written: u64,
+    #[serde(rename = "cache_read_input_tokens")]
+    pub(super) cached: u64,
+    #[serde(rename = "output_tokens")]
+    pub(super) output: u64,
 }
 
 fn is_api_request(envelope: &Envelope<'_>) -> bool {

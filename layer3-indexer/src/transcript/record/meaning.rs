@@ -10,7 +10,7 @@ use super::fields::{
 };
 use super::spans::{answer_in_result, blocks_of_text};
 use super::tool_input::{prose, tool_input_text};
-use super::types::{Block, Class, Origin, Record};
+use super::types::{Block, Class, Origin, Picture, Record};
 use crate::terminal::time::parse_rfc3339_ms;
 
 /// Types of records that are known to hold nothing to read. `api-request…` belong to them.
@@ -127,6 +127,8 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
         worktree_of: None,
         git_branch: envelope.git_branch.0.clone(),
         version: envelope.version.0.clone(),
+        model: None,
+        usage: None,
         session_id: envelope.session_id.0.clone(),
         forked_from: envelope.forked_from.and_then(origin_of),
         continued_in: envelope.continued_in.0.clone(),
@@ -212,7 +214,11 @@ fn class_of_user(blocks: &[Block<'_>], is_meta: bool) -> Class {
         Class::Agent
     } else if has(|block| matches!(block, Block::Output(_))) {
         Class::CommandOutput
-    } else if !is_meta && has(|block| matches!(block, Block::Other(_) | Block::Notice { is_among_words: true, .. })) {
+    } else if !is_meta
+        && has(|block| {
+            matches!(block, Block::Picture(_) | Block::Other(_) | Block::Notice { is_among_words: true, .. })
+        })
+    {
         Class::Prompt
     } else {
         Class::Meta
@@ -235,6 +241,8 @@ fn read_assistant<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
     let message = message_of(envelope);
     let is_ours = envelope.is_api_error.0 || message.model.0.as_deref() == Some(SYNTHETIC_MODEL);
     record.blocks = message.content.map(blocks_of).unwrap_or_default();
+    record.model = message.model.0.filter(|_| !is_ours);
+    record.usage = message.usage.filter(|_| !is_ours);
     record.class = if is_ours { Class::System } else { Class::Answer };
 }
 
@@ -324,7 +332,7 @@ fn message_of<'a>(envelope: &Envelope<'a>) -> Message<'a> {
         // Of a message that is no object a text is the content; the record is still one of its type.
         let message: RawMessage<'a> = serde_json::from_str(raw.get()).unwrap_or_default();
         let content = message.content.or(Some(raw).filter(|raw| raw.get().starts_with('"')));
-        Message { model: message.model, content: content.map(content_of) }
+        Message { model: message.model, usage: None, content: content.map(content_of) }
     })
 }
 
@@ -342,9 +350,9 @@ fn blocks_of_user(content: Content<'_>, by_hand: bool) -> Vec<Block<'_>> {
     for block in blocks_of(content) {
         match block {
             Block::Text(text) => blocks_of_text(text, by_hand, &mut blocks),
-            Block::ToolResult { id, mut text, is_error } => {
+            Block::ToolResult { id, mut text, is_error, pictures } => {
                 let answer = answer_in_result(&mut text);
-                blocks.push(Block::ToolResult { id, text, is_error });
+                blocks.push(Block::ToolResult { id, text, is_error, pictures });
                 blocks.extend(answer.map(Block::Text));
             }
             block => blocks.push(block),
@@ -390,8 +398,15 @@ fn block_of(mut raw: RawBlock<'_>) -> Block<'_> {
         }
         // Those of tools that run elsewhere have names of their own.
         kind if kind.ends_with("tool_result") => {
-            Block::ToolResult { id: raw.tool_use_id.0, text: result_text(raw.content), is_error: raw.is_error.0 }
+            let pictures = pictures_in(raw.content.as_ref());
+            Block::ToolResult {
+                id: raw.tool_use_id.0,
+                text: result_text(raw.content),
+                is_error: raw.is_error.0,
+                pictures,
+            }
         }
+        "image" if raw.source.is_some() => Block::Picture(Picture(raw.source)),
         kind => match (kind == "document", text_of(&mut raw)) {
             // Given by the user, and not said by her: no title is made of it.
             (true, Some(text)) => Block::Notice { tag: "document", text, is_among_words: true },
@@ -399,6 +414,12 @@ fn block_of(mut raw: RawBlock<'_>) -> Block<'_> {
             (_, None) => Block::Other(raw.kind.0.unwrap_or_default()),
         },
     }
+}
+
+fn pictures_in<'a>(content: Option<&Content<'a>>) -> Vec<Picture<'a>> {
+    let Some(Content::Blocks(blocks)) = content else { return Vec::new() };
+    let pictures = blocks.iter().filter(|block| block.kind.0.as_deref() == Some("image"));
+    pictures.map(|block| Picture(block.source)).collect()
 }
 
 fn result_text(content: Option<Content<'_>>) -> Cow<'_, str> {

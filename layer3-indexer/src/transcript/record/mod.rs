@@ -13,5 +13,5 @@ mod types;
 pub(crate) use lines::{LINE_BYTES_MAX, read_records_telling};
 pub use lines::{ReadReport, TornLine, read_records, with_record};
 pub use tool_input::tool_input_text;
-pub(crate) use types::command_line;
-pub use types::{Block, Class, Located, Origin, Record, Role};
+pub use types::{Block, Class, Located, Origin, Picture, Record, Role};
+pub(crate) use types::{Spent, command_line};

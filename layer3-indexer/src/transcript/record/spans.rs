@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-use super::types::Block;
+use super::types::{Block, Picture};
 
 /// What stands between tags.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -325,7 +325,10 @@ fn owned(block: Block<'_>) -> Block<'static> {
         // No other is made of a text.
         Block::Thinking(text) => Block::Thinking(own(text)),
         Block::ToolUse { name, id, .. } => Block::ToolUse { name: own(name), id: id.map(own), input: None },
-        Block::ToolResult { id, text, is_error } => Block::ToolResult { id: id.map(own), text: own(text), is_error },
+        Block::ToolResult { id, text, is_error, .. } => {
+            Block::ToolResult { id: id.map(own), text: own(text), is_error, pictures: Vec::new() }
+        }
+        Block::Picture(_) => Block::Picture(Picture(None)),
         Block::Other(kind) => Block::Other(own(kind)),
     }
 }

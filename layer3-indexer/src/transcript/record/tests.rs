@@ -36,6 +36,7 @@ fn text_of(record: &Record<'_>) -> String {
         Block::Act { name, args } => format!("{name}({args})"),
         Block::Output(text) => format!("→{text}"),
         Block::Agent { from, text } => format!("{}@{text}", from.as_deref().unwrap_or_default()),
+        Block::Picture(_) => "<image>".to_owned(),
         Block::Other(kind) => format!("<{kind}>"),
     });
     texts.collect::<Vec<_>>().join("|")

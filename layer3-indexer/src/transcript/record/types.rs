@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::value::RawValue;
 
+use super::fields::{PictureSource, Usage};
+
 /// What a record is for a reader of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -118,13 +120,57 @@ pub enum Block<'a> {
     ToolResult {
         /// Joins it with its call.
         id: Option<Cow<'a, str>>,
-        /// All text of it; pictures are left out.
+        /// All text of it.
         text: Cow<'a, str>,
         /// Whether the tool failed.
         is_error: bool,
+        /// The pictures of it.
+        pictures: Vec<Picture<'a>>,
     },
-    /// A picture, a document without text or a type of block that this program does not know; its type.
+    /// A picture.
+    Picture(Picture<'a>),
+    /// A document without text or a type of block that this program does not know; its type.
     Other(Cow<'a, str>),
+}
+
+/// A picture as it stands in a transcript, not yet read: most of the program has no use for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Picture<'a>(pub(super) Option<&'a RawValue>);
+
+impl<'a> Picture<'a> {
+    /// Its type and its bytes in base64, as the transcript has them; nothing of either is checked.
+    pub(crate) fn data(self) -> Option<(Cow<'a, str>, Cow<'a, str>)> {
+        let source: PictureSource<'a> = serde_json::from_str(self.0?.get()).ok()?;
+        source.media_type.0.zip(source.data.0)
+    }
+
+    fn len(self) -> usize {
+        self.0.map_or(0, |source| source.get().len())
+    }
+}
+
+/// What a turn of the model cost, as it stands in the transcript.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Spent {
+    /// Tokens that the model read anew.
+    pub(crate) input: u64,
+    /// Tokens that it read from the cache.
+    pub(crate) cached: u64,
+    /// Tokens that it wrote.
+    pub(crate) output: u64,
+}
+
+impl Spent {
+    /// Both together.
+    pub(crate) fn and(self, other: Spent) -> Spent {
+        let (input, cached) = (self.input.saturating_add(other.input), self.cached.saturating_add(other.cached));
+        Spent { input, cached, output: self.output.saturating_add(other.output) }
+    }
+
+    /// For people.
+    pub(crate) fn in_words(self) -> String {
+        format!("{} tokens in, {} from the cache, {} out", self.input, self.cached, self.output)
+    }
 }
 
 /// One record of a transcript, borrowed from its line.
@@ -154,6 +200,10 @@ pub struct Record<'a> {
     pub git_branch: Option<Cow<'a, str>>,
     /// Claude Code's version.
     pub version: Option<Cow<'a, str>>,
+    /// The model that answered.
+    pub model: Option<Cow<'a, str>>,
+    /// What the answer cost, not yet read.
+    pub(super) usage: Option<&'a RawValue>,
     /// The session as the record says it: forks and resumes hold several.
     pub session_id: Option<Cow<'a, str>>,
     /// Where it was copied from, in a fork.
@@ -214,6 +264,7 @@ impl Record<'_> {
         for block in &self.blocks {
             match block {
                 Block::Text(text) | Block::Thinking(text) | Block::Output(text) | Block::Other(text) => each(text),
+                Block::Picture(_) => {}
                 Block::Notice { text, .. } | Block::ToolResult { text, .. } => each(text),
                 Block::Act { name, args } => each(&command_line(name, args)),
                 Block::Agent { from, text } => from.iter().chain([text]).for_each(|text| each(text)),
@@ -234,7 +285,8 @@ impl Record<'_> {
                 Block::Text(text) => (1, text).hash(&mut hasher),
                 Block::Thinking(text) => (2, text).hash(&mut hasher),
                 Block::ToolUse { name, id, input } => (3, name, id, input.map(|input| input.get())).hash(&mut hasher),
-                Block::ToolResult { id, text, is_error } => (4, id, text, is_error).hash(&mut hasher),
+                Block::ToolResult { id, text, is_error, .. } => (4, id, text, is_error).hash(&mut hasher),
+                Block::Picture(picture) => (5, picture.len()).hash(&mut hasher),
                 Block::Other(kind) => (5, kind).hash(&mut hasher),
                 Block::Notice { tag, text, .. } => (6, tag, text).hash(&mut hasher),
                 Block::Act { name, args } => (7, name, args).hash(&mut hasher),
@@ -243,6 +295,12 @@ impl Record<'_> {
             }
         }
         hasher.finish()
+    }
+
+    /// What the answer cost, where it says so. Claude Code repeats it in each record of one answer.
+    pub(crate) fn spent(&self) -> Option<Spent> {
+        let usage: Usage = serde_json::from_str(self.usage?.get()).ok()?;
+        Some(Spent { input: usage.input.saturating_add(usage.written), cached: usage.cached, output: usage.output })
     }
 
     /// Whether it is a message of the model that only calls tools.
