@@ -106,8 +106,14 @@ impl Call {
         let mut given = Given(input.map(arguments).unwrap_or_default());
         let body = body_of(name, &mut given, sanitizer);
         let telling = telling(name, &mut given, cwd, sanitizer);
-        let of_server = name.strip_prefix("mcp__").and_then(|rest| rest.split_once("__"));
-        let (server, tool) = of_server.map_or((None, name), |(server, tool)| (Some(server), tool));
+        // As a whole first: half of a secret is not recognised.
+        let name = sanitizer.clean(name);
+        let (server, tool) = match name.as_str().strip_prefix("mcp__").and_then(|rest| rest.split_once("__")) {
+            Some((server, tool)) => (Some(server), tool),
+            None => (None, name.as_str()),
+        };
+        let on_one_line = |text: &str| name.part(text).headline(TELLING_CHARS_MAX);
+        let (tool, server) = (on_one_line(tool), server.map(on_one_line));
         let argument = |(name, value): (String, Box<RawValue>)| Argument {
             value: sanitizer.clean_named(&name, &text_of(&value)).into_owned(),
             name: sanitizer.clean(&name).headline(100),
@@ -117,8 +123,8 @@ impl Call {
             body,
             telling,
             arguments: given.0.into_iter().map(argument).collect(),
-            tool: sanitizer.clean(tool).headline(TELLING_CHARS_MAX),
-            server: server.map(|server| sanitizer.clean(server).headline(TELLING_CHARS_MAX)),
+            tool,
+            server,
         }
     }
 }
@@ -163,14 +169,16 @@ fn body_of(name: &str, given: &mut Given, sanitizer: &mut Sanitizer) -> Body {
 /// Takes the argument that tells most of the call, and with an agent what it is.
 fn telling(name: &str, given: &mut Given, cwd: Option<&str>, sanitizer: &mut Sanitizer) -> Option<Sanitized<'static>> {
     if name == "Agent" || name == "Task" {
-        let words: Vec<String> = ["subagent_type", "description"].iter().filter_map(|name| given.text(name)).collect();
+        let words = ["subagent_type", "description"].into_iter().filter_map(|name| given.text(name));
+        let words: Vec<String> = words.map(|word| sanitizer.clean(&word).as_str().to_owned()).collect();
         return Some(sanitizer.clean(&words.join(": ")).headline(TELLING_CHARS_MAX))
             .filter(|it| !it.as_str().is_empty());
     }
     let telling = TELLING.iter().copied().find(|name| given.has(name))?;
     let text = given.peek(telling)?;
-    let within = cwd.filter(|cwd| cwd.len() > 1).and_then(|cwd| text.strip_prefix(cwd)?.strip_prefix('/'));
-    let line = sanitizer.clean_named(telling, within.unwrap_or(&text)).headline(TELLING_CHARS_MAX);
+    let line = sanitizer.clean_named(telling, &text);
+    let within = cwd.filter(|cwd| cwd.len() > 1).and_then(|cwd| line.as_str().strip_prefix(cwd)?.strip_prefix('/'));
+    let line = line.part(within.unwrap_or(line.as_str())).headline(TELLING_CHARS_MAX);
     if text.chars().count() < TELLING_CHARS_MAX && !text.contains('\n') {
         given.drop(telling);
     }

@@ -44,6 +44,12 @@ impl Sanitized<'_> {
         Sanitized(Cow::Owned(line))
     }
 
+    /// A part of this text: what was cleaned as a whole is clean.
+    pub(crate) fn part<'p>(&self, part: &'p str) -> Sanitized<'p> {
+        debug_assert!(self.0.contains(part));
+        Sanitized(Cow::Borrowed(part))
+    }
+
     /// With an empty line before each line that begins so.
     pub(crate) fn apart(&self, beginning: &str) -> Sanitized<'_> {
         match self.0.contains(beginning) {
