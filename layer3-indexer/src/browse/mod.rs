@@ -5,6 +5,7 @@ pub(crate) mod finder;
 pub(crate) mod fit;
 pub(crate) mod list;
 mod masking;
+pub(crate) mod pages;
 pub(crate) mod search;
 pub(crate) mod secrets;
 pub(crate) mod show;

@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
+use layer1_prebackup::names::{LAYER3, typed};
 use serde_json::json;
 
 use crate::browse::export::{self, Exported, Format, Keep, Options};
 use crate::browse::finder::Verb;
+use crate::browse::pages;
+use crate::browse::search::when;
+use crate::cli::browser;
 use crate::cli::restore::chosen;
-use crate::cli::screen::{Screen, absolute, here, notes, problem, unless_none};
+use crate::cli::screen::{Screen, absolute, counting, here, notes, problem, unless_none};
 use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::scope::Scope;
 use crate::stores::SessionCopies;
+use crate::terminal::time::now_ms;
 use crate::terminal::{self, one_line};
 use crate::transcript::record::Role;
 use crate::transcript::redact::in_words;
@@ -23,66 +28,88 @@ use crate::transcript::redact::in_words;
 #[derive(Debug, Default, Args)]
 pub(super) struct ExportArgs {
     /// The conversation: its id, a unique beginning of it, or its name; omit it at a terminal to choose from a list
+    #[arg(conflicts_with_all = ["all", "project"])]
     session: Option<String>,
+    /// A page of every conversation, in the directory of -o
+    #[arg(long, short, requires = "output", conflicts_with = "project")]
+    all: bool,
+    /// A page of every conversation of this project (its directory, or a part of its name), likewise
+    #[arg(long, short, value_name = "PROJECT", requires = "output")]
+    project: Option<String>,
+    /// Of those, only conversations with a message since: a date, yesterday, an RFC 3339 time, or an age such as 7d
+    #[arg(long, value_name = "WHEN", requires = "output", conflicts_with = "session")]
+    since: Option<String>,
     /// What to write; by default what the name of FILE says, else Markdown
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Write to this file, which may not exist yet, instead of standard output
+    /// Write to this file, which may not exist yet, instead of standard output; with --all or --project, to this directory
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace FILE if it exists
+    /// Replace FILE if it exists; with --all or --project, write pages again that have not changed
     #[arg(long, requires = "output")]
     force: bool,
+    /// Open the page in a browser; without FILE it is written to the temporary directory
+    #[arg(long)]
+    open: bool,
     /// Mask what looks like a secret: keys, tokens, passwords. The last line says how many. Some may stay: read it before you share it
     #[arg(long)]
     redact: bool,
     /// Write long outputs of tools whole instead of their beginning and end
     #[arg(long)]
     full: bool,
-    /// Only what these said: user, assistant, tool, summary or system; several with commas
-    #[arg(long, value_name = "ROLE", value_parser = role, value_delimiter = ',')]
-    role: Vec<Role>,
     /// Only what was said: no tools, no thinking
     #[arg(long)]
     compact: bool,
-    /// Leave pictures out of an HTML page; --redact leaves them out too, because nothing in them can be masked
+    /// Only messages of these: user, assistant, tool, summary or system; several with commas
+    #[arg(long, value_name = "ROLE", value_parser = role, value_delimiter = ',')]
+    role: Vec<Role>,
+    /// Leave pictures out of HTML pages; --redact leaves them out too, because nothing in them can be masked
     #[arg(long)]
     no_images: bool,
-    /// Open the page in a browser; without FILE it is written to the temporary directory
-    #[arg(long)]
-    open: bool,
     /// An older version, 1 being the oldest
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["all", "project"])]
     generation: Option<u32>,
 }
 
 impl ExportArgs {
-    /// A page of a conversation, in place of what is there.
-    pub(super) fn to_page(session: Option<String>, page: PathBuf) -> ExportArgs {
-        ExportArgs { session, output: Some(page), force: true, ..ExportArgs::default() }
+    /// A page of a conversation, opened in a browser.
+    pub(super) fn to_browser(session: Option<String>) -> ExportArgs {
+        ExportArgs { session, open: true, ..ExportArgs::default() }
+    }
+
+    fn options(&self, format: Format) -> Options {
+        Options {
+            redact: self.redact,
+            full: self.full,
+            pictures: !self.no_images,
+            keep: Keep { roles: self.role.clone(), is_compact: self.compact },
+            generation: self.generation.unwrap_or(0),
+            ..Options::of(format)
+        }
     }
 }
 
 /// Runs `export`.
 pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let path = args.output.clone().map(absolute).transpose()?;
-    if screen.json && path.is_none() {
+    if args.all || args.project.is_some() {
+        return pages_of_all(places, args, screen);
+    }
+    if let Some(since) = &args.since {
+        return Err(Failure::argument("--since", since, "it needs --all or --project"));
+    }
+    let given = args.output.clone().map(absolute).transpose()?;
+    if screen.json && given.is_none() && !args.open {
         let why = "the page itself goes to standard output; name a file with -o";
         return Err(Failure::argument("--json", "export", why));
     }
-    let options = Options {
-        redact: args.redact,
-        full: args.full,
-        pictures: !args.no_images,
-        keep: Keep { roles: args.role.clone(), is_compact: args.compact },
-        generation: args.generation.unwrap_or(0),
-        ..Options::of(args.format.unwrap_or_else(|| format_of(path.as_deref())))
-    };
     let scope = Scope { all: false, project: None, here: here(places) };
     let session = chosen(places, args.session.clone(), &scope, Verb::Export, screen)?;
     let copies = SessionCopies::find(&adopt_v1::stores(places)?, &session)?;
+    let temporary = || std::env::temp_dir().join(format!("threefold-{}.html", copies.key.id));
+    let path = given.clone().or_else(|| args.open.then(temporary));
+    let options = args.options(args.format.unwrap_or_else(|| format_of(path.as_deref())));
     let exported = match &path {
-        Some(path) => export::export_to_file(&copies, &options, path, args.force)?,
+        Some(path) => export::export_to_file(&copies, &options, path, args.force || given.is_none())?,
         None => export::export(&copies, &options, screen.out)?,
     };
     if screen.json {
@@ -91,12 +118,52 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
         let messages = terminal::count(exported.messages, "message");
         screen.text(&format!("Exported {messages} to {} ({})\n", one_line(path), Size(bytes)))?;
     }
+    if let Some(path) = path.filter(|_| args.open) {
+        browser::open(&path);
+    }
     report_export(&exported)
 }
 
+/// A page of each conversation, in a directory.
+fn pages_of_all(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let folder = absolute(args.output.clone().unwrap_or_default())?;
+    if args.format == Some(Format::Markdown) {
+        return Err(Failure::argument("--format", "md", "with --all and --project there are only HTML pages"));
+    }
+    let since_ms = when("since", args.since.as_deref(), now_ms())?.map(|(first, _)| first);
+    let scope = Scope { all: args.all, project: args.project.clone(), here: here(places) };
+    let options = pages::options(args.options(Format::Html));
+    let request = pages::Request { folder: &folder, scope: &scope, since_ms, options: &options, force: args.force };
+    let done = counting("pages", |progress| pages::write(places, &request, progress))?;
+    if screen.json {
+        screen.json(&json!({ "exported": done }))?;
+    } else {
+        let deleted = Some(format!(", {} deleted (forgotten)", done.deleted)).filter(|_| done.deleted > 0);
+        screen.text(&format!(
+            "{}: {} written, {} unchanged{}. Start at {}\n",
+            terminal::count(done.pages, "page"),
+            done.written,
+            done.unchanged,
+            deleted.unwrap_or_default(),
+            one_line(&done.index)
+        ))?;
+    }
+    if args.open {
+        browser::open(Path::new(&done.index));
+    }
+    notes(&done.notes);
+    done.problems.iter().for_each(|why| problem(why));
+    if args.redact {
+        report_masked(&done.masked_kinds);
+    }
+    unless_none(done.problems.len(), |failed| {
+        let failed = terminal::count(failed as u64, "problem");
+        Failure::new(format!("export all of it: {failed}")).hint(format!("`{}` tells more", typed(LAYER3, "verify")))
+    })
+}
+
 fn role(text: &str) -> Result<Role, String> {
-    let known = || Role::ALL.map(Role::as_str).join(", ");
-    Role::parse(text).ok_or_else(|| format!("it must be one of {}", known()))
+    Role::parse(text).ok_or_else(|| format!("it must be one of {}", Role::ALL.map(Role::as_str).join(", ")))
 }
 
 fn format_of(path: Option<&Path>) -> Format {
@@ -109,11 +176,15 @@ fn report_export(exported: &Exported) -> Result<(), Failure> {
     notes(&exported.notes);
     exported.problems.iter().for_each(|why| problem(&format!("left out: failed to {why}")));
     if exported.masked.is_some() {
-        problem("what has neither the form nor the name of a secret is not masked: read it before you share it");
-        problem(&in_words(&exported.masked_kinds));
+        report_masked(&exported.masked_kinds);
     }
     unless_none(exported.problems.len(), |failed| {
         let failed = terminal::count(failed as u64, "subagent");
         Failure::new(format!("export all of the session: {failed} left out"))
     })
+}
+
+fn report_masked(kinds: &std::collections::BTreeMap<&'static str, u64>) {
+    problem("what has neither the form nor the name of a secret is not masked: read it before you share it");
+    problem(&in_words(kinds));
 }

@@ -4,6 +4,7 @@
 //! 0: done. 1: refused, failed, or typed wrongly. Never 2, which would block Claude Code.
 
 mod bare;
+mod browser;
 mod called;
 mod compress;
 mod doctor;
@@ -117,7 +118,7 @@ enum Command {
     /// Go on with a conversation: put back what is missing, then `claude --resume`
     #[command(after_help = example("resume 8c1f04de --before-compaction"))]
     Resume(resume::ResumeArgs),
-    /// Write a conversation as Markdown or as one HTML page
+    /// Write a conversation as one HTML page or as Markdown, or all of them as a folder of pages
     #[command(after_help = example("export 8c1f04de --redact -o conversation.html"))]
     Export(export::ExportArgs),
     /// Read every saved file again and compare its hash

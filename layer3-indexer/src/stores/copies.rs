@@ -122,6 +122,14 @@ impl SessionCopies {
         [&self.layer3, &self.layer1].into_iter().filter_map(|held| held.source.as_deref())
     }
 
+    /// Every content as it is recorded: another text if any of them is another one.
+    pub(crate) fn contents_recorded(&self) -> String {
+        let of_file = |(held, file): Candidate<'_>| {
+            format!("{:?} {} {} {}\n", held.layer, file.name.to_text(&self.key.id), file.bytes, file.blake3)
+        };
+        self.all().map(of_file).collect()
+    }
+
     /// When something of it was last committed, in milliseconds since 1970.
     pub(crate) fn committed_ms(&self) -> u64 {
         self.all().map(|(_, file)| file.committed_ms).max().unwrap_or(0)

@@ -17,6 +17,8 @@ use crate::terminal::count;
 
 /// Longest glimpse of a result in its folded line, in characters.
 const GLIMPSE_CHARS_MAX: usize = 140;
+/// Longest line of a prompt in the index, in characters.
+const PROMPT_CHARS_MAX: usize = 90;
 /// Prompts in the index of a page.
 const PROMPTS_MAX: usize = 5_000;
 /// A result of so many lines and characters is open,
@@ -30,7 +32,7 @@ const OPEN_CHANGES_MAX: usize = 200;
 const IN_MARKDOWN: [&str; 3] = ["Agent", "Task", "WebFetch"];
 
 /// The head of every page, up to its title.
-pub(super) const HEAD: &str = concat!(
+pub(crate) const HEAD: &str = concat!(
     "<!doctype html>\n<html>\n<head>\n<meta charset=\"utf-8\">\n",
     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; ",
     "base-uri 'none'; form-action 'none'\">\n",
@@ -50,6 +52,8 @@ pub(super) struct Html<W: Write> {
     due: Option<MessageHeader>,
     /// Whether a result at its call has the anchor of the message.
     is_anchored: bool,
+    /// A prompt that is not in the index yet.
+    unlisted: Option<MessageHeader>,
     /// Whether an article is open; a result goes to its call and needs none.
     is_open: bool,
     /// Those of the messages that subagents are within.
@@ -73,6 +77,7 @@ impl<W: Write> Html<W> {
             page,
             due: None,
             is_anchored: false,
+            unlisted: None,
             is_open: false,
             outer: Vec::new(),
             day: String::new(),
@@ -141,7 +146,7 @@ impl<W: Write> Html<W> {
         }
         let speaker = message.speaker.name();
         let anchor = &match self.is_anchored {
-            true => format!("{}-on", message.anchor),
+            true => on(&message.anchor),
             false => message.anchor,
         };
         let (mut class, mut name) = match message.goes_on {
@@ -365,6 +370,18 @@ impl<W: Write> Html<W> {
         self.raw("</table>\n")
     }
 
+    /// Notes the prompt for the index by the first words in it.
+    fn list_prompt(&mut self, text: &Sanitized<'_>) {
+        let Some(message) = self.unlisted.take() else { return };
+        if self.prompts.len() >= PROMPTS_MAX {
+            self.more_prompts += 1;
+            return;
+        }
+        let anchor = if self.is_anchored { on(&message.anchor) } else { message.anchor };
+        let time = message.time.map_or(String::new(), |time| format!("{} {}", time.day, time.clock));
+        self.prompts.push(Prompt { anchor, words: text.headline(PROMPT_CHARS_MAX), time });
+    }
+
     /// Stands beside or above the conversation, wherever it stands in the file.
     fn index_of_prompts(&mut self) -> io::Result<()> {
         self.raw("<nav id=\"n-prompts\">\n<h2>Prompts</h2>\n<ol>\n")?;
@@ -402,14 +419,8 @@ impl<W: Write> Renderer for Html<W> {
     }
 
     fn begin_message(&mut self, message: &MessageHeader) -> io::Result<()> {
-        if let Some(words) = message.prompt.as_ref().filter(|_| self.outer.is_empty()) {
-            if self.prompts.len() < PROMPTS_MAX {
-                let time = message.time.as_ref().map_or(String::new(), |time| format!("{} {}", time.day, time.clock));
-                self.prompts.push(Prompt { anchor: message.anchor.clone(), words: words.clone(), time });
-            } else {
-                self.more_prompts += 1;
-            }
-        }
+        let is_prompt = message.is_prompt && self.outer.is_empty();
+        self.unlisted = is_prompt.then(|| message.clone());
         self.due = Some(message.clone());
         self.is_anchored = false;
         Ok(())
@@ -421,7 +432,10 @@ impl<W: Write> Renderer for Html<W> {
         }
         self.open()?;
         match part {
-            Part::Prose(text) => self.marked_up(text.as_str()),
+            Part::Prose(text) => {
+                self.list_prompt(text);
+                self.marked_up(text.as_str())
+            }
             Part::Other(kind) => self
                 .page
                 .fill("<p class=\"other\">[{}, not exported]</p>\n", &[kind.headline(GLIMPSE_CHARS_MAX).as_str()]),
@@ -486,6 +500,11 @@ impl<W: Write> Renderer for Html<W> {
     fn nests(&self) -> bool {
         true
     }
+}
+
+/// The anchor of what else is said in a message whose result stands at its call.
+fn on(anchor: &str) -> String {
+    format!("{anchor}-on")
 }
 
 fn is_long(text: &Sanitized<'_>) -> bool {

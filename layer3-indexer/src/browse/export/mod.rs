@@ -32,13 +32,15 @@ use layer1_prebackup::fs::{self, Existing};
 use crate::failure::{Context, Failure, Kind};
 use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
-use crate::terminal::time::{Clock, format_rfc3339_ms};
+use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
 use crate::transcript::course::Course;
 use crate::transcript::record::{Block, Class, Record, command_line};
 use crate::transcript::redact::{Redactor, in_words};
 use call::Call;
 use head::{Survey, VALUE_CHARS_MAX, each_record, header, learn_of_subagents};
+pub(crate) use html::HEAD;
 pub(crate) use options::{Exported, Format, Keep, Options};
+pub(crate) use page::Page;
 use pictures::Pictures;
 use renderer::{MessageHeader, Part, Renderer, Speaker, Time};
 use subagents::{Subagent, Subagents};
@@ -46,8 +48,6 @@ use text::{Sanitized, Sanitizer};
 
 /// Subagents of subagents are shown within them down to here, deeper ones at the end.
 const DEPTH_MAX: usize = 6;
-/// Longest line of a prompt in the index, in characters.
-const PROMPT_CHARS_MAX: usize = 90;
 /// Calls whose results have not come yet, and whose tool is remembered.
 const OPEN_CALLS_MAX: usize = 1000;
 /// What fails when the page cannot be written.
@@ -100,6 +100,8 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
         exported: Exported {
             session_id: copies.key.id.to_string(),
             project: copies.key.project.to_string(),
+            title: header.title.as_str().to_owned(),
+            timestamp_end: survey.metadata.timestamp_end,
             format: options.format,
             messages: 0,
             subagents: 0,
@@ -118,6 +120,13 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
     export.transcript(&mut content, 0)?;
     export.rest_of_subagents()?;
     export.finish()
+}
+
+/// When something was said in it last, in milliseconds since 1970.
+pub(crate) fn last_said_ms(copies: &SessionCopies) -> Result<Option<i64>, Failure> {
+    let mut content = copies.get(&copies.transcript(0)?)?;
+    let survey = Survey::of(&mut content, &mut None)?;
+    Ok(survey.metadata.timestamp_end.as_deref().and_then(parse_rfc3339_ms))
 }
 
 /// [`export`] into a file of its own: new unless `force` is given, mode 0600, durable. Nothing
@@ -248,7 +257,7 @@ impl Export<'_> {
             goes_on,
             is_result,
             is_rewound,
-            prompt: self.prompt(record, &blocks),
+            is_prompt: record.class == Class::Prompt && !record.is_sidechain,
             cost: self.cost(record),
         };
         self.renderer.begin_message(&header).context(WRITING)?;
@@ -259,15 +268,6 @@ impl Export<'_> {
         self.exported.messages += 1;
         self.rewound += u64::from(is_rewound);
         self.named_in(&blocks, depth)
-    }
-
-    /// What a prompt says, for the index.
-    fn prompt(&mut self, record: &Record<'_>, blocks: &[&Block<'_>]) -> Option<Sanitized<'static>> {
-        let said = blocks.iter().find_map(|block| match block {
-            Block::Text(text) if record.class == Class::Prompt && !record.is_sidechain => Some(text),
-            _ => None,
-        });
-        said.map(|text| self.sanitizer.clean(text).headline(PROMPT_CHARS_MAX))
     }
 
     fn cost(&mut self, record: &Record<'_>) -> Option<Sanitized<'static>> {

@@ -90,6 +90,10 @@ pub(crate) struct Exported {
     pub(crate) session_id: String,
     /// Its folder in the store.
     pub(crate) project: String,
+    /// What it is called in the page.
+    pub(crate) title: String,
+    /// When something was said last, RFC 3339.
+    pub(crate) timestamp_end: Option<String>,
     /// In what.
     pub(crate) format: Format,
     /// Messages written, those of subagents included.

@@ -15,7 +15,7 @@ const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 const PLACES_MAX: usize = 1000;
 
 /// A page that is being written.
-pub(super) struct Page<W: Write> {
+pub(crate) struct Page<W: Write> {
     out: W,
     places: VecDeque<Place>,
     /// The place that is being filled.
@@ -30,17 +30,17 @@ struct Place {
 }
 
 impl<W: Write> Page<W> {
-    pub(super) fn new(out: W) -> Page<W> {
+    pub(crate) fn new(out: W) -> Page<W> {
         Page { out, places: VecDeque::new(), filling: None, held: 0 }
     }
 
     /// Markup: only what stands in this program.
-    pub(super) fn raw(&mut self, markup: &'static str) -> io::Result<()> {
+    pub(crate) fn raw(&mut self, markup: &'static str) -> io::Result<()> {
         self.write_all(markup.as_bytes())
     }
 
     /// Markup with a text, escaped, in place of each `{}`.
-    pub(super) fn fill(&mut self, markup: &'static str, texts: &[&str]) -> io::Result<()> {
+    pub(crate) fn fill(&mut self, markup: &'static str, texts: &[&str]) -> io::Result<()> {
         let mut texts = texts.iter();
         for (n, markup) in markup.split("{}").enumerate() {
             if n > 0 {
@@ -100,7 +100,7 @@ impl<W: Write> Page<W> {
     }
 
     /// Writes everything; a place that nothing came for gets this.
-    pub(super) fn finish(&mut self, missing: &'static str) -> io::Result<()> {
+    pub(crate) fn finish(&mut self, missing: &'static str) -> io::Result<()> {
         for place in &mut self.places {
             place.filled.get_or_insert_with(|| missing.as_bytes().to_vec());
         }

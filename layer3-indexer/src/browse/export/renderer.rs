@@ -37,8 +37,8 @@ pub(super) struct MessageHeader {
     pub(super) is_result: bool,
     /// The user went back to before it: the conversation went on without it.
     pub(super) is_rewound: bool,
-    /// What a prompt says, on one line, where it is one of the user's.
-    pub(super) prompt: Option<Sanitized<'static>>,
+    /// Whether it is a prompt of the user's, which the index leads to.
+    pub(super) is_prompt: bool,
     /// The model that answered and what it cost.
     pub(super) cost: Option<Sanitized<'static>>,
 }

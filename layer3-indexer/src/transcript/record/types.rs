@@ -203,7 +203,7 @@ pub struct Record<'a> {
     /// The model that answered.
     pub model: Option<Cow<'a, str>>,
     /// What the answer cost, not yet read.
-    pub(super) usage: Option<&'a RawValue>,
+    pub usage: Option<&'a RawValue>,
     /// The session as the record says it: forks and resumes hold several.
     pub session_id: Option<Cow<'a, str>>,
     /// Where it was copied from, in a fork.
@@ -239,7 +239,7 @@ impl Record<'_> {
     }
 
     /// What a person or an agent said or did in it, as they would type it: its lines, without blanks around them.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let mut said = String::new();
         let mut line = |line: &str| {
             if !line.trim().is_empty() {
