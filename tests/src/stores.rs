@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::scratch::{PROJECT, Scratch};
 use crate::tree::{self, Entry};
 
+/// So much of what a copy lacks is shown.
+const REST_CHARS_MAX: usize = 600;
+
 /// Asserts that `<store>/<project>/` holds the transcript and every side file as they are now.
 #[track_caller]
 pub fn assert_equals_source(store: &Path, project: &str, transcript: &Path) {
@@ -32,8 +35,9 @@ pub fn difference(store: &Path, project: &str, transcript: &Path) -> Option<Stri
         Err(error) => return Some(format!("{} cannot be read: {error}", copy.display())),
         Ok(stored) if stored != source => {
             let same = source.iter().zip(&stored).take_while(|(a, b)| a == b).count();
+            let rest = String::from_utf8_lossy(&source[same..]).chars().take(REST_CHARS_MAX).collect::<String>();
             return Some(format!(
-                "{} has {} bytes, the source {}; they part at {same}",
+                "{} has {} bytes, the source {}; they part at {same}, where the source goes on {rest:?}",
                 copy.display(),
                 stored.len(),
                 source.len()

@@ -14,19 +14,20 @@ use crate::names::{FileName, ProjectName, SessionId, StoredName, copied_id, is_a
 
 impl Archive {
     /// All sessions, by project and id. One that cannot be read is among them where anything tells of it; what
-    /// another program copied within the store is not ([`Archive::strangers`]).
+    /// another program copied within the store is not ([`Archive::sessions_and_strangers`]).
     pub fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
         Ok(self.look(&mut |_| {})?.into_iter().collect())
     }
 
-    /// What lies in the store and looks like ours, but is a copy of that under another name, which a sync service made
-    /// (a *conflict copy*) or somebody: never a session of its own. Paths below the store, sorted.
-    pub fn strangers(&self) -> Result<Vec<PathBuf>, ArchiveError> {
+    /// [`Archive::sessions`]; and what lies in the store and looks like ours, but is a copy of that under another name,
+    /// which a sync service made (a *conflict copy*) or somebody: never a session of its own. Paths below the store,
+    /// sorted.
+    pub fn sessions_and_strangers(&self) -> Result<(Vec<SessionKey>, Vec<PathBuf>), ArchiveError> {
         let mut strangers = BTreeSet::new();
-        self.look(&mut |path| {
+        let sessions = self.look(&mut |path| {
             strangers.insert(path);
         })?;
-        Ok(strangers.into_iter().collect())
+        Ok((sessions.into_iter().collect(), strangers.into_iter().collect()))
     }
 
     /// Every session; `stranger` is given what only looks like one.

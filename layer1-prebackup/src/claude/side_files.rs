@@ -5,6 +5,7 @@
 //! [`BESIDE`] for whatever bears the session's id beside its transcript (what the client set aside, conflict copies
 //! of a synced folder), [`CLAUDE`] for what the configuration directory keeps of the session.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -15,7 +16,9 @@ use rustix::fs::FileType;
 use serde::Deserialize;
 
 use crate::claude::memory::is_memory;
-use crate::claude::transcripts::{self, Identity, Reach, claude_dir_of_transcript, open_folder_by, open_transcript_by};
+use crate::claude::transcripts::{
+    self, Identity, Reach, claude_dir_of_transcript, open_folder, open_folder_by, open_transcript_by,
+};
 use crate::fs::{self, Dir, DurableError};
 use crate::names::{FileName, SessionId};
 
@@ -79,7 +82,7 @@ pub(crate) fn side_files_by(reach: Reach, transcript: &Path, id: &SessionId) -> 
     {
         problems.push(error);
     }
-    let mut sides = side_files_with(reach, transcript, id, &beside);
+    let mut sides = side_files_with(reach, transcript, id, &beside, None);
     sides.problems.append(&mut problems);
     sides
 }
@@ -89,8 +92,15 @@ pub fn has_rest_of(reach: Reach, transcript: &Path, id: &SessionId) -> bool {
     side_files_by(reach, transcript, id).found.iter().any(FoundSideFile::is_beside_transcript)
 }
 
-/// [`side_files_by`], where the names beside the transcript that bear its id are known.
-pub(crate) fn side_files_with(reach: Reach, transcript: &Path, id: &SessionId, beside: &[OsString]) -> SideFiles {
+/// [`side_files_by`], where the names beside the transcript that bear its id are known, and perhaps those of its to-do
+/// lists.
+pub(crate) fn side_files_with(
+    reach: Reach,
+    transcript: &Path,
+    id: &SessionId,
+    beside: &[OsString],
+    todos: Option<&[OsString]>,
+) -> SideFiles {
     let mut sides = SideFiles { found: Vec::new(), problems: Vec::new(), links: Vec::new(), too_deep: Vec::new() };
     let of = (reach, transcript);
     if is_memory(transcript) {
@@ -108,7 +118,9 @@ pub(crate) fn side_files_with(reach: Reach, transcript: &Path, id: &SessionId, b
             let folder = claude_dir.join(kept).join(id.as_str());
             sides.attempt(|sides| sides.add_folder(of, &folder, &Path::new(CLAUDE).join(kept)));
         }
-        sides.attempt(|sides| sides.add_todos(of, &claude_dir.join(TODOS), id));
+        if todos.is_none_or(|names| !names.is_empty()) {
+            sides.attempt(|sides| sides.add_todos(of, &claude_dir.join(TODOS), id, todos));
+        }
         sides.attempt(|sides| sides.add_plans(of, &claude_dir.join(PLANS)));
     }
     sides.found.sort_by(|a, b| a.rel.cmp(&b.rel));
@@ -194,15 +206,25 @@ impl SideFiles {
         }
     }
 
-    fn add_todos(&mut self, (reach, transcript): Of<'_>, todos: &Path, id: &SessionId) -> Result<(), DurableError> {
+    fn add_todos(
+        &mut self,
+        (reach, transcript): Of<'_>,
+        todos: &Path,
+        id: &SessionId,
+        known: Option<&[OsString]>,
+    ) -> Result<(), DurableError> {
         let Some(folder) = open_folder_by(reach, todos, transcript)? else { return Ok(()) };
         let start = format!("{id}-agent-");
-        for (name, kind) in folder.entries()? {
-            if name.as_bytes().starts_with(start.as_bytes()) && kind == FileType::RegularFile {
-                let mut nothing = Vec::new();
-                let top = Path::new(CLAUDE).join(TODOS);
-                self.add_entry(reach, &folder, &name, kind, (Path::new(""), &top), &mut nothing);
-            }
+        let is_its = |(name, kind): &(OsString, FileType)| {
+            name.as_bytes().starts_with(start.as_bytes()) && *kind == FileType::RegularFile
+        };
+        let names = match known {
+            Some(names) => names.to_vec(),
+            None => folder.entries()?.into_iter().filter(is_its).map(|(name, _)| name).collect(),
+        };
+        for name in names {
+            let (mut nothing, top) = (Vec::new(), Path::new(CLAUDE).join(TODOS));
+            self.add_entry(reach, &folder, &name, FileType::RegularFile, (Path::new(""), &top), &mut nothing);
         }
         Ok(())
     }
@@ -220,6 +242,28 @@ impl SideFiles {
         }
         Ok(())
     }
+}
+
+/// The names of the to-do lists of each session, by one look at their folder; `None` where it cannot be read.
+pub(crate) fn todos_by_session(claude_dir: &Path) -> Option<BTreeMap<SessionId, Vec<OsString>>> {
+    let mut by_session: BTreeMap<SessionId, Vec<OsString>> = BTreeMap::new();
+    let entries = match open_folder(&claude_dir.join(TODOS)).ok()? {
+        Some(folder) => folder.entries().ok()?,
+        None => Vec::new(),
+    };
+    for entry in entries {
+        if let Some(id) = session_of_todos(&entry) {
+            by_session.entry(id).or_default().push(entry.0);
+        }
+    }
+    Some(by_session)
+}
+
+/// The session of a to-do list, `ID-agent-ID.json`, by the rule that says so of a UUID.
+fn session_of_todos((name, kind): &(OsString, FileType)) -> Option<SessionId> {
+    let name = name.to_str().filter(|_| *kind == FileType::RegularFile)?;
+    let id = name.split_once("-agent-")?.0;
+    SessionId::parse(id).ok().filter(|_| is_uuid(id.as_bytes()))
 }
 
 /// The plans that the beginning and the end of a transcript name.

@@ -14,9 +14,9 @@ use rustix::fs::FileType;
 use crate::claude::memory::{MEMORY, id_of_memory};
 use crate::claude::side_files::{
     DEPTH_MAX, SideFiles, is_passing, is_transcript_like, is_uuid, is_variant_of, session_beside, session_of_agent,
-    side_files_with,
+    side_files_with, todos_by_session,
 };
-use crate::claude::transcripts::{Identity, Reach, open_folder, open_transcript};
+use crate::claude::transcripts::{Identity, Reach, claude_dir_of_transcript, open_folder, open_transcript};
 use crate::fs::{self, Dir, DurableError};
 use crate::names::SessionId;
 
@@ -31,6 +31,8 @@ pub struct FoundTranscript {
     pub bytes: u64,
     /// Names beside it that bear its id.
     pub(crate) beside: Vec<OsString>,
+    /// Names of its to-do lists, where they were looked at once for all.
+    pub(crate) todos: Option<Vec<OsString>>,
 }
 
 /// Something that looks like a conversation, or may hold some, and is not copied.
@@ -54,7 +56,7 @@ struct Survey {
 impl FoundTranscript {
     /// Its side files.
     pub(crate) fn side_files(&self) -> SideFiles {
-        side_files_with(Reach::Links, &self.path, &self.id, &self.beside)
+        side_files_with(Reach::Links, &self.path, &self.id, &self.beside, self.todos.as_deref())
     }
 
     /// What of its side files is not copied and may be a conversation: links to one, and what cannot be read.
@@ -89,6 +91,7 @@ pub fn survey<P: AsRef<Path>>(projects: impl IntoIterator<Item = P>) -> (Vec<Fou
     for folder in folders {
         survey.add_folder(&folder);
     }
+    survey.add_todos();
     survey.transcripts.sort_by(|a, b| a.path.cmp(&b.path));
     survey.passed_over.sort_by(|a, b| a.path.cmp(&b.path));
     (survey.transcripts, survey.passed_over)
@@ -113,7 +116,7 @@ fn memory_at(path: PathBuf) -> Option<FoundTranscript> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return None,
         _ => {}
     }
-    let mut found = FoundTranscript { id: id_of_memory(&path), path, bytes: 0, beside: Vec::new() };
+    let mut found = FoundTranscript { id: id_of_memory(&path), path, bytes: 0, beside: Vec::new(), todos: None };
     let sides = found.side_files();
     found.bytes = sides.found.iter().map(|side| side.identity.bytes).sum();
     // What cannot be read is told when it is saved.
@@ -224,6 +227,17 @@ impl Survey {
         self.transcripts.extend(sessions.into_values());
     }
 
+    /// Claude Code keeps the to-do lists of all sessions in one folder: it is listed once.
+    fn add_todos(&mut self) {
+        let mut known = BTreeMap::new();
+        for found in &mut self.transcripts {
+            let Some(claude_dir) = claude_dir_of_transcript(&found.path) else { continue };
+            let of_all = known.entry(claude_dir).or_insert_with_key(|claude_dir| todos_by_session(claude_dir));
+            let of_all = of_all.as_ref().filter(|_| is_uuid(found.id.as_str().as_bytes()));
+            found.todos = of_all.map(|of_all| of_all.get(&found.id).cloned().unwrap_or_default());
+        }
+    }
+
     fn add_transcript(
         &mut self,
         dir: &Dir,
@@ -241,7 +255,7 @@ impl Survey {
         };
         match looked {
             Ok(Some(bytes)) => {
-                sessions.insert(id.clone(), FoundTranscript { path, id, bytes, beside: Vec::new() });
+                sessions.insert(id.clone(), FoundTranscript { path, id, bytes, beside: Vec::new(), todos: None });
             }
             Ok(None) => {}
             Err(error) => self.passed_over.push(PassedOver { path, ..PassedOver::unreadable(&error) }),
@@ -296,7 +310,7 @@ impl Survey {
         sessions: &mut BTreeMap<SessionId, FoundTranscript>,
     ) {
         let path = dir.path().join(format!("{id}.jsonl"));
-        let mut found = FoundTranscript { path, id, bytes: 0, beside };
+        let mut found = FoundTranscript { path, id, bytes: 0, beside, todos: None };
         let sides = found.side_files();
         self.passed_over.extend(sides.problems.iter().map(PassedOver::unreadable));
         let left = sides.found.iter().filter(|side| side.is_beside_transcript());
@@ -322,6 +336,7 @@ fn owner_of(name: &OsStr, names: &BTreeSet<&OsStr>) -> Option<SessionId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claude::side_files::side_files_by;
     use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::symlink;
 
@@ -359,6 +374,33 @@ mod tests {
             let passed = passed.iter().map(|passed| format!("{}: {}", below(&passed.path), passed.why));
             (found.collect(), passed.collect())
         }
+    }
+
+    /// The folder of all to-do lists is looked at once for all, and what is each session's is the same.
+    #[test]
+    fn to_do_lists_are_the_same_by_one_look_and_by_each_sessions_own() {
+        let scene = Scene::new(&[
+            "-p/ID.jsonl",
+            "-q/ID.jsonl",
+            "-p/plain.jsonl",
+            "-p/x-agent-y.jsonl",
+            "../todos/ID-agent-ID.json",
+            "../todos/ID-agent-z.json",
+            "../todos/plain-agent-1.json",
+            "../todos/x-agent-y-agent-1.json",
+            "../todos/other.json",
+        ]);
+        std::os::unix::fs::symlink("/etc/hostname", scene.path("../todos").join(format!("{ID}-agent-link.json")))
+            .unwrap();
+        let (found, _) = survey([scene.path("")]);
+        let sides = |sides: SideFiles| sides.found.into_iter().map(|side| side.rel).collect::<Vec<_>>();
+        let numbers = found.iter().map(|found| {
+            let own = sides(side_files_by(Reach::Links, &found.path, &found.id));
+            assert_eq!(sides(found.side_files()), own, "{}", found.path.display());
+            own.len()
+        });
+        assert_eq!(numbers.collect::<Vec<_>>(), [2, 1, 1, 2]);
+        assert_eq!(found[0].todos.as_ref().map(Vec::len), Some(2));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What the checks have found out so far; each uses what those before it left here.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, QuickCheck, SessionKey};
+use layer1_prebackup::names::SessionId;
 
 use super::context::Context;
 use super::figures::Figures;
@@ -32,6 +34,8 @@ pub(crate) struct FoundStore {
     pub(crate) archive: Option<Archive>,
     /// Its sessions.
     pub(crate) sessions: Vec<(SessionKey, QuickCheck)>,
+    /// The ids of these.
+    pub(crate) ids: BTreeSet<SessionId>,
 }
 
 /// What the other checks have to know of the hooks.

@@ -69,7 +69,7 @@ impl Store {
             // What it says is judged elsewhere: here, that it ends.
             let _ = (archive.quick_check(&key), archive.source_of(&key));
         }
-        let _ = (archive.verify(None), archive.strangers());
+        let _ = (archive.verify(None), archive.sessions_and_strangers());
     }
 }
 

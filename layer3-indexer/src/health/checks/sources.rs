@@ -181,7 +181,7 @@ fn not_saved(
         _ if found.bytes == 0 => true,
         None => false,
         Some(archive) => {
-            has_copy |= store.sessions.iter().any(|(key, _)| key.id == found.id);
+            has_copy |= store.ids.contains(&found.id);
             let behind = is_behind(archive, found, &context.places);
             behind.map(|behind| !behind).unwrap_or_else(|error| {
                 unreadable = Some(chain(&error));
@@ -300,7 +300,7 @@ fn without_transcript(ids: &BTreeSet<SessionId>, examination: &mut Examination<'
             continue;
         };
         let stored = [&examination.first, &examination.second];
-        let is_stored = stored.iter().any(|store| store.sessions.iter().any(|(key, _)| key.id == id));
+        let is_stored = stored.iter().any(|store| store.ids.contains(&id));
         if ids.contains(&id) || is_stored {
             continue;
         }
@@ -317,7 +317,7 @@ fn without_transcript(ids: &BTreeSet<SessionId>, examination: &mut Examination<'
 /// Whether the present content is not in the store. Layer 1 records a source as its event spells
 /// it, layer 3 with all links resolved; either spelling will do.
 fn is_behind(archive: &Archive, found: &FoundTranscript, places: &Places) -> Result<bool, ArchiveError> {
-    if !archive.is_behind(&found.id, &found.path)? {
+    if !archive.is_behind_found(found)? {
         return Ok(false);
     }
     let given = places.all_claude_dirs().map(|dir| dir.join("projects"));

@@ -51,22 +51,21 @@ fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundSto
         Err(error) => findings.push(unreadable(format!("failed to {}", chain(&error)))),
     }
     let Some(archive) = &found.archive else { return found };
-    let keys = archive.sessions().unwrap_or_else(|error| {
+    let (keys, strangers) = archive.sessions_and_strangers().unwrap_or_else(|error| {
         findings.push(unreadable(format!("failed to {}", chain(&error))));
-        Vec::new()
+        Default::default()
     });
     for key in keys {
         match archive.quick_check(&key) {
             Ok(check) => {
                 findings.extend(check.findings.iter().map(|found| damaged(context, archive, found)));
+                found.ids.insert(key.id.clone());
                 found.sessions.push((key, check));
             }
             Err(error) => findings
                 .push(unreadable(format!("failed to {}", chain(&error))).of(&key.id, Some(key.project.as_str()))),
         }
     }
-    // A store that cannot be listed was told.
-    let strangers = archive.strangers().unwrap_or_default();
     if !strangers.is_empty() {
         examination.found(Kind::ConflictCopies, conflict_copies(&strangers), store);
     }

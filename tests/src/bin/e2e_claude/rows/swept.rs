@@ -76,6 +76,7 @@ fn rewind(client: &Client) -> String {
     rewind_to_before(&terminal, states[2]);
     terminal.await_what("the state before", || code_is(states[1]));
     leave(&terminal);
+    let late = catch_up(client, 964);
     client.assert_all_saved();
 
     let was = files_of(client, &id);
@@ -90,7 +91,18 @@ fn rewind(client: &Client) -> String {
     rewind_to_before(&terminal, states[1]);
     terminal.await_what("the state before that", || code_is(states[0]));
     leave(&terminal);
-    format!("{histories} earlier states came back")
+    let late = late + catch_up(client, 966);
+    format!("{histories} earlier states came back, {late} copies were behind before the next start")
+}
+
+/// After a rewind this client may write a last snapshot when its last hook has ended; the next start copies it.
+fn catch_up(client: &Client, next: u32) -> usize {
+    client.await_rest();
+    let behind = client.differences().len();
+    if behind > 0 {
+        client.print(&["--session-id", &transcripts::made_id(next)], "Good morning.");
+    }
+    behind
 }
 
 /// `/rewind`, of the code alone, to before the prompt that asked for this state.
