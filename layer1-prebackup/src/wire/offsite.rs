@@ -171,6 +171,8 @@ pub enum Kind {
     DrillFailed,
     /// The repository has errors.
     CheckFailed,
+    /// Older snapshots have lost something for good.
+    SnapshotsBroken,
     /// No conversation was brought back for a week.
     DrillOld,
     /// Nothing arrived for days.
@@ -317,7 +319,7 @@ impl Trouble {
         let needs_person = match self.kind {
             Kind::OffsiteUnreachable => age > UNREACHABLE_MS,
             Kind::Locked | Kind::NotCovered | Kind::OffsiteFailed => age > DAY_MS,
-            Kind::KeyUnconfirmed | Kind::ManySnapshots => false,
+            Kind::KeyUnconfirmed | Kind::ManySnapshots | Kind::SnapshotsBroken => false,
             _ => true,
         };
         let (kind, what, since_ms) = (self.kind, self.what.clone(), self.since_ms);
@@ -339,6 +341,7 @@ impl Kind {
             Kind::AnotherRepository | Kind::AnotherWriter => "offsite status",
             Kind::OffsiteFull | Kind::ManySnapshots => "offsite thin --dry-run",
             Kind::DrillFailed | Kind::CheckFailed => "offsite repair",
+            Kind::SnapshotsBroken => "offsite repair --drop-broken",
             Kind::DrillOld => "offsite drill",
             Kind::OffsiteUnreachable
             | Kind::NotMounted

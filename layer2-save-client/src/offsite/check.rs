@@ -95,7 +95,7 @@ pub(crate) fn read_data(engine: &Engine<'_>, repository: &str, part: Option<u32>
         Ok(_) if errors.unwrap_or(0) == 0 && checked.broken_packs.is_empty() => {}
         Ok(_) => checked.said = format!("{} errors", errors.unwrap_or(checked.broken_packs.len() as u64)),
         Err(error) => match error.downcast::<Trouble>() {
-            Ok(trouble) if trouble.kind == Kind::OffsiteFailed => checked.said = trouble.what,
+            Ok(trouble) if trouble.is_of_content => checked.said = trouble.what,
             Ok(trouble) => return Err(trouble),
             Err(error) => return Err(error),
         },

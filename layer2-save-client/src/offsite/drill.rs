@@ -17,7 +17,7 @@ use super::engine::Engine;
 use super::seal::{SEAL, Seal, Sealed, rfc3339};
 use super::site::{MET_BY_LOOKING, SetUp, Site, our_snapshots};
 use super::snapshots::{Snapshot, complete, files, short_id};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
 /// What was brought back, a line each; in [`FOLDER`].
@@ -95,9 +95,8 @@ fn drilled(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Which) -> R
     let known = read(site.store());
     let seal = match from.seal() {
         Ok(seal) => seal,
-        Err(error) if is_about_content(&error) => {
-            let why = layer1_prebackup::log::in_one_line(&*error);
-            let lost = Line::new(newest, "(the seal)", SEAL, UNREADABLE, why);
+        Err(error) if is_of_content(&error) => {
+            let lost = Line::new(newest, "(the seal)", SEAL, UNREADABLE, said(&error));
             return Ok(vec![lost]);
         }
         Err(error) => return Err(error),
@@ -172,7 +171,8 @@ impl Source<'_> {
             text.extend_from_slice(bytes);
             Ok(())
         })?;
-        Seal::parse(&text)
+        let damaged = |error: Error| Trouble { kind: Kind::OffsiteFailed, what: said(&error), is_of_content: true };
+        Seal::parse(&text).map_err(|error| damaged(error).into())
     }
 
     /// The bytes of a file, as they come. They count only where this is no error.
@@ -204,9 +204,9 @@ impl Source<'_> {
                 Ok(Some(hash)) if hash == file.blake3 => {}
                 Ok(_) if self.has_moved(file)? => {}
                 Ok(_) => return Ok(line(&file.path, DAMAGED, "its bytes are not those that were sealed".to_owned())),
-                Err(error) if is_about_content(&error) => {
+                Err(error) if is_of_content(&error) => {
                     if !self.has_moved(file)? {
-                        return Ok(line(&file.path, UNREADABLE, layer1_prebackup::log::in_one_line(&*error)));
+                        return Ok(line(&file.path, UNREADABLE, said(&error)));
                     }
                 }
                 Err(error) => return Err(error),
@@ -230,14 +230,14 @@ impl Source<'_> {
             mark && session == file.session() && path.rsplit('.').next() == file.path.rsplit('.').next()
         };
         let there = match files(self.engine, self.repository, &self.snapshot.id, &["--no-cache"]) {
-            Err(error) if is_about_content(&error) => return Ok(false),
+            Err(error) if is_of_content(&error) => return Ok(false),
             there => there?,
         };
         for (path, _) in there.iter().filter(|(path, size)| is_version_of(path) && **size >= file.bytes) {
             match self.hash(path, file.bytes) {
                 Ok(Some(hash)) if hash == file.blake3 => return Ok(true),
                 Ok(_) => {}
-                Err(error) if is_about_content(&error) => {}
+                Err(error) if is_of_content(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -262,7 +262,7 @@ impl Source<'_> {
         let proven = reader.join().unwrap_or_default();
         match done {
             Ok(_) => Ok(proven),
-            Err(error) if is_about_content(&error) => Ok(proven),
+            Err(error) if is_of_content(&error) => Ok(proven),
             Err(error) => Err(error),
         }
     }
@@ -337,12 +337,6 @@ impl Prefix {
     pub(crate) fn hash(&self) -> Option<String> {
         (self.left == 0).then(|| self.hasher.finalize().to_hex().to_string())
     }
-}
-
-/// Whether a failure is of what is stored, and not of the way there.
-fn is_about_content(error: &Error) -> bool {
-    let kind = error.downcast_ref::<Trouble>().map(|trouble| trouble.kind);
-    kind == Some(Kind::OffsiteFailed) || kind.is_none() && error.to_string().contains("the seal")
 }
 
 /// Whether the second copy says of just this content that it has another hash.

@@ -16,7 +16,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::config::child_env::ChildEnv;
-use layer1_prebackup::fs::platform::process::{Group, Process, Signal, bytes_moved};
+use layer1_prebackup::fs::platform::process::{Group, Process, Signal, Work, work_of};
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::one_line;
 use layer1_prebackup::wire::offsite::{FOLDER, Kind};
@@ -36,6 +36,8 @@ const VERSION_MIN: (u32, u32, u32) = (0, 17, 1);
 const LOOK: Duration = Duration::from_millis(200);
 /// So many bytes, read or written, are progress; its retries of a server that does not answer move less.
 const MOVED_BYTES_MIN: u64 = 256 * 1024;
+/// So much work of a processor is progress: a key that is derived says nothing for seconds on a busy machine.
+const CPU_MIN: Duration = Duration::from_millis(500);
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks that wait to be looked at.
 const CHUNKS_WAITING: usize = 4;
@@ -235,7 +237,7 @@ impl<'a> Engine<'a> {
             if self.interrupt.came() {
                 return Err("finish: this program was told to end".into());
             }
-            progress.look_at(bytes_moved(child.id()));
+            progress.look_at(work_of(child.id()));
             if progress.last.elapsed() >= self.silence {
                 let what = format!("no progress for {}", in_words(self.silence));
                 return Err(Trouble::new(Kind::OffsiteUnreachable, what).into());
@@ -297,6 +299,7 @@ struct Progress {
     /// What we read of it ourselves.
     received: u64,
     moved: u64,
+    cpu: Duration,
 }
 
 /// What `restic` says of its progress, without the times.
@@ -312,17 +315,17 @@ struct Status {
 
 impl Progress {
     fn begin() -> Progress {
-        Progress { last: Instant::now(), said: None, received: 0, moved: 0 }
+        Progress { last: Instant::now(), said: None, received: 0, moved: 0, cpu: Duration::ZERO }
     }
 
     fn made(&mut self) {
         self.last = Instant::now();
     }
 
-    fn look_at(&mut self, moved: Option<u64>) {
-        let moved = moved.unwrap_or(0).saturating_sub(self.received);
-        if moved >= self.moved + MOVED_BYTES_MIN {
-            self.moved = moved;
+    fn look_at(&mut self, done: Work) {
+        let moved = done.bytes_moved.saturating_sub(self.received);
+        if moved >= self.moved + MOVED_BYTES_MIN || done.cpu >= self.cpu + CPU_MIN {
+            (self.moved, self.cpu) = (moved, done.cpu);
             self.made();
         }
     }
@@ -396,7 +399,11 @@ fn judged(code: Option<i32>, words: &[String]) -> Result<Ended, Error> {
         Some(12) => trouble(Kind::WrongKey, format!("the key opens no repository there: {said}")),
         Some(1) if is_full(&said) => trouble(Kind::OffsiteFull, said),
         Some(1) if is_unreachable(&said) => trouble(Kind::OffsiteUnreachable, said),
-        Some(code) => trouble(Kind::OffsiteFailed, format!("restic ended with exit code {code}: {said}")),
+        Some(code) => {
+            let what = format!("restic ended with exit code {code}: {said}");
+            Err(Trouble { kind: Kind::OffsiteFailed, what, is_of_content: true }.into())
+        }
+        // That says nothing of what is stored.
         None => trouble(Kind::OffsiteFailed, format!("restic was killed: {said}")),
     }
 }
@@ -516,10 +523,16 @@ mod tests {
         assert!(first > long_ago);
         assert!(progress.take(status(2, 5).as_bytes()));
         assert_eq!(progress.last, first);
-        progress.look_at(Some(MOVED_BYTES_MIN - 1));
+        let work = |bytes_moved: u64, cpu: Duration| Work { bytes_moved, cpu };
+        progress.look_at(work(MOVED_BYTES_MIN - 1, CPU_MIN / 2));
         assert_eq!(progress.last, first);
-        progress.look_at(Some(MOVED_BYTES_MIN));
+        progress.look_at(work(MOVED_BYTES_MIN, CPU_MIN / 2));
         assert!(progress.last > first);
+        let moved = progress.last;
+        progress.look_at(work(MOVED_BYTES_MIN, CPU_MIN));
+        assert_eq!(progress.last, moved);
+        progress.look_at(work(MOVED_BYTES_MIN, CPU_MIN + CPU_MIN / 2));
+        assert!(progress.last > moved);
         let moved = progress.last;
         assert!(progress.take(status(3, 6).as_bytes()) && progress.last > moved);
         assert!(!progress.take(b"{\"message_type\":\"summary\"}"));

@@ -68,6 +68,11 @@ impl Place {
         self.0.starts_with('/').then(|| Path::new(&self.0))
     }
 
+    /// Whether its repositories lie in a bucket that `restic` would make.
+    pub(crate) fn is_of_buckets(&self) -> bool {
+        self.0.starts_with("s3:")
+    }
+
     /// As it is written down and shown.
     pub(crate) fn as_str(&self) -> &str {
         &self.0

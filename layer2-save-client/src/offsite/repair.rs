@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use layer1_prebackup::fs::{Dir, Lock, remove_file};
+use layer1_prebackup::log::now_ms;
 use layer1_prebackup::wire::offsite::{FOLDER, Kind};
 
 use super::check::{Extent, check, read_data};
@@ -27,8 +28,17 @@ pub(crate) struct Repaired {
     pub(crate) left: String,
 }
 
+/// What is done about older snapshots of which something is lost that the store has no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// They stay as they are, and their errors with them.
+    Stay,
+    /// What is lost is taken out of them.
+    Dropped,
+}
+
 /// Finds broken packs, takes them out, reads the whole store again and sends what is missing, and brings everything back.
-pub(crate) fn repair(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<Repaired, Error> {
+pub(crate) fn repair(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, broken: Broken) -> Result<Repaired, Error> {
     let packs = site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
         let repository = set_up.place.repository(&set_up.state.name);
@@ -47,6 +57,14 @@ pub(crate) fn repair(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result
         Ok(before.broken_packs.len())
     })?;
     let pushed = push(site, set_up, lock, Reading::All)?;
+    if broken == Broken::Dropped {
+        site.noting(set_up, &MET_BY_LOOKING, |set_up| {
+            let engine = site.engine(&set_up.place, lock)?;
+            let repository = set_up.place.repository(&set_up.state.name);
+            our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
+            engine.text(&repository, &["repair", "snapshots", "--forget"]).map(drop)
+        })?;
+    }
     let drilled = drill(site, set_up, lock, &Which::All)?;
     // What only older snapshots had, and the store has no more, cannot be sent again.
     let left = match check(site, set_up, lock, Extent::All) {
@@ -56,9 +74,17 @@ pub(crate) fn repair(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result
             if trouble.kind != Kind::CheckFailed {
                 return Err(trouble);
             }
+            let what = "the newest snapshot is whole; older ones have lost what this computer has no more";
+            set_up.state.is_well(&[Kind::CheckFailed]);
+            set_up.state.trouble(Kind::SnapshotsBroken, what, now_ms());
+            set_up.state.write(site.store())?;
             trouble.what
         }
     };
+    if left.is_empty() {
+        set_up.state.is_well(&[Kind::SnapshotsBroken]);
+        set_up.state.write(site.store())?;
+    }
     Ok(Repaired { packs, pushed, drilled, left })
 }
 

@@ -20,7 +20,7 @@ use super::place::{Place, machine_name};
 use super::seal::Seal;
 use super::site::Site;
 use super::snapshots::{Snapshot, short_id, snapshots};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, is_of_content};
 use crate::error::{Error, failed};
 
 /// Which restore was begun; in [`FOLDER`].
@@ -160,7 +160,7 @@ fn fetch(
     match engine.lines(repository, &args, &mut |_| Ok(())) {
         Ok(_) => {}
         // What could not be read is missing below, by its name.
-        Err(error) if error.downcast_ref::<Trouble>().is_some_and(|it| it.kind == Kind::OffsiteFailed) => {
+        Err(error) if is_of_content(&error) => {
             site.report.line_with_time(&format!("[offsite] failed to {}", in_one_line(&*error)));
         }
         Err(error) => return Err(error),

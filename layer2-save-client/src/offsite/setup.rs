@@ -1,5 +1,6 @@
 //! `offsite init`: a key, a repository, a card. It happens once, by command, and adopts nothing that is another's.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use layer1_prebackup::fs::platform::random;
@@ -34,10 +35,11 @@ pub(crate) fn init(site: &Site<'_>, lock: &Lock, wanted: &Wanted) -> Result<(Set
     let place = Place::parse(&wanted.place, &site.settings.places.home)?;
     let name = machine_name(&wanted.name)?;
     let (key, is_new) = key(site)?;
-    let made = make_missing(site, lock, &place, name, wanted);
+    let has_made = Cell::new(false);
+    let made = make_missing(site, lock, &place, name, wanted, &has_made);
     let state = made.inspect_err(|error| {
         let is_refused = error.downcast_ref::<Trouble>().is_some_and(|trouble| trouble.kind == Kind::WrongKey);
-        if is_new && is_refused {
+        if is_new && is_refused && !has_made.get() {
             // Nothing was made with it, and the right one is to be put there. Where it stays, that is said then.
             let _ = fs::remove_file(&site.options.key.file);
         }
@@ -46,10 +48,21 @@ pub(crate) fn init(site: &Site<'_>, lock: &Lock, wanted: &Wanted) -> Result<(Set
 }
 
 /// Makes what is missing at the place, and writes down what was set up.
-fn make_missing(site: &Site<'_>, lock: &Lock, place: &Place, name: &str, wanted: &Wanted) -> Result<State, Error> {
+fn make_missing(
+    site: &Site<'_>,
+    lock: &Lock,
+    place: &Place,
+    name: &str,
+    wanted: &Wanted,
+    has_made: &Cell<bool>,
+) -> Result<State, Error> {
     let store_id = site.store_id()?;
     let engine = site.engine(place, lock)?;
     let (machines, repository) = (place.repository(MACHINES), place.repository(name));
+    // A bucket that is not there is made by `init`, and waited for by everything else.
+    if place.is_of_buckets() && engine.text(&machines, &["init", "--json"]).is_ok() {
+        has_made.set(true);
+    }
     let has_machines = id_of(&engine, &machines).map_err(|error| refuse_other_key(error, place, name))?.is_some();
     let found = id_of(&engine, &repository)?;
     let known = State::read(site.store()).map_err(failed("read the state of the third place"))?;
@@ -66,12 +79,17 @@ fn make_missing(site: &Site<'_>, lock: &Lock, place: &Place, name: &str, wanted:
     for other in card.into_iter().chain(&newest) {
         refuse_another(other, &store_id, &writer, wanted)?;
     }
+    let make = |repository: &str| {
+        engine.text(repository, &["init", "--json"])?;
+        has_made.set(true);
+        repository_id(&engine, repository)
+    };
     if !has_machines {
-        make(&engine, &machines)?;
+        make(&machines)?;
     }
     let id = match found {
         Some(id) => id,
-        None => make(&engine, &repository)?,
+        None => make(&repository)?,
     };
     let is_written = |card: &Snapshot| card.writer() == writer && card.repository() == id;
     let mut state = known.unwrap_or_else(|| State::set_up(place.as_str(), name, &id, &writer, now_ms()));
@@ -110,11 +128,6 @@ fn id_of(engine: &Engine<'_>, repository: &str) -> Result<Option<String>, Error>
         Err(error) if error.downcast_ref::<Trouble>().is_some_and(|it| it.kind == Kind::NotMounted) => Ok(None),
         id => id.map(Some),
     }
-}
-
-fn make(engine: &Engine<'_>, repository: &str) -> Result<String, Error> {
-    engine.text(repository, &["init", "--json"])?;
-    repository_id(engine, repository)
 }
 
 fn refuse_other_key(error: Error, place: &Place, name: &str) -> Error {

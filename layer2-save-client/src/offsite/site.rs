@@ -144,6 +144,11 @@ impl<'a> Site<'a> {
             Ok(_) => set_up.state.is_well(looked_at),
             Err(error) => {
                 if let Some(trouble) = error.downcast_ref::<Trouble>() {
+                    // What keeps one from looking is one thing at a time: it came as far as here.
+                    if MET_BY_LOOKING.contains(&trouble.kind) {
+                        let others = MET_BY_LOOKING.into_iter().filter(|kind| *kind != trouble.kind);
+                        set_up.state.is_well(&others.collect::<Vec<_>>());
+                    }
                     set_up.state.trouble(trouble.kind, &trouble.what, now_ms());
                 }
             }

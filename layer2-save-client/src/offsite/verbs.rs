@@ -12,7 +12,7 @@ use super::drill::{Which, drill, print};
 use super::due::{is_of_yesterday, may_try};
 use super::key::{Key, WORDS};
 use super::push::{Pushed, Reading, note_attempt, note_waiting, push};
-use super::repair::repair;
+use super::repair::{Broken, repair};
 use super::restore::{self, restore};
 use super::setup::{Wanted, init, sheet};
 use super::site::Site;
@@ -77,7 +77,11 @@ pub(crate) enum Verb {
     },
     /// Sends again what the place lost or damaged, and proves it
     #[command(after_help = example("repair"))]
-    Repair,
+    Repair {
+        /// Also take out of older snapshots what is lost for good
+        #[arg(long)]
+        drop_broken: bool,
+    },
     /// Brings everything back that a machine sent, onto one that has nothing yet
     #[command(after_help = example("restore sftp:backup:threefold --host laptop"))]
     Restore {
@@ -144,13 +148,20 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
                 set_up.state.check.filter(|_| !*all).map(|check| format!(" (part {} of {})", check.part, check.parts));
             say(out, &format!("No errors{}.\n", part.unwrap_or_default()))
         }
-        Verb::Repair => {
+        Verb::Repair { drop_broken } => {
             let lock = site.lock()?;
-            let done = repair(site, &mut site.set_up()?, &lock)?;
+            let broken = if *drop_broken { Broken::Dropped } else { Broken::Stay };
+            let done = repair(site, &mut site.set_up()?, &lock, broken)?;
             let (packs, sessions) = (done.packs, done.drilled.len());
             let left = match done.left.as_str() {
                 "" => "No errors are left.\n".to_owned(),
-                left => format!("Older snapshots have errors that cannot be repaired from here: {left}\n"),
+                left => {
+                    let drop = typed(LAYER2, "offsite repair --drop-broken");
+                    format!(
+                        "Older snapshots have lost what this computer has no more ({left}); \
+                         `{drop}` takes that out of them.\n"
+                    )
+                }
             };
             say(
                 out,

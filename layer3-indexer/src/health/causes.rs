@@ -187,6 +187,7 @@ fn heading(kind: Kind, n: u64, is_young: bool) -> String {
         OffsiteFailed => ("sending to the third place fails", ""),
         DrillFailed => ("what the third place has is damaged", ""),
         CheckFailed => ("the third place has errors", ""),
+        SnapshotsBroken => ("older snapshots of the third place are incomplete", ""),
         DrillOld => ("nothing was brought back from the third place for a while", ""),
         OffsiteBehind => ("nothing arrives at the third place", ""),
         OffsiteState => ("the state of the third place cannot be read", ""),

@@ -157,6 +157,7 @@ kinds! {
     DrillOld "drill-old", Offsite, true;
     OffsiteBehind "offsite-behind", Offsite, true;
     OffsiteState "offsite-state", Offsite, true;
+    SnapshotsBroken "snapshots-broken", Offsite, false;
     KeyUnconfirmed "key-unconfirmed", Offsite, false;
     ManySnapshots "many-snapshots", Offsite, false;
     OffsiteOff "offsite-off", Offsite, false;
@@ -217,7 +218,8 @@ impl Kind {
             | Vanished | ForgetUnfinished | MemoryShrunk | Shrunk | Rewritten | Split | TimerSilent | EngineMissing
             | EngineOld | OffsiteUnreachable | NotMounted | WrongKey | KeyMissing | AnotherRepository
             | AnotherWriter | OffsiteFull | Locked | NotCovered | OffsiteFailed | DrillFailed | CheckFailed
-            | DrillOld | OffsiteBehind | OffsiteState | KeyUnconfirmed | ManySnapshots | OffsiteOff => return None,
+            | DrillOld | OffsiteBehind | OffsiteState | SnapshotsBroken | KeyUnconfirmed | ManySnapshots
+            | OffsiteOff => return None,
         })
     }
 

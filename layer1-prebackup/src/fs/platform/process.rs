@@ -212,19 +212,34 @@ impl Process {
     }
 }
 
-/// How many bytes a process of this user has read and written by now, files, pipes and sockets together; `None` where
-/// the system does not tell.
+/// What a process has done by now; nothing where the system does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Bytes that it has read and written: files, pipes and sockets together.
+    pub bytes_moved: u64,
+    /// Time of a processor that it took.
+    pub cpu: Duration,
+}
+
+/// What a process of this user has done.
 #[cfg(target_os = "linux")]
-pub fn bytes_moved(number: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{number}/io")).ok()?;
+pub fn work_of(number: u32) -> Work {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{number}/{name}")).unwrap_or_default();
     let counted = |line: &str| line.strip_prefix("rchar: ").or(line.strip_prefix("wchar: "))?.parse::<u64>().ok();
-    text.lines().filter_map(counted).reduce(u64::saturating_add)
+    let bytes_moved = read("io").lines().filter_map(counted).fold(0, u64::saturating_add);
+    // Nanoseconds on a processor, of all threads that have run.
+    let of_thread = |text: String| text.split(' ').next().and_then(|time| time.parse::<u64>().ok()).unwrap_or(0);
+    let threads = std::fs::read_dir(format!("/proc/{number}/task")).into_iter().flatten().flatten();
+    let nanoseconds = threads
+        .map(|thread| of_thread(std::fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default()))
+        .fold(0, u64::saturating_add);
+    Work { bytes_moved, cpu: Duration::from_nanos(nanoseconds) }
 }
 
 /// As on Linux; here nothing tells.
 #[cfg(not(target_os = "linux"))]
-pub fn bytes_moved(_number: u32) -> Option<u64> {
-    None
+pub fn work_of(_number: u32) -> Work {
+    Work::default()
 }
 
 #[cfg(any(test, target_os = "linux"))]
@@ -269,6 +284,26 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(30), "it is told, not waited for to the last");
         // A child that was reaped is remembered.
         assert!(wait_within(&mut child, Duration::ZERO).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_this_process_does_is_counted_where_the_system_tells() {
+        let before = work_of(std::process::id());
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(50) {
+            std::hint::black_box(std::fs::read("/dev/null").unwrap());
+        }
+        let (mut pipe, mut other) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut other, &[7; 4096]).unwrap();
+        std::io::Read::read_exact(&mut pipe, &mut [0; 4096]).unwrap();
+        let after = work_of(std::process::id());
+        if cfg!(target_os = "linux") {
+            assert!(
+                after.bytes_moved >= before.bytes_moved + 2 * 4096 && after.cpu > before.cpu,
+                "{before:?} {after:?}"
+            );
+        }
+        assert_eq!(work_of(u32::MAX), Work::default());
     }
 
     #[test]
