@@ -127,6 +127,32 @@ impl Run {
         self
     }
 
+    /// Hides these files from it alone, those of them that exist; `None` where the system does not let us.
+    pub fn hiding(mut self, files: &[&str]) -> Option<Run> {
+        let files: Vec<_> = files.iter().filter(|file| Path::new(file).is_file()).collect();
+        if files.is_empty() {
+            return Some(self);
+        }
+        let mounts: String = files.iter().map(|file| format!("mount --bind /dev/null '{file}' && ")).collect();
+        let unshared = |then: &str| {
+            let mut unshared = Command::new("/usr/bin/unshare");
+            unshared.args(["--mount", "/bin/sh", "-c", &format!("PATH=/usr/bin:/bin; {mounts}{then}")]);
+            unshared
+        };
+        if !unshared("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            return None;
+        }
+        // The shell's search path is its own; the program gets the one that was set.
+        let mut hidden = unshared("exec /usr/bin/env \"PATH=$0\" \"$@\"");
+        let variables: Vec<_> = self.command.get_envs().filter_map(|(name, value)| Some((name, value?))).collect();
+        let path = variables.iter().find(|(name, _)| *name == "PATH").map_or("".as_ref(), |(_, path)| *path);
+        hidden.arg(path).arg(self.command.get_program()).args(self.command.get_args()).env_clear().process_group(0);
+        hidden.envs(variables);
+        hidden.current_dir(self.command.get_current_dir().unwrap_or(Path::new("/")));
+        self.command = hidden;
+        Some(self)
+    }
+
     /// Starts it at a terminal of its own, where the test types; what was to be its input is not used.
     #[track_caller]
     pub fn at_terminal(self) -> Terminal {

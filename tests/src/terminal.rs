@@ -69,6 +69,12 @@ impl Terminal {
         }
     }
 
+    /// All that was on the screen so far.
+    pub fn seen_by_now(&mut self) -> String {
+        self.seen.extend(self.screen.try_iter().flatten());
+        self.seen()
+    }
+
     /// Types, as on a keyboard.
     #[track_caller]
     pub fn type_in(&mut self, text: &str) {

@@ -1,6 +1,8 @@
 //! A place for repositories: a folder, or a server that keeps one.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +15,8 @@ use crate::run::Run;
 const ACCESS_KEY: &str = "AKIATHREEFOLDTESTS";
 /// Its secret; no program but restic may ever hold it.
 pub const SECRET_KEY: &str = "s3-secret-that-nobody-else-may-see";
+/// What holds the repositories there; it is made beforehand, as in the console of a cloud.
+const BUCKET: &str = "bucket";
 /// The people of [`Kind::Team`] and their passwords.
 pub const PEOPLE: [(&str, &str); 3] =
     [("anna", "anna-secret-word"), ("ben", "ben-secret-word"), ("carla", "carla-secret-word")];
@@ -76,14 +80,17 @@ impl Place {
         let mut place = Place { kind, folder: folder.to_owned(), server: None, person };
         match kind {
             Kind::Sftp => place.make_ssh(),
+            Kind::RcloneS3 => fs::create_dir(place.kept().join(BUCKET)).expect("make a bucket"),
             Kind::Team => fs::write(place.file("htpasswd"), HTPASSWD).expect("write the passwords"),
             _ => {}
         }
         if kind != Kind::Local {
             place.server = Some(Server::start(&place.file("server.log"), |port| place.command(port)));
         }
-        if kind == Kind::Sftp {
-            place.configure_ssh();
+        match kind {
+            Kind::Sftp => place.configure_ssh(),
+            Kind::MotoS3 => place.make_bucket(),
+            _ => {}
         }
         Some(place)
     }
@@ -96,7 +103,7 @@ impl Place {
             Kind::Sftp => format!("sftp:backup:{}", self.kept().display()),
             Kind::Rest | Kind::RestAppendOnly | Kind::RcloneRest => format!("rest:http://127.0.0.1:{port}"),
             Kind::Team => format!("rest:http://127.0.0.1:{port}/{}", self.person.expect("a person").0),
-            Kind::RcloneS3 | Kind::MotoS3 => format!("s3:http://127.0.0.1:{port}/bucket"),
+            Kind::RcloneS3 | Kind::MotoS3 => format!("s3:http://127.0.0.1:{port}/{BUCKET}"),
         }
     }
 
@@ -128,7 +135,7 @@ impl Place {
     pub fn repository(&self, name: &str) -> PathBuf {
         let kept = self.kept();
         match (self.kind, self.person) {
-            (Kind::RcloneS3, _) => kept.join("bucket").join(name),
+            (Kind::RcloneS3, _) => kept.join(BUCKET).join(name),
             (_, Some((person, _))) => kept.join(person).join(name),
             _ => kept.join(name),
         }
@@ -202,6 +209,18 @@ impl Place {
             }
             Kind::MotoS3 => named(MOTO, &["-H", "127.0.0.1", "-p", &port.to_string()]),
         }
+    }
+
+    /// As a person does in the console of a cloud.
+    #[track_caller]
+    fn make_bucket(&self) {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.server().port())).expect("connect to S3");
+        let request =
+            format!("PUT /{BUCKET} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let mut answer = String::new();
+        stream.write_all(request.as_bytes()).expect("ask for a bucket");
+        stream.read_to_string(&mut answer).expect("read S3's answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// Keys of its own, for this account alone, and for nothing but SFTP.

@@ -1,3 +1,13 @@
 //! The off-site copy, on real engines and real servers.
 
+mod damage;
+mod hooks;
+mod keys;
+mod kills;
+mod machine;
+mod machines;
+mod places;
+mod secrets;
 mod servers;
+mod storm;
+mod trouble;

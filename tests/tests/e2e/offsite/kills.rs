@@ -1,0 +1,107 @@
+//! Killed at every moment: restic, or the program that drives it. Nothing that was received is lost, the next run is
+//! clean, and nobody holds the lock.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use tests::offsite::place::{Kind, Place};
+use tests::offsite::tools::{self, RESTIC};
+use tests::processes;
+use tests::run::{Running, raw_pid};
+use tests::scratch::Scratch;
+use tests::waiting::holds_within;
+
+use super::machine::{LIMIT, Machine, NAME};
+
+/// So many moments, spread over the time that a run takes.
+const MOMENTS: u32 = 30;
+/// A run may end before its moment; so many are begun at most.
+const TRIES: u32 = 2 * MOMENTS;
+/// So many conversations are enough here.
+const FEW: usize = 12;
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Restic,
+    Driver,
+}
+
+/// Kills the victim at [`MOMENTS`] moments of this command; after each, a push arrives whole.
+fn check_killed(test: &str, victim: Victim, kind: Kind, command: &[&str]) {
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, kind, &shelf.beside("place")) else { return };
+    let machine = Machine::new(&place);
+    machine.converse(FEW);
+    machine.init(NAME);
+    machine.grow(2, "before the first kill");
+    let begun = Instant::now();
+    machine.offsite(command).output().ok();
+    let whole = begun.elapsed();
+    let mut killed = 0;
+    for number in 0..TRIES {
+        if killed == MOMENTS {
+            break;
+        }
+        machine.grow(2 + number % 5, &format!("moment {number} {}", "of many ".repeat(500)));
+        let running = machine.offsite(command).spawn();
+        let moment = whole * (2 * (number % MOMENTS) + 1) / (2 * MOMENTS);
+        let was_killed = kill_at(running, victim, moment);
+        killed += u32::from(was_killed);
+        // A driver that is killed leaves restic behind, which ends by itself and holds the lock until then.
+        machine.scratch.await_no_process(LIMIT);
+        machine.push();
+    }
+    assert_eq!(killed, MOMENTS, "{victim:?} was killed often enough in {TRIES} runs of {whole:?}");
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
+    machine.drill_all();
+    // It removes the locks that the killed ones left.
+    machine.offsite(&["check", "--all"]).output().ok();
+    machine.repository(&place, NAME).assert_clean();
+    machine.assert_comes_back(&place, FEW);
+}
+
+/// Whether it was still there to be killed.
+fn kill_at(mut running: Running, victim: Victim, moment: Duration) -> bool {
+    if holds_within(moment, || running.has_ended()) {
+        return false;
+    }
+    match victim {
+        Victim::Driver => {
+            running.signal(Signal::KILL);
+            running.wait().signal == Some(9)
+        }
+        Victim::Restic => {
+            let engine = tools::program(RESTIC).display().to_string();
+            // Between two calls of restic there is none: the next one is as good.
+            let mut hit = false;
+            holds_within(Duration::from_secs(1), || {
+                let children = processes::descendants(running.pid());
+                let all = processes::all();
+                let is_engine = |process: &&processes::Process| {
+                    let named = process.command.starts_with(&engine) || process.command.starts_with("restic ");
+                    named && process.state != 'Z' && children.contains(&process.pid)
+                };
+                hit = all
+                    .iter()
+                    .find(is_engine)
+                    .is_some_and(|found| kill_process(raw_pid(found.pid), Signal::KILL).is_ok());
+                hit || running.has_ended()
+            });
+            let outcome = running.wait();
+            // What it was asked for may be done all the same: a killed look-up is no failed push.
+            assert!(!outcome.timed_out && matches!(outcome.code, Some(0 | 1)), "{outcome:?}");
+            hit
+        }
+    }
+}
+
+#[test]
+fn restic_is_killed_in_a_push() {
+    check_killed("restic_is_killed_in_a_push", Victim::Restic, Kind::Local, &["push", "--now"]);
+}
+
+#[test]
+fn the_driver_is_killed_in_a_push() {
+    check_killed("the_driver_is_killed_in_a_push", Victim::Driver, Kind::Local, &["push", "--now"]);
+}
