@@ -9,5 +9,7 @@ pub(crate) mod pages;
 pub(crate) mod search;
 pub(crate) mod secrets;
 pub(crate) mod show;
+mod subagents;
 mod title;
+pub(crate) mod tree;
 pub(crate) mod why;

@@ -4,6 +4,7 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 
 use crate::browse::list::{self, ListRequest};
+use crate::browse::tree;
 use crate::cli::screen::{Scope, Screen, here};
 use crate::failure::Failure;
 
@@ -14,6 +15,9 @@ pub(super) struct ListArgs {
     scope: Scope,
     #[command(flatten)]
     request: ListRequest,
+    /// Forks below what they were forked from, and subagents below what started them
+    #[arg(long)]
+    tree: bool,
 }
 
 /// Runs `list`.
@@ -22,5 +26,9 @@ pub(super) fn run(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> R
     let listing = ListRequest { project, all: Some(all), here: here(places), ..args.request };
     let listed = list::list(places, &listing)?;
     screen.offset = listing.offset.unwrap_or(0);
-    screen.answer(&listed, |terminal| list::to_text(&listed, terminal))
+    if args.tree {
+        let tree = tree::tree(places, listed)?;
+        return screen.long_answer(&tree, |terminal| tree::to_text(&tree, terminal));
+    }
+    screen.long_answer(&listed, |terminal| list::to_text(&listed, terminal))
 }

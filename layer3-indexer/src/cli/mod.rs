@@ -14,6 +14,7 @@ mod forget;
 mod import;
 mod label;
 mod list;
+mod pager;
 mod pass_on;
 mod prune;
 mod rebuild;
@@ -41,6 +42,7 @@ use layer1_prebackup::config::places::{PlaceFlags, Places};
 use layer1_prebackup::config::settings::{SettingFlags, Settings};
 use layer1_prebackup::names::{LAYER3, program_name};
 
+use crate::cli::pager::Pager;
 use crate::cli::screen::{Screen, complain, example, terminal};
 use crate::failure::{Context, Failure, Kind};
 use crate::setup::{install, uninstall};
@@ -70,6 +72,9 @@ struct Flags {
     /// Shorten the answer to what Claude Code passes on to a model
     #[arg(long, global = true)]
     for_model: bool,
+    /// Print long answers instead of showing them in a pager
+    #[arg(long, global = true)]
+    no_pager: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -236,7 +241,9 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>, out: &mut dyn Write)
         _ => Places::resolve_with(&cli.flags.places, &env, &settings),
     };
     let places = places.map_err(|error| Failure::from(error).of(Kind::InvalidInput))?;
-    let mut screen = Screen { out, terminal, json: cli.flags.json, for_model: cli.flags.for_model, offset: 0 };
+    let (json, for_model) = (cli.flags.json, cli.flags.for_model);
+    let pager = Pager::of_environment(&terminal, cli.flags.no_pager);
+    let mut screen = Screen { out, terminal, json, for_model, pager, offset: 0 };
     let done = match verb {
         Command::Serve(args) => serve::run(places, args, &settings),
         other => command(other, places, (&cli.flags.places, &cli.flags.settings), &mut screen),

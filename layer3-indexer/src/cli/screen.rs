@@ -12,6 +12,7 @@ use layer1_prebackup::names::{LAYER3, program_name, typed};
 use layer1_prebackup::wire::shown::{self, in_json};
 
 use crate::browse::fit::{self, Fit};
+use crate::cli::pager::Pager;
 use crate::failure::{Context, Failure, Kind};
 use crate::restore::resume::ConfigDir;
 use crate::scope::Here;
@@ -28,6 +29,8 @@ pub(super) struct Screen<'a> {
     pub(super) json: bool,
     /// Whether a model reads the answer.
     pub(super) for_model: bool,
+    /// For what is too long for it.
+    pub(super) pager: Pager,
     /// Entries that the answer passed over.
     pub(super) offset: usize,
 }
@@ -45,6 +48,22 @@ impl Screen<'_> {
             return self.json(&fit::fit(value, how));
         }
         if self.json { self.json(value) } else { self.text(&text(&self.terminal)) }
+    }
+
+    /// [`Screen::answer`] that may be long: at a terminal a pager shows it.
+    pub(super) fn long_answer(
+        &mut self,
+        value: &impl serde::Serialize,
+        text: impl FnOnce(&Terminal) -> String,
+    ) -> Result<(), Failure> {
+        if self.for_model || self.json {
+            return self.answer(value, text);
+        }
+        let text = text(&self.terminal);
+        match self.pager.show(&self.terminal.only_colours(&text), self.terminal.columns) {
+            true => Ok(()),
+            false => self.text(&text),
+        }
     }
 
     pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {

@@ -36,5 +36,5 @@ pub(super) fn run(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) ->
         SearchRequest { query: query.join(" "), project, all: Some(all), here: here(places), marks, ..request };
     let results = search::search(places, &search)?;
     screen.offset = search.passed_over();
-    screen.answer(&results, |terminal| search::to_text(&results, &search, terminal))
+    screen.long_answer(&results, |terminal| search::to_text(&results, &search, terminal))
 }

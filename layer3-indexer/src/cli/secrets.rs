@@ -23,5 +23,5 @@ pub(super) fn run(places: &Places, args: SecretsArgs, screen: &mut Screen<'_>) -
     let Scope { project, all } = args.scope;
     let scope = scope::Scope { all, project, here: here(places) };
     let found = counting("conversations", |progress| secrets::secrets(places, &args.conversations, &scope, progress))?;
-    screen.answer(&found, |terminal| secrets::to_text(&found, terminal))
+    screen.long_answer(&found, |terminal| secrets::to_text(&found, terminal))
 }

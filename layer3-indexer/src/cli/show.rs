@@ -65,5 +65,5 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
     if let Some(offset) = args.offset {
         return screen.text(&fit::page(&conversation.to_text(&screen.terminal), offset, max_chars, "--offset "));
     }
-    screen.answer(&conversation, |terminal| conversation.to_text(terminal))
+    screen.long_answer(&conversation, |terminal| conversation.to_text(terminal))
 }

@@ -59,7 +59,7 @@ fn answer(places: &Places, request: WhyRequest, scope: Scope, screen: &mut Scree
     };
     let answer = why::why(places, &request)?;
     screen.offset = request.passed_over();
-    screen.answer(&answer, |terminal| why::to_text(&answer, &request, terminal))
+    screen.long_answer(&answer, |terminal| why::to_text(&answer, &request, terminal))
 }
 
 /// What git is started with.

@@ -35,6 +35,7 @@ mod missing_layers;
 mod more_dirs;
 mod offsite;
 mod old_store;
+mod pager;
 mod pages;
 mod places;
 mod plugin;

@@ -16,7 +16,6 @@ mod page;
 mod pictures;
 mod prose;
 mod renderer;
-mod subagents;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -29,6 +28,7 @@ use std::path::Path;
 
 use layer1_prebackup::fs::{self, Existing};
 
+use crate::browse::subagents::{Subagent, Subagents};
 use crate::failure::{Context, Failure, Kind};
 use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
@@ -43,7 +43,6 @@ pub(crate) use options::{Exported, Format, Keep, Options};
 pub(crate) use page::Page;
 use pictures::Pictures;
 use renderer::{MessageHeader, Part, Renderer, Speaker, Time};
-use subagents::{Subagent, Subagents};
 use text::{Sanitized, Sanitizer};
 
 /// Subagents of subagents are shown within them down to here, deeper ones at the end.

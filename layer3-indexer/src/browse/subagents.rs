@@ -13,7 +13,7 @@ use crate::stores::SessionCopies;
 /// Longest description of a subagent that is read, in bytes of its `.meta.json`.
 const META_BYTES_MAX: u64 = 64 * 1024;
 
-/// Transcripts of subagents that were not written yet.
+/// Transcripts of subagents; for a page, those that were not written yet.
 #[derive(Default)]
 pub(crate) struct Subagents {
     /// By the id of the call that started them.
@@ -26,6 +26,8 @@ pub(crate) struct Subagent {
     pub(crate) name: StoredName,
     /// Its kind and task, as its side file says them; else its file's name.
     pub(crate) title: String,
+    /// Whether the side file says them.
+    is_told: bool,
 }
 
 /// `agent-….meta.json`.
@@ -50,14 +52,36 @@ impl Subagents {
             let meta = subagent_meta(copies, rel);
             let words: Vec<String> = [meta.agent_type, meta.description].into_iter().flatten().collect();
             let stem = rel.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let title = if words.is_empty() { stem } else { words.join(": ") };
-            let subagent = Subagent { title, name: name.clone() };
+            let is_told = !words.is_empty();
+            let title = if is_told { words.join(": ") } else { stem };
+            let subagent = Subagent { title, is_told, name: name.clone() };
             match meta.tool_use_id {
                 Some(id) => subagents.called.entry(id).or_default().push(subagent),
                 None => subagents.others.push(subagent),
             }
         }
         subagents
+    }
+
+    /// Each, and the id of the call that started it where something says so.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (Option<&str>, &Subagent)> {
+        let called = self.called.iter().flat_map(|(call, all)| all.iter().map(move |one| (Some(call.as_str()), one)));
+        called.chain(self.others.iter().map(|one| (None, one)))
+    }
+
+    /// Those that the call started.
+    pub(crate) fn started_by(&self, call: &str) -> &[Subagent] {
+        self.called.get(call).map_or(&[], Vec::as_slice)
+    }
+
+    /// The call that started the one whose transcript this is.
+    pub(crate) fn call_of(&self, name: &StoredName) -> Option<&str> {
+        self.each().find(|(_, one)| one.name == *name)?.0
+    }
+
+    /// What the one whose transcript this is was told to do, where something says so.
+    pub(crate) fn title_of(&self, name: &StoredName) -> Option<&str> {
+        self.each().find(|(_, one)| one.name == *name && one.is_told).map(|(_, one)| one.title.as_str())
     }
 
     /// Takes those that the call started.

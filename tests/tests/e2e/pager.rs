@@ -1,0 +1,61 @@
+//! Long answers at a terminal: shown in the pager that the user has, if any is wanted.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tests::scratch::Scratch;
+use tests::transcripts::{self, made_id};
+
+use crate::product::chain_delivered;
+
+/// A command, and what is set for it.
+type Typed<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
+/// A conversation that is longer than a screen, and one that is not.
+fn long_and_short() -> Scratch {
+    let scratch = Scratch::new();
+    for (id, turns) in [(made_id(1), 40), (made_id(2), 2)] {
+        let transcript = scratch.transcript(&id);
+        for turn in 1..=turns {
+            transcripts::append(&transcript, transcripts::prompt_line(&id, turn, &format!("word number {turn}")));
+        }
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    }
+    let pager = scratch.beside("pager");
+    fs::write(&pager, "#!/bin/sh\nsed 's/^/paged with '\"$LESS\"': /'\n").expect("write a pager");
+    fs::set_permissions(&pager, fs::Permissions::from_mode(0o755)).expect("make it executable");
+    scratch
+}
+
+#[test]
+fn what_does_not_fit_goes_to_the_pager_and_nothing_else_does() {
+    let scratch = long_and_short();
+    let pager = scratch.beside("pager").display().to_string();
+    let (long, short) = (made_id(1), made_id(2));
+    let shown = |args: &[&str], vars: &[(&str, &str)]| {
+        let run =
+            vars.iter().fold(scratch.layer3(args).env("TERM", "xterm"), |run, (name, value)| run.env(name, *value));
+        let (code, text) = run.at_terminal().end();
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("word number 2"), "{text}");
+        text
+    };
+    let paged = shown(&["show", &long], &[("PAGER", &pager)]);
+    assert!(paged.contains("paged with FRX: ") && paged.contains("word number 40"), "{paged}");
+    let with_arguments = format!("{pager} --of-mine");
+    assert!(shown(&["show", &long], &[("PAGER", &with_arguments), ("LESS", "M")]).contains("paged with M: "));
+    let printed: [Typed; 7] = [
+        (&["show", &short], &[("PAGER", &pager)]),
+        (&["show", &long, "--no-pager"], &[("PAGER", &pager)]),
+        (&["show", &long], &[("PAGER", &pager), ("NO_PAGER", "1")]),
+        (&["show", &long], &[("PAGER", &pager), ("TERM", "dumb")]),
+        (&["show", &long, "--json"], &[("PAGER", &pager)]),
+        (&["show", &long], &[("PAGER", "")]),
+        (&["show", &long], &[("PAGER", "/nowhere/pager")]),
+    ];
+    for (args, vars) in printed {
+        assert!(!shown(args, vars).contains("paged"), "{args:?} {vars:?}");
+    }
+    let piped = scratch.layer3(&["show", &long]).env("TERM", "xterm").env("PAGER", &pager).output().ok();
+    assert!(!piped.text().contains("paged") && piped.text().contains("word number 40"), "{piped:#?}");
+}
