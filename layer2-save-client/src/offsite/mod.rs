@@ -7,13 +7,16 @@
 //!
 //! From the bottom: `place`, `trouble` and `key` say where, what went wrong and with what; `options` resolves settings;
 //! `engine` runs `restic`; `snapshots` understands it; `seal` and `receipt` say what is to arrive and whether it has;
-//! `site` is this machine; on that stand `push`, `drill`, `check`, `repair`, `restore` and `setup`, and `verbs` on all.
+//! `site` is this machine; on that stand `push`, `drill`, `check`, `repair`, `restore`, `setup`,
+//! `machines`, `thin` and `change` (of the key), and `verbs` on all.
 
+mod change;
 mod check;
 mod drill;
 pub(crate) mod due;
 mod engine;
 mod key;
+mod machines;
 pub(crate) mod options;
 mod place;
 mod push;
@@ -25,5 +28,6 @@ mod setup;
 pub(crate) mod site;
 mod snapshots;
 mod status;
+mod thin;
 mod trouble;
 pub(crate) mod verbs;

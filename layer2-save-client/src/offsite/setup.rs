@@ -1,4 +1,5 @@
-//! `offsite init`: a key, a repository, a card. It happens once, by command, and adopts nothing that is another's.
+//! `offsite init` and `offsite join`: a key, a repository, a card. It happens once, by command, and adopts nothing that is
+//! another's. `join` never makes a key, and `init` never uses a place that has another one.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -30,13 +31,27 @@ pub(crate) struct Wanted {
     pub(crate) take_over: bool,
 }
 
+/// How the key comes to be here.
+pub(crate) enum KeyBy<'a> {
+    /// It is made where there is none: the place is new.
+    Making,
+    /// It is asked for where there is none: other machines use the place.
+    Asking(&'a mut dyn FnMut() -> Result<String, Error>),
+}
+
 /// Makes what is missing of key, repository and card, and writes down what was set up. The same again changes nothing.
-pub(crate) fn init(site: &Site<'_>, lock: &Lock, wanted: &Wanted) -> Result<(SetUp, Key), Error> {
+pub(crate) fn set_up(
+    site: &Site<'_>,
+    lock: &Lock,
+    wanted: &Wanted,
+    mut key_by: KeyBy<'_>,
+) -> Result<(SetUp, Key), Error> {
     let place = Place::parse(&wanted.place, &site.settings.places.home)?;
     let name = machine_name(&wanted.name)?;
-    let (key, is_new) = key(site)?;
+    let (key, is_new) = key(site, &mut key_by)?;
+    let joins = matches!(key_by, KeyBy::Asking(_));
     let has_made = Cell::new(false);
-    let made = make_missing(site, lock, &place, name, wanted, &has_made);
+    let made = make_missing(site, lock, &place, name, (wanted, joins), &has_made);
     let state = made.inspect_err(|error| {
         let is_refused = error.downcast_ref::<Trouble>().is_some_and(|trouble| trouble.kind == Kind::WrongKey);
         if is_new && is_refused && !has_made.get() {
@@ -53,17 +68,22 @@ fn make_missing(
     lock: &Lock,
     place: &Place,
     name: &str,
-    wanted: &Wanted,
+    (wanted, joins): (&Wanted, bool),
     has_made: &Cell<bool>,
 ) -> Result<State, Error> {
     let store_id = site.store_id()?;
     let engine = site.engine(place, lock)?;
     let (machines, repository) = (place.repository(MACHINES), place.repository(name));
     // A bucket that is not there is made by `init`, and waited for by everything else.
-    if place.is_of_buckets() && engine.text(&machines, &["init", "--json"]).is_ok() {
+    if !joins && place.is_of_buckets() && engine.text(&machines, &["init", "--json"]).is_ok() {
         has_made.set(true);
     }
     let has_machines = id_of(&engine, &machines).map_err(|error| refuse_other_key(error, place, name))?.is_some();
+    if joins && !has_machines {
+        let init = typed(LAYER2, &format!("offsite init {} --name {name}", place.as_str()));
+        let what = format!("no machine uses {} yet; `{init}` begins there", place.as_str());
+        return Err(Trouble::new(Kind::NotMounted, what).into());
+    }
     let found = id_of(&engine, &repository)?;
     let known = State::read(site.store()).map_err(failed("read the state of the third place"))?;
     let known = known.filter(|known| {
@@ -105,13 +125,16 @@ fn make_missing(
     Ok(state)
 }
 
-/// The key, and whether it was made now. It is on the disk before anything is locked with it.
-fn key(site: &Site<'_>) -> Result<(Key, bool), Error> {
+/// The key, and whether it was made or asked for now. It is on the disk before anything is locked with it.
+fn key(site: &Site<'_>, by: &mut KeyBy<'_>) -> Result<(Key, bool), Error> {
     let env = site.options.key_env(&site.settings.child_env);
     if let Some(key) = site.options.key.read(&env)? {
         return Ok((key, false));
     }
-    let key = Key::random()?;
+    let key = match by {
+        KeyBy::Making => Key::random()?,
+        KeyBy::Asking(ask) => Key::parse(&ask()?)?,
+    };
     site.options.key.write(&key, &env)?;
     Ok((key, true))
 }
@@ -134,7 +157,7 @@ fn refuse_other_key(error: Error, place: &Place, name: &str) -> Error {
     match error.downcast_ref::<Trouble>() {
         Some(trouble) if trouble.kind == Kind::WrongKey => {
             let join = typed(LAYER2, &format!("offsite join {} --name {name}", place.as_str()));
-            let what = format!("this place has another key already; `{join}` asks for it");
+            let what = format!("{} has another key; without one here, `{join}` asks for it", place.as_str());
             Trouble::new(Kind::WrongKey, what).into()
         }
         _ => error,
@@ -189,13 +212,21 @@ struct KeyFile {
 
 /// Keeps a copy of the repository's key files, which are encrypted with the key, and of its config where that is a file
 /// of this machine: a server that lost them would take everything with it.
-fn keep_keys(store: &Path, engine: &Engine<'_>, repository: &str, place: &Place) -> Result<(), Error> {
+pub(crate) fn keep_keys(store: &Path, engine: &Engine<'_>, repository: &str, place: &Place) -> Result<(), Error> {
     let keep = |name: &str, bytes: &[u8]| fs::replace_own(store, &Path::new(FOLDER).join("keys").join(name), bytes);
-    for id in engine.text(repository, &["list", "keys", "--no-lock"])?.split_whitespace() {
+    let ids = engine.text(repository, &["list", "keys", "--no-lock"])?;
+    for id in ids.split_whitespace() {
         let text = engine.text(repository, &["cat", "key", id, "--no-lock"])?;
         let key: KeyFile = serde_json::from_str(&text).map_err(failed("understand restic's answer to `cat key`"))?;
         let text = serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))?;
         keep(&format!("keys/{id}"), &text)?;
+    }
+    // One that opens nothing any more would open it again where it was put back.
+    let folder = fs::Dir::create_own(store)?.create_own_beneath(&Path::new(FOLDER).join("keys/keys"))?;
+    for (name, _) in folder.entries()? {
+        if !ids.split_whitespace().any(|id| name == id) {
+            folder.remove(&name)?;
+        }
     }
     if place.directory().is_some() {
         let config = Path::new(repository).join("config");

@@ -7,16 +7,19 @@ use layer1_prebackup::log::{in_one_line, now_ms};
 use layer1_prebackup::names::{LAYER2, LAYER3, typed};
 use layer1_prebackup::wire::offsite::{Kind, State};
 
+use super::change::change;
 use super::check::{Extent, check};
 use super::drill::{Which, drill, print};
 use super::due::{is_of_yesterday, may_try};
 use super::key::{Key, WORDS};
+use super::machines::{self, machines};
 use super::push::{Pushed, Reading, note_attempt, note_waiting, push};
 use super::repair::{Broken, repair};
 use super::restore::{self, restore};
-use super::setup::{Wanted, init, sheet};
+use super::setup::{KeyBy, Wanted, set_up, sheet};
 use super::site::Site;
 use super::status;
+use super::thin;
 use crate::error::{Error, failed};
 
 /// What stands below the help of a verb.
@@ -38,6 +41,32 @@ pub(crate) enum Verb {
         /// Go on with what these same conversations were sent to before, from a computer that is no more
         #[arg(long)]
         take_over: bool,
+    },
+    /// Sets up a place that another computer of yours uses already; asks for its key
+    #[command(after_help = example("join sftp:backup:threefold --name desktop"))]
+    Join {
+        /// The place, as it was given to `init` there
+        place: String,
+        /// What this machine is called there: lower-case letters, digits, hyphens
+        #[arg(long)]
+        name: String,
+    },
+    /// Lists the computers of the place, and when each sent something last
+    #[command(after_help = example("machines"))]
+    Machines {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes older snapshots of this computer; lists them and asks first
+    #[command(after_help = example("thin --dry-run"))]
+    Thin {
+        /// Only list them
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Sends what is saved and has not arrived yet, and reads back what arrived
     #[command(after_help = example("push"))]
@@ -111,13 +140,44 @@ pub(crate) enum KeyVerb {
     /// Asks for two of the words, to see that the sheet is kept
     #[command(after_help = example("key confirm"))]
     Confirm,
+    /// Makes a new key for all computers of the place; the old one opens nothing any more
+    #[command(after_help = example("key change"))]
+    Change,
 }
 
 /// Carries a verb out; false where the exit code is 1.
 pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<bool, Error> {
     match verb {
         Verb::Init { place, name, take_over } => {
-            set_up(site, &Wanted { place: place.clone(), name: name.clone(), take_over: *take_over }, out)
+            let wanted = Wanted { place: place.clone(), name: name.clone(), take_over: *take_over };
+            begin(site, &wanted, KeyBy::Making, out)
+        }
+        Verb::Join { place, name } => {
+            let wanted = Wanted { place: place.clone(), name: name.clone(), take_over: false };
+            begin(site, &wanted, KeyBy::Asking(&mut ask_for_words), out)
+        }
+        Verb::Machines { json } => {
+            let lock = site.lock()?;
+            let found = machines(site, &mut site.set_up()?, &lock)?;
+            machines::print(&found, *json, out)?;
+            Ok(true)
+        }
+        Verb::Thin { dry_run, yes } => {
+            let lock = site.lock()?;
+            let mut set_up = site.set_up()?;
+            let plan = thin::plan(site, &mut set_up, &lock)?;
+            say(out, &plan.to_text())?;
+            if *dry_run || plan.going.is_empty() {
+                return Ok(true);
+            }
+            if !yes {
+                prompt("This cannot be undone. Type \"yes\" to remove them: ")?;
+                if line_of_stdin()?.trim() != "yes" {
+                    return Err("remove snapshots: it was not confirmed; nothing was removed".into());
+                }
+            }
+            thin::carry_out(site, &mut set_up, &lock, &plan)?;
+            say(out, "Removed; every conversation came back equal.\n")
         }
         Verb::Push { due: true, .. } => {
             push_due(site);
@@ -182,6 +242,17 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             let (set_up, key) = (site.set_up()?, key(site)?);
             say(out, &sheet(&set_up, &key))
         }
+        Verb::Key { verb: KeyVerb::Change } => {
+            let lock = site.lock()?;
+            let mut set_up = site.set_up()?;
+            let (key, others) = change(site, &mut set_up, &lock)?;
+            say(out, &sheet(&set_up, &key))?;
+            say(out, "\nThe old sheet opens nothing any more: destroy it.\n")?;
+            for name in others {
+                say(out, &format!("On {name}: put the new words into its key file, or nothing is sent from there.\n"))?;
+            }
+            Ok(true)
+        }
         Verb::Key { verb: KeyVerb::Confirm } => {
             let key = key(site)?;
             confirm(&key)?;
@@ -204,9 +275,9 @@ fn say(out: &mut impl Write, text: &str) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn set_up(site: &Site<'_>, wanted: &Wanted, out: &mut impl Write) -> Result<bool, Error> {
+fn begin(site: &Site<'_>, wanted: &Wanted, key_by: KeyBy<'_>, out: &mut impl Write) -> Result<bool, Error> {
     let lock = site.lock()?;
-    let (mut set_up, key) = init(site, &lock, wanted)?;
+    let (mut set_up, key) = set_up(site, &lock, wanted, key_by)?;
     say(out, &sheet(&set_up, &key))?;
     say(out, "\nSending everything for the first time; this may take a while …\n")?;
     let pushed = push(site, &mut set_up, &lock, Reading::Changed)?;
@@ -247,6 +318,12 @@ fn ask_for_words() -> Result<String, Error> {
     Ok(words)
 }
 
+fn line_of_stdin() -> Result<String, Error> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(failed("read an answer"))?;
+    Ok(line)
+}
+
 fn prompt(text: &str) -> Result<(), Error> {
     let mut stderr = std::io::stderr();
     stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()).map_err(failed("ask on stderr"))
@@ -261,8 +338,7 @@ fn confirm(key: &Key) -> Result<(), Error> {
     let second = (first + 1 + usize::from(drawn[1]) % (WORDS - 1)) % WORDS;
     for nth in [first, second] {
         prompt(&format!("Word {}: ", nth + 1))?;
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer).map_err(failed("read a word"))?;
+        let answer = line_of_stdin()?;
         if answer.trim().to_lowercase() != words[nth] {
             let show = typed(LAYER2, "offsite key show");
             return Err(format!("confirm the key: word {} is another one; `{show}` prints the sheet", nth + 1).into());

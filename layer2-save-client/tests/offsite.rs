@@ -1,0 +1,238 @@
+//! The third place against a scripted `restic`: what a real one does only when it fails. What real ones do stands in the
+//! workspace's end-to-end tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use layer1_prebackup::archive::{Archive, Compare, SaveRequest};
+use layer1_prebackup::fs::platform::process::is_running;
+use layer1_prebackup::names::SessionId;
+use layer1_prebackup::wire::offsite::State;
+
+struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Home {
+        let home = Home { dir: tempfile::tempdir().unwrap() };
+        for folder in ["bin", "place", ".stand-in"] {
+            fs::create_dir(home.path(folder)).unwrap();
+        }
+        let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/offsite/restic");
+        std::os::unix::fs::symlink(stand_in, home.path("bin/restic")).unwrap();
+        home.save("s1", "one\n");
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn store(&self) -> PathBuf {
+        self.path(".claude-backup-sessions")
+    }
+
+    fn save(&self, id: &str, text: &str) {
+        let transcript = self.path(".claude/projects/-p").join(format!("{id}.jsonl"));
+        fs::create_dir_all(transcript.parent().unwrap()).unwrap();
+        fs::write(&transcript, text).unwrap();
+        let request = SaveRequest {
+            id: &SessionId::parse(id).unwrap(),
+            transcript: &transcript,
+            project: None,
+            cwd: Some("/p"),
+            compare: Compare::Whole,
+            progress: &|_| {},
+        };
+        Archive::create(&self.store()).unwrap().save(&request).unwrap();
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_layer2-save-client"));
+        let path = format!("{}:/usr/bin:/bin", self.path("bin").display());
+        command.env_clear().env("HOME", self.dir.path()).env("PATH", path).args(args);
+        command.env("ANTHROPIC_API_KEY", "not for children").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(&[&["offsite"], args].concat()).output().unwrap()
+    }
+
+    /// Runs it; what it says where it is refused.
+    fn refused(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn well(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn set_up(&self) {
+        self.well(&["init", self.path("place").to_str().unwrap(), "--name", "laptop"]);
+    }
+
+    fn state(&self) -> State {
+        State::read(&self.store()).unwrap().unwrap()
+    }
+
+    fn fault(&self, script: &str) {
+        fs::write(self.path(".stand-in/fault"), script).unwrap();
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        self.state().troubles.iter().map(|trouble| trouble.kind.word()).collect()
+    }
+}
+
+#[test]
+fn one_that_says_nothing_is_ended_with_all_that_it_started() {
+    let home = Home::new();
+    home.set_up();
+    home.save("s2", "two\n");
+    let pids = home.path(".stand-in/pids");
+    let script = "[ $verb = backup ] && { trap '' TERM; sleep 1000 & echo $! $$ > \"$base/pids\"; \
+        while :; do echo '{\"message_type\":\"status\",\"seconds_elapsed\":1,\"bytes_done\":1}'; sleep 0.1; done; }";
+    home.fault(script);
+    let started = Instant::now();
+    let output = home.command(&["offsite", "push"]).env("THREEFOLD_OFFSITE_SILENCE", "2s").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no progress for 2 seconds (offsite-unreachable)"));
+    // The limit, 5 s to obey a SIGTERM that it ignores, and what a busy machine takes.
+    assert!(started.elapsed() >= Duration::from_secs(7) && started.elapsed() < Duration::from_secs(60));
+    for pid in fs::read_to_string(pids).unwrap().split_whitespace() {
+        assert!(!is_running(pid.parse().unwrap()), "{pid} still runs");
+    }
+    assert_eq!(home.troubles(), ["offsite-unreachable"]);
+    // The lock is free, and what went wrong is forgotten once it is well.
+    home.fault("");
+    home.well(&["push"]);
+    assert_eq!((home.troubles(), home.state().attempt.unwrap().failures), (Vec::new(), 0));
+}
+
+#[test]
+fn what_is_not_read_back_was_not_sent() {
+    let home = Home::new();
+    home.set_up();
+    let first = home.state().receipt.unwrap();
+    home.save("s2", "two\n");
+    home.fault("[ $verb = ls ] && { echo '{\"type\":\"file\",\"path\":\"/p/s1.jsonl\",\"size\":4}'; exit 0; }");
+    let told = home.refused(&["push"]);
+    assert!(told.contains("1 of 2 files are not in snapshot") && told.contains("p/s2.jsonl (not-covered)"), "{told}");
+    assert_eq!((home.state().receipt.unwrap(), home.state().waiting), (first, 1));
+    home.fault("");
+    home.well(&["push"]);
+    assert_eq!((home.state().receipt.unwrap().sessions, home.state().waiting), (2, 0));
+    assert_eq!(home.troubles(), [""; 0]);
+}
+
+#[test]
+fn one_that_was_killed_in_a_drill_says_nothing_of_what_is_stored() {
+    let home = Home::new();
+    home.set_up();
+    home.fault("[ $verb = dump ] && kill -9 $$");
+    assert!(home.refused(&["drill"]).contains("restic was killed"));
+    assert_eq!(home.troubles(), ["offsite-failed"]);
+    // What is not what was sealed is told, by name.
+    home.fault("[ $verb = dump ] && case \"$*\" in *.jsonl) echo eno; exit 0 ;; esac");
+    assert!(home.refused(&["drill"]).contains("(drill-failed)"));
+    assert_eq!(home.troubles(), ["drill-failed"]);
+    home.fault("");
+    home.well(&["drill"]);
+    assert_eq!(home.troubles(), [""; 0]);
+}
+
+#[test]
+fn a_lock_is_removed_once_and_what_is_locked_then_is_told() {
+    let home = Home::new();
+    home.set_up();
+    home.save("s2", "two\n");
+    home.fault(
+        "[ $verb = unlock ] && rm -f \"$base/locked\"; [ $verb = backup ] && [ -f \"$base/locked\" ] && exit 11",
+    );
+    fs::write(home.path(".stand-in/locked"), "").unwrap();
+    home.well(&["push"]);
+    home.save("s3", "three\n");
+    home.fault("[ $verb = backup ] && { echo 'Fatal: repo already locked by pid 7 on other' >&2; exit 11; }");
+    assert!(home.refused(&["push"]).contains("repo already locked by pid 7 on other (locked)"));
+}
+
+#[test]
+fn a_restic_that_was_left_by_a_killed_push_keeps_the_lock_and_is_ended_by_the_next() {
+    let home = Home::new();
+    home.set_up();
+    home.save("s2", "two\n");
+    home.fault("[ $verb = backup ] && { echo $$ > \"$base/pid\"; while :; do sleep 0.1; done; }");
+    let mut push = home.command(&["offsite", "push"]).stderr(Stdio::null()).spawn().unwrap();
+    let pid = home.path(".stand-in/pid");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // Written by another process; nothing tells when.
+    while !fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n')) {
+        assert!(Instant::now() < deadline, "no restic was started");
+        std::thread::yield_now();
+    }
+    push.kill().and_then(|()| push.wait()).unwrap();
+    home.fault("");
+    home.well(&["push"]);
+    let left = fs::read_to_string(&pid).unwrap();
+    assert!(!is_running(left.trim().parse().unwrap()), "{left} still runs");
+}
+
+#[test]
+fn no_secret_is_an_argument_or_in_an_environment_or_in_the_log() {
+    let home = Home::new();
+    home.set_up();
+    home.well(&["push"]);
+    home.well(&["drill", "--all"]);
+    home.well(&["check"]);
+    home.well(&["status"]);
+    let key = fs::read_to_string(home.path(".config/threefold/offsite.key")).unwrap();
+    let words: Vec<&str> = key.split_whitespace().collect();
+    let pair = words[..2].join(" ");
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+    let store = home.store();
+    let told = [
+        read(home.path(".stand-in/calls")),
+        read(home.path(".stand-in/environment")),
+        read(store.join(".log/layer2.log")),
+        read(store.join(".state/offsite/state.json")),
+        read(store.join(".state/offsite/seal.json")),
+        home.well(&["status", "--json"]),
+    ];
+    for text in told {
+        assert!(!text.contains(&pair) && !text.contains("not for children"), "{text}");
+    }
+}
+
+#[test]
+fn what_is_due_waits_for_its_time_and_is_silent() {
+    let home = Home::new();
+    home.set_up();
+    let calls = || fs::read_to_string(home.path(".stand-in/calls")).unwrap().lines().count();
+    home.save("s2", "two\n");
+    let before = calls();
+    // The first push was just now.
+    assert_eq!(home.well(&["push", "--due"]), "");
+    assert_eq!((calls(), home.state().waiting), (before, 1));
+    let now = home.command(&["offsite", "push", "--due"]).env("THREEFOLD_OFFSITE_EVERY", "0s").output().unwrap();
+    assert!(now.status.success() && now.stdout.is_empty() && now.stderr.is_empty(), "{now:?}");
+    let state = home.state();
+    assert_eq!((state.waiting, state.receipt.unwrap().sessions), (0, 2));
+    // With the first push of a day a conversation is brought back and a part of the data checked.
+    assert_eq!((state.drill.unwrap().result.as_str(), state.check.unwrap().part), ("equal", 1));
+    // A failure makes the next one wait, and a hook's program says nothing of it.
+    home.save("s3", "three\n");
+    home.fault("[ $verb = backup ] && exit 1");
+    for _ in 0..2 {
+        let now = home.command(&["offsite", "push", "--due"]).env("THREEFOLD_OFFSITE_EVERY", "0s").output().unwrap();
+        assert!(now.status.success() && now.stderr.is_empty(), "{now:?}");
+    }
+    assert_eq!(home.state().attempt.unwrap().failures, 1, "the second one waited");
+}
