@@ -11,8 +11,19 @@ use super::text::{Sanitized, Sanitizer};
 /// Longest telling of a call, in characters.
 const TELLING_CHARS_MAX: usize = 140;
 /// Arguments that tell most of a call, best first.
-const TELLING: [&str; 10] =
-    ["command", "file_path", "notebook_path", "pattern", "query", "url", "path", "subject", "description", "prompt"];
+const TELLING: [&str; 11] = [
+    "command",
+    "file_path",
+    "notebook_path",
+    "pattern",
+    "query",
+    "url",
+    "path",
+    "subject",
+    "skill",
+    "description",
+    "prompt",
+];
 
 /// A call.
 pub(super) struct Call {

@@ -137,5 +137,5 @@ pub(super) fn header(
     row(false, "Transcript", vec![Some(&Size(content.at.bytes).to_string())]);
     let warnings = copies.notes.iter().chain(&content.notes).map(|note| sanitizer.clean(note).into_owned()).collect();
     let title: Sanitized<'static> = sanitizer.clean(title).headline(VALUE_CHARS_MAX);
-    Header { title, back: options.back, rows, warnings }
+    Header { title, back: options.back, rows, has_tools: options.keep.keeps_tools(), warnings }
 }

@@ -19,6 +19,8 @@ use crate::terminal::count;
 const GLIMPSE_CHARS_MAX: usize = 140;
 /// Longest line of a prompt in the index, in characters.
 const PROMPT_CHARS_MAX: usize = 90;
+/// Kinds of tools that the index counts for a prompt.
+const TOOLS_COUNTED_MAX: usize = 12;
 /// Prompts in the index of a page.
 const PROMPTS_MAX: usize = 5_000;
 /// A result of so many lines and characters is open,
@@ -28,6 +30,11 @@ const OPEN_CHARS_MAX: usize = 1_500;
 const QUIET: [&str; 7] = ["AskUserQuestion", "Edit", "MultiEdit", "NotebookEdit", "Read", "TodoWrite", "Write"];
 /// What is written, or changed, is open up to so many lines.
 const OPEN_CHANGES_MAX: usize = 200;
+/// What Claude Code tells the model of its agent has so many characters at most.
+const OF_AGENT_CHARS_MAX: usize = 1_000;
+/// Arguments are shown at once if there are at most so many, each on one line, in so many characters together.
+const SHORT_ARGUMENTS_MAX: usize = 6;
+const SHORT_ARGUMENTS_CHARS_MAX: usize = 160;
 /// Those who answer in Markdown.
 const IN_MARKDOWN: [&str; 3] = ["Agent", "Task", "WebFetch"];
 
@@ -43,6 +50,12 @@ pub(crate) const HEAD: &str = concat!(
     "<meta name=\"generator\" content=\"Threefold\">\n<style>\n",
     include_str!("page.css"),
     "</style>\n<title>"
+);
+
+/// What is shown can be chosen without a script: the style of the page looks whether these are checked.
+const CHOICE: &str = concat!(
+    "<p class=\"choice\">Show <label><input type=\"checkbox\" id=\"n-tools\" autocomplete=\"off\" checked=\"\"> tools</label> ",
+    "<label><input type=\"checkbox\" id=\"n-thoughts\" autocomplete=\"off\" checked=\"\"> thinking</label></p>\n"
 );
 
 /// Writes the page.
@@ -68,6 +81,8 @@ struct Prompt {
     anchor: String,
     words: Sanitized<'static>,
     time: String,
+    /// The tools that were used for it, and how often.
+    tools: Vec<(Sanitized<'static>, u64)>,
 }
 
 impl<W: Write> Html<W> {
@@ -178,8 +193,6 @@ impl<W: Write> Html<W> {
         let Part::Result { call, tool, text, is_error, pictures } = part else { return Ok(()) };
         let is_at_call = call.is_some_and(|call| self.page.go_to_place(call));
         let anchor = self.due.as_ref().filter(|due| due.is_result && !self.is_anchored).map(|due| due.anchor.clone());
-        // Behind a list, what Claude Code tells the model of its agent would belong to the last point.
-        let text = &text.apart("\nagentId: ");
         match anchor.filter(|_| is_at_call) {
             Some(anchor) => {
                 self.is_anchored = true;
@@ -222,11 +235,18 @@ impl<W: Write> Html<W> {
         })?;
         self.page.fill("{}", &[of])?;
         self.glimpse(text)?;
-        let parts = sanitizer.parts(text);
         if is_prose {
-            self.marked_up_parts(&parts)?
+            // Behind it stands what Claude Code tells the model of its agent.
+            let (answer, of_agent) = text.split_at_line("agentId: ");
+            let is_short = of_agent.as_str().chars().count() <= OF_AGENT_CHARS_MAX;
+            let answer = if is_short { &answer } else { text };
+            self.marked_up_parts(&sanitizer.parts(answer))?;
+            if is_short && !of_agent.as_str().is_empty() {
+                let of_agent = of_agent.headline(OF_AGENT_CHARS_MAX);
+                self.page.fill("<p class=\"other\">{}</p>\n", &[of_agent.as_str()])?;
+            }
         } else {
-            self.pre(&parts)?
+            self.pre(&sanitizer.parts(text))?;
         }
         self.raw("</details>\n")
     }
@@ -242,6 +262,7 @@ impl<W: Write> Html<W> {
     }
 
     fn call(&mut self, call: &Call, sanitizer: &mut Sanitizer) -> io::Result<()> {
+        self.count(&call.tool);
         self.page.fill("<section class=\"tool\">\n<h3><b>{}</b>", &[call.tool.as_str()])?;
         if let Some(server) = &call.server {
             self.page.fill(" <span class=\"size\">MCP server {}</span>", &[server.as_str()])?;
@@ -254,12 +275,16 @@ impl<W: Write> Html<W> {
         if call.arguments.is_empty() {
             return Ok(());
         }
-        self.raw("<details class=\"call\"><summary>")?;
         let short = |argument: &Argument| {
             format!("{}: {}", argument.name.as_str(), argument.value.headline(GLIMPSE_CHARS_MAX / 3).as_str())
         };
-        let glimpse: Vec<String> = call.arguments.iter().take(6).map(short).collect();
-        self.page.fill("<span class=\"glimpse\">{}</span></summary>\n", &[&glimpse.join(" · ")])?;
+        let glimpse: Vec<String> = call.arguments.iter().take(SHORT_ARGUMENTS_MAX).map(short).collect();
+        let glimpse = glimpse.join(" · ");
+        if are_short(&call.arguments) {
+            return self.page.fill("<p class=\"glimpse given\">{}</p>\n", &[&glimpse]);
+        }
+        self.raw("<details class=\"call\"><summary>")?;
+        self.page.fill("<span class=\"glimpse\">{}</span></summary>\n", &[&glimpse])?;
         for argument in &call.arguments {
             self.page.fill("<div><span class=\"name\">{}</span>", &[argument.name.as_str()])?;
             self.pre(&sanitizer.parts(&argument.value))?;
@@ -379,21 +404,36 @@ impl<W: Write> Html<W> {
         }
         let anchor = if self.is_anchored { on(&message.anchor) } else { message.anchor };
         let time = message.time.map_or(String::new(), |time| format!("{} {}", time.day, time.clock));
-        self.prompts.push(Prompt { anchor, words: text.headline(PROMPT_CHARS_MAX), time });
+        self.prompts.push(Prompt { anchor, words: text.words(PROMPT_CHARS_MAX), time, tools: Vec::new() });
+    }
+
+    /// Counts the call for the prompt that it was made for.
+    fn count(&mut self, tool: &Sanitized<'static>) {
+        let Some(prompt) = self.prompts.last_mut().filter(|_| self.outer.is_empty()) else { return };
+        match prompt.tools.iter().position(|(of, _)| of == tool) {
+            Some(at) => prompt.tools[at].1 += 1,
+            None if prompt.tools.len() < TOOLS_COUNTED_MAX => prompt.tools.push((tool.clone(), 1)),
+            None => {}
+        }
     }
 
     /// Stands beside or above the conversation, wherever it stands in the file.
     fn index_of_prompts(&mut self) -> io::Result<()> {
         self.raw("<nav id=\"n-prompts\">\n<h2>Prompts</h2>\n<ol>\n")?;
-        for Prompt { anchor, words, time } in &self.prompts {
-            let markup = "<li><a href=\"#{}\" title=\"{}\">{}</a></li>\n";
+        for Prompt { anchor, words, time, tools } in &self.prompts {
+            let markup = "<li><a href=\"#{}\" title=\"{}\">{}</a>";
             self.page.fill(markup, &[anchor, time, words.as_str()])?;
+            let tools: Vec<String> = tools.iter().map(|(tool, times)| format!("{} {times}", tool.as_str())).collect();
+            if !tools.is_empty() {
+                self.page.fill("<br><span class=\"size\">{}</span>", &[&tools.join(" · ")])?;
+            }
+            self.page.raw("</li>\n")?;
         }
         self.raw("</ol>\n")?;
         if self.more_prompts > 0 {
             self.page.fill("<p>and {} more</p>\n", &[&self.more_prompts.to_string()])?;
         }
-        self.raw("</nav>\n")
+        self.raw("</nav>\n<a class=\"up\" href=\"#n-prompts\" title=\"To the prompts\">↑</a>\n")
     }
 }
 
@@ -415,6 +455,7 @@ impl<W: Write> Renderer for Html<W> {
             self.rows(header.rows.iter().filter(|row| !row.is_main))?;
             self.raw("</details>\n")?;
         }
+        self.raw(if header.has_tools { CHOICE } else { "" })?;
         self.raw("</header>\n<main>\n")
     }
 
@@ -435,6 +476,16 @@ impl<W: Write> Renderer for Html<W> {
             Part::Prose(text) => {
                 self.list_prompt(text);
                 self.marked_up(text.as_str())
+            }
+            Part::Answers(answers) => {
+                if let Some((_, answer)) = answers.first() {
+                    self.list_prompt(answer);
+                }
+                let markup = "<p class=\"question\">{}<br><strong>{}</strong></p>\n";
+                let both = |(one, other): &(Sanitized<'_>, Sanitized<'_>)| {
+                    self.page.fill(markup, &[one.as_str(), other.as_str()])
+                };
+                answers.iter().try_for_each(both)
             }
             Part::Other(kind) => self
                 .page
@@ -505,6 +556,16 @@ impl<W: Write> Renderer for Html<W> {
 /// The anchor of what else is said in a message whose result stands at its call.
 fn on(anchor: &str) -> String {
     format!("{anchor}-on")
+}
+
+fn are_short(arguments: &[Argument]) -> bool {
+    let chars = |argument: &Argument| argument.name.as_str().chars().count() + argument.value.as_str().chars().count();
+    let is_line = |argument: &Argument| {
+        !argument.value.as_str().contains('\n') && argument.value.as_str().chars().count() < GLIMPSE_CHARS_MAX / 3
+    };
+    arguments.len() <= SHORT_ARGUMENTS_MAX
+        && arguments.iter().all(is_line)
+        && arguments.iter().map(chars).sum::<usize>() <= SHORT_ARGUMENTS_CHARS_MAX
 }
 
 fn is_long(text: &Sanitized<'_>) -> bool {

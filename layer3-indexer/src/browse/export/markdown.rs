@@ -184,6 +184,10 @@ impl<W: Write> Renderer for Markdown<W> {
     fn part(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
         match part {
             Part::Prose(text) => self.marked_up(text),
+            Part::Answers(answers) => answers.iter().try_for_each(|(question, answer)| {
+                self.line(&format!("{}  ", plain(question.headline(usize::MAX / 4).as_str())))?;
+                self.block(&format!("**{}**", plain(answer.headline(usize::MAX / 4).as_str())))
+            }),
             Part::Output(text) => {
                 self.block("**Output**")?;
                 self.parts(&sanitizer.parts(text))

@@ -6,6 +6,7 @@
 //! so memory does not grow with it (8 bytes a message, to leave out what comes again). Whatever is
 //! left out is said in the page. Everything in a transcript is hostile: see `text`.
 
+mod answers;
 mod call;
 mod diff;
 mod head;
@@ -36,6 +37,7 @@ use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
 use crate::transcript::course::Course;
 use crate::transcript::record::{Block, Class, Record, command_line};
 use crate::transcript::redact::{Redactor, in_words};
+use answers::answers;
 use call::Call;
 use head::{Survey, VALUE_CHARS_MAX, each_record, header, learn_of_subagents};
 pub(crate) use html::HEAD;
@@ -291,12 +293,20 @@ impl Export<'_> {
 
     fn block(&mut self, block: &Block<'_>, record: &Record<'_>, depth: usize) -> Result<(), Failure> {
         let Export { renderer, sanitizer, pictures, .. } = self;
-        let command;
+        let (command, said);
+        let is_answer = record.blocks.iter().any(|block| matches!(block, Block::ToolResult { .. }));
         let part = match block {
             Block::Text(text) if record.class == Class::Summary => Part::Summary(sanitizer.clean(text)),
             Block::Text(text) if record.class == Class::Unknown => {
                 let kind = sanitizer.clean(record.subtype.as_deref().unwrap_or(&record.kind));
                 Part::Notice { kind, text: sanitizer.clean(text) }
+            }
+            Block::Text(text) if is_answer => {
+                said = sanitizer.clean(text);
+                match answers(&said) {
+                    Some(answers) => Part::Answers(answers),
+                    None => Part::Prose(said.part(said.as_str())),
+                }
             }
             Block::Text(text) => Part::Prose(sanitizer.clean(text)),
             Block::Notice { tag, text, .. } => {

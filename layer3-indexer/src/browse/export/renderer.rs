@@ -13,6 +13,8 @@ pub(super) struct Header {
     /// The page of all conversations that this one is among.
     pub(super) back: Option<&'static str>,
     pub(super) rows: Vec<Row>,
+    /// Whether calls of tools and thoughts are among what follows.
+    pub(super) has_tools: bool,
     /// What must be read before everything else.
     pub(super) warnings: Vec<Sanitized<'static>>,
 }
@@ -90,6 +92,8 @@ impl Speaker {
 /// A part of a message.
 pub(super) enum Part<'a> {
     Prose(Sanitized<'a>),
+    /// What the user was asked, and answered.
+    Answers(Vec<(Sanitized<'a>, Sanitized<'a>)>),
     /// Text as a program printed it.
     Output(Sanitized<'a>),
     /// A summary of what came before.

@@ -176,7 +176,8 @@ fn hostile(text: &str, cwd: &str) -> Vec<String> {
         call(10, "write", "Write", json!({"file_path": text, "content": text, text: text})),
         call(10, "shell", "Bash", json!({"command": text, "description": text})),
         call(10, "agent", "Agent", json!({"prompt": text, "description": text, "subagent_type": text})),
-        result(10, "agent", json!(text), false),
+        result(10, "agent", json!(format!("{text}\nagentId: {text}")), false),
+        call(10, "skill", "Skill", json!({"skill": text, "args": text})),
         call(10, "plan", "ExitPlanMode", json!({"plan": text})),
         call(10, "todo", "TodoWrite", json!({"todos": [{"content": text, "status": text, "activeForm": text}]})),
         call(
@@ -185,6 +186,7 @@ fn hostile(text: &str, cwd: &str) -> Vec<String> {
             "AskUserQuestion",
             json!({"questions": [{"question": text, "header": text, "options": [{"label": text, "description": text}]}]}),
         ),
+        result(10, "ask", json!(answered(text)), false),
         call(10, "mcp", &format!("mcp__{text}__{text}"), json!({"query": text})),
         line(
             11,
@@ -195,6 +197,12 @@ fn hostile(text: &str, cwd: &str) -> Vec<String> {
         format!("{}\n", json!({"type": "custom-title", "customTitle": text, "sessionId": ID})),
         format!("{}\n", json!({"type": text, "uuid": text, "sessionId": ID})),
     ]
+}
+
+/// As Claude Code tells the model what its user answered.
+fn answered(text: &str) -> String {
+    let answers = format!("\"{text}\"=\"{text}\", \"q\"=\"{text}\"");
+    format!("User has answered your questions: {answers}. You can now continue with the user's answers in mind.")
 }
 
 fn hostile_page(text: &str, format: Format) -> String {
@@ -211,7 +219,7 @@ fn hostile_page(text: &str, format: Format) -> String {
 /// Every tag of the page with its attributes, as a browser would see them. Panics where something
 /// stands that this program does not write.
 fn check_html(page: &str) {
-    const TAGS: [&str; 45] = [
+    const TAGS: [&str; 47] = [
         "html",
         "head",
         "meta",
@@ -255,6 +263,8 @@ fn check_html(page: &str) {
         "ol",
         "li",
         "img",
+        "label",
+        "input",
         "footer",
         "!doctype",
     ];
@@ -275,6 +285,8 @@ fn check_html(page: &str) {
             let is_ours = match attribute {
                 "class" | "dir" | "scope" | "datetime" | "title" | "rel" | "charset" | "http-equiv" | "name"
                 | "content" | "alt" | "data-language" => true,
+                // Ours alone: see CHOICE.
+                "type" | "checked" | "autocomplete" => name == "input" && tag.contains("id=\"n-t"),
                 "start" => value.bytes().all(|b| b.is_ascii_digit()),
                 "id" => ids.insert(value.to_owned()) && (value.starts_with("m-") || value.starts_with("n-")),
                 "src" => name == "img" && value.starts_with("data:image/png;base64,"),
@@ -284,7 +296,7 @@ fn check_html(page: &str) {
             assert!(is_ours && !value.contains('<'), "<{tag}>: {attribute}={value}");
         }
         match (tag.starts_with('/'), name) {
-            (_, "meta" | "br" | "hr" | "img" | "!doctype") => {}
+            (_, "meta" | "br" | "hr" | "img" | "input" | "!doctype") => {}
             (true, name) => assert_eq!(open.pop().as_deref(), Some(name), "closed in the wrong order"),
             (false, name) => open.push(name.to_owned()),
         }
@@ -467,10 +479,19 @@ fn long_lines_of_one_thing_are_written_in_time() {
         "*",
         "|",
         "- ",
+        "\"=\"",
+        "\", \"",
+        "\nagentId: ",
     ];
     for text in units.iter().map(|unit| unit.repeat(200_000 / unit.len())).chain([runs]) {
         let scene = Scene::new();
-        scene.transcribe(&[answer(1, &text)]);
+        scene.transcribe(&[
+            answer(1, &text),
+            prompt(2, &text),
+            result(3, "ask", json!(answered(&text)), false),
+            call(4, "agent", "Agent", json!({})),
+            result(5, "agent", json!(format!("{text}\nagentId: {text}")), false),
+        ]);
         scene.receipt(None);
         for format in [Format::Html, Format::Markdown] {
             let begun = std::time::Instant::now();
@@ -597,7 +618,7 @@ fn long_outputs_are_cut_and_it_is_said() {
             cut.contains("… 32003 characters are left out here; ") && cut.contains("--full") && cut.contains("END"),
             "{cut}"
         );
-        assert!(cut.len() < 30_000 && exported.cut == 1);
+        assert!(cut.len() < 32_000 && exported.cut == 1);
         let (full, exported) = page(&scene, &Options { full: true, ..options(format) });
         assert!(full.contains(&"y".repeat(50_000)) && exported.cut == 0);
     }
@@ -839,7 +860,7 @@ fn every_kind_of_content_is_shown_as_what_it_is() {
     holds("ExitPlanMode", &["<div class=\"plan\">", "<h3>Plan: honest backoff</h3>", "approved your plan"]);
     holds("get_issue", &["MCP server tracker", "Retry storms the server"]);
     holds("WebFetch", &["<code>sleep = random("]);
-    holds("Skill", &["skill: commit"]);
+    holds("Skill", &["commit</span>", "<p class=\"glimpse given\">args: -m"]);
     // What a subagent did stands in the card of its call, before what came of it.
     let agent = html.split("<b>Agent</b>").nth(1).unwrap();
     let at = |text: &str| agent.find(text).unwrap_or_else(|| panic!("{text}"));
@@ -860,7 +881,10 @@ fn every_kind_of_content_is_shown_as_what_it_is() {
         "日本語のテスト 🎉 — العربية",
         "claude-sonnet-4-5",
         "tokens in",
-        "The retry in `net/client.rs` never backs off",
+        ">The retry in net/client.rs never backs off",
+        "Read 2 · Grep 1 · Bash 1 · TodoWrite 1",
+        "<p class=\"question\">Which clients are affected?<br><strong>HTTP, gRPC</strong></p>",
+        "<p class=\"other\">agentId: a1b2c3d4e5f60718 (use SendMessage",
     ] {
         assert!(html.contains(part), "{part}");
     }

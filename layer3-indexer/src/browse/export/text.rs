@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use layer1_prebackup::wire::shown::is_hidden;
+use pulldown_cmark::{Event, Parser};
 
 use crate::transcript::redact::Redactor;
 
@@ -14,6 +15,9 @@ pub(crate) const OUTPUT_CHARS_MAX: usize = 20_000;
 const OUTPUT_CHARS_HEAD: usize = 14_000;
 /// and so many at its end.
 const OUTPUT_CHARS_TAIL: usize = 4_000;
+
+/// Of a text in Markdown, so many characters are read for its first words.
+const WORDS_CHARS_READ: usize = 2_000;
 
 /// Text without colour codes and, where that was asked for, without secrets. Not yet escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +54,28 @@ impl Sanitized<'_> {
         Sanitized(Cow::Borrowed(part))
     }
 
-    /// With an empty line before each line that begins so.
-    pub(crate) fn apart(&self, beginning: &str) -> Sanitized<'_> {
-        match self.0.contains(beginning) {
-            true => Sanitized(Cow::Owned(self.0.replace(beginning, &format!("\n{beginning}")))),
-            false => Sanitized(Cow::Borrowed(&self.0)),
+    /// What stands before the last line that begins so, and from it on.
+    pub(crate) fn split_at_line(&self, beginning: &str) -> (Sanitized<'_>, Sanitized<'_>) {
+        let mut places = self.0.rmatch_indices(beginning).map(|(at, _)| at);
+        let at = places.find(|at| *at == 0 || self.0[..*at].ends_with('\n')).unwrap_or(self.0.len());
+        (self.part(&self.0[..at]), self.part(&self.0[at..]))
+    }
+
+    /// The words of a text in Markdown, without its marks, on one line.
+    pub(crate) fn words(&self, chars_max: usize) -> Sanitized<'static> {
+        let beginning = self.0.char_indices().nth(WORDS_CHARS_READ).map_or(self.as_str(), |(at, _)| &self.0[..at]);
+        let mut words = String::new();
+        for event in Parser::new(beginning) {
+            match event {
+                Event::Text(text) | Event::Code(text) | Event::Html(text) | Event::InlineHtml(text) => {
+                    words.push_str(&text);
+                }
+                Event::SoftBreak | Event::HardBreak | Event::End(_) => words.push(' '),
+                _ => {}
+            }
         }
+        let line = Sanitized(Cow::Owned(words)).headline(chars_max);
+        if line.as_str().is_empty() { self.headline(chars_max) } else { line }
     }
 
     /// The same text, owned.

@@ -210,6 +210,7 @@ fn of_session(
 fn made_from(copies: &SessionCopies, options: &Options) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
+    hasher.update(export::HEAD.as_bytes());
     hasher.update(format!("{options:?} {:?}", copies.labels()).as_bytes());
     hasher.update(copies.contents_recorded().as_bytes());
     hasher.finalize().to_hex().to_string()
