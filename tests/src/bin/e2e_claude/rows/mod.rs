@@ -14,9 +14,9 @@ use crate::row::Row;
 
 pub(crate) use plugin::ALONE;
 
-/// Those of the home that all share, in order; last, what needs many conversations.
+/// Those of the home that all share, in order; last, what needs many conversations, and what leaves some unhooked.
 pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
-    let by_kind: [&[Row]; 8] = [
+    let by_kind: [&[Row]; 9] = [
         &printing::ROWS,
         &losing::ROWS,
         &going_on::ROWS,
@@ -25,6 +25,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Row> {
         &swept::ROWS,
         &ending::ROWS,
         &reading::ROWS,
+        &ending::LAST,
     ];
     by_kind.into_iter().flatten()
 }
