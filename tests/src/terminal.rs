@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -12,8 +13,20 @@ use wait_timeout::ChildExt;
 
 /// End of input, as a terminal's line discipline takes it.
 pub const CTRL_D: &str = "\u{4}";
+/// Its size.
+pub const COLUMNS: u16 = 80;
+const ROWS: u16 = 24;
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// One character of the screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// What stands there; a blank where nothing does, and nothing in the second half of a wide one.
+    pub text: String,
+    /// How it looks: `chosen`, `hit`, `bold`, `dim`, `hue` or `plain`.
+    pub class: &'static str,
+}
 
 /// A program that runs at a terminal. Dropped, it is killed.
 pub struct Terminal {
@@ -33,7 +46,7 @@ impl Terminal {
     pub fn start(mut command: Command) -> Terminal {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("open a terminal");
         grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("unlock a terminal");
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&ours, size).expect("set a terminal's size");
         let name = ptsname(&ours, Vec::new()).expect("name a terminal");
         let name = name.to_str().expect("a terminal's name is ASCII");
@@ -75,6 +88,35 @@ impl Terminal {
         self.seen()
     }
 
+    /// Waits until the screen, lines ended by `\n`, is as wanted.
+    #[track_caller]
+    pub fn await_screen(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !is_wanted(&self.parsed().screen().contents()) {
+            match self.screen.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.seen.extend(bytes),
+                Err(why) => panic!("{}: never as wanted ({why}):\n{}", self.shown, self.parsed().screen().contents()),
+            }
+        }
+    }
+
+    /// The screen as it is, row by row.
+    pub fn screen(&self) -> Vec<Vec<Cell>> {
+        let parser = self.parsed();
+        let row = |row: u16| {
+            let cells = (0..COLUMNS).filter_map(|column| parser.screen().cell(row, column));
+            cells.map(drawn).collect()
+        };
+        (0..ROWS).map(row).collect()
+    }
+
+    fn parsed(&self) -> vt100::Parser {
+        let size = |of| NonZero::new(of).expect("it has a size");
+        let mut parser = vt100::Parser::new(size(ROWS), size(COLUMNS), 0);
+        parser.process(&self.seen);
+        parser
+    }
+
     /// Types, as on a keyboard.
     #[track_caller]
     pub fn type_in(&mut self, text: &str) {
@@ -100,6 +142,20 @@ impl Terminal {
     fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen).replace("\r\n", "\n")
     }
+}
+
+fn drawn(cell: &vt100::Cell) -> Cell {
+    use vt100::Color::Idx;
+    let class = match (cell.inverse(), cell.bold(), cell.fgcolor()) {
+        (true, ..) => "chosen",
+        (_, true, Idx(3)) => "hit",
+        (_, true, _) => "bold",
+        (.., Idx(8)) => "dim",
+        (.., Idx(6)) => "hue",
+        _ => "plain",
+    };
+    let is_blank = cell.contents().is_empty() && !cell.is_wide_continuation();
+    Cell { text: if is_blank { " ".to_owned() } else { cell.contents().to_string() }, class }
 }
 
 impl Drop for Terminal {

@@ -339,6 +339,12 @@ fn the_recording_is_what_the_programs_print_today() {
     assert!(drawn == document(recording::PICTURE), "run `cargo xtask record`; it would draw:\n{drawn}");
 }
 
+#[test]
+fn the_picture_of_the_finder_is_what_it_shows_today() {
+    let drawn = recording::finder::picture();
+    assert!(drawn == document(recording::finder::PICTURE), "run `cargo xtask record finder`; it would draw:\n{drawn}");
+}
+
 /// An example of a tool: what is sent, and what comes.
 fn examples(text: &str) -> Vec<(String, Value, Value)> {
     let sections = text.split("\n## `").skip(1);

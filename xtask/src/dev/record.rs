@@ -1,4 +1,4 @@
-//! `cargo xtask record`: the README's picture of a loss and its recovery, made by the real programs; or
+//! `cargo xtask record`: the README's pictures, of a loss and its recovery and of the finder, made by the real programs; or
 //! the stores that the first version leaves, made by running that version.
 
 use anyhow::{Error, Result};
@@ -10,6 +10,8 @@ use crate::verb::AlreadyTold;
 
 /// The picture, from the root of the workspace.
 const PICTURE: &str = "docs/recovery.svg";
+/// Likewise.
+const FINDER: &str = "docs/finder.svg";
 /// The first version's stores, from the root of the workspace.
 const OLD_STORE: &str = "tests/fixtures/old-store";
 
@@ -18,6 +20,8 @@ const OLD_STORE: &str = "tests/fixtures/old-store";
 enum What {
     /// docs/recovery.svg: a loss and its recovery
     Recovery,
+    /// docs/finder.svg: what the finder shows
+    Finder,
     /// tests/fixtures/old-store: what the chain in bash and Node leaves (needs npm and jq)
     OldStore,
 }
@@ -36,18 +40,19 @@ pub(crate) struct Args {
 /// Runs the verb.
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     match args.what {
-        What::Recovery => recovery(sh),
+        What::Recovery => draw(sh, &[], PICTURE),
+        What::Finder => draw(sh, &["--finder"], FINDER),
         What::OldStore => old_store(sh, args.check),
     }
 }
 
-/// Builds, has the programs save, lose, find and restore in a scratch home, and draws it.
-fn recovery(sh: &Shell) -> Result<()> {
+/// Builds, has the programs do what is shown in a scratch home, and draws it.
+fn draw(sh: &Shell, which: &[&str], picture: &str) -> Result<()> {
     let binaries = release::build(sh)?;
-    let record = cmd!(sh, "cargo run --quiet --locked -p tests --bin record -- {PICTURE}");
+    let record = cmd!(sh, "cargo run --quiet --locked -p tests --bin record -- {which...} {picture}");
     // The program has told what is wrong.
     record.env("THREEFOLD_BIN_DIR", &binaries).quiet().run().map_err(|_| Error::msg(AlreadyTold))?;
-    println!("drew {PICTURE}");
+    println!("drew {picture}");
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 //! words only those are shown that hold no time. So the committed picture can be compared with what
 //! the programs print today.
 
+pub mod finder;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
