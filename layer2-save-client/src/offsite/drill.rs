@@ -91,6 +91,12 @@ fn drilled(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Which) -> R
     let repository = set_up.place.repository(&set_up.state.name);
     let all = our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
     let Some(newest) = all.last() else { return Err("find a snapshot: nothing was sent yet".into()) };
+    let is_there = |receipt: &&offsite::Receipt| all.iter().any(|snapshot| snapshot.id == receipt.snapshot);
+    if let Some(receipt) = set_up.state.receipt.as_ref().filter(|receipt| !is_there(receipt)) {
+        // An older one may be whole, and lacks what was received since.
+        let why = format!("snapshot {}, the last that was received, is not there", short_id(&receipt.snapshot));
+        return Ok(vec![Line::new(newest, "(the last snapshot)", "snapshots", UNREADABLE, why)]);
+    }
     let from = Source { engine: &engine, repository: &repository, snapshot: newest };
     let known = read(site.store());
     let seal = match from.seal() {

@@ -7,7 +7,7 @@
 //!
 //! From the bottom: `place`, `trouble` and `key` say where, what went wrong and with what; `options` resolves settings;
 //! `engine` runs `restic`; `snapshots` understands it; `seal` and `receipt` say what is to arrive and whether it has;
-//! `site` is this machine; on that stand `push`, `drill`, `check`, `repair`, `restore`, `setup`,
+//! `site` is this machine; on that stand `push`, `drill`, `check`, `put_back`, `repair`, `restore`, `setup`,
 //! `machines`, `thin` and `change` (of the key), and `verbs` on all.
 
 mod change;
@@ -20,6 +20,7 @@ mod machines;
 pub(crate) mod options;
 mod place;
 mod push;
+mod put_back;
 mod receipt;
 mod repair;
 mod restore;

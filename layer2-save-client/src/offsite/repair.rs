@@ -10,6 +10,7 @@ use layer1_prebackup::wire::offsite::{FOLDER, Kind};
 use super::check::{Extent, check, read_data};
 use super::drill::{Line, Which, drill};
 use super::push::{Pushed, Reading, push};
+use super::put_back::{drop_unreadable, put_back, unreadable_snapshots, with_copies};
 use super::site::{MET_BY_LOOKING, SetUp, Site, our_snapshots};
 use crate::error::{Error, failed};
 
@@ -40,9 +41,11 @@ pub(crate) enum Broken {
 /// Finds broken packs, takes them out, reads the whole store again and sends what is missing, and brings everything back.
 pub(crate) fn repair(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, broken: Broken) -> Result<Repaired, Error> {
     let packs = site.noting(set_up, &MET_BY_LOOKING, |set_up| {
+        put_back(site, set_up)?;
         let engine = site.engine(&set_up.place, lock)?;
         let repository = set_up.place.repository(&set_up.state.name);
-        our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
+        let ours = our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?);
+        ours.map_err(|error| with_copies(error, site, set_up))?;
         // Packs that are gone are taken out of the index first: what is left can be read then.
         let before = read_data(&engine, &repository, None)?;
         engine.text(&repository, &["repair", "index"])?;
@@ -57,12 +60,16 @@ pub(crate) fn repair(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, broken: B
         Ok(before.broken_packs.len())
     })?;
     let pushed = push(site, set_up, lock, Reading::All)?;
+    let mut unreadable_left = Vec::new();
     if broken == Broken::Dropped {
         site.noting(set_up, &MET_BY_LOOKING, |set_up| {
             let engine = site.engine(&set_up.place, lock)?;
             let repository = set_up.place.repository(&set_up.state.name);
             our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
-            engine.text(&repository, &["repair", "snapshots", "--forget"]).map(drop)
+            engine.text(&repository, &["repair", "snapshots", "--forget"])?;
+            let unreadable = unreadable_snapshots(&engine, &repository)?;
+            unreadable_left = drop_unreadable(set_up, unreadable)?;
+            Ok(())
         })?;
     }
     let drilled = drill(site, set_up, lock, &Which::All)?;
@@ -78,7 +85,12 @@ pub(crate) fn repair(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, broken: B
             set_up.state.is_well(&[Kind::CheckFailed]);
             set_up.state.trouble(Kind::SnapshotsBroken, what, now_ms());
             set_up.state.write(site.store())?;
-            trouble.what
+            match unreadable_left.is_empty() {
+                true => trouble.what,
+                false => {
+                    format!("{}; nobody can read {}: delete it at the place", trouble.what, unreadable_left.join(", "))
+                }
+            }
         }
     };
     if left.is_empty() {

@@ -93,7 +93,16 @@ pub(crate) fn repository_id(engine: &Engine<'_>, repository: &str) -> Result<Str
 
 /// All snapshots of a repository, the newest last. Leaves no lock and needs none.
 pub(crate) fn snapshots(engine: &Engine<'_>, repository: &str) -> Result<Vec<Snapshot>, Error> {
-    let text = engine.text(repository, &["snapshots", "--json", "--no-lock"])?;
+    listed(engine, repository, &[])
+}
+
+/// The same, of what lies at the place alone: one that is damaged there is not among them, though it is cached here.
+pub(crate) fn stored_snapshots(engine: &Engine<'_>, repository: &str) -> Result<Vec<Snapshot>, Error> {
+    listed(engine, repository, &["--no-cache"])
+}
+
+fn listed(engine: &Engine<'_>, repository: &str, caching: &[&str]) -> Result<Vec<Snapshot>, Error> {
+    let text = engine.text(repository, &[&["snapshots", "--json", "--no-lock"], caching].concat())?;
     let mut all: Vec<Snapshot> = match text.trim() {
         "null" => Vec::new(),
         text => serde_json::from_str(text).map_err(failed("understand restic's answer to `snapshots`"))?,

@@ -33,6 +33,12 @@ fn check_repaired(test: &str, damage: Damage) {
     let named = ["drill-failed", "check-failed", "wrong-key", "not-mounted", "offsite-failed"];
     assert!(kinds.iter().any(|kind| named.contains(&kind.as_str())), "{kinds:?} {drilled:?} {checked:?}");
     let repaired = machine.offsite(&["repair"]).output().ok();
+    // The newest snapshot is whole; what only older ones had is dropped by command alone.
+    if let Some(found) = machine.has("snapshots-broken") {
+        assert!(found["needs_person"] == false && found["fix"].to_string().contains("--drop-broken"), "{found:#}");
+        machine.drill_all();
+        machine.offsite(&["repair", "--drop-broken"]).output().ok();
+    }
     machine.grow(3, "since it was repaired");
     machine.push();
     machine.drill_all();
@@ -50,8 +56,22 @@ fn newest(folder: PathBuf) -> PathBuf {
 }
 
 #[test]
+fn a_pack_is_lost() {
+    check_repaired("a_pack_is_lost", |repository, folder| {
+        fs::remove_file(largest_pack(repository, folder, "data")).expect("lose a pack");
+    });
+}
+
+#[test]
 fn a_pack_is_flipped() {
     check_repaired("a_pack_is_flipped", |repository, folder| flip(&largest_pack(repository, folder, "data")));
+}
+
+#[test]
+fn a_tree_is_lost() {
+    check_repaired("a_tree_is_lost", |repository, folder| {
+        fs::remove_file(largest_pack(repository, folder, "tree")).expect("lose a tree");
+    });
 }
 
 #[test]
@@ -68,5 +88,84 @@ fn an_index_is_flipped() {
 fn an_index_is_lost() {
     check_repaired("an_index_is_lost", |_, folder| {
         fs::remove_file(newest(folder.join("index"))).expect("lose an index")
+    });
+}
+
+#[test]
+fn a_snapshot_is_flipped() {
+    check_repaired("a_snapshot_is_flipped", |_, folder| flip(&newest(folder.join("snapshots"))));
+}
+
+#[test]
+fn a_snapshot_is_lost() {
+    check_repaired("a_snapshot_is_lost", |_, folder| {
+        fs::remove_file(newest(folder.join("snapshots"))).expect("lose a snapshot");
+    });
+}
+
+#[test]
+fn the_configuration_is_flipped() {
+    check_repaired("the_configuration_is_flipped", |_, folder| flip(&folder.join("config")));
+}
+
+/// Where the place is no folder of this machine, a person is told what to put where.
+#[test]
+fn key_files_that_a_server_lost_are_put_back_by_hand() {
+    let test = "key_files_that_a_server_lost_are_put_back_by_hand";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Rest, &shelf.beside("place")) else { return };
+    let machine = Machine::new(&place);
+    machine.converse(6);
+    machine.init(NAME);
+    let keys = place.repository(NAME).join("keys");
+    let files = |folder: &Path| {
+        let entries = fs::read_dir(folder).expect("read a folder of keys").flatten();
+        entries.map(|entry| (entry.file_name(), fs::read(entry.path()).expect("read a key"))).collect::<Vec<_>>()
+    };
+    let before = files(&keys);
+    for (name, _) in &before {
+        fs::remove_file(keys.join(name)).expect("lose a key file");
+    }
+    let told = machine.offsite(&["repair"]).output().exits(1);
+    let copies = machine.state().join("keys/keys");
+    assert!(told.stderr.contains(&copies.display().to_string()) && told.stderr.contains("laptop/keys"), "{told:?}");
+    assert_eq!(files(&copies), before, "the copies are what lay there");
+    for (name, bytes) in files(&copies) {
+        fs::write(keys.join(name), bytes).expect("put a key file back");
+    }
+    machine.offsite(&["repair"]).output().ok();
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
+    machine.assert_comes_back(&place, 6);
+}
+
+#[test]
+fn the_key_files_are_lost() {
+    check_repaired("the_key_files_are_lost", |_, folder| {
+        for key in fs::read_dir(folder.join("keys")).expect("read the keys").flatten() {
+            fs::remove_file(key.path()).expect("lose a key file");
+        }
+    });
+}
+
+#[test]
+fn a_key_file_is_flipped() {
+    check_repaired("a_key_file_is_flipped", |_, folder| flip(&newest(folder.join("keys"))));
+}
+
+#[test]
+fn the_configuration_is_lost() {
+    check_repaired("the_configuration_is_lost", |_, folder| {
+        fs::remove_file(folder.join("config")).expect("lose the configuration");
+    });
+}
+
+#[test]
+fn everything_is_lost_at_the_place() {
+    check_repaired("everything_is_lost_at_the_place", |_, folder| {
+        for part in fs::read_dir(folder.join("data")).expect("read the packs").flatten() {
+            for pack in fs::read_dir(part.path()).expect("read the packs").flatten() {
+                fs::remove_file(pack.path()).expect("lose a pack");
+            }
+        }
     });
 }

@@ -64,6 +64,18 @@ fn everything_comes_back_from_a_persons_part_of_a_teams_server() {
 }
 
 #[test]
+fn a_bucket_that_is_not_there_is_made() {
+    let shelf = Scratch::new();
+    let test = "a_bucket_that_is_not_there_is_made";
+    let Some(place) = Place::open(test, Kind::MotoS3, &shelf.beside("place")) else { return };
+    let machine = Machine::new(&place);
+    machine.converse(2);
+    let url = format!("s3:http://127.0.0.1:{}/another-bucket", place.server().port());
+    machine.offsite(&["init", &url, "--name", NAME]).output().ok();
+    machine.push();
+}
+
+#[test]
 fn what_is_left_out_is_never_sent() {
     let shelf = Scratch::new();
     let Some(place) = Place::open("what_is_left_out_is_never_sent", Kind::Local, &shelf.beside("place")) else {

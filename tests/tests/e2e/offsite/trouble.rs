@@ -253,6 +253,9 @@ fn a_repository_that_is_another_one_is_left_alone() {
     theirs.ok(&["init"]);
     let (_, found) = scene.fails_with("another-repository");
     assert!(found["needs_person"] == true, "{found:#}");
+    let config = fs::read(ours.join("config")).expect("read its configuration");
+    scene.machine.offsite(&["repair"]).output().exits(1);
+    assert!(fs::read(ours.join("config")).is_ok_and(|now| now == config), "nor is it made into ours");
     assert!(theirs.snapshots().is_empty(), "nothing is written there");
     assert_eq!(fs::read_dir(ours.join("locks")).expect("read its locks").count(), 0);
     fs::remove_dir_all(&ours).expect("take the other repository away");
