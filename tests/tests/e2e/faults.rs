@@ -56,7 +56,8 @@ fn changed(change: impl FnOnce(&std::path::Path, &[u8])) -> Scenario {
     scenario
 }
 
-fn lay(from: &std::path::Path, to: &std::path::Path) {
+/// Makes a folder the same as another one.
+pub(crate) fn lay(from: &std::path::Path, to: &std::path::Path) {
     let _ = fs::remove_dir_all(to); // Not there the first time.
     fs::create_dir_all(to).expect("make a directory");
     let options = fs_extra::dir::CopyOptions::new().content_only(true);
@@ -134,26 +135,29 @@ impl Scenario {
     }
 }
 
-/// Fails the 1st, 2nd, … call of each kind until none is left to fail, then those of `more`.
-fn sweep(name: &str, more: &[(&str, &str)], check: impl Fn(&str, &str, u32) -> bool) {
+/// Fails the 1st call of each kind in each way, then the 2nd, … until none is left to fail; those of `more` too.
+pub(crate) fn sweep(name: &str, more: &[(&str, &str)], check: impl Fn(&str, &str, u32) -> bool) {
     if !strace::is_here(name) {
         return;
     }
     let deadline = Instant::now() + BUDGET;
     let is_over = |points: u32| points >= POINTS_MIN && Instant::now() >= deadline;
-    let (mut points, mut left_out) = (0, Vec::new());
     let changing = CHANGING_CALLS.iter().flat_map(|call| FAULTS.map(|fault| (*call, fault)));
-    for (call, fault) in changing.chain(more.iter().copied()) {
-        let mut n = 1;
-        while !is_over(points) && check(call, fault, n) {
-            points += 1;
-            n += 1;
-        }
-        if is_over(points) {
-            left_out.push(format!("{call}:{fault} from {n} on"));
-        }
+    let mut kinds: Vec<(&str, &str)> = changing.chain(more.iter().copied()).collect();
+    let (mut points, mut n) = (0, 0);
+    while !kinds.is_empty() && !is_over(points) {
+        n += 1;
+        kinds.retain(|(call, fault)| {
+            if is_over(points) {
+                return true;
+            }
+            let fired = check(call, fault, n);
+            points += u32::from(fired);
+            fired
+        });
     }
-    println!("{name}: {points} fault points, 0 lost, 0 swallowed; left out: {left_out:?}");
+    let left_out: Vec<String> = kinds.iter().map(|(call, fault)| format!("{call}:{fault}")).collect();
+    println!("{name}: {points} fault points, 0 lost, 0 swallowed; left out from call {n} on: {left_out:?}");
     assert!(points >= POINTS_MIN, "only {points} fault points: were the faults seen?");
 }
 

@@ -1,6 +1,7 @@
 //! The off-site copy, on real engines and real servers.
 
 mod damage;
+mod faults;
 mod hooks;
 mod keys;
 mod kills;
