@@ -13,10 +13,8 @@ use tests::waiting::holds_within;
 
 use super::machine::{LIMIT, Machine, NAME};
 
-/// So many moments, spread over the time that a run takes.
-const MOMENTS: u32 = 30;
-/// A run may end before its moment; so many are begun at most.
-const TRIES: u32 = 2 * MOMENTS;
+/// A run may end before its moment; so many times as many are begun at most.
+const TRIES: u32 = 3;
 /// So many conversations are enough here.
 const FEW: usize = 12;
 
@@ -27,36 +25,47 @@ enum Victim {
     Driver,
 }
 
-/// Kills the victim at [`MOMENTS`] moments of this command; after each, a push arrives whole.
-fn check_killed(test: &str, victim: Victim, kind: Kind, command: &[&str]) {
+/// Kills one of them after the other at so many moments, spread over the time that this command takes; after each, a push
+/// arrives whole, and in the end the command does what it is for.
+fn check_killed(test: &str, victims: &[Victim], moments: u32, command: &[&str]) {
     let shelf = Scratch::new();
-    let Some(place) = Place::open(test, kind, &shelf.beside("place")) else { return };
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
     let machine = Machine::new(&place);
     machine.converse(FEW);
     machine.init(NAME);
-    machine.grow(2, "before the first kill");
+    // As many snapshots as there must be for some to be old.
+    for number in 0..4 {
+        machine.push();
+        machine.grow(2 + number, "before the first kill");
+    }
     let begun = Instant::now();
     machine.offsite(command).output().ok();
     let whole = begun.elapsed();
-    let mut killed = 0;
-    for number in 0..TRIES {
-        if killed == MOMENTS {
-            break;
-        }
-        machine.grow(2 + number % 5, &format!("moment {number} {}", "of many ".repeat(500)));
+    let (mut killed, mut tried) = (0, 0);
+    while killed < moments && tried < TRIES * moments {
+        let victim = victims[killed as usize % victims.len()];
+        machine.grow(2 + tried % 5, &format!("moment {tried} {}", "of many ".repeat(500)));
         let running = machine.offsite(command).spawn();
-        let moment = whole * (2 * (number % MOMENTS) + 1) / (2 * MOMENTS);
-        let was_killed = kill_at(running, victim, moment);
-        killed += u32::from(was_killed);
+        let moment = whole * (2 * (tried % moments) + 1) / (2 * moments);
+        killed += u32::from(kill_at(running, victim, moment));
+        tried += 1;
         // A driver that is killed leaves restic behind, which ends by itself and holds the lock until then.
         machine.scratch.await_no_process(LIMIT);
         machine.push();
     }
-    assert_eq!(killed, MOMENTS, "{victim:?} was killed often enough in {TRIES} runs of {whole:?}");
-    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
+    assert_eq!(killed, moments, "{victims:?} were killed often enough in {tried} runs of {whole:?}");
+    let before = machine.repository(&place, NAME);
+    machine.offsite(command).output().ok();
+    let changes_key = command.contains(&"key");
+    assert_eq!(
+        before.run(&["snapshots", "--no-lock"]).output().code == Some(12),
+        changes_key,
+        "an old key opens nothing"
+    );
     machine.drill_all();
     // It removes the locks that the killed ones left.
     machine.offsite(&["check", "--all"]).output().ok();
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
     machine.repository(&place, NAME).assert_clean();
     machine.assert_comes_back(&place, FEW);
 }
@@ -98,10 +107,28 @@ fn kill_at(mut running: Running, victim: Victim, moment: Duration) -> bool {
 
 #[test]
 fn restic_is_killed_in_a_push() {
-    check_killed("restic_is_killed_in_a_push", Victim::Restic, Kind::Local, &["push", "--now"]);
+    check_killed("restic_is_killed_in_a_push", &[Victim::Restic], 20, &["push", "--now"]);
 }
 
 #[test]
 fn the_driver_is_killed_in_a_push() {
-    check_killed("the_driver_is_killed_in_a_push", Victim::Driver, Kind::Local, &["push", "--now"]);
+    check_killed("the_driver_is_killed_in_a_push", &[Victim::Driver], 20, &["push", "--now"]);
+}
+
+#[test]
+fn both_are_killed_while_old_snapshots_go() {
+    let victims = [Victim::Restic, Victim::Driver];
+    check_killed("both_are_killed_while_old_snapshots_go", &victims, 12, &["thin", "--yes"]);
+}
+
+#[test]
+fn both_are_killed_while_the_key_changes() {
+    let victims = [Victim::Restic, Victim::Driver];
+    check_killed("both_are_killed_while_the_key_changes", &victims, 8, &["key", "change"]);
+}
+
+#[test]
+fn both_are_killed_in_a_repair() {
+    let victims = [Victim::Restic, Victim::Driver];
+    check_killed("both_are_killed_in_a_repair", &victims, 8, &["repair"]);
 }
