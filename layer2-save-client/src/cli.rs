@@ -64,6 +64,9 @@ struct Cli {
     flags: Flags,
 }
 
+/// The flags of them that say nothing of the third place.
+const OF_DELIVERY: [&str; 7] = ["wait", "timeout", "delay", "attempts", "no_receipt", "foreground", "server"];
+
 #[derive(Debug, clap::Args)]
 struct Flags {
     /// How long the hook waits for the delivery before it leaves it to the background [default: 1s, at a terminal 0s]
@@ -180,13 +183,23 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
+/// An error or a help; that of the third place without the flags of a delivery.
+fn told_of(args: &[OsString], error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::DisplayHelp || !args.iter().any(|arg| arg == "offsite") {
+        return error;
+    }
+    let is_of_delivery = |arg: &clap::Arg| OF_DELIVERY.contains(&arg.get_id().as_str());
+    let command = Cli::command().mut_args(|arg| if is_of_delivery(&arg) { arg.hide(true) } else { arg });
+    command.try_get_matches_from(args).err().unwrap_or(error)
+}
+
 /// The arguments; of those of a hook what can be understood, and what is wrong with the rest.
 fn parsed(args: &[OsString]) -> Result<(Cli, Option<SettingsError>), clap::Error> {
     let program = clap::Command::new(program_name(LAYER2)).version(env!("CARGO_PKG_VERSION"));
     match arguments::parsed::<Cli, Flags, Verb>(program, args) {
         Ok(cli) => Ok((cli, None)),
         Err(error) if !error.use_stderr() || std::io::stdin().is_terminal() || program_name(LAYER2) != LAYER2 => {
-            Err(error)
+            Err(told_of(args, error))
         }
         Err(error) => match arguments::understood::<Cli>(args) {
             Some((cli, problem)) if matches!(cli.command, None | Some(Verb::Drain { .. })) => Ok((cli, Some(problem))),
@@ -427,6 +440,19 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_the_third_place_has_no_flags_of_a_delivery() {
+        let help = |line: &str| {
+            let args: Vec<OsString> = std::iter::once("x").chain(line.split_whitespace()).map(OsString::from).collect();
+            parsed(&args).map(drop).unwrap_err().to_string()
+        };
+        for line in ["offsite --help", "offsite push --help", "help offsite"] {
+            let text = help(line);
+            assert!(text.contains("--pre-backup-dir") && !text.contains("--attempts"), "{text}");
+        }
+        assert!(help("drain --help").contains("--attempts"));
     }
 
     #[test]

@@ -309,8 +309,14 @@ pub fn ago(age_ms: u64) -> String {
     format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
 }
 
-fn conversations(count: u64) -> String {
-    if count == 1 { "1 conversation".to_owned() } else { format!("{count} conversations") }
+/// So many conversations, in words.
+pub fn conversations(count: u64) -> String {
+    counted(count, "conversation")
+}
+
+/// So many of something, in words.
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 impl Trouble {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::now_ms;
-use layer1_prebackup::wire::offsite::{Attempt, FOLDER, Kind, Receipt};
+use layer1_prebackup::wire::offsite::{Attempt, FOLDER, Kind, Receipt, conversations, counted};
 use serde::Deserialize;
 
 use super::engine::Engine;
@@ -17,7 +17,7 @@ use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
 /// What is never sent: locks, logs, what is rebuilt from the files, and what is only of this machine. Below the store.
-const NOT_SENT: [&str; 17] = [
+const NOT_SENT: [&str; 19] = [
     ".log",
     ".outbox",
     ".state/sessions",
@@ -35,6 +35,8 @@ const NOT_SENT: [&str; 17] = [
     ".state/offsite/card.json",
     ".state/offsite/restoring.json",
     ".state/offsite/salvage",
+    ".state/offsite/fetched",
+    ".state/offsite/wanted",
 ];
 /// The same, wherever they are: locks, and what is being written.
 const NEVER_SENT: [&str; 2] = ["*.lock", ".*.tmp"];
@@ -68,8 +70,9 @@ pub(crate) fn push(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Re
     let said = match &pushed {
         Ok(Pushed::NothingNew) => Ok("nothing new".to_owned()),
         Ok(Pushed::Received(receipt)) => {
-            let (sessions, files, snapshot) = (receipt.sessions, receipt.files, short_id(&receipt.snapshot));
-            Ok(format!("sent {sessions} conversations, {files} files: snapshot {snapshot}, receipt verified"))
+            let (sessions, files) = (conversations(receipt.sessions), counted(receipt.files, "file"));
+            let snapshot = short_id(&receipt.snapshot);
+            Ok(format!("sent {sessions}, {files}: snapshot {snapshot}, receipt verified"))
         }
         Err(error) => Err(layer1_prebackup::log::in_one_line(&**error)),
     };
@@ -210,7 +213,7 @@ fn write_not_sent(store: &Path, left_out: &[PathBuf]) -> Result<String, Error> {
 }
 
 /// A path as a pattern that matches it alone, in a file in which `$` begins a variable.
-fn escaped(path: &str) -> String {
+pub(crate) fn escaped(path: &str) -> String {
     let mut text = String::new();
     for c in path.chars() {
         match c {

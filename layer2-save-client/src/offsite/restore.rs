@@ -10,7 +10,7 @@ use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{Archive, Said};
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::in_one_line;
-use layer1_prebackup::wire::offsite::{FOLDER, Kind, State};
+use layer1_prebackup::wire::offsite::{FOLDER, Kind, State, conversations, counted};
 use serde::{Deserialize, Serialize};
 
 use super::drill::Source;
@@ -19,7 +19,7 @@ use super::key::Key;
 use super::place::{Place, machine_name};
 use super::seal::Seal;
 use super::site::Site;
-use super::snapshots::{Snapshot, short_id, snapshots};
+use super::snapshots::{Snapshot, local, short_id, snapshots};
 use super::trouble::{Trouble, is_of_content};
 use crate::error::{Error, failed};
 
@@ -194,9 +194,10 @@ impl Restored {
     /// For people.
     pub(crate) fn to_text(&self) -> String {
         let Restored { sessions, files, wrong, .. } = self;
-        let of = format!("snapshot {} of {}", short_id(&self.snapshot), self.time);
+        let of = format!("snapshot {} of {}", short_id(&self.snapshot), local(&self.time));
         if wrong.is_empty() {
-            return format!("{sessions} conversations came back, {files} files, each as it was sealed ({of}).\n");
+            let (sessions, files) = (conversations(*sessions as u64), counted(*files as u64, "file"));
+            return format!("{sessions} came back, {files}, each as it was sealed ({of}).\n");
         }
         let shown: Vec<&str> = wrong.iter().take(SHOWN_MAX).map(String::as_str).collect();
         let more = if wrong.len() > SHOWN_MAX {

@@ -14,7 +14,7 @@ use super::engine::Engine;
 use super::key::Key;
 use super::place::{MACHINES, Place, machine_name};
 use super::site::{SetUp, Site};
-use super::snapshots::{Snapshot, repository_id, snapshots, tags};
+use super::snapshots::{Snapshot, local, repository_id, snapshots, tags};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
@@ -176,7 +176,7 @@ fn refuse_another(newest: &Snapshot, store_id: &str, writer: &str, wanted: &Want
         let what = format!(
             "these conversations are sent to {name} in {place} from another machine, or from this one before it was \
              set up anew (last at {}). If that one is no more, `{again}`",
-            newest.time
+            local(&newest.time)
         );
         return Err(Trouble::new(Kind::AnotherWriter, what).into());
     }

@@ -14,7 +14,7 @@ use super::engine::{self, Engine};
 use super::options::Options;
 use super::place::Place;
 use super::seal::{Seal, Sealer};
-use super::snapshots::{Snapshot, repository_id, snapshots};
+use super::snapshots::{Snapshot, local, repository_id, snapshots};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 use crate::interrupt::Interrupt;
@@ -195,7 +195,7 @@ pub(crate) fn our_snapshots(
     };
     match all.last() {
         Some(newest) if !is_ours(newest) => {
-            let (name, time) = (&newest.hostname, &newest.time);
+            let (name, time) = (&newest.hostname, local(&newest.time));
             let what = format!(
                 "another machine writes to {repository} (as {name}, last at {time}); nothing was written to it. \
                  Set one of the two up again with a name of its own"

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Local};
 use layer1_prebackup::wire::offsite::Kind;
 use serde::Deserialize;
 
@@ -58,9 +59,7 @@ impl Snapshot {
 
     /// When it was made, in milliseconds since 1970; 0 where that cannot be understood.
     pub(crate) fn at_ms(&self) -> u64 {
-        let time = chrono_free(&self.time).and_then(|time| humantime::parse_rfc3339(&time).ok());
-        let since = time.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        since.map_or(0, |since| since.as_millis() as u64)
+        instant(&self.time)
     }
 
     /// Bytes that were sent for it.
@@ -111,33 +110,50 @@ fn listed(engine: &Engine<'_>, repository: &str, caching: &[&str]) -> Result<Vec
     Ok(all)
 }
 
-/// The files of a snapshot, by their paths in it (they begin with `/`), with their lengths.
+/// A file in a snapshot.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Entry {
+    #[serde(rename = "type")]
+    kind: String,
+    /// In the snapshot: it begins with `/`.
+    pub(crate) path: String,
+    size: u64,
+    /// RFC 3339.
+    pub(crate) mtime: String,
+}
+
+/// The files of a snapshot, by their paths in it, with their lengths.
 pub(crate) fn files(
     engine: &Engine<'_>,
     repository: &str,
     snapshot: &str,
     caching: &[&str],
 ) -> Result<HashMap<String, u64>, Error> {
-    #[derive(Deserialize)]
-    struct Node {
-        #[serde(default, rename = "type")]
-        kind: String,
-        #[serde(default)]
-        path: String,
-        #[serde(default)]
-        size: u64,
-    }
     let mut files = HashMap::new();
+    entries(engine, repository, snapshot, caching, &mut |entry| {
+        files.insert(entry.path, entry.size);
+    })?;
+    Ok(files)
+}
+
+/// Hands on each file of a snapshot.
+pub(crate) fn entries(
+    engine: &Engine<'_>,
+    repository: &str,
+    snapshot: &str,
+    caching: &[&str],
+    each: &mut dyn FnMut(Entry),
+) -> Result<(), Error> {
     let args = [&["ls", "--json", "--no-lock"], caching, &[snapshot]].concat();
     let ended = engine.lines(repository, &args, &mut |line| {
-        let node: Node = serde_json::from_slice(line).map_err(failed("understand restic's answer to `ls`"))?;
-        if node.kind == "file" {
-            files.insert(node.path, node.size);
+        let entry: Entry = serde_json::from_slice(line).map_err(failed("understand restic's answer to `ls`"))?;
+        if entry.kind == "file" {
+            each(entry);
         }
         Ok(())
     })?;
-    complete(ended)?;
-    Ok(files)
+    complete(ended)
 }
 
 /// A trouble where something could not be read: only of a backup that says nothing bad.
@@ -150,23 +166,16 @@ pub(crate) fn complete(ended: Ended) -> Result<(), Error> {
     }
 }
 
-/// `restic` writes the zone that its machine was in; the parser knows UTC alone.
-fn chrono_free(time: &str) -> Option<String> {
-    if time.ends_with('Z') {
-        return Some(time.to_owned());
-    }
-    let (clock, zone) = time.split_at_checked(time.len().checked_sub(6)?)?;
-    let sign = match zone.as_bytes()[0] {
-        b'+' => -1,
-        b'-' => 1,
-        _ => return None,
-    };
-    let (hours, minutes) = zone[1..].split_once(':')?;
-    let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
-    let local = humantime::parse_rfc3339(&format!("{clock}Z")).ok()?;
-    let offset = std::time::Duration::from_secs(u64::try_from(minutes * 60).ok()?);
-    let utc = if sign < 0 { local.checked_sub(offset)? } else { local.checked_add(offset)? };
-    Some(humantime::format_rfc3339_millis(utc).to_string())
+/// A time that `restic` wrote, in milliseconds since 1970; 0 where that cannot be understood.
+pub(crate) fn instant(time: &str) -> u64 {
+    let time = DateTime::parse_from_rfc3339(time).ok();
+    time.and_then(|time| u64::try_from(time.timestamp_millis()).ok()).unwrap_or(0)
+}
+
+/// The same for people: to the minute, in the zone of this machine. As it was where it cannot be understood.
+pub(crate) fn local(time: &str) -> String {
+    let parsed = DateTime::parse_from_rfc3339(time).map(|time| time.with_timezone(&Local));
+    parsed.map_or_else(|_| time.to_owned(), |time| time.format("%Y-%m-%d %H:%M").to_string())
 }
 
 #[cfg(test)]
@@ -186,5 +195,6 @@ mod tests {
         assert_eq!(at("2026-11-29T15:13:53.549426169+01:00"), utc);
         assert_eq!(at("2026-11-29T08:43:53.549426169-05:30"), utc);
         assert_eq!((at("yesterday"), at("")), (0, 0));
+        assert_eq!((local("2026-11-29T14:13:53Z").len(), local("yesterday").as_str()), (16, "yesterday"));
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::log::now_ms;
-use layer1_prebackup::wire::offsite::State;
+use layer1_prebackup::wire::offsite::{State, counted};
 use serde_json::{Value, json};
 
 use super::seal::rfc3339;
@@ -83,7 +83,7 @@ fn proof(state: &State, now: u64) -> Option<String> {
         true => format!("data check {} of {}", check.part, check.parts),
         false => format!("data check {} of {} failed", check.part, check.parts),
     });
-    let stored = state.snapshots.map(|(count, bytes)| format!("{} sent, {count} snapshots", Size(bytes)));
+    let stored = state.snapshots.map(|(count, bytes)| format!("{} sent, {}", Size(bytes), counted(count, "snapshot")));
     let newest = state.receipt.as_ref().map(|receipt| format!("the newest is {}", short_id(&receipt.snapshot)));
     let all: Vec<String> = [drill, check, stored, newest].into_iter().flatten().collect();
     (!all.is_empty()).then(|| all.join("; "))

@@ -5,7 +5,8 @@ use std::io::{BufRead, IsTerminal, Write};
 use clap::Subcommand;
 use layer1_prebackup::log::{in_one_line, now_ms};
 use layer1_prebackup::names::{LAYER2, LAYER3, typed};
-use layer1_prebackup::wire::offsite::{Kind, State};
+use layer1_prebackup::wire::offsite::{Kind, State, conversations, counted};
+use serde_json::json;
 
 use super::change::change;
 use super::check::{Extent, check};
@@ -13,6 +14,7 @@ use super::drill::{Which, drill, print};
 use super::due::{is_of_yesterday, may_try};
 use super::key::{Key, WORDS};
 use super::machines::{self, machines};
+use super::peers;
 use super::push::{Pushed, Reading, note_attempt, note_waiting, push};
 use super::repair::{Broken, repair};
 use super::restore::{self, restore};
@@ -67,6 +69,26 @@ pub(crate) enum Verb {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+    },
+    /// Lists the conversations that a computer has sent, newest first
+    #[command(after_help = example("list desktop"))]
+    List {
+        /// The computer's name in the place
+        host: String,
+        /// One JSON object: {"sessions": [...]}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetches one conversation of a computer, compares it with what was sent, and prints its folder: a store of its own
+    #[command(after_help = example("fetch desktop 5b3d80da"))]
+    Fetch {
+        /// The computer's name in the place
+        host: String,
+        /// The conversation's id, or its beginning
+        session: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
     },
     /// Sends what is saved and has not arrived yet, and reads back what arrived
     #[command(after_help = example("push"))]
@@ -179,6 +201,16 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             thin::carry_out(site, &mut set_up, &lock, &plan)?;
             say(out, "Removed; every conversation came back equal.\n")
         }
+        Verb::List { host, json } => {
+            let lock = site.lock()?;
+            let all = peers::list(site, &site.set_up()?, &lock, host)?;
+            say(out, &if *json { format!("{}\n", json!({ "sessions": all })) } else { peers::to_text(&all, now_ms()) })
+        }
+        Verb::Fetch { host, session, json } => {
+            let lock = site.lock()?;
+            let fetched = peers::fetch(site, &site.set_up()?, &lock, (host, session))?;
+            say(out, &if *json { format!("{}\n", json!(fetched)) } else { format!("{}\n", fetched.store.display()) })
+        }
         Verb::Push { due: true, .. } => {
             push_due(site);
             Ok(true)
@@ -212,7 +244,7 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             let lock = site.lock()?;
             let broken = if *drop_broken { Broken::Dropped } else { Broken::Stay };
             let done = repair(site, &mut site.set_up()?, &lock, broken)?;
-            let (packs, sessions) = (done.packs, done.drilled.len());
+            let (packs, sessions) = (done.packs, conversations(done.drilled.len() as u64));
             let left = match done.left.as_str() {
                 "" => "No errors are left.\n".to_owned(),
                 left => {
@@ -226,7 +258,8 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             say(
                 out,
                 &format!(
-                    "{packs} broken packs were taken out. {}{sessions} conversations came back equal. {left}",
+                    "{}{}{sessions} came back equal. {left}",
+                    if packs == 0 { String::new() } else { format!("Broken packs that were taken out: {packs}. ") },
                     done.pushed.to_text()
                 ),
             )
@@ -290,9 +323,9 @@ impl Pushed {
         match self {
             Pushed::NothingNew => "Nothing new: all that is saved has arrived before.\n".to_owned(),
             Pushed::Received(receipt) => {
-                let (sessions, files) = (receipt.sessions, receipt.files);
+                let (sessions, files) = (conversations(receipt.sessions), counted(receipt.files, "file"));
                 let snapshot = super::snapshots::short_id(&receipt.snapshot);
-                format!("{sessions} conversations, {files} files arrived and were read back (snapshot {snapshot}).\n")
+                format!("{sessions}, {files} arrived and were read back (snapshot {snapshot}).\n")
             }
         }
     }

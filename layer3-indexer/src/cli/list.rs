@@ -2,17 +2,25 @@
 
 use clap::Args;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::size::Size;
+use layer1_prebackup::names::{LAYER3, typed};
 
 use crate::browse::list::{self, ListRequest};
 use crate::browse::tree;
+use crate::cli::host::{self, Listed};
 use crate::cli::screen::{Scope, Screen, here};
 use crate::failure::Failure;
+use crate::terminal::time::parse_rfc3339_ms;
+use crate::terminal::{Terminal, one_line, short_id};
 
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     #[command(flatten)]
     scope: Scope,
+    /// What another computer sent to the third place, by its name there (`offsite machines`)
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["project", "since", "tag", "pinned", "gone", "sort", "tree"])]
+    host: Option<String>,
     #[command(flatten)]
     request: ListRequest,
     /// Forks below what they were forked from, and subagents below what started them
@@ -22,6 +30,9 @@ pub(super) struct ListArgs {
 
 /// Runs `list`.
 pub(super) fn run(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    if let Some(host) = &args.host {
+        return of_host(places, host, &args.request, screen);
+    }
     let Scope { project, all } = args.scope;
     let listing = ListRequest { project, all: Some(all), here: here(places), ..args.request };
     let listed = list::list(places, &listing)?;
@@ -31,4 +42,26 @@ pub(super) fn run(places: &Places, args: ListArgs, screen: &mut Screen<'_>) -> R
         return screen.long_answer(&tree, |terminal| tree::to_text(&tree, terminal));
     }
     screen.long_answer(&listed, |terminal| list::to_text(&listed, terminal))
+}
+
+fn of_host(places: &Places, host: &str, request: &ListRequest, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let mut answer = host::list(places, host)?;
+    let all = answer.sessions.len();
+    let offset = request.offset.unwrap_or(0).min(all);
+    answer.sessions.drain(..offset);
+    answer.sessions.truncate(request.limit.unwrap_or(list::LIMIT_DEFAULT));
+    screen.offset = offset;
+    screen.long_answer(&answer, |terminal| {
+        let more = all - offset - answer.sessions.len();
+        let more = if more > 0 { format!("{more} more; --limit N shows more\n") } else { String::new() };
+        let show = typed(LAYER3, &format!("show ID --host {}", one_line(host)));
+        let lines: String = answer.sessions.iter().map(|one| line(one, terminal)).collect();
+        format!("{lines}{more}`{show}` shows one\n")
+    })
+}
+
+fn line(one: &Listed, terminal: &Terminal) -> String {
+    let (id, project) = (one_line(&one.session_id), one_line(&one.project));
+    let when = parse_rfc3339_ms(&one.changed).map(|ms| terminal.clock.exact(ms)).unwrap_or_default();
+    format!("{}  {when:<26}  {:>9}  {project}\n", short_id(&id), Size(one.bytes).to_string())
 }

@@ -11,6 +11,7 @@ mod doctor;
 mod export;
 mod find;
 mod forget;
+mod host;
 mod import;
 mod label;
 mod list;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
@@ -14,13 +14,14 @@ use serde_json::json;
 use crate::browse::finder::Verb;
 use crate::cli::called::id_of;
 use crate::cli::find;
+use crate::cli::host;
 use crate::cli::screen::{Screen, absolute, config_dir, counting, here, notes, problem, unless_none};
 use crate::failure::{Failure, chain};
 use crate::restore::memory::{self, Remembered};
 use crate::restore::missing::{self, Summary, Wanted};
 use crate::restore::pick::{self};
 use crate::restore::resume::ConfigDir;
-use crate::restore::{self, Moved, Options, Restored};
+use crate::restore::{self, Moved, Options, Plan, Restored};
 use crate::save::adopt_v1;
 use crate::scope::Scope;
 use crate::stores::loss::Loss;
@@ -33,6 +34,9 @@ use crate::terminal::{self, Style, Terminal, one_line, shell_quoted};
 pub(super) struct RestoreArgs {
     /// The conversation: its id, a unique beginning of it, or its name; omit it to choose from a list
     session: Option<String>,
+    /// The conversation of another computer, by its name at the third place (`offsite machines`)
+    #[arg(long, value_name = "HOST", requires = "session")]
+    host: Option<String>,
     /// Bring back everything that was deleted from Claude Code's directory; leaves what is there alone
     #[arg(long, conflicts_with_all = ["session", "generation", "to", "cwd", "force"])]
     all_missing: bool,
@@ -130,15 +134,21 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
         return restore_missing(places, &wanted, screen);
     }
     let scope = Scope { all: args.all, project: args.project, here: here(places) };
-    let session = chosen(places, args.session, &scope, Verb::Restore, screen)?;
+    let (there, session) = match (&args.host, &args.session) {
+        (Some(host), Some(typed)) => host::fetch(places, host, typed)?,
+        _ => (places.clone(), chosen(places, args.session, &scope, Verb::Restore, screen)?),
+    };
     if is_open && !screen.json && is_at_terminal() {
-        let copies = SessionCopies::find(&Rc::new(Stores::open(places)?), &session)?;
+        let copies = SessionCopies::find(&Rc::new(Stores::open(&there)?), &session)?;
         if let Some(loss) = copies.loss() {
             options.content = choose_version("restore", &session, &loss, screen)?;
             options.force |= options.content != Which::Newest;
         }
     }
-    let plan = restore::plan(places, &session, &options)?;
+    let plan = restore::plan(&there, &session, &options)?;
+    if let Some(host) = &args.host {
+        refuse_a_project_that_is_not_here(&plan, host, &options)?;
+    }
     let restored = if args.dry_run { plan.dry_run() } else { plan.carry_out(places)? };
     screen.answer(&json!({ "restored": restored }), |terminal| restored_text(&restored, args.dry_run, terminal))?;
     notes(&restored.notes);
@@ -147,6 +157,21 @@ pub(super) fn run(places: &Places, args: RestoreArgs, screen: &mut Screen<'_>) -
         let left_out = terminal::count(left_out as u64, "side file");
         Failure::new(format!("restore all of session {}: {left_out} left out", restored.session_id))
     })
+}
+
+/// A conversation of another computer goes on where its project lies here; where that is unknown, it is asked for.
+fn refuse_a_project_that_is_not_here(plan: &Plan, host: &str, options: &Options) -> Result<(), Failure> {
+    let is_named = options.to.is_some() || options.cwd.is_some() || !options.moved.is_empty();
+    match plan.cwd() {
+        Some(cwd) if !is_named && !Path::new(cwd).is_dir() => {
+            let id = plan.id();
+            let map = shell_quoted(&format!("{cwd}=DIR"));
+            let again = typed(LAYER3, &format!("restore {id} --host {host} --map {map}"));
+            let what = format!("restore {id} of {host}: {} is not a directory on this computer", one_line(cwd));
+            Err(Failure::new(what).hint(format!("say where the project lies here, as DIR: {again}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn restore_memory(places: &Places, wanted: &memory::Wanted, screen: &mut Screen<'_>) -> Result<(), Failure> {

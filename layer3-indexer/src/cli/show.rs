@@ -1,5 +1,7 @@
 //! `show`: its arguments, and what it prints.
 
+use std::rc::Rc;
+
 use clap::Args;
 use layer1_prebackup::claude::COMMAND_CHARS_MAX;
 use layer1_prebackup::config::places::Places;
@@ -7,12 +9,13 @@ use layer1_prebackup::config::places::Places;
 use crate::browse::finder::Verb;
 use crate::browse::fit;
 use crate::browse::show::{self, Window};
+use crate::cli::host;
 use crate::cli::restore::chosen;
 use crate::cli::screen::{Screen, here};
 use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::scope::Scope;
-use crate::stores::SessionCopies;
+use crate::stores::{SessionCopies, Stores};
 use crate::transcript::desktop;
 
 /// Of an answer for a model, for what is said beside the conversation.
@@ -23,6 +26,9 @@ const MARGIN_CHARS: usize = 2_000;
 pub(super) struct ShowArgs {
     /// The conversation: its id, a unique beginning of it, or its name; omit it at a terminal to choose from a list
     session: Option<String>,
+    /// The conversation of another computer, by its name at the third place (`offsite machines`)
+    #[arg(long, value_name = "HOST", requires = "session")]
+    host: Option<String>,
     #[command(flatten)]
     window: Window,
     /// All of it, page by page: the page from character N on; each says where the next one begins
@@ -34,15 +40,23 @@ impl ShowArgs {
     /// All of a conversation.
     pub(super) fn of(session: Option<String>) -> ShowArgs {
         let window = Window { max_chars: show::SHOW_CHARS_DEFAULT, ..Window::default() };
-        ShowArgs { session, window, offset: None }
+        ShowArgs { session, host: None, window, offset: None }
     }
 }
 
 /// Runs `show`.
 pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let scope = Scope { all: false, project: None, here: here(places) };
-    let session = chosen(places, args.session, &scope, Verb::Show, screen)?;
-    let copies = SessionCopies::find(&adopt_v1::stores(places)?, &session)?;
+    let copies = match (&args.host, &args.session) {
+        (Some(host), Some(typed)) => {
+            let (there, session) = host::fetch(places, host, typed)?;
+            SessionCopies::find(&Rc::new(Stores::open(&there)?), &session)?
+        }
+        _ => {
+            let session = chosen(places, args.session, &scope, Verb::Show, screen)?;
+            SessionCopies::find(&adopt_v1::stores(places)?, &session)?
+        }
+    };
     let max_chars = args.window.max_chars.max(1);
     let max_chars = if screen.for_model { max_chars.min(COMMAND_CHARS_MAX - MARGIN_CHARS) } else { max_chars };
     let window = Window { max_chars: if args.offset.is_some() { usize::MAX } else { max_chars }, ..args.window }

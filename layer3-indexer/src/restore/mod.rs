@@ -19,6 +19,6 @@ mod types;
 pub(crate) mod until;
 
 pub(crate) use place::standing;
-pub(crate) use plan::plan;
+pub(crate) use plan::{Plan, plan};
 pub(crate) use types::{Moved, Options, Restored};
 pub(crate) use until::Point;

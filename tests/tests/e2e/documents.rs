@@ -182,6 +182,15 @@ fn given(scratch: &Scratch, what: &str) {
                 fs::remove_dir_all(store).expect("lose a store");
             }
         }
+        "another computer" => {
+            let init = |name: &str| {
+                let line = format!("threefold offsite init /media/usb/threefold --name {name}");
+                run(scratch, &with_ours(scratch, &line)).ok();
+            };
+            init("desktop");
+            fs::remove_dir_all(scratch.layer1_store().join(".state/offsite")).expect("forget that it was set up");
+            init("laptop");
+        }
         "a damaged index" => {
             let mut bytes = fs::read(scratch.index()).expect("read the index");
             let middle = bytes.len() / 2;

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
-use tests::binaries::LAYER2;
+use tests::binaries::{LAYER2, LAYER3};
 use tests::offsite::place::{Kind, Place};
 use tests::run::Run;
 use tests::scratch::Scratch;
@@ -17,6 +18,8 @@ use super::machine::{LIMIT, Machine};
 const ROUNDS: u32 = 10;
 /// One round in so many is killed.
 const KILLED_ONE_IN: u32 = 3;
+/// Conversations of the one machine.
+const FEW: usize = 6;
 const NAMES: [&str; 2] = ["laptop", "desktop"];
 
 /// A command of a machine with a host name and process ids of its own: the name is the same on both.
@@ -86,4 +89,91 @@ fn two_machines_of_one_host_name_never_write_one_repository() {
         let locks = place.repository(name).join("locks");
         assert_eq!(fs::read_dir(&locks).expect("read the locks").count(), 0, "no lock is left");
     }
+}
+
+/// All files below a folder, with their lengths and their times of change.
+fn files_below(folder: &Path) -> BTreeSet<(PathBuf, u64, std::time::SystemTime)> {
+    let mut files = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("read a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => {
+                    let meta = path.metadata().expect("look at a file");
+                    files.insert((path, meta.len(), meta.modified().expect("a time")));
+                }
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn one_conversation_of_another_machine_comes_back_equal_and_nothing_is_written_there() {
+    let test = "one_conversation_of_another_machine_comes_back_equal_and_nothing_is_written_there";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let [laptop, desktop] = NAMES.map(|_| Machine::new(&place));
+    laptop.converse(FEW);
+    desktop.converse(1);
+    laptop.init(NAMES[0]);
+    fs::create_dir_all(desktop.config()).expect("make the folder of settings");
+    fs::copy(laptop.key_file(), desktop.key_file()).expect("bring the key along");
+    desktop.init(NAMES[1]);
+    let repository = PathBuf::from(place.url()).join(NAMES[0]);
+    let before = files_below(&repository);
+    let layer3 = |args: &[&str]| desktop.with_path(desktop.scratch.run(LAYER3, args)).output();
+    let of_laptop = |args: &[&str]| layer3(&[args, &["--host", NAMES[0]]].concat());
+    let listed = of_laptop(&["list", "--json"]).json();
+    let sessions = listed["sessions"].as_array().expect("a list").clone();
+    assert_eq!(sessions.len(), FEW, "{listed:#}");
+    let originals = files_below(&laptop.projects());
+    let original = |id: &str| {
+        let name = format!("{id}.jsonl");
+        let found = originals.iter().find(|(path, ..)| path.ends_with(&name)).expect("the original");
+        fs::read(&found.0).expect("read the original")
+    };
+    let to = desktop.scratch.beside("there");
+    for session in &sessions {
+        assert_eq!(session["host"], NAMES[0]);
+        let id = session["session_id"].as_str().expect("an id");
+        of_laptop(&["restore", id, "--to", to.to_str().expect("a path")]).ok();
+        let restored = fs::read(to.join(format!("{id}.jsonl"))).expect("read what came back");
+        assert!(restored == original(id), "{id} is not as it was");
+    }
+    let id = sessions[0]["session_id"].as_str().expect("an id");
+    let shown = of_laptop(&["show", id, "--json"]).json();
+    assert_eq!(shown["session_id"], id);
+    // A copy that was damaged here is fetched again.
+    let fetched = desktop.state().join("fetched").join(NAMES[0]).join(id);
+    let kept = files_below(&fetched);
+    let (copy, ..) = kept.iter().find(|(path, ..)| path.ends_with(format!("{id}.jsonl"))).expect("a copy");
+    let mut bytes = fs::read(copy).expect("read the copy");
+    bytes[20] ^= 1;
+    fs::write(copy, &bytes).expect("damage the copy");
+    of_laptop(&["show", id, "--json"]).ok();
+    assert!(fs::read(copy).expect("read the copy") == original(id), "it was not fetched again");
+    // Where the project is not here, it asks where it is, and writes nothing.
+    let elsewhere = files_below(&desktop.projects());
+    let gone = laptop.scratch.project_dir();
+    fs::remove_dir_all(&gone).expect("the project is on the other machine alone");
+    let refused = of_laptop(&["restore", id]).exits(1);
+    assert!(refused.stderr.contains("--map"), "{refused:?}");
+    assert_eq!(files_below(&desktop.projects()), elsewhere);
+    for (args, told) in [(["show", "zzzz"], "no conversation"), (["show", ""], "no conversation")] {
+        let refused = of_laptop(&args).exits(1);
+        assert!(refused.stderr.contains(told), "{refused:?}");
+    }
+    layer3(&["list", "--host", "nobody"]).exits(1);
+    assert_eq!(files_below(&repository), before, "reading leaves nothing at the other machine's repository");
+    // Damage there is told, is no finding here, and gives nothing wrong out.
+    for folder in fs::read_dir(repository.join("data")).expect("the packs") {
+        fs::remove_dir_all(folder.expect("a folder").path()).expect("lose the packs");
+    }
+    fs::remove_dir_all(desktop.state().join("fetched")).expect("lose what was fetched");
+    of_laptop(&["show", id]).exits(1);
+    assert!(desktop.kinds().iter().all(|kind| kind == "key-unconfirmed"), "{:?}", desktop.kinds());
+    desktop.push();
 }

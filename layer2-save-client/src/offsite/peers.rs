@@ -1,0 +1,320 @@
+//! The other machines of the place: what each has sent, and one conversation of one of them.
+//!
+//! All of it reads: no lock is taken or left at the place, and nothing is written there. What is fetched is cut to its
+//! seal and compared with it before anybody gets to see it. What is wrong with another machine's repository is that
+//! machine's to say: our state keeps none of it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use layer1_prebackup::Hash;
+use layer1_prebackup::archive::{Archive, Said};
+use layer1_prebackup::fs::{self, Dir, Lock};
+use layer1_prebackup::wire::offsite::{FOLDER, Kind};
+use serde::Serialize;
+
+use super::drill::Source;
+use super::engine::Engine;
+use super::place::{MACHINES, machine_name};
+use super::push::escaped;
+use super::seal::{Seal, Sealed};
+use super::site::{SetUp, Site};
+use super::snapshots::{Snapshot, entries, repository_id, short_id, snapshots};
+use super::trouble::Trouble;
+use crate::error::{Error, failed};
+
+/// What was fetched of other machines, in [`FOLDER`]: `HOST/ID/SEAL`, each a store of one conversation.
+const FETCHED: &str = "fetched";
+/// What is fetched next, in [`FOLDER`].
+const WANTED_FILE: &str = "wanted";
+/// Digits of the seal's hash in a folder's name.
+const DIGITS: usize = 16;
+
+/// A conversation of another machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Listed {
+    pub(crate) host: String,
+    pub(crate) project: String,
+    pub(crate) session_id: String,
+    /// All of its files.
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
+    /// When one of them last changed there, RFC 3339; empty where that is not known.
+    pub(crate) changed: String,
+}
+
+/// What was fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Fetched {
+    pub(crate) host: String,
+    pub(crate) project: String,
+    pub(crate) session_id: String,
+    pub(crate) snapshot: String,
+    /// When the snapshot was made.
+    pub(crate) time: String,
+    /// A store of this conversation alone.
+    pub(crate) store: PathBuf,
+}
+
+/// What a machine has sent, newest first.
+pub(crate) fn list(site: &Site<'_>, set_up: &SetUp, lock: &Lock, host: &str) -> Result<Vec<Listed>, Error> {
+    let engine = site.engine(&set_up.place, lock)?;
+    let (repository, snapshot) = of_host(&engine, set_up, host)?;
+    let seal = Source { engine: &engine, repository: &repository, snapshot: &snapshot }.seal()?;
+    let mut changed: HashMap<String, String> = HashMap::new();
+    entries(&engine, &repository, &snapshot.id, &[], &mut |entry| {
+        changed.insert(entry.path, entry.mtime);
+    })?;
+    let mut all: Vec<Listed> =
+        conversations(&seal).map(|(session, files)| of(host, session, files, &changed)).collect();
+    all.sort_by(|one, other| (&other.changed, &one.session_id).cmp(&(&one.changed, &other.session_id)));
+    Ok(all)
+}
+
+/// Brings one conversation of a machine into a store of its own below ours, or finds it there.
+pub(crate) fn fetch(
+    site: &Site<'_>,
+    set_up: &SetUp,
+    lock: &Lock,
+    (host, typed): (&str, &str),
+) -> Result<Fetched, Error> {
+    let engine = site.engine(&set_up.place, lock)?;
+    let (repository, snapshot) = of_host(&engine, set_up, host)?;
+    let seal = Source { engine: &engine, repository: &repository, snapshot: &snapshot }.seal()?;
+    let (session, files) = chosen(&seal, host, typed)?;
+    let (project, id) = session.split_once('/').unwrap_or_default();
+    let said = said_of(&files)?;
+    let folder = Path::new(FOLDER).join(FETCHED).join(host).join(id);
+    let name = &digest(&files)[..DIGITS];
+    let store = site.store().join(&folder).join(name);
+    let found = Fetched {
+        host: host.to_owned(),
+        project: project.to_owned(),
+        session_id: id.to_owned(),
+        snapshot: snapshot.id.clone(),
+        time: snapshot.time.clone(),
+        store: store.clone(),
+    };
+    if store.is_dir() && missing_in(&store, &said)?.is_empty() {
+        return Ok(found);
+    }
+    // It grew there since it was fetched, or a fetch was cut off.
+    empty(&site.store().join(&folder))?;
+    Dir::create_own(site.store())?.create_own_beneath(&folder)?;
+    // Before anything is in it: what a store finds when it is made counts as unproven.
+    Archive::create(&store)?;
+    let wanted = Path::new(FOLDER).join(WANTED_FILE);
+    fs::replace_own(site.store(), &wanted, patterns(project, id).as_bytes())?;
+    let (wanted, target) = (site.store().join(wanted), store.display().to_string());
+    let wanted = wanted.to_str().ok_or("fetch: the path of the store is not UTF-8")?;
+    let args = ["restore", "--json", "--no-lock", "--include-file", wanted, "--target", &target, &snapshot.id];
+    engine.lines(&repository, &args, &mut |_| Ok(()))?;
+    match missing_in(&store, &said)?.first() {
+        None => Ok(found),
+        Some(path) => {
+            let what = format!("{} of {host} did not come back as it was sent", path.display());
+            Err(Trouble { kind: Kind::OffsiteFailed, what, is_of_content: true }.into())
+        }
+    }
+}
+
+/// The newest card of each machine.
+fn cards(engine: &Engine<'_>, set_up: &SetUp) -> Result<Vec<Snapshot>, Error> {
+    let mut cards: Vec<Snapshot> = Vec::new();
+    for card in snapshots(engine, &set_up.place.repository(MACHINES))? {
+        cards.retain(|known| known.hostname != card.hostname);
+        // Anybody with the key can write a card.
+        if machine_name(&card.hostname).is_ok() {
+            cards.push(card);
+        }
+    }
+    cards.sort_by(|one, other| one.hostname.cmp(&other.hostname));
+    Ok(cards)
+}
+
+/// A machine's repository and its newest snapshot. An error where the repository is not the one of its card.
+fn newest(engine: &Engine<'_>, set_up: &SetUp, card: &Snapshot) -> Result<(String, Option<Snapshot>), Error> {
+    let repository = set_up.place.repository(&card.hostname);
+    let id = repository_id(engine, &repository)?;
+    if id != card.repository() {
+        return Err(format!("read {repository}: it is not the repository of {} any more", card.hostname).into());
+    }
+    Ok((repository.clone(), snapshots(engine, &repository)?.pop()))
+}
+
+fn of_host(engine: &Engine<'_>, set_up: &SetUp, host: &str) -> Result<(String, Snapshot), Error> {
+    let cards = cards(engine, set_up)?;
+    let Some(card) = cards.iter().find(|card| card.hostname == host) else {
+        let known: Vec<&str> = cards.iter().map(|card| card.hostname.as_str()).collect();
+        return Err(format!("find the machine {host:?}: there are {}", known.join(", ")).into());
+    };
+    match newest(engine, set_up, card)? {
+        (repository, Some(newest)) => Ok((repository, newest)),
+        _ => Err(format!("find a conversation of {host}: it has sent nothing yet").into()),
+    }
+}
+
+/// The conversations of a seal; what is remembered of a project is none.
+fn conversations(seal: &Seal) -> impl Iterator<Item = (&str, Vec<&Sealed>)> {
+    seal.by_session().into_iter().filter(|(session, _)| session.matches('/').count() == 1)
+}
+
+fn of(host: &str, session: &str, files: Vec<&Sealed>, changed: &HashMap<String, String>) -> Listed {
+    let (project, id) = session.split_once('/').unwrap_or_default();
+    let times = files.iter().filter_map(|file| changed.get(&file.in_snapshot()));
+    let newest = times.max_by_key(|time| super::snapshots::instant(time));
+    Listed {
+        host: host.to_owned(),
+        project: project.to_owned(),
+        session_id: id.to_owned(),
+        files: files.len(),
+        bytes: files.iter().map(|file| file.bytes).sum(),
+        changed: newest.map(|time| super::seal::rfc3339(super::snapshots::instant(time))).unwrap_or_default(),
+    }
+}
+
+/// The one conversation that is meant: an id, or its beginning; also behind its project.
+fn chosen<'s>(seal: &'s Seal, host: &str, typed: &str) -> Result<(&'s str, Vec<&'s Sealed>), Error> {
+    let is_meant = |session: &str| {
+        let (project, id) = session.split_once('/').unwrap_or_default();
+        match typed.split_once('/') {
+            Some((of, typed)) => of == project && id.starts_with(typed),
+            None => !typed.is_empty() && id.starts_with(typed),
+        }
+    };
+    let mut found: Vec<_> = conversations(seal).filter(|(session, _)| is_meant(session)).collect();
+    if let Some(exact) = found.iter().position(|(session, _)| session.rsplit('/').next() == Some(typed)) {
+        found.swap(0, exact);
+        if found.iter().skip(1).all(|(session, _)| session.rsplit('/').next() != Some(typed)) {
+            found.truncate(1);
+        }
+    }
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(format!("find {typed:?}: no conversation of {host} has an id that begins so").into()),
+        _ => {
+            let named: Vec<&str> = found.iter().take(5).map(|(session, _)| *session).collect();
+            let count = found.len();
+            Err(format!("find {typed:?}: {count} conversations of {host} are meant: {}", named.join(", ")).into())
+        }
+    }
+}
+
+fn said_of(files: &[&Sealed]) -> Result<Said, Error> {
+    let one = |file: &&Sealed| -> Result<_, Error> {
+        let hash = Hash::from_hex(&file.blake3).map_err(failed(format!("understand the seal of {}", file.path)))?;
+        Ok((PathBuf::from(&file.path), (file.bytes, hash)))
+    };
+    files.iter().map(one).collect()
+}
+
+/// Of the sealed files: another content is another store.
+fn digest(files: &[&Sealed]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        hasher.update(format!("{} {} {}\n", file.path, file.bytes, file.blake3).as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Records what is there; gives what is not as it was sealed.
+fn missing_in(store: &Path, said: &Said) -> Result<Vec<PathBuf>, Error> {
+    let Some(archive) = Archive::open(store)? else { return Ok(said.keys().cloned().collect()) };
+    Ok(archive.record_returned(said)?)
+}
+
+/// What is a conversation's in a snapshot: what was sealed may be there as an older version by now.
+fn patterns(project: &str, id: &str) -> String {
+    let before = format!("/{}/{}", escaped(project), escaped(id));
+    ["", ".jsonl", ".jsonl.zst", ".gen-*"].map(|behind| format!("{before}{behind}\n")).concat()
+}
+
+/// Removes everything in a folder; what is no folder is removed as it is, whatever it leads to.
+fn empty(folder: &Path) -> Result<(), Error> {
+    let doing = || format!("read {}", folder.display());
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed(doing()))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed(doing()))?;
+        if entry.file_type().map_err(failed(doing()))?.is_dir() {
+            empty(&entry.path())?;
+            fs::remove_dir(&entry.path())?;
+        } else {
+            fs::remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn age(time: &str, now_ms: u64) -> String {
+    layer1_prebackup::wire::offsite::ago(now_ms.saturating_sub(super::snapshots::instant(time)))
+}
+
+/// For people.
+pub(crate) fn to_text(all: &[Listed], now_ms: u64) -> String {
+    let line = |one: &Listed| {
+        let when = if one.changed.is_empty() { String::new() } else { age(&one.changed, now_ms) };
+        let size = layer1_prebackup::config::size::Size(one.bytes).to_string();
+        format!("{}  {size:>8}  {when:<15}  {}\n", short_id(&one.session_id), one.project)
+    };
+    all.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal(paths: &[&str]) -> Seal {
+        let files: Vec<String> = paths
+            .iter()
+            .map(|path| format!(r#"{{"path":"{path}","generation":0,"bytes":5,"blake3":"{}"}}"#, "0".repeat(64)))
+            .collect();
+        let json = format!(r#"{{"format":1,"store":"","writer":"","host":"","at":"","files":[{}]}}"#, files.join(","));
+        Seal::parse(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_conversation_is_meant_by_its_beginning_and_never_guessed() {
+        let seal = seal(&["p/ab1.jsonl", "p/ab1/x", "p/ab12.jsonl", "q/cd.jsonl", "r/cd.jsonl", ".memory/p/ab9/M.md"]);
+        let meant = |typed: &str| chosen(&seal, "desktop", typed).map(|(session, files)| (session, files.len()));
+        assert_eq!(meant("ab12").unwrap(), ("p/ab12", 1));
+        // One that is an id wins over one that only begins so.
+        assert_eq!(meant("ab1").unwrap(), ("p/ab1", 2));
+        assert_eq!(meant("q/c").unwrap(), ("q/cd", 1));
+        for (typed, told) in
+            [("ab", "2 conversations"), ("cd", "2 conversations"), ("ab9", "no conversation"), ("", "no ")]
+        {
+            let refused = meant(typed).unwrap_err().to_string();
+            assert!(refused.contains(told), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_list_has_the_newest_change_of_each_conversation_and_no_memory() {
+        let seal = seal(&["p/a.jsonl", "p/a/x", ".memory/p/m/M.md"]);
+        let changed = [("/p/a.jsonl", "2026-01-01T02:00:00+02:00"), ("/p/a/x", "2026-01-01T00:00:01Z")];
+        let changed = changed.map(|(path, time)| (path.to_owned(), time.to_owned())).into_iter().collect();
+        let all: Vec<Listed> =
+            conversations(&seal).map(|(session, files)| of("desktop", session, files, &changed)).collect();
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].files, all[0].bytes, all[0].changed.as_str()), (2, 10, "2026-01-01T00:00:01Z"));
+        assert_eq!(to_text(&all, 1_767_232_801_000), "a      10 B  2 hours ago      p\n");
+    }
+
+    #[test]
+    fn nothing_is_left_of_an_older_fetch_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, other) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::create_dir_all(folder.join("x/y")).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(folder.join("x/y/z"), "z").unwrap();
+        std::fs::write(other.join("kept"), "k").unwrap();
+        std::os::unix::fs::symlink(&other, folder.join("x/link")).unwrap();
+        empty(&folder).unwrap();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        assert!(other.join("kept").exists());
+        empty(&dir.path().join("absent")).unwrap();
+    }
+}
