@@ -16,7 +16,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::config::child_env::ChildEnv;
-use layer1_prebackup::fs::platform::process::{Group, Process, Signal, Work, work_of};
+use layer1_prebackup::fs::platform::process::{Group, Process, Signal, Work, reading_from, work_of};
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::one_line;
 use layer1_prebackup::wire::offsite::{FOLDER, Kind};
@@ -47,6 +47,8 @@ const LINE_BYTES_MAX: usize = 256 * 1024 * 1024;
 const PATIENCE: Patience = Patience { after_eof: Duration::ZERO, after_term: Duration::from_secs(5) };
 /// After it closed its output it ends at once.
 const ENDING: Patience = Patience { after_eof: Duration::from_secs(30), after_term: Duration::from_secs(5) };
+/// Held by whoever runs `restic` on our repository, in [`FOLDER`].
+pub(crate) const LOCK: &str = "lock";
 /// Which `restic` of ours runs; in [`FOLDER`].
 const RUNNING: &str = "engine.json";
 const RUNNING_BYTES_MAX: u64 = 4096;
@@ -108,6 +110,8 @@ impl<'a> Engine<'a> {
             interrupt,
             version: String::new(),
         };
+        // Whoever finds the lock taken knows from here on that its owner lives.
+        engine.note_running(std::process::id())?;
         let mut said = Vec::new();
         let mut take = |bytes: &[u8]| {
             said.extend_from_slice(bytes);
@@ -190,7 +194,7 @@ impl<'a> Engine<'a> {
         let name = self.program.display().to_string();
         let (mut child, _, stdout) =
             server_process::start_with(process, self.lock.to_stdin()?, &name).map_err(failed("use the third place"))?;
-        self.note_running(&child)?;
+        self.note_running(child.id())?;
         let watched = self.watch(&child, stdout, &mut output);
         let stopped = match &watched {
             Ok(()) => child.stop(ENDING),
@@ -246,8 +250,8 @@ impl<'a> Engine<'a> {
     }
 
     /// Notes which process runs, for [`end_orphan`].
-    fn note_running(&self, child: &ServerProcess) -> Result<(), Error> {
-        let running = Running { engine: Process::of(child.id()), owner: Process::of(std::process::id()) };
+    fn note_running(&self, engine: u32) -> Result<(), Error> {
+        let running = Running { engine: Process::of(engine), owner: Process::of(std::process::id()) };
         let note = serde_json::to_vec(&running).map_err(failed("encode a process as JSON"))?;
         let folder = fs::Dir::create(&self.store)?.create_own_beneath(Path::new(FOLDER))?;
         // Of use only as long as the machine runs.
@@ -268,16 +272,25 @@ pub(crate) fn end_orphan(store: &Path) -> Result<bool, Error> {
     let note = fs::read_own(store, &Path::new(FOLDER).join(RUNNING), RUNNING_BYTES_MAX)?;
     let running: Option<Running> = note.and_then(|note| serde_json::from_slice(&note).ok());
     let Some(running) = running.filter(|running| !running.owner.is_running()) else { return Ok(false) };
-    let Some(group) = Group::led_by(&running.engine) else { return Ok(false) };
-    // ESRCH: it ended just now.
-    let _ = group.signal(Signal::TERM);
+    // One that was started and not noted any more has our lock for its stdin.
+    let left = std::iter::once(running.engine).chain(reading_from(&store.join(FOLDER).join(LOCK)));
+    let left: Vec<(Group, Process)> = left.filter_map(|engine| Some((Group::led_by(&engine)?, engine))).collect();
+    if left.is_empty() {
+        return Ok(false);
+    }
+    for (group, _) in &left {
+        // ESRCH: it ended just now.
+        let _ = group.signal(Signal::TERM);
+    }
     let deadline = Instant::now() + PATIENCE.after_term;
-    while running.engine.is_running() && Instant::now() < deadline {
+    while left.iter().any(|(_, engine)| engine.is_running()) && Instant::now() < deadline {
         // Nothing tells when a process ends that is not a child of ours.
         std::thread::sleep(Duration::from_millis(20));
     }
-    // What it started may have outlived it.
-    let _ = group.signal(Signal::KILL);
+    for (group, _) in &left {
+        // What it started may have outlived it.
+        let _ = group.signal(Signal::KILL);
+    }
     Ok(true)
 }
 

@@ -19,7 +19,7 @@ use super::place::{MACHINES, machine_name};
 use super::push::escaped;
 use super::seal::{Seal, Sealed};
 use super::site::{SetUp, Site};
-use super::snapshots::{Snapshot, entries, repository_id, short_id, snapshots};
+use super::snapshots::{Snapshot, entries, repository_id, snapshots};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
@@ -85,7 +85,9 @@ pub(crate) fn fetch(
     let (project, id) = session.split_once('/').unwrap_or_default();
     let said = said_of(&files)?;
     let folder = Path::new(FOLDER).join(FETCHED).join(host).join(id);
-    let name = &digest(&files)[..DIGITS];
+    // Another content is another store.
+    let name = serde_json::to_vec(&files).map_err(failed("encode what is sealed as JSON"))?;
+    let name = &blake3::hash(&name).to_hex()[..DIGITS];
     let store = site.store().join(&folder).join(name);
     let found = Fetched {
         host: host.to_owned(),
@@ -183,11 +185,10 @@ fn chosen<'s>(seal: &'s Seal, host: &str, typed: &str) -> Result<(&'s str, Vec<&
         }
     };
     let mut found: Vec<_> = conversations(seal).filter(|(session, _)| is_meant(session)).collect();
-    if let Some(exact) = found.iter().position(|(session, _)| session.rsplit('/').next() == Some(typed)) {
-        found.swap(0, exact);
-        if found.iter().skip(1).all(|(session, _)| session.rsplit('/').next() != Some(typed)) {
-            found.truncate(1);
-        }
+    // What is an id is no beginning of another one.
+    let is_exact = |session: &str| session.rsplit('/').next() == Some(typed);
+    if found.iter().filter(|(session, _)| is_exact(session)).count() == 1 {
+        found.retain(|(session, _)| is_exact(session));
     }
     match found.len() {
         1 => Ok(found.remove(0)),
@@ -206,15 +207,6 @@ fn said_of(files: &[&Sealed]) -> Result<Said, Error> {
         Ok((PathBuf::from(&file.path), (file.bytes, hash)))
     };
     files.iter().map(one).collect()
-}
-
-/// Of the sealed files: another content is another store.
-fn digest(files: &[&Sealed]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for file in files {
-        hasher.update(format!("{} {} {}\n", file.path, file.bytes, file.blake3).as_bytes());
-    }
-    hasher.finalize().to_hex().to_string()
 }
 
 /// Records what is there; gives what is not as it was sealed.
@@ -246,20 +238,6 @@ fn empty(folder: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn age(time: &str, now_ms: u64) -> String {
-    layer1_prebackup::wire::offsite::ago(now_ms.saturating_sub(super::snapshots::instant(time)))
-}
-
-/// For people.
-pub(crate) fn to_text(all: &[Listed], now_ms: u64) -> String {
-    let line = |one: &Listed| {
-        let when = if one.changed.is_empty() { String::new() } else { age(&one.changed, now_ms) };
-        let size = layer1_prebackup::config::size::Size(one.bytes).to_string();
-        format!("{}  {size:>8}  {when:<15}  {}\n", short_id(&one.session_id), one.project)
-    };
-    all.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -300,7 +278,6 @@ mod tests {
             conversations(&seal).map(|(session, files)| of("desktop", session, files, &changed)).collect();
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].files, all[0].bytes, all[0].changed.as_str()), (2, 10, "2026-01-01T00:00:01Z"));
-        assert_eq!(to_text(&all, 1_767_232_801_000), "a      10 B  2 hours ago      p\n");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use layer1_prebackup::log::now_ms;
 use layer1_prebackup::names::{LAYER2, typed};
 use layer1_prebackup::wire::offsite::{FOLDER, Kind, State};
 
-use super::engine::{self, Engine};
+use super::engine::{self, Engine, LOCK};
 use super::options::Options;
 use super::place::Place;
 use super::seal::{Seal, Sealer};
@@ -21,8 +21,6 @@ use crate::interrupt::Interrupt;
 use crate::report::Report;
 use crate::settings::Settings;
 
-/// Held by whoever runs `restic` on our repository, in [`FOLDER`].
-const LOCK: &str = "lock";
 /// How long another command of ours is waited for; a push may take hours.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 const BUSY_POLL: Duration = Duration::from_millis(50);

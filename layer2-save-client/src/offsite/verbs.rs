@@ -70,25 +70,19 @@ pub(crate) enum Verb {
         #[arg(long)]
         yes: bool,
     },
-    /// Lists the conversations that a computer has sent, newest first
-    #[command(after_help = example("list desktop"))]
+    /// Lists the conversations that a computer has sent, newest first, as one JSON object: `threefold list --host` shows it
+    #[command(hide = true, after_help = example("list desktop"))]
     List {
         /// The computer's name in the place
         host: String,
-        /// One JSON object: {"sessions": [...]}
-        #[arg(long)]
-        json: bool,
     },
-    /// Fetches one conversation of a computer, compares it with what was sent, and prints its folder: a store of its own
-    #[command(after_help = example("fetch desktop 5b3d80da"))]
+    /// Fetches one conversation of a computer into a store of its own and says where, as one JSON object
+    #[command(hide = true, after_help = example("fetch desktop 5b3d80da"))]
     Fetch {
         /// The computer's name in the place
         host: String,
         /// The conversation's id, or its beginning
         session: String,
-        /// One JSON object
-        #[arg(long)]
-        json: bool,
     },
     /// Sends what is saved and has not arrived yet, and reads back what arrived
     #[command(after_help = example("push"))]
@@ -201,15 +195,14 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             thin::carry_out(site, &mut set_up, &lock, &plan)?;
             say(out, "Removed; every conversation came back equal.\n")
         }
-        Verb::List { host, json } => {
+        Verb::List { host } => {
             let lock = site.lock()?;
             let all = peers::list(site, &site.set_up()?, &lock, host)?;
-            say(out, &if *json { format!("{}\n", json!({ "sessions": all })) } else { peers::to_text(&all, now_ms()) })
+            say(out, &format!("{}\n", json!({ "sessions": all })))
         }
-        Verb::Fetch { host, session, json } => {
+        Verb::Fetch { host, session } => {
             let lock = site.lock()?;
-            let fetched = peers::fetch(site, &site.set_up()?, &lock, (host, session))?;
-            say(out, &if *json { format!("{}\n", json!(fetched)) } else { format!("{}\n", fetched.store.display()) })
+            say(out, &format!("{}\n", json!(peers::fetch(site, &site.set_up()?, &lock, (host, session))?)))
         }
         Verb::Push { due: true, .. } => {
             push_due(site);

@@ -1,33 +1,23 @@
 //! `--host`: the conversations of another computer of the third place. Layer 2 alone speaks with the place; what it
 //! fetched and compared with what was sent is read here as any copy is.
 
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::fs::platform::process::start_as;
 use layer1_prebackup::names::{LAYER2, LAYER3, program_name};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::cli::pass_on::program_dir;
 use crate::failure::{Context, Failure, Kind};
 
-/// A conversation that lies at the place.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Listed {
-    pub(super) host: String,
-    pub(super) project: String,
-    pub(super) session_id: String,
-    pub(super) files: u64,
-    pub(super) bytes: u64,
-    /// When it last changed there, RFC 3339; empty where that is not known.
-    pub(super) changed: String,
-}
-
-/// What layer 2 answers to `list`, and this program to `list --host`.
+/// What layer 2 answers to `list`, and this program to `list --host`: of each its host, project, session_id, files, bytes,
+/// and when it last changed there.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
-    pub(super) sessions: Vec<Listed>,
+    pub(super) sessions: Vec<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,13 +29,13 @@ struct Fetched {
 
 /// What a computer has sent, newest first.
 pub(super) fn list(places: &Places, host: &str) -> Result<Answer, Failure> {
-    ask(places, &["list", host, "--json"])
+    ask(places, &["list", host])
 }
 
 /// Has a conversation of another computer brought here; gives its name, and the places to read it from. What is written
 /// for it goes to this computer's own places.
 pub(super) fn fetch(places: &Places, host: &str, session: &str) -> Result<(Places, String), Failure> {
-    let fetched: Fetched = ask(places, &["fetch", host, session, "--json"])?;
+    let fetched: Fetched = ask(places, &["fetch", host, session])?;
     // There is one copy of it, and no index.
     let nothing = fetched.store.join(".second");
     let (layer1_store, index) = (fetched.store, nothing.join("sessions.db"));
@@ -63,7 +53,7 @@ fn ask<T: for<'de> Deserialize<'de>>(places: &Places, words: &[&str]) -> Result<
     // So that it names what its reader has typed.
     let name = program_name(LAYER3);
     if name != LAYER3 {
-        command.arg0(&name);
+        start_as(&mut command, name);
     }
     command.arg("offsite").args(words).stdin(Stdio::null()).stderr(Stdio::inherit());
     let said = command.output().context(format_args!("start {}", path.display()))?;

@@ -4,10 +4,11 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::names::{LAYER3, typed};
+use serde_json::Value;
 
 use crate::browse::list::{self, ListRequest};
 use crate::browse::tree;
-use crate::cli::host::{self, Listed};
+use crate::cli::host;
 use crate::cli::screen::{Scope, Screen, here};
 use crate::failure::Failure;
 use crate::terminal::time::parse_rfc3339_ms;
@@ -60,8 +61,9 @@ fn of_host(places: &Places, host: &str, request: &ListRequest, screen: &mut Scre
     })
 }
 
-fn line(one: &Listed, terminal: &Terminal) -> String {
-    let (id, project) = (one_line(&one.session_id), one_line(&one.project));
-    let when = parse_rfc3339_ms(&one.changed).map(|ms| terminal.clock.exact(ms)).unwrap_or_default();
-    format!("{}  {when:<26}  {:>9}  {project}\n", short_id(&id), Size(one.bytes).to_string())
+fn line(one: &Value, terminal: &Terminal) -> String {
+    let text = |field: &str| one_line(one[field].as_str().unwrap_or_default());
+    let when = parse_rfc3339_ms(&text("changed")).map(|ms| terminal.clock.exact(ms)).unwrap_or_default();
+    let size = Size(one["bytes"].as_u64().unwrap_or_default()).to_string();
+    format!("{}  {when:<26}  {size:>9}  {}\n", short_id(&text("session_id")), text("project"))
 }

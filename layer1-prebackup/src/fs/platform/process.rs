@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,11 @@ fn await_end(_child: &Child, left: Duration) {
 pub fn become_program(command: &mut Command, name: Option<&str>) -> std::io::Error {
     name.map(|name| command.arg0(name));
     command.exec()
+}
+
+/// Lets a program be started under another name, by which it then calls itself.
+pub fn start_as(command: &mut Command, name: &str) {
+    command.arg0(name);
 }
 
 /// The process that started this one.
@@ -212,6 +218,22 @@ impl Process {
     }
 }
 
+/// The processes of this user whose stdin is this file; none where the system does not tell.
+#[cfg(target_os = "linux")]
+pub fn reading_from(file: &Path) -> Vec<Process> {
+    let Ok(file) = std::fs::canonicalize(file) else { return Vec::new() };
+    let names = std::fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let numbers = names.filter_map(|name| name.to_str()?.parse::<u32>().ok());
+    let reads = |number: &u32| std::fs::read_link(format!("/proc/{number}/fd/0")).is_ok_and(|stdin| stdin == file);
+    numbers.filter(reads).map(Process::of).collect()
+}
+
+/// As on Linux; here nothing tells.
+#[cfg(not(target_os = "linux"))]
+pub fn reading_from(_file: &Path) -> Vec<Process> {
+    Vec::new()
+}
+
 /// What a process has done by now; nothing where the system does not tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Work {
@@ -304,6 +326,20 @@ mod tests {
             );
         }
         assert_eq!(work_of(u32::MAX), Work::default());
+    }
+
+    #[test]
+    fn a_process_is_found_by_its_stdin() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("lock");
+        std::fs::write(&file, "").unwrap();
+        let open = || std::fs::File::open(&file).unwrap();
+        let mut child = Command::new("/bin/sleep").arg("60").stdin(open()).spawn().unwrap();
+        let expected = if cfg!(target_os = "linux") { vec![Process::of(child.id())] } else { Vec::new() };
+        assert_eq!(reading_from(&file), expected);
+        child.kill().and_then(|()| child.wait()).unwrap();
+        assert_eq!(reading_from(&file), []);
+        assert_eq!(reading_from(&dir.path().join("absent")), []);
     }
 
     #[test]
