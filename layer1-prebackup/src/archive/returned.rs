@@ -26,8 +26,10 @@ impl Archive {
         let mut proven = BTreeSet::new();
         for key in self.sessions()? {
             let lock = SessionLock::wait(self, &key.id)?;
+            // Of a session without a ledger the opened one knows every content as it lies there, which proves nothing.
+            let recorded = lock.ledger(&key)?;
             let mut session = OpenSession::open(self, key.clone(), lock)?;
-            for name in unrecorded(self, &key, &session.ledger)? {
+            for name in unrecorded(self, &key, &recorded)? {
                 record_one(&mut session, &name, said, &mut proven)?;
             }
             // What a run before this one took in, it has recorded.
