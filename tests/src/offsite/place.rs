@@ -32,7 +32,7 @@ pub enum Kind {
     Rest,
     /// The same, that only takes and never gives away.
     RestAppendOnly,
-    /// The same, with a folder a person, and passwords; a person is named by [`Place::of`].
+    /// The same, with a folder a person, and passwords; a person is named when a machine is made for her.
     Team,
     /// rclone's S3.
     RcloneS3,
