@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process, kill_process_group};
@@ -117,10 +119,21 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody listens at just now.
+/// Below the ports that systems hand out by themselves.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A port that nobody listens at just now, and that no other test of this process is given: one whose server is killed
+/// stays its own.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind a port");
-    listener.local_addr().expect("a bound port has an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Another process begins elsewhere.
+    let first = std::process::id() as u16 % 1000 * 10;
+    loop {
+        let port = PORTS.start + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Whether nobody takes connections at a port, within a time.
