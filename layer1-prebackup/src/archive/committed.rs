@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::paths::{Form, content_path};
+use super::rebuild_ledger::rebuild;
 use super::store::Archive;
 use super::types::{ArchiveError, SessionKey};
 use crate::Hash;
@@ -54,12 +55,9 @@ pub fn committed(store: &Path) -> Result<Vec<Committed>, ArchiveError> {
 type File = (PathBuf, u32, u64, Hash);
 
 fn of_session(archive: &Archive, key: &SessionKey) -> Result<Vec<File>, ArchiveError> {
-    let ledger = archive.ledger(key)?;
+    let mut ledger = archive.ledger(key)?;
     if ledger.is_empty() || ledger.is_damaged {
-        let files = archive.files(key)?.into_iter();
-        return Ok(files
-            .map(|file| (content_path(key, &file.name, Form::Plain), file.name.generation, file.bytes, file.blake3))
-            .collect());
+        rebuild(archive, key, &mut ledger)?;
     }
     let file = |(name, record): (&crate::names::StoredName, &super::ledger::Record)| {
         let (form, bytes, blake3) = match record.compressed {
@@ -120,5 +118,38 @@ mod tests {
         p/s1.jsonl 0 6
         "#);
         assert!(committed(&dir.path().join("none")).unwrap().is_empty());
+    }
+
+    /// Plain or compressed, with its bookkeeping or without.
+    #[test]
+    fn what_is_committed_is_named_as_it_lies_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        let archive = Archive::create(&store).unwrap();
+        let source = dir.path().join("projects/-p/s1.jsonl");
+        for text in ["one\n".repeat(1000), "two\n".to_owned()] {
+            replace_file(&source, text.as_bytes()).unwrap();
+            let request = SaveRequest {
+                id: &SessionId::parse("s1").unwrap(),
+                transcript: &source,
+                project: None,
+                cwd: Some("/p"),
+                compare: Compare::Whole,
+                progress: &|_| {},
+            };
+            archive.save(&request).unwrap();
+        }
+        let key = archive.sessions().unwrap().remove(0);
+        let older = archive.files(&key).unwrap().into_iter().find(|file| file.name.generation == 1).unwrap();
+        archive.compress(&key, &older, 9).unwrap().unwrap();
+        for is_lost in [false, true] {
+            if is_lost {
+                std::fs::remove_dir_all(store.join(".state/sessions")).unwrap();
+            }
+            let all = committed(&store).unwrap();
+            let packed = all.iter().find(|file| file.path == Path::new("p/s1.gen-0001.jsonl.zst")).unwrap();
+            assert_eq!(blake3::hash(&std::fs::read(store.join(&packed.path)).unwrap()), packed.blake3);
+            assert!(all.iter().all(|file| store.join(&file.path).exists()), "{all:?}");
+        }
     }
 }
