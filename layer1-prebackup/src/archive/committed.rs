@@ -70,6 +70,7 @@ fn of_session(archive: &Archive, key: &SessionKey) -> Result<Vec<File>, ArchiveE
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
     use crate::archive::{Compare, SaveRequest};

@@ -6,7 +6,7 @@
 //! later release, and Python's lie in an environment of their own. What is on the `PATH` and new enough is used as it
 //! is. What cannot be had is said, and the tests that need it count as skipped; in CI on Debian that is a failure.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -125,8 +125,8 @@ fn link_from_path(sh: &Shell, bin: &Path, tool: &Tool) -> Result<()> {
 
 fn link(sh: &Shell, program: &Path, bin: &Path, tool: &Tool) -> Result<()> {
     let link = bin.join(tool.name);
-    sh.remove_path(&link)?;
-    symlink(program, &link).with_context(|| format!("make the link {}", link.display()))
+    // In place of what is there: of a folder that was moved here, it leads nowhere any more.
+    Ok(cmd!(sh, "ln -sfn {program} {link}").quiet().run()?)
 }
 
 /// restic and its server, of a later release than this machine's.
@@ -265,6 +265,18 @@ fn os_release(sh: &Shell, field: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_link_takes_the_place_of_one_that_leads_nowhere() {
+        let (dir, sh) = (tempfile::tempdir().unwrap(), Shell::new().unwrap());
+        let (program, link_there) = (dir.path().join("program"), dir.path().join(RCLONE.name));
+        symlink(dir.path().join("gone"), &link_there).unwrap();
+        for _ in 0..2 {
+            link(&sh, &program, dir.path(), &RCLONE).unwrap();
+            assert_eq!(std::fs::read_link(&link_there).unwrap(), program);
+        }
+    }
 
     #[test]
     fn an_old_restic_is_none() {
