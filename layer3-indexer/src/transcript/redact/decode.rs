@@ -1,8 +1,8 @@
 //! A text as it reads once its escapes are undone, and where each piece of it stands in the text itself.
 //!
-//! Escapes of JSON and of most languages, percent encoding, character references of HTML, colour codes, characters
-//! without width, lines that go on behind a backslash. Undone once for each level: a JSON text within a JSON text
-//! within a log has three.
+//! Escapes of JSON, of Markdown and of most languages, percent encoding, character references of HTML, colour codes,
+//! characters without width, lines that go on behind a backslash, marks of Markdown within a word. Undone once for
+//! each level: a JSON text within a JSON text within a log has three.
 
 use std::ops::Range;
 
@@ -79,7 +79,7 @@ fn from_end(escapes: &[(Range<usize>, Range<usize>)], at: usize) -> usize {
 /// Bytes that an escape may begin with.
 static STARTS: [bool; 256] = {
     let mut starts = [false; 256];
-    let some = b"\\%&=\x1b\xc2\xd8\xe1\xe2\xef";
+    let some = b"\\%&=*~\x1b\xc2\xd8\xe1\xe2\xef";
     let mut n = 0;
     while n < some.len() {
         starts[some[n] as usize] = true;
@@ -120,7 +120,7 @@ fn escape(text: &str, at: usize) -> Option<(usize, Option<char>)> {
                 "sol" => '/',
                 "plus" => '+',
                 "commat" => '@',
-                "lowbar" => '_',
+                "lowbar" | "UnderBar" => '_',
                 "period" => '.',
                 "hyphen" => '-',
                 "percnt" => '%',
@@ -137,12 +137,22 @@ fn escape(text: &str, at: usize) -> Option<(usize, Option<char>)> {
             };
             one(end + 1, character)
         }
+        b'*' | b'~' => Some((emphasis(text.as_bytes(), at)?, None)),
         0x1b => Some((sequence(rest)?, None)),
         _ => {
             let c = text.get(at..)?.chars().next()?;
             (is_hidden(None, c)).then_some((c.len_utf8(), None))
         }
     }
+}
+
+/// How long a mark of Markdown is that a word goes on behind: up to three of one character. A single `~` is a part of
+/// tokens.
+fn emphasis(bytes: &[u8], at: usize) -> Option<usize> {
+    let is_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    let length = bytes[at..].iter().take(4).take_while(|b| **b == bytes[at]).count();
+    let is_within = bytes[..at].last().is_some_and(is_word) && bytes.get(at + length).is_some_and(is_word);
+    (is_within && length <= 3 && (length, bytes[at]) != (1, b'~')).then_some(length)
 }
 
 fn percent(rest: &[u8]) -> Option<(usize, Option<char>)> {
@@ -169,7 +179,8 @@ fn backslash(rest: &[u8]) -> Option<(usize, Option<char>)> {
         b't' => '\t',
         b'b' | b'f' | b'v' => ' ',
         b'e' => '\u{1b}',
-        quote @ (b'"' | b'\'' | b'`' | b'\\' | b'/' | b'$' | b'&' | b'=' | b'!' | b'#' | b'@') => char::from(quote),
+        // Any of these, as Markdown has it: its pages show the character alone.
+        mark if mark.is_ascii_punctuation() => char::from(mark),
         b'\n' => return Some((2, None)),
         b'\r' if rest.get(2) == Some(&b'\n') => return Some((3, None)),
         b'x' => return Some((4, char::from_u32(hex(rest.get(2..4)?)?))),
@@ -230,6 +241,8 @@ mod tests {
             ("\u{1b}[1;31mred\u{1b}[0m\u{200b}!", "red!"),
             ("one \\\n two", "one  two"),
             ("k=3Dv", "k=v"),
+            (r"\*a\_b\-c\.\\\_", r"*a_b-c.\_"),
+            ("gh**p_**a~~b~c*d* e", "ghp_ab~cd* e"),
         ] {
             let decoded = Decoded::of(text).unwrap();
             assert_eq!(decoded.text, expected);
@@ -239,7 +252,7 @@ mod tests {
                 "{text}"
             );
         }
-        assert!(Decoded::of("nothing of it, 50 % & more = \\q").is_none());
+        assert!(Decoded::of("nothing of it, 50 % & more = \\q, 2 * 3 **x** a****b ~c").is_none());
     }
 
     #[test]

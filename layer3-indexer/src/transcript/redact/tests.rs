@@ -62,9 +62,24 @@ fn html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('=', "&#61;").replace('/', "&#x2F;")
 }
 
+/// As Markdown is written by who wants nothing of it to be a mark.
+fn escaped(text: &str) -> String {
+    let escaped = |c: char| if c.is_ascii_punctuation() { vec!['\\', c] } else { vec![c] };
+    text.chars().flat_map(escaped).collect()
+}
+
+/// With marks of Markdown around what stands before its last characters.
+fn emphasized(token: &str, mark: &str) -> String {
+    let word =
+        |at: &usize| token.as_bytes()[at - 1..=*at].iter().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(b));
+    let (from, to) = (token.len() / 2, token.len() - 4);
+    let (from, to) = ((1..=from).rev().find(word).unwrap_or(1), (1..=to).rev().find(word).unwrap_or(1));
+    format!("before {}{mark}{}{mark}{} after", &token[..from.min(to)], &token[from.min(to)..to], &token[to..])
+}
+
 /// What a text may be put into. Each begins and ends with words that stay.
 type Carrier = (&'static str, fn(&str) -> String);
-const CARRIERS: [Carrier; 24] = [
+const CARRIERS: [Carrier; 25] = [
     ("plain", |t| format!("before {t} after")),
     ("end of line", |t| format!("before\n{t}\r\nafter")),
     ("JSON", |t| format!("before {{\"out\":{}}} after", json(&format!("line one\n{t}\tline")))),
@@ -99,6 +114,7 @@ const CARRIERS: [Carrier; 24] = [
             format!("x: y\n{t}\nmore of it").bytes().map(|b| format!("{b:02x}")).collect::<String>()
         )
     }),
+    ("Markdown escapes", |t| format!("before {} after", escaped(t))),
     ("Chinese", |t| format!("before 使用 {t} 登录，然后继续 after")),
     ("invisible", |t| {
         let at = t.len() - t.chars().rev().take(3).map(char::len_utf8).sum::<usize>();
@@ -107,7 +123,7 @@ const CARRIERS: [Carrier; 24] = [
 ];
 
 /// Contexts of a bare token only.
-const AROUND_TOKENS: [Carrier; 14] = [
+const AROUND_TOKENS: [Carrier; 17] = [
     ("after =", |t| format!("before X={t} after")),
     ("after :", |t| format!("before x: {t}, after")),
     ("quoted", |t| format!("before x = \"{t}\"; after")),
@@ -122,6 +138,9 @@ const AROUND_TOKENS: [Carrier; 14] = [
     ("assigned in a shell", |t| format!("before\nexport X={t}; after")),
     ("element", |t| format!("before <x>{t}</x> after")),
     ("address", |t| format!("before https://x.test/?x={t}&y=after")),
+    ("Markdown escapes in JSON", |t| format!("before {} after", json(&escaped(t)))),
+    ("bold within", |t| emphasized(t, "**")),
+    ("struck within", |t| emphasized(t, "~~")),
 ];
 
 /// Whether the masked text, its escapes undone too, still holds a good part of the secret.
@@ -603,6 +622,15 @@ grep -rn "password" src/ | head -20
 #password-reset-form
 ## Secrets and tokens
 "scripts": { "auth": "node scripts/auth.js" }
+ghp\_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx and sk\-ant\-\.\.\.
+npm\_config\_cache
+hf\_hub\_download
+1\. a\_snake\_case\_name \- and \*another\* of it
+^(?:ghp|gho)\_[A-Za-z0-9]{36}$
+s/xoxb\-[0-9]+/x/; \.(js|ts)$ \d+\.\d+
+commit **d8757c7e**5b3d80da38684fbeb0630aa144649138
+let area = width*height*2 + 2**10 - x*y; HEAD~~3
+task**-0123456789abcdef**0123456789abcdef
 "##;
 
 #[test]
@@ -611,7 +639,7 @@ fn what_only_looks_like_a_secret_stays() {
     assert!(lines.len() >= 150, "{}", lines.len());
     let mut wrong = Vec::new();
     for line in lines {
-        for text in [line.to_owned(), json(line), json(&json(line)), format!("say {line}\nand")] {
+        for text in [line.to_owned(), json(line), json(&json(line)), format!("say {line}\nand"), escaped(line)] {
             let masked = Redactor::default().mask(&text).into_owned();
             wrong.extend((masked != text).then(|| format!("{text}\n    {masked}")));
         }
@@ -759,7 +787,7 @@ fn a_value_under_a_secret_name_is_masked_whole() {
 
 #[test]
 fn no_input_breaks_it_and_json_stays_json() {
-    proptest::proptest!(|(text in "(?s)(password|token|[=: \"'\\\\`]|://|@|-----BEGIN|PRIVATE KEY-----|eyJ|curl -u|%3D|&quot;|ghp_0123456789abcdef|\\PC|é|\n|.){0,40}")| {
+    proptest::proptest!(|(text in "(?s)(password|token|[=: \"'\\\\`]|://|@|-----BEGIN|PRIVATE KEY-----|eyJ|curl -u|%3D|&quot;|ghp_0123456789abcdef|ghp\\\\_a1|a\\*\\*b|\\PC|é|\n|.){0,40}")| {
         let masked = mask_any(&text);
         proptest::prop_assert!(masked.len() <= text.len() + 40 * text.len());
         let in_json = json(&text);
@@ -806,6 +834,8 @@ fn the_time_is_linear() {
         ":5432:a:",
         "mysql -p",
         "cookie: a=",
+        "a**",
+        "ghp\\_",
     ] {
         let text = piece.repeat(50_000 / piece.len());
         Redactor::default().mask(&text);
