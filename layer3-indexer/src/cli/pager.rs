@@ -2,7 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, ExitStatus};
+use std::sync::Once;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use signal_hook::consts::{SIGINT, SIGQUIT};
+use signal_hook::flag;
 
 use crate::terminal::{Terminal, width};
 
@@ -32,24 +38,27 @@ impl Pager {
         Pager { command: Some(command).filter(|_| is_watched && !refused && !is_none), rows }
     }
 
-    /// Shows the text, and waits until the user has read it; false where it is to be printed.
+    /// Shows the text, and waits until the user has read it; false where it is to be printed: there is no pager, it could not
+    /// be run, or it failed before it had taken all of the text. Meanwhile Ctrl-C is the pager's.
     pub(super) fn show(&self, text: &str, columns: usize) -> bool {
         let Some(command) = self.command.as_deref().filter(|_| rows(text, columns) >= self.rows) else { return false };
-        let Ok(mut child) = start(command) else { return false };
-        if let Some(mut input) = child.stdin.take() {
-            // Who has read enough closes it.
-            let _ = input.write_all(text.as_bytes());
+        let interrupts = Interrupts::withhold();
+        let Ok((status, untaken)) = run(command, text) else { return false };
+        match status.code() {
+            Some(NOT_EXECUTABLE | NOT_FOUND) => false,
+            // Some end with an error when they are interrupted.
+            _ => status.success() || untaken == 0 || interrupts.came(),
         }
-        // Nothing can be done about a pager that ends with an error; one that the shell did not find showed nothing.
-        child.wait().is_ok_and(|status| status.code() != Some(NOT_FOUND))
     }
 }
 
-/// The code with which a shell ends that does not find a program.
+/// The codes with which a shell ends that cannot run a program.
+const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
-/// The user's own program, with the user's environment. What needs a shell gets one.
-fn start(command: &OsStr) -> io::Result<Child> {
+/// Runs the user's own program, with the user's environment, to its end: how it ended, and the bytes that it did not take. What
+/// needs a shell gets one.
+fn run(command: &OsStr, text: &str) -> io::Result<(ExitStatus, u64)> {
     let is_plain = command.as_encoded_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(b));
     let mut pager = if is_plain { Command::new(command) } else { Command::new("/bin/sh") };
     if !is_plain {
@@ -58,7 +67,50 @@ fn start(command: &OsStr) -> io::Result<Child> {
     if std::env::var_os("LESS").is_none() {
         pager.env("LESS", LESS);
     }
-    pager.stdin(Stdio::piped()).spawn()
+    let (mut untaken, mut input) = io::pipe()?;
+    let mut child = pager.stdin(untaken.try_clone()?).spawn()?;
+    drop(pager);
+    std::thread::scope(|scope| {
+        scope.spawn(move || input.write_all(text.as_bytes()));
+        let status = child.wait();
+        // What is in the pipe, and what there was no room for.
+        let untaken = io::copy(&mut untaken, &mut io::sink());
+        Ok((status?, untaken?))
+    })
+}
+
+/// Whether SIGINT and SIGQUIT end this process, as they do unless a pager runs.
+static ENDS: AtomicBool = AtomicBool::new(true);
+/// Whether one came while they did not.
+static CAME: AtomicBool = AtomicBool::new(false);
+
+/// Keeps SIGINT and SIGQUIT from ending this process as long as it lives: the terminal is not ours then. What is started
+/// meanwhile gets them as ever.
+struct Interrupts;
+
+impl Interrupts {
+    fn withhold() -> Interrupts {
+        static REGISTERED: Once = Once::new();
+        REGISTERED.call_once(|| {
+            for signal in [SIGINT, SIGQUIT] {
+                // If it fails, Ctrl-C ends both, and the text was shown all the same.
+                let _ = flag::register_conditional_default(signal, &ENDS).and_then(|_| flag::register(signal, &CAME));
+            }
+        });
+        CAME.store(false, Relaxed);
+        ENDS.store(false, Relaxed);
+        Interrupts
+    }
+
+    fn came(&self) -> bool {
+        CAME.load(Relaxed)
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        ENDS.store(true, Relaxed);
+    }
 }
 
 /// Rows that the text takes on a screen that is so wide.
@@ -75,6 +127,28 @@ mod tests {
         assert_eq!(rows("a\n\nb\n", 10), 3);
         assert_eq!(rows(&"x".repeat(10), 10), 1);
         assert_eq!(rows(&"x".repeat(11), 10), 2);
+    }
+
+    #[test]
+    fn a_pager_that_failed_has_shown_what_it_took() {
+        let (short, long) = ("x\n".repeat(100), "x\n".repeat(100_000));
+        for (command, is_shown) in [
+            ("false", false),
+            ("exit 3;", false),
+            ("head -c 1 > /dev/null; exit 3", false),
+            ("kill -TERM $$", false),
+            // All of it was taken, but not by a pager.
+            ("cat > /dev/null; exit 126", false),
+            ("cat > /dev/null; exit 127", false),
+            ("cat > /dev/null; exit 3", true),
+            ("true", true),
+            ("head -c 1 > /dev/null", true),
+        ] {
+            for text in [&short, &long] {
+                let pager = Pager { command: Some(command.into()), rows: 10 };
+                assert_eq!(pager.show(text, 80), is_shown, "{command}, {} bytes", text.len());
+            }
+        }
     }
 
     #[test]

@@ -59,3 +59,31 @@ fn what_does_not_fit_goes_to_the_pager_and_nothing_else_does() {
     let piped = scratch.layer3(&["show", &long]).env("TERM", "xterm").env("PAGER", &pager).output().ok();
     assert!(!piped.text().contains("paged") && piped.text().contains("word number 40"), "{piped:#?}");
 }
+
+#[test]
+fn a_pager_that_failed_has_shown_nothing() {
+    let scratch = long_and_short();
+    for pager in ["false", "exit 3;", "exit 126;"] {
+        let run = scratch.layer3(&["show", &made_id(1)]).env("TERM", "xterm").env("PAGER", pager);
+        let (code, text) = run.at_terminal().end();
+        assert_eq!(code, Some(0), "{pager}: {text}");
+        assert!(text.contains("word number 1") && text.contains("word number 40"), "{pager}: {text}");
+    }
+}
+
+#[test]
+fn an_interrupt_is_the_pagers() {
+    let scratch = long_and_short();
+    // What Ctrl-C and Ctrl-\ send to whoever is at the terminal; the pager goes on, as less does.
+    let pager = "kill -INT $PPID && kill -QUIT $PPID && sed 's/^/paged: /'";
+    let run = scratch.layer3(&["show", &made_id(1)]).env("TERM", "xterm").env("PAGER", pager);
+    let (code, text) = run.at_terminal().end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("paged: ") && text.contains("word number 40"), "{text}");
+    // One that an interrupt ends with an error was not left for want of the rest.
+    let pager = "trap 'echo interrupted; exit 2' INT; kill -INT $PPID; kill -INT $$; echo not reached";
+    let run = scratch.layer3(&["show", &made_id(1)]).env("TERM", "xterm").env("PAGER", pager);
+    let (code, text) = run.at_terminal().end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("interrupted") && !text.contains("word number"), "{text}");
+}
