@@ -1,12 +1,14 @@
 //! `offsite key change`: a new key for all repositories of the place, and the old one opens none of them any more.
 //!
 //! It may be cut off at any time: the new key is on the disk before any repository knows it, every repository knows it
-//! before it takes the place of the old one, and only then is the old one taken away.
+//! before it takes the place of the old one, and its sheet is shown before the old one is taken away. Whatever was cut
+//! off or refused, the same command goes on with the same new key, and shows its sheet again.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use layer1_prebackup::fs::{self, Lock};
+use layer1_prebackup::names::{LAYER2, typed};
 use layer1_prebackup::wire::offsite::Kind;
 use serde::Deserialize;
 
@@ -16,11 +18,14 @@ use super::machines::names;
 use super::place::{MACHINES, Place};
 use super::setup::keep_keys;
 use super::site::{MET_BY_LOOKING, SetUp, Site};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, said};
 use crate::error::{Error, failed};
 
-/// Changes the key; gives the new one, and the other machines, which have to be told it.
-pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<(Key, Vec<String>), Error> {
+/// Shows the new sheet; what is given are the other machines, which have to be told of it.
+pub(crate) type Show<'a> = &'a mut dyn FnMut(&SetUp, &Key, &[String]) -> Result<(), Error>;
+
+/// Changes the key. The new one is the key from the moment that its sheet is shown; an error after that is of the old one.
+pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, show: Show<'_>) -> Result<(), Error> {
     if let Some(command) = &site.options.key.command {
         return Err(format!(
             "change the key: it comes from offsite_key_command ({command}), which only you can change"
@@ -39,7 +44,7 @@ pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result
             new
         }
     };
-    let others = site.noting(set_up, &MET_BY_LOOKING, |set_up| {
+    site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let place = &set_up.place;
         let engine = site.engine(place, lock)?;
         let machines = names(&engine, place)?;
@@ -49,19 +54,36 @@ pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result
             for repository in &all {
                 add(&engine, repository, next_file)?;
             }
+            // Before the key is another one: nobody has confirmed that its sheet is kept.
+            set_up.state.key_confirmed_ms = None;
+            set_up.state.write(site.store())?;
+            // From here on the new one is the key.
+            fs::replace_file(&site.options.key.file, format!("{}\n", new.words().join(" ")).as_bytes())?;
         }
-        // From here on the new one is the key.
-        fs::replace_file(&site.options.key.file, format!("{}\n", new.words().join(" ")).as_bytes())?;
-        for repository in &all {
-            take_others_away(&engine, repository)?;
-        }
-        keep_keys(site.store(), &engine, &place.repository(&set_up.state.name), place)?;
-        Ok(machines.into_iter().filter(|name| *name != set_up.state.name).collect())
+        let others: Vec<String> = machines.into_iter().filter(|name| *name != set_up.state.name).collect();
+        show(set_up, &new, &others)?;
+        let left = all.iter().filter_map(|repository| take_others_away(site, &engine, repository).err());
+        let left: Vec<Error> = left.collect();
+        let kept = keep_keys(site.store(), &engine, &set_up.place.repository(&set_up.state.name), &set_up.place);
+        left.into_iter().next().map_or(kept, |why| Err(still_opens(why)))
     })?;
-    set_up.state.key_confirmed_ms = None;
-    set_up.state.write(site.store())?;
     fs::remove_file(&next.file)?;
-    Ok((new, others))
+    Ok(())
+}
+
+/// The error that old keys are there still; which ones was told before.
+fn still_opens(why: Error) -> Error {
+    let again = typed(LAYER2, "offsite key change");
+    let what = format!(
+        "the new key and its sheet are valid, but the old key could not be taken away and opens the place too. A server \
+         that only takes refuses it: let its owner delete the files that are named above, then type `{again}` once more ({})",
+        said(&why)
+    );
+    match why.downcast::<Trouble>() {
+        Ok(trouble) if trouble.kind != Kind::OffsiteFailed => Trouble { what, ..*trouble }.into(),
+        // It keeps nothing else from working.
+        _ => format!("change the key: {what}").into(),
+    }
 }
 
 fn next_to(file: &std::path::Path) -> PathBuf {
@@ -85,7 +107,7 @@ fn add(engine: &Engine<'_>, repository: &str, new: &str) -> Result<(), Error> {
 
 /// Takes away every key of a repository but the one that opened it. Taking one away needs the repository unlocked: a lock
 /// there keeps nobody safe, because each repository has one writer, and that one has a lock of its own on its machine.
-fn take_others_away(engine: &Engine<'_>, repository: &str) -> Result<(), Error> {
+fn take_others_away(site: &Site<'_>, engine: &Engine<'_>, repository: &str) -> Result<(), Error> {
     #[derive(Deserialize)]
     struct Listed {
         current: bool,
@@ -97,13 +119,15 @@ fn take_others_away(engine: &Engine<'_>, repository: &str) -> Result<(), Error> 
     };
     let keys: Vec<Listed> =
         serde_json::from_str(&listed).map_err(failed("understand restic's answer to `key list`"))?;
-    if keys.iter().any(|key| !key.current) {
-        engine.unlock(repository)?;
+    let old = || keys.iter().filter(|key| !key.current);
+    let mut taken_away = if old().count() == 0 { Ok(()) } else { engine.unlock(repository) };
+    for key in old() {
+        taken_away = taken_away.and_then(|()| engine.text(repository, &["key", "remove", &key.id]).map(drop));
+        if taken_away.is_err() {
+            site.report.warning(&format!("[offsite] an old key opens {repository}: its file there is keys/{}", key.id));
+        }
     }
-    for key in keys.iter().filter(|key| !key.current) {
-        engine.text(repository, &["key", "remove", &key.id])?;
-    }
-    Ok(())
+    taken_away
 }
 
 fn is_of(error: &Error, kinds: &[Kind]) -> bool {

@@ -271,13 +271,15 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
         Verb::Key { verb: KeyVerb::Change } => {
             let lock = site.lock()?;
             let mut set_up = site.set_up()?;
-            let (key, others) = change(site, &mut set_up, &lock)?;
-            say(out, &sheet(&set_up, &key))?;
-            say(out, "\nThe old sheet opens nothing any more: destroy it.\n")?;
-            for name in others {
-                say(out, &format!("On {name}: put the new words into its key file, or nothing is sent from there.\n"))?;
-            }
-            Ok(true)
+            change(site, &mut set_up, &lock, &mut |set_up, key, others| {
+                say(out, &format!("{}\n", sheet(set_up, key)))?;
+                for name in others {
+                    let words = "put the new words into its key file, or nothing is sent from there.";
+                    say(out, &format!("On {name}: {words}\n"))?;
+                }
+                Ok(())
+            })?;
+            say(out, "The old sheet opens nothing any more: destroy it.\n")
         }
         Verb::Key { verb: KeyVerb::Confirm } => {
             let key = key(site)?;

@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use tests::binaries::LAYER2;
 use tests::offsite::place::{Kind, Place};
+use tests::offsite::restic::Repository;
+use tests::run::Run;
 use tests::scratch::Scratch;
 use tests::terminal::Terminal;
 use tests::waiting::await_until;
@@ -56,6 +59,69 @@ fn a_sheet_is_confirmed_by_two_of_its_words() {
     let (code, said) = right.end();
     assert!(code == Some(0) && is_unconfirmed().is_none(), "{said}");
     machine.assert_on_sheet(&machine.offsite(&["key", "show"]).output().ok().text());
+}
+
+fn opens(repository: &Repository<'_>) -> bool {
+    repository.run(&["cat", "config", "--no-lock"]).output().code == Some(0)
+}
+
+#[test]
+fn a_changed_key_is_on_a_sheet_before_the_old_one_is_taken_away() {
+    let test = "a_changed_key_is_on_a_sheet_before_the_old_one_is_taken_away";
+    let Some((_shelf, place, machine)) = set_up(test) else { return };
+    let (old, before) = (machine.key(), machine.repository(&place, NAME));
+    // Nobody could read the sheet.
+    let unseen = "exec \"$0\" offsite key change > /dev/full";
+    let unseen = Run::new("/bin/sh").args(["-c", unseen]).arg(machine.scratch.program(LAYER2));
+    let unseen = machine.with_path(machine.scratch.at_home(unseen)).output().exits(1);
+    assert!(unseen.stderr.contains("write to stdout"), "{unseen:?}");
+    let new = machine.key();
+    assert!(new != old && opens(&before) && opens(&machine.repository(&place, NAME)), "both are valid");
+    let done = machine.offsite(&["key", "change"]).output().ok();
+    machine.assert_on_sheet(&done.text());
+    assert!(machine.key() == new && !opens(&before), "it went on with the same one: {done:?}");
+}
+
+/// Both keys are valid as long as the old one could not be taken away; each time the same sheet is shown.
+#[test]
+fn an_old_key_that_a_server_keeps_is_told_with_what_to_do_there() {
+    let test = "an_old_key_that_a_server_keeps_is_told_with_what_to_do_there";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::RestAppendOnly, &shelf.beside("place")) else { return };
+    let machine = Machine::new(&place);
+    machine.converse(FEW);
+    machine.init(NAME);
+    let before = machine.repository(&place, NAME);
+    machine.offsite(&["key", "change"]).output().exits(1);
+    let new = machine.key();
+    for _ in 0..2 {
+        let refused = machine.offsite(&["key", "change"]).output().exits(1);
+        assert_eq!(machine.key(), new);
+        machine.assert_on_sheet(&refused.text());
+        for said in
+            ["the old key could not be taken away and opens the place too", "403", "/laptop: its file there is keys/"]
+        {
+            assert!(refused.stderr.contains(said), "{said}: {refused:?}");
+        }
+        assert!(!refused.text().contains("destroy"), "{refused:?}");
+        assert!(opens(&before) && opens(&machine.repository(&place, NAME)));
+        assert!(machine.has("key-unconfirmed").is_some() && machine.kinds().is_empty(), "{:#}", machine.status());
+    }
+    machine.grow(1, "with the new key");
+    machine.push();
+    // Its owner deletes what was named.
+    let named = machine.offsite(&["key", "change"]).output().exits(1).stderr;
+    let named: Vec<_> = named.lines().filter_map(|line| line.split_once(": its file there is ")).collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+    for (told, file) in named {
+        let name = told.rsplit('/').next().expect("a repository");
+        fs::remove_file(place.repository(name).join(file)).expect("delete a key file");
+    }
+    let done = machine.offsite(&["key", "change"]).output().ok();
+    machine.assert_on_sheet(&done.text());
+    assert!(done.text().contains("destroy") && machine.key() == new && !opens(&before), "{done:?}");
+    assert!(!machine.key_file().with_extension("key.new").exists());
+    machine.assert_comes_back(&place, FEW);
 }
 
 #[test]
