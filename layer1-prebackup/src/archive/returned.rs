@@ -1,10 +1,13 @@
-//! What a copy of a store brought back: files without any bookkeeping, and somebody's record of them.
+//! What a copy of a store brought back: files without any bookkeeping, and somebody's record of them. It is recorded
+//! where it came to lie, and may be taken in from there by a store that others write to meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
+
 use super::ledger::{Entry, Record};
-use super::paths::{Form, content_path};
+use super::paths::{Form, content_path, session_of_entry};
 use super::rebuild_ledger::{contents_on_disk, record_of_slot, unrecorded};
 use super::session::{OpenSession, SessionLock};
 use super::store::Archive;
@@ -33,8 +36,7 @@ impl Archive {
                 record_one(&mut session, &name, said, &mut proven)?;
             }
             // What a run before this one took in, it has recorded.
-            let known = session.ledger.records().map(|(name, record)| path_of(&key, name, record));
-            for path in known.filter(|path| !proven.contains(path)).collect::<Vec<_>>() {
+            for path in known(&session).filter(|path| !proven.contains(path)).collect::<Vec<_>>() {
                 let Some((bytes, blake3)) = said.get(&path) else { continue };
                 if begins_with(self, &path, *bytes, blake3)? || has_moved(&session, said, *bytes, blake3)? {
                     proven.insert(path);
@@ -45,6 +47,113 @@ impl Archive {
         let is_missing = |path: &&PathBuf| !proven.contains(*path);
         Ok(said.keys().filter(is_missing).cloned().collect())
     }
+
+    /// Takes in what `from` has recorded, a copy of this store on the same file system in which
+    /// [`Archive::record_returned`] was called, and what the user calls its conversations. A content that is not here is
+    /// moved. Nothing that lies here is written over or cut: what went on from there stays as it is, and what is something
+    /// else becomes a version. What the user had forgotten here is not wanted.
+    ///
+    /// Gives the paths of which something was said that no content here begins with.
+    pub fn take_returned(&self, from: &Archive, said: &Said) -> Result<Vec<PathBuf>, ArchiveError> {
+        for (id, labels) in from.all_labels()? {
+            // Damaged ones are of no use here either.
+            if let Ok(labels) = labels {
+                self.merge_labels(&id, &labels)?;
+            }
+        }
+        let mut held = BTreeSet::new();
+        let keys: BTreeSet<SessionKey> = self.sessions()?.into_iter().chain(from.sessions()?).collect();
+        for key in keys {
+            if !self.is_forgotten(&key.id)? {
+                take_in_one(self, from, &key, said, &mut held)?;
+            }
+        }
+        said.keys()
+            .filter(|path| !held.contains(*path))
+            .filter_map(|path| self.unless_forgotten(path).transpose())
+            .collect()
+    }
+
+    /// A file of a store, unless it is of what the user had forgotten.
+    fn unless_forgotten(&self, path: &Path) -> Result<Option<PathBuf>, ArchiveError> {
+        let mut parts = path.iter().skip(1);
+        let entry = parts.next().unwrap_or_default();
+        let kind = if parts.next().is_some() { FileType::Directory } else { FileType::RegularFile };
+        let is_forgotten = session_of_entry(entry, kind).map_or(Ok(false), |id| self.is_forgotten(&id))?;
+        Ok((!is_forgotten).then(|| path.to_owned()))
+    }
+}
+
+fn take_in_one(
+    into: &Archive,
+    from: &Archive,
+    key: &SessionKey,
+    said: &Said,
+    held: &mut BTreeSet<PathBuf>,
+) -> Result<(), ArchiveError> {
+    let lock = SessionLock::wait(into, &key.id)?;
+    let recorded = lock.ledger(key)?;
+    let mut session = OpenSession::open(into, key.clone(), lock)?;
+    // A run before this one was killed when it had moved them.
+    for name in unrecorded(into, key, &recorded)? {
+        record_one(&mut session, &name, &Said::new(), &mut BTreeSet::new())?;
+    }
+    for (path, (bytes, blake3)) in known(&session).filter_map(|path| Some((path.clone(), said.get(&path)?))) {
+        if begins_with(into, &path, *bytes, blake3)? || has_moved(&session, said, *bytes, blake3)? {
+            held.insert(path);
+        }
+    }
+    let theirs = from.ledger(key)?;
+    let (mut moved, mut others) = (Vec::new(), Vec::new());
+    for file in from.files(key)? {
+        let Some(record) = theirs.record(&file.name) else { continue };
+        let path = path_of(key, &file.name, record);
+        if move_here(&session, from, &file.name)? {
+            held.insert(path);
+            moved.push(Entry::Commit(file.name, Box::new(record.clone())));
+        } else if session.ledger.is_pruned(&file.name) {
+            held.insert(path);
+        } else if !held.contains(&path) {
+            others.push((path, file));
+        }
+    }
+    if !moved.is_empty() {
+        session.commit(&moved)?;
+    }
+    session.finish();
+    for (path, file) in others {
+        let is_held = || into.covers(key, &file.name.file, file.bytes, &file.blake3);
+        if !is_held()? {
+            for taken in into.replicate(key, from, key, std::slice::from_ref(&file), &|_| {})? {
+                match taken {
+                    // It is among those that are missing.
+                    Err(ArchiveError::Forgotten { .. } | ArchiveError::Damaged { .. }) => continue,
+                    taken => taken?,
+                }
+            }
+        }
+        if is_held()? {
+            held.insert(path);
+        }
+    }
+    Ok(())
+}
+
+/// Moves a content to where nothing is known of it and nothing lies; false where something does.
+fn move_here(session: &OpenSession<'_>, from: &Archive, name: &StoredName) -> Result<bool, ArchiveError> {
+    let (theirs, ours) = (from.slot(&session.key, name), session.slot(name));
+    if session.ledger.record(name).is_some() || session.ledger.is_pruned(name) || ours.form()?.is_some() {
+        return Ok(false);
+    }
+    let (Some(form), Some(dir)) = (theirs.form()?, theirs.dir()?) else { return Ok(false) };
+    let file_name = ours.file_name(form);
+    dir.rename_new(&file_name, &session.create_dir_of(name)?, &file_name)?;
+    Ok(true)
+}
+
+/// The files of all that is recorded of a session.
+fn known(session: &OpenSession<'_>) -> impl Iterator<Item = PathBuf> {
+    session.ledger.records().map(|(name, record)| path_of(&session.key, name, record))
 }
 
 fn record_one(
@@ -115,8 +224,9 @@ fn path_of(key: &SessionKey, name: &StoredName, record: &Record) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::committed;
+    use crate::archive::{Compare, Forgotten, SaveRequest, committed};
     use crate::fs::replace_file;
+    use crate::names::SessionId;
 
     fn said(files: &[(&str, &str)]) -> Said {
         files.iter().map(|(path, text)| (path.into(), (text.len() as u64, blake3::hash(text.as_bytes())))).collect()
@@ -155,5 +265,58 @@ mod tests {
         let found: Vec<_> = findings.iter().map(|it| format!("{} {}", it.path, it.kind.as_str())).collect();
         assert_eq!(found, ["c.jsonl bookkeeping-lost"]);
         assert_eq!(committed(dir.path()).unwrap().len(), 6, "and what is not recorded, as it lies there");
+    }
+
+    #[test]
+    fn what_is_taken_in_writes_over_nothing_that_went_on_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        let (into, from) = (Archive::create(&here).unwrap(), Archive::create(&there).unwrap());
+        let save = |id: &str, text: &str| {
+            let transcript = dir.path().join("projects/-p").join(format!("{id}.jsonl"));
+            replace_file(&transcript, text.as_bytes()).unwrap();
+            let id = SessionId::parse(id).unwrap();
+            let (compare, progress) = (Compare::Whole, &|_: u64| {});
+            let request =
+                SaveRequest { id: &id, transcript: &transcript, project: None, cwd: Some("/p"), compare, progress };
+            into.save(&request).unwrap();
+        };
+        save("grown", "one\ntwo\n");
+        save("another", "something else\n");
+        // Moved by a run that was killed before it recorded that.
+        replace_file(&here.join("p/moved.jsonl"), b"moved\n").unwrap();
+        let unwanted = SessionId::parse("unwanted").unwrap();
+        into.note_forgotten(&unwanted, &Forgotten::new(&unwanted, 1)).unwrap();
+        let sent = [
+            ("p/grown.jsonl", "one\n"),
+            ("p/another.jsonl", "one\n"),
+            ("p/absent.jsonl", "new\n"),
+            ("p/absent.gen-0001.jsonl", "old\n"),
+            ("p/absent/side.txt", "side"),
+            ("p/unwanted.jsonl", "one\n"),
+        ];
+        for (path, text) in sent {
+            replace_file(&there.join(path), text.as_bytes()).unwrap();
+        }
+        let said = said(&[&sent[..], &[("p/moved.jsonl", "moved\n"), ("p/damaged.jsonl", "one\n")]].concat());
+        from.record_returned(&said).unwrap();
+        for _ in 0..2 {
+            // A second run takes in nothing and says the same.
+            assert_eq!(into.take_returned(&from, &said).unwrap(), [Path::new("p/damaged.jsonl")]);
+        }
+        let read = |path: &str| std::fs::read_to_string(here.join(path)).unwrap();
+        for (path, text) in [
+            ("p/grown.jsonl", "one\ntwo\n"),
+            ("p/another.jsonl", "one\n"),
+            ("p/another.gen-0001.jsonl", "something else\n"),
+            ("p/absent.jsonl", "new\n"),
+            ("p/absent.gen-0001.jsonl", "old\n"),
+            ("p/absent/side.txt", "side"),
+        ] {
+            assert_eq!(read(path), text, "{path}");
+        }
+        assert!(!here.join("p/unwanted.jsonl").exists());
+        assert!(!there.join("p/absent.jsonl").exists(), "it was moved");
+        assert!(into.verify(None).unwrap().is_empty(), "{:?}", into.verify(None));
     }
 }

@@ -26,7 +26,7 @@ use crate::error::{Error, failed};
 /// What was fetched of other machines, in [`FOLDER`]: `HOST/ID/SEAL`, each a store of one conversation.
 const FETCHED: &str = "fetched";
 /// What is fetched next, in [`FOLDER`].
-const WANTED_FILE: &str = "wanted";
+pub(crate) const WANTED_FILE: &str = "wanted";
 /// Digits of the seal's hash in a folder's name.
 const DIGITS: usize = 16;
 
@@ -201,7 +201,8 @@ fn chosen<'s>(seal: &'s Seal, host: &str, typed: &str) -> Result<(&'s str, Vec<&
     }
 }
 
-fn said_of(files: &[&Sealed]) -> Result<Said, Error> {
+/// What is sealed of files, by their paths.
+pub(crate) fn said_of(files: &[&Sealed]) -> Result<Said, Error> {
     let one = |file: &&Sealed| -> Result<_, Error> {
         let hash = Hash::from_hex(&file.blake3).map_err(failed(format!("understand the seal of {}", file.path)))?;
         Ok((PathBuf::from(&file.path), (file.bytes, hash)))
@@ -216,13 +217,13 @@ fn missing_in(store: &Path, said: &Said) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// What is a conversation's in a snapshot: what was sealed may be there as an older version by now.
-fn patterns(project: &str, id: &str) -> String {
+pub(crate) fn patterns(project: &str, id: &str) -> String {
     let before = format!("/{}/{}", escaped(project), escaped(id));
     ["", ".jsonl", ".jsonl.zst", ".gen-*"].map(|behind| format!("{before}{behind}\n")).concat()
 }
 
 /// Removes everything in a folder; what is no folder is removed as it is, whatever it leads to.
-fn empty(folder: &Path) -> Result<(), Error> {
+pub(crate) fn empty(folder: &Path) -> Result<(), Error> {
     let doing = || format!("read {}", folder.display());
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

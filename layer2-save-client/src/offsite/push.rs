@@ -17,7 +17,7 @@ use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
 /// What is never sent: locks, logs, what is rebuilt from the files, and what is only of this machine. Below the store.
-const NOT_SENT: [&str; 19] = [
+const NOT_SENT: [&str; 20] = [
     ".log",
     ".outbox",
     ".state/sessions",
@@ -37,6 +37,7 @@ const NOT_SENT: [&str; 19] = [
     ".state/offsite/salvage",
     ".state/offsite/fetched",
     ".state/offsite/wanted",
+    ".state/offsite/returning",
 ];
 /// The same, wherever they are: locks, and what is being written.
 const NEVER_SENT: [&str; 2] = ["*.lock", ".*.tmp"];

@@ -1,23 +1,23 @@
 //! `offsite restore`: a machine's whole store from the place, onto a machine that has nothing yet.
 //!
-//! What comes back is cut to its seal, compared with it, and only then recorded. It may be cut off at any time and
-//! begun again: what is there and equal is not fetched twice.
+//! What comes back is cut to its seal and compared with it in a folder of its own, and only then taken into the store.
+//! It may be cut off at any time and begun again: what is in the store is not fetched twice, and never written over, for
+//! from the first conversation on that came back Claude Code goes on with it, and hooks save it there.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{Archive, Said};
-use layer1_prebackup::fs::{self, Lock};
+use layer1_prebackup::fs::{self, Dir, Lock};
 use layer1_prebackup::log::in_one_line;
 use layer1_prebackup::wire::offsite::{FOLDER, Kind, State, conversations, counted};
 use serde::{Deserialize, Serialize};
 
 use super::drill::Source;
-use super::engine::Engine;
 use super::key::Key;
+use super::peers::{WANTED_FILE, empty, patterns, said_of};
 use super::place::{Place, machine_name};
-use super::seal::Seal;
+use super::seal::{Seal, session_of};
 use super::site::Site;
 use super::snapshots::{Snapshot, local, short_id, snapshots};
 use super::trouble::{Trouble, is_of_content};
@@ -26,8 +26,15 @@ use crate::error::{Error, failed};
 /// Which restore was begun; in [`FOLDER`].
 const BEGUN: &str = "restoring.json";
 const BEGUN_BYTES_MAX: u64 = 64 * 1024;
+/// Where it comes back to, in [`FOLDER`]: on the store's disk, so that it is moved and not copied.
+const RETURNING: &str = "returning";
 /// Where the store of memories lies in a store.
 const MEMORIES: &str = ".memory";
+/// What says in a store which one it is.
+const STORE_FILE: &str = ".state/store.json";
+const STORE_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Bookkeeping of the copy itself, in a store and in the store of memories.
+const OF_THE_COPY: [&str; 4] = [".state/sessions", ".state/store.json", ".state/labels", ".state/offsite"];
 const SHOWN_MAX: usize = 5;
 
 /// What is to come back.
@@ -88,12 +95,9 @@ pub(crate) fn restore(
     let note = Begun { place: place.as_str().to_owned(), host: host.to_owned(), snapshot: snapshot.id.clone() };
     let note = serde_json::to_vec(&note).map_err(failed("encode what was begun as JSON"))?;
     fs::replace_own(site.store(), &Path::new(FOLDER).join(BEGUN), &note)?;
-    let seal = Source { engine: &engine, repository: &repository, snapshot }.seal()?;
-    let mut wrong = fetch(site, &engine, &repository, snapshot, &seal, "if-changed")?;
-    if !wrong.is_empty() {
-        // A file that was damaged here after an earlier try looks unchanged by its length and time.
-        wrong = fetch(site, &engine, &repository, snapshot, &seal, "always")?;
-    }
+    let source = Source { engine: &engine, repository: &repository, snapshot };
+    let seal = source.seal()?;
+    let wrong = bring_back(site, &source, &seal, begun.is_some())?;
     if wrong.is_empty() {
         fs::remove_file(&site.store().join(FOLDER).join(BEGUN))?;
     }
@@ -146,48 +150,115 @@ fn key(site: &Site<'_>, ask: &mut dyn FnMut() -> Result<String, Error>) -> Resul
     Ok(true)
 }
 
-/// Fetches a snapshot into the store and records what is as it was sealed; gives what is not.
+/// Fetches what the store has not, and takes it in; gives what is not as it was sealed.
+fn bring_back(site: &Site<'_>, source: &Source<'_>, seal: &Seal, is_begun: bool) -> Result<Vec<PathBuf>, Error> {
+    let folder = site.store().join(FOLDER).join(RETURNING);
+    Dir::create_own(site.store())?.create_own_beneath(&Path::new(FOLDER).join(RETURNING))?;
+    let said = said_of(&seal.files.iter().collect::<Vec<_>>())?;
+    // Of what an earlier try took in nothing is to be fetched once more.
+    let mut missing = if is_begun { Some(take_in(site.store(), &folder, &said)?) } else { None };
+    fetch(site, source, &folder, missing.as_deref(), "if-changed")?;
+    place_others(site.store(), &folder, &seal.store)?;
+    let mut wrong = take_in(site.store(), &folder, &said)?;
+    if !wrong.is_empty() {
+        // A file that was damaged here after an earlier try looks unchanged by its length and time.
+        missing = Some(wrong);
+        fetch(site, source, &folder, missing.as_deref(), "always")?;
+        wrong = take_in(site.store(), &folder, &said)?;
+    }
+    empty(&folder)?;
+    Ok(wrong)
+}
+
+/// Fetches a snapshot into a folder: all of it, or the sessions of these files and what is of none.
 fn fetch(
     site: &Site<'_>,
-    engine: &Engine<'_>,
-    repository: &str,
-    snapshot: &Snapshot,
-    seal: &Seal,
+    source: &Source<'_>,
+    folder: &Path,
+    missing: Option<&[PathBuf]>,
     overwrite: &str,
-) -> Result<Vec<PathBuf>, Error> {
-    let store = site.store().to_str().ok_or("restore: the path of the store is not UTF-8")?;
-    let args = ["restore", "--json", "--no-lock", "--overwrite", overwrite, "--target", store, &snapshot.id];
-    match engine.lines(repository, &args, &mut |_| Ok(())) {
-        Ok(_) => {}
-        // What could not be read is missing below, by its name.
+) -> Result<(), Error> {
+    let not_text = "restore: the path of the store is not UTF-8";
+    let wanted = Path::new(FOLDER).join(WANTED_FILE);
+    let (wanted_path, folder) = (site.store().join(&wanted), folder.to_str().ok_or(not_text)?);
+    let mut args = vec!["restore", "--json", "--no-lock", "--overwrite", overwrite, "--target", folder];
+    if let Some(missing) = missing {
+        let sessions: BTreeSet<&str> = missing.iter().filter_map(|path| Some(session_of(path.to_str()?))).collect();
+        let sessions = sessions.iter().filter_map(|session| session.rsplit_once('/'));
+        let text: String = sessions.map(|(project, id)| patterns(project, id)).collect();
+        let text = format!("/.state\n/{MEMORIES}/.state\n{text}");
+        fs::replace_own(site.store(), &wanted, text.as_bytes())?;
+        args.extend(["--include-file", wanted_path.to_str().ok_or(not_text)?]);
+    }
+    args.push(&source.snapshot.id);
+    match source.engine.lines(source.repository, &args, &mut |_| Ok(())) {
+        Ok(_) => Ok(()),
+        // What could not be read is missing later on, by its name.
         Err(error) if is_of_content(&error) => {
             site.report.line_with_time(&format!("[offsite] failed to {}", in_one_line(&*error)));
+            Ok(())
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
+}
+
+/// Records what came back, and takes it into the store and its store of memories; gives what is in neither.
+fn take_in(store: &Path, folder: &Path, said: &Said) -> Result<Vec<PathBuf>, Error> {
     let (mut conversations, mut memories) = (Said::new(), Said::new());
-    for file in &seal.files {
-        let hash = Hash::from_hex(&file.blake3).map_err(failed(format!("understand the seal of {}", file.path)))?;
-        let path = Path::new(&file.path);
+    for (path, what) in said {
         match path.strip_prefix(MEMORIES) {
-            Ok(below) => memories.insert(below.to_owned(), (file.bytes, hash)),
-            Err(_) => conversations.insert(path.to_owned(), (file.bytes, hash)),
+            Ok(below) => memories.insert(below.to_owned(), *what),
+            Err(_) => conversations.insert(path.clone(), *what),
         };
     }
-    let mut wrong = recorded(site.store(), &conversations)?;
-    if !memories.is_empty() {
-        let folder = site.store().join(MEMORIES);
-        wrong.extend(recorded(&folder, &memories)?.into_iter().map(|path| Path::new(MEMORIES).join(path)));
+    let mut wrong = Vec::new();
+    for (below, said) in [("", &conversations), (MEMORIES, &memories)] {
+        let (into, from) = (store.join(below), folder.join(below));
+        if said.is_empty() && !from.is_dir() {
+            continue;
+        }
+        let from = Archive::create(&from)?;
+        from.record_returned(said)?;
+        let missing = Archive::create(&into)?.take_returned(&from, said)?;
+        wrong.extend(missing.into_iter().map(|path| Path::new(below).join(path)));
     }
     Ok(wrong)
 }
 
-fn recorded(store: &Path, said: &BTreeMap<PathBuf, (u64, Hash)>) -> Result<Vec<PathBuf>, Error> {
-    let archive = match Archive::open(store)? {
-        Some(archive) => archive,
-        None => Archive::create(store)?,
-    };
-    Ok(archive.record_returned(said)?)
+/// Places what came back and is of no session, where nothing is in its place. The store becomes the one that was sent.
+fn place_others(store: &Path, folder: &Path, id: &str) -> Result<(), Error> {
+    for below in ["", MEMORIES] {
+        let (into, from) = (store.join(below), folder.join(below));
+        let Some(sent) = Archive::open(&from)? else { continue };
+        let is_another = |own: Archive| below.is_empty() && own.store_id() != id && sent.store_id() == id;
+        if Archive::open(&into)?.is_none_or(is_another) {
+            let text = fs::read_own(&from, Path::new(STORE_FILE), STORE_FILE_BYTES_MAX)?.unwrap_or_default();
+            fs::replace_own(&into, Path::new(STORE_FILE), &text)?;
+        }
+        let sessions = sent.sessions()?.into_iter().map(|key| format!("{}/{}", key.project, key.id)).collect();
+        place_below(&into, &from, Path::new(""), &sessions)?;
+    }
+    Ok(())
+}
+
+fn place_below(into: &Path, from: &Path, below: &Path, sessions: &BTreeSet<String>) -> Result<(), Error> {
+    let doing = || format!("read {}", from.join(below).display());
+    for entry in std::fs::read_dir(from.join(below)).map_err(failed(doing()))? {
+        let entry = entry.map_err(failed(doing()))?;
+        let (rel, kind) = (below.join(entry.file_name()), entry.file_type().map_err(failed(doing()))?);
+        let is_kept_back = OF_THE_COPY.iter().any(|path| rel == Path::new(path))
+            || rel == Path::new(MEMORIES)
+            || rel.extension().is_some_and(|extension| extension == "lock")
+            || sessions.contains(session_of(&rel.to_string_lossy()));
+        if is_kept_back {
+        } else if kind.is_dir() {
+            place_below(into, from, &rel, sessions)?;
+        } else if into.join(&rel).symlink_metadata().is_err() {
+            Dir::create_own(into)?.create_own_beneath(below)?;
+            fs::rename_new(&from.join(&rel), &into.join(&rel))?;
+        }
+    }
+    Ok(())
 }
 
 impl Restored {

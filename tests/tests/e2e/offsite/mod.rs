@@ -8,6 +8,7 @@ mod kills;
 mod machine;
 mod machines;
 mod places;
+mod restores;
 mod secrets;
 mod servers;
 mod storm;
