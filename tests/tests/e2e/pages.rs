@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use tests::binaries::LAYER3;
 use tests::scratch::Scratch;
+use tests::strace::{self, Traced};
 use tests::transcripts::{self, made_id};
 use tests::waiting::await_until;
 
@@ -158,6 +160,121 @@ fn a_file_that_is_none_of_ours_stays() {
     assert!(outcome.stderr.contains("it exists"), "{outcome:#?}");
     assert_eq!(fs::read_to_string(&theirs).expect("their file"), "theirs");
     assert_eq!(holding(&folder, "about the egret").len(), 4);
+}
+
+#[test]
+fn what_was_killed_goes_on_and_forgets_what_it_had_written() {
+    if !strace::is_here("what_was_killed_goes_on_and_forgets_what_it_had_written") {
+        return;
+    }
+    let (scratch, folder) = two();
+    let to = folder.to_str().expect("a path of text");
+    let killed_at = |n: u32| {
+        let _ = fs::remove_dir_all(&folder); // At first there is none.
+        let inject = format!("inject=renameat,renameat2,linkat:signal=KILL:when={n}");
+        let options = ["-P", to, "-e", &inject];
+        let run = Traced::new(&scratch, "renameat,renameat2,linkat", &options, LAYER3, &["export", "--all", "-o", to]);
+        run.output().outcome.signal.is_some()
+    };
+    let mut left_a_page = Vec::new();
+    let mut n = 1;
+    while killed_at(n) {
+        if folder.exists() && !holding(&folder, "about the heron").is_empty() {
+            left_a_page.push(n);
+        }
+        assert_eq!(counts(&export(&scratch, &folder, &[]))[3], 2, "killed at {n}");
+        assert_eq!(holding(&folder, "about the heron").len(), 4, "killed at {n}");
+        n += 1;
+    }
+    assert!(n > 4 && !left_a_page.is_empty(), "killed at {n} moments, {left_a_page:?} with a page there");
+    // A page that is there and was never listed goes with what it is of.
+    assert!(killed_at(left_a_page[0]));
+    assert!(!holding(&folder, "about the heron").is_empty());
+    scratch.layer3(&["forget", &made_id(1), "--yes"]).output().ok();
+    export(&scratch, &folder, &[]);
+    assert_eq!(holding(&folder, "heron"), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn one_export_at_a_time_writes_a_folder() {
+    let (scratch, folder) = two();
+    export(&scratch, &folder, &[]);
+    let lock = fs::File::open(folder.join(".pages.lock")).expect("the lock");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("take it");
+    let to = folder.to_str().expect("a path of text");
+    let refused = scratch.layer3(&["export", "--all", "-o", to]).output().exits(1);
+    assert!(refused.stderr.contains("another export writes there now"), "{refused:#?}");
+    drop(lock);
+    assert_eq!(counts(&export(&scratch, &folder, &[])), [0, 2, 0, 2]);
+}
+
+#[test]
+fn lists_that_no_export_wrote_stay_and_no_link_is_followed() {
+    let (scratch, folder) = two();
+    let to = folder.to_str().expect("a path of text");
+    for list in ["index.html", "by-time.html"] {
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join(list), "theirs").expect("write a file");
+        let refused = scratch.layer3(&["export", "--all", "-o", to]).output().exits(1);
+        assert!(refused.stderr.contains("no export wrote it") && refused.stderr.contains("-o"), "{refused:#?}");
+        assert_eq!(fs::read_to_string(folder.join(list)).expect("their file"), "theirs");
+        fs::remove_dir_all(&folder).expect("begin anew");
+    }
+    export(&scratch, &folder, &[]);
+    // A project's folder that leads elsewhere: nothing is written there, nor deleted.
+    let of_project = page(&folder, &made_id(1)).parent().expect("a folder").to_owned();
+    let elsewhere = scratch.beside("elsewhere");
+    fs::rename(&of_project, &elsewhere).expect("move a folder");
+    std::os::unix::fs::symlink(&elsewhere, &of_project).expect("make a link");
+    let before = fs::read(page(&folder, &made_id(2))).expect("a page");
+    say(&scratch, &made_id(2), 2, "and more of it");
+    let refused = || {
+        let refused = scratch.layer3(&["export", "--all", "-o", to]).output().exits(1);
+        assert!(refused.stderr.contains("is no folder of its own"), "{refused:#?}");
+    };
+    refused();
+    assert_eq!(fs::read(page(&folder, &made_id(2))).expect("a page"), before);
+    scratch.layer3(&["forget", &made_id(1), "--yes"]).output().ok();
+    refused();
+    assert_eq!(fs::read(page(&folder, &made_id(2))).expect("a page"), before);
+    assert!(page(&folder, &made_id(1)).is_file());
+}
+
+#[test]
+fn pages_with_secrets_and_without_never_lie_side_by_side() {
+    let (scratch, folder) = two();
+    let to = folder.to_str().expect("a path of text");
+    export(&scratch, &folder, &[]);
+    let refused = scratch.layer3(&["export", "--all", "-o", to, "--redact"]).output().exits(1);
+    assert!(refused.stderr.contains("are not masked"), "{refused:#?}");
+    let other = scratch.beside("masked");
+    export(&scratch, &other, &["--redact"]);
+    let to = other.to_str().expect("a path of text");
+    let refused = scratch.layer3(&["export", "--all", "-o", to]).output().exits(1);
+    assert!(refused.stderr.contains("are masked") && refused.stderr.contains("give --redact"), "{refused:#?}");
+    assert_eq!(counts(&export(&scratch, &other, &["--redact"])), [0, 2, 0, 2]);
+}
+
+#[test]
+fn another_time_zone_and_a_copy_that_is_well_again_are_other_pages() {
+    let (scratch, folder) = two();
+    export(&scratch, &folder, &[]);
+    let to = folder.to_str().expect("a path of text");
+    let elsewhere = scratch.layer3(&["export", "--all", "--json", "-o", to]).env("TZ", "America/New_York");
+    assert_eq!(counts(&elsewhere.output().ok().json()["exported"]), [2, 0, 0, 2]);
+    export(&scratch, &folder, &[]);
+    // One copy is damaged: the page says so, and no longer once it is mended.
+    let in_folder = page(&folder, &made_id(1));
+    let in_store = in_folder.strip_prefix(&folder).expect("in the folder").with_extension("jsonl");
+    let copy = scratch.layer3_store().join(in_store);
+    let whole = fs::read(&copy).expect("a copy");
+    let mut damaged = whole.clone();
+    damaged[10] ^= 1;
+    fs::write(&copy, damaged).expect("damage it");
+    export(&scratch, &folder, &["--force"]);
+    fs::write(&copy, whole).expect("mend it");
+    assert_eq!(counts(&export(&scratch, &folder, &[]))[0], 1);
+    assert_eq!(counts(&export(&scratch, &folder, &[])), [0, 2, 0, 2]);
 }
 
 #[test]

@@ -5,15 +5,10 @@ use std::io::{self, Write};
 
 use layer1_prebackup::config::size::Size;
 
-use super::kept::Page;
+use super::kept::{BY_PROJECT, BY_TIME, Page};
 use crate::browse::export::{self, HEAD};
 use crate::terminal::time::{Clock, parse_rfc3339_ms};
 use crate::terminal::{count, short_id};
-
-/// The first page.
-pub(super) const BY_PROJECT: &str = "index.html";
-/// The other one.
-pub(super) const BY_TIME: &str = "by-time.html";
 
 /// Pages under the heading that they stand below.
 type Group<'p> = (String, Vec<&'p Page>);
@@ -116,6 +111,8 @@ mod tests {
             bytes: 3000,
             made_from: String::new(),
             is_gone: id == "aaaaaaaa",
+            has_notes: false,
+            is_begun: false,
         };
         let pages = [
             page("aaaaaaaa", "old", "2026-10-30T10:00:00.000Z"),

@@ -2,7 +2,7 @@
 //!
 //! A page is written again only if what it was made from has changed; each is written durably, whole or not at all. The page of
 //! a conversation that was forgotten is deleted; of one that the stores have lost otherwise it stays, and the list says so.
-//! Nothing else in the folder is touched.
+//! Nothing else in the folder is touched, and one program at a time writes there.
 
 mod kept;
 mod lists;
@@ -21,11 +21,12 @@ use crate::failure::{Context, Failure, Kind};
 use crate::save::adopt_v1;
 use crate::scope::{self, Labels, Scope};
 use crate::stores::{SessionCopies, Stores};
-use crate::terminal::time::parse_rfc3339_ms;
+use crate::terminal::time::{Clock, parse_rfc3339_ms};
 use crate::transcript::redact::Redactor;
-use kept::{Kept, Page, path_of};
-use lists::{BY_PROJECT, BY_TIME, by_project, by_time};
+use kept::{BY_PROJECT, BY_TIME, Kept, Page, path_of};
+use lists::{by_project, by_time};
 
+const HALF_A_YEAR_MS: i64 = 182 * 24 * 60 * 60 * 1000;
 /// From a page to the first one.
 const BACK: &str = "../index.html";
 
@@ -78,8 +79,10 @@ pub(crate) fn write(
     let mut meant = scope::meant(request.scope, &known);
     let mut done = Written { notes: std::mem::take(&mut meant.notes), ..Written::default() };
     let is_meant: HashSet<usize> = meant.chosen((0..all.len()).collect()).into_iter().collect();
-    let mut kept = Kept::read(request.folder)?;
+    let _lock = kept::lock(request.folder)?;
+    let mut kept = Kept::read(request.folder, request.options.redact)?;
     let forgotten = delete_forgotten(&stores, &all, &mut kept, request.folder, &mut done)?;
+    begin(&mut kept, request.folder, is_meant.iter().map(|at| &all[*at]))?;
     for (at, key) in all.iter().enumerate() {
         progress(at, all.len());
         let page = kept.pages.iter().position(|page| is_of(page, key));
@@ -110,15 +113,44 @@ pub(crate) fn write(
         }
     }
     let stored: HashSet<String> = all.iter().map(|key| path_of(key).to_string_lossy().into_owned()).collect();
+    // What was begun and is not there never was.
+    kept.pages.retain(|page| !page.is_begun || page.path().is_some_and(|path| request.folder.join(path).exists()));
     for page in &mut kept.pages {
         page.is_gone = page.path().is_none_or(|path| !stored.contains(&*path.to_string_lossy()));
     }
     kept.write(request.folder)?;
-    done.pages = kept.pages.len() as u64;
-    list(request.folder.join(BY_TIME), |out| by_time(out, &kept.pages))?;
-    let index = list(request.folder.join(BY_PROJECT), |out| by_project(out, &kept.pages))?;
+    let whole: Vec<Page> = kept.pages.iter().filter(|page| !page.is_begun).cloned().collect();
+    done.pages = whole.len() as u64;
+    list(request.folder.join(BY_TIME), |out| by_time(out, &whole))?;
+    let index = list(request.folder.join(BY_PROJECT), |out| by_project(out, &whole))?;
     done.index = index.display().to_string();
     Ok(done)
+}
+
+/// Notes the pages that may be written and are not there yet, before any is. What lies there by then is none of ours.
+fn begin<'k>(kept: &mut Kept, folder: &Path, keys: impl Iterator<Item = &'k SessionKey>) -> Result<(), Failure> {
+    let known: HashSet<PathBuf> = kept.pages.iter().filter_map(Page::path).collect();
+    let is_new = |key: &&SessionKey| {
+        let path = path_of(key);
+        !known.contains(&path) && folder.join(path).symlink_metadata().is_err()
+    };
+    let begun: Vec<Page> = keys.filter(is_new).map(Page::begun).collect();
+    if begun.is_empty() {
+        return Ok(());
+    }
+    kept.pages.extend(begun);
+    kept.write(folder)
+}
+
+/// An error where the folder of a page is a link: what it leads to is none of ours.
+fn check_no_link(path: &Path) -> Result<(), Failure> {
+    match path.parent().map(Path::symlink_metadata) {
+        Some(Ok(meta)) if !meta.is_dir() => {
+            let folder = path.parent().unwrap_or(path).display();
+            Err(Failure::new(format!("write {}: {folder} is no folder of its own", path.display())).of(Kind::Exists))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn list(path: PathBuf, write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) -> Result<PathBuf, Failure> {
@@ -147,8 +179,9 @@ fn delete_forgotten(
         let path = page.path().map(|path| folder.join(path));
         match path.filter(|_| !is_stored && ids.contains(&page.session_id)) {
             Some(path) => {
+                check_no_link(&path)?;
                 fs::remove_file(&path).context(format_args!("delete {}", path.display()))?;
-                done.deleted += 1;
+                done.deleted += u64::from(!page.is_begun);
             }
             None => left.push(page),
         }
@@ -178,8 +211,9 @@ fn of_session(
     let copies = SessionCopies::of(stores, key)?;
     let made_from = made_from(&copies, request.options);
     let path = request.folder.join(path_of(&copies.key));
+    check_no_link(&path)?;
     let is_there = |page: &&Page| std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.len() == page.bytes);
-    if let Some(page) = page.filter(|page| page.made_from == made_from).filter(is_there)
+    if let Some(page) = page.filter(|page| page.made_from == made_from && !page.has_notes).filter(is_there)
         && !request.force
     {
         let is_since = page.timestamp_end.as_deref().and_then(parse_rfc3339_ms) >= request.since_ms;
@@ -193,16 +227,15 @@ fn of_session(
     // What stands there and is none of ours stays.
     let exported = export::export_to_file(&copies, request.options, &path, page.is_some())?;
     let page = Page {
-        project: copies.key.project.to_string(),
-        session_id: exported.session_id.clone(),
         title: exported.title.clone(),
-        label: String::new(),
         timestamp_end: exported.timestamp_end.clone(),
         messages: exported.messages,
         bytes: exported.bytes.unwrap_or(0),
         made_from,
-        is_gone: false,
+        has_notes: !exported.notes.is_empty(),
+        ..Page::begun(&copies.key)
     };
+    let page = Page { is_begun: false, ..page };
     Ok(Outcome::Written(Box::new(page), Box::new(exported)))
 }
 
@@ -212,6 +245,8 @@ fn made_from(copies: &SessionCopies, options: &Options) -> String {
     hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
     hasher.update(export::HEAD.as_bytes());
     hasher.update(format!("{options:?} {:?}", copies.labels()).as_bytes());
+    // Times are in the machine's zone: in two halves of a year they tell which.
+    hasher.update([0, HALF_A_YEAR_MS].map(|ms| Clock::LOCAL.minute(ms)).concat().as_bytes());
     hasher.update(copies.contents_recorded().as_bytes());
     hasher.finalize().to_hex().to_string()
 }
