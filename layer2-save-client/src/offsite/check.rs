@@ -6,6 +6,7 @@ use layer1_prebackup::wire::offsite::{Check, Kind};
 use serde::Deserialize;
 
 use super::engine::Engine;
+use super::setup::keep_keys;
 use super::site::{MET_BY_LOOKING, SetUp, Site, our_snapshots};
 use super::trouble::Trouble;
 use crate::error::Error;
@@ -37,6 +38,8 @@ pub(crate) fn check(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, extent: Ex
         let engine = site.engine(&set_up.place, lock)?;
         let repository = set_up.place.repository(&set_up.state.name);
         our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
+        // Another machine may have changed the key.
+        keep_keys(site.store(), &engine, &repository, &set_up.place)?;
         let part = match extent {
             Extent::NextPart => next_part(set_up.state.check.as_ref()),
             Extent::All => PARTS,

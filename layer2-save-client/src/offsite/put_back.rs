@@ -9,7 +9,7 @@ use layer1_prebackup::wire::offsite::{FOLDER, Kind};
 
 use super::engine::Engine;
 use super::site::{SetUp, Site};
-use super::snapshots::stored_snapshots;
+use super::snapshots::{repository_id, stored_snapshots};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
@@ -18,13 +18,16 @@ const KEPT: &str = "keys";
 const CONFIG: &str = "config";
 const KEYS: &str = "keys";
 const SNAPSHOTS: &str = "snapshots";
+/// A repository in which a copy is tried, in [`KEPT`]: that is never sent.
+const TRIAL: &str = "trial";
 /// None of these files is longer, in bytes.
 const BYTES_MAX: u64 = 64 * 1024;
 
-/// Puts a repository's key files and configuration back from their copies, where they are lost or damaged. Only in one
+/// Puts a repository's configuration back from its copy, where it is lost or damaged, and its key files where the key
+/// opens nothing: only those that it opens, for one that was taken away is to open nothing any more. Only in a repository
 /// that is known to be ours, by its configuration or by a key file: another one is left as it is.
-pub(crate) fn put_back(site: &Site<'_>, set_up: &SetUp) -> Result<usize, Error> {
-    let Some(place) = set_up.place.directory() else { return Ok(0) };
+pub(crate) fn put_back(site: &Site<'_>, set_up: &SetUp, engine: &Engine<'_>) -> Result<(), Error> {
+    let Some(place) = set_up.place.directory() else { return Ok(()) };
     let repository = place.join(&set_up.state.name);
     let copies = copies(site.store())?;
     let there = |rel: &Path| fs::read_own(&repository, rel, BYTES_MAX).unwrap_or_default();
@@ -34,14 +37,55 @@ pub(crate) fn put_back(site: &Site<'_>, set_up: &SetUp) -> Result<usize, Error> 
         false => there(rel).as_ref() == Some(bytes),
     };
     if !repository.join(SNAPSHOTS).is_dir() || !copies.iter().any(is_ours) {
-        return Ok(0);
+        return Ok(());
     }
-    let lost: Vec<_> = copies.iter().filter(|(rel, bytes)| there(rel).as_ref() != Some(bytes)).collect();
-    for (rel, bytes) in &lost {
+    let lost = copies.iter().filter(|(rel, bytes)| there(rel).as_ref() != Some(bytes));
+    let (keys, config): (Vec<_>, Vec<_>) = lost.partition(|(rel, _)| rel.starts_with(KEYS));
+    let put = |(rel, bytes): &(PathBuf, Vec<u8>)| -> Result<(), Error> {
         fs::replace_file(&repository.join(rel), bytes)?;
         site.report.line_with_time(&format!("[offsite] put back {}", repository.join(rel).display()));
+        Ok(())
+    };
+    config.into_iter().try_for_each(put)?;
+    if keys.is_empty() || opens(engine, &repository)? {
+        return Ok(());
     }
-    Ok(lost.len())
+    let config = copies.iter().find(|(rel, _)| !rel.starts_with(KEYS));
+    for key in keys {
+        if is_of_our_key(site, engine, config.into_iter().chain([key]))? {
+            put(key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the key opens a repository.
+fn opens(engine: &Engine<'_>, repository: &Path) -> Result<bool, Error> {
+    let repository = repository.to_str().ok_or("open a repository: its path is not UTF-8")?;
+    match repository_id(engine, repository).map_err(|error| error.downcast::<Trouble>()) {
+        Err(Ok(trouble)) if trouble.kind == Kind::WrongKey || trouble.is_of_content => Ok(false),
+        Err(Ok(trouble)) => Err(trouble),
+        Err(Err(error)) => Err(error),
+        Ok(_) => Ok(true),
+    }
+}
+
+/// Whether the key opens a repository of these files alone: a configuration and a key file.
+fn is_of_our_key<'c>(
+    site: &Site<'_>,
+    engine: &Engine<'_>,
+    files: impl Iterator<Item = &'c (PathBuf, Vec<u8>)>,
+) -> Result<bool, Error> {
+    let trial = Path::new(FOLDER).join(KEPT).join(TRIAL);
+    let files: Vec<_> = files.map(|(rel, bytes)| (trial.join(rel), bytes)).collect();
+    for (rel, bytes) in &files {
+        fs::replace_own(site.store(), rel, bytes)?;
+    }
+    let opens = opens(engine, &site.store().join(trial));
+    for (rel, _) in &files {
+        remove_file(&site.store().join(rel))?;
+    }
+    opens
 }
 
 /// The copies, by the paths that they have in a repository.

@@ -41,8 +41,8 @@ pub(crate) enum Broken {
 /// Finds broken packs, takes them out, reads the whole store again and sends what is missing, and brings everything back.
 pub(crate) fn repair(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, broken: Broken) -> Result<Repaired, Error> {
     let packs = site.noting(set_up, &MET_BY_LOOKING, |set_up| {
-        put_back(site, set_up)?;
         let engine = site.engine(&set_up.place, lock)?;
+        put_back(site, set_up, &engine)?;
         let repository = set_up.place.repository(&set_up.state.name);
         let ours = our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?);
         ours.map_err(|error| with_copies(error, site, set_up))?;

@@ -139,6 +139,37 @@ fn key_files_that_a_server_lost_are_put_back_by_hand() {
 }
 
 #[test]
+fn a_key_that_was_taken_away_is_not_put_back() {
+    let shelf = Scratch::new();
+    let test = "a_key_that_was_taken_away_is_not_put_back";
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let machine = Machine::new(&place);
+    machine.converse(6);
+    machine.init(NAME);
+    let taken_away = machine.repository(&place, NAME);
+    let names = |folder: &Path| {
+        let entries = fs::read_dir(folder).expect("read a folder of keys").flatten();
+        entries.map(|entry| entry.file_name()).collect::<Vec<_>>()
+    };
+    let (copies, keys) = (machine.state().join("keys/keys"), place.repository(NAME).join("keys"));
+    let old = names(&copies).pop().expect("a copy");
+    let bytes = fs::read(copies.join(&old)).expect("read the copy");
+    machine.offsite(&["key", "change"]).output().ok();
+    let new = names(&keys);
+    for lose in [false, true] {
+        fs::write(copies.join(&old), &bytes).expect("keep the copy of the old key");
+        if lose {
+            new.iter().for_each(|name| fs::remove_file(keys.join(name)).expect("lose a key file"));
+        }
+        machine.offsite(&["repair"]).output().ok();
+        assert_eq!(names(&keys), new, "the key files of the new key alone, though lost: {lose}");
+        taken_away.run(&["snapshots", "--no-lock"]).output().exits(12);
+        assert_eq!(names(&copies), new, "the copies are of what opens it");
+    }
+    machine.drill_all();
+}
+
+#[test]
 fn the_key_files_are_lost() {
     check_repaired("the_key_files_are_lost", |_, folder| {
         for key in fs::read_dir(folder.join("keys")).expect("read the keys").flatten() {
