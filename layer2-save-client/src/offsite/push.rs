@@ -1,10 +1,12 @@
 //! A push: seal, send, read back. Nothing counts as sent before its receipt.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::now_ms;
+use layer1_prebackup::names::{LAYER2, typed};
 use layer1_prebackup::wire::offsite::{Attempt, FOLDER, Kind, Receipt, conversations, counted};
 use serde::Deserialize;
 
@@ -13,7 +15,7 @@ use super::receipt::not_covered;
 use super::seal::Seal;
 use super::site::{MET_BY_LOOKING, SetUp, Site, our_snapshots};
 use super::snapshots::{Snapshot, files, short_id, tags};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
 /// What is never sent: locks, logs, what is rebuilt from the files, and what is only of this machine. Below the store.
@@ -111,7 +113,7 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     seal.write(site.store())?;
     let Made { snapshot_id: snapshot, data_added_packed: added } =
         send(site, &engine, &repository, &seal, &left_out, reading)?;
-    let there = files(&engine, &repository, &snapshot, &[])?;
+    let there = read_back(&engine, &repository, &snapshot)?;
     let missing = not_covered(&seal, &there);
     if !missing.is_empty() {
         let shown = missing[..missing.len().min(SHOWN_MAX)].join(", ");
@@ -134,6 +136,18 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     (state.dirty_since_ms, state.waiting, state.receipt) = (None, 0, Some(receipt.clone()));
     state.snapshots = Some((before.len() as u64 + 1, sent));
     Ok(Pushed::Received(receipt))
+}
+
+/// The files of a snapshot as the place has them: what is cached here says nothing of what was kept there.
+fn read_back(engine: &Engine<'_>, repository: &str, snapshot: &str) -> Result<HashMap<String, u64>, Error> {
+    files(engine, repository, snapshot, &["--no-cache"]).map_err(|error| match is_of_content(&error) {
+        false => error,
+        true => {
+            let (short, said, repair) = (short_id(snapshot), said(&error), typed(LAYER2, "offsite repair"));
+            let what = format!("snapshot {short} was sent and cannot be read back: {said}; if that stays, `{repair}`");
+            Trouble::new(Kind::NotCovered, what).into()
+        }
+    })
 }
 
 /// Keeps in the state whether, and since when, something waits to be sent.

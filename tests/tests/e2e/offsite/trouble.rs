@@ -366,6 +366,31 @@ fn a_push_that_says_it_is_well_and_lacks_a_file_does_not_count() {
     scene.is_well_again();
 }
 
+/// A place that takes what describes a snapshot and loses it before it is read back. restic has all of it in its cache.
+#[test]
+fn a_push_that_the_place_lost_at_once_does_not_count() {
+    let test = "a_push_that_the_place_lost_at_once_does_not_count";
+    let Some(scene) = Scene::new(test, Kind::Local) else { return };
+    let before = scene.machine.status()["push"].clone();
+    let data = scene.place.repository(NAME).join("data");
+    let script = format!(
+        "[ \"$command\" = backup ] || exec \"$REAL\" \"$@\"\ntouch \"$HERE/before\"\n\"$REAL\" \"$@\" || exit\n\
+         find {} -type f -newer \"$HERE/before\" -print -exec rm -f {{}} + > \"$HERE/lost\"",
+        data.display()
+    );
+    restic::scripted(&scene.programs(), &script);
+    let (_, found) = scene.fails_with("not-covered");
+    let lost = fs::read_to_string(scene.programs().join("lost")).expect("what was lost");
+    assert!(!lost.is_empty(), "packs were lost");
+    assert!(text(&found, "what").contains("offsite repair"), "{found:#}");
+    assert_eq!(scene.machine.status()["push"], before, "no receipt is given");
+    restic::scripted(&scene.programs(), "exec \"$REAL\" \"$@\"");
+    scene.machine.offsite(&["repair"]).output().ok();
+    // The snapshot that was lost at once is none that anything could be brought back from.
+    scene.machine.offsite(&["repair", "--drop-broken"]).output().ok();
+    scene.is_well_again();
+}
+
 /// Days cannot be waited for: what was noted of them is made older.
 #[test]
 fn what_has_not_happened_for_days_is_told() {
