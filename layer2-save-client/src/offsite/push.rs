@@ -1,9 +1,10 @@
 //! A push: seal, send, read back. Nothing counts as sent before its receipt.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::names::{LAYER2, typed};
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use super::engine::Engine;
 use super::receipt::not_covered;
-use super::seal::Seal;
+use super::seal::{Seal, Sealed};
 use super::site::{MET_BY_LOOKING, SetUp, Site, our_snapshots};
 use super::snapshots::{Snapshot, files, short_id, tags};
 use super::trouble::{Trouble, is_of_content, said};
@@ -43,6 +44,10 @@ const NOT_SENT: [&str; 20] = [
 ];
 /// The same, wherever they are: locks, and what is being written.
 const NEVER_SENT: [&str; 2] = ["*.lock", ".*.tmp"];
+/// What the user calls conversations, below the store.
+const LABELS: &str = ".state/labels";
+/// What is said of single sessions in other places than their projects' folders.
+const SAID_OF_SESSIONS: [&str; 2] = [LABELS, ".state/journal"];
 /// The list of both for `restic`, in [`FOLDER`].
 const NOT_SENT_FILE: &str = "not-sent";
 /// Paths that are named in a message.
@@ -99,7 +104,7 @@ pub(crate) fn note_attempt(site: &Site<'_>, set_up: &mut SetUp, came: &Result<St
 }
 
 fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading) -> Result<Pushed, Error> {
-    let (seal, left_out) = site.seal(&set_up.state)?;
+    let seal = site.seal(&set_up.state)?;
     let digest = seal.digest();
     note_waiting(site, set_up, &seal);
     let is_received = set_up.state.receipt.as_ref().is_some_and(|receipt| receipt.seal == digest);
@@ -111,8 +116,7 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     let repository = set_up.place.repository(&set_up.state.name);
     let before = our_snapshots(&engine, &repository, &set_up.state, &seal.store)?;
     seal.write(site.store())?;
-    let Made { snapshot_id: snapshot, data_added_packed: added } =
-        send(site, &engine, &repository, &seal, &left_out, reading)?;
+    let Made { snapshot_id: snapshot, data_added_packed: added } = send(site, &engine, &repository, &seal, reading)?;
     let there = read_back(&engine, &repository, &snapshot)?;
     let missing = not_covered(&seal, &there);
     if !missing.is_empty() {
@@ -168,15 +172,8 @@ struct Made {
 }
 
 /// Has `restic` make a snapshot. Locks that killed ones of ours left are removed once.
-fn send(
-    site: &Site<'_>,
-    engine: &Engine<'_>,
-    repository: &str,
-    seal: &Seal,
-    left_out: &[PathBuf],
-    reading: Reading,
-) -> Result<Made, Error> {
-    let not_sent = write_not_sent(site.store(), left_out)?;
+fn send(site: &Site<'_>, engine: &Engine<'_>, repository: &str, seal: &Seal, reading: Reading) -> Result<Made, Error> {
+    let not_sent = write_not_sent(site, seal)?;
     let tags = tags("threefold", &seal.store, &seal.writer, None);
     let mut args = vec!["backup", "--json", "--no-scan", "--host", &seal.host, "--group-by", "host", "--tag", &tags];
     args.extend(["--exclude-file", &not_sent]);
@@ -212,19 +209,41 @@ fn made(line: &[u8]) -> Option<Made> {
 }
 
 /// Writes the list of what is not sent; gives its path.
-fn write_not_sent(store: &Path, left_out: &[PathBuf]) -> Result<String, Error> {
+fn write_not_sent(site: &Site<'_>, seal: &Seal) -> Result<String, Error> {
+    let store = site.store().to_str().ok_or_else(|| failed("send the store")("its path is not UTF-8"))?;
+    let below = escaped(store);
     let mut text = String::new();
-    for path in NOT_SENT.iter().map(Path::new).chain(left_out.iter().map(PathBuf::as_path)) {
-        let path = store.join(path);
-        let path = path.to_str().ok_or_else(|| format!("send {}: its name is not UTF-8", path.display()))?;
-        // Writing to a text cannot fail.
-        let _ = writeln!(text, "{}", escaped(path));
+    if site.options.exclude != Exclusions::default() {
+        text = only_sealed(&below, seal);
     }
+    NOT_SENT.iter().for_each(|path| text.extend([&below, "/", path, "\n"]));
     NEVER_SENT.iter().for_each(|pattern| text.extend([pattern, "\n"]));
     let rel = Path::new(FOLDER).join(NOT_SENT_FILE);
-    fs::replace_own(store, &rel, text.as_bytes())?;
-    let path = store.join(rel);
-    path.to_str().map(str::to_owned).ok_or_else(|| failed("send the store")("its path is not UTF-8"))
+    fs::replace_own(site.store(), &rel, text.as_bytes())?;
+    Ok(format!("{store}/{FOLDER}/{NOT_SENT_FILE}"))
+}
+
+/// Where conversations are left out: patterns, of which the last that matches decides, by which of all projects only what
+/// is of sealed sessions is sent. One that is saved after the seal may be one to be left out.
+fn only_sealed(store: &str, seal: &Seal) -> String {
+    let sessions: BTreeSet<&str> = seal.files.iter().map(Sealed::session).collect();
+    let projects: BTreeSet<&str> = sessions.iter().filter_map(|session| Some(session.rsplit_once('/')?.0)).collect();
+    let mut text: String = SAID_OF_SESSIONS.iter().map(|folder| format!("{store}/{folder}/*\n")).collect();
+    let mut add = |before: &str, path: &str, behind: &str| {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "{before}{store}/{}{behind}", escaped(path));
+    };
+    // A name with a dot in front is no project's.
+    let stores = ["", ".memory/"];
+    stores.iter().for_each(|stores| add("", stores, "[^.]*"));
+    projects.iter().for_each(|project| add("!", project, ""));
+    stores.iter().for_each(|stores| add("", stores, "[^.]*/*"));
+    for session in sessions {
+        ["", ".gen-*"].iter().for_each(|behind| add("!", session, behind));
+        add("!", &format!("{LABELS}/{}.labels", session.rsplit('/').next().unwrap_or_default()), "");
+    }
+    seal.files.iter().filter(|file| file.path.matches('/').count() == 1).for_each(|file| add("!", &file.path, ""));
+    text
 }
 
 /// A path as a pattern that matches it alone, in a file in which `$` begins a variable.

@@ -5,7 +5,7 @@
 //! be checked without a program of ours.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, Committed, committed};
 use layer1_prebackup::claude::transcripts::first_cwd;
@@ -88,32 +88,24 @@ pub(crate) struct Sealer<'a> {
 }
 
 impl Seal {
-    /// Of all that is committed and not left out; also the files of what is left out, relative to the store.
-    pub(crate) fn of_store(
-        store: &Path,
-        exclude: &Exclusions,
-        by: Sealer<'_>,
-        now_ms: u64,
-    ) -> Result<(Seal, Vec<PathBuf>), Error> {
+    /// Of all that is committed and not left out.
+    pub(crate) fn of_store(store: &Path, exclude: &Exclusions, by: Sealer<'_>, now_ms: u64) -> Result<Seal, Error> {
         let all = committed(store)?;
         let left_out = left_out(store, exclude, &all)?;
-        let (out, sealed): (Vec<Committed>, Vec<Committed>) =
-            all.into_iter().partition(|file| left_out.contains(&group(file)));
-        let files = sealed.iter().map(|file| Sealed {
+        let files = all.iter().filter(|file| !left_out.contains(&group(file))).map(|file| Sealed {
             path: file.path.to_string_lossy().into_owned(),
             generation: file.generation,
             bytes: file.bytes,
             blake3: file.blake3.to_hex().to_string(),
         });
-        let seal = Seal {
+        Ok(Seal {
             format: FORMAT,
             store: by.store.to_owned(),
             writer: by.writer.to_owned(),
             host: by.host.to_owned(),
             at: rfc3339(now_ms),
             files: files.collect(),
-        };
-        Ok((seal, out.into_iter().map(|file| file.path).collect()))
+        })
     }
 
     /// Of text. An error where it is none, or a newer version's.

@@ -122,8 +122,8 @@ impl<'a> Site<'a> {
         Ok(archive.store_id().to_owned())
     }
 
-    /// What there is to send now, and what is left out.
-    pub(crate) fn seal(&self, state: &State) -> Result<(Seal, Vec<std::path::PathBuf>), Error> {
+    /// What there is to send now.
+    pub(crate) fn seal(&self, state: &State) -> Result<Seal, Error> {
         let store_id = self.store_id()?;
         let by = Sealer { store: &store_id, writer: &state.writer, host: &state.name };
         Seal::of_store(self.store(), &self.options.exclude, by, now_ms())

@@ -21,7 +21,7 @@ pub(crate) fn run(site: &Site<'_>, as_json: bool, out: &mut impl Write) -> Resul
     }
     let mut set_up = site.set_up()?;
     // What was said last may be of before the last conversation.
-    if let Ok((seal, _)) = site.seal(&set_up.state) {
+    if let Ok(seal) = site.seal(&set_up.state) {
         super::push::note_waiting(site, &mut set_up, &seal);
     }
     let state = set_up.state;

@@ -389,7 +389,7 @@ fn what_is_due(site: &Site<'_>) -> Result<(), Error> {
     // Another one is at it.
     let Some(lock) = site.lock_now()? else { return Ok(()) };
     let mut set_up = site.set_up()?;
-    let (seal, _) = site.seal(&set_up.state)?;
+    let seal = site.seal(&set_up.state)?;
     let before = (set_up.state.waiting, set_up.state.dirty_since_ms);
     note_waiting(site, &mut set_up, &seal);
     if before != (set_up.state.waiting, set_up.state.dirty_since_ms) {

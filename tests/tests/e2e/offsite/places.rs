@@ -1,9 +1,14 @@
 //! Every kind of place: what is pushed there is received, drilled, and comes back into a home that has nothing but the key.
 
-use tests::offsite::place::{Kind, Place};
-use tests::scratch::Scratch;
+use std::fs;
 
-use super::machine::{Machine, NAME, SESSIONS};
+use tests::offsite::place::{Kind, Place};
+use tests::offsite::restic;
+use tests::scratch::Scratch;
+use tests::transcripts::{self, made_id};
+use tests::waiting::await_until;
+
+use super::machine::{LIMIT, Machine, NAME, SESSIONS};
 
 /// Push, receipt, drill, a second push, and everything back: as many conversations as the table says, from older
 /// contents to subagents' files.
@@ -98,4 +103,54 @@ fn what_is_left_out_is_never_sent() {
     assert_eq!(machine.status()["push"]["sessions"], 1);
     let sealed = machine.repository(&place, NAME).dump("/.state/offsite/seal.json");
     assert!(!String::from_utf8_lossy(&sealed).contains(&tests::transcripts::made_id(1)), "not named either");
+}
+
+/// What is saved while restic is about to read may be one to be left out: nothing is sent of it, and the next push, which
+/// knows, sends what may be.
+#[test]
+fn what_is_saved_after_the_seal_is_not_sent_where_conversations_are_left_out() {
+    let test = "what_is_saved_after_the_seal_is_not_sent_where_conversations_are_left_out";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let programs = shelf.beside("programs");
+    let machine = Machine::with_programs(&place, std::slice::from_ref(&programs));
+    machine.configure(&place, "offsite_exclude = [\"/home/dev/**\"]\n");
+    let open = machine.scratch.slug_dir().with_file_name("-srv-open");
+    fs::create_dir_all(&open).expect("make a second project");
+    let [sent, later, left_out] = [77, 78, 5].map(made_id);
+    let say = |id: &str, turn: u32| {
+        let line = transcripts::prompt_line(id, turn, "sent").replace("/home/dev/proj", "/srv/open");
+        transcripts::append(&open.join(format!("{id}.jsonl")), line);
+    };
+    say(&sent, 1);
+    machine.sweep();
+    machine.init(NAME);
+    say(&sent, 2);
+    machine.sweep();
+    let (reached, go_on) = (programs.join("reached"), programs.join("go-on"));
+    restic::scripted(
+        &programs,
+        "[ \"$command\" = backup ] || exec \"$REAL\" \"$@\"\ntouch \"$HERE/reached\"\n\
+         while [ ! -e \"$HERE/go-on\" ]; do sleep 0.1; done\nexec \"$REAL\" \"$@\"",
+    );
+    let pushing = machine.offsite(&["push", "--now"]).spawn();
+    await_until("restic to be started", LIMIT, || reached.exists());
+    transcripts::make_conversation(&machine.scratch, &left_out, 3);
+    say(&later, 1);
+    machine.sweep();
+    let labels = machine.scratch.layer1_store().join(".state/labels");
+    fs::create_dir_all(&labels).expect("make the folder of labels");
+    fs::write(labels.join(format!("{left_out}.labels")), "what nobody else may know").expect("call it something");
+    let stored = tests::tree::visible_files(&machine.scratch.layer1_store());
+    assert!([&later, &left_out].iter().all(|id| stored.iter().any(|path| path.contains(id.as_str()))), "{stored:?}");
+    fs::write(&go_on, "").expect("let it go on");
+    pushing.wait().ok();
+    let listed = || machine.repository(&place, NAME).ok(&["ls", "--no-lock", "latest"]).text();
+    let first = listed();
+    assert!(first.contains(&sent) && !first.contains(&later) && !first.contains(&left_out), "{first}");
+    assert!(!first.contains("/proj"), "not even the project is named: {first}");
+    machine.push();
+    let second = listed();
+    assert!(second.contains(&later) && !second.contains(&left_out), "{second}");
+    machine.drill_all();
 }
