@@ -236,3 +236,40 @@ fn what_is_due_waits_for_its_time_and_is_silent() {
     }
     assert_eq!(home.state().attempt.unwrap().failures, 1, "the second one waited");
 }
+
+#[test]
+fn what_keeps_a_due_push_from_beginning_is_in_the_state_until_it_is_over() {
+    let home = Home::new();
+    home.set_up();
+    let due = |name: &str| {
+        let mut command = home.command(&["offsite", "push", "--due"]);
+        command.env("THREEFOLD_OFFSITE_EVERY", "0s").env("THREEFOLD_OFFSITE_NAME", name);
+        let output = command.output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    };
+    // Hours cannot be waited for: the last try is made older.
+    let long_ago = || {
+        let mut state = home.state();
+        state.attempt.as_mut().unwrap().at_ms = 1;
+        state.write(&home.store()).unwrap();
+    };
+    let store_file = home.store().join(".state/store.json");
+    let well = fs::read(&store_file).unwrap();
+    for (name, store, told) in
+        [("desktop", &well[..], "offsite_name says desktop"), ("laptop", b"", "nothing is saved")]
+    {
+        fs::write(&store_file, store).unwrap();
+        due(name);
+        let state = home.state();
+        let attempt = state.attempt.unwrap();
+        assert!(!attempt.ok && attempt.failures == 1 && attempt.said.contains(told), "{attempt:?}");
+        assert_eq!(state.troubles.len(), 1);
+        assert!(state.troubles[0].what.contains(told), "{:?}", state.troubles);
+        due(name);
+        assert_eq!(home.state().attempt.unwrap().failures, 1, "the second one waited");
+        fs::write(&store_file, &well).unwrap();
+        long_ago();
+        due("laptop");
+        assert_eq!((home.troubles(), home.state().attempt.unwrap().ok), (Vec::new(), true));
+    }
+}

@@ -8,7 +8,7 @@ use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::names::{LAYER2, typed};
-use layer1_prebackup::wire::offsite::{Attempt, FOLDER, Kind, Receipt, conversations, counted};
+use layer1_prebackup::wire::offsite::{Attempt, FOLDER, Kind, Receipt, State, conversations, counted};
 use serde::Deserialize;
 
 use super::engine::Engine;
@@ -84,23 +84,23 @@ pub(crate) fn push(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Re
         }
         Err(error) => Err(layer1_prebackup::log::in_one_line(&**error)),
     };
-    match note_attempt(site, set_up, &said) {
+    match note_attempt(site, &mut set_up.state, &said) {
         Err(error) if pushed.is_ok() => Err(error),
         _ => pushed,
     }
 }
 
 /// Keeps in the state what came of a try: failures, one after the other, make the next one wait longer.
-pub(crate) fn note_attempt(site: &Site<'_>, set_up: &mut SetUp, came: &Result<String, String>) -> Result<(), Error> {
-    let failures = set_up.state.attempt.as_ref().map_or(0, |attempt| attempt.failures);
+pub(crate) fn note_attempt(site: &Site<'_>, state: &mut State, came: &Result<String, String>) -> Result<(), Error> {
+    let failures = state.attempt.as_ref().map_or(0, |attempt| attempt.failures);
     let (failures, said) = match came {
         Ok(said) => (0, said.clone()),
         Err(cause) => (failures + 1, format!("failed to {cause}")),
     };
     let mark = if came.is_ok() { "✅" } else { "❌" };
     site.report.line_with_time(&format!("[offsite] {mark} {said}"));
-    set_up.state.attempt = Some(Attempt { at_ms: now_ms(), ok: came.is_ok(), failures, said });
-    Ok(set_up.state.write(site.store())?)
+    state.attempt = Some(Attempt { at_ms: now_ms(), ok: came.is_ok(), failures, said });
+    Ok(state.write(site.store())?)
 }
 
 fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading) -> Result<Pushed, Error> {

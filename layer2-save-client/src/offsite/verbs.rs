@@ -22,6 +22,7 @@ use super::setup::{KeyBy, Wanted, set_up, sheet};
 use super::site::Site;
 use super::status;
 use super::thin;
+use super::trouble::{Trouble, said};
 use crate::error::{Error, failed};
 
 /// What stands below the help of a verb.
@@ -388,8 +389,11 @@ fn what_is_due(site: &Site<'_>) -> Result<(), Error> {
     }
     // Another one is at it.
     let Some(lock) = site.lock_now()? else { return Ok(()) };
-    let mut set_up = site.set_up()?;
-    let seal = site.seal(&set_up.state)?;
+    let ready = site.set_up().and_then(|set_up| Ok((site.seal(&set_up.state)?, set_up)));
+    let (seal, mut set_up) = match ready {
+        Ok(ready) => ready,
+        Err(error) => return note_unready(site, &error),
+    };
     let before = (set_up.state.waiting, set_up.state.dirty_since_ms);
     note_waiting(site, &mut set_up, &seal);
     if before != (set_up.state.waiting, set_up.state.dirty_since_ms) {
@@ -398,7 +402,8 @@ fn what_is_due(site: &Site<'_>) -> Result<(), Error> {
     if !may_try(&set_up.state, site.options.every, now_ms()) {
         return Ok(());
     }
-    if set_up.state.dirty_since_ms.is_some() {
+    // One that failed before anything was looked at is over once there is nothing to send either.
+    if set_up.state.dirty_since_ms.is_some() || set_up.state.attempt.as_ref().is_some_and(|attempt| !attempt.ok) {
         push(site, &mut set_up, &lock, Reading::Changed)?;
     }
     if set_up.state.receipt.is_none() {
@@ -415,15 +420,25 @@ fn what_is_due(site: &Site<'_>) -> Result<(), Error> {
     }
     if let Err(error) = &proven {
         // It waits as after a push that failed.
-        note_attempt(site, &mut set_up, &Err(in_one_line(&**error)))?;
+        note_attempt(site, &mut set_up.state, &Err(in_one_line(&**error)))?;
     }
     proven
+}
+
+/// Keeps in the state why nothing can be sent: settings that say something else than what is set up, or a store that
+/// cannot be read. Where nobody can write there, the log has it.
+fn note_unready(site: &Site<'_>, error: &Error) -> Result<(), Error> {
+    let state = State::read(site.store()).map_err(failed("read the state of the third place"))?;
+    let Some(mut state) = state.filter(|state| may_try(state, site.options.every, now_ms())) else { return Ok(()) };
+    let kind = error.downcast_ref::<Trouble>().map_or(Kind::OffsiteFailed, |trouble| trouble.kind);
+    state.trouble(kind, &said(error), now_ms());
+    note_attempt(site, &mut state, &Err(in_one_line(&**error)))
 }
 
 /// A proof that failed is in the state, and keeps nothing else from being done.
 fn keep_going<T>(done: Result<T, Error>) -> Result<(), Error> {
     match done {
-        Err(error) => match error.downcast::<super::trouble::Trouble>() {
+        Err(error) => match error.downcast::<Trouble>() {
             Ok(trouble) if matches!(trouble.kind, Kind::DrillFailed | Kind::CheckFailed) => Ok(()),
             Ok(trouble) => Err(trouble),
             Err(error) => Err(error),
