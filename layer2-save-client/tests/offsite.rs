@@ -150,6 +150,29 @@ fn one_that_was_killed_in_a_drill_says_nothing_of_what_is_stored() {
 }
 
 #[test]
+fn a_drill_of_a_conversation_of_many_files_brings_its_transcript_back_first() {
+    let home = Home::new();
+    let folder = home.path(".claude/projects/-p/s1/subagents");
+    fs::create_dir_all(&folder).unwrap();
+    (0..60).for_each(|n| fs::write(folder.join(format!("agent-{n}.jsonl")), format!("{n}\n")).unwrap());
+    home.save("s1", "one\n");
+    home.set_up();
+    let drilled = || {
+        fs::write(home.path(".stand-in/calls"), "").unwrap();
+        home.well(&["drill", "s1"]);
+        let calls = fs::read_to_string(home.path(".stand-in/calls")).unwrap();
+        let dumped = calls.lines().filter(|call| call.contains(" dump ")).filter_map(|call| call.rsplit(' ').next());
+        dumped.skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (once, again) = (drilled(), drilled());
+    assert_eq!((once[0].as_str(), again[0].as_str(), once.len()), ("/p/s1.jsonl", "/p/s1.jsonl", 20));
+    // Two draws of 19 out of 60 are not the same.
+    assert_ne!(once, again);
+    home.fault("[ $verb = dump ] && case \"$*\" in *s1.jsonl) echo eno; exit 0 ;; esac");
+    assert!(home.refused(&["drill", "s1"]).contains("(drill-failed)"));
+}
+
+#[test]
 fn a_lock_is_removed_once_and_what_is_locked_then_is_told() {
     let home = Home::new();
     home.set_up();

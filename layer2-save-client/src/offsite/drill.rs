@@ -25,11 +25,11 @@ const DRILLS: &str = "drills";
 const DRILLS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Lines of it that are kept.
 const LINES_KEPT: usize = 10_000;
-/// Files of one session that are brought back, one by one; its transcript is the first.
+/// Files of one session that are brought back, one by one: its newest transcript, and others that are drawn.
 const FILES_MAX: usize = 20;
 const MONTH_MS: u64 = 31 * 24 * 60 * 60 * 1000;
 /// Of so many draws all but one are among the sessions that were never brought back.
-const NEW_OF: u64 = 5;
+const NEW_OF: usize = 5;
 
 /// Which sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,9 +199,9 @@ impl Source<'_> {
 
     /// Brings the files of a session back, one by one.
     fn session(&self, session: &str, files: &[&Sealed], witness: Option<&Archive>, all: bool) -> Result<Line, Error> {
-        let most = if all { files.len() } else { FILES_MAX };
+        let files = chosen(session, files, if all { files.len() } else { FILES_MAX })?;
         let line = |path: &str, result: &str, why: String| Line::new(self.snapshot, session, path, result, why);
-        for file in files.iter().take(most) {
+        for file in &files {
             if file.path.contains(char::REPLACEMENT_CHARACTER) {
                 // Its name is no text, so no argument can name it.
                 continue;
@@ -360,17 +360,33 @@ fn contradicts(witness: &Archive, file: &Sealed) -> bool {
     same.is_some_and(|own| own.blake3.to_hex().as_str() != file.blake3)
 }
 
+/// So many files of a session at most: its newest transcript, which stands last in the order of a seal, and then others,
+/// drawn.
+fn chosen<'f>(session: &str, files: &[&'f Sealed], most: usize) -> Result<Vec<&'f Sealed>, Error> {
+    let is_transcript = |file: &&Sealed| {
+        let rest = file.path.strip_prefix(session).unwrap_or_default();
+        file.generation == 0 && [".jsonl", ".jsonl.zst"].contains(&rest)
+    };
+    let (mut chosen, mut others): (Vec<_>, Vec<_>) = files.iter().copied().partition(is_transcript);
+    while chosen.len() < most && !others.is_empty() {
+        chosen.push(others.swap_remove(draw(others.len())?));
+    }
+    Ok(chosen)
+}
+
+/// A number below this, of the system's random numbers.
+fn draw(below: usize) -> Result<usize, Error> {
+    let mut bytes = [0; 4];
+    platform::random(&mut bytes).map_err(failed("ask the system for random numbers"))?;
+    Ok(u32::from_le_bytes(bytes) as usize % below.max(1))
+}
+
 /// The session to bring back.
 fn drawn<'s>(sessions: &BTreeMap<&'s str, Vec<&Sealed>>, known: &[Line]) -> Result<Option<&'s str>, Error> {
     let ever: BTreeSet<&str> = known.iter().map(|line| line.session.as_str()).collect();
     let (new, old): (Vec<&str>, Vec<&str>) = sessions.keys().partition(|session| !ever.contains(*session));
-    let draw = |below: u64| -> Result<u64, Error> {
-        let mut bytes = [0; 8];
-        platform::random(&mut bytes).map_err(failed("ask the system for random numbers"))?;
-        Ok(u64::from_le_bytes(bytes) % below.max(1))
-    };
     let from = if old.is_empty() || (!new.is_empty() && draw(NEW_OF)? > 0) { new } else { old };
-    Ok(from.get(usize::try_from(draw(from.len() as u64)?)?).copied())
+    Ok(from.get(draw(from.len())?).copied())
 }
 
 /// How many of the sessions came back equal since then, at their last time.
