@@ -173,6 +173,39 @@ fn a_drill_of_a_conversation_of_many_files_brings_its_transcript_back_first() {
 }
 
 #[test]
+fn what_did_not_come_back_is_told_until_each_of_it_did() {
+    let home = Home::new();
+    ["s2", "s3", "s4", "s5", "s11"].iter().for_each(|id| home.save(id, "text\n"));
+    home.set_up();
+    let damaged =
+        |ids: &str| format!("case \"$verb $*\" in *--archive*) exit 1 ;; dump*{ids}.jsonl) echo eno; exit 0 ;; esac");
+    home.fault(&damaged("s[1-4]"));
+    assert!(home.refused(&["drill", "--all"]).contains("4 conversations did not come back"));
+    let told = || home.state().troubles.into_iter().map(|trouble| trouble.what).collect::<Vec<_>>().join("\n");
+    for (well, damaged_still, count) in [
+        ("s5", "s[1-4]", "4 "),
+        ("s11", "s[1-4]", "4 "),
+        ("s3", "s[124]", "3 "),
+        ("s1", "s[24]", "2 "),
+        ("s4", "s2", "1 "),
+    ] {
+        home.fault(&damaged(damaged_still));
+        home.well(&["drill", well]);
+        assert!(told().starts_with(count) && home.troubles() == ["drill-failed"], "{well}: {}", told());
+    }
+    assert!(told().contains("(p/s2: ") && !told().contains("s1"), "{}", told());
+    home.fault("");
+    home.well(&["drill", "s2"]);
+    assert_eq!(home.troubles(), [""; 0]);
+    // All of them that are well are enough, whatever was told before.
+    home.fault(&damaged("s3"));
+    home.refused(&["drill", "s3"]);
+    home.fault("");
+    home.well(&["drill", "--all"]);
+    assert_eq!(home.troubles(), [""; 0]);
+}
+
+#[test]
 fn a_lock_is_removed_once_and_what_is_locked_then_is_told() {
     let home = Home::new();
     home.set_up();

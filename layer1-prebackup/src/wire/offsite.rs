@@ -1,6 +1,7 @@
 //! The state of the third place, `<layer 1's store>/.state/offsite/state.json`: layer 2 writes it under that folder's
 //! `lock`, layer 3 reports it. What is wrong with the third place is decided here, once for both.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub struct State {
     pub attempt: Option<Attempt>,
     /// The last session that was brought back.
     pub drill: Option<Drill>,
+    /// Sessions that did not come back equal, and have not since; why each.
+    pub drill_failed: BTreeMap<String, String>,
     /// The last check of the repository's data.
     pub check: Option<Check>,
     /// How many snapshots there are, and how many bytes were sent for them.

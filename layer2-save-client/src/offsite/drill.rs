@@ -10,7 +10,7 @@ use std::path::Path;
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::fs::{self, Lock, platform};
 use layer1_prebackup::log::now_ms;
-use layer1_prebackup::wire::offsite::{self, FOLDER, Kind};
+use layer1_prebackup::wire::offsite::{self, FOLDER, Kind, conversations};
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
@@ -30,6 +30,9 @@ const FILES_MAX: usize = 20;
 const MONTH_MS: u64 = 31 * 24 * 60 * 60 * 1000;
 /// Of so many draws all but one are among the sessions that were never brought back.
 const NEW_OF: usize = 5;
+
+/// Sessions that are named in a message.
+const NAMED_MAX: usize = 3;
 
 /// Which sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,21 +68,28 @@ pub(crate) fn drill(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Wh
         let mark = if line.result == EQUAL { "✅" } else { "❌" };
         site.report.line_with_time(&format!("[offsite] {mark} drill of {}: {}", line.session, line.result));
     }
-    if bad.is_empty() {
-        // One that is well says nothing of another that was not; after all of them, or that one, it is.
-        let is_all = *which == Which::All;
-        let failed = set_up.state.troubles.iter().find(|trouble| trouble.kind == Kind::DrillFailed);
-        let is_that_one = failed.is_some_and(|failed| lines.iter().any(|line| failed.what.contains(&line.session)));
-        if is_all || is_that_one {
-            set_up.state.is_well(&[Kind::DrillFailed]);
-            set_up.state.write(site.store())?;
-        }
-        return Ok(lines);
+    let failed = &mut set_up.state.drill_failed;
+    for line in &lines {
+        // One that is well says nothing of another that was not.
+        match line.result == EQUAL {
+            true => failed.remove(&line.session),
+            false => failed.insert(line.session.clone(), line.why.clone()),
+        };
     }
-    let (count, of) = (bad.len(), lines.len());
-    let named = bad.iter().take(3).map(|line| format!("{}: {}", line.session, line.why)).collect::<Vec<_>>().join("; ");
-    let what = format!("{count} of {of} conversations did not come back as they were sent ({named})");
-    site.noting(set_up, &[], |_| Err(Trouble::new(Kind::DrillFailed, what).into()))
+    if *which == Which::All && bad.is_empty() {
+        failed.clear();
+    }
+    let named = failed.iter().take(NAMED_MAX).map(|(session, why)| format!("{session}: {why}"));
+    let (named, more) = (named.collect::<Vec<_>>().join("; "), if failed.len() > NAMED_MAX { "; …" } else { "" });
+    let of = conversations(failed.len() as u64);
+    let what = format!("{of} did not come back as sent ({named}{more})");
+    match (bad.is_empty(), failed.is_empty()) {
+        (true, true) => set_up.state.is_well(&[Kind::DrillFailed]),
+        (true, false) => set_up.state.trouble(Kind::DrillFailed, &what, now_ms()),
+        (false, _) => return site.noting(set_up, &[], |_| Err(Trouble::new(Kind::DrillFailed, what).into())),
+    }
+    set_up.state.write(site.store())?;
+    Ok(lines)
 }
 
 pub(crate) const EQUAL: &str = "equal";
