@@ -328,6 +328,17 @@ fn end_of_reserved_stem(name: &str) -> Option<usize> {
     (is_device || is_numbered("COM") || is_numbered("LPT")).then_some(stem.len())
 }
 
+/// A path as text, each byte of it that is none as U+FFFD: as programs spell it that write JSON, `restic` among them.
+/// Two paths may be spelled alike.
+pub fn spelled(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
+}
+
 pub(crate) fn escaped(raw: &OsStr) -> String {
     let mut text = String::with_capacity(raw.len());
     for chunk in raw.as_bytes().utf8_chunks() {

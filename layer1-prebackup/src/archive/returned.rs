@@ -14,9 +14,9 @@ use super::store::Archive;
 use super::types::{ArchiveError, SessionKey, Verification};
 use crate::Hash;
 use crate::fs;
-use crate::names::StoredName;
+use crate::names::{StoredName, spelled};
 
-/// What was recorded of files, by their paths in the store: length, and plain BLAKE3 of so many bytes.
+/// What was recorded of files, by their paths in the store, [`spelled`]: length, and plain BLAKE3 of so many bytes.
 pub type Said = BTreeMap<PathBuf, (u64, Hash)>;
 
 impl Archive {
@@ -36,12 +36,7 @@ impl Archive {
                 record_one(&mut session, &name, said, &mut proven)?;
             }
             // What a run before this one took in, it has recorded.
-            for path in known(&session).filter(|path| !proven.contains(path)).collect::<Vec<_>>() {
-                let Some((bytes, blake3)) = said.get(&path) else { continue };
-                if begins_with(self, &path, *bytes, blake3)? || has_moved(&session, said, *bytes, blake3)? {
-                    proven.insert(path);
-                }
-            }
+            prove_known(&session, said, &mut proven)?;
             session.finish();
         }
         let is_missing = |path: &&PathBuf| !proven.contains(*path);
@@ -98,16 +93,12 @@ fn take_in_one(
     for name in unrecorded(into, key, &recorded)? {
         record_one(&mut session, &name, &Said::new(), &mut BTreeSet::new())?;
     }
-    for (path, (bytes, blake3)) in known(&session).filter_map(|path| Some((path.clone(), said.get(&path)?))) {
-        if begins_with(into, &path, *bytes, blake3)? || has_moved(&session, said, *bytes, blake3)? {
-            held.insert(path);
-        }
-    }
+    prove_known(&session, said, held)?;
     let theirs = from.ledger(key)?;
     let (mut moved, mut others) = (Vec::new(), Vec::new());
     for file in from.files(key)? {
         let Some(record) = theirs.record(&file.name) else { continue };
-        let path = path_of(key, &file.name, record);
+        let path = PathBuf::from(spelled(&path_of(key, &file.name, record)));
         if move_here(&session, from, &file.name)? {
             held.insert(path);
             moved.push(Entry::Commit(file.name, Box::new(record.clone())));
@@ -151,9 +142,17 @@ fn move_here(session: &OpenSession<'_>, from: &Archive, name: &StoredName) -> Re
     Ok(true)
 }
 
-/// The files of all that is recorded of a session.
-fn known(session: &OpenSession<'_>) -> impl Iterator<Item = PathBuf> {
-    session.ledger.records().map(|(name, record)| path_of(&session.key, name, record))
+/// Adds what was said of the recorded contents of a session and is so.
+fn prove_known(session: &OpenSession<'_>, said: &Said, proven: &mut BTreeSet<PathBuf>) -> Result<(), ArchiveError> {
+    for (name, record) in session.ledger.records() {
+        let path = path_of(&session.key, name, record);
+        let spelled = PathBuf::from(spelled(&path));
+        let Some((bytes, blake3)) = said.get(&spelled).filter(|_| !proven.contains(&spelled)) else { continue };
+        if begins_with(session.archive, &path, *bytes, blake3)? || has_moved(session, said, *bytes, blake3)? {
+            proven.insert(spelled);
+        }
+    }
+    Ok(())
 }
 
 fn record_one(
@@ -165,22 +164,23 @@ fn record_one(
     let (key, slot) = (session.key.clone(), session.slot(name));
     let Some(form) = slot.form()? else { return Ok(()) };
     let path = content_path(&key, name, form);
-    let is_proven = match said.get(&path) {
+    let spelled = PathBuf::from(spelled(&path));
+    let (verification, is_held) = match said.get(&spelled) {
         Some((bytes, blake3)) if begins_with(session.archive, &path, *bytes, blake3)? => {
             cut(session, &path, *bytes)?;
-            true
+            (Verification::Compared, true)
         }
         // Another content was recorded under this name, and lies under another one now: this one is newer.
-        Some((bytes, blake3)) if has_moved(session, said, *bytes, blake3)? => false,
-        Some(_) => return Ok(()),
-        None => false,
+        Some((bytes, blake3)) if has_moved(session, said, *bytes, blake3)? => (Verification::Found, true),
+        // It may have been said of another that is spelled alike.
+        Some(_) if spelled == path => return Ok(()),
+        _ => (Verification::Found, false),
     };
-    let verification = if is_proven { Verification::Compared } else { Verification::Found };
     let record = record_of_slot(session.slot(name), verification)?;
     session.sync_content(name)?;
     session.commit(&[Entry::Commit(name.clone(), Box::new(record))])?;
-    if said.contains_key(&path) {
-        proven.insert(path);
+    if is_held {
+        proven.insert(spelled);
     }
     Ok(())
 }
@@ -209,7 +209,7 @@ fn has_moved(session: &OpenSession<'_>, said: &Said, bytes: u64, blake3: &Hash) 
     let names = contents_on_disk(session.archive, &session.key)?;
     for name in names.into_iter().filter(|name| name.generation > 0) {
         let other = content_path(&session.key, &name, Form::Plain);
-        if !said.contains_key(&other) && begins_with(session.archive, &other, bytes, blake3)? {
+        if !said.contains_key(Path::new(&spelled(&other))) && begins_with(session.archive, &other, bytes, blake3)? {
             return Ok(true);
         }
     }

@@ -11,7 +11,7 @@ use layer1_prebackup::archive::{Archive, Committed, committed};
 use layer1_prebackup::claude::transcripts::first_cwd;
 use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::fs;
-use layer1_prebackup::names::{FileName, StoredName};
+use layer1_prebackup::names::{FileName, StoredName, spelled};
 use layer1_prebackup::wire::offsite::FOLDER;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ pub(crate) struct Seal {
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sealed {
-    /// Relative to the store.
+    /// Relative to the store, [`spelled`].
     pub(crate) path: String,
     /// 0 for the newest content.
     pub(crate) generation: u32,
@@ -93,7 +93,7 @@ impl Seal {
         let all = committed(store)?;
         let left_out = left_out(store, exclude, &all)?;
         let files = all.iter().filter(|file| !left_out.contains(&group(file))).map(|file| Sealed {
-            path: file.path.to_string_lossy().into_owned(),
+            path: spelled(&file.path),
             generation: file.generation,
             bytes: file.bytes,
             blake3: file.blake3.to_hex().to_string(),

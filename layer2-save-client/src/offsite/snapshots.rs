@@ -123,7 +123,7 @@ pub(crate) struct Entry {
     pub(crate) mtime: String,
 }
 
-/// The files of a snapshot, by their paths in it, with their lengths.
+/// The files of a snapshot, by their paths in it, with their lengths; of several that are spelled alike the least.
 pub(crate) fn files(
     engine: &Engine<'_>,
     repository: &str,
@@ -132,7 +132,7 @@ pub(crate) fn files(
 ) -> Result<HashMap<String, u64>, Error> {
     let mut files = HashMap::new();
     entries(engine, repository, snapshot, caching, &mut |entry| {
-        files.insert(entry.path, entry.size);
+        files.entry(entry.path).and_modify(|size: &mut u64| *size = entry.size.min(*size)).or_insert(entry.size);
     })?;
     Ok(files)
 }

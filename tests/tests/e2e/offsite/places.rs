@@ -1,6 +1,8 @@
 //! Every kind of place: what is pushed there is received, drilled, and comes back into a home that has nothing but the key.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use tests::offsite::place::{Kind, Place};
 use tests::offsite::restic;
@@ -103,6 +105,34 @@ fn what_is_left_out_is_never_sent() {
     assert_eq!(machine.status()["push"]["sessions"], 1);
     let sealed = machine.repository(&place, NAME).dump("/.state/offsite/seal.json");
     assert!(!String::from_utf8_lossy(&sealed).contains(&tests::transcripts::made_id(1)), "not named either");
+}
+
+/// Names are bytes, and what restic says of them is text.
+#[test]
+fn a_file_whose_name_is_no_text_is_received_and_comes_back_like_any_other() {
+    let test = "a_file_whose_name_is_no_text_is_received_and_comes_back_like_any_other";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let machine = Machine::new(&place);
+    machine.converse(1);
+    let results = machine.scratch.transcript(&made_id(1)).with_extension("").join("tool-results");
+    fs::create_dir_all(&results).expect("make a folder of side files");
+    // One byte that is none, the beginning of a character, and two that are spelled alike.
+    for (n, name) in [&b"a\xff.txt"[..], b"b\xe2\x82.txt", b"c\xfe", b"c\xff"].iter().enumerate() {
+        if fs::write(results.join(OsStr::from_bytes(name)), format!("side file {n}\n")).is_err() {
+            println!("skipped: {test} may not use such names here");
+            return;
+        }
+    }
+    machine.sweep();
+    machine.init(NAME);
+    machine.grow(1, "one more");
+    machine.push();
+    let status = machine.status();
+    // With the version before the conversation was begun anew.
+    assert_eq!(status["push"]["files"], 6, "{status:#}");
+    machine.drill_all();
+    machine.assert_comes_back(&place, 1);
 }
 
 /// What is saved while restic is about to read may be one to be left out: nothing is sent of it, and the next push, which
