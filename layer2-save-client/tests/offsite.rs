@@ -329,3 +329,48 @@ fn what_keeps_a_due_push_from_beginning_is_in_the_state_until_it_is_over() {
         assert_eq!((home.troubles(), home.state().attempt.unwrap().ok), (Vec::new(), true));
     }
 }
+
+/// Snapshots that are old enough, as `restic` would say; removed where that is asked for.
+const OLD_ENOUGH: &str = r#"case "$verb $*" in
+    "forget --dry-run"*) echo '[{"remove":[{"id":"000000005f5f5f5f","time":"","hostname":"laptop"}]}]'; exit 0 ;;
+    forget*) rm -r "$repository/snapshots/000000005f5f5f5f" "$repository/snapshots/000000005f5f5f5f.json"; exit 0 ;;
+    prune*) exit 0 ;;
+esac
+"#;
+
+#[test]
+fn what_goes_was_proven_to_be_in_what_stays_before_it_goes() {
+    let home = Home::new();
+    home.set_up();
+    home.save("s1", "one\nand more\n");
+    home.well(&["push"]);
+    let oldest = home.path("place/laptop/snapshots/000000005f5f5f5f");
+    let hash = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
+    let seal = oldest.join(".state/offsite/seal.json");
+    let sealed = fs::read_to_string(&seal).unwrap();
+    assert!(sealed.contains(&hash("one\n")), "{sealed}");
+    // What stays is longer and does not begin so.
+    fs::write(&seal, sealed.replace(&hash("one\n"), &hash("eno\n"))).unwrap();
+    home.fault(OLD_ENOUGH);
+    let told = home.well(&["thin", "--yes"]);
+    assert!(told.contains("stays: only it has p/s1.jsonl") && oldest.exists(), "{told}");
+    fs::write(&seal, sealed).unwrap();
+    // All of the newest one does not come back.
+    home.fault(&format!("{OLD_ENOUGH} case \"$verb $*\" in dump*--archive*) : > \"$base/drill\"; exit 1 ;; dump*s1.jsonl) [ -f \"$base/drill\" ] && {{ echo eno; exit 0; }} ;; esac"));
+    assert!(home.refused(&["thin", "--yes"]).contains("(drill-failed)") && oldest.exists());
+    fs::write(home.path(".stand-in/calls"), "").unwrap();
+    home.fault(OLD_ENOUGH);
+    home.well(&["thin", "--yes"]);
+    assert!(!oldest.exists());
+    let calls = fs::read_to_string(home.path(".stand-in/calls")).unwrap();
+    let nth =
+        |words: &str| calls.lines().position(|call| call.contains(words)).unwrap_or_else(|| panic!("{words}: {calls}"));
+    let order = [
+        " dump --no-lock --no-cache 000000025f5f5f5f /p/s1.jsonl",
+        " dump --no-lock --no-cache --archive",
+        " forget 0",
+        " prune",
+        " check ",
+    ];
+    assert!(order.map(nth).is_sorted(), "{calls}");
+}

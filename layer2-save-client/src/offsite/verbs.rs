@@ -194,7 +194,7 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
                 }
             }
             thin::carry_out(site, &mut set_up, &lock, &plan)?;
-            say(out, "Removed; every conversation came back equal.\n")
+            say(out, "Every conversation came back equal; removed.\n")
         }
         Verb::List { host } => {
             let lock = site.lock()?;
