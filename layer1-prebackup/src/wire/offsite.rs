@@ -41,6 +41,15 @@ pub struct State {
     pub repository: String,
     /// Random, of this set-up on this machine: a store that was copied to a second machine has another one there.
     pub writer: String,
+    /// The computer, hashed and empty where it does not tell, and the inode of the store's folder: both are others where
+    /// the home was copied to another computer.
+    pub machine: Option<(String, u64)>,
+    /// How many pushes were begun. A snapshot that counts more is of a copy of this state.
+    #[serde(default)]
+    pub pushes: u64,
+    /// Random, of the last of them.
+    #[serde(default)]
+    pub push: String,
     /// The snapshot with which the set-up before this one ended, where this one went on with its repository.
     pub taken_over: Option<String>,
     /// When it was set up, in milliseconds since 1970, as all times here.

@@ -74,7 +74,7 @@ enum Output<'a> {
 pub(crate) struct Engine<'a> {
     program: PathBuf,
     env: ChildEnv,
-    store: PathBuf,
+    pub(crate) store: PathBuf,
     /// Where it is run.
     folder: PathBuf,
     lock: &'a Lock,

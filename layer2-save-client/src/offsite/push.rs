@@ -14,8 +14,8 @@ use serde::Deserialize;
 use super::engine::Engine;
 use super::receipt::not_covered;
 use super::seal::{Seal, Sealed};
-use super::site::{MET_BY_LOOKING, SetUp, Site, our_snapshots};
-use super::snapshots::{Snapshot, files, short_id, tags};
+use super::site::{MET_BY_LOOKING, SetUp, Site, here, our_snapshots, random_id};
+use super::snapshots::{Snapshot, files, push_tags, short_id};
 use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
@@ -115,8 +115,13 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     set_up.state.engine = Some(engine.version.clone());
     let repository = set_up.place.repository(&set_up.state.name);
     let before = our_snapshots(&engine, &repository, &set_up.state, &seal.store)?;
+    let state = &mut set_up.state;
+    (state.pushes, state.push, state.machine) = (state.pushes + 1, random_id()?, Some(here(site.store())));
+    // Before there can be a snapshot of it: one that is not known here is another's.
+    state.write(site.store())?;
     seal.write(site.store())?;
-    let Made { snapshot_id: snapshot, data_added_packed: added } = send(site, &engine, &repository, &seal, reading)?;
+    let Made { snapshot_id: snapshot, data_added_packed: added } =
+        send(site, &engine, (&repository, &set_up.state), &seal, reading)?;
     let there = read_back(&engine, &repository, &snapshot)?;
     let missing = not_covered(&seal, &there);
     if !missing.is_empty() {
@@ -172,9 +177,15 @@ struct Made {
 }
 
 /// Has `restic` make a snapshot. Locks that killed ones of ours left are removed once.
-fn send(site: &Site<'_>, engine: &Engine<'_>, repository: &str, seal: &Seal, reading: Reading) -> Result<Made, Error> {
+fn send(
+    site: &Site<'_>,
+    engine: &Engine<'_>,
+    (repository, state): (&str, &State),
+    seal: &Seal,
+    reading: Reading,
+) -> Result<Made, Error> {
     let not_sent = write_not_sent(site, seal)?;
-    let tags = tags("threefold", &seal.store, &seal.writer, None);
+    let tags = push_tags(&seal.store, &seal.writer, (state.pushes, &state.push));
     let mut args = vec!["backup", "--json", "--no-scan", "--host", &seal.host, "--group-by", "host", "--tag", &tags];
     args.extend(["--exclude-file", &not_sent]);
     if reading == Reading::All {

@@ -4,7 +4,6 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use layer1_prebackup::fs::platform::random;
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::names::{LAYER2, typed};
@@ -13,14 +12,13 @@ use layer1_prebackup::wire::offsite::{FOLDER, Kind, State};
 use super::engine::Engine;
 use super::key::Key;
 use super::place::{MACHINES, Place, machine_name};
-use super::site::{SetUp, Site};
+use super::site::{SetUp, Site, here, is_elsewhere, of_a_copy, random_id};
 use super::snapshots::{Snapshot, local, repository_id, snapshots, tags};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
 /// What a card holds, besides its tags; in [`FOLDER`].
 const CARD: &str = "card.json";
-const WRITER_BYTES: usize = 8;
 
 /// Which machine is set up where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,13 +89,14 @@ fn make_missing(
     });
     let writer = match &known {
         Some(known) => known.writer.clone(),
-        None => new_writer()?,
+        None => random_id()?,
     };
     let cards = if has_machines { snapshots(&engine, &machines)? } else { Vec::new() };
     let card = cards.iter().rev().find(|card| card.hostname == name);
-    let newest = if found.is_some() { snapshots(&engine, &repository)?.pop() } else { None };
-    for other in card.into_iter().chain(&newest) {
-        refuse_another(other, &store_id, &writer, wanted)?;
+    let sent = if found.is_some() { snapshots(&engine, &repository)? } else { Vec::new() };
+    let is_copy = known.as_ref().is_some_and(|it| is_elsewhere(it, site.store()) || of_a_copy(&sent, it).is_some());
+    for other in card.into_iter().chain(sent.last()) {
+        refuse_another(other, &store_id, other.writer() == writer && !is_copy, wanted)?;
     }
     let make = |repository: &str| {
         engine.text(repository, &["init", "--json"])?;
@@ -115,7 +114,13 @@ fn make_missing(
     let mut state = known.unwrap_or_else(|| State::set_up(place.as_str(), name, &id, &writer, now_ms()));
     state.engine = Some(engine.version.clone());
     // It was looked at above, and is ours or was taken over.
-    state.taken_over = newest.map(|newest| newest.id);
+    state.taken_over = sent.last().map(|newest| newest.id.clone());
+    state.machine = Some(here(site.store()));
+    if of_a_copy(&sent, &state).is_some() {
+        // From here on all that others began is older.
+        let most = sent.iter().map(|snapshot| snapshot.push().0).max();
+        (state.pushes, state.push) = (most.unwrap_or_default() + 1, String::new());
+    }
     // Before the card: a set-up that is cut off here goes on as the one that it was.
     state.write(site.store())?;
     if !card.is_some_and(is_written) {
@@ -139,12 +144,6 @@ fn key(site: &Site<'_>, by: &mut KeyBy<'_>) -> Result<(Key, bool), Error> {
     Ok((key, true))
 }
 
-fn new_writer() -> Result<String, Error> {
-    let mut bytes = [0; WRITER_BYTES];
-    random(&mut bytes).map_err(failed("ask the system for random numbers"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// The id of a repository; `None` where there is none.
 fn id_of(engine: &Engine<'_>, repository: &str) -> Result<Option<String>, Error> {
     match repository_id(engine, repository) {
@@ -165,13 +164,13 @@ fn refuse_other_key(error: Error, place: &Place, name: &str) -> Error {
 }
 
 /// An error where a name is another machine's, or was this one's under another set-up.
-fn refuse_another(newest: &Snapshot, store_id: &str, writer: &str, wanted: &Wanted) -> Result<(), Error> {
+fn refuse_another(newest: &Snapshot, store_id: &str, is_ours: bool, wanted: &Wanted) -> Result<(), Error> {
     let Wanted { place, name, take_over } = wanted;
     if newest.store() != store_id {
         let what = format!("{name} is the name of another machine in {place}; choose another one");
         return Err(Trouble::new(Kind::AnotherWriter, what).into());
     }
-    if newest.writer() != writer && !take_over {
+    if !is_ours && !take_over {
         let again = typed(LAYER2, &format!("offsite init {place} --name {name} --take-over"));
         let what = format!(
             "these conversations are sent to {name} in {place} from another machine, or from this one before it was \

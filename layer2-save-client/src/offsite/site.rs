@@ -1,10 +1,12 @@
 //! What every command of the third place begins with: the settings, the state, the lock, and `restic`.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::archive::Archive;
+use layer1_prebackup::fs::platform::random;
 use layer1_prebackup::fs::{Dir, Lock};
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::names::{LAYER2, typed};
@@ -24,6 +26,7 @@ use crate::settings::Settings;
 /// How long another command of ours is waited for; a push may take hours.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 const BUSY_POLL: Duration = Duration::from_millis(50);
+const ID_DIGITS: usize = 16;
 
 /// This machine, as far as the third place is concerned.
 #[derive(Clone, Copy)]
@@ -187,7 +190,14 @@ pub(crate) fn our_snapshots(
             format!("another repository is there (id {id}, not {}); nothing was written to it", state.repository);
         return Err(Trouble::new(Kind::AnotherRepository, what).into());
     }
+    if is_elsewhere(state, &engine.store) {
+        return Err(another_writer(state, "this home was copied from another computer, which sends under this name"));
+    }
     let all = snapshots(engine, repository)?;
+    if let Some(other) = of_a_copy(&all, state) {
+        let what = format!("a copy of this home sends under this name too (last at {})", local(&other.time));
+        return Err(another_writer(state, &what));
+    }
     let is_ours = |newest: &Snapshot| {
         newest.store() == store_id && (newest.writer() == state.writer || state.taken_over.as_ref() == Some(&newest.id))
     };
@@ -202,4 +212,48 @@ pub(crate) fn our_snapshots(
         }
         _ => Ok(all),
     }
+}
+
+fn another_writer(state: &State, what: &str) -> Error {
+    let State { place, name, .. } = state;
+    let init = typed(LAYER2, &format!("offsite init {place} --name"));
+    let what = format!(
+        "{what}; nothing was written. On the computer that goes on as {name}: `{init} {name} --take-over`; on the other \
+         one: `{init}` with another name"
+    );
+    Trouble::new(Kind::AnotherWriter, what).into()
+}
+
+/// The newest snapshot that this state did not begin: one that is copied or put back knows fewer than there are.
+pub(crate) fn of_a_copy<'s>(all: &'s [Snapshot], state: &State) -> Option<&'s Snapshot> {
+    let is_known = |snapshot: &&Snapshot| {
+        let (number, push) = snapshot.push();
+        number < state.pushes || (number, push) == (state.pushes, state.push.as_str())
+    };
+    all.iter().rev().find(|snapshot| !is_known(snapshot))
+}
+
+/// Whether a state was made on another computer. One that names itself otherwise and has the same folder, as a container
+/// does, is none; nor is one with another folder.
+pub(crate) fn is_elsewhere(state: &State, store: &Path) -> bool {
+    let (computer, folder) = here(store);
+    state.machine.as_ref().is_some_and(|known| known.0 != computer && known.1 != folder)
+}
+
+/// What tells this computer and this store's folder from others.
+pub(crate) fn here(store: &Path) -> (String, u64) {
+    // A computer that has none of them is told by what it sends.
+    let ids = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/etc/hostid"];
+    let id = ids.iter().find_map(|path| std::fs::read_to_string(path).ok().filter(|id| !id.trim().is_empty()));
+    // The id itself is not to be shown to others.
+    let hash =
+        |id: String| blake3::hash(format!("threefold {}", id.trim()).as_bytes()).to_hex()[..ID_DIGITS].to_owned();
+    (id.map(hash).unwrap_or_default(), std::fs::metadata(store).map_or(0, |folder| folder.ino()))
+}
+
+/// What nobody else has drawn.
+pub(crate) fn random_id() -> Result<String, Error> {
+    let mut bytes = [0; ID_DIGITS / 2];
+    random(&mut bytes).map_err(failed("ask the system for random numbers"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -14,6 +14,8 @@ use crate::error::{Error, failed};
 const STORE_TAG: &str = "store=";
 /// The same of the set-up's.
 const WRITER_TAG: &str = "writer=";
+/// The same of the push: how many there were by then, and something random.
+const PUSH_TAG: &str = "push=";
 /// The same of a repository's, on a card.
 const REPOSITORY_TAG: &str = "repository=";
 
@@ -52,6 +54,12 @@ impl Snapshot {
         self.tag(WRITER_TAG)
     }
 
+    /// How many pushes were begun by then, and what tells this one from another of that number.
+    pub(crate) fn push(&self) -> (u64, &str) {
+        let parts = self.tag(PUSH_TAG).split_once('-');
+        parts.and_then(|(number, push)| Some((number.parse().ok()?, push))).unwrap_or_default()
+    }
+
     /// On a card: the id of the machine's repository.
     pub(crate) fn repository(&self) -> &str {
         self.tag(REPOSITORY_TAG)
@@ -77,6 +85,11 @@ pub(crate) fn short_id(id: &str) -> &str {
 pub(crate) fn tags(kind: &str, store: &str, writer: &str, repository: Option<&str>) -> String {
     let repository = repository.map(|id| format!(",{REPOSITORY_TAG}{id}")).unwrap_or_default();
     format!("{kind},{STORE_TAG}{store},{WRITER_TAG}{writer}{repository}")
+}
+
+/// The tags of a push's snapshot.
+pub(crate) fn push_tags(store: &str, writer: &str, (number, push): (u64, &str)) -> String {
+    format!("{},{PUSH_TAG}{number}-{push}", tags("threefold", store, writer, None))
 }
 
 /// The repository's id, which also says that the key opens it.

@@ -91,6 +91,66 @@ fn two_machines_of_one_host_name_never_write_one_repository() {
     }
 }
 
+/// A home that was copied with everything in it, to a computer that cannot be told from this one, and then to one that can.
+#[test]
+fn a_copied_home_and_the_one_that_it_was_copied_from_do_not_both_send_under_one_name() {
+    let test = "a_copied_home_and_the_one_that_it_was_copied_from_do_not_both_send_under_one_name";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let [laptop, copied] = NAMES.map(|_| Machine::new(&place));
+    laptop.converse(FEW);
+    laptop.init(NAMES[0]);
+    fs::remove_dir_all(copied.scratch.home()).expect("empty a home");
+    let copying = Run::new("/bin/cp").arg("-a").arg(laptop.scratch.home()).arg(copied.scratch.home());
+    copying.output().ok();
+    let repository = laptop.repository(&place, NAMES[0]);
+    let grow = |machine: &Machine, said: &str| {
+        let id = tests::transcripts::made_id(1);
+        let line = tests::transcripts::prompt_line(&id, 1000, said);
+        tests::transcripts::append(&machine.scratch.transcript(&id), line);
+        machine.sweep();
+    };
+    let refused = |machine: &Machine, told: &str| {
+        let before = repository.snapshots().len();
+        let outcome = machine.offsite(&["push", "--now"]).output().exits(1);
+        let found = machine.finding("another-writer");
+        let what = found["what"].as_str().expect("a sentence");
+        assert!(found["needs_person"] == true && what.contains(told) && what.contains("--take-over"), "{found:#}");
+        assert_eq!(repository.snapshots().len(), before, "nothing is added: {outcome:?}");
+        machine.offsite(&["init", &place.url(), "--name", NAMES[0]]).output().exits(1);
+    };
+    grow(&copied, "said on the copy");
+    copied.push();
+    // The one that it was copied from finds what it never sent.
+    grow(&laptop, "said where it was copied from");
+    refused(&laptop, "a copy of this home");
+    let take_over = ["init", &place.url(), "--name", NAMES[0], "--take-over"];
+    laptop.offsite(&take_over).output().ok();
+    laptop.push();
+    assert!(laptop.kinds().is_empty(), "{:#}", laptop.status());
+    grow(&copied, "said on the copy once more");
+    refused(&copied, "a copy of this home");
+    copied.offsite(&["init", &place.url(), "--name", NAMES[1]]).output().ok();
+    assert!(copied.kinds().is_empty(), "{:#}", copied.status());
+    // As it looks on a computer of another name, in a folder that is another.
+    let state = laptop.state().join("state.json");
+    let mut noted: serde_json::Value = serde_json::from_slice(&fs::read(&state).expect("read it")).expect("it is JSON");
+    let here = noted["machine"].clone();
+    noted["machine"] = serde_json::json!(["of another computer", 1]);
+    fs::write(&state, noted.to_string()).expect("write the state");
+    grow(&laptop, "said elsewhere");
+    refused(&laptop, "copied from another computer");
+    // In a container the computer has another name, and after a move the folder is another.
+    for machine in [serde_json::json!([here[0], 1]), serde_json::json!(["of a container", here[1]])] {
+        noted["machine"] = machine;
+        fs::write(&state, noted.to_string()).expect("write the state");
+        laptop.push();
+        noted = serde_json::from_slice(&fs::read(&state).expect("read it")).expect("it is JSON");
+        grow(&laptop, "said here");
+    }
+    repository.assert_clean();
+}
+
 /// All files below a folder, with their lengths and their times of change.
 fn files_below(folder: &Path) -> BTreeSet<(PathBuf, u64, std::time::SystemTime)> {
     let mut files = BTreeSet::new();
