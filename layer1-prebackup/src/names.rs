@@ -64,6 +64,9 @@ pub(crate) const PROJECT_BYTES_MAX: usize = 120;
 const PROJECT_BYTES_READ_MAX: usize = PROJECT_BYTES_MAX + 1;
 /// In layer 3's store: the list of what is owed to the index.
 pub const TO_INDEX: &str = ".state/to-index";
+/// So many characters, its first ones, are the name of that list. Under another name it is another list: then everything
+/// is looked at.
+pub const TO_INDEX_NAME_CHARS: usize = 16;
 /// The index in layer 3's store. SQLite's and our own files beside it begin with its name, so no project's folder may.
 pub(crate) const INDEX_FILE: &str = "sessions.db";
 /// The folder of sessions for which no project name is known.

@@ -11,6 +11,8 @@ use crate::names::{LAYER2, typed};
 
 /// The folder, relative to layer 1's store.
 pub const FOLDER: &str = ".state/offsite";
+/// What was pulled of other machines, in [`FOLDER`]: of each a store, by its name.
+pub const PEERS: &str = "peers";
 /// The state in it.
 const STATE: &str = ".state/offsite/state.json";
 /// No state is longer, in bytes.
@@ -72,6 +74,9 @@ pub struct State {
     pub drill_failed: BTreeMap<String, String>,
     /// The last check of the repository's data.
     pub check: Option<Check>,
+    /// When other machines were last pulled from.
+    #[serde(default)]
+    pub pulled_ms: Option<u64>,
     /// How many snapshots there are, and how many bytes were sent for them.
     pub snapshots: Option<(u64, u64)>,
     /// What is wrong, each kind once.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use layer1_prebackup::config::child_env::ChildEnv;
 use layer1_prebackup::config::exclude::Exclusions;
-use layer1_prebackup::config::settings;
+use layer1_prebackup::config::settings::{self, Peers};
 
 use super::key::KeySource;
 use crate::error::{Error, failed};
@@ -64,6 +64,8 @@ pub(crate) struct Options {
     pub(crate) silence: Duration,
     /// What is never sent.
     pub(crate) exclude: Exclusions,
+    /// What is kept of other machines here.
+    pub(crate) peers: Peers,
     /// Bytes a second.
     pub(crate) upload_limit: Option<u64>,
     home: PathBuf,
@@ -92,6 +94,7 @@ impl Options {
             every: set.every.unwrap_or(EVERY_DEFAULT),
             silence: set.silence.unwrap_or(SILENCE_DEFAULT),
             exclude: Exclusions::new(set.exclude.as_deref().unwrap_or_default(), home),
+            peers: set.peers.unwrap_or(Peers::List),
             upload_limit: set.upload_limit,
             home: home.to_owned(),
             engine_vars: vars.filter(|(name, _)| is_for_engine(name)).collect(),

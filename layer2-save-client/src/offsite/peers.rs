@@ -121,7 +121,7 @@ pub(crate) fn fetch(
 }
 
 /// The newest card of each machine.
-fn cards(engine: &Engine<'_>, set_up: &SetUp) -> Result<Vec<Snapshot>, Error> {
+pub(crate) fn cards(engine: &Engine<'_>, set_up: &SetUp) -> Result<Vec<Snapshot>, Error> {
     let mut cards: Vec<Snapshot> = Vec::new();
     for card in snapshots(engine, &set_up.place.repository(MACHINES))? {
         cards.retain(|known| known.hostname != card.hostname);
@@ -135,7 +135,11 @@ fn cards(engine: &Engine<'_>, set_up: &SetUp) -> Result<Vec<Snapshot>, Error> {
 }
 
 /// A machine's repository and its newest snapshot. An error where the repository is not the one of its card.
-fn newest(engine: &Engine<'_>, set_up: &SetUp, card: &Snapshot) -> Result<(String, Option<Snapshot>), Error> {
+pub(crate) fn newest(
+    engine: &Engine<'_>,
+    set_up: &SetUp,
+    card: &Snapshot,
+) -> Result<(String, Option<Snapshot>), Error> {
     let repository = set_up.place.repository(&card.hostname);
     let id = repository_id(engine, &repository)?;
     if id != card.repository() {
@@ -157,7 +161,7 @@ fn of_host(engine: &Engine<'_>, set_up: &SetUp, host: &str) -> Result<(String, S
 }
 
 /// The conversations of a seal; what is remembered of a project is none.
-fn conversations(seal: &Seal) -> impl Iterator<Item = (&str, Vec<&Sealed>)> {
+pub(crate) fn conversations(seal: &Seal) -> impl Iterator<Item = (&str, Vec<&Sealed>)> {
     seal.by_session().into_iter().filter(|(session, _)| session.matches('/').count() == 1)
 }
 

@@ -20,7 +20,7 @@ use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
 /// What is never sent: locks, logs, what is rebuilt from the files, and what is only of this machine. Below the store.
-const NOT_SENT: [&str; 20] = [
+const NOT_SENT: [&str; 22] = [
     ".log",
     ".outbox",
     ".state/sessions",
@@ -41,6 +41,8 @@ const NOT_SENT: [&str; 20] = [
     ".state/offsite/fetched",
     ".state/offsite/wanted",
     ".state/offsite/returning",
+    ".state/offsite/peers",
+    ".state/offsite/pulling",
 ];
 /// The same, wherever they are: locks, and what is being written.
 const NEVER_SENT: [&str; 2] = ["*.lock", ".*.tmp"];

@@ -171,7 +171,7 @@ fn bring_back(site: &Site<'_>, source: &Source<'_>, seal: &Seal, is_begun: bool)
 }
 
 /// Fetches a snapshot into a folder: all of it, or the sessions of these files and what is of none.
-fn fetch(
+pub(crate) fn fetch(
     site: &Site<'_>,
     source: &Source<'_>,
     folder: &Path,

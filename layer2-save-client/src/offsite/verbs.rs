@@ -3,6 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use clap::Subcommand;
+use layer1_prebackup::config::settings::Peers;
 use layer1_prebackup::log::{in_one_line, now_ms};
 use layer1_prebackup::names::{LAYER2, LAYER3, typed};
 use layer1_prebackup::wire::offsite::{Kind, State, conversations, counted};
@@ -15,6 +16,7 @@ use super::due::{is_of_yesterday, may_try};
 use super::key::{Key, WORDS};
 use super::machines::{self, machines};
 use super::peers;
+use super::pull::{Pulled, pull, pull_due};
 use super::push::{Pushed, Reading, note_attempt, note_waiting, push};
 use super::repair::{Broken, repair};
 use super::restore::{self, restore};
@@ -94,6 +96,12 @@ pub(crate) enum Verb {
         /// Only if it is time to: for timers, prints nothing
         #[arg(long)]
         due: bool,
+    },
+    /// Brings what the other computers of the place have sent here, to be searched; only what changed is fetched
+    #[command(after_help = example("pull"))]
+    Pull {
+        /// One computer's name in the place; all of them if none is given
+        host: Option<String>,
     },
     /// Shows what arrived, what waits, what was proven and what is wrong; exit code 1 if something needs you
     #[command(after_help = example("status"))]
@@ -213,6 +221,16 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             let lock = site.lock()?;
             let pushed = push(site, &mut site.set_up()?, &lock, Reading::Changed)?;
             say(out, &pushed.to_text())
+        }
+        Verb::Pull { host } => {
+            if site.options.peers == Peers::None {
+                return Err("pull: offsite_peers is \"none\", so nothing of other computers is kept here".into());
+            }
+            let lock = site.lock()?;
+            let mut set_up = site.set_up()?;
+            let pulled = pull(site, &mut set_up, &lock, host.as_deref())?;
+            say(out, &pulled.iter().map(Pulled::to_text).collect::<String>())?;
+            Ok(pulled.iter().all(Pulled::is_whole))
         }
         Verb::Status { json } => status::run(site, *json, out),
         Verb::Drill { session, all, json } => {
@@ -422,7 +440,7 @@ fn what_is_due(site: &Site<'_>) -> Result<(), Error> {
         // It waits as after a push that failed.
         note_attempt(site, &mut set_up.state, &Err(in_one_line(&**error)))?;
     }
-    proven
+    proven.and(pull_due(site, &mut set_up, &lock))
 }
 
 /// Keeps in the state why nothing can be sent: settings that say something else than what is set up, or a store that

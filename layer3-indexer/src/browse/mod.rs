@@ -3,6 +3,7 @@
 pub(crate) mod export;
 pub(crate) mod finder;
 pub(crate) mod fit;
+pub(crate) mod hosts;
 pub(crate) mod list;
 mod masking;
 pub(crate) mod pages;

@@ -125,6 +125,10 @@ pub(crate) struct SearchRequest {
     #[arg(long, value_name = "N", default_value = "0", help = "Skip this many results, instead of --page")]
     #[serde(default)]
     pub(crate) offset: Option<usize>,
+    /// Only what this other computer has sent to the third place, as it was pulled last (`offsite pull`)
+    #[arg(long, value_name = "HOST", conflicts_with = "all_hosts")]
+    #[serde(skip)]
+    pub(crate) host: Option<String>,
     /// Mask what looks like a secret: keys, tokens, passwords
     #[arg(long)]
     #[serde(skip)]
@@ -312,10 +316,11 @@ pub(crate) fn to_text(results: &SearchResults, search: &SearchRequest, terminal:
         false => terminal.paint(Style::Dim, &format!("{}\n{FRAME}", totals(results, search, scope))) + "\n",
     });
     if let Some(first) = results.hits.first() {
-        let read_on = format!("show {} --around {}", first.session_id, short_message(&first.message));
+        let host = search.host.as_ref().map(|host| format!(" --host {}", one_line(host))).unwrap_or_default();
+        let read_on = format!("show {} --around {}{host}", first.session_id, short_message(&first.message));
         text.push_str(&format!("read on: {}\n", terminal.paint(Style::Bold, &names::typed(LAYER3, &read_on))));
     }
-    if results.hits.is_empty() && !results.all_projects {
+    if results.hits.is_empty() && !results.all_projects && search.host.is_none() {
         text.push_str("`--all` searches all projects.\n");
     }
     text

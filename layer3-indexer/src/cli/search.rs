@@ -3,7 +3,9 @@
 use clap::Args;
 use layer1_prebackup::config::places::Places;
 
+use crate::browse::hosts;
 use crate::browse::search::{self, SearchRequest};
+use crate::cli::host;
 use crate::cli::screen::{Scope, Screen, here};
 use crate::failure::Failure;
 use crate::index::Marks;
@@ -17,6 +19,9 @@ pub(super) struct SearchArgs {
     /// Words (all must occur), "a phrase", OR, NOT, prefix*, NEAR(a b, 5); or any other text, behind `--` if it begins with -
     #[arg(required_unless_present_any = ["tool", "file", "role", "branch", "session_id"])]
     query: Vec<String>,
+    /// Also what other computers have sent to the third place, as it was pulled last (`offsite pull`)
+    #[arg(long)]
+    all_hosts: bool,
     #[command(flatten)]
     scope: Scope,
     #[command(flatten)]
@@ -25,7 +30,7 @@ pub(super) struct SearchArgs {
 
 /// Runs `search`.
 pub(super) fn run(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let SearchArgs { query, scope: of, request } = args;
+    let SearchArgs { query, all_hosts, scope: of, request } = args;
     let marks = if screen.terminal.colour && !screen.json {
         Marks { start: MARKS_COLOUR.0.to_owned(), end: MARKS_COLOUR.1.to_owned() }
     } else {
@@ -34,6 +39,14 @@ pub(super) fn run(places: &Places, args: SearchArgs, screen: &mut Screen<'_>) ->
     let Scope { project, all } = of;
     let search =
         SearchRequest { query: query.join(" "), project, all: Some(all), here: here(places), marks, ..request };
+    if all_hosts || search.host.is_some() {
+        let there = host::pulled(places, search.host.as_deref())?;
+        let own = all_hosts.then(|| (None, places.clone()));
+        let hosts = own.into_iter().chain(there.into_iter().map(|(name, places)| (Some(name), places))).collect();
+        let found = hosts::search_hosts(places, hosts, &search)?;
+        screen.offset = search.passed_over();
+        return screen.long_answer(&found.flat(), |terminal| hosts::to_text(&found, terminal));
+    }
     let results = search::search(places, &search)?;
     screen.offset = search.passed_over();
     screen.long_answer(&results, |terminal| search::to_text(&results, &search, terminal))

@@ -14,14 +14,13 @@ use std::path::Path;
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::claude::transcripts::open_regular;
 use layer1_prebackup::fs;
-use layer1_prebackup::names::TO_INDEX;
+use layer1_prebackup::names::{TO_INDEX, TO_INDEX_NAME_CHARS};
 
 use super::error::IndexError;
 use crate::terminal::time::now_ms;
 
 /// A longer list is begun anew, and every session looked at once.
 const LIST_BYTES_MAX: u64 = 256 * 1024;
-const NAME_DIGITS: usize = 16;
 
 /// A place in the list, as the index keeps it: the list's name and a length.
 pub(super) type Position = String;
@@ -39,7 +38,7 @@ pub(super) fn end(root: &Path) -> Result<Option<Position>, IndexError> {
     let unreadable = |source| IndexError::Read { path: path.clone(), source };
     let bytes = file.metadata().map_err(unreadable)?.len();
     let mut name = Vec::new();
-    Read::by_ref(&mut file).take(NAME_DIGITS as u64).read_to_end(&mut name).map_err(unreadable)?;
+    Read::by_ref(&mut file).take(TO_INDEX_NAME_CHARS as u64).read_to_end(&mut name).map_err(unreadable)?;
     Ok(Some(position(&String::from_utf8_lossy(&name), bytes)))
 }
 
@@ -53,7 +52,8 @@ pub(super) fn behind(root: &Path, kept: &str) -> Result<Option<BTreeSet<SessionK
     let list = String::from_utf8_lossy(&list);
     let begin = kept.split_once(':').and_then(|(name, bytes)| {
         let begin = bytes.parse::<usize>().ok()?;
-        (list.len() as u64 <= LIST_BYTES_MAX && list.starts_with(name) && name.len() == NAME_DIGITS).then_some(begin)
+        (list.len() as u64 <= LIST_BYTES_MAX && list.starts_with(name) && name.len() == TO_INDEX_NAME_CHARS)
+            .then_some(begin)
     });
     let rest = begin.and_then(|begin| list.get(begin..));
     let key = |line: &str| line.split_once('/').and_then(|(project, id)| SessionKey::parse(project, id).ok());
@@ -96,13 +96,13 @@ fn try_add(path: &Path, key: &SessionKey) -> io::Result<Noted> {
     let is_new = file.metadata()?.len() == 0;
     let own = blake3::hash(format!("{} {} {}", now_ms(), std::process::id(), path.display()).as_bytes()).to_hex();
     let line = format!("{}/{}\n", key.project, key.id);
-    let text = if is_new { format!("{}\n{line}", &own[..NAME_DIGITS]) } else { line.clone() };
+    let text = if is_new { format!("{}\n{line}", &own[..TO_INDEX_NAME_CHARS]) } else { line.clone() };
     // One write, so that two programs do not mix theirs.
     file.write_all(text.as_bytes())?;
     let after = file.stream_position()?;
     let mut name = String::new();
     file.rewind()?;
-    Read::by_ref(&mut file).take(NAME_DIGITS as u64).read_to_string(&mut name)?;
+    Read::by_ref(&mut file).take(TO_INDEX_NAME_CHARS as u64).read_to_string(&mut name)?;
     Ok(Noted { before: position(&name, after - line.len() as u64), after: position(&name, after) })
 }
 

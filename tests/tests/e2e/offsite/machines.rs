@@ -10,7 +10,8 @@ use tests::binaries::{LAYER2, LAYER3};
 use tests::offsite::place::{Kind, Place};
 use tests::run::Run;
 use tests::scratch::Scratch;
-use tests::waiting::holds_within;
+use tests::transcripts;
+use tests::waiting::{await_until, holds_within};
 
 use super::machine::{LIMIT, Machine};
 
@@ -236,4 +237,106 @@ fn one_conversation_of_another_machine_comes_back_equal_and_nothing_is_written_t
     of_laptop(&["show", id]).exits(1);
     assert!(desktop.kinds().iter().all(|kind| kind == "key-unconfirmed"), "{:?}", desktop.kinds());
     desktop.push();
+}
+
+#[test]
+fn what_other_machines_sent_is_found_here_once_it_was_pulled() {
+    let test = "what_other_machines_sent_is_found_here_once_it_was_pulled";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let [laptop, desktop] = NAMES.map(|_| Machine::new(&place));
+    laptop.converse(FEW);
+    desktop.converse(1);
+    laptop.init(NAMES[0]);
+    fs::copy(laptop.key_file(), desktop.key_file()).expect("bring the key along");
+    desktop.init(NAMES[1]);
+    let repository = PathBuf::from(place.url()).join(NAMES[0]);
+    let layer3 = |args: &[&str]| desktop.with_path(desktop.scratch.run(LAYER3, args)).output();
+    let hits = |args: &[&str]| {
+        let found = layer3(&[&["search", "--json"], args].concat()).ok().json();
+        found["hits"].as_array().expect("hits").clone()
+    };
+    let pull = || desktop.offsite(&["pull"]).output().ok().text();
+    // Nothing was pulled yet: that is said, with what to type.
+    let refused = layer3(&["search", "egret", "--host", NAMES[0]]).exits(1);
+    assert!(refused.stderr.contains("offsite pull"), "{refused:?}");
+    laptop.grow(2, "the word is egret");
+    laptop.push();
+    let before = files_below(&repository);
+    let (came, all) = (pull(), FEW + 1);
+    assert!(came.contains(&format!("{}: {all} conversations came", NAMES[0])), "{came}");
+    assert_eq!(files_below(&repository), before, "reading leaves nothing at the other machine's repository");
+    let found = hits(&["egret", "--host", NAMES[0]]);
+    assert_eq!((found.len(), &found[0]["host"]), (1, &NAMES[0].into()), "{found:#?}");
+    assert_eq!(found[0]["source_gone"], false, "nobody here can know that");
+    assert!(hits(&["egret", "--all"]).is_empty(), "it is no conversation of this machine");
+    assert_eq!(hits(&["egret", "--all-hosts"]).len(), 1);
+    // What is here too, with all that is there of it, is found here alone.
+    let theirs = laptop.scratch.transcript(&transcripts::made_id(2));
+    let ours = desktop.scratch.transcript(&transcripts::made_id(2));
+    fs::copy(theirs, ours).expect("bring a conversation along");
+    desktop.sweep();
+    desktop.with_path(desktop.scratch.layer2(&["drain"])).output().ok();
+    let found = hits(&["egret", "--all-hosts"]);
+    assert!(found.len() == 1 && found[0]["host"].is_null(), "{found:#?}");
+    assert_eq!(hits(&["egret", "--host", NAMES[0]]).len(), 1, "where it is asked for, it is found there");
+    // Only what changed comes, and what grew there grows here.
+    assert!(pull().contains("nothing new"), "nothing was sent since");
+    laptop.grow(3, "and another word is bittern");
+    laptop.push();
+    let came = pull();
+    assert!(came.contains("1 conversation came"), "{came}");
+    let found = hits(&["bittern", "--host", NAMES[0]]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let text = layer3(&["search", "bittern", "--all-hosts"]).ok().text();
+    assert!(text.contains("== this computer") && text.contains(&format!("== {}", NAMES[0])), "{text}");
+    let id = found[0]["session_id"].as_str().expect("an id");
+    assert!(text.contains(&format!("show {id} --around")) && text.contains(&format!("--host {}", NAMES[0])), "{text}");
+    // None of it is sent on as this machine's, nor told as a conversation that is not saved twice.
+    desktop.push();
+    let own = desktop.repository(&place, NAMES[1]);
+    let sent = own.run(&["ls", "latest", "--no-lock"]).output().ok().text();
+    assert!(sent.contains("seal.json") && !sent.contains("peers/"), "{sent}");
+    layer3(&["verify"]).ok();
+    // Without the place, what was pulled can be searched and read.
+    fs::rename(place.url(), shelf.beside("away")).expect("take the place away");
+    assert_eq!(hits(&["bittern", "--host", NAMES[0]]).len(), 1);
+    let shown = layer3(&["show", id, "--host", NAMES[0], "--full"]).ok();
+    assert!(shown.text().contains("bittern"), "{shown:?}");
+    desktop.offsite(&["pull"]).output().exits(1);
+    fs::rename(shelf.beside("away"), place.url()).expect("bring it back");
+    // What was lost there and never deleted here stays; a machine that cannot be read is told and stops nobody.
+    fs::remove_dir_all(repository.join("data")).expect("lose the packs");
+    laptop.grow(4, "and a third");
+    let told = desktop.offsite(&["pull"]).output();
+    assert!(told.text().contains("nothing new") || told.text().contains("cannot be read"), "{told:?}");
+    assert_eq!(hits(&["bittern", "--host", NAMES[0]]).len(), 1);
+}
+
+#[test]
+fn machines_are_pulled_from_by_themselves_only_where_that_is_set() {
+    let test = "machines_are_pulled_from_by_themselves_only_where_that_is_set";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let [laptop, desktop] = NAMES.map(|_| Machine::new(&place));
+    laptop.converse(1);
+    desktop.converse(1);
+    laptop.init(NAMES[0]);
+    fs::create_dir_all(desktop.config()).expect("make the folder of settings");
+    fs::copy(laptop.key_file(), desktop.key_file()).expect("bring the key along");
+    desktop.init(NAMES[1]);
+    let pulled = desktop.state().join("peers").join(NAMES[0]);
+    let due = || drop(desktop.offsite(&["push", "--due"]).output().ok());
+    for (peers, is_pulled) in [("none", false), ("list", false), ("all", true)] {
+        desktop.configure(&place, &format!("offsite_every = \"1s\"\noffsite_peers = \"{peers}\"\n"));
+        await_until("a push that is due", LIMIT, || {
+            desktop.grow(1, "on");
+            due();
+            desktop.status()["dirty"] == false
+        });
+        assert_eq!(pulled.is_dir(), is_pulled, "{peers}");
+    }
+    desktop.configure(&place, "offsite_peers = \"none\"\n");
+    let refused = desktop.offsite(&["pull"]).output().exits(1);
+    assert!(refused.stderr.contains("offsite_peers"), "{refused:?}");
 }
