@@ -374,3 +374,65 @@ fn what_goes_was_proven_to_be_in_what_stays_before_it_goes() {
     ];
     assert!(order.map(nth).is_sorted(), "{calls}");
 }
+
+#[test]
+fn what_repair_took_out_is_kept_until_everything_came_back() {
+    let home = Home::new();
+    home.set_up();
+    home.fault(
+        r#"case "$verb $*" in
+            check*) [ -f "$base/taken" ] || { echo '{"num_errors":1,"broken_packs":["5f5f"]}'; exit 0; } ;;
+            "repair packs"*) echo bytes > pack-5f5f; : > "$base/taken"; exit 0 ;;
+            dump*--archive*) exit 1 ;;
+            dump*s1.jsonl) echo eno; exit 0 ;;
+        esac"#,
+    );
+    assert!(home.refused(&["repair"]).contains("(drill-failed)"));
+    let pack = home.store().join(".state/offsite/salvage/pack-5f5f");
+    assert_eq!(fs::read_to_string(&pack).unwrap(), "bytes\n");
+    home.fault("");
+    home.well(&["repair"]);
+    assert!(!pack.exists());
+}
+
+#[test]
+fn what_is_lost_goes_out_of_snapshots_only_when_it_was_listed_and_agreed_to() {
+    let home = Home::new();
+    home.set_up();
+    let dry_run = "snapshot 00000000 of [/s] at 2026 by me\n  file \"/p/s1.jsonl\": removed missing content";
+    home.fault(&format!("[ \"$verb $*\" = 'repair snapshots --dry-run' ] && {{ printf '%s\n' '{dry_run}'; exit 0; }}"));
+    let output = home.run(&["repair", "--drop-broken"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains(dry_run), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("it was not confirmed; nothing was removed"),
+        "{output:?}"
+    );
+    let has_removed =
+        || fs::read_to_string(home.path(".stand-in/calls")).unwrap().contains("repair snapshots --forget");
+    assert!(!has_removed());
+    assert!(home.well(&["repair", "--drop-broken", "--yes"]).contains(dry_run) && has_removed());
+}
+
+#[test]
+fn a_snapshot_is_set_aside_only_where_it_was_read_and_is_not_what_its_name_says() {
+    let home = Home::new();
+    home.set_up();
+    let id = "3661291e28107bb940142d346bdb3a86da68415ae7fe451374d403c6037b9fa5"; // Of `whole` and a newline.
+    let file = home.path("place/laptop/snapshots").join(id);
+    home.fault(&format!("[ \"$verb $1\" = 'list snapshots' ] && {{ echo {id}; exit 0; }}"));
+    let repair = ["repair", "--drop-broken", "--yes"];
+    // What keeps it from being read may be over at the next time.
+    fs::write(&file, "whole\n").unwrap();
+    assert!(home.refused(&repair).contains("which is whole; nothing was taken out") && file.exists());
+    assert_eq!(home.troubles(), ["offsite-failed"]);
+    layer1_prebackup::fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(home.refused(&repair).contains("cannot be read now, so nothing was taken out") && file.exists());
+    layer1_prebackup::fs::remove_dir(&file).unwrap();
+    fs::write(&file, "damaged\n").unwrap();
+    let told = home.well(&repair);
+    assert!(told.contains(&format!("snapshots/{id}: nobody can read it")) && !file.exists(), "{told}");
+    let aside = home.store().join(".state/offsite/salvage/snapshots").join(id);
+    assert_eq!((fs::read_to_string(aside).unwrap().as_str(), home.troubles()), ("damaged\n", Vec::new()));
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use cryptoxide::hashing::sha2::Context256;
 use layer1_prebackup::fs::{self, remove_file};
 use layer1_prebackup::wire::offsite::{FOLDER, Kind};
 
@@ -20,6 +21,10 @@ const KEYS: &str = "keys";
 const SNAPSHOTS: &str = "snapshots";
 /// A repository in which a copy is tried, in [`KEPT`]: that is never sent.
 const TRIAL: &str = "trial";
+/// Where broken packs are left until everything came back without them, and unreadable snapshots for good; in [`FOLDER`].
+pub(crate) const SALVAGE: &str = "salvage";
+/// No snapshot's file is longer, in bytes.
+const SNAPSHOT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// None of these files is longer, in bytes.
 const BYTES_MAX: u64 = 64 * 1024;
 
@@ -121,22 +126,54 @@ pub(crate) fn with_copies(error: Error, site: &Site<'_>, set_up: &SetUp) -> Erro
     }
 }
 
-/// The files of snapshots that cannot be read, relative to the repository: what is in them is lost, and as long as they
+/// The files of snapshots that nobody can read, relative to the repository: what is in them is lost, and as long as they
 /// are there every check fails.
-pub(crate) fn unreadable_snapshots(engine: &Engine<'_>, repository: &str) -> Result<Vec<String>, Error> {
+pub(crate) fn unreadable_snapshots(
+    set_up: &SetUp,
+    engine: &Engine<'_>,
+    repository: &str,
+) -> Result<Vec<String>, Error> {
     let listed = engine.text(repository, &["list", "snapshots", "--no-lock"])?;
     let read: BTreeSet<String> =
         stored_snapshots(engine, repository)?.into_iter().map(|snapshot| snapshot.id).collect();
     let is_id = |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let ids = listed.split_whitespace().filter(is_id).filter(|id| !read.contains(*id));
-    Ok(ids.map(|id| format!("{SNAPSHOTS}/{id}")).collect())
+    let files: Vec<String> = ids.map(|id| format!("{SNAPSHOTS}/{id}")).collect();
+    for file in &files {
+        // Its name is the hash of what is in it: where that is so, or it cannot be read just now, it is not damaged.
+        let Some(bytes) = read_file(set_up, file)? else { continue };
+        let hash = Context256::new()
+            .update(&bytes)
+            .finalize()
+            .iter()
+            .fold(String::new(), |hash, byte| format!("{hash}{byte:02x}"));
+        if file.ends_with(&hash) {
+            let what = format!("restic could not read {file}, which is whole; nothing was taken out, try again");
+            return Err(Trouble::new(Kind::OffsiteFailed, what).into());
+        }
+    }
+    Ok(files)
 }
 
-/// Removes such files, where the repository is a directory of this machine. Gives those that a person has to delete.
-pub(crate) fn drop_unreadable(set_up: &SetUp, files: Vec<String>) -> Result<Vec<String>, Error> {
+/// A file of the repository, where that is a directory of this machine, and it is there.
+fn read_file(set_up: &SetUp, file: &str) -> Result<Option<Vec<u8>>, Error> {
+    let Some(place) = set_up.place.directory() else { return Ok(None) };
+    let read = fs::read_own(&place.join(&set_up.state.name), Path::new(file), SNAPSHOT_BYTES_MAX);
+    read.map_err(|error| {
+        let what = format!("{file} cannot be read now, so nothing was taken out: {error}");
+        Trouble::new(Kind::OffsiteFailed, what).into()
+    })
+}
+
+/// Moves such files into [`SALVAGE`], where the repository is a directory of this machine. Gives those that a person has
+/// to delete.
+pub(crate) fn set_aside(site: &Site<'_>, set_up: &SetUp, files: Vec<String>) -> Result<Vec<String>, Error> {
     let Some(place) = set_up.place.directory() else { return Ok(files) };
     for file in &files {
-        remove_file(&place.join(&set_up.state.name).join(file))?;
+        if let Some(bytes) = read_file(set_up, file)? {
+            fs::replace_own(site.store(), &Path::new(FOLDER).join(SALVAGE).join(file), &bytes)?;
+            remove_file(&place.join(&set_up.state.name).join(file))?;
+        }
     }
     Ok(Vec::new())
 }

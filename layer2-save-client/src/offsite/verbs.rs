@@ -7,6 +7,7 @@ use layer1_prebackup::config::settings::Peers;
 use layer1_prebackup::log::{in_one_line, now_ms};
 use layer1_prebackup::names::{LAYER2, LAYER3, typed};
 use layer1_prebackup::wire::offsite::{Kind, State, conversations, counted};
+use layer1_prebackup::wire::shown::shown;
 use serde_json::json;
 
 use super::change::change;
@@ -18,7 +19,7 @@ use super::machines::{self, machines};
 use super::peers;
 use super::pull::{Pulled, pull, pull_due};
 use super::push::{Pushed, Reading, note_attempt, note_waiting, push};
-use super::repair::{Broken, repair};
+use super::repair::{Agree, repair};
 use super::restore::{self, restore};
 use super::setup::{KeyBy, Wanted, set_up, sheet};
 use super::site::Site;
@@ -132,9 +133,12 @@ pub(crate) enum Verb {
     /// Sends again what the place lost or damaged, and proves it
     #[command(after_help = example("repair"))]
     Repair {
-        /// Also take out of older snapshots what is lost for good
+        /// Also take out of older snapshots what is lost for good; lists it and asks first
         #[arg(long)]
         drop_broken: bool,
+        /// Do not ask
+        #[arg(long, requires = "drop_broken")]
+        yes: bool,
     },
     /// Brings everything back that a machine sent, onto one that has nothing yet
     #[command(after_help = example("restore sftp:backup:threefold --host laptop"))]
@@ -195,12 +199,7 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             if *dry_run || plan.going.is_empty() {
                 return Ok(true);
             }
-            if !yes {
-                prompt("This cannot be undone. Type \"yes\" to remove them: ")?;
-                if line_of_stdin()?.trim() != "yes" {
-                    return Err("remove snapshots: it was not confirmed; nothing was removed".into());
-                }
-            }
+            confirm_removal(*yes, "remove snapshots")?;
             thin::carry_out(site, &mut set_up, &lock, &plan)?;
             say(out, "Every conversation came back equal; removed.\n")
         }
@@ -252,10 +251,14 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
                 set_up.state.check.filter(|_| !*all).map(|check| format!(" (part {} of {})", check.part, check.parts));
             say(out, &format!("No errors{}.\n", part.unwrap_or_default()))
         }
-        Verb::Repair { drop_broken } => {
+        Verb::Repair { drop_broken, yes } => {
             let lock = site.lock()?;
-            let broken = if *drop_broken { Broken::Dropped } else { Broken::Stay };
-            let done = repair(site, &mut site.set_up()?, &lock, broken)?;
+            let mut agree = |list: &str| {
+                say(out, &format!("{}What is lost goes out of these snapshots.\n", shown(list)))?;
+                confirm_removal(*yes, "take what is lost out of snapshots")
+            };
+            let agree: Option<Agree<'_>> = if *drop_broken { Some(&mut agree) } else { None };
+            let done = repair(site, &mut site.set_up()?, &lock, agree)?;
             let (packs, sessions) = (done.packs, conversations(done.drilled.len() as u64));
             let left = match done.left.as_str() {
                 "" => "No errors are left.\n".to_owned(),
@@ -363,6 +366,18 @@ fn ask_for_words() -> Result<String, Error> {
         }
     }
     Ok(words)
+}
+
+/// Asks, unless `yes` was typed before; an error where the answer is not yes.
+fn confirm_removal(yes: bool, doing: &str) -> Result<(), Error> {
+    if yes {
+        return Ok(());
+    }
+    prompt("This cannot be undone. Type \"yes\" to remove them: ")?;
+    match line_of_stdin()?.trim() {
+        "yes" => Ok(()),
+        _ => Err(format!("{doing}: it was not confirmed; nothing was removed").into()),
+    }
 }
 
 fn line_of_stdin() -> Result<String, Error> {

@@ -37,7 +37,7 @@ fn check_repaired(test: &str, damage: Damage) {
     if let Some(found) = machine.has("snapshots-broken") {
         assert!(found["needs_person"] == false && found["fix"].to_string().contains("--drop-broken"), "{found:#}");
         machine.drill_all();
-        machine.offsite(&["repair", "--drop-broken"]).output().ok();
+        machine.offsite(&["repair", "--drop-broken", "--yes"]).output().ok();
     }
     machine.grow(3, "since it was repaired");
     machine.push();

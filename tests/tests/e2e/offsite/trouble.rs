@@ -387,7 +387,7 @@ fn a_push_that_the_place_lost_at_once_does_not_count() {
     restic::scripted(&scene.programs(), "exec \"$REAL\" \"$@\"");
     scene.machine.offsite(&["repair"]).output().ok();
     // The snapshot that was lost at once is none that anything could be brought back from.
-    scene.machine.offsite(&["repair", "--drop-broken"]).output().ok();
+    scene.machine.offsite(&["repair", "--drop-broken", "--yes"]).output().ok();
     scene.is_well_again();
 }
 
