@@ -436,3 +436,24 @@ fn a_snapshot_is_set_aside_only_where_it_was_read_and_is_not_what_its_name_says(
     let aside = home.store().join(".state/offsite/salvage/snapshots").join(id);
     assert_eq!((fs::read_to_string(aside).unwrap().as_str(), home.troubles()), ("damaged\n", Vec::new()));
 }
+
+#[test]
+fn a_place_among_what_it_is_a_copy_of_is_refused_and_one_on_its_disk_is_told() {
+    let home = Home::new();
+    let link = home.path("link");
+    for folder in [".claude-backup-sessions/place", ".claude-backup/place", ".claude/projects/place", ""] {
+        let place = home.path(folder);
+        fs::create_dir_all(&place).unwrap();
+        std::os::unix::fs::symlink(&place, &link).unwrap();
+        for place in [&place, &link] {
+            let told = home.refused(&["init", place.to_str().unwrap(), "--name", "laptop"]);
+            assert!(told.contains(", on another disk, such as "), "{told}");
+            assert!(!place.join("laptop").exists() && State::read(&home.store()).unwrap().is_none());
+        }
+        layer1_prebackup::fs::remove_file(&link).unwrap();
+    }
+    let said = home.well(&["init", home.path("place").to_str().unwrap(), "--name", "laptop"]);
+    assert!(said.contains("on the disk that has your backup"), "{said}");
+    assert!(home.well(&["status"]).contains("offsite-one-disk"));
+    assert!(!home.well(&["status", "--json"]).contains("\"needs_person\":true"));
+}

@@ -52,6 +52,12 @@ impl Directories {
         Some(format!("it {how} {}, the directory of the first copy; name another one", first.display()))
     }
 
+    /// Why a directory cannot hold a further copy: it does not lie apart from this one.
+    pub(super) fn not_from_copy(&self, further: &Path, store: &Path) -> Option<String> {
+        let how = self.how(further, store)?;
+        Some(format!("it {how} {}, where a copy of your conversations is; name another directory", store.display()))
+    }
+
     /// Says how two directories do not lie apart, if they do not: `a` is, lies in, or holds `b`.
     fn how(&self, a: &Path, b: &Path) -> Option<&'static str> {
         let (a, b) = (self.located(a)?, self.located(b)?);

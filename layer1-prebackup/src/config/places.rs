@@ -193,6 +193,15 @@ impl Places {
         (Ok(Places { home, claude_dir, more_claude_dirs, layer1_store, layer3_store, index, policy }), problems)
     }
 
+    /// Why a directory cannot be the place of a further copy: it is, lies in or holds a store, or where Claude Code keeps
+    /// its transcripts.
+    pub fn not_for_a_further_copy(&self, directory: &Path) -> Option<String> {
+        let directories = Directories::default();
+        let with = |store: &Path| directories.not_from_copy(directory, store);
+        let among = || directories.not_from_transcripts(directory, self.all_claude_dirs());
+        with(&self.layer1_store).or_else(|| with(&self.layer3_store)).or_else(among)
+    }
+
     /// What is wrong where the stores do not lie apart from each other and from the transcripts.
     fn not_apart(&self, directories: &Directories) -> Option<SettingsError> {
         let among = |name, store: &Path| {

@@ -54,6 +54,9 @@ pub struct State {
     pub push: String,
     /// The snapshot with which the set-up before this one ended, where this one went on with its repository.
     pub taken_over: Option<String>,
+    /// Whether the place is a directory on the disk that has the store.
+    #[serde(default)]
+    pub one_disk: bool,
     /// When it was set up, in milliseconds since 1970, as all times here.
     pub set_up_ms: u64,
     /// When a person showed that the recovery sheet is at hand.
@@ -198,6 +201,8 @@ pub enum Kind {
     KeyUnconfirmed,
     /// There are very many snapshots.
     ManySnapshots,
+    /// The place lies on the disk that has the store.
+    OffsiteOneDisk,
 }
 
 /// What a person is told.
@@ -306,6 +311,11 @@ impl State {
             let what = "nobody has confirmed that the recovery sheet is kept; without its 24 words nothing comes back";
             add(Kind::KeyUnconfirmed, what.to_owned(), self.set_up_ms);
         }
+        if self.one_disk {
+            let what =
+                "the place is on the disk that has your backup: if it breaks or is stolen, both are lost together";
+            add(Kind::OffsiteOneDisk, what.to_owned(), self.set_up_ms);
+        }
         if let Some((many, _)) = self.snapshots.filter(|(many, _)| *many > SNAPSHOTS_MANY) {
             add(Kind::ManySnapshots, format!("there are {many} snapshots; looking at them takes a while"), now_ms);
         }
@@ -342,7 +352,7 @@ impl Trouble {
         let needs_person = match self.kind {
             Kind::OffsiteUnreachable => age > UNREACHABLE_MS,
             Kind::Locked | Kind::NotCovered | Kind::OffsiteFailed => age > DAY_MS,
-            Kind::KeyUnconfirmed | Kind::ManySnapshots | Kind::SnapshotsBroken => false,
+            Kind::KeyUnconfirmed | Kind::ManySnapshots | Kind::SnapshotsBroken | Kind::OffsiteOneDisk => false,
             _ => true,
         };
         let (kind, what, since_ms) = (self.kind, self.what.clone(), self.since_ms);
@@ -364,6 +374,7 @@ impl Kind {
             Kind::AnotherRepository | Kind::AnotherWriter => "offsite status",
             Kind::OffsiteFull | Kind::ManySnapshots => "offsite thin --dry-run",
             Kind::DrillFailed | Kind::CheckFailed => "offsite repair",
+            Kind::OffsiteOneDisk => "offsite init PLACE --name NAME",
             Kind::SnapshotsBroken => "offsite repair --drop-broken",
             Kind::DrillOld => "offsite drill",
             Kind::OffsiteUnreachable
@@ -442,8 +453,8 @@ mod tests {
         assert_eq!(words(&state, 7 * DAY_MS), "");
         let line = "laptop → /p: 1 conversation, last push 2 hours ago, 2 conversations wait";
         assert_eq!(state.in_a_line(2 * HOUR_MS), line);
-        state.snapshots = Some((2001, 0));
+        (state.snapshots, state.one_disk) = (Some((2001, 0)), true);
         state.key_confirmed_ms = None;
-        assert_eq!(words(&state, 7 * DAY_MS + 1), "drill-old! key-unconfirmed many-snapshots");
+        assert_eq!(words(&state, 7 * DAY_MS + 1), "drill-old! key-unconfirmed offsite-one-disk many-snapshots");
     }
 }

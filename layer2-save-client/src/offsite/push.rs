@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::engine::Engine;
 use super::receipt::not_covered;
 use super::seal::{Seal, Sealed};
-use super::site::{MET_BY_LOOKING, SetUp, Site, here, our_snapshots, random_id};
+use super::site::{MET_BY_LOOKING, SetUp, Site, here, is_on_one_disk, our_snapshots, random_id};
 use super::snapshots::{Snapshot, files, push_tags, short_id};
 use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
@@ -119,6 +119,7 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     let before = our_snapshots(&engine, &repository, &set_up.state, &seal.store)?;
     let state = &mut set_up.state;
     (state.pushes, state.push, state.machine) = (state.pushes + 1, random_id()?, Some(here(site.store())));
+    state.one_disk = is_on_one_disk(site.store(), &set_up.place);
     // Before there can be a snapshot of it: one that is not known here is another's.
     state.write(site.store())?;
     seal.write(site.store())?;

@@ -12,7 +12,7 @@ use layer1_prebackup::wire::offsite::{FOLDER, Kind, State};
 use super::engine::Engine;
 use super::key::Key;
 use super::place::{MACHINES, Place, machine_name};
-use super::site::{SetUp, Site, here, is_elsewhere, of_a_copy, random_id};
+use super::site::{SetUp, Site, here, is_elsewhere, is_on_one_disk, of_a_copy, random_id};
 use super::snapshots::{Snapshot, local, repository_id, snapshots, tags};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
@@ -46,6 +46,11 @@ pub(crate) fn set_up(
 ) -> Result<(SetUp, Key), Error> {
     let place = Place::parse(&wanted.place, &site.settings.places.home)?;
     let name = machine_name(&wanted.name)?;
+    if let Some(why) = place.directory().and_then(|place| site.settings.places.not_for_a_further_copy(place)) {
+        return Err(
+            format!("use the place {}: {why}, on another disk, such as /media/usb/threefold", place.as_str()).into()
+        );
+    }
     let (key, is_new) = key(site, &mut key_by)?;
     let joins = matches!(key_by, KeyBy::Asking(_));
     let has_made = Cell::new(false);
@@ -115,7 +120,7 @@ fn make_missing(
     state.engine = Some(engine.version.clone());
     // It was looked at above, and is ours or was taken over.
     state.taken_over = sent.last().map(|newest| newest.id.clone());
-    state.machine = Some(here(site.store()));
+    (state.machine, state.one_disk) = (Some(here(site.store())), is_on_one_disk(site.store(), place));
     if of_a_copy(&sent, &state).is_some() {
         // From here on all that others began is older.
         let most = sent.iter().map(|snapshot| snapshot.push().0).max();

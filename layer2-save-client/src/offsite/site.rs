@@ -251,6 +251,12 @@ pub(crate) fn here(store: &Path) -> (String, u64) {
     (id.map(hash).unwrap_or_default(), std::fs::metadata(store).map_or(0, |folder| folder.ino()))
 }
 
+/// Whether the place is a directory on the disk that has the store.
+pub(crate) fn is_on_one_disk(store: &Path, place: &Place) -> bool {
+    let disk = |path: &Path| std::fs::metadata(path).ok().map(|folder| folder.dev());
+    place.directory().and_then(disk).is_some_and(|of_place| disk(store) == Some(of_place))
+}
+
 /// What nobody else has drawn.
 pub(crate) fn random_id() -> Result<String, Error> {
     let mut bytes = [0; ID_DIGITS / 2];

@@ -329,6 +329,9 @@ fn begin(site: &Site<'_>, wanted: &Wanted, key_by: KeyBy<'_>, out: &mut impl Wri
     let lock = site.lock()?;
     let (mut set_up, key) = set_up(site, &lock, wanted, key_by)?;
     say(out, &sheet(&set_up, &key))?;
+    if set_up.state.one_disk {
+        say(out, "\nThis place is on the disk that has your backup: one on another disk or computer outlives it.\n")?;
+    }
     say(out, "\nSending everything for the first time; this may take a while …\n")?;
     let pushed = push(site, &mut set_up, &lock, Reading::Changed)?;
     let confirm = typed(LAYER2, "offsite key confirm");

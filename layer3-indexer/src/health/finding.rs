@@ -161,6 +161,7 @@ kinds! {
     KeyUnconfirmed "key-unconfirmed", Offsite, false;
     ManySnapshots "many-snapshots", Offsite, false;
     OffsiteOff "offsite-off", Offsite, false;
+    OffsiteOneDisk "offsite-one-disk", Offsite, false;
     RoundTripFailed "round-trip-failed", RoundTrip, true;
     RoundTripCopy "round-trip-copy", RoundTrip, true;
     RoundTripReceipt "round-trip-receipt", RoundTrip, true;
@@ -219,7 +220,7 @@ impl Kind {
             | EngineOld | OffsiteUnreachable | NotMounted | WrongKey | KeyMissing | AnotherRepository
             | AnotherWriter | OffsiteFull | Locked | NotCovered | OffsiteFailed | DrillFailed | CheckFailed
             | DrillOld | OffsiteBehind | OffsiteState | SnapshotsBroken | KeyUnconfirmed | ManySnapshots
-            | OffsiteOff => return None,
+            | OffsiteOff | OffsiteOneDisk => return None,
         })
     }
 

@@ -54,6 +54,7 @@ fn kind_of(kind: offsite::Kind) -> Kind {
         offsite::Kind::KeyMissing => Kind::KeyMissing,
         offsite::Kind::AnotherRepository => Kind::AnotherRepository,
         offsite::Kind::AnotherWriter => Kind::AnotherWriter,
+        offsite::Kind::OffsiteOneDisk => Kind::OffsiteOneDisk,
         offsite::Kind::OffsiteFull => Kind::OffsiteFull,
         offsite::Kind::Locked => Kind::Locked,
         offsite::Kind::NotCovered => Kind::NotCovered,
