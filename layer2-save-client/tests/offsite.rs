@@ -118,6 +118,26 @@ fn one_that_says_nothing_is_ended_with_all_that_it_started() {
 }
 
 #[test]
+fn a_place_that_is_away_is_not_kept_alive_by_what_restic_says_of_it() {
+    for verb in ["dump", "'repair index'"] {
+        let home = Home::new();
+        home.set_up();
+        home.fault(&format!(
+            "case \"$verb $1\" in {verb}*) while [ \"${{n:-0}}\" -lt 300 ]; do n=$((n + 1)); [ $verb = dump ] || echo \"[0:$n] 0.00%  0 / 5 packs processed\"; \
+             echo \"Load(<data/5f>) returned error, retrying after $n s: no such host\" >&2; sleep 0.1; done; exit 1 ;; esac"
+        ));
+        let args = if verb == "dump" { ["offsite", "drill"] } else { ["offsite", "repair"] };
+        let output = home.command(&args).env("THREEFOLD_OFFSITE_SILENCE", "2s").output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("no progress for 2 seconds (offsite-unreachable)"),
+            "{output:?}"
+        );
+        assert_eq!(home.troubles(), ["offsite-unreachable"]);
+    }
+}
+
+#[test]
 fn what_is_not_read_back_was_not_sent() {
     let home = Home::new();
     home.set_up();

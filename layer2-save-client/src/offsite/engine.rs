@@ -66,7 +66,9 @@ pub(crate) enum Ended {
 enum Output<'a> {
     /// Lines of JSON; those that tell of progress are not handed on.
     Lines(&'a mut dyn FnMut(&[u8]) -> Result<(), Error>),
-    /// Bytes.
+    /// Words: the same again, but for the time, is no progress.
+    Words(&'a mut dyn FnMut(&[u8]) -> Result<(), Error>),
+    /// Bytes of what is stored.
     Raw(&'a mut dyn FnMut(&[u8]) -> Result<(), Error>),
 }
 
@@ -156,10 +158,11 @@ impl<'a> Engine<'a> {
     /// Runs it on a repository; its output as text.
     pub(crate) fn text(&self, repository: &str, args: &[&str]) -> Result<String, Error> {
         let mut text = Vec::new();
-        self.bytes(repository, args, &mut |bytes| {
+        let mut take = |bytes: &[u8]| {
             text.extend_from_slice(bytes);
             if text.len() > LINE_BYTES_MAX { Err("read restic's answer: it is too long".into()) } else { Ok(()) }
-        })?;
+        };
+        self.run(&self.args(repository, args), Output::Words(&mut take))?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
@@ -202,7 +205,7 @@ impl<'a> Engine<'a> {
         };
         watched?;
         let code = stopped.and_then(|status| status.code());
-        judged(code, &child.last_lines())
+        judged(code, &child.last_lines(), args)
     }
 
     /// Reads its output until that ends. An error where it made no progress, or a signal came.
@@ -222,6 +225,10 @@ impl<'a> Engine<'a> {
                     match output {
                         Output::Raw(each) => {
                             progress.made();
+                            each(&chunk)?;
+                        }
+                        Output::Words(each) => {
+                            progress.take_words(&chunk);
                             each(&chunk)?;
                         }
                         Output::Lines(each) => {
@@ -309,11 +316,15 @@ pub(crate) fn check_mounted(place: &Place) -> Result<(), Error> {
 struct Progress {
     last: Instant,
     said: Option<Status>,
+    words: Vec<u8>,
     /// What we read of it ourselves.
     received: u64,
     moved: u64,
     cpu: Duration,
 }
+
+/// What it says before it tries again.
+const RETRYING: &[u8] = b"retrying after";
 
 /// What `restic` says of its progress, without the times.
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -328,7 +339,7 @@ struct Status {
 
 impl Progress {
     fn begin() -> Progress {
-        Progress { last: Instant::now(), said: None, received: 0, moved: 0, cpu: Duration::ZERO }
+        Progress { last: Instant::now(), said: None, words: Vec::new(), received: 0, moved: 0, cpu: Duration::ZERO }
     }
 
     fn made(&mut self) {
@@ -340,6 +351,18 @@ impl Progress {
         if moved >= self.moved + MOVED_BYTES_MIN || done.cpu >= self.cpu + CPU_MIN {
             (self.moved, self.cpu) = (moved, done.cpu);
             self.made();
+        }
+    }
+
+    /// Takes lines in words, such as `[0:05] 40.00%  2 / 5 packs processed`; what it says of its retries is no progress.
+    fn take_words(&mut self, chunk: &[u8]) {
+        for line in chunk.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty()) {
+            let is_time = line.starts_with(b"[");
+            let words = line.splitn(2, |byte| is_time && *byte == b']').last().unwrap_or_default();
+            if words != self.words && !words.windows(RETRYING.len()).any(|words| words == RETRYING) {
+                self.words = words.to_owned();
+                self.made();
+            }
         }
     }
 
@@ -400,18 +423,22 @@ fn chunks_of(mut stdout: impl Read + Send + 'static) -> Result<mpsc::Receiver<Ve
     Ok(chunks)
 }
 
-/// What an exit code means. One that is not known is a failure, as restic's manual demands.
-fn judged(code: Option<i32>, words: &[String]) -> Result<Ended, Error> {
-    let said = message_of(words);
+/// What an exit code means. One that is not known is a failure, as restic's manual demands. Only the reason is judged:
+/// paths, ids and addresses, those of `args` among them, may hold any words.
+fn judged(code: Option<i32>, words: &[String], args: &[OsString]) -> Result<Ended, Error> {
+    let message = message_of(words);
+    let said = one_line(&message);
     let trouble = |kind: Kind, what: String| Err(Trouble::new(kind, what).into());
+    let reason = reason_of(&message, args);
+    let is = |reasons: &[&str]| reasons.iter().any(|words| reason.contains(words));
     match code {
         Some(0) => Ok(Ended::Well),
         Some(3) => Ok(Ended::Incomplete),
         Some(10) => trouble(Kind::NotMounted, format!("no repository is there: {said}")),
         Some(11) => trouble(Kind::Locked, said),
         Some(12) => trouble(Kind::WrongKey, format!("the key opens no repository there: {said}")),
-        Some(1) if is_full(&said) => trouble(Kind::OffsiteFull, said),
-        Some(1) if is_unreachable(&said) => trouble(Kind::OffsiteUnreachable, said),
+        Some(1) if is(&FULL) => trouble(Kind::OffsiteFull, said),
+        Some(1) if is(&UNREACHABLE) => trouble(Kind::OffsiteUnreachable, said),
         Some(code) => {
             let what = format!("restic ended with exit code {code}: {said}");
             Err(Trouble { kind: Kind::OffsiteFailed, what, is_of_content: true }.into())
@@ -419,6 +446,27 @@ fn judged(code: Option<i32>, words: &[String]) -> Result<Ended, Error> {
         // That says nothing of what is stored.
         None => trouble(Kind::OffsiteFailed, format!("restic was killed: {said}")),
     }
+}
+
+/// A message in lower case without what stands in it of paths, ids and addresses: what was an argument, what is quoted or
+/// in angle brackets, and each word with a slash.
+fn reason_of(said: &str, args: &[OsString]) -> String {
+    let addresses = args.iter().filter_map(|arg| arg.to_str()).filter(|arg| arg.contains(['/', ':']));
+    let said = addresses.fold(said.to_owned(), |said, address| said.replace(address, "/"));
+    let said = without(&without(&said.replace("\\\"", ""), '<', '>'), '"', '"');
+    let words: Vec<&str> = said.split_whitespace().filter(|word| !word.contains('/')).collect();
+    words.join(" ").to_lowercase()
+}
+
+/// Text without what stands between two marks.
+fn without(text: &str, open: char, close: char) -> String {
+    let mut is_inside = false;
+    let is_outside = |c: &char| {
+        let was_inside = is_inside;
+        is_inside = if was_inside { *c != close } else { *c == open };
+        !was_inside && !is_inside
+    };
+    text.chars().filter(is_outside).collect()
 }
 
 /// What it says of its failure: its last words are JSON where it was asked for that.
@@ -438,39 +486,34 @@ fn message_of(lines: &[String]) -> String {
     };
     let lines: Vec<String> = lines.iter().map(|line| of_line(line).unwrap_or_else(|| line.to_owned())).collect();
     let fatal = lines.iter().rev().find(|line| line.contains("Fatal:")).cloned();
-    one_line(fatal.unwrap_or_else(|| lines.join("; ")).trim_start_matches("Fatal: "))
+    fatal.unwrap_or_else(|| lines.join("; ")).trim_start_matches("Fatal: ").to_owned()
 }
 
-fn is_full(said: &str) -> bool {
-    let said = said.to_lowercase();
-    ["no space left", "disk quota exceeded", "507", "insufficient storage", "quotaexceeded", "file too large"]
-        .iter()
-        .any(|words| said.contains(words))
-}
-
-fn is_unreachable(said: &str) -> bool {
-    let said = said.to_lowercase();
-    [
-        "connection refused",
-        "no such host",
-        "timeout",
-        "timed out",
-        "unreachable",
-        "no route to host",
-        "connection reset",
-        "sftp session",
-        "ssh",
-        "eof",
-        "broken pipe",
-        "dial tcp",
-        "tls",
-        "unable to connect",
-        "server misbehaving",
-        "name resolution",
-    ]
-    .iter()
-    .any(|words| said.contains(words))
-}
+/// Reasons of a place without room.
+const FULL: [&str; 5] =
+    ["no space left", "disk quota exceeded", "insufficient storage", "quotaexceeded", "file too large"];
+/// Reasons that are of the way to a place.
+const UNREACHABLE: [&str; 19] = [
+    "connection refused",
+    "no such host",
+    "timeout",
+    "timed out",
+    "unreachable",
+    "no route to host",
+    "connection reset",
+    "connection lost",
+    "sftp session",
+    "subprocess ssh",
+    "unexpected eof",
+    ": eof",
+    "broken pipe",
+    "dial tcp",
+    "tls: ",
+    "x509: ",
+    "unable to connect",
+    "server misbehaving",
+    "name resolution",
+];
 
 fn version_of(text: &str) -> Option<(u32, u32, u32)> {
     let mut numbers = text.split(['.', '-']).map(|number| number.parse().ok());
@@ -493,7 +536,7 @@ mod tests {
     fn exit_codes_are_told_apart_and_unknown_ones_are_failures() {
         let check = |code: Option<i32>, words: &str, expected: &str| {
             let words: Vec<String> = words.lines().map(str::to_owned).collect();
-            let judged = match judged(code, &words) {
+            let judged = match judged(code, &words, &[]) {
                 Ok(ended) => format!("{ended:?}"),
                 Err(error) => error.to_string(),
             };
@@ -510,9 +553,75 @@ mod tests {
         let told = "use the third place: unable to save snapshot: no space left on device (offsite-full)";
         check(Some(1), full, told);
         let away = "Fatal: unable to open repository: dial tcp 127.0.0.1:1: connect: connection refused";
-        assert!(judged(Some(1), &[away.to_owned()]).unwrap_err().to_string().ends_with("(offsite-unreachable)"));
+        assert!(judged(Some(1), &[away.to_owned()], &[]).unwrap_err().to_string().ends_with("(offsite-unreachable)"));
         check(Some(9), "what", "use the third place: restic ended with exit code 9: what (offsite-failed)");
         check(None, "", "use the third place: restic was killed:  (offsite-failed)");
+    }
+
+    /// As restic 0.18 said it, of places and files whose names hold the words of other reasons.
+    #[test]
+    fn the_reason_is_judged_and_no_path_id_or_address() {
+        let check = |repository: &str, said: &str, kind: Kind, is_of_content: bool| {
+            let words: Vec<String> = said.lines().map(str::to_owned).collect();
+            let args = ["-r", repository, "dump", "507507", "/p/ssh timeout.jsonl"].map(OsString::from);
+            let trouble = judged(Some(1), &words, &args).unwrap_err().downcast::<Trouble>().unwrap();
+            assert_eq!((trouble.kind, trouble.is_of_content), (kind, is_of_content), "{said}");
+        };
+        let content = |repository: &str, said: &str| check(repository, said, Kind::OffsiteFailed, true);
+        let (disk, rest) = ("/media/no space left ssh/m507", "rest:http://tls.timeout:507/x");
+        content(
+            disk,
+            "Fatal: cannot dump file: decrypting blob <data/507d7ad9> from e46681a0 failed: ciphertext verification failed",
+        );
+        content(
+            disk,
+            "Fatal: cannot dump file: ReadFull(<data/e46681a06b>): open /media/no space left ssh/m507/data/e4/e46681507f3a919: no such file or directory",
+        );
+        content(
+            disk,
+            "Load(<data/65264ae8e0>, 648655, 297954) failed: file is too short\nFatal: cannot dump file: ReadFull(<data/65264ae8e0>): file is too short",
+        );
+        content(disk, "Fatal: cannot dump file: path \"/p/ssh timeout.jsonl\" not found in snapshot");
+        content(disk, "LoadRaw(<index/812b289ed1>): invalid data returned");
+        content(
+            disk,
+            r#"{"message_type":"exit_error","code":1,"message":"no matching ID found for prefix \"507507\""}"#,
+        );
+        content(
+            disk,
+            r#"{"message_type":"error","message":"pack 507681a0: does not exist\n"}
+{"message_type":"exit_error","code":1,"message":"Fatal: repository contains errors"}"#,
+        );
+        content(
+            rest,
+            "Fatal: unable to open config file: unexpected HTTP response (401): 401 Unauthorized\nIs there a repository at the following location?\nrest:http://tls.timeout:507/x",
+        );
+        content(
+            "rclone:nosuch:x",
+            "Fatal: unable to open repository at rclone:nosuch:x: exec: \"rclone\": executable file not found in $PATH",
+        );
+        content(
+            "sftp:backup:x",
+            "subprocess ssh: Warning: Permanently added 'backup' to the list of known hosts.\nFatal: cannot dump file: decrypting blob <data/770d7ad9> from e46681a0 failed: ciphertext verification failed",
+        );
+        let away = |repository: &str, said: &str| check(repository, said, Kind::OffsiteUnreachable, false);
+        away(
+            "sftp:127.0.0.1:/x",
+            "subprocess ssh: ssh: connect to host 127.0.0.1 port 22: Connection refused\nFatal: unable to open repository at sftp:127.0.0.1:/x: unable to start the sftp session, error: error receiving version packet from server: server unexpectedly closed connection: unexpected EOF",
+        );
+        away(
+            rest,
+            "Fatal: unable to open config file: Head \"http://tls.timeout:507/x/config\": dial tcp: lookup tls.timeout on 10.255.255.53:53: no such host",
+        );
+        away(
+            rest,
+            "Fatal: cannot dump file: ReadFull(<data/65264ae8e0>): Get \"http://tls.timeout:507/x/data/65264ae8e0\": read tcp 127.0.0.1:1->127.0.0.1:507: i/o timeout",
+        );
+        let full = |said: &str| check(disk, said, Kind::OffsiteFull, false);
+        full(
+            r#"{"message_type":"exit_error","code":1,"message":"Fatal: unable to save snapshot: write /media/no space left ssh/m507/data/4d/4d9b-tmp-3004303256: no space left on device"}"#,
+        );
+        full("Fatal: unable to save snapshot: unexpected HTTP response (507): 507 Insufficient Storage");
     }
 
     #[test]
@@ -549,5 +658,13 @@ mod tests {
         let moved = progress.last;
         assert!(progress.take(status(3, 6).as_bytes()) && progress.last > moved);
         assert!(!progress.take(b"{\"message_type\":\"summary\"}"));
+        let mut moves = |words: &str| {
+            let before = progress.last;
+            progress.take_words(words.as_bytes());
+            progress.last > before
+        };
+        assert!(moves("[0:01] 0.00%  0 / 5 packs processed\n") && !moves("[0:02] 0.00%  0 / 5 packs processed\n"));
+        assert!(moves("[0:03] 20.00%  1 / 5 packs processed\n"));
+        assert!(!moves("Load(<data/5f>) returned error, retrying after 4.2s: no such host\n"));
     }
 }

@@ -179,11 +179,18 @@ mod tests {
         std::fs::write(&file, "# s3\nexport AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY='b c'\n\n").unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let set = settings::Offsite { env_file: Some(file.clone()), ..settings::Offsite::default() };
-        let vars = [("SSH_AUTH_SOCK", "/s"), ("ANTHROPIC_API_KEY", "secret"), ("RESTIC_PASSWORD", "secret")];
+        let vars = [
+            ("SSH_AUTH_SOCK", "/s"),
+            ("ANTHROPIC_API_KEY", "secret"),
+            ("RESTIC_PASSWORD", "secret"),
+            ("RESTIC_PROGRESS_FPS", "secret"),
+        ];
         let options = options(&set, &vars);
         let env = options.engine_env(&ChildEnv::default(), "/bin".into()).unwrap();
         let text = format!("{env:?}");
-        for expected in ["SSH_AUTH_SOCK", "AWS_ACCESS_KEY_ID", "\"b c\"", "/h/.config/threefold/offsite.key"] {
+        for expected in
+            ["SSH_AUTH_SOCK", "AWS_ACCESS_KEY_ID", "\"b c\"", "/h/.config/threefold/offsite.key", "FPS\", \"1\""]
+        {
             assert!(text.contains(expected), "{text}");
         }
         assert!(!text.contains("secret"), "{text}");

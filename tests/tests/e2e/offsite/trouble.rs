@@ -159,6 +159,32 @@ fn a_server_that_is_away_ends_a_push_by_its_silence() {
 }
 
 #[test]
+fn a_server_that_is_away_while_a_conversation_is_brought_back_says_nothing_of_it() {
+    let test = "a_server_that_is_away_while_a_conversation_is_brought_back_says_nothing_of_it";
+    for kind in [Kind::Rest, Kind::Sftp] {
+        let Some(mut scene) = Scene::new(test, kind) else { continue };
+        // The first of a drill is the seal; what comes after that is a conversation.
+        let script = "case \"$command $*\" in dump*.jsonl) touch \"$HERE/asked\"\n\
+             while [ ! -e \"$HERE/away\" ]; do sleep 0.1; done; touch \"$HERE/fired\" ;; esac; exec \"$REAL\" \"$@\"";
+        restic::scripted(&scene.programs(), script);
+        let silence = format!("{}s", 3 * SILENCE.as_secs());
+        let drill = scene.machine.offsite(&["drill", &transcripts::made_id(2)]);
+        let drilling = drill.env("THREEFOLD_OFFSITE_SILENCE", &silence).spawn();
+        let asked = scene.programs().join("asked");
+        await_until("a conversation that is asked for", super::machine::LIMIT, || asked.exists());
+        let port = scene.place.server().port();
+        scene.place.kill_server();
+        fs::write(scene.programs().join("away"), "").expect("let it go on");
+        let outcome = drilling.wait().exits(1);
+        assert!(scene.programs().join("fired").exists(), "{outcome:?}");
+        assert_eq!(scene.machine.kinds(), ["offsite-unreachable"], "{outcome:?}");
+        scene.place.restart_server(port);
+        restic::scripted(&scene.programs(), "exec \"$REAL\" \"$@\"");
+        scene.is_well_again();
+    }
+}
+
+#[test]
 fn a_server_that_is_away_for_a_moment_is_waited_for() {
     let test = "a_server_that_is_away_for_a_moment_is_waited_for";
     let Some(scene) = Scene::new(test, Kind::Rest) else { return };
