@@ -571,6 +571,26 @@ pub fn remove_dir(path: &Path) -> Result<bool> {
     }
 }
 
+/// Removes everything in a directory, all the way down; one that is not there is empty. What is no directory is removed
+/// as it is, whatever it leads to.
+pub fn empty_dir(path: &Path) -> Result<()> {
+    let reading = |error| DurableError::new("read directory", path, error);
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(reading)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(reading)?;
+        if entry.file_type().map_err(reading)?.is_dir() {
+            empty_dir(&entry.path())?;
+            remove_dir(&entry.path())?;
+        } else {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Renames within one file system, refusing to replace anything, and syncs both directories.
 pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
     rename(from, to, Dir::rename_new)
@@ -629,6 +649,21 @@ fn components(rel: &Path) -> impl Iterator<Item = &OsStr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_emptied_directory_is_there_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, other) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::create_dir_all(folder.join("x/y")).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(folder.join("x/y/z"), "z").unwrap();
+        std::fs::write(other.join("kept"), "k").unwrap();
+        std::os::unix::fs::symlink(&other, folder.join("x/link")).unwrap();
+        empty_dir(&folder).unwrap();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        assert!(other.join("kept").exists());
+        empty_dir(&dir.path().join("absent")).unwrap();
+    }
     use crate::fs::replace_file;
 
     fn names(dir: &Path) -> Vec<String> {

@@ -28,7 +28,7 @@ pub(crate) mod syscall;
 
 pub use self::{
     atomic::{Existing, copy_file, nameless_file, replace_file, replace_file_with_mode, write_file},
-    dir::{Dir, remove_dir, remove_file, rename_new},
+    dir::{Dir, empty_dir, remove_dir, remove_file, rename_new},
     error::DurableError,
     file::{FILE_MODE, hash_of_prefix, read_at, read_bounded, stat_of, sync_data, truncate, write_at},
     lock::Lock,

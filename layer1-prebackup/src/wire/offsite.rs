@@ -11,10 +11,18 @@ use crate::names::{LAYER2, typed};
 
 /// The folder, relative to layer 1's store.
 pub const FOLDER: &str = ".state/offsite";
+/// The newest seal, in [`FOLDER`] and in each snapshot.
+pub const SEAL: &str = "seal.json";
+/// What the seals are made of anew with the next push: the newest one, the same for `b3sum`, and the last that was received.
+pub const SEALS: [&str; 3] = [SEAL, "seal.b3", "receipted.json"];
+/// What was brought back, a line each; in [`FOLDER`].
+pub const DRILLS: &str = "drills";
+/// What was fetched of other machines, in [`FOLDER`]: `HOST/ID/SEAL`, each a store of one conversation.
+pub const FETCHED: &str = "fetched";
 /// What was pulled of other machines, in [`FOLDER`]: of each a store, by its name.
 pub const PEERS: &str = "peers";
 /// The state in it.
-const STATE: &str = ".state/offsite/state.json";
+pub const STATE: &str = ".state/offsite/state.json";
 /// No state is longer, in bytes.
 const STATE_BYTES_MAX: u64 = 1024 * 1024;
 /// The format that this version writes.

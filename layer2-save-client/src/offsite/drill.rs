@@ -10,18 +10,16 @@ use std::path::Path;
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::fs::{self, Lock, platform};
 use layer1_prebackup::log::now_ms;
-use layer1_prebackup::wire::offsite::{self, FOLDER, Kind, conversations};
+use layer1_prebackup::wire::offsite::{self, DRILLS, FOLDER, Kind, SEAL, conversations};
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
-use super::seal::{SEAL, Seal, Sealed, rfc3339};
+use super::seal::{Seal, Sealed, rfc3339};
 use super::site::{MET_BY_LOOKING, SetUp, Site, our_snapshots};
 use super::snapshots::{Snapshot, complete, files, short_id};
 use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
-/// What was brought back, a line each; in [`FOLDER`].
-const DRILLS: &str = "drills";
 const DRILLS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Lines of it that are kept.
 const LINES_KEPT: usize = 10_000;

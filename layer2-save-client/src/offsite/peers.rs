@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{Archive, Said};
 use layer1_prebackup::fs::{self, Dir, Lock};
-use layer1_prebackup::wire::offsite::{FOLDER, Kind};
+use layer1_prebackup::wire::offsite::{FETCHED, FOLDER, Kind};
 use serde::Serialize;
 
 use super::drill::Source;
@@ -23,8 +23,6 @@ use super::snapshots::{Snapshot, entries, repository_id, snapshots};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
-/// What was fetched of other machines, in [`FOLDER`]: `HOST/ID/SEAL`, each a store of one conversation.
-const FETCHED: &str = "fetched";
 /// What is fetched next, in [`FOLDER`].
 pub(crate) const WANTED_FILE: &str = "wanted";
 /// Digits of the seal's hash in a folder's name.
@@ -101,7 +99,7 @@ pub(crate) fn fetch(
         return Ok(found);
     }
     // It grew there since it was fetched, or a fetch was cut off.
-    empty(&site.store().join(&folder))?;
+    fs::empty_dir(&site.store().join(&folder))?;
     Dir::create_own(site.store())?.create_own_beneath(&folder)?;
     // Before anything is in it: what a store finds when it is made counts as unproven.
     Archive::create(&store)?;
@@ -226,25 +224,6 @@ pub(crate) fn patterns(project: &str, id: &str) -> String {
     ["", ".jsonl", ".jsonl.zst", ".gen-*"].map(|behind| format!("{before}{behind}\n")).concat()
 }
 
-/// Removes everything in a folder; what is no folder is removed as it is, whatever it leads to.
-pub(crate) fn empty(folder: &Path) -> Result<(), Error> {
-    let doing = || format!("read {}", folder.display());
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(failed(doing()))?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(failed(doing()))?;
-        if entry.file_type().map_err(failed(doing()))?.is_dir() {
-            empty(&entry.path())?;
-            fs::remove_dir(&entry.path())?;
-        } else {
-            fs::remove_file(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,20 +262,5 @@ mod tests {
             conversations(&seal).map(|(session, files)| of("desktop", session, files, &changed)).collect();
         assert_eq!(all.len(), 1);
         assert_eq!((all[0].files, all[0].bytes, all[0].changed.as_str()), (2, 10, "2026-01-01T00:00:01Z"));
-    }
-
-    #[test]
-    fn nothing_is_left_of_an_older_fetch_and_no_link_is_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (folder, other) = (dir.path().join("a"), dir.path().join("b"));
-        std::fs::create_dir_all(folder.join("x/y")).unwrap();
-        std::fs::create_dir(&other).unwrap();
-        std::fs::write(folder.join("x/y/z"), "z").unwrap();
-        std::fs::write(other.join("kept"), "k").unwrap();
-        std::os::unix::fs::symlink(&other, folder.join("x/link")).unwrap();
-        empty(&folder).unwrap();
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
-        assert!(other.join("kept").exists());
-        empty(&dir.path().join("absent")).unwrap();
     }
 }

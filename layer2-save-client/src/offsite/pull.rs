@@ -16,7 +16,7 @@ use layer1_prebackup::wire::offsite::{FOLDER, PEERS, conversations as in_words, 
 
 use super::drill::Source;
 use super::engine::Engine;
-use super::peers::{cards, conversations, empty, newest, said_of};
+use super::peers::{cards, conversations, newest, said_of};
 use super::restore::fetch;
 use super::seal::{Seal, session_of};
 use super::site::{SetUp, Site};
@@ -86,6 +86,9 @@ fn pull_one(
     let source = Source { engine, repository: &repository, snapshot: &snapshot };
     let mut seal = source.seal()?;
     let last = Seal::last_received(&store);
+    // What was forgotten here is not wanted from elsewhere either.
+    let forgotten = Archive::open(site.store())?.map(|own| own.all_forgotten()).transpose()?.unwrap_or_default();
+    seal.files.retain(|file| !forgotten.iter().any(|(id, _)| file.session().ends_with(&format!("/{id}"))));
     let wanted = said_of_changed(&seal, last.as_ref())?;
     if wanted.is_empty() {
         return Ok((0, Vec::new()));
@@ -118,7 +121,7 @@ fn said_of_changed(seal: &Seal, last: Option<&Seal>) -> Result<Said, Error> {
 fn take_in(site: &Site<'_>, source: &Source<'_>, store: &Path, wanted: &Said) -> Result<Vec<PathBuf>, Error> {
     let folder = Path::new(FOLDER).join(PULLING);
     let folder = Dir::create_own(site.store())?.create_own_beneath(&folder)?.path().to_owned();
-    empty(&folder)?;
+    fs::empty_dir(&folder)?;
     let into = Archive::create(store)?;
     let mut missing = into.take_returned(&Archive::create(&folder)?, wanted)?;
     if !missing.is_empty() {
@@ -128,7 +131,7 @@ fn take_in(site: &Site<'_>, source: &Source<'_>, store: &Path, wanted: &Said) ->
         from.record_returned(wanted)?;
         missing = into.take_returned(&from, wanted)?;
     }
-    empty(&folder)?;
+    fs::empty_dir(&folder)?;
     Ok(missing)
 }
 

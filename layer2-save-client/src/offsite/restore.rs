@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drill::Source;
 use super::key::Key;
-use super::peers::{WANTED_FILE, empty, patterns, said_of};
+use super::peers::{WANTED_FILE, patterns, said_of};
 use super::place::{Place, machine_name};
 use super::seal::{Seal, session_of};
 use super::site::Site;
@@ -166,7 +166,7 @@ fn bring_back(site: &Site<'_>, source: &Source<'_>, seal: &Seal, is_begun: bool)
         fetch(site, source, &folder, missing.as_deref(), "always")?;
         wrong = take_in(site.store(), &folder, &said)?;
     }
-    empty(&folder)?;
+    fs::empty_dir(&folder)?;
     Ok(wrong)
 }
 

@@ -12,17 +12,15 @@ use layer1_prebackup::claude::transcripts::first_cwd;
 use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::fs;
 use layer1_prebackup::names::{FileName, StoredName, spelled};
-use layer1_prebackup::wire::offsite::FOLDER;
+use layer1_prebackup::wire::offsite::{FOLDER, SEAL, SEALS};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, failed};
 
-/// The newest seal, in [`FOLDER`] and in each snapshot.
-pub(crate) const SEAL: &str = "seal.json";
-/// The same for `b3sum`.
-const SUMS: &str = "seal.b3";
+/// The newest seal for `b3sum`.
+const SUMS: &str = SEALS[1];
 /// The seal that was last received, in [`FOLDER`] alone.
-const RECEIVED: &str = "receipted.json";
+const RECEIVED: &str = SEALS[2];
 /// No seal is longer, in bytes: millions of files.
 const SEAL_BYTES_MAX: u64 = 1 << 30;
 const FORMAT: u32 = 1;

@@ -27,6 +27,9 @@ pub(crate) struct Snapshot {
     pub(crate) time: String,
     /// The machine, by its name in the place.
     pub(crate) hostname: String,
+    /// The snapshot that it was before it was written again without something.
+    #[serde(default)]
+    pub(crate) original: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
     #[serde(default)]

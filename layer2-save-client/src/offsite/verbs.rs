@@ -14,6 +14,7 @@ use super::change::change;
 use super::check::{Extent, check};
 use super::drill::{Which, drill, print};
 use super::due::{is_of_yesterday, may_try};
+use super::forget;
 use super::key::{Key, WORDS};
 use super::machines::{self, machines};
 use super::peers;
@@ -68,6 +69,16 @@ pub(crate) enum Verb {
     #[command(after_help = example("thin --dry-run"))]
     Thin {
         /// Only list them
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Takes what was forgotten here out of the snapshots that were sent before; says what and asks first
+    #[command(after_help = example("forget --dry-run"))]
+    Forget {
+        /// Only say what
         #[arg(long)]
         dry_run: bool,
         /// Do not ask
@@ -202,6 +213,18 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             confirm_removal(*yes, "remove snapshots")?;
             thin::carry_out(site, &mut set_up, &lock, &plan)?;
             say(out, "Every conversation came back equal; removed.\n")
+        }
+        Verb::Forget { dry_run, yes } => {
+            let lock = site.lock()?;
+            let mut set_up = site.set_up()?;
+            let plan = forget::plan(site, &mut set_up, &lock)?;
+            say(out, &plan.to_text())?;
+            if *dry_run || plan.is_empty() {
+                return Ok(true);
+            }
+            confirm_removal(*yes, "take it out of snapshots")?;
+            forget::carry_out(site, &mut set_up, &lock, &plan)?;
+            say(out, "Taken out; every conversation that is saved here came back equal.\n")
         }
         Verb::List { host } => {
             let lock = site.lock()?;

@@ -1,6 +1,7 @@
 //! Carrying it out: tombstones, contents, index, proof.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, Forgotten, SessionKey};
@@ -59,7 +60,10 @@ pub(crate) fn carry_out(
     if let Some(needle) = needle {
         sought.seek(needle);
         in_logs.extend_from_slice(needle.forms());
-        rewrite::clear_others(places, stores, needle, &proof::search(places, stores, &sought)?.still_there)?;
+        let still_there = proof::search(places, stores, &sought)?.still_there;
+        let holds_some = |folder: &Path| still_there.iter().any(|path| path.starts_with(folder));
+        erase::drop_copies_of_others(places, &holds_some)?;
+        rewrite::clear_others(places, stores, needle, &still_there)?;
     }
     if let (Some(index), Some(archive)) = (&index, &stores.layer3) {
         let failed = write_all_metadata(index, archive, &archive.sessions()?);

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::fs::{sync_data, write_at};
+use layer1_prebackup::fs::{empty_dir, remove_file, sync_data, write_at};
 use layer1_prebackup::names::{ProjectName, SessionId};
+use layer1_prebackup::wire::offsite::{DRILLS, FETCHED, FOLDER, PEERS, SEALS, STATE};
 use memchr::memmem;
 
 use crate::failure::{Context, Failure};
@@ -33,6 +34,7 @@ pub(super) fn erase(places: &Places, stores: &Stores, id: &SessionId) -> Result<
         archive.remove_labels(id)?;
     }
     forget_all_jobs(places, id)?;
+    erase_of_place(places, id)?;
     let Some(archive) = &stores.layer3 else { return Ok(()) };
     for key in keys_of(archive, id)? {
         archive.forget_session::<Failure, _>(&key, || {
@@ -44,6 +46,36 @@ pub(super) fn erase(places: &Places, stores: &Stores, id: &SessionId) -> Result<
         })?;
     }
     Ok(())
+}
+
+/// Removes what is kept here of an id for the third place: the seals, which the next push writes anew, and what was
+/// fetched and pulled of computers that have it too, which comes again without it.
+fn erase_of_place(places: &Places, id: &SessionId) -> Result<(), Failure> {
+    let folder = places.layer1_store.join(FOLDER);
+    for seal in SEALS.map(|name| folder.join(name)) {
+        remove_file(&seal).context(format_args!("delete {}", seal.display()))?;
+    }
+    drop_copies_of_others(places, &|host| bears(host, id.as_str()))
+}
+
+/// Removes what was fetched and pulled of the computers that are meant, by the folder of each.
+pub(super) fn drop_copies_of_others(places: &Places, is_meant: &dyn Fn(&Path) -> bool) -> Result<(), Failure> {
+    for kind in [FETCHED, PEERS] {
+        let folder = places.layer1_store.join(FOLDER).join(kind);
+        for host in names_in(&folder)?.into_iter().map(|host| folder.join(host)).filter(|host| is_meant(host)) {
+            empty_dir(&host).context(format_args!("empty {}", host.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name below a folder begins so.
+fn bears(folder: &Path, beginning: &str) -> bool {
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| {
+        entry.file_name().to_string_lossy().starts_with(beginning)
+            || entry.file_type().is_ok_and(|kind| kind.is_dir()) && bears(&entry.path(), beginning)
+    })
 }
 
 /// The sessions of an id in a store, with those of which only something beside a transcript is there.
@@ -77,7 +109,8 @@ fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Writes as many `x` over each of these texts in the logs of both stores. In place: whoever has a log open goes on in it.
+/// Writes as many `x` over each of these texts in the logs of both stores, and in what says which conversations came back
+/// from the third place. In place: whoever has a log open goes on in it.
 /// A folder that is a link leads to what is not ours, and is left alone; gives what to know of that.
 pub(super) fn scrub_logs(places: &Places, texts: &[Vec<u8>]) -> Result<Vec<String>, Failure> {
     let mut notes = Vec::new();
@@ -93,6 +126,10 @@ pub(super) fn scrub_logs(places: &Places, texts: &[Vec<u8>]) -> Result<Vec<Strin
                 scrub(&path, texts)?;
             }
         }
+    }
+    let of_place = [Path::new(FOLDER).join(DRILLS), STATE.into()].map(|path| places.layer1_store.join(path));
+    for path in of_place.iter().filter(|path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())) {
+        scrub(path, texts)?;
     }
     Ok(notes)
 }

@@ -7,7 +7,8 @@ use clap::Args;
 use layer1_prebackup::archive::{Archive, Forgotten, HeldBy, Marks, Needle, SessionKey, held_by_source};
 use layer1_prebackup::claude::survey::{self as claude, FoundTranscript, survey};
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::names::{FileName, SessionId};
+use layer1_prebackup::names::{FileName, LAYER2, SessionId, typed};
+use layer1_prebackup::wire::offsite::State;
 
 use super::claude_files::claude_files;
 use super::erase::keys_of;
@@ -48,7 +49,7 @@ pub(crate) fn plan(places: &Places, wanted: &ForgetRequest) -> Result<Plan, Fail
         [&of_memories.layer1_store, &of_memories.layer3_store].map(|store| Archive::open_as_found(store));
     let memories = Stores { layer1: layer1?, layer3: layer3?, notes: Vec::new() };
     let found = survey(all_resolved_projects(places)).0;
-    let mut plan = Plan { items: Vec::new(), notes: not_there(places, &stores), stores, memories, needle: None };
+    let mut plan = Plan { items: Vec::new(), notes: not_reached(places, &stores), stores, memories, needle: None };
     if let Some(text) = &wanted.matching {
         let needle = needle(text)?;
         let of_projects = claude::memories(all_resolved_projects(places));
@@ -75,7 +76,8 @@ pub(crate) fn plan(places: &Places, wanted: &ForgetRequest) -> Result<Plan, Fail
     Ok(plan)
 }
 
-fn not_there(places: &Places, stores: &Stores) -> Vec<String> {
+/// What has copies, and is not reached from here.
+fn not_reached(places: &Places, stores: &Stores) -> Vec<String> {
     let note = |which: &str, path: &Path| {
         let path = path.display();
         format!(
@@ -84,7 +86,15 @@ fn not_there(places: &Places, stores: &Stores) -> Vec<String> {
     };
     let first = stores.layer1.is_none().then(|| note("first", &places.layer1_store));
     let second = stores.layer3.is_none().then(|| note("second", &places.layer3_store));
-    first.into_iter().chain(second).collect()
+    // One that cannot be read is told by `status`.
+    let third = State::read(&places.layer1_store).ok().flatten().map(|state| {
+        let place = state.place;
+        format!(
+            "the third place ({place}) has what was sent before; afterwards `{}` takes it out there",
+            typed(LAYER2, "offsite forget")
+        )
+    });
+    [first, second, third].into_iter().flatten().collect()
 }
 
 fn needle(text: &str) -> Result<Needle, Failure> {

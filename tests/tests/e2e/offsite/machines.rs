@@ -298,6 +298,11 @@ fn what_other_machines_sent_is_found_here_once_it_was_pulled() {
     let sent = own.run(&["ls", "latest", "--no-lock"]).output().ok().text();
     assert!(sent.contains("seal.json") && !sent.contains("peers/"), "{sent}");
     layer3(&["verify"]).ok();
+    // What is forgotten here is in nothing that was pulled, and does not come again.
+    layer3(&["forget", &transcripts::made_id(2), "--yes"]).ok();
+    let came = pull();
+    assert!(came.contains(&format!("{all} conversations came")), "all but that one: {came}");
+    assert!(hits(&["egret", "--host", NAMES[0]]).is_empty());
     // Without the place, what was pulled can be searched and read.
     fs::rename(place.url(), shelf.beside("away")).expect("take the place away");
     assert_eq!(hits(&["bittern", "--host", NAMES[0]]).len(), 1);

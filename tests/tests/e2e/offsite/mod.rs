@@ -2,6 +2,7 @@
 
 mod damage;
 mod faults;
+mod forgotten;
 mod hooks;
 mod keys;
 mod kills;

@@ -1,0 +1,101 @@
+//! What was forgotten on this computer goes out of the snapshots that were sent before, when a person says so.
+
+use serde_json::Value;
+use tests::binaries::LAYER3;
+use tests::offsite::place::{Kind, Place};
+use tests::offsite::restic::Repository;
+use tests::scratch::Scratch;
+use tests::transcripts::made_id;
+
+use super::machine::{LIMIT, Machine, NAME};
+
+const SECRET: &str = "xyzzy7421";
+
+/// The snapshots, oldest first: the id of each and the paths in it.
+fn snapshots(repository: &Repository<'_>) -> Vec<(String, Vec<String>)> {
+    let paths_of = |snapshot: Value| {
+        let id = snapshot["id"].as_str().expect("an id").to_owned();
+        let listed = repository.ok(&["ls", "--no-lock", &id]).text();
+        (id, listed.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect())
+    };
+    repository.snapshots().into_iter().map(paths_of).collect()
+}
+
+/// The contents of a file in all snapshots that have it.
+fn contents(repository: &Repository<'_>, of: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (id, paths) in snapshots(repository) {
+        for path in paths.iter().filter(|path| path.contains(of) && path.contains(".jsonl")) {
+            found.push(repository.ok(&["dump", "--no-lock", &id, path]).text());
+        }
+    }
+    found
+}
+
+/// A machine that has sent a secret and a conversation twice, and has forgotten both since.
+fn forgetful(test: &str, kind: Kind) -> Option<(Scratch, Place, Machine)> {
+    let shelf = Scratch::new();
+    let place = Place::open(test, kind, &shelf.beside("place"))?;
+    let machine = Machine::new(&place);
+    machine.converse(8);
+    machine.grow(2, &format!("my word is {SECRET} here"));
+    machine.init(NAME);
+    machine.grow(3, "and on");
+    machine.push();
+    let layer3 = |args: &[&str]| machine.with_path(machine.scratch.run(LAYER3, args)).output().ok();
+    machine.with_path(machine.scratch.layer2(&["drain"])).output().ok();
+    machine.scratch.await_no_process(LIMIT);
+    let told = layer3(&["forget", &made_id(3), "--yes"]).text();
+    assert!(told.contains("offsite forget"), "{told}");
+    layer3(&["forget", "--match", SECRET, "--yes"]);
+    Some((shelf, place, machine))
+}
+
+#[test]
+fn what_was_forgotten_goes_out_of_older_snapshots_and_everything_else_stays() {
+    let test = "what_was_forgotten_goes_out_of_older_snapshots_and_everything_else_stays";
+    let Some((_shelf, place, machine)) = forgetful(test, Kind::Local) else { return };
+    let repository = machine.repository(&place, NAME);
+    assert!(!contents(&repository, &made_id(3)).is_empty(), "it was sent");
+    assert!(contents(&repository, &made_id(2)).iter().any(|text| text.contains(SECRET)), "it was sent");
+    let others = |repository: &Repository<'_>| -> Vec<Vec<String>> {
+        let is_other = |path: &String| {
+            let of = [made_id(2), made_id(3)];
+            // What is only of the moment of a push.
+            !of.iter().any(|id| path.contains(id.as_str())) && !path.contains("/.state")
+        };
+        snapshots(repository).into_iter().map(|(_, paths)| paths.into_iter().filter(is_other).collect()).collect()
+    };
+    let before = others(&repository);
+    // It is said, and nothing is done without a yes.
+    let dry = machine.offsite(&["forget", "--dry-run"]).output().ok().text();
+    assert!(dry.contains("2 conversations") && dry.contains("2 older snapshots"), "{dry}");
+    let refused = machine.offsite(&["forget"]).output().exits(1);
+    assert!(refused.stderr.contains("nothing was removed"), "{refused:?}");
+    assert!(!contents(&repository, &made_id(3)).is_empty(), "it is still there");
+    machine.offsite(&["forget", "--yes"]).output().ok();
+    assert!(contents(&repository, &made_id(3)).is_empty(), "nothing of it is left in any snapshot");
+    let left = contents(&repository, &made_id(2));
+    assert!(!left.is_empty() && left.iter().all(|text| !text.contains(SECRET)), "what is saved here now is there");
+    assert_eq!(others(&repository)[..before.len()], before[..], "nothing else went");
+    // The place goes on as before, and a push and a restore find nothing odd.
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
+    machine.grow(4, "and on");
+    machine.push();
+    machine.drill_all();
+    repository.assert_clean();
+    assert!(machine.offsite(&["forget", "--yes"]).output().ok().text().contains("came back equal"));
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
+}
+
+#[test]
+fn a_server_that_only_takes_keeps_what_was_forgotten_and_that_is_told() {
+    let test = "a_server_that_only_takes_keeps_what_was_forgotten_and_that_is_told";
+    let Some((_shelf, _place, machine)) = forgetful(test, Kind::RestAppendOnly) else { return };
+    let refused = machine.offsite(&["forget", "--yes"]).output().exits(1);
+    assert!(refused.stderr.contains("server that only takes"), "{refused:?}");
+    // What was sent after that is received all the same.
+    machine.grow(4, "and on");
+    machine.push();
+    machine.drill_all();
+}
