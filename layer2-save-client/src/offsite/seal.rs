@@ -37,6 +37,9 @@ pub(crate) struct Seal {
     pub(crate) host: String,
     /// When, RFC 3339.
     pub(crate) at: String,
+    /// BLAKE3 of the names, tags and notes that the user gave; empty where there are none.
+    #[serde(default)]
+    labels: String,
     /// Sorted by path.
     pub(crate) files: Vec<Sealed>,
 }
@@ -102,6 +105,7 @@ impl Seal {
             writer: by.writer.to_owned(),
             host: by.host.to_owned(),
             at: rfc3339(now_ms),
+            labels: hash_of_labels(store)?,
             files: files.collect(),
         })
     }
@@ -129,6 +133,7 @@ impl Seal {
     /// BLAKE3 of what is sealed; when does not count.
     pub(crate) fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
+        hasher.update(self.labels.as_bytes());
         for file in &self.files {
             let line = format!("{} {} {} {}\n", file.path, file.generation, file.bytes, file.blake3);
             hasher.update(line.as_bytes());
@@ -176,6 +181,18 @@ impl Seal {
         let new = self.files.iter().filter(|file| known.get(file.path.as_str()).is_none_or(|known| known != file));
         new.map(Sealed::session).collect::<BTreeSet<_>>().len() as u64
     }
+}
+
+fn hash_of_labels(store: &Path) -> Result<String, Error> {
+    let Some(archive) = Archive::open(store)? else { return Ok(String::new()) };
+    let labels: Vec<_> =
+        archive.all_labels()?.into_iter().filter_map(|(id, labels)| Some((id, labels.ok()?))).collect();
+    if labels.is_empty() {
+        return Ok(String::new());
+    }
+    let labels: Vec<_> = labels.iter().map(|(id, labels)| (id.as_str(), labels)).collect();
+    let json = serde_json::to_vec(&labels).map_err(failed("encode names and notes as JSON"))?;
+    Ok(blake3::hash(&json).to_hex().to_string())
 }
 
 fn put(store: &Path, name: &str, content: &[u8]) -> Result<(), Error> {
@@ -252,7 +269,7 @@ mod tests {
         };
         let (store, writer, host) = (String::new(), String::new(), String::new());
         let at = rfc3339(0);
-        Seal { format: FORMAT, store, writer, host, at, files: paths.iter().map(file).collect() }
+        Seal { format: FORMAT, store, writer, host, at, labels: String::new(), files: paths.iter().map(file).collect() }
     }
 
     #[test]

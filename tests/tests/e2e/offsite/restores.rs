@@ -75,6 +75,30 @@ fn what_went_on_between_two_tries_is_not_written_over() {
 }
 
 #[test]
+fn a_name_that_was_given_after_the_last_push_is_sent_and_comes_back() {
+    let test = "a_name_that_was_given_after_the_last_push_is_sent_and_comes_back";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let machine = Machine::new(&place);
+    machine.converse(FEW);
+    machine.with_path(machine.scratch.layer2(&["drain"])).output().ok();
+    machine.init(NAME);
+    machine.push();
+    let layer3 = |machine: &Machine, args: &[&str]| machine.with_path(machine.scratch.layer3(args)).output().ok();
+    for args in [&["name", "Heron talk"][..], &["note", "kept for later"], &["tag", "birds"]] {
+        let id = made_id(1);
+        layer3(&machine, &[args[0], &id, args[1]]);
+        assert_eq!(machine.status()["dirty"], true, "{args:?} waits to be sent");
+        machine.push();
+    }
+    let fresh = machine.fresh(&place);
+    fresh.offsite(&["restore", &place.url(), "--host", NAME]).output().ok();
+    fresh.with_path(fresh.scratch.layer2(&["drain"])).output().ok();
+    let listed = layer3(&fresh, &["list", "--all", "--tag", "birds", "--json"]).text();
+    assert!(listed.contains("Heron talk"), "{listed}");
+}
+
+#[test]
 fn a_restore_that_is_killed_at_any_moment_is_begun_again() {
     let test = "a_restore_that_is_killed_at_any_moment_is_begun_again";
     let shelf = Scratch::new();
