@@ -109,14 +109,16 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     let seal = site.seal(&set_up.state)?;
     let digest = seal.digest();
     note_waiting(site, set_up, &seal);
-    let is_received = set_up.state.receipt.as_ref().is_some_and(|receipt| receipt.seal == digest);
-    if is_received && reading == Reading::Changed {
-        return Ok(Pushed::NothingNew);
-    }
     let engine = site.engine(&set_up.place, lock)?;
     set_up.state.engine = Some(engine.version.clone());
     let repository = set_up.place.repository(&set_up.state.name);
     let before = our_snapshots(&engine, &repository, &set_up.state, &seal.store)?;
+    // What was received and is no longer there is sent again.
+    let is_there = |receipt: &Receipt| before.iter().any(|snapshot| snapshot.id == receipt.snapshot);
+    let is_received = set_up.state.receipt.as_ref().is_some_and(|receipt| receipt.seal == digest && is_there(receipt));
+    if is_received && reading == Reading::Changed {
+        return Ok(Pushed::NothingNew);
+    }
     let state = &mut set_up.state;
     (state.pushes, state.push, state.machine) = (state.pushes + 1, random_id()?, Some(here(site.store())));
     state.one_disk = is_on_one_disk(site.store(), &set_up.place);

@@ -248,6 +248,33 @@ fn an_empty_folder_where_the_disk_should_be_is_never_made_a_place() {
 }
 
 #[test]
+fn a_push_with_nothing_new_looks_whether_the_place_has_it_all_the_same() {
+    let test = "a_push_with_nothing_new_looks_whether_the_place_has_it_all_the_same";
+    let Some(scene) = Scene::new(test, Kind::Local) else { return };
+    let machine = &scene.machine;
+    machine.push();
+    let push = || machine.offsite(&["push", "--now"]).output();
+    assert!(push().ok().text().contains("Nothing new"));
+    let (kept, disk) = (scene.place.kept(), scene.shelf.beside("the disk"));
+    fs::rename(&kept, &disk).expect("take the disk away");
+    for _ in 0..2 {
+        let refused = push().exits(1);
+        assert!(refused.stderr.contains("is its disk connected"), "{refused:?}");
+        assert_eq!(machine.kinds(), ["not-mounted"]);
+    }
+    fs::rename(&disk, &kept).expect("bring the disk back");
+    assert!(push().ok().text().contains("Nothing new"));
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
+    // What somebody took away there is sent again.
+    let repository = machine.repository(&scene.place, NAME);
+    let newest = repository.snapshots().pop().expect("a snapshot");
+    repository.ok(&["forget", newest["id"].as_str().expect("an id")]);
+    let sent = push().ok().text();
+    assert!(sent.contains("arrived and were read back"), "{sent}");
+    scene.is_well_again();
+}
+
+#[test]
 fn another_key_and_none_are_told() {
     let Some(scene) = Scene::new("another_key_and_none_are_told", Kind::Local) else { return };
     let elsewhere = Place::open("", Kind::Local, &scene.shelf.beside("another place")).expect("a folder");
