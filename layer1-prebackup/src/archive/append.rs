@@ -441,9 +441,9 @@ impl Saving<'_, '_> {
     }
 
     /// Renames what stands at the path to the next generation. It keeps its record if it matches it, and
-    /// also if the recorded bytes are nowhere else any more: then `verify` goes on asking for them.
-    /// Otherwise it is recorded as something that was found there. False where it went to quarantine instead: a
-    /// compressed file that is damaged can be recorded as nothing else.
+    /// also if the recorded bytes are nowhere else any more: then `verify` goes on asking for them. Where it has
+    /// all of them and more, or is of lost bookkeeping, it is recorded as something that was found there. False where
+    /// it went to quarantine instead: it is damaged, no version of anything, and the source has what is recorded.
     fn keep_as_generation(&mut self) -> Result<bool, ArchiveError> {
         let known = self.session.ledger.record(&self.name).cloned();
         if let Some(known) = &known {
@@ -469,8 +469,14 @@ impl Saving<'_, '_> {
                         let is_unproven = known.verification == Verification::Unverified;
                         if is_unproven && self.session.is_unacknowledged { found } else { known }
                     }
-                    Some(known) if slot.begins_with(&known)? || source_has(&known)? => found,
-                    Some(known) => known,
+                    Some(known) if in_either_reading(|| slot.begins_with(&known))? => found,
+                    Some(known) if !source_has(&known)? => known,
+                    // What lost bookkeeping claims calls nothing damaged.
+                    Some(known) if known.verification == Verification::Unverified => found,
+                    Some(_) => {
+                        quarantine(self.session, &self.name, Form::Plain)?;
+                        return Ok(false);
+                    }
                 }
             }
         };

@@ -117,8 +117,9 @@ fn a_flipped_bit_is_found_and_never_answered_for() {
         let said = format!("{}{}", outcome.text(), outcome.stderr);
         assert!(said.contains("damaged") && said.contains(INTERACTIVE), "{name}: {outcome:#?}");
     }
-    // The source is still whole: the next full save makes both copies right again, and keeps the
-    // damaged ones as what they are: other contents at our paths.
+    // The source is still whole: the next full save makes both copies right again, and sets the damaged ones aside.
+    transcripts::append(&transcript, transcripts::prompt_line(INTERACTIVE, 78, "it went on"));
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     assert_saved_twice(&scratch, &transcript);
+    assert_verified(&scratch);
 }

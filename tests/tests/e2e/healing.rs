@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use tests::run::Run;
 use tests::scratch::{PROJECT, Scratch};
-use tests::stores::assert_saved_twice;
+use tests::stores::{self, assert_saved_twice};
 use tests::transcripts::{self, SUBAGENT};
 use tests::tree;
 
-use crate::product::{assert_verified, chain_delivered};
+use crate::product::{assert_verified, chain_delivered, drain, findings};
 
 /// A session with side files whose transcript and one side file have an older generation, saved twice.
 fn saved(scratch: &Scratch) -> PathBuf {
@@ -126,4 +126,90 @@ fn a_source_that_diverged_is_named_and_a_repair_keeps_both() {
     assert_verified(&scratch);
     let found = scratch.layer3(&["search", "--all", "something else"]).output().ok();
     assert!(found.text().contains(&SUBAGENT[..8]), "{found:#?}");
+}
+
+/// What is done to the bytes of a copy, at a place among them.
+type Damage = fn(&mut Vec<u8>, usize);
+
+/// More bytes in the middle of a copy, fewer, and another one.
+const DAMAGES: [(&str, Damage); 3] = [
+    ("longer", |bytes, at| drop(bytes.splice(at..at, *b"inserted bytes"))),
+    ("cut short", |bytes, at| bytes.truncate(at)),
+    ("changed", |bytes, at| bytes[at] ^= 4),
+];
+
+/// What saves a conversation.
+type Save = fn(&Scratch, &Path);
+
+/// The transcript goes on.
+fn go_on(transcript: &Path) {
+    transcripts::append(transcript, transcripts::prompt_line(SUBAGENT, 9, "it went on"));
+}
+
+/// The transcript goes on, and the first copy has that already.
+fn go_on_in_the_first(scratch: &Scratch, transcript: &Path) {
+    go_on(transcript);
+    let hook = scratch.layer1(&["--quiet"]).stdin(transcripts::session_end(transcript));
+    hook.output().ok().silent();
+}
+
+/// Deletes the transcript and brings it back.
+fn bring_back(scratch: &Scratch, transcript: &Path, flags: &[&str]) {
+    fs::remove_file(transcript).expect("delete the transcript");
+    scratch.layer3(&[&["restore", SUBAGENT], flags].concat()).output().ok();
+}
+
+/// What comes upon a damaged copy, of the first store or of the second.
+const SAVES: [(&str, bool, Save); 5] = [
+    ("a hook, first copy", true, |scratch, transcript| {
+        chain_delivered(scratch, &transcripts::session_end(transcript));
+    }),
+    ("a hook", false, |scratch, transcript| {
+        go_on(transcript);
+        chain_delivered(scratch, &transcripts::session_end(transcript));
+    }),
+    ("a restore", false, |scratch, transcript| bring_back(scratch, transcript, &[])),
+    ("a drain", false, |scratch, transcript| {
+        go_on_in_the_first(scratch, transcript);
+        drain(scratch);
+    }),
+    ("an import", false, |scratch, transcript| {
+        go_on_in_the_first(scratch, transcript);
+        scratch.layer3(&["import"]).output().ok();
+    }),
+];
+
+#[test]
+fn damaged_bytes_are_set_aside_and_become_no_version_whatever_save_comes_upon_them() {
+    for (save, is_first, heal) in SAVES {
+        for (kind, damage) in DAMAGES {
+            let scratch = Scratch::new();
+            let transcript = transcripts::lay_out(&scratch, SUBAGENT);
+            chain_delivered(&scratch, &transcripts::session_end(&transcript));
+            let store = if is_first { scratch.layer1_store() } else { scratch.layer3_store() };
+            let copy = store.join(PROJECT).join(format!("{SUBAGENT}.jsonl"));
+            let mut bad = fs::read(&copy).expect("read a copy");
+            let middle = bad.len() / 2;
+            damage(&mut bad, middle);
+            fs::write(&copy, &bad).expect("damage a copy");
+
+            heal(&scratch, &transcript);
+            assert_eq!(findings(&scratch, "one-copy"), [""; 0], "{save}, {kind}: nothing is in one copy only");
+            drain(&scratch);
+            let differs = |(store, _): &(PathBuf, _)| stores::difference(store, PROJECT, &transcript);
+            assert_eq!(layers(&scratch).iter().find_map(differs), None, "{save}, {kind}");
+            assert_verified(&scratch);
+            for (store, _) in layers(&scratch) {
+                let is_version = |path: &String| path.contains(".gen-");
+                let versions: Vec<_> = tree::session_files(&store).into_iter().filter(is_version).collect();
+                assert_eq!(versions, [""; 0], "{save}, {kind}: in {}", store.display());
+            }
+            let aside = fs::read_dir(store.join(".state/damaged").join(PROJECT)).expect("read what was set aside");
+            let begins = |at: PathBuf| fs::read(at).is_ok_and(|bytes| bytes.starts_with(&bad));
+            assert!(aside.flatten().any(|entry| begins(entry.path())), "{save}, {kind}: it is kept aside");
+            let good = fs::read(&transcript).expect("read the transcript");
+            bring_back(&scratch, &transcript, &["--longest"]);
+            assert!(fs::read(&transcript).expect("read what came back") == good, "{save}, {kind}");
+        }
+    }
 }

@@ -383,7 +383,12 @@ fn a_turn_reads_two_windows_and_a_whole_comparison_all() {
             }
             append(&scene.transcript(), b"more");
             let begun = scene.save_from(&scene.transcript(), compare).generations_begun;
-            assert_eq!(begun, u32::from(compare == Compare::Whole || !ledger), "{of_source} {ledger} {compare:?}");
+            let is_noticed = compare == Compare::Whole || !ledger;
+            // What the ledger proves to be damaged is no version.
+            let is_damage = !of_source && ledger;
+            let is_aside = scene.store().join(".state/damaged").join(COPY).exists();
+            let expected = (u32::from(is_noticed && !is_damage), is_noticed && is_damage);
+            assert_eq!((begun, is_aside), expected, "{of_source} {ledger} {compare:?}");
         }
     }
 }

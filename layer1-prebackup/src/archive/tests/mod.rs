@@ -153,10 +153,10 @@ fn a_save_says_what_it_read_back_from_the_first_byte_to_the_last() {
     assert_eq!(save(Compare::Windows), []);
     append(&scene.transcript(), b"three\n");
     assert_eq!(save(Compare::Whole), whole("one\ntwo\nthree\n"));
-    // Damage makes it an older content, and what was read back is the new one.
+    // Damage is set aside, and what was read back is the new one.
     fs::write(scene.store().join("p/s1.jsonl"), "one\ntwx\nthree\n").unwrap();
     let report = scene.save_from(&scene.transcript(), Compare::Whole);
-    assert_eq!((report.read_back, report.generations_begun), (whole("one\ntwo\nthree\n"), 1));
+    assert_eq!((report.read_back, report.generations_begun), (whole("one\ntwo\nthree\n"), 0));
     fs::write(scene.transcript(), "another\n").unwrap();
     assert_eq!(save(Compare::Windows), whole("another\n"));
 }
@@ -341,8 +341,14 @@ fn an_append_that_was_cut_off_is_undone() {
 }
 
 #[test]
-fn what_somebody_else_put_at_our_path_is_kept_as_a_generation() {
-    for planted in ["one\nforeign\n", "on", "ONE\n", ""] {
+fn what_somebody_else_did_to_a_copy_is_a_generation_where_it_goes_on_and_else_set_aside_as_damaged() {
+    for (planted, kept) in [
+        ("one\nforeign\n", "p/s1.gen-0001.jsonl"),
+        ("on", ".state/damaged/p/s1.jsonl"),
+        ("ONE\n", ".state/damaged/p/s1.jsonl"),
+        ("o and n\ne\n", ".state/damaged/p/s1.jsonl"),
+        ("", ".state/damaged/p/s1.jsonl"),
+    ] {
         let scene = Scene::new();
         let path = scene.transcript();
         fs::write(&path, "one\n").unwrap();
@@ -351,7 +357,8 @@ fn what_somebody_else_put_at_our_path_is_kept_as_a_generation() {
         append(&path, b"two\n");
         scene.save();
         assert_eq!(scene.content("p/s1.jsonl"), b"one\ntwo\n");
-        assert_eq!(scene.content("p/s1.gen-0001.jsonl"), planted.as_bytes());
+        assert_eq!(scene.content(kept), planted.as_bytes());
+        assert_eq!(scene.names().len(), if kept.starts_with("p/") { 2 } else { 1 }, "{planted:?}");
         scene.is_clean();
     }
 }
@@ -500,7 +507,8 @@ fn a_damaged_copy_is_replaced_from_its_source_at_the_next_whole_comparison() {
     fs::write(scene.store().join("p/s1.jsonl"), &bad).unwrap();
     scene.save_from(&path, Compare::Whole);
     assert_eq!(scene.content("p/s1.jsonl"), fs::read(&path).unwrap());
-    assert_eq!(scene.content("p/s1.gen-0001.jsonl"), bad);
+    assert_eq!(scene.content(".state/damaged/p/s1.jsonl"), bad);
+    assert_eq!(scene.names(), ["p/s1.jsonl"]);
     scene.is_clean();
 }
 
