@@ -21,7 +21,7 @@ use crate::scope::{self, Here, Labels, Meant, Scope};
 use crate::stores::called::Called;
 use crate::stores::{Stores, loss};
 use crate::terminal::time::{now_ms, parse_when_ms};
-use crate::terminal::{self, Style, Terminal, fit, fit_one_line, one_line};
+use crate::terminal::{self, PLAIN_AGAIN, Style, Terminal, fit, fit_one_line, one_line};
 use crate::transcript::desktop;
 use crate::transcript::record::Role;
 use crate::transcript::redact::Redactor;
@@ -420,7 +420,7 @@ fn painted(snippet: &str, marks: &Marks, terminal: &Terminal) -> String {
     if !terminal.colour {
         return snippet.to_owned();
     }
-    snippet.replace(marks.start.as_str(), "\x1b[1;33m").replace(marks.end.as_str(), "\x1b[0m")
+    snippet.replace(marks.start.as_str(), &Style::Match.beginning()).replace(marks.end.as_str(), PLAIN_AGAIN)
 }
 
 #[cfg(test)]

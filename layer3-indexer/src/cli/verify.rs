@@ -2,7 +2,7 @@
 
 use clap::Args;
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::names::{LAYER2, typed};
+use layer1_prebackup::names::{LAYER2, LAYER3, typed};
 
 use crate::cli::called::id_of;
 use crate::cli::screen::{Screen, unless_none};
@@ -28,14 +28,14 @@ pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -
         true => verify::repair(places, &LogSink::new(places, false), session.as_deref())?,
         false => verify::verify(places, session.as_deref())?,
     };
-    screen.answer(&report, |terminal| report_text(&report, terminal))?;
+    screen.answer(&report, |terminal| report_text(&report, args, terminal))?;
     let unhealed = report.repairs.iter().filter(|repair| !repair.healed).count();
     unless_none(report.findings.len().max(unhealed), |wrong| {
         Failure::new(format!("verify: {} found wrong", terminal::count(wrong as u64, "thing")))
     })
 }
 
-fn report_text(report: &Report, terminal: &Terminal) -> String {
+fn report_text(report: &Report, args: &VerifyArgs, terminal: &Terminal) -> String {
     let mut text = String::new();
     for repair in &report.repairs {
         let (style, word) = if repair.healed { (Style::Green, "repaired") } else { (Style::Red, "not repaired") };
@@ -58,6 +58,11 @@ fn report_text(report: &Report, terminal: &Terminal) -> String {
             "{conversations} {are} in one copy only; `{}` makes the other one\n",
             typed(LAYER2, "drain --foreground")
         ));
+    }
+    let can_be_repaired = ["damaged", "missing", "bookkeeping-lost"];
+    if !args.repair && report.findings.iter().any(|finding| can_be_repaired.contains(&finding.kind.as_str())) {
+        let repair = typed(LAYER3, "verify --repair");
+        text.push_str(&format!("`{repair}` takes what is damaged or missing from the other copy, or the transcript\n"));
     }
     let sessions = terminal::count(report.sessions as u64, "session");
     if report.ok {

@@ -1,5 +1,6 @@
 //! Re-reading and re-hashing what is stored.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -88,6 +89,12 @@ impl RepairEntry {
         RepairEntry::new(repair.healed, Some(&repair.key), &repair.path, &repair.detail)
     }
 
+    /// Of the first copy.
+    fn of_first_copy(repair: &Repair) -> RepairEntry {
+        let detail = format!("in the first copy: {}", repair.detail);
+        RepairEntry::new(repair.healed, Some(&repair.key), &repair.path, &detail)
+    }
+
     /// Of the index, where no session is named.
     fn new(healed: bool, key: Option<&SessionKey>, path: &str, detail: &str) -> RepairEntry {
         let (session_id, project) = texts(key);
@@ -98,6 +105,12 @@ impl RepairEntry {
 impl FindingEntry {
     fn of(finding: &Finding) -> FindingEntry {
         FindingEntry::new(finding.kind.as_str(), Some(&finding.key), &finding.path, &finding.detail)
+    }
+
+    /// Of the first copy.
+    fn of_first_copy(finding: &Finding) -> FindingEntry {
+        let detail = format!("in the first copy: {}", finding.detail);
+        FindingEntry::new(finding.kind.as_str(), Some(&finding.key), &finding.path, &detail)
     }
 
     /// Of a copy of layer 1 that has what layer 3 has not.
@@ -167,9 +180,9 @@ const INDEX_BUSY: &str = "index-busy";
 /// How long others are waited for before that is said.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Re-reads and re-hashes every content of the store and the index, or the contents of the sessions
+/// Re-reads and re-hashes every content of both stores and the index, or the contents of the sessions
 /// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the
-/// store, but for the id of one that has lost its own.
+/// stores, but for the id of one that has lost its own.
 pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Failure> {
     let stores = Rc::new(Stores::with(places, Ok(Some(rebuild::store(places)?)))?);
     let meant = meant(layer3(&stores), typed)?;
@@ -179,7 +192,7 @@ pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Fai
     Ok(Report { ok, sessions, findings, notes, in_one_copy, repairs: Vec::new() })
 }
 
-/// Heals what [`verify`] finds, from the source or from layer 1's store, wherever their bytes meet
+/// Heals what [`verify`] finds, from the source or from the other store, wherever their bytes meet
 /// the recorded hash; what is replaced is set aside, never dropped. A damaged index is made again
 /// from the store. What a source holds that diverged from its copy is saved. Then verifies.
 pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) -> Result<Report, Failure> {
@@ -194,6 +207,11 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
     }
     for only in meant.passes() {
         repairs.extend(archive.repair(only, layer1.as_ref())?.iter().map(RepairEntry::of));
+        let of_first = layer1.as_ref().map(|layer1| damaged_in(places, layer1, only)).transpose()?.unwrap_or_default();
+        let keys: BTreeSet<SessionKey> = of_first.into_iter().map(|finding| finding.key).collect();
+        for (layer1, key) in layer1.iter().flat_map(|layer1| keys.iter().map(move |key| (layer1, key))) {
+            repairs.extend(layer1.repair(Some(key), Some(archive))?.iter().map(RepairEntry::of_first_copy));
+        }
         let diverged = found_in(places, archive, only)?;
         repairs.extend(diverged.iter().filter_map(|finding| save_again(places, journal, finding)));
     }
@@ -298,11 +316,22 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<
     for only in meant.passes() {
         findings.extend(found_in(places, layer3(stores), only)?.iter().map(FindingEntry::of));
     }
+    let mut ahead = Vec::new();
     for key in &meant.keys {
         // A session whose record cannot be read was found above.
         let Ok(copies) = SessionCopies::of(stores, key) else { continue };
-        findings.extend(copies.bad_ahead().iter().map(FindingEntry::ahead));
+        ahead.extend(copies.bad_ahead().iter().map(FindingEntry::ahead));
     }
+    if let Some(layer1) = &stores.layer1 {
+        let is_known = |new: &FindingEntry| {
+            ahead.iter().any(|of| (&of.session_id, &of.project, &of.path) == (&new.session_id, &new.project, &new.path))
+        };
+        for only in meant.passes() {
+            let of_copy = damaged_in(places, layer1, only)?;
+            findings.extend(of_copy.iter().map(FindingEntry::of_first_copy).filter(|new| !is_known(new)));
+        }
+    }
+    findings.extend(ahead);
     if let Some(layer1) = &stores.layer1 {
         let differ = labels_that_differ(layer3(stores), layer1, meant).into_iter();
         let hint = typed(LAYER3, "verify --repair");
@@ -324,6 +353,17 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<
         findings.extend(index_damage(places)?);
     }
     Ok((findings, alone.len()))
+}
+
+/// What of the first copy's recorded contents is not there or not as it was. A source that parted from its copy is found
+/// with the second one.
+fn damaged_in(places: &Places, layer1: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, Failure> {
+    if only.is_some_and(|key| !layer1.find(&key.id).is_ok_and(|keys| keys.contains(key))) {
+        return Ok(Vec::new());
+    }
+    let mut findings = found_in(places, layer1, only)?;
+    findings.retain(|finding| matches!(finding.kind, FindingKind::Damaged | FindingKind::Missing));
+    Ok(findings)
 }
 
 /// What is wrong with what is kept of what Claude Code remembers of the projects.

@@ -48,15 +48,8 @@ impl Terminal {
 
     /// `text` in the style, if there are colours.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
-        let code = match style {
-            Style::Bold => "1",
-            Style::Dim => "2",
-            Style::Red => "31",
-            Style::Green => "32",
-            Style::Yellow => "33",
-            Style::Cyan => "36",
-        };
-        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        let code = style.code();
+        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}{PLAIN_AGAIN}") } else { text.to_owned() }
     }
 
     /// `2026-11-22T10:17:51.992Z` as `2026-11-22 10:17` of this clock; what is no such time comes back cleaned.
@@ -77,7 +70,7 @@ impl Terminal {
     pub(crate) fn only_colours<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let is_ours = |rest: &str| {
             let code = rest.strip_prefix("\u{1b}[").and_then(|code| code.split_once('m'));
-            code.is_some_and(|(code, _)| ["0", "1", "2", "31", "32", "33", "36"].contains(&code))
+            code.is_some_and(|(code, _)| code == "0" || Style::ALL.iter().any(|style| style.code() == code))
         };
         if self.colour { shown_but(text, is_ours) } else { shown(text) }
     }
@@ -103,6 +96,33 @@ pub(crate) enum Style {
     Yellow,
     /// Names: session ids.
     Cyan,
+    /// What a search matched.
+    Match,
+}
+
+/// Ends a style.
+pub(crate) const PLAIN_AGAIN: &str = "\x1b[0m";
+
+impl Style {
+    const ALL: [Style; 7] =
+        [Style::Bold, Style::Dim, Style::Red, Style::Green, Style::Yellow, Style::Cyan, Style::Match];
+
+    fn code(self) -> &'static str {
+        match self {
+            Style::Bold => "1",
+            Style::Dim => "2",
+            Style::Red => "31",
+            Style::Green => "32",
+            Style::Yellow => "33",
+            Style::Cyan => "36",
+            Style::Match => "1;33",
+        }
+    }
+
+    /// What begins it on a terminal with colours.
+    pub(crate) fn beginning(self) -> String {
+        format!("\x1b[{}m", self.code())
+    }
 }
 
 /// The text on one line: white space of any kind becomes one blank, other control characters

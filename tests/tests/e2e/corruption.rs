@@ -123,3 +123,32 @@ fn a_flipped_bit_is_found_and_never_answered_for() {
     assert_saved_twice(&scratch, &transcript);
     assert_verified(&scratch);
 }
+
+#[test]
+fn either_copy_that_is_damaged_is_found_and_repaired_from_the_other() {
+    for (is_first, said) in [(true, "in the first copy: "), (false, "")] {
+        let scratch = Scratch::new();
+        grown(&scratch);
+        let transcript = scratch.transcript(INTERACTIVE);
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+        // Nothing but the other copy has it.
+        fs::remove_file(&transcript).expect("lose the transcript");
+        let store = if is_first { scratch.layer1_store() } else { scratch.layer3_store() };
+        let copy = store.join(PROJECT).join(format!("{INTERACTIVE}.jsonl"));
+        let whole = fs::read(&copy).expect("a copy");
+        let mut damaged = whole.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle] ^= 1;
+        fs::write(&copy, &damaged).expect("damage it");
+        let found = scratch.layer3(&["verify"]).output().exits(1);
+        assert!(found.text().contains("damaged") && found.text().contains(said), "{found:?}");
+        assert!(found.text().contains("verify --repair"), "it says what to type: {found:?}");
+        let of_one = scratch.layer3(&["verify", INTERACTIVE]).output().exits(1);
+        assert!(of_one.text().contains("damaged"), "{of_one:?}");
+        let repaired = scratch.layer3(&["verify", "--repair"]).output().ok();
+        assert!(repaired.text().contains("repaired") && repaired.text().contains("All is well"), "{repaired:?}");
+        assert!(fs::read(&copy).expect("a copy") == whole, "it is what it was");
+        scratch.layer1(&["verify"]).output().ok();
+        scratch.layer3(&["verify"]).output().ok();
+    }
+}

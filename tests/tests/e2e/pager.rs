@@ -87,3 +87,11 @@ fn an_interrupt_is_the_pagers() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("interrupted") && !text.contains("word number"), "{text}");
 }
+
+#[test]
+fn what_a_search_matched_stands_out_at_a_terminal() {
+    let scratch = long_and_short();
+    let (code, text) = scratch.layer3(&["search", "--all", "number"]).env("TERM", "xterm").at_terminal().end();
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("\u{1b}[1;33mnumber\u{1b}[0m") && !text.contains("·["), "{text:?}");
+}
