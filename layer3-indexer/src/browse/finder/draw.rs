@@ -61,7 +61,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, look: Look) {
     }
     draw_footer(frame, footer, model, look);
     match &model.mode {
-        Mode::Help => draw_help(frame, body, model),
+        Mode::Help { .. } => draw_help(frame, body, model),
         Mode::Label(line) => draw_label(frame, body, line, model),
         Mode::Query | Mode::List => {}
     }
@@ -293,7 +293,7 @@ fn draw_footer(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {
         }
         Mode::List => vec![("Enter", verb), ("/", "search"), ("?", "keys")],
         Mode::Label(_) => vec![("Enter", "save"), ("Esc", "back")],
-        Mode::Help => vec![("any key", "back")],
+        Mode::Help { .. } => vec![("any key", "back")],
     };
     if model.mode == Mode::List {
         let more = [("r", "restore"), ("e", "export"), ("s", "show")];

@@ -11,8 +11,8 @@ impl Model {
         match (&self.mode, key) {
             (_, Key::Ctrl('c')) => vec![Effect::Leave(None)],
             (_, Key::Ctrl('z')) => vec![Effect::Suspend],
-            (Mode::Help, _) => {
-                self.mode = Mode::List;
+            (Mode::Help { to_query }, _) => {
+                self.mode = if *to_query { Mode::Query } else { Mode::List };
                 Vec::new()
             }
             (Mode::Label(_), _) => self.key_of_label(key),
@@ -53,6 +53,8 @@ impl Model {
             }
             Key::Home | Key::Ctrl('a') => line.home(),
             Key::End | Key::Ctrl('e') => line.end(),
+            // No conversation is searched for by it.
+            Key::Char('?') if line.text().is_empty() => self.mode = Mode::Help { to_query: true },
             Key::Char(c) => {
                 line.insert(c.encode_utf8(&mut [0; 4]));
                 return self.typed().into_iter().collect();
@@ -80,7 +82,7 @@ impl Model {
         let place = self.listed.get(self.selected).map(|shown| shown.place);
         match c {
             '/' | 'i' => self.mode = Mode::Query,
-            '?' | 'h' => self.mode = Mode::Help,
+            '?' | 'h' => self.mode = Mode::Help { to_query: false },
             'q' => return vec![Effect::Leave(None)],
             'j' => self.go(1),
             'k' => self.go(-1),

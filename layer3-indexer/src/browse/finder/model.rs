@@ -119,7 +119,8 @@ pub(super) enum Mode {
     List,
     /// Name and tags of the selected one are typed.
     Label(Line),
-    Help,
+    /// The keys; whether one goes back to typing from there.
+    Help { to_query: bool },
 }
 
 /// Something that was typed, done, or found out.

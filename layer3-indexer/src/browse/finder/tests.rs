@@ -141,6 +141,11 @@ fn each_key_does_what_the_footer_says() {
         ("Esc q", vec![2, 1, 3, 4], vec![Effect::Leave(None)]),
         ("^z", vec![2, 1, 3, 4], vec![Effect::Suspend]),
         ("Esc ? r", vec![2, 1, 3, 4], vec![]),
+        ("Esc ? r r", vec![2, 1, 3, 4], chosen(Verb::Restore, 2)),
+        // The keys are shown and left again; letters go where they went before.
+        ("?", vec![2, 1, 3, 4], vec![]),
+        ("? x back", vec![1], search("back")),
+        ("back?", vec![1], search("back?")),
     ];
     for (keys, listed, effects) in table {
         let mut model = model();
