@@ -406,7 +406,7 @@ impl Pair {
         let mut running = run.addresses(ADDRESSES_KIB_MAX).limit(self.limit).spawn();
         let (pid, mut peak_kib) = (running.pid(), 0);
         while !running.has_ended() && running.has_time() {
-            peak_kib = peak_kib.max(peak_kib_of(pid));
+            peak_kib = peak_kib.max(processes::peak_kib(pid));
             std::thread::sleep(LOOK);
         }
         let outcome = running.wait();
@@ -425,13 +425,6 @@ impl Pair {
         }
         outcome
     }
-}
-
-/// The most memory that a process had so far; nothing where the system does not say.
-pub fn peak_kib_of(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
 /// Files below a folder that hold what stands outside it, second names of those outside left out.

@@ -132,16 +132,26 @@ pub fn descendants(root: u32) -> Vec<u32> {
 #[track_caller]
 pub fn peak_memory(run: Run, limit: Duration) -> (Outcome, u64) {
     let mut running = run.limit(limit).spawn();
-    let status = format!("/proc/{}/status", running.pid());
     let mut peak = 0;
     waiting::await_until("the end of a run", limit, || {
-        let status = fs::read_to_string(&status).unwrap_or_default(); // Gone once it has ended.
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(kib.unwrap_or(0u64) * 1024);
+        peak = peak.max(peak_kib(running.pid()) * 1024);
         running.has_ended()
     });
     assert!(peak > 0, "its memory was seen");
     (running.wait(), peak)
+}
+
+/// The most memory that a process has held so far, in KiB; 0 when it is gone. A child that was forked and is no program of
+/// its own yet has what its parent has, which is not counted.
+pub fn peak_kib(pid: u32) -> u64 {
+    let program = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    // In this order: from then on it is another program.
+    if pid != std::process::id() && program(&pid.to_string()) == program("self") {
+        return 0;
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    peak.unwrap_or(0)
 }
 
 #[cfg(target_os = "linux")]

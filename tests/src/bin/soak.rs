@@ -15,7 +15,7 @@ use layer1_prebackup::archive::Archive;
 use layer1_prebackup::names::FileName;
 use tests::hostile::{Pair, Random};
 use tests::scratch::Scratch;
-use tests::{fuzzing, hostile, processes, resources, run, stores, transcripts, tree};
+use tests::{fuzzing, processes, resources, run, stores, transcripts, tree};
 
 /// What a reader may take of memory.
 const FUZZ_MIB_MAX: u64 = 256;
@@ -110,7 +110,7 @@ fn fuzz(each: Duration, seed: u64, only: Option<&str>) -> Vec<String> {
                 failures.push(format!("{name}, seed {before}: {:?}", String::from_utf8_lossy(&bytes)));
             }
         }
-        let peak_mib = hostile::peak_kib_of(std::process::id()) / 1024;
+        let peak_mib = processes::peak_kib(std::process::id()) / 1024;
         println!("{name}: {runs} inputs in {:.0} s, {peak_mib} MiB at most so far", started.elapsed().as_secs_f64());
         if peak_mib > FUZZ_MIB_MAX {
             failures.push(format!("{name}: {peak_mib} MiB of memory"));
