@@ -17,12 +17,14 @@ pub const SEAL: &str = "seal.json";
 pub const SEALS: [&str; 3] = [SEAL, "seal.b3", "receipted.json"];
 /// What was brought back, a line each; in [`FOLDER`].
 pub const DRILLS: &str = "drills";
+/// Longer than it ever is, in bytes.
+pub const DRILLS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// What was fetched of other machines, in [`FOLDER`]: `HOST/ID/SEAL`, each a store of one conversation.
 pub const FETCHED: &str = "fetched";
 /// What was pulled of other machines, in [`FOLDER`]: of each a store, by its name.
 pub const PEERS: &str = "peers";
 /// The state in it.
-pub const STATE: &str = ".state/offsite/state.json";
+const STATE: &str = ".state/offsite/state.json";
 /// No state is longer, in bytes.
 const STATE_BYTES_MAX: u64 = 1024 * 1024;
 /// The format that this version writes.
@@ -82,6 +84,7 @@ pub struct State {
     /// The last session that was brought back.
     pub drill: Option<Drill>,
     /// Sessions that did not come back equal, and have not since; why each.
+    #[serde(default)]
     pub drill_failed: BTreeMap<String, String>,
     /// The last check of the repository's data.
     pub check: Option<Check>,
@@ -268,6 +271,20 @@ impl State {
         fs::replace_own(store, Path::new(STATE), &text)
     }
 
+    /// Takes out what is noted of a session that was forgotten; whether anything was.
+    pub fn forget(&mut self, id: &str) -> bool {
+        let before = self.clone();
+        self.drill_failed.retain(|session, _| !session.contains(id));
+        self.drill.take_if(|drill| drill.session.contains(id));
+        let is_failed = !self.drill_failed.is_empty();
+        self.troubles.retain(|trouble| trouble.kind != Kind::DrillFailed || is_failed);
+        let said = self.attempt.iter_mut().map(|attempt| &mut attempt.said);
+        for text in self.troubles.iter_mut().map(|trouble| &mut trouble.what).chain(said) {
+            *text = text.replace(id, "(forgotten)");
+        }
+        *self != before
+    }
+
     /// How it is, in a line: where this machine's conversations go, how many, when last, and how many wait.
     pub fn in_a_line(&self, now_ms: u64) -> String {
         let State { name, place, .. } = self;
@@ -406,6 +423,13 @@ mod tests {
         assert_eq!(State::read(dir.path()).unwrap(), None);
         let state = State::set_up("/media/usb", "laptop", "id", "w", 5);
         state.write(dir.path()).unwrap();
+        assert_eq!(State::read(dir.path()).unwrap(), Some(state.clone()));
+        // The version before knew less.
+        let mut json = serde_json::to_value(&state).unwrap();
+        for new in ["machine", "pushes", "push", "one_disk", "drill_failed", "pulled_ms"] {
+            assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
+        }
+        std::fs::write(dir.path().join(STATE), json.to_string()).unwrap();
         assert_eq!(State::read(dir.path()).unwrap(), Some(state.clone()));
         State { format: FORMAT + 1, ..state }.write(dir.path()).unwrap();
         assert!(State::read(dir.path()).unwrap_err().to_string().contains("update Threefold"));

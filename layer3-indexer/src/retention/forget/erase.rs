@@ -6,9 +6,9 @@ use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::fs::{empty_dir, remove_file, sync_data, write_at};
+use layer1_prebackup::fs::{empty_dir, read_own, remove_file, replace_own, sync_data, write_at};
 use layer1_prebackup::names::{ProjectName, SessionId};
-use layer1_prebackup::wire::offsite::{DRILLS, FETCHED, FOLDER, PEERS, SEALS, STATE};
+use layer1_prebackup::wire::offsite::{DRILLS, DRILLS_BYTES_MAX, FETCHED, FOLDER, PEERS, SEALS, State};
 use memchr::memmem;
 
 use crate::failure::{Context, Failure};
@@ -48,12 +48,25 @@ pub(super) fn erase(places: &Places, stores: &Stores, id: &SessionId) -> Result<
     Ok(())
 }
 
-/// Removes what is kept here of an id for the third place: the seals, which the next push writes anew, and what was
-/// fetched and pulled of computers that have it too, which comes again without it.
+/// Removes what is kept here of an id for the third place: the seals, which the next push writes anew, what is noted of how
+/// it came back, and what was fetched and pulled of computers that have it too, which comes again without it.
 fn erase_of_place(places: &Places, id: &SessionId) -> Result<(), Failure> {
     let folder = places.layer1_store.join(FOLDER);
     for seal in SEALS.map(|name| folder.join(name)) {
         remove_file(&seal).context(format_args!("delete {}", seal.display()))?;
+    }
+    let drills = Path::new(FOLDER).join(DRILLS);
+    let known = read_own(&places.layer1_store, &drills, DRILLS_BYTES_MAX).context("read what came back")?;
+    if let Some(known) = known {
+        let of_others = |line: &&[u8]| memmem::find(line, id.as_str().as_bytes()).is_none();
+        let kept: Vec<&[u8]> = known.split_inclusive(|byte| *byte == b'\n').filter(of_others).collect();
+        replace_own(&places.layer1_store, &drills, &kept.concat()).context("write what came back")?;
+    }
+    // What cannot be read is told by `status`, and what is in it still by the check.
+    if let Ok(Some(mut state)) = State::read(&places.layer1_store)
+        && state.forget(id.as_str())
+    {
+        state.write(&places.layer1_store).context("write the state of the third place")?;
     }
     drop_copies_of_others(places, &|host| bears(host, id.as_str()))
 }
@@ -109,8 +122,7 @@ fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// Writes as many `x` over each of these texts in the logs of both stores, and in what says which conversations came back
-/// from the third place. In place: whoever has a log open goes on in it.
+/// Writes as many `x` over each of these texts in the logs of both stores. In place: whoever has a log open goes on in it.
 /// A folder that is a link leads to what is not ours, and is left alone; gives what to know of that.
 pub(super) fn scrub_logs(places: &Places, texts: &[Vec<u8>]) -> Result<Vec<String>, Failure> {
     let mut notes = Vec::new();
@@ -126,10 +138,6 @@ pub(super) fn scrub_logs(places: &Places, texts: &[Vec<u8>]) -> Result<Vec<Strin
                 scrub(&path, texts)?;
             }
         }
-    }
-    let of_place = [Path::new(FOLDER).join(DRILLS), STATE.into()].map(|path| places.layer1_store.join(path));
-    for path in of_place.iter().filter(|path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())) {
-        scrub(path, texts)?;
     }
     Ok(notes)
 }
