@@ -126,7 +126,7 @@ impl Archive {
 
     /// An error if so many bytes do not fit, or would take the disk below what is to stay free: a copy that cannot be
     /// finished would leave no room for any other.
-    pub(super) fn make_sure_of_room(&self, bytes: u64) -> Result<(), ArchiveError> {
+    pub fn make_sure_of_room(&self, bytes: u64) -> Result<(), ArchiveError> {
         if bytes == 0 {
             return Ok(());
         }

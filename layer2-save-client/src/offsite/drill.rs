@@ -10,7 +10,7 @@ use std::path::Path;
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::fs::{self, Lock, platform};
 use layer1_prebackup::log::now_ms;
-use layer1_prebackup::wire::offsite::{self, DRILLS, FOLDER, Kind, SEAL, conversations};
+use layer1_prebackup::wire::offsite::{self, DRILLS, DRILLS_BYTES_MAX, FOLDER, Kind, SEAL, conversations};
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
@@ -20,7 +20,6 @@ use super::snapshots::{Snapshot, complete, files, short_id};
 use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
-const DRILLS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Lines of it that are kept.
 const LINES_KEPT: usize = 10_000;
 /// Files of one session that are brought back, one by one: its newest transcript, and others that are drawn.

@@ -17,7 +17,7 @@ use layer1_prebackup::wire::offsite::{FOLDER, PEERS, conversations as in_words, 
 use super::drill::Source;
 use super::engine::Engine;
 use super::peers::{cards, conversations, newest, said_of};
-use super::restore::fetch;
+use super::restore::{fetch, make_sure_of_room};
 use super::seal::{Seal, session_of};
 use super::site::{SetUp, Site};
 use super::snapshots::Snapshot;
@@ -125,6 +125,7 @@ fn take_in(site: &Site<'_>, source: &Source<'_>, store: &Path, wanted: &Said) ->
     let into = Archive::create(store)?;
     let mut missing = into.take_returned(&Archive::create(&folder)?, wanted)?;
     if !missing.is_empty() {
+        make_sure_of_room(site, wanted, Some(&missing))?;
         fetch(site, source, &folder, Some(&missing), "always")?;
         // Its bookkeeping came back too.
         let from = Archive::create(&folder)?;

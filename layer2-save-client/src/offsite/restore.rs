@@ -157,6 +157,7 @@ fn bring_back(site: &Site<'_>, source: &Source<'_>, seal: &Seal, is_begun: bool)
     let said = said_of(&seal.files.iter().collect::<Vec<_>>())?;
     // Of what an earlier try took in nothing is to be fetched once more.
     let mut missing = if is_begun { Some(take_in(site.store(), &folder, &said)?) } else { None };
+    make_sure_of_room(site, &said, missing.as_deref())?;
     fetch(site, source, &folder, missing.as_deref(), "if-changed")?;
     place_others(site.store(), &folder, &seal.store)?;
     let mut wrong = take_in(site.store(), &folder, &said)?;
@@ -168,6 +169,15 @@ fn bring_back(site: &Site<'_>, source: &Source<'_>, seal: &Seal, is_begun: bool)
     }
     fs::empty_dir(&folder)?;
     Ok(wrong)
+}
+
+/// An error where what is said of these files, or of all, does not fit: hooks need room too.
+pub(crate) fn make_sure_of_room(site: &Site<'_>, said: &Said, missing: Option<&[PathBuf]>) -> Result<(), Error> {
+    let missing: Option<BTreeSet<&PathBuf>> = missing.map(|missing| missing.iter().collect());
+    let is_missing = |path: &PathBuf| missing.as_ref().is_none_or(|missing| missing.contains(path));
+    let bytes = said.iter().filter(|(path, _)| is_missing(path)).map(|(_, (bytes, _))| bytes).sum();
+    let floor = site.settings.places.policy.free_space_floor;
+    Ok(Archive::create(site.store())?.leaving_free(floor).make_sure_of_room(bytes)?)
 }
 
 /// Fetches a snapshot into a folder: all of it, or the sessions of these files and what is of none.
