@@ -649,6 +649,7 @@ fn components(rel: &Path) -> impl Iterator<Item = &OsStr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::replace_file;
 
     #[test]
     fn an_emptied_directory_is_there_and_no_link_is_followed() {
@@ -664,7 +665,6 @@ mod tests {
         assert!(other.join("kept").exists());
         empty_dir(&dir.path().join("absent")).unwrap();
     }
-    use crate::fs::replace_file;
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<String> =

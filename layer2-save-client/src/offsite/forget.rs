@@ -1,6 +1,6 @@
 //! `offsite forget`: what was forgotten on this computer goes out of the snapshots that were sent before, by command alone.
 //!
-//! The newest snapshot is made after that and has nothing of it; it is not touched. The others are written again without
+//! What there is now is sent first: that snapshot has nothing of it and is not touched. The others are written again without
 //! the files of those conversations, and what nothing needs any more is removed at the place.
 
 use std::collections::BTreeSet;
@@ -8,10 +8,11 @@ use std::path::Path;
 
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::fs::{self, Lock};
-use layer1_prebackup::wire::offsite::{FOLDER, Kind, conversations, counted};
+use layer1_prebackup::wire::offsite::{FOLDER, Kind, Receipt, conversations, counted};
 
 use super::check::{Extent, check};
 use super::drill::{Which, drill};
+use super::engine::Engine;
 use super::peers::WANTED_FILE;
 use super::push::{Reading, escaped, push};
 use super::site::{MET_BY_LOOKING, SetUp, Site, our_snapshots};
@@ -29,11 +30,11 @@ const FILES: [&str; 4] = ["", ".jsonl", ".jsonl.zst", ".gen-*"];
 pub(crate) struct Plan {
     /// What was forgotten: its id, and whether it is what Claude Code remembers of a project.
     ids: BTreeSet<(bool, String)>,
-    /// The snapshots but the newest.
+    /// The snapshots but the one of what there is now.
     older: Vec<Snapshot>,
 }
 
-/// Sends what there is now, and finds what that leaves behind. Nothing is removed.
+/// Finds what is behind. Nothing is sent or removed.
 pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<Plan, Error> {
     let mut ids = BTreeSet::new();
     for (is_memory, below) in [(false, ""), (true, MEMORIES)] {
@@ -44,19 +45,32 @@ pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<P
     if ids.is_empty() {
         return Ok(Plan { ids, older: Vec::new() });
     }
-    push(site, set_up, lock, Reading::Changed)?;
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
         let repository = set_up.place.repository(&set_up.state.name);
-        let mut older = our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
-        older.pop();
+        let now = site.seal(&set_up.state)?.digest();
+        let sent_now = set_up.state.receipt.as_ref().filter(|receipt| receipt.seal == now);
+        let older = all_but(site, set_up, (&engine, &repository), sent_now)?;
         Ok(Plan { ids, older })
     })
 }
 
-/// Carries it out, and proves that the newest snapshot is what it was. An error where the place kept a snapshot: a server
-/// that only takes says yes to everything.
+/// Our snapshots but the one that was received.
+fn all_but(
+    site: &Site<'_>,
+    set_up: &SetUp,
+    (engine, repository): (&Engine<'_>, &str),
+    received: Option<&Receipt>,
+) -> Result<Vec<Snapshot>, Error> {
+    let mut all = our_snapshots(engine, repository, &set_up.state, &site.store_id()?)?;
+    all.retain(|snapshot| received.is_none_or(|receipt| receipt.snapshot != snapshot.id));
+    Ok(all)
+}
+
+/// Sends what there is now, takes it out of all others, and proves that what was sent now is there. An error where the place
+/// kept a snapshot: a server that only takes says yes to everything.
 pub(crate) fn carry_out(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, plan: &Plan) -> Result<(), Error> {
+    push(site, set_up, lock, Reading::Changed)?;
     let excluded = Path::new(FOLDER).join(WANTED_FILE);
     let patterns: String = plan.ids.iter().map(|(is_memory, id)| patterns(*is_memory, id)).collect();
     fs::replace_own(site.store(), &excluded, patterns.as_bytes())?;
@@ -65,8 +79,13 @@ pub(crate) fn carry_out(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, plan: 
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
         let repository = set_up.place.repository(&set_up.state.name);
+        // What was saved since it was sent may wait; that snapshot has nothing of what was forgotten.
+        let older = all_but(site, set_up, (&engine, &repository), set_up.state.receipt.as_ref())?;
+        if older.is_empty() {
+            return Ok(());
+        }
         engine.unlock(&repository)?;
-        let ids: Vec<&str> = plan.older.iter().map(|snapshot| snapshot.id.as_str()).collect();
+        let ids: Vec<&str> = older.iter().map(|snapshot| snapshot.id.as_str()).collect();
         let rewrite = ["rewrite", "--forget", "--exclude-file", excluded];
         engine.text(&repository, &[&rewrite, &ids[..]].concat()).map_err(kept_by_place)?;
         // Written again, they have other ids; what is there twice was kept.
@@ -122,7 +141,7 @@ impl Plan {
             (conversations(self.ids.len() as u64), counted(self.older.len() as u64, "older snapshot"));
         format!(
             "{forgotten} that were forgotten here, wholly or in part, go out of {older}, with every version that was sent. \
-             What is saved here now is in the newest one and stays.\n"
+             What is saved here now is sent first, and stays.\n"
         )
     }
 }

@@ -56,6 +56,8 @@ pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<P
             let new = |file: &Sealed| !kept_of.hashes.contains(&file.blake3);
             let lacking: Vec<Sealed> =
                 seal_of(&engine, &repository, &snapshot)?.files.into_iter().filter(new).collect();
+            // What was sealed and is not in it, as what was forgotten since, goes with none.
+            let lacking = if lacking.is_empty() { lacking } else { there(&engine, &repository, &snapshot, lacking)? };
             going_of.push((snapshot, lacking));
         }
         let lengths = lengths(&going_of);
@@ -69,7 +71,7 @@ pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<P
             match kept_of.first_lacking(&lacking, &mut hash_of)? {
                 None => going.push(snapshot),
                 Some(path) => {
-                    kept_of.add(&snapshot, there(&engine, &repository, &snapshot, lacking)?);
+                    kept_of.add(&snapshot, lacking);
                     held.push((snapshot, path));
                 }
             }
