@@ -3,7 +3,8 @@
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::names::FileName;
+use layer1_prebackup::names::{self, FileName, LAYER2};
+use layer1_prebackup::wire::offsite::{FOLDER, SEALS, ago};
 use serde::Serialize;
 
 use crate::browse::search::{self, SearchRequest, search};
@@ -67,12 +68,21 @@ pub(crate) fn search_hosts(
         let all = if host.is_some() { Some(request.project.is_none()) } else { request.all };
         let asked = SearchRequest { host, all, ..request.clone() };
         let mut results = search(&places, &asked)?;
-        if asked.host.is_some() {
+        if let Some(host) = &asked.host {
             only_there(&places, here.as_ref(), &mut results)?;
+            results.notes.extend(last_news(&places, host));
         }
         Ok(OfHost { host: asked.host.clone(), results, asked })
     };
     Ok(Found(hosts.into_iter().map(of_host).collect::<Result<_, Failure>>()?))
+}
+
+/// When something of it was pulled last: what it has sent since is not found here.
+fn last_news(places: &Places, host: &str) -> Option<String> {
+    let seal = places.layer3_store.join(FOLDER).join(SEALS[2]);
+    let age = seal.metadata().and_then(|seal| seal.modified()).ok()?.elapsed().unwrap_or_default();
+    let pull = names::typed(LAYER2, "offsite pull");
+    Some(format!("{host} had something new {}; `{pull}` asks for more", ago(age.as_millis() as u64)))
 }
 
 /// Leaves out what is here too. Whether its file is still where it was, nobody here can know.
