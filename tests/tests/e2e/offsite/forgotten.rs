@@ -1,5 +1,7 @@
 //! What was forgotten on this computer goes out of the snapshots that were sent before, when a person says so.
 
+use std::fs;
+
 use serde_json::Value;
 use tests::binaries::LAYER3;
 use tests::offsite::place::{Kind, Place};
@@ -67,8 +69,9 @@ fn what_was_forgotten_goes_out_of_older_snapshots_and_everything_else_stays() {
         snapshots(repository).into_iter().map(|(_, paths)| paths.into_iter().filter(is_other).collect()).collect()
     };
     let before = others(&repository);
-    // It is said, and nothing is done without a yes.
+    // It is said, and nothing is done without a yes; nothing is sent either.
     let dry = machine.offsite(&["forget", "--dry-run"]).output().ok().text();
+    assert_eq!((repository.snapshots().len(), &machine.status()["dirty"]), (2, &true.into()), "{dry}");
     assert!(dry.contains("2 conversations") && dry.contains("2 older snapshots"), "{dry}");
     let refused = machine.offsite(&["forget"]).output().exits(1);
     assert!(refused.stderr.contains("nothing was removed"), "{refused:?}");
@@ -80,10 +83,16 @@ fn what_was_forgotten_goes_out_of_older_snapshots_and_everything_else_stays() {
     assert_eq!(others(&repository)[..before.len()], before[..], "nothing else went");
     // The place goes on as before, and a push and a restore find nothing odd.
     assert!(machine.kinds().is_empty(), "{:#}", machine.status());
-    machine.grow(4, "and on");
-    machine.push();
+    for turn in 0..4 {
+        machine.grow(4, &format!("and on {turn}"));
+        machine.push();
+    }
     machine.drill_all();
     repository.assert_clean();
+    // What is sealed there and was forgotten keeps no old snapshot.
+    let thinned = machine.offsite(&["thin", "--yes"]).output().ok().text();
+    assert!(thinned.contains("removed") && !thinned.contains("only it has"), "{thinned}");
+    assert_eq!(repository.snapshots().len(), 4, "{thinned}");
     assert!(machine.offsite(&["forget", "--yes"]).output().ok().text().contains("came back equal"));
     assert!(machine.kinds().is_empty(), "{:#}", machine.status());
 }
@@ -97,5 +106,41 @@ fn a_server_that_only_takes_keeps_what_was_forgotten_and_that_is_told() {
     // What was sent after that is received all the same.
     machine.grow(4, "and on");
     machine.push();
+    machine.drill_all();
+}
+
+#[test]
+fn a_text_that_is_a_word_of_the_place_is_forgotten_and_the_place_goes_on() {
+    let test = "a_text_that_is_a_word_of_the_place_is_forgotten_and_the_place_goes_on";
+    let Some((_shelf, _place, machine)) = forgetful(test, Kind::Local) else { return };
+    let layer3 = |args: &[&str]| machine.with_path(machine.scratch.run(LAYER3, args)).output();
+    machine.grow(5, &format!("the {NAME} is what I call it"));
+    machine.with_path(machine.scratch.layer2(&["drain"])).output().ok();
+    machine.scratch.await_no_process(LIMIT);
+    // Its name stands in the state too, which is named, and is needed.
+    let told = layer3(&["forget", "--match", NAME, "--yes"]).exits(1).text();
+    assert!(told.contains(".state/offsite/state.json"), "{told}");
+    machine.push();
+    assert_eq!(machine.status()["name"], NAME);
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
+}
+
+#[test]
+fn what_was_noted_of_a_conversation_that_came_back_goes_with_it() {
+    let test = "what_was_noted_of_a_conversation_that_came_back_goes_with_it";
+    let Some((_shelf, _place, machine)) = forgetful(test, Kind::Local) else { return };
+    machine.push();
+    machine.drill_all();
+    machine.offsite(&["drill", &made_id(1)]).output().ok();
+    let noted = || {
+        let files = fs::read_dir(machine.state()).expect("the folder").flatten().map(|entry| entry.path());
+        let holds = |path: &std::path::PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains(&made_id(1)));
+        files.filter(holds).collect::<Vec<_>>()
+    };
+    assert!(noted().len() >= 4, "the state, the drills and the seals: {:?}", noted());
+    machine.with_path(machine.scratch.run(LAYER3, &["forget", &made_id(1), "--yes"])).output().ok();
+    assert_eq!(noted(), Vec::<std::path::PathBuf>::new());
+    machine.push();
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
     machine.drill_all();
 }

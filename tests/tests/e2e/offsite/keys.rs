@@ -10,18 +10,9 @@ use tests::scratch::Scratch;
 use tests::terminal::Terminal;
 use tests::waiting::await_until;
 
-use super::machine::{LIMIT, Machine, NAME};
+use super::machine::{LIMIT, Machine, NAME, set_up};
 
 const FEW: usize = 6;
-
-fn set_up(test: &str) -> Option<(Scratch, Place, Machine)> {
-    let shelf = Scratch::new();
-    let place = Place::open(test, Kind::Local, &shelf.beside("place"))?;
-    let machine = Machine::new(&place);
-    machine.converse(FEW);
-    machine.init(NAME);
-    Some((shelf, place, machine))
-}
 
 /// Answers the `nth` question for a word.
 #[track_caller]
@@ -38,7 +29,7 @@ fn answer(terminal: &mut Terminal, nth: usize, of: impl Fn(usize) -> String) {
 
 #[test]
 fn a_sheet_is_confirmed_by_two_of_its_words() {
-    let Some((_shelf, _place, machine)) = set_up("a_sheet_is_confirmed_by_two_of_its_words") else { return };
+    let Some((_shelf, _place, machine)) = set_up("a_sheet_is_confirmed_by_two_of_its_words", FEW) else { return };
     let is_unconfirmed = || {
         let status = machine.status();
         assert_eq!(status["key_confirmed"] == true, machine.has("key-unconfirmed").is_none());
@@ -68,7 +59,7 @@ fn opens(repository: &Repository<'_>) -> bool {
 #[test]
 fn a_changed_key_is_on_a_sheet_before_the_old_one_is_taken_away() {
     let test = "a_changed_key_is_on_a_sheet_before_the_old_one_is_taken_away";
-    let Some((_shelf, place, machine)) = set_up(test) else { return };
+    let Some((_shelf, place, machine)) = set_up(test, FEW) else { return };
     let (old, before) = (machine.key(), machine.repository(&place, NAME));
     // Nobody could read the sheet.
     let unseen = "exec \"$0\" offsite key change > /dev/full";
@@ -126,7 +117,7 @@ fn an_old_key_that_a_server_keeps_is_told_with_what_to_do_there() {
 
 #[test]
 fn the_words_alone_bring_everything_back() {
-    let Some((_shelf, place, machine)) = set_up("the_words_alone_bring_everything_back") else { return };
+    let Some((_shelf, place, machine)) = set_up("the_words_alone_bring_everything_back", FEW) else { return };
     let fresh = Machine::new(&place);
     let args = ["restore", &place.url(), "--host", NAME];
     let wrong = machine.key().split(' ').rev().collect::<Vec<_>>().join(" ");
@@ -139,7 +130,7 @@ fn the_words_alone_bring_everything_back() {
 
 #[test]
 fn restic_and_the_words_are_enough() {
-    let Some((shelf, place, machine)) = set_up("restic_and_the_words_are_enough") else { return };
+    let Some((shelf, place, machine)) = set_up("restic_and_the_words_are_enough", FEW) else { return };
     let target = shelf.beside("by hand");
     let repository = machine.repository(&place, NAME);
     repository.ok(&["restore", "latest", "--target", &target.display().to_string()]);
@@ -154,7 +145,7 @@ fn restic_and_the_words_are_enough() {
 
 #[test]
 fn a_place_never_gets_a_second_key() {
-    let Some((_shelf, place, machine)) = set_up("a_place_never_gets_a_second_key") else { return };
+    let Some((_shelf, place, machine)) = set_up("a_place_never_gets_a_second_key", FEW) else { return };
     let other = Machine::new(&place);
     other.converse(1);
     let refused = other.offsite(&["init", &place.url(), "--name", "desktop"]).output().exits(1);

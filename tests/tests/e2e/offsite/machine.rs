@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::binaries::LAYER2;
-use tests::offsite::place::Place;
+use tests::offsite::place::{Kind, Place};
 use tests::offsite::restic::Repository;
 use tests::offsite::tools;
 use tests::run::{Outcome, Run};
@@ -247,6 +247,16 @@ impl Machine {
         let different: Vec<_> = theirs.iter().filter(|(path, entry)| ours.get(*path) != Some(entry)).collect();
         assert!(different.is_empty(), "{different:#?}");
     }
+}
+
+/// A machine that has sent so many conversations to a place in a folder; `None` where restic cannot be had.
+pub(crate) fn set_up(test: &str, conversations: usize) -> Option<(Scratch, Place, Machine)> {
+    let shelf = Scratch::new();
+    let place = Place::open(test, Kind::Local, &shelf.beside("place"))?;
+    let machine = Machine::new(&place);
+    machine.converse(conversations);
+    machine.init(NAME);
+    Some((shelf, place, machine))
 }
 
 fn below(folder: &Path) -> Vec<PathBuf> {

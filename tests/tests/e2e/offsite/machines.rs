@@ -171,18 +171,24 @@ fn files_below(folder: &Path) -> BTreeSet<(PathBuf, u64, std::time::SystemTime)>
     files
 }
 
+/// Two machines of one place, each of which has sent so many conversations.
+fn two(test: &str, conversations: [usize; 2]) -> Option<(Scratch, Place, [Machine; 2])> {
+    let shelf = Scratch::new();
+    let place = Place::open(test, Kind::Local, &shelf.beside("place"))?;
+    let machines = NAMES.map(|_| Machine::new(&place));
+    for (machine, conversations) in machines.iter().zip(conversations) {
+        machine.converse(conversations);
+    }
+    machines[0].init(NAMES[0]);
+    fs::copy(machines[0].key_file(), machines[1].key_file()).expect("bring the key along");
+    machines[1].init(NAMES[1]);
+    Some((shelf, place, machines))
+}
+
 #[test]
 fn one_conversation_of_another_machine_comes_back_equal_and_nothing_is_written_there() {
     let test = "one_conversation_of_another_machine_comes_back_equal_and_nothing_is_written_there";
-    let shelf = Scratch::new();
-    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
-    let [laptop, desktop] = NAMES.map(|_| Machine::new(&place));
-    laptop.converse(FEW);
-    desktop.converse(1);
-    laptop.init(NAMES[0]);
-    fs::create_dir_all(desktop.config()).expect("make the folder of settings");
-    fs::copy(laptop.key_file(), desktop.key_file()).expect("bring the key along");
-    desktop.init(NAMES[1]);
+    let Some((_shelf, place, [laptop, desktop])) = two(test, [FEW, 1]) else { return };
     let repository = PathBuf::from(place.url()).join(NAMES[0]);
     let before = files_below(&repository);
     let layer3 = |args: &[&str]| desktop.with_path(desktop.scratch.run(LAYER3, args)).output();
@@ -242,14 +248,7 @@ fn one_conversation_of_another_machine_comes_back_equal_and_nothing_is_written_t
 #[test]
 fn what_other_machines_sent_is_found_here_once_it_was_pulled() {
     let test = "what_other_machines_sent_is_found_here_once_it_was_pulled";
-    let shelf = Scratch::new();
-    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
-    let [laptop, desktop] = NAMES.map(|_| Machine::new(&place));
-    laptop.converse(FEW);
-    desktop.converse(1);
-    laptop.init(NAMES[0]);
-    fs::copy(laptop.key_file(), desktop.key_file()).expect("bring the key along");
-    desktop.init(NAMES[1]);
+    let Some((shelf, place, [laptop, desktop])) = two(test, [FEW, 1]) else { return };
     let repository = PathBuf::from(place.url()).join(NAMES[0]);
     let layer3 = |args: &[&str]| desktop.with_path(desktop.scratch.run(LAYER3, args)).output();
     let hits = |args: &[&str]| {
@@ -266,6 +265,8 @@ fn what_other_machines_sent_is_found_here_once_it_was_pulled() {
     let (came, all) = (pull(), FEW + 1);
     assert!(came.contains(&format!("{}: {all} conversations came", NAMES[0])), "{came}");
     assert_eq!(files_below(&repository), before, "reading leaves nothing at the other machine's repository");
+    let told = layer3(&["search", "egret", "--host", NAMES[0]]).ok().text();
+    assert!(told.contains("had something new") && told.contains("offsite pull"), "it says how new that is: {told}");
     let found = hits(&["egret", "--host", NAMES[0]]);
     assert_eq!((found.len(), &found[0]["host"]), (1, &NAMES[0].into()), "{found:#?}");
     assert_eq!(found[0]["source_gone"], false, "nobody here can know that");
@@ -310,28 +311,27 @@ fn what_other_machines_sent_is_found_here_once_it_was_pulled() {
     assert!(shown.text().contains("bittern"), "{shown:?}");
     desktop.offsite(&["pull"]).output().exits(1);
     fs::rename(shelf.beside("away"), place.url()).expect("bring it back");
-    // What was lost there and never deleted here stays; a machine that cannot be read is told and stops nobody.
-    fs::remove_dir_all(repository.join("data")).expect("lose the packs");
+    // A machine of which nothing can be read any more is told, and what came of it before stays.
     laptop.grow(4, "and a third");
-    let told = desktop.offsite(&["pull"]).output();
-    assert!(told.text().contains("nothing new") || told.text().contains("cannot be read"), "{told:?}");
+    laptop.push();
+    fs::remove_dir_all(repository.join("data")).expect("lose the packs");
+    let told = desktop.offsite(&["pull"]).output().exits(1);
+    assert!(told.text().contains(&format!("{}: cannot be read", NAMES[0])), "{told:?}");
     assert_eq!(hits(&["bittern", "--host", NAMES[0]]).len(), 1);
+    assert!(desktop.kinds().is_empty(), "it is no finding of this machine: {:#}", desktop.status());
 }
 
 #[test]
 fn machines_are_pulled_from_by_themselves_only_where_that_is_set() {
     let test = "machines_are_pulled_from_by_themselves_only_where_that_is_set";
-    let shelf = Scratch::new();
-    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
-    let [laptop, desktop] = NAMES.map(|_| Machine::new(&place));
-    laptop.converse(1);
-    desktop.converse(1);
-    laptop.init(NAMES[0]);
-    fs::create_dir_all(desktop.config()).expect("make the folder of settings");
-    fs::copy(laptop.key_file(), desktop.key_file()).expect("bring the key along");
-    desktop.init(NAMES[1]);
+    let Some((_shelf, place, [_, desktop])) = two(test, [1, 1]) else { return };
     let pulled = desktop.state().join("peers").join(NAMES[0]);
     let due = || drop(desktop.offsite(&["push", "--due"]).output().ok());
+    // What does not fit is not begun: hooks need the room.
+    desktop.configure(&place, "free_space_floor = \"900TB\"\n");
+    let refused = desktop.offsite(&["pull"]).output().exits(1).text();
+    assert!(refused.contains("free") && !pulled.join("sessions.db").exists(), "{refused}");
+    fs::remove_dir_all(&pulled).expect("nothing came");
     for (peers, is_pulled) in [("none", false), ("list", false), ("all", true)] {
         desktop.configure(&place, &format!("offsite_every = \"1s\"\noffsite_peers = \"{peers}\"\n"));
         await_until("a push that is due", LIMIT, || {

@@ -11,7 +11,7 @@ use tests::scratch::Scratch;
 use tests::transcripts::{self, made_id};
 use tests::waiting::holds_within;
 
-use super::machine::{LIMIT, Machine, NAME};
+use super::machine::{LIMIT, Machine, NAME, set_up};
 
 /// So many conversations are enough here.
 const FEW: usize = 12;
@@ -29,11 +29,7 @@ fn copy_of(machine: &Machine, id: &str) -> Vec<u8> {
 #[test]
 fn what_went_on_between_two_tries_is_not_written_over() {
     let test = "what_went_on_between_two_tries_is_not_written_over";
-    let shelf = Scratch::new();
-    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
-    let machine = Machine::new(&place);
-    machine.converse(FEW);
-    machine.init(NAME);
+    let Some((shelf, place, machine)) = set_up(test, FEW) else { return };
     let programs = shelf.beside("programs");
     let fresh = Machine::with_programs(&place, std::slice::from_ref(&programs));
     fs::copy(machine.key_file(), fresh.key_file()).expect("bring the key along");
@@ -101,11 +97,7 @@ fn a_name_that_was_given_after_the_last_push_is_sent_and_comes_back() {
 #[test]
 fn a_restore_that_is_killed_at_any_moment_is_begun_again() {
     let test = "a_restore_that_is_killed_at_any_moment_is_begun_again";
-    let shelf = Scratch::new();
-    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
-    let machine = Machine::new(&place);
-    machine.converse(FEW);
-    machine.init(NAME);
+    let Some((_shelf, place, machine)) = set_up(test, FEW) else { return };
     let restore = |machine: &Machine| machine.offsite(&["restore", &place.url(), "--host", NAME]);
     let begun = Instant::now();
     restore(&machine.fresh(&place)).output().ok();
