@@ -23,6 +23,9 @@ use crate::waiting;
 
 /// How long anything that the client does may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
+/// How long it takes at most to show that it heard a key, and how often one is pressed.
+const HEARD_LIMIT: Duration = Duration::from_secs(8);
+const PRESSES: u32 = 3;
 /// A key that the client's settings call approved.
 const KEY: &str = "sk-ant-dummy";
 /// What the client shows when it takes input.
@@ -211,14 +214,31 @@ impl Client {
 }
 
 impl Terminal<'_> {
-    /// Types a prompt or a command and sends it.
+    /// Types a prompt or a command and sends it. A client that is drawing something else may miss keys: they are pressed
+    /// again, which nothing hears that has heard them.
     #[track_caller]
     pub fn enter(&self, text: &str) {
-        self.press(&["-l", text]);
         // The client takes keys that come in one read for a paste, so Return must come after.
         let last = text.rsplit(' ').next().unwrap_or(text);
+        self.press_until(&["-l", text], || self.screen().contains(last));
         self.await_screen(last);
-        self.press(&["Enter"]);
+        let begins: String = text.chars().take(20).collect();
+        let is_typed = || {
+            let screen = self.visible();
+            screen.lines().rfind(|line| line.contains(PROMPT)).is_some_and(|line| line.contains(&begins))
+        };
+        self.press_until(&["Enter"], || !is_typed());
+    }
+
+    /// What comes of it is for others to judge.
+    #[track_caller]
+    fn press_until(&self, keys: &[&str], mut is_heard: impl FnMut() -> bool) {
+        for _ in 0..PRESSES {
+            self.press(keys);
+            if waiting::holds_within(HEARD_LIMIT, &mut is_heard) {
+                return;
+            }
+        }
     }
 
     /// Presses keys by tmux's names.
