@@ -72,6 +72,14 @@ impl Archive {
         Ok(held)
     }
 
+    /// How long a file of Claude Code's would be in this store, if messages of it were forgotten. `None` where all of it is
+    /// stored as it is, or the file is no plain file.
+    pub fn stored_bytes(&self, id: &SessionId, path: &Path) -> Result<Option<u64>, ArchiveError> {
+        let Some(forgotten) = self.forgotten(id)?.filter(|forgotten| !forgotten.is_whole()) else { return Ok(None) };
+        let Some(file) = open_transcript(path)? else { return Ok(None) };
+        Ok(forgotten.marks.view(&file, path, self.root())?.map(|(_, bytes)| bytes))
+    }
+
     /// Replaces what is marked ([`super::Forgotten`]) in every content of a session that holds it, and removes what was
     /// there; how many contents that were. Safe to kill at any point, and to repeat.
     pub fn redact(&self, key: &SessionKey) -> Result<u64, ArchiveError> {

@@ -5,8 +5,8 @@
 //! copy goes on growing, is compared, and is restored as any other. The records keep their form, their ids and their
 //! parents: a client resumes from them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
@@ -37,11 +37,14 @@ const STRUCTURE: [&str; 12] = [
 ];
 /// So deep lie the fields of a block in a message's content; what lies deeper is what tools were given.
 const STRUCTURE_DEPTH_MAX: usize = 4;
+/// Between the hash and the length of the beginning of a line.
+const TORN: char = '+';
 /// Bytes that are copied at once.
 const COPY_BYTES: u64 = fs::COPY_BYTES as u64;
 
 /// Lines that were forgotten: the first half of the BLAKE3 of each, and which of its strings and numbers are replaced;
-/// none where the whole line is.
+/// none where the whole line is. A last line that was not written to its end is known by its beginning: behind the hash of
+/// that stand `+` and its bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Marks(BTreeMap<String, Vec<u32>>);
@@ -83,10 +86,11 @@ impl Marks {
         if self.is_empty() {
             return Ok(None);
         }
-        let mut marked: Vec<(Range<u64>, &[u32])> = Vec::new();
+        let torn = self.lengths_of_torn();
+        let mut marked: Vec<(Range<u64>, Vec<u32>)> = Vec::new();
         // What comes meanwhile is the next look's.
-        let end = each_line(file, path, |at, line| {
-            if let Some(which) = self.0.get(&hash_of(line)) {
+        let end = each_line(file, path, |at, line, _| {
+            if let Some(which) = self.of(line, &torn) {
                 marked.push((at..at + line.len() as u64, which));
             }
         })?;
@@ -99,12 +103,28 @@ impl Marks {
             to = copy(file, from..range.start, &view, to, path)?;
             let mut line = vec![0; (range.end - range.start) as usize];
             fs::read_exact_at(file, range.start, &mut line, path)?;
-            let line = redacted(&line, which);
+            let line = redacted(&line, &which);
             fs::write_at(&view, to, &line, path)?;
             (from, to) = (range.end, to + line.len() as u64);
         }
         to = copy(file, from..end, &view, to, path)?;
         Ok(Some((view, to)))
+    }
+
+    /// How long the lines were of which only the beginning is known.
+    fn lengths_of_torn(&self) -> BTreeSet<usize> {
+        self.0.keys().filter_map(|line| line.split_once(TORN)?.1.parse().ok()).collect()
+    }
+
+    /// What is replaced of a line, if it or its beginning is marked.
+    fn of(&self, line: &[u8], torn: &BTreeSet<usize>) -> Option<Vec<u32>> {
+        let of_whole = self.0.get(&hash_of(line));
+        let of_torn = |bytes: &usize| self.0.get(&hash_of_torn(&line[..*bytes]));
+        let known: Vec<&Vec<u32>> = of_whole.into_iter().chain(torn.range(..=line.len()).filter_map(of_torn)).collect();
+        // No string means all of the line.
+        let is_all = known.iter().any(|which| which.is_empty());
+        let which = || known.iter().flat_map(|which| which.iter().copied()).collect();
+        (!known.is_empty()).then(|| if is_all { Vec::new() } else { which() })
     }
 }
 
@@ -158,9 +178,10 @@ impl Needle {
     /// The lines of a file that hold it.
     pub(super) fn lines_of(&self, file: &File, path: &Path) -> Result<HeldBy, ArchiveError> {
         let mut held = HeldBy::default();
-        each_line(file, path, |_, line| {
-            if let Some((which, is_structural)) = self.look(line) {
-                held.marks.0.insert(hash_of(line), which);
+        each_line(file, path, |_, line, is_ended| {
+            if let Some((which, is_structural)) = self.look(line, is_ended) {
+                let is_whole = is_ended || serde_json::from_slice::<IgnoredAny>(line).is_ok();
+                held.marks.0.insert(if is_whole { hash_of(line) } else { hash_of_torn(line) }, which);
                 held.lines += 1;
                 held.structural += u64::from(is_structural);
             }
@@ -182,13 +203,16 @@ impl Needle {
     }
 
     /// Which strings of a line hold it or a part of it, or none for all of it, and whether Claude Code needs one of them.
-    fn look(&self, line: &[u8]) -> Option<(Vec<u32>, bool)> {
+    fn look(&self, line: &[u8], is_ended: bool) -> Option<(Vec<u32>, bool)> {
         let places = self.places_in(line);
         let is_raw = !places.is_empty();
         if !is_raw && !line.windows(2).any(|pair| pair == b"\\u") {
             return None;
         }
-        if serde_json::from_slice::<IgnoredAny>(line).is_err() {
+        let parsed = serde_json::from_slice::<IgnoredAny>(line);
+        // A record that is still being written: of it too only the strings go that hold it, and what comes goes on from there.
+        let is_begun = |error: &serde_json::Error| !is_ended && error.is_eof() && line.starts_with(b"{");
+        if parsed.is_err_and(|error| !is_begun(&error)) {
             // What stands in the place of the line must not hold it.
             return is_raw.then(|| (Vec::new(), self.is_in(REMOVED.as_bytes())));
         }
@@ -225,11 +249,13 @@ impl Needle {
 struct Token {
     range: Range<usize>,
     is_key: bool,
+    /// Whether the line ends before it does.
+    is_open: bool,
     /// In how many objects and lists it lies.
     depth: usize,
 }
 
-/// Of a line that is valid JSON, in their order.
+/// Of a line that is valid JSON or the beginning of such, in their order.
 fn tokens(line: &[u8]) -> Vec<Token> {
     let mut tokens = Vec::new();
     let (mut at, mut depth) = (0, 0);
@@ -242,15 +268,16 @@ fn tokens(line: &[u8]) -> Vec<Token> {
                     at += if line[at] == b'\\' { 2 } else { 1 };
                 }
                 at += 1;
+                let is_open = at > line.len();
                 let is_key = line[at.min(line.len())..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
-                tokens.push(Token { range: from..at.min(line.len()), is_key, depth });
+                tokens.push(Token { range: from..at.min(line.len()), is_key, is_open, depth });
             }
             b'-' | b'0'..=b'9' => {
                 let is_digit = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
                 while line.get(at).is_some_and(is_digit) {
                     at += 1;
                 }
-                tokens.push(Token { range: from..at, is_key: false, depth });
+                tokens.push(Token { range: from..at, is_key: false, is_open: false, depth });
             }
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth = depth.saturating_sub(1),
@@ -272,7 +299,8 @@ fn redacted(line: &[u8], which: &[u32]) -> Vec<u8> {
         }
         made.extend_from_slice(&line[from..token.range.start]);
         if line[token.range.start] == b'"' {
-            made.extend_from_slice(format!("\"{REMOVED}\"").as_bytes());
+            let end = if token.is_open { "" } else { "\"" };
+            made.extend_from_slice(format!("\"{REMOVED}{end}").as_bytes());
         } else {
             made.push(b'0');
         }
@@ -286,8 +314,13 @@ fn hash_of(line: &[u8]) -> String {
     blake3::hash(line).to_hex()[..32].to_owned()
 }
 
-/// Each line without its end, and where it begins; gives where the last one ends.
-fn each_line(file: &File, path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<u64, ArchiveError> {
+/// As [`hash_of`], of the beginning of a line.
+fn hash_of_torn(line: &[u8]) -> String {
+    format!("{}{TORN}{}", hash_of(line), line.len())
+}
+
+/// Each line without its end, where it begins, and whether it has an end; gives where the last one ends.
+fn each_line(file: &File, path: &Path, mut each: impl FnMut(u64, &[u8], bool)) -> Result<u64, ArchiveError> {
     let mut reader = BufReader::with_capacity(fs::COPY_BYTES, From { file, at: 0, path });
     let (mut line, mut at) = (Vec::new(), 0);
     loop {
@@ -300,8 +333,8 @@ fn each_line(file: &File, path: &Path, mut each: impl FnMut(u64, &[u8])) -> Resu
         if came == 0 {
             return Ok(at);
         }
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        each(at, text);
+        let ended = line.strip_suffix(b"\n");
+        each(at, ended.unwrap_or(&line), ended.is_some());
         at += came as u64;
     }
 }
@@ -416,7 +449,7 @@ mod tests {
         ] {
             let expected = expected.replace("REMOVED", &removed).replace("ALL", REMOVED);
             let needle = Needle::new(text);
-            let held = needle.lines_of(&file_of(line), Path::new("x")).unwrap();
+            let held = needle.lines_of(&file_of(&format!("{line}\n")), Path::new("x")).unwrap();
             let (before, after) = ("before\n", "\nafter");
             let file = file_of(&[before, line, after].concat());
             let view = held.marks.view(&file, Path::new("x"), &std::env::temp_dir()).unwrap();
@@ -461,6 +494,38 @@ mod tests {
         for line in [r#"{"uuid":"u1","a":"run threefold forget"}"#, "run threefold forget"] {
             let held = Needle::new("threefold").lines_of(&file_of(line), Path::new("x")).unwrap();
             assert_eq!((held.lines, held.structural), (1, 1), "{line}");
+        }
+    }
+
+    /// What was copied of it meanwhile is a beginning of what is copied then.
+    #[test]
+    fn a_line_that_is_written_to_its_end_afterwards_does_not_bring_the_text_back() {
+        let record =
+            r#"{"uuid":"u1","n":47,"message":{"content":[{"text":"say hush \"now\" \u00e9"},{"text":"calm"}]}}"#;
+        let plain = "say hush \"now\", and go on";
+        for line in [record, plain] {
+            let first = line.find("hush").unwrap() + "hush".len();
+            let mut seen = String::new();
+            for cut in first..=line.len() {
+                let marks = Needle::new("hush").lines_of(&file_of(&line[..cut]), Path::new("x")).unwrap().marks;
+                let view = |text: &str| {
+                    let (view, bytes) =
+                        marks.view(&file_of(text), Path::new("x"), &std::env::temp_dir()).unwrap().unwrap();
+                    text_of(&view, bytes)
+                };
+                let (torn, whole) = (view(&line[..cut]), view(&format!("{line}\nnext\n")));
+                assert!(
+                    whole.starts_with(&torn) && !whole.contains("hush") && whole.ends_with("\nnext\n"),
+                    "{torn} {whole}"
+                );
+                let is_json = serde_json::from_str::<IgnoredAny>(whole.lines().next().unwrap()).is_ok();
+                assert_eq!((is_json, whole.contains("calm")), (line == record, line == record), "{whole}");
+                assert!(seen.is_empty() || seen == whole, "{seen} {whole}");
+                seen = whole;
+                // Nothing is left to be replaced, and another line that begins so is another line.
+                assert!(Needle::new("hush").lines_of(&file_of(&torn), Path::new("x")).unwrap().marks.is_empty());
+                assert!(marks.view(&file_of("say more\n"), Path::new("x"), &std::env::temp_dir()).unwrap().is_none());
+            }
         }
     }
 

@@ -37,13 +37,22 @@ pub(crate) fn memory_losses(memories: [Option<&Archive>; 2], conversations: Opti
             looked.push(key.id.clone());
             let read = archive.source_of(&key).and_then(|source| Ok((source, archive.files(&key)?)));
             let Ok((Some(folder), files)) = read else { continue };
-            losses.extend(Some(loss_of(key, folder, &files, &seen)).filter(|loss| !loss.marks.is_empty()));
+            let stored = |path: &Path| archive.stored_bytes(&key.id, path).ok().flatten();
+            let loss = loss_of(key.clone(), folder, &files, &seen, &stored);
+            losses.extend(Some(loss).filter(|loss| !loss.marks.is_empty()));
         }
     }
     losses
 }
 
-fn loss_of(key: SessionKey, folder: PathBuf, files: &[StoredFile], seen: &Acknowledged) -> MemoryLoss {
+/// `stored` gives how long a file would be in the store, where that is not its own length.
+fn loss_of(
+    key: SessionKey,
+    folder: PathBuf,
+    files: &[StoredFile],
+    seen: &Acknowledged,
+    stored: &dyn Fn(&Path) -> Option<u64>,
+) -> MemoryLoss {
     let mut versions = BTreeMap::<&Path, Vec<&StoredFile>>::new();
     for file in files {
         if let FileName::Side(rel) = &file.name.file {
@@ -54,9 +63,12 @@ fn loss_of(key: SessionKey, folder: PathBuf, files: &[StoredFile], seen: &Acknow
     for (rel, versions) in versions {
         let Some(longest) = versions.iter().max_by_key(|file| file.bytes) else { continue };
         let newest = versions.iter().find(|file| file.name.generation == 0).unwrap_or(longest);
-        let (count, what, lost) = match loss.folder.join(rel).symlink_metadata() {
+        let path = loss.folder.join(rel);
+        let (count, what, lost) = match path.symlink_metadata().map(|there| there.len()) {
             Err(_) => (&mut loss.deleted, "deleted", newest),
-            Ok(there) if there.len() < longest.bytes => (&mut loss.shorter, "shorter", longest),
+            Ok(bytes) if bytes < longest.bytes && stored(&path).unwrap_or(bytes) < longest.bytes => {
+                (&mut loss.shorter, "shorter", longest)
+            }
             Ok(_) => continue,
         };
         let mark = format!("{what} {} {}:{}", rel.display(), lost.bytes, lost.blake3.to_hex());

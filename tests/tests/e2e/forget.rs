@@ -328,6 +328,9 @@ fn with_messages(scratch: &Scratch) -> (PathBuf, PathBuf) {
     (going, staying)
 }
 
+/// What is not said of a conversation for what was forgotten of it.
+const WRONG_AFTER_IT: [&str; 5] = ["forget-unfinished", "one-copy", "not-saved", "shrunk", "memory-shrunk"];
+
 #[track_caller]
 fn assert_text_is_nowhere(scratch: &Scratch) {
     assert_eq!(holding(scratch, &[SECRET]), Vec::<PathBuf>::new());
@@ -335,8 +338,7 @@ fn assert_text_is_nowhere(scratch: &Scratch) {
     assert_eq!(session_ids(scratch), [transcripts::made_id(1), transcripts::made_id(2)]);
     assert_verified(scratch);
     let status = scratch.layer3(&["status", "--json"]).output().json();
-    let about =
-        |finding: &&Value| ["forget-unfinished", "one-copy", "not-saved"].iter().any(|kind| finding["kind"] == *kind);
+    let about = |finding: &&Value| WRONG_AFTER_IT.iter().any(|kind| finding["kind"] == *kind);
     let findings = status["findings"].as_array().expect("findings");
     assert_eq!(findings.iter().filter(about).collect::<Vec<_>>(), [&Value::Null; 0], "{status:#}");
     assert_eq!(status["not_yet_saved"], json!([]), "{status:#}");
@@ -479,6 +481,35 @@ fn a_text_that_was_forgotten_stays_so_when_another_one_of_the_same_message_is() 
         assert_eq!(holding(&scratch, &["zanzibar", "pelican"][..=n]), Vec::<PathBuf>::new(), "{text}");
     }
     assert_eq!(named(&scratch, &format!("{id}.gen-")), Vec::<PathBuf>::new());
+    assert_verified(&scratch);
+}
+
+#[test]
+fn what_was_being_written_when_it_was_forgotten_stays_so_when_it_is_written_to_its_end() {
+    let scratch = Scratch::new();
+    let (id, going) = (transcripts::made_id(1), spoken(&scratch, 1, "nothing"));
+    let output = going.with_extension("").join("tool-results/one.txt");
+    let record = transcripts::answer_line(&id, 311, &format!("{SECRET} and \"more\" of it"));
+    let at = record.find("more").expect("in the middle of it");
+    transcripts::append(&going, &record[..at]);
+    transcripts::append(&output, format!("the end: {SECRET}"));
+    let save = || {
+        chain_delivered(&scratch, &transcripts::session_end(&going));
+        scratch.layer1(&["sweep", "--all"]).output().ok();
+        scratch.layer3(&["import"]).output().ok();
+    };
+    save();
+    assert!(!holding(&scratch, &[SECRET]).is_empty());
+    scratch.layer3(&["forget", "--match", SECRET, "--yes"]).output().ok();
+    save();
+    assert_eq!(holding(&scratch, &[SECRET]), Vec::<PathBuf>::new());
+    transcripts::append(&going, &record[at..]);
+    transcripts::append(&going, transcripts::prompt_line(&id, 400, "a flamingo comes"));
+    transcripts::append(&output, ", and on it goes\n");
+    save();
+    assert_eq!(holding(&scratch, &[SECRET]), Vec::<PathBuf>::new());
+    assert_eq!(named(&scratch, &format!("{id}.gen-")), Vec::<PathBuf>::new(), "it grows as before");
+    assert_eq!(found_in(&scratch, "flamingo"), [id]);
     assert_verified(&scratch);
 }
 
