@@ -161,7 +161,7 @@ fn take_back(outbox: &Outbox, settings: &Settings, report: &Report) -> Result<bo
     let waiting: BTreeSet<String> = outbox.list()?.jobs.into_iter().map(|(_, job)| job.session_id).collect();
     let mut has_taken = false;
     for key in layer3.sessions()? {
-        if waiting.contains(key.id.as_str()) {
+        if waiting.contains(key.id.as_str()) || layer3.is_moved(&key)? {
             continue;
         }
         let session = format!("{} of {}", key.id, key.project);
@@ -295,6 +295,9 @@ fn make_jobs(settings: &Settings, report: &Report) -> Result<Vec<(JobName, Job)>
     let layer3 = settle::layer3_store(settings, report);
     let outbox = Outbox::at(settings.places.outbox());
     for key in archive.sessions()? {
+        if archive.is_moved(&key).unwrap_or(false) {
+            continue;
+        }
         if let Err(error) = make_job(&archive, &key, layer3.as_ref(), &outbox, settings, &mut unkept) {
             let session = format!("{} of {}", key.id, key.project);
             report.warning(&format!("failed to see whether {session} needs a delivery: {}", in_one_line(&*error)));

@@ -44,7 +44,13 @@ impl Archive {
     /// replaces moves to `.state/damaged/`.
     pub fn repair(&self, only: Option<&SessionKey>, other: Option<&Archive>) -> Result<Vec<Repair>, ArchiveError> {
         let mut repairs = Vec::new();
-        for key in self.those_or_all(only)? {
+        let mut keys = self.those_or_all(only)?;
+        // What has its recorded bytes again leaves what was moved a copy.
+        keys.sort_by_cached_key(|key| self.is_moved(key).unwrap_or(false));
+        for key in keys {
+            if self.is_moved(&key)? && !self.those_or_all(None)?.contains(&key) {
+                continue;
+            }
             if let Err(error) = self.repair_one(&key, other, &mut repairs) {
                 let path = StoredName::newest(FileName::Transcript).to_text(&key.id);
                 repairs.push(Repair { key, path, healed: false, detail: format!("failed to {error}") });
@@ -268,7 +274,7 @@ fn fill_gap(
 }
 
 /// Everything that may hold the bytes of `name`: the source, the other store, our own other
-/// generations, and last what stands there (its beginning may be right).
+/// generations, what stands there (its beginning may be right), and last what was moved to another folder of either store.
 fn candidates<'a>(
     session: &OpenSession<'a>,
     other: Option<&'a Archive>,
@@ -292,6 +298,13 @@ fn candidates<'a>(
     list.extend(
         rest.into_iter().chain(own).map(|stored| Candidate::Stored(session.archive, session.key.clone(), stored)),
     );
+    for archive in [Some(session.archive), other].into_iter().flatten() {
+        for key in archive.lying_about(&session.key.id)? {
+            let names = if archive.is_moved(&key)? { contents_on_disk(archive, &key)? } else { Vec::new() };
+            let of_file = names.into_iter().filter(|stored| stored.file == name.file);
+            list.extend(of_file.map(|stored| Candidate::Stored(archive, key.clone(), stored)));
+        }
+    }
     Ok(list)
 }
 

@@ -169,6 +169,20 @@ impl Archive {
         }
     }
 
+    /// Whether what lies in the folder of `key` was moved there: nobody recorded it, and a session of its id is recorded in
+    /// another folder. That one gets it back by [`Archive::repair`]; until then nobody takes it for a session of its own.
+    pub fn is_moved(&self, key: &SessionKey) -> Result<bool, ArchiveError> {
+        if self.stat(&session_folder(&key.id).join(ledger_name(key)))?.is_some() {
+            return Ok(false);
+        }
+        Ok(!self.recorded(&key.id)?.is_empty())
+    }
+
+    /// Whether a content of the session lies where it belongs.
+    pub fn stands(&self, key: &SessionKey) -> Result<bool, ArchiveError> {
+        Ok(self.has_content(key)? && !self.is_moved(key)?)
+    }
+
     /// One session, or all.
     pub(super) fn those_or_all(&self, only: Option<&SessionKey>) -> Result<Vec<SessionKey>, ArchiveError> {
         only.map_or_else(|| self.sessions(), |key| Ok(vec![key.clone()]))
@@ -201,7 +215,7 @@ impl Archive {
     }
 
     /// The sessions with this id of which a content of the transcript lies in the folder of some project.
-    fn lying_about(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
+    pub(super) fn lying_about(&self, id: &SessionId) -> Result<Vec<SessionKey>, ArchiveError> {
         let mut keys = Vec::new();
         for (project, dir) in self.project_folders()? {
             let key = SessionKey { project, id: id.clone() };

@@ -106,7 +106,15 @@ impl Stores {
     /// The one session that `typed` names, in whichever store.
     pub(crate) fn find(&self, typed: &str) -> Result<SessionKey, Failure> {
         let told = |failure: Failure| self.notes.iter().fold(failure, |failure, note| failure.hint(note));
-        session_name::only(session_name::matches(self.sessions()?, typed), typed).map_err(told)
+        let mut matching = session_name::matches(self.sessions()?, typed);
+        if matching.len() > 1 {
+            let stands = |key: &SessionKey| {
+                self.layer1.iter().chain(&self.layer3).any(|archive| archive.stands(key).unwrap_or(true))
+            };
+            let standing: Vec<SessionKey> = matching.iter().filter(|key| stands(key)).cloned().collect();
+            matching = if standing.is_empty() { matching } else { standing };
+        }
+        session_name::only(matching, typed).map_err(told)
     }
 
     /// Opens a chosen content where it lay.

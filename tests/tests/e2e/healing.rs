@@ -11,7 +11,7 @@ use tests::stores::{self, assert_saved_twice};
 use tests::transcripts::{self, SUBAGENT};
 use tests::tree;
 
-use crate::product::{assert_verified, chain_delivered, drain, findings};
+use crate::product::{assert_verified, chain_delivered, drain, findings, session_ids};
 
 /// A session with side files whose transcript and one side file have an older generation, saved twice.
 fn saved(scratch: &Scratch) -> PathBuf {
@@ -101,6 +101,41 @@ fn stores_that_both_lost_their_bookkeeping_lose_no_byte() {
     scratch.layer1(&["verify", "--repair"]).output();
     scratch.layer3(&["verify", "--repair"]).output();
     assert_verified(&scratch);
+}
+
+/// Somebody renames it, and the transcripts may be gone by then.
+#[test]
+fn a_project_whose_folder_was_renamed_in_a_store_gets_its_copies_back_and_is_no_second_conversation() {
+    for (renamed, is_gone) in [(&[0][..], false), (&[1], false), (&[0, 1], false), (&[0, 1], true)] {
+        let scratch = Scratch::new();
+        let transcript = saved(&scratch);
+        let stores = [scratch.layer1_store(), scratch.layer3_store()];
+        let held = |store: &PathBuf| {
+            let (all, own) = (copies(store), format!("{PROJECT}/"));
+            all.into_iter().filter(|(path, _)| path.starts_with(&own)).collect::<BTreeMap<_, _>>()
+        };
+        let before = stores.each_ref().map(held);
+        if is_gone {
+            fs::remove_file(&transcript).expect("the transcript is swept");
+            fs::remove_dir_all(transcript.with_extension("")).expect("and its side files");
+        }
+        for store in renamed {
+            fs::rename(stores[*store].join(PROJECT), stores[*store].join("another")).expect("rename the folder");
+        }
+        let case = format!("{renamed:?} {is_gone}");
+        drain(&scratch);
+        let status = scratch.layer3(&["status"]).output().exits(1).text();
+        assert!(status.contains("verify --repair"), "{case}: {status}");
+        scratch.layer3(&["verify", "--repair"]).output().ok();
+        assert_eq!(stores.each_ref().map(held), before, "{case}");
+        drain(&scratch);
+        assert_verified(&scratch);
+        assert_eq!(session_ids(&scratch), [SUBAGENT], "{case}");
+        scratch.layer3(&["show", SUBAGENT]).output().ok();
+        // What is left there is a copy that somebody made.
+        let told = findings(&scratch, "conflict-copies");
+        assert!(told.len() == renamed.len() && told[0].contains("another"), "{case}: {told:?}");
+    }
 }
 
 #[test]
