@@ -4,25 +4,31 @@
 //! before it takes the place of the old one, and its sheet is shown before the old one is taken away. Whatever was cut
 //! off or refused, the same command goes on with the same new key, and shows its sheet again.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::names::{LAYER2, typed};
 use layer1_prebackup::wire::offsite::Kind;
-use serde::Deserialize;
 
 use super::engine::Engine;
-use super::key::{Key, KeySource};
+use super::key::Key;
+use super::keys::{Listed, is_of, keys_of, repositories, take_away};
 use super::machines::names;
-use super::place::{MACHINES, Place};
 use super::setup::keep_keys;
 use super::site::{MET_BY_LOOKING, SetUp, Site};
 use super::trouble::{Trouble, said};
-use crate::error::{Error, failed};
+use crate::error::Error;
 
-/// Shows the new sheet; what is given are the other machines, which have to be told of it.
-pub(crate) type Show<'a> = &'a mut dyn FnMut(&SetUp, &Key, &[String]) -> Result<(), Error>;
+/// Who has to be told of a new key.
+pub(crate) struct Concerned {
+    /// The other machines.
+    pub(crate) machines: Vec<String>,
+    /// The keys that were added (`key add`), which open nothing any more either.
+    pub(crate) added: BTreeSet<String>,
+}
+
+/// Shows the new sheet.
+pub(crate) type Show<'a> = &'a mut dyn FnMut(&SetUp, &Key, &Concerned) -> Result<(), Error>;
 
 /// Changes the key. The new one is the key from the moment that its sheet is shown; an error after that is of the old one.
 pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, show: Show<'_>) -> Result<(), Error> {
@@ -34,7 +40,7 @@ pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, show: Sho
     }
     let env = site.options.key_env(&site.settings.child_env);
     let old = site.options.key.read(&env)?.ok_or("change the key: there is none")?;
-    let next = KeySource { file: next_to(&site.options.key.file), command: None };
+    let next = site.options.key.changing();
     let new = match next.read(&env)? {
         // A change that was cut off goes on.
         Some(begun) => begun,
@@ -49,7 +55,7 @@ pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, show: Sho
         let engine = site.engine(place, lock)?;
         let machines = names(&engine, place)?;
         let next_file = next.file.to_str().ok_or("change the key: the path of its file is not UTF-8")?;
-        let all = repositories(place, &machines);
+        let all: Vec<String> = repositories(&machines).map(|name| place.repository(name)).collect();
         if old != new {
             for repository in &all {
                 add(&engine, repository, next_file)?;
@@ -58,12 +64,18 @@ pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, show: Sho
             set_up.state.key_confirmed_ms = None;
             set_up.state.write(site.store())?;
             // From here on the new one is the key.
-            fs::replace_file(&site.options.key.file, format!("{}\n", new.words().join(" ")).as_bytes())?;
+            fs::replace_file(&site.options.key.file, &new.line())?;
         }
-        let others: Vec<String> = machines.into_iter().filter(|name| *name != set_up.state.name).collect();
-        show(set_up, &new, &others)?;
-        let left = all.iter().filter_map(|repository| take_others_away(site, &engine, repository).err());
-        let left: Vec<Error> = left.collect();
+        let machines = machines.into_iter().filter(|name| *name != set_up.state.name).collect();
+        let keys: Vec<Vec<Listed>> =
+            all.iter().map(|repository| keys_of(&engine, repository)).collect::<Result<_, Error>>()?;
+        let added = keys.iter().flatten().filter_map(|key| Some(key.added_as()?.to_owned())).collect();
+        show(set_up, &new, &Concerned { machines, added })?;
+        let mut left: Vec<Error> = Vec::new();
+        for (repository, keys) in all.iter().zip(&keys) {
+            let others: Vec<&Listed> = keys.iter().filter(|key| !key.current).collect();
+            left.extend(take_away(site, &engine, repository, &others).err());
+        }
         let kept = keep_keys(site.store(), &engine, &set_up.place.repository(&set_up.state.name), &set_up.place);
         left.into_iter().next().map_or(kept, |why| Err(still_opens(why)))
     })?;
@@ -86,16 +98,6 @@ fn still_opens(why: Error) -> Error {
     }
 }
 
-fn next_to(file: &std::path::Path) -> PathBuf {
-    let mut name = file.file_name().map(OsString::from).unwrap_or_default();
-    name.push(".new");
-    file.with_file_name(name)
-}
-
-fn repositories(place: &Place, machines: &[String]) -> Vec<String> {
-    std::iter::once(MACHINES).chain(machines.iter().map(String::as_str)).map(|name| place.repository(name)).collect()
-}
-
 /// Lets the new key open a repository. One that is not there any more has nothing to open; one that the old key does
 /// not open knows the new one already, or is refused when that is used.
 fn add(engine: &Engine<'_>, repository: &str, new: &str) -> Result<(), Error> {
@@ -103,33 +105,4 @@ fn add(engine: &Engine<'_>, repository: &str, new: &str) -> Result<(), Error> {
         Err(error) if is_of(&error, &[Kind::NotMounted, Kind::WrongKey]) => Ok(()),
         done => done.map(drop),
     }
-}
-
-/// Takes away every key of a repository but the one that opened it. Taking one away needs the repository unlocked: a lock
-/// there keeps nobody safe, because each repository has one writer, and that one has a lock of its own on its machine.
-fn take_others_away(site: &Site<'_>, engine: &Engine<'_>, repository: &str) -> Result<(), Error> {
-    #[derive(Deserialize)]
-    struct Listed {
-        current: bool,
-        id: String,
-    }
-    let listed = match engine.text(repository, &["key", "list", "--json", "--no-lock"]) {
-        Err(error) if is_of(&error, &[Kind::NotMounted]) => return Ok(()),
-        listed => listed?,
-    };
-    let keys: Vec<Listed> =
-        serde_json::from_str(&listed).map_err(failed("understand restic's answer to `key list`"))?;
-    let old = || keys.iter().filter(|key| !key.current);
-    let mut taken_away = if old().count() == 0 { Ok(()) } else { engine.unlock(repository) };
-    for key in old() {
-        taken_away = taken_away.and_then(|()| engine.text(repository, &["key", "remove", &key.id]).map(drop));
-        if taken_away.is_err() {
-            site.report.warning(&format!("[offsite] an old key opens {repository}: its file there is keys/{}", key.id));
-        }
-    }
-    taken_away
-}
-
-fn is_of(error: &Error, kinds: &[Kind]) -> bool {
-    error.downcast_ref::<Trouble>().is_some_and(|trouble| kinds.contains(&trouble.kind))
 }

@@ -22,6 +22,7 @@ use layer1_prebackup::log::one_line;
 use layer1_prebackup::wire::offsite::{FOLDER, Kind};
 use serde::{Deserialize, Serialize};
 
+use super::key::KeySource;
 use super::options::Options;
 use super::place::Place;
 use super::trouble::Trouble;
@@ -168,13 +169,21 @@ impl<'a> Engine<'a> {
 
     /// The same, run in another folder: it leaves files where it is run.
     pub(crate) fn in_folder(&self, folder: &Path) -> Engine<'a> {
-        let (program, version) = (self.program.clone(), self.version.clone());
+        Engine { folder: folder.to_owned(), ..self.again() }
+    }
+
+    /// The same, with another key.
+    pub(crate) fn with_key(&self, key: &KeySource) -> Engine<'a> {
+        Engine { env: self.env.clone().with(key.variables()), ..self.again() }
+    }
+
+    fn again(&self) -> Engine<'a> {
         Engine {
-            folder: folder.to_owned(),
-            program,
-            version,
+            program: self.program.clone(),
             env: self.env.clone(),
             store: self.store.clone(),
+            folder: self.folder.clone(),
+            version: self.version.clone(),
             ..*self
         }
     }

@@ -76,6 +76,11 @@ impl Key {
         }
     }
 
+    /// As it stands in a file.
+    pub(crate) fn line(&self) -> Vec<u8> {
+        format!("{}\n", self.0).into_bytes()
+    }
+
     /// The words, for the recovery sheet alone.
     pub(crate) fn words(&self) -> Vec<&str> {
         self.0.split(' ').collect()
@@ -92,12 +97,26 @@ pub(crate) struct KeySource {
 }
 
 impl KeySource {
-    /// How `restic` is told where its password is: a path or a command, never the password.
-    pub(crate) fn variables(&self) -> (OsString, OsString) {
-        match &self.command {
-            Some(command) => ("RESTIC_PASSWORD_COMMAND".into(), command.into()),
-            None => ("RESTIC_PASSWORD_FILE".into(), self.file.clone().into()),
-        }
+    /// How `restic` is told where its password is: a path or a command, never the password. The other one is empty, which
+    /// it takes for none.
+    pub(crate) fn variables(&self) -> [(OsString, OsString); 2] {
+        let (file, command) = match &self.command {
+            Some(command) => (OsString::new(), command.into()),
+            None => (self.file.clone().into(), OsString::new()),
+        };
+        [("RESTIC_PASSWORD_FILE".into(), file), ("RESTIC_PASSWORD_COMMAND".into(), command)]
+    }
+
+    /// A file beside that of the key, for another one that is being put to use.
+    pub(crate) fn beside(&self, behind: &str) -> KeySource {
+        let mut name = self.file.file_name().map(OsString::from).unwrap_or_default();
+        name.push(behind);
+        KeySource { file: self.file.with_file_name(name), command: None }
+    }
+
+    /// Where the one is that a change was begun with.
+    pub(crate) fn changing(&self) -> KeySource {
+        self.beside(".new")
     }
 
     /// Where it is, for people.
@@ -149,7 +168,7 @@ impl KeySource {
         match self.read(env)? {
             Some(known) if known == *key => Ok(()),
             Some(_) => Err(format!("write the key: another one is in {}", self.place()).into()),
-            None => Ok(fs::replace_file(&self.file, format!("{}\n", key.0).as_bytes())?),
+            None => Ok(fs::replace_file(&self.file, &key.line())?),
         }
     }
 }

@@ -8,7 +8,8 @@
 //! From the bottom: `place`, `trouble` and `key` say where, what went wrong and with what; `options` resolves settings;
 //! `engine` runs `restic`; `snapshots` understands it; `seal` and `receipt` say what is to arrive and whether it has;
 //! `site` is this machine; on that stand `push`, `drill`, `check`, `put_back`, `repair`, `restore`, `setup`,
-//! `machines`, `peers` and `pull` (what other machines sent), `thin`, `forget` and `change` (of the key), and `verbs` on all.
+//! `machines`, `peers` and `pull` (what other machines sent), `thin`, `forget`, `keys` and `change` (of the
+//! key), and `verbs` on all.
 
 mod change;
 mod check;
@@ -17,6 +18,7 @@ pub(crate) mod due;
 mod engine;
 mod forget;
 mod key;
+mod keys;
 mod machines;
 pub(crate) mod options;
 mod peers;

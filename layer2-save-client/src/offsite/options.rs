@@ -108,8 +108,8 @@ impl Options {
 
     /// The environment of `restic`.
     pub(crate) fn engine_env(&self, common: &ChildEnv, path: OsString) -> Result<ChildEnv, Error> {
-        let own = [("PATH".into(), path), ("RESTIC_PROGRESS_FPS".into(), "1".into()), self.key.variables()];
-        Ok(self.key_env(common).with(self.variables_of_file()?).with(own))
+        let own = [("PATH".into(), path), ("RESTIC_PROGRESS_FPS".into(), "1".into())];
+        Ok(self.key_env(common).with(self.variables_of_file()?).with(own).with(self.key.variables()))
     }
 
     /// Where programs are looked for, and where `restic` is; `None` where it is nowhere.

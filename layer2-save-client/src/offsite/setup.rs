@@ -240,8 +240,8 @@ pub(crate) fn keep_keys(store: &Path, engine: &Engine<'_>, repository: &str, pla
     Ok(())
 }
 
-/// The recovery sheet.
-pub(crate) fn sheet(set_up: &SetUp, key: &Key) -> String {
+/// The recovery sheet; `added` is the name of a key that was added to the place.
+pub(crate) fn sheet(set_up: &SetUp, key: &Key, added: Option<&str>) -> String {
     let SetUp { state, place } = set_up;
     let words = key.words();
     let rows: Vec<String> = words
@@ -254,8 +254,9 @@ pub(crate) fn sheet(set_up: &SetUp, key: &Key) -> String {
         .collect();
     let (place, name, repository) = (place.as_str(), &state.name, place.repository(&state.name));
     let restore = "threefold offsite restore";
+    let of_key = added.map(|added| format!(", key {added}")).unwrap_or_default();
     format!(
-        "RECOVERY SHEET for the conversations of {name}
+        "RECOVERY SHEET for the conversations of {name}{of_key}
 Print this, or write it down. Keep it where neither this computer nor the place below is.
 Without these 24 words nobody can read what is stored there, and nobody can help, the makers of Threefold included.
 
@@ -285,7 +286,7 @@ mod tests {
         let key = Key::parse(&format!("{} art", words.join(" "))).unwrap();
         let place = Place::parse("sftp:backup:threefold", Path::new("/h")).unwrap();
         let state = State::set_up(place.as_str(), "laptop", &"5f".repeat(32), "w", 0);
-        insta::assert_snapshot!(sheet(&SetUp { state, place }, &key), @r#"
+        insta::assert_snapshot!(sheet(&SetUp { state, place }, &key, None), @r#"
         RECOVERY SHEET for the conversations of laptop
         Print this, or write it down. Keep it where neither this computer nor the place below is.
         Without these 24 words nobody can read what is stored there, and nobody can help, the makers of Threefold included.

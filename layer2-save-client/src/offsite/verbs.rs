@@ -16,6 +16,7 @@ use super::drill::{Which, drill, print};
 use super::due::{is_of_yesterday, may_try};
 use super::forget;
 use super::key::{Key, WORDS};
+use super::keys::{self, OfPlace};
 use super::machines::{self, machines};
 use super::peers;
 use super::pull::{Pulled, pull, pull_due};
@@ -160,7 +161,7 @@ pub(crate) enum Verb {
         #[arg(long)]
         host: String,
     },
-    /// Shows the recovery sheet, or confirms that it is kept
+    /// The recovery sheet and the keys of the place
     #[command(after_help = example("key show"))]
     Key {
         #[command(subcommand)]
@@ -172,7 +173,7 @@ pub(crate) enum Verb {
 pub(crate) const DUE: Verb = Verb::Push { now: false, due: true };
 
 /// What is done with the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum KeyVerb {
     /// Prints the recovery sheet, with the key
     #[command(after_help = example("key show"))]
@@ -180,9 +181,34 @@ pub(crate) enum KeyVerb {
     /// Asks for two of the words, to see that the sheet is kept
     #[command(after_help = example("key confirm"))]
     Confirm,
-    /// Makes a new key for all computers of the place; the old one opens nothing any more
+    /// Makes a new key for all computers of the place; no other one opens anything any more
     #[command(after_help = example("key change"))]
     Change,
+    /// Makes a further key for the same place, for a safe or for somebody else; prints its sheet and keeps nothing of it
+    #[command(after_help = example("key add safe"))]
+    Add {
+        /// What it is called in `key list`: lower-case letters, digits, hyphens
+        name: String,
+        /// Ask for the words of a sheet that you have, for computers that came after it
+        #[arg(long)]
+        words: bool,
+    },
+    /// Lists the keys of the place, and which computers' conversations each opens
+    #[command(after_help = example("key list"))]
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes a key away that was added; asks first
+    #[command(after_help = example("key remove safe"))]
+    Remove {
+        /// Its name, or the beginning of its id, as `key list` shows it
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Carries a verb out; false where the exit code is 1.
@@ -311,20 +337,49 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
         }
         Verb::Key { verb: KeyVerb::Show } => {
             let (set_up, key) = (site.set_up()?, key(site)?);
-            say(out, &sheet(&set_up, &key))
+            say(out, &sheet(&set_up, &key, None))
         }
         Verb::Key { verb: KeyVerb::Change } => {
             let lock = site.lock()?;
             let mut set_up = site.set_up()?;
-            change(site, &mut set_up, &lock, &mut |set_up, key, others| {
-                say(out, &format!("{}\n", sheet(set_up, key)))?;
-                for name in others {
+            change(site, &mut set_up, &lock, &mut |set_up, key, concerned| {
+                say(out, &format!("{}\n", sheet(set_up, key, None)))?;
+                for name in &concerned.machines {
                     let words = "put the new words into its key file, or nothing is sent from there.";
                     say(out, &format!("On {name}: {words}\n"))?;
+                }
+                for name in &concerned.added {
+                    let add = typed(LAYER2, &format!("offsite key add {name}"));
+                    say(out, &format!("The key {name} opens nothing any more either: `{add}` makes another one.\n"))?;
                 }
                 Ok(())
             })?;
             say(out, "The old sheet opens nothing any more: destroy it.\n")
+        }
+        Verb::Key { verb: KeyVerb::Add { name, words } } => {
+            let words = if *words { Some(Key::parse(&ask_for_words()?)?) } else { None };
+            let lock = site.lock()?;
+            keys::add(site, &mut site.set_up()?, &lock, (name, words), &mut |set_up, key| {
+                say(out, &format!("{}\n", sheet(set_up, key, Some(name)))).map(drop)
+            })?;
+            say(out, "The key is added. Its words are not kept on this computer: this sheet alone has them.\n")
+        }
+        Verb::Key { verb: KeyVerb::List { json } } => {
+            let lock = site.lock()?;
+            let mut set_up = site.set_up()?;
+            let found = keys::list(site, &mut set_up, &lock)?;
+            let place = site.options.key.place();
+            let text = |key: &OfPlace| match json {
+                true => format!("{}\n", key.to_json()),
+                false => key.to_text(&set_up.state, &place),
+            };
+            say(out, &found.iter().map(text).collect::<String>())
+        }
+        Verb::Key { verb: KeyVerb::Remove { name, yes } } => {
+            confirm_removal(*yes, "remove a key")?;
+            let lock = site.lock()?;
+            keys::remove(site, &mut site.set_up()?, &lock, name)?;
+            say(out, &format!("The key {name} opens nothing any more.\n"))
         }
         Verb::Key { verb: KeyVerb::Confirm } => {
             let key = key(site)?;
@@ -351,7 +406,7 @@ fn say(out: &mut impl Write, text: &str) -> Result<bool, Error> {
 fn begin(site: &Site<'_>, wanted: &Wanted, key_by: KeyBy<'_>, out: &mut impl Write) -> Result<bool, Error> {
     let lock = site.lock()?;
     let (mut set_up, key) = set_up(site, &lock, wanted, key_by)?;
-    say(out, &sheet(&set_up, &key))?;
+    say(out, &sheet(&set_up, &key, None))?;
     if set_up.state.one_disk {
         say(out, "\nThis place is on the disk that has your backup: one on another disk or computer outlives it.\n")?;
     }

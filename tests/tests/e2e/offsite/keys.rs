@@ -10,6 +10,7 @@ use tests::scratch::Scratch;
 use tests::terminal::Terminal;
 use tests::waiting::await_until;
 
+use super::kills::Kills;
 use super::machine::{LIMIT, Machine, NAME, set_up};
 
 const FEW: usize = 6;
@@ -152,4 +153,135 @@ fn a_place_never_gets_a_second_key() {
     assert!(refused.stderr.contains("key"), "{refused:?}");
     assert!(!place.repository("desktop").exists() && !other.key_file().exists(), "nothing is made");
     machine.push();
+}
+
+/// The 24 words of a sheet.
+#[track_caller]
+fn words_of(sheet: &str) -> String {
+    let numbered = sheet.split_whitespace().collect::<Vec<_>>();
+    let word = |nth: usize| {
+        let nth = nth.to_string();
+        let found = numbered.windows(2).find(|pair| pair[0] == nth && pair[1].bytes().all(|b| b.is_ascii_lowercase()));
+        found.unwrap_or_else(|| panic!("no word {nth} on {sheet}"))[1]
+    };
+    (1..=24).map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// What of these repositories the words open.
+fn opened_by(shelf: &Scratch, place: &Place, words: &str) -> Vec<String> {
+    let names = ["_machines", NAME, "desktop", "server"].into_iter();
+    let is_open = |name: &&str| opens(&Repository::new(shelf, place, name, words));
+    names.filter(is_open).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_further_key_opens_everything_until_it_is_taken_away() {
+    let test = "a_further_key_opens_everything_until_it_is_taken_away";
+    let Some((shelf, place, machine)) = set_up(test, FEW) else { return };
+    let joins = |name: &str| {
+        let other = Machine::new(&place);
+        other.converse(1);
+        let words = format!("{}\n", machine.key());
+        other.offsite(&["join", &place.url(), "--name", name]).stdin(words).output().ok();
+        other
+    };
+    let desktop = joins("desktop");
+    let list = || machine.offsite(&["key", "list"]).output().ok().text();
+    let before = list();
+    let sheet = machine.offsite(&["key", "add", "safe"]).output().ok().text();
+    let words = words_of(&sheet);
+    assert!(sheet.contains("key safe") && words != machine.key(), "{sheet}");
+    assert_eq!(opened_by(&shelf, &place, &words), ["_machines", NAME, "desktop"]);
+    assert_eq!(opened_by(&shelf, &place, &machine.key()), ["_machines", NAME, "desktop"], "the other one too");
+    // Nothing of it stays on this computer.
+    let part = words.split(' ').take(3).collect::<Vec<_>>().join(" ");
+    for folder in [machine.config(), machine.scratch.layer1_store()] {
+        for path in tests::tree::all(&folder).keys() {
+            let bytes = fs::read(folder.join(path)).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&bytes).contains(&part), "{}", path.display());
+        }
+    }
+    let listed = list();
+    assert!(listed.starts_with(&before) && listed.contains("safe: added") && !listed.contains("not "), "{listed}");
+    let fresh = Machine::new(&place);
+    let typed = format!("{words}\n");
+    let restored = fresh.offsite(&["restore", &place.url(), "--host", NAME]).stdin(&*typed).output().ok();
+    fresh.assert_has_all_of(&machine, FEW, &restored);
+    // A computer that comes later does not know it, until its words are typed.
+    let server = joins("server");
+    assert!(list().contains("opens desktop, laptop; not server"), "{}", list());
+    let refused = machine.offsite(&["key", "add", "safe"]).output().exits(1);
+    assert!(refused.stderr.contains("key add safe --words") && refused.text().is_empty(), "{refused:?}");
+    let own = format!("{}\n", machine.key());
+    machine.offsite(&["key", "add", "other", "--words"]).stdin(own).output().exits(1);
+    machine.offsite(&["key", "add", "safe", "--words"]).stdin(&*typed).output().ok();
+    assert_eq!(opened_by(&shelf, &place, &words), ["_machines", NAME, "desktop", "server"]);
+    assert!(!list().contains("not "), "{}", list());
+    let keys = machine.offsite(&["key", "list", "--json"]).output().ok().text();
+    let keys: Vec<serde_json::Value> = keys.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(keys.len() == 2 && keys[0]["this_computer"] == true && keys[1]["name"] == "safe", "{keys:#?}");
+    // Any computer of the place takes it away; that of the computer itself stays.
+    let id = keys[0]["id"].as_str().expect("an id");
+    for wrong in ["nothing", "../../x", &id[..12]] {
+        machine.offsite(&["key", "remove", wrong, "--yes"]).output().exits(1);
+    }
+    desktop.offsite(&["key", "remove", "safe"]).stdin("no\n").output().exits(1);
+    assert_eq!(opened_by(&shelf, &place, &words).len(), 4);
+    desktop.offsite(&["key", "remove", "safe", "--yes"]).output().ok();
+    assert!(opened_by(&shelf, &place, &words).is_empty() && !list().contains("safe"), "{}", list());
+    // A new key for all takes those away that were added, and says so.
+    let partner = words_of(&machine.offsite(&["key", "add", "partner"]).output().ok().text());
+    let changed = machine.offsite(&["key", "change"]).output().ok().text();
+    assert!(changed.contains("The key partner opens nothing any more either"), "{changed}");
+    assert!(opened_by(&shelf, &place, &partner).is_empty());
+    for other in [desktop, server] {
+        fs::copy(machine.key_file(), other.key_file()).expect("put the new words there");
+        other.push();
+    }
+    machine.push();
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
+}
+
+/// Whatever it was cut off at, the same command goes on with the same words, and no repository has the key twice.
+#[test]
+fn a_further_key_is_cut_off_at_any_call() {
+    let test = "a_further_key_is_cut_off_at_any_call";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let programs = shelf.beside("programs");
+    let machine = Machine::with_programs(&place, std::slice::from_ref(&programs));
+    machine.converse(FEW);
+    machine.init(NAME);
+    let kills = Kills::new(&machine, &programs);
+    let calls = kills.calls_of(&["key", "add", "safe"]);
+    machine.offsite(&["key", "remove", "safe", "--yes"]).output().ok();
+    for (moment, who) in
+        ["before", "behind", "restic", "behind", "before", "restic", "behind", "behind"].iter().enumerate()
+    {
+        let at = 1 + (moment as u32 * 2 + 1) * calls / 16;
+        kills.kill(&["key", "add", "safe"], who, at);
+        let begun = machine.config().join("offsite.key.safe.new");
+        let words = fs::read_to_string(&begun).map(|words| words.trim().to_owned()).ok();
+        let sheet = match (words.is_some(), machine.offsite(&["key", "add", "safe"]).output()) {
+            // It was done but for saying so.
+            (false, again) if again.code == Some(1) => {
+                machine.offsite(&["key", "remove", "safe", "--yes"]).output().ok();
+                continue;
+            }
+            (_, again) => again.ok().text(),
+        };
+        let shown = words_of(&sheet);
+        assert!(words.is_none_or(|words| words == shown) && !begun.exists(), "{who} at {at}");
+        assert_eq!(opened_by(&shelf, &place, &shown), ["_machines", NAME], "{who} at {at}");
+        for name in ["_machines", NAME] {
+            let keys = fs::read_dir(place.repository(name).join("keys")).expect("read the keys").count();
+            assert_eq!(keys, 2, "{who} at {at} of {calls}: {name}");
+        }
+        machine.offsite(&["key", "remove", "safe", "--yes"]).output().ok();
+        assert!(opened_by(&shelf, &place, &shown).is_empty(), "{who} at {at}");
+    }
+    machine.grow(1, "after all of it");
+    machine.push();
+    assert!(machine.kinds().is_empty(), "{:#}", machine.status());
+    machine.repository(&place, NAME).assert_clean();
 }

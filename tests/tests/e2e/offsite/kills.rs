@@ -1,10 +1,13 @@
 //! Killed at every moment: restic, or the program that drives it. Nothing that was received is lost, the next run is
 //! clean, and nobody holds the lock.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 use tests::offsite::place::{Kind, Place};
+use tests::offsite::restic;
 use tests::offsite::tools::{self, RESTIC};
 use tests::processes;
 use tests::run::{Running, raw_pid};
@@ -104,6 +107,56 @@ fn kill_at(mut running: Running, victim: Victim, moment: Duration) -> bool {
             assert!(!outcome.timed_out && matches!(outcome.code, Some(0 | 1)), "{outcome:?}");
             hit
         }
+    }
+}
+
+/// Counts the calls of restic and kills at the one that is asked for: the driver before it or behind it, or restic.
+const KILLING: &str = r#"n=$(($(cat "$HERE/calls" 2>/dev/null || echo 0) + 1)); echo $n > "$HERE/calls"
+[ "$n" = "$(cat "$HERE/at" 2>/dev/null)" ] || exec "$REAL" "$@"
+case $(cat "$HERE/who") in
+before) kill -9 $PPID ;;
+restic) kill -9 $$ ;;
+behind) "$REAL" "$@"; kill -9 $PPID; exit ;;
+esac
+exec "$REAL" "$@""#;
+
+/// Kills of a command, by its calls of restic: what is between two of them is as short as it is.
+pub(super) struct Kills<'a> {
+    machine: &'a Machine,
+    programs: &'a Path,
+}
+
+impl<'a> Kills<'a> {
+    /// `programs` stands first on the machine's search path.
+    pub(super) fn new(machine: &'a Machine, programs: &'a Path) -> Kills<'a> {
+        restic::scripted(programs, KILLING);
+        Kills { machine, programs }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.programs.join(name), text).expect("say when to kill");
+    }
+
+    /// Runs a command to its end; how many calls it made.
+    #[track_caller]
+    pub(super) fn calls_of(&self, command: &[&str]) -> u32 {
+        self.write("calls", "0");
+        self.write("at", "none");
+        self.machine.offsite(command).output().ok();
+        fs::read_to_string(self.programs.join("calls")).expect("calls").trim().parse().expect("a number")
+    }
+
+    /// Runs a command that is cut off at a call. It must not end well; what is left of it ends by itself.
+    #[track_caller]
+    pub(super) fn kill(&self, command: &[&str], who: &str, at: u32) {
+        self.write("calls", "0");
+        self.write("who", who);
+        self.write("at", &at.to_string());
+        let outcome = self.machine.offsite(command).output();
+        self.write("at", "none");
+        // A look-up that was killed may be done without.
+        assert!(who == "restic" || outcome.signal == Some(9), "{who} at {at}: {outcome:?}");
+        self.machine.scratch.await_no_process(LIMIT);
     }
 }
 
