@@ -158,13 +158,11 @@ fn a_place_never_gets_a_second_key() {
 /// The 24 words of a sheet.
 #[track_caller]
 fn words_of(sheet: &str) -> String {
-    let numbered = sheet.split_whitespace().collect::<Vec<_>>();
-    let word = |nth: usize| {
-        let nth = nth.to_string();
-        let found = numbered.windows(2).find(|pair| pair[0] == nth && pair[1].bytes().all(|b| b.is_ascii_lowercase()));
-        found.unwrap_or_else(|| panic!("no word {nth} on {sheet}"))[1]
-    };
-    (1..=24).map(word).collect::<Vec<_>>().join(" ")
+    let all: Vec<&str> = sheet.split_whitespace().collect();
+    let numbers: Vec<String> = (1..=24).map(|number: u32| number.to_string()).collect();
+    let is_table = |rows: &&[&str]| rows.iter().step_by(2).eq(numbers.iter());
+    let table = all.windows(2 * numbers.len()).find(is_table).unwrap_or_else(|| panic!("no words on {sheet}"));
+    table.iter().skip(1).step_by(2).copied().collect::<Vec<_>>().join(" ")
 }
 
 /// What of these repositories the words open.
