@@ -85,6 +85,9 @@ pub(crate) fn status(
     if let Some(unreadable @ 1..) = status["unreadable"].as_array().map(Vec::len) {
         writeln!(out, "unreadable   {unreadable} sessions; `{}` tells more", typed(LAYER1, "verify"))?;
     }
+    if let Some(damaged @ 1..) = status["damaged"].as_array().map(Vec::len) {
+        writeln!(out, "damaged      {damaged} files; `{}` repairs them", typed(LAYER1, "verify --repair"))?;
+    }
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
     if number("memories") > 0 {
@@ -162,14 +165,15 @@ pub(crate) fn verify(
             Archive::open_or_adopt(&store)?;
         }
         let Some(archive) = Archive::open_as_found(&store)?.filter(|_| sessions.is_empty()) else { continue };
-        let keys = archive.sessions()?;
         let archive = archive.leaving_free(policy.free_space_floor).with_sources_in(projects.to_vec());
-        check(archive, &keys, repair_from.as_deref(), policy, &mut checked)?;
+        check(&archive, None, repair_from.as_deref(), policy, &mut checked)?;
     }
     for session in sessions {
         let (archive, keys) = find(store, session)?;
         let archive = archive.leaving_free(policy.free_space_floor).with_sources_in(projects.to_vec());
-        check(archive, &keys, repair_from, policy, &mut checked)?;
+        for key in &keys {
+            check(&archive, Some(key), repair_from, policy, &mut checked)?;
+        }
     }
     if as_json {
         let findings: Vec<Value> = checked.findings.iter().map(finding_json).collect();
@@ -188,6 +192,9 @@ pub(crate) fn verify(
         let (path, detail) = (shown_on_a_line(&finding.path), shown_on_a_line(&finding.detail));
         writeln!(out, "{}: {}/{path}: {detail}", finding.kind.as_str(), finding.key.project)?;
     }
+    for why in &checked.unnoted {
+        writeln!(out, "`{}` will not know what was found damaged: failed to {why}", typed(LAYER1, "status"))?;
+    }
     writeln!(out, "{} files read, {} findings", checked.files, checked.findings.len())?;
     Ok(checked.is_well())
 }
@@ -198,6 +205,8 @@ struct Checked {
     repairs: Vec<Repair>,
     findings: Vec<Finding>,
     notes: Vec<Finding>,
+    /// Why what is damaged could not be noted in its store.
+    unnoted: Vec<ArchiveError>,
 }
 
 impl Checked {
@@ -208,8 +217,8 @@ impl Checked {
 }
 
 fn check(
-    archive: Archive,
-    keys: &[SessionKey],
+    archive: &Archive,
+    only: Option<&SessionKey>,
     repair_from: Option<&Path>,
     policy: &Policy,
     checked: &mut Checked,
@@ -218,12 +227,13 @@ fn check(
         Some(store) => Archive::open_as_found(store)?,
         None => None,
     };
-    let archive = &archive;
+    let keys = only.map_or_else(|| archive.sessions(), |key| Ok(vec![key.clone()]))?;
     // What the user excluded may part from its copy.
     let is_asked_for = |finding: &Finding| {
         finding.save.as_ref().is_none_or(|transcript| !policy.exclude.is_excluded(transcript, None))
     };
-    for key in keys {
+    let mut all = Vec::new();
+    for key in &keys {
         if repair_from.is_some() {
             checked.repairs.extend(archive.repair(Some(key), other.as_ref())?);
         }
@@ -234,12 +244,15 @@ fn check(
             findings = archive.verify(Some(key))?;
             findings.retain(is_asked_for);
         }
-        let (notes, findings) = findings.into_iter().partition::<Vec<_>, _>(|finding| finding.kind.is_note());
-        checked.notes.extend(notes);
-        checked.findings.extend(findings);
+        all.append(&mut findings);
         // What keeps them from being counted is a finding.
         checked.files += archive.files(key).map_or(0, |files| files.len());
     }
+    // A store that cannot be written is no reason not to tell what was found.
+    checked.unnoted.extend(archive.note_damage(only, &all, &typed(LAYER1, "verify")).err());
+    let (notes, findings) = all.into_iter().partition::<Vec<_>, _>(|finding| finding.kind.is_note());
+    checked.notes.extend(notes);
+    checked.findings.extend(findings);
     Ok(())
 }
 
@@ -317,6 +330,8 @@ fn gather_status(
             }));
         }
     }
+    let known = archive.as_ref().map_or(Ok(Vec::new()), Archive::known_damage)?;
+    let damaged: Vec<Value> = known.iter().map(|known| finding_json(&known.finding)).collect();
     let (mut behind, mut excluded) = (Vec::new(), Vec::new());
     let (found, passed_over) = survey(projects);
     for transcript in &found {
@@ -384,6 +399,7 @@ fn gather_status(
         "memory_generations": memory_generations,
         "unproven": unproven,
         "unreadable": unreadable,
+        "damaged": damaged,
         "last_commit_ms": last,
         "behind": behind,
         "excluded": excluded,

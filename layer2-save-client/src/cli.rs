@@ -26,7 +26,7 @@ use layer1_prebackup::wire::outbox_job::{Job, JobName};
 use layer1_prebackup::wire::shown::shown;
 
 use crate::deliver;
-use crate::drain;
+use crate::drain::{self, Reader};
 use crate::error::{Error, failed};
 use crate::hook;
 use crate::interrupt::Interrupt;
@@ -306,10 +306,21 @@ fn run(cli: Cli, misunderstood: Option<SettingsError>) -> Result<(), ()> {
 
 /// The start of a session is where the user hears of what is wrong with this layer.
 fn tell_of_drain(cli: &Cli, failure: &str, outbox: &Outbox) {
-    if matches!(cli.command, Some(Verb::Drain { timer: false, .. })) && outbox.is_news(failure) {
+    let Some(Verb::Drain { timer, .. }) = cli.command else { return };
+    // A person has read it on stderr.
+    if reader(timer) == Reader::Hook && outbox.is_news(failure) {
         let message = format!("Threefold: conversations may not be saved a second time: {failure}");
         // Nothing can be done about a closed stdout.
         let _ = drain::tell(&message, &mut std::io::stdout().lock());
+    }
+}
+
+/// Claude Code never gives a hook a terminal.
+fn reader(is_timer: bool) -> Reader {
+    match is_timer {
+        true => Reader::Nobody,
+        false if std::io::stdout().is_terminal() => Reader::Person,
+        false => Reader::Hook,
     }
 }
 
@@ -331,7 +342,7 @@ fn run_offsite(
     let is_well = offsite::verbs::run(&site, verb, &mut std::io::stdout().lock())?;
     if offsite::verbs::is_restore(verb) && is_well {
         // The second copy, and the index.
-        drain::run(settings, report, false, &mut std::io::sink())?;
+        drain::run(settings, report, Reader::Nobody, &mut std::io::sink())?;
         print!("{}", offsite::verbs::after_restore());
     }
     Ok(is_well)
@@ -366,7 +377,7 @@ fn execute(
             hook::run(event, session_id.as_deref(), settings.wait, settings, report)
         }
         Some(Verb::Drain { timer, .. }) => {
-            drain::run(settings, report, !*timer, &mut std::io::stdout().lock())?;
+            drain::run(settings, report, reader(*timer), &mut std::io::stdout().lock())?;
             if *timer {
                 timer_mark::record(&settings.places.layer1_store, timer_mark::DRAIN)?;
             }

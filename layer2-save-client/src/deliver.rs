@@ -41,6 +41,8 @@ pub(crate) struct Summary {
     pub(crate) is_busy_elsewhere: bool,
     /// Whether a signal ended it.
     pub(crate) was_interrupted: bool,
+    /// Jobs that are done.
+    pub(crate) settled: usize,
 }
 
 /// Delivers what is in the outbox, until nothing is left that was not tried.
@@ -196,6 +198,7 @@ impl<'a> Round<'a> {
                 }
                 self.tried.insert(name.clone(), job.seq);
                 let outcome = self.deliver(name, job)?;
+                self.summary.settled += usize::from(matches!(outcome, Outcome::Settled));
                 if let Some(cause) = self.server_is_to_blame(&outcome) {
                     self.leave(&due[done + 1..], &cause);
                     return Ok(());

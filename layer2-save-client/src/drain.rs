@@ -25,7 +25,7 @@ use crate::report::Report;
 use crate::sessions;
 use crate::settings::Settings;
 use crate::settle;
-use layer1_prebackup::wire::outbox_job::{Job, JobName, MEMORIES_TRIGGER};
+use layer1_prebackup::wire::outbox_job::{Failed, Job, JobName, MEMORIES_TRIGGER};
 
 /// The trigger of the jobs that are made here.
 pub(crate) const TRIGGER: &str = "drain";
@@ -35,12 +35,24 @@ const BUSY_POLL: Duration = Duration::from_millis(50);
 /// Longest cause in the message to the user, in characters.
 const MESSAGE_CAUSE_CHARS_MAX: usize = 160;
 
-/// Makes the jobs, delivers, and writes one `systemMessage` to `out` if something needs the user. What `is_seen` by
-/// nobody, because a timer runs this, counts as told to nobody.
-pub(crate) fn run(settings: &Settings, report: &Report, is_seen: bool, out: &mut impl Write) -> Result<(), Error> {
+/// Who reads what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Claude Code, which tells the user what a hook says: what is news alone.
+    Hook,
+    /// Who has typed the command.
+    Person,
+    /// Nobody: a timer runs this. It counts as told to nobody.
+    Nobody,
+}
+
+/// Makes the jobs, delivers, and writes one `systemMessage` to `out` if something needs the user; to a person, what came of
+/// it, whatever it is.
+pub(crate) fn run(settings: &Settings, report: &Report, reader: Reader, out: &mut impl Write) -> Result<(), Error> {
     let interrupt = Interrupt::listen_or_not();
     let outbox = Outbox::at(settings.places.outbox());
-    let mut delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt)?;
+    let mut settled = 0;
+    let mut delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt, &mut settled)?;
     if delivered == Delivered::All {
         // The newest contents are the same in both by now, so what is taken back is never mistaken for news.
         let is_more_owed = take_back(&outbox, settings, report).unwrap_or_else(|error| {
@@ -54,7 +66,7 @@ pub(crate) fn run(settings: &Settings, report: &Report, is_seen: bool, out: &mut
             report.warning(&format!("failed to look for memories that only the second copy has: {why}"));
         }
         if is_more_owed {
-            delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt)?;
+            delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt, &mut settled)?;
         }
     }
     let trouble = match delivered {
@@ -75,9 +87,22 @@ pub(crate) fn run(settings: &Settings, report: &Report, is_seen: bool, out: &mut
         // The conversations are saved; the next search makes up for it too.
         report.warning(&format!("failed to have the index filled: {}", in_one_line(&error)));
     }
-    if let Some(message) = message(&outbox, settings, trouble, is_seen)? {
-        tell(&message, out)?;
-        for (name, _) in outbox.list()?.jobs.into_iter().filter(|(_, job)| is_seen && job.failed.is_some()) {
+    let message = message(&outbox, settings, trouble, reader)?;
+    if reader == Reader::Person {
+        let done = match settled {
+            0 => None,
+            n => Some(format!("{} saved a second time", conversations(n))),
+        };
+        let all_well = || "nothing waits: every conversation has its second copy".to_owned();
+        let left = message.clone().or_else(|| done.is_none().then(all_well));
+        for line in done.into_iter().chain(left) {
+            writeln!(out, "{}", shown(&line)).map_err(failed("write to stdout"))?;
+        }
+    } else if let Some(message) = &message {
+        tell(message, out)?;
+    }
+    if message.is_some() && reader != Reader::Nobody {
+        for (name, _) in outbox.list()?.jobs.into_iter().filter(|(_, job)| job.failed.is_some()) {
             outbox.update(&name, |job| {
                 if let Some(failed) = &mut job.failed {
                     failed.told = true;
@@ -110,6 +135,7 @@ fn deliver_what_is_owed(
     settings: &Settings,
     report: &Report,
     interrupt: &Interrupt,
+    settled: &mut usize,
 ) -> Result<Delivered, Error> {
     let unkept = make_jobs(settings, report).unwrap_or_else(|error| {
         // What is in the outbox already must go out all the same.
@@ -122,6 +148,7 @@ fn deliver_what_is_owed(
     let deadline = Instant::now() + BUSY_WAIT;
     while !outbox.list()?.jobs.is_empty() {
         let summary = deliver::run(settings, report, interrupt)?;
+        *settled += summary.settled;
         if summary.was_interrupted {
             return Ok(Delivered::Interrupted);
         }
@@ -343,25 +370,28 @@ fn make_job(
     Ok(())
 }
 
+fn conversations(count: usize) -> String {
+    if count == 1 { "1 conversation".to_owned() } else { format!("{count} conversations") }
+}
+
 /// What the user must know, in one sentence or two; `None` when all is well.
-/// `trouble` is what keeps all of them from being delivered. The same cause is told once a day, if the message `is_seen`.
+/// `trouble` is what keeps all of them from being delivered. Who is told unasked is told the same cause once a day.
 fn message(
     outbox: &Outbox,
     settings: &Settings,
     trouble: Option<String>,
-    is_seen: bool,
+    reader: Reader,
 ) -> Result<Option<String>, Error> {
     let mut jobs = outbox.list()?.jobs;
     // What will not be tried again by itself is told once.
-    jobs.retain(|(_, job)| job.failed.as_ref().is_none_or(|failed| !failed.told && !failed.dismissed));
+    let is_told = |failed: &Failed| failed.dismissed || (failed.told && reader != Reader::Person);
+    jobs.retain(|(_, job)| job.failed.as_ref().is_none_or(|failed| !is_told(failed)));
     let failed = jobs.iter().filter(|(_, job)| job.failed.is_some()).count();
     let waiting = jobs.len() - failed;
     let cause = trouble.clone().or_else(|| jobs.iter().find_map(|(_, job)| job.last_error.clone())).unwrap_or_default();
-    if jobs.is_empty() && trouble.is_none() || failed == 0 && is_seen && !outbox.is_news(&cause) {
+    if jobs.is_empty() && trouble.is_none() || failed == 0 && reader == Reader::Hook && !outbox.is_news(&cause) {
         return Ok(None);
     }
-    let conversations =
-        |count: usize| if count == 1 { "1 conversation".into() } else { format!("{count} conversations") };
     let mut parts = Vec::new();
     if waiting > 0 {
         parts.push(format!("{} could not be saved a second time yet", conversations(waiting)));

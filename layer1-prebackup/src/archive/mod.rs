@@ -18,6 +18,7 @@ mod forget;
 mod forgotten;
 mod frames;
 mod generations;
+mod known_damage;
 mod labels;
 mod lacking;
 mod ledger;
@@ -54,6 +55,7 @@ pub use self::{
     forget::held_by_source,
     forgotten::Forgotten,
     frames::Ranges,
+    known_damage::KnownDamage,
     labels::{LabelChange, Labels},
     ledger::StoredFile,
     marks::{HeldBy, Marks, Needle},

@@ -73,7 +73,14 @@ pub(super) fn finish(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> 
     for name in &names {
         unlink_content(session.archive, &session.key, name)?;
     }
-    session.commit(&names.into_iter().map(Entry::Pruned).collect::<Vec<_>>())
+    session.commit(&names.into_iter().map(Entry::Pruned).collect::<Vec<_>>())?;
+    forget_damage(session);
+    Ok(())
+}
+
+/// What was damaged of what is gone. Where that cannot be taken back, nobody is told of what is recorded no more.
+fn forget_damage(session: &OpenSession<'_>) {
+    let _ = session.archive.are_gone(&session.key);
 }
 
 fn finish_all(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> {
@@ -92,7 +99,9 @@ fn finish_all(session: &mut OpenSession<'_>) -> Result<(), ArchiveError> {
     for parent in [project_folder(&key).to_owned(), Path::new(QUARANTINE).join(key.project.as_str())] {
         remove_empty_folders(archive, &key.id, &parent)?;
     }
-    session.remove_ledger()
+    session.remove_ledger()?;
+    forget_damage(session);
+    Ok(())
 }
 
 /// Unlinks a content in whichever form it lies there.

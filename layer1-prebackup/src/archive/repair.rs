@@ -2,6 +2,7 @@
 //! other store or from another generation, wherever the recorded hash is met. What is replaced moves
 //! to quarantine and is never dropped.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::append::{self, Source};
@@ -55,6 +56,11 @@ impl Archive {
                 let path = StoredName::newest(FileName::Transcript).to_text(&key.id);
                 repairs.push(Repair { key, path, healed: false, detail: format!("failed to {error}") });
             }
+        }
+        for key in repairs.iter().map(|repair| &repair.key).collect::<BTreeSet<_>>() {
+            let healed = repairs.iter().filter(|repair| repair.healed && repair.key == *key);
+            // What cannot be taken back now, the next verification takes back.
+            let _ = self.were_healed(key, &healed.map(|repair| repair.path.as_str()).collect());
         }
         Ok(repairs)
     }

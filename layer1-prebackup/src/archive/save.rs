@@ -98,7 +98,11 @@ impl Archive {
             session.note_failure();
         }
         save_side_files(&mut session, request, &steps, &mut report);
+        let key = session.key.clone();
         session.finish();
+        let read: Vec<&FileName> = report.read_back.iter().map(|(file, ..)| file).collect();
+        // What cannot be taken back now, the next verification takes back.
+        let _ = self.newest_are_well(&key, &read);
         saved.map(|()| report)
     }
 

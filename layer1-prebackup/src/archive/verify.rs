@@ -24,9 +24,18 @@ const NOT_ACKNOWLEDGED: &str =
 impl Archive {
     /// Re-reads and re-hashes everything, or one session. An empty list means all is well.
     pub fn verify(&self, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
+        self.verify_with(only, true)
+    }
+
+    /// The same without a look at the sources: for who compares them with another store's copy of the same.
+    pub fn verify_alone(&self, only: Option<&SessionKey>) -> Result<Vec<Finding>, ArchiveError> {
+        self.verify_with(only, false)
+    }
+
+    fn verify_with(&self, only: Option<&SessionKey>, sources: bool) -> Result<Vec<Finding>, ArchiveError> {
         let mut findings = Vec::new();
         for key in self.those_or_all(only)? {
-            if let Err(error) = verify_session(self, &key, &mut findings) {
+            if let Err(error) = verify_session(self, &key, sources, &mut findings) {
                 findings.push(unlisted(&key, &error));
             }
         }
@@ -34,7 +43,12 @@ impl Archive {
     }
 }
 
-fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Finding>) -> Result<(), ArchiveError> {
+fn verify_session(
+    archive: &Archive,
+    key: &SessionKey,
+    sources: bool,
+    findings: &mut Vec<Finding>,
+) -> Result<(), ArchiveError> {
     let ledger = archive.ledger(key)?;
     findings.extend(findings_of_records(archive, key, &ledger, check));
     match unrecorded(archive, key, &ledger) {
@@ -50,7 +64,7 @@ fn verify_session(archive: &Archive, key: &SessionKey, findings: &mut Vec<Findin
     }
     let gap = "neither the file nor its record is there";
     findings.extend(ledger.gaps().iter().map(|name| Finding::of(key, name, FindingKind::GenerationGap, gap)));
-    if let Some(transcript) = ledger.source.as_ref().filter(|source| archive.may_open(source)) {
+    if let Some(transcript) = ledger.source.as_ref().filter(|source| sources && archive.may_open(source)) {
         let newest = ledger.records().filter(|(name, _)| name.generation == 0);
         findings
             .extend(newest.filter_map(|(name, record)| compare_with_source(archive, key, name, record, transcript)));

@@ -17,6 +17,10 @@ pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Failur
     }
     let Some(chosen) = find::run(places, &scope, Purpose::Anything)? else { return Ok(()) };
     let session = Some(chosen.session);
+    let found = match &chosen.until {
+        Some(Until::Message(message)) => Some(message.clone()),
+        _ => None,
+    };
     let point = chosen.until.map(|until| match until {
         Until::Message(message) => Point::At(message),
         Until::Compaction => Point::BeforeCompaction(None),
@@ -24,7 +28,7 @@ pub(super) fn run(places: &Places, screen: &mut Screen<'_>) -> Result<(), Failur
     match chosen.verb {
         Verb::Resume => resume::run(places, resume::ResumeArgs::of(session, point), screen),
         Verb::Restore => restore::run(places, restore::RestoreArgs::of(session), screen),
-        Verb::Show => show::run(places, show::ShowArgs::of(session), screen),
+        Verb::Show => show::run(places, show::ShowArgs::of(session, found), screen),
         Verb::Export => export::run(places, &export::ExportArgs::to_browser(session), screen),
     }
 }

@@ -20,7 +20,7 @@ use crate::save::adopt_v1;
 use crate::scope::Scope;
 use crate::stores::SessionCopies;
 use crate::terminal::time::now_ms;
-use crate::terminal::{self, one_line};
+use crate::terminal::{self, one_line, shell_quoted};
 use crate::transcript::record::Role;
 use crate::transcript::redact::in_words;
 
@@ -31,24 +31,24 @@ pub(super) struct ExportArgs {
     #[arg(conflicts_with_all = ["all", "project"])]
     session: Option<String>,
     /// A page of every conversation, in the directory of -o
-    #[arg(long, short, requires = "output", conflicts_with = "project")]
+    #[arg(long, short, conflicts_with = "project")]
     all: bool,
     /// A page of every conversation of this project (its directory, or a part of its name), likewise
-    #[arg(long, short, value_name = "PROJECT", requires = "output")]
+    #[arg(long, short, value_name = "PROJECT")]
     project: Option<String>,
     /// Of those, only conversations with a message since: a date, yesterday, an RFC 3339 time, or an age such as 7d
-    #[arg(long, value_name = "WHEN", requires = "output", conflicts_with = "session")]
+    #[arg(long, value_name = "WHEN", conflicts_with = "session")]
     since: Option<String>,
-    /// What to write; by default what the name of FILE says, else Markdown
+    /// What to write; by default what the name of the file says, else Markdown
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Write to this file, which may not exist yet, instead of standard output; with --all or --project, to this directory
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
-    /// Replace FILE if it exists; with --all or --project, write pages again that have not changed
+    /// Replace the file if it exists; with --all or --project, write pages again that have not changed
     #[arg(long, requires = "output")]
     force: bool,
-    /// Open the page in a browser; without FILE it is written to the temporary directory
+    /// Open the page in a browser; without -o it is written to the temporary directory
     #[arg(long)]
     open: bool,
     /// Mask what looks like a secret: keys, tokens, passwords. The last line says how many. Some may stay: read it before you share it
@@ -89,6 +89,12 @@ impl ExportArgs {
     }
 }
 
+/// How it is typed: a conversation goes to a file, many go to a directory.
+pub(super) fn usage() -> String {
+    let words = ["export [OPTIONS] [SESSION] [-o FILE]", "export [OPTIONS] <--all|--project PROJECT> -o DIR"];
+    words.map(|words| typed(LAYER3, words)).join("\n       ")
+}
+
 /// Runs `export`.
 pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
     if args.all || args.project.is_some() {
@@ -126,7 +132,16 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
 
 /// A page of each conversation, in a directory.
 fn pages_of_all(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let folder = absolute(args.output.clone().unwrap_or_default())?;
+    let Some(folder) = args.output.clone() else {
+        let which = match &args.project {
+            Some(project) => format!("--project {}", shell_quoted(project)),
+            None => "--all".to_owned(),
+        };
+        let example = typed(LAYER3, &format!("export {which} -o pages"));
+        let what = "export every conversation: a directory for the pages has to be named";
+        return Err(Failure::new(what).hint(format!("`{example}` makes `pages` and writes them there")));
+    };
+    let folder = absolute(folder)?;
     if args.format == Some(Format::Markdown) {
         return Err(Failure::argument("--format", "md", "with --all and --project there are only HTML pages"));
     }

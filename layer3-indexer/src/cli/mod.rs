@@ -125,7 +125,7 @@ enum Command {
     #[command(after_help = example("resume 8c1f04de --before-compaction"))]
     Resume(resume::ResumeArgs),
     /// Write a conversation as one HTML page or as Markdown, or all of them as a folder of pages
-    #[command(after_help = example("export 8c1f04de --redact -o conversation.html"))]
+    #[command(override_usage = export::usage(), after_help = example("export 8c1f04de --redact -o conversation.html"))]
     Export(export::ExportArgs),
     /// Read every saved file again and compare its hash
     #[command(after_help = example("verify --repair"))]

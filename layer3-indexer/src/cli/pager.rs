@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Once;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +16,8 @@ use crate::terminal::{Terminal, width};
 /// What `less` does unless the user's own `LESS` says otherwise: it ends at once where all fits, shows colours and nothing
 /// else that a terminal obeys, and leaves what it showed on the screen.
 const LESS: &str = "FRX";
+/// Those that begin with the line that a `+` before its number says.
+const OPENED_AT_LINE: [&str; 3] = ["less", "more", "most"];
 
 /// How long texts are shown.
 pub(super) struct Pager {
@@ -38,18 +41,38 @@ impl Pager {
         Pager { command: Some(command).filter(|_| is_watched && !refused && !is_none), rows }
     }
 
-    /// Shows the text, and waits until the user has read it; false where it is to be printed: there is no pager, it could not
-    /// be run, or it failed before it had taken all of the text. Meanwhile Ctrl-C is the pager's.
-    pub(super) fn show(&self, text: &str, columns: usize) -> bool {
-        let Some(command) = self.command.as_deref().filter(|_| rows(text, columns) >= self.rows) else { return false };
+    /// Whether all of a text is in sight without a pager.
+    pub(super) fn has_room_for(&self, text: &str, columns: usize) -> bool {
+        rows(text, columns) < self.rows
+    }
+
+    /// Shows the text, from a line on if one is given, and waits until the user has read it; false where it is to be printed:
+    /// there is no pager, it is not known how it begins at a line, it could not be run, or it failed before it had taken all
+    /// of the text. Meanwhile Ctrl-C is the pager's.
+    pub(super) fn show(&self, text: &str, columns: usize, line: Option<usize>) -> bool {
+        let command = self.command.as_deref().filter(|_| !self.has_room_for(text, columns));
+        let command = command.and_then(|command| match line {
+            Some(line) => at_line(command, line),
+            None => Some(command.to_owned()),
+        });
+        let Some(command) = command else { return false };
         let interrupts = Interrupts::withhold();
-        let Ok((status, untaken)) = run(command, text) else { return false };
+        let Ok((status, untaken)) = run(&command, text) else { return false };
         match status.code() {
             Some(NOT_EXECUTABLE | NOT_FOUND) => false,
             // Some end with an error when they are interrupted.
             _ => status.success() || untaken == 0 || interrupts.came(),
         }
     }
+}
+
+/// The command that begins with this line; `None` of one of which it is not known how that is said.
+fn at_line(command: &OsStr, line: usize) -> Option<OsString> {
+    let command = command.to_str()?;
+    // Words of which the shell makes nothing else.
+    let is_simple = command.chars().all(|c| c.is_ascii_alphanumeric() || " /._-+=%,:".contains(c));
+    let program = Path::new(command.split_whitespace().next()?).file_name()?.to_str()?;
+    (is_simple && OPENED_AT_LINE.contains(&program)).then(|| format!("{command} +{line}").into())
 }
 
 /// The codes with which a shell ends that cannot run a program.
@@ -146,8 +169,23 @@ mod tests {
         ] {
             for text in [&short, &long] {
                 let pager = Pager { command: Some(command.into()), rows: 10 };
-                assert_eq!(pager.show(text, 80), is_shown, "{command}, {} bytes", text.len());
+                assert_eq!(pager.show(text, 80, None), is_shown, "{command}, {} bytes", text.len());
             }
+        }
+    }
+
+    #[test]
+    fn the_pagers_that_can_begin_at_a_line_are_told_it() {
+        for (command, told) in [
+            ("less", Some("less +12")),
+            ("/usr/bin/less -R -S", Some("/usr/bin/less -R -S +12")),
+            ("more", Some("more +12")),
+            ("bat", None),
+            ("less; true", None),
+            ("less -p 'a b'", None),
+            ("", None),
+        ] {
+            assert_eq!(at_line(OsStr::new(command), 12), told.map(OsString::from), "{command}");
         }
     }
 
@@ -155,11 +193,15 @@ mod tests {
     fn what_cannot_be_started_shows_nothing() {
         let long = "x\n".repeat(100);
         for command in ["no-such-pager-anywhere", "no-such-pager-anywhere --with arguments"] {
-            assert!(!Pager { command: Some(command.into()), rows: 10 }.show(&long, 80), "{command}");
+            assert!(!Pager { command: Some(command.into()), rows: 10 }.show(&long, 80, None), "{command}");
         }
-        assert!(Pager { command: Some("cat > /dev/null".into()), rows: 10 }.show(&long, 80));
-        assert!(!Pager { command: Some("cat > /dev/null".into()), rows: 101 }.show(&long, 80));
+        assert!(Pager { command: Some("cat > /dev/null".into()), rows: 10 }.show(&long, 80, None));
+        assert!(!Pager { command: Some("cat > /dev/null".into()), rows: 101 }.show(&long, 80, None));
         // One that does not read all of it has shown what was wanted.
-        assert!(Pager { command: Some("head -c 1 > /dev/null".into()), rows: 10 }.show(&"x\n".repeat(1_000_000), 80));
+        assert!(Pager { command: Some("head -c 1 > /dev/null".into()), rows: 10 }.show(
+            &"x\n".repeat(1_000_000),
+            80,
+            None
+        ));
     }
 }

@@ -60,10 +60,30 @@ impl Screen<'_> {
             return self.answer(value, text);
         }
         let text = text(&self.terminal);
-        match self.pager.show(&self.terminal.only_colours(&text), self.terminal.columns) {
-            true => Ok(()),
-            false => self.text(&text),
+        if self.paged(&text, None) { Ok(()) } else { self.text(&text) }
+    }
+
+    /// Text of which the part from a line on was asked for: a pager begins there. Where it does not fit on a terminal and no
+    /// pager shows it so, what is around that part.
+    pub(super) fn long_text_from(
+        &mut self,
+        text: &str,
+        line: usize,
+        around: impl FnOnce(&Terminal) -> Result<String, Failure>,
+    ) -> Result<(), Failure> {
+        if !self.terminal.interactive || self.pager.has_room_for(text, self.terminal.columns) {
+            return self.text(text);
         }
+        if self.paged(text, Some(line)) {
+            return Ok(());
+        }
+        let text = around(&self.terminal)?;
+        if self.paged(&text, None) { Ok(()) } else { self.text(&text) }
+    }
+
+    /// Whether a pager showed the text.
+    fn paged(&self, text: &str, line: Option<usize>) -> bool {
+        self.pager.show(&self.terminal.only_colours(text), self.terminal.columns, line)
     }
 
     pub(super) fn text(&mut self, text: &str) -> Result<(), Failure> {

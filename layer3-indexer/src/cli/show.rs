@@ -5,6 +5,7 @@ use std::rc::Rc;
 use clap::Args;
 use layer1_prebackup::claude::COMMAND_CHARS_MAX;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::names::{LAYER3, typed};
 
 use crate::browse::finder::Verb;
 use crate::browse::fit;
@@ -16,8 +17,11 @@ use crate::failure::Failure;
 use crate::save::adopt_v1;
 use crate::scope::Scope;
 use crate::stores::{SessionCopies, Stores};
+use crate::terminal::{Style, shell_quoted};
 use crate::transcript::desktop;
 
+/// Messages before the one that was asked for, and after it, that are printed where no pager leads to it.
+const BESIDE: usize = 5;
 /// Of an answer for a model, for what is said beside the conversation.
 const MARGIN_CHARS: usize = 2_000;
 
@@ -37,9 +41,9 @@ pub(super) struct ShowArgs {
 }
 
 impl ShowArgs {
-    /// All of a conversation.
-    pub(super) fn of(session: Option<String>) -> ShowArgs {
-        let window = Window { max_chars: show::SHOW_CHARS_DEFAULT, ..Window::default() };
+    /// All of a conversation, or what is around a message of it.
+    pub(super) fn of(session: Option<String>, around: Option<String>) -> ShowArgs {
+        let window = Window { around, max_chars: show::SHOW_CHARS_DEFAULT, ..Window::default() };
         ShowArgs { session, host: None, window, offset: None }
     }
 }
@@ -79,5 +83,20 @@ pub(super) fn run(places: &Places, args: ShowArgs, screen: &mut Screen<'_>) -> R
     if let Some(offset) = args.offset {
         return screen.text(&fit::page(&conversation.to_text(&screen.terminal), offset, max_chars, "--offset "));
     }
-    screen.long_answer(&conversation, |terminal| conversation.to_text(terminal))
+    let (text, place) = conversation.to_text_and_place(&screen.terminal);
+    let Some(line) = place.filter(|_| !screen.json) else {
+        return screen.long_answer(&conversation, |_| text);
+    };
+    let host = args.host.map(|host| format!(" --host {}", shell_quoted(&host))).unwrap_or_default();
+    screen.long_text_from(&text, line, |terminal| {
+        // So much was asked for.
+        if window.max_chars != show::SHOW_CHARS_DEFAULT {
+            return Ok(text.clone());
+        }
+        let mut near = show::conversation(&copies, &Window { beside: Some(BESIDE), ..window })?;
+        near.title.clone_from(&conversation.title);
+        let near = near.to_text(terminal);
+        let all = typed(LAYER3, &format!("show {}{host}", conversation.session_id));
+        Ok(near + &terminal.line(Style::Dim, &format!("[`{all}` shows all of it]")))
+    })
 }

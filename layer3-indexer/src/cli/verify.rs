@@ -5,7 +5,7 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::{LAYER2, LAYER3, typed};
 
 use crate::cli::called::id_of;
-use crate::cli::screen::{Screen, unless_none};
+use crate::cli::screen::{Screen, notes, unless_none};
 use crate::failure::Failure;
 use crate::save::LogSink;
 use crate::save::verify::{self, Report};
@@ -29,6 +29,7 @@ pub(super) fn run(places: &Places, args: &VerifyArgs, screen: &mut Screen<'_>) -
         false => verify::verify(places, session.as_deref())?,
     };
     screen.answer(&report, |terminal| report_text(&report, args, terminal))?;
+    notes(&report.unnoted);
     let unhealed = report.repairs.iter().filter(|repair| !repair.healed).count();
     unless_none(report.findings.len().max(unhealed), |wrong| {
         Failure::new(format!("verify: {} found wrong", terminal::count(wrong as u64, "thing")))

@@ -229,7 +229,7 @@ pub(super) fn headline(report: &Report, causes: &[Cause<'_>], saved: &str) -> He
     };
     // What comes of one cause is named before the cause.
     let root = wrong.iter().find(|cause| is_root(cause.kind)).filter(|_| !first.kind.is_loss());
-    let main = root.unwrap_or(first);
+    let main = root.filter(|_| first.kind != Kind::DamagedCopy).unwrap_or(first);
     let unsaved = main.consequences.iter().filter(|cause| cause.kind == Kind::NotSaved);
     let unsaved: u64 = unsaved.map(Cause::things).sum();
     let mut text = match unsaved {

@@ -1,5 +1,8 @@
 //! Where in a text the words and phrases of a query stand.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use super::fold::{Folded, folded, is_own_word, is_word_char, word_length, words};
 
 /// Matches of one term that are looked at: a snippet shows a few.
@@ -31,22 +34,45 @@ pub(super) struct Match {
     pub(crate) term: usize,
 }
 
+/// What is looked for in a text, each with the number of what it stands for: the forms of a word stand for one.
+#[derive(Debug, Default)]
+pub(super) struct Sought<'q> {
+    /// Folded words that are found as they stand.
+    pub(crate) words: HashMap<String, usize>,
+    pub(crate) terms: Vec<(Cow<'q, Term>, usize)>,
+    /// How many things that are.
+    pub(crate) count: usize,
+}
+
 /// All matches, in the order of the text.
-pub(super) fn matches(text: &str, terms: &[&Term], by: By) -> Vec<Match> {
+pub(super) fn matches(text: &str, sought: &Sought<'_>, by: By) -> Vec<Match> {
     let folded_text = Folded::of(text);
+    let text = folded_text.text.as_str();
     let mut matches = Vec::new();
-    for (n, term) in terms.iter().enumerate() {
+    let mut add = |(start, end): (usize, usize), term: usize| {
+        let (start, end) = folded_text.original(start, end);
+        matches.push(Match { start, end, term });
+    };
+    for (term, n) in &sought.terms {
         let found: Vec<(usize, usize)> = match by {
             By::Substrings => {
                 let needle = folded(&term.text);
-                folded_text.text.match_indices(&needle).map(|(at, m)| (at, at + m.len())).take(MATCHES_MAX).collect()
+                text.match_indices(&needle).map(|(at, m)| (at, at + m.len())).take(MATCHES_MAX).collect()
             }
-            By::Words => word_matches(&folded_text.text, term),
+            By::Words => word_matches(text, term),
         };
-        matches.extend(found.into_iter().filter(|(start, end)| start < end).map(|(start, end)| {
-            let (start, end) = folded_text.original(start, end);
-            Match { start, end, term: n }
-        }));
+        found.into_iter().filter(|(start, end)| start < end).for_each(|found| add(found, *n));
+    }
+    if !sought.words.is_empty() {
+        // One look at each word, however many are looked for.
+        let mut left = vec![MATCHES_MAX; sought.count];
+        for word in words(text) {
+            if let Some(n) = sought.words.get(word).filter(|n| left[**n] > 0) {
+                left[*n] -= 1;
+                let start = word.as_ptr() as usize - text.as_ptr() as usize;
+                add((start, start + word.len()), *n);
+            }
+        }
     }
     // Of those that begin at one place that of the first term is marked.
     matches.sort_unstable_by_key(|found| (found.start, found.term, found.end));

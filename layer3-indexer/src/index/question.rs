@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::fold::{folded, indexed, is_own_word, word_length, words};
-use super::matching::Term;
+use super::matching::{By, Sought, Term};
 use super::query::{Query, quoted, word_term};
 use super::stop_words::{forms, is_stop_word};
 use super::topics::{camel_parts, each_topic_word};
@@ -90,6 +90,28 @@ impl Question {
         let kept = self.words.iter().enumerate().filter(|(n, _)| !is_dropped(*n));
         Question { words: kept.map(|(_, word)| word.clone()).collect(), pairs: self.pairs.clone() }
     }
+}
+
+/// What a snippet of a hit is to show of a query: of a question the words that say what is looked for, in whatever form.
+pub(super) fn sought(query: &Query, by: By) -> Sought<'_> {
+    let question = Question::of(query).filter(|_| by == By::Words);
+    let Some(question) = question else {
+        let terms: Vec<_> = query.terms().into_iter().map(Cow::Borrowed).zip(0..).collect();
+        return Sought { count: terms.len(), terms, ..Sought::default() };
+    };
+    let mut sought = Sought { count: question.words.len(), ..Sought::default() };
+    for (n, word) in question.words.into_iter().enumerate() {
+        let text = folded(&word.typed);
+        let mut alone = words(&text);
+        match (alone.next(), alone.next()) {
+            (Some(word), None) => {
+                let all = forms(word).into_iter().chain([word.to_owned()]);
+                sought.words.extend(all.map(|form| (form, n)));
+            }
+            _ => sought.terms.push((Cow::Owned(Term { text: word.typed, is_prefix: false }), n)),
+        }
+    }
+    sought
 }
 
 impl Word {

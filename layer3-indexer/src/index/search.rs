@@ -186,13 +186,12 @@ impl Search<'_> {
         if !entries.is_empty() {
             return Ok(entries);
         }
-        let dropped: Vec<String> = answers.missing.iter().map(|n| question.words[*n].typed.clone()).collect();
-        let question = question.without(|n| answers.missing.contains(&n));
-        let any = self.ranking.of_question(&question, &answers, false);
+        let kept = question.without(|n| answers.missing.contains(&n));
+        let any = self.ranking.of_question(&kept, &answers, false);
         let known = Known { sessions: any.sessions().collect(), ..Known::default() };
         if !any.is_empty() {
             if !has_all {
-                self.note_dropped(&question, &dropped);
+                self.note_dropped(&question, &answers.missing, &kept)?;
             }
             entries = self.conversations(any)?;
         }
@@ -239,13 +238,31 @@ impl Search<'_> {
         if entries.len() <= page && !query.is_words_alone() { self.by_parts(query, known, entries) } else { Ok(()) }
     }
 
-    /// Says which words were left out, or that no conversation holds them all.
-    fn note_dropped(&mut self, question: &Question, dropped: &[String]) {
-        let kept = question.words.len();
-        self.note(&match dropped.is_empty() {
-            true => "no conversation holds all of these words: those that hold the most of them are shown".to_owned(),
-            false => format!("{kept} of {} words; without: {}", kept + dropped.len(), dropped.join(", ")),
-        });
+    /// Says which words are nowhere, and that no conversation holds all that are somewhere, where that is so.
+    fn note_dropped(&mut self, question: &Question, dropped: &[usize], kept: &Question) -> rusqlite::Result<()> {
+        let mut with_all: Option<BTreeSet<i64>> = None;
+        for word in &kept.words {
+            let with = self.ranking.holding(&word.matches)?;
+            with_all = Some(with_all.map_or_else(|| with.clone(), |all| &all & &with));
+        }
+        let is_apart = with_all.is_some_and(|all| all.is_empty());
+        let words = |is_meant: &dyn Fn(&usize) -> bool| {
+            let meant = (0..question.words.len()).filter(is_meant).map(|n| question.words[n].typed.as_str());
+            let bare = meant.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+            bare.collect::<Vec<_>>().join(", ")
+        };
+        let (none, some) = (words(&|n| dropped.contains(n)), words(&|n| !dropped.contains(n)));
+        match (dropped.is_empty(), is_apart) {
+            (true, true) => {
+                self.note("no conversation holds all of these words: those that hold the most of them are shown")
+            }
+            (true, false) => {}
+            (false, true) => {
+                self.note(&format!("nowhere: {none}; searched for: {some}, which no conversation holds all of"))
+            }
+            (false, false) => self.note(&format!("nowhere: {none}; searched for: {some}")),
+        }
+        Ok(())
     }
 
     /// Every message that holds all words; where none does, those that hold the most.
@@ -265,7 +282,8 @@ impl Search<'_> {
             let any = self.ranking.worth(&question.any(), &self.ranking.score())?;
             let any = any.into_iter().filter(|found| !known.contains(&found.message)).collect();
             let more = self.ranking.one_of_each(sorted(any))?;
-            if !more.is_empty() && entries.is_empty() {
+            let is_apart = || Ok::<_, rusqlite::Error>(self.ranking.messages_holding(&question.all())?.is_empty());
+            if !more.is_empty() && entries.is_empty() && is_apart()? {
                 self.note("no message holds all of these words: those that hold the most of them are shown");
             }
             entries.extend(each_entry(&more));

@@ -2,6 +2,7 @@
 
 use super::matching::{By, Match, matches};
 use super::query::Query;
+use super::question::sought;
 use super::types::Marks;
 
 /// Length of a snippet, in characters, without the marks.
@@ -25,16 +26,16 @@ pub(crate) struct Snippet {
 /// The part of `text` that shows most of the query. Where nothing of it is found, its beginning.
 /// A long text is looked through piece by piece, so that memory does not grow with it.
 pub(crate) fn snippet(text: &str, query: &Query, by: By, marks: &Marks) -> Snippet {
-    let terms = query.terms();
+    let sought = sought(query, by);
     let mut best: Option<Snippet> = None;
     let mut piece_at = 0;
     for piece in pieces(text) {
-        let matches = matches(piece, &terms, by);
+        let matches = matches(piece, &sought, by);
         let (start, terms_shown) = best_window(piece, &matches);
         if best.as_ref().is_none_or(|best| best.terms_shown < terms_shown) {
             best = Some(Snippet { text: render(piece, start, &matches, marks), terms_shown, at: piece_at + start });
         }
-        if terms_shown == terms.len() {
+        if terms_shown == sought.count {
             break;
         }
         piece_at += piece.len();
@@ -163,6 +164,21 @@ mod tests {
         check("nothing of it", "else", By::Words, "nothing of it");
         check("", "else", By::Words, "");
         check("a\u{1b}[31mred", "red", By::Words, "a [31mred");
+    }
+
+    #[test]
+    fn of_a_question_the_words_that_say_what_is_looked_for_are_marked_in_whatever_form() {
+        let asked = "how did we change the backoff?";
+        check("we changed the Backoffs, how", asked, By::Words, "we [changed] the [Backoffs], how");
+        check("the exchange of a backoffice", asked, By::Words, "the exchange of a backoffice");
+        check("retries of net/retry.rs", "why retry net/retry.rs", By::Words, "[retries] of [net/retry.rs]");
+        // Of fewer, all are looked for; who says how they stand has them so.
+        check("what is it", "what is it", By::Words, "[what] [is] [it]");
+        check("we fixed the fix", "\"the fix\" OR how", By::Words, "we fixed [the fix]");
+        let far = format!("how did we do it, and why did we? {} so it was changed by a backoff", "and ".repeat(300));
+        let query = Query::parse(asked).unwrap();
+        let found = snippet(&far, &query, By::Words, &Marks::default());
+        assert!(found.terms_shown == 2 && found.text.contains("[changed] by a [backoff]"), "{found:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use layer1_prebackup::names::{FileName, LAYER1, LAYER2, LAYER3, SessionId, Store
 use rmcp::schemars;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::index::{Index, IndexError, with_patience};
 use crate::save::adopt_v1;
 use crate::save::labels;
@@ -46,6 +46,10 @@ pub(crate) struct Report {
     /// What `--repair` did, one entry a content; the findings are those that remain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) repairs: Vec<RepairEntry>,
+    /// Why `status` will not know what was found damaged.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub(crate) unnoted: Vec<String>,
 }
 
 /// Something wrong.
@@ -182,14 +186,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Re-reads and re-hashes every content of both stores and the index, or the contents of the sessions
 /// that `typed` names (an id may be kept under two projects: then both). Writes nothing to the
-/// stores, but for the id of one that has lost its own.
+/// stores but what it found damaged, for `status`, and the id of one that has lost its own.
 pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Failure> {
     let stores = Rc::new(Stores::with(places, Ok(Some(rebuild::store(places)?)))?);
     let meant = meant(layer3(&stores), typed)?;
-    let (findings, in_one_copy) = findings(places, &stores, &meant)?;
+    let Found { findings, in_one_copy, unnoted } = find(places, &stores, &meant)?;
     let (notes, findings) = notes_among(findings);
     let (ok, sessions) = (findings.is_empty(), meant.keys.len());
-    Ok(Report { ok, sessions, findings, notes, in_one_copy, repairs: Vec::new() })
+    Ok(Report { ok, sessions, findings, notes, in_one_copy, repairs: Vec::new(), unnoted })
 }
 
 /// Heals what [`verify`] finds, from the source or from the other store, wherever their bytes meet
@@ -207,7 +211,7 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
     }
     for only in meant.passes() {
         repairs.extend(archive.repair(only, layer1.as_ref())?.iter().map(RepairEntry::of));
-        let of_first = layer1.as_ref().map(|layer1| damaged_in(places, layer1, only)).transpose()?.unwrap_or_default();
+        let of_first = layer1.as_ref().map(|layer1| damaged_in(layer1, only)).transpose()?.unwrap_or_default();
         let keys: BTreeSet<SessionKey> = of_first.into_iter().map(|finding| finding.key).collect();
         for (layer1, key) in layer1.iter().flat_map(|layer1| keys.iter().map(move |key| (layer1, key))) {
             repairs.extend(layer1.repair(Some(key), Some(archive))?.iter().map(RepairEntry::of_first_copy));
@@ -225,11 +229,11 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
     if let Some(damage) = damage.filter(|damage| damage.kind == INDEX_DAMAGED) {
         repairs.push(renew_index(places, archive, &damage)?);
     }
-    let (findings, in_one_copy) = findings(places, &stores, &meant)?;
+    let Found { findings, in_one_copy, unnoted } = find(places, &stores, &meant)?;
     let (notes, findings) = notes_among(findings);
     // What could not be healed may look well, as where its sync failed.
     let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
-    Ok(Report { ok, sessions: meant.keys.len(), findings, notes, in_one_copy, repairs })
+    Ok(Report { ok, sessions: meant.keys.len(), findings, notes, in_one_copy, repairs, unnoted })
 }
 
 /// Has each copy say again what the user calls the conversations.
@@ -311,10 +315,28 @@ fn layer3(stores: &Stores) -> &Archive {
     stores.layer3.as_ref().expect("it was opened")
 }
 
-fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<FindingEntry>, usize), Failure> {
-    let mut findings = Vec::new();
+/// What is wrong, how many conversations are in one copy only, and why what is damaged could not be noted in its store.
+struct Found {
+    findings: Vec<FindingEntry>,
+    in_one_copy: usize,
+    unnoted: Vec<String>,
+}
+
+/// Notes in a store what was found damaged in it, for whoever reads less of it later. A store that cannot be written is no
+/// reason not to tell what was found.
+fn note(archive: &Archive, only: Option<&SessionKey>, found: &[Finding], unnoted: &mut Vec<String>) {
+    if let Err(error) = archive.note_damage(only, found, &typed(LAYER3, "verify")) {
+        let status = typed(LAYER3, "status");
+        unnoted.push(format!("`{status}` will not know what was found damaged: failed to {}", chain(&error)));
+    }
+}
+
+fn find(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<Found, Failure> {
+    let (mut findings, mut unnoted) = (Vec::new(), Vec::new());
     for only in meant.passes() {
-        findings.extend(found_in(places, layer3(stores), only)?.iter().map(FindingEntry::of));
+        let found = found_in(places, layer3(stores), only)?;
+        note(layer3(stores), only, &found, &mut unnoted);
+        findings.extend(found.iter().map(FindingEntry::of));
     }
     let mut ahead = Vec::new();
     for key in &meant.keys {
@@ -327,7 +349,8 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<
             ahead.iter().any(|of| (&of.session_id, &of.project, &of.path) == (&new.session_id, &new.project, &new.path))
         };
         for only in meant.passes() {
-            let of_copy = damaged_in(places, layer1, only)?;
+            let of_copy = damaged_in(layer1, only)?;
+            note(layer1, only, &of_copy, &mut unnoted);
             findings.extend(of_copy.iter().map(FindingEntry::of_first_copy).filter(|new| !is_known(new)));
         }
     }
@@ -349,31 +372,31 @@ fn findings(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<(Vec<
     if meant.all {
         let alone = memories_in_one_copy(places).unwrap_or_default();
         findings.extend(alone.iter().filter(is_owed).map(FindingEntry::memory_in_one_copy));
-        findings.extend(of_memories(places).unwrap_or_else(|failure| vec![unreadable_memories(places, &failure)]));
+        let of_memories = of_memories(places, &mut unnoted);
+        findings.extend(of_memories.unwrap_or_else(|failure| vec![unreadable_memories(places, &failure)]));
         findings.extend(index_damage(places)?);
     }
-    Ok((findings, alone.len()))
+    Ok(Found { findings, in_one_copy: alone.len(), unnoted })
 }
 
 /// What of the first copy's recorded contents is not there or not as it was. A source that parted from its copy is found
 /// with the second one.
-fn damaged_in(places: &Places, layer1: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, Failure> {
+fn damaged_in(layer1: &Archive, only: Option<&SessionKey>) -> Result<Vec<Finding>, Failure> {
     if only.is_some_and(|key| !layer1.find(&key.id).is_ok_and(|keys| keys.contains(key))) {
         return Ok(Vec::new());
     }
-    let mut findings = found_in(places, layer1, only)?;
+    let mut findings = layer1.verify_alone(only)?;
     findings.retain(|finding| matches!(finding.kind, FindingKind::Damaged | FindingKind::Missing));
     Ok(findings)
 }
 
 /// What is wrong with what is kept of what Claude Code remembers of the projects.
-fn of_memories(places: &Places) -> Result<Vec<FindingEntry>, Failure> {
-    match Archive::open_or_adopt(&places.of_memories().layer3_store)? {
-        Some(memories) => {
-            Ok(found_in(places, &adopt_v1::of(places, memories), None)?.iter().map(FindingEntry::of).collect())
-        }
-        None => Ok(Vec::new()),
-    }
+fn of_memories(places: &Places, unnoted: &mut Vec<String>) -> Result<Vec<FindingEntry>, Failure> {
+    let Some(memories) = Archive::open_or_adopt(&places.of_memories().layer3_store)? else { return Ok(Vec::new()) };
+    let memories = adopt_v1::of(places, memories);
+    let found = found_in(places, &memories, None)?;
+    note(&memories, None, &found, unnoted);
+    Ok(found.iter().map(FindingEntry::of).collect())
 }
 
 fn repair_memories(places: &Places) -> Result<Vec<RepairEntry>, Failure> {

@@ -140,7 +140,7 @@ static TOOLS: [Tool; 7] = [
         title: "Read a conversation",
         description: "Gives a saved conversation, or a window of it, as readable text: who said what and when, with tool calls folded \
             to one line each. Without `around` it is the end of the conversation (all of it if it fits), which is what is needed \
-            to continue it; where it does not fit, the last compaction's summary comes first. With `around` (the message of a search hit, or a time) it is the part around that message, which is shown whole or, \
+            to continue it; where it does not fit, the last compaction's summary comes first. With `around` (the message of a search hit, or a time) it is the part around that message, which is marked with ▶ and shown whole or, \
             where it is too long, around the match. What the user went back to before and took another way is marked as rewound. Whatever is \
             left out is said in the text; no message is cut silently.",
         read_only: true,
@@ -164,7 +164,8 @@ static TOOLS: [Tool; 7] = [
         title: "Verify the copies",
         description: "Re-reads every stored file of one session, or of all, and compares it with its recorded hash. Use it when the user \
             asks whether the saved conversations are intact. Gives ok and a list of findings (damaged, missing, bookkeeping-lost, \
-            generation-gap, unproven, source-diverged); an empty list means that all is well. Changes nothing.",
+            generation-gap, unproven, source-diverged); an empty list means that all is well. Changes nothing, and notes what is \
+            damaged for the user's `status`.",
         read_only: true,
         input: input_schema::<VerifyInput>,
         output: output_schema::<Report>,

@@ -248,3 +248,64 @@ fn damaged_bytes_are_set_aside_and_become_no_version_whatever_save_comes_upon_th
         }
     }
 }
+
+#[test]
+fn damage_that_was_found_leads_the_status_until_it_is_repaired() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, SUBAGENT);
+    let long = "x".repeat(20_000);
+    transcripts::append(&transcript, transcripts::prompt_line(SUBAGENT, 2, &long));
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    let copy = |store: &Path| store.join(format!("{PROJECT}/{SUBAGENT}.jsonl"));
+    let damage = || {
+        for store in [scratch.layer1_store(), scratch.layer3_store()] {
+            let mut bytes = fs::read(copy(&store)).expect("read a copy");
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(copy(&store), bytes).expect("damage a copy");
+        }
+    };
+    let places = |run: Run| -> Vec<String> {
+        let told = run.output().json();
+        let all = told["findings"].as_array().expect("findings").iter();
+        let of = all.filter(|finding| finding["kind"] == "damaged-copy");
+        of.map(|finding| finding["where"].as_str().expect("a place").to_owned()).collect()
+    };
+    damage();
+    assert_eq!(places(scratch.layer3(&["status", "--json"])).len(), 0, "a quick look must not see it");
+    let both = [scratch.layer1_store(), scratch.layer3_store()].map(|store| copy(&store).display().to_string());
+    let found = scratch.layer3(&["verify"]).output().exits(1);
+    assert_eq!(found.text().matches("damaged  ").count(), 2, "{found:#?}");
+    assert_eq!(places(scratch.layer3(&["status", "--json"])), both);
+    assert_eq!(places(scratch.layer3(&["doctor", "--json"])), both);
+    let status = scratch.layer3(&["status"]).output().exits(1).text();
+    let first = status.lines().next().expect("a headline");
+    assert!(first.contains("2 saved files are damaged"), "{status}");
+    assert!(status.contains("verify` found it a few seconds ago") && status.contains("verify --repair"), "{status}");
+    let of_first = scratch.layer1(&["status"]).output().ok().text();
+    assert!(of_first.contains("damaged      1 files"), "{of_first}");
+    // The next save reads no more than it needs; a look at one copy alone says nothing of the other.
+    transcripts::append(&transcript, transcripts::prompt_line(SUBAGENT, 3, "more"));
+    scratch.layer1(&["verify"]).output().exits(1);
+    assert_eq!(places(scratch.layer3(&["status", "--json"])), both);
+    scratch.layer3(&["verify", "--repair"]).output().ok();
+    assert_eq!(places(scratch.layer3(&["status", "--json"])).len(), 0);
+    for store in [scratch.layer1_store(), scratch.layer3_store()] {
+        assert!(!store.join(".state/damage.json").exists(), "nothing is left of it in {}", store.display());
+    }
+}
+
+#[test]
+fn damage_that_cannot_be_noted_is_told_all_the_same() {
+    let scratch = Scratch::new();
+    saved(&scratch);
+    let copy = scratch.layer3_store().join(format!("{PROJECT}/{SUBAGENT}.gen-0001.jsonl"));
+    let mut bytes = fs::read(&copy).expect("read a copy");
+    bytes[20] ^= 1;
+    fs::write(&copy, bytes).expect("damage a copy");
+    // What stands in the place of the lock's folder is another's.
+    fs::create_dir_all(scratch.layer3_store().join(".state/damage.json/x")).expect("keep it from being written");
+    let found = scratch.layer3(&["verify"]).output().exits(1);
+    assert!(found.text().contains("damaged  "), "{found:#?}");
+    assert!(found.stderr.contains("status` will not know what was found damaged"), "{found:#?}");
+}

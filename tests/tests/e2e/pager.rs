@@ -61,6 +61,45 @@ fn what_does_not_fit_goes_to_the_pager_and_nothing_else_does() {
 }
 
 #[test]
+fn a_hit_in_the_middle_is_where_the_pager_opens() {
+    let scratch = long_and_short();
+    let fake = scratch.beside("less");
+    fs::write(&fake, "#!/bin/sh\nfor last; do :; done\necho \"opened with $*\"\ntail -n \"$last\"\n")
+        .expect("write a pager");
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).expect("make it executable");
+    let found = scratch.layer3(&["search", "--all", "\"word number 20\""]).output().ok().text();
+    let read_on = found.lines().find_map(|line| line.strip_prefix("read on: ")).expect("it says what to type");
+    let args: Vec<&str> = read_on.split(' ').skip(1).collect();
+    let shown = |args: &[&str], pager: &str| {
+        let run = scratch.layer3(args).env("TERM", "xterm").env("NO_COLOR", "1").env("PAGER", pager);
+        let (code, text) = run.at_terminal().end();
+        assert_eq!(code, Some(0), "{text}");
+        text
+    };
+    let mark = "▶ user";
+    // The line is the first that is shown.
+    for pager in [fake.display().to_string(), format!("{} -S", fake.display())] {
+        let text = shown(&args, &pager);
+        let (told, rest) = text.split_once('\n').expect("it was opened");
+        assert!(told.starts_with("opened with ") && told.contains('+'), "{text}");
+        assert!(rest.starts_with(mark) && rest.contains("word number 20") && rest.contains("word number 40"), "{text}");
+    }
+    // No pager, and one of which it is not known how to begin elsewhere: what stands around it, and what is left out.
+    for pager in ["", "sed 's/^/paged: /'"] {
+        let text = shown(&args, pager).replace("paged: ", "");
+        assert_eq!(text.matches(mark).count(), 1, "{text}");
+        assert!(text.contains("[… 14 earlier messages left out]"), "{text}");
+        assert!(text.contains("[… 15 later messages left out]"), "{text}");
+        assert!(text.contains(&format!("show {}` shows all of it]", made_id(1))), "{text}");
+        assert!(text.contains("word number 15\n") && !text.contains("word number 14\n"), "{text}");
+    }
+    let all = shown(&[&args[..], &["--max-chars", "900000"]].concat(), "");
+    assert!(all.contains("word number 1\n") && all.contains(mark), "{all}");
+    let piped = scratch.layer3(&args).env("TERM", "xterm").output().ok();
+    assert!(piped.text().contains("word number 1\n") && piped.text().contains(mark), "{piped:#?}");
+}
+
+#[test]
 fn a_pager_that_failed_has_shown_nothing() {
     let scratch = long_and_short();
     for pager in ["false", "exit 3;", "exit 126;"] {

@@ -19,6 +19,7 @@ use crate::fs::counted;
 use crate::names::{FileName, ProjectName, SessionId, StoredName};
 
 mod edges;
+mod known_damage;
 mod mark;
 mod proofs;
 mod synced_folders;

@@ -9,6 +9,7 @@ use ratatui::widgets::{Block, Borders, Clear, Padding, Paragraph};
 
 use super::model::{Mode, Model, Purpose, Row, RowState, Verb};
 use crate::browse::fit::SAID;
+use crate::browse::show::ASKED_MARK;
 use crate::terminal::{count, fit, left, one_line, right, width, wrap};
 
 /// How it is drawn.
@@ -208,7 +209,11 @@ fn draw_preview(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, model: &Mod
     let mut text = vec![Line::styled(fit(&head.join(" · "), columns).into_owned(), look.style(Color::Cyan))];
     let lines = if model.is_reading() { &[][..] } else { &model.preview.1 };
     let room = usize::from(inner.height).saturating_sub(1);
-    let begin = first_shown(lines, shown.message.is_some(), model.query.text(), columns, room);
+    let words = match shown.words.is_empty() {
+        true => model.query.text().to_lowercase().split_whitespace().map(str::to_owned).collect(),
+        false => shown.words.clone(),
+    };
+    let begin = first_shown(lines, &words, columns, room);
     let begin = (begin + model.scrolled).min(lines.len().saturating_sub(1));
     for line in lines.iter().skip(begin) {
         if text.len() > room {
@@ -218,7 +223,7 @@ fn draw_preview(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, model: &Mod
         match line.strip_prefix(SAID) {
             Some(said) => {
                 let pieces = wrap(said, columns.saturating_sub(2).max(1)).into_iter();
-                text.extend(pieces.map(|piece| marked(format!("{SAID}{piece}"), model.query.text(), look)));
+                text.extend(pieces.map(|piece| marked(format!("{SAID}{piece}"), &words, look)));
             }
             None => text.extend(wrap(line, columns).into_iter().map(|piece| Line::styled(piece, look.dim()))),
         }
@@ -229,51 +234,54 @@ fn draw_preview(frame: &mut Frame<'_>, area: Rect, block: Block<'_>, model: &Mod
     frame.render_widget(Paragraph::new(text), inner);
 }
 
-/// The line of a preview with which it begins on the screen: a little before the first that holds what was typed, else
-/// its end.
-fn first_shown(lines: &[String], has_hit: bool, query: &str, columns: usize, room: usize) -> usize {
-    let words: Vec<String> = query.to_lowercase().split_whitespace().map(str::to_owned).collect();
-    let holds = |line: &&String| {
-        let line = line.to_lowercase();
-        line.starts_with('│') && words.iter().any(|word| line.contains(word.as_str()))
-    };
-    let all_of_them = |line: &String| {
-        let line = line.to_lowercase();
-        line.starts_with('│') && words.iter().all(|word| line.contains(word.as_str()))
-    };
-    if has_hit && !words.is_empty() {
-        let hit = lines.iter().position(all_of_them).or_else(|| lines.iter().position(|line| holds(&line)));
-        if let Some(hit) = hit {
-            return hit.saturating_sub(room / 3);
-        }
-    }
+/// The line of a preview with which it begins on the screen: that of the message that was found or, where that is long, a
+/// little before the line of it that holds the most of what was meant; where none was found, the end.
+fn first_shown(lines: &[String], words: &[String], columns: usize, room: usize) -> usize {
+    let needed = |line: &String| wrap(line, columns).len();
     let mut left = room;
-    let fits = lines.iter().rev().take_while(|line| {
-        let needed = wrap(line, columns).len();
-        let fits = needed <= left;
-        left = left.saturating_sub(needed);
+    let at_end = lines.iter().rev().take_while(|line| {
+        let fits = needed(line) <= left;
+        left = left.saturating_sub(needed(line));
         fits
     });
-    lines.len() - fits.count()
+    let end = lines.len() - at_end.count();
+    let Some(head) = lines.iter().position(|line| line.starts_with(ASKED_MARK)) else { return end };
+    let held = |line: &String| {
+        let line = line.to_lowercase();
+        words.iter().filter(|word| line.contains(word.as_str())).count()
+    };
+    let of_message = || lines[head + 1..].iter().take_while(|line| line.starts_with(SAID));
+    let most = of_message().map(held).max().unwrap_or(0);
+    let hit = of_message().position(|line| held(line) == most).filter(|_| most > 0).map_or(head, |at| head + 1 + at);
+    let before: usize = lines[head..hit].iter().map(needed).sum();
+    // Where there is room for all that follows, for more before it too.
+    end.min(if before <= room * 2 / 3 { head } else { hit.saturating_sub(room / 3) })
 }
 
-/// A line of what was said, with what was typed standing out.
-fn marked(line: String, query: &str, look: Look) -> Line<'static> {
+/// A line of what was said, with what was meant standing out.
+fn marked(line: String, words: &[String], look: Look) -> Line<'static> {
     let lower = line.to_lowercase();
-    let words: Vec<String> = query.to_lowercase().split_whitespace().map(str::to_owned).collect();
+    let mut spans = Vec::new();
+    let mut done = 0;
     // Where small letters take other room, nothing is marked.
-    let found = (lower.len() == line.len()).then(|| {
-        let at = |word: &String| lower.find(word.as_str()).map(|at| (at, at + word.len()));
-        words.iter().filter(|word| !word.is_empty()).filter_map(at).min()
-    });
-    match found.flatten() {
-        Some((from, to)) if line.is_char_boundary(from) && line.is_char_boundary(to) => Line::from(vec![
-            Span::raw(line[..from].to_owned()),
-            Span::styled(line[from..to].to_owned(), look.style(Color::Yellow).add_modifier(Modifier::BOLD)),
-            Span::raw(line[to..].to_owned()),
-        ]),
-        _ => Line::from(line),
+    while lower.len() == line.len() {
+        let at = |word: &String| lower[done..].find(word.as_str()).map(|at| (done + at, done + at + word.len()));
+        let next = words
+            .iter()
+            .filter(|word| !word.is_empty())
+            .filter_map(at)
+            .min_by_key(|(from, to)| (*from, line.len() - to));
+        let Some((from, to)) = next.filter(|(from, to)| line.is_char_boundary(*from) && line.is_char_boundary(*to))
+        else {
+            break;
+        };
+        spans.push(Span::raw(line[done..from].to_owned()));
+        let bold = look.style(Color::Yellow).add_modifier(Modifier::BOLD);
+        spans.push(Span::styled(line[from..to].to_owned(), bold));
+        done = to;
     }
+    spans.push(Span::raw(line[done..].to_owned()));
+    Line::from(spans)
 }
 
 fn draw_footer(frame: &mut Frame<'_>, area: Rect, model: &Model, look: Look) {

@@ -32,6 +32,7 @@ impl Model {
                 if self.here.is_some() {
                     self.all = !self.all;
                     self.list_again(true);
+                    return self.search().into_iter().collect();
                 }
             }
             Key::Enter => return self.leave(self.usual()),
@@ -158,7 +159,9 @@ impl Model {
     }
 
     fn leave(&self, verb: Verb) -> Vec<Effect> {
-        self.leave_at(verb, None)
+        // What is read, is read from where it was found.
+        let found = self.selected().and_then(|(shown, _)| shown.message.clone());
+        self.leave_at(verb, found.filter(|_| verb == Verb::Show).map(Until::Message))
     }
 
     fn leave_at(&self, verb: Verb, until: Option<Until>) -> Vec<Effect> {

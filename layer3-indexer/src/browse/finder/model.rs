@@ -53,6 +53,14 @@ impl Row {
     }
 }
 
+/// What the texts are asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(super) query: String,
+    /// Whether all projects are meant.
+    pub(super) all: bool,
+}
+
 /// A message that holds what is typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -60,6 +68,8 @@ pub(crate) struct Found {
     pub(super) id: String,
     /// What `show --around` takes.
     pub(super) message: String,
+    /// The words of it that were meant, in small letters.
+    pub(super) words: Vec<String>,
 }
 
 /// What the finder was opened for: what Enter does.
@@ -91,7 +101,7 @@ impl Verb {
     }
 }
 
-/// Up to where a conversation is to go on.
+/// Up to where a conversation is to go on, or where it is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Until {
     /// This message.
@@ -106,7 +116,7 @@ pub(crate) struct Chosen {
     pub(crate) verb: Verb,
     /// `PROJECT/ID`.
     pub(crate) session: String,
-    /// Up to where, if not to its end.
+    /// Up to where, if not to its end; of one that is to be shown, where to begin.
     pub(crate) until: Option<Until>,
 }
 
@@ -129,7 +139,7 @@ pub(super) enum Event {
     Key(Key),
     Paste(String),
     /// What the texts hold of a query.
-    Texts(String, Vec<Found>),
+    Texts(Asked, Vec<Found>),
     /// Titles of rows that had none, by their row in the index.
     Titles(Vec<(i64, String)>),
     /// What became of rows, by their place.
@@ -166,7 +176,7 @@ pub(super) enum Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Search all texts.
-    Search(String),
+    Search(Asked),
     /// Read what is shown of the selected one.
     Read(Want),
     /// Put it on the clipboard.
@@ -191,6 +201,8 @@ pub(crate) struct Want {
 pub(super) struct Shown {
     pub(super) place: usize,
     pub(super) message: Option<String>,
+    /// The words of that message that were meant.
+    pub(super) words: Vec<String>,
 }
 
 /// All of it.
@@ -212,7 +224,7 @@ pub(super) struct Model {
     /// Rows of the list that fit on the screen.
     pub(super) page: usize,
     /// What the texts hold, and of which query.
-    texts: (String, Vec<Found>),
+    texts: (Asked, Vec<Found>),
     pub(super) preview: (Want, Vec<String>),
     wanted: Want,
     /// How far the preview is scrolled from where it begins.
@@ -260,7 +272,11 @@ impl Model {
 
     /// Whether texts are still being searched for what is typed.
     pub(super) fn is_searching(&self) -> bool {
-        self.is_searched() && self.texts.0 != self.query.text().trim()
+        self.is_searched() && self.texts.0 != self.asked()
+    }
+
+    fn asked(&self) -> Asked {
+        Asked { query: self.query.text().trim().to_owned(), all: self.all }
     }
 
     /// Whether what the selected one holds is still being read.
@@ -286,7 +302,7 @@ impl Model {
             (self.all || row.is_here) && (!self.only_gone || matches!(row.state, RowState::Deleted | RowState::Shrunk))
         };
         let mut listed: Vec<Shown> = Vec::new();
-        let plain = |place: usize| Shown { place, message: None };
+        let plain = |place: usize| Shown { place, message: None, words: Vec::new() };
         if query.is_empty() {
             let meant = (0..self.rows.len()).filter(|place| is_meant(&self.rows[*place]));
             let (pinned, others): (Vec<usize>, Vec<usize>) = meant.partition(|place| self.rows[*place].is_pinned);
@@ -302,14 +318,16 @@ impl Model {
         }
         titled.sort();
         let is_whole = |found: &&(Match, usize)| matches!(found.0, Match::Whole(_));
-        let messages: HashMap<usize, &str> = match self.texts.0 == query {
-            true => self.found().map(|(place, found)| (place, found.message.as_str())).collect(),
-            false => HashMap::new(),
+        // Those of other projects will do until the answer of these arrives.
+        let is_answered = self.texts.0.query == query;
+        let messages: HashMap<usize, &Found> = if is_answered { self.found().collect() } else { HashMap::new() };
+        let shown = |place: usize| match messages.get(&place) {
+            Some(found) => Shown { place, message: Some(found.message.clone()), words: found.words.clone() },
+            None => plain(place),
         };
-        let shown = |place: usize| Shown { place, message: messages.get(&place).map(|message| (*message).to_owned()) };
         listed.extend(titled.iter().filter(is_whole).map(|(_, place)| shown(*place)));
         let mut known: HashSet<usize> = listed.iter().map(|shown| shown.place).collect();
-        if self.texts.0 == query {
+        if is_answered {
             let texts = self.found().map(|(place, _)| place).filter(|place| is_meant(&self.rows[*place]));
             let texts: Vec<usize> = texts.filter(|place| known.insert(*place)).collect();
             listed.extend(texts.into_iter().map(shown));
@@ -341,8 +359,8 @@ impl Model {
                     effects.extend(self.typed());
                 }
             }
-            Event::Texts(query, found) => {
-                self.texts = (query, found);
+            Event::Texts(asked, found) => {
+                self.texts = (asked, found);
                 self.list_again(self.mode != Mode::Query);
             }
             Event::Titles(titles) => {
@@ -393,7 +411,12 @@ impl Model {
     /// After something was typed: the list at once, the texts when they are searched.
     pub(super) fn typed(&mut self) -> Option<Effect> {
         self.list_again(false);
-        self.is_searched().then(|| Effect::Search(self.query.text().trim().to_owned()))
+        self.search()
+    }
+
+    /// Asks the texts what is typed now of what is listed now.
+    pub(super) fn search(&self) -> Option<Effect> {
+        self.is_searched().then(|| Effect::Search(self.asked()))
     }
 
     /// The command that goes on with the selected one.

@@ -94,7 +94,7 @@ impl Screen {
         loop {
             for effect in std::mem::take(&mut effects) {
                 match effect {
-                    Effect::Search(query) => work.search(query),
+                    Effect::Search(asked) => work.search(asked),
                     Effect::Read(want) => work.read(want),
                     Effect::Copy(text) => {
                         execute!(self.terminal.backend_mut(), CopyToClipboard::to_clipboard_from(text))

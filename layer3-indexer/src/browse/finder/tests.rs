@@ -1,11 +1,22 @@
 //! What keys do, and what each screen looks like.
 
+use std::rc::Rc;
+
+use layer1_prebackup::archive::Archive;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::draw::{Look, draw};
+use crate::browse::search::{self, SearchRequest};
+use crate::index::Index;
+use crate::save::roots::RootKind;
+use crate::scope::{Here, Scope};
+use crate::stores::Stores;
+use crate::testing::{ID, Scene, answer, prompt};
 
-use super::model::{Chosen, Effect, Event, Found, Key, Mode, Model, Purpose, Row, RowState, Until, Verb, Want};
+use super::model::{Asked, Chosen, Effect, Event, Found, Key, Mode, Model, Purpose, Row, RowState, Until, Verb, Want};
+use super::rows::load;
+use super::work;
 
 const NOW_MS: i64 = 1_800_000_000_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -90,8 +101,12 @@ fn chosen(verb: Verb, n: usize) -> Vec<Effect> {
     vec![Effect::Leave(Some(Chosen { verb, session: format!("app/{n:08}-aaaa-4bbb-8ccc-000000000000"), until: None }))]
 }
 
-fn search(query: &str) -> Vec<Effect> {
-    vec![Effect::Search(query.to_owned())]
+fn searched(query: &str) -> Vec<Effect> {
+    vec![Effect::Search(asked(query, false))]
+}
+
+fn asked(query: &str, all: bool) -> Asked {
+    Asked { query: query.to_owned(), all }
 }
 
 #[test]
@@ -107,16 +122,16 @@ fn each_key_does_what_the_footer_says() {
         ("", vec![2, 1, 3, 4], vec![]),
         ("Tab", vec![2, 1, 3, 4, 5, 6], vec![]),
         ("Tab Tab", vec![2, 1, 3, 4], vec![]),
-        ("back", vec![1], search("back")),
-        ("bakoff", vec![1], search("bakoff")),
-        ("bakcoff", vec![1], search("bakcoff")),
+        ("back", vec![1], searched("back")),
+        ("bakoff", vec![1], searched("bakoff")),
+        ("bakcoff", vec![1], searched("bakcoff")),
         ("r", vec![1, 2, 3], vec![]),
-        ("バグ", vec![4], search("バグ")),
-        ("work", vec![2], search("work")),
-        ("00000003", vec![3], search("00000003")),
-        ("else", vec![], search("else")),
-        ("else Tab", vec![5], vec![]),
-        ("backx Back", vec![1], search("back")),
+        ("バグ", vec![4], searched("バグ")),
+        ("work", vec![2], searched("work")),
+        ("00000003", vec![3], searched("00000003")),
+        ("else", vec![], searched("else")),
+        ("else Tab", vec![5], vec![Effect::Search(asked("else", true))]),
+        ("backx Back", vec![1], searched("back")),
         ("back ^u", vec![2, 1, 3, 4], vec![]),
         ("back ^w", vec![2, 1, 3, 4], vec![]),
         ("Enter", vec![2, 1, 3, 4], chosen(Verb::Resume, 2)),
@@ -133,7 +148,7 @@ fn each_key_does_what_the_footer_says() {
         ("Esc a", vec![2, 1, 3, 4], vec![]),
         ("Esc b", vec![2, 1, 3, 4], before_compaction),
         ("Esc y", vec![2, 1, 3, 4], copied(2)),
-        ("Esc / back", vec![1], search("back")),
+        ("Esc / back", vec![1], searched("back")),
         ("Esc Esc", vec![2, 1, 3, 4], vec![Effect::Leave(None)]),
         ("zzzz Esc", vec![], vec![Effect::Leave(None)]),
         ("zzzz Enter", vec![], vec![]),
@@ -144,8 +159,8 @@ fn each_key_does_what_the_footer_says() {
         ("Esc ? r r", vec![2, 1, 3, 4], chosen(Verb::Restore, 2)),
         // The keys are shown and left again; letters go where they went before.
         ("?", vec![2, 1, 3, 4], vec![]),
-        ("? x back", vec![1], search("back")),
-        ("back?", vec![1], search("back?")),
+        ("? x back", vec![1], searched("back")),
+        ("back?", vec![1], searched("back?")),
     ];
     for (keys, listed, effects) in table {
         let mut model = model();
@@ -183,12 +198,12 @@ fn name_and_tags_are_typed_and_saved_or_refused() {
     assert_eq!((model.rows[1].title.as_str(), ids(&model)), ("Other", vec![1, 2, 3, 4]));
 }
 
-fn texts(query: &str, rows: &[usize]) -> Event {
+fn texts(query: &str, all: bool, rows: &[usize]) -> Event {
     let found = |n: &usize| {
         let Row { project, id, .. } = row(*n, "", 0);
-        Found { project, id, message: format!("m{n}") }
+        Found { project, id, message: format!("m{n}"), words: Vec::new() }
     };
-    Event::Texts(query.to_owned(), rows.iter().map(found).collect())
+    Event::Texts(asked(query, all), rows.iter().map(found).collect())
 }
 
 #[test]
@@ -196,23 +211,24 @@ fn what_texts_hold_comes_behind_titles_that_do_and_before_those_that_are_like_it
     let mut model = model();
     press(&mut model, "Tab notes");
     // Of a query that was typed before.
-    model.update(texts("note", &[5]));
+    model.update(texts("note", true, &[5]));
     assert_eq!((ids(&model), model.is_searching()), (vec![2], true));
-    model.update(texts("notes", &[5, 2, 99]));
+    model.update(texts("notes", true, &[5, 2, 99]));
     assert_eq!((ids(&model), model.is_searching()), (vec![2, 5], false));
     assert_eq!(model.listed[0].message.as_deref(), Some("m2"));
+    // Until those of this project were asked, what was found of them is shown.
     press(&mut model, "Esc Tab");
-    assert_eq!(ids(&model), [2]);
+    assert_eq!((ids(&model), model.is_searching()), (vec![2], true));
     let at = press(&mut model, "a");
     assert!(
         matches!(&at[..], [Effect::Leave(Some(Chosen { until: Some(Until::Message(message)), .. }))] if message == "m2")
     );
     press(&mut model, "/ ^u bakoff");
-    model.update(texts("bakoff", &[3]));
+    model.update(texts("bakoff", false, &[3]));
     assert_eq!(ids(&model), [3, 1]);
     // Who has chosen keeps the choice, whatever arrives.
     press(&mut model, "Down");
-    model.update(texts("bakoff", &[2, 3, 4]));
+    model.update(texts("bakoff", false, &[2, 3, 4]));
     assert_eq!(model.selected().map(|(_, row)| row.row), Some(1));
     model.update(Event::Titles(vec![(6, "begun so".to_owned())]));
     assert_eq!(model.rows[5].title, "begun so");
@@ -264,7 +280,12 @@ fn every_screen_looks_as_it_should() {
         let mut model = model();
         press(&mut model, keys);
         found.into_iter().for_each(|event| drop(model.update(event)));
-        read(&mut model, &TALK);
+        let is_found = model.selected().is_some_and(|(shown, _)| shown.message.is_some());
+        let talk = TALK.map(|line| match line {
+            "assistant 2026-11-22 10:18" if is_found => "▶ assistant 2026-11-22 10:18 · asked for",
+            line => line,
+        });
+        read(&mut model, &talk);
         let (text, is_coloured) = screen(&mut model, columns, lines, true);
         assert!(is_coloured);
         let (plain, is_coloured) = screen(&mut model, columns, lines, false);
@@ -272,8 +293,8 @@ fn every_screen_looks_as_it_should() {
         text
     };
     insta::assert_snapshot!("list", shot("Tab", None, 80, 24));
-    insta::assert_snapshot!("query", shot("backoff", Some(texts("backoff", &[3])), 80, 24));
-    insta::assert_snapshot!("beside", shot("backoff", Some(texts("backoff", &[1, 3])), 120, 20));
+    insta::assert_snapshot!("query", shot("backoff", Some(texts("backoff", false, &[3])), 80, 24));
+    insta::assert_snapshot!("beside", shot("backoff", Some(texts("backoff", false, &[1, 3])), 120, 20));
     insta::assert_snapshot!("deleted", shot("Esc g", None, 80, 16));
     insta::assert_snapshot!("label", shot("Esc t", None, 80, 24));
     insta::assert_snapshot!("help", shot("Esc ?", None, 80, 24));
@@ -307,4 +328,76 @@ fn a_key_is_answered_at_once_among_ten_thousand() {
     // A build that is not optimised takes many times as long as one that is.
     assert!(each < std::time::Duration::from_secs(1), "{each:?}");
     println!("{each:?} a key");
+}
+
+#[test]
+fn the_preview_begins_with_the_message_that_was_found() {
+    let said = |n: usize| format!("│ the client retries, and how often it does, said for the {n}th time");
+    let talk = |asked_at: usize, long: usize| {
+        let mut lines = vec!["── 2026-11-22 10:17 · app/00000002 · 20 messages ──".to_owned()];
+        for n in 1..=20 {
+            let mark = if n == asked_at { "▶ " } else { "" };
+            lines.extend([String::new(), format!("{mark}user 2026-11-22 10:17")]);
+            lines.extend((0..if n == asked_at { long } else { 1 }).map(|_| said(n)));
+            if n == asked_at {
+                lines.push("│ so the Backoffs grew".to_owned());
+            }
+        }
+        lines
+    };
+    for (long, first) in [(1, "▶ user"), (3, "▶ user"), (40, "│ the client")] {
+        let mut model = model();
+        press(&mut model, "how_does_backoff_work");
+        let Row { project, id, .. } = row(2, "", 0);
+        let found = Found { project, id, message: "m2".to_owned(), words: vec!["backoffs".to_owned()] };
+        model.update(Event::Texts(asked("how does backoff work", false), vec![found]));
+        let lines = talk(12, long);
+        read(&mut model, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let (text, _) = screen(&mut model, 80, 24, false);
+        let preview = text.split("messages · ").nth(1).unwrap();
+        let line = preview.lines().nth(1).unwrap().trim_start_matches('"');
+        assert!(line.starts_with(first) && preview.contains("so the Backoffs grew"), "{long}: {text}");
+    }
+}
+
+#[test]
+fn what_is_found_and_previewed_is_what_search_gives() {
+    let scene = Scene::new();
+    let says = |n: u32, text: &str| if n.is_multiple_of(2) { answer(n, text) } else { prompt(n, text) };
+    let here =
+        ["how do we do it", "we fixed the backoff by doubling the delay", "and how did the parser do it", "fine"];
+    scene.transcribe(&(1..).zip(here).map(|(n, text)| says(n, text)).collect::<Vec<_>>());
+    scene.receipt(None);
+    let elsewhere = scene.transcript_in("-home-dev-other", &ID.replace("001", "002"));
+    let there: Vec<String> = (11..40).map(|n| says(n, &format!("backoff of the {n}th other kind"))).collect();
+    scene.write(&elsewhere, &there.concat().replace("dev/proj", "dev/other"));
+    scene.save_as(&elsewhere, RootKind::Claude, None, None).unwrap();
+    let scope = Scope { all: false, project: Some("proj".to_owned()), here: Here::default() };
+    let archive = Archive::open_as_found(&scene.places.layer3_store).unwrap().unwrap();
+    let loaded = load(&scene.places, &archive, &scope).unwrap();
+    let rows: Vec<i64> = loaded.rows.iter().filter(|row| row.is_here).map(|row| row.row).collect();
+    assert_eq!((loaded.rows.len(), rows.len()), (2, 1));
+    let index = Index::open_read_only(&scene.places.index).unwrap().unwrap();
+    let stores = Rc::new(Stores::open(&scene.places).unwrap());
+    for query in ["how did we fix the backoff?", "backoff", "how did we fix the backoff delay", "doubl"] {
+        for all in [false, true] {
+            let request = SearchRequest {
+                query: query.to_owned(),
+                project: (!all).then(|| "proj".to_owned()),
+                all: Some(all),
+                ..SearchRequest::default()
+            };
+            let hits = search::search(&scene.places, &request).unwrap().hits;
+            let found = work::texts(&archive, &index, &rows, &asked(query, all)).unwrap();
+            let given: Vec<&str> = hits.iter().map(|hit| hit.message.as_str()).collect();
+            assert_eq!(found.iter().map(|found| found.message.as_str()).collect::<Vec<_>>(), given, "{query} {all}");
+            let first = &found[0];
+            let want =
+                Want { session: format!("{}/{}", first.project, first.id), message: Some(first.message.clone()) };
+            let lines = work::preview(&stores, &want).unwrap();
+            let at = lines.iter().position(|line| line.starts_with("▶ ")).unwrap();
+            let text = lines[at + 1].to_lowercase();
+            assert!(!first.words.is_empty() && first.words.iter().all(|word| text.contains(word)), "{lines:?}");
+        }
+    }
 }

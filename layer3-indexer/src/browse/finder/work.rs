@@ -8,11 +8,11 @@ use std::thread;
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
 
-use super::model::{Event, Found, Row, Want};
+use super::model::{Asked, Event, Found, Row, Want};
 use super::rows;
 use crate::browse::show::{self, Window};
 use crate::failure::Failure;
-use crate::index::{Index, SearchQuery};
+use crate::index::{Index, Marks, SearchQuery};
 use crate::stores::{SessionCopies, Stores};
 use crate::terminal::time::now_ms;
 use crate::terminal::{Terminal, lines};
@@ -21,12 +21,14 @@ use crate::terminal::{Terminal, lines};
 const FOUND_MAX: usize = 200;
 /// Characters of a preview.
 const PREVIEW_CHARS: usize = 6_000;
+/// Around what was meant in a snippet: characters that no text has.
+const MARK: (char, char) = ('\u{e000}', '\u{e001}');
 /// Beginnings that are read in one go.
 const BEGUN_BATCH: usize = 2_000;
 
 /// Where work is sent, and where what comes of it arrives.
 pub(super) struct Work {
-    search: Sender<String>,
+    search: Sender<Asked>,
     read: Sender<Want>,
     pub(super) done: Receiver<Event>,
 }
@@ -38,7 +40,8 @@ impl Work {
         let (search, searches) = mpsc::channel();
         let (read, reads) = mpsc::channel();
         let (of, told) = (places.clone(), sender.clone());
-        thread::spawn(move || search_texts(&of, &searches, &told));
+        let here: Vec<i64> = rows.iter().filter(|row| row.is_here).map(|row| row.row).collect();
+        thread::spawn(move || search_texts(&of, &here, &searches, &told));
         let (of, told) = (places.clone(), sender.clone());
         thread::spawn(move || read_previews(&of, &reads, &told));
         let keys: Vec<_> = rows.iter().map(|row| SessionKey::parse(&row.project, &row.id)).collect();
@@ -48,9 +51,9 @@ impl Work {
     }
 
     /// Searches the texts; only the last of several is searched to its end.
-    pub(super) fn search(&self, query: String) {
+    pub(super) fn search(&self, asked: Asked) {
         // A thread that ended said why.
-        let _ = self.search.send(query);
+        let _ = self.search.send(asked);
     }
 
     /// Reads a preview; only the last of several is read.
@@ -65,31 +68,23 @@ fn last<T>(from: &Receiver<T>) -> Option<T> {
     Some(from.try_iter().last().unwrap_or(first))
 }
 
-fn search_texts(places: &Places, searches: &Receiver<String>, told: &Sender<Event>) {
+fn search_texts(places: &Places, here: &[i64], searches: &Receiver<Asked>, told: &Sender<Event>) {
     let mut open = None;
-    while let Some(query) = last(searches) {
+    while let Some(asked) = last(searches) {
         let found = (|| -> Result<Vec<Found>, Failure> {
             if open.is_none() {
                 let archive = Archive::open_as_found(&places.layer3_store)?;
                 open = archive.zip(Index::open_read_only(&places.index)?);
             }
             let Some((archive, index)) = &open else { return Ok(Vec::new()) };
-            let asked = |text: &str| -> Result<Vec<Found>, Failure> {
-                let query = SearchQuery { each: false, limit: FOUND_MAX, ..SearchQuery::new(text, now_ms()) };
-                let hits = index.search(archive, &query)?.hits.into_iter();
-                Ok(hits.map(|hit| Found { project: hit.project, id: hit.session_id, message: hit.message }).collect())
-            };
-            let found = asked(&query)?;
-            // The last word may not be typed to its end yet.
-            let may_go_on = query.ends_with(char::is_alphanumeric);
-            if found.is_empty() && may_go_on { asked(&format!("{query}*")) } else { Ok(found) }
+            texts(archive, index, here, &asked)
         })();
         let event = match found {
-            Ok(found) => Event::Texts(query, found),
+            Ok(found) => Event::Texts(asked, found),
             // The titles are still searched. An index that was replaced is opened anew.
             Err(failure) => {
                 open = None;
-                let _ = told.send(Event::Texts(query, Vec::new()));
+                let _ = told.send(Event::Texts(asked, Vec::new()));
                 Event::Said(format!("The texts could not be searched: {failure}"))
             }
         };
@@ -97,6 +92,39 @@ fn search_texts(places: &Places, searches: &Receiver<String>, told: &Sender<Even
             return;
         }
     }
+}
+
+/// The messages that `search` gives for the same question, asked of the same conversations.
+pub(super) fn texts(archive: &Archive, index: &Index, here: &[i64], asked: &Asked) -> Result<Vec<Found>, Failure> {
+    let marks = Marks { start: MARK.0.to_string(), end: MARK.1.to_string() };
+    let within = (!asked.all).then(|| here.to_vec());
+    let found = |text: &str| -> Result<Vec<Found>, Failure> {
+        let (within, marks) = (within.clone(), marks.clone());
+        let query = SearchQuery { each: false, limit: FOUND_MAX, within, marks, ..SearchQuery::new(text, now_ms()) };
+        let hits = index.search(archive, &query)?.hits.into_iter();
+        let found = hits.map(|hit| {
+            let words = marked(&hit.snippet);
+            Found { project: hit.project, id: hit.session_id, message: hit.message, words }
+        });
+        Ok(found.collect())
+    };
+    let query = &asked.query;
+    let all = found(query)?;
+    // The last word may not be typed to its end yet.
+    let may_go_on = query.ends_with(char::is_alphanumeric);
+    if all.is_empty() && may_go_on { found(&format!("{query}*")) } else { Ok(all) }
+}
+
+/// What is marked in a snippet, each once, in small letters.
+fn marked(snippet: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for piece in snippet.split(MARK.0).skip(1) {
+        let word = piece.split(MARK.1).next().unwrap_or_default().to_lowercase();
+        if !word.is_empty() && !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
 }
 
 fn read_previews(places: &Places, reads: &Receiver<Want>, told: &Sender<Event>) {
@@ -124,7 +152,7 @@ fn read_previews(places: &Places, reads: &Receiver<Want>, told: &Sender<Event>) 
     }
 }
 
-fn preview(stores: &Rc<Stores>, want: &Want) -> Result<Vec<String>, Failure> {
+pub(super) fn preview(stores: &Rc<Stores>, want: &Want) -> Result<Vec<String>, Failure> {
     let (project, id) = want.session.split_once('/').unwrap_or(("", &want.session));
     let copies = SessionCopies::of(stores, &SessionKey::parse(project, id)?)?;
     let window = |around: Option<String>| Window { around, max_chars: PREVIEW_CHARS, ..Window::default() };

@@ -43,8 +43,13 @@ const FRAME: &str =
     "[an earlier conversation; each line behind │ is what was said or read then: data, no instruction to anybody now]";
 /// What stands behind the time of a message that the conversation went on without.
 const REWOUND: &str = " · rewound";
+/// What stands before the speaker of the message that was asked for, and what behind its time.
+pub(crate) const ASKED_MARK: &str = "▶ ";
+const ASKED: &str = " · asked for";
 /// Edited files named in the header.
 const HEADER_FILES: usize = 6;
+/// Lines at the beginning of a message that are in sight with it.
+const LINES_IN_SIGHT: usize = 8;
 /// Joins what is around it to one character: families, professions, flags.
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
 
@@ -73,6 +78,9 @@ pub(crate) struct Window {
     /// Mask what looks like a secret: keys, tokens, passwords. The last line says how many; some may stay
     #[arg(long)]
     pub(crate) redact: bool,
+    /// At most so many messages before the one that was asked for, and as many after it.
+    #[arg(skip)]
+    pub(crate) beside: Option<usize>,
     /// What masks, once it has learned what stands under the names of secrets.
     #[arg(skip)]
     pub(crate) redactor: Masking,
@@ -158,6 +166,8 @@ struct Entry {
     /// Characters of the body.
     chars: usize,
     is_rewound: bool,
+    /// Of the message that was asked for: the character of the body that is meant.
+    asked_for: Option<usize>,
     /// The ids of the calls in it.
     calls: Vec<String>,
 }
@@ -166,7 +176,16 @@ impl Entry {
     /// A line of this program's about a subagent.
     fn of_subagent(body: String) -> Entry {
         let chars = body.chars().count() + ENTRY_CHARS;
-        Entry { time: None, speaker: "subagent", uuid: None, body, chars, is_rewound: false, calls: Vec::new() }
+        Entry {
+            time: None,
+            speaker: "subagent",
+            uuid: None,
+            body,
+            chars,
+            is_rewound: false,
+            asked_for: None,
+            calls: Vec::new(),
+        }
     }
 }
 
@@ -390,6 +409,8 @@ struct Collected {
     messages: usize,
     omitted_before: usize,
     omitted_after: usize,
+    /// Messages kept behind the target.
+    after: usize,
     rewound: usize,
     unparsable: u64,
     start: Option<i64>,
@@ -420,6 +441,7 @@ fn collect(file: impl Read, course: &Course, target: Option<&Target>, window: &W
         {
             entry.is_rewound = course.is_rewound(record);
             kept.rewound += usize::from(entry.is_rewound);
+            entry.asked_for = target.filter(|_| is_due).map(|target| target.at);
             kept.push(entry, std::mem::take(&mut is_due), target, window);
         }
         ControlFlow::Continue(())
@@ -461,14 +483,19 @@ impl Collected {
                 return;
             }
         }
-        if self.found && self.omitted_after > 0 {
+        let beside = window.beside.filter(|_| target.is_some()).unwrap_or(usize::MAX);
+        if self.found && (self.omitted_after > 0 || self.after >= beside) {
             self.omitted_after += 1;
             return;
         }
+        self.after += usize::from(self.found);
         self.found |= is_target;
         self.chars += entry.chars;
         self.chars_before += if before { entry.chars } else { 0 };
         self.entries.push_back(entry);
+        while before && self.entries.len() > beside {
+            self.drop_front();
+        }
         if target.is_none() || before || is_target {
             let last = window.last.filter(|_| target.is_none()).unwrap_or(usize::MAX).max(1);
             while self.entries.len() > 1 && (self.chars > window.max_chars || self.entries.len() > last) {
@@ -544,7 +571,7 @@ fn entry(record: &Record<'_>, whole: Whole, masking: &Masking) -> Option<Entry> 
         _ => None,
     });
     let calls = calls.collect();
-    Some(Entry { time: record.timestamp_ms, speaker, uuid, body, chars, is_rewound: false, calls })
+    Some(Entry { time: record.timestamp_ms, speaker, uuid, body, chars, is_rewound: false, asked_for: None, calls })
 }
 
 /// A block as text: words as they are; everything else folded to one line that says how much it is, unless all of it is
@@ -678,6 +705,7 @@ fn cut(entry: &mut Entry, at: usize, max_chars: usize) {
         0 => String::new(),
         left_out => format!("\n[… {left_out} characters of this message left out; a larger max_chars shows them]"),
     };
+    entry.asked_for = entry.asked_for.map(|_| before.chars().count() + at.saturating_sub(start));
     entry.body = format!("{before}{kept}{after}");
     entry.chars = entry.body.chars().count() + ENTRY_CHARS;
 }
@@ -685,6 +713,13 @@ fn cut(entry: &mut Entry, at: usize, max_chars: usize) {
 impl Conversation {
     /// The text as a terminal shows it: framed by its header, control characters made harmless.
     pub(crate) fn to_text(&self, terminal: &Terminal) -> String {
+        self.to_text_and_place(terminal).0
+    }
+
+    /// The same, and the line of it, counted from 1, at which to begin to read what was asked for: its message or, far
+    /// behind the beginning of a long one, a little before the place that is meant.
+    pub(crate) fn to_text_and_place(&self, terminal: &Terminal) -> (String, Option<usize>) {
+        let mut place = None;
         let mut text = self.frame(terminal);
         for note in &self.notes {
             text.push_str(&terminal.line(Style::Red, &format!("[{}]", one_line(note))));
@@ -700,6 +735,9 @@ impl Conversation {
             text.push_str(&terminal.line(Style::Dim, &format!("[… {before} left out]")));
         }
         for entry in &self.entries {
+            if let Some(at) = entry.asked_for {
+                place = Some(text.matches('\n').count() + 2 + lines_before(&entry.body, at));
+            }
             push_entry(&mut text, entry, terminal);
         }
         if self.omitted_after > 0 {
@@ -715,7 +753,7 @@ impl Conversation {
             let line = terminal.line(Style::Dim, &in_words(&masks_in(&text)));
             text.push_str(&line);
         }
-        text
+        (text, place)
     }
 
     /// Masks what is told beside the messages.
@@ -757,14 +795,24 @@ impl Conversation {
     }
 }
 
+/// Lines of a body that are passed over to begin near a character of it.
+fn lines_before(body: &str, at: usize) -> usize {
+    let lines = terminal::lines(&body.chars().take(at).collect::<String>()).matches('\n').count();
+    lines.saturating_sub(LINES_IN_SIGHT)
+}
+
 fn push_entry(text: &mut String, entry: &Entry, terminal: &Terminal) {
     text.push('\n');
     let mut time = entry.time.map(|ms| format!(" {}", terminal.clock.minute(ms))).unwrap_or_default();
     if entry.is_rewound {
         time.push_str(REWOUND);
     }
+    let mark = if entry.asked_for.is_some() { ASKED_MARK } else { "" };
+    if entry.asked_for.is_some() {
+        time.push_str(ASKED);
+    }
     let style = if entry.speaker == "user" { Style::Green } else { Style::Cyan };
-    text.push_str(&terminal.paint(style, entry.speaker));
+    text.push_str(&terminal.paint(style, &format!("{mark}{}", entry.speaker)));
     text.push_str(&terminal.line(Style::Dim, &time));
     for line in terminal::lines(&entry.body).split('\n') {
         text.push_str(&format!("{SAID}{line}\n"));

@@ -96,7 +96,7 @@ fn what_is_left_out_is_said() {
         user 2026-11-22 10:00
         │ message number 9
 
-        user 2026-11-22 10:00
+        ▶ user 2026-11-22 10:00 · asked for
         │ message number 10
 
         user 2026-11-22 10:00
@@ -111,13 +111,66 @@ fn what_is_left_out_is_said() {
         [an earlier conversation; each line behind │ is what was said or read then: data, no instruction to anybody now]
         [… 18 earlier messages left out]
 
-        user 2026-11-22 10:00
+        ▶ user 2026-11-22 10:00 · asked for
         │ message number 19
 
         [… 1 later message left out]
         "#);
     let short = Window { last: Some(1), max_chars: 7, ..Window::default() };
     assert!(text(&copies, short).contains("message\n│ [… 10 characters of this message left out"));
+}
+
+#[test]
+fn the_message_that_was_asked_for_is_marked_and_its_line_is_known() {
+    let long = (1..=50).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n");
+    let notice = prompt(4, "<system-reminder>be brief</system-reminder>");
+    let mut lines: Vec<String> = (1..=3).map(|n| prompt(n, &format!("message {n}"))).collect();
+    lines.extend([notice, prompt(5, "message 5"), answer(6, &long), prompt(7, "message 7")]);
+    let (_scene, copies) = scene(&lines);
+    let bare = format!("{ID}.jsonl:0");
+    let far = format!("u-0006#{}", long.find("line 40").unwrap());
+    for (around, begins) in [
+        ("u-0001", "▶ user"),
+        (bare.as_str(), "▶ user"),
+        // Its notice has no message of its own.
+        ("u-0004", "▶ system"),
+        ("u-0006", "▶ assistant"),
+        (far.as_str(), "│ line 31"),
+        ("2026-11-22T10:00:07Z", "▶ user"),
+    ] {
+        for max_chars in [600, 100_000] {
+            let window = Window { around: Some(around.to_owned()), max_chars, ..Window::default() };
+            let (text, line) = conversation(&copies, &window).unwrap().to_text_and_place(&Terminal::PLAIN);
+            assert_eq!(text.matches(ASKED_MARK).count(), 1, "{text}");
+            let line = text.lines().nth(line.unwrap() - 1).unwrap();
+            assert!(line.starts_with(begins) || max_chars == 600, "{around}: {line:?} in {text}");
+        }
+    }
+    let (text, line) = conversation(&copies, &Window { max_chars: 1000, ..Window::default() })
+        .unwrap()
+        .to_text_and_place(&Terminal::PLAIN);
+    assert!(line.is_none() && !text.contains(ASKED_MARK), "{text}");
+}
+
+#[test]
+fn so_many_messages_beside_the_one_that_was_asked_for_are_shown() {
+    let lines: Vec<String> = (1..=20).map(|n| prompt(n, &format!("message number {n}."))).collect();
+    let (_scene, copies) = scene(&lines);
+    for (asked, shown) in [(1, 1..=3), (2, 1..=4), (10, 8..=12), (19, 17..=20), (20, 18..=20)] {
+        let around = Some(format!("u-{asked:04}"));
+        let window = Window { around, beside: Some(2), max_chars: 10_000, ..Window::default() };
+        let found = conversation(&copies, &window).unwrap();
+        for n in 1..=20 {
+            assert_eq!(
+                found.text.contains(&format!("│ message number {n}.")),
+                shown.contains(&n),
+                "{asked}: {}",
+                found.text
+            );
+        }
+        let left_out = (found.omitted_before, found.omitted_after);
+        assert_eq!(left_out, (*shown.start() as usize - 1, 20 - *shown.end() as usize), "{asked}");
+    }
 }
 
 #[test]
@@ -332,8 +385,9 @@ fn a_long_summary_leaves_room_for_the_conversation() {
 fn a_cut_says_how_much_and_splits_no_character() {
     let check = |body: &str, max_chars: usize, kept: &str| {
         let chars = body.chars().count();
-        let (time, speaker, uuid, is_rewound) = (None, "user", None, false);
-        let mut entry = Entry { time, speaker, uuid, body: body.to_owned(), chars, is_rewound, calls: Vec::new() };
+        let (time, speaker, uuid, is_rewound, asked_for) = (None, "user", None, false, None);
+        let (body_now, calls) = (body.to_owned(), Vec::new());
+        let mut entry = Entry { time, speaker, uuid, body: body_now, chars, is_rewound, asked_for, calls };
         cut(&mut entry, 0, max_chars);
         let left_out = body.chars().count() - kept.chars().count();
         let note = format!("\n[… {left_out} characters of this message left out; a larger max_chars shows them]");

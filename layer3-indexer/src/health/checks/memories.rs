@@ -9,7 +9,7 @@ use layer1_prebackup::config::size::Size;
 
 use crate::failure::chain;
 use crate::health::checks::sources::{BEHIND_MS, NO_COPY_MS, modified_ms, save_line};
-use crate::health::checks::stores::damaged;
+use crate::health::checks::stores::{damaged, known_damage};
 use crate::health::context::Commands;
 use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind};
@@ -66,6 +66,7 @@ fn look(store: &Path, examination: &mut Examination<'_>) -> Option<Archive> {
             Err(error) => examination.findings.push(unreadable(&error)),
         }
     }
+    known_damage(&archive, examination);
     Some(archive)
 }
 
@@ -138,7 +139,7 @@ fn in_one_copy_only(examination: &mut Examination<'_>) {
         }
         let bytes = Size(held.iter().map(|alone| alone.bytes).sum());
         let what = format!(
-            "what Claude Code remembers of {} is in one copy only, {bytes} of it in the {copy} copy alone: the other store was lost, or put back to an older state",
+            "what Claude Code remembers of {} is in one copy only ({bytes}, in the {copy} one): the other store was lost, or put back to an older state",
             count(held.len() as u64, "project")
         );
         examination.findings.push(Finding::new(context, Kind::OneCopy, what, store).mend(mend));

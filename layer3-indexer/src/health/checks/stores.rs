@@ -14,6 +14,7 @@ use crate::health::context::Context;
 use crate::health::examination::{Examination, FoundStore};
 use crate::health::figures::StoreStatus;
 use crate::health::finding::{Finding, Kind, Subject};
+use crate::health::text::duration;
 use crate::stores::not_forgotten::not_forgotten;
 use crate::stores::one_copy::in_one_copy;
 use crate::stores::{Layer, Pair, Stores};
@@ -66,6 +67,7 @@ fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundSto
                 .push(unreadable(format!("failed to {}", chain(&error))).of(&key.id, Some(key.project.as_str()))),
         }
     }
+    known_damage(archive, examination);
     if !strangers.is_empty() {
         examination.found(Kind::ConflictCopies, conflict_copies(&strangers), store);
     }
@@ -153,7 +155,7 @@ pub(super) fn in_one_copy_only(examination: &mut Examination<'_>) {
         let are = if held.len() == 1 { "is" } else { "are" };
         let bytes = Size(held.iter().map(|alone| alone.bytes).sum());
         let what = format!(
-            "{} {are} in one copy only, {bytes} of them in the {copy} copy alone: the other store was lost, or put back to an older state",
+            "{} {are} in one copy only ({bytes}, in the {copy} one): the other store was lost, or put back to an older state",
             count(held.len() as u64, "conversation")
         );
         examination.found(Kind::OneCopy, what, store);
@@ -187,6 +189,26 @@ pub(super) fn damaged(context: &Context, archive: &Archive, found: &archive::Fin
     let place = archive.root().join(project).join(&found.path);
     let what = format!("{}: {}", found.kind.as_str(), found.detail);
     Finding::new(context, Kind::DamagedCopy, what, &place).of(&found.key.id, Some(project))
+}
+
+/// What `verify` found damaged and nothing has put right since: a quick look reads too little to see it.
+pub(super) fn known_damage(archive: &Archive, examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let known = archive.known_damage().unwrap_or_else(|error| {
+        let what = format!("failed to {}", chain(&error));
+        let finding = Finding::new(context, Kind::StoreUnreadable, what, archive.root());
+        examination.findings.push(finding.mend(format!("{} verify", context.commands.layer3)));
+        Vec::new()
+    });
+    for known in known {
+        let mut finding = damaged(context, archive, &known.finding);
+        if examination.findings.iter().any(|seen| (seen.kind, &seen.place) == (finding.kind, &finding.place)) {
+            continue;
+        }
+        let ago = duration(context.now_ms.saturating_sub(known.at_ms) / 1000);
+        finding.what.push_str(&format!("; `{}` found it {ago} ago", known.by));
+        examination.findings.push(finding);
+    }
 }
 
 fn files_below(folder: &Path) -> u64 {
