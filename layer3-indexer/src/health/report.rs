@@ -16,7 +16,8 @@ Exit code 1 when something needs a person, 0 otherwise:
                         the newest version of a conversation lost messages that an older one has; it stays
                         until it is restored, or acknowledged with `status --acknowledge`; the same of a subagent's file
   mass-disappearance    many transcripts vanished long before Claude Code's own cleanup
-  damaged-copy          a stored file is missing, cut short or changed (a quick check; `verify` reads all)
+  damaged-copy          a stored file is missing, cut short or changed (a quick check; `verify` reads all, and what it found
+                        damaged stays here until it is repaired)
   store-unreadable      a store cannot be read, or lost its bookkeeping
   sources-unreadable    Claude Code's transcripts cannot be listed, or one cannot be read
   not-saved             no copy an hour after the last change, or not in both stores after a day
