@@ -1,17 +1,19 @@
 //! `sweep`: copies every transcript that changed since its copy. The answer to sessions that were
 //! killed, machines that crashed and hooks that never fired.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::archive::{Archive, ArchiveError, Compare, SaveRequest, TranscriptState, keep_memory};
-use crate::claude::survey::{FoundTranscript, memories, survey};
+use crate::archive::{Archive, ArchiveError, Compare, SEEN, SaveRequest, Seen, TranscriptState, keep_memory};
+use crate::claude::survey::{FoundTranscript, SourceStatus, memories, survey};
 use crate::config::settings::Policy;
 use crate::hook::LOG_NAME;
 use crate::log::Log;
+use crate::names::SessionId;
 use crate::wire::event::{self, Event};
 
 /// Claude Code writes one more line to the transcript of a session that `/clear`, `/resume` or
@@ -91,14 +93,16 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
     }
     let archive = Archive::create(&config.store)?.leaving_free(config.policy.free_space_floor);
     archive.drop_superseded(true);
+    let mut looking = Looking::at(&archive);
     let bar = if config.progress { progress_bar(found.len()) } else { ProgressBar::hidden() };
     for transcript in &found {
-        if let Err(error) = sweep_one(config, &archive, transcript, &mut report) {
+        if let Err(error) = sweep_one(config, &archive, transcript, &mut looking, &mut report) {
             report.failures.push(format!("failed to {error}"));
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
+    looking.keep(&archive);
     for memory in &memories {
         keep_memory_of(config, memory, &mut report);
     }
@@ -116,17 +120,51 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
     Ok(report)
 }
 
+/// What is known of the sessions without a look at each, or what comes to be known of them by a full look.
+struct Looking {
+    seen: Seen,
+    /// The sources that were not behind, in a full look.
+    saved: Option<BTreeMap<SessionId, SourceStatus>>,
+}
+
+impl Looking {
+    fn at(archive: &Archive) -> Looking {
+        let seen = Seen::read(archive.root(), SEEN, archive.store_id());
+        let is_full = seen.is_due(archive);
+        Looking { seen: if is_full { Seen::default() } else { seen }, saved: is_full.then(BTreeMap::new) }
+    }
+
+    fn is_saved(&self, archive: &Archive, found: &FoundTranscript) -> bool {
+        self.seen.find(archive, found.id.as_str()).is_some_and(|seen| seen.is_saved(found, &found.path))
+    }
+
+    /// Keeps what a full look has seen.
+    fn keep(self, archive: &Archive) {
+        let Some(saved) = self.saved else { return };
+        Seen::keep(archive.root(), SEEN, archive.see_all(&|key| saved.get(&key.id)));
+    }
+}
+
 fn sweep_one(
     config: &SweepConfig,
     archive: &Archive,
     transcript: &FoundTranscript,
+    looking: &mut Looking,
     report: &mut SweepReport,
 ) -> Result<(), ArchiveError> {
     if config.policy.exclude.is_excluded(&transcript.path, None) {
         report.excluded += 1;
         return Ok(());
     }
+    if !config.all && looking.is_saved(archive, transcript) {
+        return Ok(());
+    }
+    // Before it is compared: what changes meanwhile has another status.
+    let status = looking.saved.as_ref().and_then(|_| transcript.status(None));
     if !config.all && !archive.is_behind_found(transcript)? {
+        if let Some((saved, status)) = looking.saved.as_mut().zip(status) {
+            saved.insert(transcript.id.clone(), status);
+        }
         return archive.checkpoint(&transcript.id);
     }
     let request = SaveRequest {

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
+use layer1_prebackup::archive::{Archive, ArchiveError, SEEN, SEEN_SECOND, Seen, SeenSession, SessionKey, StoredFile};
 use serde_json::json;
 
 use crate::call_error::CallError;
@@ -52,10 +52,15 @@ pub(crate) fn run(settings: &Settings, report: &Report, reader: Reader, out: &mu
     let interrupt = Interrupt::listen_or_not();
     let outbox = Outbox::at(settings.places.outbox());
     let mut settled = 0;
-    let mut delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt, &mut settled)?;
+    let unsettled = Unsettled::look(settings, report).unwrap_or_else(|error| {
+        // What is in the outbox already must go out all the same.
+        report.warning(&format!("failed to look for sessions that need a delivery: {}", in_one_line(&*error)));
+        Unsettled::default()
+    });
+    let mut delivered = deliver_what_is_owed(&unsettled.first, &outbox, (settings, report, &interrupt), &mut settled)?;
     if delivered == Delivered::All {
         // The newest contents are the same in both by now, so what is taken back is never mistaken for news.
-        let is_more_owed = take_back(&outbox, settings, report).unwrap_or_else(|error| {
+        let is_more_owed = take_back(&unsettled.second, &outbox, settings, report).unwrap_or_else(|error| {
             report.warning(&format!("failed to look for what only the second copy has: {}", in_one_line(&*error)));
             false
         });
@@ -66,7 +71,11 @@ pub(crate) fn run(settings: &Settings, report: &Report, reader: Reader, out: &mu
             report.warning(&format!("failed to look for memories that only the second copy has: {why}"));
         }
         if is_more_owed {
-            delivered = deliver_what_is_owed(&outbox, settings, report, &interrupt, &mut settled)?;
+            let unsettled = Unsettled::look(settings, report)?;
+            delivered = deliver_what_is_owed(&unsettled.first, &outbox, (settings, report, &interrupt), &mut settled)?;
+        }
+        if let Some(layer3) = unsettled.is_due.then(|| settle::layer3_store(settings, report)).flatten() {
+            Seen::keep(&settings.places.layer1_store, SEEN_SECOND, layer3.see_all(&|_| None));
         }
     }
     let trouble = match delivered {
@@ -129,15 +138,54 @@ enum Delivered {
     Elsewhere,
 }
 
-/// Makes the jobs and delivers all that is in the outbox.
+/// The sessions of which one store may have something that the other one lacks.
+#[derive(Debug, Default)]
+struct Unsettled {
+    /// As layer 1 keeps them.
+    first: Vec<SessionKey>,
+    /// As layer 3 does.
+    second: Vec<SessionKey>,
+    /// Whether a full look at layer 3's store is due.
+    is_due: bool,
+}
+
+impl Unsettled {
+    /// By what was seen of both stores at the last full look. Of any other server than ours receipts alone say what it has.
+    fn look(settings: &Settings, report: &Report) -> Result<Unsettled, Error> {
+        let Some(layer1) = Archive::open(&settings.places.layer1_store)? else { return Ok(Unsettled::default()) };
+        let seen = |archive: &Archive, rel: &str| match settings.server {
+            None => Seen::read(layer1.root(), rel, archive.store_id()),
+            Some(_) => Seen::default(),
+        };
+        let first = layer1.look_by(seen(&layer1, SEEN))?;
+        let Some(layer3) = settle::layer3_store(settings, report) else {
+            return Ok(Unsettled { first: first.sessions, ..Unsettled::default() });
+        };
+        let seen = seen(&layer3, SEEN_SECOND);
+        let is_due = settings.server.is_none() && seen.is_due(&layer3);
+        let second = layer3.look_by(seen)?;
+        let mut set_apart = layer1.set_apart()?;
+        set_apart.append(&mut layer3.set_apart()?);
+        let is_unsettled = |key: &SessionKey| {
+            let both = first.seen(key).zip(second.seen(key));
+            let is_the_same = |(one, other): (SeenSession<'_>, SeenSession<'_>)| one.has_the_same_as(&other);
+            !both.is_some_and(is_the_same) || set_apart.contains(&key.id)
+        };
+        let of = |sessions: &[SessionKey]| sessions.iter().filter(|key| is_unsettled(key)).cloned().collect();
+        Ok(Unsettled { first: of(&first.sessions), second: of(&second.sessions), is_due })
+    }
+}
+
+/// Makes the jobs of these sessions of layer 1's and delivers all that is in the outbox.
 fn deliver_what_is_owed(
+    unsettled: &[SessionKey],
     outbox: &Outbox,
     settings: &Settings,
     report: &Report,
     interrupt: &Interrupt,
     settled: &mut usize,
 ) -> Result<Delivered, Error> {
-    let unkept = make_jobs(settings, report).unwrap_or_else(|error| {
+    let unkept = make_jobs(unsettled, settings, report).unwrap_or_else(|error| {
         // What is in the outbox already must go out all the same.
         report.warning(&format!("failed to look for sessions that need a delivery: {}", in_one_line(&*error)));
         Vec::new()
@@ -178,25 +226,28 @@ fn have_indexed(settings: &Settings, interrupt: &Interrupt) -> Result<(), CallEr
     Ok(())
 }
 
-/// Gives layer 1 what only layer 3 has; whether that was anything. `prune` takes from layer 1 first, under the
+/// Gives layer 1 what only layer 3 has of these sessions of its; whether that was anything. `prune` takes from layer 1 first, under the
 /// deliverer's lock, and marks in layer 3 what is to go before that.
-fn take_back(outbox: &Outbox, settings: &Settings, report: &Report) -> Result<bool, Error> {
+fn take_back(unsettled: &[SessionKey], outbox: &Outbox, settings: &Settings, report: &Report) -> Result<bool, Error> {
+    if unsettled.is_empty() {
+        return Ok(false);
+    }
     let Some(layer1) = Archive::open(&settings.places.layer1_store)? else { return Ok(false) };
     let Some(layer3) = settle::layer3_store(settings, report) else { return Ok(false) };
     let Some(_lock) = outbox.deliverer_lock()? else { return Ok(false) };
     let layer1 = layer1.leaving_free(settings.places.policy.free_space_floor);
     let waiting: BTreeSet<String> = outbox.list()?.jobs.into_iter().map(|(_, job)| job.session_id).collect();
     let mut has_taken = false;
-    for key in layer3.sessions()? {
-        if waiting.contains(key.id.as_str()) || layer3.is_moved(&key)? {
+    for key in unsettled {
+        if waiting.contains(key.id.as_str()) || layer3.is_moved(key)? {
             continue;
         }
         let session = format!("{} of {}", key.id, key.project);
-        if let Err(error) = take_back_labels(&layer1, &layer3, &key) {
+        if let Err(error) = take_back_labels(&layer1, &layer3, key) {
             let why = in_one_line(&error);
             report.warning(&format!("failed to tell the first copy what {session} is called: {why}"));
         }
-        match take_back_one(&layer1, &layer3, &key, settings) {
+        match take_back_one(&layer1, &layer3, key, settings) {
             Ok(0) => {}
             Ok(bytes) => {
                 has_taken = true;
@@ -268,8 +319,11 @@ fn ask_for_memories(archive: &Archive, outbox: &Outbox, settings: &Settings) -> 
     for key in memories.sessions()? {
         lacking = lacking || is_lacking(&key)?;
     }
+    if !lacking {
+        return Ok(());
+    }
     let waiting = outbox.list()?.jobs;
-    for key in archive.sessions()?.iter().filter(|_| lacking) {
+    for key in &archive.sessions()? {
         let is_excluded =
             |job: &NewJob| settings.places.policy.exclude.is_excluded(Path::new(&job.transcript_path), None);
         let job = sessions::job_of_key(archive, key, &settings.places, MEMORIES_TRIGGER)?;
@@ -310,10 +364,10 @@ fn take_back_one(layer1: &Archive, layer3: &Archive, key: &SessionKey, settings:
     Ok(lacking.iter().zip(taken).map(bytes).sum::<Result<u64, ArchiveError>>()?)
 }
 
-/// A job for every session of which layer 3 has not all that layer 1 has: its files are not all covered by its last
+/// A job for each of these sessions of which layer 3 has not all that layer 1 has: its files are not all covered by its last
 /// receipt, that receipt is of another store than the one that is there now, or this one lacks some of them. Gives
 /// those that could not be made durable. None where the disk of the second copy is not there: nobody knows what it has.
-fn make_jobs(settings: &Settings, report: &Report) -> Result<Vec<(JobName, Job)>, Error> {
+fn make_jobs(unsettled: &[SessionKey], settings: &Settings, report: &Report) -> Result<Vec<(JobName, Job)>, Error> {
     let mut unkept = Vec::new();
     if settings.second_away().is_some() {
         return Ok(unkept);
@@ -321,11 +375,11 @@ fn make_jobs(settings: &Settings, report: &Report) -> Result<Vec<(JobName, Job)>
     let Some(archive) = Archive::open(&settings.places.layer1_store)? else { return Ok(unkept) };
     let layer3 = settle::layer3_store(settings, report);
     let outbox = Outbox::at(settings.places.outbox());
-    for key in archive.sessions()? {
-        if archive.is_moved(&key).unwrap_or(false) {
+    for key in unsettled {
+        if archive.is_moved(key).unwrap_or(false) {
             continue;
         }
-        if let Err(error) = make_job(&archive, &key, layer3.as_ref(), &outbox, settings, &mut unkept) {
+        if let Err(error) = make_job(&archive, key, layer3.as_ref(), &outbox, settings, &mut unkept) {
             let session = format!("{} of {}", key.id, key.project);
             report.warning(&format!("failed to see whether {session} needs a delivery: {}", in_one_line(&*error)));
         }

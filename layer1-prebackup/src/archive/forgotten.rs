@@ -4,6 +4,7 @@
 //! conversation goes, under the session's lock, and asked for under that lock by whoever stores something: so a hook, a
 //! sweep or a delivery that is under way meanwhile brings nothing back. It stays when all is gone.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -102,12 +103,21 @@ impl Archive {
         matches!(self.root.open_beneath(Path::new(FOLDER)), Err(error) if error.is_not_ours())
     }
 
+    /// The conversations of which anything was forgotten, by the names of the tombstones alone.
+    pub fn forgotten_ids(&self) -> Result<BTreeSet<SessionId>, ArchiveError> {
+        let mut ids = BTreeSet::new();
+        if let Some(dir) = self.tombstones()? {
+            dir.each_entry(&mut |name, _| {
+                let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
+                ids.extend(id.and_then(|id| SessionId::parse(id).ok()));
+            })?;
+        }
+        Ok(ids)
+    }
+
     /// Everything that was forgotten, by id. A tombstone that cannot be read fails by itself.
     pub fn all_forgotten(&self) -> Result<Vec<ById>, ArchiveError> {
-        let Some(dir) = self.tombstones()? else { return Ok(Vec::new()) };
-        let id = |(name, _): (OsString, _)| SessionId::parse(name.to_str()?.strip_suffix(".json")?).ok();
-        let mut ids: Vec<SessionId> = dir.entries()?.into_iter().filter_map(id).collect();
-        ids.sort();
+        let ids = self.forgotten_ids()?;
         Ok(ids.into_iter().filter_map(|id| Some((id.clone(), self.forgotten(&id).transpose()?))).collect())
     }
 }

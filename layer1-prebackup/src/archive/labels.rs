@@ -5,7 +5,7 @@
 //! older state meanwhile, putting the two together in any order gives the same. Kept by id alone, they outlive each
 //! copy that is made, moved, compressed or removed of the conversation; `forget` removes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -196,6 +196,17 @@ impl Archive {
         let mut ids: Vec<SessionId> = folder.entries()?.into_iter().filter_map(id).collect();
         ids.sort();
         Ok(ids.into_iter().filter_map(|id| Some((id.clone(), read(&folder, &id).transpose()?))).collect())
+    }
+
+    /// The conversations that are called anything, or of which anything was forgotten, by the names of the files alone.
+    pub fn set_apart(&self) -> Result<BTreeSet<SessionId>, ArchiveError> {
+        let mut ids = self.forgotten_ids()?;
+        let Some(folder) = self.root.open_beneath(Path::new(FOLDER))? else { return Ok(ids) };
+        folder.each_entry(&mut |name, _| {
+            let id = name.to_str().and_then(|name| name.strip_suffix(ENDING));
+            ids.extend(id.and_then(|id| SessionId::parse(id).ok()));
+        })?;
+        Ok(ids)
     }
 
     /// Takes over what is later in `labels`; durable when it returns. Whether anything was. What stands there and cannot

@@ -18,6 +18,7 @@ use super::store::Archive;
 use super::tree_hash::TreeHasher;
 use super::types::{ArchiveError, Formatted, SessionKey, Verification};
 use crate::Hash;
+use crate::claude::mark::{Mark, mark_of, put_bytes, put_number};
 use crate::claude::transcripts::Identity;
 use crate::fs::{self, Dir};
 use crate::log::now_ms;
@@ -427,6 +428,26 @@ impl Ledger {
     /// Whether nothing is recorded, no removal either.
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty() && self.pruned.is_empty() && !self.is_going
+    }
+
+    /// Whether nothing of it was begun, torn or damaged, and it says whose it is.
+    pub(super) fn is_settled(&self) -> bool {
+        let is_whole = self.says_whose && !self.is_damaged && !self.has_torn_tail && !self.is_going;
+        is_whole && self.intents.is_empty() && self.to_unlink().is_empty()
+    }
+
+    /// The mark of all that is committed, where all of it is proven: another store with the same has all of this one's.
+    pub(super) fn contents(&self, key: &SessionKey) -> Option<Mark> {
+        let mut said = Vec::new();
+        for (name, record) in self.records().filter(|(_, record)| record.bytes > 0) {
+            if record.verification == Verification::Unverified {
+                return None;
+            }
+            put_bytes(&mut said, name.to_text(&key.id).as_bytes());
+            put_number(&mut said, record.bytes);
+            said.extend(record.blake3.as_bytes());
+        }
+        Some(mark_of(&said))
     }
 
     /// Takes a rebuilt record into memory. It is written with the next commit.

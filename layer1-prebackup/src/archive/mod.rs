@@ -36,6 +36,7 @@ mod repair;
 mod retention;
 mod returned;
 mod save;
+mod seen;
 mod session;
 mod sessions;
 mod slot;
@@ -64,6 +65,8 @@ pub use self::{
     repair::Repair,
     retention::{PruneReason, Superseded},
     returned::Said,
+    seen::{SEEN, SEEN_SECOND, Seen, SeenSession},
+    sessions::Looked,
     slot::Slot,
     store::Archive,
     tree_hash::TreeHasher,

@@ -10,6 +10,7 @@ use super::session::was_left_by_killed;
 use super::slot::{OTHER_NAMES, Slot};
 use super::store::Archive;
 use super::types::{ArchiveError, Finding, FindingKind, SessionKey};
+use crate::claude::mark::Mark;
 use crate::fs;
 use crate::names::{FileName, StoredName};
 
@@ -22,6 +23,9 @@ pub struct QuickCheck {
     pub source: Option<PathBuf>,
     /// When that transcript was last modified as its newest content was committed, in milliseconds since 1970.
     pub source_modified_ms: Option<u64>,
+    /// All that is committed, for a comparison with what another store has of the session; `None` where some of it is not
+    /// proven.
+    pub contents: Option<Mark>,
     /// Files that are missing or too short, windows that differ, a ledger that is lost or damaged.
     pub findings: Vec<Finding>,
 }
@@ -44,6 +48,7 @@ fn look(archive: &Archive, key: &SessionKey) -> Result<QuickCheck, ArchiveError>
         files: ledger.stored_files(key),
         source: ledger.source.clone(),
         source_modified_ms: modified_ns.and_then(|ns| u64::try_from(ns / 1_000_000).ok()),
+        contents: ledger.contents(key).filter(|_| ledger.is_settled()),
         findings: findings(archive, key, &ledger),
     })
 }

@@ -7,33 +7,61 @@ use std::path::{Path, PathBuf};
 use super::ledger::{self, Ledger, StoredFile};
 use super::paths::{Form, SESSIONS, content_file_name, ledger_name, project_folder, session_folder, session_of_entry};
 use super::rebuild_ledger::rebuild;
+use super::seen::{Seen, SeenSession};
 use super::store::{Archive, is_forbidden};
 use super::types::{ArchiveError, SessionKey};
 use crate::fs::Dir;
 use crate::names::{FileName, ProjectName, SessionId, StoredName, copied_id, is_a_copy};
 
-impl Archive {
-    /// All sessions, by project and id. One that cannot be read is among them where anything tells of it; what
-    /// another program copied within the store is not ([`Archive::sessions_and_strangers`]).
-    pub fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
-        Ok(self.look(&mut |_| {})?.into_iter().collect())
+/// What was seen of the sessions of a store, and of which of them it holds.
+type Holding<'a> = (&'a Seen, &'a mut [bool]);
+
+/// The sessions of a store.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// By project and id.
+    pub sessions: Vec<SessionKey>,
+    /// See [`Archive::look_by`].
+    pub strangers: Vec<PathBuf>,
+    seen: Seen,
+    holds: Vec<bool>,
+}
+
+impl Looked {
+    /// What was seen of a session, if it still holds.
+    pub fn seen(&self, key: &SessionKey) -> Option<SeenSession<'_>> {
+        self.seen_of(&key.id).filter(|seen| seen.project() == key.project.as_str())
     }
 
-    /// [`Archive::sessions`]; and what lies in the store and looks like ours, but is a copy of that under another name,
-    /// which a sync service made (a *conflict copy*) or somebody: never a session of its own. Paths below the store,
-    /// sorted.
-    pub fn sessions_and_strangers(&self) -> Result<(Vec<SessionKey>, Vec<PathBuf>), ArchiveError> {
-        let mut strangers = BTreeSet::new();
-        let sessions = self.look(&mut |path| {
+    /// The same of the one session with this id.
+    pub fn seen_of(&self, id: &SessionId) -> Option<SeenSession<'_>> {
+        let n = self.seen.only(id.as_str()).filter(|n| self.holds[*n])?;
+        self.seen.get(n)
+    }
+}
+
+impl Archive {
+    /// All sessions, by project and id. One that cannot be read is among them where anything tells of it; what
+    /// another program copied within the store is not ([`Archive::look_by`]).
+    pub fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
+        Ok(self.look_by(Seen::default())?.sessions)
+    }
+
+    /// [`Archive::sessions`] by what was seen of them; and what lies in the store and looks like ours, but is a copy of that
+    /// under another name, which a sync service made (a *conflict copy*) or somebody: never a session of its own. Paths
+    /// below the store, sorted; one that was put beside a ledger since the last full look is not among them.
+    pub fn look_by(&self, seen: Seen) -> Result<Looked, ArchiveError> {
+        let (mut strangers, mut holds) = (BTreeSet::new(), vec![false; seen.len()]);
+        let sessions = self.look((&seen, &mut holds), &mut |path| {
             strangers.insert(path);
         })?;
-        Ok((sessions.into_iter().collect(), strangers.into_iter().collect()))
+        Ok(Looked { sessions: sessions.into_iter().collect(), strangers: strangers.into_iter().collect(), seen, holds })
     }
 
     /// Every session; `stranger` is given what only looks like one.
-    fn look(&self, stranger: &mut dyn FnMut(PathBuf)) -> Result<BTreeSet<SessionKey>, ArchiveError> {
+    fn look(&self, seen: Holding<'_>, stranger: &mut dyn FnMut(PathBuf)) -> Result<BTreeSet<SessionKey>, ArchiveError> {
         let folders = self.project_folders()?;
-        let mut keys = self.all_recorded(&folders, stranger)?;
+        let mut keys = self.all_recorded(&folders, seen, stranger)?;
         let recorded = keys.clone();
         let mut by_id: BTreeMap<&SessionId, Vec<&SessionKey>> = BTreeMap::new();
         recorded.iter().for_each(|key| by_id.entry(&key.id).or_default().push(key));
@@ -80,6 +108,7 @@ impl Archive {
     fn all_recorded(
         &self,
         folders: &[(ProjectName, Dir)],
+        (seen, holds): Holding<'_>,
         stranger: &mut dyn FnMut(PathBuf),
     ) -> Result<BTreeSet<SessionKey>, ArchiveError> {
         let mut keys = BTreeSet::new();
@@ -100,6 +129,13 @@ impl Archive {
                 }
                 continue;
             };
+            if let Some(n) = seen.only(&text)
+                && let Some(key) = seen.holding(n, &sessions).filter(|key| names.contains(&key.project))
+            {
+                holds[n] = true;
+                keys.insert(key);
+                continue;
+            }
             let state = match sessions.open_beneath(Path::new(entry)) {
                 Ok(Some(state)) => state,
                 Ok(None) => continue,

@@ -3,6 +3,7 @@
 mod event_transcripts;
 pub mod hooks;
 pub mod live;
+pub mod mark;
 pub(crate) mod memory;
 pub(crate) mod other_dirs;
 pub(crate) mod project_folder;

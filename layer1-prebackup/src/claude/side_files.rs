@@ -5,7 +5,7 @@
 //! [`BESIDE`] for whatever bears the session's id beside its transcript (what the client set aside, conflict copies
 //! of a synced folder), [`CLAUDE`] for what the configuration directory keeps of the session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -61,7 +61,7 @@ impl FoundSideFile {
 }
 
 /// What there is beside a transcript.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SideFiles {
     /// Sorted by name.
     pub(crate) found: Vec<FoundSideFile>,
@@ -71,6 +71,27 @@ pub(crate) struct SideFiles {
     pub(crate) links: Vec<PathBuf>,
     /// Folders that lie deeper than [`DEPTH_MAX`]; they are not looked into.
     pub(crate) too_deep: Vec<PathBuf>,
+    /// The plans that the transcript names, where Claude Code keeps any.
+    pub(crate) slugs: Vec<String>,
+}
+
+/// Where there may be side files, by one look for all sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Whereabouts {
+    /// Whether something bears the session's id beside its transcript.
+    pub(crate) has_own: bool,
+    /// Those of [`KEPT_BY_ID`] in which something bears it.
+    pub(crate) kept: [bool; KEPT_BY_ID.len()],
+    /// Names of its to-do lists, where they can be told apart by their names.
+    pub(crate) todos: Option<Vec<OsString>>,
+    /// Whether there is any plan.
+    pub(crate) has_plans: bool,
+}
+
+/// Whether a side file holds what a subagent did.
+pub fn is_of_subagent(rel: &Path) -> bool {
+    let name = rel.file_name().unwrap_or_default().as_bytes();
+    name.starts_with(b"agent-") && name.ends_with(b".jsonl")
 }
 
 /// Everything of the session beside its transcript. FIFOs, sockets, devices and whatever is named `*.lock` are left
@@ -82,7 +103,7 @@ pub(crate) fn side_files_by(reach: Reach, transcript: &Path, id: &SessionId) -> 
     {
         problems.push(error);
     }
-    let mut sides = side_files_with(reach, transcript, id, &beside, None);
+    let mut sides = side_files_with(reach, transcript, id, &beside, None, None);
     sides.problems.append(&mut problems);
     sides
 }
@@ -92,36 +113,44 @@ pub fn has_rest_of(reach: Reach, transcript: &Path, id: &SessionId) -> bool {
     side_files_by(reach, transcript, id).found.iter().any(FoundSideFile::is_beside_transcript)
 }
 
-/// [`side_files_by`], where the names beside the transcript that bear its id are known, and perhaps those of its to-do
-/// lists.
+/// [`side_files_by`], where the names beside the transcript that bear its id are known, and perhaps where else there may
+/// be something, and which plans the transcript names.
 pub(crate) fn side_files_with(
     reach: Reach,
     transcript: &Path,
     id: &SessionId,
     beside: &[OsString],
-    todos: Option<&[OsString]>,
+    whereabouts: Option<&Whereabouts>,
+    slugs: Option<Vec<String>>,
 ) -> SideFiles {
-    let mut sides = SideFiles { found: Vec::new(), problems: Vec::new(), links: Vec::new(), too_deep: Vec::new() };
+    let mut sides = SideFiles::default();
     let of = (reach, transcript);
     if is_memory(transcript) {
         sides.attempt(|sides| sides.add_folder(of, transcript, Path::new("")));
         sides.found.sort_by(|a, b| a.rel.cmp(&b.rel));
         return sides;
     }
-    let own = transcript.with_file_name(id.as_str());
-    sides.attempt(|sides| sides.add_folder(of, &own, Path::new("")));
+    if whereabouts.is_none_or(|known| known.has_own) {
+        let own = transcript.with_file_name(id.as_str());
+        sides.attempt(|sides| sides.add_folder(of, &own, Path::new("")));
+    }
     for name in beside {
         sides.attempt(|sides| sides.add_beside(of, name));
     }
     if let Some(claude_dir) = claude_dir_of_transcript(transcript) {
-        for kept in KEPT_BY_ID {
-            let folder = claude_dir.join(kept).join(id.as_str());
-            sides.attempt(|sides| sides.add_folder(of, &folder, &Path::new(CLAUDE).join(kept)));
+        for (nth, kept) in KEPT_BY_ID.iter().enumerate() {
+            if whereabouts.is_none_or(|known| known.kept[nth]) {
+                let folder = claude_dir.join(kept).join(id.as_str());
+                sides.attempt(|sides| sides.add_folder(of, &folder, &Path::new(CLAUDE).join(kept)));
+            }
         }
+        let todos = whereabouts.and_then(|known| known.todos.as_deref());
         if todos.is_none_or(|names| !names.is_empty()) {
             sides.attempt(|sides| sides.add_todos(of, &claude_dir.join(TODOS), id, todos));
         }
-        sides.attempt(|sides| sides.add_plans(of, &claude_dir.join(PLANS)));
+        if whereabouts.is_none_or(|known| known.has_plans) {
+            sides.attempt(|sides| sides.add_plans(of, &claude_dir.join(PLANS), slugs));
+        }
     }
     sides.found.sort_by(|a, b| a.rel.cmp(&b.rel));
     sides
@@ -229,11 +258,18 @@ impl SideFiles {
         Ok(())
     }
 
-    fn add_plans(&mut self, (reach, transcript): Of<'_>, plans: &Path) -> Result<(), DurableError> {
+    fn add_plans(
+        &mut self,
+        (reach, transcript): Of<'_>,
+        plans: &Path,
+        known: Option<Vec<String>>,
+    ) -> Result<(), DurableError> {
         let Some(folder) = open_folder_by(reach, plans, transcript)? else { return Ok(()) };
         // One that cannot be read is told when it is saved.
-        let opened = open_transcript_by(reach, transcript).ok().flatten();
-        for slug in opened.map_or(Ok(Vec::new()), |file| slugs_in(&file, transcript))? {
+        let opened = || open_transcript_by(reach, transcript).ok().flatten();
+        let read = || opened().map_or(Ok(Vec::new()), |file| slugs_in(&file, transcript));
+        self.slugs = known.map_or_else(read, Ok)?;
+        for slug in self.slugs.clone() {
             let name = OsString::from(format!("{slug}.md"));
             if folder.stat(&name)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
                 let (mut nothing, top) = (Vec::new(), Path::new(CLAUDE).join(PLANS));
@@ -244,19 +280,47 @@ impl SideFiles {
     }
 }
 
-/// The names of the to-do lists of each session, by one look at their folder; `None` where it cannot be read.
-pub(crate) fn todos_by_session(claude_dir: &Path) -> Option<BTreeMap<SessionId, Vec<OsString>>> {
-    let mut by_session: BTreeMap<SessionId, Vec<OsString>> = BTreeMap::new();
-    let entries = match open_folder(&claude_dir.join(TODOS)).ok()? {
-        Some(folder) => folder.entries().ok()?,
-        None => Vec::new(),
-    };
-    for entry in entries {
-        if let Some(id) = session_of_todos(&entry) {
-            by_session.entry(id).or_default().push(entry.0);
+/// A name as a file system may take it that does not tell capitals from small letters.
+pub(crate) fn folded(name: &OsStr) -> Vec<u8> {
+    name.as_bytes().to_ascii_lowercase()
+}
+
+/// What of a configuration directory's belongs to which session, by one look at each of its folders.
+pub(crate) struct KeptOfAll {
+    kept: [BTreeSet<Vec<u8>>; KEPT_BY_ID.len()],
+    todos: BTreeMap<SessionId, Vec<OsString>>,
+    has_plans: bool,
+}
+
+impl KeptOfAll {
+    /// `None` where one of its folders cannot be read: then each session is looked for in it.
+    pub(crate) fn look(claude_dir: &Path) -> Option<KeptOfAll> {
+        let entries = |folder: &str| -> Option<Vec<(OsString, FileType)>> {
+            open_folder(&claude_dir.join(folder)).ok()?.map_or(Some(Vec::new()), |folder| folder.entries().ok())
+        };
+        let mut kept = KEPT_BY_ID.map(|_| BTreeSet::new());
+        for (names, folder) in kept.iter_mut().zip(KEPT_BY_ID) {
+            names.extend(entries(folder)?.into_iter().map(|(name, _)| folded(&name)));
+        }
+        let mut todos: BTreeMap<SessionId, Vec<OsString>> = BTreeMap::new();
+        for entry in entries(TODOS)? {
+            if let Some(id) = session_of_todos(&entry) {
+                todos.entry(id).or_default().push(entry.0);
+            }
+        }
+        Some(KeptOfAll { kept, todos, has_plans: !entries(PLANS)?.is_empty() })
+    }
+
+    /// What there may be of one session; `has_own`, whether something bears its id beside its transcript.
+    pub(crate) fn of(&self, id: &SessionId, has_own: bool) -> Whereabouts {
+        let is_uuid = is_uuid(id.as_str().as_bytes());
+        Whereabouts {
+            has_own,
+            kept: self.kept.each_ref().map(|names| names.contains(&folded(OsStr::new(id.as_str())))),
+            todos: is_uuid.then(|| self.todos.get(id).cloned().unwrap_or_default()),
+            has_plans: self.has_plans,
         }
     }
-    Some(by_session)
 }
 
 /// The session of a to-do list, `ID-agent-ID.json`, by the rule that says so of a UUID.

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use crate::claude::mark::{Mark, mark_of, put_bytes, put_identity};
 use crate::claude::memory::{MEMORY, id_of_memory};
 use crate::claude::side_files::{
-    DEPTH_MAX, SideFiles, is_passing, is_transcript_like, is_uuid, is_variant_of, session_beside, session_of_agent,
-    side_files_with, todos_by_session,
+    DEPTH_MAX, KeptOfAll, SideFiles, Whereabouts, folded, is_of_subagent, is_passing, is_transcript_like, is_uuid,
+    is_variant_of, session_beside, session_of_agent, side_files_with,
 };
 use crate::claude::transcripts::{Identity, Reach, claude_dir_of_transcript, open_folder, open_transcript};
 use crate::fs::{self, Dir, DurableError};
@@ -29,10 +30,27 @@ pub struct FoundTranscript {
     pub id: SessionId,
     /// Length at the time of the look; where the transcript is gone, of what is left beside it.
     pub bytes: u64,
-    /// Names beside it that bear its id.
+    /// What a transcript that is no link was at the time of the look.
+    identity: Option<Identity>,
+    /// Whether something bears its id beside it.
+    has_own: bool,
+    /// Names beside it that bear its id and something else.
     pub(crate) beside: Vec<OsString>,
-    /// Names of its to-do lists, where they were looked at once for all.
-    pub(crate) todos: Option<Vec<OsString>>,
+    /// Where there may be side files, where that was looked at once for all.
+    pub(crate) whereabouts: Option<Whereabouts>,
+}
+
+/// A conversation's files as their status tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceStatus {
+    /// The transcript.
+    pub(crate) source: PathBuf,
+    /// Of all of them: another one if any of them is another file.
+    pub(crate) mark: Mark,
+    /// The plans that the transcript names.
+    pub(crate) slugs: Vec<String>,
+    /// How many of them are subagents' and not empty.
+    pub(crate) subagents: usize,
 }
 
 /// Something that looks like a conversation, or may hold some, and is not copied.
@@ -54,13 +72,58 @@ struct Survey {
 }
 
 impl FoundTranscript {
+    fn new(id: SessionId, path: PathBuf, identity: Option<Identity>) -> FoundTranscript {
+        let bytes = identity.map_or(0, |identity| identity.bytes);
+        FoundTranscript { path, id, bytes, identity, has_own: true, beside: Vec::new(), whereabouts: None }
+    }
+
     /// Its side files.
     pub(crate) fn side_files(&self) -> SideFiles {
-        side_files_with(Reach::Links, &self.path, &self.id, &self.beside, self.todos.as_deref())
+        self.side_files_naming(None)
+    }
+
+    /// [`FoundTranscript::side_files`], where it is known which plans the transcript names.
+    fn side_files_naming(&self, slugs: Option<Vec<String>>) -> SideFiles {
+        side_files_with(Reach::Links, &self.path, &self.id, &self.beside, self.whereabouts.as_ref(), slugs)
+    }
+
+    /// When it was last modified, in milliseconds since 1970; `None` of a link.
+    pub fn modified_ms(&self) -> Option<u64> {
+        self.identity.and_then(|identity| u64::try_from(identity.mtime_ns / 1_000_000).ok())
+    }
+
+    /// Whether nothing of it may lie anywhere but in its transcript.
+    fn is_alone(&self) -> bool {
+        let is_nothing = |known: &Whereabouts| {
+            let has_none = known.todos.as_ref().is_some_and(Vec::is_empty);
+            !known.has_own && !known.kept.contains(&true) && has_none && !known.has_plans
+        };
+        self.beside.is_empty() && self.whereabouts.as_ref().is_some_and(is_nothing)
+    }
+
+    /// The status of all its files; `slugs` where it is known which plans the transcript names. `None` where that cannot
+    /// be told, and of a link.
+    pub fn status(&self, slugs: Option<Vec<String>>) -> Option<SourceStatus> {
+        let (identity, known) = (self.identity?, self.whereabouts.as_ref()?);
+        let sides = if self.is_alone() { SideFiles::default() } else { self.side_files_naming(slugs) };
+        if !sides.problems.is_empty() {
+            return None;
+        }
+        let mut said = vec![u8::from(known.has_plans)];
+        put_identity(&mut said, &identity);
+        for side in &sides.found {
+            put_bytes(&mut said, side.rel.as_os_str().as_bytes());
+            put_identity(&mut said, &side.identity);
+        }
+        let subagents = sides.found.iter().filter(|side| side.identity.bytes > 0 && is_of_subagent(&side.rel)).count();
+        Some(SourceStatus { source: self.path.clone(), mark: mark_of(&said), slugs: sides.slugs, subagents })
     }
 
     /// What of its side files is not copied and may be a conversation: links to one, and what cannot be read.
     pub fn passed_over(&self) -> Vec<PassedOver> {
+        if self.is_alone() {
+            return Vec::new();
+        }
         let sides = self.side_files();
         let unread = sides.problems.iter().map(PassedOver::unreadable);
         let link = "it is a link, and below a conversation's own folder none is followed";
@@ -91,7 +154,7 @@ pub fn survey<P: AsRef<Path>>(projects: impl IntoIterator<Item = P>) -> (Vec<Fou
     for folder in folders {
         survey.add_folder(&folder);
     }
-    survey.add_todos();
+    survey.add_whereabouts();
     survey.transcripts.sort_by(|a, b| a.path.cmp(&b.path));
     survey.passed_over.sort_by(|a, b| a.path.cmp(&b.path));
     (survey.transcripts, survey.passed_over)
@@ -116,7 +179,7 @@ fn memory_at(path: PathBuf) -> Option<FoundTranscript> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return None,
         _ => {}
     }
-    let mut found = FoundTranscript { id: id_of_memory(&path), path, bytes: 0, beside: Vec::new(), todos: None };
+    let mut found = FoundTranscript::new(id_of_memory(&path), path, None);
     let sides = found.side_files();
     found.bytes = sides.found.iter().map(|side| side.identity.bytes).sum();
     // What cannot be read is told when it is saved.
@@ -199,6 +262,8 @@ impl Survey {
             Err(error) => return self.passed_over.push(PassedOver::unreadable(&error)),
         };
         let names: BTreeSet<&OsStr> = entries.iter().map(|(name, _)| name.as_os_str()).collect();
+        let no_files = entries.iter().filter(|(_, kind)| *kind != FileType::RegularFile);
+        let folders: BTreeSet<Vec<u8>> = no_files.map(|(name, _)| folded(name)).collect();
         let mut sessions = BTreeMap::new();
         let mut beside: BTreeMap<SessionId, Vec<OsString>> = BTreeMap::new();
         for (name, kind) in &entries {
@@ -211,7 +276,8 @@ impl Survey {
             } else if let Ok(Some(id)) = owner {
                 beside.entry(id).or_default().push(name.clone());
             } else if let Ok(id) = SessionId::of_transcript(Path::new(name)) {
-                self.add_transcript(dir, name, *kind, id, &mut sessions);
+                let has_own = folders.contains(&folded(OsStr::new(id.as_str())));
+                self.add_transcript(dir, name, *kind, (id, has_own), &mut sessions);
             } else if *kind == FileType::Directory {
                 self.add_other_folder(dir, name, &names, &mut beside);
             } else if is_transcript_like(name) {
@@ -227,14 +293,13 @@ impl Survey {
         self.transcripts.extend(sessions.into_values());
     }
 
-    /// Claude Code keeps the to-do lists of all sessions in one folder: it is listed once.
-    fn add_todos(&mut self) {
+    /// What a configuration directory keeps of the sessions lies in a few folders: each is listed once.
+    fn add_whereabouts(&mut self) {
         let mut known = BTreeMap::new();
         for found in &mut self.transcripts {
             let Some(claude_dir) = claude_dir_of_transcript(&found.path) else { continue };
-            let of_all = known.entry(claude_dir).or_insert_with_key(|claude_dir| todos_by_session(claude_dir));
-            let of_all = of_all.as_ref().filter(|_| is_uuid(found.id.as_str().as_bytes()));
-            found.todos = of_all.map(|of_all| of_all.get(&found.id).cloned().unwrap_or_default());
+            let of_all = known.entry(claude_dir).or_insert_with_key(|claude_dir| KeptOfAll::look(claude_dir));
+            found.whereabouts = of_all.as_ref().map(|of_all| of_all.of(&found.id, found.has_own));
         }
     }
 
@@ -243,19 +308,23 @@ impl Survey {
         dir: &Dir,
         name: &OsStr,
         kind: FileType,
-        id: SessionId,
+        (id, has_own): (SessionId, bool),
         sessions: &mut BTreeMap<SessionId, FoundTranscript>,
     ) {
         let path = dir.path().join(name);
         let looked = match kind {
-            FileType::RegularFile => dir.stat(name).map(|stat| stat.map(|stat| stat.st_size as u64)),
-            FileType::Symlink => open_transcript(&path)
-                .and_then(|file| file.map(|file| Ok(fs::stat_of(&file, &path)?.st_size as u64)).transpose()),
+            FileType::RegularFile => dir.stat(name),
+            FileType::Symlink => {
+                open_transcript(&path).and_then(|file| file.map(|file| fs::stat_of(&file, &path)).transpose())
+            }
             _ => return self.passed_over.push(PassedOver::new(path, "it is no regular file")),
         };
         match looked {
-            Ok(Some(bytes)) => {
-                sessions.insert(id.clone(), FoundTranscript { path, id, bytes, beside: Vec::new(), todos: None });
+            Ok(Some(stat)) => {
+                let (identity, bytes) = (Identity::of(&stat), stat.st_size as u64);
+                let identity = Some(identity).filter(|_| kind == FileType::RegularFile);
+                let found = FoundTranscript { bytes, has_own, ..FoundTranscript::new(id.clone(), path, identity) };
+                sessions.insert(id, found);
             }
             Ok(None) => {}
             Err(error) => self.passed_over.push(PassedOver { path, ..PassedOver::unreadable(&error) }),
@@ -310,7 +379,7 @@ impl Survey {
         sessions: &mut BTreeMap<SessionId, FoundTranscript>,
     ) {
         let path = dir.path().join(format!("{id}.jsonl"));
-        let mut found = FoundTranscript { path, id, bytes: 0, beside, todos: None };
+        let mut found = FoundTranscript { beside, ..FoundTranscript::new(id, path, None) };
         let sides = found.side_files();
         self.passed_over.extend(sides.problems.iter().map(PassedOver::unreadable));
         let left = sides.found.iter().filter(|side| side.is_beside_transcript());
@@ -400,7 +469,7 @@ mod tests {
             own.len()
         });
         assert_eq!(numbers.collect::<Vec<_>>(), [2, 1, 1, 2]);
-        assert_eq!(found[0].todos.as_ref().map(Vec::len), Some(2));
+        assert_eq!(found[0].whereabouts.as_ref().and_then(|known| known.todos.as_ref()).map(Vec::len), Some(2));
     }
 
     #[test]

@@ -20,11 +20,12 @@ use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
 /// What is never sent: locks, logs, what is rebuilt from the files, and what is only of this machine. Below the store.
-const NOT_SENT: [&str; 22] = [
+const NOT_SENT: [&str; 23] = [
     ".log",
     ".outbox",
     ".state/sessions",
     ".state/damaged",
+    ".state/seen",
     ".memory/.log",
     ".memory/.state/sessions",
     ".memory/.state/damaged",

@@ -1,10 +1,12 @@
 //! What the checks have found out so far; each uses what those before it left here.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::{Archive, QuickCheck, SessionKey};
-use layer1_prebackup::names::SessionId;
+use layer1_prebackup::archive::{Archive, Looked, QuickCheck, SeenSession, SessionKey};
+use layer1_prebackup::claude::mark::Mark;
+use layer1_prebackup::claude::side_files::is_of_subagent;
+use layer1_prebackup::claude::survey::{FoundTranscript, PassedOver};
+use layer1_prebackup::names::{FileName, SessionId, StoredName};
 
 use super::context::Context;
 use super::figures::Figures;
@@ -19,6 +21,10 @@ pub(crate) struct Examination<'a> {
     pub(crate) first: FoundStore,
     /// Layer 3's store.
     pub(crate) second: FoundStore,
+    /// Claude Code's transcripts, and what looks like one, by path.
+    pub(crate) found: (Vec<FoundTranscript>, Vec<PassedOver>),
+    /// The folders of transcripts: with all links resolved, as they were found, and as they are spelled.
+    pub(crate) roots: Vec<(PathBuf, PathBuf)>,
     pub(crate) hooks: InstalledHooks,
     pub(crate) findings: Vec<Finding>,
     /// How each thing is that `doctor` looked at, in one line.
@@ -32,10 +38,88 @@ pub(crate) struct Examination<'a> {
 pub(crate) struct FoundStore {
     /// `None` where there is none, or it cannot be read.
     pub(crate) archive: Option<Archive>,
-    /// Its sessions.
-    pub(crate) sessions: Vec<(SessionKey, QuickCheck)>,
-    /// The ids of these.
-    pub(crate) ids: BTreeSet<SessionId>,
+    /// Its sessions, by project and id.
+    pub(crate) sessions: Vec<FoundSession>,
+    /// What was seen of them before.
+    pub(crate) looked: Looked,
+}
+
+impl FoundStore {
+    /// What was found of a session.
+    pub(crate) fn session(&self, key: &SessionKey) -> Option<&FoundSession> {
+        let at = self.sessions.binary_search_by(|found| found.key.cmp(key));
+        at.ok().map(|at| &self.sessions[at])
+    }
+
+    /// Whether it has anything of a session with this id.
+    pub(crate) fn has(&self, id: &SessionId) -> bool {
+        self.sessions.iter().any(|found| found.key.id == *id)
+    }
+}
+
+/// A session of a store as it was found: of everything committed no more than its figures.
+#[derive(Debug)]
+pub(crate) struct FoundSession {
+    pub(crate) key: SessionKey,
+    /// The transcript that it was last copied from.
+    pub(crate) source: Option<PathBuf>,
+    /// When that was last modified as its newest content was committed, in milliseconds since 1970.
+    pub(crate) source_modified_ms: Option<u64>,
+    /// How many contents there are.
+    pub(crate) files: u64,
+    /// Those of them that are older contents of the transcript.
+    pub(crate) versions: u64,
+    /// What they take on the disk.
+    pub(crate) disk_bytes: u64,
+    /// When something was last committed, in milliseconds since 1970.
+    pub(crate) committed_ms: Option<u64>,
+    /// Whether a newer content may have lost something of an older one.
+    pub(crate) has_older: bool,
+    /// Whether there is a subagent's file.
+    pub(crate) has_subagents: bool,
+    contents: Option<Mark>,
+}
+
+impl FoundSession {
+    /// By what was seen of it before.
+    pub(crate) fn seen(key: SessionKey, seen: &SeenSession<'_>) -> FoundSession {
+        FoundSession {
+            key,
+            source: seen.source(),
+            source_modified_ms: seen.source_modified_ms,
+            files: seen.files,
+            versions: seen.versions,
+            disk_bytes: seen.disk_bytes,
+            committed_ms: Some(seen.committed_ms),
+            has_older: seen.has_older,
+            has_subagents: seen.has_subagents,
+            contents: seen.contents,
+        }
+    }
+
+    /// By a look at it.
+    pub(crate) fn looked_at(key: SessionKey, check: QuickCheck) -> FoundSession {
+        let is_agents = |name: &StoredName| matches!(&name.file, FileName::Side(rel) if is_of_subagent(rel));
+        let is_version = |name: &StoredName| name.generation > 0 && name.file == FileName::Transcript;
+        let files = || check.files.iter().map(|file| &file.name);
+        FoundSession {
+            files: check.files.len() as u64,
+            versions: files().filter(|name| is_version(name)).count() as u64,
+            disk_bytes: check.files.iter().map(|file| file.disk_bytes).sum(),
+            committed_ms: check.files.iter().map(|file| file.committed_ms).max(),
+            has_older: files().any(|name| is_version(name) || (name.generation > 0 && is_agents(name))),
+            has_subagents: files().any(is_agents),
+            key,
+            source: check.source,
+            source_modified_ms: check.source_modified_ms,
+            contents: check.contents,
+        }
+    }
+
+    /// Whether both stores have the same contents of it, proven in each. False also where that is not known.
+    pub(crate) fn has_the_same_as(&self, other: &FoundSession) -> bool {
+        self.key == other.key && self.contents.is_some() && self.contents == other.contents
+    }
 }
 
 /// What the other checks have to know of the hooks.
@@ -64,11 +148,28 @@ impl<'a> Examination<'a> {
             figures: Figures::default(),
             first,
             second,
+            found: Default::default(),
+            roots: Vec::new(),
             hooks: InstalledHooks::default(),
             findings,
             summaries,
             unchecked: Vec::new(),
         }
+    }
+
+    /// A transcript as it may be spelled too: layer 1 records a source as its event spells it, layer 3 with all links
+    /// resolved.
+    pub(crate) fn other_spelling(&self, found: &Path) -> Option<PathBuf> {
+        let mut roots = self.roots.iter().filter(|(resolved, given)| resolved != given);
+        roots.find_map(|(resolved, given)| Some(given.join(found.strip_prefix(resolved).ok()?)))
+    }
+
+    /// What layer 1's store has of a transcript, if nothing of that has changed since all of it was saved there.
+    pub(crate) fn saved(&self, found: &FoundTranscript) -> Option<&FoundSession> {
+        let seen = self.first.looked.seen_of(&found.id)?;
+        let spelled = self.other_spelling(&found.path);
+        let mut sources = spelled.iter().map(PathBuf::as_path).chain([&*found.path]);
+        sources.find(|source| seen.is_saved(found, source)).and_then(|_| self.first.session(&seen.key()?))
     }
 
     /// Adds what a kind says by itself.

@@ -5,8 +5,9 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::archive::Archive;
 use layer1_prebackup::claude::transcripts::open_regular;
+use layer1_prebackup::names::SessionId;
 
 use super::context::Context;
 use super::finding::Finding;
@@ -18,10 +19,10 @@ const READ_BYTES_MAX: u64 = 256 * 1024;
 /// Longest title in a report, in characters.
 const TITLE_CHARS_MAX: usize = 60;
 
-/// Looks titles up; the stores are opened at the first.
+/// Looks titles up; the store is opened at the first.
 pub(super) struct Titles<'a> {
     context: &'a Context,
-    stored: OnceCell<Vec<(Archive, Vec<SessionKey>)>>,
+    stored: OnceCell<Option<Archive>>,
 }
 
 impl<'a> Titles<'a> {
@@ -38,15 +39,10 @@ impl<'a> Titles<'a> {
     }
 
     fn stored(&self, id: &str) -> Option<String> {
-        let open = || {
-            let archive = Archive::open_as_found(&self.context.places.layer3_store).ok().flatten()?;
-            let keys = archive.sessions().ok()?;
-            Some((archive, keys))
-        };
-        let stored = self.stored.get_or_init(|| open().into_iter().collect());
-        let mut of_id = stored.iter().flat_map(|(archive, keys)| keys.iter().map(move |key| (archive, key)));
-        let (archive, key) = of_id.find(|(_, key)| key.id.as_str() == id)?;
-        let metadata: Metadata = serde_json::from_slice(&metadata_text(archive, key)?).ok()?;
+        let open = || Archive::open_as_found(&self.context.places.layer3_store).ok().flatten();
+        let archive = self.stored.get_or_init(open).as_ref()?;
+        let key = archive.find(&SessionId::parse(id).ok()?).ok()?.into_iter().min()?;
+        let metadata: Metadata = serde_json::from_slice(&metadata_text(archive, &key)?).ok()?;
         metadata.title.or(metadata.first_topic)
     }
 }

@@ -24,7 +24,7 @@ use crate::save::session;
 use crate::stores::not_forgotten::{NotForgotten, not_forgotten};
 use crate::stores::one_copy::{OneCopy, in_one_copy, memories_in_one_copy};
 use crate::stores::session_name;
-use crate::stores::{BadCopy, Layer, Pair, SessionCopies, Stores};
+use crate::stores::{BadCopy, Layer, SessionCopies, Stores};
 
 /// What verifying found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -362,8 +362,9 @@ fn find(places: &Places, stores: &Rc<Stores>, meant: &Meant) -> Result<Found, Fa
             FindingEntry::new(LABELS_DIFFER, Some(&key), &path, &format!("{what}; `{hint}` puts them together"))
         }));
     }
-    let is_meant = |pair: &Pair| meant.all || meant.keys.contains(pair.key());
-    let alone = in_one_copy(stores, places, &is_meant)?;
+    let mut pairs = stores.pairs()?;
+    pairs.retain(|pair| meant.all || meant.keys.contains(pair.key()));
+    let alone = in_one_copy(stores, places, &pairs)?;
     let is_owed = |alone: &&OneCopy| alone.held_by == Layer::One || !alone.is_whole;
     let unfinished = not_forgotten(stores)?;
     let is_meant = |id: &SessionId| meant.all || meant.keys.iter().any(|key| key.id == *id);

@@ -60,6 +60,11 @@ impl Acknowledged {
         Ok(fs::replace_own(layer3.root(), Path::new(FILE), &text)?)
     }
 
+    /// Whether it was ever seen that Claude Code no longer has the session.
+    pub(crate) fn knows_gone(&self, key: &SessionKey) -> bool {
+        self.gone.contains_key(&name(key))
+    }
+
     /// Whether it was seen that Claude Code no longer has the session as it is stored now.
     pub(crate) fn is_gone(&self, copies: &SessionCopies) -> bool {
         self.gone.get(&name(&copies.key)).is_some_and(|mark| Some(mark) == copies.newest_mark().as_ref())

@@ -82,18 +82,7 @@ impl Stores {
     /// the only one of its id in both.
     pub(crate) fn pairs(&self) -> Result<Vec<Pair>, ArchiveError> {
         let of = |archive: &Option<Archive>| archive.as_ref().map_or(Ok(Vec::new()), Archive::sessions);
-        let (of3, mut of1) = (of(&self.layer3)?, of(&self.layer1)?);
-        let all1 = of1.clone();
-        let alone = |keys: &[SessionKey], key: &SessionKey| keys.iter().filter(|other| other.id == key.id).count() == 1;
-        let mut pairs = Vec::new();
-        for key in &of3 {
-            let is_alone = alone(&of3, key) && alone(&all1, key);
-            let same = of1.iter().position(|other| other == key);
-            let at = same.or_else(|| is_alone.then(|| of1.iter().position(|other| other.id == key.id)).flatten());
-            pairs.push(Pair { layer1: at.map(|at| of1.remove(at)), layer3: Some(key.clone()) });
-        }
-        pairs.extend(of1.into_iter().map(|key| Pair { layer1: Some(key), layer3: None }));
-        Ok(pairs)
+        Ok(Pair::of(of(&self.layer1)?, of(&self.layer3)?))
     }
 
     /// Every session that a store holds, as layer 3 knows it, else as layer 1 does.

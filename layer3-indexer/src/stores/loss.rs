@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, SessionKey, StoredFile, Verification};
-use layer1_prebackup::claude::side_files::place_of;
+use layer1_prebackup::claude::side_files::{is_of_subagent, place_of};
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, DurableError};
 use layer1_prebackup::names::{FileName, LAYER3, StoredName, typed};
@@ -46,12 +46,6 @@ pub(crate) struct Loss {
     pub(crate) is_longest: bool,
     /// Length of the newest content.
     pub(crate) bytes: u64,
-}
-
-/// Whether a side file holds what a subagent did.
-fn is_of_subagent(rel: &Path) -> bool {
-    let name = rel.file_name().unwrap_or_default().as_encoded_bytes();
-    name.starts_with(b"agent-") && name.ends_with(b".jsonl")
 }
 
 /// A content by its length and hash: `1234:…`.

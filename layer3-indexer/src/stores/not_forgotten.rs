@@ -68,16 +68,15 @@ pub(crate) fn not_forgotten(stores: &Stores) -> Result<Vec<NotForgotten>, Archiv
             }
         }
     }
-    if forgotten.is_empty() {
-        return Ok(found.into_values().collect());
-    }
     for (layer, archive) in &both {
-        for key in archive.sessions()? {
-            let Some(known) = forgotten.get(&key.id) else { continue };
+        for (id, known) in &forgotten {
+            if archive.find(id)?.is_empty() {
+                continue;
+            }
             if known.iter().any(Forgotten::is_whole) {
-                add(&key.id, *layer, IS_BACK, None, false);
+                add(id, *layer, IS_BACK, None, false);
             } else if known.len() < both.len() || known.iter().any(|other| other.marks != known[0].marks) {
-                add(&key.id, *layer, IS_BACK_IN_PART, None, true);
+                add(id, *layer, IS_BACK_IN_PART, None, true);
             }
         }
     }

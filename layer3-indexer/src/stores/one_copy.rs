@@ -25,15 +25,11 @@ pub(crate) struct OneCopy {
     pub(crate) is_whole: bool,
 }
 
-/// The conversations among `meant` that are in one copy only, wholly or in part. Not those that wait to be saved, that
+/// The conversations among these that are in one copy only, wholly or in part. Not those that wait to be saved, that
 /// go on in a source which the next hook or sweep copies, that the user excluded, or that cannot be read, which are
 /// told as such. None where a store is not there at all, or lost its bookkeeping: of that one nothing is known.
-pub(crate) fn in_one_copy(
-    stores: &Stores,
-    places: &Places,
-    meant: &dyn Fn(&Pair) -> bool,
-) -> Result<Vec<OneCopy>, Failure> {
-    if stores.layer1.is_none() || stores.layer3.is_none() { Ok(Vec::new()) } else { alone(stores, places, meant) }
+pub(crate) fn in_one_copy(stores: &Stores, places: &Places, pairs: &[Pair]) -> Result<Vec<OneCopy>, Failure> {
+    if stores.layer1.is_none() || stores.layer3.is_none() { Ok(Vec::new()) } else { alone(stores, places, pairs) }
 }
 
 /// The same of what Claude Code remembers of the projects, where both stores are there: that one of them has no memory
@@ -45,10 +41,11 @@ pub(crate) fn memories_in_one_copy(places: &Places) -> Result<Vec<OneCopy>, Fail
     if none || !is_there(&places.layer1_store) || !is_there(&places.layer3_store) {
         return Ok(Vec::new());
     }
-    alone(&Stores::open(&of_memories)?, &of_memories, &|_| true)
+    let stores = Stores::open(&of_memories)?;
+    alone(&stores, &of_memories, &stores.pairs()?)
 }
 
-fn alone(stores: &Stores, places: &Places, meant: &dyn Fn(&Pair) -> bool) -> Result<Vec<OneCopy>, Failure> {
+fn alone(stores: &Stores, places: &Places, pairs: &[Pair]) -> Result<Vec<OneCopy>, Failure> {
     let is_lost = |archive: &Option<Archive>| archive.as_ref().is_some_and(|archive| archive.store_id().is_empty());
     if is_lost(&stores.layer1) || is_lost(&stores.layer3) || !stores.notes.is_empty() {
         return Ok(Vec::new());
@@ -58,8 +55,8 @@ fn alone(stores: &Stores, places: &Places, meant: &dyn Fn(&Pair) -> bool) -> Res
     // What was forgotten and is not gone is told as such. In doubt it is not.
     let both = || stores.layer1.iter().chain(&stores.layer3);
     let is_forgotten = |id: &SessionId| both().any(|archive| archive.is_forgotten(id).unwrap_or(false));
-    let meant = |pair: &&Pair| meant(pair) && !is_forgotten(&pair.key().id);
-    for pair in stores.pairs()?.iter().filter(meant).filter(|pair| !waiting.contains(pair.key().id.as_str())) {
+    let is_told = |pair: &&Pair| waiting.contains(pair.key().id.as_str()) || is_forgotten(&pair.key().id);
+    for pair in pairs.iter().filter(|pair| !is_told(pair)) {
         for (held_by, other) in [(Layer::One, Layer::Three), (Layer::Three, Layer::One)] {
             let Some((archive, key)) = stores.of(held_by).zip(pair.in_store(held_by)) else { continue };
             let other_key = pair.in_store(other);

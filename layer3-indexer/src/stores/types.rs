@@ -1,5 +1,6 @@
 //! What is said of stores and of the copies in them.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 
 use layer1_prebackup::Hash;
 use layer1_prebackup::archive::SessionKey;
-use layer1_prebackup::names::StoredName;
+use layer1_prebackup::names::{SessionId, StoredName};
 use serde::Serialize;
 
 /// The layer whose store holds a content.
@@ -41,6 +42,28 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    /// Those of all sessions of layer 1 and layer 3: see [`super::Stores::pairs`].
+    pub(crate) fn of(layer1: Vec<SessionKey>, layer3: Vec<SessionKey>) -> Vec<Pair> {
+        let alone = |keys: &[SessionKey]| {
+            let mut alone: HashMap<SessionId, Option<SessionKey>> = HashMap::with_capacity(keys.len());
+            for key in keys {
+                alone.entry(key.id.clone()).and_modify(|known| *known = None).or_insert_with(|| Some(key.clone()));
+            }
+            alone
+        };
+        let (alone1, alone3) = (alone(&layer1), alone(&layer3));
+        let mut rest: BTreeSet<SessionKey> = layer1.into_iter().collect();
+        let mut pairs = Vec::with_capacity(layer3.len());
+        for key in layer3 {
+            let is_alone = alone3.get(&key.id).is_some_and(Option::is_some);
+            let other = || alone1.get(&key.id).and_then(Option::as_ref).filter(|_| is_alone);
+            let same = rest.take(&key).or_else(|| rest.take(other()?));
+            pairs.push(Pair { layer1: same, layer3: Some(key) });
+        }
+        pairs.extend(rest.into_iter().map(|key| Pair { layer1: Some(key), layer3: None }));
+        pairs
+    }
+
     /// As layer 3 knows it, else as layer 1 does.
     pub(crate) fn key(&self) -> &SessionKey {
         self.layer3.as_ref().or(self.layer1.as_ref()).expect("a session is in a store")

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use layer1_prebackup::archive::{Archive, Compare, SaveRequest, SessionKey};
+use layer1_prebackup::archive::{Archive, Compare, SaveRequest, Seen, SessionKey};
 use layer1_prebackup::names::SessionId;
 use layer1_prebackup::wire::outbox_job::{Job, JobName};
 use tempfile::TempDir;
@@ -69,7 +69,7 @@ impl Store {
             // What it says is judged elsewhere: here, that it ends.
             let _ = (archive.quick_check(&key), archive.source_of(&key));
         }
-        let _ = (archive.verify(None), archive.sessions_and_strangers());
+        let _ = (archive.verify(None), archive.look_by(Seen::default()));
     }
 }
 

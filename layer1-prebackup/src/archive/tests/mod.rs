@@ -22,6 +22,7 @@ mod edges;
 mod known_damage;
 mod mark;
 mod proofs;
+mod seen;
 mod synced_folders;
 
 /// A source and a store in a scratch directory.

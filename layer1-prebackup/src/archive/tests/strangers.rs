@@ -71,7 +71,7 @@ fn copies_of_everything_are_nobodys_and_the_conversation_goes_on() {
     assert_eq!(archive.find(&key().id).unwrap(), [key()]);
     assert_eq!(held(&archive), before);
     assert_eq!(archive.verify(None).unwrap().len(), 0);
-    let strangers = archive.sessions_and_strangers().unwrap().1;
+    let strangers = archive.look_by(Seen::default()).unwrap().strangers;
     for named in ["p/s1 2.jsonl", "p/s1.sync-conflict-20261128-101010-ABCDEFG.jsonl", "p 2/s1.jsonl", "p/s1.jsonl.bak"]
     {
         assert!(strangers.contains(&PathBuf::from(named)), "{named}: {strangers:?}");
@@ -116,7 +116,7 @@ fn a_project_whose_folder_was_renamed_with_its_ledgers_is_gone_on_with() {
     fs::write(scene.transcript(), "other\nmore\n").unwrap();
     assert_eq!(scene.save().key.unwrap(), renamed);
     assert_eq!(
-        (scene.content("q 2/s1.jsonl"), archive.sessions_and_strangers().unwrap().1.len()),
+        (scene.content("q 2/s1.jsonl"), archive.look_by(Seen::default()).unwrap().strangers.len()),
         (b"other\nmore\n".to_vec(), 0)
     );
 }
@@ -128,7 +128,7 @@ fn what_is_left_of_a_conversation_under_another_name_is_no_copy() {
         let scene = saved(&["one\n"]);
         let [from, to] = [from, to].map(|name| scene.store().join(name));
         fs::rename(&from, &to).unwrap();
-        let strangers = scene.archive().sessions_and_strangers().unwrap().1;
+        let strangers = scene.archive().look_by(Seen::default()).unwrap().strangers;
         assert!(strangers.is_empty(), "{to:?}: {strangers:?}");
         let findings = scene.archive().verify(None).unwrap();
         assert!(findings.iter().any(|finding| finding.kind == FindingKind::Missing), "{findings:?}");
@@ -136,7 +136,7 @@ fn what_is_left_of_a_conversation_under_another_name_is_no_copy() {
         scene.save();
         fs::write(scene.transcript(), "one\ntwo\n").unwrap();
         scene.save();
-        assert_eq!(scene.archive().sessions_and_strangers().unwrap().1.len(), 1, "{to:?}");
+        assert_eq!(scene.archive().look_by(Seen::default()).unwrap().strangers.len(), 1, "{to:?}");
     }
 }
 

@@ -1,16 +1,19 @@
 //! Conversations whose newest content lost what an older one has: they come first, and stay until somebody decides.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::claude::side_files::place_of;
-use layer1_prebackup::names::FileName;
+use layer1_prebackup::claude::survey::FoundTranscript;
+use layer1_prebackup::names::{FileName, SessionId};
 
-use crate::health::examination::Examination;
+use crate::health::examination::{Examination, FoundSession, FoundStore};
 use crate::health::finding::{Finding, Kind};
 use crate::restore::standing;
 use crate::stores::loss::Loss;
-use crate::stores::{SessionCopies, Stores};
+use crate::stores::{Pair, SessionCopies, Stores};
 use crate::terminal::{count, shell_quoted};
 use crate::transcript::lost::How;
 
@@ -19,8 +22,8 @@ pub(super) fn of_sessions(examination: &mut Examination<'_>) {
     let context = examination.context;
     // Stores that cannot be read were reported.
     let Ok(stores) = Stores::open(&context.places).map(Rc::new) else { return };
-    for key in stores.sessions().unwrap_or_default() {
-        let Ok(copies) = SessionCopies::of(&stores, &key) else { continue };
+    for key in &may_have_lost(examination) {
+        let Ok(copies) = SessionCopies::of(&stores, key) else { continue };
         if let Some(loss) = copies.loss() {
             let what = loss.to_text();
             let place = standing(&context.places, &key.id).ok().flatten();
@@ -48,6 +51,31 @@ pub(super) fn of_sessions(examination: &mut Examination<'_>) {
             examination.findings.push(finding.of(&key.id, Some(key.project.as_str())));
         }
     }
+}
+
+/// The conversations of which an older content is stored, or a subagent's file that may be gone, as layer 3 knows them,
+/// else as layer 1 does.
+fn may_have_lost(examination: &Examination<'_>) -> Vec<SessionKey> {
+    let (first, second) = (&examination.first, &examination.second);
+    let of = |store: &FoundStore| store.sessions.iter().map(|found| found.key.clone()).collect();
+    let mut pairs = Pair::of(of(first), of(second));
+    let found: HashMap<&SessionId, &FoundTranscript> =
+        examination.found.0.iter().map(|found| (&found.id, found)).collect();
+    pairs.retain(|pair| {
+        let stored =
+            [pair.layer1.as_ref().map(|key| first.session(key)), pair.layer3.as_ref().map(|key| second.session(key))];
+        let all: Option<Vec<&FoundSession>> = stored.into_iter().flatten().collect();
+        let Some(all) = all else { return true };
+        let is_there = || {
+            let source = found.get(&pair.key().id);
+            let is_saved = source.is_some_and(|found| examination.saved(found).is_some());
+            !is_saved && all.iter().any(|stored| stored.source.as_ref().is_some_and(|source| source.exists()))
+        };
+        all.iter().any(|stored| stored.has_older) || (all.iter().any(|stored| stored.has_subagents) && is_there())
+    });
+    let mut keys: Vec<SessionKey> = pairs.into_iter().map(|pair| pair.key().clone()).collect();
+    keys.sort();
+    keys
 }
 
 fn found(

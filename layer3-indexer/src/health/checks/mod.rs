@@ -32,8 +32,9 @@ pub(crate) enum Depth {
 type Check = fn(&mut Examination<'_>);
 
 /// In the order in which they run: each uses what those before it found out.
-const CHECKS: [(Depth, Check); 26] = [
+const CHECKS: [(Depth, Check); 27] = [
     (Depth::Cheap, stores::both),
+    (Depth::Cheap, sources::found),
     (Depth::Cheap, stores::may_be_written),
     (Depth::Cheap, stores::forgotten),
     (Depth::Cheap, index::state),

@@ -1,21 +1,21 @@
 //! Claude Code's transcripts against the two stores: what is not saved, what vanished, what its cleanup will delete next, and conversations of which there never was a transcript.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
-use layer1_prebackup::archive::{Archive, ArchiveError, QuickCheck, SessionKey};
+use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey};
 use layer1_prebackup::claude::survey::{FoundTranscript, PassedOver, survey};
-use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::{LAYER1, SessionId, typed};
 use layer1_prebackup::status::published_journals;
 
 use crate::failure::chain;
 use crate::health::claude_settings;
 use crate::health::context::Context;
-use crate::health::examination::{Examination, FoundStore};
+use crate::health::examination::{Examination, FoundSession, FoundStore};
 use crate::health::figures::{Expiring, NotSaved, Vanished};
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::health::text::{duration, how_saved};
@@ -42,7 +42,15 @@ const MASS_MIN: usize = 5;
 /// Names in one finding; a screen and a model have room for these.
 const NAMED_MAX: usize = 20;
 
-/// Claude Code's transcripts against the stores.
+/// Claude Code's transcripts.
+pub(super) fn found(examination: &mut Examination<'_>) {
+    let places = &examination.context.places;
+    let given = places.all_claude_dirs().map(|dir| dir.join("projects"));
+    examination.roots = all_resolved_projects(places).into_iter().zip(given).collect();
+    examination.found = survey(examination.roots.iter().map(|(resolved, _)| resolved));
+}
+
+/// The same against the stores.
 pub(super) fn transcripts(examination: &mut Examination<'_>) {
     let context = examination.context;
     let cleanup_days = claude_settings::cleanup_days(&context.settings()).unwrap_or(CLEANUP_DAYS_DEFAULT);
@@ -50,20 +58,22 @@ pub(super) fn transcripts(examination: &mut Examination<'_>) {
     let sources = &mut examination.figures.sources;
     sources.projects.clone_from(&projects);
     sources.cleanup_period_days = cleanup_days;
-    let (mut found, mut passed_over) = survey(all_resolved_projects(&context.places));
+    let (mut found, mut passed_over) = std::mem::take(&mut examination.found);
     sources.transcripts = found.len() as u64;
     sources.bytes = found.iter().map(|found| found.bytes).sum();
-    let ids: BTreeSet<SessionId> = found.iter().map(|found| found.id.clone()).collect();
+    let ids: HashSet<SessionId> = found.iter().map(|found| found.id.clone()).collect();
     let all = found.len();
     found.retain(|found| !context.places.policy.exclude.is_excluded(&found.path, None));
     if found.len() < all {
         let what = format!("{} not copied: the settings exclude them", count((all - found.len()) as u64, "transcript"));
         examination.found(Kind::Excluded, what, &projects);
     }
+    let archives = [&examination.first, &examination.second].into_iter().filter_map(|store| store.archive.as_ref());
+    let tombstones: Vec<_> = archives.map(|archive| (archive, archive.forgotten_ids().unwrap_or_default())).collect();
     // In doubt, a tombstone that cannot be read, it is looked at like any other.
     let is_forgotten = |found: &FoundTranscript| {
-        let archives = [&examination.first, &examination.second].into_iter().filter_map(|store| store.archive.as_ref());
-        archives.into_iter().any(|archive| archive.is_forgotten(&found.id).unwrap_or(false))
+        let mut with = tombstones.iter().filter(|(_, ids)| ids.contains(&found.id));
+        with.any(|(archive, _)| archive.is_forgotten(&found.id).unwrap_or(false))
     };
     found.retain(|found| !is_forgotten(found));
     examination.figures.sources.left_out = (all - found.len()) as u64;
@@ -142,7 +152,7 @@ pub(super) fn expiring(examination: &mut Examination<'_>) {
 /// One transcript: is it saved, and how long will it be there?
 fn one(found: &FoundTranscript, examination: &mut Examination<'_>) {
     let context = examination.context;
-    let modified_ms = modified_ms(&found.path);
+    let modified_ms = found.modified_ms().or_else(|| modified_ms(&found.path));
     let age_ms = context.now_ms.saturating_sub(modified_ms.unwrap_or(context.now_ms));
     let not_saved = not_saved(found, modified_ms, age_ms, examination);
     let saved = not_saved.as_ref().is_none_or(|not_saved| not_saved.in_layer1 || not_saved.in_layer3);
@@ -175,21 +185,25 @@ fn not_saved(
     if context.asking.as_deref() == Some(found.id.as_str()) {
         return None;
     }
+    let saved = examination.saved(found);
     let (mut unreadable, mut has_copy) = (None, false);
-    let mut current = |store: &FoundStore| match &store.archive {
+    let mut current = |store: &FoundStore, is_known: bool| match &store.archive {
         // An empty transcript is never stored, so there is nothing to wait for.
-        _ if found.bytes == 0 => true,
+        _ if found.bytes == 0 || is_known => true,
         None => false,
         Some(archive) => {
-            has_copy |= store.ids.contains(&found.id);
-            let behind = is_behind(archive, found, &context.places);
+            has_copy |= store.has(&found.id);
+            let behind = is_behind(archive, found, examination);
             behind.map(|behind| !behind).unwrap_or_else(|error| {
                 unreadable = Some(chain(&error));
                 false
             })
         }
     };
-    let (in_layer1, in_layer3) = (current(&examination.first), current(&examination.second));
+    let in_layer1 = current(&examination.first, saved.is_some());
+    // What is the same in both is saved in both.
+    let other = saved.and_then(|one| Some((one, examination.second.session(&one.key)?)));
+    let in_layer3 = current(&examination.second, other.is_some_and(|(one, other)| one.has_the_same_as(other)));
     if in_layer1 && in_layer3 {
         return None;
     }
@@ -226,45 +240,68 @@ pub(super) fn save_line(context: &Context, in_layer1: bool) -> String {
 }
 
 /// Stored sessions whose transcript is gone.
-fn lost(ids: &BTreeSet<SessionId>, examination: &mut Examination<'_>) {
+fn lost(ids: &HashSet<SessionId>, examination: &mut Examination<'_>) {
     let context = examination.context;
-    let mut stored: BTreeMap<&SessionKey, &QuickCheck> = BTreeMap::new();
-    for (key, check) in examination.first.sessions.iter().chain(&examination.second.sessions) {
-        // Layer 3's word comes last and counts, unless it never saw the source.
-        if check.source.is_some() || !stored.contains_key(key) {
-            stored.insert(key, check);
+    let (mut stored, mut gone) = (0, Vec::new());
+    for found in of_either(&examination.first.sessions, &examination.second.sessions) {
+        stored += 1;
+        let is_there = ids.contains(&found.key.id) || found.source.as_ref().is_some_and(|path| path.exists());
+        if !is_there && found.files > 0 {
+            gone.push(found);
         }
     }
-    let mut projects_of: BTreeMap<&SessionId, usize> = BTreeMap::new();
-    stored.keys().for_each(|key| *projects_of.entry(&key.id).or_default() += 1);
     let acknowledged = Acknowledged::read(examination.second.archive.as_ref());
     let stores = Stores::open(&context.places).map(Rc::new).ok();
     let is_acknowledged = |key: &SessionKey| {
-        let copies = stores.as_ref().and_then(|stores| SessionCopies::of(stores, key).ok());
-        copies.is_some_and(|copies| acknowledged.is_gone(&copies))
+        let copies = || SessionCopies::of(stores.as_ref()?, key).ok();
+        acknowledged.knows_gone(key) && copies().is_some_and(|copies| acknowledged.is_gone(&copies))
     };
-    let cleanup_ms = examination.figures.sources.cleanup_period_days.saturating_mul(DAY_MS);
-    let mut gone = Vec::new();
-    for (key, check) in &stored {
-        let is_there = ids.contains(&key.id) || check.source.as_ref().is_some_and(|path| path.exists());
-        let name = if projects_of[&key.id] > 1 { format!("{}/{}", key.project, key.id) } else { key.id.to_string() };
-        let restore = format!("{} restore {}", context.commands.layer3, shell_quoted(&name));
-        if !is_there && !check.files.is_empty() && !is_acknowledged(key) {
-            gone.push(vanished(context, key, check, restore, cleanup_ms));
+    gone.retain(|found| !is_acknowledged(&found.key));
+    let mut projects_of: HashMap<&SessionId, usize> = HashMap::new();
+    let wanted: HashSet<&SessionId> = gone.iter().map(|found| &found.key.id).collect();
+    for found in of_either(&examination.first.sessions, &examination.second.sessions) {
+        if wanted.contains(&found.key.id) {
+            *projects_of.entry(&found.key.id).or_default() += 1;
         }
     }
-    let stored = stored.len();
+    let cleanup_ms = examination.figures.sources.cleanup_period_days.saturating_mul(DAY_MS);
+    let told = gone.into_iter().map(|found| {
+        let key = &found.key;
+        let name = if projects_of[&key.id] > 1 { format!("{}/{}", key.project, key.id) } else { key.id.to_string() };
+        vanished(context, found, format!("{} restore {}", context.commands.layer3, shell_quoted(&name)), cleanup_ms)
+    });
+    let gone: Vec<Vanished> = told.collect();
     report_vanished(&gone, stored, examination);
     examination.figures.vanished = gone;
 }
 
-fn vanished(context: &Context, key: &SessionKey, check: &QuickCheck, restore: String, cleanup_ms: u64) -> Vanished {
-    let committed_ms = check.files.iter().map(|file| file.committed_ms).max();
-    let changed_ms = check.source_modified_ms.or(committed_ms).unwrap_or(0);
+/// The sessions of both stores, by project and id. Of one that is in both, layer 3's word counts, unless it never saw the
+/// source.
+fn of_either<'f>(first: &'f [FoundSession], second: &'f [FoundSession]) -> impl Iterator<Item = &'f FoundSession> {
+    let (mut first, mut second) = (first.iter().peekable(), second.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (first.peek(), second.peek()) {
+            (Some(one), Some(other)) => one.key.cmp(&other.key),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        match order {
+            Ordering::Less => first.next(),
+            Ordering::Greater => second.next(),
+            Ordering::Equal => {
+                let (one, other) = (first.next(), second.next());
+                other.filter(|other| other.source.is_some()).or(one)
+            }
+        }
+    })
+}
+
+fn vanished(context: &Context, found: &FoundSession, restore: String, cleanup_ms: u64) -> Vanished {
+    let changed_ms = found.source_modified_ms.or(found.committed_ms).unwrap_or(0);
     Vanished {
-        session_id: key.id.to_string(),
-        project: key.project.to_string(),
-        path: check.source.clone().unwrap_or_default(),
+        session_id: found.key.id.to_string(),
+        project: found.key.project.to_string(),
+        path: found.source.clone().unwrap_or_default(),
         expected: context.now_ms.saturating_sub(changed_ms) > cleanup_ms,
         restore,
     }
@@ -291,7 +328,7 @@ fn report_vanished(vanished: &[Vanished], stored: usize, examination: &mut Exami
 }
 
 /// Conversations of which layer 1 kept the events, because Claude Code wrote no transcript.
-fn without_transcript(ids: &BTreeSet<SessionId>, examination: &mut Examination<'_>) {
+fn without_transcript(ids: &HashSet<SessionId>, examination: &mut Examination<'_>) {
     let context = examination.context;
     // A store that cannot be read was reported already.
     for path in published_journals(&context.places.layer1_store).unwrap_or_default() {
@@ -300,7 +337,7 @@ fn without_transcript(ids: &BTreeSet<SessionId>, examination: &mut Examination<'
             continue;
         };
         let stored = [&examination.first, &examination.second];
-        let is_stored = stored.iter().any(|store| store.ids.contains(&id));
+        let is_stored = stored.iter().any(|store| store.has(&id));
         if ids.contains(&id) || is_stored {
             continue;
         }
@@ -314,17 +351,14 @@ fn without_transcript(ids: &BTreeSet<SessionId>, examination: &mut Examination<'
     }
 }
 
-/// Whether the present content is not in the store. Layer 1 records a source as its event spells
-/// it, layer 3 with all links resolved; either spelling will do.
-fn is_behind(archive: &Archive, found: &FoundTranscript, places: &Places) -> Result<bool, ArchiveError> {
+/// Whether the present content is not in the store; either spelling of its source will do.
+fn is_behind(archive: &Archive, found: &FoundTranscript, examination: &Examination<'_>) -> Result<bool, ArchiveError> {
     if !archive.is_behind_found(found)? {
         return Ok(false);
     }
-    let given = places.all_claude_dirs().map(|dir| dir.join("projects"));
-    let mut spellings = all_resolved_projects(places).into_iter().zip(given);
-    match spellings.find_map(|(resolved, given)| Some(given.join(found.path.strip_prefix(resolved).ok()?))) {
-        Some(given) if given != found.path => archive.is_behind(&found.id, &given),
-        _ => Ok(true),
+    match examination.other_spelling(&found.path) {
+        Some(given) => archive.is_behind(&found.id, &given),
+        None => Ok(true),
     }
 }
 

@@ -3,15 +3,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::{self, Archive};
+use layer1_prebackup::archive::{self, Archive, Looked, SEEN, SEEN_SECOND, Seen};
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, platform};
-use layer1_prebackup::names::{FileName, StoredName};
 use rustix::fs::{Access, access};
 
 use crate::failure::chain;
 use crate::health::context::Context;
-use crate::health::examination::{Examination, FoundStore};
+use crate::health::examination::{Examination, FoundSession, FoundStore};
 use crate::health::figures::StoreStatus;
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::health::text::duration;
@@ -30,14 +29,17 @@ const NOT_THERE_YET: &str = "not there yet";
 /// Layer 1's store and layer 3's.
 pub(super) fn both(examination: &mut Examination<'_>) {
     let Context { places, commands, now_ms, .. } = examination.context;
-    examination.first = look(&places.layer1_store, &format!("{} sweep", commands.layer1), examination);
-    examination.second = look(&places.layer3_store, &format!("{} import", commands.layer3), examination);
+    // What was seen of either lies in layer 1's store: layers 1 and 2 keep it.
+    let seen = |rel| move |id: &str| Seen::read(&places.layer1_store, rel, id);
+    examination.first = look(&places.layer1_store, &seen(SEEN), &format!("{} sweep", commands.layer1), examination);
+    let import = format!("{} import", commands.layer3);
+    examination.second = look(&places.layer3_store, &seen(SEEN_SECOND), &import, examination);
     examination.figures.layer1 = figures(&places.layer1_store, &examination.first, *now_ms);
     examination.figures.layer3 = figures(&places.layer3_store, &examination.second, *now_ms);
 }
 
-/// Looks at a store; `save` makes one that lost its bookkeeping whole.
-fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundStore {
+/// Looks at a store, of which `seen` was seen before; `save` makes one that lost its bookkeeping whole.
+fn look(store: &Path, seen: &dyn Fn(&str) -> Seen, save: &str, examination: &mut Examination<'_>) -> FoundStore {
     let mut found = FoundStore::default();
     let context = examination.context;
     let unreadable = |what: String| Finding::new(context, Kind::StoreUnreadable, what, store);
@@ -52,24 +54,27 @@ fn look(store: &Path, save: &str, examination: &mut Examination<'_>) -> FoundSto
         Err(error) => findings.push(unreadable(format!("failed to {}", chain(&error)))),
     }
     let Some(archive) = &found.archive else { return found };
-    let (keys, strangers) = archive.sessions_and_strangers().unwrap_or_else(|error| {
+    found.looked = archive.look_by(seen(archive.store_id())).unwrap_or_else(|error| {
         findings.push(unreadable(format!("failed to {}", chain(&error))));
-        Default::default()
+        Looked::default()
     });
-    for key in keys {
+    for key in std::mem::take(&mut found.looked.sessions) {
+        if let Some(seen) = found.looked.seen(&key).filter(|seen| seen.is_well(archive)) {
+            found.sessions.push(FoundSession::seen(key, &seen));
+            continue;
+        }
         match archive.quick_check(&key) {
             Ok(check) => {
                 findings.extend(check.findings.iter().map(|found| damaged(context, archive, found)));
-                found.ids.insert(key.id.clone());
-                found.sessions.push((key, check));
+                found.sessions.push(FoundSession::looked_at(key, check));
             }
             Err(error) => findings
                 .push(unreadable(format!("failed to {}", chain(&error))).of(&key.id, Some(key.project.as_str()))),
         }
     }
     known_damage(archive, examination);
-    if !strangers.is_empty() {
-        examination.found(Kind::ConflictCopies, conflict_copies(&strangers), store);
+    if !found.looked.strangers.is_empty() {
+        examination.found(Kind::ConflictCopies, conflict_copies(&found.looked.strangers), store);
     }
     let aside = store.join(".state/damaged");
     if let files @ 1.. = files_below(&aside) {
@@ -142,9 +147,16 @@ fn conflict_copies(strangers: &[PathBuf]) -> String {
 pub(super) fn in_one_copy_only(examination: &mut Examination<'_>) {
     let context = examination.context;
     let Ok(stores) = Stores::open(&context.places) else { return };
-    let is_meant = |pair: &Pair| context.asking.as_deref() != Some(pair.key().id.as_str());
+    let of = |store: &FoundStore| store.sessions.iter().map(|found| found.key.clone()).collect();
+    let mut pairs = Pair::of(of(&examination.first), of(&examination.second));
+    let is_in_both = |pair: &Pair| {
+        let both = pair.layer1.as_ref().zip(pair.layer3.as_ref());
+        let found = both.and_then(|(one, other)| examination.first.session(one).zip(examination.second.session(other)));
+        found.is_some_and(|(one, other)| one.has_the_same_as(other))
+    };
+    pairs.retain(|pair| context.asking.as_deref() != Some(pair.key().id.as_str()) && !is_in_both(pair));
     // What cannot be read was told.
-    let alone = in_one_copy(&stores, &context.places, &is_meant).unwrap_or_default();
+    let alone = in_one_copy(&stores, &context.places, &pairs).unwrap_or_default();
     for (layer, copy, store) in
         [(Layer::One, "first", &context.places.layer1_store), (Layer::Three, "second", &context.places.layer3_store)]
     {
@@ -226,16 +238,15 @@ fn files_below(folder: &Path) -> u64 {
 }
 
 fn figures(store: &Path, found: &FoundStore, now_ms: u64) -> StoreStatus {
-    let files = || found.sessions.iter().flat_map(|(_, check)| &check.files);
-    let last_ms = files().map(|file| file.committed_ms).max();
-    let is_older = |name: &StoredName| name.generation > 0 && name.file == FileName::Transcript;
+    let sum = |of: fn(&FoundSession) -> u64| found.sessions.iter().map(of).sum();
+    let last_ms = found.sessions.iter().filter_map(|session| session.committed_ms).max();
     StoreStatus {
         store: store.to_owned(),
         store_id: found.archive.as_ref().map(|archive| archive.store_id().to_owned()),
         sessions: found.sessions.len() as u64,
-        files: files().count() as u64,
-        generations: files().filter(|file| is_older(&file.name)).count() as u64,
-        bytes: files().map(|file| file.disk_bytes).sum(),
+        files: sum(|session| session.files),
+        generations: sum(|session| session.versions),
+        bytes: sum(|session| session.disk_bytes),
         last_save: last_ms.map(|ms| format_rfc3339_ms(ms as i64)),
         last_save_age_seconds: last_ms.map(|ms| now_ms.saturating_sub(ms) / 1000),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
-use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::archive::{Archive, Seen, SessionKey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{empty_dir, read_own, remove_file, replace_own, sync_data, write_at};
 use layer1_prebackup::names::{ProjectName, SessionId};
@@ -34,6 +34,7 @@ pub(super) fn erase(places: &Places, stores: &Stores, id: &SessionId) -> Result<
         archive.remove_labels(id)?;
     }
     forget_all_jobs(places, id)?;
+    Seen::forget(&places.layer1_store).context("delete what was seen of the stores")?;
     erase_of_place(places, id)?;
     let Some(archive) = &stores.layer3 else { return Ok(()) };
     for key in keys_of(archive, id)? {

@@ -16,7 +16,7 @@ use crate::retention::pending_delivery::forget_all_jobs;
 use crate::stores::{Stores, loss};
 
 /// What is made again, or was set aside.
-const GOES: [&str; 4] = [".state/damaged", ".state/losses", ".state/complaints", ".outbox"];
+const GOES: [&str; 5] = [".state/damaged", ".state/losses", ".state/complaints", ".state/seen", ".outbox"];
 /// Turns without a transcript.
 const JOURNALS: &str = ".state/journal";
 const PUBLISHED: &str = ".events.jsonl";
