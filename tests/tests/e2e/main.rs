@@ -30,6 +30,7 @@ mod journal;
 mod judged;
 mod labels;
 mod losses;
+mod many;
 mod memory;
 mod missing_layers;
 mod more_dirs;
