@@ -243,7 +243,7 @@ fn run_command(command: Command, places: &Places, quiet: bool, out: &mut dyn Wri
             let report = if quiet && !input.is_terminal() {
                 sweep::run_at_start(&config, input, hook::STDIN_LIMIT)?
             } else {
-                sweep::run(&config)?
+                sweep::run(&config, None)?
             };
             // As in the hook.
             let _ = places.note_disk(store);

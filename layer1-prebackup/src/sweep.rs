@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -22,6 +22,9 @@ const LAST_LINE_WAIT: Duration = Duration::from_secs(1);
 /// The sources of a SessionStart after which more is written of what was before: another session's last line, or a
 /// compaction's boundary and summary, which come within a second. Measured: they were there 0.3 s later.
 const SUCCESSIONS: [&str; 4] = ["clear", "resume", "fork", "compact"];
+
+/// So long a start goes on with side files; what is left of them is the next one's to go on with.
+const SIDES_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a sweep needs to know.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ pub(crate) struct SweepReport {
     pub(crate) bytes_added: u64,
     /// Generations begun.
     pub(crate) generations_begun: u32,
+    /// Side files that were left to the next sweep.
+    pub(crate) sides_left: usize,
     /// What could not be copied, one line each.
     pub(crate) failures: Vec<String>,
 }
@@ -62,7 +67,8 @@ pub(crate) fn run_at_start(
     input: impl AsFd,
     limit: Duration,
 ) -> Result<SweepReport, ArchiveError> {
-    let first = run(config)?;
+    let sides_until = Instant::now() + SIDES_LIMIT;
+    let first = run(config, Some(sides_until))?;
     // The event says only whether to look again; what it could not say the next sweep makes up for.
     let event = event::read_event(input, limit).ok().and_then(|bytes| Event::parse(&bytes).ok());
     let source = event.filter(|event| event.kind == "SessionStart").and_then(|event| event.detail);
@@ -70,7 +76,7 @@ pub(crate) fn run_at_start(
         return Ok(first);
     }
     std::thread::sleep(LAST_LINE_WAIT);
-    let second = run(config)?;
+    let second = run(config, Some(sides_until))?;
     Ok(SweepReport {
         copied: first.copied + second.copied,
         bytes_added: first.bytes_added + second.bytes_added,
@@ -80,8 +86,9 @@ pub(crate) fn run_at_start(
     })
 }
 
-/// Sweeps once. One transcript that fails does not stop the others.
-pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
+/// Sweeps once. One transcript that fails does not stop the others. After `sides_until` one side file of each session is
+/// copied at most.
+pub(crate) fn run(config: &SweepConfig, sides_until: Option<Instant>) -> Result<SweepReport, ArchiveError> {
     let (found, passed_over) = survey(&config.projects);
     let mut report = SweepReport { seen: found.len(), ..SweepReport::default() };
     let unread = passed_over.iter().filter(|passed| passed.is_unreadable);
@@ -93,6 +100,9 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
     }
     let archive = Archive::create(&config.store)?.leaving_free(config.policy.free_space_floor);
     archive.drop_superseded(true);
+    if let Some(until) = sides_until {
+        archive.leave_sides_after(until);
+    }
     let mut looking = Looking::at(&archive);
     let bar = if config.progress { progress_bar(found.len()) } else { ProgressBar::hidden() };
     for transcript in &found {
@@ -111,8 +121,10 @@ pub(crate) fn run(config: &SweepConfig) -> Result<SweepReport, ArchiveError> {
         log.line_with_time(&format!("warning: sweep: {failure}"));
     }
     if report.copied > 0 {
+        let later =
+            if report.sides_left > 0 { format!(", {} side files later", report.sides_left) } else { String::new() };
         log.line_with_time(&format!(
-            "sweep: {} of {} transcripts copied, {} new bytes",
+            "sweep: {} of {} transcripts copied, {} new bytes{later}",
             report.copied, report.seen, report.bytes_added
         ));
     }
@@ -181,6 +193,7 @@ fn sweep_one(
     }
     report.bytes_added += saved.bytes_added;
     report.generations_begun += saved.generations_begun;
+    report.sides_left += saved.sides_left;
     report.failures.extend(saved.problems.iter().map(|problem| format!("failed to {problem}")));
     Ok(())
 }
@@ -208,7 +221,6 @@ fn progress_bar(length: usize) -> ProgressBar {
 mod tests {
     use super::*;
     use std::io::Write;
-    use std::time::Instant;
 
     /// Sweeps at a start with this event, before which the old session's last line is written.
     /// Gives how many transcripts were copied, and the copy.
@@ -253,6 +265,27 @@ mod tests {
             let (copied, copy) = swept_at_start(&event);
             assert!(copied == 2 && copy.ends_with("cost-state\"}\n"), "{source}: {copied} copied, {copy}");
         }
+    }
+
+    #[test]
+    fn each_start_goes_on_with_the_side_files_that_the_one_before_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let sides = dir.path().join("projects/-p/one/tool-results");
+        std::fs::create_dir_all(&sides).unwrap();
+        std::fs::write(dir.path().join("projects/-p/one.jsonl"), "{\"cwd\":\"/p\"}\n").unwrap();
+        (0..5).for_each(|n| std::fs::write(sides.join(format!("{n}.txt")), "result").unwrap());
+        let config = SweepConfig {
+            store: dir.path().join("store"),
+            projects: vec![dir.path().join("projects")],
+            all: false,
+            progress: false,
+            policy: Policy::default(),
+        };
+        let left = || run(&config, Some(Instant::now())).unwrap().sides_left;
+        assert_eq!([left(), left(), left()], [4, 3, 2]);
+        assert_eq!(run(&config, None).unwrap().sides_left, 0);
+        assert_eq!(std::fs::read_dir(config.store.join("p/one/tool-results")).unwrap().count(), 5);
+        assert_eq!(run(&config, Some(Instant::now())).unwrap().copied, 0);
     }
 
     #[test]

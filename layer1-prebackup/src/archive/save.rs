@@ -206,6 +206,17 @@ impl Archive {
         self.is_behind_by(&found.id, &found.path, &|| found.side_files())
     }
 
+    /// How many of its side files have changed since their copy, or have none.
+    pub fn sides_behind(&self, found: &FoundTranscript) -> Result<u64, ArchiveError> {
+        let key = self.session_of(&found.id, &found.path)?;
+        let ledger = key.map_or_else(|| Ok(Ledger::default()), |key| self.ledger(&key))?;
+        let is_saved = |side: &FoundSideFile| {
+            let record = ledger.record(&StoredName::newest(FileName::Side(side.rel.clone())));
+            record.is_some_and(|record| record.source == Some(side.identity))
+        };
+        Ok(found.side_files().found.iter().filter(|side| !is_saved(side)).count() as u64)
+    }
+
     fn is_behind_by(
         &self,
         id: &SessionId,

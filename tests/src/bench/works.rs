@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::budgets::{Budget, Unit};
 use super::contest::{Contestant, Entry, race};
 use super::corpus::{self, Corpus, Session, Shape};
+use super::many;
 use super::meter::{self, Job};
 use super::old_chain::OldChain;
 use super::peers::{Peers, Repository};
@@ -53,6 +54,7 @@ pub fn run(bench: &Bench, tell: &mut dyn FnMut(Row)) -> io::Result<()> {
     }
     bench.chains(tell)?;
     bench.corpus_works(tell)?;
+    many::run(bench, tell)?;
     bench.starts(tell)
 }
 
@@ -65,12 +67,12 @@ impl Bench {
         names.iter().any(|name| self.wants(name))
     }
 
-    fn rounds(&self, full: usize, quick: usize) -> usize {
+    pub(super) fn rounds(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
     }
 
     /// A job in the home of one contestant. All of them see the same configuration directory.
-    fn at_home(&self, who: &str, job: Job) -> Job {
+    pub(super) fn at_home(&self, who: &str, job: Job) -> Job {
         let home = self.home(who).display().to_string();
         let claude = self.claude_dir().display().to_string();
         job.env("HOME", home).env("PATH", &self.path).env("LANG", "C.UTF-8").env("CLAUDE_CONFIG_DIR", claude)
@@ -80,12 +82,12 @@ impl Bench {
         self.folder.join("homes").join(who.replace(' ', "-"))
     }
 
-    fn claude_dir(&self) -> PathBuf {
+    pub(super) fn claude_dir(&self) -> PathBuf {
         self.folder.join("claude")
     }
 
     /// An empty home, whose `.claude` is the one that all share.
-    fn new_home(&self, who: &str) -> io::Result<()> {
+    pub(super) fn new_home(&self, who: &str) -> io::Result<()> {
         let home = self.home(who);
         remove(&home)?;
         fs::create_dir_all(&home)?;
@@ -106,7 +108,7 @@ impl Bench {
         forget_all(&aside)
     }
 
-    fn clear(&self) -> io::Result<()> {
+    pub(super) fn clear(&self) -> io::Result<()> {
         for folder in ["homes", "claude", "repository", "repository.cache", "copies", ASIDE] {
             remove(&self.folder.join(folder))?;
         }

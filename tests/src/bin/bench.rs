@@ -19,7 +19,7 @@ struct Args {
     /// A smaller run: nothing of 1 GB, fewer rounds, a tenth of the corpus
     #[arg(long)]
     quick: bool,
-    /// Only rows whose name holds this: "delta", "first copy 10 MB", "search", … (may be given more than once)
+    /// Only rows whose name holds this: "delta", "first copy 10 MB", "search", … (may be given more than once); "many": 100,000 small conversations
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Install the peers first: restic by apt-get (as root), claude-vault and claudex-cli by cargo

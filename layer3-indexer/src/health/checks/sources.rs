@@ -215,6 +215,11 @@ fn not_saved(
         (None, true) => ("changed", BEHIND_MS, format!("changed {ago} ago, after its last copy")),
         (None, false) => ("no-copy", NO_COPY_MS, format!("no copy (changed {ago} ago)")),
     };
+    let lacking = if in_layer1 { &examination.second } else { &examination.first };
+    // What cannot be counted is behind all the same.
+    let sides =
+        lacking.archive.as_ref().filter(|_| has_copy).map_or(0, |archive| archive.sides_behind(found).unwrap_or(0));
+    let what = if sides > 0 { format!("{what}, {} still to be copied", count(sides, "side file")) } else { what };
     let finding = match unreadable {
         Some(_) => Finding::new(context, Kind::SourcesUnreadable, what, &found.path),
         None => Finding::new(context, Kind::NotSaved, what, &found.path)
