@@ -10,6 +10,9 @@ use layer1_prebackup::names::SessionId;
 use crate::failure::Failure;
 use crate::save::roots::all_resolved_projects;
 
+/// A page of a list has so many sessions at most; of more the folders are listed.
+const FEW: usize = 100;
+
 /// Which of some sessions Claude Code has, as its directory shows them now.
 #[derive(Debug)]
 pub(crate) struct Sources<'a> {
@@ -19,15 +22,23 @@ pub(crate) struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    /// Looks for these. Costs one listing of every project's folder at most.
+    /// Looks for these: of few where each was saved from, for the others in every project's folder, which costs a listing
+    /// of each at most.
     pub(crate) fn look(
         places: &'a Places,
         archive: &'a Archive,
         sessions: impl Iterator<Item = &'a SessionKey>,
     ) -> Result<Sources<'a>, Failure> {
-        let wanted = sessions.map(|key| &key.id).collect();
-        let present = present(all_resolved_projects(places), &wanted);
-        Ok(Sources { places, archive, present })
+        let keys: Vec<&SessionKey> = sessions.collect();
+        let mut sources = Sources { places, archive, present: BTreeSet::new() };
+        let stands = |key: &&&SessionKey| keys.len() <= FEW && sources.stands(key).unwrap_or(false);
+        let standing: BTreeSet<&SessionId> = keys.iter().filter(stands).map(|key| &key.id).collect();
+        let wanted: BTreeSet<&SessionId> = keys.iter().map(|key| &key.id).filter(|id| !standing.contains(id)).collect();
+        if !wanted.is_empty() {
+            sources.present = present(all_resolved_projects(places), &wanted);
+        }
+        sources.present.extend(standing);
+        Ok(sources)
     }
 
     /// Whether the session, one of those that were looked for, is in no project's folder and not where it was saved
@@ -36,10 +47,15 @@ impl<'a> Sources<'a> {
         if self.present.contains(&key.id) {
             return Ok(false);
         }
+        Ok(!self.stands(key)?)
+    }
+
+    /// Whether something is where the session was saved from.
+    fn stands(&self, key: &SessionKey) -> Result<bool, Failure> {
         let recorded = self.archive.source_of(key)?;
         // What was taken over from layer 1 has that copy as its source; Claude Code has not.
         let recorded = recorded.filter(|path| !path.starts_with(&self.places.layer1_store));
-        Ok(recorded.is_none_or(|path| path.symlink_metadata().is_err()))
+        Ok(recorded.is_some_and(|path| path.symlink_metadata().is_ok()))
     }
 }
 
