@@ -26,7 +26,7 @@ const SUBAGENTS: u32 = 20;
 const REST: Duration = Duration::from_secs(4);
 
 /// Sweep and drain of a start, `status` and the first page of a list.
-pub(super) fn run(bench: &Bench, tell: &mut dyn FnMut(Row)) -> io::Result<()> {
+pub fn run(bench: &Bench, tell: &mut dyn FnMut(Row)) -> io::Result<()> {
     if !bench.only.iter().any(|only| only.starts_with(NAME)) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ pub mod budgets;
 pub mod contest;
 pub mod corpus;
 pub mod instructions;
-mod many;
+pub mod many;
 pub mod meter;
 pub mod old_chain;
 pub mod peers;

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 use super::budgets::{Budget, Unit};
 use super::contest::{Contestant, Entry, race};
 use super::corpus::{self, Corpus, Session, Shape};
-use super::many;
 use super::meter::{self, Job};
 use super::old_chain::OldChain;
 use super::peers::{Peers, Repository};
@@ -54,7 +53,6 @@ pub fn run(bench: &Bench, tell: &mut dyn FnMut(Row)) -> io::Result<()> {
     }
     bench.chains(tell)?;
     bench.corpus_works(tell)?;
-    many::run(bench, tell)?;
     bench.starts(tell)
 }
 

@@ -10,7 +10,7 @@ use clap::Parser;
 use tests::bench::old_chain::OldChain;
 use tests::bench::peers::Peers;
 use tests::bench::works::Bench;
-use tests::bench::{instructions, meter, picture, report, scale, works};
+use tests::bench::{instructions, many, meter, picture, report, scale, works};
 
 /// Measures Threefold beside the chain that it replaces and beside its peers, on the same bytes.
 #[derive(Debug, Parser)]
@@ -82,10 +82,12 @@ fn times(args: &Args, folder: &std::path::Path) -> io::Result<()> {
     };
     print!("{}", report::head());
     let mut rows = Vec::new();
-    works::run(&bench, &mut |row| {
-        print!("{}", row.lines());
-        rows.push(row);
-    })?;
+    for run in [works::run, many::run] {
+        run(&bench, &mut |row| {
+            print!("{}", row.lines());
+            rows.push(row);
+        })?;
+    }
     print!("{}", report::verdicts(&rows));
     fs::write(args.folder.join("report.json"), format!("{:#}\n", report::json(&rows, args.quick)))?;
     fs::write(args.folder.join("report.svg"), picture::svg(&rows))?;
