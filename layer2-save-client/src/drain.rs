@@ -57,7 +57,7 @@ pub(crate) fn run(settings: &Settings, report: &Report, reader: Reader, out: &mu
         report.warning(&format!("failed to look for sessions that need a delivery: {}", in_one_line(&*error)));
         Unsettled::default()
     });
-    let mut delivered = deliver_what_is_owed(&unsettled.first, &outbox, (settings, report, &interrupt), &mut settled)?;
+    let mut delivered = deliver_what_is_owed(&unsettled.first, &outbox, settings, report, &interrupt, &mut settled)?;
     if delivered == Delivered::All {
         // The newest contents are the same in both by now, so what is taken back is never mistaken for news.
         let is_more_owed = take_back(&unsettled.second, &outbox, settings, report).unwrap_or_else(|error| {
@@ -72,7 +72,7 @@ pub(crate) fn run(settings: &Settings, report: &Report, reader: Reader, out: &mu
         }
         if is_more_owed {
             let unsettled = Unsettled::look(settings, report)?;
-            delivered = deliver_what_is_owed(&unsettled.first, &outbox, (settings, report, &interrupt), &mut settled)?;
+            delivered = deliver_what_is_owed(&unsettled.first, &outbox, settings, report, &interrupt, &mut settled)?;
         }
         if let Some(layer3) = unsettled.is_due.then(|| settle::layer3_store(settings, report)).flatten() {
             Seen::keep(&settings.places.layer1_store, SEEN_SECOND, layer3.see_all(&|_| None));

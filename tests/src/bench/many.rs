@@ -61,7 +61,7 @@ pub fn run(bench: &Bench, tell: &mut dyn FnMut(Row)) -> io::Result<()> {
                 Budget::new("CPU of a start, so far", start_s, 1.0, Unit::Seconds)
             }
         };
-        tell(Row::new(format!("{NAME}, {sessions}: {what}"), entries, vec![budget]));
+        tell(Row::new(&format!("{NAME}, {sessions}: {what}"), entries, vec![budget]));
     }
     bench.clear()
 }

@@ -65,15 +65,18 @@ fn what_did_not_change_is_neither_opened_nor_read() {
         return;
     }
     let scratch = looked_at();
-    for (program, args, statuses_max) in
-        [(LAYER1, &["sweep", "--quiet"][..], 2), (LAYER2, &["drain"], 2), (LAYER3, &["status", "--json"], 5)]
-    {
+    // Beside what each opens for itself there is no room for one of each conversation.
+    for (program, args, opened_max, statuses_max) in [
+        (LAYER1, &["sweep", "--quiet"][..], 100, 2),
+        (LAYER2, &["drain"], 150, 2),
+        (LAYER3, &["status", "--json"], 300, 5),
+    ] {
         let calls = "open,openat,?openat2,?stat,?lstat,newfstatat,statx";
         let trace = Traced::new(&scratch, calls, &[], program, args).output();
         let of = |call: &str| trace.lines.iter().filter(|line| line.contains(call)).count();
         let (opened, asked) = (of(" open"), of("stat"));
         println!("{program}: {opened} opens, {asked} statuses of {SESSIONS} conversations");
-        assert!(opened < SESSIONS as usize, "{program} opened {opened} files");
+        assert!(opened < opened_max, "{program} opened {opened} files");
         assert!(asked < statuses_max * SESSIONS as usize + 300, "{program} asked for {asked} statuses");
     }
 }
