@@ -21,7 +21,7 @@ use layer1_prebackup::config::settings::{
 };
 use layer1_prebackup::names::{LAYER2, SessionId, program_name, typed};
 use layer1_prebackup::wire::event::Event;
-use layer1_prebackup::wire::offsite::State;
+use layer1_prebackup::wire::offsite::{State, folders};
 use layer1_prebackup::wire::outbox_job::{Job, JobName};
 use layer1_prebackup::wire::shown::shown;
 
@@ -32,7 +32,7 @@ use crate::hook;
 use crate::interrupt::Interrupt;
 use crate::offsite;
 use crate::offsite::options::Options;
-use crate::offsite::site::Site;
+use crate::offsite::site::{Known, Sites};
 use crate::outbox::Outbox;
 use crate::pending;
 use crate::ping;
@@ -127,8 +127,8 @@ enum Verb {
     #[command(after_help = example("ping --timeout 20s"))]
     Ping,
     /// The third place, beyond this disk and this machine (docs/offsite.md)
-    #[command(subcommand, after_help = example("offsite status"))]
-    Offsite(offsite::verbs::Verb),
+    #[command(after_help = example("offsite status"))]
+    Offsite(offsite::verbs::Asked),
     /// Delivers all that is pending, without looking for more
     #[command(hide = true)]
     Deliver {
@@ -275,16 +275,18 @@ fn run(cli: Cli, misunderstood: Option<SettingsError>) -> Result<(), ()> {
         report.warning(&format!("failed to {}", in_one_line(problem)));
     }
     let settings = settings(&cli, places, &set, are_places_corrected);
-    let options = offsite_options(&set, &settings.places);
-    if let Some(Verb::Offsite(verb)) = &cli.command {
-        let ran = run_offsite(verb, &settings, &options, &report);
+    let options = |called: Option<&str>| offsite_options(&set, &settings.places, called);
+    let store = &settings.places.layer1_store;
+    let known = |called: Option<&str>| Known::all(store, &set, called, &options);
+    if let Some(Verb::Offsite(asked)) = &cli.command {
+        let ran = run_offsite(asked, &settings, &known(asked.called.as_deref()), &report);
         return match ran {
             Ok(true) => Ok(()),
             Ok(false) => Err(()),
             Err(error) => told(&*error),
         };
     }
-    let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, event, &settings, &options, &report)));
+    let done = catch_unwind(AssertUnwindSafe(|| execute(&cli, event, &settings, &known, &report)));
     report.tell_shortcomings();
     let failure = match done {
         Ok(Ok(())) => return Ok(()),
@@ -324,23 +326,23 @@ fn reader(is_timer: bool) -> Reader {
     }
 }
 
-fn offsite_options(set: &user_settings::Settings, places: &Places) -> Options {
+fn offsite_options(set: &user_settings::Settings, places: &Places, called: Option<&str>) -> Options {
     let config_home = std::env::var_os(XDG_CONFIG_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
     let config_home = config_home.unwrap_or_else(|| places.home.join(".config"));
-    Options::resolve(&set.offsite, &places.home, &config_home, std::env::vars_os())
+    Options::resolve(&set.offsite_of(called), called, (&places.home, &config_home), std::env::vars_os())
 }
 
 /// Whether all is well.
 fn run_offsite(
-    verb: &offsite::verbs::Verb,
+    asked: &offsite::verbs::Asked,
     settings: &Settings,
-    options: &Options,
+    places: &[Known],
     report: &Report,
 ) -> Result<bool, Error> {
     let (interrupt, path) = (Interrupt::listen_or_not(), std::env::var_os("PATH").unwrap_or_default());
-    let site = Site { settings, options, interrupt: &interrupt, report, path: &path };
-    let is_well = offsite::verbs::run(&site, verb, &mut std::io::stdout().lock())?;
-    if offsite::verbs::is_restore(verb) && is_well {
+    let sites = Sites { settings, places, interrupt: &interrupt, report, path: &path };
+    let is_well = offsite::verbs::run(&sites, asked, &mut std::io::stdout().lock())?;
+    if offsite::verbs::is_restore(asked) && is_well {
         // The second copy, and the index.
         drain::run(settings, report, Reader::Nobody, &mut std::io::sink())?;
         print!("{}", offsite::verbs::after_restore());
@@ -350,12 +352,15 @@ fn run_offsite(
 
 /// What is due of the third place, behind what was delivered. A session's start does not wait for it; the timer does,
 /// because what it leaves running may be ended with it.
-fn offsite_due(settings: &Settings, options: &Options, report: &Report, waits: bool) {
+fn offsite_due(settings: &Settings, known: &dyn Fn(Option<&str>) -> Vec<Known>, report: &Report, waits: bool) {
+    let store = &settings.places.layer1_store;
     // Where nothing was set up, nothing is started.
-    if !matches!(State::read(&settings.places.layer1_store), Ok(None)) {
+    if folders(store).iter().any(|folder| !matches!(State::read_in(store, folder), Ok(None))) {
+        let places = known(None);
+        let env = places.first().map(|first| first.options.key_env(&settings.child_env)).unwrap_or_default();
         let done = match waits {
-            true => run_offsite(&offsite::verbs::DUE, settings, options, report).map(drop),
-            false => offsite::due::start_detached(settings, &options.key_env(&settings.child_env)),
+            true => run_offsite(&offsite::verbs::Asked::due(), settings, &places, report).map(drop),
+            false => offsite::due::start_detached(settings, &env),
         };
         if let Err(error) = done {
             report.line_with_time(&format!("[offsite] failed to {}", in_one_line(&*error)));
@@ -367,7 +372,7 @@ fn execute(
     cli: &Cli,
     event: Option<Result<Event, Error>>,
     settings: &Settings,
-    options: &Options,
+    known: &dyn Fn(Option<&str>) -> Vec<Known>,
     report: &Report,
 ) -> Result<(), Error> {
     match &cli.command {
@@ -381,7 +386,7 @@ fn execute(
             if *timer {
                 timer_mark::record(&settings.places.layer1_store, timer_mark::DRAIN)?;
             }
-            offsite_due(settings, options, report, *timer);
+            offsite_due(settings, known, report, *timer);
             Ok(())
         }
         Some(Verb::Deliver { job, .. }) => {

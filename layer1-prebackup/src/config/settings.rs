@@ -4,6 +4,7 @@
 //! A command refuses a file that it does not understand. A hook says so and goes on with what it
 //! does understand: no spelling mistake may cost a copy.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
@@ -42,7 +43,7 @@ pub(crate) struct Setting {
 }
 
 /// Everything that can be set, in the order of the documentation.
-pub(crate) const SETTINGS: [Setting; 25] = [
+pub(crate) const SETTINGS: [Setting; 26] = [
     setting("claude_dir", "~/.claude", "\"~/.claude\"", variables::CLAUDE_CONFIG_DIR, "--claude-dir"),
     setting(
         "pre_backup_dir",
@@ -92,6 +93,7 @@ pub(crate) const SETTINGS: [Setting; 25] = [
     setting("offsite_exclude", "[]", "[\"~/clients/**\"]", "THREEFOLD_OFFSITE_EXCLUDE", NO_FLAG),
     setting("offsite_peers", "\"list\"", "\"none\"", "THREEFOLD_OFFSITE_PEERS", NO_FLAG),
     setting("offsite_upload_limit", "none", "\"1MB\"", "THREEFOLD_OFFSITE_UPLOAD_LIMIT", NO_FLAG),
+    setting("offsite_max_age", "\"3d\"", "\"14d\"", "THREEFOLD_OFFSITE_MAX_AGE", NO_FLAG),
 ];
 
 const fn setting(
@@ -144,6 +146,8 @@ pub struct Settings {
     pub delay: Option<Duration>,
     /// The third place.
     pub offsite: Offsite,
+    /// Further ones, by their names: what their tables say.
+    pub(crate) offsite_places: BTreeMap<String, Offsite>,
 }
 
 /// What is said of the third place, see docs/offsite.md; `None` where nothing is.
@@ -169,6 +173,8 @@ pub struct Offsite {
     pub peers: Option<Peers>,
     /// Bytes a second that are sent at most.
     pub upload_limit: Option<u64>,
+    /// How long what changed may wait to be sent before a person is told.
+    pub max_age: Option<Duration>,
 }
 
 /// What a machine fetches of the other ones in its place.
@@ -242,6 +248,26 @@ impl Settings {
         (settings.with_flags(flags), problems)
     }
 
+    /// The names of the further places.
+    pub fn offsite_names(&self) -> impl Iterator<Item = &str> {
+        self.offsite_places.keys().map(String::as_str)
+    }
+
+    /// What is said of a place; `None` is the first one. What is said of that about when, how much and what is never sent
+    /// holds for the others too, unless they say something else.
+    pub fn offsite_of(&self, called: Option<&str>) -> Offsite {
+        let first = self.offsite.clone();
+        let Some(called) = called else { return first };
+        let own = self.offsite_places.get(called).cloned().unwrap_or_default();
+        Offsite {
+            every: own.every.or(first.every),
+            silence: own.silence.or(first.silence),
+            exclude: own.exclude.or(first.exclude),
+            upload_limit: own.upload_limit.or(first.upload_limit),
+            ..own
+        }
+    }
+
     fn with_flags(mut self, flags: &SettingFlags) -> Settings {
         if !flags.claude_dirs.is_empty() {
             self.claude_dirs = Some(flags.claude_dirs.clone());
@@ -306,6 +332,7 @@ impl Settings {
             "offsite_silence" => self.offsite.silence = duration()?,
             "offsite_exclude" => self.offsite.exclude = Some(globs(value).ok_or(GLOBS)?),
             "offsite_peers" => self.offsite.peers = Some(peers(value).ok_or(PEERS)?),
+            "offsite_max_age" => self.offsite.max_age = duration()?,
             "offsite_upload_limit" => self.offsite.upload_limit = Some(size(value).ok_or(Size::EXPECTED)?),
             "attempts" => self.attempts = Some(attempts(value).ok_or("a number from 1 to 1000")?),
             _ => unreachable!("every setting is read"),
@@ -339,9 +366,10 @@ pub fn parse_mcp_scope(text: &str) -> Option<bool> {
 
 const MCP_SCOPE: &str = "\"project\" or \"all\"";
 const LEVEL: &str = "\"info\", \"warn\" or \"off\"";
-/// A table of this name is kept for more than one place.
-const OFFSITE: &str = "one place, such as \"sftp:backup:threefold\" or \"/media/usb/threefold\"; tables such as \
-    [offsite.usb] are for a second place, which this version does not have";
+const OFFSITE: &str = "a place, such as \"sftp:backup:threefold\" or \"/media/usb/threefold\"; a second one is a table \
+    such as [offsite.usb]";
+/// What stands before the name of a further place in the file.
+const FURTHER: &str = "[offsite.";
 const PEERS: &str = "\"none\", \"list\" or \"all\"";
 const DURATION: &str = "a duration such as \"500ms\", \"1s\" or \"2m\"";
 const DIRECTORY: &str = "an absolute path (or one that begins with ~/)";
@@ -389,12 +417,21 @@ fn parse(path: &Path, text: &str, problems: &mut Vec<SettingsError>) -> Settings
         Err(error) => {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let (line, what) = (1 + before.matches('\n').count(), error.message().replace('\n', " "));
-            problems.push(SettingsError(format!("read the settings {from}, line {line}: {what}")));
+            let begins = |word: &str| text.lines().any(|line| line.replace(' ', "").starts_with(word));
+            let hint = match begins(FURTHER) && begins("offsite=") {
+                true => {
+                    "; beside a table such as [offsite.usb] leave `offsite = …` out: `offsite init` has written it down"
+                }
+                false => "",
+            };
+            problems.push(SettingsError(format!("read the settings {from}, line {line}: {what}{hint}")));
             return settings;
         }
     };
     for (name, value) in &table {
-        if SETTINGS.iter().any(|setting| setting.key == name) {
+        if let ("offsite", Some(places)) = (name.as_str(), value.as_table()) {
+            settings.offsite_places = read_places(places, &from, problems);
+        } else if SETTINGS.iter().any(|setting| setting.key == name) {
             problems.extend(settings.take(name, value).err().map(|expected| wrong(name, &from, expected)));
         } else {
             let hint = match nearest(name) {
@@ -405,6 +442,36 @@ fn parse(path: &Path, text: &str, problems: &mut Vec<SettingsError>) -> Settings
         }
     }
     settings
+}
+
+/// The tables of further places: in each the same keys as for the first one.
+fn read_places(tables: &toml::Table, from: &str, problems: &mut Vec<SettingsError>) -> BTreeMap<String, Offsite> {
+    let mut places = BTreeMap::new();
+    for (called, table) in tables {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_name = called.bytes().all(is_plain) && !called.starts_with('-') && !called.is_empty();
+        let Some(table) = table.as_table().filter(|_| is_name) else {
+            let expected = "a table, named in lower-case letters, digits and hyphens, such as [offsite.usb]";
+            problems.push(wrong(&format!("offsite.{called}"), from, expected));
+            continue;
+        };
+        let mut own = Settings::default();
+        let keys = || SETTINGS.iter().map(|setting| setting.key).filter(|key| key.starts_with("offsite"));
+        for (key, value) in table {
+            if !keys().any(|known| known == key) {
+                let keys = keys().collect::<Vec<_>>().join(", ");
+                problems.push(SettingsError(format!(
+                    "read the settings {from}: nothing is called {key:?} in {FURTHER}{called}]; there are: {keys}. Other \
+                     settings go above this table"
+                )));
+                continue;
+            }
+            let taken = own.take(key, value);
+            problems.extend(taken.err().map(|expected| wrong(&format!("{key} of {FURTHER}{called}]"), from, expected)));
+        }
+        places.insert(called.clone(), own.offsite);
+    }
+    places
 }
 
 fn place(text: &str) -> Option<PathBuf> {
@@ -530,7 +597,9 @@ mod tests {
                 exclude: Some(vec!["~/clients/**".to_owned()]),
                 peers: Some(Peers::None),
                 upload_limit: Some(1_000_000),
+                max_age: Some(Duration::from_secs(14 * 24 * 60 * 60)),
             },
+            offsite_places: BTreeMap::new(),
         };
         assert_eq!(settings, expected);
     }
@@ -589,13 +658,39 @@ mod tests {
         read backup_dir in ~/.config/threefold/config.toml: it must be an absolute path (or one that begins with ~/)
         read the settings ~/.config/threefold/config.toml: nothing is called "exclud"; did you mean "exclude"?
         read journal in ~/.config/threefold/config.toml: it must be true or false
-        read the settings ~/.config/threefold/config.toml: nothing is called "zzz"; there are: claude_dir, pre_backup_dir, backup_dir, session_db_path, claude_dirs, exclude, free_space_floor, journal, log_level, mcp_scope, mcp_redact, wait, timeout, attempts, delay, offsite, offsite_name, offsite_key_file, offsite_key_command, offsite_env_file, offsite_every, offsite_silence, offsite_exclude, offsite_peers, offsite_upload_limit
+        read the settings ~/.config/threefold/config.toml: nothing is called "zzz"; there are: claude_dir, pre_backup_dir, backup_dir, session_db_path, claude_dirs, exclude, free_space_floor, journal, log_level, mcp_scope, mcp_redact, wait, timeout, attempts, delay, offsite, offsite_name, offsite_key_file, offsite_key_command, offsite_env_file, offsite_every, offsite_silence, offsite_exclude, offsite_peers, offsite_upload_limit, offsite_max_age
         read THREEFOLD_DELAY in the environment: it must be a duration such as "500ms", "1s" or "2m"
         "#);
         assert_eq!(settings, Settings { log_level: Some(Level::Warn), ..Settings::default() });
         let (settings, problems) = gather("journal = false\n\nexclude = [\n", &[]);
         insta::assert_snapshot!(problems.join("\n"), @"read the settings ~/.config/threefold/config.toml, line 3: unclosed array, expected `]`");
         assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn a_further_place_has_a_table_of_the_same_keys() {
+        let text = "offsite_exclude = [\"~/clients/**\"]\noffsite_every = \"1h\"\noffsite_peers = \"all\"\n\
+            [offsite.usb]\noffsite = \"/media/usb\"\noffsite_every = \"1d\"\noffsite_max_age = \"30d\"\n";
+        let (settings, problems) = gather(text, &[]);
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(settings.offsite_names().collect::<Vec<_>>(), ["usb"]);
+        assert_eq!(settings.offsite_of(None), settings.offsite);
+        let days = |days: u64| Some(Duration::from_secs(days * 24 * 60 * 60));
+        let usb = settings.offsite_of(Some("usb"));
+        // What is never sent is sent nowhere, unless that place says otherwise.
+        assert_eq!((usb.exclude, usb.every, usb.max_age), (settings.offsite.exclude.clone(), days(1), days(30)));
+        assert_eq!((usb.place.as_deref(), usb.peers, usb.key_file), (Some("/media/usb"), None, None));
+        let text = "[offsite]\nx = 1\n[offsite.Usb]\n[offsite.usb]\nevery = \"1d\"\noffsite_silence = 5\noffsite_name = \"a\"\n";
+        let (settings, problems) = gather(text, &[]);
+        insta::assert_snapshot!(problems.join("\n"), @r#"
+        read offsite.Usb in ~/.config/threefold/config.toml: it must be a table, named in lower-case letters, digits and hyphens, such as [offsite.usb]
+        read the settings ~/.config/threefold/config.toml: nothing is called "every" in [offsite.usb]; there are: offsite, offsite_name, offsite_key_file, offsite_key_command, offsite_env_file, offsite_every, offsite_silence, offsite_exclude, offsite_peers, offsite_upload_limit, offsite_max_age. Other settings go above this table
+        read offsite_silence of [offsite.usb] in ~/.config/threefold/config.toml: it must be a duration such as "500ms", "1s" or "2m"
+        read offsite.x in ~/.config/threefold/config.toml: it must be a table, named in lower-case letters, digits and hyphens, such as [offsite.usb]
+        "#);
+        assert_eq!(settings.offsite_of(Some("usb")).name.as_deref(), Some("a"));
+        let (_, problems) = gather("offsite = \"/media/usb\"\n[offsite.usb]\n", &[]);
+        assert!(problems[0].ends_with("leave `offsite = …` out: `offsite init` has written it down"), "{problems:?}");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The state of the third place, `<layer 1's store>/.state/offsite/state.json`: layer 2 writes it under that folder's
 //! `lock`, layer 3 reports it. What is wrong with the third place is decided here, once for both.
+//!
+//! Further places, which have a name in the settings, have each a state of its own, in `places/NAME/`: what is wrong with
+//! one says nothing of another.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,8 +26,12 @@ pub const DRILLS_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const FETCHED: &str = "fetched";
 /// What was pulled of other machines, in [`FOLDER`]: of each a store, by its name.
 pub const PEERS: &str = "peers";
-/// The state in it.
-const STATE: &str = ".state/offsite/state.json";
+/// What is known of a repository that is to take the place of another one; in the folder of a place.
+pub const ROTATING: &str = "rotating";
+/// The folders of further places, in [`FOLDER`], each by its name.
+const PLACES: &str = "places";
+/// The state of a place, in its folder.
+const STATE: &str = "state.json";
 /// No state is longer, in bytes.
 const STATE_BYTES_MAX: u64 = 1024 * 1024;
 /// The format that this version writes.
@@ -45,12 +52,24 @@ const SNAPSHOTS_MANY: u64 = 2000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     format: u32,
+    /// Where it lies, relative to the store; empty is [`FOLDER`].
+    #[serde(skip)]
+    folder: PathBuf,
     /// The place, an address as `restic` takes it.
     pub place: String,
     /// What this machine is called there.
     pub name: String,
     /// The repository's id; another one is another repository.
     pub repository: String,
+    /// Which repository of this machine it is: from the second on its number stands behind the name.
+    #[serde(default)]
+    pub generation: u32,
+    /// Repositories of this machine that this one took the place of, and that are still there.
+    #[serde(default)]
+    pub replaced: Vec<String>,
+    /// Whether the other machines have to be told yet which repository it is.
+    #[serde(default)]
+    pub card_due: bool,
     /// Random, of this set-up on this machine: a store that was copied to a second machine has another one there.
     pub writer: String,
     /// The computer, hashed and empty where it does not tell, and the inode of the store's folder: both are others where
@@ -67,6 +86,12 @@ pub struct State {
     /// Whether the place is a directory on the disk that has the store.
     #[serde(default)]
     pub one_disk: bool,
+    /// How long what changed may wait to be sent before a person is told, where that is said.
+    #[serde(default)]
+    pub max_age_ms: Option<u64>,
+    /// Whether its directory was not there when it was last looked for.
+    #[serde(default)]
+    pub away: bool,
     /// When it was set up, in milliseconds since 1970, as all times here.
     pub set_up_ms: u64,
     /// When a person showed that the recovery sheet is at hand.
@@ -214,6 +239,8 @@ pub enum Kind {
     ManySnapshots,
     /// The place lies on the disk that has the store.
     OffsiteOneDisk,
+    /// A repository that another one took the place of is still there.
+    RepositoryReplaced,
 }
 
 /// What a person is told.
@@ -245,10 +272,20 @@ impl State {
         }
     }
 
-    /// The state that a store says; `None` where no third place was set up. An error where a newer version wrote it, or
-    /// it cannot be read or understood.
+    /// The same, kept in another folder than that of the first place, relative to the store.
+    pub fn kept_in(self, folder: &Path) -> State {
+        State { folder: folder.to_owned(), ..self }
+    }
+
+    /// The state that a store says of the first place; `None` where none was set up. An error where a newer version wrote
+    /// it, or it cannot be read or understood.
     pub fn read(store: &Path) -> std::io::Result<Option<State>> {
-        let bytes = match fs::read_own(store, Path::new(STATE), STATE_BYTES_MAX) {
+        State::read_in(store, Path::new(FOLDER))
+    }
+
+    /// The same of any place, by its folder.
+    pub fn read_in(store: &Path, folder: &Path) -> std::io::Result<Option<State>> {
+        let bytes = match fs::read_own(store, &folder.join(STATE), STATE_BYTES_MAX) {
             // There is no store: others say so.
             Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => None,
             bytes => bytes.map_err(|error| error.source)?,
@@ -261,14 +298,29 @@ impl State {
                 "its format {format} is newer than this program; update Threefold"
             )));
         }
-        Ok(Some(state))
+        Ok(Some(state.kept_in(folder)))
     }
 
     /// Makes the store say it, durably.
     pub fn write(&self, store: &Path) -> Result<(), DurableError> {
         let mut text = serde_json::to_vec_pretty(self).expect("plain fields always serialise");
         text.push(b'\n');
-        fs::replace_own(store, Path::new(STATE), &text)
+        fs::replace_own(store, &self.folder().join(STATE), &text)
+    }
+
+    /// The folder of what is known of this place, relative to the store.
+    pub fn folder(&self) -> &Path {
+        if self.folder.as_os_str().is_empty() { Path::new(FOLDER) } else { &self.folder }
+    }
+
+    /// The name of the place in the settings; `None` of the first one.
+    pub fn called(&self) -> Option<&str> {
+        called(self.folder())
+    }
+
+    /// The name of this machine's repository in the place.
+    pub fn repository_name(&self) -> String {
+        numbered(&self.name, self.generation)
     }
 
     /// Takes out what is noted of a session that was forgotten; whether anything was.
@@ -288,6 +340,8 @@ impl State {
     /// How it is, in a line: where this machine's conversations go, how many, when last, and how many wait.
     pub fn in_a_line(&self, now_ms: u64) -> String {
         let State { name, place, .. } = self;
+        let called = self.called().map(|called| format!("{called}: ")).unwrap_or_default();
+        let away = if self.waits_for_its_disk() { ", its disk is not connected" } else { "" };
         let sent = match &self.receipt {
             Some(receipt) => {
                 let age = ago(now_ms.saturating_sub(receipt.at_ms));
@@ -300,7 +354,7 @@ impl State {
             1 => ", 1 conversation waits".to_owned(),
             n => format!(", {n} conversations wait"),
         };
-        format!("{name} → {place}: {sent}{waiting}")
+        format!("{called}{name} → {place}: {sent}{waiting}{away}")
     }
 
     /// Notes that something went wrong; that it did so before is kept.
@@ -317,18 +371,27 @@ impl State {
 
     /// What a person is to be told now, what needs one first.
     pub fn findings(&self, now_ms: u64) -> Vec<Found> {
-        let mut found: Vec<Found> = self.troubles.iter().map(|trouble| trouble.found(now_ms)).collect();
-        let mut add = |kind: Kind, what: String, since_ms: u64| {
-            found.push(Trouble { kind, what, since_ms }.found(now_ms));
-        };
         let age = |then: u64| now_ms.saturating_sub(then);
-        if let Some(since) = self.dirty_since_ms.filter(|since| age(*since) > BEHIND_MS) {
+        let is_behind = self.dirty_since_ms.is_some_and(|since| age(since) > self.max_age_ms());
+        // A disk that is connected now and then is missed when something has waited for it too long.
+        let is_told = |trouble: &&Trouble| trouble.kind != Kind::NotMounted || !self.waits_for_its_disk();
+        let mut found: Vec<Found> =
+            self.troubles.iter().filter(is_told).map(|trouble| trouble.found(now_ms, self.called())).collect();
+        let mut add = |kind: Kind, what: String, since_ms: u64| {
+            found.push(Trouble { kind, what, since_ms }.found(now_ms, self.called()));
+        };
+        if let Some(since) = self.dirty_since_ms.filter(|_| is_behind) {
             let said = self.attempt.as_ref().filter(|attempt| !attempt.ok).map(|attempt| attempt.said.as_str());
-            let why = said.unwrap_or("no push was tried; it runs with Claude Code, and with the timer");
+            let why = match said {
+                _ if self.waits_for_its_disk() => "its disk is not connected",
+                Some(said) => said,
+                None => "no push was tried; it runs with Claude Code, and with the timer",
+            };
             add(Kind::OffsiteBehind, format!("nothing arrived for {} days: {why}", age(since) / DAY_MS), since);
         }
         let last_drill = self.drill.as_ref().map_or(self.set_up_ms, |drill| drill.at_ms);
-        if self.receipt.is_some() && age(last_drill) > DRILL_OLD_MS {
+        let drill_old = if self.is_of_a_disk() { DRILL_OLD_MS.max(self.max_age_ms()) } else { DRILL_OLD_MS };
+        if self.receipt.is_some() && age(last_drill) > drill_old {
             let days = age(last_drill) / DAY_MS;
             add(Kind::DrillOld, format!("no conversation was brought back to be compared for {days} days"), last_drill);
         }
@@ -341,12 +404,62 @@ impl State {
                 "the place is on the disk that has your backup: if it breaks or is stolen, both are lost together";
             add(Kind::OffsiteOneDisk, what.to_owned(), self.set_up_ms);
         }
+        if let Some(replaced) = self.replaced.first() {
+            let what = format!(
+                "the repository {replaced} was replaced by {}; it is still there, and can be read with its old master key",
+                self.repository_name()
+            );
+            add(Kind::RepositoryReplaced, what, now_ms);
+        }
         if let Some((many, _)) = self.snapshots.filter(|(many, _)| *many > SNAPSHOTS_MANY) {
             add(Kind::ManySnapshots, format!("there are {many} snapshots; looking at them takes a while"), now_ms);
         }
         found.sort_by_key(|found| !found.needs_person);
         found
     }
+
+    /// How long what changed may wait to be sent before a person is told.
+    fn max_age_ms(&self) -> u64 {
+        self.max_age_ms.unwrap_or(BEHIND_MS)
+    }
+
+    /// Whether the place is on a disk that need not always be connected: how long it may be away is said.
+    fn is_of_a_disk(&self) -> bool {
+        self.place.starts_with('/') && self.max_age_ms.is_some()
+    }
+
+    fn waits_for_its_disk(&self) -> bool {
+        self.is_of_a_disk() && self.away
+    }
+}
+
+/// The folder of what is known of a place, relative to the store; `called` is its name in the settings, none of the first one.
+pub fn folder_of(called: Option<&str>) -> PathBuf {
+    let folder = PathBuf::from(FOLDER);
+    called.map_or(folder.clone(), |called| folder.join(PLACES).join(called))
+}
+
+/// The name in the settings of the place that has this folder, relative to the store.
+pub fn called(folder: &Path) -> Option<&str> {
+    folder.strip_prefix(FOLDER).ok()?.strip_prefix(PLACES).ok()?.iter().next()?.to_str()
+}
+
+/// The folders of all places of which something is known, the first one first, relative to the store.
+pub fn folders(store: &Path) -> Vec<PathBuf> {
+    let places = Path::new(FOLDER).join(PLACES);
+    // Where it cannot be listed there is none.
+    let entries = std::fs::read_dir(store.join(&places)).into_iter().flatten().flatten();
+    let mut named: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| places.join(entry.file_name()))
+        .collect();
+    named.sort();
+    std::iter::once(PathBuf::from(FOLDER)).chain(named).collect()
+}
+
+/// The name of a machine's repository of this number.
+pub fn numbered(name: &str, generation: u32) -> String {
+    if generation < 2 { name.to_owned() } else { format!("{name}.{generation}") }
 }
 
 /// So long ago, in words.
@@ -372,16 +485,20 @@ pub fn counted(count: u64, noun: &str) -> String {
 }
 
 impl Trouble {
-    fn found(&self, now_ms: u64) -> Found {
+    fn found(&self, now_ms: u64, called: Option<&str>) -> Found {
         let age = now_ms.saturating_sub(self.since_ms);
         let needs_person = match self.kind {
             Kind::OffsiteUnreachable => age > UNREACHABLE_MS,
             Kind::Locked | Kind::NotCovered | Kind::OffsiteFailed => age > DAY_MS,
-            Kind::KeyUnconfirmed | Kind::ManySnapshots | Kind::SnapshotsBroken | Kind::OffsiteOneDisk => false,
+            Kind::KeyUnconfirmed
+            | Kind::ManySnapshots
+            | Kind::SnapshotsBroken
+            | Kind::OffsiteOneDisk
+            | Kind::RepositoryReplaced => false,
             _ => true,
         };
-        let (kind, what, since_ms) = (self.kind, self.what.clone(), self.since_ms);
-        Found { kind, what, since_ms, needs_person, fix: self.kind.fix() }
+        let what = called.map(|called| format!("{called}: ")).unwrap_or_default() + &self.what;
+        Found { kind: self.kind, what, since_ms: self.since_ms, needs_person, fix: self.kind.fix(called) }
     }
 }
 
@@ -391,7 +508,7 @@ impl Kind {
         serde_json::to_value(self).ok().and_then(|word| Some(word.as_str()?.to_owned())).unwrap_or_default()
     }
 
-    fn fix(self) -> String {
+    fn fix(self, called: Option<&str>) -> String {
         let words = match self {
             Kind::EngineMissing | Kind::EngineOld => return "restic version".to_owned(),
             Kind::WrongKey | Kind::KeyMissing => "offsite key show",
@@ -400,6 +517,7 @@ impl Kind {
             Kind::OffsiteFull | Kind::ManySnapshots => "offsite thin --dry-run",
             Kind::DrillFailed | Kind::CheckFailed => "offsite repair",
             Kind::OffsiteOneDisk => "offsite init PLACE --name NAME",
+            Kind::RepositoryReplaced => "offsite key rotate --drop-old",
             Kind::SnapshotsBroken => "offsite repair --drop-broken",
             Kind::DrillOld => "offsite drill",
             Kind::OffsiteUnreachable
@@ -409,7 +527,8 @@ impl Kind {
             | Kind::OffsiteFailed
             | Kind::OffsiteBehind => "offsite push --now",
         };
-        typed(LAYER2, words)
+        let at = called.map(|called| format!(" --place {called}")).unwrap_or_default();
+        typed(LAYER2, &format!("{words}{at}"))
     }
 }
 
@@ -423,17 +542,25 @@ mod tests {
         assert_eq!(State::read(dir.path()).unwrap(), None);
         let state = State::set_up("/media/usb", "laptop", "id", "w", 5);
         state.write(dir.path()).unwrap();
+        let state = state.kept_in(Path::new(FOLDER));
         assert_eq!(State::read(dir.path()).unwrap(), Some(state.clone()));
+        // Each place has its own.
+        let usb = folder_of(Some("usb"));
+        let second = State::set_up("/media/usb", "laptop", "id2", "w2", 6).kept_in(&usb);
+        second.write(dir.path()).unwrap();
+        assert_eq!((State::read_in(dir.path(), &usb).unwrap(), second.called()), (Some(second.clone()), Some("usb")));
+        assert_eq!((folders(dir.path()), state.called()), (vec![PathBuf::from(FOLDER), usb], None));
         // The version before knew less.
         let mut json = serde_json::to_value(&state).unwrap();
-        for new in ["machine", "pushes", "push", "one_disk", "drill_failed", "pulled_ms"] {
+        let new = ["generation", "replaced", "card_due", "max_age_ms", "away"];
+        for new in ["machine", "pushes", "push", "one_disk", "drill_failed", "pulled_ms"].into_iter().chain(new) {
             assert!(json.as_object_mut().unwrap().remove(new).is_some(), "{new}");
         }
-        std::fs::write(dir.path().join(STATE), json.to_string()).unwrap();
+        std::fs::write(dir.path().join(FOLDER).join(STATE), json.to_string()).unwrap();
         assert_eq!(State::read(dir.path()).unwrap(), Some(state.clone()));
         State { format: FORMAT + 1, ..state }.write(dir.path()).unwrap();
         assert!(State::read(dir.path()).unwrap_err().to_string().contains("update Threefold"));
-        std::fs::write(dir.path().join(STATE), "{").unwrap();
+        std::fs::write(dir.path().join(FOLDER).join(STATE), "{").unwrap();
         assert!(State::read(dir.path()).is_err());
     }
 
@@ -474,6 +601,22 @@ mod tests {
             state.is_well(&[kind]);
             assert_eq!(state.findings(0), []);
         }
+        // A disk of which it is said how long it may be away is missed when something has waited for so long.
+        let mut disk = state.clone().kept_in(&folder_of(Some("usb")));
+        disk.max_age_ms = Some(14 * DAY_MS);
+        disk.trouble(Kind::NotMounted, "x", 0);
+        assert_eq!(words(&disk, 0), "not-mounted!", "it is there, and nothing is on it");
+        disk.away = true;
+        assert_eq!(disk.in_a_line(0), "usb: laptop → /p: nothing sent yet, its disk is not connected");
+        assert_eq!(words(&disk, 99 * DAY_MS), "");
+        disk.dirty_since_ms = Some(DAY_MS);
+        assert_eq!(
+            (words(&disk, 15 * DAY_MS), words(&disk, 15 * DAY_MS + 1)),
+            (String::new(), "offsite-behind!".to_owned())
+        );
+        let found = disk.findings(16 * DAY_MS);
+        assert_eq!(found[0].what, "usb: nothing arrived for 15 days: its disk is not connected");
+        assert!(found[0].fix.ends_with("offsite push --now --place usb"), "{found:?}");
         state.dirty_since_ms = Some(DAY_MS);
         assert_eq!(words(&state, 4 * DAY_MS), "");
         assert_eq!(words(&state, 4 * DAY_MS + 1), "offsite-behind!");
@@ -487,6 +630,10 @@ mod tests {
         assert_eq!(state.in_a_line(2 * HOUR_MS), line);
         (state.snapshots, state.one_disk) = (Some((2001, 0)), true);
         state.key_confirmed_ms = None;
-        assert_eq!(words(&state, 7 * DAY_MS + 1), "drill-old! key-unconfirmed offsite-one-disk many-snapshots");
+        state.generation = 2;
+        state.replaced = vec!["laptop".to_owned()];
+        assert_eq!(state.repository_name(), "laptop.2");
+        let all = "drill-old! key-unconfirmed offsite-one-disk repository-replaced many-snapshots";
+        assert_eq!(words(&state, 7 * DAY_MS + 1), all);
     }
 }

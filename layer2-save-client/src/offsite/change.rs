@@ -7,13 +7,12 @@
 use std::collections::BTreeSet;
 
 use layer1_prebackup::fs::{self, Lock};
-use layer1_prebackup::names::{LAYER2, typed};
 use layer1_prebackup::wire::offsite::Kind;
 
 use super::engine::Engine;
 use super::key::Key;
 use super::keys::{Listed, is_of, keys_of, repositories, take_away};
-use super::machines::names;
+use super::machines::cards;
 use super::setup::keep_keys;
 use super::site::{MET_BY_LOOKING, SetUp, Site};
 use super::trouble::{Trouble, said};
@@ -38,6 +37,13 @@ pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, show: Sho
         )
         .into());
     }
+    let file = &site.options.key.file;
+    if site.places.iter().any(|other| other.called.as_deref() != site.called && other.options.key.file == *file) {
+        let file = file.display();
+        return Err(
+            format!("change the key: {file} is the key of another place too; give each a file of its own").into()
+        );
+    }
     let env = site.options.key_env(&site.settings.child_env);
     let old = site.options.key.read(&env)?.ok_or("change the key: there is none")?;
     let next = site.options.key.changing();
@@ -53,9 +59,9 @@ pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, show: Sho
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let place = &set_up.place;
         let engine = site.engine(place, lock)?;
-        let machines = names(&engine, place)?;
+        let cards = cards(&engine, place)?;
         let next_file = next.file.to_str().ok_or("change the key: the path of its file is not UTF-8")?;
-        let all: Vec<String> = repositories(&machines).map(|name| place.repository(name)).collect();
+        let all: Vec<String> = repositories(place, &cards).into_iter().map(|(repository, _)| repository).collect();
         if old != new {
             for repository in &all {
                 add(&engine, repository, next_file)?;
@@ -66,7 +72,7 @@ pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, show: Sho
             // From here on the new one is the key.
             fs::replace_file(&site.options.key.file, &new.line())?;
         }
-        let machines = machines.into_iter().filter(|name| *name != set_up.state.name).collect();
+        let machines = cards.into_iter().map(|card| card.hostname).filter(|name| *name != set_up.state.name).collect();
         let keys: Vec<Vec<Listed>> =
             all.iter().map(|repository| keys_of(&engine, repository)).collect::<Result<_, Error>>()?;
         let added = keys.iter().flatten().filter_map(|key| Some(key.added_as()?.to_owned())).collect();
@@ -76,16 +82,16 @@ pub(crate) fn change(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, show: Sho
             let others: Vec<&Listed> = keys.iter().filter(|key| !key.current).collect();
             left.extend(take_away(site, &engine, repository, &others).err());
         }
-        let kept = keep_keys(site.store(), &engine, &set_up.place.repository(&set_up.state.name), &set_up.place);
-        left.into_iter().next().map_or(kept, |why| Err(still_opens(why)))
+        let kept = keep_keys(site, &engine, set_up);
+        left.into_iter().next().map_or(kept, |why| Err(still_opens(site, why)))
     })?;
     fs::remove_file(&next.file)?;
     Ok(())
 }
 
 /// The error that old keys are there still; which ones was told before.
-fn still_opens(why: Error) -> Error {
-    let again = typed(LAYER2, "offsite key change");
+fn still_opens(site: &Site<'_>, why: Error) -> Error {
+    let again = site.typed("key change");
     let what = format!(
         "the new key and its sheet are valid, but the old key could not be taken away and opens the place too. A server \
          that only takes refuses it: let its owner delete the files that are named above, then type `{again}` once more ({})",

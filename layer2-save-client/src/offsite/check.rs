@@ -36,10 +36,10 @@ pub(crate) struct Checked {
 pub(crate) fn check(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, extent: Extent) -> Result<Checked, Error> {
     let checked = site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let repository = set_up.place.repository(&set_up.state.name);
+        let repository = set_up.repository();
         our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
         // Another machine may have changed the key.
-        keep_keys(site.store(), &engine, &repository, &set_up.place)?;
+        keep_keys(site, &engine, set_up)?;
         let part = match extent {
             Extent::NextPart => next_part(set_up.state.check.as_ref()),
             Extent::All => PARTS,

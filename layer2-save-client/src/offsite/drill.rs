@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::path::Path;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::fs::{self, Lock, platform};
@@ -95,7 +94,7 @@ const UNREADABLE: &str = "unreadable";
 
 fn drilled(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Which) -> Result<Vec<Line>, Error> {
     let engine = site.engine(&set_up.place, lock)?;
-    let repository = set_up.place.repository(&set_up.state.name);
+    let repository = set_up.repository();
     let all = our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
     let Some(newest) = all.last() else { return Err("find a snapshot: nothing was sent yet".into()) };
     let is_there = |receipt: &&offsite::Receipt| all.iter().any(|snapshot| snapshot.id == receipt.snapshot);
@@ -105,7 +104,7 @@ fn drilled(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Which) -> R
         return Ok(vec![Line::new(newest, "(the last snapshot)", "snapshots", UNREADABLE, why)]);
     }
     let from = Source { engine: &engine, repository: &repository, snapshot: newest };
-    let known = read(site.store());
+    let known = read(site);
     let seal = match from.seal() {
         Ok(seal) => seal,
         Err(error) if is_of_content(&error) => {
@@ -138,7 +137,7 @@ fn drilled(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, which: &Which) -> R
         };
         lines.push(line);
     }
-    keep(site.store(), &known, &lines)?;
+    keep(site, &known, &lines)?;
     let all = [known, lines.clone()].concat();
     let now = now_ms();
     let equal = equal_within(&all, now - MONTH_MS.min(now), &sessions);
@@ -406,21 +405,21 @@ fn equal_within(lines: &[Line], since_ms: u64, sessions: &BTreeMap<&str, Vec<&Se
     last.values().filter(|equal| **equal).count() as u64
 }
 
-fn read(store: &Path) -> Vec<Line> {
+fn read(site: &Site<'_>) -> Vec<Line> {
     // Without it all sessions are as if never brought back.
     let text =
-        fs::read_own(store, &Path::new(FOLDER).join(DRILLS), DRILLS_BYTES_MAX).ok().flatten().unwrap_or_default();
+        fs::read_own(site.store(), &site.folder.join(DRILLS), DRILLS_BYTES_MAX).ok().flatten().unwrap_or_default();
     text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
-fn keep(store: &Path, known: &[Line], new: &[Line]) -> Result<(), Error> {
+fn keep(site: &Site<'_>, known: &[Line], new: &[Line]) -> Result<(), Error> {
     let all: Vec<&Line> = known.iter().chain(new).collect();
     let mut text = Vec::new();
     for line in &all[all.len().saturating_sub(LINES_KEPT)..] {
         serde_json::to_writer(&mut text, line).map_err(failed("encode a drill as JSON"))?;
         text.push(b'\n');
     }
-    Ok(fs::replace_own(store, &Path::new(FOLDER).join(DRILLS), &text)?)
+    Ok(fs::replace_own(site.store(), &site.folder.join(DRILLS), &text)?)
 }
 
 /// Prints what came of it.

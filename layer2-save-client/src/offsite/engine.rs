@@ -177,6 +177,11 @@ impl<'a> Engine<'a> {
         Engine { env: self.env.clone().with(key.variables()), ..self.again() }
     }
 
+    /// The same, which also opens the repository that it copies from, with this key.
+    pub(crate) fn copying_with(&self, key: &KeySource) -> Engine<'a> {
+        Engine { env: self.env.clone().with(key.variables_of_source()), ..self.again() }
+    }
+
     fn again(&self) -> Engine<'a> {
         Engine {
             program: self.program.clone(),

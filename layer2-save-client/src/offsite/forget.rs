@@ -47,7 +47,7 @@ pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<P
     }
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let repository = set_up.place.repository(&set_up.state.name);
+        let repository = set_up.repository();
         let now = site.seal(&set_up.state)?.digest();
         let sent_now = set_up.state.receipt.as_ref().filter(|receipt| receipt.seal == now);
         let older = all_but(site, set_up, (&engine, &repository), sent_now)?;
@@ -78,7 +78,7 @@ pub(crate) fn carry_out(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, plan: 
     let excluded = excluded.to_str().ok_or("forget: the path of the store is not UTF-8")?;
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let repository = set_up.place.repository(&set_up.state.name);
+        let repository = set_up.repository();
         // What was saved since it was sent may wait; that snapshot has nothing of what was forgotten.
         let older = all_but(site, set_up, (&engine, &repository), set_up.state.receipt.as_ref())?;
         if older.is_empty() {

@@ -107,6 +107,12 @@ impl KeySource {
         [("RESTIC_PASSWORD_FILE".into(), file), ("RESTIC_PASSWORD_COMMAND".into(), command)]
     }
 
+    /// The same, of the repository that is copied from.
+    pub(crate) fn variables_of_source(&self) -> [(OsString, OsString); 2] {
+        let [(_, file), (_, command)] = self.variables();
+        [("RESTIC_FROM_PASSWORD_FILE".into(), file), ("RESTIC_FROM_PASSWORD_COMMAND".into(), command)]
+    }
+
     /// A file beside that of the key, for another one that is being put to use.
     pub(crate) fn beside(&self, behind: &str) -> KeySource {
         let mut name = self.file.file_name().map(OsString::from).unwrap_or_default();

@@ -7,19 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use layer1_prebackup::fs::{self, Lock};
-use layer1_prebackup::names::{LAYER2, typed as as_typed};
-use layer1_prebackup::wire::offsite::{Kind, State};
+use layer1_prebackup::wire::offsite::{Kind, State, numbered};
 use layer1_prebackup::wire::shown::shown;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::engine::Engine;
 use super::key::{Key, KeySource};
-use super::machines::names;
+use super::machines::cards;
 use super::place::{MACHINES, Place, machine_name};
 use super::setup::keep_keys;
 use super::site::{MET_BY_LOOKING, SetUp, Site};
-use super::snapshots::{local, repository_id, short_id};
+use super::snapshots::{Snapshot, local, repository_id, short_id};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
@@ -60,9 +59,15 @@ pub(crate) struct OfPlace {
     lacks: BTreeSet<String>,
 }
 
-/// The names of the repositories of a place.
-pub(crate) fn repositories(machines: &[String]) -> impl Iterator<Item = &str> {
-    std::iter::once(MACHINES).chain(machines.iter().map(String::as_str))
+/// The addresses of the repositories of a place, by their names: with those that others took the place of, and of each
+/// machine one that may be about to.
+pub(crate) fn repositories(place: &Place, cards: &[Snapshot]) -> Vec<(String, String)> {
+    let of_card = |card: &Snapshot| {
+        let name = card.hostname.clone();
+        (1..=card.generation().max(1) + 1).map(move |generation| numbered(&name, generation))
+    };
+    let names = std::iter::once(MACHINES.to_owned()).chain(cards.iter().flat_map(of_card));
+    names.map(|name| (place.repository(&name), name)).collect()
 }
 
 /// The keys of a repository; none where it is not there any more.
@@ -102,7 +107,7 @@ fn refuse_within_a_change(site: &Site<'_>) -> Result<(), Error> {
     if site.options.key.changing().file.symlink_metadata().is_err() {
         return Ok(());
     }
-    let change = as_typed(LAYER2, "offsite key change");
+    let change = site.typed("key change");
     Err(format!("add a key: a change of the key was begun and is not done; `{change}` goes on with it").into())
 }
 
@@ -123,14 +128,14 @@ pub(crate) fn add(
     let is_of_a_sheet = words.is_some();
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let machines = names(&engine, &set_up.place)?;
+        let repositories = repositories(&set_up.place, &cards(&engine, &set_up.place)?);
         let key = match (begun.read(&env)?, words) {
             (Some(begun), None) => begun,
             (Some(begun), Some(words)) if begun == words => words,
-            (Some(_), Some(_)) => return Err(unfinished(name)),
+            (Some(_), Some(_)) => return Err(unfinished(site, name)),
             (None, words) => {
                 if !is_of_a_sheet {
-                    refuse_taken(&engine, &set_up.place, &machines, name)?;
+                    refuse_taken(site, &engine, &repositories, name)?;
                 }
                 let key = words.map_or_else(Key::random, Ok)?;
                 if key == own {
@@ -142,28 +147,32 @@ pub(crate) fn add(
         };
         show(set_up, &key)?;
         let opened = engine.with_key(&begun);
-        for repository in repositories(&machines) {
-            let repository = set_up.place.repository(repository);
-            add_to(&engine, &opened, &repository, (name, &begun))?;
+        for (repository, _) in &repositories {
+            add_to(&engine, &opened, repository, (name, &begun))?;
         }
-        keep_keys(site.store(), &engine, &set_up.place.repository(&set_up.state.name), &set_up.place)
+        keep_keys(site, &engine, set_up)
     })?;
     // Nothing of it stays here.
     fs::remove_file(&begun.file)?;
     Ok(())
 }
 
-fn unfinished(name: &str) -> Error {
-    let add = as_typed(LAYER2, &format!("offsite key add {name}"));
+fn unfinished(site: &Site<'_>, name: &str) -> Error {
+    let add = site.typed(&format!("key add {name}"));
     format!("add a key: one of that name with other words was begun and is not done; `{add}` goes on with it").into()
 }
 
-fn refuse_taken(engine: &Engine<'_>, place: &Place, machines: &[String], name: &str) -> Result<(), Error> {
-    for repository in repositories(machines) {
-        let taken = keys_of(engine, &place.repository(repository))?;
+fn refuse_taken(
+    site: &Site<'_>,
+    engine: &Engine<'_>,
+    repositories: &[(String, String)],
+    name: &str,
+) -> Result<(), Error> {
+    for (repository, _) in repositories {
+        let taken = keys_of(engine, repository)?;
         if taken.iter().any(|key| key.added_as() == Some(name)) {
-            let (again, remove) = (format!("offsite key add {name} --words"), format!("offsite key remove {name}"));
-            let (again, remove) = (as_typed(LAYER2, &again), as_typed(LAYER2, &remove));
+            let again = site.typed(&format!("key add {name} --words"));
+            let remove = site.typed(&format!("key remove {name}"));
             return Err(format!(
                 "add a key: one is called {name} already. `{again}` gives it to the repositories that it does not open \
                  yet, `{remove}` takes it away"
@@ -191,12 +200,12 @@ fn add_to(engine: &Engine<'_>, opened: &Engine<'_>, repository: &str, new: (&str
 pub(crate) fn list(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<Vec<OfPlace>, Error> {
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let machines = names(&engine, &set_up.place)?;
+        let repositories = repositories(&set_up.place, &cards(&engine, &set_up.place)?);
         let mut keys: BTreeMap<(bool, String), OfPlace> = BTreeMap::new();
         let mut all = BTreeSet::new();
-        for repository in repositories(&machines) {
-            for key in keys_of(&engine, &set_up.place.repository(repository))? {
-                all.insert(repository.to_owned());
+        for (repository, in_place) in &repositories {
+            for key in keys_of(&engine, repository)? {
+                all.insert(in_place.clone());
                 let name = match key.added_as() {
                     Some(name) => name.to_owned(),
                     None => short_id(&key.id).to_owned(),
@@ -210,7 +219,7 @@ pub(crate) fn list(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<V
                     opens: BTreeSet::new(),
                     lacks: BTreeSet::new(),
                 });
-                known.opens.insert(repository.to_owned());
+                known.opens.insert(in_place.clone());
             }
         }
         let with_lacks = |mut key: OfPlace| {
@@ -230,27 +239,26 @@ pub(crate) fn remove(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, typed: &s
     let begun = site.options.key.beside(&format!(".{typed}.new"));
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let machines = names(&engine, &set_up.place)?;
+        let repositories = repositories(&set_up.place, &cards(&engine, &set_up.place)?);
         let is_meant = |key: &&Listed| key.added_as() == Some(typed) || (is_id && key.id.starts_with(typed));
         let (mut found, mut left) = (0, None);
-        for repository in repositories(&machines) {
-            let repository = set_up.place.repository(repository);
-            let keys = keys_of(&engine, &repository)?;
+        for (repository, _) in &repositories {
+            let keys = keys_of(&engine, repository)?;
             let going: Vec<&Listed> = keys.iter().filter(is_meant).collect();
             if going.iter().any(|key| key.current) {
-                let change = as_typed(LAYER2, "offsite key change");
+                let change = site.typed("key change");
                 return Err(
                     format!("remove a key: {typed} is that of this computer; `{change}` makes a new one").into()
                 );
             }
             found += going.len();
-            left = left.or(take_away(site, &engine, &repository, &going).err());
+            left = left.or(take_away(site, &engine, repository, &going).err());
         }
         if found == 0 && begun.file.symlink_metadata().is_err() {
-            let list = as_typed(LAYER2, "offsite key list");
+            let list = site.typed("key list");
             return Err(format!("remove a key: none is called {typed:?}; `{list}` shows all").into());
         }
-        keep_keys(site.store(), &engine, &set_up.place.repository(&set_up.state.name), &set_up.place)?;
+        keep_keys(site, &engine, set_up)?;
         left.map_or(Ok(()), |why| Err(still_there(&why)))
     })?;
     // One that was begun to be added, and is not to be.

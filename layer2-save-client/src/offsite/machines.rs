@@ -1,12 +1,11 @@
 //! The machines of a place: each has left a card, and each writes to a repository of its own. They are only read here,
 //! without a lock.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 
 use layer1_prebackup::fs::Lock;
 use layer1_prebackup::log::now_ms;
-use layer1_prebackup::wire::offsite::ago;
+use layer1_prebackup::wire::offsite::{ago, numbered};
 use layer1_prebackup::wire::shown::shown;
 use serde_json::json;
 
@@ -27,24 +26,37 @@ pub(crate) struct Machine {
     is_this: bool,
 }
 
-/// The names on the cards, each once. What is no name of a machine is no card of ours.
-pub(crate) fn names(engine: &Engine<'_>, place: &Place) -> Result<Vec<String>, Error> {
-    let cards = snapshots(engine, &place.repository(MACHINES))?;
-    let names: BTreeMap<String, ()> = cards.into_iter().map(|card| (card.hostname, ())).collect();
-    Ok(names.into_keys().filter(|name| machine_name(name).is_ok()).collect())
+/// The newest card of each machine, by name.
+pub(crate) fn cards(engine: &Engine<'_>, place: &Place) -> Result<Vec<Snapshot>, Error> {
+    let mut cards: Vec<Snapshot> = Vec::new();
+    for card in snapshots(engine, &place.repository(MACHINES))? {
+        cards.retain(|known| known.hostname != card.hostname);
+        // Anybody with the key can write a card.
+        if machine_name(&card.hostname).is_ok() {
+            cards.push(card);
+        }
+    }
+    cards.sort_by(|one, other| one.hostname.cmp(&other.hostname));
+    Ok(cards)
+}
+
+/// The name of the repository that a card tells of.
+pub(crate) fn repository_name(card: &Snapshot) -> String {
+    numbered(&card.hostname, card.generation())
 }
 
 /// All machines of the place, by name.
 pub(crate) fn machines(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<Vec<Machine>, Error> {
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let machine = |name: String| {
-            let all = snapshots(&engine, &set_up.place.repository(&name)).map_err(|error| said(&error));
+        let machine = |card: Snapshot| {
+            let repository = set_up.place.repository(&repository_name(&card));
+            let all = snapshots(&engine, &repository).map_err(|error| said(&error));
             let newest = all.map(|all| all.last().cloned().map(|newest| (newest, all.len())));
-            let is_this = name == set_up.state.name;
-            Machine { name, newest, is_this }
+            let is_this = card.hostname == set_up.state.name;
+            Machine { name: card.hostname, newest, is_this }
         };
-        Ok(names(&engine, &set_up.place)?.into_iter().map(machine).collect())
+        Ok(cards(&engine, &set_up.place)?.into_iter().map(machine).collect())
     })
 }
 

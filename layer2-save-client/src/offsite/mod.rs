@@ -7,9 +7,9 @@
 //!
 //! From the bottom: `place`, `trouble` and `key` say where, what went wrong and with what; `options` resolves settings;
 //! `engine` runs `restic`; `snapshots` understands it; `seal` and `receipt` say what is to arrive and whether it has;
-//! `site` is this machine; on that stand `push`, `drill`, `check`, `put_back`, `repair`, `restore`, `setup`,
-//! `machines`, `peers` and `pull` (what other machines sent), `thin`, `forget`, `keys` and `change` (of the
-//! key), and `verbs` on all.
+//! `site` is this machine and one of its places; on that stand `push`, `drill`, `check`, `put_back`, `repair`, `restore`, `setup`,
+//! `machines`, `peers` and `pull` (what other machines sent), `thin`, `forget`, `keys`, `change` (of the key) and `rotate`
+//! (of the repository), and `verbs` on all.
 
 mod change;
 mod check;
@@ -29,6 +29,7 @@ mod put_back;
 mod receipt;
 mod repair;
 mod restore;
+mod rotate;
 mod seal;
 mod setup;
 pub(crate) mod site;

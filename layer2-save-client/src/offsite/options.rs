@@ -11,10 +11,12 @@ use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::config::settings::{self, Peers};
 
 use super::key::KeySource;
+use super::place::Place;
 use crate::error::{Error, failed};
 
 const EVERY_DEFAULT: Duration = Duration::from_secs(15 * 60);
 const SILENCE_DEFAULT: Duration = Duration::from_secs(2 * 60);
+const DISK_MAX_AGE: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// No file of variables is longer, in bytes.
 const ENV_FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -68,26 +70,30 @@ pub(crate) struct Options {
     pub(crate) peers: Peers,
     /// Bytes a second.
     pub(crate) upload_limit: Option<u64>,
+    max_age: Option<Duration>,
+    /// Whether it is a further place, which has a name.
+    is_named: bool,
     home: PathBuf,
     /// Of the environment, what only `restic` gets.
     engine_vars: Vec<(OsString, OsString)>,
 }
 
 impl Options {
-    /// `vars` is the environment.
+    /// `called` is the name of a further place, `vars` the environment.
     pub(crate) fn resolve(
         set: &settings::Offsite,
-        home: &Path,
-        config_home: &Path,
+        called: Option<&str>,
+        (home, config_home): (&Path, &Path),
         vars: impl Iterator<Item = (OsString, OsString)>,
     ) -> Options {
         let at_home = |path: &PathBuf| path.strip_prefix("~").map_or_else(|_| path.clone(), |rest| home.join(rest));
+        let key_file = called.map_or_else(|| "offsite.key".to_owned(), |called| format!("offsite-{called}.key"));
         let is_for_engine = |name: &OsStr| FOR_ENGINE.iter().any(|allowed| name == *allowed);
         Options {
             place: set.place.clone(),
             name: set.name.clone(),
             key: KeySource {
-                file: set.key_file.as_ref().map_or_else(|| config_home.join("threefold/offsite.key"), at_home),
+                file: set.key_file.as_ref().map_or_else(|| config_home.join("threefold").join(key_file), at_home),
                 command: set.key_command.clone(),
             },
             env_file: set.env_file.as_ref().map(at_home),
@@ -96,9 +102,18 @@ impl Options {
             exclude: Exclusions::new(set.exclude.as_deref().unwrap_or_default(), home),
             peers: set.peers.unwrap_or(Peers::List),
             upload_limit: set.upload_limit,
+            max_age: set.max_age,
+            is_named: called.is_some(),
             home: home.to_owned(),
             engine_vars: vars.filter(|(name, _)| is_for_engine(name)).collect(),
         }
+    }
+
+    /// How long what changed may wait to be sent to a place before a person is told, where that is not as always: the disk
+    /// of a further place is connected now and then.
+    pub(crate) fn max_age_ms(&self, place: &Place) -> Option<u64> {
+        let of_a_disk = (self.is_named && place.directory().is_some()).then_some(DISK_MAX_AGE);
+        self.max_age.or(of_a_disk).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The environment of the command that prints the key: without the place's secrets.
@@ -169,7 +184,7 @@ mod tests {
 
     fn options(set: &settings::Offsite, vars: &[(&str, &str)]) -> Options {
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        Options::resolve(set, Path::new("/h"), Path::new("/h/.config"), vars)
+        Options::resolve(set, None, (Path::new("/h"), Path::new("/h/.config")), vars)
     }
 
     #[test]
@@ -199,6 +214,22 @@ mod tests {
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
         let refused = options.engine_env(&ChildEnv::default(), "/bin".into()).unwrap_err().to_string();
         assert!(refused.contains("others may read it"), "{refused}");
+    }
+
+    #[test]
+    fn a_further_place_has_a_key_of_its_own_and_its_disk_may_be_away() {
+        let resolve = |called: Option<&str>, max_age: Option<Duration>| {
+            let set = settings::Offsite { max_age, ..settings::Offsite::default() };
+            Options::resolve(&set, called, (Path::new("/h"), Path::new("/h/.config")), std::iter::empty())
+        };
+        let place = |text: &str| Place::parse(text, Path::new("/h")).unwrap();
+        let (disk, server) = (place("/media/usb"), place("sftp:backup:x"));
+        let (first, usb) = (resolve(None, None), resolve(Some("usb"), None));
+        assert_eq!(usb.key.file, Path::new("/h/.config/threefold/offsite-usb.key"));
+        let days = |days: u64| Some(days * 24 * 60 * 60 * 1000);
+        assert_eq!((first.max_age_ms(&disk), usb.max_age_ms(&disk), usb.max_age_ms(&server)), (None, days(14), None));
+        let said = resolve(None, Some(Duration::from_secs(24 * 60 * 60)));
+        assert_eq!((said.max_age_ms(&disk), said.max_age_ms(&server)), (days(1), days(1)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::drill::Source;
 use super::engine::Engine;
-use super::place::{MACHINES, machine_name};
+use super::machines::{cards, repository_name};
 use super::push::escaped;
 use super::seal::{Seal, Sealed};
 use super::site::{SetUp, Site};
@@ -118,27 +118,13 @@ pub(crate) fn fetch(
     }
 }
 
-/// The newest card of each machine.
-pub(crate) fn cards(engine: &Engine<'_>, set_up: &SetUp) -> Result<Vec<Snapshot>, Error> {
-    let mut cards: Vec<Snapshot> = Vec::new();
-    for card in snapshots(engine, &set_up.place.repository(MACHINES))? {
-        cards.retain(|known| known.hostname != card.hostname);
-        // Anybody with the key can write a card.
-        if machine_name(&card.hostname).is_ok() {
-            cards.push(card);
-        }
-    }
-    cards.sort_by(|one, other| one.hostname.cmp(&other.hostname));
-    Ok(cards)
-}
-
 /// A machine's repository and its newest snapshot. An error where the repository is not the one of its card.
 pub(crate) fn newest(
     engine: &Engine<'_>,
     set_up: &SetUp,
     card: &Snapshot,
 ) -> Result<(String, Option<Snapshot>), Error> {
-    let repository = set_up.place.repository(&card.hostname);
+    let repository = set_up.place.repository(&repository_name(card));
     let id = repository_id(engine, &repository)?;
     if id != card.repository() {
         return Err(format!("read {repository}: it is not the repository of {} any more", card.hostname).into());
@@ -147,7 +133,7 @@ pub(crate) fn newest(
 }
 
 fn of_host(engine: &Engine<'_>, set_up: &SetUp, host: &str) -> Result<(String, Snapshot), Error> {
-    let cards = cards(engine, set_up)?;
+    let cards = cards(engine, &set_up.place)?;
     let Some(card) = cards.iter().find(|card| card.hostname == host) else {
         let known: Vec<&str> = cards.iter().map(|card| card.hostname.as_str()).collect();
         return Err(format!("find the machine {host:?}: there are {}", known.join(", ")).into());

@@ -16,7 +16,8 @@ use layer1_prebackup::wire::offsite::{FOLDER, PEERS, conversations as in_words, 
 
 use super::drill::Source;
 use super::engine::Engine;
-use super::peers::{cards, conversations, newest, said_of};
+use super::machines::cards;
+use super::peers::{conversations, newest, said_of};
 use super::restore::{fetch, make_sure_of_room};
 use super::seal::{Seal, session_of};
 use super::site::{SetUp, Site};
@@ -56,7 +57,7 @@ pub(crate) fn pull_due(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Resu
 /// Pulls from all other machines of the place, or from one. One that cannot be read does not stop the others.
 pub(crate) fn pull(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, only: Option<&str>) -> Result<Vec<Pulled>, Error> {
     let engine = site.engine(&set_up.place, lock)?;
-    let mut cards = cards(&engine, set_up)?;
+    let mut cards = cards(&engine, &set_up.place)?;
     cards.retain(|card| card.hostname != set_up.state.name && only.is_none_or(|only| only == card.hostname));
     if let Some(only) = only.filter(|_| cards.is_empty()) {
         return Err(format!("find the machine {only:?}: no other one of this name has sent anything").into());
@@ -85,7 +86,11 @@ fn pull_one(
     let store = store.path().to_owned();
     let source = Source { engine, repository: &repository, snapshot: &snapshot };
     let mut seal = source.seal()?;
-    let last = Seal::last_received(&store);
+    let last = Seal::last_received(&store, Path::new(FOLDER));
+    if last.as_ref().is_some_and(|last| last.writer != seal.writer && last.at > seal.at) {
+        // Another place had something newer of it.
+        return Ok((0, Vec::new()));
+    }
     // What was forgotten here is not wanted from elsewhere either.
     let forgotten = Archive::open(site.store())?.map(|own| own.all_forgotten()).transpose()?.unwrap_or_default();
     seal.files.retain(|file| !forgotten.iter().any(|(id, _)| file.session().ends_with(&format!("/{id}"))));
@@ -98,7 +103,7 @@ fn pull_one(
     let again: BTreeSet<String> = wrong.iter().map(|path| session_of(&path.to_string_lossy()).to_owned()).collect();
     seal.files.retain(|file| !again.contains(session_of(&file.path)));
     Dir::create_own(&store)?.create_own_beneath(Path::new(FOLDER))?;
-    seal.keep_as_received(&store)?;
+    seal.keep_as_received(&store, Path::new(FOLDER))?;
     let name = snapshot.id.get(..TO_INDEX_NAME_CHARS).unwrap_or_default();
     fs::replace_own(&store, Path::new(TO_INDEX), format!("{name}\n").as_bytes())?;
     let sessions: BTreeSet<&str> = wanted.keys().filter_map(|path| Some(session_of(path.to_str()?))).collect();

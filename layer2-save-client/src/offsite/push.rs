@@ -7,20 +7,20 @@ use std::path::Path;
 use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::now_ms;
-use layer1_prebackup::names::{LAYER2, typed};
 use layer1_prebackup::wire::offsite::{Attempt, FOLDER, Kind, Receipt, State, conversations, counted};
 use serde::Deserialize;
 
 use super::engine::Engine;
 use super::receipt::not_covered;
 use super::seal::{Seal, Sealed};
+use super::setup::write_card;
 use super::site::{MET_BY_LOOKING, SetUp, Site, here, is_on_one_disk, our_snapshots, random_id};
 use super::snapshots::{Snapshot, files, push_tags, short_id};
 use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
 /// What is never sent: locks, logs, what is rebuilt from the files, and what is only of this machine. Below the store.
-const NOT_SENT: [&str; 23] = [
+const NOT_SENT: [&str; 25] = [
     ".log",
     ".outbox",
     ".state/sessions",
@@ -44,6 +44,8 @@ const NOT_SENT: [&str; 23] = [
     ".state/offsite/returning",
     ".state/offsite/peers",
     ".state/offsite/pulling",
+    ".state/offsite/places",
+    ".state/offsite/rotating",
 ];
 /// The same, wherever they are: locks, and what is being written.
 const NEVER_SENT: [&str; 2] = ["*.lock", ".*.tmp"];
@@ -110,11 +112,15 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     let seal = site.seal(&set_up.state)?;
     let digest = seal.digest();
     note_waiting(site, set_up, &seal);
+    set_up.state.max_age_ms = site.options.max_age_ms(&set_up.place);
     let engine = site.engine(&set_up.place, lock)?;
     set_up.state.engine = Some(engine.version.clone());
-    let repository = set_up.place.repository(&set_up.state.name);
+    let repository = set_up.repository();
     let before = our_snapshots(&engine, &repository, &set_up.state, &seal.store)?;
     // What was received and is no longer there is sent again.
+    if set_up.state.card_due {
+        write_card(site, &engine, set_up)?;
+    }
     let is_there = |receipt: &Receipt| before.iter().any(|snapshot| snapshot.id == receipt.snapshot);
     let is_received = set_up.state.receipt.as_ref().is_some_and(|receipt| receipt.seal == digest && is_there(receipt));
     if is_received && reading == Reading::Changed {
@@ -128,7 +134,7 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
     seal.write(site.store())?;
     let Made { snapshot_id: snapshot, data_added_packed: added } =
         send(site, &engine, (&repository, &set_up.state), &seal, reading)?;
-    let there = read_back(&engine, &repository, &snapshot)?;
+    let there = read_back(site, &engine, &repository, &snapshot)?;
     let missing = not_covered(&seal, &there);
     if !missing.is_empty() {
         let shown = missing[..missing.len().min(SHOWN_MAX)].join(", ");
@@ -137,7 +143,7 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
         let what = format!("{count} of {of} files are not in snapshot {}: {shown}{more}", short_id(&snapshot));
         return Err(Trouble::new(Kind::NotCovered, what).into());
     }
-    seal.keep_as_received(site.store())?;
+    seal.keep_as_received(site.store(), site.folder)?;
     let sent = added + before.iter().map(Snapshot::sent).sum::<u64>();
     let receipt = Receipt {
         at_ms: now_ms(),
@@ -154,11 +160,16 @@ fn push_once(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, reading: Reading)
 }
 
 /// The files of a snapshot as the place has them: what is cached here says nothing of what was kept there.
-fn read_back(engine: &Engine<'_>, repository: &str, snapshot: &str) -> Result<HashMap<String, u64>, Error> {
+fn read_back(
+    site: &Site<'_>,
+    engine: &Engine<'_>,
+    repository: &str,
+    snapshot: &str,
+) -> Result<HashMap<String, u64>, Error> {
     files(engine, repository, snapshot, &["--no-cache"]).map_err(|error| match is_of_content(&error) {
         false => error,
         true => {
-            let (short, said, repair) = (short_id(snapshot), said(&error), typed(LAYER2, "offsite repair"));
+            let (short, said, repair) = (short_id(snapshot), said(&error), site.typed("repair"));
             let what = format!("snapshot {short} was sent and cannot be read back: {said}; if that stays, `{repair}`");
             Trouble::new(Kind::NotCovered, what).into()
         }
@@ -169,7 +180,7 @@ fn read_back(engine: &Engine<'_>, repository: &str, snapshot: &str) -> Result<Ha
 pub(crate) fn note_waiting(site: &Site<'_>, set_up: &mut SetUp, seal: &Seal) {
     let state = &mut set_up.state;
     let is_received = state.receipt.as_ref().is_some_and(|receipt| receipt.seal == seal.digest());
-    state.waiting = if is_received { 0 } else { seal.waiting(Seal::last_received(site.store()).as_ref()) };
+    state.waiting = if is_received { 0 } else { seal.waiting(Seal::last_received(site.store(), site.folder).as_ref()) };
     state.dirty_since_ms = if is_received { None } else { state.dirty_since_ms.or(Some(now_ms())) };
 }
 

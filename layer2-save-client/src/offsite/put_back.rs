@@ -14,7 +14,7 @@ use super::snapshots::{repository_id, stored_snapshots};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
-/// Where the copies lie, in [`FOLDER`]; laid out as they are in a repository.
+/// Where the copies lie, in the folder of the place; laid out as they are in a repository.
 const KEPT: &str = "keys";
 const CONFIG: &str = "config";
 const KEYS: &str = "keys";
@@ -33,8 +33,8 @@ const BYTES_MAX: u64 = 64 * 1024;
 /// that is known to be ours, by its configuration or by a key file: another one is left as it is.
 pub(crate) fn put_back(site: &Site<'_>, set_up: &SetUp, engine: &Engine<'_>) -> Result<(), Error> {
     let Some(place) = set_up.place.directory() else { return Ok(()) };
-    let repository = place.join(&set_up.state.name);
-    let copies = copies(site.store())?;
+    let repository = place.join(set_up.state.repository_name());
+    let copies = copies(site)?;
     let there = |rel: &Path| fs::read_own(&repository, rel, BYTES_MAX).unwrap_or_default();
     // A key file is named by its hash, and salted: no other repository has one of this name.
     let is_ours = |(rel, bytes): &(PathBuf, Vec<u8>)| match rel.starts_with(KEYS) {
@@ -81,7 +81,7 @@ fn is_of_our_key<'c>(
     engine: &Engine<'_>,
     files: impl Iterator<Item = &'c (PathBuf, Vec<u8>)>,
 ) -> Result<bool, Error> {
-    let trial = Path::new(FOLDER).join(KEPT).join(TRIAL);
+    let trial = site.folder.join(KEPT).join(TRIAL);
     let files: Vec<_> = files.map(|(rel, bytes)| (trial.join(rel), bytes)).collect();
     for (rel, bytes) in &files {
         fs::replace_own(site.store(), rel, bytes)?;
@@ -94,15 +94,16 @@ fn is_of_our_key<'c>(
 }
 
 /// The copies, by the paths that they have in a repository.
-fn copies(store: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-    let folder = store.join(FOLDER).join(KEPT);
+fn copies(site: &Site<'_>) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    let kept = site.folder.join(KEPT);
+    let folder = site.store().join(&kept);
     let mut names = vec![PathBuf::from(CONFIG)];
     // Where it cannot be read there are none.
     for entry in std::fs::read_dir(folder.join(KEYS)).into_iter().flatten() {
         let entry = entry.map_err(failed("list the copies of the key files"))?;
         names.push(Path::new(KEYS).join(entry.file_name()));
     }
-    let read = |rel: PathBuf| match fs::read_own(store, &Path::new(FOLDER).join(KEPT).join(&rel), BYTES_MAX) {
+    let read = |rel: PathBuf| match fs::read_own(site.store(), &kept.join(&rel), BYTES_MAX) {
         Ok(bytes) => Ok(bytes.map(|bytes| (rel, bytes))),
         Err(error) => Err(error.into()),
     };
@@ -113,7 +114,8 @@ fn copies(store: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
 pub(crate) fn with_copies(error: Error, site: &Site<'_>, set_up: &SetUp) -> Error {
     match error.downcast::<Trouble>() {
         Ok(trouble) if set_up.place.directory().is_none() && trouble.kind == Kind::WrongKey => {
-            let (copies, repository) = (site.store().join(FOLDER).join(KEPT).join(KEYS), &set_up.state.name);
+            let (copies, repository) =
+                (site.store().join(site.folder).join(KEPT).join(KEYS), set_up.state.repository_name());
             let what = format!(
                 "{}; if the place lost its key files, put those of {} into the folder {repository}/{KEYS} there",
                 trouble.what,
@@ -158,7 +160,7 @@ pub(crate) fn unreadable_snapshots(
 /// A file of the repository, where that is a directory of this machine, and it is there.
 fn read_file(set_up: &SetUp, file: &str) -> Result<Option<Vec<u8>>, Error> {
     let Some(place) = set_up.place.directory() else { return Ok(None) };
-    let read = fs::read_own(&place.join(&set_up.state.name), Path::new(file), SNAPSHOT_BYTES_MAX);
+    let read = fs::read_own(&place.join(set_up.state.repository_name()), Path::new(file), SNAPSHOT_BYTES_MAX);
     read.map_err(|error| {
         let what = format!("{file} cannot be read now, so nothing was taken out: {error}");
         Trouble::new(Kind::OffsiteFailed, what).into()
@@ -172,7 +174,7 @@ pub(crate) fn set_aside(site: &Site<'_>, set_up: &SetUp, files: Vec<String>) -> 
     for file in &files {
         if let Some(bytes) = read_file(set_up, file)? {
             fs::replace_own(site.store(), &Path::new(FOLDER).join(SALVAGE).join(file), &bytes)?;
-            remove_file(&place.join(&set_up.state.name).join(file))?;
+            remove_file(&place.join(set_up.state.repository_name()).join(file))?;
         }
     }
     Ok(Vec::new())

@@ -41,7 +41,7 @@ pub(crate) fn repair(
     let packs = site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
         put_back(site, set_up, &engine)?;
-        let repository = set_up.place.repository(&set_up.state.name);
+        let repository = set_up.repository();
         let ours = our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?);
         ours.map_err(|error| with_copies(error, site, set_up))?;
         // Packs that are gone are taken out of the index first: what is left can be read then.
@@ -71,7 +71,7 @@ pub(crate) fn repair(
 fn take_out_broken(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, agree: Agree<'_>) -> Result<Vec<String>, Error> {
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let repository = set_up.place.repository(&set_up.state.name);
+        let repository = set_up.repository();
         our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
         let unreadable = unreadable_snapshots(set_up, &engine, &repository)?;
         let changed = changed(&engine.text(&repository, &["repair", "snapshots", "--dry-run"])?);

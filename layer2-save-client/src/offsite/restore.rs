@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use layer1_prebackup::archive::{Archive, Said};
 use layer1_prebackup::fs::{self, Dir, Lock};
 use layer1_prebackup::log::in_one_line;
-use layer1_prebackup::wire::offsite::{FOLDER, Kind, State, conversations, counted};
+use layer1_prebackup::wire::offsite::{FOLDER, Kind, State, conversations, counted, folders};
 use serde::{Deserialize, Serialize};
 
 use super::drill::Source;
+use super::engine::Engine;
 use super::key::Key;
+use super::machines::{cards, repository_name};
 use super::peers::{WANTED_FILE, patterns, said_of};
 use super::place::{Place, machine_name};
 use super::seal::{Seal, session_of};
@@ -77,12 +79,12 @@ pub(crate) fn restore(
     let begun = begun(site.store())?;
     refuse_a_store_in_use(site, begun.as_ref(), &place, host)?;
     let is_new_key = key(site, ask)?;
-    let repository = place.repository(host);
     let looked = site.engine(&place, lock).and_then(|engine| {
+        let repository = repository_of(&engine, &place, host)?;
         let all = snapshots(&engine, &repository)?;
-        Ok((engine, all))
+        Ok((engine, repository, all))
     });
-    let (engine, all) = looked.inspect_err(|error| {
+    let (engine, repository, all) = looked.inspect_err(|error| {
         let is_refused = error.downcast_ref::<Trouble>().is_some_and(|trouble| trouble.kind == Kind::WrongKey);
         if is_new_key && is_refused {
             // It opens nothing, and the next try asks again. Where it stays, that is said then.
@@ -110,6 +112,20 @@ pub(crate) fn restore(
     })
 }
 
+/// The address of a machine's repository, as its card says it; of one whose card cannot be read its first one.
+fn repository_of(engine: &Engine<'_>, place: &Place, host: &str) -> Result<String, Error> {
+    let cards = match cards(engine, place) {
+        Err(error)
+            if !error.downcast_ref::<Trouble>().is_some_and(|it| it.is_of_content || it.kind == Kind::NotMounted) =>
+        {
+            return Err(error);
+        }
+        cards => cards.unwrap_or_default(),
+    };
+    let name = cards.iter().find(|card| card.hostname == host).map(repository_name);
+    Ok(place.repository(name.as_deref().unwrap_or(host)))
+}
+
 fn begun(store: &Path) -> Result<Option<Begun>, Error> {
     let text = fs::read_own(store, &Path::new(FOLDER).join(BEGUN), BEGUN_BYTES_MAX)?;
     text.map(|text| serde_json::from_slice(&text).map_err(failed("understand which restore was begun"))).transpose()
@@ -129,7 +145,9 @@ fn refuse_a_store_in_use(site: &Site<'_>, begun: Option<&Begun>, place: &Place, 
         .into());
     }
     let elsewhere = "name another directory with --pre-backup-dir";
-    if State::read(site.store()).map_err(failed("read the state of the third place"))?.is_some() {
+    let is_set_up = |folder| State::read_in(site.store(), folder).map_err(failed("read the state of the third place"));
+    let states = folders(site.store()).iter().map(|folder| is_set_up(folder)).collect::<Result<Vec<_>, Error>>()?;
+    if states.iter().any(Option::is_some) {
         return Err(format!("restore into {store}: its conversations are sent to a place already; {elsewhere}").into());
     }
     match Archive::open(site.store())? {

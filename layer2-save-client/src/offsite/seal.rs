@@ -19,7 +19,7 @@ use crate::error::{Error, failed};
 
 /// The newest seal for `b3sum`.
 const SUMS: &str = SEALS[1];
-/// The seal that was last received, in [`FOLDER`] alone.
+/// The seal that was last received, in the folder of a place alone.
 const RECEIVED: &str = SEALS[2];
 /// No seal is longer, in bytes: millions of files.
 const SEAL_BYTES_MAX: u64 = 1 << 30;
@@ -148,9 +148,9 @@ impl Seal {
         put(store, SEAL, &self.to_json()?)
     }
 
-    /// Writes down that it was received.
-    pub(crate) fn keep_as_received(&self, store: &Path) -> Result<(), Error> {
-        put(store, RECEIVED, &self.to_json()?)
+    /// Writes down that it was received, in this folder of the store.
+    pub(crate) fn keep_as_received(&self, store: &Path, folder: &Path) -> Result<(), Error> {
+        Ok(fs::replace_own(store, &folder.join(RECEIVED), &self.to_json()?)?)
     }
 
     fn to_json(&self) -> Result<Vec<u8>, Error> {
@@ -160,8 +160,8 @@ impl Seal {
     }
 
     /// What was last received; `None` where nothing was, or that cannot be read: then all is looked at as new.
-    pub(crate) fn last_received(store: &Path) -> Option<Seal> {
-        let text = fs::read_own(store, &Path::new(FOLDER).join(RECEIVED), SEAL_BYTES_MAX).ok()??;
+    pub(crate) fn last_received(store: &Path, folder: &Path) -> Option<Seal> {
+        let text = fs::read_own(store, &folder.join(RECEIVED), SEAL_BYTES_MAX).ok()??;
         Seal::parse(&text).ok()
     }
 

@@ -6,14 +6,13 @@ use std::path::Path;
 
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::now_ms;
-use layer1_prebackup::names::{LAYER2, typed};
-use layer1_prebackup::wire::offsite::{FOLDER, Kind, State};
+use layer1_prebackup::wire::offsite::{FOLDER, Kind, State, numbered};
 
 use super::engine::Engine;
 use super::key::Key;
 use super::place::{MACHINES, Place, machine_name};
 use super::site::{SetUp, Site, here, is_elsewhere, is_on_one_disk, of_a_copy, random_id};
-use super::snapshots::{Snapshot, local, repository_id, snapshots, tags};
+use super::snapshots::{Snapshot, card_tags, local, repository_id, snapshots};
 use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
@@ -76,32 +75,34 @@ fn make_missing(
 ) -> Result<State, Error> {
     let store_id = site.store_id()?;
     let engine = site.engine(place, lock)?;
-    let (machines, repository) = (place.repository(MACHINES), place.repository(name));
+    let machines = place.repository(MACHINES);
     // A bucket that is not there is made by `init`, and waited for by everything else.
     if !joins && place.is_of_buckets() && engine.text(&machines, &["init", "--json"]).is_ok() {
         has_made.set(true);
     }
-    let has_machines = id_of(&engine, &machines).map_err(|error| refuse_other_key(error, place, name))?.is_some();
+    let has_machines = id_of(&engine, &machines).map_err(|error| refuse_other_key(error, site, place, name))?.is_some();
     if joins && !has_machines {
-        let init = typed(LAYER2, &format!("offsite init {} --name {name}", place.as_str()));
+        let init = site.typed(&format!("init {} --name {name}", place.as_str()));
         let what = format!("no machine uses {} yet; `{init}` begins there", place.as_str());
         return Err(Trouble::new(Kind::NotMounted, what).into());
     }
+    let cards = if has_machines { snapshots(&engine, &machines)? } else { Vec::new() };
+    let card = cards.iter().rev().find(|card| card.hostname == name);
+    let known = site.state()?.filter(|known| known.place == place.as_str() && known.name == name);
+    // A state that was put back knows an older one, and a card that is due tells of an older one.
+    let generation =
+        card.map_or(0, Snapshot::generation).max(known.as_ref().map_or(0, |known: &State| known.generation));
+    let repository = place.repository(&numbered(name, generation));
     let found = id_of(&engine, &repository)?;
-    let known = State::read(site.store()).map_err(failed("read the state of the third place"))?;
-    let known = known.filter(|known| {
-        known.place == place.as_str() && known.name == name && Some(&known.repository) == found.as_ref()
-    });
+    let known = known.filter(|known| Some(&known.repository) == found.as_ref());
     let writer = match &known {
         Some(known) => known.writer.clone(),
         None => random_id()?,
     };
-    let cards = if has_machines { snapshots(&engine, &machines)? } else { Vec::new() };
-    let card = cards.iter().rev().find(|card| card.hostname == name);
     let sent = if found.is_some() { snapshots(&engine, &repository)? } else { Vec::new() };
     let is_copy = known.as_ref().is_some_and(|it| is_elsewhere(it, site.store()) || of_a_copy(&sent, it).is_some());
     for other in card.into_iter().chain(sent.last()) {
-        refuse_another(other, &store_id, other.writer() == writer && !is_copy, wanted)?;
+        refuse_another(site, other, &store_id, other.writer() == writer && !is_copy, wanted)?;
     }
     let make = |repository: &str| {
         engine.text(repository, &["init", "--json"])?;
@@ -116,7 +117,9 @@ fn make_missing(
         None => make(&repository)?,
     };
     let is_written = |card: &Snapshot| card.writer() == writer && card.repository() == id;
-    let mut state = known.unwrap_or_else(|| State::set_up(place.as_str(), name, &id, &writer, now_ms()));
+    let new = || State::set_up(place.as_str(), name, &id, &writer, now_ms()).kept_in(site.folder);
+    let mut state = known.map_or_else(|| still_there(&engine, place, generation, new()), Ok)?;
+    state.max_age_ms = site.options.max_age_ms(place);
     state.engine = Some(engine.version.clone());
     // It was looked at above, and is ours or was taken over.
     state.taken_over = sent.last().map(|newest| newest.id.clone());
@@ -128,10 +131,22 @@ fn make_missing(
     }
     // Before the card: a set-up that is cut off here goes on as the one that it was.
     state.write(site.store())?;
+    let mut set_up = SetUp { state, place: place.clone() };
     if !card.is_some_and(is_written) {
-        write_card(site.store(), &engine, &machines, &state, &store_id)?;
+        write_card(site, &engine, &mut set_up)?;
     }
-    keep_keys(site.store(), &engine, &repository, place)?;
+    keep_keys(site, &engine, &set_up)?;
+    Ok(set_up.state)
+}
+
+/// A new state of a repository of this number, which knows those before it that are still there.
+fn still_there(engine: &Engine<'_>, place: &Place, generation: u32, mut state: State) -> Result<State, Error> {
+    state.generation = generation;
+    for before in (1..generation).map(|before| numbered(&state.name, before)) {
+        if id_of(engine, &place.repository(&before))?.is_some() {
+            state.replaced.push(before);
+        }
+    }
     Ok(state)
 }
 
@@ -150,17 +165,17 @@ fn key(site: &Site<'_>, by: &mut KeyBy<'_>) -> Result<(Key, bool), Error> {
 }
 
 /// The id of a repository; `None` where there is none.
-fn id_of(engine: &Engine<'_>, repository: &str) -> Result<Option<String>, Error> {
+pub(crate) fn id_of(engine: &Engine<'_>, repository: &str) -> Result<Option<String>, Error> {
     match repository_id(engine, repository) {
         Err(error) if error.downcast_ref::<Trouble>().is_some_and(|it| it.kind == Kind::NotMounted) => Ok(None),
         id => id.map(Some),
     }
 }
 
-fn refuse_other_key(error: Error, place: &Place, name: &str) -> Error {
+fn refuse_other_key(error: Error, site: &Site<'_>, place: &Place, name: &str) -> Error {
     match error.downcast_ref::<Trouble>() {
         Some(trouble) if trouble.kind == Kind::WrongKey => {
-            let join = typed(LAYER2, &format!("offsite join {} --name {name}", place.as_str()));
+            let join = site.typed(&format!("join {} --name {name}", place.as_str()));
             let what = format!("{} has another key; without one here, `{join}` asks for it", place.as_str());
             Trouble::new(Kind::WrongKey, what).into()
         }
@@ -169,14 +184,20 @@ fn refuse_other_key(error: Error, place: &Place, name: &str) -> Error {
 }
 
 /// An error where a name is another machine's, or was this one's under another set-up.
-fn refuse_another(newest: &Snapshot, store_id: &str, is_ours: bool, wanted: &Wanted) -> Result<(), Error> {
+fn refuse_another(
+    site: &Site<'_>,
+    newest: &Snapshot,
+    store_id: &str,
+    is_ours: bool,
+    wanted: &Wanted,
+) -> Result<(), Error> {
     let Wanted { place, name, take_over } = wanted;
     if newest.store() != store_id {
         let what = format!("{name} is the name of another machine in {place}; choose another one");
         return Err(Trouble::new(Kind::AnotherWriter, what).into());
     }
     if !is_ours && !take_over {
-        let again = typed(LAYER2, &format!("offsite init {place} --name {name} --take-over"));
+        let again = site.typed(&format!("init {place} --name {name} --take-over"));
         let what = format!(
             "these conversations are sent to {name} in {place} from another machine, or from this one before it was \
              set up anew (last at {}). If that one is no more, `{again}`",
@@ -188,15 +209,22 @@ fn refuse_another(newest: &Snapshot, store_id: &str, is_ours: bool, wanted: &Wan
 }
 
 /// Writes the card by which the other machines of the place know this one.
-fn write_card(store: &Path, engine: &Engine<'_>, machines: &str, state: &State, store_id: &str) -> Result<(), Error> {
+pub(crate) fn write_card(site: &Site<'_>, engine: &Engine<'_>, set_up: &mut SetUp) -> Result<(), Error> {
+    let (state, store_id) = (&set_up.state, site.store_id()?);
     let card =
         serde_json::json!({ "format": 1, "name": state.name, "store": store_id, "repository": state.repository });
     let rel = Path::new(FOLDER).join(CARD);
-    fs::replace_own(store, &rel, format!("{card}\n").as_bytes())?;
-    let tags = tags("card", store_id, &state.writer, Some(&state.repository));
+    fs::replace_own(site.store(), &rel, format!("{card}\n").as_bytes())?;
+    let tags = card_tags(&store_id, &state.writer, &state.repository, &state.repository_name());
     let rel = rel.to_string_lossy();
     let args = ["backup", "--json", "--host", &state.name, "--group-by", "host", "--tag", &tags, &rel];
-    super::snapshots::complete(engine.lines(machines, &args, &mut |_| Ok(()))?)
+    let machines = set_up.place.repository(MACHINES);
+    super::snapshots::complete(engine.lines(&machines, &args, &mut |_| Ok(()))?)?;
+    if set_up.state.card_due {
+        set_up.state.card_due = false;
+        set_up.state.write(site.store())?;
+    }
+    Ok(())
 }
 
 /// A key file of a repository, as it lies there, in the order in which `restic` writes it.
@@ -216,24 +244,25 @@ struct KeyFile {
 
 /// Keeps a copy of the repository's key files, which are encrypted with the key, and of its config where that is a file
 /// of this machine: a server that lost them would take everything with it.
-pub(crate) fn keep_keys(store: &Path, engine: &Engine<'_>, repository: &str, place: &Place) -> Result<(), Error> {
-    let keep = |name: &str, bytes: &[u8]| fs::replace_own(store, &Path::new(FOLDER).join("keys").join(name), bytes);
-    let ids = engine.text(repository, &["list", "keys", "--no-lock"])?;
+pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) -> Result<(), Error> {
+    let (store, repository) = (site.store(), set_up.repository());
+    let keep = |name: &str, bytes: &[u8]| fs::replace_own(store, &site.folder.join("keys").join(name), bytes);
+    let ids = engine.text(&repository, &["list", "keys", "--no-lock"])?;
     for id in ids.split_whitespace() {
-        let text = engine.text(repository, &["cat", "key", id, "--no-lock"])?;
+        let text = engine.text(&repository, &["cat", "key", id, "--no-lock"])?;
         let key: KeyFile = serde_json::from_str(&text).map_err(failed("understand restic's answer to `cat key`"))?;
         let text = serde_json::to_vec(&key).map_err(failed("encode a key file as JSON"))?;
         keep(&format!("keys/{id}"), &text)?;
     }
     // One that opens nothing any more would open it again where it was put back.
-    let folder = fs::Dir::create_own(store)?.create_own_beneath(&Path::new(FOLDER).join("keys/keys"))?;
+    let folder = fs::Dir::create_own(store)?.create_own_beneath(&site.folder.join("keys/keys"))?;
     for (name, _) in folder.entries()? {
         if !ids.split_whitespace().any(|id| name == id) {
             folder.remove(&name)?;
         }
     }
-    if place.directory().is_some() {
-        let config = Path::new(repository).join("config");
+    if set_up.place.directory().is_some() {
+        let config = Path::new(&repository).join("config");
         let bytes = std::fs::read(&config).map_err(failed(format!("read {}", config.display())))?;
         keep("config", &bytes)?;
     }
@@ -252,8 +281,9 @@ pub(crate) fn sheet(set_up: &SetUp, key: &Key, added: Option<&str>) -> String {
             format!("  {}", numbered.collect::<Vec<_>>().join(" ").trim_end())
         })
         .collect();
-    let (place, name, repository) = (place.as_str(), &state.name, place.repository(&state.name));
+    let (place, name, repository) = (place.as_str(), &state.name, set_up.repository());
     let restore = "threefold offsite restore";
+    let at = state.called().map(|called| format!(" --place {called}")).unwrap_or_default();
     let of_key = added.map(|added| format!(", key {added}")).unwrap_or_default();
     format!(
         "RECOVERY SHEET for the conversations of {name}{of_key}
@@ -267,7 +297,7 @@ Without these 24 words nobody can read what is stored there, and nobody can help
   repository  {} ({repository})
 
 On a new computer: install restic and Threefold, then
-  {restore} {place} --host {name}
+  {restore} {place} --host {name}{at}
 and type the words when asked. Without Threefold, the words are restic's password, with single blanks between them:
   restic -r {repository} restore latest --target FOLDER
 ",

@@ -1,20 +1,22 @@
 //! What every command of the third place begins with: the settings, the state, the lock, and `restic`.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::archive::Archive;
+use layer1_prebackup::config::settings as config;
 use layer1_prebackup::fs::platform::random;
 use layer1_prebackup::fs::{Dir, Lock};
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::names::{LAYER2, typed};
-use layer1_prebackup::wire::offsite::{FOLDER, Kind, State};
+use layer1_prebackup::wire::offsite::{FOLDER, Kind, State, called, folder_of, folders};
 
 use super::engine::{self, Engine, LOCK};
 use super::options::Options;
-use super::place::Place;
+use super::place::{Place, machine_name};
 use super::seal::{Seal, Sealer};
 use super::snapshots::{Snapshot, local, repository_id, snapshots};
 use super::trouble::Trouble;
@@ -28,15 +30,89 @@ const BUSY_WAIT: Duration = Duration::from_secs(10);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 const ID_DIGITS: usize = 16;
 
-/// This machine, as far as the third place is concerned.
+/// A place that is known: the first one, one of the settings, or one of which something is written down.
+#[derive(Debug)]
+pub(crate) struct Known {
+    /// Its name in the settings; none of the first one.
+    pub(crate) called: Option<String>,
+    folder: PathBuf,
+    pub(crate) options: Options,
+}
+
+impl Known {
+    /// All of them, the first one first; `typed` is one that is asked for.
+    pub(crate) fn all(
+        store: &Path,
+        set: &config::Settings,
+        typed: Option<&str>,
+        options: &dyn Fn(Option<&str>) -> Options,
+    ) -> Vec<Known> {
+        let of_store = folders(store).into_iter().filter_map(|folder| called(&folder).map(str::to_owned));
+        let named: BTreeSet<String> =
+            of_store.chain(set.offsite_names().map(str::to_owned)).chain(typed.map(str::to_owned)).collect();
+        let known = |called: Option<String>| Known {
+            folder: folder_of(called.as_deref()),
+            options: options(called.as_deref()),
+            called,
+        };
+        std::iter::once(None).chain(named.into_iter().map(Some)).map(known).collect()
+    }
+}
+
+/// This machine and all of its places.
+#[derive(Clone, Copy)]
+pub(crate) struct Sites<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) places: &'a [Known],
+    pub(crate) interrupt: &'a Interrupt,
+    pub(crate) report: &'a Report,
+    /// `PATH` of the environment.
+    pub(crate) path: &'a OsStr,
+}
+
+impl<'a> Sites<'a> {
+    fn site(&self, known: &'a Known) -> Site<'a> {
+        Site {
+            settings: self.settings,
+            places: self.places,
+            options: &known.options,
+            interrupt: self.interrupt,
+            report: self.report,
+            path: self.path,
+            called: known.called.as_deref(),
+            folder: &known.folder,
+        }
+    }
+
+    /// A place by its name; none is the first one.
+    pub(crate) fn of(&self, called: Option<&str>) -> Result<Site<'a>, Error> {
+        let called = called.map(machine_name).transpose()?;
+        let known = self.places.iter().find(|known| known.called.as_deref() == called);
+        known.map(|known| self.site(known)).ok_or_else(|| format!("find the place {called:?}").into())
+    }
+
+    /// All places that are set up, or of which it is not known whether they are.
+    pub(crate) fn set_up(&self) -> Vec<Site<'a>> {
+        let sites = self.places.iter().map(|known| self.site(known));
+        sites.filter(|site| !matches!(site.state(), Ok(None))).collect()
+    }
+}
+
+/// This machine, as far as one of its places is concerned.
 #[derive(Clone, Copy)]
 pub(crate) struct Site<'a> {
     pub(crate) settings: &'a Settings,
+    /// All places, this one among them.
+    pub(crate) places: &'a [Known],
     pub(crate) options: &'a Options,
     pub(crate) interrupt: &'a Interrupt,
     pub(crate) report: &'a Report,
     /// `PATH` of the environment.
     pub(crate) path: &'a OsStr,
+    /// The name of the place in the settings; none of the first one.
+    pub(crate) called: Option<&'a str>,
+    /// Where what is known of it lies, relative to the store.
+    pub(crate) folder: &'a Path,
 }
 
 /// What is set up, with the place as it is used.
@@ -44,6 +120,13 @@ pub(crate) struct Site<'a> {
 pub(crate) struct SetUp {
     pub(crate) state: State,
     pub(crate) place: Place,
+}
+
+impl SetUp {
+    /// The address of this machine's repository.
+    pub(crate) fn repository(&self) -> String {
+        self.place.repository(&self.state.repository_name())
+    }
 }
 
 impl<'a> Site<'a> {
@@ -78,19 +161,29 @@ impl<'a> Site<'a> {
         Ok(lock)
     }
 
+    /// What is known of the place; `None` where none was set up.
+    pub(crate) fn state(&self) -> Result<Option<State>, Error> {
+        State::read_in(self.store(), self.folder).map_err(failed("read the state of the third place"))
+    }
+
+    /// A command of the third place as it is typed for this one.
+    pub(crate) fn typed(&self, words: &str) -> String {
+        typed_for(self.called, words)
+    }
+
     /// What was set up; an error where nothing was, or the settings name something else by now.
     pub(crate) fn set_up(&self) -> Result<SetUp, Error> {
-        let state = State::read(self.store()).map_err(failed("read the state of the third place"))?;
-        let state = state.ok_or_else(|| {
-            let init = typed(LAYER2, "offsite init PLACE --name NAME");
-            Error::from(format!("find a third place: none is set up; set one up with `{init}`"))
+        let state = self.state()?.ok_or_else(|| {
+            let init = self.typed("init PLACE --name NAME");
+            let what = self.called.map_or_else(|| "a third place".to_owned(), |called| format!("the place {called:?}"));
+            Error::from(format!("find {what}: none is set up; set one up with `{init}`"))
         })?;
         let place = Place::parse(&state.place, &self.settings.places.home)?;
         if let Some(set) = &self.options.place {
             let set = Place::parse(set, &self.settings.places.home)?;
             if set != place {
                 let (set, place) = (set.as_str(), place.as_str());
-                let init = typed(LAYER2, &format!("offsite init {set} --name {}", state.name));
+                let init = self.typed(&format!("init {set} --name {}", state.name));
                 return Err(format!(
                     "use the third place: the setting offsite says {set}, and {place} is set up; `{init}` sets it up"
                 )
@@ -141,6 +234,7 @@ impl<'a> Site<'a> {
         work: impl FnOnce(&mut SetUp) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let done = work(set_up);
+        set_up.state.away = is_away(&set_up.place);
         match &done {
             Ok(_) => set_up.state.is_well(looked_at),
             Err(error) => {
@@ -214,12 +308,18 @@ pub(crate) fn our_snapshots(
     }
 }
 
+fn typed_for(called: Option<&str>, words: &str) -> String {
+    let at = called.map(|called| format!(" --place {called}")).unwrap_or_default();
+    typed(LAYER2, &format!("offsite {words}{at}"))
+}
+
 fn another_writer(state: &State, what: &str) -> Error {
     let State { place, name, .. } = state;
-    let init = typed(LAYER2, &format!("offsite init {place} --name"));
+    let again = typed_for(state.called(), &format!("init {place} --name {name} --take-over"));
+    let init = typed_for(state.called(), &format!("init {place} --name"));
     let what = format!(
-        "{what}; nothing was written. On the computer that goes on as {name}: `{init} {name} --take-over`; on the other \
-         one: `{init}` with another name"
+        "{what}; nothing was written. On the computer that goes on as {name}: `{again}`; on the other one: `{init}` with \
+         another name"
     );
     Trouble::new(Kind::AnotherWriter, what).into()
 }
@@ -249,6 +349,11 @@ pub(crate) fn here(store: &Path) -> (String, u64) {
     let hash =
         |id: String| blake3::hash(format!("threefold {}", id.trim()).as_bytes()).to_hex()[..ID_DIGITS].to_owned();
     (id.map(hash).unwrap_or_default(), std::fs::metadata(store).map_or(0, |folder| folder.ino()))
+}
+
+/// Whether the place is a directory that is not there.
+pub(crate) fn is_away(place: &Place) -> bool {
+    place.directory().is_some_and(|directory| !directory.is_dir())
 }
 
 /// Whether the place is a directory on the disk that has the store.

@@ -18,6 +18,11 @@ const WRITER_TAG: &str = "writer=";
 const PUSH_TAG: &str = "push=";
 /// The same of a repository's, on a card.
 const REPOSITORY_TAG: &str = "repository=";
+/// The same of the repository's name in the place, on a card.
+const NAME_TAG: &str = "in=";
+
+/// No machine has had more repositories in a place.
+const GENERATIONS_MAX: u32 = 99;
 
 /// A snapshot.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,6 +32,9 @@ pub(crate) struct Snapshot {
     pub(crate) time: String,
     /// The machine, by its name in the place.
     pub(crate) hostname: String,
+    /// The id of what it holds.
+    #[serde(default)]
+    pub(crate) tree: String,
     /// The snapshot that it was before it was written again without something.
     #[serde(default)]
     pub(crate) original: Option<String>,
@@ -68,6 +76,15 @@ impl Snapshot {
         self.tag(REPOSITORY_TAG)
     }
 
+    /// On a card: which of the machine's repositories that is, as its number.
+    pub(crate) fn generation(&self) -> u32 {
+        let number = self.tag(NAME_TAG).strip_prefix(&self.hostname).and_then(|rest| rest.strip_prefix('.'));
+        // A machine's first one has no number, and its cards from before there were others no such tag.
+        let number = number.and_then(|number| number.parse().ok());
+        // Anybody with the key can write a card.
+        number.filter(|number| *number <= GENERATIONS_MAX).unwrap_or(0)
+    }
+
     /// When it was made, in milliseconds since 1970; 0 where that cannot be understood.
     pub(crate) fn at_ms(&self) -> u64 {
         instant(&self.time)
@@ -84,15 +101,14 @@ pub(crate) fn short_id(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// The tags of a snapshot, as one argument.
-pub(crate) fn tags(kind: &str, store: &str, writer: &str, repository: Option<&str>) -> String {
-    let repository = repository.map(|id| format!(",{REPOSITORY_TAG}{id}")).unwrap_or_default();
-    format!("{kind},{STORE_TAG}{store},{WRITER_TAG}{writer}{repository}")
+/// The tags of a card, as one argument: of a machine's repository its id and its name in the place.
+pub(crate) fn card_tags(store: &str, writer: &str, repository: &str, name: &str) -> String {
+    format!("card,{STORE_TAG}{store},{WRITER_TAG}{writer},{REPOSITORY_TAG}{repository},{NAME_TAG}{name}")
 }
 
 /// The tags of a push's snapshot.
 pub(crate) fn push_tags(store: &str, writer: &str, (number, push): (u64, &str)) -> String {
-    format!("{},{PUSH_TAG}{number}-{push}", tags("threefold", store, writer, None))
+    format!("threefold,{STORE_TAG}{store},{WRITER_TAG}{writer},{PUSH_TAG}{number}-{push}")
 }
 
 /// The repository's id, which also says that the key opens it.
@@ -197,6 +213,22 @@ pub(crate) fn local(time: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_card_says_which_of_a_machines_repositories_is_the_one() {
+        let generation = |tags: &str| {
+            let tags = tags.replace(',', "\",\"");
+            let json = format!(r#"{{"id":"i","time":"","hostname":"laptop","tags":["{tags}"]}}"#);
+            let card: Snapshot = serde_json::from_str(&json).unwrap();
+            (card.repository().to_owned(), card.generation())
+        };
+        assert_eq!(generation(&card_tags("s", "w", "5f", "laptop.3")), ("5f".to_owned(), 3));
+        assert_eq!(generation(&card_tags("s", "w", "5f", "laptop")), ("5f".to_owned(), 0));
+        // Another machine's, what is no number, and a card from before there were others.
+        for tags in ["in=desktop.3", "in=laptop.x", "in=laptop3", "in=laptop.100", "card"] {
+            assert_eq!(generation(tags).1, 0, "{tags}");
+        }
+    }
 
     #[test]
     fn times_of_any_zone_are_one_instant() {

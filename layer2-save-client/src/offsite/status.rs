@@ -8,27 +8,47 @@ use layer1_prebackup::wire::offsite::{State, counted};
 use serde_json::{Value, json};
 
 use super::seal::rfc3339;
-use super::site::Site;
+use super::site::{Site, Sites, is_away};
 use super::snapshots::short_id;
 use crate::error::{Error, failed};
 
 /// Prints it; false where something needs a person.
-pub(crate) fn run(site: &Site<'_>, as_json: bool, out: &mut impl Write) -> Result<bool, Error> {
-    let print = |out: &mut dyn Write, text: String| writeln!(out, "{text}").map_err(failed("write to stdout"));
-    if State::read(site.store()).map_err(failed("read the state of the third place"))?.is_none() && as_json {
-        print(out, json!({ "place": null, "findings": [] }).to_string())?;
-        return Ok(true);
-    }
+pub(crate) fn run(sites: &Sites<'_>, called: Option<&str>, as_json: bool, out: &mut impl Write) -> Result<bool, Error> {
+    let asked = sites.of(called)?;
+    let mut all = match called {
+        Some(_) => Vec::new(),
+        None => sites.set_up(),
+    };
+    all.retain(|site| site.called.is_some());
+    let now = now_ms();
+    let others: Vec<State> = all.iter().map(state_now).collect::<Result<_, Error>>()?;
+    // Where there are others, that one is missing is no error.
+    let is_none = asked.state()?.is_none() && (as_json || !others.is_empty());
+    let first = if is_none { None } else { Some(state_now(&asked)?) };
+    let text = match as_json {
+        true => {
+            let none = json!({ "place": null, "findings": [] });
+            let mut json = first.as_ref().map_or(none, |state| to_json(state, now));
+            if !others.is_empty() {
+                json["places"] = others.iter().map(|state| to_json(state, now)).collect();
+            }
+            json.to_string()
+        }
+        false => first.iter().chain(&others).map(|state| to_text(state, now)).collect::<Vec<_>>().join("\n"),
+    };
+    writeln!(out, "{text}").map_err(failed("write to stdout"))?;
+    let is_well = |state: &State| state.findings(now).iter().all(|found| !found.needs_person);
+    Ok(first.iter().chain(&others).all(is_well))
+}
+
+fn state_now(site: &Site<'_>) -> Result<State, Error> {
     let mut set_up = site.set_up()?;
     // What was said last may be of before the last conversation.
     if let Ok(seal) = site.seal(&set_up.state) {
         super::push::note_waiting(site, &mut set_up, &seal);
     }
-    let state = set_up.state;
-    let now = now_ms();
-    let is_well = state.findings(now).iter().all(|found| !found.needs_person);
-    print(out, if as_json { to_json(&state, now).to_string() } else { to_text(&state, now) })?;
-    Ok(is_well)
+    set_up.state.away = is_away(&set_up.place);
+    Ok(set_up.state)
 }
 
 fn to_json(state: &State, now: u64) -> Value {
@@ -39,7 +59,8 @@ fn to_json(state: &State, now: u64) -> Value {
         })
     });
     json!({
-        "place": state.place, "name": state.name, "repository": state.repository, "engine": state.engine,
+        "called": state.called(), "place": state.place, "name": state.name, "repository": state.repository,
+        "in": state.repository_name(), "replaced": state.replaced, "engine": state.engine,
         "waiting": state.waiting, "dirty": state.dirty_since_ms.is_some(),
         "push": state.receipt.as_ref().map(|push| json!({
             "at": rfc3339(push.at_ms), "snapshot": push.snapshot, "sessions": push.sessions, "files": push.files,

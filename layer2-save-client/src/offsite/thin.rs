@@ -38,7 +38,7 @@ pub(crate) struct Plan {
 pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<Plan, Error> {
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let repository = set_up.place.repository(&set_up.state.name);
+        let repository = set_up.repository();
         let all = our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
         let old = old_enough(&engine, &repository, &set_up.state.name)?;
         let (old, kept): (Vec<Snapshot>, Vec<Snapshot>) = all.into_iter().partition(|it| old.contains(&it.id));
@@ -87,7 +87,7 @@ pub(crate) fn carry_out(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, plan: 
     drill(site, set_up, lock, &Which::All)?;
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
-        let repository = set_up.place.repository(&set_up.state.name);
+        let repository = set_up.repository();
         our_snapshots(&engine, &repository, &set_up.state, &site.store_id()?)?;
         engine.unlock(&repository)?;
         let ids: Vec<&str> = plan.going.iter().map(|snapshot| snapshot.id.as_str()).collect();

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use layer1_prebackup::config::settings::Peers;
+use layer1_prebackup::fs::Lock;
 use layer1_prebackup::log::{in_one_line, now_ms};
 use layer1_prebackup::names::{LAYER2, LAYER3, typed};
-use layer1_prebackup::wire::offsite::{Kind, State, conversations, counted};
+use layer1_prebackup::wire::offsite::{Kind, conversations, counted};
 use layer1_prebackup::wire::shown::shown;
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use super::change::change;
 use super::check::{Extent, check};
 use super::drill::{Which, drill, print};
 use super::due::{is_of_yesterday, may_try};
+use super::engine::check_mounted;
 use super::forget;
 use super::key::{Key, WORDS};
 use super::keys::{self, OfPlace};
@@ -23,8 +25,9 @@ use super::pull::{Pulled, pull, pull_due};
 use super::push::{Pushed, Reading, note_attempt, note_waiting, push};
 use super::repair::{Agree, repair};
 use super::restore::{self, restore};
+use super::rotate;
 use super::setup::{KeyBy, Wanted, set_up, sheet};
-use super::site::Site;
+use super::site::{SetUp, Site, Sites, is_away};
 use super::status;
 use super::thin;
 use super::trouble::{Trouble, said};
@@ -33,6 +36,23 @@ use crate::error::{Error, failed};
 /// What stands below the help of a verb.
 fn example(words: &str) -> String {
     format!("Example: {}", typed(LAYER2, &format!("offsite {words}")))
+}
+
+/// What is typed behind `offsite`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Asked {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Which place, by its name in the settings ([offsite.NAME]) [default: the first one; push and status: all]
+    #[arg(long = "place", value_name = "NAME", global = true, id = "called")]
+    pub(crate) called: Option<String>,
+}
+
+impl Asked {
+    /// What a timer asks for.
+    pub(crate) fn due() -> Asked {
+        Asked { verb: Verb::Push { now: false, due: true }, called: None }
+    }
 }
 
 /// The verbs.
@@ -169,9 +189,6 @@ pub(crate) enum Verb {
     },
 }
 
-/// What a timer asks for.
-pub(crate) const DUE: Verb = Verb::Push { now: false, due: true };
-
 /// What is done with the key.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum KeyVerb {
@@ -184,6 +201,16 @@ pub(crate) enum KeyVerb {
     /// Makes a new key for all computers of the place; no other one opens anything any more
     #[command(after_help = example("key change"))]
     Change,
+    /// Makes a new repository for this computer, with a new master key, fills and proves it, and sends to it from then on
+    #[command(after_help = example("key rotate"))]
+    Rotate {
+        /// Remove the repositories that others took the place of; asks first
+        #[arg(long)]
+        drop_old: bool,
+        /// Do not ask
+        #[arg(long, requires = "drop_old")]
+        yes: bool,
+    },
     /// Makes a further key for the same place, for a safe or for somebody else; prints its sheet and keeps nothing of it
     #[command(after_help = example("key add safe"))]
     Add {
@@ -212,8 +239,10 @@ pub(crate) enum KeyVerb {
 }
 
 /// Carries a verb out; false where the exit code is 1.
-pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<bool, Error> {
-    match verb {
+pub(crate) fn run(sites: &Sites<'_>, asked: &Asked, out: &mut impl Write) -> Result<bool, Error> {
+    let called = asked.called.as_deref();
+    let site = &sites.of(called)?;
+    match &asked.verb {
         Verb::Init { place, name, take_over } => {
             let wanted = Wanted { place: place.clone(), name: name.clone(), take_over: *take_over };
             begin(site, &wanted, KeyBy::Making, out)
@@ -250,26 +279,28 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             }
             confirm_removal(*yes, "take it out of snapshots")?;
             forget::carry_out(site, &mut set_up, &lock, &plan)?;
-            say(out, "Taken out; every conversation that is saved here came back equal.\n")
+            say(out, "Taken out; every conversation that is saved here came back equal.\n")?;
+            for other in sites.set_up().iter().filter(|other| other.called != site.called) {
+                let (name, forget) = (name_of(other), other.typed("forget"));
+                say(out, &format!("{name} may have what was sent there before too: `{forget}`\n"))?;
+            }
+            Ok(true)
         }
         Verb::List { host } => {
             let lock = site.lock()?;
-            let all = peers::list(site, &site.set_up()?, &lock, host)?;
+            let all = first_of(sites, called, |site| peers::list(site, &site.set_up()?, &lock, host))?;
             say(out, &format!("{}\n", json!({ "sessions": all })))
         }
         Verb::Fetch { host, session } => {
             let lock = site.lock()?;
-            say(out, &format!("{}\n", json!(peers::fetch(site, &site.set_up()?, &lock, (host, session))?)))
+            let found = first_of(sites, called, |site| peers::fetch(site, &site.set_up()?, &lock, (host, session)))?;
+            say(out, &format!("{}\n", json!(found)))
         }
         Verb::Push { due: true, .. } => {
-            push_due(site);
+            push_due(sites, called);
             Ok(true)
         }
-        Verb::Push { .. } => {
-            let lock = site.lock()?;
-            let pushed = push(site, &mut site.set_up()?, &lock, Reading::Changed)?;
-            say(out, &pushed.to_text())
-        }
+        Verb::Push { .. } => push_now(sites, called, out),
         Verb::Pull { host } => {
             if site.options.peers == Peers::None {
                 return Err("pull: offsite_peers is \"none\", so nothing of other computers is kept here".into());
@@ -280,7 +311,7 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             say(out, &pulled.iter().map(Pulled::to_text).collect::<String>())?;
             Ok(pulled.iter().all(Pulled::is_whole))
         }
-        Verb::Status { json } => status::run(site, *json, out),
+        Verb::Status { json } => status::run(sites, called, *json, out),
         Verb::Drill { session, all, json } => {
             let which = match session {
                 Some(id) => Which::Named(id.clone()),
@@ -312,7 +343,7 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
             let left = match done.left.as_str() {
                 "" => "No errors are left.\n".to_owned(),
                 left => {
-                    let drop = typed(LAYER2, "offsite repair --drop-broken");
+                    let drop = site.typed("repair --drop-broken");
                     format!(
                         "Older snapshots have lost what this computer has no more ({left}); \
                          `{drop}` takes that out of them.\n"
@@ -349,12 +380,38 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
                     say(out, &format!("On {name}: {words}\n"))?;
                 }
                 for name in &concerned.added {
-                    let add = typed(LAYER2, &format!("offsite key add {name}"));
+                    let add = site.typed(&format!("key add {name}"));
                     say(out, &format!("The key {name} opens nothing any more either: `{add}` makes another one.\n"))?;
                 }
                 Ok(())
             })?;
             say(out, "The old sheet opens nothing any more: destroy it.\n")
+        }
+        Verb::Key { verb: KeyVerb::Rotate { drop_old: true, yes } } => drop_old(site, *yes, out),
+        Verb::Key { verb: KeyVerb::Rotate { .. } } => {
+            let lock = site.lock()?;
+            let mut set_up = site.set_up()?;
+            let lacking = rotate::rotate(site, &mut set_up, &lock, &mut |set_up, key| {
+                say(out, &format!("{}\n", sheet(set_up, key, None)))?;
+                let old = "Copying everything there and bringing it back; until that is done nothing changes …\n";
+                say(out, old).map(drop)
+            })?;
+            let (state, drop_old) = (&set_up.state, site.typed("key rotate --drop-old"));
+            let (new, old) = (state.repository_name(), state.replaced.join(", "));
+            let all = conversations(state.receipt.as_ref().map_or(0, |receipt| receipt.sessions));
+            say(
+                out,
+                &format!(
+                    "{all} came back equal from {new}; everything is sent there from now on. The words are the same; keep the \
+                     new sheet instead of the old one. {old} is still there, and can be read with its old master key: \
+                     `{drop_old}` removes it.\n"
+                ),
+            )?;
+            for name in lacking {
+                let add = site.typed(&format!("key add {name} --words"));
+                say(out, &format!("The key {name} does not open it: `{add}` asks for its words and lets it.\n"))?;
+            }
+            Ok(true)
         }
         Verb::Key { verb: KeyVerb::Add { name, words } } => {
             let words = if *words { Some(Key::parse(&ask_for_words()?)?) } else { None };
@@ -383,7 +440,7 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
         }
         Verb::Key { verb: KeyVerb::Confirm } => {
             let key = key(site)?;
-            confirm(&key)?;
+            confirm(site, &key)?;
             let _lock = site.lock()?;
             let mut set_up = site.set_up()?;
             set_up.state.key_confirmed_ms = Some(now_ms());
@@ -394,8 +451,94 @@ pub(crate) fn run(site: &Site<'_>, verb: &Verb, out: &mut impl Write) -> Result<
 }
 
 /// Whether a verb leaves a store that is to be saved a second time, and what to type then.
-pub(crate) fn is_restore(verb: &Verb) -> bool {
-    matches!(verb, Verb::Restore { .. })
+pub(crate) fn is_restore(asked: &Asked) -> bool {
+    matches!(asked.verb, Verb::Restore { .. })
+}
+
+/// A place's name, for people.
+fn name_of(site: &Site<'_>) -> String {
+    site.called.map_or_else(|| "The first place".to_owned(), |called| format!("The place {called}"))
+}
+
+/// What the first place can say that can say it: all hold what other machines have sent there. Of several errors the first.
+fn first_of<T>(
+    sites: &Sites<'_>,
+    called: Option<&str>,
+    ask: impl Fn(&Site<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let own = sites.of(called)?;
+    let mut answer = ask(&own);
+    let others = sites.set_up().into_iter().filter(|other| called.is_none() && other.called.is_some());
+    for other in others {
+        if answer.is_err() {
+            answer = ask(&other).or(answer);
+        }
+    }
+    answer
+}
+
+/// Sends to the place that is named, or to all that are set up. One whose disk is not connected waits for it.
+fn push_now(sites: &Sites<'_>, called: Option<&str>, out: &mut impl Write) -> Result<bool, Error> {
+    let all = sites.set_up();
+    let asked = match called.is_some() || all.is_empty() {
+        true => vec![sites.of(called)?],
+        false => all,
+    };
+    let (lock, are_several) = (asked[0].lock()?, asked.len() > 1);
+    let mut failed = Vec::new();
+    for site in &asked {
+        let before = site.called.filter(|_| are_several).map(|called| format!("{called}: ")).unwrap_or_default();
+        let name = site.called.unwrap_or("the first place");
+        let done = site.set_up().and_then(|mut set_up| {
+            if waits_for_its_disk(site, &mut set_up)? {
+                let waits = || "its disk is not connected; what waits is sent when it is.\n".to_owned();
+                // No try that failed: those that follow do not wait the longer.
+                return if called.is_none() { Ok(waits()) } else { check_mounted(&set_up.place).map(|()| waits()) };
+            }
+            Ok(push(site, &mut set_up, &lock, Reading::Changed)?.to_text())
+        });
+        match done {
+            Ok(text) => drop(say(out, &format!("{before}{text}"))?),
+            Err(error) if !are_several => return Err(error),
+            Err(error) => failed.push(format!("{name}: {}", in_one_line(&*error))),
+        }
+    }
+    match failed.is_empty() {
+        true => Ok(true),
+        false => Err(format!("send to {} of {} places: {}", failed.len(), asked.len(), failed.join("; ")).into()),
+    }
+}
+
+/// Whether a place is on a disk that need not always be connected, and is not; its state says so then.
+fn waits_for_its_disk(site: &Site<'_>, set_up: &mut SetUp) -> Result<bool, Error> {
+    let before = set_up.state.clone();
+    (set_up.state.away, set_up.state.max_age_ms) = (is_away(&set_up.place), site.options.max_age_ms(&set_up.place));
+    let waits = set_up.state.away && set_up.state.max_age_ms.is_some();
+    if let (true, Ok(seal)) = (waits, site.seal(&set_up.state)) {
+        note_waiting(site, set_up, &seal);
+    }
+    if set_up.state != before {
+        set_up.state.write(site.store())?;
+    }
+    Ok(waits)
+}
+
+/// Removes the repositories that others took the place of.
+fn drop_old(site: &Site<'_>, yes: bool, out: &mut impl Write) -> Result<bool, Error> {
+    let lock = site.lock()?;
+    let mut set_up = site.set_up()?;
+    let old = set_up.state.replaced.join(", ");
+    if old.is_empty() {
+        return say(out, "Nothing to remove: no repository of this computer was replaced.\n");
+    }
+    say(out, &format!("To be removed, with all of its snapshots: {old} in {}.\n", shown(set_up.place.as_str())))?;
+    confirm_removal(yes, "remove what was replaced")?;
+    let left = rotate::drop_old(site, &mut set_up, &lock)?;
+    say(out, "Every conversation came back equal from the new one; removed.\n")?;
+    for name in left {
+        say(out, &format!("Nothing is in {name} any more; delete its folder at the place.\n"))?;
+    }
+    Ok(true)
 }
 
 fn say(out: &mut impl Write, text: &str) -> Result<bool, Error> {
@@ -412,7 +555,7 @@ fn begin(site: &Site<'_>, wanted: &Wanted, key_by: KeyBy<'_>, out: &mut impl Wri
     }
     say(out, "\nSending everything for the first time; this may take a while …\n")?;
     let pushed = push(site, &mut set_up, &lock, Reading::Changed)?;
-    let confirm = typed(LAYER2, "offsite key confirm");
+    let confirm = site.typed("key confirm");
     say(out, &format!("{}When the sheet is kept, type `{confirm}`.\n", pushed.to_text()))
 }
 
@@ -473,7 +616,7 @@ fn prompt(text: &str) -> Result<(), Error> {
 }
 
 /// Asks for two of the words, drawn.
-fn confirm(key: &Key) -> Result<(), Error> {
+fn confirm(site: &Site<'_>, key: &Key) -> Result<(), Error> {
     let words = key.words();
     let mut drawn = [0; 2];
     layer1_prebackup::fs::platform::random(&mut drawn).map_err(failed("ask the system for random numbers"))?;
@@ -483,31 +626,41 @@ fn confirm(key: &Key) -> Result<(), Error> {
         prompt(&format!("Word {}: ", nth + 1))?;
         let answer = line_of_stdin()?;
         if answer.trim().to_lowercase() != words[nth] {
-            let show = typed(LAYER2, "offsite key show");
+            let show = site.typed("key show");
             return Err(format!("confirm the key: word {} is another one; `{show}` prints the sheet", nth + 1).into());
         }
     }
     Ok(())
 }
 
-/// Does what is due, and says what goes wrong in the log and in the state alone.
-pub(crate) fn push_due(site: &Site<'_>) {
-    if let Err(error) = what_is_due(site) {
-        site.report.line_with_time(&format!("[offsite] failed to {}", in_one_line(&*error)));
+/// Does what is due at each place, and says what goes wrong in the log and in the state alone. The place that was longest
+/// not tried comes first: one may take long.
+fn push_due(sites: &Sites<'_>, called: Option<&str>) {
+    let mut due: Vec<Site<'_>> = sites.set_up();
+    due.retain(|site| called.is_none() || site.called == called);
+    due.sort_by_key(|site| site.state().ok().flatten().and_then(|state| state.attempt).map(|last| last.at_ms));
+    let Some(first) = due.first() else { return };
+    let tell = |error: &Error| first.report.line_with_time(&format!("[offsite] failed to {}", in_one_line(&**error)));
+    match first.lock_now() {
+        Ok(Some(lock)) => due.iter().for_each(|site| drop(what_is_due(site, &lock).inspect_err(tell))),
+        // Another one is at it.
+        Ok(None) => {}
+        Err(error) => tell(&error),
     }
 }
 
-fn what_is_due(site: &Site<'_>) -> Result<(), Error> {
-    if State::read(site.store()).map_err(failed("read the state of the third place"))?.is_none() {
+fn what_is_due(site: &Site<'_>, lock: &Lock) -> Result<(), Error> {
+    if site.state()?.is_none() {
         return Ok(());
     }
-    // Another one is at it.
-    let Some(lock) = site.lock_now()? else { return Ok(()) };
     let ready = site.set_up().and_then(|set_up| Ok((site.seal(&set_up.state)?, set_up)));
     let (seal, mut set_up) = match ready {
         Ok(ready) => ready,
         Err(error) => return note_unready(site, &error),
     };
+    if waits_for_its_disk(site, &mut set_up)? {
+        return Ok(());
+    }
     let before = (set_up.state.waiting, set_up.state.dirty_since_ms);
     note_waiting(site, &mut set_up, &seal);
     if before != (set_up.state.waiting, set_up.state.dirty_since_ms) {
@@ -518,7 +671,7 @@ fn what_is_due(site: &Site<'_>) -> Result<(), Error> {
     }
     // One that failed before anything was looked at is over once there is nothing to send either.
     if set_up.state.dirty_since_ms.is_some() || set_up.state.attempt.as_ref().is_some_and(|attempt| !attempt.ok) {
-        push(site, &mut set_up, &lock, Reading::Changed)?;
+        push(site, &mut set_up, lock, Reading::Changed)?;
     }
     if set_up.state.receipt.is_none() {
         return Ok(());
@@ -527,23 +680,24 @@ fn what_is_due(site: &Site<'_>) -> Result<(), Error> {
     let (drilled, checked) = (drilled.map(|drill| drill.at_ms), checked.map(|check| check.at_ms));
     let mut proven = Ok(());
     if is_of_yesterday(drilled, now_ms()) {
-        proven = keep_going(drill(site, &mut set_up, &lock, &Which::Drawn));
+        proven = keep_going(drill(site, &mut set_up, lock, &Which::Drawn));
     }
     if proven.is_ok() && is_of_yesterday(checked, now_ms()) {
-        proven = keep_going(check(site, &mut set_up, &lock, Extent::NextPart));
+        proven = keep_going(check(site, &mut set_up, lock, Extent::NextPart));
     }
     if let Err(error) = &proven {
         // It waits as after a push that failed.
         note_attempt(site, &mut set_up.state, &Err(in_one_line(&**error)))?;
     }
-    proven.and(pull_due(site, &mut set_up, &lock))
+    proven.and(pull_due(site, &mut set_up, lock))
 }
 
 /// Keeps in the state why nothing can be sent: settings that say something else than what is set up, or a store that
 /// cannot be read. Where nobody can write there, the log has it.
 fn note_unready(site: &Site<'_>, error: &Error) -> Result<(), Error> {
-    let state = State::read(site.store()).map_err(failed("read the state of the third place"))?;
-    let Some(mut state) = state.filter(|state| may_try(state, site.options.every, now_ms())) else { return Ok(()) };
+    let Some(mut state) = site.state()?.filter(|state| may_try(state, site.options.every, now_ms())) else {
+        return Ok(());
+    };
     let kind = error.downcast_ref::<Trouble>().map_or(Kind::OffsiteFailed, |trouble| trouble.kind);
     state.trouble(kind, &said(error), now_ms());
     note_attempt(site, &mut state, &Err(in_one_line(&**error)))

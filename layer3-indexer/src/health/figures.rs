@@ -27,8 +27,8 @@ pub(crate) struct Figures {
     pub(crate) disks: Vec<DiskStatus>,
     /// Whether both stores lie on one file system.
     pub(crate) one_disk: bool,
-    /// The third place, in a line; `None` where none is set up.
-    pub(crate) offsite: Option<String>,
+    /// The third place, and further ones, in a line each.
+    pub(crate) offsite: Vec<String>,
     /// Claude Code's resume limits for the current directory.
     pub(crate) light: Light,
 }

@@ -162,6 +162,7 @@ kinds! {
     ManySnapshots "many-snapshots", Offsite, false;
     OffsiteOff "offsite-off", Offsite, false;
     OffsiteOneDisk "offsite-one-disk", Offsite, false;
+    RepositoryReplaced "repository-replaced", Offsite, false;
     RoundTripFailed "round-trip-failed", RoundTrip, true;
     RoundTripCopy "round-trip-copy", RoundTrip, true;
     RoundTripReceipt "round-trip-receipt", RoundTrip, true;
@@ -220,7 +221,7 @@ impl Kind {
             | EngineOld | OffsiteUnreachable | NotMounted | WrongKey | KeyMissing | AnotherRepository
             | AnotherWriter | OffsiteFull | Locked | NotCovered | OffsiteFailed | DrillFailed | CheckFailed
             | DrillOld | OffsiteBehind | OffsiteState | SnapshotsBroken | KeyUnconfirmed | ManySnapshots
-            | OffsiteOff | OffsiteOneDisk => return None,
+            | OffsiteOff | OffsiteOneDisk | RepositoryReplaced => return None,
         })
     }
 

@@ -47,9 +47,10 @@ Exit code 1 when something needs a person, 0 otherwise:
                         for a day it was locked, or what was sent is not all there; for three days nothing arrived
   drill-failed, check-failed, drill-old, offsite-state
                         what was sent did not come back equal, or nothing was brought back for a week; its state is unreadable
-Only told: key-unconfirmed (nobody confirmed that the recovery sheet is kept), many-snapshots, offsite-one-disk (the third place is on the
-disk that has the first copy), snapshots-broken, file-system, vanished, memory-shrunk, index, set-aside, conflict-copies (what a sync
-service or `cp` copied inside a backup: never used, delete it), and the above while they are young.
+Only told: key-unconfirmed (nobody confirmed that the recovery sheet is kept), many-snapshots, repository-replaced (`offsite key
+rotate --drop-old` removes it), offsite-one-disk (the third place is on the disk that has the first copy), snapshots-broken,
+file-system, vanished, memory-shrunk, index, set-aside, conflict-copies (what a sync service or `cp` copied inside a backup:
+never used, delete it), and the above while they are young.
 The light shows Claude Code's own limits for resuming, in the current directory's transcripts: green
 under 15 sessions and 5 MB with none over 2 MB, red over 25 sessions, 10 MB, or one over 5 MB.
 It says nothing about the copies and never changes the exit code.

@@ -262,7 +262,7 @@ fn the_json_is_as_documented() {
         "sessions": 1
       },
       "not_yet_saved": [],
-      "offsite": null,
+      "offsite": [],
       "ok": true,
       "one_disk": true,
       "outbox": {

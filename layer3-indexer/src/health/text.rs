@@ -142,9 +142,7 @@ impl Renderer<'_> {
             ("hooks", figures.hooks.to_text(&self.context.places.home)),
             ("disk", self.disk()),
         ];
-        if let Some(offsite) = &figures.offsite {
-            places.push(("off-site", offsite.clone()));
-        }
+        places.extend(figures.offsite.iter().map(|offsite| ("off-site", offsite.clone())));
         if self.verbose {
             places.push(("this folder", self.light()));
         }

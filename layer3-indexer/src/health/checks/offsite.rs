@@ -3,22 +3,27 @@
 use std::path::Path;
 
 use layer1_prebackup::names::{LAYER2, typed};
-use layer1_prebackup::wire::offsite::{self, FOLDER, State};
+use layer1_prebackup::wire::offsite::{self, State, folders};
 
 use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind, Subject};
 
-/// How it is, and what is wrong with it.
+/// How each place is, and what is wrong with it.
 pub(super) fn state(examination: &mut Examination<'_>) {
+    for folder in folders(&examination.context.places.layer1_store) {
+        state_of(examination, &folder);
+    }
+}
+
+fn state_of(examination: &mut Examination<'_>, folder: &Path) {
     let context = examination.context;
     let store = &context.places.layer1_store;
-    let place = store.join(FOLDER);
-    let state = match State::read(store) {
+    let state = match State::read_in(store, folder) {
         Ok(None) => return,
         Ok(Some(state)) => state,
         Err(error) => {
             let what = format!("what is known of the third place cannot be read: {error}");
-            return examination.found(Kind::OffsiteState, what, &place);
+            return examination.found(Kind::OffsiteState, what, &store.join(folder));
         }
     };
     let line = state.in_a_line(context.now_ms);
@@ -27,12 +32,13 @@ pub(super) fn state(examination: &mut Examination<'_>) {
         examination.findings.push(finding.mend(found.fix).needing_person(found.needs_person));
     }
     examination.summarise(Subject::Offsite, line.clone());
-    examination.figures.offsite = Some(line);
+    examination.figures.offsite.push(line);
 }
 
 /// Where none is set up and one disk has both copies, what a third one would be for.
 pub(super) fn none_on_one_disk(examination: &mut Examination<'_>) {
-    if !matches!(State::read(&examination.context.places.layer1_store), Ok(None)) {
+    let store = &examination.context.places.layer1_store;
+    if folders(store).iter().any(|folder| !matches!(State::read_in(store, folder), Ok(None))) {
         return;
     }
     examination.leave_unchecked(Subject::Offsite, "not set up (optional)".to_owned());
@@ -66,6 +72,7 @@ fn kind_of(kind: offsite::Kind) -> Kind {
         offsite::Kind::OffsiteBehind => Kind::OffsiteBehind,
         offsite::Kind::KeyUnconfirmed => Kind::KeyUnconfirmed,
         offsite::Kind::ManySnapshots => Kind::ManySnapshots,
+        offsite::Kind::RepositoryReplaced => Kind::RepositoryReplaced,
     }
 }
 
@@ -96,6 +103,8 @@ mod tests {
             offsite::Kind::OffsiteBehind,
             offsite::Kind::KeyUnconfirmed,
             offsite::Kind::ManySnapshots,
+            offsite::Kind::OffsiteOneDisk,
+            offsite::Kind::RepositoryReplaced,
         ];
         for kind in all {
             assert_eq!(kind.word(), kind_of(kind).word());

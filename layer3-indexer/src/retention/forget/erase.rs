@@ -8,7 +8,9 @@ use layer1_prebackup::archive::{Archive, Seen, SessionKey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{empty_dir, read_own, remove_file, replace_own, sync_data, write_at};
 use layer1_prebackup::names::{ProjectName, SessionId};
-use layer1_prebackup::wire::offsite::{DRILLS, DRILLS_BYTES_MAX, FETCHED, FOLDER, PEERS, SEALS, State};
+use layer1_prebackup::wire::offsite::{
+    DRILLS, DRILLS_BYTES_MAX, FETCHED, FOLDER, PEERS, ROTATING, SEALS, State, folders,
+};
 use memchr::memmem;
 
 use crate::failure::{Context, Failure};
@@ -49,14 +51,23 @@ pub(super) fn erase(places: &Places, stores: &Stores, id: &SessionId) -> Result<
     Ok(())
 }
 
-/// Removes what is kept here of an id for the third place: the seals, which the next push writes anew, what is noted of how
+/// Removes what is kept here of an id for the third place, and for further ones: the seals, which the next push writes anew, what is noted of how
 /// it came back, and what was fetched and pulled of computers that have it too, which comes again without it.
 fn erase_of_place(places: &Places, id: &SessionId) -> Result<(), Failure> {
-    let folder = places.layer1_store.join(FOLDER);
-    for seal in SEALS.map(|name| folder.join(name)) {
+    for folder in folders(&places.layer1_store) {
+        for folder in [folder.join(ROTATING), folder] {
+            erase_in(places, &folder, id)?;
+        }
+    }
+    drop_copies_of_others(places, &|host| bears(host, id.as_str()))
+}
+
+/// The same of what is known of one place, by its folder in the store.
+fn erase_in(places: &Places, folder: &Path, id: &SessionId) -> Result<(), Failure> {
+    for seal in SEALS.map(|name| places.layer1_store.join(folder).join(name)) {
         remove_file(&seal).context(format_args!("delete {}", seal.display()))?;
     }
-    let drills = Path::new(FOLDER).join(DRILLS);
+    let drills = folder.join(DRILLS);
     let known = read_own(&places.layer1_store, &drills, DRILLS_BYTES_MAX).context("read what came back")?;
     if let Some(known) = known {
         let of_others = |line: &&[u8]| memmem::find(line, id.as_str().as_bytes()).is_none();
@@ -64,12 +75,12 @@ fn erase_of_place(places: &Places, id: &SessionId) -> Result<(), Failure> {
         replace_own(&places.layer1_store, &drills, &kept.concat()).context("write what came back")?;
     }
     // What cannot be read is told by `status`, and what is in it still by the check.
-    if let Ok(Some(mut state)) = State::read(&places.layer1_store)
+    if let Ok(Some(mut state)) = State::read_in(&places.layer1_store, folder)
         && state.forget(id.as_str())
     {
         state.write(&places.layer1_store).context("write the state of the third place")?;
     }
-    drop_copies_of_others(places, &|host| bears(host, id.as_str()))
+    Ok(())
 }
 
 /// Removes what was fetched and pulled of the computers that are meant, by the folder of each.

@@ -8,7 +8,7 @@ use layer1_prebackup::archive::{Archive, Forgotten, HeldBy, Marks, Needle, Sessi
 use layer1_prebackup::claude::survey::{self as claude, FoundTranscript, survey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::{FileName, LAYER2, SessionId, typed};
-use layer1_prebackup::wire::offsite::State;
+use layer1_prebackup::wire::offsite::{State, folders};
 
 use super::claude_files::claude_files;
 use super::erase::keys_of;
@@ -87,14 +87,17 @@ fn not_reached(places: &Places, stores: &Stores) -> Vec<String> {
     let first = stores.layer1.is_none().then(|| note("first", &places.layer1_store));
     let second = stores.layer3.is_none().then(|| note("second", &places.layer3_store));
     // One that cannot be read is told by `status`.
-    let third = State::read(&places.layer1_store).ok().flatten().map(|state| {
-        let place = state.place;
+    let folders = folders(&places.layer1_store);
+    let states = folders.iter().filter_map(|folder| State::read_in(&places.layer1_store, folder).ok().flatten());
+    let third = states.map(|state| {
+        let at = state.called().map(|called| format!(" --place {called}")).unwrap_or_default();
         format!(
-            "the third place ({place}) has what was sent before; afterwards `{}` takes it out there",
-            typed(LAYER2, "offsite forget")
+            "the third place ({}) has what was sent before; afterwards `{}` takes it out there",
+            state.place,
+            typed(LAYER2, &format!("offsite forget{at}"))
         )
     });
-    [first, second, third].into_iter().flatten().collect()
+    [first, second].into_iter().flatten().chain(third).collect()
 }
 
 fn needle(text: &str) -> Result<Needle, Failure> {
