@@ -182,6 +182,9 @@ fn given(scratch: &Scratch, what: &str) {
                 fs::remove_dir_all(store).expect("lose a store");
             }
         }
+        "a place on a server" => {
+            run(scratch, "threefold offsite init sftp:backup:threefold --name laptop").ok();
+        }
         "another computer" => {
             let init = |name: &str| {
                 let line = format!("threefold offsite init /media/usb/threefold --name {name}");

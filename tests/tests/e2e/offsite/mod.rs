@@ -10,6 +10,8 @@ mod machine;
 mod machines;
 mod places;
 mod restores;
+mod rotations;
+mod second;
 mod secrets;
 mod servers;
 mod storm;

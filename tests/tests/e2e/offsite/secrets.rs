@@ -43,10 +43,15 @@ fn no_secret_is_told_to_anybody_but_restic() {
         &["repair"],
         &["status"],
         &["status", "--json"],
+        &["key", "list"],
     ] {
         let outcome = machine.offsite(command).output();
         said += &format!("{}{}{}", outcome.shown, outcome.text(), outcome.stderr);
     }
+    // These print words, on the sheet alone.
+    let added = machine.offsite(&["key", "add", "safe"]).output().ok();
+    let rotated = machine.offsite(&["key", "rotate"]).output().ok();
+    said += &format!("{}{}{}{}", added.shown, added.stderr, rotated.shown, rotated.stderr);
     // And once where something fails.
     place.server().freeze();
     machine.grow(3, "more again");
