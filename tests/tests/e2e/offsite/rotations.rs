@@ -154,3 +154,28 @@ fn a_rotation_is_cut_off_at_any_call() {
     assert!(machine.kinds().is_empty(), "{:#}", machine.status());
     machine.assert_comes_back(&place, FEW);
 }
+
+/// A new repository that is half filled is no machine's yet, and the old words open it as long as nobody takes them away.
+#[test]
+fn a_key_that_is_changed_while_a_rotation_is_cut_off_opens_nothing_of_it() {
+    let test = "a_key_that_is_changed_while_a_rotation_is_cut_off_opens_nothing_of_it";
+    let shelf = Scratch::new();
+    let Some(place) = Place::open(test, Kind::Local, &shelf.beside("place")) else { return };
+    let programs = shelf.beside("programs");
+    let machine = Machine::with_programs(&place, std::slice::from_ref(&programs));
+    machine.converse(2);
+    machine.init(NAME);
+    let before = ["_machines", NAME, "laptop.2"].map(|name| machine.repository(&place, name));
+    let kills = Kills::new(&machine, &programs);
+    let mut at = 4;
+    while !opens(&before[2]) {
+        kills.kill(&["key", "rotate"], "behind", at);
+        at += 1;
+    }
+    assert_eq!(machine.status()["in"], NAME, "it was cut off before it took the place");
+    machine.offsite(&["key", "change"]).output().ok();
+    assert!(before.iter().all(|repository| !opens(repository)), "the old words open nothing");
+    machine.offsite(&["key", "rotate"]).output().ok();
+    assert!(machine.status()["in"] == "laptop.2" && !opens(&before[2]), "{:#}", machine.status());
+    machine.drill_all();
+}
