@@ -18,7 +18,7 @@ use layer1_prebackup::archive::TreeHasher;
 use super::prepare::Prepared;
 use super::trigram::Tokens;
 use crate::transcript::metadata::Order;
-use crate::transcript::record::{Located, ReadReport, TornLine, read_records_telling};
+use crate::transcript::record::{Located, ReadReport, TornLine, read_pieces, read_records_telling};
 
 /// What was read is hashed in multiples of this: whole subtrees of BLAKE3 cost far less than their parts.
 const HASH_BYTES: u64 = 64 * 1024;
@@ -43,6 +43,8 @@ pub(super) struct Range<'a> {
     /// All before is indexed; what is behind is not asked for.
     pub(crate) bytes: std::ops::Range<u64>,
     pub(crate) torn: TornLine,
+    /// Whether it is the output of a tool, and no records.
+    pub(crate) is_output: bool,
     /// Time of the last record before that had one.
     pub(crate) last_ms: i64,
     /// Reading ends with the record that reaches this, or at the end.
@@ -151,7 +153,11 @@ fn read_here(
         let wanted = each(Prepared::of(&located, order.next_ms(&located.record), &mut tokens));
         if is_cut { ControlFlow::Break(()) } else { wanted }
     };
-    let report = read_records_telling(&mut reader, start, range.torn, &mut each, &|offset| dealt_with.set(offset))?;
+    let told = |offset| dealt_with.set(offset);
+    let report = match range.is_output {
+        true => read_pieces(&mut reader, start, &mut each, &told),
+        false => read_records_telling(&mut reader, start, range.torn, &mut each, &told),
+    }?;
     let (tree, whole) = reader.ended_at(report.next_offset);
     Ok(Read { report, tree, whole, last_ms: order.latest_ms, is_cut })
 }
@@ -214,7 +220,7 @@ mod tests {
     }
 
     fn range(file: &File, bytes: std::ops::Range<u64>, bytes_max: u64) -> Range<'_> {
-        Range { file, bytes, torn: TornLine::Wait, last_ms: 0, bytes_max }
+        Range { file, bytes, torn: TornLine::Wait, is_output: false, last_ms: 0, bytes_max }
     }
 
     /// What came of each record, and of the whole.

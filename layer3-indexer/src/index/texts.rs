@@ -15,7 +15,7 @@ use super::snippet::{Snippet, beginning, snippet};
 use super::text::{Column, Speaker, sections};
 use super::types::{CHARACTER, Marks};
 use crate::terminal::time::format_rfc3339_ms;
-use crate::transcript::record::{LINE_BYTES_MAX, Record, with_record};
+use crate::transcript::record::{LINE_BYTES_MAX, Record, is_output, with_piece, with_record};
 use crate::transcript::redact::Redactor;
 
 /// Characters of a message that every window on it shows.
@@ -218,7 +218,9 @@ impl<'s> Texts<'s> {
     /// A message that cannot be read is counted; it stays a hit without words.
     pub(crate) fn with_record<T>(&mut self, found: &Found, each: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
         let bytes = self.read(found);
-        let value = bytes.and_then(|bytes| with_record(&bytes, each));
+        let is_output = found.stored().is_some_and(|(_, name)| is_output(&name.file));
+        let value =
+            bytes.and_then(|bytes| if is_output { with_piece(&bytes, each) } else { with_record(&bytes, each) });
         self.unreadable += usize::from(value.is_none());
         value
     }

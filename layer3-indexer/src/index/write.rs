@@ -31,10 +31,10 @@ use super::tool_calls::{self, ToolCalls};
 use super::topics::{self, ASKED_COUNTS, Topics};
 use super::trigram_rows::TrigramRow;
 use super::wait::begin;
+use crate::transcript::TITLE_FILE;
 use crate::transcript::metadata::{Metadata, SessionStats};
 use crate::transcript::queue::Queue;
-use crate::transcript::record::{ReadReport, Role, TornLine, with_record};
-use crate::transcript::{TITLE_FILE, TOOL_RESULTS};
+use crate::transcript::record::{ReadReport, Role, TornLine, is_output, with_record};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
 pub(super) const BATCH_BYTES: u64 = 64 * 1024 * 1024;
@@ -250,7 +250,7 @@ pub(super) fn step_in(
     if has_moved(contents, key, &listing)? {
         return Ok(Step::Raced);
     }
-    let (read, added) = (batch.read_bytes, batch.added);
+    let (read, added) = (batch.read_bytes, batch.added - batch.pieces);
     batch.end(trigger, contents.labels(key).as_ref()).doing("update a session", path)?;
     progress.read += read;
     progress.added += added;
@@ -324,7 +324,8 @@ fn holds_messages(file: &StoredFile) -> bool {
             // Agents' transcripts, what Claude Code set aside before it cleaned up, what lies beside the transcript: each
             // may hold turns that nothing else has.
             path.as_os_str() == TITLE_FILE
-                || (!path.starts_with(TOOL_RESULTS) && path.file_name().is_some_and(is_like_one))
+                || is_output(&file.name.file)
+                || path.file_name().is_some_and(is_like_one)
                 || (path.starts_with(BESIDE) && is_like_one(path.as_os_str()))
         }
     }
@@ -573,6 +574,7 @@ fn read_content(
         file: &file,
         bytes: content.read_bytes..content.seen_bytes,
         torn: if name.generation == 0 { TornLine::Wait } else { TornLine::Final },
+        is_output: is_output(&name.file),
         last_ms: content.last_ms,
         bytes_max: BATCH_BYTES - start_bytes,
     };
@@ -651,6 +653,8 @@ struct Batch<'t> {
     queue: Queue<i64>,
     read_bytes: u64,
     added: u64,
+    /// Of these, what is no message but a piece of an output.
+    pieces: u64,
     /// Messages that went: they came again.
     removed: u64,
     unparsable: u64,
@@ -676,6 +680,7 @@ impl<'t> Batch<'t> {
             queue: Queue::new(),
             read_bytes: 0,
             added: 0,
+            pieces: 0,
             removed: 0,
             unparsable: 0,
         })
@@ -710,6 +715,7 @@ impl<'t> Batch<'t> {
             return Ok(());
         }
         self.added += 1;
+        self.pieces += u64::from(message.is_piece);
         self.tally.merge(&prepared.tally);
         // Nobody copies one without an id, and a queued prompt goes when it is sent.
         if is_same_everywhere(message.key) {
@@ -893,7 +899,7 @@ impl<'t> Batch<'t> {
                 metadata.git_branch,
                 title,
                 trigger,
-                self.added as i64 - self.removed as i64,
+                self.added as i64 - self.pieces as i64 - self.removed as i64,
                 self.unparsable as i64,
                 self.tally.prompts + self.tally.answers > 0,
                 metadata.forked_from.is_some(),

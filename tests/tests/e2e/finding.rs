@@ -8,6 +8,8 @@ use tests::mcp::Client;
 use tests::scratch::Scratch;
 use tests::transcripts::{self, SUBAGENT};
 
+use crate::product::chain_delivered;
+
 /// Answers a search in all projects.
 #[track_caller]
 fn search(scratch: &Scratch, args: &[&str]) -> Value {
@@ -233,4 +235,48 @@ fn the_conversation_that_asks_is_left_out_unless_it_is_named() {
     assert_eq!(call(json!({"query": "OOMKilled", "all": true})), [other]);
     assert_eq!(call(json!({"query": "OOMKilled", "session_id": asking})), [asking]);
     assert!(client.end().success());
+}
+
+/// Claude Code keeps a long output in a file of its own and a beginning of it in the transcript.
+#[test]
+fn what_a_tool_gave_back_in_a_file_of_its_own_is_found_and_read() {
+    let (scratch, id) = (Scratch::new(), transcripts::made_id(1));
+    let transcript = scratch.transcript(&id);
+    let output = transcript.with_extension("").join("tool-results/toolu_1.txt");
+    let lines = |range: std::ops::Range<u32>| range.map(|n| format!("line {n} of the log\n")).collect::<String>();
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 1, "run it"));
+    transcripts::append(&transcript, transcripts::tool_line(&id, 2, "Bash", json!({ "command": "./run" })));
+    let told = format!("Output too large. Full output saved to: {}\nline 0 of the log", output.display());
+    let result = json!([{"type": "tool_result", "tool_use_id": "toolu_1", "content": told}]);
+    let mut line: Value = serde_json::from_str(&transcripts::prompt_line(&id, 3, "")).expect("a record");
+    line["message"]["content"] = result;
+    transcripts::append(&transcript, format!("{line}\n"));
+    transcripts::append(&transcript, transcripts::answer_line(&id, 4, "it ran"));
+    transcripts::append(&output, lines(0..3_000) + "quagmire in the third cupboard\n" + &lines(3_000..4_000));
+    let save = || chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    save();
+    let read_around = |word: &str| {
+        let answer = search(&scratch, &["--all", word]);
+        let hit = &answer["hits"][0];
+        assert_eq!((&hit["role"], &hit["session_id"]), (&json!("tool"), &json!(id)), "{answer:#}");
+        assert!(hit["snippet"].as_str().is_some_and(|text| text.contains(word)), "{answer:#}");
+        let message = hit["message"].as_str().expect("what names it").to_owned();
+        assert!(message.starts_with(&format!("{id}/tool-results/toolu_1.txt:")), "{message}");
+        scratch.layer3(&["show", &id, "--around", &message, "--max-chars", "20000"]).output().ok().text()
+    };
+    let shown = read_around("quagmire");
+    assert!(shown.contains("│ quagmire in the third cupboard\n") && shown.contains("line 2999 of the log"), "{shown}");
+    let whole = scratch.layer3(&["show", &id, "--full"]).output().ok().text();
+    let at = |text: &str| whole.find(text).unwrap_or_else(|| panic!("{text:?}: {whole}"));
+    assert!(at("saved to") < at("line 1 of the log") && at("line 3999 of the log") < at("it ran"), "{whole}");
+    // It is no message.
+    let listed = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();
+    assert_eq!(listed["sessions"][0]["messages"], 4, "{listed:#}");
+    // One that goes on is read on, and a rebuilt index knows the same.
+    transcripts::append(&output, lines(4_000..4_100) + "flamingo at the end\n");
+    save();
+    assert!(read_around("flamingo").contains("│ flamingo at the end"));
+    scratch.layer3(&["rebuild"]).output().ok();
+    assert!(read_around("flamingo").contains("│ flamingo at the end"));
+    assert!(read_around("quagmire").contains("│ quagmire in the third cupboard\n"));
 }

@@ -173,19 +173,10 @@ struct Entry {
 }
 
 impl Entry {
-    /// A line of this program's about a subagent.
-    fn of_subagent(body: String) -> Entry {
+    /// A line of this program's about a subagent, or what stands in another file.
+    fn of_another_file(speaker: &'static str, body: String) -> Entry {
         let chars = body.chars().count() + ENTRY_CHARS;
-        Entry {
-            time: None,
-            speaker: "subagent",
-            uuid: None,
-            body,
-            chars,
-            is_rewound: false,
-            asked_for: None,
-            calls: Vec::new(),
-        }
+        Entry { time: None, speaker, uuid: None, body, chars, is_rewound: false, asked_for: None, calls: Vec::new() }
     }
 }
 
@@ -204,8 +195,9 @@ pub(crate) fn conversation(copies: &SessionCopies, window: &Window) -> Result<Co
     };
     let target = Target::parse(around);
     let mut unreadable = Vec::new();
-    for name in conversations(copies) {
-        if !target.may_be_in(&name.to_text(&copies.key.id)) {
+    for name in conversations(copies).into_iter().chain(outputs(copies)) {
+        let is_named = matches!(&target.message, Sought::Place { .. });
+        if !target.may_be_in(&name.to_text(&copies.key.id)) || (record::is_output(&name.file) && !is_named) {
             continue;
         }
         match read(copies, &name, Some(&target), window) {
@@ -247,7 +239,7 @@ pub(crate) fn fitting(
 }
 
 /// Adds what the subagents said and did, each behind the call that started it, under its task and its file's name; behind the
-/// conversation where that call is not shown. As far as there is room.
+/// conversation where that call is not shown; and what tools gave back in files of their own. As far as there is room.
 pub(crate) fn add_subagents(conversation: &mut Conversation, copies: &SessionCopies, window: &Window) {
     let known = Subagents::of(copies);
     let mut waiting: Vec<StoredName> = conversations(copies);
@@ -263,6 +255,7 @@ pub(crate) fn add_subagents(conversation: &mut Conversation, copies: &SessionCop
         let name = waiting.remove(n);
         add_subagent(conversation, copies, window, &name, known.title_of(&name), place);
     }
+    add_outputs(conversation, copies, window);
     conversation.clean(&window.redactor);
     conversation.text = conversation.to_text(&Terminal::PLAIN);
 }
@@ -289,15 +282,49 @@ fn add_subagent(
             if read.omitted_before > 0 {
                 head.push_str(&format!(", of which the first {} are left out here", read.omitted_before));
             }
-            let mut entries = vec![Entry::of_subagent(head)];
+            let mut entries = vec![Entry::of_another_file("subagent", head)];
             entries.extend(read.entries);
-            let end = place.map(|_| Entry::of_subagent(format!("end of {path}")));
+            let end = place.map(|_| Entry::of_another_file("subagent", format!("end of {path}")));
             let at = place.map_or(conversation.entries.len(), |at| at + 1);
             conversation.entries.splice(at..at, entries.into_iter().chain(end));
             conversation.unparsable += read.unparsable;
             conversation.notes.extend(notes.into_iter().filter(|note| !copies.notes.contains(note)));
         }
         Err(failure) => conversation.notes.push(failure.to_string()),
+    }
+}
+
+/// Every stored file of what a tool gave back that was too large for the transcript.
+fn outputs(copies: &SessionCopies) -> Vec<StoredName> {
+    let mut names = copies.names();
+    names.retain(|name| record::is_output(&name.file));
+    names
+}
+
+/// Adds each behind the message that names it, or behind the conversation. As far as there is room.
+fn add_outputs(conversation: &mut Conversation, copies: &SessionCopies, window: &Window) {
+    for name in outputs(copies).into_iter().filter(|name| name.generation == 0) {
+        let FileName::Side(rel) = &name.file else { continue };
+        let used: usize = conversation.entries.iter().map(|entry| entry.chars).sum();
+        let room = Window { max_chars: window.max_chars.saturating_sub(used).max(1), ..window.clone() };
+        let read = match read(copies, &name, None, &room) {
+            Ok((read, _)) if read.messages == 0 => continue,
+            Ok((read, _)) => read,
+            Err(failure) => {
+                conversation.notes.push(failure.to_string());
+                continue;
+            }
+        };
+        let named = rel.to_string_lossy();
+        let place = conversation.entries.iter().position(|entry| entry.body.contains(&*named));
+        let cut = if read.omitted_before > 0 { ", of which the beginning is left out here" } else { "" };
+        let mut body = format!("  {}{cut}:", masked(&window.redactor, &named));
+        for piece in read.entries {
+            body.push('\n');
+            body.push_str(&piece.body);
+        }
+        let at = place.map_or(conversation.entries.len(), |at| at + 1);
+        conversation.entries.insert(at, Entry::of_another_file("tool", body));
     }
 }
 
@@ -324,7 +351,7 @@ fn conversations(copies: &SessionCopies) -> Vec<StoredName> {
     let mut names = copies.names();
     names.retain(|name| match &name.file {
         FileName::Transcript => true,
-        FileName::Side(rel) => rel.extension().is_some_and(|ext| ext == "jsonl"),
+        FileName::Side(rel) => rel.extension().is_some_and(|ext| ext == "jsonl") && !record::is_output(&name.file),
     });
     names
 }
@@ -344,9 +371,9 @@ fn read_copy(
     target: Option<&Target>,
     window: &Window,
 ) -> Result<(Collected, Vec<String>), Failure> {
-    let path = content.at.path.clone();
+    let (path, is_output) = (content.at.path.clone(), record::is_output(&content.at.name.file));
     let course = content.read().and_then(Course::of);
-    let read = course.and_then(|course| collect(content.read()?, &course, target, window));
+    let read = course.and_then(|course| collect(content.read()?, is_output, &course, target, window));
     let read = read.context(format_args!("read {}", path.display()))?;
     Ok((read, copies.notes.iter().cloned().chain(content.notes).collect()))
 }
@@ -392,6 +419,9 @@ impl Target {
         let record = &located.record;
         match &self.message {
             Sought::Uuid(prefix) => record.uuid.as_ref().is_some_and(|uuid| uuid.starts_with(prefix.as_str())),
+            Sought::Place { offset, .. } if record.is_piece() => {
+                (located.offset..located.offset + located.length).contains(offset)
+            }
             Sought::Place { offset, .. } => located.offset == *offset,
             Sought::Time(ms) => record.timestamp_ms.is_some_and(|time| time >= *ms),
         }
@@ -423,18 +453,24 @@ struct Collected {
     order: Order,
 }
 
-fn collect(file: impl Read, course: &Course, target: Option<&Target>, window: &Window) -> io::Result<Collected> {
+fn collect(
+    file: impl Read,
+    is_output: bool,
+    course: &Course,
+    target: Option<&Target>,
+    window: &Window,
+) -> io::Result<Collected> {
     let mut kept = Collected::default();
     let mut seen = HashSet::new();
     let reader = io::BufReader::new(file);
     // The target was read and is yet to be shown: what has no entry is shown by the next message.
     let mut is_due = false;
-    let report = record::read_records(reader, 0, TornLine::Final, &mut |located| {
+    let mut each = |located: Located<'_>| {
         let record = &located.record;
         kept.note(record);
         let is_sought = !kept.found && !is_due && target.is_some_and(|target| target.is(&located));
         is_due |= is_sought;
-        let whole = if window.full || is_sought { Whole::All } else { Whole::Said };
+        let whole = if window.full || is_sought || is_output { Whole::All } else { Whole::Said };
         if !course.comes_again(&located)
             && let Some(mut entry) = entry(record, whole, &window.redactor)
             && seen.insert(record.fingerprint())
@@ -445,7 +481,11 @@ fn collect(file: impl Read, course: &Course, target: Option<&Target>, window: &W
             kept.push(entry, std::mem::take(&mut is_due), target, window);
         }
         ControlFlow::Continue(())
-    })?;
+    };
+    let report = match is_output {
+        true => record::read_pieces(reader, 0, &mut each, &|_| {}),
+        false => record::read_records(reader, 0, TornLine::Final, &mut each),
+    }?;
     kept.found |= is_due;
     kept.unparsable = report.unparsable;
     Ok(kept)

@@ -374,7 +374,7 @@ fn turns_that_stand_in_any_file_of_the_session_are_found() {
         (5, "remote-agents/r.jsonl", true),
         (6, ".beside/s.jsonl.superseded-1", true),
         (7, ".beside/s.orphaned-1.jsonl", true),
-        (8, "tool-results/toolu_1.jsonl", false),
+        (8, "tool-results/toolu_1.jsonl", true),
         (9, "workflows/scripts/w.js", false),
     ] {
         store.put(&s, side(path), user(n, &format!("wombat{n}")).as_bytes());

@@ -533,7 +533,7 @@ fn files_that_cannot_be_read_do_not_hide_the_rest() {
     store.put(&s, side("subagents/deep/agent-a.jsonl"), user(2, "lost").as_bytes());
     store.put(&s, side("subagents/agent-b.jsonl"), user(3, "found").as_bytes());
     store.put(&s, side("subagents/agent-b.meta.json"), b"{}");
-    store.put(&s, side("tool-results/x.jsonl"), user(4, "no message").as_bytes());
+    store.put(&s, side("tool-results/x.txt"), b"no message\n");
     let lost = store.path_of(&s, &StoredName::newest(side("subagents/deep/agent-a.jsonl")));
     fs::set_permissions(&lost, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     let hidden = lost.with_extension("hidden");

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::value::RawValue;
 
 use super::fields::{PictureSource, Usage};
+use crate::transcript::TOOL_RESULTS;
 
 /// What a record is for a reader of the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,6 +302,11 @@ impl Record<'_> {
     pub(crate) fn spent(&self) -> Option<Spent> {
         let usage: Usage = serde_json::from_str(self.usage?.get()).ok()?;
         Some(Spent { input: usage.input.saturating_add(usage.written), cached: usage.cached, output: usage.output })
+    }
+
+    /// Whether it is no record but a piece of what a tool gave back: no message of its own.
+    pub(crate) fn is_piece(&self) -> bool {
+        self.kind == TOOL_RESULTS
     }
 
     /// Whether it is a message of the model that only calls tools.
