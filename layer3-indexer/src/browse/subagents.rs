@@ -30,6 +30,16 @@ pub(crate) struct Subagent {
     is_told: bool,
 }
 
+impl Subagent {
+    /// Whether it is the one with this id.
+    fn is(&self, id: &str) -> bool {
+        match &self.name.file {
+            FileName::Side(rel) => rel.file_stem().is_some_and(|stem| stem.to_string_lossy() == format!("agent-{id}")),
+            FileName::Transcript => false,
+        }
+    }
+}
+
 /// `agent-….meta.json`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -69,6 +79,11 @@ impl Subagents {
         called.chain(self.others.iter().map(|one| (None, one)))
     }
 
+    /// Whether the transcript of the one with this id is kept.
+    pub(crate) fn has(&self, agent: &str) -> bool {
+        self.each().any(|(_, subagent)| subagent.is(agent))
+    }
+
     /// Those that the call started.
     pub(crate) fn started_by(&self, call: &str) -> &[Subagent] {
         self.called.get(call).map_or(&[], Vec::as_slice)
@@ -93,11 +108,7 @@ impl Subagents {
     pub(crate) fn named_in(&mut self, result: &str) -> Option<Subagent> {
         let line = result.lines().find_map(|line| line.trim_start().strip_prefix("agentId: "))?;
         let id = line.split(|c: char| !c.is_ascii_alphanumeric()).next().filter(|id| id.len() >= 4)?;
-        let is_it = |subagent: &Subagent| match &subagent.name.file {
-            FileName::Side(rel) => rel.file_stem().is_some_and(|stem| stem.to_string_lossy() == format!("agent-{id}")),
-            FileName::Transcript => false,
-        };
-        let at = self.others.iter().position(is_it)?;
+        let at = self.others.iter().position(|subagent| subagent.is(id))?;
         Some(self.others.remove(at))
     }
 

@@ -32,8 +32,8 @@ pub(super) struct Prepared<'a> {
 
 /// What is written of a message.
 pub(super) struct Message<'a> {
-    /// See [`Record::is_piece`].
-    pub(crate) is_piece: bool,
+    /// See [`Record::is_aside`].
+    pub(crate) is_aside: bool,
     pub(crate) speaker: Speaker,
     pub(crate) branch: Option<Cow<'a, str>>,
     pub(crate) key: i64,
@@ -76,10 +76,7 @@ impl<'a> Prepared<'a> {
         let record = &located.record;
         let time_ms = record.timestamp_ms.unwrap_or(ordered_ms);
         let mut tally = SessionStats::default();
-        let is_piece = record.is_piece();
-        if !is_piece {
-            tally.add(record, ordered_ms);
-        }
+        tally.add(record, ordered_ms);
         let message = is_message(record).then(|| {
             let sections = sections(record);
             let key = key_of(record, &sections);
@@ -100,7 +97,7 @@ impl<'a> Prepared<'a> {
                 *column = Some(joined(column.take(), text));
             }
             Message {
-                is_piece,
+                is_aside: record.is_aside(),
                 speaker: Speaker::of(record),
                 branch: record.git_branch.as_deref().map(Cow::Borrowed),
                 key,

@@ -204,11 +204,12 @@ fn is_plain(text: &str) -> bool {
     !text.contains('"') && !text.split_whitespace().any(is_operator)
 }
 
-/// A text of words and operators alone, of as many as a sentence has.
+/// A text of words and operators, of as many beside what stands in quotes as a sentence has.
 fn sentence(text: &str) -> Option<Term> {
-    let is_sentence = !text.contains(['"', '(', '*'])
-        && text.split_whitespace().any(is_operator)
-        && words_of(&folded(text)).count() >= SENTENCE_WORDS;
+    let unquoted: String = text.split('"').step_by(2).collect::<Vec<_>>().join(" ");
+    let is_sentence = !text.contains(['(', '*'])
+        && unquoted.split_whitespace().any(is_operator)
+        && words_of(&folded(&unquoted)).count() >= SENTENCE_WORDS;
     is_sentence.then(|| Term { text: text.trim().to_owned(), is_prefix: false })
 }
 

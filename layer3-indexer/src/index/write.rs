@@ -250,7 +250,7 @@ pub(super) fn step_in(
     if has_moved(contents, key, &listing)? {
         return Ok(Step::Raced);
     }
-    let (read, added) = (batch.read_bytes, batch.added - batch.pieces);
+    let (read, added) = (batch.read_bytes, batch.added - batch.asides);
     batch.end(trigger, contents.labels(key).as_ref()).doing("update a session", path)?;
     progress.read += read;
     progress.added += added;
@@ -653,8 +653,8 @@ struct Batch<'t> {
     queue: Queue<i64>,
     read_bytes: u64,
     added: u64,
-    /// Of these, what is no message but a piece of an output.
-    pieces: u64,
+    /// Of these, what is no message of the conversation.
+    asides: u64,
     /// Messages that went: they came again.
     removed: u64,
     unparsable: u64,
@@ -680,7 +680,7 @@ impl<'t> Batch<'t> {
             queue: Queue::new(),
             read_bytes: 0,
             added: 0,
-            pieces: 0,
+            asides: 0,
             removed: 0,
             unparsable: 0,
         })
@@ -715,7 +715,7 @@ impl<'t> Batch<'t> {
             return Ok(());
         }
         self.added += 1;
-        self.pieces += u64::from(message.is_piece);
+        self.asides += u64::from(message.is_aside);
         self.tally.merge(&prepared.tally);
         // Nobody copies one without an id, and a queued prompt goes when it is sent.
         if is_same_everywhere(message.key) {
@@ -899,7 +899,7 @@ impl<'t> Batch<'t> {
                 metadata.git_branch,
                 title,
                 trigger,
-                self.added as i64 - self.pieces as i64 - self.removed as i64,
+                self.added as i64 - self.asides as i64 - self.removed as i64,
                 self.unparsable as i64,
                 self.tally.prompts + self.tally.answers > 0,
                 metadata.forked_from.is_some(),

@@ -79,14 +79,16 @@ fn hash_of(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// A subagent's records are none of this tree, wherever they stand.
+/// A subagent's records are none of this tree, wherever they stand; what is reported of them is a part of it.
 fn node(record: &Record<'_>) -> Option<Node> {
     // These bear the id of another record.
-    if record.is_sidechain || matches!(&*record.kind, "summary" | "last-prompt") {
+    let is_report = record.reported_of.is_some();
+    if (record.is_sidechain && !is_report) || matches!(&*record.kind, "summary" | "last-prompt") {
         return None;
     }
     let has_result = || record.blocks.iter().any(|block| matches!(block, Block::ToolResult { .. }));
     let turn = match record.class {
+        _ if is_report => Turn::Within,
         Class::Prompt if has_result() => Turn::Commanded,
         Class::Prompt => Turn::Asked,
         Class::Command => Turn::Commanded,

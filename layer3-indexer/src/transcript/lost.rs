@@ -88,7 +88,7 @@ impl Messages {
                 messages.said.insert((id, said));
                 messages.ids.entry(id).and_modify(|most| *most = chars.max(*most)).or_insert(chars);
             }
-            if is_new && record.role() != Role::System && record.kind != OF_LISTS {
+            if is_new && record.role() != Role::System && record.kind != OF_LISTS && !record.is_aside() {
                 let is_answer = record.class == Class::Answer && !record.is_tool_call();
                 messages.all.push(Message { id, said, chars, is_answer, time_ms: record.timestamp_ms });
             }

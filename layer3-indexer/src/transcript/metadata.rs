@@ -223,7 +223,7 @@ impl SessionStats {
         let named = |id: &str| (time_ms, shortened(id, NAME_CHARS_MAX));
         keep_max(&mut self.forked_from, record.forked_from.as_ref().map(|origin| named(&origin.session)));
         keep_max(&mut self.continued_in, record.continued_in.as_deref().map(named));
-        if matches!(record.class, Class::Title | Class::Bookkeeping) {
+        if matches!(record.class, Class::Title | Class::Bookkeeping) || record.is_aside() {
             return;
         }
         keep_min(&mut self.start_ms, record.timestamp_ms);

@@ -46,7 +46,9 @@ impl<T: Copy> Queue<T> {
 
 /// Whether a record may be what was queued, when it is sent.
 pub(crate) fn may_be_sent(record: &Record<'_>) -> bool {
-    !record.is_queued && matches!(record.class, Class::Prompt | Class::Command | Class::Agent)
+    !record.is_queued
+        && record.reported_of.is_none()
+        && matches!(record.class, Class::Prompt | Class::Command | Class::Agent)
 }
 
 /// Whether whole lines of it are the other.

@@ -280,3 +280,43 @@ fn what_a_tool_gave_back_in_a_file_of_its_own_is_found_and_read() {
     assert!(read_around("flamingo").contains("│ flamingo at the end"));
     assert!(read_around("quagmire").contains("│ quagmire in the third cupboard\n"));
 }
+
+/// Of older clients nothing else tells what a subagent said.
+#[test]
+fn what_a_subagent_said_is_found_and_read_where_only_the_conversation_reports_it() {
+    let (scratch, id) = (Scratch::new(), transcripts::made_id(1));
+    let transcript = scratch.transcript(&id);
+    let said: Value =
+        serde_json::from_str(&transcripts::answer_line(&id, 3, "the quagmire is behind the mill")).expect("a record");
+    let mut report = said.clone();
+    report["type"] = json!("progress");
+    report["message"] = Value::Null;
+    let (when, message) = (&said["timestamp"], &said["message"]);
+    report["data"] = json!({"type": "agent_progress", "agentId": "a1b2c3", "normalizedMessages": [],
+        "message": {"type": "assistant", "uuid": "x", "timestamp": when, "message": message}});
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 1, "look for it"));
+    transcripts::append(&transcript, transcripts::tool_line(&id, 2, "Task", json!({ "prompt": "look" })));
+    transcripts::append(&transcript, format!("{report}\n"));
+    transcripts::append(&transcript, transcripts::answer_line(&id, 4, "it is found"));
+    let save = || chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    save();
+    let show = |args: &[&str]| scratch.layer3(&[&["show", &id][..], args].concat()).output().ok().text();
+    let found = || {
+        let answer = search(&scratch, &["--all", "quagmire"]);
+        assert_eq!(answer["hits"].as_array().map(Vec::len), Some(1), "{answer:#}");
+        show(&["--around", answer["hits"][0]["message"].as_str().expect("what names it")])
+    };
+    assert!(found().contains("│ the quagmire is behind the mill"));
+    assert!(!show(&[]).contains("quagmire"), "it is no part of the conversation");
+    assert_eq!(show(&["--full"]).matches("quagmire").count(), 1);
+    let page = |args: &[&str]| scratch.layer3(&[&["export", &id, "-o", "-"][..], args].concat()).output().ok().text();
+    assert_eq!((page(&[]).matches("quagmire").count(), page(&["--full"]).matches("quagmire").count()), (0, 1));
+    let listed = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();
+    assert_eq!(listed["sessions"][0]["messages"], 3, "{listed:#}");
+    // With its own file it stands there.
+    transcripts::append(&transcript.with_extension("").join("subagents/agent-a1b2c3.jsonl"), format!("{said}\n"));
+    save();
+    assert!(found().contains("│ the quagmire is behind the mill"));
+    assert_eq!(show(&["--full"]).matches("quagmire").count(), 1);
+    assert_eq!(page(&["--full"]).matches("quagmire").count(), 1);
+}

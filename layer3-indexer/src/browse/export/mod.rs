@@ -81,6 +81,7 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
     let mut export = Export {
         copies,
         subagents: Subagents::of(copies),
+        reported: Subagents::of(copies),
         renderer,
         clock: options.clock,
         keep: &options.keep,
@@ -177,6 +178,8 @@ struct LeftOut {
 struct Export<'a> {
     copies: &'a SessionCopies,
     subagents: Subagents,
+    /// All of them.
+    reported: Subagents,
     renderer: Box<dyn Renderer + 'a>,
     clock: Clock,
     keep: &'a Keep,
@@ -220,11 +223,17 @@ impl Export<'_> {
     }
 
     fn record(&mut self, record: &Record<'_>, is_rewound: bool, depth: usize) -> Result<(), Failure> {
-        let Some(speaker) = Speaker::of(record.class) else {
+        let full = self.sanitizer.full;
+        // In its own file, where that is kept, it stands better.
+        let is_wanted = record.reported_of.as_deref().map(|agent| full && !self.reported.has(agent));
+        let speaker = match is_wanted {
+            None => Speaker::of(record.class),
+            Some(is_wanted) => Speaker::of(Class::Agent).filter(|_| is_wanted),
+        };
+        let Some(speaker) = speaker else {
             self.left_out.bookkeeping += 1;
             return Ok(());
         };
-        let full = self.sanitizer.full;
         let mut blocks: Vec<&Block<'_>> = record.blocks.iter().filter(|block| is_written(block, full)).collect();
         let is_notice = |block: &Block<'_>| matches!(block, Block::Notice { .. }) && !is_empty(block);
         let notices = record.blocks.iter().any(|block| is_notice(block) && !is_written(block, full));

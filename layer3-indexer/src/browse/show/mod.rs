@@ -373,7 +373,10 @@ fn read_copy(
 ) -> Result<(Collected, Vec<String>), Failure> {
     let (path, is_output) = (content.at.path.clone(), record::is_output(&content.at.name.file));
     let course = content.read().and_then(Course::of);
-    let read = course.and_then(|course| collect(content.read()?, is_output, &course, target, window));
+    // What is reported of a subagent is left to its own file, where there is one, and to who asks for everything.
+    let known = std::cell::LazyCell::new(|| Subagents::of(copies));
+    let wants = |agent: &str| window.full && !known.has(agent);
+    let read = course.and_then(|course| collect(content.read()?, is_output, &course, target, window, &wants));
     let read = read.context(format_args!("read {}", path.display()))?;
     Ok((read, copies.notes.iter().cloned().chain(content.notes).collect()))
 }
@@ -459,6 +462,7 @@ fn collect(
     course: &Course,
     target: Option<&Target>,
     window: &Window,
+    wants: &dyn Fn(&str) -> bool,
 ) -> io::Result<Collected> {
     let mut kept = Collected::default();
     let mut seen = HashSet::new();
@@ -471,7 +475,9 @@ fn collect(
         let is_sought = !kept.found && !is_due && target.is_some_and(|target| target.is(&located));
         is_due |= is_sought;
         let whole = if window.full || is_sought || is_output { Whole::All } else { Whole::Said };
-        if !course.comes_again(&located)
+        let is_wanted = is_due || record.reported_of.as_deref().is_none_or(wants);
+        if is_wanted
+            && !course.comes_again(&located)
             && let Some(mut entry) = entry(record, whole, &window.redactor)
             && seen.insert(record.fingerprint())
         {
@@ -582,6 +588,7 @@ enum Whole {
 
 fn entry(record: &Record<'_>, whole: Whole, masking: &Masking) -> Option<Entry> {
     let speaker = match record.class {
+        _ if record.reported_of.is_some() => "subagent",
         Class::Prompt | Class::Command => "user",
         Class::Answer => "assistant",
         Class::ToolResult | Class::CommandOutput => "tool",

@@ -542,7 +542,8 @@ fn a_sentence_with_an_operator_in_it_finds_its_place() {
     assert_eq!(found("that is there OR this"), "auuid-5 auuid-6");
     // Fewer words are a query, and what has quotes or parentheses was meant as one.
     assert_eq!(found("should NOT use"), "");
-    assert_eq!(found("\"you\" should NOT use it here"), "");
+    assert_eq!(found("\"you\" should NOT use it here"), "auuid-2");
+    assert_eq!(found("\"you\" should NOT use"), "");
 }
 
 #[test]

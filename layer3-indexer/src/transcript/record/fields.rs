@@ -98,10 +98,37 @@ objects! {
         "attachment" => attachment: Option<&'a RawValue>,
         "content" => content: Option<&'a RawValue>,
         "error" => error: Option<&'a RawValue>,
+        "hookErrors" => hook_errors: Option<&'a RawValue>,
+        "data" => data: Option<&'a RawValue>,
+        "toolUseResult" => tool_use_result: Option<&'a RawValue>,
         "forkedFrom" => forked_from: Option<&'a RawValue>,
         "continuedInSessionId" => continued_in: Text<'a>,
     // These are half of a transcript's bytes, and their type always comes first.
     } skip_rest_if: is_api_request;
+
+    /// The `data` of a `progress` record: what an agent said meanwhile, or a command printed.
+    Progress<'a> {
+        "type" => kind: Text<'a>,
+        "agentId" => agent: Text<'a>,
+        "message" => message: Option<&'a RawValue>,
+        "normalizedMessages" => messages: Option<Vec<&'a RawValue>>,
+    };
+
+    /// A message of an agent in a `progress` record.
+    OfAgent<'a> {
+        "type" => kind: Text<'a>,
+        "timestamp" => timestamp: Text<'a>,
+        "message" => message: Option<&'a RawValue>,
+    };
+
+    /// What a tool gave back, as Claude Code keeps it beside what the model was given.
+    Whole<'a> {
+        "stdout" => stdout: Text<'a>,
+        "stderr" => stderr: Text<'a>,
+        "content" => content: Option<&'a RawValue>,
+        "task" => task: Option<&'a RawValue>,
+        "output" => output: Text<'a>,
+    };
 
     /// The `worktreeSession` of a `worktree-state` record.
     Worktree<'a> {

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::escapes::without_escapes;
 use super::fields::{
-    Attachment, Citation, Content, Envelope, ForkedFrom, HookError, Mail, Message, RawBlock, RawMessage, Source,
-    Worktree,
+    Attachment, Citation, Content, Envelope, ForkedFrom, HookError, Mail, Message, OfAgent, Progress, RawBlock,
+    RawMessage, Source, Whole, Worktree,
 };
 use super::spans::{answer_in_result, blocks_of_text};
 use super::tool_input::{prose, tool_input_text};
@@ -14,7 +15,7 @@ use super::types::{Block, Class, Origin, Picture, Record};
 use crate::terminal::time::parse_rfc3339_ms;
 
 /// Types of records that are known to hold nothing to read. `api-request…` belong to them.
-const BOOKKEEPING: [&str; 26] = [
+const BOOKKEEPING: [&str; 25] = [
     "agent-color",
     "agent-setting",
     "atis-latch",
@@ -31,7 +32,6 @@ const BOOKKEEPING: [&str; 26] = [
     "mode",
     "permission-mode",
     "pr-link",
-    "progress",
     "prompt_snapshot",
     "relocated",
     "resume-head-vouch",
@@ -123,6 +123,7 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
         is_queued: false,
         timestamp_ms: envelope.timestamp.0.as_deref().and_then(parse_rfc3339_ms),
         is_sidechain: envelope.is_sidechain.0,
+        reported_of: None,
         cwd: envelope.cwd.0.clone(),
         worktree_of: None,
         git_branch: envelope.git_branch.0.clone(),
@@ -142,6 +143,7 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
         "system" => read_system(&mut record, &envelope),
         "attachment" => read_attachment(&mut record, &envelope),
         "queue-operation" => read_queued(&mut record, &envelope),
+        "progress" => read_progress(&mut record, &envelope),
         "summary" => {
             record.class = Class::Summary;
             record.blocks.extend(envelope.summary.0.map(Block::Text));
@@ -192,6 +194,62 @@ fn read_user<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
         record.blocks.iter_mut().for_each(noticed);
     }
     record.class = class_of_user(&record.blocks, envelope.is_meta.0);
+    if let Some(whole) = envelope.tool_use_result {
+        record.blocks.iter_mut().for_each(|block| make_whole(block, whole));
+    }
+}
+
+/// How a result begins of which the model was given only a part, or where it ends.
+const CUT_OFF: [&str; 3] = ["<persisted-output>", "[Truncated", "Output too large"];
+
+/// Adds what Claude Code keeps of a result beside the part that the model was given.
+fn make_whole<'a>(block: &mut Block<'a>, whole: &'a RawValue) {
+    let Block::ToolResult { text, .. } = block else { return };
+    if !CUT_OFF.iter().any(|mark| text.contains(mark)) {
+        return;
+    }
+    let Ok(whole) = serde_json::from_str::<Whole<'a>>(whole.get()) else { return };
+    let task: Whole<'a> = whole.task.and_then(|task| serde_json::from_str(task.get()).ok()).unwrap_or_default();
+    let content = whole.content.map(|content| result_text(Some(content_of(content))));
+    let all = [whole.stdout.0, whole.stderr.0, content, whole.output.0, task.output.0].into_iter().flatten();
+    for all in all.map(without_escapes) {
+        if all.trim().is_empty() || text.contains(all.trim()) {
+            continue;
+        }
+        *text = Cow::Owned(format!("{}\n{all}", text.trim_end()));
+    }
+}
+
+/// What a subagent said while it worked: of clients that gave it no file of its own, nothing else tells it.
+fn read_progress<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
+    let parsed = |raw: &'a RawValue| serde_json::from_str::<OfAgent<'a>>(raw.get()).ok();
+    let progress = envelope.data.and_then(|raw| serde_json::from_str::<Progress<'a>>(raw.get()).ok());
+    let Some(progress) = progress.filter(|progress| progress.kind.0.as_deref() == Some("agent_progress")) else {
+        return;
+    };
+    let content = |of: &OfAgent<'a>| {
+        let message: Option<Message<'a>> = of.message.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        message.and_then(|message| message.content)
+    };
+    let newest = progress.message.and_then(parsed);
+    let older = progress.messages.unwrap_or_default().into_iter().filter_map(parsed);
+    let Some((said, content)) =
+        newest.into_iter().chain(older).find_map(|said| content(&said).map(|content| (said, content)))
+    else {
+        return;
+    };
+    record.is_sidechain = true;
+    record.reported_of = Some(progress.agent.0.unwrap_or_default());
+    record.timestamp_ms = said.timestamp.0.as_deref().and_then(parse_rfc3339_ms).or(record.timestamp_ms);
+    if said.kind.0.as_deref() == Some("assistant") {
+        record.blocks = blocks_of(content);
+        record.class = Class::Answer;
+    } else {
+        record.blocks = blocks_of_user(content, false);
+        record.class = class_of_user(&record.blocks, false);
+    }
+    // In its own file it is the same message.
+    record.kind = said.kind.0.unwrap_or_default();
 }
 
 /// Words in a record that Claude Code wrote are none of a person.
@@ -248,8 +306,13 @@ fn read_assistant<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
 
 fn read_system<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
     let is_boundary = record.subtype.as_deref() == Some("compact_boundary");
-    let error = || Some(prose(envelope.error?.get())).filter(|error| !error.is_empty());
-    let content = envelope.content.map(content_of).or_else(|| Some(Content::Text(error()?.into())));
+    let error = || {
+        let error = envelope.error?;
+        Some(prose(error.get())).filter(|error| !error.is_empty()).or_else(|| code_in(error))
+    };
+    let of_hooks = || envelope.hook_errors.map(tool_input_text).filter(|errors| !errors.trim().is_empty());
+    let content = envelope.content.map(content_of).filter(|content| !is_empty(content));
+    let content = content.or_else(|| Some(Content::Text(error().or_else(of_hooks)?.into())));
     let Some(content) = content.filter(|_| !is_boundary) else { return };
     let is_command = record.subtype.as_deref() == Some("local_command");
     record.blocks = if is_command { blocks_of_user(content, false) } else { blocks_of(content) };
@@ -257,6 +320,19 @@ fn read_system<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
         let class = if is_command { class_of_user(&record.blocks, false) } else { Class::System };
         record.class = if class == Class::Prompt { Class::System } else { class };
     }
+}
+
+fn is_empty(content: &Content<'_>) -> bool {
+    match content {
+        Content::Text(text) => text.is_empty(),
+        Content::Blocks(blocks) => blocks.is_empty(),
+    }
+}
+
+/// The code of an error that says nothing else.
+fn code_in(error: &RawValue) -> Option<String> {
+    let error: serde_json::Value = serde_json::from_str(error.get()).ok()?;
+    [&error["code"], &error["cause"]["code"]].into_iter().find_map(|code| code.as_str().map(str::to_owned))
 }
 
 fn read_attachment<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
@@ -401,7 +477,7 @@ fn block_of(mut raw: RawBlock<'_>) -> Block<'_> {
             let pictures = pictures_in(raw.content.as_ref());
             Block::ToolResult {
                 id: raw.tool_use_id.0,
-                text: result_text(raw.content),
+                text: without_escapes(result_text(raw.content)),
                 is_error: raw.is_error.0,
                 pictures,
             }

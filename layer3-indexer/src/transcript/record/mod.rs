@@ -1,6 +1,7 @@
 //! Reading transcripts: tolerant of damage and of records that are newer than this program,
 //! borrowed from the line, never re-serialised, in memory that does not grow with the transcript.
 
+mod escapes;
 mod fields;
 mod lines;
 mod meaning;

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use layer1_prebackup::names::FileName;
 
+use super::escapes::without_escapes;
 use super::lines::ReadReport;
 use super::types::{Block, Class, Located, Record};
 use crate::transcript::TOOL_RESULTS;
@@ -67,6 +68,7 @@ pub(crate) fn with_piece<T>(bytes: &[u8], each: impl FnOnce(&Record<'_>) -> T) -
 
 fn record_of(bytes: &[u8]) -> Option<Record<'_>> {
     let text = Some(String::from_utf8_lossy(bytes)).filter(|text| !text.contains('\0') && !text.trim().is_empty())?;
+    let text = without_escapes(text);
     let result = Block::ToolResult { id: None, text, is_error: false, pictures: Vec::new() };
     Some(Record {
         kind: Cow::Borrowed(TOOL_RESULTS),
@@ -77,6 +79,7 @@ fn record_of(bytes: &[u8]) -> Option<Record<'_>> {
         is_queued: false,
         timestamp_ms: None,
         is_sidechain: false,
+        reported_of: None,
         cwd: None,
         worktree_of: None,
         git_branch: None,

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
+use super::escapes::without_escapes;
 use super::types::{Block, Picture};
 
 /// What stands between tags.
@@ -212,7 +213,7 @@ impl<'t> FoundSpan<'t> {
                 each(Block::Act { name: name.into(), args: Cow::Borrowed(inner.trim()) });
             }
             Tagged::Output if inner.trim().is_empty() => {}
-            Tagged::Output => each(Block::Output(Cow::Borrowed(inner))),
+            Tagged::Output => each(Block::Output(without_escapes(Cow::Borrowed(inner)))),
             Tagged::Agent => agent(tag, attributes, inner, each),
             _ => each(notice(inner)),
         }

@@ -82,6 +82,79 @@ fn what_a_hook_said_and_what_a_text_refers_to_is_text() {
     check(cited, "Answer it flies|citation{Birds\nhttps://a.example\na kakapo does not\nNotes\nit does}~|or not");
 }
 
+/// Clients that gave a subagent no file of its own.
+#[test]
+fn what_is_reported_of_a_subagent_is_what_it_said() {
+    let report = |of: &str| {
+        let line =
+            format!(r#"{{"type":"progress","uuid":"u","data":{{"type":"agent_progress","agentId":"a1",{of}}}}}"#);
+        let about = with_record(line.as_bytes(), |record| {
+            (record.is_sidechain, record.is_aside(), record.kind.to_string(), record.timestamp_ms.is_some())
+        });
+        let (seen, _) = read(line.as_bytes(), TornLine::Wait);
+        (seen.join("; "), about.unwrap())
+    };
+    let message = |kind: &str, content: &str| {
+        let when = "2026-03-21T22:21:02.022Z";
+        format!(r#"{{"type":"{kind}","timestamp":"{when}","message":{{"role":"{kind}","content":{content}}}}}"#)
+    };
+    let words = message("assistant", r#"[{"type":"text","text":"a pear"}]"#);
+    let is_as = |kind: &str| (true, true, kind.to_owned(), true);
+    let seen = report(&format!(r#""normalizedMessages":[],"message":{words}"#));
+    assert_eq!(seen, ("Answer a pear".to_owned(), is_as("assistant")));
+    assert_eq!(report(&format!(r#""normalizedMessages":[{words}]"#)), ("Answer a pear".to_owned(), is_as("assistant")));
+    let result = message("user", r#"[{"type":"tool_result","tool_use_id":"t","content":"found"}]"#);
+    assert_eq!(report(&format!(r#""message":{result}"#)), ("ToolResult found".to_owned(), is_as("user")));
+    for nothing in [r#""message":null"#, r#""message":7,"normalizedMessages":[{}]"#, r#""message":{"type":"user"}"#] {
+        assert_eq!(report(nothing).0, "Bookkeeping ", "{nothing}");
+    }
+    check(r#"{"type":"progress","data":{"type":"bash_progress","output":"x y"}}"#, "Bookkeeping ");
+}
+
+#[test]
+fn a_result_of_which_the_model_was_given_a_part_is_whole() {
+    let line = |text: &str, kept: &str| {
+        let result = format!(r#"[{{"type":"tool_result","tool_use_id":"t","content":"{text}"}}]"#);
+        format!(r#"{{"type":"user","message":{{"content":{result}}},"toolUseResult":{kept},"uuid":"u"}}"#)
+    };
+    let kept = r#"{"stdout":"one\ntwo\nthree","stderr":""}"#;
+    let part = r"<persisted-output>\none\n</persisted-output>";
+    let whole = "one\ntwo\nthree";
+    check(&line(part, kept), &format!("ToolResult <persisted-output>\none\n</persisted-output>\n{whole}"));
+    check(
+        &line("[Truncated. Full output: x]", r#"{"task":{"output":"all"}}"#),
+        "ToolResult [Truncated. Full output: x]\nall",
+    );
+    check(
+        &line(part, r#"{"content":[{"type":"text","text":"all"}]}"#),
+        "ToolResult <persisted-output>\none\n</persisted-output>\nall",
+    );
+    check(&line("one", kept), "ToolResult one");
+    check(&line(part, "\"Error: x\""), "ToolResult <persisted-output>\none\n</persisted-output>");
+}
+
+#[test]
+fn colours_of_a_terminal_are_no_text() {
+    let text = r"\u001b[1mbold\u001b[22m move";
+    check(
+        &format!(r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","content":"{text}"}}]}}}}"#),
+        "ToolResult bold move",
+    );
+    check(
+        &format!(r#"{{"type":"user","message":{{"content":"<local-command-stdout>{text}</local-command-stdout>"}}}}"#),
+        "CommandOutput →bold move",
+    );
+}
+
+#[test]
+fn an_error_says_what_it_can() {
+    let system = |fields: &str| format!(r#"{{"type":"system","subtype":"x",{fields},"uuid":"u"}}"#);
+    check(&system(r#""error":{"cause":{"code":"ECONNRESET"}}"#), "System ECONNRESET");
+    check(&system(r#""error":{"message":"it was reset","code":"E"}"#), "System it was reset");
+    check(&system(r#""hookErrors":["no such file","and more"]"#), "System no such file\nand more");
+    check(&system(r#""content":"","hookErrors":[]"#), "Bookkeeping ");
+}
+
 #[test]
 fn every_kind_of_record_has_its_class_and_text() {
     check(&prompt(1), "Prompt prompt 1");

@@ -193,6 +193,9 @@ pub struct Record<'a> {
     pub timestamp_ms: Option<i64>,
     /// Whether it belongs to a subagent.
     pub is_sidechain: bool,
+    /// The subagent that said it, where the conversation that started that one only reports it. Where the subagent's own
+    /// file is kept, it stands there too.
+    pub reported_of: Option<Cow<'a, str>>,
     /// The working directory.
     pub cwd: Option<Cow<'a, str>>,
     /// Of a `worktree-state` record: the directory of the project that the session's worktree belongs to.
@@ -304,7 +307,12 @@ impl Record<'_> {
         Some(Spent { input: usage.input.saturating_add(usage.written), cached: usage.cached, output: usage.output })
     }
 
-    /// Whether it is no record but a piece of what a tool gave back: no message of its own.
+    /// Whether it is no message of the conversation: a piece of what a tool gave back, a report of what a subagent said.
+    pub(crate) fn is_aside(&self) -> bool {
+        self.is_piece() || self.reported_of.is_some()
+    }
+
+    /// Whether it is no record but a piece of what a tool gave back.
     pub(crate) fn is_piece(&self) -> bool {
         self.kind == TOOL_RESULTS
     }
