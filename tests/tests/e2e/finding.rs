@@ -309,7 +309,7 @@ fn what_a_subagent_said_is_found_and_read_where_only_the_conversation_reports_it
     assert!(found().contains("│ the quagmire is behind the mill"));
     assert!(!show(&[]).contains("quagmire"), "it is no part of the conversation");
     assert_eq!(show(&["--full"]).matches("quagmire").count(), 1);
-    let page = |args: &[&str]| scratch.layer3(&[&["export", &id, "-o", "-"][..], args].concat()).output().ok().text();
+    let page = |args: &[&str]| scratch.layer3(&[&["export", &id][..], args].concat()).output().ok().text();
     assert_eq!((page(&[]).matches("quagmire").count(), page(&["--full"]).matches("quagmire").count()), (0, 1));
     let listed = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();
     assert_eq!(listed["sessions"][0]["messages"], 3, "{listed:#}");
