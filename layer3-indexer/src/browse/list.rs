@@ -211,6 +211,9 @@ pub(crate) fn to_text(listed: &Listed, terminal: &Terminal) -> String {
     }
     let sessions = &listed.sessions;
     let Some(first) = sessions.first() else {
+        if listed.scope.is_empty() {
+            return text;
+        }
         text.push_str(&format!("No conversation {}.\n", listed.scope));
         if !listed.all_projects {
             text.push_str("`--all` lists all projects.\n");

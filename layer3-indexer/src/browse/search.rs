@@ -310,6 +310,10 @@ pub(crate) fn to_text(results: &SearchResults, search: &SearchRequest, terminal:
         text.push_str(&hit_to_text(hit, &search.marks, terminal));
         text.push('\n');
     }
+    // Nothing was ever saved.
+    if scope.is_empty() && results.hits.is_empty() {
+        return text;
+    }
     text.push_str(&match results.hits.is_empty() {
         true if search.passed_over() > 0 => format!("No further hit {scope}.\n"),
         true => format!("No hit {scope}.\n"),

@@ -247,7 +247,7 @@ mod tests {
         scene.write(&fork, &(line + &prompt(9, "another way").replace(ID, FORK)));
         scene.save_as(&fork, crate::save::roots::RootKind::Claude, None, None).unwrap();
         insta::assert_snapshot!(shown(&scene), @r#"
-        aaaaaaaa the heron · proj · 2026-11-22 10:00 · 6 messages
+        aaaaaaaa the heron · proj · 2026-11-22 10:00 · 2 messages
         ├─ agent Explore: outer (subagents/agent-outer.jsonl)
         │  └─ agent Explore: inner (subagents/agent-inner.jsonl)
         ├─ agent agent-loose (subagents/agent-loose.jsonl)

@@ -48,6 +48,8 @@ pub(super) struct Message<'a> {
     pub(crate) asked: String,
     pub(crate) uses: Vec<Named>,
     pub(crate) queued: Queued,
+    /// The fingerprint of one that counts as a message: see [`Record::is_shown`].
+    pub(crate) shown: Option<u64>,
 }
 
 /// What a message is to the queue of prompts, and what was said in it.
@@ -108,6 +110,7 @@ impl<'a> Prepared<'a> {
                 asked,
                 uses: Named::all_of(record),
                 queued: Queued::of(record),
+                shown: record.is_shown().then(|| record.fingerprint()),
             }
         });
         Prepared { offset: located.offset, length: located.length, time_ms, tally, message }

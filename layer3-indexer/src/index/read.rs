@@ -13,7 +13,7 @@ use super::open::Index;
 use super::types::{Counts, Glance, SessionFilter, SessionRow, SessionTotals, Whereabouts};
 use crate::transcript::metadata::{Metadata, SessionStats};
 
-const SESSION_COLUMNS: &str = "t.project, t.session, t.messages, t.save_trigger,
+const SESSION_COLUMNS: &str = "t.project, t.session, coalesce(c.shown, t.messages), t.save_trigger,
     (SELECT tally FROM tallies WHERE session = t.id),
     c.seen_bytes, c.seen_blake3,
     (SELECT count(DISTINCT s.path) FROM contents s WHERE s.session = t.id
@@ -44,7 +44,7 @@ impl Index {
     pub(crate) fn glances(&self) -> Result<Vec<Glance>, IndexError> {
         let read = || {
             let sql = format!(
-                "SELECT t.id, t.project, t.session, t.title, t.end_ms, t.messages, coalesce(c.seen_bytes, 0)
+                "SELECT t.id, t.project, t.session, t.title, t.end_ms, coalesce(c.shown, t.messages), coalesce(c.seen_bytes, 0)
                  FROM tracked t {NEWEST} WHERE t.listed = 1 ORDER BY t.end_ms DESC NULLS LAST, t.id DESC"
             );
             let mut statement = self.connection.prepare_cached(&sql)?;
@@ -141,7 +141,8 @@ impl Index {
     pub(crate) fn totals(&self, filter: &SessionFilter) -> Result<SessionTotals, IndexError> {
         let conditions = conditions(filter);
         let sql = format!(
-            "SELECT count(*), coalesce(sum(c.seen_bytes), 0), coalesce(sum(t.messages), 0)
+            "SELECT count(*), coalesce(sum(c.seen_bytes), 0),
+                coalesce(sum(coalesce(c.shown, t.messages)), 0)
              FROM tracked t {NEWEST} WHERE t.listed = 1 {}",
             conditions.sql
         );

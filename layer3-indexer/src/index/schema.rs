@@ -14,7 +14,7 @@ use super::wait::{begin, retry_while_busy, wait_for_others};
 
 /// Version of the schema and of everything that is derived from transcripts. An index of an older
 /// version is set aside and made again; a newer one is refused.
-const VERSION: i32 = 9;
+const VERSION: i32 = 10;
 /// Says that a database is this program's (`PRAGMA application_id`): "3fld".
 const APPLICATION_ID: i32 = 0x3366_6c64;
 const PAGE_CACHE_KIB: i64 = 8 * 1024;
@@ -80,6 +80,7 @@ CREATE TABLE contents (
     seen_blake3 BLOB NOT NULL,   -- … and its hash
     settled INTEGER NOT NULL,    -- nothing more is to be read of what was seen
     last_ms INTEGER NOT NULL,    -- time of the last record that had one
+    shown INTEGER NOT NULL DEFAULT 0, -- messages that a reader sees, each once
     UNIQUE (session, path, generation)
 );
 
@@ -331,7 +332,7 @@ fn make_sure_of_schema(connection: &Connection, path: &Path) -> Result<(), Index
 
 /// Hash of all that [`SCHEMA`] makes, as SQLite keeps it ([`schema_digest`]). What a database has besides (a trigger, a
 /// view) would run when ours is read or written. Written down, because making the tables takes longer than many a search.
-const TABLES: &str = "00179704492af248dba2148b41cb7f21d86d3d340c6b5fe9acf6bee21659f72e";
+const TABLES: &str = "f8c7a2003f2d8af70ed87054591f6d4ba9880b16024e40e0e8d80bde49f816cb";
 
 /// Of every table, index, view and trigger: its kind, its name, the table that it is of, and how it was made.
 fn schema_digest(connection: &Connection) -> rusqlite::Result<blake3::Hash> {
@@ -467,6 +468,6 @@ mod tests {
     #[test]
     fn what_a_version_makes_does_not_change() {
         assert_eq!(digest_of("").to_hex().as_str(), TABLES);
-        insta::assert_snapshot!(format!("{VERSION}: {TABLES}"), @"9: 00179704492af248dba2148b41cb7f21d86d3d340c6b5fe9acf6bee21659f72e");
+        insta::assert_snapshot!(format!("{VERSION}: {TABLES}"), @"10: f8c7a2003f2d8af70ed87054591f6d4ba9880b16024e40e0e8d80bde49f816cb");
     }
 }

@@ -258,9 +258,9 @@ impl Search<'_> {
             }
             (true, false) => {}
             (false, true) => {
-                self.note(&format!("nowhere: {none}; searched for: {some}, which no conversation holds all of"))
+                self.note(&format!("not found: {none}; searched for: {some}, which no conversation holds all of"))
             }
-            (false, false) => self.note(&format!("nowhere: {none}; searched for: {some}")),
+            (false, false) => self.note(&format!("not found: {none}; searched for: {some}")),
         }
         Ok(())
     }

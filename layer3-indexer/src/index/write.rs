@@ -5,7 +5,7 @@
 //! together with the new offsets. A crash costs the batch. Because the listing is made while
 //! the database is locked for writing, no batch works from an older state than its predecessor.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Seek, SeekFrom};
@@ -651,6 +651,9 @@ struct Batch<'t> {
     messages: Option<(i64, i64)>,
     /// Messages of the content that is being read.
     queue: Queue<i64>,
+    /// How many more of that content a reader sees, and their fingerprints.
+    shown: i64,
+    seen: HashSet<u64>,
     read_bytes: u64,
     added: u64,
     /// Of these, what is no message of the conversation.
@@ -678,6 +681,8 @@ impl<'t> Batch<'t> {
             topics: Topics::default(),
             messages: None,
             queue: Queue::new(),
+            shown: 0,
+            seen: HashSet::new(),
             read_bytes: 0,
             added: 0,
             asides: 0,
@@ -710,6 +715,12 @@ impl<'t> Batch<'t> {
             message.key,
         ])? > 0;
         let id = if is_new { self.transaction.last_insert_rowid() } else { 0 };
+        if let Some(fingerprint) = message.shown
+            && self.seen.insert(fingerprint)
+            && (is_new || self.is_of_another(content, message.key)?)
+        {
+            self.shown += 1;
+        }
         self.pass_queue(message, id)?;
         if !is_new {
             return Ok(());
@@ -742,9 +753,16 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
+    /// Whether a message that is known was read in another content, of which this one is the next version.
+    fn is_of_another(&self, content: i64, key: i64) -> rusqlite::Result<bool> {
+        let sql = "SELECT 1 FROM messages WHERE session = ?1 AND key = ?2 AND content != ?3";
+        self.transaction.prepare_cached(sql)?.exists(params![self.session, key, content])
+    }
+
     /// What of the content waited when reading it ended last.
     fn begin_queue(&mut self, content: i64, file: &File) -> rusqlite::Result<()> {
         self.queue = Queue::new();
+        (self.shown, self.seen) = (0, HashSet::new());
         let mut statement = self.transaction.prepare_cached(
             "SELECT m.id, m.offset, m.length FROM queued q
              JOIN messages m ON m.id = q.message AND m.content = q.content WHERE q.content = ?1",
@@ -777,6 +795,7 @@ impl<'t> Batch<'t> {
             }
             Queued::MayBeSent(said) if !self.queue.is_empty() => {
                 for id in self.queue.sent(said) {
+                    self.shown -= 1;
                     // Its number may come again.
                     self.transaction.execute("DELETE FROM queued WHERE message = ?1", [id])?;
                     self.transaction.execute("DELETE FROM uses WHERE message = ?1", [id])?;
@@ -824,9 +843,10 @@ impl<'t> Batch<'t> {
         self.tool_calls.end_content(self.transaction, content)?;
         self.end_queue(content)?;
         self.transaction.execute(
-            "UPDATE contents SET read_bytes = ?2, read_tail = ?3, read_tree = ?4, last_ms = ?5, settled = ?6
+            "UPDATE contents SET read_bytes = ?2, read_tail = ?3, read_tree = ?4, last_ms = ?5, settled = ?6,
+                shown = shown + ?7
              WHERE id = ?1",
-            params![content, report.next_offset as i64, tail, tree, last_ms, settled],
+            params![content, report.next_offset as i64, tail, tree, last_ms, settled, self.shown],
         )?;
         Ok(())
     }

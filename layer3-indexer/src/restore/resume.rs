@@ -104,9 +104,8 @@ pub(crate) fn become_claude(ready: &Ready, args: &[OsString], config_dir: &Confi
     let source = become_program(&mut claude, None);
     let command = &ready.command;
     match source.kind() {
-        io::ErrorKind::NotFound => {
-            Err(Failure::new("start claude: it is not on the PATH").hint(format!("where it is: {command}")))
-        }
+        io::ErrorKind::NotFound => Err(Failure::new("start claude: it is not on the PATH")
+            .hint(format!("in a shell that has it on its PATH, type: {command}"))),
         _ => Err(source).context(format_args!("start claude: {command}")),
     }
 }

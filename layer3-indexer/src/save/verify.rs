@@ -468,6 +468,28 @@ mod tests {
     }
 
     #[test]
+    fn damage_that_was_found_is_told_by_the_store_until_it_is_healed() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, &"hello ".repeat(3000))]);
+        let (layer1, _) = scene.layer1_copies();
+        scene.receipt(None);
+        scene.remove_sources();
+        let mut bytes = std::fs::read(scene.copy()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(scene.copy(), &bytes).unwrap();
+        let layer3 = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+        for typed in [Some(ID), None] {
+            let report = verify(&scene.places, typed).unwrap();
+            assert!(!report.ok && report.unnoted.is_empty(), "{report:?}");
+            assert_eq!(layer3.known_damage().unwrap().len(), 1);
+            assert_eq!(layer1.known_damage().unwrap().len(), 0);
+        }
+        let report = repair(&scene.places, &LogSink::new(&scene.places, false), None).unwrap();
+        assert!(report.ok && layer3.known_damage().unwrap().is_empty(), "{report:?}");
+    }
+
+    #[test]
     fn what_is_damaged_is_found_and_healed_from_layer_1() {
         let scene = Scene::new();
         scene.transcribe(&[prompt(1, "hello")]);

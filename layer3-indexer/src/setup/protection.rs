@@ -11,9 +11,9 @@ use crate::failure::Context;
 use crate::setup::Result;
 use crate::setup::site::Site;
 
-/// Asks the three programs and says in five lines what they hold, and what to do next. Fails if
-/// one of them does not answer.
-pub(crate) fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
+/// Asks the three programs and says in five lines what they hold, and last of all what to do next, `hint` what is left to
+/// do before. Fails if one of them does not answer.
+pub(crate) fn report(site: &Site, command: &str, hint: &str, out: &mut dyn Write) -> Result<()> {
     let first = ask(site, LAYER1, "status")?;
     let waiting = ask(site, LAYER2, "pending")?;
     let third = ask(site, LAYER3, "status")?;
@@ -39,9 +39,11 @@ pub(crate) fn report(site: &Site, out: &mut dyn Write) -> Result<()> {
         n => writeln!(out, "needs you     {n} things: {} status", site.program(LAYER3).display())
             .context("write to stdout")?,
     }
+    let hint = if hint.is_empty() { String::new() } else { format!("{hint}\n") };
     writeln!(
         out,
-        "next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS"
+        "\n{hint}Use Claude Code as before: each turn is saved. In it, /search-sessions WORDS finds what was said.\n\
+         {command} status tells whether everything is saved; {command} alone finds, shows and resumes a conversation."
     )
     .context("write to stdout")?;
     Ok(())

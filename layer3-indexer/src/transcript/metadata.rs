@@ -150,7 +150,7 @@ pub(crate) struct Metadata {
     pub(crate) first_topic: Option<String>,
     /// The last prompt, likewise.
     pub(crate) last_topic: Option<String>,
-    /// Messages in the index.
+    /// Messages of the newest transcript: what was said and done in it.
     pub(crate) messages: u64,
     /// Length of the newest transcript.
     pub(crate) bytes: u64,

@@ -224,3 +224,22 @@ fn what_was_imported_before_there_was_a_first_copy_is_not_sent_again() {
     drain(&scratch);
     assert_eq!(scratch.log(2).matches("delivering").count(), 1);
 }
+
+#[test]
+fn a_verification_reads_the_transcript_once_and_each_copy_once() {
+    if !strace::is_here("a_verification_reads_the_transcript_once_and_each_copy_once") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = scratch.transcript(&id);
+    let line = transcripts::prompt_line(&id, 1, &"All work. ".repeat(2000));
+    transcripts::append(&transcript, line.repeat(SESSION_BYTES / line.len() + 1));
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    let trace = Traced::new(&scratch, &strace::READS.join(","), &[], LAYER3, &["verify"]).output();
+    trace.outcome.ok();
+    let bytes = fs::metadata(&transcript).expect("look at the transcript").len();
+    let read = places_of(&scratch, &transcript).map(|place| strace::bytes_read_of(&trace.lines, &place));
+    println!("{bytes} bytes; read of source and copies {read:?}");
+    assert!(read.iter().all(|read| (bytes..=bytes + BESIDE_BYTES_MAX).contains(read)), "{read:?} of {bytes}");
+}

@@ -369,3 +369,30 @@ fn two_drains_at_once_end_both() {
         assert_saved_twice(&scratch, transcript);
     }
 }
+
+#[test]
+fn a_drain_at_a_terminal_says_what_it_did_and_a_hook_hears_nothing() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = scratch.transcript(&id);
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 1, "hello"));
+    let said = |args: &[&str]| {
+        let (code, text) = scratch.layer2(args).at_terminal().end();
+        assert_eq!(code, Some(0), "{text}");
+        text
+    };
+    assert!(said(&["drain"]).contains("nothing waits: every conversation has its second copy"));
+    scratch.layer1(&["sweep"]).output().ok();
+    assert!(said(&["drain"]).contains("1 conversation saved a second time"));
+    assert!(said(&["drain"]).contains("nothing waits"));
+    scratch.layer2(&["drain"]).output().ok().silent();
+    transcripts::append(&transcript, transcripts::prompt_line(&id, 2, "more"));
+    scratch.layer1(&["sweep"]).output().ok();
+    // What could not be done is said each time, in words.
+    for _ in 0..2 {
+        let server = fake_server().to_str().expect("a path in UTF-8").to_owned();
+        let told = said(&["drain", "--attempts", "1", "--server", &server, "error-result"]);
+        assert!(told.contains("Threefold: 1 conversation could not be saved a second time"), "{told}");
+        assert!(!told.contains("systemMessage"), "{told}");
+    }
+}

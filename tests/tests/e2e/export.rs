@@ -143,3 +143,73 @@ fn damage_is_said_by_show_and_refused_by_export() {
     let refused = scratch.layer3(&["export", SUBAGENT]).output().exits(1);
     assert!(refused.text().is_empty() && refused.stderr.contains("no other store has those bytes"), "{refused:#?}");
 }
+
+#[test]
+fn a_conversation_has_as_many_messages_wherever_they_are_counted() {
+    let scratch = Scratch::new();
+    let listed = |id: &str| {
+        let all = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();
+        let of = |one: &&serde_json::Value| one["session_id"] == id;
+        let sessions = all["sessions"].as_array().expect("sessions").clone();
+        sessions.iter().find(of).expect("it is listed")["messages"].clone()
+    };
+    let same = |id: &str, when: &str| {
+        let page = scratch.beside("page.html");
+        let to = page.to_str().expect("a path of text");
+        let exported = scratch.layer3(&["export", id, "-o", to, "--force", "--json"]).output().ok().json();
+        let counts = ["show", "show --full"].map(|verb| {
+            let args: Vec<&str> = verb.split(' ').chain([id, "--json"]).collect();
+            scratch.layer3(&args).output().ok().json()["messages"].clone()
+        });
+        assert!(counts[0].as_u64().is_some_and(|count| count > 0), "{id} {when}: {counts:?}");
+        assert_eq!(counts, [listed(id), listed(id)], "{id} {when}");
+        assert_eq!(exported["exported"]["messages"], counts[0], "{id} {when}");
+    };
+    for transcript in transcripts::lay_out_recorded(&scratch) {
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    }
+    transcripts::RECORDED.iter().for_each(|id| same(id, "as it was recorded"));
+    // Notices count nowhere, what comes again counts once, and what was queued once it is sent.
+    let id = transcripts::made_id(1);
+    let transcript = scratch.transcript(&id);
+    let notice = transcripts::prompt_line(&id, 2, "<system-reminder>be brief</system-reminder>");
+    let queued = format!(
+        "{}\n",
+        json!({"type": "queue-operation", "operation": "enqueue", "content": "then this", "sessionId": id,
+            "timestamp": "2026-11-22T10:00:30.000Z"})
+    );
+    let lines = [transcripts::prompt_line(&id, 1, "first"), notice, transcripts::answer_line(&id, 3, "done"), queued];
+    for (n, line) in lines.iter().enumerate() {
+        transcripts::append(&transcript, line);
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+        same(&id, &format!("with {} lines", n + 1));
+    }
+    for line in [&transcripts::prompt_line(&id, 4, "then this"), &lines[0], &lines[2]] {
+        transcripts::append(&transcript, line);
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    }
+    same(&id, "once it was sent");
+    // An older version is none of it.
+    transcripts::rewrite(&transcript, [&lines[2][..], &transcripts::prompt_line(&id, 9, "all new")].concat());
+    chain_delivered(&scratch, &transcripts::session_end(&transcript));
+    same(&id, "in a new version");
+    assert_eq!(listed(&id), 2);
+    scratch.layer3(&["rebuild"]).output().ok();
+    same(&id, "in an index that was made again");
+}
+
+#[test]
+fn many_pages_need_a_directory_and_it_is_said_how_to_name_one() {
+    let scratch = with_subagent();
+    for (args, command) in [
+        (&["export", "--all"][..], "export --all -o pages"),
+        (&["export", "--project", PROJECT], "export --project proj -o pages"),
+        (&["export", "--all", "--since", "7d"], "export --all -o pages"),
+    ] {
+        let refused = scratch.layer3(args).output().exits(1);
+        assert!(refused.stderr.contains("a directory for the pages has to be named"), "{refused:#?}");
+        assert!(refused.stderr.contains(&format!("{command}`")) && !refused.stderr.contains("FILE"), "{refused:#?}");
+    }
+    let help = scratch.layer3(&["export", "--help"]).output().ok().text();
+    assert!(help.contains("export [OPTIONS] <--all|--project PROJECT> -o DIR"), "{help}");
+}

@@ -99,6 +99,7 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
         last_speaker: None,
         left_out: LeftOut::default(),
         rewound: 0,
+        of_subagents: 0,
         exported: Exported {
             session_id: copies.key.id.to_string(),
             project: copies.key.project.to_string(),
@@ -195,6 +196,8 @@ struct Export<'a> {
     last_speaker: Option<(Speaker, bool)>,
     left_out: LeftOut,
     rewound: u64,
+    /// Messages that are subagents'.
+    of_subagents: u64,
     exported: Exported,
 }
 
@@ -275,7 +278,8 @@ impl Export<'_> {
             self.block(block, record, depth)?;
         }
         self.renderer.end_message().context(WRITING)?;
-        self.exported.messages += 1;
+        let count = if depth == 0 { &mut self.exported.messages } else { &mut self.of_subagents };
+        *count += u64::from(record.is_shown());
         self.rewound += u64::from(is_rewound);
         self.named_in(&blocks, depth)
     }
@@ -428,10 +432,15 @@ impl Export<'_> {
     fn finish(mut self) -> Result<Exported, Failure> {
         self.exported.cut = self.sanitizer.cut;
         self.exported.pictures = self.pictures.written;
-        let mut remarks = vec![format!(
-            "{}, exported by Threefold from a verified backup.",
-            terminal::count(self.exported.messages, "message")
-        )];
+        let of_subagents = match self.of_subagents {
+            0 => String::new(),
+            n => {
+                let subagents = terminal::count(self.exported.subagents, "subagent");
+                format!(", and {} of {subagents}", terminal::count(n, "message"))
+            }
+        };
+        let messages = terminal::count(self.exported.messages, "message");
+        let mut remarks = vec![format!("{messages}{of_subagents}, exported by Threefold from a verified backup.")];
         let left_out = &self.left_out;
         let unknown: u64 = left_out.unknown.values().sum();
         let kinds: Vec<&str> = left_out.unknown.keys().take(10).map(String::as_str).collect();

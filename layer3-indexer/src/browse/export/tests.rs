@@ -102,7 +102,7 @@ fn a_small_conversation_as_html() {
     scene.receipt(None);
     let (html, exported) = page(&scene, &options(Format::Html));
     insta::assert_snapshot!("small_html", body(&html));
-    assert_eq!((exported.messages, exported.subagents, exported.cut, exported.masked), (13, 1, 0, None));
+    assert_eq!((exported.messages, exported.subagents, exported.cut, exported.masked), (11, 1, 0, None));
 }
 
 #[test]

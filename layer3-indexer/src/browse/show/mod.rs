@@ -483,6 +483,7 @@ fn collect(
         {
             entry.is_rewound = course.is_rewound(record);
             kept.rewound += usize::from(entry.is_rewound);
+            kept.messages += usize::from(record.is_shown());
             entry.asked_for = target.filter(|_| is_due).map(|target| target.at);
             kept.push(entry, std::mem::take(&mut is_due), target, window);
         }
@@ -515,7 +516,6 @@ impl Collected {
     /// Keeps the entry if it belongs to the window. Without a target the window is the end of the
     /// conversation; with one, up to half of the characters stand before it.
     fn push(&mut self, entry: Entry, is_target: bool, target: Option<&Target>, window: &Window) {
-        self.messages += 1;
         if entry.speaker == "summary" && target.is_none() && window.last.is_none() {
             self.summary = Some(entry.clone());
         }

@@ -16,7 +16,7 @@ pub(crate) fn to_text(why: &Why, request: &WhyRequest, terminal: &Terminal) -> S
     let scope = &why.scope;
     if why.answers.is_empty() {
         let further = if request.passed_over() > 0 { "No further conversation" } else { "No conversation" };
-        text.push_str(&format!("{further} is known {scope}.\n"));
+        text.push_str(&format!("{further} {scope} is known to have to do with it.\n"));
         if !why.all_projects {
             text.push_str("`--all` looks in all projects.\n");
         }

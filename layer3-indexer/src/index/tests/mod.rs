@@ -378,7 +378,7 @@ fn rows_follow_their_bytes_into_an_older_generation() {
     assert_eq!(dump(&index), rebuilt(&store));
     store.rotate(&s, &FileName::Transcript);
     store.transcript(&s, &user(6, "third"));
-    assert_eq!(update(&mut index, &store, &s), 6);
+    assert_eq!((update(&mut index, &store, &s), index.counts().unwrap().messages), (1, 6));
     assert_eq!(dump(&index), rebuilt(&store));
     let hit = &index.search(&store, &SearchQuery::new("late", 0)).unwrap().hits[0];
     assert_eq!((hit.path.as_str(), hit.uuid.as_deref()), ("s.gen-0001.jsonl", Some("uuid-4")));
@@ -544,7 +544,7 @@ fn files_that_cannot_be_read_do_not_hide_the_rest() {
     #[allow(clippy::disallowed_methods)]
     fs::rename(&hidden, &lost).unwrap();
     fs::set_permissions(&lost, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    assert_eq!(update(&mut index, &store, &s), 3);
+    assert_eq!((update(&mut index, &store, &s), index.counts().unwrap().messages), (1, 3));
     assert_eq!(dump(&index), rebuilt(&store));
 }
 
@@ -756,10 +756,10 @@ fn real_transcripts_are_understood() {
         })
         .collect();
     insta::assert_snapshot!(shown.join("\n"), @r#"
-    ae4ed748 2026-11-22T10:42:47.667Z /home/dev/proj 9 | - | @agent @bash echo x | @agent @bash echo x | Agent 1, Bash 1 | echo x
+    ae4ed748 2026-11-22T10:42:47.667Z /home/dev/proj 4 | - | @agent @bash echo x | @agent @bash echo x | Agent 1, Bash 1 | echo x
     98146ed2 2026-11-22T10:42:25.351Z /home/dev/proj 6 | - | @full echo q | @full echo q | Bash 1 | echo q
-    5b3d80da 2026-11-22T10:19:27.703Z /home/dev/proj 20 | my-session-name | before compact one | in resumed |  | 
-    5629db17 2026-11-22T10:19:29.118Z /home/dev/proj 17 | my-session-name | after compact | forked |  | 
+    5b3d80da 2026-11-22T10:19:27.703Z /home/dev/proj 18 | my-session-name | before compact one | in resumed |  | 
+    5629db17 2026-11-22T10:19:29.118Z /home/dev/proj 15 | my-session-name | after compact | forked |  | 
     df1f039c 2026-11-22T10:17:51.992Z /home/dev/proj 2 | - | hello interactive | hello interactive |  |
     "#);
     let found = |text: &str| -> Vec<String> {

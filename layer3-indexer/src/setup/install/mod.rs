@@ -2,7 +2,7 @@
 //!
 //! Everything that could be refused is looked at before anything is changed. A second run finds
 //! everything in its place and changes nothing.
-use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3, PROGRAMS};
+use layer1_prebackup::names::{LAYER1, LAYER2, LAYER3, PROGRAMS, THREEFOLD};
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -216,9 +216,12 @@ fn install(site: &Site, from: &Path, args: &Args, out: &mut dyn Write) -> Result
     if !args.no_import {
         save_what_exists(site, out)?;
     }
-    protection::report(site, out)?;
+    let command = match &link {
+        Some(link) if link.standing != Standing::Theirs => THREEFOLD.to_owned(),
+        _ => site.program(LAYER3).display().to_string(),
+    };
     let hint = link.map(|link| link.path_hint(site)).unwrap_or_default();
-    say(out, &hint).map(|_| ())
+    protection::report(site, &command, &hint, out)
 }
 
 fn wanted_link(site: &Site, args: &Args) -> Result<Option<Link>> {

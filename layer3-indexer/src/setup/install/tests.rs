@@ -144,7 +144,9 @@ fn a_first_installation() {
         second copy   5 sessions, 351 kB, in /home/.claude-backup
         index         345 messages in /home/.claude-backup/sessions.db
         outbox        nothing waits to be delivered
-        next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS
+
+        Use Claude Code as before: each turn is saved. In it, /search-sessions WORDS finds what was said.
+        threefold status tells whether everything is saved; threefold alone finds, shows and resumes a conversation.
         ");
     insta::assert_snapshot!(scene.calls(), @"
         claude mcp add --scope user session-manager -- /home/.claude/hooks/layer3-indexer serve
@@ -182,7 +184,9 @@ fn a_second_installation_changes_nothing() {
         second copy   5 sessions, 351 kB, in /home/.claude-backup
         index         345 messages in /home/.claude-backup/sessions.db
         outbox        nothing waits to be delivered
-        next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS
+
+        Use Claude Code as before: each turn is saved. In it, /search-sessions WORDS finds what was said.
+        threefold status tells whether everything is saved; threefold alone finds, shows and resumes a conversation.
         ");
     assert_eq!(scene.tree(), before);
 }
@@ -278,7 +282,9 @@ fn the_first_version_is_refused_and_replaced_only_when_told() {
         second copy   5 sessions, 351 kB, in /home/.claude-backup
         index         345 messages in /home/.claude-backup/sessions.db
         outbox        nothing waits to be delivered
-        next          use Claude Code as before: each turn is saved; ask it, or type /search-sessions WORDS
+
+        Use Claude Code as before: each turn is saved. In it, /search-sessions WORDS finds what was said.
+        threefold status tells whether everything is saved; threefold alone finds, shows and resumes a conversation.
         ");
     insta::assert_snapshot!(scene.calls().lines().filter(|l| l.starts_with("claude")).collect::<Vec<_>>().join("\n"), @"
         claude mcp remove --scope user session-manager
@@ -498,7 +504,8 @@ fn each_shell_is_told_its_own_line() {
     let elsewhere = scene.at("it's here");
     let hint = |scene: &Scene, bin_dir: Option<PathBuf>| {
         let told = scene.install(&Args { no_import: true, bin_dir, ..Args::default() });
-        told.lines().skip_while(|line| !line.contains("PATH")).map(str::trim).collect::<Vec<_>>().join(" | ")
+        let hint = told.lines().skip_while(|line| !line.contains("PATH"));
+        hint.take_while(|line| !line.starts_with("Use Claude")).map(str::trim).collect::<Vec<_>>().join(" | ")
     };
     let dir = Some(scene.home().join("bin"));
     for (shell, expected) in [

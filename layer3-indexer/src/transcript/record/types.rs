@@ -280,6 +280,19 @@ impl Record<'_> {
         }
     }
 
+    /// Whether it is one of the conversation's messages, wherever they are counted: something that was said or done. What
+    /// Claude Code tells the model beside is none.
+    pub(crate) fn is_shown(&self) -> bool {
+        let is_shown = |block: &Block<'_>| match block {
+            Block::Text(text) | Block::Thinking(text) | Block::Output(text) => !text.trim().is_empty(),
+            Block::Notice { text, is_among_words, .. } => *is_among_words && !text.trim().is_empty(),
+            Block::Act { name, args } => !command_line(name, args).is_empty(),
+            Block::Agent { from, text } => from.is_some() || !text.trim().is_empty(),
+            Block::ToolUse { .. } | Block::ToolResult { .. } | Block::Picture(_) | Block::Other(_) => true,
+        };
+        !matches!(self.class, Class::Meta | Class::Title | Class::Bookkeeping) && self.blocks.iter().any(is_shown)
+    }
+
     /// A hash of what it says. The same id can come again, with the same content or with more.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
