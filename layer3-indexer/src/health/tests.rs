@@ -312,6 +312,18 @@ fn a_transcript_that_changed_needs_a_person_after_a_day() {
 }
 
 #[test]
+fn of_side_files_that_wait_it_is_told_how_many() {
+    let scene = saved();
+    let sides = scene.transcript().with_extension("").join("tool-results");
+    (0..3).for_each(|n| scene.write(&sides.join(format!("{n}.txt")), "result"));
+    insta::assert_snapshot!(found(&scene, 0), @"  not-saved ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001.jsonl: changed a few seconds ago, after its last copy, 3 side files still to be copied [layer1 sweep && layer3 import]");
+    scene.layer1_copies();
+    scene.write(&sides.join("3.txt"), "result");
+    let finding = status_after(&scene, 0).findings.remove(0);
+    assert!(finding.what.ends_with(", 1 side file still to be copied"), "{}", finding.what);
+}
+
+#[test]
 fn a_vanished_transcript_comes_with_the_line_that_brings_it_back() {
     let scene = saved();
     scene.remove_sources();
