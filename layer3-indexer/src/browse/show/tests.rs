@@ -38,7 +38,7 @@ fn a_conversation_is_readable_and_tools_are_one_line() {
         │ → Bash: cargo test --all
 
         tool 2026-11-22 10:00
-        │ ← (3 lines) line 1 line 2·[31m line 3
+        │ ← (3 lines) line 1 line 2 line 3
 
         assistant 2026-11-22 10:00
         │ All pass.
