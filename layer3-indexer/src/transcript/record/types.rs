@@ -281,7 +281,7 @@ impl Record<'_> {
     }
 
     /// Whether it is one of the conversation's messages, wherever they are counted: something that was said or done. What
-    /// Claude Code tells the model beside is none.
+    /// Claude Code tells the model beside is none, nor what is reported of a subagent.
     pub(crate) fn is_shown(&self) -> bool {
         let is_shown = |block: &Block<'_>| match block {
             Block::Text(text) | Block::Thinking(text) | Block::Output(text) => !text.trim().is_empty(),
@@ -290,7 +290,9 @@ impl Record<'_> {
             Block::Agent { from, text } => from.is_some() || !text.trim().is_empty(),
             Block::ToolUse { .. } | Block::ToolResult { .. } | Block::Picture(_) | Block::Other(_) => true,
         };
-        !matches!(self.class, Class::Meta | Class::Title | Class::Bookkeeping) && self.blocks.iter().any(is_shown)
+        let is_kept_apart =
+            matches!(self.class, Class::Meta | Class::Title | Class::Bookkeeping) || self.reported_of.is_some();
+        !is_kept_apart && self.blocks.iter().any(is_shown)
     }
 
     /// A hash of what it says. The same id can come again, with the same content or with more.
