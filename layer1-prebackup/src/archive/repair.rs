@@ -45,11 +45,13 @@ impl Archive {
     /// replaces moves to `.state/damaged/`.
     pub fn repair(&self, only: Option<&SessionKey>, other: Option<&Archive>) -> Result<Vec<Repair>, ArchiveError> {
         let mut repairs = Vec::new();
-        let mut keys = self.those_or_all(only)?;
-        // What has its recorded bytes again leaves what was moved a copy.
-        keys.sort_by_cached_key(|key| self.is_moved(key).unwrap_or(false));
-        for key in keys {
-            if self.is_moved(&key)? && !self.those_or_all(None)?.contains(&key) {
+        // What was moved comes last: where the recorded one has its bytes again, it is a copy.
+        let of = |key: SessionKey| Ok::<_, ArchiveError>((self.is_moved(&key)?, key));
+        let mut keys: Vec<(bool, SessionKey)> =
+            self.those_or_all(only)?.into_iter().map(of).collect::<Result<_, _>>()?;
+        keys.sort();
+        for (is_moved, key) in keys {
+            if is_moved && !self.sessions()?.contains(&key) {
                 continue;
             }
             if let Err(error) = self.repair_one(&key, other, &mut repairs) {
