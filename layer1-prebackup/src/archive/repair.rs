@@ -308,7 +308,8 @@ fn candidates<'a>(
     );
     for archive in [Some(session.archive), other].into_iter().flatten() {
         for key in archive.lying_about(&session.key.id)? {
-            let names = if archive.is_moved(&key)? { contents_on_disk(archive, &key)? } else { Vec::new() };
+            let names =
+                if archive.is_recorded_elsewhere(&key)? { contents_on_disk(archive, &key)? } else { Vec::new() };
             let of_file = names.into_iter().filter(|stored| stored.file == name.file);
             list.extend(of_file.map(|stored| Candidate::Stored(archive, key.clone(), stored)));
         }

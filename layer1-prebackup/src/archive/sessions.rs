@@ -205,13 +205,21 @@ impl Archive {
         }
     }
 
-    /// Whether what lies in the folder of `key` was moved there: nobody recorded it, and a session of its id is recorded in
-    /// another folder. That one gets it back by [`Archive::repair`]; until then nobody takes it for a session of its own.
+    /// Whether what lies in the folder of `key` was moved there: nobody recorded it, and of a session of its id that is
+    /// recorded in another folder nothing is there. That one gets it back by [`Archive::repair`]; until then nobody takes
+    /// it for a session of its own.
     pub fn is_moved(&self, key: &SessionKey) -> Result<bool, ArchiveError> {
-        if self.stat(&session_folder(&key.id).join(ledger_name(key)))?.is_some() {
+        if !self.is_recorded_elsewhere(key)? {
             return Ok(false);
         }
-        Ok(!self.recorded(&key.id)?.is_empty())
+        let recorded = self.recorded(&key.id)?;
+        Ok(!recorded.iter().any(|other| self.has_content(other).unwrap_or(true)))
+    }
+
+    /// Whether nobody recorded the session, and one of its id in another folder is recorded.
+    pub(super) fn is_recorded_elsewhere(&self, key: &SessionKey) -> Result<bool, ArchiveError> {
+        let has_ledger = self.stat(&session_folder(&key.id).join(ledger_name(key)))?.is_some();
+        Ok(!has_ledger && !self.recorded(&key.id)?.is_empty())
     }
 
     /// Whether a content of the session lies where it belongs.
