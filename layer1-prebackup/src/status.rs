@@ -227,6 +227,9 @@ fn check(
         Some(store) => Archive::open_as_found(store)?,
         None => None,
     };
+    if repair_from.is_some() {
+        checked.repairs.extend(archive.repair(only, other.as_ref())?);
+    }
     let keys = only.map_or_else(|| archive.sessions(), |key| Ok(vec![key.clone()]))?;
     // What the user excluded may part from its copy.
     let is_asked_for = |finding: &Finding| {
@@ -234,9 +237,6 @@ fn check(
     };
     let mut all = Vec::new();
     for key in &keys {
-        if repair_from.is_some() {
-            checked.repairs.extend(archive.repair(Some(key), other.as_ref())?);
-        }
         let mut findings = archive.verify(Some(key))?;
         findings.retain(is_asked_for);
         if repair_from.is_some() && findings.iter().any(|finding| finding.save.is_some()) {

@@ -239,7 +239,7 @@ fn take_back(unsettled: &[SessionKey], outbox: &Outbox, settings: &Settings, rep
     let waiting: BTreeSet<String> = outbox.list()?.jobs.into_iter().map(|(_, job)| job.session_id).collect();
     let mut has_taken = false;
     for key in unsettled {
-        if waiting.contains(key.id.as_str()) || layer3.is_moved(key)? {
+        if waiting.contains(key.id.as_str()) || layer3.is_moved(key).unwrap_or(false) {
             continue;
         }
         let session = format!("{} of {}", key.id, key.project);

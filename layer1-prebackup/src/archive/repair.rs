@@ -45,18 +45,24 @@ impl Archive {
     /// replaces moves to `.state/damaged/`.
     pub fn repair(&self, only: Option<&SessionKey>, other: Option<&Archive>) -> Result<Vec<Repair>, ArchiveError> {
         let mut repairs = Vec::new();
-        // What was moved comes last: where the recorded one has its bytes again, it is a copy.
-        let of = |key: SessionKey| Ok::<_, ArchiveError>((self.is_moved(&key)?, key));
-        let mut keys: Vec<(bool, SessionKey)> =
-            self.those_or_all(only)?.into_iter().map(of).collect::<Result<_, _>>()?;
-        keys.sort();
-        for (is_moved, key) in keys {
-            if is_moved && !self.sessions()?.contains(&key) {
-                continue;
+        let (mut moved, mut keys) = (Vec::new(), BTreeSet::new());
+        for key in self.those_or_all(only)? {
+            // Of one that cannot be looked at, its own repair tells that.
+            if self.is_moved(&key).unwrap_or(false) {
+                // It is put back where it is recorded.
+                keys.extend(self.recorded(&key.id).unwrap_or_default());
+                moved.push(key);
+            } else {
+                keys.insert(key);
             }
-            if let Err(error) = self.repair_one(&key, other, &mut repairs) {
-                let path = StoredName::newest(FileName::Transcript).to_text(&key.id);
-                repairs.push(Repair { key, path, healed: false, detail: format!("failed to {error}") });
+        }
+        for key in keys {
+            self.repair_or_tell(key, other, &mut repairs);
+        }
+        for key in moved {
+            // What could not be put back is all that is left.
+            if self.is_moved(&key).unwrap_or(true) {
+                self.repair_or_tell(key, other, &mut repairs);
             }
         }
         for key in repairs.iter().map(|repair| &repair.key).collect::<BTreeSet<_>>() {
@@ -65,6 +71,13 @@ impl Archive {
             let _ = self.were_healed(key, &healed.map(|repair| repair.path.as_str()).collect());
         }
         Ok(repairs)
+    }
+
+    fn repair_or_tell(&self, key: SessionKey, other: Option<&Archive>, repairs: &mut Vec<Repair>) {
+        if let Err(error) = self.repair_one(&key, other, repairs) {
+            let path = StoredName::newest(FileName::Transcript).to_text(&key.id);
+            repairs.push(Repair { key, path, healed: false, detail: format!("failed to {error}") });
+        }
     }
 
     fn repair_one(

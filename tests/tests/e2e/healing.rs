@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tests::binaries::{LAYER1, LAYER3};
 use tests::run::Run;
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::{self, assert_saved_twice};
@@ -106,7 +107,14 @@ fn stores_that_both_lost_their_bookkeeping_lose_no_byte() {
 /// Somebody renames it, and the transcripts may be gone by then.
 #[test]
 fn a_project_whose_folder_was_renamed_in_a_store_gets_its_copies_back_and_is_no_second_conversation() {
-    for (renamed, is_gone) in [(&[0][..], false), (&[1], false), (&[0, 1], false), (&[0, 1], true)] {
+    for (renamed, to, is_gone, by) in [
+        (&[0][..], "another", false, LAYER3),
+        (&[1], "zoo", false, LAYER3),
+        (&[0, 1], "another", false, LAYER3),
+        (&[0, 1], "zoo", true, LAYER3),
+        (&[0], "another", true, LAYER1),
+        (&[0], "zoo", false, LAYER1),
+    ] {
         let scratch = Scratch::new();
         let transcript = saved(&scratch);
         let stores = [scratch.layer1_store(), scratch.layer3_store()];
@@ -120,13 +128,13 @@ fn a_project_whose_folder_was_renamed_in_a_store_gets_its_copies_back_and_is_no_
             fs::remove_dir_all(transcript.with_extension("")).expect("and its side files");
         }
         for store in renamed {
-            fs::rename(stores[*store].join(PROJECT), stores[*store].join("another")).expect("rename the folder");
+            fs::rename(stores[*store].join(PROJECT), stores[*store].join(to)).expect("rename the folder");
         }
-        let case = format!("{renamed:?} {is_gone}");
+        let case = format!("{renamed:?} {to} {is_gone} {by}");
         drain(&scratch);
         let status = scratch.layer3(&["status"]).output().exits(1).text();
         assert!(status.contains("verify --repair"), "{case}: {status}");
-        scratch.layer3(&["verify", "--repair"]).output().ok();
+        scratch.run(by, &["verify", "--repair"]).output().ok();
         assert_eq!(stores.each_ref().map(held), before, "{case}");
         drain(&scratch);
         assert_verified(&scratch);
@@ -134,7 +142,7 @@ fn a_project_whose_folder_was_renamed_in_a_store_gets_its_copies_back_and_is_no_
         scratch.layer3(&["show", SUBAGENT]).output().ok();
         // What is left there is a copy that somebody made.
         let told = findings(&scratch, "conflict-copies");
-        assert!(told.len() == renamed.len() && told[0].contains("another"), "{case}: {told:?}");
+        assert!(told.len() == renamed.len() && told[0].contains(to), "{case}: {told:?}");
     }
 }
 
