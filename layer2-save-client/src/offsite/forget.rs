@@ -8,7 +8,7 @@ use std::path::Path;
 
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::fs::{self, Lock};
-use layer1_prebackup::wire::offsite::{FOLDER, Kind, Receipt, conversations, counted};
+use layer1_prebackup::wire::offsite::{FOLDER, Kind, ROTATING, Receipt, conversations, counted};
 
 use super::check::{Extent, check};
 use super::drill::{Which, drill};
@@ -32,9 +32,12 @@ pub(crate) struct Plan {
     ids: BTreeSet<(bool, String)>,
     /// The snapshots but the one of what there is now.
     older: Vec<Snapshot>,
+    /// The repositories that others took the place of, which are still there.
+    replaced: Vec<String>,
 }
 
-/// Finds what is behind. Nothing is sent or removed.
+/// Finds what is behind. Nothing is sent or removed. An error while a new repository is being filled: what is copied there
+/// would bring it back.
 pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<Plan, Error> {
     let mut ids = BTreeSet::new();
     for (is_memory, below) in [(false, ""), (true, MEMORIES)] {
@@ -42,8 +45,13 @@ pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<P
         let forgotten = archive.map(|archive| archive.all_forgotten()).transpose()?.unwrap_or_default();
         ids.extend(forgotten.into_iter().map(|(id, _)| (is_memory, id.to_string())));
     }
+    let replaced = set_up.state.replaced.clone();
     if ids.is_empty() {
-        return Ok(Plan { ids, older: Vec::new() });
+        return Ok(Plan { ids, older: Vec::new(), replaced });
+    }
+    if (Site { folder: &site.folder.join(ROTATING), ..*site }).state()?.is_some() {
+        let rotate = site.typed("key rotate");
+        return Err(format!("take it out of snapshots: a rotation was begun and is not done; `{rotate}` goes on with it, then type this again").into());
     }
     site.noting(set_up, &MET_BY_LOOKING, |set_up| {
         let engine = site.engine(&set_up.place, lock)?;
@@ -51,7 +59,7 @@ pub(crate) fn plan(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Result<P
         let now = site.seal(&set_up.state)?.digest();
         let sent_now = set_up.state.receipt.as_ref().filter(|receipt| receipt.seal == now);
         let older = all_but(site, set_up, (&engine, &repository), sent_now)?;
-        Ok(Plan { ids, older })
+        Ok(Plan { ids, older, replaced })
     })
 }
 
@@ -124,25 +132,34 @@ fn patterns(is_memory: bool, id: &str) -> String {
 }
 
 impl Plan {
+    /// Whether anything was forgotten.
+    pub(crate) fn is_of_any(&self) -> bool {
+        !self.ids.is_empty()
+    }
+
     /// Whether there is nothing to be done.
     pub(crate) fn is_empty(&self) -> bool {
         self.ids.is_empty() || self.older.is_empty()
     }
 
-    /// For people.
-    pub(crate) fn to_text(&self) -> String {
+    /// For people; `drop_old` is what removes a repository that was replaced.
+    pub(crate) fn to_text(&self, drop_old: &str) -> String {
         if self.ids.is_empty() {
             return "Nothing was forgotten on this computer.\n".to_owned();
         }
-        if self.older.is_empty() {
-            return "There is one snapshot, made after it was forgotten: nothing of it is there.\n".to_owned();
-        }
         let (forgotten, older) =
             (conversations(self.ids.len() as u64), counted(self.older.len() as u64, "older snapshot"));
-        format!(
-            "{forgotten} that were forgotten here, wholly or in part, go out of {older}, with every version that was sent. \
-             What is saved here now is sent first, and stays.\n"
-        )
+        let mut text = match self.older.is_empty() {
+            true => "There is one snapshot, made after it was forgotten: nothing of it is there.\n".to_owned(),
+            false => format!(
+                "{forgotten} that were forgotten here, wholly or in part, go out of {older}, with every version that was \
+                 sent. What is saved here now is sent first, and stays.\n"
+            ),
+        };
+        for name in &self.replaced {
+            text.push_str(&format!("{name}, which was replaced, has it still: `{drop_old}` removes that.\n"));
+        }
+        text
     }
 }
 

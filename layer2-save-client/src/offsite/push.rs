@@ -20,15 +20,17 @@ use super::trouble::{Trouble, is_of_content, said};
 use crate::error::{Error, failed};
 
 /// What is never sent: locks, logs, what is rebuilt from the files, and what is only of this machine. Below the store.
-const NOT_SENT: [&str; 25] = [
+const NOT_SENT: [&str; 27] = [
     ".log",
     ".outbox",
     ".state/sessions",
     ".state/damaged",
+    ".state/damage.json",
     ".state/seen",
     ".memory/.log",
     ".memory/.state/sessions",
     ".memory/.state/damaged",
+    ".memory/.state/damage.json",
     ".state/offsite/lock",
     ".state/offsite/state.json",
     ".state/offsite/receipted.json",

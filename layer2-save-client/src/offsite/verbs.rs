@@ -273,14 +273,14 @@ pub(crate) fn run(sites: &Sites<'_>, asked: &Asked, out: &mut impl Write) -> Res
             let lock = site.lock()?;
             let mut set_up = site.set_up()?;
             let plan = forget::plan(site, &mut set_up, &lock)?;
-            say(out, &plan.to_text())?;
-            if *dry_run || plan.is_empty() {
-                return Ok(true);
+            say(out, &plan.to_text(&site.typed("key rotate --drop-old")))?;
+            if !*dry_run && !plan.is_empty() {
+                confirm_removal(*yes, "take it out of snapshots")?;
+                forget::carry_out(site, &mut set_up, &lock, &plan)?;
+                say(out, "Taken out; every conversation that is saved here came back equal.\n")?;
             }
-            confirm_removal(*yes, "take it out of snapshots")?;
-            forget::carry_out(site, &mut set_up, &lock, &plan)?;
-            say(out, "Taken out; every conversation that is saved here came back equal.\n")?;
-            for other in sites.set_up().iter().filter(|other| other.called != site.called) {
+            let is_other = |other: &&Site<'_>| plan.is_of_any() && other.called != site.called;
+            for other in sites.set_up().iter().filter(is_other) {
                 let (name, forget) = (name_of(other), other.typed("forget"));
                 say(out, &format!("{name} may have what was sent there before too: `{forget}`\n"))?;
             }

@@ -1,6 +1,7 @@
 //! What was forgotten on this computer goes out of the snapshots that were sent before, when a person says so.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::Value;
 use tests::binaries::LAYER3;
@@ -9,6 +10,7 @@ use tests::offsite::restic::Repository;
 use tests::scratch::Scratch;
 use tests::transcripts::made_id;
 
+use super::kills::Kills;
 use super::machine::{LIMIT, Machine, NAME};
 
 const SECRET: &str = "xyzzy7421";
@@ -35,10 +37,10 @@ fn contents(repository: &Repository<'_>, of: &str) -> Vec<String> {
 }
 
 /// A machine that has sent a secret and a conversation twice, and has forgotten both since.
-fn forgetful(test: &str, kind: Kind) -> Option<(Scratch, Place, Machine)> {
+fn forgetful(test: &str, kind: Kind, programs: &[PathBuf]) -> Option<(Scratch, Place, Machine)> {
     let shelf = Scratch::new();
     let place = Place::open(test, kind, &shelf.beside("place"))?;
-    let machine = Machine::new(&place);
+    let machine = Machine::with_programs(&place, programs);
     machine.converse(8);
     machine.grow(2, &format!("my word is {SECRET} here"));
     machine.init(NAME);
@@ -53,10 +55,41 @@ fn forgetful(test: &str, kind: Kind) -> Option<(Scratch, Place, Machine)> {
     Some((shelf, place, machine))
 }
 
+/// Whether a repository has anything of what was forgotten.
+fn has_it(repository: &Repository<'_>) -> bool {
+    !contents(repository, &made_id(3)).is_empty()
+}
+
+/// A new repository is filled from the old one, which stays.
+#[test]
+fn what_was_forgotten_comes_back_with_no_rotation_and_what_the_old_repository_has_is_told() {
+    let test = "what_was_forgotten_comes_back_with_no_rotation_and_what_the_old_repository_has_is_told";
+    let aside = Scratch::new();
+    let programs = aside.beside("programs");
+    let Some((shelf, place, machine)) = forgetful(test, Kind::Local, std::slice::from_ref(&programs)) else { return };
+    let forget = || machine.offsite(&["forget", "--yes"]).output();
+    let [old, new] = [NAME, "laptop.2"].map(|name| machine.repository(&place, name));
+    let kills = Kills::new(&machine, &programs);
+    let mut at = 4;
+    while !machine.state().join("rotating").exists() {
+        kills.kill(&["key", "rotate"], "behind", at);
+        at += 1;
+    }
+    let refused = forget().exits(1).stderr;
+    assert!(refused.contains("a rotation was begun") && refused.contains("key rotate"), "{refused}");
+    machine.offsite(&["key", "rotate"]).output().ok();
+    assert!(has_it(&old) && has_it(&new), "it was copied");
+    let told = forget().ok().text();
+    assert!(told.contains("laptop, which was replaced, has it still") && told.contains("--drop-old"), "{told}");
+    assert!(has_it(&old) && !has_it(&new));
+    machine.offsite(&["key", "rotate", "--drop-old", "--yes"]).output().ok();
+    assert!(!shelf.beside("place").join("kept").join(NAME).exists());
+}
+
 #[test]
 fn what_was_forgotten_goes_out_of_older_snapshots_and_everything_else_stays() {
     let test = "what_was_forgotten_goes_out_of_older_snapshots_and_everything_else_stays";
-    let Some((_shelf, place, machine)) = forgetful(test, Kind::Local) else { return };
+    let Some((_shelf, place, machine)) = forgetful(test, Kind::Local, &[]) else { return };
     let repository = machine.repository(&place, NAME);
     assert!(!contents(&repository, &made_id(3)).is_empty(), "it was sent");
     assert!(contents(&repository, &made_id(2)).iter().any(|text| text.contains(SECRET)), "it was sent");
@@ -100,7 +133,7 @@ fn what_was_forgotten_goes_out_of_older_snapshots_and_everything_else_stays() {
 #[test]
 fn a_server_that_only_takes_keeps_what_was_forgotten_and_that_is_told() {
     let test = "a_server_that_only_takes_keeps_what_was_forgotten_and_that_is_told";
-    let Some((_shelf, _place, machine)) = forgetful(test, Kind::RestAppendOnly) else { return };
+    let Some((_shelf, _place, machine)) = forgetful(test, Kind::RestAppendOnly, &[]) else { return };
     let refused = machine.offsite(&["forget", "--yes"]).output().exits(1);
     assert!(refused.stderr.contains("server that only takes"), "{refused:?}");
     // What was sent after that is received all the same.
@@ -112,7 +145,7 @@ fn a_server_that_only_takes_keeps_what_was_forgotten_and_that_is_told() {
 #[test]
 fn a_text_that_is_a_word_of_the_place_is_forgotten_and_the_place_goes_on() {
     let test = "a_text_that_is_a_word_of_the_place_is_forgotten_and_the_place_goes_on";
-    let Some((_shelf, _place, machine)) = forgetful(test, Kind::Local) else { return };
+    let Some((_shelf, _place, machine)) = forgetful(test, Kind::Local, &[]) else { return };
     let layer3 = |args: &[&str]| machine.with_path(machine.scratch.run(LAYER3, args)).output();
     machine.grow(5, &format!("the {NAME} is what I call it"));
     machine.with_path(machine.scratch.layer2(&["drain"])).output().ok();
@@ -128,7 +161,7 @@ fn a_text_that_is_a_word_of_the_place_is_forgotten_and_the_place_goes_on() {
 #[test]
 fn what_was_noted_of_a_conversation_that_came_back_goes_with_it() {
     let test = "what_was_noted_of_a_conversation_that_came_back_goes_with_it";
-    let Some((_shelf, _place, machine)) = forgetful(test, Kind::Local) else { return };
+    let Some((_shelf, _place, machine)) = forgetful(test, Kind::Local, &[]) else { return };
     machine.push();
     machine.drill_all();
     machine.offsite(&["drill", &made_id(1)]).output().ok();
