@@ -252,6 +252,8 @@ fn what_a_tool_gave_back_in_a_file_of_its_own_is_found_and_read() {
     line["message"]["content"] = result;
     transcripts::append(&transcript, format!("{line}\n"));
     transcripts::append(&transcript, transcripts::answer_line(&id, 4, "it ran"));
+    let repeated = "the same once more\n".repeat(2_000);
+    transcripts::append(&output.with_file_name("toolu_2.txt"), &repeated);
     transcripts::append(&output, lines(0..3_000) + "quagmire in the third cupboard\n" + &lines(3_000..4_000));
     let save = || chain_delivered(&scratch, &transcripts::session_end(&transcript));
     save();
@@ -268,6 +270,7 @@ fn what_a_tool_gave_back_in_a_file_of_its_own_is_found_and_read() {
     assert!(shown.contains("│ quagmire in the third cupboard\n") && shown.contains("line 2999 of the log"), "{shown}");
     let whole = scratch.layer3(&["show", &id, "--full"]).output().ok().text();
     let at = |text: &str| whole.find(text).unwrap_or_else(|| panic!("{text:?}: {whole}"));
+    assert_eq!(whole.matches("the same once more").count(), 2_000);
     assert!(at("saved to") < at("line 1 of the log") && at("line 3999 of the log") < at("it ran"), "{whole}");
     // It is no message.
     let listed = scratch.layer3(&["list", "--all", "--json"]).output().ok().json();

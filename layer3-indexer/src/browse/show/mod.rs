@@ -479,7 +479,8 @@ fn collect(
         if is_wanted
             && !course.comes_again(&located)
             && let Some(mut entry) = entry(record, whole, &window.redactor)
-            && seen.insert(record.fingerprint())
+            // A program may print the same again.
+            && (is_output || seen.insert(record.fingerprint()))
         {
             entry.is_rewound = course.is_rewound(record);
             kept.rewound += usize::from(entry.is_rewound);
