@@ -1,5 +1,6 @@
 //! What the checks have found out so far; each uses what those before it left here.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, Looked, QuickCheck, SeenSession, SessionKey};
@@ -40,6 +41,8 @@ pub(crate) struct FoundStore {
     pub(crate) archive: Option<Archive>,
     /// Its sessions, by project and id.
     pub(crate) sessions: Vec<FoundSession>,
+    /// The ids of these.
+    pub(crate) ids: HashSet<SessionId>,
     /// What was seen of them before.
     pub(crate) looked: Looked,
 }
@@ -49,11 +52,6 @@ impl FoundStore {
     pub(crate) fn session(&self, key: &SessionKey) -> Option<&FoundSession> {
         let at = self.sessions.binary_search_by(|found| found.key.cmp(key));
         at.ok().map(|at| &self.sessions[at])
-    }
-
-    /// Whether it has anything of a session with this id.
-    pub(crate) fn has(&self, id: &SessionId) -> bool {
-        self.sessions.iter().any(|found| found.key.id == *id)
     }
 }
 

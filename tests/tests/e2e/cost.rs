@@ -95,16 +95,21 @@ fn places_of(scratch: &Scratch, transcript: &Path) -> [PathBuf; 3] {
     [transcript.to_owned(), copy(scratch.layer1_store()), copy(scratch.layer3_store())]
 }
 
+/// A transcript of so many bytes, and a line of it.
+fn long(scratch: &Scratch) -> (PathBuf, String) {
+    let id = transcripts::made_id(1);
+    let (transcript, line) = (scratch.transcript(&id), transcripts::prompt_line(&id, 1, &"All work. ".repeat(2000)));
+    transcripts::append(&transcript, line.repeat(SESSION_BYTES / line.len() + 1));
+    (transcript, line)
+}
+
 #[test]
 fn the_end_of_a_session_reads_each_copy_once_and_the_transcript_once_a_layer() {
     if !strace::is_here("the_end_of_a_session_reads_each_copy_once_and_the_transcript_once_a_layer") {
         return;
     }
     let scratch = Scratch::new();
-    let id = transcripts::made_id(1);
-    let transcript = scratch.transcript(&id);
-    let line = transcripts::prompt_line(&id, 1, &"All work. ".repeat(2000));
-    transcripts::append(&transcript, line.repeat(SESSION_BYTES / line.len() + 1));
+    let (transcript, line) = long(&scratch);
     let side = transcript.with_extension("").join("subagents/agent-1.jsonl");
     transcripts::append(&side, line.repeat(50));
     let event = transcripts::session_end(&transcript);
@@ -231,10 +236,7 @@ fn a_verification_reads_the_transcript_once_and_each_copy_once() {
         return;
     }
     let scratch = Scratch::new();
-    let id = transcripts::made_id(1);
-    let transcript = scratch.transcript(&id);
-    let line = transcripts::prompt_line(&id, 1, &"All work. ".repeat(2000));
-    transcripts::append(&transcript, line.repeat(SESSION_BYTES / line.len() + 1));
+    let (transcript, _) = long(&scratch);
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     let trace = Traced::new(&scratch, &strace::READS.join(","), &[], LAYER3, &["verify"]).output();
     trace.outcome.ok();

@@ -192,7 +192,7 @@ fn not_saved(
         _ if found.bytes == 0 || is_known => true,
         None => false,
         Some(archive) => {
-            has_copy |= store.has(&found.id);
+            has_copy |= store.ids.contains(&found.id);
             let behind = is_behind(archive, found, examination);
             behind.map(|behind| !behind).unwrap_or_else(|error| {
                 unreadable = Some(chain(&error));
@@ -342,7 +342,7 @@ fn without_transcript(ids: &HashSet<SessionId>, examination: &mut Examination<'_
             continue;
         };
         let stored = [&examination.first, &examination.second];
-        let is_stored = stored.iter().any(|store| store.has(&id));
+        let is_stored = stored.iter().any(|store| store.ids.contains(&id));
         if ids.contains(&id) || is_stored {
             continue;
         }

@@ -59,14 +59,17 @@ fn look(store: &Path, seen: &dyn Fn(&str) -> Seen, save: &str, examination: &mut
         Looked::default()
     });
     for key in std::mem::take(&mut found.looked.sessions) {
+        let id = key.id.clone();
         if let Some(seen) = found.looked.seen(&key).filter(|seen| seen.is_well(archive)) {
             found.sessions.push(FoundSession::seen(key, &seen));
+            found.ids.insert(id);
             continue;
         }
         match archive.quick_check(&key) {
             Ok(check) => {
                 findings.extend(check.findings.iter().map(|found| damaged(context, archive, found)));
                 found.sessions.push(FoundSession::looked_at(key, check));
+                found.ids.insert(id);
             }
             Err(error) => findings
                 .push(unreadable(format!("failed to {}", chain(&error))).of(&key.id, Some(key.project.as_str()))),
