@@ -120,6 +120,9 @@ pub struct State {
     pub snapshots: Option<(u64, u64)>,
     /// What is wrong, each kind once.
     pub troubles: Vec<Trouble>,
+    /// Since when another repository is being made to take this one's place.
+    #[serde(skip)]
+    rotating_since_ms: Option<u64>,
 }
 
 /// A push that arrived.
@@ -241,6 +244,8 @@ pub enum Kind {
     OffsiteOneDisk,
     /// A repository that another one took the place of is still there.
     RepositoryReplaced,
+    /// One that is to take the place of the one in use was begun, and is not done.
+    RotationBegun,
 }
 
 /// What a person is told.
@@ -298,7 +303,12 @@ impl State {
                 "its format {format} is newer than this program; update Threefold"
             )));
         }
-        Ok(Some(state.kept_in(folder)))
+        // One that cannot be read is told by the command that goes on with it.
+        let begun = match folder.ends_with(ROTATING) {
+            true => None,
+            false => State::read_in(store, &folder.join(ROTATING)).ok().flatten(),
+        };
+        Ok(Some(State { rotating_since_ms: begun.map(|begun| begun.set_up_ms), ..state.kept_in(folder) }))
     }
 
     /// Makes the store say it, durably.
@@ -411,6 +421,13 @@ impl State {
             );
             add(Kind::RepositoryReplaced, what, now_ms);
         }
+        if let Some(since) = self.rotating_since_ms {
+            let what = format!(
+                "a new repository that is to take the place of {} was begun, and is not done",
+                self.repository_name()
+            );
+            add(Kind::RotationBegun, what, since);
+        }
         if let Some((many, _)) = self.snapshots.filter(|(many, _)| *many > SNAPSHOTS_MANY) {
             add(Kind::ManySnapshots, format!("there are {many} snapshots; looking at them takes a while"), now_ms);
         }
@@ -489,7 +506,7 @@ impl Trouble {
         let age = now_ms.saturating_sub(self.since_ms);
         let needs_person = match self.kind {
             Kind::OffsiteUnreachable => age > UNREACHABLE_MS,
-            Kind::Locked | Kind::NotCovered | Kind::OffsiteFailed => age > DAY_MS,
+            Kind::Locked | Kind::NotCovered | Kind::OffsiteFailed | Kind::RotationBegun => age > DAY_MS,
             Kind::KeyUnconfirmed
             | Kind::ManySnapshots
             | Kind::SnapshotsBroken
@@ -518,6 +535,7 @@ impl Kind {
             Kind::DrillFailed | Kind::CheckFailed => "offsite repair",
             Kind::OffsiteOneDisk => "offsite init PLACE --name NAME",
             Kind::RepositoryReplaced => "offsite key rotate --drop-old",
+            Kind::RotationBegun => "offsite key rotate",
             Kind::SnapshotsBroken => "offsite repair --drop-broken",
             Kind::DrillOld => "offsite drill",
             Kind::OffsiteUnreachable
@@ -550,6 +568,14 @@ mod tests {
         second.write(dir.path()).unwrap();
         assert_eq!((State::read_in(dir.path(), &usb).unwrap(), second.called()), (Some(second.clone()), Some("usb")));
         assert_eq!((folders(dir.path()), state.called()), (vec![PathBuf::from(FOLDER), usb], None));
+        // Another repository that is to take its place, and was begun.
+        let begun = State::set_up("/p", "laptop", "", "w", 5).kept_in(&Path::new(FOLDER).join(ROTATING));
+        begun.write(dir.path()).unwrap();
+        let read = State::read(dir.path()).unwrap().unwrap();
+        let said = |now| read.findings(now).iter().map(|found| (found.kind, found.needs_person)).collect::<Vec<_>>();
+        assert!(said(5 + DAY_MS).contains(&(Kind::RotationBegun, false)), "{read:?}");
+        assert_eq!(said(6 + DAY_MS)[0], (Kind::RotationBegun, true));
+        fs::remove_own(dir.path(), &Path::new(FOLDER).join(ROTATING).join(STATE)).unwrap();
         // The version before knew less.
         let mut json = serde_json::to_value(&state).unwrap();
         let new = ["generation", "replaced", "card_due", "max_age_ms", "away"];

@@ -195,6 +195,7 @@ fn heading(kind: Kind, n: u64, is_young: bool) -> String {
         ManySnapshots => ("the third place has very many snapshots", ""),
         OffsiteOff => ("there is no copy beyond this disk", ""),
         OffsiteOneDisk => ("the third place is on the disk that has the first copy", ""),
+        RotationBegun => ("a new repository at the third place was begun and is not done", ""),
         RepositoryReplaced => ("a repository that was replaced is still at the third place", ""),
         RoundTripFailed => ("a test conversation was not saved", ""),
         RoundTripCopy => ("a test conversation was saved in one place only", ""),

@@ -157,6 +157,7 @@ kinds! {
     DrillOld "drill-old", Offsite, true;
     OffsiteBehind "offsite-behind", Offsite, true;
     OffsiteState "offsite-state", Offsite, true;
+    RotationBegun "rotation-begun", Offsite, true;
     SnapshotsBroken "snapshots-broken", Offsite, false;
     KeyUnconfirmed "key-unconfirmed", Offsite, false;
     ManySnapshots "many-snapshots", Offsite, false;
@@ -221,7 +222,7 @@ impl Kind {
             | EngineOld | OffsiteUnreachable | NotMounted | WrongKey | KeyMissing | AnotherRepository
             | AnotherWriter | OffsiteFull | Locked | NotCovered | OffsiteFailed | DrillFailed | CheckFailed
             | DrillOld | OffsiteBehind | OffsiteState | SnapshotsBroken | KeyUnconfirmed | ManySnapshots
-            | OffsiteOff | OffsiteOneDisk | RepositoryReplaced => return None,
+            | OffsiteOff | OffsiteOneDisk | RepositoryReplaced | RotationBegun => return None,
         })
     }
 

@@ -45,8 +45,9 @@ Exit code 1 when something needs a person, 0 otherwise:
                         the key does not open it or is not there; it is another one, or another machine writes to it
   locked, not-covered, offsite-behind
                         for a day it was locked, or what was sent is not all there; for three days nothing arrived
-  drill-failed, check-failed, drill-old, offsite-state
-                        what was sent did not come back equal, or nothing was brought back for a week; its state is unreadable
+  drill-failed, check-failed, drill-old, offsite-state, rotation-begun
+                        what was sent did not come back equal, or nothing was brought back for a week; its state is unreadable;
+                        `offsite key rotate` was begun and did not end for a day
 Only told: key-unconfirmed (nobody confirmed that the recovery sheet is kept), many-snapshots, repository-replaced (`offsite key
 rotate --drop-old` removes it), offsite-one-disk (the third place is on the disk that has the first copy), snapshots-broken,
 file-system, vanished, memory-shrunk, index, set-aside, conflict-copies (what a sync service or `cp` copied inside a backup:

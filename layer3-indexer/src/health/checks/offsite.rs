@@ -73,6 +73,7 @@ fn kind_of(kind: offsite::Kind) -> Kind {
         offsite::Kind::KeyUnconfirmed => Kind::KeyUnconfirmed,
         offsite::Kind::ManySnapshots => Kind::ManySnapshots,
         offsite::Kind::RepositoryReplaced => Kind::RepositoryReplaced,
+        offsite::Kind::RotationBegun => Kind::RotationBegun,
     }
 }
 
@@ -105,6 +106,7 @@ mod tests {
             offsite::Kind::ManySnapshots,
             offsite::Kind::OffsiteOneDisk,
             offsite::Kind::RepositoryReplaced,
+            offsite::Kind::RotationBegun,
         ];
         for kind in all {
             assert_eq!(kind.word(), kind_of(kind).word());
