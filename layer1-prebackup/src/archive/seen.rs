@@ -8,7 +8,7 @@
 //! What no status tells (a bit that flipped on the disk, a second ledger beside the first) a full look finds: after
 //! [`FULL_LOOK_EVERY`] nothing of it is believed.
 
-use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,8 @@ pub struct Seen {
     sessions: u64,
     /// Where the entry of each begins, by id and project.
     entries: Vec<u32>,
+    /// Which entry is that of an id; `None` where several bear it.
+    by_id: HashMap<Box<str>, Option<u32>>,
 }
 
 /// What was seen of one session.
@@ -105,12 +107,14 @@ impl Seen {
         if reader.text()? != store_id || !is_recent {
             return None;
         }
-        let mut entries = Vec::new();
+        let (mut entries, mut by_id) = (Vec::new(), HashMap::new());
         while !reader.0.is_empty() {
+            let n = u32::try_from(entries.len()).ok()?;
             entries.push(u32::try_from(bytes.len() - reader.0.len()).ok()?);
-            reader.bytes()?;
+            let id = Reader(reader.bytes()?).text()?;
+            by_id.entry(Box::from(id)).and_modify(|known| *known = None).or_insert(Some(n));
         }
-        Some(Seen { bytes, sessions, entries })
+        Some(Seen { bytes, sessions, entries, by_id })
     }
 
     /// Keeps what [`Archive::see_all`] gave in the file `rel` of layer 1's store. What cannot be kept is looked at once more
@@ -160,15 +164,7 @@ impl Seen {
 
     /// The one session with this id.
     pub(super) fn only(&self, id: &str) -> Option<usize> {
-        let order = |at: &u32| self.id_at(*at).map_or(Ordering::Less, |other| other.cmp(id));
-        let first = self.entries.partition_point(|at| order(at) == Ordering::Less);
-        let is_it = |n: usize| self.entries.get(n).is_some_and(|at| order(at) == Ordering::Equal);
-        (is_it(first) && !is_it(first + 1)).then_some(first)
-    }
-
-    fn id_at(&self, at: u32) -> Option<&str> {
-        let mut reader = Reader(self.bytes.get(at as usize..)?);
-        Reader(reader.bytes()?).text()
+        self.by_id.get(id).copied().flatten().map(|n| n as usize)
     }
 }
 
