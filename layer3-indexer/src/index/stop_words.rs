@@ -20,7 +20,7 @@ ao aos as com da das dos ela ele em essa esse foi isso ja mais na nao nas nem os
 /// Endings of English words that may stand for another form of the same word, longest first.
 const ENDINGS: [&str; 11] = ["ations", "ation", "ings", "ing", "ies", "ied", "edly", "ed", "es", "ly", "s"];
 /// Letters that a word keeps at least.
-const STEM_CHARS_MIN: usize = 4;
+const STEM_CHARS_MIN: usize = 3;
 
 /// Whether a folded word is one of them.
 pub(super) fn is_stop_word(word: &str) -> bool {
@@ -29,7 +29,13 @@ pub(super) fn is_stop_word(word: &str) -> bool {
 
 /// Other forms of a folded English word, as far as its endings tell; some of them are no words. None of a short one.
 pub(super) fn forms(word: &str) -> Vec<String> {
-    let Some(stem) = stem(word) else { return Vec::new() };
+    let mut all: Vec<String> = stems(word).flat_map(|stem| forms_of(word, stem)).filter(|form| form != word).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn forms_of(word: &str, stem: &str) -> Vec<String> {
     let is_of_y = word.ends_with("ies") || word.ends_with("ied") || stem.ends_with('y');
     let stem = stem.strip_suffix('y').unwrap_or(stem);
     let endings: &[&str] = if is_of_y { &["y", "ies", "ied", "ying"] } else { &["", "s", "e", "es", "ed", "ing"] };
@@ -37,22 +43,24 @@ pub(super) fn forms(word: &str) -> Vec<String> {
     if let Some(last) = stem.chars().next_back().filter(|last| !is_of_y && "bdglmnprt".contains(*last)) {
         forms.extend(["ed", "ing"].map(|ending| format!("{stem}{last}{ending}")));
     }
-    forms.retain(|form| form != word);
     forms
 }
 
-/// How the other forms of a word begin; `None` where little stands before its ending.
-fn stem(word: &str) -> Option<&str> {
-    if !word.bytes().all(|byte| byte.is_ascii_lowercase()) {
-        return None;
-    }
-    let stem = ENDINGS.iter().find_map(|ending| word.strip_suffix(ending)).unwrap_or(word);
-    // `planning` is of `plan`, `calling` of `call`.
-    let bytes = stem.as_bytes();
-    let is_doubled = bytes.len() > STEM_CHARS_MIN && bytes[bytes.len() - 1] == bytes[bytes.len() - 2];
-    let stem = if is_doubled && stem != word { &stem[..stem.len() - 1] } else { stem };
-    let stem = if stem == word { stem.strip_suffix('e').unwrap_or(stem) } else { stem };
-    (stem.len() >= STEM_CHARS_MIN).then_some(stem)
+/// How the other forms of a word begin; nothing where little stands before its ending.
+fn stems(word: &str) -> impl Iterator<Item = &str> {
+    let is_english = word.bytes().all(|byte| byte.is_ascii_lowercase());
+    // `class` is of no `clas`.
+    let mut endings = ENDINGS.iter().filter(|ending| **ending != "s" || !word.ends_with("ss"));
+    let stem = endings.find_map(|ending| word.strip_suffix(ending)).unwrap_or(word);
+    // `planning` is of `plan`, `pressing` of `press`; `controlled` is of `control`, and `called` of `call`.
+    let is_long = stem != word && stem.len() > STEM_CHARS_MIN;
+    let doubled = stem.bytes().next_back().filter(|last| is_long && stem.as_bytes().ends_with(&[*last; 2]));
+    let single = doubled.map_or(stem, |_| &stem[..stem.len() - 1]);
+    let single = if stem == word { stem.strip_suffix('e').unwrap_or(stem) } else { single };
+    let double = doubled.filter(|last| b"flsz".contains(last)).map(|_| stem);
+    // `tries` is of `try`.
+    let least = STEM_CHARS_MIN - usize::from(word.ends_with("ies") || word.ends_with("ied"));
+    [Some(single), double].into_iter().flatten().filter(move |stem| is_english && stem.len() >= least)
 }
 
 #[cfg(test)]
@@ -62,18 +70,38 @@ mod tests {
     #[test]
     fn forms_of_a_word_begin_alike() {
         for (forms, begins) in [
-            (&["painting", "paintings", "painted", "paints", "paint"][..], "paint"),
-            (&["planning", "planned", "plans", "plan"], "plan"),
-            (&["migrations", "migration"], "migr"),
-            (&["retries", "retried"], "retr"),
+            (&["painting", "paintings", "painted", "paints", "paint"][..], &["paint"][..]),
+            (&["planning", "planned", "plans", "plan"], &["plan"]),
+            (&["migrations", "migration"], &["migr"]),
+            (&["retries", "retried"], &["retr"]),
+            (&["fix", "fixes", "fixed", "fixing"], &["fix"]),
+            (&["adding", "adds", "add"], &["add"]),
+            (&["controlled"], &["control", "controll"]),
         ] {
             for form in forms {
-                assert_eq!(stem(form), Some(begins), "{form}");
+                assert_eq!(stems(form).collect::<Vec<_>>(), begins, "{form}");
             }
         }
         for word in ["is", "used", "αβγδε", "e2e", "das"] {
-            assert_eq!(stem(word), None, "{word}");
+            assert_eq!(stems(word).next(), None, "{word}");
         }
         assert!(is_stop_word("what") && is_stop_word("cuando") && !is_stop_word("backoff"));
+    }
+
+    #[test]
+    fn each_form_of_a_word_knows_the_others() {
+        for all in [
+            &["fix", "fixes", "fixed", "fixing"][..],
+            &["run", "runs", "running"],
+            &["call", "calls", "called", "calling"],
+            &["press", "pressed", "pressing"],
+            &["control", "controls", "controlled", "controlling"],
+            &["try", "tries", "tried", "trying"],
+            &["log", "logs", "logged", "logging"],
+        ] {
+            for (one, other) in all.iter().flat_map(|one| all.iter().map(move |other| (one, other))) {
+                assert!(one == other || forms(one).iter().any(|form| form == other), "{one}: {other}");
+            }
+        }
     }
 }
