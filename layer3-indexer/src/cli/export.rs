@@ -24,6 +24,9 @@ use crate::terminal::{self, one_line, shell_quoted};
 use crate::transcript::record::Role;
 use crate::transcript::redact::in_words;
 
+/// As the file to write to: standard output.
+const STDOUT: &str = "-";
+
 // Said as documentation, this would stand in the help instead of what the command is for.
 #[derive(Debug, Default, Args)]
 pub(super) struct ExportArgs {
@@ -42,7 +45,7 @@ pub(super) struct ExportArgs {
     /// What to write; by default what the name of the file says, else Markdown
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Write to this file, which may not exist yet, instead of standard output; with --all or --project, to this directory
+    /// Write to this file, which may not exist yet, instead of standard output, which is `-` too; with --all or --project, to this directory
     #[arg(short, long, value_name = "FILE|DIR")]
     output: Option<PathBuf>,
     /// Replace the file if it exists; with --all or --project, write pages again that have not changed
@@ -103,7 +106,8 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
     if let Some(since) = &args.since {
         return Err(Failure::argument("--since", since, "it needs --all or --project"));
     }
-    let given = args.output.clone().map(absolute).transpose()?;
+    let is_stdout = |path: &PathBuf| path.as_os_str() == STDOUT;
+    let given = args.output.clone().filter(|path| !is_stdout(path)).map(absolute).transpose()?;
     if screen.json && given.is_none() && !args.open {
         let why = "the page itself goes to standard output; name a file with -o";
         return Err(Failure::argument("--json", "export", why));
@@ -132,7 +136,7 @@ pub(super) fn run(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -
 
 /// A page of each conversation, in a directory.
 fn pages_of_all(places: &Places, args: &ExportArgs, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let Some(folder) = args.output.clone() else {
+    let Some(folder) = args.output.clone().filter(|folder| folder.as_os_str() != STDOUT) else {
         let which = match &args.project {
             Some(project) => format!("--project {}", shell_quoted(project)),
             None => "--all".to_owned(),

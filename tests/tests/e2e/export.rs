@@ -121,6 +121,15 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn a_dash_is_standard_output() {
+    let scratch = with_subagent();
+    let page = scratch.layer3(&["export", SUBAGENT, "-o", "-"]).output().ok().text();
+    assert!(!page.is_empty() && page == scratch.layer3(&["export", SUBAGENT]).output().ok().text());
+    let many = scratch.layer3(&["export", "--all", "-o", "-"]).output().exits(1).stderr;
+    assert!(many.contains("a directory for the pages has to be named"), "{many}");
+}
+
+#[test]
 fn damage_is_said_by_show_and_refused_by_export() {
     let scratch = with_subagent();
     let damage = |store: std::path::PathBuf| {
