@@ -35,7 +35,7 @@ pub(super) fn context(
     let sql = format!(
         "SELECT {COLUMNS} FROM messages m {JOINS}
          WHERE m.session = ?1 AND m.content = ?2 AND m.offset {compare} ?3 AND m.speaker % 16 NOT IN (5, 8)
-         ORDER BY m.offset {order} LIMIT {count}"
+         GROUP BY m.offset ORDER BY m.offset {order} LIMIT {count}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([hit.session_row, hit.place.content, hit.place.offset as i64], found)?;

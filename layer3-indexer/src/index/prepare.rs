@@ -2,16 +2,17 @@
 //! SQLite writes the rows of the one before.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::blobs::without_blobs;
 use super::fold::indexed;
-use super::text::{Column, Speaker, is_message, key_of, sections};
+use super::text::{Column, Speaker, is_message, is_same_everywhere, key_of, sections};
 use super::tool_calls::Named;
 use super::topics::topic_words;
 use super::trigram::Tokens;
 use crate::transcript::metadata::SessionStats;
 use crate::transcript::queue::may_be_sent;
-use crate::transcript::record::{Located, Record};
+use crate::transcript::record::{Located, Record, without_marks};
 
 /// Columns of the index of words.
 const COLUMNS: usize = 5;
@@ -50,6 +51,8 @@ pub(super) struct Message<'a> {
     pub(crate) queued: Queued,
     /// The fingerprint of one that counts as a message: see [`Record::is_shown`].
     pub(crate) shown: Option<u64>,
+    /// Whether it is the rest of a long text of the message before it.
+    pub(crate) is_rest: bool,
 }
 
 /// What a message is to the queue of prompts, and what was said in it.
@@ -72,9 +75,18 @@ impl Queued {
     }
 }
 
+/// Which of a record's long texts is the rest of what stands in a column.
+pub(super) type Rest = (Range<u64>, Column);
+
 impl<'a> Prepared<'a> {
-    /// `ordered_ms` is its time in the order of its file. `tokens` is empty before and after.
-    pub(crate) fn of(located: &'a Located<'_>, ordered_ms: i64, tokens: &mut Tokens) -> Prepared<'a> {
+    /// `ordered_ms` is its time in the order of its file. `tokens` is empty before and after. `rests` gets the long texts that
+    /// were left in the file: each piece of them is a [`Prepared::rest`].
+    pub(crate) fn of(
+        located: &'a Located<'_>,
+        ordered_ms: i64,
+        tokens: &mut Tokens,
+        rests: &mut Vec<Rest>,
+    ) -> Prepared<'a> {
         let record = &located.record;
         let time_ms = record.timestamp_ms.unwrap_or(ordered_ms);
         let mut tally = SessionStats::default();
@@ -85,7 +97,7 @@ impl<'a> Prepared<'a> {
             let (mut parts_bytes, mut topics, mut asked) = (0, String::new(), String::new());
             let mut columns = [const { None }; COLUMNS];
             for (column, text) in sections {
-                let text = without_blobs(text);
+                let text = without_blobs(without_rests(text, located, column, rests));
                 match column {
                     Column::User => topic_words(&text, &mut asked),
                     Column::ToolOutput => {}
@@ -111,9 +123,52 @@ impl<'a> Prepared<'a> {
                 uses: Named::all_of(record),
                 queued: Queued::of(record),
                 shown: record.is_shown().then(|| record.fingerprint()),
+                is_rest: false,
             }
         });
         Prepared { offset: located.offset, length: located.length, time_ms, tally, message }
+    }
+
+    /// What is the same in all pieces of it: all but its texts.
+    pub(crate) fn without_texts(&self) -> Prepared<'a> {
+        let message = self.message.as_ref().map(|message| Message {
+            is_aside: true,
+            speaker: message.speaker,
+            branch: message.branch.clone(),
+            key: message.key,
+            columns: [const { None }; COLUMNS],
+            parts: Vec::new(),
+            parts_bytes: 0,
+            topics: String::new(),
+            asked: String::new(),
+            uses: Vec::new(),
+            queued: Queued::No,
+            shown: None,
+            is_rest: true,
+        });
+        Prepared { message, tally: SessionStats::default(), ..*self }
+    }
+
+    /// A piece of a text that this record has not all of, as a message of its own. `None` where this one makes no row.
+    pub(crate) fn rest(&self, text: String, column: Column, number: u64, tokens: &mut Tokens) -> Option<Prepared<'a>> {
+        let mut piece = self.without_texts();
+        let message = piece.message.as_mut()?;
+        let text = without_blobs(Cow::Owned(text.replace('\0', " ")));
+        match column {
+            Column::User => topic_words(&text, &mut message.asked),
+            Column::ToolOutput => {}
+            _ => topic_words(&text, &mut message.topics),
+        }
+        if column.has_parts() {
+            tokens.add(&text);
+            (message.parts, message.parts_bytes) = (tokens.take(), text.len());
+        }
+        message.columns[column as usize] = Some(indexed(text));
+        let key = blake3::hash(&[message.key.to_le_bytes(), number.to_le_bytes()].concat());
+        let key = i64::from_le_bytes(key.as_bytes()[..8].try_into().unwrap_or_default());
+        // The same in whatever session the message itself is.
+        message.key = if is_same_everywhere(message.key) { key | 1 } else { key & !1 };
+        Some(piece)
     }
 
     /// The same without the record.
@@ -126,6 +181,19 @@ impl<'a> Prepared<'a> {
         });
         Prepared { message, ..self }
     }
+}
+
+/// A text without the marks of what was left of it in the file, which `rests` gets.
+fn without_rests<'a>(text: Cow<'a, str>, located: &Located<'_>, column: Column, rests: &mut Vec<Rest>) -> Cow<'a, str> {
+    if located.cuts.is_empty() {
+        return text;
+    }
+    let mut take = |n: usize| {
+        let is_new = !rests.iter().any(|(cut, _)| *cut == located.cuts[n]);
+        rests.extend(is_new.then(|| (located.cuts[n].clone(), column)));
+        is_new
+    };
+    without_marks(&text, &located.cuts, &mut take).map_or(text, Cow::Owned)
 }
 
 /// A text below another one.

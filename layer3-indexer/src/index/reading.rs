@@ -9,16 +9,17 @@ use std::hint;
 use std::io::{self, Seek, SeekFrom};
 use std::mem;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::panic;
 use std::sync::mpsc::{TrySendError, channel, sync_channel};
 use std::thread;
 
 use layer1_prebackup::archive::TreeHasher;
 
-use super::prepare::Prepared;
+use super::prepare::{Prepared, Rest};
 use super::trigram::Tokens;
 use crate::transcript::metadata::Order;
-use crate::transcript::record::{Located, ReadReport, TornLine, read_pieces, read_records_telling};
+use crate::transcript::record::{Located, ReadAt, ReadReport, TornLine, read_cut, read_pieces, read_records_telling};
 
 /// What was read is hashed in multiples of this: whole subtrees of BLAKE3 cost far less than their parts.
 const HASH_BYTES: u64 = 64 * 1024;
@@ -28,6 +29,8 @@ const AHEAD_BYTES_MIN: u64 = 256 * 1024;
 const HANDED_BYTES: u64 = 128 * 1024;
 /// … and waking who waits for it costs more, so that as many are gathered while nobody takes them.
 const HANDED_BYTES_MAX: u64 = 512 * 1024;
+/// More is not kept of what was read and not dealt with.
+const PENDING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// So often handed over and not yet taken.
 const HANDED_MAX: usize = 4;
 
@@ -145,46 +148,114 @@ fn read_here(
     let start = range.bytes.start;
     file.seek(SeekFrom::Start(start))?;
     let (mut order, mut is_cut, mut tokens) = (Order { latest_ms: range.last_ms }, false, Tokens::new());
+    let (mut rests, mut failed) = (Vec::new(), None);
+    let read_at = |at: u64, bytes: &mut [u8]| range.file.read_exact_at(bytes, at);
     let dealt_with = Cell::new(start);
     let rest = io::Read::take(file, range.bytes.end.saturating_sub(start));
-    let mut reader = Hashing { reader: rest, hash, pending: Vec::new(), dealt_with: &dealt_with };
+    let mut reader = Hashing::new(rest, hash, &dealt_with);
     let mut each = |located: Located<'_>| {
         is_cut = located.offset + located.length - start >= range.bytes_max;
-        let wanted = each(Prepared::of(&located, order.next_ms(&located.record), &mut tokens));
-        if is_cut { ControlFlow::Break(()) } else { wanted }
+        rests.clear();
+        let prepared = Prepared::of(&located, order.next_ms(&located.record), &mut tokens, &mut rests);
+        let mut wanted = match rests.is_empty() {
+            true => each(prepared),
+            false => each_of_long(&read_at, prepared, &rests, &mut tokens, each).unwrap_or_else(|error| {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }),
+        };
+        if is_cut {
+            wanted = ControlFlow::Break(());
+        }
+        wanted
     };
     let told = |offset| dealt_with.set(offset);
     let report = match range.is_output {
         true => read_pieces(&mut reader, start, &mut each, &told),
-        false => read_records_telling(&mut reader, start, range.torn, &mut each, &told),
+        false => read_records_telling(&mut reader, start, range.torn, &mut each, &told, Some(&read_at)),
     }?;
-    let (tree, whole) = reader.ended_at(report.next_offset);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let (tree, whole) = reader.ended_at(report.next_offset, &read_at)?;
     Ok(Read { report, tree, whole, last_ms: order.latest_ms, is_cut })
+}
+
+/// Hands over a record of which long texts were left in the file, then these, piece by piece.
+fn each_of_long(
+    read_at: ReadAt<'_>,
+    prepared: Prepared<'_>,
+    rests: &[Rest],
+    tokens: &mut Tokens,
+    each: &mut dyn FnMut(Prepared<'_>) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
+    let mut number = 0;
+    // Handed over first; what is the same in all of it is needed once more.
+    let first = prepared.without_texts();
+    if each(prepared).is_break() {
+        return Ok(ControlFlow::Break(()));
+    }
+    for (cut, column) in rests {
+        let read = read_cut(read_at, cut, &mut |text| {
+            number += 1;
+            first.rest(text, *column, number, tokens).map_or(ControlFlow::Continue(()), &mut *each)
+        });
+        if read?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Hashes what is read, up to where the records were dealt with: there the next update goes on.
 struct Hashing<'d, R> {
     reader: R,
     hash: TreeHasher,
+    /// The same of more, where a record is so long that not all of it is kept.
+    further: Option<TreeHasher>,
     /// Read and not yet hashed.
     pending: Vec<u8>,
     /// All before is dealt with.
     dealt_with: &'d Cell<u64>,
 }
 
-impl<R: io::Read> Hashing<'_, R> {
+impl<'d, R: io::Read> Hashing<'d, R> {
+    fn new(reader: R, hash: TreeHasher, dealt_with: &'d Cell<u64>) -> Hashing<'d, R> {
+        Hashing { reader, hash, further: None, pending: Vec::new(), dealt_with }
+    }
+
     /// The hash of everything before `offset`, and of everything that was read.
-    fn ended_at(mut self, offset: u64) -> (TreeHasher, TreeHasher) {
+    fn ended_at(mut self, offset: u64, read_at: ReadAt<'_>) -> io::Result<(TreeHasher, TreeHasher)> {
         self.hash_until(offset);
-        let mut whole = self.hash.clone();
+        let mut whole = self.further.clone().unwrap_or_else(|| self.hash.clone());
         whole.update(&self.pending);
-        (self.hash, whole)
+        // A record that waits for its end, or with a long row of NULs behind it.
+        let mut again = vec![0; HASH_BYTES as usize];
+        while self.hash.bytes() < offset.min(whole.bytes()) {
+            let bytes = &mut again[..(offset - self.hash.bytes()).min(HASH_BYTES) as usize];
+            read_at(self.hash.bytes(), bytes)?;
+            self.hash.update(bytes);
+        }
+        Ok((self.hash, whole))
     }
 
     fn hash_until(&mut self, offset: u64) {
+        if let Some(further) = self.further.take_if(|further| further.bytes() <= offset) {
+            self.hash = further;
+        }
+        if let Some(further) = &mut self.further {
+            if self.pending.len() > PENDING_BYTES_MAX {
+                further.update(&self.pending[..PENDING_BYTES_MAX / 2]);
+                self.pending.drain(..PENDING_BYTES_MAX / 2);
+            }
+            return;
+        }
         let length = (offset.saturating_sub(self.hash.bytes()) as usize).min(self.pending.len());
         self.hash.update(&self.pending[..length]);
         self.pending.drain(..length);
+        if self.pending.len() > PENDING_BYTES_MAX {
+            self.further = Some(self.hash.clone());
+        }
     }
 }
 

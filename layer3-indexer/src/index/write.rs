@@ -27,7 +27,7 @@ use super::owed::Noted;
 use super::prepare::{Message, Prepared, Queued};
 use super::reading::{self, Range, Read};
 use super::text::is_same_everywhere;
-use super::tool_calls::{self, ToolCalls};
+use super::tool_calls::{self, ToolCalls, Use};
 use super::topics::{self, ASKED_COUNTS, Topics};
 use super::trigram_rows::TrigramRow;
 use super::wait::begin;
@@ -645,6 +645,8 @@ struct Batch<'t> {
     first_message: Option<(i64, i64)>,
     branches: HashMap<String, i64>,
     tool_calls: ToolCalls,
+    /// What the last message uses.
+    uses: Vec<Use>,
     trigram_row: TrigramRow,
     topics: Topics,
     /// First and last message that was added.
@@ -677,6 +679,7 @@ impl<'t> Batch<'t> {
             tally,
             branches: HashMap::new(),
             tool_calls: ToolCalls::default(),
+            uses: Vec::new(),
             trigram_row: TrigramRow::new(),
             topics: Topics::default(),
             messages: None,
@@ -697,8 +700,10 @@ impl<'t> Batch<'t> {
             return Ok(());
         };
         let branch = self.branch(message.branch.as_deref())?;
-        let uses = self.tool_calls.of(self.transaction, &message.uses)?;
-        let is_own = !uses.is_empty() && uses.iter().all(|used| used.is_own);
+        if !message.is_rest {
+            self.uses = self.tool_calls.of(self.transaction, &message.uses)?;
+        }
+        let is_own = !self.uses.is_empty() && self.uses.iter().all(|used| used.is_own);
         let speaker = if is_own { message.speaker.as_echo() } else { message.speaker };
         let mut insert = self.transaction.prepare_cached(
             "INSERT OR IGNORE INTO messages (session, content, offset, length, time_ms, speaker, branch, key)
@@ -735,7 +740,7 @@ impl<'t> Batch<'t> {
         if speaker.role() == Role::Summary {
             self.add_beginning(message.key)?;
         }
-        tool_calls::add(self.transaction, id, &uses)?;
+        tool_calls::add(self.transaction, id, &self.uses)?;
         let [user, assistant, thinking, tool_input, tool_output] = &message.columns;
         self.transaction
             .prepare_cached(

@@ -804,3 +804,53 @@ fn a_word_that_no_conversation_has_is_the_nearest_that_some_has() {
     let none = index.search(&store, &of_b).unwrap();
     assert_eq!((none.hits.len(), none.notes.len()), (0, 0), "{none:?}");
 }
+
+/// Of a record of megabytes the texts are read in pieces: each word of it is found, and it is one message.
+#[test]
+fn a_record_of_megabytes_is_found_by_each_part_and_is_one_message() {
+    let filler = "lines \\n of \\\"many\\\" words, 日本 ".repeat(60_000);
+    let long = |mark: &str| format!("{mark}first {filler} {mark}middle {filler} {mark}last");
+    let (asked, printed) = (long("asked"), long("printed"));
+    assert!(printed.len() > 3 * 1024 * 1024);
+    let beside = format!(r#""toolUseResult":{{"stdout":"{printed}","stderr":""}},"type":"user""#);
+    let transcript = [
+        user(1, "before it"),
+        record(2, "user", &format!(r#"{{"role":"user","content":"{asked}"}}"#)),
+        call(3, "t1", "Bash", r#"{"command":"print"}"#),
+        result(4, "t1", &printed).replace(r#""type":"user""#, &beside),
+        user(5, "behind it"),
+        // Several on a line, and one that is damaged, are read as any other.
+        format!("{}{}", result(6, "t6", &long("twice")).trim_end(), user(7, "onthesameline")),
+        format!("{}{}", &result(8, "t8", &long("torn"))[..2_000_000], user(9, "behinddamage")),
+    ];
+    let store = Store::new();
+    let (mut index, s) = (fresh(&store), key("p", "s"));
+    let whole = transcript.concat();
+    // It comes in two steps, the first of which ends within the long one.
+    store.transcript(&s, &whole[..transcript[0].len() + asked.len() / 2]);
+    update(&mut index, &store, &s);
+    store.transcript(&s, &whole);
+    update(&mut index, &store, &s);
+    assert_eq!(dump(&index), rebuilt(&store));
+    for (word, hit) in [("asked", "suuid-2"), ("printed", "suuid-4"), ("twice", "suuid-6")] {
+        for word in [format!("{word}first"), format!("{word}middle"), format!("{word}last")] {
+            let query = SearchQuery { before: 2, after: 2, ..SearchQuery::new(&word, 0) };
+            let hits = index.search(&store, &query).unwrap().hits;
+            let of_hit = |hit: &Hit| format!("{}{}", hit.session_id, hit.uuid.as_deref().unwrap_or("-"));
+            assert_eq!(hits.iter().map(of_hit).collect::<Vec<_>>(), [hit], "{word}");
+            assert!(hits[0].snippet.contains(&word), "{word}: {}", hits[0].snippet);
+            let beside = |all: &[ContextMessage]| all.iter().map(|one| one.time.clone()).collect::<BTreeSet<_>>().len();
+            assert_eq!(
+                (beside(&hits[0].before), beside(&hits[0].after)),
+                (hits[0].before.len(), hits[0].after.len()),
+                "each message beside it comes once: {word}"
+            );
+        }
+    }
+    let bash = |text: &str| SearchQuery { tool: Some("Bash".into()), ..SearchQuery::new(text, 0) };
+    assert_eq!(ids(&index, &store, &bash("printedlast")), ["suuid-4"]);
+    assert_eq!(ids(&index, &store, &SearchQuery::new("onthesameline", 0)), ["suuid-7"]);
+    assert_eq!(ids(&index, &store, &SearchQuery::new("behinddamage", 0)), ["suuid-9"]);
+    let row = index.sessions(&SessionFilter::default()).unwrap();
+    assert_eq!(row[0].metadata.messages, 8);
+}

@@ -7,6 +7,7 @@ use std::ops::{ControlFlow, Range};
 use layer1_prebackup::wire::surrogates;
 
 use super::fields::Envelope;
+use super::long::{LONG_BYTES, ReadAt, Skeleton};
 use super::meaning::record_of;
 use super::types::{Class, Located, Record};
 
@@ -55,17 +56,19 @@ pub fn read_records<R: Read>(
     torn: TornLine,
     each: &mut dyn FnMut(Located<'_>) -> ControlFlow<()>,
 ) -> io::Result<ReadReport> {
-    read_records_telling(reader, offset, torn, each, &|_| {})
+    read_records_telling(reader, offset, torn, each, &|_| {}, None)
 }
 
 /// [`read_records`], telling `dealt_with` the offset before which nothing will be looked at again,
-/// at least once a line and once a buffer of a line that is too long.
+/// at least once a line and once a buffer of a line that is too long. Where the file can be read at any place,
+/// long texts are left there ([`Located::cuts`]), and memory is bounded.
 pub(crate) fn read_records_telling<R: Read>(
     reader: R,
     offset: u64,
     torn: TornLine,
     each: &mut dyn FnMut(Located<'_>) -> ControlFlow<()>,
     dealt_with: &dyn Fn(u64),
+    read_at: Option<ReadAt<'_>>,
 ) -> io::Result<ReadReport> {
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     let mut report = ReadReport { next_offset: offset, ..ReadReport::default() };
@@ -74,7 +77,19 @@ pub(crate) fn read_records_telling<R: Read>(
         dealt_with(report.next_offset);
         line.clear();
         line.shrink_to(LINE_BYTES_KEPT);
-        let mut read = to_newline(&mut reader, LINE_BYTES_MAX + 1, &mut |piece| line.extend_from_slice(piece))?;
+        let mut long: Option<Skeleton> = None;
+        let mut read = to_newline(&mut reader, LINE_BYTES_MAX + 1, &mut |piece| match &mut long {
+            Some(long) => long.add(piece),
+            None => {
+                line.extend_from_slice(piece);
+                if line.len() > LONG_BYTES && read_at.is_some() {
+                    let mut begun = Skeleton::at(report.next_offset);
+                    begun.add(&line);
+                    line = Vec::new();
+                    long = Some(begun);
+                }
+            }
+        })?;
         if read == 0 {
             return Ok(report);
         }
@@ -99,18 +114,41 @@ pub(crate) fn read_records_telling<R: Read>(
             })?;
             continue;
         }
+        if let (Some(long), Some(read_at)) = (long, read_at) {
+            let (text, cuts, longer) = long.ended();
+            let mut parsed = parse_line(&text, &mut mended);
+            if let (Some((range, record)), [], 0) = (parsed.records.pop(), &parsed.records[..], parsed.unparsable) {
+                let length = range.len() as u64;
+                let located = Located {
+                    offset: line_offset + range.start as u64,
+                    length: length.saturating_add_signed(longer),
+                    record,
+                    cuts,
+                };
+                note_unknown(&located.record, &mut report);
+                report.next_offset = located.offset + located.length;
+                if each(located).is_break() {
+                    return Ok(report);
+                }
+                report.next_offset = line_offset + read as u64;
+                continue;
+            }
+            if parsed.unparsable > 0 && torn == TornLine::Wait && text.last() != Some(&b'\n') {
+                return Ok(report);
+            }
+            // Only a line that is one record can be read so.
+            line.resize(read, 0);
+            read_at(line_offset, &mut line)?;
+        }
         let parsed = parse_line(&line, &mut mended);
         let is_torn = (line.last() != Some(&b'\n') || is_open) && parsed.unparsable > 0;
         if is_torn && torn == TornLine::Wait {
             return Ok(report);
         }
         for (range, record) in parsed.records {
-            if record.class == Class::Unknown {
-                let kind = record.subtype.as_ref().filter(|_| record.kind == "attachment").unwrap_or(&record.kind);
-                *report.unknown.entry(kind.clone().into_owned()).or_default() += 1;
-            }
-            let located =
-                Located { offset: line_offset + range.start as u64, length: (range.end - range.start) as u64, record };
+            note_unknown(&record, &mut report);
+            let (offset, length) = (line_offset + range.start as u64, (range.end - range.start) as u64);
+            let located = Located { offset, length, record, cuts: Vec::new() };
             report.next_offset = line_offset + range.end as u64;
             if each(located).is_break() {
                 return Ok(report);
@@ -118,6 +156,13 @@ pub(crate) fn read_records_telling<R: Read>(
         }
         report.unparsable += parsed.unparsable;
         report.next_offset = line_offset + read as u64;
+    }
+}
+
+fn note_unknown(record: &Record<'_>, report: &mut ReadReport) {
+    if record.class == Class::Unknown {
+        let kind = record.subtype.as_ref().filter(|_| record.kind == "attachment").unwrap_or(&record.kind);
+        *report.unknown.entry(kind.clone().into_owned()).or_default() += 1;
     }
 }
 

@@ -4,6 +4,7 @@
 mod escapes;
 mod fields;
 mod lines;
+mod long;
 mod meaning;
 mod pieces;
 mod spans;
@@ -14,6 +15,7 @@ mod types;
 
 pub(crate) use lines::{LINE_BYTES_MAX, read_records_telling};
 pub use lines::{ReadReport, TornLine, read_records, with_record};
+pub(crate) use long::{ReadAt, read_cut, without_marks};
 pub(crate) use pieces::{is_output, read_pieces, with_piece};
 pub use tool_input::tool_input_text;
 pub use types::{Block, Class, Located, Origin, Picture, Record, Role};

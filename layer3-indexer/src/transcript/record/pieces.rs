@@ -54,7 +54,7 @@ pub(crate) fn read_pieces<R: Read>(
         }
         let (at, length) = (report.next_offset, piece.len() as u64);
         report.next_offset += length;
-        let located = record_of(&piece).map(|record| Located { offset: at, length, record });
+        let located = record_of(&piece).map(|record| Located { offset: at, length, record, cuts: Vec::new() });
         if located.is_some_and(|located| each(located).is_break()) {
             return Ok(report);
         }

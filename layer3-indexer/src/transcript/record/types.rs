@@ -349,6 +349,8 @@ pub struct Located<'a> {
     pub length: u64,
     /// The record.
     pub record: Record<'a>,
+    /// Where in the file the rest of its long texts stands, if they were left there: see `long.rs`.
+    pub(crate) cuts: Vec<std::ops::Range<u64>>,
 }
 
 /// `/compact keep the names`, `! ls`.
