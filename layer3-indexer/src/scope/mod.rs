@@ -13,6 +13,7 @@ mod stored;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::SessionKey;
+use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::ProjectName;
 
@@ -89,7 +90,8 @@ impl Meant {
 
 /// Which of these sessions are meant, of those that may be handed out; of no other one anything is said.
 pub(crate) fn meant(scope: &Scope, known: &[Whereabouts]) -> Meant {
-    let served = places(known, |session| is_served(session, &scope.here));
+    let limits = Served::by(&scope.here);
+    let served = places(known, |session| limits.is_met_by(session));
     if served.len() == known.len() {
         return asked_for(scope, known);
     }
@@ -112,7 +114,8 @@ pub(crate) fn named(
         all = called(places, stores, &keys, typed).into_iter().map(|candidate| candidate.key).collect();
     }
     let known = whereabouts(stores, &all);
-    let served = all.iter().zip(&known).filter(|(_, session)| is_served(session, here));
+    let limits = Served::by(here);
+    let served = all.iter().zip(&known).filter(|(_, session)| limits.is_met_by(session));
     let served: Vec<SessionKey> = served.map(|(key, _)| key.clone()).collect();
     if served.is_empty() && !all.is_empty() {
         let why = "the settings (mcp_scope, exclude) keep this server from handing it out";
@@ -122,13 +125,25 @@ pub(crate) fn named(
     session_name::only(served, typed).map_err(told)
 }
 
-/// Whether the session may be handed out: not where a setting excludes it, or keeps to another project.
-pub(crate) fn is_served(session: &Whereabouts, here: &Here) -> bool {
-    let Limits { project_of, exclude } = &here.limits;
-    let is_of_project = |directory: &Option<PathBuf>| {
-        directory.as_ref().is_some_and(|directory| is_of(session, &Project::of(directory, &here.home)))
-    };
-    project_of.as_ref().is_none_or(is_of_project) && !exclude.is_saved_excluded(&session.project, &session.directories)
+/// Which sessions may be handed out: none that a setting excludes, or of another project than it keeps to.
+struct Served<'a> {
+    /// The project, where only one is meant; none of it where it is not known.
+    project: Option<Option<Project>>,
+    exclude: &'a Exclusions,
+}
+
+impl Served<'_> {
+    fn by(here: &Here) -> Served<'_> {
+        let Limits { project_of, exclude } = &here.limits;
+        let project = |directory: &Option<PathBuf>| directory.as_ref().map(|at| Project::of(at, &here.home));
+        Served { project: project_of.as_ref().map(project), exclude }
+    }
+
+    fn is_met_by(&self, session: &Whereabouts) -> bool {
+        let is_of_it = |project: &Option<Project>| project.as_ref().is_some_and(|project| is_of(session, project));
+        self.project.as_ref().is_none_or(is_of_it)
+            && !self.exclude.is_saved_excluded(&session.project, &session.directories)
+    }
 }
 
 fn asked_for(scope: &Scope, known: &[Whereabouts]) -> Meant {
@@ -172,7 +187,7 @@ fn by_directory(here: &Here, known: &[Whereabouts]) -> Meant {
 /// The nearest directory above in which a session was started.
 fn started_above(directory: &Path, here: &Here, known: &[Whereabouts]) -> Option<Project> {
     let above = directory.ancestors().skip(1).take_while(|above| !here.home.starts_with(above));
-    let project = |above: &Path| Project { roots: vec![above.to_owned()], with_all_below: true };
+    let project = |above: &Path| Project::with_all_below(vec![above.to_owned()]);
     let started = |above: &&Path| known.iter().filter_map(directory_of).any(|directory| Path::new(directory) == *above);
     above.into_iter().find(started).map(project)
 }
@@ -183,7 +198,7 @@ fn moved(directory: &Path, known: &[Whereabouts]) -> Option<Project> {
     let is_old =
         |known: &&Path| known.file_name() == Some(name) && *known != directory && known.symlink_metadata().is_err();
     let old = known.iter().rev().filter_map(directory_of).map(Path::new).find(is_old)?;
-    Some(Project { roots: vec![old.to_owned()], with_all_below: true })
+    Some(Project::with_all_below(vec![old.to_owned()]))
 }
 
 fn by_name(typed: &str, here: &Here, known: &[Whereabouts]) -> Meant {

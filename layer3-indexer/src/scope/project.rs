@@ -1,5 +1,7 @@
 //! The project of a directory: its git repository with all its worktrees, else the directory itself.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,24 +13,31 @@ pub(super) struct Project {
     /// Its own directory first, then those of its worktrees.
     pub(super) roots: Vec<PathBuf>,
     /// Whether what lies below belongs to it. Not so of the home directory and those above: that would be everything.
-    pub(super) with_all_below: bool,
+    with_all_below: bool,
+    /// Directories that were asked for: many sessions are of one, and links cost a look at the disk each.
+    known: RefCell<HashMap<String, bool>>,
 }
 
 impl Project {
+    /// Of these directories, its own first, with what lies below them.
+    pub(super) fn with_all_below(roots: Vec<PathBuf>) -> Project {
+        Project { roots, with_all_below: true, known: RefCell::default() }
+    }
+
     /// The project of a directory, which need not exist: its git repository, else itself. `/`, the home directory and
     /// what lies between are a project without what lies below, whether they are a repository or not.
     pub(super) fn of(directory: &Path, home: &Path) -> Project {
         let directory = outside_of_worktree(&resolved(directory));
         let home = resolved(home);
         if home.starts_with(&directory) {
-            return Project { roots: vec![directory], with_all_below: false };
+            return Project { with_all_below: false, ..Project::with_all_below(vec![directory]) };
         }
         let repository = directory.ancestors().take_while(|above| !home.starts_with(above)).find_map(|above| {
             let mut roots = repository_at(above)?;
             roots.retain(|root| !home.starts_with(root));
             Some(roots)
         });
-        Project { roots: repository.unwrap_or_else(|| vec![directory]), with_all_below: true }
+        Project::with_all_below(repository.unwrap_or_else(|| vec![directory]))
     }
 
     /// The directory and what lies below, whichever repository it is in; its worktrees where it is one itself.
@@ -40,6 +49,15 @@ impl Project {
 
     /// Whether a directory that a record names is of this project.
     pub(super) fn has(&self, directory: &str) -> bool {
+        if let Some(known) = self.known.borrow().get(directory) {
+            return *known;
+        }
+        let has = self.has_looked_up(directory);
+        self.known.borrow_mut().insert(directory.to_owned(), has);
+        has
+    }
+
+    fn has_looked_up(&self, directory: &str) -> bool {
         let directory = Path::new(project_of_worktree(directory));
         let is_in = |directory: &Path| {
             let is_at =

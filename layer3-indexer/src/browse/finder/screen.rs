@@ -1,6 +1,6 @@
 //! The terminal: taken over, drawn on, read from, and given back, whatever happens.
 
-use std::io::{self, BufWriter, Stderr, Write};
+use std::io::{self, BufWriter, IsTerminal, Stderr, Write};
 use std::panic;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::platform::process::stop_self;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::draw::{Look, draw};
 use super::model::{Chosen, Effect, Event, Key, Model, Purpose};
@@ -28,6 +29,8 @@ use crate::terminal::time::now_ms;
 
 /// What fails when the terminal goes away.
 const USING: &str = "use the terminal";
+/// The exit code then: as if the signal had ended the program.
+const TERMINAL_GONE: i32 = 128 + 1;
 /// How long a key is waited for while threads are at work.
 const BUSY_WAIT: Duration = Duration::from_millis(8);
 /// And while they are not: the times that are shown grow.
@@ -48,10 +51,26 @@ pub(crate) fn run(places: &Places, scope: &Scope, purpose: Purpose, colour: bool
     let mut model = Model::new(purpose, rows, here, notes.into_iter().next());
     model.all |= scope.all;
     model.list_again(false);
+    end_with_the_terminal();
     let mut screen = Screen::enter()?;
     let chosen = screen.go_on(&mut model, &work, places, colour);
     drop(screen);
     chosen
+}
+
+/// Ends the program when the terminal goes away, also where the signal that says so is ignored: keys are waited for in a
+/// library that would ask for them again and again.
+fn end_with_the_terminal() {
+    std::thread::spawn(|| {
+        let stdin = io::stdin();
+        while stdin.is_terminal() {
+            let mut stdin = [PollFd::new(&stdin, PollFlags::empty())];
+            let waited = poll(&mut stdin, None);
+            if waited.is_ok() && stdin[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+                std::process::exit(TERMINAL_GONE);
+            }
+        }
+    });
 }
 
 type Out = BufWriter<Stderr>;
