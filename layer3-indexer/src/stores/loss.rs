@@ -26,7 +26,7 @@ use crate::terminal;
 use crate::transcript::lost::{How, Joiner, Messages};
 
 /// Format of a record.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// A record is shorter: two lines a version.
 const RECORD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Where the records are, in layer 3's store.
@@ -305,7 +305,9 @@ fn compare(
         Err(failure) => return (None, Err(failure)),
     };
     let (mut worst, mut all_read): (Option<Loss>, _) = (None, Ok(()));
-    for (nth, file) in older.iter().enumerate() {
+    // The newest one, and what it goes on from, be it through others.
+    let mut chain = vec![now];
+    for (nth, file) in older.iter().enumerate().rev() {
         let before = match messages(file) {
             Ok(before) => before,
             Err(failure) => {
@@ -313,12 +315,17 @@ fn compare(
                 continue;
             }
         };
-        let lost = now.lost_of(&before, older.len() - nth);
-        let Some(lost) = lost.filter(|lost| worst.as_ref().is_none_or(|worst| lost.messages >= worst.messages)) else {
+        let lost = chain[0].lost_of(&before, older.len() - nth);
+        let is_linked = chain.iter().any(|later| later.goes_on_from(&before));
+        let goes_on = is_linked && chain.len() > 1;
+        if is_linked {
+            chain.push(before);
+        }
+        let Some(lost) = lost.filter(|lost| worst.as_ref().is_none_or(|worst| lost.messages > worst.messages)) else {
             continue;
         };
         worst = Some(Loss {
-            how: lost.how,
+            how: if lost.is_all && goes_on { How::Split } else { lost.how },
             messages: lost.messages,
             version: file.name.generation,
             version_bytes: file.bytes,

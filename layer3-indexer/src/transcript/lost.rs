@@ -40,6 +40,8 @@ pub(crate) struct Lost {
     /// Messages of the older content that the newer one has not.
     pub(crate) messages: u64,
     pub(crate) how: How,
+    /// Whether the newer content has messages, and none of the older one's.
+    pub(crate) is_all: bool,
 }
 
 /// The messages of a content.
@@ -131,7 +133,12 @@ impl Messages {
             false if self.bytes < older.bytes => How::Shrunk,
             false => How::Rewritten,
         };
-        Some(Lost { messages, how })
+        Some(Lost { messages, how, is_all: own && !kept.contains(&true) })
+    }
+
+    /// Whether this content goes on from an older one, or has something of it.
+    pub(crate) fn goes_on_from(&self, older: &Messages) -> bool {
+        self.parents.iter().chain(self.ids.keys()).any(|id| older.ids.contains_key(id))
     }
 }
 

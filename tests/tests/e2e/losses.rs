@@ -552,6 +552,38 @@ fn losses_told(scratch: &Scratch) -> Vec<String> {
     kinds.filter(|kind| ["shrunk", "rewritten", "split"].contains(&kind.as_str())).collect()
 }
 
+/// Deleted twice: the newest version follows the second one, and that the first.
+#[test]
+fn a_conversation_of_three_versions_is_one() {
+    let scratch = Scratch::new();
+    let id = transcripts::made_id(1);
+    let transcript = scratch.transcript(&id);
+    let (mut all, mut last) = (String::new(), None::<String>);
+    for n in [1, 3, 5] {
+        let asked = transcripts::prompt_line(&id, n, &format!("question {n}"));
+        let asked = last.as_ref().map_or(asked.clone(), |last| following(last, &asked));
+        let answer = following(&asked, &transcripts::answer_line(&id, n + 1, &format!("answer {n}")));
+        let overlap = last.take().filter(|_| n == 3).unwrap_or_default();
+        // Nobody knows what a file that is deleted repeats.
+        let version = format!("{overlap}{asked}{answer}");
+        transcripts::append(&transcript, &version);
+        chain_delivered(&scratch, &transcripts::session_end(&transcript));
+        all.push_str(&format!("{asked}{answer}"));
+        last = Some(answer);
+        if n < 5 {
+            fs::remove_file(&transcript).expect("delete it under the client");
+        }
+    }
+    assert_eq!(losses_told(&scratch), ["split"]);
+    let shown = scratch.layer3(&["show", &id]).output().ok().text();
+    for words in ["question 1", "answer 3", "answer 5"] {
+        assert!(shown.contains(words), "no {words:?} in {shown}");
+    }
+    let text = scratch.layer3(&["status"]).output().exits(1).text();
+    assert!(text.contains("--joined --force"), "{text}");
+    assert_restored(&scratch, &id, &["--joined", "--force"], all.as_bytes());
+}
+
 #[test]
 fn a_transcript_deleted_under_an_open_session_is_told_read_and_restored_as_one() {
     let scratch = Scratch::new();
