@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::browse::fit::SAID;
 use crate::failure::Failure;
-use crate::index::Marks;
+use crate::index::{BothCopies, Marks};
 use crate::index::{CHARACTER, ContextMessage, Hit, Index, SearchQuery, SearchResults, Whereabouts};
 use crate::save::adopt_v1;
 use crate::save::rebuild;
@@ -206,7 +206,9 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
         meant.keep(&known, &search.tag, false, &called);
         let within = without_asking(asking.as_deref(), &mut meant, &known);
         let query = SearchQuery { within, ..query.clone() };
-        Ok((index.search(&archive, &query)?, meant, known))
+        let other = Archive::open_as_found(&places.layer1_store).ok().flatten();
+        let contents = BothCopies { indexed: &archive, other };
+        Ok((index.search(&contents, &query)?, meant, known))
     };
     let mut notes = Vec::new();
     let (mut results, mut meant, known) = rebuild::ask(places, &archive, &mut notes, ask)?;
@@ -434,6 +436,44 @@ mod tests {
 
     fn found(scene: &Scene, query: &str) -> SearchResults {
         search(&scene.places, &SearchRequest { query: query.to_owned(), ..SearchRequest::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_text_that_the_indexed_copy_has_no_more_is_read_in_the_other_one() {
+        let scene = Scene::new();
+        scene.transcribe(&[prompt(1, "where is the parser?"), answer(2, "in parse.rs")]);
+        let held = scene.layer1_copies();
+        scene.receipt(Some(&scene.expected(&held)));
+        let harms: [&dyn Fn(); 2] = [
+            &|| {
+                let bytes = std::fs::read(scene.copy()).unwrap();
+                std::fs::write(scene.copy(), vec![b'x'; bytes.len()]).unwrap();
+            },
+            &|| std::fs::remove_file(scene.copy()).unwrap(),
+        ];
+        for harm in harms {
+            harm();
+            let found = found(&scene, "parser");
+            assert_eq!(found.hits[0].snippet, "where is the [parser]?", "{found:?}");
+            assert!(found.notes.is_empty(), "{:?}", found.notes);
+        }
+    }
+
+    /// Nobody but us writes there; whoever did costs a rebuild, and no answer.
+    #[test]
+    fn rows_that_cannot_be_ours_cost_the_index_and_no_conversation() {
+        for sql in
+            ["DELETE FROM messages", "UPDATE tracked SET project = '../..'", "UPDATE tracked SET session = 'a/b'"]
+        {
+            let scene = Scene::new();
+            scene.transcribe(&[prompt(1, "where is the parser?"), answer(2, "in parse.rs")]);
+            scene.receipt(None);
+            let index = rusqlite::Connection::open(&scene.places.index).unwrap();
+            index.execute_batch(sql).unwrap();
+            drop(index);
+            let hits = found(&scene, "parser").hits;
+            assert_eq!(hits.iter().map(|hit| &*hit.session_id).collect::<Vec<_>>(), [scene.id().as_str()], "{sql}");
+        }
     }
 
     #[test]

@@ -373,7 +373,7 @@ impl Ranking<'_> {
                 true => found.iter().filter(|(scored, _)| holds_all(scored)).count(),
                 false => with_all.get(&session).copied().unwrap_or_default(),
             };
-            let others = all - usize::from(holds_all(top));
+            let others = all.saturating_sub(usize::from(holds_all(top)));
             let is_sentence = candidates.is_sentence && candidates.in_a_row.contains(&top.message);
             let shown = Shown { message: top.message, others, copies: *copies };
             let class = (is_sentence, !top.is_echo);

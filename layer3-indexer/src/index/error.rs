@@ -126,7 +126,11 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     // A row that we never wrote: of another type, out of range, or longer than any of ours.
     let is_no_row_of_ours = matches!(
         error,
-        Error::InvalidColumnType(..) | Error::IntegralValueOutOfRange(..) | Error::FromSqlConversionFailure(..)
+        Error::InvalidColumnType(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::FromSqlConversionFailure(..)
+            // One that another row names, and that is not there.
+            | Error::QueryReturnedNoRows
     ) || error.sqlite_error_code() == Some(ErrorCode::TooBig);
     ends_early
         || is_no_row_of_ours

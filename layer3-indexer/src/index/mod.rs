@@ -44,6 +44,7 @@ mod version;
 mod wait;
 mod write;
 
+pub(crate) use contents::BothCopies;
 pub use contents::Contents;
 pub use error::IndexError;
 pub(crate) use lines::{Line, Wanted};

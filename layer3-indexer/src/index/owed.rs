@@ -2,11 +2,12 @@
 //! is indexed. The index keeps how far in that list it has come, so one that could not be written, or was put back to
 //! an older state, is known by what it keeps, and what it lacks by the rest of the list.
 //!
-//! The first line is the list's own name. One that is long, lost, or not what was kept of it says nothing: then every
-//! session is looked at.
+//! The first line is the list's own name; each other one says when the list had last changed before. One that is long,
+//! lost, or not what was kept of it says nothing: then every session is looked at. So it is where list and index were put
+//! back together, from a copy of both: the file system's time of change, which nobody can put back, tells.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -22,8 +23,12 @@ use crate::terminal::time::now_ms;
 /// A longer list is begun anew, and every session looked at once.
 const LIST_BYTES_MAX: u64 = 256 * 1024;
 
-/// A place in the list, as the index keeps it: the list's name and a length.
+/// A place in the list, as the index keeps it: the list's name, a length, and when the list became that long, in nanoseconds
+/// since 1970.
 pub(super) type Position = String;
+
+/// What stands between a session in the list and when that had changed before.
+const SINCE: char = '\t';
 
 /// A session that was added to the list: the places before and behind it.
 pub(crate) struct Noted {
@@ -36,10 +41,10 @@ pub(super) fn end(root: &Path) -> Result<Option<Position>, IndexError> {
     let path = root.join(TO_INDEX);
     let Some(mut file) = open_regular(&path)? else { return Ok(None) };
     let unreadable = |source| IndexError::Read { path: path.clone(), source };
-    let bytes = file.metadata().map_err(unreadable)?.len();
+    let metadata = file.metadata().map_err(unreadable)?;
     let mut name = Vec::new();
     Read::by_ref(&mut file).take(TO_INDEX_NAME_CHARS as u64).read_to_end(&mut name).map_err(unreadable)?;
-    Ok(Some(position(&String::from_utf8_lossy(&name), bytes)))
+    Ok(Some(position(&String::from_utf8_lossy(&name), metadata.len(), changed_ns(&metadata))))
 }
 
 /// The sessions behind a place of the list; `None` where it is no place of it.
@@ -50,14 +55,18 @@ pub(super) fn behind(root: &Path, kept: &str) -> Result<Option<BTreeSet<SessionK
     let read = file.take(LIST_BYTES_MAX + 1).read_to_end(&mut list);
     read.map_err(|source| IndexError::Read { path, source })?;
     let list = String::from_utf8_lossy(&list);
-    let begin = kept.split_once(':').and_then(|(name, bytes)| {
-        let begin = bytes.parse::<usize>().ok()?;
-        (list.len() as u64 <= LIST_BYTES_MAX && list.starts_with(name) && name.len() == TO_INDEX_NAME_CHARS)
-            .then_some(begin)
-    });
+    let mut parts = kept.split(':');
+    let (name, bytes, since) = (parts.next().unwrap_or_default(), parts.next(), parts.next().unwrap_or_default());
+    let is_of_it = list.len() as u64 <= LIST_BYTES_MAX && list.starts_with(name) && name.len() == TO_INDEX_NAME_CHARS;
+    let begin = bytes.and_then(|bytes| bytes.parse::<usize>().ok()).filter(|_| is_of_it);
     let rest = begin.and_then(|begin| list.get(begin..));
-    let key = |line: &str| line.split_once('/').and_then(|(project, id)| SessionKey::parse(project, id).ok());
-    Ok(rest.map(|rest| rest.lines().filter_map(key).collect()))
+    // Nothing was added, and it changed all the same; or it had changed before something was.
+    let goes_on = |rest: &&str| rest.lines().next().and_then(|line| line.split(SINCE).nth(1)) == Some(since);
+    let key = |line: &str| {
+        let (project, id) = line.split(SINCE).next()?.split_once('/')?;
+        SessionKey::parse(project, id).ok()
+    };
+    Ok(rest.filter(goes_on).map(|rest| rest.lines().filter_map(key).collect()))
 }
 
 /// Adds a session. Where that cannot be written, the list loses its name, which takes no room: every session is looked
@@ -93,9 +102,11 @@ fn try_add(path: &Path, key: &SessionKey) -> io::Result<Noted> {
     if file.metadata()?.len() > LIST_BYTES_MAX {
         fs::truncate(&file, 0, path).map_err(|error| error.source)?;
     }
-    let is_new = file.metadata()?.len() == 0;
+    let before = file.metadata()?;
+    let is_new = before.len() == 0;
     let own = blake3::hash(format!("{} {} {}", now_ms(), std::process::id(), path.display()).as_bytes()).to_hex();
-    let line = format!("{}/{}\n", key.project, key.id);
+    let since = changed_ns(&before);
+    let line = format!("{}/{}{SINCE}{since}\n", key.project, key.id);
     let text = if is_new { format!("{}\n{line}", &own[..TO_INDEX_NAME_CHARS]) } else { line.clone() };
     // One write, so that two programs do not mix theirs.
     file.write_all(text.as_bytes())?;
@@ -103,7 +114,8 @@ fn try_add(path: &Path, key: &SessionKey) -> io::Result<Noted> {
     let mut name = String::new();
     file.rewind()?;
     Read::by_ref(&mut file).take(TO_INDEX_NAME_CHARS as u64).read_to_string(&mut name)?;
-    Ok(Noted { before: position(&name, after - line.len() as u64), after: position(&name, after) })
+    let changed = changed_ns(&file.metadata()?);
+    Ok(Noted { before: position(&name, after - line.len() as u64, since), after: position(&name, after, changed) })
 }
 
 fn open_to_write(path: &Path) -> io::Result<File> {
@@ -116,6 +128,10 @@ fn open_to_write(path: &Path) -> io::Result<File> {
     options.read(true).append(true).create(true).mode(fs::FILE_MODE).custom_flags(flags.bits() as i32).open(path)
 }
 
-fn position(name: &str, bytes: u64) -> Position {
-    format!("{name}:{bytes}")
+fn position(name: &str, bytes: u64, changed_ns: i128) -> Position {
+    format!("{name}:{bytes}:{changed_ns}")
+}
+
+fn changed_ns(metadata: &Metadata) -> i128 {
+    i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec())
 }

@@ -49,8 +49,8 @@ pub(super) struct Message<'a> {
     pub(crate) asked: String,
     pub(crate) uses: Vec<Named>,
     pub(crate) queued: Queued,
-    /// The fingerprint of one that counts as a message: see [`Record::is_shown`].
-    pub(crate) shown: Option<u64>,
+    /// The [`Record::fingerprints`] of one that counts as a message: see [`Record::is_shown`].
+    pub(crate) shown: Option<Vec<u64>>,
     /// Whether it is the rest of a long text of the message before it.
     pub(crate) is_rest: bool,
 }
@@ -122,7 +122,7 @@ impl<'a> Prepared<'a> {
                 asked,
                 uses: Named::all_of(record),
                 queued: Queued::of(record),
-                shown: record.is_shown().then(|| record.fingerprint()),
+                shown: record.is_shown().then(|| record.fingerprints()),
                 is_rest: false,
             }
         });

@@ -1,5 +1,7 @@
 //! Lists and numbers.
 
+use std::collections::HashSet;
+
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::names::{FileName, StoredName};
 use rusqlite::types::Value;
@@ -10,6 +12,7 @@ use super::error::{IndexError, Sqlite};
 use super::families;
 use super::files::beside;
 use super::open::Index;
+use super::texts::check_names;
 use super::types::{Counts, Glance, SessionFilter, SessionRow, SessionTotals, Whereabouts};
 use crate::transcript::metadata::{Metadata, SessionStats};
 
@@ -45,8 +48,9 @@ impl Index {
         let read = || {
             let sql = format!(
                 "SELECT t.id, t.project, t.session, t.title, t.end_ms, coalesce(c.shown, t.messages), coalesce(c.seen_bytes, 0)
-                 FROM tracked t {NEWEST} WHERE t.listed = 1 ORDER BY t.end_ms DESC NULLS LAST, t.id DESC"
+                 FROM tracked t {NEWEST} WHERE t.listed = 1 ORDER BY +t.end_ms DESC NULLS LAST, t.id DESC"
             );
+            // Read in the order in which they lie, and sorted then: in that of the times each would cost a few pages.
             let mut statement = self.connection.prepare_cached(&sql)?;
             let glances = statement.query_map([], |row| {
                 Ok(Glance {
@@ -64,11 +68,23 @@ impl Index {
         read().doing("list sessions", &self.path)
     }
 
+    /// How many of these sessions it knows nothing of.
+    pub(crate) fn lacks<'k>(&self, keys: impl Iterator<Item = &'k SessionKey>) -> Result<usize, IndexError> {
+        let known = || {
+            let mut statement = self.connection.prepare_cached("SELECT project, session FROM tracked")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<HashSet<(String, String)>>>()
+        };
+        let known = known().doing("list sessions", &self.path)?;
+        Ok(keys.filter(|key| !known.contains(&(key.project.to_string(), key.id.to_string()))).count())
+    }
+
     /// How these sessions began, by their rows; those of which nothing is known are left out.
     pub(crate) fn beginnings(&self, rows: &[i64]) -> Result<Vec<(i64, String)>, IndexError> {
         let read = || {
             let sql =
-                "SELECT coalesce(json_extract(tally, '$.first_prompt[1]'), json_extract(tally, '$.first_command[1]'))
+                "SELECT coalesce(json_extract(tally, '$.first_prompt[1]'), json_extract(tally, '$.first_command[1]'),
+                    json_extract(tally, '$.of_team'))
                  FROM tallies WHERE session = ?1";
             let mut statement = self.connection.prepare_cached(sql)?;
             let mut begun = Vec::new();
@@ -221,6 +237,7 @@ fn session_row(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         blake3: blake3.map(|bytes| layer1_prebackup::Hash::from_bytes(bytes).to_hex().to_string()),
         ..tally.to_metadata()
     };
+    check_names(&metadata.project, &metadata.session_id)?;
     // The index knows nothing of sources; whoever asks looks.
     Ok(SessionRow {
         metadata,

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use layer1_prebackup::archive::{Ranges, SessionKey};
-use layer1_prebackup::names::StoredName;
+use layer1_prebackup::names::{NameError, StoredName};
 use rusqlite::Row;
+use rusqlite::types::Type;
 
 use super::contents::Contents;
 use super::fold::folded;
@@ -54,7 +55,7 @@ pub(super) struct Found {
 }
 
 pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
-    Ok(Found {
+    let found = Found {
         place: place(row, [5, 0, 1])?,
         time_ms: row.get(2)?,
         speaker: Speaker(row.get(3)?),
@@ -65,7 +66,15 @@ pub(super) fn found(row: &Row<'_>) -> rusqlite::Result<Found> {
         session: row.get(9)?,
         title: row.get(10)?,
         session_row: row.get(11)?,
-    })
+    };
+    check_names(&found.project, &found.session)?;
+    Ok(found)
+}
+
+/// Fails as a row does that we never wrote, where no session of ours can be called so.
+pub(super) fn check_names(project: &str, session: &str) -> rusqlite::Result<()> {
+    let wrong = |error: NameError| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error));
+    SessionKey::parse(project, session).map(drop).map_err(wrong)
 }
 
 /// From the columns of content, offset and length.
@@ -217,12 +226,27 @@ impl<'s> Texts<'s> {
 
     /// A message that cannot be read is counted; it stays a hit without words.
     pub(crate) fn with_record<T>(&mut self, found: &Found, each: impl FnOnce(&Record<'_>) -> T) -> Option<T> {
-        let bytes = self.read(found);
         let is_output = found.stored().is_some_and(|(_, name)| is_output(&name.file));
-        let value =
-            bytes.and_then(|bytes| if is_output { with_piece(&bytes, each) } else { with_record(&bytes, each) });
+        let mut each = Some(each);
+        let mut read = |bytes: Vec<u8>| {
+            let once = |record: &Record<'_>| each.take().map(|each| each(record));
+            if is_output { with_piece(&bytes, once) } else { with_record(&bytes, once) }.flatten()
+        };
+        let mut value = self.read(found).and_then(&mut read);
+        if value.is_none() {
+            value = self.read_other(found).and_then(read);
+        }
         self.unreadable += usize::from(value.is_none());
         value
+    }
+
+    /// The record as it stands in the other copy.
+    fn read_other(&self, found: &Found) -> Option<Vec<u8>> {
+        let other = self.contents.other()?;
+        let (key, name) = found.stored()?;
+        let mut bytes = vec![0; found.place.length.min(LINE_BYTES_MAX as u64) as usize];
+        other.open_ranges(&key, &name).ok()?.read_exact_at(found.place.offset, &mut bytes).ok()?;
+        Some(bytes)
     }
 
     /// The record as it stands in the transcript.

@@ -5,7 +5,7 @@
 //! together with the new offsets. A crash costs the batch. Because the listing is made while
 //! the database is locked for writing, no batch works from an older state than its predecessor.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Seek, SeekFrom};
@@ -34,7 +34,7 @@ use super::wait::begin;
 use crate::transcript::TITLE_FILE;
 use crate::transcript::metadata::{Metadata, SessionStats};
 use crate::transcript::queue::Queue;
-use crate::transcript::record::{ReadReport, Role, TornLine, is_output, with_record};
+use crate::transcript::record::{ReadReport, Role, Said, TornLine, is_output, with_record};
 
 /// Bytes of transcript that one transaction indexes; other processes wait no longer than that takes.
 pub(super) const BATCH_BYTES: u64 = 64 * 1024 * 1024;
@@ -653,9 +653,9 @@ struct Batch<'t> {
     messages: Option<(i64, i64)>,
     /// Messages of the content that is being read.
     queue: Queue<i64>,
-    /// How many more of that content a reader sees, and their fingerprints.
+    /// How many more of that content a reader sees, and what they say.
     shown: i64,
-    seen: HashSet<u64>,
+    said: Said,
     read_bytes: u64,
     added: u64,
     /// Of these, what is no message of the conversation.
@@ -685,7 +685,7 @@ impl<'t> Batch<'t> {
             messages: None,
             queue: Queue::new(),
             shown: 0,
-            seen: HashSet::new(),
+            said: Said::default(),
             read_bytes: 0,
             added: 0,
             asides: 0,
@@ -720,8 +720,8 @@ impl<'t> Batch<'t> {
             message.key,
         ])? > 0;
         let id = if is_new { self.transaction.last_insert_rowid() } else { 0 };
-        if let Some(fingerprint) = message.shown
-            && self.seen.insert(fingerprint)
+        if let Some(fingerprints) = &message.shown
+            && self.said.is_new(fingerprints)
             && (is_new || self.is_of_another(content, message.key)?)
         {
             self.shown += 1;
@@ -767,7 +767,7 @@ impl<'t> Batch<'t> {
     /// What of the content waited when reading it ended last.
     fn begin_queue(&mut self, content: i64, file: &File) -> rusqlite::Result<()> {
         self.queue = Queue::new();
-        (self.shown, self.seen) = (0, HashSet::new());
+        (self.shown, self.said) = (0, Said::default());
         let mut statement = self.transaction.prepare_cached(
             "SELECT m.id, m.offset, m.length FROM queued q
              JOIN messages m ON m.id = q.message AND m.content = q.content WHERE q.content = ?1",

@@ -415,7 +415,7 @@ fn an_index_that_lacks_a_conversation_knows_it_and_is_filled_by_whoever_needs_it
         let entries = fs::read_dir(&scene.places.layer3_store).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.is_file()).collect()
     };
-    let hinders: [(&str, Hinder); 5] = [
+    let hinders: [(&str, Hinder); 6] = [
         ("another program holds the index", &|scene, save| {
             let beside = scene.places.index.with_file_name(".sessions.db.turnstile");
             let _held = layer1_prebackup::fs::Lock::wait(&beside).unwrap();
@@ -445,6 +445,14 @@ fn an_index_that_lacks_a_conversation_knows_it_and_is_filled_by_whoever_needs_it
         ("the list of what is owed is lost", &|scene, save| {
             save();
             fs::remove_file(scene.places.layer3_store.join(".state/to-index")).unwrap();
+        }),
+        ("index and list are put back together", &|scene, save| {
+            let mut paths = index_files(scene);
+            paths.push(scene.places.layer3_store.join(".state/to-index"));
+            let kept: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+            save();
+            index_files(scene).iter().for_each(|path| fs::remove_file(path).unwrap());
+            paths.iter().zip(kept).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
         }),
         ("the list of what is owed is something else", &|scene, save| {
             save();
@@ -539,12 +547,12 @@ fn what_is_not_indexed_when_its_receipt_is_given_is_on_the_list_of_what_is_owed(
     let later = later::Later::start(&scene.places, &journal);
     save(&later, "second");
     save(&later, "third");
-    assert!(list().contains("/third\n"), "{}", list());
+    assert!(list().contains("/third\t"), "{}", list());
     drop(held);
     later.finish();
     // There is none any more, as where no thread is to be had.
     save(&later, "fourth");
-    assert!(list().contains("/fourth\n"), "{}", list());
+    assert!(list().contains("/fourth\t"), "{}", list());
     let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
     let index = crate::index::Index::open_read_only(&scene.places.index).unwrap().unwrap();
     assert_eq!(index.unindexed(&archive).unwrap(), 1);

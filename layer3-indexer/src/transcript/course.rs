@@ -10,10 +10,10 @@ use super::queue::{Queue, may_be_sent};
 use super::record::{Block, Class, Located, Record, TornLine, read_records};
 
 /// How the prompt begins with which Claude Code itself clears what was said, to carry out a plan that was made in it.
-const PLAN: &str = "Implement the following plan:";
+pub(crate) const PLAN: &str = "Implement the following plan:";
 
 /// What is told of a transcript. Takes memory for each message that was rewound or queued, and for each record while
-/// it is read (40 bytes).
+/// it is read (100 bytes).
 #[derive(Debug, Default)]
 pub(crate) struct Course {
     /// Records, by their id.
@@ -48,6 +48,7 @@ impl Course {
     pub(crate) fn of(transcript: impl Read) -> io::Result<Course> {
         let (mut nodes, mut known, mut queue) = (Vec::new(), HashSet::new(), Queue::new());
         let mut sent = HashSet::new();
+        let mut again = Again::default();
         read_records(transcript, 0, TornLine::Final, &mut |located: Located<'_>| {
             let record = &located.record;
             if record.is_queued {
@@ -56,7 +57,7 @@ impl Course {
                 sent.extend(queue.sent(&record.said()));
             }
             // Of a record that comes again the first one counts.
-            nodes.extend(node(record).filter(|node| known.insert(node.id)));
+            nodes.extend(node(record).and_then(|node| again.told(record, node)).filter(|node| known.insert(node.id)));
             ControlFlow::Continue(())
         })?;
         Ok(Course { rewound: rewound(&nodes), sent })
@@ -70,6 +71,32 @@ impl Course {
     /// Whether what was queued there comes again as what was sent.
     pub(crate) fn comes_again(&self, located: &Located<'_>) -> bool {
         self.sent.contains(&located.offset)
+    }
+}
+
+/// What a client that resumes writes once more, under new ids.
+#[derive(Default)]
+struct Again {
+    /// By the fingerprints of what was said, the record that said it first.
+    said: HashMap<u64, u64>,
+    /// Of a record that says it again, the first one.
+    first: HashMap<u64, u64>,
+}
+
+impl Again {
+    /// The record in the tree of those that say something first; `None` of one that says nothing else.
+    fn told(&mut self, record: &Record<'_>, node: Node) -> Option<Node> {
+        let fingerprints = record.fingerprints();
+        let first = fingerprints.first().and_then(|fingerprint| self.said.get(fingerprint)).copied();
+        if let Some(first) = first.filter(|_| fingerprints.iter().all(|one| self.said.contains_key(one))) {
+            self.first.insert(node.id, first);
+            return (first == node.id).then_some(node);
+        }
+        for one in fingerprints {
+            self.said.entry(one).or_insert(node.id);
+        }
+        let parent = node.parent.map(|parent| self.first.get(&parent).copied().unwrap_or(parent));
+        Some(Node { parent, ..node })
     }
 }
 
@@ -260,6 +287,55 @@ mod tests {
         ] {
             check(records, "");
         }
+    }
+
+    /// As an editor's client does when it resumes: under new ids, a prompt of several texts in a record for each.
+    #[test]
+    fn what_is_written_once_more_is_no_rewind() {
+        let record = |id: &str, parent: &str, kind: &str, second: u32, texts: &[&str]| {
+            let parent = if parent.is_empty() { "null".to_owned() } else { format!("\"{parent}\"") };
+            let texts: Vec<String> = texts.iter().map(|text| format!(r#"{{"type":"text","text":"{text}"}}"#)).collect();
+            format!(
+                r#"{{"type":"{kind}","uuid":"{id}","parentUuid":{parent},"timestamp":"2026-11-22T10:00:{second:02}Z","message":{{"content":[{}]}}}}"#,
+                texts.join(",")
+            )
+        };
+        let mut lines = vec![
+            record("a", "", "user", 1, &["look", "at", "this"]),
+            record("b", "a", "assistant", 2, &["a robot"]),
+            record("c", "b", "user", 3, &["who?"]),
+            record("d", "c", "assistant", 4, &["nobody"]),
+        ];
+        for (id, parent, kind, second, text) in [
+            ("a1", "", "user", 1, "look"),
+            ("a2", "a1", "user", 1, "at"),
+            ("a3", "a2", "user", 1, "this"),
+            ("b1", "a3", "assistant", 2, "a robot"),
+            ("c1", "b1", "user", 3, "who?"),
+            ("d1", "c1", "assistant", 4, "nobody"),
+            ("e", "d1", "user", 9, "and now?"),
+            ("f", "e", "assistant", 10, "later"),
+        ] {
+            lines.push(record(id, parent, kind, second, &[text]));
+        }
+        let rewound = |lines: &[String]| Course::of(lines.join("\n").as_bytes()).unwrap().rewound.len();
+        assert_eq!(rewound(&lines), 0);
+        // Whoever goes back from there does rewind.
+        lines.push(record("g", "b1", "user", 20, &["who else?"]));
+        lines.push(record("h", "g", "assistant", 21, &["all"]));
+        let course = Course::of(lines.join("\n").as_bytes()).unwrap();
+        let is_rewound = |id: &str| course.rewound.contains(&hash_of(id));
+        assert_eq!(["a", "b", "c", "d", "e", "f", "h"].map(is_rewound), [false, false, true, true, true, true, false]);
+        let mut said = super::super::record::Said::default();
+        let mut new = Vec::new();
+        read_records(lines.join("\n").as_bytes(), 0, TornLine::Final, &mut |located| {
+            if said.is_new(&located.record.fingerprints()) {
+                new.extend(located.record.uuid.map(|id| id.into_owned()));
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(new.join(" "), "a b c d e f g h");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::terminal::time::format_rfc3339_ms;
+use crate::transcript::course::PLAN;
 use crate::transcript::record::{Block, Class, Record, command_line};
 
 /// Most files in `edited_files`, and in `read_files`: those touched last.
@@ -209,12 +210,30 @@ pub(crate) struct SessionStats {
     /// Commands without a task stand in for prompts in a session that has nothing else.
     pub(crate) first_command: Option<(i64, String)>,
     pub(crate) last_command: Option<(i64, String)>,
+    /// What Claude Code summed the session up to, as its title; before anything else it stands for another session, of which
+    /// it is the end.
+    #[serde(default)]
+    pub(crate) summary: Option<Summed>,
+    /// The agent whose session it is, and its team.
+    #[serde(default)]
+    pub(crate) of_team: Option<String>,
+}
+
+/// The title that a `summary` gives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Summed {
+    title: String,
+    follows_something: bool,
 }
 
 impl SessionStats {
     /// Adds a record that is new to the session; `time_ms` is its time in the [`Order`] of its file.
     pub(crate) fn add(&mut self, record: &Record<'_>, time_ms: i64) {
-        if let Some(title) = record.title.as_ref().filter(|title| !title.trim().is_empty()) {
+        let title = record.title.as_ref().filter(|title| !title.trim().is_empty());
+        if let Some(title) = title.filter(|_| record.class == Class::Summary) {
+            let (title, follows_something) = (shortened(title, NAME_CHARS_MAX), false);
+            self.keep_summary(Some(Summed { title, follows_something }));
+        } else if let Some(title) = title {
             let giver = TITLES.iter().position(|kind| record.kind == *kind).unwrap_or_default();
             keep_title(&mut self.title, Some((giver, shortened(title, NAME_CHARS_MAX))));
         }
@@ -223,6 +242,9 @@ impl SessionStats {
         let named = |id: &str| (time_ms, shortened(id, NAME_CHARS_MAX));
         keep_max(&mut self.forked_from, record.forked_from.as_ref().map(|origin| named(&origin.session)));
         keep_max(&mut self.continued_in, record.continued_in.as_deref().map(named));
+        if self.of_team.is_none() {
+            self.of_team = record.of_team.as_ref().map(|name| shortened(name, NAME_CHARS_MAX));
+        }
         if matches!(record.class, Class::Title | Class::Bookkeeping) || record.is_aside() {
             return;
         }
@@ -240,6 +262,14 @@ impl SessionStats {
         }
     }
 
+    fn keep_summary(&mut self, summary: Option<Summed>) {
+        let Some(mut summary) = summary else { return };
+        summary.follows_something |= self.start_ms.is_some();
+        if summary.follows_something || self.summary.is_none() {
+            self.summary = Some(summary);
+        }
+    }
+
     /// Adds a message that is new to the session, by its key in the index.
     pub(crate) fn add_message(&mut self, time_ms: i64, key: i64) {
         keep_min(&mut self.first_message, Some((time_ms, key)));
@@ -247,6 +277,8 @@ impl SessionStats {
 
     /// Adds what was counted of other records that are new to the session.
     pub(crate) fn merge(&mut self, other: &SessionStats) {
+        self.keep_summary(other.summary.clone());
+        self.of_team = self.of_team.take().or_else(|| other.of_team.clone());
         self.prompts += other.prompts;
         self.answers += other.answers;
         keep_min(&mut self.start_ms, other.start_ms);
@@ -285,15 +317,16 @@ impl SessionStats {
         let mut tally = self.clone();
         tally.prune();
         let topic = |prompt: &Option<(i64, String)>, command: &Option<(i64, String)>| {
-            prompt.as_ref().or(command.as_ref()).map(|(_, text)| text.clone())
+            prompt.as_ref().or(command.as_ref()).map(|(_, text)| text.clone()).or_else(|| self.of_team.clone())
         };
+        let summed = tally.summary.take().filter(|summary| summary.follows_something);
         Metadata {
             cwd: tally.cwd.map(|(_, cwd)| cwd),
             directory: tally.worktree_of.or(tally.first_cwd).map(|(_, directory)| directory),
             timestamp_start: tally.start_ms.map(format_rfc3339_ms),
             timestamp_end: tally.end_ms.map(format_rfc3339_ms),
             git_branch: tally.branch.map(|(_, branch)| branch),
-            title: tally.title.map(|(_, title)| title),
+            title: tally.title.map(|(_, title)| title).or_else(|| summed.map(|summary| summary.title)),
             forked_from: tally.forked_from.map(|(_, session)| session),
             continued_in: tally.continued_in.map(|(_, session)| session),
             edited_files: in_order(tally.edited),
@@ -386,7 +419,7 @@ fn topic_of(record: &Record<'_>) -> Option<(bool, String)> {
         let words = match block {
             Block::Text(words) => {
                 is_asked |= !is_in_a_tag(words);
-                Cow::Borrowed(&**words)
+                Cow::Borrowed(plan_in(words).unwrap_or(words))
             }
             Block::Act { name, args } if !name.starts_with('[') => {
                 is_asked |= !args.is_empty() && is_task(name);
@@ -399,6 +432,13 @@ fn topic_of(record: &Record<'_>) -> Option<(bool, String)> {
     }
     let topic = shortened(&text, TOPIC_CHARS_MAX);
     (!topic.is_empty()).then_some((is_asked, topic))
+}
+
+/// What a plan is called that Claude Code was given to carry out.
+fn plan_in(words: &str) -> Option<&str> {
+    let plan = words.strip_prefix(PLAN)?.trim_start();
+    let called = plan.lines().next()?.trim_start_matches('#').trim();
+    (!called.is_empty()).then_some(called)
 }
 
 /// Whether a text begins with a tag of several words, as programs give them and HTML does not: one that is not known
@@ -585,6 +625,38 @@ mod tests {
         let command = "<command-name>/compact</command-name> <command-args>keep the names</command-args>";
         let metadata = tally(&[prompt(1, command)]).to_metadata();
         assert_eq!(metadata.first_topic.as_deref(), Some("/compact keep the names"));
+    }
+
+    #[test]
+    fn a_title_that_sums_up_what_is_there_is_the_title_and_one_of_another_session_is_not() {
+        let summary = |text: &str| format!(r#"{{"type":"summary","summary":"{text}","leafUuid":"u"}}"#);
+        let title = |lines: &[String]| {
+            let mut merged = SessionStats::default();
+            lines.iter().for_each(|line| merged.merge(&tally(std::slice::from_ref(line))));
+            assert_eq!(merged.to_metadata().title, tally(lines).to_metadata().title);
+            merged.to_metadata().title.unwrap_or_default()
+        };
+        assert_eq!(title(&[summary("of another"), summary("of a third"), prompt(1, "hello")]), "");
+        assert_eq!(title(&[summary("of another"), prompt(1, "hello"), summary("old"), summary("robots")]), "robots");
+        let given = r#"{"type":"ai-title","aiTitle":"made up"}"#.to_owned();
+        assert_eq!(title(&[prompt(1, "hello"), given, summary("robots")]), "made up");
+    }
+
+    #[test]
+    fn a_plan_is_called_as_it_calls_itself_and_an_agents_session_by_its_agent() {
+        let plan = prompt(1, "Implement the following plan:\\n\\n# Fix the parser\\n\\n## Context");
+        assert_eq!(tally(&[plan]).to_metadata().first_topic.as_deref(), Some("Fix the parser"));
+        let nothing = prompt(1, "Implement the following plan:");
+        assert_eq!(tally(&[nothing]).to_metadata().first_topic.as_deref(), Some("Implement the following plan:"));
+        let of_agent = |content: &str| {
+            format!(
+                r#"{{"type":"user","timestamp":"2026-11-22T00:00:01Z","agentName":"lint","teamName":"hardening","message":{{"content":"{content}"}}}}"#
+            )
+        };
+        let mail = "<teammate-message teammate_id=\\\"lead\\\">do it</teammate-message>";
+        let metadata = tally(&[of_agent(mail)]).to_metadata();
+        assert_eq!((metadata.title, metadata.first_topic.as_deref()), (None, Some("lint (hardening)")));
+        assert_eq!(tally(&[of_agent("hello")]).to_metadata().first_topic.as_deref(), Some("hello"));
     }
 
     #[test]

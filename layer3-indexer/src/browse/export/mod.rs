@@ -35,7 +35,7 @@ use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
 use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
 use crate::transcript::course::Course;
-use crate::transcript::record::{Block, Class, Record, command_line};
+use crate::transcript::record::{Block, Class, Record, Said, command_line};
 use crate::transcript::redact::{Redactor, in_words};
 use answers::answers;
 use call::Call;
@@ -94,6 +94,7 @@ pub(crate) fn export(copies: &SessionCopies, options: &Options, out: &mut dyn Wr
         }),
         sanitizer,
         seen: HashSet::new(),
+        said: Said::default(),
         calls: BTreeMap::new(),
         anchors: 0,
         last_speaker: None,
@@ -189,6 +190,7 @@ struct Export<'a> {
     sanitizer: Sanitizer,
     /// Fingerprints of the messages written.
     seen: HashSet<u64>,
+    said: Said,
     /// Tools of calls without result, by id.
     calls: BTreeMap<String, Sanitized<'static>>,
     anchors: u64,
@@ -247,7 +249,7 @@ impl Export<'_> {
             }
             return Ok(());
         }
-        if !self.seen.insert(record.fingerprint()) {
+        if !self.said.is_new(&record.fingerprints()) {
             self.left_out.repeated += 1;
             return Ok(());
         }
@@ -309,6 +311,10 @@ impl Export<'_> {
         let (command, said);
         let is_answer = record.blocks.iter().any(|block| matches!(block, Block::ToolResult { .. }));
         let part = match block {
+            // By it Claude Code lists the conversation.
+            Block::Text(text) if record.class == Class::Summary && record.kind == "summary" => {
+                Part::Notice { kind: sanitizer.clean("title given by Claude Code"), text: sanitizer.clean(text) }
+            }
             Block::Text(text) if record.class == Class::Summary => Part::Summary(sanitizer.clean(text)),
             Block::Text(text) if record.class == Class::Unknown => {
                 let kind = sanitizer.clean(record.subtype.as_deref().unwrap_or(&record.kind));

@@ -9,7 +9,7 @@
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
@@ -31,7 +31,7 @@ use crate::terminal::time::{format_rfc3339_ms, parse_time_ms};
 use crate::terminal::{self, Style, Terminal, fit_one_line, one_line};
 use crate::transcript::course::Course;
 use crate::transcript::metadata::{Order, SessionStats};
-use crate::transcript::record::{self, Block, Class, Located, Record, TornLine, command_line};
+use crate::transcript::record::{self, Block, Class, Located, Record, Said, TornLine, command_line};
 use crate::transcript::redact::{in_words, masks_in};
 
 /// Columns of a folded tool call.
@@ -465,7 +465,7 @@ fn collect(
     wants: &dyn Fn(&str) -> bool,
 ) -> io::Result<Collected> {
     let mut kept = Collected::default();
-    let mut seen = HashSet::new();
+    let mut said = Said::default();
     let reader = io::BufReader::new(file);
     // The target was read and is yet to be shown: what has no entry is shown by the next message.
     let mut is_due = false;
@@ -480,7 +480,7 @@ fn collect(
             && !course.comes_again(&located)
             && let Some(mut entry) = entry(record, whole, &window.redactor)
             // A program may print the same again.
-            && (is_output || seen.insert(record.fingerprint()))
+            && (is_output || said.is_new(&record.fingerprints()))
         {
             entry.is_rewound = course.is_rewound(record);
             kept.rewound += usize::from(entry.is_rewound);

@@ -17,20 +17,30 @@ pub(super) fn state(examination: &mut Examination<'_>) {
     let look = || -> Result<_, IndexError> {
         let Some(index) = Index::open_read_only(path)? else { return Ok(None) };
         let incomplete = archive.map_or(Ok(false), |archive| index.is_incomplete(archive))?;
-        let unindexed = archive.filter(|_| incomplete).map_or(Ok(0), |archive| index.unindexed(archive))?;
-        Ok(Some((index.counts()?, incomplete, unindexed)))
+        let unindexed = match archive.filter(|_| incomplete) {
+            Some(archive) => index.unindexed(archive)?,
+            None => 0,
+        };
+        let sessions = examination.second.sessions.iter().filter(|found| found.files > 0).map(|found| &found.key);
+        let lacks = if unindexed == 0 { index.lacks(sessions)? } else { 0 };
+        Ok(Some((index.counts()?, incomplete, unindexed, lacks)))
     };
     let finding = |what: String| Finding::new(examination.context, Kind::Index, what, path);
     let mut found = None;
     match look() {
         Ok(None) => {}
-        Ok(Some((counts, incomplete, unindexed))) => {
+        Ok(Some((counts, incomplete, unindexed, lacks))) => {
+            if lacks > 0 {
+                let what = format!("{} cannot be found: the index lacks them", count(lacks as u64, "conversation"));
+                let rebuild = format!("{} rebuild", examination.context.commands.layer3);
+                found = Some(finding(what).needing_person(true).mend(rebuild));
+            }
             if unindexed > 0 {
                 let are = if unindexed == 1 { "is" } else { "are" };
                 let lacking = count(unindexed as u64, "conversation");
                 found = Some(finding(format!("{lacking} {are} not indexed yet; the next save or search does it")));
             }
-            status.state = if incomplete { "incomplete" } else { "ready" };
+            status.state = if incomplete || lacks > 0 { "incomplete" } else { "ready" };
             status.messages = counts.messages;
             status.bytes = counts.bytes;
         }

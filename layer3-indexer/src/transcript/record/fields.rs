@@ -91,6 +91,7 @@ objects! {
         "customTitle" => custom_title: Text<'a>,
         "aiTitle" => ai_title: Text<'a>,
         "agentName" => agent_name: Text<'a>,
+        "teamName" => team_name: Text<'a>,
         "operation" => operation: Text<'a>,
         "origin" => origin: Option<&'a RawValue>,
         "summary" => summary: Text<'a>,
@@ -117,6 +118,7 @@ objects! {
     /// A message of an agent in a `progress` record.
     OfAgent<'a> {
         "type" => kind: Text<'a>,
+        "uuid" => uuid: Text<'a>,
         "timestamp" => timestamp: Text<'a>,
         "message" => message: Option<&'a RawValue>,
     };
@@ -128,6 +130,7 @@ objects! {
         "content" => content: Option<&'a RawValue>,
         "task" => task: Option<&'a RawValue>,
         "output" => output: Text<'a>,
+        "file" => file: Option<&'a RawValue>,
     };
 
     /// The `worktreeSession` of a `worktree-state` record.

@@ -43,7 +43,7 @@ const BOOKKEEPING: [&str; 25] = [
     "tools-used",
 ];
 /// Attachments for the model that nobody said: what Claude Code tells it about the session and its tools, and copies of files.
-const ATTACHED: [&str; 54] = [
+const ATTACHED: [&str; 50] = [
     "agent_listing_delta",
     "agent_mention",
     "already_read_file",
@@ -66,15 +66,12 @@ const ATTACHED: [&str; 54] = [
     "directory",
     "dynamic_skill",
     "edited_image_file",
-    "edited_text_file",
     "environment",
-    "file",
     "hook_cancelled",
     "hook_permission_decision",
     "invoked_skills",
     "max_turns_reached",
     "mcp_instructions_delta",
-    "mcp_resource",
     "model",
     "nested_memory",
     "new_diagnostics",
@@ -90,7 +87,6 @@ const ATTACHED: [&str; 54] = [
     "prompt_snapshot",
     "relevant_memories",
     "remote_session_change",
-    "selected_lines_in_ide",
     "session_context",
     "skill_discovery",
     "skill_listing",
@@ -109,6 +105,8 @@ const OF_HOOKS: [&str; 7] = [
     "hook_success",
     "hook_system_message",
 ];
+/// Attachments of what the user pointed at, or changed: lines selected in an editor, files and resources named with `@`.
+const POINTED_AT: [&str; 4] = ["edited_text_file", "file", "mcp_resource", "selected_lines_in_ide"];
 /// The model of an assistant record that Claude Code itself wrote.
 const SYNTHETIC_MODEL: &str = "<synthetic>";
 
@@ -134,6 +132,7 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
         forked_from: envelope.forked_from.and_then(origin_of),
         continued_in: envelope.continued_in.0.clone(),
         title: None,
+        of_team: of_team(&envelope),
         blocks: Vec::new(),
         kind,
     };
@@ -146,6 +145,7 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
         "progress" => read_progress(&mut record, &envelope),
         "summary" => {
             record.class = Class::Summary;
+            record.title = envelope.summary.0.clone();
             record.blocks.extend(envelope.summary.0.map(Block::Text));
         }
         "custom-title" | "ai-title" | "agent-name" => read_title(&mut record, envelope),
@@ -169,6 +169,12 @@ pub(super) fn record_of<'a>(envelope: Envelope<'a>, text: &'a str) -> Record<'a>
     record
 }
 
+/// Whose session it is, where the whole of it is that of an agent of a team.
+fn of_team<'a>(envelope: &Envelope<'a>) -> Option<Cow<'a, str>> {
+    let (name, team) = (envelope.agent_name.0.as_deref()?, envelope.team_name.0.as_deref()?);
+    Some(format!("{name} ({team})").into()).filter(|_| !envelope.is_sidechain.0)
+}
+
 fn read_title<'a>(record: &mut Record<'a>, envelope: Envelope<'a>) {
     record.class = Class::Title;
     record.title = envelope.custom_title.0.or(envelope.ai_title.0).or(envelope.agent_name.0);
@@ -190,12 +196,33 @@ fn read_user<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
     let by_hand = matches!(content, Content::Text(_))
         && envelope.origin.is_some_and(|origin| memchr::memmem::find(origin.get().as_bytes(), b"\"human\"").is_some());
     record.blocks = blocks_of_user(content, by_hand);
+    read_others(&mut record.blocks, envelope);
     if envelope.is_meta.0 {
         record.blocks.iter_mut().for_each(noticed);
     }
     record.class = class_of_user(&record.blocks, envelope.is_meta.0);
     if let Some(whole) = envelope.tool_use_result {
         record.blocks.iter_mut().for_each(|block| make_whole(block, whole));
+    }
+}
+
+/// Gives blocks of kinds that are not known the prose that stands in them, wherever in them.
+fn read_others<'a>(blocks: &mut [Block<'a>], envelope: &Envelope<'a>) {
+    if !blocks.iter().any(|block| matches!(block, Block::Other(_))) {
+        return;
+    }
+    let message = envelope.message.and_then(|raw| serde_json::from_str::<RawMessage<'a>>(raw.get()).ok());
+    let content = message.and_then(|message| message.content).map(RawValue::get).unwrap_or_default();
+    let raws = serde_json::from_str::<Vec<&'a RawValue>>(content).unwrap_or_default();
+    let kind = |raw: &RawValue| serde_json::from_str::<RawBlock<'_>>(raw.get()).ok()?.kind.0.map(Cow::into_owned);
+    let mut raws = raws.into_iter().map(|raw| (kind(raw).unwrap_or_default(), raw));
+    for block in blocks {
+        let Block::Other(other) = block else { continue };
+        let Some((_, raw)) = raws.by_ref().find(|(kind, _)| *kind == **other) else { return };
+        let prose = prose(raw.get());
+        if !prose.is_empty() {
+            *block = Block::Text(prose.into());
+        }
     }
 }
 
@@ -208,11 +235,22 @@ fn make_whole<'a>(block: &mut Block<'a>, whole: &'a RawValue) {
     if !CUT_OFF.iter().any(|mark| text.contains(mark)) {
         return;
     }
-    let Ok(whole) = serde_json::from_str::<Whole<'a>>(whole.get()) else { return };
-    let task: Whole<'a> = whole.task.and_then(|task| serde_json::from_str(task.get()).ok()).unwrap_or_default();
-    let content = whole.content.map(|content| result_text(Some(content_of(content))));
-    let all = [whole.stdout.0, whole.stderr.0, content, whole.output.0, task.output.0].into_iter().flatten();
-    for all in all.map(without_escapes) {
+    let text_of = |content| result_text(Some(content_of(content)));
+    let all = match serde_json::from_str::<Whole<'a>>(whole.get()) {
+        Ok(whole) => {
+            let parsed = |part: Option<&'a RawValue>| {
+                part.and_then(|part| serde_json::from_str::<Whole<'a>>(part.get()).ok()).unwrap_or_default()
+            };
+            let [task, file] = [whole.task, whole.file].map(parsed);
+            let contents = [whole.content, file.content].map(|content| content.map(text_of));
+            let [content, file] = contents;
+            vec![whole.stdout.0, whole.stderr.0, content, whole.output.0, task.output.0, file]
+        }
+        // Of a tool of an MCP server all that it gave.
+        Err(_) if whole.get().starts_with('[') => vec![Some(text_of(whole))],
+        Err(_) => return,
+    };
+    for all in all.into_iter().flatten().map(without_escapes) {
         if all.trim().is_empty() || text.contains(all.trim()) {
             continue;
         }
@@ -232,9 +270,21 @@ fn read_progress<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
         message.and_then(|message| message.content)
     };
     let newest = progress.message.and_then(parsed);
-    let older = progress.messages.unwrap_or_default().into_iter().filter_map(parsed);
+    let all: Vec<OfAgent<'a>> = progress.messages.unwrap_or_default().into_iter().filter_map(parsed).collect();
+    // What an agent says before it calls a tool stands only here, and before that call.
+    let is_newest = |of: &OfAgent<'a>| {
+        let newest = newest.as_ref().and_then(|newest| newest.uuid.0.as_deref());
+        newest.is_some_and(|newest| of.uuid.0.as_deref() == Some(newest))
+    };
+    let upto = all.iter().position(is_newest).unwrap_or(0);
+    let said_before = all[..upto].iter().rev().map_while(|of| {
+        let blocks = content(of).filter(|_| of.kind.0.as_deref() == Some("assistant")).map(blocks_of)?;
+        let is_said = |block: &Block<'a>| matches!(block, Block::Text(_) | Block::Thinking(_));
+        (!blocks.is_empty() && blocks.iter().all(is_said)).then_some(blocks)
+    });
+    let before: Vec<Vec<Block<'a>>> = said_before.collect();
     let Some((said, content)) =
-        newest.into_iter().chain(older).find_map(|said| content(&said).map(|content| (said, content)))
+        newest.into_iter().chain(all).find_map(|said| content(&said).map(|content| (said, content)))
     else {
         return;
     };
@@ -242,7 +292,7 @@ fn read_progress<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
     record.reported_of = Some(progress.agent.0.unwrap_or_default());
     record.timestamp_ms = said.timestamp.0.as_deref().and_then(parse_rfc3339_ms).or(record.timestamp_ms);
     if said.kind.0.as_deref() == Some("assistant") {
-        record.blocks = blocks_of(content);
+        record.blocks = before.into_iter().rev().flatten().chain(blocks_of(content)).collect();
         record.class = Class::Answer;
     } else {
         record.blocks = blocks_of_user(content, false);
@@ -299,6 +349,7 @@ fn read_assistant<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
     let message = message_of(envelope);
     let is_ours = envelope.is_api_error.0 || message.model.0.as_deref() == Some(SYNTHETIC_MODEL);
     record.blocks = message.content.map(blocks_of).unwrap_or_default();
+    read_others(&mut record.blocks, envelope);
     record.model = message.model.0.filter(|_| !is_ours);
     record.usage = message.usage.filter(|_| !is_ours);
     record.class = if is_ours { Class::System } else { Class::Answer };
@@ -351,6 +402,12 @@ fn read_attachment<'a>(record: &mut Record<'a>, envelope: &Envelope<'a>) {
             let said = said_by_hook(&attachment);
             record.class = if said.is_empty() { Class::Bookkeeping } else { Class::Meta };
             let notice = Block::Notice { tag: "hook", text: said.into(), is_among_words: false };
+            record.blocks.extend((record.class == Class::Meta).then_some(notice));
+        }
+        kind if POINTED_AT.contains(&kind) => {
+            let said = prose(raw);
+            record.class = if said.is_empty() { Class::Bookkeeping } else { Class::Meta };
+            let notice = Block::Notice { tag: "attachment", text: said.into(), is_among_words: false };
             record.blocks.extend((record.class == Class::Meta).then_some(notice));
         }
         kind if kind.is_empty() || ATTACHED.contains(&kind) => {}

@@ -19,4 +19,4 @@ pub(crate) use long::{ReadAt, read_cut, without_marks};
 pub(crate) use pieces::{is_output, read_pieces, with_piece};
 pub use tool_input::tool_input_text;
 pub use types::{Block, Class, Located, Origin, Picture, Record, Role};
-pub(crate) use types::{Spent, command_line};
+pub(crate) use types::{Said, Spent, command_line};

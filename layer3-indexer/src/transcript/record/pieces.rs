@@ -90,6 +90,7 @@ fn record_of(bytes: &[u8]) -> Option<Record<'_>> {
         forked_from: None,
         continued_in: None,
         title: None,
+        of_team: None,
         blocks: vec![result],
     })
 }
@@ -103,8 +104,8 @@ mod tests {
         let mut each = |located: Located<'_>| {
             let Block::ToolResult { text, .. } = &located.record.blocks[0] else { panic!("an output") };
             assert_eq!(located.length, text.len() as u64);
-            let again = with_piece(&bytes[located.offset as usize..][..text.len()], |record| record.fingerprint());
-            assert_eq!(again, Some(located.record.fingerprint()));
+            let again = with_piece(&bytes[located.offset as usize..][..text.len()], |record| record.fingerprints());
+            assert_eq!(again, Some(located.record.fingerprints()));
             pieces.push((located.offset, text.to_string()));
             ControlFlow::Continue(())
         };

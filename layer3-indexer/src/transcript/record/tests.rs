@@ -82,6 +82,27 @@ fn what_a_hook_said_and_what_a_text_refers_to_is_text() {
     check(cited, "Answer it flies|citation{Birds\nhttps://a.example\na kakapo does not\nNotes\nit does}~|or not");
 }
 
+#[test]
+fn what_is_not_known_yet_is_read_wherever_its_words_stand() {
+    let new = r#"{"type":"some_new_block","id":"x","payload":{"deep":[{"text":"here it is"}]}}"#;
+    let known = r#"{"type":"text","text":"hello"}"#;
+    for kind in ["user", "assistant"] {
+        let line =
+            format!(r#"{{"type":"{kind}","uuid":"u","message":{{"content":[{new},{known},{{"type":"other"}}]}}}}"#);
+        let (seen, _) = read(line.as_bytes(), TornLine::Wait);
+        assert!(seen[0].contains("here it is|hello"), "{seen:?}");
+    }
+    for (kind, said) in [
+        ("selected_lines_in_ide", r#""content":"let answer = 42;","filename":"/w/a.rs""#),
+        ("file", r#""filename":"/w/a.rs","content":{"type":"text","file":{"content":"let answer = 42;"}}"#),
+        ("mcp_resource", r#""content":{"contents":[{"text":"let answer = 42;","uri":"r:a"}]}"#),
+        ("edited_text_file", r#""filename":"/w/a.rs","snippet":"let answer = 42;""#),
+    ] {
+        let line = format!(r#"{{"type":"attachment","attachment":{{"type":"{kind}",{said}}}}}"#);
+        check(&line, "Meta attachment{let answer = 42;}");
+    }
+}
+
 /// Clients that gave a subagent no file of its own.
 #[test]
 fn what_is_reported_of_a_subagent_is_what_it_said() {
@@ -105,6 +126,20 @@ fn what_is_reported_of_a_subagent_is_what_it_said() {
     assert_eq!(report(&format!(r#""normalizedMessages":[{words}]"#)), ("Answer a pear".to_owned(), is_as("assistant")));
     let result = message("user", r#"[{"type":"tool_result","tool_use_id":"t","content":"found"}]"#);
     assert_eq!(report(&format!(r#""message":{result}"#)), ("ToolResult found".to_owned(), is_as("user")));
+    // What it says before it calls a tool stands before that call alone, in the list of all so far.
+    let of = |uuid: &str, kind: &str, content: &str| {
+        message(kind, content).replacen('{', &format!(r#"{{"uuid":"{uuid}","#), 1)
+    };
+    let said = |uuid: &str, text: &str| of(uuid, "assistant", &format!(r#"[{{"type":"text","text":"{text}"}}]"#));
+    let call = |uuid: &str| of(uuid, "assistant", r#"[{"type":"tool_use","id":"t","name":"Glob","input":{}}]"#);
+    let given = of("3", "user", r#"[{"type":"tool_result","tool_use_id":"t","content":"found"}]"#);
+    let all = [said("1", "I look"), call("2"), given, said("4", "there"), said("5", "it is"), call("6")];
+    let upto =
+        |n: usize| report(&format!(r#""normalizedMessages":[{}],"message":{}"#, all[..n].join(","), all[n - 1])).0;
+    let glob = "Glob()";
+    assert_eq!(upto(2), format!("Answer I look|{glob}"));
+    assert_eq!(upto(3), "ToolResult found");
+    assert_eq!(upto(6), format!("Answer there|it is|{glob}"));
     for nothing in [r#""message":null"#, r#""message":7,"normalizedMessages":[{}]"#, r#""message":{"type":"user"}"#] {
         assert_eq!(report(nothing).0, "Bookkeeping ", "{nothing}");
     }
@@ -129,6 +164,12 @@ fn a_result_of_which_the_model_was_given_a_part_is_whole() {
         &line(part, r#"{"content":[{"type":"text","text":"all"}]}"#),
         "ToolResult <persisted-output>\none\n</persisted-output>\nall",
     );
+    for kept in [
+        r#"{"type":"text","file":{"filePath":"/w/a","content":"all","numLines":1}}"#,
+        r#"[{"type":"text","text":"all"}]"#,
+    ] {
+        check(&line(part, kept), "ToolResult <persisted-output>\none\n</persisted-output>\nall");
+    }
     check(&line("one", kept), "ToolResult one");
     check(&line(part, "\"Error: x\""), "ToolResult <persisted-output>\none\n</persisted-output>");
 }

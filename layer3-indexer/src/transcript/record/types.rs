@@ -1,6 +1,7 @@
 //! A record as the rest of the program sees it.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::value::RawValue;
@@ -214,8 +215,10 @@ pub struct Record<'a> {
     pub forked_from: Option<Origin<'a>>,
     /// The session in which the conversation goes on.
     pub continued_in: Option<Cow<'a, str>>,
-    /// The name that a [`Class::Title`] record gives to the session.
+    /// The name that a [`Class::Title`] record gives to the session, and a `summary` to the one in which it follows something.
     pub title: Option<Cow<'a, str>>,
+    /// The agent and its team, where the session is an agent's.
+    pub(crate) of_team: Option<Cow<'a, str>>,
     /// Its content, in order; empty for bookkeeping and unknown types.
     pub blocks: Vec<Block<'a>>,
 }
@@ -295,11 +298,13 @@ impl Record<'_> {
         !is_kept_apart && self.blocks.iter().any(is_shown)
     }
 
-    /// A hash of what it says. The same id can come again, with the same content or with more.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (&self.uuid, self.timestamp_ms, self.is_sidechain).hash(&mut hasher);
-        for block in &self.blocks {
+    /// Of each block a hash of it and of when it was said; without a time, in which record. A client that resumes may write
+    /// what there is once more, under new ids and in other records.
+    pub(crate) fn fingerprints(&self) -> Vec<u64> {
+        let fingerprint = |block: &Block<'_>| {
+            let mut hasher = DefaultHasher::new();
+            let id = self.uuid.as_ref().filter(|_| self.timestamp_ms.is_none());
+            (&self.kind, id, self.timestamp_ms, self.is_sidechain).hash(&mut hasher);
             match block {
                 Block::Text(text) => (1, text).hash(&mut hasher),
                 Block::Thinking(text) => (2, text).hash(&mut hasher),
@@ -312,8 +317,9 @@ impl Record<'_> {
                 Block::Output(text) => (8, text).hash(&mut hasher),
                 Block::Agent { from, text } => (9, from, text).hash(&mut hasher),
             }
-        }
-        hasher.finish()
+            hasher.finish()
+        };
+        self.blocks.iter().map(fingerprint).collect()
     }
 
     /// What the answer cost, where it says so. Claude Code repeats it in each record of one answer.
@@ -337,6 +343,17 @@ impl Record<'_> {
         self.class == Class::Answer
             && !self.blocks.is_empty()
             && self.blocks.iter().all(|block| matches!(block, Block::ToolUse { .. }))
+    }
+}
+
+/// What was said so far.
+#[derive(Debug, Default)]
+pub(crate) struct Said(HashSet<u64>);
+
+impl Said {
+    /// Whether anything of what has these [`Record::fingerprints`] was not said before.
+    pub(crate) fn is_new(&mut self, fingerprints: &[u64]) -> bool {
+        fingerprints.iter().fold(false, |is_new, one| self.0.insert(*one) || is_new)
     }
 }
 
