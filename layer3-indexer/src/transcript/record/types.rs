@@ -218,7 +218,7 @@ pub struct Record<'a> {
     /// The name that a [`Class::Title`] record gives to the session, and a `summary` to the one in which it follows something.
     pub title: Option<Cow<'a, str>>,
     /// The agent and its team, where the session is an agent's.
-    pub(crate) of_team: Option<Cow<'a, str>>,
+    pub of_team: Option<Cow<'a, str>>,
     /// Its content, in order; empty for bookkeeping and unknown types.
     pub blocks: Vec<Block<'a>>,
 }
