@@ -439,6 +439,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods)]
     fn a_text_that_the_indexed_copy_has_no_more_is_read_in_the_other_one() {
         let scene = Scene::new();
         scene.transcribe(&[prompt(1, "where is the parser?"), answer(2, "in parse.rs")]);

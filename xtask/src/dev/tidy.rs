@@ -108,7 +108,7 @@ const CIRCLES_OF_FILES: &[&str] = &[];
 const CIRCLES_OF_ROOMS: &[&str] = &[];
 
 /// So many items other crates may see of the three libraries together.
-const PUBLIC_ITEMS_MAX: usize = 543;
+const PUBLIC_ITEMS_MAX: usize = 544;
 
 /// So many lines the product may have: the three layers and xtask without tests, blank lines and comments.
 const PRODUCT_LINES_MAX: usize = 63_000;

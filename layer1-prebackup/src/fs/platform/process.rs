@@ -40,6 +40,11 @@ pub fn stop_self() -> io::Result<()> {
     Ok(rustix::process::kill_process(rustix::process::getpid(), Signal::TSTP)?)
 }
 
+/// Ends this process, as a shell's `kill` does.
+pub fn end_self() -> io::Result<()> {
+    Ok(rustix::process::kill_process(rustix::process::getpid(), Signal::TERM)?)
+}
+
 /// Starts the command as the leader of a process group of its own: a signal to ours does
 /// not reach it, and it can be ended with all its children.
 pub fn spawn_detached(command: &mut Command) -> io::Result<Child> {

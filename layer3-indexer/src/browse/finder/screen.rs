@@ -12,7 +12,7 @@ use crossterm::execute;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use layer1_prebackup::archive::SessionKey;
 use layer1_prebackup::config::places::Places;
-use layer1_prebackup::fs::platform::process::stop_self;
+use layer1_prebackup::fs::platform::process::{end_self, stop_self};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -29,8 +29,6 @@ use crate::terminal::time::now_ms;
 
 /// What fails when the terminal goes away.
 const USING: &str = "use the terminal";
-/// The exit code then: as if the signal had ended the program.
-const TERMINAL_GONE: i32 = 128 + 1;
 /// How long a key is waited for while threads are at work.
 const BUSY_WAIT: Duration = Duration::from_millis(8);
 /// And while they are not: the times that are shown grow.
@@ -67,7 +65,9 @@ fn end_with_the_terminal() {
             let mut stdin = [PollFd::new(&stdin, PollFlags::empty())];
             let waited = poll(&mut stdin, None);
             if waited.is_ok() && stdin[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-                std::process::exit(TERMINAL_GONE);
+                // Nothing is left to be told, and nobody to tell it to.
+                let _ = end_self();
+                return;
             }
         }
     });

@@ -353,7 +353,9 @@ pub(crate) struct Said(HashSet<u64>);
 impl Said {
     /// Whether anything of what has these [`Record::fingerprints`] was not said before.
     pub(crate) fn is_new(&mut self, fingerprints: &[u64]) -> bool {
-        fingerprints.iter().fold(false, |is_new, one| self.0.insert(*one) || is_new)
+        let known = self.0.len();
+        self.0.extend(fingerprints);
+        self.0.len() > known
     }
 }
 
