@@ -4,9 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::num::NonZero;
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use wait_timeout::ChildExt;
@@ -18,6 +22,8 @@ pub const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 /// How long anything may take on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How soon our end is closed after it was asked for.
+const CLOSED_AFTER: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// One character of the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,7 @@ pub struct Terminal {
     keyboard: File,
     screen: Receiver<Vec<u8>>,
     seen: Vec<u8>,
+    is_hung_up: Arc<AtomicBool>,
 }
 
 impl Terminal {
@@ -45,6 +52,8 @@ impl Terminal {
     /// When there is no terminal to be had.
     pub fn start(mut command: Command) -> Terminal {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("open a terminal");
+        // The program must not keep our end open.
+        fcntl_setfd(&ours, FdFlags::CLOEXEC).expect("keep a terminal's end");
         grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("unlock a terminal");
         let size = Winsize { ws_row: ROWS, ws_col: COLUMNS, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&ours, size).expect("set a terminal's size");
@@ -58,16 +67,32 @@ impl Terminal {
         let keyboard = File::from(ours);
         let mut reader = keyboard.try_clone().expect("open our end of a terminal once more");
         let (sender, screen) = mpsc::channel();
+        let is_hung_up = Arc::new(AtomicBool::new(false));
+        let is_closed = Arc::clone(&is_hung_up);
         std::thread::spawn(move || {
             let mut buffer = vec![0; 4096];
-            // When the last program has gone, reading is an error on Linux and the end elsewhere.
-            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+            while !is_closed.load(Ordering::SeqCst) {
+                let mut waited = [PollFd::new(&reader, PollFlags::IN)];
+                if poll(&mut waited, Some(&CLOSED_AFTER)).is_ok_and(|ready| ready == 0) {
+                    continue;
+                }
+                // When the last program has gone, reading is an error on Linux and the end elsewhere.
+                let Ok(count @ 1..) = reader.read(&mut buffer) else { break };
                 if sender.send(buffer[..count].to_vec()).is_err() {
                     break;
                 }
             }
         });
-        Terminal { shown, child, keyboard, screen, seen: Vec::new() }
+        Terminal { shown, child, keyboard, screen, seen: Vec::new(), is_hung_up }
+    }
+
+    /// Takes the terminal away from the program, which no signal tells of it, and waits for its end.
+    #[track_caller]
+    pub fn hang_up(mut self) {
+        self.is_hung_up.store(true, Ordering::SeqCst);
+        self.keyboard = File::open("/dev/null").expect("open nothing");
+        let ended = self.child.wait_timeout(LIMIT).expect("wait for a child");
+        assert!(ended.is_some(), "{}: it goes on without a terminal", self.shown);
     }
 
     /// Waits until this stands on the screen.

@@ -66,6 +66,14 @@ fn what_is_typed_finds_it_and_enter_goes_on_with_it() {
 }
 
 #[test]
+fn it_ends_where_its_terminal_goes_away() {
+    let scratch = two_conversations();
+    let mut terminal = open(&scratch, &[], "xterm");
+    terminal.await_text("type to search");
+    terminal.hang_up();
+}
+
+#[test]
 fn it_is_left_as_it_was_found_and_verbs_without_an_id_open_it() {
     let scratch = two_conversations();
     let mut terminal = open(&scratch, &[], "xterm");
