@@ -8,10 +8,11 @@ use std::io::{self, Write};
 
 use super::call::{Argument, Body, Call, Question};
 use super::diff::{self, Fate};
+use super::marks::Voice;
 use super::page::Page;
 use super::pictures::Picture;
 use super::prose::prose;
-use super::renderer::{Header, MessageHeader, Part, Renderer, Row};
+use super::renderer::{Header, MessageHeader, Part, Renderer, Row, Speaker};
 use super::text::{Parts, Sanitized, Sanitizer};
 use crate::terminal::count;
 
@@ -69,8 +70,10 @@ pub(super) struct Html<W: Write> {
     unlisted: Option<MessageHeader>,
     /// Whether an article is open; a result goes to its call and needs none.
     is_open: bool,
-    /// Those of the messages that subagents are within.
-    outer: Vec<bool>,
+    /// Who says the message.
+    voice: Voice,
+    /// Those two of the messages that subagents are within.
+    outer: Vec<(bool, Voice)>,
     day: String,
     prompts: Vec<Prompt>,
     more_prompts: u64,
@@ -94,6 +97,7 @@ impl<W: Write> Html<W> {
             is_anchored: false,
             unlisted: None,
             is_open: false,
+            voice: Voice::Other,
             outer: Vec::new(),
             day: String::new(),
             prompts: Vec::new(),
@@ -118,16 +122,16 @@ impl<W: Write> Html<W> {
         self.page.fill(cut, &[&chars.to_string()])
     }
 
-    fn marked_up(&mut self, text: &str) -> io::Result<()> {
-        prose(&mut self.page, text)
+    fn marked_up(&mut self, text: &str, voice: Voice) -> io::Result<()> {
+        prose(&mut self.page, text, voice)
     }
 
-    /// Markdown that may be too long.
+    /// Markdown of a model that may be too long.
     fn marked_up_parts(&mut self, parts: &Parts<'_>) -> io::Result<()> {
-        self.marked_up(parts.head)?;
+        self.marked_up(parts.head, Voice::Model)?;
         if parts.left_out > 0 {
             self.left_out(parts.left_out)?;
-            self.marked_up(parts.tail)?;
+            self.marked_up(parts.tail, Voice::Model)?;
         }
         Ok(())
     }
@@ -139,11 +143,11 @@ impl<W: Write> Html<W> {
         self.page.fill(markup, &[&size(text), beginning.as_str()])
     }
 
-    fn folded(&mut self, what: &str, text: &Sanitized<'_>) -> io::Result<()> {
+    fn folded(&mut self, what: &str, text: &Sanitized<'_>, voice: Voice) -> io::Result<()> {
         self.page.fill("<details class=\"thinking\"><summary>{}", &[what])?;
         self.glimpse(text)?;
         self.raw("\n")?;
-        self.marked_up(text.as_str())?;
+        self.marked_up(text.as_str(), voice)?;
         self.raw("</details>\n")
     }
 
@@ -312,10 +316,10 @@ impl<W: Write> Html<W> {
                 self.pre(&sanitizer.parts(text))?;
                 self.raw("</details>\n")
             }
-            Body::Task(task) => self.folded("task", task),
+            Body::Task(task) => self.folded("task", task, Voice::Model),
             Body::Plan(plan) => {
                 self.raw("<div class=\"plan\">")?;
-                self.marked_up(plan.as_str())?;
+                self.marked_up(plan.as_str(), Voice::Model)?;
                 self.raw("</div>\n")
             }
             Body::Todos(todos) => {
@@ -464,6 +468,10 @@ impl<W: Write> Renderer for Html<W> {
         self.unlisted = is_prompt.then(|| message.clone());
         self.due = Some(message.clone());
         self.is_anchored = false;
+        self.voice = match message.speaker {
+            Speaker::Claude | Speaker::Agent | Speaker::Summary => Voice::Model,
+            Speaker::User | Speaker::Tool | Speaker::System => Voice::Other,
+        };
         Ok(())
     }
 
@@ -475,7 +483,7 @@ impl<W: Write> Renderer for Html<W> {
         match part {
             Part::Prose(text) => {
                 self.list_prompt(text);
-                self.marked_up(text.as_str())
+                self.marked_up(text.as_str(), self.voice)
             }
             Part::Answers(answers) => {
                 if let Some((_, answer)) = answers.first() {
@@ -494,13 +502,13 @@ impl<W: Write> Renderer for Html<W> {
             Part::Summary(text) => {
                 let markup = "<details class=\"summary\"><summary>Summary of the conversation so far (compaction) <span class=\"size\">{}</span></summary>\n";
                 self.page.fill(markup, &[&size(text)])?;
-                self.marked_up(text.as_str())?;
+                self.marked_up(text.as_str(), Voice::Model)?;
                 self.raw("</details>\n")
             }
-            Part::Thinking(text) => self.folded("thinking", text),
+            Part::Thinking(text) => self.folded("thinking", text, Voice::Model),
             Part::Notice { kind, text } => {
                 let kind = kind.headline(GLIMPSE_CHARS_MAX);
-                self.folded(kind.as_str(), text)
+                self.folded(kind.as_str(), text, Voice::Other)
             }
             Part::Call(call) => self.call(call, sanitizer),
             Part::Picture(picture) => self.picture(picture),
@@ -521,13 +529,13 @@ impl<W: Write> Renderer for Html<W> {
     }
 
     fn begin_subagent(&mut self, title: &Sanitized<'_>) -> io::Result<()> {
-        self.outer.push(std::mem::take(&mut self.is_open));
+        self.outer.push((std::mem::take(&mut self.is_open), self.voice));
         let markup = "<details class=\"subagent\"><summary>subagent <span class=\"glimpse\">{}</span></summary>\n";
         self.page.fill(markup, &[title.as_str()])
     }
 
     fn end_subagent(&mut self) -> io::Result<()> {
-        self.is_open = self.outer.pop().unwrap_or_default();
+        (self.is_open, self.voice) = self.outer.pop().unwrap_or((false, Voice::Other));
         self.raw("</details>\n")
     }
 

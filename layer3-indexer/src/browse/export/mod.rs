@@ -12,6 +12,7 @@ mod diff;
 mod head;
 mod html;
 mod markdown;
+mod marks;
 mod options;
 mod page;
 mod pictures;

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use layer1_prebackup::wire::shown::is_hidden;
-use pulldown_cmark::{Event, Parser};
 
 use crate::transcript::redact::Redactor;
 
@@ -15,9 +14,6 @@ pub(crate) const OUTPUT_CHARS_MAX: usize = 20_000;
 const OUTPUT_CHARS_HEAD: usize = 14_000;
 /// and so many at its end.
 const OUTPUT_CHARS_TAIL: usize = 4_000;
-
-/// Of a text in Markdown, so many characters are read for its first words.
-const WORDS_CHARS_READ: usize = 2_000;
 
 /// Text without colour codes and, where that was asked for, without secrets. Not yet escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,21 +57,11 @@ impl Sanitized<'_> {
         (self.part(&self.0[..at]), self.part(&self.0[at..]))
     }
 
-    /// The words of a text in Markdown, without its marks, on one line.
+    /// [`Sanitized::headline`] without backticks.
     pub(crate) fn words(&self, chars_max: usize) -> Sanitized<'static> {
-        let beginning = self.0.char_indices().nth(WORDS_CHARS_READ).map_or(self.as_str(), |(at, _)| &self.0[..at]);
-        let mut words = String::new();
-        for event in Parser::new(beginning) {
-            match event {
-                Event::Text(text) | Event::Code(text) | Event::Html(text) | Event::InlineHtml(text) => {
-                    words.push_str(&text);
-                }
-                Event::SoftBreak | Event::HardBreak | Event::End(_) => words.push(' '),
-                _ => {}
-            }
-        }
-        let line = Sanitized(Cow::Owned(words)).headline(chars_max);
-        if line.as_str().is_empty() { self.headline(chars_max) } else { line }
+        let line = self.headline(chars_max);
+        let words = line.0.replace('`', "");
+        if words.trim().is_empty() { line } else { Sanitized(Cow::Owned(words)) }
     }
 
     /// The same text, owned.
