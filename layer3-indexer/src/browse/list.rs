@@ -21,7 +21,7 @@ use crate::scope::{self, Here, Labels, Scope};
 use crate::stores::called::{Called, describe};
 use crate::stores::{Stores, loss};
 use crate::terminal::time::now_ms;
-use crate::terminal::{self, Style, Terminal, fit, left, one_line, right, short_id, width};
+use crate::terminal::{self, COLUMNS_WHOLE, Style, Terminal, fit, fit_middle, left, one_line, right, short_id, width};
 use crate::transcript::desktop;
 
 /// Sessions, unless another number is asked for.
@@ -34,7 +34,7 @@ const FILES_COLUMNS: usize = 28;
 const PROJECT_COLUMNS: usize = 16;
 /// Columns of a branch.
 const BRANCH_COLUMNS: usize = 16;
-/// Columns of a topic below which branch and edited files give way.
+/// Columns of a topic below which others give way.
 const TOPIC_COLUMNS_MIN: usize = 24;
 
 // Which sessions, as typed: see [`crate::browse::search::SearchRequest`].
@@ -223,7 +223,8 @@ pub(crate) fn to_text(listed: &Listed, terminal: &Terminal) -> String {
     let several = sessions.iter().any(|row| row.label != first.label);
     let rows: Vec<Vec<String>> =
         sessions.iter().enumerate().map(|(n, row)| cells(n + 1, row, several, terminal)).collect();
-    for line in table(&rows, terminal) {
+    let periods: Vec<[String; 3]> = sessions.iter().map(|row| shorter_periods(row, terminal)).collect();
+    for line in table(rows, periods, terminal) {
         text.push_str(&line);
         text.push('\n');
     }
@@ -262,8 +263,10 @@ fn totals(listed: &Listed) -> Vec<String> {
 }
 
 const HEADINGS: [&str; 9] = ["#", "ID", "PROJECT", "SIZE", "MSGS", "PERIOD", "BRANCH", "EDITED", "TITLE"];
+const PROJECT: usize = 2;
 const SIZE: usize = 3;
 const MESSAGES: usize = 4;
+const PERIOD: usize = 5;
 const BRANCH: usize = 6;
 const EDITED: usize = 7;
 const TOPIC: usize = 8;
@@ -272,15 +275,16 @@ fn cells(number: usize, row: &SessionRow, several: bool, terminal: &Terminal) ->
     let m = &row.metadata;
     let mark = terminal::size_mark(m.bytes);
     let branch = terminal::branch(m.git_branch.as_deref());
+    let at_most = |columns| if terminal.columns == COLUMNS_WHOLE { COLUMNS_WHOLE } else { columns };
     vec![
         number.to_string(),
         short_id(&m.session_id),
-        if several { fit(&row.label, PROJECT_COLUMNS).into_owned() } else { String::new() },
+        if several { fit_middle(&row.label, at_most(PROJECT_COLUMNS)).into_owned() } else { String::new() },
         if mark.is_empty() { Size(m.bytes).to_string() } else { format!("{mark} {}", Size(m.bytes)) },
         m.messages.to_string(),
         terminal.period(m.timestamp_start.as_deref(), m.timestamp_end.as_deref()),
-        branch.map_or(String::new(), |branch| fit(&branch, BRANCH_COLUMNS).into_owned()),
-        fit(&file_names(&m.edited_files, 3), FILES_COLUMNS).into_owned(),
+        branch.map_or(String::new(), |branch| fit(&branch, at_most(BRANCH_COLUMNS)).into_owned()),
+        fit(&file_names(&m.edited_files, 3), at_most(FILES_COLUMNS)).into_owned(),
         topic(row),
     ]
 }
@@ -316,22 +320,57 @@ fn topic(row: &SessionRow) -> String {
     if marks.is_empty() { topic } else { format!("({}) {topic}", marks.join(", ")) }
 }
 
-fn table(rows: &[Vec<String>], terminal: &Terminal) -> Vec<String> {
-    let mut columns: Vec<usize> = (0..HEADINGS.len())
-        .map(|i| rows.iter().map(|row| width(&row[i])).max().unwrap_or(0))
-        .zip(HEADINGS)
-        .map(|(cells, heading)| if cells == 0 { 0 } else { cells.max(width(heading)) })
-        .collect();
+fn shorter_periods(row: &SessionRow, terminal: &Terminal) -> [String; 3] {
+    terminal.shorter_periods(row.metadata.timestamp_start.as_deref(), row.metadata.timestamp_end.as_deref())
+}
+
+/// What gives way to the topic.
+enum Way {
+    /// The column has at most so many columns.
+    Narrow(usize, usize),
+    /// Periods are the shorter ones of this place.
+    Period(usize),
+}
+
+/// One after the other, until the topic has its room.
+const GIVING_WAY: [Way; 13] = [
+    Way::Narrow(BRANCH, BRANCH_COLUMNS / 2),
+    Way::Narrow(EDITED, FILES_COLUMNS / 2),
+    Way::Narrow(EDITED, 0),
+    Way::Period(0),
+    Way::Narrow(MESSAGES, 0),
+    Way::Narrow(BRANCH, 0),
+    Way::Period(1),
+    Way::Narrow(PROJECT, PROJECT_COLUMNS / 2),
+    Way::Period(2),
+    Way::Narrow(SIZE, 0),
+    Way::Narrow(PERIOD, 0),
+    Way::Narrow(PROJECT, 0),
+    Way::Narrow(0, 0),
+];
+
+fn table(mut rows: Vec<Vec<String>>, mut periods: Vec<[String; 3]>, terminal: &Terminal) -> Vec<String> {
+    let widest = |rows: &[Vec<String>], column: usize| {
+        let cells = rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
+        if cells == 0 { 0 } else { cells.max(width(HEADINGS[column])) }
+    };
+    let mut columns: Vec<usize> = (0..HEADINGS.len()).map(|column| widest(&rows, column)).collect();
     let room = |columns: &[usize]| {
         let used: usize = columns[..TOPIC].iter().filter(|columns| **columns > 0).map(|columns| columns + 2).sum();
         terminal.columns.max(terminal::COLUMNS_MIN).saturating_sub(used)
     };
-    // What gives way to the topic, one after the other.
-    let giving_way =
-        [(BRANCH, BRANCH_COLUMNS / 2), (EDITED, FILES_COLUMNS / 2), (EDITED, 0), (MESSAGES, 0), (BRANCH, 0)];
-    for (column, columns_max) in giving_way {
-        if room(&columns) < columns[TOPIC].min(TOPIC_COLUMNS_MIN) {
-            columns[column] = columns[column].min(columns_max);
+    for way in GIVING_WAY {
+        if room(&columns) >= columns[TOPIC].min(TOPIC_COLUMNS_MIN) {
+            break;
+        }
+        match way {
+            Way::Narrow(column, columns_max) => columns[column] = columns[column].min(columns_max),
+            Way::Period(shorter) => {
+                for (row, periods) in rows.iter_mut().zip(&mut periods) {
+                    row[PERIOD] = std::mem::take(&mut periods[shorter]);
+                }
+                columns[PERIOD] = widest(&rows, PERIOD);
+            }
         }
     }
     columns[TOPIC] = columns[TOPIC].min(room(&columns));
@@ -345,7 +384,7 @@ fn line(cells: &[String], columns: &[usize]) -> String {
     let aligned = cells.iter().zip(columns).enumerate().filter(|(_, (_, columns))| **columns > 0);
     let cells: Vec<String> = aligned
         .map(|(i, (cell, columns))| {
-            let cell = fit(cell, *columns);
+            let cell = if i == PROJECT { fit_middle(cell, *columns) } else { fit(cell, *columns) };
             if [0, SIZE, MESSAGES].contains(&i) { right(&cell, *columns) } else { left(&cell, *columns) }
         })
         .collect();
@@ -429,6 +468,61 @@ mod tests {
         2  bbbbbbbb  ⚠️ 3.1 MB  2026-11-22 10:17→11:02  日本語のプロジェクトを…
         3  short      🔴 42 MB  2026-11-22 10:17→11:02  colours ·[31mred· and l…
         3 conversations, 45 MB, 36 messages in all projects
+        ");
+    }
+
+    /// Rows in which everything is long.
+    fn long_rows() -> Vec<SessionRow> {
+        let mut rows = rows();
+        rows[0].label = "work/customers/northwind/service".to_owned();
+        rows[0].metadata.timestamp_start = Some("2026-07-28T21:09:00.000Z".to_owned());
+        rows[0].metadata.timestamp_end = Some("2026-07-29T11:45:00.000Z".to_owned());
+        rows[0].metadata.first_topic = Some("why does the parser of the service fail at noon".to_owned());
+        rows[1].label = "日本語のとても長いプロジェクト".to_owned();
+        rows
+    }
+
+    #[test]
+    fn the_title_has_room_at_every_width() {
+        for columns in 40..140 {
+            let terminal = Terminal { columns, interactive: true, ..Terminal::PLAIN };
+            let text = to_text(&listed(long_rows()), &terminal);
+            assert!(text.lines().all(|line| width(line) <= columns), "{columns}: {text}");
+            let head = text.lines().next().unwrap();
+            let title = columns - width(head.strip_suffix("TITLE").expect("a column of titles"));
+            assert!(title >= TOPIC_COLUMNS_MIN, "{title} of {columns}: {text}");
+        }
+        let at = |columns| to_text(&listed(long_rows()), &Terminal { columns, interactive: true, ..Terminal::PLAIN });
+        insta::assert_snapshot!(at(60) + "\n" + &at(80) + "\n" + &at(120), @r"
+        #  ID        PROJECT   PERIOD      TITLE
+        1  aaaaaaaa  work…ice  2026-07-28  why does the parser of t…
+        2  bbbbbbbb  日本…ト   2026-11-22  日本語のプロジェクトを説…
+        3  short     proj      2026-11-22  colours ·[31mred· and li…
+        3 conversations, 45 MB, 36 messages in ~/proj
+
+        #  ID        PROJECT        SIZE  PERIOD            TITLE
+        1  aaaaaaaa  work…ice      39 kB  2026-07-28 21:09  why does the parser of the …
+        2  bbbbbbbb  日本…ト   ⚠️ 3.1 MB  2026-11-22 10:17  日本語のプロジェクトを説明…
+        3  short     proj       🔴 42 MB  2026-11-22 10:17  colours ·[31mred· and lines
+        3 conversations, 45 MB, 36 messages in ~/proj
+
+        #  ID        PROJECT                SIZE  MSGS  PERIOD                             BRANCH    TITLE
+        1  aaaaaaaa  work/cus…service      39 kB    12  2026-07-28 21:09→2026-07-29 11:45  [main]    why does the parser of the…
+        2  bbbbbbbb  日本語の…ェクト   ⚠️ 3.1 MB    12  2026-11-22 10:17→11:02                       日本語のプロジェクトを説明…
+        3  short     proj               🔴 42 MB    12  2026-11-22 10:17→11:02             [featur…  colours ·[31mred· and lines
+        3 conversations, 45 MB, 36 messages in ~/proj
+        ");
+    }
+
+    #[test]
+    fn into_a_pipe_every_field_is_whole() {
+        let text = to_text(&listed(long_rows()), &Terminal { columns: terminal::COLUMNS_WHOLE, ..Terminal::PLAIN });
+        insta::assert_snapshot!(text, @r"
+        #  ID        PROJECT                                SIZE  MSGS  PERIOD                             BRANCH                           EDITED            TITLE
+        1  aaaaaaaa  work/customers/northwind/service      39 kB    12  2026-07-28 21:09→2026-07-29 11:45  [main]                           lex.rs, parse.rs  why does the parser of the service fail at noon
+        2  bbbbbbbb  日本語のとても長いプロジェクト    ⚠️ 3.1 MB    12  2026-11-22 10:17→11:02                                                                日本語のプロジェクトを説明してください、できるだけ詳しく、例も添えて
+        3  short     proj                               🔴 42 MB    12  2026-11-22 10:17→11:02             [feature/very-long-branch-name]  e, d, c +2        colours ·[31mred· and lines
+        3 conversations, 45 MB, 36 messages in ~/proj
         ");
     }
 

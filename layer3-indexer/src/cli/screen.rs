@@ -17,7 +17,7 @@ use crate::failure::{Context, Failure, Kind};
 use crate::restore::resume::ConfigDir;
 use crate::scope::Here;
 use crate::terminal::time::Clock;
-use crate::terminal::{self, COLUMNS_DEFAULT, COLUMNS_MIN, Terminal, one_line};
+use crate::terminal::{self, COLUMNS_DEFAULT, COLUMNS_MIN, COLUMNS_WHOLE, Terminal, one_line};
 
 /// The directory of the project, which Claude Code tells those that it starts.
 const CLAUDE_PROJECT_DIR: &str = "CLAUDE_PROJECT_DIR";
@@ -99,7 +99,8 @@ impl Screen<'_> {
     }
 }
 
-/// Colours for a terminal unless `NO_COLOR` is set; its width, or `COLUMNS`, or a default.
+/// Colours for a terminal unless `NO_COLOR` is set; its width, or `COLUMNS`, or a default. Into a pipe whole fields, unless
+/// `COLUMNS` is set.
 pub(super) fn terminal() -> Terminal {
     let is_terminal = io::stdout().is_terminal();
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
@@ -108,7 +109,7 @@ pub(super) fn terminal() -> Terminal {
     let set = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let columns = if is_terminal { size().filter(|columns| *columns > 0).or_else(set) } else { set() };
     Terminal {
-        columns: columns.unwrap_or(COLUMNS_DEFAULT).max(COLUMNS_MIN),
+        columns: columns.unwrap_or(if is_terminal { COLUMNS_DEFAULT } else { COLUMNS_WHOLE }).max(COLUMNS_MIN),
         colour: is_terminal && !no_colour,
         interactive: is_terminal,
         clock: Clock::now(),

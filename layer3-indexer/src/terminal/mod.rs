@@ -15,8 +15,10 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use self::time::{Clock, parse_rfc3339_ms};
 
-/// Columns when standard output is no terminal.
+/// Columns of a terminal that does not tell.
 pub(crate) const COLUMNS_DEFAULT: usize = 100;
+/// Into a pipe or a file every field is written whole.
+pub(crate) const COLUMNS_WHOLE: usize = usize::MAX;
 /// Least columns that a layout is made for; a narrower terminal wraps.
 pub(crate) const COLUMNS_MIN: usize = 40;
 /// More bytes than any character of one column has, with all that joins it.
@@ -63,6 +65,17 @@ impl Terminal {
             (Some(start), Some(end)) => self.clock.period(start, end),
             _ => start.or(end).map_or("–".to_owned(), |time| self.minute(time)),
         }
+    }
+
+    /// [`Terminal::period`] as it gives way to what needs room more: the day alone at its end, its beginning, its first day.
+    pub(crate) fn shorter_periods(&self, start: Option<&str>, end: Option<&str>) -> [String; 3] {
+        let minute = start.or(end).map_or("–".to_owned(), |time| self.minute(time));
+        let short = match (start.and_then(parse_rfc3339_ms), end.and_then(parse_rfc3339_ms)) {
+            (Some(start), Some(end)) => self.clock.short_period(start, end),
+            _ => minute.clone(),
+        };
+        let day = minute.split(' ').next().unwrap_or_default().to_owned();
+        [short, minute, day]
     }
 
     /// The text with nothing in it that a terminal obeys but the colours of [`Terminal::paint`]: the last line of defence,
@@ -196,6 +209,18 @@ pub(crate) fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     Cow::Owned(cut)
 }
 
+/// The text cut to at most `columns` in its middle: of a path both ends tell more.
+pub(crate) fn fit_middle(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns || columns < 3 {
+        return fit(text, columns);
+    }
+    let head = fit(text, columns / 2 + 1).into_owned();
+    let room = columns - width(&head);
+    let mut starts = text.char_indices().map(|(at, _)| &text[at..]);
+    let tail = starts.find(|tail| width(tail) <= room).unwrap_or_default();
+    Cow::Owned(head + tail)
+}
+
 /// The text in lines of at most `columns`, broken at blanks where there are any.
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -304,10 +329,13 @@ mod tests {
         assert_eq!(fit("plain", 5), "plain");
         assert_eq!(fit("plains", 5), "plai…");
         assert_eq!(fit("x", 0), "");
+        assert_eq!(fit_middle("work/some/where/client", 12), "work/s…lient");
+        assert_eq!(fit_middle("日本語のテキスト", 8), "日本…ト");
         assert_eq!(left("日本", 6), "日本  ");
         assert_eq!(right("🔴", 4), "  🔴");
         for columns in 0..12 {
             assert!(width(&fit("⚠️ a🔴b日c👩‍👩‍👧d", columns)) <= columns);
+            assert!(width(&fit_middle("⚠️ a🔴b日c👩‍👩‍👧d", columns)) <= columns);
         }
     }
 
@@ -327,6 +355,14 @@ mod tests {
         assert_eq!(period(a, Some("2026-11-22T10:19:00Z")), "2026-11-22 10:17→10:19");
         assert_eq!(period(a, Some("2026-11-23T10:19:00Z")), "2026-11-22 10:17→2026-11-23 10:19");
         assert_eq!(period(a, a), "2026-11-22 10:17");
+        let shorter = |start, end| Terminal::PLAIN.shorter_periods(start, end).join(" | ");
+        assert_eq!(shorter(a, Some("2026-11-22T10:19:00Z")), "2026-11-22 10:17→10:19 | 2026-11-22 10:17 | 2026-11-22");
+        assert_eq!(shorter(a, Some("2026-11-23T10:19:00Z")), "2026-11-22 10:17→11-23 | 2026-11-22 10:17 | 2026-11-22");
+        assert_eq!(
+            shorter(a, Some("2027-11-22T10:19:00Z")),
+            "2026-11-22 10:17→2027-11-22 | 2026-11-22 10:17 | 2026-11-22"
+        );
+        assert_eq!(shorter(None, None), "– | – | –");
         assert_eq!(period(None, None), "–");
         assert_eq!(Terminal::PLAIN.minute("odd\u{1b}"), "odd·");
     }

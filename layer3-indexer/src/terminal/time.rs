@@ -60,6 +60,17 @@ impl Clock {
         }
     }
 
+    /// `2026-11-22 10:17→11:02`, or `2026-11-22 10:17→11-23` without a time at its end.
+    pub(crate) fn short_period(&self, start_ms: i64, end_ms: i64) -> String {
+        let (start, end) = (self.day(start_ms), self.day(end_ms));
+        if start == end {
+            return self.period(start_ms, end_ms);
+        }
+        let year = start.split_once('-').map_or(start.as_str(), |(year, _)| year);
+        let end = end.strip_prefix(year).map_or(end.as_str(), |day| day.trim_start_matches('-'));
+        format!("{start} {}→{end}{}", self.clock(start_ms), self.zone(end_ms))
+    }
+
     /// `2026-11-22 10:17:51 +01:00`.
     pub(crate) fn exact(&self, ms: i64) -> String {
         if !self.is_local || is_utc(ms) {
