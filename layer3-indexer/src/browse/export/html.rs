@@ -194,8 +194,11 @@ impl<W: Write> Html<W> {
     }
 
     fn result(&mut self, part: &Part<'_>, sanitizer: &mut Sanitizer) -> io::Result<()> {
-        let Part::Result { call, tool, text, is_error, pictures } = part else { return Ok(()) };
+        let Part::Result { call, tool, text, is_error, is_answered, pictures } = part else { return Ok(()) };
         let is_at_call = call.is_some_and(|call| self.page.go_to_place(call));
+        if *is_answered {
+            return self.page.leave_place();
+        }
         let anchor = self.due.as_ref().filter(|due| due.is_result && !self.is_anchored).map(|due| due.anchor.clone());
         match anchor.filter(|_| is_at_call) {
             Some(anchor) => {

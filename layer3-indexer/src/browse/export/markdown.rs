@@ -199,6 +199,7 @@ impl<W: Write> Renderer for Markdown<W> {
             Part::Thinking(text) => self.quoted("Thinking", text),
             Part::Notice { kind, text } => self.quoted(&plain(kind.as_str()), text),
             Part::Call(call) => self.call(call, sanitizer),
+            Part::Result { is_answered: true, .. } => Ok(()),
             Part::Result { tool, text, is_error, pictures, .. } => {
                 let what = if *is_error { "Error" } else { "Result" };
                 let of = tool.as_ref().map(|tool| format!(" of {}", plain(tool.as_str()))).unwrap_or_default();

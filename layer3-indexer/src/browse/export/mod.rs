@@ -36,7 +36,7 @@ use crate::stores::{Copy, SessionCopies};
 use crate::terminal;
 use crate::terminal::time::{Clock, format_rfc3339_ms, parse_rfc3339_ms};
 use crate::transcript::course::Course;
-use crate::transcript::record::{Block, Class, Record, Said, command_line};
+use crate::transcript::record::{Block, Class, Record, Said, command_line, is_before_answers};
 use crate::transcript::redact::{Redactor, in_words};
 use answers::answers;
 use call::Call;
@@ -354,7 +354,9 @@ impl Export<'_> {
                 let call = id.as_deref();
                 let tool = call.and_then(|id| self.calls.remove(id));
                 let pictures = shown.iter().map(|picture| pictures.of(*picture)).collect();
-                Part::Result { call, tool, text: sanitizer.clean(text), is_error: *is_error, pictures }
+                let is_answered =
+                    is_before_answers(text) && record.blocks.iter().any(|block| matches!(block, Block::Text(_)));
+                Part::Result { call, tool, text: sanitizer.clean(text), is_error: *is_error, is_answered, pictures }
             }
             Block::Picture(picture) => Part::Picture(pictures.of(*picture)),
             Block::Other(kind) => Part::Other(sanitizer.clean(kind)),

@@ -112,6 +112,8 @@ pub(super) enum Part<'a> {
         tool: Option<Sanitized<'static>>,
         text: Sanitized<'a>,
         is_error: bool,
+        /// It says that the user answered, and what follows says what.
+        is_answered: bool,
         pictures: Vec<Picture<'a>>,
     },
     Picture(Picture<'a>),

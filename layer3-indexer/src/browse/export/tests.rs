@@ -635,6 +635,45 @@ fn what_came_again_is_written_once() {
 }
 
 #[test]
+fn what_a_hook_tells_the_user_is_written_once() {
+    let hook = |id: &str, parent: &str, more: Value| {
+        let mut attachment = json!({"toolUseID": "t", "hookName": "SessionStart:startup"});
+        attachment.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let at = format!("2026-11-22T10:00:0{}.000Z", parent.len());
+        let record =
+            json!({"type": "attachment", "uuid": id, "parentUuid": parent, "timestamp": at, "attachment": attachment});
+        format!("{record}\n")
+    };
+    let message = "\n\n12 sessions are kept.";
+    let printed = json!({"systemMessage": message}).to_string();
+    let scene = saved(&[
+        prompt(1, "hello"),
+        hook("h1", "u", json!({"type": "hook_success", "content": "", "stdout": printed + "\n"})),
+        hook("h2", "h1", json!({"type": "hook_system_message", "content": message})),
+        hook("h3", "h2", json!({"type": "hook_system_message", "content": "13 sessions are kept."})),
+    ]);
+    for format in [Format::Html, Format::Markdown] {
+        let (page, _) = page(&scene, &Options { full: true, ..options(format) });
+        assert!(!page.contains("systemMessage") && page.contains("13 sessions are kept."), "{page}");
+        // In a folded part of an HTML page it is glimpsed at too.
+        assert_eq!(page.matches("12 sessions are kept.").count(), 1 + usize::from(format == Format::Html), "{page}");
+    }
+}
+
+#[test]
+fn that_the_user_answered_is_no_result_of_its_own() {
+    for (said, is_left_out) in [(answered("325"), true), ("User has answered your questions:".to_owned(), false)] {
+        let questions = json!({"questions": [{"question": "Which?", "options": [{"label": "325"}]}]});
+        let scene = saved(&[call(1, "ask", "AskUserQuestion", questions), result(2, "ask", json!(said), false)]);
+        for format in [Format::Html, Format::Markdown] {
+            let (page, _) = page(&scene, &options(format));
+            assert_eq!(!page.contains("User has answered"), is_left_out, "{page}");
+            assert!(!page.contains("no result is recorded"), "{page}");
+        }
+    }
+}
+
+#[test]
 fn an_older_generation_is_exported_on_request() {
     let scene = saved(&[prompt(1, "first content")]);
     scene.transcribe(&[prompt(2, "second")]);

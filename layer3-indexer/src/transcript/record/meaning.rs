@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::escapes::without_escapes;
@@ -427,12 +428,21 @@ fn said_by_hook(attachment: &Attachment<'_>) -> String {
     let error = attachment.blocking_error.map(|raw| error(raw).unwrap_or_else(|| tool_input_text(raw)));
     let mut said: Vec<String> = Vec::new();
     for text in told.into_iter().flatten().map(tool_input_text).chain(error) {
-        let text = text.trim().to_owned();
+        let text = words_of_hook(text.trim()).unwrap_or_else(|| text.trim().to_owned());
         if !text.is_empty() && !said.iter().any(|other| other.contains(&text)) {
             said.push(text);
         }
     }
     said.join("\n")
+}
+
+/// The words for the user in what a hook printed, where that is JSON with no other words.
+fn words_of_hook(printed: &str) -> Option<String> {
+    let printed: serde_json::Map<String, Value> =
+        serde_json::from_str(Some(printed).filter(|it| it.starts_with('{'))?).ok()?;
+    let is_message = |(name, value): (&String, &Value)| name == "systemMessage" || value.is_boolean();
+    let message = printed.get("systemMessage")?.as_str()?.trim();
+    printed.iter().all(is_message).then(|| message.to_owned())
 }
 
 /// What was queued, when it was sent.

@@ -95,6 +95,11 @@ const ANSWERS: [(&str, &str); 7] = [
     ("Your questions have been answered:", "Your questions have been answered:"),
 ];
 
+/// Whether a tool's result says no more than that answers follow.
+pub(crate) fn is_before_answers(result: &str) -> bool {
+    ANSWERS.iter().any(|(begins, mark)| begins == mark && result.trim() == *mark)
+}
+
 /// The blocks of a text. `by_hand`: a person is known to have typed all of it, so that reminders in it are her own.
 pub(super) fn blocks_of_text<'a>(text: Cow<'a, str>, by_hand: bool, blocks: &mut Vec<Block<'a>>) {
     let bytes = text.as_bytes();

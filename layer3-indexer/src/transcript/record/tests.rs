@@ -78,6 +78,11 @@ fn what_a_hook_said_and_what_a_text_refers_to_is_text() {
     check(&hook("blocking_error", r#","blockingError":{"blockingError":"no","command":"x"}"#), "Meta hook{no}");
     check(&hook("system_message", r#","content":"3 are saved""#), "Meta hook{3 are saved}");
     check(&hook("success", r#","content":"","stdout":"""#), "Bookkeeping ");
+    let printed = |json: &str| hook("success", &format!(r#","content":"","stdout":{}"#, serde_json::json!(json)));
+    check(&printed(r#"{"systemMessage":"\n3 are saved","suppressOutput":true}"#), "Meta hook{3 are saved}");
+    for other in [r#"{"systemMessage":"a","reason":"b"}"#, r#"{"continue":true}"#, r#"{"systemMessage":7}"#, "{a}"] {
+        check(&printed(other), &format!("Meta hook{{{other}}}"));
+    }
     let cited = r#"{"type":"assistant","message":{"content":[{"type":"text","text":"it flies","citations":[{"type":"web_search_result_location","url":"https://a.example","title":"Birds","cited_text":"a kakapo does not"},{"type":"char_location","document_title":"Notes","cited_text":"it does"}]},{"type":"text","text":"or not","citations":null}]}}"#;
     check(cited, "Answer it flies|citation{Birds\nhttps://a.example\na kakapo does not\nNotes\nit does}~|or not");
 }

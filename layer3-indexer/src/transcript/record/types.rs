@@ -301,10 +301,16 @@ impl Record<'_> {
     /// Of each block a hash of it and of when it was said; without a time, in which record. A client that resumes may write
     /// what there is once more, under new ids and in other records.
     pub(crate) fn fingerprints(&self) -> Vec<u64> {
+        let at_ms = self.timestamp_ms;
+        // What a hook tells the user stands in what it printed, and once more in the record behind that.
+        let (id, at_ms) = match self.subtype.as_deref() {
+            Some("hook_success") => (self.uuid.as_ref(), None),
+            Some("hook_system_message") => (self.parent.as_ref(), None),
+            _ => (self.uuid.as_ref().filter(|_| at_ms.is_none()), at_ms),
+        };
         let fingerprint = |block: &Block<'_>| {
             let mut hasher = DefaultHasher::new();
-            let id = self.uuid.as_ref().filter(|_| self.timestamp_ms.is_none());
-            (&self.kind, id, self.timestamp_ms, self.is_sidechain).hash(&mut hasher);
+            (&self.kind, id, at_ms, self.is_sidechain).hash(&mut hasher);
             match block {
                 Block::Text(text) => (1, text).hash(&mut hasher),
                 Block::Thinking(text) => (2, text).hash(&mut hasher),
