@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all: the order of a durable write.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use super::dir::Dir;
+use super::dir::{Dir, hidden};
 use super::error::{DurableError, Result};
 use super::file::{COPY_BYTES, FILE_MODE, hash_of_prefix, stat_of, sync_data, write_at};
 use super::platform;
@@ -187,9 +187,7 @@ fn place_in<T, E: From<DurableError>>(
     rename: impl FnOnce(&OsStr) -> Result<()>,
     fill: impl FnOnce(&File, &Path) -> std::result::Result<(T, u64, blake3::Hash), E>,
 ) -> std::result::Result<(T, u64, blake3::Hash), E> {
-    let mut temp = OsString::from(".");
-    temp.push(name);
-    temp.push(TEMP_END);
+    let temp = hidden(name, TEMP_END);
     let file = dir.open_temp_exclusively(&temp, mode)?;
     let placed = fill(&file, &dir.path().join(&temp)).and_then(|(given, bytes, blake3)| {
         read_back(dir, &temp, bytes, &blake3)?;
@@ -247,6 +245,22 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         assert_eq!(std::fs::metadata(dir.path().join("a")).unwrap().permissions().mode() & 0o7777, 0o700);
         assert_eq!(names(&dir.path().join("a/b")), ["c.json"]);
+    }
+
+    #[test]
+    fn a_name_as_long_as_it_may_be_is_written_and_its_leftover_used_up() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a".repeat(255), "ü".repeat(127), "b".repeat(250), "c".repeat(251)] {
+            let path = dir.path().join(&name);
+            let temp = dir.path().join(hidden(OsStr::new(&name), TEMP_END));
+            assert!(is_temp(temp.file_name().unwrap()), "{}", temp.display());
+            std::fs::write(&temp, "what a killed run left").unwrap();
+            replace_file(&path, b"one").unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"one");
+            assert_eq!(names(dir.path()), [name]);
+            assert!(super::super::remove_file(&path).unwrap());
+        }
+        assert_eq!(hidden(OsStr::new("x.json"), TEMP_END), ".x.json.tmp");
     }
 
     #[test]

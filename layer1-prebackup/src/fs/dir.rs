@@ -28,6 +28,9 @@ const TRIED: &str = ".threefold.tmp";
 /// What a name ends in under which something was put aside that stood in the place of a file of ours.
 const NOT_OURS: &str = ".not-ours";
 
+/// Longest name on the file systems of every day, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
 /// How often a temporary file is opened anew because another writer had just used it up.
 const TEMP_TRIES_MAX: u32 = 1000;
 
@@ -214,12 +217,10 @@ impl Dir {
         if !self.stat(name)?.is_some_and(is_in_the_way) {
             return Ok(());
         }
-        let plain = name.as_bytes().strip_prefix(b".").unwrap_or(name.as_bytes());
-        let aside = |n: u32| {
-            let mut aside = OsString::from(".");
-            aside.push(OsStr::from_bytes(plain));
-            aside.push(if n == 1 { NOT_OURS.to_owned() } else { format!("{NOT_OURS}.{n}") });
-            aside
+        let plain = OsStr::from_bytes(name.as_bytes().strip_prefix(b".").unwrap_or(name.as_bytes()));
+        let aside = |n: u32| match n {
+            1 => hidden(plain, NOT_OURS),
+            n => hidden(plain, &format!("{NOT_OURS}.{n}")),
         };
         let mut n = 1;
         while self.stat(&aside(n))?.is_some() {
@@ -228,11 +229,11 @@ impl Dir {
         self.rename_new(name, self, &aside(n))
     }
 
-    /// What `name` is, without following it; `None` where there is nothing.
+    /// What `name` is, without following it; `None` where there is nothing, and where no name can be as long.
     pub fn stat(&self, name: &OsStr) -> Result<Option<Stat>> {
         match uninterrupted(|| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => Ok(None),
             Err(error) => Err(DurableError::new("look up", &self.path.join(name), error)),
         }
     }
@@ -416,7 +417,7 @@ impl Dir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
             Ok(fd) => Ok(Some(Dir { fd, path })),
-            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(None),
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let what = "it is a file or a symlink where a directory belongs; move it away".to_owned();
                 Err(DurableError::new("open directory", &path, io::Error::other(NotOurs(what))))
@@ -577,6 +578,17 @@ pub fn empty_dir(path: &Path) -> Result<()> {
     let reading = |error| DurableError::new("read directory", path, error);
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+/// The name beside `name` that begins with a dot and ends so; of one that leaves no room for that, its hash stands in it.
+pub(super) fn hidden(name: &OsStr, end: &str) -> OsString {
+    let mut hidden = OsString::from(".");
+    match name.len() + end.len() < NAME_BYTES_MAX {
+        true => hidden.push(name),
+        false => hidden.push(blake3::hash(name.as_bytes()).to_hex().as_str()),
+    }
+    hidden.push(end);
+    hidden
+}
+
         entries => entries.map_err(reading)?,
     };
     for entry in entries {

@@ -1,8 +1,8 @@
-//! Carrying a plan out: what stands in the way is saved, side files come first, the transcript last.
+//! Carrying a plan out: what stands in the way is saved, the transcript comes first, and no side file stops another.
 
 use std::collections::BTreeMap;
 use std::io::{self, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::SystemTime;
 
@@ -10,10 +10,10 @@ use layer1_prebackup::archive::{Archive, Compare, SaveRequest, SessionKey};
 use layer1_prebackup::claude::transcripts;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs::{self, Dir, Existing};
-use layer1_prebackup::names::{LAYER1, LAYER3, typed};
+use layer1_prebackup::names::{FileName, LAYER1, LAYER3, typed};
 
 use crate::failure::{Context, Failure};
-use crate::restore::plan::{Plan, Standing};
+use crate::restore::plan::{Plan, Standing, Step};
 use crate::restore::types::Restored;
 use crate::save::roots::RootKind;
 use crate::save::{self, Answer, LogSink};
@@ -21,8 +21,9 @@ use crate::stores::acknowledged::{self, Seen};
 use crate::stores::{Chosen, Layer, SessionCopies, Stores, Which};
 
 impl Plan {
-    /// Writes what is not in place yet. When it fails, what was written stays: it is right, and
-    /// the transcript comes last. What is replaced was saved to layer 3's store before.
+    /// Writes what is not in place yet. When it fails, what was written stays: it is right. The transcript comes first:
+    /// without it nothing is restored, and a side file that cannot be written is a problem that is told.
+    /// What is replaced was saved to layer 3's store before.
     pub(crate) fn carry_out(mut self, places: &Places) -> Result<Restored, Failure> {
         let replaces = self.work.steps.iter().any(|step| step.standing == Standing::Different);
         if replaces {
@@ -30,46 +31,15 @@ impl Plan {
         }
         let mut folders = BTreeMap::new();
         let mut written = 0;
-        for step in &self.work.steps {
-            // Makes the folders without following a symlink below the root.
-            let folder = Dir::create(&step.root)?.create_beneath(step.rel.parent().unwrap_or(Path::new("")))?;
-            let name = step.rel.file_name().unwrap_or_default();
-            if step.standing == Standing::Kept {
-                // Claude Code sweeps files away by their age, each by itself.
-                if let Some(file) = folder.open_file(name)? {
-                    if let Err(error) = file.set_modified(SystemTime::now()) {
-                        let path = step.root.join(&step.rel);
-                        self.work.notes.push(format!("{} keeps its old time: {error}", path.display()));
-                    }
-                    // Whoever put it there may not have synced it.
-                    fs::sync_data(&file, &folder.path().join(name))?;
+        for step in std::mem::take(&mut self.work.steps) {
+            match self.write(&step, replaces, &mut folders) {
+                Ok(is_new) => {
+                    written += usize::from(is_new);
+                    self.work.steps.push(step);
                 }
-                folders.insert(folder.path().to_owned(), folder);
-                continue;
+                Err(why) if step.stored.name.file == FileName::Transcript => return Err(why),
+                Err(why) => self.work.problems.push(format!("{} was left out: failed to {why}", step.rel.display())),
             }
-            let to = folder.path().join(name);
-            let mut file = match &step.made {
-                Some(made) => {
-                    let rewound = || made.try_clone().and_then(|mut file| file.rewind().map(|()| file));
-                    rewound().context("read what was joined")?
-                }
-                None if replaces => self.stores.find_again(&step.stored)?,
-                None => self.stores.reopen(&step.stored)?,
-            };
-            let (bytes, blake3) = (step.stored.bytes, &step.stored.blake3);
-            let copied = match step.standing {
-                Standing::Different => fs::copy_file(&mut file, &to, bytes, blake3, Existing::Replaced),
-                _ => fs::copy_file(&mut file, &to, bytes, blake3, Existing::Refused),
-            };
-            match copied {
-                // Another restore was faster, and wrote the same.
-                Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_same(&to, &step.stored)? => {}
-                copied => {
-                    copied?;
-                    written += 1;
-                }
-            }
-            folders.insert(folder.path().to_owned(), folder);
         }
         // A restore that was killed, or whose sync failed, may have made them, or put files there, and no more.
         folders.values().try_for_each(Dir::sync_way_up)?;
@@ -83,6 +53,46 @@ impl Plan {
             ));
         }
         Ok(self.outcome(written))
+    }
+
+    /// Brings one file to its place; whether it was written, and did not stand there.
+    fn write(&mut self, step: &Step, replaces: bool, folders: &mut BTreeMap<PathBuf, Dir>) -> Result<bool, Failure> {
+        // Makes the folders without following a symlink below the root.
+        let folder = Dir::create(&step.root)?.create_beneath(step.rel.parent().unwrap_or(Path::new("")))?;
+        let folder = folders.entry(folder.path().to_owned()).or_insert(folder);
+        let name = step.rel.file_name().unwrap_or_default();
+        let to = folder.path().join(name);
+        if step.standing == Standing::Kept {
+            // Claude Code sweeps files away by their age, each by itself.
+            if let Some(file) = folder.open_file(name)? {
+                if let Err(error) = file.set_modified(SystemTime::now()) {
+                    let path = step.root.join(&step.rel);
+                    self.work.notes.push(format!("{} keeps its old time: {error}", path.display()));
+                }
+                // Whoever put it there may not have synced it.
+                fs::sync_data(&file, &to)?;
+            }
+            return Ok(false);
+        }
+        let mut file = match &step.made {
+            Some(made) => {
+                let rewound = || made.try_clone().and_then(|mut file| file.rewind().map(|()| file));
+                rewound().context("read what was joined")?
+            }
+            None if replaces => self.stores.find_again(&step.stored)?,
+            None => self.stores.reopen(&step.stored)?,
+        };
+        let existing = match step.standing {
+            Standing::Different => Existing::Replaced,
+            _ => Existing::Refused,
+        };
+        match fs::copy_file(&mut file, &to, step.stored.bytes, &step.stored.blake3, existing) {
+            // Another restore was faster, and wrote the same.
+            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_same(&to, &step.stored)? => {
+                Ok(false)
+            }
+            copied => Ok(copied.map(|()| true)?),
+        }
     }
 
     /// Tells the stores what stands below Claude Code's directory now. Who asked for an older version knows what the

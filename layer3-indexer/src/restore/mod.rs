@@ -2,8 +2,8 @@
 //! and its side files.
 //!
 //! In two steps: a plan says which stored contents go where, after every refusal; carrying it
-//! out writes the side files first and the transcript last, so that a transcript that is there is
-//! complete. Each file is checked against its recorded hash before and after it was written. The
+//! out writes the transcript first and then its side files, of which none stops another: what could
+//! not be written is told. Each file is checked against its recorded hash before and after it was written. The
 //! times are those of the restore: Claude Code sweeps transcripts away by their age.
 
 mod carry_out;

@@ -64,7 +64,7 @@ pub(crate) struct Plan {
 /// What is to be done, and what there is to say about it.
 #[derive(Debug)]
 pub(super) struct Work {
-    /// Transcript last, if it is not left as it is.
+    /// Transcript first, if it is not left as it is.
     pub(super) steps: Vec<Step>,
     /// Files that are left as they are, beside those of the steps.
     pub(super) kept: usize,
@@ -194,7 +194,7 @@ fn lacking(apart: &Apart, copies: &SessionCopies, transcript: &Path) -> Vec<Stri
 }
 
 impl Work {
-    /// What is to be done about each side file, then about the transcript, if that is not kept.
+    /// What is to be done about the transcript, if that is not kept, then about each side file.
     fn add(
         &mut self,
         folder: &Path,
@@ -203,6 +203,11 @@ impl Work {
         transcript: Option<(Chosen, Option<File>)>,
         options: &Options,
     ) -> Result<(), Failure> {
+        if let Some((content, made)) = transcript {
+            let beneath = Beneath::open((folder.to_owned(), PathBuf::from(format!("{id}.jsonl"))))?;
+            let step = beneath.step(id, content, options, &mut self.notes)?;
+            self.steps.push(Step { made, ..step });
+        }
         for side in copies.side_files() {
             let file = FileName::Side(side.clone());
             let beneath = match options.to {
@@ -227,11 +232,6 @@ impl Work {
                 }
                 Err(unfit) => self.problems.push(format!("{}; it was left out", complaint(&side, unfit))),
             }
-        }
-        if let Some((content, made)) = transcript {
-            let beneath = Beneath::open((folder.to_owned(), PathBuf::from(format!("{id}.jsonl"))))?;
-            let step = beneath.step(id, content, options, &mut self.notes)?;
-            self.steps.push(Step { made, ..step });
         }
         Ok(())
     }

@@ -437,6 +437,40 @@ fn what_comes_in_between_stays_and_the_same_from_another_restore_is_right() {
 }
 
 #[test]
+fn a_side_file_comes_back_under_a_name_as_long_as_it_may_be() {
+    let scene = saved();
+    let side = scene.transcript().with_extension("").join("tool-results").join("a".repeat(251) + ".txt");
+    scene.write(&side, "output");
+    scene.receipt(None);
+    scene.remove_sources();
+    insta::assert_snapshot!(restore(&scene), @r#"
+        ~/.claude/projects/-home-dev-proj/ID.jsonl: 3 written, 0 in place
+        cd /home/dev/proj && claude --resume ID
+        "#);
+    assert_eq!(std::fs::read_to_string(side).unwrap(), "output");
+}
+
+#[test]
+fn a_side_file_that_cannot_be_written_stops_no_other_and_is_told() {
+    let scene = saved();
+    let folder = scene.transcript().with_extension("");
+    for side in ["subagents/agent-2.jsonl", "a.txt", "z.txt"] {
+        scene.write(&folder.join(side), "side");
+    }
+    scene.receipt(None);
+    scene.remove_sources();
+    let plan = plan(&scene.places, ID, &Options::default()).unwrap();
+    scene.write(&folder.join("subagents"), "no folder");
+    let restored = plan.carry_out(&scene.places).unwrap();
+    assert_eq!((restored.files_written, restored.files_in_place), (3, 0));
+    insta::assert_snapshot!(scene.filtered(&restored.problems.join("\n")).replace(ID, "ID"), @r#"
+        subagents/agent-1.jsonl was left out: failed to open directory ~/.claude/projects/-home-dev-proj/ID/subagents: it is a file or a symlink where a directory belongs; move it away
+        subagents/agent-2.jsonl was left out: failed to open directory ~/.claude/projects/-home-dev-proj/ID/subagents: it is a file or a symlink where a directory belongs; move it away
+        "#);
+    assert!(scene.transcript().exists() && folder.join("a.txt").exists() && folder.join("z.txt").exists());
+}
+
+#[test]
 fn what_was_restored_is_recorded_under_the_path_that_it_resolves_to_and_with_its_reason() {
     let scene = saved();
     scene.remove_sources();

@@ -75,12 +75,12 @@ pub(crate) fn plan(places: &Places, typed: &str, point: &Point, options: &Option
     )?;
     let mut work = Work { steps: Vec::new(), kept: 0, notes, problems: Vec::new() };
     let transcript = folder.join(format!("{id}.jsonl"));
-    add_side_files(&mut work, &root.join(&transcript), &id, &copies, options)?;
     let mut stored = copy.at.clone();
     (stored.bytes, stored.blake3) = (bytes, blake3);
     let beneath = Beneath::open((root.join(&folder), PathBuf::from(format!("{id}.jsonl"))))?;
     let step = beneath.step(&id, stored, options, &mut work.notes)?;
     work.steps.push(Step { made: Some(made), ..step });
+    add_side_files(&mut work, &root.join(&transcript), &id, &copies, options)?;
     let other = root.parent().filter(|_| root != places.projects());
     let command = place::command(cwd.now.as_deref(), &id, other.or(options.config_dir.as_deref()));
     Ok(Plan {
