@@ -37,6 +37,10 @@ const STRUCTURE: [&str; 12] = [
 ];
 /// So deep lie the fields of a block in a message's content; what lies deeper is what tools were given.
 const STRUCTURE_DEPTH_MAX: usize = 4;
+/// JSON lies in JSON so deep: what a tool gave, in a record, in what another tool read.
+const ESCAPED_TIMES_MAX: usize = 3;
+/// So many bytes may stand for one of a text: `\\u0041`, in JSON in JSON.
+const ESCAPED_BYTES_MAX: usize = 7;
 /// Between the hash and the length of the beginning of a line.
 const TORN: char = '+';
 /// Bytes that are copied at once.
@@ -170,9 +174,28 @@ impl Needle {
         Needle { text: text.to_owned(), forms: forms.into_iter().map(String::into_bytes).collect() }
     }
 
-    /// The bytes that it stands in files as.
+    /// The bytes that it mostly stands in files as; see [`Needle::is_escaped_in`].
     pub fn forms(&self) -> &[Vec<u8>] {
         &self.forms
+    }
+
+    /// Whether it stands there in any way that JSON knows.
+    pub fn is_in(&self, bytes: &[u8]) -> bool {
+        self.is_plain_in(bytes) || self.is_escaped_in(bytes)
+    }
+
+    /// Whether it stands there in another way than [`Needle::forms`]: JSON may write any character as `\u0041`, and a
+    /// slash as `\/`.
+    pub fn is_escaped_in(&self, bytes: &[u8]) -> bool {
+        let first = unescaped(bytes);
+        let levels = std::iter::successors(first, |bytes| unescaped(bytes)).take(ESCAPED_TIMES_MAX);
+        levels.into_iter().any(|bytes| self.is_plain_in(&bytes))
+    }
+
+    /// In how many bytes it stands at most.
+    pub fn bytes_max(&self) -> usize {
+        let longest = self.forms.iter().map(Vec::len).max().unwrap_or(0);
+        longest.max(self.text.len() * ESCAPED_BYTES_MAX)
     }
 
     /// The lines of a file that hold it.
@@ -189,7 +212,7 @@ impl Needle {
         Ok(held)
     }
 
-    fn is_in(&self, bytes: &[u8]) -> bool {
+    fn is_plain_in(&self, bytes: &[u8]) -> bool {
         self.forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form))
     }
 
@@ -205,8 +228,7 @@ impl Needle {
     /// Which strings of a line hold it or a part of it, or none for all of it, and whether Claude Code needs one of them.
     fn look(&self, line: &[u8], is_ended: bool) -> Option<(Vec<u32>, bool)> {
         let places = self.places_in(line);
-        let is_raw = !places.is_empty();
-        if !is_raw && !line.windows(2).any(|pair| pair == b"\\u") {
+        if places.is_empty() && !self.is_escaped_in(line) {
             return None;
         }
         let parsed = serde_json::from_slice::<IgnoredAny>(line);
@@ -214,15 +236,14 @@ impl Needle {
         let is_begun = |error: &serde_json::Error| !is_ended && error.is_eof() && line.starts_with(b"{");
         if parsed.is_err_and(|error| !is_begun(&error)) {
             // What stands in the place of the line must not hold it.
-            return is_raw.then(|| (Vec::new(), self.is_in(REMOVED.as_bytes())));
+            return Some((Vec::new(), self.is_in(REMOVED.as_bytes())));
         }
         let (mut which, mut is_structural, mut key) = (Vec::new(), false, None);
         for (at, token) in tokens(line).into_iter().enumerate() {
             let bytes = &line[token.range.clone()];
-            let text = serde_json::from_slice::<String>(bytes).ok();
             // It may stand across several strings.
             let holds = places.iter().any(|place| place.start < token.range.end && token.range.start < place.end)
-                || text.as_ref().is_some_and(|text| text.contains(&self.text));
+                || self.is_escaped_in(bytes);
             let is_needed = token.is_key || key.as_deref().is_some_and(|key| STRUCTURE.contains(&key));
             let is_needed = is_needed && token.depth <= STRUCTURE_DEPTH_MAX;
             if holds {
@@ -230,11 +251,8 @@ impl Needle {
                 which.push(at as u32);
             }
             if token.is_key {
-                key = text;
+                key = serde_json::from_slice::<String>(bytes).ok();
             }
-        }
-        if which.is_empty() && !is_raw {
-            return None;
         }
         // In no string, or in what would stand in its place: a whole record is nothing that Claude Code can do without.
         if self.is_in(&redacted(line, &which)) {
@@ -308,6 +326,45 @@ fn redacted(line: &[u8], which: &[u32]) -> Vec<u8> {
     }
     made.extend_from_slice(&line[from..]);
     made
+}
+
+/// What stands there where JSON's escapes are taken for what they mean, whatever is none left as it is; `None` where there
+/// is none that a character need not be written as.
+fn unescaped(bytes: &[u8]) -> Option<Vec<u8>> {
+    if !bytes.windows(2).any(|pair| pair == b"\\u" || pair == b"\\/") {
+        return None;
+    }
+    let (mut plain, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        plain.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let (meant, taken) = match rest.get(1) {
+            Some(byte @ (b'"' | b'\\' | b'/')) => (char::from(*byte), 2),
+            Some(b'b') => ('\u{8}', 2),
+            Some(b'f') => ('\u{c}', 2),
+            Some(b'n') => ('\n', 2),
+            Some(b'r') => ('\r', 2),
+            Some(b't') => ('\t', 2),
+            _ => match utf16_unit(rest) {
+                Some(first) => {
+                    let both = [first].into_iter().chain(utf16_unit(&rest[6..]));
+                    let meant = char::decode_utf16(both).next().and_then(Result::ok);
+                    meant.map_or((char::REPLACEMENT_CHARACTER, 6), |meant| (meant, 6 * meant.len_utf16()))
+                }
+                None => ('\\', 1),
+            },
+        };
+        plain.extend_from_slice(meant.encode_utf8(&mut [0; 4]).as_bytes());
+        rest = &rest[taken..];
+    }
+    plain.extend_from_slice(rest);
+    Some(plain)
+}
+
+/// Of `\u0041` at the beginning.
+fn utf16_unit(bytes: &[u8]) -> Option<u16> {
+    let digits = std::str::from_utf8(bytes.get(..6)?.strip_prefix(b"\\u")?).ok()?;
+    u16::from_str_radix(digits, 16).ok()
 }
 
 fn hash_of(line: &[u8]) -> String {
@@ -404,7 +461,17 @@ mod tests {
             ("two\nlines", r#"{"a":"x two\nlines y"}"#, r#"{"a":REMOVED}"#, false),
             ("say \"hi\"", r#"{"a":"{\"b\":\"say \\\"hi\\\"\"}"}"#, r#"{"a":REMOVED}"#, false),
             ("é-secret", r#"{"a":"\u00e9-secret","b":1}"#, r#"{"a":REMOVED,"b":1}"#, false),
-            ("a/b", r#"{"a":"x a\/b"}"#, r#"{"a":"x a\/b"}"#, false),
+            ("a/b/c", r#"{"a":"x a\/b/c\n","b":"a\/b"}"#, r#"{"a":REMOVED,"b":"a\/b"}"#, false),
+            ("a/b", r#"{"a":"{\"b\":\"a\\/b\"}","b":"{\"b\":\"a\\\/b\"}"}"#, r#"{"a":REMOVED,"b":REMOVED}"#, false),
+            (
+                "sun 🌞",
+                r#"{"a":"sun \ud83c\udf1e","b":"sun \ud83c","c":"\\u0073un 🌞"}"#,
+                r#"{"a":REMOVED,"b":"sun \ud83c","c":REMOVED}"#,
+                false,
+            ),
+            ("a/b", r#"{"uuid":"a\/b","x":2}"#, r#"{"uuid":REMOVED,"x":2}"#, true),
+            ("a/b", r"say a\/b", "ALL", false),
+            ("a/b", r#"{"a":"a\\b \users \u12"}"#, r#"{"a":"a\\b \users \u12"}"#, false),
             (
                 "4711",
                 r#"{"message":{"content":[{"input":{"pin":47110,"x":4}}]}}"#,
@@ -457,8 +524,6 @@ mod tests {
                 let text = text_of(&view, bytes);
                 text.strip_prefix(before).unwrap().strip_suffix(after).unwrap().to_owned()
             });
-            // A slash may be written in two ways, of which JavaScript knows one.
-            let expected = if line.contains(r"\/") { seen.clone() } else { expected };
             assert_eq!((seen.as_str(), held.structural > 0), (expected.as_str(), is_structural), "{text:?} in {line}");
             assert!(!needle.is_in(seen.as_bytes()), "{seen}");
             let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();

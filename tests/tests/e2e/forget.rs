@@ -402,6 +402,26 @@ fn a_text_is_in_no_message_of_either_copy_and_the_conversation_goes_on_without_i
     assert_text_is_nowhere(&scratch);
 }
 
+/// PHP and others write a slash so, and what JSON a tool gave lies in JSON.
+#[test]
+fn a_text_is_found_in_every_way_that_json_writes_it() {
+    let scratch = Scratch::new();
+    let path = "vault/zanzibar/7719-pelican";
+    let going = spoken(&scratch, 1, "SLASHED");
+    let spoken = fs::read_to_string(&going).expect("the transcript");
+    let (once, twice) = (path.replace('/', r"\/"), path.replace('/', r"\\\/"));
+    fs::write(&going, spoken.replace("SLASHED", &format!(r#"{once} and {{\"x\":\"{twice}\"}}"#)))
+        .expect("another writes");
+    let side = going.with_extension("").join("tool-results/out.txt");
+    transcripts::append(&side, format!("{once}\nkept\n"));
+    chain_delivered(&scratch, &transcripts::session_end(&going));
+    assert!(!holding(&scratch, &[&once]).is_empty());
+    let told = scratch.layer3(&["forget", &format!("--match={path}"), "--yes"]).output().ok().text();
+    assert!(told.contains("messages of 1 conversation deleted"), "{told}");
+    assert_eq!(holding(&scratch, &[path, &once, &twice, "7719-pelican"]), Vec::<PathBuf>::new());
+    assert_verified(&scratch);
+}
+
 #[test]
 fn what_was_killed_says_so_and_is_finished_and_a_store_that_was_put_back_is_cleaned() {
     let scratch = Scratch::new();

@@ -30,8 +30,7 @@ const MEMORY: &str = ".memory";
 #[derive(Debug, Default)]
 pub(super) struct Sought {
     ids: Vec<SessionId>,
-    /// A text as it may stand in files.
-    texts: Vec<Vec<u8>>,
+    needle: Option<Needle>,
     /// The first half of the BLAKE3 of each line.
     lines: HashSet<u128>,
 }
@@ -69,18 +68,18 @@ impl Sought {
 
     /// Whether nothing is looked for, so that not finding it proves nothing.
     pub(super) fn is_nothing(&self) -> bool {
-        self.ids.is_empty() && self.texts.is_empty()
+        self.ids.is_empty() && self.needle.is_none()
     }
 
     /// A text, whosever it is.
     pub(super) fn seek(&mut self, needle: &Needle) {
-        self.texts.extend_from_slice(needle.forms());
+        self.needle = Some(needle.clone());
     }
 
     /// What is looked for as it stands in files.
     pub(super) fn texts(&self) -> Vec<Vec<u8>> {
         let ids = self.ids.iter().map(|id| id.as_str().as_bytes().to_vec());
-        ids.chain(self.texts.iter().cloned()).collect()
+        ids.chain(self.needle.iter().flat_map(|needle| needle.forms().to_vec())).collect()
     }
 
     fn add_lines(&mut self, file: &mut File) -> io::Result<u64> {
@@ -95,10 +94,12 @@ impl Sought {
     fn look(&self, reader: &mut dyn Read) -> io::Result<(bool, u64)> {
         let texts = self.texts();
         let finders: Vec<memmem::Finder<'_>> = texts.iter().map(memmem::Finder::new).collect();
-        let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+        let longest = texts.iter().map(Vec::len).chain(self.needle.iter().map(Needle::bytes_max)).max().unwrap_or(0);
         let (mut has_text, mut has_line, mut lines) = (false, false, Lines::default());
         let bytes = read_through(reader, longest, &mut |window, new| {
-            has_text = has_text || finders.iter().any(|finder| finder.find(window).is_some());
+            has_text = has_text
+                || finders.iter().any(|finder| finder.find(window).is_some())
+                || self.needle.as_ref().is_some_and(|needle| needle.is_escaped_in(window));
             lines.take(new, &mut |line| has_line |= self.lines.contains(&line));
         })?;
         lines.end(&mut |line| has_line |= self.lines.contains(&line));
@@ -166,7 +167,7 @@ impl Searching<'_> {
             Ok(false) => {}
             Ok(true) if is_tombstone(rel, &self.sought.ids) => {}
             // A text is to be nowhere.
-            Ok(true) if !self.sought.texts.is_empty() => self.proof.still_there.push(path.to_owned()),
+            Ok(true) if self.sought.needle.is_some() => self.proof.still_there.push(path.to_owned()),
             Ok(true) => match self.owner(rel) {
                 Some(other) => drop(self.proof.elsewhere.insert(other)),
                 None if rel.to_string_lossy().starts_with("sessions.db") => self.in_index.push(path.to_owned()),
@@ -308,7 +309,7 @@ mod tests {
 
     fn sought(lines: &[&str]) -> Sought {
         let mut sought =
-            Sought { ids: vec![SessionId::parse("8c1f04de-x").unwrap()], lines: HashSet::new(), texts: Vec::new() };
+            Sought { ids: vec![SessionId::parse("8c1f04de-x").unwrap()], lines: HashSet::new(), needle: None };
         let mut keep = |line| sought.lines.extend([line]);
         let mut all = Lines::default();
         lines.iter().for_each(|line| all.take(line.as_bytes(), &mut keep));
@@ -334,6 +335,24 @@ mod tests {
             for bytes in [1, 2, 7, 64, 1 << 20] {
                 let (found, read) = sought.look(&mut Dripping(text.as_bytes(), bytes)).unwrap();
                 assert_eq!((found, read), (expected, text.len() as u64), "{text:?} by {bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_is_found_in_every_way_that_json_writes_it_however_the_bytes_come() {
+        let mut sought = Sought::default();
+        sought.seek(&Needle::new("a/b-secret"));
+        for (text, expected) in [
+            ("say a/b-secret", true),
+            (r#"{"x":"a\/b-secret"}"#, true),
+            (r#"{"x":"\u0061/b-secret"}"#, true),
+            (r#"{"x":"{\"x\":\"a\\/b-\\u0073ecret\"}"}"#, true),
+            (r#"{"x":"a\\b-secret \u0061"}"#, false),
+        ] {
+            for bytes in [1, 2, 7, 64] {
+                let (found, _) = sought.look(&mut Dripping(text.as_bytes(), bytes)).unwrap();
+                assert_eq!(found, expected, "{text:?} by {bytes}");
             }
         }
     }

@@ -57,9 +57,7 @@ pub(super) fn clear_labels(stores: &Stores, needle: &Needle) -> Result<(), Failu
         for (id, labels) in archive.all_labels()? {
             // What cannot be read is removed if it holds the text.
             let Ok(mut labels) = labels else { continue };
-            let holds =
-                |text: &str| needle.forms().iter().any(|form| memchr::memmem::find(text.as_bytes(), form).is_some());
-            if labels.remove_texts(holds, now_ms()) {
+            if labels.remove_texts(|text| needle.is_in(text.as_bytes()), now_ms()) {
                 archive.replace_labels(&id, &labels)?;
             }
         }
@@ -98,7 +96,6 @@ pub(super) fn clear_others(
 
 fn without_lines(path: &Path, needle: &Needle) -> Result<(), Failure> {
     let bytes = fs::read(path).context(format_args!("read {}", path.display()))?;
-    let holds = |line: &&[u8]| needle.forms().iter().any(|form| memchr::memmem::find(line, form).is_some());
-    let kept: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| !holds(line)).collect();
+    let kept: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| !needle.is_in(line)).collect();
     Ok(replace_file(path, &kept.concat())?)
 }
