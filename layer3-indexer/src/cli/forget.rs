@@ -67,7 +67,8 @@ pub(super) fn run(places: &Places, args: ForgetArgs, screen: &mut Screen<'_>) ->
     }
     notes(&summary.notes);
     match summary.failed.is_empty() && summary.still_there.is_empty() {
-        true => Ok(()),
+        true if summary.named.is_empty() => Ok(()),
+        true => Err(Failure::new("delete it from names of files and folders: the conversations are named above")),
         false => {
             Err(Failure::new("delete all of it: what is left is named above").hint("the same command tries again"))
         }

@@ -423,6 +423,33 @@ fn a_text_is_found_in_every_way_that_json_writes_it() {
 }
 
 #[test]
+fn a_text_in_a_name_is_told_with_what_deletes_it_and_the_rest_is_finished() {
+    let scratch = Scratch::new();
+    let (going, _) = with_messages(&scratch);
+    let id = transcripts::made_id(1);
+    let side = going.with_extension("").join(format!("tool-results/named-{SECRET}.txt"));
+    transcripts::append(&side, format!("{SECRET}\nkept\n"));
+    chain_delivered(&scratch, &transcripts::session_end(&going));
+    for _ in 0..2 {
+        let outcome = scratch.layer3(&["forget", "--match", SECRET, "--yes"]).output().exits(1);
+        let told = format!("{}{}", outcome.text(), outcome.stderr);
+        for part in ["name of a file or folder of", &format!("forget {id}")] {
+            assert!(told.contains(part) && !told.contains("still holds") && !told.contains("Checked"), "{told}");
+        }
+        assert_eq!(found_in(&scratch, SECRET), [""; 0]);
+        assert_verified(&scratch);
+        let status = scratch.layer3(&["status", "--json"]).output().text();
+        assert!(!status.contains("forget-unfinished"), "{status}");
+    }
+    let holding_it = holding(&scratch, &[SECRET]);
+    let is_content =
+        |path: &&PathBuf| path.to_string_lossy().ends_with(".txt") || path.to_string_lossy().ends_with("jsonl");
+    assert_eq!(holding_it.iter().find(is_content), None, "{holding_it:?}");
+    scratch.layer3(&["forget", &id, "--yes"]).output().ok();
+    assert_eq!(holding(&scratch, &[SECRET]), Vec::<PathBuf>::new());
+}
+
+#[test]
 fn what_was_killed_says_so_and_is_finished_and_a_store_that_was_put_back_is_cleaned() {
     let scratch = Scratch::new();
     with_messages(&scratch);

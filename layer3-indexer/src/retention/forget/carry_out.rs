@@ -82,7 +82,7 @@ pub(crate) fn carry_out(
         }
     }
     summary.notes.extend(erase::scrub_logs(places, &in_logs)?);
-    let proof::Proof { files, bytes, still_there, elsewhere } = proof::search(places, stores, &sought)?;
+    let proof::Proof { files, bytes, still_there, elsewhere, named } = proof::search(places, stores, &sought)?;
     if needle.is_none() && items.iter().any(|item| item.messages.is_some()) {
         let command = typed(LAYER3, "forget --match TEXT");
         summary.notes.push(format!(
@@ -92,7 +92,7 @@ pub(crate) fn carry_out(
     if !sought.is_nothing() {
         (summary.checked_files, summary.checked_bytes) = (files, bytes);
     }
-    (summary.still_there, summary.elsewhere) = (still_there, elsewhere);
+    (summary.still_there, summary.elsewhere, summary.named) = (still_there, elsewhere, named);
     if summary.still_there.is_empty() && summary.failed.is_empty() {
         for item in items {
             note(plan, item, true)?;

@@ -9,6 +9,7 @@ use layer1_prebackup::archive::Needle;
 use layer1_prebackup::claude::transcripts::open_regular;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::names::SessionId;
+use layer1_prebackup::wire::offsite::SEALS;
 use memchr::{memchr, memmem};
 
 use super::erase::keys_of;
@@ -44,6 +45,8 @@ pub(super) struct Proof {
     pub(super) still_there: Vec<PathBuf>,
     /// Conversations whose files hold any of it.
     pub(super) elsewhere: BTreeSet<String>,
+    /// Conversations of which a file, a folder or the source bears the text in its name, and so what records them.
+    pub(super) named: BTreeSet<String>,
 }
 
 impl Sought {
@@ -110,7 +113,9 @@ impl Sought {
 /// Reads both stores, and the index where that lies elsewhere, from the first byte to the last.
 pub(super) fn search(places: &Places, stores: &Stores, sought: &Sought) -> Result<Proof, Failure> {
     let others: BTreeSet<String> = stores.sessions()?.iter().map(|key| key.id.to_string()).collect();
-    let mut searching = Searching { sought, others, proof: Proof::default(), in_index: Vec::new() };
+    let index = places.index.clone();
+    let mut searching =
+        Searching { sought, others, index, proof: Proof::default(), in_rows: Vec::new(), of: Vec::new() };
     for store in [&places.layer1_store, &places.layer3_store] {
         searching.folder(store, store)?;
     }
@@ -122,11 +127,13 @@ pub(super) fn search(places: &Places, stores: &Stores, sought: &Sought) -> Resul
             }
         }
     }
-    let Searching { mut proof, in_index, .. } = searching;
-    // What other conversations say of it stands in their rows.
-    if proof.elsewhere.is_empty() {
-        proof.still_there.extend(in_index);
+    let Searching { mut proof, in_rows, of, .. } = searching;
+    // What other conversations say of it, and names, stand in their rows.
+    if proof.elsewhere.is_empty() && proof.named.is_empty() {
+        proof.still_there.extend(in_rows);
     }
+    let named = &proof.named;
+    proof.still_there.extend(of.into_iter().filter(|(id, _)| !named.contains(id)).map(|(_, path)| path));
     Ok(proof)
 }
 
@@ -134,9 +141,12 @@ struct Searching<'a> {
     sought: &'a Sought,
     /// The conversations that are there.
     others: BTreeSet<String>,
+    index: PathBuf,
     proof: Proof,
-    /// Files of the index that hold any of it.
-    in_index: Vec<PathBuf>,
+    /// Files of the index, and seals, that hold any of it.
+    in_rows: Vec<PathBuf>,
+    /// Metadata that holds the text, and whose it is.
+    of: Vec<(String, PathBuf)>,
 }
 
 impl Searching<'_> {
@@ -162,15 +172,25 @@ impl Searching<'_> {
     fn file(&mut self, top: &Path, path: &Path) {
         let rel = path.strip_prefix(top).unwrap_or(path);
         self.proof.files += 1;
+        if self.sought.needle.as_ref().is_some_and(|needle| needle.is_in(rel.as_os_str().as_encoded_bytes())) {
+            self.proof.named.extend(self.owner(rel));
+        }
         match self.look(path) {
             _ if self.is_named(rel, rel) => self.proof.still_there.push(path.to_owned()),
             Ok(false) => {}
             Ok(true) if is_tombstone(rel, &self.sought.ids) => {}
-            // A text is to be nowhere.
-            Ok(true) if self.sought.needle.is_some() => self.proof.still_there.push(path.to_owned()),
+            // A text is to be nowhere but in names, and in what tells them.
+            Ok(true) if self.sought.needle.is_some() => match self.owner(rel) {
+                Some(id) if is_ledger(rel) => drop(self.proof.named.insert(id)),
+                Some(id) if rel.file_name().is_some_and(|name| *name == *format!("{id}.json")) => {
+                    self.of.push((id, path.to_owned()));
+                }
+                _ if self.is_made_of_rows(path) => self.in_rows.push(path.to_owned()),
+                _ => self.proof.still_there.push(path.to_owned()),
+            },
             Ok(true) => match self.owner(rel) {
                 Some(other) => drop(self.proof.elsewhere.insert(other)),
-                None if rel.to_string_lossy().starts_with("sessions.db") => self.in_index.push(path.to_owned()),
+                None if self.is_made_of_rows(path) => self.in_rows.push(path.to_owned()),
                 None => self.proof.still_there.push(path.to_owned()),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -206,6 +226,12 @@ impl Searching<'_> {
         self.sought.ids.iter().any(bears) && self.owner(rel).is_none()
     }
 
+    /// Whether it is the index, or tells a third place what there is: of each conversation some rows.
+    fn is_made_of_rows(&self, path: &Path) -> bool {
+        let is_index = path.to_string_lossy().starts_with(&*self.index.to_string_lossy());
+        is_index || path.file_name().is_some_and(|name| SEALS.iter().any(|seal| name == *seal))
+    }
+
     /// The other conversation that a file is of.
     fn owner(&self, rel: &Path) -> Option<String> {
         let known = |name: String| {
@@ -218,6 +244,12 @@ impl Searching<'_> {
         let is_memory = rel.starts_with(MEMORY);
         is_memory.then(|| "memory".to_owned()).or_else(|| names(rel).find_map(known))
     }
+}
+
+/// Ledgers hold names, numbers and hashes.
+fn is_ledger(rel: &Path) -> bool {
+    let rel = rel.strip_prefix(MEMORY).unwrap_or(rel);
+    rel.starts_with(".state/sessions") && rel.extension().is_some_and(|ending| ending == "ledger")
 }
 
 fn is_tombstone(rel: &Path, ids: &[SessionId]) -> bool {
@@ -361,7 +393,8 @@ mod tests {
     fn whose_a_file_is_its_path_tells() {
         let sought = sought(&[]);
         let others = ["8c1f04de-x.found", "other"].map(str::to_owned).into();
-        let searching = Searching { sought: &sought, others, proof: Proof::default(), in_index: Vec::new() };
+        let (proof, index) = (Proof::default(), PathBuf::from("sessions.db"));
+        let searching = Searching { sought: &sought, others, index, proof, in_rows: Vec::new(), of: Vec::new() };
         for (path, is_named, owner) in [
             ("p/8c1f04de-x.jsonl", true, None),
             ("p/8c1f04de-x/tool-results/a", true, None),

@@ -18,7 +18,8 @@ What is deleted:
 
   With --match TEXT: in every conversation and memory, each piece of a message that holds the text, as it
   is typed, becomes \"[removed by threefold forget]\", in every version, subagent and side file. The rest
-  stays byte for byte, and the conversation can be resumed. Lines of other files go whole.
+  stays byte for byte, and the conversation can be resumed. Lines of other files go whole. The name of a
+  file stays as it is: if the text is in it, delete the conversation as a whole.
 
 What keeps it from coming back:
   A note with its id stays in both copies. Hooks, sweeps, imports and saves skip the conversation from
@@ -91,6 +92,11 @@ pub(crate) fn summary_text(summary: &Summary, terminal: &Terminal) -> String {
             &format!("note: these mention it or hold a part of it, and stay: {}", one_line(&ids.join(", "))),
         ));
     }
+    for id in &summary.named {
+        let forget = typed(LAYER3, &format!("forget {id}"));
+        let why = format!("still in the name of a file or folder of {id}, which stays: `{forget}` deletes all of it");
+        text.push_str(&terminal.line(Style::Red, &one_line(&why)));
+    }
     let (parts, whole): (Vec<_>, Vec<_>) = summary.forgotten.iter().partition(|item| item.messages.is_some());
     if !parts.is_empty() || whole.is_empty() {
         text.push_str(&format!("{} deleted\n", messages(parts)));
@@ -100,7 +106,7 @@ pub(crate) fn summary_text(summary: &Summary, terminal: &Terminal) -> String {
     }
     if summary.still_there.is_empty() && summary.failed.is_empty() {
         // What was looked for, and what was not, the notes say.
-        if summary.checked_files > 0 {
+        if summary.checked_files > 0 && summary.named.is_empty() {
             let (files, bytes) = (terminal::count(summary.checked_files, "file"), Size(summary.checked_bytes));
             text.push_str(&format!("Checked: nothing of it is left in either copy ({files}, {bytes} read)\n"));
         }

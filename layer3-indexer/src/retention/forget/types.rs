@@ -79,6 +79,9 @@ pub(crate) struct Summary {
     pub(crate) still_there: Vec<PathBuf>,
     /// Other conversations that speak of it, or began as copies of it.
     pub(crate) elsewhere: BTreeSet<String>,
+    /// Conversations that bear the text in the name of a file or a folder, which stays.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) named: BTreeSet<String>,
     /// What could not be done, and why.
     pub(crate) failed: Vec<String>,
     /// What the user should know besides.
