@@ -13,6 +13,9 @@ use super::types::{ArchiveError, SessionKey};
 use crate::fs::Dir;
 use crate::names::{FileName, ProjectName, SessionId, StoredName, copied_id, is_a_copy};
 
+/// So many ledgers of one id are looked at: sources of one id are few, and each session asks for all of its id.
+const OF_ONE_ID_MAX: usize = 256;
+
 /// What was seen of the sessions of a store, and of which of them it holds.
 type Holding<'a> = (&'a Seen, &'a mut [bool]);
 
@@ -166,14 +169,14 @@ impl Archive {
         is_copied: bool,
         has_folder: &dyn Fn(&SessionKey) -> Result<bool, ArchiveError>,
     ) -> Result<(Vec<SessionKey>, Vec<SessionKey>), ArchiveError> {
-        let all = ledger::keys_in(state, id)?;
+        let (all, beyond) = self.few_of(ledger::keys_in(state, id)?);
         if let [only] = &all[..]
             && !is_copied
             && has_folder(only)?
         {
-            return Ok((all, Vec::new()));
+            return Ok((all, beyond));
         }
-        let (mut own, mut others, mut unsaid) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut own, mut others, mut unsaid) = (Vec::new(), beyond, Vec::new());
         for key in &all {
             let key = key.clone();
             match Ledger::said_to_be_of(state, &key) {
@@ -193,6 +196,23 @@ impl Archive {
         }
         own.sort();
         Ok((own, others))
+    }
+
+    /// As many of the ledgers of one id as are looked at, and the rest: of too many those that something is stored for.
+    fn few_of(&self, keys: Vec<SessionKey>) -> (Vec<SessionKey>, Vec<SessionKey>) {
+        if keys.len() <= OF_ONE_ID_MAX {
+            return (keys, Vec::new());
+        }
+        let mut left = OF_ONE_ID_MAX;
+        let (mut few, mut rest) = keys.into_iter().partition::<Vec<_>, _>(|key| {
+            let is_one = left > 0 && self.has_content(key).unwrap_or(true);
+            left -= usize::from(is_one);
+            is_one
+        });
+        if few.is_empty() {
+            few = rest.drain(..OF_ONE_ID_MAX).collect();
+        }
+        (few, rest)
     }
 
     /// Whether a transcript's content of the session lies in its folder, or the folder of its side files.

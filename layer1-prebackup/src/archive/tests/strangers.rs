@@ -3,10 +3,11 @@
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 
+use super::super::ledger::{Entry, Ledger};
 use super::compress::key;
 use super::edges::saved;
 use super::*;
-use crate::fs::platform;
+use crate::fs::{Dir, platform};
 
 /// Everything below the store, folders left out.
 fn files(store: &Path) -> Vec<PathBuf> {
@@ -338,4 +339,26 @@ fn what_stands_in_the_place_of_the_tombstones_stops_no_save() {
         assert!(archive.is_forgotten(&key().id).unwrap() && !archive.has_lost_tombstones());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
+}
+
+/// Each session asks for all of its id.
+#[test]
+fn of_one_id_no_more_ledgers_are_looked_at_than_a_few_and_among_them_what_is_stored() {
+    let scene = with_side_file();
+    let archive = scene.archive();
+    let state = Dir::open(&scene.store().join(".state/sessions/s1")).unwrap().unwrap();
+    let planted: Vec<SessionKey> = (0..300).map(|n| SessionKey::parse(&format!("a{n:03}"), "s1").unwrap()).collect();
+    for key in &planted {
+        Ledger::default().write(&state, key, &[Entry::Source("/nowhere/s1.jsonl".into())]).unwrap();
+    }
+    let looked = archive.look_by(Seen::default()).unwrap();
+    assert_eq!((looked.sessions.as_slice(), looked.strangers.len()), (&[key()][..], planted.len()));
+    assert_eq!(archive.find(&key().id).unwrap(), [key()]);
+    assert!(archive.stands(&key()).unwrap() && !archive.is_moved(&key()).unwrap());
+    assert_eq!(archive.files(&key()).unwrap().len(), 3);
+    // Moved away as a whole, it comes back.
+    fs::rename(scene.store().join("p"), scene.store().join("q")).unwrap();
+    assert!(archive.is_moved(&SessionKey::parse("q", "s1").unwrap()).unwrap());
+    let sessions = archive.sessions().unwrap();
+    assert!(sessions.len() <= 257, "{}", sessions.len());
 }
