@@ -5,6 +5,7 @@
 //! protocol eras answer.
 
 use layer1_prebackup::config::child_env::ChildEnv;
+use layer1_prebackup::config::threads::STACK_BYTES;
 use layer1_prebackup::log::one_line;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -51,7 +52,8 @@ pub(crate) fn connect(
     interrupt: &Interrupt,
 ) -> Result<Connection, CallError> {
     let fail = |source: io::Error| CallError::Start { command: command.display(), source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CallError::Runtime)?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().thread_stack_size(STACK_BYTES).build().map_err(CallError::Runtime)?;
     let (mut process, stdin, stdout) = server_process::start(command, env)?;
     let (sender, signs_of_life) = watch::channel(0);
     let handshake = async {

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use layer1_prebackup::config::threads;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -29,8 +30,12 @@ impl Interrupt {
         let told = Arc::new((Mutex::new(false), Condvar::new()));
         let (ready_sender, ready) = mpsc::channel();
         let for_thread = Arc::clone(&told);
-        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        threads::named("signals").spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .thread_stack_size(threads::STACK_BYTES)
+                .build()
+            {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(ready_sender.send(Err(error))),
             };

@@ -14,6 +14,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use layer1_prebackup::config::threads;
 use layer1_prebackup::fs::platform::process::{self, Group, Signal, spawn_detached};
 
 use crate::call_error::CallError;
@@ -122,7 +123,7 @@ pub(crate) fn start_with(
         // Nobody may be waiting any more.
         let _ = drained_sender.send(());
     };
-    if let Err(error) = std::thread::Builder::new().name("server stderr".to_owned()).spawn(drain) {
+    if let Err(error) = threads::named("server stderr").spawn(drain) {
         drop((stdin, stdout));
         server.stop(Patience::BROKEN);
         return Err(CallError::Runtime(error));

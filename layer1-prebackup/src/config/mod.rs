@@ -8,4 +8,5 @@ pub mod exclude;
 pub mod places;
 pub mod settings;
 pub mod size;
+pub mod threads;
 mod variables;

@@ -26,6 +26,7 @@ use crate::claude::remembered_dirs::remember;
 use crate::claude::survey::memories;
 use crate::claude::transcripts::claude_dir_of_transcript;
 use crate::config::away;
+use crate::config::threads;
 use crate::fs::syscall::uninterrupted;
 use crate::hook::failure::{CAUSE_NEWER, CAUSE_SETTINGS, Failure};
 pub(crate) use crate::hook::failure::{Configure, HookConfig};
@@ -87,7 +88,7 @@ fn copy_within_limit(configure: &Configure, input: &[u8], deadline: Instant) -> 
     let (sender, receiver) = mpsc::channel();
     let (found, configured) = mpsc::channel();
     let (shared, bytes) = (configure.clone(), input.to_vec());
-    let spawned = std::thread::Builder::new().name("copy".to_owned()).spawn(move || {
+    let spawned = threads::named("copy").spawn(move || {
         let failure = copy_now(&shared, &bytes, deadline, &|config| {
             // As below.
             let _ = found.send(config.clone());
@@ -322,7 +323,7 @@ fn pass_on(stdout: impl AsFd, bytes: &[u8], deadline: Instant) -> io::Result<()>
 fn log_within_limit(config: &HookConfig, text: String) {
     let log = Log::of_store(&config.store, LOG_NAME, config.policy.log_level);
     let (sender, receiver) = mpsc::channel();
-    let spawned = std::thread::Builder::new().spawn(move || {
+    let spawned = threads::named("log").spawn(move || {
         log.line_with_time(&text);
         // See `Log` for why a lost line is all right; it went to stderr too.
         let _ = sender.send(());

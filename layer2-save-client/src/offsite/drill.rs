@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 use layer1_prebackup::archive::{Archive, SessionKey};
+use layer1_prebackup::config::threads;
 use layer1_prebackup::fs::{self, Lock, platform};
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::wire::offsite::{self, DRILLS, DRILLS_BYTES_MAX, FOLDER, Kind, SEAL, conversations};
@@ -262,7 +263,7 @@ impl Source<'_> {
         let sealed: BTreeMap<String, Sealed> =
             seal.files.iter().map(|file| (file.path.clone(), file.clone())).collect();
         let (chunks, stream) = std::sync::mpsc::sync_channel::<Vec<u8>>(4);
-        let reader = std::thread::Builder::new().name("tar".to_owned()).spawn(move || proven_in(stream, &sealed));
+        let reader = threads::named("tar").spawn(move || proven_in(stream, &sealed));
         let reader = reader.map_err(failed("start a thread"))?;
         let args = ["dump", "--no-lock", "--no-cache", "--archive", "tar", &self.snapshot.id, "/"];
         let done = self.engine.bytes(self.repository, &args, &mut |bytes| {

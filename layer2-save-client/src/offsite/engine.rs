@@ -16,6 +16,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use layer1_prebackup::config::child_env::ChildEnv;
+use layer1_prebackup::config::threads;
 use layer1_prebackup::fs::platform::process::{Group, Process, Signal, Work, reading_from, work_of};
 use layer1_prebackup::fs::{self, Lock};
 use layer1_prebackup::log::one_line;
@@ -433,7 +434,7 @@ fn chunks_of(mut stdout: impl Read + Send + 'static) -> Result<mpsc::Receiver<Ve
             }
         }
     };
-    std::thread::Builder::new().name("restic stdout".to_owned()).spawn(read).map_err(failed("start a thread"))?;
+    threads::named("restic stdout").spawn(read).map_err(failed("start a thread"))?;
     Ok(chunks)
 }
 

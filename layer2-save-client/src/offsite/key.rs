@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bip39_dict::{ENGLISH, Entropy, Mnemonics};
 use layer1_prebackup::config::child_env::ChildEnv;
+use layer1_prebackup::config::threads;
 use layer1_prebackup::fs::{self, platform};
 use layer1_prebackup::wire::offsite::Kind;
 
@@ -188,7 +189,7 @@ fn printed_by(command: &str, env: &ChildEnv) -> Result<String, Error> {
     let (mut child, _, stdout) =
         server_process::start_with(process, Stdio::null(), "/bin/sh").map_err(failed(doing()))?;
     let (send, came) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    threads::start("key", move || {
         let mut text = String::new();
         let read = stdout.take(KEY_BYTES_MAX).read_to_string(&mut text);
         // Nobody waits any more where the time was over.

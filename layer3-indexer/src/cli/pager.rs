@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use signal_hook::consts::{SIGINT, SIGQUIT};
 use signal_hook::flag;
 
+use layer1_prebackup::config::threads;
+
 use crate::terminal::{Terminal, width};
 
 /// What `less` does unless the user's own `LESS` says otherwise: it ends at once where all fits, shows colours and nothing
@@ -94,7 +96,7 @@ fn run(command: &OsStr, text: &str) -> io::Result<(ExitStatus, u64)> {
     let mut child = pager.stdin(untaken.try_clone()?).spawn()?;
     drop(pager);
     std::thread::scope(|scope| {
-        scope.spawn(move || input.write_all(text.as_bytes()));
+        threads::named("pager").spawn_scoped(scope, move || input.write_all(text.as_bytes()))?;
         let status = child.wait();
         // What is in the pipe, and what there was no room for.
         let untaken = io::copy(&mut untaken, &mut io::sink());

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use layer1_prebackup::config::threads;
 use layer1_prebackup::fs::platform::process::{Group, Signal, spawn_detached};
 use wait_timeout::ChildExt;
 
@@ -67,7 +68,7 @@ fn end(child: &mut Child) {
 
 fn read_to_end(output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
+    threads::start("output", move || {
         let mut bytes = Vec::new();
         let mut output = output.take(OUTPUT_BYTES_MAX);
         // What came before an error is what there is; and nobody may be waiting any more.

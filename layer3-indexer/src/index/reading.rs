@@ -15,6 +15,7 @@ use std::sync::mpsc::{TrySendError, channel, sync_channel};
 use std::thread;
 
 use layer1_prebackup::archive::TreeHasher;
+use layer1_prebackup::config::threads;
 
 use super::prepare::{Prepared, Rest};
 use super::trigram::Tokens;
@@ -83,7 +84,7 @@ pub(super) fn read(range: &Range<'_>, hash: TreeHasher, each: &mut Each<'_>) -> 
     thread::scope(|scope| {
         let mut ahead = Vec::new();
         let again = hash.clone();
-        let reader = thread::Builder::new().spawn_scoped(scope, move || {
+        let reader = threads::named("read ahead").spawn_scoped(scope, move || {
             let mut bytes = 0;
             let read = read_here(range, hash, &mut |prepared| {
                 bytes += prepared.length;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::threads;
 
 use crate::failure::{Failure, chain};
 use crate::index::{Index, owed, with_patience};
@@ -46,7 +47,7 @@ impl Later {
         let (sender, works) = mpsc::channel();
         let (places, journal) = (places.clone(), journal.clone());
         let run = move || with_patience(PATIENCE, || index_all(&places, &journal, &works));
-        let worker = std::thread::Builder::new().name("index".to_owned()).spawn(run).ok();
+        let worker = threads::named("index").spawn(run).ok();
         Later { works: Mutex::new(worker.is_some().then_some(sender)), worker: Mutex::new(worker) }
     }
 

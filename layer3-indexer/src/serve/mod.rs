@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use layer1_prebackup::config::child_env::ChildEnv;
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::threads::STACK_BYTES;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ErrorCode, ErrorData, Implementation, ListToolsResult, NumberOrString,
     PaginatedRequestParams, ProgressNotificationParam, ProgressToken, ServerCapabilities, ServerConfig,
@@ -63,7 +64,8 @@ pub(crate) fn serve(
 ) -> Result<(), Failure> {
     let server = Server { env, is_masking, ..Server::new(places, here, allowed, true) };
     let later = Arc::clone(&server.later);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().thread_stack_size(STACK_BYTES).build().context("start the runtime")?;
     let result = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
         let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;

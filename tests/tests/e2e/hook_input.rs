@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::binaries::LAYER1;
+use tests::run::Run;
 use tests::scratch::{PROJECT, Scratch};
 use tests::stores::{assert_equals_source, assert_saved_twice, difference};
 use tests::strace::{self, Traced};
@@ -241,4 +242,21 @@ fn a_conversation_that_moved_to_another_slug_is_found_there_and_gone_on_with() {
     chain_delivered(&scratch, &transcripts::session_end(&transcript));
     assert_saved_twice(&scratch, &moved);
     assert_verified(&scratch);
+}
+
+/// A variable of Rust's own, which a shell may have set.
+#[test]
+fn no_stack_is_as_small_as_the_environment_says() {
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let small = |run: Run| run.env("RUST_MIN_STACK", "1");
+    let event = transcripts::session_end(&transcript);
+    small(scratch.hook(&scratch.chain_command("--wait 30s"), &event)).output().ok();
+    assert_saved_twice(&scratch, &transcript);
+    small(scratch.layer1(&["--quiet"])).stdin(event.clone()).output().ok().silent();
+    small(scratch.layer2(&["drain", "--foreground"])).output().ok();
+    for args in [&["doctor"][..], &["rebuild"], &["search", "the"], &["list"]] {
+        let outcome = small(scratch.layer3(args)).output();
+        assert!(outcome.signal.is_none() && !outcome.stderr.contains("overflow"), "{args:?}: {}", outcome.stderr);
+    }
 }

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
 
 use layer1_prebackup::archive::{Archive, SessionKey};
 use layer1_prebackup::config::places::Places;
+use layer1_prebackup::config::threads;
 
 use super::model::{Asked, Event, Found, Row, Want};
 use super::rows;
@@ -41,12 +41,14 @@ impl Work {
         let (read, reads) = mpsc::channel();
         let (of, told) = (places.clone(), sender.clone());
         let here: Vec<i64> = rows.iter().filter(|row| row.is_here).map(|row| row.row).collect();
-        thread::spawn(move || search_texts(&of, &here, &searches, &told));
+        threads::start("search", move || search_texts(&of, &here, &searches, &told));
         let (of, told) = (places.clone(), sender.clone());
-        thread::spawn(move || read_previews(&of, &reads, &told));
+        threads::start("previews", move || read_previews(&of, &reads, &told));
         let keys: Vec<_> = rows.iter().map(|row| SessionKey::parse(&row.project, &row.id)).collect();
         let of = places.clone();
-        thread::spawn(move || look_closer(&of, keys.into_iter().collect::<Result<Vec<_>, _>>(), &untitled, &sender));
+        threads::start("titles", move || {
+            look_closer(&of, keys.into_iter().collect::<Result<Vec<_>, _>>(), &untitled, &sender)
+        });
         Work { search, read, done }
     }
 

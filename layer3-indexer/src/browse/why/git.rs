@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use layer1_prebackup::config::child_env::ChildEnv;
+use layer1_prebackup::config::threads;
 use layer1_prebackup::fs::platform::process::{Group, Signal, spawn_detached};
 use serde::Serialize;
 use wait_timeout::ChildExt;
@@ -117,7 +118,7 @@ fn run(command: &mut Command) -> Option<String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = spawn_detached(command).ok()?;
     let output = child.stdout.take()?;
-    let reader = std::thread::spawn(move || {
+    let reader = threads::start("git", move || {
         let mut bytes = Vec::new();
         // What came before an error is of no use; the status says so.
         let _ = output.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
