@@ -115,7 +115,7 @@ pub fn claude_dir_of_transcript(transcript: &Path) -> Option<PathBuf> {
 /// without ever blocking on a FIFO; `None` if there is no such file.
 pub fn open_regular(path: &Path) -> Result<Option<File>, DurableError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
-    match Dir::open(parent)? {
+    match Dir::enter(parent)? {
         Some(dir) => dir.open_file(name),
         None => Ok(None),
     }
@@ -161,13 +161,13 @@ impl Reach {
     }
 }
 
-/// Opens a folder of Claude Code's, which may be a link to one of the same user.
+/// Opens a folder of Claude Code's, which may be a link to one of the same user, and one that cannot be listed.
 pub(crate) fn open_folder(path: &Path) -> Result<Option<Dir>, DurableError> {
-    match Dir::open_own(path) {
+    match Dir::enter_own(path) {
         Err(error) if error.is_not_ours() => {}
         opened => return opened,
     }
-    let Some(dir) = Dir::open(path)? else { return Ok(None) };
+    let Some(dir) = Dir::enter(path)? else { return Ok(None) };
     match owner_of_folder(path)? == dir.stat_itself()?.st_uid {
         true => Ok(Some(dir)),
         false => Err(refused_link("open directory", path, "it is a link to a folder of another user")),
@@ -203,7 +203,7 @@ fn is_link(path: &Path) -> bool {
 
 fn owner_of_folder(path: &Path) -> Result<u32, DurableError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let dir = Dir::open(folder)?.ok_or_else(|| refused_link("open directory", folder, "it is gone"))?;
+    let dir = Dir::enter(folder)?.ok_or_else(|| refused_link("open directory", folder, "it is gone"))?;
     Ok(dir.stat_itself()?.st_uid)
 }
 

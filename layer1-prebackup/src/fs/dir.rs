@@ -45,7 +45,16 @@ impl Dir {
     /// Opens a store's root or another directory that the user named; a symlink to one will do.
     /// `None` where there is nothing.
     pub fn open(path: &Path) -> Result<Option<Dir>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Dir::open_for(OFlags::RDONLY, path)
+    }
+
+    /// [`Dir::open`] of one whose names are known: it need not be listed, and may be one that nobody may list.
+    pub(crate) fn enter(path: &Path) -> Result<Option<Dir>> {
+        or_enter(Dir::open(path), || Dir::open_for(platform::ENTER, path))
+    }
+
+    fn open_for(access: OFlags, path: &Path) -> Result<Option<Dir>> {
+        let flags = access | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match uninterrupted(|| rustix::fs::open(path, flags, Mode::empty())) {
             Ok(fd) => Ok(Some(Dir { fd, path: path.to_owned() })),
             Err(Errno::NOENT) => Ok(None),
@@ -110,6 +119,15 @@ impl Dir {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Dir::open(path) };
         match Dir::open(parent)? {
             Some(parent) => parent.child(name),
+            None => Ok(None),
+        }
+    }
+
+    /// [`Dir::open_own`] as [`Dir::enter`] does.
+    pub(crate) fn enter_own(path: &Path) -> Result<Option<Dir>> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Dir::enter(path) };
+        match Dir::enter(parent)? {
+            Some(parent) => or_enter(parent.child(name), || parent.child_for(platform::ENTER, name)),
             None => Ok(None),
         }
     }
@@ -413,8 +431,12 @@ impl Dir {
     }
 
     fn child(&self, name: &OsStr) -> Result<Option<Dir>> {
+        self.child_for(OFlags::RDONLY, name)
+    }
+
+    fn child_for(&self, access: OFlags, name: &OsStr) -> Result<Option<Dir>> {
         let path = self.path.join(name);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match uninterrupted(|| rustix::fs::openat(&self.fd, name, flags, Mode::empty())) {
             Ok(fd) => Ok(Some(Dir { fd, path })),
             Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(None),
@@ -556,6 +578,24 @@ impl AsFd for Dir {
     }
 }
 
+fn or_enter(opened: Result<Option<Dir>>, enter: impl FnOnce() -> Result<Option<Dir>>) -> Result<Option<Dir>> {
+    match opened {
+        Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => enter(),
+        opened => opened,
+    }
+}
+
+/// The name beside `name` that begins with a dot and ends so; of one that leaves no room for that, its hash stands in it.
+pub(super) fn hidden(name: &OsStr, end: &str) -> OsString {
+    let mut hidden = OsString::from(".");
+    match name.len() + end.len() < NAME_BYTES_MAX {
+        true => hidden.push(name),
+        false => hidden.push(blake3::hash(name.as_bytes()).to_hex().as_str()),
+    }
+    hidden.push(end);
+    hidden
+}
+
 /// Unlinks a file and syncs its directory; true if it was there.
 pub fn remove_file(path: &Path) -> Result<bool> {
     match parent_of(path)? {
@@ -578,17 +618,6 @@ pub fn empty_dir(path: &Path) -> Result<()> {
     let reading = |error| DurableError::new("read directory", path, error);
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-/// The name beside `name` that begins with a dot and ends so; of one that leaves no room for that, its hash stands in it.
-pub(super) fn hidden(name: &OsStr, end: &str) -> OsString {
-    let mut hidden = OsString::from(".");
-    match name.len() + end.len() < NAME_BYTES_MAX {
-        true => hidden.push(name),
-        false => hidden.push(blake3::hash(name.as_bytes()).to_hex().as_str()),
-    }
-    hidden.push(end);
-    hidden
-}
-
         entries => entries.map_err(reading)?,
     };
     for entry in entries {

@@ -1,5 +1,7 @@
 //! Hook input as it should not be: cut, empty, huge, doubled, never ending.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -259,4 +261,31 @@ fn no_stack_is_as_small_as_the_environment_says() {
         let outcome = small(scratch.layer3(args)).output();
         assert!(outcome.signal.is_none() && !outcome.stderr.contains("overflow"), "{args:?}: {}", outcome.stderr);
     }
+}
+
+/// Who may enter a folder and not list it reaches a file in it by its name, which the event tells.
+#[test]
+fn a_folder_that_cannot_be_listed_does_not_cost_the_copy_of_what_is_named_in_it() {
+    let setpriv = Path::new("/usr/bin/setpriv");
+    if !rustix::process::geteuid().is_root() || !setpriv.is_file() {
+        println!("a_folder_that_cannot_be_listed…: not run: only root can become somebody else");
+        return;
+    }
+    let scratch = Scratch::new();
+    let transcript = transcripts::lay_out(&scratch, INTERACTIVE);
+    let mode = |path: &Path, bits| fs::set_permissions(path, Permissions::from_mode(bits)).expect("set a mode");
+    for open in [scratch.root(), &scratch.home()] {
+        mode(open, 0o777);
+    }
+    mode(&scratch.claude_dir(), 0o755);
+    mode(&transcript, 0o644);
+    for closed in [scratch.claude_dir().join("projects"), scratch.slug_dir()] {
+        mode(&closed, 0o711);
+    }
+    let program = scratch.home().join("layer1");
+    fs::copy(scratch.program(LAYER1), &program).expect("copy the program");
+    let run = Run::new(setpriv).args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    scratch.at_home(run).stdin(transcripts::session_end(&transcript)).output().ok();
+    let copy = scratch.layer1_store().join(PROJECT).join(format!("{INTERACTIVE}.jsonl"));
+    assert_eq!(fs::read(copy).expect("the copy"), fs::read(&transcript).expect("the transcript"));
 }

@@ -15,13 +15,20 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{Mode, RawMode, Stat};
+use rustix::fs::{Mode, OFlags, RawMode, Stat};
 
 /// Whether this is macOS: launchd instead of systemd, and file systems that fold letters' case.
 pub const IS_MACOS: bool = cfg!(target_os = "macos");
 /// Where administrators put Claude Code's settings.
 pub const MANAGED_SETTINGS_DIR: &str =
     if IS_MACOS { "/Library/Application Support/ClaudeCode" } else { "/etc/claude-code" };
+
+/// How a directory is opened that is only entered: where it may not be read, that is enough for the names in it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) const ENTER: OFlags = OFlags::PATH;
+/// How a directory is opened that is only entered: as any other.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) const ENTER: OFlags = OFlags::RDONLY;
 
 /// The target that this program was built for, as rustc calls it.
 pub fn target() -> String {
@@ -100,7 +107,6 @@ pub fn make_fifo(path: &Path) {
 pub(crate) fn unlinked_file(dir: &Path, bits: u32) -> Option<rustix::io::Result<File>> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        use rustix::fs::OFlags;
         use rustix::io::Errno;
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
         match crate::fs::syscall::uninterrupted(|| rustix::fs::open(dir, flags, mode(bits))) {
