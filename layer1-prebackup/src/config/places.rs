@@ -4,7 +4,7 @@
 //! `cli.rs`; below it nothing reads the environment.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::claude::other_dirs;
 use crate::claude::remembered_dirs::remembered;
@@ -388,13 +388,30 @@ fn no_home() -> SettingsError {
 
 /// Hooks run in whatever directory the project has, so a relative path would scatter the stores.
 fn absolute(setting: &str, value: &Path, home: &Path) -> Result<PathBuf, SettingsError> {
+    if value.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(SettingsError(format!("use {setting}={value:?}: no path holds a NUL")));
+    }
     match value.strip_prefix("~") {
-        Ok(rest) => Ok(home.join(rest)),
-        Err(_) if value.is_absolute() => Ok(value.to_owned()),
+        Ok(rest) => Ok(through_what_is_there(&home.join(rest))),
+        Err(_) if value.is_absolute() => Ok(through_what_is_there(value)),
         Err(_) => {
             Err(SettingsError(format!("resolve {setting}={value:?}: it must be an absolute path (or begin with ~/)")))
         }
     }
+}
+
+/// The path without each `..` behind a part that does not exist: the system finds nothing there, and nothing can be made.
+fn through_what_is_there(path: &Path) -> PathBuf {
+    let mut through = PathBuf::new();
+    for part in path.components() {
+        let is_gone = || through.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        if part == Component::ParentDir && is_gone() {
+            through.pop();
+        } else {
+            through.push(part);
+        }
+    }
+    through
 }
 
 #[cfg(test)]
@@ -442,6 +459,46 @@ mod tests {
         assert_eq!(error.to_string(), "resolve BACKUP_DIR=\"backups\": it must be an absolute path (or begin with ~/)");
     }
 
+    #[test]
+    fn a_way_through_what_is_not_there_leads_to_where_it_would() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        let elsewhere = dir.path().join("elsewhere/below");
+        for folder in [&home.join("there"), &home.join(".claude/projects"), &elsewhere] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        std::os::unix::fs::symlink(&elsewhere, home.join("link")).unwrap();
+        for (said, meant) in [
+            ("nox/../x", "x"),
+            ("nox/deep/../../x/y", "x/y"),
+            ("nox/../../home/x", "../home/x"),
+            ("there/../x", "there/../x"),
+            ("there/nox/../x", "there/x"),
+            ("link/../x", "link/../x"),
+            ("nox/../.claude/projects", ".claude/projects"),
+        ] {
+            for name in [PRE_BACKUP_DIR, BACKUP_DIR] {
+                let env = |variable: &str| match variable {
+                    "HOME" => Some(home.clone().into()),
+                    variable if variable == name => Some(home.join(said).into()),
+                    _ => None,
+                };
+                let resolved = Places::resolve_with(&PlaceFlags::default(), &env, &Settings::default());
+                let (of_hook, problems) = Places::of_hook(&PlaceFlags::default(), &env, &Settings::default(), None);
+                if meant == ".claude/projects" {
+                    assert!(resolved.is_err() && !problems.is_empty(), "{name} {said}: {resolved:?}");
+                    continue;
+                }
+                for places in [resolved.unwrap(), of_hook.unwrap()] {
+                    let store = if name == BACKUP_DIR { &places.layer3_store } else { &places.layer1_store };
+                    assert_eq!(*store, home.join(meant), "{name} {said}");
+                    Dir::create(store).unwrap();
+                }
+                assert!(problems.is_empty(), "{name} {said}: {problems:?}");
+            }
+        }
+    }
+
     /// Every way to say a place × every way in which it can be wrong.
     #[test]
     fn a_place_that_is_wrong_is_told_and_costs_no_hook_its_store() {
@@ -456,9 +513,10 @@ mod tests {
         let file_below = file.join("below");
         // In the last one nobody can make anything, whatever rights one has.
         let wrong = ["relative", "./.claude", &text(&file), &text(&file_below), "/proc/threefold"].map(str::to_owned);
+        let with_nul = "/nul\0/store".to_owned();
         let absent = text(&dir.path().join("not/there"));
         for place in ["HOME", CLAUDE_CONFIG_DIR, PRE_BACKUP_DIR, BACKUP_DIR, SESSION_DB_PATH] {
-            for value in wrong.iter().chain([&absent, &String::new()]) {
+            for value in wrong.iter().chain([&absent, &with_nul, &String::new()]) {
                 for by_flag in [false, true] {
                     let is = |name: &str| !by_flag && place == name;
                     let env = |name: &str| match name {
@@ -481,7 +539,7 @@ mod tests {
                     assert_eq!(unwritable(&places.layer1_store), None, "{what}: {places:?}");
                     assert!(places.home == home || by_flag || place == "HOME", "{what}: {places:?}");
                     // What is not there is made, but for what Claude Code makes; what is absolute may wait.
-                    let is_relative = !value.is_empty() && !value.starts_with('/');
+                    let is_relative = !value.is_empty() && !value.starts_with('/') || *value == with_nul;
                     let is_told = match place {
                         _ if value.is_empty() => place == "HOME" && !by_flag,
                         "HOME" => !by_flag,

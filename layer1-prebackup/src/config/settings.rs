@@ -305,6 +305,9 @@ impl Settings {
 
     /// Takes over what a key is set to; fails with what it must be.
     fn take(&mut self, key: &str, value: &toml::Value) -> Result<(), &'static str> {
+        if holds_nul(value) {
+            return Err("without the character NUL, which no path and no command can hold");
+        }
         let place = || value.as_str().and_then(place).ok_or(DIRECTORY).map(Some);
         let duration =
             || value.as_str().and_then(|text| humantime::parse_duration(text).ok()).ok_or(DURATION).map(Some);
@@ -472,6 +475,14 @@ fn read_places(tables: &toml::Table, from: &str, problems: &mut Vec<SettingsErro
         places.insert(called.clone(), own.offsite);
     }
     places
+}
+
+fn holds_nul(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::String(text) => text.contains('\0'),
+        toml::Value::Array(values) => values.iter().any(holds_nul),
+        _ => false,
+    }
 }
 
 fn place(text: &str) -> Option<PathBuf> {
@@ -665,6 +676,20 @@ mod tests {
         let (settings, problems) = gather("journal = false\n\nexclude = [\n", &[]);
         insta::assert_snapshot!(problems.join("\n"), @"read the settings ~/.config/threefold/config.toml, line 3: unclosed array, expected `]`");
         assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn a_nul_is_refused_by_the_name_of_its_setting() {
+        for (key, value) in [
+            ("backup_dir", r#""/a\u0000b""#),
+            ("claude_dirs", r#"["/a", "/b\u0000"]"#),
+            ("exclude", r#"["\u0000*"]"#),
+            ("offsite_key_command", r#""pass\u0000""#),
+        ] {
+            let (settings, problems) = gather(&format!("{key} = {value}\nlog_level = \"warn\"\n"), &[]);
+            assert!(problems[0].starts_with(&format!("read {key} in ")) && problems[0].contains("NUL"), "{problems:?}");
+            assert_eq!(settings, Settings { log_level: Some(Level::Warn), ..Settings::default() });
+        }
     }
 
     #[test]
