@@ -16,6 +16,8 @@ const LINES_MAX: usize = 2000;
 /// Longest address, and longest command, that is looked through.
 const ADDRESS_BYTES_MAX: usize = 1024;
 const COMMAND_BYTES_MAX: usize = 2000;
+/// How far before a command one looks for what is piped into it.
+const PIPED_BYTES_MAX: usize = 300;
 /// How near to the name of an access key its secret stands.
 const NEAR_BYTES_MAX: usize = 300;
 
@@ -251,6 +253,8 @@ enum How {
     Pair,
     Ssl,
     All,
+    Piped,
+    Share,
 }
 
 /// A command that takes secrets.
@@ -281,6 +285,8 @@ pub(super) fn commands() -> Vec<Command> {
                 "pair" => How::Pair,
                 "ssl" => How::Ssl,
                 "all" => How::All,
+                "piped" => How::Piped,
+                "share" => How::Share,
                 _ => How::Next,
             };
             Some(Command { names, options: options.split(' ').collect(), how })
@@ -298,13 +304,16 @@ impl Command {
         if !ends_word || !begins_word {
             return;
         }
-        let words = words(text, name.end);
+        if self.how == How::Piped {
+            return self.piped(text, name, found);
+        }
+        let words = words(text, name.end, self.how == How::Share);
         let mut place = 0;
         let mut is_value = false;
         for (n, word) in words.iter().enumerate() {
             let this = &text[word.clone()];
             let next = || words.get(n + 1).cloned().filter(|next| !text[next.clone()].starts_with('-'));
-            if this.starts_with('-') && !is_value {
+            if this.starts_with('-') {
                 let (option, glued) =
                     this.split_once('=').map_or((this, None), |(option, glued)| (option, Some(glued.len())));
                 is_value = glued.is_none() && !self.is_flag(option);
@@ -332,6 +341,11 @@ impl Command {
                 is_value = false;
                 continue;
             }
+            // What is neither the share, nor the letter that it gets, nor an option.
+            let is_of_share = this.starts_with(['/', '\\', '*']) || this.ends_with(':');
+            if self.how == How::Share && !is_of_share {
+                return self.take(text, word.clone(), found);
+            }
             place += 1;
             if self.options.iter().any(|option| option.parse() == Ok(place))
                 || self.options == ["last"] && n + 1 == words.len() && place > 1
@@ -344,6 +358,35 @@ impl Command {
             if self.how == How::All && this.contains('=') {
                 self.take(text, word.clone(), found);
             }
+        }
+    }
+
+    /// What `echo` writes into the pipe that the command reads, or a here-string hands to it.
+    fn piped(&self, text: &str, name: Range<usize>, found: &mut Vec<Found>) {
+        let from = (name.start.saturating_sub(PIPED_BYTES_MAX)..name.start).find(|from| text.is_char_boundary(*from));
+        let line = text[from.unwrap_or(name.start)..name.start].rsplit('\n').next().unwrap_or("");
+        let start = name.start - line.len();
+        let bare = line.trim_end().trim_end_matches("sudo").trim_end();
+        if let Some(before) = bare.strip_suffix('|').or_else(|| bare.strip_suffix("|&"))
+            && let Some((at, echo)) =
+                ["echo ", "printf "].iter().filter_map(|echo| Some((before.rfind(echo)?, echo))).max()
+        {
+            let rest = &before[at + echo.len()..];
+            let has_format = rest.trim_start_matches(['\\', '\'', '"']).starts_with('%');
+            let format = if has_format { rest.find(' ').unwrap_or(0) } else { 0 };
+            let words = words(&text[..start + before.len()], start + at + echo.len() + format, false);
+            let mut values = words.iter().filter(|word| !text[(*word).clone()].starts_with('-'));
+            if let Some(first) = values.next() {
+                let last = values.next_back().unwrap_or(first);
+                let end = last.start + text[last.clone()].trim_end_matches(['"', '\'']).trim_end_matches("\\n").len();
+                self.take(text, first.start..end.max(first.start), found);
+            }
+        }
+        let handed = words(text, name.end, false);
+        let mut behind = handed.iter().skip_while(|word| !text[(*word).clone()].starts_with("<<<"));
+        if let Some(here) = behind.next() {
+            let glued = here.start + 3..here.end;
+            self.take(text, if glued.is_empty() { behind.next().cloned().unwrap_or(glued) } else { glued }, found);
         }
     }
 
@@ -408,14 +451,24 @@ impl Command {
     }
 }
 
-/// The words of a command from there on, to the end of it. Quotes belong to their word.
-fn words(text: &str, from: usize) -> Vec<Range<usize>> {
+/// The words of a command from there on, to the end of it. Quotes belong to their word; a share's name with its
+/// backslashes is one where there may be shares.
+fn words(text: &str, from: usize, has_shares: bool) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let most = bytes.len().min(from + COMMAND_BYTES_MAX);
     let (mut words, mut start, mut quote, mut quote_at) = (Vec::new(), None, None, from);
     let mut at = from;
     while at < most {
         let b = bytes[at];
+        if has_shares && start.is_none() && b == b'\\' {
+            let slashes = bytes[at..most].iter().take_while(|b| **b == b'\\').count();
+            if slashes % 2 == 0 && bytes.get(at + slashes).is_some_and(u8::is_ascii_alphanumeric) {
+                let length = bytes[at..most].iter().take_while(|b| b.is_ascii_graphic() && !b"\"'".contains(b)).count();
+                words.push(at..at + length);
+                at += length;
+                continue;
+            }
+        }
         let is_end = (is_escape(bytes, at) && !matches!(bytes[at + 1..].first(), Some(b'"' | b'\'' | b'/')))
             || (b < b' ' && b != b'\t')
             || quote.is_none() && (matches!(b, b'|' | b';' | b')' | b'`' | b'&'));
@@ -455,5 +508,6 @@ pub(super) fn chpasswd(text: &str, at: usize) -> Option<Found> {
     let (head, secret) = before.rsplit_once(':')?;
     let secret = secret.trim_end_matches(['"', '\'', ' ']);
     let at = start + head.len() + 1;
-    (!secret.is_empty() && !secret.contains(['$', ' '])).then(|| Found::named("password", at..at + secret.len()))
+    let is_one = !secret.is_empty() && !secret.starts_with('$') && !secret.contains(' ') && !secret.contains("$(");
+    is_one.then(|| Found::named("password", at..at + secret.len()))
 }

@@ -1,19 +1,21 @@
 //! Masking what looks like a secret, before a conversation is given to somebody else.
 //!
 //! A best effort by form and by name: known tokens (`tokens.txt`), values under the names of secrets and of services
-//! (`names.txt`, `vendors.txt`), what commands are handed (`commands.txt`), private keys, addresses with a password in
-//! them. A text is looked through as it stands and with its escapes undone, level by level, and what is in base64 is
+//! (`names.txt`, `vendors.txt`) and below them in the columns of a table, what commands are handed (`commands.txt`), what
+//! stands behind certain words (`phrases.txt`), private keys, addresses with a password in them. A text is looked through as it stands and with its escapes undone, level by level, and what is in base64 is
 //! decoded: so a secret is found wherever it was put. What has neither form nor name stays, so the result wants to be
 //! read before it is shared. In doubt it masks, but for what names commits, files and records.
 //!
 //! A mask takes the place of whole characters and whole escapes: JSON stays JSON. The time is linear in the text.
 
 mod blocks;
+mod columns;
 mod decode;
 mod encoded;
 mod found;
 mod named;
 mod names;
+mod phrases;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -29,6 +31,7 @@ use blocks::Command;
 use decode::Decoded;
 use found::{Found, MASK_BEGIN};
 use names::{Name, Sure};
+use phrases::Phrase;
 use tokens::Rule;
 
 /// Levels of escapes that are undone: a JSON text in a JSON text in a log has three.
@@ -192,6 +195,7 @@ impl Search<'_> {
     fn text(&self, text: &str, found: &mut Vec<Found>) {
         let scanner = scanner();
         let (mut done, mut named_done) = (0, 0);
+        let (mut tables_done, mut inserted_done, mut blocks_done) = (0, 0, 0);
         for hit in scanner.matcher.find_overlapping_iter(text) {
             let at = hit.range();
             if at.start < done {
@@ -204,7 +208,11 @@ impl Search<'_> {
                 done = kind.filter(|kind| scanner.kinds.contains(kind)).map_or(done, |kind| at.end + kind.len() + 1);
                 continue;
             }
-            let secret = match &scanner.triggers[hit.pattern().as_usize()] {
+            let trigger = &scanner.triggers[hit.pattern().as_usize()];
+            if matches!(trigger, Trigger::Name(_)) && at.start >= tables_done {
+                columns::below(text, at.start, heading, &mut tables_done, found);
+            }
+            let secret = match trigger {
                 Trigger::Mask => None,
                 Trigger::Rule(n) => {
                     let rule = &scanner.rules[*n];
@@ -232,6 +240,16 @@ impl Search<'_> {
                 Trigger::Oracle => blocks::oracle(text, at.end),
                 Trigger::Port => blocks::pgpass(text, at),
                 Trigger::Chpasswd => blocks::chpasswd(text, at.start),
+                Trigger::Insert => {
+                    if at.start >= inserted_done {
+                        columns::inserted(text, at.end, heading, &mut inserted_done, found);
+                    }
+                    None
+                }
+                Trigger::Phrase(n) => {
+                    scanner.phrases[*n].find(text, at, &mut blocks_done, found);
+                    None
+                }
                 Trigger::Command(n) => {
                     scanner.commands[*n].find(text, at, found);
                     None
@@ -337,6 +355,8 @@ enum Trigger {
     Port,
     Chpasswd,
     Command(usize),
+    Phrase(usize),
+    Insert,
     /// What was masked before.
     Mask,
 }
@@ -348,6 +368,7 @@ struct Scanner {
     /// Rules without a beginning.
     shapes: Vec<usize>,
     commands: Vec<Command>,
+    phrases: Vec<Phrase>,
     /// What a mask may say.
     kinds: HashSet<&'static str>,
     mask: PatternID,
@@ -358,7 +379,7 @@ struct Scanner {
 fn scanner() -> &'static Scanner {
     static SCANNER: OnceLock<Scanner> = OnceLock::new();
     SCANNER.get_or_init(|| {
-        let (rules, commands) = (tokens::rules(), blocks::commands());
+        let (rules, commands, phrases) = (tokens::rules(), blocks::commands(), phrases::phrases());
         let mut patterns: Vec<(String, Trigger)> = Vec::new();
         let mut shapes = Vec::new();
         for (n, rule) in rules.iter().enumerate() {
@@ -376,7 +397,13 @@ fn scanner() -> &'static Scanner {
         for (n, command) in commands.iter().enumerate() {
             patterns.extend(command.names.iter().map(|name| (name.to_string(), Trigger::Command(n))));
         }
+        for (n, phrase) in phrases.iter().enumerate() {
+            kinds.insert(phrase.kind);
+            patterns.extend(phrase.words.iter().map(|words| (words.to_string(), Trigger::Phrase(n))));
+        }
         for (text, trigger) in [
+            ("insert into ", Trigger::Insert),
+            ("replace into ", Trigger::Insert),
             ("-----BEGIN ", Trigger::Begin),
             ("---- BEGIN ", Trigger::Begin),
             ("-----END ", Trigger::End),
@@ -397,7 +424,8 @@ fn scanner() -> &'static Scanner {
         let matcher =
             AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).ascii_case_insensitive(true).build(&texts);
         let matcher = matcher.expect("the tables are small");
-        Scanner { matcher, triggers, rules, shapes, commands, kinds, mask, ids: IDS.split_whitespace().collect() }
+        let ids = IDS.split_whitespace().collect();
+        Scanner { matcher, triggers, rules, shapes, commands, phrases, kinds, mask, ids }
     })
 }
 
@@ -411,19 +439,31 @@ fn matcher_of(known: &HashMap<String, &'static str>) -> Option<(AhoCorasick, Vec
     Some((matcher.ok()?, kinds))
 }
 
+/// What stands below the heading of a column, and how sure that is.
+fn heading(name: &str) -> Option<(Sure, &'static str)> {
+    of_name(name, |known, at| !known.is_vendor && (!known.is_word || named::begins_word(name, at)))
+}
+
+/// What a whole name says, by the surest of what is known in it.
+fn of_name(name: &str, is_meant: impl Fn(Name, &Range<usize>) -> bool) -> Option<(Sure, &'static str)> {
+    let scanner = scanner();
+    let hits = scanner.matcher.find_overlapping_iter(name).filter_map(|hit| {
+        match &scanner.triggers[hit.pattern().as_usize()] {
+            Trigger::Name(known) if is_meant(*known, &hit.range()) => {
+                names::of_whole(*known, name, &name[hit.end()..]).map(|sure| (sure, known.kind))
+            }
+            _ => None,
+        }
+    });
+    hits.max_by_key(|(sure, _)| *sure)
+}
+
 /// The kind of what stands under a name, if all of it is a secret.
 fn named_kind(name: &str, text: &str) -> Option<&'static str> {
     if names::is_no_value(text) || text.len() < 3 {
         return None;
     }
-    let scanner = scanner();
-    let hits = scanner.matcher.find_overlapping_iter(name).filter_map(|hit| {
-        match &scanner.triggers[hit.pattern().as_usize()] {
-            Trigger::Name(known) => names::of_whole(*known, name, &name[hit.end()..]).map(|sure| (sure, known.kind)),
-            _ => None,
-        }
-    });
-    let (sure, kind) = hits.max_by_key(|(sure, _)| *sure)?;
+    let (sure, kind) = of_name(name, |_, _| true)?;
     let is_secret = match sure {
         Sure::Certain => !text.bytes().all(|b| b.is_ascii_digit()) || text.len() > 3,
         Sure::Likely => !names::is_words(text) && !text.contains(char::is_whitespace),

@@ -80,7 +80,7 @@ pub(super) fn find(text: &str, known: Range<usize>, name: Name) -> Option<Found>
 }
 
 /// Whether a word begins here: at the beginning of a name, behind punctuation, or at a capital.
-fn begins_word(text: &str, known: &Range<usize>) -> bool {
+pub(super) fn begins_word(text: &str, known: &Range<usize>) -> bool {
     let first = text[known.clone()].chars().next();
     match text[..known.start].chars().next_back() {
         Some(before) if before.is_alphanumeric() => {
@@ -128,6 +128,13 @@ impl Place<'_> {
             }
             let value = Value { at: at + 1..end, is_quoted: true };
             return self.judged(value, false, None);
+        }
+        // `\password{…}`, `\newcommand{\password}{…}`
+        let brace = at + usize::from(bytes[at..].starts_with(b"}{"));
+        if before == Some(b'\\') && bytes.get(brace) == Some(&b'{') {
+            let end = run_end(bytes, brace + 1, QUOTED_BYTES_MAX, |b| b != b'}' && b != b'\n');
+            let value = Value { at: brace + 1..end, is_quoted: self.name.kind == "password" };
+            return (bytes.get(end) == Some(&b'}')).then(|| self.judged(value, true, None)).flatten();
         }
         if let Some(value) = self.attribute(closing) {
             return self.judged(value, false, None);
@@ -606,7 +613,7 @@ fn is_code(word: &str) -> bool {
 }
 
 /// What a form or a page says about a secret.
-fn is_sentence(value: &str) -> bool {
+pub(super) fn is_sentence(value: &str) -> bool {
     let lower = value.to_lowercase();
     let words = value.split_whitespace().count();
     let names_it =
