@@ -88,7 +88,7 @@ impl Archive {
 
     /// Until when saves from here on go on with side files. Then the rest of them is left to the next save, which begins
     /// with them; each save takes one at least.
-    pub fn leave_sides_after(&self, until: Instant) {
+    pub(crate) fn leave_sides_after(&self, until: Instant) {
         self.sides_until.set(Some(until));
     }
 

@@ -250,7 +250,7 @@ impl FindingKind {
     }
 
     /// Whether nothing is wrong.
-    pub fn is_note(self) -> bool {
+    pub(crate) fn is_note(self) -> bool {
         self == FindingKind::NotAcknowledged
     }
 }

@@ -7,8 +7,12 @@ use std::io;
 use std::path::Path;
 
 use crate::fs::platform::process::{self, Pid, Running};
+use crate::fs::read_foreign;
 use crate::names::SessionId;
 use serde_json::Value;
+
+/// A client writes a few hundred bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Claude Code names its session so to what it runs.
 pub const CLAUDE_CODE_SESSION_ID: &str = "CLAUDE_CODE_SESSION_ID";
@@ -20,7 +24,7 @@ pub fn session_of(claude_dir: &Path, pid: Option<u32>) -> Option<String> {
     let pid = pid.unwrap_or_else(process::parent);
     let path = claude_dir.join("sessions").join(format!("{pid}.json"));
     // A client that writes no such file has no session that anybody could name.
-    let bytes = fs::metadata(&path).ok().filter(fs::Metadata::is_file).and_then(|_| fs::read(&path).ok())?;
+    let bytes = read_foreign(&path, FILE_BYTES_MAX).ok()??;
     let value: Value = serde_json::from_slice(&bytes).ok()?;
     value.get("sessionId").and_then(Value::as_str).map(str::to_owned)
 }
@@ -43,12 +47,8 @@ pub fn live_process(claude_dir: &Path, id: &SessionId) -> io::Result<Option<i32>
         if path.extension().is_none_or(|ext| ext != "json") || !is_file() {
             continue;
         }
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            // The client removes its own file when it ends.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+        // The client removes its own file when it ends.
+        let Some(bytes) = read_foreign(&path, FILE_BYTES_MAX).map_err(io::Error::other)? else { continue };
         // A file that is being written is not yet JSON; its client has no transcript open yet.
         let Ok(value) = serde_json::from_slice::<Value>(&bytes) else { continue };
         if value.get("sessionId").and_then(Value::as_str) != Some(id.as_str()) {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FileType, FlockOperation, Stat};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::{DurableError, NotOurs, Result};
@@ -169,6 +169,22 @@ pub(super) fn make_sure_it_is_ours(stat: &Stat, path: &Path) -> Result<()> {
 /// Whether a file may be ours, by what it is: see [`make_sure_it_is_ours`].
 pub(crate) fn may_be_ours(stat: &Stat) -> bool {
     make_sure_it_is_ours(stat, Path::new("")).is_ok()
+}
+
+/// All of a file that somebody else wrote, to which links may lead; `None` where there is nothing. What is no regular
+/// file, or longer than `bytes_max`, is an error: nobody waits for a writer, and no memory is taken for it.
+pub fn read_foreign(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match uninterrupted(|| rustix::fs::open(path, flags, Mode::empty())) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(DurableError::new("open", path, error)),
+    };
+    if FileType::from_raw_mode(stat_of(&file, path)?.st_mode) != FileType::RegularFile {
+        let what = NotOurs("it is no regular file".to_owned());
+        return Err(DurableError::new("read", path, io::Error::other(what)));
+    }
+    read_bounded(&file, bytes_max, path).map(Some)
 }
 
 /// Reads all of a file, unless it is longer than `bytes_max`.

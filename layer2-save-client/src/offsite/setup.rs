@@ -17,6 +17,8 @@ use super::trouble::Trouble;
 use crate::error::{Error, failed};
 
 /// What a card holds, besides its tags; in [`FOLDER`].
+/// restic's own is some hundred bytes.
+const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 const CARD: &str = "card.json";
 
 /// Which machine is set up where.
@@ -263,8 +265,9 @@ pub(crate) fn keep_keys(site: &Site<'_>, engine: &Engine<'_>, set_up: &SetUp) ->
     }
     if set_up.place.directory().is_some() {
         let config = Path::new(&repository).join("config");
-        let bytes = std::fs::read(&config).map_err(failed(format!("read {}", config.display())))?;
-        keep("config", &bytes)?;
+        let bytes =
+            fs::read_foreign(&config, CONFIG_BYTES_MAX).map_err(failed(format!("read {}", config.display())))?;
+        keep("config", &bytes.ok_or_else(|| format!("read {}: it is not there", config.display()))?)?;
     }
     Ok(())
 }

@@ -1,20 +1,30 @@
 //! Claude Code's settings, as far as they are about us: which commands stand on which event.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use layer1_prebackup::claude::hooks;
+use layer1_prebackup::fs::read_foreign;
 use serde_json::Value;
+
+// How long Claude Code's own files may be to be read: nobody's are longer, and no memory is taken for what is none of them.
+
+/// Settings, and the lists of its plugins.
+pub(crate) const SETTINGS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// `.claude.json`, in which it keeps what it knows of every project, and what was typed there.
+pub(crate) const STATE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Settings that are absent or empty say nothing; a link to a file is as good as the file.
 pub(crate) fn read(path: &Path) -> Result<Value, String> {
-    let is_file = fs::metadata(path).map(|meta| meta.is_file());
-    let bytes = match is_file.and_then(|is_file| is_file.then(|| fs::read(path)).transpose()) {
+    read_within(path, SETTINGS_BYTES_MAX)
+}
+
+/// [`read`] of another file of Claude Code's, of at most so many bytes.
+pub(crate) fn read_within(path: &Path, bytes_max: u64) -> Result<Value, String> {
+    let bytes = match read_foreign(path, bytes_max) {
         Ok(Some(bytes)) => bytes,
-        Ok(None) => return Err("it is no regular file".to_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Value::Null),
-        Err(error) => return Err(format!("it cannot be read: {error}")),
+        Ok(None) => return Ok(Value::Null),
+        Err(error) if error.is_not_ours() => return Err(error.source.to_string()),
+        Err(error) => return Err(format!("it cannot be read: {}", error.source)),
     };
     if bytes.trim_ascii().is_empty() {
         return Ok(Value::Null);
@@ -59,6 +69,19 @@ mod tests {
     use super::*;
 
     #[test]
+    // A test plays the part of whoever made such a file.
+    #[allow(clippy::disallowed_methods)]
+    fn what_is_far_too_long_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("settings.json");
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let why = read(&path).unwrap_err();
+        assert!(why.contains("more than the 8388608 that are read"), "{why}");
+        assert_eq!(read(dir.path()), Err("it is no regular file".to_owned()));
+        assert_eq!(read(&dir.path().join("none")), Ok(Value::Null));
+    }
+
+    #[test]
     fn days_of_cleanup_are_at_least_one() {
         let dir = tempfile::tempdir().unwrap();
         for (text, days) in [
@@ -70,7 +93,7 @@ mod tests {
             ("{}", None),
             ("[", None),
         ] {
-            fs::write(dir.path().join("settings.json"), text).unwrap();
+            std::fs::write(dir.path().join("settings.json"), text).unwrap();
             assert_eq!(cleanup_days(&dir.path().join("settings.json")), days, "{text}");
         }
     }

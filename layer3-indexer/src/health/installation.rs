@@ -4,11 +4,11 @@
 //! What stands in Claude Code's directory says it: what install wrote from the sources or from an
 //! archive, or the plugin. Where nothing does, the program that is asked says where it lies itself.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::claude::hooks::{events, is_ours};
 use layer1_prebackup::config::places::INSTALLED_FROM;
+use layer1_prebackup::fs::read_foreign;
 use layer1_prebackup::names::PROGRAMS;
 use serde_json::Value;
 
@@ -39,16 +39,21 @@ pub(crate) enum Installation {
     LoosePlugin(Option<PathBuf>),
 }
 
+/// A path is shorter.
+const PATH_BYTES_MAX: u64 = 16 * 1024;
+
 /// Looks at Claude Code's directory; `program_dir` is the folder of the program that is asked.
 pub(crate) fn find(claude_dir: &Path, program_dir: Option<&Path>) -> Installation {
     let hooks = claude_dir.join("hooks");
-    match fs::read_to_string(hooks.join(INSTALLED_FROM)) {
-        Ok(script) if Path::new(script.trim_end()).is_file() => {
+    // What cannot be read says nothing.
+    let from = read_foreign(&hooks.join(INSTALLED_FROM), PATH_BYTES_MAX).ok().flatten();
+    match from.and_then(|from| String::from_utf8(from).ok()) {
+        Some(script) if Path::new(script.trim_end()).is_file() => {
             return Installation::Archive(shell_quoted(script.trim_end()));
         }
         // The folder that it was unpacked into is gone.
-        Ok(_) => return Installation::Archive(format!("./{SCRIPT}")),
-        Err(_) => {}
+        Some(_) => return Installation::Archive(format!("./{SCRIPT}")),
+        None => {}
     }
     // Settings that cannot be read say nothing of it.
     let settings = read(&claude_dir.join("settings.json")).unwrap_or(Value::Null);
@@ -97,6 +102,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use std::fs;
 
     fn write(path: &Path, text: impl ToString) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -9,7 +9,7 @@
 mod causes;
 pub(crate) mod checks;
 mod child;
-mod claude_settings;
+pub(crate) mod claude_settings;
 pub(crate) mod context;
 mod examination;
 mod figures;

@@ -7,8 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use layer1_prebackup::fs::read_foreign;
 use serde_json::Value;
 
+use crate::health::claude_settings::SETTINGS_BYTES_MAX;
 use crate::terminal::shell_quoted;
 
 /// The plugin's name, before the `@` of its marketplace.
@@ -110,7 +112,7 @@ pub(crate) fn marketplace_that_is_gone(claude_dir: &Path, full_name: &str) -> Op
 }
 
 fn json(path: &Path) -> Option<Value> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&read_foreign(path, SETTINGS_BYTES_MAX).ok()??).ok()
 }
 
 /// In a command the folder stands between double quotes.

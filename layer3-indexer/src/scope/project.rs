@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use layer1_prebackup::claude::worktrees::project_of_worktree;
+use layer1_prebackup::fs::read_foreign;
 
 /// A project, as directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,9 +134,12 @@ fn repository_at(directory: &Path) -> Option<Vec<PathBuf>> {
     Some(roots)
 }
 
+/// A path is shorter.
+const PATH_BYTES_MAX: u64 = 16 * 1024;
+
 /// The path that a file of git names, as seen from the file's folder.
 fn named_in(file: &Path, prefix: &str) -> Option<PathBuf> {
-    let text = fs::read_to_string(file).ok()?;
+    let text = String::from_utf8(read_foreign(file, PATH_BYTES_MAX).ok()??).ok()?;
     let named = text.trim_end_matches(['\n', '\r']).strip_prefix(prefix)?;
     (!named.is_empty()).then(|| resolved(&file.parent().unwrap_or(Path::new("")).join(named)))
 }

@@ -143,12 +143,13 @@ fn leads_to(link: &Path, target: &Path) -> bool {
 
 fn recorded(site: &Site) -> Result<Vec<PathBuf>> {
     let path = site.program(RECORD);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from).collect()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error).context(format_args!("read {}", path.display())),
-    }
+    let bytes = fs::read_foreign(&path, RECORD_BYTES_MAX)?.unwrap_or_default();
+    let text = String::from_utf8(bytes).context(format_args!("read {}", path.display()))?;
+    Ok(text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from).collect())
 }
+
+/// A path, and the folders that were made for it.
+const RECORD_BYTES_MAX: u64 = 64 * 1024;
 
 /// Notes the link and what was made for it. What was made for it before stays noted.
 fn record(site: &Site, link: &Path, made: &[&Path]) -> Result<()> {

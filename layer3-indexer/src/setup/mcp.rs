@@ -4,15 +4,15 @@
 //! only read here, and changed by `claude mcp` alone.
 
 use layer1_prebackup::claude::shell::quoted_if_needed;
+use layer1_prebackup::fs::read_foreign;
 use layer1_prebackup::names::LAYER3;
-use std::fs;
-use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::failure::Context;
+use crate::health::claude_settings::STATE_BYTES_MAX;
 use crate::setup::Result;
 use crate::setup::site::{self, Site, end_within};
 
@@ -37,11 +37,7 @@ pub(crate) enum Registered {
 /// Reads what is registered. Fails where Claude Code's file is not JSON: then nothing is known.
 pub(crate) fn registered(site: &Site) -> Result<Registered> {
     let path = site.claude_json();
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Registered::No),
-        Err(error) => return Err(error).context(format_args!("read {}", path.display())),
-    };
+    let Some(bytes) = read_foreign(&path, STATE_BYTES_MAX)? else { return Ok(Registered::No) };
     let json: Value =
         serde_json::from_slice(&bytes).context(format_args!("read {}: it is not JSON", path.display()))?;
     let Some(server) = json.get("mcpServers").and_then(|servers| servers.get(NAME)) else { return Ok(Registered::No) };

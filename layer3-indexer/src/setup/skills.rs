@@ -4,12 +4,10 @@
 //! of ours that nobody changed from one that the user wrote or improved, which is left alone.
 use layer1_prebackup::claude::shell::quoted_if_needed;
 use layer1_prebackup::names::LAYER3;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use layer1_prebackup::fs;
 
-use crate::failure::Context;
 use crate::setup::Result;
 use crate::setup::settings_json;
 use crate::setup::site::{self, Site, Standing};
@@ -41,6 +39,9 @@ pub(crate) struct Skill {
     pub standing: Standing,
 }
 
+/// Longer is no skill.
+const SKILL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// The skills, filled in for `site`, and what stands in their places.
 pub(crate) fn of_site(site: &Site) -> Result<Vec<Skill>> {
     SKILLS.iter().map(|(name, template)| skill(site, name, template)).collect()
@@ -56,7 +57,7 @@ pub(crate) fn install(skill: &Skill, replace: bool) -> Result<String> {
             return Ok(format!("left your own skill alone: {} (--replace-old replaces it)", path.display()));
         }
         Standing::Theirs => {
-            let theirs = std::fs::read(path).context(format_args!("read {}", path.display()))?;
+            let theirs = fs::read_foreign(path, SKILL_BYTES_MAX)?.unwrap_or_default();
             format!(
                 "replaced the skill /{name}, kept yours as {}",
                 settings_json::keep_copy(path, &theirs, MODE)?.display()
@@ -134,12 +135,9 @@ fn is_sealed(text: &str) -> bool {
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
-    match std::fs::read(path) {
-        // One that is not UTF-8 is not of ours, and that is all there is to know about it.
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context(format_args!("read {}", path.display())),
-    }
+    // One that is not UTF-8 is not of ours, and that is all there is to know about it.
+    let bytes = fs::read_foreign(path, SKILL_BYTES_MAX)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 #[cfg(test)]

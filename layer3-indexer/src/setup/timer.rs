@@ -5,7 +5,6 @@
 //! start: by both a timer of this installation is told from any other file of that name.
 use layer1_prebackup::claude::shell::{quoted, quoted_if_needed};
 use layer1_prebackup::names::{LAYER1, LAYER2};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -231,17 +230,17 @@ fn systemctl(args: &[&str]) -> Vec<String> {
     ["systemctl", "--user"].iter().chain(args).map(|word| (*word).to_owned()).collect()
 }
 
+/// Longer is no unit.
+const UNIT_BYTES_MAX: u64 = 1024 * 1024;
+
 /// launchd's name for the user's own agents.
 fn domain() -> String {
     format!("gui/{}", platform::process::user())
 }
 
 fn standing(path: &Path, wanted: &str, mark: &str) -> Result<Standing> {
-    let there = match std::fs::read(path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Standing::Absent),
-        Err(error) => return Err(error).context(format_args!("read {}", path.display())),
-    };
+    let Some(bytes) = fs::read_foreign(path, UNIT_BYTES_MAX)? else { return Ok(Standing::Absent) };
+    let there = String::from_utf8_lossy(&bytes).into_owned();
     let is_timer = path.extension().is_some_and(|extension| extension == "timer");
     Ok(if there == wanted {
         Standing::Same

@@ -18,7 +18,7 @@ use layer1_prebackup::log::Level;
 use serde_json::Value;
 
 use crate::health::checks::hooks::{is_true, managed_files};
-use crate::health::claude_settings::{commands_of, read};
+use crate::health::claude_settings::{STATE_BYTES_MAX, commands_of, read, read_within};
 use crate::health::context::{Context, edit};
 use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind};
@@ -215,7 +215,7 @@ fn cause(context: &Context, found: &FoundTranscript) -> (String, String) {
 
 /// Whether Claude Code knows the directory or one above it, and none of them is trusted.
 fn is_untrusted(claude_json: &Path, cwd: &Path) -> bool {
-    let Ok(state) = read(claude_json) else { return false };
+    let Ok(state) = read_within(claude_json, STATE_BYTES_MAX) else { return false };
     let Some(projects) = state.get("projects").and_then(Value::as_object) else { return false };
     let trusts = |folder: &Path| {
         let project = projects.get(folder.to_str()?)?;

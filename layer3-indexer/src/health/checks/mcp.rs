@@ -3,18 +3,17 @@
 //! Layer 2 asks it, as it would for a delivery, and stops it again.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use layer1_prebackup::config::places::PlaceFlags;
 use layer1_prebackup::fs::platform::is_program;
+use layer1_prebackup::fs::read_foreign;
 use layer1_prebackup::names::{LAYER2, LAYER3};
 use serde_json::Value;
 
-use crate::health::claude_settings::read;
+use crate::health::claude_settings::{STATE_BYTES_MAX, read};
 use crate::health::context::{Context, edit};
 use crate::health::examination::Examination;
 use crate::health::finding::{Finding, Kind, Subject};
@@ -114,10 +113,10 @@ fn look(examination: &Examination<'_>) -> (String, Vec<(Kind, String)>) {
 
 /// What stands under our name; `None` if nothing does. The error says why nothing is known.
 fn entry(path: &Path) -> Result<Option<Value>, String> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("it cannot be read: {error}")),
+    let bytes = match read_foreign(path, STATE_BYTES_MAX) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(format!("it cannot be read: {}", error.source)),
     };
     let json: Value = serde_json::from_slice(&bytes).map_err(|error| format!("it is not JSON: {error}"))?;
     Ok(json.get("mcpServers").and_then(|servers| servers.get(MCP_NAME)).cloned())

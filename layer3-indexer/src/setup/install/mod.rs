@@ -73,7 +73,7 @@ fn record_origin(site: &Site, from: &Path) -> Result<()> {
     let Some(script) = script else { return Ok(fs::remove_file(&path).map(|_| ())?) };
     let line = format!("{}\n", script.display());
     // What cannot be read is written anew, which tells why.
-    if std::fs::read_to_string(&path).ok().as_ref() != Some(&line) {
+    if fs::read_foreign(&path, line.len() as u64).ok().flatten().as_deref() != Some(line.as_bytes()) {
         fs::replace_file(&path, line.as_bytes())?;
     }
     Ok(())
@@ -268,7 +268,8 @@ fn place_programs(site: &Site, from: &Path, out: &mut dyn Write) -> Result<bool>
 fn stands(target: &Path, content: &[u8]) -> bool {
     let mode = std::fs::symlink_metadata(target).map(|meta| meta.permissions().mode() & 0o7777);
     // One that cannot be read is not the one that should be there; replacing it tells why.
-    mode.is_ok_and(|mode| mode == MODE_PROGRAM) && std::fs::read(target).is_ok_and(|there| there == content)
+    let there = fs::read_foreign(target, content.len() as u64);
+    mode.is_ok_and(|mode| mode == MODE_PROGRAM) && there.is_ok_and(|there| there.as_deref() == Some(content))
 }
 
 /// Has the installed programs save every session that exists, in both stores, with receipts.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::failure::Context;
+use crate::health::claude_settings::SETTINGS_BYTES_MAX;
 use crate::setup::Result;
 use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstArray, CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode};
@@ -351,13 +352,8 @@ fn value(node: &CstNode) -> Result<Value> {
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
-    match std::fs::read(path) {
-        Ok(bytes) => {
-            String::from_utf8(bytes).map(Some).context(format_args!("read {}: it is not UTF-8", path.display()))
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context(format_args!("read {}", path.display())),
-    }
+    let bytes = fs::read_foreign(path, SETTINGS_BYTES_MAX)?;
+    bytes.map(String::from_utf8).transpose().context(format_args!("read {}: it is not UTF-8", path.display()))
 }
 
 /// The end of a chain of symlinks, whether or not anything stands there.
