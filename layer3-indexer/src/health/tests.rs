@@ -798,6 +798,16 @@ fn hooks_that_do_not_run_are_noticed_and_the_cause_where_it_can_be_found() {
         scene.transcribe(&[prompt(60, "a turn"), answer(61, "that no hook saw")]);
         scene
     };
+    let command =
+        "<command-name>/fix</command-name>\n<command-message>fix</command-message>\n<command-args>do it</command-args>";
+    for act in [command, "<bash-input>make</bash-input>"] {
+        let of_commands = scene();
+        of_commands.transcribe(&[prompt(60, act), answer(61, "done")]);
+        assert!(silent(&of_commands).starts_with("1 conversation went on"), "{act}: {}", silent(&of_commands));
+        // Nobody answered it: no turn ended.
+        of_commands.transcribe(&[prompt(60, act)]);
+        assert_eq!(silent(&of_commands), "", "{act}");
+    }
     let first = scene();
     insta::assert_snapshot!(silent(&first), @"1 conversation went on, and no hook of Threefold ran: the cause was not found [layer3 doctor]");
     let trust = |accepted: bool| json!({"projects": {"/home/dev": {"hasTrustDialogAccepted": accepted}}}).to_string();

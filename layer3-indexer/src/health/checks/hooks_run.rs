@@ -144,7 +144,7 @@ impl Log {
     }
 }
 
-/// Whether a prompt was answered since the hooks are there and after the last event that the log tells.
+/// Whether a prompt or a command was answered since the hooks are there and after the last event that the log tells.
 fn went_on_unseen(context: &Context, found: &FoundTranscript, since_ms: i64, log: &Log) -> bool {
     let now_ms = i64::try_from(context.now_ms).unwrap_or(i64::MAX);
     let last_ms = log.last_ms.get(found.id.as_str()).copied().unwrap_or(0);
@@ -161,7 +161,7 @@ fn went_on_unseen(context: &Context, found: &FoundTranscript, since_ms: i64, log
     answered_since(&found.path, since_ms).unwrap_or(false) && !is_excluded() && !is_forgotten().unwrap_or(false)
 }
 
-/// Whether the end of a transcript holds a prompt after this time and an answer in words after it: a turn that ended.
+/// Whether the end of a transcript holds a prompt or a command after this time and an answer in words after it: a turn that ended.
 fn answered_since(path: &Path, since_ms: i64) -> std::io::Result<bool> {
     let Ok(Some(file)) = transcripts::open_transcript(path) else { return Ok(false) };
     let (mut asked, mut answered) = (false, false);
@@ -169,7 +169,8 @@ fn answered_since(path: &Path, since_ms: i64) -> std::io::Result<bool> {
         let record = &located.record;
         let is_since = record.timestamp_ms.is_some_and(|time| time > since_ms) && !record.is_sidechain;
         match record.class {
-            Class::Prompt if is_since => asked = true,
+            // A command that was answered was a turn like another.
+            Class::Prompt | Class::Command if is_since => asked = true,
             Class::Answer if is_since && asked => answered = !record.is_tool_call(),
             _ => {}
         }
