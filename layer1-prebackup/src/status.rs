@@ -19,6 +19,7 @@ use crate::config::size::Size;
 use crate::fs::{Dir, DurableError};
 pub use crate::hook::complaint::complaints;
 use crate::names::{FileName, LAYER1, ProjectName, typed};
+use crate::wire::offsite::counted;
 use crate::wire::shown::{in_json, shown_on_a_line};
 
 /// A finding of which layer 3's `status` tells in the same words.
@@ -80,24 +81,23 @@ pub(crate) fn status(
     let unnamed = if number("sessions") > 0 { "without bookkeeping" } else { "not made yet" };
     writeln!(out, "store        {} ({})", store.display(), status["store_id"].as_str().unwrap_or(unnamed))?;
     writeln!(out, "sessions     {}", number("sessions"))?;
-    writeln!(out, "contents     {} files, {} older generations", number("files"), number("generations"))?;
+    let (files, generations) = (counted(number("files"), "file"), counted(number("generations"), "older generation"));
+    writeln!(out, "contents     {files}, {generations}")?;
     writeln!(out, "size         {}", Size(number("bytes")))?;
     if let Some(unreadable @ 1..) = status["unreadable"].as_array().map(Vec::len) {
-        writeln!(out, "unreadable   {unreadable} sessions; `{}` tells more", typed(LAYER1, "verify"))?;
+        let sessions = counted(unreadable as u64, "session");
+        writeln!(out, "unreadable   {sessions}; `{}` tells more", typed(LAYER1, "verify"))?;
     }
     if let Some(damaged @ 1..) = status["damaged"].as_array().map(Vec::len) {
-        writeln!(out, "damaged      {damaged} files; `{}` repairs them", typed(LAYER1, "verify --repair"))?;
+        let (files, them) = (counted(damaged as u64, "file"), if damaged == 1 { "it" } else { "them" });
+        writeln!(out, "damaged      {files}; `{}` repairs {them}", typed(LAYER1, "verify --repair"))?;
     }
     let last = status["last_commit_ms"].as_u64();
     writeln!(out, "last commit  {}", last.map_or("never".to_owned(), time_text))?;
     if number("memories") > 0 {
-        let versions = number("memory_generations");
-        writeln!(
-            out,
-            "memory       {} projects, {} files, {versions} older versions",
-            number("memories"),
-            number("memory_files")
-        )?;
+        let counted = |name, noun| counted(number(name), noun);
+        let (projects, files) = (counted("memories", "project"), counted("memory_files", "file"));
+        writeln!(out, "memory       {projects}, {files}, {}", counted("memory_generations", "older version"))?;
     }
     list_paths(out, Kind::NotSaved, "not copied yet or changed since", &status["behind"])?;
     list_paths(out, Kind::Excluded, "not copied because excluded", &status["excluded"])?;
@@ -195,7 +195,8 @@ pub(crate) fn verify(
     for why in &checked.unnoted {
         writeln!(out, "`{}` will not know what was found damaged: failed to {why}", typed(LAYER1, "status"))?;
     }
-    writeln!(out, "{} files read, {} findings", checked.files, checked.findings.len())?;
+    let findings = counted(checked.findings.len() as u64, "finding");
+    writeln!(out, "{} read, {findings}", counted(checked.files as u64, "file"))?;
     Ok(checked.is_well())
 }
 

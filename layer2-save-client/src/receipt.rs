@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use layer1_prebackup::wire::offsite::counted;
 pub(crate) use layer1_prebackup::wire::outbox_receipt::{FileEntry, RECEIPT_FORMAT, Receipt};
 use serde::Deserialize;
 use serde_json::Value;
@@ -86,9 +87,10 @@ pub(crate) fn covers(receipt: &Receipt, held: &[FileEntry]) -> bool {
 
 fn check_skip(answer: &Value, expected: &[FileEntry]) -> Result<Answer, ReceiptError> {
     let reason = answer.get("reason").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
-    let held = expected.iter().filter(|entry| entry.bytes > 0).count();
+    let held = expected.iter().filter(|entry| entry.bytes > 0).count() as u64;
     if held > 0 {
-        let what = format!("the server skipped the session ({reason}) although layer 1 holds {held} files of it");
+        let held = counted(held, "file");
+        let what = format!("the server skipped the session ({reason}) although layer 1 holds {held} of it");
         return Err(wrong(what));
     }
     Ok(Answer::Skipped { reason })

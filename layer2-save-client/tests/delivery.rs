@@ -279,7 +279,7 @@ fn a_server_that_fails_is_quoted() {
         ),
         (
             &format!("shake; {skip}; {skip}"),
-            "verify the receipt: the server skipped the session (empty) although layer 1 holds 1 files of it",
+            "verify the receipt: the server skipped the session (empty) although layer 1 holds 1 file of it",
         ),
     ] {
         let lines = home.deliver(server);

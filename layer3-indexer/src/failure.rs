@@ -13,6 +13,7 @@ use layer1_prebackup::config::settings::SettingsError;
 use layer1_prebackup::fs::DurableError;
 use layer1_prebackup::names::{LAYER3, NameError, typed};
 use layer1_prebackup::wire::event::EventError;
+use layer1_prebackup::wire::offsite::counted;
 
 /// Longest value of an argument that is told, in characters.
 const VALUE_CHARS_MAX: usize = 200;
@@ -68,7 +69,7 @@ impl Failure {
 
     /// Some of many failed; all others were dealt with. Each was reported.
     pub(crate) fn some(doing: &str, failed: usize, all: usize) -> Failure {
-        Failure::new(format!("{doing} {failed} of {all} sessions"))
+        Failure::new(format!("{doing} {failed} of {}", counted(all as u64, "session")))
     }
 
     /// The same failure, of this kind.

@@ -59,6 +59,7 @@ pub struct PassedOver {
     /// What it is.
     pub path: PathBuf,
     /// Why it is not copied, in words that go after a colon.
+    /// As it fits behind "because", whether it is said of one or of several.
     pub why: String,
     /// Whether it could not be read: then nobody knows what is in it.
     pub is_unreadable: bool,
@@ -126,7 +127,7 @@ impl FoundTranscript {
         }
         let sides = self.side_files();
         let unread = sides.problems.iter().map(PassedOver::unreadable);
-        let link = "it is a link, and below a conversation's own folder none is followed";
+        let link = "no link below a conversation's own folder is followed";
         let may_be_one = |path: &PathBuf| path.is_dir() || path.file_name().is_some_and(is_transcript_like);
         let links = sides.links.into_iter().filter(may_be_one);
         let deep = sides.too_deep.into_iter().map(|path| PassedOver::new(path, TOO_DEEP));
@@ -134,7 +135,7 @@ impl FoundTranscript {
     }
 }
 
-const TOO_DEEP: &str = "it lies in too many folders; move it up, and what is in it is saved";
+const TOO_DEEP: &str = "too many folders within each other are not gone through; what is moved up is saved";
 
 impl PassedOver {
     fn new(path: PathBuf, why: impl Into<String>) -> PassedOver {
@@ -234,7 +235,7 @@ impl Survey {
             let path = root.path().join(&slug);
             if kind != FileType::Directory && (kind != FileType::Symlink || path.is_file()) {
                 if is_transcript_like(&slug) {
-                    self.passed_over.push(PassedOver::new(path, "it lies in no project's folder"));
+                    self.passed_over.push(PassedOver::new(path, "only the folders of projects are gone through"));
                 }
                 continue;
             }
@@ -248,7 +249,7 @@ impl Survey {
                     }
                 }
                 Ok(None) if kind == FileType::Symlink => {
-                    self.passed_over.push(PassedOver::new(path, "it is a link that leads nowhere"));
+                    self.passed_over.push(PassedOver::new(path, "the link leads nowhere"));
                 }
                 Ok(None) => {}
                 Err(error) => self.passed_over.push(PassedOver::unreadable(&error)),
@@ -281,7 +282,7 @@ impl Survey {
             } else if *kind == FileType::Directory {
                 self.add_other_folder(dir, name, &names, &mut beside);
             } else if is_transcript_like(name) {
-                self.passed_over.push(PassedOver::new(dir.path().join(name), "its name is no conversation's"));
+                self.passed_over.push(PassedOver::new(dir.path().join(name), "no conversation has such a name"));
             }
         }
         for (id, names) in beside {
@@ -317,7 +318,7 @@ impl Survey {
             FileType::Symlink => {
                 open_transcript(&path).and_then(|file| file.map(|file| fs::stat_of(&file, &path)).transpose())
             }
-            _ => return self.passed_over.push(PassedOver::new(path, "it is no regular file")),
+            _ => return self.passed_over.push(PassedOver::new(path, "only regular files are read")),
         };
         match looked {
             Ok(Some(stat)) => {
@@ -360,7 +361,7 @@ impl Survey {
                         if kind == FileType::Directory && path.components().count() <= DEPTH_MAX {
                             pending.push(path);
                         } else if is_transcript_like(&name) {
-                            let why = "it lies deeper than Claude Code keeps conversations";
+                            let why = "Claude Code keeps no conversations so deep";
                             self.passed_over.push(PassedOver::new(dir.path().join(path), why));
                         }
                     }
@@ -495,12 +496,12 @@ mod tests {
         let (found, passed) = scene.look();
         assert_eq!(found, ["-p/ID.jsonl +1", "-p/a.jsonl +1", "-q/ID.jsonl +1", "-q/c.jsonl"]);
         insta::assert_snapshot!(passed.join("\n"), @"
-        -p/a.gen-0001.jsonl: its name is no conversation's
-        -p/old/deep/c.jsonl: it lies deeper than Claude Code keeps conversations
-        -p/two words.jsonl: its name is no conversation's
-        -q/dir.jsonl: it is no regular file
-        -q/�.jsonl: its name is no conversation's
-        top.jsonl: it lies in no project's folder
+        -p/a.gen-0001.jsonl: no conversation has such a name
+        -p/old/deep/c.jsonl: Claude Code keeps no conversations so deep
+        -p/two words.jsonl: no conversation has such a name
+        -q/dir.jsonl: only regular files are read
+        -q/�.jsonl: no conversation has such a name
+        top.jsonl: only the folders of projects are gone through
         ");
         assert!(survey([scene.path("absent")]).0.is_empty());
     }

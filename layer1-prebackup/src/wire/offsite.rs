@@ -397,13 +397,17 @@ impl State {
                 Some(said) => said,
                 None => "no push was tried; it runs with Claude Code, and with the timer",
             };
-            add(Kind::OffsiteBehind, format!("nothing arrived for {} days: {why}", age(since) / DAY_MS), since);
+            add(
+                Kind::OffsiteBehind,
+                format!("nothing arrived for {}: {why}", counted(age(since) / DAY_MS, "day")),
+                since,
+            );
         }
         let last_drill = self.drill.as_ref().map_or(self.set_up_ms, |drill| drill.at_ms);
         let drill_old = if self.is_of_a_disk() { DRILL_OLD_MS.max(self.max_age_ms()) } else { DRILL_OLD_MS };
         if self.receipt.is_some() && age(last_drill) > drill_old {
-            let days = age(last_drill) / DAY_MS;
-            add(Kind::DrillOld, format!("no conversation was brought back to be compared for {days} days"), last_drill);
+            let days = counted(age(last_drill) / DAY_MS, "day");
+            add(Kind::DrillOld, format!("no conversation was brought back to be compared for {days}"), last_drill);
         }
         if self.key_confirmed_ms.is_none() {
             let what = "nobody has confirmed that the recovery sheet is kept; without its 24 words nothing comes back";

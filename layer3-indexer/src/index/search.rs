@@ -4,6 +4,7 @@
 //! **Pages.** The order depends on what is stored and asked alone, never on limit and offset.
 
 use layer1_prebackup::names::{LAYER3, typed};
+use layer1_prebackup::wire::offsite::counted;
 use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{OptionalExtension, Row, params_from_iter};
@@ -106,11 +107,9 @@ impl Search<'_> {
             self.show(query.offset + n + 1, entry, parsed)?;
         }
         if self.texts.unreadable > 0 {
-            let n = self.texts.unreadable;
-            self.note(&format!(
-                "the text of {n} messages could not be read from the store; `{}` says why",
-                typed(LAYER3, "verify")
-            ));
+            let messages = counted(self.texts.unreadable as u64, "message");
+            let verify = typed(LAYER3, "verify");
+            self.note(&format!("the text of {messages} could not be read from the store; `{verify}` says why"));
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ use crate::stores::not_forgotten::{NotForgotten, not_forgotten};
 use crate::stores::one_copy::{OneCopy, in_one_copy, memories_in_one_copy};
 use crate::stores::session_name;
 use crate::stores::{BadCopy, Layer, SessionCopies, Stores};
+use crate::terminal::count;
 
 /// What verifying found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -436,7 +437,10 @@ fn renew_index(places: &Places, archive: &Archive, damage: &FindingEntry) -> Res
     let aside = index.set_aside().map(|path| path.display().to_string());
     let failed = index.fill(archive, &|_, _| {})?;
     let made = match (aside, failed.len()) {
-        (_, failed @ 1..) => format!("made again from the store, without {failed} sessions that could not be read"),
+        (_, failed @ 1..) => {
+            let failed = count(failed as u64, "session");
+            format!("made again from the store, without {failed} that could not be read")
+        }
         (Some(aside), 0) => format!("made again from the store; the damaged one was set aside as {aside}"),
         (None, 0) => "made again from the store".to_owned(),
     };

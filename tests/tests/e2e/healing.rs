@@ -291,7 +291,7 @@ fn damage_that_was_found_leads_the_status_until_it_is_repaired() {
     assert!(first.contains("2 saved files are damaged"), "{status}");
     assert!(status.contains("verify` found it a few seconds ago") && status.contains("verify --repair"), "{status}");
     let of_first = scratch.layer1(&["status"]).output().ok().text();
-    assert!(of_first.contains("damaged      1 files"), "{of_first}");
+    assert!(of_first.contains("damaged      1 file;"), "{of_first}");
     // The next save reads no more than it needs; a look at one copy alone says nothing of the other.
     transcripts::append(&transcript, transcripts::prompt_line(SUBAGENT, 3, "more"));
     scratch.layer1(&["verify"]).output().exits(1);
