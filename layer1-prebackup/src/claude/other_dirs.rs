@@ -14,6 +14,10 @@ const COWORK: [&str; 2] =
 /// Folders between Cowork's own and a session's `local_*`: account and organisation, with room for two more.
 const COWORK_DEPTH_MAX: usize = 4;
 
+/// How many folders are looked into, and how many files of each, until one is a transcript.
+const FOLDERS_MAX: usize = 1000;
+const FILES_MAX: usize = 1000;
+
 /// Those that exist and are known by their names.
 pub(crate) fn known(home: &Path) -> Vec<PathBuf> {
     let mut dirs: Vec<PathBuf> = [home.join(SESSION_STORE)].into_iter().filter(|dir| dir.is_dir()).collect();
@@ -49,6 +53,15 @@ pub(crate) fn beside(home: &Path) -> Vec<PathBuf> {
     dirs
 }
 
+/// Folders beside `projects` in a configuration directory that hold transcripts as it does: one that was set aside. As
+/// far as one looks; sorted.
+pub(crate) fn beside_projects(claude_dir: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = folders_in(claude_dir).into_iter().take(FOLDERS_MAX).collect();
+    folders.retain(|folder| folder.file_name().is_some_and(|name| name != "projects") && holds_projects(folder, true));
+    folders.sort();
+    folders
+}
+
 /// Folders in a folder for temporary files that hold transcripts, as the Agent SDK makes them; sorted.
 pub(crate) fn temporary(temp_dir: &Path) -> Vec<PathBuf> {
     let folders = folders_in(temp_dir);
@@ -60,14 +73,18 @@ pub(crate) fn temporary(temp_dir: &Path) -> Vec<PathBuf> {
 }
 
 fn is_claude_dir(dir: &Path, by_uuid: bool) -> bool {
+    holds_projects(&dir.join("projects"), by_uuid)
+}
+
+fn holds_projects(projects: &Path, by_uuid: bool) -> bool {
     // What cannot be listed is nothing that could be named.
-    let files = |project: PathBuf| fs::read_dir(project).into_iter().flatten().flatten();
+    let files = |project: PathBuf| fs::read_dir(project).into_iter().flatten().flatten().take(FILES_MAX);
     let is_transcript = |entry: fs::DirEntry| {
         let name = entry.file_name();
         let id = name.as_encoded_bytes().strip_suffix(b".jsonl");
         id.is_some_and(|id| !by_uuid || is_uuid(id))
     };
-    folders_in(&dir.join("projects")).into_iter().any(|project| files(project).any(is_transcript))
+    folders_in(projects).into_iter().take(FOLDERS_MAX).any(|project| files(project).any(is_transcript))
 }
 
 /// Real folders; none where there is nothing to list.
@@ -114,6 +131,12 @@ mod tests {
         );
         assert_eq!(found(beside(home.path())), [".claude", ".claude-work"]);
         let id = "5b3d80da-3868-4fbe-b063-0aa144649138";
+        for (folder, name) in [("projects.old", id), ("projects", id), ("file-history", "a"), ("plugins/x", id)] {
+            let file = home.path().join(".claude").join(folder).join(format!("-p/{name}.jsonl"));
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "{}\n").unwrap();
+        }
+        assert_eq!(found(beside_projects(&home.path().join(".claude"))), [".claude/projects.old"]);
         for folder in ["second", ".config/claude-two", "tmp/sdk-1", "tmp/sdk-2/.claude", "work"] {
             let name = if folder == "work" { "notes" } else { id };
             let file = home.path().join(folder).join(format!("projects/-p/{name}.jsonl"));

@@ -239,8 +239,8 @@ impl Places {
         std::iter::once(&self.claude_dir).chain(&self.more_claude_dirs).map(PathBuf::as_path)
     }
 
-    /// Directories with transcripts beside the usual one that are not kept, and how they would be. Costs a listing of
-    /// the home directory and of the one for temporary files.
+    /// Directories with transcripts that are not kept, beside the usual one and beside its `projects`, and how they would
+    /// be. Costs a listing of the home directory and of the one for temporary files.
     pub fn not_kept(&self, temp_dir: &Path) -> Vec<PassedOver> {
         let kept: Vec<PathBuf> = self.all_claude_dirs().map(resolved).collect();
         let is_kept = |dir: &Path| {
@@ -259,6 +259,10 @@ impl Places {
             if !others.iter().any(|other| other.path == path) {
                 others.push(passed(path, why));
             }
+        }
+        for path in self.all_claude_dirs().flat_map(other_dirs::beside_projects) {
+            let why = "only what lies in `projects` beside it is kept, and what is moved there from it".to_owned();
+            others.push(passed(path, why));
         }
         // Who lives in such a directory has neighbours there.
         let is_at_home = resolved(&self.home).starts_with(resolved(temp_dir));

@@ -121,7 +121,9 @@ fn is_covered(claude_dir: &Path, examination: &Examination<'_>) -> bool {
     let archives: Vec<&Archive> = stores.into_iter().filter_map(|store| store.archive.as_ref()).collect();
     let is_saved =
         |found: &FoundTranscript| archives.iter().any(|archive| !archive.is_behind_found(found).unwrap_or(true));
-    let (found, passed_over) = survey([claude_dir.join("projects")]);
+    // One that lies beside `projects` is itself what projects lie in.
+    let projects = claude_dir.join("projects");
+    let (found, passed_over) = survey([if projects.is_dir() { projects } else { claude_dir.to_owned() }]);
     passed_over.is_empty() && found.iter().all(is_saved)
 }
 
