@@ -1,7 +1,7 @@
 //! Saving a session: which folder it belongs to, then its transcript, then its side files.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::Path;
@@ -183,9 +183,9 @@ impl Archive {
         let ledger = self.ledger(key)?;
         let steps = Steps::new(progress);
         let mut covered = vec![false; wanted.len()];
-        let files: BTreeSet<&FileName> = wanted.iter().map(|(file, ..)| *file).collect();
-        for file in files {
-            let at: Vec<usize> = (0..wanted.len()).filter(|at| wanted[*at].0 == file).collect();
+        let mut files: BTreeMap<&FileName, Vec<usize>> = BTreeMap::new();
+        wanted.iter().enumerate().for_each(|(at, (file, ..))| files.entry(file).or_default().push(at));
+        for (file, at) in files {
             let prefixes: Vec<(u64, Hash)> = at.iter().map(|at| (wanted[*at].1, wanted[*at].2)).collect();
             let bytes = prefixes.iter().map(|(bytes, _)| *bytes).sum();
             let answers = steps.step(bytes, |progress| are_covered(self, key, &ledger, file, &prefixes, progress))?;

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use layer1_prebackup::Hash;
 use layer1_prebackup::archive::{Archive, ArchiveError, SessionKey, StoredFile};
 use layer1_prebackup::claude::side_files::open_source_by;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::fs;
-use layer1_prebackup::names::{ProjectName, StoredName};
+use layer1_prebackup::names::{FileName, ProjectName, StoredName};
 
 use crate::failure::{Failure, chain};
 use crate::save::receipt::Expected;
@@ -103,9 +104,13 @@ pub(super) fn take_over<'a>(
     let wanted: Vec<&Expected> = wanted.collect();
     let covered = steps.are_covered(archive, key, &wanted)?;
     let held: HashMap<&StoredName, &StoredFile> = layer1.files.iter().map(|file| (&file.name, file)).collect();
+    let content = |file: &'_ StoredFile| (file.name.file.clone(), file.blake3);
+    // Of equal ones the first counts.
+    let contents: HashMap<(FileName, Hash), &StoredFile> =
+        layer1.files.iter().rev().map(|file| (content(file), file)).collect();
     let content_for = |want: &Expected| {
         let same_name = held.get(&want.name).copied().filter(|file| has(file, want));
-        same_name.or_else(|| layer1.files.iter().find(|file| has(file, want))).cloned()
+        same_name.or_else(|| contents.get(&(want.name.file.clone(), want.blake3)).copied()).cloned()
     };
     let missing = wanted.iter().zip(covered).filter(|(_, covered)| !covered);
     let contents: Vec<StoredFile> = missing.filter_map(|(want, _)| content_for(want)).collect();

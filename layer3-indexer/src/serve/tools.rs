@@ -3,6 +3,7 @@
 //! A tool that fails answers with `isError` and `{"error": {"kind", "message"}}`: the model reads
 //! it, and layer 2 tells from the kind whether trying again could help.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,6 +36,9 @@ use crate::terminal::Terminal;
 use crate::transcript::redact::{Redactor, in_words, masks_in};
 
 /// Edited files that are named beside a conversation's text, the last ones.
+/// Most entries of a save's `expected`: a session of a hundred days has some thousand files and versions, and each is
+/// asked for.
+const EXPECTED_MAX: usize = 32 * 1024;
 const EDITED_FILES_MAX: usize = 20;
 /// Most characters of why a tool failed.
 const FAILURE_CHARS_MAX: usize = 8_000;
@@ -374,11 +378,18 @@ fn session_save(server: &Server, arguments: JsonObject, progress: Progress<'_>) 
     Ok(Output { is_whole: expected.is_some(), ..answer(&saved, None)? })
 }
 
+/// Each entry once.
 fn parse_expected(id: &SessionId, entries: &[ExpectedEntry]) -> Result<Vec<Expected>, Failure> {
+    if entries.len() > EXPECTED_MAX {
+        let why = format!("{} entries, more than the {EXPECTED_MAX} that one call may hold", entries.len());
+        return Err(Failure::new(format!("use the argument expected: {why}")).of(Kind::InvalidInput));
+    }
+    let mut seen = HashSet::new();
     let parse = |entry: &ExpectedEntry| {
         entry.parse(id).map_err(|failure| Failure::argument("expected", &entry.path, &failure.to_string()))
     };
-    entries.iter().map(parse).collect()
+    let all = entries.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    Ok(all.into_iter().filter(|entry| seen.insert((entry.name.clone(), entry.bytes, entry.blake3))).collect())
 }
 
 fn session_search(server: &Server, arguments: JsonObject, _progress: Progress<'_>) -> Result<Output, Failure> {
