@@ -94,6 +94,11 @@ pub fn is_of_subagent(rel: &Path) -> bool {
     name.starts_with(b"agent-") && name.ends_with(b".jsonl")
 }
 
+/// Whether a side file holds what a tool gave back: Claude Code writes it once.
+pub fn is_tool_result(rel: &Path) -> bool {
+    rel.parent().and_then(Path::file_name).is_some_and(|folder| folder == "tool-results")
+}
+
 /// Everything of the session beside its transcript. FIFOs, sockets, devices and whatever is named `*.lock` are left
 /// out, and one thing that cannot be read does not hide another.
 pub(crate) fn side_files_by(reach: Reach, transcript: &Path, id: &SessionId) -> SideFiles {

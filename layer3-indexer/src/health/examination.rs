@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use layer1_prebackup::archive::{Archive, Looked, QuickCheck, SeenSession, SessionKey};
 use layer1_prebackup::claude::mark::Mark;
-use layer1_prebackup::claude::side_files::is_of_subagent;
+use layer1_prebackup::claude::side_files::{is_of_subagent, is_tool_result};
 use layer1_prebackup::claude::survey::{FoundTranscript, PassedOver};
 use layer1_prebackup::names::{FileName, SessionId, StoredName};
 
@@ -98,6 +98,7 @@ impl FoundSession {
     /// By a look at it.
     pub(crate) fn looked_at(key: SessionKey, check: QuickCheck) -> FoundSession {
         let is_agents = |name: &StoredName| matches!(&name.file, FileName::Side(rel) if is_of_subagent(rel));
+        let is_result = |name: &StoredName| matches!(&name.file, FileName::Side(rel) if is_tool_result(rel));
         let is_version = |name: &StoredName| name.generation > 0 && name.file == FileName::Transcript;
         let files = || check.files.iter().map(|file| &file.name);
         FoundSession {
@@ -105,7 +106,8 @@ impl FoundSession {
             versions: files().filter(|name| is_version(name)).count() as u64,
             disk_bytes: check.files.iter().map(|file| file.disk_bytes).sum(),
             committed_ms: check.files.iter().map(|file| file.committed_ms).max(),
-            has_older: files().any(|name| is_version(name) || (name.generation > 0 && is_agents(name))),
+            has_older: files()
+                .any(|name| is_version(name) || name.generation > 0 && (is_agents(name) || is_result(name))),
             has_subagents: files().any(is_agents),
             key,
             source: check.source,

@@ -461,6 +461,55 @@ fn what_a_subagents_file_lost_needs_a_person_while_the_transcript_stays() {
 }
 
 #[test]
+fn a_tools_result_that_became_shorter_is_told_until_it_is_restored_or_seen() {
+    let rel = "tool-results/x.txt";
+    let write = |scene: &Scene, text: &str| {
+        scene.write(&scene.transcript().with_extension("").join(rel), text);
+        save_twice(scene);
+    };
+    let lost = || {
+        let scene = saved();
+        write(&scene, "what the command printed");
+        write(&scene, "what the command printed and more");
+        assert_eq!(found(&scene, 0), "");
+        write(&scene, "");
+        scene
+    };
+    let scene = lost();
+    insta::assert_snapshot!(found(&scene, 0), @"! shrunk ~/.claude/projects/-home-dev-proj/aaaaaaaa-0000-4000-8000-000000000001/tool-results/x.txt: of a tool's result tool-results/x.txt: it lost what version 1 has (0 B now, 33 B then); or, if that is all right, `layer3 status --acknowledge aaaaaaaa-0000-4000-8000-000000000001` [layer3 restore aaaaaaaa-0000-4000-8000-000000000001 --longest --force]");
+    let options = Options { content: Which::Longest, force: true, ..Options::default() };
+    restore::plan(&scene.places, ID, &options).and_then(|plan| plan.carry_out(&scene.places)).unwrap();
+    assert_eq!(found(&scene, 0), "", "restored");
+    let scene = lost();
+    acknowledged::acknowledge(&archive(&scene), [(&scene.copies(), Seen::Loss)]).unwrap();
+    assert_eq!(found(&scene, 0), "", "acknowledged");
+    // Its beginning is lost; it is news again.
+    write(&scene, "printed and more");
+    write(&scene, "more");
+    assert!(found(&scene, 0).starts_with("! shrunk"), "{}", found(&scene, 0));
+}
+
+#[test]
+fn what_is_passed_over_is_told_of_one_and_of_several_and_so_is_a_folder_that_was_set_aside() {
+    let scene = saved();
+    let claude_dir = scene.places.claude_dir.clone();
+    let told = || {
+        let status = status_after(&scene, 0);
+        let passed = status.findings.iter().filter(|finding| finding.kind.word() == "passed-over");
+        scene.filtered(&passed.map(|finding| finding.what.clone()).collect::<Vec<_>>().join("\n"))
+    };
+    scene.write(&claude_dir.join("projects/-p/two words.jsonl"), "{}\n");
+    insta::assert_snapshot!(told(), @"1 file looks like a conversation and is passed over, not saved, because no conversation has such a name: ~/.claude/projects/-p/two words.jsonl");
+    scene.write(&claude_dir.join("projects/-p/three more words.jsonl"), "{}\n");
+    insta::assert_snapshot!(told(), @"2 files look like conversations and are passed over, not saved, because no conversation has such a name: ~/.claude/projects/-p/three more words.jsonl, ~/.claude/projects/-p/two words.jsonl");
+    let id = "5b3d80da-3868-4fbe-b063-0aa144649138";
+    scene.write(&claude_dir.join(format!("projects.old/-p/{id}.jsonl")), &prompt(1, "set aside"));
+    assert!(told().contains(
+        "1 directory holds conversations and is passed over, not saved, because only what lies in `projects` beside it is kept, and what is moved there from it: ~/.claude/projects.old"
+    ), "{}", told());
+}
+
+#[test]
 fn what_layer_1_alone_saw_and_what_was_stored_before_it_was_recorded_is_told_too() {
     let scene = saved();
     scene.transcribe(&[prompt(1, "why does the parser stop")]);

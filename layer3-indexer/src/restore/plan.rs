@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use layer1_prebackup::archive::SessionKey;
-use layer1_prebackup::claude::side_files;
+use layer1_prebackup::claude::side_files::{self, is_tool_result};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, Dir, DurableError};
@@ -218,11 +218,10 @@ impl Work {
                 self.kept += 1;
                 continue;
             }
-            // A subagent's transcript is rewritten to a stub as its session's is.
+            // A subagent's transcript is rewritten to a stub as its session's is; what a tool gave back is written once.
+            let may_shrink = side.extension().is_some_and(|extension| extension == "jsonl") || is_tool_result(&side);
             let which = match options.content {
-                Which::Longest | Which::Joined if side.extension().is_some_and(|extension| extension == "jsonl") => {
-                    Which::Longest
-                }
+                Which::Longest | Which::Joined if may_shrink => Which::Longest,
                 _ => Which::Newest,
             };
             match copies.choose(&file, which) {

@@ -698,20 +698,26 @@ fn a_session_goes_on_where_it_stands_whatever_its_project_is_called_now() {
 }
 
 #[test]
-fn of_a_subagent_s_transcript_the_longest_is_restored_with_the_longest_and_of_other_files_the_newest() {
+fn of_a_subagent_s_transcript_and_a_tool_s_result_the_longest_is_restored_with_the_longest_and_of_others_the_newest() {
     let scene = saved();
     let folder = scene.transcript().with_extension("");
-    for (name, text) in [("subagents/agent-1.jsonl", "a stub\n"), ("tool-results/1.txt", "a long first output")] {
+    let long = "a long first output";
+    for (name, text) in [("subagents/agent-1.jsonl", "a stub\n"), ("tool-results/1.txt", long), ("notes/1.txt", long)] {
         scene.write(&folder.join(name), text);
     }
     scene.receipt(None);
-    scene.write(&folder.join("tool-results/1.txt"), "short");
+    for name in ["tool-results/1.txt", "notes/1.txt"] {
+        scene.write(&folder.join(name), "short");
+    }
     scene.receipt(None);
-    for (content, agent) in [(Which::Newest, "a stub\n".to_owned()), (Which::Longest, answer(3, "sub"))] {
+    for (content, agent, result) in
+        [(Which::Newest, "a stub\n".to_owned(), "short"), (Which::Longest, answer(3, "sub"), long)]
+    {
         scene.remove_sources();
         restore_with(&scene, &Options { content, ..Options::default() });
         assert_eq!(std::fs::read_to_string(folder.join("subagents/agent-1.jsonl")).unwrap(), agent);
-        assert_eq!(std::fs::read_to_string(folder.join("tool-results/1.txt")).unwrap(), "short");
+        assert_eq!(std::fs::read_to_string(folder.join("tool-results/1.txt")).unwrap(), result);
+        assert_eq!(std::fs::read_to_string(folder.join("notes/1.txt")).unwrap(), "short");
     }
 }
 

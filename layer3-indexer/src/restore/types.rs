@@ -10,7 +10,7 @@ use crate::stores::Which;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     /// Which content of the transcript. Of a side file it is the newest; the longest of a
-    /// subagent's transcript if the longest is wanted.
+    /// subagent's transcript and of a tool's result if the longest is wanted.
     pub(crate) content: Which,
     /// A directory to write to instead of Claude Code's.
     pub(crate) to: Option<PathBuf>,

@@ -88,9 +88,9 @@ pub(super) fn is_loss(copies: &SessionCopies) -> bool {
     Acknowledged::read(copies.layer3_store()).has_seen(&copies.key, &copies.older_marks())
 }
 
-/// The same of a subagent's file.
-pub(super) fn is_subagent_loss(copies: &SessionCopies, rel: &Path) -> bool {
-    Acknowledged::read(copies.layer3_store()).has_seen(&copies.key, &copies.subagent_marks(rel))
+/// The same of a side file.
+pub(super) fn is_side_loss(copies: &SessionCopies, rel: &Path) -> bool {
+    Acknowledged::read(copies.layer3_store()).has_seen(&copies.key, &copies.side_marks(rel))
 }
 
 /// Whether it was seen that one of the session's files is gone.
@@ -116,7 +116,7 @@ pub(crate) fn acknowledge<'a>(
     let mut all = Acknowledged::all(layer3)?;
     for (copies, seen) in sessions {
         let mut older = copies.older_marks();
-        older.extend(copies.all_subagent_marks());
+        older.extend(copies.all_side_marks());
         if !older.is_empty() {
             all.losses.insert(name(&copies.key), older);
         }

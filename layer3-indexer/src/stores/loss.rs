@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use layer1_prebackup::archive::{Archive, SessionKey, StoredFile, Verification};
-use layer1_prebackup::claude::side_files::{is_of_subagent, place_of};
+use layer1_prebackup::claude::side_files::{is_of_subagent, is_tool_result, place_of};
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, DurableError};
 use layer1_prebackup::names::{FileName, LAYER3, StoredName, typed};
@@ -85,18 +85,19 @@ impl Loss {
 
     /// For people, in one sentence without its end.
     pub(crate) fn to_text(&self) -> String {
-        let (messages, version) = (terminal::count(self.messages, "message"), self.version);
+        let version = self.version;
+        let messages = match self.messages {
+            // Of what a tool gave back.
+            0 => "what".to_owned(),
+            messages => format!("{} that", terminal::count(messages, "message")),
+        };
         let what = match self.how {
             How::Shrunk => "it lost",
             How::Rewritten => "it was rewritten and lost",
             How::Split => "Claude Code went on in a new file without",
             How::Compacted => "a compaction replaced",
         };
-        format!(
-            "{what} {messages} that version {version} has ({} now, {} then)",
-            Size(self.bytes),
-            Size(self.version_bytes)
-        )
+        format!("{what} {messages} version {version} has ({} now, {} then)", Size(self.bytes), Size(self.version_bytes))
     }
 }
 
@@ -142,31 +143,34 @@ impl SessionCopies {
             .map_or(Vec::new(), |(_, older)| older.iter().map(|file| mark(file)).collect())
     }
 
-    /// What the newest contents of the subagents' files lost, unless a person acknowledged that, each with its path
-    /// below the session's folder. Nothing is recorded of it: such a file is rarely written anew.
-    pub(crate) fn subagent_losses(&self) -> Vec<(PathBuf, Loss)> {
+    /// What the newest contents of the subagents' files and of tools' results lost, unless a person acknowledged that,
+    /// each with its path below the session's folder. Nothing is recorded of it: such a file is rarely written anew.
+    pub(crate) fn side_losses(&self) -> Vec<(PathBuf, Loss)> {
         let lost = |rel: PathBuf| {
             let file = FileName::Side(rel.clone());
             let held = self.with_more_versions_of(&file);
             let (newest, older) = contents(held, &file)?;
-            let loss = compare(&self.stores, held, newest, &older, &|_| {}).0.filter(Loss::needs_person)?;
-            (!acknowledged::is_subagent_loss(self, &rel)).then_some((rel, loss))
+            let loss = match is_tool_result(&rel) {
+                true => shortened(newest, &older)?,
+                false => compare(&self.stores, held, newest, &older, &|_| {}).0.filter(Loss::needs_person)?,
+            };
+            (!acknowledged::is_side_loss(self, &rel)).then_some((rel, loss))
         };
-        self.side_files().into_iter().filter(|rel| is_of_subagent(rel)).filter_map(lost).collect()
+        self.side_files().into_iter().filter(|rel| may_lose(rel)).filter_map(lost).collect()
     }
 
-    /// [`SessionCopies::older_marks`] of a subagent's file.
-    pub(super) fn subagent_marks(&self, rel: &Path) -> Vec<String> {
+    /// [`SessionCopies::older_marks`] of a side file.
+    pub(super) fn side_marks(&self, rel: &Path) -> Vec<String> {
         let file = FileName::Side(rel.to_owned());
         let older = contents(self.with_more_versions_of(&file), &file).map(|(_, older)| older).unwrap_or_default();
         older.iter().map(|content| format!("{} {}", rel.display(), mark(content))).collect()
     }
 
-    /// Those of all subagents' files, and of those that are gone.
-    pub(super) fn all_subagent_marks(&self) -> Vec<String> {
-        let files = self.side_files().into_iter().filter(|rel| is_of_subagent(rel));
+    /// Those of all side files that may lose something, and of the subagents' that are gone.
+    pub(super) fn all_side_marks(&self) -> Vec<String> {
+        let files = self.side_files().into_iter().filter(|rel| may_lose(rel));
         let gone = self.subagents_missing().into_iter().map(|(_, mark)| mark);
-        files.flat_map(|rel| self.subagent_marks(&rel)).chain(gone).collect()
+        files.flat_map(|rel| self.side_marks(&rel)).chain(gone).collect()
     }
 
     /// The subagents' files that are saved and not there any more, although the transcript is, unless a person
@@ -288,6 +292,18 @@ fn versions(held: &Held) -> Vec<StoredName> {
         None => (held.newest(&FileName::Transcript), Vec::new()),
     };
     older.into_iter().chain(newest).map(|file| file.name.clone()).collect()
+}
+
+/// Whether one looks for what a side file lost.
+fn may_lose(rel: &Path) -> bool {
+    is_of_subagent(rel) || is_tool_result(rel)
+}
+
+/// What a text without messages lost: all behind its end, or its beginning.
+fn shortened(newest: &StoredFile, older: &[&StoredFile]) -> Option<Loss> {
+    let longest = older.iter().max_by_key(|file| file.bytes).filter(|longest| longest.bytes > newest.bytes)?;
+    let (version, version_bytes) = (longest.name.generation, longest.bytes);
+    Some(Loss { how: How::Shrunk, messages: 0, version, version_bytes, is_longest: true, bytes: newest.bytes })
 }
 
 /// The worst loss of those that can be told, and whether every content could be read.

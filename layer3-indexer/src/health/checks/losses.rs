@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use layer1_prebackup::archive::SessionKey;
-use layer1_prebackup::claude::side_files::place_of;
+use layer1_prebackup::claude::side_files::{is_tool_result, place_of};
 use layer1_prebackup::claude::survey::FoundTranscript;
 use layer1_prebackup::names::{FileName, SessionId};
 
@@ -32,8 +32,9 @@ pub(super) fn of_sessions(examination: &mut Examination<'_>) {
             let flags = format!("{}{force}", loss.flag());
             found(examination, &copies, &loss, what, &place, &flags);
         }
-        for (rel, loss) in copies.subagent_losses() {
-            let what = format!("of its subagent's file {}: {}", rel.display(), loss.to_text());
+        for (rel, loss) in copies.side_losses() {
+            let whose = if is_tool_result(&rel) { "a tool's result" } else { "its subagent's file" };
+            let what = format!("of {whose} {}: {}", rel.display(), loss.to_text());
             let source = copies.sources().next().unwrap_or(Path::new(""));
             let (folder, below) = place_of(source, &key.id, &FileName::Side(rel));
             found(examination, &copies, &loss, what, &folder.join(below), "--longest --force");
@@ -53,7 +54,7 @@ pub(super) fn of_sessions(examination: &mut Examination<'_>) {
     }
 }
 
-/// The conversations of which an older content is stored, or a subagent's file that may be gone, as layer 3 knows them,
+/// The conversations of which, or of whose tools' results, an older content is stored, or a subagent's file that may be gone, as layer 3 knows them,
 /// else as layer 1 does.
 fn may_have_lost(examination: &Examination<'_>) -> Vec<SessionKey> {
     let (first, second) = (&examination.first, &examination.second);
