@@ -19,6 +19,7 @@ mod scope;
 mod serve;
 mod setup;
 mod stores;
+mod team;
 mod terminal;
 pub mod transcript;
 

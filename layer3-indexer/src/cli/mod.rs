@@ -3,6 +3,7 @@
 //!
 //! 0: done. 1: refused, failed, or typed wrongly. Never 2, which would block Claude Code.
 
+mod archive;
 mod bare;
 mod browser;
 mod called;
@@ -142,6 +143,9 @@ enum Command {
     /// Tell which conversations hold passwords, keys and tokens, without printing them
     #[command(after_help = example("secrets --all"))]
     Secrets(secrets::SecretsArgs),
+    /// Send what is saved here to a team's archive in PostgreSQL, masked, and say who may read it (docs/offsite.md)
+    #[command(after_help = example("archive push postgres://anna@localhost/threefold"))]
+    Archive(archive::ArchiveArgs),
     /// Compress old conversations in both copies; everything still works with them
     #[command(after_long_help = retention::compress::help())]
     Compress(retention::compress::CompressRequest),
@@ -295,6 +299,7 @@ fn command(
         Command::Prune(args) => prune::run(&places, args, screen),
         Command::Forget(args) => forget::run(&places, args, screen),
         Command::Secrets(args) => secrets::run(&places, args, screen),
+        Command::Archive(args) => archive::run(&places, args, settings, screen),
         Command::Compress(args) => compress::run(&places, &args, screen),
         Command::Status(args) => status::run(places, flags, args, screen),
         Command::Doctor(args) => doctor::run(places, flags, args, screen),

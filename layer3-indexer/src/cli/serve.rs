@@ -6,9 +6,10 @@ use clap::Args;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::settings::{Settings, parse_mcp_scope};
 
+use crate::cli::archive::archive;
 use crate::cli::screen::{absolute, here};
 use crate::cli::why::child_env;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::scope::Limits;
 use crate::serve;
 
@@ -24,6 +25,9 @@ pub(super) struct ServeArgs {
     /// Mask what looks like a secret in every answer
     #[arg(long)]
     mcp_redact: bool,
+    /// Answer session_search and session_list from a team's archive in PostgreSQL, and nothing else
+    #[arg(long, value_name = "postgres://NAME@HOST/DATABASE")]
+    archive: Option<String>,
 }
 
 /// Runs `serve`.
@@ -37,7 +41,12 @@ pub(super) fn run(places: Places, args: ServeArgs, settings: &Settings) -> Resul
         project_of: of_project.unwrap_or(false).then(|| here.directory.clone()),
         exclude: places.policy.exclude.clone(),
     };
+    if args.archive.is_some() && here.limits.project_of.is_some() {
+        let message =
+            "serve the archive: mcp_scope keeps the server to this computer's project, and an archive has none";
+        return Err(Failure::new(message).of(Kind::InvalidInput));
+    }
     let is_masking = args.mcp_redact || settings.mcp_redact.unwrap_or(false);
-    let env = child_env(&places);
-    serve::serve(places, here, env, &allowed, is_masking)
+    let (env, archive) = (child_env(&places), args.archive.map(|address| archive(address, &places)));
+    serve::serve(places, here, (env, is_masking, archive), &allowed)
 }

@@ -14,7 +14,7 @@ mod fill;
 pub(crate) mod fold;
 mod labels;
 mod lines;
-mod matching;
+pub(crate) mod matching;
 mod mentions;
 mod open;
 pub(crate) mod owed;
@@ -28,7 +28,7 @@ mod reading;
 mod schema;
 mod search;
 mod sessions;
-mod snippet;
+pub(crate) mod snippet;
 mod spelling;
 mod stop_words;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::save::LogSink;
 use crate::save::later::Later;
 use crate::save::roots::Roots;
 use crate::scope::Here;
+use crate::team::Archive;
 
 /// The places, where transcripts may lie, and the log.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Server {
     pub(super) later: Arc<Later>,
     /// Whether what looks like a secret is masked in answers.
     pub(super) is_masking: bool,
+    /// The team's archive that is asked, and nothing else.
+    pub(super) archive: Option<Archive>,
 }
 
 impl Server {
@@ -32,6 +35,6 @@ impl Server {
     pub(crate) fn new(places: Places, here: Here, allowed: &[PathBuf], echo: bool) -> Server {
         let (roots, journal) = (Roots::resolve(&places, allowed), LogSink::new(&places, echo));
         let later = Arc::new(Later::start(&places, &journal));
-        Server { roots, journal, later, here, env: ChildEnv::default(), is_masking: false, places }
+        Server { roots, journal, later, here, env: ChildEnv::default(), is_masking: false, archive: None, places }
     }
 }

@@ -32,6 +32,7 @@ use crate::save::verify::{self, Report};
 use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
 use crate::scope;
 use crate::stores::SessionCopies;
+use crate::team::{self, Archive};
 use crate::terminal::Terminal;
 use crate::transcript::redact::{Redactor, in_words, masks_in};
 
@@ -189,6 +190,30 @@ impl Tool {
             .with_meta(MetaObject(JsonObject::from_iter([(MAX_RESULT.to_owned(), RESULT_CHARS_MAX.into())])))
     }
 
+    /// What the tool answers where a team's archive is asked.
+    fn of_archive(&self, archive: &Archive, server: &Server, arguments: JsonObject) -> Result<Output, Failure> {
+        let limits = &server.here.limits;
+        let (found, passed_over) = match self.name {
+            "session_search" => {
+                let search: SearchRequest = parse(self.name, arguments)?;
+                (team::search(archive, limits, &search)?, search.passed_over())
+            }
+            "session_list" => {
+                let listing: ListRequest = parse(self.name, arguments)?;
+                (team::list(archive, limits, &listing)?, listing.offset.unwrap_or(0))
+            }
+            name => {
+                let message = format!(
+                    "answer {name}: this server asks a team's archive, which has session_search and session_list alone"
+                );
+                return Err(Failure::new(message)
+                    .hint("the server without --archive has all tools, for this computer's conversations")
+                    .of(Kind::InvalidInput));
+            }
+        };
+        Ok(answer(&found.structure, Some(found.text))?.from(passed_over))
+    }
+
     /// Runs the tool; a failure is an answer too.
     pub(crate) fn call(&self, server: &Server, arguments: JsonObject, progress: Progress<'_>) -> CallToolResult {
         let mut redactor = server.is_masking.then(Redactor::default);
@@ -197,7 +222,11 @@ impl Tool {
             Some(redactor) => shown(&redactor.mask(text)).into_owned(),
             None => shown(text).into_owned(),
         };
-        match (self.run)(server, arguments, progress) {
+        let output = match &server.archive {
+            Some(archive) => self.of_archive(archive, server, arguments),
+            None => (self.run)(server, arguments, progress),
+        };
+        match output {
             Ok(output) => {
                 let structure = match output.is_whole {
                     true => output.structure,

@@ -87,6 +87,12 @@ impl Server {
         self.signal(Signal::CONT);
     }
 
+    /// Has it end at once and in order, by SIGQUIT, and waits for that.
+    pub fn quit(mut self) {
+        let _ = kill_process(raw_pid(self.child.id()), Signal::QUIT); // It may have ended already.
+        await_until("a server that ends", READY, || !matches!(self.child.try_wait(), Ok(None)));
+    }
+
     /// Kills it and all that it started; its port refuses connections from now on.
     pub fn kill(mut self) {
         self.end();

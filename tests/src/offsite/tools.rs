@@ -27,10 +27,15 @@ pub fn program(name: &str) -> PathBuf {
     folder().join(name)
 }
 
-/// Whether restic and these are there. Where they are not, says that `test` is skipped; under CI on Debian, where
-/// they can be had, that is a failure, unless it is one of the two that speak S3 and the other one is there.
+/// Whether restic and these are there: see [`have`].
 pub fn are_here(test: &str, names: &[&str]) -> bool {
-    let lacking: Vec<_> = [&[RESTIC], names].concat().into_iter().filter(|name| !program(name).exists()).collect();
+    have(test, &[&[RESTIC], names].concat())
+}
+
+/// Whether these are there. Where they are not, says that `test` is skipped; under CI on Debian, where they can be had,
+/// that is a failure, unless it is one of the two that speak S3 and the other one is there.
+pub fn have(test: &str, names: &[&str]) -> bool {
+    let lacking: Vec<_> = names.iter().copied().filter(|name| !program(name).exists()).collect();
     if lacking.is_empty() {
         return true;
     }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+mod archive;
 mod arguments;
 mod away;
 mod chain;

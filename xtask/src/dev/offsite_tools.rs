@@ -1,5 +1,5 @@
-//! `cargo xtask offsite-tools`: what the tests of the off-site copy need beside the programs: restic, and servers that
-//! keep a repository.
+//! `cargo xtask offsite-tools`: what the tests of the off-site copy need beside the programs: restic, servers that
+//! keep a repository, and PostgreSQL, which keeps a team's archive.
 //!
 //! They lie in cargo's folder and are kept from run to run; each is asked for its version every time. Nothing of the
 //! system is changed: Debian's packages are unpacked here and not installed, with lists of their own where they are of a
@@ -41,7 +41,17 @@ const SSH: Tool = Tool { name: "ssh", asked: "-V", answers: "OpenSSH" };
 const SSHD: Tool = Tool { name: "sshd", asked: "-?", answers: "OpenSSH" };
 const RCLONE: Tool = Tool { name: "rclone", asked: "version", answers: "rclone v" };
 const MOTO: Tool = Tool { name: "moto_server", asked: "--help", answers: "usage: moto_server" };
-const TOOLS: [&Tool; 6] = [&RESTIC, &REST_SERVER, &SSH, &SSHD, &RCLONE, &MOTO];
+const POSTGRES: [&Tool; 4] = [
+    &Tool { name: "postgres", asked: "--version", answers: "postgres (PostgreSQL) " },
+    &Tool { name: "initdb", asked: "--version", answers: "initdb (PostgreSQL) " },
+    &Tool { name: "psql", asked: "--version", answers: "psql (PostgreSQL) " },
+    &Tool { name: "pg_dump", asked: "--version", answers: "pg_dump (PostgreSQL) " },
+];
+const TOOLS: [&Tool; 10] =
+    [&RESTIC, &REST_SERVER, &SSH, &SSHD, &RCLONE, &MOTO, POSTGRES[0], POSTGRES[1], POSTGRES[2], POSTGRES[3]];
+/// The first PostgreSQL that is good enough, and below which folder Debian has the programs of each.
+const POSTGRES_MIN: u32 = 15;
+const POSTGRES_BELOW: &str = "usr/lib/postgresql";
 
 /// sshd out of an unpacked package, or out of an installed one whose service never ran: it wants a user of its own and a
 /// folder below /run, which it has in a view of the file system that nobody else sees. `$0` is our folder.
@@ -62,6 +72,7 @@ pub(crate) fn fetch(sh: &Shell) -> Result<bool> {
     fetch_missing(sh, &folder, &[&RESTIC, &REST_SERVER], of_later_release);
     fetch_missing(sh, &folder, &[&SSH, &SSHD], of_this_release);
     fetch_missing(sh, &folder, &[&RCLONE, &MOTO], of_python);
+    fetch_missing(sh, &folder, &POSTGRES, of_postgresql);
     let mut lacking = Vec::new();
     for tool in TOOLS {
         match version(sh, &bin, tool) {
@@ -103,7 +114,17 @@ fn version(sh: &Shell, bin: &Path, tool: &Tool) -> Option<String> {
     let said = [answer.stdout, answer.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let line = said.lines().map(str::trim).find(|line| line.starts_with(tool.answers))?;
-    (tool.name != RESTIC.name || is_new_enough(line)).then(|| line.to_owned())
+    let is_good = match tool.name {
+        name if name == RESTIC.name => is_new_enough(line),
+        name if name == POSTGRES[0].name => major(line) >= Some(POSTGRES_MIN),
+        _ => true,
+    };
+    is_good.then(|| line.to_owned())
+}
+
+/// Of `postgres (PostgreSQL) 15.18 (Debian …)`.
+fn major(said: &str) -> Option<u32> {
+    said.split(' ').nth(2)?.split('.').next()?.parse().ok()
 }
 
 /// Of `restic 0.18.0 compiled with …`.
@@ -193,17 +214,7 @@ fn of_this_release(sh: &Shell, folder: &Path) -> Result<()> {
     }
     ensure!(process::is_root(), "they are fetched by root alone; install openssh-server");
     if !is_installed {
-        ensure!(is_debian(sh) && on_path("apt-get"), "they are fetched on Debian alone; install openssh-server");
-        let archives = folder.join("archives");
-        sh.create_dir(archives.join("partial"))?;
-        cmd!(sh, "apt-get update").quiet().ignore_stdout().run()?;
-        let into = format!("Dir::Cache::archives={}", archives.display());
-        let wanted = ["-o", &into, "-o", "Acquire::Retries=3", "-o", "APT::Sandbox::User=root", "openssh-server"];
-        cmd!(sh, "apt-get install --yes --download-only --no-install-recommends {wanted...}")
-            .quiet()
-            .ignore_stdout()
-            .run()?;
-        unpack(sh, &archives, &root)?;
+        unpack_of_this_release(sh, "openssh-server", &folder.join("archives"), &root)?;
         if version(sh, &bin, &SSH).is_none() {
             link(sh, &root.join("usr/bin/ssh"), &bin, &SSH)?;
         }
@@ -211,25 +222,68 @@ fn of_this_release(sh: &Shell, folder: &Path) -> Result<()> {
     let passwd = sh.read_file("/etc/passwd")?;
     let own_user = if passwd.contains("\nsshd:") { "" } else { "sshd:x:101:65534::/run/sshd:/usr/sbin/nologin\n" };
     sh.write_file(folder.join("passwd"), format!("{passwd}{own_user}"))?;
-    let libraries = sh
-        .read_dir(root.join("usr/lib"))
-        .unwrap_or_default()
-        .into_iter()
-        .chain(sh.read_dir(root.join("lib")).unwrap_or_default());
-    let libraries: Vec<_> =
-        libraries.map(|path| path.display().to_string()).filter(|path| path.ends_with("-linux-gnu")).collect();
     let sshd = if is_installed { installed } else { root.join("usr/sbin/sshd") };
     sh.write_file(folder.join("sshd-alone"), SSHD_ALONE)?;
-    let (script, folder, libraries) = (folder.join("sshd-alone"), folder.display(), libraries.join(":"));
-    let wrapper = bin.join(SSHD.name);
-    sh.remove_path(&wrapper)?;
+    let (script, folder, libraries) = (folder.join("sshd-alone"), folder.display(), libraries(sh, &root));
     let text = format!(
         "#!/bin/sh\nLD_LIBRARY_PATH='{libraries}' exec unshare --mount sh -c \"$(cat '{}')\" '{folder}' '{}' \"$@\"\n",
         script.display(),
         sshd.display()
     );
-    sh.write_file(&wrapper, text)?;
-    std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).context("make sshd executable")
+    write_script(sh, &bin.join(SSHD.name), text)
+}
+
+/// PostgreSQL's server and programs: installed ones, which Debian has on no search path, else of this machine's own release.
+fn of_postgresql(sh: &Shell, folder: &Path) -> Result<()> {
+    let (bin, root) = (folder.join("bin"), folder.join("postgresql"));
+    let newest = |root: &Path| {
+        let versions = sh.read_dir(root.join(POSTGRES_BELOW)).unwrap_or_default();
+        let has = |programs: &PathBuf| POSTGRES.iter().all(|tool| version(sh, programs, tool).is_some());
+        versions.into_iter().map(|version| version.join("bin")).rfind(has)
+    };
+    if let Some(programs) = newest(Path::new("/")) {
+        return POSTGRES.iter().try_for_each(|tool| link(sh, &programs.join(tool.name), &bin, tool));
+    }
+    ensure!(process::is_root(), "they are fetched by root alone; install postgresql");
+    unpack_of_this_release(sh, "postgresql", &folder.join("archives-postgresql"), &root)?;
+    let libraries = libraries(sh, &root);
+    let versions = sh.read_dir(root.join(POSTGRES_BELOW))?;
+    let programs = versions.last().context("find the programs in what was unpacked")?.join("bin");
+    for tool in POSTGRES {
+        let program = programs.join(tool.name);
+        let text = format!("#!/bin/sh\nLD_LIBRARY_PATH='{libraries}' exec '{}' \"$@\"\n", program.display());
+        write_script(sh, &bin.join(tool.name), text)?;
+    }
+    Ok(())
+}
+
+/// Fetches a package of this machine's own release with all that it needs and this machine lacks, and unpacks them.
+fn unpack_of_this_release(sh: &Shell, package: &str, archives: &Path, root: &Path) -> Result<()> {
+    ensure!(is_debian(sh) && on_path("apt-get"), "they are fetched on Debian alone; install {package}");
+    sh.create_dir(archives.join("partial"))?;
+    cmd!(sh, "apt-get update").quiet().ignore_stdout().run()?;
+    let into = format!("Dir::Cache::archives={}", archives.display());
+    let wanted = ["-o", &into, "-o", "Acquire::Retries=3", "-o", "APT::Sandbox::User=root", package];
+    cmd!(sh, "apt-get install --yes --download-only --no-install-recommends {wanted...}")
+        .quiet()
+        .ignore_stdout()
+        .run()?;
+    unpack(sh, archives, root)
+}
+
+/// The folders of libraries in what was unpacked, as `LD_LIBRARY_PATH` has them.
+fn libraries(sh: &Shell, root: &Path) -> String {
+    let folders = ["usr/lib", "lib"].iter().flat_map(|lib| sh.read_dir(root.join(lib)).unwrap_or_default());
+    let folders: Vec<_> =
+        folders.map(|path| path.display().to_string()).filter(|path| path.ends_with("-linux-gnu")).collect();
+    folders.join(":")
+}
+
+fn write_script(sh: &Shell, path: &Path, text: String) -> Result<()> {
+    // What is there may be a link to something else.
+    sh.remove_path(path)?;
+    sh.write_file(path, text)?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).context("make a script executable")
 }
 
 /// rclone, which serves S3 and restic's own protocol, and moto, which serves S3.
@@ -276,6 +330,12 @@ mod tests {
             link(&sh, &program, dir.path(), &RCLONE).unwrap();
             assert_eq!(std::fs::read_link(&link_there).unwrap(), program);
         }
+    }
+
+    #[test]
+    fn the_version_of_postgresql_is_read() {
+        assert_eq!(major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"), Some(15));
+        assert_eq!(major("postgres (PostgreSQL) 17beta1"), None);
     }
 
     #[test]

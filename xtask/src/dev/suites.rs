@@ -19,8 +19,9 @@ use serde_json::Value;
 use wait_timeout::ChildExt;
 use xshell::{Shell, cmd};
 
-/// Every target that holds tests. A program without tests of its own would be linked once more for nothing.
-const TARGETS: [&str; 6] = ["--workspace", "--lib", "--bin", "xtask", "--test", "*"];
+/// Every target that holds tests, with what is optional. A program without tests of its own would be linked once more for
+/// nothing.
+const TARGETS: [&str; 8] = ["--workspace", "--lib", "--bin", "xtask", "--test", "*", "--features", "tests/archive"];
 /// So many binaries run at a time: the end-to-end tests take as long as all others together.
 const AT_A_TIME: usize = 2;
 /// So many tests of a binary run at a time, for each core.

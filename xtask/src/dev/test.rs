@@ -85,8 +85,11 @@ fn run_all(sh: &Shell, begun: Instant) -> Result<Tally> {
     step("formatting");
     tally += component(sh, "fmt", &["fmt", "--all", "--check"])?;
     step("lints");
-    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
-    tally += component(sh, "clippy", &clippy)?;
+    // With what is optional and without it.
+    for optional in [&["--features", "tests/archive"][..], &[]] {
+        let checked = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet"];
+        tally += component(sh, "clippy", &[&checked, optional, &["--", "-D", "warnings"]].concat())?;
+    }
     step("documentation of the code");
     tally += documentation(sh)?;
     step("tests: unit, house rules, end to end on the release binaries");
@@ -110,8 +113,10 @@ fn component(sh: &Shell, name: &str, args: &[&str]) -> Result<Tally> {
 
 /// Every link in a doc comment leads somewhere, also where only this workspace can follow it.
 fn documentation(sh: &Shell) -> Result<Tally> {
-    let mut command =
-        Command::from(cmd!(sh, "cargo doc --workspace --no-deps --document-private-items --locked --quiet"));
+    let mut command = Command::from(cmd!(
+        sh,
+        "cargo doc --workspace --all-features --no-deps --document-private-items --locked --quiet"
+    ));
     let status = command
         .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")
         .status()
