@@ -54,7 +54,7 @@ pub(crate) fn machines(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock) -> Resu
             let all = snapshots(&engine, &repository).map_err(|error| said(&error));
             let newest = all.map(|all| all.last().cloned().map(|newest| (newest, all.len())));
             let is_this = card.hostname == set_up.state.name;
-            Machine { name: card.hostname, newest, is_this }
+            Machine { name: set_up.label(&card.hostname), newest, is_this }
         };
         Ok(cards(&engine, &set_up.place)?.into_iter().map(machine).collect())
     })

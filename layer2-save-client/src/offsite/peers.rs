@@ -63,8 +63,9 @@ pub(crate) fn list(site: &Site<'_>, set_up: &SetUp, lock: &Lock, host: &str) -> 
     entries(&engine, &repository, &snapshot.id, &[], &mut |entry| {
         changed.insert(entry.path, entry.mtime);
     })?;
+    let label = set_up.label(host);
     let mut all: Vec<Listed> =
-        conversations(&seal).map(|(session, files)| of(host, session, files, &changed)).collect();
+        conversations(&seal).map(|(session, files)| of(&label, session, files, &changed)).collect();
     all.sort_by(|one, other| (&other.changed, &one.session_id).cmp(&(&one.changed, &other.session_id)));
     Ok(all)
 }
@@ -82,13 +83,14 @@ pub(crate) fn fetch(
     let (session, files) = chosen(&seal, host, typed)?;
     let (project, id) = session.split_once('/').unwrap_or_default();
     let said = said_of(&files)?;
-    let folder = Path::new(FOLDER).join(FETCHED).join(host).join(id);
+    let label = set_up.label(host);
+    let folder = Path::new(FOLDER).join(FETCHED).join(&label).join(id);
     // Another content is another store.
     let name = serde_json::to_vec(&files).map_err(failed("encode what is sealed as JSON"))?;
     let name = &blake3::hash(&name).to_hex()[..DIGITS];
     let store = site.store().join(&folder).join(name);
     let found = Fetched {
-        host: host.to_owned(),
+        host: label,
         project: project.to_owned(),
         session_id: id.to_owned(),
         snapshot: snapshot.id.clone(),

@@ -63,13 +63,16 @@ pub(crate) fn pull(site: &Site<'_>, set_up: &mut SetUp, lock: &Lock, only: Optio
         return Err(format!("find the machine {only:?}: no other one of this name has sent anything").into());
     }
     let of_one = |card: &Snapshot| {
-        let host = card.hostname.clone();
+        let host = set_up.label(&card.hostname);
         match pull_one(site, set_up, &engine, card) {
             Ok((sessions, wrong)) => Pulled { host, sessions: Ok(sessions), wrong },
             Err(error) => Pulled { host, sessions: Err(said(&error)), wrong: Vec::new() },
         }
     };
     let pulled = cards.iter().map(of_one).collect();
+    if set_up.is_only_read() {
+        return Ok(pulled);
+    }
     set_up.state.pulled_ms = Some(now_ms());
     set_up.state.write(site.store())?;
     Ok(pulled)
@@ -82,7 +85,7 @@ fn pull_one(
     card: &Snapshot,
 ) -> Result<(usize, Vec<PathBuf>), Error> {
     let (repository, Some(snapshot)) = newest(engine, set_up, card)? else { return Ok((0, Vec::new())) };
-    let store = Dir::create_own(site.store())?.create_own_beneath(&folder_of(&card.hostname))?;
+    let store = Dir::create_own(site.store())?.create_own_beneath(&folder_of(&set_up.label(&card.hostname)))?;
     let store = store.path().to_owned();
     let source = Source { engine, repository: &repository, snapshot: &snapshot };
     let mut seal = source.seal()?;

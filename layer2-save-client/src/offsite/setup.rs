@@ -10,6 +10,7 @@ use layer1_prebackup::wire::offsite::{FOLDER, Kind, State, numbered};
 
 use super::engine::Engine;
 use super::key::Key;
+use super::machines::cards;
 use super::place::{MACHINES, Place, machine_name};
 use super::site::{SetUp, Site, here, is_elsewhere, is_on_one_disk, of_a_copy, random_id};
 use super::snapshots::{Snapshot, card_tags, local, repository_id, snapshots};
@@ -47,6 +48,9 @@ pub(crate) fn set_up(
 ) -> Result<(SetUp, Key), Error> {
     let place = Place::parse(&wanted.place, &site.settings.places.home)?;
     let name = machine_name(&wanted.name)?;
+    if site.only_read()?.is_some() {
+        return Err("send to a place that is only read here: give it another name with --place".into());
+    }
     if let Some(why) = place.directory().and_then(|place| site.settings.places.not_for_a_further_copy(place)) {
         return Err(
             format!("use the place {}: {why}, on another disk, such as /media/usb/threefold", place.as_str()).into()
@@ -64,6 +68,30 @@ pub(crate) fn set_up(
         }
     })?;
     Ok((SetUp { state, place }, key))
+}
+
+/// Notes a place that is only read: somebody else's, who added a key for it. Nothing is written there, now or later. Gives the
+/// machines of the place.
+pub(crate) fn only_read(
+    site: &Site<'_>,
+    lock: &Lock,
+    place: &str,
+    ask: &mut dyn FnMut() -> Result<String, Error>,
+) -> Result<Vec<String>, Error> {
+    let called = site.called.ok_or("read another person's place: say with --place NAME what it is called here")?;
+    if site.state()?.is_some() {
+        return Err(format!("only read the place {called:?}: this computer sends there").into());
+    }
+    let place = Place::parse(place, &site.settings.places.home)?;
+    let (_, is_new) = key(site, &mut KeyBy::Asking(ask))?;
+    let found = site.engine(&place, lock).and_then(|engine| cards(&engine, &place)).inspect_err(|error| {
+        if is_new && error.downcast_ref::<Trouble>().is_some_and(|trouble| trouble.kind == Kind::WrongKey) {
+            // As above: the right one is to be put there.
+            let _ = fs::remove_file(&site.options.key.file);
+        }
+    })?;
+    site.note_only_read(&place)?;
+    Ok(found.into_iter().map(|card| card.hostname).collect())
 }
 
 /// Makes what is missing at the place, and writes down what was set up.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use layer1_prebackup::archive::Archive;
 use layer1_prebackup::config::settings as config;
 use layer1_prebackup::fs::platform::random;
-use layer1_prebackup::fs::{Dir, Lock};
+use layer1_prebackup::fs::{self, Dir, Lock};
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::names::{LAYER2, typed};
 use layer1_prebackup::wire::offsite::{FOLDER, Kind, State, called, folder_of, folders};
@@ -29,6 +29,9 @@ use crate::settings::Settings;
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 const BUSY_POLL: Duration = Duration::from_millis(50);
 const ID_DIGITS: usize = 16;
+/// In the folder of a place that is only read: its address. Such a place has no state, so nothing is ever sent there.
+const READ: &str = "read";
+const READ_BYTES_MAX: u64 = 64 * 1024;
 
 /// A place that is known: the first one, one of the settings, or one of which something is written down.
 #[derive(Debug)]
@@ -91,6 +94,12 @@ impl<'a> Sites<'a> {
         known.map(|known| self.site(known)).ok_or_else(|| format!("find the place {called:?}").into())
     }
 
+    /// All places that are only read, with what is known of each.
+    pub(crate) fn only_read(&self) -> Vec<(Site<'a>, SetUp)> {
+        let sites = self.places.iter().map(|known| self.site(known));
+        sites.filter_map(|site| site.only_read().ok().flatten().map(|set_up| (site, set_up))).collect()
+    }
+
     /// All places that are set up, or of which it is not known whether they are.
     pub(crate) fn set_up(&self) -> Vec<Site<'a>> {
         let sites = self.places.iter().map(|known| self.site(known));
@@ -126,6 +135,20 @@ impl SetUp {
     /// The address of this machine's repository.
     pub(crate) fn repository(&self) -> String {
         self.place.repository(&self.state.repository_name())
+    }
+
+    /// Whether this machine only reads there.
+    pub(crate) fn is_only_read(&self) -> bool {
+        self.state.name.is_empty()
+    }
+
+    /// What a machine of the place is called here. One of a place that is only read is another person's, who may call it as
+    /// one of ours is called.
+    pub(crate) fn label(&self, host: &str) -> String {
+        match self.state.called().filter(|_| self.is_only_read()) {
+            Some(called) => format!("{called}.{host}"),
+            None => host.to_owned(),
+        }
     }
 }
 
@@ -166,6 +189,30 @@ impl<'a> Site<'a> {
         State::read_in(self.store(), self.folder).map_err(failed("read the state of the third place"))
     }
 
+    /// What is known of a place that is only read; `None` where this is none.
+    pub(crate) fn only_read(&self) -> Result<Option<SetUp>, Error> {
+        let doing = || failed("read which place is only read");
+        let bytes = fs::read_own(self.store(), &self.folder.join(READ), READ_BYTES_MAX).or_else(|error| {
+            let is_nothing = error.source.kind() == std::io::ErrorKind::NotADirectory;
+            if is_nothing { Ok(None) } else { Err(error) }
+        });
+        let Some(bytes) = bytes.map_err(doing())? else { return Ok(None) };
+        let place = Place::parse(String::from_utf8_lossy(&bytes).trim(), &self.settings.places.home)?;
+        let state = State::set_up(place.as_str(), "", "", "", 0).kept_in(self.folder);
+        Ok(Some(SetUp { state, place }))
+    }
+
+    /// Writes down that a place is only read.
+    pub(crate) fn note_only_read(&self, place: &Place) -> Result<(), Error> {
+        Dir::create_own(self.store())?.create_own_beneath(self.folder)?;
+        Ok(fs::replace_own(self.store(), &self.folder.join(READ), format!("{}\n", place.as_str()).as_bytes())?)
+    }
+
+    /// What can be read of the place: where it was set up, or is only read.
+    pub(crate) fn readable(&self) -> Result<SetUp, Error> {
+        self.only_read()?.map_or_else(|| self.set_up(), Ok)
+    }
+
     /// A command of the third place as it is typed for this one.
     pub(crate) fn typed(&self, words: &str) -> String {
         typed_for(self.called, words)
@@ -173,6 +220,10 @@ impl<'a> Site<'a> {
 
     /// What was set up; an error where nothing was, or the settings name something else by now.
     pub(crate) fn set_up(&self) -> Result<SetUp, Error> {
+        if let (Some(called), Some(_)) = (self.called, self.only_read()?) {
+            let pull = self.typed("pull");
+            return Err(format!("use the place {called:?}: it is only read here, with `{pull}` and --host").into());
+        }
         let state = self.state()?.ok_or_else(|| {
             let init = self.typed("init PLACE --name NAME");
             let what = self.called.map_or_else(|| "a third place".to_owned(), |called| format!("the place {called:?}"));
@@ -234,6 +285,9 @@ impl<'a> Site<'a> {
         work: impl FnOnce(&mut SetUp) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let done = work(set_up);
+        if set_up.is_only_read() {
+            return done;
+        }
         set_up.state.away = is_away(&set_up.place);
         match &done {
             Ok(_) => set_up.state.is_well(looked_at),

@@ -5,10 +5,11 @@ use std::io::Write;
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::log::now_ms;
 use layer1_prebackup::wire::offsite::{State, counted};
+use layer1_prebackup::wire::shown::shown;
 use serde_json::{Value, json};
 
 use super::seal::rfc3339;
-use super::site::{Site, Sites, is_away};
+use super::site::{SetUp, Site, Sites, is_away};
 use super::snapshots::short_id;
 use crate::error::{Error, failed};
 
@@ -20,10 +21,11 @@ pub(crate) fn run(sites: &Sites<'_>, called: Option<&str>, as_json: bool, out: &
         None => sites.set_up(),
     };
     all.retain(|site| site.called.is_some());
+    let read = if called.is_some() { Vec::new() } else { sites.only_read() };
     let now = now_ms();
     let others: Vec<State> = all.iter().map(state_now).collect::<Result<_, Error>>()?;
     // Where there are others, that one is missing is no error.
-    let is_none = asked.state()?.is_none() && (as_json || !others.is_empty());
+    let is_none = asked.state()?.is_none() && (as_json || !others.is_empty() || !read.is_empty());
     let first = if is_none { None } else { Some(state_now(&asked)?) };
     let text = match as_json {
         true => {
@@ -32,13 +34,25 @@ pub(crate) fn run(sites: &Sites<'_>, called: Option<&str>, as_json: bool, out: &
             if !others.is_empty() {
                 json["places"] = others.iter().map(|state| to_json(state, now)).collect();
             }
+            if !read.is_empty() {
+                let place = |(site, set_up): &(Site<'_>, SetUp)| json!({ "called": site.called, "place": set_up.place.as_str() });
+                json["only_read"] = read.iter().map(place).collect();
+            }
             json.to_string()
         }
-        false => first.iter().chain(&others).map(|state| to_text(state, now)).collect::<Vec<_>>().join("\n"),
+        false => {
+            let own = first.iter().chain(&others).map(|state| to_text(state, now));
+            own.chain(read.iter().map(only_read)).collect::<Vec<_>>().join("\n")
+        }
     };
     writeln!(out, "{text}").map_err(failed("write to stdout"))?;
     let is_well = |state: &State| state.findings(now).iter().all(|found| !found.needs_person);
     Ok(first.iter().chain(&others).all(is_well))
+}
+
+fn only_read((site, set_up): &(Site<'_>, SetUp)) -> String {
+    let (called, place) = (site.called.unwrap_or_default(), shown(set_up.place.as_str()));
+    format!("only read    {called}: {place} (`{}` brings what is new)", site.typed("pull"))
 }
 
 fn state_now(site: &Site<'_>) -> Result<State, Error> {
@@ -91,7 +105,7 @@ fn to_text(state: &State, now: u64) -> String {
         let mark = if found.needs_person { "✗" } else { "·" };
         lines.push(format!("{mark} {}: {}\n    {}", found.kind.word(), found.what, found.fix));
     }
-    layer1_prebackup::wire::shown::shown(&lines.join("\n")).into_owned()
+    shown(&lines.join("\n")).into_owned()
 }
 
 /// What was proven of it.

@@ -26,7 +26,7 @@ use super::push::{Pushed, Reading, note_attempt, note_waiting, push};
 use super::repair::{Agree, repair};
 use super::restore::{self, restore};
 use super::rotate;
-use super::setup::{KeyBy, Wanted, set_up, sheet};
+use super::setup::{KeyBy, Wanted, only_read, set_up, sheet};
 use super::site::{SetUp, Site, Sites, is_away};
 use super::status;
 use super::thin;
@@ -70,14 +70,17 @@ pub(crate) enum Verb {
         #[arg(long)]
         take_over: bool,
     },
-    /// Sets up a place that another computer of yours uses already; asks for its key
+    /// Sets up a place that another computer of yours uses already, or one that you only read; asks for its key
     #[command(after_help = example("join sftp:backup:threefold --name desktop"))]
     Join {
         /// The place, as it was given to `init` there
         place: String,
         /// What this machine is called there: lower-case letters, digits, hyphens
-        #[arg(long)]
-        name: String,
+        #[arg(long, required_unless_present = "read")]
+        name: Option<String>,
+        /// Only read what another person sends there, who made a key for you with `key add`; with --place NAME
+        #[arg(long, conflicts_with = "name")]
+        read: bool,
     },
     /// Lists the computers of the place, and when each sent something last
     #[command(after_help = example("machines"))]
@@ -130,7 +133,7 @@ pub(crate) enum Verb {
         #[arg(long)]
         due: bool,
     },
-    /// Brings what the other computers of the place have sent here, to be searched; only what changed is fetched
+    /// Brings what the other computers of the place, and of those that are only read, have sent; only what changed is fetched
     #[command(after_help = example("pull"))]
     Pull {
         /// One computer's name in the place; all of them if none is given
@@ -247,13 +250,22 @@ pub(crate) fn run(sites: &Sites<'_>, asked: &Asked, out: &mut impl Write) -> Res
             let wanted = Wanted { place: place.clone(), name: name.clone(), take_over: *take_over };
             begin(site, &wanted, KeyBy::Making, out)
         }
-        Verb::Join { place, name } => {
+        Verb::Join { place, name: Some(name), .. } => {
             let wanted = Wanted { place: place.clone(), name: name.clone(), take_over: false };
             begin(site, &wanted, KeyBy::Asking(&mut ask_for_words), out)
         }
+        Verb::Join { place, name: None, .. } => {
+            let lock = site.lock()?;
+            let found = only_read(site, &lock, place, &mut ask_for_words)?;
+            let labels: Vec<String> =
+                found.iter().map(|host| format!("{}.{host}", called.unwrap_or_default())).collect();
+            let pull = site.typed("pull");
+            let hosts = if labels.is_empty() { "nothing was sent there yet".to_owned() } else { labels.join(", ") };
+            say(out, &format!("Only read here: {hosts}. `{pull}` brings it here, to be searched.\n"))
+        }
         Verb::Machines { json } => {
             let lock = site.lock()?;
-            let found = machines(site, &mut site.set_up()?, &lock)?;
+            let found = machines(site, &mut site.readable()?, &lock)?;
             machines::print(&found, *json, out)?;
             Ok(true)
         }
@@ -288,12 +300,13 @@ pub(crate) fn run(sites: &Sites<'_>, asked: &Asked, out: &mut impl Write) -> Res
         }
         Verb::List { host } => {
             let lock = site.lock()?;
-            let all = first_of(sites, called, |site| peers::list(site, &site.set_up()?, &lock, host))?;
+            let all = first_of(sites, called, host, |site, host| peers::list(site, &site.readable()?, &lock, host))?;
             say(out, &format!("{}\n", json!({ "sessions": all })))
         }
         Verb::Fetch { host, session } => {
             let lock = site.lock()?;
-            let found = first_of(sites, called, |site| peers::fetch(site, &site.set_up()?, &lock, (host, session)))?;
+            let fetch = |site: &Site<'_>, host: &str| peers::fetch(site, &site.readable()?, &lock, (host, session));
+            let found = first_of(sites, called, host, fetch)?;
             say(out, &format!("{}\n", json!(found)))
         }
         Verb::Push { due: true, .. } => {
@@ -301,16 +314,7 @@ pub(crate) fn run(sites: &Sites<'_>, asked: &Asked, out: &mut impl Write) -> Res
             Ok(true)
         }
         Verb::Push { .. } => push_now(sites, called, out),
-        Verb::Pull { host } => {
-            if site.options.peers == Peers::None {
-                return Err("pull: offsite_peers is \"none\", so nothing of other computers is kept here".into());
-            }
-            let lock = site.lock()?;
-            let mut set_up = site.set_up()?;
-            let pulled = pull(site, &mut set_up, &lock, host.as_deref())?;
-            say(out, &pulled.iter().map(Pulled::to_text).collect::<String>())?;
-            Ok(pulled.iter().all(Pulled::is_whole))
-        }
+        Verb::Pull { host } => pull_now(sites, called, host.as_deref(), out),
         Verb::Status { json } => status::run(sites, called, *json, out),
         Verb::Drill { session, all, json } => {
             let which = match session {
@@ -464,17 +468,67 @@ fn name_of(site: &Site<'_>) -> String {
 fn first_of<T>(
     sites: &Sites<'_>,
     called: Option<&str>,
-    ask: impl Fn(&Site<'_>) -> Result<T, Error>,
+    host: &str,
+    ask: impl Fn(&Site<'_>, &str) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    if let Some((site, host)) = of_another_person(sites, host) {
+        return ask(&site, host);
+    }
     let own = sites.of(called)?;
-    let mut answer = ask(&own);
+    let mut answer = ask(&own, host);
     let others = sites.set_up().into_iter().filter(|other| called.is_none() && other.called.is_some());
     for other in others {
         if answer.is_err() {
-            answer = ask(&other).or(answer);
+            answer = ask(&other, host).or(answer);
         }
     }
     answer
+}
+
+/// The place that is only read, and the machine in it, of a name such as `anna.laptop`.
+fn of_another_person<'s, 'h>(sites: &Sites<'s>, host: &'h str) -> Option<(Site<'s>, &'h str)> {
+    let (called, host) = host.split_once('.')?;
+    let mut read = sites.only_read().into_iter();
+    read.find(|(site, _)| site.called == Some(called)).map(|(site, _)| (site, host))
+}
+
+/// Pulls from the place that is named, or from the first one and all that are only read. One that cannot be read is told, and
+/// keeps nothing of the others from coming.
+fn pull_now(sites: &Sites<'_>, called: Option<&str>, host: Option<&str>, out: &mut impl Write) -> Result<bool, Error> {
+    let first = sites.of(called)?;
+    let of_another = host.and_then(|host| of_another_person(sites, host));
+    let (asked, host) = match of_another {
+        Some((site, host)) => (vec![site], Some(host)),
+        None if called.is_some() || host.is_some() => (vec![first], host),
+        None => {
+            let read = sites.only_read().into_iter().map(|(site, _)| site);
+            // Who only reads has no place to send to.
+            let own = std::iter::once(first).filter(|first| !matches!(first.state(), Ok(None)));
+            let asked: Vec<Site<'_>> = own.chain(read).collect();
+            (if asked.is_empty() { vec![first] } else { asked }, None)
+        }
+    };
+    let lock = asked[0].lock()?;
+    let mut is_well = true;
+    for site in &asked {
+        let pulled = match site.options.peers {
+            Peers::None => Err("pull: offsite_peers is \"none\", so nothing of other computers is kept here".into()),
+            _ => site.readable().and_then(|mut set_up| pull(site, &mut set_up, &lock, host)),
+        };
+        match pulled {
+            Ok(pulled) => {
+                say(out, &pulled.iter().map(Pulled::to_text).collect::<String>())?;
+                is_well &= pulled.iter().all(Pulled::is_whole);
+            }
+            Err(error) if asked.len() == 1 => return Err(error),
+            Err(error) => {
+                let name = site.called.unwrap_or("the first place");
+                say(out, &format!("{name}: cannot be read: {}\n", shown(&in_one_line(&*error))))?;
+                is_well = false;
+            }
+        }
+    }
+    Ok(is_well)
 }
 
 /// Sends to the place that is named, or to all that are set up. One whose disk is not connected waits for it.

@@ -32,7 +32,7 @@ pub enum Kind {
     Rest,
     /// The same, that only takes and never gives away.
     RestAppendOnly,
-    /// The same, with a folder a person, and passwords; a person is named when a machine is made for her.
+    /// [`Kind::RestAppendOnly`] with a folder a person, and passwords; a person is named when a machine is made for her.
     Team,
     /// rclone's S3.
     RcloneS3,
@@ -169,6 +169,39 @@ impl Place {
         done
     }
 
+    /// A second server, of one person's folder alone, for those of [`PEOPLE`] who may read it.
+    #[track_caller]
+    pub fn serve_to_readers(&self, owner: usize, readers: &[usize]) -> Server {
+        let (log, command) = self.for_readers(owner, readers);
+        Server::start(&log, command)
+    }
+
+    /// The same at the port of one that was killed.
+    #[track_caller]
+    pub fn serve_to_readers_at(&self, port: u16, owner: usize, readers: &[usize]) -> Server {
+        let (log, command) = self.for_readers(owner, readers);
+        Server::start_on(port, &log, command).expect("the port is still free")
+    }
+
+    fn for_readers(&self, owner: usize, readers: &[usize]) -> (PathBuf, impl Fn(u16) -> Command) {
+        let owner = PEOPLE[owner].0;
+        let passwords = self.file(&format!("readers-of-{owner}"));
+        let is_reader = |line: &&str| readers.iter().any(|reader| line.starts_with(&format!("{}:", PEOPLE[*reader].0)));
+        let lines: String = HTPASSWD.lines().filter(is_reader).map(|line| format!("{line}\n")).collect();
+        fs::write(&passwords, lines).expect("write the passwords");
+        let (kept, home) = (self.kept().join(owner), self.folder.clone());
+        let command = move |port: u16| {
+            let mut command = Command::new(tools::program(REST_SERVER));
+            command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &home);
+            command
+                .args(["--listen", &format!("127.0.0.1:{port}"), "--log", "-", "--append-only", "--path"])
+                .arg(&kept);
+            command.arg("--htpasswd-file").arg(&passwords);
+            command
+        };
+        (self.file(&format!("readers-of-{owner}.log")), command)
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -191,7 +224,9 @@ impl Place {
                 let mut command = named(REST_SERVER, &["--listen", &address, "--log", "-", "--path"]);
                 command.arg(&kept);
                 match self.kind {
-                    Kind::Team => command.arg("--private-repos").arg("--htpasswd-file").arg(self.file("htpasswd")),
+                    Kind::Team => {
+                        command.args(["--private-repos", "--append-only", "--htpasswd-file"]).arg(self.file("htpasswd"))
+                    }
                     Kind::RestAppendOnly => command.args(["--no-auth", "--append-only"]),
                     _ => command.arg("--no-auth"),
                 };

@@ -157,7 +157,7 @@ fn a_place_never_gets_a_second_key() {
 
 /// The 24 words of a sheet.
 #[track_caller]
-fn words_of(sheet: &str) -> String {
+pub(crate) fn words_of(sheet: &str) -> String {
     let all: Vec<&str> = sheet.split_whitespace().collect();
     let numbers: Vec<String> = (1..=24).map(|number: u32| number.to_string()).collect();
     let is_table = |rows: &&[&str]| rows.iter().step_by(2).eq(numbers.iter());

@@ -153,7 +153,7 @@ fn a_copied_home_and_the_one_that_it_was_copied_from_do_not_both_send_under_one_
 }
 
 /// All files below a folder, with their lengths and their times of change.
-fn files_below(folder: &Path) -> BTreeSet<(PathBuf, u64, std::time::SystemTime)> {
+pub(crate) fn files_below(folder: &Path) -> BTreeSet<(PathBuf, u64, std::time::SystemTime)> {
     let mut files = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

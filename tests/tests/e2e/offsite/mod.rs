@@ -15,4 +15,5 @@ mod second;
 mod secrets;
 mod servers;
 mod storm;
+mod team;
 mod trouble;
