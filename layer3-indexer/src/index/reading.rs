@@ -255,7 +255,10 @@ impl<'d, R: io::Read> Hashing<'d, R> {
         self.hash.update(&self.pending[..length]);
         self.pending.drain(..length);
         if self.pending.len() > PENDING_BYTES_MAX {
-            self.further = Some(self.hash.clone());
+            let mut further = self.hash.clone();
+            further.update(&self.pending[..PENDING_BYTES_MAX / 2]);
+            self.pending.drain(..PENDING_BYTES_MAX / 2);
+            self.further = Some(further);
         }
     }
 }
@@ -333,6 +336,39 @@ mod tests {
         assert!(parts == whole, "{} and {} records", parts.len(), whole.len());
         assert_eq!(second.whole.root(), at_once.whole.root());
         assert_eq!(second.whole.bytes(), bytes);
+    }
+
+    /// Whatever is read and not dealt with, little of it is kept, and both hashes are those of all of it.
+    #[test]
+    fn of_a_record_of_megabytes_little_is_kept() {
+        let bytes = vec![7; 5 * PENDING_BYTES_MAX + 99];
+        let (dealt_with, start) = (Cell::new(0), 100 * 1024);
+        let mut reader = Hashing::new(&bytes[..], TreeHasher::default(), &dealt_with);
+        let mut buffer = vec![0; 256 * 1024];
+        let mut most = 0;
+        while io::Read::read(&mut &mut reader, &mut buffer).unwrap() > 0 {
+            dealt_with.set(start);
+            most = most.max(reader.pending.len());
+        }
+        assert!(most <= PENDING_BYTES_MAX + buffer.len(), "{most}");
+        let read_at = |at: u64, into: &mut [u8]| {
+            into.copy_from_slice(&bytes[at as usize..][..into.len()]);
+            Ok(())
+        };
+        let root = |bytes: &[u8]| {
+            let mut hash = TreeHasher::default();
+            hash.update(bytes);
+            hash.root()
+        };
+        // The record waits for its end; or it had one, a little before all that was read.
+        let (waits, whole) = reader.ended_at(start, &read_at).unwrap();
+        assert_eq!((waits.root(), whole.root()), (root(&bytes[..start as usize]), root(&bytes)));
+        for end in [bytes.len() - 1000, PENDING_BYTES_MAX, bytes.len()] {
+            let mut reader = Hashing::new(&bytes[..], TreeHasher::default(), &dealt_with);
+            while io::Read::read(&mut &mut reader, &mut buffer).unwrap() > 0 {}
+            let (upto, whole) = reader.ended_at(end as u64, &read_at).unwrap();
+            assert_eq!((upto.root(), whole.root()), (root(&bytes[..end]), root(&bytes)), "{end}");
+        }
     }
 
     #[test]
