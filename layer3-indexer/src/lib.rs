@@ -19,7 +19,6 @@ mod scope;
 mod serve;
 mod setup;
 mod stores;
-mod team;
 mod terminal;
 pub mod transcript;
 

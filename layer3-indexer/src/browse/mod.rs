@@ -11,6 +11,7 @@ pub(crate) mod search;
 pub(crate) mod secrets;
 pub(crate) mod show;
 mod subagents;
+pub(crate) mod team;
 mod title;
 pub(crate) mod tree;
 pub(crate) mod why;

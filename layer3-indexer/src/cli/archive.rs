@@ -5,10 +5,10 @@ use layer1_prebackup::config::exclude::Exclusions;
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::settings::{SettingFlags, Settings};
 
+use crate::browse::team::{self, Answer, Archive, Sender};
 use crate::cli::screen::{Screen, counting, example, here, problem};
 use crate::failure::{Failure, Kind};
 use crate::scope::Limits;
-use crate::team::{self, Answer, Archive, Sender};
 
 /// The file of passwords, as for `psql`.
 const PGPASSFILE: &str = "PGPASSFILE";

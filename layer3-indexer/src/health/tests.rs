@@ -15,6 +15,7 @@ use super::finding::Finding;
 use super::report::Report;
 use super::text::Renderer;
 use crate::restore::{self, Options};
+use crate::save::rebuild;
 use crate::stores::acknowledged::{self, Seen};
 use crate::stores::{SessionCopies, Stores, Which};
 use crate::terminal::Terminal;
@@ -457,6 +458,24 @@ fn what_a_subagents_file_lost_needs_a_person_while_the_transcript_stays() {
         scene.write(&scene.transcript().with_extension("").join("subagents/agent-a1.meta.json"), text);
         save_twice(&scene);
     }
+    assert_eq!(found(&scene, 0), "");
+}
+
+/// By whatever the index came to lack it: nobody else than `status` would tell.
+#[test]
+fn a_conversation_that_the_index_lacks_is_told_until_it_is_made_again() {
+    let scene = saved();
+    save_more(&scene, 2);
+    scene.receipt(None);
+    rebuild::rebuild(&scene.places, &|_, _| {}).unwrap();
+    assert_eq!(found(&scene, 0), "");
+    let index = rusqlite::Connection::open(&scene.places.index).unwrap();
+    index.execute("DELETE FROM tracked WHERE session = ?1", [ID]).unwrap();
+    drop(index);
+    let told = found(&scene, 0);
+    assert!(told.contains("! index ") && told.contains("1 conversation cannot be found: the index lacks it"), "{told}");
+    assert!(told.contains("[layer3 rebuild]"), "{told}");
+    rebuild::rebuild(&scene.places, &|_, _| {}).unwrap();
     assert_eq!(found(&scene, 0), "");
 }
 

@@ -66,6 +66,9 @@ impl Contents for BothCopies<'_> {
     fn last_trigger(&self, key: &SessionKey) -> Option<String> {
         self.indexed.last_trigger(key)
     }
+    fn labels(&self, key: &SessionKey) -> Option<Labels> {
+        Contents::labels(self.indexed, key)
+    }
     fn other(&self) -> Option<&dyn Contents> {
         self.other.as_ref().map(|other| other as &dyn Contents)
     }

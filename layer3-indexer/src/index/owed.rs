@@ -4,7 +4,7 @@
 //!
 //! The first line is the list's own name; each other one says when the list had last changed before. One that is long,
 //! lost, or not what was kept of it says nothing: then every session is looked at. So it is where list and index were put
-//! back together, from a copy of both: the file system's time of change, which nobody can put back, tells.
+//! back together, from a copy of both: the file system's time of change, which no copy brings back, tells.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions};

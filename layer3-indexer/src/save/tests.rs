@@ -411,10 +411,6 @@ fn a_save_that_compares_long_versions_goes_on_telling_how_far_it_is() {
 #[test]
 fn an_index_that_lacks_a_conversation_knows_it_and_is_filled_by_whoever_needs_it() {
     type Hinder<'a> = &'a dyn Fn(&Scene, &dyn Fn());
-    let index_files = |scene: &Scene| -> Vec<std::path::PathBuf> {
-        let entries = fs::read_dir(&scene.places.layer3_store).unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.is_file()).collect()
-    };
     let hinders: [(&str, Hinder); 6] = [
         ("another program holds the index", &|scene, save| {
             let beside = scene.places.index.with_file_name(".sessions.db.turnstile");
@@ -446,14 +442,7 @@ fn an_index_that_lacks_a_conversation_knows_it_and_is_filled_by_whoever_needs_it
             save();
             fs::remove_file(scene.places.layer3_store.join(".state/to-index")).unwrap();
         }),
-        ("index and list are put back together", &|scene, save| {
-            let mut paths = index_files(scene);
-            paths.push(scene.places.layer3_store.join(".state/to-index"));
-            let kept: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
-            save();
-            index_files(scene).iter().for_each(|path| fs::remove_file(path).unwrap());
-            paths.iter().zip(kept).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
-        }),
+        ("index and list are put back together", &put_back_together),
         ("the list of what is owed is something else", &|scene, save| {
             save();
             fs::write(scene.places.layer3_store.join(".state/to-index"), vec![b'x'; 10_000]).unwrap();
@@ -481,6 +470,39 @@ fn an_index_that_lacks_a_conversation_knows_it_and_is_filled_by_whoever_needs_it
         let index = crate::index::Index::open_read_only(&scene.places.index).unwrap().unwrap();
         assert_eq!(index.unindexed(&archive).unwrap(), 0, "{what}");
     }
+}
+
+fn index_files(scene: &Scene) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(&scene.places.layer3_store).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_file()).collect()
+}
+
+/// As from a copy of both: none of them knows that they are old.
+fn put_back_together(scene: &Scene, save: &dyn Fn()) {
+    let mut paths = index_files(scene);
+    paths.push(scene.places.layer3_store.join(".state/to-index"));
+    let kept: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
+    save();
+    index_files(scene).iter().for_each(|path| fs::remove_file(path).unwrap());
+    paths.iter().zip(kept).for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+}
+
+/// What is saved next is added to the list that was put back, and makes up for the rest.
+#[test]
+fn an_index_that_was_put_back_with_its_list_is_filled_by_the_next_save_or_search() {
+    let scene = Scene::new();
+    scene.transcribe(&[prompt(1, "the first one")]);
+    scene.save(None).unwrap();
+    let transcript = scene.transcript_in("-home-dev-proj", "other");
+    scene.write(&transcript, &prompt(2, "a zebrafinch"));
+    put_back_together(&scene, &|| {
+        scene.save_as(&transcript, RootKind::Claude, None, None).unwrap();
+    });
+    scene.transcribe(&[prompt(1, "the first one"), prompt(3, "and more")]);
+    scene.save(None).unwrap();
+    let archive = Archive::open(&scene.places.layer3_store).unwrap().unwrap();
+    let counts = rebuild::ask(&scene.places, &archive, &mut Vec::new(), |index| index.counts()).unwrap();
+    assert_eq!((counts.sessions, counts.messages), (2, 3));
 }
 
 /// Who reads does not wait for ever for who writes, and says what is missing.

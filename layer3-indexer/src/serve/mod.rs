@@ -27,9 +27,9 @@ use rmcp::{RoleServer, ServerHandler, ServiceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::browse::team::Archive;
 use crate::failure::{Context, Failure};
 use crate::scope::Here;
-use crate::team::Archive;
 use lines::{Asked, Lines};
 use server::Server;
 use tools::Tool;

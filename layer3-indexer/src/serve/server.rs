@@ -6,11 +6,11 @@ use std::sync::Arc;
 use layer1_prebackup::config::child_env::ChildEnv;
 use layer1_prebackup::config::places::Places;
 
+use crate::browse::team::Archive;
 use crate::save::LogSink;
 use crate::save::later::Later;
 use crate::save::roots::Roots;
 use crate::scope::Here;
-use crate::team::Archive;
 
 /// The places, where transcripts may lie, and the log.
 #[derive(Debug)]

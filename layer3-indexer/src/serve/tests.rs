@@ -139,14 +139,14 @@ fn failures_are_results_that_say_whether_trying_again_can_help() {
         // What is expected is answered once, and far too much of it not at all.
         scene.transcribe(&[prompt(1, "hello")]);
         let entry = json!({"path": format!("{ID}.jsonl"), "bytes": 5, "blake3": "0".repeat(64)});
-        for (entries, expected) in [(1000, Some(1)), (32_769, None)] {
+        for (entries, expected) in [(1000, Some(1)), (65_537, None)] {
             let mut arguments = save(ID, scene.transcript().to_str().unwrap());
             arguments["expected"] = json!(vec![entry.clone(); entries]);
             let answer = call(&client, "session_save", arguments).await;
             assert_eq!(answer["files"].as_array().map(Vec::len), expected, "{answer}");
             if expected.is_none() {
                 let why =
-                    "failed to use the argument expected: 32769 entries, more than the 32768 that one call may hold";
+                    "failed to use the argument expected: 65537 entries, more than the 65536 that one call may hold";
                 assert_eq!(
                     (&answer["error"]["kind"], &answer["error"]["message"]),
                     (&json!("invalid_input"), &json!(why))

@@ -23,6 +23,7 @@ use crate::browse::fit::{self, Fit};
 use crate::browse::list::{self, ListRequest, Listed};
 use crate::browse::search::{self, SearchRequest};
 use crate::browse::show::{self, Conversation, Window};
+use crate::browse::team::{self, Archive};
 use crate::browse::why::{self, Why, WhyRequest};
 use crate::failure::{Context, Failure, Kind};
 use crate::index::SearchResults;
@@ -32,14 +33,13 @@ use crate::save::verify::{self, Report};
 use crate::save::{self, Expected, ExpectedEntry, Receipt, Request};
 use crate::scope;
 use crate::stores::SessionCopies;
-use crate::team::{self, Archive};
 use crate::terminal::Terminal;
 use crate::transcript::redact::{Redactor, in_words, masks_in};
 
 /// Edited files that are named beside a conversation's text, the last ones.
-/// Most entries of a save's `expected`: a session of a hundred days has some thousand files and versions, and each is
-/// asked for.
-const EXPECTED_MAX: usize = 32 * 1024;
+/// Most entries of a save's `expected`. A session of a hundred days has some thousand files and versions, and each is
+/// asked for: one that has more gets no receipt, so this is as many as an answer has room for.
+const EXPECTED_MAX: usize = 64 * 1024;
 const EDITED_FILES_MAX: usize = 20;
 /// Most characters of why a tool failed.
 const FAILURE_CHARS_MAX: usize = 8_000;

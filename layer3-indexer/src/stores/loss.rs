@@ -5,6 +5,7 @@
 //! nothing is recorded, and writes nothing.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -321,8 +322,8 @@ fn compare(
         Err(failure) => return (None, Err(failure)),
     };
     let (mut worst, mut all_read): (Option<Loss>, _) = (None, Ok(()));
-    // The newest one, and what it goes on from, be it through others.
-    let mut chain = vec![now];
+    // Of the newest one and of what it goes on from, be it through others.
+    let (mut ties, mut goes_through) = (now.ties().collect::<HashSet<u64>>(), false);
     for (nth, file) in older.iter().enumerate().rev() {
         let before = match messages(file) {
             Ok(before) => before,
@@ -331,11 +332,12 @@ fn compare(
                 continue;
             }
         };
-        let lost = chain[0].lost_of(&before, older.len() - nth);
-        let is_linked = chain.iter().any(|later| later.goes_on_from(&before));
-        let goes_on = is_linked && chain.len() > 1;
-        if is_linked {
-            chain.push(before);
+        let lost = now.lost_of(&before, older.len() - nth);
+        let is_tied = before.has_any(&ties);
+        let goes_on = is_tied && goes_through;
+        if is_tied {
+            ties.extend(before.ties());
+            goes_through = true;
         }
         let Some(lost) = lost.filter(|lost| worst.as_ref().is_none_or(|worst| lost.messages > worst.messages)) else {
             continue;

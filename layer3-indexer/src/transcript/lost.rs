@@ -136,9 +136,14 @@ impl Messages {
         Some(Lost { messages, how, is_all: own && !kept.contains(&true) })
     }
 
-    /// Whether this content goes on from an older one, or has something of it.
-    pub(crate) fn goes_on_from(&self, older: &Messages) -> bool {
-        self.parents.iter().chain(self.ids.keys()).any(|id| older.ids.contains_key(id))
+    /// What ties this content to others: the records that it has, and those that it follows.
+    pub(crate) fn ties(&self) -> impl Iterator<Item = u64> {
+        self.parents.iter().chain(self.ids.keys()).copied()
+    }
+
+    /// Whether it has one of these records.
+    pub(crate) fn has_any(&self, ties: &HashSet<u64>) -> bool {
+        self.ids.keys().any(|id| ties.contains(id))
     }
 }
 

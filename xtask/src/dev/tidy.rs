@@ -99,7 +99,7 @@ const NOT_OURS: [&str; 2] = [".git", "target"];
 
 /// The crates whose files form a ladder, with the most rooms that each may have: files and folders directly below `src/`.
 const HOUSES: [(&str, usize); 5] =
-    [("layer1-prebackup", 14), ("layer2-save-client", 21), ("layer3-indexer", 17), ("xtask", 14), ("tests", 35)];
+    [("layer1-prebackup", 14), ("layer2-save-client", 21), ("layer3-indexer", 16), ("xtask", 14), ("tests", 35)];
 
 /// Files that import each other in a circle. The list only shrinks.
 const CIRCLES_OF_FILES: &[&str] = &[];

@@ -64,9 +64,13 @@ fn end_with_the_terminal() {
         while stdin.is_terminal() {
             let mut stdin = [PollFd::new(&stdin, PollFlags::empty())];
             let waited = poll(&mut stdin, None);
-            if waited.is_ok() && stdin[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            let came = stdin[0].revents();
+            if waited.is_ok() && came.intersects(PollFlags::HUP | PollFlags::ERR) {
                 // Nothing is left to be told, and nobody to tell it to.
                 let _ = end_self();
+            }
+            // Some systems cannot wait for a terminal so.
+            if waited.is_err() || !came.is_empty() {
                 return;
             }
         }

@@ -31,7 +31,8 @@ pub(super) fn state(examination: &mut Examination<'_>) {
         Ok(None) => {}
         Ok(Some((counts, incomplete, unindexed, lacks))) => {
             if lacks > 0 {
-                let what = format!("{} cannot be found: the index lacks them", count(lacks as u64, "conversation"));
+                let them = if lacks == 1 { "it" } else { "them" };
+                let what = format!("{} cannot be found: the index lacks {them}", count(lacks as u64, "conversation"));
                 let rebuild = format!("{} rebuild", examination.context.commands.layer3);
                 found = Some(finding(what).needing_person(true).mend(rebuild));
             }
