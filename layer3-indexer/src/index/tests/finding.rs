@@ -834,7 +834,7 @@ fn a_record_of_megabytes_is_found_by_each_part_and_is_one_message() {
     assert_eq!(dump(&index), rebuilt(&store));
     for (word, hit) in [("asked", "suuid-2"), ("printed", "suuid-4"), ("twice", "suuid-6")] {
         for word in [format!("{word}first"), format!("{word}middle"), format!("{word}last")] {
-            let query = SearchQuery { before: 2, after: 2, ..SearchQuery::new(&word, 0) };
+            let query = SearchQuery { before: 4, after: 4, ..SearchQuery::new(&word, 0) };
             let hits = index.search(&store, &query).unwrap().hits;
             let of_hit = |hit: &Hit| format!("{}{}", hit.session_id, hit.uuid.as_deref().unwrap_or("-"));
             assert_eq!(hits.iter().map(of_hit).collect::<Vec<_>>(), [hit], "{word}");
