@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use crate::browse::fit::SAID;
 use crate::failure::Failure;
-use crate::index::{BothCopies, Marks};
 use crate::index::{CHARACTER, ContextMessage, Hit, Index, SearchQuery, SearchResults, Whereabouts};
+use crate::index::{Contents, Marks};
 use crate::save::adopt_v1;
 use crate::save::rebuild;
 use crate::save::sources::Sources;
@@ -201,15 +201,15 @@ pub(crate) fn search(places: &Places, search: &SearchRequest) -> Result<SearchRe
     let is_named = typed(&search.session_id).is_some();
     let asking = search.here.asking(&places.claude_dir).filter(|_| !is_named);
     let called = if search.tag.is_empty() { Called::default() } else { Called::of(&Stores::open(places)?) };
+    let other = Archive::open_as_found(&places.layer1_store).ok().flatten();
     let ask = |index: &Index| {
         let known = index.whereabouts()?;
         let mut meant = scope::meant(&scope, &known);
         meant.keep(&known, &search.tag, false, &called);
         let within = without_asking(asking.as_deref(), &mut meant, &known);
         let query = SearchQuery { within, ..query.clone() };
-        let other = Archive::open_as_found(&places.layer1_store).ok().flatten();
-        let contents = BothCopies { indexed: &archive, other };
-        Ok((index.search(&contents, &query)?, meant, known))
+        let other = other.as_ref().map(|other| other as &dyn Contents);
+        Ok((index.search_in_both(&archive, other, &query)?, meant, known))
     };
     let mut notes = Vec::new();
     let (mut results, mut meant, known) = rebuild::ask(places, &archive, &mut notes, ask)?;

@@ -28,49 +28,9 @@ pub trait Contents {
     fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError>;
     /// What caused the session's last save, as its metadata file has it: a rebuilt index takes it from there.
     fn last_trigger(&self, key: &SessionKey) -> Option<String>;
-    /// Another copy of the same, from which a text is read that cannot be read here.
-    fn other(&self) -> Option<&dyn Contents> {
-        None
-    }
     /// What the user calls the session, see [`Archive::labels`].
     fn labels(&self, _key: &SessionKey) -> Option<Labels> {
         None
-    }
-}
-
-/// The store that is indexed, and the other one for what cannot be read in it.
-pub(crate) struct BothCopies<'a> {
-    pub(crate) indexed: &'a Archive,
-    pub(crate) other: Option<Archive>,
-}
-
-impl Contents for BothCopies<'_> {
-    fn store_id(&self) -> &str {
-        self.indexed.store_id()
-    }
-    fn root(&self) -> Option<&Path> {
-        Contents::root(self.indexed)
-    }
-    fn files(&self, key: &SessionKey) -> Result<Vec<StoredFile>, ArchiveError> {
-        self.indexed.files(key)
-    }
-    fn open_file(&self, key: &SessionKey, name: &StoredName) -> Result<File, ArchiveError> {
-        self.indexed.open_file(key, name)
-    }
-    fn open_ranges(&self, key: &SessionKey, name: &StoredName) -> Result<Ranges, ArchiveError> {
-        self.indexed.open_ranges(key, name)
-    }
-    fn sessions(&self) -> Result<Vec<SessionKey>, ArchiveError> {
-        self.indexed.sessions()
-    }
-    fn last_trigger(&self, key: &SessionKey) -> Option<String> {
-        self.indexed.last_trigger(key)
-    }
-    fn labels(&self, key: &SessionKey) -> Option<Labels> {
-        Contents::labels(self.indexed, key)
-    }
-    fn other(&self) -> Option<&dyn Contents> {
-        self.other.as_ref().map(|other| other as &dyn Contents)
     }
 }
 

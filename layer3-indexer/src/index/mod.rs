@@ -44,7 +44,6 @@ mod version;
 mod wait;
 mod write;
 
-pub(crate) use contents::BothCopies;
 pub use contents::Contents;
 pub use error::IndexError;
 pub(crate) use lines::{Line, Wanted};

@@ -37,6 +37,16 @@ const FILTERED_MAX: usize = 2000;
 impl Index {
     /// Searches by words, and where these are too few, by parts. No text is an error; an empty one finds nothing.
     pub fn search(&self, contents: &dyn Contents, query: &SearchQuery) -> Result<SearchResults, IndexError> {
+        self.search_in_both(contents, None, query)
+    }
+
+    /// [`Index::search`]; a text that cannot be read in the contents that are indexed is read in their other copy.
+    pub(crate) fn search_in_both(
+        &self,
+        contents: &dyn Contents,
+        other: Option<&dyn Contents>,
+        query: &SearchQuery,
+    ) -> Result<SearchResults, IndexError> {
         let parsed = Query::parse(&query.text);
         if parsed.is_none() && !query.has_filter() {
             let notes = vec!["there was nothing to search for".to_owned()];
@@ -47,8 +57,8 @@ impl Index {
             let _view = self.connection.unchecked_transaction()?;
             let ranking = Ranking::new(&self.connection, query)?;
             let results = SearchResults::default();
-            let mut search =
-                Search { ranking, texts: Texts::masking(contents, query.redact), results, candidates: None };
+            let texts = Texts::masking(contents, other, query.redact);
+            let mut search = Search { ranking, texts, results, candidates: None };
             search.run(parsed.as_ref())?;
             Ok(search.results)
         };

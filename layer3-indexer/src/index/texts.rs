@@ -113,6 +113,8 @@ impl Found {
 /// read are unpacked, and nothing else.
 pub(super) struct Texts<'s> {
     contents: &'s dyn Contents,
+    /// Another copy of them.
+    other: Option<&'s dyn Contents>,
     files: BTreeMap<i64, Option<Ranges>>,
     /// Contents that keep a frame, the one that was read last at the end.
     warm: VecDeque<i64>,
@@ -123,13 +125,13 @@ pub(super) struct Texts<'s> {
 
 impl<'s> Texts<'s> {
     pub(crate) fn new(contents: &'s dyn Contents) -> Texts<'s> {
-        Texts::masking(contents, false)
+        Texts::masking(contents, None, false)
     }
 
     /// Texts in which secrets are masked, if that is asked for.
-    pub(crate) fn masking(contents: &'s dyn Contents, redact: bool) -> Texts<'s> {
+    pub(crate) fn masking(contents: &'s dyn Contents, other: Option<&'s dyn Contents>, redact: bool) -> Texts<'s> {
         let redactor = redact.then(Redactor::default);
-        Texts { contents, files: BTreeMap::new(), warm: VecDeque::new(), unreadable: 0, redactor }
+        Texts { contents, other, files: BTreeMap::new(), warm: VecDeque::new(), unreadable: 0, redactor }
     }
 
     /// The sections of a record as they may be shown: masked whole, before a snippet is cut out of one.
@@ -242,8 +244,7 @@ impl<'s> Texts<'s> {
 
     /// The record as it stands in the other copy.
     fn read_other(&self, found: &Found) -> Option<Vec<u8>> {
-        let other = self.contents.other()?;
-        let (key, name) = found.stored()?;
+        let (other, (key, name)) = self.other.zip(found.stored())?;
         let mut bytes = vec![0; found.place.length.min(LINE_BYTES_MAX as u64) as usize];
         other.open_ranges(&key, &name).ok()?.read_exact_at(found.place.offset, &mut bytes).ok()?;
         Some(bytes)
