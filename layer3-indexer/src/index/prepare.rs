@@ -8,7 +8,7 @@ use super::blobs::without_blobs;
 use super::fold::indexed;
 use super::text::{Column, Speaker, is_message, is_same_everywhere, key_of, sections};
 use super::tool_calls::Named;
-use super::topics::topic_words;
+use super::topics::{TopicWords, WordBook};
 use super::trigram::Tokens;
 use crate::transcript::metadata::SessionStats;
 use crate::transcript::queue::may_be_sent;
@@ -44,9 +44,7 @@ pub(super) struct Message<'a> {
     pub(crate) parts: Vec<u32>,
     /// Length of the text that has them.
     pub(crate) parts_bytes: usize,
-    /// What it says of its session, and what people ask for in it: see [`topic_words`].
-    pub(crate) topics: String,
-    pub(crate) asked: String,
+    pub(crate) topics: TopicWords,
     pub(crate) uses: Vec<Named>,
     pub(crate) queued: Queued,
     /// The [`Record::fingerprints`] of one that counts as a message: see [`Record::is_shown`].
@@ -75,16 +73,41 @@ impl Queued {
     }
 }
 
+/// What a reader keeps from record to record.
+pub(super) struct Known {
+    words: WordBook,
+    /// Empty between two of them.
+    tokens: Tokens,
+}
+
+impl Known {
+    pub(crate) fn new() -> Known {
+        Known { words: WordBook::default(), tokens: Tokens::new() }
+    }
+
+    /// Takes the words and the tokens of a text; gives the bytes that have tokens.
+    fn read(&mut self, column: Column, text: &str, topics: &mut TopicWords) -> usize {
+        if column != Column::ToolOutput {
+            self.words.read(text, column == Column::User, topics);
+        }
+        if !column.has_parts() {
+            return 0;
+        }
+        self.tokens.add(text);
+        text.len()
+    }
+}
+
 /// Which of a record's long texts is the rest of what stands in a column.
 pub(super) type Rest = (Range<u64>, Column);
 
 impl<'a> Prepared<'a> {
-    /// `ordered_ms` is its time in the order of its file. `tokens` is empty before and after. `rests` gets the long texts that
+    /// `ordered_ms` is its time in the order of its file. `rests` gets the long texts that
     /// were left in the file: each piece of them is a [`Prepared::rest`].
     pub(crate) fn of(
         located: &'a Located<'_>,
         ordered_ms: i64,
-        tokens: &mut Tokens,
+        known: &mut Known,
         rests: &mut Vec<Rest>,
     ) -> Prepared<'a> {
         let record = &located.record;
@@ -94,32 +117,24 @@ impl<'a> Prepared<'a> {
         let message = is_message(record).then(|| {
             let sections = sections(record);
             let key = key_of(record, &sections);
-            let (mut parts_bytes, mut topics, mut asked) = (0, String::new(), String::new());
+            let (mut parts_bytes, mut topics) = (0, TopicWords::default());
             let mut columns = [const { None }; COLUMNS];
             for (column, text) in sections {
                 let text = without_blobs(without_rests(text, located, column, rests));
-                match column {
-                    Column::User => topic_words(&text, &mut asked),
-                    Column::ToolOutput => {}
-                    _ => topic_words(&text, &mut topics),
-                }
-                if column.has_parts() {
-                    parts_bytes += text.len();
-                    tokens.add(&text);
-                }
+                parts_bytes += known.read(column, &text, &mut topics);
                 let column = &mut columns[column as usize];
                 *column = Some(joined(column.take(), text));
             }
+            known.words.end(&mut topics);
             Message {
                 is_aside: record.is_aside(),
                 speaker: Speaker::of(record),
                 branch: record.git_branch.as_deref().map(Cow::Borrowed),
                 key,
                 columns: columns.map(|text| text.map(indexed)),
-                parts: tokens.take(),
+                parts: known.tokens.take(),
                 parts_bytes,
                 topics,
-                asked,
                 uses: Named::all_of(record),
                 queued: Queued::of(record),
                 shown: record.is_shown().then(|| record.fingerprints()),
@@ -139,8 +154,7 @@ impl<'a> Prepared<'a> {
             columns: [const { None }; COLUMNS],
             parts: Vec::new(),
             parts_bytes: 0,
-            topics: String::new(),
-            asked: String::new(),
+            topics: TopicWords::default(),
             uses: Vec::new(),
             queued: Queued::No,
             shown: None,
@@ -150,19 +164,13 @@ impl<'a> Prepared<'a> {
     }
 
     /// A piece of a text that this record has not all of, as a message of its own. `None` where this one makes no row.
-    pub(crate) fn rest(&self, text: String, column: Column, number: u64, tokens: &mut Tokens) -> Option<Prepared<'a>> {
+    pub(crate) fn rest(&self, text: String, column: Column, number: u64, known: &mut Known) -> Option<Prepared<'a>> {
         let mut piece = self.without_texts();
         let message = piece.message.as_mut()?;
         let text = without_blobs(Cow::Owned(text.replace('\0', " ")));
-        match column {
-            Column::User => topic_words(&text, &mut message.asked),
-            Column::ToolOutput => {}
-            _ => topic_words(&text, &mut message.topics),
-        }
-        if column.has_parts() {
-            tokens.add(&text);
-            (message.parts, message.parts_bytes) = (tokens.take(), text.len());
-        }
+        message.parts_bytes = known.read(column, &text, &mut message.topics);
+        message.parts = known.tokens.take();
+        known.words.end(&mut message.topics);
         message.columns[column as usize] = Some(indexed(text));
         let key = blake3::hash(&[message.key.to_le_bytes(), number.to_le_bytes()].concat());
         let key = i64::from_le_bytes(key.as_bytes()[..8].try_into().unwrap_or_default());

@@ -119,7 +119,7 @@ impl Word {
     pub(super) fn of(typed: &str) -> Option<Word> {
         let text = folded(typed);
         let mut topics = Vec::new();
-        each_topic_word(&text, |word| topics.push(word.to_owned()));
+        each_topic_word(&text, &mut |word| topics.push(word.to_owned()));
         if topics.len() > 1 && text.contains(is_own_word) {
             // Two side by side say more than each of them.
             topics.retain(|word| word.chars().count() > 1 || !word.starts_with(is_own_word));

@@ -17,8 +17,7 @@ use std::thread;
 use layer1_prebackup::archive::TreeHasher;
 use layer1_prebackup::config::threads;
 
-use super::prepare::{Prepared, Rest};
-use super::trigram::Tokens;
+use super::prepare::{Known, Prepared, Rest};
 use crate::transcript::metadata::Order;
 use crate::transcript::record::{Located, ReadAt, ReadReport, TornLine, read_cut, read_pieces, read_records_telling};
 
@@ -148,7 +147,7 @@ fn read_here(
     let mut file = range.file;
     let start = range.bytes.start;
     file.seek(SeekFrom::Start(start))?;
-    let (mut order, mut is_cut, mut tokens) = (Order { latest_ms: range.last_ms }, false, Tokens::new());
+    let (mut order, mut is_cut, mut known) = (Order { latest_ms: range.last_ms }, false, Known::new());
     let (mut rests, mut failed) = (Vec::new(), None);
     let read_at = |at: u64, bytes: &mut [u8]| range.file.read_exact_at(bytes, at);
     let dealt_with = Cell::new(start);
@@ -157,10 +156,10 @@ fn read_here(
     let mut each = |located: Located<'_>| {
         is_cut = located.offset + located.length - start >= range.bytes_max;
         rests.clear();
-        let prepared = Prepared::of(&located, order.next_ms(&located.record), &mut tokens, &mut rests);
+        let prepared = Prepared::of(&located, order.next_ms(&located.record), &mut known, &mut rests);
         let mut wanted = match rests.is_empty() {
             true => each(prepared),
-            false => each_of_long(&read_at, prepared, &rests, &mut tokens, each).unwrap_or_else(|error| {
+            false => each_of_long(&read_at, prepared, &rests, &mut known, each).unwrap_or_else(|error| {
                 failed = Some(error);
                 ControlFlow::Break(())
             }),
@@ -187,7 +186,7 @@ fn each_of_long(
     read_at: ReadAt<'_>,
     prepared: Prepared<'_>,
     rests: &[Rest],
-    tokens: &mut Tokens,
+    known: &mut Known,
     each: &mut dyn FnMut(Prepared<'_>) -> ControlFlow<()>,
 ) -> io::Result<ControlFlow<()>> {
     let mut number = 0;
@@ -199,7 +198,7 @@ fn each_of_long(
     for (cut, column) in rests {
         let read = read_cut(read_at, cut, &mut |text| {
             number += 1;
-            first.rest(text, *column, number, tokens).map_or(ControlFlow::Continue(()), &mut *each)
+            first.rest(text, *column, number, known).map_or(ControlFlow::Continue(()), &mut *each)
         });
         if read?.is_break() {
             return Ok(ControlFlow::Break(()));

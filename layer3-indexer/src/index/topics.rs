@@ -7,6 +7,7 @@
 //! rows, into however many updates it came apart.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use rusqlite::{Connection, Transaction, params};
@@ -17,7 +18,7 @@ use super::fold::{folded, is_own_word, word_length, words};
 /// Longest word that says what a session is about; longer ones are hashes and encoded bytes.
 const WORD_BYTES_MAX: usize = 40;
 /// What people ask for says the most: each of its words counts as so many.
-pub(super) const ASKED_COUNTS: u32 = 2;
+const ASKED_COUNTS: u32 = 2;
 /// Digits of how often, in an update; what stands more often than they say counts as that.
 const DIGITS: usize = 15;
 /// In place of a digit: the row of a session's title and branches …
@@ -28,13 +29,11 @@ const NAME_COUNTS: f64 = 4.0;
 const DIGIT_BITS: u32 = 4;
 const UPDATE_BITS: u32 = 28;
 /// Words that are counted in memory; more of them are several updates.
-const WORDS_MAX: usize = 4_000;
+const WORDS_MAX: usize = 32_000;
 
-/// The words of a text for the index of topics: folded, each followed by its parts if it has capitals within, and of
-/// what is written without spaces each character and each two side by side.
-pub(super) fn topic_words(text: &str, into: &mut String) {
-    // Many of these wait at a time.
-    into.reserve_exact(text.len() + 1);
+/// Gives each of the words of a text for the index of topics: folded, each followed by its parts if it has capitals within,
+/// and of what is written without spaces each character and each two side by side.
+fn topic_words(text: &str, each: &mut dyn FnMut(&str)) {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
@@ -46,34 +45,98 @@ pub(super) fn topic_words(text: &str, into: &mut String) {
             at = start + rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
         }
         match start < at {
-            true => push_word(&text[start..at], into),
+            true => topic_word(&text[start..at], each),
             false => at += text[at..].chars().next().map_or(1, char::len_utf8),
         }
     }
 }
 
-fn push_word(word: &str, into: &mut String) {
-    if word.is_ascii() {
-        if word.len() <= WORD_BYTES_MAX {
-            into.push_str(word);
-            let at = into.len() - word.len();
-            into[at..].make_ascii_lowercase();
-            into.push(' ');
-            camel_parts(word).for_each(|part| {
-                into.extend(part.chars().map(|c| c.to_ascii_lowercase()));
-                into.push(' ');
-            });
-        }
+fn topic_word(word: &str, each: &mut dyn FnMut(&str)) {
+    if !word.is_ascii() {
+        return each_topic_word(&folded(word), each);
+    }
+    if word.len() > WORD_BYTES_MAX {
         return;
     }
-    each_topic_word(&folded(word), |word| {
-        into.push_str(word);
-        into.push(' ');
-    });
+    let mut room = [0; WORD_BYTES_MAX];
+    let mut lower = |word: &str| {
+        let lower = &mut room[..word.len()];
+        lower.copy_from_slice(word.as_bytes());
+        lower.make_ascii_lowercase();
+        each(std::str::from_utf8(lower).unwrap_or_default());
+    };
+    lower(word);
+    camel_parts(word).for_each(lower);
+}
+
+/// The words that a reader came across, each with a number. Who writes rows knows them by these: looking up a word costs
+/// more than counting it, and the two are done in two threads.
+#[derive(Default)]
+pub(super) struct WordBook {
+    /// By their hash. Where two words have one, the second has the next one that is free.
+    numbers: HashMap<u64, u32, RandomState>,
+    hasher: RandomState,
+    /// All of them, one behind the other, and where each ends.
+    text: String,
+    ends: Vec<usize>,
+    /// Where the part begins that no message has yet.
+    told: usize,
+}
+
+/// The words of a message.
+#[derive(Default)]
+pub(super) struct TopicWords {
+    /// By their numbers, as often as they stand: what it says of its session, …
+    said: Vec<u32>,
+    /// … and what people ask for in it.
+    asked: Vec<u32>,
+    /// The words of the numbers that come for the first time, each followed by a space.
+    new: Box<str>,
+    /// Whether these are the first: numbers of messages before mean nothing any more.
+    is_begin: bool,
+}
+
+impl WordBook {
+    /// Adds the words of a text to those of a message.
+    pub(crate) fn read(&mut self, text: &str, is_asked: bool, into: &mut TopicWords) {
+        let numbers = if is_asked { &mut into.asked } else { &mut into.said };
+        topic_words(text, &mut |word| numbers.push(self.number(word)));
+    }
+
+    fn number(&mut self, word: &str) -> u32 {
+        let mut hash = self.hasher.hash_one(word);
+        while let Some(number) = self.numbers.get(&hash) {
+            if self.word(*number as usize) == word {
+                return *number;
+            }
+            hash = hash.wrapping_add(1);
+        }
+        let number = self.ends.len() as u32;
+        self.numbers.insert(hash, number);
+        self.text.push_str(word);
+        self.ends.push(self.text.len());
+        self.text.push(' ');
+        number
+    }
+
+    fn word(&self, number: usize) -> &str {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before] + 1);
+        &self.text[start..self.ends[number]]
+    }
+
+    /// Nothing is missing of these, whose message is handed over now.
+    pub(crate) fn end(&mut self, words: &mut TopicWords) {
+        words.is_begin = self.told == 0;
+        words.new = self.text[self.told..].into();
+        self.told = self.text.len();
+        if self.ends.len() >= WORDS_MAX {
+            *self = WordBook::default();
+        }
+    }
 }
 
 /// The words of a folded text as the index of topics has them.
-pub(super) fn each_topic_word(text: &str, mut each: impl FnMut(&str)) {
+pub(super) fn each_topic_word(text: &str, each: &mut dyn FnMut(&str)) {
     for word in words(text) {
         if word.len() <= WORD_BYTES_MAX {
             each(word);
@@ -112,39 +175,56 @@ pub(super) fn camel_parts(word: &str) -> impl Iterator<Item = &str> {
 /// The words of an update, counted.
 #[derive(Default)]
 pub(super) struct Topics {
-    counts: HashMap<Box<str>, u32, RandomState>,
+    /// Where each word is counted.
+    places: HashMap<Box<str>, usize, RandomState>,
+    counts: Vec<u32>,
+    /// The places of a reader's numbers.
+    of_reader: Vec<usize>,
     /// All of them, those that were written included, each as often as it stands.
     pub(crate) all: u64,
 }
 
 impl Topics {
-    /// Adds words as [`topic_words`] writes them, each as so many, and makes room for more.
+    /// Has to be told of every message, in their order; counts the words of one that is `wanted`.
     pub(crate) fn add(
         &mut self,
-        words: &str,
-        times: u32,
+        words: &TopicWords,
+        is_wanted: bool,
         transaction: &Transaction<'_>,
         session: i64,
     ) -> rusqlite::Result<()> {
-        for word in words.split(' ').filter(|word| !word.is_empty()) {
-            self.all += u64::from(times);
-            match self.counts.get_mut(word) {
-                Some(count) => *count += times,
-                None => drop(self.counts.insert(word.into(), times)),
-            }
-            if self.counts.len() >= WORDS_MAX {
+        if words.is_begin {
+            self.of_reader.clear();
+            if self.places.len() >= WORDS_MAX {
                 self.write(transaction, session)?;
             }
+        }
+        for word in words.new.split_terminator(' ') {
+            let place = match self.places.get(word) {
+                Some(place) => *place,
+                None => {
+                    self.places.insert(word.into(), self.counts.len());
+                    self.counts.push(0);
+                    self.counts.len() - 1
+                }
+            };
+            self.of_reader.push(place);
+        }
+        for (numbers, times) in [(&words.said, 1), (&words.asked, ASKED_COUNTS)].into_iter().filter(|_| is_wanted) {
+            self.all += numbers.len() as u64 * u64::from(times);
+            numbers.iter().for_each(|number| self.counts[self.of_reader[*number as usize]] += times);
         }
         Ok(())
     }
 
     /// Writes them as rows of the session.
     pub(crate) fn write(&mut self, transaction: &Transaction<'_>, session: i64) -> rusqlite::Result<()> {
-        if self.counts.is_empty() {
+        let counts = std::mem::take(&mut self.counts);
+        let mut words: Vec<(Box<str>, u32)> =
+            self.places.drain().map(|(word, place)| (word, counts[place])).filter(|(_, count)| *count > 0).collect();
+        if words.is_empty() {
             return Ok(());
         }
-        let mut words: Vec<(Box<str>, u32)> = self.counts.drain().collect();
         words.sort_unstable();
         let mut texts = [const { String::new() }; DIGITS];
         for (word, count) in words {
@@ -170,7 +250,7 @@ impl Topics {
 /// Writes what a session is called, in place of what it was called before.
 pub(super) fn write_names(transaction: &Transaction<'_>, session: i64, names: &str) -> rusqlite::Result<()> {
     let mut words = String::new();
-    topic_words(names, &mut words);
+    topic_words(names, &mut |word| words.extend([word, " "]));
     let row = rows_of(session).0 + NAMES;
     transaction.prepare_cached("DELETE FROM topics WHERE rowid = ?1")?.execute([row])?;
     transaction.prepare_cached("INSERT INTO topics (rowid, words) VALUES (?1, ?2)")?.execute(params![row, words])?;
@@ -211,20 +291,24 @@ fn rows_of(session: i64) -> (i64, i64) {
 mod tests {
     use super::*;
 
-    fn check(text: &str, expected: &str) {
+    fn words_of(text: &str) -> String {
         let mut words = String::new();
-        topic_words(text, &mut words);
-        assert_eq!(words.trim_end(), expected, "{text}");
+        topic_words(text, &mut |word| words.extend([word, " "]));
+        words
+    }
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(words_of(text).trim_end(), expected, "{text}");
     }
 
     proptest::proptest! {
         #[test]
         fn words_are_what_stands_between_what_is_no_letter(text in "([a-zA-Z0-9]{0,9}|[ ._/é日ßÉ٣—\u{301}\u{1F600}]{0,3}){0,9}") {
             let mut expected = String::new();
-            text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).for_each(|word| push_word(word, &mut expected));
-            let mut words = String::new();
-            topic_words(&text, &mut words);
-            proptest::prop_assert_eq!(words, expected);
+            for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+                topic_word(word, &mut |word| expected.extend([word, " "]));
+            }
+            proptest::prop_assert_eq!(words_of(&text), expected);
         }
     }
 
@@ -248,9 +332,19 @@ mod tests {
         for (session, updates) in [(1, vec![format!("{often}{once}{many}")]), (2, vec![once, many, often])] {
             let mut all = 0;
             for update in updates {
-                let mut topics = Topics::default();
-                topics.add(&update, 1, &transaction, session).unwrap();
-                assert!(topics.counts.len() < WORDS_MAX);
+                let (mut topics, mut book) = (Topics::default(), WordBook::default());
+                // Message by message, and some of another one that is not counted.
+                for (n, part) in update.split_inclusive(' ').collect::<Vec<_>>().chunks(9).enumerate() {
+                    let mut words = TopicWords::default();
+                    book.read(&part.concat(), false, &mut words);
+                    book.end(&mut words);
+                    topics.add(&words, true, &transaction, session).unwrap();
+                    let mut others = TopicWords::default();
+                    book.read(&format!("often other{n}"), true, &mut others);
+                    book.end(&mut others);
+                    topics.add(&others, false, &transaction, session).unwrap();
+                    assert!(book.ends.len() < WORDS_MAX && topics.counts.len() < 2 * WORDS_MAX);
+                }
                 topics.write(&transaction, session).unwrap();
                 all += topics.all;
             }

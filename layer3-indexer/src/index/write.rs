@@ -28,7 +28,7 @@ use super::prepare::{Message, Prepared, Queued};
 use super::reading::{self, Range, Read};
 use super::text::is_same_everywhere;
 use super::tool_calls::{self, ToolCalls, Use};
-use super::topics::{self, ASKED_COUNTS, Topics};
+use super::topics::{self, Topics};
 use super::trigram_rows::TrigramRow;
 use super::wait::begin;
 use crate::transcript::TITLE_FILE;
@@ -727,6 +727,7 @@ impl<'t> Batch<'t> {
             self.shown += 1;
         }
         self.pass_queue(message, id)?;
+        self.topics.add(&message.topics, is_new && !speaker.is_echo(), self.transaction, self.session)?;
         if !is_new {
             return Ok(());
         }
@@ -751,10 +752,6 @@ impl<'t> Batch<'t> {
         self.trigram_row.begin_message(self.transaction, self.session, id)?;
         self.trigram_row.add(&message.parts, message.parts_bytes);
         self.messages = Some((self.messages.map_or(id, |(first, _)| first), id));
-        if !speaker.is_echo() {
-            self.topics.add(&message.topics, 1, self.transaction, self.session)?;
-            self.topics.add(&message.asked, ASKED_COUNTS, self.transaction, self.session)?;
-        }
         Ok(())
     }
 
