@@ -327,7 +327,7 @@ mod tests {
             "CREATE VIRTUAL TABLE topics USING fts5 (words, content = '', contentless_delete = 1, detail = none)";
         connection.execute_batch(table).unwrap();
         let transaction = connection.transaction().unwrap();
-        let many: String = (0..WORDS_MAX + 9).map(|n| format!("w{n} ")).collect();
+        let many: String = (0..3 * WORDS_MAX + 9).map(|n| format!("w{n} ")).collect();
         let (once, often) = ("often rare ".to_owned(), "often ".repeat(1 + 4 + 64));
         for (session, updates) in [(1, vec![format!("{often}{once}{many}")]), (2, vec![once, many, often])] {
             let mut all = 0;
@@ -349,7 +349,7 @@ mod tests {
                 all += topics.all;
             }
             write_names(&transaction, session, "rare name").unwrap();
-            assert_eq!(all, 70 + 1 + WORDS_MAX as u64 + 9);
+            assert_eq!(all, 70 + 1 + 3 * WORDS_MAX as u64 + 9);
         }
         for (word, count) in [("often", 70.0), ("rare", 1.0 + NAME_COUNTS), ("w7", 1.0), ("name", NAME_COUNTS)] {
             let expected = HashMap::from([(1, count), (2, count)]);
