@@ -90,8 +90,9 @@ fn pull_one(
     let source = Source { engine, repository: &repository, snapshot: &snapshot };
     let mut seal = source.seal()?;
     let last = Seal::last_received(&store, Path::new(FOLDER));
-    if last.as_ref().is_some_and(|last| last.writer != seal.writer && last.at > seal.at) {
-        // Another place had something newer of it.
+    let is_older = |last: &Seal| last.writer != seal.writer && last.at > seal.at;
+    if last.as_ref().is_some_and(|last| last.store == seal.store && is_older(last)) {
+        // Another place had something newer of it. What another machine of this name has sent is as new as that is.
         return Ok((0, Vec::new()));
     }
     // What was forgotten here is not wanted from elsewhere either.

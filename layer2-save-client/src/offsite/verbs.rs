@@ -492,8 +492,8 @@ fn of_another_person<'s, 'h>(sites: &Sites<'s>, host: &'h str) -> Option<(Site<'
     read.find(|(site, _)| site.called == Some(called)).map(|(site, _)| (site, host))
 }
 
-/// Pulls from the place that is named, or from the first one and all that are only read. One that cannot be read is told, and
-/// keeps nothing of the others from coming.
+/// Pulls from the place that is named, or from all. One that cannot be read is told, and keeps nothing of the others from
+/// coming; a disk that is not connected is no failure.
 fn pull_now(sites: &Sites<'_>, called: Option<&str>, host: Option<&str>, out: &mut impl Write) -> Result<bool, Error> {
     let first = sites.of(called)?;
     let of_another = host.and_then(|host| of_another_person(sites, host));
@@ -503,14 +503,19 @@ fn pull_now(sites: &Sites<'_>, called: Option<&str>, host: Option<&str>, out: &m
         None => {
             let read = sites.only_read().into_iter().map(|(site, _)| site);
             // Who only reads has no place to send to.
-            let own = std::iter::once(first).filter(|first| !matches!(first.state(), Ok(None)));
-            let asked: Vec<Site<'_>> = own.chain(read).collect();
+            let asked: Vec<Site<'_>> = sites.set_up().into_iter().chain(read).collect();
             (if asked.is_empty() { vec![first] } else { asked }, None)
         }
     };
     let lock = asked[0].lock()?;
     let mut is_well = true;
     for site in &asked {
+        if let (Some(name), true) = (site.called, asked.len() > 1)
+            && site.readable().is_ok_and(|set_up| is_away(&set_up.place))
+        {
+            say(out, &format!("{name}: its disk is not connected\n"))?;
+            continue;
+        }
         let pulled = match site.options.peers {
             Peers::None => Err("pull: offsite_peers is \"none\", so nothing of other computers is kept here".into()),
             _ => site.readable().and_then(|mut set_up| pull(site, &mut set_up, &lock, host)),

@@ -8,10 +8,12 @@ use tests::offsite::place::{Kind, Place};
 use tests::offsite::restic::{Repository, largest_pack};
 use tests::scratch::Scratch;
 
-use super::machine::{LIMIT, Machine, NAME};
+use super::machine::{LIMIT, Machine, NAME, set_up};
 use crate::product::text;
 
 const FEW: usize = 6;
+/// Another computer.
+const READER: &str = "desktop";
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// What a person writes into the settings' file.
 const SETTINGS: &str = "[offsite.usb]\noffsite_every = \"1s\"\n";
@@ -244,4 +246,72 @@ fn what_is_found_of_one_place_is_neither_cleared_nor_hidden_by_the_other() {
     machine.configure(&scene.place, &shared);
     let refused = machine.offsite(&["key", "change"]).output().exits(1);
     assert!(refused.stderr.contains("the key of another place too"), "{refused:?}");
+}
+
+/// Another computer, which has both places too.
+fn reader_of([place, disk]: [&Place; 2], [key, disk_key]: [PathBuf; 2]) -> Machine {
+    let reader = Machine::new(place);
+    reader.configure(place, SETTINGS);
+    reader.converse(1);
+    for (key, name) in [(key, "offsite.key"), (disk_key, "offsite-usb.key")] {
+        fs::copy(key, reader.config().join(name)).expect("bring the key along");
+    }
+    reader.init(READER);
+    reader.offsite(&["init", &disk.url(), "--name", READER, "--place", "usb"]).output().ok();
+    reader
+}
+
+/// How often a word is found in what was pulled.
+#[track_caller]
+fn hits(reader: &Machine, word: &str) -> usize {
+    let search = ["search", word, "--all-hosts", "--json"];
+    let found = reader.with_path(reader.scratch.layer3(&search)).output().ok().json();
+    found["hits"].as_array().expect("hits").len()
+}
+
+#[test]
+fn what_two_places_have_of_one_machine_is_here_once_and_as_new_as_the_newer_of_them() {
+    let test = "what_two_places_have_of_one_machine_is_here_once_and_as_new_as_the_newer_of_them";
+    let Some(scene) = Scene::new(test) else { return };
+    let (machine, reader) =
+        (&scene.machine, reader_of([&scene.place, &scene.disk], [scene.machine.key_file(), scene.key_file()]));
+    let [place, disk] = [&scene.place, &scene.disk].map(Place::kept);
+    let away = scene.shelf.beside("away");
+    // Each of them is the newer one in its turn.
+    for (n, word, older) in [(2, "egret", &disk), (3, "bittern", &place), (2, "heron", &place), (3, "plover", &disk)] {
+        fs::rename(older, &away).expect("take a place away");
+        machine.grow(n, &format!("the word is {word}"));
+        machine.offsite(&["push", "--now"]).output();
+        // What is away keeps nothing of the other one from coming.
+        reader.offsite(&["pull"]).output();
+        assert_eq!(hits(&reader, word), 1, "{word}, from the newer one alone");
+        fs::rename(&away, older).expect("bring it back");
+        // A second time changes nothing.
+        for _ in 0..2 {
+            reader.offsite(&["pull"]).output().ok();
+            assert_eq!(hits(&reader, word), 1, "{word}");
+        }
+    }
+    for word in ["egret", "bittern", "heron", "plover"] {
+        assert_eq!(hits(&reader, word), 1, "{word}");
+    }
+}
+
+#[test]
+fn two_machines_that_have_one_name_at_two_places_are_both_found() {
+    let test = "two_machines_that_have_one_name_at_two_places_are_both_found";
+    let Some((_shelf, place, one)) = set_up(test, 2) else { return };
+    let Some((_other_shelf, disk, other)) = set_up(test, 2) else { return };
+    let reader = reader_of([&place, &disk], [one.key_file(), other.key_file()]);
+    for (n, [older, newer]) in [(2, ["egret", "bittern"]), (3, ["heron", "plover"])] {
+        for (machine, word) in [(&one, older), (&other, newer)] {
+            machine.grow(n, &format!("the word is {word}"));
+            machine.push();
+        }
+        // A second time changes nothing.
+        for _ in 0..2 {
+            reader.offsite(&["pull"]).output().ok();
+            assert_eq!([older, newer].map(|word| hits(&reader, word)), [1, 1], "{older}, {newer}");
+        }
+    }
 }
