@@ -308,6 +308,8 @@ fn two_machines_that_have_one_name_at_two_places_are_both_found() {
             machine.grow(n, &format!("the word is {word}"));
             machine.push();
         }
+        // What was sent last comes first.
+        reader.offsite(&["pull", "--place", "usb"]).output().ok();
         // A second time changes nothing.
         for _ in 0..2 {
             reader.offsite(&["pull"]).output().ok();
