@@ -229,7 +229,12 @@ impl Outbox {
         let _lock = self.lock()?;
         let Some(outbox) = Dir::open_own(&self.dir)? else { return Ok(()) };
         for folder in ["", RECEIPTS] {
-            let Some(dir) = outbox.open_beneath(Path::new(folder))? else { continue };
+            let dir = match outbox.open_beneath(Path::new(folder)) {
+                // As above.
+                Err(error) if error.is_not_ours() => continue,
+                dir => dir?,
+            };
+            let Some(dir) = dir else { continue };
             for (name, _) in dir.entries()? {
                 if is_temporary(&name) {
                     dir.remove(&name)?;
@@ -264,8 +269,11 @@ impl Outbox {
         }
         let Some(outbox) = Dir::open_own(&self.dir)? else { return Ok(()) };
         for folder in [RECEIPTS, DAMAGED] {
-            if let Some(folder) = outbox.open_beneath(Path::new(folder))? {
-                folder.sync()?;
+            match outbox.open_beneath(Path::new(folder)) {
+                Ok(Some(folder)) => folder.sync()?,
+                // Whoever needs the folder puts aside what stands in its place.
+                Err(error) if !error.is_not_ours() => return Err(error.into()),
+                _ => {}
             }
         }
         outbox.sync_way_up()?;

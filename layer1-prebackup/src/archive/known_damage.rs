@@ -56,7 +56,12 @@ impl Archive {
     /// What verifications found damaged and nothing has put right since, as far as it is still recorded.
     pub fn known_damage(&self) -> Result<Vec<KnownDamage>, ArchiveError> {
         let mut known = Vec::new();
-        for note in self.noted()?.damage {
+        let noted = match self.noted() {
+            // What stands there instead is told by whoever looks for that: see `foreign`.
+            Err(ArchiveError::Durable(error)) if error.is_not_ours() => return Ok(known),
+            noted => noted?,
+        };
+        for note in noted.damage {
             let Some((key, name)) = note.names() else { continue };
             let name = match self.ledger(&key) {
                 Ok(ledger) => note.name_now(&ledger, name),
@@ -89,7 +94,7 @@ impl Archive {
         if news.is_empty() && matches!(self.noted(), Ok(noted) if noted.damage.is_empty()) {
             return Ok(());
         }
-        self.change_notes(only.is_none(), |known| {
+        self.change_notes(|known| {
             let before = known.clone();
             known.retain(|note| only.is_some_and(|key| !note.is_of(key)));
             for new in news {
@@ -122,7 +127,7 @@ impl Archive {
             return Ok(());
         }
         let ledger = self.ledger(key)?;
-        self.change_notes(false, |known| {
+        self.change_notes(|known| {
             known.retain(|note| {
                 let now = note.names().and_then(|(_, name)| note.name_now(&ledger, name));
                 !note.is_of(key) || !now.is_none_or(|name| is_well(&name))
@@ -143,11 +148,20 @@ impl Archive {
         serde_json::from_slice(&text).map_err(damaged)
     }
 
-    /// Changes the notes durably. Where `all` of them are made anew, those that cannot be read are lost.
-    fn change_notes(&self, all: bool, change: impl FnOnce(&mut Vec<Note>)) -> Result<(), ArchiveError> {
-        let _lock = Lock::wait_in(&self.state()?, OsStr::new(LOCK))?;
+    /// Changes the notes durably. What stands there and can be none is put aside.
+    fn change_notes(&self, change: impl FnOnce(&mut Vec<Note>)) -> Result<(), ArchiveError> {
+        let state = self.state()?;
+        let _lock = Lock::wait_in(&state, OsStr::new(LOCK))?;
+        let is_none = |error: &ArchiveError| match error {
+            ArchiveError::Damaged { .. } => true,
+            ArchiveError::Durable(error) => error.is_not_ours(),
+            _ => false,
+        };
         let mut noted = match self.noted() {
-            Err(ArchiveError::Damaged { .. }) if all => Noted { format: FORMAT, ..Noted::default() },
+            Err(error) if is_none(&error) => {
+                state.put_aside(Path::new(FILE).file_name().unwrap_or_default())?;
+                Noted { format: FORMAT, ..Noted::default() }
+            }
             noted => noted?,
         };
         let before = noted.damage.clone();

@@ -14,6 +14,7 @@ mod adopt_v1;
 mod append;
 mod committed;
 mod compress;
+mod foreign;
 mod forget;
 mod forgotten;
 mod frames;
@@ -53,6 +54,7 @@ pub use self::{
     adopt_v1::TakenInAs,
     committed::{Committed, committed},
     compress::LEVELS,
+    foreign::Foreign,
     forget::held_by_source,
     forgotten::Forgotten,
     frames::Ranges,

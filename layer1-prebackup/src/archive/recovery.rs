@@ -105,8 +105,11 @@ impl<'a> OpenSession<'a> {
             ledger.records().map(|(name, _)| self.archive.slot(key, name).folder()).collect();
         folders.insert(Path::new(QUARANTINE).join(project_folder(key)));
         for folder in folders {
-            if let Some(dir) = self.archive.root.open_beneath(&folder)? {
-                dir.sync()?;
+            match self.archive.root.open_beneath(&folder) {
+                Ok(Some(dir)) => dir.sync()?,
+                // What stands in its place is put aside by whoever writes there.
+                Err(error) if !error.is_not_ours() => return Err(error.into()),
+                _ => {}
             }
         }
         Ok(())

@@ -103,6 +103,13 @@ fn repair_session<'a>(
     other: Option<&'a Archive>,
     repairs: &mut Vec<Repair>,
 ) -> Result<(), ArchiveError> {
+    let recorded: Vec<StoredName> = session.ledger.records().map(|(name, _)| name.clone()).collect();
+    for name in recorded {
+        // Something else stands in the place of a folder: what belongs there is missing, and comes back into one.
+        if matches!(session.slot(&name).dir(), Err(ArchiveError::Durable(error)) if error.is_not_ours()) {
+            session.create_dir_of(&name)?;
+        }
+    }
     for name in unrecorded(session.archive, &session.key, &session.ledger)? {
         match record_of_slot(session.slot(&name), Verification::Unverified) {
             Ok(record) => session.commit(&[Entry::Commit(name, Box::new(record))])?,

@@ -72,8 +72,7 @@ impl Archive {
             let above = below.as_ref().unwrap_or(&self.root);
             at.push(name);
             let (dir, is_new) = match above.create_child(name) {
-                // In the place of bookkeeping, which can be made again. A project's folder is somebody's to move.
-                Err(error) if error.is_not_ours() && at.starts_with(STATE) => {
+                Err(error) if error.is_not_ours() => {
                     above.move_aside(name, FileType::Directory)?;
                     above.create_child(name)?
                 }
@@ -118,8 +117,10 @@ pub(super) fn holds_verified(
     let is_below = |(name, record): &(&StoredName, &Record)| {
         record.verification != Verification::Unverified && content_path(key, name, Form::Plain).starts_with(folder)
     };
-    match ledger.records().find(is_below) {
-        Some((name, _)) => Ok(archive.slot(key, name).form()?.is_some()),
-        None => Ok(false),
+    let Some((name, _)) = ledger.records().find(is_below) else { return Ok(false) };
+    match archive.slot(key, name).form() {
+        // Something else stands in the place of a folder below.
+        Err(ArchiveError::Durable(error)) if error.is_not_ours() => Ok(false),
+        form => Ok(form?.is_some()),
     }
 }

@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::claude::shell;
 use crate::config::exclude::Exclusions;
 use crate::config::size::Size;
 pub use crate::config::variables::XDG_CONFIG_HOME;
 use crate::config::variables::{self, VARIABLE_PREFIX};
+use crate::fs::read_foreign;
 use crate::log::Level;
 
 /// A configuration file longer than this is none.
@@ -392,20 +392,16 @@ pub(crate) fn file(env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
 
 /// The text of the file; `None` where there is none. A symlink is followed, a FIFO is not waited for.
 fn read(path: &Path) -> Result<Option<String>, SettingsError> {
-    let unreadable = |cause: std::io::Error| {
-        let path = path.display();
-        SettingsError(format!("read the settings {path}: {cause}; make it readable, or move it away"))
+    let unreadable = |cause: &dyn std::fmt::Display| {
+        let (shown, quoted) = (path.display(), shell::quoted(&path.to_string_lossy()));
+        let move_it = format!("make it readable, or move it away: mv {quoted} {quoted}.aside");
+        SettingsError(format!("read the settings {shown}: {cause}; {move_it}"))
     };
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.len() <= FILE_BYTES_MAX => {}
-        Ok(_) => return Err(unreadable(std::io::Error::other("it is no file, or far too long for one"))),
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
+    match read_foreign(path, FILE_BYTES_MAX) {
+        Ok(text) => text.map(String::from_utf8).transpose().map_err(|error| unreadable(&error)),
+        Err(error) if is_absent(&error.source) => Ok(None),
+        Err(error) => Err(unreadable(&error.source)),
     }
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
-    Ok(Some(text))
 }
 
 fn is_absent(error: &std::io::Error) -> bool {

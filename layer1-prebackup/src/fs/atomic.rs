@@ -24,9 +24,9 @@ impl Dir {
     /// [`Dir::sync`] after several of them makes the new names safe, before anything is said of them.
     pub fn replace_file_unsynced(&self, name: &OsStr, content: &[u8]) -> Result<()> {
         let (mut source, bytes, blake3) = (content, content.len() as u64, blake3::hash(content));
-        let is_folder = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        // Whatever else stands there loses its name to the file; a folder would keep it.
-        if self.stat(name)?.is_some_and(is_folder) {
+        let is_none = |stat: Stat| FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile;
+        // A file under further names loses this one to ours, and no more.
+        if self.stat(name)?.is_some_and(is_none) {
             self.move_aside(name, FileType::RegularFile)?;
         }
         let rename = |temp: &OsStr| self.rename_unsynced(temp, self, name);

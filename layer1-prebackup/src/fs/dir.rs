@@ -235,6 +235,11 @@ impl Dir {
         if !self.stat(name)?.is_some_and(is_in_the_way) {
             return Ok(());
         }
+        self.put_aside(name)
+    }
+
+    /// Puts aside what stands at `name`, a file of ours by what it is, because nothing can be made of what is in it.
+    pub(crate) fn put_aside(&self, name: &OsStr) -> Result<()> {
         let plain = OsStr::from_bytes(name.as_bytes().strip_prefix(b".").unwrap_or(name.as_bytes()));
         let aside = |n: u32| match n {
             1 => hidden(plain, NOT_OURS),
@@ -594,6 +599,13 @@ pub(super) fn hidden(name: &OsStr, end: &str) -> OsString {
     }
     hidden.push(end);
     hidden
+}
+
+/// Whether a name is one under which [`Dir::put_aside`] leaves things.
+pub(crate) fn was_put_aside(name: &OsStr) -> bool {
+    let text = name.to_string_lossy();
+    let number = |rest: &str| rest.is_empty() || rest.strip_prefix('.').is_some_and(|n| n.parse::<u32>().is_ok());
+    text.starts_with('.') && text.rsplit_once(NOT_OURS).is_some_and(|(_, rest)| number(rest))
 }
 
 /// Unlinks a file and syncs its directory; true if it was there.

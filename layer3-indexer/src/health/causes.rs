@@ -128,6 +128,10 @@ fn heading(kind: Kind, n: u64, is_young: bool) -> String {
         StoreMissing => ("the folder of a backup is missing", "the folders of both backups are missing"),
         StoreUnwritable => ("nothing can be written to a backup", "nothing can be written to both backups"),
         StoreOpen => ("others can read a backup", "others can read both backups"),
+        NotOurs => (
+            "something else is in the place of a file of Threefold's",
+            "something else is in the place of {n} files of Threefold's",
+        ),
         SetAside => ("damaged files were put aside", ""),
         ConflictCopies => ("a backup holds files that are not Threefold's", ""),
         DiskLow => ("a disk is almost full", "{n} disks are almost full"),

@@ -177,6 +177,11 @@ impl<'a> Examination<'a> {
         self.findings.push(Finding::new(self.context, kind, what, place));
     }
 
+    /// Whether it was told that something else stands at the path, or above it.
+    pub(crate) fn is_foreign(&self, path: &Path) -> bool {
+        self.findings.iter().any(|finding| finding.kind == Kind::NotOurs && path.starts_with(&finding.place))
+    }
+
     /// Says why there was nothing to look at: then it is neither well nor wrong.
     pub(crate) fn leave_unchecked(&mut self, subject: Subject, summary: String) {
         self.unchecked.push(subject);

@@ -114,6 +114,7 @@ kinds! {
     StoreMissing "store-missing", FirstCopy, true;
     StoreUnwritable "store-unwritable", FirstCopy, true;
     StoreOpen "store-open", FirstCopy, true;
+    NotOurs "not-ours", FirstCopy, true;
     SetAside "set-aside", FirstCopy, false;
     ConflictCopies "conflict-copies", FirstCopy, false;
     DiskLow "disk-low", FirstCopy, true;
@@ -207,11 +208,15 @@ impl Kind {
             ProgramNotExecutable => format!("chmod +x {}", quoted()),
             DamagedCopy => format!("{keeper} verify --repair"),
             StoreUnreadable => format!("{keeper} verify"),
+            NotOurs => format!("{layer3} verify --repair"),
             StoreOpen => format!("chmod 700 {}", quoted()),
             DiskLow => format!("df -h {}", quoted()),
             FailedJob => format!("{layer2} drain --foreground --retry-failed"),
             StuckJob | Pending | OneCopy => format!("{layer2} drain --foreground"),
-            UnreadableJob => format!("{layer2} pending"),
+            UnreadableJob => {
+                let name = place.file_name().unwrap_or_default();
+                format!("{layer2} dismiss {}", shell_quoted(&name.to_string_lossy()))
+            }
             MassDisappearance => format!("{layer3} restore --all-missing"),
             // Their checks know more, or nothing has to be done.
             HooksDisabled | HooksSilent | PluginGone | HooksManagedOnly | FirstVersionHooks | SettingsUnreadable

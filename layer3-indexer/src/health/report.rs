@@ -19,6 +19,8 @@ Exit code 1 when something needs a person, 0 otherwise:
   damaged-copy          a stored file is missing, cut short or changed (a quick check; `verify` reads all, and what it found
                         damaged stays here until it is repaired)
   store-unreadable      a store cannot be read, or lost its bookkeeping
+  not-ours              a file, folder, link, FIFO or socket is in the place of a file or folder of Threefold's; `verify --repair`
+                        moves it aside
   sources-unreadable    Claude Code's transcripts cannot be listed, or one cannot be read
   not-saved             no copy an hour after the last change, or not in both stores after a day
   expiring-unsaved      Claude Code's cleanup is about to delete a transcript that is not saved

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +21,10 @@ const HOLLOW_BYTES_MIN: u64 = 64 * 1024 * 1024;
 const SET_ASIDE: &str = ".set-aside-";
 
 /// What belongs to the database beside it: its log, the log's index, a journal that another program left, the sums.
-pub(super) const PARTS: [&str; 5] = ["-wal", "-shm", "-journal", SUMS, ""];
+pub(super) const PARTS: [&str; 5] = ["-wal", "-shm", JOURNAL, SUMS, ""];
+const JOURNAL: &str = "-journal";
+/// How a journal begins: <https://sqlite.org/fileformat2.html#the_rollback_journal>.
+const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 /// Whether one of its files can be none of ours, whatever is in it: a link, a FIFO, a file under two names, one that
 /// is next to empty. Asked before SQLite opens any of them: it would follow, wait, or read for as long as they last.
@@ -30,21 +33,39 @@ pub(super) fn not_ours(path: &Path) -> Result<Option<String>, IndexError> {
         let file = beside(path, part, "");
         let meta = match file.symlink_metadata() {
             // A folder may be a project's: it stays where it is, and SQLite says that it is none.
-            Ok(meta) if meta.is_dir() => continue,
+            Ok(meta) if meta.is_dir() && part.is_empty() => continue,
             Ok(meta) => meta,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => return Err(IndexError::Read { path: file, source }),
         };
         let is_hollow = meta.len() >= HOLLOW_BYTES_MIN && meta.blocks() * 512 < meta.len() / 512;
         let what = match meta.nlink() {
+            _ if meta.is_dir() => "it is a folder",
             _ if !meta.is_file() => "it is a link or a device",
             2.. => "it is one file under several names (hard links)",
             _ if is_hollow => "it is nearly all holes",
+            // SQLite would delete one that it cannot roll back.
+            _ if part == JOURNAL && !is_journal(&file)? => "it is no journal of SQLite's",
             _ => continue,
         };
         return Ok(Some(format!("{}: {what}", file.file_name().unwrap_or_default().to_string_lossy())));
     }
     Ok(None)
+}
+
+/// Whether a file that SQLite would take for a journal begins like one, or is empty.
+fn is_journal(file: &Path) -> Result<bool, IndexError> {
+    let read = File::open(file).and_then(|opened| {
+        let mut begin = Vec::new();
+        opened.take(JOURNAL_MAGIC.len() as u64).read_to_end(&mut begin)?;
+        Ok(begin)
+    });
+    match read {
+        // Zeros are what SQLite leaves of one that is done with.
+        Ok(begin) => Ok(begin == JOURNAL_MAGIC || begin.iter().all(|byte| *byte == 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(source) => Err(IndexError::Read { path: file.to_owned(), source }),
+    }
 }
 
 /// Device and inode.

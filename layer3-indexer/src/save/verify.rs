@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use layer1_prebackup::archive::{Archive, Finding, FindingKind, Repair, SessionKey};
+use layer1_prebackup::archive::{Archive, Finding, FindingKind, Foreign, Repair, SessionKey};
 use layer1_prebackup::config::places::Places;
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::names::{FileName, LAYER1, LAYER2, LAYER3, SessionId, StoredName, typed};
@@ -201,12 +201,13 @@ pub(crate) fn verify(places: &Places, typed: Option<&str>) -> Result<Report, Fai
 /// the recorded hash; what is replaced is set aside, never dropped. A damaged index is made again
 /// from the store. What a source holds that diverged from its copy is saved. Then verifies.
 pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) -> Result<Report, Failure> {
+    // First of all: what stands in the way of the rest.
+    let mut repairs = if typed.is_none() { put_foreign_aside(places) } else { Vec::new() };
     let stores = Rc::new(Stores::with(places, Ok(Some(rebuild::store(places)?)))?);
     let archive = layer3(&stores);
     // What could heal is not to be taken for absent.
     let layer1 = Archive::open_as_found(&places.layer1_store)?;
     let meant = meant(archive, typed)?;
-    let mut repairs = Vec::new();
     if let Some(layer1) = &layer1 {
         repairs.extend(repair_labels(archive, layer1, &meant));
     }
@@ -235,6 +236,26 @@ pub(crate) fn repair(places: &Places, journal: &LogSink, typed: Option<&str>) ->
     // What could not be healed may look well, as where its sync failed.
     let ok = findings.is_empty() && repairs.iter().all(|repair| repair.healed);
     Ok(Report { ok, sessions: meant.keys.len(), findings, notes, in_one_copy, repairs, unnoted })
+}
+
+/// Moves aside what stands in the place of a file or folder of ours in either store.
+fn put_foreign_aside(places: &Places) -> Vec<RepairEntry> {
+    let memories = places.of_memories();
+    let mut repairs = Vec::new();
+    for store in [&places.layer1_store, &places.layer3_store, &memories.layer1_store, &memories.layer3_store] {
+        // One that cannot be looked at is told by who opens it.
+        for foreign in Foreign::find(store, &|_| true).unwrap_or_default() {
+            if !foreign.is_aside {
+                let done = foreign.put_aside();
+                let detail = match &done {
+                    Ok(()) => format!("{} stood there; it is kept beside it, as `.NAME.not-ours`", foreign.what),
+                    Err(error) => format!("{} stands there: failed to {}", foreign.what, chain(error)),
+                };
+                repairs.push(RepairEntry::new(done.is_ok(), None, &foreign.path.display().to_string(), &detail));
+            }
+        }
+    }
+    repairs
 }
 
 /// Has each copy say again what the user calls the conversations.

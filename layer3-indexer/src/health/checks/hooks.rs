@@ -19,6 +19,7 @@ use crate::health::examination::{Examination, InstalledHooks};
 use crate::health::figures::HookStatus;
 use crate::health::finding::{Finding, Kind, Subject};
 use crate::health::plugin::{self, Plugin};
+use crate::terminal::shell_quoted;
 
 /// What hooks could not use of what was said of places and settings.
 pub(super) fn complaints(examination: &mut Examination<'_>) {
@@ -41,8 +42,13 @@ pub(super) fn present(examination: &mut Examination<'_>) {
         Ok(settings) => settings,
         Err(why) => {
             examination.figures.hooks = HookStatus { state: "unreadable", ..status };
-            // Installing would refuse as well: the file has to be mended first.
-            examination.found(Kind::SettingsUnreadable, why, &path);
+            // Installing would refuse as well: the file has to be mended first, or what is none moved away.
+            let mut finding = Finding::new(context, Kind::SettingsUnreadable, why, &path);
+            if !path.is_file() {
+                let quoted = shell_quoted(&path.to_string_lossy());
+                finding = finding.mend(format!("mv {quoted} {quoted}.aside"));
+            }
+            examination.findings.push(finding);
             return;
         }
     };

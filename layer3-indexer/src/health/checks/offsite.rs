@@ -21,6 +21,7 @@ fn state_of(examination: &mut Examination<'_>, folder: &Path) {
     let state = match State::read_in(store, folder) {
         Ok(None) => return,
         Ok(Some(state)) => state,
+        Err(_) if examination.is_foreign(&store.join(folder)) => return,
         Err(error) => {
             let what = format!("what is known of the third place cannot be read: {error}");
             return examination.found(Kind::OffsiteState, what, &store.join(folder));

@@ -25,7 +25,7 @@ pub(super) fn jobs(examination: &mut Examination<'_>) {
     examination.figures.outbox.path = outbox.clone();
     let entries = match fs::read_dir(&outbox) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        Err(error) if error.kind() == ErrorKind::NotFound || examination.is_foreign(&outbox) => return,
         Err(error) => {
             let what = format!("failed to read the outbox: {error}");
             let finding = Finding::new(examination.context, Kind::UnreadableJob, what, &outbox);
@@ -38,6 +38,7 @@ pub(super) fn jobs(examination: &mut Examination<'_>) {
         match read(&path) {
             Ok(None) => {}
             Ok(Some(job)) => of_job(&path, &job, examination),
+            Err(_) if examination.is_foreign(&path) => {}
             Err(why) => {
                 examination.figures.outbox.unreadable += 1;
                 examination.found(Kind::UnreadableJob, why, &path);

@@ -1,9 +1,10 @@
 //! The two stores: their figures, what a quick look finds wrong in them, and whether they can be written.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use layer1_prebackup::archive::{self, Archive, Looked, SEEN, SEEN_SECOND, Seen};
+use layer1_prebackup::archive::{self, Archive, Foreign, Looked, SEEN, SEEN_SECOND, Seen};
 use layer1_prebackup::config::size::Size;
 use layer1_prebackup::fs::{self, platform};
 use rustix::fs::{Access, access};
@@ -104,6 +105,40 @@ pub(super) fn may_be_written(examination: &mut Examination<'_>) {
     }
 }
 
+/// What stands in the place of a file or folder of Threefold's, and what was put aside for that.
+pub(super) fn not_ours(examination: &mut Examination<'_>) {
+    let context = examination.context;
+    let (places, memories) = (&context.places, context.places.of_memories());
+    for (store, found) in [
+        (&places.layer1_store, Some(&examination.first)),
+        (&places.layer3_store, Some(&examination.second)),
+        (&memories.layer1_store, None),
+        (&memories.layer3_store, None),
+    ] {
+        // Of those that are believed unseen the bookkeeping was looked up.
+        let looked = |found: &FoundStore| {
+            let keys = found.sessions.iter().map(|session| &session.key);
+            keys.filter(|key| found.looked.seen(key).is_some()).map(|key| key.id.clone()).collect::<BTreeSet<_>>()
+        };
+        let seen = found.map(looked).unwrap_or_default();
+        // A store that cannot be read was told.
+        for foreign in Foreign::find(store, &|id| !seen.contains(id)).unwrap_or_default() {
+            let finding = |kind, what: String| Finding::new(context, kind, what, &foreign.path);
+            let what = foreign.what;
+            examination.findings.push(match foreign.is_aside {
+                true => {
+                    let told = "what stood in the place of a file or folder of Threefold's was moved here";
+                    finding(Kind::SetAside, format!("{told}: {what}, to be looked at or deleted"))
+                }
+                false => {
+                    let told = "stands in the place of a file or folder of Threefold's, which cannot be used until it is moved";
+                    finding(Kind::NotOurs, format!("{what} {told}"))
+                }
+            });
+        }
+    }
+}
+
 /// Conversations that the user had forgotten and that are not gone from both stores: `forget` was cut off, or a store was
 /// put back to an older state.
 pub(super) fn forgotten(examination: &mut Examination<'_>) {
@@ -114,12 +149,18 @@ pub(super) fn forgotten(examination: &mut Examination<'_>) {
             .is_ok_and(|archive| archive.is_some_and(|archive| archive.has_lost_tombstones()))
         {
             let at = store.join(".state/forgotten");
+            // The folder above was told, with what puts it right.
+            if examination.is_foreign(&at) {
+                continue;
+            }
+            let quoted = shell_quoted(&at.to_string_lossy());
             let what = format!(
                 "which conversations you had forgotten is not known here, and they may be saved again: a file or link \
                  stands in the place of the folder {}; put the folder back, or move that away",
                 one_line(&at.to_string_lossy())
             );
-            examination.findings.push(Finding::new(examination.context, Kind::ForgetUnfinished, what, store));
+            let finding = Finding::new(examination.context, Kind::ForgetUnfinished, what, store);
+            examination.findings.push(finding.mend(format!("mv {quoted} {quoted}.aside")));
         }
     }
     // What cannot be read was told.
